@@ -1,0 +1,95 @@
+// Package cli is the command line: one file for each subcommand. It is the
+// only place that reads flags and prints for people; programs read stdout,
+// people read stderr.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, after sysexits.h where one fits.
+const (
+	exitOK          = 0
+	exitFailed      = 1  // some snapshots failed
+	exitUsage       = 2  // wrong flags or arguments
+	exitUnavailable = 69 // a needed service is away
+	exitTempFail    = 75 // try again later
+	exitConfig      = 78 // bad configuration
+)
+
+// exitError ends the program with a code. A nil err prints nothing more.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func fail(code int, format string, args ...any) error {
+	return &exitError{code, fmt.Errorf(format, args...)}
+}
+
+// env is what a command may touch of the outside world.
+type env struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	getenv func(string) string
+}
+
+// Run runs the command line and returns the exit code. SIGINT and SIGTERM end
+// the command in order; a second one ends the process at once.
+func Run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return run(ctx, args, env{os.Stdin, os.Stdout, os.Stderr, os.Getenv})
+}
+
+func run(ctx context.Context, args []string, e env) int {
+	root := newRoot(e)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		if exit.err != nil {
+			fmt.Fprintf(e.stderr, "tiwsnap: %v\n", exit.err)
+		}
+		return exit.code
+	}
+	fmt.Fprintf(e.stderr, "tiwsnap: %v\n", err)
+	return exitUsage
+}
+
+func newRoot(e env) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "tiwsnap",
+		Short:         "Snapshot Tencent Interactive Whiteboards, exactly at the account's request quota",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetIn(e.stdin)
+	root.SetOut(e.stdout)
+	root.SetErr(e.stderr)
+	root.PersistentFlags().String("config", "", "configuration `file` (YAML); TIWSNAP_CONFIG names one too")
+	root.AddCommand(newVersion(e))
+	return root
+}

@@ -1,0 +1,45 @@
+// Package keys names every Redis key of tiwsnap's own, so that the whole schema
+// can be read in one place. All keys share one hash tag: every script works on
+// Redis Cluster. asynq's keys ("asynq:…") are asynq's business and not here.
+package keys
+
+// Prefix begins every key. The braces are the hash tag.
+const Prefix = "{tiwsnap}:"
+
+const (
+	// Batches is a sorted set of batch ids by creation time (Unix ms).
+	Batches = Prefix + "batches"
+	// Ring is a list of the batches that still have rooms to feed, in turn.
+	Ring = Prefix + "ring"
+	// Transit is a sorted set of snapshot ids that the feeder has taken from
+	// the backlog and no worker has begun, by the time they were taken (ms).
+	Transit = Prefix + "transit"
+	// Feeder is a string: the process that feeds at the moment. It expires.
+	Feeder = Prefix + "feeder"
+	// Open is a sorted set of snapshot ids that were begun and are neither
+	// accepted nor ended, by the time of their last change (ms).
+	Open = Prefix + "open"
+	// Confirm is a sorted set of accepted snapshot ids by the time (ms) of
+	// their next DescribeSnapshotTask.
+	Confirm = Prefix + "confirm"
+	// Totals is a hash of counters over everything that ever ran here.
+	Totals = Prefix + "totals"
+)
+
+// Batch is a hash: what the batch is and how many of its snapshots are in
+// which state.
+func Batch(id string) string { return Prefix + "batch:" + id }
+
+// Rows is a hash of chunk number to chunk: the rooms of a batch, compressed.
+func Rows(batch string) string { return Prefix + "rows:" + batch }
+
+// Loading is a Rows hash of a batch that is still being pushed. It expires.
+func Loading(token string) string { return Prefix + "loading:" + token }
+
+// Snapshot is a hash, the record of one snapshot. It exists from the first
+// attempt until the retention after the end.
+func Snapshot(id string) string { return Prefix + "snapshot:" + id }
+
+// Limit is the prefix of the keys of one rate limit bucket: the quota of one
+// API action of one account.
+func Limit(account, action string) string { return Prefix + "limit:" + account + ":" + action }

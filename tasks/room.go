@@ -1,0 +1,158 @@
+package tasks
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// Limits of a room's fields. Width, height and mode are the API's own; the
+// others are ours, to keep a row of a class list from filling Redis.
+const (
+	MaxRoomID     = 1<<32 - 1 // the sibling API StartOnlineRecord documents 1..4294967295
+	MaxSide       = 2560      // pixels
+	MaxInitParams = 16 << 10  // bytes
+	MaxLabels     = 32
+	MaxLabel      = 1 << 10 // bytes, name and value each
+	maxText       = 255     // bytes, in the other string fields
+)
+
+// The documented values of SnapshotMode.
+const (
+	ModeAllMarks        = "AllMarks"
+	ModeLatestMarksOnly = "LatestMarksOnly"
+)
+
+// Room is one whiteboard to snapshot, in the field names of Tencent's
+// CreateSnapshotTask. Optional fields left out take the API's defaults.
+type Room struct {
+	SdkAppId     uint64
+	RoomId       uint64
+	Whiteboard   *Whiteboard `json:",omitempty"`
+	SnapshotMode string      `json:",omitempty"`
+	COS          *COS        `json:",omitempty"`
+	// Label is the user's own words for the room. It is carried through to
+	// the results and never sent to Tencent.
+	Label map[string]string `json:",omitempty"`
+}
+
+// Whiteboard is the size (pixels, 0..2560, default 1280 by 720) and the
+// parameters of the whiteboard; InitParams is a JSON document in a string.
+type Whiteboard struct {
+	Width      *uint64 `json:",omitempty"`
+	Height     *uint64 `json:",omitempty"`
+	InitParams string  `json:",omitempty"`
+}
+
+// COS is the bucket that receives the images. Without one they lie in
+// Tencent's public bucket for three days.
+type COS struct {
+	Uin       uint64
+	Region    string
+	Bucket    string
+	TargetDir string `json:",omitempty"`
+	Domain    string `json:",omitempty"`
+}
+
+// FieldError is one fault of a room: the field by the API's name and why.
+type FieldError struct {
+	Field  string
+	Reason string
+}
+
+func (e FieldError) Error() string { return e.Field + ": " + e.Reason }
+
+// RoomError lists every fault of a room.
+type RoomError struct{ Faults []FieldError }
+
+func (e *RoomError) Error() string {
+	s := make([]string, len(e.Faults))
+	for i, f := range e.Faults {
+		s[i] = f.Error()
+	}
+	return strings.Join(s, "; ")
+}
+
+// Validate checks the room against the API's documented rules and our limits.
+// The error is a *RoomError with every fault.
+func (r *Room) Validate() error {
+	var faults []FieldError
+	bad := func(field, format string, args ...any) {
+		faults = append(faults, FieldError{field, fmt.Sprintf(format, args...)})
+	}
+	text := func(field, s string, limit int) {
+		switch {
+		case len(s) > limit:
+			bad(field, "is %d bytes long, at most %d are allowed", len(s), limit)
+		case !utf8.ValidString(s):
+			bad(field, "is not valid UTF-8")
+		case strings.IndexByte(s, 0) >= 0:
+			bad(field, "contains a NUL byte")
+		}
+	}
+	if r.SdkAppId == 0 {
+		bad("SdkAppId", "is missing")
+	}
+	switch {
+	case r.RoomId == 0:
+		bad("RoomId", "is missing")
+	case r.RoomId > MaxRoomID:
+		bad("RoomId", "is %d, it must be from 1 to %d", r.RoomId, uint64(MaxRoomID))
+	}
+	if w := r.Whiteboard; w != nil {
+		if w.Width != nil && *w.Width > MaxSide {
+			bad("Whiteboard.Width", "is %d, it must be from 0 to %d", *w.Width, MaxSide)
+		}
+		if w.Height != nil && *w.Height > MaxSide {
+			bad("Whiteboard.Height", "is %d, it must be from 0 to %d", *w.Height, MaxSide)
+		}
+		if w.InitParams != "" {
+			text("Whiteboard.InitParams", w.InitParams, MaxInitParams)
+			if len(w.InitParams) <= MaxInitParams && !json.Valid([]byte(w.InitParams)) {
+				bad("Whiteboard.InitParams", "is not a JSON document")
+			}
+		}
+	}
+	switch r.SnapshotMode {
+	case "", ModeAllMarks, ModeLatestMarksOnly:
+	default:
+		bad("SnapshotMode", "is %.40q, it must be %s or %s", r.SnapshotMode, ModeAllMarks, ModeLatestMarksOnly)
+	}
+	if c := r.COS; c != nil {
+		if c.Uin == 0 {
+			bad("COS.Uin", "is missing (a COS block needs Uin, Region and Bucket)")
+		}
+		if c.Region == "" {
+			bad("COS.Region", "is missing (a COS block needs Uin, Region and Bucket)")
+		}
+		if c.Bucket == "" {
+			bad("COS.Bucket", "is missing (a COS block needs Uin, Region and Bucket)")
+		}
+		text("COS.Region", c.Region, maxText)
+		text("COS.Bucket", c.Bucket, maxText)
+		text("COS.TargetDir", c.TargetDir, maxText)
+		text("COS.Domain", c.Domain, maxText)
+	}
+	if len(r.Label) > MaxLabels {
+		bad("Label", "has %d names, at most %d are allowed", len(r.Label), MaxLabels)
+	}
+	for name, value := range r.Label {
+		if name == "" {
+			bad("Label", "has an empty name")
+		}
+		text("Label."+clip(name), name, MaxLabel)
+		text("Label."+clip(name), value, MaxLabel)
+	}
+	if faults == nil {
+		return nil
+	}
+	return &RoomError{faults}
+}
+
+func clip(s string) string {
+	if len(s) > 40 {
+		return s[:40] + "…"
+	}
+	return s
+}

@@ -1,0 +1,124 @@
+// Package tasks is the contract between producers and workers: the types of
+// the tasks on the asynq queues, their payloads and their options. It imports
+// nothing of ours, so that a producer needs this package and asynq only.
+package tasks
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+)
+
+// TypeSnapshot is the type of the task that makes one snapshot.
+const TypeSnapshot = "snapshot:create"
+
+// The two queues. Interactive is served first; Bulk is topped up from the
+// backlog by the feeder and never holds more than a few seconds of work.
+const (
+	QueueInteractive = "interactive"
+	QueueBulk        = "bulk"
+)
+
+// payloadVersion is the version that this release writes. A worker refuses
+// newer payloads without losing them (ErrNewerPayload).
+const payloadVersion = 1
+
+// handlerTimeout bounds one run of the handler in asynq. It includes the wait
+// for a permit, so it is far above any wait that is normal.
+const handlerTimeout = 30 * time.Minute
+
+// ErrNewerPayload means that a newer release wrote the payload: the task
+// belongs to a worker of that release.
+var ErrNewerPayload = errors.New("payload was written by a newer release")
+
+// SnapshotPayload is the payload of a TypeSnapshot task. Batch is empty for a
+// snapshot that was enqueued by itself.
+type SnapshotPayload struct {
+	V     int    `json:"v"`
+	ID    string `json:"id"`
+	Batch string `json:"batch,omitempty"`
+	Room  Room   `json:"room"`
+}
+
+// NewSnapshot returns a task that snapshots one room, for producers that have
+// an asynq client and nothing else of tiwsnap. The TaskID that asynq reports
+// for it is the snapshot id. Options given here come after ours and win, but
+// the TaskID must not be changed. The error is a *RoomError.
+func NewSnapshot(room Room, opts ...asynq.Option) (*asynq.Task, error) {
+	p := SnapshotPayload{ID: NewID(), Room: room}
+	return p.Task(append([]asynq.Option{asynq.Queue(QueueInteractive)}, opts...)...)
+}
+
+// Task returns the asynq task for the payload. Its TaskID is the snapshot id:
+// enqueueing the same snapshot twice is a conflict and never a second task.
+// The retries are ours (see package worker), so asynq's own limit is out of reach.
+func (p SnapshotPayload) Task(opts ...asynq.Option) (*asynq.Task, error) {
+	if err := p.Room.Validate(); err != nil {
+		return nil, err
+	}
+	p.V = payloadVersion
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encode snapshot payload: %w", err)
+	}
+	opts = append([]asynq.Option{
+		asynq.TaskID(p.ID),
+		asynq.MaxRetry(math.MaxInt32),
+		asynq.Timeout(handlerTimeout),
+	}, opts...)
+	return asynq.NewTask(TypeSnapshot, b, opts...), nil
+}
+
+// ParseSnapshot decodes and validates the payload of a TypeSnapshot task.
+// Errors: ErrNewerPayload; anything else means that the payload can never run.
+func ParseSnapshot(payload []byte) (SnapshotPayload, error) {
+	var p SnapshotPayload
+	if err := json.Unmarshal(payload, &p); err != nil {
+		return p, fmt.Errorf("decode snapshot payload: %w", err)
+	}
+	if p.V > payloadVersion {
+		return p, fmt.Errorf("%w: version %d, this worker knows %d", ErrNewerPayload, p.V, payloadVersion)
+	}
+	if p.ID == "" {
+		return p, errors.New("snapshot payload has no id")
+	}
+	return p, p.Room.Validate()
+}
+
+// NewID returns a new random snapshot id.
+func NewID() string { return "s-" + strings.ToLower(rand.Text()[:20]) }
+
+// RowID is the snapshot id of row n (from 1) of a batch.
+func RowID(batch string, n int) string { return batch + "." + strconv.Itoa(n) }
+
+// SplitRowID is the reverse of RowID. ok is false for an id that does not
+// belong to a batch.
+func SplitRowID(id string) (batch string, n int, ok bool) {
+	batch, row, found := strings.Cut(id, ".")
+	n, err := strconv.Atoi(row)
+	if !found || err != nil || n < 1 || !ValidBatchID(batch) {
+		return "", 0, false
+	}
+	return batch, n, true
+}
+
+// ValidBatchID reports whether id can name a batch: 1 to 64 of a-z, 0-9 and
+// "-", not beginning with "-".
+func ValidBatchID(id string) bool {
+	if id == "" || len(id) > 64 || id[0] == '-' {
+		return false
+	}
+	for _, c := range []byte(id) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
