@@ -1,0 +1,68 @@
+package tiw_test
+
+import (
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tiwsnap/tiw"
+)
+
+func TestResults(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, body string
+		want       tiw.Result
+	}{
+		{"a task that runs, with nulls", `{"TaskID":"task-1","Status":"Running","CreateTime":1600000000,"FinishTime":null,"Result":null}`,
+			tiw.Result{Running: true, Created: time.Unix(1600000000, 0)}},
+		{"a task that runs, without them", `{"Status":"Running"}`, tiw.Result{Running: true}},
+		{"a task that worked", `{"Status":"Finished","CreateTime":1600000000,"FinishTime":1600001028,
+			"Result":{"ErrorCode":"OK","ErrorMessage":"","Total":2,"Snapshots":["https://b/1/t/0.png",null,"https://b/1/t/1.png"]}}`,
+			tiw.Result{OK: true, Code: "OK", Total: 2, Images: []string{"https://b/1/t/0.png", "https://b/1/t/1.png"},
+				Created: time.Unix(1600000000, 0), Finished: time.Unix(1600001028, 0)}},
+		{"a room without marks", `{"Status":"Finished","Result":{"ErrorCode":"OK","Total":0,"Snapshots":[]}}`,
+			tiw.Result{OK: true, Code: "OK"}},
+		{"a task that failed", `{"Status":"Finished","Result":{"ErrorCode":"InternalErr","ErrorMessage":"render: timeout","Total":null,"Snapshots":null}}`,
+			tiw.Result{Code: "InternalErr", Message: "render: timeout"}},
+		{"an end whose result is not told yet", `{"Status":"Finished","Result":null}`, tiw.Result{Running: true}},
+		{"an end whose code is not told yet", `{"Status":"Finished","Result":{"Total":1}}`, tiw.Result{Running: true, Total: 1}},
+		{"a result of a task that still runs", `{"Status":"Running","Result":{"ErrorCode":"OK"}}`, tiw.Result{Running: true, Code: "OK"}},
+		{"a status that is not documented", `{"Status":"Paused"}`, tiw.Result{Running: true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				io.WriteString(w, `{"Response":`+test.body+`}`)
+			})
+			got, err := describe(t.Context(), newClient(t, tiw.Options{Endpoint: s.URL}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+	t.Run("nothing at all", func(t *testing.T) {
+		if diff := cmp.Diff(tiw.Result{Running: true}, tiw.ResultOf(nil)); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+	for name, body := range map[string]string{
+		"an answer without a status": `{"Response":{"TaskID":"task-1","RequestId":"req-1"}}`,
+		"an answer without anything": `{}`,
+	} {
+		t.Run(name+" is an error", func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, answer(200, body))
+			_, err := describe(t.Context(), newClient(t, tiw.Options{Endpoint: s.URL}))
+			if e := failure(t, err); e.Code != "ClientError.IncompleteResponse" || e.Action != "DescribeSnapshotTask" {
+				t.Errorf("got %v", e)
+			}
+		})
+	}
+}
