@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+const simulatorHelp = `Run a stand-in for Tencent's CreateSnapshotTask and DescribeSnapshotTask: it
+checks signatures and bodies, holds callers to the quota, runs tasks, serves
+images, sends callbacks and breaks on demand.
+
+It is NOT Tencent and renders no whiteboard. Tencent does not document how the
+seconds of the quota are drawn, in which order a call is checked, what a
+callback looks like, nor several error codes: there it assumes. It does not
+imitate TLS, other actions, the limits of an account or address, CAM, COS or
+regions. Its state is lost when it ends.
+
+Its pages ask nobody for a password, so keep it on a loopback address:
+  GET  /state          what was counted: calls, fullest seconds, codes, tasks, faults
+  GET  /state/tasks    every task, JSON lines
+  POST /admin/faults   replace the faults, in JSON; GET shows them
+  GET  /healthz        ok
+
+The secret id and key are taken from TENCENTCLOUD_SECRET_ID and
+TENCENTCLOUD_SECRET_KEY, by default simulator and simulator, the token from
+TENCENTCLOUD_TOKEN; the key that signs callbacks from
+TIWSNAP_SIMULATOR_CALLBACK_KEY. Rates are probabilities from 0 to 1.`
+
+func newSimulator(e env) *cobra.Command {
+	var addr string
+	var opt tiwtest.Options
+	var apps []uint
+	countRejected := true
+	cmd := &cobra.Command{
+		Use:   "simulator",
+		Short: "Run a stand-in for Tencent's snapshot API",
+		Long:  simulatorHelp,
+		Example: `  tiwsnap simulator
+  tiwsnap simulator --window sliding --latency 200ms --fault-internal-error-created 0.01
+  curl -d '{"arrears": {"for": "30s"}}' http://127.0.0.1:9090/admin/faults`,
+		Args: cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&addr, "addr", "127.0.0.1:9090", "`host:port` to listen on")
+	f.StringVar(&opt.PublicURL, "public-url", "", "base `URL` of the images; by default the host that the caller named")
+	f.Uint64Var(&opt.Seed, "seed", 0, "make what is drawn repeatable; 0: a random seed")
+
+	f.IntVar(&opt.Limit, "limit", 20, "calls in a second for each action and secret id; negative: no limit")
+	f.StringVar((*string)(&opt.Window), "window", string(tiwtest.Calendar), "how seconds are drawn: calendar or sliding")
+	f.BoolVar(&countRejected, "count-rejected", true, "rejected calls take from the quota too")
+	f.BoolVar(&opt.StrictService, "strict-service", false, "accept only the service tiw in signatures, not the first label of the host")
+	f.StringSliceVar(&opt.Regions, "region", nil, "accepted `region`s; by default any")
+	f.UintSliceVar(&apps, "sdk-app-id", nil, "`SdkAppId`s of the account; by default any")
+
+	f.DurationVar(&opt.Latency, "latency", 80*time.Millisecond, "median time to an answer")
+	f.Float64Var(&opt.LatencySigma, "latency-sigma", 0.35, "sigma of the lognormal distribution of the latency; 0: always the same")
+	f.DurationVar(&opt.RejectLatency, "reject-latency", 10*time.Millisecond, "time to an answer of a call that does not reach the backend")
+	f.DurationVar(&opt.TaskDuration, "task-duration", 5*time.Second, "median time that a task runs")
+	f.Float64Var(&opt.TaskSigma, "task-sigma", 0.5, "sigma of the lognormal distribution of the task duration")
+	f.Float64Var(&opt.TaskFailure, "task-failure", 0, "`rate` of tasks that end as InternalErr")
+	f.DurationVar(&opt.TaskRetention, "task-retention", 72*time.Hour, "how long a task is known after its end")
+	f.DurationVar(&opt.ImageRetention, "image-retention", 72*time.Hour, "how long images are served after the end of their task")
+	f.IntVar(&opt.MaxTasks, "max-tasks", 2_000_000, "tasks that are kept; above, the oldest goes")
+
+	f.StringVar((*string)(&opt.Envelope), "callback-envelope", string(tiwtest.EnvelopeTIW), "assumed form of callbacks: tiw, flat, result or empty")
+	f.DurationVar(&opt.CallbackTimeout, "callback-timeout", 5*time.Second, "deadline of one callback")
+	f.IntVar(&opt.CallbackSenders, "callback-senders", 32, "callbacks sent at a time")
+
+	f.DurationVar(&opt.HoldLimit, "hold-limit", 2*time.Minute, "how long a call that is never answered is held")
+	f.DurationVar(&opt.SlowByte, "slow-byte", 100*time.Millisecond, "time between two bytes of a slow answer")
+	faultFlags(f, &opt.Faults)
+
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		// In Options a zero stands for the default.
+		for _, name := range []string{"limit", "task-retention", "image-retention", "max-tasks",
+			"callback-timeout", "callback-senders", "hold-limit", "slow-byte"} {
+			if v := f.Lookup(name).Value.String(); v == "0" || v == "0s" {
+				return fmt.Errorf("--%s is 0: it must be more", name)
+			}
+		}
+		opt.RejectedFree = !countRejected
+		for _, app := range apps {
+			opt.SdkAppIds = append(opt.SdkAppIds, uint64(app))
+		}
+		if err := simulatorSecrets(e, &opt); err != nil {
+			return err
+		}
+		if err := opt.Validate(); err != nil {
+			return err
+		}
+		return runSimulator(cmd.Context(), e, addr, opt)
+	}
+	return cmd
+}
+
+// faultFlags has one flag for each field of Faults, under the name that the
+// field has in JSON.
+func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
+	for _, rate := range []struct {
+		value       *float64
+		name, usage string
+	}{
+		{&faults.InternalError, "internal-error", "answered InternalError, no task created"},
+		{&faults.InternalErrorCreated, "internal-error-created", "answered InternalError, task created"},
+		{&faults.Cut, "cut", "task created, connection cut"},
+		{&faults.Silent, "silent", "task created, never answered"},
+		{&faults.HTML, "html", "answered 502 with HTML, no task created"},
+		{&faults.CutJSON, "cut-json", "task created, answered half the JSON"},
+		{&faults.Empty, "empty", "task created, answered {}"},
+		{&faults.SlowBody, "slow-body", "task created, answered byte by byte"},
+		{&faults.Redirect, "redirect", "answered 302, no task created"},
+		{&faults.Code, "code", "answered the code of --fault-code-name, no task created"},
+	} {
+		f.Float64Var(rate.value, "fault-"+rate.name, 0, "`rate` of calls: "+rate.usage)
+	}
+	duration := func(d *tiwtest.Duration, name, usage string) {
+		f.DurationVar((*time.Duration)(d), "fault-"+name, 0, usage)
+	}
+	f.StringVar(&faults.CodeName, "fault-code-name", "", "error `code` for --fault-code")
+	f.StringSliceVar(&faults.Actions, "fault-actions", nil, "`actions` that the rates of calls apply to; by default CreateSnapshotTask")
+	duration(&faults.During.After, "during-after", "the rates of calls apply from this long after the start")
+	duration(&faults.During.For, "during-for", "the rates of calls apply for this long; 0: without end")
+	duration(&faults.Arrears.After, "arrears-after", "the account is in arrears from this long after the start")
+	duration(&faults.Arrears.For, "arrears-for", "the account is in arrears for this long")
+	f.IntVar(&faults.ForeignLoad, "fault-foreign-load", 0, "creates a `second` that somebody else sends on the same quota")
+	f.Float64Var(&faults.CallbackLost, "fault-callback-lost", 0, "`rate` of callbacks that are never sent")
+	f.Float64Var(&faults.CallbackDouble, "fault-callback-double", 0, "`rate` of callbacks that are sent twice")
+	f.Float64Var(&faults.CallbackEarly, "fault-callback-early", 0, "`rate` of tasks whose callback comes before the answer")
+	duration(&faults.CallbackDelay, "callback-delay", "time from the end of a task to its callback")
+}
+
+// simulatorSecrets takes the secrets from the environment.
+func simulatorSecrets(e env, opt *tiwtest.Options) error {
+	id, key := e.getenv("TENCENTCLOUD_SECRET_ID"), e.getenv("TENCENTCLOUD_SECRET_KEY")
+	if (id == "") != (key == "") {
+		return fail(exitConfig, "one of TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY is set and the other is not: set both or neither")
+	}
+	if id == "" {
+		id, key = tiwtest.DefaultSecret, tiwtest.DefaultSecret
+	}
+	opt.Credentials = map[string]tiwtest.Secret{id: tiwtest.Secret(key)}
+	if token := e.getenv("TENCENTCLOUD_TOKEN"); token != "" {
+		opt.Tokens = map[string]tiwtest.Secret{id: tiwtest.Secret(token)}
+	}
+	opt.CallbackKey = tiwtest.Secret(e.getenv("TIWSNAP_SIMULATOR_CALLBACK_KEY"))
+	return nil
+}
+
+func runSimulator(ctx context.Context, e env, addr string, opt tiwtest.Options) error {
+	srv := tiwtest.New(opt)
+	defer srv.Close()
+	if err := srv.Listen(addr); err != nil {
+		return fail(exitUnavailable, "simulator: %w (--addr chooses another address)", err)
+	}
+	// The address alone on stdout, for programs: with port 0 it is news.
+	fmt.Fprintln(e.stdout, srv.URL)
+	st := srv.State()
+	quota := fmt.Sprintf("%d calls in a %s second, for each action", st.Limit, st.Window)
+	if st.Limit < 0 {
+		quota = "none"
+	}
+	credentials := "secret id and key " + tiwtest.DefaultSecret
+	if e.getenv("TENCENTCLOUD_SECRET_ID") != "" {
+		credentials = "those of TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY"
+	}
+	fmt.Fprintf(e.stderr, `This is a simulator, NOT Tencent: it renders no whiteboard and forgets all when it ends.
+  address      %[1]s (TIWSNAP_TIW_ENDPOINT of the workers)
+  credentials  %[2]s
+  quota        %[3]s
+  counted      %[1]s/state
+  break it     curl -d '{"internalErrorCreated": 0.05}' %[1]s/admin/faults
+  seed         %[4]d
+`, srv.URL, credentials, quota, st.Seed)
+	<-ctx.Done()
+
+	st = srv.State()
+	create := st.Actions[tiwtest.ActionCreate]
+	fmt.Fprintf(e.stderr, "%d calls; %s: %d, rejected %d, fullest calendar second %d, fullest sliding second %d; tasks %d\n",
+		st.Calls, tiwtest.ActionCreate, create.Received.Calls, create.Rejected,
+		create.Received.CalendarSecond.Calls, create.Received.SlidingSecond.Calls, st.Tasks.Created)
+	return nil
+}

@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
+	tcerrors "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/errors"
+	tchttp "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/http"
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/profile"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// startSimulator runs the command on a free port. stop ends it and returns its
+// exit code and what it said to people.
+func startSimulator(t *testing.T, environ map[string]string, args ...string) (url string, stop func() (int, string)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	out, in := io.Pipe()
+	var stderr bytes.Buffer
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, append([]string{"simulator", "--addr", "127.0.0.1:0"}, args...),
+			env{strings.NewReader(""), in, &stderr, variables(environ)})
+		in.Close()
+	}()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("the simulator printed no address: %v, exit code %d: %s", err, <-code, stderr.String())
+	}
+	return strings.TrimSpace(line), func() (int, string) {
+		cancel()
+		return <-code, stderr.String()
+	}
+}
+
+// variables is an environment of these variables alone.
+func variables(m map[string]string) func() []string {
+	return func() []string {
+		var environ []string
+		for name, value := range m {
+			environ = append(environ, name+"="+value)
+		}
+		return environ
+	}
+}
+
+func getJSON(t *testing.T, url string, v any) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// createCode makes a snapshot with Tencent's Go SDK and returns the error code.
+func createCode(t *testing.T, url, id, key, token string) string {
+	t.Helper()
+	p := profile.NewClientProfile()
+	p.HttpProfile.Endpoint = strings.TrimPrefix(url, "http://")
+	p.HttpProfile.Scheme = "HTTP"
+	c := common.NewCommonClient(common.NewTokenCredential(id, key, token), "ap-singapore", p)
+	req := tchttp.NewCommonRequest("tiw", "2019-09-19", tiwtest.ActionCreate)
+	if err := req.SetActionParameters(map[string]any{"SdkAppId": 1400124720, "RoomId": 7, "Whiteboard": map[string]any{}}); err != nil {
+		t.Fatal(err)
+	}
+	err := c.Send(req, tchttp.NewCommonResponse())
+	var sdk *tcerrors.TencentCloudSDKError
+	if errors.As(err, &sdk) {
+		return sdk.Code
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tiwtest.OK
+}
+
+func TestSimulator(t *testing.T) {
+	t.Run("it says what it is, serves, and sums up at its end", func(t *testing.T) {
+		url, stop := startSimulator(t, nil)
+		if code := createCode(t, url, "simulator", "simulator", ""); code != tiwtest.OK {
+			t.Errorf("got %s", code)
+		}
+		code, said := stop()
+		if code != exitOK {
+			t.Errorf("exit code %d", code)
+		}
+		for _, want := range []string{"NOT Tencent", url, "20 calls in a calendar second", "1 calls; CreateSnapshotTask: 1, rejected 0", "tasks 1"} {
+			if !strings.Contains(said, want) {
+				t.Errorf("it does not say %q:\n%s", want, said)
+			}
+		}
+	})
+	t.Run("its secrets come from the environment and are not printed", func(t *testing.T) {
+		url, stop := startSimulator(t, map[string]string{
+			"TENCENTCLOUD_SECRET_ID": "canary-id", "TENCENTCLOUD_SECRET_KEY": "canary-key", "TENCENTCLOUD_TOKEN": "canary-token",
+		})
+		if code := createCode(t, url, "canary-id", "canary-key", "canary-token"); code != tiwtest.OK {
+			t.Errorf("with them: %s", code)
+		}
+		if code := createCode(t, url, "simulator", "simulator", ""); code != "AuthFailure.SecretIdNotFound" {
+			t.Errorf("with the default: %s", code)
+		}
+		if _, said := stop(); strings.Contains(said, "canary") {
+			t.Errorf("it prints a secret:\n%s", said)
+		}
+	})
+	t.Run("flags reach the server", func(t *testing.T) {
+		url, _ := startSimulator(t, nil, "--limit", "7", "--window", "sliding", "--seed", "5", "--sdk-app-id", "1,2")
+		var st tiwtest.State
+		getJSON(t, url+"/state", &st)
+		if st.Limit != 7 || st.Window != tiwtest.Sliding || st.Seed != 5 {
+			t.Errorf("got %+v", st)
+		}
+		if code := createCode(t, url, "simulator", "simulator", ""); code != "UnauthorizedOperation.SdkAppId" {
+			t.Errorf("got %s", code)
+		}
+	})
+	t.Run("every fault has its flag", func(t *testing.T) {
+		var args []string
+		var want tiwtest.Faults
+		n := 0
+		setEach(t, &n, "fault", reflect.ValueOf(&want).Elem(), &args)
+		url, _ := startSimulator(t, nil, args...)
+		var got tiwtest.Faults
+		getJSON(t, url+"/admin/faults", &got)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%v (-want +got):\n%s", args, d)
+		}
+	})
+}
+
+// setEach gives every field a value of its own and appends the flags for it.
+func setEach(t *testing.T, n *int, prefix string, v reflect.Value, args *[]string) {
+	t.Helper()
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		name = strings.ReplaceAll(name, "JSON", "Json")
+		flag := prefix + "-" + strings.ToLower(regexp.MustCompile(`[A-Z]`).ReplaceAllString(name, "-$0"))
+		*n++
+		var value string
+		switch f := v.Field(i); f.Interface().(type) {
+		case tiwtest.Period:
+			setEach(t, n, flag, f, args)
+			continue
+		case float64:
+			f.SetFloat(float64(*n) / 1000)
+			value = fmt.Sprint(f.Float())
+		case int:
+			f.SetInt(int64(*n))
+			value = fmt.Sprint(*n)
+		case string:
+			f.SetString("FailedOperation")
+			value = f.String()
+		case []string:
+			f.Set(reflect.ValueOf([]string{tiwtest.ActionCreate, tiwtest.ActionDescribe}))
+			value = tiwtest.ActionCreate + "," + tiwtest.ActionDescribe
+		case tiwtest.Duration:
+			f.SetInt(int64(*n) * 1e9)
+			value = fmt.Sprint(*n, "s")
+		default:
+			t.Fatalf("the test knows no value for %s", flag)
+		}
+		*args = append(*args, "--"+flag+"="+strings.ReplaceAll(value, " ", ""))
+	}
+}
+
+func TestSimulatorRefuses(t *testing.T) {
+	url, _ := startSimulator(t, nil)
+	for _, test := range []struct {
+		name    string
+		environ map[string]string
+		args    []string
+		code    int
+		want    string
+	}{
+		{"an address that is taken", nil, []string{"--addr", strings.TrimPrefix(url, "http://")}, exitUnavailable, "--addr"},
+		{"a window that does not exist", nil, []string{"--window", "rolling"}, exitUsage, `"rolling"`},
+		{"a limit of 0", nil, []string{"--limit", "0"}, exitUsage, "--limit is 0"},
+		{"a retention of 0", nil, []string{"--task-retention", "0"}, exitUsage, "--task-retention is 0"},
+		{"a rate over 1", nil, []string{"--fault-cut", "2"}, exitUsage, "fault cut is 2"},
+		{"a secret id without its key", map[string]string{"TENCENTCLOUD_SECRET_ID": "x"}, nil, exitConfig, "TENCENTCLOUD_SECRET_KEY"},
+		{"an argument", nil, []string{"x"}, exitUsage, "x"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), append([]string{"simulator", "--addr", "127.0.0.1:0"}, test.args...),
+				env{strings.NewReader(""), &stdout, &stderr, variables(test.environ)})
+			if code != test.code || !strings.Contains(stderr.String(), test.want) {
+				t.Errorf("exit code %d, want %d: %s", code, test.code, stderr.String())
+			}
+		})
+	}
+}
+
+func TestSimulatorHelp(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"simulator", "--help"}, env{strings.NewReader(""), &stdout, &stderr, variables(nil)}); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, stderr.String())
+	}
+	for _, want := range []string{"NOT Tencent", "does not\nimitate", "/state/tasks", "/admin/faults", "TENCENTCLOUD_SECRET_KEY"} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("the help does not say %q", want)
+		}
+	}
+}

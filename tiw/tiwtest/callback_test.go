@@ -1,0 +1,249 @@
+package tiwtest_test
+
+import (
+	"crypto/md5"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// hook receives callbacks and hands on their bodies.
+func hook(t *testing.T, status int) (url string, bodies chan []byte) {
+	bodies = make(chan []byte, 100)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("a callback came as %s %v, %v", r.Method, r.Header, err)
+		}
+		bodies <- b
+		if status == http.StatusFound {
+			w.Header().Set("Location", "/again")
+		}
+		w.WriteHeader(status)
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL + "/hook?secret=1", bodies
+}
+
+func receive(t *testing.T, bodies chan []byte) []byte {
+	t.Helper()
+	select {
+	case b := <-bodies:
+		return b
+	case <-time.After(10 * time.Second):
+		t.Fatal("no callback came within 10 s")
+		return nil
+	}
+}
+
+func roomWith(callback string) string {
+	return `{"SdkAppId":1400124720,"RoomId":7,"Whiteboard":{},"CallbackURL":"` + callback + `"}`
+}
+
+func TestCallbackEnvelopes(t *testing.T) {
+	for _, e := range []tiwtest.Envelope{tiwtest.EnvelopeTIW, tiwtest.EnvelopeFlat, tiwtest.EnvelopeResult, tiwtest.EnvelopeEmpty} {
+		for _, failure := range []float64{0, 1} {
+			t.Run(fmt.Sprintf("%s, failure %v", e, failure), func(t *testing.T) {
+				url, bodies := hook(t, 200)
+				srv := tiwtest.Start(t, tiwtest.Options{Envelope: e, CallbackKey: "key", TaskFailure: failure, TaskDuration: 20 * time.Millisecond})
+				c := newCaller(hostOf(srv))
+				id := over(t, c.request(t, create, roomWith(url))).TaskID
+				body := receive(t, bodies)
+				if e == tiwtest.EnvelopeEmpty {
+					if string(body) != "{}" {
+						t.Errorf("got %s", body)
+					}
+					return
+				}
+				var got struct {
+					EventType                       string
+					EventData                       answer
+					SdkAppId, Timestamp, ExpireTime int64
+					Sign                            string
+
+					answer
+					RoomId                uint64
+					ErrorCode             string
+					FlatTotal             int      `json:"Total"`
+					FlatSnapshots         []string `json:"Snapshots"`
+					ErrorMessage, Missing string
+				}
+				if err := json.Unmarshal(body, &got); err != nil {
+					t.Fatalf("%v: %s", err, body)
+				}
+				told := got.answer
+				switch e {
+				case tiwtest.EnvelopeTIW:
+					told = got.EventData
+					sum := md5.Sum(fmt.Appendf(nil, "key%d", got.ExpireTime))
+					if got.EventType == "" || got.SdkAppId != 1400124720 || got.Timestamp == 0 || got.ExpireTime <= got.Timestamp || got.Sign != hex.EncodeToString(sum[:]) {
+						t.Errorf("the envelope is wrong: %s", body)
+					}
+				case tiwtest.EnvelopeFlat:
+					if got.RoomId != 7 || got.ErrorCode == "" || got.FlatTotal != len(got.FlatSnapshots) {
+						t.Errorf("got %s", body)
+					}
+				}
+				if told.TaskID != id || told.Status != "Finished" || told.FinishTime == nil {
+					t.Errorf("it tells of %+v: %s", told, body)
+				}
+				if e != tiwtest.EnvelopeFlat {
+					d := over(t, c.request(t, describe, describeBody(id)))
+					if fmt.Sprint(*told.Result) != fmt.Sprint(*d.Result) {
+						t.Errorf("it tells %+v, the API %+v", told.Result, d.Result)
+					}
+				}
+			})
+		}
+	}
+	t.Run("the documented sign", func(t *testing.T) {
+		// Key, ExpireTime and Sign of Tencent's page on TIW event callbacks.
+		url, bodies := hook(t, 200)
+		clk := newClock(time.Unix(1588040109-600, 0))
+		srv := newServer(t, tiwtest.Options{CallbackKey: "Xz4ZgayTr7rMgWQrH", Clock: clk.now})
+		c := newCaller("h")
+		c.now = clk.now
+		direct(t, srv, c.request(t, create, roomWith(url)))
+		var got struct {
+			ExpireTime int64
+			Sign       string
+		}
+		if err := json.Unmarshal(receive(t, bodies), &got); err != nil || got.ExpireTime != 1588040109 || got.Sign != "a2dabb362a9b811c0e26953a6276a41c" {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+}
+
+func TestCallbackFaults(t *testing.T) {
+	// The callback of a task without faults comes last: what comes before it
+	// is all that comes.
+	start := func(t *testing.T, o tiwtest.Options) (srv *tiwtest.Server, call func(callback string) string) {
+		srv = tiwtest.Start(t, o)
+		c := newCaller(hostOf(srv))
+		return srv, func(callback string) string { return over(t, c.request(t, create, roomWith(callback))).TaskID }
+	}
+	t.Run("lost", func(t *testing.T) {
+		url, bodies := hook(t, 200)
+		srv, call := start(t, tiwtest.Options{Faults: tiwtest.Faults{CallbackLost: 1}})
+		call(url)
+		if srv.State().Tasks.Succeeded != 1 {
+			t.Fatal("the task did not end")
+		}
+		if err := srv.SetFaults(tiwtest.Faults{}); err != nil {
+			t.Fatal(err)
+		}
+		id := call(url)
+		var got struct{ EventData answer }
+		if err := json.Unmarshal(receive(t, bodies), &got); err != nil || got.EventData.TaskID != id {
+			t.Errorf("the first callback is that of %s, %v, want %s", got.EventData.TaskID, err, id)
+		}
+		if n := srv.State().Faults["callbackLost"]; n != 1 {
+			t.Errorf("counted %d", n)
+		}
+	})
+	t.Run("double", func(t *testing.T) {
+		url, bodies := hook(t, 200)
+		srv, call := start(t, tiwtest.Options{Faults: tiwtest.Faults{CallbackDouble: 1}})
+		call(url)
+		if a, b := receive(t, bodies), receive(t, bodies); len(a) == 0 || len(b) == 0 {
+			t.Error("an empty callback")
+		}
+		if n := srv.State().Faults["callbackDouble"]; n != 1 {
+			t.Errorf("counted %d", n)
+		}
+	})
+	t.Run("late", func(t *testing.T) {
+		url, bodies := hook(t, 200)
+		_, call := start(t, tiwtest.Options{Faults: tiwtest.Faults{CallbackDelay: tiwtest.Duration(80 * time.Millisecond)}})
+		began := time.Now()
+		call(url)
+		receive(t, bodies)
+		if d := time.Since(began); d < 80*time.Millisecond {
+			t.Errorf("came after %v, want 80 ms", d)
+		}
+	})
+	t.Run("before the answer", func(t *testing.T) {
+		var answered, early atomic.Bool
+		receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { early.Store(!answered.Load()) }))
+		defer receiver.Close()
+		srv, call := start(t, tiwtest.Options{Faults: tiwtest.Faults{CallbackEarly: 1}, TaskDuration: time.Hour})
+		call(receiver.URL)
+		answered.Store(true)
+		if !early.Load() {
+			t.Error("the answer came first")
+		}
+		if st := srv.State(); st.Callbacks.Delivered != 1 || st.Faults["callbackEarly"] != 1 || st.Tasks.Succeeded != 1 {
+			t.Errorf("%+v, %v, %+v", st.Callbacks, st.Faults, st.Tasks)
+		}
+	})
+}
+
+func TestCallbacksAreCounted(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		status int
+		want   tiwtest.CallbackState
+	}{
+		{"delivered", 204, tiwtest.CallbackState{Sent: 1, Delivered: 1}},
+		{"refused", 500, tiwtest.CallbackState{Sent: 1, Refused: 1}},
+		{"a redirect is not followed", 302, tiwtest.CallbackState{Sent: 1, Refused: 1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			url, _ := hook(t, test.status)
+			// Early callbacks are counted before the answer.
+			srv := tiwtest.Start(t, tiwtest.Options{Faults: tiwtest.Faults{CallbackEarly: 1}})
+			over(t, newCaller(hostOf(srv)).request(t, create, roomWith(url)))
+			if got := srv.State().Callbacks; got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+	t.Run("not reached in time", func(t *testing.T) {
+		release := make(chan struct{})
+		receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+		defer receiver.Close()
+		defer close(release)
+		srv := tiwtest.Start(t, tiwtest.Options{Faults: tiwtest.Faults{CallbackEarly: 1}, CallbackTimeout: 30 * time.Millisecond})
+		over(t, newCaller(hostOf(srv)).request(t, create, roomWith(receiver.URL)))
+		if got := srv.State().Callbacks; got != (tiwtest.CallbackState{Sent: 1, Unreached: 1}) {
+			t.Errorf("got %+v", got)
+		}
+	})
+	t.Run("no more at a time than there are senders", func(t *testing.T) {
+		var now, most atomic.Int64
+		arrived, release := make(chan struct{}, 50), make(chan struct{}, 50)
+		receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			if n := now.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			arrived <- struct{}{}
+			<-release
+			now.Add(-1)
+		}))
+		defer receiver.Close()
+		srv := tiwtest.Start(t, tiwtest.Options{Limit: -1, CallbackSenders: 3})
+		c := newCaller(hostOf(srv))
+		for range 50 {
+			over(t, c.request(t, create, roomWith(receiver.URL)))
+		}
+		for i := range 50 {
+			<-arrived
+			if i >= 2 { // three are in: a fourth must not come before one leaves
+				release <- struct{}{}
+			}
+		}
+		release <- struct{}{}
+		release <- struct{}{}
+		if n := most.Load(); n != 3 {
+			t.Errorf("%d at a time, want 3", n)
+		}
+	})
+}

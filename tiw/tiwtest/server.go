@@ -1,0 +1,385 @@
+// Package tiwtest is a stand-in for the snapshot actions of Tencent Interactive
+// Whiteboard: it checks signatures and bodies, holds callers to the quota,
+// counts what they really sent and breaks on demand. README.md says what it
+// imitates and what it does not. It is not Tencent.
+package tiwtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const maxBody = 10 << 20 // bytes, as documented for a signed POST
+
+// Server is the stand-in, an http.Handler. Close it.
+type Server struct {
+	// URL is where the server listens, empty before Listen.
+	URL string
+
+	opt    Options
+	mux    *http.ServeMux
+	http   *http.Server
+	client *http.Client // sends the callbacks
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	wake   chan struct{} // the agenda has a new first event, or the outbox a callback
+	drawn  chan struct{} // one slot for each image that is being drawn
+	anchor time.Time
+
+	mu        sync.Mutex // everything below; it orders the arrivals
+	last      int64      // Unix ns, the newest reading of the clock
+	arrivals  uint64
+	buckets   map[bucketKey]*bucket
+	faults    Faults
+	faultsAt  int64 // Unix ns
+	struck    map[string]int64
+	codes     map[string]int64
+	log       queue[logged]
+	waiters   []waiter
+	tasks     *store
+	base      string // of the last task
+	outbox    queue[task]
+	callbacks CallbackState
+	images    int64
+}
+
+type bucketKey struct{ action, secretID string }
+
+// New returns a server. It panics if the options are not valid.
+func New(o Options) *Server {
+	if err := o.Validate(); err != nil {
+		panic("tiwtest: " + err.Error())
+	}
+	o.setDefaults()
+	s := &Server{
+		opt:     o,
+		mux:     http.NewServeMux(),
+		wake:    make(chan struct{}, 1),
+		drawn:   make(chan struct{}, 4),
+		anchor:  o.Clock(),
+		buckets: map[bucketKey]*bucket{},
+		faults:  o.Faults,
+		struck:  map[string]int64{},
+		codes:   map[string]int64{},
+		tasks:   newStore(o.MaxTasks, int64(o.TaskRetention)),
+		client: &http.Client{
+			Transport:     &http.Transport{MaxIdleConnsPerHost: o.CallbackSenders, IdleConnTimeout: 30 * time.Second},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+	s.last = s.anchor.UnixNano()
+	s.faultsAt = s.last
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+
+	s.mux.HandleFunc("/{$}", s.serveAPI)
+	s.mux.HandleFunc("GET /images/{room}/{task}/{file}", s.serveImage)
+	s.mux.HandleFunc("/elsewhere", s.serveElsewhere)
+	s.mux.HandleFunc("GET /state", s.serveState)
+	s.mux.HandleFunc("GET /state/tasks", s.serveTasks)
+	s.mux.HandleFunc("GET /admin/faults", s.serveFaults)
+	s.mux.HandleFunc("POST /admin/faults", s.serveSetFaults)
+	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+
+	s.wg.Go(s.sendCallbacks)
+	return s
+}
+
+// Start runs a server on a free loopback port until the test ends.
+func Start(tb testing.TB, o Options) *Server {
+	tb.Helper()
+	s := New(o)
+	tb.Cleanup(s.Close)
+	if err := s.Listen("127.0.0.1:0"); err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// Listen serves on addr (host:port) in the background until Close. It sets URL.
+func (s *Server) Listen(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	s.URL = "http://" + l.Addr().String()
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    64 << 10,
+	}
+	s.wg.Go(func() { s.http.Serve(l) })
+	return nil
+}
+
+// Close cuts every connection and gives up the callbacks that are due. The
+// state stays readable.
+func (s *Server) Close() {
+	s.cancel()
+	if s.http != nil {
+		s.http.Close()
+	}
+	s.client.CloseIdleConnections()
+	s.wg.Wait()
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// now reads the clock in Unix ns: monotonic from the start on, and never back.
+// The caller holds the lock.
+func (s *Server) now() int64 {
+	s.last = max(s.last, s.anchor.UnixNano()+int64(s.opt.Clock().Sub(s.anchor)))
+	return s.last
+}
+
+// apiError is the Error of an answer.
+type apiError struct{ Code, Message string }
+
+func errorf(code, format string, args ...any) *apiError {
+	return &apiError{code, fmt.Sprintf(format, args...)}
+}
+
+// call is one call of the API.
+type call struct {
+	at         int64 // Unix ns of its arrival
+	rng        *rand.Rand
+	requestID  string
+	action     string
+	auth       authorization
+	wellFormed bool // auth
+	spent      int  // calls in its window, itself included
+	limited    bool // the quota refuses it
+}
+
+// reply is what a call is answered with.
+type reply struct {
+	response any // the content of Response: an answer or a failure
+	code     string
+	fault    fault
+	backend  bool // the call came as far as the backend
+	task     *task
+}
+
+type failure struct {
+	Error     *apiError
+	RequestId string
+}
+
+func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
+	c := s.arrive(r)
+	// The body has a deadline of its own: one on the connection would end a
+	// call that is held.
+	control := http.NewResponseController(w)
+	control.SetReadDeadline(time.Now().Add(30 * time.Second))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	control.SetReadDeadline(time.Time{})
+	var tooLarge *http.MaxBytesError
+	if err != nil && !errors.As(err, &tooLarge) {
+		panic(http.ErrAbortHandler) // the client is gone
+	}
+	doc, malformed := decode(body)
+	var rep reply
+	if refused := s.gateway(r, c, body, tooLarge != nil); refused != nil {
+		rep = reply{response: failure{refused, c.requestID}, code: refused.Code}
+	} else {
+		if malformed == nil {
+			malformed = check(doc, schemas[c.action], "")
+		}
+		rep = s.backend(r, c, doc, malformed)
+	}
+	s.record(c, doc, rep)
+	if rep.task != nil && rep.task.told {
+		s.sendCallback(rep.task)
+	}
+	s.answer(w, r, c, rep)
+}
+
+// arrive takes the time of a call before anything else is done about it, so
+// that the order of the lock is the order of the arrivals, and counts the call
+// against the quota of its secret id. Calls of unknown secret ids count nowhere.
+func (s *Server) arrive(r *http.Request) *call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &call{at: s.now(), action: r.Header.Get("X-TC-Action")}
+	s.arrivals++
+	c.rng = rand.New(rand.NewPCG(s.opt.Seed, s.arrivals))
+	c.requestID = newUUID(c.rng).String()
+	c.auth, c.wellFormed = parseAuthorization(r.Header.Get("Authorization"))
+	if _, known := s.opt.Credentials[c.auth.secretID]; !known || schemas[c.action] == nil {
+		return c
+	}
+	key := bucketKey{c.action, c.auth.secretID}
+	b := s.buckets[key]
+	if b == nil {
+		b = &bucket{last: s.faultsAt}
+		s.buckets[key] = b
+	}
+	foreign := 0
+	if c.action == ActionCreate {
+		foreign = s.faults.ForeignLoad
+	}
+	n, ok := b.arrive(quota{s.opt.Limit, s.opt.Window, s.opt.RejectedFree}, c.at, foreign)
+	c.spent, c.limited = n, !ok
+	return c
+}
+
+// gateway makes the checks that come before the backend. Their true order is
+// not documented.
+func (s *Server) gateway(r *http.Request, c *call, body []byte, tooLarge bool) *apiError {
+	if r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+		return errorf("UnsupportedProtocol", "The protocol or method is not supported; use POST with application/json.")
+	}
+	if tooLarge {
+		return errorf("RequestSizeLimitExceeded", "The request body is larger than %d bytes.", maxBody)
+	}
+	if err := s.authenticate(r, c.auth, c.wellFormed, body, s.opt.Clock()); err != nil {
+		return err
+	}
+	for _, name := range []string{"X-TC-Action", "X-TC-Version", "X-TC-Region"} {
+		if r.Header.Get(name) == "" {
+			return errorf("MissingParameter", "The request is missing the required header %s.", name)
+		}
+	}
+	if schemas[c.action] == nil {
+		return errorf("InvalidAction", "The action `%.80s` is not imitated or does not exist.", c.action)
+	}
+	if r.Header.Get("X-TC-Version") != apiVersion {
+		return errorf("NoSuchVersion", "The version is not %s.", apiVersion)
+	}
+	if region := r.Header.Get("X-TC-Region"); len(s.opt.Regions) > 0 && !slices.Contains(s.opt.Regions, region) {
+		return errorf("UnsupportedRegion", "The region `%.80s` is not supported.", region)
+	}
+	if c.limited {
+		// Tencent answers in Chinese unless told otherwise.
+		message := "您当前每秒请求 `%d` 次，超过了每秒频率上限 `%d`，请稍后重试。"
+		if r.Header.Get("X-TC-Language") == "en-US" {
+			message = "Your current request times equals to `%d` in a second, which exceeds the frequency limit `%d` for a second. Please reduce the frequency of calls."
+		}
+		return errorf("RequestLimitExceeded", message, c.spent, s.opt.Limit)
+	}
+	return nil
+}
+
+// backend does what the call asks for, unless a fault strikes.
+func (s *Server) backend(r *http.Request, c *call, doc document, malformed *apiError) reply {
+	fail := func(err *apiError) reply {
+		return reply{response: failure{err, c.requestID}, code: err.Code, backend: true}
+	}
+	if malformed != nil {
+		return fail(malformed)
+	}
+	app := doc.uint("SdkAppId")
+	if len(s.opt.SdkAppIds) > 0 && !slices.Contains(s.opt.SdkAppIds, app) {
+		return fail(errorf("UnauthorizedOperation.SdkAppId", "The SdkAppId does not belong to the account."))
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since := c.at - s.faultsAt
+	if s.faults.Arrears.contains(since) {
+		s.struck["arrears"]++
+		return fail(errorf("ResourceUnavailable.ServiceExpired", "The service is in arrears or has expired."))
+	}
+	struck := s.faults.pick(c.action, since, c.rng.Float64())
+	if struck != "" {
+		s.struck[string(struck)]++
+	}
+	rep := reply{code: OK, backend: true}
+	if struck == "" || struck.creates() {
+		switch c.action {
+		case ActionCreate:
+			rep.task = s.create(c, doc, r.Host)
+			rep.response = created{rep.task.id.String(), c.requestID}
+		case ActionDescribe:
+			t := s.tasks.find(doc.text("TaskID"), c.at)
+			if t == nil || t.room.app != app {
+				rep = fail(errorf("InvalidParameter.TaskNotFound", "There is no such task."))
+				break
+			}
+			d := describe(t, c.at)
+			d.RequestId = c.requestID
+			rep.response = d
+		}
+	}
+	switch struck {
+	case faultInternalError, faultInternalErrorCreated:
+		rep.code = "InternalError"
+		rep.response = failure{errorf(rep.code, "An internal error has occurred. Retry your request."), c.requestID}
+	case faultCode:
+		rep.code = s.faults.CodeName
+		rep.response = failure{errorf(rep.code, "Answered because the simulator was told to."), c.requestID}
+	}
+	rep.fault = struck
+	return rep
+}
+
+// answer sends the reply after its latency, or what a fault makes of it.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, rep reply) {
+	latency := s.opt.RejectLatency
+	if rep.backend {
+		latency = lognormal(c.rng, s.opt.Latency, s.opt.LatencySigma)
+	}
+	if rep.fault == faultSilent {
+		latency = s.opt.HoldLimit
+	}
+	if !s.pause(r.Context(), latency) || rep.fault == faultCut || rep.fault == faultSilent {
+		panic(http.ErrAbortHandler)
+	}
+	body, err := json.Marshal(struct{ Response any }{rep.response})
+	if err != nil {
+		panic(err) // the types above can all be encoded
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	switch rep.fault {
+	case faultHTML:
+		h.Set("Content-Type", "text/html")
+		w.WriteHeader(http.StatusBadGateway)
+		io.WriteString(w, "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n")
+	case faultRedirect:
+		h.Set("Location", "http://"+r.Host+"/elsewhere")
+		w.WriteHeader(http.StatusFound)
+	case faultCutJSON:
+		w.Write(body[:len(body)/2])
+	case faultEmpty:
+		io.WriteString(w, "{}")
+	case faultSlowBody:
+		control := http.NewResponseController(w)
+		for i := range body {
+			w.Write(body[i : i+1])
+			if control.Flush() != nil || !s.pause(r.Context(), s.opt.SlowByte) {
+				panic(http.ErrAbortHandler)
+			}
+		}
+	default:
+		w.Write(body)
+	}
+}
+
+// pause waits; it returns false if the client left or the server is closed.
+func (s *Server) pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-s.ctx.Done():
+	}
+	return false
+}

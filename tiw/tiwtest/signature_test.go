@@ -1,0 +1,213 @@
+package tiwtest_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// The sample of Tencent's "Signature v3" page. The service and the host are
+// another product's, so a good signature gets as far as an unknown action.
+func TestSignatureOfTheDocumentedSample(t *testing.T) {
+	const (
+		stamp = 1551113065
+		body  = `{"Limit": 1, "Filters": [{"Values": ["\u672a\u547d\u540d"], "Name": "instance-name"}]}`
+		want  = "72e494ea809ad7a8c8f7a4507b9bddcbaa8e581f516e8da2f66e2c5a96525168"
+	)
+	if got := sha(body); got != "35e9c5b0e3ae67532d3c9f17ead6c90222632e5b1ff7f6e89887f1398934f064" {
+		t.Fatalf("this is not the sample's body, its hash is %s", got)
+	}
+	c := newCaller("cvm.tencentcloudapi.com")
+	c.key, c.service = "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE", "cvm"
+	c.now = func() time.Time { return time.Unix(stamp, 0) }
+	c.header = map[string]string{"Content-Type": "application/json; charset=utf-8"}
+	srv := newServer(t, tiwtest.Options{
+		Credentials: map[string]tiwtest.Secret{"simulator": tiwtest.Secret(c.key)}, Clock: c.now,
+	})
+
+	t.Run("the published signature is accepted", func(t *testing.T) {
+		r := c.request(t, "DescribeInstances", body)
+		r.Header.Set("Authorization", "TC3-HMAC-SHA256 Credential=simulator/2019-02-25/cvm/tc3_request, SignedHeaders=content-type;host, Signature="+want)
+		if got := direct(t, srv, r).code(); got != "InvalidAction" {
+			t.Errorf("got %s", got)
+		}
+	})
+	t.Run("with one digit changed it is not", func(t *testing.T) {
+		r := c.request(t, "DescribeInstances", body)
+		r.Header.Set("Authorization", "TC3-HMAC-SHA256 Credential=simulator/2019-02-25/cvm/tc3_request, SignedHeaders=content-type;host, Signature="+strings.Replace(want, "7", "8", 1))
+		if got := direct(t, srv, r).code(); got != "AuthFailure.SignatureFailure" {
+			t.Errorf("got %s", got)
+		}
+	})
+	t.Run("the published hash that covers x-tc-action is accepted", func(t *testing.T) {
+		r := c.request(t, "DescribeInstances", body)
+		c.authorize(r, stamp, []string{"content-type", "host", "x-tc-action"}, "7019a55be8395899b900fb5564e4200d984910f34794a27cb3fb7d10ff6a1e84")
+		if got := direct(t, srv, r).code(); got != "InvalidAction" {
+			t.Errorf("got %s", got)
+		}
+	})
+}
+
+func TestSignature(t *testing.T) {
+	const at = 1760000000
+	for _, test := range []struct {
+		name   string
+		opt    tiwtest.Options
+		caller func(*caller)
+		spoil  func(*http.Request)
+		want   string
+	}{
+		{name: "a plain signature is accepted", want: "OK"},
+		{name: "the host may be signed with its port", caller: func(c *caller) { c.signHost = "127.0.0.1:9090" }, want: "OK"},
+		{name: "the host may be signed without its port", caller: func(c *caller) { c.signHost = "127.0.0.1" }, want: "OK"},
+		{name: "another host is refused", caller: func(c *caller) { c.signHost = "127.0.0.1:9091" }, want: "AuthFailure.SignatureFailure"},
+		{name: "the service may be the first label of the host", caller: func(c *caller) { c.service = "127" }, want: "OK"},
+		{name: "a strict server refuses the first label", opt: tiwtest.Options{StrictService: true}, caller: func(c *caller) { c.service = "127" }, want: "AuthFailure.SignatureFailure"},
+		{name: "a strict server accepts tiw", opt: tiwtest.Options{StrictService: true}, want: "OK"},
+		{name: "another service is refused", caller: func(c *caller) { c.service = "cvm" }, want: "AuthFailure.SignatureFailure"},
+		{name: "more headers may be signed", caller: func(c *caller) {
+			c.signed = []string{"content-type", "host", "x-tc-action", "x-tc-timestamp", "x-tc-region"}
+		}, want: "OK"},
+		{name: "a signed header that was changed is refused", caller: func(c *caller) {
+			c.signed = []string{"content-type", "host", "x-tc-region"}
+		}, spoil: func(r *http.Request) { r.Header.Set("X-TC-Region", "ap-guangzhou") }, want: "AuthFailure.SignatureFailure"},
+		{name: "host must be signed", caller: func(c *caller) { c.signed = []string{"content-type"} }, want: "AuthFailure.InvalidAuthorization"},
+		{name: "content-type must be signed", caller: func(c *caller) { c.signed = []string{"host"} }, want: "AuthFailure.InvalidAuthorization"},
+		{name: "no Authorization", spoil: func(r *http.Request) { r.Header.Del("Authorization") }, want: "AuthFailure.InvalidAuthorization"},
+		{name: "another algorithm", spoil: func(r *http.Request) {
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "TC3-", "TC4-", 1))
+		}, want: "AuthFailure.InvalidAuthorization"},
+		{name: "a scope without its end", spoil: func(r *http.Request) {
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "/tc3_request", "", 1))
+		}, want: "AuthFailure.InvalidAuthorization"},
+		{name: "no blanks between the parts", spoil: func(r *http.Request) {
+			r.Header.Set("Authorization", strings.ReplaceAll(r.Header.Get("Authorization"), ", ", ","))
+		}, want: "OK"},
+		{name: "an unknown secret id", caller: func(c *caller) { c.id = "nobody" }, want: "AuthFailure.SecretIdNotFound"},
+		{name: "a wrong key", caller: func(c *caller) { c.key = "wrong" }, want: "AuthFailure.SignatureFailure"},
+		{name: "another body than was signed", caller: func(c *caller) { c.payload = room7 + " " }, want: "AuthFailure.SignatureFailure"},
+		{name: "an unsigned payload", caller: func(c *caller) {
+			c.payload = "UNSIGNED-PAYLOAD"
+			c.header = map[string]string{"X-TC-Content-SHA256": "UNSIGNED-PAYLOAD"}
+		}, want: "OK"},
+		{name: "300 seconds late is in time", caller: func(c *caller) { c.now = unix(at - 300) }, want: "OK"},
+		{name: "301 seconds late has expired", caller: func(c *caller) { c.now = unix(at - 301) }, want: "AuthFailure.SignatureExpire"},
+		{name: "300 seconds early is in time", caller: func(c *caller) { c.now = unix(at + 300) }, want: "OK"},
+		{name: "301 seconds early is refused", caller: func(c *caller) { c.now = unix(at + 301) }, want: "AuthFailure.SignatureExpire"},
+		{name: "no timestamp", spoil: func(r *http.Request) { r.Header.Del("X-TC-Timestamp") }, want: "MissingParameter"},
+		{name: "a timestamp that is no number", spoil: func(r *http.Request) { r.Header.Set("X-TC-Timestamp", "now") }, want: "InvalidParameter"},
+		{name: "the date of the scope is not that of the timestamp", spoil: func(r *http.Request) {
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "/2025-10-09/", "/2025-10-08/", 1))
+		}, want: "AuthFailure.SignatureFailure"},
+		{name: "the right token", opt: tiwtest.Options{Tokens: map[string]tiwtest.Secret{"simulator": "tok"}},
+			caller: func(c *caller) { c.header = map[string]string{"X-TC-Token": "tok"} }, want: "OK"},
+		{name: "a wrong token", opt: tiwtest.Options{Tokens: map[string]tiwtest.Secret{"simulator": "tok"}},
+			caller: func(c *caller) { c.header = map[string]string{"X-TC-Token": "tik"} }, want: "AuthFailure.TokenFailure"},
+		{name: "a token is missing", opt: tiwtest.Options{Tokens: map[string]tiwtest.Secret{"simulator": "tok"}}, want: "AuthFailure.TokenFailure"},
+		{name: "a token of a secret id that has none", caller: func(c *caller) { c.header = map[string]string{"X-TC-Token": "tok"} }, want: "AuthFailure.TokenFailure"},
+
+		{name: "GET is refused", spoil: func(r *http.Request) { r.Method = "GET" }, want: "UnsupportedProtocol"},
+		{name: "a form is refused", caller: func(c *caller) {
+			c.header = map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
+		}, want: "UnsupportedProtocol"},
+		{name: "no action", spoil: func(r *http.Request) { r.Header.Del("X-TC-Action") }, want: "MissingParameter"},
+		{name: "another action", spoil: func(r *http.Request) { r.Header.Set("X-TC-Action", "CreateTranscode") }, want: "InvalidAction"},
+		{name: "another version", caller: func(c *caller) { c.header = map[string]string{"X-TC-Version": "2017-03-12"} }, want: "NoSuchVersion"},
+		{name: "no region", spoil: func(r *http.Request) { r.Header.Del("X-TC-Region") }, want: "MissingParameter"},
+		{name: "a region that is not offered", opt: tiwtest.Options{Regions: []string{"ap-guangzhou"}}, want: "UnsupportedRegion"},
+		{name: "a region that is offered", opt: tiwtest.Options{Regions: []string{"ap-guangzhou", "ap-singapore"}}, want: "OK"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.opt.Clock = unix(at)
+			srv := newServer(t, test.opt)
+			c := newCaller("127.0.0.1:9090")
+			c.now = unix(at)
+			if test.caller != nil {
+				test.caller(c)
+			}
+			r := c.request(t, create, room7)
+			if test.spoil != nil {
+				test.spoil(r)
+			}
+			got := direct(t, srv, r)
+			if got.code() != test.want {
+				t.Errorf("got %s, want %s", got.code(), test.want)
+			}
+			wantTasks := int64(0)
+			if test.want == "OK" {
+				wantTasks = 1
+			}
+			if n := srv.State().Tasks.Created; n != wantTasks {
+				t.Errorf("%d tasks were created", n)
+			}
+		})
+	}
+}
+
+func unix(s int64) func() time.Time { return func() time.Time { return time.Unix(s, 0) } }
+
+func TestChecksComeInTheirOrder(t *testing.T) {
+	// Each step mends what the one before was refused for.
+	const at = 1760000000
+	srv := newServer(t, tiwtest.Options{
+		Clock: unix(at), Limit: 1, Credentials: map[string]tiwtest.Secret{"a": "key"},
+		Tokens: map[string]tiwtest.Secret{"a": "tok"}, Regions: []string{"r"}, SdkAppIds: []uint64{5},
+		Faults: tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}},
+	})
+	spare := newServer(t, tiwtest.Options{
+		Clock: unix(at), Limit: -1, Credentials: map[string]tiwtest.Secret{"a": "key"},
+		Tokens: map[string]tiwtest.Secret{"a": "tok"}, Regions: []string{"r"}, SdkAppIds: []uint64{5},
+		Faults: tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}},
+	})
+	c := newCaller("h")
+	c.id, c.key, c.now, c.signed = "nobody", "wrong", unix(at-1000), []string{"host"}
+	c.header = map[string]string{"Content-Type": "text/plain", "X-TC-Version": "1", "X-TC-Region": "other"}
+	action, body := "Nothing", `{`
+	step := func(srv *tiwtest.Server, want string) {
+		t.Helper()
+		if got := direct(t, srv, c.request(t, action, body)).code(); got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+	step(srv, "UnsupportedProtocol")
+	c.header["Content-Type"] = "application/json"
+	step(srv, "AuthFailure.InvalidAuthorization")
+	c.signed = []string{"host", "content-type"}
+	step(srv, "AuthFailure.SecretIdNotFound")
+	c.id = "a"
+	step(srv, "AuthFailure.SignatureExpire")
+	c.now = unix(at)
+	step(srv, "AuthFailure.SignatureFailure")
+	c.key = "key"
+	step(srv, "AuthFailure.TokenFailure")
+	c.header["X-TC-Token"] = "tok"
+	step(srv, "InvalidAction")
+	action = create
+	step(srv, "NoSuchVersion")
+	c.header["X-TC-Version"] = "2019-09-19"
+	step(srv, "UnsupportedRegion")
+	c.header["X-TC-Region"] = "r"
+	step(srv, "RequestLimitExceeded")
+	step(spare, "InvalidParameter")
+	body = room7
+	step(spare, "UnauthorizedOperation.SdkAppId")
+	body = `{"SdkAppId":5,"RoomId":7,"Whiteboard":{}}`
+	step(spare, "ResourceUnavailable.ServiceExpired")
+	if err := spare.SetFaults(tiwtest.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	step(spare, "OK")
+}
+
+func TestSecretsDoNotPrint(t *testing.T) {
+	o := tiwtest.Options{Credentials: map[string]tiwtest.Secret{"id": "canary"}, CallbackKey: "canary"}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		if s := fmt.Sprintf(verb, o); strings.Contains(s, "canary") {
+			t.Errorf("%s prints the secret", verb)
+		}
+	}
+}
