@@ -1,8 +1,11 @@
 package tasks
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -27,8 +30,8 @@ const (
 // Room is one whiteboard to snapshot, in the field names of Tencent's
 // CreateSnapshotTask. Optional fields left out take the API's defaults.
 type Room struct {
-	SdkAppId     uint64
-	RoomId       uint64
+	SdkAppId     uint64      `json:",omitempty"`
+	RoomId       uint64      `json:",omitempty"`
 	Whiteboard   *Whiteboard `json:",omitempty"`
 	SnapshotMode string      `json:",omitempty"`
 	COS          *COS        `json:",omitempty"`
@@ -48,9 +51,9 @@ type Whiteboard struct {
 // COS is the bucket that receives the images. Without one they lie in
 // Tencent's public bucket for three days.
 type COS struct {
-	Uin       uint64
-	Region    string
-	Bucket    string
+	Uin       uint64 `json:",omitempty"`
+	Region    string `json:",omitempty"`
+	Bucket    string `json:",omitempty"`
 	TargetDir string `json:",omitempty"`
 	Domain    string `json:",omitempty"`
 }
@@ -82,13 +85,8 @@ func (r *Room) Validate() error {
 		faults = append(faults, FieldError{field, fmt.Sprintf(format, args...)})
 	}
 	text := func(field, s string, limit int) {
-		switch {
-		case len(s) > limit:
-			bad(field, "is %d bytes long, at most %d are allowed", len(s), limit)
-		case !utf8.ValidString(s):
-			bad(field, "is not valid UTF-8")
-		case strings.IndexByte(s, 0) >= 0:
-			bad(field, "contains a NUL byte")
+		if reason := badText(s, limit); reason != "" {
+			bad(field, "%s", reason)
 		}
 	}
 	if r.SdkAppId == 0 {
@@ -137,12 +135,17 @@ func (r *Room) Validate() error {
 	if len(r.Label) > MaxLabels {
 		bad("Label", "has %d names, at most %d are allowed", len(r.Label), MaxLabels)
 	}
-	for name, value := range r.Label {
-		if name == "" {
-			bad("Label", "has an empty name")
+	if r.badLabel() {
+		for _, name := range slices.Sorted(maps.Keys(r.Label)) {
+			switch reason := badText(name, MaxLabel); {
+			case name == "":
+				bad("Label", "has an empty name")
+			case reason != "":
+				bad("Label", "has a name that %s: %.40q", reason, name)
+			default:
+				text("Label."+name, r.Label[name], MaxLabel)
+			}
 		}
-		text("Label."+clip(name), name, MaxLabel)
-		text("Label."+clip(name), value, MaxLabel)
 	}
 	if faults == nil {
 		return nil
@@ -150,9 +153,61 @@ func (r *Room) Validate() error {
 	return &RoomError{faults}
 }
 
-func clip(s string) string {
-	if len(s) > 40 {
-		return s[:40] + "…"
+// badLabel keeps the common case, every label in order, free of allocations.
+func (r *Room) badLabel() bool {
+	for name, value := range r.Label {
+		if name == "" || badText(name, MaxLabel) != "" || badText(value, MaxLabel) != "" {
+			return true
+		}
 	}
-	return s
+	return false
+}
+
+func badText(s string, limit int) string {
+	switch {
+	case len(s) > limit:
+		return fmt.Sprintf("is %d bytes long, at most %d are allowed", len(s), limit)
+	case !utf8.ValidString(s):
+		return "is not valid UTF-8"
+	case strings.IndexByte(s, 0) >= 0:
+		return "contains a NUL byte"
+	}
+	return ""
+}
+
+// Over returns the room with the fields that it leaves out taken from
+// defaults: COS and Whiteboard field by field, labels by name. The RoomId is
+// never taken. Zero and empty fields count as left out; a size is left out when
+// its pointer is nil. The result may share memory with both rooms.
+func (r Room) Over(defaults Room) Room {
+	r.SdkAppId = cmp.Or(r.SdkAppId, defaults.SdkAppId)
+	r.SnapshotMode = cmp.Or(r.SnapshotMode, defaults.SnapshotMode)
+	if d := defaults.Whiteboard; r.Whiteboard == nil {
+		r.Whiteboard = d
+	} else if d != nil {
+		r.Whiteboard = &Whiteboard{
+			Width:      cmp.Or(r.Whiteboard.Width, d.Width),
+			Height:     cmp.Or(r.Whiteboard.Height, d.Height),
+			InitParams: cmp.Or(r.Whiteboard.InitParams, d.InitParams),
+		}
+	}
+	if d := defaults.COS; r.COS == nil {
+		r.COS = d
+	} else if d != nil {
+		r.COS = &COS{
+			Uin:       cmp.Or(r.COS.Uin, d.Uin),
+			Region:    cmp.Or(r.COS.Region, d.Region),
+			Bucket:    cmp.Or(r.COS.Bucket, d.Bucket),
+			TargetDir: cmp.Or(r.COS.TargetDir, d.TargetDir),
+			Domain:    cmp.Or(r.COS.Domain, d.Domain),
+		}
+	}
+	if len(r.Label) == 0 {
+		r.Label = defaults.Label
+	} else if len(defaults.Label) > 0 {
+		own := r.Label
+		r.Label = maps.Clone(defaults.Label)
+		maps.Copy(r.Label, own)
+	}
+	return r
 }

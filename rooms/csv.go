@@ -1,0 +1,290 @@
+package rooms
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// csvRows parses CSV. encoding/csv is fast enough (9 million plain rows a
+// second) but has no bound: one stray quote makes it hold the rest of the
+// file, and a reader in front of it that bounds the rows would have to follow
+// quotes and faults just as it does. Nor does it end lines at a lone CR.
+type csvRows struct {
+	lines  *lines
+	delim  byte
+	places []place
+	labels int // how many columns are labels
+
+	fields [][]byte // of the row at hand
+	buf    []byte   // fields of a row with quotes
+	ends   []int    // where each of them ends in buf
+}
+
+// newCSV reads the header, which is the line at hand.
+func newCSV(l *lines, haveApp bool) (*csvRows, error) {
+	c := &csvRows{lines: l, delim: delimiter(l.text)}
+	rec := &record{Row: Row{Line: l.n}}
+	if err := c.split(rec); err != nil {
+		return nil, err
+	}
+	if rec.broken {
+		return nil, &FileError{Line: rec.Line, Faults: rec.faults}
+	}
+	if slices.ContainsFunc(c.fields, isNumber) {
+		return nil, fileError(rec.Line, "the first line must be a header like SdkAppId,RoomId")
+	}
+	for i, text := range c.fields {
+		name := trim(text)
+		col, _, ok := lookup(name)
+		switch {
+		case !ok:
+			rec.fault(i+1, "", "%s", whyUnknown("column", string(name)))
+		case rec.column(col.name()) > 0:
+			rec.fault(i+1, col.name(), "is column %d already", rec.column(col.name()))
+		}
+		rec.places = append(rec.places, place{col, i + 1})
+		if col.field == nil {
+			c.labels++
+		}
+	}
+	if len(rec.faults) == 0 {
+		if rec.column("RoomId") == 0 {
+			rec.fault(0, "", "the header has no column RoomId")
+		}
+		if rec.column("SdkAppId") == 0 && !haveApp {
+			rec.fault(0, "", "the header has no column SdkAppId, and there is no default for it")
+		}
+	}
+	if len(rec.faults) > 0 {
+		return nil, &FileError{Line: rec.Line, Faults: rec.faults}
+	}
+	c.places = rec.places
+	return c, nil
+}
+
+// delimiter is the one that occurs most outside quotes in the header.
+func delimiter(header []byte) byte {
+	best, most := byte(','), 0
+	for _, d := range []byte(",;\t") {
+		n, quoted := 0, false
+		for _, b := range header {
+			if b == '"' {
+				quoted = !quoted
+			} else if b == d && !quoted {
+				n++
+			}
+		}
+		if n > most {
+			best, most = d, n
+		}
+	}
+	return best
+}
+
+func isNumber(text []byte) bool {
+	text = trim(text)
+	return len(text) > 0 && len(bytes.Trim(text, "0123456789")) == 0
+}
+
+func (c *csvRows) next(rec *record) error {
+	for {
+		if err := c.lines.next(); err != nil {
+			return err
+		}
+		if c.lines.more || !c.empty(c.lines.text) {
+			break
+		}
+	}
+	rec.Line, rec.places = c.lines.n, c.places
+	if err := c.split(rec); err != nil || rec.broken {
+		return err
+	}
+	if len(c.fields) != len(c.places) {
+		hint := ""
+		if len(c.fields) > len(c.places) {
+			hint = fmt.Sprintf(" (a field that contains %q must be in quotes)", c.delim)
+		}
+		rec.syntax(0, "", "the row has %s, the header has %d%s", count(len(c.fields), "field"), len(c.places), hint)
+		return nil
+	}
+	for i, text := range c.fields {
+		p := &c.places[i]
+		if p.field == nil {
+			if len(text) > 0 {
+				rec.setLabel(p.label, string(text), c.labels)
+			}
+			continue
+		}
+		if text = trim(text); len(text) == 0 {
+			continue
+		}
+		if p.field.number != nil {
+			rec.setNumber(p.field, p.at, text)
+		} else {
+			*p.field.text(&rec.Room) = string(text)
+		}
+	}
+	return nil
+}
+
+// empty reports whether a line has nothing but blanks and delimiters.
+func (c *csvRows) empty(line []byte) bool {
+	for _, b := range line {
+		if b != c.delim && b != ' ' && b != '\t' {
+			return false
+		}
+	}
+	return true
+}
+
+// split takes the row that begins with the line at hand apart into c.fields,
+// and reads on where a quoted field does. After a fault the rest of the line
+// is lost, or of the row if that is too long.
+func (c *csvRows) split(rec *record) error {
+	l, text := c.lines, c.lines.text
+	c.fields = c.fields[:0]
+	if !l.more && bytes.IndexByte(text, '"') < 0 {
+		for {
+			i := bytes.IndexByte(text, c.delim)
+			if i < 0 {
+				c.fields = append(c.fields, text)
+				return nil
+			}
+			c.fields = append(c.fields, text[:i])
+			text = text[i+1:]
+		}
+	}
+
+	c.buf, c.ends = c.buf[:0], c.ends[:0]
+	for more := true; more; {
+		state := inField
+		if len(text) == 0 {
+			state = atField
+		}
+		if len(text) == 0 || text[0] != '"' {
+			end := bytes.IndexByte(text, c.delim)
+			if more = end >= 0; !more {
+				end = len(text)
+			}
+			field := text[:end]
+			if bytes.IndexByte(field, '"') >= 0 {
+				return c.bad(rec, "has a quote in the middle: put the whole field in quotes and double those inside")
+			}
+			c.buf = append(c.buf, field...)
+			text = text[min(end+1, len(text)):]
+		} else {
+			line := l.n
+			text = text[1:]
+			for {
+				i := bytes.IndexByte(text, '"')
+				if i < 0 {
+					if l.more || len(c.buf)+len(text) >= MaxRowBytes {
+						return c.tooLong(rec, inQuotes)
+					}
+					c.buf = append(append(c.buf, text...), '\n')
+					if err := l.next(); err == io.EOF {
+						return c.unclosed(line)
+					} else if err != nil {
+						return err
+					}
+					text = l.text
+					continue
+				}
+				c.buf = append(c.buf, text[:i]...)
+				text = text[i+1:]
+				if len(text) == 0 || text[0] != '"' {
+					break
+				}
+				c.buf = append(c.buf, '"')
+				text = text[1:]
+			}
+			state = afterQuotes
+			if more = len(text) > 0; more {
+				if text[0] != c.delim {
+					return c.bad(rec, "goes on after its closing quote: double the quotes inside a quoted field")
+				}
+				text = text[1:]
+			}
+		}
+		if !more && l.more {
+			return c.tooLong(rec, state)
+		}
+		c.ends = append(c.ends, len(c.buf))
+	}
+	begin := 0
+	for _, end := range c.ends {
+		c.fields = append(c.fields, c.buf[begin:end])
+		begin = end
+	}
+	return nil
+}
+
+// fault is one of the field at hand.
+func (c *csvRows) fault(reason string) Fault {
+	at := len(c.ends) + 1
+	if at > len(c.places) { // also while the header is read
+		return Fault{at, "", "the field " + reason}
+	}
+	return Fault{at, c.places[at-1].name(), reason}
+}
+
+// bad notes a fault of the field at hand and gives up the line.
+func (c *csvRows) bad(rec *record, reason string) error {
+	rec.faults, rec.broken = append(rec.faults, c.fault(reason)), true
+	return c.lines.skip()
+}
+
+// Where the text at hand ends in a row that is too long.
+type csvState int
+
+const (
+	atField     csvState = iota // before a field
+	inField                     // in one without quotes
+	inQuotes                    // in one with quotes
+	afterQuotes                 // after its closing quote, or between two doubled ones
+)
+
+// tooLong notes that the row is too long in the field at hand, and skips it
+// without holding it.
+func (c *csvRows) tooLong(rec *record, state csvState) error {
+	rec.faults = append(rec.faults, c.fault(fmt.Sprintf("makes the row longer than %d KiB", MaxRowBytes>>10)))
+	rec.broken = true
+	for c.lines.more || state == inQuotes {
+		if err := c.lines.next(); err == io.EOF && state == inQuotes {
+			return c.unclosed(rec.Line)
+		} else if err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		for _, b := range c.lines.text {
+			switch {
+			case b == '"' && state == inQuotes:
+				state = afterQuotes
+			case b == '"' && (state == atField || state == afterQuotes):
+				state = inQuotes
+			case state == inQuotes:
+			case b == c.delim:
+				state = atField
+			default:
+				state = inField
+			}
+		}
+	}
+	return nil
+}
+
+// unclosed is the error for the field at hand, whose quote opens on line.
+func (c *csvRows) unclosed(line int) error {
+	return &FileError{Line: line, Faults: []Fault{
+		c.fault("has a quote that is never closed, so the rest of the file cannot be read")}}
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

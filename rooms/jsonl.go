@@ -1,0 +1,161 @@
+package rooms
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// jsonRows parses JSON lines. encoding/json says whether a line is valid; as it
+// cannot report unknown names with their place, nor duplicate ones, the
+// (valid) line is then walked by hand.
+type jsonRows struct {
+	lines *lines
+	name  []byte // scratch
+	seen  uint   // the fields that the line at hand has set, by index
+}
+
+func (j *jsonRows) next(rec *record) error {
+	l := j.lines
+	for {
+		if err := l.next(); err != nil {
+			return err
+		}
+		if l.more || len(trim(l.text)) > 0 {
+			break
+		}
+	}
+	rec.Line, rec.places, j.seen = l.n, rec.places[:0], 0
+	if l.more {
+		rec.syntax(0, "", "the line is longer than %d KiB", MaxRowBytes>>10)
+		return l.skip()
+	}
+	start := skipSpace(l.text, 0)
+	switch {
+	case !json.Valid(l.text):
+		err, at := json.Unmarshal(l.text, new(json.RawMessage)), 0
+		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+			at = int(syntax.Offset)
+		}
+		rec.syntax(at, "", "the line is not one whole JSON object: %v", err)
+	case l.text[start] != '{':
+		rec.syntax(start+1, "", "the line is %s, it must be a JSON object", quote(l.text[start:]))
+	default:
+		j.object(rec, "", start)
+	}
+	return nil
+}
+
+// object walks the members of the object at i in the line, whose names get the prefix.
+func (j *jsonRows) object(rec *record, prefix string, i int) {
+	text := j.lines.text
+	for i++; ; i++ {
+		if i = skipSpace(text, i); text[i] == '}' {
+			return
+		}
+		end := skipValue(text, i)
+		key := unquote(text[i:end])
+		at := skipSpace(text, skipSpace(text, end)+1)
+		end = skipValue(text, at)
+		j.member(rec, prefix, key, at, text[at:end])
+		if i = skipSpace(text, end); text[i] == '}' {
+			return
+		}
+	}
+}
+
+func (j *jsonRows) member(rec *record, prefix string, key []byte, at int, value []byte) {
+	if prefix == "" {
+		switch string(key) {
+		case "Whiteboard", "COS", "Label":
+			if value[0] == '{' {
+				j.object(rec, string(key)+".", at)
+			} else if value[0] != 'n' {
+				rec.fault(at+1, string(key), "is %s, it must be an object", quote(value))
+			}
+			return
+		}
+	}
+	j.name = append(append(j.name[:0], prefix...), key...)
+	col, index, ok := lookup(j.name)
+	if !ok {
+		rec.syntax(at+1, "", "%s", whyUnknown("name", string(j.name)))
+		return
+	}
+	var again bool
+	if col.field == nil {
+		_, again = rec.Room.Label[col.label]
+	} else {
+		again = j.seen&(1<<index) != 0
+		j.seen |= 1 << index
+	}
+	if again {
+		rec.fault(at+1, col.name(), "is there twice")
+		return
+	}
+	rec.places = append(rec.places, place{col, at + 1})
+	isText, wantText := value[0] == '"', col.field == nil || col.field.text != nil
+	switch {
+	case value[0] == 'n': // null
+	case isText && !wantText:
+		rec.fault(at+1, col.name(), "is the text %s, it must be a number without quotes", quote(value))
+	case wantText && !isText:
+		rec.fault(at+1, col.name(), "is %s, it must be a text in quotes", quote(value))
+	case col.field == nil:
+		rec.setLabel(col.label, string(unquote(value)), 0)
+	case wantText:
+		*col.field.text(&rec.Room) = string(trim(unquote(value)))
+	case value[0] != '-' && (value[0] < '0' || value[0] > '9'):
+		rec.fault(at+1, col.name(), "is %s, it must be a number", quote(value))
+	default:
+		rec.setNumber(col.field, at+1, value)
+	}
+}
+
+// The functions below trust that text is a valid JSON object.
+
+func skipSpace(text []byte, i int) int {
+	for i < len(text) && (text[i] == ' ' || text[i] == '\t') {
+		i++
+	}
+	return i
+}
+
+// skipValue returns the index behind the value that begins at i.
+func skipValue(text []byte, i int) int {
+	for depth := 0; ; i++ {
+		switch text[i] {
+		case '"':
+			for i++; text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		default:
+			if depth == 0 { // a number, true, false or null
+				return i + bytes.IndexAny(text[i:], ",} \t")
+			}
+		}
+		if depth == 0 {
+			return i + 1
+		}
+	}
+}
+
+// unquote returns what a JSON string stands for.
+func unquote(text []byte) []byte {
+	if bytes.IndexByte(text, '\\') < 0 {
+		return text[1 : len(text)-1]
+	}
+	var s string
+	json.Unmarshal(text, &s) // cannot fail
+	return []byte(s)
+}
+
+// quote shows a value to people, cut to a bearable length.
+func quote(value []byte) string { return fmt.Sprintf("%.40s", value) }

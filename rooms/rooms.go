@@ -1,0 +1,299 @@
+// Package rooms reads class lists, CSV with a header or JSON lines, into rooms
+// to snapshot. Every fault of a file is told with its line and column; of the
+// file itself only the row at hand is held, and which rooms were seen.
+package rooms
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+	"unicode"
+
+	"tiwsnap/tasks"
+)
+
+// Bounds of a file.
+const (
+	DefaultMaxRows = 5_000_000
+	MaxRowBytes    = 128 << 10 // twice what a room at all of its limits takes
+	maxApps        = 1000
+)
+
+// Format is the format of a class list.
+type Format int
+
+// The formats. Auto takes a file whose first character is "{" for JSON lines
+// and everything else for CSV.
+const (
+	Auto Format = iota
+	CSV
+	JSONLines
+)
+
+// Options control Read. The zero value is ready to use.
+type Options struct {
+	Format Format
+	// Defaults fill the fields that a row leaves out, by Room.Over.
+	Defaults tasks.Room
+	// MaxRows bounds the rows of a file, good and bad; 0 means DefaultMaxRows.
+	// Telling rooms apart takes 10 bytes of memory a row.
+	MaxRows int
+}
+
+// Row is one room of a class list and the line on which it begins, from 1.
+// Room is what the row itself says: the defaults are not merged in, though the
+// room is known to be valid with them.
+type Row struct {
+	Line int
+	Room tasks.Room
+}
+
+// Fault is one thing that is wrong with a file.
+type Fault struct {
+	// Column is the field in a line of CSV and the byte in a line of JSON,
+	// both from 1; 0 where none is to blame.
+	Column int
+	// Field is the API's name of the field, or empty if Reason says it all.
+	Field  string
+	Reason string
+}
+
+// RowError says what is wrong with one row. The rows after it are not affected.
+type RowError struct {
+	Line   int // from 1
+	Faults []Fault
+}
+
+func (e *RowError) Error() string { return describe(e.Line, e.Faults) }
+
+// FileError says why a file cannot be read (on). Nothing comes after it.
+type FileError struct {
+	Line   int // from 1; 0 if it is about the whole file
+	Faults []Fault
+	Err    error // what the reader returned, if that is the reason
+}
+
+func (e *FileError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("cannot read line %d: %v", e.Line, e.Err)
+	}
+	return describe(e.Line, e.Faults)
+}
+
+func (e *FileError) Unwrap() error { return e.Err }
+
+func describe(line int, faults []Fault) string {
+	var b strings.Builder
+	if line > 0 {
+		fmt.Fprintf(&b, "line %d", line)
+	}
+	for i, f := range faults {
+		switch {
+		case i > 0:
+			b.WriteString("; ")
+		case line > 0 && f.Column > 0:
+			b.WriteString(", ")
+		case line > 0:
+			b.WriteString(": ")
+		}
+		if f.Column > 0 {
+			fmt.Fprintf(&b, "column %d: ", f.Column)
+		}
+		if f.Field != "" {
+			fmt.Fprintf(&b, "%.60s ", f.Field)
+		}
+		b.WriteString(f.Reason)
+	}
+	// What files contain must not steer a terminal.
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return unicode.ReplacementChar
+		}
+		return c
+	}, b.String())
+}
+
+func fileError(line int, format string, args ...any) *FileError {
+	return &FileError{Line: line, Faults: []Fault{{Reason: fmt.Sprintf(format, args...)}}}
+}
+
+// Read yields the rows of a class list in order. Instead of a row that is wrong
+// it yields a *RowError (and a Row with nothing but the line) and goes on; a
+// *FileError comes last: the file is no class list, has no row, a column that
+// is not known, or could not be read to its end.
+//
+// Fields have the API's names: SdkAppId, RoomId, SnapshotMode,
+// Whiteboard.Width, Whiteboard.Height, Whiteboard.InitParams, COS.Uin,
+// COS.Region, COS.Bucket, COS.TargetDir, COS.Domain, and Label.NAME with any
+// NAME. RoomId has to be there, SdkAppId unless it has a default. Text is UTF-8, with or
+// without a byte order mark; lines end in LF, CRLF or CR; blank lines and rows
+// of nothing but empty fields are skipped.
+//
+// CSV begins with a header and is separated by comma, semicolon or tab, as the
+// header shows. An empty field is left out. Blanks around a value do not count,
+// except in labels. Quotes are those of RFC 4180.
+//
+// A line of JSON is one object, with names as above or nested, as in the API
+// ("COS":{"Uin":…}). null is left out. Numbers must not be quoted: to Tencent
+// a room with a text for its id is another room.
+//
+// A row of over MaxRowBytes is wrong, and so is a second row with the same
+// SdkAppId and RoomId. A file with over 1000 different SdkAppIds is refused,
+// as its columns are most likely swapped.
+//
+// Read reads from r as the sequence advances, so it can be ranged over once.
+func Read(r io.Reader, o Options) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		maxRows := cmp.Or(o.MaxRows, DefaultMaxRows)
+		check := newChecker(o.Defaults)
+		rec := new(record)
+		next, err := open(newLines(r), o)
+		for n := 0; err == nil; n++ {
+			rec.reset()
+			switch err = next(rec); {
+			case err == io.EOF && n > 0:
+				return
+			case err == io.EOF:
+				err = fileError(0, "the file has a header and no rows")
+			case err != nil:
+			case n == maxRows:
+				err = fileError(rec.Line, "the file has more than %d rows", maxRows)
+			default:
+				err = check.record(rec)
+			}
+			if err != nil {
+				break
+			}
+			if len(rec.faults) == 0 {
+				if !yield(rec.Row, nil) {
+					return
+				}
+			} else if !yield(Row{Line: rec.Line}, &RowError{rec.Line, slices.Clone(rec.faults)}) {
+				return
+			}
+		}
+		yield(Row{}, err)
+	}
+}
+
+// open finds the format by the first line that is not blank. The function that
+// it returns fills in the next row; it returns io.EOF or a *FileError.
+func open(l *lines, o Options) (next func(*record) error, err error) {
+	for len(trim(l.text)) == 0 {
+		if err := l.next(); err == io.EOF {
+			return nil, fileError(0, "the file is empty")
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	first := trim(l.text)[0]
+	switch {
+	case o.Format == CSV || o.Format == Auto && first != '{' && first != '[':
+		c, err := newCSV(l, o.Defaults.SdkAppId != 0)
+		if err != nil {
+			return nil, err
+		}
+		return c.next, nil
+	case first == '[':
+		return nil, fileError(l.n, "the file is one JSON array, write one object a line instead (jq -c '.[]' does it)")
+	}
+	l.unread()
+	return (&jsonRows{lines: l}).next, nil
+}
+
+// record is one row on its way from the parser of a format to the checker.
+type record struct {
+	Row
+	places []place
+	faults []Fault
+	broken bool // the row could not be taken apart, so Room is not what it says
+}
+
+// place is where a row has a field.
+type place struct {
+	column
+	at int // as Fault.Column
+}
+
+func (r *record) reset() {
+	r.Row = Row{}
+	r.faults = r.faults[:0]
+	r.broken = false
+}
+
+func (r *record) fault(at int, field, format string, args ...any) {
+	r.faults = append(r.faults, Fault{at, field, fmt.Sprintf(format, args...)})
+}
+
+// syntax notes a fault that makes the rest of the row meaningless.
+func (r *record) syntax(at int, field, format string, args ...any) {
+	r.fault(at, field, format, args...)
+	r.broken = true
+}
+
+// checker finds what is wrong with a row beyond its syntax.
+type checker struct {
+	defaults       tasks.Room
+	goodWhiteboard bool // the defaults' whiteboard needs no look for each row
+	seen           *seen
+}
+
+func newChecker(defaults tasks.Room) *checker {
+	whiteboard := tasks.Room{SdkAppId: 1, RoomId: 1, Whiteboard: defaults.Whiteboard}
+	return &checker{
+		defaults:       defaults,
+		goodWhiteboard: whiteboard.Validate() == nil,
+		seen:           newSeen(),
+	}
+}
+
+// record adds the faults of the room to those of its syntax. The error is a
+// *FileError.
+func (c *checker) record(r *record) error {
+	if r.broken {
+		return nil
+	}
+	room := r.Room.Over(c.defaults)
+	if r.Room.Whiteboard == nil && c.goodWhiteboard {
+		room.Whiteboard = nil
+	}
+	if err := room.Validate(); err != nil {
+		c.invalid(r, err.(*tasks.RoomError).Faults)
+	}
+	if len(r.faults) > 0 {
+		return nil
+	}
+
+	app, ok := c.seen.app(room.SdkAppId)
+	if !ok {
+		return fileError(r.Line, "the file has more than %d different SdkAppIds, perhaps the columns SdkAppId and RoomId are swapped", maxApps)
+	}
+	if line := c.seen.add(app, uint32(room.RoomId), uint32(r.Line)); line > 0 {
+		r.fault(r.column("RoomId"), "RoomId", "%d of SdkAppId %d is already on line %d", room.RoomId, room.SdkAppId, line)
+	}
+	return nil
+}
+
+// invalid adds what Validate found, apart from fields that are known to be
+// wrong and were left out for it.
+func (c *checker) invalid(r *record, faults []tasks.FieldError) {
+	for _, f := range faults {
+		if !slices.ContainsFunc(r.faults, func(known Fault) bool { return known.Field == f.Field }) {
+			r.fault(r.column(f.Field), f.Field, "%s", f.Reason)
+		}
+	}
+	slices.SortStableFunc(r.faults, func(a, b Fault) int { return cmp.Compare(a.Column, b.Column) })
+}
+
+// column returns where the row has the field, or 0.
+func (r *record) column(field string) int {
+	for _, p := range r.places {
+		if p.name() == field {
+			return p.at
+		}
+	}
+	return 0
+}
