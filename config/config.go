@@ -1,0 +1,208 @@
+// Package config reads the settings of tiwsnap: defaults, a YAML file, the
+// environment and flags, each stronger than the one before. settings.go lists
+// every setting, one line each. What is wrong is reported all at once, by name.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/knadh/koanf/maps"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+)
+
+// Config is every setting, by its YAML key. The ranges are in settings.go.
+type Config struct {
+	Redis        Redis        `koanf:"redis"`
+	TencentCloud TencentCloud `koanf:"tencentcloud"`
+	TIW          TIW          `koanf:"tiw"`
+	Rate         Rate         `koanf:"rate"`
+	Worker       Worker       `koanf:"worker"`
+	Confirm      Confirm      `koanf:"confirm"`
+	// Retention is how long records of ended snapshots stay.
+	Retention time.Duration `koanf:"retention"`
+	Log       Log           `koanf:"log"`
+
+	shown map[string]shown // by key
+}
+
+// Redis is where everything is kept.
+type Redis struct {
+	URL Secret `koanf:"url"` // in the forms of rdb.Open; it may hold a password
+}
+
+// TencentCloud is the API key. All are empty where none was given.
+type TencentCloud struct {
+	SecretID  Secret `koanf:"secret_id"`
+	SecretKey Secret `koanf:"secret_key"`
+	Token     Secret `koanf:"token"` // of temporary credentials
+}
+
+// TIW is the Tencent Interactive Whiteboard API.
+type TIW struct {
+	Endpoint string        `koanf:"endpoint"` // http(s)://HOST[:PORT]
+	Region   string        `koanf:"region"`
+	Timeout  time.Duration `koanf:"timeout"` // of a whole call
+	Account  string        `koanf:"account"` // names the owner of the quota
+}
+
+// Rate is the quota.
+type Rate struct {
+	Limit int `koanf:"limit"` // requests a second, for each API action
+}
+
+// Worker is one worker process.
+type Worker struct {
+	Concurrency int `koanf:"concurrency"` // calls in flight
+	Attempts    int `koanf:"attempts"`    // sends of one snapshot, at most
+}
+
+// Confirm is how an accepted snapshot is followed.
+type Confirm struct {
+	After time.Duration `koanf:"after"` // from the acceptance to the first question
+}
+
+// Log is what goes to stderr.
+type Log struct {
+	Level  slog.Level `koanf:"level"`
+	Format string     `koanf:"format"` // text or json
+}
+
+// Source is where Load reads.
+type Source struct {
+	File    string         // a YAML file; where empty, TIWSNAP_CONFIG may name one
+	Environ []string       // NAME=value, as os.Environ has them
+	Flags   *pflag.FlagSet // may be nil; only what Flags defined is read
+}
+
+// Need is something that some commands cannot do without.
+type Need int
+
+// Credentials are needed by whatever calls Tencent's API.
+const Credentials Need = iota + 1
+
+// Load reads all layers. The error has a line for every fault in any of them,
+// and for every need that is not met: where the value came from, the value
+// unless it is secret, and what it must be.
+func Load(src Source, needs ...Need) (Config, error) {
+	l := loader{koanf: koanf.New("."), tried: map[string]bool{}}
+	l.layer(defaults())
+	l.layer(l.file(src))
+	l.layer(l.environment(src.Environ))
+	l.layer(flags(src.Flags))
+	var c Config
+	l.fill(&c)
+	l.together(needs)
+	if l.faults != nil {
+		return Config{}, errors.Join(l.faults...)
+	}
+	return c, nil
+}
+
+// loader collects the layers and the faults in them.
+type loader struct {
+	koanf  *koanf.Koanf
+	faults []error
+	tried  map[string]bool // the keys that somebody gave a value, even a faulty one
+}
+
+func (l *loader) fault(format string, args ...any) {
+	l.faults = append(l.faults, fmt.Errorf(format, args...))
+}
+
+// given is a setting as one layer has it.
+type given struct {
+	setting setting
+	isFile  bool // text names the file that holds the value
+	text    string
+	origin  string // for a message: where to look
+}
+
+// leaf is what the layers are merged from. Later ones replace earlier ones.
+// koanf copies them, so that they hold nothing but exported strings.
+type leaf struct {
+	Key, Text, Origin string
+}
+
+// layer puts the settings of one layer over those before it.
+func (l *loader) layer(all []given) {
+	leaves := map[string]any{}
+	for _, g := range all {
+		l.tried[g.setting.key] = l.tried[g.setting.key] || g.text != ""
+		if before, twice := leaves[g.setting.key].(leaf); twice {
+			l.fault("%s: %s gives the same setting: remove one of them", g.origin, before.Origin)
+			continue
+		}
+		if g.isFile {
+			var err error
+			if g.text, err = readSecret(g.text); err != nil {
+				l.fault("%s: %w", g.origin, err)
+				continue
+			}
+		}
+		if _, err := g.setting.parse(g.text); err != nil && g.setting.secret() {
+			l.fault("%s: %w", g.origin, err)
+		} else if err != nil {
+			l.fault("%s: %s %w", g.origin, quote(g.setting.show(g.text)), err)
+		}
+		leaves[g.setting.key] = leaf{g.setting.key, g.text, g.origin}
+	}
+	if err := l.koanf.Load(provider(leaves), nil); err != nil {
+		panic(err) // provider has none
+	}
+}
+
+// provider is a layer as koanf takes it.
+type provider map[string]any
+
+func (p provider) Read() (map[string]any, error) { return maps.Unflatten(p, "."), nil }
+
+func (p provider) ReadBytes() ([]byte, error) { return nil, errors.ErrUnsupported }
+
+// fill puts the values into c. Where they can all be parsed it can fail only if
+// Config and settings.go do not agree.
+func (l *loader) fill(c *Config) {
+	parse := func(_, _ reflect.Type, data any) (any, error) {
+		if v, ok := data.(leaf); ok {
+			s, _ := byKey(v.Key)
+			return s.parse(v.Text)
+		}
+		return data, nil
+	}
+	err := l.koanf.UnmarshalWithConf("", c, koanf.UnmarshalConf{
+		DecoderConfig: &mapstructure.DecoderConfig{DecodeHook: parse, ErrorUnused: true},
+	})
+	if err != nil && l.faults == nil {
+		panic(err)
+	}
+	c.shown = map[string]shown{}
+	for _, v := range l.koanf.All() {
+		if v, ok := v.(leaf); ok && v.Text != "" {
+			s, _ := byKey(v.Key)
+			c.shown[v.Key] = shown{s.show(v.Text), v.Origin}
+		}
+	}
+}
+
+// together checks what one setting alone cannot show.
+func (l *loader) together(needs []Need) {
+	id, key := l.tried["tencentcloud.secret_id"], l.tried["tencentcloud.secret_key"]
+	if !slices.Contains(needs, Credentials) && !id && !key && !l.tried["tencentcloud.token"] {
+		return
+	}
+	missing := func(name string) {
+		l.fault("%s: is missing: set it, or %s_FILE, as on https://console.tencentcloud.com/cam/capi", name, name)
+	}
+	if !id {
+		missing("TENCENTCLOUD_SECRET_ID")
+	}
+	if !key {
+		missing("TENCENTCLOUD_SECRET_KEY")
+	}
+}

@@ -1,0 +1,399 @@
+package config_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"tiwsnap/config"
+)
+
+const escapes = " (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"
+
+func TestEveryFlawOfAFile(t *testing.T) {
+	wants := map[string]string{
+		"bad-syntax.yml":              `testdata/bad-syntax.yml: is not YAML: line 1: did not find expected ',' or ']'`,
+		"bad-not-text.yml":            `testdata/bad-not-text.yml: is not YAML: incomplete UTF-16 character`,
+		"bad-list.yml":                `testdata/bad-list.yml:1: must be a block of settings, each as NAME: VALUE`,
+		"bad-value-for-block.yml":     `testdata/bad-value-for-block.yml:1: rate: must be a block of settings, each as NAME: VALUE`,
+		"bad-list-for-value.yml":      `testdata/bad-list-for-value.yml:2: rate.limit: must be one value, not a block or a list`,
+		"bad-unknown-key.yml":         `testdata/bad-unknown-key.yml:2: worker.concurency: is not a setting: did you mean worker.concurrency?`,
+		"bad-unknown-block.yml":       `testdata/bad-unknown-block.yml:1: workers: is not a setting: did you mean worker?`,
+		"bad-unknown-far.yml":         `testdata/bad-unknown-far.yml:1: kitchen-sink: is not a setting: "tiwsnap config print" lists them`,
+		"bad-block-twice.yml":         `testdata/bad-block-twice.yml:2: rate: is already on line 1: remove one of them`,
+		"bad-key-twice.yml":           `testdata/bad-key-twice.yml:3: rate.limit: is already on line 2: remove one of them`,
+		"bad-two-documents.yml":       `testdata/bad-two-documents.yml: holds more than one document`,
+		"bad-second-document.yml":     `testdata/bad-second-document.yml: is not YAML: line 3: did not find expected node content`,
+		"bad-no-unit.yml":             `testdata/bad-no-unit.yml:2: tiw.timeout: "10" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 100ms to 1m`,
+		"bad-timeout.yml":             `testdata/bad-timeout.yml:2: tiw.timeout: "61s" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 100ms to 1m`,
+		"bad-empty-value.yml":         `testdata/bad-empty-value.yml:2: rate.limit: "" must be a whole number from 1 to 1000`,
+		"bad-number.yml":              `testdata/bad-number.yml:2: rate.limit: "2e1" must be a whole number from 1 to 1000`,
+		"bad-rate.yml":                `testdata/bad-rate.yml:2: rate.limit: "1001" must be a whole number from 1 to 1000`,
+		"bad-attempts.yml":            `testdata/bad-attempts.yml:2: worker.attempts: "0" must be a whole number from 1 to 100`,
+		"bad-redis-url.yml":           `testdata/bad-redis-url.yml:2: redis.url: "redis://user:***@host:port" is not an address of Redis: the port is not a number` + escapes,
+		"bad-endpoint.yml":            `testdata/bad-endpoint.yml:2: tiw.endpoint: "tiw.tencentcloudapi.com" must be https://HOST or http://HOST:PORT, without a path`,
+		"bad-region.yml":              `testdata/bad-region.yml:2: tiw.region: "Singapore" must be a region as in ap-singapore`,
+		"bad-account.yml":             `testdata/bad-account.yml:2: tiw.account: "main account" must be 1 to 64 of A-Z, a-z, 0-9, _ and -`,
+		"bad-log-level.yml":           `testdata/bad-log-level.yml:2: log.level: "verbose" must be debug, info, warn or error`,
+		"bad-log-format.yml":          `testdata/bad-log-format.yml:2: log.format: "logfmt" must be text or json`,
+		"bad-half-a-key.yml":          `TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi`,
+		"bad-secret-with-space.yml":   `testdata/bad-secret-with-space.yml:3: tencentcloud.secret_key: must not contain a space or a line break`,
+		"bad-secret-masked.yml":       `testdata/bad-secret-masked.yml:3: tencentcloud.secret_key: is what "config print" shows in its place: give the secret itself`,
+		"bad-secret-and-file.yml":     `testdata/bad-secret-and-file.yml:4: tencentcloud.secret_key_file: testdata/bad-secret-and-file.yml:3: tencentcloud.secret_key gives the same setting: remove one of them`,
+		"bad-secret-file-missing.yml": `testdata/bad-secret-file-missing.yml:3: tencentcloud.secret_key_file: "testdata/missing" cannot be read: no such file or directory`,
+		"bad-secret-file-empty.yml":   `testdata/bad-secret-file-empty.yml:3: tencentcloud.secret_key_file: "testdata/empty.yml" is empty: write the secret into it`,
+	}
+	files, err := filepath.Glob("testdata/bad-*.yml")
+	if err != nil || len(files) != len(wants) {
+		t.Errorf("there are %d files for %d tests, %v", len(files), len(wants), err)
+	}
+	for name, want := range wants {
+		t.Run(name, func(t *testing.T) {
+			_, err := config.Load(config.Source{File: "testdata/" + name})
+			if err == nil {
+				t.Fatal("it was accepted")
+			}
+			if diff := cmp.Diff(want, err.Error()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestEveryFlawOfTheEnvironment(t *testing.T) {
+	for _, test := range []struct {
+		environ []string
+		want    string
+	}{
+		{[]string{"TIWSNAP_REDIS_ULR=redis://h"}, `TIWSNAP_REDIS_ULR: is not a setting: did you mean TIWSNAP_REDIS_URL?`},
+		{[]string{"TIWSNAP_FLAVOUR="}, `TIWSNAP_FLAVOUR: is not a setting: "tiwsnap config print" lists them`},
+		{[]string{"TIWSNAP_RATE_LIMIT=fast"}, `TIWSNAP_RATE_LIMIT: "fast" must be a whole number from 1 to 1000`},
+		{[]string{"TIWSNAP_RATE_LIMIT=" + strings.Repeat("9", 100)}, `TIWSNAP_RATE_LIMIT: "` + strings.Repeat("9", 80) + `…" must be a whole number from 1 to 1000`},
+		{[]string{"TIWSNAP_REDIS_URL=redis://:S3CR3T/@h"}, `TIWSNAP_REDIS_URL: "redis://:***@h" is not an address of Redis: an @ stands behind the host` + escapes},
+		{[]string{"TIWSNAP_CONFIG=testdata/missing.yml"}, `TIWSNAP_CONFIG: "testdata/missing.yml" cannot be read: no such file or directory`},
+		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY=S3CR3T\n"}, `TENCENTCLOUD_SECRET_KEY: must not contain a space or a line break`},
+		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY=S3CR3T", "TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret"},
+			`TENCENTCLOUD_SECRET_KEY_FILE: TENCENTCLOUD_SECRET_KEY gives the same setting: remove one of them`},
+		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY_FILE=testdata"}, `TENCENTCLOUD_SECRET_KEY_FILE: "testdata" cannot be read: is a directory`},
+		{[]string{"TENCENTCLOUD_TOKEN=S3CR3T"}, "TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on https://console.tencentcloud.com/cam/capi\n" +
+			"TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi"},
+	} {
+		t.Run(strings.Join(test.environ, " "), func(t *testing.T) {
+			_, err := config.Load(config.Source{Environ: test.environ})
+			if err == nil {
+				t.Fatal("it was accepted")
+			}
+			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAllFaultsOfAllLayersAtOnce(t *testing.T) {
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.AllFlags(flags)
+	if err := flags.Parse([]string{"--concurrency=0", "--log-format="}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.Load(config.Source{
+		File:    "testdata/many-flaws.yml",
+		Environ: []string{"TIWSNAP_CONFIRM_AFTER=soon", "TIWSNAP_TIW_REGOIN=ap-singapore"},
+		Flags:   flags,
+	}, config.Credentials)
+	if err == nil {
+		t.Fatal("it was accepted")
+	}
+	want := strings.Join([]string{
+		`testdata/many-flaws.yml:4: tiw.endpont: is not a setting: did you mean tiw.endpoint?`,
+		`testdata/many-flaws.yml:2: redis.url: "redis//127.0.0.1" is not an address of Redis: it is not embedded and begins with none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://`,
+		`testdata/many-flaws.yml:5: tiw.timeout: "1h" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 100ms to 1m`,
+		`testdata/many-flaws.yml:7: rate.limit: "twenty" must be a whole number from 1 to 1000`,
+		`testdata/many-flaws.yml:9: worker.attempts: "1000" must be a whole number from 1 to 100`,
+		`testdata/many-flaws.yml:10: retention: "forever" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 1m to 8760h`,
+		`TIWSNAP_TIW_REGOIN: is not a setting: did you mean TIWSNAP_TIW_REGION?`,
+		`TIWSNAP_CONFIRM_AFTER: "soon" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 100ms to 1h`,
+		`--concurrency: "0" must be a whole number from 1 to 1000`,
+		`--log-format: "" must be text or json`,
+		`TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on https://console.tencentcloud.com/cam/capi`,
+		`TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi`,
+	}, "\n")
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLayers(t *testing.T) {
+	t.Run("nothing is set: the documented defaults", func(t *testing.T) {
+		for _, file := range []string{"", "testdata/empty.yml", "testdata/only-comments.yml"} {
+			c := load(t, config.Source{File: file})
+			if got := c.Redis.URL.Reveal(); got != "redis://127.0.0.1:6379/0" {
+				t.Errorf("redis is at %s", got)
+			}
+			if want := (config.TIW{Endpoint: "https://tiw.tencentcloudapi.com", Region: "ap-singapore", Timeout: 10 * time.Second, Account: "default"}); c.TIW != want {
+				t.Errorf("TIW is %+v", c.TIW)
+			}
+			if c.Rate.Limit != 20 || c.Worker != (config.Worker{Concurrency: 32, Attempts: 8}) || c.Confirm.After != 30*time.Second || c.Retention != 168*time.Hour {
+				t.Errorf("got %+v", c)
+			}
+			if c.Log != (config.Log{Level: slog.LevelInfo, Format: "text"}) || !c.TencentCloud.SecretID.Empty() {
+				t.Errorf("got %+v", c)
+			}
+		}
+	})
+
+	t.Run("flags win over the environment, and that over the file", func(t *testing.T) {
+		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		config.Flags(flags, "worker.concurrency", "rate.limit", "redis.url")
+		if err := flags.Parse([]string{"--concurrency", "7"}); err != nil {
+			t.Fatal(err)
+		}
+		c := load(t, config.Source{
+			Environ: []string{"TIWSNAP_CONFIG=testdata/good.yml", "TIWSNAP_WORKER_CONCURRENCY=6", "TIWSNAP_RATE_LIMIT=15"},
+			Flags:   flags,
+		})
+		if c.Worker.Concurrency != 7 || c.Rate.Limit != 15 || c.Redis.URL.Reveal() != "redis://db:6379/1" {
+			t.Errorf("got %+v", c)
+		}
+	})
+
+	t.Run("--config wins over TIWSNAP_CONFIG", func(t *testing.T) {
+		c := load(t, config.Source{File: "testdata/good.yml", Environ: []string{"TIWSNAP_CONFIG=testdata/missing.yml"}})
+		if c.Rate.Limit != 10 {
+			t.Errorf("got %+v", c)
+		}
+	})
+
+	t.Run("a flag of the same name that is none of ours is not read", func(t *testing.T) {
+		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		flags.String("rate", "", "another rate")
+		if err := flags.Parse([]string{"--rate", "fast"}); err != nil {
+			t.Fatal(err)
+		}
+		if c := load(t, config.Source{Flags: flags}); c.Rate.Limit != 20 {
+			t.Errorf("got %+v", c)
+		}
+	})
+
+	t.Run("an empty block and an empty variable set nothing", func(t *testing.T) {
+		c := load(t, config.Source{
+			File:    "testdata/empty-block.yml",
+			Environ: []string{"TIWSNAP_RATE_LIMIT=", "TENCENTCLOUD_TOKEN=", "TENCENTCLOUD_SECRET_ID_FILE="},
+		})
+		if c.Redis.URL.Reveal() != "redis://127.0.0.1:6379/0" || c.Retention != 24*time.Hour || c.Rate.Limit != 20 {
+			t.Errorf("got %+v", c)
+		}
+	})
+
+	t.Run("a secret comes from a file, without the newline at its end", func(t *testing.T) {
+		c := load(t, config.Source{Environ: []string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret"}})
+		if got := c.TencentCloud.SecretKey.Reveal(); got != "S3CR3T" {
+			t.Errorf("got %q", got)
+		}
+	})
+
+	t.Run("variables that are not ours to judge", func(t *testing.T) {
+		load(t, config.Source{Environ: []string{
+			"PATH=/bin", "TENCENTCLOUD_REGION=ap-guangzhou", "TIWSNAP_TEST_REQUIRE=1", "TIWSNAP_SIMULATOR_CALLBACK_KEY=x", "TIWSNAP_CONFIG=",
+			// Kubernetes, for the Services tiwsnap and tiwsnap-redis:
+			"TIWSNAP_SERVICE_HOST=10.0.0.1", "TIWSNAP_SERVICE_PORT=80", "TIWSNAP_SERVICE_PORT_HTTP=80", "TIWSNAP_PORT=tcp://10.0.0.1:80",
+			"TIWSNAP_REDIS_SERVICE_HOST=10.0.0.2", "TIWSNAP_REDIS_PORT=tcp://10.0.0.2:6379", "TIWSNAP_REDIS_PORT_6379_TCP=tcp://10.0.0.2:6379",
+			"TIWSNAP_REDIS_PORT_6379_TCP_ADDR=10.0.0.2",
+		}})
+	})
+}
+
+func load(t *testing.T, src config.Source) config.Config {
+	t.Helper()
+	c, err := config.Load(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func printed(t *testing.T, c config.Config) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := c.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestPrint(t *testing.T) {
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.AllFlags(flags)
+	if err := flags.Parse([]string{"--redis-url", "redis://user:S3CR3T@db", "--account", "null"}); err != nil {
+		t.Fatal(err)
+	}
+	c := load(t, config.Source{
+		File:    "testdata/good.yml",
+		Environ: []string{"TENCENTCLOUD_SECRET_ID=S3CR3T", "TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret", "TIWSNAP_TIW_TIMEOUT=2s"},
+		Flags:   flags,
+	})
+	want := `redis:
+  url: redis://user:***@db # --redis-url
+tencentcloud:
+  secret_id: '***' # TENCENTCLOUD_SECRET_ID
+  secret_key: '***' # TENCENTCLOUD_SECRET_KEY_FILE
+  token: # not set
+tiw:
+  endpoint: https://tiw.tencentcloudapi.com # default
+  region: ap-singapore # default
+  timeout: 2s # TIWSNAP_TIW_TIMEOUT
+  account: null # --account
+rate:
+  limit: 10 # testdata/good.yml:3: rate.limit
+worker:
+  concurrency: 5 # testdata/good.yml:5: worker.concurrency
+  attempts: 8 # default
+confirm:
+  after: 30s # default
+retention: 168h # default
+log:
+  level: info # default
+  format: text # default
+`
+	if diff := cmp.Diff(want, printed(t, c)); diff != "" {
+		t.Error(diff)
+	}
+
+	t.Run("and what it prints is a configuration file", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "printed.yml")
+		text := regexp.MustCompile(`(?m)^.*\*\*\*.*\n`).ReplaceAllString(want, "")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		again := load(t, config.Source{File: file})
+		if again.TIW != c.TIW || again.Worker != c.Worker || again.Rate != c.Rate {
+			t.Errorf("got %+v, want %+v", again, c)
+		}
+	})
+}
+
+// The table and the Config type must have the same settings, and the example
+// file must show each of them at its default.
+func TestTableTypeAndExampleAgree(t *testing.T) {
+	defaults := printed(t, load(t, config.Source{}))
+	keys := func(text string) (all []string) {
+		var blocks map[string]any
+		if err := yaml.Unmarshal([]byte(text), &blocks); err != nil {
+			t.Fatal(err)
+		}
+		for name, v := range blocks {
+			block, _ := v.(map[string]any)
+			for sub := range block {
+				all = append(all, name+"."+sub)
+			}
+			if block == nil {
+				all = append(all, name)
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+
+	var fields []string
+	for f := range reflect.TypeFor[config.Config]().Fields() {
+		switch name := f.Tag.Get("koanf"); {
+		case !f.IsExported():
+		case f.Type.Kind() == reflect.Struct:
+			for sub := range f.Type.Fields() {
+				fields = append(fields, name+"."+sub.Tag.Get("koanf"))
+			}
+		default:
+			fields = append(fields, name)
+		}
+	}
+	slices.Sort(fields)
+	if diff := cmp.Diff(fields, keys(defaults)); diff != "" {
+		t.Errorf("Config has other fields than the table has settings:\n%s", diff)
+	}
+
+	const example = "../examples/tiwsnap.yml"
+	origins := regexp.MustCompile(`(?m) #.*$`)
+	c := printed(t, load(t, config.Source{File: example}))
+	if diff := cmp.Diff(origins.ReplaceAllString(defaults, ""), origins.ReplaceAllString(c, "")); diff != "" {
+		t.Errorf("%s differs from the defaults:\n%s", example, diff)
+	}
+	if strings.Contains(c, "# default") {
+		t.Errorf("%s lacks a setting:\n%s", example, c)
+	}
+}
+
+func TestSecretIsNeverPrinted(t *testing.T) {
+	const text = "S3CR3T"
+	s := config.NewSecret(text)
+	if s.Reveal() != text {
+		t.Fatalf("it reveals %q", s.Reveal())
+	}
+	if (config.Secret{}).Reveal() != "" || !(config.Secret{}).Empty() || s.Empty() {
+		t.Error("the zero value is not the empty secret")
+	}
+	values := map[string]any{
+		"itself":              s,
+		"a pointer":           &s,
+		"an exported field":   struct{ Key config.Secret }{s},
+		"an unexported field": struct{ key config.Secret }{s},
+		"a slice":             []config.Secret{s},
+		"a map":               map[string]config.Secret{"key": s},
+		"an error":            fmt.Errorf("the key %v is refused", s),
+		"the configuration":   load(t, config.Source{Environ: []string{"TENCENTCLOUD_SECRET_ID=" + text, "TENCENTCLOUD_SECRET_KEY=" + text, "TIWSNAP_REDIS_URL=redis://u:" + text + "@h"}}),
+	}
+	for name, v := range values {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t"} {
+				fmt.Fprintf(&out, verb+"\n", v)
+			}
+			slog.New(slog.NewTextHandler(&out, nil)).Info("text", "v", v)
+			slog.New(slog.NewJSONHandler(&out, nil)).Info("json", "v", v)
+			if err := json.NewEncoder(&out).Encode(v); err != nil {
+				t.Error(err)
+			}
+			if err := yaml.NewEncoder(&out).Encode(v); err != nil {
+				t.Error(err)
+			}
+			hex := fmt.Sprintf("%x", text)
+			if got := out.String(); strings.Contains(got, text) || strings.Contains(strings.ToLower(got), hex) {
+				t.Errorf("it shows:\n%s", got)
+			}
+		})
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.yml")
+	for _, name := range append(files, "../examples/tiwsnap.yml") {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte("a: &a {redis: *a}\nredis: *a\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		file := filepath.Join(t.TempDir(), "fuzz.yml")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Load(config.Source{File: file})
+		if err == nil {
+			printed(t, c) // neither may panic
+		}
+	})
+}

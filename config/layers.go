@@ -1,0 +1,265 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	envPrefix    = "TIWSNAP_"
+	envConfig    = "TIWSNAP_CONFIG"     // names the YAML file
+	envTest      = "TIWSNAP_TEST_"      // begins what only tests read
+	envSimulator = "TIWSNAP_SIMULATOR_" // begins what only the simulator reads
+	fileSuffix   = "_file"              // of a key or variable that names a file with the value
+	maxFile      = 1 << 20              // bytes of a YAML file
+)
+
+func defaults() []given {
+	var all []given
+	for _, s := range settings {
+		all = append(all, given{s, false, s.def, "default"})
+	}
+	return all
+}
+
+// flagKey annotates a flag with the setting that it gives.
+const flagKey = "tiwsnap_setting"
+
+// Flags defines the flags of some settings, named by their YAML keys. Secrets
+// have none, because everybody on the machine can read a command line.
+func Flags(fs *pflag.FlagSet, keys ...string) {
+	for _, key := range keys {
+		s, ok := byKey(key)
+		if !ok || s.flag == "" {
+			panic("config: no flag for " + key)
+		}
+		fs.String(s.flag, s.def, s.doc+" ("+s.env()+")")
+		fs.SetAnnotation(s.flag, flagKey, []string{key})
+	}
+}
+
+// AllFlags defines the flags of all settings that have one.
+func AllFlags(fs *pflag.FlagSet) {
+	for _, s := range settings {
+		if s.flag != "" {
+			Flags(fs, s.key)
+		}
+	}
+}
+
+func flags(fs *pflag.FlagSet) []given {
+	var all []given
+	if fs != nil {
+		fs.Visit(func(f *pflag.Flag) {
+			for _, key := range f.Annotations[flagKey] {
+				s, _ := byKey(key)
+				all = append(all, given{s, false, f.Value.String(), "--" + f.Name})
+			}
+		})
+	}
+	return all
+}
+
+// environment reads the variables. An empty one counts as unset, unless empty
+// is a value of its setting.
+func (l *loader) environment(environ []string) []given {
+	known := map[string]given{}
+	for _, s := range settings {
+		known[s.env()] = given{setting: s}
+		if s.secret() {
+			known[s.env()+strings.ToUpper(fileSuffix)] = given{setting: s, isFile: true}
+		}
+	}
+	environ = slices.Sorted(slices.Values(environ))
+	var all []given
+	for _, entry := range environ {
+		name, text, _ := strings.Cut(entry, "=")
+		g, ok := known[name]
+		switch {
+		case ok:
+			if _, err := g.setting.parse(""); text == "" && (err != nil || g.setting.secret()) {
+				continue
+			}
+			g.text, g.origin = text, name
+			all = append(all, g)
+		case name == envConfig, !strings.HasPrefix(name, envPrefix), serviceLink.MatchString(entry),
+			strings.HasPrefix(name, envTest), strings.HasPrefix(name, envSimulator):
+		default:
+			l.unknown(name, name, maps.Keys(known))
+		}
+	}
+	return all
+}
+
+// serviceLink matches what Kubernetes puts into the environment of every
+// container for a Service whose name begins with "tiwsnap".
+var serviceLink = regexp.MustCompile(`^TIWSNAP_(\w+_)?(SERVICE_HOST=|SERVICE_PORT(_\w+)?=|PORT=\w+://|PORT_\d+_[A-Z]+(_\w+)?=)`)
+
+// file reads the YAML file, if there is one.
+func (l *loader) file(src Source) []given {
+	name, namedBy := src.File, "--config"
+	for _, entry := range src.Environ {
+		if v, ok := strings.CutPrefix(entry, envConfig+"="); ok && src.File == "" {
+			name, namedBy = v, envConfig
+		}
+	}
+	if name == "" {
+		return nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		l.fault("%s: %w", namedBy, unreadable(name, err))
+		return nil
+	}
+	defer f.Close()
+	y := yamlFile{loader: l, name: name, known: map[string]given{}, lines: map[string]int{}}
+	for _, s := range settings {
+		y.known[s.key] = given{setting: s}
+		if s.secret() {
+			y.known[s.key+fileSuffix] = given{setting: s, isFile: true}
+		}
+	}
+	limited := &io.LimitedReader{R: f, N: maxFile + 1}
+	decoder := yaml.NewDecoder(limited)
+	var doc, second yaml.Node
+	err = decoder.Decode(&doc)
+	if err == nil {
+		switch err = decoder.Decode(&second); {
+		case err == nil:
+			err = errors.New("holds more than one document")
+		case errors.Is(err, io.EOF):
+			err = nil
+		}
+	}
+	switch {
+	case limited.N == 0:
+		l.fault("%s: is larger than %d bytes", name, maxFile)
+	case errors.Is(err, io.EOF): // nothing, or nothing but comments
+	case err != nil:
+		l.fault("%s: %s", name, strings.ReplaceAll(err.Error(), "yaml: ", "is not YAML: "))
+	default:
+		y.mapping("", doc.Content[0])
+	}
+	return y.all
+}
+
+// yamlFile is a YAML file while its settings are collected.
+type yamlFile struct {
+	*loader
+	name  string
+	known map[string]given
+	lines map[string]int // where a key was seen
+	all   []given
+}
+
+func (y *yamlFile) at(n *yaml.Node, key string) string {
+	return fmt.Sprintf("%s:%d: %s", y.name, n.Line, key)
+}
+
+// mapping collects the settings of a block; prefix is its key.
+func (y *yamlFile) mapping(prefix string, n *yaml.Node) {
+	if n.Tag == "!!null" {
+		return // a block with nothing but comments
+	}
+	if n.Kind != yaml.MappingNode {
+		y.fault("%s: must be a block of settings, each as NAME: VALUE", strings.TrimSuffix(y.at(n, prefix), ": "))
+		return
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		name, value := n.Content[i], n.Content[i+1]
+		key := name.Value
+		if prefix != "" {
+			key = prefix + "." + key
+		}
+		if line, twice := y.lines[key]; twice {
+			y.fault("%s: is already on line %d: remove one of them", y.at(name, key), line)
+			continue
+		}
+		y.lines[key] = name.Line
+		if value.Kind == yaml.AliasNode {
+			value = value.Alias
+		}
+		g, ok := y.known[key]
+		switch {
+		case ok && value.Kind != yaml.ScalarNode:
+			y.fault("%s: must be one value, not a block or a list", y.at(name, key))
+		case ok:
+			g.text, g.origin = value.Value, y.at(name, key)
+			y.all = append(y.all, g)
+		case isBlock(key):
+			y.mapping(key, value)
+		default:
+			y.unknown(y.at(name, key), key, y.names())
+		}
+	}
+}
+
+func isBlock(key string) bool {
+	return slices.ContainsFunc(settings, func(s setting) bool { return strings.HasPrefix(s.key, key+".") })
+}
+
+// names is every name that a YAML file may have, of settings and of blocks.
+func (y *yamlFile) names() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for key := range y.known {
+			block, _, _ := strings.Cut(key, ".")
+			if !yield(key) || !yield(block) {
+				return
+			}
+		}
+	}
+}
+
+// unknown reports a name that is no setting, and the one that may be meant.
+func (l *loader) unknown(origin, name string, known iter.Seq[string]) {
+	best, least := "", len(name)/3+1
+	for k := range known {
+		d := distance(name, k)
+		if d < least || d == least && k < best {
+			best, least = k, d
+		}
+	}
+	if best == "" {
+		l.fault("%s: is not a setting: \"tiwsnap config print\" lists them", origin)
+		return
+	}
+	l.fault("%s: is not a setting: did you mean %s?", origin, best)
+}
+
+// distance is the number of letters to insert, delete or replace to make a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		corner := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			corner, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, corner+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+// quote quotes a value for a message, at most 80 letters of it.
+func quote(s string) string {
+	if r := []rune(s); len(r) > 80 {
+		s = string(r[:80]) + "…"
+	}
+	return fmt.Sprintf("%q", s)
+}

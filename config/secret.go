@@ -1,0 +1,77 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+)
+
+const mask = "***"
+
+// Secret is text that no way of printing reveals: only Reveal does. The zero
+// value is the empty secret.
+type Secret struct {
+	text *string // behind a pointer: fmt prints unexported fields past every method
+}
+
+// NewSecret returns text as a Secret.
+func NewSecret(text string) Secret { return Secret{&text} }
+
+// Reveal returns the text itself.
+func (s Secret) Reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
+
+// Empty reports whether there is no text.
+func (s Secret) Empty() bool { return s.Reveal() == "" }
+
+// String returns ***.
+func (Secret) String() string { return mask }
+
+// GoString returns ***, for %#v.
+func (Secret) GoString() string { return mask }
+
+// Format prints *** for every verb of package fmt.
+func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, mask) }
+
+// LogValue is *** in every log.
+func (Secret) LogValue() slog.Value { return slog.StringValue(mask) }
+
+// MarshalText returns ***; JSON and YAML use it too.
+func (Secret) MarshalText() ([]byte, error) { return []byte(mask), nil }
+
+// maxSecret bounds a file that should hold one secret, in bytes.
+const maxSecret = 16 << 10
+
+// readSecret returns what is in a file, without the newline at its end.
+func readSecret(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", unreadable(name, err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	switch {
+	case err != nil:
+		return "", unreadable(name, err)
+	case len(b) > maxSecret:
+		return "", fmt.Errorf("%s is larger than %d bytes: it cannot be a secret", quote(name), maxSecret)
+	case len(strings.TrimRight(string(b), "\r\n")) == 0:
+		return "", fmt.Errorf("%s is empty: write the secret into it", quote(name))
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// unreadable says why a file cannot be read, with its name once.
+func unreadable(name string, err error) error {
+	if cause := errors.Unwrap(err); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("%s cannot be read: %w", quote(name), err)
+}

@@ -1,0 +1,160 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"tiwsnap/rdb"
+)
+
+// setting is one row of the table.
+type setting struct {
+	key   string // in YAML; the environment variable follows from it, see env
+	flag  string // empty: none
+	def   string
+	doc   string
+	parse func(string) (any, error) // the value for Config; an error reads on after the value
+	show  func(string) string       // what of the value may be seen
+}
+
+// settings is the whole table. A new setting is a line here and a field of
+// Config.
+var settings = []setting{
+	{"redis.url", "redis-url", "redis://127.0.0.1:6379/0", "Redis: redis://, rediss://, unix://, redis+sentinel://H1,H2/MASTER/DB, redis+cluster://H1,H2, or embedded", redisURL, rdb.Redact},
+	{"tencentcloud.secret_id", "", "", "API key, SecretId", secret, hide},
+	{"tencentcloud.secret_key", "", "", "API key, SecretKey", secret, hide},
+	{"tencentcloud.token", "", "", "token of temporary credentials", secret, hide},
+	{"tiw.endpoint", "endpoint", "https://tiw.tencentcloudapi.com", "URL of the API", endpoint, plain},
+	{"tiw.region", "region", "ap-singapore", "region of the service", pattern(`[a-z]+(-[a-z0-9]+)+`, "a region as in ap-singapore"), plain},
+	{"tiw.timeout", "tiw-timeout", "10s", "time limit of one call to the API", duration(100*time.Millisecond, time.Minute), plain},
+	{"tiw.account", "account", "default", "name of the Tencent account, if several share this Redis: each has a quota of its own", pattern(`[A-Za-z0-9_-]{1,64}`, "1 to 64 of A-Z, a-z, 0-9, _ and -"), plain},
+	{"rate.limit", "rate", "20", "requests a second, for each API action", number(1, 1000), plain},
+	{"worker.concurrency", "concurrency", "32", "calls in flight in one process, for each of the two queues", number(1, 1000), plain},
+	{"worker.attempts", "attempts", "8", "how often one snapshot is sent, at most", number(1, 100), plain},
+	{"confirm.after", "confirm-after", "30s", "how long after its acceptance a snapshot is first asked for", duration(100*time.Millisecond, time.Hour), plain},
+	{"retention", "retention", "168h", "how long the records of ended snapshots stay", duration(time.Minute, 8760*time.Hour), plain},
+	{"log.level", "log-level", "info", "least level that is logged: debug, info, warn or error", logLevel, plain},
+	{"log.format", "log-format", "text", "form of the log: text or json", oneOf("text", "json"), plain},
+}
+
+// env is the environment variable of the setting: its YAML key in capitals.
+// The credentials have the names that Tencent's own tools use.
+func (s setting) env() string {
+	name := strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+	if strings.HasPrefix(s.key, "tencentcloud.") {
+		return name
+	}
+	return "TIWSNAP_" + name
+}
+
+// secret reports whether the value must never be seen. Such a setting can also
+// be given as a file: KEY_file, and NAME_FILE in the environment.
+func (s setting) secret() bool { return s.show("x") == mask }
+
+func byKey(key string) (setting, bool) {
+	i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
+	if i < 0 {
+		return setting{}, false
+	}
+	return settings[i], true
+}
+
+func plain(s string) string { return s }
+
+func hide(string) string { return mask }
+
+func secret(s string) (any, error) {
+	switch {
+	case s == mask:
+		return nil, errors.New("is what \"config print\" shows in its place: give the secret itself")
+	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+		return nil, errors.New("must not contain a space or a line break")
+	}
+	return NewSecret(s), nil
+}
+
+func redisURL(s string) (any, error) {
+	if err := rdb.Check(s); err != nil {
+		return nil, fmt.Errorf("is not an address of Redis: %w", err)
+	}
+	return NewSecret(s), nil
+}
+
+func endpoint(s string) (any, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
+		u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("must be https://HOST or http://HOST:PORT, without a path")
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+func pattern(expr, what string) func(string) (any, error) {
+	re := regexp.MustCompile(`^(` + expr + `)$`)
+	return func(s string) (any, error) {
+		if !re.MatchString(s) {
+			return nil, errors.New("must be " + what)
+		}
+		return s, nil
+	}
+}
+
+func number(lo, hi int) func(string) (any, error) {
+	return func(s string) (any, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < lo || n > hi {
+			return nil, fmt.Errorf("must be a whole number from %d to %d", lo, hi)
+		}
+		return n, nil
+	}
+}
+
+func duration(lo, hi time.Duration) func(string) (any, error) {
+	return func(s string) (any, error) {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < lo || d > hi {
+			return nil, fmt.Errorf("must be a time with its unit, as in 500ms, 30s, 10m or 24h, from %s to %s", brief(lo), brief(hi))
+		}
+		return d, nil
+	}
+}
+
+// brief is 168h where Duration.String is 168h0m0s.
+func brief(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func oneOf(words ...string) func(string) (any, error) {
+	return func(s string) (any, error) {
+		if !slices.Contains(words, s) {
+			return nil, errors.New("must be " + strings.Join(words, " or "))
+		}
+		return s, nil
+	}
+}
+
+func logLevel(s string) (any, error) {
+	levels := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+	level, ok := levels[s]
+	if !ok {
+		return nil, errors.New("must be debug, info, warn or error")
+	}
+	return level, nil
+}

@@ -1,0 +1,392 @@
+package rdb_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"tiwsnap/rdb"
+	"tiwsnap/redistest"
+)
+
+// open opens a client and pings through it, for the length of the test.
+func open(t *testing.T, url string) (redis.UniversalClient, error) {
+	t.Helper()
+	c, closeRedis, err := rdb.Open(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := closeRedis(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return c, rdb.Ping(t.Context(), c, url)
+}
+
+// setAndGet fails the test unless the client can write and read.
+func setAndGet(t *testing.T, c redis.UniversalClient) {
+	t.Helper()
+	if err := c.Set(t.Context(), "k", "v", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Get(t.Context(), "k").Result(); err != nil || got != "v" {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// until asks again and again, until done or ten seconds are over.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-deadline:
+			t.Fatalf("after 10 s still not: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// startSentinel starts a sentinel that watches the server at addr as "main",
+// and returns its address. Its own password is "watch".
+func startSentinel(t *testing.T, addr string) string {
+	t.Helper()
+	host, masterPort, _ := net.SplitHostPort(addr)
+	port := freePort(t)
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	text := fmt.Sprintf("port %s\nbind 127.0.0.1\nrequirepass watch\nsentinel monitor main %s %s 1\n", port, host, masterPort)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("redis-server", conf, "--sentinel")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	c := redis.NewSentinelClient(&redis.Options{Addr: "127.0.0.1:" + port, Password: "watch"})
+	defer c.Close()
+	until(t, "the sentinel answers", func() bool { return c.Ping(t.Context()).Err() == nil })
+	return "127.0.0.1:" + port
+}
+
+// certificate makes a self-signed one for 127.0.0.1 and returns its files.
+func certificate(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte) string {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	return write("cert.pem", "CERTIFICATE", cert), write("key.pem", "PRIVATE KEY", private)
+}
+
+func TestOpen(t *testing.T) {
+	t.Run("a server, in the database of the URL, under our name", func(t *testing.T) {
+		s := redistest.Real(t)
+		c, err := open(t, "redis://"+s.Addr+"/3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		setAndGet(t, c)
+		info, err := c.ClientInfo(t.Context()).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Name != "tiwsnap" || info.DB != 3 {
+			t.Errorf("the connection has the name %q and database %d", info.Name, info.DB)
+		}
+	})
+
+	t.Run("a Unix socket", func(t *testing.T) {
+		socket := filepath.Join(t.TempDir(), "redis.sock")
+		redistest.Real(t, "--unixsocket", socket)
+		c, err := open(t, "unix://"+socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		setAndGet(t, c)
+	})
+
+	t.Run("a user with a password that needs escapes", func(t *testing.T) {
+		s := redistest.Real(t, "--user", "worker", "on", ">p@ss:w/rd", "~*", "&*", "+@all")
+		c, err := open(t, "redis://worker:p%40ss%3Aw%2Frd@"+s.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		setAndGet(t, c)
+		if who, err := c.Do(t.Context(), "ACL", "WHOAMI").Text(); err != nil || who != "worker" {
+			t.Errorf("logged in as %q, %v", who, err)
+		}
+	})
+
+	t.Run("TLS, and an unknown certificate is refused", func(t *testing.T) {
+		cert, key := certificate(t)
+		port := freePort(t)
+		redistest.Real(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+		c, err := open(t, "rediss://127.0.0.1:"+port+"?skip_verify=true")
+		if err != nil {
+			t.Fatal(err)
+		}
+		setAndGet(t, c)
+		if _, err := open(t, "rediss://127.0.0.1:"+port); err == nil || !strings.Contains(err.Error(), "certificate") {
+			t.Errorf("without skip_verify: %v", err)
+		}
+	})
+
+	t.Run("a cluster", func(t *testing.T) {
+		s := redistest.Real(t, "--cluster-enabled", "yes")
+		direct := redis.NewClient(&redis.Options{Addr: s.Addr})
+		defer direct.Close()
+		if err := direct.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the cluster is up", func() bool {
+			return strings.Contains(direct.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
+		})
+		// The first host is away: the second one has to be understood too.
+		c, err := open(t, "redis+cluster://127.0.0.1:"+freePort(t)+","+s.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := c.(*redis.ClusterClient); !ok {
+			t.Errorf("a %T", c)
+		}
+		setAndGet(t, c)
+	})
+
+	t.Run("the master that a sentinel names, with the servers' own password", func(t *testing.T) {
+		s := redistest.Real(t, "--user", "worker", "on", ">secret", "~*", "&*", "+@all")
+		sentinel := startSentinel(t, s.Addr)
+		c, err := open(t, "redis+sentinel://worker:secret@"+sentinel+"/main/2?sentinel_password=watch")
+		if err != nil {
+			t.Fatal(err)
+		}
+		setAndGet(t, c)
+		info, err := c.ClientInfo(t.Context()).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.User != "worker" || info.DB != 2 {
+			t.Errorf("logged in as %q in database %d", info.User, info.DB)
+		}
+	})
+
+	t.Run("embedded, where keys expire and every Open is a new one", func(t *testing.T) {
+		defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+		c, closeRedis, err := rdb.Open(rdb.Embedded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := closeRedis(); err != nil {
+				t.Error(err)
+			}
+			if err := closeRedis(); err != nil {
+				t.Errorf("closed twice: %v", err)
+			}
+		}()
+		if err := rdb.Ping(t.Context(), c, rdb.Embedded); err != nil {
+			t.Fatal(err)
+		}
+		setAndGet(t, c)
+		if err := c.Set(t.Context(), "short", "v", time.Second).Err(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the key has expired", func() bool { return c.Exists(t.Context(), "short").Val() == 0 })
+		if c.Exists(t.Context(), "k").Val() != 1 {
+			t.Error("a key without an expiry is gone")
+		}
+
+		other, closeOther, err := rdb.Open(rdb.Embedded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeOther()
+		if n := other.DBSize(t.Context()).Val(); n != 0 {
+			t.Errorf("a second embedded redis begins with %d keys", n)
+		}
+	})
+}
+
+func TestOpenRefusesABadURL(t *testing.T) {
+	for _, test := range []struct{ url, want string }{
+		{"", "it is not embedded and begins with none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"},
+		{"127.0.0.1:6379", "it is not embedded and begins with none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"},
+		{"http://127.0.0.1:6379", "it is not embedded and begins with none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"},
+		{"redis://h/first", `redis: invalid database number: "first"`},
+		{"redis://h?pool=3", "redis: unexpected option: pool"},
+		{"redis://u:S3CR3T#x@h", "an @ stands behind the host (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
+		{"redis://u:S3%CR3T@h", "it is not a URL (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
+		{"redis://h:S3CR3T", "the port is not a number (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
+		{"unix://", "redis: empty unix socket path"},
+		{"redis+sentinel://h1,h2", "it lacks the name of the master that the sentinels watch: redis+sentinel://HOST/MASTER/DB"},
+		{"redis+sentinel://h1,/main", "a host name is missing"},
+		{"redis+sentinel://h1,h2:x/main", "the port is not a number (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
+		{"redis+cluster://h1,h2/3", `it names database "3", and a cluster has none`},
+	} {
+		t.Run(test.url, func(t *testing.T) {
+			_, _, err := rdb.Open(test.url)
+			if err == nil {
+				t.Fatal("it was opened")
+			}
+			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
+				t.Error(diff)
+			}
+			if err := rdb.Check(test.url); err == nil || err.Error() != test.want {
+				t.Errorf("Check says %v", err)
+			}
+		})
+	}
+}
+
+func TestCheckAcceptsEveryForm(t *testing.T) {
+	for _, url := range []string{
+		"embedded",
+		"redis://h",
+		"redis://:pw@h:6380/1",
+		"rediss://user:pw@[::1]:6379/0?pool_size=5",
+		"unix:///run/redis.sock?db=2",
+		"redis+sentinel://h1/main",
+		"redis+sentinel://u:p@h1:26380,h2,[::1]/main/1?sentinel_username=s&sentinel_password=p",
+		"rediss+sentinel://h1,h2/main/0",
+		"redis+cluster://u:p@h1,h2:7000,h3?read_timeout=1s",
+		"rediss+cluster://h1/0",
+	} {
+		if err := rdb.Check(url); err != nil {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+func TestPingSaysWhoAndWhy(t *testing.T) {
+	t.Run("where nobody listens", func(t *testing.T) {
+		port := freePort(t)
+		_, err := open(t, "redis://user:S3CR3T@127.0.0.1:"+port+"/0")
+		want := "redis at redis://user:***@127.0.0.1:" + port + "/0 does not answer: dial tcp 127.0.0.1:" + port + ": connect: connection refused"
+		if err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	})
+
+	t.Run("where the password is wrong", func(t *testing.T) {
+		s := redistest.Real(t)
+		_, err := open(t, "redis://user:S3CR3T@"+s.Addr)
+		want := "redis at redis://user:***@" + s.Addr + " refuses to serve: WRONGPASS invalid username-password pair or user is disabled."
+		if err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	})
+
+	t.Run("where the server is stopped, at the context's deadline", func(t *testing.T) {
+		s := redistest.Real(t)
+		if err := s.Freeze(); err != nil {
+			t.Fatal(err)
+		}
+		defer s.Thaw()
+		c, closeRedis, err := rdb.Open(s.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeRedis()
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		begin := time.Now()
+		if err := rdb.Ping(ctx, c, s.URL()); err == nil || !strings.Contains(err.Error(), "does not answer") {
+			t.Errorf("got %v", err)
+		}
+		if d := time.Since(begin); d > 2*time.Second {
+			t.Errorf("it took %v", d)
+		}
+	})
+}
+
+func TestRedact(t *testing.T) {
+	for in, want := range map[string]string{
+		"embedded":                              "embedded",
+		"redis://127.0.0.1:6379/0":              "redis://127.0.0.1:6379/0",
+		"redis://u:p@h/0":                       "redis://u:***@h/0",
+		"redis://:p@h/0":                        "redis://:***@h/0",
+		"redis://p@h/0":                         "redis://***@h/0",
+		"u:p@h:6379":                            "u:***@h:6379",
+		"redis://u:a/b@c@h/0":                   "redis://u:***@h/0",
+		"redis+sentinel://u:p@h1,h2/main/0":     "redis+sentinel://u:***@h1,h2/main/0",
+		"redis://h/m?sentinel_password=p&db=1":  "redis://h/m?sentinel_password=***&db=1",
+		"unix://u:p@/run/redis.sock?db=1":       "unix://u:***@/run/redis.sock?db=1",
+		"rediss+cluster://u:p@[::1]:6379,h2:70": "rediss+cluster://u:***@[::1]:6379,h2:70",
+	} {
+		if got := rdb.Redact(in); got != want {
+			t.Errorf("%s became %s, want %s", in, got, want)
+		}
+	}
+}
+
+// Whatever somebody forgets to escape, the password is in no message.
+func TestNoMessageHasThePassword(t *testing.T) {
+	scheme := rapid.SampledFrom([]string{"redis://", "rediss://", "redis+cluster://", "redis+sentinel://", "redi://", "unix://", ""})
+	user := rapid.StringMatching(`[a-z@/%?#,]{0,4}`)
+	piece := rapid.OneOf(rapid.StringMatching(`[a-z0-9@:/?#%&=,\[\]]{0,6}`), rapid.String())
+	tail := rapid.SampledFrom([]string{"h", "h:6379/0", "h1,h2/main/0", "h?db=1", "[::1]:6379"})
+	rapid.Check(t, func(t *rapid.T) {
+		url := scheme.Draw(t, "scheme") + user.Draw(t, "user") + ":" +
+			piece.Draw(t, "before") + "S3CR3T" + piece.Draw(t, "after") + "@" + tail.Draw(t, "tail")
+		if s := rdb.Redact(url); strings.Contains(s, "S3CR3T") {
+			t.Errorf("redacted to %s", s)
+		}
+		if err := rdb.Check(url); err != nil && strings.Contains(err.Error(), "S3CR3T") {
+			t.Errorf("refused with %v", err)
+		}
+	})
+}
