@@ -16,6 +16,9 @@ const (
 	Transit = Prefix + "transit"
 	// Feeder is a string: the process that feeds at the moment. It expires.
 	Feeder = Prefix + "feeder"
+	// Pause is a string that exists while the queues are paused: the reason.
+	// It expires, so that the queues try again by themselves.
+	Pause = Prefix + "pause"
 	// Open is a sorted set of snapshot ids that were begun and are neither
 	// accepted nor ended, by the time of their last change (ms).
 	Open = Prefix + "open"

@@ -1,0 +1,204 @@
+// Package backlog holds the batches that wait: their rooms as compressed
+// chunks that never change, and how far each batch has been fed. The feeder
+// takes from the open batches in turn, so a small batch never waits behind a
+// large one.
+package backlog
+
+import (
+	"bytes"
+	"container/list"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/keys"
+	"tiwsnap/tasks"
+)
+
+// staleAfter is how long a snapshot may be in transit, taken and not begun,
+// before it is handed out again. The queue behind the feeder is a few seconds
+// long, so that this much means that the task was lost.
+const staleAfter = time.Minute
+
+// feederLease is how long a feeder stays the feeder without taking.
+const feederLease = time.Second
+
+// ErrNotFound means that there is no such batch, or that it has expired.
+var ErrNotFound = errors.New("no such batch")
+
+var (
+	//go:embed take.lua
+	takeSource string
+	takeScript = redis.NewScript(takeSource)
+	//go:embed seal.lua
+	sealSource string
+	sealScript = redis.NewScript(sealSource)
+)
+
+// Backlog is the waiting batches in one Redis. It is safe for concurrent use.
+type Backlog struct {
+	rdb   redis.UniversalClient
+	cache chunkCache
+}
+
+// New returns the backlog that lies in rdb.
+func New(rdb redis.UniversalClient) *Backlog {
+	return &Backlog{rdb: rdb, cache: chunkCache{max: 64}}
+}
+
+// Take takes snapshots from the open batches, one from each in turn, until
+// depth of them are in transit: taken, and not begun by any worker yet.
+// Snapshots that have been in transit for over a minute are among those
+// returned, again: enqueueing them twice is harmless because the TaskID is the
+// snapshot id.
+//
+// Only one owner at a time is given any; the others get none until it has
+// stopped for a second. That saves work, nothing depends on it. While the
+// queues are paused (see keys.Pause) nobody is given any.
+func (b *Backlog) Take(ctx context.Context, owner string, depth int) ([]string, error) {
+	ids, err := takeScript.Run(ctx, b.rdb,
+		[]string{keys.Ring, keys.Transit, keys.Feeder, keys.Pause},
+		owner, depth, feederLease.Milliseconds(), staleAfter.Milliseconds(), keys.Batch(""),
+	).StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("take from the backlog: %w", err)
+	}
+	return ids, nil
+}
+
+// Room returns room n (from 1) of a batch, the batch's defaults filled in.
+// Errors: ErrNotFound, or Redis'.
+func (b *Backlog) Room(ctx context.Context, batch string, n int) (tasks.Room, error) {
+	c, err := b.chunk(ctx, batch, (n-1)/chunkRows)
+	if err != nil {
+		return tasks.Room{}, err
+	}
+	return c.room((n - 1) % chunkRows)
+}
+
+// Rooms returns all rooms of a batch in their order, the batch's defaults
+// filled in. It reads a chunk at a time. An error ends the sequence.
+func (b *Backlog) Rooms(ctx context.Context, batch string) iter.Seq2[tasks.Room, error] {
+	return func(yield func(tasks.Room, error) bool) {
+		total, err := b.rdb.HGet(ctx, keys.Batch(batch), "total").Int()
+		if errors.Is(err, redis.Nil) {
+			err = fmt.Errorf("%w: %s", ErrNotFound, batch)
+		}
+		if err != nil {
+			yield(tasks.Room{}, err)
+			return
+		}
+		for first := 0; first < total; first += chunkRows {
+			c, err := b.chunk(ctx, batch, first/chunkRows)
+			if err != nil {
+				yield(tasks.Room{}, err)
+				return
+			}
+			for i := range min(chunkRows, total-first) {
+				if room, err := c.room(i); !yield(room, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (b *Backlog) chunk(ctx context.Context, batch string, n int) (*chunk, error) {
+	id := chunkID{batch, n}
+	if c := b.cache.get(id); c != nil {
+		return c, nil
+	}
+	pipe := b.rdb.Pipeline()
+	blob := pipe.HGet(ctx, keys.Rows(batch), strconv.Itoa(n))
+	defaults := pipe.HGet(ctx, keys.Batch(batch), "defaults")
+	if _, err := pipe.Exec(ctx); errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, batch)
+	} else if err != nil {
+		return nil, fmt.Errorf("read rooms of batch %s: %w", batch, err)
+	}
+	c := &chunk{}
+	if err := json.Unmarshal([]byte(defaults.Val()), &c.defaults); err != nil {
+		return nil, fmt.Errorf("defaults of batch %s: %w", batch, err)
+	}
+	text, err := inflate([]byte(blob.Val()))
+	if err != nil {
+		return nil, fmt.Errorf("chunk %d of batch %s: %w", n, batch, err)
+	}
+	c.lines = bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+	b.cache.put(id, c)
+	return c, nil
+}
+
+// chunk is up to chunkRows rooms of a batch, each as one line of JSON.
+type chunk struct {
+	defaults tasks.Room
+	lines    [][]byte
+}
+
+func (c *chunk) room(i int) (tasks.Room, error) {
+	if i >= len(c.lines) {
+		return tasks.Room{}, fmt.Errorf("%w: no row %d in its chunk", ErrNotFound, i+1)
+	}
+	var r tasks.Room
+	if err := json.Unmarshal(c.lines[i], &r); err != nil {
+		return r, fmt.Errorf("decode room: %w", err)
+	}
+	return r.Over(c.defaults), nil
+}
+
+type chunkID struct {
+	batch string
+	n     int
+}
+
+// chunkCache keeps the chunks used last. Chunks never change, but a batch id
+// may come back with other rooms after the batch has expired, days later:
+// a chunk is forgotten long before that.
+type chunkCache struct {
+	max  int
+	mu   sync.Mutex
+	byID map[chunkID]*list.Element
+	used list.List // of cachedChunk, last used first
+}
+
+type cachedChunk struct {
+	id    chunkID
+	chunk *chunk
+	read  time.Time
+}
+
+func (cc *chunkCache) get(id chunkID) *chunk {
+	cc.mu.Lock()
+	defer cc.mu.Unlock()
+	e := cc.byID[id]
+	if e == nil || time.Since(e.Value.(cachedChunk).read) > time.Hour {
+		return nil
+	}
+	cc.used.MoveToFront(e)
+	return e.Value.(cachedChunk).chunk
+}
+
+func (cc *chunkCache) put(id chunkID, c *chunk) {
+	cc.mu.Lock()
+	defer cc.mu.Unlock()
+	if cc.byID == nil {
+		cc.byID = make(map[chunkID]*list.Element)
+	}
+	if e := cc.byID[id]; e != nil {
+		cc.used.Remove(e)
+	}
+	cc.byID[id] = cc.used.PushFront(cachedChunk{id, c, time.Now()})
+	if cc.used.Len() > cc.max {
+		last := cc.used.Back()
+		cc.used.Remove(last)
+		delete(cc.byID, last.Value.(cachedChunk).id)
+	}
+}

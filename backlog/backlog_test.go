@@ -1,0 +1,269 @@
+package backlog_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/backlog"
+	"tiwsnap/keys"
+	"tiwsnap/redistest"
+	"tiwsnap/tasks"
+)
+
+// push makes a batch of n rooms, RoomId 1 to n.
+func push(t *testing.T, b *backlog.Backlog, id string, n int, defaults tasks.Room) backlog.Batch {
+	t.Helper()
+	load := b.Load()
+	for i := range n {
+		if err := load.Add(t.Context(), &tasks.Room{RoomId: uint64(i + 1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch, err := load.Seal(t.Context(), id, defaults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return batch
+}
+
+func take(t *testing.T, b *backlog.Backlog, owner string, depth int) []string {
+	t.Helper()
+	ids, err := b.Take(t.Context(), owner, depth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// begun says that workers have begun the snapshots.
+func begun(t *testing.T, rdb *redis.Client, ids []string) {
+	t.Helper()
+	for _, id := range ids {
+		if err := rdb.ZRem(t.Context(), keys.Transit, id).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTake(t *testing.T) {
+	t.Run("gives every room exactly once and no more than depth at a time", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		b := backlog.New(rdb)
+		push(t, b, "a", 1300, tasks.Room{SdkAppId: 1})
+		seen := make(map[string]int)
+		for range 100 {
+			ids := take(t, b, "me", 30)
+			if len(ids) > 30 {
+				t.Fatalf("%d taken at once", len(ids))
+			}
+			for _, id := range ids {
+				seen[id]++
+			}
+			if more := take(t, b, "me", 30); len(ids) == 30 && len(more) != 0 {
+				t.Fatalf("%d more taken while 30 are in transit", len(more))
+			}
+			begun(t, rdb, ids)
+		}
+		if len(seen) != 1300 {
+			t.Errorf("%d different rooms taken, want 1300", len(seen))
+		}
+		for id, n := range seen {
+			if n != 1 {
+				t.Errorf("%s taken %d times", id, n)
+			}
+		}
+	})
+
+	t.Run("takes from the open batches in turn", func(t *testing.T) {
+		b := backlog.New(redistest.Client(t))
+		push(t, b, "large", 1000, tasks.Room{SdkAppId: 1})
+		push(t, b, "small", 3, tasks.Room{SdkAppId: 1})
+		push(t, b, "middle", 10, tasks.Room{SdkAppId: 1})
+		want := []string{
+			"large.1", "small.1", "middle.1", "large.2", "small.2", "middle.2", "large.3", "small.3", "middle.3",
+			"large.4", "middle.4", "large.5",
+		}
+		if d := cmp.Diff(want, take(t, b, "me", 12)); d != "" {
+			t.Error(d)
+		}
+	})
+
+	t.Run("lets one owner take at a time", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		b := backlog.New(rdb)
+		push(t, b, "a", 100, tasks.Room{SdkAppId: 1})
+		if n := len(take(t, b, "one", 5)); n != 5 {
+			t.Errorf("the first owner got %d", n)
+		}
+		if ids := take(t, b, "two", 10); len(ids) != 0 {
+			t.Errorf("a second owner got %v", ids)
+		}
+		rdb.Del(t.Context(), keys.Feeder) // the first one is gone for a second
+		if n := len(take(t, b, "two", 10)); n != 5 {
+			t.Errorf("the second owner got %d after the first had gone, want 5", n)
+		}
+	})
+
+	t.Run("hands out again what stays in transit too long", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		b := backlog.New(rdb)
+		push(t, b, "a", 2, tasks.Room{SdkAppId: 1})
+		first := take(t, b, "me", 10)
+		if again := take(t, b, "me", 10); len(again) != 0 {
+			t.Fatalf("handed out again at once: %v", again)
+		}
+		for _, id := range first { // as if taken long ago
+			rdb.ZAdd(t.Context(), keys.Transit, redis.Z{Score: 1, Member: id})
+		}
+		if d := cmp.Diff(first, take(t, b, "me", 10)); d != "" {
+			t.Error(d)
+		}
+	})
+
+	t.Run("gives nothing while the queues are paused", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		b := backlog.New(rdb)
+		push(t, b, "a", 2, tasks.Room{SdkAppId: 1})
+		rdb.Set(t.Context(), keys.Pause, "arrears", 0)
+		if ids := take(t, b, "me", 10); len(ids) != 0 {
+			t.Errorf("took %v", ids)
+		}
+	})
+}
+
+func TestSeal(t *testing.T) {
+	t.Run("is invisible before and whole after", func(t *testing.T) {
+		b := backlog.New(redistest.Client(t))
+		load := b.Load()
+		for i := range 20_000 {
+			if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: uint64(i + 1)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ids := take(t, b, "me", 10); len(ids) != 0 {
+			t.Fatalf("took %v from a batch that is not sealed", ids)
+		}
+		if _, err := load.Seal(t.Context(), "a", tasks.Room{}); err != nil {
+			t.Fatal(err)
+		}
+		n := uint64(0)
+		for room, err := range b.Rooms(t.Context(), "a") {
+			if n++; err != nil || room.RoomId != n || room.SdkAppId != 1 {
+				t.Fatalf("row %d: %+v, %v", n, room, err)
+			}
+		}
+		if n != 20_000 {
+			t.Errorf("%d rooms read back", n)
+		}
+	})
+
+	t.Run("names the same content the same, and other content otherwise", func(t *testing.T) {
+		b := backlog.New(redistest.Client(t))
+		first := push(t, b, "class-", 5, tasks.Room{SdkAppId: 1})
+		again := push(t, b, "class-", 5, tasks.Room{SdkAppId: 1})
+		rows := push(t, b, "class-", 6, tasks.Room{SdkAppId: 1})
+		defaults := push(t, b, "class-", 5, tasks.Room{SdkAppId: 2})
+		if !first.Created || again.Created || again.ID != first.ID || !again.Same {
+			t.Errorf("first %+v, again %+v", first, again)
+		}
+		if !rows.Created || rows.ID == first.ID || !defaults.Created || defaults.ID == first.ID {
+			t.Errorf("first %+v, other rows %+v, other defaults %+v", first, rows, defaults)
+		}
+		if n := len(take(t, b, "me", 100)); n != 5+6+5 {
+			t.Errorf("%d rooms to feed, want 16: the second push must add none", n)
+		}
+	})
+
+	t.Run("returns the batch that has the name already and says whether it is the same", func(t *testing.T) {
+		b := backlog.New(redistest.Client(t))
+		push(t, b, "maths", 5, tasks.Room{SdkAppId: 1})
+		got := push(t, b, "maths", 7, tasks.Room{SdkAppId: 1})
+		want := backlog.Batch{ID: "maths", Rooms: 5, Created: false, Same: false}
+		if got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	})
+
+	t.Run("refuses an id that no batch may have, and an empty batch", func(t *testing.T) {
+		b := backlog.New(redistest.Client(t))
+		for _, id := range []string{"", "A", "a b", "a.1", "{x}", "-a", fmt.Sprintf("%065d", 0)} {
+			load := b.Load()
+			if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: 1}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := load.Seal(t.Context(), id, tasks.Room{}); err == nil {
+				t.Errorf("id %q was accepted", id)
+			}
+		}
+		if _, err := b.Load().Seal(t.Context(), "a", tasks.Room{}); err == nil {
+			t.Error("an empty batch was accepted")
+		}
+	})
+
+	t.Run("fails where the load has expired, and leaves nothing", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		b := backlog.New(rdb)
+		load := b.Load()
+		for i := range 9000 { // more than one push
+			if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: uint64(i + 1)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, key := range rdb.Keys(t.Context(), keys.Loading("*")).Val() {
+			rdb.Del(t.Context(), key)
+		}
+		if _, err := load.Seal(t.Context(), "a", tasks.Room{}); !errors.Is(err, backlog.ErrLoadLost) {
+			t.Errorf("err = %v, want ErrLoadLost", err)
+		}
+		if _, err := b.Room(t.Context(), "a", 1); !errors.Is(err, backlog.ErrNotFound) {
+			t.Errorf("room of the lost batch: %v", err)
+		}
+	})
+}
+
+func TestRoom(t *testing.T) {
+	rdb := redistest.Client(t)
+	b := backlog.New(rdb)
+	width := uint64(800)
+	load := b.Load()
+	rooms := []tasks.Room{
+		{RoomId: 1},
+		{SdkAppId: 9, RoomId: 2, SnapshotMode: tasks.ModeAllMarks, Label: map[string]string{"Class": "3B 数学"}},
+	}
+	for i := range rooms {
+		if err := load.Add(t.Context(), &rooms[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defaults := tasks.Room{
+		SdkAppId:     7,
+		SnapshotMode: tasks.ModeLatestMarksOnly,
+		Whiteboard:   &tasks.Whiteboard{Width: &width},
+		Label:        map[string]string{"School": "East"},
+	}
+	if _, err := load.Seal(t.Context(), "a", defaults); err != nil {
+		t.Fatal(err)
+	}
+	for i, room := range rooms {
+		got, err := b.Room(t.Context(), "a", i+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(room.Over(defaults), got); d != "" {
+			t.Error(d)
+		}
+	}
+	for _, row := range []int{3, 513, 5000} {
+		if _, err := b.Room(t.Context(), "a", row); !errors.Is(err, backlog.ErrNotFound) {
+			t.Errorf("row %d: %v, want ErrNotFound", row, err)
+		}
+	}
+	if _, err := b.Room(context.Background(), "b", 1); !errors.Is(err, backlog.ErrNotFound) {
+		t.Errorf("unknown batch: %v", err)
+	}
+}

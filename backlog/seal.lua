@@ -1,0 +1,36 @@
+-- Turns a loaded list of rooms into an open batch, all at once: before this
+-- call nobody sees the batch, after it the feeder takes from it. Where a batch
+-- of that id exists already, the load is thrown away and that batch stays.
+--
+-- KEYS[1] loading  hash of chunks that was pushed
+-- KEYS[2] rows     where the chunks belong
+-- KEYS[3] batch    the batch hash
+-- KEYS[4] batches  sorted set of all batches by creation time (ms)
+-- KEYS[5] ring     list of the batches that have rooms left
+-- ARGV[1] batch id
+-- ARGV[2] total    number of rooms
+-- ARGV[3] chunks   number of chunks that must be there
+-- ARGV[4] digest   of the rooms and the defaults
+-- ARGV[5] defaults JSON
+-- ARGV[6] load     token of this load: sealing it twice is sealing it once
+-- ARGV[7] labels   JSON list of the label names in the batch
+-- Returns {created 0|1, total, digest}; or an error reply starting with
+-- "LOADLOST" if the load expired on the way.
+local loading, rows, batch = KEYS[1], KEYS[2], KEYS[3]
+local digest, total, load = unpack(redis.call('HMGET', batch, 'digest', 'total', 'load'))
+if digest then
+  redis.call('UNLINK', loading)
+  return {load == ARGV[6] and 1 or 0, tonumber(total), digest}
+end
+if redis.call('HLEN', loading) ~= tonumber(ARGV[3]) then
+  return redis.error_reply('LOADLOST the rooms pushed before have expired')
+end
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('RENAME', loading, rows)
+redis.call('PERSIST', rows)
+redis.call('HSET', batch,
+  'total', ARGV[2], 'digest', ARGV[4], 'defaults', ARGV[5], 'created_at', now, 'fed', 0, 'load', ARGV[6], 'labels', ARGV[7])
+redis.call('ZADD', KEYS[4], now, ARGV[1])
+redis.call('LPUSH', KEYS[5], ARGV[1])
+return {1, tonumber(ARGV[2]), ARGV[4]}

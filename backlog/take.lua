@@ -1,0 +1,54 @@
+-- Takes snapshots from the open batches, one from each in turn, until enough
+-- are in transit.
+--
+-- KEYS[1] ring     list of ids of the batches that have rooms left
+-- KEYS[2] transit  sorted set of snapshot ids taken and not begun, by when (ms)
+-- KEYS[3] feeder   the owner who feeds at the moment
+-- KEYS[4] pause    exists while the queues are paused
+-- ARGV[1] owner    who asks
+-- ARGV[2] depth    how many may be in transit
+-- ARGV[3] lease    ms until another owner may feed
+-- ARGV[4] stale    ms after which a snapshot in transit is handed out again
+-- ARGV[5] prefix of the batch hashes (same hash tag as the keys)
+-- Returns the snapshot ids to enqueue.
+local ring, transit = KEYS[1], KEYS[2]
+local depth = tonumber(ARGV[2])
+
+if redis.call('EXISTS', KEYS[4]) == 1 then
+  return {}
+end
+local feeder = redis.call('GET', KEYS[3])
+if feeder and feeder ~= ARGV[1] then
+  return {}
+end
+redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[3])
+
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+
+local ids = redis.call('ZRANGEBYSCORE', transit, '-inf', now - ARGV[4], 'LIMIT', 0, depth)
+for _, id in ipairs(ids) do
+  redis.call('ZADD', transit, now, id)
+end
+
+local room = depth - redis.call('ZCARD', transit)
+while room > 0 do
+  local batch = redis.call('RPOPLPUSH', ring, ring)
+  if not batch then
+    break
+  end
+  local key = ARGV[5] .. batch
+  local total, fed = unpack(redis.call('HMGET', key, 'total', 'fed'))
+  total, fed = tonumber(total or 0), tonumber(fed or 0)
+  if fed < total then
+    fed = redis.call('HINCRBY', key, 'fed', 1)
+    local id = batch .. '.' .. fed
+    redis.call('ZADD', transit, now, id)
+    ids[#ids + 1] = id
+    room = room - 1
+  end
+  if fed >= total then
+    redis.call('LREM', ring, 1, batch)
+  end
+end
+return ids
