@@ -1,0 +1,17 @@
+-- Hands out the members of a sorted set whose time has come, and puts each off
+-- so that nobody else gets it meanwhile.
+--
+-- KEYS[1] set      members by time (ms)
+-- ARGV[1] age      ms: a member is due when its time is this long past
+-- ARGV[2] number   at most so many
+-- ARGV[3] lease    ms until a member that was handed out is due again
+-- Returns {ms until the next is due or -1, member ...}.
+local now = now_ms()
+local limit = now - ARGV[1]
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', limit, 'LIMIT', 0, ARGV[2])
+for _, id in ipairs(ids) do
+  redis.call('ZADD', KEYS[1], limit + ARGV[3], id)
+end
+local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+table.insert(ids, 1, first[2] and math.max(0, math.ceil(first[2] - limit)) or -1)
+return ids

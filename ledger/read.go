@@ -1,0 +1,203 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/keys"
+	"tiwsnap/tasks"
+)
+
+// Snapshot is the record of one snapshot.
+type Snapshot struct {
+	ID                 string            `json:"id"`
+	Batch              string            `json:"batch,omitempty"`
+	Room               tasks.Room        `json:"room"`
+	State              State             `json:"state"`
+	Attempts           int               `json:"attempts"` // requests sent, throttled ones included
+	Asked              int               `json:"-"`        // how often the next Describe was put off
+	TaskID             string            `json:"task_id,omitempty"`
+	RequestID          string            `json:"request_id,omitempty"`
+	Code               string            `json:"code,omitempty"`
+	Message            string            `json:"message,omitempty"`
+	Images             []string          `json:"images,omitempty"`
+	PossibleDuplicates int               `json:"possible_duplicates,omitempty"`
+	ExtraTasks         map[string]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of tasks made twice
+	CreatedAt          time.Time         `json:"created_at,omitzero"`   // first attempt
+	SentAt             time.Time         `json:"sent_at,omitzero"`      // last attempt
+	AcceptedAt         time.Time         `json:"accepted_at,omitzero"`
+	EndedAt            time.Time         `json:"ended_at,omitzero"`
+}
+
+// Snapshot returns one record. Errors: ErrNotFound, or Redis'.
+func (l *Ledger) Snapshot(ctx context.Context, id string) (Snapshot, error) {
+	all, err := l.Snapshots(ctx, []string{id})
+	if err != nil {
+		return Snapshot{}, err
+	}
+	if all[0].State == "" {
+		return Snapshot{}, fmt.Errorf("snapshot %s: %w", id, ErrNotFound)
+	}
+	return all[0], nil
+}
+
+// Snapshots returns the records of ids, in their order and in one round trip.
+// One that does not exist has nothing but its ID.
+func (l *Ledger) Snapshots(ctx context.Context, ids []string) ([]Snapshot, error) {
+	pipe := l.rdb.Pipeline()
+	replies := make([]*redis.MapStringStringCmd, len(ids))
+	for i, id := range ids {
+		replies[i] = pipe.HGetAll(ctx, keys.Snapshot(id))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read snapshots: %w", err)
+	}
+	all := make([]Snapshot, len(ids))
+	for i, id := range ids {
+		s, err := parseSnapshot(id, replies[i].Val())
+		if err != nil {
+			return nil, err
+		}
+		all[i] = s
+	}
+	return all, nil
+}
+
+func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
+	s := Snapshot{
+		ID:         id,
+		Batch:      f["batch"],
+		State:      State(f["state"]),
+		Attempts:   atoi(f["attempt"]),
+		Asked:      atoi(f["asked"]),
+		TaskID:     f["task_id"],
+		RequestID:  f["request_id"],
+		Code:       f["code"],
+		Message:    f["message"],
+		CreatedAt:  unixMilli(f["created_at"]),
+		SentAt:     unixMilli(f["sent_at"]),
+		AcceptedAt: unixMilli(f["accepted_at"]),
+		EndedAt:    unixMilli(f["ended_at"]),
+	}
+	s.PossibleDuplicates = max(0, atoi(f["made"])-1)
+	var errs []error
+	if room := f["room"]; room != "" {
+		errs = append(errs, json.Unmarshal([]byte(room), &s.Room))
+	}
+	if images := f["images"]; images != "" {
+		errs = append(errs, json.Unmarshal([]byte(images), &s.Images))
+	}
+	for k, v := range f {
+		if attempt, ok := strings.CutPrefix(k, "extra_task:"); ok {
+			if s.ExtraTasks == nil {
+				s.ExtraTasks = make(map[string]string)
+			}
+			s.ExtraTasks[attempt] = v
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return s, fmt.Errorf("record of snapshot %s: %w", id, err)
+	}
+	return s, nil
+}
+
+// Batch is a batch and how many of its snapshots are in which state.
+type Batch struct {
+	ID                 string    `json:"id"`
+	Total              int       `json:"total"`
+	Queued             int       `json:"queued"`
+	Sending            int       `json:"sending"`
+	Unknown            int       `json:"unknown"`
+	Accepted           int       `json:"accepted"`
+	Succeeded          int       `json:"succeeded"`
+	Failed             int       `json:"failed"`
+	Canceled           int       `json:"canceled"`
+	Images             int       `json:"images"`
+	PossibleDuplicates int       `json:"possible_duplicates"`
+	Labels             []string  `json:"labels,omitempty"` // label names of its rooms, sorted
+	CreatedAt          time.Time `json:"created_at"`
+	EndedAt            time.Time `json:"ended_at,omitzero"`
+}
+
+// Ended reports whether every snapshot of the batch has ended.
+func (b Batch) Ended() bool { return !b.EndedAt.IsZero() }
+
+// Done is the number of snapshots that have ended.
+func (b Batch) Done() int { return b.Succeeded + b.Failed + b.Canceled }
+
+// Batch returns one batch. Errors: ErrNotFound, or Redis'.
+func (l *Ledger) Batch(ctx context.Context, id string) (Batch, error) {
+	f, err := l.rdb.HGetAll(ctx, keys.Batch(id)).Result()
+	if err != nil {
+		return Batch{}, fmt.Errorf("read batch %s: %w", id, err)
+	}
+	if len(f) == 0 {
+		return Batch{}, fmt.Errorf("batch %s: %w", id, ErrNotFound)
+	}
+	return parseBatch(id, f)
+}
+
+// Batches returns the batches that have not expired, newest first, at most n.
+func (l *Ledger) Batches(ctx context.Context, n int) ([]Batch, error) {
+	ids, err := l.rdb.ZRevRange(ctx, keys.Batches, 0, int64(n)-1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read batches: %w", err)
+	}
+	pipe := l.rdb.Pipeline()
+	replies := make([]*redis.MapStringStringCmd, len(ids))
+	for i, id := range ids {
+		replies[i] = pipe.HGetAll(ctx, keys.Batch(id))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read batches: %w", err)
+	}
+	var all []Batch
+	for i, id := range ids {
+		if f := replies[i].Val(); len(f) > 0 {
+			b, err := parseBatch(id, f)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, b)
+		} else if err := l.rdb.ZRem(ctx, keys.Batches, id).Err(); err != nil {
+			return nil, fmt.Errorf("drop expired batch %s: %w", id, err)
+		}
+	}
+	return all, nil
+}
+
+func parseBatch(id string, f map[string]string) (Batch, error) {
+	b := Batch{
+		ID:                 id,
+		Total:              atoi(f["total"]),
+		Sending:            atoi(f["sending"]),
+		Unknown:            atoi(f["unknown"]),
+		Accepted:           atoi(f["accepted"]),
+		Succeeded:          atoi(f["succeeded"]),
+		Failed:             atoi(f["failed"]),
+		Canceled:           atoi(f["canceled"]),
+		Images:             atoi(f["images"]),
+		PossibleDuplicates: atoi(f["possible_duplicates"]),
+		CreatedAt:          unixMilli(f["created_at"]),
+		EndedAt:            unixMilli(f["ended_at"]),
+	}
+	b.Queued = b.Total - b.Sending - b.Unknown - b.Accepted - b.Done()
+	if labels := f["labels"]; labels != "" {
+		if err := json.Unmarshal([]byte(labels), &b.Labels); err != nil {
+			return b, fmt.Errorf("batch %s: labels: %w", id, err)
+		}
+	}
+	return b, nil
+}
+
+func atoi(s string) int {
+	n, _ := strconv.Atoi(s) // a missing counter is 0; we alone write them
+	return n
+}
