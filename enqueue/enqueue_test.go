@@ -1,0 +1,125 @@
+package enqueue_test
+
+import (
+	"errors"
+	"iter"
+	"strings"
+	"testing"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/backlog"
+	"tiwsnap/enqueue"
+	"tiwsnap/keys"
+	"tiwsnap/redistest"
+	"tiwsnap/tasks"
+)
+
+func list(rooms ...tasks.Room) iter.Seq2[tasks.Room, error] {
+	return func(yield func(tasks.Room, error) bool) {
+		for _, r := range rooms {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func nothing(t *testing.T, rdb *redis.Client) {
+	t.Helper()
+	if left := rdb.Keys(t.Context(), "*").Val(); len(left) != 0 {
+		t.Errorf("Redis holds %v", left)
+	}
+}
+
+func TestRoom(t *testing.T) {
+	t.Run("is on the interactive queue under its snapshot id", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		id, err := enqueue.New(rdb).Room(t.Context(), tasks.Room{SdkAppId: 1, RoomId: 7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo(tasks.QueueInteractive, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := tasks.ParseSnapshot(info.Payload)
+		if err != nil || p.ID != id || p.Room.RoomId != 7 {
+			t.Errorf("payload %+v, %v", p, err)
+		}
+	})
+
+	t.Run("that breaks the API's rules is refused with every reason", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		_, err := enqueue.New(rdb).Room(t.Context(), tasks.Room{SnapshotMode: "x"})
+		var bad *tasks.RoomError
+		if !errors.As(err, &bad) || len(bad.Faults) != 3 {
+			t.Errorf("err = %v", err)
+		}
+		nothing(t, rdb)
+	})
+}
+
+func TestBatch(t *testing.T) {
+	defaults := tasks.Room{SdkAppId: 1}
+
+	t.Run("of an iterator that fails leaves nothing behind", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		broken := errors.New("disk")
+		rooms := func(yield func(tasks.Room, error) bool) {
+			for i := range uint64(20_000) { // some of it is pushed
+				if !yield(tasks.Room{RoomId: i + 1}, nil) {
+					return
+				}
+			}
+			yield(tasks.Room{}, broken)
+		}
+		if _, err := enqueue.New(rdb).Batch(t.Context(), rooms, enqueue.BatchOptions{Defaults: defaults}); !errors.Is(err, broken) {
+			t.Errorf("err = %v", err)
+		}
+		nothing(t, rdb)
+	})
+
+	t.Run("with a room that breaks the API's rules is refused", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		_, err := enqueue.New(rdb).Batch(t.Context(), list(tasks.Room{RoomId: 1}, tasks.Room{}), enqueue.BatchOptions{Defaults: defaults})
+		var bad *tasks.RoomError
+		if !errors.As(err, &bad) || !strings.Contains(err.Error(), "number 2") {
+			t.Errorf("err = %v", err)
+		}
+		nothing(t, rdb)
+	})
+
+	t.Run("that is killed in the middle is completed by the same call again", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		load := backlog.New(rdb).Load() // of a producer that died before Seal
+		for i := range uint64(20_000) {
+			if err := load.Add(t.Context(), &tasks.Room{RoomId: i + 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		left := rdb.Keys(t.Context(), "*").Val()
+		if len(left) != 1 || rdb.TTL(t.Context(), left[0]).Val() <= 0 {
+			t.Errorf("what it left does not go away by itself: %v", left)
+		}
+		client := enqueue.New(rdb)
+		for i, created := range []bool{true, false} {
+			b, err := client.Batch(t.Context(), list(tasks.Room{RoomId: 1}, tasks.Room{RoomId: 2}), enqueue.BatchOptions{ID: "class-", Defaults: defaults})
+			if err != nil || b.Rooms != 2 || b.Created != created || !b.Same {
+				t.Errorf("call %d: %+v, %v", i+1, b, err)
+			}
+		}
+		if n := rdb.ZCard(t.Context(), keys.Batches).Val(); n != 1 {
+			t.Errorf("%d batches", n)
+		}
+	})
+
+	t.Run("says where Redis is away", func(t *testing.T) {
+		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
+		defer rdb.Close()
+		if _, err := enqueue.New(rdb).Batch(t.Context(), list(tasks.Room{SdkAppId: 1, RoomId: 1}), enqueue.BatchOptions{}); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+			t.Errorf("err = %v", err)
+		}
+	})
+}
