@@ -1,0 +1,192 @@
+// Package worker runs the snapshots: it feeds the backlog into asynq, sends
+// the requests under the shared rate limit, asks what became of them, and
+// looks after what got lost. It is the only package that knows all the others.
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/backlog"
+	"tiwsnap/keys"
+	"tiwsnap/ledger"
+	"tiwsnap/ratelimit"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw"
+)
+
+// Options are the settings of a Worker. Redis and TIW are required.
+type Options struct {
+	Redis redis.UniversalClient // stays the caller's to close
+	TIW   *tiw.Client
+
+	Account      string        // names the account whose quota is shared; default "default"
+	RateLimit    int           // requests a second for each API action; default 20
+	Concurrency  int           // calls in flight in this process, for each queue; default 32
+	Attempts     int           // failed attempts after which a snapshot fails; default 8
+	CallTimeout  time.Duration // timeout of one API call, as the TIW client has it; default 10 s
+	ConfirmAfter time.Duration // first Describe after acceptance; default 30 s
+	Retention    time.Duration // how long ended records are kept; default 7 days
+	Log          *slog.Logger  // default: none
+}
+
+func (o *Options) setDefaults() {
+	def(&o.Account, "default")
+	def(&o.RateLimit, 20)
+	def(&o.Concurrency, 32)
+	def(&o.Attempts, 8)
+	def(&o.CallTimeout, 10*time.Second)
+	def(&o.ConfirmAfter, 30*time.Second)
+	def(&o.Retention, 7*24*time.Hour)
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+}
+
+func def[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// Worker is one process' share of the work. Any number may run on one Redis.
+type Worker struct {
+	o         Options
+	name      string // of this process, among the feeders
+	log       *slog.Logger
+	tiw       *tiw.Client
+	ledger    *ledger.Ledger
+	backlog   *backlog.Backlog
+	queue     *asynq.Client
+	inspector *asynq.Inspector
+	create    *ratelimit.Limiter // for CreateSnapshotTask
+	describe  *ratelimit.Limiter // for DescribeSnapshotTask
+}
+
+// New returns a worker. It does not touch Redis or the network.
+func New(o Options) (*Worker, error) {
+	if o.Redis == nil || o.TIW == nil {
+		return nil, errors.New("worker: Options.Redis and Options.TIW are required")
+	}
+	o.setDefaults()
+	w := &Worker{
+		o:         o,
+		name:      rand.Text(),
+		log:       o.Log,
+		tiw:       o.TIW,
+		ledger:    ledger.New(o.Redis, ledger.Options{Busy: 2 * o.CallTimeout, Retention: o.Retention}),
+		backlog:   backlog.New(o.Redis),
+		queue:     asynq.NewClientFromRedisClient(o.Redis),
+		inspector: asynq.NewInspectorFromRedisClient(o.Redis),
+	}
+	var err error
+	if w.create, err = ratelimit.New(ratelimit.Options{
+		Redis: o.Redis, Key: keys.Limit(o.Account, "CreateSnapshotTask"), Limit: o.RateLimit,
+	}); err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	if w.describe, err = ratelimit.New(ratelimit.Options{
+		Redis: o.Redis, Key: keys.Limit(o.Account, "DescribeSnapshotTask"), Limit: o.RateLimit,
+	}); err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	return w, nil
+}
+
+// Run works until ctx ends and then stops in order: nothing new is begun,
+// calls that are out are waited for (at most the call timeout and 5 s), their
+// outcomes are written, reservations go back. Redis being away is waited out.
+func (w *Worker) Run(ctx context.Context) error {
+	lanes := []*asynq.Server{
+		w.lane(tasks.QueueInteractive),
+		w.lane(tasks.QueueBulk),
+	}
+	handlers := []asynq.Handler{
+		w.handler(ratelimit.Interactive),
+		w.handler(ratelimit.Bulk),
+	}
+	for i, lane := range lanes {
+		if err := lane.Start(handlers[i]); err != nil {
+			return fmt.Errorf("start worker: %w", err)
+		}
+	}
+
+	var loops sync.WaitGroup
+	loops.Go(func() { w.feed(ctx) })
+	loops.Go(func() { w.confirm(ctx) })
+	loops.Go(func() { w.sweep(ctx) })
+	w.log.Info("worker started", "rate_limit", w.o.RateLimit, "concurrency", w.o.Concurrency)
+
+	<-ctx.Done()
+	w.log.Info("worker stopping")
+	// Senders stop before receivers: first nobody puts tasks on the queues,
+	// then nobody takes any, then those that wait for a permit give up, then
+	// the calls that are out end and write their outcomes.
+	loops.Wait()
+	for _, lane := range lanes {
+		lane.Stop()
+	}
+	stop, cancel := context.WithTimeout(context.Background(), w.o.CallTimeout+5*time.Second)
+	defer cancel()
+	err := errors.Join(w.create.Close(stop), w.describe.Close(stop))
+	var down sync.WaitGroup
+	for _, lane := range lanes {
+		down.Go(lane.Shutdown)
+	}
+	down.Wait()
+	w.log.Info("worker stopped")
+	return err
+}
+
+// lane is an asynq server of one queue. Each queue has its own, so that a slot
+// is never taken by the less urgent one; which of them gets the next permit is
+// the limiter's to say.
+func (w *Worker) lane(queue string) *asynq.Server {
+	return asynq.NewServerFromRedisClient(w.o.Redis, asynq.Config{
+		Concurrency: w.o.Concurrency,
+		Queues:      map[string]int{queue: 1},
+		// No error of ours spends a retry or archives a task: attempts are
+		// counted in the ledger.
+		IsFailure:                func(error) bool { return false },
+		RetryDelayFunc:           retryDelay,
+		TaskCheckInterval:        50 * time.Millisecond,
+		DelayedTaskCheckInterval: time.Second,
+		ShutdownTimeout:          w.o.CallTimeout + 5*time.Second,
+		Logger:                   asynqLog{w.log},
+		LogLevel:                 asynq.WarnLevel,
+	})
+}
+
+// pause waits for d and reports whether ctx is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// asynqLog gives asynq's own messages to slog.
+type asynqLog struct{ log *slog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
+func (l asynqLog) Info(args ...any)  { l.log.Info(fmt.Sprint(args...), "from", "asynq") }
+func (l asynqLog) Warn(args ...any)  { l.log.Warn(fmt.Sprint(args...), "from", "asynq") }
+func (l asynqLog) Error(args ...any) { l.log.Error(fmt.Sprint(args...), "from", "asynq") }
+
+// Fatal does not end the process: asynq calls it only from Server.Run, which
+// is not used here.
+func (l asynqLog) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...), "from", "asynq") }

@@ -1,0 +1,390 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
+	"go.uber.org/goleak"
+
+	"tiwsnap/backlog"
+	"tiwsnap/enqueue"
+	"tiwsnap/keys"
+	"tiwsnap/ledger"
+	"tiwsnap/redistest"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw"
+	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/worker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const app = 1400123480
+
+// world is a Redis, a simulator and what producers and people use.
+type world struct {
+	*testing.T
+	rdb    *redis.Client
+	sim    *tiwtest.Server
+	queue  *enqueue.Client
+	ledger *ledger.Ledger
+}
+
+func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
+	o.Window = tiwtest.Sliding
+	o.TaskDuration = 100 * time.Millisecond
+	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{})}
+}
+
+// work starts a worker and returns what stops it and waits for its end.
+func (w world) work() (stop func()) {
+	w.Helper()
+	api, err := tiw.New(tiw.Options{
+		Endpoint:   w.sim.URL,
+		Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
+		Timeout:    2 * time.Second,
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	wk, err := worker.New(worker.Options{
+		Redis: w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond,
+		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := wk.Run(ctx); err != nil {
+			w.Errorf("worker: %v", err)
+		}
+		api.Close()
+	}()
+	stop = func() {
+		cancel()
+		<-done
+	}
+	w.Cleanup(stop)
+	return stop
+}
+
+func rooms(n int) iter.Seq2[tasks.Room, error] {
+	return func(yield func(tasks.Room, error) bool) {
+		for i := range n {
+			if !yield(tasks.Room{SdkAppId: app, RoomId: uint64(i + 1)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (w world) enqueue(id string, n int) {
+	w.Helper()
+	if _, err := w.queue.Batch(w.Context(), rooms(n), enqueue.BatchOptions{ID: id}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// until asks every 20 ms, because Redis does not tell, until the batch is as
+// wanted.
+func (w world) until(id, what string, ok func(ledger.Batch) bool) ledger.Batch {
+	w.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var b ledger.Batch
+	for deadline := time.After(time.Minute); ; {
+		var err error
+		if b, err = w.ledger.Batch(w.Context(), id); err == nil && ok(b) {
+			return b
+		}
+		select {
+		case <-deadline:
+			w.Fatalf("not within a minute: batch %s %s; it is %+v, %v", id, what, b, err)
+		case <-tick.C:
+		}
+	}
+}
+
+func (w world) ended(id string) ledger.Batch {
+	w.Helper()
+	return w.until(id, "ended", ledger.Batch.Ended)
+}
+
+// cap checks the promise that no second holds more than 20 requests and none
+// is rejected.
+func (w world) cap() {
+	w.Helper()
+	st := w.sim.State().Actions[tiwtest.ActionCreate]
+	if n := st.Received.SlidingSecond.Calls; n > 20 || st.Rejected > 0 {
+		w.Errorf("%d requests in the fullest second, %d rejected", n, st.Rejected)
+	}
+}
+
+// tasksByRoom counts the tasks that Tencent has for each room.
+func (w world) tasksByRoom() map[uint64]int {
+	n := make(map[uint64]int)
+	for t := range w.sim.Tasks() {
+		n[t.RoomId]++
+	}
+	return n
+}
+
+func (w world) onceEach(n int) {
+	w.Helper()
+	seen := w.tasksByRoom()
+	for room, count := range seen {
+		if count != 1 {
+			w.Errorf("room %d has %d tasks", room, count)
+		}
+	}
+	if len(seen) != n {
+		w.Errorf("%d rooms have a task, want %d", len(seen), n)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	for _, workers := range []int{1, 3} {
+		t.Run(fmt.Sprintf("of a batch by %d workers snapshots every room once, at the cap", workers), func(t *testing.T) {
+			w := newWorld(t, redistest.Client(t), tiwtest.Options{Latency: 30 * time.Millisecond})
+			for range workers {
+				w.work()
+			}
+			w.enqueue("a", 60)
+			b := w.ended("a")
+			if b.Succeeded != 60 || b.Failed != 0 || b.PossibleDuplicates != 0 || b.Images < 60 {
+				t.Errorf("%+v", b)
+			}
+			w.cap()
+			w.onceEach(60)
+			s, err := w.ledger.Snapshot(t.Context(), "a.1")
+			if err != nil || s.State != ledger.Succeeded || len(s.Images) == 0 || s.TaskID == "" || s.RequestID == "" || s.Attempts != 1 {
+				t.Errorf("a.1: %+v, %v", s, err)
+			}
+			for _, key := range []string{keys.Transit, keys.Open, keys.Confirm, keys.Ring} {
+				if n := w.rdb.Exists(t.Context(), key).Val(); n != 0 {
+					t.Errorf("%s is left over", key)
+				}
+			}
+		})
+	}
+}
+
+func TestSingleRoom(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	w.enqueue("large", 200)
+	w.work()
+	w.until("large", "is being drained", func(b ledger.Batch) bool { return b.Accepted+b.Succeeded > 0 })
+	id, err := w.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 9999})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for n := 1; w.tasksByRoom()[9999] == 0; n++ {
+		if err := w.sim.WaitCalls(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b, _ := w.ledger.Batch(t.Context(), "large"); b.Queued < 100 {
+		t.Errorf("it was served after most of the batch: %+v", b)
+	}
+	w.cap()
+	if _, err := w.ledger.Snapshot(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSmallBatchBehindALargeOne(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	w.enqueue("large", 5000)
+	w.work()
+	w.until("large", "is being drained", func(b ledger.Batch) bool { return b.Accepted+b.Succeeded > 0 })
+	w.enqueue("small", 10)
+	if b := w.ended("small"); b.Succeeded != 10 {
+		t.Errorf("%+v", b)
+	}
+	if b, _ := w.ledger.Batch(t.Context(), "large"); b.Queued < 4500 {
+		t.Errorf("the small batch waited for the large one: %+v", b)
+	}
+	w.cap()
+}
+
+func TestFaults(t *testing.T) {
+	t.Run("InternalError and cut connections are retried and counted as possible duplicates", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{InternalError: 0.1, InternalErrorCreated: 0.1, Cut: 0.1}})
+		w.work()
+		w.enqueue("a", 60)
+		b := w.ended("a")
+		if b.Succeeded != 60 {
+			t.Errorf("%+v", b)
+		}
+		twice := 0
+		for _, n := range w.tasksByRoom() {
+			twice += n - 1
+		}
+		if twice > b.PossibleDuplicates {
+			t.Errorf("%d tasks too many, and only %d possible duplicates counted", twice, b.PossibleDuplicates)
+		}
+		if st := w.sim.State(); b.PossibleDuplicates == 0 || st.Faults["cut"] == 0 {
+			t.Errorf("the simulator did not break anything: %v, %+v", st.Faults, b)
+		}
+		w.cap()
+	})
+
+	t.Run("attempts are bounded, and the reason is kept", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{InternalError: 1}})
+		api, err := tiw.New(tiw.Options{Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer api.Close()
+		wk, err := worker.New(worker.Options{Redis: w.rdb, TIW: api, Attempts: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- wk.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		w.enqueue("a", 2)
+		if b := w.ended("a"); b.Failed != 2 {
+			t.Errorf("%+v", b)
+		}
+		s, err := w.ledger.Snapshot(t.Context(), "a.1")
+		if err != nil || s.State != ledger.Failed || s.Code != "InternalError" || s.Attempts != 3 || s.PossibleDuplicates != 2 {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+
+	t.Run("a permanent error fails the snapshot at once with Tencent's own words", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
+		w.work()
+		w.enqueue("a", 2)
+		if b := w.ended("a"); b.Failed != 2 {
+			t.Errorf("%+v", b)
+		}
+		s, err := w.ledger.Snapshot(t.Context(), "a.2")
+		if err != nil || s.Code != "InvalidParameter" || s.Message == "" || s.RequestID == "" || s.Attempts != 1 {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+
+	t.Run("a failed render fails the snapshot", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskFailure: 1})
+		w.work()
+		w.enqueue("a", 2)
+		if b := w.ended("a"); b.Failed != 2 {
+			t.Errorf("%+v", b)
+		}
+		if s, _ := w.ledger.Snapshot(t.Context(), "a.1"); s.Code != "InternalErr" || s.TaskID == "" {
+			t.Errorf("%+v", s)
+		}
+	})
+
+	t.Run("somebody else on the same quota costs no attempt", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{ForeignLoad: 10}})
+		w.work()
+		w.enqueue("a", 40)
+		b := w.ended("a")
+		if b.Succeeded != 40 || b.PossibleDuplicates != 0 {
+			t.Errorf("%+v", b)
+		}
+		if n := w.sim.State().Actions[tiwtest.ActionCreate].Rejected; n == 0 {
+			t.Error("the simulator rejected nothing: nothing was tested")
+		}
+		w.onceEach(40)
+	})
+
+	t.Run("arrears pause the queues, burn no attempt, and say why", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}}})
+		w.work()
+		w.enqueue("a", 500)
+		if err := w.sim.WaitCalls(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		for reason := ""; reason == ""; {
+			var err error
+			if reason, err = w.ledger.PauseReason(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.until("a", "has no request out", func(b ledger.Batch) bool { return b.Queued == 500 })
+		// The pause is over when its key goes: the operator has paid.
+		if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil {
+			t.Fatal(err)
+		}
+		w.rdb.Del(t.Context(), keys.Pause)
+		w.until("a", "goes on", func(b ledger.Batch) bool { return b.Succeeded > 20 && b.Failed == 0 })
+		if n := w.sim.State().Codes["ResourceUnavailable.ServiceExpired"]; n > 40 {
+			t.Errorf("%d requests were sent into the arrears", n)
+		}
+	})
+}
+
+func TestHandOver(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Latency: 300 * time.Millisecond})
+	stop := w.work()
+	w.enqueue("a", 60)
+	if err := w.sim.WaitCalls(t.Context(), 15); err != nil {
+		t.Fatal(err)
+	}
+	stop() // requests are out, others wait for a permit
+	b, err := w.ledger.Batch(t.Context(), "a")
+	if err != nil || b.Sending != 0 || b.Unknown != 0 || b.Accepted+b.Succeeded < 15 {
+		t.Errorf("a stopped worker left %+v, %v", b, err)
+	}
+	w.work()
+	if b := w.ended("a"); b.Succeeded != 60 || b.PossibleDuplicates != 0 {
+		t.Errorf("%+v", b)
+	}
+	w.cap()
+	w.onceEach(60)
+}
+
+func TestRedisRestarts(t *testing.T) {
+	server := redistest.Real(t, "--appendonly", "yes", "--appendfsync", "always")
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr})
+	t.Cleanup(func() { rdb.Close() })
+	w := newWorld(t, rdb, tiwtest.Options{Latency: 200 * time.Millisecond})
+	w.work()
+	w.enqueue("a", 60)
+	if err := w.sim.WaitCalls(t.Context(), 15); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill() // requests are out: their outcomes have to wait
+	if err := server.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if b := w.ended("a"); b.Succeeded != 60 || b.PossibleDuplicates != 0 {
+		t.Errorf("%+v", b)
+	}
+	w.cap()
+	w.onceEach(60)
+}
+
+// A task that vanished from asynq, by hand or by accident, is put back.
+func TestLostTask(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	w.enqueue("a", 5)
+	ids, err := backlog.New(w.rdb).Take(t.Context(), "a feeder that died", 3)
+	if err != nil || len(ids) != 3 {
+		t.Fatal(ids, err)
+	}
+	for _, id := range ids {
+		w.rdb.ZAdd(t.Context(), keys.Transit, redis.Z{Score: 1, Member: id}) // a minute ago
+	}
+	w.work()
+	if b := w.ended("a"); b.Succeeded != 5 {
+		t.Errorf("%+v", b)
+	}
+	w.onceEach(5)
+}
