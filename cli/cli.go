@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -46,10 +47,20 @@ func fail(code int, format string, args ...any) error {
 
 // env is what a command may touch of the outside world.
 type env struct {
-	stdin  io.Reader
-	stdout io.Writer
-	stderr io.Writer
-	getenv func(string) string
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+	environ func() []string // NAME=value, as os.Environ
+}
+
+// getenv is the value of a variable, or empty.
+func (e env) getenv(name string) string {
+	for _, entry := range e.environ() {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // Run runs the command line and returns the exit code. SIGINT and SIGTERM end
@@ -58,7 +69,7 @@ func Run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return run(ctx, args, env{os.Stdin, os.Stdout, os.Stderr, os.Getenv})
+	return run(ctx, args, env{os.Stdin, os.Stdout, os.Stderr, os.Environ})
 }
 
 func run(ctx context.Context, args []string, e env) int {
@@ -90,6 +101,16 @@ func newRoot(e env) *cobra.Command {
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.PersistentFlags().String("config", "", "configuration `file` (YAML); TIWSNAP_CONFIG names one too")
-	root.AddCommand(newVersion(e))
+	root.AddCommand(
+		newDemo(e),
+		newWorker(e),
+		newEnqueue(e),
+		newStatus(e),
+		newWait(e),
+		newSimulator(e),
+		newDoctor(e),
+		newConfig(e),
+		newVersion(e),
+	)
 	return root
 }

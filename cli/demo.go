@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
+
+	"tiwsnap/backlog"
+	"tiwsnap/enqueue"
+	"tiwsnap/examples"
+	"tiwsnap/ledger"
+	"tiwsnap/rdb"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw"
+	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/worker"
+)
+
+// demoSecret is the demo's secret id and key. It opens nothing but the demo's
+// own simulator.
+const demoSecret = "demo"
+
+func newDemo(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the whole thing in one process, with nothing to install",
+		Long: `Show the whole thing in one process, with nothing to install: an embedded Redis,
+a simulator of Tencent's API and a worker, all on loopback, snapshot the rooms of
+three classes that end at the same time. Nothing of it is durable.`,
+		Args: cobra.NoArgs,
+	}
+	file := cmd.Flags().String("rooms", "", "class list `file` to snapshot instead of examples/class.csv")
+	keep := cmd.Flags().Bool("keep", false, "stay up afterwards and print the addresses")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		list, name := io.Reader(bytes.NewReader(examples.Class)), "examples/class.csv"
+		if *file != "" {
+			f, err := openList(e, *file)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			list, name = f, *file
+		}
+		return demo(cmd.Context(), e, list, name, *keep)
+	}
+	return cmd
+}
+
+func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (err error) {
+	fmt.Fprintln(e.stderr, "demo: an embedded Redis, a simulator of Tencent's API and a worker, in this process; nothing of it is durable")
+	client, closeRedis, err := rdb.Open("embedded")
+	if err != nil {
+		return fail(exitUnavailable, "embedded Redis: %w", err)
+	}
+	defer closeRedis()
+
+	sim := tiwtest.New(tiwtest.Options{
+		Credentials:  map[string]tiwtest.Secret{demoSecret: demoSecret},
+		Latency:      80 * time.Millisecond,
+		LatencySigma: 0.35,
+		TaskDuration: time.Second,
+		TaskSigma:    0.5,
+	})
+	defer sim.Close()
+	if err := sim.Listen("127.0.0.1:0"); err != nil {
+		return fail(exitUnavailable, "simulator: %w", err)
+	}
+	api, err := tiw.New(tiw.Options{
+		Endpoint: sim.URL, Region: "ap-singapore", Credential: common.NewCredential(demoSecret, demoSecret),
+	})
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	w, err := worker.New(worker.Options{
+		Redis: client, TIW: api, ConfirmAfter: time.Second,
+		Log: slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		return err
+	}
+	running, stopWorker := context.WithCancel(ctx)
+	stopped := make(chan error, 1)
+	go func() { stopped <- w.Run(running) }()
+	defer func() {
+		stopWorker()
+		err = errors.Join(err, <-stopped)
+	}()
+
+	lines := &classList{e: e, file: name}
+	batch, err := enqueue.New(client).Batch(ctx, lines.rooms(list, tasks.Room{}), enqueue.BatchOptions{ID: batchID("", name)})
+	lines.summary()
+	if lines.err != nil {
+		return fail(exitUsage, "%s: %w", name, lines.err)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stderr, "batch %s: %d rooms of %s enqueued\n", batch.ID, batch.Rooms, name)
+	c := &connection{rdb: client, ledger: ledger.New(client, ledger.Options{}), backlog: backlog.New(client)}
+	failed, err := watch(ctx, e, c, batch.ID)
+	if err != nil {
+		return err
+	}
+	if err := demoTable(ctx, e, c, batch.ID, sim); err != nil {
+		return err
+	}
+	if keep {
+		address := client.(*redis.Client).Options().Addr
+		fmt.Fprintf(e.stderr, `
+Still up, until interrupted:
+  simulator  %s/state
+  Redis      tiwsnap status %s --redis-url redis://%s/0
+`, sim.URL, batch.ID, address)
+		<-ctx.Done()
+	}
+	if failed > 0 {
+		return &exitError{exitFailed, nil}
+	}
+	return nil
+}
+
+// demoTable prints what came of the batch.
+func demoTable(ctx context.Context, e env, c *connection, id string, sim *tiwtest.Server) error {
+	b, err := c.ledger.Batch(ctx, id)
+	if err != nil {
+		return err
+	}
+	create := sim.State().Actions[tiwtest.ActionCreate]
+	return fields(e.stdout,
+		"rooms", b.Total,
+		"succeeded", b.Succeeded,
+		"failed", b.Failed,
+		"images", b.Images,
+		"seconds", fmt.Sprintf("%.1f", b.EndedAt.Sub(b.CreatedAt).Seconds()),
+		"requests in the fullest second", create.Received.SlidingSecond.Calls,
+		"rejected", create.Rejected,
+	)
+}

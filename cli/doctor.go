@@ -1,0 +1,348 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"tiwsnap/config"
+	"tiwsnap/rdb"
+	"tiwsnap/tiw"
+)
+
+const (
+	minRedis   = "6.2"           // the oldest Redis that is supported
+	maxSkew    = 5 * time.Second // between this clock and that of Redis
+	fullWarn   = 0.80            // share of maxmemory in use
+	fullFail   = 0.95
+	probeAppID = 1400000000 // the probe asks for a task that does not exist, in any application
+	probeTask  = "00000000-0000-0000-0000-000000000000"
+)
+
+func newDoctor(e env) *cobra.Command {
+	var skipTIW, skipRedis bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check Redis, the API and the credentials, and say how to fix what is wrong",
+		Long: `Check whether a worker could work here: Redis, Tencent's API and the
+credentials, which are proven by one harmless DescribeSnapshotTask of a task
+that does not exist. Each line begins with ok, warn or FAIL.
+
+Exit code 0: nothing fails. 78: the credentials are missing or refused.
+69: something else fails.`,
+		Args: cobra.NoArgs,
+	}
+	output := outputFlag(cmd, "table", "json")
+	cmd.Flags().BoolVar(&skipTIW, "skip-tiw", false, "check Redis only, where there are no credentials")
+	cmd.Flags().BoolVar(&skipRedis, "skip-redis", false, "check the API only")
+	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := loadConfig(cmd, e)
+		if err != nil {
+			return err
+		}
+		d := doctor{report: io.Discard}
+		if *output == "table" {
+			d.report = e.stdout
+		}
+		if !skipRedis {
+			d.redis(cmd.Context(), c)
+		}
+		if !skipTIW {
+			d.tiw(cmd.Context(), c)
+		}
+		if *output == "json" {
+			if err := printJSON(e.stdout, d.findings, true); err != nil {
+				return err
+			}
+		}
+		if code := d.exitCode(); code != exitOK {
+			return &exitError{code, nil}
+		}
+		return nil
+	}
+	return cmd
+}
+
+const (
+	statusOK   = "ok"
+	statusWarn = "warn"
+	statusFail = "FAIL"
+)
+
+// finding is the outcome of one check.
+type finding struct {
+	Check  string `json:"check"`
+	Status string `json:"status"`
+	Detail string `json:"detail"`
+	Fix    string `json:"fix,omitempty"`
+
+	code int // of the exit, for a FAIL
+}
+
+// doctor collects findings and prints each at once, since the next check may
+// take some seconds.
+type doctor struct {
+	report   io.Writer
+	findings []finding
+}
+
+func (d *doctor) add(f finding) {
+	d.findings = append(d.findings, f)
+	fmt.Fprintf(d.report, "%-4s  %s: %s", f.Status, f.Check, f.Detail)
+	if f.Fix != "" {
+		fmt.Fprintf(d.report, "; fix: %s", f.Fix)
+	}
+	fmt.Fprintln(d.report)
+}
+
+func (d *doctor) ok(check, format string, args ...any) {
+	d.add(finding{check, statusOK, fmt.Sprintf(format, args...), "", exitOK})
+}
+
+func (d *doctor) warn(check, fix, format string, args ...any) {
+	d.add(finding{check, statusWarn, fmt.Sprintf(format, args...), fix, exitOK})
+}
+
+func (d *doctor) fail(code int, check, fix, format string, args ...any) {
+	d.add(finding{check, statusFail, fmt.Sprintf(format, args...), fix, code})
+}
+
+// exitCode is exitConfig before exitUnavailable: a wrong key has to be changed
+// here, while a service may come back by itself.
+func (d *doctor) exitCode() int {
+	code := exitOK
+	for _, f := range d.findings {
+		code = max(code, f.code)
+	}
+	return code
+}
+
+func (d *doctor) redis(ctx context.Context, c config.Config) {
+	url := c.Redis.URL.Reveal()
+	if url == rdb.Embedded {
+		d.warn("redis", "give the address of a Redis as TIWSNAP_REDIS_URL or --redis-url", "embedded in each process: nothing is shared and nothing lasts")
+		return
+	}
+	client, closeRedis, err := dialRedis(ctx, c)
+	if err != nil {
+		d.fail(exitUnavailable, "redis", redisFix, "%v", err)
+		return
+	}
+	defer closeRedis()
+	begin := time.Now() // the first ping had to connect
+	if err := rdb.Ping(ctx, client, url); err != nil {
+		d.fail(exitUnavailable, "redis", redisFix, "%v", err)
+		return
+	}
+	d.ok("redis", "%s answers in %s", rdb.Redact(url), round(time.Since(begin)))
+	d.redisClock(ctx, client)
+
+	infos, err := redisInfos(ctx, client)
+	if err != nil {
+		d.warn("redis info", "allow INFO to this user (ACL SETUSER … +info), or look these up at the provider",
+			"version, eviction, persistence and memory cannot be checked: %v", err)
+	}
+	for _, node := range slices.Sorted(maps.Keys(infos)) {
+		d.redisNode(node, infos[node])
+	}
+}
+
+func (d *doctor) redisClock(ctx context.Context, client redis.UniversalClient) {
+	const check = "redis clock"
+	begin := time.Now()
+	theirs, err := client.Time(ctx).Result()
+	end := time.Now()
+	if err != nil {
+		d.warn(check, "allow TIME to this user: the rate limit runs on the clock of Redis", "cannot be read: %v", err)
+		return
+	}
+	skew := theirs.Sub(begin.Add(end.Sub(begin) / 2)).Round(time.Millisecond)
+	if skew.Abs() > maxSkew {
+		d.warn(check, "run an NTP client on both machines", "differs by %s from the clock here", skew)
+		return
+	}
+	d.ok(check, "differs by %s from the clock here", skew)
+}
+
+// info is the answer to INFO.
+type info map[string]string
+
+// redisInfos asks the server, or each master of a cluster, by its name in
+// checks.
+func redisInfos(ctx context.Context, client redis.UniversalClient) (map[string]info, error) {
+	var mu sync.Mutex
+	infos := map[string]info{}
+	ask := func(ctx context.Context, name string, node redis.Cmdable) error {
+		text, err := node.Info(ctx).Result()
+		if err != nil {
+			return err
+		}
+		in := info{}
+		for line := range strings.Lines(text) {
+			if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
+				in[name] = value
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		infos[name] = in
+		return nil
+	}
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+			return ask(ctx, "redis "+node.Options().Addr, node)
+		})
+		return infos, err
+	}
+	err := ask(ctx, "redis", client)
+	return infos, err
+}
+
+// redisNode judges what one server says of itself. A managed Redis may leave
+// out any of it.
+func (d *doctor) redisNode(node string, in info) {
+	const console = "look it up at the provider of this Redis"
+
+	switch v := in["redis_version"]; {
+	case v == "":
+		d.warn(node+" version", console, "is not told")
+	case !atLeast(v, minRedis):
+		d.fail(exitUnavailable, node+" version", "upgrade Redis", "%s is too old: %s or later is needed", v, minRedis)
+	default:
+		d.ok(node+" version", "%s", v)
+	}
+
+	maxmemory, _ := strconv.ParseInt(in["maxmemory"], 10, 64)
+	switch v := in["maxmemory_policy"]; {
+	case v == "":
+		d.warn(node+" eviction", console, "maxmemory-policy is not told: it must be noeviction")
+	case v != "noeviction" && maxmemory > 0:
+		d.fail(exitUnavailable, node+" eviction", "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+			"maxmemory-policy is %s: Redis throws snapshots away when it is full", v)
+	case v != "noeviction":
+		d.warn(node+" eviction", "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+			"maxmemory-policy is %s: once there is a maxmemory, Redis throws snapshots away when it is full", v)
+	default:
+		d.ok(node+" eviction", "noeviction")
+	}
+
+	switch in["aof_enabled"] {
+	case "":
+		d.warn(node+" persistence", console, "is not told")
+	case "0":
+		d.warn(node+" persistence", "CONFIG SET appendonly yes, and the same in redis.conf",
+			"AOF is off: snapshots that were accepted are lost if Redis dies")
+	default:
+		if status := in["aof_last_write_status"]; status != "" && status != "ok" {
+			d.fail(exitUnavailable, node+" persistence", "look for a full or broken disk and read the log of Redis", "the last write to the AOF failed")
+			break
+		}
+		d.ok(node+" persistence", "AOF is on")
+	}
+
+	used, err := strconv.ParseInt(in["used_memory"], 10, 64)
+	switch share := float64(used) / float64(max(maxmemory, 1)); {
+	case err != nil || in["maxmemory"] == "":
+		d.warn(node+" memory", console, "is not told")
+	case maxmemory == 0:
+		d.ok(node+" memory", "%s used, no maxmemory", megabytes(used))
+	case share >= fullFail:
+		d.fail(exitUnavailable, node+" memory", "raise maxmemory, or cancel batches", "%s of %s used: Redis is about to refuse writes", megabytes(used), megabytes(maxmemory))
+	case share >= fullWarn:
+		d.warn(node+" memory", "raise maxmemory", "%s of %s used", megabytes(used), megabytes(maxmemory))
+	default:
+		d.ok(node+" memory", "%s of %s used", megabytes(used), megabytes(maxmemory))
+	}
+}
+
+// tiw checks the way to Tencent before what is said over it.
+func (d *doctor) tiw(ctx context.Context, c config.Config) {
+	if !d.endpoint(ctx, c.TIW.Endpoint, c.TIW.Timeout) {
+		return
+	}
+	const check = "credentials"
+	if c.TencentCloud.SecretID.Empty() {
+		d.fail(exitConfig, check, "set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; --skip-tiw leaves this check out", "are not set")
+		return
+	}
+	client, err := newTIW(c)
+	if err != nil {
+		d.fail(exitConfig, check, "see tiwsnap config check", "%v", err)
+		return
+	}
+	defer client.Close()
+	probe := tiw.NewDescribeSnapshotTaskRequest()
+	task, app := probeTask, uint64(probeAppID)
+	probe.TaskID, probe.SdkAppId = &task, &app
+	_, err = client.DescribeSnapshotTask(ctx, probe)
+
+	var answer *tiw.Error
+	if !errors.As(err, &answer) {
+		d.ok(check, "are accepted")
+		return
+	}
+	why := tiw.Explain(answer.Code)
+	detail := fmt.Sprintf("%s, %s: %s", answer.Code, why.Meaning, answer.Message)
+	switch {
+	case why.OneApp, why.Class == tiw.Permanent: // which is said only to a good signature
+		d.ok(check, "are accepted (the answer to the probe was %s)", answer.Code)
+	case why.Class == tiw.Account && strings.HasPrefix(answer.Code, "ResourceUnavailable"): // a good key, a closed service
+		d.fail(exitUnavailable, check, why.Fix, "%s", detail)
+	case why.Class == tiw.Account:
+		d.fail(exitConfig, check, why.Fix, "%s", detail)
+	case strings.HasPrefix(answer.Code, "ClientError."):
+		d.fail(exitUnavailable, check, why.Fix, "cannot be checked: %s", detail)
+	default:
+		d.warn(check, why.Fix, "cannot be checked now: %s", detail)
+	}
+}
+
+// endpoint asks for any answer over HTTP at all.
+func (d *doctor) endpoint(ctx context.Context, url string, timeout time.Duration) bool {
+	const check = "endpoint"
+	const fix = "check TIWSNAP_TIW_ENDPOINT, DNS, firewall, proxy and the machine's certificates"
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		d.fail(exitConfig, check, fix, "%v", err)
+		return false
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	defer transport.CloseIdleConnections()
+	begin := time.Now()
+	resp, err := transport.RoundTrip(req) // no redirects
+	if err != nil {
+		d.fail(exitUnavailable, check, fix, "%s does not answer: %v", url, err)
+		return false
+	}
+	resp.Body.Close()
+	d.ok(check, "%s answers in %s", url, round(time.Since(begin)))
+	return true
+}
+
+// atLeast reports whether the first two numbers of a version are as high as
+// those of want.
+func atLeast(version, want string) bool {
+	var v, w [2]int
+	fmt.Sscanf(version, "%d.%d", &v[0], &v[1])
+	fmt.Sscanf(want, "%d.%d", &w[0], &w[1])
+	return slices.Compare(v[:], w[:]) >= 0
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+// round keeps what is worth reading of a time to an answer.
+func round(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }

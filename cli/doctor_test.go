@@ -1,0 +1,306 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/redistest"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// measured is what differs from run to run in the doctor's lines.
+var measured = regexp.MustCompile(`[0-9.]+(µs|ms| MB)|\b0s\b|7\.\d+\.\d+|127\.0\.0\.1:\d+`)
+
+// doctorSays runs the doctor and returns its lines, with # for what was measured.
+func doctorSays(t *testing.T, environ []string, args ...string) (lines []string, code int) {
+	t.Helper()
+	out, errs, code := tiwsnap(t, environ, append([]string{"doctor"}, args...)...)
+	if errs != "" {
+		t.Errorf("stderr: %s", errs)
+	}
+	return strings.Split(strings.TrimSuffix(measured.ReplaceAllString(out, "#"), "\n"), "\n"), code
+}
+
+func TestDoctorOnTheAPI(t *testing.T) {
+	// Redis is checked in other tests; here one line is enough.
+	const redisLine = "warn  redis: embedded in each process: nothing is shared and nothing lasts; fix: give the address of a Redis as TIWSNAP_REDIS_URL or --redis-url"
+	const endpointLine = "ok    endpoint: http://# answers in #"
+	sim := tiwtest.Start(t, tiwtest.Options{})
+	key := func(id, key string) []string {
+		return []string{"TIWSNAP_REDIS_URL=embedded", "TIWSNAP_TIW_ENDPOINT=" + sim.URL, "TENCENTCLOUD_SECRET_ID=" + id, "TENCENTCLOUD_SECRET_KEY=" + key}
+	}
+	good := key(tiwtest.DefaultSecret, tiwtest.DefaultSecret)
+	describes := []string{"DescribeSnapshotTask"}
+
+	for _, test := range []struct {
+		name    string
+		faults  tiwtest.Faults
+		environ []string
+		code    int
+		want    string
+	}{
+		{"a good key", tiwtest.Faults{}, good, exitOK,
+			"ok    credentials: are accepted (the answer to the probe was InvalidParameter.TaskNotFound)"},
+		{"another account's application", tiwtest.Faults{Code: 1, CodeName: "UnauthorizedOperation.SdkAppId", Actions: describes}, good, exitOK,
+			"ok    credentials: are accepted (the answer to the probe was UnauthorizedOperation.SdkAppId)"},
+		{"an unknown SecretId", tiwtest.Faults{}, key("nobody", "S3CR3T"), exitConfig,
+			"FAIL  credentials: AuthFailure.SecretIdNotFound, the SecretId does not exist"},
+		{"a wrong SecretKey", tiwtest.Faults{}, key(tiwtest.DefaultSecret, "S3CR3T"), exitConfig,
+			"FAIL  credentials: AuthFailure.SignatureFailure, the signature is wrong"},
+		{"no permission", tiwtest.Faults{Code: 1, CodeName: "UnauthorizedOperation", Actions: describes}, good, exitConfig,
+			"FAIL  credentials: UnauthorizedOperation, "},
+		{"arrears", tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}}, good, exitUnavailable,
+			"FAIL  credentials: ResourceUnavailable.ServiceExpired, "},
+		{"throttled", tiwtest.Faults{Code: 1, CodeName: "RequestLimitExceeded", Actions: describes}, good, exitOK,
+			"warn  credentials: cannot be checked now: RequestLimitExceeded, "},
+		{"an internal error", tiwtest.Faults{InternalError: 1, Actions: describes}, good, exitOK,
+			"warn  credentials: cannot be checked now: InternalError, "},
+		{"an answer of something else", tiwtest.Faults{HTML: 1, Actions: describes}, good, exitUnavailable,
+			"FAIL  credentials: cannot be checked: ClientError.HttpStatusCodeError, "},
+		{"no key at all", tiwtest.Faults{}, good[:2], exitConfig,
+			"FAIL  credentials: are not set; fix: set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; --skip-tiw leaves this check out"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := sim.SetFaults(test.faults); err != nil {
+				t.Fatal(err)
+			}
+			lines, code := doctorSays(t, test.environ)
+			if code != test.code {
+				t.Errorf("exit %d, want %d", code, test.code)
+			}
+			if len(lines) != 3 || lines[0] != redisLine || lines[1] != endpointLine || !strings.HasPrefix(lines[2], test.want) {
+				t.Errorf("got\n%s\nwant last\n%s", strings.Join(lines, "\n"), test.want)
+			}
+			if status := lines[len(lines)-1][:4]; (status != "ok  ") != strings.Contains(lines[len(lines)-1], "; fix: ") {
+				t.Errorf("a fix belongs to what is not ok, and to nothing else:\n%s", lines[len(lines)-1])
+			}
+			if strings.Contains(strings.Join(lines, "\n"), "S3CR3T") {
+				t.Error("it shows a secret")
+			}
+		})
+	}
+
+	t.Run("an endpoint where nobody listens", func(t *testing.T) {
+		srv := httptest.NewServer(http.NotFoundHandler())
+		srv.Close()
+		lines, code := doctorSays(t, good, "--endpoint", srv.URL)
+		want := []string{redisLine, "FAIL  endpoint: http://# does not answer: dial tcp #: connect: connection refused; fix: check TIWSNAP_TIW_ENDPOINT, DNS, firewall, proxy and the machine's certificates"}
+		if diff := cmp.Diff(want, lines); diff != "" || code != exitUnavailable {
+			t.Errorf("exit %d\n%s", code, diff)
+		}
+	})
+
+	t.Run("an endpoint whose certificate nobody vouches for", func(t *testing.T) {
+		srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0) // it would report the refusal
+		srv.StartTLS()
+		defer srv.Close()
+		lines, code := doctorSays(t, good, "--endpoint", srv.URL)
+		if len(lines) != 2 || !strings.Contains(lines[1], "certificate") || code != exitUnavailable {
+			t.Errorf("exit %d\n%s", code, strings.Join(lines, "\n"))
+		}
+	})
+
+	t.Run("an endpoint that accepts and says nothing, at the timeout", func(t *testing.T) {
+		silent := make(chan struct{})
+		srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-silent }))
+		defer srv.Close()
+		defer close(silent)
+		lines, code := doctorSays(t, good, "--endpoint", srv.URL, "--tiw-timeout", "100ms")
+		if len(lines) != 2 || !strings.HasPrefix(lines[1], "FAIL  endpoint: ") || code != exitUnavailable {
+			t.Errorf("exit %d\n%s", code, strings.Join(lines, "\n"))
+		}
+	})
+
+	t.Run("left out", func(t *testing.T) {
+		lines, code := doctorSays(t, []string{"TIWSNAP_REDIS_URL=embedded"}, "--skip-tiw")
+		if diff := cmp.Diff([]string{redisLine}, lines); diff != "" || code != exitOK {
+			t.Errorf("exit %d\n%s", code, diff)
+		}
+	})
+}
+
+func TestDoctorOnRedis(t *testing.T) {
+	doctor := func(t *testing.T, url string) ([]string, int) {
+		t.Helper()
+		return doctorSays(t, nil, "--skip-tiw", "--redis-url", url)
+	}
+
+	t.Run("all is well", func(t *testing.T) {
+		s := redistest.Real(t, "--appendonly", "yes", "--maxmemory", "100mb")
+		lines, code := doctor(t, s.URL())
+		want := []string{
+			"ok    redis: redis://#/0 answers in #",
+			"ok    redis clock: differs by # from the clock here",
+			"ok    redis version: #",
+			"ok    redis eviction: noeviction",
+			"ok    redis persistence: AOF is on",
+			"ok    redis memory: # of # used",
+		}
+		if diff := cmp.Diff(want, lines); diff != "" || code != exitOK {
+			t.Errorf("exit %d\n%s", code, diff)
+		}
+	})
+
+	t.Run("it evicts, persists nothing and is full", func(t *testing.T) {
+		s := redistest.Real(t, "--maxmemory", "1kb", "--maxmemory-policy", "allkeys-lru")
+		lines, code := doctor(t, s.URL())
+		want := []string{
+			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: Redis throws snapshots away when it is full; fix: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+			"warn  redis persistence: AOF is off: snapshots that were accepted are lost if Redis dies; fix: CONFIG SET appendonly yes, and the same in redis.conf",
+			"FAIL  redis memory: # of # used: Redis is about to refuse writes; fix: raise maxmemory, or cancel batches",
+		}
+		if diff := cmp.Diff(want, lines[min(3, len(lines)):]); diff != "" || code != exitUnavailable {
+			t.Errorf("exit %d\n%s", code, diff)
+		}
+	})
+
+	t.Run("a managed one that forbids INFO and TIME", func(t *testing.T) {
+		s := redistest.Real(t, "--user", "worker", "on", ">S3CR3T", "~*", "&*", "+@all", "-info", "-time", "-config")
+		lines, code := doctor(t, "redis://worker:S3CR3T@"+s.Addr)
+		want := []string{
+			"ok    redis: redis://worker:***@# answers in #",
+			"warn  redis clock: cannot be read: NOPERM ",
+			"warn  redis info: version, eviction, persistence and memory cannot be checked: NOPERM ",
+		}
+		if len(lines) != len(want) || code != exitOK {
+			t.Fatalf("exit %d\n%s", code, strings.Join(lines, "\n"))
+		}
+		for i := range want {
+			if !strings.HasPrefix(lines[i], want[i]) {
+				t.Errorf("got  %s\nwant %s…", lines[i], want[i])
+			}
+		}
+	})
+
+	t.Run("one that tells little and whose clock is wrong", func(t *testing.T) {
+		m := miniredis.RunT(t)
+		m.SetTime(time.Now().Add(-time.Hour))
+		lines, code := doctor(t, "redis://"+m.Addr())
+		text := strings.Join(lines, "\n")
+		for _, want := range []string{
+			"warn  redis clock: differs by -1h0m",
+			"warn  redis version: is not told; fix: look it up at the provider of this Redis",
+			"warn  redis eviction: maxmemory-policy is not told: it must be noeviction; fix: ",
+			"warn  redis persistence: is not told; fix: ",
+			"warn  redis memory: is not told; fix: ",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("it lacks %q:\n%s", want, text)
+			}
+		}
+		if code != exitOK {
+			t.Errorf("exit %d", code)
+		}
+	})
+
+	t.Run("a cluster, each master of it", func(t *testing.T) {
+		s := redistest.Real(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
+		direct := redis.NewClient(&redis.Options{Addr: s.Addr})
+		defer direct.Close()
+		if err := direct.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
+			t.Fatal(err)
+		}
+		deadline := time.After(10 * time.Second)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for !strings.Contains(direct.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
+			select {
+			case <-deadline:
+				t.Fatal("the cluster is not up after 10 s")
+			case <-tick.C:
+			}
+		}
+		lines, code := doctor(t, "redis+cluster://"+s.Addr)
+		if text := strings.Join(lines, "\n"); !strings.Contains(text, "\nok    redis # eviction: noeviction\n") || code != exitOK {
+			t.Errorf("exit %d\n%s", code, text)
+		}
+	})
+
+	t.Run("away", func(t *testing.T) {
+		s := redistest.Real(t)
+		s.Kill()
+		lines, code := doctor(t, s.URL())
+		want := []string{"FAIL  redis: redis at redis://#/0 does not answer: dial tcp #: connect: connection refused; fix: " + redisFix}
+		if diff := cmp.Diff(want, lines); diff != "" || code != exitUnavailable {
+			t.Errorf("exit %d\n%s", code, diff)
+		}
+	})
+}
+
+// What no server here can be made to say of itself.
+func TestDoctorOnAnotherRedis(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		in   info
+		want string
+		code int
+	}{
+		{"too old", info{"redis_version": "5.0.14"}, "FAIL  redis version: 5.0.14 is too old: 6.2 or later is needed; fix: upgrade Redis\n", exitUnavailable},
+		{"old enough", info{"redis_version": "6.2.0"}, "ok    redis version: 6.2.0\n", exitOK},
+		{"two digits", info{"redis_version": "10.0.1"}, "ok    redis version: 10.0.1\n", exitOK},
+		{"evicts, without a limit yet", info{"maxmemory_policy": "allkeys-lru", "maxmemory": "0"},
+			"warn  redis eviction: maxmemory-policy is allkeys-lru: once there is a maxmemory, Redis throws snapshots away when it is full; fix: ", exitOK},
+		{"a broken AOF", info{"aof_enabled": "1", "aof_last_write_status": "err"}, "FAIL  redis persistence: the last write to the AOF failed; fix: ", exitUnavailable},
+		{"filling up", info{"used_memory": "85000000", "maxmemory": "100000000"}, "warn  redis memory: 85.0 MB of 100.0 MB used; fix: raise maxmemory\n", exitOK},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var out bytes.Buffer
+			d := doctor{report: &out}
+			d.redisNode("redis", test.in)
+			if !strings.Contains(out.String(), test.want) || d.exitCode() != test.code {
+				t.Errorf("exit %d, it lacks %q:\n%s", d.exitCode(), test.want, out.String())
+			}
+		})
+	}
+}
+
+func TestDoctorInJSON(t *testing.T) {
+	s := redistest.Real(t)
+	out, errs, code := tiwsnap(t, nil, "doctor", "--skip-tiw", "-o", "json", "--redis-url", s.URL())
+	if code != exitOK || errs != "" {
+		t.Fatalf("exit %d, %s", code, errs)
+	}
+	var findings []map[string]string
+	if err := json.Unmarshal([]byte(out), &findings); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	want := map[string]string{
+		"check": "redis persistence", "status": "warn",
+		"detail": "AOF is off: snapshots that were accepted are lost if Redis dies",
+		"fix":    "CONFIG SET appendonly yes, and the same in redis.conf",
+	}
+	for _, f := range findings {
+		if f["check"] == want["check"] {
+			if diff := cmp.Diff(want, f); diff != "" {
+				t.Error(diff)
+			}
+			return
+		}
+	}
+	t.Errorf("it lacks the persistence:\n%s", out)
+}
+
+func TestDoctorRefusesAnotherForm(t *testing.T) {
+	if _, errs, code := tiwsnap(t, nil, "doctor", "-o", "xml"); code != exitUsage || errs != "tiwsnap: --output \"xml\": it must be one of table, json\n" {
+		t.Errorf("exit %d, %q", code, errs)
+	}
+}
+
+func TestDoctorStopsAtABadConfiguration(t *testing.T) {
+	if out, errs, code := tiwsnap(t, []string{"TIWSNAP_RATE_LIMIT=0"}, "doctor"); code != exitConfig || out != "" || !strings.Contains(errs, "TIWSNAP_RATE_LIMIT") {
+		t.Errorf("exit %d, %q, %q", code, out, errs)
+	}
+}

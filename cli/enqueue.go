@@ -1,0 +1,301 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tiwsnap/config"
+	"tiwsnap/enqueue"
+	"tiwsnap/rooms"
+	"tiwsnap/tasks"
+)
+
+// maxShownFaults is how many faults of a class list are printed; the others
+// are counted.
+const maxShownFaults = 100
+
+func newEnqueue(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "enqueue",
+		Short: "Ask for snapshots: of one room, or of a batch of any size",
+	}
+	cmd.AddCommand(newEnqueueRoom(e), newEnqueueBatch(e))
+	return cmd
+}
+
+func newEnqueueRoom(e env) *cobra.Command {
+	var room uint64
+	cmd := &cobra.Command{
+		Use:   "room --app SDKAPPID --room ROOMID",
+		Short: "Snapshot one room, ahead of every batch, and print its snapshot id",
+		Args:  cobra.NoArgs,
+	}
+	read := roomFlags(cmd.Flags())
+	cmd.Flags().Uint64Var(&room, "room", 0, "RoomId `number`")
+	wait := cmd.Flags().Bool("wait", false, "wait for the result and print it")
+	output := outputFlag(cmd, "table", "json", "jsonl")
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
+		r, err := read()
+		if err != nil {
+			return err
+		}
+		r.RoomId = room
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		id, err := enqueue.New(c.rdb).Room(ctx, r)
+		var bad *tasks.RoomError
+		switch {
+		case errors.As(err, &bad):
+			return fail(exitUsage, "%w", err)
+		case err != nil:
+			return c.away(err)
+		}
+		if *wait {
+			return waitAndPrint(ctx, e, c, []string{id}, *output)
+		}
+		if *output == "table" {
+			fmt.Fprintln(e.stdout, id)
+			return nil
+		}
+		return printJSON(e.stdout, map[string]string{"id": id}, *output == "json")
+	}
+	return cmd
+}
+
+func newEnqueueBatch(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "batch FILE",
+		Short: "Snapshot every room of a class list (CSV with a header, or JSON lines; - is stdin)",
+		Long: `Snapshot every room of a class list: CSV with a header, or JSON lines, with the
+API's own field names (SdkAppId, RoomId, SnapshotMode, Whiteboard.Width,
+COS.Bucket, ...) and columns Label.NAME that are carried through to the results.
+What a row leaves out comes from the flags.
+
+A row that is wrong is reported with its line and left out; the others go on,
+unless --strict. The batch becomes visible all at once. Without --name it is
+named after the file and its content: the same command again finds the same
+batch and adds nothing, also after it was killed in the middle.`,
+		Args: cobra.ExactArgs(1),
+	}
+	read := roomFlags(cmd.Flags())
+	name := cmd.Flags().String("name", "", "`id` of the batch: a-z, 0-9 and -; default: from the file's name and content")
+	strict := cmd.Flags().Bool("strict", false, "enqueue nothing if any row is wrong")
+	wait := cmd.Flags().Bool("wait", false, "wait until every snapshot has ended; exit 1 if some failed")
+	output := outputFlag(cmd, "table", "json", "jsonl")
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		defaults, err := read()
+		if err != nil {
+			return err
+		}
+		if *name != "" && !tasks.ValidBatchID(*name) {
+			return fail(exitUsage, "--name %q: it must be 1 to 64 of a-z, 0-9 and -, and not begin with -", *name)
+		}
+		in, err := openList(e, args[0])
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+
+		list := &classList{e: e, file: args[0], strict: *strict}
+		batch, err := enqueue.New(c.rdb).Batch(ctx, list.rooms(in, defaults), enqueue.BatchOptions{
+			ID: batchID(*name, args[0]), Defaults: defaults,
+		})
+		list.summary()
+		switch {
+		case list.err != nil:
+			return fail(exitUsage, "%s: %w; nothing was enqueued", args[0], list.err)
+		case ctx.Err() != nil:
+			return fail(exitTempFail, "interrupted; nothing was enqueued")
+		case err != nil:
+			return c.away(err)
+		}
+		switch {
+		case batch.Created:
+			fmt.Fprintf(e.stderr, "batch %s: %d rooms enqueued\n", batch.ID, batch.Rooms)
+		case batch.Same:
+			fmt.Fprintf(e.stderr, "batch %s was enqueued before with the same %d rooms: nothing was added; to snapshot them once more give it another --name\n", batch.ID, batch.Rooms)
+		default:
+			fmt.Fprintf(e.stderr, "batch %s was enqueued before with OTHER rooms (%d of them): nothing was added; give this one another --name\n", batch.ID, batch.Rooms)
+		}
+		if *wait {
+			return waitAndPrint(ctx, e, c, []string{batch.ID}, *output)
+		}
+		if *output == "table" {
+			fmt.Fprintln(e.stdout, batch.ID)
+			return nil
+		}
+		return printJSON(e.stdout, map[string]any{
+			"id": batch.ID, "rooms": batch.Rooms, "created": batch.Created, "same": batch.Same, "bad_rows": list.bad,
+		}, *output == "json")
+	}
+	return cmd
+}
+
+// classList reads a class list and reports its faults on stderr.
+type classList struct {
+	e      env
+	file   string
+	strict bool
+	bad    int
+	err    error // why nothing may be enqueued
+}
+
+func (l *classList) rooms(in io.Reader, defaults tasks.Room) iter.Seq2[tasks.Room, error] {
+	return func(yield func(tasks.Room, error) bool) {
+		good := 0
+		for row, err := range rooms.Read(in, rooms.Options{Defaults: defaults}) {
+			var bad *rooms.RowError
+			switch {
+			case errors.As(err, &bad):
+				if l.bad++; l.bad <= maxShownFaults {
+					fmt.Fprintf(l.e.stderr, "%s: %s\n", l.file, plain(bad.Error()))
+				}
+			case err != nil:
+				l.err = err
+				yield(tasks.Room{}, err)
+				return
+			case l.strict && l.bad > 0:
+				// Nothing will come of it: only the faults are still of interest.
+			default:
+				good++
+				if !yield(row.Room, nil) {
+					return
+				}
+			}
+		}
+		switch {
+		case l.strict && l.bad > 0:
+			l.err = fmt.Errorf("%d bad rows and --strict", l.bad)
+		case good == 0:
+			l.err = errors.New("no good row")
+		default:
+			return
+		}
+		yield(tasks.Room{}, l.err)
+	}
+}
+
+// summary says how many rows were wrong.
+func (l *classList) summary() {
+	if l.bad > maxShownFaults {
+		fmt.Fprintf(l.e.stderr, "%s: … and %d more\n", l.file, l.bad-maxShownFaults)
+	}
+	if l.bad > 0 && l.err == nil {
+		fmt.Fprintf(l.e.stderr, "%s: %d bad rows were left out\n", l.file, l.bad)
+	}
+}
+
+func openList(e env, file string) (io.ReadCloser, error) {
+	if file == "-" {
+		return io.NopCloser(e.stdin), nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fail(exitUsage, "class list: %w", err)
+	}
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		f.Close()
+		return nil, fail(exitUsage, "class list: %s is a folder", file)
+	}
+	return f, nil
+}
+
+// batchID is the name given, or a prefix made of the file's name, to which
+// twelve digits of the content are added.
+func batchID(name, file string) string {
+	if name != "" {
+		return name
+	}
+	base := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
+	id := strings.Trim(strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, base), "-")
+	if len(id) > 40 {
+		id = id[:40]
+	}
+	if id == "" {
+		id = "batch"
+	}
+	return id + "-"
+}
+
+// roomFlags adds the flags of a room's fields but for RoomId and returns a
+// function that reads them.
+func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
+	app := fs.Uint64("app", 0, "SdkAppId `number`")
+	mode := fs.String("mode", "", "SnapshotMode: AllMarks or LatestMarksOnly")
+	width := fs.Uint64("width", 0, "Whiteboard.Width in `pixels`, 0 to 2560 (default 1280)")
+	height := fs.Uint64("height", 0, "Whiteboard.Height in `pixels`, 0 to 2560 (default 720)")
+	params := fs.String("init-params", "", "Whiteboard.InitParams, a `JSON` document")
+	uin := fs.Uint64("cos-uin", 0, "COS.Uin, the account `number` that owns the bucket")
+	region := fs.String("cos-region", "", "COS.Region, such as ap-guangzhou")
+	bucket := fs.String("cos-bucket", "", "COS.Bucket, in the form name-appid; without one the images live 3 days")
+	dir := fs.String("cos-target-dir", "", "COS.TargetDir, a folder in the bucket")
+	domain := fs.String("cos-domain", "", "COS.Domain, a CDN domain")
+	labels := fs.StringToString("label", nil, "`NAME=VALUE` carried through to the results; may be given several times")
+	return func() (tasks.Room, error) {
+		r := tasks.Room{SdkAppId: *app, SnapshotMode: *mode}
+		if fs.Changed("width") || fs.Changed("height") || *params != "" {
+			r.Whiteboard = &tasks.Whiteboard{InitParams: *params}
+			if fs.Changed("width") {
+				r.Whiteboard.Width = width
+			}
+			if fs.Changed("height") {
+				r.Whiteboard.Height = height
+			}
+		}
+		if *uin != 0 || *region != "" || *bucket != "" || *dir != "" || *domain != "" {
+			r.COS = &tasks.COS{Uin: *uin, Region: *region, Bucket: *bucket, TargetDir: *dir, Domain: *domain}
+		}
+		if len(*labels) > 0 {
+			r.Label = *labels
+		}
+		return r, nil
+	}
+}
+
+// waitAndPrint waits for snapshots and batches and prints them.
+func waitAndPrint(ctx context.Context, e env, c *connection, ids []string, output string) error {
+	failed := 0
+	for _, id := range ids {
+		n, err := watch(ctx, e, c, id)
+		if err != nil {
+			return err
+		}
+		failed += n
+		if err := printStatus(ctx, e, c, id, output); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return &exitError{exitFailed, nil}
+	}
+	return nil
+}

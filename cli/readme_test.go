@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
+
+// readme returns the commands in the README's shell blocks, without comments.
+func readme(t *testing.T) (commands []string) {
+	t.Helper()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
+		for line := range strings.Lines(block[1]) {
+			line, _, _ = strings.Cut(line, "#")
+			if line = strings.TrimSpace(line); line != "" {
+				commands = append(commands, line)
+			}
+		}
+	}
+	return commands
+}
+
+// Every command in the README does what it says there: those of tiwsnap run
+// here, in their order, against a redis-server and a simulator on free ports;
+// the others are checked as far as this machine allows.
+func TestReadme(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	commands := readme(t)
+	t.Chdir("..")
+	for _, line := range commands {
+		words := strings.Fields(line)
+		line, _, _ = strings.Cut(line, " < ")
+		args := strings.Fields(line)[1:]
+		switch words[0] {
+		case "./tiwsnap":
+			switch args[0] {
+			case "simulator": // the site has one
+				checkArgs(t, "README", args)
+			case "worker":
+				s.worker()
+			default:
+				s.ok(args...)
+			}
+		case "export":
+			name, value, ok := strings.Cut(args[0], "=")
+			if _, used := s.environ[name]; !ok || !used || strings.HasPrefix(name, "TENCENTCLOUD_") && value != s.environ[name] {
+				t.Errorf("README: %s", line)
+			}
+		case "go":
+			// "go build ." and "go test ./..." are how this test came to run;
+			// CI runs the demo.
+			if line != "go build ." && line != "go test ./..." && line != "go run . demo" {
+				t.Errorf("README: %s: nobody runs it", line)
+			}
+		case "redis-server":
+			for i := range 2 {
+				name, value := strings.TrimPrefix(args[2*i], "--"), args[2*i+1]
+				if got := s.redisConfig(name); got == "" || i == 1 && got != value {
+					t.Errorf("README: redis-server has %s %q, not %q", name, got, value)
+				}
+			}
+		case "docker": // compose up, compose run --rm -T SERVICE ARGS
+			if words[2] == "run" {
+				if words[5] != "worker" {
+					t.Errorf("README: %s", line)
+				}
+				checkArgs(t, "README", args[5:])
+			}
+		default:
+			t.Errorf("README: %s: nobody runs it", line)
+		}
+	}
+}
+
+// The README shows what the demo really prints: the same lines, but for what
+// differs from run to run.
+func TestReadmeShowsTheDemo(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs strings.Builder
+	if code := run(context.Background(), []string{"demo"}, env{strings.NewReader(""), &out, &errs, variables(nil)}); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, errs.String())
+	}
+	digits := regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
+	left := regexp.MustCompile(`[0-9hms]+ left`)
+	shape := func(s string) string {
+		return digits.ReplaceAllString(left.ReplaceAllString(strings.TrimSpace(s), "T left"), "N")
+	}
+	shown := make(map[string]bool)
+	for line := range strings.Lines(string(text)) {
+		shown[shape(line)] = true
+	}
+	for line := range strings.Lines(errs.String() + out.String()) {
+		if !shown[shape(line)] {
+			t.Errorf("the README does not show the demo's line %q", line)
+		}
+	}
+	for _, want := range []string{"succeeded                       240", "rejected                        0"} {
+		if !strings.Contains(out.String(), want) || !strings.Contains(string(text), want) {
+			t.Errorf("the demo or the README does not say %q:\n%s", want, out.String())
+		}
+	}
+}
+
+func (s site) redisConfig(name string) string {
+	s.Helper()
+	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
+	defer c.Close()
+	v, err := c.ConfigGet(s.Context(), name).Result()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return v[name]
+}

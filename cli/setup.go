@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/spf13/cobra"
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
+
+	"tiwsnap/backlog"
+	"tiwsnap/config"
+	"tiwsnap/ledger"
+	"tiwsnap/rdb"
+	"tiwsnap/tiw"
+)
+
+// loadConfig reads the settings for a command. The error is ready to return: it
+// lists every fault and exits with exitConfig.
+func loadConfig(cmd *cobra.Command, e env, needs ...config.Need) (config.Config, error) {
+	file, err := cmd.Flags().GetString("config")
+	if err != nil {
+		return config.Config{}, err
+	}
+	c, err := config.Load(config.Source{File: file, Environ: e.environ(), Flags: cmd.Flags()}, needs...)
+	if err != nil {
+		return c, fail(exitConfig, "bad configuration:\n  %s", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	}
+	return c, nil
+}
+
+// openRedis connects to the Redis of the settings. The error is ready to
+// return: where Redis does not answer it exits with exitUnavailable.
+func openRedis(ctx context.Context, c config.Config) (redis.UniversalClient, func(), error) {
+	client, closeRedis, err := dialRedis(ctx, c)
+	if err != nil {
+		return nil, nil, fail(exitUnavailable, "%w; %s", err, redisFix)
+	}
+	return client, closeRedis, nil
+}
+
+// connection is what a command has in hand that works on the Redis of the
+// settings.
+type connection struct {
+	cfg     config.Config
+	rdb     redis.UniversalClient
+	ledger  *ledger.Ledger
+	backlog *backlog.Backlog
+	close   func()
+}
+
+// connect reads the settings and connects to Redis. The error is ready to
+// return.
+func connect(cmd *cobra.Command, e env, needs ...config.Need) (*connection, error) {
+	cfg, err := loadConfig(cmd, e, needs...)
+	if err != nil {
+		return nil, err
+	}
+	client, closeRedis, err := openRedis(cmd.Context(), cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &connection{cfg, client, ledger.New(client, ledger.Options{}), backlog.New(client), closeRedis}, nil
+}
+
+// away makes an error of Redis ready to return: try again later. Errors that
+// are ready already, and nil, stay as they are.
+func (c *connection) away(err error) error {
+	var ready *exitError
+	if err == nil || errors.As(err, &ready) {
+		return err
+	}
+	return fail(exitUnavailable, "Redis at %s: %w", rdb.Redact(c.cfg.Redis.URL.Reveal()), err)
+}
+
+const redisFix = "start it there, or give its address as TIWSNAP_REDIS_URL or --redis-url"
+
+func dialRedis(ctx context.Context, c config.Config) (redis.UniversalClient, func(), error) {
+	logging.Disable() // go-redis would print every dial that fails, and retries; its errors say it once
+	url := c.Redis.URL.Reveal()
+	client, closeRedis, err := rdb.Open(url)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := rdb.Ping(ctx, client, url); err != nil {
+		closeRedis()
+		return nil, nil, err
+	}
+	return client, func() { closeRedis() }, nil
+}
+
+// newTIW returns a client of the API with the credentials of the settings.
+func newTIW(c config.Config) (*tiw.Client, error) {
+	key := c.TencentCloud
+	client, err := tiw.New(tiw.Options{
+		Endpoint:   c.TIW.Endpoint,
+		Region:     c.TIW.Region,
+		Credential: common.NewTokenCredential(key.SecretID.Reveal(), key.SecretKey.Reveal(), key.Token.Reveal()),
+		Timeout:    c.TIW.Timeout,
+		MaxConns:   c.Worker.Concurrency,
+	})
+	if err != nil {
+		return nil, fail(exitConfig, "%w", err)
+	}
+	return client, nil
+}
+
+// newLogger returns the log of a long-running command.
+func newLogger(c config.Config, w io.Writer) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: c.Log.Level}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opt))
+	}
+	return slog.New(slog.NewTextHandler(w, opt))
+}

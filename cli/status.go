@@ -1,0 +1,314 @@
+package cli
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/spf13/cobra"
+
+	"tiwsnap/backlog"
+	"tiwsnap/config"
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw"
+)
+
+// maxBatches is how many batches the overview shows.
+const maxBatches = 50
+
+func newStatus(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status [ID]",
+		Short: "Show what became of a snapshot or a batch; without an id, all batches",
+		Long: `Show what became of a snapshot or a batch; without an id, all batches.
+
+For a batch, -o csv and -o jsonl print the result list: one line a room, in the
+order of the class list, with its labels and the URLs of its images.`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		if len(args) == 0 {
+			return printOverview(cmd.Context(), e, c, *output)
+		}
+		return printStatus(cmd.Context(), e, c, args[0], *output)
+	}
+	return cmd
+}
+
+func newWait(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "wait ID...",
+		Short: "Wait until snapshots or batches have ended; exit 1 if some failed",
+		Args:  cobra.MinimumNArgs(1),
+	}
+	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		return waitAndPrint(cmd.Context(), e, c, args, *output)
+	}
+	return cmd
+}
+
+// result is a snapshot as people and programs see it.
+type result struct {
+	ledger.Snapshot
+	Meaning string `json:"meaning,omitempty"` // of the error code
+	Fix     string `json:"fix,omitempty"`
+}
+
+func explained(s ledger.Snapshot) result {
+	r := result{Snapshot: s}
+	if s.Code != "" {
+		x := tiw.Explain(s.Code)
+		r.Meaning, r.Fix = x.Meaning, x.Fix
+	}
+	return r
+}
+
+// find returns the snapshot of that id, wherever it is: in the ledger, in the
+// backlog, or on the queue and not begun.
+func find(ctx context.Context, c *connection, id string) (ledger.Snapshot, error) {
+	s, err := c.ledger.Snapshot(ctx, id)
+	if !errors.Is(err, ledger.ErrNotFound) {
+		return s, err
+	}
+	if batch, row, ok := tasks.SplitRowID(id); ok {
+		room, err := c.backlog.Room(ctx, batch, row)
+		if errors.Is(err, backlog.ErrNotFound) {
+			err = ledger.ErrNotFound
+		}
+		return ledger.Snapshot{ID: id, Batch: batch, Room: room, State: ledger.Queued}, err
+	}
+	info, err := asynq.NewInspectorFromRedisClient(c.rdb).GetTaskInfo(tasks.QueueInteractive, id)
+	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
+		return s, ledger.ErrNotFound
+	}
+	if err != nil {
+		return s, err
+	}
+	p, err := tasks.ParseSnapshot(info.Payload)
+	return ledger.Snapshot{ID: id, Room: p.Room, State: ledger.Queued}, err
+}
+
+// printStatus prints the snapshot or batch of that id.
+func printStatus(ctx context.Context, e env, c *connection, id, output string) error {
+	b, err := c.ledger.Batch(ctx, id)
+	if err == nil {
+		return printBatch(ctx, e, c, b, output)
+	}
+	if !errors.Is(err, ledger.ErrNotFound) {
+		return c.away(err)
+	}
+	s, err := find(ctx, c, id)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
+		return fail(exitUsage, "there is no snapshot or batch %s; ended ones are kept for %s", plain(id), c.cfg.Retention)
+	case err != nil:
+		return c.away(err)
+	}
+	return printSnapshot(e.stdout, explained(s), output)
+}
+
+func printSnapshot(w io.Writer, s result, output string) error {
+	switch output {
+	case "json":
+		return printJSON(w, s, true)
+	case "jsonl":
+		return printJSON(w, s, false)
+	case "csv":
+		return printResults(w, []string{}, func(yield func(result, error) bool) { yield(s, nil) })
+	}
+	return fields(w,
+		"snapshot", s.ID,
+		"room", roomWords(s.Room),
+		"batch", s.Batch,
+		"state", s.State,
+		"attempts", s.Attempts,
+		"TaskID", s.TaskID,
+		"RequestId", s.RequestID,
+		"error", s.Code,
+		"message", s.Message,
+		"meaning", s.Meaning,
+		"fix", s.Fix,
+		"possible duplicates", nonzero(s.PossibleDuplicates),
+		"sent", clock(s.SentAt),
+		"accepted", clock(s.AcceptedAt),
+		"ended", clock(s.EndedAt),
+		"images", strings.Join(s.Images, " "),
+	)
+}
+
+func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, output string) error {
+	switch output {
+	case "json":
+		return printJSON(e.stdout, b, true)
+	case "csv":
+		return c.away(printResults(e.stdout, b.Labels, results(ctx, c, b)))
+	case "jsonl":
+		for s, err := range results(ctx, c, b) {
+			if err != nil {
+				return c.away(err)
+			}
+			if err := printJSON(e.stdout, s, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	state := "running"
+	took := time.Since(b.CreatedAt)
+	if b.Ended() {
+		state, took = "ended", b.EndedAt.Sub(b.CreatedAt)
+	}
+	return fields(e.stdout,
+		"batch", b.ID,
+		"state", state,
+		"rooms", b.Total,
+		"queued", b.Queued,
+		"sending", b.Sending,
+		"unknown", nonzero(b.Unknown),
+		"accepted", b.Accepted,
+		"succeeded", b.Succeeded,
+		"failed", b.Failed,
+		"canceled", nonzero(b.Canceled),
+		"images", b.Images,
+		"possible duplicates", nonzero(b.PossibleDuplicates),
+		"enqueued", clock(b.CreatedAt),
+		"ended", clock(b.EndedAt),
+		"took", took.Round(100*time.Millisecond),
+	)
+}
+
+// results are the snapshots of a batch in the order of the class list, read a
+// few hundred at a time.
+func results(ctx context.Context, c *connection, b ledger.Batch) func(yield func(result, error) bool) {
+	const page = 500
+	return func(yield func(result, error) bool) {
+		var ids []string
+		var rows []tasks.Room
+		flush := func() bool {
+			all, err := c.ledger.Snapshots(ctx, ids)
+			if err != nil {
+				yield(result{}, err)
+				return false
+			}
+			for i, s := range all {
+				if s.State == "" {
+					s = ledger.Snapshot{ID: ids[i], Batch: b.ID, State: ledger.Queued}
+				}
+				s.Room = rows[i]
+				if !yield(explained(s), nil) {
+					return false
+				}
+			}
+			ids, rows = ids[:0], rows[:0]
+			return true
+		}
+		n := 0
+		for room, err := range c.backlog.Rooms(ctx, b.ID) {
+			if err != nil {
+				yield(result{}, err)
+				return
+			}
+			n++
+			ids, rows = append(ids, tasks.RowID(b.ID, n)), append(rows, room)
+			if len(ids) == page && !flush() {
+				return
+			}
+		}
+		flush()
+	}
+}
+
+func printResults(w io.Writer, labels []string, all func(yield func(result, error) bool)) error {
+	cw := csv.NewWriter(w)
+	if err := writeCSV(cw, resultHeader(labels)); err != nil {
+		return err
+	}
+	for s, err := range all {
+		if err == nil {
+			err = writeCSV(cw, resultRow(s, labels))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	cw.Flush()
+	return cw.Error()
+}
+
+func printOverview(ctx context.Context, e env, c *connection, output string) error {
+	reason, err := c.ledger.PauseReason(ctx)
+	if err != nil {
+		return c.away(err)
+	}
+	all, err := c.ledger.Batches(ctx, maxBatches)
+	if err != nil {
+		return c.away(err)
+	}
+	if output == "json" {
+		return printJSON(e.stdout, map[string]any{"paused": reason, "batches": all}, true)
+	}
+	if output == "jsonl" {
+		for _, b := range all {
+			if err := printJSON(e.stdout, b, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if reason != "" {
+		fmt.Fprintf(e.stderr, "the queues are paused: %s\n", plain(reason))
+	}
+	rows := [][]string{{"BATCH", "ROOMS", "QUEUED", "IN WORK", "SUCCEEDED", "FAILED", "IMAGES", "ENQUEUED", "ENDED"}}
+	for _, b := range all {
+		rows = append(rows, []string{
+			b.ID, strconv.Itoa(b.Total), strconv.Itoa(b.Queued), strconv.Itoa(b.Sending + b.Unknown + b.Accepted),
+			strconv.Itoa(b.Succeeded), strconv.Itoa(b.Failed), strconv.Itoa(b.Images), clock(b.CreatedAt), clock(b.EndedAt),
+		})
+	}
+	if output == "csv" {
+		return csv.NewWriter(e.stdout).WriteAll(rows)
+	}
+	tw := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintln(tw, strings.Join(r, "\t"))
+	}
+	return tw.Flush()
+}
+
+// clock is a time for people; empty for none.
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// nonzero is n, or empty for 0.
+func nonzero(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}

@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"tiwsnap/ledger"
+)
+
+// watch waits until the snapshot or batch has ended, showing progress on
+// stderr, and returns how many snapshots failed or were canceled. Redis being
+// away is waited out.
+func watch(ctx context.Context, e env, c *connection, id string) (failed int, err error) {
+	b, err := c.ledger.Batch(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return watchSnapshot(ctx, c, id)
+	}
+	if err != nil {
+		return 0, c.away(err)
+	}
+	p := newProgress(e, b)
+	defer p.close()
+	for !b.Ended() {
+		if !sleep(ctx, 250*time.Millisecond) {
+			return 0, interrupted(id)
+		}
+		next, err := c.ledger.Batch(ctx, id)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			return 0, fail(exitFailed, "batch %s has expired while it was waited for", id)
+		case err != nil:
+			p.trouble(err)
+			continue
+		}
+		b = next
+		p.show(b)
+	}
+	return b.Failed + b.Canceled, nil
+}
+
+func watchSnapshot(ctx context.Context, c *connection, id string) (failed int, err error) {
+	for {
+		s, err := find(ctx, c, id)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			return 0, fail(exitUsage, "there is no snapshot or batch %s", plain(id))
+		case err == nil && s.State == ledger.Succeeded:
+			return 0, nil
+		case err == nil && s.State.Ended():
+			return 1, nil
+		}
+		if !sleep(ctx, 250*time.Millisecond) {
+			return 0, interrupted(id)
+		}
+	}
+}
+
+func interrupted(id string) error {
+	return fail(exitTempFail, "interrupted; the work goes on: tiwsnap wait %s", id)
+}
+
+// progress shows how a batch gets on: a bar on a terminal, else a line every
+// two seconds.
+type progress struct {
+	e     env
+	bar   *progressbar.ProgressBar
+	line  time.Time  // when the last line was printed
+	marks []progMark // of the last ten seconds
+	last  ledger.Batch
+}
+
+type progMark struct {
+	at   time.Time
+	done int
+}
+
+func newProgress(e env, b ledger.Batch) *progress {
+	p := &progress{e: e}
+	if f, ok := e.stderr.(*os.File); ok && isTerminal(f) {
+		p.bar = progressbar.NewOptions(b.Total,
+			progressbar.OptionSetWriter(f),
+			progressbar.OptionSetWidth(30),
+			progressbar.OptionSetPredictTime(false),
+			progressbar.OptionSetElapsedTime(false),
+			progressbar.OptionThrottle(100*time.Millisecond),
+		)
+	}
+	p.show(b)
+	return p
+}
+
+func (p *progress) show(b ledger.Batch) {
+	now := time.Now()
+	p.last = b
+	if len(p.marks) > 0 && p.marks[len(p.marks)-1].done == 0 {
+		p.marks = p.marks[:0] // the rate is that since the first result
+	}
+	p.marks = append(p.marks, progMark{now, b.Done()})
+	for len(p.marks) > 2 && now.Sub(p.marks[0].at) > rateOver {
+		p.marks = p.marks[1:]
+	}
+	words := fmt.Sprintf("%d/%d done, %d failed%s", b.Done(), b.Total, b.Failed, p.pace(b))
+	switch {
+	case p.bar != nil:
+		p.bar.Describe(words)
+		p.bar.Set(b.Done())
+	case b.Ended() || now.Sub(p.line) >= 2*time.Second:
+		p.line = now
+		fmt.Fprintf(p.e.stderr, "%s: %s\n", b.ID, words)
+	}
+}
+
+// rateOver is the time over which the rate is taken.
+const rateOver = 5 * time.Second
+
+// pace is the rate of the last seconds and the time left at that rate.
+func (p *progress) pace(b ledger.Batch) string {
+	first, last := p.marks[0], p.marks[len(p.marks)-1]
+	elapsed := last.at.Sub(first.at).Seconds()
+	if b.Ended() || elapsed < 0.5 || last.done == first.done {
+		return ""
+	}
+	rate := float64(last.done-first.done) / elapsed
+	left := time.Duration(float64(b.Total-b.Done()) / rate * float64(time.Second))
+	return fmt.Sprintf(", %.1f/s, %s left", rate, left.Round(time.Second))
+}
+
+func (p *progress) trouble(err error) {
+	if now := time.Now(); now.Sub(p.line) >= 2*time.Second {
+		p.line = now
+		fmt.Fprintf(p.e.stderr, "%s: waiting: %v\n", p.last.ID, err)
+	}
+}
+
+func (p *progress) close() {
+	if p.bar != nil {
+		fmt.Fprintln(p.e.stderr)
+	}
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
