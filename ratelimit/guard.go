@@ -1,0 +1,60 @@
+package ratelimit
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// guard keeps one process at its limit whatever the shared state says: limit
+// limiters of one token a second each, used in turn. Of any limit+1 sends two
+// took the same limiter, so they are more than a second apart.
+type guard struct {
+	limiters []*rate.Limiter
+	turn     atomic.Uint64
+}
+
+func newGuard(limit int) *guard {
+	g := &guard{limiters: make([]*rate.Limiter, limit)}
+	for i := range g.limiters {
+		// The extra millisecond covers rounding, and the moment between the
+		// end of wait and the send.
+		g.limiters[i] = rate.NewLimiter(rate.Every(time.Second+time.Millisecond), 1)
+	}
+	return g
+}
+
+// wait returns when this process may send. The token counts from the moment
+// of the return and not, as with rate.Limiter.Wait, from when it was due.
+func (g *guard) wait(ctx context.Context) error {
+	limiter := g.limiters[g.turn.Add(1)%uint64(len(g.limiters))]
+	for {
+		now := time.Now()
+		r := limiter.ReserveN(now, 1)
+		d := r.DelayFrom(now)
+		if d == 0 {
+			return nil
+		}
+		r.CancelAt(now)
+		if err := sleep(ctx, d); err != nil {
+			return err
+		}
+	}
+}
+
+// sleep returns after d, or earlier with the context's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,225 @@
+package ratelimit_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"tiwsnap/ratelimit"
+)
+
+// plan is one random history: several processes on bad lines, and what befalls
+// them.
+type plan struct {
+	Limit     int
+	Margin    time.Duration
+	Spacing   time.Duration
+	Validity  time.Duration
+	Lead      time.Duration
+	Seed      uint64
+	Processes []process
+	Events    []event
+}
+
+type process struct {
+	Workers int
+	Delay   time.Duration // to Redis, one way, at least
+	Jitter  time.Duration // on top, at most
+	Pause   time.Duration // of a worker between two permits, at most
+	Late    int           // of a hundred permits are used late
+	Release int           // of a hundred permits are not used
+}
+
+type event struct {
+	After   time.Duration // since the event before
+	What    string
+	Process int
+}
+
+const (
+	flush     = "flush"      // Redis loses everything
+	cut       = "cut"        // the line of the process
+	deaf      = "deaf"       // only answers are lost
+	mend      = "mend"       // the line
+	kill      = "kill"       // the process: nothing is heard of it again
+	throttled = "throttled"  // the process was refused by the API
+	clockBack = "clock back" // of Redis, by as long as the wait before
+)
+
+func drawPlan(t *rapid.T) plan {
+	ms := func(label string, from, to int) time.Duration {
+		return time.Duration(rapid.IntRange(from, to).Draw(t, label)) * time.Millisecond
+	}
+	p := plan{
+		Limit:    rapid.IntRange(1, 5).Draw(t, "limit"),
+		Margin:   rapid.SampledFrom([]time.Duration{time.Microsecond, 15 * time.Millisecond}).Draw(t, "margin"),
+		Spacing:  ms("spacing", 1, 50),
+		Validity: ms("validity", 200, 1000),
+		Lead:     ms("lead", 1, 50),
+		Seed:     rapid.Uint64().Draw(t, "seed"),
+	}
+	for range rapid.IntRange(1, 6).Draw(t, "processes") {
+		p.Processes = append(p.Processes, process{
+			Workers: rapid.IntRange(1, 3).Draw(t, "workers"),
+			Delay:   ms("delay", 0, 50),
+			Jitter:  rapid.SampledFrom([]time.Duration{0, 5 * time.Millisecond, 300 * time.Millisecond}).Draw(t, "jitter"),
+			Pause:   rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond, 2 * time.Second}).Draw(t, "pause"),
+			Late:    rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "late"),
+			Release: rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "release"),
+		})
+	}
+	kinds := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{
+		flush, cut, deaf, kill, throttled, clockBack,
+	}), 1, 3, rapid.ID).Draw(t, "kinds")
+	for range rapid.IntRange(0, 20).Draw(t, "events") {
+		p.Events = append(p.Events, event{
+			After:   ms("after", 0, 1500),
+			What:    rapid.SampledFrom(append(kinds, mend, mend)).Draw(t, "event"),
+			Process: rapid.IntRange(0, len(p.Processes)-1).Draw(t, "process"),
+		})
+	}
+	return p
+}
+
+// run lives through the plan and returns when permits were really used.
+func (p plan) run(t *testing.T) *uses {
+	w := newWorld(t)
+	u := new(uses)
+	var workers sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	lines := make([]*line, len(p.Processes))
+	limiters := make([]*ratelimit.Limiter, len(p.Processes))
+	killed := make([]bool, len(p.Processes))
+	kills := make([]context.CancelFunc, len(p.Processes))
+	for i, proc := range p.Processes {
+		random := rand.New(rand.NewPCG(p.Seed, uint64(i)))
+		var mu sync.Mutex
+		below := func(d time.Duration) time.Duration {
+			mu.Lock()
+			defer mu.Unlock()
+			return time.Duration(random.Int64N(int64(d) + 1))
+		}
+		percent := func(n int) bool { return below(99) < time.Duration(n) }
+
+		var c = ratelimit.Options{
+			Limit: p.Limit, Margin: p.Margin, Spacing: p.Spacing, Validity: p.Validity, Lead: p.Lead,
+		}
+		lines[i], c.Redis = w.line(t, func() time.Duration { return proc.Delay + below(proc.Jitter) })
+		limiters[i] = limiter(t, c)
+		// A process that has never seen the bucket cannot know that it was lost.
+		if _, err := limiters[i].State(ctx); err != nil {
+			t.Fatal(err)
+		}
+		var alive context.Context
+		alive, kills[i] = context.WithCancel(ctx)
+		for range proc.Workers {
+			workers.Go(func() {
+				for alive.Err() == nil {
+					time.Sleep(below(proc.Pause))
+					permit, err := limiters[i].Acquire(alive, ratelimit.Priority(below(1)))
+					if err != nil {
+						continue
+					}
+					if percent(proc.Late) {
+						time.Sleep(below(2 * p.Validity))
+					}
+					if percent(proc.Release) {
+						permit.Release()
+					} else if permit.Use(alive) == nil {
+						u.add(time.Now())
+					}
+				}
+			})
+		}
+	}
+	for _, e := range p.Events {
+		time.Sleep(e.After)
+		switch e.What {
+		case flush:
+			w.redis.FlushAll()
+		case cut:
+			lines[e.Process].set(true, false)
+		case deaf:
+			lines[e.Process].set(false, true)
+		case mend:
+			if killed[e.Process] {
+				continue
+			}
+			lines[e.Process].set(false, false)
+		case kill:
+			lines[e.Process].set(true, false)
+			kills[e.Process]()
+			killed[e.Process] = true
+		case throttled:
+			limiters[e.Process].Throttled()
+		case clockBack:
+			w.mu.Lock()
+			w.offset -= e.After
+			w.mu.Unlock()
+		}
+	}
+	time.Sleep(5 * time.Second)
+	stop()
+	workers.Wait()
+	return u
+}
+
+func TestNoSecondHoldsMoreThanTheLimit(t *testing.T) {
+	total := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		p := drawPlan(rt)
+		var u *uses
+		synctest.Test(t, func(t *testing.T) { u = p.run(t) })
+		u.atMost(rt, p.Limit)
+		total += u.count()
+	})
+	if total == 0 {
+		t.Error("no permit was ever used")
+	}
+	t.Logf("%d permits used", total)
+}
+
+// drain uses n permits from the limiters and returns how long it took.
+func drain(t testing.TB, n, workers int, hold time.Duration, limiters ...*ratelimit.Limiter) (time.Duration, *uses) {
+	u := new(uses)
+	var todo = make(chan struct{}, n)
+	for range n {
+		todo <- struct{}{}
+	}
+	close(todo)
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for _, l := range limiters {
+		for range workers {
+			wg.Go(func() {
+				for range todo {
+					for {
+						p, err := l.Acquire(t.Context(), ratelimit.Bulk)
+						if err != nil {
+							t.Errorf("acquire: %v", err)
+							return
+						}
+						if hold > 0 {
+							time.Sleep(hold)
+						}
+						if err = p.Use(t.Context()); err == nil {
+							u.add(time.Now())
+							break
+						} else if !errors.Is(err, ratelimit.ErrStale) {
+							t.Errorf("use: %v", err)
+							return
+						}
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	return time.Since(begin), u
+}

@@ -1,0 +1,182 @@
+package ratelimit_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"tiwsnap/ratelimit"
+)
+
+const key = "{tiwsnap}:limit:account:CreateSnapshotTask"
+
+// uses is the referee: when permits were used.
+type uses struct {
+	mu sync.Mutex
+	at []time.Time
+}
+
+func (u *uses) add(t time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.at = append(u.at, t)
+}
+
+func (u *uses) count() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.at)
+}
+
+// most returns the greatest number of uses in any second and when that second began.
+func (u *uses) most() (int, time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	slices.SortFunc(u.at, time.Time.Compare)
+	most, when := 0, time.Time{}
+	first := 0
+	for i, t := range u.at {
+		for t.Sub(u.at[first]) >= time.Second {
+			first++
+		}
+		if i-first+1 > most {
+			most, when = i-first+1, u.at[first]
+		}
+	}
+	return most, when
+}
+
+// atMost fails the test if any second holds more than limit uses.
+func (u *uses) atMost(t interface{ Errorf(string, ...any) }, limit int) {
+	if n, when := u.most(); n > limit {
+		var s string
+		for _, at := range u.at {
+			if d := at.Sub(when); d >= 0 && d < time.Second {
+				s += fmt.Sprintf(" %v", d)
+			}
+		}
+		t.Errorf("%d permits were used in the second from %v on, the limit is %d:%s", n, when, limit, s)
+	}
+}
+
+// world is a Redis in the virtual time of a synctest bubble.
+type world struct {
+	redis *miniredis.Miniredis
+
+	mu     sync.Mutex
+	offset time.Duration // of the clock of Redis
+}
+
+func newWorld(t testing.TB) *world {
+	w := &world{redis: miniredis.NewMiniRedis()}
+	t.Cleanup(w.redis.Close)
+	return w
+}
+
+// line is the network between one process and Redis.
+type line struct {
+	world *world
+	delay func() time.Duration // one way; nil: none
+
+	mu    sync.Mutex
+	cut   bool // nothing gets through
+	deaf  bool // requests arrive, answers do not
+	calls int
+}
+
+var errCut = errors.New("the line is cut")
+
+func (l *line) set(cut, deaf bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut, l.deaf = cut, deaf
+}
+
+func (l *line) get() (cut, deaf bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cut, l.deaf
+}
+
+func (l *line) wait() {
+	if l.delay != nil {
+		time.Sleep(l.delay())
+	}
+}
+
+func (l *line) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (l *line) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !strings.HasPrefix(cmd.Name(), "eval") { // the handshake of a connection
+			return next(ctx, cmd)
+		}
+		l.wait()
+		if cut, _ := l.get(); cut {
+			cmd.SetErr(errCut)
+			return errCut
+		}
+		w := l.world
+		w.mu.Lock()
+		w.redis.SetTime(time.Now().Add(w.offset))
+		err := next(ctx, cmd)
+		w.mu.Unlock()
+		l.mu.Lock()
+		l.calls++
+		l.mu.Unlock()
+		l.wait()
+		if cut, deaf := l.get(); cut || deaf {
+			cmd.SetErr(errCut)
+			return errCut
+		}
+		return err
+	}
+}
+
+// line returns a network line into the world and a Redis client on it.
+func (w *world) line(t testing.TB, delay func() time.Duration) (*line, redis.UniversalClient) {
+	l := &line{world: w, delay: delay}
+	c := redis.NewClient(&redis.Options{
+		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return w.redis.Dial() },
+		MaxRetries:               -1,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	c.AddHook(l)
+	t.Cleanup(func() { c.Close() })
+	return l, c
+}
+
+// limiter returns a limiter that is closed at the end of the test.
+func limiter(t testing.TB, o ratelimit.Options) *ratelimit.Limiter {
+	t.Helper()
+	o.Key = cmp.Or(o.Key, key)
+	l, err := ratelimit.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeLimiter(t, l) })
+	return l
+}
+
+func closeLimiter(t testing.TB, l *ratelimit.Limiter) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := l.Close(ctx); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
