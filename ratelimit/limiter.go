@@ -467,7 +467,7 @@ const (
 func (p *Permit) Use(ctx context.Context) error {
 	l := p.limiter
 	err := sleep(ctx, time.Until(p.at))
-	if err == nil && !p.overdue(time.Now()) {
+	if err == nil && p.mayBeUsed() {
 		err = l.guard.wait(ctx)
 	}
 	if err != nil {
@@ -480,7 +480,7 @@ func (p *Permit) Use(ctx context.Context) error {
 	if p.state != held {
 		return ErrStale
 	}
-	// The clock is read last: whatever held this up has counted.
+	// The clock is read last, so that it counts whatever has held this up.
 	now := time.Now()
 	if p.overdue(now) {
 		p.state = void
@@ -488,6 +488,12 @@ func (p *Permit) Use(ctx context.Context) error {
 	}
 	p.state, p.usedAt = used, now
 	return nil
+}
+
+func (p *Permit) mayBeUsed() bool {
+	p.limiter.mu.Lock()
+	defer p.limiter.mu.Unlock()
+	return p.state == held && !p.overdue(time.Now())
 }
 
 // Release gives a permit back that will not be used, to the next waiter of

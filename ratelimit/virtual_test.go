@@ -2,7 +2,6 @@ package ratelimit_test
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -183,43 +182,4 @@ func TestNoSecondHoldsMoreThanTheLimit(t *testing.T) {
 		t.Error("no permit was ever used")
 	}
 	t.Logf("%d permits used", total)
-}
-
-// drain uses n permits from the limiters and returns how long it took.
-func drain(t testing.TB, n, workers int, hold time.Duration, limiters ...*ratelimit.Limiter) (time.Duration, *uses) {
-	u := new(uses)
-	var todo = make(chan struct{}, n)
-	for range n {
-		todo <- struct{}{}
-	}
-	close(todo)
-	begin := time.Now()
-	var wg sync.WaitGroup
-	for _, l := range limiters {
-		for range workers {
-			wg.Go(func() {
-				for range todo {
-					for {
-						p, err := l.Acquire(t.Context(), ratelimit.Bulk)
-						if err != nil {
-							t.Errorf("acquire: %v", err)
-							return
-						}
-						if hold > 0 {
-							time.Sleep(hold)
-						}
-						if err = p.Use(t.Context()); err == nil {
-							u.add(time.Now())
-							break
-						} else if !errors.Is(err, ratelimit.ErrStale) {
-							t.Errorf("use: %v", err)
-							return
-						}
-					}
-				}
-			})
-		}
-	}
-	wg.Wait()
-	return time.Since(begin), u
 }

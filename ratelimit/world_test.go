@@ -180,3 +180,49 @@ func closeLimiter(t testing.TB, l *ratelimit.Limiter) {
 		t.Errorf("close: %v", err)
 	}
 }
+
+// drain has the workers of every limiter use n permits in all, each held for
+// a while before, and returns how long that took.
+func drain(t testing.TB, n, workers int, hold time.Duration, limiters ...*ratelimit.Limiter) (time.Duration, *uses) {
+	u := new(uses)
+	todo := make(chan struct{}, n)
+	for range n {
+		todo <- struct{}{}
+	}
+	close(todo)
+	began := time.Now()
+	var wg sync.WaitGroup
+	for _, l := range limiters {
+		for range workers {
+			wg.Go(func() {
+				for range todo {
+					if err := useOne(t.Context(), l, hold, u); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	return time.Since(began), u
+}
+
+// useOne uses one permit, acquiring anew as long as they turn out to be void.
+func useOne(ctx context.Context, l *ratelimit.Limiter, hold time.Duration, u *uses) error {
+	for {
+		p, err := l.Acquire(ctx, ratelimit.Bulk)
+		if err != nil {
+			return fmt.Errorf("acquire: %w", err)
+		}
+		time.Sleep(hold)
+		err = p.Use(ctx)
+		if err == nil {
+			u.add(time.Now())
+			return nil
+		}
+		if !errors.Is(err, ratelimit.ErrStale) {
+			return fmt.Errorf("use: %w", err)
+		}
+	}
+}

@@ -1,0 +1,399 @@
+package ratelimit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tiwsnap/ratelimit"
+)
+
+// inWorld runs a test in virtual time. The bucket was made two seconds ago.
+func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		_, c := w.line(t, nil)
+		l, err := ratelimit.New(ratelimit.Options{Redis: c, Key: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		closeLimiter(t, l)
+		test(t, w)
+	})
+}
+
+func mustAcquire(t testing.TB, l *ratelimit.Limiter, p ratelimit.Priority) *ratelimit.Permit {
+	t.Helper()
+	permit, err := l.Acquire(t.Context(), p)
+	if err != nil {
+		t.Fatalf("acquire: %v", err)
+	}
+	return permit
+}
+
+func mustUse(t testing.TB, p *ratelimit.Permit) {
+	t.Helper()
+	if err := p.Use(t.Context()); err != nil {
+		t.Fatalf("use: %v", err)
+	}
+}
+
+func TestThroughput(t *testing.T) {
+	for _, c := range []struct {
+		processes int
+		workers   int
+		limit     int
+		margin    time.Duration
+		delay     time.Duration // one way
+		hold      time.Duration
+		min       float64 // permits a second
+	}{
+		{processes: 1, workers: 5, limit: 20, margin: 15 * time.Millisecond, min: 19.7},
+		{processes: 4, workers: 5, limit: 20, margin: 15 * time.Millisecond, min: 19.7},
+		{processes: 20, workers: 2, limit: 20, margin: 15 * time.Millisecond, min: 19.7},
+		{processes: 40, workers: 2, limit: 20, margin: 15 * time.Millisecond, min: 19},
+		{processes: 3, workers: 2, limit: 1, margin: 15 * time.Millisecond, min: 0.98},
+		{processes: 2, workers: 5, limit: 20, margin: 100 * time.Millisecond, min: 18.1},
+		{processes: 1, workers: 5, limit: 100, margin: 15 * time.Millisecond, min: 98},
+		{processes: 1, workers: 5, limit: 20, margin: 15 * time.Millisecond, delay: 10 * time.Millisecond, min: 19.2},
+		{processes: 4, workers: 5, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, min: 17.8},
+		{processes: 1, workers: 5, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, min: 9.9},
+		{processes: 1, workers: 5, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, hold: 100 * time.Millisecond, min: 4.9},
+	} {
+		name := fmt.Sprintf("limit %d with a margin of %v for %d processes %v away from Redis that write %v before sending",
+			c.limit, c.margin, c.processes, c.delay, c.hold)
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				var limiters []*ratelimit.Limiter
+				var lines []*line
+				for range c.processes {
+					l, client := w.line(t, func() time.Duration { return c.delay })
+					lines = append(lines, l)
+					limiters = append(limiters, limiter(t, ratelimit.Options{Redis: client, Limit: c.limit, Margin: c.margin}))
+				}
+				n := min(10*c.limit, 400)
+				_, u := drain(t, n+c.limit, c.workers, c.hold, limiters...)
+				u.atMost(t, c.limit)
+				calls := 0
+				for _, l := range lines {
+					calls += l.calls
+				}
+				// The first second's worth of permits is there from the start.
+				rate := float64(n) / u.at[n+c.limit-1].Sub(u.at[c.limit-1]).Seconds()
+				t.Logf("%.2f permits a second, %.2f calls to Redis each", rate, float64(calls)/float64(n+c.limit))
+				if rate < c.min {
+					t.Errorf("%.2f permits a second, want at least %.2f", rate, c.min)
+				}
+			})
+		})
+	}
+}
+
+func TestPriorities(t *testing.T) {
+	// serve queues waiters while the first permit is held, then serves all of
+	// them and returns the order: i for Interactive, b for Bulk.
+	serve := func(t *testing.T, w *world, queue string) string {
+		_, client := w.line(t, nil)
+		l := limiter(t, ratelimit.Options{Redis: client, Limit: 100})
+		first := mustAcquire(t, l, ratelimit.Bulk)
+		var order strings.Builder // written by holders, one at a time
+		var wg sync.WaitGroup
+		for _, c := range queue {
+			wg.Go(func() {
+				p := mustAcquire(t, l, map[rune]ratelimit.Priority{'i': ratelimit.Interactive, 'b': ratelimit.Bulk}[c])
+				order.WriteRune(c)
+				mustUse(t, p)
+			})
+			synctest.Wait()
+		}
+		mustUse(t, first)
+		wg.Wait()
+		return order.String()
+	}
+	for _, c := range []struct{ name, queue, want string }{
+		{"the more urgent waiter is served first", "bbbiii", "iiibbb"},
+		{"nine in ten are for the urgent while both wait", "bbb" + strings.Repeat("i", 30),
+			"iiiiiiiiib" + "iiiiiiiiib" + "iiiiiiiiib" + "iii"},
+		{"one kind alone gets all", strings.Repeat("b", 12), strings.Repeat("b", 12)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				if diff := cmp.Diff(c.want, serve(t, w, c.queue)); diff != "" {
+					t.Errorf("order of service (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+	t.Run("a reservation goes to the most urgent waiter of its moment", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world) {
+			_, client := w.line(t, nil)
+			l := limiter(t, ratelimit.Options{Redis: client, Limit: 1})
+			mustUse(t, mustAcquire(t, l, ratelimit.Bulk))
+			var wg sync.WaitGroup
+			var order []ratelimit.Priority
+			for _, p := range []ratelimit.Priority{ratelimit.Bulk, ratelimit.Interactive} {
+				wg.Go(func() {
+					permit := mustAcquire(t, l, p)
+					order = append(order, p)
+					mustUse(t, permit)
+				})
+				time.Sleep(500 * time.Millisecond) // the first has long made the limiter reserve
+			}
+			wg.Wait()
+			if diff := cmp.Diff([]ratelimit.Priority{ratelimit.Interactive, ratelimit.Bulk}, order); diff != "" {
+				t.Errorf("order of service (-want +got):\n%s", diff)
+			}
+		})
+	})
+}
+
+// TestPermits shows what can become of a permit, on a bucket of one token.
+func TestPermits(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		test func(t *testing.T, a, b *ratelimit.Limiter)
+	}{
+		{"is handed out the lead before its instant", func(t *testing.T, a, b *ratelimit.Limiter) {
+			began := time.Now()
+			mustUse(t, mustAcquire(t, a, ratelimit.Bulk))
+			p := mustAcquire(t, a, ratelimit.Bulk)
+			within(t, began, 1005*time.Millisecond)
+			mustUse(t, p)
+			within(t, began, 1015*time.Millisecond)
+		}},
+		{"released goes to the next waiter of the process at once", func(t *testing.T, a, b *ratelimit.Limiter) {
+			began := time.Now()
+			p := mustAcquire(t, a, ratelimit.Bulk)
+			next := make(chan *ratelimit.Permit)
+			go func() { next <- mustAcquire(t, a, ratelimit.Bulk) }()
+			time.Sleep(100 * time.Millisecond)
+			p.Release()
+			p.Release()
+			q := <-next
+			p.Release()
+			within(t, began, 100*time.Millisecond)
+			if err := p.Use(t.Context()); !errors.Is(err, ratelimit.ErrStale) {
+				t.Errorf("use after release: %v, want ErrStale", err)
+			}
+			mustUse(t, q)
+		}},
+		{"released goes to another process if nobody waits in this one", func(t *testing.T, a, b *ratelimit.Limiter) {
+			began := time.Now()
+			mustAcquire(t, a, ratelimit.Bulk).Release()
+			synctest.Wait()
+			mustUse(t, mustAcquire(t, b, ratelimit.Bulk))
+			within(t, began, 5*time.Millisecond)
+		}},
+		{"is used once", func(t *testing.T, a, b *ratelimit.Limiter) {
+			p := mustAcquire(t, a, ratelimit.Bulk)
+			mustUse(t, p)
+			p.Release()
+			if err := p.Use(t.Context()); !errors.Is(err, ratelimit.ErrStale) {
+				t.Errorf("second use: %v, want ErrStale", err)
+			}
+		}},
+		{"is void when it was held too long, and its token is free", func(t *testing.T, a, b *ratelimit.Limiter) {
+			p := mustAcquire(t, a, ratelimit.Bulk)
+			time.Sleep(time.Second + time.Millisecond)
+			mustUse(t, mustAcquire(t, b, ratelimit.Bulk))
+			if err := p.Use(t.Context()); !errors.Is(err, ratelimit.ErrStale) {
+				t.Errorf("use: %v, want ErrStale", err)
+			}
+		}},
+		{"is given back when the wait for its instant is broken off", func(t *testing.T, a, b *ratelimit.Limiter) {
+			mustUse(t, mustAcquire(t, a, ratelimit.Bulk))
+			p := mustAcquire(t, a, ratelimit.Bulk)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			if err := p.Use(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("use: %v, want deadline exceeded", err)
+			}
+			began := time.Now()
+			mustUse(t, mustAcquire(t, a, ratelimit.Bulk))
+			within(t, began, 9*time.Millisecond)
+		}},
+		{"that nobody waits for any more is given back", func(t *testing.T, a, b *ratelimit.Limiter) {
+			mustUse(t, mustAcquire(t, a, ratelimit.Bulk))
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			if _, err := a.Acquire(ctx, ratelimit.Bulk); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("acquire: %v, want deadline exceeded", err)
+			}
+			time.Sleep(time.Second)
+			began := time.Now()
+			mustUse(t, mustAcquire(t, b, ratelimit.Bulk))
+			within(t, began, 0)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				_, ca := w.line(t, nil)
+				_, cb := w.line(t, nil)
+				c.test(t,
+					limiter(t, ratelimit.Options{Redis: ca, Limit: 1}),
+					limiter(t, ratelimit.Options{Redis: cb, Limit: 1}))
+			})
+		})
+	}
+}
+
+// within checks how long something took in virtual time, to the millisecond.
+func within(t *testing.T, began time.Time, want time.Duration) {
+	t.Helper()
+	if took := time.Since(began).Round(time.Millisecond); took != want {
+		t.Errorf("it took %v, want %v", took, want)
+	}
+}
+
+func TestClose(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		_, ca := w.line(t, nil)
+		_, cb := w.line(t, nil)
+		a := limiter(t, ratelimit.Options{Redis: ca, Limit: 1})
+		b := limiter(t, ratelimit.Options{Redis: cb, Limit: 1})
+		mustUse(t, mustAcquire(t, a, ratelimit.Bulk))
+
+		waiter := make(chan error)
+		go func() {
+			_, err := a.Acquire(t.Context(), ratelimit.Bulk)
+			waiter <- err
+		}()
+		time.Sleep(900 * time.Millisecond) // a has reserved the next permit
+		began := time.Now()
+		closeLimiter(t, a)
+		if err := <-waiter; !errors.Is(err, ratelimit.ErrClosed) {
+			t.Errorf("waiter: %v, want ErrClosed", err)
+		}
+		if _, err := a.Acquire(t.Context(), ratelimit.Bulk); !errors.Is(err, ratelimit.ErrClosed) {
+			t.Errorf("acquire after close: %v, want ErrClosed", err)
+		}
+		within(t, began, 0)
+		p := mustAcquire(t, b, ratelimit.Bulk)
+		within(t, began, 110*time.Millisecond) // the use by a, the margin and the spacing count
+		go closeLimiter(t, b)
+		synctest.Wait()
+		mustUse(t, p)
+	})
+}
+
+func TestCloseWithoutRedis(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		line, c := w.line(t, nil)
+		l := limiter(t, ratelimit.Options{Redis: c})
+		line.set(true, false)
+		go l.Acquire(t.Context(), ratelimit.Bulk)
+		time.Sleep(time.Minute)
+		began := time.Now()
+		closeLimiter(t, l)
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("close took %v", took)
+		}
+	})
+}
+
+func TestThrottled(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		_, ca := w.line(t, nil)
+		_, cb := w.line(t, nil)
+		a := limiter(t, ratelimit.Options{Redis: ca})
+		b := limiter(t, ratelimit.Options{Redis: cb})
+		for range 20 { // one burst of rejections
+			a.Throttled()
+		}
+		synctest.Wait()
+		s, err := b.State(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := ratelimit.State{Limit: 20, Effective: 15, Margin: 15 * time.Millisecond}
+		if diff := cmp.Diff(want, s); diff != "" {
+			t.Errorf("state for another process (-want +got):\n%s", diff)
+		}
+		_, u := drain(t, 15, 5, 0, a, b)
+		if took := u.at[14].Sub(u.at[0]); took > 100*time.Millisecond {
+			t.Errorf("15 permits took %v", took)
+		}
+		time.Sleep(3 * time.Second)
+		if s, _ = b.State(t.Context()); s.Effective != 18 {
+			t.Errorf("three seconds later the effective limit is %d, want 18", s.Effective)
+		}
+	})
+}
+
+func TestStateTellsWhatIsWrong(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		line, c := w.line(t, nil)
+		l := limiter(t, ratelimit.Options{Redis: c})
+		for range 3 {
+			mustUse(t, mustAcquire(t, l, ratelimit.Bulk))
+		}
+		synctest.Wait()
+		s, err := l.State(t.Context())
+		want := ratelimit.State{Limit: 20, Effective: 20, Used: 3, Reserved: 3, Margin: 15 * time.Millisecond}
+		if diff := cmp.Diff(want, s); diff != "" || err != nil {
+			t.Errorf("state (-want +got), error %v:\n%s", err, diff)
+		}
+
+		line.set(true, false)
+		go l.Acquire(t.Context(), ratelimit.Interactive)
+		time.Sleep(10 * time.Second)
+		s, err = l.State(t.Context())
+		if !errors.Is(err, errCut) || !errors.Is(s.Err, errCut) || s.Waiting != [2]int{0, 1} || s.Limit != 20 {
+			t.Errorf("with the line cut: %+v, error %v", s, err)
+		}
+	})
+}
+
+// TestProcessIsExactByItself has a Redis whose clock runs five times too fast.
+func TestProcessIsExactByItself(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		_, client := w.line(t, nil)
+		l := limiter(t, ratelimit.Options{Redis: client, Limit: 5})
+		began := time.Now()
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		defer stop()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				w.mu.Lock()
+				w.offset = 4 * time.Since(began)
+				w.mu.Unlock()
+				time.Sleep(time.Millisecond)
+			}
+		})
+		u := new(uses)
+		for range 3 {
+			wg.Go(func() {
+				for useOne(ctx, l, 0, u) == nil {
+				}
+			})
+		}
+		wg.Wait()
+		u.atMost(t, 5)
+		if n := u.count(); n < 45 {
+			t.Errorf("%d permits were used in 10 s", n)
+		}
+	})
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	_, err := ratelimit.New(ratelimit.Options{Limit: 1001, Validity: time.Millisecond, Margin: -1})
+	want := strings.Join([]string{
+		"rate limiter: Redis is missing",
+		"Key is missing",
+		"Limit is 1001, it must be from 1 to 1000",
+		"Margin is -1ns, it must be from 1µs to 1s",
+		"Validity is 1ms, it must be from 200ms to 10s",
+	}, "\n")
+	if err == nil || err.Error() != want {
+		t.Errorf("got:\n%v\nwant:\n%s", err, want)
+	}
+}
