@@ -157,7 +157,7 @@ func TestManyProcesses(t *testing.T) {
 		})
 	}
 	load(t, u, realLimiter(t, server.Addr), realLimiter(t, server.Addr))
-	awaitMore(t, u, 21, 5*time.Second)
+	awaitMore(t, u, 5, 5*time.Second)
 
 	began, before := time.Now(), u.count()
 	awaitMore(t, u, 40, 4*time.Second)
@@ -194,7 +194,7 @@ func TestStateLostAgainAndAgain(t *testing.T) {
 	server := redistest.Real(t)
 	u := new(uses)
 	load(t, u, realLimiter(t, server.Addr), realLimiter(t, server.Addr), realLimiter(t, server.Addr))
-	awaitMore(t, u, 21, 5*time.Second)
+	awaitMore(t, u, 5, 5*time.Second)
 	c := redis.NewClient(&redis.Options{Addr: server.Addr})
 	defer c.Close()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -224,7 +224,7 @@ func TestRedisAway(t *testing.T) {
 			u := new(uses)
 			l := realLimiter(t, server.Addr)
 			load(t, u, l, realLimiter(t, server.Addr))
-			awaitMore(t, u, 21, 5*time.Second)
+			awaitMore(t, u, 5, 5*time.Second)
 
 			if err := c.away(server); err != nil {
 				t.Fatal(err)

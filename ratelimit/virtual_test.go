@@ -170,6 +170,7 @@ func (p plan) run(t *testing.T) *uses {
 }
 
 func TestNoSecondHoldsMoreThanTheLimit(t *testing.T) {
+	t.Parallel()
 	total := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		p := drawPlan(rt)
