@@ -140,6 +140,8 @@ func (w *Worker) askFailed(ctx context.Context, s ledger.Snapshot, err error) er
 	case tiw.Throttled:
 		w.describe.Throttled()
 		return w.ledger.Later(ctx, s.ID, time.Second+jitter(time.Second))
+	case tiw.Clock:
+		return w.ledger.Later(ctx, s.ID, 0) // the next call is signed with Tencent's time
 	case tiw.Account:
 		return errors.Join(err, w.ledger.Later(ctx, s.ID, probeEvery+jitter(5*time.Second)))
 	case tiw.Permanent:

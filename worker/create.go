@@ -126,6 +126,12 @@ func (w *Worker) failed(ctx context.Context, p tasks.SnapshotPayload, intent led
 		log.Info("throttled: somebody else spends the same quota")
 		return true, nil
 
+	case tiw.Clock:
+		out.State = ledger.Queued
+		w.write(ctx, p.ID, intent.Attempt, out)
+		log.Warn("this machine's clock is wrong: signing with Tencent's time from now on", "offset", w.tiw.ClockOffset().Round(time.Second))
+		return true, nil
+
 	case tiw.Account:
 		out.State = ledger.Queued
 		w.write(ctx, p.ID, intent.Attempt, out)

@@ -325,6 +325,55 @@ func TestFaults(t *testing.T) {
 	})
 }
 
+func TestHeldApp(t *testing.T) {
+	// Every create is refused for its SdkAppId until the fault is over; asking
+	// about a task for that app then works as well.
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{SdkAppIds: []uint64{app}})
+	w.work()
+	mixed := func(yield func(tasks.Room, error) bool) {
+		for i := range uint64(40) {
+			if !yield(tasks.Room{SdkAppId: app + i%2, RoomId: i + 1}, nil) {
+				return
+			}
+		}
+	}
+	if _, err := w.queue.Batch(t.Context(), mixed, enqueue.BatchOptions{ID: "mixed"}); err != nil {
+		t.Fatal(err)
+	}
+	w.enqueue("good", 20)
+	if b := w.ended("good"); b.Succeeded != 20 {
+		t.Errorf("%+v", b)
+	}
+	w.until("mixed", "has its good half done", func(b ledger.Batch) bool { return b.Succeeded == 20 && b.Queued == 20 })
+	held, err := w.ledger.HeldApps(t.Context())
+	if err != nil || len(held) != 1 || held[app+1].Code != "UnauthorizedOperation.SdkAppId" {
+		t.Errorf("held: %+v, %v", held, err)
+	}
+	if _, tripped, _ := w.ledger.Tripped(t.Context()); tripped {
+		t.Error("the fault of one SdkAppId stopped all sending")
+	}
+	if n := w.sim.State().Codes["UnauthorizedOperation.SdkAppId"]; n > 40 {
+		t.Errorf("%d calls for an SdkAppId that is held", n)
+	}
+
+	// The app is given to the account: another simulator in the same place.
+	again := newWorld(t, w.rdb, tiwtest.Options{})
+	again.work()
+	if b := again.ended("mixed"); b.Succeeded != 40 || b.Failed != 0 {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestWrongClock(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Clock: func() time.Time { return time.Now().Add(10 * time.Minute) }})
+	w.work()
+	w.enqueue("a", 30)
+	if b := w.ended("a"); b.Succeeded != 30 || b.PossibleDuplicates != 0 {
+		t.Errorf("%+v", b)
+	}
+	w.onceEach(30)
+}
+
 func TestHandOver(t *testing.T) {
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Latency: 300 * time.Millisecond})
 	stop := w.work()
