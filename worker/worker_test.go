@@ -326,10 +326,8 @@ func TestFaults(t *testing.T) {
 }
 
 func TestHeldApp(t *testing.T) {
-	// Every create is refused for its SdkAppId until the fault is over; asking
-	// about a task for that app then works as well.
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{SdkAppIds: []uint64{app}})
-	w.work()
+	stop := w.work()
 	mixed := func(yield func(tasks.Room, error) bool) {
 		for i := range uint64(40) {
 			if !yield(tasks.Room{SdkAppId: app + i%2, RoomId: i + 1}, nil) {
@@ -357,6 +355,7 @@ func TestHeldApp(t *testing.T) {
 	}
 
 	// The app is given to the account: another simulator in the same place.
+	stop()
 	again := newWorld(t, w.rdb, tiwtest.Options{})
 	again.work()
 	if b := again.ended("mixed"); b.Succeeded != 40 || b.Failed != 0 {
