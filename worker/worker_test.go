@@ -34,12 +34,13 @@ type world struct {
 	sim    *tiwtest.Server
 	queue  *enqueue.Client
 	ledger *ledger.Ledger
+	spool  string // of the workers that are started
 }
 
 func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
 	o.Window = tiwtest.Sliding
 	o.TaskDuration = 100 * time.Millisecond
-	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{})}
+	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{}), ""}
 }
 
 // work starts a worker and returns what stops it and waits for its end.
@@ -54,7 +55,7 @@ func (w world) work() (stop func()) {
 		w.Fatal(err)
 	}
 	wk, err := worker.New(worker.Options{
-		Redis: w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.TempDir(),
+		Redis: w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.spool,
 		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
 	})
 	if err != nil {
@@ -94,24 +95,29 @@ func (w world) enqueue(id string, n int) {
 	}
 }
 
-// until asks every 20 ms, because Redis does not tell, until the batch is as
-// wanted.
-func (w world) until(id, what string, ok func(ledger.Batch) bool) ledger.Batch {
+// eventually asks every 20 ms, where nothing tells.
+func (w world) eventually(what string, ok func() bool) {
 	w.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	var b ledger.Batch
-	for deadline := time.After(time.Minute); ; {
-		var err error
-		if b, err = w.ledger.Batch(w.Context(), id); err == nil && ok(b) {
-			return b
-		}
+	for deadline := time.After(time.Minute); !ok(); {
 		select {
 		case <-deadline:
-			w.Fatalf("not within a minute: batch %s %s; it is %+v, %v", id, what, b, err)
+			w.Fatalf("not within a minute: %s", what)
 		case <-tick.C:
 		}
 	}
+}
+
+// until waits until the batch is as wanted.
+func (w world) until(id, what string, ok func(ledger.Batch) bool) (b ledger.Batch) {
+	w.Helper()
+	w.eventually("batch "+id+" "+what, func() bool {
+		var err error
+		b, err = w.ledger.Batch(w.Context(), id)
+		return err == nil && ok(b)
+	})
+	return b
 }
 
 func (w world) ended(id string) ledger.Batch {

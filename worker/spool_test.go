@@ -1,0 +1,80 @@
+package worker_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/ledger"
+	"tiwsnap/redistest"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// What a worker that died could not tell Redis is told by the next one. The
+// form of the file is pinned: the next one may be of another release.
+func TestSpoolIsReadAtTheStart(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	w.enqueue("a", 1)
+	p := tasks.SnapshotPayload{ID: "a.1", Batch: "a", Room: tasks.Room{SdkAppId: app, RoomId: 1}}
+	if in, err := w.ledger.Begin(t.Context(), p, "x"); err != nil || in.Attempt != 1 {
+		t.Fatal(in, err)
+	}
+	w.spool = t.TempDir()
+	file := filepath.Join(w.spool, "a.1-1.outcome.json")
+	text := `{"id":"a.1","attempt":1,"outcome":{"state":"accepted","task_id":"lost-and-found","request_id":"r"}}`
+	for name, text := range map[string]string{file: text, filepath.Join(w.spool, "half.tmp"): `{"id":`, filepath.Join(w.spool, "odd.outcome.json"): `{`} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.work()
+	w.until("a", "has its task", func(b ledger.Batch) bool { return b.Accepted == 1 })
+	if s, err := w.ledger.Snapshot(t.Context(), "a.1"); err != nil || s.TaskID != "lost-and-found" || s.Attempts != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	w.eventually("the file is gone", func() bool {
+		_, err := os.Stat(file)
+		return os.IsNotExist(err)
+	})
+	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls; n != 0 {
+		t.Errorf("%d requests sent for a snapshot that has its task", n)
+	}
+}
+
+// While Redis is away the outcomes lie on disk, and nothing is left of them
+// when it is back.
+func TestSpoolBridgesRedis(t *testing.T) {
+	server := redistest.Real(t, "--appendonly", "yes", "--appendfsync", "always")
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1})
+	t.Cleanup(func() { rdb.Close() })
+	w := newWorld(t, rdb, tiwtest.Options{Latency: 500 * time.Millisecond})
+	w.spool = t.TempDir()
+	w.queue = enqueue.New(rdb)
+	w.work()
+	w.enqueue("a", 20)
+	if err := w.sim.WaitCalls(t.Context(), 10); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	files := func() int {
+		all, err := filepath.Glob(filepath.Join(w.spool, "*.outcome.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	w.eventually("outcomes lie in the spool", func() bool { return files() > 0 })
+	if err := server.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if b := w.ended("a"); b.Succeeded != 20 || b.PossibleDuplicates != 0 {
+		t.Errorf("%+v", b)
+	}
+	w.onceEach(20)
+	w.eventually("the spool is empty", func() bool { return files() == 0 })
+}
