@@ -18,7 +18,12 @@ type Secret struct {
 }
 
 // NewSecret returns text as a Secret.
-func NewSecret(text string) Secret { return Secret{&text} }
+func NewSecret(text string) Secret {
+	if text == "" {
+		return Secret{}
+	}
+	return Secret{&text}
+}
 
 // Reveal returns the text itself.
 func (s Secret) Reveal() string {
