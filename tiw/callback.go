@@ -24,12 +24,12 @@ import (
 // as the second one everywhere, then swap the two, and take the old one away
 // when the last of its URLs has expired. The zero value verifies nothing.
 type CallbackKeys struct {
-	keys []*callbackKey // pointers: fmt prints unexported fields past every method
+	keys []callbackKey
 }
 
 type callbackKey struct {
 	id     string
-	secret []byte
+	secret *string // behind a pointer: fmt prints unexported fields past every method
 }
 
 // NewCallbackKeys returns keys of which the first signs and all verify. Empty
@@ -38,7 +38,7 @@ func NewCallbackKeys(secrets ...string) CallbackKeys {
 	var k CallbackKeys
 	for _, secret := range secrets {
 		if secret != "" {
-			key := &callbackKey{secret: []byte(secret)}
+			key := callbackKey{secret: &secret}
 			key.id = key.mac("key id")[:8] // what is signed begins with a slash, so this signs nothing
 			k.keys = append(k.keys, key)
 		}
@@ -61,13 +61,13 @@ func (k CallbackKeys) URL(base, snapshot string, attempt int, expires time.Time)
 	return base + k.keys[0].path(snapshot, attempt, expires.Unix())
 }
 
-func (k *callbackKey) path(snapshot string, attempt int, expires int64) string {
+func (k callbackKey) path(snapshot string, attempt int, expires int64) string {
 	signed := callbackRoot + k.id + "/" + url.PathEscape(snapshot) + "/" + strconv.Itoa(attempt) + "/" + strconv.FormatInt(expires, 36)
 	return signed + "/" + k.mac(signed)
 }
 
-func (k *callbackKey) mac(text string) string {
-	h := hmac.New(sha256.New, k.secret)
+func (k callbackKey) mac(text string) string {
+	h := hmac.New(sha256.New, []byte(*k.secret))
 	io.WriteString(h, text)
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
@@ -91,7 +91,7 @@ func (k CallbackKeys) Verify(path string, now time.Time) (snapshot string, attem
 	if !ok || len(part) != 5 {
 		return "", 0, errCallbackPath
 	}
-	i := slices.IndexFunc(k.keys, func(key *callbackKey) bool { return key.id == part[0] })
+	i := slices.IndexFunc(k.keys, func(key callbackKey) bool { return key.id == part[0] })
 	if i < 0 {
 		return "", 0, errCallbackKey
 	}
