@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/web"
 	"tiwsnap/worker"
 )
 
@@ -35,12 +37,15 @@ type world struct {
 	queue  *enqueue.Client
 	ledger *ledger.Ledger
 	spool  string // of the workers that are started
+	keys   *tiw.CallbackKeys
+	public string // base of the callback URLs
+	slow   bool   // confirm late
 }
 
 func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
 	o.Window = tiwtest.Sliding
 	o.TaskDuration = 100 * time.Millisecond
-	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{}), ""}
+	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{}), "", nil, "", false}
 }
 
 // work starts a worker and returns what stops it and waits for its end.
@@ -54,10 +59,20 @@ func (w world) work() (stop func()) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	wk, err := worker.New(worker.Options{
+	o := worker.Options{
 		Redis: w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.spool,
 		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
-	})
+	}
+	if w.slow {
+		o.ConfirmAfter = time.Minute
+	}
+	if w.keys != nil {
+		o.UnknownGrace = 3 * time.Second
+		o.CallbackURL = func(id string, attempt int) string {
+			return w.keys.URL(w.public, id, attempt, time.Now().Add(time.Hour))
+		}
+	}
+	wk, err := worker.New(o)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -76,6 +91,16 @@ func (w world) work() (stop func()) {
 	}
 	w.Cleanup(stop)
 	return stop
+}
+
+// callbacks makes a receiver of Tencent's callbacks.
+func (w *world) callbacks() {
+	keys := tiw.NewCallbackKeys("0123456789abcdef0123456789abcdef")
+	srv := httptest.NewServer(web.NewCallbackHandler(web.CallbackOptions{
+		Keys: keys, Record: w.ledger.Callback, Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+	}))
+	w.Cleanup(srv.Close)
+	w.keys, w.public = &keys, srv.URL
 }
 
 func rooms(n int) iter.Seq2[tasks.Room, error] {
@@ -327,6 +352,53 @@ func TestFaults(t *testing.T) {
 		w.until("a", "goes on", func(b ledger.Batch) bool { return b.Succeeded > 20 && b.Failed == 0 })
 		if n := w.sim.State().Codes["ResourceUnavailable.ServiceExpired"]; n > 60 {
 			t.Errorf("%d requests were sent into the arrears", n)
+		}
+	})
+}
+
+func TestCallbacks(t *testing.T) {
+	t.Run("name the task of a request whose answer was lost: nothing is made twice", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{
+			Cut: 0.2, InternalErrorCreated: 0.2, Silent: 0.1, CallbackDouble: 0.5, CallbackEarly: 0.3,
+		}})
+		w.callbacks()
+		w.work()
+		w.enqueue("a", 60)
+		b := w.ended("a")
+		if b.Succeeded != 60 || b.PossibleDuplicates != 0 {
+			t.Errorf("%+v", b)
+		}
+		w.onceEach(60)
+		w.cap()
+		st := w.sim.State()
+		if st.Faults["cut"] == 0 || st.Faults["internalErrorCreated"] == 0 || st.Faults["silent"] == 0 {
+			t.Errorf("the simulator broke too little: %v", st.Faults)
+		}
+	})
+
+	t.Run("that are lost leave a retry after the grace, counted as a possible duplicate", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 0.3, CallbackLost: 1}})
+		w.callbacks()
+		w.work()
+		w.enqueue("a", 30)
+		b := w.ended("a")
+		twice := 0
+		for _, n := range w.tasksByRoom() {
+			twice += n - 1
+		}
+		if b.Succeeded != 30 || twice == 0 || b.PossibleDuplicates != twice {
+			t.Errorf("%d tasks too many, %+v", twice, b)
+		}
+	})
+
+	t.Run("wake the confirmation", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+		w.callbacks()
+		w.slow = true
+		w.work()
+		w.enqueue("a", 5)
+		if b := w.ended("a"); b.Succeeded != 5 || b.EndedAt.Sub(b.CreatedAt) > 20*time.Second {
+			t.Errorf("%+v", b)
 		}
 	})
 }
