@@ -40,12 +40,15 @@ type world struct {
 	keys   *tiw.CallbackKeys
 	public string // base of the callback URLs
 	slow   bool   // confirm late
+	hold   bool   // unknown outcomes wait for a person
 }
 
 func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
 	o.Window = tiwtest.Sliding
-	o.TaskDuration = 100 * time.Millisecond
-	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{}), "", nil, "", false}
+	if o.TaskDuration == 0 {
+		o.TaskDuration = 100 * time.Millisecond
+	}
+	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{}), "", nil, "", false, false}
 }
 
 // work starts a worker and returns what stops it and waits for its end.
@@ -62,6 +65,9 @@ func (w world) work() (stop func()) {
 	o := worker.Options{
 		Redis: w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.spool,
 		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+	}
+	if w.hold {
+		o.OnUnknown = worker.HoldUnknown
 	}
 	if w.slow {
 		o.ConfirmAfter = time.Minute
@@ -437,6 +443,51 @@ func TestHeldApp(t *testing.T) {
 	again := newWorld(t, w.rdb, tiwtest.Options{})
 	again.work()
 	if b := again.ended("mixed"); b.Succeeded != 40 || b.Failed != 0 {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestResultThatNeverComes(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: time.Hour})
+	w.work()
+	w.enqueue("a", 1)
+	w.until("a", "is accepted", func(b ledger.Batch) bool { return b.Accepted == 1 })
+	w.rdb.HSet(t.Context(), keys.Snapshot("a.1"), "accepted_at", time.Now().Add(-72*time.Hour).UnixMilli())
+	if b := w.ended("a"); b.Failed != 1 {
+		t.Errorf("%+v", b)
+	}
+	if s, err := w.ledger.Snapshot(t.Context(), "a.1"); err != nil || s.Code != tiw.CodeResultTimeout || s.Message == "" {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestHoldUnknown(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 1}})
+	w.hold = true
+	w.work()
+	w.enqueue("a", 2)
+	held := func() int {
+		n := 0
+		for _, id := range []string{"a.1", "a.2"} {
+			if s, err := w.ledger.Snapshot(t.Context(), id); err == nil && s.Held && s.State == ledger.Unknown {
+				n++
+			}
+		}
+		return n
+	}
+	w.eventually("both are held", func() bool { return held() == 2 })
+	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls; n != 2 {
+		t.Errorf("%d requests, want one each", n)
+	}
+	if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"a.1", "a.2"} {
+		if ok, err := w.ledger.Retry(t.Context(), id); !ok || err != nil {
+			t.Error(id, ok, err)
+		}
+	}
+	if b := w.ended("a"); b.Succeeded != 2 || b.PossibleDuplicates != 2 {
 		t.Errorf("%+v", b)
 	}
 }
