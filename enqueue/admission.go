@@ -65,7 +65,9 @@ func (a *admission) room(ctx context.Context) error {
 		return v.err
 	}
 	err := a.rooms(ctx, 1)
-	if full, evicts := new(FullError), new(rdb.EvictionError); err == nil || errors.As(err, &full) || errors.As(err, &evicts) {
+	var full *FullError
+	var evicts *rdb.EvictionError
+	if err == nil || errors.As(err, &full) || errors.As(err, &evicts) {
 		a.last.Store(&verdict{time.Now(), err})
 	}
 	return err

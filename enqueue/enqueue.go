@@ -67,9 +67,10 @@ type Snapshot struct {
 // Errors: *tasks.RoomError for a room or a key that breaks the rules,
 // *FullError, *rdb.EvictionError, ErrNotReplicated, or Redis'. After the last
 // two the room may have been enqueued all the same: to try again is safe with
-// a key, and may be a second snapshot without. (Where a connection breaks and
-// the Redis client sends again by itself, Created may be false for what this
-// very call has made.)
+// a key, and may be a second snapshot without. There is one snapshot for a key
+// whatever happens, but Created is a hint: it may be false for what this very
+// call has made, where a connection broke and the Redis client sent again, and
+// true for two calls, where one overlaps the other's request to Tencent.
 func (c *Client) Room(ctx context.Context, room tasks.Room, o RoomOptions) (Snapshot, error) {
 	s, err := c.room(ctx, room, o.Key)
 	if err != nil {
@@ -96,9 +97,9 @@ func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapsho
 		return Snapshot{}, err
 	}
 	if key != "" {
-		// The task of a snapshot that has ended is gone, its record is not.
-		// (One that ends right after this look is enqueued again, and the
-		// worker that looks into the ledger first has nothing to do.)
+		// The task of a snapshot that was accepted is gone, its record is not.
+		// (Where that happens right after this look there is a new task. The
+		// worker looks into the ledger first and has nothing to do.)
 		s, err := c.begun(ctx, p)
 		if !errors.Is(err, ledger.ErrNotFound) {
 			return s, err

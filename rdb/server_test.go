@@ -106,16 +106,15 @@ func replica(t *testing.T, s *redistest.Server) *redistest.Server {
 	}
 	host, port, _ := strings.Cut(s.Addr, ":")
 	r := redistest.Real(t, "--replicaof", host+" "+port)
-	c := redis.NewClient(&redis.Options{Addr: r.Addr})
-	defer c.Close()
-	follows(t, c)
+	followed(t, master)
 	return r
 }
 
-func follows(t *testing.T, c *redis.Client) {
+// followed waits until the master has a replica that confirms what it gets.
+func followed(t *testing.T, master *redis.Client) {
 	t.Helper()
-	until(t, "the replica follows", func() bool {
-		return strings.Contains(c.Info(t.Context(), "replication").Val(), "master_link_status:up")
+	until(t, "a replica follows", func() bool {
+		return strings.Contains(master.Info(t.Context(), "replication").Val(), "state=online")
 	})
 }
 
@@ -206,7 +205,7 @@ func TestAwaitReplica(t *testing.T) {
 		}
 		id := masters[1].ClusterMyID(t.Context()).Val()
 		until(t, "the replica knows its master", func() bool { return follower.ClusterReplicate(t.Context(), id).Err() == nil })
-		follows(t, follower)
+		followed(t, masters[1])
 		until(t, "the cluster is up", func() bool {
 			return strings.Contains(masters[0].ClusterInfo(t.Context()).Val(), "cluster_state:ok") &&
 				strings.Contains(masters[1].ClusterInfo(t.Context()).Val(), "cluster_state:ok")
