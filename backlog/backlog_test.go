@@ -229,6 +229,30 @@ func TestSeal(t *testing.T) {
 		}
 	})
 
+	t.Run("asks before every push whether that many rooms are welcome", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		load := backlog.New(rdb).Load()
+		full := errors.New("full")
+		var asked []int
+		load.Admit = func(_ context.Context, rooms int) error {
+			asked = append(asked, rooms)
+			if rooms > 20_000 {
+				return full
+			}
+			return nil
+		}
+		var err error
+		for i := 0; i < 30_000 && err == nil; i++ {
+			err = load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: uint64(i + 1)})
+		}
+		if d := cmp.Diff([]int{8192, 16_384, 24_576}, asked); d != "" || !errors.Is(err, full) {
+			t.Errorf("err = %v\n%s", err, d)
+		}
+		if n := rdb.HLen(t.Context(), rdb.Keys(t.Context(), keys.Loading("*")).Val()[0]).Val(); n != 32 {
+			t.Errorf("%d chunks were pushed, want those before the refusal, 32", n)
+		}
+	})
+
 	t.Run("refuses an id that no batch may have, and an empty batch", func(t *testing.T) {
 		b := backlog.New(redistest.Client(t))
 		for _, id := range []string{"", "A", "a b", "a.1", "{x}", "-a", fmt.Sprintf("%065d", 0)} {
@@ -264,6 +288,26 @@ func TestSeal(t *testing.T) {
 			t.Errorf("room of the lost batch: %v", err)
 		}
 	})
+}
+
+func TestWaiting(t *testing.T) {
+	rdb := redistest.Client(t)
+	b := backlog.New(rdb)
+	waiting := func(want int) {
+		t.Helper()
+		if n, err := b.Waiting(t.Context()); n != want || err != nil {
+			t.Errorf("%d rooms wait, %v, want %d", n, err, want)
+		}
+	}
+	waiting(0)
+	push(t, b, "a", 30, tasks.Room{SdkAppId: 1})
+	push(t, b, "b", 5, tasks.Room{SdkAppId: 1})
+	waiting(35)
+	taken := take(t, b, "me", 20)
+	waiting(15)
+	begun(t, rdb, taken)
+	take(t, b, "me", 20)
+	waiting(0)
 }
 
 func TestRoom(t *testing.T) {

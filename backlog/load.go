@@ -46,6 +46,10 @@ var ErrLoadLost = errors.New("the load has expired in Redis before it was comple
 // become visible, all at once, by Seal. A load that is never sealed leaves
 // nothing behind.
 type Load struct {
+	// Admit, if set, is asked before every push whether Redis may take that
+	// many rooms, all those of the load so far. Its error ends the load.
+	Admit func(ctx context.Context, rooms int) error
+
 	rdb    redis.UniversalClient
 	key    string
 	text   bytes.Buffer // rooms of the chunk being filled
@@ -127,6 +131,11 @@ func (l *Load) endChunk(ctx context.Context) error {
 }
 
 func (l *Load) flush(ctx context.Context) error {
+	if l.Admit != nil {
+		if err := l.Admit(ctx, l.rows); err != nil {
+			return err
+		}
+	}
 	pipe := l.rdb.Pipeline()
 	pipe.HSet(ctx, l.key, l.push...)
 	pipe.PExpire(ctx, l.key, loadTTL)

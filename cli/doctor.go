@@ -6,28 +6,25 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
+	"tiwsnap/enqueue"
 	"tiwsnap/rdb"
 	"tiwsnap/tiw"
 )
 
 const (
 	minRedis   = "6.2"           // the oldest Redis that is supported
-	maxSkew    = 5 * time.Second // between this clock and that of Redis or of the API
-	fullWarn   = 0.80            // share of maxmemory in use
-	fullFail   = 0.95
-	probeAppID = 1400000000 // the probe asks for a task that does not exist, in any application
+	maxSkew    = 5 * time.Second // between this clock and that of the API
+	fullFail   = 0.95            // share of maxmemory in use
+	probeAppID = 1400000000      // the probe asks for a task that does not exist, in any application
 	probeTask  = "00000000-0000-0000-0000-000000000000"
 )
 
@@ -150,121 +147,77 @@ func (d *doctor) redis(ctx context.Context, c config.Config) {
 	d.ok("redis", "%s answers in %s", rdb.Redact(url), round(time.Since(begin)))
 	d.redisClock(ctx, client)
 
-	infos, err := redisInfos(ctx, client)
+	servers, err := rdb.Servers(ctx, client)
 	if err != nil {
 		d.warn("redis info", "allow INFO to this user (ACL SETUSER … +info), or look these up at the provider",
 			"version, eviction, persistence and memory cannot be checked: %v", err)
 	}
-	for _, node := range slices.Sorted(maps.Keys(infos)) {
-		d.redisNode(node, infos[node])
+	for _, s := range servers {
+		d.redisServer(s)
 	}
 }
 
 func (d *doctor) redisClock(ctx context.Context, client redis.UniversalClient) {
 	const check = "redis clock"
-	begin := time.Now()
-	theirs, err := client.Time(ctx).Result()
-	end := time.Now()
-	if err != nil {
+	skew, err := rdb.Skew(ctx, client)
+	switch {
+	case err != nil:
 		d.warn(check, "allow TIME to this user: the rate limit runs on the clock of Redis", "cannot be read: %v", err)
-		return
-	}
-	skew := theirs.Sub(begin.Add(end.Sub(begin) / 2)).Round(time.Millisecond)
-	if skew.Abs() > maxSkew {
+	case skew.Abs() > rdb.MaxSkew:
 		d.warn(check, "run an NTP client on both machines", "differs by %s from the clock here", skew)
-		return
+	default:
+		d.ok(check, "differs by %s from the clock here", skew)
 	}
-	d.ok(check, "differs by %s from the clock here", skew)
 }
 
-// info is the answer to INFO.
-type info map[string]string
-
-// redisInfos asks the server, or each master of a cluster, by its name in
-// checks.
-func redisInfos(ctx context.Context, client redis.UniversalClient) (map[string]info, error) {
-	var mu sync.Mutex
-	infos := map[string]info{}
-	ask := func(ctx context.Context, name string, node redis.Cmdable) error {
-		text, err := node.Info(ctx).Result()
-		if err != nil {
-			return err
-		}
-		in := info{}
-		for line := range strings.Lines(text) {
-			if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
-				in[name] = value
-			}
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		infos[name] = in
-		return nil
-	}
-	if cluster, ok := client.(*redis.ClusterClient); ok {
-		err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-			return ask(ctx, "redis "+node.Options().Addr, node)
-		})
-		return infos, err
-	}
-	err := ask(ctx, "redis", client)
-	return infos, err
-}
-
-// redisNode judges what one server says of itself. A managed Redis may leave
-// out any of it.
-func (d *doctor) redisNode(node string, in info) {
+// redisServer judges what one server says of itself.
+func (d *doctor) redisServer(s rdb.Server) {
 	const console = "look it up at the provider of this Redis"
+	name := strings.TrimSpace("redis " + s.Addr)
 
-	switch v := in["redis_version"]; {
-	case v == "":
-		d.warn(node+" version", console, "is not told")
-	case !atLeast(v, minRedis):
-		d.fail(exitUnavailable, node+" version", "upgrade Redis", "%s is too old: %s or later is needed", v, minRedis)
+	switch {
+	case s.Version == "":
+		d.warn(name+" version", console, "is not told")
+	case !atLeast(s.Version, minRedis):
+		d.fail(exitUnavailable, name+" version", "upgrade Redis", "%s is too old: %s or later is needed", s.Version, minRedis)
 	default:
-		d.ok(node+" version", "%s", v)
+		d.ok(name+" version", "%s", s.Version)
 	}
 
-	maxmemory, _ := strconv.ParseInt(in["maxmemory"], 10, 64)
-	switch v := in["maxmemory_policy"]; {
-	case v == "":
-		d.warn(node+" eviction", console, "maxmemory-policy is not told: it must be noeviction")
-	case v != "noeviction" && maxmemory > 0:
-		d.fail(exitUnavailable, node+" eviction", "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
-			"maxmemory-policy is %s: Redis throws snapshots away when it is full", v)
-	case v != "noeviction":
-		d.warn(node+" eviction", "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
-			"maxmemory-policy is %s: once there is a maxmemory, Redis throws snapshots away when it is full", v)
+	switch {
+	case s.Policy == "":
+		d.warn(name+" eviction", console, "maxmemory-policy is not told: it must be noeviction")
+	case s.CheckPolicy() != nil:
+		d.fail(exitUnavailable, name+" eviction", rdb.EvictionFix,
+			"maxmemory-policy is %s: Redis throws snapshots away when it is full; no worker starts and nothing is enqueued", s.Policy)
 	default:
-		d.ok(node+" eviction", "noeviction")
+		d.ok(name+" eviction", "%s", s.Policy)
 	}
 
-	switch in["aof_enabled"] {
-	case "":
-		d.warn(node+" persistence", console, "is not told")
-	case "0":
-		d.warn(node+" persistence", "CONFIG SET appendonly yes, and the same in redis.conf",
+	switch {
+	case s.AppendOnly == "":
+		d.warn(name+" persistence", console, "is not told")
+	case s.AppendOnly == "no":
+		d.warn(name+" persistence", "CONFIG SET appendonly yes, and the same in redis.conf",
 			"AOF is off: snapshots that were accepted are lost if Redis dies")
+	case s.AOFBroken:
+		d.fail(exitUnavailable, name+" persistence", "look for a full or broken disk and read the log of Redis", "the last write to the AOF failed")
 	default:
-		if status := in["aof_last_write_status"]; status != "" && status != "ok" {
-			d.fail(exitUnavailable, node+" persistence", "look for a full or broken disk and read the log of Redis", "the last write to the AOF failed")
-			break
-		}
-		d.ok(node+" persistence", "AOF is on")
+		d.ok(name+" persistence", "AOF is on")
 	}
 
-	used, err := strconv.ParseInt(in["used_memory"], 10, 64)
-	switch share := float64(used) / float64(max(maxmemory, 1)); {
-	case err != nil || in["maxmemory"] == "":
-		d.warn(node+" memory", console, "is not told")
-	case maxmemory == 0:
-		d.ok(node+" memory", "%s used, no maxmemory", megabytes(used))
-	case share >= fullFail:
-		d.fail(exitUnavailable, node+" memory", "raise maxmemory, or cancel batches", "%s of %s used: Redis is about to refuse writes", megabytes(used), megabytes(maxmemory))
-	case share >= fullWarn:
-		d.warn(node+" memory", "raise maxmemory", "%s of %s used", megabytes(used), megabytes(maxmemory))
+	m := s.Memory
+	switch {
+	case m == nil:
+		d.warn(name+" memory", console, "is not told")
+	case m.Max == 0:
+		d.ok(name+" memory", "%s used, no maxmemory", megabytes(m.Used))
+	case float64(m.Used) >= fullFail*float64(m.Max):
+		d.fail(exitUnavailable, name+" memory", "raise maxmemory, or cancel batches", "%s of %s used: Redis is about to refuse writes", megabytes(m.Used), megabytes(m.Max))
+	case float64(m.Used) >= enqueue.AdmitUpTo*float64(m.Max):
+		d.warn(name+" memory", "raise maxmemory", "%s of %s used: nothing more is enqueued", megabytes(m.Used), megabytes(m.Max))
 	default:
-		d.ok(node+" memory", "%s of %s used", megabytes(used), megabytes(maxmemory))
+		d.ok(name+" memory", "%s of %s used", megabytes(m.Used), megabytes(m.Max))
 	}
 }
 

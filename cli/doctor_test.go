@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/rdb"
 	"tiwsnap/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -173,7 +174,7 @@ func TestDoctorOnRedis(t *testing.T) {
 		s := redistest.Real(t, "--maxmemory", "1kb", "--maxmemory-policy", "allkeys-lru")
 		lines, code := doctor(t, s.URL())
 		want := []string{
-			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: Redis throws snapshots away when it is full; fix: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: Redis throws snapshots away when it is full; no worker starts and nothing is enqueued; fix: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
 			"warn  redis persistence: AOF is off: snapshots that were accepted are lost if Redis dies; fix: CONFIG SET appendonly yes, and the same in redis.conf",
 			"FAIL  redis memory: # of # used: Redis is about to refuse writes; fix: raise maxmemory, or cancel batches",
 		}
@@ -259,22 +260,23 @@ func TestDoctorOnRedis(t *testing.T) {
 func TestDoctorOnAnotherRedis(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		in   info
+		in   rdb.Server
 		want string
 		code int
 	}{
-		{"too old", info{"redis_version": "5.0.14"}, "FAIL  redis version: 5.0.14 is too old: 6.2 or later is needed; fix: upgrade Redis\n", exitUnavailable},
-		{"old enough", info{"redis_version": "6.2.0"}, "ok    redis version: 6.2.0\n", exitOK},
-		{"two digits", info{"redis_version": "10.0.1"}, "ok    redis version: 10.0.1\n", exitOK},
-		{"evicts, without a limit yet", info{"maxmemory_policy": "allkeys-lru", "maxmemory": "0"},
-			"warn  redis eviction: maxmemory-policy is allkeys-lru: once there is a maxmemory, Redis throws snapshots away when it is full; fix: ", exitOK},
-		{"a broken AOF", info{"aof_enabled": "1", "aof_last_write_status": "err"}, "FAIL  redis persistence: the last write to the AOF failed; fix: ", exitUnavailable},
-		{"filling up", info{"used_memory": "85000000", "maxmemory": "100000000"}, "warn  redis memory: 85.0 MB of 100.0 MB used; fix: raise maxmemory\n", exitOK},
+		{"too old", rdb.Server{Version: "5.0.14"}, "FAIL  redis version: 5.0.14 is too old: 6.2 or later is needed; fix: upgrade Redis\n", exitUnavailable},
+		{"old enough", rdb.Server{Version: "6.2.0"}, "ok    redis version: 6.2.0\n", exitOK},
+		{"two digits", rdb.Server{Version: "10.0.1"}, "ok    redis version: 10.0.1\n", exitOK},
+		{"evicts, without a limit yet", rdb.Server{Policy: "allkeys-lru", Memory: &rdb.Memory{}},
+			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: Redis throws snapshots away when it is full; no worker starts and nothing is enqueued; fix: ", exitUnavailable},
+		{"a broken AOF", rdb.Server{AppendOnly: "yes", AOFBroken: true}, "FAIL  redis persistence: the last write to the AOF failed; fix: ", exitUnavailable},
+		{"filling up", rdb.Server{Memory: &rdb.Memory{Used: 85e6, Max: 100e6}},
+			"warn  redis memory: 85.0 MB of 100.0 MB used: nothing more is enqueued; fix: raise maxmemory\n", exitOK},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var out bytes.Buffer
 			d := doctor{report: &out}
-			d.redisNode("redis", test.in)
+			d.redisServer(test.in)
 			if !strings.Contains(out.String(), test.want) || d.exitCode() != test.code {
 				t.Errorf("exit %d, it lacks %q:\n%s", d.exitCode(), test.want, out.String())
 			}

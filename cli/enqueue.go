@@ -15,6 +15,7 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
+	"tiwsnap/rdb"
 	"tiwsnap/rooms"
 	"tiwsnap/tasks"
 )
@@ -41,9 +42,10 @@ func newEnqueueRoom(e env) *cobra.Command {
 	}
 	read := roomFlags(cmd.Flags())
 	cmd.Flags().Uint64Var(&room, "room", 0, "RoomId `number`")
+	key := cmd.Flags().String("key", "", "`name` of what is snapshotted, such as a class session: the same app, room and key are one snapshot")
 	wait := cmd.Flags().Bool("wait", false, "wait for the result and print it")
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		r, err := read()
@@ -51,29 +53,61 @@ func newEnqueueRoom(e env) *cobra.Command {
 			return err
 		}
 		r.RoomId = room
+		if cmd.Flags().Changed("key") {
+			if err := tasks.CheckKey(*key); err != nil {
+				return fail(exitUsage, "--key: %w", err)
+			}
+		}
 		c, err := connect(cmd, e)
 		if err != nil {
 			return err
 		}
 		defer c.close()
-		id, err := enqueue.New(c.rdb).Room(ctx, r)
-		var bad *tasks.RoomError
+		snapshot, err := enqueue.New(c.rdb).Room(ctx, r, enqueue.RoomOptions{Key: *key, Replicated: c.replicated()})
+		if err != nil {
+			return c.refused(err)
+		}
 		switch {
-		case errors.As(err, &bad):
-			return fail(exitUsage, "%w", err)
-		case err != nil:
-			return c.away(err)
+		case snapshot.Created:
+			fmt.Fprintf(e.stderr, "snapshot %s: enqueued\n", snapshot.ID)
+		case snapshot.Same:
+			fmt.Fprintf(e.stderr, "snapshot %s was enqueued before with the same --key and parameters: nothing was added\n", snapshot.ID)
+		default:
+			fmt.Fprintf(e.stderr, "snapshot %s was enqueued before with the same --key and OTHER parameters: nothing was added; give this one another --key\n", snapshot.ID)
 		}
 		if *wait {
-			return waitAndPrint(ctx, e, c, []string{id}, *output)
+			return waitAndPrint(ctx, e, c, []string{snapshot.ID}, *output)
 		}
 		if *output == "table" {
-			fmt.Fprintln(e.stdout, id)
+			fmt.Fprintln(e.stdout, snapshot.ID)
 			return nil
 		}
-		return printJSON(e.stdout, map[string]string{"id": id}, *output == "json")
+		return printJSON(e.stdout, map[string]any{
+			"id": snapshot.ID, "created": snapshot.Created, "same": snapshot.Same,
+		}, *output == "json")
 	}
 	return cmd
+}
+
+// replicated is the setting of that name.
+func (c *connection) replicated() bool { return c.cfg.Redis.Durability == "replicated" }
+
+// refused makes an error of package enqueue ready to return.
+func (c *connection) refused(err error) error {
+	var bad *tasks.RoomError
+	var full *enqueue.FullError
+	var evicts *rdb.EvictionError
+	switch {
+	case errors.As(err, &bad):
+		return fail(exitUsage, "%w", err)
+	case errors.As(err, &evicts):
+		return fail(exitConfig, "nothing was enqueued: %w", err)
+	case errors.As(err, &full):
+		return fail(exitTempFail, "nothing was enqueued: %w", err)
+	case errors.Is(err, enqueue.ErrNotReplicated):
+		return fail(exitTempFail, "%w; the same command again is safe where a --key or a batch's name names the work", err)
+	}
+	return c.away(err)
 }
 
 func newEnqueueBatch(e env) *cobra.Command {
@@ -96,7 +130,7 @@ batch and adds nothing, also after it was killed in the middle.`,
 	strict := cmd.Flags().Bool("strict", false, "enqueue nothing if any row is wrong")
 	wait := cmd.Flags().Bool("wait", false, "wait until every snapshot has ended; exit 1 if some failed")
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		defaults, err := read()
@@ -119,16 +153,18 @@ batch and adds nothing, also after it was killed in the middle.`,
 
 		list := &classList{e: e, file: args[0], strict: *strict}
 		batch, err := enqueue.New(c.rdb).Batch(ctx, list.rooms(in, defaults), enqueue.BatchOptions{
-			ID: batchID(*name, args[0]), Defaults: defaults,
+			ID: batchID(*name, args[0]), Defaults: defaults, Replicated: c.replicated(),
 		})
 		list.summary()
 		switch {
 		case list.err != nil:
 			return fail(exitUsage, "%s: %w; nothing was enqueued", args[0], list.err)
+		case errors.Is(err, enqueue.ErrNotReplicated): // enqueued, interrupted or not
+			return c.refused(err)
 		case ctx.Err() != nil:
 			return fail(exitTempFail, "interrupted; nothing was enqueued")
 		case err != nil:
-			return c.away(err)
+			return c.refused(err)
 		}
 		switch {
 		case batch.Created:

@@ -68,6 +68,13 @@ that are out are waited for and their outcomes are written.`,
 		if err != nil {
 			return fail(exitConfig, "%w", err)
 		}
+		var evicts *rdb.EvictionError
+		switch err := w.CheckRedis(ctx); {
+		case errors.As(err, &evicts):
+			return fail(exitConfig, "%w", err)
+		case err != nil:
+			return c.away(err)
+		}
 		// Callbacks of calls that end while the worker stops still come in.
 		stopCallbacks, err := serveCallbacks(c.cfg, c.ledger, log)
 		if err != nil {

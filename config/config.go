@@ -15,6 +15,8 @@ import (
 	"github.com/knadh/koanf/maps"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"tiwsnap/rdb"
 )
 
 // Config is every setting, by its YAML key. The ranges are in settings.go.
@@ -39,7 +41,8 @@ type Config struct {
 
 // Redis is where everything is kept.
 type Redis struct {
-	URL Secret `koanf:"url"` // in the forms of rdb.Open; it may hold a password
+	URL        Secret `koanf:"url"`        // in the forms of rdb.Open; it may hold a password
+	Durability string `koanf:"durability"` // local or replicated
 }
 
 // TencentCloud is the API key. All are empty where none was given.
@@ -118,7 +121,7 @@ func Load(src Source, needs ...Need) (Config, error) {
 	l.layer(flags(src.Flags))
 	var c Config
 	l.fill(&c)
-	l.together(needs)
+	l.together(c, needs)
 	if l.faults != nil {
 		return Config{}, errors.Join(l.faults...)
 	}
@@ -219,7 +222,10 @@ func (l *loader) fill(c *Config) {
 }
 
 // together checks what one setting alone cannot show.
-func (l *loader) together(needs []Need) {
+func (l *loader) together(c Config, needs []Need) {
+	if c.Redis.Durability == "replicated" && c.Redis.URL.Reveal() == rdb.Embedded {
+		l.fault("TIWSNAP_REDIS_DURABILITY: replicated needs a Redis with replicas, and TIWSNAP_REDIS_URL is embedded")
+	}
 	l.callbacks()
 	l.credentials(needs)
 }

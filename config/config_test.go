@@ -88,6 +88,9 @@ func TestEveryFlawOfTheEnvironment(t *testing.T) {
 		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY=S3CR3T", "TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret"},
 			`TENCENTCLOUD_SECRET_KEY_FILE: TENCENTCLOUD_SECRET_KEY gives the same setting: remove one of them`},
 		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY_FILE=testdata"}, `TENCENTCLOUD_SECRET_KEY_FILE: "testdata" cannot be read: is a directory`},
+		{[]string{"TIWSNAP_REDIS_DURABILITY=both"}, `TIWSNAP_REDIS_DURABILITY: "both" must be local or replicated`},
+		{[]string{"TIWSNAP_REDIS_DURABILITY=replicated", "TIWSNAP_REDIS_URL=embedded"},
+			"TIWSNAP_REDIS_DURABILITY: replicated needs a Redis with replicas, and TIWSNAP_REDIS_URL is embedded"},
 		{[]string{"TENCENTCLOUD_TOKEN=S3CR3T"}, "TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on https://console.tencentcloud.com/cam/capi\n" +
 			"TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi"},
 	} {
@@ -320,6 +323,7 @@ func TestPrint(t *testing.T) {
 	})
 	want := `redis:
   url: redis://user:***@db # --redis-url
+  durability: local # default
 tencentcloud:
   secret_id: '***' # TENCENTCLOUD_SECRET_ID
   secret_key: '***' # TENCENTCLOUD_SECRET_KEY_FILE

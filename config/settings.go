@@ -30,6 +30,7 @@ type setting struct {
 // Config.
 var settings = []setting{
 	{"redis.url", "redis-url", "redis://127.0.0.1:6379/0", "Redis: redis://, rediss://, unix://, redis+sentinel://H1,H2/MASTER/DB, redis+cluster://H1,H2, or embedded", redisURL, rdb.Redact},
+	{"redis.durability", "durability", "local", "what an accepted enqueue waits for: Redis itself (local), or a replica of it too (replicated)", oneOf("local", "replicated"), plain},
 	{"tencentcloud.secret_id", "", "", "API key, SecretId", secret, hide},
 	{"tencentcloud.secret_key", "", "", "API key, SecretKey", secret, hide},
 	{"tencentcloud.token", "", "", "token of temporary credentials", secret, hide},

@@ -4,7 +4,9 @@
 package enqueue
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -13,47 +15,145 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
+	"tiwsnap/keys"
+	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )
 
 // Client enqueues. It is safe for concurrent use.
 type Client struct {
-	queue   *asynq.Client
-	backlog *backlog.Backlog
+	rdb       redis.UniversalClient
+	queue     *asynq.Client
+	inspector *asynq.Inspector
+	backlog   *backlog.Backlog
+	ledger    *ledger.Ledger
+	admission admission
 }
 
 // New returns a client on rdb, which stays the caller's to close.
 func New(rdb redis.UniversalClient) *Client {
-	return &Client{asynq.NewClientFromRedisClient(rdb), backlog.New(rdb)}
+	b := backlog.New(rdb)
+	return &Client{
+		rdb:       rdb,
+		queue:     asynq.NewClientFromRedisClient(rdb),
+		inspector: asynq.NewInspectorFromRedisClient(rdb),
+		backlog:   b,
+		ledger:    ledger.New(rdb, ledger.Options{}),
+		admission: admission{rdb: rdb, backlog: b},
+	}
 }
 
-// Room enqueues one room, ahead of every batch, and returns its snapshot id.
-// It is one round trip to Redis. Errors: *tasks.RoomError for a room that
-// breaks the API's rules, or Redis'. After an error of Redis the room may have
-// been enqueued all the same.
-func (c *Client) Room(ctx context.Context, room tasks.Room) (string, error) {
-	task, err := tasks.NewSnapshot(room)
+// RoomOptions are the settings of one room.
+type RoomOptions struct {
+	// Key names what the snapshot is of, such as the id of a class session: 1
+	// to 255 bytes of printable text. The same application, room and key are
+	// the same snapshot, whatever number of times and by whomever they are
+	// enqueued, until its record has expired. Empty: a new snapshot each time.
+	Key string
+	// Replicated waits until a replica of Redis has the snapshot too.
+	Replicated bool
+}
+
+// Snapshot is what became of a room: a snapshot made, or found under its key.
+type Snapshot struct {
+	ID      string
+	Created bool // false: it was there already and is unchanged
+	Same    bool // it was enqueued with the same parameters as now
+}
+
+// Room enqueues one room, ahead of every batch. With a key that was enqueued
+// before it returns the snapshot of then, unchanged, also after it has ended.
+//
+// Errors: *tasks.RoomError for a room or a key that breaks the rules,
+// *FullError, *rdb.EvictionError, ErrNotReplicated, or Redis'. After the last
+// two the room may have been enqueued all the same: to try again is safe with
+// a key, and may be a second snapshot without. There is one snapshot for a key
+// whatever happens, but Created is a hint: it may be false for what this very
+// call has made, where a connection broke and the Redis client sent again, and
+// true for two calls, where one overlaps the other's request to Tencent.
+func (c *Client) Room(ctx context.Context, room tasks.Room, o RoomOptions) (Snapshot, error) {
+	s, err := c.room(ctx, room, o.Key)
 	if err != nil {
-		return "", err
+		return s, c.admission.explain(ctx, err)
 	}
-	info, err := c.queue.EnqueueContext(ctx, task)
+	if o.Replicated {
+		// A fast worker may have ended its task already; then there is a record.
+		err = c.awaitReplica(ctx, "snapshot "+s.ID,
+			place{taskPrefix + s.ID, taskReplicated}, place{keys.Snapshot(s.ID), keys.Replicated})
+	}
+	return s, err
+}
+
+func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapshot, error) {
+	p := tasks.SnapshotPayload{ID: tasks.NewID(), Room: room}
+	if key != "" {
+		if err := tasks.CheckKey(key); err != nil {
+			return Snapshot{}, err
+		}
+		p.ID = tasks.KeyID(room.SdkAppId, room.RoomId, key)
+	}
+	task, err := p.Task(asynq.Queue(tasks.QueueInteractive))
+	if err != nil {
+		return Snapshot{}, err
+	}
+	if key != "" {
+		// The task of a snapshot that was accepted is gone, its record is not.
+		// (Where that happens right after this look there is a new task. The
+		// worker looks into the ledger first and has nothing to do.)
+		s, err := c.begun(ctx, p)
+		if !errors.Is(err, ledger.ErrNotFound) {
+			return s, err
+		}
+	}
+	if err := c.admission.room(ctx); err != nil {
+		return Snapshot{}, err
+	}
+	_, err = c.queue.EnqueueContext(ctx, task)
 	switch {
-	case errors.Is(err, asynq.ErrTaskIDConflict):
+	case err == nil:
+		return Snapshot{p.ID, true, true}, nil
+	case !errors.Is(err, asynq.ErrTaskIDConflict):
+		return Snapshot{}, fmt.Errorf("enqueue room %d: %w", room.RoomId, err)
+	case key == "":
 		// The id is random: the conflict is with ourselves. The reply to a
 		// first try was lost and the Redis client sent it again.
-		return taskID(err, task)
-	case err != nil:
-		return "", fmt.Errorf("enqueue room %d: %w", room.RoomId, err)
+		return Snapshot{p.ID, true, true}, nil
 	}
-	return info.ID, nil
+	info, err := c.inspector.GetTaskInfo(tasks.QueueInteractive, p.ID)
+	if errors.Is(err, asynq.ErrTaskNotFound) {
+		return c.begun(ctx, p) // and ended in this very moment
+	}
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("look for snapshot %s on its queue: %w", p.ID, err)
+	}
+	first, err := tasks.ParseSnapshot(info.Payload)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("snapshot %s on its queue: %w", p.ID, err)
+	}
+	return found(p, first.Room)
 }
 
-func taskID(err error, task *asynq.Task) (string, error) {
-	p, perr := tasks.ParseSnapshot(task.Payload())
-	if perr != nil {
-		return "", errors.Join(err, perr)
+// begun returns the snapshot of p's id if the ledger has it. Errors:
+// ledger.ErrNotFound, or Redis'.
+func (c *Client) begun(ctx context.Context, p tasks.SnapshotPayload) (Snapshot, error) {
+	record, err := c.ledger.Snapshot(ctx, p.ID)
+	if err != nil {
+		return Snapshot{}, err
 	}
-	return p.ID, nil
+	return found(p, record.Room)
+}
+
+// found is the snapshot of p's id, which was enqueued before with that room.
+func found(p tasks.SnapshotPayload, first tasks.Room) (Snapshot, error) {
+	before, err := json.Marshal(first)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("encode room: %w", err)
+	}
+	now, err := json.Marshal(p.Room)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("encode room: %w", err)
+	}
+	return Snapshot{ID: p.ID, Same: bytes.Equal(before, now)}, nil
 }
 
 // BatchOptions are the settings of one batch.
@@ -64,6 +164,8 @@ type BatchOptions struct {
 	ID string
 	// Defaults fill in what a room leaves out.
 	Defaults tasks.Room
+	// Replicated waits until a replica of Redis has the batch too.
+	Replicated bool
 }
 
 // Batch is what became of a batch: made, or found under its id.
@@ -76,17 +178,26 @@ type Batch = backlog.Batch
 // breaks the API's rules, its defaults filled in, is an error that wraps a
 // *tasks.RoomError; duplicates are not looked for. Memory does not grow with
 // the number of rooms.
+//
+// Other errors: *FullError where the batch as a whole would not fit,
+// *rdb.EvictionError, ErrNotReplicated, or Redis'. After ErrNotReplicated the
+// batch is enqueued, and the same call again finds it.
 func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[tasks.Room, error], o BatchOptions) (Batch, error) {
 	if o.ID == "" {
 		o.ID = "batch-"
 	}
 	load := c.backlog.Load()
+	load.Admit = c.admission.rooms
 	b, err := c.load(ctx, load, rooms, o)
 	if err != nil {
 		// An expired load leaves nothing either: this only says it sooner.
-		return b, errors.Join(err, load.Discard(context.WithoutCancel(ctx)))
+		err = errors.Join(err, load.Discard(context.WithoutCancel(ctx)))
+		return b, c.admission.explain(ctx, err)
 	}
-	return b, nil
+	if o.Replicated {
+		err = c.awaitReplica(ctx, "batch "+b.ID, place{keys.Batch(b.ID), keys.Replicated})
+	}
+	return b, err
 }
 
 func (c *Client) load(ctx context.Context, load *backlog.Load, rooms iter.Seq2[tasks.Room, error], o BatchOptions) (Batch, error) {

@@ -36,10 +36,11 @@ func nothing(t *testing.T, rdb *redis.Client) {
 func TestRoom(t *testing.T) {
 	t.Run("is on the interactive queue under its snapshot id", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		id, err := enqueue.New(rdb).Room(t.Context(), tasks.Room{SdkAppId: 1, RoomId: 7})
-		if err != nil {
-			t.Fatal(err)
+		s, err := enqueue.New(rdb).Room(t.Context(), tasks.Room{SdkAppId: 1, RoomId: 7}, enqueue.RoomOptions{})
+		if err != nil || !s.Created || !s.Same {
+			t.Fatalf("%+v, %v", s, err)
 		}
+		id := s.ID
 		info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo(tasks.QueueInteractive, id)
 		if err != nil {
 			t.Fatal(err)
@@ -52,7 +53,7 @@ func TestRoom(t *testing.T) {
 
 	t.Run("that breaks the API's rules is refused with every reason", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		_, err := enqueue.New(rdb).Room(t.Context(), tasks.Room{SnapshotMode: "x"})
+		_, err := enqueue.New(rdb).Room(t.Context(), tasks.Room{SnapshotMode: "x"}, enqueue.RoomOptions{})
 		var bad *tasks.RoomError
 		if !errors.As(err, &bad) || len(bad.Faults) != 3 {
 			t.Errorf("err = %v", err)

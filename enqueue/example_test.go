@@ -42,7 +42,7 @@ func Example() {
 	}
 
 	// One room, ahead of every batch.
-	if _, err := client.Room(context.Background(), tasks.Room{SdkAppId: 1400123480, RoomId: 104}); err != nil {
+	if _, err := client.Room(context.Background(), tasks.Room{SdkAppId: 1400123480, RoomId: 104}, enqueue.RoomOptions{Key: "lesson-7"}); err != nil {
 		log.Fatal(err)
 	}
 	// Output:

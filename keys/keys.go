@@ -39,6 +39,9 @@ const (
 	Notices = Prefix + "notices"
 	// Totals is a hash of counters over everything that ever ran here.
 	Totals = Prefix + "totals"
+	// Replicated is an empty string, written to see that a replica has it and
+	// so everything before it. It expires at once.
+	Replicated = Prefix + "replicated"
 )
 
 // Batch is a hash: what the batch is and how many of its snapshots are in

@@ -1,6 +1,7 @@
 // Package rdb opens Redis from a URL: a single server, TLS, a Unix socket,
 // Sentinel, Cluster, or an embedded one in this process. Every client it gives
 // out has bounded pools and timeouts and obeys the deadlines of its contexts.
+// What can be asked of any Redis, whatever lies in it, is here too.
 package rdb
 
 import (

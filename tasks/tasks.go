@@ -5,6 +5,9 @@ package tasks
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hibiken/asynq"
 )
@@ -94,6 +99,33 @@ func ParseSnapshot(payload []byte) (SnapshotPayload, error) {
 
 // NewID returns a new random snapshot id.
 func NewID() string { return "s-" + strings.ToLower(rand.Text()[:20]) }
+
+// maxKey is the length of a key in bytes.
+const maxKey = 255
+
+// CheckKey returns a *RoomError unless key can be given to KeyID: 1 to 255
+// bytes of printable text.
+func CheckKey(key string) error {
+	switch {
+	case key == "":
+		return &RoomError{[]FieldError{{"Key", "is empty"}}}
+	case len(key) > maxKey:
+		return &RoomError{[]FieldError{{"Key", fmt.Sprintf("is %d bytes long, at most %d are allowed", len(key), maxKey)}}}
+	case !utf8.ValidString(key) || strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return &RoomError{[]FieldError{{"Key", fmt.Sprintf("is not printable text: %.40q", key)}}}
+	}
+	return nil
+}
+
+// KeyID returns the snapshot id of a room and a key, such as the id of a class
+// session: always the same for the same three, whoever asks.
+func KeyID(sdkAppID, roomID uint64, key string) string {
+	b := binary.BigEndian.AppendUint64(nil, sdkAppID)
+	b = binary.BigEndian.AppendUint64(b, roomID)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(key)))
+	sum := sha256.Sum256(append(b, key...))
+	return "s-" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:20])) // 160 bits, no padding
+}
 
 // RowID is the snapshot id of row n (from 1) of a batch.
 func RowID(batch string, n int) string { return batch + "." + strconv.Itoa(n) }

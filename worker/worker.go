@@ -158,6 +158,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.confirm(ctx) })
 	loops.Go(func() { w.sweep(ctx) })
 	loops.Go(func() { w.probe(ctx) })
+	loops.Go(func() { w.watchRedis(ctx) })
 	if w.spool.dir != "" {
 		loops.Go(func() { w.replay(ctx) })
 	}

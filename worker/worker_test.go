@@ -220,7 +220,7 @@ func TestSingleRoom(t *testing.T) {
 	w.enqueue("large", 200)
 	w.work()
 	w.until("large", "is being drained", func(b ledger.Batch) bool { return b.Accepted+b.Succeeded > 0 })
-	id, err := w.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 9999})
+	single, err := w.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 9999}, enqueue.RoomOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestSingleRoom(t *testing.T) {
 		t.Errorf("it was served after most of the batch: %+v", b)
 	}
 	w.cap()
-	if _, err := w.ledger.Snapshot(t.Context(), id); err != nil {
+	if _, err := w.ledger.Snapshot(t.Context(), single.ID); err != nil {
 		t.Error(err)
 	}
 }

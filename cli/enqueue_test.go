@@ -1,0 +1,224 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/backlog"
+	"tiwsnap/keys"
+	"tiwsnap/redistest"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// asProgramEnv makes the test binary behave as tiwsnap, for tests that kill it.
+const asProgramEnv = "TIWSNAP_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgramEnv) != "" {
+		os.Unsetenv(asProgramEnv)
+		os.Exit(Run(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// program is the command tiwsnap in a process of its own.
+func program(t *testing.T, redisURL string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asProgramEnv+"=1", "TIWSNAP_REDIS_URL="+redisURL)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// until asks every 10 ms, because Redis does not tell, for at most 30 s.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(30 * time.Second); !done(); {
+		select {
+		case <-deadline:
+			t.Fatalf("not within 30 s: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+func TestKilledProducers(t *testing.T) {
+	const n = 200_000
+	server := redistest.Real(t)
+	c := redis.NewClient(&redis.Options{Addr: server.Addr})
+	defer c.Close()
+
+	text := []byte("SdkAppId,RoomId\n")
+	for i := range n {
+		text = fmt.Appendf(text, "1400123480,%d\n", i+1)
+	}
+
+	// Each gets a part of the list, and is killed when Redis has some of that.
+	for _, part := range []int{10, 4, 2} {
+		for _, key := range c.Keys(t.Context(), keys.Loading("*")).Val() {
+			c.Del(t.Context(), key)
+		}
+		p := program(t, server.URL(), "enqueue", "batch", "-", "--name", "school")
+		stdin, err := p.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stdin.Write(text[:len(text)/part]); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "Redis has a good deal of the rooms", func() bool {
+			all := c.Keys(t.Context(), keys.Loading("*")).Val()
+			return len(all) == 1 && c.HLen(t.Context(), all[0]).Val()*512 > int64(n/part/2-8192)
+		})
+		if err := p.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if p.Wait(); p.ProcessState.ExitCode() != -1 {
+			t.Fatalf("it was not killed: %s", p.ProcessState)
+		}
+		if c.Exists(t.Context(), keys.Batch("school")).Val() != 0 {
+			t.Fatal("it has left a batch")
+		}
+	}
+
+	for i, want := range []string{"batch school: 200000 rooms enqueued", "batch school was enqueued before with the same 200000 rooms"} {
+		p := program(t, server.URL(), "enqueue", "batch", "-", "--name", "school")
+		p.Stdin = bytes.NewReader(text)
+		if out, err := p.CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("call %d: %v\n%s", i+1, err, out)
+		}
+	}
+	b := backlog.New(c)
+	if waiting, err := b.Waiting(t.Context()); waiting != n || err != nil {
+		t.Errorf("%d rooms wait, %v", waiting, err)
+	}
+	next := uint64(1)
+	for room, err := range b.Rooms(t.Context(), "school") {
+		if err != nil || room.RoomId != next {
+			t.Fatalf("row %d is room %d, %v", next, room.RoomId, err)
+		}
+		next++
+	}
+	if next != n+1 {
+		t.Errorf("%d rooms", next-1)
+	}
+	for _, key := range c.Keys(t.Context(), keys.Loading("*")).Val() {
+		if ttl := c.TTL(t.Context(), key).Val(); ttl <= 0 {
+			t.Errorf("what a killed producer has left stays for ever: %s", key)
+		}
+	}
+}
+
+func TestRoomWithAKey(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	args := []string{"enqueue", "room", "--app", "1400123480", "--room", "12345", "--key", "lesson 7"}
+	enqueued := func(want string, more ...string) string {
+		t.Helper()
+		code, stdout, stderr := s.run("", append(args, more...)...)
+		id := strings.TrimSpace(stdout)
+		if code != exitOK || stderr != "snapshot "+id+want {
+			t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+		}
+		return id
+	}
+	first := enqueued(": enqueued\n")
+	again := enqueued(" was enqueued before with the same --key and parameters: nothing was added\n")
+	other := enqueued(" was enqueued before with the same --key and OTHER parameters: nothing was added; give this one another --key\n", "--width", "640")
+	if again != first || other != first {
+		t.Errorf("three ids: %s, %s, %s", first, again, other)
+	}
+	var got struct {
+		ID            string
+		Created, Same bool
+	}
+	if err := json.Unmarshal([]byte(s.ok(append(args, "-o", "json")...)), &got); err != nil || got.ID != first || got.Created || !got.Same {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, bad := range []string{"", "a\nb", strings.Repeat("x", 256)} {
+		if code, stdout, stderr := s.run("", "enqueue", "room", "--app", "1", "--room", "1", "--key", bad); code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "tiwsnap: --key: ") {
+			t.Errorf("key %q: exit %d, %q", bad, code, stderr)
+		}
+	}
+}
+
+// enqueueing runs both commands on a Redis and returns how they end.
+func enqueueing(t *testing.T, redisURL string, more ...string) map[string]func() (code int, stdout, stderr string) {
+	t.Helper()
+	s := site{T: t, environ: map[string]string{"TIWSNAP_REDIS_URL": redisURL}}
+	return map[string]func() (int, string, string){
+		"room": func() (int, string, string) {
+			return s.run("", append([]string{"enqueue", "room", "--app", "1", "--room", "1", "--key", "k"}, more...)...)
+		},
+		"batch": func() (int, string, string) {
+			return s.run("SdkAppId,RoomId\n1,1\n", append([]string{"enqueue", "batch", "-", "--name", "b"}, more...)...)
+		},
+	}
+}
+
+func TestEnqueueingRefused(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string // of redis-server
+		code int
+		want []string
+	}{
+		{"where Redis is full", []string{"--maxmemory", "1mb"}, exitTempFail,
+			[]string{"nothing was enqueued: Redis is full: ", "of 1.0 MB; new work is taken up to 80 %; try again when records have expired, or raise maxmemory\n"}},
+		{"where Redis evicts", []string{"--maxmemory-policy", "volatile-lru"}, exitConfig,
+			[]string{"nothing was enqueued: maxmemory-policy of Redis is volatile-lru", "fix: CONFIG SET maxmemory-policy noeviction"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := redistest.Real(t, test.args...)
+			for name, enqueue := range enqueueing(t, server.URL()) {
+				code, stdout, stderr := enqueue()
+				if code != test.code || stdout != "" {
+					t.Errorf("%s: exit %d, %q", name, code, stdout)
+				}
+				for _, want := range test.want {
+					if !strings.Contains(stderr, want) {
+						t.Errorf("%s lacks %q: %s", name, want, stderr)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestEnqueueingReplicated(t *testing.T) {
+	t.Run("is an error while no replica confirms it, and nothing is lost", func(t *testing.T) {
+		server := redistest.Real(t)
+		for name, enqueue := range enqueueing(t, server.URL(), "--durability", "replicated") {
+			code, stdout, stderr := enqueue()
+			if code != exitTempFail || stdout != "" || !strings.Contains(stderr, " is accepted here but not replicated: no replica had it within 1s; the same command again is safe") {
+				t.Errorf("%s: exit %d, %q, %q", name, code, stdout, stderr)
+			}
+		}
+		for name, enqueue := range enqueueing(t, server.URL()) {
+			if code, _, stderr := enqueue(); code != exitOK || !strings.Contains(stderr, "enqueued before with the same") {
+				t.Errorf("%s, again: exit %d, %q", name, code, stderr)
+			}
+		}
+	})
+
+	t.Run("is a wrong setting for an embedded Redis", func(t *testing.T) {
+		for name, enqueue := range enqueueing(t, "embedded", "--durability", "replicated") {
+			if code, _, stderr := enqueue(); code != exitConfig || !strings.Contains(stderr, "TIWSNAP_REDIS_DURABILITY") {
+				t.Errorf("%s: exit %d, %q", name, code, stderr)
+			}
+		}
+	})
+}

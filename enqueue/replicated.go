@@ -1,0 +1,48 @@
+package enqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"tiwsnap/rdb"
+	"tiwsnap/tasks"
+)
+
+// replicaPatience is how long a replica has to confirm.
+const replicaPatience = time.Second
+
+// ErrNotReplicated means that what was enqueued is accepted by this Redis, and
+// that no replica has confirmed it: the loss of this one machine may lose it.
+// The same call again waits again, and adds nothing where a key or a batch id
+// names the work.
+var ErrNotReplicated = errors.New("not replicated")
+
+// Where asynq keeps a task of the interactive queue until it has ended, and a
+// key of ours in the same slot of a cluster.
+const (
+	taskPrefix     = "asynq:{" + tasks.QueueInteractive + "}:t:"
+	taskReplicated = "asynq:{" + tasks.QueueInteractive + "}:tiwsnap:replicated"
+)
+
+// place is where in Redis something may lie, and a key of ours in the same slot
+// of a cluster.
+type place struct{ key, marker string }
+
+// awaitReplica waits for a replica to have what lies at the first of the
+// places where there is anything.
+func (c *Client) awaitReplica(ctx context.Context, what string, places ...place) error {
+	for _, p := range places {
+		found, replicas, err := rdb.AwaitReplica(ctx, c.rdb, p.key, p.marker, replicaPatience)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s is accepted here but %w: %w", what, ErrNotReplicated, err)
+		case found && replicas == 0:
+			return fmt.Errorf("%s is accepted here but %w: no replica had it within %s", what, ErrNotReplicated, replicaPatience)
+		case found:
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is lost and %w: Redis failed over right after it was accepted; enqueue it again", what, ErrNotReplicated)
+}

@@ -1,0 +1,228 @@
+package rdb_test
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/rdb"
+	"tiwsnap/redistest"
+)
+
+func TestServers(t *testing.T) {
+	one := func(t *testing.T, c redis.UniversalClient, sections ...string) rdb.Server {
+		t.Helper()
+		all, err := rdb.Servers(t.Context(), c, sections...)
+		if err != nil || len(all) != 1 {
+			t.Fatalf("%+v, %v", all, err)
+		}
+		return all[0]
+	}
+
+	t.Run("a server tells all of itself, and of one section only that", func(t *testing.T) {
+		c, _ := open(t, redistest.Real(t, "--appendonly", "yes", "--maxmemory", "50mb").URL())
+		s := one(t, c)
+		if s.Addr != "" || s.Version == "" || s.AppendOnly != "yes" || s.AOFBroken {
+			t.Errorf("%+v", s)
+		}
+		if m := s.Memory; m == nil || m.Max != 50<<20 || m.Used < 500_000 || m.Used > 10<<20 {
+			t.Errorf("memory %+v", m)
+		}
+		if s := one(t, c, "memory"); s.Version != "" || s.AppendOnly != "" || s.Policy != "noeviction" || s.Memory == nil {
+			t.Errorf("%+v", s)
+		}
+	})
+
+	t.Run("the buffer of a slow replica does not count, as it does not for Redis", func(t *testing.T) {
+		s := redistest.Real(t)
+		c, _ := open(t, s.URL())
+		if err := replica(t, s).Freeze(); err != nil {
+			t.Fatal(err)
+		}
+		for range 30 {
+			if err := c.Set(t.Context(), "k", strings.Repeat("x", 1<<20), 0).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if all, err := strconv.Atoi(c.InfoMap(t.Context(), "memory").Item("Memory", "used_memory")); err != nil || all < 10_000_000 {
+			t.Fatalf("the buffer is not there: used_memory is %d, %v", all, err)
+		}
+		if m := one(t, c).Memory; m.Used <= 0 || m.Used > 9_000_000 {
+			t.Errorf("used %d", m.Used)
+		}
+	})
+
+	t.Run("an embedded one tells nothing", func(t *testing.T) {
+		c, _ := open(t, "redis://"+miniredis.RunT(t).Addr())
+		if s := one(t, c); s != (rdb.Server{}) || s.CheckPolicy() != nil {
+			t.Errorf("%+v", s)
+		}
+	})
+
+	t.Run("a server that forbids the question is no server that is away", func(t *testing.T) {
+		s := redistest.Real(t, "--user", "worker", "on", ">secret", "~*", "&*", "+@all", "-info")
+		c, _ := open(t, "redis://worker:secret@"+s.Addr)
+		_, err := rdb.Servers(t.Context(), c)
+		var refusal redis.Error
+		if !errors.As(err, &refusal) {
+			t.Errorf("err = %v", err)
+		}
+		s.Kill()
+		if _, err := rdb.Servers(t.Context(), c); err == nil || errors.As(err, &refusal) {
+			t.Errorf("away: err = %v", err)
+		}
+	})
+}
+
+func TestOutOfMemory(t *testing.T) {
+	c, _ := open(t, redistest.Real(t, "--maxmemory", "1mb").URL())
+	big := strings.Repeat("x", 1<<20)
+	c.Set(t.Context(), "k", big, 0)
+	for name, err := range map[string]error{
+		"a command": c.Set(t.Context(), "l", big, 0).Err(),
+		"a script":  redis.NewScript(`redis.call('SET', KEYS[1], ARGV[1])`).Run(t.Context(), c, []string{"l"}, big).Err(),
+	} {
+		if !rdb.OutOfMemory(err) {
+			t.Errorf("%s: err = %v", name, err)
+		}
+	}
+	if rdb.OutOfMemory(nil) || rdb.OutOfMemory(redis.Nil) {
+		t.Error("it takes other errors for a full Redis")
+	}
+}
+
+// replica starts a replica of s and waits until it follows.
+func replica(t *testing.T, s *redistest.Server) *redistest.Server {
+	t.Helper()
+	master := redis.NewClient(&redis.Options{Addr: s.Addr})
+	defer master.Close()
+	if err := master.ConfigSet(t.Context(), "repl-diskless-sync-delay", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	host, port, _ := strings.Cut(s.Addr, ":")
+	r := redistest.Real(t, "--replicaof", host+" "+port)
+	followed(t, master)
+	return r
+}
+
+// followed waits until the master has a replica that confirms what it gets.
+func followed(t *testing.T, master *redis.Client) {
+	t.Helper()
+	until(t, "a replica follows", func() bool {
+		return strings.Contains(master.Info(t.Context(), "replication").Val(), "state=online")
+	})
+}
+
+func TestAwaitReplica(t *testing.T) {
+	await := func(t *testing.T, c redis.UniversalClient, key string) (found bool, replicas int, took time.Duration) {
+		t.Helper()
+		begin := time.Now()
+		found, replicas, err := rdb.AwaitReplica(t.Context(), c, key, "{t}:marker", 500*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found, replicas, time.Since(begin)
+	}
+
+	t.Run("a replica has it, whichever connection wrote it and when", func(t *testing.T) {
+		s := redistest.Real(t)
+		replica(t, s)
+		writer, _ := open(t, s.URL())
+		c, _ := open(t, s.URL())
+		if err := writer.Set(t.Context(), "{t}:k", "v", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if found, n, _ := await(t, c, "{t}:k"); !found || n != 1 {
+				t.Errorf("found %v, %d replicas", found, n)
+			}
+		}
+		if found, _, _ := await(t, c, "{t}:other"); found {
+			t.Error("it found a key that is not there")
+		}
+	})
+
+	t.Run("a frozen replica has not, also for what is asked again", func(t *testing.T) {
+		s := redistest.Real(t)
+		r := replica(t, s)
+		c, _ := open(t, s.URL())
+		if err := r.Freeze(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Set(t.Context(), "{t}:k", "v", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if found, n, took := await(t, c, "{t}:k"); !found || n != 0 || took < 400*time.Millisecond {
+				t.Errorf("found %v, %d replicas after %s", found, n, took)
+			}
+		}
+		if err := r.Thaw(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "the replica has it", func() bool {
+			_, n, _ := await(t, c, "{t}:k")
+			return n == 1
+		})
+	})
+
+	t.Run("a server without replicas has none", func(t *testing.T) {
+		c, _ := open(t, redistest.Real(t).URL())
+		if _, n, _ := await(t, c, "{t}:k"); n != 0 {
+			t.Errorf("%d replicas", n)
+		}
+	})
+
+	t.Run("on a cluster it asks the master that has the key", func(t *testing.T) {
+		var nodes []*redis.Client
+		for range 3 {
+			s := redistest.Real(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", "--repl-diskless-sync-delay", "0")
+			c := redis.NewClient(&redis.Options{Addr: s.Addr})
+			defer c.Close()
+			nodes = append(nodes, c)
+		}
+		masters, follower := nodes[:2], nodes[2]
+		// {t} is in the upper half of the slots; that master has the replica.
+		for i, slots := range [][2]int{{0, 8191}, {8192, 16383}} {
+			if err := masters[i].ClusterAddSlotsRange(t.Context(), slots[0], slots[1]).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if slot := masters[0].ClusterKeySlot(t.Context(), "{t}:k").Val(); slot < 8192 {
+			t.Fatalf("slot %d", slot)
+		}
+		addr := masters[0].Options().Addr
+		host, port, _ := strings.Cut(addr, ":")
+		for _, c := range nodes[1:] {
+			if err := c.ClusterMeet(t.Context(), host, port).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		id := masters[1].ClusterMyID(t.Context()).Val()
+		until(t, "the replica knows its master", func() bool { return follower.ClusterReplicate(t.Context(), id).Err() == nil })
+		followed(t, masters[1])
+		until(t, "the cluster is up", func() bool {
+			return strings.Contains(masters[0].ClusterInfo(t.Context()).Val(), "cluster_state:ok") &&
+				strings.Contains(masters[1].ClusterInfo(t.Context()).Val(), "cluster_state:ok")
+		})
+		c, err := open(t, "redis+cluster://"+addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Set(t.Context(), "{t}:k", "v", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if found, n, _ := await(t, c, "{t}:k"); !found || n != 1 {
+			t.Errorf("found %v, %d replicas", found, n)
+		}
+		servers, err := rdb.Servers(t.Context(), c)
+		if err != nil || len(servers) != 2 || servers[0].Addr == servers[1].Addr || servers[0].Version == "" {
+			t.Errorf("%+v, %v", servers, err)
+		}
+	})
+}

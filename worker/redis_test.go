@@ -1,0 +1,136 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/rdb"
+	"tiwsnap/redistest"
+	"tiwsnap/tiw"
+)
+
+// logged returns a worker on the Redis, and its log.
+func logged(t *testing.T, rdb redis.UniversalClient) (*Worker, *bytes.Buffer) {
+	t.Helper()
+	var log bytes.Buffer
+	w, err := New(Options{Redis: rdb, TIW: new(tiw.Client), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(w.create.Close(context.Background()), w.describe.Close(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	return w, &log
+}
+
+func TestCheckRedis(t *testing.T) {
+	check := func(t *testing.T, addr string) (string, error) {
+		t.Helper()
+		c, closeRedis, err := rdb.Open("redis://" + addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeRedis()
+		w, log := logged(t, c)
+		err = w.CheckRedis(t.Context())
+		return log.String(), err
+	}
+
+	t.Run("says nothing of one that is in order", func(t *testing.T) {
+		if log, err := check(t, redistest.Real(t, "--appendonly", "yes").Addr); log != "" || err != nil {
+			t.Errorf("%v\n%s", err, log)
+		}
+	})
+
+	for _, policy := range []string{"allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"} {
+		t.Run("refuses "+policy, func(t *testing.T) {
+			_, err := check(t, redistest.Real(t, "--maxmemory-policy", policy).Addr)
+			var evicts *rdb.EvictionError
+			if !errors.As(err, &evicts) || evicts.Policy != policy || !strings.Contains(err.Error(), "fix: CONFIG SET maxmemory-policy noeviction") {
+				t.Errorf("err = %v", err)
+			}
+		})
+	}
+
+	t.Run("warns of one that forgets", func(t *testing.T) {
+		log, err := check(t, redistest.Real(t).Addr)
+		if err != nil || strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "no append-only file") {
+			t.Errorf("%v\n%s", err, log)
+		}
+	})
+
+	t.Run("warns of one that does not tell", func(t *testing.T) {
+		s := redistest.Real(t, "--user", "worker", "on", ">secret", "~*", "&*", "+@all", "-info")
+		log, err := check(t, "worker:secret@"+s.Addr)
+		if err != nil || strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "maxmemory-policy must be noeviction") {
+			t.Errorf("%v\n%s", err, log)
+		}
+	})
+
+	t.Run("says nothing of an embedded one", func(t *testing.T) {
+		c, closeRedis, err := rdb.Open(rdb.Embedded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeRedis()
+		w, log := logged(t, c)
+		if err := w.CheckRedis(t.Context()); err != nil || log.Len() > 0 {
+			t.Errorf("%v\n%s", err, log)
+		}
+	})
+
+	t.Run("fails where Redis is away", func(t *testing.T) {
+		s := redistest.Real(t)
+		s.Kill()
+		if _, err := check(t, s.Addr); err == nil || !strings.Contains(err.Error(), s.Addr) {
+			t.Errorf("err = %v", err)
+		}
+	})
+}
+
+func TestWatchRedis(t *testing.T) {
+	server := redistest.Real(t)
+	synctest.Test(t, func(t *testing.T) { // its clock, far from that of Redis, moves only while all is still
+		c := redis.NewClient(&redis.Options{Addr: server.Addr})
+		defer c.Close()
+		w, log := logged(t, c)
+		ctx, cancel := context.WithCancel(t.Context())
+		var loop sync.WaitGroup
+		loop.Go(func() { w.watchRedis(ctx) })
+		said := func() (alarms, clocks int) {
+			synctest.Wait()
+			defer log.Reset()
+			return strings.Count(log.String(), "level=ERROR"), strings.Count(log.String(), "level=WARN")
+		}
+		for _, step := range []struct {
+			policy string
+			wait   time.Duration
+			alarms int
+		}{
+			{"noeviction", 3 * time.Minute, 0},
+			{"allkeys-lru", 5 * time.Minute, 5},
+			{"noeviction", 2 * time.Minute, 0},
+		} {
+			if err := c.ConfigSet(t.Context(), "maxmemory-policy", step.policy).Err(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(step.wait + time.Second) // of the bubble's clock
+			if alarms, clocks := said(); alarms != step.alarms || clocks != int(step.wait/time.Minute) {
+				t.Errorf("%s: %d alarms and %d words on the clocks in %s", step.policy, alarms, clocks, step.wait)
+			}
+		}
+		cancel()
+		loop.Wait()
+	})
+}
