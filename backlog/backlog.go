@@ -38,6 +38,9 @@ var (
 	//go:embed take.lua
 	takeSource string
 	takeScript = redis.NewScript(takeSource)
+	//go:embed pause.lua
+	pauseSource string
+	pauseScript = redis.NewScript(pauseSource)
 	//go:embed seal.lua
 	sealSource string
 	sealScript = redis.NewScript(sealSource)
@@ -62,16 +65,38 @@ func New(rdb redis.UniversalClient) *Backlog {
 //
 // Only one owner at a time is given any; the others get none until it has
 // stopped for a second. That saves work, nothing depends on it. While the
-// queues are paused (see keys.Pause) nobody is given any.
+// queues are paused (see keys.Breaker) nobody is given any.
 func (b *Backlog) Take(ctx context.Context, owner string, depth int) ([]string, error) {
 	ids, err := takeScript.Run(ctx, b.rdb,
-		[]string{keys.Ring, keys.Transit, keys.Feeder, keys.Pause},
-		owner, depth, feederLease.Milliseconds(), staleAfter.Milliseconds(), keys.Batch(""),
+		[]string{keys.Ring, keys.Transit, keys.Feeder, keys.Breaker},
+		owner, depth, feederLease.Milliseconds(), staleAfter.Milliseconds(), keys.Batch(""), keys.Again(""),
 	).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("take from the backlog: %w", err)
 	}
 	return ids, nil
+}
+
+// Pause stops feeding a batch; what was fed goes on. Errors: ErrNotFound, or
+// Redis'.
+func (b *Backlog) Pause(ctx context.Context, batch string) error {
+	return b.setPaused(ctx, batch, true)
+}
+
+// Resume feeds a paused batch again. Errors: ErrNotFound, or Redis'.
+func (b *Backlog) Resume(ctx context.Context, batch string) error {
+	return b.setPaused(ctx, batch, false)
+}
+
+func (b *Backlog) setPaused(ctx context.Context, batch string, paused bool) error {
+	found, err := pauseScript.Run(ctx, b.rdb, []string{keys.Batch(batch), keys.Ring, keys.Again(batch)}, batch, paused).Bool()
+	if err == nil && !found {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("batch %s: %w", batch, err)
+	}
+	return nil
 }
 
 // Room returns room n (from 1) of a batch, the batch's defaults filled in.

@@ -129,11 +129,51 @@ func TestTake(t *testing.T) {
 		rdb := redistest.Client(t)
 		b := backlog.New(rdb)
 		push(t, b, "a", 2, tasks.Room{SdkAppId: 1})
-		rdb.Set(t.Context(), keys.Pause, "arrears", 0)
+		rdb.HSet(t.Context(), keys.Breaker, "code", "x")
 		if ids := take(t, b, "me", 10); len(ids) != 0 {
 			t.Errorf("took %v", ids)
 		}
 	})
+}
+
+func TestPause(t *testing.T) {
+	b := backlog.New(redistest.Client(t))
+	push(t, b, "a", 3, tasks.Room{SdkAppId: 1})
+	push(t, b, "b", 3, tasks.Room{SdkAppId: 1})
+	if err := b.Pause(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"b.1", "b.2"}, take(t, b, "me", 2)); d != "" {
+		t.Error(d)
+	}
+	for range 2 { // twice is once
+		if err := b.Resume(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := cmp.Diff([]string{"b.3", "a.1", "a.2", "a.3"}, take(t, b, "me", 9)); d != "" {
+		t.Error(d)
+	}
+	if err := b.Resume(t.Context(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	if ids := take(t, b, "me", 20); len(ids) != 0 {
+		t.Errorf("a batch that was fed whole is fed again: %v", ids)
+	}
+	if err := b.Pause(t.Context(), "c"); !errors.Is(err, backlog.ErrNotFound) {
+		t.Errorf("unknown batch: %v", err)
+	}
+}
+
+func TestAgain(t *testing.T) {
+	rdb := redistest.Client(t)
+	b := backlog.New(rdb)
+	push(t, b, "a", 3, tasks.Room{SdkAppId: 1})
+	begun(t, rdb, take(t, b, "me", 2))
+	rdb.RPush(t.Context(), keys.Again("a"), "a.1")
+	if d := cmp.Diff([]string{"a.1", "a.3"}, take(t, b, "me", 9)); d != "" {
+		t.Error(d)
+	}
 }
 
 func TestSeal(t *testing.T) {

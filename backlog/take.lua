@@ -1,15 +1,16 @@
 -- Takes snapshots from the open batches, one from each in turn, until enough
--- are in transit.
+-- are in transit. Those that are to be fed again come first in their batch.
 --
 -- KEYS[1] ring     list of ids of the batches that have rooms left
 -- KEYS[2] transit  sorted set of snapshot ids taken and not begun, by when (ms)
 -- KEYS[3] feeder   the owner who feeds at the moment
--- KEYS[4] pause    exists while the queues are paused
+-- KEYS[4] breaker  exists while the queues are paused
 -- ARGV[1] owner    who asks
 -- ARGV[2] depth    how many may be in transit
 -- ARGV[3] lease    ms until another owner may feed
 -- ARGV[4] stale    ms after which a snapshot in transit is handed out again
 -- ARGV[5] prefix of the batch hashes (same hash tag as the keys)
+-- ARGV[6] prefix of the lists of snapshots to feed again (the same)
 -- Returns the snapshot ids to enqueue.
 local ring, transit = KEYS[1], KEYS[2]
 local depth = tonumber(ARGV[2])
@@ -37,17 +38,20 @@ while room > 0 do
   if not batch then
     break
   end
-  local key = ARGV[5] .. batch
-  local total, fed = unpack(redis.call('HMGET', key, 'total', 'fed'))
+  local key, again = ARGV[5] .. batch, ARGV[6] .. batch
+  local total, fed, paused = unpack(redis.call('HMGET', key, 'total', 'fed', 'paused'))
   total, fed = tonumber(total or 0), tonumber(fed or 0)
-  if fed < total then
+  local id = not paused and redis.call('LPOP', again)
+  if not id and not paused and fed < total then
     fed = redis.call('HINCRBY', key, 'fed', 1)
-    local id = batch .. '.' .. fed
+    id = batch .. '.' .. fed
+  end
+  if id then
     redis.call('ZADD', transit, now, id)
     ids[#ids + 1] = id
     room = room - 1
   end
-  if fed >= total then
+  if paused or fed >= total and redis.call('EXISTS', again) == 0 then
     redis.call('LREM', ring, 1, batch)
   end
 end

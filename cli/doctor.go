@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -23,7 +24,7 @@ import (
 
 const (
 	minRedis   = "6.2"           // the oldest Redis that is supported
-	maxSkew    = 5 * time.Second // between this clock and that of Redis
+	maxSkew    = 5 * time.Second // between this clock and that of Redis or of the API
 	fullWarn   = 0.80            // share of maxmemory in use
 	fullFail   = 0.95
 	probeAppID = 1400000000 // the probe asks for a task that does not exist, in any application
@@ -277,7 +278,7 @@ func (d *doctor) tiw(ctx context.Context, c config.Config) {
 		d.fail(exitConfig, check, "set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; --skip-tiw leaves this check out", "are not set")
 		return
 	}
-	client, err := newTIW(c)
+	client, err := newTIW(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		d.fail(exitConfig, check, "see tiwsnap config check", "%v", err)
 		return
@@ -287,8 +288,10 @@ func (d *doctor) tiw(ctx context.Context, c config.Config) {
 	task, app := probeTask, uint64(probeAppID)
 	probe.TaskID, probe.SdkAppId = &task, &app
 	_, err = client.DescribeSnapshotTask(ctx, probe)
-
 	var answer *tiw.Error
+	if errors.As(err, &answer) && answer.Class == tiw.Clock {
+		_, err = client.DescribeSnapshotTask(ctx, probe) // signed with Tencent's time now
+	}
 	if !errors.As(err, &answer) {
 		d.ok(check, "are accepted")
 		return
@@ -329,7 +332,13 @@ func (d *doctor) endpoint(ctx context.Context, url string, timeout time.Duration
 		return false
 	}
 	resp.Body.Close()
-	d.ok(check, "%s answers in %s", url, round(time.Since(begin)))
+	took := time.Since(begin)
+	d.ok(check, "%s answers in %s", url, round(took))
+	if theirs, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		if skew := theirs.Sub(begin.Add(took)).Round(time.Second); skew.Abs() > maxSkew+took {
+			d.warn("endpoint clock", "run an NTP client on this machine", "differs by %s from the clock here", skew)
+		}
+	}
 	return true
 }
 

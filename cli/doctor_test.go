@@ -92,6 +92,21 @@ func TestDoctorOnTheAPI(t *testing.T) {
 		})
 	}
 
+	t.Run("a clock that is off", func(t *testing.T) {
+		sim := tiwtest.Start(t, tiwtest.Options{Clock: func() time.Time { return time.Now().Add(-time.Hour) }})
+		lines, code := doctorSays(t, good, "--endpoint", sim.URL)
+		text := regexp.MustCompile(`-(1h0m0s|1h0m1s)`).ReplaceAllString(strings.Join(lines, "\n"), "-#")
+		want := strings.Join([]string{
+			redisLine,
+			endpointLine,
+			"warn  endpoint clock: differs by -# from the clock here; fix: run an NTP client on this machine",
+			"ok    credentials: are accepted (the answer to the probe was InvalidParameter.TaskNotFound)",
+		}, "\n")
+		if diff := cmp.Diff(want, text); diff != "" || code != exitOK {
+			t.Errorf("exit %d\n%s", code, diff)
+		}
+	})
+
 	t.Run("an endpoint where nobody listens", func(t *testing.T) {
 		srv := httptest.NewServer(http.NotFoundHandler())
 		srv.Close()

@@ -10,7 +10,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
-	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/backlog"
 	"tiwsnap/config"
@@ -93,13 +92,13 @@ func dialRedis(ctx context.Context, c config.Config) (redis.UniversalClient, fun
 	return client, func() { closeRedis() }, nil
 }
 
-// newTIW returns a client of the API with the credentials of the settings.
-func newTIW(c config.Config) (*tiw.Client, error) {
-	key := c.TencentCloud
+// newTIW returns a client of the API with the credentials of the settings, which
+// follow their files; log is told of it.
+func newTIW(c config.Config, log *slog.Logger) (*tiw.Client, error) {
 	client, err := tiw.New(tiw.Options{
 		Endpoint:   c.TIW.Endpoint,
 		Region:     c.TIW.Region,
-		Credential: common.NewTokenCredential(key.SecretID.Reveal(), key.SecretKey.Reveal(), key.Token.Reveal()),
+		Credential: c.TencentCloud.Credential(log),
 		Timeout:    c.TIW.Timeout,
 		MaxConns:   c.Worker.Concurrency,
 	})

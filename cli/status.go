@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -42,6 +44,9 @@ order of the class list, with its labels and the URLs of its images.`,
 			return err
 		}
 		defer c.close()
+		if err := sayTrouble(cmd.Context(), e, c); err != nil {
+			return err
+		}
 		if len(args) == 0 {
 			return printOverview(cmd.Context(), e, c, *output)
 		}
@@ -258,16 +263,12 @@ func printResults(w io.Writer, labels []string, all func(yield func(result, erro
 }
 
 func printOverview(ctx context.Context, e env, c *connection, output string) error {
-	reason, err := c.ledger.PauseReason(ctx)
-	if err != nil {
-		return c.away(err)
-	}
 	all, err := c.ledger.Batches(ctx, maxBatches)
 	if err != nil {
 		return c.away(err)
 	}
 	if output == "json" {
-		return printJSON(e.stdout, map[string]any{"paused": reason, "batches": all}, true)
+		return printJSON(e.stdout, map[string]any{"batches": all}, true)
 	}
 	if output == "jsonl" {
 		for _, b := range all {
@@ -276,9 +277,6 @@ func printOverview(ctx context.Context, e env, c *connection, output string) err
 			}
 		}
 		return nil
-	}
-	if reason != "" {
-		fmt.Fprintf(e.stderr, "the queues are paused: %s\n", plain(reason))
 	}
 	rows := [][]string{{"BATCH", "ROOMS", "QUEUED", "IN WORK", "SUCCEEDED", "FAILED", "IMAGES", "ENQUEUED", "ENDED"}}
 	for _, b := range all {
@@ -295,6 +293,29 @@ func printOverview(ctx context.Context, e env, c *connection, output string) err
 		fmt.Fprintln(tw, strings.Join(r, "\t"))
 	}
 	return tw.Flush()
+}
+
+// sayTrouble says on stderr, before anything else, why sending is stopped.
+func sayTrouble(ctx context.Context, e env, c *connection) error {
+	trouble, tripped, err := c.ledger.Tripped(ctx)
+	if err != nil {
+		return c.away(err)
+	}
+	held, err := c.ledger.HeldApps(ctx)
+	if err != nil {
+		return c.away(err)
+	}
+	say := func(what string, t ledger.Trouble) {
+		x := tiw.Explain(t.Code)
+		fmt.Fprintf(e.stderr, "%s since %s: %s, %s; %s\n", what, clock(t.Since), plain(t.Code), x.Meaning, x.Fix)
+	}
+	if tripped {
+		say("all sending is stopped", trouble)
+	}
+	for _, app := range slices.Sorted(maps.Keys(held)) {
+		say(fmt.Sprintf("SdkAppId %d is held", app), held[app])
+	}
+	return nil
 }
 
 // clock is a time for people; empty for none.

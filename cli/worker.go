@@ -25,7 +25,8 @@ order: calls that are out are waited for and their outcomes are written.`,
 			return err
 		}
 		defer c.close()
-		api, err := newTIW(c.cfg)
+		log := newLogger(c.cfg, e.stderr)
+		api, err := newTIW(c.cfg, log)
 		if err != nil {
 			return err
 		}
@@ -40,7 +41,7 @@ order: calls that are out are waited for and their outcomes are written.`,
 			CallTimeout:  c.cfg.TIW.Timeout,
 			ConfirmAfter: c.cfg.Confirm.After,
 			Retention:    c.cfg.Retention,
-			Log:          newLogger(c.cfg, e.stderr),
+			Log:          log,
 		})
 		if err != nil {
 			return fail(exitConfig, "%w", err)

@@ -128,6 +128,7 @@ type given struct {
 // koanf copies them, so that they hold nothing but exported strings.
 type leaf struct {
 	Key, Text, Origin string
+	File              string // that Text was read from, if it was
 }
 
 // layer puts the settings of one layer over those before it.
@@ -139,9 +140,11 @@ func (l *loader) layer(all []given) {
 			l.fault("%s: %s gives the same setting: remove one of them", g.origin, before.Origin)
 			continue
 		}
+		var file string
 		if g.isFile {
 			var err error
-			if g.text, err = readSecret(g.text); err != nil {
+			file = g.text
+			if g.text, err = readSecret(file); err != nil {
 				l.fault("%s: %w", g.origin, err)
 				continue
 			}
@@ -151,7 +154,7 @@ func (l *loader) layer(all []given) {
 		} else if err != nil {
 			l.fault("%s: %s %w", g.origin, quote(g.setting.show(g.text)), err)
 		}
-		leaves[g.setting.key] = leaf{g.setting.key, g.text, g.origin}
+		leaves[g.setting.key] = leaf{g.setting.key, g.text, g.origin, file}
 	}
 	if err := l.koanf.Load(provider(leaves), nil); err != nil {
 		panic(err) // provider has none
@@ -171,7 +174,12 @@ func (l *loader) fill(c *Config) {
 	parse := func(_, _ reflect.Type, data any) (any, error) {
 		if v, ok := data.(leaf); ok {
 			s, _ := byKey(v.Key)
-			return s.parse(v.Text)
+			value, err := s.parse(v.Text)
+			if secret, ok := value.(Secret); ok {
+				secret.file = v.File
+				value = secret
+			}
+			return value, err
 		}
 		return data, nil
 	}

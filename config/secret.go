@@ -15,10 +15,11 @@ const mask = "***"
 // value is the empty secret.
 type Secret struct {
 	text *string // behind a pointer: fmt prints unexported fields past every method
+	file string  // that it was read from, if it was
 }
 
 // NewSecret returns text as a Secret.
-func NewSecret(text string) Secret { return Secret{&text} }
+func NewSecret(text string) Secret { return Secret{text: &text} }
 
 // Reveal returns the text itself.
 func (s Secret) Reveal() string {

@@ -3,6 +3,8 @@
 // Redis Cluster. asynq's keys ("asynq:…") are asynq's business and not here.
 package keys
 
+import "strconv"
+
 // Prefix begins every key. The braces are the hash tag.
 const Prefix = "{tiwsnap}:"
 
@@ -16,15 +18,25 @@ const (
 	Transit = Prefix + "transit"
 	// Feeder is a string: the process that feeds at the moment. It expires.
 	Feeder = Prefix + "feeder"
-	// Pause is a string that exists while the queues are paused: the reason.
-	// It expires, so that the queues try again by themselves.
-	Pause = Prefix + "pause"
+	// Breaker is a hash that exists while the queues are paused because every
+	// call would fail: code, message, since (ms).
+	Breaker = Prefix + "breaker"
+	// Held is a hash of SdkAppId to why it is held (JSON): calls for it would
+	// fail, those for others work.
+	Held = Prefix + "held"
+	// Probe is a string that exists while a probe of the account is under way
+	// or was made within the last minute. It expires.
+	Probe = Prefix + "probe"
 	// Open is a sorted set of snapshot ids that were begun and are neither
 	// accepted nor ended, by the time of their last change (ms).
 	Open = Prefix + "open"
-	// Confirm is a sorted set of accepted snapshot ids by the time (ms) of
-	// their next DescribeSnapshotTask.
+	// Confirm is a sorted set of snapshot ids by the time (ms) of their next
+	// DescribeSnapshotTask: accepted ones, and unknown ones whose callback
+	// named a TaskID.
 	Confirm = Prefix + "confirm"
+	// Notices is a sorted set of what has ended and is to be told by webhook,
+	// by when (ms): "snapshot:ID" and "batch:ID".
+	Notices = Prefix + "notices"
 	// Totals is a hash of counters over everything that ever ran here.
 	Totals = Prefix + "totals"
 )
@@ -42,6 +54,17 @@ func Loading(token string) string { return Prefix + "loading:" + token }
 // Snapshot is a hash, the record of one snapshot. It exists from the first
 // attempt until the retention after the end.
 func Snapshot(id string) string { return Prefix + "snapshot:" + id }
+
+// Again is a list of the snapshot ids of a batch that are to be fed again.
+func Again(batch string) string { return Prefix + "again:" + batch }
+
+// Failed is a sorted set of the failed snapshots of a batch by when they ended
+// (ms); those without a batch are under "".
+func Failed(batch string) string { return Prefix + "failed:" + batch }
+
+// Parked is a list of the snapshot ids that wait until their SdkAppId is no
+// longer held.
+func Parked(app uint64) string { return Prefix + "parked:" + strconv.FormatUint(app, 10) }
 
 // Limit is the prefix of the keys of one rate limit bucket: the quota of one
 // API action of one account.

@@ -1,64 +1,83 @@
 -- Writes the intent to send one request for a snapshot, if one may be sent.
 --
--- KEYS[1] snapshot  the record; made here at the first attempt
--- KEYS[2] batch     hash of its batch (an empty id where it has none)
--- KEYS[3] rows      rows of its batch
--- KEYS[4] transit   sorted set of snapshots taken and not begun
--- KEYS[5] open      sorted set of snapshots begun and not accepted or ended
--- KEYS[6] pause     exists while the queues are paused
--- KEYS[7] totals
--- ARGV[1] snapshot id
--- ARGV[2] batch id or ""
--- ARGV[3] room      JSON
--- ARGV[4] token     of this intent: beginning twice with it is beginning once
--- ARGV[5] busy      ms that a request may be on its way
+-- KEYS[12] breaker   exists while the queues are paused
+-- KEYS[13] held      hash of the SdkAppIds that are held
+-- KEYS[14] parked    list of snapshots that wait for this SdkAppId
+-- ARGV[7]  room      JSON
+-- ARGV[8]  token     of this intent: beginning twice with it is beginning once
+-- ARGV[9]  busy      ms that a request may be on its way
+-- ARGV[10] grace     ms that an unknown outcome waits for its callback
+-- ARGV[11] hold      "1" where an unknown outcome waits for a person
+-- ARGV[12] SdkAppId
 -- Returns {verdict, ...}:
 --   {"send", attempt, failures}  the intent is written; attempt fences the outcome
---   {"busy", ms}                 another worker's request is still on its way
---   {"paused", ms}               the queues are paused for so long
---   {"done", state}              accepted or ended: nothing to send
-local id, batch_id = ARGV[1], ARGV[2]
-local now = now_ms()
-local record = redis.call('HMGET', KEYS[1], 'state', 'sent_at', 'token', 'attempt', 'failures')
-local state = record[1]
+--   {"wait", ms}                 a request is on its way, or its callback may come
+--   {"paused"}                   the queues are paused
+--   {"done", state}              nothing is to be sent, now or by this task:
+--                                accepted, ended, held or parked
+local state, sent_at, token, attempt, failures, unknown_at, spare, cancel =
+  get('state', 'sent_at', 'token', 'attempt', 'failures', 'unknown_at', 'spare', 'cancel')
 
-redis.call('ZREM', KEYS[4], id)
-if state == 'accepted' or ended[state] then
+redis.call('ZREM', TRANSIT, ID)
+if state == 'accepted' or ENDED[state] then
   return {'done', state}
 end
+if not state then
+  set('batch', BATCH_ID, 'room', ARGV[7], 'created_at', NOW)
+  move(nil, 'queued')
+  state = 'queued'
+end
+
 if state == 'sending' then
-  if record[3] == ARGV[4] then
-    return {'send', tonumber(record[4]), tonumber(record[5] or 0)}
+  if token == ARGV[8] then
+    return {'send', tonumber(attempt), tonumber(failures or 0)}
   end
-  local left = record[2] + ARGV[5] - now
+  local left = sent_at + ARGV[9] - NOW
   if left > 0 then
-    return {'busy', left}
+    return {'wait', left}
   end
   -- The worker died or was cut off with the request on its way: nobody knows
   -- whether the task was made.
-  may_have_made_task(KEYS[1], KEYS[2], KEYS[7])
-end
-local paused = redis.call('PTTL', KEYS[6])
-if paused > 0 then
-  if state == 'sending' then
-    redis.call('HSET', KEYS[1], 'state', 'unknown')
-    if batch_id ~= '' then
-      count(KEYS[2], KEYS[3], state, 'unknown', now, 0)
-    end
-  elseif not state then
-    redis.call('HSET', KEYS[1], 'state', 'queued', 'batch', batch_id, 'room', ARGV[3], 'created_at', now)
+  may_have_made_task()
+  unknown_at = sent_at
+  set('unknown_at', sent_at)
+  move(state, 'unknown')
+  state = 'unknown'
+  if spare then
+    accept(state, spare)
+    return {'done', 'accepted'}
   end
-  redis.call('ZADD', KEYS[5], now, id)
-  return {'paused', paused}
+  if redis.call('HEXISTS', SNAPSHOT, 'told:' .. attempt) == 1 then
+    redis.call('ZADD', CONFIRM, NOW, ID)
+  end
 end
 
-local attempt = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
-if not state then
-  redis.call('HSET', KEYS[1], 'batch', batch_id, 'room', ARGV[3], 'created_at', now)
+if cancel or redis.call('HEXISTS', BATCH, 'canceled_at') == 1 then
+  move(state, 'canceled')
+  return {'done', 'canceled'}
 end
-redis.call('HSET', KEYS[1], 'state', 'sending', 'sent_at', now, 'token', ARGV[4])
-redis.call('ZADD', KEYS[5], now, id)
-if batch_id ~= '' then
-  count(KEYS[2], KEYS[3], state, 'sending', now, 0)
+if state == 'unknown' then
+  if ARGV[11] == '1' and redis.call('HDEL', SNAPSHOT, 'release') == 0 then
+    redis.call('ZREM', OPEN, ID)
+    set('held', 1)
+    return {'done', 'held'}
+  end
+  local left = (unknown_at or 0) + ARGV[10] - NOW
+  if left > 0 then
+    return {'wait', left}
+  end
 end
-return {'send', attempt, tonumber(record[5] or 0)}
+if redis.call('EXISTS', KEYS[12]) == 1 then
+  return {'paused'}
+end
+if redis.call('HEXISTS', KEYS[13], ARGV[12]) == 1 then
+  redis.call('ZREM', OPEN, ID)
+  redis.call('RPUSH', KEYS[14], ID)
+  return {'done', 'parked'}
+end
+
+attempt = redis.call('HINCRBY', SNAPSHOT, 'attempt', 1)
+set('sent_at', NOW, 'token', ARGV[8])
+redis.call('HDEL', SNAPSHOT, 'held')
+move(state, 'sending')
+return {'send', attempt, tonumber(failures or 0)}

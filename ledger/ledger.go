@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,8 +22,11 @@ import (
 //
 //	queued ─► sending ─► accepted ─► succeeded
 //	  ▲         │  │         └─────► failed   (the render failed, or 72 h ran out)
-//	  │         │  └─► unknown ─► sending     (sent again; counted as a possible duplicate)
-//	  └─ throttled, not sent     └──► failed  (permanent, or attempts used up)
+//	  │         │  └─► unknown ─► accepted    (a callback, or a late answer, named its task)
+//	  │         │         └─────► sending     (the grace ran out: a possible duplicate)
+//	  └─ throttled, not sent └──► failed      (permanent, or attempts used up)
+//	queued, unknown ─► canceled
+//	failed, canceled ─► queued                (retried by a person)
 type State string
 
 // The states. A queued snapshot of a batch has no record before its first attempt.
@@ -41,8 +43,14 @@ const (
 // Ended reports whether nothing more will happen to the snapshot.
 func (s State) Ended() bool { return s == Succeeded || s == Failed || s == Canceled }
 
-// ErrNotFound means that there is no such record, or that it has expired.
-var ErrNotFound = errors.New("not found")
+var (
+	// ErrNotFound means that there is no such record, or that it has expired.
+	ErrNotFound = errors.New("not found")
+	// ErrLate means that the record has moved on: a newer attempt was begun,
+	// or the snapshot has ended. What came late changed nothing; a TaskID in
+	// it was kept with the record as an extra task.
+	ErrLate = errors.New("the record has moved on")
+)
 
 var (
 	//go:embed prelude.lua
@@ -51,18 +59,33 @@ var (
 	beginSource string
 	//go:embed outcome.lua
 	outcomeSource string
+	//go:embed callback.lua
+	callbackSource string
 	//go:embed settle.lua
 	settleSource string
-	//go:embed due.lua
-	dueSource string
+	//go:embed cancel.lua
+	cancelSource string
+	//go:embed cancel_batch.lua
+	cancelBatchSource string
+	//go:embed retry.lua
+	retrySource string
 	//go:embed later.lua
 	laterSource string
+	//go:embed due.lua
+	dueSource string
+	//go:embed release.lua
+	releaseSource string
 
-	beginScript   = redis.NewScript(prelude + beginSource)
-	outcomeScript = redis.NewScript(prelude + outcomeSource)
-	settleScript  = redis.NewScript(prelude + settleSource)
-	dueScript     = redis.NewScript(prelude + dueSource)
-	laterScript   = redis.NewScript(prelude + laterSource)
+	beginScript       = redis.NewScript(prelude + beginSource)
+	outcomeScript     = redis.NewScript(prelude + outcomeSource)
+	callbackScript    = redis.NewScript(prelude + callbackSource)
+	settleScript      = redis.NewScript(prelude + settleSource)
+	cancelScript      = redis.NewScript(prelude + cancelSource)
+	cancelBatchScript = redis.NewScript(prelude + cancelBatchSource)
+	retryScript       = redis.NewScript(prelude + retrySource)
+	laterScript       = redis.NewScript(prelude + laterSource)
+	dueScript         = redis.NewScript(dueSource)
+	releaseScript     = redis.NewScript(releaseSource)
 )
 
 // Options are the settings of a Ledger.
@@ -71,8 +94,18 @@ type Options struct {
 	// slack. A snapshot that has been sending for longer was cut off.
 	// Default 20 s.
 	Busy time.Duration
+	// Grace is how long an unknown outcome waits for its callback. Default 0:
+	// there are no callbacks.
+	Grace time.Duration
+	// Hold makes an unknown outcome wait for a person.
+	Hold bool
+	// ConfirmAfter is how long after acceptance the first Describe is due.
+	// Default 30 s.
+	ConfirmAfter time.Duration
 	// Retention is how long an ended record is kept. Default 7 days.
 	Retention time.Duration
+	// TellSnapshots and TellBatches make a notice of each one that ends.
+	TellSnapshots, TellBatches bool
 }
 
 // Ledger is the records in one Redis. It is safe for concurrent use.
@@ -86,10 +119,31 @@ func New(rdb redis.UniversalClient, o Options) *Ledger {
 	if o.Busy == 0 {
 		o.Busy = 20 * time.Second
 	}
+	if o.ConfirmAfter == 0 {
+		o.ConfirmAfter = 30 * time.Second
+	}
 	if o.Retention == 0 {
 		o.Retention = 7 * 24 * time.Hour
 	}
 	return &Ledger{rdb, o}
+}
+
+// run runs a script that begins with the prelude.
+func (l *Ledger) run(ctx context.Context, script *redis.Script, id, batch string, moreKeys []string, args ...any) *redis.Cmd {
+	k := append([]string{
+		keys.Snapshot(id), keys.Batch(batch), keys.Rows(batch), keys.Failed(batch), keys.Again(batch),
+		keys.Transit, keys.Open, keys.Confirm, keys.Notices, keys.Totals, keys.Ring,
+	}, moreKeys...)
+	a := append([]any{
+		id, batch, l.o.Retention.Milliseconds(), l.o.TellSnapshots, l.o.TellBatches, l.o.ConfirmAfter.Milliseconds(),
+	}, args...)
+	return script.Run(ctx, l.rdb, k, a...)
+}
+
+// batchOf is the batch of a snapshot id, or empty.
+func batchOf(id string) string {
+	batch, _, _ := tasks.SplitRowID(id)
+	return batch
 }
 
 // Verdict says whether a request may be sent.
@@ -98,9 +152,9 @@ type Verdict string
 // The verdicts of Begin.
 const (
 	Send   Verdict = "send"   // the intent is written: send
-	Busy   Verdict = "busy"   // somebody else's request is on its way: ask again after Wait
-	Paused Verdict = "paused" // the queues are paused: ask again after Wait
-	Done   Verdict = "done"   // accepted or ended: there is nothing to send
+	Wait   Verdict = "wait"   // a request is on its way, or its callback may come: ask again after Wait
+	Paused Verdict = "paused" // every call would fail: ask again later
+	Done   Verdict = "done"   // accepted, ended, held or parked: this task has nothing to do
 )
 
 // Intent is the answer of Begin.
@@ -108,7 +162,7 @@ type Intent struct {
 	Verdict  Verdict
 	Attempt  int           // Send: number of this attempt, from 1; it fences the outcome
 	Failures int           // Send: attempts before this one that counted against the limit
-	Wait     time.Duration // Busy, Paused
+	Wait     time.Duration // Wait
 }
 
 // Begin writes the intent to send one request for the snapshot, or says why
@@ -119,12 +173,9 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token strin
 	if err != nil {
 		return Intent{}, fmt.Errorf("encode room: %w", err)
 	}
-	reply, err := beginScript.Run(ctx, l.rdb,
-		[]string{
-			keys.Snapshot(p.ID), keys.Batch(p.Batch), keys.Rows(p.Batch),
-			keys.Transit, keys.Open, keys.Pause, keys.Totals,
-		},
-		p.ID, p.Batch, room, token, l.o.Busy.Milliseconds(),
+	reply, err := l.run(ctx, beginScript, p.ID, p.Batch,
+		[]string{keys.Breaker, keys.Held, keys.Parked(p.Room.SdkAppId)},
+		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, p.Room.SdkAppId,
 	).Slice()
 	if err != nil {
 		return Intent{}, fmt.Errorf("begin snapshot %s: %w", p.ID, err)
@@ -133,7 +184,7 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token strin
 	switch in.Verdict {
 	case Send:
 		in.Attempt, in.Failures = int(reply[1].(int64)), int(reply[2].(int64))
-	case Busy, Paused:
+	case Wait:
 		in.Wait = time.Duration(reply[1].(int64)) * time.Millisecond
 	}
 	return in, nil
@@ -143,42 +194,42 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token strin
 type Outcome struct {
 	// State is Queued (certainly no task was made, or throttled), Unknown,
 	// Accepted or Failed.
-	State State
+	State State `json:"state"`
+	// Costs is true if the attempt counts against the attempts allowed.
+	Costs bool `json:"costs,omitempty"`
 	// MayHaveMade is true if State is Failed and the request may have made a
 	// task all the same. Unknown and Accepted imply it.
-	MayHaveMade bool
-	// Costs is true if the attempt counts against the attempts allowed.
-	Costs     bool
-	TaskID    string // Accepted
-	RequestID string
-	Code      string // of the error, as Tencent spells it
-	Message   string
-	// ConfirmAfter is how long after this the first Describe is due.
-	ConfirmAfter time.Duration
+	MayHaveMade bool   `json:"may_have_made,omitempty"`
+	TaskID      string `json:"task_id,omitempty"` // Accepted
+	RequestID   string `json:"request_id,omitempty"`
+	Code        string `json:"code,omitempty"` // of the error, as Tencent spells it
+	Message     string `json:"message,omitempty"`
 }
-
-// ErrLate means that the record has moved on: a newer attempt was begun, or
-// the snapshot has ended. The outcome changed nothing; a TaskID in it was kept
-// with the record as an extra task.
-var ErrLate = errors.New("the record has moved on")
 
 // Outcome writes the outcome of an attempt. Writing it twice is writing it
 // once. Errors: ErrLate, or Redis'.
-func (l *Ledger) Outcome(ctx context.Context, p tasks.SnapshotPayload, attempt int, o Outcome) error {
-	reply, err := outcomeScript.Run(ctx, l.rdb,
-		[]string{
-			keys.Snapshot(p.ID), keys.Batch(p.Batch), keys.Rows(p.Batch),
-			keys.Open, keys.Confirm, keys.Totals,
-		},
-		p.ID, attempt, string(o.State), o.Costs, o.TaskID, o.RequestID, o.Code, o.Message,
-		o.ConfirmAfter.Milliseconds(), l.o.Retention.Milliseconds(),
+func (l *Ledger) Outcome(ctx context.Context, id string, attempt int, o Outcome) error {
+	reply, err := l.run(ctx, outcomeScript, id, batchOf(id), nil,
+		attempt, string(o.State), o.Costs, o.TaskID, o.RequestID, o.Code, o.Message,
 		o.MayHaveMade || o.State == Unknown || o.State == Accepted,
 	).Text()
-	if err != nil {
-		return fmt.Errorf("write the outcome of snapshot %s: %w", p.ID, err)
+	return late(reply, err, "write the outcome of snapshot %s, attempt %d", id, attempt)
+}
+
+// maxCallback is how much of a callback's body is kept, in bytes.
+const maxCallback = 4 << 10
+
+// Callback writes that Tencent has called the callback URL of an attempt, and
+// the TaskID in the body if there is one. It is a hint: the confirmation is
+// woken and asks Tencent. Any number of times is once. Errors: ErrNotFound, or
+// Redis'.
+func (l *Ledger) Callback(ctx context.Context, id string, attempt int, taskID string, body []byte) error {
+	reply, err := l.run(ctx, callbackScript, id, batchOf(id), nil, attempt, taskID, body[:min(len(body), maxCallback)]).Text()
+	if err == nil && reply == "gone" {
+		err = ErrNotFound
 	}
-	if reply == "late" {
-		return fmt.Errorf("snapshot %s, attempt %d: %w", p.ID, attempt, ErrLate)
+	if err != nil {
+		return fmt.Errorf("callback of snapshot %s: %w", id, err)
 	}
 	return nil
 }
@@ -193,43 +244,87 @@ type Result struct {
 
 // Settle writes the result of the snapshot's task and so ends it. Errors:
 // ErrLate if the record does not wait for that task, or Redis'.
-func (l *Ledger) Settle(ctx context.Context, s Snapshot, r Result) error {
+func (l *Ledger) Settle(ctx context.Context, id, taskID string, r Result) error {
 	images, err := json.Marshal(r.Images)
 	if err != nil {
 		return fmt.Errorf("encode images: %w", err)
 	}
-	reply, err := settleScript.Run(ctx, l.rdb,
-		[]string{keys.Snapshot(s.ID), keys.Batch(s.Batch), keys.Rows(s.Batch), keys.Confirm, keys.Totals},
-		s.ID, s.TaskID, string(r.State), images, len(r.Images), r.Code, r.Message, l.o.Retention.Milliseconds(),
+	reply, err := l.run(ctx, settleScript, id, batchOf(id), nil,
+		taskID, string(r.State), images, len(r.Images), r.Code, r.Message,
 	).Text()
-	if err != nil {
-		return fmt.Errorf("settle snapshot %s: %w", s.ID, err)
+	return late(reply, err, "settle snapshot %s, task %s", id, taskID)
+}
+
+func late(reply string, err error, format string, args ...any) error {
+	if err == nil && reply == "late" {
+		err = ErrLate
 	}
-	if reply == "late" {
-		return fmt.Errorf("snapshot %s, task %s: %w", s.ID, s.TaskID, ErrLate)
+	if err != nil {
+		return fmt.Errorf(format+": %w", append(args, err)...)
 	}
 	return nil
+}
+
+// Cancel cancels a snapshot that is queued or unknown. It returns the state
+// after that: Canceled; Sending if a request is on its way, which will be
+// canceled unless that is accepted; or the state that stands.
+func (l *Ledger) Cancel(ctx context.Context, id string, room tasks.Room) (State, error) {
+	words, err := json.Marshal(room)
+	if err != nil {
+		return "", fmt.Errorf("encode room: %w", err)
+	}
+	reply, err := l.run(ctx, cancelScript, id, batchOf(id), nil, words).Text()
+	if err != nil {
+		return "", fmt.Errorf("cancel snapshot %s: %w", id, err)
+	}
+	return State(reply), nil
+}
+
+// CancelBatch cancels all snapshots of a batch that are neither accepted nor
+// ended, and returns how many of them it canceled at once: those that were not
+// fed. The others follow as workers come to them. Errors: ErrNotFound, or
+// Redis'.
+func (l *Ledger) CancelBatch(ctx context.Context, batch string) (int, error) {
+	n, err := l.run(ctx, cancelBatchScript, "", batch, nil).Int()
+	if err == nil && n < 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cancel batch %s: %w", batch, err)
+	}
+	return n, nil
+}
+
+// Retry gives a failed, canceled or held snapshot a new life, with its attempts
+// counted anew. One of a batch is fed again by itself; for another one the
+// caller puts the task on the queue. ok is false if the snapshot is in none of
+// these states.
+func (l *Ledger) Retry(ctx context.Context, id string) (ok bool, err error) {
+	reply, err := l.run(ctx, retryScript, id, batchOf(id), nil).Text()
+	if err != nil {
+		return false, fmt.Errorf("retry snapshot %s: %w", id, err)
+	}
+	return reply == string(Queued), nil
 }
 
 // confirmLease is how long a worker has to ask about what Due gave it.
 const confirmLease = 30 * time.Second
 
-// Due hands out at most n accepted snapshots whose next Describe is due. Nobody
-// else gets them for 30 seconds. wait is the time until the next one is due,
+// Due hands out at most n snapshots whose next Describe is due. Nobody else
+// gets them for 30 seconds. wait is the time until the next one is due,
 // negative if there is none.
 func (l *Ledger) Due(ctx context.Context, n int) (due []Snapshot, wait time.Duration, err error) {
-	ids, wait, err := l.due(ctx, keys.Confirm, 0, n, confirmLease)
-	if err != nil || len(ids) == 0 {
+	members, wait, err := l.due(ctx, keys.Confirm, 0, n, confirmLease)
+	if err != nil || len(members) == 0 {
 		return nil, wait, err
 	}
-	due, err = l.Snapshots(ctx, ids)
+	due, err = l.Snapshots(ctx, names(members))
 	return due, wait, err
 }
 
-// Later puts off the next Describe of an accepted snapshot.
+// Later puts off the next Describe of a snapshot.
 func (l *Ledger) Later(ctx context.Context, id string, delay time.Duration) error {
-	err := laterScript.Run(ctx, l.rdb, []string{keys.Confirm, keys.Snapshot(id)}, id, delay.Milliseconds()).Err()
-	if err != nil {
+	if err := l.run(ctx, laterScript, id, batchOf(id), nil, delay.Milliseconds()).Err(); err != nil {
 		return fmt.Errorf("put off snapshot %s: %w", id, err)
 	}
 	return nil
@@ -239,26 +334,35 @@ func (l *Ledger) Later(ctx context.Context, id string, delay time.Duration) erro
 // nor ended, and have not changed for age: their task may be lost. Nobody else
 // gets them for the same time.
 func (l *Ledger) Stuck(ctx context.Context, age time.Duration, n int) ([]Snapshot, error) {
-	ids, _, err := l.due(ctx, keys.Open, age, n, age)
-	if err != nil || len(ids) == 0 {
+	members, _, err := l.due(ctx, keys.Open, age, n, age)
+	if err != nil || len(members) == 0 {
 		return nil, err
 	}
-	return l.Snapshots(ctx, ids)
+	return l.Snapshots(ctx, names(members))
 }
 
-func (l *Ledger) due(ctx context.Context, key string, age time.Duration, n int, lease time.Duration) ([]string, time.Duration, error) {
+func (l *Ledger) due(ctx context.Context, key string, age time.Duration, n int, lease time.Duration) ([]redis.Z, time.Duration, error) {
 	reply, err := dueScript.Run(ctx, l.rdb, []string{key}, age.Milliseconds(), n, lease.Milliseconds()).Slice()
 	if err != nil {
 		return nil, 0, fmt.Errorf("read %s: %w", key, err)
 	}
-	ids := make([]string, len(reply)-1)
-	for i, id := range reply[1:] {
-		ids[i] = id.(string)
+	members := make([]redis.Z, 0, len(reply)/2)
+	for i := 1; i+1 < len(reply); i += 2 {
+		members = append(members, redis.Z{Member: reply[i].(string), Score: float64(atoi(reply[i+1].(string)))})
 	}
-	return ids, time.Duration(reply[0].(int64)) * time.Millisecond, nil
+	return members, time.Duration(reply[0].(int64)) * time.Millisecond, nil
 }
 
-// Forget removes an id from the sets of work in progress: its record is gone.
+func names(members []redis.Z) []string {
+	ids := make([]string, len(members))
+	for i, m := range members {
+		ids[i] = m.Member.(string)
+	}
+	return ids
+}
+
+// Forget removes an id from the sets of work in progress: its record is gone,
+// or has ended.
 func (l *Ledger) Forget(ctx context.Context, id string) error {
 	pipe := l.rdb.Pipeline()
 	pipe.ZRem(ctx, keys.Open, id)
@@ -267,24 +371,61 @@ func (l *Ledger) Forget(ctx context.Context, id string) error {
 	return err
 }
 
-// Pause stops all sending for d, for everyone, and says why.
-func (l *Ledger) Pause(ctx context.Context, reason string, d time.Duration) error {
-	return l.rdb.Set(ctx, keys.Pause, reason, d).Err()
+// Disbelieve drops the TaskIDs that callbacks named for a snapshot: Tencent
+// does not know them.
+func (l *Ledger) Disbelieve(ctx context.Context, s Snapshot) error {
+	pipe := l.rdb.Pipeline()
+	for attempt := range s.Told {
+		pipe.HDel(ctx, keys.Snapshot(s.ID), fmt.Sprintf("told:%d", attempt))
+	}
+	pipe.ZRem(ctx, keys.Confirm, s.ID)
+	_, err := pipe.Exec(ctx)
+	return err
 }
 
-// PauseReason is why the queues are paused; empty if they are not.
-func (l *Ledger) PauseReason(ctx context.Context) (string, error) {
-	s, err := l.rdb.Get(ctx, keys.Pause).Result()
-	if errors.Is(err, redis.Nil) {
-		err = nil
-	}
-	return s, err
+// Notice is the end of something, to be told by webhook.
+type Notice struct {
+	Kind string // snapshot or batch
+	ID   string
+	At   time.Time
+	URL  string // of the batch's own receiver, or empty
 }
 
-func unixMilli(s string) time.Time {
-	ms, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		return time.Time{}
+// noticeLease is how long a worker has to hand on what Notices gave it.
+const noticeLease = 30 * time.Second
+
+// Notices hands out at most n ends that were not told yet. Nobody else gets
+// them for 30 seconds; Announced removes them.
+func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {
+	members, _, err := l.due(ctx, keys.Notices, 0, n, noticeLease)
+	if err != nil || len(members) == 0 {
+		return nil, err
 	}
-	return time.UnixMilli(ms).UTC()
+	notices := make([]Notice, len(members))
+	urls := make([]*redis.StringCmd, len(members))
+	pipe := l.rdb.Pipeline()
+	for i, m := range members {
+		notices[i] = parseNotice(m)
+		batch := notices[i].ID
+		if notices[i].Kind == "snapshot" {
+			batch = batchOf(batch)
+		}
+		urls[i] = pipe.HGet(ctx, keys.Batch(batch), "webhook")
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("read notices: %w", err)
+	}
+	for i := range notices {
+		notices[i].URL = urls[i].Val()
+	}
+	return notices, nil
+}
+
+// Announced removes notices that were handed on.
+func (l *Ledger) Announced(ctx context.Context, notices []Notice) error {
+	members := make([]any, len(notices))
+	for i, n := range notices {
+		members[i] = n.Kind + ":" + n.ID
+	}
+	return l.rdb.ZRem(ctx, keys.Notices, members...).Err()
 }

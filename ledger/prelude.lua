@@ -1,41 +1,118 @@
 -- Common part of the ledger's scripts; it is put in front of each of them.
+-- Every script has the same KEYS[1] to KEYS[11] and ARGV[1] to ARGV[6]:
+--
+-- KEYS[1]  snapshot  the record
+-- KEYS[2]  batch     hash of its batch (of an empty id where it has none)
+-- KEYS[3]  rows      rows of its batch
+-- KEYS[4]  failed    sorted set of failed snapshots of the batch by end (ms)
+-- KEYS[5]  again     list of snapshots of the batch to feed again
+-- KEYS[6]  transit   sorted set of snapshots taken and not begun
+-- KEYS[7]  open      sorted set of snapshots begun and not accepted or ended
+-- KEYS[8]  confirm   sorted set of snapshots by their next Describe (ms)
+-- KEYS[9]  notices   sorted set of ends to tell by webhook
+-- KEYS[10] totals    hash of counters
+-- KEYS[11] ring      list of the batches that have rooms to feed
+-- ARGV[1] snapshot id
+-- ARGV[2] batch id or ""
+-- ARGV[3] retention  ms that ended records are kept
+-- ARGV[4] tell       "1" where each ended snapshot is to be told
+-- ARGV[5] tell       "1" where each ended batch is to be told
+-- ARGV[6] confirm    ms from acceptance to the first Describe
+local SNAPSHOT, BATCH, ROWS, FAILED, AGAIN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local TRANSIT, OPEN, CONFIRM, NOTICES, TOTALS, RING = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local ID, BATCH_ID, RETENTION = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
-local function now_ms()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+local t = redis.call('TIME')
+local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
+
+local ENDED = {succeeded = true, failed = true, canceled = true}
+
+local function get(...)
+  return unpack(redis.call('HMGET', SNAPSHOT, ...))
 end
 
--- Moves one snapshot from one state to another in the counters of its batch
--- and ends the batch with its last snapshot. rows and batch expire retention
--- ms after that. It is called only where a state has just been changed, so
--- that the counters move exactly once for each change.
-local function count(batch, rows, from, to, now, retention)
-  if redis.call('EXISTS', batch) == 0 then
+local function set(...)
+  redis.call('HSET', SNAPSHOT, ...)
+end
+
+-- Ends the batch if all its snapshots have ended.
+local function end_batch()
+  local total, succeeded, failed, canceled, ended_at, webhook =
+    unpack(redis.call('HMGET', BATCH, 'total', 'succeeded', 'failed', 'canceled', 'ended_at', 'webhook'))
+  if ended_at or (succeeded or 0) + (failed or 0) + (canceled or 0) < tonumber(total) then
     return
   end
-  if from and from ~= 'queued' then
-    redis.call('HINCRBY', batch, from, -1)
+  redis.call('HSET', BATCH, 'ended_at', NOW)
+  for _, key in ipairs({BATCH, ROWS, FAILED}) do
+    redis.call('PEXPIRE', key, RETENTION)
   end
-  if to ~= 'queued' then
-    redis.call('HINCRBY', batch, to, 1)
-  end
-  local n = redis.call('HMGET', batch, 'total', 'succeeded', 'failed', 'canceled', 'ended_at')
-  if not n[5] and (n[2] or 0) + (n[3] or 0) + (n[4] or 0) >= tonumber(n[1]) then
-    redis.call('HSET', batch, 'ended_at', now)
-    redis.call('PEXPIRE', batch, retention)
-    redis.call('PEXPIRE', rows, retention)
+  if ARGV[5] == '1' or webhook then
+    redis.call('ZADD', NOTICES, NOW, 'batch:' .. BATCH_ID)
   end
 end
 
--- Notes that one more request of a snapshot has made a task, or may have: its
--- outcome is unknown. Every one after the first is a possible duplicate.
-local function may_have_made_task(snapshot, batch, totals)
-  if redis.call('HINCRBY', snapshot, 'made', 1) > 1 then
-    redis.call('HINCRBY', totals, 'possible_duplicates', 1)
-    if redis.call('EXISTS', batch) == 1 then
-      redis.call('HINCRBY', batch, 'possible_duplicates', 1)
+-- Moves the snapshot to another state. This is the only place where a state
+-- changes, so the counters of the batch, the sets of work in progress and what
+-- follows from an end move exactly once with it.
+local function move(from, to)
+  set('state', to)
+  redis.call('HINCRBY', TOTALS, to, 1)
+  if to == 'accepted' then
+    redis.call('ZREM', OPEN, ID)
+    redis.call('ZADD', CONFIRM, NOW + ARGV[6], ID)
+  elseif ENDED[to] then
+    set('ended_at', NOW)
+    redis.call('PEXPIRE', SNAPSHOT, RETENTION)
+    redis.call('ZREM', OPEN, ID)
+    redis.call('ZREM', CONFIRM, ID)
+    if to == 'failed' then
+      redis.call('ZADD', FAILED, NOW, ID)
+      if BATCH_ID == '' then
+        redis.call('ZREMRANGEBYSCORE', FAILED, '-inf', NOW - RETENTION)
+      end
+    end
+    if ARGV[4] == '1' then
+      redis.call('ZADD', NOTICES, NOW, 'snapshot:' .. ID)
+    end
+  else
+    redis.call('ZADD', OPEN, NOW, ID)
+  end
+  if redis.call('EXISTS', BATCH) == 1 then
+    if from and from ~= 'queued' then
+      redis.call('HINCRBY', BATCH, from, -1)
+    end
+    if to ~= 'queued' then
+      redis.call('HINCRBY', BATCH, to, 1)
+    end
+    if ENDED[to] then
+      end_batch()
     end
   end
 end
 
-local ended = {succeeded = true, failed = true, canceled = true}
+-- Notes that one more request has made a task, or may have: its outcome is
+-- unknown. Every one after the first is a possible duplicate.
+local function may_have_made_task()
+  if redis.call('HINCRBY', SNAPSHOT, 'made', 1) > 1 then
+    redis.call('HINCRBY', TOTALS, 'possible_duplicates', 1)
+    if redis.call('EXISTS', BATCH) == 1 then
+      redis.call('HINCRBY', BATCH, 'possible_duplicates', 1)
+    end
+  end
+end
+
+-- Takes a task as the snapshot's own.
+local function accept(from, task)
+  set('task_id', task, 'accepted_at', NOW)
+  redis.call('HDEL', SNAPSHOT, 'code', 'message', 'spare', 'unknown_at', 'cancel')
+  move(from, 'accepted')
+end
+
+-- Keeps the id of a task that exists beside the snapshot's own: it was paid
+-- for, and takes its place if the other request makes none.
+local function keep_extra(attempt, task)
+  if redis.call('HSETNX', SNAPSHOT, 'extra_task:' .. attempt, task) == 1 then
+    set('spare', task)
+    redis.call('HINCRBY', TOTALS, 'extra_tasks', 1)
+  end
+end

@@ -17,23 +17,26 @@ import (
 
 // Snapshot is the record of one snapshot.
 type Snapshot struct {
-	ID                 string            `json:"id"`
-	Batch              string            `json:"batch,omitempty"`
-	Room               tasks.Room        `json:"room"`
-	State              State             `json:"state"`
-	Attempts           int               `json:"attempts"` // requests sent, throttled ones included
-	Asked              int               `json:"-"`        // how often the next Describe was put off
-	TaskID             string            `json:"task_id,omitempty"`
-	RequestID          string            `json:"request_id,omitempty"`
-	Code               string            `json:"code,omitempty"`
-	Message            string            `json:"message,omitempty"`
-	Images             []string          `json:"images,omitempty"`
-	PossibleDuplicates int               `json:"possible_duplicates,omitempty"`
-	ExtraTasks         map[string]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of tasks made twice
-	CreatedAt          time.Time         `json:"created_at,omitzero"`   // first attempt
-	SentAt             time.Time         `json:"sent_at,omitzero"`      // last attempt
-	AcceptedAt         time.Time         `json:"accepted_at,omitzero"`
-	EndedAt            time.Time         `json:"ended_at,omitzero"`
+	ID                 string         `json:"id"`
+	Batch              string         `json:"batch,omitempty"`
+	Room               tasks.Room     `json:"room"`
+	State              State          `json:"state"`
+	Attempts           int            `json:"attempts"` // requests sent, throttled ones included
+	Asked              int            `json:"-"`        // how often the next Describe was put off
+	TaskID             string         `json:"task_id,omitempty"`
+	RequestID          string         `json:"request_id,omitempty"`
+	Code               string         `json:"code,omitempty"`
+	Message            string         `json:"message,omitempty"`
+	Images             []string       `json:"images,omitempty"`
+	PossibleDuplicates int            `json:"possible_duplicates,omitempty"`
+	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of tasks made twice
+	Told               map[int]string `json:"-"`                     // TaskID by attempt, that callbacks named and nobody confirmed
+	Callbacks          int            `json:"callbacks,omitempty"`
+	Held               bool           `json:"held,omitempty"`      // unknown, and waits for a person
+	CreatedAt          time.Time      `json:"created_at,omitzero"` // first attempt
+	SentAt             time.Time      `json:"sent_at,omitzero"`    // last attempt
+	AcceptedAt         time.Time      `json:"accepted_at,omitzero"`
+	EndedAt            time.Time      `json:"ended_at,omitzero"`
 }
 
 // Snapshot returns one record. Errors: ErrNotFound, or Redis'.
@@ -77,6 +80,8 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 		State:      State(f["state"]),
 		Attempts:   atoi(f["attempt"]),
 		Asked:      atoi(f["asked"]),
+		Callbacks:  atoi(f["callbacks"]),
+		Held:       f["held"] != "",
 		TaskID:     f["task_id"],
 		RequestID:  f["request_id"],
 		Code:       f["code"],
@@ -94,18 +99,25 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 	if images := f["images"]; images != "" {
 		errs = append(errs, json.Unmarshal([]byte(images), &s.Images))
 	}
-	for k, v := range f {
-		if attempt, ok := strings.CutPrefix(k, "extra_task:"); ok {
-			if s.ExtraTasks == nil {
-				s.ExtraTasks = make(map[string]string)
-			}
-			s.ExtraTasks[attempt] = v
-		}
-	}
+	s.ExtraTasks, s.Told = byAttempt(f, "extra_task:"), byAttempt(f, "told:")
 	if err := errors.Join(errs...); err != nil {
 		return s, fmt.Errorf("record of snapshot %s: %w", id, err)
 	}
 	return s, nil
+}
+
+// byAttempt collects the fields of one kind that a record has for attempts.
+func byAttempt(f map[string]string, prefix string) map[int]string {
+	var m map[int]string
+	for name, value := range f {
+		if attempt, ok := strings.CutPrefix(name, prefix); ok {
+			if m == nil {
+				m = make(map[int]string)
+			}
+			m[atoi(attempt)] = value
+		}
+	}
+	return m
 }
 
 // Batch is a batch and how many of its snapshots are in which state.
@@ -121,6 +133,9 @@ type Batch struct {
 	Canceled           int       `json:"canceled"`
 	Images             int       `json:"images"`
 	PossibleDuplicates int       `json:"possible_duplicates"`
+	Paused             bool      `json:"paused,omitempty"`
+	CanceledFrom       int       `json:"-"` // rows from here on were canceled before they were fed; 0: none
+	Webhook            string    `json:"webhook,omitempty"`
 	Labels             []string  `json:"labels,omitempty"` // label names of its rooms, sorted
 	CreatedAt          time.Time `json:"created_at"`
 	EndedAt            time.Time `json:"ended_at,omitzero"`
@@ -185,6 +200,9 @@ func parseBatch(id string, f map[string]string) (Batch, error) {
 		Canceled:           atoi(f["canceled"]),
 		Images:             atoi(f["images"]),
 		PossibleDuplicates: atoi(f["possible_duplicates"]),
+		Paused:             f["paused"] != "",
+		CanceledFrom:       atoi(f["canceled_from"]),
+		Webhook:            f["webhook"],
 		CreatedAt:          unixMilli(f["created_at"]),
 		EndedAt:            unixMilli(f["ended_at"]),
 	}
@@ -195,6 +213,27 @@ func parseBatch(id string, f map[string]string) (Batch, error) {
 		}
 	}
 	return b, nil
+}
+
+// Failures returns at most n failed snapshots of a batch, or with "" of those
+// that have no batch, the newest first.
+func (l *Ledger) Failures(ctx context.Context, batch string, n int) ([]Snapshot, error) {
+	ids, err := l.rdb.ZRevRange(ctx, keys.Failed(batch), 0, int64(n)-1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read failures: %w", err)
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	return l.Snapshots(ctx, ids)
+}
+
+func unixMilli(s string) time.Time {
+	ms, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
 }
 
 func atoi(s string) int {

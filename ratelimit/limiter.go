@@ -83,13 +83,13 @@ func (o Options) withDefaults() (Options, error) {
 
 	var errs []error
 	if o.Redis == nil {
-		errs = append(errs, errors.New("Redis is missing"))
+		errs = append(errs, errors.New("option Redis is missing"))
 	}
 	if o.Key == "" {
-		errs = append(errs, errors.New("Key is missing"))
+		errs = append(errs, errors.New("option Key is missing"))
 	}
 	if o.Limit < 1 || o.Limit > 1000 {
-		errs = append(errs, fmt.Errorf("Limit is %d, it must be from 1 to 1000", o.Limit))
+		errs = append(errs, fmt.Errorf("option Limit is %d, it must be from 1 to 1000", o.Limit))
 	}
 	for _, d := range []struct {
 		name            string
@@ -101,7 +101,7 @@ func (o Options) withDefaults() (Options, error) {
 		{"Lead", o.Lead, time.Microsecond, time.Second},
 	} {
 		if d.value < d.min || d.value > d.max {
-			errs = append(errs, fmt.Errorf("%s is %v, it must be from %v to %v", d.name, d.value, d.min, d.max))
+			errs = append(errs, fmt.Errorf("option %s is %v, it must be from %v to %v", d.name, d.value, d.min, d.max))
 		}
 	}
 	return o, errors.Join(errs...)
@@ -110,41 +110,44 @@ func (o Options) withDefaults() (Options, error) {
 // Limiter is one process's side of a shared token bucket. Safe for concurrent
 // use. Close it when done.
 //
-// A bucket has Limit tokens. To use a permit takes one out, and it comes back
-// a second plus the margin later:
+// A bucket has Limit tokens. The use of a permit takes one out, and it comes
+// back a second plus the margin later:
 //
-//	            used                          token back
-//	permit 1     |------- 1 s --------|margin|.................
-//	permit 2        |------- 1 s --------|margin|..............
+//	               used                       token back
+//	permit 1         |------- 1 s --------|margin|
+//	permit 2           |------- 1 s --------|margin|
 //	  ...
-//	permit Limit          |------- 1 s --------|margin|........
-//	permit Limit+1        no token: waits ---->|
+//	permit Limit           |------- 1 s --------|margin|
+//	permit Limit+1   no token: waits ----------->|
 //
-// Why no second, however drawn, holds more than Limit uses: a token is counted
-// out from the reservation of its permit. Until the use is reported it is
-// counted out up to the latest moment that any use allows, so a report only
-// moves its return to an earlier moment and never before a second plus the margin after
-// the use. Take any second and, of the permits used in it, the one reserved last.
-// When its instant was fixed, at most Limit-1 other tokens were out beyond that
-// instant. All the others had returned by then, so their uses lie more than a
-// second before. So there are at most Limit of them, whatever the order of use, however late
-// anybody was and whoever died.
+// Why no second, however drawn, holds more than Limit uses: a token counts as
+// out from the reservation of its permit on. Until the use is reported it is
+// out for as long as the latest possible use requires, so that a report only
+// ever moves its return to an earlier moment, and never to one less than a
+// second plus the margin after the use. Now take any second and, of the
+// permits used in it, the one that was reserved last. When its instant was
+// chosen, at most Limit-1 other tokens were to be out beyond that instant. All
+// others were to return before it, so their uses lie more than a second before
+// this one. Hence the second holds at most Limit, whatever the order of the
+// uses, however late anybody was and whoever died.
 //
 // The process reserves one permit ahead and hands it to the most urgent waiter
-// when its instant is near; the report of its use and the next reservation are
-// one round trip. So one process gets at most one permit in a round trip to
-// Redis plus the time its holder takes from Acquire to Use, and a token returns
-// one round trip later than it could: with Limit 20 and a round trip of 20 ms that
-// is 19.3 permits a second; at 100 ms, 17.9 from several processes together but
-// fewer than 10 from one.
+// when its instant is near. The report of its use and the next reservation are
+// one round trip to Redis. So one process gets at most one permit in the time
+// of a round trip plus what its holder takes from Acquire to Use, and a token
+// returns a round trip later than it could. With Limit 20 that is 19.7 permits
+// a second beside Redis and 19.3 at a round trip of 20 ms; at 100 ms it is 17.9
+// for several processes together and at most 10 for one, 5 if the holder also
+// makes a round trip before it sends.
 //
-// Where the bucket's state is lost or older than what this process has seen
-// (FLUSHALL, a failover), nothing is handed out until every permit that may be
-// out unknown has had its time, about three seconds. Without Redis there are no
-// permits. Beside the bucket each process keeps to the limit by itself.
-// Three things remain out of reach: a holder that is stopped between Use and its
-// send, a clock of Redis that jumps forward, and a loss of state that only
-// processes notice which began after it.
+// Where the state of the bucket is lost or older than what this process has
+// seen (FLUSHALL, a failover), nothing is handed out until every permit that
+// may be out has had its time: about three seconds. Without Redis there are no
+// permits. Beside the bucket every process keeps to the limit by itself.
+//
+// Out of reach are a holder that is stopped between Use and its send, a clock
+// of Redis that jumps forward, and a loss of state that nobody notices but
+// processes that began after it.
 type Limiter struct {
 	lead    time.Duration
 	margin  time.Duration
@@ -170,9 +173,9 @@ type Limiter struct {
 	closed    bool
 }
 
-// New returns a running limiter. It does not wait for Redis, but makes itself
-// known there at once, so that the second for which a new bucket stays shut is over before
-// the first permit is wanted. The error lists every fault of the options.
+// New returns a running limiter. It does not wait for Redis but calls it at
+// once, so that the second for which a new bucket stays shut passes before the
+// first permit is wanted. The error lists every fault of the options.
 func New(o Options) (*Limiter, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -260,7 +263,7 @@ type State struct {
 	Limit     int           // permits in any second, as configured
 	Effective int           // the same at the moment, lower after Throttled
 	Used      int           // permits of all processes used in the last second, as far as reported
-	Reserved  int           // tokens out in all processes: reserved, or used and not back yet
+	Out       int           // tokens of all processes that are out: reserved, or used and not back yet
 	Waiting   [2]int        // callers of Acquire in this process, by Priority
 	Margin    time.Duration // as configured
 	Err       error         // of the last call to Redis for permits; nil while all is well
@@ -278,16 +281,17 @@ func (l *Limiter) State(ctx context.Context) (State, error) {
 		Limit:     l.bucket.limit,
 		Effective: a.effective,
 		Used:      a.used,
-		Reserved:  a.out,
+		Out:       a.out,
 		Waiting:   [2]int{l.waiting[Bulk].Len(), l.waiting[Interactive].Len()},
 		Margin:    l.margin,
 		Err:       l.err,
 	}, err
 }
 
-// Close ends the limiter. Waiters get ErrClosed at once, a reservation that
-// nobody holds goes back to the bucket, and a permit that is held may still be
-// used: Close waits for it, at most for its validity. The error is the context's, if that ended first.
+// Close ends the limiter. Waiters get ErrClosed at once and a reservation that
+// nobody holds goes back to the bucket. A permit that is held may still be
+// used: Close waits for it, at most for its validity. The error is the
+// context's, if that ended first.
 func (l *Limiter) Close(ctx context.Context) error {
 	l.mu.Lock()
 	l.closed = true
@@ -430,7 +434,7 @@ func (l *Limiter) tell(ctx context.Context, req request) {
 		return
 	}
 	if l.closed {
-		return // all that is untold comes right by itself, only later
+		return // what is untold comes right by itself, only later
 	}
 	l.reports = append(req.reports, l.reports...)
 	if req.reserve != "" { // Redis may have done it all the same
@@ -497,7 +501,8 @@ func (p *Permit) mayBeUsed() bool {
 }
 
 // Release gives a permit back that will not be used, to the next waiter of
-// this process or to the bucket. Once it has been used, released or become void, Release does nothing.
+// this process or to the bucket. It does nothing to a permit that was used or
+// released before, or that has become void.
 func (p *Permit) Release() {
 	l := p.limiter
 	l.mu.Lock()

@@ -109,6 +109,13 @@ func (l *line) get() (cut, deaf bool) {
 	return l.cut, l.deaf
 }
 
+// count returns how many calls have reached Redis.
+func (l *line) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls
+}
+
 func (l *line) wait() {
 	if l.delay != nil {
 		time.Sleep(l.delay())

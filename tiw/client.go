@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,7 +30,8 @@ type Options struct {
 	// Region is the X-TC-Region. Default ap-singapore, the only one of the
 	// international site.
 	Region string
-	// Credential is asked at each call and must neither block nor fail.
+	// Credential is asked once in each call, by GetCredential, and must neither
+	// block nor fail.
 	Credential common.CredentialIface
 	// Timeout bounds a whole call, from the connection to the last byte of the
 	// answer. Default 10 s.
@@ -47,6 +49,7 @@ type Client struct {
 	sdk       *common.Client
 	transport *transport
 	timeout   time.Duration
+	clock     clock
 }
 
 var validRegion = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
@@ -80,7 +83,7 @@ func New(o Options) (*Client, error) {
 		WithCredential(o.Credential).
 		WithProfile(newProfile(endpoint)).
 		WithHttpTransport(t)
-	return &Client{sdk, t, timeout}, nil
+	return &Client{sdk: sdk, transport: t, timeout: timeout}, nil
 }
 
 func parseEndpoint(endpoint string) (*url.URL, error) {
@@ -122,6 +125,11 @@ func newProfile(endpoint *url.URL) *profile.ClientProfile {
 
 // Close closes the connections that are kept for the next calls.
 func (c *Client) Close() { c.transport.http.CloseIdleConnections() }
+
+// ClockOffset is what is added to this machine's time to sign a request: 0, or
+// from an error of class Clock on how far Tencent's clock is ahead, to about a
+// second; negative if it is behind, at most a day.
+func (c *Client) ClockOffset() time.Duration { return c.clock.learntOffset() }
 
 // CreateSnapshotTask makes a task. Without an error, the TaskID is not empty.
 // The request is not changed. Every error is an *Error.
@@ -165,10 +173,23 @@ func (c *Client) send(ctx context.Context, req tchttp.Request, resp tchttp.Respo
 	defer cancel()
 	ctx, x := withExchange(ctx, cancel)
 	req.SetContext(ctx)
-	if err := c.sdk.Send(req, resp); err != nil {
+	signed := c.clock.now()
+	req.SetHeader(map[string]string{ // the SDK signs this time in place of its own
+		"X-TC-Timestamp": strconv.FormatInt(signed.Unix(), 10),
+	})
+	// The key may be replaced at any time, so one copy of it serves the whole
+	// call, to the redaction of the answer.
+	id, key, token := c.sdk.GetCredential().GetCredential()
+	sdk := *c.sdk
+	sdk.WithCredential(common.NewTokenCredential(id, key, token))
+	if err := sdk.Send(req, resp); err != nil {
 		e := newError(ctx, x, err)
+		if e.Code == codeSignatureExpire && c.clock.correct(signed, x.date) {
+			e.Message = fmt.Sprintf("Tencent's clock differs by %s from the clock here (%s: %s)", c.ClockOffset(), e.Code, e.Message)
+			e.Code, e.Class = codeClockSkew, Explain(codeClockSkew).Class
+		}
 		e.Action = req.GetAction()
-		e.Message = cmp.Or(clean(c.redact(e.Message, secrets)), Explain(e.Code).Meaning)
+		e.Message = cmp.Or(clean(redact(e.Message, append(secrets, id, key, token))), Explain(e.Code).Meaning)
 		return e
 	}
 	return nil
@@ -177,10 +198,9 @@ func (c *Client) send(ctx context.Context, req tchttp.Request, resp tchttp.Respo
 var signature = regexp.MustCompile(`Signature=\w+`)
 
 // redact is for servers that repeat what they were sent: it takes out the
-// secrets, the credentials, and the signature, which is good for five minutes.
-func (c *Client) redact(s string, secrets []string) string {
-	id, key, token := c.sdk.GetCredential().GetCredential()
-	for _, secret := range append(secrets, id, key, token) {
+// secrets and the signature, which is good for five minutes.
+func redact(s string, secrets []string) string {
+	for _, secret := range secrets {
 		if secret != "" {
 			s = strings.ReplaceAll(s, secret, "***")
 		}

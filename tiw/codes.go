@@ -15,10 +15,15 @@ const (
 	codeTooManyRequests = clientError + ".TooManyRequests"
 	codeIncomplete      = clientError + ".IncompleteResponse"
 	codeBuildRequest    = clientError + ".BuildRequestError"
+	codeClockSkew       = clientError + ".ClockSkew"
 
 	// CodeResultTimeout is for a task whose result was not there in time. No
 	// call ends with it.
 	CodeResultTimeout = clientError + ".ResultTimeout"
+
+	// Tencent's code for a time that is too far off. Where its answer helps to
+	// set it right, the call ends with codeClockSkew instead.
+	codeSignatureExpire = "AuthFailure.SignatureExpire"
 )
 
 func isClientError(code string) bool { return strings.HasPrefix(code, clientError) }
@@ -187,6 +192,13 @@ var explanations = map[string]Explanation{
 		Fix:     "read the message; if it lasts, ask Tencent's support with the RequestId",
 	},
 
+	// Tencent's clock is known now, and the next call signed by it.
+	codeClockSkew: {
+		Class:   Clock,
+		Meaning: "this machine's clock is more than 5 minutes off Tencent's: requests are signed with Tencent's time from now on",
+		Fix:     "nothing for the snapshots; set this machine's clock, by NTP",
+	},
+
 	// A person has to act first.
 	"ResourceUnavailable.NotRegistered": {
 		Class:   Account,
@@ -224,7 +236,7 @@ var explanations = map[string]Explanation{
 		Meaning: "the credentials lack the permission for this API",
 		Fix:     "grant the user tiw:CreateSnapshotTask and tiw:DescribeSnapshotTask in CAM",
 	},
-	"AuthFailure.SignatureExpire": {
+	codeSignatureExpire: {
 		Class:   Account,
 		Meaning: "the time of the request is more than 5 minutes off Tencent's",
 		Fix:     "set this machine's clock, by NTP",

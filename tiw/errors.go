@@ -33,6 +33,12 @@ const (
 	Account
 	// Permanent: this request will never work.
 	Permanent
+	// Clock: certainly no task was made, since Tencent refused the time that
+	// was signed. Its answer told the right one, with which the next call of
+	// this Client is signed: try again at once. It costs the job nothing and
+	// cannot go round: what was learnt stays for a minute, and what is refused
+	// for its time meanwhile is of class Account.
+	Clock
 )
 
 func (c Class) String() string {
@@ -47,6 +53,8 @@ func (c Class) String() string {
 		return "account"
 	case Permanent:
 		return "permanent"
+	case Clock:
+		return "clock"
 	}
 	return fmt.Sprintf("Class(%d)", uint8(c))
 }

@@ -129,8 +129,8 @@ func TestExplain(t *testing.T) {
 
 func TestClassNames(t *testing.T) {
 	t.Parallel()
-	got := fmt.Sprint(tiw.Throttled, tiw.Unknown, tiw.NotSent, tiw.Account, tiw.Permanent, tiw.Class(9))
-	if want := "throttled unknown not sent account permanent Class(9)"; got != want {
+	got := fmt.Sprint(tiw.Throttled, tiw.Unknown, tiw.NotSent, tiw.Account, tiw.Permanent, tiw.Clock, tiw.Class(9))
+	if want := "throttled unknown not sent account permanent clock Class(9)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

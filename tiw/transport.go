@@ -22,6 +22,7 @@ type exchange struct {
 	stage   stage
 	refused error  // of the gate; the request was not written
 	status  int    // of the response; 0 before there is one
+	date    string // of the response, its header
 	body    []byte // of the response, as far as it came
 }
 
@@ -109,7 +110,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	x.status = resp.StatusCode
+	x.status, x.date = resp.StatusCode, resp.Header.Get("Date")
 
 	// The body behind 101 is the bare connection, which no deadline would end.
 	if resp.StatusCode < 200 || 300 <= resp.StatusCode && resp.StatusCode < 400 {

@@ -59,38 +59,76 @@ func (w *Worker) confirm(ctx context.Context) {
 
 // ask asks about one task and writes what it learns.
 func (w *Worker) ask(ctx context.Context, s ledger.Snapshot) error {
-	if s.State != ledger.Accepted {
+	switch {
+	case s.State == "" || s.State.Ended():
 		return w.ledger.Forget(ctx, s.ID)
+	case s.State != ledger.Accepted:
+		return w.adopt(ctx, s)
 	}
 	if age := time.Since(s.AcceptedAt); age > confirmWithin {
-		return w.ledger.Settle(ctx, s, ledger.Result{
+		return w.ledger.Settle(ctx, s.ID, s.TaskID, ledger.Result{
 			State:   ledger.Failed,
 			Code:    tiw.CodeResultTimeout,
 			Message: fmt.Sprintf("no result %s after acceptance; Tencent keeps images for three days", confirmWithin),
 		})
 	}
+	task, err := w.describeTask(ctx, s.Room.SdkAppId, s.TaskID)
+	if err != nil {
+		return w.askFailed(ctx, s, err)
+	}
+	return w.settle(ctx, s, s.TaskID, task)
+}
+
+// adopt takes over a task that a callback named for a request whose answer was
+// lost, if Tencent knows it.
+func (w *Worker) adopt(ctx context.Context, s ledger.Snapshot) error {
+	for attempt, id := range s.Told {
+		task, err := w.describeTask(ctx, s.Room.SdkAppId, id)
+		var e *tiw.Error
+		if errors.As(err, &e) && e.Class == tiw.Permanent {
+			w.log.Warn("a callback named a task that Tencent does not know", "id", s.ID, "attempt", attempt, "task_id", id, "code", e.Code)
+			continue
+		}
+		if err != nil {
+			return errors.Join(err, w.ledger.Later(ctx, s.ID, confirmEvery))
+		}
+		if err := w.ledger.Outcome(ctx, s.ID, attempt, ledger.Outcome{State: ledger.Accepted, TaskID: id}); err != nil {
+			return err
+		}
+		w.log.Info("task adopted: its callback came, its answer had not", "id", s.ID, "attempt", attempt, "task_id", id)
+		return w.settle(ctx, s, id, task)
+	}
+	return w.ledger.Disbelieve(ctx, s)
+}
+
+// settle writes what Tencent says of a task.
+func (w *Worker) settle(ctx context.Context, s ledger.Snapshot, taskID string, task tiw.Result) error {
+	switch {
+	case task.Running:
+		return w.ledger.Later(ctx, s.ID, w.confirmDelay(s.Asked))
+	case task.OK:
+		return w.ledger.Settle(ctx, s.ID, taskID, ledger.Result{State: ledger.Succeeded, Images: task.Images})
+	}
+	w.log.Error("snapshot failed: rendering", "id", s.ID, "task_id", taskID, "code", task.Code, "message", task.Message)
+	return w.ledger.Settle(ctx, s.ID, taskID, ledger.Result{State: ledger.Failed, Code: task.Code, Message: task.Message})
+}
+
+// describeTask asks Tencent about a task, within the quota.
+func (w *Worker) describeTask(ctx context.Context, app uint64, taskID string) (tiw.Result, error) {
 	permit, err := w.describe.Acquire(ctx, ratelimit.Bulk)
 	if err != nil {
-		return err
+		return tiw.Result{}, err
 	}
 	defer permit.Release()
 	call, cancel := context.WithTimeout(ctx, w.o.CallTimeout)
 	defer cancel()
 	req := tiw.NewDescribeSnapshotTaskRequest()
-	req.TaskID, req.SdkAppId = &s.TaskID, &s.Room.SdkAppId
+	req.TaskID, req.SdkAppId = &taskID, &app
 	response, err := w.tiw.DescribeSnapshotTask(tiw.WithGate(call, permit.Use), req)
 	if err != nil {
-		return w.askFailed(ctx, s, err)
+		return tiw.Result{}, err
 	}
-	task := tiw.ResultOf(response)
-	switch {
-	case task.Running:
-		return w.ledger.Later(ctx, s.ID, w.confirmDelay(s.Asked))
-	case task.OK:
-		return w.ledger.Settle(ctx, s, ledger.Result{State: ledger.Succeeded, Images: task.Images})
-	}
-	w.log.Error("snapshot failed: rendering", "id", s.ID, "task_id", s.TaskID, "code", task.Code, "message", task.Message)
-	return w.ledger.Settle(ctx, s, ledger.Result{State: ledger.Failed, Code: task.Code, Message: task.Message})
+	return tiw.ResultOf(response), nil
 }
 
 func (w *Worker) askFailed(ctx context.Context, s ledger.Snapshot, err error) error {
@@ -102,12 +140,14 @@ func (w *Worker) askFailed(ctx context.Context, s ledger.Snapshot, err error) er
 	case tiw.Throttled:
 		w.describe.Throttled()
 		return w.ledger.Later(ctx, s.ID, time.Second+jitter(time.Second))
+	case tiw.Clock:
+		return w.ledger.Later(ctx, s.ID, 0) // the next call is signed with Tencent's time
 	case tiw.Account:
-		return errors.Join(err, w.ledger.Later(ctx, s.ID, accountPause+jitter(5*time.Second)))
+		return errors.Join(err, w.ledger.Later(ctx, s.ID, probeEvery+jitter(5*time.Second)))
 	case tiw.Permanent:
 		if s.Asked >= confirmRefusals {
 			w.log.Error("snapshot failed: Tencent does not know its task", "id", s.ID, "task_id", s.TaskID, "err", err)
-			return w.ledger.Settle(ctx, s, ledger.Result{State: ledger.Failed, Code: e.Code, Message: e.Message})
+			return w.ledger.Settle(ctx, s.ID, s.TaskID, ledger.Result{State: ledger.Failed, Code: e.Code, Message: e.Message})
 		}
 	}
 	return errors.Join(err, w.ledger.Later(ctx, s.ID, w.confirmDelay(s.Asked)))

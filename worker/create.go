@@ -16,9 +16,9 @@ import (
 	"tiwsnap/tiw"
 )
 
-// accountPause is how long the queues stand still after an error that every
-// call would get.
-const accountPause = time.Minute
+// pausedDelay is how soon a task looks again whether the queues are still
+// paused.
+const pausedDelay = 5 * time.Second
 
 // retryLater is what a handler returns for a snapshot that is not finished
 // with: asynq runs it again after the delay. It is no failure and costs
@@ -77,27 +77,31 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority 
 	switch intent.Verdict {
 	case ledger.Done:
 		return false, nil
-	case ledger.Busy:
-		return false, &retryLater{intent.Wait, "another request is on its way"}
+	case ledger.Wait:
+		return false, &retryLater{intent.Wait, "the outcome of a request is open"}
 	case ledger.Paused:
-		return false, &retryLater{intent.Wait + jitter(5*time.Second), "the queues are paused"}
+		return false, &retryLater{pausedDelay + jitter(pausedDelay), "the queues are paused"}
+	}
+	if intent.Failures >= w.o.Attempts {
+		// The last outcome was unknown and its callback has not come.
+		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{State: ledger.Failed})
+		return false, nil
 	}
 
 	// From here on the outcome is written whatever happens to ctx. The permit
 	// is used when a connection stands, right before the request is written.
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.o.CallTimeout)
-	response, err := w.tiw.CreateSnapshotTask(tiw.WithGate(call, permit.Use), createRequest(p.Room))
+	response, err := w.tiw.CreateSnapshotTask(tiw.WithGate(call, permit.Use), w.request(p, intent.Attempt))
 	cancel()
 	if errors.Is(err, ratelimit.ErrStale) {
-		w.write(ctx, p, intent.Attempt, ledger.Outcome{State: ledger.Queued})
+		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{State: ledger.Queued})
 		return true, nil
 	}
 	if err == nil {
-		w.write(ctx, p, intent.Attempt, ledger.Outcome{
-			State:        ledger.Accepted,
-			TaskID:       *response.TaskID,
-			RequestID:    deref(response.RequestId),
-			ConfirmAfter: w.o.ConfirmAfter,
+		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{
+			State:     ledger.Accepted,
+			TaskID:    *response.TaskID,
+			RequestID: deref(response.RequestId),
 		})
 		return false, nil
 	}
@@ -118,79 +122,77 @@ func (w *Worker) failed(ctx context.Context, p tasks.SnapshotPayload, intent led
 	case tiw.Throttled:
 		w.create.Throttled()
 		out.State = ledger.Queued
-		w.write(ctx, p, intent.Attempt, out)
+		w.write(ctx, p.ID, intent.Attempt, out)
 		log.Info("throttled: somebody else spends the same quota")
+		return true, nil
+
+	case tiw.Clock:
+		out.State = ledger.Queued
+		w.write(ctx, p.ID, intent.Attempt, out)
+		log.Warn("this machine's clock is wrong: signing with Tencent's time from now on", "offset", w.tiw.ClockOffset().Round(time.Second))
 		return true, nil
 
 	case tiw.Account:
 		out.State = ledger.Queued
-		if tiw.Explain(e.Code).OneApp {
-			// The other applications go on; this room can only wait or fail,
-			// and waiting would fill the queue.
-			out.State = ledger.Failed
-			w.write(ctx, p, intent.Attempt, out)
-			log.Error("snapshot failed", "message", e.Message)
-			return false, nil
-		}
-		w.write(ctx, p, intent.Attempt, out)
-		w.pauseQueues(ctx, e)
-		return false, &retryLater{accountPause + jitter(5*time.Second), e.Error()}
+		w.write(ctx, p.ID, intent.Attempt, out)
+		w.stop(ctx, p.Room.SdkAppId, e)
+		return true, nil // to be parked, or told that the queues are paused
 
-	case tiw.NotSent, tiw.Unknown:
+	case tiw.NotSent:
 		out.State, out.Costs = ledger.Queued, true
-		if e.Class == tiw.Unknown {
-			out.State = ledger.Unknown
-		}
 		if failures < w.o.Attempts {
 			delay := backoff(failures)
-			w.write(ctx, p, intent.Attempt, out)
+			w.write(ctx, p.ID, intent.Attempt, out)
 			log.Warn("attempt failed", "message", e.Message, "again_in", delay)
 			return false, &retryLater{delay, e.Error()}
 		}
-		if e.Class == tiw.Unknown {
-			out.MayHaveMade = true
-			out.Message = "attempts used up, a task may exist: " + out.Message
+
+	case tiw.Unknown:
+		out.State, out.Costs = ledger.Unknown, true
+		grace := w.grace()
+		if failures < w.o.Attempts || grace > 0 {
+			delay := max(grace, backoff(failures))
+			w.write(ctx, p.ID, intent.Attempt, out)
+			log.Warn("outcome unknown", "message", e.Message, "again_in", delay)
+			return false, &retryLater{delay, e.Error()}
 		}
+		out.MayHaveMade = true
+		out.Message = "attempts used up, a task may exist: " + out.Message
 	}
 	// Permanent, or attempts used up.
 	out.State, out.Costs = ledger.Failed, true
-	w.write(ctx, p, intent.Attempt, out)
+	w.write(ctx, p.ID, intent.Attempt, out)
 	log.Error("snapshot failed", "message", out.Message)
 	return false, nil
 }
 
-// pauseQueues stops all sending for a minute. After it one request or a few
-// try again, and pause again if nothing has changed.
-func (w *Worker) pauseQueues(ctx context.Context, e *tiw.Error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	x := tiw.Explain(e.Code)
-	w.log.Error("queues paused: every call would fail", "code", e.Code, "meaning", x.Meaning, "fix", x.Fix, "for", accountPause)
-	if err := w.ledger.Pause(ctx, fmt.Sprintf("%s: %s; %s", e.Code, x.Meaning, x.Fix), accountPause); err != nil {
-		w.log.Error("could not pause the queues", "err", err)
-	}
-}
-
 // write writes an outcome, detached from the task's context and again until
 // Redis takes it. Redis being away stops all sending, so the number of
-// outcomes that wait here is at most the number of calls in flight.
-func (w *Worker) write(ctx context.Context, p tasks.SnapshotPayload, attempt int, out ledger.Outcome) {
-	const patience = 2 * time.Minute
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+// outcomes that wait here is at most the number of calls in flight. Meanwhile
+// the outcome lies in the spool, in case this process does not live so long.
+func (w *Worker) write(ctx context.Context, id string, attempt int, out ledger.Outcome) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writePatience)
 	defer cancel()
+	log := w.log.With("id", id, "attempt", attempt, "state", out.State, "task_id", out.TaskID, "request_id", out.RequestID)
+	spooled := ""
 	for delay := 50 * time.Millisecond; ; delay = min(2*delay, 2*time.Second) {
-		err := w.ledger.Outcome(ctx, p, attempt, out)
-		log := w.log.With("id", p.ID, "attempt", attempt, "state", out.State, "task_id", out.TaskID, "request_id", out.RequestID)
-		switch {
-		case err == nil:
-			return
-		case errors.Is(err, ledger.ErrLate):
+		err := w.ledger.Outcome(ctx, id, attempt, out)
+		if errors.Is(err, ledger.ErrLate) {
 			log.Warn("outcome came late: the record has moved on")
+			err = nil
+		}
+		if err == nil {
+			w.spool.remove(spooled)
 			return
 		}
 		log.Warn("outcome not written, trying again", "err", err)
+		if spooled == "" {
+			if spooled, err = w.spool.put(spoolEntry{id, attempt, out}); err != nil {
+				log.Error("outcome not spooled: it is lost if this process ends before Redis is back", "err", err)
+			}
+		}
 		if !pause(ctx, delay) {
-			log.Error("outcome not written, giving up: the snapshot will count as unknown", "err", err)
+			log.Error("outcome not written, giving up until it is read from the spool", "spool", spooled)
 			return
 		}
 	}
@@ -202,10 +204,23 @@ func backoff(failures int) time.Duration {
 	return jitter(min(time.Second<<min(failures-1, 6), time.Minute))
 }
 
+// grace is how long an unknown outcome waits for its callback.
+func (w *Worker) grace() time.Duration {
+	if w.o.CallbackURL == nil || w.o.OnUnknown != WaitUnknown {
+		return 0
+	}
+	return w.o.UnknownGrace
+}
+
 func jitter(d time.Duration) time.Duration { return mrand.N(d) }
 
-func createRequest(r tasks.Room) *tiw.CreateSnapshotTaskRequest {
+// request is the request of one attempt.
+func (w *Worker) request(p tasks.SnapshotPayload, attempt int) *tiw.CreateSnapshotTaskRequest {
+	r := p.Room
 	req := tiw.NewCreateSnapshotTaskRequest()
+	if w.o.CallbackURL != nil {
+		req.CallbackURL = optional(w.o.CallbackURL(p.ID, attempt))
+	}
 	req.SdkAppId, req.RoomId = &r.SdkAppId, &r.RoomId
 	req.Whiteboard = &tiw.SnapshotWhiteboard{}
 	if w := r.Whiteboard; w != nil {

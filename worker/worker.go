@@ -36,8 +36,31 @@ type Options struct {
 	CallTimeout  time.Duration // timeout of one API call, as the TIW client has it; default 10 s
 	ConfirmAfter time.Duration // first Describe after acceptance; default 30 s
 	Retention    time.Duration // how long ended records are kept; default 7 days
-	Log          *slog.Logger  // default: none
+	// CallbackURL makes the URL that Tencent calls when the task of an attempt
+	// has ended. Default: none is given, the results are asked for.
+	CallbackURL func(snapshot string, attempt int) string
+	// OnUnknown is what to do with a request of unknown outcome, and
+	// UnknownGrace how long to wait for its callback. Default 2 min.
+	OnUnknown    OnUnknown
+	UnknownGrace time.Duration
+	ConfirmShare int           // percent of the Describe quota for confirmation; default 100
+	ProbeEvery   time.Duration // while sending is stopped for an error of the account; default 1 min
+	// Spool is a folder, for this Redis alone, where outcomes lie that Redis
+	// cannot take at the moment. Default: they are kept in memory only.
+	Spool string
+	Log   *slog.Logger // default: none
 }
+
+// OnUnknown is what to do with a request of which nobody knows whether it has
+// made a task.
+type OnUnknown string
+
+// The choices of OnUnknown. The default is WaitUnknown.
+const (
+	WaitUnknown  OnUnknown = "wait"  // for the callback; if none comes, send again
+	RetryUnknown OnUnknown = "retry" // at once
+	HoldUnknown  OnUnknown = "hold"  // until a person decides
+)
 
 func (o *Options) setDefaults() {
 	def(&o.Account, "default")
@@ -47,6 +70,10 @@ func (o *Options) setDefaults() {
 	def(&o.CallTimeout, 10*time.Second)
 	def(&o.ConfirmAfter, 30*time.Second)
 	def(&o.Retention, 7*24*time.Hour)
+	def(&o.OnUnknown, WaitUnknown)
+	def(&o.UnknownGrace, 2*time.Minute)
+	def(&o.ConfirmShare, 100)
+	def(&o.ProbeEvery, probeEvery)
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -69,6 +96,7 @@ type Worker struct {
 	backlog   *backlog.Backlog
 	queue     *asynq.Client
 	inspector *asynq.Inspector
+	spool     spool
 	create    *ratelimit.Limiter // for CreateSnapshotTask
 	describe  *ratelimit.Limiter // for DescribeSnapshotTask
 }
@@ -84,11 +112,15 @@ func New(o Options) (*Worker, error) {
 		name:      rand.Text(),
 		log:       o.Log,
 		tiw:       o.TIW,
-		ledger:    ledger.New(o.Redis, ledger.Options{Busy: 2 * o.CallTimeout, Retention: o.Retention}),
+		spool:     spool{o.Spool},
 		backlog:   backlog.New(o.Redis),
 		queue:     asynq.NewClientFromRedisClient(o.Redis),
 		inspector: asynq.NewInspectorFromRedisClient(o.Redis),
 	}
+	w.ledger = ledger.New(o.Redis, ledger.Options{
+		Busy: 2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
+		ConfirmAfter: o.ConfirmAfter, Retention: o.Retention,
+	})
 	var err error
 	if w.create, err = ratelimit.New(ratelimit.Options{
 		Redis: o.Redis, Key: keys.Limit(o.Account, "CreateSnapshotTask"), Limit: o.RateLimit,
@@ -96,7 +128,7 @@ func New(o Options) (*Worker, error) {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	if w.describe, err = ratelimit.New(ratelimit.Options{
-		Redis: o.Redis, Key: keys.Limit(o.Account, "DescribeSnapshotTask"), Limit: o.RateLimit,
+		Redis: o.Redis, Key: keys.Limit(o.Account, "DescribeSnapshotTask"), Limit: max(1, o.RateLimit*o.ConfirmShare/100),
 	}); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
@@ -125,6 +157,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.feed(ctx) })
 	loops.Go(func() { w.confirm(ctx) })
 	loops.Go(func() { w.sweep(ctx) })
+	loops.Go(func() { w.probe(ctx) })
+	if w.spool.dir != "" {
+		loops.Go(func() { w.replay(ctx) })
+	}
 	w.log.Info("worker started", "rate_limit", w.o.RateLimit, "concurrency", w.o.Concurrency)
 
 	<-ctx.Done()

@@ -54,7 +54,7 @@ func (w world) work() (stop func()) {
 		w.Fatal(err)
 	}
 	wk, err := worker.New(worker.Options{
-		Redis: w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond,
+		Redis: w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.TempDir(),
 		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
 	})
 	if err != nil {
@@ -311,23 +311,67 @@ func TestFaults(t *testing.T) {
 		if err := w.sim.WaitCalls(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
-		for reason := ""; reason == ""; {
-			var err error
-			if reason, err = w.ledger.PauseReason(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		w.until("a", "has no request out", func(b ledger.Batch) bool { return b.Queued == 500 })
-		// The pause is over when its key goes: the operator has paid.
-		if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil {
+		w.until("a", "has no request out", func(b ledger.Batch) bool {
+			_, tripped, err := w.ledger.Tripped(t.Context())
+			return err == nil && tripped && b.Queued == 500
+		})
+		if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil { // the operator has paid
 			t.Fatal(err)
 		}
-		w.rdb.Del(t.Context(), keys.Pause)
 		w.until("a", "goes on", func(b ledger.Batch) bool { return b.Succeeded > 20 && b.Failed == 0 })
-		if n := w.sim.State().Codes["ResourceUnavailable.ServiceExpired"]; n > 40 {
+		if n := w.sim.State().Codes["ResourceUnavailable.ServiceExpired"]; n > 60 {
 			t.Errorf("%d requests were sent into the arrears", n)
 		}
 	})
+}
+
+func TestHeldApp(t *testing.T) {
+	// Every create is refused for its SdkAppId until the fault is over; asking
+	// about a task for that app then works as well.
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{SdkAppIds: []uint64{app}})
+	w.work()
+	mixed := func(yield func(tasks.Room, error) bool) {
+		for i := range uint64(40) {
+			if !yield(tasks.Room{SdkAppId: app + i%2, RoomId: i + 1}, nil) {
+				return
+			}
+		}
+	}
+	if _, err := w.queue.Batch(t.Context(), mixed, enqueue.BatchOptions{ID: "mixed"}); err != nil {
+		t.Fatal(err)
+	}
+	w.enqueue("good", 20)
+	if b := w.ended("good"); b.Succeeded != 20 {
+		t.Errorf("%+v", b)
+	}
+	w.until("mixed", "has its good half done", func(b ledger.Batch) bool { return b.Succeeded == 20 && b.Queued == 20 })
+	held, err := w.ledger.HeldApps(t.Context())
+	if err != nil || len(held) != 1 || held[app+1].Code != "UnauthorizedOperation.SdkAppId" {
+		t.Errorf("held: %+v, %v", held, err)
+	}
+	if _, tripped, _ := w.ledger.Tripped(t.Context()); tripped {
+		t.Error("the fault of one SdkAppId stopped all sending")
+	}
+	if n := w.sim.State().Codes["UnauthorizedOperation.SdkAppId"]; n > 40 {
+		t.Errorf("%d calls for an SdkAppId that is held", n)
+	}
+
+	// The app is given to the account: another simulator in the same place.
+	again := newWorld(t, w.rdb, tiwtest.Options{})
+	again.work()
+	if b := again.ended("mixed"); b.Succeeded != 40 || b.Failed != 0 {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestWrongClock(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Clock: func() time.Time { return time.Now().Add(10 * time.Minute) }})
+	w.work()
+	w.enqueue("a", 30)
+	if b := w.ended("a"); b.Succeeded != 30 || b.PossibleDuplicates != 0 {
+		t.Errorf("%+v", b)
+	}
+	w.onceEach(30)
 }
 
 func TestHandOver(t *testing.T) {

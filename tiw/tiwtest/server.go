@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -135,7 +136,19 @@ func (s *Server) Close() {
 	s.wg.Wait()
 }
 
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Date", s.opt.Clock().UTC().Format(http.TimeFormat))
+	s.mux.ServeHTTP(w, r)
+}
+
+// SetCredentials replaces the keys by secret id, for the calls that arrive from
+// now on. The tokens stay.
+func (s *Server) SetCredentials(keys map[string]Secret) {
+	keys = maps.Clone(keys)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opt.Credentials = keys
+}
 
 // now reads the clock in Unix ns: monotonic from the start on, and never back.
 // The caller holds the lock.
@@ -159,6 +172,8 @@ type call struct {
 	action     string
 	auth       authorization
 	wellFormed bool // auth
+	key        Secret
+	known      bool // the secret id, so key
 	spent      int  // calls in its window, itself included
 	limited    bool // the quota refuses it
 }
@@ -217,7 +232,8 @@ func (s *Server) arrive(r *http.Request) *call {
 	c.rng = rand.New(rand.NewPCG(s.opt.Seed, s.arrivals))
 	c.requestID = newUUID(c.rng).String()
 	c.auth, c.wellFormed = parseAuthorization(r.Header.Get("Authorization"))
-	if _, known := s.opt.Credentials[c.auth.secretID]; !known || schemas[c.action] == nil {
+	c.key, c.known = s.opt.Credentials[c.auth.secretID]
+	if !c.known || schemas[c.action] == nil {
 		return c
 	}
 	key := bucketKey{c.action, c.auth.secretID}
@@ -244,7 +260,7 @@ func (s *Server) gateway(r *http.Request, c *call, body []byte, tooLarge bool) *
 	if tooLarge {
 		return errorf("RequestSizeLimitExceeded", "The request body is larger than %d bytes.", maxBody)
 	}
-	if err := s.authenticate(r, c.auth, c.wellFormed, body, s.opt.Clock()); err != nil {
+	if err := s.authenticate(r, c, body, s.opt.Clock()); err != nil {
 		return err
 	}
 	for _, name := range []string{"X-TC-Action", "X-TC-Version", "X-TC-Region"} {

@@ -67,12 +67,11 @@ func parseAuthorization(header string) (a authorization, ok bool) {
 
 // authenticate checks the signature of a request as Tencent's "Signature v3"
 // page describes it, over the bytes of the body as they came.
-func (s *Server) authenticate(r *http.Request, a authorization, wellFormed bool, body []byte, now time.Time) *apiError {
-	if !wellFormed {
+func (s *Server) authenticate(r *http.Request, c *call, body []byte, now time.Time) *apiError {
+	if !c.wellFormed {
 		return errorf("AuthFailure.InvalidAuthorization", "The Authorization header is missing or does not follow %s.", algorithm)
 	}
-	key, ok := s.opt.Credentials[a.secretID]
-	if !ok {
+	if !c.known {
 		return errorf("AuthFailure.SecretIdNotFound", "The SecretId is not found, please ensure that your SecretId is correct.")
 	}
 	stamp := r.Header.Get("X-TC-Timestamp")
@@ -86,10 +85,10 @@ func (s *Server) authenticate(r *http.Request, a authorization, wellFormed bool,
 	if d := unix - now.Unix(); d > int64(maxSkew/time.Second) || d < -int64(maxSkew/time.Second) {
 		return errorf("AuthFailure.SignatureExpire", "The signature has expired: X-TC-Timestamp differs from the server's time by %d seconds.", d)
 	}
-	if !s.signatureMatches(r, a, key, unix, body) {
+	if !s.signatureMatches(r, c.auth, c.key, unix, body) {
 		return errorf("AuthFailure.SignatureFailure", "The provided credentials could not be validated. Please check your signature is correct.")
 	}
-	if Secret(r.Header.Get("X-TC-Token")) != s.opt.Tokens[a.secretID] {
+	if Secret(r.Header.Get("X-TC-Token")) != s.opt.Tokens[c.auth.secretID] {
 		return errorf("AuthFailure.TokenFailure", "The token is not the one that belongs to the SecretId.")
 	}
 	return nil

@@ -148,6 +148,38 @@ func TestSignature(t *testing.T) {
 	}
 }
 
+func TestAnAnswerHasTheDateOfTheServersClock(t *testing.T) {
+	srv := tiwtest.Start(t, tiwtest.Options{Clock: unix(1760000000)})
+	resp, err := http.DefaultClient.Do(newCaller(hostOf(srv)).request(t, create, room7))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got := resp.Header.Get("Date"); got != "Thu, 09 Oct 2025 08:53:20 GMT" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestCredentialsCanBeReplaced(t *testing.T) {
+	srv := newServer(t, tiwtest.Options{})
+	before, after := newCaller("h"), newCaller("h")
+	after.id, after.key = "new", "new-key"
+	check := func(wantBefore, wantAfter string) {
+		t.Helper()
+		if got := direct(t, srv, before.request(t, create, room7)).code(); got != wantBefore {
+			t.Errorf("the old key got %s, want %s", got, wantBefore)
+		}
+		if got := direct(t, srv, after.request(t, create, room7)).code(); got != wantAfter {
+			t.Errorf("the new key got %s, want %s", got, wantAfter)
+		}
+	}
+	check("OK", "AuthFailure.SecretIdNotFound")
+	srv.SetCredentials(map[string]tiwtest.Secret{"simulator": "simulator", "new": "new-key"})
+	check("OK", "OK")
+	srv.SetCredentials(map[string]tiwtest.Secret{"new": "new-key"})
+	check("AuthFailure.SecretIdNotFound", "OK")
+}
+
 func unix(s int64) func() time.Time { return func() time.Time { return time.Unix(s, 0) } }
 
 func TestChecksComeInTheirOrder(t *testing.T) {

@@ -1,0 +1,22 @@
+-- Takes a batch out of the turn, or back in.
+--
+-- KEYS[1] batch  the batch hash
+-- KEYS[2] ring   list of the batches that have rooms to feed
+-- KEYS[3] again  list of snapshots of the batch to feed again
+-- ARGV[1] batch id
+-- ARGV[2] "1" to pause, "0" to resume
+-- Returns 1, or 0 if there is no such batch.
+local total, fed = unpack(redis.call('HMGET', KEYS[1], 'total', 'fed'))
+if not total then
+  return 0
+end
+redis.call('LREM', KEYS[2], 0, ARGV[1])
+if ARGV[2] == '1' then
+  redis.call('HSET', KEYS[1], 'paused', 1)
+  return 1
+end
+redis.call('HDEL', KEYS[1], 'paused')
+if tonumber(fed) < tonumber(total) or redis.call('EXISTS', KEYS[3]) == 1 then
+  redis.call('LPUSH', KEYS[2], ARGV[1])
+end
+return 1

@@ -1,0 +1,273 @@
+package config_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tiwsnap/config"
+)
+
+// rotation is a directory with the files of an API key, and who follows them.
+type rotation struct {
+	*testing.T
+	dir string
+	log bytes.Buffer
+	key *config.Credential
+}
+
+// follow runs a test on a clock of its own. The files are put there first.
+func follow(t *testing.T, name string, test func(r *rotation), files ...string) {
+	t.Run(name, func(t *testing.T) {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			r := &rotation{T: t, dir: dir}
+			for _, name := range files {
+				r.put(name, "old-"+name, time.Hour)
+			}
+			r.load("tencentcloud_secret_id", "tencentcloud_secret_key", "tencentcloud_token")
+			test(r)
+		})
+	})
+}
+
+// load reads the settings: each part from the file of its name, if there is
+// one, or from the environment.
+func (r *rotation) load(names ...string) {
+	r.Helper()
+	var environ []string
+	for _, name := range names {
+		_, part, _ := strings.Cut(name, "_")
+		file := filepath.Join(r.dir, part)
+		if _, err := os.Lstat(file); err == nil {
+			environ = append(environ, strings.ToUpper(name)+"_FILE="+file)
+		} else {
+			environ = append(environ, strings.ToUpper(name)+"=static-"+part)
+		}
+	}
+	c := load(r.T, config.Source{Environ: environ})
+	r.key = c.TencentCloud.Credential(slog.New(slog.NewTextHandler(&r.log, nil)))
+}
+
+// put replaces a file by a rename; its last change was that long ago.
+func (r *rotation) put(name, text string, age time.Duration) {
+	r.Helper()
+	file := filepath.Join(r.dir, name)
+	at := time.Now().Add(-age)
+	err := os.WriteFile(file+".new", []byte(text+"\n"), 0o600)
+	if err == nil {
+		err = os.Chtimes(file+".new", at, at)
+	}
+	if err == nil {
+		err = os.Rename(file+".new", file)
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *rotation) want(id, key, token string) {
+	r.Helper()
+	gotID, gotKey, gotToken := r.key.GetCredential()
+	if diff := cmp.Diff([]string{id, key, token}, []string{gotID, gotKey, gotToken}); diff != "" {
+		r.Errorf("%s", diff)
+	}
+}
+
+// logged checks and forgets what was logged: one line for each of want, with it.
+func (r *rotation) logged(want ...string) {
+	r.Helper()
+	lines := strings.SplitAfter(r.log.String(), "\n")
+	lines = lines[:len(lines)-1]
+	ok := len(lines) == len(want)
+	for i := 0; ok && i < len(want); i++ {
+		ok = strings.Contains(lines[i], want[i])
+	}
+	if !ok || strings.Contains(r.log.String(), "old-") || strings.Contains(r.log.String(), "new-") {
+		r.Errorf("logged %q, want %q, and no secret", lines, want)
+	}
+	r.log.Reset()
+}
+
+const replaced = "the API key has changed"
+
+func TestTheAPIKeyFollowsItsFiles(t *testing.T) {
+	const id, key, token = "secret_id", "secret_key", "token"
+
+	follow(t, "when they are replaced, within a second and all at once", func(r *rotation) {
+		r.want("old-secret_id", "old-secret_key", "old-token")
+		r.put(id, "new-id", time.Minute)
+		r.put(key, "new-key", time.Minute)
+		r.put(token, "new-token", time.Minute)
+		r.want("old-secret_id", "old-secret_key", "old-token")
+		time.Sleep(time.Second)
+		r.want("new-id", "new-key", "new-token")
+		r.logged(replaced)
+	}, id, key, token)
+
+	follow(t, "when they are replaced one by one, not before they rest", func(r *rotation) {
+		r.want("old-secret_id", "old-secret_key", "static-token")
+		time.Sleep(time.Second)
+		r.put(id, "new-id", 0)
+		r.want("old-secret_id", "old-secret_key", "static-token")
+		time.Sleep(900 * time.Millisecond)
+		r.put(key, "new-key", 0)
+		time.Sleep(100 * time.Millisecond)
+		r.want("old-secret_id", "old-secret_key", "static-token")
+		time.Sleep(time.Second)
+		r.want("new-id", "new-key", "static-token")
+		r.logged(replaced)
+	}, id, key)
+
+	follow(t, "when one is written in place, beside parts that have no file", func(r *rotation) {
+		r.want("static-secret_id", "old-secret_key", "static-token")
+		file := filepath.Join(r.dir, key)
+		if err := os.WriteFile(file, []byte("new-secret_key"), 0o600); err != nil { // as long as before
+			r.Fatal(err)
+		}
+		if err := os.Chtimes(file, time.Time{}, time.Now()); err != nil {
+			r.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		r.want("static-secret_id", "new-secret_key", "static-token")
+		if r.key.GetSecretId() != "static-secret_id" || r.key.GetSecretKey() != "new-secret_key" || r.key.GetToken() != "static-token" {
+			r.Error("the parts alone differ")
+		}
+	}, key)
+
+	follow(t, "when their clock is ahead", func(r *rotation) {
+		r.want("static-secret_id", "old-secret_key", "static-token")
+		r.put(key, "new-key", -time.Hour)
+		time.Sleep(time.Second)
+		r.want("static-secret_id", "new-key", "static-token")
+	}, key)
+
+	follow(t, "when they changed between the start and the first call", func(r *rotation) {
+		r.put(key, "new-key", time.Minute)
+		r.want("static-secret_id", "new-key", "static-token")
+	}, key)
+
+	follow(t, "and says nothing when they are as they were", func(r *rotation) {
+		r.want("old-secret_id", "old-secret_key", "static-token")
+		r.put(id, "old-secret_id", time.Minute)
+		time.Sleep(time.Second)
+		r.want("old-secret_id", "old-secret_key", "static-token")
+		r.logged()
+	}, id, key)
+
+	follow(t, "and keeps the old one while one cannot be read, and says so once", func(r *rotation) {
+		file := filepath.Join(r.dir, key)
+		r.put(id, "new-id", time.Minute)
+		for _, fault := range []struct {
+			make func() error
+			want string
+		}{
+			{func() error { return os.Remove(file) }, "no such file or directory"},
+			{func() error { r.put(key, "", time.Hour); return nil }, "is empty"},
+			{func() error { r.put(key, "new key", time.Hour); return nil }, "must not contain a space"},
+			{func() error { r.put(key, strings.Repeat("x", 1<<15), time.Hour); return nil }, "is larger than"},
+			{func() error { return os.Remove(file) }, "no such file or directory"},
+			{func() error { return os.Mkdir(file, 0o700) }, "is a directory"},
+		} {
+			if err := fault.make(); err != nil {
+				r.Fatal(err)
+			}
+			for range 5 {
+				time.Sleep(time.Second)
+				r.want("old-secret_id", "old-secret_key", "static-token")
+			}
+			r.logged(fault.want)
+		}
+		if err := os.Remove(file); err != nil {
+			r.Fatal(err)
+		}
+		r.put(key, "new-key", time.Minute)
+		time.Sleep(time.Second)
+		r.want("new-id", "new-key", "static-token")
+		r.logged(replaced)
+	}, id, key)
+}
+
+func TestAnAPIKeyFromAPipeIsReadOnce(t *testing.T) {
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	io.WriteString(in, "piped")
+	in.Close()
+	c := load(t, config.Source{Environ: []string{"TENCENTCLOUD_SECRET_ID=id", fmt.Sprintf("TENCENTCLOUD_SECRET_KEY_FILE=/dev/fd/%d", out.Fd())}})
+	var log bytes.Buffer
+	key := c.TencentCloud.Credential(slog.New(slog.NewTextHandler(&log, nil)))
+	if got := key.GetSecretKey(); got != "piped" || log.Len() > 0 {
+		t.Errorf("got %q, logged %s", got, log.String())
+	}
+}
+
+// Kubernetes replaces all files of a volume by the rename of one link, at any
+// time: also while they are being read.
+func TestAnAPIKeyIsNeverHalfOldAndHalfNew(t *testing.T) {
+	dir := t.TempDir()
+	must := func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	link := func(version int) {
+		next := filepath.Join(dir, "..next")
+		must(os.Symlink(strconv.Itoa(version), next))
+		must(os.Rename(next, filepath.Join(dir, "..data")))
+	}
+	const versions = 10
+	for v := range versions {
+		must(os.Mkdir(filepath.Join(dir, strconv.Itoa(v)), 0o700))
+		for _, name := range []string{"secret_id", "secret_key", "token"} {
+			must(os.WriteFile(filepath.Join(dir, strconv.Itoa(v), name), []byte(strconv.Itoa(v)), 0o600))
+		}
+	}
+	for _, name := range []string{"secret_id", "secret_key", "token"} {
+		must(os.Symlink(filepath.Join("..data", name), filepath.Join(dir, name)))
+	}
+	link(0)
+
+	r := rotation{T: t, dir: dir}
+	r.load("tencentcloud_secret_id", "tencentcloud_secret_key", "tencentcloud_token")
+	stop := make(chan struct{})
+	var swapper sync.WaitGroup
+	swapper.Go(func() {
+		for v := 0; ; v = (v + 1) % versions {
+			select {
+			case <-stop:
+				return
+			default:
+				link(v)
+			}
+		}
+	})
+	defer swapper.Wait()
+	defer close(stop)
+	seen := map[string]bool{}
+	synctest.Test(t, func(t *testing.T) {
+		for range 3000 {
+			id, key, token := r.key.GetCredential()
+			if seen[id] = true; id != key || key != token {
+				t.Fatalf("got parts of %s, %s and %s", id, key, token)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+	if len(seen) < 2 {
+		t.Error("it never changed")
+	}
+}

@@ -1,0 +1,128 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/keys"
+)
+
+// Trouble is why calls are not made: for the whole account, or for one
+// SdkAppId.
+type Trouble struct {
+	Code      string    `json:"code"`
+	Message   string    `json:"message"`
+	RequestID string    `json:"request_id,omitempty"`
+	Since     time.Time `json:"since"`
+}
+
+// Trip stops all sending, for everyone, until Reset. The first reason stands.
+func (l *Ledger) Trip(ctx context.Context, t Trouble) error {
+	pipe := l.rdb.TxPipeline()
+	for name, value := range map[string]any{
+		"code": t.Code, "message": t.Message, "request_id": t.RequestID, "since": t.Since.UnixMilli(),
+	} {
+		pipe.HSetNX(ctx, keys.Breaker, name, value)
+	}
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
+// Reset lets everyone send again.
+func (l *Ledger) Reset(ctx context.Context) error { return l.rdb.Del(ctx, keys.Breaker).Err() }
+
+// Tripped returns why all sending is stopped, and whether it is.
+func (l *Ledger) Tripped(ctx context.Context) (Trouble, bool, error) {
+	f, err := l.rdb.HGetAll(ctx, keys.Breaker).Result()
+	if err != nil || len(f) == 0 {
+		return Trouble{}, false, err
+	}
+	return Trouble{f["code"], f["message"], f["request_id"], unixMilli(f["since"])}, true, nil
+}
+
+// HoldApp stops sending for one SdkAppId until ReleaseApp. The first reason
+// stands.
+func (l *Ledger) HoldApp(ctx context.Context, app uint64, t Trouble) error {
+	b, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	return l.rdb.HSetNX(ctx, keys.Held, strconv.FormatUint(app, 10), b).Err()
+}
+
+// HeldApps returns the SdkAppIds that are held, and why.
+func (l *Ledger) HeldApps(ctx context.Context) (map[uint64]Trouble, error) {
+	f, err := l.rdb.HGetAll(ctx, keys.Held).Result()
+	if err != nil {
+		return nil, err
+	}
+	held := make(map[uint64]Trouble)
+	for name, value := range f {
+		app, err := strconv.ParseUint(name, 10, 64)
+		var t Trouble
+		if err := errors.Join(err, json.Unmarshal([]byte(value), &t)); err != nil {
+			return nil, fmt.Errorf("%s: %w", keys.Held, err)
+		}
+		held[app] = t
+	}
+	return held, nil
+}
+
+// releaseMany is how many parked snapshots are let go in one call.
+const releaseMany = 500
+
+// ReleaseApp lets the snapshots of an SdkAppId go on. Those of batches are fed
+// again in their turn; the others are given to enqueue.
+func (l *Ledger) ReleaseApp(ctx context.Context, app uint64, enqueue func(Snapshot) error) error {
+	if err := l.rdb.HDel(ctx, keys.Held, strconv.FormatUint(app, 10)).Err(); err != nil {
+		return err
+	}
+	for {
+		reply, err := releaseScript.Run(ctx, l.rdb,
+			[]string{keys.Parked(app), keys.Ring, keys.Open}, releaseMany, keys.Again(""),
+		).Slice()
+		if err != nil {
+			return fmt.Errorf("release app %d: %w", app, err)
+		}
+		var ids []string
+		for _, id := range reply[1:] {
+			ids = append(ids, id.(string))
+		}
+		if len(ids) > 0 {
+			singles, err := l.Snapshots(ctx, ids)
+			if err != nil {
+				return err
+			}
+			for _, s := range singles {
+				if err := enqueue(s); err != nil {
+					return err
+				}
+			}
+		}
+		if reply[0].(int64) < releaseMany {
+			return nil
+		}
+	}
+}
+
+// ClaimProbe reports whether the caller is the one who probes the account now:
+// one at a time, once in every.
+func (l *Ledger) ClaimProbe(ctx context.Context, every time.Duration) (bool, error) {
+	err := l.rdb.SetArgs(ctx, keys.Probe, 1, redis.SetArgs{Mode: "NX", TTL: every}).Err()
+	if errors.Is(err, redis.Nil) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func parseNotice(m redis.Z) Notice {
+	kind, id, _ := strings.Cut(m.Member.(string), ":")
+	return Notice{Kind: kind, ID: id, At: time.UnixMilli(int64(m.Score)).UTC()}
+}

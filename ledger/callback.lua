@@ -1,0 +1,28 @@
+-- Writes that Tencent has called the callback URL of an attempt. A callback is
+-- a hint: it wakes the confirmation, which asks Tencent.
+--
+-- ARGV[7] attempt  whose URL was called
+-- ARGV[8] TaskID   found in the body, or ""
+-- ARGV[9] body     as far as it is kept
+-- Returns "ok", or "gone" if there is no such record.
+local attempt, task = ARGV[7], ARGV[8]
+local state, current, own_task = get('state', 'attempt', 'task_id')
+if not state then
+  return 'gone'
+end
+redis.call('HINCRBY', SNAPSHOT, 'callbacks', 1)
+set('callback:' .. attempt, ARGV[9])
+if state == 'accepted' and (task == '' or task == own_task) then
+  redis.call('ZADD', CONFIRM, 'XX', NOW, ID)
+elseif task ~= '' and task ~= own_task then
+  if state == 'accepted' or ENDED[state] then
+    keep_extra(attempt, task)
+  else
+    -- The answer to that attempt was lost, or is still on its way.
+    set('told:' .. attempt, task)
+    if state ~= 'sending' or current ~= attempt then
+      redis.call('ZADD', CONFIRM, NOW, ID)
+    end
+  end
+end
+return 'ok'

@@ -1,0 +1,20 @@
+-- Cancels a snapshot, unless it is accepted: a task cannot be called back.
+--
+-- ARGV[7] room JSON, for a snapshot that has no record yet
+-- Returns the state after it: "canceled"; "sending" if a request is on its
+-- way, after which it will be canceled unless that is accepted; or the state
+-- that stands.
+local state = get('state')
+redis.call('ZREM', TRANSIT, ID)
+if state == 'accepted' or ENDED[state] then
+  return state
+end
+if state == 'sending' then
+  set('cancel', 1)
+  return state
+end
+if not state then
+  set('batch', BATCH_ID, 'room', ARGV[7], 'created_at', NOW)
+end
+move(state, 'canceled')
+return 'canceled'

@@ -1,0 +1,249 @@
+package ratelimit_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"tiwsnap/ratelimit"
+	"tiwsnap/redistest"
+)
+
+// childEnv makes the test binary a process that uses permits, of the Redis at
+// this address, and prints when, until its stdin ends.
+const childEnv = "RATELIMIT_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(childEnv); addr != "" {
+		child(addr)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func realOptions(addr string) ratelimit.Options {
+	return ratelimit.Options{
+		Redis:    redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true}),
+		Key:      key,
+		Validity: 300 * time.Millisecond,
+	}
+}
+
+func child(addr string) {
+	o := realOptions(addr)
+	defer o.Redis.Close()
+	l, err := ratelimit.New(o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		os.Stdin.Read(make([]byte, 1))
+		stop()
+	}()
+	var wg sync.WaitGroup
+	var out sync.Mutex
+	for range 4 {
+		wg.Go(func() {
+			for {
+				p, err := l.Acquire(ctx, ratelimit.Bulk)
+				if err != nil {
+					return
+				}
+				if p.Use(ctx) == nil {
+					now := time.Now()
+					out.Lock()
+					fmt.Println(now.UnixNano())
+					out.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	l.Close(context.Background())
+}
+
+// realLimiter returns a limiter with a client of its own.
+func realLimiter(t *testing.T, addr string) *ratelimit.Limiter {
+	o := realOptions(addr)
+	t.Cleanup(func() { o.Redis.Close() })
+	return limiter(t, o)
+}
+
+// load has every limiter use permits until the test ends.
+func load(t *testing.T, u *uses, limiters ...*ratelimit.Limiter) {
+	var wg sync.WaitGroup
+	ctx, stop := context.WithCancel(context.Background())
+	for _, l := range limiters {
+		for range 4 {
+			wg.Go(func() {
+				for useOne(ctx, l, 0, u) == nil {
+				}
+			})
+		}
+	}
+	t.Cleanup(func() {
+		stop()
+		wg.Wait()
+	})
+}
+
+// awaitMore waits until n more permits have been used.
+func awaitMore(t *testing.T, u *uses, n int, within time.Duration) {
+	t.Helper()
+	n += u.count()
+	deadline := time.After(within)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for u.count() < n {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%d permits are missing after %v", n-u.count(), within)
+		}
+	}
+}
+
+func TestManyProcesses(t *testing.T) {
+	t.Parallel()
+	server := redistest.Real(t)
+	u := new(uses)
+	var children []*exec.Cmd
+	var ends []func() error
+	for range 3 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childEnv+"="+server.Addr)
+		cmd.Stderr = os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			for s := bufio.NewScanner(out); s.Scan(); {
+				ns, err := strconv.ParseInt(s.Text(), 10, 64)
+				if err != nil {
+					t.Errorf("a process printed %q", s.Text())
+					continue
+				}
+				u.add(time.Unix(0, ns))
+			}
+		}()
+		children = append(children, cmd)
+		ends = append(ends, func() error {
+			in.Close()
+			<-read
+			return cmd.Wait()
+		})
+	}
+	load(t, u, realLimiter(t, server.Addr), realLimiter(t, server.Addr))
+	awaitMore(t, u, 5, 5*time.Second)
+
+	began, before := time.Now(), u.count()
+	awaitMore(t, u, 40, 4*time.Second)
+	if rate := float64(u.count()-before) / time.Since(began).Seconds(); rate < 17 {
+		t.Errorf("five processes used %.1f permits a second", rate)
+	} else {
+		t.Logf("five processes used %.1f permits a second", rate)
+	}
+
+	// A process that is stopped in the middle must not use an old permit when
+	// it goes on, and one that dies must not take its token along.
+	stopped, killed := children[0].Process, children[1].Process
+	if err := stopped.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := killed.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	awaitMore(t, u, 21, 4*time.Second)
+	if err := stopped.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	awaitMore(t, u, 25, 4*time.Second)
+	for i, end := range ends {
+		if err := end(); err != nil && i != 1 {
+			t.Errorf("process %d: %v", i, err)
+		}
+	}
+	u.atMost(t, 20)
+}
+
+func TestStateLostAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	server := redistest.Real(t)
+	u := new(uses)
+	load(t, u, realLimiter(t, server.Addr), realLimiter(t, server.Addr), realLimiter(t, server.Addr))
+	awaitMore(t, u, 5, 5*time.Second)
+	c := redis.NewClient(&redis.Options{Addr: server.Addr})
+	defer c.Close()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for range 10 {
+		if err := c.Del(t.Context(), key, key+":meta").Err(); err != nil {
+			t.Fatal(err)
+		}
+		<-tick.C
+	}
+	awaitMore(t, u, 21, 10*time.Second)
+	u.atMost(t, 20)
+}
+
+func TestRedisAway(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name       string
+		away, back func(*redistest.Server) error
+	}{
+		{"frozen", (*redistest.Server).Freeze, (*redistest.Server).Thaw},
+		{"killed", func(s *redistest.Server) error { s.Kill(); return nil }, (*redistest.Server).Restart},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Real(t)
+			u := new(uses)
+			l := realLimiter(t, server.Addr)
+			load(t, u, l, realLimiter(t, server.Addr))
+			awaitMore(t, u, 5, 5*time.Second)
+
+			if err := c.away(server); err != nil {
+				t.Fatal(err)
+			}
+			// What was reserved before may be for a second ahead.
+			time.Sleep(1500 * time.Millisecond)
+			before := u.count()
+			time.Sleep(500 * time.Millisecond)
+			if n := u.count() - before; n != 0 {
+				t.Errorf("%d permits were used without Redis", n)
+			}
+			if s, err := l.State(t.Context()); err == nil || s.Err == nil {
+				t.Errorf("state without Redis: %+v, error %v", s, err)
+			}
+			if err := c.back(server); err != nil {
+				t.Fatal(err)
+			}
+			awaitMore(t, u, 21, 10*time.Second)
+			u.atMost(t, 20)
+		})
+	}
+}

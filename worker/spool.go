@@ -1,0 +1,133 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"tiwsnap/ledger"
+)
+
+// writePatience is how long an outcome is tried to be written by the handler
+// that got it.
+const writePatience = 2 * time.Minute
+
+// replayEvery is how often the spool is looked through.
+const replayEvery = time.Minute
+
+// spool is a folder of outcomes that Redis has not taken yet, a file each. It
+// outlives the process. Without a folder it holds nothing.
+type spool struct{ dir string }
+
+// spoolEntry is one outcome.
+type spoolEntry struct {
+	ID      string         `json:"id"`
+	Attempt int            `json:"attempt"`
+	Outcome ledger.Outcome `json:"outcome"`
+}
+
+const spoolSuffix = ".outcome.json"
+
+// put writes an entry so that it survives a crash of the machine and returns
+// the file's name.
+func (s spool) put(e spoolEntry) (name string, err error) {
+	if s.dir == "" {
+		return "", errors.New("no spool folder is set")
+	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return "", err
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp(s.dir, "*.tmp")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	name = filepath.Join(s.dir, fmt.Sprintf("%s-%d%s", e.ID, e.Attempt, spoolSuffix))
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return "", err
+	}
+	return name, syncDir(s.dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// remove forgets an entry.
+func (s spool) remove(name string) {
+	if name != "" {
+		os.Remove(name)
+	}
+}
+
+// entries returns the names of all entries.
+func (s spool) entries() ([]string, error) {
+	files, err := os.ReadDir(s.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), spoolSuffix) {
+			names = append(names, filepath.Join(s.dir, f.Name()))
+		}
+	}
+	return names, err
+}
+
+// replay writes the outcomes that a process before this one could not, at the
+// start and then each minute.
+func (w *Worker) replay(ctx context.Context) {
+	for {
+		names, err := w.spool.entries()
+		if err != nil {
+			w.log.Error("spool cannot be read", "spool", w.spool.dir, "err", err)
+		}
+		for _, name := range names {
+			if err := w.replayOne(ctx, name); err != nil && ctx.Err() == nil {
+				w.log.Warn("outcome stays in the spool", "file", name, "err", err)
+			}
+		}
+		if !pause(ctx, replayEvery) {
+			return
+		}
+	}
+}
+
+func (w *Worker) replayOne(ctx context.Context, name string) error {
+	b, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // its handler has written it meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	var e spoolEntry
+	if err := json.Unmarshal(b, &e); err != nil {
+		return err
+	}
+	err = w.ledger.Outcome(ctx, e.ID, e.Attempt, e.Outcome)
+	if err != nil && !errors.Is(err, ledger.ErrLate) {
+		return err
+	}
+	w.log.Info("outcome written from the spool", "id", e.ID, "attempt", e.Attempt, "state", e.Outcome.State)
+	return os.Remove(name)
+}
