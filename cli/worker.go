@@ -31,6 +31,11 @@ order: calls that are out are waited for and their outcomes are written.`,
 			return err
 		}
 		defer api.Close()
+		webhooks, closeWebhooks, err := newSender(c.cfg)
+		if err != nil {
+			return err
+		}
+		defer closeWebhooks()
 		w, err := worker.New(worker.Options{
 			Redis:        c.rdb,
 			TIW:          api,
@@ -41,6 +46,7 @@ order: calls that are out are waited for and their outcomes are written.`,
 			CallTimeout:  c.cfg.TIW.Timeout,
 			ConfirmAfter: c.cfg.Confirm.After,
 			Retention:    c.cfg.Retention,
+			Webhooks:     webhooks,
 			Log:          log,
 		})
 		if err != nil {
