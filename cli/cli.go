@@ -107,6 +107,7 @@ func newRoot(e env) *cobra.Command {
 		newEnqueue(e),
 		newStatus(e),
 		newWait(e),
+		newWebhooks(e),
 		newSimulator(e),
 		newDoctor(e),
 		newConfig(e),

@@ -48,6 +48,11 @@ that are out are waited for and their outcomes are written.`,
 			return err
 		}
 		defer api.Close()
+		webhooks, closeWebhooks, err := newSender(c.cfg)
+		if err != nil {
+			return err
+		}
+		defer closeWebhooks()
 		w, err := worker.New(worker.Options{
 			Redis:        c.rdb,
 			TIW:          api,
@@ -63,6 +68,7 @@ that are out are waited for and their outcomes are written.`,
 			UnknownGrace: unknownGrace(c.cfg),
 			Spool:        spoolFolder(c.cfg),
 			Retention:    c.cfg.Retention,
+			Webhooks:     webhooks,
 			Log:          log,
 		})
 		if err != nil {

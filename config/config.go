@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tiwsnap/rdb"
+	"tiwsnap/webhook"
 )
 
 // Config is every setting, by its YAML key. The ranges are in settings.go.
@@ -35,6 +36,7 @@ type Config struct {
 	// Retention is how long records of ended snapshots stay.
 	Retention time.Duration `koanf:"retention"`
 	Log       Log           `koanf:"log"`
+	Webhook   Webhook       `koanf:"webhook"`
 
 	shown map[string]shown // by key
 }
@@ -97,6 +99,32 @@ type Log struct {
 	Format string     `koanf:"format"` // text or json
 }
 
+// Webhook is who is told what, and how it is signed.
+type Webhook struct {
+	URL       Secret          `koanf:"url"`    // the default receiver; its path may be a key
+	Secret    Secret          `koanf:"secret"` // in the form of webhook.ParseSecret
+	SecretOld Secret          `koanf:"secret_old"`
+	Events    []string        `koanf:"events"` // snapshot, batch
+	Allow     []string        `koanf:"allow"`  // hosts, in the form of webhook.Host
+	Private   webhook.Private `koanf:"private"`
+	HTTP      bool            `koanf:"http"`
+}
+
+// On reports whether anybody can be told anything.
+func (w Webhook) On() bool { return !w.URL.Empty() || len(w.Allow) > 0 }
+
+// Check checks the receiver that a batch names.
+func (w Webhook) Check(url string) error {
+	u, err := webhook.ParseURL(url, w.HTTP)
+	if err != nil {
+		return err
+	}
+	if host := webhook.Host(u); !slices.Contains(w.Allow, host) {
+		return fmt.Errorf("leads to %s, which is not in TIWSNAP_WEBHOOK_ALLOW", quote(host))
+	}
+	return nil
+}
+
 // Source is where Load reads.
 type Source struct {
 	File    string         // a YAML file; where empty, TIWSNAP_CONFIG may name one
@@ -122,6 +150,7 @@ func Load(src Source, needs ...Need) (Config, error) {
 	var c Config
 	l.fill(&c)
 	l.together(c, needs)
+	l.webhook(c.Webhook)
 	if l.faults != nil {
 		return Config{}, errors.Join(l.faults...)
 	}
@@ -264,5 +293,15 @@ func (l *loader) credentials(needs []Need) {
 	}
 	if !key {
 		missing("TENCENTCLOUD_SECRET_KEY")
+	}
+}
+
+// webhook checks what the settings of webhooks need of each other.
+func (l *loader) webhook(w Webhook) {
+	if w.On() && !l.tried["webhook.secret"] {
+		l.fault("TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to what this prints: echo whsec_$(openssl rand -base64 32)")
+	}
+	if _, err := webhook.ParseURL(w.URL.Reveal(), w.HTTP); err != nil && !w.URL.Empty() {
+		l.fault("TIWSNAP_WEBHOOK_URL: %w: TIWSNAP_WEBHOOK_HTTP=true allows it", err)
 	}
 }

@@ -354,6 +354,14 @@ retention: 168h # default
 log:
   level: info # default
   format: text # default
+webhook:
+  url: # not set
+  secret: # not set
+  secret_old: # not set
+  events: snapshot,batch # default
+  allow: # not set
+  private: # not set
+  http: false # default
 `
 	if diff := cmp.Diff(want, printed(t, c)); diff != "" {
 		t.Error(diff)

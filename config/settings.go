@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"tiwsnap/rdb"
+	"tiwsnap/webhook"
 )
 
 // setting is one row of the table.
@@ -54,6 +55,13 @@ var settings = []setting{
 	{"retention", "retention", "168h", "how long the records of ended snapshots stay", duration(time.Minute, 8760*time.Hour), plain},
 	{"log.level", "log-level", "info", "least level that is logged: debug, info, warn or error", logLevel, plain},
 	{"log.format", "log-format", "text", "form of the log: text or json", oneOf("text", "json"), plain},
+	{"webhook.url", "", "", "https:// URL that is told when snapshots and batches have ended; empty: nobody, but those that batches name", webhookURL, hidePath},
+	{"webhook.secret", "", "", "signs webhooks: whsec_ and 24 to 64 bytes in base64", webhookSecret, hide},
+	{"webhook.secret_old", "", "", "signs them too, while receivers change to the new one", webhookSecret, hide},
+	{"webhook.events", "", "snapshot,batch", "what is told: the end of each snapshot, of each batch, or both", words("snapshot", "batch"), plain},
+	{"webhook.allow", "", "", "hosts that a batch may name as its receiver, separated by commas", hosts, plain},
+	{"webhook.private", "", "", "receivers that may be in a private network: host names, addresses and networks as in 10.1.2.0/24", privateHosts, plain},
+	{"webhook.http", "", "false", "also allow http:// receivers: true or false", boolean, plain},
 }
 
 // env is the environment variable of the setting: its YAML key in capitals.
@@ -204,6 +212,92 @@ func oneOf(words ...string) func(string) (any, error) {
 		}
 		return s, nil
 	}
+}
+
+// list splits at commas.
+func list(s string) []string {
+	var all []string
+	for word := range strings.SplitSeq(s, ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			all = append(all, word)
+		}
+	}
+	return all
+}
+
+func words(known ...string) func(string) (any, error) {
+	return func(s string) (any, error) {
+		all := list(s)
+		for _, w := range all {
+			if !slices.Contains(known, w) {
+				all = nil
+			}
+		}
+		if all == nil {
+			return nil, errors.New("must be " + strings.Join(known, " or ") + ", or several of them separated by commas")
+		}
+		return all, nil
+	}
+}
+
+func boolean(s string) (any, error) {
+	if s != "true" && s != "false" {
+		return nil, errors.New("must be true or false")
+	}
+	return s == "true", nil
+}
+
+func webhookSecret(s string) (any, error) {
+	if v, err := secret(s); err != nil || s == "" {
+		return v, err
+	}
+	if _, err := webhook.ParseSecret(s); err != nil {
+		return nil, fmt.Errorf("%w, as printed by: echo whsec_$(openssl rand -base64 32)", err)
+	}
+	return NewSecret(s), nil
+}
+
+// webhookURL leaves the choice between https and http to webhook.http.
+func webhookURL(s string) (any, error) {
+	if strings.HasSuffix(s, "/"+mask) {
+		return nil, errors.New("is what \"config print\" shows in its place: give the URL itself")
+	}
+	if _, err := webhook.ParseURL(s, true); err != nil && s != "" {
+		return nil, err
+	}
+	return NewSecret(s), nil
+}
+
+// hidePath shows where a URL leads and hides the rest: that may be a key.
+func hidePath(s string) string {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil:
+		return mask
+	case u.Path == "" && u.RawQuery == "" && u.Fragment == "":
+		return u.Scheme + "://" + u.Host
+	}
+	return u.Scheme + "://" + u.Host + "/" + mask
+}
+
+func hosts(s string) (any, error) {
+	all := []string{}
+	for _, entry := range list(s) {
+		u, err := webhook.ParseURL("https://"+entry, false)
+		if err != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery {
+			return nil, fmt.Errorf("must be hosts as in hooks.example.com or hooks.example.com:8443, separated by commas: %s is none", quote(entry))
+		}
+		all = append(all, webhook.Host(u))
+	}
+	return all, nil
+}
+
+func privateHosts(s string) (any, error) {
+	p, err := webhook.ParsePrivate(list(s))
+	if err != nil {
+		return nil, fmt.Errorf("must be host names, addresses and networks, separated by commas: %w", err)
+	}
+	return p, nil
 }
 
 func logLevel(s string) (any, error) {

@@ -48,8 +48,9 @@ type Options struct {
 	ProbeEvery   time.Duration // while sending is stopped for an error of the account; default 1 min
 	// Spool is a folder, for this Redis alone, where outcomes lie that Redis
 	// cannot take at the moment. Default: they are kept in memory only.
-	Spool string
-	Log   *slog.Logger // default: none
+	Spool    string
+	Webhooks Webhooks
+	Log      *slog.Logger // default: none
 }
 
 // OnUnknown is what to do with a request of which nobody knows whether it has
@@ -120,6 +121,8 @@ func New(o Options) (*Worker, error) {
 	w.ledger = ledger.New(o.Redis, ledger.Options{
 		Busy: 2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
 		ConfirmAfter: o.ConfirmAfter, Retention: o.Retention,
+		TellSnapshots: o.Webhooks.Sender != nil && o.Webhooks.Snapshots,
+		TellBatches:   o.Webhooks.Sender != nil && o.Webhooks.Batches,
 	})
 	var err error
 	if w.create, err = ratelimit.New(ratelimit.Options{
@@ -147,6 +150,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.handler(ratelimit.Interactive),
 		w.handler(ratelimit.Bulk),
 	}
+	if w.o.Webhooks.Sender != nil {
+		lanes, handlers = append(lanes, w.notifyLane()), append(handlers, w.notifyHandler())
+	}
 	for i, lane := range lanes {
 		if err := lane.Start(handlers[i]); err != nil {
 			return fmt.Errorf("start worker: %w", err)
@@ -161,6 +167,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.watchRedis(ctx) })
 	if w.spool.dir != "" {
 		loops.Go(func() { w.replay(ctx) })
+	}
+	if w.o.Webhooks.Sender != nil {
+		loops.Go(func() { w.announce(ctx) })
 	}
 	w.log.Info("worker started", "rate_limit", w.o.RateLimit, "concurrency", w.o.Concurrency)
 

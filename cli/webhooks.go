@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/spf13/cobra"
+
+	"tiwsnap/config"
+	"tiwsnap/tasks"
+	"tiwsnap/webhook"
+	"tiwsnap/worker"
+)
+
+func newWebhooks(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "webhooks",
+		Short: "List the webhooks that could not be delivered",
+		Long: `List the webhooks that could not be delivered: within 24 hours, or because the
+receiver refused them for good. The newest 10,000 are kept, for 90 days.`,
+		Args: cobra.NoArgs,
+	}
+	output := outputFlag(cmd, "table", "json", "jsonl")
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		all, err := deadWebhooks(c)
+		if err != nil {
+			return c.away(err)
+		}
+		return printDead(e, all, *output)
+	}
+	cmd.AddCommand(newResend(e))
+	return cmd
+}
+
+func newResend(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "resend ID... | --all",
+		Short: "Send webhooks again that could not be delivered",
+		Long: `Send webhooks again that could not be delivered, with what their snapshot or
+batch is now. One whose 24 hours are over is tried once.`,
+	}
+	all := cmd.Flags().Bool("all", false, "every one that \"tiwsnap webhooks\" lists")
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if *all == (len(args) > 0) {
+			return fail(exitUsage, "give the ids of webhooks, or --all")
+		}
+		return nil
+	}
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		inspector := asynq.NewInspectorFromRedisClient(c.rdb)
+		if *all {
+			n, err := inspector.RunAllArchivedTasks(tasks.QueueWebhooks)
+			if err != nil {
+				return c.away(err)
+			}
+			fmt.Fprintf(e.stderr, "%d webhooks are sent again\n", n)
+			return nil
+		}
+		for _, id := range ids {
+			if err := resend(c, inspector, id); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(e.stderr, "%d webhooks are sent again\n", len(ids))
+		return nil
+	}
+	return cmd
+}
+
+func resend(c *connection, inspector *asynq.Inspector, id string) error {
+	info, err := inspector.GetTaskInfo(tasks.QueueWebhooks, id)
+	switch {
+	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
+		return fail(exitUsage, "there is no webhook %s: \"tiwsnap webhooks\" lists those that could not be delivered", plain(id))
+	case err != nil:
+		return c.away(err)
+	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateRetry:
+		return fail(exitUsage, "webhook %s is on its way, or was delivered", id)
+	}
+	return c.away(inspector.RunTask(tasks.QueueWebhooks, id))
+}
+
+// deadWebhook is a webhook that is not tried any more.
+type deadWebhook struct {
+	ID       string    `json:"id"`
+	Event    string    `json:"event"`
+	Ref      string    `json:"ref"`
+	Receiver string    `json:"receiver"` // host
+	Tries    int       `json:"tries"`
+	Error    string    `json:"error"`
+	EndedAt  time.Time `json:"ended_at"` // of what it would have told
+	DiedAt   time.Time `json:"died_at"`
+}
+
+// deadWebhooks lists them, the one that died last first.
+func deadWebhooks(c *connection) ([]deadWebhook, error) {
+	const page = 500
+	inspector := asynq.NewInspectorFromRedisClient(c.rdb)
+	all := []deadWebhook{}
+	for n := 1; ; n++ {
+		infos, err := inspector.ListArchivedTasks(tasks.QueueWebhooks, asynq.PageSize(page), asynq.Page(n))
+		if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
+			return nil, err
+		}
+		for _, info := range infos {
+			// A payload that nobody can read is dead too: what is known of it is shown.
+			p, _ := tasks.ParseNotify(info.Payload)
+			all = append(all, deadWebhook{
+				ID: info.ID, Event: p.Type, Ref: p.Ref, Receiver: receiver(c.cfg, p.URL), Tries: info.Retried + 1,
+				Error: info.LastErr, EndedAt: time.UnixMilli(p.At).UTC(), DiedAt: info.LastFailedAt.UTC(),
+			})
+		}
+		if len(infos) < page {
+			return all, nil
+		}
+	}
+}
+
+// receiver is the host of a URL, which may hold a key in its path.
+func receiver(c config.Config, own string) string {
+	if own == "" {
+		own = c.Webhook.URL.Reveal()
+	}
+	u, err := url.Parse(own)
+	if err != nil || u.Host == "" {
+		return "default"
+	}
+	return webhook.Host(u)
+}
+
+func printDead(e env, all []deadWebhook, output string) error {
+	switch output {
+	case "json":
+		return printJSON(e.stdout, all, true)
+	case "jsonl":
+		for _, d := range all {
+			if err := printJSON(e.stdout, d, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(e.stderr, "there is no webhook that could not be delivered")
+		return nil
+	}
+	tw := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "ID\tEVENT\tREF\tRECEIVER\tTRIES\tDIED\tLAST ERROR")
+	for _, d := range all {
+		row := []string{d.ID, d.Event, d.Ref, d.Receiver, strconv.Itoa(d.Tries), clock(d.DiedAt), d.Error}
+		for i := range row {
+			row[i] = plain(row[i])
+		}
+		fmt.Fprintln(tw, strings.Join(row, "\t"))
+	}
+	return tw.Flush()
+}
+
+// newSender returns whom the worker tells, and what closes it.
+func newSender(c config.Config) (worker.Webhooks, func(), error) {
+	s := c.Webhook
+	if !s.On() {
+		return worker.Webhooks{}, func() {}, nil
+	}
+	o := webhook.Options{Hosts: s.Allow, HTTP: s.HTTP, Private: s.Private}
+	for _, secret := range []config.Secret{s.Secret, s.SecretOld} {
+		if !secret.Empty() {
+			key, err := webhook.ParseSecret(secret.Reveal())
+			if err != nil {
+				return worker.Webhooks{}, nil, fail(exitConfig, "webhook secret %w", err)
+			}
+			o.Secrets = append(o.Secrets, key)
+		}
+	}
+	if !s.URL.Empty() {
+		u, err := webhook.ParseURL(s.URL.Reveal(), s.HTTP)
+		if err != nil {
+			return worker.Webhooks{}, nil, fail(exitConfig, "webhook URL %w", err)
+		}
+		o.Hosts = append(slices.Clone(o.Hosts), webhook.Host(u))
+	}
+	sender, err := webhook.New(o)
+	if err != nil {
+		return worker.Webhooks{}, nil, fail(exitConfig, "%w", err)
+	}
+	return worker.Webhooks{
+		Sender: sender, URL: s.URL.Reveal(),
+		Snapshots: slices.Contains(s.Events, "snapshot"), Batches: slices.Contains(s.Events, "batch"),
+	}, sender.Close, nil
+}

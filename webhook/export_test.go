@@ -1,0 +1,15 @@
+package webhook
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+)
+
+// UseResolver makes the sender ask r for the addresses of names.
+func (s *Sender) UseResolver(r *net.Resolver) { s.open.Resolver, s.guarded.Resolver = r, r }
+
+// Trust makes the sender trust certificates of roots.
+func (s *Sender) Trust(roots *x509.CertPool) {
+	s.transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+}

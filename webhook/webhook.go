@@ -1,0 +1,192 @@
+// Package webhook sends signed requests that tell other people's servers what
+// has happened, by the scheme of https://www.standardwebhooks.com. It keeps
+// those servers' addresses from leading into the sender's own network.
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"code.dny.dev/ssrf"
+)
+
+// Options are the settings of a Sender. Secrets are required.
+type Options struct {
+	Secrets []Secret // each signs every webhook: while one is replaced there are two
+	// Hosts are the receivers that may be sent to, in the form of Host. They
+	// are not patterns.
+	Hosts   []string
+	HTTP    bool          // http:// receivers too
+	Private Private       // receivers that may be at a private address
+	Timeout time.Duration // of one request, the look-up of the name included; default 10 s
+}
+
+// Sender sends webhooks. It is safe for concurrent use.
+type Sender struct {
+	o         Options
+	transport *http.Transport
+	open      net.Dialer // for the names that may be private
+	guarded   net.Dialer
+}
+
+const (
+	// maxDrained is how much of an answer is read, in bytes, so that its
+	// connection can be used again. What it says is of no interest.
+	maxDrained = 4 << 10
+	// maxRetryAfter bounds what a receiver can ask for.
+	maxRetryAfter = time.Hour
+)
+
+// New returns a sender.
+func New(o Options) (*Sender, error) {
+	if len(o.Secrets) == 0 || slices.ContainsFunc(o.Secrets, func(s Secret) bool { return s.key == nil }) {
+		return nil, errors.New("webhook: Options.Secrets are required")
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
+	}
+	guard := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(o.Private.v4...), ssrf.WithAllowedV6Prefixes(o.Private.v6...))
+	s := &Sender{
+		o: o,
+		// net/http goes on setting up a connection when the request that wanted
+		// it has ended, so that has bounds of its own.
+		open:    net.Dialer{Timeout: o.Timeout},
+		guarded: net.Dialer{Timeout: o.Timeout, Control: guard.Safe},
+	}
+	s.transport = &http.Transport{
+		Proxy:                  nil, // it would dial in our place, past the guard
+		DialContext:            s.dial,
+		TLSHandshakeTimeout:    o.Timeout,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 16 << 10,
+		MaxIdleConnsPerHost:    8,
+		IdleConnTimeout:        30 * time.Second,
+	}
+	return s, nil
+}
+
+// Close closes the idle connections.
+func (s *Sender) Close() { s.transport.CloseIdleConnections() }
+
+// dial connects to a receiver. The guard looks at each address right before
+// the connection is made, after all look-ups: no name can change in between.
+func (s *Sender) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if name, _, err := net.SplitHostPort(address); err == nil && s.o.Private.has(name) {
+		return s.open.DialContext(ctx, network, address)
+	}
+	return s.guarded.DialContext(ctx, network, address)
+}
+
+// Error says why a webhook was not delivered.
+type Error struct {
+	Host       string        // of the receiver; empty where the URL has none
+	Status     int           // of the answer; 0 where there was none
+	Final      bool          // trying again is of no use
+	RetryAfter time.Duration // how long the receiver wants to be left alone, at most an hour; 0 where it did not say
+	Err        error         // why
+}
+
+func (e *Error) Error() string {
+	switch {
+	case e.Host == "":
+		return "webhook URL " + e.Err.Error()
+	case e.Status != 0:
+		return strings.TrimRight(fmt.Sprintf("%s answered %d %s", e.Host, e.Status, http.StatusText(e.Status)), " ") + suffix(e.Err)
+	}
+	return e.Host + suffix(e.Err)
+}
+
+func suffix(err error) string {
+	if err == nil {
+		return ""
+	}
+	return ": " + err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+var (
+	errRedirect = errors.New("redirects are not followed, the final URL is needed")
+	errGone     = errors.New("it wants no more webhooks")
+	errUnlisted = errors.New("not among the hosts that webhooks may go to")
+)
+
+// Send makes one request to the URL. The id names the event, is the same each
+// time the event is sent, and must not contain a dot (the signature is over
+// ID.TIME.BODY); now is when this request is made. The answer's body is ignored.
+//
+// The error is an *Error. After Standard Webhooks, 2xx is delivered and all
+// else is not. Final are 410 Gone, redirects, URLs that are not allowed, and
+// addresses in private networks; all else may be tried again.
+func (s *Sender) Send(ctx context.Context, url, id string, now time.Time, body []byte) error {
+	u, err := ParseURL(url, s.o.HTTP)
+	if err != nil {
+		return &Error{Final: true, Err: err}
+	}
+	host := Host(u)
+	if !slices.Contains(s.o.Hosts, host) {
+		return &Error{Host: host, Final: true, Err: errUnlisted}
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return &Error{Final: true, Err: errors.New("is not a URL")}
+	}
+	signatures := make([]string, len(s.o.Secrets))
+	for i, secret := range s.o.Secrets {
+		signatures[i] = secret.sign(id, now, body)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "tiwsnap")
+	req.Header.Set("Webhook-Id", id)
+	req.Header.Set("Webhook-Timestamp", strconv.FormatInt(now.Unix(), 10))
+	req.Header.Set("Webhook-Signature", strings.Join(signatures, " "))
+
+	// The transport, and not http.Client: that would follow redirects.
+	resp, err := s.transport.RoundTrip(req)
+	switch {
+	case errors.Is(err, ssrf.ErrProhibitedIP):
+		return &Error{Host: host, Final: true, Err: fmt.Errorf("at an address that webhooks may not go to: %w", err)}
+	case ctx.Err() != nil:
+		return &Error{Host: host, Err: fmt.Errorf("no answer within %s: %w", s.o.Timeout, ctx.Err())}
+	case err != nil:
+		return &Error{Host: host, Err: err}
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusSwitchingProtocols { // behind that is the bare connection, which no deadline ends
+		io.CopyN(io.Discard, resp.Body, maxDrained)
+	}
+
+	e := &Error{Host: host, Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header, now)}
+	switch {
+	case resp.StatusCode >= 200 && resp.StatusCode < 300:
+		return nil
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		e.Final, e.Err = true, errRedirect
+	case resp.StatusCode == http.StatusGone:
+		e.Final, e.Err = true, errGone
+	}
+	return e
+}
+
+// retryAfter reads the header Retry-After: seconds or a date.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(at.Sub(now), 0), maxRetryAfter)
+	}
+	return 0
+}

@@ -1,0 +1,255 @@
+package worker
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"golang.org/x/sync/errgroup"
+
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw"
+	"tiwsnap/webhook"
+)
+
+const (
+	// announceEvery is how often ends that nobody was told of are looked for.
+	announceEvery = 500 * time.Millisecond
+	// announceMany is how many are handled in one go: with announceEvery far
+	// more than the quota lets end.
+	announceMany = 100
+	// notifyConcurrency is how many webhooks one process sends at once. With 20
+	// ends a second it keeps up with receivers that take a second and more.
+	notifyConcurrency = 32
+	// notifyFor is how long a webhook is tried.
+	notifyFor = 24 * time.Hour
+	// notifyFirst and notifyMax bound the time between two tries; it doubles.
+	notifyFirst, notifyMax = 2 * time.Second, time.Hour
+	// notifyWaiting is how many webhooks may wait in asynq, at almost a kilobyte
+	// each. While a receiver is away the others wait in the ledger.
+	notifyWaiting = 5000
+)
+
+// Webhooks says who is told when a snapshot or a batch has ended. A batch that
+// names a receiver of its own tells that one.
+type Webhooks struct {
+	Sender    *webhook.Sender // default: nobody is told; stays the caller's to close
+	URL       string          // the receiver where a batch names none; default: none
+	Snapshots bool            // tell of each snapshot
+	Batches   bool            // tell of each batch; one that names a receiver is told of in any case
+}
+
+// announce turns the ends that the ledger has noted into tasks.
+func (w *Worker) announce(ctx context.Context) {
+	for pause(ctx, announceEvery) {
+		if err := w.announceSome(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("webhooks wait", "err", err)
+			pause(ctx, time.Second)
+		}
+	}
+}
+
+func (w *Worker) announceSome(ctx context.Context) error {
+	if full, err := w.notifyFull(); full || err != nil {
+		return err
+	}
+	notices, err := w.ledger.Notices(ctx, announceMany)
+	if err != nil || len(notices) == 0 {
+		return err
+	}
+	payloads, err := w.payloads(ctx, notices)
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	g.SetLimit(feedParallel)
+	for _, p := range payloads {
+		g.Go(func() error {
+			task, err := p.Task()
+			if err != nil {
+				return err
+			}
+			if _, err = w.queue.EnqueueContext(ctx, task); errors.Is(err, asynq.ErrTaskIDConflict) {
+				err = nil // it is there already
+			}
+			return err
+		})
+	}
+	// Where this ends in the middle all of them are handed out again, and the
+	// TaskIDs make that harmless.
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return w.ledger.Announced(ctx, notices)
+}
+
+// notifyFull reports whether notifyWaiting webhooks wait for their turn or for
+// another try.
+func (w *Worker) notifyFull() (bool, error) {
+	for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
+		w.inspector.ListPendingTasks, w.inspector.ListRetryTasks,
+	} {
+		last, err := list(tasks.QueueWebhooks, asynq.PageSize(1), asynq.Page(notifyWaiting))
+		if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
+			return false, err
+		}
+		if len(last) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// payloads are the webhooks to send for these notices. There is none for what
+// has expired, or goes on (it was retried and will end again), for an end
+// longer ago than a webhook is tried, and where there is no receiver.
+func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks.NotifyPayload, error) {
+	var all []tasks.NotifyPayload
+	add := func(n ledger.Notice, event string, ended time.Time) {
+		switch {
+		case ended.IsZero() || cmp.Or(n.URL, w.o.Webhooks.URL) == "":
+		case time.Since(ended) > notifyFor:
+			w.log.Error("webhook given up: its turn did not come in time", "event", event, "ref", n.ID, "ended", ended)
+		default:
+			all = append(all, tasks.NewNotify(event, n.ID, ended, n.URL))
+		}
+	}
+	var snapshots []ledger.Notice
+	var ids []string
+	for _, n := range notices {
+		if n.Kind == "snapshot" {
+			snapshots, ids = append(snapshots, n), append(ids, n.ID)
+			continue
+		}
+		b, err := w.ledger.Batch(ctx, n.ID)
+		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+			return nil, err
+		}
+		add(n, tasks.BatchEnded, b.EndedAt)
+	}
+	records, err := w.ledger.Snapshots(ctx, ids)
+	for i, s := range records {
+		add(snapshots[i], tasks.SnapshotEnded, s.EndedAt)
+	}
+	return all, err
+}
+
+// notifyLane is the asynq server of the webhooks. A receiver that is slow or
+// away holds up no snapshot.
+func (w *Worker) notifyLane() *asynq.Server {
+	return asynq.NewServerFromRedisClient(w.o.Redis, asynq.Config{
+		Concurrency:              notifyConcurrency,
+		Queues:                   map[string]int{tasks.QueueWebhooks: 1},
+		RetryDelayFunc:           retryDelay,
+		TaskCheckInterval:        100 * time.Millisecond,
+		DelayedTaskCheckInterval: time.Second,
+		ShutdownTimeout:          w.o.CallTimeout + 5*time.Second,
+		Logger:                   asynqLog{w.log},
+		LogLevel:                 asynq.ErrorLevel, // its warnings are ours, in other words
+	})
+}
+
+// dead is what a handler returns for a webhook that will not be tried again:
+// asynq archives it, and "tiwsnap webhooks" lists it.
+type dead struct{ error }
+
+func (dead) Is(target error) bool { return target == asynq.SkipRetry }
+
+// notifyHandler sends one webhook.
+func (w *Worker) notifyHandler() asynq.HandlerFunc {
+	return func(ctx context.Context, t *asynq.Task) error {
+		p, err := tasks.ParseNotify(t.Payload())
+		switch {
+		case errors.Is(err, tasks.ErrNewerPayload):
+			return &retryLater{time.Minute, err.Error()}
+		case err != nil:
+			w.log.Error("a webhook can never be sent: its payload is wrong", "id", p.ID, "err", err)
+			return dead{err}
+		}
+		url := cmp.Or(p.URL, w.o.Webhooks.URL)
+		if url == "" {
+			return dead{errors.New("there is no receiver: the settings name none any more")}
+		}
+		body, err := w.notifyBody(ctx, p)
+		switch {
+		case err != nil:
+			return &retryLater{time.Second, err.Error()}
+		case body == nil:
+			w.log.Info("webhook dropped: its record has expired, or it goes on", "id", p.ID)
+			return nil
+		}
+		if err := w.o.Webhooks.Sender.Send(ctx, url, p.ID, time.Now(), body); err != nil {
+			return w.undelivered(ctx, p, err)
+		}
+		w.log.Debug("webhook delivered", "id", p.ID)
+		return nil
+	}
+}
+
+// notifyBody is what is sent: the same data as "tiwsnap status REF -o json"
+// shows. It is nil where there is no such record any more, and where it is not
+// ended any more.
+func (w *Worker) notifyBody(ctx context.Context, p tasks.NotifyPayload) ([]byte, error) {
+	var data any
+	var ended time.Time
+	var err error
+	if p.Type == tasks.BatchEnded {
+		var b ledger.Batch
+		b, err = w.ledger.Batch(ctx, p.Ref)
+		data, ended = b, b.EndedAt
+	} else {
+		var s ledger.Snapshot
+		s, err = w.ledger.Snapshot(ctx, p.Ref)
+		x := tiw.Explanation{}
+		if s.Code != "" {
+			x = tiw.Explain(s.Code)
+		}
+		data, ended = struct {
+			ledger.Snapshot
+			Meaning string `json:"meaning,omitempty"`
+			Fix     string `json:"fix,omitempty"`
+		}{s, x.Meaning, x.Fix}, s.EndedAt
+	}
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && ended.IsZero() {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(struct {
+		Type      string    `json:"type"`
+		Timestamp time.Time `json:"timestamp"`
+		Data      any       `json:"data"`
+	}{p.Type, time.UnixMilli(p.At).UTC(), data})
+	if err != nil {
+		return nil, fmt.Errorf("encode webhook: %w", err)
+	}
+	return body, nil
+}
+
+// undelivered decides when a webhook is tried again: after a time that doubles
+// and half of which is random, or later where the receiver asks for it, for a
+// day in all.
+func (w *Worker) undelivered(ctx context.Context, p tasks.NotifyPayload, err error) error {
+	tries, _ := asynq.GetRetryCount(ctx)
+	log := w.log.With("id", p.ID, "err", err, "try", tries+1)
+	left := time.Until(time.UnixMilli(p.At).Add(notifyFor))
+	var e *webhook.Error
+	if errors.As(err, &e) && e.Final || left <= 0 {
+		log.Error("webhook dead: it is not tried again; see tiwsnap webhooks")
+		return dead{err}
+	}
+	delay := min(notifyFirst<<min(tries, 16), notifyMax)
+	delay = delay/2 + jitter(delay/2)
+	if e != nil {
+		delay = max(delay, e.RetryAfter)
+	}
+	delay = min(delay, left)
+	log.Warn("webhook not delivered", "again_in", delay)
+	return &retryLater{delay, err.Error()}
+}

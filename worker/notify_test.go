@@ -1,0 +1,409 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
+
+	"tiwsnap/keys"
+	"tiwsnap/redistest"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw"
+	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/webhook"
+	"tiwsnap/worker"
+)
+
+// receiver is a server that webhooks go to.
+type receiver struct {
+	*httptest.Server
+	got    chan delivery
+	answer chan int // the status of each answer; 200 where there is none
+}
+
+// delivery is one request that came to a receiver.
+type delivery struct {
+	id, path string
+	body     struct {
+		Type      string
+		Timestamp time.Time
+		Data      json.RawMessage
+	}
+}
+
+func newReceiver(t *testing.T) receiver {
+	r := receiver{got: make(chan delivery, 1000), answer: make(chan int, 1000)}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		d := delivery{id: req.Header.Get("webhook-id"), path: req.URL.Path}
+		b, _ := io.ReadAll(req.Body)
+		if err := json.Unmarshal(b, &d.body); err != nil {
+			t.Errorf("a body that is not JSON: %v", err)
+		}
+		select {
+		case status := <-r.answer:
+			w.WriteHeader(status)
+		default:
+		}
+		r.got <- d
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+// next waits for the next delivery.
+func (r receiver) next(t *testing.T) delivery {
+	t.Helper()
+	select {
+	case d := <-r.got:
+		return d
+	case <-time.After(30 * time.Second):
+		t.Fatal("no webhook came within 30 s")
+		panic("unreachable")
+	}
+}
+
+// telling is a worker's share that sends webhooks to these receivers, the
+// first of which is the default one.
+func telling(t *testing.T, receivers ...receiver) worker.Webhooks {
+	t.Helper()
+	secret, err := webhook.ParseSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := webhook.Options{Secrets: []webhook.Secret{secret}, HTTP: true}
+	for _, r := range receivers {
+		o.Hosts = append(o.Hosts, r.Listener.Addr().String())
+	}
+	if o.Private, err = webhook.ParsePrivate([]string{"127.0.0.1"}); err != nil {
+		t.Fatal(err)
+	}
+	sender, err := webhook.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sender.Close)
+	return worker.Webhooks{Sender: sender, URL: receivers[0].URL, Snapshots: true, Batches: true}
+}
+
+// workTelling starts a worker that sends webhooks, until the test ends.
+func (w world) workTelling(tell worker.Webhooks) {
+	w.Helper()
+	api, err := tiw.New(tiw.Options{Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+	if err != nil {
+		w.Fatal(err)
+	}
+	wk, err := worker.New(worker.Options{
+		Redis: w.rdb, TIW: api, ConfirmAfter: 200 * time.Millisecond, Webhooks: tell,
+		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := wk.Run(ctx); err != nil {
+			w.Errorf("worker: %v", err)
+		}
+		api.Close()
+	}()
+	w.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// webhooks waits until asynq has this many of them in a state.
+func (w world) webhooks(n int, list func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error)) []*asynq.TaskInfo {
+	w.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(30 * time.Second); ; {
+		infos, err := list(tasks.QueueWebhooks, asynq.PageSize(10000))
+		if err == nil && len(infos) == n {
+			return infos
+		}
+		select {
+		case <-deadline:
+			w.Fatalf("not within 30 s: %d webhooks; there are %v, %v", n, infos, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// put puts a webhook on its queue as the announcer does.
+func (w world) put(p tasks.NotifyPayload) {
+	w.Helper()
+	task, err := p.Task()
+	if err != nil {
+		w.Fatal(err)
+	}
+	if _, err := asynq.NewClientFromRedisClient(w.rdb).Enqueue(task); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func TestEndsAreTold(t *testing.T) {
+	t.Run("each of a snapshot and of a batch once, by three workers", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+		r := newReceiver(t)
+		for range 3 {
+			w.workTelling(telling(t, r))
+		}
+		w.enqueue("a", 20)
+		batch := w.ended("a")
+		seen := map[string]delivery{}
+		for range 21 {
+			d := r.next(t)
+			if _, twice := seen[d.id]; twice {
+				t.Errorf("%s came twice", d.id)
+			}
+			seen[d.id] = d
+		}
+		s, err := w.ledger.Snapshot(t.Context(), "a.7")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []struct {
+			event, ref string
+			at         time.Time
+			data       any
+		}{
+			{tasks.SnapshotEnded, "a.7", s.EndedAt, s},
+			{tasks.BatchEnded, "a", batch.EndedAt, batch},
+		} {
+			d, ok := seen[tasks.NewNotify(want.event, want.ref, want.at, "").ID]
+			data, err := json.Marshal(want.data)
+			if err != nil || !ok || d.body.Type != want.event || !d.body.Timestamp.Equal(want.at) {
+				t.Errorf("%s %s: told as %+v, %v", want.event, want.ref, d, err)
+			}
+			if diff := cmp.Diff(string(data), string(d.body.Data)); diff != "" {
+				t.Errorf("%s %s:\n%s", want.event, want.ref, diff)
+			}
+		}
+		w.webhooks(21, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
+		if n := w.rdb.ZCard(t.Context(), keys.Notices).Val(); n != 0 || len(r.got) != 0 {
+			t.Errorf("%d notices are left, %d webhooks came late", n, len(r.got))
+		}
+	})
+
+	t.Run("with what a code means, where one failed", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
+		r := newReceiver(t)
+		tell := telling(t, r)
+		tell.Batches = false
+		w.workTelling(tell)
+		w.enqueue("a", 1)
+		var data struct{ State, Code, Meaning, Fix string }
+		d := r.next(t)
+		if err := json.Unmarshal(d.body.Data, &data); err != nil || data.State != "failed" || data.Code != "InvalidParameter" || data.Meaning == "" || data.Fix == "" {
+			t.Errorf("%s, %v", d.body.Data, err)
+		}
+	})
+
+	t.Run("to the receiver that the batch names", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+		first, own := newReceiver(t), newReceiver(t)
+		tell := telling(t, first, own)
+		tell.Snapshots = false
+		w.enqueue("a", 1)
+		w.enqueue("b", 1)
+		w.rdb.HSet(t.Context(), keys.Batch("b"), "webhook", own.URL+"/b")
+		w.workTelling(tell)
+		if d := own.next(t); d.path != "/b" || d.body.Type != tasks.BatchEnded {
+			t.Errorf("%+v", d)
+		}
+		first.next(t)
+		if len(first.got)+len(own.got) != 0 {
+			t.Error("more was told")
+		}
+	})
+}
+
+func TestDelivery(t *testing.T) {
+	// told is a world with a batch that has ended, told of to nobody.
+	told := func(t *testing.T) (world, tasks.NotifyPayload) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+		stop := w.work()
+		w.enqueue("a", 1)
+		b := w.ended("a")
+		stop()
+		return w, tasks.NewNotify(tasks.BatchEnded, "a", b.EndedAt, "")
+	}
+
+	t.Run("is tried again, under the same id and ever later, until the receiver takes it", func(t *testing.T) {
+		t.Parallel()
+		w, p := told(t)
+		r := newReceiver(t)
+		r.answer <- http.StatusServiceUnavailable
+		r.answer <- http.StatusNotFound
+		w.put(p)
+		w.workTelling(telling(t, r))
+		var at [3]time.Time
+		for i := range at {
+			if d := r.next(t); d.id != p.ID {
+				t.Errorf("told as %s, not %s", d.id, p.ID)
+			}
+			at[i] = time.Now()
+		}
+		// After 1 to 2 s, and after 2 to 4 s more; asynq drops fractions.
+		if d := at[2].Sub(at[1]); d < time.Second {
+			t.Errorf("the third try came %s after the second", d)
+		}
+		info := w.webhooks(1, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)[0]
+		if info.Retried != 2 {
+			t.Errorf("%+v", info)
+		}
+	})
+
+	t.Run("is left alone for as long as the receiver asks", func(t *testing.T) {
+		t.Parallel()
+		w, p := told(t)
+		busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "1800")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}))
+		defer busy.Close()
+		w.put(p)
+		w.workTelling(telling(t, receiver{Server: busy}))
+		info := w.webhooks(1, asynq.NewInspectorFromRedisClient(w.rdb).ListRetryTasks)[0]
+		if left := time.Until(info.NextProcessAt); left < 25*time.Minute || left > 31*time.Minute {
+			t.Errorf("again in %s", left)
+		}
+	})
+
+	t.Run("ends as dead where the receiver wants no more, and can be sent again", func(t *testing.T) {
+		t.Parallel()
+		w, p := told(t)
+		r := newReceiver(t)
+		r.answer <- http.StatusGone
+		w.put(p)
+		w.workTelling(telling(t, r))
+		r.next(t)
+		inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+		info := w.webhooks(1, inspector.ListArchivedTasks)[0]
+		if want := r.Listener.Addr().String() + " answered 410 Gone: it wants no more webhooks"; info.LastErr != want || info.ID != p.ID {
+			t.Errorf("%+v", info)
+		}
+		if err := inspector.RunTask(tasks.QueueWebhooks, p.ID); err != nil {
+			t.Fatal(err)
+		}
+		if d := r.next(t); d.id != p.ID {
+			t.Errorf("%+v", d)
+		}
+		w.webhooks(1, inspector.ListCompletedTasks)
+	})
+
+	t.Run("ends as dead after a day, and where the URL may not be sent to", func(t *testing.T) {
+		t.Parallel()
+		w, p := told(t)
+		r := newReceiver(t)
+		r.answer <- http.StatusBadGateway
+		other, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		w.put(tasks.NewNotify(p.Type, p.Ref, time.Now().Add(-24*time.Hour-time.Second), ""))
+		w.put(tasks.NewNotify(p.Type, p.Ref, time.Now(), "http://"+other.Addr().String()))
+		w.workTelling(telling(t, r))
+		w.webhooks(2, asynq.NewInspectorFromRedisClient(w.rdb).ListArchivedTasks)
+		if len(r.got) != 1 {
+			t.Errorf("%d webhooks came", len(r.got))
+		}
+	})
+
+	t.Run("is dropped where the record is gone or goes on", func(t *testing.T) {
+		t.Parallel()
+		w, p := told(t)
+		r := newReceiver(t)
+		w.rdb.HSet(t.Context(), keys.Batch("running"), "total", 1, "created_at", 1)
+		w.put(tasks.NewNotify(tasks.BatchEnded, "running", time.Now(), ""))
+		w.put(tasks.NewNotify(tasks.BatchEnded, "gone", time.Now(), ""))
+		w.put(tasks.NewNotify(tasks.SnapshotEnded, "gone.1", time.Now(), ""))
+		w.put(p)
+		w.workTelling(telling(t, r))
+		w.webhooks(4, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
+		if d := r.next(t); d.id != p.ID || len(r.got) != 0 {
+			t.Errorf("%+v and %d more came", d, len(r.got))
+		}
+	})
+
+	t.Run("leaves what a newer release wrote to that", func(t *testing.T) {
+		t.Parallel()
+		w, p := told(t)
+		r := newReceiver(t)
+		payload := []byte(`{"v":2,"id":"w-new","kind":"?"}`)
+		if _, err := asynq.NewClientFromRedisClient(w.rdb).Enqueue(asynq.NewTask(tasks.TypeNotify, payload, asynq.Queue(tasks.QueueWebhooks), asynq.TaskID("w-new"))); err != nil {
+			t.Fatal(err)
+		}
+		w.put(p)
+		w.workTelling(telling(t, r))
+		r.next(t)
+		info := w.webhooks(1, asynq.NewInspectorFromRedisClient(w.rdb).ListRetryTasks)[0]
+		if info.ID != "w-new" {
+			t.Errorf("%+v", info)
+		}
+	})
+}
+
+// While a receiver is away the ends wait in the ledger, where each takes a few
+// bytes, and not in asynq; and not for ever.
+func TestEndsWaitInTheLedger(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+	r := newReceiver(t)
+	tell := telling(t, r)
+	tell.Snapshots = false
+	for i := range 5000 { // as many as may wait in asynq
+		w.put(tasks.NewNotify(tasks.BatchEnded, "gone", time.UnixMilli(int64(i)), ""))
+	}
+	if err := inspector.PauseQueue(tasks.QueueWebhooks); err != nil {
+		t.Fatal(err)
+	}
+	for id, ended := range map[string]time.Time{"old": time.Now().Add(-25 * time.Hour), "new": time.Now()} {
+		w.rdb.HSet(t.Context(), keys.Batch(id), "total", 1, "succeeded", 1, "created_at", 1, "ended_at", ended.UnixMilli())
+		w.rdb.ZAdd(t.Context(), keys.Notices, redis.Z{Score: 1, Member: "batch:" + id})
+	}
+	w.workTelling(tell)
+	w.enqueue("a", 40) // it takes two seconds, in which the worker looks four times
+	w.ended("a")
+	if n := w.rdb.ZCard(t.Context(), keys.Notices).Val(); n != 3 {
+		t.Errorf("%d notices wait, want 3", n)
+	}
+	w.webhooks(5000, inspector.ListPendingTasks)
+
+	if _, err := inspector.DeleteAllPendingTasks(tasks.QueueWebhooks); err != nil {
+		t.Fatal(err)
+	}
+	if err := inspector.UnpauseQueue(tasks.QueueWebhooks); err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	for range 2 {
+		var data struct{ ID string }
+		if err := json.Unmarshal(r.next(t).body.Data, &data); err != nil {
+			t.Fatal(err)
+		}
+		told[data.ID] = true
+	}
+	w.webhooks(2, inspector.ListCompletedTasks)
+	if n := w.rdb.ZCard(t.Context(), keys.Notices).Val(); n != 0 || !told["a"] || !told["new"] {
+		t.Errorf("%d notices are left; told were %v", n, told)
+	}
+}
