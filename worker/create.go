@@ -20,6 +20,9 @@ import (
 // paused.
 const pausedDelay = 5 * time.Second
 
+// beginAgain is how soon an intent is written again that Redis has not taken.
+const beginAgain = 500 * time.Millisecond
+
 // retryLater is what a handler returns for a snapshot that is not finished
 // with: asynq runs it again after the delay. It is no failure and costs
 // nothing in asynq.
@@ -72,7 +75,11 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority 
 
 	intent, err := w.ledger.Begin(ctx, p, rand.Text())
 	if err != nil {
-		return false, &retryLater{time.Second, err.Error()}
+		// Redis is away. asynq could not take the task back now, and would not
+		// try again (its acknowledgements are lost then), so it stays here.
+		w.log.Warn("intent not written, trying again", "id", p.ID, "err", err)
+		permit.Release()
+		return pause(ctx, beginAgain), &retryLater{0, err.Error()}
 	}
 	switch intent.Verdict {
 	case ledger.Done:
