@@ -143,6 +143,14 @@ func (w world) webhooks(n int, list func(string, ...asynq.ListOption) ([]*asynq.
 	}
 }
 
+// record makes the record of a batch that has ended.
+func (w world) record(id string, ended time.Time) {
+	w.Helper()
+	if err := w.rdb.HSet(w.Context(), keys.Batch(id), "total", 1, "succeeded", 1, "created_at", 1, "ended_at", ended.UnixMilli()).Err(); err != nil {
+		w.Fatal(err)
+	}
+}
+
 // put puts a webhook on its queue as the announcer does.
 func (w world) put(p tasks.NotifyPayload) {
 	w.Helper()
@@ -236,39 +244,41 @@ func TestEndsAreTold(t *testing.T) {
 }
 
 func TestDelivery(t *testing.T) {
-	// told is a world with a batch that has ended, told of to nobody.
+	// told is a world with a batch that has ended, and the webhook for it.
 	told := func(t *testing.T) (world, tasks.NotifyPayload) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-		stop := w.work()
-		w.enqueue("a", 1)
-		b := w.ended("a")
-		stop()
-		return w, tasks.NewNotify(tasks.BatchEnded, "a", b.EndedAt, "")
+		at := time.Now()
+		w.record("a", at)
+		return w, tasks.NewNotify(tasks.BatchEnded, "a", at, "")
 	}
 
 	t.Run("is tried again, under the same id and ever later, until the receiver takes it", func(t *testing.T) {
 		t.Parallel()
 		w, p := told(t)
 		r := newReceiver(t)
-		r.answer <- http.StatusServiceUnavailable
-		r.answer <- http.StatusNotFound
+		for _, status := range []int{http.StatusServiceUnavailable, http.StatusNotFound, http.StatusInternalServerError} {
+			r.answer <- status
+		}
 		w.put(p)
 		w.workTelling(telling(t, r))
-		var at [3]time.Time
-		for i := range at {
+		for range 3 {
 			if d := r.next(t); d.id != p.ID {
 				t.Errorf("told as %s, not %s", d.id, p.ID)
 			}
-			at[i] = time.Now()
 		}
-		// After 1 to 2 s, and after 2 to 4 s more; asynq drops fractions.
-		if d := at[2].Sub(at[1]); d < time.Second {
-			t.Errorf("the third try came %s after the second", d)
+		inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+		info := w.webhooks(1, inspector.ListRetryTasks)[0]
+		// 4 to 8 s, in whole seconds.
+		if d := info.NextProcessAt.Sub(info.LastFailedAt); d < 3*time.Second || d > 9*time.Second || info.Retried != 3 {
+			t.Errorf("after the third try the next one comes in %s: %+v", d, info)
 		}
-		info := w.webhooks(1, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)[0]
-		if info.Retried != 2 {
-			t.Errorf("%+v", info)
+		if err := inspector.RunTask(tasks.QueueWebhooks, p.ID); err != nil {
+			t.Fatal(err)
 		}
+		if d := r.next(t); d.id != p.ID {
+			t.Errorf("told as %s, not %s", d.id, p.ID)
+		}
+		w.webhooks(1, inspector.ListCompletedTasks)
 	})
 
 	t.Run("is left alone for as long as the receiver asks", func(t *testing.T) {
@@ -377,11 +387,11 @@ func TestEndsWaitInTheLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, ended := range map[string]time.Time{"old": time.Now().Add(-25 * time.Hour), "new": time.Now()} {
-		w.rdb.HSet(t.Context(), keys.Batch(id), "total", 1, "succeeded", 1, "created_at", 1, "ended_at", ended.UnixMilli())
+		w.record(id, ended)
 		w.rdb.ZAdd(t.Context(), keys.Notices, redis.Z{Score: 1, Member: "batch:" + id})
 	}
 	w.workTelling(tell)
-	w.enqueue("a", 40) // it takes two seconds, in which the worker looks four times
+	w.enqueue("a", 30) // it takes a second and more, in which the worker looks twice
 	w.ended("a")
 	if n := w.rdb.ZCard(t.Context(), keys.Notices).Val(); n != 3 {
 		t.Errorf("%d notices wait, want 3", n)

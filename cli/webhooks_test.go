@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// hook is a receiver of webhooks.
+type hook struct {
+	*httptest.Server
+	status atomic.Int64 // of its answers
+	bodies chan string
+}
+
+// newHook starts a receiver and gives its address to the site's workers.
+func newHook(s site) *hook {
+	h := &hook{bodies: make(chan string, 100)}
+	h.status.Store(http.StatusOK)
+	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		w.WriteHeader(int(h.status.Load()))
+		h.bodies <- string(b)
+	}))
+	s.Cleanup(h.Close)
+	s.environ["TIWSNAP_WEBHOOK_URL"] = h.URL + "/K3Y"
+	s.environ["TIWSNAP_WEBHOOK_SECRET"] = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	s.environ["TIWSNAP_WEBHOOK_PRIVATE"] = "127.0.0.1"
+	s.environ["TIWSNAP_WEBHOOK_HTTP"] = "true"
+	return h
+}
+
+// next waits for the next webhook and returns its type and data.
+func (h *hook) next(t *testing.T) (event string, data any) {
+	t.Helper()
+	select {
+	case body := <-h.bodies:
+		var m map[string]any
+		if err := json.Unmarshal([]byte(body), &m); err != nil {
+			t.Fatalf("%v: %s", err, body)
+		}
+		return m["type"].(string), m["data"]
+	case <-time.After(30 * time.Second):
+		t.Fatal("no webhook came within 30 s")
+		panic("unreachable")
+	}
+}
+
+// What a webhook tells is what the command shows.
+func TestWebhookTellsTheStatus(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	h := newHook(s)
+	s.worker()
+	s.ok("enqueue", "batch", s.file("a.csv", "SdkAppId,RoomId,Label.Class\n1400123480,7,3B & 3C\n"), "--name", "monday", "--wait")
+	for range 2 {
+		event, data := h.next(t)
+		s.sameAsStatus(map[string]string{"snapshot.ended": "monday.1", "batch.ended": "monday"}[event], data)
+	}
+}
+
+func (s site) sameAsStatus(id string, data any) {
+	s.Helper()
+	var status any
+	if err := json.Unmarshal([]byte(s.ok("status", id, "-o", "json")), &status); err != nil {
+		s.Fatal(err)
+	}
+	if diff := cmp.Diff(status, data); diff != "" {
+		s.Errorf("a webhook tells something else than the status of %s:\n%s", id, diff)
+	}
+}
+
+func TestDeadWebhooks(t *testing.T) {
+	s := newSite(t, tiwtest.Options{TaskFailure: 1})
+	if out := s.ok("webhooks", "-o", "json"); out != "[]\n" {
+		t.Errorf("before there is any: %s", out)
+	}
+	h := newHook(s)
+	s.environ["TIWSNAP_WEBHOOK_EVENTS"] = "snapshot"
+	h.status.Store(http.StatusGone)
+	s.worker()
+	code, id, stderr := s.run("", "enqueue", "room", "--app", "1400123480", "--room", "7", "--wait", "-o", "jsonl")
+	if code != exitFailed {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	var snapshot struct{ ID string }
+	if err := json.Unmarshal([]byte(id), &snapshot); err != nil {
+		t.Fatal(err)
+	}
+	h.next(t)
+	dead := s.dead(1)
+	if dead[0].Event != "snapshot.ended" || dead[0].Ref != snapshot.ID || dead[0].Tries != 1 || "http://"+dead[0].Receiver != h.URL ||
+		!strings.HasSuffix(dead[0].Error, "answered 410 Gone: it wants no more webhooks") || time.Since(dead[0].DiedAt) > time.Minute || dead[0].EndedAt.After(dead[0].DiedAt) {
+		t.Errorf("%+v", dead[0])
+	}
+	table := s.ok("webhooks")
+	if !strings.Contains(table, dead[0].ID) || !strings.Contains(table, "410 Gone") || strings.Contains(table, "K3Y") {
+		t.Errorf("the table is\n%s", table)
+	}
+
+	s.ok("webhooks", "resend", dead[0].ID)
+	h.next(t) // refused again
+	s.dead(1)
+	h.status.Store(http.StatusOK)
+	s.ok("webhooks", "resend", "--all")
+	_, data := h.next(t)
+	s.sameAsStatus(snapshot.ID, data) // with what its error means
+	s.dead(0)
+
+	for want, args := range map[string][]string{
+		"there is no webhook w-1":             {"w-1"},
+		"is on its way, or was delivered":     {dead[0].ID},
+		"give the ids of webhooks, or --all":  {},
+		"give the ids of webhooks, or --all ": {"--all", dead[0].ID},
+	} {
+		code, _, stderr := s.run("", append([]string{"webhooks", "resend"}, args...)...)
+		if code != exitUsage || !strings.Contains(stderr, strings.TrimSpace(want)) {
+			t.Errorf("resend %v: exit code %d, %s", args, code, stderr)
+		}
+	}
+}
+
+// dead waits until so many webhooks are dead.
+func (s site) dead(n int) []deadWebhook {
+	s.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(30 * time.Second); ; {
+		var all []deadWebhook
+		out := s.ok("webhooks", "-o", "json")
+		if err := json.Unmarshal([]byte(out), &all); err != nil {
+			s.Fatal(err)
+		}
+		if len(all) == n {
+			return all
+		}
+		select {
+		case <-deadline:
+			s.Fatalf("not within 30 s: %d dead webhooks; there are\n%s", n, out)
+		case <-tick.C:
+		}
+	}
+}
