@@ -98,11 +98,15 @@ func find(ctx context.Context, c *connection, id string) (ledger.Snapshot, error
 		return s, err
 	}
 	if batch, row, ok := tasks.SplitRowID(id); ok {
+		b, err := c.ledger.Batch(ctx, batch)
+		if err != nil {
+			return s, err
+		}
 		room, err := c.backlog.Room(ctx, batch, row)
 		if errors.Is(err, backlog.ErrNotFound) {
 			err = ledger.ErrNotFound
 		}
-		return ledger.Snapshot{ID: id, Batch: batch, Room: room, State: ledger.Queued}, err
+		return unbegun(b, row, room), err
 	}
 	info, err := asynq.NewInspectorFromRedisClient(c.rdb).GetTaskInfo(tasks.QueueInteractive, id)
 	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
@@ -113,6 +117,34 @@ func find(ctx context.Context, c *connection, id string) (ledger.Snapshot, error
 	}
 	p, err := tasks.ParseSnapshot(info.Payload)
 	return ledger.Snapshot{ID: id, Room: p.Room, State: ledger.Queued}, err
+}
+
+// unbegun is a row of a batch that has no record.
+func unbegun(b ledger.Batch, row int, room tasks.Room) ledger.Snapshot {
+	s := ledger.Snapshot{ID: tasks.RowID(b.ID, row), Batch: b.ID, Room: room, State: ledger.Queued}
+	if b.CanceledUnfed(row) {
+		s.State = ledger.Canceled
+	}
+	return s
+}
+
+// batchState is a batch in a word.
+func batchState(b ledger.Batch) string {
+	switch {
+	case b.CanceledFrom > 0:
+		return "canceled"
+	case b.Ended():
+		return "ended"
+	case b.Paused:
+		return "paused"
+	}
+	return "running"
+}
+
+// batchStatus is a batch as programs see it.
+type batchStatus struct {
+	State string `json:"state"`
+	ledger.Batch
 }
 
 // printStatus prints the snapshot or batch of that id.
@@ -127,11 +159,16 @@ func printStatus(ctx context.Context, e env, c *connection, id, output string) e
 	s, err := find(ctx, c, id)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
-		return fail(exitUsage, "there is no snapshot or batch %s; ended ones are kept for %s", plain(id), c.cfg.Retention)
+		return c.unknownID(id)
 	case err != nil:
 		return c.away(err)
 	}
 	return printSnapshot(e.stdout, explained(s), output)
+}
+
+// unknownID is the error, ready to return, for an id that nothing has.
+func (c *connection) unknownID(id string) error {
+	return fail(exitUsage, "there is no snapshot or batch %s; ended ones are kept for %s", plain(id), c.cfg.Retention)
 }
 
 func printSnapshot(w io.Writer, s result, output string) error {
@@ -143,11 +180,16 @@ func printSnapshot(w io.Writer, s result, output string) error {
 	case "csv":
 		return printResults(w, []string{}, func(yield func(result, error) bool) { yield(s, nil) })
 	}
+	held := ""
+	if s.Held {
+		held = "until a person decides: tiwsnap retry sends it again, tiwsnap cancel gives it up"
+	}
 	return fields(w,
 		"snapshot", s.ID,
 		"room", roomWords(s.Room),
 		"batch", s.Batch,
 		"state", s.State,
+		"held", held,
 		"attempts", s.Attempts,
 		"TaskID", s.TaskID,
 		"RequestId", s.RequestID,
@@ -166,7 +208,7 @@ func printSnapshot(w io.Writer, s result, output string) error {
 func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, output string) error {
 	switch output {
 	case "json":
-		return printJSON(e.stdout, b, true)
+		return printJSON(e.stdout, batchStatus{batchState(b), b}, true)
 	case "csv":
 		return c.away(printResults(e.stdout, b.Labels, results(ctx, c, b)))
 	case "jsonl":
@@ -180,14 +222,13 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 		}
 		return nil
 	}
-	state := "running"
 	took := time.Since(b.CreatedAt)
 	if b.Ended() {
-		state, took = "ended", b.EndedAt.Sub(b.CreatedAt)
+		took = b.EndedAt.Sub(b.CreatedAt)
 	}
 	return fields(e.stdout,
 		"batch", b.ID,
-		"state", state,
+		"state", batchState(b),
 		"rooms", b.Total,
 		"queued", b.Queued,
 		"sending", b.Sending,
@@ -211,6 +252,7 @@ func results(ctx context.Context, c *connection, b ledger.Batch) func(yield func
 	return func(yield func(result, error) bool) {
 		var ids []string
 		var rows []tasks.Room
+		first := 1 // row of ids[0]
 		flush := func() bool {
 			all, err := c.ledger.Snapshots(ctx, ids)
 			if err != nil {
@@ -219,13 +261,14 @@ func results(ctx context.Context, c *connection, b ledger.Batch) func(yield func
 			}
 			for i, s := range all {
 				if s.State == "" {
-					s = ledger.Snapshot{ID: ids[i], Batch: b.ID, State: ledger.Queued}
+					s = unbegun(b, first+i, rows[i])
 				}
 				s.Room = rows[i]
 				if !yield(explained(s), nil) {
 					return false
 				}
 			}
+			first += len(ids)
 			ids, rows = ids[:0], rows[:0]
 			return true
 		}
@@ -268,20 +311,24 @@ func printOverview(ctx context.Context, e env, c *connection, output string) err
 		return c.away(err)
 	}
 	if output == "json" {
-		return printJSON(e.stdout, map[string]any{"batches": all}, true)
+		states := make([]batchStatus, len(all))
+		for i, b := range all {
+			states[i] = batchStatus{batchState(b), b}
+		}
+		return printJSON(e.stdout, map[string]any{"batches": states}, true)
 	}
 	if output == "jsonl" {
 		for _, b := range all {
-			if err := printJSON(e.stdout, b, false); err != nil {
+			if err := printJSON(e.stdout, batchStatus{batchState(b), b}, false); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	rows := [][]string{{"BATCH", "ROOMS", "QUEUED", "IN WORK", "SUCCEEDED", "FAILED", "IMAGES", "ENQUEUED", "ENDED"}}
+	rows := [][]string{{"BATCH", "STATE", "ROOMS", "QUEUED", "IN WORK", "SUCCEEDED", "FAILED", "IMAGES", "ENQUEUED", "ENDED"}}
 	for _, b := range all {
 		rows = append(rows, []string{
-			b.ID, strconv.Itoa(b.Total), strconv.Itoa(b.Queued), strconv.Itoa(b.Sending + b.Unknown + b.Accepted),
+			b.ID, batchState(b), strconv.Itoa(b.Total), strconv.Itoa(b.Queued), strconv.Itoa(b.Sending + b.Unknown + b.Accepted),
 			strconv.Itoa(b.Succeeded), strconv.Itoa(b.Failed), strconv.Itoa(b.Images), clock(b.CreatedAt), clock(b.EndedAt),
 		})
 	}

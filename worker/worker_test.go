@@ -482,8 +482,8 @@ func TestHoldUnknown(t *testing.T) {
 	if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{"a.1", "a.2"} {
-		if ok, err := w.ledger.Retry(t.Context(), id); !ok || err != nil {
+	for i, id := range []string{"a.1", "a.2"} {
+		if ok, err := w.ledger.Retry(t.Context(), id, tasks.Room{SdkAppId: app, RoomId: uint64(i + 1)}); !ok || err != nil {
 			t.Error(id, ok, err)
 		}
 	}

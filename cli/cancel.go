@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"tiwsnap/config"
+	"tiwsnap/ledger"
+)
+
+func newCancel(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cancel ID...",
+		Short: "Cancel snapshots or batches, as far as Tencent has not accepted them",
+		Long: `Cancel snapshots or batches, as far as Tencent has not accepted them: a task
+cannot be called back. Exit code 1 if there is nothing left to cancel.`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		return eachID(e, c, args, func(id string) (said string, done bool, err error) {
+			return cancel(cmd.Context(), c, id)
+		})
+	}
+	return cmd
+}
+
+// eachID does something with snapshots or batches, says of each what became of
+// it, and ends with exitUsage if one is unknown, else with exitFailed if one
+// was not done.
+func eachID(e env, c *connection, ids []string, do func(id string) (said string, done bool, err error)) error {
+	code := exitOK
+	for _, id := range ids {
+		said, done, err := do(id)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			fmt.Fprintf(e.stderr, "tiwsnap: %v\n", c.unknownID(id))
+			code = exitUsage
+			continue
+		case err != nil:
+			return c.away(err)
+		case !done && code == exitOK:
+			code = exitFailed
+		}
+		fmt.Fprintf(e.stdout, "%s: %s\n", id, said)
+	}
+	if code != exitOK {
+		return &exitError{code, nil}
+	}
+	return nil
+}
+
+// cancel cancels what has that id and says what that did. done is false if it
+// cannot be canceled any more.
+func cancel(ctx context.Context, c *connection, id string) (said string, done bool, err error) {
+	before, err := c.ledger.Batch(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return cancelSnapshot(ctx, c, id)
+	}
+	if err != nil {
+		return "", false, err
+	}
+	n, err := c.ledger.CancelBatch(ctx, id)
+	if err != nil {
+		return "", false, err
+	}
+	b, err := c.ledger.Batch(ctx, id)
+	if err != nil {
+		return "", false, err
+	}
+	follow := b.Queued + b.Sending + b.Unknown
+	switch {
+	case n == 0 && follow == 0 && before.CanceledFrom > 0:
+		return "is canceled already", true, nil
+	case n == 0 && follow == 0 && b.CanceledFrom == 0:
+		return fmt.Sprintf("nothing is left to cancel: %d accepted, %d succeeded, %d failed, %d canceled",
+			b.Accepted, b.Succeeded, b.Failed, b.Canceled), false, nil
+	}
+	said = fmt.Sprintf("%d canceled at once", n)
+	if follow > 0 {
+		said += fmt.Sprintf("; %d fed before follow, but for those that Tencent accepts now", follow)
+	}
+	if b.Accepted > 0 {
+		said += fmt.Sprintf("; %d accepted go on", b.Accepted)
+	}
+	return said, true, nil
+}
+
+func cancelSnapshot(ctx context.Context, c *connection, id string) (said string, done bool, err error) {
+	s, err := find(ctx, c, id)
+	if err != nil {
+		return "", false, err
+	}
+	state, err := c.ledger.Cancel(ctx, id, s.Room)
+	if err != nil {
+		return "", false, err
+	}
+	switch state {
+	case ledger.Canceled:
+		switch s.State {
+		case ledger.Canceled:
+			return "is canceled already", true, nil
+		case ledger.Unknown:
+			return "canceled; whether its last request has made a task nobody knows", true, nil
+		}
+		return "canceled", true, nil
+	case ledger.Sending:
+		return "a request is on its way; will be canceled unless Tencent accepts that", true, nil
+	case ledger.Accepted:
+		return "Tencent has accepted it: a task cannot be called back", false, nil
+	}
+	return fmt.Sprintf("has %s already", state), false, nil
+}

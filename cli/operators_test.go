@@ -1,0 +1,353 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/backlog"
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// says runs a command and checks its exit code and that it prints the words,
+// to people or programs.
+func (s site) says(code int, words string, args ...string) {
+	s.Helper()
+	got, stdout, stderr := s.run("", args...)
+	if got != code || !strings.Contains(stdout+stderr, words) {
+		s.Errorf("tiwsnap %s: exit code %d, want %d; it does not say %q but\n%s%s", strings.Join(args, " "), got, code, words, stdout, stderr)
+	}
+}
+
+// batch enqueues rooms 1 to n.
+func (s site) batch(name string, n int) {
+	s.Helper()
+	list := "RoomId\n"
+	for i := range n {
+		list += fmt.Sprintln(i + 1)
+	}
+	if code, _, stderr := s.run(list, "enqueue", "batch", "-", "--app", "1400123480", "--name", name); code != exitOK {
+		s.Fatalf("exit code %d: %s", code, stderr)
+	}
+}
+
+// states are the states of a batch's rows, as its result list has them.
+func (s site) states(batch string) (states []string) {
+	s.Helper()
+	header, rows := table(s.T, s.ok("status", batch, "-o", "csv"))
+	for _, row := range rows {
+		states = append(states, row[header["State"]])
+	}
+	return states
+}
+
+type batchJSON struct {
+	State                                 string
+	Queued, Accepted, Succeeded, Canceled int
+}
+
+func (s site) status(batch string) (b batchJSON) {
+	s.Helper()
+	if err := json.Unmarshal([]byte(s.ok("status", batch, "-o", "json")), &b); err != nil {
+		s.Fatal(err)
+	}
+	return b
+}
+
+// until asks every 20 ms until the batch is as wanted.
+func (s site) until(batch, what string, ok func(batchJSON) bool) {
+	s.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(time.Minute); ; {
+		b := s.status(batch)
+		if ok(b) {
+			return
+		}
+		select {
+		case <-deadline:
+			s.Fatalf("not within a minute: batch %s %s; it is %+v", batch, what, b)
+		case <-tick.C:
+		}
+	}
+}
+
+// fed returns the ledger of a worker that has taken one snapshot of the only
+// batch, and that holds what has an unknown outcome.
+func (s site) fed() *ledger.Ledger {
+	s.Helper()
+	rdb := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
+	s.Cleanup(func() { rdb.Close() })
+	if ids, err := backlog.New(rdb).Take(s.Context(), "test", 1); err != nil || len(ids) != 1 {
+		s.Fatal(ids, err)
+	}
+	return ledger.New(rdb, ledger.Options{Hold: true})
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	t.Run("of a room that waits on the queue", func(t *testing.T) {
+		t.Parallel()
+		s := newSite(t, tiwtest.Options{})
+		id := strings.TrimSpace(s.ok("enqueue", "room", "--app", "1400123480", "--room", "7"))
+		other := strings.TrimSpace(s.ok("enqueue", "room", "--app", "1400123480", "--room", "8"))
+		s.says(exitOK, id+": canceled\n", "cancel", id)
+		s.says(exitOK, id+": is canceled already\n", "cancel", id)
+		s.says(exitOK, "room 7 of app", "status", id)
+		s.worker()
+		s.ok("wait", other)
+		s.says(exitFailed, "canceled", "wait", id)
+		s.says(exitFailed, other+": has succeeded already\n", "cancel", other)
+		if n := s.sim.State().Tasks.Created; n != 1 {
+			t.Errorf("%d tasks made, want 1", n)
+		}
+	})
+
+	t.Run("of a batch that waits, and of its rows", func(t *testing.T) {
+		t.Parallel()
+		s := newSite(t, tiwtest.Options{})
+		s.batch("b", 4)
+		s.says(exitOK, "b.2: canceled\n", "cancel", "b.2")
+		if diff := cmp.Diff([]string{"queued", "canceled", "queued", "queued"}, s.states("b")); diff != "" {
+			t.Error(diff)
+		}
+		if b := s.status("b"); b.State != "running" || b.Canceled != 1 {
+			t.Errorf("%+v", b)
+		}
+		s.says(exitOK, "b: 3 canceled at once\n", "cancel", "b")
+		s.says(exitOK, "b: is canceled already\n", "cancel", "b")
+		s.says(exitOK, "b.3: is canceled already\n", "cancel", "b.3")
+		if diff := cmp.Diff([]string{"canceled", "canceled", "canceled", "canceled"}, s.states("b")); diff != "" {
+			t.Error(diff)
+		}
+		if b := s.status("b"); b.State != "canceled" || b.Canceled != 4 || b.Queued != 0 {
+			t.Errorf("%+v", b)
+		}
+		s.says(exitOK, "canceled", "status", "b.4")
+		s.says(exitFailed, "", "wait", "b", "b.4")
+		s.says(exitFailed, "nothing is left to feed", "pause", "b")
+
+		s.says(exitOK, "b.4: queued again\n", "retry", "b.4")
+		s.worker()
+		s.says(exitOK, "succeeded", "wait", "b.4")
+		if diff := cmp.Diff([]string{"canceled", "canceled", "canceled", "succeeded"}, s.states("b")); diff != "" {
+			t.Error(diff)
+		}
+		if n := s.sim.State().Tasks.Created; n != 1 {
+			t.Errorf("%d tasks made, want 1", n)
+		}
+	})
+
+	t.Run("of a batch in work ends every room, as succeeded or canceled", func(t *testing.T) {
+		t.Parallel()
+		s := newSite(t, tiwtest.Options{Latency: 200 * time.Millisecond})
+		s.worker()
+		s.batch("b", 200)
+		if err := s.sim.WaitCalls(t.Context(), 5); err != nil {
+			t.Fatal(err)
+		}
+		s.says(exitOK, "canceled at once", "cancel", "b")
+		s.says(exitFailed, "canceled", "wait", "b")
+		b := s.status("b")
+		if b.Succeeded < 5 || b.Canceled < 100 || b.Succeeded+b.Canceled != 200 {
+			t.Errorf("%+v", b)
+		}
+		if n := s.sim.State().Tasks.Created; n != int64(b.Succeeded) {
+			t.Errorf("%d tasks made, and %d succeeded", n, b.Succeeded)
+		}
+	})
+
+	t.Run("comes too late for what is accepted", func(t *testing.T) {
+		t.Parallel()
+		s := newSite(t, tiwtest.Options{})
+		s.environ["TIWSNAP_CONFIRM_AFTER"] = "1h"
+		s.worker()
+		s.batch("b", 2)
+		s.until("b", "is accepted", func(b batchJSON) bool { return b.Accepted == 2 })
+		s.says(exitFailed, "b.1: Tencent has accepted it: a task cannot be called back\n", "cancel", "b.1")
+		s.says(exitFailed, "b: nothing is left to cancel: 2 accepted", "cancel", "b")
+		if b := s.status("b"); b.State != "running" {
+			t.Errorf("%+v", b)
+		}
+	})
+
+	t.Run("while a request is out", func(t *testing.T) {
+		t.Parallel()
+		s := newSite(t, tiwtest.Options{})
+		s.batch("b", 1)
+		l := s.fed()
+		p := tasks.SnapshotPayload{ID: "b.1", Batch: "b", Room: tasks.Room{SdkAppId: 1400123480, RoomId: 1}}
+		in, err := l.Begin(t.Context(), p, "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.says(exitOK, "b.1: a request is on its way; will be canceled unless Tencent accepts that\n", "cancel", "b.1")
+		s.says(exitOK, "1 fed before follow, but for those that Tencent accepts now", "cancel", "b")
+		if err := l.Outcome(t.Context(), p.ID, in.Attempt, ledger.Outcome{State: ledger.Unknown}); err != nil {
+			t.Fatal(err)
+		}
+		s.says(exitOK, "b: is canceled already\n", "cancel", "b")
+	})
+
+	t.Run("of several ids says each and exits with the worst", func(t *testing.T) {
+		t.Parallel()
+		s := newSite(t, tiwtest.Options{})
+		s.batch("b", 1)
+		s.says(exitUsage, "there is no snapshot or batch none", "cancel", "none", "b")
+		for _, id := range []string{"b.2", "none.1", "s-none"} {
+			s.says(exitUsage, "there is no snapshot or batch "+id, "cancel", id)
+		}
+		if b := s.status("b"); b.State != "canceled" {
+			t.Errorf("%+v", b)
+		}
+	})
+}
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, tiwtest.Options{})
+	s.batch("large", 40)
+	s.says(exitOK, "large: paused", "pause", "large")
+	s.worker()
+	s.batch("small", 3)
+	s.ok("wait", "small") // the feeder has passed by
+	if b := s.status("large"); b.State != "paused" || b.Queued != 40 {
+		t.Errorf("%+v", b)
+	}
+	_, batches := table(t, s.ok("status", "-o", "csv"))
+	if len(batches) != 2 || batches[0][1] != "ended" || batches[1][1] != "paused" {
+		t.Errorf("overview: %v", batches)
+	}
+	s.says(exitOK, "large: goes on", "resume", "large")
+	s.ok("wait", "large")
+	s.says(exitFailed, "nothing is left to feed: the batch is ended", "pause", "large")
+	s.says(exitUsage, "there is no snapshot or batch none", "pause", "none")
+	s.says(exitUsage, "there is no snapshot or batch none", "resume", "none")
+}
+
+func TestFailuresAndRetry(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
+	s.says(exitOK, "none", "failures")
+	stop := s.worker()
+	s.batch("a", 3)
+	s.says(exitFailed, "", "wait", "a")
+	if err := s.sim.SetFaults(tiwtest.Faults{Code: 1, CodeName: "UnsupportedOperation.Whatever"}); err != nil {
+		t.Fatal(err)
+	}
+	s.batch("b", 1)
+	single := strings.TrimSpace(s.ok("enqueue", "room", "--app", "1400123480", "--room", "9"))
+	s.says(exitFailed, "", "wait", "b", single)
+
+	var groups struct {
+		Failures []struct {
+			Code, Class, Meaning, Fix string
+			Count                     int
+			Newest                    struct {
+				ID, Message string
+				RequestID   string `json:"request_id"`
+			}
+		}
+	}
+	out := s.ok("failures", "-o", "json")
+	if err := json.Unmarshal([]byte(out), &groups); err != nil || len(groups.Failures) != 2 {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	first, second := groups.Failures[0], groups.Failures[1]
+	if first.Code != "InvalidParameter" || first.Class != "permanent" || first.Count != 3 || first.Meaning != "a parameter is wrong" ||
+		!strings.Contains(first.Fix, "correct the room's parameters") || !strings.HasPrefix(first.Newest.ID, "a.") ||
+		first.Newest.Message == "" || first.Newest.RequestID == "" {
+		t.Errorf("%+v", first)
+	}
+	if second.Code != "UnsupportedOperation.Whatever" || second.Count != 2 || second.Newest.ID == "" {
+		t.Errorf("%+v", second)
+	}
+	header, rows := table(t, s.ok("failures", "--batch", "a", "-o", "csv"))
+	if len(rows) != 1 || rows[0][header["Code"]] != "InvalidParameter" || rows[0][header["Count"]] != "3" {
+		t.Errorf("%v", rows)
+	}
+	if lines := strings.Count(s.ok("failures", "-o", "jsonl"), "\n"); lines != 2 {
+		t.Errorf("%d lines", lines)
+	}
+	for _, words := range []string{"InvalidParameter", "permanent", "a parameter is wrong", "correct the room's parameters", "RequestId"} {
+		s.says(exitOK, words, "failures")
+	}
+	if _, rows := table(t, s.ok("failures", "--list", "-o", "csv")); len(rows) != 5 {
+		t.Errorf("%v", rows)
+	}
+	if lines := strings.Count(s.ok("failures", "--list", "-o", "jsonl"), "\n"); lines != 5 {
+		t.Errorf("%d lines", lines)
+	}
+	for _, id := range []string{"a.1", "a.2", "a.3", "b.1", single} {
+		s.says(exitOK, id+" ", "failures", "--list")
+	}
+	s.says(exitUsage, "there is no snapshot or batch none", "failures", "--batch", "none")
+	s.says(exitUsage, "-o json", "failures", "--list", "-o", "json")
+
+	stop() // what is retried stays queued
+	if err := s.sim.SetFaults(tiwtest.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	s.says(exitOK, "a: 0 queued again\n", "retry", "a", "--failed", "--code", "UnsupportedOperation")
+	s.says(exitOK, "a: 0 queued again\n", "retry", "a", "--held")
+	s.says(exitOK, "b: 1 queued again\n", "retry", "b", "--failed", "--code", "UnsupportedOperation") // the family
+	s.says(exitOK, "a.2: queued again\n", "retry", "a.2")
+	s.says(exitOK, "a: 2 queued again\n", "retry", "a", "--failed", "--code", "InvalidParameter")
+	s.says(exitOK, single+": queued again\n", "retry", single)
+	s.says(exitFailed, single+": is queued: only what failed, was canceled or is held can be retried\n", "retry", single)
+	s.says(exitOK, "none", "failures")
+	s.worker()
+	s.ok("wait", "a", "b", single)
+	if n := s.sim.State().Tasks.Created; n != 5 {
+		t.Errorf("%d tasks made, want 5", n)
+	}
+	s.says(exitFailed, "a.1: is succeeded: only", "retry", "a.1")
+	s.says(exitOK, "a: 0 queued again\n", "retry", "a", "--failed")
+	s.says(exitUsage, "a is a batch: add --failed or --held", "retry", "a")
+	s.says(exitUsage, "add --failed or --held", "retry", "a.1", "--code", "X")
+	s.says(exitUsage, "", "retry", "a", "--failed", "--held")
+	s.says(exitUsage, "there is no snapshot or batch none", "retry", "none")
+	s.says(exitUsage, "there is no snapshot or batch none", "retry", "none", "--failed")
+}
+
+func TestHeld(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, tiwtest.Options{})
+	s.batch("b", 2)
+	l := s.fed()
+	for _, p := range []tasks.SnapshotPayload{
+		{ID: "b.1", Batch: "b", Room: tasks.Room{SdkAppId: 1400123480, RoomId: 1}},
+		{ID: "s-held", Room: tasks.Room{SdkAppId: 1400123480, RoomId: 9}},
+	} {
+		in, err := l.Begin(t.Context(), p, "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Outcome(t.Context(), p.ID, in.Attempt, ledger.Outcome{State: ledger.Unknown, Code: "InternalError"}); err != nil {
+			t.Fatal(err)
+		}
+		if in, err := l.Begin(t.Context(), p, "y"); err != nil || in.Verdict != ledger.Done {
+			t.Fatalf("%+v, %v", in, err)
+		}
+	}
+	s.says(exitOK, "until a person decides", "status", "b.1")
+	s.says(exitOK, "b.1       room", "failures", "--held", "--list")
+	s.says(exitOK, "s-held    room", "failures", "--held", "--list")
+	s.says(exitOK, "something failed inside Tencent", "failures", "--held")
+	s.says(exitOK, "none", "failures")
+	s.says(exitOK, "b: 1 queued again\n", "retry", "b", "--held", "--code", "InternalError")
+	s.says(exitOK, "s-held: queued again\n", "retry", "s-held")
+	s.says(exitOK, "none", "failures", "--held")
+	s.worker()
+	s.ok("wait", "b", "s-held")
+	if out := s.ok("status", "b.1"); !strings.Contains(out, "possible duplicates") || strings.Contains(out, "until a person") {
+		t.Errorf("%s", out)
+	}
+}
