@@ -28,6 +28,7 @@ type report struct {
 	Foreign       int64   `json:"foreign"` // of others, on the same quota
 	Sliding       int     `json:"fullest_sliding_second"`
 	Calendar      int     `json:"fullest_calendar_second"`
+	Tightest      tight   `json:"tightest"`
 	DescribesEach float64 `json:"describes_per_snapshot"`
 
 	Struck    map[string]int64      `json:"struck"` // requests and callbacks, by fault
@@ -41,6 +42,25 @@ type report struct {
 	Seconds float64  `json:"seconds"` // from the enqueue to the last end
 	Load    string   `json:"load"`    // of the machine, over the last minute
 	Broken  []string `json:"broken,omitempty"`
+}
+
+// tight is the least time in which the referee saw one request more than the
+// rate, and when that began, both in seconds.
+type tight struct {
+	Took float64 `json:"took_s"`
+	At   float64 `json:"at_s"`
+}
+
+// tightest finds it in the calls of a run that began at start; it is 0 where
+// there were not so many.
+func tightest(calls []tiwtest.Call, rate int, start time.Time) (t tight) {
+	for i := rate; i < len(calls); i++ {
+		took := time.Duration(calls[i].AtNs - calls[i-rate].AtNs).Seconds()
+		if t.Took == 0 || took < t.Took {
+			t = tight{took, time.Unix(0, calls[i-rate].AtNs).Sub(start).Seconds()}
+		}
+	}
+	return t
 }
 
 // recovery is how long something took, in seconds.
@@ -134,6 +154,7 @@ func (r *report) print(w io.Writer) error {
 	line("tasks made again despite a callback", "%d", r.Despite)
 	line("requests", "%d, %d rejected, %d of others", r.Calls, r.Rejected, r.Foreign)
 	line("requests in the fullest second", "%d sliding, %d calendar, of %d", r.Sliding, r.Calendar, r.Rate)
+	line(fmt.Sprintf("tightest %d requests", r.Rate+1), "%.4f s, at %.1f s", r.Tightest.Took, r.Tightest.At)
 	line("created but cut", "%d", r.Struck["cut"])
 	line("created but never answered", "%d", r.Struck["silent"])
 	line("InternalError", "%d without a task, %d with one", r.Struck["internalError"], r.Struck["internalErrorCreated"])
