@@ -6,6 +6,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -26,6 +27,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"tiwsnap/ledger"
 	"tiwsnap/redistest"
@@ -187,6 +189,18 @@ func saveJSON(name string, r *report) error {
 	return errors.Join(r.writeJSON(f), f.Close())
 }
 
+// saveCalls writes the log of the referee, for whoever wants to know more.
+func saveCalls(name string, calls []tiwtest.Call) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	for _, c := range calls {
+		if err := e.Encode(c); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(name, b.Bytes(), 0o600)
+}
+
 // chaos is one run, with all that it starts ended again.
 func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	binary := filepath.Join(dir, "tiwsnap")
@@ -203,6 +217,7 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		return nil, err
 	}
 	defer server.Kill()
+	logging.Disable() // Redis being away is part of the game
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr})
 	defer rdb.Close()
 
@@ -280,11 +295,13 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	arena := &arena{fleet: fleet, redis: server, sim: sim, rate: o.rate, say: say, faults: faults}
 	striking, endStrikes := context.WithCancel(ctx)
 	var lost map[string]time.Time
+	var held []stall
 	var game sync.WaitGroup
 	game.Go(func() {
 		arena.run(striking, schedule(o.seed, kinds, o.killEvery, time.Duration(o.minutes*float64(time.Minute))))
 	})
 	game.Go(func() { lost = orphans(striking, rdb) })
+	game.Go(func() { held = stalls(striking, start) })
 	follow(ctx, ledger.New(rdb, ledger.Options{}), say)
 	seconds := time.Since(start).Seconds()
 	endStrikes()
@@ -313,6 +330,10 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		return nil, err
 	}
 
+	if err := saveCalls(filepath.Join(dir, "calls.jsonl"), e.calls); err != nil {
+		return nil, err
+	}
+
 	st := sim.State()
 	create := st.Actions[tiwtest.ActionCreate]
 	r := &report{
@@ -324,7 +345,7 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		DescribesEach: float64(st.Actions[tiwtest.ActionDescribe].Received.Calls) / float64(o.rooms),
 		Struck:        st.Faults, Callbacks: st.Callbacks,
 		Strikes: arena.strikes, Recovery: recoveries(arena.strikes, e.calls), Orphans: orphaned(lost, e.records),
-		Deaths: fleet.deaths(), Seconds: seconds, Load: loadAverage(),
+		Stalls: held, Deaths: fleet.deaths(), Seconds: seconds, Load: loadAverage(),
 	}
 	if o.callbacks {
 		r.Grace = o.grace.String()

@@ -37,6 +37,7 @@ type report struct {
 	Strikes  []strike            `json:"strikes"`
 	Recovery map[string]recovery `json:"recovery"` // by fault
 	Orphans  recovery            `json:"orphans"`  // snapshots that lost their worker, to their end
+	Stalls   []stall             `json:"stalls"`
 	Deaths   []string            `json:"deaths,omitempty"`
 
 	Seconds float64  `json:"seconds"` // from the enqueue to the last end
