@@ -28,6 +28,14 @@ import (
 // long, so that this much means that the task was lost.
 const staleAfter = time.Minute
 
+// What has been in transit for longer than lateAfter does not count as that any
+// more: its worker has died or hangs, and the other ones are not to wait until
+// asynq gives it to them. At most lateBound depths are in transit in all.
+const (
+	lateAfter = 10 * time.Second
+	lateBound = 5
+)
+
 // feederLease is how long a feeder stays the feeder without taking.
 const feederLease = time.Second
 
@@ -58,8 +66,8 @@ func New(rdb redis.UniversalClient) *Backlog {
 }
 
 // Take takes snapshots from the open batches, one from each in turn, until
-// depth of them are in transit: taken, and not begun by any worker yet.
-// Snapshots that have been in transit for over a minute are among those
+// depth of them are in transit: taken within the last ten seconds, and not
+// begun by any worker yet. Snapshots that have been in transit for over a minute are among those
 // returned, again: enqueueing them twice is harmless because the TaskID is the
 // snapshot id.
 //
@@ -70,6 +78,7 @@ func (b *Backlog) Take(ctx context.Context, owner string, depth int) ([]string, 
 	ids, err := takeScript.Run(ctx, b.rdb,
 		[]string{keys.Ring, keys.Transit, keys.Feeder, keys.Breaker},
 		owner, depth, feederLease.Milliseconds(), staleAfter.Milliseconds(), keys.Batch(""), keys.Again(""),
+		lateAfter.Milliseconds(), lateBound*depth,
 	).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("take from the backlog: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -122,6 +123,39 @@ func TestTake(t *testing.T) {
 		}
 		if d := cmp.Diff(first, take(t, b, "me", 10)); d != "" {
 			t.Error(d)
+		}
+	})
+
+	t.Run("goes on when what was taken lies with a worker that has died, within a bound", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		b := backlog.New(rdb)
+		push(t, b, "a", 1000, tasks.Room{SdkAppId: 1})
+		total := 0
+		for range 10 {
+			ids := take(t, b, "me", 20)
+			total += len(ids)
+			for _, id := range ids { // as if taken a while ago, and not long enough to be taken again
+				rdb.ZAdd(t.Context(), keys.Transit, redis.Z{Score: float64(time.Now().Add(-15 * time.Second).UnixMilli()), Member: id})
+			}
+		}
+		if total != 100 {
+			t.Errorf("%d taken, want five times 20", total)
+		}
+	})
+
+	t.Run("what is handed out again does not hold up the rest", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		b := backlog.New(rdb)
+		push(t, b, "a", 100, tasks.Room{SdkAppId: 1})
+		lost := take(t, b, "me", 3)
+		for _, id := range lost {
+			rdb.ZAdd(t.Context(), keys.Transit, redis.Z{Score: 1, Member: id})
+		}
+		if d := cmp.Diff(append(lost, "a.4", "a.5", "a.6"), take(t, b, "me", 3)); d != "" {
+			t.Error(d)
+		}
+		if ids := take(t, b, "me", 3); len(ids) != 0 {
+			t.Errorf("taken beyond the depth: %v", ids)
 		}
 	})
 

@@ -1,5 +1,7 @@
 -- Takes snapshots from the open batches, one from each in turn, until enough
 -- are in transit. Those that are to be fed again come first in their batch.
+-- What has been in transit for long lies with a worker that has died or hangs:
+-- it does not count, up to a bound, or nothing would be fed until it is back.
 --
 -- KEYS[1] ring     list of ids of the batches that have rooms left
 -- KEYS[2] transit  sorted set of snapshot ids taken and not begun, by when (ms)
@@ -11,6 +13,8 @@
 -- ARGV[4] stale    ms after which a snapshot in transit is handed out again
 -- ARGV[5] prefix of the batch hashes (same hash tag as the keys)
 -- ARGV[6] prefix of the lists of snapshots to feed again (the same)
+-- ARGV[7] late     ms after which a snapshot in transit does not count
+-- ARGV[8] bound    how many may be in transit, those that do not count included
 -- Returns the snapshot ids to enqueue.
 local ring, transit = KEYS[1], KEYS[2]
 local depth = tonumber(ARGV[2])
@@ -27,12 +31,16 @@ redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[3])
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
+local late = now - ARGV[7]
 local ids = redis.call('ZRANGEBYSCORE', transit, '-inf', now - ARGV[4], 'LIMIT', 0, depth)
 for _, id in ipairs(ids) do
-  redis.call('ZADD', transit, now, id)
+  redis.call('ZADD', transit, late, id)
 end
 
-local room = depth - redis.call('ZCARD', transit)
+local room = math.min(
+  depth - redis.call('ZCOUNT', transit, '(' .. late, '+inf'),
+  ARGV[8] - redis.call('ZCARD', transit)
+)
 while room > 0 do
   local batch = redis.call('RPOPLPUSH', ring, ring)
   if not batch then

@@ -59,6 +59,12 @@ if cancel or tonumber(redis.call('HGET', BATCH, 'cancels') or 0) > tonumber(canc
 end
 redis.call('ZADD', OPEN, 'NX', NOW, ID)
 if state == 'unknown' then
+  if next(told()) then
+    -- A callback has named the task: however long the grace is over, it is
+    -- asked about before anything is sent again.
+    redis.call('ZADD', CONFIRM, 'NX', NOW, ID)
+    return {'wait', 1000}
+  end
   if ARGV[11] == '1' and redis.call('HEXISTS', SNAPSHOT, 'release') == 0 then
     redis.call('ZREM', OPEN, ID)
     redis.call('ZADD', WAITING, 'NX', NOW, ID)

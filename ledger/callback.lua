@@ -20,7 +20,10 @@ elseif task ~= '' and task ~= own_task then
   else
     -- The answer to that attempt was lost, or is still on its way.
     set('told:' .. attempt, task)
-    if state ~= 'sending' or current ~= attempt then
+    if state == 'sending' and current == attempt then
+      -- If its worker has died, nobody waits for the answer.
+      redis.call('ZADD', CONFIRM, NOW + ARGV[6], ID)
+    else
       redis.call('ZADD', CONFIRM, NOW, ID)
     end
   end

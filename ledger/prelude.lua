@@ -121,18 +121,43 @@ local function may_have_made_task()
   end
 end
 
--- Takes a task as the snapshot's own.
-local function accept(from, task)
-  set('task_id', task, 'accepted_at', NOW)
-  redis.call('HDEL', SNAPSHOT, 'code', 'message', 'spare', 'unknown_at', 'cancel')
-  move(from, 'accepted')
-end
-
 -- Keeps the id of a task that exists beside the snapshot's own: it was paid
 -- for, and takes its place if the other request makes none.
 local function keep_extra(attempt, task)
   if redis.call('HSETNX', SNAPSHOT, 'extra_task:' .. attempt, task) == 1 then
     set('spare', task)
     redis.call('HINCRBY', TOTALS, 'extra_tasks', 1)
+  end
+end
+
+-- Returns the tasks that callbacks have named and nobody has taken yet, by
+-- attempt.
+local function told()
+  local record, tasks = redis.call('HGETALL', SNAPSHOT), {}
+  for i = 1, #record, 2 do
+    local attempt = string.match(record[i], '^told:(%d+)$')
+    if attempt then
+      tasks[attempt] = record[i + 1]
+    end
+  end
+  return tasks
+end
+
+-- Takes a task as the snapshot's own.
+local function accept(from, task)
+  local ended = false
+  for attempt, other in pairs(told()) do
+    redis.call('HDEL', SNAPSHOT, 'told:' .. attempt)
+    if other == task then
+      ended = true
+    else
+      keep_extra(attempt, other)
+    end
+  end
+  set('task_id', task, 'accepted_at', NOW)
+  redis.call('HDEL', SNAPSHOT, 'code', 'message', 'spare', 'unknown_at', 'cancel')
+  move(from, 'accepted')
+  if ended then
+    redis.call('ZADD', CONFIRM, NOW, ID)
   end
 end

@@ -93,6 +93,7 @@ type Task struct {
 	RoomId      uint64
 	CreatedNs   int64  `json:"createdNs"` // Unix ns
 	State       string `json:"state"`     // Running, OK or InternalErr
+	Images      int    `json:"images"`    // that it has, or will have unless it fails
 	CallbackURL string `json:",omitempty"`
 }
 
@@ -271,7 +272,7 @@ func (s *Server) Tasks() iter.Seq[Task] {
 			next = max(next, s.tasks.list.first)
 			for ; next < s.tasks.list.next && len(some) < chunkLen; next++ {
 				t := s.tasks.list.at(next)
-				some = append(some, Task{t.id.String(), t.room.app, t.room.id, t.created, t.state(now), t.callback})
+				some = append(some, Task{t.id.String(), t.room.app, t.room.id, t.created, t.state(now), t.pages(), t.callback})
 			}
 			s.mu.Unlock()
 			if len(some) == 0 {

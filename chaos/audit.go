@@ -1,0 +1,225 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tiwsnap/ledger"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// slack is what an intent may be older than the request that followed it: the
+// life of a permit and some. The referee sees requests, promises are about
+// intents.
+const slack = 2 * time.Second
+
+// evidence is the three truths, and what else is known.
+type evidence struct {
+	rooms   []uint64          // enqueued and acknowledged
+	records []ledger.Snapshot // the ledger's
+	batch   ledger.Batch
+	tasks   []tiwtest.Task // the referee's
+	calls   []tiwtest.Call
+	taken   map[string]time.Time // callback URL to when a worker took the first callback
+	grace   time.Duration        // 0: there are no callbacks
+}
+
+// finding is what the audit found. Everything below Promises is 0 or a promise
+// is broken.
+type finding struct {
+	Rooms     int `json:"rooms"`
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"`
+	Canceled  int `json:"canceled"`
+	Images    int `json:"images"`
+
+	Tasks              int `json:"tasks"`                // made in total
+	RoomsTwice         int `json:"rooms_twice"`          // with more than one task
+	ExtraTasks         int `json:"extra_tasks"`          // beyond the first of a room
+	ExtraKnown         int `json:"extra_known"`          // of these, by id in the ledger
+	PossibleDuplicates int `json:"possible_duplicates"`  // as the ledger counts
+	InternalErrors     int `json:"internal_errors_only"` // possible duplicates that were an InternalError without a task
+	NeverArrived       int `json:"never_arrived"`        // possible duplicates whose request the referee did not see
+
+	Lost        int `json:"lost"`        // acknowledged and in no final state
+	WrongFinal  int `json:"wrong_final"` // the final state is not what the referee knows
+	Unexplained int `json:"unexplained"` // extra tasks beyond the room's possible duplicates
+	Uncounted   int `json:"uncounted"`   // requests of unknown outcome beyond them
+	Unannounced int `json:"unannounced"` // requests beyond the attempts in the ledger
+	Early       int `json:"early"`       // another task before the grace of the one before ran out
+	Despite     int `json:"despite"`     // another task though the callback of the one before had been taken
+	Counters    int `json:"counters"`    // of the batch that differ from its snapshots
+
+	Examples []string `json:"examples,omitempty"` // in words, the first few
+}
+
+const maxExamples = 20
+
+func (f *finding) example(format string, args ...any) {
+	if len(f.Examples) < maxExamples {
+		f.Examples = append(f.Examples, fmt.Sprintf(format, args...))
+	}
+}
+
+// audit compares the three truths.
+func audit(e evidence) finding {
+	f := finding{Rooms: len(e.rooms), Tasks: len(e.tasks)}
+	records := make(map[uint64]ledger.Snapshot)
+	for _, s := range e.records {
+		records[s.Room.RoomId] = s
+	}
+	tasks := make(map[uint64][]tiwtest.Task)
+	for _, t := range e.tasks {
+		tasks[t.RoomId] = append(tasks[t.RoomId], t)
+	}
+	calls := make(map[uint64][]tiwtest.Call)
+	for _, c := range e.calls {
+		calls[c.RoomId] = append(calls[c.RoomId], c)
+	}
+	for _, room := range e.rooms {
+		s, ok := records[room]
+		if !ok {
+			f.Lost++
+			f.example("room %d: the ledger does not have it", room)
+			continue
+		}
+		f.end(s, tasks[room])
+		f.duplicates(s, tasks[room], calls[room])
+		f.second(e, s, tasks[room])
+	}
+	f.counters(e.batch)
+	return f
+}
+
+// end checks the final state of a room.
+func (f *finding) end(s ledger.Snapshot, tasks []tiwtest.Task) {
+	switch s.State {
+	case ledger.Succeeded:
+		f.Succeeded++
+		f.Images += len(s.Images)
+		i := slices.IndexFunc(tasks, func(t tiwtest.Task) bool { return t.TaskID == s.TaskID })
+		switch {
+		case i < 0:
+			f.wrong(s, "the referee has no task %s for it", s.TaskID)
+		case tasks[i].State != tiwtest.OK:
+			f.wrong(s, "its task %s is %s", s.TaskID, tasks[i].State)
+		case !imagesOf(s, tasks[i].Images):
+			f.wrong(s, "its images are not the %d of task %s: %s", tasks[i].Images, s.TaskID, s.Images)
+		}
+		return
+	case ledger.Failed:
+		f.Failed++
+	case ledger.Canceled:
+		f.Canceled++
+	default:
+		f.Lost++
+		f.example("%s: %s after %d attempts", s.ID, s.State, s.Attempts)
+		return
+	}
+	for _, t := range tasks {
+		if t.State == tiwtest.OK {
+			f.wrong(s, "task %s succeeded; the ledger says: %s %s", t.TaskID, s.Code, s.Message)
+			return
+		}
+	}
+}
+
+func (f *finding) wrong(s ledger.Snapshot, format string, args ...any) {
+	f.WrongFinal++
+	f.example("%s: %s, but "+format, append([]any{s.ID, s.State}, args...)...)
+}
+
+// imagesOf reports whether the images are the n of the snapshot's task.
+func imagesOf(s ledger.Snapshot, n int) bool {
+	if len(s.Images) != n {
+		return false
+	}
+	for i, url := range s.Images {
+		if !strings.HasSuffix(url, fmt.Sprintf("/images/%d/%s/%d.png", s.Room.RoomId, s.TaskID, i+1)) {
+			return false
+		}
+	}
+	return true
+}
+
+// duplicates sets what the ledger counts against what the referee saw.
+func (f *finding) duplicates(s ledger.Snapshot, tasks []tiwtest.Task, calls []tiwtest.Call) {
+	extra := max(0, len(tasks)-1)
+	if extra > 0 {
+		f.RoomsTwice++
+	}
+	f.ExtraTasks += extra
+	f.PossibleDuplicates += s.PossibleDuplicates
+	for _, id := range s.ExtraTasks {
+		if slices.ContainsFunc(tasks, func(t tiwtest.Task) bool { return t.TaskID == id }) {
+			f.ExtraKnown++
+		} else {
+			f.wrong(s, "its extra task %s is not known to the referee", id)
+		}
+	}
+	if n := extra - s.PossibleDuplicates; n > 0 {
+		f.Unexplained += n
+		f.example("%s: %d tasks, %d possible duplicates in the ledger", s.ID, len(tasks), s.PossibleDuplicates)
+	}
+
+	unclear := 0 // requests that have made a task, or left that open
+	for _, c := range calls {
+		if c.TaskID != "" || c.Outcome == "internalError" {
+			unclear++
+		}
+	}
+	seen := max(0, unclear-1)
+	f.InternalErrors += seen - extra
+	f.NeverArrived += max(0, s.PossibleDuplicates-seen)
+	if n := seen - s.PossibleDuplicates; n > 0 {
+		f.Uncounted += n
+		f.example("%s: %d requests made a task or may have, %d possible duplicates in the ledger", s.ID, unclear, s.PossibleDuplicates)
+	}
+	if n := len(calls) - s.Attempts; n > 0 {
+		f.Unannounced += n
+		f.example("%s: %d requests, %d attempts in the ledger", s.ID, len(calls), s.Attempts)
+	}
+}
+
+// second checks each task after the first of a room: there may be one only if
+// the outcome of the one before was unknown and its grace ran out.
+func (f *finding) second(e evidence, s ledger.Snapshot, tasks []tiwtest.Task) {
+	if e.grace == 0 {
+		return
+	}
+	slices.SortFunc(tasks, func(a, b tiwtest.Task) int { return cmp.Compare(a.CreatedNs, b.CreatedNs) })
+	for i := 1; i < len(tasks); i++ {
+		one, two := tasks[i-1], tasks[i]
+		at := time.Unix(0, two.CreatedNs)
+		if after := at.Sub(time.Unix(0, one.CreatedNs)); after < e.grace-slack {
+			f.Early++
+			f.example("%s: task %s was made %s after %s, within the grace of %s", s.ID, two.TaskID, after, one.TaskID, e.grace)
+		}
+		if taken, ok := e.taken[one.CallbackURL]; ok && taken.Add(slack).Before(at) {
+			f.Despite++
+			f.example("%s: task %s was made %s after the callback of %s had been taken", s.ID, two.TaskID, at.Sub(taken), one.TaskID)
+		}
+	}
+}
+
+func (f *finding) counters(b ledger.Batch) {
+	for _, c := range []struct {
+		name        string
+		have, count int
+	}{
+		{"total", b.Total, f.Rooms},
+		{"succeeded", b.Succeeded, f.Succeeded},
+		{"failed", b.Failed, f.Failed},
+		{"canceled", b.Canceled, f.Canceled},
+		{"images", b.Images, f.Images},
+		{"possible_duplicates", b.PossibleDuplicates, f.PossibleDuplicates},
+	} {
+		if c.have != c.count {
+			f.Counters++
+			f.example("the batch counts %d %s, its snapshots are %d", c.have, c.name, c.count)
+		}
+	}
+}

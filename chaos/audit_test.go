@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw/tiwtest"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+func at(seconds float64) int64 { return noon.Add(time.Duration(seconds * 1e9)).UnixNano() }
+
+func madeAt(task string, seconds float64) tiwtest.Task {
+	return tiwtest.Task{TaskID: task, RoomId: 1, CreatedNs: at(seconds), State: tiwtest.OK, Images: 2, CallbackURL: "cb/" + task}
+}
+
+func callAt(task, outcome string, seconds float64) tiwtest.Call {
+	return tiwtest.Call{AtNs: at(seconds), RoomId: 1, Outcome: outcome, TaskID: task}
+}
+
+// story is a room whose request was cut off after it had made the task lost,
+// and whose callback was lost too; after the grace it was sent again, answered
+// InternalError, and sent again. All of that is as it should be.
+func story() evidence {
+	return evidence{
+		rooms: []uint64{1},
+		records: []ledger.Snapshot{{
+			ID: "b.1", Room: tasks.Room{RoomId: 1}, State: ledger.Succeeded, Attempts: 3, TaskID: "own",
+			Images: []string{"http://h/images/1/own/1.png", "http://h/images/1/own/2.png"}, PossibleDuplicates: 2,
+		}},
+		batch: ledger.Batch{Total: 1, Succeeded: 1, Images: 2, PossibleDuplicates: 2},
+		tasks: []tiwtest.Task{madeAt("lost", 0), madeAt("own", 70)},
+		calls: []tiwtest.Call{callAt("lost", "cut", 0), callAt("", "internalError", 35), callAt("own", tiwtest.OK, 70)},
+		taken: map[string]time.Time{"cb/own": noon.Add(71 * time.Second)},
+		grace: 30 * time.Second,
+	}
+}
+
+// fine is what the audit finds in the story.
+var fine = finding{
+	Rooms: 1, Succeeded: 1, Images: 2, Tasks: 2, RoomsTwice: 1, ExtraTasks: 1, PossibleDuplicates: 2, InternalErrors: 1,
+}
+
+func TestAudit(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*evidence) // of the story
+		want   func(*finding)  // of what is found in it
+		broken int
+	}{
+		{"a room that was made twice, and counted as such, is in order", func(*evidence) {}, func(*finding) {}, 0},
+		{"a room that the ledger does not have is lost", func(e *evidence) {
+			e.rooms = append(e.rooms, 2)
+			e.batch.Total++
+		}, func(f *finding) { f.Rooms, f.Lost = 2, 1 }, 1},
+		{"a room in no final state is lost", func(e *evidence) {
+			e.records[0].State = ledger.Unknown
+			e.batch.Succeeded, e.batch.Images = 0, 0
+		}, func(f *finding) { f.Succeeded, f.Images, f.Lost = 0, 0, 1 }, 1},
+		{"a success whose task the referee does not have is wrong", func(e *evidence) { e.records[0].TaskID = "made up" },
+			func(f *finding) { f.WrongFinal = 1 }, 1},
+		{"a success whose task failed is wrong", func(e *evidence) { e.tasks[1].State = tiwtest.InternalErr },
+			func(f *finding) { f.WrongFinal = 1 }, 1},
+		{"a success with the images of another task is wrong", func(e *evidence) { e.records[0].Images[1] = "http://h/images/1/lost/2.png" },
+			func(f *finding) { f.WrongFinal = 1 }, 1},
+		{"a success that lacks an image is wrong", func(e *evidence) { e.tasks[1].Images = 3 },
+			func(f *finding) { f.WrongFinal = 1 }, 1},
+		{"a failure though a task succeeded is wrong", func(e *evidence) {
+			e.records[0].State = ledger.Failed
+			e.batch = ledger.Batch{Total: 1, Failed: 1, PossibleDuplicates: 2}
+		}, func(f *finding) { f.Succeeded, f.Images, f.Failed, f.WrongFinal = 0, 0, 1, 1 }, 1},
+		{"a failure whose task failed is right", func(e *evidence) {
+			e.records[0].State = ledger.Failed
+			e.batch = ledger.Batch{Total: 1, Failed: 1, PossibleDuplicates: 2}
+			e.tasks[0].State, e.tasks[1].State = tiwtest.InternalErr, tiwtest.InternalErr
+		}, func(f *finding) { f.Succeeded, f.Images, f.Failed = 0, 0, 1 }, 0},
+		{"an extra task that the ledger knows is told", func(e *evidence) { e.records[0].ExtraTasks = map[int]string{1: "lost"} },
+			func(f *finding) { f.ExtraKnown = 1 }, 0},
+		{"an extra task that the referee does not have is wrong", func(e *evidence) { e.records[0].ExtraTasks = map[int]string{1: "made up"} },
+			func(f *finding) { f.WrongFinal = 1 }, 1},
+		{"an extra task that is not counted is unexplained", func(e *evidence) {
+			e.records[0].PossibleDuplicates, e.batch.PossibleDuplicates = 0, 0
+		}, func(f *finding) { f.PossibleDuplicates, f.Unexplained, f.Uncounted = 0, 1, 2 }, 2},
+		{"an InternalError that is not counted is uncounted", func(e *evidence) {
+			e.records[0].PossibleDuplicates, e.batch.PossibleDuplicates = 1, 1
+		}, func(f *finding) { f.PossibleDuplicates, f.Uncounted = 1, 1 }, 1},
+		{"a request that was counted and did not arrive is told", func(e *evidence) {
+			e.records[0].PossibleDuplicates, e.records[0].Attempts, e.batch.PossibleDuplicates = 3, 4, 3
+		}, func(f *finding) { f.PossibleDuplicates, f.NeverArrived = 3, 1 }, 0},
+		{"a request without an attempt is unannounced", func(e *evidence) { e.records[0].Attempts = 2 },
+			func(f *finding) { f.Unannounced = 1 }, 1},
+		{"a task that was made again within the grace is early", func(e *evidence) { e.tasks[1].CreatedNs = at(27) },
+			func(f *finding) { f.Early = 1 }, 1},
+		{"a task that was made again after the callback of the first is one despite it", func(e *evidence) {
+			e.taken["cb/lost"] = noon.Add(67 * time.Second)
+		}, func(f *finding) { f.Despite = 1 }, 1},
+		{"a callback that came when the second request was on its way changes nothing", func(e *evidence) {
+			e.taken["cb/lost"] = noon.Add(69 * time.Second)
+		}, func(*finding) {}, 0},
+		{"without callbacks there is no grace", func(e *evidence) { e.grace, e.tasks[1].CreatedNs = 0, at(1) },
+			func(*finding) {}, 0},
+		{"a counter of the batch that is off is told", func(e *evidence) { e.batch.Images = 3 },
+			func(f *finding) { f.Counters = 1 }, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e, want := story(), fine
+			test.change(&e)
+			test.want(&want)
+			got := audit(e)
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(finding{}, "Examples")); diff != "" {
+				t.Errorf("%s\n%s", diff, got.Examples)
+			}
+			r := report{finding: got, Rate: 20, Sliding: 20, Calendar: 20, Grace: "30s", Struck: map[string]int64{"callbackLost": 1}}
+			r.judge()
+			if len(r.Broken) != test.broken {
+				t.Errorf("broken promises: %q, want %d", r.Broken, test.broken)
+			}
+		})
+	}
+}
+
+func TestJudge(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		report
+		broken int
+	}{
+		{"a full second is allowed", report{Rate: 20, Sliding: 20, Calendar: 20}, 0},
+		{"one more is not", report{Rate: 20, Sliding: 21, Calendar: 20}, 1},
+		{"a worker that ended by itself is not", report{Deaths: []string{"worker 1"}}, 1},
+		{"an extra task is not, where every callback came", report{Grace: "30s", finding: finding{ExtraTasks: 1}}, 1},
+		{"an extra task is, where one was refused", report{
+			Grace: "30s", finding: finding{ExtraTasks: 1}, Callbacks: tiwtest.CallbackState{Refused: 1},
+		}, 0},
+		{"an extra task is, without callbacks", report{finding: finding{ExtraTasks: 1}}, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.judge()
+			if len(test.Broken) != test.broken {
+				t.Errorf("broken promises: %q, want %d", test.Broken, test.broken)
+			}
+		})
+	}
+}
+
+func TestRecoveries(t *testing.T) {
+	var calls []tiwtest.Call
+	for _, s := range []float64{1, 2, 5} {
+		calls = append(calls, callAt("", fmt.Sprint(s), s))
+	}
+	since := func(fault string, seconds float64) strike {
+		return strike{Fault: fault, Since: time.Unix(0, at(seconds))}
+	}
+	got := recoveries([]strike{since(faultKill, 0.5), since(faultKill, 2.5), since(faultRedis, 4), since(faultRedis, 6)}, calls)
+	want := map[string]recovery{faultKill: {2, 2.5, 2.5}, faultRedis: {1, 1, 1}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTightest(t *testing.T) {
+	var calls []tiwtest.Call
+	for _, s := range []float64{1, 1.5, 2.25, 2.5, 3.5} {
+		calls = append(calls, callAt("", tiwtest.OK, s))
+	}
+	if got := tightest(calls, 2, noon); got != (tight{1, 1.5}) {
+		t.Errorf("got %+v", got)
+	}
+	if got := tightest(calls, 5, noon); got != (tight{}) {
+		t.Errorf("of too few: %+v", got)
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// workerEnv makes a process of the test binary a worker: one that waits to be
+// told to end, or one that exits at once.
+const workerEnv = "CHAOS_TEST_WORKER"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(workerEnv) {
+	case "waits":
+		told := make(chan os.Signal, 1)
+		signal.Notify(told, syscall.SIGTERM)
+		fmt.Fprintf(os.Stderr, "worker %d\n", os.Getpid())
+		select {
+		case <-told:
+			os.Exit(0)
+		case <-time.After(time.Minute):
+			os.Exit(1)
+		}
+	case "exits":
+		os.Exit(3)
+	}
+	os.Exit(m.Run())
+}
+
+func startFleet(t *testing.T, does string) (*fleet, *worker) {
+	f, err := newFleet(1, os.Args[0], t.TempDir(), append(os.Environ(), workerEnv+"="+does))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.start()
+	t.Cleanup(func() { f.stop(10 * time.Second) })
+	return f, f.workers[0]
+}
+
+// up waits until the worker has a process that heeds SIGTERM.
+func up(t *testing.T, w *worker) {
+	t.Helper()
+	for pause(t.Context(), time.Millisecond) {
+		pid, _, ok := w.signal(0)
+		log, _ := os.ReadFile(w.log)
+		if ok && strings.Contains(string(log), fmt.Sprintf("worker %d\n", pid)) {
+			return
+		}
+	}
+	t.Fatal("the worker did not come up")
+}
+
+func TestFleet(t *testing.T) {
+	t.Run("a worker that was killed or told to end is started again, and that is no death", func(t *testing.T) {
+		f, w := startFleet(t, "waits")
+		for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+			up(t, w)
+			_, exited, ok := w.signal(s)
+			if !ok {
+				t.Fatalf("%v was not sent", s)
+			}
+			<-exited
+		}
+		up(t, w)
+		f.stop(10 * time.Second)
+		if _, _, ok := w.signal(0); ok {
+			t.Error("a process is left")
+		}
+		if died := f.deaths(); len(died) != 0 {
+			t.Errorf("deaths: %q", died)
+		}
+	})
+
+	t.Run("a worker that ends by itself is told", func(t *testing.T) {
+		f, _ := startFleet(t, "exits")
+		for len(f.deaths()) == 0 && pause(t.Context(), time.Millisecond) {
+		}
+		if died := f.deaths(); len(died) == 0 || !strings.Contains(died[0], "worker 1 ended by itself: exit status 3") {
+			t.Errorf("deaths: %q", died)
+		}
+	})
+
+	t.Run("a stopped worker does not outlive the fleet", func(t *testing.T) {
+		f, w := startFleet(t, "waits")
+		up(t, w)
+		w.signal(syscall.SIGSTOP)
+		f.stop(10 * time.Second)
+		if _, _, ok := w.signal(0); ok {
+			t.Error("a process is left")
+		}
+	})
+}
