@@ -25,7 +25,7 @@ func push(t *testing.T, b *backlog.Backlog, id string, n int, defaults tasks.Roo
 			t.Fatal(err)
 		}
 	}
-	batch, err := load.Seal(t.Context(), id, defaults)
+	batch, err := load.Seal(t.Context(), id, defaults, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func TestSeal(t *testing.T) {
 		if ids := take(t, b, "me", 10); len(ids) != 0 {
 			t.Fatalf("took %v from a batch that is not sealed", ids)
 		}
-		if _, err := load.Seal(t.Context(), "a", tasks.Room{}); err != nil {
+		if _, err := load.Seal(t.Context(), "a", tasks.Room{}, ""); err != nil {
 			t.Fatal(err)
 		}
 		n := uint64(0)
@@ -294,11 +294,11 @@ func TestSeal(t *testing.T) {
 			if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: 1}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := load.Seal(t.Context(), id, tasks.Room{}); err == nil {
+			if _, err := load.Seal(t.Context(), id, tasks.Room{}, ""); err == nil {
 				t.Errorf("id %q was accepted", id)
 			}
 		}
-		if _, err := b.Load().Seal(t.Context(), "a", tasks.Room{}); err == nil {
+		if _, err := b.Load().Seal(t.Context(), "a", tasks.Room{}, ""); err == nil {
 			t.Error("an empty batch was accepted")
 		}
 	})
@@ -315,7 +315,7 @@ func TestSeal(t *testing.T) {
 		for _, key := range rdb.Keys(t.Context(), keys.Loading("*")).Val() {
 			rdb.Del(t.Context(), key)
 		}
-		if _, err := load.Seal(t.Context(), "a", tasks.Room{}); !errors.Is(err, backlog.ErrLoadLost) {
+		if _, err := load.Seal(t.Context(), "a", tasks.Room{}, ""); !errors.Is(err, backlog.ErrLoadLost) {
 			t.Errorf("err = %v, want ErrLoadLost", err)
 		}
 		if _, err := b.Room(t.Context(), "a", 1); !errors.Is(err, backlog.ErrNotFound) {
@@ -364,7 +364,7 @@ func TestRoom(t *testing.T) {
 		Whiteboard:   &tasks.Whiteboard{Width: &width},
 		Label:        map[string]string{"School": "East"},
 	}
-	if _, err := load.Seal(t.Context(), "a", defaults); err != nil {
+	if _, err := load.Seal(t.Context(), "a", defaults, ""); err != nil {
 		t.Fatal(err)
 	}
 	for i, room := range rooms {

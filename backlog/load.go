@@ -148,11 +148,12 @@ func (l *Load) flush(ctx context.Context) error {
 
 // Seal makes the batch visible under the id, or returns the batch that has
 // this id already. If id ends with "-", twelve hex digits of the content are
-// added: the same rooms with the same defaults are then the same batch.
+// added: the same rooms with the same defaults are then the same batch. webhook
+// is the URL that is told of its end, or empty.
 // Errors: ErrLoadLost, or Redis'. After an error nothing is enqueued, unless
 // the connection broke: then the same load can be made again, and finds the
 // batch if it exists.
-func (l *Load) Seal(ctx context.Context, id string, defaults tasks.Room) (Batch, error) {
+func (l *Load) Seal(ctx context.Context, id string, defaults tasks.Room, webhook string) (Batch, error) {
 	if l.rows == 0 {
 		return Batch{}, errors.New("a batch needs at least one room")
 	}
@@ -187,7 +188,7 @@ func (l *Load) Seal(ctx context.Context, id string, defaults tasks.Room) (Batch,
 	}
 	got, err := sealScript.Run(ctx, l.rdb,
 		[]string{l.key, keys.Rows(id), keys.Batch(id), keys.Batches, keys.Ring},
-		id, l.rows, l.chunks, digest, words, l.key, labels,
+		id, l.rows, l.chunks, digest, words, l.key, labels, webhook,
 	).Slice()
 	switch {
 	case redis.HasErrorPrefix(err, "LOADLOST"):

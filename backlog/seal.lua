@@ -14,6 +14,7 @@
 -- ARGV[5] defaults JSON
 -- ARGV[6] load     token of this load: sealing it twice is sealing it once
 -- ARGV[7] labels   JSON list of the label names in the batch
+-- ARGV[8] webhook  URL that is told of the batch's end, or ""
 -- Returns {created 0|1, total, digest}; or an error reply starting with
 -- "LOADLOST" if the load expired on the way.
 local loading, rows, batch = KEYS[1], KEYS[2], KEYS[3]
@@ -31,6 +32,9 @@ redis.call('RENAME', loading, rows)
 redis.call('PERSIST', rows)
 redis.call('HSET', batch,
   'total', ARGV[2], 'digest', ARGV[4], 'defaults', ARGV[5], 'created_at', now, 'fed', 0, 'load', ARGV[6], 'labels', ARGV[7])
+if ARGV[8] ~= '' then
+  redis.call('HSET', batch, 'webhook', ARGV[8])
+end
 redis.call('ZADD', KEYS[4], now, ARGV[1])
 redis.call('LPUSH', KEYS[5], ARGV[1])
 return {1, tonumber(ARGV[2]), ARGV[4]}

@@ -128,6 +128,7 @@ batch and adds nothing, also after it was killed in the middle.`,
 	read := roomFlags(cmd.Flags())
 	name := cmd.Flags().String("name", "", "`id` of the batch: a-z, 0-9 and -; default: from the file's name and content")
 	strict := cmd.Flags().Bool("strict", false, "enqueue nothing if any row is wrong")
+	hook := cmd.Flags().String("webhook", "", "`URL` that is told of the batch's end in place of TIWSNAP_WEBHOOK_URL; its host must be in TIWSNAP_WEBHOOK_ALLOW, here and at the workers")
 	wait := cmd.Flags().Bool("wait", false, "wait until every snapshot has ended; exit 1 if some failed")
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "redis.durability")
@@ -151,9 +152,14 @@ batch and adds nothing, also after it was killed in the middle.`,
 		}
 		defer c.close()
 
+		if *hook != "" {
+			if err := c.cfg.Webhook.Check(*hook); err != nil {
+				return fail(exitUsage, "--webhook %w", err)
+			}
+		}
 		list := &classList{e: e, file: args[0], strict: *strict}
 		batch, err := enqueue.New(c.rdb).Batch(ctx, list.rooms(in, defaults), enqueue.BatchOptions{
-			ID: batchID(*name, args[0]), Defaults: defaults, Replicated: c.replicated(),
+			ID: batchID(*name, args[0]), Defaults: defaults, Webhook: *hook, Replicated: c.replicated(),
 		})
 		list.summary()
 		switch {

@@ -149,3 +149,22 @@ func (s site) dead(n int) []deadWebhook {
 		}
 	}
 }
+
+func TestBatchWithAReceiverOfItsOwn(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	h := newHook(s)
+	delete(s.environ, "TIWSNAP_WEBHOOK_URL")
+	list := s.file("a.csv", "SdkAppId,RoomId\n1400123480,7\n")
+	if code, _, stderr := s.run("", "enqueue", "batch", list, "--webhook", h.URL+"/own"); code != exitUsage || !strings.Contains(stderr, "TIWSNAP_WEBHOOK_ALLOW") {
+		t.Errorf("a host that is not allowed: exit code %d, %s", code, stderr)
+	}
+	s.environ["TIWSNAP_WEBHOOK_ALLOW"] = strings.TrimPrefix(h.URL, "http://")
+	s.environ["TIWSNAP_WEBHOOK_EVENTS"] = "batch"
+	s.worker()
+	s.ok("enqueue", "batch", list, "--name", "own", "--webhook", h.URL+"/own", "--wait")
+	event, data := h.next(t)
+	if event != "batch.ended" {
+		t.Errorf("told %s", event)
+	}
+	s.sameAsStatus("own", data)
+}

@@ -164,6 +164,9 @@ type BatchOptions struct {
 	ID string
 	// Defaults fill in what a room leaves out.
 	Defaults tasks.Room
+	// Webhook is the URL that is told of the batch's end and of its snapshots'
+	// ends, in place of the workers' own; the workers must allow its host.
+	Webhook string
 	// Replicated waits until a replica of Redis has the batch too.
 	Replicated bool
 }
@@ -215,5 +218,5 @@ func (c *Client) load(ctx context.Context, load *backlog.Load, rooms iter.Seq2[t
 			return Batch{}, err
 		}
 	}
-	return load.Seal(ctx, o.ID, o.Defaults)
+	return load.Seal(ctx, o.ID, o.Defaults, o.Webhook)
 }
