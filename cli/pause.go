@@ -42,7 +42,7 @@ func newTurn(e env, cmd *cobra.Command, do func(*backlog.Backlog, context.Contex
 			if err != nil {
 				return "", false, err
 			}
-			if state := batchState(b); state == "ended" || state == "canceled" {
+			if state := b.State; state == "ended" || state == "canceled" {
 				return fmt.Sprintf("nothing is left to feed: the batch is %s", state), false, nil
 			}
 			err = do(c.backlog, ctx, id)

@@ -128,25 +128,6 @@ func unbegun(b ledger.Batch, row int, room tasks.Room) ledger.Snapshot {
 	return s
 }
 
-// batchState is a batch in a word.
-func batchState(b ledger.Batch) string {
-	switch {
-	case b.CanceledFrom > 0:
-		return "canceled"
-	case b.Ended():
-		return "ended"
-	case b.Paused:
-		return "paused"
-	}
-	return "running"
-}
-
-// batchStatus is a batch as programs see it.
-type batchStatus struct {
-	State string `json:"state"`
-	ledger.Batch
-}
-
 // printStatus prints the snapshot or batch of that id.
 func printStatus(ctx context.Context, e env, c *connection, id, output string) error {
 	b, err := c.ledger.Batch(ctx, id)
@@ -208,7 +189,7 @@ func printSnapshot(w io.Writer, s result, output string) error {
 func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, output string) error {
 	switch output {
 	case "json":
-		return printJSON(e.stdout, batchStatus{batchState(b), b}, true)
+		return printJSON(e.stdout, b, true)
 	case "csv":
 		return c.away(printResults(e.stdout, b.Labels, results(ctx, c, b)))
 	case "jsonl":
@@ -228,7 +209,7 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 	}
 	return fields(e.stdout,
 		"batch", b.ID,
-		"state", batchState(b),
+		"state", b.State,
 		"rooms", b.Total,
 		"queued", b.Queued,
 		"sending", b.Sending,
@@ -311,15 +292,11 @@ func printOverview(ctx context.Context, e env, c *connection, output string) err
 		return c.away(err)
 	}
 	if output == "json" {
-		states := make([]batchStatus, len(all))
-		for i, b := range all {
-			states[i] = batchStatus{batchState(b), b}
-		}
-		return printJSON(e.stdout, map[string]any{"batches": states}, true)
+		return printJSON(e.stdout, map[string]any{"batches": all}, true)
 	}
 	if output == "jsonl" {
 		for _, b := range all {
-			if err := printJSON(e.stdout, batchStatus{batchState(b), b}, false); err != nil {
+			if err := printJSON(e.stdout, b, false); err != nil {
 				return err
 			}
 		}
@@ -328,7 +305,7 @@ func printOverview(ctx context.Context, e env, c *connection, output string) err
 	rows := [][]string{{"BATCH", "STATE", "ROOMS", "QUEUED", "IN WORK", "SUCCEEDED", "FAILED", "IMAGES", "ENQUEUED", "ENDED"}}
 	for _, b := range all {
 		rows = append(rows, []string{
-			b.ID, batchState(b), strconv.Itoa(b.Total), strconv.Itoa(b.Queued), strconv.Itoa(b.Sending + b.Unknown + b.Accepted),
+			b.ID, b.State, strconv.Itoa(b.Total), strconv.Itoa(b.Queued), strconv.Itoa(b.Sending + b.Unknown + b.Accepted),
 			strconv.Itoa(b.Succeeded), strconv.Itoa(b.Failed), strconv.Itoa(b.Images), clock(b.CreatedAt), clock(b.EndedAt),
 		})
 	}

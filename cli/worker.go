@@ -32,7 +32,7 @@ address it listens for Tencent's callbacks, too. SIGTERM ends it in order: calls
 that are out are waited for and their outcomes are written.`,
 		Args: cobra.NoArgs,
 	}
-	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account", "rate.limit",
+	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account", "rate.limit", "rate.margin",
 		"worker.concurrency", "worker.attempts", "worker.spool", "confirm.after", "confirm.share",
 		"callback.addr", "callback.url", "unknown", "unknown_grace", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -58,6 +58,7 @@ that are out are waited for and their outcomes are written.`,
 			TIW:          api,
 			Account:      c.cfg.TIW.Account,
 			RateLimit:    c.cfg.Rate.Limit,
+			Margin:       c.cfg.Rate.Margin,
 			Concurrency:  c.cfg.Worker.Concurrency,
 			Attempts:     c.cfg.Worker.Attempts,
 			CallTimeout:  c.cfg.TIW.Timeout,

@@ -67,7 +67,8 @@ type TIW struct {
 
 // Rate is the quota.
 type Rate struct {
-	Limit int `koanf:"limit"` // requests a second, for each API action
+	Limit  int           `koanf:"limit"`  // requests a second, for each API action
+	Margin time.Duration `koanf:"margin"` // added to that second
 }
 
 // Worker is one worker process.

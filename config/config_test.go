@@ -336,6 +336,7 @@ tiw:
   callback_url: # not set
 rate:
   limit: 10 # testdata/good.yml:3: rate.limit
+  margin: 15ms # default
 worker:
   concurrency: 5 # testdata/good.yml:5: worker.concurrency
   attempts: 8 # default

@@ -41,6 +41,7 @@ var settings = []setting{
 	{"tiw.account", "account", "default", "name of the Tencent account, if several share this Redis: each has a quota of its own", pattern(`[A-Za-z0-9_-]{1,64}`, "1 to 64 of A-Z, a-z, 0-9, _ and -"), plain},
 	{"tiw.callback_url", "", "", "a CallbackURL of your own, sent to Tencent with every room where tiwsnap takes no callbacks itself", ownCallback, hide},
 	{"rate.limit", "rate", "20", "requests a second, for each API action", number(1, 1000), plain},
+	{"rate.margin", "margin", "15ms", "added to the second after which a request may be followed by another in its place: as much as the way to Tencent varies", duration(time.Millisecond, time.Second), plain},
 	{"worker.concurrency", "concurrency", "32", "calls in flight in one process, for each of the two queues", number(1, 1000), plain},
 	{"worker.attempts", "attempts", "8", "how often one snapshot is sent, at most", number(1, 100), plain},
 	{"worker.spool", "spool", "", "folder for outcomes that Redis cannot take at the moment; empty: one in the user's cache folder", anyText, plain},

@@ -125,6 +125,7 @@ func byAttempt(f map[string]string, prefix string) map[int]string {
 // Batch is a batch and how many of its snapshots are in which state.
 type Batch struct {
 	ID                 string    `json:"id"`
+	State              string    `json:"state"` // running, paused, canceled or ended
 	Total              int       `json:"total"`
 	Queued             int       `json:"queued"`
 	Sending            int       `json:"sending"`
@@ -208,6 +209,16 @@ func parseBatch(id string, f map[string]string) (Batch, error) {
 		Webhook:            f["webhook"],
 		CreatedAt:          unixMilli(f["created_at"]),
 		EndedAt:            unixMilli(f["ended_at"]),
+	}
+	switch {
+	case b.CanceledFrom > 0:
+		b.State = "canceled"
+	case b.Ended():
+		b.State = "ended"
+	case b.Paused:
+		b.State = "paused"
+	default:
+		b.State = "running"
 	}
 	b.Queued = b.Total - b.Sending - b.Unknown - b.Accepted - b.Done()
 	if labels := f["labels"]; labels != "" {

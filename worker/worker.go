@@ -31,6 +31,7 @@ type Options struct {
 
 	Account      string        // names the account whose quota is shared; default "default"
 	RateLimit    int           // requests a second for each API action; default 20
+	Margin       time.Duration // added to the second before a permit can be used again; default 15 ms
 	Concurrency  int           // calls in flight in this process, for each queue; default 32
 	Attempts     int           // failed attempts after which a snapshot fails; default 8
 	CallTimeout  time.Duration // timeout of one API call, as the TIW client has it; default 10 s
@@ -126,12 +127,12 @@ func New(o Options) (*Worker, error) {
 	})
 	var err error
 	if w.create, err = ratelimit.New(ratelimit.Options{
-		Redis: o.Redis, Key: keys.Limit(o.Account, "CreateSnapshotTask"), Limit: o.RateLimit,
+		Redis: o.Redis, Key: keys.Limit(o.Account, "CreateSnapshotTask"), Limit: o.RateLimit, Margin: o.Margin,
 	}); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	if w.describe, err = ratelimit.New(ratelimit.Options{
-		Redis: o.Redis, Key: keys.Limit(o.Account, "DescribeSnapshotTask"), Limit: max(1, o.RateLimit*o.ConfirmShare/100),
+		Redis: o.Redis, Key: keys.Limit(o.Account, "DescribeSnapshotTask"), Limit: max(1, o.RateLimit*o.ConfirmShare/100), Margin: o.Margin,
 	}); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}

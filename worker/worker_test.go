@@ -63,7 +63,8 @@ func (w world) work() (stop func()) {
 		w.Fatal(err)
 	}
 	o := worker.Options{
-		Redis: w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.spool,
+		Margin: 100 * time.Millisecond, // the referee shares two cores with everything else, under the race detector
+		Redis:  w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.spool,
 		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
 	}
 	if w.hold {
