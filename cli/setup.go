@@ -64,7 +64,13 @@ func connect(cmd *cobra.Command, e env, needs ...config.Need) (*connection, erro
 	if err != nil {
 		return nil, err
 	}
-	return &connection{cfg, client, ledger.New(client, ledger.Options{Retention: cfg.Retention}), backlog.New(client), closeRedis}, nil
+	l := ledger.New(client, ledger.Options{
+		Retention: cfg.Retention,
+		// What a command ends is told like what a worker ends.
+		TellSnapshots: cfg.Webhook.On() && slices.Contains(cfg.Webhook.Events, "snapshot"),
+		TellBatches:   cfg.Webhook.On() && slices.Contains(cfg.Webhook.Events, "batch"),
+	})
+	return &connection{cfg, client, l, backlog.New(client), closeRedis}, nil
 }
 
 // away makes an error of Redis ready to return: try again later. Errors that
