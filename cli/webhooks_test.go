@@ -67,6 +67,20 @@ func TestWebhookTellsTheStatus(t *testing.T) {
 	}
 }
 
+// Of a batch that is canceled the command that does it tells.
+func TestWebhookTellsOfACanceledBatch(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	h := newHook(s)
+	s.ok("enqueue", "batch", s.file("a.csv", "SdkAppId,RoomId\n1400123480,7\n"), "--name", "monday")
+	s.ok("cancel", "monday")
+	s.worker()
+	event, data := h.next(t)
+	if event != "batch.ended" {
+		t.Errorf("told of %s", event)
+	}
+	s.sameAsStatus("monday", data)
+}
+
 func (s site) sameAsStatus(id string, data any) {
 	s.Helper()
 	var status any
