@@ -63,7 +63,7 @@ func connect(cmd *cobra.Command, e env, needs ...config.Need) (*connection, erro
 	if err != nil {
 		return nil, err
 	}
-	return &connection{cfg, client, ledger.New(client, ledger.Options{}), backlog.New(client), closeRedis}, nil
+	return &connection{cfg, client, ledger.New(client, ledger.Options{Retention: cfg.Retention}), backlog.New(client), closeRedis}, nil
 }
 
 // away makes an error of Redis ready to return: try again later. Errors that

@@ -18,13 +18,14 @@ import (
 
 // Client enqueues. It is safe for concurrent use.
 type Client struct {
-	queue   *asynq.Client
-	backlog *backlog.Backlog
+	queue     *asynq.Client
+	inspector *asynq.Inspector
+	backlog   *backlog.Backlog
 }
 
 // New returns a client on rdb, which stays the caller's to close.
 func New(rdb redis.UniversalClient) *Client {
-	return &Client{asynq.NewClientFromRedisClient(rdb), backlog.New(rdb)}
+	return &Client{asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb), backlog.New(rdb)}
 }
 
 // Room enqueues one room, ahead of every batch, and returns its snapshot id.

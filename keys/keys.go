@@ -62,6 +62,11 @@ func Again(batch string) string { return Prefix + "again:" + batch }
 // (ms); those without a batch are under "".
 func Failed(batch string) string { return Prefix + "failed:" + batch }
 
+// Waiting is a sorted set of the snapshots of a batch whose outcome is unknown
+// and that wait for a person to decide, by since when (ms); those without a
+// batch are under "".
+func Waiting(batch string) string { return Prefix + "waiting:" + batch }
+
 // Parked is a list of the snapshot ids that wait until their SdkAppId is no
 // longer held.
 func Parked(app uint64) string { return Prefix + "parked:" + strconv.FormatUint(app, 10) }

@@ -1,8 +1,8 @@
 -- Writes the intent to send one request for a snapshot, if one may be sent.
 --
--- KEYS[12] breaker   exists while the queues are paused
--- KEYS[13] held      hash of the SdkAppIds that are held
--- KEYS[14] parked    list of snapshots that wait for this SdkAppId
+-- KEYS[13] breaker   exists while the queues are paused
+-- KEYS[14] held      hash of the SdkAppIds that are held
+-- KEYS[15] parked    list of snapshots that wait for this SdkAppId
 -- ARGV[7]  room      JSON
 -- ARGV[8]  token     of this intent: beginning twice with it is beginning once
 -- ARGV[9]  busy      ms that a request may be on its way
@@ -15,8 +15,8 @@
 --   {"paused"}                   the queues are paused
 --   {"done", state}              nothing is to be sent, now or by this task:
 --                                accepted, ended, held or parked
-local state, sent_at, token, attempt, failures, unknown_at, spare, cancel =
-  get('state', 'sent_at', 'token', 'attempt', 'failures', 'unknown_at', 'spare', 'cancel')
+local state, sent_at, token, attempt, failures, unknown_at, spare, cancel, cancels =
+  get('state', 'sent_at', 'token', 'attempt', 'failures', 'unknown_at', 'spare', 'cancel', 'cancels')
 
 redis.call('ZREM', TRANSIT, ID)
 if state == 'accepted' or ENDED[state] then
@@ -52,13 +52,16 @@ if state == 'sending' then
   end
 end
 
-if cancel or redis.call('HEXISTS', BATCH, 'canceled_at') == 1 then
+-- What a person has retried since the batch was canceled goes on.
+if cancel or tonumber(redis.call('HGET', BATCH, 'cancels') or 0) > tonumber(cancels or 0) then
   move(state, 'canceled')
   return {'done', 'canceled'}
 end
+redis.call('ZADD', OPEN, 'NX', NOW, ID)
 if state == 'unknown' then
-  if ARGV[11] == '1' and redis.call('HDEL', SNAPSHOT, 'release') == 0 then
+  if ARGV[11] == '1' and redis.call('HEXISTS', SNAPSHOT, 'release') == 0 then
     redis.call('ZREM', OPEN, ID)
+    redis.call('ZADD', WAITING, 'NX', NOW, ID)
     set('held', 1)
     return {'done', 'held'}
   end
@@ -67,17 +70,17 @@ if state == 'unknown' then
     return {'wait', left}
   end
 end
-if redis.call('EXISTS', KEYS[12]) == 1 then
+if redis.call('EXISTS', KEYS[13]) == 1 then
   return {'paused'}
 end
-if redis.call('HEXISTS', KEYS[13], ARGV[12]) == 1 then
+if redis.call('HEXISTS', KEYS[14], ARGV[12]) == 1 then
   redis.call('ZREM', OPEN, ID)
-  redis.call('RPUSH', KEYS[14], ID)
+  redis.call('RPUSH', KEYS[15], ID)
   return {'done', 'parked'}
 end
 
 attempt = redis.call('HINCRBY', SNAPSHOT, 'attempt', 1)
 set('sent_at', NOW, 'token', ARGV[8])
-redis.call('HDEL', SNAPSHOT, 'held')
+redis.call('HDEL', SNAPSHOT, 'release')
 move(state, 'sending')
 return {'send', attempt, tonumber(failures or 0)}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -108,6 +110,40 @@ func (l *Ledger) ReleaseApp(ctx context.Context, app uint64, enqueue func(Snapsh
 		}
 		if reply[0].(int64) < releaseMany {
 			return nil
+		}
+	}
+}
+
+// parked returns the snapshots of a batch that wait until their SdkAppId is no
+// longer held. What is let go meanwhile may be left out.
+func (l *Ledger) parked(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
+	return func(yield func(Snapshot, error) bool) {
+		apps, err := l.HeldApps(ctx)
+		if err != nil {
+			yield(Snapshot{}, err)
+			return
+		}
+		for app := range apps {
+			for first := int64(0); ; first += page {
+				ids, err := l.rdb.LRange(ctx, keys.Parked(app), first, first+page-1).Result()
+				if err != nil {
+					yield(Snapshot{}, fmt.Errorf("read %s: %w", keys.Parked(app), err))
+					return
+				}
+				if len(ids) == 0 {
+					break
+				}
+				all, err := l.Snapshots(ctx, slices.DeleteFunc(ids, func(id string) bool { return batchOf(id) != batch }))
+				if err != nil {
+					yield(Snapshot{}, err)
+					return
+				}
+				for _, s := range all {
+					if s.State != "" && !yield(s, nil) {
+						return
+					}
+				}
+			}
 		}
 	}
 }

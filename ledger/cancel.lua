@@ -14,6 +14,14 @@ if state == 'sending' then
   return state
 end
 if not state then
+  if canceled_unfed() then
+    return 'canceled'
+  end
+  local fed, ahead = unpack(redis.call('HMGET', BATCH, 'fed', 'ahead'))
+  if fed and ROW > tonumber(fed) then
+    -- So that it is not counted once more if its batch is canceled.
+    redis.call('HSET', BATCH, 'ahead', (ahead or '') .. ROW .. ' ')
+  end
   set('batch', BATCH_ID, 'room', ARGV[7], 'created_at', NOW)
 end
 move(state, 'canceled')

@@ -1,21 +1,31 @@
 -- Cancels a batch: what was not fed is canceled at once and all together, what
--- was fed is canceled when a worker comes to it.
+-- was fed is canceled when a worker comes to it. Where every snapshot is
+-- accepted or has ended, nothing is done.
 --
 -- Returns how many were canceled at once, or -1 if there is no such batch.
-local total, fed = unpack(redis.call('HMGET', BATCH, 'total', 'fed'))
+local total, fed, accepted, succeeded, failed, canceled, ahead =
+  unpack(redis.call('HMGET', BATCH, 'total', 'fed', 'accepted', 'succeeded', 'failed', 'canceled', 'ahead'))
 if not total then
   return -1
 end
-redis.call('LREM', RING, 0, BATCH_ID)
-if redis.call('HSETNX', BATCH, 'canceled_at', NOW) == 0 then
+if (accepted or 0) + (succeeded or 0) + (failed or 0) + (canceled or 0) >= tonumber(total) then
   return 0
 end
 local rest = total - fed
-redis.call('HSET', BATCH, 'fed', total, 'canceled_from', fed + 1)
+for row in string.gmatch(ahead or '', '%d+') do
+  if tonumber(row) > tonumber(fed) then
+    rest = rest - 1 -- it was canceled, and counted, by itself
+  end
+end
+redis.call('HINCRBY', BATCH, 'cancels', 1)
+redis.call('HSETNX', BATCH, 'canceled_from', fed + 1)
+redis.call('HSET', BATCH, 'fed', total)
+redis.call('HDEL', BATCH, 'paused')
 redis.call('HINCRBY', BATCH, 'canceled', rest)
 redis.call('HINCRBY', TOTALS, 'canceled', rest)
+redis.call('LREM', RING, 0, BATCH_ID)
 -- Snapshots that were to be fed again are begun and canceled one by one.
-if redis.call('LLEN', AGAIN) > 0 then
+if redis.call('EXISTS', AGAIN) == 1 then
   redis.call('LPUSH', RING, BATCH_ID)
 end
 end_batch()

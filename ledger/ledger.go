@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -132,7 +133,7 @@ func New(rdb redis.UniversalClient, o Options) *Ledger {
 func (l *Ledger) run(ctx context.Context, script *redis.Script, id, batch string, moreKeys []string, args ...any) *redis.Cmd {
 	k := append([]string{
 		keys.Snapshot(id), keys.Batch(batch), keys.Rows(batch), keys.Failed(batch), keys.Again(batch),
-		keys.Transit, keys.Open, keys.Confirm, keys.Notices, keys.Totals, keys.Ring,
+		keys.Transit, keys.Open, keys.Confirm, keys.Notices, keys.Totals, keys.Ring, keys.Waiting(batch),
 	}, moreKeys...)
 	a := append([]any{
 		id, batch, l.o.Retention.Milliseconds(), l.o.TellSnapshots, l.o.TellBatches, l.o.ConfirmAfter.Milliseconds(),
@@ -282,8 +283,8 @@ func (l *Ledger) Cancel(ctx context.Context, id string, room tasks.Room) (State,
 
 // CancelBatch cancels all snapshots of a batch that are neither accepted nor
 // ended, and returns how many of them it canceled at once: those that were not
-// fed. The others follow as workers come to them. Errors: ErrNotFound, or
-// Redis'.
+// fed, and those that wait for a person or for their SdkAppId. The others
+// follow as workers come to them. Errors: ErrNotFound, or Redis'.
 func (l *Ledger) CancelBatch(ctx context.Context, batch string) (int, error) {
 	n, err := l.run(ctx, cancelBatchScript, "", batch, nil).Int()
 	if err == nil && n < 0 {
@@ -292,19 +293,40 @@ func (l *Ledger) CancelBatch(ctx context.Context, batch string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cancel batch %s: %w", batch, err)
 	}
+	for _, waiting := range []iter.Seq2[Snapshot, error]{l.Held(ctx, batch), l.parked(ctx, batch)} {
+		for s, err := range waiting {
+			if err != nil {
+				return n, err
+			}
+			if s.State.Ended() {
+				continue
+			}
+			state, err := l.Cancel(ctx, s.ID, s.Room)
+			if err != nil {
+				return n, err
+			}
+			if state == Canceled {
+				n++
+			}
+		}
+	}
 	return n, nil
 }
 
 // Retry gives a failed, canceled or held snapshot a new life, with its attempts
 // counted anew. One of a batch is fed again by itself; for another one the
 // caller puts the task on the queue. ok is false if the snapshot is in none of
-// these states.
-func (l *Ledger) Retry(ctx context.Context, id string) (ok bool, err error) {
-	reply, err := l.run(ctx, retryScript, id, batchOf(id), nil).Text()
+// these states. The room is for one that was canceled before it had a record.
+func (l *Ledger) Retry(ctx context.Context, id string, room tasks.Room) (ok bool, err error) {
+	words, err := json.Marshal(room)
+	if err != nil {
+		return false, fmt.Errorf("encode room: %w", err)
+	}
+	ok, err = l.run(ctx, retryScript, id, batchOf(id), nil, words).Bool()
 	if err != nil {
 		return false, fmt.Errorf("retry snapshot %s: %w", id, err)
 	}
-	return reply == string(Queued), nil
+	return ok, nil
 }
 
 // confirmLease is how long a worker has to ask about what Due gave it.

@@ -1,5 +1,5 @@
 -- Common part of the ledger's scripts; it is put in front of each of them.
--- Every script has the same KEYS[1] to KEYS[11] and ARGV[1] to ARGV[6]:
+-- Every script has the same KEYS[1] to KEYS[12] and ARGV[1] to ARGV[6]:
 --
 -- KEYS[1]  snapshot  the record
 -- KEYS[2]  batch     hash of its batch (of an empty id where it has none)
@@ -12,6 +12,8 @@
 -- KEYS[9]  notices   sorted set of ends to tell by webhook
 -- KEYS[10] totals    hash of counters
 -- KEYS[11] ring      list of the batches that have rooms to feed
+-- KEYS[12] waiting   sorted set of snapshots of the batch whose outcome is
+--                    unknown and that wait for a person, by since when (ms)
 -- ARGV[1] snapshot id
 -- ARGV[2] batch id or ""
 -- ARGV[3] retention  ms that ended records are kept
@@ -20,7 +22,9 @@
 -- ARGV[6] confirm    ms from acceptance to the first Describe
 local SNAPSHOT, BATCH, ROWS, FAILED, AGAIN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local TRANSIT, OPEN, CONFIRM, NOTICES, TOTALS, RING = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local WAITING = KEYS[12]
 local ID, BATCH_ID, RETENTION = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local ROW = tonumber(string.match(ID, '%.(%d+)$')) -- in its batch, from 1
 
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -33,6 +37,19 @@ end
 
 local function set(...)
   redis.call('HSET', SNAPSHOT, ...)
+end
+
+-- Ends the wait for a person.
+local function unhold()
+  redis.call('HDEL', SNAPSHOT, 'held')
+  redis.call('ZREM', WAITING, ID)
+end
+
+-- Reports whether the snapshot was canceled with its batch before it was fed.
+-- Such a one is counted in the batch and has no record.
+local function canceled_unfed()
+  local from = redis.call('HGET', BATCH, 'canceled_from')
+  return from and ROW and ROW >= tonumber(from)
 end
 
 -- Ends the batch if all its snapshots have ended.
@@ -57,6 +74,9 @@ end
 local function move(from, to)
   set('state', to)
   redis.call('HINCRBY', TOTALS, to, 1)
+  if from == 'unknown' then
+    unhold()
+  end
   if to == 'accepted' then
     redis.call('ZREM', OPEN, ID)
     redis.call('ZADD', CONFIRM, NOW + ARGV[6], ID)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -159,7 +161,8 @@ func (l *Ledger) Batch(ctx context.Context, id string) (Batch, error) {
 	return parseBatch(id, f)
 }
 
-// Batches returns the batches that have not expired, newest first, at most n.
+// Batches returns the batches that have not expired, newest first, at most n;
+// 0 means all of them.
 func (l *Ledger) Batches(ctx context.Context, n int) ([]Batch, error) {
 	ids, err := l.rdb.ZRevRange(ctx, keys.Batches, 0, int64(n)-1).Result()
 	if err != nil {
@@ -215,17 +218,57 @@ func parseBatch(id string, f map[string]string) (Batch, error) {
 	return b, nil
 }
 
-// Failures returns at most n failed snapshots of a batch, or with "" of those
-// that have no batch, the newest first.
-func (l *Ledger) Failures(ctx context.Context, batch string, n int) ([]Snapshot, error) {
-	ids, err := l.rdb.ZRevRange(ctx, keys.Failed(batch), 0, int64(n)-1).Result()
-	if err != nil {
-		return nil, fmt.Errorf("read failures: %w", err)
+// CanceledUnfed reports whether a row of the batch was canceled with it before
+// it was fed. Such a snapshot has no record.
+func (b Batch) CanceledUnfed(row int) bool { return b.CanceledFrom > 0 && row >= b.CanceledFrom }
+
+// Failures returns the failed snapshots of a batch, or with "" those that have
+// no batch, the newest first. They are read a few hundred at a time; retrying
+// them on the way leaves none out, and one that fails anew meanwhile does not
+// come a second time. An error ends the sequence.
+func (l *Ledger) Failures(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
+	return l.newestFirst(ctx, keys.Failed(batch))
+}
+
+// Held returns the snapshots of a batch, or with "" those that have no batch,
+// whose outcome is unknown and that wait for a person, in the manner of
+// Failures.
+func (l *Ledger) Held(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
+	return l.newestFirst(ctx, keys.Waiting(batch))
+}
+
+// page is how many ids are read at a time where there may be a million.
+const page = 500
+
+// newestFirst goes through a sorted set of snapshots from the last rank down:
+// neither what is added behind nor what is taken away there changes the ranks
+// that are still to come.
+func (l *Ledger) newestFirst(ctx context.Context, key string) iter.Seq2[Snapshot, error] {
+	return func(yield func(Snapshot, error) bool) {
+		n, err := l.rdb.ZCard(ctx, key).Result()
+		if err != nil {
+			yield(Snapshot{}, fmt.Errorf("read %s: %w", key, err))
+			return
+		}
+		for last := n - 1; last >= 0; last -= page {
+			ids, err := l.rdb.ZRange(ctx, key, max(0, last-page+1), last).Result()
+			if err != nil {
+				yield(Snapshot{}, fmt.Errorf("read %s: %w", key, err))
+				return
+			}
+			slices.Reverse(ids)
+			all, err := l.Snapshots(ctx, ids)
+			if err != nil {
+				yield(Snapshot{}, err)
+				return
+			}
+			for _, s := range all {
+				if s.State != "" && !yield(s, nil) { // else it has expired
+					return
+				}
+			}
+		}
 	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	return l.Snapshots(ctx, ids)
 }
 
 func unixMilli(s string) time.Time {

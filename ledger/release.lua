@@ -16,7 +16,6 @@ for _ = 1, ARGV[1] do
     break
   end
   singles[1] = singles[1] + 1
-  redis.call('ZADD', KEYS[3], now, id)
   local batch = string.match(id, '^(.+)%.%d+$')
   if batch then
     redis.call('RPUSH', ARGV[2] .. batch, id)
@@ -24,6 +23,7 @@ for _ = 1, ARGV[1] do
       redis.call('LPUSH', KEYS[2], batch)
     end
   else
+    redis.call('ZADD', KEYS[3], now, id)
     singles[#singles + 1] = id
   end
 end

@@ -1,28 +1,38 @@
--- Gives a failed, canceled or held snapshot a new life: as queued, with its
--- attempts counted anew. One of a batch is fed again in the batch's turn.
+-- Gives a failed, canceled or held snapshot a new life, with its attempts
+-- counted anew: as queued, or, if it was held, as unknown until it is sent.
+-- One of a batch is fed again in the batch's turn.
 --
--- Returns "queued", or the state that stands.
+-- ARGV[7] room JSON, for a snapshot that was canceled before it had a record
+-- Returns 1, or 0 if the snapshot is in none of these states.
 local state, held = get('state', 'held')
-if state ~= 'failed' and state ~= 'canceled' and not held then
-  return state or 'gone'
+if not state and canceled_unfed() then
+  set('batch', BATCH_ID, 'room', ARGV[7], 'created_at', NOW)
+  state = 'canceled'
 end
-redis.call('HDEL', SNAPSHOT, 'failures', 'ended_at', 'held', 'cancel')
+if state ~= 'failed' and state ~= 'canceled' and not held then
+  return 0
+end
+redis.call('HDEL', SNAPSHOT, 'failures', 'asked', 'ended_at', 'cancel')
 redis.call('PERSIST', SNAPSHOT)
 redis.call('ZREM', FAILED, ID)
 if held then
-  set('release', 1) -- from the wait for a person; it stays unknown until sent
+  unhold()
+  set('release', 1)
   redis.call('ZADD', OPEN, NOW, ID)
 else
   move(state, 'queued')
 end
-if BATCH_ID ~= '' and redis.call('EXISTS', BATCH) == 1 then
-  redis.call('HDEL', BATCH, 'ended_at', 'canceled_at')
+local total, cancels = unpack(redis.call('HMGET', BATCH, 'total', 'cancels'))
+if total then
+  set('cancels', cancels or 0)
+  redis.call('HDEL', BATCH, 'ended_at')
   for _, key in ipairs({BATCH, ROWS, FAILED}) do
     redis.call('PERSIST', key)
   end
+  redis.call('ZREM', OPEN, ID) -- until it is begun, the backlog looks after it
   redis.call('RPUSH', AGAIN, ID)
   if not redis.call('LPOS', RING, BATCH_ID) then
     redis.call('LPUSH', RING, BATCH_ID)
   end
 end
-return 'queued'
+return 1

@@ -2,7 +2,11 @@ package worker
 
 import (
 	"context"
+	_ "embed"
+	"fmt"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -17,10 +21,19 @@ const (
 	sweepAge = 5 * time.Minute
 	// sweepMany is how many are handled in one go.
 	sweepMany = 100
+	// orphanEvery is how often tasks are looked for that lost their lease.
+	// With two looks and asynq's own minute they run again within 130 s.
+	orphanEvery = 30 * time.Second
+	// orphanMany is how many of a queue's active tasks are looked at in one
+	// go: far more than all workers have in work.
+	orphanMany = 10_000
+	// orphanLate is how long ago the lease that an orphan gets has expired:
+	// asynq allows 30 s for clocks that differ.
+	orphanLate = 31 * time.Second
 )
 
-// sweep puts snapshots whose task was lost back on their queue: deleted or
-// archived by hand, or active without a lease, which asynq never recovers.
+// sweep puts snapshots whose task was lost back on their queue: deleted, or
+// archived by hand.
 func (w *Worker) sweep(ctx context.Context) {
 	for pause(ctx, sweepEvery) {
 		stuck, err := w.ledger.Stuck(ctx, sweepAge, sweepMany)
@@ -47,4 +60,63 @@ func (w *Worker) rescue(ctx context.Context, s ledger.Snapshot) error {
 		queue = tasks.QueueBulk
 	}
 	return w.enqueue(ctx, tasks.SnapshotPayload{ID: s.ID, Batch: s.Batch, Room: s.Room}, queue)
+}
+
+var (
+	//go:embed orphans.lua
+	orphansSource string
+	orphansScript = redis.NewScript(orphansSource)
+)
+
+// orphans are the tasks of one asynq queue that are active and have no lease.
+// asynq recovers only leases that have expired, so such a task, and its id with
+// it, would be stuck for ever. See https://github.com/hibiken/asynq/issues/1144.
+type orphans struct {
+	rdb   redis.UniversalClient
+	queue string
+	seen  []string // in the look before this one
+}
+
+// look gives those that it sees for the second time in a row a lease that has
+// expired, so that asynq's own recovery takes them, and returns their ids. A
+// worker that still has one of them in hand makes its lease good within five
+// seconds; if the recovery is faster than that, the task runs once more and
+// the ledger sends nothing twice.
+//
+// This is the only place that knows the names of asynq's keys, and that the
+// times in them are Unix seconds by the clocks of its clients.
+func (o *orphans) look(ctx context.Context) (leased []string, err error) {
+	prefix := "asynq:{" + o.queue + "}:"
+	args := []any{time.Now().Add(-orphanLate).Unix(), orphanMany}
+	for _, id := range o.seen {
+		args = append(args, id)
+	}
+	reply, err := orphansScript.Run(ctx, o.rdb, []string{prefix + "active", prefix + "lease"}, args...).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("look for orphans in queue %s: %w", o.queue, err)
+	}
+	ids := func(v any) (all []string) {
+		for _, id := range v.([]any) {
+			all = append(all, id.(string))
+		}
+		return all
+	}
+	o.seen = ids(reply[1])
+	return ids(reply[0]), nil
+}
+
+// sweepOrphans looks for orphans in both queues.
+func (w *Worker) sweepOrphans(ctx context.Context) {
+	queues := []*orphans{{rdb: w.o.Redis, queue: tasks.QueueInteractive}, {rdb: w.o.Redis, queue: tasks.QueueBulk}}
+	for pause(ctx, orphanEvery) {
+		for _, o := range queues {
+			leased, err := o.look(ctx)
+			if err != nil && ctx.Err() == nil {
+				w.log.Warn("sweeper waits", "err", err)
+			}
+			for _, id := range leased {
+				w.log.Warn("task was active without a lease, asynq will run it again", "id", id, "queue", o.queue)
+			}
+		}
+	}
 }

@@ -1,0 +1,111 @@
+package worker_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/ledger"
+	"tiwsnap/redistest"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/worker"
+)
+
+// dequeue takes the next task of a queue as asynq does, but for its lease:
+// what a worker leaves that was killed, and whose lease was lost since.
+func (w world) dequeue(queue string) (id string) {
+	w.Helper()
+	prefix := "asynq:{" + queue + "}:"
+	id, err := w.rdb.LMove(w.Context(), prefix+"pending", prefix+"active", "RIGHT", "LEFT").Result()
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := w.rdb.HSet(w.Context(), prefix+"t:"+id, "state", "active").Err(); err != nil {
+		w.Fatal(err)
+	}
+	info, err := asynq.NewInspectorFromRedisClient(w.rdb).GetTaskInfo(queue, id)
+	if err != nil || info.State != asynq.TaskStateActive {
+		w.Fatalf("asynq says %+v, %v", info, err)
+	}
+	return id
+}
+
+func (w world) look(look func() ([]string, error), want ...string) {
+	w.Helper()
+	leased, err := look()
+	if err != nil || !slices.Equal(leased, want) {
+		w.Errorf("given a lease: %v, %v; want %v", leased, err, want)
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk} {
+		t.Run("on "+queue+" run again once they were seen twice", func(t *testing.T) {
+			w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+			room := tasks.Room{SdkAppId: app, RoomId: 7}
+			id := tasks.NewID()
+			task, err := tasks.SnapshotPayload{ID: id, Room: room}.Task(asynq.Queue(queue))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := asynq.NewClientFromRedisClient(w.rdb).EnqueueContext(t.Context(), task); err != nil {
+				t.Fatal(err)
+			}
+			w.dequeue(queue)
+
+			orphans := worker.Orphans(w.rdb, queue)
+			look := func() ([]string, error) { return orphans(t.Context()) }
+			w.look(look)
+			w.look(look, id)
+			w.look(look)
+
+			w.work() // asynq recovers at its start, and then each minute
+			w.succeeded(id)
+			w.onceEach(1)
+		})
+	}
+
+	t.Run("are not those that have a lease, or got one between two looks", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+		const lease = "asynq:{" + tasks.QueueInteractive + "}:lease"
+		for n := range 2 {
+			if _, err := w.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: uint64(n + 1)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		leased, late := w.dequeue(tasks.QueueInteractive), w.dequeue(tasks.QueueInteractive)
+		w.rdb.ZAdd(t.Context(), lease, redis.Z{Score: 1e10, Member: leased})
+		orphans := worker.Orphans(w.rdb, tasks.QueueInteractive)
+		look := func() ([]string, error) { return orphans(t.Context()) }
+		w.look(look)
+		w.rdb.ZAdd(t.Context(), lease, redis.Z{Score: 1e10, Member: late})
+		w.look(look)
+		w.rdb.ZRem(t.Context(), lease, late)
+		w.look(look) // seen twice, but not in a row
+		if score := w.rdb.ZScore(t.Context(), lease, leased).Val(); score != 1e10 {
+			t.Errorf("a lease was changed to %f", score)
+		}
+	})
+}
+
+// succeeded asks every 20 ms until the snapshot has succeeded.
+func (w world) succeeded(id string) {
+	w.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(time.Minute); ; {
+		s, err := w.ledger.Snapshot(w.Context(), id)
+		if err == nil && s.State == ledger.Succeeded {
+			return
+		}
+		select {
+		case <-deadline:
+			w.Fatalf("not within a minute: it is %+v, %v", s, err)
+		case <-tick.C:
+		}
+	}
+}
