@@ -1,9 +1,24 @@
 package cli
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
+	"tiwsnap/ledger"
+	"tiwsnap/rdb"
+	"tiwsnap/tiw"
+	"tiwsnap/web"
 	"tiwsnap/worker"
 )
 
@@ -12,12 +27,14 @@ func newWorker(e env) *cobra.Command {
 		Use:   "worker",
 		Short: "Run the snapshots; any number of workers share one request quota",
 		Long: `Run the snapshots: feed the batches, send the requests at the account's quota
-however many workers there are, and ask what became of them. SIGTERM ends it in
-order: calls that are out are waited for and their outcomes are written.`,
+however many workers there are, and ask what became of them. With a callback
+address it listens for Tencent's callbacks, too. SIGTERM ends it in order: calls
+that are out are waited for and their outcomes are written.`,
 		Args: cobra.NoArgs,
 	}
 	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account", "rate.limit",
-		"worker.concurrency", "worker.attempts", "confirm.after", "retention", "log.level", "log.format")
+		"worker.concurrency", "worker.attempts", "worker.spool", "confirm.after", "confirm.share",
+		"callback.addr", "callback.url", "unknown", "unknown_grace", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		c, err := connect(cmd, e, config.Credentials)
@@ -40,16 +57,106 @@ order: calls that are out are waited for and their outcomes are written.`,
 			Attempts:     c.cfg.Worker.Attempts,
 			CallTimeout:  c.cfg.TIW.Timeout,
 			ConfirmAfter: c.cfg.Confirm.After,
+			ConfirmShare: c.cfg.Confirm.Share,
+			CallbackURL:  callbackURL(c.cfg),
+			OnUnknown:    worker.OnUnknown(c.cfg.Unknown),
+			UnknownGrace: unknownGrace(c.cfg),
+			Spool:        spoolFolder(c.cfg),
 			Retention:    c.cfg.Retention,
 			Log:          log,
 		})
 		if err != nil {
 			return fail(exitConfig, "%w", err)
 		}
+		// Callbacks of calls that end while the worker stops still come in.
+		stopCallbacks, err := serveCallbacks(c.cfg, c.ledger, log)
+		if err != nil {
+			return err
+		}
+		defer stopCallbacks()
 		if err := w.Run(ctx); err != nil {
 			return fail(exitTempFail, "worker stopped, not all in order: %w", err)
 		}
 		return nil
 	}
 	return cmd
+}
+
+// callbackLife is how long a callback URL is good for. After three days neither
+// Tencent nor tiwsnap waits for the result any more.
+const callbackLife = 72 * time.Hour
+
+// callbackURL returns what makes the CallbackURL of an attempt: an own one, or
+// the user's own for all. It is nil where results come by polling alone.
+func callbackURL(c config.Config) func(snapshot string, attempt int) string {
+	switch {
+	case c.Callback.URL != "":
+		keys := callbackKeys(c)
+		return func(snapshot string, attempt int) string {
+			return keys.URL(c.Callback.URL, snapshot, attempt, time.Now().Add(callbackLife))
+		}
+	case !c.TIW.CallbackURL.Empty():
+		return func(string, int) string { return c.TIW.CallbackURL.Reveal() }
+	}
+	return nil
+}
+
+// spoolFolder is where outcomes lie while Redis is away. Each Redis has its
+// own: an outcome must not be told to another one.
+func spoolFolder(c config.Config) string {
+	dir := c.Worker.Spool
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			cache = os.TempDir() // a container's user has no home
+		}
+		dir = filepath.Join(cache, "tiwsnap", "spool")
+	}
+	redis := sha256.Sum256([]byte(rdb.Redact(c.Redis.URL.Reveal())))
+	return filepath.Join(dir, hex.EncodeToString(redis[:8]))
+}
+
+// unknownGrace is how long an unknown outcome waits for its callback: not at
+// all where callbacks do not come to tiwsnap.
+func unknownGrace(c config.Config) time.Duration {
+	if c.Callback.URL == "" {
+		return 0
+	}
+	return c.UnknownGrace
+}
+
+func callbackKeys(c config.Config) tiw.CallbackKeys {
+	return tiw.NewCallbackKeys(c.Callback.Key.Reveal(), c.Callback.KeyOld.Reveal())
+}
+
+// serveCallbacks listens for callbacks, where that is set, until stop is
+// called. The error is ready to return.
+func serveCallbacks(c config.Config, l *ledger.Ledger, log *slog.Logger) (stop func(), err error) {
+	if c.Callback.Addr == "" {
+		return func() {}, nil
+	}
+	srv := web.NewCallbackServer(c.Callback.Addr, web.NewCallbackHandler(web.CallbackOptions{
+		Keys: callbackKeys(c), Record: l.Callback, Log: log,
+	}))
+	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	listener, err := net.Listen("tcp", srv.Addr)
+	if err != nil {
+		return nil, fail(exitUnavailable, "callbacks: %w (TIWSNAP_CALLBACK_ADDR or --callback-addr chooses another address)", err)
+	}
+	log.Info("listening for callbacks", "addr", listener.Addr().String())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("callbacks are no longer received, results come by polling alone", "err", err)
+		}
+	}()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if srv.Shutdown(ctx) != nil {
+			srv.Close()
+		}
+		<-done
+	}, nil
 }

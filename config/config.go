@@ -25,6 +25,11 @@ type Config struct {
 	Rate         Rate         `koanf:"rate"`
 	Worker       Worker       `koanf:"worker"`
 	Confirm      Confirm      `koanf:"confirm"`
+	Callback     Callback     `koanf:"callback"`
+	// Unknown is what to do with a request of unknown outcome: wait, retry or
+	// hold. UnknownGrace is how long wait waits.
+	Unknown      string        `koanf:"unknown"`
+	UnknownGrace time.Duration `koanf:"unknown_grace"`
 	// Retention is how long records of ended snapshots stay.
 	Retention time.Duration `koanf:"retention"`
 	Log       Log           `koanf:"log"`
@@ -50,6 +55,9 @@ type TIW struct {
 	Region   string        `koanf:"region"`
 	Timeout  time.Duration `koanf:"timeout"` // of a whole call
 	Account  string        `koanf:"account"` // names the owner of the quota
+	// CallbackURL is somebody else's receiver of callbacks; empty where
+	// Callback.URL is not.
+	CallbackURL Secret `koanf:"callback_url"`
 }
 
 // Rate is the quota.
@@ -61,11 +69,23 @@ type Rate struct {
 type Worker struct {
 	Concurrency int `koanf:"concurrency"` // calls in flight
 	Attempts    int `koanf:"attempts"`    // sends of one snapshot, at most
+	// Spool is a folder for what Redis cannot take; empty for the default.
+	Spool string `koanf:"spool"`
 }
 
 // Confirm is how an accepted snapshot is followed.
 type Confirm struct {
 	After time.Duration `koanf:"after"` // from the acceptance to the first question
+	Share int           `koanf:"share"` // percent of the quota
+}
+
+// Callback is tiwsnap's own receiver of callbacks. Either Addr, URL and Key are
+// all given, or there is none.
+type Callback struct {
+	Addr   string `koanf:"addr"` // host:port to listen on
+	URL    string `koanf:"url"`  // public base, without a slash at its end
+	Key    Secret `koanf:"key"`
+	KeyOld Secret `koanf:"key_old"` // verifies too; may be empty
 }
 
 // Log is what goes to stderr.
@@ -200,6 +220,32 @@ func (l *loader) fill(c *Config) {
 
 // together checks what one setting alone cannot show.
 func (l *loader) together(needs []Need) {
+	l.callbacks()
+	l.credentials(needs)
+}
+
+func (l *loader) callbacks() {
+	// The environment or a flag can turn off what the file has on.
+	inForce := func(key string) bool {
+		v, _ := l.koanf.Get(key).(leaf)
+		return v.Text != ""
+	}
+	addr, url := inForce("callback.addr"), inForce("callback.url")
+	if addr && !url {
+		l.fault("TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens, but Tencent is not told where; set it to the URL under which Tencent reaches that address, or remove both")
+	}
+	if url && !addr {
+		l.fault("TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL tells Tencent where to call, but nothing listens; set it as in :8081, or remove both")
+	}
+	if url && !l.tried["callback.key"] {
+		l.fault("TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or TIWSNAP_CALLBACK_KEY_FILE, to the output of \"openssl rand -hex 32\", the same for all workers")
+	}
+	if url && l.tried["tiw.callback_url"] {
+		l.fault("TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent takes one URL only; remove one of them")
+	}
+}
+
+func (l *loader) credentials(needs []Need) {
 	id, key := l.tried["tencentcloud.secret_id"], l.tried["tencentcloud.secret_key"]
 	if !slices.Contains(needs, Credentials) && !id && !key && !l.tried["tencentcloud.token"] {
 		return

@@ -103,6 +103,76 @@ func TestEveryFlawOfTheEnvironment(t *testing.T) {
 	}
 }
 
+func TestCallbackSettings(t *testing.T) {
+	const (
+		addr = "TIWSNAP_CALLBACK_ADDR=:8081"
+		url  = "TIWSNAP_CALLBACK_URL=https://snap.example.org"
+		key  = "TIWSNAP_CALLBACK_KEY=S3CR3T-0123456789-0123456789-0123456789"
+
+		notPublic = `must be https://HOST or http://HOST:PORT, with or without a path`
+		notAddr   = `must be HOST:PORT, or :PORT for all addresses of this machine`
+		noKey     = `TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or TIWSNAP_CALLBACK_KEY_FILE, to the output of "openssl rand -hex 32", the same for all workers`
+		noURL     = `TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens, but Tencent is not told where; set it to the URL under which Tencent reaches that address, or remove both`
+		noAddr    = `TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL tells Tencent where to call, but nothing listens; set it as in :8081, or remove both`
+		twoURLs   = `TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent takes one URL only; remove one of them`
+		shortKey  = `is shorter than 32 characters: make one with "openssl rand -hex 32"`
+	)
+	for _, test := range []struct {
+		name    string
+		environ []string
+		want    string
+	}{
+		{"an address alone", []string{addr}, noURL},
+		{"a URL alone", []string{url}, noAddr + "\n" + noKey},
+		{"no key", []string{addr, url}, noKey},
+		{"a key that cannot be read is one fault, not two", []string{addr, url, "TIWSNAP_CALLBACK_KEY_FILE=testdata/missing"},
+			`TIWSNAP_CALLBACK_KEY_FILE: "testdata/missing" cannot be read: no such file or directory`},
+		{"a short key", []string{addr, url, "TIWSNAP_CALLBACK_KEY=S3CR3T-0123456789-0123456789-01"}, "TIWSNAP_CALLBACK_KEY: " + shortKey},
+		{"a short second key", []string{addr, url, key, "TIWSNAP_CALLBACK_KEY_OLD=S3CR3T"}, "TIWSNAP_CALLBACK_KEY_OLD: " + shortKey},
+		{"two receivers", []string{addr, url, key, "TIWSNAP_TIW_CALLBACK_URL=https://example.org/S3CR3T"}, twoURLs},
+		{"a receiver that is no URL", []string{"TIWSNAP_TIW_CALLBACK_URL=example.org/S3CR3T"}, "TIWSNAP_TIW_CALLBACK_URL: must be a URL that begins with https:// or http://"},
+		{"turned off by half", []string{"TIWSNAP_CONFIG=testdata/callback.yml", "TIWSNAP_CALLBACK_ADDR="}, noAddr},
+		{"no port", []string{"TIWSNAP_CALLBACK_ADDR=0.0.0.0", url, key}, `TIWSNAP_CALLBACK_ADDR: "0.0.0.0" ` + notAddr},
+		{"port 0, which nobody can know", []string{"TIWSNAP_CALLBACK_ADDR=:0", url, key}, `TIWSNAP_CALLBACK_ADDR: ":0" ` + notAddr},
+		{"a port that is none", []string{"TIWSNAP_CALLBACK_ADDR=:65536", url, key}, `TIWSNAP_CALLBACK_ADDR: ":65536" ` + notAddr},
+		{"a base with a query", []string{addr, "TIWSNAP_CALLBACK_URL=https://h/?a=b", key}, `TIWSNAP_CALLBACK_URL: "https://h/?a=b" ` + notPublic},
+		{"a base without a scheme", []string{addr, "TIWSNAP_CALLBACK_URL=h:8081", key}, `TIWSNAP_CALLBACK_URL: "h:8081" ` + notPublic},
+		{"what follows an unknown outcome", []string{"TIWSNAP_UNKNOWN=ignore", "TIWSNAP_UNKNOWN_GRACE=0s", "TIWSNAP_CONFIRM_SHARE=0"},
+			`TIWSNAP_CONFIRM_SHARE: "0" must be a whole number from 1 to 100` + "\n" +
+				`TIWSNAP_UNKNOWN: "ignore" must be wait or retry or hold` + "\n" +
+				`TIWSNAP_UNKNOWN_GRACE: "0s" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 1s to 1h`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := config.Load(config.Source{Environ: test.environ})
+			if err == nil {
+				t.Fatal("it was accepted")
+			}
+			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+
+	t.Run("on, below a path", func(t *testing.T) {
+		c := load(t, config.Source{Environ: []string{addr, "TIWSNAP_CALLBACK_URL=HTTPS://h:8443/tiw%20snap/", key}}).Callback
+		if c.Addr != ":8081" || c.URL != "https://h:8443/tiw%20snap" || !strings.HasPrefix(c.Key.Reveal(), "S3CR3T-") || !c.KeyOld.Empty() {
+			t.Errorf("got %+v", c)
+		}
+	})
+
+	t.Run("the file has them on and the environment off", func(t *testing.T) {
+		c := load(t, config.Source{File: "testdata/callback.yml", Environ: []string{
+			"TIWSNAP_CALLBACK_ADDR=", "TIWSNAP_CALLBACK_URL=", "TIWSNAP_TIW_CALLBACK_URL=https://example.org/S3CR3T?a=b",
+		}})
+		if c.Callback.Addr != "" || c.Callback.URL != "" || c.TIW.CallbackURL.Reveal() != "https://example.org/S3CR3T?a=b" {
+			t.Errorf("got %+v", c)
+		}
+		if strings.Contains(printed(t, c), "S3CR3T") {
+			t.Errorf("it shows a secret:\n%s", printed(t, c))
+		}
+	})
+}
+
 func TestAllFaultsOfAllLayersAtOnce(t *testing.T) {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	config.AllFlags(flags)
@@ -146,7 +216,10 @@ func TestLayers(t *testing.T) {
 			if want := (config.TIW{Endpoint: "https://tiw.tencentcloudapi.com", Region: "ap-singapore", Timeout: 10 * time.Second, Account: "default"}); c.TIW != want {
 				t.Errorf("TIW is %+v", c.TIW)
 			}
-			if c.Rate.Limit != 20 || c.Worker != (config.Worker{Concurrency: 32, Attempts: 8}) || c.Confirm.After != 30*time.Second || c.Retention != 168*time.Hour {
+			if c.Rate.Limit != 20 || c.Worker != (config.Worker{Concurrency: 32, Attempts: 8}) || c.Confirm != (config.Confirm{After: 30 * time.Second, Share: 100}) || c.Retention != 168*time.Hour {
+				t.Errorf("got %+v", c)
+			}
+			if c.Callback != (config.Callback{}) || c.Unknown != "wait" || c.UnknownGrace != 2*time.Minute {
 				t.Errorf("got %+v", c)
 			}
 			if c.Log != (config.Log{Level: slog.LevelInfo, Format: "text"}) || !c.TencentCloud.SecretID.Empty() {
@@ -256,13 +329,23 @@ tiw:
   region: ap-singapore # default
   timeout: 2s # TIWSNAP_TIW_TIMEOUT
   account: null # --account
+  callback_url: # not set
 rate:
   limit: 10 # testdata/good.yml:3: rate.limit
 worker:
   concurrency: 5 # testdata/good.yml:5: worker.concurrency
   attempts: 8 # default
+  spool: # not set
 confirm:
   after: 30s # default
+  share: 100 # default
+callback:
+  addr: # not set
+  url: # not set
+  key: # not set
+  key_old: # not set
+unknown: wait # default
+unknown_grace: 2m # default
 retention: 168h # default
 log:
   level: info # default

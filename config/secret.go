@@ -19,7 +19,12 @@ type Secret struct {
 }
 
 // NewSecret returns text as a Secret.
-func NewSecret(text string) Secret { return Secret{text: &text} }
+func NewSecret(text string) Secret {
+	if text == "" {
+		return Secret{}
+	}
+	return Secret{text: &text}
+}
 
 // Reveal returns the text itself.
 func (s Secret) Reveal() string {

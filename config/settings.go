@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"regexp"
 	"slices"
@@ -36,10 +37,19 @@ var settings = []setting{
 	{"tiw.region", "region", "ap-singapore", "region of the service", pattern(`[a-z]+(-[a-z0-9]+)+`, "a region as in ap-singapore"), plain},
 	{"tiw.timeout", "tiw-timeout", "10s", "time limit of one call to the API", duration(100*time.Millisecond, time.Minute), plain},
 	{"tiw.account", "account", "default", "name of the Tencent account, if several share this Redis: each has a quota of its own", pattern(`[A-Za-z0-9_-]{1,64}`, "1 to 64 of A-Z, a-z, 0-9, _ and -"), plain},
+	{"tiw.callback_url", "", "", "a CallbackURL of your own, sent to Tencent with every room where tiwsnap takes no callbacks itself", ownCallback, hide},
 	{"rate.limit", "rate", "20", "requests a second, for each API action", number(1, 1000), plain},
 	{"worker.concurrency", "concurrency", "32", "calls in flight in one process, for each of the two queues", number(1, 1000), plain},
 	{"worker.attempts", "attempts", "8", "how often one snapshot is sent, at most", number(1, 100), plain},
+	{"worker.spool", "spool", "", "folder for outcomes that Redis cannot take at the moment; empty: one in the user's cache folder", anyText, plain},
 	{"confirm.after", "confirm-after", "30s", "how long after its acceptance a snapshot is first asked for", duration(100*time.Millisecond, time.Hour), plain},
+	{"confirm.share", "confirm-share", "100", "percent of the DescribeSnapshotTask quota that confirmation may use", number(1, 100), plain},
+	{"callback.addr", "callback-addr", "", "HOST:PORT to listen on for Tencent's callbacks; empty: none, results come by polling alone", listenAddr, plain},
+	{"callback.url", "callback-url", "", "public base URL of that listener, which Tencent can reach", publicURL, plain},
+	{"callback.key", "", "", "secret that signs the callback URLs: 32 random characters or more", callbackKey, hide},
+	{"callback.key_old", "", "", "a second key whose callback URLs are accepted, while the key is replaced", callbackKey, hide},
+	{"unknown", "unknown", "wait", "what to do with a request of unknown outcome: wait (for its callback, then retry), retry (at once) or hold (for a person)", oneOf("wait", "retry", "hold"), plain},
+	{"unknown_grace", "unknown-grace", "2m", "how long an unknown outcome waits for its callback", duration(time.Second, time.Hour), plain},
 	{"retention", "retention", "168h", "how long the records of ended snapshots stay", duration(time.Minute, 8760*time.Hour), plain},
 	{"log.level", "log-level", "info", "least level that is logged: debug, info, warn or error", logLevel, plain},
 	{"log.format", "log-format", "text", "form of the log: text or json", oneOf("text", "json"), plain},
@@ -89,13 +99,60 @@ func redisURL(s string) (any, error) {
 }
 
 func endpoint(s string) (any, error) {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
-		u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+	u, ok := httpURL(s)
+	if !ok || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
 		return nil, errors.New("must be https://HOST or http://HOST:PORT, without a path")
 	}
 	return u.Scheme + "://" + u.Host, nil
 }
+
+func httpURL(s string) (u *url.URL, ok bool) {
+	u, err := url.Parse(s)
+	return u, err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil && u.Fragment == ""
+}
+
+func publicURL(s string) (any, error) {
+	if s == "" {
+		return s, nil
+	}
+	u, ok := httpURL(s)
+	if !ok || u.RawQuery != "" {
+		return nil, errors.New("must be https://HOST or http://HOST:PORT, with or without a path")
+	}
+	return strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), nil
+}
+
+// ownCallback is a secret since a URL that takes callbacks often has a token.
+func ownCallback(s string) (any, error) {
+	if _, ok := httpURL(s); !ok && s != "" {
+		return nil, errors.New("must be a URL that begins with https:// or http://")
+	}
+	return secret(s)
+}
+
+func listenAddr(s string) (any, error) {
+	if s == "" {
+		return s, nil
+	}
+	_, port, err := net.SplitHostPort(s)
+	if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || n == 0 {
+		return nil, errors.New("must be HOST:PORT, or :PORT for all addresses of this machine")
+	}
+	return s, nil
+}
+
+// minKey is the least length of a key, in bytes: HMAC-SHA256 gains nothing
+// from more.
+const minKey = 32
+
+func callbackKey(s string) (any, error) {
+	if s != "" && s != mask && len(s) < minKey {
+		return nil, fmt.Errorf("is shorter than %d characters: make one with \"openssl rand -hex 32\"", minKey)
+	}
+	return secret(s)
+}
+
+func anyText(s string) (any, error) { return s, nil }
 
 func pattern(expr, what string) func(string) (any, error) {
 	re := regexp.MustCompile(`^(` + expr + `)$`)

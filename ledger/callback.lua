@@ -4,7 +4,7 @@
 -- ARGV[7] attempt  whose URL was called
 -- ARGV[8] TaskID   found in the body, or ""
 -- ARGV[9] body     as far as it is kept
--- Returns "ok", or "gone" if there is no such record.
+-- Returns "ok", or "gone" if there is no record: it has expired.
 local attempt, task = ARGV[7], ARGV[8]
 local state, current, own_task = get('state', 'attempt', 'task_id')
 if not state then

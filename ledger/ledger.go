@@ -222,13 +222,10 @@ const maxCallback = 4 << 10
 
 // Callback writes that Tencent has called the callback URL of an attempt, and
 // the TaskID in the body if there is one. It is a hint: the confirmation is
-// woken and asks Tencent. Any number of times is once. Errors: ErrNotFound, or
-// Redis'.
+// woken and asks Tencent. Any number of times is once; for a record that has
+// expired it is nothing.
 func (l *Ledger) Callback(ctx context.Context, id string, attempt int, taskID string, body []byte) error {
-	reply, err := l.run(ctx, callbackScript, id, batchOf(id), nil, attempt, taskID, body[:min(len(body), maxCallback)]).Text()
-	if err == nil && reply == "gone" {
-		err = ErrNotFound
-	}
+	err := l.run(ctx, callbackScript, id, batchOf(id), nil, attempt, taskID, body[:min(len(body), maxCallback)]).Err()
 	if err != nil {
 		return fmt.Errorf("callback of snapshot %s: %w", id, err)
 	}

@@ -206,7 +206,7 @@ func backoff(failures int) time.Duration {
 
 // grace is how long an unknown outcome waits for its callback.
 func (w *Worker) grace() time.Duration {
-	if w.o.CallbackURL == nil || w.o.OnUnknown != WaitUnknown {
+	if w.o.OnUnknown != WaitUnknown {
 		return 0
 	}
 	return w.o.UnknownGrace

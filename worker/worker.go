@@ -40,7 +40,8 @@ type Options struct {
 	// has ended. Default: none is given, the results are asked for.
 	CallbackURL func(snapshot string, attempt int) string
 	// OnUnknown is what to do with a request of unknown outcome, and
-	// UnknownGrace how long to wait for its callback. Default 2 min.
+	// UnknownGrace how long to wait for its callback. Default 0: no callbacks
+	// are written to the ledger.
 	OnUnknown    OnUnknown
 	UnknownGrace time.Duration
 	ConfirmShare int           // percent of the Describe quota for confirmation; default 100
@@ -71,7 +72,6 @@ func (o *Options) setDefaults() {
 	def(&o.ConfirmAfter, 30*time.Second)
 	def(&o.Retention, 7*24*time.Hour)
 	def(&o.OnUnknown, WaitUnknown)
-	def(&o.UnknownGrace, 2*time.Minute)
 	def(&o.ConfirmShare, 100)
 	def(&o.ProbeEvery, probeEvery)
 	if o.Log == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/web"
 	"tiwsnap/worker"
 )
 
@@ -35,12 +37,18 @@ type world struct {
 	queue  *enqueue.Client
 	ledger *ledger.Ledger
 	spool  string // of the workers that are started
+	keys   *tiw.CallbackKeys
+	public string // base of the callback URLs
+	slow   bool   // confirm late
+	hold   bool   // unknown outcomes wait for a person
 }
 
 func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
 	o.Window = tiwtest.Sliding
-	o.TaskDuration = 100 * time.Millisecond
-	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{}), ""}
+	if o.TaskDuration == 0 {
+		o.TaskDuration = 100 * time.Millisecond
+	}
+	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{}), "", nil, "", false, false}
 }
 
 // work starts a worker and returns what stops it and waits for its end.
@@ -54,10 +62,23 @@ func (w world) work() (stop func()) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	wk, err := worker.New(worker.Options{
+	o := worker.Options{
 		Redis: w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.spool,
 		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
-	})
+	}
+	if w.hold {
+		o.OnUnknown = worker.HoldUnknown
+	}
+	if w.slow {
+		o.ConfirmAfter = time.Minute
+	}
+	if w.keys != nil {
+		o.UnknownGrace = 3 * time.Second
+		o.CallbackURL = func(id string, attempt int) string {
+			return w.keys.URL(w.public, id, attempt, time.Now().Add(time.Hour))
+		}
+	}
+	wk, err := worker.New(o)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -76,6 +97,16 @@ func (w world) work() (stop func()) {
 	}
 	w.Cleanup(stop)
 	return stop
+}
+
+// callbacks makes a receiver of Tencent's callbacks.
+func (w *world) callbacks() {
+	keys := tiw.NewCallbackKeys("0123456789abcdef0123456789abcdef")
+	srv := httptest.NewServer(web.NewCallbackHandler(web.CallbackOptions{
+		Keys: keys, Record: w.ledger.Callback, Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+	}))
+	w.Cleanup(srv.Close)
+	w.keys, w.public = &keys, srv.URL
 }
 
 func rooms(n int) iter.Seq2[tasks.Room, error] {
@@ -331,6 +362,53 @@ func TestFaults(t *testing.T) {
 	})
 }
 
+func TestCallbacks(t *testing.T) {
+	t.Run("name the task of a request whose answer was lost: nothing is made twice", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{
+			Cut: 0.2, InternalErrorCreated: 0.2, Silent: 0.1, CallbackDouble: 0.5, CallbackEarly: 0.3,
+		}})
+		w.callbacks()
+		w.work()
+		w.enqueue("a", 60)
+		b := w.ended("a")
+		if b.Succeeded != 60 || b.PossibleDuplicates != 0 {
+			t.Errorf("%+v", b)
+		}
+		w.onceEach(60)
+		w.cap()
+		st := w.sim.State()
+		if st.Faults["cut"] == 0 || st.Faults["internalErrorCreated"] == 0 || st.Faults["silent"] == 0 {
+			t.Errorf("the simulator broke too little: %v", st.Faults)
+		}
+	})
+
+	t.Run("that are lost leave a retry after the grace, counted as a possible duplicate", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 0.3, CallbackLost: 1}})
+		w.callbacks()
+		w.work()
+		w.enqueue("a", 30)
+		b := w.ended("a")
+		twice := 0
+		for _, n := range w.tasksByRoom() {
+			twice += n - 1
+		}
+		if b.Succeeded != 30 || twice == 0 || b.PossibleDuplicates != twice {
+			t.Errorf("%d tasks too many, %+v", twice, b)
+		}
+	})
+
+	t.Run("wake the confirmation", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+		w.callbacks()
+		w.slow = true
+		w.work()
+		w.enqueue("a", 5)
+		if b := w.ended("a"); b.Succeeded != 5 || b.EndedAt.Sub(b.CreatedAt) > 20*time.Second {
+			t.Errorf("%+v", b)
+		}
+	})
+}
+
 func TestHeldApp(t *testing.T) {
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{SdkAppIds: []uint64{app}})
 	stop := w.work()
@@ -365,6 +443,51 @@ func TestHeldApp(t *testing.T) {
 	again := newWorld(t, w.rdb, tiwtest.Options{})
 	again.work()
 	if b := again.ended("mixed"); b.Succeeded != 40 || b.Failed != 0 {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestResultThatNeverComes(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: time.Hour})
+	w.work()
+	w.enqueue("a", 1)
+	w.until("a", "is accepted", func(b ledger.Batch) bool { return b.Accepted == 1 })
+	w.rdb.HSet(t.Context(), keys.Snapshot("a.1"), "accepted_at", time.Now().Add(-72*time.Hour).UnixMilli())
+	if b := w.ended("a"); b.Failed != 1 {
+		t.Errorf("%+v", b)
+	}
+	if s, err := w.ledger.Snapshot(t.Context(), "a.1"); err != nil || s.Code != tiw.CodeResultTimeout || s.Message == "" {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestHoldUnknown(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 1}})
+	w.hold = true
+	w.work()
+	w.enqueue("a", 2)
+	held := func() int {
+		n := 0
+		for _, id := range []string{"a.1", "a.2"} {
+			if s, err := w.ledger.Snapshot(t.Context(), id); err == nil && s.Held && s.State == ledger.Unknown {
+				n++
+			}
+		}
+		return n
+	}
+	w.eventually("both are held", func() bool { return held() == 2 })
+	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls; n != 2 {
+		t.Errorf("%d requests, want one each", n)
+	}
+	if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"a.1", "a.2"} {
+		if ok, err := w.ledger.Retry(t.Context(), id); !ok || err != nil {
+			t.Error(id, ok, err)
+		}
+	}
+	if b := w.ended("a"); b.Succeeded != 2 || b.PossibleDuplicates != 2 {
 		t.Errorf("%+v", b)
 	}
 }

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"tiwsnap/config"
+	"tiwsnap/tiw"
+	"tiwsnap/tiw/tiwtest"
+)
+
+const (
+	callbackKey    = "CANARY-key-0123456789-0123456789-0123456789"
+	callbackKeyOld = "CANARY-old-0123456789-0123456789-0123456789"
+)
+
+func TestCallbackURL(t *testing.T) {
+	load := func(environ ...string) config.Config {
+		c, err := config.Load(config.Source{Environ: environ})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	t.Run("none by default", func(t *testing.T) {
+		if callbackURL(load()) != nil {
+			t.Error("there is one")
+		}
+	})
+	t.Run("the user's own, for every attempt", func(t *testing.T) {
+		f := callbackURL(load("TIWSNAP_TIW_CALLBACK_URL=https://example.org/own?a=b"))
+		if a, b := f("monday.1", 1), f("monday.2", 2); a != "https://example.org/own?a=b" || b != a {
+			t.Errorf("got %s, %s", a, b)
+		}
+	})
+	t.Run("one for each attempt, good for 72 hours, with either key", func(t *testing.T) {
+		c := load("TIWSNAP_CALLBACK_ADDR=:8081", "TIWSNAP_CALLBACK_URL=https://example.org/tiw/",
+			"TIWSNAP_CALLBACK_KEY="+callbackKey, "TIWSNAP_CALLBACK_KEY_OLD="+callbackKeyOld)
+		began := time.Now().Truncate(time.Second)
+		path, ok := strings.CutPrefix(callbackURL(c)("monday.17", 3), "https://example.org/tiw/cb/")
+		if !ok {
+			t.Fatal("it is not below the base URL")
+		}
+		for _, test := range []struct {
+			keys tiw.CallbackKeys
+			now  time.Time
+			good bool
+		}{
+			{callbackKeys(c), began.Add(72 * time.Hour), true},
+			{callbackKeys(c), time.Now().Add(72*time.Hour + time.Second), false},
+			{tiw.NewCallbackKeys(callbackKey), began, true},
+			{tiw.NewCallbackKeys(callbackKeyOld), began, false},
+		} {
+			if snapshot, attempt, err := test.keys.Verify("/cb/"+path, test.now); (err == nil) != test.good || test.good && (snapshot != "monday.17" || attempt != 3) {
+				t.Errorf("got %q, %d, %v", snapshot, attempt, err)
+			}
+		}
+		if _, _, err := callbackKeys(c).Verify(tiw.NewCallbackKeys(callbackKeyOld).URL("", "monday.17", 3, began), began); err != nil {
+			t.Errorf("the old key: %v", err)
+		}
+	})
+}
+
+func TestWorkerListensForCallbacks(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	addr := l.Addr().String()
+	s := newSite(t, tiwtest.Options{})
+	s.environ["TIWSNAP_CALLBACK_ADDR"] = addr
+	s.environ["TIWSNAP_CALLBACK_URL"] = "http://" + addr
+	s.environ["TIWSNAP_CALLBACK_KEY"] = callbackKey
+
+	t.Run("an address that is taken: exit 69 with the reason", func(t *testing.T) {
+		code, _, stderr := s.run("", "worker")
+		if code != exitUnavailable || !strings.Contains(stderr, "tiwsnap: callbacks: listen tcp "+addr+": bind: address already in use (TIWSNAP_CALLBACK_ADDR or") {
+			t.Errorf("exit code %d: %s", code, stderr)
+		}
+	})
+
+	t.Run("from its start to its end", func(t *testing.T) {
+		l.Close()
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var out, errs strings.Builder
+		ended := make(chan int)
+		go func() {
+			ended <- run(ctx, []string{"worker", "--log-level", "debug"}, env{strings.NewReader(""), &out, &errs, variables(s.environ)})
+		}()
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		post := func(url string) (status int, err error) {
+			resp, err := client.Post(url, "application/json", strings.NewReader(`{"TaskID":"t-1"}`))
+			if err != nil {
+				return 0, err
+			}
+			return resp.StatusCode, resp.Body.Close()
+		}
+		again := time.NewTicker(20 * time.Millisecond)
+		defer again.Stop()
+		deadline := time.After(10 * time.Second)
+		for up := false; !up; {
+			select {
+			case <-deadline:
+				t.Fatal("it does not listen after 10 s")
+			case code := <-ended:
+				t.Fatalf("exit code %d: %s", code, errs.String())
+			case <-again.C:
+				status, err := post("http://" + addr + "/cb/v1/forged")
+				if up = err == nil; up && status != http.StatusNotFound {
+					t.Errorf("a forged callback: %d", status)
+				}
+			}
+		}
+		made := tiw.NewCallbackKeys(callbackKey).URL("http://"+addr, "monday.17", 1, time.Now().Add(time.Hour))
+		// Whether a callback for a snapshot that is not there is recorded is
+		// the ledger's to say; it must have been asked.
+		if status, err := post(made); err != nil || status != http.StatusOK && status != http.StatusServiceUnavailable {
+			t.Errorf("a good callback: %d, %v", status, err)
+		}
+		stop()
+		if code := <-ended; code != exitOK {
+			t.Errorf("exit code %d", code)
+		}
+		if _, err := net.Dial("tcp", addr); err == nil {
+			t.Error("it still listens")
+		}
+		u, err := url.Parse(made)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := u.Path[strings.LastIndex(u.Path, "/"):]
+		if log := errs.String(); strings.Contains(log, "CANARY") || strings.Contains(log, token) || !strings.Contains(log, "listening for callbacks") {
+			t.Errorf("logged:\n%s", log)
+		}
+	})
+}

@@ -1,0 +1,129 @@
+// Package web is what tiwsnap serves over HTTP: the receiver of Tencent's
+// callbacks.
+package web
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"tiwsnap/tiw"
+)
+
+// CallbackOptions are the settings of a callback handler. Keys and Record are
+// required.
+type CallbackOptions struct {
+	// Keys verify the URLs.
+	Keys tiw.CallbackKeys
+	// Record keeps a callback: one write, which may be repeated. The taskID is
+	// empty where the body does not tell one; the body has at most
+	// tiw.MaxCallback bytes, of which a sender may make anything. ctx ends
+	// after 3 s and not with the request.
+	Record func(ctx context.Context, snapshot string, attempt int, taskID string, body []byte) error
+	Log    *slog.Logger // default: none
+}
+
+// recordTimeout bounds Record. A sender should have its answer within 5 s,
+// which is what other products of Tencent wait for.
+const recordTimeout = 3 * time.Second
+
+// NewCallbackHandler returns the receiver of Tencent's callbacks. A POST to a
+// URL that the keys made is answered
+//
+//	200 when Record has kept it, whatever the body is; of one that is larger
+//	    than tiw.MaxCallback the beginning is kept, since sending it again
+//	    would not make it smaller
+//	408 when the body did not come whole; what came is kept nevertheless,
+//	    because already the URL tells that the task has ended
+//	503 when Record failed, so that a sender that retries does
+//
+// and every other request 404, so that nobody learns what is right about a
+// guess. No part of a URL is logged.
+func NewCallbackHandler(o CallbackOptions) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &callbackHandler{
+		o:       o,
+		refused: seldom{limit: rate.NewLimiter(rate.Every(time.Second), 1)},
+		failed:  seldom{limit: rate.NewLimiter(rate.Every(time.Second), 1)},
+	}
+}
+
+type callbackHandler struct {
+	o               CallbackOptions
+	refused, failed seldom
+}
+
+var errNotPost = errors.New("not a POST")
+
+func (h *callbackHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	snapshot, attempt, err := h.o.Keys.Verify(r.URL.EscapedPath(), time.Now())
+	if err == nil && r.Method != http.MethodPost {
+		err = errNotPost
+	}
+	if err != nil {
+		if n := h.refused.now(); n > 0 {
+			h.o.Log.Warn("requests to the callback address refused", "count", n, "last_from", r.RemoteAddr, "last_err", err)
+		}
+		http.NotFound(w, r)
+		return
+	}
+
+	body, readErr := io.ReadAll(io.LimitReader(r.Body, tiw.MaxCallback))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), recordTimeout)
+	defer cancel()
+	err = h.o.Record(ctx, snapshot, attempt, tiw.ParseCallback(body).TaskID, body)
+	switch {
+	case err != nil:
+		if n := h.failed.now(); n > 0 {
+			h.o.Log.Error("callbacks not recorded", "count", n, "last_id", snapshot, "last_attempt", attempt, "last_err", err)
+		}
+		http.Error(w, "try again later", http.StatusServiceUnavailable)
+	case readErr != nil:
+		http.Error(w, "the body did not come whole", http.StatusRequestTimeout)
+	default:
+		// Tencent recommends this body for the callbacks that it documents:
+		// https://cloud.tencent.com/document/product/1137/40257
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"error_code":0}`)
+	}
+}
+
+// seldom lets a message through now and then and counts those between.
+type seldom struct {
+	limit *rate.Limiter
+	count atomic.Int64
+}
+
+// now counts one, and returns how many it has been since the last message if
+// it is time for one, otherwise 0.
+func (s *seldom) now() int64 {
+	s.count.Add(1)
+	if !s.limit.Allow() {
+		return 0
+	}
+	return s.count.Swap(0)
+}
+
+// NewCallbackServer returns a server for a callback handler. It listens to the
+// whole Internet, so that nothing about a request may take long or be large.
+func NewCallbackServer(addr string, callbacks http.Handler) *http.Server {
+	return &http.Server{
+		Addr:              addr,
+		Handler:           callbacks,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      15 * time.Second, // from the end of the header: there is an answer to a slow body too
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    8 << 10,
+		// Else "OPTIONS *" would be answered 200.
+		DisableGeneralOptionsHandler: true,
+	}
+}
