@@ -483,7 +483,7 @@ func TestHoldUnknown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"a.1", "a.2"} {
-		if ok, err := w.ledger.Retry(t.Context(), id); !ok || err != nil {
+		if ok, err := w.ledger.Retry(t.Context(), id, tasks.Room{}); !ok || err != nil {
 			t.Error(id, ok, err)
 		}
 	}
