@@ -72,6 +72,8 @@ var (
 	retrySource string
 	//go:embed later.lua
 	laterSource string
+	//go:embed tidy.lua
+	tidySource string
 	//go:embed due.lua
 	dueSource string
 	//go:embed release.lua
@@ -85,6 +87,7 @@ var (
 	cancelBatchScript = redis.NewScript(prelude + cancelBatchSource)
 	retryScript       = redis.NewScript(prelude + retrySource)
 	laterScript       = redis.NewScript(prelude + laterSource)
+	tidyScript        = redis.NewScript(prelude + tidySource)
 	dueScript         = redis.NewScript(dueSource)
 	releaseScript     = redis.NewScript(releaseSource)
 )
@@ -380,26 +383,26 @@ func names(members []redis.Z) []string {
 	return ids
 }
 
-// Forget removes an id from the sets of work in progress: its record is gone,
-// or has ended.
-func (l *Ledger) Forget(ctx context.Context, id string) error {
-	pipe := l.rdb.Pipeline()
-	pipe.ZRem(ctx, keys.Open, id)
-	pipe.ZRem(ctx, keys.Confirm, id)
-	_, err := pipe.Exec(ctx)
-	return err
+// Forget takes a snapshot out of the sets of work in progress that it has no
+// place in: its record is gone, has ended, or is accepted and waits for its
+// result only. What has changed since the caller looked is left alone.
+func (l *Ledger) Forget(ctx context.Context, id string) error { return l.tidy(ctx, id) }
+
+// Disbelieve drops the TaskIDs that callbacks named for a snapshot, as the
+// caller has read them: Tencent does not know them.
+func (l *Ledger) Disbelieve(ctx context.Context, s Snapshot) error {
+	var lies []any
+	for attempt, task := range s.Told {
+		lies = append(lies, attempt, task)
+	}
+	return l.tidy(ctx, s.ID, lies...)
 }
 
-// Disbelieve drops the TaskIDs that callbacks named for a snapshot: Tencent
-// does not know them.
-func (l *Ledger) Disbelieve(ctx context.Context, s Snapshot) error {
-	pipe := l.rdb.Pipeline()
-	for attempt := range s.Told {
-		pipe.HDel(ctx, keys.Snapshot(s.ID), fmt.Sprintf("told:%d", attempt))
+func (l *Ledger) tidy(ctx context.Context, id string, lies ...any) error {
+	if err := l.run(ctx, tidyScript, id, batchOf(id), nil, lies...).Err(); err != nil {
+		return fmt.Errorf("tidy up after snapshot %s: %w", id, err)
 	}
-	pipe.ZRem(ctx, keys.Confirm, s.ID)
-	_, err := pipe.Exec(ctx)
-	return err
+	return nil
 }
 
 // Notice is the end of something, to be told by webhook.

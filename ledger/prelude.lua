@@ -39,6 +39,16 @@ local function set(...)
   redis.call('HSET', SNAPSHOT, ...)
 end
 
+-- Reports whether a callback has named a task that nobody has asked about yet.
+local function told()
+  for _, field in ipairs(redis.call('HKEYS', SNAPSHOT)) do
+    if string.sub(field, 1, 5) == 'told:' then
+      return true
+    end
+  end
+  return false
+end
+
 -- Ends the wait for a person.
 local function unhold()
   redis.call('HDEL', SNAPSHOT, 'held')
