@@ -47,9 +47,6 @@ if state == 'sending' then
     accept(state, spare)
     return {'done', 'accepted'}
   end
-  if redis.call('HEXISTS', SNAPSHOT, 'told:' .. attempt) == 1 then
-    redis.call('ZADD', CONFIRM, NOW, ID)
-  end
 end
 
 -- What a person has retried since the batch was canceled goes on.
@@ -58,17 +55,21 @@ if cancel or tonumber(redis.call('HGET', BATCH, 'cancels') or 0) > tonumber(canc
   return {'done', 'canceled'}
 end
 redis.call('ZADD', OPEN, 'NX', NOW, ID)
-if state == 'unknown' then
-  if ARGV[11] == '1' and redis.call('HEXISTS', SNAPSHOT, 'release') == 0 then
-    redis.call('ZREM', OPEN, ID)
-    redis.call('ZADD', WAITING, 'NX', NOW, ID)
-    set('held', 1)
-    return {'done', 'held'}
-  end
-  local left = (unknown_at or 0) + ARGV[10] - NOW
-  if left > 0 then
-    return {'wait', left}
-  end
+local asked_at = redis.call('ZSCORE', CONFIRM, ID)
+if asked_at then
+  -- A callback has named a task: Tencent is asked about it first.
+  return {'wait', math.max(1000, math.ceil(asked_at - NOW))}
+end
+if state == 'unknown' and ARGV[11] == '1' and redis.call('HEXISTS', SNAPSHOT, 'release') == 0 then
+  redis.call('ZREM', OPEN, ID)
+  redis.call('ZADD', WAITING, 'NX', NOW, ID)
+  set('held', 1)
+  return {'done', 'held'}
+end
+-- Also one that was canceled and retried may have a request of unknown outcome.
+local left = (unknown_at or 0) + ARGV[10] - NOW
+if left > 0 then
+  return {'wait', left}
 end
 if redis.call('EXISTS', KEYS[13]) == 1 then
   return {'paused'}
@@ -81,6 +82,5 @@ end
 
 attempt = redis.call('HINCRBY', SNAPSHOT, 'attempt', 1)
 set('sent_at', NOW, 'token', ARGV[8])
-redis.call('HDEL', SNAPSHOT, 'release')
 move(state, 'sending')
 return {'send', attempt, tonumber(failures or 0)}

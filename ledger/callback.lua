@@ -14,15 +14,11 @@ redis.call('HINCRBY', SNAPSHOT, 'callbacks', 1)
 set('callback:' .. attempt, ARGV[9])
 if state == 'accepted' and (task == '' or task == own_task) then
   redis.call('ZADD', CONFIRM, 'XX', NOW, ID)
-elseif task ~= '' and task ~= own_task then
-  if state == 'accepted' or ENDED[state] then
-    keep_extra(attempt, task)
-  else
-    -- The answer to that attempt was lost, or is still on its way.
-    set('told:' .. attempt, task)
-    if state ~= 'sending' or current ~= attempt then
-      redis.call('ZADD', CONFIRM, NOW, ID)
-    end
+elseif task ~= '' and task ~= get('task:' .. attempt) then
+  -- The answer to that attempt was lost, or is still on its way.
+  set('told:' .. attempt, task)
+  if state == 'queued' or state == 'unknown' or state == 'sending' and current ~= attempt then
+    redis.call('ZADD', CONFIRM, NOW, ID)
   end
 end
 return 'ok'

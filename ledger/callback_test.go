@@ -3,8 +3,11 @@ package ledger_test
 import (
 	"errors"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"tiwsnap/keys"
 	"tiwsnap/ledger"
@@ -36,6 +39,357 @@ func (f fixture) in(set string, p tasks.SnapshotPayload) bool {
 		f.Fatal(err)
 	}
 	return err == nil
+}
+
+// confirmed lets Tencent confirm the task that a callback has named.
+func (f fixture) confirmed(p tasks.SnapshotPayload, attempt int, task string) error {
+	return f.Outcome(f.Context(), p.ID, attempt, ledger.Outcome{State: ledger.Accepted, TaskID: task})
+}
+
+func (f fixture) settle(p tasks.SnapshotPayload, task string, state ledger.State) {
+	f.Helper()
+	if err := f.Settle(f.Context(), p.ID, task, ledger.Result{State: state}); err != nil {
+		f.Fatal(err)
+	}
+}
+
+var throttled = ledger.Outcome{State: ledger.Queued, Code: "RequestLimitExceeded"}
+
+func TestCallback(t *testing.T) {
+	// patient is a ledger that asks about an accepted task after an hour and
+	// waits for callbacks for two minutes.
+	patient := func(t *testing.T) fixture {
+		f := setup(t, 1)
+		f.Ledger = ledger.New(f.rdb, ledger.Options{
+			Busy: 10 * time.Second, Grace: 2 * time.Minute, ConfirmAfter: time.Hour, Retention: time.Hour,
+		})
+		return f
+	}
+
+	t.Run("before the answer is noted, and the answer is taken", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.callBack(row(1), 1, "t1")
+		if due := f.due(); len(due) != 0 {
+			t.Errorf("asked about while the answer is on its way: %+v", due)
+		}
+		f.outcome(row(1), 1, accepted("t1"))
+		s := f.record(row(1))
+		if s.State != ledger.Accepted || s.TaskID != "t1" || len(s.ExtraTasks)+len(s.Told) != 0 || s.Callbacks != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+
+	t.Run("before an answer that is lost makes Tencent be asked at once", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.callBack(row(1), 1, "t1")
+		f.outcome(row(1), 1, unknown)
+		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" || due[0].State != ledger.Unknown {
+			t.Errorf("due: %+v", due)
+		}
+	})
+
+	t.Run("to a worker that has died makes Tencent be asked as soon as that is known", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.callBack(row(1), 1, "t1")
+		f.cutOff(row(1))
+		f.verdict(row(1), "y", ledger.Wait)
+		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" {
+			t.Errorf("due: %+v", due)
+		}
+	})
+
+	t.Run("of an unknown outcome is adopted when Tencent confirms it", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.callBack(row(1), 1, "t1")
+		if due := f.due(); len(due) != 1 {
+			t.Fatalf("due: %+v", due)
+		}
+		if err := f.confirmed(row(1), 1, "t1"); err != nil {
+			t.Fatal(err)
+		}
+		s := f.record(row(1))
+		if s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 || len(s.ExtraTasks)+len(s.Told) != 0 {
+			t.Errorf("%+v", s)
+		}
+		f.verdict(row(1), "y", ledger.Done)
+	})
+
+	t.Run("keeps everybody from sending until Tencent was asked", func(t *testing.T) {
+		f := setup(t, 1) // no grace
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.callBack(row(1), 1, "t1")
+		f.verdict(row(1), "y", ledger.Wait)
+		due := f.due()
+		f.verdict(row(1), "y", ledger.Wait)
+		if err := f.Disbelieve(t.Context(), due[0]); err != nil {
+			t.Fatal(err)
+		}
+		f.verdict(row(1), "y", ledger.Send)
+	})
+
+	t.Run("keeps a refused request from failing until Tencent was asked about the one before", func(t *testing.T) {
+		f := setup(t, 1)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.begin(row(1), "y")
+		f.callBack(row(1), 1, "t1")
+		f.outcome(row(1), 2, ledger.Outcome{State: ledger.Failed, Code: "InvalidParameter"})
+		if s := f.record(row(1)); s.State != ledger.Unknown || !f.in(keys.Confirm, row(1)) {
+			t.Errorf("%+v", s)
+		}
+		if err := f.confirmed(row(1), 1, "t1"); err != nil {
+			t.Fatal(err)
+		}
+		if s := f.record(row(1)); s.State != ledger.Accepted || s.TaskID != "t1" || s.Code != "" {
+			t.Errorf("%+v", s)
+		}
+	})
+
+	t.Run("without TaskID leaves an unknown outcome to its grace", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.callBack(row(1), 1, "")
+		if s := f.record(row(1)); s.State != ledger.Unknown || s.Callbacks != 1 || len(f.due()) != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+
+	for _, task := range []string{"t1", ""} {
+		t.Run("after acceptance wakes the confirmation, TaskID "+task, func(t *testing.T) {
+			f := patient(t)
+			f.begin(row(1), "x")
+			f.outcome(row(1), 1, accepted("t1"))
+			if due := f.due(); len(due) != 0 {
+				t.Fatalf("due before: %+v", due)
+			}
+			f.callBack(row(1), 1, task)
+			if due := f.due(); len(due) != 1 || due[0].TaskID != "t1" {
+				t.Errorf("due: %+v", due)
+			}
+		})
+	}
+
+	t.Run("ten times at once is once", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		var g errgroup.Group
+		for range 10 {
+			g.Go(func() error { return f.Callback(t.Context(), row(1).ID, 1, "t1", nil) })
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if due := f.due(); len(due) != 1 || len(f.due()) != 0 {
+			t.Errorf("due: %+v", due)
+		}
+		if s := f.record(row(1)); s.Callbacks != 10 || len(s.Told) != 1 {
+			t.Errorf("%+v", s)
+		}
+		f.counts(ledger.Batch{Total: 1, Unknown: 1})
+	})
+
+	t.Run("after the end changes nothing, but another task is listed", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.cutOff(row(1))
+		f.rdb.HSet(t.Context(), keys.Snapshot(row(1).ID), "sent_at", 1)
+		f.begin(row(1), "y")
+		f.outcome(row(1), 2, accepted("t2"))
+		f.settle(row(1), "t2", ledger.Succeeded)
+		for range 2 {
+			f.callBack(row(1), 2, "t2")
+			f.callBack(row(1), 1, "t1")
+		}
+		s := f.record(row(1))
+		if s.State != ledger.Succeeded || s.TaskID != "t2" || len(f.due()) != 0 {
+			t.Errorf("%+v", s)
+		}
+		if diff := cmp.Diff(map[int]string{1: "t1"}, s.ExtraTasks); diff != "" {
+			t.Error(diff)
+		}
+		if ttl := f.rdb.TTL(t.Context(), keys.Snapshot(row(1).ID)).Val(); ttl <= 0 {
+			t.Error("the record does not expire any more")
+		}
+	})
+
+	t.Run("of a snapshot that was canceled is asked about if that is retried", func(t *testing.T) {
+		f := patient(t)
+		f.begin(single(1), "x")
+		f.outcome(single(1), 1, unknown)
+		f.cancel(single(1))
+		f.callBack(single(1), 1, "t1")
+		if s := f.record(single(1)); s.State != ledger.Canceled || s.ExtraTasks[1] != "t1" || len(f.due()) != 0 {
+			t.Errorf("%+v", s)
+		}
+		f.retry(single(1))
+		f.verdict(single(1), "y", ledger.Wait)
+		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" {
+			t.Errorf("due: %+v", due)
+		}
+	})
+
+	t.Run("keeps 4 KiB of the body", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		if err := f.Callback(t.Context(), row(1).ID, 1, "", make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+		if n := f.rdb.HStrLen(t.Context(), keys.Snapshot(row(1).ID), "callback:1").Val(); n != 4<<10 {
+			t.Errorf("%d bytes", n)
+		}
+	})
+
+	t.Run("for a record that has expired leaves nothing", func(t *testing.T) {
+		f := patient(t)
+		f.callBack(row(1), 1, "t1")
+		if n := f.rdb.Exists(t.Context(), keys.Snapshot(row(1).ID), keys.Confirm).Val(); n != 0 {
+			t.Error("it has made a record")
+		}
+	})
+}
+
+func TestOlderAttempt(t *testing.T) {
+	// twice is a snapshot whose second request is on its way, and of whose
+	// first one it has turned out meanwhile that it made task t1.
+	twice := func(t *testing.T) fixture {
+		f := setup(t, 1)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.begin(row(1), "y")
+		f.callBack(row(1), 1, "t1")
+		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" {
+			t.Fatalf("due: %+v", due)
+		}
+		if err := f.confirmed(row(1), 1, "t1"); !errors.Is(err, ledger.ErrLate) {
+			t.Fatalf("adopted while another request is on its way: %v", err)
+		}
+		return f
+	}
+
+	for name, end := range map[string]func(f fixture){
+		"is throttled":       func(f fixture) { f.outcome(row(1), 2, throttled) },
+		"is unknown":         func(f fixture) { f.outcome(row(1), 2, unknown) },
+		"fails":              func(f fixture) { f.outcome(row(1), 2, ledger.Outcome{State: ledger.Failed, Code: "InvalidParameter"}) },
+		"fails and canceled": func(f fixture) { f.cancel(row(1)); f.outcome(row(1), 2, throttled) },
+		"is cut off":         func(f fixture) { f.cutOff(row(1)); f.verdict(row(1), "z", ledger.Done) },
+	} {
+		t.Run("takes over where the newer request "+name, func(t *testing.T) {
+			f := twice(t)
+			end(f)
+			s := f.record(row(1))
+			if s.State != ledger.Accepted || s.TaskID != "t1" || len(s.ExtraTasks)+len(s.Told) != 0 || s.Code != "" {
+				t.Errorf("%+v", s)
+			}
+			if !f.in(keys.Confirm, row(1)) {
+				t.Error("nobody will ask about it")
+			}
+		})
+	}
+
+	t.Run("is listed where the newer request is accepted", func(t *testing.T) {
+		f := twice(t)
+		f.outcome(row(1), 2, accepted("t2"))
+		s := f.record(row(1))
+		if s.TaskID != "t2" || s.PossibleDuplicates != 1 {
+			t.Errorf("%+v", s)
+		}
+		if diff := cmp.Diff(map[int]string{1: "t1"}, s.ExtraTasks); diff != "" {
+			t.Error(diff)
+		}
+	})
+
+	t.Run("and of an earlier life stays listed after a retry", func(t *testing.T) {
+		f := twice(t)
+		f.outcome(row(1), 2, accepted("t2"))
+		f.settle(row(1), "t2", ledger.Failed)
+		f.retry(row(1))
+		f.begin(row(1), "z")
+		f.outcome(row(1), 3, throttled)
+		if s := f.record(row(1)); s.State != ledger.Queued {
+			t.Errorf("an old task took over: %+v", s)
+		}
+		f.begin(row(1), "a")
+		f.outcome(row(1), 4, accepted("t4"))
+		s := f.record(row(1))
+		if s.TaskID != "t4" || s.Asked != 0 {
+			t.Errorf("%+v", s)
+		}
+		if diff := cmp.Diff(map[int]string{1: "t1", 2: "t2"}, s.ExtraTasks); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestGrace(t *testing.T) {
+	waiting := func(t *testing.T) fixture {
+		f := setup(t, 1)
+		f.Ledger = ledger.New(f.rdb, ledger.Options{Busy: 10 * time.Second, Grace: 2 * time.Minute, Retention: time.Hour})
+		return f
+	}
+	// ago makes the unknown outcome of a snapshot that old.
+	ago := func(f fixture, p tasks.SnapshotPayload, d time.Duration) {
+		f.Helper()
+		if err := f.rdb.HSet(f.Context(), keys.Snapshot(p.ID), "unknown_at", time.Now().Add(-d).UnixMilli()).Err(); err != nil {
+			f.Fatal(err)
+		}
+	}
+	within := func(f fixture, in ledger.Intent, least, most time.Duration) {
+		f.Helper()
+		if in.Verdict != ledger.Wait || in.Wait < least || in.Wait > most {
+			f.Errorf("%+v, want to wait %s to %s", in, least, most)
+		}
+	}
+
+	t.Run("runs from the outcome, and then it is sent again and counted", func(t *testing.T) {
+		f := waiting(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		within(f, f.begin(row(1), "y"), 110*time.Second, 2*time.Minute)
+		ago(f, row(1), 119*time.Second)
+		within(f, f.begin(row(1), "y"), 0, time.Second)
+		ago(f, row(1), 2*time.Minute)
+		f.verdict(row(1), "y", ledger.Send)
+		f.outcome(row(1), 2, accepted("t2"))
+		if s, b := f.record(row(1)), f.batch(); s.PossibleDuplicates != 1 || b.PossibleDuplicates != 1 {
+			t.Errorf("%+v, %+v", s, b)
+		}
+	})
+
+	t.Run("runs from the request where the worker has died", func(t *testing.T) {
+		f := waiting(t)
+		f.begin(row(1), "x")
+		f.rdb.HSet(t.Context(), keys.Snapshot(row(1).ID), "sent_at", time.Now().Add(-time.Minute).UnixMilli())
+		within(f, f.begin(row(1), "y"), 55*time.Second, time.Minute)
+		ago(f, row(1), 2*time.Minute)
+		f.verdict(row(1), "y", ledger.Send)
+	})
+
+	t.Run("is not cut short by canceling and retrying", func(t *testing.T) {
+		f := waiting(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.cancel(row(1))
+		f.retry(row(1))
+		within(f, f.begin(row(1), "y"), 110*time.Second, 2*time.Minute)
+	})
+
+	t.Run("is over for a request that was throttled", func(t *testing.T) {
+		f := waiting(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		ago(f, row(1), 2*time.Minute)
+		f.begin(row(1), "y")
+		f.outcome(row(1), 2, throttled)
+		f.verdict(row(1), "z", ledger.Send)
+	})
 }
 
 func TestDisbelieve(t *testing.T) {

@@ -51,7 +51,7 @@ end
 
 -- Ends the wait for a person.
 local function unhold()
-  redis.call('HDEL', SNAPSHOT, 'held')
+  redis.call('HDEL', SNAPSHOT, 'held', 'release')
   redis.call('ZREM', WAITING, ID)
 end
 
@@ -106,6 +106,9 @@ local function move(from, to)
     end
   else
     redis.call('ZADD', OPEN, NOW, ID)
+    if to ~= 'sending' and told() then
+      redis.call('ZADD', CONFIRM, NOW, ID)
+    end
   end
   if redis.call('EXISTS', BATCH) == 1 then
     if from and from ~= 'queued' then
@@ -131,18 +134,16 @@ local function may_have_made_task()
   end
 end
 
--- Takes a task as the snapshot's own.
-local function accept(from, task)
-  set('task_id', task, 'accepted_at', NOW)
-  redis.call('HDEL', SNAPSHOT, 'code', 'message', 'spare', 'unknown_at', 'cancel')
-  move(from, 'accepted')
+-- Keeps the TaskID of a request that certainly has made a task, as Tencent has
+-- answered. What callbacks name is kept apart, in told:N, until then.
+local function keep_task(attempt, task)
+  set('task:' .. attempt, task)
+  redis.call('HDEL', SNAPSHOT, 'told:' .. attempt)
 end
 
--- Keeps the id of a task that exists beside the snapshot's own: it was paid
--- for, and takes its place if the other request makes none.
-local function keep_extra(attempt, task)
-  if redis.call('HSETNX', SNAPSHOT, 'extra_task:' .. attempt, task) == 1 then
-    set('spare', task)
-    redis.call('HINCRBY', TOTALS, 'extra_tasks', 1)
-  end
+-- Takes the task of an attempt, which is kept, as the snapshot's own.
+local function accept(from, attempt)
+  set('task_id', get('task:' .. attempt), 'accepted_at', NOW)
+  redis.call('HDEL', SNAPSHOT, 'code', 'message', 'spare', 'unknown_at', 'cancel', 'asked')
+  move(from, 'accepted')
 end
