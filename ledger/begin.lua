@@ -39,8 +39,9 @@ if state == 'sending' then
   -- The worker died or was cut off with the request on its way: nobody knows
   -- whether the task was made.
   may_have_made_task()
+  failures = redis.call('HINCRBY', SNAPSHOT, 'failures', 1)
   unknown_at = sent_at
-  set('unknown_at', sent_at)
+  set('unknown_at', sent_at, 'code', 'ClientError.WorkerLost', 'message', 'the worker was lost with the request on its way')
   move(state, 'unknown')
   state = 'unknown'
   if spare then

@@ -363,13 +363,18 @@ func TestGrace(t *testing.T) {
 		}
 	})
 
-	t.Run("runs from the request where the worker has died", func(t *testing.T) {
+	t.Run("runs from the request where the worker has died, which counts as a failure with a reason", func(t *testing.T) {
 		f := waiting(t)
 		f.begin(row(1), "x")
 		f.rdb.HSet(t.Context(), keys.Snapshot(row(1).ID), "sent_at", time.Now().Add(-time.Minute).UnixMilli())
 		within(f, f.begin(row(1), "y"), 55*time.Second, time.Minute)
+		if s := f.record(row(1)); s.State != ledger.Unknown || s.Code != "ClientError.WorkerLost" {
+			t.Errorf("%+v", s)
+		}
 		ago(f, row(1), 2*time.Minute)
-		f.verdict(row(1), "y", ledger.Send)
+		if in := f.begin(row(1), "y"); in.Verdict != ledger.Send || in.Failures != 1 {
+			t.Errorf("%+v", in)
+		}
 	})
 
 	t.Run("is not cut short by canceling and retrying", func(t *testing.T) {
