@@ -8,7 +8,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -154,9 +153,4 @@ func (l *Ledger) ClaimProbe(ctx context.Context, every time.Duration) (bool, err
 		return false, nil
 	}
 	return err == nil, err
-}
-
-func parseNotice(m redis.Z) Notice {
-	kind, id, _ := strings.Cut(m.Member.(string), ":")
-	return Notice{Kind: kind, ID: id, At: time.UnixMilli(int64(m.Score)).UTC()}
 }

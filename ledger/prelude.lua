@@ -62,6 +62,12 @@ local function canceled_unfed()
   return from and ROW and ROW >= tonumber(from)
 end
 
+-- Leaves a notice of an end. Each end has its own, also where something ends
+-- again after a retry.
+local function tell(kind, id)
+  redis.call('ZADD', NOTICES, NOW, kind .. ':' .. NOW .. ':' .. id)
+end
+
 -- Ends the batch if all its snapshots have ended.
 local function end_batch()
   local total, succeeded, failed, canceled, ended_at, webhook =
@@ -74,7 +80,7 @@ local function end_batch()
     redis.call('PEXPIRE', key, RETENTION)
   end
   if ARGV[5] == '1' or webhook then
-    redis.call('ZADD', NOTICES, NOW, 'batch:' .. BATCH_ID)
+    tell('batch', BATCH_ID)
   end
 end
 
@@ -102,7 +108,7 @@ local function move(from, to)
       end
     end
     if ARGV[4] == '1' then
-      redis.call('ZADD', NOTICES, NOW, 'snapshot:' .. ID)
+      tell('snapshot', ID)
     end
   else
     redis.call('ZADD', OPEN, NOW, ID)
