@@ -79,6 +79,7 @@ local function end_batch()
   for _, key in ipairs({BATCH, ROWS, FAILED}) do
     redis.call('PEXPIRE', key, RETENTION)
   end
+  redis.call('UNLINK', AGAIN) -- what it has was canceled there, or accepted late
   if ARGV[5] == '1' or webhook then
     tell('batch', BATCH_ID)
   end
@@ -105,6 +106,7 @@ local function move(from, to)
       redis.call('ZADD', FAILED, NOW, ID)
       if BATCH_ID == '' then
         redis.call('ZREMRANGEBYSCORE', FAILED, '-inf', NOW - RETENTION)
+        redis.call('PEXPIRE', FAILED, RETENTION)
       end
     end
     if ARGV[4] == '1' then

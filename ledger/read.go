@@ -192,7 +192,26 @@ func (l *Ledger) Batches(ctx context.Context, n int) ([]Batch, error) {
 			return nil, fmt.Errorf("drop expired batch %s: %w", id, err)
 		}
 	}
-	return all, nil
+	return all, l.dropExpired(ctx)
+}
+
+// dropExpired looks at some of the oldest batches, so that the list does not
+// grow for ever where nobody reads it to its end.
+func (l *Ledger) dropExpired(ctx context.Context) error {
+	ids, err := l.rdb.ZRange(ctx, keys.Batches, 0, 19).Result()
+	for _, id := range ids {
+		var n int64
+		if n, err = l.rdb.Exists(ctx, keys.Batch(id)).Result(); err == nil && n == 0 {
+			err = l.rdb.ZRem(ctx, keys.Batches, id).Err()
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("drop expired batches: %w", err)
+	}
+	return nil
 }
 
 func parseBatch(id string, f map[string]string) (Batch, error) {
