@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -127,5 +128,19 @@ func TestBatches(t *testing.T) {
 	}
 	if ids := f.rdb.ZRange(t.Context(), keys.Batches, 0, -1).Val(); !slices.Equal(ids, []string{"b"}) {
 		t.Errorf("the list has %q: where nobody reads it to its end it grows for ever", ids)
+	}
+}
+
+func TestCancelOfNoRow(t *testing.T) {
+	for _, id := range []string{"b.3", "none.1"} {
+		f := open(t, 2)
+		if state, err := f.Cancel(t.Context(), id, tasks.Room{}); !errors.Is(err, ledger.ErrNotFound) {
+			t.Errorf("%s: %s, %v", id, state, err)
+		}
+		f.cancelBatch()
+		if ok, err := f.Retry(t.Context(), id, tasks.Room{}); ok || err != nil {
+			t.Errorf("%s: retried: %t, %v", id, ok, err)
+		}
+		f.counts(ledger.Batch{Total: 2, Canceled: 2})
 	}
 }

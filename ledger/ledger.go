@@ -268,13 +268,17 @@ func late(reply string, err error, format string, args ...any) error {
 
 // Cancel cancels a snapshot that is queued or unknown. It returns the state
 // after that: Canceled; Sending if a request is on its way, which will be
-// canceled unless that is accepted; or the state that stands.
+// canceled unless that is accepted; or the state that stands. Errors:
+// ErrNotFound if the batch has no such row, or Redis'.
 func (l *Ledger) Cancel(ctx context.Context, id string, room tasks.Room) (State, error) {
 	words, err := json.Marshal(room)
 	if err != nil {
 		return "", fmt.Errorf("encode room: %w", err)
 	}
 	reply, err := l.run(ctx, cancelScript, id, batchOf(id), nil, words).Text()
+	if err == nil && reply == "gone" {
+		err = ErrNotFound
+	}
 	if err != nil {
 		return "", fmt.Errorf("cancel snapshot %s: %w", id, err)
 	}

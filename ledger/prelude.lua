@@ -24,7 +24,7 @@ local SNAPSHOT, BATCH, ROWS, FAILED, AGAIN = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local TRANSIT, OPEN, CONFIRM, NOTICES, TOTALS, RING = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local WAITING = KEYS[12]
 local ID, BATCH_ID, RETENTION = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local ROW = tonumber(string.match(ID, '%.(%d+)$')) -- in its batch, from 1
+local ROW = BATCH_ID ~= '' and tonumber(string.match(ID, '%.(%d+)$')) -- in its batch, from 1
 
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -58,8 +58,8 @@ end
 -- Reports whether the snapshot was canceled with its batch before it was fed.
 -- Such a one is counted in the batch and has no record.
 local function canceled_unfed()
-  local from = redis.call('HGET', BATCH, 'canceled_from')
-  return from and ROW and ROW >= tonumber(from)
+  local from, total = unpack(redis.call('HMGET', BATCH, 'canceled_from', 'total'))
+  return from and ROW and ROW >= tonumber(from) and ROW <= tonumber(total)
 end
 
 -- Leaves a notice of an end. Each end has its own, also where something ends
