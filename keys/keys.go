@@ -34,8 +34,9 @@ const (
 	// DescribeSnapshotTask: accepted ones, and unknown ones whose callback
 	// named a TaskID.
 	Confirm = Prefix + "confirm"
-	// Notices is a sorted set of what has ended and is to be told by webhook,
-	// by when (ms): "snapshot:ID" and "batch:ID".
+	// Notices is a sorted set of the ends that are to be told by webhook, by
+	// when they are due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID"
+	// with the time of the end.
 	Notices = Prefix + "notices"
 	// Totals is a hash of counters over everything that ever ran here.
 	Totals = Prefix + "totals"

@@ -39,16 +39,14 @@ if state == 'sending' then
   -- The worker died or was cut off with the request on its way: nobody knows
   -- whether the task was made.
   may_have_made_task()
+  failures = redis.call('HINCRBY', SNAPSHOT, 'failures', 1)
   unknown_at = sent_at
-  set('unknown_at', sent_at)
+  set('unknown_at', sent_at, 'code', 'ClientError.WorkerLost', 'message', 'the worker was lost with the request on its way')
   move(state, 'unknown')
   state = 'unknown'
   if spare then
     accept(state, spare)
     return {'done', 'accepted'}
-  end
-  if redis.call('HEXISTS', SNAPSHOT, 'told:' .. attempt) == 1 then
-    redis.call('ZADD', CONFIRM, NOW, ID)
   end
 end
 
@@ -58,23 +56,21 @@ if cancel or tonumber(redis.call('HGET', BATCH, 'cancels') or 0) > tonumber(canc
   return {'done', 'canceled'}
 end
 redis.call('ZADD', OPEN, 'NX', NOW, ID)
-if state == 'unknown' then
-  if next(told()) then
-    -- A callback has named the task: however long the grace is over, it is
-    -- asked about before anything is sent again.
-    redis.call('ZADD', CONFIRM, 'NX', NOW, ID)
-    return {'wait', 1000}
-  end
-  if ARGV[11] == '1' and redis.call('HEXISTS', SNAPSHOT, 'release') == 0 then
-    redis.call('ZREM', OPEN, ID)
-    redis.call('ZADD', WAITING, 'NX', NOW, ID)
-    set('held', 1)
-    return {'done', 'held'}
-  end
-  local left = (unknown_at or 0) + ARGV[10] - NOW
-  if left > 0 then
-    return {'wait', left}
-  end
+local asked_at = redis.call('ZSCORE', CONFIRM, ID)
+if asked_at then
+  -- A callback has named a task: Tencent is asked about it first.
+  return {'wait', math.max(1000, math.ceil(asked_at - NOW))}
+end
+if state == 'unknown' and ARGV[11] == '1' and redis.call('HEXISTS', SNAPSHOT, 'release') == 0 then
+  redis.call('ZREM', OPEN, ID)
+  redis.call('ZADD', WAITING, 'NX', NOW, ID)
+  set('held', 1)
+  return {'done', 'held'}
+end
+-- Also one that was canceled and retried may have a request of unknown outcome.
+local left = (unknown_at or 0) + ARGV[10] - NOW
+if left > 0 then
+  return {'wait', left}
 end
 if redis.call('EXISTS', KEYS[13]) == 1 then
   return {'paused'}
@@ -87,6 +83,5 @@ end
 
 attempt = redis.call('HINCRBY', SNAPSHOT, 'attempt', 1)
 set('sent_at', NOW, 'token', ARGV[8])
-redis.call('HDEL', SNAPSHOT, 'release')
 move(state, 'sending')
 return {'send', attempt, tonumber(failures or 0)}

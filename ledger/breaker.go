@@ -8,7 +8,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -81,37 +80,35 @@ func (l *Ledger) HeldApps(ctx context.Context) (map[uint64]Trouble, error) {
 const releaseMany = 500
 
 // ReleaseApp lets the snapshots of an SdkAppId go on. Those of batches are fed
-// again in their turn; the others are given to enqueue.
+// again in their turn; the others are given to enqueue, or come back by Stuck
+// where that fails. After an error of Redis the SdkAppId may still be held.
 func (l *Ledger) ReleaseApp(ctx context.Context, app uint64, enqueue func(Snapshot) error) error {
-	if err := l.rdb.HDel(ctx, keys.Held, strconv.FormatUint(app, 10)).Err(); err != nil {
-		return err
-	}
-	for {
+	var singles []string
+	for left := int64(1); left > 0; {
 		reply, err := releaseScript.Run(ctx, l.rdb,
-			[]string{keys.Parked(app), keys.Ring, keys.Open}, releaseMany, keys.Again(""),
+			[]string{keys.Parked(app), keys.Ring, keys.Open, keys.Held},
+			app, releaseMany, keys.Snapshot(""), keys.Batch(""), keys.Again(""),
 		).Slice()
 		if err != nil {
 			return fmt.Errorf("release app %d: %w", app, err)
 		}
-		var ids []string
+		left = reply[0].(int64)
 		for _, id := range reply[1:] {
-			ids = append(ids, id.(string))
-		}
-		if len(ids) > 0 {
-			singles, err := l.Snapshots(ctx, ids)
-			if err != nil {
-				return err
-			}
-			for _, s := range singles {
-				if err := enqueue(s); err != nil {
-					return err
-				}
-			}
-		}
-		if reply[0].(int64) < releaseMany {
-			return nil
+			singles = append(singles, id.(string))
 		}
 	}
+	for ids := range slices.Chunk(singles, releaseMany) {
+		all, err := l.Snapshots(ctx, ids)
+		if err != nil {
+			return err
+		}
+		for _, s := range all {
+			if err := enqueue(s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // parked returns the snapshots of a batch that wait until their SdkAppId is no
@@ -156,9 +153,4 @@ func (l *Ledger) ClaimProbe(ctx context.Context, every time.Duration) (bool, err
 		return false, nil
 	}
 	return err == nil, err
-}
-
-func parseNotice(m redis.Z) Notice {
-	kind, id, _ := strings.Cut(m.Member.(string), ":")
-	return Notice{Kind: kind, ID: id, At: time.UnixMilli(int64(m.Score)).UTC()}
 }

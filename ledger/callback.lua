@@ -14,18 +14,14 @@ redis.call('HINCRBY', SNAPSHOT, 'callbacks', 1)
 set('callback:' .. attempt, ARGV[9])
 if state == 'accepted' and (task == '' or task == own_task) then
   redis.call('ZADD', CONFIRM, 'XX', NOW, ID)
-elseif task ~= '' and task ~= own_task then
-  if state == 'accepted' or ENDED[state] then
-    keep_extra(attempt, task)
-  else
-    -- The answer to that attempt was lost, or is still on its way.
-    set('told:' .. attempt, task)
-    if state == 'sending' and current == attempt then
-      -- If its worker has died, nobody waits for the answer.
-      redis.call('ZADD', CONFIRM, NOW + ARGV[6], ID)
-    else
-      redis.call('ZADD', CONFIRM, NOW, ID)
-    end
+elseif task ~= '' and task ~= get('task:' .. attempt) then
+  -- The answer to that attempt was lost, or is still on its way.
+  set('told:' .. attempt, task)
+  if state == 'sending' and current == attempt then
+    -- If its worker has died, nobody waits for the answer.
+    redis.call('ZADD', CONFIRM, NOW + ARGV[6], ID)
+  elseif state == 'queued' or state == 'unknown' or state == 'sending' then
+    redis.call('ZADD', CONFIRM, NOW, ID)
   end
 end
 return 'ok'

@@ -1,115 +1,485 @@
 package ledger_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
+	"tiwsnap/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )
 
-func (f fixture) callback(p tasks.SnapshotPayload, attempt int, task string) {
+func (f fixture) callBack(p tasks.SnapshotPayload, attempt int, task string) {
 	f.Helper()
-	if err := f.Callback(f.Context(), p.ID, attempt, task, []byte("{}")); err != nil {
+	if err := f.Callback(f.Context(), p.ID, attempt, task, []byte(`{"a":1}`)); err != nil {
 		f.Fatal(err)
 	}
 }
 
-// due returns the ids of the snapshots that are to be asked about now.
-func (f fixture) due() []string {
+// due returns what is to be asked about now.
+func (f fixture) due() []ledger.Snapshot {
 	f.Helper()
 	due, _, err := f.Due(f.Context(), 10)
 	if err != nil {
 		f.Fatal(err)
 	}
-	var ids []string
-	for _, s := range due {
-		ids = append(ids, s.ID)
-	}
-	return ids
+	return due
 }
 
+// in reports whether a snapshot is in one of the sets of work in progress.
+func (f fixture) in(set string, p tasks.SnapshotPayload) bool {
+	f.Helper()
+	err := f.rdb.ZScore(f.Context(), set, p.ID).Err()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		f.Fatal(err)
+	}
+	return err == nil
+}
+
+// confirmed lets Tencent confirm the task that a callback has named.
+func (f fixture) confirmed(p tasks.SnapshotPayload, attempt int, task string) error {
+	return f.Outcome(f.Context(), p.ID, attempt, ledger.Outcome{State: ledger.Accepted, TaskID: task})
+}
+
+func (f fixture) settle(p tasks.SnapshotPayload, task string, state ledger.State) {
+	f.Helper()
+	if err := f.Settle(f.Context(), p.ID, task, ledger.Result{State: state}); err != nil {
+		f.Fatal(err)
+	}
+}
+
+var throttled = ledger.Outcome{State: ledger.Queued, Code: "RequestLimitExceeded"}
+
 func TestCallback(t *testing.T) {
-	t.Run("a task that a callback has named is asked about before anything is sent again", func(t *testing.T) {
+	// patient is a ledger that asks about an accepted task after an hour and
+	// waits for callbacks for two minutes.
+	patient := func(t *testing.T) fixture {
 		f := setup(t, 1)
-		p := row(1)
-		f.begin(p, "x")
-		f.callback(p, 1, "t1")
-		f.cutOff(p) // its worker died; asynq gives the task to another one long after every grace
-		if in := f.begin(p, "y"); in.Verdict != ledger.Wait {
-			t.Fatalf("begun again: %+v", in)
+		f.Ledger = ledger.New(f.rdb, ledger.Options{
+			Busy: 10 * time.Second, Grace: 2 * time.Minute, ConfirmAfter: time.Hour, Retention: time.Hour,
+		})
+		return f
+	}
+
+	t.Run("before the answer is noted, and the answer is taken", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.callBack(row(1), 1, "t1")
+		if due := f.due(); len(due) != 0 {
+			t.Errorf("asked about while the answer is on its way: %+v", due)
 		}
-		if diff := cmp.Diff([]string{p.ID}, f.due()); diff != "" {
-			t.Fatalf("to be asked about: %s", diff)
-		}
-		f.outcome(p, 1, accepted("t1"))
-		if in := f.begin(p, "z"); in.Verdict != ledger.Done {
-			t.Errorf("begun after its task was adopted: %+v", in)
-		}
-		if s := f.record(p); s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 || len(s.Told) != 0 {
-			t.Errorf("after the adoption: %+v", s)
+		f.outcome(row(1), 1, accepted("t1"))
+		s := f.record(row(1))
+		if s.State != ledger.Accepted || s.TaskID != "t1" || len(s.ExtraTasks)+len(s.Told) != 0 || s.Callbacks != 1 {
+			t.Errorf("%+v", s)
 		}
 	})
 
-	t.Run("a task that Tencent does not know is sent again", func(t *testing.T) {
-		f := setup(t, 1)
-		p := row(1)
-		f.begin(p, "x")
-		f.callback(p, 1, "forged")
-		f.cutOff(p)
-		f.begin(p, "y")
-		if err := f.Disbelieve(t.Context(), f.record(p)); err != nil {
+	t.Run("before an answer that is lost makes Tencent be asked at once", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.callBack(row(1), 1, "t1")
+		f.outcome(row(1), 1, unknown)
+		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" || due[0].State != ledger.Unknown {
+			t.Errorf("due: %+v", due)
+		}
+	})
+
+	t.Run("to a worker that has died makes Tencent be asked as soon as that is known", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.callBack(row(1), 1, "t1")
+		f.cutOff(row(1))
+		f.verdict(row(1), "y", ledger.Wait)
+		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" {
+			t.Errorf("due: %+v", due)
+		}
+	})
+
+	t.Run("of an unknown outcome is adopted when Tencent confirms it", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.callBack(row(1), 1, "t1")
+		if due := f.due(); len(due) != 1 {
+			t.Fatalf("due: %+v", due)
+		}
+		if err := f.confirmed(row(1), 1, "t1"); err != nil {
 			t.Fatal(err)
 		}
-		if in := f.begin(p, "z"); in.Verdict != ledger.Send || in.Attempt != 2 {
-			t.Errorf("begun again: %+v", in)
+		s := f.record(row(1))
+		if s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 || len(s.ExtraTasks)+len(s.Told) != 0 {
+			t.Errorf("%+v", s)
+		}
+		f.verdict(row(1), "y", ledger.Done)
+	})
+
+	t.Run("keeps everybody from sending until Tencent was asked", func(t *testing.T) {
+		f := setup(t, 1) // no grace
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.callBack(row(1), 1, "t1")
+		f.verdict(row(1), "y", ledger.Wait)
+		due := f.due()
+		f.verdict(row(1), "y", ledger.Wait)
+		if err := f.Disbelieve(t.Context(), due[0]); err != nil {
+			t.Fatal(err)
+		}
+		f.verdict(row(1), "y", ledger.Send)
+	})
+
+	t.Run("keeps a refused request from failing until Tencent was asked about the one before", func(t *testing.T) {
+		f := setup(t, 1)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.begin(row(1), "y")
+		f.callBack(row(1), 1, "t1")
+		f.outcome(row(1), 2, ledger.Outcome{State: ledger.Failed, Code: "InvalidParameter"})
+		if s := f.record(row(1)); s.State != ledger.Unknown || !f.in(keys.Confirm, row(1)) {
+			t.Errorf("%+v", s)
+		}
+		if err := f.confirmed(row(1), 1, "t1"); err != nil {
+			t.Fatal(err)
+		}
+		if s := f.record(row(1)); s.State != ledger.Accepted || s.TaskID != "t1" || s.Code != "" {
+			t.Errorf("%+v", s)
 		}
 	})
 
-	t.Run("the task of a dead worker is adopted before asynq knows that it is dead", func(t *testing.T) {
-		f := setup(t, 1)
-		p := row(1)
-		f.begin(p, "x")
-		f.callback(p, 1, "t1")
-		if diff := cmp.Diff([]string{p.ID}, f.due()); diff != "" {
-			t.Fatalf("to be asked about: %s", diff)
-		}
-		f.outcome(p, 1, accepted("t1"))
-		f.outcome(p, 1, accepted("t1")) // and then its worker was only slow
-		if s := f.record(p); s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 {
-			t.Errorf("after the adoption: %+v", s)
+	t.Run("without TaskID leaves an unknown outcome to its grace", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.callBack(row(1), 1, "")
+		if s := f.record(row(1)); s.State != ledger.Unknown || s.Callbacks != 1 || len(f.due()) != 0 {
+			t.Errorf("%+v", s)
 		}
 	})
 
-	t.Run("an answer that comes after its callback is asked about at once", func(t *testing.T) {
-		f := setup(t, 1)
-		f.Ledger = ledger.New(f.rdb, ledger.Options{ConfirmAfter: time.Hour})
-		p := row(1)
-		f.begin(p, "x")
-		f.callback(p, 1, "t1")
-		if ids := f.due(); ids != nil {
-			t.Fatalf("to be asked about while the answer is on its way: %v", ids)
+	for _, task := range []string{"t1", ""} {
+		t.Run("after acceptance wakes the confirmation, TaskID "+task, func(t *testing.T) {
+			f := patient(t)
+			f.begin(row(1), "x")
+			f.outcome(row(1), 1, accepted("t1"))
+			if due := f.due(); len(due) != 0 {
+				t.Fatalf("due before: %+v", due)
+			}
+			f.callBack(row(1), 1, task)
+			if due := f.due(); len(due) != 1 || due[0].TaskID != "t1" {
+				t.Errorf("due: %+v", due)
+			}
+		})
+	}
+
+	t.Run("ten times at once is once", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		var g errgroup.Group
+		for range 10 {
+			g.Go(func() error { return f.Callback(t.Context(), row(1).ID, 1, "t1", nil) })
 		}
-		f.outcome(p, 1, accepted("t1"))
-		if diff := cmp.Diff([]string{p.ID}, f.due()); diff != "" {
-			t.Errorf("to be asked about: %s", diff)
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if due := f.due(); len(due) != 1 || len(f.due()) != 0 {
+			t.Errorf("due: %+v", due)
+		}
+		if s := f.record(row(1)); s.Callbacks != 10 || len(s.Told) != 1 {
+			t.Errorf("%+v", s)
+		}
+		f.counts(ledger.Batch{Total: 1, Unknown: 1})
+	})
+
+	t.Run("after the end changes nothing, but another task is listed", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.cutOff(row(1))
+		f.rdb.HSet(t.Context(), keys.Snapshot(row(1).ID), "sent_at", 1)
+		f.begin(row(1), "y")
+		f.outcome(row(1), 2, accepted("t2"))
+		f.settle(row(1), "t2", ledger.Succeeded)
+		for range 2 {
+			f.callBack(row(1), 2, "t2")
+			f.callBack(row(1), 1, "t1")
+		}
+		s := f.record(row(1))
+		if s.State != ledger.Succeeded || s.TaskID != "t2" || len(f.due()) != 0 {
+			t.Errorf("%+v", s)
+		}
+		if diff := cmp.Diff(map[int]string{1: "t1"}, s.ExtraTasks); diff != "" {
+			t.Error(diff)
+		}
+		if ttl := f.rdb.TTL(t.Context(), keys.Snapshot(row(1).ID)).Val(); ttl <= 0 {
+			t.Error("the record does not expire any more")
 		}
 	})
 
-	t.Run("of two tasks that callbacks have named one is an extra", func(t *testing.T) {
+	t.Run("of a snapshot that was canceled is asked about if that is retried", func(t *testing.T) {
+		f := patient(t)
+		f.begin(single(1), "x")
+		f.outcome(single(1), 1, unknown)
+		f.cancel(single(1))
+		f.callBack(single(1), 1, "t1")
+		if s := f.record(single(1)); s.State != ledger.Canceled || s.ExtraTasks[1] != "t1" || len(f.due()) != 0 {
+			t.Errorf("%+v", s)
+		}
+		f.retry(single(1))
+		f.verdict(single(1), "y", ledger.Wait)
+		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" {
+			t.Errorf("due: %+v", due)
+		}
+	})
+
+	t.Run("keeps 4 KiB of the body", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		if err := f.Callback(t.Context(), row(1).ID, 1, "", make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+		if n := f.rdb.HStrLen(t.Context(), keys.Snapshot(row(1).ID), "callback:1").Val(); n != 4<<10 {
+			t.Errorf("%d bytes", n)
+		}
+	})
+
+	t.Run("for a record that has expired leaves nothing", func(t *testing.T) {
+		f := patient(t)
+		f.callBack(row(1), 1, "t1")
+		if n := f.rdb.Exists(t.Context(), keys.Snapshot(row(1).ID), keys.Confirm).Val(); n != 0 {
+			t.Error("it has made a record")
+		}
+	})
+}
+
+func TestOlderAttempt(t *testing.T) {
+	// twice is a snapshot whose second request is on its way, and of whose
+	// first one it has turned out meanwhile that it made task t1.
+	twice := func(t *testing.T) fixture {
 		f := setup(t, 1)
-		p := row(1)
-		f.begin(p, "x")
-		f.outcome(p, 1, unknown)
-		f.begin(p, "y")
-		f.callback(p, 1, "t1")
-		f.callback(p, 2, "t2")
-		f.outcome(p, 2, accepted("t2"))
-		s := f.record(p)
-		if diff := cmp.Diff(map[int]string{1: "t1"}, s.ExtraTasks); s.TaskID != "t2" || diff != "" || len(s.Told) != 0 || s.PossibleDuplicates != 1 {
-			t.Errorf("after both: %+v %s", s, diff)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.begin(row(1), "y")
+		f.callBack(row(1), 1, "t1")
+		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" {
+			t.Fatalf("due: %+v", due)
+		}
+		if err := f.confirmed(row(1), 1, "t1"); !errors.Is(err, ledger.ErrLate) {
+			t.Fatalf("adopted while another request is on its way: %v", err)
+		}
+		return f
+	}
+
+	for name, end := range map[string]func(f fixture){
+		"is throttled":       func(f fixture) { f.outcome(row(1), 2, throttled) },
+		"is unknown":         func(f fixture) { f.outcome(row(1), 2, unknown) },
+		"fails":              func(f fixture) { f.outcome(row(1), 2, ledger.Outcome{State: ledger.Failed, Code: "InvalidParameter"}) },
+		"fails and canceled": func(f fixture) { f.cancel(row(1)); f.outcome(row(1), 2, throttled) },
+		"is cut off":         func(f fixture) { f.cutOff(row(1)); f.verdict(row(1), "z", ledger.Done) },
+	} {
+		t.Run("takes over where the newer request "+name, func(t *testing.T) {
+			f := twice(t)
+			end(f)
+			s := f.record(row(1))
+			if s.State != ledger.Accepted || s.TaskID != "t1" || len(s.ExtraTasks)+len(s.Told) != 0 || s.Code != "" {
+				t.Errorf("%+v", s)
+			}
+			if !f.in(keys.Confirm, row(1)) {
+				t.Error("nobody will ask about it")
+			}
+		})
+	}
+
+	t.Run("is listed where the newer request is accepted", func(t *testing.T) {
+		f := twice(t)
+		f.outcome(row(1), 2, accepted("t2"))
+		s := f.record(row(1))
+		if s.TaskID != "t2" || s.PossibleDuplicates != 1 {
+			t.Errorf("%+v", s)
+		}
+		if diff := cmp.Diff(map[int]string{1: "t1"}, s.ExtraTasks); diff != "" {
+			t.Error(diff)
+		}
+	})
+
+	t.Run("and of an earlier life stays listed after a retry", func(t *testing.T) {
+		f := twice(t)
+		f.outcome(row(1), 2, accepted("t2"))
+		f.settle(row(1), "t2", ledger.Failed)
+		f.retry(row(1))
+		f.begin(row(1), "z")
+		f.outcome(row(1), 3, throttled)
+		if s := f.record(row(1)); s.State != ledger.Queued {
+			t.Errorf("an old task took over: %+v", s)
+		}
+		f.begin(row(1), "a")
+		f.outcome(row(1), 4, accepted("t4"))
+		s := f.record(row(1))
+		if s.TaskID != "t4" || s.Asked != 0 {
+			t.Errorf("%+v", s)
+		}
+		if diff := cmp.Diff(map[int]string{1: "t1", 2: "t2"}, s.ExtraTasks); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestGrace(t *testing.T) {
+	waiting := func(t *testing.T) fixture {
+		f := setup(t, 1)
+		f.Ledger = ledger.New(f.rdb, ledger.Options{Busy: 10 * time.Second, Grace: 2 * time.Minute, Retention: time.Hour})
+		return f
+	}
+	// ago makes the unknown outcome of a snapshot that old.
+	ago := func(f fixture, p tasks.SnapshotPayload, d time.Duration) {
+		f.Helper()
+		if err := f.rdb.HSet(f.Context(), keys.Snapshot(p.ID), "unknown_at", time.Now().Add(-d).UnixMilli()).Err(); err != nil {
+			f.Fatal(err)
+		}
+	}
+	within := func(f fixture, in ledger.Intent, least, most time.Duration) {
+		f.Helper()
+		if in.Verdict != ledger.Wait || in.Wait < least || in.Wait > most {
+			f.Errorf("%+v, want to wait %s to %s", in, least, most)
+		}
+	}
+
+	t.Run("runs from the outcome, and then it is sent again and counted", func(t *testing.T) {
+		f := waiting(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		within(f, f.begin(row(1), "y"), 110*time.Second, 2*time.Minute)
+		ago(f, row(1), 119*time.Second)
+		within(f, f.begin(row(1), "y"), 0, time.Second)
+		ago(f, row(1), 2*time.Minute)
+		f.verdict(row(1), "y", ledger.Send)
+		f.outcome(row(1), 2, accepted("t2"))
+		if s, b := f.record(row(1)), f.batch(); s.PossibleDuplicates != 1 || b.PossibleDuplicates != 1 {
+			t.Errorf("%+v, %+v", s, b)
+		}
+	})
+
+	t.Run("runs from the request where the worker has died, which counts as a failure with a reason", func(t *testing.T) {
+		f := waiting(t)
+		f.begin(row(1), "x")
+		f.rdb.HSet(t.Context(), keys.Snapshot(row(1).ID), "sent_at", time.Now().Add(-time.Minute).UnixMilli())
+		within(f, f.begin(row(1), "y"), 55*time.Second, time.Minute)
+		if s := f.record(row(1)); s.State != ledger.Unknown || s.Code != "ClientError.WorkerLost" {
+			t.Errorf("%+v", s)
+		}
+		ago(f, row(1), 2*time.Minute)
+		if in := f.begin(row(1), "y"); in.Verdict != ledger.Send || in.Failures != 1 {
+			t.Errorf("%+v", in)
+		}
+	})
+
+	t.Run("is not cut short by canceling and retrying", func(t *testing.T) {
+		f := waiting(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.cancel(row(1))
+		f.retry(row(1))
+		within(f, f.begin(row(1), "y"), 110*time.Second, 2*time.Minute)
+	})
+
+	t.Run("is over for a request that was throttled", func(t *testing.T) {
+		f := waiting(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		ago(f, row(1), 2*time.Minute)
+		f.begin(row(1), "y")
+		f.outcome(row(1), 2, throttled)
+		f.verdict(row(1), "z", ledger.Send)
+	})
+}
+
+func TestDisbelieve(t *testing.T) {
+	// asking is a snapshot of unknown outcome whose callback has named a task
+	// that does not exist, and that a worker asks about.
+	asking := func(t *testing.T) (fixture, ledger.Snapshot) {
+		f := setup(t, 1)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.callBack(row(1), 1, "lie")
+		due := f.due()
+		if len(due) != 1 || due[0].Told[1] != "lie" {
+			t.Fatalf("due: %+v", due)
+		}
+		return f, due[0]
+	}
+	disbelieve := func(f fixture, s ledger.Snapshot) {
+		if err := f.Disbelieve(f.Context(), s); err != nil {
+			f.Fatal(err)
+		}
+	}
+
+	t.Run("ends the asking", func(t *testing.T) {
+		f, s := asking(t)
+		disbelieve(f, s)
+		if f.in(keys.Confirm, row(1)) || len(f.record(row(1)).Told) != 0 || !f.in(keys.Open, row(1)) {
+			t.Errorf("%+v", f.record(row(1)))
+		}
+	})
+
+	t.Run("does not lose a task that was accepted meanwhile", func(t *testing.T) {
+		f, s := asking(t)
+		f.outcome(row(1), 1, accepted("t1"))
+		disbelieve(f, s)
+		if !f.in(keys.Confirm, row(1)) {
+			t.Error("nobody will ask about the accepted task")
+		}
+	})
+
+	t.Run("does not lose a task that was named meanwhile", func(t *testing.T) {
+		f, s := asking(t)
+		f.callBack(row(1), 1, "t1")
+		disbelieve(f, s)
+		if got := f.record(row(1)).Told[1]; got != "t1" || !f.in(keys.Confirm, row(1)) {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+func TestForget(t *testing.T) {
+	forget := func(f fixture, p tasks.SnapshotPayload) {
+		if err := f.Forget(f.Context(), p.ID); err != nil {
+			f.Fatal(err)
+		}
+	}
+
+	t.Run("removes what has no record", func(t *testing.T) {
+		f := setup(t, 1)
+		for _, set := range []string{keys.Open, keys.Confirm} {
+			f.rdb.ZAdd(t.Context(), set, redis.Z{Score: 1, Member: row(1).ID})
+		}
+		forget(f, row(1))
+		if f.in(keys.Open, row(1)) || f.in(keys.Confirm, row(1)) {
+			t.Error("it is still in progress")
+		}
+	})
+
+	t.Run("leaves an accepted snapshot to be asked about", func(t *testing.T) {
+		f := setup(t, 1)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, accepted("t1"))
+		forget(f, row(1))
+		if !f.in(keys.Confirm, row(1)) {
+			t.Error("nobody will ask about it")
+		}
+	})
+
+	t.Run("leaves alone what was retried meanwhile", func(t *testing.T) {
+		f := setup(t, 1)
+		single := tasks.SnapshotPayload{ID: "s-1", Room: tasks.Room{SdkAppId: 1, RoomId: 7}}
+		f.fail(single, "InvalidParameter")
+		f.retry(single)
+		forget(f, single)
+		if !f.in(keys.Open, single) {
+			t.Error("the sweeper will not look after it")
 		}
 	})
 }

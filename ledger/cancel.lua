@@ -3,7 +3,7 @@
 -- ARGV[7] room JSON, for a snapshot that has no record yet
 -- Returns the state after it: "canceled"; "sending" if a request is on its
 -- way, after which it will be canceled unless that is accepted; or the state
--- that stands.
+-- that stands, or "gone" if the batch has no such row.
 local state = get('state')
 redis.call('ZREM', TRANSIT, ID)
 if state == 'accepted' or ENDED[state] then
@@ -17,7 +17,10 @@ if not state then
   if canceled_unfed() then
     return 'canceled'
   end
-  local fed, ahead = unpack(redis.call('HMGET', BATCH, 'fed', 'ahead'))
+  local total, fed, ahead = unpack(redis.call('HMGET', BATCH, 'total', 'fed', 'ahead'))
+  if ROW and ROW > tonumber(total or 0) then
+    return 'gone'
+  end
   if fed and ROW > tonumber(fed) then
     -- So that it is not counted once more if its batch is canceled.
     redis.call('HSET', BATCH, 'ahead', (ahead or '') .. ROW .. ' ')

@@ -72,6 +72,8 @@ var (
 	retrySource string
 	//go:embed later.lua
 	laterSource string
+	//go:embed tidy.lua
+	tidySource string
 	//go:embed due.lua
 	dueSource string
 	//go:embed release.lua
@@ -85,6 +87,7 @@ var (
 	cancelBatchScript = redis.NewScript(prelude + cancelBatchSource)
 	retryScript       = redis.NewScript(prelude + retrySource)
 	laterScript       = redis.NewScript(prelude + laterSource)
+	tidyScript        = redis.NewScript(prelude + tidySource)
 	dueScript         = redis.NewScript(dueSource)
 	releaseScript     = redis.NewScript(releaseSource)
 )
@@ -265,13 +268,17 @@ func late(reply string, err error, format string, args ...any) error {
 
 // Cancel cancels a snapshot that is queued or unknown. It returns the state
 // after that: Canceled; Sending if a request is on its way, which will be
-// canceled unless that is accepted; or the state that stands.
+// canceled unless that is accepted; or the state that stands. Errors:
+// ErrNotFound if the batch has no such row, or Redis'.
 func (l *Ledger) Cancel(ctx context.Context, id string, room tasks.Room) (State, error) {
 	words, err := json.Marshal(room)
 	if err != nil {
 		return "", fmt.Errorf("encode room: %w", err)
 	}
 	reply, err := l.run(ctx, cancelScript, id, batchOf(id), nil, words).Text()
+	if err == nil && reply == "gone" {
+		err = ErrNotFound
+	}
 	if err != nil {
 		return "", fmt.Errorf("cancel snapshot %s: %w", id, err)
 	}
@@ -380,71 +387,24 @@ func names(members []redis.Z) []string {
 	return ids
 }
 
-// Forget removes an id from the sets of work in progress: its record is gone,
-// or has ended.
-func (l *Ledger) Forget(ctx context.Context, id string) error {
-	pipe := l.rdb.Pipeline()
-	pipe.ZRem(ctx, keys.Open, id)
-	pipe.ZRem(ctx, keys.Confirm, id)
-	_, err := pipe.Exec(ctx)
-	return err
-}
+// Forget takes a snapshot out of the sets of work in progress that it has no
+// place in: its record is gone, has ended, or is accepted and waits for its
+// result only. What has changed since the caller looked is left alone.
+func (l *Ledger) Forget(ctx context.Context, id string) error { return l.tidy(ctx, id) }
 
-// Disbelieve drops the TaskIDs that callbacks named for a snapshot: Tencent
-// does not know them.
+// Disbelieve drops the TaskIDs that callbacks named for a snapshot, as the
+// caller has read them: Tencent does not know them.
 func (l *Ledger) Disbelieve(ctx context.Context, s Snapshot) error {
-	pipe := l.rdb.Pipeline()
-	for attempt := range s.Told {
-		pipe.HDel(ctx, keys.Snapshot(s.ID), fmt.Sprintf("told:%d", attempt))
+	var lies []any
+	for attempt, task := range s.Told {
+		lies = append(lies, attempt, task)
 	}
-	pipe.ZRem(ctx, keys.Confirm, s.ID)
-	_, err := pipe.Exec(ctx)
-	return err
+	return l.tidy(ctx, s.ID, lies...)
 }
 
-// Notice is the end of something, to be told by webhook.
-type Notice struct {
-	Kind string // snapshot or batch
-	ID   string
-	At   time.Time
-	URL  string // of the batch's own receiver, or empty
-}
-
-// noticeLease is how long a worker has to hand on what Notices gave it.
-const noticeLease = 30 * time.Second
-
-// Notices hands out at most n ends that were not told yet. Nobody else gets
-// them for 30 seconds; Announced removes them.
-func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {
-	members, _, err := l.due(ctx, keys.Notices, 0, n, noticeLease)
-	if err != nil || len(members) == 0 {
-		return nil, err
+func (l *Ledger) tidy(ctx context.Context, id string, lies ...any) error {
+	if err := l.run(ctx, tidyScript, id, batchOf(id), nil, lies...).Err(); err != nil {
+		return fmt.Errorf("tidy up after snapshot %s: %w", id, err)
 	}
-	notices := make([]Notice, len(members))
-	urls := make([]*redis.StringCmd, len(members))
-	pipe := l.rdb.Pipeline()
-	for i, m := range members {
-		notices[i] = parseNotice(m)
-		batch := notices[i].ID
-		if notices[i].Kind == "snapshot" {
-			batch = batchOf(batch)
-		}
-		urls[i] = pipe.HGet(ctx, keys.Batch(batch), "webhook")
-	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("read notices: %w", err)
-	}
-	for i := range notices {
-		notices[i].URL = urls[i].Val()
-	}
-	return notices, nil
-}
-
-// Announced removes notices that were handed on.
-func (l *Ledger) Announced(ctx context.Context, notices []Notice) error {
-	members := make([]any, len(notices))
-	for i, n := range notices {
-		members[i] = n.Kind + ":" + n.ID
-	}
-	return l.rdb.ZRem(ctx, keys.Notices, members...).Err()
+	return nil
 }

@@ -9,23 +9,27 @@
 -- ARGV[13] error message or ""
 -- ARGV[14] made     "1" if the request has made a task, or may have
 -- Returns "ok"; "late" if a newer attempt or an end stands in the record, and
--- this outcome changed nothing but the list of extra tasks.
+-- this outcome changed nothing but the list of its tasks.
 local attempt, to, task = ARGV[7], ARGV[8], ARGV[10]
-local state, current, own_task, spare, cancel = get('state', 'attempt', 'task_id', 'spare', 'cancel')
+local state, current, known, spare, cancel = get('state', 'attempt', 'task:' .. attempt, 'spare', 'cancel')
 
 local ours = state == 'sending' and current == attempt
 if not ours then
-  if current == attempt and state == to or task ~= '' and own_task == task then
+  if current == attempt and state == to or known and known == task then
     return 'ok' -- written before, the reply was lost
   end
   if to ~= 'accepted' or not state then
     return 'late'
   end
+  keep_task(attempt, task)
   if state == 'unknown' or state == 'queued' then
-    accept(state, task) -- the answer came after all, and nothing is on its way
+    accept(state, attempt) -- the answer came after all, and nothing is on its way
     return 'ok'
   end
-  keep_extra(attempt, task)
+  if state == 'sending' then
+    set('spare', attempt) -- it takes over if the request on its way makes no task
+  end
+  redis.call('HINCRBY', TOTALS, 'extra_tasks', 1)
   return 'late'
 end
 
@@ -39,24 +43,24 @@ if ARGV[14] == '1' then
   may_have_made_task()
 end
 if to == 'accepted' then
-  accept(state, task)
+  keep_task(attempt, task)
+  accept(state, attempt)
   return 'ok'
 end
 if spare then
-  accept(state, spare) -- an earlier request has made a task after all
+  accept(state, spare)
   return 'ok'
 end
 if ARGV[12] ~= '' then
   set('code', ARGV[12], 'message', ARGV[13])
 end
-if cancel and to ~= 'failed' then
-  to = 'canceled'
-end
 if to == 'unknown' then
   set('unknown_at', NOW)
-  if redis.call('HEXISTS', SNAPSHOT, 'told:' .. attempt) == 1 then
-    redis.call('ZADD', CONFIRM, NOW, ID) -- its callback came first
-  end
+end
+if cancel and to ~= 'failed' then
+  to = 'canceled'
+elseif to == 'failed' and told() then
+  to = 'unknown' -- a callback has named a task: Tencent is asked about it first
 end
 move(state, to)
 return 'ok'

@@ -24,7 +24,7 @@ local SNAPSHOT, BATCH, ROWS, FAILED, AGAIN = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local TRANSIT, OPEN, CONFIRM, NOTICES, TOTALS, RING = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local WAITING = KEYS[12]
 local ID, BATCH_ID, RETENTION = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local ROW = tonumber(string.match(ID, '%.(%d+)$')) -- in its batch, from 1
+local ROW = BATCH_ID ~= '' and tonumber(string.match(ID, '%.(%d+)$')) -- in its batch, from 1
 
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -39,17 +39,33 @@ local function set(...)
   redis.call('HSET', SNAPSHOT, ...)
 end
 
+-- Reports whether a callback has named a task that nobody has asked about yet.
+local function told()
+  for _, field in ipairs(redis.call('HKEYS', SNAPSHOT)) do
+    if string.sub(field, 1, 5) == 'told:' then
+      return true
+    end
+  end
+  return false
+end
+
 -- Ends the wait for a person.
 local function unhold()
-  redis.call('HDEL', SNAPSHOT, 'held')
+  redis.call('HDEL', SNAPSHOT, 'held', 'release')
   redis.call('ZREM', WAITING, ID)
 end
 
 -- Reports whether the snapshot was canceled with its batch before it was fed.
 -- Such a one is counted in the batch and has no record.
 local function canceled_unfed()
-  local from = redis.call('HGET', BATCH, 'canceled_from')
-  return from and ROW and ROW >= tonumber(from)
+  local from, total = unpack(redis.call('HMGET', BATCH, 'canceled_from', 'total'))
+  return from and ROW and ROW >= tonumber(from) and ROW <= tonumber(total)
+end
+
+-- Leaves a notice of an end. Each end has its own, also where something ends
+-- again after a retry.
+local function tell(kind, id)
+  redis.call('ZADD', NOTICES, NOW, kind .. ':' .. NOW .. ':' .. id)
 end
 
 -- Ends the batch if all its snapshots have ended.
@@ -63,8 +79,9 @@ local function end_batch()
   for _, key in ipairs({BATCH, ROWS, FAILED}) do
     redis.call('PEXPIRE', key, RETENTION)
   end
+  redis.call('UNLINK', AGAIN) -- what it has was canceled there, or accepted late
   if ARGV[5] == '1' or webhook then
-    redis.call('ZADD', NOTICES, NOW, 'batch:' .. BATCH_ID)
+    tell('batch', BATCH_ID)
   end
 end
 
@@ -89,13 +106,17 @@ local function move(from, to)
       redis.call('ZADD', FAILED, NOW, ID)
       if BATCH_ID == '' then
         redis.call('ZREMRANGEBYSCORE', FAILED, '-inf', NOW - RETENTION)
+        redis.call('PEXPIRE', FAILED, RETENTION)
       end
     end
     if ARGV[4] == '1' then
-      redis.call('ZADD', NOTICES, NOW, 'snapshot:' .. ID)
+      tell('snapshot', ID)
     end
   else
     redis.call('ZADD', OPEN, NOW, ID)
+    if to ~= 'sending' and told() then
+      redis.call('ZADD', CONFIRM, NOW, ID)
+    end
   end
   if redis.call('EXISTS', BATCH) == 1 then
     if from and from ~= 'queued' then
@@ -121,43 +142,19 @@ local function may_have_made_task()
   end
 end
 
--- Keeps the id of a task that exists beside the snapshot's own: it was paid
--- for, and takes its place if the other request makes none.
-local function keep_extra(attempt, task)
-  if redis.call('HSETNX', SNAPSHOT, 'extra_task:' .. attempt, task) == 1 then
-    set('spare', task)
-    redis.call('HINCRBY', TOTALS, 'extra_tasks', 1)
-  end
+-- Keeps the TaskID of a request that certainly has made a task, as Tencent has
+-- answered. What callbacks name is kept apart, in told:N, until then.
+local function keep_task(attempt, task)
+  set('task:' .. attempt, task)
+  redis.call('HDEL', SNAPSHOT, 'told:' .. attempt)
 end
 
--- Returns the tasks that callbacks have named and nobody has taken yet, by
--- attempt.
-local function told()
-  local record, tasks = redis.call('HGETALL', SNAPSHOT), {}
-  for i = 1, #record, 2 do
-    local attempt = string.match(record[i], '^told:(%d+)$')
-    if attempt then
-      tasks[attempt] = record[i + 1]
-    end
-  end
-  return tasks
-end
-
--- Takes a task as the snapshot's own.
-local function accept(from, task)
-  local ended = false
-  for attempt, other in pairs(told()) do
-    redis.call('HDEL', SNAPSHOT, 'told:' .. attempt)
-    if other == task then
-      ended = true
-    else
-      keep_extra(attempt, other)
-    end
-  end
-  set('task_id', task, 'accepted_at', NOW)
-  redis.call('HDEL', SNAPSHOT, 'code', 'message', 'spare', 'unknown_at', 'cancel')
+-- Takes the task of an attempt, which is kept, as the snapshot's own.
+local function accept(from, attempt)
+  set('task_id', get('task:' .. attempt), 'accepted_at', NOW)
+  redis.call('HDEL', SNAPSHOT, 'code', 'message', 'spare', 'unknown_at', 'cancel', 'asked')
   move(from, 'accepted')
-  if ended then
-    redis.call('ZADD', CONFIRM, NOW, ID)
+  if redis.call('HEXISTS', SNAPSHOT, 'callback:' .. attempt) == 1 then
+    redis.call('ZADD', CONFIRM, NOW, ID) -- its callback came first: it has ended
   end
 end

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,8 +32,8 @@ type Snapshot struct {
 	Message            string         `json:"message,omitempty"`
 	Images             []string       `json:"images,omitempty"`
 	PossibleDuplicates int            `json:"possible_duplicates,omitempty"`
-	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of tasks made twice
-	Told               map[int]string `json:"-"`                     // TaskID by attempt, that callbacks named and nobody confirmed
+	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of the tasks beside its own
+	Told               map[int]string `json:"-"`                     // TaskID by attempt, that callbacks named and nobody has asked about yet
 	Callbacks          int            `json:"callbacks,omitempty"`
 	Held               bool           `json:"held,omitempty"`      // unknown, and waits for a person
 	CreatedAt          time.Time      `json:"created_at,omitzero"` // first attempt
@@ -101,7 +102,13 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 	if images := f["images"]; images != "" {
 		errs = append(errs, json.Unmarshal([]byte(images), &s.Images))
 	}
-	s.ExtraTasks, s.Told = byAttempt(f, "extra_task:"), byAttempt(f, "told:")
+	s.ExtraTasks = byAttempt(f, "task:")
+	if told := byAttempt(f, "told:"); s.State == Accepted || s.State.Ended() {
+		maps.Copy(s.ExtraTasks, told) // nobody will ask about them
+	} else {
+		s.Told = told
+	}
+	maps.DeleteFunc(s.ExtraTasks, func(_ int, task string) bool { return task == s.TaskID })
 	if err := errors.Join(errs...); err != nil {
 		return s, fmt.Errorf("record of snapshot %s: %w", id, err)
 	}
@@ -110,12 +117,9 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 
 // byAttempt collects the fields of one kind that a record has for attempts.
 func byAttempt(f map[string]string, prefix string) map[int]string {
-	var m map[int]string
+	m := make(map[int]string)
 	for name, value := range f {
 		if attempt, ok := strings.CutPrefix(name, prefix); ok {
-			if m == nil {
-				m = make(map[int]string)
-			}
 			m[atoi(attempt)] = value
 		}
 	}
@@ -189,7 +193,26 @@ func (l *Ledger) Batches(ctx context.Context, n int) ([]Batch, error) {
 			return nil, fmt.Errorf("drop expired batch %s: %w", id, err)
 		}
 	}
-	return all, nil
+	return all, l.dropExpired(ctx)
+}
+
+// dropExpired looks at some of the oldest batches, so that the list does not
+// grow for ever where nobody reads it to its end.
+func (l *Ledger) dropExpired(ctx context.Context) error {
+	ids, err := l.rdb.ZRange(ctx, keys.Batches, 0, 19).Result()
+	for _, id := range ids {
+		var n int64
+		if n, err = l.rdb.Exists(ctx, keys.Batch(id)).Result(); err == nil && n == 0 {
+			err = l.rdb.ZRem(ctx, keys.Batches, id).Err()
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("drop expired batches: %w", err)
+	}
+	return nil
 }
 
 func parseBatch(id string, f map[string]string) (Batch, error) {

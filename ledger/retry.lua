@@ -12,7 +12,7 @@ end
 if state ~= 'failed' and state ~= 'canceled' and not held then
   return 0
 end
-redis.call('HDEL', SNAPSHOT, 'failures', 'asked', 'ended_at', 'cancel')
+redis.call('HDEL', SNAPSHOT, 'failures', 'ended_at', 'cancel')
 redis.call('PERSIST', SNAPSHOT)
 redis.call('ZREM', FAILED, ID)
 if held then

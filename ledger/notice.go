@@ -1,0 +1,73 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/keys"
+)
+
+// Notice is one end of something, to be told by webhook. What is retried ends
+// again, and that is another notice.
+type Notice struct {
+	Kind string // snapshot or batch
+	ID   string
+	At   time.Time
+	URL  string // of the batch's own receiver, or empty
+}
+
+// noticeLease is how long a worker has to hand on what Notices gave it.
+const noticeLease = 30 * time.Second
+
+// Notices hands out at most n ends that were not told yet. Nobody else gets
+// them for 30 seconds; Announced removes them.
+func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {
+	members, _, err := l.due(ctx, keys.Notices, 0, n, noticeLease)
+	if err != nil || len(members) == 0 {
+		return nil, err
+	}
+	notices := make([]Notice, len(members))
+	urls := make([]*redis.StringCmd, len(members))
+	pipe := l.rdb.Pipeline()
+	for i, member := range names(members) {
+		notices[i] = parseNotice(member)
+		batch := notices[i].ID
+		if notices[i].Kind == "snapshot" {
+			batch = batchOf(batch)
+		}
+		urls[i] = pipe.HGet(ctx, keys.Batch(batch), "webhook")
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("read notices: %w", err)
+	}
+	for i := range notices {
+		notices[i].URL = urls[i].Val()
+	}
+	return notices, nil
+}
+
+// Announced removes notices that were handed on.
+func (l *Ledger) Announced(ctx context.Context, notices []Notice) error {
+	if len(notices) == 0 {
+		return nil
+	}
+	members := make([]any, len(notices))
+	for i, n := range notices {
+		members[i] = n.member()
+	}
+	return l.rdb.ZRem(ctx, keys.Notices, members...).Err()
+}
+
+// member is the notice as it lies in keys.Notices.
+func (n Notice) member() string { return fmt.Sprintf("%s:%d:%s", n.Kind, n.At.UnixMilli(), n.ID) }
+
+func parseNotice(member string) Notice {
+	kind, rest, _ := strings.Cut(member, ":")
+	at, id, _ := strings.Cut(rest, ":")
+	return Notice{Kind: kind, ID: id, At: unixMilli(at)}
+}

@@ -1,0 +1,21 @@
+-- Takes a snapshot out of the sets of work in progress where its record, as it
+-- is now, has no need of them.
+--
+-- ARGV[7], ARGV[8] ...  attempt and TaskID, in pairs: what callbacks named and
+--                       Tencent does not know
+-- Returns 1.
+for i = 7, #ARGV, 2 do
+  local told = 'told:' .. ARGV[i]
+  if get(told) == ARGV[i + 1] then
+    redis.call('HDEL', SNAPSHOT, told)
+  end
+end
+local state = get('state')
+local ended = not state or ENDED[state]
+if ended or state == 'accepted' then
+  redis.call('ZREM', OPEN, ID)
+end
+if state ~= 'accepted' and (ended or not told()) then
+  redis.call('ZREM', CONFIRM, ID)
+end
+return 1
