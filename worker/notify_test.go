@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -388,7 +389,7 @@ func TestEndsWaitInTheLedger(t *testing.T) {
 	}
 	for id, ended := range map[string]time.Time{"old": time.Now().Add(-25 * time.Hour), "new": time.Now()} {
 		w.record(id, ended)
-		w.rdb.ZAdd(t.Context(), keys.Notices, redis.Z{Score: 1, Member: "batch:" + id})
+		w.rdb.ZAdd(t.Context(), keys.Notices, redis.Z{Score: 1, Member: fmt.Sprintf("batch:%d:%s", ended.UnixMilli(), id)})
 	}
 	w.workTelling(tell)
 	w.enqueue("a", 30) // it takes a second and more, in which the worker looks twice
