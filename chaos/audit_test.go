@@ -117,7 +117,7 @@ func TestAudit(t *testing.T) {
 			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(finding{}, "Examples")); diff != "" {
 				t.Errorf("%s\n%s", diff, got.Examples)
 			}
-			r := report{finding: got, Rate: 20, Sliding: 20, Calendar: 20, Grace: "30s", Struck: map[string]int64{"callbackLost": 1}}
+			r := report{finding: got, Grace: "30s", Struck: map[string]int64{"callbackLost": 1}}
 			r.judge()
 			if len(r.Broken) != test.broken {
 				t.Errorf("broken promises: %q, want %d", r.Broken, test.broken)
@@ -132,8 +132,7 @@ func TestJudge(t *testing.T) {
 		report
 		broken int
 	}{
-		{"a full second is allowed", report{Rate: 20, Sliding: 20, Calendar: 20}, 0},
-		{"one more is not", report{Rate: 20, Sliding: 21, Calendar: 20}, 1},
+		{"a second with too many requests is not allowed", report{Over: 1}, 1},
 		{"a worker that ended by itself is not", report{Deaths: []string{"worker 1"}}, 1},
 		{"an extra task is not, where every callback came", report{Grace: "30s", finding: finding{ExtraTasks: 1}}, 1},
 		{"an extra task is, where one was refused", report{
@@ -175,5 +174,29 @@ func TestTightest(t *testing.T) {
 	}
 	if got := tightest(calls, 5, noon); got != (tight{}) {
 		t.Errorf("of too few: %+v", got)
+	}
+}
+
+func TestOver(t *testing.T) {
+	var calls []tiwtest.Call
+	for _, s := range []float64{1, 1.5, 2.1, 2.4, 3.5} {
+		calls = append(calls, callAt("", tiwtest.OK, s))
+	}
+	for _, test := range []struct {
+		name   string
+		stalls []stall
+		want   int
+	}{
+		{"three in less than a second are too many", nil, 1},
+		{"they are not if the first of them may have come earlier", []stall{{1.3, 0.2}}, 0},
+		{"a stall that is too short explains nothing", []stall{{1.45, 0.05}}, 1},
+		{"a stall before the first of them explains nothing", []stall{{1.2, 0.2}}, 1},
+		{"a stall after the first of them explains nothing", []stall{{1.6, 0.3}}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := over(calls, 2, noon, test.stalls); got != test.want {
+				t.Errorf("got %d, want %d", got, test.want)
+			}
+		})
 	}
 }

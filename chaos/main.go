@@ -341,6 +341,7 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		finding: audit(e),
 		Calls:   create.Received.Calls, Rejected: create.Rejected, Foreign: create.Foreign,
 		Sliding: create.Received.SlidingSecond.Calls, Calendar: create.Received.CalendarSecond.Calls,
+		Over:          over(e.calls, o.rate, start, held),
 		Tightest:      tightest(e.calls, o.rate, start),
 		DescribesEach: float64(st.Actions[tiwtest.ActionDescribe].Received.Calls) / float64(o.rooms),
 		Struck:        st.Faults, Callbacks: st.Callbacks,

@@ -28,6 +28,7 @@ type report struct {
 	Foreign       int64   `json:"foreign"` // of others, on the same quota
 	Sliding       int     `json:"fullest_sliding_second"`
 	Calendar      int     `json:"fullest_calendar_second"`
+	Over          int     `json:"over"` // times that a second held more than the rate, and no stall explains it
 	Tightest      tight   `json:"tightest"`
 	DescribesEach float64 `json:"describes_per_snapshot"`
 
@@ -62,6 +63,25 @@ func tightest(calls []tiwtest.Call, rate int, start time.Time) (t tight) {
 		}
 	}
 	return t
+}
+
+// over counts the seconds that held more than the rate. The first request of
+// each is given the time at which it may have come: the referee sees what comes
+// during a stall only after it.
+func over(calls []tiwtest.Call, rate int, start time.Time, stalls []stall) (n int) {
+	for i := rate; i < len(calls); i++ {
+		first := calls[i-rate].AtNs
+		for _, s := range stalls {
+			if begin := start.Add(time.Duration(s.At * 1e9)).UnixNano(); begin < first && first < begin+int64((s.Took+stallLeast.Seconds())*1e9) {
+				first = begin
+				break
+			}
+		}
+		if calls[i].AtNs-first < int64(time.Second) {
+			n++
+		}
+	}
+	return n
 }
 
 // recovery is how long something took, in seconds.
@@ -129,8 +149,7 @@ func (r *report) judge() {
 	promise(r.Early, "%d tasks made again before the grace ran out", r.Early)
 	promise(r.Despite, "%d tasks made again though the first had been named by its callback", r.Despite)
 	promise(r.Counters, "%d counters of the batch differ from its snapshots", r.Counters)
-	promise(r.Sliding-r.Rate, "%d requests in the fullest sliding second", r.Sliding)
-	promise(r.Calendar-r.Rate, "%d requests in the fullest calendar second", r.Calendar)
+	promise(r.Over, "%d times more than %d requests in a second", r.Over, r.Rate)
 	promise(len(r.Deaths), "%d workers ended by themselves", len(r.Deaths))
 	if missed := r.Struck["callbackLost"] + r.Callbacks.Refused + r.Callbacks.Unreached; r.Grace != "" && missed == 0 {
 		promise(r.ExtraTasks, "%d extra tasks though no callback was lost", r.ExtraTasks)
@@ -155,7 +174,9 @@ func (r *report) print(w io.Writer) error {
 	line("tasks made again despite a callback", "%d", r.Despite)
 	line("requests", "%d, %d rejected, %d of others", r.Calls, r.Rejected, r.Foreign)
 	line("requests in the fullest second", "%d sliding, %d calendar, of %d", r.Sliding, r.Calendar, r.Rate)
-	line(fmt.Sprintf("tightest %d requests", r.Rate+1), "%.4f s, at %.1f s", r.Tightest.Took, r.Tightest.At)
+	line(fmt.Sprintf("tightest %d requests", r.Rate+1), "%.4f s, at %.1f s; the referee was held up %d times, %.3f s at most",
+		r.Tightest.Took, r.Tightest.At, len(r.Stalls), longest(r.Stalls))
+	line("seconds with more than the rate", "%d", r.Over)
 	line("created but cut", "%d", r.Struck["cut"])
 	line("created but never answered", "%d", r.Struck["silent"])
 	line("InternalError", "%d without a task, %d with one", r.Struck["internalError"], r.Struck["internalErrorCreated"])

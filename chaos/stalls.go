@@ -29,3 +29,11 @@ func stalls(ctx context.Context, start time.Time) (all []stall) {
 	}
 	return all
 }
+
+// longest is how long the longest one took, in seconds.
+func longest(all []stall) (took float64) {
+	for _, s := range all {
+		took = max(took, s.Took)
+	}
+	return took
+}
