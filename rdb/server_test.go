@@ -122,7 +122,7 @@ func TestAwaitReplica(t *testing.T) {
 	await := func(t *testing.T, c redis.UniversalClient, key string) (found bool, replicas int, took time.Duration) {
 		t.Helper()
 		begin := time.Now()
-		found, replicas, err := rdb.AwaitReplica(t.Context(), c, key, "{t}:marker", 500*time.Millisecond)
+		found, replicas, err := rdb.AwaitReplica(t.Context(), c, key, "{t}:marker", 2*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}

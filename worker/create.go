@@ -55,8 +55,9 @@ func (w *Worker) handler(priority ratelimit.Priority) asynq.HandlerFunc {
 			w.log.Error("a task can never run: its payload is wrong", "id", p.ID, "err", err)
 			return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 		}
+		token := rand.Text()
 		for {
-			again, err := w.attempt(ctx, p, priority)
+			again, err := w.attempt(ctx, p, priority, &token)
 			if !again {
 				return err
 			}
@@ -66,14 +67,17 @@ func (w *Worker) handler(priority ratelimit.Priority) asynq.HandlerFunc {
 
 // attempt sends at most one request. again asks for another attempt at once,
 // in the same slot: a throttled request has cost nothing but its permit.
-func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority ratelimit.Priority) (again bool, err error) {
+//
+// token names the intent, and stays the same until it is known that the ledger
+// has it.
+func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority ratelimit.Priority, token *string) (again bool, err error) {
 	permit, err := w.create.Acquire(ctx, priority)
 	if err != nil {
 		return false, &retryLater{0, "no permit: " + err.Error()}
 	}
 	defer permit.Release()
 
-	intent, err := w.ledger.Begin(ctx, p, rand.Text())
+	intent, err := w.ledger.Begin(ctx, p, *token)
 	if err != nil {
 		// Redis is away. asynq could not take the task back now, and would not
 		// try again (its acknowledgements are lost then), so it stays here.
@@ -81,6 +85,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority 
 		permit.Release()
 		return pause(ctx, beginAgain), &retryLater{0, err.Error()}
 	}
+	*token = rand.Text()
 	switch intent.Verdict {
 	case ledger.Done:
 		return false, nil
