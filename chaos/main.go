@@ -7,6 +7,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -40,7 +41,8 @@ type options struct {
 	rooms, workers, rate             int
 	minutes                          float64
 	faults                           string
-	killEvery, grace, timeout        time.Duration
+	killEvery, strikeFor             time.Duration
+	grace, timeout                   time.Duration
 	callbacks                        bool
 	cut, silent, internal, internalC float64
 	lost, double                     float64
@@ -61,6 +63,7 @@ func exitCode() int {
 	flag.Float64Var(&o.minutes, "minutes", 15, "after so many minutes the run ends, whether all rooms have or not")
 	flag.StringVar(&o.faults, "faults", "kill", "what strikes: a list of kill, stop, term, redis, freeze, arrears, foreign")
 	flag.DurationVar(&o.killEvery, "kill-every", 10*time.Second, "time between two kills; all other times of the schedule are in proportion")
+	flag.DurationVar(&o.strikeFor, "strike-for", 0, "how long the schedule goes on; 0: until every room has ended")
 	flag.BoolVar(&o.callbacks, "callbacks", true, "give the workers a callback address; without one they can only ask")
 	flag.DurationVar(&o.grace, "grace", 30*time.Second, "how long an unknown outcome waits for its callback")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Second, "of one call of the API")
@@ -96,7 +99,7 @@ func (o *options) setShort() {
 	given := make(map[string]bool)
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for name, value := range map[string]string{
-		"rooms": "300", "workers": "2", "faults": "stop,term,redis", "kill-every": "2s",
+		"rooms": "200", "workers": "2", "faults": "stop,term,redis", "kill-every": "2s", "strike-for": "15s",
 		"grace": "6s", "timeout": "2s", "minutes": "5",
 	} {
 		if !given[name] {
@@ -117,6 +120,7 @@ func (o *options) check() error {
 	bad(o.rate < 1 || o.rate > 200, "-rate is %d, it must be from 1 to 200", o.rate)
 	bad(!(o.minutes > 0 && o.minutes <= 600), "-minutes is %v, it must be up to 600", o.minutes)
 	bad(o.killEvery < time.Second, "-kill-every is %v, it must be at least 1s", o.killEvery)
+	bad(o.strikeFor < 0, "-strike-for is %v, it must not be negative", o.strikeFor)
 	bad(o.callbacks && o.grace < 2*slack, "-grace is %v, it must be at least %v", o.grace, 2*slack)
 	_, err := parseFaults(o.faults)
 	faults := o.requestFaults()
@@ -297,9 +301,8 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	var lost map[string]time.Time
 	var held []stall
 	var game sync.WaitGroup
-	game.Go(func() {
-		arena.run(striking, schedule(o.seed, kinds, o.killEvery, time.Duration(o.minutes*float64(time.Minute))))
-	})
+	end := cmp.Or(o.strikeFor, time.Duration(o.minutes*float64(time.Minute)))
+	game.Go(func() { arena.run(striking, schedule(o.seed, kinds, o.killEvery, end)) })
 	game.Go(func() { lost = orphans(striking, rdb) })
 	game.Go(func() { held = stalls(striking, start) })
 	follow(ctx, ledger.New(rdb, ledger.Options{}), say)
