@@ -14,7 +14,7 @@ redis.call('HINCRBY', SNAPSHOT, 'callbacks', 1)
 set('callback:' .. attempt, ARGV[9])
 if state == 'accepted' and (task == '' or task == own_task) then
   redis.call('ZADD', CONFIRM, 'XX', NOW, ID)
-elseif task ~= '' and task ~= get('task:' .. attempt) then
+elseif task ~= '' and not get('task:' .. attempt) then
   -- The answer to that attempt was lost, or is still on its way.
   set('told:' .. attempt, task)
   if state == 'sending' and current == attempt then

@@ -236,6 +236,20 @@ func TestCallback(t *testing.T) {
 		}
 	})
 
+	t.Run("is not believed where Tencent's answer has named another task", func(t *testing.T) {
+		f := patient(t)
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.cancel(row(1))
+		if err := f.confirmed(row(1), 1, "t1"); !errors.Is(err, ledger.ErrLate) { // from a spool
+			t.Fatal(err)
+		}
+		f.callBack(row(1), 1, "lie")
+		if diff := cmp.Diff(map[int]string{1: "t1"}, f.record(row(1)).ExtraTasks); diff != "" {
+			t.Error(diff)
+		}
+	})
+
 	t.Run("keeps 4 KiB of the body", func(t *testing.T) {
 		f := patient(t)
 		f.begin(row(1), "x")
