@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
+	"tiwsnap/ledger"
 	"tiwsnap/rdb"
 	"tiwsnap/tiw"
 )
@@ -144,7 +146,9 @@ func (d *doctor) redis(ctx context.Context, c config.Config) {
 		d.fail(exitUnavailable, "redis", redisFix, "%v", err)
 		return
 	}
-	d.ok("redis", "%s answers in %s", rdb.Redact(url), round(time.Since(begin)))
+	took := time.Since(begin)
+	d.sending(ctx, client)
+	d.ok("redis", "%s answers in %s", rdb.Redact(url), round(took))
 	d.redisClock(ctx, client)
 
 	servers, err := rdb.Servers(ctx, client)
@@ -154,6 +158,24 @@ func (d *doctor) redis(ctx context.Context, c config.Config) {
 	}
 	for _, s := range servers {
 		d.redisServer(s)
+	}
+}
+
+// sending says why the workers send nothing, if they do not: it comes first.
+func (d *doctor) sending(ctx context.Context, client redis.UniversalClient) {
+	l := ledger.New(client, ledger.Options{})
+	trouble, tripped, err := l.Tripped(ctx)
+	if err == nil && tripped {
+		x := tiw.Explain(trouble.Code)
+		d.fail(exitUnavailable, "sending", x.Fix, "is stopped since %s: %s, %s", clock(trouble.Since), trouble.Code, x.Meaning)
+	}
+	held, err := l.HeldApps(ctx)
+	if err != nil {
+		return // what is wrong with this Redis the other checks tell
+	}
+	for _, app := range slices.Sorted(maps.Keys(held)) {
+		x := tiw.Explain(held[app].Code)
+		d.fail(exitUnavailable, fmt.Sprintf("sending for SdkAppId %d", app), x.Fix, "is stopped since %s: %s, %s", clock(held[app].Since), held[app].Code, x.Meaning)
 	}
 }
 

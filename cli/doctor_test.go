@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/ledger"
 	"tiwsnap/rdb"
 	"tiwsnap/redistest"
 	"tiwsnap/tiw/tiwtest"
@@ -319,5 +321,29 @@ func TestDoctorRefusesAnotherForm(t *testing.T) {
 func TestDoctorStopsAtABadConfiguration(t *testing.T) {
 	if out, errs, code := tiwsnap(t, []string{"TIWSNAP_RATE_LIMIT=0"}, "doctor"); code != exitConfig || out != "" || !strings.Contains(errs, "TIWSNAP_RATE_LIMIT") {
 		t.Errorf("exit %d, %q, %q", code, out, errs)
+	}
+}
+
+func TestTroubleComesFirst(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
+	defer c.Close()
+	l := ledger.New(c, ledger.Options{})
+	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	err := errors.Join(
+		l.Trip(t.Context(), ledger.Trouble{Code: "ResourceUnavailable.ServiceExpired", Since: since}),
+		l.HoldApp(t.Context(), 7, ledger.Trouble{Code: "UnauthorizedOperation.SdkAppId", Since: since}),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, out, _ := s.run("", "doctor")
+	if code != exitUnavailable || !strings.HasPrefix(out, "FAIL  sending: is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
+		!strings.Contains(out, "sending for SdkAppId 7: is stopped") {
+		t.Errorf("doctor, exit code %d:\n%s", code, out)
+	}
+	if _, _, stderr := s.run("", "status"); !strings.HasPrefix(stderr, "all sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
+		!strings.Contains(stderr, "SdkAppId 7 is held") {
+		t.Errorf("status: %s", stderr)
 	}
 }
