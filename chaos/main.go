@@ -39,6 +39,7 @@ import (
 type options struct {
 	seed                             uint64
 	rooms, workers, rate             int
+	margin                           time.Duration
 	minutes                          float64
 	faults                           string
 	killEvery, strikeFor             time.Duration
@@ -60,6 +61,7 @@ func exitCode() int {
 	flag.IntVar(&o.rooms, "rooms", 1000, "rooms of the batch")
 	flag.IntVar(&o.workers, "workers", 3, "worker processes, 1 to 16")
 	flag.IntVar(&o.rate, "rate", 20, "requests a second, for the workers and for the referee")
+	flag.DurationVar(&o.margin, "margin", 15*time.Millisecond, "what the workers add to the second: as much as the machine delays requests on their way")
 	flag.Float64Var(&o.minutes, "minutes", 15, "after so many minutes the run ends, whether all rooms have or not")
 	flag.StringVar(&o.faults, "faults", "kill", "what strikes: a list of kill, stop, term, redis, freeze, arrears, foreign")
 	flag.DurationVar(&o.killEvery, "kill-every", 10*time.Second, "time between two kills; all other times of the schedule are in proportion")
@@ -244,6 +246,7 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		"TENCENTCLOUD_SECRET_KEY="+tiwtest.DefaultSecret,
 		fmt.Sprint("TIWSNAP_TIW_TIMEOUT=", o.timeout),
 		fmt.Sprint("TIWSNAP_RATE_LIMIT=", o.rate),
+		fmt.Sprint("TIWSNAP_RATE_MARGIN=", o.margin),
 		"TIWSNAP_CONFIRM_AFTER=5s",
 	)
 	fleet, err := newFleet(o.workers, binary, dir, environ)

@@ -82,7 +82,8 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 	defer api.Close()
 	w, err := worker.New(worker.Options{
 		Redis: client, TIW: api, ConfirmAfter: time.Second,
-		Log: slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Margin: 50 * time.Millisecond, // simulator, Redis and worker hold up one another in one process
+		Log:    slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		return err
