@@ -1,4 +1,5 @@
--- Takes a batch out of the turn, or back in.
+-- Takes a batch out of the turn, or back in. One that has ended is left alone:
+-- what is retried of it later would wait for ever.
 --
 -- KEYS[1] batch  the batch hash
 -- KEYS[2] ring   list of the batches that have rooms to feed
@@ -6,9 +7,12 @@
 -- ARGV[1] batch id
 -- ARGV[2] "1" to pause, "0" to resume
 -- Returns 1, or 0 if there is no such batch.
-local total, fed = unpack(redis.call('HMGET', KEYS[1], 'total', 'fed'))
+local total, fed, ended_at = unpack(redis.call('HMGET', KEYS[1], 'total', 'fed', 'ended_at'))
 if not total then
   return 0
+end
+if ended_at then
+  return 1
 end
 redis.call('LREM', KEYS[2], 0, ARGV[1])
 if ARGV[2] == '1' then

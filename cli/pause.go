@@ -42,8 +42,8 @@ func newTurn(e env, cmd *cobra.Command, do func(*backlog.Backlog, context.Contex
 			if err != nil {
 				return "", false, err
 			}
-			if state := b.State; state == "ended" || state == "canceled" {
-				return fmt.Sprintf("nothing is left to feed: the batch is %s", state), false, nil
+			if b.Ended() || b.CanceledFrom > 0 && b.Queued == 0 {
+				return fmt.Sprintf("nothing is left to feed: the batch is %s", b.State), false, nil
 			}
 			err = do(c.backlog, ctx, id)
 			if errors.Is(err, backlog.ErrNotFound) {

@@ -1,6 +1,6 @@
 -- Cancels a batch: what was not fed is canceled at once and all together, what
 -- was fed is canceled when a worker comes to it. Where every snapshot is
--- accepted or has ended, nothing is done.
+-- accepted or has ended, nothing is canceled. A pause ends in any case.
 --
 -- Returns how many were canceled at once, or -1 if there is no such batch.
 local total, fed, accepted, succeeded, failed, canceled, ahead =
@@ -8,6 +8,7 @@ local total, fed, accepted, succeeded, failed, canceled, ahead =
 if not total then
   return -1
 end
+redis.call('HDEL', BATCH, 'paused')
 if (accepted or 0) + (succeeded or 0) + (failed or 0) + (canceled or 0) >= tonumber(total) then
   return 0
 end
@@ -20,7 +21,6 @@ end
 redis.call('HINCRBY', BATCH, 'cancels', 1)
 redis.call('HSETNX', BATCH, 'canceled_from', fed + 1)
 redis.call('HSET', BATCH, 'fed', total)
-redis.call('HDEL', BATCH, 'paused')
 redis.call('HINCRBY', BATCH, 'canceled', rest)
 redis.call('HINCRBY', TOTALS, 'canceled', rest)
 redis.call('LREM', RING, 0, BATCH_ID)

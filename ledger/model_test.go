@@ -643,9 +643,9 @@ func (w *world) cancelBatch() {
 	for _, id := range w.ids() {
 		if l := w.lives[id]; w.payload(id).Batch == "b" && !l.state.Ended() && l.state != ledger.Accepted {
 			l.canceled = true
-			w.paused = false // the batch does not wait for a person to be canceled
 		}
 	}
+	w.paused = false // the batch does not wait for a person to be canceled
 	n, err := w.ledger.CancelBatch(w.ctx, "b")
 	w.must(err)
 	w.t.Logf("cancel the batch: %d at once", n)
@@ -655,7 +655,9 @@ func (w *world) cancelBatch() {
 func (w *world) pause() {
 	if w.chance("pause") {
 		w.must(w.backlog.Pause(w.ctx, "b"))
-		w.paused = true
+		b, err := w.ledger.Batch(w.ctx, "b")
+		w.must(err)
+		w.paused = !b.Ended()
 	} else {
 		w.must(w.backlog.Resume(w.ctx, "b"))
 		w.paused = false
@@ -848,6 +850,10 @@ func (w *world) check() {
 	}
 	if b.Ended() {
 		w.batchEnds[b.EndedAt] = true
+		w.paused = false
+	}
+	if b.Paused != w.paused {
+		w.t.Fatalf("paused: %t, by the person at the controls: %t", b.Paused, w.paused)
 	}
 }
 
@@ -939,6 +945,7 @@ func (w *world) playRound() {
 	}
 	if w.paused {
 		w.must(w.backlog.Resume(w.ctx, "b"))
+		w.paused = false
 	}
 	ids, err := w.backlog.Take(w.ctx, "feeder", 10)
 	w.must(err)

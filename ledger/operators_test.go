@@ -168,15 +168,18 @@ func TestCancelBatch(t *testing.T) {
 		}
 	})
 
-	t.Run("leaves a batch alone of which every snapshot is accepted or has ended", func(t *testing.T) {
+	t.Run("leaves a batch alone of which every snapshot is accepted or has ended, but for its pause", func(t *testing.T) {
 		f := open(t, 1)
 		f.feed(1)
 		f.begin(row(1), "x")
 		f.outcome(row(1), 1, accepted("t1"))
+		if err := backlog.New(f.rdb).Pause(t.Context(), "b"); err != nil {
+			t.Fatal(err)
+		}
 		if n := f.cancelBatch(); n != 0 {
 			t.Errorf("%d canceled", n)
 		}
-		if b := f.batch(); b.CanceledFrom != 0 {
+		if b := f.batch(); b.CanceledFrom != 0 || b.Paused {
 			t.Errorf("%+v", b)
 		}
 	})
@@ -275,6 +278,30 @@ func TestRetry(t *testing.T) {
 		f.verdict(row(1), "y", ledger.Paused)
 		if n := f.rdb.ZCard(t.Context(), keys.Open).Val(); n != 1 {
 			t.Errorf("%d open, want 1", n)
+		}
+	})
+
+	t.Run("does not wait for the end of a pause that ended with its batch", func(t *testing.T) {
+		f := open(t, 1)
+		f.feed(1)
+		pause := func() {
+			t.Helper()
+			if err := backlog.New(f.rdb).Pause(t.Context(), "b"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pause()
+		if b := f.batch(); b.State != "paused" {
+			t.Errorf("%+v", b)
+		}
+		f.fail(row(1), "InvalidParameter")
+		pause() // has no effect any more
+		if b := f.batch(); b.State != "ended" || b.Paused {
+			t.Errorf("%+v", b)
+		}
+		f.retry(row(1))
+		if ids := f.feed(5); !slices.Equal(ids, []string{"b.1"}) {
+			t.Errorf("fed: %v", ids)
 		}
 	})
 

@@ -76,6 +76,7 @@ local function end_batch()
     return
   end
   redis.call('HSET', BATCH, 'ended_at', NOW)
+  redis.call('HDEL', BATCH, 'paused') -- else what is retried later would wait for ever
   for _, key in ipairs({BATCH, ROWS, FAILED}) do
     redis.call('PEXPIRE', key, RETENTION)
   end

@@ -234,12 +234,12 @@ func parseBatch(id string, f map[string]string) (Batch, error) {
 		EndedAt:            unixMilli(f["ended_at"]),
 	}
 	switch {
+	case b.Paused:
+		b.State = "paused"
 	case b.CanceledFrom > 0:
 		b.State = "canceled"
 	case b.Ended():
 		b.State = "ended"
-	case b.Paused:
-		b.State = "paused"
 	default:
 		b.State = "running"
 	}
