@@ -75,6 +75,10 @@ func Waiting(batch string) string { return Prefix + "waiting:" + batch }
 // longer held.
 func Parked(app uint64) string { return Prefix + "parked:" + strconv.FormatUint(app, 10) }
 
+// LoggedOut is an empty string: the session of that id was ended before it
+// expired. It expires.
+func LoggedOut(session string) string { return Prefix + "loggedout:" + session }
+
 // Limit is the prefix of the keys of one rate limit bucket: the quota of one
 // API action of one account.
 func Limit(account, action string) string { return Prefix + "limit:" + account + ":" + action }

@@ -1,0 +1,153 @@
+// Package password hashes passwords and access tokens, and checks them against
+// the hashes. A hash in the configuration reveals neither.
+package password
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// What Hash makes: the parameters of OWASP's Password Storage Cheat Sheet for
+// argon2id. One check takes 19 MiB and some 20 ms of a processor.
+const (
+	memory  = 19 * 1024 // KiB
+	passes  = 2
+	threads = 1
+	salt    = 16 // bytes
+	length  = 32 // bytes
+)
+
+// MinLength and MaxLength bound a password, in bytes. bcrypt looks at 72 bytes
+// at most and refuses more.
+const (
+	MinLength = 8
+	MaxLength = 256
+)
+
+// Hash returns the argon2id hash of a password, in the form that Check
+// accepts, with a new salt. The error says what is wrong with the password.
+func Hash(password string) (string, error) {
+	switch {
+	case len(password) < MinLength:
+		return "", fmt.Errorf("the password is shorter than %d characters", MinLength)
+	case len(password) > MaxLength:
+		return "", fmt.Errorf("the password is longer than %d bytes", MaxLength)
+	}
+	h := argon{memory, passes, threads, make([]byte, salt), nil}
+	rand.Read(h.salt)
+	h.key = argon2.IDKey([]byte(password), h.salt, h.passes, h.memory, h.threads, length)
+	return h.String(), nil
+}
+
+// Verify reports whether password is what hash was made of. It is false for a
+// hash that Check refuses. How long it takes does not tell how wrong the
+// password is.
+func Verify(hash, password string) bool {
+	if len(password) > MaxLength {
+		return false
+	}
+	if isBcrypt(hash) {
+		return Check(hash) == nil && bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
+	}
+	h, err := parseArgon(hash)
+	if err != nil {
+		return false
+	}
+	key := argon2.IDKey([]byte(password), h.salt, h.passes, h.memory, h.threads, uint32(len(h.key)))
+	return subtle.ConstantTimeCompare(key, h.key) == 1
+}
+
+// Check returns why hash is not one that Verify can check: argon2id in the PHC
+// string format, with at most 256 MiB, 10 passes and 16 threads, or bcrypt of a
+// cost from 10 to 15. The error does not contain the hash.
+func Check(hash string) error {
+	if isBcrypt(hash) {
+		cost, err := bcrypt.Cost([]byte(hash))
+		if err != nil {
+			return errors.New("is not a whole bcrypt hash")
+		}
+		if cost < 10 || cost > 15 {
+			return fmt.Errorf("is a bcrypt hash of cost %d, it must be from 10 to 15", cost)
+		}
+		return nil
+	}
+	_, err := parseArgon(hash)
+	return err
+}
+
+func isBcrypt(hash string) bool { return strings.HasPrefix(hash, "$2") }
+
+// argon is an argon2id hash, as in
+// $argon2id$v=19$m=19456,t=2,p=1$SALT$KEY: see
+// https://github.com/P-H-C/phc-string-format.
+type argon struct {
+	memory, passes uint32
+	threads        uint8
+	salt, key      []byte
+}
+
+func (h argon) String() string {
+	b := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s",
+		argon2.Version, h.memory, h.passes, h.threads, b.EncodeToString(h.salt), b.EncodeToString(h.key))
+}
+
+func parseArgon(hash string) (argon, error) {
+	field := strings.Split(hash, "$")
+	if len(field) != 6 || field[0] != "" || field[1] != "argon2id" {
+		return argon{}, errors.New(`must be a hash as "tiwsnap hash-password" makes it: $argon2id$… or a bcrypt one, $2b$…`)
+	}
+	var h argon
+	var saltErr, keyErr error
+	h.salt, saltErr = base64.RawStdEncoding.Strict().DecodeString(field[4])
+	h.key, keyErr = base64.RawStdEncoding.Strict().DecodeString(field[5])
+	_, err := fmt.Sscanf(field[3], "m=%d,t=%d,p=%d", &h.memory, &h.passes, &h.threads)
+	if err = errors.Join(err, saltErr, keyErr); err != nil || field[2] != fmt.Sprintf("v=%d", argon2.Version) || h.String() != hash {
+		return argon{}, errors.New("is not a whole argon2id hash of version 19")
+	}
+	switch {
+	case h.memory < 8*1024 || h.memory > 256*1024:
+		return h, fmt.Errorf("takes %d KiB, it must be from 8192 to 262144 (m=)", h.memory)
+	case h.passes < 1 || h.passes > 10:
+		return h, fmt.Errorf("takes %d passes, it must be from 1 to 10 (t=)", h.passes)
+	case h.threads < 1 || h.threads > 16:
+		return h, fmt.Errorf("takes %d threads, it must be from 1 to 16 (p=)", h.threads)
+	case len(h.salt) < 8 || len(h.key) < 16 || len(h.key) > 64:
+		return h, errors.New("has a salt or a key of a wrong length")
+	}
+	return h, nil
+}
+
+const (
+	tokenPrefix = "tiwsnap_" // by which scanners find leaked ones
+	hashPrefix  = "sha256:"
+)
+
+// NewToken returns a new access token of 260 random bits.
+func NewToken() string { return tokenPrefix + strings.ToLower(rand.Text()+rand.Text()) }
+
+// HashToken returns the hash of a token. It is a plain SHA-256, which is enough
+// for what nobody can guess.
+func HashToken(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hashPrefix + hex.EncodeToString(sum[:])
+}
+
+// CheckToken returns why hash is not one that HashToken makes. The error does
+// not contain the hash.
+func CheckToken(hash string) error {
+	sum, err := hex.DecodeString(strings.TrimPrefix(hash, hashPrefix))
+	if err != nil || len(sum) != sha256.Size || hash != hashPrefix+hex.EncodeToString(sum) {
+		return errors.New(`must be a hash as "tiwsnap token" makes it: sha256: and 64 hexadecimal digits`)
+	}
+	return nil
+}

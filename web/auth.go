@@ -1,0 +1,237 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/password"
+)
+
+// Role is something that a user or a token may do.
+type Role string
+
+// The roles. A route that names none is open to everybody.
+const (
+	RoleView    Role = "view"    // look at everything
+	RoleProduce Role = "produce" // enqueue, and look at what was enqueued
+	RoleOperate Role = "operate" // everything
+)
+
+// Principal is who makes a request.
+type Principal struct {
+	Name  string // of the user or the token; "anonymous" where nobody has one
+	Roles []Role
+	Token bool // known by a bearer token, and not by a session
+}
+
+// May reports whether the principal may do what needs the role. A role
+// "operate" may everything, and everybody may what needs none.
+func (p Principal) May(r Role) bool {
+	return r == "" || slices.Contains(p.Roles, r) || slices.Contains(p.Roles, RoleOperate)
+}
+
+// User may log in with a password.
+type User struct {
+	Name  string
+	Hash  string // in the form of password.Check
+	Roles []Role
+}
+
+// Token lets a program in, as "Authorization: Bearer …".
+type Token struct {
+	Name  string
+	Hash  string // in the form of password.CheckToken
+	Roles []Role
+}
+
+// AuthOptions are the settings of an Auth.
+type AuthOptions struct {
+	// Users and Tokens are who may come in. Without any of both everybody on
+	// this machine may everything: listen on loopback only.
+	Users  []User
+	Tokens []Token
+	// SessionKey signs the cookies of sessions: 32 random bytes or more, the
+	// same in all processes that share their users. Default: a random one, so
+	// that sessions end with the process.
+	SessionKey string
+	// SessionLife is how long a login lasts. Default 12 h.
+	SessionLife time.Duration
+	// Redis remembers who has logged out. Where it is nil or away, a cookie
+	// that somebody has kept past the logout is good until it expires.
+	Redis redis.UniversalClient
+	Log   *slog.Logger // default: none
+}
+
+// ErrNoCredentials means that a request carries neither a bearer token nor the
+// cookie of a session.
+var ErrNoCredentials = errors.New("log in, or send a bearer token")
+
+// ErrBadCredentials means that the token or the session of a request, or a name
+// and password, are wrong or no longer good.
+var ErrBadCredentials = errors.New("the credentials are wrong or have expired")
+
+// LimitedError means that too many wrong credentials came, from one address or
+// in all.
+type LimitedError struct {
+	RetryAfter time.Duration
+}
+
+func (e *LimitedError) Error() string {
+	return fmt.Sprintf("too many attempts: try again in %s", e.RetryAfter.Round(time.Second))
+}
+
+// Auth knows who may come in. It is safe for concurrent use.
+type Auth struct {
+	o        AuthOptions
+	tokens   map[string]Token // by hash
+	sessions sessions
+	attempts *attempts
+	checks   chan struct{} // passwords that are being checked
+}
+
+// maxChecks is how many passwords are checked at a time: each takes memory and
+// a processor as argon2 wants it.
+const maxChecks = 2
+
+// NewAuth returns an Auth. The error lists every fault of the options.
+func NewAuth(o AuthOptions) (*Auth, error) {
+	o.SessionLife = cmp.Or(o.SessionLife, 12*time.Hour)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &Auth{
+		o: o, tokens: map[string]Token{},
+		sessions: newSessions(o.SessionKey),
+		attempts: newAttempts(),
+		checks:   make(chan struct{}, maxChecks),
+	}
+	var errs []error
+	fault := func(what, name string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s %q: %w", what, name, err))
+		}
+	}
+	names := map[string]bool{}
+	check := func(what, name string, roles []Role) {
+		if name == "" || names[what+name] {
+			fault(what, name, errors.New("the name is empty or there twice"))
+		}
+		names[what+name] = true
+		if len(roles) == 0 {
+			fault(what, name, errors.New("has no role"))
+		}
+		for _, r := range roles {
+			if r != RoleView && r != RoleProduce && r != RoleOperate {
+				fault(what, name, fmt.Errorf("there is no role %q", r))
+			}
+		}
+	}
+	for _, u := range o.Users {
+		check("user", u.Name, u.Roles)
+		fault("user", u.Name, password.Check(u.Hash))
+	}
+	for _, t := range o.Tokens {
+		check("token", t.Name, t.Roles)
+		fault("token", t.Name, password.CheckToken(t.Hash))
+		a.tokens[t.Hash] = t
+	}
+	if o.SessionKey != "" && len(o.SessionKey) < 32 {
+		errs = append(errs, errors.New("the session key is shorter than 32 bytes"))
+	}
+	return a, errors.Join(errs...)
+}
+
+// Open reports whether there are neither users nor tokens, so that everybody on
+// this machine may everything.
+func (a *Auth) Open() bool { return len(a.o.Users) == 0 && len(a.o.Tokens) == 0 }
+
+// Authenticate returns who makes a request: by its bearer token, or else by its
+// session. Errors: ErrNoCredentials, ErrBadCredentials, *LimitedError.
+func (a *Auth) Authenticate(r *http.Request) (Principal, error) {
+	if a.Open() {
+		if addr, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !addr.Addr().Unmap().IsLoopback() {
+			return Principal{}, ErrNoCredentials
+		}
+		return Principal{Name: "anonymous", Roles: []Role{RoleView, RoleProduce, RoleOperate}}, nil
+	}
+	if header := r.Header.Get("Authorization"); header != "" {
+		scheme, token, _ := strings.Cut(header, " ")
+		// The hash of what was sent is looked up: how long that takes tells
+		// nothing about a token.
+		t, ok := a.tokens[password.HashToken(strings.TrimSpace(token))]
+		if !ok || !strings.EqualFold(scheme, "Bearer") {
+			return Principal{}, cmp.Or(a.attempts.take(r.RemoteAddr), ErrBadCredentials)
+		}
+		return Principal{Name: t.Name, Roles: t.Roles, Token: true}, nil
+	}
+	cookie, err := r.Cookie(sessionCookie)
+	if err != nil {
+		return Principal{}, ErrNoCredentials
+	}
+	u, _, ok := a.session(r.Context(), cookie.Value)
+	if !ok {
+		return Principal{}, ErrBadCredentials
+	}
+	return Principal{Name: u.Name, Roles: u.Roles}, nil
+}
+
+// user is the user of that name.
+func (a *Auth) user(name string) (User, bool) {
+	i := slices.IndexFunc(a.o.Users, func(u User) bool { return u.Name == name })
+	if i < 0 {
+		return User{}, false
+	}
+	return a.o.Users[i], true
+}
+
+// checkWait is how long a login waits for its turn to be checked.
+const checkWait = 3 * time.Second
+
+// checkPassword returns the user of that name and password. Whoever asks for a
+// user that does not exist waits as long as for a wrong password. Errors:
+// ErrBadCredentials, *LimitedError, or ctx's.
+func (a *Auth) checkPassword(ctx context.Context, addr, name, word string) (User, error) {
+	if err := a.attempts.take(addr); err != nil {
+		return User{}, err
+	}
+	timeout := time.NewTimer(checkWait)
+	defer timeout.Stop()
+	select {
+	case a.checks <- struct{}{}:
+		defer func() { <-a.checks }()
+	case <-timeout.C:
+		return User{}, &LimitedError{checkWait}
+	case <-ctx.Done():
+		return User{}, ctx.Err()
+	}
+	u, ok := a.user(name)
+	if !ok {
+		if len(a.o.Users) > 0 {
+			password.Verify(a.o.Users[0].Hash, word)
+		}
+		return User{}, ErrBadCredentials
+	}
+	if !password.Verify(u.Hash, word) {
+		return User{}, ErrBadCredentials
+	}
+	return u, nil
+}
+
+type principalKey struct{}
+
+// PrincipalOf returns who makes the request of that context, as far as
+// NewHandler has asked.
+func PrincipalOf(ctx context.Context) Principal {
+	p, _ := ctx.Value(principalKey{}).(Principal)
+	return p
+}

@@ -1,0 +1,85 @@
+package web
+
+import (
+	"errors"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+var loginPage = page("login.html")
+
+// loginData is what the login page shows.
+type loginData struct {
+	Name, Next string
+	Fault      string
+	NoUsers    bool // there are tokens only
+}
+
+// maxForm bounds the body of a form, in bytes.
+const maxForm = 16 << 10
+
+func (p *Pages) loginRoutes() []Route {
+	return []Route{
+		{"GET /login", "", http.HandlerFunc(p.showLogin)},
+		{"POST /login", "", http.HandlerFunc(p.logIn)},
+		{"POST /logout", "", http.HandlerFunc(p.logOut)},
+	}
+}
+
+func (p *Pages) showLogin(w http.ResponseWriter, r *http.Request) {
+	next := localPath(r.URL.Query().Get("next"))
+	if PrincipalOf(r.Context()).Name != "" {
+		http.Redirect(w, r, next, http.StatusSeeOther)
+		return
+	}
+	p.show(w, r, http.StatusOK, loginPage, "Log in", loginData{Next: next, NoUsers: len(p.o.Auth.o.Users) == 0})
+}
+
+func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, "this is not the form of the login page", http.StatusBadRequest)
+		return
+	}
+	name, next := r.PostForm.Get("name"), localPath(r.PostForm.Get("next"))
+	u, err := p.o.Auth.checkPassword(r.Context(), r.RemoteAddr, name, r.PostForm.Get("password"))
+	if err == nil {
+		p.o.Log.Info("logged in", "user", u.Name, "from", r.RemoteAddr)
+		p.o.Auth.logIn(w, r, u)
+		http.Redirect(w, r, next, http.StatusSeeOther)
+		return
+	}
+	// Who mistypes may have put the password where the name belongs.
+	p.o.Log.Warn("login refused", "from", r.RemoteAddr, "err", err)
+	data := loginData{Name: name, Next: next, Fault: "The name or the password is wrong."}
+	status := http.StatusUnauthorized
+	var limited *LimitedError
+	if errors.As(err, &limited) {
+		seconds := int(math.Ceil(limited.RetryAfter.Seconds()))
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+		status = http.StatusTooManyRequests
+		data.Fault = "Too many attempts. Try again in " + strconv.Itoa(seconds) + " s."
+	}
+	p.show(w, r, status, loginPage, "Log in", data)
+}
+
+func (p *Pages) logOut(w http.ResponseWriter, r *http.Request) {
+	if err := p.o.Auth.logOut(w, r); err != nil {
+		p.o.Log.Warn("logged out in the browser only: a copy of the cookie is good until it expires", "err", err)
+	}
+	http.Redirect(w, r, "/login", http.StatusSeeOther)
+}
+
+// localPath is next where that is a path on this server, and otherwise the
+// first page.
+func localPath(next string) string {
+	u, err := url.Parse(next)
+	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsAny(next, "\\\r\n\t") ||
+		strings.HasPrefix(u.Path, "/login") || strings.HasPrefix(u.Path, "/logout") {
+		return "/"
+	}
+	return next
+}

@@ -1,0 +1,125 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Route is one thing that can be asked for, and who may.
+type Route struct {
+	Pattern string // of http.ServeMux, as in "GET /v1/batches/{id}"
+	Role    Role   // empty: everybody, also who is not known
+	Handler http.Handler
+}
+
+// HandlerOptions are the settings of NewHandler.
+type HandlerOptions struct {
+	Auth *Auth // required
+	// Hosts are the names, in lower case and without ports, under which
+	// browsers and programs reach this server, beside IP addresses and
+	// localhost.
+	Hosts []string
+	Log   *slog.Logger // default: none
+}
+
+// NewHandler returns the handler of all routes. None of them is reached but by
+// those who have its role, by a name that is ours, and not from a page of
+// another site; every answer has the headers that keep browsers out of trouble.
+// Who is not let in is answered
+//
+//	401 without credentials or with wrong ones; a browser is led to /login
+//	403 without the role, or from a page of another site
+//	421 by a name that is not ours
+//	429 after too many wrong ones, with Retry-After
+//
+// by a page, or where none was asked for by a problem document (RFC 9457). What
+// principals change is logged with their names.
+func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	mux := http.NewServeMux()
+	for _, route := range routes {
+		mux.Handle(route.Pattern, only(o, route))
+	}
+	return guard(o.Hosts, mux)
+}
+
+// only lets those through to a route who have its role.
+func only(o HandlerOptions, route Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := o.Auth.Authenticate(r)
+		if route.Role != "" {
+			var limited *LimitedError
+			switch {
+			case errors.As(err, &limited):
+				tooMany(w, r, limited)
+				return
+			case err != nil:
+				unauthorized(w, r, err)
+				return
+			case !p.May(route.Role):
+				refuse(w, r, http.StatusForbidden, "role", p.Name+" lacks the role "+string(route.Role))
+				return
+			}
+		}
+		r = r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
+		if route.Role == "" || r.Method == http.MethodGet || r.Method == http.MethodHead {
+			route.Handler.ServeHTTP(w, r)
+			return
+		}
+		sw := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		route.Handler.ServeHTTP(sw, r)
+		o.Log.Info("request", "by", p.Name, "method", r.Method, "path", r.URL.Path, "status", sw.status, "from", r.RemoteAddr)
+	})
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// asksForPage reports whether a person's browser wants to show the answer.
+func asksForPage(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+func unauthorized(w http.ResponseWriter, r *http.Request, err error) {
+	if asksForPage(r) {
+		http.Redirect(w, r, "/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+		return
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="tiwsnap"`)
+	refuse(w, r, http.StatusUnauthorized, "credentials", err.Error())
+}
+
+func tooMany(w http.ResponseWriter, r *http.Request, err *LimitedError) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(err.RetryAfter.Seconds()))))
+	refuse(w, r, http.StatusTooManyRequests, "attempts", err.Error())
+}
+
+// refuse answers with a problem document. The code is one of ours and stays.
+func refuse(w http.ResponseWriter, r *http.Request, status int, code, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	if r.Method == http.MethodHead {
+		return
+	}
+	json.NewEncoder(w).Encode(map[string]any{"status": status, "title": http.StatusText(status), "code": code, "detail": detail})
+}

@@ -1,0 +1,262 @@
+package web_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"tiwsnap/password"
+	"tiwsnap/web"
+)
+
+// site is a handler of some routes, and tokens by the names of their roles.
+type site struct {
+	*testing.T
+	handler http.Handler
+	tokens  map[string]string
+	log     *buffer
+}
+
+// newSite serves routes to tokens that have one role each, to one named "none"
+// that does not exist, and to hosts tiwsnap.example.com.
+func newSite(t *testing.T, routes ...web.Route) *site {
+	t.Helper()
+	s := &site{T: t, tokens: map[string]string{"none": password.NewToken()}, log: new(buffer)}
+	o := web.AuthOptions{}
+	for _, role := range []web.Role{web.RoleView, web.RoleProduce, web.RoleOperate} {
+		token := password.NewToken()
+		s.tokens[string(role)] = token
+		o.Tokens = append(o.Tokens, web.Token{Name: "the-" + string(role), Hash: password.HashToken(token), Roles: []web.Role{role}})
+	}
+	a, err := web.NewAuth(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.handler = web.NewHandler(web.HandlerOptions{
+		Auth: a, Hosts: []string{"tiwsnap.example.com"}, Log: slog.New(slog.NewJSONHandler(s.log, nil)),
+	}, routes...)
+	return s
+}
+
+// ask makes a request; header is name, value, ….
+func (s *site) ask(method, target string, header ...string) *httptest.ResponseRecorder {
+	s.Helper()
+	return ask(s.T, s.handler, method, target, header...)
+}
+
+func ask(t *testing.T, h http.Handler, method, target string, header ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
+	r.Host, r.RemoteAddr = "127.0.0.1:8080", "127.0.0.1:40000"
+	for i := 0; i < len(header); i += 2 {
+		if header[i] == "Host" {
+			r.Host = header[i+1]
+		} else if header[i] == "from" {
+			r.RemoteAddr = header[i+1]
+		}
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// echo answers with who asks.
+var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	fmt.Fprint(w, web.PrincipalOf(r.Context()).Name)
+})
+
+func TestRoles(t *testing.T) {
+	s := newSite(t,
+		web.Route{Pattern: "GET /public", Handler: echo},
+		web.Route{Pattern: "GET /view", Role: web.RoleView, Handler: echo},
+		web.Route{Pattern: "POST /produce", Role: web.RoleProduce, Handler: echo},
+		web.Route{Pattern: "POST /operate", Role: web.RoleOperate, Handler: echo},
+	)
+	for _, test := range []struct {
+		token string
+		want  []int // of the four routes
+	}{
+		{"", []int{200, 401, 401, 401}},
+		{"none", []int{200, 401, 401, 401}},
+		{"view", []int{200, 200, 403, 403}},
+		{"produce", []int{200, 403, 200, 403}},
+		{"operate", []int{200, 200, 200, 200}},
+	} {
+		var got []int
+		for _, route := range []string{"GET /public", "GET /view", "POST /produce", "POST /operate"} {
+			method, target, _ := strings.Cut(route, " ")
+			var header []string
+			if test.token != "" {
+				header = []string{"Authorization", "Bearer " + s.tokens[test.token]}
+			}
+			w := s.ask(method, target, header...)
+			got = append(got, w.Code)
+			if w.Code == 200 && slices.Contains([]string{"view", "produce", "operate"}, test.token) && w.Body.String() != "the-"+test.token {
+				t.Errorf("%s with %s: the principal is %q", route, test.token, w.Body)
+			}
+			if w.Code != 200 && (w.Header().Get("Content-Type") != "application/problem+json" || !strings.Contains(w.Body.String(), `"status":`+strconv.Itoa(w.Code))) {
+				t.Errorf("%s with %q: %d is no problem document: %v %s", route, test.token, w.Code, w.Header(), w.Body)
+			}
+			if (w.Code == 401) != (w.Header().Get("WWW-Authenticate") != "") {
+				t.Errorf("%s with %q: %d and WWW-Authenticate %q", route, test.token, w.Code, w.Header().Get("WWW-Authenticate"))
+			}
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("with the token %q: got %v, want %v", test.token, got, test.want)
+		}
+	}
+	log := s.log.String()
+	if want := `"by":"the-produce","method":"POST","path":"/produce","status":200`; !strings.Contains(log, want) {
+		t.Errorf("who did what is not logged:\n%s", log)
+	}
+	for name, token := range s.tokens {
+		if strings.Contains(log, token) {
+			t.Errorf("the log shows the token %s", name)
+		}
+	}
+}
+
+func TestWhoIsNotLoggedInIsLedToTheLogin(t *testing.T) {
+	s := newSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo})
+	w := s.ask("GET", "/page?a=b&c=//d", "Accept", "text/html,*/*;q=0.8")
+	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != "/login?next=%2Fpage%3Fa%3Db%26c%3D%2F%2Fd" {
+		t.Errorf("got %d %s", w.Code, to)
+	}
+	if w := s.ask("POST", "/page", "Accept", "text/html"); w.Code != http.StatusUnauthorized {
+		t.Errorf("a POST: got %d", w.Code)
+	}
+}
+
+func TestWrongTokensAreLimited(t *testing.T) {
+	s := newSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo})
+	wrong := func(from string) *httptest.ResponseRecorder {
+		return s.ask("GET", "/page", "Authorization", "Bearer wrong", "from", from)
+	}
+	count := map[int]int{}
+	var last *httptest.ResponseRecorder
+	for range 100 {
+		last = wrong("192.0.2.1:1234")
+		count[last.Code]++
+	}
+	if count[401] < 10 || count[401] > 12 || count[401]+count[429] != 100 {
+		t.Errorf("of 100 from one address: %v", count)
+	}
+	if after, err := strconv.Atoi(last.Header().Get("Retry-After")); err != nil || after < 1 || after > 10 {
+		t.Errorf("Retry-After: %q", last.Header().Get("Retry-After"))
+	}
+	if w := s.ask("GET", "/page", "Authorization", "Bearer "+s.tokens["view"], "from", "192.0.2.1:1234"); w.Code != 200 {
+		t.Errorf("the right token from there: %d", w.Code)
+	}
+	if w := wrong("192.0.2.2:1234"); w.Code != 401 {
+		t.Errorf("another address: %d", w.Code)
+	}
+	clear(count)
+	for i := range 1000 {
+		count[wrong(fmt.Sprintf("[2001:db8:0:%x::1]:1234", i)).Code]++
+	}
+	if count[401] < 40 || count[401] > 70 {
+		t.Errorf("of 1000 from as many addresses: %v", count)
+	}
+}
+
+func TestWithoutUsersAndTokensOnlyThisMachineGetsIn(t *testing.T) {
+	a, err := web.NewAuth(web.AuthOptions{})
+	if err != nil || !a.Open() {
+		t.Fatalf("open %v, %v", a.Open(), err)
+	}
+	h := web.NewHandler(web.HandlerOptions{Auth: a}, web.Route{Pattern: "POST /operate", Role: web.RoleOperate, Handler: echo})
+	for from, want := range map[string]int{"127.0.0.1:40000": 200, "[::1]:40000": 200, "[::ffff:127.0.0.1]:40000": 200, "192.0.2.1:40000": 401, "": 401} {
+		if w := ask(t, h, "POST", "/operate", "from", from); w.Code != want {
+			t.Errorf("from %q: got %d, want %d", from, w.Code, want)
+		}
+	}
+}
+
+func TestNewAuthListsEveryFault(t *testing.T) {
+	hash, err := password.Hash("correct horse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = web.NewAuth(web.AuthOptions{
+		Users: []web.User{
+			{Name: "ada", Hash: hash, Roles: []web.Role{web.RoleView}},
+			{Name: "ada", Hash: hash, Roles: []web.Role{web.RoleView}},
+			{Name: "bob", Hash: "plain", Roles: []web.Role{"root"}},
+		},
+		Tokens:     []web.Token{{Name: "t", Hash: "sha256:12"}},
+		SessionKey: "short",
+	})
+	for _, want := range []string{`user "ada": the name is`, `user "bob": there is no role "root"`, `user "bob": must be a hash`, `token "t": has no role`, `token "t": must be a hash`, "session key"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("it lacks %s: %v", want, err)
+		}
+	}
+}
+
+func TestHeadersAreOnEveryAnswer(t *testing.T) {
+	s := newSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo}, web.Route{Pattern: "/public", Handler: echo})
+	for name, w := range map[string]*httptest.ResponseRecorder{
+		"200": s.ask("GET", "/public"), "401": s.ask("GET", "/page"), "404": s.ask("GET", "/nothing"),
+		"303": s.ask("GET", "/page", "Accept", "text/html"),
+		"403": s.ask("POST", "/public", "Sec-Fetch-Site", "cross-site"), "421": s.ask("GET", "/public", "Host", "evil.example"),
+	} {
+		if strconv.Itoa(w.Code) != name {
+			t.Errorf("got %d, want %s", w.Code, name)
+		}
+		for header, want := range map[string]string{
+			"Content-Security-Policy": "default-src 'none'", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
+			"Referrer-Policy": "same-origin", "Cache-Control": "no-store",
+		} {
+			if got := w.Header().Get(header); !strings.HasPrefix(got, want) {
+				t.Errorf("%s: %s is %q", name, header, got)
+			}
+		}
+		for _, want := range []string{"frame-ancestors 'none'", "base-uri 'none'"} {
+			if got := w.Header().Get("Content-Security-Policy"); !strings.Contains(got, want) || strings.Contains(got, "unsafe") {
+				t.Errorf("%s: the policy is %s", name, got)
+			}
+		}
+	}
+}
+
+func TestHosts(t *testing.T) {
+	s := newSite(t, web.Route{Pattern: "/public", Handler: echo})
+	for host, want := range map[string]int{
+		"127.0.0.1": 200, "127.0.0.1:8080": 200, "[::1]:8080": 200, "localhost": 200, "LOCALHOST:1": 200, "10.1.2.3:8080": 200,
+		"tiwsnap.example.com": 200, "tiwsnap.example.com:8443": 200, "TIWSNAP.example.com.": 200,
+		"": 421, "evil.example": 421, "tiwsnap.example.com.evil.example": 421, "x.tiwsnap.example.com": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example:80": 421,
+	} {
+		if w := s.ask("GET", "/public", "Host", host); w.Code != want {
+			t.Errorf("%q: got %d, want %d", host, w.Code, want)
+		}
+	}
+}
+
+func TestPagesOfOtherSitesChangeNothing(t *testing.T) {
+	var changed int
+	s := newSite(t, web.Route{Pattern: "/change", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { changed++ })})
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
+		for _, header := range [][]string{
+			{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"},
+			{"Sec-Fetch-Site", "cross-site", "Content-Type", "text/plain", "Origin", "https://evil.example"},
+		} {
+			if w := s.ask(method, "/change", header...); w.Code != http.StatusForbidden {
+				t.Errorf("%s %v: got %d", method, header, w.Code)
+			}
+		}
+	}
+	if changed != 0 {
+		t.Errorf("%d got through", changed)
+	}
+	for _, header := range [][]string{{}, {"Sec-Fetch-Site", "same-origin"}, {"Origin", "http://127.0.0.1:8080"}} {
+		if w := s.ask("POST", "/change", header...); w.Code != 200 {
+			t.Errorf("%v: got %d", header, w.Code)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package web
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"tiwsnap/keys"
+)
+
+// sessionCookie is the name of the cookie.
+const sessionCookie = "tiwsnap_session"
+
+// revokeTimeout bounds the question whether a session was logged out.
+const revokeTimeout = time.Second
+
+// sessions makes and reads cookies: ID.EXPIRY.NAME.MAC. The MAC covers the hash
+// of the user's password too, so that a new password ends all sessions.
+type sessions struct{ key []byte }
+
+func newSessions(key string) sessions {
+	if key == "" {
+		key = rand.Text() + rand.Text()
+	}
+	return sessions{[]byte(key)}
+}
+
+func (s sessions) make(id string, u User, expiry time.Time) string {
+	text := strings.Join([]string{id, strconv.FormatInt(expiry.Unix(), 10), base64.RawURLEncoding.EncodeToString([]byte(u.Name))}, ".")
+	return text + "." + s.mac(text, u)
+}
+
+func (s sessions) mac(text string, u User) string {
+	mac := hmac.New(sha256.New, s.key)
+	fmt.Fprintf(mac, "tiwsnap session\n%s\n%s", text, u.Hash)
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// session returns the user whose cookie it is and the id of the session, if
+// the cookie is good.
+func (a *Auth) session(ctx context.Context, cookie string) (u User, id string, ok bool) {
+	field := strings.Split(cookie, ".")
+	if len(field) != 4 {
+		return u, "", false
+	}
+	name, err := base64.RawURLEncoding.DecodeString(field[2])
+	if err != nil {
+		return u, "", false
+	}
+	u, known := a.user(string(name)) // the MAC of one who is unknown is compared all the same
+	expiry, err := strconv.ParseInt(field[1], 10, 64)
+	text := strings.Join(field[:3], ".")
+	if !hmac.Equal([]byte(field[3]), []byte(a.sessions.mac(text, u))) || !known || err != nil || time.Now().Unix() >= expiry {
+		return User{}, "", false
+	}
+	if a.o.Redis != nil {
+		ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
+		defer cancel()
+		if n, err := a.o.Redis.Exists(ctx, keys.LoggedOut(field[0])).Result(); err == nil && n > 0 {
+			return User{}, "", false
+		}
+	}
+	return u, field[0], true
+}
+
+// logIn begins a session of the user.
+func (a *Auth) logIn(w http.ResponseWriter, r *http.Request, u User) {
+	expiry := time.Now().Add(a.o.SessionLife)
+	setSession(w, r, a.sessions.make(rand.Text(), u, expiry), int(a.o.SessionLife.Seconds()))
+}
+
+// logOut ends the session of a request, also for whoever has a copy of its
+// cookie. The error is that of Redis; the browser forgets the cookie anyhow.
+func (a *Auth) logOut(w http.ResponseWriter, r *http.Request) error {
+	setSession(w, r, "", -1)
+	cookie, err := r.Cookie(sessionCookie)
+	if err != nil {
+		return nil
+	}
+	_, id, ok := a.session(r.Context(), cookie.Value)
+	if !ok || a.o.Redis == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), revokeTimeout)
+	defer cancel()
+	return a.o.Redis.Set(ctx, keys.LoggedOut(id), "", a.o.SessionLife).Err()
+}
+
+func setSession(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: sessionCookie, Value: value, Path: "/", MaxAge: maxAge,
+		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: overTLS(r),
+	})
+}
+
+// overTLS reports whether the browser speaks https, perhaps to a proxy. Nobody
+// can harm anybody else by saying so.
+func overTLS(r *http.Request) bool {
+	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" || strings.HasPrefix(r.Header.Get("Origin"), "https://")
+}
