@@ -121,6 +121,11 @@ func (b *Backlog) Room(ctx context.Context, batch string, n int) (tasks.Room, er
 // Rooms returns all rooms of a batch in their order, the batch's defaults
 // filled in. It reads a chunk at a time. An error ends the sequence.
 func (b *Backlog) Rooms(ctx context.Context, batch string) iter.Seq2[tasks.Room, error] {
+	return b.RoomsFrom(ctx, batch, 1)
+}
+
+// RoomsFrom is Rooms from room n (from 1) on.
+func (b *Backlog) RoomsFrom(ctx context.Context, batch string, n int) iter.Seq2[tasks.Room, error] {
 	return func(yield func(tasks.Room, error) bool) {
 		total, err := b.rdb.HGet(ctx, keys.Batch(batch), "total").Int()
 		if errors.Is(err, redis.Nil) {
@@ -130,14 +135,14 @@ func (b *Backlog) Rooms(ctx context.Context, batch string) iter.Seq2[tasks.Room,
 			yield(tasks.Room{}, err)
 			return
 		}
-		for first := 0; first < total; first += chunkRows {
-			c, err := b.chunk(ctx, batch, first/chunkRows)
+		for next := max(n, 1) - 1; next < total; {
+			c, err := b.chunk(ctx, batch, next/chunkRows)
 			if err != nil {
 				yield(tasks.Room{}, err)
 				return
 			}
-			for i := range min(chunkRows, total-first) {
-				if room, err := c.room(i); !yield(room, err) || err != nil {
+			for end := min(next-next%chunkRows+chunkRows, total); next < end; next++ {
+				if room, err := c.room(next % chunkRows); !yield(room, err) || err != nil {
 					return
 				}
 			}

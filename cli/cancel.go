@@ -95,7 +95,7 @@ func cancel(ctx context.Context, c *connection, id string) (said string, done bo
 }
 
 func cancelSnapshot(ctx context.Context, c *connection, id string) (said string, done bool, err error) {
-	s, err := find(ctx, c, id)
+	s, err := c.results.Snapshot(ctx, id)
 	if err != nil {
 		return "", false, err
 	}

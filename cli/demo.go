@@ -18,6 +18,7 @@ import (
 	"tiwsnap/examples"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
+	"tiwsnap/results"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
@@ -106,7 +107,7 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 		return err
 	}
 	fmt.Fprintf(e.stderr, "batch %s: %d rooms of %s enqueued\n", batch.ID, batch.Rooms, name)
-	c := &connection{rdb: client, ledger: ledger.New(client, ledger.Options{}), backlog: backlog.New(client)}
+	c := &connection{rdb: client, ledger: ledger.New(client, ledger.Options{}), backlog: backlog.New(client), results: results.NewReader(client)}
 	failed, err := watch(ctx, e, c, batch.ID)
 	if err != nil {
 		return err

@@ -1,25 +1,20 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"maps"
-	"slices"
 	"strconv"
-	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
 	"tiwsnap/ledger"
-	"tiwsnap/tiw"
+	"tiwsnap/results"
 )
 
 func newFailures(e env) *cobra.Command {
@@ -50,23 +45,11 @@ tiwsnap retry.`,
 		if err != nil {
 			return err
 		}
-		of := c.ledger.Failures
-		if *held {
-			of = c.ledger.Held
-		}
-		all := func(yield func(result, error) bool) {
-			for _, id := range batches {
-				for s, err := range of(ctx, id) {
-					if !yield(explained(s), err) || err != nil {
-						return
-					}
-				}
-			}
-		}
+		all := c.results.Failed(ctx, batches, *held)
 		if *list {
 			return c.away(printFailures(e.stdout, all, *output))
 		}
-		groups, err := groupFailures(all)
+		groups, err := results.Group(all)
 		if err != nil {
 			return c.away(err)
 		}
@@ -87,66 +70,15 @@ func batchesOrOne(ctx context.Context, c *connection, id string) ([]string, erro
 		}
 		return []string{id}, c.away(err)
 	}
-	all, err := c.ledger.Batches(ctx, 0)
-	if err != nil {
-		return nil, c.away(err)
-	}
-	ids := []string{""}
-	for _, b := range all {
-		ids = append(ids, b.ID)
-	}
-	return ids, nil
+	all, err := c.results.Everywhere(ctx)
+	return all, c.away(err)
 }
 
-// failureGroup is the failures with one code.
-type failureGroup struct {
-	Code    string         `json:"code"`
-	Class   string         `json:"class"`
-	Count   int            `json:"count"`
-	Meaning string         `json:"meaning"`
-	Fix     string         `json:"fix"`
-	Newest  failureExample `json:"newest"`
-}
-
-type failureExample struct {
-	ID        string    `json:"id"`
-	Message   string    `json:"message,omitempty"`
-	RequestID string    `json:"request_id,omitempty"`
-	TaskID    string    `json:"task_id,omitempty"`
-	At        time.Time `json:"at"`
-}
-
-// groupFailures groups by code, the most frequent first.
-func groupFailures(all iter.Seq2[result, error]) ([]*failureGroup, error) {
-	byCode := make(map[string]*failureGroup)
-	for s, err := range all {
-		if err != nil {
-			return nil, err
-		}
-		g := byCode[s.Code]
-		if g == nil {
-			g = &failureGroup{Code: s.Code, Class: tiw.Explain(s.Code).Class.String(), Meaning: s.Meaning, Fix: s.Fix}
-			byCode[s.Code] = g
-		}
-		g.Count++
-		at := s.EndedAt
-		if at.IsZero() { // held
-			at = s.SentAt
-		}
-		if g.Count == 1 || at.After(g.Newest.At) {
-			g.Newest = failureExample{s.ID, s.Message, s.RequestID, s.TaskID, at}
-		}
-	}
-	return slices.SortedFunc(maps.Values(byCode), func(a, b *failureGroup) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Code, b.Code))
-	}), nil
-}
-
-func printGroups(w io.Writer, groups []*failureGroup, output string) error {
+func printGroups(w io.Writer, groups []*results.Failure, output string) error {
 	switch output {
 	case "json":
 		if groups == nil {
-			groups = []*failureGroup{}
+			groups = []*results.Failure{}
 		}
 		return printJSON(w, map[string]any{"failures": groups}, true)
 	case "jsonl":
@@ -160,7 +92,7 @@ func printGroups(w io.Writer, groups []*failureGroup, output string) error {
 		rows := [][]string{{"Code", "Class", "Count", "Meaning", "Fix", "Newest", "Message", "RequestId", "TaskID", "At"}}
 		for _, g := range groups {
 			rows = append(rows, []string{g.Code, g.Class, strconv.Itoa(g.Count), g.Meaning, g.Fix,
-				g.Newest.ID, csvText(g.Newest.Message), g.Newest.RequestID, g.Newest.TaskID, clock(g.Newest.At)})
+				g.Newest.ID, results.CSVText(g.Newest.Message), g.Newest.RequestID, g.Newest.TaskID, clock(g.Newest.At)})
 		}
 		return csv.NewWriter(w).WriteAll(rows)
 	}
@@ -187,9 +119,9 @@ func printGroups(w io.Writer, groups []*failureGroup, output string) error {
 }
 
 // printFailures prints a line for each snapshot, as they come.
-func printFailures(w io.Writer, all iter.Seq2[result, error], output string) error {
+func printFailures(w io.Writer, all iter.Seq2[results.Result, error], output string) error {
 	if output == "csv" {
-		return printResults(w, nil, all)
+		return results.WriteCSV(w, nil, all)
 	}
 	const screen = 100 // lines of a table that are aligned with one another
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -56,45 +55,6 @@ func plain(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// csvText makes user text harmless in a spreadsheet: a cell that would be read
-// as a formula gets an apostrophe in front.
-// See https://owasp.org/www-community/attacks/CSV_Injection.
-func csvText(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
-		return "'" + s
-	}
-	return s
-}
-
-// resultHeader is the first line of a batch's result list.
-func resultHeader(labels []string) []string {
-	h := []string{"Snapshot", "SdkAppId", "RoomId", "State", "Code", "Message", "TaskID", "RequestId", "Attempts", "Total", "Snapshots"}
-	for _, l := range labels {
-		h = append(h, csvText("Label."+l))
-	}
-	return h
-}
-
-// resultRow is the line of one snapshot: the image URLs are in one cell,
-// separated by blanks.
-func resultRow(s result, labels []string) []string {
-	r := []string{
-		s.ID, fmt.Sprint(s.Room.SdkAppId), fmt.Sprint(s.Room.RoomId), string(s.State), s.Code, csvText(s.Message),
-		s.TaskID, s.RequestID, fmt.Sprint(s.Attempts), fmt.Sprint(len(s.Images)), strings.Join(s.Images, " "),
-	}
-	for _, l := range labels {
-		r = append(r, csvText(s.Room.Label[l]))
-	}
-	return r
-}
-
-func writeCSV(w *csv.Writer, row []string) error {
-	if err := w.Write(row); err != nil {
-		return err
-	}
-	return w.Error()
 }
 
 // roomWords names a room for people.

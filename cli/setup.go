@@ -16,6 +16,7 @@ import (
 	"tiwsnap/config"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
+	"tiwsnap/results"
 	"tiwsnap/tiw"
 )
 
@@ -50,6 +51,7 @@ type connection struct {
 	rdb     redis.UniversalClient
 	ledger  *ledger.Ledger
 	backlog *backlog.Backlog
+	results *results.Reader
 	close   func()
 }
 
@@ -70,7 +72,7 @@ func connect(cmd *cobra.Command, e env, needs ...config.Need) (*connection, erro
 		TellSnapshots: cfg.Webhook.On() && slices.Contains(cfg.Webhook.Events, "snapshot"),
 		TellBatches:   cfg.Webhook.On() && slices.Contains(cfg.Webhook.Events, "batch"),
 	})
-	return &connection{cfg, client, l, backlog.New(client), closeRedis}, nil
+	return &connection{cfg, client, l, backlog.New(client), results.NewReader(client), closeRedis}, nil
 }
 
 // away makes an error of Redis ready to return: try again later. Errors that

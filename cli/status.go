@@ -13,13 +13,11 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/spf13/cobra"
 
-	"tiwsnap/backlog"
 	"tiwsnap/config"
 	"tiwsnap/ledger"
-	"tiwsnap/tasks"
+	"tiwsnap/results"
 	"tiwsnap/tiw"
 )
 
@@ -74,60 +72,6 @@ func newWait(e env) *cobra.Command {
 	return cmd
 }
 
-// result is a snapshot as people and programs see it.
-type result struct {
-	ledger.Snapshot
-	Meaning string `json:"meaning,omitempty"` // of the error code
-	Fix     string `json:"fix,omitempty"`
-}
-
-func explained(s ledger.Snapshot) result {
-	r := result{Snapshot: s}
-	if s.Code != "" {
-		x := tiw.Explain(s.Code)
-		r.Meaning, r.Fix = x.Meaning, x.Fix
-	}
-	return r
-}
-
-// find returns the snapshot of that id, wherever it is: in the ledger, in the
-// backlog, or on the queue and not begun.
-func find(ctx context.Context, c *connection, id string) (ledger.Snapshot, error) {
-	s, err := c.ledger.Snapshot(ctx, id)
-	if !errors.Is(err, ledger.ErrNotFound) {
-		return s, err
-	}
-	if batch, row, ok := tasks.SplitRowID(id); ok {
-		b, err := c.ledger.Batch(ctx, batch)
-		if err != nil {
-			return s, err
-		}
-		room, err := c.backlog.Room(ctx, batch, row)
-		if errors.Is(err, backlog.ErrNotFound) {
-			err = ledger.ErrNotFound
-		}
-		return unbegun(b, row, room), err
-	}
-	info, err := asynq.NewInspectorFromRedisClient(c.rdb).GetTaskInfo(tasks.QueueInteractive, id)
-	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
-		return s, ledger.ErrNotFound
-	}
-	if err != nil {
-		return s, err
-	}
-	p, err := tasks.ParseSnapshot(info.Payload)
-	return ledger.Snapshot{ID: id, Room: p.Room, State: ledger.Queued}, err
-}
-
-// unbegun is a row of a batch that has no record.
-func unbegun(b ledger.Batch, row int, room tasks.Room) ledger.Snapshot {
-	s := ledger.Snapshot{ID: tasks.RowID(b.ID, row), Batch: b.ID, Room: room, State: ledger.Queued}
-	if b.CanceledUnfed(row) {
-		s.State = ledger.Canceled
-	}
-	return s
-}
-
 // printStatus prints the snapshot or batch of that id.
 func printStatus(ctx context.Context, e env, c *connection, id, output string) error {
 	b, err := c.ledger.Batch(ctx, id)
@@ -137,14 +81,14 @@ func printStatus(ctx context.Context, e env, c *connection, id, output string) e
 	if !errors.Is(err, ledger.ErrNotFound) {
 		return c.away(err)
 	}
-	s, err := find(ctx, c, id)
+	s, err := c.results.Snapshot(ctx, id)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return c.unknownID(id)
 	case err != nil:
 		return c.away(err)
 	}
-	return printSnapshot(e.stdout, explained(s), output)
+	return printSnapshot(e.stdout, results.Explain(s), output)
 }
 
 // unknownID is the error, ready to return, for an id that nothing has.
@@ -152,14 +96,14 @@ func (c *connection) unknownID(id string) error {
 	return fail(exitUsage, "there is no snapshot or batch %s; ended ones are kept for %s", plain(id), c.cfg.Retention)
 }
 
-func printSnapshot(w io.Writer, s result, output string) error {
+func printSnapshot(w io.Writer, s results.Result, output string) error {
 	switch output {
 	case "json":
 		return printJSON(w, s, true)
 	case "jsonl":
 		return printJSON(w, s, false)
 	case "csv":
-		return printResults(w, []string{}, func(yield func(result, error) bool) { yield(s, nil) })
+		return results.WriteCSV(w, nil, func(yield func(results.Result, error) bool) { yield(s, nil) })
 	}
 	held := ""
 	if s.Held {
@@ -191,9 +135,9 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 	case "json":
 		return printJSON(e.stdout, b, true)
 	case "csv":
-		return c.away(printResults(e.stdout, b.Labels, results(ctx, c, b)))
+		return c.away(results.WriteCSV(e.stdout, b.Labels, c.results.Batch(ctx, b, 1)))
 	case "jsonl":
-		for s, err := range results(ctx, c, b) {
+		for s, err := range c.results.Batch(ctx, b, 1) {
 			if err != nil {
 				return c.away(err)
 			}
@@ -224,66 +168,6 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 		"ended", clock(b.EndedAt),
 		"took", took.Round(100*time.Millisecond),
 	)
-}
-
-// results are the snapshots of a batch in the order of the class list, read a
-// few hundred at a time.
-func results(ctx context.Context, c *connection, b ledger.Batch) func(yield func(result, error) bool) {
-	const page = 500
-	return func(yield func(result, error) bool) {
-		var ids []string
-		var rows []tasks.Room
-		first := 1 // row of ids[0]
-		flush := func() bool {
-			all, err := c.ledger.Snapshots(ctx, ids)
-			if err != nil {
-				yield(result{}, err)
-				return false
-			}
-			for i, s := range all {
-				if s.State == "" {
-					s = unbegun(b, first+i, rows[i])
-				}
-				s.Room = rows[i]
-				if !yield(explained(s), nil) {
-					return false
-				}
-			}
-			first += len(ids)
-			ids, rows = ids[:0], rows[:0]
-			return true
-		}
-		n := 0
-		for room, err := range c.backlog.Rooms(ctx, b.ID) {
-			if err != nil {
-				yield(result{}, err)
-				return
-			}
-			n++
-			ids, rows = append(ids, tasks.RowID(b.ID, n)), append(rows, room)
-			if len(ids) == page && !flush() {
-				return
-			}
-		}
-		flush()
-	}
-}
-
-func printResults(w io.Writer, labels []string, all func(yield func(result, error) bool)) error {
-	cw := csv.NewWriter(w)
-	if err := writeCSV(cw, resultHeader(labels)); err != nil {
-		return err
-	}
-	for s, err := range all {
-		if err == nil {
-			err = writeCSV(cw, resultRow(s, labels))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	cw.Flush()
-	return cw.Error()
 }
 
 func printOverview(ctx context.Context, e env, c *connection, output string) error {

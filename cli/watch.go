@@ -10,6 +10,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"tiwsnap/ledger"
+	"tiwsnap/results"
 )
 
 // watch waits until the snapshot or batch has ended, showing progress on
@@ -45,7 +46,7 @@ func watch(ctx context.Context, e env, c *connection, id string) (failed int, er
 
 func watchSnapshot(ctx context.Context, c *connection, id string) (failed int, err error) {
 	for {
-		s, err := find(ctx, c, id)
+		s, err := c.results.Snapshot(ctx, id)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
 			return 0, fail(exitUsage, "there is no snapshot or batch %s", plain(id))
@@ -67,16 +68,11 @@ func interrupted(id string) error {
 // progress shows how a batch gets on: a bar on a terminal, else a line every
 // two seconds.
 type progress struct {
-	e     env
-	bar   *progressbar.ProgressBar
-	line  time.Time  // when the last line was printed
-	marks []progMark // of the last ten seconds
-	last  ledger.Batch
-}
-
-type progMark struct {
-	at   time.Time
-	done int
+	e    env
+	bar  *progressbar.ProgressBar
+	line time.Time // when the last line was printed
+	pace results.Pace
+	last ledger.Batch
 }
 
 func newProgress(e env, b ledger.Batch) *progress {
@@ -97,14 +93,11 @@ func newProgress(e env, b ledger.Batch) *progress {
 func (p *progress) show(b ledger.Batch) {
 	now := time.Now()
 	p.last = b
-	if len(p.marks) > 0 && p.marks[len(p.marks)-1].done == 0 {
-		p.marks = p.marks[:0] // the rate is that since the first result
+	p.pace.Look(now, b)
+	words := fmt.Sprintf("%d/%d done, %d failed", b.Done(), b.Total, b.Failed)
+	if rate := p.pace.Rate(); rate > 0 && !b.Ended() {
+		words += fmt.Sprintf(", %.1f/s, %s left", rate, results.Left(b, rate).Round(time.Second))
 	}
-	p.marks = append(p.marks, progMark{now, b.Done()})
-	for len(p.marks) > 2 && now.Sub(p.marks[0].at) > rateOver {
-		p.marks = p.marks[1:]
-	}
-	words := fmt.Sprintf("%d/%d done, %d failed%s", b.Done(), b.Total, b.Failed, p.pace(b))
 	switch {
 	case p.bar != nil:
 		p.bar.Describe(words)
@@ -113,21 +106,6 @@ func (p *progress) show(b ledger.Batch) {
 		p.line = now
 		fmt.Fprintf(p.e.stderr, "%s: %s\n", b.ID, words)
 	}
-}
-
-// rateOver is the time over which the rate is taken.
-const rateOver = 5 * time.Second
-
-// pace is the rate of the last seconds and the time left at that rate.
-func (p *progress) pace(b ledger.Batch) string {
-	first, last := p.marks[0], p.marks[len(p.marks)-1]
-	elapsed := last.at.Sub(first.at).Seconds()
-	if b.Ended() || elapsed < 0.5 || last.done == first.done {
-		return ""
-	}
-	rate := float64(last.done-first.done) / elapsed
-	left := time.Duration(float64(b.Total-b.Done()) / rate * float64(time.Second))
-	return fmt.Sprintf(", %.1f/s, %s left", rate, left.Round(time.Second))
 }
 
 func (p *progress) trouble(err error) {

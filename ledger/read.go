@@ -42,6 +42,12 @@ type Snapshot struct {
 	EndedAt            time.Time      `json:"ended_at,omitzero"`
 }
 
+// HasCode reports whether the snapshot's error is of that code or, where that
+// has no dot, of that family. Every snapshot is of the empty code.
+func (s Snapshot) HasCode(code string) bool {
+	return code == "" || s.Code == code || strings.HasPrefix(s.Code, code+".")
+}
+
 // Snapshot returns one record. Errors: ErrNotFound, or Redis'.
 func (l *Ledger) Snapshot(ctx context.Context, id string) (Snapshot, error) {
 	all, err := l.Snapshots(ctx, []string{id})

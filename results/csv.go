@@ -1,0 +1,67 @@
+package results
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+)
+
+// WriteCSV writes a result list: a header, then a line for each snapshot as it
+// comes. labels are the names of the labels that become columns.
+func WriteCSV(w io.Writer, labels []string, all iter.Seq2[Result, error]) error {
+	cw := csv.NewWriter(w)
+	if err := writeCSV(cw, header(labels)); err != nil {
+		return err
+	}
+	for s, err := range all {
+		if err == nil {
+			err = writeCSV(cw, row(s, labels))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	cw.Flush()
+	return cw.Error()
+}
+
+func writeCSV(w *csv.Writer, row []string) error {
+	if err := w.Write(row); err != nil {
+		return err
+	}
+	return w.Error()
+}
+
+// CSVText makes user text harmless in a spreadsheet: a cell that would be read
+// as a formula gets an apostrophe in front.
+// See https://owasp.org/www-community/attacks/CSV_Injection.
+func CSVText(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return "'" + s
+	}
+	return s
+}
+
+// header is the first line of a result list.
+func header(labels []string) []string {
+	h := []string{"Snapshot", "SdkAppId", "RoomId", "State", "Code", "Message", "TaskID", "RequestId", "Attempts", "Total", "Snapshots"}
+	for _, l := range labels {
+		h = append(h, CSVText("Label."+l))
+	}
+	return h
+}
+
+// row is the line of one snapshot: the image URLs are in one cell, separated by
+// blanks.
+func row(s Result, labels []string) []string {
+	r := []string{
+		s.ID, fmt.Sprint(s.Room.SdkAppId), fmt.Sprint(s.Room.RoomId), string(s.State), s.Code, CSVText(s.Message),
+		s.TaskID, s.RequestID, fmt.Sprint(s.Attempts), fmt.Sprint(len(s.Images)), strings.Join(s.Images, " "),
+	}
+	for _, l := range labels {
+		r = append(r, CSVText(s.Room.Label[l]))
+	}
+	return r
+}

@@ -1,0 +1,90 @@
+package results
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"tiwsnap/tiw"
+)
+
+// Failed returns the failed snapshots of batches, and with "" among them those
+// that have no batch: the newest of each first. With held it returns those that
+// wait for a person instead. An error ends the sequence.
+func (r *Reader) Failed(ctx context.Context, batches []string, held bool) iter.Seq2[Result, error] {
+	of := r.ledger.Failures
+	if held {
+		of = r.ledger.Held
+	}
+	return func(yield func(Result, error) bool) {
+		for _, id := range batches {
+			for s, err := range of(ctx, id) {
+				if !yield(Explain(s), err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Everywhere is what Failed takes for all batches and the single rooms.
+func (r *Reader) Everywhere(ctx context.Context) ([]string, error) {
+	all, err := r.ledger.Batches(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	ids := []string{""}
+	for _, b := range all {
+		ids = append(ids, b.ID)
+	}
+	return ids, nil
+}
+
+// Failure is the failures with one code.
+type Failure struct {
+	Code    string  `json:"code"`
+	Class   string  `json:"class"`
+	Count   int     `json:"count"`
+	Meaning string  `json:"meaning"`
+	Fix     string  `json:"fix"`
+	Newest  Example `json:"newest"`
+}
+
+// Example is one failed snapshot of many.
+type Example struct {
+	ID        string    `json:"id"`
+	Message   string    `json:"message,omitempty"`
+	RequestID string    `json:"request_id,omitempty"`
+	TaskID    string    `json:"task_id,omitempty"`
+	At        time.Time `json:"at"`
+}
+
+// Group groups by code, the most frequent first.
+func Group(all iter.Seq2[Result, error]) ([]*Failure, error) {
+	byCode := make(map[string]*Failure)
+	for s, err := range all {
+		if err != nil {
+			return nil, err
+		}
+		g := byCode[s.Code]
+		if g == nil {
+			g = &Failure{Code: s.Code, Class: tiw.Explain(s.Code).Class.String(), Meaning: s.Meaning, Fix: s.Fix}
+			byCode[s.Code] = g
+		}
+		g.Count++
+		at := s.EndedAt
+		if at.IsZero() { // held
+			at = s.SentAt
+		}
+		if g.Count == 1 || at.After(g.Newest.At) {
+			g.Newest = Example{s.ID, s.Message, s.RequestID, s.TaskID, at}
+		}
+	}
+	return slices.SortedFunc(maps.Values(byCode), func(a, b *Failure) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Code, b.Code))
+	}), nil
+}

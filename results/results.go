@@ -1,0 +1,139 @@
+// Package results says what became of snapshots and batches, wherever they
+// stand: in the ledger, in the backlog, or on a queue. The command line and
+// the HTTP API show what it reads, and write result lists with it.
+package results
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/backlog"
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw"
+)
+
+// Result is a snapshot as people and programs see it.
+type Result struct {
+	ledger.Snapshot
+	Meaning string `json:"meaning,omitempty"` // of the error code
+	Fix     string `json:"fix,omitempty"`
+}
+
+// Explain adds to a snapshot what its error code means and what to do.
+func Explain(s ledger.Snapshot) Result {
+	r := Result{Snapshot: s}
+	if s.Code != "" {
+		x := tiw.Explain(s.Code)
+		r.Meaning, r.Fix = x.Meaning, x.Fix
+	}
+	return r
+}
+
+// Reader reads results. It is safe for concurrent use.
+type Reader struct {
+	ledger    *ledger.Ledger
+	backlog   *backlog.Backlog
+	inspector *asynq.Inspector
+}
+
+// NewReader returns a reader of what lies in rdb, which stays the caller's to
+// close.
+func NewReader(rdb redis.UniversalClient) *Reader {
+	return &Reader{
+		ledger:    ledger.New(rdb, ledger.Options{}),
+		backlog:   backlog.New(rdb),
+		inspector: asynq.NewInspectorFromRedisClient(rdb),
+	}
+}
+
+// Snapshot returns the snapshot of that id, wherever it is: in the ledger, in
+// the backlog, or on the queue and not begun. Errors: ledger.ErrNotFound, or
+// Redis'.
+func (r *Reader) Snapshot(ctx context.Context, id string) (ledger.Snapshot, error) {
+	s, err := r.ledger.Snapshot(ctx, id)
+	if !errors.Is(err, ledger.ErrNotFound) {
+		return s, err
+	}
+	if batch, row, ok := tasks.SplitRowID(id); ok {
+		b, err := r.ledger.Batch(ctx, batch)
+		if err != nil {
+			return s, err
+		}
+		room, err := r.backlog.Room(ctx, batch, row)
+		if errors.Is(err, backlog.ErrNotFound) {
+			err = ledger.ErrNotFound
+		}
+		return unbegun(b, row, room), err
+	}
+	info, err := r.inspector.GetTaskInfo(tasks.QueueInteractive, id)
+	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
+		return s, ledger.ErrNotFound
+	}
+	if err != nil {
+		return s, err
+	}
+	p, err := tasks.ParseSnapshot(info.Payload)
+	return ledger.Snapshot{ID: id, Room: p.Room, State: ledger.Queued}, err
+}
+
+// unbegun is a row of a batch that has no record.
+func unbegun(b ledger.Batch, row int, room tasks.Room) ledger.Snapshot {
+	s := ledger.Snapshot{ID: tasks.RowID(b.ID, row), Batch: b.ID, Room: room, State: ledger.Queued}
+	if b.CanceledUnfed(row) {
+		s.State = ledger.Canceled
+	}
+	return s
+}
+
+// page is how many snapshots are read at a time where there may be a million.
+const page = 500
+
+// Batch returns the snapshots of a batch in the order of the class list, from
+// row first (from 1) on, read a few hundred at a time. An error ends the
+// sequence.
+func (r *Reader) Batch(ctx context.Context, b ledger.Batch, first int) iter.Seq2[Result, error] {
+	return func(yield func(Result, error) bool) {
+		var ids []string
+		var rows []tasks.Room
+		next := first // row of ids[0]
+		flush := func() bool {
+			all, err := r.ledger.Snapshots(ctx, ids)
+			if err != nil {
+				yield(Result{}, err)
+				return false
+			}
+			for i, s := range all {
+				if s.State == "" {
+					s = unbegun(b, next+i, rows[i])
+				}
+				s.Room = rows[i]
+				if !yield(Explain(s), nil) {
+					return false
+				}
+			}
+			next += len(ids)
+			ids, rows = ids[:0], rows[:0]
+			return true
+		}
+		n := first - 1
+		for room, err := range r.backlog.RoomsFrom(ctx, b.ID, first) {
+			if err != nil {
+				yield(Result{}, err)
+				return
+			}
+			n++
+			ids, rows = append(ids, tasks.RowID(b.ID, n)), append(rows, room)
+			if len(ids) == page && !flush() {
+				return
+			}
+		}
+		if len(ids) > 0 {
+			flush()
+		}
+	}
+}

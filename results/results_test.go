@@ -1,0 +1,91 @@
+package results_test
+
+import (
+	"encoding/csv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/ledger"
+	"tiwsnap/redistest"
+	"tiwsnap/results"
+	"tiwsnap/tasks"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestPace(t *testing.T) {
+	at := time.Now()
+	batch := func(done int) ledger.Batch { return ledger.Batch{Total: 100, Succeeded: done} }
+	var p results.Pace
+	look := func(after time.Duration, done int, rate float64) {
+		t.Helper()
+		at = at.Add(after)
+		p.Look(at, batch(done))
+		if got := p.Rate(); got != rate {
+			t.Errorf("rate %g, want %g", got, rate)
+		}
+	}
+	look(0, 0, 0)
+	look(9*time.Second, 0, 0) // nothing yet
+	look(time.Second, 10, 0)  // the first results: since when is not known
+	look(time.Second, 20, 10)
+	look(time.Second, 40, 15)
+	look(5*time.Second, 40, 0) // nothing in the last seconds
+	look(time.Second, 30, 0)   // some were retried
+	look(time.Second, 35, 5)
+	if left := results.Left(batch(35), p.Rate()); left != 13*time.Second {
+		t.Errorf("%s left", left)
+	}
+	if left := results.Left(batch(35), 0); left != 0 {
+		t.Errorf("%s left at no rate", left)
+	}
+}
+
+func TestBatchFromARow(t *testing.T) {
+	rdb := redistest.Client(t)
+	_, err := enqueue.New(rdb).Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
+		for id := range uint64(1100) {
+			if !yield(tasks.Room{RoomId: id + 1, Label: map[string]string{"Sum": "=1+1"}}, nil) {
+				return
+			}
+		}
+	}, enqueue.BatchOptions{ID: "b", Defaults: tasks.Room{SdkAppId: 7}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, r := ledger.New(rdb, ledger.Options{}), results.NewReader(rdb)
+	b, err := l.Batch(t.Context(), "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, first := range []int{1, 2, 512, 513, 1100, 1101} {
+		var got []string
+		for s, err := range r.Batch(t.Context(), b, first) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, s.ID)
+		}
+		var want []string
+		for n := first; n <= 1100; n++ {
+			want = append(want, tasks.RowID("b", n))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("from row %d: %s", first, diff)
+		}
+	}
+
+	var list strings.Builder
+	if err := results.WriteCSV(&list, b.Labels, r.Batch(t.Context(), b, 1100)); err != nil {
+		t.Fatal(err)
+	}
+	lines, err := csv.NewReader(strings.NewReader(list.String())).ReadAll()
+	if err != nil || len(lines) != 2 || lines[0][11] != "Label.Sum" || lines[1][0] != "b.1100" || lines[1][11] != "'=1+1" {
+		t.Errorf("%q, %v", lines, err)
+	}
+}
