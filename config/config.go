@@ -37,8 +37,10 @@ type Config struct {
 	Retention time.Duration `koanf:"retention"`
 	Log       Log           `koanf:"log"`
 	Webhook   Webhook       `koanf:"webhook"`
+	Schedules []Schedule    `koanf:"schedules"`
 
-	shown map[string]shown // by key
+	shown map[string]shown              // by key
+	lists map[string][]map[string]shown // by key: the entries of each list
 }
 
 // Redis is where everything is kept.
@@ -136,8 +138,12 @@ type Source struct {
 // Need is something that some commands cannot do without.
 type Need int
 
-// Credentials are needed by whatever calls Tencent's API.
-const Credentials Need = iota + 1
+const (
+	// Credentials are needed by whatever calls Tencent's API.
+	Credentials Need = iota + 1
+	// RoomFiles are needed by whatever runs schedules.
+	RoomFiles
+)
 
 // Load reads all layers. The error has a line for every fault in any of them,
 // and for every need that is not met: where the value came from, the value
@@ -152,6 +158,7 @@ func Load(src Source, needs ...Need) (Config, error) {
 	l.fill(&c)
 	l.together(c, needs)
 	l.webhook(c.Webhook)
+	l.schedules(c, needs)
 	if l.faults != nil {
 		return Config{}, errors.Join(l.faults...)
 	}
@@ -186,9 +193,24 @@ type leaf struct {
 
 // layer puts the settings of one layer over those before it.
 func (l *loader) layer(all []given) {
-	leaves := map[string]any{}
 	for _, g := range all {
 		l.tried[g.setting.key] = l.tried[g.setting.key] || g.text != ""
+	}
+	l.put(l.leaves(all))
+}
+
+// put puts values, by key, over those before them.
+func (l *loader) put(values map[string]any) {
+	if err := l.koanf.Load(provider(values), nil); err != nil {
+		panic(err) // provider has none
+	}
+}
+
+// leaves reads and checks settings that must not be given twice. They are by
+// key.
+func (l *loader) leaves(all []given) map[string]any {
+	leaves := map[string]any{}
+	for _, g := range all {
 		if before, twice := leaves[g.setting.key].(leaf); twice {
 			l.fault("%s: %s gives the same setting: remove one of them", g.origin, before.Origin)
 			continue
@@ -209,9 +231,7 @@ func (l *loader) layer(all []given) {
 		}
 		leaves[g.setting.key] = leaf{g.setting.key, g.text, g.origin, file}
 	}
-	if err := l.koanf.Load(provider(leaves), nil); err != nil {
-		panic(err) // provider has none
-	}
+	return leaves
 }
 
 // provider is a layer as koanf takes it.
@@ -242,11 +262,13 @@ func (l *loader) fill(c *Config) {
 	if err != nil && l.faults == nil {
 		panic(err)
 	}
-	c.shown = map[string]shown{}
-	for _, v := range l.koanf.All() {
-		if v, ok := v.(leaf); ok && v.Text != "" {
-			s, _ := byKey(v.Key)
-			c.shown[v.Key] = shown{s.show(v.Text), v.Origin}
+	c.shown = show(l.koanf.All())
+	c.lists = map[string][]map[string]shown{}
+	for key := range lists {
+		entries, _ := l.koanf.Get(key).([]any)
+		for _, e := range entries {
+			flat, _ := maps.Flatten(e.(map[string]any), nil, ".")
+			c.lists[key] = append(c.lists[key], show(flat))
 		}
 	}
 }

@@ -363,6 +363,7 @@ webhook:
   allow: # not set
   private: # not set
   http: false # default
+schedules: [] # not set
 `
 	if diff := cmp.Diff(want, printed(t, c)); diff != "" {
 		t.Error(diff)

@@ -122,13 +122,8 @@ func (l *loader) file(src Source) []given {
 		return nil
 	}
 	defer f.Close()
-	y := yamlFile{loader: l, name: name, known: map[string]given{}, lines: map[string]int{}}
-	for _, s := range settings {
-		y.known[s.key] = given{setting: s}
-		if s.secret() {
-			y.known[s.key+fileSuffix] = given{setting: s, isFile: true}
-		}
-	}
+	y := newYAML(l, name, settings)
+	y.lists = lists
 	limited := &io.LimitedReader{R: f, N: maxFile + 1}
 	decoder := yaml.NewDecoder(limited)
 	var doc, second yaml.Node
@@ -153,13 +148,26 @@ func (l *loader) file(src Source) []given {
 	return y.all
 }
 
-// yamlFile is a YAML file while its settings are collected.
+// yamlFile is a YAML file, or an entry of a list in it, while its settings are
+// collected.
 type yamlFile struct {
 	*loader
 	name  string
 	known map[string]given
+	lists map[string][]setting
 	lines map[string]int // where a key was seen
 	all   []given
+}
+
+func newYAML(l *loader, name string, table []setting) *yamlFile {
+	y := &yamlFile{loader: l, name: name, known: map[string]given{}, lines: map[string]int{}}
+	for _, s := range table {
+		y.known[s.key] = given{setting: s}
+		if s.secret() {
+			y.known[s.key+fileSuffix] = given{setting: s, isFile: true}
+		}
+	}
+	return y
 }
 
 func (y *yamlFile) at(n *yaml.Node, key string) string {
@@ -190,13 +198,23 @@ func (y *yamlFile) mapping(prefix string, n *yaml.Node) {
 			value = value.Alias
 		}
 		g, ok := y.known[key]
-		switch {
-		case ok && value.Kind != yaml.ScalarNode:
-			y.fault("%s: must be one value, not a block or a list", y.at(name, key))
-		case ok:
-			g.text, g.origin = value.Value, y.at(name, key)
+		g.origin = y.at(name, key)
+		switch table, isList := y.lists[key]; {
+		case isList:
+			y.list(key, table, name.Line, value)
+		case ok && value.Kind == yaml.ScalarNode:
+			g.text = value.Value
 			y.all = append(y.all, g)
-		case isBlock(key):
+		case ok && slices.Contains(trees, key):
+			var err error
+			if g.text, err = treeText(value); err != nil {
+				y.fault("%s: %w", g.origin, err)
+				continue
+			}
+			y.all = append(y.all, g)
+		case ok:
+			y.fault("%s: must be one value, not a block or a list", g.origin)
+		case y.isBlock(key):
 			y.mapping(key, value)
 		default:
 			y.unknown(y.at(name, key), key, y.names())
@@ -204,17 +222,24 @@ func (y *yamlFile) mapping(prefix string, n *yaml.Node) {
 	}
 }
 
-func isBlock(key string) bool {
-	return slices.ContainsFunc(settings, func(s setting) bool { return strings.HasPrefix(s.key, key+".") })
+func (y *yamlFile) isBlock(key string) bool {
+	for name := range y.names() {
+		if strings.HasPrefix(name, key+".") {
+			return true
+		}
+	}
+	return false
 }
 
-// names is every name that a YAML file may have, of settings and of blocks.
+// names is every name that may stand here: of settings, lists and blocks.
 func (y *yamlFile) names() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for key := range y.known {
-			block, _, _ := strings.Cut(key, ".")
-			if !yield(key) || !yield(block) {
-				return
+		keys := slices.Collect(maps.Keys(y.known))
+		for _, key := range slices.AppendSeq(keys, maps.Keys(y.lists)) {
+			for i, c := range key + "." {
+				if c == '.' && !yield(key[:i]) {
+					return
+				}
 			}
 		}
 	}

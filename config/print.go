@@ -2,6 +2,8 @@ package config
 
 import (
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -10,30 +12,66 @@ import (
 // shown is what of a setting may be seen.
 type shown struct{ text, origin string }
 
+// show is what may be seen of leaves, by their keys.
+func show(leaves map[string]any) map[string]shown {
+	all := map[string]shown{}
+	for _, v := range leaves {
+		if v, ok := v.(leaf); ok && v.Text != "" {
+			s, _ := byKey(v.Key)
+			all[v.Key] = shown{s.show(v.Text), v.Origin}
+		}
+	}
+	return all
+}
+
 // Print writes the effective settings as a YAML file, each with where it came
 // from in a comment, and secrets as ***.
 func (c Config) Print(w io.Writer) error {
-	root := &yaml.Node{Kind: yaml.MappingNode}
-	blocks := map[string]*yaml.Node{"": root}
-	for _, s := range settings {
-		block, name := "", s.key
-		if i := strings.LastIndex(s.key, "."); i >= 0 {
-			block, name = s.key[:i], s.key[i+1:]
+	root := blocks{"": {Kind: yaml.MappingNode}}
+	root.settings("", settings, c.shown)
+	for _, key := range slices.Sorted(maps.Keys(lists)) {
+		list := &yaml.Node{Kind: yaml.SequenceNode}
+		for _, values := range c.lists[key] {
+			entry := blocks{"": {Kind: yaml.MappingNode}}
+			entry.settings(key+".", lists[key], values)
+			list.Content = append(list.Content, entry[""])
 		}
-		if blocks[block] == nil {
-			blocks[block] = &yaml.Node{Kind: yaml.MappingNode}
-			root.Content = append(root.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: block}, blocks[block])
+		if list.Content == nil {
+			list.Style, list.LineComment = yaml.FlowStyle, "not set"
 		}
-		value := &yaml.Node{Kind: yaml.ScalarNode, LineComment: "not set"}
-		if v, ok := c.shown[s.key]; ok {
-			value.Value, value.LineComment = v.text, v.origin
-		}
-		blocks[block].Content = append(blocks[block].Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, value)
+		root.add(key, list)
 	}
 	e := yaml.NewEncoder(w)
 	e.SetIndent(2)
-	if err := e.Encode(root); err != nil {
+	if err := e.Encode(root[""]); err != nil {
 		return err
 	}
 	return e.Close()
+}
+
+// blocks are the nodes of a YAML file by their keys; "" is the whole.
+type blocks map[string]*yaml.Node
+
+// settings adds those of a table, whose keys begin with prefix.
+func (b blocks) settings(prefix string, table []setting, values map[string]shown) {
+	for _, s := range table {
+		value := &yaml.Node{Kind: yaml.ScalarNode, LineComment: "not set"}
+		if v, ok := values[s.key]; ok {
+			value.Value, value.LineComment = v.text, v.origin
+		}
+		b.add(strings.TrimPrefix(s.key, prefix), value)
+	}
+}
+
+// add adds a value, and the blocks that it is in.
+func (b blocks) add(key string, value *yaml.Node) {
+	block, name := "", key
+	if i := strings.LastIndex(key, "."); i >= 0 {
+		block, name = key[:i], key[i+1:]
+	}
+	if b[block] == nil {
+		b[block] = &yaml.Node{Kind: yaml.MappingNode}
+		b.add(block, b[block])
+	}
+	b[block].Content = append(b[block].Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, value)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
 	"regexp"
@@ -80,11 +81,14 @@ func (s setting) env() string {
 func (s setting) secret() bool { return s.show("x") == mask }
 
 func byKey(key string) (setting, bool) {
-	i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
-	if i < 0 {
-		return setting{}, false
+	for _, table := range append(slices.Collect(maps.Values(lists)), settings) {
+		for _, s := range table {
+			if s.key == key {
+				return s, true
+			}
+		}
 	}
-	return settings[i], true
+	return setting{}, false
 }
 
 func plain(s string) string { return s }

@@ -1,0 +1,230 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"tiwsnap/rooms"
+	"tiwsnap/schedule"
+	"tiwsnap/tasks"
+)
+
+// Schedule is one entry of schedules: rooms that are snapshotted again and
+// again.
+type Schedule struct {
+	Name     string         `koanf:"name"`
+	Cron     string         `koanf:"cron"`
+	Timezone string         `koanf:"timezone"`
+	Rooms    ScheduledRooms `koanf:"rooms"`
+	Defaults tasks.Room     `koanf:"defaults"` // without a RoomId
+	// Missed is what to do with ticks at which no worker ran: skip, one or all
+	// of them, if they are no older than MissedWithin.
+	Missed       string        `koanf:"missed"`
+	MissedWithin time.Duration `koanf:"missed_within"`
+	Overlap      string        `koanf:"overlap"` // skip or queue
+}
+
+// ScheduledRooms is where the rooms come from: List, File or URL.
+type ScheduledRooms struct {
+	List  string `koanf:"list"` // itself a class list
+	File  string `koanf:"file"`
+	URL   Secret `koanf:"url"`   // its path may be a key
+	Token Secret `koanf:"token"` // for the URL; may be empty
+}
+
+// schedules is the table of an entry of schedules.
+var schedules = []setting{
+	{"schedules.name", "", "", "begins the names of its batches", pattern(`[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?`, "1 to 32 of a-z, 0-9 and -"), plain},
+	{"schedules.cron", "", "", "when: minute hour day month weekday", cronExpr, plain},
+	{"schedules.timezone", "", "UTC", "of the cron expression, as in Asia/Shanghai", timezone, plain},
+	{"schedules.rooms.list", "", "", "the rooms: RoomIds, blocks with the API's names, or the text of a class list", roomList, plain},
+	{"schedules.rooms.file", "", "", "or a class list that is read at each tick", anyText, plain},
+	{"schedules.rooms.url", "", "", "or an https:// or http:// URL that answers with one", roomsURL, hidePath},
+	{"schedules.rooms.token", "", "", "bearer token for that URL", secret, hide},
+	{"schedules.defaults", "", "", "what a room leaves out, with the API's names", roomDefaults, plain},
+	{"schedules.missed", "", "one", "what to do with ticks at which no worker ran: skip, one (the last of them) or all", oneOf("skip", "one", "all"), plain},
+	{"schedules.missed_within", "", "24h", "how old a missed tick may be", duration(time.Minute, 744*time.Hour), plain},
+	{"schedules.overlap", "", "queue", "what to do with a tick while the batch of the one before is open: queue (it is enqueued all the same) or skip", oneOf("skip", "queue"), plain},
+}
+
+// cronExpr leaves the time zone to schedules.
+func cronExpr(s string) (any, error) {
+	if _, err := schedule.ParseSpec(s, "UTC"); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func timezone(s string) (any, error) {
+	if _, err := schedule.ParseZone(s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// roomsURL is a secret since such a URL often has a token.
+func roomsURL(s string) (any, error) {
+	if strings.HasSuffix(s, "/"+mask) {
+		return nil, errors.New("is what \"config print\" shows in its place: give the URL itself")
+	}
+	if _, ok := httpURL(s); !ok && s != "" {
+		return nil, errors.New("must be a URL as in https://HOST/PATH, without a user or a password: rooms.token is sent with it")
+	}
+	return secret(s)
+}
+
+// roomList returns a class list. A YAML list of RoomIds and blocks, which
+// comes as JSON, becomes JSON lines.
+func roomList(s string) (any, error) {
+	if !strings.HasPrefix(s, "[") {
+		return s, nil
+	}
+	var entries []json.RawMessage
+	if err := json.Unmarshal([]byte(s), &entries); err != nil {
+		return nil, fmt.Errorf("must be a list of rooms: %w", err)
+	}
+	var lines strings.Builder
+	for i, e := range entries {
+		var id uint64
+		switch {
+		case e[0] == '{':
+			lines.Write(e)
+		case json.Unmarshal(e, &id) == nil:
+			fmt.Fprintf(&lines, `{"RoomId":%d}`, id)
+		default:
+			return nil, fmt.Errorf("must be a list of rooms, and entry %d is neither a RoomId nor a block", i+1)
+		}
+		lines.WriteByte('\n')
+	}
+	return lines.String(), nil
+}
+
+// roomDefaults reads a room without its RoomId, which a class list would not
+// have without one.
+func roomDefaults(s string) (any, error) {
+	if s == "" {
+		return tasks.Room{}, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(s), &fields); err != nil || fields == nil {
+		return nil, errors.New("must be a block as in SdkAppId: 1400000000")
+	}
+	if _, ok := fields["RoomId"]; ok {
+		return nil, errors.New("must not have a RoomId: each room has its own")
+	}
+	fields["RoomId"] = json.RawMessage("1")
+	line, err := json.Marshal(fields)
+	if err != nil {
+		return nil, err
+	}
+	// What the defaults lack the rooms have to have.
+	whole := tasks.Room{SdkAppId: 1, COS: &tasks.COS{Uin: 1, Region: "r", Bucket: "b"}}
+	var room tasks.Room
+	for row, err := range rooms.Read(strings.NewReader(string(line)), rooms.Options{Format: rooms.JSONLines, Defaults: whole}) {
+		if err != nil {
+			return nil, fmt.Errorf("cannot be read: %w", reason(err))
+		}
+		room = row.Room
+	}
+	room.RoomId = 0
+	return room, nil
+}
+
+// reason is what is wrong with a line, without its place.
+func reason(err error) error {
+	var row *rooms.RowError
+	if !errors.As(err, &row) {
+		return err
+	}
+	var all []string
+	for _, f := range row.Faults {
+		all = append(all, strings.TrimSpace(f.Field+" "+f.Reason))
+	}
+	return errors.New(strings.Join(all, "; "))
+}
+
+// maxListFaults is how many faults of the rooms in the file are told.
+const maxListFaults = 10
+
+// schedules checks what the settings of a schedule need of each other, and the
+// files if they are needed.
+func (l *loader) schedules(c Config, needs []Need) {
+	const key = "schedules"
+	names := map[string]string{} // to where they are
+	for i, entry := range c.lists[key] {
+		at := func(field string) string {
+			for _, k := range []string{field, "name", "cron", "timezone"} {
+				if v, ok := entry[key+"."+k]; ok && v.origin != "default" {
+					return v.origin
+				}
+			}
+			return key // an entry of which nothing can be read
+		}
+		name := entry[key+".name"].text
+		if before, twice := names[name]; twice && name != "" {
+			l.fault("%s: %s is the name of another schedule: %s", at("name"), quote(name), before)
+		}
+		names[name] = at("name")
+		var sources []string
+		for _, field := range []string{"rooms.list", "rooms.file", "rooms.url"} {
+			if _, ok := entry[key+"."+field]; ok {
+				sources = append(sources, field)
+			}
+		}
+		switch {
+		case len(sources) == 0:
+			l.fault("%s: the schedule has no rooms: give one of rooms.list, rooms.file and rooms.url", at("name"))
+		case len(sources) > 1:
+			l.fault("%s: cannot be used with %s: the rooms come from one place", at(sources[1]), sources[0])
+		case sources[0] != "rooms.url":
+			if _, ok := entry[key+".rooms.token"]; ok {
+				l.fault("%s: is sent with rooms.url only, and there is none", at("rooms.token"))
+			}
+		}
+		if i >= len(c.Schedules) {
+			continue // its faults have been told
+		}
+		s := c.Schedules[i]
+		if s.Rooms.List != "" {
+			l.roomList(at("rooms.list"), s)
+		}
+		if s.Rooms.File != "" && slices.Contains(needs, RoomFiles) {
+			if err := readable(s.Rooms.File); err != nil {
+				l.fault("%s: %w", at("rooms.file"), err)
+			}
+		}
+	}
+}
+
+// roomList checks the rooms that stand in the file itself.
+func (l *loader) roomList(origin string, s Schedule) {
+	n := 0
+	for _, err := range rooms.Read(strings.NewReader(s.Rooms.List), rooms.Options{Defaults: s.Defaults}) {
+		if err == nil {
+			continue
+		}
+		if n++; n <= maxListFaults {
+			l.fault("%s: %w", origin, err)
+		}
+	}
+	if n > maxListFaults {
+		l.fault("%s: … and %d more", origin, n-maxListFaults)
+	}
+}
+
+func readable(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return unreadable(name, err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a folder", quote(name))
+	}
+	return nil
+}
