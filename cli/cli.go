@@ -115,6 +115,8 @@ func newRoot(e env) *cobra.Command {
 		newWebhooks(e),
 		newSimulator(e),
 		newDoctor(e),
+		newHashPassword(e),
+		newToken(e),
 		newConfig(e),
 		newVersion(e),
 	)

@@ -29,6 +29,7 @@ type Config struct {
 	Worker       Worker       `koanf:"worker"`
 	Confirm      Confirm      `koanf:"confirm"`
 	Callback     Callback     `koanf:"callback"`
+	HTTP         HTTP         `koanf:"http"`
 	// Unknown is what to do with a request of unknown outcome: wait, retry or
 	// hold. UnknownGrace is how long wait waits.
 	Unknown      string        `koanf:"unknown"`
@@ -279,6 +280,7 @@ func (l *loader) together(c Config, needs []Need) {
 		l.fault("TIWSNAP_REDIS_DURABILITY: replicated needs a Redis with replicas, and TIWSNAP_REDIS_URL is embedded")
 	}
 	l.callbacks()
+	l.http(c.HTTP)
 	l.credentials(needs)
 }
 

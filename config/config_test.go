@@ -349,6 +349,12 @@ callback:
   url: # not set
   key: # not set
   key_old: # not set
+http:
+  addr: 127.0.0.1:8080 # default
+  hosts: # not set
+  session_key: # not set
+  users: # not set
+  tokens: # not set
 unknown: wait # default
 unknown_grace: 2m # default
 retention: 168h # default

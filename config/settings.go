@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode"
 
+	"tiwsnap/password"
 	"tiwsnap/rdb"
 	"tiwsnap/webhook"
 )
@@ -50,8 +51,13 @@ var settings = []setting{
 	{"confirm.share", "confirm-share", "100", "percent of the DescribeSnapshotTask quota that confirmation may use", number(1, 100), plain},
 	{"callback.addr", "callback-addr", "", "HOST:PORT to listen on for Tencent's callbacks; empty: none, results come by polling alone", listenAddr, plain},
 	{"callback.url", "callback-url", "", "public base URL of that listener, which Tencent can reach", publicURL, plain},
-	{"callback.key", "", "", "secret that signs the callback URLs: 32 random characters or more", callbackKey, hide},
-	{"callback.key_old", "", "", "a second key whose callback URLs are accepted, while the key is replaced", callbackKey, hide},
+	{"callback.key", "", "", "secret that signs the callback URLs: 32 random characters or more", signingKey, hide},
+	{"callback.key_old", "", "", "a second key whose callback URLs are accepted, while the key is replaced", signingKey, hide},
+	{"http.addr", "http-addr", "127.0.0.1:8080", "HOST:PORT to listen on for browsers and programs; empty turns it off", listenAddr, plain},
+	{"http.hosts", "", "", "host names of that listener, separated by commas; its addresses and localhost need not be named", hostNames, plain},
+	{"http.session_key", "", "", "secret that signs logins, the same for all workers: 32 random characters or more; empty: logins end with the worker", signingKey, hide},
+	{"http.users", "", "", "who may log in: a line for each, NAME ROLES HASH, as in docs/admin.md", logins(password.Check), hideHashes},
+	{"http.tokens", "", "", "programs that may use the API: a line for each, NAME ROLES HASH, as in docs/admin.md", logins(password.CheckToken), hideHashes},
 	{"unknown", "unknown", "wait", "what to do with a request of unknown outcome: wait (for its callback, then retry), retry (at once) or hold (for a person)", oneOf("wait", "retry", "hold"), plain},
 	{"unknown_grace", "unknown-grace", "2m", "how long an unknown outcome waits for its callback", duration(time.Second, time.Hour), plain},
 	{"retention", "retention", "168h", "how long the records of ended snapshots stay", duration(time.Minute, 8760*time.Hour), plain},
@@ -159,7 +165,7 @@ func listenAddr(s string) (any, error) {
 // from more.
 const minKey = 32
 
-func callbackKey(s string) (any, error) {
+func signingKey(s string) (any, error) {
 	if s != "" && s != mask && len(s) < minKey {
 		return nil, fmt.Errorf("is shorter than %d characters: make one with \"openssl rand -hex 32\"", minKey)
 	}

@@ -1,0 +1,130 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// HTTP is the listener for browsers and programs, and who may come in.
+type HTTP struct {
+	Addr       string   `koanf:"addr"`  // host:port to listen on; empty: none
+	Hosts      []string `koanf:"hosts"` // its names, in lower case and without ports
+	SessionKey Secret   `koanf:"session_key"`
+	Users      []Login  `koanf:"users"`
+	Tokens     []Login  `koanf:"tokens"`
+}
+
+// Login is a user, or a program with a token.
+type Login struct {
+	Name  string
+	Roles []string // view, produce, operate
+	Hash  Secret   // of the password or the token, in the form of package password
+}
+
+var (
+	loginName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+	roles     = []string{"view", "produce", "operate"}
+)
+
+// lines are the lines of a text with logins, or its parts between semicolons,
+// without those that are empty or comments.
+func lines(s string) (all []string) {
+	for line := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '\n' || r == ';' }) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// logins reads lines of NAME ROLES HASH, as a file of passwords has them. check
+// knows the form of the hashes.
+func logins(check func(string) error) func(string) (any, error) {
+	return func(s string) (any, error) {
+		all := []Login{}
+		for i, line := range lines(s) {
+			l, err := login(line, check)
+			if err == nil && slices.ContainsFunc(all, func(before Login) bool { return before.Name == l.Name }) {
+				err = fmt.Errorf("%s is there twice", l.Name)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("entry %d: %w", i+1, err)
+			}
+			all = append(all, l)
+		}
+		if len(all) == 0 && s != "" {
+			return nil, errors.New("names nobody")
+		}
+		return all, nil
+	}
+}
+
+func login(line string, check func(string) error) (Login, error) {
+	field := strings.Fields(line)
+	switch {
+	case len(field) > 0 && field[len(field)-1] == mask:
+		return Login{}, errors.New("*** is what \"config print\" shows in place of the hash: give the hash itself")
+	case len(field) != 3:
+		return Login{}, errors.New("must be NAME ROLES HASH, the roles separated by commas, as in: ada view,produce $argon2id$…")
+	case !loginName.MatchString(field[0]):
+		return Login{}, errors.New("the name must be 1 to 64 of A-Z, a-z, 0-9, . _ @ and -")
+	}
+	l := Login{Name: field[0], Roles: list(field[1]), Hash: NewSecret(field[2])}
+	for _, r := range l.Roles {
+		if !slices.Contains(roles, r) {
+			return l, fmt.Errorf("%s: a role must be %s", l.Name, strings.Join(roles, " or "))
+		}
+	}
+	if err := check(field[2]); err != nil {
+		return l, fmt.Errorf("%s: the hash %w", l.Name, err)
+	}
+	return l, nil
+}
+
+// hideHashes shows who may come in and hides the hashes.
+func hideHashes(s string) string {
+	var shown []string
+	for _, line := range lines(s) {
+		field := strings.Fields(line)
+		if len(field) != 3 {
+			return mask // which part is the hash cannot be known
+		}
+		shown = append(shown, field[0]+" "+field[1]+" "+mask)
+	}
+	return strings.Join(shown, "; ")
+}
+
+func hostNames(s string) (any, error) {
+	all := []string{}
+	for _, name := range list(s) {
+		name = strings.ToLower(strings.TrimSuffix(name, "."))
+		if strings.ContainsAny(name, "/:*@ ") {
+			return nil, fmt.Errorf("must be host names as in tiwsnap.example.com, without a port, separated by commas: %s is none", quote(name))
+		}
+		all = append(all, name)
+	}
+	return all, nil
+}
+
+// http checks that not everybody in the network may everything.
+func (l *loader) http(h HTTP) {
+	if h.Addr == "" || loopback(h.Addr) || l.tried["http.users"] || l.tried["http.tokens"] {
+		return
+	}
+	l.fault("TIWSNAP_HTTP_USERS: is missing: TIWSNAP_HTTP_ADDR is %s, where others reach it, and without users or tokens everybody may everything; give some, or listen on 127.0.0.1", h.Addr)
+}
+
+// loopback reports whether nobody but this machine reaches an address.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}

@@ -1,0 +1,73 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tiwsnap/config"
+	"tiwsnap/password"
+)
+
+const (
+	passwordHash = "$argon2id$v=19$m=19456,t=2,p=1$K3YK3YK3YK3YK3YK3YK3Yw$K3YK3YK3YK3YK3YK3YK3YK3YK3YK3YK3YK3YK3YK3Yc"
+	loginForm    = "must be NAME ROLES HASH, the roles separated by commas, as in: ada view,produce $argon2id$…"
+)
+
+var tokenHash = password.HashToken("K3Y")
+
+func TestEveryFlawOfTheLogins(t *testing.T) {
+	const open = "where others reach it, and without users or tokens everybody may everything; give some, or listen on 127.0.0.1"
+	for _, test := range []struct {
+		environ []string
+		want    string
+	}{
+		{[]string{"TIWSNAP_HTTP_ADDR=:8080"}, "TIWSNAP_HTTP_USERS: is missing: TIWSNAP_HTTP_ADDR is :8080, " + open},
+		{[]string{"TIWSNAP_HTTP_ADDR=0.0.0.0:8080"}, "TIWSNAP_HTTP_USERS: is missing: TIWSNAP_HTTP_ADDR is 0.0.0.0:8080, " + open},
+		{[]string{"TIWSNAP_HTTP_ADDR=127.example.com:8080"}, "TIWSNAP_HTTP_USERS: is missing: TIWSNAP_HTTP_ADDR is 127.example.com:8080, " + open},
+		{[]string{"TIWSNAP_HTTP_ADDR=here"}, `TIWSNAP_HTTP_ADDR: "here" must be HOST:PORT, or :PORT for all addresses of this machine`},
+		{[]string{"TIWSNAP_HTTP_USERS=K3Y"}, "TIWSNAP_HTTP_USERS: entry 1: " + loginForm},
+		{[]string{"TIWSNAP_HTTP_USERS=ada view K3Y", "TIWSNAP_HTTP_ADDR=:8080"}, `TIWSNAP_HTTP_USERS: entry 1: ada: the hash must be a hash as "tiwsnap hash-password" makes it: $argon2id$… or a bcrypt one, $2b$…`},
+		{[]string{"TIWSNAP_HTTP_USERS=ada view " + passwordHash + "\n# and\n\nbob root " + passwordHash}, "TIWSNAP_HTTP_USERS: entry 2: bob: a role must be view or produce or operate"},
+		{[]string{"TIWSNAP_HTTP_USERS=ada view " + passwordHash + ";ada view " + passwordHash}, "TIWSNAP_HTTP_USERS: entry 2: ada is there twice"},
+		{[]string{"TIWSNAP_HTTP_USERS=a/da view " + passwordHash}, "TIWSNAP_HTTP_USERS: entry 1: the name must be 1 to 64 of A-Z, a-z, 0-9, . _ @ and -"},
+		{[]string{"TIWSNAP_HTTP_USERS=ada view ***"}, `TIWSNAP_HTTP_USERS: entry 1: *** is what "config print" shows in place of the hash: give the hash itself`},
+		{[]string{"TIWSNAP_HTTP_TOKENS=lms produce " + passwordHash}, `TIWSNAP_HTTP_TOKENS: entry 1: lms: the hash must be a hash as "tiwsnap token" makes it: sha256: and 64 hexadecimal digits`},
+		{[]string{"TIWSNAP_HTTP_USERS=# nobody", "TIWSNAP_HTTP_ADDR=:8080"}, "TIWSNAP_HTTP_USERS: names nobody"},
+		{[]string{"TIWSNAP_HTTP_SESSION_KEY=K3Y"}, `TIWSNAP_HTTP_SESSION_KEY: is shorter than 32 characters: make one with "openssl rand -hex 32"`},
+		{[]string{"TIWSNAP_HTTP_HOSTS=ok.example.com, https://x"}, `TIWSNAP_HTTP_HOSTS: "ok.example.com, https://x" must be host names as in tiwsnap.example.com, without a port, separated by commas: "https://x" is none`},
+	} {
+		t.Run(strings.Join(test.environ, " "), func(t *testing.T) {
+			_, err := config.Load(config.Source{Environ: test.environ})
+			if err == nil {
+				t.Fatal("it was accepted")
+			}
+			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestLogins(t *testing.T) {
+	for _, addr := range []string{"", "127.0.0.1:80", "127.1.2.3:80", "[::1]:80", "localhost:80"} {
+		load(t, config.Source{Environ: []string{"TIWSNAP_HTTP_ADDR=" + addr}})
+	}
+	c := load(t, config.Source{File: "testdata/logins.yml", Environ: []string{
+		"TIWSNAP_HTTP_TOKENS=lms produce " + tokenHash + "; grafana view " + tokenHash, "TIWSNAP_HTTP_HOSTS=A.example.com., b.example.com",
+	}})
+	if len(c.HTTP.Users) != 2 || c.HTTP.Users[0].Name != "ada" || !cmp.Equal(c.HTTP.Users[0].Roles, []string{"view", "produce"}) || c.HTTP.Users[1].Hash.Reveal() != passwordHash {
+		t.Errorf("users: %+v", c.HTTP.Users)
+	}
+	if len(c.HTTP.Tokens) != 2 || c.HTTP.Tokens[1].Name != "grafana" || c.HTTP.Tokens[1].Hash.Reveal() != tokenHash {
+		t.Errorf("tokens: %+v", c.HTTP.Tokens)
+	}
+	if !cmp.Equal(c.HTTP.Hosts, []string{"a.example.com", "b.example.com"}) {
+		t.Errorf("hosts: %v", c.HTTP.Hosts)
+	}
+	out := printed(t, c)
+	if strings.Contains(out, "K3Y") || strings.Contains(out, tokenHash[10:]) || !strings.Contains(out, "  users: ada view,produce ***; bob operate *** # testdata/logins.yml:3: http.users\n") {
+		t.Errorf("printed as:\n%s", out)
+	}
+}
