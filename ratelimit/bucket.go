@@ -36,11 +36,11 @@ type bucket struct {
 	born, seq int64 // of the bucket as this process saw it last
 }
 
-// report tells what became of a reserved permit. With a zero used it was not
-// and will not be used.
+// report tells what became of a reserved permit: when it was sent. With a zero
+// sent it was not used and will not be.
 type report struct {
 	id   string
-	used time.Time
+	sent time.Time
 }
 
 // request is one call to the bucket.
@@ -62,7 +62,7 @@ type answer struct {
 type reservation struct {
 	id     string
 	at     time.Time // not to be used before
-	latest time.Time // nor after
+	latest time.Time // nor after: just in time for the send
 }
 
 func (b *bucket) call(ctx context.Context, req request) (answer, error) {
@@ -76,10 +76,10 @@ func (b *bucket) call(ctx context.Context, req request) (answer, error) {
 	}
 	for _, r := range req.reports {
 		age := int64(-1)
-		if !r.used.IsZero() {
+		if !r.sent.IsZero() {
 			// Redis runs the script after sent, so what is this old there is
-			// younger in truth: a use is never reported too early.
-			age = max(0, sent.Sub(r.used).Microseconds())
+			// younger in truth: a send is never reported too early.
+			age = max(0, sent.Sub(r.sent).Microseconds())
 		}
 		args = append(args, r.id, age)
 	}
@@ -109,7 +109,7 @@ func (b *bucket) call(ctx context.Context, req request) (answer, error) {
 // the last of them and ends as if it were the first, so it is never used too
 // early nor too late, however long the call took.
 func place(id string, ahead, validity time.Duration, sent, received time.Time) *reservation {
-	return &reservation{id: id, at: received.Add(ahead), latest: sent.Add(ahead + validity)}
+	return &reservation{id: id, at: received.Add(ahead), latest: sent.Add(ahead + validity - sendTime)}
 }
 
 // overdue reports whether the permit is void at now. The wall clock has a say

@@ -3,9 +3,9 @@
 --
 -- All times and durations are whole microseconds; instants are on this
 -- server's clock (TIME). A token is out from the reservation of its permit
--- until a second plus the margin after its use. While the use is not reported
--- its return is put where it would be after the last instant at which the
--- permit may still be used: reports only ever move it earlier.
+-- until a second plus the margin after its use, which is when a request was
+-- written. While the use is not reported the return is put where it would be
+-- after the last instant for which there is time.
 --
 -- KEYS[1]  zset: permit id -> instant at which its token returns
 -- KEYS[2]  hash:
@@ -20,7 +20,7 @@
 --
 -- ARGV[1]  limit      permits in any second
 -- ARGV[2]  keep       how long a token stays out after its use: 1 s + margin
--- ARGV[3]  validity   how long after its instant a permit may be used
+-- ARGV[3]  validity   how long after its instant a permit may be in use
 -- ARGV[4]  spacing    least time between two permits
 -- ARGV[5]  horizon    how far ahead a permit may be reserved
 -- ARGV[6]  born, and
@@ -82,9 +82,7 @@ for i = 10, #ARGV, 2 do
     redis.call('ZREM', KEYS[1], permit)
   else
     served = true
-    local returns = now - age + keep
-    local planned = tonumber(redis.call('ZSCORE', KEYS[1], permit) or returns)
-    redis.call('ZADD', KEYS[1], math.min(returns, planned), permit)
+    redis.call('ZADD', KEYS[1], now - age + keep, permit)
   end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)

@@ -60,13 +60,13 @@ func TestBucketStories(t *testing.T) {
 			{2005, "A", "used a 0, reserve b", "3015"},
 			{3015, "A", "used b 0, reserve c", "3510"},
 		}},
-		{"a report is believed where it makes a token return earlier, never later", []call{
+		{"a report is believed, even that of a use for which it was too late", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve a", "2000"},
 			{2001, "B", "reserve b", "2005"},
-			{3000, "A", "used a 0", "none"}, // cannot be: it was void at 2500
+			{3000, "A", "used a 0", "none"}, // it was due by 2500
 			{3000, "B", "used b 700, reserve c", "3310"},
-			{3310, "B", "used c 0, reserve d", "3510"},
+			{3310, "B", "used c 0, reserve d", "4010"},
 		}},
 		{"a permit that was not used comes back at once", []call{
 			{0, "A", "", "none"},

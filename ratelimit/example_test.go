@@ -44,5 +44,6 @@ func Example() {
 		return
 	}
 	fmt.Println("send now")
+	permit.Sent()
 	// Output: send now
 }

@@ -44,6 +44,8 @@ const (
 	minBackoff  = 25 * time.Millisecond  // after the first failed call
 	maxBackoff  = time.Second            // after many
 	askAgain    = 250 * time.Millisecond // after being turned away, up to twice that
+
+	sendTime = 100 * time.Millisecond // what is left of a permit's validity for its send, at least
 )
 
 // Options of a Limiter. The zero value of a field is its default.
@@ -65,8 +67,8 @@ type Options struct {
 	// Spacing is the least time between two permits, up to 1 s. The default is
 	// 5 ms, or a quarter of a second divided by Limit where that is less.
 	Spacing time.Duration
-	// Validity is how long after its instant a permit may still be used,
-	// 200 ms to 10 s, default 1 s. A permit that is never accounted for (its
+	// Validity is how long after its instant a permit's send must be done, 200 ms
+	// to 10 s, default 1 s; Use fails in the last 100 ms of it. A permit that is never accounted for (its
 	// process died) is missing for this much longer than a used one.
 	Validity time.Duration
 	// Lead is how long before its instant a permit is handed out, up to 1 s,
@@ -97,7 +99,7 @@ func (o Options) withDefaults() (Options, error) {
 	}{
 		{"Margin", o.Margin, time.Microsecond, time.Second},
 		{"Spacing", o.Spacing, time.Microsecond, time.Second},
-		{"Validity", o.Validity, 2 * aheadSlack, 10 * time.Second},
+		{"Validity", o.Validity, 2 * sendTime, 10 * time.Second},
 		{"Lead", o.Lead, time.Microsecond, time.Second},
 	} {
 		if d.value < d.min || d.value > d.max {
@@ -120,16 +122,20 @@ func (o Options) withDefaults() (Options, error) {
 //	permit Limit           |------- 1 s --------|margin|
 //	permit Limit+1   no token: waits ----------->|
 //
-// Why no second, however drawn, holds more than Limit uses: a token counts as
-// out from the reservation of its permit on. Until the use is reported it is
-// out for as long as the latest possible use requires, so that a report only
-// ever moves its return to an earlier moment, and never to one less than a
-// second plus the margin after the use. Now take any second and, of the
-// permits used in it, the one that was reserved last. When its instant was
+// Why no second, however drawn, holds more than Limit sends: a token counts as
+// out from the reservation of its permit on. Until the send is reported it is
+// out for as long as the latest send requires for which there is time, so that
+// a report moves its return to an earlier moment, and never to one less than a
+// second plus the margin after the send. Now take any second and, of the
+// permits sent in it, the one that was reserved last. When its instant was
 // chosen, at most Limit-1 other tokens were to be out beyond that instant. All
-// others were to return before it, so their uses lie more than a second before
+// others were to return before it, so their sends lie more than a second before
 // this one. Hence the second holds at most Limit, whatever the order of the
-// uses, however late anybody was and whoever died.
+// sends, however late anybody was and whoever died.
+//
+// The holder reports a send when it is done. Being held up between Use and the
+// send, as happens on a busy machine, makes it late like any other delay, and
+// the token is out for longer.
 //
 // The process reserves one permit ahead and hands it to the most urgent waiter
 // when its instant is near. The report of its use and the next reservation are
@@ -145,9 +151,10 @@ func (o Options) withDefaults() (Options, error) {
 // may be out has had its time: about three seconds. Without Redis there are no
 // permits. Beside the bucket every process keeps to the limit by itself.
 //
-// Out of reach are a holder that is stopped between Use and its send, a clock
-// of Redis that jumps forward, and a loss of state that nobody notices but
-// processes that began after it.
+// Out of reach are a holder that is stopped for so long between Use and its
+// send that the permit's validity is over by then, a clock of Redis that jumps
+// forward, and a loss of state that nobody notices but processes that began
+// after it.
 type Limiter struct {
 	lead    time.Duration
 	margin  time.Duration
@@ -205,7 +212,7 @@ func New(o Options) (*Limiter, error) {
 	return l, nil
 }
 
-// Acquire waits for a permit. The holder must call Use or Release on it: until
+// Acquire waits for a permit. The holder must call Use and Sent on it, or Release: until
 // then nobody else in this process gets one, for up to Lead plus Validity.
 // While Redis is away Acquire keeps waiting. Errors: ErrClosed, and the
 // context's.
@@ -361,8 +368,11 @@ func (l *Limiter) next(now time.Time) (req *request, idle time.Duration, done bo
 	waiting := l.waiting[Bulk].Len() + l.waiting[Interactive].Len()
 	if p := l.ahead; p != nil {
 		switch {
+		case p.state == lost, p.state == used && due(p.latest.Add(sendTime)):
+			// Whether and when it was sent, nobody knows: its token stays out
+			// for as long as it may take.
+			l.ahead = nil
 		case p.state == used:
-			l.settle(report{p.id, p.usedAt})
 		case due(p.latest) || p.overdue(now), p.state == void, p.state == free && l.closed:
 			p.state = void
 			l.settle(report{id: p.id})
@@ -451,10 +461,7 @@ func (l *Limiter) tell(ctx context.Context, req request) {
 type Permit struct {
 	limiter *Limiter
 	*reservation
-
-	// Guarded by the limiter's mu.
-	state  permitState
-	usedAt time.Time
+	state permitState // guarded by the limiter's mu
 }
 
 type permitState int
@@ -462,12 +469,15 @@ type permitState int
 const (
 	free permitState = iota // reserved, not handed out
 	held
-	used
+	used // but not sent yet
+	sent
+	lost // used, and perhaps sent
 	void
 )
 
-// Use waits for the permit's instant. After nil the caller must send at once;
-// after any error the permit is gone. Errors: ErrStale, and the context's.
+// Use waits for the permit's instant. After nil the caller must send at once,
+// and tell by Sent when that is done; after any error the permit is gone.
+// Errors: ErrStale, and the context's.
 func (p *Permit) Use(ctx context.Context) error {
 	l := p.limiter
 	err := sleep(ctx, time.Until(p.at))
@@ -485,13 +495,29 @@ func (p *Permit) Use(ctx context.Context) error {
 		return ErrStale
 	}
 	// The clock is read last, so that it counts whatever has held this up.
-	now := time.Now()
-	if p.overdue(now) {
+	if p.overdue(time.Now()) {
 		p.state = void
 		return ErrStale
 	}
-	p.state, p.usedAt = used, now
+	p.state = used
 	return nil
+}
+
+// Sent tells that what the permit was used for has just been sent. It does not
+// block. Without it the token is missing for longer: by the validity.
+func (p *Permit) Sent() {
+	now := time.Now()
+	l := p.limiter
+	l.mu.Lock()
+	if p.state == used || p.state == lost {
+		p.state = sent
+		if l.ahead == p {
+			l.ahead = nil
+		}
+		l.reports = append(l.reports, report{p.id, now})
+	}
+	l.mu.Unlock()
+	l.poke()
 }
 
 func (p *Permit) mayBeUsed() bool {
@@ -501,14 +527,18 @@ func (p *Permit) mayBeUsed() bool {
 }
 
 // Release gives a permit back that will not be used, to the next waiter of
-// this process or to the bucket. It does nothing to a permit that was used or
-// released before, or that has become void.
+// this process or to the bucket. Of one that was used and not sent it tells
+// that no more will be heard of it. It does nothing to a permit that was sent
+// or released before, or that has become void.
 func (p *Permit) Release() {
 	l := p.limiter
 	l.mu.Lock()
-	if p.state == held {
+	switch p.state {
+	case held:
 		p.state = void
 		l.ahead = &Permit{limiter: l, reservation: p.reservation}
+	case used:
+		p.state = lost
 	}
 	l.mu.Unlock()
 	l.poke()

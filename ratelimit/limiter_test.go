@@ -44,6 +44,7 @@ func mustUse(t testing.TB, p *ratelimit.Permit) {
 	if err := p.Use(t.Context()); err != nil {
 		t.Fatalf("use: %v", err)
 	}
+	p.Sent()
 }
 
 func TestThroughput(t *testing.T) {
@@ -227,11 +228,32 @@ func TestPermits(t *testing.T) {
 		}},
 		{"is void when it was held too long, and its token is free", func(t *testing.T, a, b *ratelimit.Limiter) {
 			p := mustAcquire(t, a, ratelimit.Bulk)
-			time.Sleep(time.Second + time.Millisecond)
+			time.Sleep(900*time.Millisecond + time.Millisecond)
 			mustUse(t, mustAcquire(t, b, ratelimit.Bulk))
 			if err := p.Use(t.Context()); !errors.Is(err, ratelimit.ErrStale) {
 				t.Errorf("use: %v, want ErrStale", err)
 			}
+		}},
+		{"counts from when it was sent", func(t *testing.T, a, b *ratelimit.Limiter) {
+			p := mustAcquire(t, a, ratelimit.Bulk)
+			began := time.Now()
+			if err := p.Use(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(70 * time.Millisecond)
+			p.Sent()
+			mustUse(t, mustAcquire(t, b, ratelimit.Bulk))
+			within(t, began, (70+1015)*time.Millisecond)
+		}},
+		{"of which no more is heard counts as sent as late as it can be", func(t *testing.T, a, b *ratelimit.Limiter) {
+			p := mustAcquire(t, a, ratelimit.Bulk)
+			began := time.Now()
+			if err := p.Use(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			p.Release()
+			mustUse(t, mustAcquire(t, b, ratelimit.Bulk))
+			within(t, began, (1000+1015)*time.Millisecond)
 		}},
 		{"is given back when the wait for its instant is broken off", func(t *testing.T, a, b *ratelimit.Limiter) {
 			mustUse(t, mustAcquire(t, a, ratelimit.Bulk))

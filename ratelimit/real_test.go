@@ -63,6 +63,7 @@ func child(addr string) {
 				}
 				if p.Use(ctx) == nil {
 					now := time.Now()
+					p.Sent()
 					out.Lock()
 					fmt.Println(now.UnixNano())
 					out.Unlock()

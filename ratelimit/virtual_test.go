@@ -32,6 +32,8 @@ type process struct {
 	Jitter  time.Duration // on top, at most
 	Pause   time.Duration // of a worker between two permits, at most
 	Late    int           // of a hundred permits are used late
+	Held    int           // of a hundred are held up before they are sent
+	Lost    int           // of a hundred nothing is heard after their use
 	Release int           // of a hundred permits are not used
 }
 
@@ -70,6 +72,8 @@ func drawPlan(t *rapid.T) plan {
 			Jitter:  rapid.SampledFrom([]time.Duration{0, 5 * time.Millisecond, 300 * time.Millisecond}).Draw(t, "jitter"),
 			Pause:   rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond, 2 * time.Second}).Draw(t, "pause"),
 			Late:    rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "late"),
+			Held:    rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "held"),
+			Lost:    rapid.SampledFrom([]int{0, 0, 10}).Draw(t, "lost"),
 			Release: rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "release"),
 		})
 	}
@@ -131,7 +135,14 @@ func (p plan) run(t *testing.T) *uses {
 					if percent(proc.Release) {
 						permit.Release()
 					} else if permit.Use(alive) == nil {
+						if percent(proc.Held) {
+							time.Sleep(below(100 * time.Millisecond))
+						}
 						u.add(time.Now())
+						if !percent(proc.Lost) {
+							permit.Sent()
+						}
+						permit.Release()
 					}
 				}
 			})

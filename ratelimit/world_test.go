@@ -226,6 +226,7 @@ func useOne(ctx context.Context, l *ratelimit.Limiter, hold time.Duration, u *us
 		err = p.Use(ctx)
 		if err == nil {
 			u.add(time.Now())
+			p.Sent()
 			return nil
 		}
 		if !errors.Is(err, ratelimit.ErrStale) {

@@ -313,8 +313,12 @@ func ExampleExplain() {
 
 func TestGate(t *testing.T) {
 	t.Parallel()
-	t.Run("is passed when the connection stands and before anything is written", func(t *testing.T) {
-		s := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, created) })
+	t.Run("is passed when the connection stands, before anything is written, and hears when it was", func(t *testing.T) {
+		written := make(chan struct{})
+		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			<-written
+			io.WriteString(w, created)
+		})
 		c := newClient(t, tiw.Options{Endpoint: s.URL})
 		for range 2 { // on a new connection and on a kept one
 			before := s.hits.Load()
@@ -325,6 +329,11 @@ func TestGate(t *testing.T) {
 					t.Errorf("the server has had %d requests before the gate", n)
 				}
 				return nil
+			}, func() {
+				if passed != 1 {
+					t.Error("written before the gate")
+				}
+				written <- struct{}{}
 			}), c)
 			if err != nil || passed != 1 {
 				t.Errorf("passed %d times, %v", passed, err)
@@ -342,7 +351,7 @@ func TestGate(t *testing.T) {
 				}
 			}
 			before := s.hits.Load()
-			_, err := create(tiw.WithGate(t.Context(), func(context.Context) error { return shut }), c)
+			_, err := create(tiw.WithGate(t.Context(), func(context.Context) error { return shut }, func() { t.Error("written") }), c)
 			e := failure(t, err)
 			if !errors.Is(err, shut) || e.Class != tiw.NotSent || e.Code != "ClientError.NotPermitted" {
 				t.Errorf("kept connection %v: %+v", kept, e)

@@ -38,7 +38,7 @@ func TestAWrongClock(t *testing.T) {
 			ns.Store(int64(off))
 			sim, c := simulator(t, &ns)
 			passed := 0
-			gated := tiw.WithGate(t.Context(), func(context.Context) error { passed++; return nil })
+			gated := tiw.WithGate(t.Context(), func(context.Context) error { passed++; return nil }, nil)
 			if got := c.ClockOffset(); got != 0 {
 				t.Errorf("the offset is %s before the first call", got)
 			}
@@ -77,7 +77,7 @@ func TestAWrongClock(t *testing.T) {
 					signed.Done()
 					signed.Wait()
 					return nil
-				}), c)
+				}, nil), c)
 				if e := failure(t, err); e.Class != tiw.Clock {
 					t.Errorf("got %v", e)
 				}

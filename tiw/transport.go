@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,19 +39,28 @@ type exchangeKey struct{}
 
 type gateKey struct{}
 
-// WithGate returns a context for one call, which will wait for gate between
+type gate struct {
+	pass    func(context.Context) error
+	written func()
+}
+
+// WithGate returns a context for one call, which will wait for pass between
 // having a connection and writing the request. That is the place for a rate
 // limit's last word: the set-up of a connection takes a varying time, and
-// nothing else comes after it. If gate fails nothing is written, the class of
-// the error is NotSent and it wraps that of gate.
-func WithGate(ctx context.Context, gate func(context.Context) error) context.Context {
-	return context.WithValue(ctx, gateKey{}, gate)
+// nothing else comes after it. If pass fails nothing is written, the class of
+// the error is NotSent and it wraps that of pass.
+//
+// written, if not nil, is called when the network has taken the request; once
+// for each part of a request that is too large to be written at once, and not
+// at all when the call ends before.
+func WithGate(ctx context.Context, pass func(context.Context) error, written func()) context.Context {
+	return context.WithValue(ctx, gateKey{}, gate{pass, written})
 }
 
 // withExchange prepares a context that abort ends.
 func withExchange(ctx context.Context, abort context.CancelFunc) (context.Context, *exchange) {
 	x := &exchange{}
-	gate, _ := ctx.Value(gateKey{}).(func(context.Context) error)
+	gate, _ := ctx.Value(gateKey{}).(gate)
 	ctx = context.WithValue(ctx, exchangeKey{}, x)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// net/http goes back to GetConn with a POST only when it wrote nothing
@@ -59,16 +69,47 @@ func withExchange(ctx context.Context, abort context.CancelFunc) (context.Contex
 		// It calls GotConn from the goroutine that will hand over the request
 		// to be written, and waits for its return.
 		GotConn: func(info httptrace.GotConnInfo) {
-			if gate != nil {
-				if x.refused = gate(ctx); x.refused != nil {
+			if gate.pass != nil {
+				if x.refused = gate.pass(ctx); x.refused != nil {
 					abort()
 					info.Conn.Close() // net/http would write first and look at the context then
 					return
 				}
 			}
 			x.stage = sent
+			tellWrites(info.Conn, gate.written)
 		},
 	}), x
+}
+
+// conn is a connection that tells when something was written to it. The hook
+// of net/http for that, WroteRequest, comes before the last buffer is flushed.
+type conn struct {
+	net.Conn
+	written atomic.Value // func()
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if written, _ := c.written.Load().(func()); written != nil {
+		written()
+	}
+	return n, err
+}
+
+// tellWrites has written called, or nothing, after each write of the request
+// that c is for now. TLS lies over the connection that tells.
+func tellWrites(c net.Conn, written func()) {
+	for {
+		over, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		c = over.NetConn()
+	}
+	if c, ok := c.(*conn); ok {
+		c.written.Store(written)
+	}
 }
 
 // transport is an http.RoundTripper that reads the whole answer before it
@@ -87,9 +128,16 @@ type transport struct {
 func newTransport(idle int, timeout time.Duration) *transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	dialer := &net.Dialer{Timeout: 2 * timeout}
 	return &transport{&http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 2 * timeout}).DialContext,
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &conn{Conn: c}, nil
+		},
 		TLSHandshakeTimeout: 2 * timeout,
 		MaxIdleConnsPerHost: idle,
 		// Tencent closes an idle connection after about 60 s; a request that

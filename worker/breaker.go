@@ -105,7 +105,7 @@ func (w *Worker) refused(ctx context.Context, app uint64) (*tiw.Error, error) {
 	req := tiw.NewDescribeSnapshotTaskRequest()
 	task := probeTask
 	req.TaskID, req.SdkAppId = &task, &app
-	_, err = w.tiw.DescribeSnapshotTask(tiw.WithGate(call, permit.Use), req)
+	_, err = w.tiw.DescribeSnapshotTask(tiw.WithGate(call, permit.Use, permit.Sent), req)
 	var e *tiw.Error
 	if err == nil || !errors.As(err, &e) {
 		return nil, err

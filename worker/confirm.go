@@ -124,7 +124,7 @@ func (w *Worker) describeTask(ctx context.Context, app uint64, taskID string) (t
 	defer cancel()
 	req := tiw.NewDescribeSnapshotTaskRequest()
 	req.TaskID, req.SdkAppId = &taskID, &app
-	response, err := w.tiw.DescribeSnapshotTask(tiw.WithGate(call, permit.Use), req)
+	response, err := w.tiw.DescribeSnapshotTask(tiw.WithGate(call, permit.Use, permit.Sent), req)
 	if err != nil {
 		return tiw.Result{}, err
 	}

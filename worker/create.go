@@ -101,9 +101,10 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority 
 	}
 
 	// From here on the outcome is written whatever happens to ctx. The permit
-	// is used when a connection stands, right before the request is written.
+	// is used when a connection stands, right before the request is written,
+	// and its use counts from when that is done.
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.o.CallTimeout)
-	response, err := w.tiw.CreateSnapshotTask(tiw.WithGate(call, permit.Use), w.request(p, intent.Attempt))
+	response, err := w.tiw.CreateSnapshotTask(tiw.WithGate(call, permit.Use, permit.Sent), w.request(p, intent.Attempt))
 	cancel()
 	if errors.Is(err, ratelimit.ErrStale) {
 		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{State: ledger.Queued})
