@@ -19,7 +19,7 @@ const (
 	// Feeder is a string: the process that feeds at the moment. It expires.
 	Feeder = Prefix + "feeder"
 	// Breaker is a hash that exists while the queues are paused because every
-	// call would fail: code, message, since (ms).
+	// call would fail: code, message, request_id, app, since (ms).
 	Breaker = Prefix + "breaker"
 	// Held is a hash of SdkAppId to why it is held (JSON): calls for it would
 	// fail, those for others work.

@@ -21,6 +21,7 @@ type Trouble struct {
 	Code      string    `json:"code"`
 	Message   string    `json:"message"`
 	RequestID string    `json:"request_id,omitempty"`
+	App       uint64    `json:"app"` // SdkAppId of the call that failed
 	Since     time.Time `json:"since"`
 }
 
@@ -28,7 +29,7 @@ type Trouble struct {
 func (l *Ledger) Trip(ctx context.Context, t Trouble) error {
 	pipe := l.rdb.TxPipeline()
 	for name, value := range map[string]any{
-		"code": t.Code, "message": t.Message, "request_id": t.RequestID, "since": t.Since.UnixMilli(),
+		"code": t.Code, "message": t.Message, "request_id": t.RequestID, "app": t.App, "since": t.Since.UnixMilli(),
 	} {
 		pipe.HSetNX(ctx, keys.Breaker, name, value)
 	}
@@ -45,7 +46,7 @@ func (l *Ledger) Tripped(ctx context.Context) (Trouble, bool, error) {
 	if err != nil || len(f) == 0 {
 		return Trouble{}, false, err
 	}
-	return Trouble{f["code"], f["message"], f["request_id"], unixMilli(f["since"])}, true, nil
+	return Trouble{f["code"], f["message"], f["request_id"], uint64(atoi(f["app"])), unixMilli(f["since"])}, true, nil
 }
 
 // HoldApp stops sending for one SdkAppId until ReleaseApp. The first reason

@@ -24,7 +24,7 @@ func single(n int) tasks.SnapshotPayload {
 func TestBreaker(t *testing.T) {
 	f := setup(t, 1)
 	first := ledger.Trouble{
-		Code: "ResourceUnavailable.ServiceExpired", Message: "m", RequestID: "r", Since: time.UnixMilli(1700000000123).UTC(),
+		Code: "ResourceUnavailable.ServiceExpired", Message: "m", RequestID: "r", App: 1400000000, Since: time.UnixMilli(1700000000123).UTC(),
 	}
 
 	t.Run("the first reason stands", func(t *testing.T) {

@@ -301,7 +301,9 @@ func (w *world) mayBeSent(id string, in ledger.Intent) {
 // learn notes that the ledger has a TaskID from Tencent's own answer.
 func (l *life) learn(task string) {
 	l.known, l.answered = append(l.known, task), append(l.answered, task)
-	l.has = task
+	if !slices.Contains(l.settled, task) { // else it is told of once more
+		l.has = task
+	}
 	if l.named == task {
 		l.named = ""
 	}

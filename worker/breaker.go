@@ -26,7 +26,7 @@ func (w *Worker) stop(ctx context.Context, app uint64, e *tiw.Error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	x := tiw.Explain(e.Code)
-	t := ledger.Trouble{Code: e.Code, Message: e.Message, RequestID: e.RequestID, Since: time.Now().UTC()}
+	t := ledger.Trouble{Code: e.Code, Message: e.Message, RequestID: e.RequestID, App: app, Since: time.Now().UTC()}
 	var err error
 	if x.OneApp {
 		w.log.Error("SdkAppId held: calls for it would fail", "app", app, "code", e.Code, "meaning", x.Meaning, "fix", x.Fix)
@@ -63,8 +63,9 @@ func (w *Worker) probeOnce(ctx context.Context) error {
 		return err
 	}
 	if tripped {
-		app := uint64(1400000000) // any will do: it is the account that is asked about
-		if refused, err := w.refused(ctx, app); refused != nil || err != nil {
+		// An error of the SdkAppId alone is said only of an account in order.
+		refused, err := w.refused(ctx, trouble.App)
+		if err != nil || refused != nil && !tiw.Explain(refused.Code).OneApp {
 			return err
 		}
 		w.log.Info("queues go on", "after", time.Since(trouble.Since).Round(time.Second), "code", trouble.Code)

@@ -343,7 +343,10 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("arrears pause the queues, burn no attempt, and say why", func(t *testing.T) {
-		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}}})
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{
+			SdkAppIds: []uint64{app}, // the probe has to ask for one of them
+			Faults:    tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}},
+		})
 		w.work()
 		w.enqueue("a", 500)
 		if err := w.sim.WaitCalls(t.Context(), 1); err != nil {
