@@ -83,8 +83,8 @@ type orphans struct {
 // seconds; if the recovery is faster than that, the task runs once more and
 // the ledger sends nothing twice.
 //
-// This is the only place that knows the names of asynq's keys, and that the
-// times in them are Unix seconds by the clocks of its clients.
+// This place and web.Asynqmon know the names of asynq's keys, and this one that
+// the times in them are Unix seconds by the clocks of its clients.
 func (o *orphans) look(ctx context.Context) (leased []string, err error) {
 	prefix := "asynq:{" + o.queue + "}:"
 	args := []any{time.Now().Add(-orphanLate).Unix(), orphanMany}

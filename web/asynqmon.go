@@ -1,0 +1,362 @@
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/hibiken/asynqmon"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/tasks"
+)
+
+// asynqmonPath is where asynqmon lives. It calls itself by this path.
+const asynqmonPath = "/asynqmon"
+
+const (
+	// maxPage is how many tasks asynqmon lists at a time. Left to itself it
+	// lists all of them for size=-1.
+	maxPage = 100
+	// maxBulk is how many tasks may be in a state for asynqmon to move or
+	// delete all of them: each such operation is one script, during which
+	// Redis serves nobody. 10,000 take some 30 ms.
+	maxBulk = 10_000
+	// maxArchive is how many archived tasks asynq keeps. From what is archived
+	// all at once beyond that it leaves records that nobody can reach.
+	maxArchive = 9_999
+	// repairEvery is the least time between two looks for stale ids, and
+	// repairDepth how many ids of a list are looked at.
+	repairEvery = 5 * time.Second
+	repairDepth = 20_000
+)
+
+// AsynqmonOptions are the settings of asynqmon. Redis is required: a
+// *redis.Client or a *redis.ClusterClient.
+type AsynqmonOptions struct {
+	Redis redis.UniversalClient
+	Log   *slog.Logger // default: none
+}
+
+// Asynqmon serves asynqmon, asynq's own page, under /asynqmon: as it is for
+// those who may operate, and for those who may view with its switches off. Its
+// page loads nothing from outside and fits a strict policy; payloads are shown
+// without what may be private.
+type Asynqmon struct {
+	o         AsynqmonOptions
+	inspector *asynq.Inspector
+	operate   http.Handler
+	view      http.Handler
+
+	mu       sync.Mutex
+	repaired time.Time // the last look for stale ids
+	zipped   map[string][]byte
+}
+
+// connOpt gives asynqmon our client. Nobody may call asynqmon's Close, which
+// would close it.
+type connOpt struct{ rdb redis.UniversalClient }
+
+func (o connOpt) MakeRedisClient() any { return o.rdb }
+
+// NewAsynqmon returns asynqmon on a Redis.
+func NewAsynqmon(o AsynqmonOptions) *Asynqmon {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	handler := func(readOnly bool) http.Handler {
+		return asynqmon.New(asynqmon.Options{
+			RootPath:         asynqmonPath,
+			RedisConnOpt:     connOpt{o.Redis},
+			PayloadFormatter: asynqmon.PayloadFormatterFunc(formatPayload),
+			ResultFormatter:  asynqmon.ResultFormatterFunc(func(string, []byte) string { return "" }),
+			ReadOnly:         readOnly,
+		})
+	}
+	return &Asynqmon{
+		o: o, inspector: asynq.NewInspectorFromRedisClient(o.Redis),
+		operate: handler(false), view: handler(true), zipped: map[string][]byte{},
+	}
+}
+
+// Routes returns the routes of asynqmon.
+func (a *Asynqmon) Routes() []Route {
+	return []Route{
+		{"GET " + asynqmonPath + "/", RoleView, http.HandlerFunc(a.page)},
+		{"GET " + asynqmonPath + "/api/", RoleView, http.HandlerFunc(a.read)},
+		// It tells the paths and the version of the server.
+		{"GET " + asynqmonPath + "/api/redis_info", RoleOperate, http.HandlerFunc(a.read)},
+		{"POST " + asynqmonPath + "/api/", RoleOperate, http.HandlerFunc(a.change)},
+		{"DELETE " + asynqmonPath + "/api/", RoleOperate, http.HandlerFunc(a.change)},
+	}
+}
+
+// formatPayload shows what a task is about: the other fields of a room may be
+// private to the customer.
+func formatPayload(kind string, payload []byte) string {
+	var about any
+	switch kind {
+	case tasks.TypeSnapshot:
+		p, err := tasks.ParseSnapshot(payload)
+		if err != nil {
+			return "not a payload of this release"
+		}
+		about = struct {
+			ID       string `json:"id"`
+			Batch    string `json:"batch,omitempty"`
+			SdkAppId uint64
+			RoomId   uint64
+		}{p.ID, p.Batch, p.Room.SdkAppId, p.Room.RoomId}
+	case tasks.TypeNotify:
+		p, err := tasks.ParseNotify(payload)
+		if err != nil {
+			return "not a payload of this release"
+		}
+		about = struct {
+			Type string `json:"type"`
+			Ref  string `json:"ref"`
+		}{p.Type, p.Ref}
+	default:
+		return "not shown"
+	}
+	b, err := json.Marshal(about)
+	if err != nil {
+		return "not shown"
+	}
+	return string(b)
+}
+
+// answer is what a handler of asynqmon says, before it is passed on.
+type answer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) WriteHeader(status int)      { a.status = status }
+func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
+
+// ask gives a request to asynqmon. It knows no HEAD.
+func (a *Asynqmon) ask(r *http.Request) *answer {
+	handler := a.view
+	if PrincipalOf(r.Context()).May(RoleOperate) {
+		handler = a.operate
+	}
+	if r.Method == http.MethodHead {
+		r = r.Clone(r.Context())
+		r.Method = http.MethodGet
+	}
+	got := &answer{header: http.Header{}, status: http.StatusOK}
+	handler.ServeHTTP(got, r)
+	return got
+}
+
+// send passes an answer on.
+func (a *answer) send(w http.ResponseWriter) {
+	w.Header().Set("Content-Length", strconv.Itoa(a.body.Len()))
+	w.WriteHeader(a.status)
+	w.Write(a.body.Bytes())
+}
+
+var (
+	// outside matches what the page loads from other sites: Google's fonts.
+	// Without them text has the font of the system; its icons are drawn.
+	outside = regexp.MustCompile(`<link rel="stylesheet" href="https://[^"]*"/>`)
+	inline  = regexp.MustCompile(`<script>`)
+)
+
+// page answers with asynqmon's page or one of the files that it loads.
+func (a *Asynqmon) page(w http.ResponseWriter, r *http.Request) {
+	got := a.ask(r)
+	kind := got.header.Get("Content-Type")
+	if html := bytes.HasPrefix(got.body.Bytes(), []byte("<!doctype html>")); !html {
+		w.Header().Set("Content-Type", kind)
+		if strings.HasPrefix(r.URL.Path, asynqmonPath+"/static/") { // named after their content
+			w.Header().Set("Cache-Control", "private, max-age=31536000, immutable")
+		}
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && strings.HasSuffix(r.URL.Path, ".js") {
+			w.Header().Set("Content-Encoding", "gzip")
+			got.body = *bytes.NewBuffer(a.zip(r.URL.Path, got.body.Bytes()))
+		}
+		w.Header().Set("Vary", "Accept-Encoding")
+		got.send(w)
+		return
+	}
+	nonce := rand.Text()
+	page := outside.ReplaceAll(got.body.Bytes(), nil)
+	page = inline.ReplaceAll(page, []byte(`<script nonce="`+nonce+`">`))
+	// JSS, which makes its styles, takes the nonce from there.
+	page = bytes.Replace(page, []byte("<head>"), []byte(`<head><meta property="csp-nonce" content="`+nonce+`"/>`), 1)
+	got.body = *bytes.NewBuffer(page)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self' 'nonce-"+nonce+"'; style-src 'self' 'nonce-"+nonce+"'; "+
+		"img-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
+	got.send(w)
+}
+
+// zip compresses a file of asynqmon's, once.
+func (a *Asynqmon) zip(path string, b []byte) []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.zipped[path] == nil { // there are as many as asynqmon has files
+		var out bytes.Buffer
+		z := gzip.NewWriter(&out)
+		z.Write(b) // a bytes.Buffer takes everything
+		z.Close()
+		a.zipped[path] = out.Bytes()
+	}
+	return a.zipped[path]
+}
+
+// read answers what the page asks for.
+func (a *Asynqmon) read(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	for name, most := range map[string]int{"size": maxPage, "page": 1 << 30} {
+		if q.Has(name) {
+			n, _ := strconv.Atoi(q.Get(name))
+			q.Set(name, strconv.Itoa(min(max(n, 1), most)))
+		}
+	}
+	clamped := *r.URL
+	clamped.RawQuery = q.Encode()
+	r = r.Clone(r.Context())
+	r.URL = &clamped
+
+	got := a.ask(r)
+	if got.status == http.StatusInternalServerError && strings.HasPrefix(r.URL.Path, asynqmonPath+"/api/queues") {
+		// asynq cannot count the memory of a queue that has an id without its
+		// task. See https://github.com/hibiken/asynq/issues/1146.
+		switch n, err := a.dropStale(r.Context()); {
+		case err != nil:
+			a.o.Log.Warn("ids of tasks that are gone not dropped", "err", err)
+		case n > 0:
+			got = a.ask(r)
+		}
+	}
+	if got.status == http.StatusOK {
+		w.Header().Set("Content-Type", "application/json")
+	} else {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	}
+	got.send(w)
+}
+
+var (
+	//go:embed stale.lua
+	staleSource string
+	staleScript = redis.NewScript(staleSource)
+)
+
+// dropStale takes the ids of tasks that do not exist out of all queues, and
+// returns how many there were. It knows the names of asynq's keys.
+func (a *Asynqmon) dropStale(ctx context.Context) (n int, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if time.Since(a.repaired) < repairEvery {
+		return 0, nil
+	}
+	defer func() { a.repaired = time.Now() }()
+	ctx, cancel := context.WithTimeout(ctx, repairEvery)
+	defer cancel()
+	queues, err := a.inspector.Queues()
+	if err != nil {
+		return 0, err
+	}
+	for _, queue := range queues {
+		prefix := "asynq:{" + queue + "}:"
+		for _, state := range []string{"pending", "active", "scheduled", "retry", "archived", "completed"} {
+			ids, err := a.ids(ctx, prefix+state, state)
+			if err != nil {
+				return n, err
+			}
+			for len(ids) > 0 {
+				args := []any{prefix + "t:"}
+				some := min(1000, len(ids))
+				for _, id := range ids[:some] {
+					args = append(args, id)
+				}
+				ids = ids[some:]
+				stale, err := staleScript.Run(ctx, a.o.Redis, []string{prefix + state, prefix + "lease"}, args...).StringSlice()
+				if err != nil {
+					return n, fmt.Errorf("queue %s: %w", queue, err)
+				}
+				for _, id := range stale {
+					a.o.Log.Warn("asynq had the id of a task that is gone: dropped", "queue", queue, "state", state, "id", id)
+				}
+				n += len(stale)
+			}
+		}
+	}
+	return n, nil
+}
+
+func (a *Asynqmon) ids(ctx context.Context, key, state string) ([]string, error) {
+	if state == "pending" || state == "active" {
+		return a.o.Redis.LRange(ctx, key, 0, repairDepth-1).Result()
+	}
+	return a.o.Redis.ZRange(ctx, key, 0, repairDepth-1).Result()
+}
+
+// bulk matches the operations on all tasks of a state of a queue.
+var bulk = regexp.MustCompile(`^` + asynqmonPath + `/api/queues/([^/]+)/(?:groups/[^/]+/)?(active|pending|scheduled|retry|archived|completed|aggregating)_tasks:(archive|delete|run|cancel)_all$`)
+
+// change does what the page is told to do, unless that would do harm.
+func (a *Asynqmon) change(w http.ResponseWriter, r *http.Request) {
+	if m := bulk.FindStringSubmatch(r.URL.Path); m != nil {
+		if err := a.mayAll(r.Context(), m[1], m[2], m[3]); err != nil {
+			// The page shows the text as it is.
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+	}
+	got := a.ask(r)
+	if kind := got.header.Get("Content-Type"); kind != "" {
+		w.Header().Set("Content-Type", kind)
+	} else if got.body.Len() > 0 {
+		w.Header().Set("Content-Type", "application/json")
+	}
+	got.send(w)
+}
+
+// mayAll returns why an operation on all tasks of a state must not be done.
+func (a *Asynqmon) mayAll(ctx context.Context, queue, state, operation string) error {
+	info, err := a.inspector.GetQueueInfo(queue)
+	if errors.Is(err, asynq.ErrQueueNotFound) {
+		return err
+	}
+	if err != nil {
+		if n, _ := a.dropStale(ctx); n > 0 {
+			info, err = a.inspector.GetQueueInfo(queue)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("not done: how many tasks there are cannot be told: %w", err)
+	}
+	n := map[string]int{
+		"active": info.Active, "pending": info.Pending, "scheduled": info.Scheduled, "retry": info.Retry,
+		"archived": info.Archived, "completed": info.Completed, "aggregating": info.Aggregating,
+	}[state]
+	switch {
+	case n > maxBulk:
+		return fmt.Errorf("not done: %d %s tasks at once would stop Redis for everybody; up to %d may be. "+
+			"To stop batches use tiwsnap pause or cancel", n, state, maxBulk)
+	case operation == "archive" && info.Archived+n > maxArchive:
+		return fmt.Errorf("not done: asynq keeps %d archived tasks and %d are there already; archiving %d more would lose the oldest",
+			maxArchive, info.Archived, n)
+	}
+	return nil
+}
