@@ -176,27 +176,3 @@ func TestTightest(t *testing.T) {
 		t.Errorf("of too few: %+v", got)
 	}
 }
-
-func TestOver(t *testing.T) {
-	var calls []tiwtest.Call
-	for _, s := range []float64{1, 1.5, 2.1, 2.4, 3.5} {
-		calls = append(calls, callAt("", tiwtest.OK, s))
-	}
-	for _, test := range []struct {
-		name   string
-		stalls []stall
-		want   int
-	}{
-		{"three in less than a second are too many", nil, 1},
-		{"they are not if the first of them may have come earlier", []stall{{1.3, 0.2}}, 0},
-		{"a stall that is too short explains nothing", []stall{{1.45, 0.05}}, 1},
-		{"a stall before the first of them explains nothing", []stall{{1.2, 0.2}}, 1},
-		{"a stall after the first of them explains nothing", []stall{{1.6, 0.3}}, 1},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			if got := over(calls, 2, noon, test.stalls); got != test.want {
-				t.Errorf("got %d, want %d", got, test.want)
-			}
-		})
-	}
-}

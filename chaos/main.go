@@ -302,12 +302,12 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	arena := &arena{fleet: fleet, redis: server, sim: sim, rate: o.rate, say: say, faults: faults}
 	striking, endStrikes := context.WithCancel(ctx)
 	var lost map[string]time.Time
-	var held []stall
+	var held []tiwtest.Stall
 	var game sync.WaitGroup
 	end := cmp.Or(o.strikeFor, time.Duration(o.minutes*float64(time.Minute)))
 	game.Go(func() { arena.run(striking, schedule(o.seed, kinds, o.killEvery, end)) })
 	game.Go(func() { lost = orphans(striking, rdb) })
-	game.Go(func() { held = stalls(striking, start) })
+	game.Go(func() { held = tiwtest.Stalls(striking, start) })
 	follow(ctx, ledger.New(rdb, ledger.Options{}), say)
 	seconds := time.Since(start).Seconds()
 	endStrikes()
@@ -347,7 +347,7 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		finding: audit(e),
 		Calls:   create.Received.Calls, Rejected: create.Rejected, Foreign: create.Foreign,
 		Sliding: create.Received.SlidingSecond.Calls, Calendar: create.Received.CalendarSecond.Calls,
-		Over:          over(e.calls, o.rate, start, held),
+		Over:          tiwtest.Over(e.calls, o.rate, start, held),
 		Tightest:      tightest(e.calls, o.rate, start),
 		DescribesEach: float64(st.Actions[tiwtest.ActionDescribe].Received.Calls) / float64(o.rooms),
 		Struck:        st.Faults, Callbacks: st.Callbacks,

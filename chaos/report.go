@@ -38,7 +38,7 @@ type report struct {
 	Strikes  []strike            `json:"strikes"`
 	Recovery map[string]recovery `json:"recovery"` // by fault
 	Orphans  recovery            `json:"orphans"`  // snapshots that lost their worker, to their end
-	Stalls   []stall             `json:"stalls"`
+	Stalls   []tiwtest.Stall     `json:"stalls"`
 	Deaths   []string            `json:"deaths,omitempty"`
 
 	Seconds float64  `json:"seconds"` // from the enqueue to the last end
@@ -65,23 +65,12 @@ func tightest(calls []tiwtest.Call, rate int, start time.Time) (t tight) {
 	return t
 }
 
-// over counts the seconds that held more than the rate. The first request of
-// each is given the time at which it may have come: the referee sees what comes
-// during a stall only after it.
-func over(calls []tiwtest.Call, rate int, start time.Time, stalls []stall) (n int) {
-	for i := rate; i < len(calls); i++ {
-		first := calls[i-rate].AtNs
-		for _, s := range stalls {
-			if begin := start.Add(time.Duration(s.At * 1e9)).UnixNano(); begin < first && first < begin+int64((s.Took+stallLeast.Seconds())*1e9) {
-				first = begin
-				break
-			}
-		}
-		if calls[i].AtNs-first < int64(time.Second) {
-			n++
-		}
+// longest is how long the longest stall took, in seconds.
+func longest(all []tiwtest.Stall) (took float64) {
+	for _, s := range all {
+		took = max(took, s.Took)
 	}
-	return n
+	return took
 }
 
 // recovery is how long something took, in seconds.

@@ -117,6 +117,7 @@ func newRoot(e env) *cobra.Command {
 		newDoctor(e),
 		newHashPassword(e),
 		newToken(e),
+		newBench(e),
 		newConfig(e),
 		newVersion(e),
 	)

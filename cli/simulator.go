@@ -59,6 +59,8 @@ func newSimulator(e env) *cobra.Command {
 	f.StringSliceVar(&opt.Regions, "region", nil, "accepted `region`s; by default any")
 	f.UintSliceVar(&apps, "sdk-app-id", nil, "`SdkAppId`s of the account; by default any")
 
+	f.DurationVar(&opt.Delay, "delay", 0, "median time that a call is on its way before it arrives; calls may overtake one another")
+	f.Float64Var(&opt.DelaySigma, "delay-sigma", 0.35, "sigma of the lognormal distribution of the delay; 0: always the same")
 	f.DurationVar(&opt.Latency, "latency", 80*time.Millisecond, "median time to an answer")
 	f.Float64Var(&opt.LatencySigma, "latency-sigma", 0.35, "sigma of the lognormal distribution of the latency; 0: always the same")
 	f.DurationVar(&opt.RejectLatency, "reject-latency", 10*time.Millisecond, "time to an answer of a call that does not reach the backend")

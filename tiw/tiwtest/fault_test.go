@@ -290,6 +290,14 @@ func TestLatency(t *testing.T) {
 			t.Errorf("answered after %v, want 60 ms", d)
 		}
 	})
+	t.Run("a call is counted when its way is over", func(t *testing.T) {
+		srv := tiwtest.Start(t, tiwtest.Options{Delay: 60 * time.Millisecond})
+		sent := time.Now()
+		over(t, newCaller(hostOf(srv)).request(t, create, room7))
+		if d := time.Unix(0, srv.Calls()[0].AtNs).Sub(sent); d < 60*time.Millisecond {
+			t.Errorf("it arrived after %v, want 60 ms", d)
+		}
+	})
 	t.Run("the task is there before the answer, and a rejection is quick", func(t *testing.T) {
 		srv := tiwtest.Start(t, tiwtest.Options{Clock: newClock(time.Now()).now, Latency: time.Hour, Limit: 1})
 		c := newCaller(hostOf(srv))

@@ -37,6 +37,11 @@ type Options struct {
 	// RejectedFree makes rejected calls take nothing from the quota.
 	RejectedFree bool
 
+	// Delay is the median time that each call is on its way before it arrives
+	// and is counted, DelaySigma the sigma of its lognormal distribution (0:
+	// always the same). Calls may overtake one another.
+	Delay      time.Duration
+	DelaySigma float64
 	// Latency is the median time to an answer, LatencySigma the sigma of its
 	// lognormal distribution (0: always the same).
 	Latency      time.Duration
@@ -100,13 +105,13 @@ func (o *Options) Validate() error {
 	if !(o.TaskFailure >= 0 && o.TaskFailure <= 1) {
 		bad("task failure is %v, it must be from 0 to 1", o.TaskFailure)
 	}
-	for name, sigma := range map[string]float64{"latency": o.LatencySigma, "task": o.TaskSigma} {
+	for name, sigma := range map[string]float64{"delay": o.DelaySigma, "latency": o.LatencySigma, "task": o.TaskSigma} {
 		if !(sigma >= 0 && sigma <= 5) {
 			bad("%s sigma is %v, it must be from 0 to 5", name, sigma)
 		}
 	}
 	for name, d := range map[string]time.Duration{
-		"latency": o.Latency, "reject latency": o.RejectLatency, "task duration": o.TaskDuration,
+		"delay": o.Delay, "latency": o.Latency, "reject latency": o.RejectLatency, "task duration": o.TaskDuration,
 		"task retention": o.TaskRetention, "image retention": o.ImageRetention,
 		"callback timeout": o.CallbackTimeout, "hold limit": o.HoldLimit, "slow byte": o.SlowByte,
 	} {

@@ -42,6 +42,7 @@ type Server struct {
 	mu        sync.Mutex // everything below; it orders the arrivals
 	last      int64      // Unix ns, the newest reading of the clock
 	arrivals  uint64
+	ways      *rand.Rand // draws how long calls are on their way
 	buckets   map[bucketKey]*bucket
 	faults    Faults
 	faultsAt  int64 // Unix ns
@@ -70,6 +71,7 @@ func New(o Options) *Server {
 		wake:    make(chan struct{}, 1),
 		drawn:   make(chan struct{}, 4),
 		anchor:  o.Clock(),
+		ways:    rand.New(rand.NewPCG(o.Seed, 0)), // no call has the number 0
 		buckets: map[bucketKey]*bucket{},
 		faults:  o.Faults,
 		struck:  map[string]int64{},
@@ -193,6 +195,9 @@ type failure struct {
 }
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
+	if !s.pause(r.Context(), s.way()) {
+		panic(http.ErrAbortHandler)
+	}
 	c := s.arrive(r)
 	// The body has a deadline of its own: one on the connection would end a
 	// call that is held.
@@ -219,6 +224,16 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		s.sendCallback(rep.task)
 	}
 	s.answer(w, r, c, rep)
+}
+
+// way draws how long the next call is on its way.
+func (s *Server) way() time.Duration {
+	if s.opt.Delay == 0 {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return lognormal(s.ways, s.opt.Delay, s.opt.DelaySigma)
 }
 
 // arrive takes the time of a call before anything else is done about it, so

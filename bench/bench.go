@@ -1,0 +1,207 @@
+// Package bench measures what tiwsnap promises, a row at a time: worker
+// processes of the real binary, a real redis-server, the simulator as the
+// referee over real HTTP, and the peers' ways of doing the same where their
+// software is there. Everything is on loopback and ends by itself.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options say what is measured, and with what.
+type Options struct {
+	Binary string        // the tiwsnap whose processes are measured
+	Rows   []string      // by name; empty: all
+	Short  bool          // the short form of some rows, half a minute in all
+	Margin time.Duration // TIWSNAP_RATE_MARGIN of the workers; 0: their default
+	Peers  string        // folder of the peers' programs
+	Keep   string        // folder for the data and logs of each row; empty: they are thrown away
+	Log    io.Writer     // is told how it gets on
+	Each   func(Figure)  // is given each figure as soon as it is known
+}
+
+// row is one thing that is measured.
+type row struct {
+	name  string
+	about string
+	short bool // it has a short form
+	peer  bool // it measures others
+	limit time.Duration
+	run   func(context.Context, *recorder) error
+}
+
+// rows are all rows, in the order in which they run. The limits are several
+// times what a quiet machine takes.
+var rows = []row{
+	{"drain", "600 rooms at 20 a second, by 1, 4 and 16 processes, and with all cores kept busy", true, false, 10 * time.Minute, drain},
+	{"delay", "the same where the way of each request to the API varies around 20 ms, and with 3,000 rooms", false, false, 15 * time.Minute, delay},
+	{"foreign", "somebody else spends 5, then 15 of the 20, then nothing", false, false, 5 * time.Minute, foreign},
+	{"urgent", "single rooms during a batch of 10,000, by 1 and 8 processes", false, false, 5 * time.Minute, urgent},
+	{"fair", "30 rooms behind 100,000, and the shares of three batches of different size", false, false, 5 * time.Minute, fair},
+	{"idle", "single rooms to a worker with nothing to do, and what its waiting costs", false, false, 6 * time.Minute, idle},
+	{"trips", "what Redis has to do for one snapshot, in a steady drain by 1 and 4 processes", false, false, 5 * time.Minute, trips},
+}
+
+// Row is the name of a row and what it measures.
+type Row struct{ Name, About string }
+
+// Rows lists the rows in the order in which they run.
+func Rows() (all []Row) {
+	for _, r := range rows {
+		all = append(all, Row{r.name, r.about})
+	}
+	return all
+}
+
+// Run measures. A row about software that is not there is in the report as missing; a promise
+// that does not hold as broken. The error says which rows broke off, and the
+// report has what was measured until then. It wraps exec.ErrNotFound, and there
+// is no report, where the machine has no redis-server.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		return nil, err
+	}
+	chosen, err := choose(o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = io.Discard
+	}
+	report := &Report{At: time.Now().UTC(), Machine: machine(), Short: o.Short}
+	var errs []error
+	for _, r := range chosen {
+		if err := runRow(ctx, o, r, report); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", r.name, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return report, errors.Join(errs...)
+}
+
+func choose(o Options) (chosen []row, err error) {
+	for _, name := range o.Rows {
+		if !slices.ContainsFunc(rows, func(r row) bool { return r.name == name }) {
+			return nil, fmt.Errorf("there is no row %q", name)
+		}
+	}
+	for _, r := range rows {
+		if len(o.Rows) == 0 && (r.short || !o.Short) || slices.Contains(o.Rows, r.name) {
+			chosen = append(chosen, r)
+		}
+	}
+	return chosen, nil
+}
+
+func runRow(ctx context.Context, o Options, r row, report *Report) error {
+	fmt.Fprintf(o.Log, "%s: %s\n", r.name, r.about)
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if o.Keep != "" {
+		dir = filepath.Join(o.Keep, r.name)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
+	defer cancel()
+	err = r.run(ctx, &recorder{Options: o, row: r.name, dir: dir, report: report})
+	var missing *missingError
+	if errors.As(err, &missing) {
+		report.Missing = append(report.Missing, r.name+": "+missing.Error())
+		return nil
+	}
+	return err
+}
+
+// missingError says what a row needs that is not there.
+type missingError struct{ what string }
+
+func (e *missingError) Error() string { return e.what }
+
+// recorder takes down what a row measures.
+type recorder struct {
+	Options
+	row    string
+	dir    string
+	report *Report
+}
+
+// add takes down a figure.
+func (r *recorder) add(name string, value float64, unit string, reach reach) {
+	f := Figure{Row: r.row, Name: name, Value: value, Unit: unit, Reach: reach, Load: loadAverage()}
+	r.report.Figures = append(r.report.Figures, f)
+	if r.Each != nil {
+		r.Each(f)
+	}
+}
+
+// broke takes down that a promise was broken.
+func (r *recorder) broke(format string, args ...any) {
+	r.report.Broken = append(r.report.Broken, r.row+": "+fmt.Sprintf(format, args...))
+}
+
+// say tells the reader how it gets on.
+func (r *recorder) say(format string, args ...any) {
+	fmt.Fprintf(r.Log, r.row+": "+format+"\n", args...)
+}
+
+// machine is what was measured on.
+func machine() string {
+	words := []string{fmt.Sprintf("%d cores", runtime.NumCPU())}
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+				words = append(words, strings.TrimSpace(value))
+				break
+			}
+		}
+	}
+	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		words = append(words, "Linux "+strings.TrimSpace(string(b)))
+	}
+	words = append(words, runtime.Version())
+	if out, err := exec.Command("redis-server", "--version").Output(); err == nil {
+		for _, word := range strings.Fields(string(out)) {
+			if v, ok := strings.CutPrefix(word, "v="); ok {
+				words = append(words, "Redis "+v)
+			}
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// loadAverage is that of the last minute; 0 where the machine does not tell.
+func loadAverage() (load float64) {
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		fmt.Sscan(string(b), &load)
+	}
+	return load
+}
+
+// pause waits for d and reports whether ctx is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

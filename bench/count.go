@@ -1,0 +1,100 @@
+package bench
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// percentile is the least of the values that p percent of them do not exceed,
+// or 0 where there are none.
+func percentile(values []float64, p float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	i := int(math.Ceil(p/100*float64(len(sorted)))) - 1
+	return sorted[min(max(i, 0), len(sorted)-1)]
+}
+
+// floor is the least time from the first to the last of n requests at limit a
+// second.
+func floor(n, limit int) time.Duration {
+	return time.Duration((n-1)/limit) * time.Second
+}
+
+// count is how many of the times, which are sorted, are in [from, to).
+func count(times []time.Time, from, to time.Time) int {
+	return search(times, to) - search(times, from)
+}
+
+func search(times []time.Time, at time.Time) int {
+	i, _ := slices.BinarySearchFunc(times, at, time.Time.Compare)
+	return i
+}
+
+// most is how many of the times, which are sorted, are in the fullest second of
+// [from, to), wherever it begins.
+func most(times []time.Time, from, to time.Time) (n int) {
+	times = times[search(times, from):search(times, to)]
+	for i, t := range times {
+		n = max(n, count(times[i:], t, t.Add(time.Second)))
+	}
+	return n
+}
+
+// least is how many of the times, which are sorted, are in the emptiest second
+// that lies in [from, to), wherever it begins; -1 where there is no such second.
+func least(times []time.Time, from, to time.Time) (n int) {
+	last := to.Add(-time.Second) // the last that it can begin
+	if last.Before(from) {
+		return -1
+	}
+	n = count(times, from, from.Add(time.Second))
+	// The emptiest one begins at from or right after one of the times.
+	for _, t := range times[search(times, from):search(times, last)] {
+		t = t.Add(1)
+		n = min(n, count(times, t, t.Add(time.Second)))
+	}
+	return n
+}
+
+// leastCounted is the same for the seconds from, from+1 s, … alone.
+func leastCounted(times []time.Time, from, to time.Time) int {
+	n := -1
+	for t := from; !t.Add(time.Second).After(to); t = t.Add(time.Second) {
+		if c := count(times, t, t.Add(time.Second)); n < 0 || c < n {
+			n = c
+		}
+	}
+	return n
+}
+
+// timesOf is when the calls arrived that keep lets through.
+func timesOf(calls []tiwtest.Call, keep func(tiwtest.Call) bool) (times []time.Time) {
+	for _, c := range calls {
+		if keep(c) {
+			times = append(times, time.Unix(0, c.AtNs))
+		}
+	}
+	return times
+}
+
+func anyCall(tiwtest.Call) bool    { return true }
+func accepted(c tiwtest.Call) bool { return c.Outcome == tiwtest.OK }
+func rejected(c tiwtest.Call) bool { return c.Outcome == "RequestLimitExceeded" }
+func roomsFrom(first, n uint64) func(tiwtest.Call) bool {
+	return func(c tiwtest.Call) bool { return c.RoomId >= first && c.RoomId < first+n }
+}
+
+func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
+
+// percent is a part of a whole in percent, 0 where there is none.
+func percent(part, whole float64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return 100 * part / whole
+}

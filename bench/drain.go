@@ -1,0 +1,196 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// drain measures the first promise: a batch goes out at the cap by any number
+// of processes, no second holds more than the cap, nothing is rejected, and
+// every room is snapshotted exactly once.
+func drain(ctx context.Context, r *recorder) error {
+	n, procs := 600, []int{1, 4, 16}
+	if r.Short {
+		n, procs = 100, []int{1, 4}
+	}
+	for _, p := range procs {
+		if err := drainBy(ctx, r, processes(p), p, n); err != nil {
+			return err
+		}
+	}
+	if r.Short {
+		return nil
+	}
+	defer busy()()
+	return drainBy(ctx, r, "4 processes, cores busy", 4, n)
+}
+
+func drainBy(ctx context.Context, r *recorder, name string, procs, n int) error {
+	d, err := r.drained(ctx, name, procs, n, referee())
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	r.add(name+": enqueue to last request", d.wall.Seconds(), "s", atMost(floor(n, capacity).Seconds()+0.8))
+	r.add(name+": first to last request", d.span.Seconds(), "s", noted)
+	r.add(name+": rejected", float64(d.rejected), "", atMost(0))
+	r.add(name+": fullest second", float64(d.sliding), "", atMost(capacity))
+	r.add(name+": fullest calendar second", float64(d.calendar), "", atMost(capacity))
+	if d.over > 0 {
+		r.broke("%s: %d times more than %d requests in a second", name, d.over, capacity)
+	}
+	return nil
+}
+
+// drained is how a batch went out.
+type drained struct {
+	wall     time.Duration // from the start of the enqueue to the last request
+	span     time.Duration // from the first request to the last
+	requests int
+	rejected int
+	sliding  int // in the fullest second
+	calendar int
+	over     int // seconds with too many, those left out that the referee's own delays explain
+}
+
+// drained drains n rooms by so many processes and checks that none was lost
+// and none made twice.
+func (r *recorder) drained(ctx context.Context, name string, procs, n int, o tiwtest.Options) (d drained, err error) {
+	s, err := r.newStage(name, o)
+	if err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(n)*150*time.Millisecond)
+	defer cancel()
+	if err := s.startWorkers(ctx, procs); err != nil {
+		return d, err
+	}
+	if err := settled(ctx); err != nil {
+		return d, err
+	}
+	start := time.Now()
+	stalls := watchStalls(ctx, start)
+	if err := s.batch(ctx, "drain", firstRoom, n); err != nil {
+		return d, err
+	}
+	if err := s.sim.WaitCalls(ctx, n); err != nil {
+		return d, err
+	}
+	if _, err := s.ended(ctx, "drain"); err != nil {
+		return d, err
+	}
+	held := stalls()
+
+	calls := s.sim.Calls()
+	times := timesOf(calls, anyCall)
+	last := times[len(times)-1]
+	create := s.sim.State().Actions[tiwtest.ActionCreate]
+	d = drained{
+		wall: last.Sub(start), span: last.Sub(times[0]),
+		requests: len(calls), rejected: int(create.Rejected),
+		sliding: create.Received.SlidingSecond.Calls, calendar: create.Received.CalendarSecond.Calls,
+		over: tiwtest.Over(calls, capacity, start, held),
+	}
+	results, err := s.command(ctx, "status", "drain", "-o", "csv")
+	if err != nil {
+		return d, err
+	}
+	if err := audit(results, n); err != nil {
+		r.broke("%s: %v", name, err)
+	}
+	if all, twice := tasksOf(s.sim); all != n || twice > 0 {
+		r.broke("%s: %d of %d rooms have a task, %d of them more than one", name, all, n, twice)
+	}
+	return d, nil
+}
+
+// watchStalls watches for the referee's own delays until the function that it
+// returns is called.
+func watchStalls(ctx context.Context, start time.Time) func() []tiwtest.Stall {
+	ctx, cancel := context.WithCancel(ctx)
+	var all []tiwtest.Stall
+	var watching sync.WaitGroup
+	watching.Go(func() { all = tiwtest.Stalls(ctx, start) })
+	return func() []tiwtest.Stall {
+		cancel()
+		watching.Wait()
+		return all
+	}
+}
+
+// tasksOf is how many rooms the referee has a task for, and how many of them
+// have more than one.
+func tasksOf(sim *tiwtest.Server) (all, twice int) {
+	st := sim.State()
+	return st.Rooms.Rooms, st.Rooms.Repeated
+}
+
+// audit checks that a result list has n rooms, each succeeded and with images.
+func audit(results []byte, n int) error {
+	r := csv.NewReader(bytes.NewReader(results))
+	header, err := r.Read()
+	if err != nil {
+		return fmt.Errorf("result list: %w", err)
+	}
+	column := make(map[string]int)
+	for i, name := range header {
+		column[name] = i
+	}
+	seen := make(map[string]bool)
+	for {
+		row, err := r.Read()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("result list: %w", err)
+		}
+		images := len(strings.Fields(row[column["Snapshots"]]))
+		if row[column["State"]] != "succeeded" || images == 0 {
+			return fmt.Errorf("result list: room %s is %s with %d images", row[column["RoomId"]], row[column["State"]], images)
+		}
+		seen[row[column["RoomId"]]] = true
+	}
+	if len(seen) != n {
+		return fmt.Errorf("result list: %d rooms, want %d", len(seen), n)
+	}
+	return nil
+}
+
+// busy keeps every core busy until the function that it returns is called, or
+// each of its processes has had two minutes of a core.
+func busy() (stop func()) {
+	var all []*exec.Cmd
+	for range runtime.NumCPU() {
+		cmd := exec.Command("sh", "-c", "ulimit -t 120; while :; do :; done")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if cmd.Start() == nil {
+			all = append(all, cmd)
+		}
+	}
+	return func() {
+		for _, cmd := range all {
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+	}
+}
+
+func processes(n int) string {
+	if n == 1 {
+		return "1 process"
+	}
+	return fmt.Sprint(n, " processes")
+}

@@ -1,0 +1,77 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// idle measures how soon a worker with nothing to do begins, and what its
+// waiting costs.
+func idle(ctx context.Context, r *recorder) (err error) {
+	s, err := r.newStage("idle", referee())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.startWorkers(ctx, 1); err != nil {
+		return err
+	}
+	if err := settled(ctx); err != nil {
+		return err
+	}
+	took, err := s.single(ctx, 200, idleShortest, idleLongest)
+	if err != nil {
+		return err
+	}
+	r.add("enqueue to request, p50", percentile(took, 50), "ms", atMost(10))
+	r.add("enqueue to request, p99", percentile(took, 99), "ms", atMost(30))
+	// Until then the last results have come in.
+	if !pause(ctx, 5*time.Second) {
+		return ctx.Err()
+	}
+	const watched = 20 * time.Second
+	worker := s.workers[0].cmd.Process.Pid
+	redis, err := redisCPU(ctx, s.rdb)
+	if err != nil {
+		return err
+	}
+	own, err := processCPU(worker)
+	if err != nil {
+		return err
+	}
+	if !pause(ctx, watched) {
+		return ctx.Err()
+	}
+	redisAfter, err := redisCPU(ctx, s.rdb)
+	if err != nil {
+		return err
+	}
+	ownAfter, err := processCPU(worker)
+	if err != nil {
+		return err
+	}
+	r.add("nothing to do: Redis, of a core", percent((redisAfter-redis).Seconds(), watched.Seconds()), "%", atMost(1))
+	r.add("nothing to do: the worker, of a core", percent((ownAfter-own).Seconds(), watched.Seconds()), "%", noted)
+	return nil
+}
+
+// The times between two rooms of the idle rows.
+const (
+	idleShortest = 200 * time.Millisecond
+	idleLongest  = 800 * time.Millisecond
+)
+
+// redisCPU is the processor time that Redis has used, that of its children
+// included.
+func redisCPU(ctx context.Context, rdb *redis.Client) (time.Duration, error) {
+	info, err := infoOf(ctx, rdb, "cpu")
+	if err != nil {
+		return 0, err
+	}
+	s := info.float("used_cpu_sys") + info.float("used_cpu_user") +
+		info.float("used_cpu_sys_children") + info.float("used_cpu_user_children")
+	return time.Duration(s * 1e9), nil
+}

@@ -1,0 +1,73 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// info is what Redis tells of itself.
+type info map[string]string
+
+func infoOf(ctx context.Context, rdb *redis.Client, sections ...string) (info, error) {
+	text, err := rdb.Info(ctx, sections...).Result()
+	if err != nil {
+		return nil, err
+	}
+	all := make(info)
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			all[name] = value
+		}
+	}
+	return all, nil
+}
+
+// float is a number of it, 0 where there is none.
+func (i info) float(name string) float64 {
+	v, _ := strconv.ParseFloat(i[name], 64)
+	return v
+}
+
+// commands is how many commands Redis has run, those that scripts called
+// included.
+func commands(ctx context.Context, rdb *redis.Client) (total float64, err error) {
+	stats, err := infoOf(ctx, rdb, "commandstats")
+	if err != nil {
+		return 0, err
+	}
+	for name, value := range stats {
+		if rest, ok := strings.CutPrefix(value, "calls="); ok && strings.HasPrefix(name, "cmdstat_") {
+			n, _, _ := strings.Cut(rest, ",")
+			total += info{"n": n}.float("n")
+		}
+	}
+	return total, nil
+}
+
+// processCPU is the processor time that a process has used, from /proc.
+func processCPU(pid int) (time.Duration, error) {
+	const tick = time.Second / 100 // USER_HZ, the same on all of Linux
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name in parentheses may hold anything; utime and stime are the 14th
+	// and 15th fields.
+	_, rest, _ := strings.Cut(string(b), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, b)
+	}
+	user, uerr := strconv.Atoi(fields[11])
+	system, serr := strconv.Atoi(fields[12])
+	if uerr != nil || serr != nil {
+		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, b)
+	}
+	return time.Duration(user+system) * tick, nil
+}

@@ -1,0 +1,62 @@
+package bench
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/redistest"
+)
+
+// What scripts call inside Redis does not pass the proxy, a pipeline is one
+// trip of several commands, and nothing is changed on the way.
+func TestProxy(t *testing.T) {
+	server := redistest.Client(t)
+	p, err := newProxy(server.Options().Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	client := redis.NewClient(&redis.Options{Addr: p.addr})
+	defer client.Close()
+	ctx := t.Context()
+	// What a connection begins with is not of interest. Pipelines have one of
+	// their own.
+	_, err = client.Pipelined(ctx, func(pipe redis.Pipeliner) error { return pipe.Ping(ctx).Err() })
+	if err := errors.Join(err, client.Ping(ctx).Err()); err != nil {
+		t.Fatal(err)
+	}
+
+	counted := func(name string, commands, trips int64, f func() error) {
+		t.Helper()
+		c, n := p.commands.Load(), p.trips.Load()
+		if err := f(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if c, n = p.commands.Load()-c, p.trips.Load()-n; c != commands || n != trips {
+			t.Errorf("%s: %d commands in %d trips, want %d in %d", name, c, n, commands, trips)
+		}
+	}
+	long := strings.Repeat("x\r\n", 100_000)
+	counted("a long value", 1, 1, func() error { return client.Set(ctx, "k", long, 0).Err() })
+	counted("a script", 1, 1, func() error {
+		return client.Eval(ctx, "for i = 1, 5 do redis.call('INCR', KEYS[1]) end return 1", []string{"n"}).Err()
+	})
+	counted("a pipeline", 10, 1, func() error {
+		_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			for range 10 {
+				pipe.Incr(ctx, "n")
+			}
+			return nil
+		})
+		return err
+	})
+	if got := client.Get(ctx, "k").Val(); got != long {
+		t.Errorf("%d bytes came back, want %d", len(got), len(long))
+	}
+	if got := client.Get(ctx, "n").Val(); got != "15" {
+		t.Errorf("counted %s, want 15", got)
+	}
+}
