@@ -42,6 +42,9 @@ const (
 // nothing was pushed for ten minutes. Nothing was enqueued.
 var ErrLoadLost = errors.New("the load has expired in Redis before it was complete")
 
+// ErrLabels means that a batch has more than 1000 different label names.
+var ErrLabels = fmt.Errorf("the batch has more than %d different label names", maxLabelNames)
+
 // Load is a batch on its way into the backlog. Rooms are added one by one and
 // become visible, all at once, by Seal. A load that is never sealed leaves
 // nothing behind.
@@ -99,7 +102,7 @@ func (l *Load) Add(ctx context.Context, room *tasks.Room) error {
 			l.labels[name] = true
 		}
 		if len(l.labels) > maxLabelNames {
-			return fmt.Errorf("the batch has more than %d different label names", maxLabelNames)
+			return ErrLabels
 		}
 		b, err := json.Marshal(room)
 		if err != nil {

@@ -78,6 +78,7 @@ func (r *recorder) newRedis(name string, settings ...string) (*stage, error) {
 		"TENCENTCLOUD_SECRET_ID="+tiwtest.DefaultSecret,
 		"TENCENTCLOUD_SECRET_KEY="+tiwtest.DefaultSecret,
 		"TIWSNAP_CONFIRM_AFTER=1s",
+		"TIWSNAP_HTTP_ADDR=",
 		"TIWSNAP_WORKER_SPOOL="+filepath.Join(dir, "spool"),
 	)
 	if r.Margin > 0 {

@@ -248,6 +248,7 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		fmt.Sprint("TIWSNAP_RATE_LIMIT=", o.rate),
 		fmt.Sprint("TIWSNAP_RATE_MARGIN=", o.margin),
 		"TIWSNAP_CONFIRM_AFTER=5s",
+		"TIWSNAP_HTTP_ADDR=",
 	)
 	fleet, err := newFleet(o.workers, binary, dir, environ)
 	if err != nil {

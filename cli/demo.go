@@ -14,6 +14,7 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/backlog"
+	"tiwsnap/config"
 	"tiwsnap/enqueue"
 	"tiwsnap/examples"
 	"tiwsnap/ledger"
@@ -81,10 +82,11 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 		return err
 	}
 	defer api.Close()
+	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	w, err := worker.New(worker.Options{
 		Redis: client, TIW: api, ConfirmAfter: time.Second,
 		Margin: 50 * time.Millisecond, // simulator, Redis and worker hold up one another in one process
-		Log:    slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Log:    log,
 	})
 	if err != nil {
 		return err
@@ -116,12 +118,19 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 		return err
 	}
 	if keep {
+		addr, stopHTTP, err := serveHTTP(served{HTTP: config.HTTP{Addr: "127.0.0.1:0"}, rdb: client, ledger: c.ledger, log: log})
+		if err != nil {
+			return err
+		}
+		defer stopHTTP()
 		address := client.(*redis.Client).Options().Addr
 		fmt.Fprintf(e.stderr, `
 Still up, until interrupted:
+  pages      http://%s/
+  API        http://%[1]s/docs
   simulator  %s/state
   Redis      tiwsnap status %s --redis-url redis://%s/0
-`, sim.URL, batch.ID, address)
+`, addr, sim.URL, batch.ID, address)
 		<-ctx.Done()
 	}
 	if failed > 0 {

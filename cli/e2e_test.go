@@ -37,6 +37,7 @@ func newSite(t *testing.T, o tiwtest.Options) site {
 		"TENCENTCLOUD_SECRET_ID":  tiwtest.DefaultSecret,
 		"TENCENTCLOUD_SECRET_KEY": tiwtest.DefaultSecret,
 		"TIWSNAP_CONFIRM_AFTER":   "200ms",
+		"TIWSNAP_HTTP_ADDR":       "", // many sites share this machine
 	}}
 }
 

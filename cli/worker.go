@@ -27,14 +27,15 @@ func newWorker(e env) *cobra.Command {
 		Use:   "worker",
 		Short: "Run the snapshots; any number of workers share one request quota",
 		Long: `Run the snapshots: feed the batches, send the requests at the account's quota
-however many workers there are, and ask what became of them. With a callback
-address it listens for Tencent's callbacks, too. SIGTERM ends it in order: calls
+however many workers there are, and ask what became of them. It serves the HTTP
+API and the pages, and with a callback address it listens for Tencent's
+callbacks, too. SIGTERM ends it in order: calls
 that are out are waited for and their outcomes are written.`,
 		Args: cobra.NoArgs,
 	}
 	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account", "rate.limit", "rate.margin",
 		"worker.concurrency", "worker.attempts", "worker.spool", "confirm.after", "confirm.share",
-		"callback.addr", "callback.url", "unknown", "unknown_grace", "retention", "log.level", "log.format")
+		"callback.addr", "callback.url", "http.addr", "unknown", "unknown_grace", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		c, err := connect(cmd, e, config.Credentials)
@@ -88,6 +89,13 @@ that are out are waited for and their outcomes are written.`,
 			return err
 		}
 		defer stopCallbacks()
+		_, stopHTTP, err := serveHTTP(served{
+			HTTP: c.cfg.HTTP, rdb: c.rdb, ledger: c.ledger, replicated: c.replicated(), webhook: c.cfg.Webhook.Check, log: log,
+		})
+		if err != nil {
+			return err
+		}
+		defer stopHTTP()
 		if err := w.Run(ctx); err != nil {
 			return fail(exitTempFail, "worker stopped, not all in order: %w", err)
 		}

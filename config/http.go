@@ -10,6 +10,9 @@ import (
 	"strings"
 )
 
+// DefaultHTTPAddr is where HTTP.Addr listens unless it is set.
+const DefaultHTTPAddr = "127.0.0.1:8080"
+
 // HTTP is the listener for browsers and programs, and who may come in.
 type HTTP struct {
 	Addr       string   `koanf:"addr"`  // host:port to listen on; empty: none

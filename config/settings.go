@@ -53,7 +53,7 @@ var settings = []setting{
 	{"callback.url", "callback-url", "", "public base URL of that listener, which Tencent can reach", publicURL, plain},
 	{"callback.key", "", "", "secret that signs the callback URLs: 32 random characters or more", signingKey, hide},
 	{"callback.key_old", "", "", "a second key whose callback URLs are accepted, while the key is replaced", signingKey, hide},
-	{"http.addr", "http-addr", "127.0.0.1:8080", "HOST:PORT to listen on for browsers and programs; empty turns it off", listenAddr, plain},
+	{"http.addr", "http-addr", DefaultHTTPAddr, "HOST:PORT to listen on for browsers and programs; empty turns it off", listenAddr, plain},
 	{"http.hosts", "", "", "host names of that listener, separated by commas; its addresses and localhost need not be named", hostNames, plain},
 	{"http.session_key", "", "", "secret that signs logins, the same for all workers: 32 random characters or more; empty: logins end with the worker", signingKey, hide},
 	{"http.users", "", "", "who may log in: a line for each, NAME ROLES HASH, as in docs/admin.md", logins(password.Check), hideHashes},

@@ -82,3 +82,7 @@ func LoggedOut(session string) string { return Prefix + "loggedout:" + session }
 // Limit is the prefix of the keys of one rate limit bucket: the quota of one
 // API action of one account.
 func Limit(account, action string) string { return Prefix + "limit:" + account + ":" + action }
+
+// Idempotency is a hash: what a client of the HTTP API has asked for under a
+// key of its own, and what it was answered. It expires after a day.
+func Idempotency(hash string) string { return Prefix + "idempotency:" + hash }

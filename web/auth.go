@@ -27,6 +27,10 @@ const (
 	RoleOperate Role = "operate" // everything
 )
 
+// roleRead is what a route needs that tells of something whose id one must know:
+// either of two roles. Nobody is given it.
+const roleRead Role = "view or produce"
+
 // Principal is who makes a request.
 type Principal struct {
 	Name  string // of the user or the token; "anonymous" where nobody has one
@@ -37,7 +41,8 @@ type Principal struct {
 // May reports whether the principal may do what needs the role. A role
 // "operate" may everything, and everybody may what needs none.
 func (p Principal) May(r Role) bool {
-	return r == "" || slices.Contains(p.Roles, r) || slices.Contains(p.Roles, RoleOperate)
+	has := func(r Role) bool { return slices.Contains(p.Roles, r) }
+	return r == "" || has(r) || has(RoleOperate) || r == roleRead && (has(RoleView) || has(RoleProduce))
 }
 
 // User may log in with a password.

@@ -1,8 +1,8 @@
 package web
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"math"
@@ -49,7 +49,7 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 	for _, route := range routes {
 		mux.Handle(route.Pattern, only(o, route))
 	}
-	return guard(o.Hosts, mux)
+	return guard(o.Hosts, answerPanic(o.Log, answerNothing(mux)))
 }
 
 // only lets those through to a route who have its role.
@@ -75,9 +75,9 @@ func only(o HandlerOptions, route Route) http.Handler {
 			route.Handler.ServeHTTP(w, r)
 			return
 		}
-		sw := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		sw := &statusWriter{ResponseWriter: w}
 		route.Handler.ServeHTTP(sw, r)
-		o.Log.Info("request", "by", p.Name, "method", r.Method, "path", r.URL.Path, "status", sw.status, "from", r.RemoteAddr)
+		o.Log.Info("request", "by", p.Name, "method", r.Method, "path", r.URL.Path, "status", cmp.Or(sw.status, http.StatusOK), "from", r.RemoteAddr)
 	})
 }
 
@@ -90,6 +90,11 @@ type statusWriter struct {
 func (w *statusWriter) WriteHeader(status int) {
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(p []byte) (int, error) {
+	w.status = cmp.Or(w.status, http.StatusOK)
+	return w.ResponseWriter.Write(p)
 }
 
 // Unwrap is for http.ResponseController.
@@ -116,10 +121,5 @@ func tooMany(w http.ResponseWriter, r *http.Request, err *LimitedError) {
 
 // refuse answers with a problem document. The code is one of ours and stays.
 func refuse(w http.ResponseWriter, r *http.Request, status int, code, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	if r.Method == http.MethodHead {
-		return
-	}
-	json.NewEncoder(w).Encode(map[string]any{"status": status, "title": http.StatusText(status), "code": code, "detail": detail})
+	problem(status, code, "%s", detail).write(w, r)
 }

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/config"
+	"tiwsnap/ledger"
+	"tiwsnap/web"
+)
+
+// httpPatience is how long requests may go on when the process ends.
+const httpPatience = 5 * time.Second
+
+// served is what is served over HTTP.
+type served struct {
+	config.HTTP
+	rdb        redis.UniversalClient
+	ledger     *ledger.Ledger
+	replicated bool
+	webhook    func(url string) error
+	log        *slog.Logger
+}
+
+// serveHTTP serves browsers and programs, where an address is set, until stop is called. addr
+// is where it listens. The error is ready to return.
+func serveHTTP(s served) (addr string, stop func(), err error) {
+	if s.Addr == "" {
+		return "", func() {}, nil
+	}
+	auth, err := newAuth(s)
+	if err != nil {
+		return "", nil, fail(exitConfig, "%w", err)
+	}
+	l, err := net.Listen("tcp", s.Addr)
+	if errors.Is(err, syscall.EADDRINUSE) && s.Addr == config.DefaultHTTPAddr {
+		s.log.Warn("HTTP is not served: its default address is taken, by another worker most likely", "addr", s.Addr)
+		return "", func() {}, nil
+	}
+	if err != nil {
+		return "", nil, fail(exitUnavailable, "HTTP: %w (TIWSNAP_HTTP_ADDR or --http-addr chooses another address, or none)", err)
+	}
+	if tcp, ok := l.Addr().(*net.TCPAddr); auth.Open() && (!ok || !tcp.IP.IsLoopback()) {
+		l.Close()
+		return "", nil, fail(exitConfig, "HTTP: %s can be reached by others, and without users and tokens everybody may everything: set TIWSNAP_HTTP_USERS or _TOKENS, or listen on 127.0.0.1", l.Addr())
+	}
+	api := web.NewAPI(web.APIOptions{
+		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, Version: version(), Log: s.log,
+	})
+	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Hosts: s.Hosts, Log: s.log}, slices.Concat(
+		api.Routes(),
+		api.HealthRoutes(),
+		web.NewPages(web.PagesOptions{Auth: auth, Log: s.log}).Routes(),
+		web.NewAsynqmon(web.AsynqmonOptions{Redis: s.rdb, Log: s.log}).Routes(),
+	)...)
+	s.log.Info("serving HTTP", "addr", l.Addr().String(), "logins", !auth.Open())
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := web.Serve(ctx, web.NewServer(handler, s.log), l, httpPatience); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			s.log.Error("HTTP is no longer served", "err", err)
+		}
+	}()
+	return l.Addr().String(), func() { cancel(); <-ended }, nil
+}
+
+// newAuth knows who may come in.
+func newAuth(s served) (*web.Auth, error) {
+	o := web.AuthOptions{SessionKey: s.SessionKey.Reveal(), Redis: s.rdb, Log: s.log}
+	roles := func(l config.Login) (all []web.Role) {
+		for _, r := range l.Roles {
+			all = append(all, web.Role(r))
+		}
+		return all
+	}
+	for _, u := range s.Users {
+		o.Users = append(o.Users, web.User{Name: u.Name, Hash: u.Hash.Reveal(), Roles: roles(u)})
+	}
+	for _, t := range s.Tokens {
+		o.Tokens = append(o.Tokens, web.Token{Name: t.Name, Hash: t.Hash.Reveal(), Roles: roles(t)})
+	}
+	return web.NewAuth(o)
+}

@@ -1,0 +1,178 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/backlog"
+	"tiwsnap/enqueue"
+	"tiwsnap/ledger"
+	"tiwsnap/results"
+)
+
+// APIOptions are the settings of an API. Redis and Ledger are required.
+type APIOptions struct {
+	Redis redis.UniversalClient // stays the caller's to close
+	// Ledger writes what is ended here, with the settings of the workers.
+	Ledger *ledger.Ledger
+	// Replicated answers an enqueue only when a replica of Redis has it too.
+	Replicated bool
+	// CheckWebhook says what is wrong with the receiver that a batch names.
+	// Default: none may be named.
+	CheckWebhook func(url string) error
+	Version      string       // of this build
+	Log          *slog.Logger // default: none
+
+	maxUpload int64 // bytes of one list; default 1 GiB
+	maxRows   int   // of one list; default 2 million
+}
+
+// API is the HTTP API of programs: /v1 and its description. It is safe for
+// concurrent use.
+type API struct {
+	o       APIOptions
+	ledger  *ledger.Ledger
+	backlog *backlog.Backlog
+	results *results.Reader
+	queue   *enqueue.Client
+	keys    idempotency
+	uploads chan struct{} // those under way
+}
+
+// NewAPI returns the API. It does not touch Redis.
+func NewAPI(o APIOptions) *API {
+	o.maxUpload = cmp.Or(o.maxUpload, maxUpload)
+	o.maxRows = cmp.Or(o.maxRows, maxUploadRows)
+	if o.CheckWebhook == nil {
+		o.CheckWebhook = func(string) error { return errors.New("cannot be named here") }
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &API{
+		o:       o,
+		ledger:  o.Ledger,
+		backlog: backlog.New(o.Redis),
+		results: results.NewReader(o.Redis),
+		queue:   enqueue.New(o.Redis),
+		keys:    idempotency{o.Redis},
+		uploads: make(chan struct{}, maxUploads),
+	}
+}
+
+// operation is one line of the table of what the API does.
+type operation struct {
+	pattern string // method and path
+	role    Role
+	id      string // its name for generated clients; it stays
+	summary string
+	add     func(huma.API, huma.Operation)
+}
+
+// operations is the table.
+func (a *API) operations() []operation {
+	return []operation{
+		{"POST /v1/batches", RoleProduce, "create-batch", "Enqueue a batch: a list of rooms of any size", a.createBatch()},
+		{"GET /v1/batches/{id}", roleRead, "get-batch", "What became of a batch", handle(a.getBatch)},
+	}
+}
+
+// callTimeout bounds a call that neither uploads nor downloads a list.
+const callTimeout = 10 * time.Second
+
+// handle makes an operation of a function. Errors become problems.
+func handle[I, O any](f func(context.Context, *I) (*O, error)) func(huma.API, huma.Operation) {
+	return func(api huma.API, op huma.Operation) {
+		huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
+			ctx, cancel := context.WithTimeout(ctx, callTimeout)
+			defer cancel()
+			out, err := f(ctx, in)
+			if err != nil {
+				return nil, answerable(ctx, op.OperationID, err)
+			}
+			return out, nil
+		})
+	}
+}
+
+// answerable makes a Problem of any error, and tells the log of those that are
+// nobody's fault but ours.
+func answerable(ctx context.Context, operation string, err error) *Problem {
+	p := problemOf(err)
+	if p == nil {
+		log, _ := ctx.Value(logKey{}).(*slog.Logger)
+		if log != nil {
+			log.Error("request failed", "operation", operation, "err", err)
+		}
+		p = problem(http.StatusInternalServerError, codeInternal, "something went wrong here, and the log says what")
+	}
+	return p
+}
+
+type logKey struct{}
+
+// Routes returns the routes of the API and of its description.
+func (a *API) Routes() []Route {
+	c := &collector{log: a.o.Log}
+	config := huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info:    &huma.Info{Title: "tiwsnap", Version: cmp.Or(a.o.Version, "development"), Description: description},
+			Components: &huma.Components{
+				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					"token":   {Type: "http", Scheme: "bearer", Description: "A token of the configuration"},
+					"session": {Type: "apiKey", In: "cookie", Name: sessionCookie, Description: "A login in the browser"},
+				},
+			},
+		},
+		OpenAPIPath:                  "/openapi",
+		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+	}
+	api := huma.NewAPI(config, c)
+	for _, o := range a.operations() {
+		method, path, _ := strings.Cut(o.pattern, " ")
+		c.role = o.role
+		o.add(api, huma.Operation{
+			OperationID: o.id, Method: method, Path: path, Summary: o.summary,
+			Description: "Needs the role " + string(o.role) + ".",
+			Security:    []map[string][]string{{"token": {}}, {"session": {}}},
+		})
+	}
+	return c.routes
+}
+
+const description = "Snapshots of Tencent Interactive Whiteboards, at the account's request quota. Errors are problem documents (RFC 9457) with a stable code."
+
+// collector is the adapter by which huma gives its handlers to the table of
+// routes.
+type collector struct {
+	log    *slog.Logger
+	role   Role // of what is registered now
+	routes []Route
+}
+
+// Handle is for huma.
+func (c *collector) Handle(op *huma.Operation, handler func(huma.Context)) {
+	if strings.HasPrefix(op.Path, "/openapi") && op.Path != "/openapi.json" {
+		return // one form is enough
+	}
+	c.routes = append(c.routes, Route{op.Method + " " + op.Path, c.role, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(context.WithValue(r.Context(), logKey{}, c.log))
+		handler(humago.NewContext(op, r, w))
+	})})
+}
+
+// ServeHTTP is for huma's tests.
+func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }

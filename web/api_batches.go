@@ -1,0 +1,234 @@
+package web
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/ledger"
+	"tiwsnap/rooms"
+	"tiwsnap/tasks"
+)
+
+// exchange is embedded in the input of an operation that reads or writes its
+// body by itself.
+type exchange struct {
+	w http.ResponseWriter
+	r *http.Request
+}
+
+// Resolve is for huma.
+func (x *exchange) Resolve(ctx huma.Context) []error {
+	x.r, x.w = humago.Unwrap(ctx)
+	return nil
+}
+
+// createBatchInput is a list and what is said of it beside.
+type createBatchInput struct {
+	exchange
+	Key      string `header:"Idempotency-Key" maxLength:"255" doc:"A random name of this request. For 24 hours the same request under it gets the same answer and makes nothing new."`
+	Name     string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the batch; default: a new one. A batch of that id is never changed."`
+	Strict   bool   `query:"strict" doc:"Enqueue nothing if any row is wrong"`
+	Webhook  string `query:"webhook" doc:"URL that is told of the end, if the configuration allows its host"`
+	SdkAppId uint64 `query:"SdkAppId" doc:"What rows leave out"`
+	Mode     string `query:"SnapshotMode" enum:"AllMarks,LatestMarksOnly" doc:"What rows leave out"`
+}
+
+// Enqueued is what became of a list.
+type Enqueued struct {
+	ID      string  `json:"id" doc:"Of the batch"`
+	Rooms   int     `json:"rooms" doc:"In the batch"`
+	Created bool    `json:"created" doc:"false: the same batch was there already, and nothing was added"`
+	BadRows int     `json:"bad_rows" doc:"Rows that were left out because they are wrong"`
+	Faults  []Fault `json:"errors" nullable:"false" doc:"What is wrong with them; at most 100"`
+}
+
+// accepted is the answer to a request that enqueues.
+type accepted struct {
+	Status   int
+	Location string `header:"Location"`
+	Replayed string `header:"Idempotent-Replayed" doc:"true: this is the answer to an earlier request with the same Idempotency-Key"`
+	Body     json.RawMessage
+}
+
+func (a *API) createBatch() func(huma.API, huma.Operation) {
+	return func(api huma.API, op huma.Operation) {
+		op.DefaultStatus = http.StatusAccepted
+		op.Responses = map[string]*huma.Response{"202": {Description: "Enqueued", Content: map[string]*huma.MediaType{
+			"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Enqueued](), true, "")},
+		}}}
+		huma.Register(api, op, func(ctx context.Context, in *createBatchInput) (*accepted, error) {
+			out, err := a.takeBatch(ctx, in)
+			if err != nil {
+				return nil, answerable(ctx, op.OperationID, err)
+			}
+			return out, nil
+		})
+		// Told to huma any earlier, it would read the body whole.
+		room := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[tasks.Room](), true, "")
+		api.OpenAPI().Paths[op.Path].Post.RequestBody = &huma.RequestBody{
+			Required:    true,
+			Description: "The rooms: CSV with a header, JSON lines, or JSON.",
+			Content: map[string]*huma.MediaType{
+				"text/csv":             {Schema: &huma.Schema{Type: "string"}, Example: "SdkAppId,RoomId,Label.Class\n1400123480,20117,3B\n"},
+				"application/x-ndjson": {Schema: &huma.Schema{Type: "string"}, Example: `{"SdkAppId":1400123480,"RoomId":20117,"Label":{"Class":"3B"}}` + "\n"},
+				"application/json": {Schema: &huma.Schema{OneOf: []*huma.Schema{
+					{Type: "array", Items: room},
+					{Type: "object", Properties: map[string]*huma.Schema{
+						"name": {Type: "string"}, "strict": {Type: "boolean"}, "webhook": {Type: "string"}, "defaults": room,
+						"rooms": {Type: "array", Items: room, Description: "The last member"},
+					}, Required: []string{"rooms"}},
+				}}},
+			},
+		}
+	}
+}
+
+// takeBatch reads a list and enqueues it as a batch.
+func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, error) {
+	format, err := formatOf(in.r)
+	if err != nil {
+		return nil, err
+	}
+	if in.r.ContentLength > a.o.maxUpload {
+		return nil, &http.MaxBytesError{Limit: a.o.maxUpload}
+	}
+	select {
+	case a.uploads <- struct{}{}:
+		defer func() { <-a.uploads }()
+	default:
+		return nil, problem(http.StatusServiceUnavailable, codeBusy, "%d lists are being uploaded already", maxUploads).retryAfter(5 * time.Second)
+	}
+	claim, err := a.keys.claim(ctx, "create-batch", in.Key)
+	if err != nil {
+		return nil, err
+	}
+	var done *kept
+	defer func() {
+		if err := claim.end(ctx, done); err != nil {
+			a.o.Log.Warn("answer not kept for its Idempotency-Key", "err", err)
+		}
+	}()
+
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%d\n%s\n", format, in.r.URL.Query().Encode())
+	up := newUpload(in.w, in.r, a.o.maxUpload, sum)
+	defer up.finish()
+	if claim.answer != nil {
+		return replay(claim, up)
+	}
+
+	var head batchHead
+	var list io.Reader = up
+	if format == listJSON {
+		body, err := newJSONList(up)
+		if err != nil {
+			return nil, err
+		}
+		list, head = body, body.head
+	}
+	head, err = head.over(batchHead{
+		Name: in.Name, Strict: in.Strict, Webhook: in.Webhook,
+		Defaults: tasks.Room{SdkAppId: in.SdkAppId, SnapshotMode: in.Mode},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if head.Webhook != "" {
+		if err := a.o.CheckWebhook(head.Webhook); err != nil {
+			return nil, invalid("webhook", err.Error())
+		}
+	}
+	options := rooms.Options{Format: rooms.JSONLines, Defaults: head.Defaults, MaxRows: a.o.maxRows}
+	if format == listCSV {
+		options.Format = rooms.CSV
+	}
+	id := head.Name
+	if id == "" {
+		id = "batch-" + claim.id
+	}
+	report := rowReport{faults: []Fault{}}
+	batch, err := a.queue.Batch(ctx, goodRooms(rooms.Read(list, options), head.Strict, &report), enqueue.BatchOptions{
+		ID: id, Defaults: head.Defaults, Webhook: head.Webhook, Replicated: a.o.Replicated,
+	})
+	if err != nil {
+		return nil, err
+	}
+	digest, err := up.digest()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !batch.Same && head.Name == "":
+		return nil, problem(http.StatusUnprocessableEntity, codeKeyReused, "an earlier request with this Idempotency-Key has made another batch, %s", batch.ID)
+	case !batch.Same:
+		return nil, problem(http.StatusConflict, codeExists,
+			"nothing was enqueued: there is a batch %s already, with other rooms; give this one another name", batch.ID)
+	}
+	body, err := json.Marshal(Enqueued{
+		ID: batch.ID, Rooms: batch.Rooms, BadRows: report.bad, Faults: report.faults,
+		// What was found under an id that only this request has was made by it.
+		Created: batch.Created || head.Name == "",
+	})
+	if err != nil {
+		return nil, err
+	}
+	done = &kept{digest, http.StatusAccepted, "/v1/batches/" + batch.ID, string(body)}
+	if !batch.Created && head.Name != "" {
+		done.status = http.StatusOK
+	}
+	return done.accepted(false), nil
+}
+
+// replay answers what was answered before, if this is the same request.
+func replay(claim *claim, up *upload) (*accepted, error) {
+	digest, err := up.digest()
+	if err != nil {
+		return nil, err
+	}
+	before, err := claim.replay(digest)
+	if err != nil {
+		return nil, err
+	}
+	return before.accepted(true), nil
+}
+
+func (a *kept) accepted(again bool) *accepted {
+	out := &accepted{Status: a.status, Location: a.location, Body: json.RawMessage(a.body)}
+	if again {
+		out.Replayed = "true"
+	}
+	return out
+}
+
+type batchInput struct {
+	ID string `path:"id" maxLength:"64" doc:"Id of the batch"`
+}
+
+type batchOutput struct {
+	Body Batch
+}
+
+// Batch is a batch as programs see it.
+type Batch struct {
+	ledger.Batch
+	Rate float64 `json:"rate,omitempty" doc:"Snapshots that ended a second, lately"`
+	Left float64 `json:"seconds_left,omitempty" doc:"Until the end at that rate"`
+}
+
+func (a *API) getBatch(ctx context.Context, in *batchInput) (*batchOutput, error) {
+	b, err := a.ledger.Batch(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &batchOutput{Batch{Batch: b}}, nil
+}

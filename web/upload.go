@@ -1,0 +1,359 @@
+package web
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"iter"
+	"mime"
+	"net/http"
+	"time"
+
+	"tiwsnap/rooms"
+	"tiwsnap/tasks"
+)
+
+// Bounds of the lists that are uploaded. Memory does not grow with a list but
+// for 10 bytes a row, which tell rooms apart.
+const (
+	// maxUpload is the size of a list in bytes: two million rows of 500 bytes,
+	// where a plain row takes 20.
+	maxUpload = 1 << 30
+	// maxUploadRows is the rooms in a list: more than a day's work at 20 a
+	// second.
+	maxUploadRows = 2_000_000
+	// maxUploads is how many lists a process takes in at a time.
+	maxUploads = 4
+	// uploadPace is the time in which the next uploadStep bytes must come.
+	uploadPace = 30 * time.Second
+	uploadStep = 64 << 10
+	// answerTime is the time in which an answer must be taken, from when it is
+	// there.
+	answerTime = 30 * time.Second
+)
+
+// listFormat is the format of a list.
+type listFormat int
+
+const (
+	listCSV listFormat = iota
+	listJSONLines
+	listJSON
+)
+
+// formatOf finds the format by the media type. The error is a *Problem.
+func formatOf(r *http.Request) (listFormat, error) {
+	refused := func(what string) error {
+		return problem(http.StatusUnsupportedMediaType, codeMediaType,
+			"%s; send text/csv, application/x-ndjson (JSON lines) or application/json, not encoded", what)
+	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return 0, refused(fmt.Sprintf("Content-Encoding %.40q is not understood", e))
+	}
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return 0, refused("Content-Type is missing or wrong")
+	}
+	if c := params["charset"]; c != "" && !utf8Name[c] {
+		return 0, refused(fmt.Sprintf("charset %.40q is not UTF-8", c))
+	}
+	switch media {
+	case "text/csv":
+		return listCSV, nil
+	case "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/json-lines":
+		return listJSONLines, nil
+	case "application/json":
+		return listJSON, nil
+	}
+	return 0, refused(fmt.Sprintf("Content-Type %.60q is not understood", media))
+}
+
+var utf8Name = map[string]bool{"utf-8": true, "UTF-8": true, "utf8": true, "us-ascii": true}
+
+// upload is the body of a request that may be large. Its bytes must keep
+// coming, and it ends with an *http.MaxBytesError after too many.
+type upload struct {
+	body    io.Reader
+	control *http.ResponseController
+	sum     hash.Hash
+	size    int64
+	due     int64 // size at which there is time again
+}
+
+func newUpload(w http.ResponseWriter, r *http.Request, limit int64, sum hash.Hash) *upload {
+	return &upload{body: http.MaxBytesReader(w, r.Body, limit), control: http.NewResponseController(w), sum: sum}
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	if u.size >= u.due {
+		u.due = u.size + uploadStep
+		if err := u.control.SetReadDeadline(time.Now().Add(uploadPace)); err != nil {
+			return 0, err
+		}
+	}
+	n, err := u.body.Read(p)
+	u.sum.Write(p[:n])
+	u.size += int64(n)
+	return n, uploadError(err)
+}
+
+// uploadError makes a Problem of what is the client's.
+func uploadError(err error) error {
+	var tooLarge *http.MaxBytesError
+	var slow interface{ Timeout() bool }
+	switch {
+	case err == nil || err == io.EOF || errors.As(err, &tooLarge):
+		return err
+	case errors.As(err, &slow) && slow.Timeout():
+		return problem(http.StatusRequestTimeout, codeTimeout,
+			"nothing was enqueued: the upload has stood still, %d bytes must come every %s", uploadStep, uploadPace)
+	}
+	return problem(http.StatusBadRequest, codeInvalid, "nothing was enqueued: the body broke off: %v", err)
+}
+
+// finish is called when nothing more is read, before the answer.
+func (u *upload) finish() {
+	u.control.SetReadDeadline(time.Time{}) // or it would end the request's context
+	u.control.SetWriteDeadline(time.Now().Add(answerTime))
+}
+
+// digest reads the rest and returns what stands for the whole.
+func (u *upload) digest() (string, error) {
+	if _, err := io.Copy(io.Discard, u); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(u.sum.Sum(nil)), nil
+}
+
+// rowReport is what was wrong with the rows of a list.
+type rowReport struct {
+	bad    int
+	faults []Fault
+}
+
+func (r *rowReport) add(line int, all []rooms.Fault) {
+	r.bad++
+	for _, f := range faults(line, all) {
+		if len(r.faults) < maxFaults {
+			r.faults = append(r.faults, f)
+		}
+	}
+}
+
+// goodRooms yields the rooms of the rows that are in order, and notes the
+// others in the report. The last thing it yields is an error if nothing may be
+// enqueued; strict: if any row is wrong.
+func goodRooms(rows iter.Seq2[rooms.Row, error], strict bool, report *rowReport) iter.Seq2[tasks.Room, error] {
+	return func(yield func(tasks.Room, error) bool) {
+		good := 0
+		for row, err := range rows {
+			var bad *rooms.RowError
+			switch {
+			case errors.As(err, &bad):
+				report.add(bad.Line, bad.Faults)
+			case err != nil:
+				yield(tasks.Room{}, err)
+				return
+			case strict && report.bad > 0:
+				good++ // nothing will come of it: only the faults are still of interest
+			default:
+				good++
+				if !yield(row.Room, nil) {
+					return
+				}
+			}
+		}
+		if good == 0 || strict && report.bad > 0 {
+			p := problem(http.StatusUnprocessableEntity, codeInvalid, "nothing was enqueued: no row is in order, %d wrong", report.bad)
+			if good > 0 {
+				p.Detail = fmt.Sprintf("nothing was enqueued: %d of the rows wrong, and strict was asked for", report.bad)
+			}
+			p.Faults = report.faults
+			yield(tasks.Room{}, p)
+		}
+	}
+}
+
+// batchHead is what a JSON body says before its rooms.
+type batchHead struct {
+	Name     string     `json:"name,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the batch; default: a new one"`
+	Strict   bool       `json:"strict,omitempty" doc:"Enqueue nothing if any room is wrong"`
+	Webhook  string     `json:"webhook,omitempty" doc:"URL that is told of the end, if the configuration allows its host"`
+	Defaults tasks.Room `json:"defaults,omitempty" doc:"What rooms leave out"`
+}
+
+// over puts what a query says over the head. The error is a *Problem where they
+// contradict each other.
+func (h batchHead) over(query batchHead) (batchHead, error) {
+	for _, p := range []struct {
+		field       string
+		body, query *string
+	}{{"name", &h.Name, &query.Name}, {"webhook", &h.Webhook, &query.Webhook}} {
+		if *p.body != "" && *p.query != "" && *p.body != *p.query {
+			return h, invalid(p.field, "is one thing in the query and another in the body")
+		}
+		*p.body = cmp.Or(*p.body, *p.query)
+	}
+	h.Strict = h.Strict || query.Strict
+	h.Defaults = h.Defaults.Over(query.Defaults)
+	if h.Name != "" && !tasks.ValidBatchID(h.Name) {
+		return h, invalid("name", "must be 1 to 64 of a-z, 0-9 and -, and not begin with -")
+	}
+	return h, nil
+}
+
+// invalid is a problem with one field or parameter.
+func invalid(field, reason string) *Problem {
+	p := problem(http.StatusUnprocessableEntity, codeInvalid, "%s %s", field, reason)
+	p.Faults = []Fault{{Field: field, Reason: reason}}
+	return p
+}
+
+// maxJSONRoom bounds one member of a JSON body, in bytes, far above the limit
+// of a row: what is between is a row that is wrong.
+const maxJSONRoom = 1 << 20
+
+// jsonList reads the rooms of a JSON body, an array or an object that has one as
+// its last member "rooms", as JSON lines: a line for each element.
+type jsonList struct {
+	head   batchHead
+	object bool
+	budget *budget
+	dec    *json.Decoder
+	line   bytes.Buffer
+	n      int // elements
+	err    error
+}
+
+// budget is a reader that fails where one member of a body is too large.
+type budget struct {
+	r    io.Reader
+	left int
+}
+
+func (b *budget) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, problem(http.StatusUnprocessableEntity, codeInvalid, "nothing was enqueued: one member of the body is larger than %d bytes", maxJSONRoom)
+	}
+	n, err := b.r.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// newJSONList reads up to the rooms. The error is a *Problem, or the reader's.
+func newJSONList(r io.Reader) (*jsonList, error) {
+	l := &jsonList{budget: &budget{r: r, left: maxJSONRoom}}
+	l.dec = json.NewDecoder(l.budget)
+	if err := l.open(); err != nil {
+		return nil, l.fault(err)
+	}
+	return l, nil
+}
+
+var errNotAList = errors.New(`it must be an array of rooms, or an object with "name", "strict", "webhook" and "defaults" as wanted, and "rooms" as its last member`)
+
+func (l *jsonList) open() error {
+	t, err := l.dec.Token()
+	if err != nil || t == json.Delim('[') {
+		return err
+	}
+	if t != json.Delim('{') {
+		return errNotAList
+	}
+	l.object = true
+	seen := map[string]bool{}
+	for l.dec.More() {
+		t, err := l.dec.Token()
+		if err != nil {
+			return err
+		}
+		name := t.(string)
+		if seen[name] {
+			return fmt.Errorf("%.40q is there twice", name)
+		}
+		seen[name] = true
+		switch name {
+		case "name":
+			err = l.dec.Decode(&l.head.Name)
+		case "strict":
+			err = l.dec.Decode(&l.head.Strict)
+		case "webhook":
+			err = l.dec.Decode(&l.head.Webhook)
+		case "defaults":
+			l.dec.DisallowUnknownFields()
+			err = l.dec.Decode(&l.head.Defaults)
+		case "rooms":
+			if t, err = l.dec.Token(); err == nil && t != json.Delim('[') {
+				err = errNotAList
+			}
+			return err
+		default:
+			return fmt.Errorf("%.40q is not known: %w", name, errNotAList)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return errNotAList
+}
+
+// Read gives the rooms as JSON lines.
+func (l *jsonList) Read(p []byte) (int, error) {
+	for l.line.Len() == 0 && l.err == nil {
+		l.budget.left = maxJSONRoom
+		var element json.RawMessage
+		if !l.dec.More() {
+			l.err = cmp.Or(l.fault(l.close()), io.EOF)
+		} else if l.err = l.fault(l.dec.Decode(&element)); l.err == nil {
+			l.n++
+			json.Compact(&l.line, element) // it is valid
+			l.line.WriteByte('\n')
+		}
+	}
+	if l.line.Len() > 0 {
+		return l.line.Read(p)
+	}
+	return 0, l.err
+}
+
+// close reads what is after the last room.
+func (l *jsonList) close() error {
+	if _, err := l.dec.Token(); err != nil { // ]
+		return err
+	}
+	if l.object {
+		t, err := l.dec.Token()
+		if err != nil {
+			return err
+		}
+		if t != json.Delim('}') {
+			return fmt.Errorf(`"rooms" must be the last member of the object: put %.40q before it`, t)
+		}
+	}
+	if t, err := l.dec.Token(); err != io.EOF {
+		return cmp.Or(err, fmt.Errorf("there is more after its end: %.40v", t))
+	}
+	return nil
+}
+
+// fault makes a Problem of an error in the body's form.
+func (l *jsonList) fault(err error) error {
+	var own *Problem
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil || errors.As(err, &own) || errors.As(err, &tooLarge):
+		return err
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		err = errors.New("it ends too early")
+	}
+	where := ""
+	if l.n > 0 {
+		where = fmt.Sprintf(", after room %d", l.n)
+	}
+	return problem(http.StatusUnprocessableEntity, codeInvalid, "nothing was enqueued: the body is not what it should be%s: %v", where, err)
+}
