@@ -118,7 +118,7 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 		return err
 	}
 	if keep {
-		addr, stopHTTP, err := serveHTTP(served{HTTP: config.HTTP{Addr: "127.0.0.1:0"}, rdb: client, ledger: c.ledger, log: log})
+		addr, stopHTTP, err := serveHTTP(served{HTTP: config.HTTP{Addr: "127.0.0.1:0"}, rdb: client, ledger: c.ledger, limiters: w.Limiters(), log: log})
 		if err != nil {
 			return err
 		}
@@ -126,8 +126,7 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 		address := client.(*redis.Client).Options().Addr
 		fmt.Fprintf(e.stderr, `
 Still up, until interrupted:
-  pages      http://%s/
-  API        http://%[1]s/docs
+  API        http://%s/openapi.json
   simulator  %s/state
   Redis      tiwsnap status %s --redis-url redis://%s/0
 `, addr, sim.URL, batch.ID, address)

@@ -13,6 +13,7 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/ledger"
+	"tiwsnap/ratelimit"
 	"tiwsnap/web"
 )
 
@@ -26,6 +27,7 @@ type served struct {
 	ledger     *ledger.Ledger
 	replicated bool
 	webhook    func(url string) error
+	limiters   map[string]*ratelimit.Limiter
 	log        *slog.Logger
 }
 
@@ -52,7 +54,7 @@ func serveHTTP(s served) (addr string, stop func(), err error) {
 		return "", nil, fail(exitConfig, "HTTP: %s can be reached by others, and without users and tokens everybody may everything: set TIWSNAP_HTTP_USERS or _TOKENS, or listen on 127.0.0.1", l.Addr())
 	}
 	api := web.NewAPI(web.APIOptions{
-		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, Version: version(), Log: s.log,
+		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, Limiters: s.limiters, Version: version(), Log: s.log,
 	})
 	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Hosts: s.Hosts, Log: s.log}, slices.Concat(
 		api.Routes(),

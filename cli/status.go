@@ -135,9 +135,9 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 	case "json":
 		return printJSON(e.stdout, b, true)
 	case "csv":
-		return c.away(results.WriteCSV(e.stdout, b.Labels, c.results.Batch(ctx, b, 1)))
+		return c.away(results.WriteCSV(e.stdout, b.Labels, c.results.Batch(ctx, b, 1, b.Total)))
 	case "jsonl":
-		for s, err := range c.results.Batch(ctx, b, 1) {
+		for s, err := range c.results.Batch(ctx, b, 1, b.Total) {
 			if err != nil {
 				return c.away(err)
 			}

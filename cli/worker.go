@@ -90,7 +90,8 @@ that are out are waited for and their outcomes are written.`,
 		}
 		defer stopCallbacks()
 		_, stopHTTP, err := serveHTTP(served{
-			HTTP: c.cfg.HTTP, rdb: c.rdb, ledger: c.ledger, replicated: c.replicated(), webhook: c.cfg.Webhook.Check, log: log,
+			HTTP: c.cfg.HTTP, rdb: c.rdb, ledger: c.ledger, replicated: c.replicated(), webhook: c.cfg.Webhook.Check,
+			limiters: w.Limiters(), log: log,
 		})
 		if err != nil {
 			return err

@@ -179,6 +179,58 @@ func (l *Ledger) Batches(ctx context.Context, n int) ([]Batch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read batches: %w", err)
 	}
+	all, err := l.batches(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	return all, l.dropExpired(ctx)
+}
+
+// ErrCursor means that a cursor is none that BatchPage has returned.
+var ErrCursor = errors.New("not a cursor")
+
+// BatchPage returns at most n batches, newest first, that come after the cursor
+// of the page before; empty: from the newest on. next is the cursor of the next
+// page, empty if there is none. Errors: ErrCursor, or Redis'.
+func (l *Ledger) BatchPage(ctx context.Context, cursor string, n int) (all []Batch, next string, err error) {
+	from, seen := "+inf", ""
+	if cursor != "" {
+		var ok bool
+		from, seen, ok = strings.Cut(cursor, ".")
+		if _, err := strconv.ParseInt(from, 10, 64); !ok || err != nil {
+			return nil, "", ErrCursor
+		}
+	}
+	var found []redis.Z
+	for offset := int64(0); len(found) <= n; {
+		got, err := l.rdb.ZRevRangeByScoreWithScores(ctx, keys.Batches,
+			&redis.ZRangeBy{Min: "-inf", Max: from, Offset: offset, Count: int64(n) + 1}).Result()
+		if err != nil {
+			return nil, "", fmt.Errorf("read batches: %w", err)
+		}
+		for _, z := range got {
+			if score(z) != from || z.Member.(string) < seen { // else it is on a page before
+				found = append(found, z)
+			}
+		}
+		if len(got) <= n {
+			break
+		}
+		offset += int64(len(got))
+	}
+	if len(found) > n {
+		found = found[:n]
+		last := found[n-1]
+		next = score(last) + "." + last.Member.(string)
+	}
+	all, err = l.batches(ctx, names(found))
+	return all, next, err
+}
+
+func score(z redis.Z) string { return strconv.FormatInt(int64(z.Score), 10) }
+
+// batches returns the batches of these ids, without those that have expired.
+func (l *Ledger) batches(ctx context.Context, ids []string) ([]Batch, error) {
 	pipe := l.rdb.Pipeline()
 	replies := make([]*redis.MapStringStringCmd, len(ids))
 	for i, id := range ids {
@@ -199,7 +251,7 @@ func (l *Ledger) Batches(ctx context.Context, n int) ([]Batch, error) {
 			return nil, fmt.Errorf("drop expired batch %s: %w", id, err)
 		}
 	}
-	return all, l.dropExpired(ctx)
+	return all, nil
 }
 
 // dropExpired looks at some of the oldest batches, so that the list does not

@@ -93,10 +93,10 @@ func unbegun(b ledger.Batch, row int, room tasks.Room) ledger.Snapshot {
 // page is how many snapshots are read at a time where there may be a million.
 const page = 500
 
-// Batch returns the snapshots of a batch in the order of the class list, from
-// row first (from 1) on, read a few hundred at a time. An error ends the
-// sequence.
-func (r *Reader) Batch(ctx context.Context, b ledger.Batch, first int) iter.Seq2[Result, error] {
+// Batch returns n snapshots of a batch, or as many as there are, in the order of
+// the class list from row first (from 1) on. They are read a few hundred at a
+// time. An error ends the sequence.
+func (r *Reader) Batch(ctx context.Context, b ledger.Batch, first, n int) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		var ids []string
 		var rows []tasks.Room
@@ -120,14 +120,16 @@ func (r *Reader) Batch(ctx context.Context, b ledger.Batch, first int) iter.Seq2
 			ids, rows = ids[:0], rows[:0]
 			return true
 		}
-		n := first - 1
+		row := first - 1
 		for room, err := range r.backlog.RoomsFrom(ctx, b.ID, first) {
 			if err != nil {
 				yield(Result{}, err)
 				return
 			}
-			n++
-			ids, rows = append(ids, tasks.RowID(b.ID, n)), append(rows, room)
+			if row++; row >= first+n {
+				break
+			}
+			ids, rows = append(ids, tasks.RowID(b.ID, row)), append(rows, room)
 			if len(ids) == page && !flush() {
 				return
 			}

@@ -65,7 +65,7 @@ func TestBatchFromARow(t *testing.T) {
 	}
 	for _, first := range []int{1, 2, 512, 513, 1100, 1101} {
 		var got []string
-		for s, err := range r.Batch(t.Context(), b, first) {
+		for s, err := range r.Batch(t.Context(), b, first, 1100) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +81,7 @@ func TestBatchFromARow(t *testing.T) {
 	}
 
 	var list strings.Builder
-	if err := results.WriteCSV(&list, b.Labels, r.Batch(t.Context(), b, 1100)); err != nil {
+	if err := results.WriteCSV(&list, b.Labels, r.Batch(t.Context(), b, 1100, 1)); err != nil {
 		t.Fatal(err)
 	}
 	lines, err := csv.NewReader(strings.NewReader(list.String())).ReadAll()

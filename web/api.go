@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
 	"tiwsnap/ledger"
+	"tiwsnap/ratelimit"
 	"tiwsnap/results"
 )
 
@@ -29,8 +31,10 @@ type APIOptions struct {
 	// CheckWebhook says what is wrong with the receiver that a batch names.
 	// Default: none may be named.
 	CheckWebhook func(url string) error
-	Version      string       // of this build
-	Log          *slog.Logger // default: none
+	// Limiters are those of this process, by API action.
+	Limiters map[string]*ratelimit.Limiter
+	Version  string       // of this build
+	Log      *slog.Logger // default: none
 
 	maxUpload int64 // bytes of one list; default 1 GiB
 	maxRows   int   // of one list; default 2 million
@@ -45,7 +49,8 @@ type API struct {
 	results *results.Reader
 	queue   *enqueue.Client
 	keys    idempotency
-	uploads chan struct{} // those under way
+	// Those under way.
+	uploads, downloads chan struct{}
 }
 
 // NewAPI returns the API. It does not touch Redis.
@@ -65,7 +70,7 @@ func NewAPI(o APIOptions) *API {
 		results: results.NewReader(o.Redis),
 		queue:   enqueue.New(o.Redis),
 		keys:    idempotency{o.Redis},
-		uploads: make(chan struct{}, maxUploads),
+		uploads: make(chan struct{}, maxUploads), downloads: make(chan struct{}, maxDownloads),
 	}
 }
 
@@ -81,8 +86,22 @@ type operation struct {
 // operations is the table.
 func (a *API) operations() []operation {
 	return []operation{
-		{"POST /v1/batches", RoleProduce, "create-batch", "Enqueue a batch: a list of rooms of any size", a.createBatch()},
+		{"POST /v1/snapshots", RoleProduce, "create-snapshot", "Enqueue one room, ahead of every batch", enqueues[EnqueuedSnapshot](handle(a.createSnapshot))},
+		{"GET /v1/snapshots/{id}", roleRead, "get-snapshot", "What became of a snapshot", handle(a.getSnapshot)},
+		{"POST /v1/snapshots/{id}/cancel", RoleOperate, "cancel-snapshot", "Cancel a snapshot, unless Tencent has accepted it", handle(a.cancelSnapshot)},
+		{"POST /v1/snapshots/{id}/retry", RoleOperate, "retry-snapshot", "Send a snapshot again that failed, was canceled or is held", handle(a.retrySnapshot)},
+
+		{"POST /v1/batches", RoleProduce, "create-batch", "Enqueue a batch: a list of rooms of any size", enqueues[Enqueued](a.createBatch)},
+		{"GET /v1/batches", RoleView, "list-batches", "All batches", handle(a.listBatches)},
 		{"GET /v1/batches/{id}", roleRead, "get-batch", "What became of a batch", handle(a.getBatch)},
+		{"GET /v1/batches/{id}/snapshots", roleRead, "list-snapshots", "What became of the snapshots of a batch: a page, or the whole list", a.listSnapshots()},
+		{"POST /v1/batches/{id}/cancel", RoleOperate, "cancel-batch", "Cancel a batch, as far as Tencent has not accepted it", handle(a.cancelBatch)},
+		{"POST /v1/batches/{id}/pause", RoleOperate, "pause-batch", "Feed nothing more of a batch; what was fed, a few seconds of work, goes on", handle(a.pauseBatch)},
+		{"POST /v1/batches/{id}/resume", RoleOperate, "resume-batch", "Let a paused batch go on", handle(a.resumeBatch)},
+		{"POST /v1/batches/{id}/retry", RoleOperate, "retry-batch", "Send the failed snapshots of a batch again", handle(a.retryBatch)},
+
+		{"GET /v1/failures", RoleView, "list-failures", "What failed, by error code: how often, what it means, what to do", handle(a.listFailures)},
+		{"GET /v1/limit", RoleView, "get-limit", "The request quotas, and why nothing is sent", handle(a.getLimit)},
 	}
 }
 
@@ -101,6 +120,21 @@ func handle[I, O any](f func(context.Context, *I) (*O, error)) func(huma.API, hu
 			}
 			return out, nil
 		})
+	}
+}
+
+// enqueues tells what an operation answers that enqueues.
+func enqueues[O any](add func(huma.API, huma.Operation)) func(huma.API, huma.Operation) {
+	return func(api huma.API, op huma.Operation) {
+		op.DefaultStatus = http.StatusAccepted
+		answer := func(description string) *huma.Response {
+			return &huma.Response{Description: description, Content: map[string]*huma.MediaType{
+				typeJSON: {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[O](), true, "")},
+			}}
+		}
+		op.Responses = map[string]*huma.Response{"202": answer("Enqueued"), "200": answer("It was there already, and is the same")}
+		op.Errors = []int{http.StatusConflict, http.StatusUnprocessableEntity, http.StatusServiceUnavailable}
+		add(api, op)
 	}
 }
 

@@ -52,44 +52,30 @@ type Enqueued struct {
 	Faults  []Fault `json:"errors" nullable:"false" doc:"What is wrong with them; at most 100"`
 }
 
-// accepted is the answer to a request that enqueues.
-type accepted struct {
-	Status   int
-	Location string `header:"Location"`
-	Replayed string `header:"Idempotent-Replayed" doc:"true: this is the answer to an earlier request with the same Idempotency-Key"`
-	Body     json.RawMessage
-}
-
-func (a *API) createBatch() func(huma.API, huma.Operation) {
-	return func(api huma.API, op huma.Operation) {
-		op.DefaultStatus = http.StatusAccepted
-		op.Responses = map[string]*huma.Response{"202": {Description: "Enqueued", Content: map[string]*huma.MediaType{
-			"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Enqueued](), true, "")},
-		}}}
-		huma.Register(api, op, func(ctx context.Context, in *createBatchInput) (*accepted, error) {
-			out, err := a.takeBatch(ctx, in)
-			if err != nil {
-				return nil, answerable(ctx, op.OperationID, err)
-			}
-			return out, nil
-		})
-		// Told to huma any earlier, it would read the body whole.
-		room := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[tasks.Room](), true, "")
-		api.OpenAPI().Paths[op.Path].Post.RequestBody = &huma.RequestBody{
-			Required:    true,
-			Description: "The rooms: CSV with a header, JSON lines, or JSON.",
-			Content: map[string]*huma.MediaType{
-				"text/csv":             {Schema: &huma.Schema{Type: "string"}, Example: "SdkAppId,RoomId,Label.Class\n1400123480,20117,3B\n"},
-				"application/x-ndjson": {Schema: &huma.Schema{Type: "string"}, Example: `{"SdkAppId":1400123480,"RoomId":20117,"Label":{"Class":"3B"}}` + "\n"},
-				"application/json": {Schema: &huma.Schema{OneOf: []*huma.Schema{
-					{Type: "array", Items: room},
-					{Type: "object", Properties: map[string]*huma.Schema{
-						"name": {Type: "string"}, "strict": {Type: "boolean"}, "webhook": {Type: "string"}, "defaults": room,
-						"rooms": {Type: "array", Items: room, Description: "The last member"},
-					}, Required: []string{"rooms"}},
-				}}},
-			},
+func (a *API) createBatch(api huma.API, op huma.Operation) {
+	huma.Register(api, op, func(ctx context.Context, in *createBatchInput) (*accepted, error) {
+		out, err := a.takeBatch(ctx, in)
+		if err != nil {
+			return nil, answerable(ctx, op.OperationID, err)
 		}
+		return out, nil
+	})
+	room := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[tasks.Room](), true, "")
+	// Told to huma any earlier, it would read the body whole.
+	api.OpenAPI().Paths[op.Path].Post.RequestBody = &huma.RequestBody{
+		Required:    true,
+		Description: "The rooms: CSV with a header, JSON lines, or JSON.",
+		Content: map[string]*huma.MediaType{
+			typeCSV:       {Schema: &huma.Schema{Type: "string"}, Example: "SdkAppId,RoomId,Label.Class\n1400123480,20117,3B\n"},
+			typeJSONLines: {Schema: &huma.Schema{Type: "string"}, Example: `{"SdkAppId":1400123480,"RoomId":20117,"Label":{"Class":"3B"}}` + "\n"},
+			typeJSON: {Schema: &huma.Schema{OneOf: []*huma.Schema{
+				{Type: "array", Items: room},
+				{Type: "object", Properties: map[string]*huma.Schema{
+					"name": {Type: "string"}, "strict": {Type: "boolean"}, "webhook": {Type: "string"}, "defaults": room,
+					"rooms": {Type: "array", Items: room, Description: "The last member"},
+				}, Required: []string{"rooms"}},
+			}}},
+		},
 	}
 }
 
@@ -102,29 +88,29 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 	if in.r.ContentLength > a.o.maxUpload {
 		return nil, &http.MaxBytesError{Limit: a.o.maxUpload}
 	}
-	select {
-	case a.uploads <- struct{}{}:
-		defer func() { <-a.uploads }()
-	default:
-		return nil, problem(http.StatusServiceUnavailable, codeBusy, "%d lists are being uploaded already", maxUploads).retryAfter(5 * time.Second)
-	}
 	claim, err := a.keys.claim(ctx, "create-batch", in.Key)
 	if err != nil {
 		return nil, err
 	}
 	var done *kept
-	defer func() {
-		if err := claim.end(ctx, done); err != nil {
-			a.o.Log.Warn("answer not kept for its Idempotency-Key", "err", err)
-		}
-	}()
+	defer func() { claim.end(ctx, done, a.o.Log) }()
 
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", format, in.r.URL.Query().Encode())
 	up := newUpload(in.w, in.r, a.o.maxUpload, sum)
 	defer up.finish()
 	if claim.answer != nil {
-		return replay(claim, up)
+		digest, err := up.digest()
+		if err != nil {
+			return nil, err
+		}
+		return claim.replay(digest)
+	}
+	select {
+	case a.uploads <- struct{}{}:
+		defer func() { <-a.uploads }()
+	default:
+		return nil, problem(http.StatusServiceUnavailable, codeBusy, "%d lists are being uploaded already", maxUploads).retryAfter(5 * time.Second)
 	}
 
 	var head batchHead
@@ -189,27 +175,6 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 	return done.accepted(false), nil
 }
 
-// replay answers what was answered before, if this is the same request.
-func replay(claim *claim, up *upload) (*accepted, error) {
-	digest, err := up.digest()
-	if err != nil {
-		return nil, err
-	}
-	before, err := claim.replay(digest)
-	if err != nil {
-		return nil, err
-	}
-	return before.accepted(true), nil
-}
-
-func (a *kept) accepted(again bool) *accepted {
-	out := &accepted{Status: a.status, Location: a.location, Body: json.RawMessage(a.body)}
-	if again {
-		out.Replayed = "true"
-	}
-	return out
-}
-
 type batchInput struct {
 	ID string `path:"id" maxLength:"64" doc:"Id of the batch"`
 }
@@ -225,10 +190,125 @@ type Batch struct {
 	Left float64 `json:"seconds_left,omitempty" doc:"Until the end at that rate"`
 }
 
+func (a *API) batch(b ledger.Batch) Batch { return Batch{Batch: b} }
+
 func (a *API) getBatch(ctx context.Context, in *batchInput) (*batchOutput, error) {
 	b, err := a.ledger.Batch(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	return &batchOutput{Batch{Batch: b}}, nil
+	return &batchOutput{a.batch(b)}, nil
+}
+
+type listBatchesInput struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"How many at most"`
+	Cursor string `query:"cursor" maxLength:"100" doc:"next of the page before"`
+}
+
+type listBatchesOutput struct {
+	Body struct {
+		Batches []Batch `json:"batches" nullable:"false" doc:"The newest first"`
+		Next    string  `json:"next,omitempty" doc:"Cursor of the next page, if there is one"`
+	}
+}
+
+func (a *API) listBatches(ctx context.Context, in *listBatchesInput) (*listBatchesOutput, error) {
+	all, next, err := a.ledger.BatchPage(ctx, in.Cursor, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	out := &listBatchesOutput{}
+	out.Body.Next, out.Body.Batches = next, make([]Batch, 0, len(all))
+	for _, b := range all {
+		out.Body.Batches = append(out.Body.Batches, a.batch(b))
+	}
+	return out, nil
+}
+
+type cancelBatchOutput struct {
+	Body struct {
+		Canceled int   `json:"canceled_now" doc:"Snapshots that were canceled at once. Others that were fed before follow, but for those that Tencent accepts now."`
+		Batch    Batch `json:"batch"`
+	}
+}
+
+func (a *API) cancelBatch(ctx context.Context, in *batchInput) (*cancelBatchOutput, error) {
+	before, err := a.ledger.Batch(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &cancelBatchOutput{}
+	if out.Body.Canceled, err = a.ledger.CancelBatch(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	b, err := a.ledger.Batch(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if out.Body.Canceled == 0 && before.CanceledFrom == 0 && b.CanceledFrom == 0 && b.Queued+b.Sending+b.Unknown == 0 {
+		return nil, problem(http.StatusConflict, codeState, "nothing is left to cancel: %d accepted, %d succeeded, %d failed, %d canceled",
+			b.Accepted, b.Succeeded, b.Failed, b.Canceled)
+	}
+	out.Body.Batch = a.batch(b)
+	return out, nil
+}
+
+func (a *API) pauseBatch(ctx context.Context, in *batchInput) (*batchOutput, error) {
+	return a.turn(ctx, in.ID, a.backlog.Pause)
+}
+
+func (a *API) resumeBatch(ctx context.Context, in *batchInput) (*batchOutput, error) {
+	return a.turn(ctx, in.ID, a.backlog.Resume)
+}
+
+// turn takes a batch out of its turn or back in.
+func (a *API) turn(ctx context.Context, id string, do func(context.Context, string) error) (*batchOutput, error) {
+	b, err := a.ledger.Batch(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if b.Ended() || b.CanceledFrom > 0 && b.Queued == 0 {
+		return nil, problem(http.StatusConflict, codeState, "nothing is left to feed: the batch is %s", b.State)
+	}
+	if err := do(ctx, id); err != nil {
+		return nil, err
+	}
+	return a.getBatch(ctx, &batchInput{id})
+}
+
+// retryTime bounds the retry of a batch: within it come some 50,000 snapshots.
+const retryTime = 8 * time.Second
+
+type retryBatchInput struct {
+	ID   string `path:"id" maxLength:"64" doc:"Id of the batch"`
+	Held bool   `query:"held" doc:"Instead of the failed snapshots those that wait for a person, as the outcome of a request is unknown. They may be made twice."`
+	Code string `query:"code" maxLength:"100" doc:"Only those with this error code; InternalError means InternalError.Timeout too"`
+}
+
+type retryBatchOutput struct {
+	Body struct {
+		Retried  int   `json:"retried" doc:"Snapshots that were queued again"`
+		Complete bool  `json:"complete" doc:"false: there are more, and the same request again does the rest"`
+		Batch    Batch `json:"batch"`
+	}
+}
+
+func (a *API) retryBatch(ctx context.Context, in *retryBatchInput) (*retryBatchOutput, error) {
+	if _, err := a.ledger.Batch(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	some, cancel := context.WithTimeout(ctx, retryTime)
+	defer cancel()
+	out := &retryBatchOutput{}
+	var err error
+	out.Body.Retried, err = a.queue.RetryBatch(some, in.ID, in.Held, in.Code)
+	if out.Body.Complete = err == nil; err != nil && (some.Err() == nil || ctx.Err() != nil) {
+		return nil, err
+	}
+	b, err := a.ledger.Batch(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	out.Body.Batch = a.batch(b)
+	return out, nil
 }

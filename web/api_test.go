@@ -95,6 +95,11 @@ type reply struct {
 // of the role operate unless a header says otherwise.
 func (s *service) send(method, path, body string, header ...string) reply {
 	s.Helper()
+	return s.do(s.request(method, path, body, header...))
+}
+
+func (s *service) request(method, path, body string, header ...string) *http.Request {
+	s.Helper()
 	r, err := http.NewRequestWithContext(s.Context(), method, s.url+path, strings.NewReader(body))
 	if err != nil {
 		s.Fatal(err)
@@ -103,7 +108,7 @@ func (s *service) send(method, path, body string, header ...string) reply {
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	return s.do(r)
+	return r
 }
 
 func (s *service) do(r *http.Request) reply {
@@ -272,5 +277,20 @@ func TestRowsThatAreWrongAreReported(t *testing.T) {
 	}
 	if want := (web.Fault{Line: 3, Column: 1, Field: "RoomId", Reason: "is \"x\", it must be a whole number"}); got.Faults[0].Line != want.Line || got.Faults[0].Field != want.Field {
 		t.Errorf("the first: %+v", got.Faults[0])
+	}
+}
+
+// until waits for something to become true.
+func (s *service) until(done func() bool) {
+	s.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			s.Fatal("it has not come")
+		}
 	}
 }

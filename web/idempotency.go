@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -122,23 +124,23 @@ func (c *claim) renew(ctx context.Context) {
 	c.stop = func() { cancel(); <-done }
 }
 
-// replay returns the answer of before, for a request of that sum. The error is a
-// *Problem if it is not the same request.
-func (c *claim) replay(sum string) (*kept, error) {
+// replay answers what was answered before to a request of that sum. The error
+// is a *Problem if it is not the same request.
+func (c *claim) replay(sum string) (*accepted, error) {
 	if c.answer.sum != sum {
 		return nil, problem(http.StatusUnprocessableEntity, codeKeyReused,
 			"this Idempotency-Key was used for another request within the last 24 hours; this one needs another key")
 	}
-	return c.answer, nil
+	return c.answer.accepted(true), nil
 }
 
 // end ends the claim: with the answer, or with nil so that the client may try
 // again under the same key. Where Redis does not take it, the key is free again
 // after the lease, and the id leads to what was made.
-func (c *claim) end(ctx context.Context, a *kept) error {
+func (c *claim) end(ctx context.Context, a *kept, log *slog.Logger) {
 	c.stop()
 	if c.record == "" || c.answer != nil {
-		return nil
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
@@ -146,5 +148,23 @@ func (c *claim) end(ctx context.Context, a *kept) error {
 	if a != nil {
 		args = []any{c.token, a.sum, a.status, a.location, a.body}
 	}
-	return idempotencyEndScript.Run(ctx, c.rdb, []string{c.record}, args...).Err()
+	if err := idempotencyEndScript.Run(ctx, c.rdb, []string{c.record}, args...).Err(); err != nil {
+		log.Warn("answer not kept for its Idempotency-Key", "err", err)
+	}
+}
+
+// accepted is the answer to a request that enqueues.
+type accepted struct {
+	Status   int
+	Location string `header:"Location"`
+	Replayed string `header:"Idempotent-Replayed" doc:"true: this is the answer to an earlier request with the same Idempotency-Key"`
+	Body     json.RawMessage
+}
+
+func (k *kept) accepted(again bool) *accepted {
+	out := &accepted{Status: k.status, Location: k.location, Body: json.RawMessage(k.body)}
+	if again {
+		out.Replayed = "true"
+	}
+	return out
 }

@@ -175,6 +175,8 @@ func problemOf(err error) *Problem {
 		return p
 	case errors.Is(err, backlog.ErrLabels):
 		return problem(http.StatusUnprocessableEntity, codeInvalid, "nothing was enqueued: %v", backlog.ErrLabels)
+	case errors.Is(err, ledger.ErrCursor):
+		return invalid("cursor", "is none that a page before gave")
 	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, backlog.ErrNotFound):
 		return problem(http.StatusNotFound, codeNotFound, "there is nothing of that id; what has ended is kept for a while only")
 	case errors.As(err, &full):

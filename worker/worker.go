@@ -139,6 +139,11 @@ func New(o Options) (*Worker, error) {
 	return w, nil
 }
 
+// Limiters are those of this worker, by API action.
+func (w *Worker) Limiters() map[string]*ratelimit.Limiter {
+	return map[string]*ratelimit.Limiter{"CreateSnapshotTask": w.create, "DescribeSnapshotTask": w.describe}
+}
+
 // Run works until ctx ends and then stops in order: nothing new is begun,
 // calls that are out are waited for (at most the call timeout and 5 s), their
 // outcomes are written, reservations go back. Redis being away is waited out.

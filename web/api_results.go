@@ -1,0 +1,268 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/negotiation"
+
+	"tiwsnap/ledger"
+	"tiwsnap/results"
+)
+
+const (
+	// scanRows is how many rows of a batch one page looks at, to find those in a
+	// state.
+	scanRows = 10_000
+	// maxDownloads is how many whole lists a process gives out at a time.
+	maxDownloads = 16
+)
+
+// The media types of a result list.
+const (
+	typeJSON      = "application/json"
+	typeJSONLines = "application/x-ndjson"
+	typeCSV       = "text/csv"
+)
+
+type listSnapshotsInput struct {
+	exchange
+	ID     string `path:"id" maxLength:"64" doc:"Id of the batch"`
+	State  string `query:"state" enum:"queued,sending,unknown,accepted,succeeded,failed,canceled" doc:"Only those in this state"`
+	Format string `query:"format" enum:"json,jsonl,csv" doc:"In place of the header Accept"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many at most on a page of JSON"`
+	Cursor int    `query:"cursor" minimum:"1" doc:"next of the page before, of JSON"`
+	Accept string `header:"Accept" doc:"application/json: a page. application/x-ndjson (JSON lines) or text/csv: the whole list"`
+}
+
+// SnapshotPage is a page of the snapshots of a batch.
+type SnapshotPage struct {
+	Snapshots []results.Result `json:"snapshots" nullable:"false" doc:"In the order of the class list"`
+	Next      int              `json:"next,omitempty" doc:"Cursor of the next page, if there is one. A page may have few snapshots, or none, and yet not be the last: each looks at 10,000 rows at most."`
+}
+
+func (in *listSnapshotsInput) media() string {
+	if in.Format != "" {
+		return map[string]string{"json": typeJSON, "jsonl": typeJSONLines, "csv": typeCSV}[in.Format]
+	}
+	if t := negotiation.SelectQValue(in.Accept, []string{typeJSON, typeJSONLines, typeCSV}); t != "" {
+		return t
+	}
+	return typeJSON
+}
+
+func (a *API) listSnapshots() func(huma.API, huma.Operation) {
+	return func(api huma.API, op huma.Operation) {
+		lines := &huma.Schema{Type: "string"}
+		op.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
+			typeJSON:      {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[SnapshotPage](), true, "")},
+			typeJSONLines: {Schema: lines},
+			typeCSV:       {Schema: lines},
+		}}}
+		huma.Register(api, op, func(ctx context.Context, in *listSnapshotsInput) (*huma.StreamResponse, error) {
+			b, err := a.ledger.Batch(ctx, in.ID)
+			var page *SnapshotPage
+			media := in.media()
+			if err == nil && media == typeJSON {
+				page, err = a.snapshotPage(ctx, b, in)
+			}
+			if err != nil {
+				return nil, answerable(ctx, op.OperationID, err)
+			}
+			if page != nil {
+				return &huma.StreamResponse{Body: func(c huma.Context) {
+					c.SetHeader("Content-Type", typeJSON)
+					json.NewEncoder(c.BodyWriter()).Encode(page)
+				}}, nil
+			}
+			select {
+			case a.downloads <- struct{}{}:
+			default:
+				return nil, problem(http.StatusServiceUnavailable, codeBusy, "%d lists are being downloaded already", maxDownloads).retryAfter(5 * time.Second)
+			}
+			return &huma.StreamResponse{Body: func(huma.Context) {
+				defer func() { <-a.downloads }()
+				a.download(ctx, b, in, media)
+			}}, nil
+		})
+	}
+}
+
+// snapshotPage reads one page.
+func (a *API) snapshotPage(ctx context.Context, b ledger.Batch, in *listSnapshotsInput) (*SnapshotPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	p := &SnapshotPage{Snapshots: []results.Result{}}
+	row, n := max(in.Cursor, 1), scanRows
+	if in.State == "" {
+		n = in.Limit
+	}
+	for s, err := range a.results.Batch(ctx, b, row, n) {
+		if err != nil {
+			return nil, err
+		}
+		row++
+		if in.State == "" || s.State == ledger.State(in.State) {
+			p.Snapshots = append(p.Snapshots, s)
+		}
+		if len(p.Snapshots) == in.Limit {
+			break
+		}
+	}
+	if row <= b.Total {
+		p.Next = row
+	}
+	return p, nil
+}
+
+// download writes the whole list. Where that fails on the way the connection
+// breaks off, so that nobody takes a part for the whole.
+func (a *API) download(ctx context.Context, b ledger.Batch, in *listSnapshotsInput, media string) {
+	h := in.w.Header()
+	h.Set("Content-Type", media+"; charset=utf-8")
+	extension := map[string]string{typeJSONLines: ".jsonl", typeCSV: ".csv"}[media]
+	h.Set("Content-Disposition", `attachment; filename="`+b.ID+extension+`"`)
+	if in.r.Method == http.MethodHead {
+		return
+	}
+	w := newPaced(in.w)
+	all := func(yield func(results.Result, error) bool) {
+		for s, err := range a.results.Batch(ctx, b, 1, b.Total) {
+			if err != nil || in.State == "" || s.State == ledger.State(in.State) {
+				if !yield(s, err) {
+					return
+				}
+			}
+		}
+	}
+	err := writeList(w, media, b.Labels, all)
+	if err != nil {
+		if ctx.Err() == nil {
+			a.o.Log.Warn("download broken off", "batch", b.ID, "err", err)
+		}
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func writeList(w *paced, media string, labels []string, all iter.Seq2[results.Result, error]) error {
+	if media == typeCSV {
+		return results.WriteCSV(w, labels, all)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	for s, err := range all {
+		if err == nil {
+			err = enc.Encode(s)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// paced writes an answer of any length, of which each piece must be taken within
+// answerTime.
+type paced struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+func newPaced(w http.ResponseWriter) *paced {
+	p := &paced{w, http.NewResponseController(w)}
+	p.control.SetReadDeadline(time.Time{}) // or it would end the request's context
+	return p
+}
+
+func (p *paced) Write(b []byte) (int, error) {
+	if err := p.control.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
+		return 0, err
+	}
+	return p.w.Write(b)
+}
+
+type failuresInput struct {
+	Batch string `query:"batch" maxLength:"64" doc:"Only those of this batch"`
+	Held  bool   `query:"held" doc:"Instead of failures what waits for a person, as the outcome of a request is unknown"`
+}
+
+type failuresOutput struct {
+	Body struct {
+		Failures []*results.Failure `json:"failures" nullable:"false" doc:"By error code, the most frequent first"`
+		Complete bool               `json:"complete" doc:"false: there are more than 50,000, and those beyond are not counted"`
+	}
+}
+
+// maxFailures is how many failures one answer counts.
+const maxFailures = 50_000
+
+func (a *API) listFailures(ctx context.Context, in *failuresInput) (*failuresOutput, error) {
+	batches := []string{in.Batch}
+	var err error
+	if in.Batch == "" {
+		batches, err = a.results.Everywhere(ctx)
+	} else {
+		_, err = a.ledger.Batch(ctx, in.Batch)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &failuresOutput{}
+	out.Body.Complete = true
+	n := 0
+	out.Body.Failures, err = results.Group(func(yield func(results.Result, error) bool) {
+		for s, err := range a.results.Failed(ctx, batches, in.Held) {
+			if n++; n > maxFailures {
+				out.Body.Complete = false
+				return
+			}
+			if !yield(s, err) {
+				return
+			}
+		}
+	})
+	if out.Body.Failures == nil {
+		out.Body.Failures = []*results.Failure{}
+	}
+	return out, err
+}
+
+// Limit is the request quota of one API action.
+type Limit struct {
+	Action    string  `json:"action"`
+	Limit     int     `json:"limit" doc:"Requests in any second, as configured"`
+	Effective int     `json:"effective" doc:"The same at the moment: lower after Tencent has throttled"`
+	Used      int     `json:"used" doc:"Requests of all processes in the last second"`
+	Margin    float64 `json:"margin_seconds" doc:"Added to the second after which a request may be followed by another in its place"`
+}
+
+// Stop is why requests are not sent.
+type Stop struct {
+	Code     string    `json:"code" doc:"Tencent's"`
+	Meaning  string    `json:"meaning"`
+	Fix      string    `json:"fix"`
+	Since    time.Time `json:"since"`
+	SdkAppId uint64    `json:"sdk_app_id,omitempty" doc:"Which alone is concerned"`
+}
+
+type limitOutput struct {
+	Body struct {
+		Limits  []Limit `json:"limits" nullable:"false"`
+		Stopped []Stop  `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an SdkAppId; empty while all is well"`
+	}
+}
+
+func (a *API) getLimit(ctx context.Context, _ *struct{}) (*limitOutput, error) {
+	out := &limitOutput{}
+	var err error
+	if out.Body.Stopped, err = a.stops(ctx); err != nil {
+		return nil, err
+	}
+	out.Body.Limits, err = a.limits(ctx)
+	return out, err
+}

@@ -1,0 +1,127 @@
+package web
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/ledger"
+	"tiwsnap/results"
+	"tiwsnap/tasks"
+)
+
+// createSnapshotInput is one room, in the names of Tencent's API.
+type createSnapshotInput struct {
+	Idempotency string `header:"Idempotency-Key" maxLength:"255" doc:"A random name of this request. For 24 hours the same request under it gets the same answer and makes nothing new."`
+	RawBody     []byte
+	Body        struct {
+		tasks.Room
+		Key string `json:"Key,omitempty" doc:"Of what the snapshot is, such as the id of a class session. The same SdkAppId, RoomId and Key are one snapshot, however often and by whomever it is asked for, as long as its record is kept."`
+	}
+}
+
+// EnqueuedSnapshot is what became of one room.
+type EnqueuedSnapshot struct {
+	ID      string `json:"id" doc:"Of the snapshot"`
+	Created bool   `json:"created" doc:"false: it was there already, and nothing was added"`
+}
+
+func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*accepted, error) {
+	claim, err := a.keys.claim(ctx, "create-snapshot", in.Idempotency)
+	if err != nil {
+		return nil, err
+	}
+	var done *kept
+	defer func() { claim.end(ctx, done, a.o.Log) }()
+	digest := sha256.Sum256(in.RawBody)
+	sum := hex.EncodeToString(digest[:])
+	if claim.answer != nil {
+		return claim.replay(sum)
+	}
+	o := enqueue.RoomOptions{Key: in.Body.Key, Replicated: a.o.Replicated}
+	if o.Key == "" && in.Idempotency != "" {
+		o.Key = "idempotency " + claim.id // where this process dies now, the next request finds it
+	}
+	s, err := a.queue.Room(ctx, in.Body.Room, o)
+	if err != nil {
+		return nil, err
+	}
+	if !s.Same {
+		return nil, problem(http.StatusConflict, codeExists,
+			"nothing was enqueued: there is a snapshot %s of this Key already, with other parameters; give this one another Key", s.ID)
+	}
+	body, err := json.Marshal(EnqueuedSnapshot{s.ID, s.Created || in.Body.Key == ""})
+	if err != nil {
+		return nil, err
+	}
+	done = &kept{sum, http.StatusAccepted, "/v1/snapshots/" + s.ID, string(body)}
+	if !s.Created && in.Body.Key != "" {
+		done.status = http.StatusOK
+	}
+	return done.accepted(false), nil
+}
+
+type snapshotInput struct {
+	ID string `path:"id" maxLength:"80" doc:"Id of the snapshot"`
+}
+
+type snapshotOutput struct {
+	Status int
+	Body   results.Result
+}
+
+func (a *API) getSnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutput, error) {
+	s, err := a.results.Snapshot(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &snapshotOutput{http.StatusOK, results.Explain(s)}, nil
+}
+
+func (a *API) cancelSnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutput, error) {
+	s, err := a.results.Snapshot(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	state, err := a.ledger.Cancel(ctx, in.ID, s.Room)
+	if err != nil {
+		return nil, err
+	}
+	out := &snapshotOutput{Status: http.StatusOK}
+	switch state {
+	case ledger.Canceled:
+	case ledger.Sending: // a request is on its way; it is canceled unless that is accepted
+		out.Status = http.StatusAccepted
+	case ledger.Accepted:
+		return nil, problem(http.StatusConflict, codeState, "Tencent has accepted it: a task cannot be called back")
+	default:
+		return nil, problem(http.StatusConflict, codeState, "it has %s already", state)
+	}
+	return out, a.reread(ctx, in.ID, out)
+}
+
+func (a *API) retrySnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutput, error) {
+	s, err := a.results.Snapshot(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	ok, err := a.queue.Retry(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, problem(http.StatusConflict, codeState, "it is %s: only what failed, was canceled or is held can be retried", s.State)
+	}
+	out := &snapshotOutput{Status: http.StatusAccepted}
+	return out, a.reread(ctx, in.ID, out)
+}
+
+// reread puts the snapshot as it is now into an answer.
+func (a *API) reread(ctx context.Context, id string, out *snapshotOutput) error {
+	s, err := a.results.Snapshot(ctx, id)
+	out.Body = results.Explain(s)
+	return err
+}

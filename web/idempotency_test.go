@@ -1,0 +1,172 @@
+package web_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"tiwsnap/web"
+)
+
+const list = "SdkAppId,RoomId\n7,1\n7,2\n"
+
+func TestFiftyClientsWithOneKeyMakeOneBatch(t *testing.T) {
+	s := newService(t)
+	body := list + "7,x\n"
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	ids, statuses := map[string]int{}, map[int]int{}
+	for range 50 {
+		all.Go(func() {
+			r, err := s.client.Do(s.request("POST", "/v1/batches", body, "Content-Type", "text/csv", "Idempotency-Key", "lesson-7"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Body.Close()
+			b, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			var got web.Enqueued
+			if r.StatusCode == 202 {
+				err = json.Unmarshal(b, &got)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			statuses[r.StatusCode]++
+			ids[got.ID]++
+		})
+	}
+	all.Wait()
+	delete(ids, "")
+	if len(ids) != 1 || statuses[202]+statuses[409] != 50 || s.batches() != 1 {
+		t.Errorf("%v %v, %d batches", statuses, ids, s.batches())
+	}
+	var again web.Enqueued
+	r := s.send("POST", "/v1/batches", body, "Content-Type", "text/csv", "Idempotency-Key", `"lesson-7"`).want(202, &again)
+	if ids[again.ID] == 0 || !again.Created || again.BadRows != 1 || r.header.Get("Idempotent-Replayed") != "true" || r.header.Get("Location") != "/v1/batches/"+again.ID {
+		t.Errorf("once more: %+v %v", again, r.header)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	s := newService(t)
+	post := func(key, path, body string, header ...string) reply {
+		return s.send("POST", path, body, append([]string{"Content-Type", "text/csv", "Idempotency-Key", key}, header...)...)
+	}
+	var first, other web.Enqueued
+	post("k", "/v1/batches", list).want(202, &first)
+
+	t.Run("another request under it is refused", func(t *testing.T) {
+		s.T = t
+		post("k", "/v1/batches", list+"7,3\n").problem(422, "key-reused")
+		post("k", "/v1/batches?strict=true", list).problem(422, "key-reused")
+		post("k", "/v1/batches", `{"SdkAppId":7,"RoomId":1}`, "Content-Type", "application/x-ndjson").problem(422, "key-reused")
+	})
+	s.T = t
+	t.Run("another principal's, and another operation's, is another", func(t *testing.T) {
+		s.T = t
+		post("k", "/v1/batches", list, "Authorization", "Bearer "+s.tokens[web.RoleProduce]).want(202, &other)
+		if other.ID == first.ID {
+			t.Errorf("both have %s", first.ID)
+		}
+		var one, again web.EnqueuedSnapshot
+		s.send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1}`, "Idempotency-Key", "k").want(202, &one)
+		s.send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1}`, "Idempotency-Key", "k").want(202, &again)
+		if one != again {
+			t.Errorf("%+v and %+v", one, again)
+		}
+		s.send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":2}`, "Idempotency-Key", "k").problem(422, "key-reused")
+	})
+	s.T = t
+	t.Run("what has failed may be tried again", func(t *testing.T) {
+		s.T = t
+		post("f", "/v1/batches", "SdkAppId,RoomId\n7,x\n").problem(422, "invalid")
+		post("f", "/v1/batches", list).want(202, nil)
+	})
+	s.T = t
+	t.Run("one under way is not begun twice", func(t *testing.T) {
+		s.T = t
+		body, half := io.Pipe()
+		r := s.request("POST", "/v1/batches", "", "Content-Type", "text/csv", "Idempotency-Key", "slow")
+		r.Body, r.ContentLength = body, -1
+		answered := make(chan *http.Response, 1)
+		go func() {
+			resp, err := s.client.Do(r)
+			if err != nil {
+				t.Error(err)
+			}
+			answered <- resp
+		}()
+		// The transport reads on when the request is out; it is under way when
+		// its key is taken.
+		io.WriteString(half, "SdkAppId,RoomId\n")
+		s.until(func() bool {
+			keys, err := s.rdb.Keys(t.Context(), "{tiwsnap}:idempotency:*").Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, k := range keys {
+				if s.rdb.HExists(t.Context(), k, "owner").Val() {
+					return true
+				}
+			}
+			return false
+		})
+		post("slow", "/v1/batches", "SdkAppId,RoomId\n7,9\n").problem(409, "key-in-flight")
+		io.WriteString(half, "7,9\n")
+		half.Close()
+		if resp := <-answered; resp != nil {
+			resp.Body.Close()
+			if resp.StatusCode != 202 {
+				t.Errorf("the first: %d", resp.StatusCode)
+			}
+		}
+		post("slow", "/v1/batches", "SdkAppId,RoomId\n7,9\n").want(202, nil)
+	})
+	s.T = t
+	t.Run("a process that dies before it has answered has made the batch of the next", func(t *testing.T) {
+		s.T = t
+		var before, after web.Enqueued
+		post("dead", "/v1/batches", list).want(202, &before)
+		keys, err := s.rdb.Keys(t.Context(), "{tiwsnap}:idempotency:*").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := s.batches()
+		for _, k := range keys {
+			if strings.Contains(s.rdb.HGet(t.Context(), k, "body").Val(), before.ID) {
+				s.rdb.HDel(t.Context(), k, "status", "sum", "location", "body")
+				s.rdb.HSet(t.Context(), k, "owner", "who died", "until", 1)
+			}
+		}
+		post("dead", "/v1/batches", list).want(202, &after)
+		if after.ID != before.ID || !after.Created || s.batches() != n {
+			t.Errorf("%+v, then %+v", before, after)
+		}
+	})
+}
+
+func TestNames(t *testing.T) {
+	s := newService(t)
+	post := func(path, body string) reply { return s.send("POST", path, body, "Content-Type", "text/csv") }
+	var one, two web.Enqueued
+	post("/v1/batches?name=monday", list).want(202, &one)
+	post("/v1/batches?name=monday", list).want(200, &two)
+	if one.ID != "monday" || two.ID != "monday" || !one.Created || two.Created {
+		t.Errorf("%+v, then %+v", one, two)
+	}
+	post("/v1/batches?name=monday", list+"7,3\n").problem(409, "exists")
+	post("/v1/batches", list).want(202, &one)
+	post("/v1/batches", list).want(202, &two)
+	if one.ID == two.ID || !two.Created {
+		t.Errorf("without a name or a key: %+v, then %+v", one, two)
+	}
+}
