@@ -56,18 +56,21 @@ func serveHTTP(s served) (addr string, stop func(), err error) {
 	api := web.NewAPI(web.APIOptions{
 		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, Limiters: s.limiters, Version: version(), Log: s.log,
 	})
+	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: s.rdb, Limiter: s.limiters["CreateSnapshotTask"], Log: s.log})
 	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Hosts: s.Hosts, Log: s.log}, slices.Concat(
 		api.Routes(),
 		api.HealthRoutes(),
-		web.NewPages(web.PagesOptions{Auth: auth, Log: s.log}).Routes(),
+		pages.Routes(),
 		web.NewAsynqmon(web.AsynqmonOptions{Redis: s.rdb, Log: s.log}).Routes(),
 	)...)
+	server := web.NewServer(handler, s.log)
+	server.RegisterOnShutdown(pages.Close)
 	s.log.Info("serving HTTP", "addr", l.Addr().String(), "logins", !auth.Open())
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := web.Serve(ctx, web.NewServer(handler, s.log), l, httpPatience); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		if err := web.Serve(ctx, server, l, httpPatience); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			s.log.Error("HTTP is no longer served", "err", err)
 		}
 	}()

@@ -173,10 +173,11 @@ func (a *answer) send(w http.ResponseWriter) {
 }
 
 var (
-	// outside matches what the page loads from other sites: Google's fonts.
-	// Without them text has the font of the system; its icons are drawn.
-	outside = regexp.MustCompile(`<link rel="stylesheet" href="https://[^"]*"/>`)
-	inline  = regexp.MustCompile(`<script>`)
+	// unwanted matches what the page loads from other sites, Google's fonts:
+	// without them text has the font of the system, and its icons are drawn. And
+	// the manifest, which browsers ask for without their cookies.
+	unwanted = regexp.MustCompile(`<link rel="(stylesheet" href="https://[^"]*|manifest" href="[^"]*)"/>`)
+	inline   = regexp.MustCompile(`<script>`)
 )
 
 // page answers with asynqmon's page or one of the files that it loads.
@@ -197,14 +198,14 @@ func (a *Asynqmon) page(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	nonce := rand.Text()
-	page := outside.ReplaceAll(got.body.Bytes(), nil)
+	page := unwanted.ReplaceAll(got.body.Bytes(), nil)
 	page = inline.ReplaceAll(page, []byte(`<script nonce="`+nonce+`">`))
 	// JSS, which makes its styles, takes the nonce from there.
 	page = bytes.Replace(page, []byte("<head>"), []byte(`<head><meta property="csp-nonce" content="`+nonce+`"/>`), 1)
 	got.body = *bytes.NewBuffer(page)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self' 'nonce-"+nonce+"'; style-src 'self' 'nonce-"+nonce+"'; "+
-		"img-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
+		"img-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
 	got.send(w)
 }
 

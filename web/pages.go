@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"fmt"
 	"html/template"
 	"io/fs"
 	"log/slog"
@@ -12,6 +13,14 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/ledger"
+	"tiwsnap/ratelimit"
 )
 
 // The pages. Each has a Go file here (page_NAME.go), with its routes and what
@@ -20,23 +29,31 @@ import (
 //go:embed pages
 var pageFiles embed.FS
 
-// PagesOptions are the settings of the pages. Auth is required.
+// PagesOptions are the settings of the pages. Auth and Redis are required.
 type PagesOptions struct {
-	Auth *Auth
-	Log  *slog.Logger // default: none
+	Auth  *Auth
+	Redis redis.UniversalClient
+	// Limiter is that of CreateSnapshotTask; nil where no worker runs in this
+	// process.
+	Limiter *ratelimit.Limiter
+	Log     *slog.Logger // default: none
 }
 
 // Pages are what people see in a browser.
 type Pages struct {
-	o PagesOptions
+	o        PagesOptions
+	overview *overviewReader
+	streams  chan struct{} // to open pages
+	closing  sync.Once
+	closed   chan struct{}
 }
 
-// NewPages returns the pages.
+// NewPages returns the pages. It does not touch Redis.
 func NewPages(o PagesOptions) *Pages {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Pages{o}
+	return &Pages{o: o, overview: newOverviewReader(o), streams: make(chan struct{}, maxLive), closed: make(chan struct{})}
 }
 
 // Routes returns the routes of all pages. A new page is a line here.
@@ -44,6 +61,7 @@ func (p *Pages) Routes() []Route {
 	return slices.Concat(
 		assetRoutes(),
 		p.loginRoutes(),
+		p.overviewRoutes(),
 	)
 }
 
@@ -71,8 +89,47 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, status int, t *temp
 
 // page reads the template of a page and puts it into the layout.
 func page(name string) *template.Template {
-	return template.Must(template.New("layout.html").Funcs(template.FuncMap{"asset": assetURL}).
+	return template.Must(template.New("layout.html").Funcs(words).
 		ParseFS(pageFiles, "pages/layout.html", "pages/"+name))
+}
+
+// words are what templates say numbers and times with.
+var words = template.FuncMap{
+	"asset":   func(name string) string { return assets[name] },
+	"count":   count,
+	"left":    left,
+	"clock":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+	"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"took":    func(b ledger.Batch) string { return left(b.EndedAt.Sub(b.CreatedAt)) },
+	"percent": func(n, of int) string { return strconv.FormatFloat(100*float64(n)/float64(max(of, 1)), 'f', 2, 64) },
+	"plus": func(all ...int) (sum int) {
+		for _, n := range all {
+			sum += n
+		}
+		return
+	},
+}
+
+// count writes a number with its thousands apart.
+func count(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// left writes a time as people say it.
+func left(d time.Duration) string {
+	switch d = max(d, 0).Round(time.Second); {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %02d s", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h %02d min", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%d days", int(d.Hours())/24)
 }
 
 // assets are the URLs of what pages load, by file name. They change with the
@@ -97,8 +154,6 @@ var assets = func() map[string]string {
 	return all
 }()
 
-func assetURL(name string) string { return assets[name] }
-
 func assetRoutes() (routes []Route) {
 	for name, url := range assets {
 		routes = append(routes, Route{"GET " + url, "", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -108,5 +163,6 @@ func assetRoutes() (routes []Route) {
 			w.Write(b)
 		})})
 	}
-	return routes
+	// What browsers ask for beside answers that are no page.
+	return append(routes, Route{"GET /favicon.ico", "", http.RedirectHandler(assets["icon.svg"], http.StatusFound)})
 }

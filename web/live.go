@@ -1,0 +1,71 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"html/template"
+	"net/http"
+	"time"
+)
+
+const (
+	liveEvery   = time.Second
+	liveTimeout = 10 * time.Second // for a reader to take what it is sent
+	// liveLife is how long one stream lasts. The browser opens the next one by
+	// itself, if it still may.
+	liveLife = 5 * time.Minute
+	maxLive  = 100 // streams at a time
+)
+
+// live is a stream of server-sent events (https://html.spec.whatwg.org/#server-sent-events)
+// that keeps a page up to date: the HTML of its template "live", each time that
+// it has changed. pages/live.js puts it in place.
+func (p *Pages) live(t *template.Template, data func(context.Context) any) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case p.streams <- struct{}{}:
+			defer func() { <-p.streams }()
+		default:
+			w.Header().Set("Retry-After", "10")
+			http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("X-Accel-Buffering", "no") // for proxies that would wait for more
+		control := http.NewResponseController(w)
+		tick := time.NewTicker(liveEvery)
+		defer tick.Stop()
+		end := time.NewTimer(liveLife)
+		defer end.Stop()
+		var last []byte
+		for {
+			var html bytes.Buffer
+			if err := t.ExecuteTemplate(&html, "live", data(r.Context())); err != nil {
+				p.o.Log.Error("page not kept up to date", "path", r.URL.Path, "err", err)
+				return
+			}
+			event := []byte(":\n\n") // a comment, which finds out whether anybody is there
+			if !bytes.Equal(html.Bytes(), last) {
+				last = html.Bytes()
+				event = fmt.Appendf(nil, "data: %s\n\n", bytes.ReplaceAll(bytes.ReplaceAll(last, []byte("\r"), nil), []byte("\n"), []byte("\ndata: ")))
+			}
+			control.SetWriteDeadline(time.Now().Add(liveTimeout)) // where it cannot be set there is none
+			if _, err := w.Write(event); err != nil || control.Flush() != nil {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-end.C:
+				return
+			case <-r.Context().Done():
+				return
+			case <-p.closed:
+				return
+			}
+		}
+	})
+}
+
+// Close ends the streams to open pages, so that a server can shut down.
+func (p *Pages) Close() { p.closing.Do(func() { close(p.closed) }) }
