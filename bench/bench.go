@@ -49,7 +49,10 @@ var rows = []row{
 	{"urgent", "single rooms during a batch of 10,000, by 1 and 8 processes", false, false, 5 * time.Minute, urgent},
 	{"fair", "30 rooms behind 100,000, and the shares of three batches of different size", false, false, 5 * time.Minute, fair},
 	{"idle", "single rooms to a worker with nothing to do, and what its waiting costs", false, false, 6 * time.Minute, idle},
+	{"bulk", "the command that enqueues a class list of 100,000 and of 1,000,000 rooms", false, false, 5 * time.Minute, bulk},
 	{"trips", "what Redis has to do for one snapshot, in a steady drain by 1 and 4 processes", false, false, 5 * time.Minute, trips},
+	{"pipeline", "everything but Tencent: the cap out of the way and an API that answers at once, by 1 and 2 processes", false, false, 3 * time.Minute, pipeline},
+	{"change", "1, 8, 2 and 8 processes in the middle of a batch, and the limit changed to 10 and back", true, false, 5 * time.Minute, change},
 }
 
 // Row is the name of a row and what it measures.
