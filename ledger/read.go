@@ -179,7 +179,7 @@ func (l *Ledger) Batches(ctx context.Context, n int) ([]Batch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read batches: %w", err)
 	}
-	all, err := l.batches(ctx, ids)
+	all, err := l.BatchesOf(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -223,14 +223,14 @@ func (l *Ledger) BatchPage(ctx context.Context, cursor string, n int) (all []Bat
 		last := found[n-1]
 		next = score(last) + "." + last.Member.(string)
 	}
-	all, err = l.batches(ctx, names(found))
+	all, err = l.BatchesOf(ctx, names(found))
 	return all, next, err
 }
 
 func score(z redis.Z) string { return strconv.FormatInt(int64(z.Score), 10) }
 
-// batches returns the batches of these ids, without those that have expired.
-func (l *Ledger) batches(ctx context.Context, ids []string) ([]Batch, error) {
+// BatchesOf returns the batches of these ids, without those that have expired.
+func (l *Ledger) BatchesOf(ctx context.Context, ids []string) ([]Batch, error) {
 	pipe := l.rdb.Pipeline()
 	replies := make([]*redis.MapStringStringCmd, len(ids))
 	for i, id := range ids {

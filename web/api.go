@@ -49,6 +49,8 @@ type API struct {
 	results *results.Reader
 	queue   *enqueue.Client
 	keys    idempotency
+	paces   paces
+	watcher *watcher
 	// Those under way.
 	uploads, downloads chan struct{}
 }
@@ -63,7 +65,7 @@ func NewAPI(o APIOptions) *API {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &API{
+	a := &API{
 		o:       o,
 		ledger:  o.Ledger,
 		backlog: backlog.New(o.Redis),
@@ -72,6 +74,8 @@ func NewAPI(o APIOptions) *API {
 		keys:    idempotency{o.Redis},
 		uploads: make(chan struct{}, maxUploads), downloads: make(chan struct{}, maxDownloads),
 	}
+	a.watcher = &watcher{a: a, own: map[string]int{}, streams: map[string]int{}, closed: make(chan struct{})}
+	return a
 }
 
 // operation is one line of the table of what the API does.
@@ -95,6 +99,8 @@ func (a *API) operations() []operation {
 		{"GET /v1/batches", RoleView, "list-batches", "All batches", handle(a.listBatches)},
 		{"GET /v1/batches/{id}", roleRead, "get-batch", "What became of a batch", handle(a.getBatch)},
 		{"GET /v1/batches/{id}/snapshots", roleRead, "list-snapshots", "What became of the snapshots of a batch: a page, or the whole list", a.listSnapshots()},
+		{"GET /v1/batches/{id}/events", roleRead, "follow-batch", "Follow a batch to its end by server-sent events", streams(
+			"Events batch with the whole batch, each time that it has changed; the last one is end, or gone where it has expired", a.batchEvents)},
 		{"POST /v1/batches/{id}/cancel", RoleOperate, "cancel-batch", "Cancel a batch, as far as Tencent has not accepted it", handle(a.cancelBatch)},
 		{"POST /v1/batches/{id}/pause", RoleOperate, "pause-batch", "Feed nothing more of a batch; what was fed, a few seconds of work, goes on", handle(a.pauseBatch)},
 		{"POST /v1/batches/{id}/resume", RoleOperate, "resume-batch", "Let a paused batch go on", handle(a.resumeBatch)},
@@ -102,6 +108,8 @@ func (a *API) operations() []operation {
 
 		{"GET /v1/failures", RoleView, "list-failures", "What failed, by error code: how often, what it means, what to do", handle(a.listFailures)},
 		{"GET /v1/limit", RoleView, "get-limit", "The request quotas, and why nothing is sent", handle(a.getLimit)},
+		{"GET /v1/events", RoleView, "follow-all", "Follow everything by server-sent events", streams(
+			"Events batch with a whole batch, of the 50 newest, and status, each time that something has changed", a.allEvents)},
 	}
 }
 

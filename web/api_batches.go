@@ -190,14 +190,12 @@ type Batch struct {
 	Left float64 `json:"seconds_left,omitempty" doc:"Until the end at that rate"`
 }
 
-func (a *API) batch(b ledger.Batch) Batch { return Batch{Batch: b} }
-
 func (a *API) getBatch(ctx context.Context, in *batchInput) (*batchOutput, error) {
 	b, err := a.ledger.Batch(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	return &batchOutput{a.batch(b)}, nil
+	return &batchOutput{a.paces.of(b)}, nil
 }
 
 type listBatchesInput struct {
@@ -220,7 +218,7 @@ func (a *API) listBatches(ctx context.Context, in *listBatchesInput) (*listBatch
 	out := &listBatchesOutput{}
 	out.Body.Next, out.Body.Batches = next, make([]Batch, 0, len(all))
 	for _, b := range all {
-		out.Body.Batches = append(out.Body.Batches, a.batch(b))
+		out.Body.Batches = append(out.Body.Batches, a.paces.of(b))
 	}
 	return out, nil
 }
@@ -249,7 +247,7 @@ func (a *API) cancelBatch(ctx context.Context, in *batchInput) (*cancelBatchOutp
 		return nil, problem(http.StatusConflict, codeState, "nothing is left to cancel: %d accepted, %d succeeded, %d failed, %d canceled",
 			b.Accepted, b.Succeeded, b.Failed, b.Canceled)
 	}
-	out.Body.Batch = a.batch(b)
+	out.Body.Batch = a.paces.of(b)
 	return out, nil
 }
 
@@ -309,6 +307,6 @@ func (a *API) retryBatch(ctx context.Context, in *retryBatchInput) (*retryBatchO
 	if err != nil {
 		return nil, err
 	}
-	out.Body.Batch = a.batch(b)
+	out.Body.Batch = a.paces.of(b)
 	return out, nil
 }

@@ -65,6 +65,7 @@ func serve(t *testing.T, rdb redis.UniversalClient, change ...func(*web.APIOptio
 	}
 	s.url = "http://" + l.Addr().String()
 	server := web.NewServer(web.NewHandler(web.HandlerOptions{Auth: auth, Log: log}, append(api.Routes(), api.HealthRoutes()...)...), log)
+	server.RegisterOnShutdown(api.Close)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- web.Serve(ctx, server, l, 5*time.Second) }()

@@ -1,0 +1,340 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"tiwsnap/ledger"
+)
+
+const (
+	// eventsEvery is the time between two looks at Redis, for all streams
+	// together.
+	eventsEvery = time.Second
+	// eventsBatches is how many of the newest batches the stream of everything
+	// tells of.
+	eventsBatches = 50
+	// eventTime is the time in which an event must be taken.
+	eventTime = 10 * time.Second
+	// pingEvery is how often a stream shows that it lives where nothing changes.
+	pingEvery = 15 * time.Second
+	// streamLife is how long a stream lasts; clients open the next one.
+	streamLife = time.Hour
+	// maxStreams is how many there are in a process, and maxOwnStreams how many
+	// of one principal.
+	maxStreams    = 200
+	maxOwnStreams = 50
+)
+
+// Status is what stands beside the batches.
+type Status struct {
+	Waiting int     `json:"waiting" doc:"Rooms that wait in all batches"`
+	Limits  []Limit `json:"limits" nullable:"false"`
+	Stopped []Stop  `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an SdkAppId"`
+}
+
+// news is what Redis said in one look.
+type news struct {
+	batches map[string][]byte // JSON, of the newest batches and of those with a stream of their own
+	ended   map[string]bool
+	newest  []string // of them, the newest ones
+	status  []byte   // JSON; nil where nobody wants it
+	err     error
+}
+
+// watcher looks at Redis once for all streams.
+type watcher struct {
+	a *API
+
+	mu      sync.Mutex
+	own     map[string]int // streams, by principal
+	streams map[string]int // by batch; "": of everything
+	at      time.Time
+	last    news
+
+	closing sync.Once
+	closed  chan struct{}
+}
+
+// open counts a stream in. The error is a *Problem.
+func (w *watcher) open(principal, batch string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := 0
+	for _, n := range w.own {
+		all += n
+	}
+	if all >= maxStreams || w.own[principal] >= maxOwnStreams {
+		return problem(http.StatusServiceUnavailable, codeBusy, "too many streams are open").retryAfter(10 * time.Second)
+	}
+	w.own[principal]++
+	w.streams[batch]++
+	w.at = time.Time{} // what it wants may not have been looked at
+	return nil
+}
+
+func (w *watcher) close(principal, batch string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range []struct {
+		count map[string]int
+		key   string
+	}{{w.own, principal}, {w.streams, batch}} {
+		if c.count[c.key]--; c.count[c.key] == 0 {
+			delete(c.count, c.key)
+		}
+	}
+}
+
+// look returns the news, which are at most eventsEvery old.
+func (w *watcher) look(ctx context.Context) news {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Since(w.at) < eventsEvery*9/10 {
+		return w.last
+	}
+	// It is looked for all, not only for the stream that asks.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	n, err := w.read(ctx)
+	if err != nil {
+		n = news{err: err}
+	}
+	w.at, w.last = time.Now(), n
+	return n
+}
+
+func (w *watcher) read(ctx context.Context) (news, error) {
+	n := news{batches: map[string][]byte{}, ended: map[string]bool{}}
+	var all []ledger.Batch
+	if w.streams[""] > 0 {
+		newest, err := w.a.ledger.Batches(ctx, eventsBatches)
+		if err != nil {
+			return n, err
+		}
+		for _, b := range newest {
+			n.newest = append(n.newest, b.ID)
+		}
+		all = newest
+		s, err := w.status(ctx)
+		if err != nil {
+			return n, err
+		}
+		if n.status, err = json.Marshal(s); err != nil {
+			return n, err
+		}
+	}
+	var more []string
+	for id := range maps.Keys(w.streams) {
+		if id != "" && !slices.Contains(n.newest, id) {
+			more = append(more, id)
+		}
+	}
+	others, err := w.a.ledger.BatchesOf(ctx, more)
+	if err != nil {
+		return n, err
+	}
+	for _, b := range append(all, others...) {
+		text, err := json.Marshal(w.a.paces.of(b))
+		if err != nil {
+			return n, err
+		}
+		n.batches[b.ID], n.ended[b.ID] = text, b.Ended()
+	}
+	return n, nil
+}
+
+func (w *watcher) status(ctx context.Context) (s Status, err error) {
+	if s.Waiting, err = w.a.backlog.Waiting(ctx); err != nil {
+		return s, err
+	}
+	if s.Stopped, err = w.a.stops(ctx); err != nil {
+		return s, err
+	}
+	s.Limits, err = w.a.limits(ctx)
+	for i := range s.Limits {
+		s.Limits[i].Used = 0 // it changes all the time
+	}
+	return s, err
+}
+
+// Close ends all streams, so that a server can shut down.
+func (a *API) Close() { a.watcher.closing.Do(func() { close(a.watcher.closed) }) }
+
+// lastEvent is the id of the event after which nothing follows.
+const lastEvent = "end"
+
+type batchEventsInput struct {
+	exchange
+	ID   string `path:"id" maxLength:"64" doc:"Id of the batch"`
+	Last string `header:"Last-Event-ID" doc:"As browsers send it where a stream broke off"`
+}
+
+// stream is one client that follows.
+type stream struct {
+	w    *paced
+	sent map[string][]byte // the last of each kind of event
+	at   time.Time         // of the last write
+}
+
+// send writes an event unless it is the same as the last under that key. Each is
+// the whole state, so that a client may miss any number of them.
+func (s *stream) send(key, event, id string, data []byte) error {
+	if bytes.Equal(s.sent[key], data) {
+		return nil
+	}
+	s.sent[key] = data
+	if id != "" {
+		id = "id: " + id + "\n"
+	}
+	return s.write(fmt.Sprintf("event: %s\n%sdata: %s\n\n", event, id, data))
+}
+
+func (s *stream) write(text string) error {
+	s.at = time.Now()
+	if err := s.w.control.SetWriteDeadline(s.at.Add(eventTime)); err != nil {
+		return err
+	}
+	if _, err := s.w.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return s.w.control.Flush()
+}
+
+// errEnded ends a stream in order.
+var errEnded = errors.New("nothing follows")
+
+// follow gives news to a stream, until tell ends it or the client does.
+func (a *API) follow(x exchange, batch string, tell func(*stream, news) error) error {
+	ctx, who := x.r.Context(), PrincipalOf(x.r.Context()).Name
+	if err := a.watcher.open(who, batch); err != nil {
+		return err
+	}
+	defer a.watcher.close(who, batch)
+	x.w.Header().Set("Content-Type", "text/event-stream")
+	x.w.Header().Set("X-Accel-Buffering", "no") // or proxies wait for more
+	if x.r.Method == http.MethodHead {
+		return nil
+	}
+	s := &stream{w: newPaced(x.w), sent: map[string][]byte{}}
+	err := s.write("retry: 2000\n\n")
+	tick := time.NewTicker(eventsEvery)
+	defer tick.Stop()
+	end := time.NewTimer(streamLife)
+	defer end.Stop()
+	for err == nil {
+		n := a.watcher.look(ctx)
+		if n.err != nil {
+			p, _ := json.Marshal(answerable(ctx, "events", n.err))
+			err = s.send("trouble", "trouble", "", p)
+		} else {
+			delete(s.sent, "trouble")
+			err = tell(s, n)
+		}
+		if err == nil && time.Since(s.at) >= pingEvery {
+			err = s.write(":\n\n")
+		}
+		if err != nil {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-end.C:
+			return nil
+		case <-ctx.Done():
+			return nil
+		case <-a.watcher.closed:
+			return nil
+		}
+	}
+	return nil // nobody is there to be told, or all is said
+}
+
+// streams makes an operation of a function that follows. What it returns is an
+// error from before the stream has begun.
+func streams[I any](events string, f func(context.Context, *I) (func() error, error)) func(huma.API, huma.Operation) {
+	return func(api huma.API, op huma.Operation) {
+		op.Responses = map[string]*huma.Response{"200": {Description: events, Content: map[string]*huma.MediaType{
+			"text/event-stream": {Schema: &huma.Schema{Type: "string"}},
+		}}}
+		huma.Register(api, op, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
+			run, err := f(ctx, in)
+			if err != nil {
+				return nil, answerable(ctx, op.OperationID, err)
+			}
+			return &huma.StreamResponse{Body: func(c huma.Context) {
+				if err := run(); err != nil {
+					p := answerable(ctx, op.OperationID, err)
+					for name, values := range p.GetHeaders() {
+						c.SetHeader(name, values[0])
+					}
+					c.SetHeader("Content-Type", p.ContentType(""))
+					c.SetStatus(p.Status)
+					json.NewEncoder(c.BodyWriter()).Encode(p)
+				}
+			}}, nil
+		})
+	}
+}
+
+func (a *API) batchEvents(ctx context.Context, in *batchEventsInput) (func() error, error) {
+	b, err := a.ledger.Batch(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		if b.Ended() && in.Last == lastEvent {
+			in.w.WriteHeader(http.StatusNoContent) // which tells browsers not to come back
+			return nil
+		}
+		return a.follow(in.exchange, in.ID, func(s *stream, n news) error {
+			text, ok := n.batches[in.ID]
+			if !ok {
+				if err := s.send("end", "gone", lastEvent, []byte("{}")); err != nil {
+					return err
+				}
+				return errEnded
+			}
+			if err := s.send("batch", "batch", "", text); err != nil || !n.ended[in.ID] {
+				return err
+			}
+			if err := s.send("end", "end", lastEvent, text); err != nil {
+				return err
+			}
+			return errEnded
+		})
+	}, nil
+}
+
+type eventsInput struct{ exchange }
+
+func (a *API) allEvents(_ context.Context, in *eventsInput) (func() error, error) {
+	return func() error {
+		return a.follow(in.exchange, "", func(s *stream, n news) error {
+			if err := s.send("status", "status", "", n.status); err != nil {
+				return err
+			}
+			for _, id := range slices.Backward(n.newest) {
+				if err := s.send("batch "+id, "batch", "", n.batches[id]); err != nil {
+					return err
+				}
+			}
+			maps.DeleteFunc(s.sent, func(key string, _ []byte) bool {
+				id, ok := strings.CutPrefix(key, "batch ")
+				return ok && !slices.Contains(n.newest, id)
+			})
+			return nil
+		})
+	}, nil
+}
