@@ -36,6 +36,8 @@ type Principal struct {
 	Name  string // of the user or the token; "anonymous" where nobody has one
 	Roles []Role
 	Token bool // known by a bearer token, and not by a session
+
+	session bool // known by a session, which a logout ends
 }
 
 // May reports whether the principal may do what needs the role. A role
@@ -187,7 +189,7 @@ func (a *Auth) Authenticate(r *http.Request) (Principal, error) {
 	if !ok {
 		return Principal{}, ErrBadCredentials
 	}
-	return Principal{Name: u.Name, Roles: u.Roles}, nil
+	return Principal{Name: u.Name, Roles: u.Roles, session: true}, nil
 }
 
 // user is the user of that name.

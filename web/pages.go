@@ -73,18 +73,28 @@ type view struct {
 	Data  any       // of the page
 }
 
+var problemPage = page("problem.html")
+
 // show answers with a page.
 func (p *Pages) show(w http.ResponseWriter, r *http.Request, status int, t *template.Template, title string, data any) {
+	if err := show(w, r, status, t, title, data); err != nil {
+		p.o.Log.Error("page not shown", "path", r.URL.Path, "err", err)
+	}
+}
+
+// show answers with a page. The error is that of its template, and has been
+// answered.
+func show(w http.ResponseWriter, r *http.Request, status int, t *template.Template, title string, data any) error {
 	who := PrincipalOf(r.Context())
 	var b bytes.Buffer
-	if err := t.Execute(&b, view{title, who, len(p.o.Auth.o.Users) > 0 && who.Name != "", data}); err != nil {
-		p.o.Log.Error("page not shown", "path", r.URL.Path, "err", err)
+	if err := t.Execute(&b, view{title, who, who.session, data}); err != nil {
 		http.Error(w, "this page cannot be shown: the log says why", http.StatusInternalServerError)
-		return
+		return err
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
+	return nil
 }
 
 // page reads the template of a page and puts it into the layout.

@@ -95,10 +95,14 @@ func (p *Problem) GetHeaders() http.Header {
 	return h
 }
 
-// write answers with the problem outside of huma.
+// write answers with the problem outside of huma: to a person by a page.
 func (p *Problem) write(w http.ResponseWriter, r *http.Request) {
 	for name, values := range p.GetHeaders() {
 		w.Header()[name] = values
+	}
+	if asksForPage(r) {
+		show(w, r, p.Status, problemPage, p.Title, p.Detail) // what can fail in it is compiled in
+		return
 	}
 	w.Header().Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)

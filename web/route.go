@@ -56,6 +56,7 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 func only(o HandlerOptions, route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := o.Auth.Authenticate(r)
+		r = r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
 		if route.Role != "" {
 			var limited *LimitedError
 			switch {
@@ -70,7 +71,6 @@ func only(o HandlerOptions, route Route) http.Handler {
 				return
 			}
 		}
-		r = r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
 		if route.Role == "" || r.Method == http.MethodGet || r.Method == http.MethodHead {
 			route.Handler.ServeHTTP(w, r)
 			return

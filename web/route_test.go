@@ -133,6 +133,24 @@ func TestWhoIsNotLoggedInIsLedToTheLogin(t *testing.T) {
 	}
 }
 
+func TestPeopleAreRefusedByAPage(t *testing.T) {
+	s := newSite(t, web.Route{Pattern: "/operate", Role: web.RoleOperate, Handler: echo})
+	for want, w := range map[int]*httptest.ResponseRecorder{
+		403: s.ask("GET", "/operate", "Accept", "text/html", "Authorization", "Bearer "+s.tokens["view"]),
+		404: s.ask("GET", "/nothing", "Accept", "text/html"),
+		421: s.ask("GET", "/operate", "Accept", "text/html", "Host", "evil.example"),
+	} {
+		if body := w.Body.String(); w.Code != want || !strings.HasPrefix(body, "<!doctype html>") || !strings.Contains(body, http.StatusText(want)) {
+			t.Errorf("got %d %s", w.Code, body)
+		}
+	}
+	for _, method := range []string{"POST", "GET"} {
+		if w := s.ask(method, "/nothing"); w.Header().Get("Content-Type") != "application/problem+json" {
+			t.Errorf("a program is refused by %v", w.Header())
+		}
+	}
+}
+
 func TestWrongTokensAreLimited(t *testing.T) {
 	s := newSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo})
 	wrong := func(from string) *httptest.ResponseRecorder {

@@ -1,0 +1,95 @@
+package web_test
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/redistest"
+	"tiwsnap/web"
+)
+
+// first is a handler that serves the first page of a Redis to this machine.
+func first(t *testing.T, rdb redis.UniversalClient) (*web.Pages, http.Handler) {
+	t.Helper()
+	auth, err := web.NewAuth(web.AuthOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: rdb})
+	return pages, web.NewHandler(web.HandlerOptions{Auth: auth}, pages.Routes()...)
+}
+
+func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
+	for name, test := range map[string]struct {
+		breakIt func(*redistest.Server, *redis.Client) error
+		want    string
+	}{
+		"nothing": {func(*redistest.Server, *redis.Client) error { return nil }, "No batch is open."},
+		"it evicts": {func(_ *redistest.Server, c *redis.Client) error {
+			return c.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err()
+		}, "throws tasks away when it is full"},
+		"it is full": {func(_ *redistest.Server, c *redis.Client) error {
+			return c.ConfigSet(t.Context(), "maxmemory", "1000000").Err()
+		}, "% full"},
+		"it is away": {func(s *redistest.Server, _ *redis.Client) error { s.Kill(); return nil }, "Redis does not answer as it should"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Real(t)
+			c := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1})
+			defer c.Close()
+			if err := test.breakIt(server, c); err != nil {
+				t.Fatal(err)
+			}
+			_, h := first(t, c)
+			w := ask(t, h, "GET", "/", "Accept", "text/html")
+			if w.Code != 200 || !strings.Contains(w.Body.String(), test.want) {
+				t.Errorf("%d, it does not say %q:\n%s", w.Code, test.want, w.Body)
+			}
+		})
+	}
+}
+
+func TestTheStreamOfAPageEndsWithTheServer(t *testing.T) {
+	pages, h := first(t, redistest.Client(t))
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", srv.URL+"/live/overview", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if kind := resp.Header.Get("Content-Type"); kind != "text/event-stream" {
+		t.Errorf("it is %s", kind)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	var page string
+	for lines.Scan() && lines.Text() != "" {
+		text, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			t.Errorf("a line %q", lines.Text())
+		}
+		page += text
+	}
+	if !strings.Contains(page, "No batch is open.") || strings.Contains(page, "<html") {
+		t.Errorf("it sends %s", page)
+	}
+	pages.Close()
+	for lines.Scan() {
+	}
+	if err := lines.Err(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,61 @@
+package web_test
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"tiwsnap/ledger"
+	"tiwsnap/redistest"
+	"tiwsnap/web"
+)
+
+// Every route of the whole is walked with every role: who lacks the role of
+// the table gets nowhere, and who has it is not refused for that.
+func TestEveryRouteWithEveryRole(t *testing.T) {
+	rdb := redistest.Client(t)
+	api := web.NewAPI(web.APIOptions{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{})})
+	auth, err := web.NewAuth(web.AuthOptions{Users: []web.User{{Name: "ada", Hash: hash, Roles: []web.Role{web.RoleView}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: rdb})
+	pages.Close() // no stream lasts
+	routes := slices.Concat(api.Routes(), api.HealthRoutes(), pages.Routes(), web.NewAsynqmon(web.AsynqmonOptions{Redis: rdb}).Routes())
+
+	// What is open to everybody, so that nothing becomes so by mistake.
+	open := regexp.MustCompile(`^(GET /static/|GET /favicon\.ico$|GET /openapi\.json$|GET /docs|GET /livez$|GET /readyz$|(GET|POST) /login$|POST /logout$)`)
+	reached := false
+	for i := range routes {
+		if (routes[i].Role == "") != open.MatchString(routes[i].Pattern) {
+			t.Errorf("%s is open to everybody: %v", routes[i].Pattern, routes[i].Role == "")
+		}
+		routes[i].Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true })
+	}
+	s := newSite(t, routes...)
+	wildcard := regexp.MustCompile(`\{[^}]*\}`)
+	for _, route := range routes {
+		method, path, _ := strings.Cut(route.Pattern, " ")
+		path = wildcard.ReplaceAllString(strings.TrimSuffix(path, "{$}"), "x")
+		for _, role := range []string{"", "view", "produce", "operate"} {
+			var header []string
+			if role != "" {
+				header = []string{"Authorization", "Bearer " + s.tokens[role]}
+			}
+			reached = false
+			w := s.ask(method, path, header...)
+			may := web.Principal{Roles: []web.Role{web.Role(role)}}.May(route.Role)
+			if reached != may {
+				t.Errorf("%s (%s) with the role %q: reached %v, status %d", route.Pattern, route.Role, role, reached, w.Code)
+			}
+			if !may && w.Code != http.StatusUnauthorized && w.Code != http.StatusForbidden {
+				t.Errorf("%s with the role %q: status %d", route.Pattern, role, w.Code)
+			}
+		}
+		if unsafe := method != http.MethodGet; unsafe && route.Role == web.RoleView {
+			t.Errorf("%s changes something with the role view", route.Pattern)
+		}
+	}
+}
