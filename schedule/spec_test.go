@@ -1,0 +1,268 @@
+package schedule_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tiwsnap/schedule"
+)
+
+// when is a cron expression and what it means, for an oracle that knows nothing
+// of cron.
+type when struct {
+	expr    string
+	hours   []int // nil: every hour
+	minutes []int
+	day     func(time.Time) bool // by the calendar; nil: every day
+}
+
+func from(lo, hi, step int) (all []int) {
+	for i := lo; i <= hi; i += step {
+		all = append(all, i)
+	}
+	return all
+}
+
+// weekend is when clocks are put forward and back, Cairo's Friday included.
+func weekend(d time.Time) bool { return d.Weekday() == 0 || d.Weekday() >= 5 }
+
+var whens = []when{
+	{"0 0 * * *", []int{0}, []int{0}, nil},
+	{"@daily", []int{0}, []int{0}, nil},
+	{"15 0 * * *", []int{0}, []int{15}, nil},
+	{"30 1 * * *", []int{1}, []int{30}, nil},
+	{"0 2 * * *", []int{2}, []int{0}, nil},
+	{"45 1-3 * * *", from(1, 3, 1), []int{45}, nil},
+	{"*/10 2 * * *", []int{2}, from(0, 59, 10), nil},
+	{"0 */2 * * *", from(0, 23, 2), []int{0}, nil},
+	{"30 0-22 * * fri-sun", from(0, 22, 1), []int{30}, weekend},
+	{"0 3 * * sun", []int{3}, []int{0}, func(d time.Time) bool { return d.Weekday() == 0 }},
+	{"0 3 * * 7", []int{3}, []int{0}, func(d time.Time) bool { return d.Weekday() == 0 }},
+	{"@weekly", []int{0}, []int{0}, func(d time.Time) bool { return d.Weekday() == 0 }},
+	{"@monthly", []int{0}, []int{0}, func(d time.Time) bool { return d.Day() == 1 }},
+	{"0 1 13 * fri", []int{1}, []int{0}, func(d time.Time) bool { return d.Day() == 13 || d.Weekday() == 5 }},
+	{"30 2 29 feb *", []int{2}, []int{30}, func(d time.Time) bool { return d.Month() == 2 && d.Day() == 29 }},
+	{"0 2 31 * *", []int{2}, []int{0}, func(d time.Time) bool { return d.Day() == 31 }},
+	{"15,45 * * * fri-sun", nil, []int{15, 45}, weekend},
+	{"0 0-23 1-7 3,4,10,11 *", nil, []int{0}, func(d time.Time) bool { return d.Day() <= 7 && slices.Contains([]int{3, 4, 10, 11}, int(d.Month())) }},
+}
+
+var zones = []string{
+	"America/New_York", "America/Los_Angeles", "Europe/London", "Europe/Berlin",
+	"Australia/Lord_Howe", // by half an hour
+	"Asia/Shanghai",       // never
+	"America/Sao_Paulo",   // at midnight, until 2019
+	"Africa/Cairo",        // at midnight, since 2023
+	"Africa/Casablanca",   // twice a year, with the moon
+	"Pacific/Apia",        // until 2021
+}
+
+const wallClock = "2006-01-02 15:04"
+
+// oracle is every tick of w in a zone within ten years, found by looking at the
+// clock on the wall.
+func oracle(w when, zone *time.Location, begin, end time.Time) (ticks []time.Time) {
+	wall := func(t time.Time) string { return t.In(zone).Format(wallClock) }
+	day := func(d time.Time) bool { return w.day == nil || w.day(d) }
+	if w.hours == nil {
+		for t := begin; t.Before(end); t = t.Add(15 * time.Minute) {
+			if l := t.In(zone); slices.Contains(w.minutes, l.Minute()) && day(l) {
+				ticks = append(ticks, t)
+			}
+		}
+		return ticks
+	}
+	offsets := map[time.Duration]bool{}
+	for t := begin; t.Before(end); t = t.Add(12 * time.Hour) {
+		_, s := t.In(zone).Zone()
+		offsets[time.Duration(s)*time.Second] = true
+	}
+	for d := begin.AddDate(0, 0, -2); d.Before(end.AddDate(0, 0, 2)); d = d.AddDate(0, 0, 1) {
+		if !day(d) {
+			continue
+		}
+		for _, h := range w.hours {
+			for _, m := range w.minutes {
+				shown := d.Add(time.Duration(h)*time.Hour + time.Duration(m)*time.Minute)
+				want := shown.Format(wallClock)
+				var found []time.Time
+				for o := range offsets {
+					if t := shown.Add(-o); wall(t) == want {
+						found = append(found, t)
+					}
+				}
+				for t := shown.Add(-15 * time.Hour); found == nil; t = t.Add(time.Minute) {
+					if wall(t) > want {
+						found = []time.Time{t} // skipped: this is right after it
+					}
+				}
+				if t := slices.MinFunc(found, time.Time.Compare); !t.Before(begin) && t.Before(end) {
+					ticks = append(ticks, t)
+				}
+			}
+		}
+	}
+	slices.SortFunc(ticks, time.Time.Compare)
+	return slices.CompactFunc(ticks, time.Time.Equal)
+}
+
+func TestNextOverTenYears(t *testing.T) {
+	begin, end := time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, name := range zones {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			zone, err := time.LoadLocation(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range whens {
+				spec, err := schedule.ParseSpec(w.expr, name)
+				if err != nil {
+					t.Errorf("%s: %v", w.expr, err)
+					continue
+				}
+				want := oracle(w, zone, begin, end)
+				if len(want) < 2 {
+					t.Errorf("%s: the oracle has %d ticks", w.expr, len(want))
+				}
+				var got []time.Time
+				for tick := spec.Next(begin.Add(-time.Nanosecond)); tick.Before(end); tick = spec.Next(tick) {
+					got = append(got, tick)
+					if len(got) > len(want)+1000 {
+						break
+					}
+				}
+				compare(t, w.expr, zone, want, got)
+
+				// From anywhere, not only from tick to tick.
+				for range 200 {
+					i := 1 + rand.IntN(len(want)-1)
+					gap := want[i].Sub(want[i-1])
+					at := want[i].Add(-time.Duration(1 + rand.Int64N(int64(gap))))
+					if got := spec.Next(at); !got.Equal(want[i]) {
+						t.Errorf("%s: after %s comes %s, want %s", w.expr, at.In(zone), got.In(zone), want[i].In(zone))
+					}
+				}
+			}
+		})
+	}
+}
+
+// compare says which ticks are skipped and which are too many.
+func compare(t *testing.T, expr string, zone *time.Location, want, got []time.Time) {
+	t.Helper()
+	faults := 0
+	fault := func(what string, tick time.Time) {
+		if faults++; faults < 5 {
+			t.Errorf("%s: %s %s", expr, tick.In(zone), what)
+		}
+	}
+	for i, j := 0, 0; i < len(want) || j < len(got); {
+		switch {
+		case j == len(got) || i < len(want) && want[i].Before(got[j]):
+			fault("is skipped", want[i])
+			i++
+		case i == len(want) || got[j].Before(want[i]):
+			fault("comes and should not", got[j])
+			j++
+		default:
+			i, j = i+1, j+1
+		}
+	}
+	if !slices.IsSortedFunc(got, time.Time.Compare) {
+		t.Errorf("%s: not in order", expr)
+	}
+}
+
+// The cases that people know, with their answers written out.
+func TestDaylightSaving(t *testing.T) {
+	for _, test := range []struct{ name, expr, zone, after, want string }{
+		{"in the hour that is skipped: right after it", "30 2 * * *", "America/Los_Angeles", "2026-03-08T00:00:00-08:00", "2026-03-08T03:00:00-07:00 2026-03-09T02:30:00-07:00"},
+		{"several of them: once", "*/20 2 * * *", "Europe/Berlin", "2026-03-29T00:00:00+01:00", "2026-03-29T03:00:00+02:00 2026-03-30T02:00:00+02:00"},
+		{"in the hour that is repeated: the first time", "30 1 * * *", "America/New_York", "2026-11-01T00:00:00-04:00", "2026-11-01T01:30:00-04:00 2026-11-02T01:30:00-05:00"},
+		{"every hour, one is skipped", "30 * * * *", "America/New_York", "2026-03-08T01:00:00-05:00", "2026-03-08T01:30:00-05:00 2026-03-08T03:30:00-04:00"},
+		{"every hour, one is repeated", "30 * * * *", "America/New_York", "2026-11-01T01:00:00-04:00", "2026-11-01T01:30:00-04:00 2026-11-01T01:30:00-05:00 2026-11-01T02:30:00-05:00"},
+		{"a day without midnight", "0 0 * * *", "Africa/Cairo", "2026-04-23T12:00:00+02:00", "2026-04-24T01:00:00+03:00 2026-04-25T00:00:00+03:00"},
+		{"a day that never was", "0 2 30 * *", "Pacific/Apia", "2011-12-29T12:00:00-10:00", "2011-12-31T00:00:00+14:00 2012-01-30T02:00:00+14:00"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			zone, err := time.LoadLocation(test.zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec, err := schedule.ParseSpec(test.expr, test.zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at, err := time.Parse(time.RFC3339, test.after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for range strings.Fields(test.want) {
+				at = spec.Next(at)
+				got = append(got, at.In(zone).Format(time.RFC3339))
+			}
+			if strings.Join(got, " ") != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestParseSpec(t *testing.T) {
+	for expr, want := range map[string]string{
+		"":                                      "must have five fields",
+		"* * * *":                               "must have five fields",
+		"0 0 2 * * *":                           "must have five fields",
+		"TZ= * * * *":                           "must not hold a time zone",
+		"CRON_TZ=Asia/Shanghai":                 "must not hold a time zone",
+		"@every 0s":                             "at what times",
+		"@every -1s":                            "at what times",
+		"@never":                                "is no cron expression",
+		"0 24 * * *":                            "is no cron expression",
+		"-1 * * * *":                            "is no cron expression",
+		"*/0 * * * *":                           "is no cron expression",
+		"0 0 30 2 *":                            "never comes",
+		"0 0 31 4,6,9,11 *":                     "never comes",
+		"0 0 * * xyz":                           "is no cron expression",
+		strings.Repeat("0,", 200) + "0 * * * *": "is longer than",
+	} {
+		if _, err := schedule.ParseSpec(expr, "UTC"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", expr, err, want)
+		}
+	}
+	for _, zone := range []string{"", "Local", "0", "Mars/Olympus", "../etc/passwd", "asia", strings.Repeat("x", 1000)} {
+		if _, err := schedule.ParseSpec("@daily", zone); err == nil {
+			t.Errorf("the zone %q was accepted", zone)
+		}
+	}
+}
+
+// Whatever somebody writes: an error, or ticks that go forward.
+func FuzzParseSpec(f *testing.F) {
+	for _, w := range whens {
+		f.Add(w.expr, "America/New_York", int64(1772900000))
+	}
+	f.Add("0 0 29 2 1", "Australia/Lord_Howe", int64(0))
+	f.Fuzz(func(t *testing.T, expr, zone string, unix int64) {
+		spec, err := schedule.ParseSpec(expr, zone)
+		if err != nil {
+			return
+		}
+		at := time.Unix(unix%(1<<34), 0)
+		for range 3 {
+			next := spec.Next(at)
+			if next.IsZero() {
+				return
+			}
+			if !next.After(at) {
+				t.Fatalf("after %s comes %s", at, next)
+			}
+			at = next
+		}
+	})
+}
