@@ -113,6 +113,7 @@ func newRoot(e env) *cobra.Command {
 		newRetry(e),
 		newFailures(e),
 		newWebhooks(e),
+		newSchedule(e),
 		newSimulator(e),
 		newDoctor(e),
 		newHashPassword(e),

@@ -26,7 +26,7 @@ func newConfig(e env) *cobra.Command {
 		Short: "Check the settings of all layers and list every fault",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := loadConfig(cmd, e)
+			c, err := loadConfig(cmd, e, config.RoomFiles)
 			if err != nil {
 				return err
 			}

@@ -19,6 +19,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
+	"tiwsnap/schedule"
 	"tiwsnap/tiw"
 )
 
@@ -148,6 +149,7 @@ func (d *doctor) redis(ctx context.Context, c config.Config) {
 	}
 	took := time.Since(begin)
 	d.sending(ctx, client)
+	d.schedules(ctx, c, client)
 	d.ok("redis", "%s answers in %s", rdb.Redact(url), round(took))
 	d.redisClock(ctx, client)
 
@@ -176,6 +178,33 @@ func (d *doctor) sending(ctx context.Context, client redis.UniversalClient) {
 	for _, app := range slices.Sorted(maps.Keys(held)) {
 		x := tiw.Explain(held[app].Code)
 		d.fail(exitUnavailable, fmt.Sprintf("sending for SdkAppId %d", app), x.Fix, "is stopped since %s: %s, %s", clock(held[app].Since), held[app].Code, x.Meaning)
+	}
+}
+
+// schedules says which schedules do not tick as they should.
+func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.UniversalClient) {
+	all, err := newSchedules(c)
+	if err != nil {
+		return // the settings were read, so that there is none
+	}
+	list, err := schedule.NewStore(client).Status(ctx, all)
+	if err != nil {
+		return // what is wrong with this Redis the other checks tell
+	}
+	for _, s := range list {
+		check := "schedule " + s.Name
+		switch {
+		case !s.Overdue.IsZero():
+			d.warn(check, "run a worker with this configuration file", "the tick of %s was not begun", s.Overdue.Format(time.RFC3339))
+		case s.Trying != nil:
+			d.warn(check, "see docs/schedules.md", "the tick of %s waits: %s", s.Trying.Tick.Format(time.RFC3339), plain(s.Trying.Error))
+		case s.Last != nil && s.Last.Result == schedule.Failed:
+			d.warn(check, "mend the source, then tiwsnap schedule run "+s.Name, "the tick of %s failed: %s", s.Last.Tick.Format(time.RFC3339), plain(s.Last.Error))
+		case s.Last != nil && s.Last.BadRows > 0:
+			d.warn(check, "mend the class list", "%d rows of its last batch were wrong: %s", s.Last.BadRows, plain(strings.Join(s.Last.Reasons, "; ")))
+		default:
+			d.ok(check, "ticks next at %s", s.Next.Format(time.RFC3339))
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ that are out are waited for and their outcomes are written.`,
 		"callback.addr", "callback.url", "http.addr", "unknown", "unknown_grace", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
-		c, err := connect(cmd, e, config.Credentials)
+		c, err := connect(cmd, e, config.Credentials, config.RoomFiles)
 		if err != nil {
 			return err
 		}
@@ -54,6 +54,10 @@ that are out are waited for and their outcomes are written.`,
 			return err
 		}
 		defer closeWebhooks()
+		schedules, err := newSchedules(c.cfg)
+		if err != nil {
+			return err
+		}
 		w, err := worker.New(worker.Options{
 			Redis:        c.rdb,
 			TIW:          api,
@@ -71,6 +75,7 @@ that are out are waited for and their outcomes are written.`,
 			Spool:        spoolFolder(c.cfg),
 			Retention:    c.cfg.Retention,
 			Webhooks:     webhooks,
+			Schedules:    schedules,
 			Log:          log,
 		})
 		if err != nil {

@@ -79,6 +79,14 @@ func Parked(app uint64) string { return Prefix + "parked:" + strconv.FormatUint(
 // expired. It expires.
 func LoggedOut(session string) string { return Prefix + "loggedout:" + session }
 
+// Schedule is a hash: the last tick of a schedule, what became of it, and the
+// tick that is being tried.
+func Schedule(name string) string { return Prefix + "schedule:" + name }
+
+// Ticking is a string: the worker that makes the ticks of a schedule at the
+// moment. It expires.
+func Ticking(schedule string) string { return Prefix + "ticking:" + schedule }
+
 // Limit is the prefix of the keys of one rate limit bucket: the quota of one
 // API action of one account.
 func Limit(account, action string) string { return Prefix + "limit:" + account + ":" + action }

@@ -78,6 +78,9 @@ func ParseZone(name string) (*time.Location, error) {
 	return location, nil
 }
 
+// Zone returns the time zone.
+func (s Spec) Zone() *time.Location { return s.zone }
+
 // Next returns the first tick after t, in UTC; the zero time if there is none
 // within ten years. Daylight saving is as ISC cron has it (crontab(5)).
 // Schedules of every hour tick whenever the clock on the wall shows their

@@ -17,9 +17,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
+	"tiwsnap/enqueue"
 	"tiwsnap/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
+	"tiwsnap/schedule"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 )
@@ -51,7 +53,9 @@ type Options struct {
 	// cannot take at the moment. Default: they are kept in memory only.
 	Spool    string
 	Webhooks Webhooks
-	Log      *slog.Logger // default: none
+	// Schedules are the class lists that are snapshotted again and again.
+	Schedules []schedule.Schedule
+	Log       *slog.Logger // default: none
 }
 
 // OnUnknown is what to do with a request of which nobody knows whether it has
@@ -98,6 +102,8 @@ type Worker struct {
 	backlog   *backlog.Backlog
 	queue     *asynq.Client
 	inspector *asynq.Inspector
+	producer  *enqueue.Client
+	schedules *schedule.Store
 	spool     spool
 	create    *ratelimit.Limiter // for CreateSnapshotTask
 	describe  *ratelimit.Limiter // for DescribeSnapshotTask
@@ -118,6 +124,8 @@ func New(o Options) (*Worker, error) {
 		backlog:   backlog.New(o.Redis),
 		queue:     asynq.NewClientFromRedisClient(o.Redis),
 		inspector: asynq.NewInspectorFromRedisClient(o.Redis),
+		producer:  enqueue.New(o.Redis),
+		schedules: schedule.NewStore(o.Redis),
 	}
 	w.ledger = ledger.New(o.Redis, ledger.Options{
 		Busy: 2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
@@ -177,6 +185,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	if w.o.Webhooks.Sender != nil {
 		loops.Go(func() { w.announce(ctx) })
+	}
+	for _, s := range w.o.Schedules {
+		loops.Go(func() { w.cron(ctx, s) })
 	}
 	w.log.Info("worker started", "rate_limit", w.o.RateLimit, "concurrency", w.o.Concurrency)
 

@@ -1,0 +1,232 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tiwsnap/config"
+	"tiwsnap/enqueue"
+	"tiwsnap/schedule"
+)
+
+func newSchedule(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "schedule",
+		Short: "Show the schedules of the configuration file, and run one now",
+		Long: `Show the schedules of the configuration file, and run one now. The workers make
+the ticks; they must have the same file.`,
+	}
+	cmd.AddCommand(newScheduleList(e), newScheduleNext(e), newScheduleRun(e))
+	return cmd
+}
+
+// newSchedules returns the schedules of the settings. The error is ready to
+// return.
+func newSchedules(c config.Config) ([]schedule.Schedule, error) {
+	var all []schedule.Schedule
+	for _, s := range c.Schedules {
+		spec, err := schedule.ParseSpec(s.Cron, s.Timezone)
+		if err != nil {
+			return nil, fail(exitConfig, "schedule %s: %w", s.Name, err)
+		}
+		source := schedule.List(s.Rooms.List)
+		switch {
+		case s.Rooms.File != "":
+			source = schedule.File(s.Rooms.File)
+		case !s.Rooms.URL.Empty():
+			if source, err = schedule.URL(s.Rooms.URL.Reveal(), s.Rooms.Token.Reveal()); err != nil {
+				return nil, fail(exitConfig, "schedule %s: %w", s.Name, err)
+			}
+		}
+		all = append(all, schedule.Schedule{
+			Name: s.Name, Cron: s.Cron, Zone: s.Timezone, Spec: spec, Source: source, Defaults: s.Defaults,
+			Missed: schedule.Missed(s.Missed), MissedWithin: s.MissedWithin, SkipOverlap: s.Overlap == "skip",
+		})
+	}
+	return all, nil
+}
+
+// scheduleNamed returns one schedule of the settings. The error is ready to
+// return.
+func scheduleNamed(c config.Config, name string) (schedule.Schedule, error) {
+	all, err := newSchedules(c)
+	if err != nil {
+		return schedule.Schedule{}, err
+	}
+	var names []string
+	for _, s := range all {
+		if s.Name == name {
+			return s, nil
+		}
+		names = append(names, s.Name)
+	}
+	if names == nil {
+		return schedule.Schedule{}, fail(exitUsage, "there is no schedule: the configuration file has none (--config, docs/schedules.md)")
+	}
+	return schedule.Schedule{}, fail(exitUsage, "no schedule %.80q: there are %s", name, strings.Join(names, ", "))
+}
+
+func newScheduleList(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the schedules: the next tick, the last one, and what became of it",
+		Args:  cobra.NoArgs,
+	}
+	output := outputFlag(cmd, "table", "json", "jsonl")
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		all, err := newSchedules(c.cfg)
+		if err != nil {
+			return err
+		}
+		list, err := schedule.NewStore(c.rdb).Status(cmd.Context(), all)
+		if err != nil {
+			return c.away(err)
+		}
+		switch *output {
+		case "json":
+			return printJSON(e.stdout, list, true)
+		case "jsonl":
+			for _, s := range list {
+				if err := printJSON(e.stdout, s, false); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if len(list) == 0 {
+			fmt.Fprintln(e.stderr, "the configuration file has no schedules (--config, docs/schedules.md)")
+			return nil
+		}
+		tw := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(tw, "SCHEDULE\tCRON\tROOMS\tNEXT\tLAST\tOUTCOME")
+		for i, s := range list {
+			zone := all[i].Spec.Zone()
+			last := "-"
+			if s.Last != nil {
+				last = s.Last.Tick.In(zone).Format(time.RFC3339)
+			}
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, plain(s.Cron), plain(s.Source), s.Next.In(zone).Format(time.RFC3339), last, plain(scheduleWords(s)))
+		}
+		return tw.Flush()
+	}
+	return cmd
+}
+
+// scheduleWords says how a schedule stands.
+func scheduleWords(s schedule.Status) string {
+	var words []string
+	if !s.Overdue.IsZero() {
+		words = append(words, "OVERDUE since "+s.Overdue.Format(time.RFC3339)+": does a worker run with this configuration?")
+	}
+	if t := s.Trying; t != nil {
+		words = append(words, fmt.Sprintf("tick %s tried %d times: %s", t.Tick.Format(time.RFC3339), t.Failures, t.Error))
+	}
+	if o := s.Last; o != nil {
+		switch text := string(o.Result); {
+		case o.Result == schedule.Enqueued && o.BadRows > 0:
+			words = append(words, fmt.Sprintf("%s %s: %d rooms; %d bad rows: %s", text, o.Batch, o.Rooms, o.BadRows, strings.Join(o.Reasons, "; ")))
+		case o.Result == schedule.Enqueued:
+			words = append(words, fmt.Sprintf("%s %s: %d rooms", text, o.Batch, o.Rooms))
+		case o.Error != "":
+			words = append(words, text+": "+o.Error)
+		default:
+			words = append(words, text)
+		}
+	}
+	if s.Missed > 0 {
+		words = append(words, fmt.Sprintf("%d ticks missed in all", s.Missed))
+	}
+	return strings.Join(words, "; ")
+}
+
+func newScheduleNext(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "next NAME",
+		Short: "Print the next ticks of a schedule, in its time zone",
+		Args:  cobra.ExactArgs(1),
+	}
+	n := cmd.Flags().IntP("number", "n", 5, "how many, 1 to 1000")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *n < 1 || *n > 1000 {
+			return fail(exitUsage, "--number %d: it must be 1 to 1000", *n)
+		}
+		cfg, err := loadConfig(cmd, e)
+		if err != nil {
+			return err
+		}
+		s, err := scheduleNamed(cfg, args[0])
+		if err != nil {
+			return err
+		}
+		tick := time.Now()
+		for range *n {
+			if tick = s.Spec.Next(tick); tick.IsZero() {
+				break
+			}
+			fmt.Fprintln(e.stdout, tick.In(s.Spec.Zone()).Format("Mon 2006-01-02 15:04:05 -07:00"))
+		}
+		return nil
+	}
+	return cmd
+}
+
+func newScheduleRun(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run NAME",
+		Short: "Enqueue the rooms of a schedule now, as a batch whose name says that it was by hand",
+		Args:  cobra.ExactArgs(1),
+	}
+	output := outputFlag(cmd, "table", "json")
+	config.Flags(cmd.Flags(), "redis.url", "redis.durability")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := connect(cmd, e, config.RoomFiles)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		s, err := scheduleNamed(c.cfg, args[0])
+		if err != nil {
+			return err
+		}
+		return runSchedule(cmd.Context(), e, c, s, *output)
+	}
+	return cmd
+}
+
+func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule, output string) error {
+	var report schedule.Report
+	batch, err := enqueue.New(c.rdb).Batch(ctx, s.Rooms(ctx, &report), enqueue.BatchOptions{
+		ID: s.HandID(time.Now()), Defaults: s.Defaults, Replicated: c.replicated(),
+	})
+	for _, reason := range report.Reasons {
+		fmt.Fprintf(e.stderr, "%s: %s\n", s.Source, plain(reason))
+	}
+	if report.BadRows > 0 {
+		fmt.Fprintf(e.stderr, "%s: %d bad rows were left out\n", s.Source, report.BadRows)
+	}
+	var source *schedule.SourceError
+	switch {
+	case errors.As(err, &source):
+		return fail(exitUnavailable, "nothing was enqueued: %w", err)
+	case err != nil:
+		return c.refused(err)
+	}
+	fmt.Fprintf(e.stderr, "batch %s: %d rooms enqueued\n", batch.ID, batch.Rooms)
+	if output == "table" {
+		fmt.Fprintln(e.stdout, batch.ID)
+		return nil
+	}
+	return printJSON(e.stdout, map[string]any{"id": batch.ID, "rooms": batch.Rooms, "created": batch.Created, "bad_rows": report.BadRows}, true)
+}

@@ -1,0 +1,196 @@
+package schedule
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/keys"
+)
+
+// Result is what became of a tick.
+type Result string
+
+// The results.
+const (
+	Enqueued Result = "enqueued" // a batch was made
+	Skipped  Result = "skipped"  // the batch of the tick before was still open
+	Late     Result = "missed"   // no worker ran, and missed ticks are not made up
+	Failed   Result = "failed"   // the rooms could not be had
+)
+
+// Outcome is how a tick ended.
+type Outcome struct {
+	Tick   time.Time `json:"tick"`
+	At     time.Time `json:"at"` // when it ended
+	Result Result    `json:"result"`
+	Batch  string    `json:"batch,omitempty"`
+	Rooms  int       `json:"rooms,omitempty"`
+	Report
+	Error  string `json:"error,omitempty"`
+	Missed int    `json:"missed,omitempty"` // ticks that were not made, up to this one
+}
+
+// Trying is a tick that was begun and could not be made so far.
+type Trying struct {
+	Tick     time.Time `json:"tick"`
+	Begun    time.Time `json:"begun"`
+	RetryAt  time.Time `json:"retry_at"`
+	Failures int       `json:"failures"`
+	Error    string    `json:"error"`
+	Waits    bool      `json:"waits,omitempty"` // for room in Redis: the source is not to blame
+}
+
+// State is what Redis knows of a schedule. Its zero value is a schedule that
+// never ticked.
+type State struct {
+	Last    time.Time // the last tick that is settled; before the first, when a worker first saw the schedule
+	Batch   string    // the last that a tick made
+	Outcome *Outcome
+	Trying  *Trying
+	Missed  int // ticks that were never made
+}
+
+// Store keeps the states of schedules. It is safe for concurrent use.
+type Store struct{ rdb redis.UniversalClient }
+
+// NewStore returns the states that lie in rdb.
+func NewStore(rdb redis.UniversalClient) *Store { return &Store{rdb} }
+
+var (
+	//go:embed look.lua
+	lookSource string
+	lookScript = redis.NewScript(lookSource)
+	//go:embed settle.lua
+	settleSource string
+	settleScript = redis.NewScript(settleSource)
+)
+
+// lastField and tryingField have the expression in their names: a schedule with
+// another one begins anew, and workers of two configurations do not disturb
+// each other.
+func (s Schedule) lastField() string   { return "last " + s.Cron + " " + s.Zone }
+func (s Schedule) tryingField() string { return "trying " + s.Cron + " " + s.Zone }
+
+// State returns what is known of s, and the time by the clock of Redis.
+func (st *Store) State(ctx context.Context, s Schedule) (State, time.Time, error) {
+	return st.look(ctx, s, 0)
+}
+
+// Begin is State, and s ticks from now on if it was never begun.
+func (st *Store) Begin(ctx context.Context, s Schedule) (State, time.Time, error) {
+	return st.look(ctx, s, 1)
+}
+
+func (st *Store) look(ctx context.Context, s Schedule, begin int) (state State, now time.Time, err error) {
+	f, err := lookScript.Run(ctx, st.rdb, []string{keys.Schedule(s.Name)}, s.lastField(), s.tryingField(), begin).StringSlice()
+	if err != nil {
+		return State{}, time.Time{}, fmt.Errorf("read schedule %s: %w", s.Name, err)
+	}
+	var errs []error
+	read := func(text string, v any) {
+		if text != "" {
+			errs = append(errs, json.Unmarshal([]byte(text), v))
+		}
+	}
+	var micros, last int64
+	read(f[0], &micros)
+	read(f[1], &last)
+	read(f[2], &state.Trying)
+	read(f[4], &state.Outcome)
+	read(f[5], &state.Missed)
+	if err := errors.Join(errs...); err != nil {
+		return State{}, time.Time{}, fmt.Errorf("decode schedule %s: %w", s.Name, err)
+	}
+	state.Batch = f[3]
+	if last != 0 {
+		state.Last = time.UnixMilli(last).UTC()
+	}
+	return state, time.UnixMicro(micros).UTC(), nil
+}
+
+// Try notes that a tick could not be made so far.
+func (st *Store) Try(ctx context.Context, s Schedule, t Trying) error {
+	text, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("encode tick: %w", err)
+	}
+	return st.rdb.HSet(ctx, keys.Schedule(s.Name), s.tryingField(), text).Err()
+}
+
+// Settle notes what became of a tick, for good. It reports false where the tick
+// or a later one is settled already.
+func (st *Store) Settle(ctx context.Context, s Schedule, o Outcome) (bool, error) {
+	text, err := json.Marshal(o)
+	if err != nil {
+		return false, fmt.Errorf("encode tick: %w", err)
+	}
+	first, err := settleScript.Run(ctx, st.rdb, []string{keys.Schedule(s.Name)},
+		s.lastField(), o.Tick.UnixMilli(), text, o.Batch, o.Missed, s.tryingField()).Bool()
+	if err != nil {
+		return false, fmt.Errorf("settle tick of schedule %s: %w", s.Name, err)
+	}
+	return first, nil
+}
+
+// Claim reports whether owner may make the ticks of s for d, while nobody else
+// does: that saves the source from being read by every worker, nothing depends
+// on it.
+func (st *Store) Claim(ctx context.Context, s Schedule, owner string, d time.Duration) (bool, error) {
+	return st.rdb.SetNX(ctx, keys.Ticking(s.Name), owner, d).Result()
+}
+
+// Extend keeps a claim for d from now.
+func (st *Store) Extend(ctx context.Context, s Schedule, d time.Duration) error {
+	return st.rdb.PExpire(ctx, keys.Ticking(s.Name), d).Err()
+}
+
+// Release gives a claim back.
+func (st *Store) Release(ctx context.Context, s Schedule) error {
+	return st.rdb.Del(ctx, keys.Ticking(s.Name)).Err()
+}
+
+// Status is a schedule and how it stands, for people and programs.
+type Status struct {
+	Name     string    `json:"name"`
+	Cron     string    `json:"cron"`
+	Timezone string    `json:"timezone"`
+	Source   string    `json:"source"` // "list", a file, or the host of a URL
+	Next     time.Time `json:"next"`
+	Last     *Outcome  `json:"last,omitempty"`
+	Trying   *Trying   `json:"trying,omitempty"`
+	Missed   int       `json:"missed"` // ticks that were never made
+	// Overdue is a tick that no worker has begun for two minutes: none runs,
+	// or none has this schedule in its configuration.
+	Overdue time.Time `json:"overdue,omitzero"`
+}
+
+// overdueAfter is how long after a tick it should be settled or tried.
+const overdueAfter = 2 * time.Minute
+
+// Status returns how the schedules stand, in their order.
+func (st *Store) Status(ctx context.Context, all []Schedule) ([]Status, error) {
+	list := make([]Status, 0, len(all))
+	for _, s := range all {
+		state, now, err := st.State(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		status := Status{
+			Name: s.Name, Cron: s.Cron, Timezone: s.Zone, Source: s.Source.String(),
+			Next: s.Spec.Next(now), Last: state.Outcome, Trying: state.Trying, Missed: state.Missed,
+		}
+		if !state.Last.IsZero() && state.Trying == nil {
+			if tick := s.Spec.Next(state.Last); !tick.IsZero() && now.Sub(tick) > overdueAfter {
+				status.Overdue = tick
+			}
+		}
+		list = append(list, status)
+	}
+	return list, nil
+}

@@ -1,0 +1,337 @@
+package worker_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/keys"
+	"tiwsnap/ledger"
+	"tiwsnap/schedule"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw"
+	"tiwsnap/worker"
+)
+
+// clockwork is workers with schedules on a Redis whose clock the test sets.
+type clockwork struct {
+	*testing.T
+	redis    *miniredis.Miniredis
+	rdb      *redis.Client
+	schedule schedule.Schedule
+	now      time.Time
+}
+
+var monday = time.Date(2026, 11, 23, 12, 0, 30, 0, time.UTC)
+
+func newClockwork(t *testing.T, source schedule.Source) *clockwork {
+	m := miniredis.RunT(t)
+	c := redis.NewClient(&redis.Options{Addr: m.Addr()})
+	t.Cleanup(func() { c.Close() })
+	spec, err := schedule.ParseSpec("* * * * *", "UTC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &clockwork{t, m, c, schedule.Schedule{
+		Name: "s", Cron: "* * * * *", Zone: "UTC", Spec: spec, Source: source,
+		Defaults: tasks.Room{SdkAppId: app}, Missed: schedule.MissedOne, MissedWithin: 24 * time.Hour,
+	}, monday}
+	w.at(0)
+	return w
+}
+
+// at sets the clock to so long after its beginning.
+func (c *clockwork) at(d time.Duration) {
+	c.now = monday.Add(d)
+	c.redis.SetTime(c.now)
+}
+
+func (c *clockwork) worker() *worker.Worker {
+	c.Helper()
+	api, err := tiw.New(tiw.Options{Endpoint: "http://127.0.0.1:1", Credential: common.NewCredential("x", "x")})
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.Cleanup(func() { api.Close() })
+	w, err := worker.New(worker.Options{Redis: c.rdb, TIW: api, Schedules: []schedule.Schedule{c.schedule}, Log: slog.New(slog.NewTextHandler(c.Output(), nil))})
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.Cleanup(func() {
+		stopped, cancel := context.WithCancel(context.Background())
+		cancel()
+		if err := w.Run(stopped); err != nil { // which ends what New has started
+			c.Error(err)
+		}
+	})
+	return w
+}
+
+// tick lets a worker make what is due, so often.
+func (c *clockwork) tick(w *worker.Worker, times int) {
+	c.Helper()
+	for range times {
+		if err := w.Tick(c.Context()); err != nil {
+			c.Fatal(err)
+		}
+	}
+}
+
+// batches is the ids of all batches, oldest first.
+func (c *clockwork) batches() string {
+	c.Helper()
+	ids, err := c.rdb.ZRange(c.Context(), keys.Batches, 0, -1).Result()
+	if err != nil {
+		c.Fatal(err)
+	}
+	for i := range ids {
+		ids[i] = strings.TrimSuffix(strings.TrimPrefix(ids[i], "s-20261123t"), "z")
+	}
+	return strings.Join(ids, " ")
+}
+
+func (c *clockwork) want(batches string) {
+	c.Helper()
+	if got := c.batches(); got != batches {
+		c.Errorf("at %s there are the batches %q, want %q", c.now.Format(time.TimeOnly), got, batches)
+	}
+}
+
+func (c *clockwork) status() schedule.Status {
+	c.Helper()
+	all, err := schedule.NewStore(c.rdb).Status(c.Context(), []schedule.Schedule{c.schedule})
+	if err != nil {
+		c.Fatal(err)
+	}
+	return all[0]
+}
+
+const list = "RoomId\n1\n2\nx\n"
+
+func TestTickIsOneBatchWhoeverMakesIt(t *testing.T) {
+	c := newClockwork(t, schedule.List(list))
+	var workers []*worker.Worker
+	for range 3 {
+		workers = append(workers, c.worker())
+	}
+	everybody := func() {
+		var all sync.WaitGroup
+		for _, w := range workers {
+			all.Go(func() {
+				if err := w.Tick(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	everybody()
+	c.want("") // it ticks from when it was first seen
+	c.at(30 * time.Second)
+	everybody()
+	everybody()
+	c.want("120100")
+	c.at(91 * time.Second)
+	everybody()
+	c.want("120100 120200")
+	c.at(20 * time.Second) // the clock jumps back, and on
+	everybody()
+	c.at(92 * time.Second)
+	everybody()
+	c.want("120100 120200")
+
+	s := c.status()
+	if o := s.Last; o == nil || o.Result != schedule.Enqueued || o.Rooms != 2 || o.BadRows != 1 || len(o.Reasons) != 1 || !strings.Contains(o.Reasons[0], "line 4") {
+		t.Errorf("the outcome is %+v", o)
+	}
+	if want := monday.Add(150 * time.Second); !s.Next.Equal(want) || s.Missed != 0 || !s.Overdue.IsZero() {
+		t.Errorf("it stands at %+v", s)
+	}
+	b, err := ledger.New(c.rdb, ledger.Options{}).Batch(t.Context(), "s-20261123t120100z")
+	if err != nil || b.Total != 2 {
+		t.Errorf("%+v, %v", b, err)
+	}
+}
+
+func TestTickOfAWorkerThatDies(t *testing.T) {
+	t.Run("before the batch is made", func(t *testing.T) {
+		c := newClockwork(t, schedule.List(list))
+		w := c.worker()
+		c.tick(w, 1)
+		c.at(30 * time.Second)
+		if err := c.rdb.Set(t.Context(), keys.Ticking("s"), "dead", 10*time.Second).Err(); err != nil {
+			t.Fatal(err)
+		}
+		c.tick(w, 1)
+		c.want("")
+		c.redis.FastForward(11 * time.Second)
+		c.tick(w, 1)
+		c.want("120100")
+	})
+
+	t.Run("right after it", func(t *testing.T) {
+		c := newClockwork(t, schedule.List(list))
+		w := c.worker()
+		c.tick(w, 1)
+		c.at(30 * time.Second)
+		rooms := func(yield func(tasks.Room, error) bool) { yield(tasks.Room{RoomId: 9}, nil) }
+		if _, err := enqueue.New(c.rdb).Batch(t.Context(), rooms, enqueue.BatchOptions{ID: "s-20261123t120100z", Defaults: c.schedule.Defaults}); err != nil {
+			t.Fatal(err)
+		}
+		c.tick(w, 2)
+		c.want("120100")
+		if o := c.status().Last; o == nil || o.Result != schedule.Enqueued || o.Rooms != 1 {
+			t.Errorf("the outcome is %+v", o)
+		}
+	})
+}
+
+func TestMissedTicks(t *testing.T) {
+	for _, test := range []struct {
+		missed schedule.Missed
+		within time.Duration
+		away   time.Duration
+		want   string
+		lost   int
+	}{
+		{schedule.MissedOne, time.Hour, 4*time.Minute + 45*time.Second, "120500", 4},
+		{schedule.MissedAll, time.Hour, 4*time.Minute + 45*time.Second, "120100 120200 120300 120400 120500", 0},
+		{schedule.MissedSkip, time.Hour, 4*time.Minute + 45*time.Second, "120500", 4}, // 15 s late is not missed
+		{schedule.MissedAll, 2 * time.Minute, 4*time.Minute + 45*time.Second, "120400 120500", 0},
+	} {
+		t.Run(string(test.missed)+" "+test.within.String(), func(t *testing.T) {
+			c := newClockwork(t, schedule.List(list))
+			c.schedule.Missed, c.schedule.MissedWithin = test.missed, test.within
+			c.tick(c.worker(), 1)
+			c.at(test.away)
+			w := c.worker()
+			c.tick(w, 10)
+			c.want(test.want)
+			if s := c.status(); s.Missed != test.lost {
+				t.Errorf("%d ticks were missed, want %d", s.Missed, test.lost)
+			}
+		})
+	}
+
+	t.Run("skip, of a schedule that ticks seldom", func(t *testing.T) {
+		c := newClockwork(t, schedule.List(list))
+		c.schedule.Missed, c.schedule.Cron = schedule.MissedSkip, "5 * * * *"
+		c.schedule.Spec, _ = schedule.ParseSpec("5 * * * *", "UTC")
+		w := c.worker()
+		c.tick(w, 1)
+		c.at(10 * time.Minute)
+		c.tick(w, 2)
+		c.want("")
+		if s := c.status(); s.Missed != 1 || s.Last == nil || s.Last.Result != schedule.Late {
+			t.Errorf("it stands at %+v", s)
+		}
+	})
+
+	t.Run("at most a hundred", func(t *testing.T) {
+		c := newClockwork(t, schedule.List(list))
+		c.schedule.Missed = schedule.MissedAll
+		w := c.worker()
+		c.tick(w, 1)
+		c.at(150 * time.Minute)
+		c.tick(w, 120)
+		if n := len(strings.Fields(c.batches())); n != schedule.MaxMissed || c.status().Missed != 50 {
+			t.Errorf("%d batches, %d missed", n, c.status().Missed)
+		}
+	})
+}
+
+func TestOverlap(t *testing.T) {
+	c := newClockwork(t, schedule.List(list))
+	c.schedule.SkipOverlap = true
+	w := c.worker()
+	c.tick(w, 1)
+	c.at(30 * time.Second)
+	c.tick(w, 1)
+	c.at(90 * time.Second)
+	c.tick(w, 1)
+	c.want("120100")
+	if o := c.status().Last; o.Result != schedule.Skipped || !strings.Contains(o.Error, "s-20261123t120100z is still open") {
+		t.Errorf("the outcome is %+v", o)
+	}
+	if err := c.rdb.HSet(t.Context(), keys.Batch("s-20261123t120100z"), "ended_at", c.now.UnixMilli()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	c.at(150 * time.Second)
+	c.tick(w, 1)
+	c.want("120100 120300")
+}
+
+func TestSourceThatFails(t *testing.T) {
+	var status atomic.Int64
+	var asked atomic.Int64
+	status.Store(http.StatusServiceUnavailable)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if r.Header.Get("Authorization") != "Bearer T0KEN" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.WriteHeader(int(status.Load()))
+		io.WriteString(w, list)
+	}))
+	t.Cleanup(server.Close)
+	source, err := schedule.URL(server.URL+"/S3CR3T", "T0KEN")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClockwork(t, source)
+	w := c.worker()
+	c.tick(w, 1)
+	c.at(30 * time.Second)
+	c.tick(w, 5) // and not again before it is time
+	if s := c.status(); asked.Load() != 1 || s.Trying == nil || s.Trying.Failures != 1 || !strings.Contains(s.Trying.Error, "it answers 503") || strings.Contains(s.Trying.Error, "S3CR3T") {
+		t.Errorf("it was asked %d times and stands at %+v", asked.Load(), s)
+	}
+	status.Store(http.StatusOK)
+	c.at(33 * time.Second)
+	c.tick(c.worker(), 1) // another worker goes on
+	c.want("120100")
+	if s := c.status(); s.Trying != nil || s.Last.Result != schedule.Enqueued {
+		t.Errorf("it stands at %+v", s)
+	}
+
+	status.Store(http.StatusNotFound)
+	for d := 90 * time.Second; d < 149*time.Second; d += time.Second {
+		c.at(d)
+		c.tick(w, 1)
+	}
+	if s := c.status(); s.Last.Result != schedule.Failed || s.Trying != nil || !strings.Contains(s.Last.Error, "404") {
+		t.Errorf("it stands at %+v", s)
+	}
+	status.Store(http.StatusOK)
+	c.at(150 * time.Second)
+	c.tick(w, 1)
+	c.want("120100 120300")
+}
+
+// While Redis takes no writes a tick waits.
+func TestRedisThatTakesNothing(t *testing.T) {
+	c := newClockwork(t, schedule.List(list))
+	w := c.worker()
+	c.tick(w, 1)
+	c.at(30 * time.Second)
+	c.redis.SetError("OOM command not allowed when used memory > 'maxmemory'.")
+	if err := w.Tick(t.Context()); err == nil {
+		t.Error("a Redis that takes nothing took a tick")
+	}
+	c.redis.SetError("")
+	c.tick(w, 1)
+	c.want("120100")
+}
