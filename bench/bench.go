@@ -35,7 +35,6 @@ type row struct {
 	name  string
 	about string
 	short bool // it has a short form
-	peer  bool // it measures others
 	limit time.Duration
 	run   func(context.Context, *recorder) error
 }
@@ -43,16 +42,17 @@ type row struct {
 // rows are all rows, in the order in which they run. The limits are several
 // times what a quiet machine takes.
 var rows = []row{
-	{"drain", "600 rooms at 20 a second, by 1, 4 and 16 processes, and with all cores kept busy", true, false, 10 * time.Minute, drain},
-	{"delay", "the same where the way of each request to the API varies around 20 ms, and with 3,000 rooms", false, false, 15 * time.Minute, delay},
-	{"foreign", "somebody else spends 5, then 15 of the 20, then nothing", false, false, 5 * time.Minute, foreign},
-	{"urgent", "single rooms during a batch of 10,000, by 1 and 8 processes", false, false, 5 * time.Minute, urgent},
-	{"fair", "30 rooms behind 100,000, and the shares of three batches of different size", false, false, 5 * time.Minute, fair},
-	{"idle", "single rooms to a worker with nothing to do, and what its waiting costs", false, false, 6 * time.Minute, idle},
-	{"bulk", "the command that enqueues a class list of 100,000 and of 1,000,000 rooms", false, false, 5 * time.Minute, bulk},
-	{"trips", "what Redis has to do for one snapshot, in a steady drain by 1 and 4 processes", false, false, 5 * time.Minute, trips},
-	{"pipeline", "everything but Tencent: the cap out of the way and an API that answers at once, by 1 and 2 processes", false, false, 3 * time.Minute, pipeline},
-	{"change", "1, 8, 2 and 8 processes in the middle of a batch, and the limit changed to 10 and back", true, false, 5 * time.Minute, change},
+	{"drain", "600 rooms at 20 a second, by 1, 4 and 16 processes, and with all cores kept busy", true, 10 * time.Minute, drain},
+	{"delay", "the same where the way of each request to the API varies around 20 ms, and with 3,000 rooms", false, 15 * time.Minute, delay},
+	{"foreign", "somebody else spends 5, then 15 of the 20, then nothing", false, 5 * time.Minute, foreign},
+	{"urgent", "single rooms during a batch of 10,000, by 1 and 8 processes", false, 5 * time.Minute, urgent},
+	{"fair", "30 rooms behind 100,000, and the shares of three batches of different size", false, 5 * time.Minute, fair},
+	{"idle", "single rooms to a worker with nothing to do, and what its waiting costs", false, 6 * time.Minute, idle},
+	{"bulk", "the command that enqueues a class list of 100,000 and of 1,000,000 rooms", false, 5 * time.Minute, bulk},
+	{"trips", "what Redis has to do for one snapshot, in a steady drain by 1 and 4 processes", false, 5 * time.Minute, trips},
+	{"pipeline", "everything but Tencent: the cap out of the way and an API that answers at once, by 1 and 2 processes", false, 3 * time.Minute, pipeline},
+	{"change", "1, 8, 2 and 8 processes in the middle of a batch, and the limit changed to 10 and back", true, 5 * time.Minute, change},
+	{"peers", "BullMQ, and asynq behind three limiters: drain, idle latency, bulk", false, 40 * time.Minute, measurePeers},
 }
 
 // Row is the name of a row and what it measures.

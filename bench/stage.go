@@ -279,9 +279,14 @@ func stopAll(all []*process) error {
 
 // tail is the end of a file.
 func tail(name string) []byte {
-	const most = 2000
 	b, _ := os.ReadFile(name)
-	return b[max(0, len(b)-most):]
+	return tailOf(b)
+}
+
+// tailOf is the end of what a program printed.
+func tailOf(out []byte) []byte {
+	const most = 2000
+	return out[max(0, len(out)-most):]
 }
 
 // phrase writes to a file and closes seen when the words have come by.

@@ -1,0 +1,316 @@
+package bench
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// peer is software that others would take for the same work, in front of the
+// same referee. See docs/performance.md for why each is set as it is.
+type peer struct {
+	name    string
+	node    bool
+	way     string        // argument of its worker
+	patient time.Duration // how long its drain may take; 0: a minute and a half
+}
+
+var peers = []peer{
+	{"BullMQ {1, 50 ms}", true, "smooth", 0},
+	{"BullMQ {20, 1 s}", true, "window", 0},
+	{"asynq, redis_rate burst 1", false, "redis_rate", 0},
+	{"asynq, Wait at 20/processes", false, "wait", 0},
+	{"asynq, as its wiki has it", false, "wiki", 3 * time.Minute},
+}
+
+// peerSoftware is where the peers' programs are, built.
+type peerSoftware struct {
+	folder string
+	binary string // empty: there is none
+	node   bool
+}
+
+// prepare builds what of the peers' programs this machine can build. What it
+// cannot is in missing.
+func (r *recorder) prepare(ctx context.Context) (s peerSoftware, missing []string, err error) {
+	if s.folder, err = filepath.Abs(r.Peers); err != nil {
+		return s, nil, err
+	}
+	if _, err := os.Stat(filepath.Join(s.folder, "package-lock.json")); err != nil {
+		return s, nil, &missingError{"the peers' programs are not in " + s.folder + " (--peers names another folder)"}
+	}
+	run := func(program string, args ...string) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, program, args...)
+		cmd.Dir = s.folder
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%s: %w %s", program, err, tailOf(out))
+		}
+		return err
+	}
+	s.binary = filepath.Join(r.dir, "peers")
+	if err := run("go", "build", "-o", s.binary, "."); err != nil {
+		s.binary = ""
+		missing = append(missing, "asynq: "+err.Error())
+	}
+	_, err = exec.LookPath("node")
+	if err == nil {
+		err = run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent")
+	}
+	if s.node = err == nil; err != nil {
+		missing = append(missing, "BullMQ: "+err.Error())
+	}
+	return s, missing, nil
+}
+
+// can reports whether the peer can be run.
+func (s peerSoftware) can(p peer) bool { return p.node && s.node || !p.node && s.binary != "" }
+
+// command is the program of a peer and its arguments.
+func (s peerSoftware) command(p peer, args ...string) (program string, all []string) {
+	if p.node {
+		return "node", append([]string{filepath.Join(s.folder, "bullmq.mjs")}, args...)
+	}
+	return s.binary, args
+}
+
+// measurePeers measures the peers that are there.
+func measurePeers(ctx context.Context, r *recorder) error {
+	software, missing, err := r.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	for _, what := range missing {
+		r.report.Missing = append(r.report.Missing, r.row+": "+what)
+	}
+	var errs []error
+	for i, p := range peers {
+		if !software.can(p) || ctx.Err() != nil {
+			continue
+		}
+		for _, procs := range []int{1, 4} {
+			r.say("%s, %s", p.name, processes(procs))
+			if err := r.peerDrain(ctx, software, p, procs); err != nil {
+				errs = append(errs, fmt.Errorf("%s, %s: %w", p.name, processes(procs), err))
+			}
+		}
+		// The limiter has no part in these two.
+		if i == 0 || peers[i-1].node != p.node {
+			if err := r.peerQueue(ctx, software, p); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// peerStage is a stage with the processes of a peer.
+func (r *recorder) peerStage(ctx context.Context, s peerSoftware, p peer, procs int) (st *stage, q *producer, closeAll func() error, err error) {
+	st, err = r.newStage(strings.ReplaceAll(p.name, "/", " by ")+" "+processes(procs), referee())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var workers []*process
+	closeAll = func() error {
+		err := stopAll(workers)
+		if q != nil {
+			err = errors.Join(err, q.close())
+		}
+		return errors.Join(err, st.close())
+	}
+	environ := append(ownEnviron(), "PEER_REDIS="+st.redis.Addr, "PEER_API="+st.sim.URL, fmt.Sprint("PEER_PROCESSES=", procs))
+	program, args := s.command(p, "worker", p.way)
+	for i := range procs {
+		w, err := startProcess(filepath.Join(st.dir, fmt.Sprintf("worker-%d.log", i+1)), "ready", environ, program, args...)
+		if err != nil {
+			return nil, nil, nil, errors.Join(err, closeAll())
+		}
+		workers = append(workers, w)
+	}
+	for _, w := range workers {
+		if err := w.await(ctx); err != nil {
+			return nil, nil, nil, errors.Join(err, closeAll())
+		}
+	}
+	program, args = s.command(p, "enqueue")
+	if q, err = newProducer(environ, program, args...); err != nil {
+		return nil, nil, nil, errors.Join(err, closeAll())
+	}
+	return st, q, closeAll, settled(ctx)
+}
+
+func (r *recorder) peerDrain(ctx context.Context, s peerSoftware, p peer, procs int) (err error) {
+	const n = 600
+	st, q, closeAll, err := r.peerStage(ctx, s, p, procs)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeAll()) }()
+	start := time.Now()
+	if err := q.enqueue(n, firstRoom); err != nil {
+		return err
+	}
+	within := time.After(cmp.Or(p.patient, 90*time.Second))
+	for done := false; !done; {
+		select {
+		case <-within:
+			done = true
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+			done = st.sim.State().Tasks.Created >= n
+		}
+	}
+	good := timesOf(st.sim.Calls(), accepted)
+	create := st.sim.State().Actions[tiwtest.ActionCreate]
+	name := p.name + ", " + processes(procs)
+	if len(good) < n {
+		r.add(name+": accepted of 600 when it was stopped", float64(len(good)), "", noted)
+	} else {
+		r.add(name+": enqueue to last accepted request", good[n-1].Sub(start).Seconds(), "s", noted)
+	}
+	r.add(name+": rejected", float64(create.Rejected), "", noted)
+	r.add(name+": fullest second", float64(create.Received.SlidingSecond.Calls), "", noted)
+	r.add(name+": fullest calendar second", float64(create.Received.CalendarSecond.Calls), "", noted)
+	return nil
+}
+
+// peerQueue measures how soon an idle worker begins and how fast jobs are put
+// on the queue.
+func (r *recorder) peerQueue(ctx context.Context, s peerSoftware, p peer) (err error) {
+	name, _, _ := strings.Cut(p.name, ",")
+	name, _, _ = strings.Cut(name, " ")
+	st, q, closeAll, err := r.peerStage(ctx, s, p, 1)
+	if err != nil {
+		return err
+	}
+	ended := false
+	defer func() {
+		if !ended {
+			err = errors.Join(err, closeAll())
+		}
+	}()
+	const samples = 100
+	var took []float64
+	for i := range uint64(samples) {
+		if !pause(ctx, idleShortest+rand.N(idleLongest-idleShortest)) {
+			return ctx.Err()
+		}
+		begin := time.Now()
+		if err := q.enqueue(1, 1+i); err != nil {
+			return err
+		}
+		// The referee has it, or will have it, before the next one.
+		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err := st.sim.WaitCalls(wait, int(i)+1)
+		cancel()
+		if err != nil {
+			return err
+		}
+		took = append(took, milliseconds(arrivals(st.sim.Calls(), 1+i, 1)[1+i].Sub(begin)))
+	}
+	r.add(name+", idle: enqueue to request, p50", percentile(took, 50), "ms", noted)
+	r.add(name+", idle: enqueue to request, p99", percentile(took, 99), "ms", noted)
+	ended = true
+	if err := closeAll(); err != nil {
+		return err
+	}
+	return r.peerBulk(ctx, s, p, name)
+}
+
+func (r *recorder) peerBulk(ctx context.Context, s peerSoftware, p peer, name string) (err error) {
+	const n = 100_000
+	st, q, closeAll, err := r.peerStage(ctx, s, p, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeAll()) }()
+	before, err := st.memory(ctx)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := q.enqueue(n, firstRoom); err != nil {
+		return err
+	}
+	took := time.Since(begin)
+	after, err := st.memory(ctx)
+	if err != nil {
+		return err
+	}
+	r.add(name+": bulk enqueue of 100,000", n/took.Seconds(), "jobs/s", noted)
+	r.add(name+": Redis' memory for a waiting job", (after-before)/n, "B", noted)
+	return nil
+}
+
+// producer is a program of a peer that enqueues what it is told to.
+type producer struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Scanner
+	log strings.Builder
+}
+
+// newProducer starts it and waits until it is ready.
+func newProducer(environ []string, program string, args ...string) (*producer, error) {
+	q := &producer{cmd: exec.Command(program, args...)}
+	q.cmd.Env, q.cmd.Stderr = environ, &q.log
+	q.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := q.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := q.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	q.in, q.out = in, bufio.NewScanner(out)
+	if err := q.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if err := q.expect("ready"); err != nil {
+		return nil, errors.Join(err, q.close())
+	}
+	return q, nil
+}
+
+// expect waits for a line, at most a minute.
+func (q *producer) expect(line string) error {
+	late := time.AfterFunc(time.Minute, func() { q.cmd.Process.Kill() })
+	defer late.Stop()
+	if !q.out.Scan() || q.out.Text() != line {
+		return fmt.Errorf("the producer did not say %q but %q %s", line, q.out.Text(), tailOf([]byte(q.log.String())))
+	}
+	return nil
+}
+
+// enqueue enqueues n jobs, from the room with that number on, and returns when
+// they are on the queue.
+func (q *producer) enqueue(n int, first uint64) error {
+	if _, err := fmt.Fprintln(q.in, n, first); err != nil {
+		return err
+	}
+	return q.expect("done")
+}
+
+// close lets the program end, and ends it where it does not.
+func (q *producer) close() error {
+	q.in.Close()
+	late := time.AfterFunc(10*time.Second, func() { q.cmd.Process.Kill() })
+	defer late.Stop()
+	return q.cmd.Wait()
+}
