@@ -99,6 +99,17 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 		err = errors.Join(err, <-stopped)
 	}()
 
+	c := &connection{rdb: client, ledger: ledger.New(client, ledger.Options{}), backlog: backlog.New(client), results: results.NewReader(client)}
+	var addr string
+	if keep {
+		var stopHTTP func()
+		addr, stopHTTP, err = serveHTTP(served{HTTP: config.HTTP{Addr: "127.0.0.1:0"}, rdb: client, ledger: c.ledger, limiters: w.Limiters(), log: log})
+		if err != nil {
+			return err
+		}
+		defer stopHTTP()
+		fmt.Fprintf(e.stderr, "look on at http://%s/\n", addr)
+	}
 	lines := &classList{e: e, file: name}
 	batch, err := enqueue.New(client).Batch(ctx, lines.rooms(list, tasks.Room{}), enqueue.BatchOptions{ID: batchID("", name)})
 	lines.summary()
@@ -109,7 +120,6 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 		return err
 	}
 	fmt.Fprintf(e.stderr, "batch %s: %d rooms of %s enqueued\n", batch.ID, batch.Rooms, name)
-	c := &connection{rdb: client, ledger: ledger.New(client, ledger.Options{}), backlog: backlog.New(client), results: results.NewReader(client)}
 	failed, err := watch(ctx, e, c, batch.ID)
 	if err != nil {
 		return err
@@ -118,18 +128,14 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 		return err
 	}
 	if keep {
-		addr, stopHTTP, err := serveHTTP(served{HTTP: config.HTTP{Addr: "127.0.0.1:0"}, rdb: client, ledger: c.ledger, limiters: w.Limiters(), log: log})
-		if err != nil {
-			return err
-		}
-		defer stopHTTP()
 		address := client.(*redis.Client).Options().Addr
 		fmt.Fprintf(e.stderr, `
 Still up, until interrupted:
+  pages      http://%s/
   API        http://%s/openapi.json
   simulator  %s/state
   Redis      tiwsnap status %s --redis-url redis://%s/0
-`, addr, sim.URL, batch.ID, address)
+`, addr, addr, sim.URL, batch.ID, address)
 		<-ctx.Done()
 	}
 	if failed > 0 {
