@@ -23,6 +23,7 @@ import (
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/web"
 	"tiwsnap/worker"
 )
 
@@ -83,10 +84,11 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 	}
 	defer api.Close()
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	metrics := web.NewRegistry()
 	w, err := worker.New(worker.Options{
 		Redis: client, TIW: api, ConfirmAfter: time.Second,
 		Margin: 50 * time.Millisecond, // simulator, Redis and worker hold up one another in one process
-		Log:    log,
+		Log:    log, Metrics: metrics,
 	})
 	if err != nil {
 		return err
@@ -103,7 +105,7 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 	var addr string
 	if keep {
 		var stopHTTP func()
-		addr, stopHTTP, err = serveHTTP(served{HTTP: config.HTTP{Addr: "127.0.0.1:0"}, rdb: client, ledger: c.ledger, limiters: w.Limiters(), log: log})
+		addr, stopHTTP, err = serveHTTP(served{HTTP: config.HTTP{Addr: "127.0.0.1:0"}, rdb: client, ledger: c.ledger, limiters: w.Limiters(), metrics: metrics, log: log})
 		if err != nil {
 			return err
 		}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/config"
@@ -28,15 +30,57 @@ type served struct {
 	replicated bool
 	webhook    func(url string) error
 	limiters   map[string]*ratelimit.Limiter
-	log        *slog.Logger
+	metrics    *prometheus.Registry
+	// metricsAddr is where they are served without a login; empty: with the
+	// other things, and like them.
+	metricsAddr string
+	log         *slog.Logger
 }
 
 // serveHTTP serves browsers and programs, where an address is set, until stop is called. addr
 // is where it listens. The error is ready to return.
 func serveHTTP(s served) (addr string, stop func(), err error) {
-	if s.Addr == "" {
-		return "", func() {}, nil
+	api := web.NewAPI(web.APIOptions{
+		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, Limiters: s.limiters, Version: version(), Log: s.log,
+	})
+	s.metrics.MustRegister(api.Collector())
+	metrics := web.MetricsRoute(s.metrics)
+	stopMetrics := func() {}
+	if s.metricsAddr != "" {
+		l, err := net.Listen("tcp", s.metricsAddr)
+		if err != nil {
+			return "", nil, fail(exitUnavailable, "metrics: %w (TIWSNAP_METRICS_ADDR or --metrics-addr chooses another address, or none)", err)
+		}
+		s.log.Info("serving metrics", "addr", l.Addr().String())
+		stopMetrics = s.serve(l, web.NewServer(metrics.Handler, s.log))
+		metrics = nil
 	}
+	if s.Addr == "" {
+		return "", stopMetrics, nil
+	}
+	addr, stopSite, err := s.site(api, metrics)
+	if err != nil {
+		stopMetrics()
+		return "", nil, err
+	}
+	return addr, func() { stopSite(); stopMetrics() }, nil
+}
+
+// serve serves on l until stop is called.
+func (s served) serve(l net.Listener, server *http.Server) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := web.Serve(ctx, server, l, httpPatience); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			s.log.Error("HTTP is no longer served", "addr", l.Addr().String(), "err", err)
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
+
+// site serves everything, and the metrics where they are given.
+func (s served) site(api *web.API, metrics *web.Route) (addr string, stop func(), err error) {
 	auth, err := newAuth(s)
 	if err != nil {
 		return "", nil, fail(exitConfig, "%w", err)
@@ -53,28 +97,22 @@ func serveHTTP(s served) (addr string, stop func(), err error) {
 		l.Close()
 		return "", nil, fail(exitConfig, "HTTP: %s can be reached by others, and without users and tokens everybody may everything: set TIWSNAP_HTTP_USERS or _TOKENS, or listen on 127.0.0.1", l.Addr())
 	}
-	api := web.NewAPI(web.APIOptions{
-		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, Limiters: s.limiters, Version: version(), Log: s.log,
-	})
 	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: s.rdb, Limiter: s.limiters["CreateSnapshotTask"], Log: s.log})
-	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Hosts: s.Hosts, Log: s.log}, slices.Concat(
+	routes := slices.Concat(
 		api.Routes(),
 		api.HealthRoutes(),
 		pages.Routes(),
 		web.NewAsynqmon(web.AsynqmonOptions{Redis: s.rdb, Log: s.log}).Routes(),
-	)...)
+	)
+	if metrics != nil {
+		routes = append(routes, *metrics)
+	}
+	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Hosts: s.Hosts, Log: s.log}, routes...)
 	server := web.NewServer(handler, s.log)
 	server.RegisterOnShutdown(pages.Close)
+	server.RegisterOnShutdown(api.Close)
 	s.log.Info("serving HTTP", "addr", l.Addr().String(), "logins", !auth.Open())
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := web.Serve(ctx, server, l, httpPatience); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			s.log.Error("HTTP is no longer served", "err", err)
-		}
-	}()
-	return l.Addr().String(), func() { cancel(); <-ended }, nil
+	return l.Addr().String(), s.serve(l, server), nil
 }
 
 // newAuth knows who may come in.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
@@ -35,7 +36,7 @@ that are out are waited for and their outcomes are written.`,
 	}
 	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account", "rate.limit", "rate.margin",
 		"worker.concurrency", "worker.attempts", "worker.spool", "confirm.after", "confirm.share",
-		"callback.addr", "callback.url", "http.addr", "unknown", "unknown_grace", "retention", "log.level", "log.format")
+		"callback.addr", "callback.url", "http.addr", "metrics.addr", "unknown", "unknown_grace", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		c, err := connect(cmd, e, config.Credentials, config.RoomFiles)
@@ -58,6 +59,7 @@ that are out are waited for and their outcomes are written.`,
 		if err != nil {
 			return err
 		}
+		metrics := web.NewRegistry()
 		w, err := worker.New(worker.Options{
 			Redis:        c.rdb,
 			TIW:          api,
@@ -76,6 +78,7 @@ that are out are waited for and their outcomes are written.`,
 			Retention:    c.cfg.Retention,
 			Webhooks:     webhooks,
 			Schedules:    schedules,
+			Metrics:      metrics,
 			Log:          log,
 		})
 		if err != nil {
@@ -89,14 +92,14 @@ that are out are waited for and their outcomes are written.`,
 			return c.away(err)
 		}
 		// Callbacks of calls that end while the worker stops still come in.
-		stopCallbacks, err := serveCallbacks(c.cfg, c.ledger, log)
+		stopCallbacks, err := serveCallbacks(c.cfg, c.ledger, metrics, log)
 		if err != nil {
 			return err
 		}
 		defer stopCallbacks()
 		_, stopHTTP, err := serveHTTP(served{
 			HTTP: c.cfg.HTTP, rdb: c.rdb, ledger: c.ledger, replicated: c.replicated(), webhook: c.cfg.Webhook.Check,
-			limiters: w.Limiters(), log: log,
+			limiters: w.Limiters(), metrics: metrics, metricsAddr: c.cfg.Metrics.Addr, log: log,
 		})
 		if err != nil {
 			return err
@@ -159,12 +162,12 @@ func callbackKeys(c config.Config) tiw.CallbackKeys {
 
 // serveCallbacks listens for callbacks, where that is set, until stop is
 // called. The error is ready to return.
-func serveCallbacks(c config.Config, l *ledger.Ledger, log *slog.Logger) (stop func(), err error) {
+func serveCallbacks(c config.Config, l *ledger.Ledger, metrics *prometheus.Registry, log *slog.Logger) (stop func(), err error) {
 	if c.Callback.Addr == "" {
 		return func() {}, nil
 	}
 	srv := web.NewCallbackServer(c.Callback.Addr, web.NewCallbackHandler(web.CallbackOptions{
-		Keys: callbackKeys(c), Record: l.Callback, Log: log,
+		Keys: callbackKeys(c), Record: l.Callback, Log: log, Metrics: metrics,
 	}))
 	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	listener, err := net.Listen("tcp", srv.Addr)

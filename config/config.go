@@ -30,6 +30,7 @@ type Config struct {
 	Confirm      Confirm      `koanf:"confirm"`
 	Callback     Callback     `koanf:"callback"`
 	HTTP         HTTP         `koanf:"http"`
+	Metrics      Metrics      `koanf:"metrics"`
 	// Unknown is what to do with a request of unknown outcome: wait, retry or
 	// hold. UnknownGrace is how long wait waits.
 	Unknown      string        `koanf:"unknown"`

@@ -355,6 +355,8 @@ http:
   session_key: # not set
   users: # not set
   tokens: # not set
+metrics:
+  addr: # not set
 unknown: wait # default
 unknown_grace: 2m # default
 retention: 168h # default

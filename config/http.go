@@ -22,6 +22,11 @@ type HTTP struct {
 	Tokens     []Login  `koanf:"tokens"`
 }
 
+// Metrics is a listener of its own for Prometheus.
+type Metrics struct {
+	Addr string `koanf:"addr"` // host:port; empty: HTTP.Addr serves them
+}
+
 // Login is a user, or a program with a token.
 type Login struct {
 	Name  string

@@ -380,3 +380,15 @@ var explanations = map[string]Explanation{
 		Fix:     "take out the parameter DryRun",
 	},
 }
+
+// Label is an error code as a metric may have it: one that is documented, or
+// "other", so that their number is bounded. The empty code is "OK".
+func Label(code string) string {
+	if code == "" {
+		return "OK"
+	}
+	if _, ok := explanations[code]; !ok {
+		return "other"
+	}
+	return code
+}

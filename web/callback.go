@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/time/rate"
 
 	"tiwsnap/tiw"
@@ -27,6 +29,8 @@ type CallbackOptions struct {
 	// after 3 s and not with the request.
 	Record func(ctx context.Context, snapshot string, attempt int, taskID string, body []byte) error
 	Log    *slog.Logger // default: none
+	// Metrics takes how many there were. Default: nobody sees it.
+	Metrics prometheus.Registerer
 }
 
 // recordTimeout bounds Record. A sender should have its answer within 5 s,
@@ -50,7 +54,10 @@ func NewCallbackHandler(o CallbackOptions) http.Handler {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &callbackHandler{
-		o:       o,
+		o: o,
+		count: promauto.With(o.Metrics).NewCounterVec(prometheus.CounterOpts{
+			Name: "tiwsnap_callbacks_total", Help: "Requests to the callback address by result: recorded, cut (a part of the body), failed or refused.",
+		}, []string{"result"}),
 		refused: seldom{limit: rate.NewLimiter(rate.Every(time.Second), 1)},
 		failed:  seldom{limit: rate.NewLimiter(rate.Every(time.Second), 1)},
 	}
@@ -58,6 +65,7 @@ func NewCallbackHandler(o CallbackOptions) http.Handler {
 
 type callbackHandler struct {
 	o               CallbackOptions
+	count           *prometheus.CounterVec
 	refused, failed seldom
 }
 
@@ -72,6 +80,7 @@ func (h *callbackHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if n := h.refused.now(); n > 0 {
 			h.o.Log.Warn("requests to the callback address refused", "count", n, "last_from", r.RemoteAddr, "last_err", err)
 		}
+		h.count.WithLabelValues("refused").Inc()
 		http.NotFound(w, r)
 		return
 	}
@@ -85,10 +94,13 @@ func (h *callbackHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if n := h.failed.now(); n > 0 {
 			h.o.Log.Error("callbacks not recorded", "count", n, "last_id", snapshot, "last_attempt", attempt, "last_err", err)
 		}
+		h.count.WithLabelValues("failed").Inc()
 		http.Error(w, "try again later", http.StatusServiceUnavailable)
 	case readErr != nil:
+		h.count.WithLabelValues("cut").Inc()
 		http.Error(w, "the body did not come whole", http.StatusRequestTimeout)
 	default:
+		h.count.WithLabelValues("recorded").Inc()
 		// Tencent recommends this body for the callbacks that it documents:
 		// https://cloud.tencent.com/document/product/1137/40257
 		w.Header().Set("Content-Type", "application/json")

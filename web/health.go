@@ -1,16 +1,108 @@
 package web
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/rdb"
 )
 
-// HealthRoutes returns the routes that tell whether this process works.
+const (
+	// readyTime bounds the look that readyz takes, and readyFor is how long what
+	// it saw stands.
+	readyTime = 2 * time.Second
+	readyFor  = time.Second
+)
+
+// HealthRoutes returns the routes that tell whether this process works. They are
+// open to everybody, as probes have no tokens, and tell nothing private.
 func (a *API) HealthRoutes() []Route {
+	ready := &readiness{a: a}
 	return []Route{
 		{"GET /livez", "", http.HandlerFunc(livez)},
+		{"GET /readyz", "", http.HandlerFunc(ready.serve)},
 	}
 }
 
 // livez answers as long as the process does.
 func livez(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }
+
+// Check is one thing that must be in order for work to be done.
+type Check struct {
+	Name   string `json:"name"` // redis, memory, policy or breaker
+	OK     bool   `json:"ok"`
+	Reason string `json:"reason,omitempty"` // where it is not
+}
+
+// readiness asks at most once a second, for all who ask it.
+type readiness struct {
+	a      *API
+	mu     sync.Mutex
+	at     time.Time
+	checks []Check
+}
+
+func (r *readiness) serve(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	if time.Since(r.at) > readyFor {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(req.Context()), readyTime)
+		r.checks, r.at = r.a.check(ctx), time.Now()
+		cancel()
+	}
+	checks := r.checks
+	r.mu.Unlock()
+	status := http.StatusOK
+	for _, c := range checks {
+		if !c.OK {
+			status = http.StatusServiceUnavailable
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]any{"ready": status == http.StatusOK, "checks": checks})
+}
+
+// check looks at what work needs. What Redis does not tell is taken to be in
+// order.
+func (a *API) check(ctx context.Context) []Check {
+	reasons := map[string]string{}
+	if err := a.o.Redis.Ping(ctx).Err(); err != nil {
+		return []Check{{Name: "redis", Reason: "does not answer"}}
+	}
+	servers, err := rdb.Servers(ctx, a.o.Redis, "memory")
+	var refusal redis.Error
+	if err != nil && !errors.As(err, &refusal) {
+		return []Check{{Name: "redis", Reason: "does not answer"}}
+	}
+	for _, s := range servers {
+		if err := s.CheckPolicy(); err != nil {
+			reasons["policy"] = fmt.Sprintf("maxmemory-policy is %s: %s", s.Policy, rdb.EvictionFix)
+		}
+		if m := s.Memory; m != nil && m.Max > 0 && float64(m.Used) > enqueue.AdmitUpTo*float64(m.Max) {
+			reasons["memory"] = fmt.Sprintf("%d %% of maxmemory in use: beyond %.0f %% new work is refused", 100*m.Used/m.Max, 100*enqueue.AdmitUpTo)
+		}
+	}
+	stops, err := a.stops(ctx)
+	if err != nil {
+		return []Check{{Name: "redis", Reason: "does not answer"}}
+	}
+	for _, s := range stops {
+		if s.SdkAppId == 0 {
+			reasons["breaker"] = fmt.Sprintf("all sending is stopped: %s: %s; %s", s.Code, s.Meaning, s.Fix)
+		}
+	}
+	var all []Check
+	for _, name := range []string{"redis", "memory", "policy", "breaker"} {
+		all = append(all, Check{name, reasons[name] == "", reasons[name]})
+	}
+	return all
+}

@@ -96,7 +96,7 @@ func (w *Worker) probeOnce(ctx context.Context) error {
 // stands in the way of all calls for the app, or nil if there is none. Whether
 // an app is refused shows only in an answer for that app.
 func (w *Worker) refused(ctx context.Context, app uint64) (*tiw.Error, error) {
-	permit, err := w.describe.Acquire(ctx, ratelimit.Interactive)
+	permit, err := w.metrics.acquire(ctx, w.describe, actionDescribe, ratelimit.Interactive)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,9 @@ func (w *Worker) refused(ctx context.Context, app uint64) (*tiw.Error, error) {
 	req := tiw.NewDescribeSnapshotTaskRequest()
 	task := probeTask
 	req.TaskID, req.SdkAppId = &task, &app
+	began := time.Now()
 	_, err = w.tiw.DescribeSnapshotTask(tiw.WithGate(call, permit.Use, permit.Sent), req)
+	w.metrics.called(actionDescribe, began, err)
 	var e *tiw.Error
 	if err == nil || !errors.As(err, &e) {
 		return nil, err

@@ -115,7 +115,7 @@ func (w *Worker) settle(ctx context.Context, s ledger.Snapshot, taskID string, t
 
 // describeTask asks Tencent about a task, within the quota.
 func (w *Worker) describeTask(ctx context.Context, app uint64, taskID string) (tiw.Result, error) {
-	permit, err := w.describe.Acquire(ctx, ratelimit.Bulk)
+	permit, err := w.metrics.acquire(ctx, w.describe, actionDescribe, ratelimit.Bulk)
 	if err != nil {
 		return tiw.Result{}, err
 	}
@@ -124,7 +124,9 @@ func (w *Worker) describeTask(ctx context.Context, app uint64, taskID string) (t
 	defer cancel()
 	req := tiw.NewDescribeSnapshotTaskRequest()
 	req.TaskID, req.SdkAppId = &taskID, &app
+	began := time.Now()
 	response, err := w.tiw.DescribeSnapshotTask(tiw.WithGate(call, permit.Use, permit.Sent), req)
+	w.metrics.called(actionDescribe, began, err)
 	if err != nil {
 		return tiw.Result{}, err
 	}

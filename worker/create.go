@@ -71,7 +71,7 @@ func (w *Worker) handler(priority ratelimit.Priority) asynq.HandlerFunc {
 // token names the intent, and stays the same until it is known that the ledger
 // has it.
 func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority ratelimit.Priority, token *string) (again bool, err error) {
-	permit, err := w.create.Acquire(ctx, priority)
+	permit, err := w.metrics.acquire(ctx, w.create, actionCreate, priority)
 	if err != nil {
 		return false, &retryLater{0, "no permit: " + err.Error()}
 	}
@@ -104,12 +104,14 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority 
 	// is used when a connection stands, right before the request is written,
 	// and its use counts from when that is done.
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.o.CallTimeout)
+	began := time.Now()
 	response, err := w.tiw.CreateSnapshotTask(tiw.WithGate(call, permit.Use, permit.Sent), w.request(p, intent.Attempt))
 	cancel()
 	if errors.Is(err, ratelimit.ErrStale) {
 		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{State: ledger.Queued})
 		return true, nil
 	}
+	w.metrics.called(actionCreate, began, err)
 	if err == nil {
 		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{
 			State:     ledger.Accepted,

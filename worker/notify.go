@@ -184,8 +184,10 @@ func (w *Worker) notifyHandler() asynq.HandlerFunc {
 			return nil
 		}
 		if err := w.o.Webhooks.Sender.Send(ctx, url, p.ID, time.Now(), body); err != nil {
+			w.metrics.webhooks.WithLabelValues("failed").Inc()
 			return w.undelivered(ctx, p, err)
 		}
+		w.metrics.webhooks.WithLabelValues("delivered").Inc()
 		w.log.Debug("webhook delivered", "id", p.ID)
 		return nil
 	}

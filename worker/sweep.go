@@ -114,6 +114,7 @@ func (w *Worker) sweepOrphans(ctx context.Context) {
 			if err != nil && ctx.Err() == nil {
 				w.log.Warn("sweeper waits", "err", err)
 			}
+			w.metrics.orphans.Add(float64(len(leased)))
 			for _, id := range leased {
 				w.log.Warn("task was active without a lease, asynq will run it again", "id", id, "queue", o.queue)
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
@@ -56,6 +57,8 @@ type Options struct {
 	// Schedules are the class lists that are snapshotted again and again.
 	Schedules []schedule.Schedule
 	Log       *slog.Logger // default: none
+	// Metrics takes the figures of this worker. Default: nobody sees them.
+	Metrics prometheus.Registerer
 }
 
 // OnUnknown is what to do with a request of which nobody knows whether it has
@@ -107,6 +110,7 @@ type Worker struct {
 	spool     spool
 	create    *ratelimit.Limiter // for CreateSnapshotTask
 	describe  *ratelimit.Limiter // for DescribeSnapshotTask
+	metrics   metrics
 }
 
 // New returns a worker. It does not touch Redis or the network.
@@ -126,6 +130,7 @@ func New(o Options) (*Worker, error) {
 		inspector: asynq.NewInspectorFromRedisClient(o.Redis),
 		producer:  enqueue.New(o.Redis),
 		schedules: schedule.NewStore(o.Redis),
+		metrics:   newMetrics(o.Metrics),
 	}
 	w.ledger = ledger.New(o.Redis, ledger.Options{
 		Busy: 2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
@@ -149,7 +154,7 @@ func New(o Options) (*Worker, error) {
 
 // Limiters are those of this worker, by API action.
 func (w *Worker) Limiters() map[string]*ratelimit.Limiter {
-	return map[string]*ratelimit.Limiter{"CreateSnapshotTask": w.create, "DescribeSnapshotTask": w.describe}
+	return map[string]*ratelimit.Limiter{actionCreate: w.create, actionDescribe: w.describe}
 }
 
 // Run works until ctx ends and then stops in order: nothing new is begun,

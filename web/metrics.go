@@ -1,0 +1,250 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/keys"
+	"tiwsnap/ledger"
+	"tiwsnap/rdb"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw"
+)
+
+const (
+	// scrapeTime bounds what one scrape asks of Redis, and scrapeFor is how long
+	// its answers stand.
+	scrapeTime = 3 * time.Second
+	scrapeFor  = 2 * time.Second
+	// scrapeBatches is how many batches are counted, the newest.
+	scrapeBatches = 1000
+)
+
+// NewRegistry returns a registry with the figures of this process itself.
+func NewRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// MetricsRoute serves what a registry has, in the text format of Prometheus.
+func MetricsRoute(r *prometheus.Registry) *Route {
+	return &Route{"GET /metrics", RoleView, promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})}
+}
+
+// gauge declares a figure that is read from Redis at a scrape.
+func gauge(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("tiwsnap_"+name, help, labels, nil)
+}
+
+var (
+	descBuild      = gauge("build_info", "The version of this process; always 1.", "version", "goversion")
+	descUp         = gauge("redis_up", "1 if Redis answered this scrape; without it the figures from Redis are missing.")
+	descMemory     = gauge("redis_memory_bytes", "Memory of Redis in use, as it counts against its limit.", "server")
+	descMemoryMax  = gauge("redis_memory_limit_bytes", "maxmemory of Redis; missing where there is none.", "server")
+	descSnapshots  = gauge("snapshots", "Snapshots of the 1000 newest batches by state.", "state")
+	descMoves      = gauge("snapshot_moves_total", "Moves of snapshots into a state since the beginning.", "state")
+	descDuplicates = gauge("possible_duplicates_total", "Requests that may have made a second task, as the outcome of one before was unknown.")
+	descBacklog    = gauge("backlog_rooms", "Rooms in open batches that were not fed yet.")
+	descOldest     = gauge("oldest_waiting_seconds", "Age of the oldest batch that has rooms waiting and is not paused; 0: none.")
+	descQueue      = gauge("queue_tasks", "Tasks on a queue of asynq by state.", "queue", "state")
+	descBreaker    = gauge("breaker_open", "1 while all sending is stopped, by Tencent's code.", "code")
+	descHeld       = gauge("held_apps", "SdkAppIds for which nothing is sent.")
+	descLimit      = gauge("limit_requests", "Requests in any second that are allowed, by API action.", "action")
+	descEffective  = gauge("limit_effective_requests", "The same at the moment: lower after Tencent has throttled.", "action")
+	descUsed       = gauge("limit_used_requests", "Requests of all processes in the last second.", "action")
+	descMargin     = gauge("limit_margin_seconds", "Time added to the second after which a permit returns.", "action")
+	descWaiting    = gauge("limit_waiting", "Calls of this process that wait for a permit, by priority.", "action", "priority")
+
+	descs = []*prometheus.Desc{
+		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descMoves, descDuplicates, descBacklog, descOldest, descQueue,
+		descBreaker, descHeld, descLimit, descEffective, descUsed, descMargin, descWaiting,
+	}
+)
+
+// Collector returns the figures of all processes together, as Redis has them.
+// They are read at a scrape, and at most every two seconds.
+func (a *API) Collector() prometheus.Collector {
+	return &collected{a: a, queues: asynq.NewInspectorFromRedisClient(a.o.Redis)}
+}
+
+type collected struct {
+	a      *API
+	queues *asynq.Inspector
+	mu     sync.Mutex
+	at     time.Time
+	last   []prometheus.Metric
+}
+
+// Describe is for prometheus.
+func (c *collected) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range descs {
+		ch <- d
+	}
+}
+
+// Collect is for prometheus.
+func (c *collected) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.at) > scrapeFor {
+		ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
+		r := &reading{c: c}
+		err := r.all(ctx)
+		cancel()
+		up := 1.0
+		if err != nil {
+			r.metrics, up = nil, 0
+		}
+		r.gauge(descUp, up)
+		r.gauge(descBuild, 1, c.a.o.Version, runtime.Version())
+		c.at, c.last = time.Now(), r.metrics
+	}
+	for _, m := range c.last {
+		ch <- m
+	}
+}
+
+// reading is one look at Redis.
+type reading struct {
+	c       *collected
+	metrics []prometheus.Metric
+}
+
+func (r *reading) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	r.metrics = append(r.metrics, prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...))
+}
+
+func (r *reading) counter(d *prometheus.Desc, v float64, labels ...string) {
+	r.metrics = append(r.metrics, prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...))
+}
+
+var states = []ledger.State{ledger.Queued, ledger.Sending, ledger.Unknown, ledger.Accepted, ledger.Succeeded, ledger.Failed, ledger.Canceled}
+
+func (r *reading) all(ctx context.Context) error {
+	a := r.c.a
+	servers, err := rdb.Servers(ctx, a.o.Redis, "memory")
+	var refusal redis.Error
+	if err != nil && !errors.As(err, &refusal) {
+		return err
+	}
+	for _, s := range servers {
+		if s.Memory != nil {
+			r.gauge(descMemory, float64(s.Memory.Used), s.Addr)
+			if s.Memory.Max > 0 {
+				r.gauge(descMemoryMax, float64(s.Memory.Max), s.Addr)
+			}
+		}
+	}
+	if err := r.batches(ctx); err != nil {
+		return err
+	}
+	waiting, err := a.backlog.Waiting(ctx)
+	if err != nil {
+		return err
+	}
+	r.gauge(descBacklog, float64(waiting))
+	if err := r.totals(ctx); err != nil {
+		return err
+	}
+	stops, err := a.stops(ctx)
+	if err != nil {
+		return err
+	}
+	held := 0
+	for _, s := range stops {
+		if s.SdkAppId != 0 {
+			held++
+			continue
+		}
+		r.gauge(descBreaker, 1, tiw.Label(s.Code))
+	}
+	r.gauge(descHeld, float64(held))
+	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk, tasks.QueueWebhooks} {
+		info, err := r.c.queues.GetQueueInfo(queue)
+		if err != nil {
+			continue // there is none yet, or it has the id of a task that is gone
+		}
+		for state, n := range map[string]int{
+			"pending": info.Pending, "active": info.Active, "scheduled": info.Scheduled, "retry": info.Retry,
+			"archived": info.Archived, "completed": info.Completed,
+		} {
+			r.gauge(descQueue, float64(n), queue, state)
+		}
+	}
+	return r.limits(ctx)
+}
+
+func (r *reading) batches(ctx context.Context) error {
+	all, err := r.c.a.ledger.Batches(ctx, scrapeBatches)
+	if err != nil {
+		return err
+	}
+	var oldest time.Time
+	n := map[ledger.State]int{}
+	for _, b := range all {
+		for state, count := range map[ledger.State]int{
+			ledger.Queued: b.Queued, ledger.Sending: b.Sending, ledger.Unknown: b.Unknown, ledger.Accepted: b.Accepted,
+			ledger.Succeeded: b.Succeeded, ledger.Failed: b.Failed, ledger.Canceled: b.Canceled,
+		} {
+			n[state] += count
+		}
+		if b.Queued > 0 && !b.Paused && (oldest.IsZero() || b.CreatedAt.Before(oldest)) {
+			oldest = b.CreatedAt
+		}
+	}
+	for _, state := range states {
+		r.gauge(descSnapshots, float64(n[state]), string(state))
+	}
+	age := 0.0
+	if !oldest.IsZero() {
+		age = max(0, time.Since(oldest).Seconds())
+	}
+	r.gauge(descOldest, age)
+	return nil
+}
+
+func (r *reading) totals(ctx context.Context) error {
+	totals, err := r.c.a.o.Redis.HGetAll(ctx, keys.Totals).Result()
+	if err != nil {
+		return err
+	}
+	number := func(name string) float64 {
+		n, _ := strconv.ParseFloat(totals[name], 64) // a missing counter is 0
+		return n
+	}
+	for _, state := range states {
+		r.counter(descMoves, number(string(state)), string(state))
+	}
+	r.counter(descDuplicates, number("possible_duplicates"))
+	return nil
+}
+
+func (r *reading) limits(ctx context.Context) error {
+	for _, action := range slices.Sorted(maps.Keys(r.c.a.o.Limiters)) {
+		s, err := r.c.a.o.Limiters[action].State(ctx)
+		if err != nil {
+			return err
+		}
+		r.gauge(descLimit, float64(s.Limit), action)
+		r.gauge(descEffective, float64(s.Effective), action)
+		r.gauge(descUsed, float64(s.Used), action)
+		r.gauge(descMargin, s.Margin.Seconds(), action)
+		for i, priority := range []string{"bulk", "interactive"} {
+			r.gauge(descWaiting, float64(s.Waiting[i]), action, priority)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"tiwsnap/ratelimit"
+	"tiwsnap/tiw"
+)
+
+// The API's actions, as metrics and limiters name them.
+const (
+	actionCreate   = "CreateSnapshotTask"
+	actionDescribe = "DescribeSnapshotTask"
+)
+
+// metrics are the figures of one worker.
+type metrics struct {
+	calls    *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	permits  *prometheus.HistogramVec
+	orphans  prometheus.Counter
+	webhooks *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	f := promauto.With(r)
+	return metrics{
+		calls: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tiwsnap_calls_total", Help: "Calls of Tencent's API by action and code: OK, a documented code, or other.",
+		}, []string{"action", "code"}),
+		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tiwsnap_call_seconds", Help: "Time of a call, from the wish to connect to its answer.",
+			Buckets: []float64{.025, .05, .1, .2, .4, .8, 1.6, 3.2, 6.4, 12.8},
+		}, []string{"action"}),
+		permits: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tiwsnap_permit_wait_seconds", Help: "Time that a call has waited for its permit, by action and priority; their count is that of the permits.",
+			Buckets: []float64{.01, .05, .1, .5, 1, 2, 5, 10, 30, 60, 300},
+		}, []string{"action", "priority"}),
+		orphans: f.NewCounter(prometheus.CounterOpts{
+			Name: "tiwsnap_orphans_total", Help: "Tasks that were active without a lease and were given back to asynq.",
+		}),
+		webhooks: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tiwsnap_webhooks_total", Help: "Tries to send a webhook by result: delivered or failed.",
+		}, []string{"result"}),
+	}
+}
+
+// called counts one call that began then and ended now.
+func (m metrics) called(action string, began time.Time, err error) {
+	code := ""
+	var e *tiw.Error
+	if errors.As(err, &e) {
+		code = e.Code
+	} else if err != nil {
+		code = "other"
+	}
+	m.calls.WithLabelValues(action, tiw.Label(code)).Inc()
+	m.seconds.WithLabelValues(action).Observe(time.Since(began).Seconds())
+}
+
+// acquire waits for a permit of a limiter.
+func (m metrics) acquire(ctx context.Context, l *ratelimit.Limiter, action string, p ratelimit.Priority) (*ratelimit.Permit, error) {
+	began := time.Now()
+	permit, err := l.Acquire(ctx, p)
+	if err == nil {
+		name := "bulk"
+		if p == ratelimit.Interactive {
+			name = "interactive"
+		}
+		m.permits.WithLabelValues(action, name).Observe(time.Since(began).Seconds())
+	}
+	return permit, err
+}
