@@ -49,7 +49,7 @@ func TestConfigCheck(t *testing.T) {
 		want := `tiwsnap: bad configuration:
   ` + file + `:1: worker.concurency: is not a setting: did you mean worker.concurrency?
   TIWSNAP_LOG_LEVEL: "loud" must be debug, info, warn or error
-  --rate: "0" must be a whole number from 1 to 1000
+  --rate: "0" must be a whole number from 1 to 10000
   TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on https://console.tencentcloud.com/cam/capi
 `
 		if diff := cmp.Diff(want, errs); diff != "" || out != "" || code != exitConfig {

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -15,20 +16,14 @@ var bucketLua string
 
 var bucketScript = redis.NewScript(bucketLua)
 
-// aheadSlack is how much further ahead than the return of a token just used a
-// permit may be reserved: room for the spacing between permits that become
-// free together. It must stay below Validity, so that no permit is ever
-// planned on the return of one whose use is not reported yet: that return is
-// a worst case, and a plan made on it would waste the token.
-const aheadSlack = 100 * time.Millisecond
-
 // bucket is the shared side: it speaks with bucket.lua and maps times between
 // the clock of Redis and the local one. Safe for concurrent use.
 type bucket struct {
 	redis    redis.UniversalClient
-	keys     []string
+	key      string
+	name     string // of this process
 	limit    int
-	keep     time.Duration // a second plus the margin
+	margin   time.Duration // the least
 	validity time.Duration
 	spacing  time.Duration
 
@@ -36,26 +31,32 @@ type bucket struct {
 	born, seq int64 // of the bucket as this process saw it last
 }
 
-// report tells what became of a reserved permit: when it was sent. With a zero
-// sent it was not used and will not be.
+// report tells what became of a reserved permit: when it was sent, or that its
+// request was refused, or else that it was not used and will not be.
 type report struct {
-	id   string
-	sent time.Time
+	id      string
+	sent    time.Time
+	refused bool
 }
 
 // request is one call to the bucket.
 type request struct {
-	reports   []report
-	throttled bool   // the API has answered that the quota is spent
-	reserve   string // id of the permit to reserve, or empty
+	reports []report
+	leave   bool // the line
+	urgent  bool
+	number  uint64 // of the first permit to reserve
+	count   int    // how many to reserve
 }
 
-// answer is what the bucket said. permit is nil where none was reserved.
+// answer is what the bucket said.
 type answer struct {
-	permit    *reservation
-	effective int // limit at the moment
-	used      int // permits used in the last second, as far as reported
-	out       int // tokens out, reservations included
+	permits []*reservation
+	again   time.Time // when to come back, if there was no permit
+	limit   int       // permits in any second, as configured or set by hand
+	level   int       // what others leave of it
+	margin  time.Duration
+	used    int // permits used in the last second, as far as reported
+	out     int // tokens out, reservations included
 }
 
 // reservation is a permit in local time.
@@ -65,41 +66,55 @@ type reservation struct {
 	latest time.Time // nor after: just in time for the send
 }
 
+func (b *bucket) id(number uint64) string { return b.name + "-" + strconv.FormatUint(number, 10) }
+
 func (b *bucket) call(ctx context.Context, req request) (answer, error) {
 	b.mu.Lock()
 	born, seq := b.born, b.seq
 	b.mu.Unlock()
 	sent := time.Now()
 	args := []any{
-		b.limit, b.keep.Microseconds(), b.validity.Microseconds(), b.spacing.Microseconds(),
-		(b.keep + aheadSlack).Microseconds(), born, seq, req.throttled, req.reserve,
+		b.limit, b.margin.Microseconds(), b.validity.Microseconds(), b.spacing.Microseconds(),
+		born, seq, b.name, req.leave, req.urgent, req.number, req.count,
 	}
 	for _, r := range req.reports {
 		age := int64(-1)
-		if !r.sent.IsZero() {
+		switch {
+		case r.refused:
+			age = -2
+		case !r.sent.IsZero():
 			// Redis runs the script after sent, so what is this old there is
 			// younger in truth: a send is never reported too early.
 			age = max(0, sent.Sub(r.sent).Microseconds())
 		}
 		args = append(args, r.id, age)
 	}
-	v, err := bucketScript.Run(ctx, b.redis, b.keys, args...).Int64Slice()
+	keys := []string{b.key, b.key + ":meta", b.key + ":line", b.key + ":refused"}
+	v, err := bucketScript.Run(ctx, b.redis, keys, args...).Int64Slice()
 	received := time.Now()
 	if err != nil {
-		return answer{}, fmt.Errorf("rate limit bucket %s: %w", b.keys[0], err)
+		return answer{}, fmt.Errorf("rate limit bucket %s: %w", b.key, err)
 	}
-	if len(v) != 7 {
-		return answer{}, fmt.Errorf("bucket script answered %d numbers, not 7", len(v))
+	if len(v) < 9 {
+		return answer{}, fmt.Errorf("bucket script answered %d numbers, not 9 or more", len(v))
 	}
-	at, now := v[0], v[1]
+	now := v[0]
 	b.mu.Lock()
-	if b.born != v[2] || b.seq < v[3] {
-		b.born, b.seq = v[2], v[3]
+	if b.born != v[1] || b.seq < v[2] {
+		b.born, b.seq = v[1], v[2]
 	}
 	b.mu.Unlock()
-	a := answer{effective: int(v[4]), used: int(v[5]), out: int(v[6])}
-	if at != 0 {
-		a.permit = place(req.reserve, time.Duration(at-now)*time.Microsecond, b.validity, sent, received)
+	ahead := func(at int64) time.Duration { return time.Duration(at-now) * time.Microsecond }
+	a := answer{
+		limit: int(v[3]), level: int(v[4]), margin: time.Duration(v[5]) * time.Microsecond,
+		used: int(v[6]), out: int(v[7]),
+	}
+	if v[8] != 0 {
+		// Sent this much later than the last call, the next one arrives in time.
+		a.again = sent.Add(ahead(v[8]))
+	}
+	for i, at := range v[9:] {
+		a.permits = append(a.permits, place(b.id(req.number+uint64(i)), ahead(at), b.validity, sent, received))
 	}
 	return a, nil
 }

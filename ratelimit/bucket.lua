@@ -1,124 +1,263 @@
 -- One call to the bucket of one API action: take in what the caller reports,
--- then perhaps reserve one permit for it.
+-- then perhaps reserve permits for it.
 --
 -- All times and durations are whole microseconds; instants are on this
 -- server's clock (TIME). A token is out from the reservation of its permit
 -- until a second plus the margin after its use, which is when a request was
--- written. While the use is not reported the return is put where it would be
--- after the last instant for which there is time.
+-- written. While the use is not reported it is taken to be at the last instant
+-- for which there is time.
 --
--- KEYS[1]  zset: permit id -> instant at which its token returns
+-- The margin follows how much the way to the API varies, the level what others
+-- leave of the limit; both learn from refusals (see Limiter). An urgent caller
+-- reserves the next token at once. Others reserve shortly ahead only and until
+-- then stand in line, so that the next token is never far from an urgent one.
+--
+-- KEYS[1]  zset: permit id -> a second after its use
 -- KEYS[2]  hash:
 --            born    instant at which this bucket was made; its identity
 --            seq     permits reserved since then
 --            tokens  members of KEYS[1] after the last call
---            last    instant of the latest permit
+--            last    instant of the latest permit that is not urgent
+--            urgent  instant of the latest urgent one
+--            run     urgent permits since the last other one
 --            opens   no permit is for an instant before this one
---            denied  when a caller was last turned away
---            cut_at  when the effective limit was last cut, and
---            cut_to  what it was cut to
+--            limit   permits in any second, where it was set by hand
+--            margin
+--            raise   how much it was raised last; taken back if others turn
+--                    out to spend, given again if they turn out not to
+--            raised  when that was
+--            good    the level that has proved itself; absent or 0: the limit
+--            level   the level at the moment; above good: it is being tried
+--            base    the level at the first of the refusals of a second
+--            failed  the lowest level above good that did not prove itself;
+--                    0: none known
+--            step    how far it goes up in the next trial
+--            turn    when the trial is over, or the next begins
+--            pause   time between a trial that has failed and the next
+--            blind   uses up to this instant were decided before the last
+--                    lesson and teach nothing new
+-- KEYS[3]  zset, the line: process -> when it is to come back
+-- KEYS[4]  zset: id of a refused permit -> a second after its use
 --
--- ARGV[1]  limit      permits in any second
--- ARGV[2]  keep       how long a token stays out after its use: 1 s + margin
+-- ARGV[1]  limit      as configured: permits in any second
+-- ARGV[2]  floor      the least margin
 -- ARGV[3]  validity   how long after its instant a permit may be in use
 -- ARGV[4]  spacing    least time between two permits
--- ARGV[5]  horizon    how far ahead a permit may be reserved
--- ARGV[6]  born, and
--- ARGV[7]  seq, as the caller saw them last; 0: it has seen no bucket yet
--- ARGV[8]  1: the API has answered that the quota is spent
--- ARGV[9]  id of the permit to reserve; empty: none
--- ARGV[10], ARGV[11], ...  reports: permit id, time since its use; -1: it was
---                          not and will not be used
+-- ARGV[5]  born, and
+-- ARGV[6]  seq, as the caller saw them last; 0: it has seen no bucket yet
+-- ARGV[7]  name of the calling process, which begins the ids of its permits
+-- ARGV[8]  1: it does not stand in line any more
+-- ARGV[9]  1: the permits to reserve are urgent
+-- ARGV[10] number of the first one
+-- ARGV[11] how many to reserve; the ids are NAME-NUMBER, NAME-NUMBER+1, ...
+-- ARGV[12], ARGV[13], ...  reports: permit id, time since its use; -1: it was
+--                          not and will not be used; -2: it was refused
 --
--- Returns {at, now, born, seq, effective limit, used, tokens out}: the instant
--- of the reserved permit (0: none), and how many were used in the last second.
+-- Returns {now, born, seq, limit, level, margin, used, tokens out, again, at...}:
+-- how many permits were used in the last second, when to come back (0: no
+-- permit was refused), and the instants of the permits reserved.
 
-local SECOND = 1000000
-local CUT = 0.75             -- what a cut leaves of the effective limit
-local CUT_EVERY = SECOND / 4 -- one burst of rejections is one cut
-local RECOVER = SECOND       -- for each of these the limit recovers by one
+local SECOND, MS = 1000000, 1000
+local NEAR = 100 * MS        -- how far ahead of its instant a permit is reserved
+local LATE = 200 * MS        -- who comes back later than this has left the line
+local RUN = 9                -- urgent permits in a row while others wait
+local SPREAD = 600 * SECOND  -- how long after an urgent permit others are spread over the second
+local HISTORY = 3 * SECOND   -- how long after their return tokens are remembered
+local MARGIN_MAX = 100 * MS
+local FIRST_RAISE = 15 * MS  -- of a margin at its floor
+local RAISE = 5 * MS         -- of a higher one
+local DECAY = RAISE * 0.0015 -- for each use: so about this part of them is refused in the end
+local ISOLATED = 2 * SECOND  -- a lesson about the margin stands if no other follows within this
+local PAUSE_MIN, PAUSE_MAX = 2 * SECOND, 5 * SECOND -- after a trial that has failed
 
-local limit, keep, validity = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local spacing, horizon = tonumber(ARGV[4]), tonumber(ARGV[5])
-local known_born, known_seq = tonumber(ARGV[6]), tonumber(ARGV[7])
-local throttled, id = ARGV[8] == '1', ARGV[9]
-local longest = horizon + validity + keep -- no token is ever out for longer
+local limit, floor, validity, spacing = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local known_born, known_seq = tonumber(ARGV[5]), tonumber(ARGV[6])
+local name, leaves, is_urgent = ARGV[7], ARGV[8] == '1', ARGV[9] == '1'
+local number, wanted = tonumber(ARGV[10]), tonumber(ARGV[11])
 
 local t = redis.call('TIME')
 local now = t[1] * SECOND + t[2]
 
-local h = redis.call('HMGET', KEYS[2],
-  'born', 'seq', 'tokens', 'last', 'opens', 'denied', 'cut_at', 'cut_to')
-for i = 1, 8 do h[i] = tonumber(h[i] or 0) end
-local born, seq, tokens, last, opens, denied, cut_at, cut_to = unpack(h)
+local fields = {'born', 'seq', 'tokens', 'last', 'urgent', 'run', 'opens', 'limit',
+  'margin', 'raise', 'raised', 'good', 'level', 'base', 'failed', 'step', 'turn', 'pause', 'blind'}
+local h = {}
+for i, v in ipairs(redis.call('HMGET', KEYS[2], unpack(fields))) do
+  h[fields[i]] = tonumber(v or 0)
+end
+if h.limit > 0 then limit = h.limit end
+spacing = math.min(spacing, math.floor(SECOND / 4 / limit))
+if h.good == 0 or h.good >= limit then h.good, h.level = limit, limit end
+h.level = math.min(h.level, limit)
+h.margin = math.max(h.margin, floor)
+
+local horizon = SECOND + h.margin + NEAR            -- how far ahead an urgent permit may be
+local longest = horizon + validity + SECOND + MARGIN_MAX -- no token is ever out for longer
+
+local function instant(i) return string.format('%.0f', i) end
+local function count(key, from, to) -- scores between the two
+  return redis.call('ZCOUNT', key, '(' .. instant(from), to and '(' .. instant(to) or '+inf')
+end
 
 -- The server's clock may have been set back: nothing is later than it can be.
-if last > now + horizon then last = now end
-denied, cut_at = math.min(denied, now), math.min(cut_at, now)
-opens = math.min(opens, now + longest)
-local beyond = string.format('(%.0f', now + longest)
+if h.last > now + horizon then h.last = now end
+if h.urgent > now + horizon then h.urgent = now end
+h.opens = math.min(h.opens, now + longest)
+h.raised, h.blind = math.min(h.raised, now), math.min(h.blind, now + horizon)
+if h.good == limit and now - h.raised > ISOLATED then h.raise = 0 end
+h.turn = math.min(h.turn, now + PAUSE_MAX)
+local beyond = '(' .. instant(now + longest)
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], beyond, '+inf')) do
   redis.call('ZADD', KEYS[1], now + longest, member)
 end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], beyond, '+inf')
 
 -- Where state is missing, permits may have been used just now and others may
 -- be out, unknown to this bucket: it stays shut until all of them are history.
-if born == 0 and known_born == 0 then
+if h.born == 0 and known_born == 0 then
   -- Nothing here and nobody remembers anything: most likely a first start.
-  born, opens = now, now + keep
-elseif born == 0
-  or born == known_born and seq < known_seq
-  or redis.call('ZCARD', KEYS[1]) ~= tokens then
-  born, seq, opens = now, math.max(seq, known_seq), now + longest
-elseif known_born ~= 0 and born ~= known_born then
+  h.born, h.opens = now, now + SECOND + h.margin
+elseif h.born == 0
+  or h.born == known_born and h.seq < known_seq
+  or redis.call('ZCARD', KEYS[1]) ~= h.tokens then
+  h.born, h.seq, h.opens = now, math.max(h.seq, known_seq), now + longest
+elseif known_born ~= 0 and h.born ~= known_born then
   -- The caller remembers a bucket that was lost before this one was made.
-  opens = math.max(opens, born + longest)
+  h.opens = math.max(h.opens, h.born + longest)
 end
 
-local served = false
-for i = 10, #ARGV, 2 do
+-- Trials of a higher level that are over, and those that begin.
+while h.good < limit and h.turn <= now do
+  h.turn = math.max(h.turn, now - 60 * SECOND)
+  local ended = h.level > h.good
+  if ended then
+    h.good, h.step = h.level, 2 * h.step
+    if h.good >= h.failed then h.failed = 0 end
+    if h.good == limit then h.margin, h.raise = math.min(MARGIN_MAX, h.margin + h.raise), 0 end
+  end
+  if ended and h.good + 1 == h.failed then
+    h.step, h.turn = 1, h.turn + h.pause
+  else
+    h.level = math.min(limit, h.good + h.step)
+    if h.failed > h.good + 1 then h.level = math.min(h.level, h.failed - 1) end
+    h.turn = h.turn + SECOND + h.margin + 2 * NEAR
+  end
+end
+
+-- refused learns from the refusal of a permit.
+local function refused(permit)
+  local ends = redis.call('ZSCORE', KEYS[1], permit)
+  if not ends then return end
+  redis.call('ZADD', KEYS[4], ends, permit)
+  ends = tonumber(ends)
+  -- What was sent in the second before, and what of it was accepted.
+  local from = ends - SECOND - (h.good == limit and h.margin - h.raise or h.margin)
+  local before = count(KEYS[1], from, ends)
+  local others = count(KEYS[4], from, ends)
+  local new = ends - SECOND > h.blind
+  if others == 0 then h.base = h.level end
+  if h.level > h.good then
+    -- The trial has failed, and it was not the margin.
+    h.raise = 0
+    h.failed, h.level, h.step = h.level, h.good, 1
+    h.pause = math.min(2 * h.pause, PAUSE_MAX)
+    h.turn = now + h.pause
+  elseif new and others == 0 and h.good == limit and before >= limit - 1 and h.raise == 0 then
+    -- We alone have used the limit up, so it may have been the way there.
+    h.raise = h.margin > floor and RAISE or FIRST_RAISE
+    h.margin = math.min(MARGIN_MAX, h.margin + h.raise)
+    h.raised = now
+  elseif new or others >= 2 then
+    -- Somebody else spends.
+    local level = h.level
+    if new then level = level - 1 end
+    if others >= 2 then level = math.min(level, math.max(before - others, math.floor(h.base / 3))) end
+    if h.good == limit then h.margin = math.max(floor, h.margin - h.raise) end
+    h.failed, h.good = h.level, math.max(1, level)
+    h.level, h.step, h.pause = h.good, 1, PAUSE_MIN
+    h.turn = now + h.pause
+  end
+  h.blind = math.max(now, h.last, h.urgent) + NEAR / 2 -- permits are used a little late
+end
+
+for i = 12, #ARGV, 2 do
   local permit, age = ARGV[i], tonumber(ARGV[i + 1])
-  if age < 0 then
+  if age >= 0 then
+    redis.call('ZADD', KEYS[1], now - age + SECOND, permit)
+    if h.good == limit then h.margin = math.max(floor, h.margin - DECAY) end
+  elseif age == -1 then
     redis.call('ZREM', KEYS[1], permit)
   else
-    served = true
-    redis.call('ZADD', KEYS[1], now - age + keep, permit)
+    refused(permit)
   end
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', instant(now - HISTORY))
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', instant(now - HISTORY))
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', instant(now - LATE))
+if leaves then redis.call('ZREM', KEYS[3], name) end
 
-local effective = limit
-if cut_at > 0 then
-  effective = math.min(limit, cut_to + math.floor((now - cut_at) / RECOVER))
-end
-if throttled and (cut_at == 0 or now - cut_at >= CUT_EVERY) then
-  effective = math.max(1, math.floor(effective * CUT))
-  cut_at, cut_to = now, effective
+-- free returns when a token is free after n others have been taken: surely, and
+-- if all permits are used at their instants.
+local function free(n)
+  local rank = h.level - 1 - n % h.level
+  local ends = tonumber(redis.call('ZREVRANGE', KEYS[1], rank, rank, 'WITHSCORES')[2] or 0)
+  local surely = math.max(h.opens, ends + h.margin) + math.floor(n / h.level) * (SECOND + h.margin)
+  return surely, ends > now + SECOND and surely - validity or surely
 end
 
-local at = 0
-if id ~= '' then
-  redis.call('ZREM', KEYS[1], id) -- the same call may come twice
-  at = math.max(now, last + spacing, opens)
-  local out = redis.call('ZCARD', KEYS[1])
-  if out >= effective then
-    local e = redis.call('ZRANGE', KEYS[1], out - effective, out - effective, 'WITHSCORES')
-    at = math.max(at, tonumber(e[2]))
+local ats, again = {}, 0
+local function reserve(at)
+  local id = name .. '-' .. instant(number + #ats)
+  ats[#ats + 1] = at
+  h.seq = h.seq + 1
+  redis.call('ZADD', KEYS[1], at + validity + SECOND, id)
+end
+
+for i = 0, wanted - 1 do
+  redis.call('ZREM', KEYS[1], name .. '-' .. instant(number + i)) -- the same call may come twice
+end
+if wanted > 0 and is_urgent then
+  for _ = 1, wanted do
+    local at = math.max(free(0), now, h.urgent + spacing)
+    if h.run >= RUN and redis.call('ZCARD', KEYS[3]) > 0 then
+      again = math.max(now, free(0) - NEAR) + NEAR / 10 -- after one of those in line
+    elseif at - now > horizon then
+      again = at - NEAR
+    end
+    if again > 0 then break end
+    h.urgent, h.run = at, h.run + 1
+    reserve(at)
   end
-  if at - now > horizon then
-    at, denied = 0, now
-  elseif served and now - denied < SECOND then
-    at = 0 -- others were turned away: let them go first
+elseif wanted > 0 then
+  local gap = spacing
+  if now - h.urgent < SPREAD then gap = math.max(gap, math.floor(0.9 * (SECOND + h.margin) / h.level)) end
+  local before = redis.call('ZRANK', KEYS[3], name) or redis.call('ZCARD', KEYS[3])
+  for _ = 1, wanted do
+    local surely, likely = free(before)
+    local turn = h.last + (before + 1) * gap
+    if math.max(surely, turn) - now > NEAR then
+      if #ats == 0 then again = math.max(now + NEAR / 4, math.max(likely, turn) - NEAR) end
+      break
+    end
+    h.last, h.run = math.max(free(0), now, h.last + gap), 0
+    reserve(h.last)
+  end
+  if again > 0 then
+    redis.call('ZADD', KEYS[3], again, name)
   else
-    seq, last = seq + 1, at
-    redis.call('ZADD', KEYS[1], at + validity + keep, id)
+    redis.call('ZREM', KEYS[3], name)
   end
 end
 
-tokens = redis.call('ZCARD', KEYS[1])
-redis.call('HSET', KEYS[2],
-  'born', born, 'seq', seq, 'tokens', tokens, 'last', last,
-  'opens', opens, 'denied', denied, 'cut_at', cut_at, 'cut_to', cut_to)
-local used = redis.call('ZCOUNT', KEYS[1],
-  string.format('(%.0f', now + keep - SECOND), string.format('%.0f', now + keep))
-return {at, now, born, seq, effective, used, tokens}
+h.tokens = redis.call('ZCARD', KEYS[1])
+local level = h.level
+if h.good == limit then h.good, h.level = 0, 0 end
+local set = {}
+for _, field in ipairs(fields) do
+  if field ~= 'limit' then
+    set[#set + 1] = field
+    set[#set + 1] = instant(h[field])
+  end
+end
+redis.call('HSET', KEYS[2], unpack(set))
+return {now, h.born, h.seq, limit, level, math.floor(h.margin), count(KEYS[1], now, now + SECOND + 1),
+  count(KEYS[1], now - h.margin), math.floor(again), unpack(ats)}

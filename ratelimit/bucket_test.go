@@ -18,132 +18,188 @@ import (
 // TestBucketStories tells what the script answers, call by call, on a clock
 // that stands still in between. All numbers are milliseconds since the start
 // of the story. The bucket of the stories has 2 tokens that stay out for
-// 1010 after a use; permits are valid for 500 and at least 5 apart. So nothing
-// is reserved more than 1110 ahead and no token is ever out for more than 2620.
+// 1010 after a use; permits are valid for 500 and at least 5 apart. They are
+// reserved 100 ahead, urgent ones 1110, so no token is ever out for more than
+// 2710.
 func TestBucketStories(t *testing.T) {
 	type call struct {
 		at   int
 		by   string // a process, or Redis where something happens to that
 		says string
-		want string // instant of the permit or "none", then the effective limit where it is not 2
+		want string // instant of the permit, or when to come again, or "none"; then the level where it is not 2
 	}
 	for _, story := range []struct {
 		name  string
 		calls []call
 	}{
 		{"a new bucket is as if it had just been emptied", []call{
-			{0, "A", "reserve a", "1010"},
-			{0, "B", "reserve b", "1015"},
+			{0, "A", "reserve 1", "again 910"},
+			{910, "A", "reserve 1", "1010"},
+			{915, "B", "reserve 1", "1015"},
 		}},
 		{"a second after its making a new bucket gives at once, permits spaced", []call{
 			{0, "A", "", "none"},
-			{2000, "A", "reserve a", "2000"},
-			{2000, "B", "reserve b", "2005"},
+			{2000, "A", "reserve 1", "2000"},
+			{2000, "B", "reserve 1", "2005"},
 		}},
 		{"a token comes back a second and the margin after its use", []call{
 			{0, "A", "", "none"},
-			{2000, "A", "reserve a", "2000"},
-			{2001, "A", "used a 1, reserve b", "2005"},
-			{2007, "A", "used b 2, reserve c", "3010"}, // a was used at 2000
-			{3011, "A", "used c 1, reserve d", "3015"}, // b was used at 2005
+			{2000, "A", "reserve 1", "2000"},
+			{2001, "A", "used 1 1, reserve 2", "2005"},
+			{2007, "A", "used 2 2, reserve 3", "again 2910"}, // 1 was used at 2000
+			{2910, "A", "reserve 3", "3010"},
+			{3011, "A", "used 3 1, reserve 4", "3015"}, // 2 was used at 2005
 		}},
 		{"a late use counts from when it was", []call{
 			{0, "A", "", "none"},
-			{2000, "A", "reserve a", "2000"},
-			{2400, "A", "used a 50, reserve b", "2400"},
-			{2401, "A", "used b 0, reserve c", "3360"},
+			{2000, "A", "reserve 1", "2000"},
+			{2400, "A", "used 1 50, reserve 2", "2400"},
+			{2401, "A", "used 2 0, reserve 3", "again 3260"},
 		}},
 		{"an unreported permit is out until no use of it can matter any more", []call{
 			{0, "A", "", "none"},
-			{2000, "dead", "reserve x", "2000"}, // 2000 + 500 + 1010
-			{2005, "A", "reserve a", "2005"},
-			{2005, "A", "used a 0, reserve b", "3015"},
-			{3015, "A", "used b 0, reserve c", "3510"},
+			{2000, "dead", "reserve 1", "2000"}, // 2000 + 500 + 1010
+			{2005, "A", "reserve 1", "2005"},
+			{2005, "A", "used 1 0, urgent 2", "3015"},
+			{3015, "A", "used 2 0, urgent 3", "3510"},
+		}},
+		{"who waits for an unreported permit asks again when it would be back if it was used", []call{
+			{0, "A", "", "none"},
+			{2000, "A", "reserve 1", "2000"},
+			{2000, "B", "reserve 1", "2005"},
+			{2000, "C", "reserve 1", "again 2910"},
+			{2920, "A", "used 1 910", "none"},
+			{2920, "C", "reserve 1", "3020"},
 		}},
 		{"a report is believed, even that of a use for which it was too late", []call{
 			{0, "A", "", "none"},
-			{2000, "A", "reserve a", "2000"},
-			{2001, "B", "reserve b", "2005"},
-			{3000, "A", "used a 0", "none"}, // it was due by 2500
-			{3000, "B", "used b 700, reserve c", "3310"},
-			{3310, "B", "used c 0, reserve d", "4010"},
+			{2000, "A", "reserve 1", "2000"},
+			{2001, "B", "reserve 1", "2005"},
+			{3000, "A", "used 1 0", "none"}, // it was due by 2500
+			{3000, "B", "used 1 700, urgent 2", "3310"},
+			{3310, "B", "used 2 0, urgent 3", "4010"},
 		}},
 		{"a permit that was not used comes back at once", []call{
 			{0, "A", "", "none"},
-			{2000, "A", "reserve a", "2000"},
-			{2000, "A", "used a 0, reserve b", "2005"},
-			{2000, "A", "back b, reserve c", "2010"},
+			{2000, "A", "reserve 1", "2000"},
+			{2000, "A", "used 1 0, reserve 2", "2005"},
+			{2000, "A", "back 2, reserve 3", "2010"},
 		}},
 		{"the same call twice reserves once", []call{
 			{0, "A", "", "none"},
-			{2000, "A", "reserve a", "2000"},
-			{2000, "B", "reserve b", "2005"},
-			{2100, "A", "reserve a", "2100"},
+			{2000, "A", "reserve 1", "2000"},
+			{2000, "B", "reserve 1", "2005"},
+			{2100, "A", "reserve 1", "2100"},
 		}},
-		{"a cut counts once in a quarter of a second and heals by one a second", []call{
+		{"several are reserved at once, as far as there are tokens near", []call{
 			{0, "A", "", "none"},
-			{2000, "A", "throttled", "none 1"},
-			{2100, "A", "throttled, reserve a", "2100 1"},
-			{2100, "A", "used a 0, reserve b", "3110 1"},
-			{2999, "A", "", "none 1"},
-			{3000, "A", "", "none"},
-			{3000, "A", "throttled", "none 1"},
-			{9000, "A", "", "none"},
+			{2000, "A", "reserve 1 3", "2000 2005"},
+			{2005, "A", "used 1 5, used 2 0, reserve 3 3", "again 2910"},
 		}},
-		{"who is turned away goes before who was just served", []call{
+		{"those in line are served in turn, before one who comes new", []call{
 			{0, "A", "", "none"},
-			{2000, "A", "reserve a", "2000"},
-			{2000, "B", "reserve b", "2005"},
-			{2000, "C", "reserve c", "none"}, // would be at 3510
-			{2001, "A", "used a 1, reserve a2", "none"},
-			{2300, "C", "reserve c", "3010"},
-			{2400, "A", "reserve a2", "none"},
+			{2000, "A", "reserve 1", "2000"},
+			{2000, "A", "used 1 0, reserve 2", "2005"},
+			{2100, "A", "used 2 0, reserve 3", "again 2910"},
+			{2100, "B", "reserve 1", "again 3010"},
+			{2910, "C", "reserve 1", "again 3920"},
+			{2910, "A", "reserve 3", "3010"},
+			{3010, "B", "reserve 1", "3110"},
+		}},
+		{"who leaves the line or does not come back in time is not waited for", []call{
+			{0, "A", "", "none"},
+			{2000, "A", "reserve 1", "2000"},
+			{2000, "A", "used 1 0, reserve 2", "2005"},
+			{2100, "A", "used 2 0, reserve 3", "again 2910"},
+			{2100, "B", "reserve 1", "again 3010"},
+			{2100, "A", "leave", "none"},
+			{2910, "C", "reserve 1", "again 3010"}, // after B
+			{3211, "D", "reserve 1", "3211"},
+		}},
+		{"an urgent one reserves at once and does not stand in line", []call{
+			{0, "A", "", "none"},
+			{2000, "A", "reserve 1", "2000"},
+			{2000, "A", "used 1 0, reserve 2", "2005"},
+			{2100, "A", "used 2 0, reserve 3", "again 2910"},
+			{2100, "B", "urgent 1", "3010"},
+			{2910, "A", "reserve 3", "again 3010"},
+			{3010, "A", "reserve 3", "3110"},
+		}},
+		{"after an urgent one the others are spread over the second", []call{
+			{0, "A", "", "none"},
+			{2000, "A", "urgent 1", "2000"},
+			{2000, "A", "used 1 0, reserve 2", "2000"},
+			{2000, "A", "used 2 0", "none"},
+			{4000, "A", "reserve 3", "4000"},
+			{4000, "A", "used 3 0, reserve 4", "again 4354"}, // 454 later, not 5
+		}},
+		{"after nine urgent ones in a row one of those in line has its turn", []call{
+			{0, "A", "", "none"},
+			{2000, "A", "urgent 1", "2000"},
+			{2000, "B", "urgent 1", "2005"},
+			{2000, "C", "reserve 1", "again 2910"},
+			{2005, "A", "used 1 5", "none"},
+			{2005, "B", "used 1 0", "none"},
+			{2005, "Redis", "run 9", ""},
+			{2100, "A", "urgent 2", "again 2920"},
+			{2910, "C", "reserve 1", "3010"},
+			{2920, "A", "urgent 2", "3015"},
+		}},
+		{"a limit that is set by hand holds for all", []call{
+			{0, "A", "", "none"},
+			{2000, "Redis", "limit 1", ""},
+			{2000, "A", "reserve 1", "2000 1"},
+			{2000, "A", "used 1 0, reserve 2", "again 2910 1"},
+			{2000, "Redis", "limit 3", ""},
+			{2000, "B", "reserve 1", "2005 3"},
+			{2000, "Redis", "limit 0", ""},
+			{2000, "B", "used 1 0", "none"},
 		}},
 		{"lost state: shut until all that may be out is history", []call{
 			{0, "A", "", "none"},
 			{0, "B", "", "none"},
 			{2000, "Redis", "flush", ""},
-			{2000, "A", "reserve a", "none"}, // opens at 4620
-			{3510, "B", "reserve b", "4620"},
-			{3515, "C", "reserve c", "4625"},
+			{2000, "A", "reserve 1", "again 4610"}, // opens at 4710
+			{3600, "B", "urgent 1", "4710"},
+			{4610, "A", "reserve 1", "4710"},
 		}},
 		{"lost state, and the one who makes it anew knows of none", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
 			{2000, "C", "", "none"}, // would open at 3010
 			{2100, "A", "", "none"},
-			{3600, "C", "reserve c", "4620"},
+			{3600, "C", "urgent 1", "4710"},
 		}},
 		{"lost tokens are lost state", []call{
 			{0, "A", "", "none"},
-			{2000, "A", "reserve a", "2000"},
+			{2000, "A", "reserve 1", "2000"},
 			{2000, "Redis", "forget tokens", ""},
-			{2000, "B", "reserve b", "none"},
-			{3510, "B", "reserve b", "4620"},
+			{2000, "B", "urgent 1", "again 4610"},
+			{3600, "B", "urgent 1", "4710"},
 		}},
 		{"old data is lost state", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "save", ""},
-			{2000, "A", "reserve a", "2000"},
+			{2000, "A", "reserve 1", "2000"},
 			{2100, "Redis", "restore", ""},
-			{2100, "A", "used a 100, reserve b", "none"},
-			{3610, "A", "reserve b", "4720"},
+			{2100, "A", "used 1 100, urgent 2", "again 4710"},
+			{3700, "A", "urgent 2", "4810"},
 		}},
 		{"a use that Redis has forgotten counts when it is reported", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
 			{2000, "A", "", "none"},
-			{4700, "A", "used x 100, used y 90, reserve a", "5610"},
+			{4800, "A", "used 1 100, used 2 90, urgent 3", "5710"},
 		}},
 		{"the clock of Redis set back: tokens out are out for as long as any can be", []call{
 			{0, "A", "", "none"},
-			{100000, "A", "reserve a", "100000"},
-			{100000, "A", "used a 0, reserve b", "100005"},
-			{100000, "A", "used b 0", "none"},
+			{100000, "A", "reserve 1", "100000"},
+			{100000, "A", "used 1 0, reserve 2", "100005"},
+			{100000, "A", "used 2 0", "none"},
 			{100000, "Redis", "clock 50000", ""},
-			{50000, "A", "reserve c", "none"}, // free at 52620
-			{51510, "A", "reserve c", "52620"},
-			{52620, "A", "used c 0, reserve d", "52625"},
+			{50000, "A", "urgent 3", "again 52620"},
+			{51620, "A", "urgent 3", "52720"},
+			{52720, "A", "used 3 0, urgent 4", "52725"},
 		}},
 	} {
 		t.Run(story.name, func(t *testing.T) {
@@ -200,6 +256,8 @@ func (w *storyWorld) until(at int) {
 func (w *storyWorld) happens(what string) {
 	name, argument, _ := strings.Cut(what, " ")
 	switch name {
+	case "run", "limit":
+		w.client.HSet(w.t.Context(), "tokens:meta", name, argument)
 	case "flush":
 		w.redis.FlushAll()
 	case "forget":
@@ -208,39 +266,43 @@ func (w *storyWorld) happens(what string) {
 		at, _ := strconv.Atoi(argument)
 		w.back = time.Since(w.began) - millis(at)
 	case "save":
-		w.saved = w.client.HGetAll(w.t.Context(), "meta").Val()
+		w.saved = w.client.HGetAll(w.t.Context(), "tokens:meta").Val()
 	case "restore":
 		w.redis.FlushAll()
-		w.client.HSet(w.t.Context(), "meta", w.saved)
+		w.client.HSet(w.t.Context(), "tokens:meta", w.saved)
 	default:
 		w.t.Fatalf("the story is wrong: %q", what)
 	}
 }
 
-// call makes one call for a process: "used ID AGE", "back ID", "throttled",
-// "reserve ID", or several of these.
+// call makes one call for a process: "used NUMBER AGE", "back NUMBER", "leave",
+// "reserve NUMBER [COUNT]", "urgent NUMBER", or several of these.
 func (w *storyWorld) call(process, says string) string {
 	b := w.processes[process]
 	if b == nil {
 		b = &bucket{
-			redis: w.client, keys: []string{"tokens", "meta"}, limit: 2,
-			keep: millis(1010), validity: millis(500), spacing: millis(5),
+			redis: w.client, key: "tokens", name: process, limit: 2,
+			margin: millis(10), validity: millis(500), spacing: millis(5),
 		}
 		w.processes[process] = b
 	}
 	var req request
 	for part := range strings.SplitSeq(says, ", ") {
-		switch f := strings.Fields(part); {
+		f := strings.Fields(part)
+		var n [3]int
+		for i := range f {
+			n[i], _ = strconv.Atoi(f[i])
+		}
+		switch {
 		case len(f) == 0:
 		case f[0] == "used":
-			age, _ := strconv.Atoi(f[2])
-			req.reports = append(req.reports, report{f[1], time.Now().Add(-millis(age))})
+			req.reports = append(req.reports, report{id: b.id(uint64(n[1])), sent: time.Now().Add(-millis(n[2]))})
 		case f[0] == "back":
-			req.reports = append(req.reports, report{id: f[1]})
-		case f[0] == "throttled":
-			req.throttled = true
-		case f[0] == "reserve":
-			req.reserve = f[1]
+			req.reports = append(req.reports, report{id: b.id(uint64(n[1]))})
+		case f[0] == "leave":
+			req.leave = true
+		case f[0] == "reserve", f[0] == "urgent":
+			req.urgent, req.number, req.count = f[0] == "urgent", uint64(n[1]), max(1, n[2])
 		default:
 			w.t.Fatalf("the story is wrong: %q", says)
 		}
@@ -249,12 +311,18 @@ func (w *storyWorld) call(process, says string) string {
 	if err != nil {
 		w.t.Fatalf("%s says %q: %v", process, says, err)
 	}
-	got := "none"
-	if a.permit != nil {
-		got = fmt.Sprint((a.permit.at.Sub(w.began) - w.back).Milliseconds())
+	local := func(t time.Time) string { return fmt.Sprint((t.Sub(w.began) - w.back).Milliseconds()) }
+	var got []string
+	for _, p := range a.permits {
+		got = append(got, local(p.at))
 	}
-	if a.effective != 2 {
-		got += fmt.Sprint(" ", a.effective)
+	if len(got) == 0 && !a.again.IsZero() {
+		got = append(got, "again "+local(a.again))
+	} else if len(got) == 0 {
+		got = append(got, "none")
 	}
-	return got
+	if a.level != 2 {
+		got = append(got, fmt.Sprint(a.level))
+	}
+	return strings.Join(got, " ")
 }

@@ -35,6 +35,8 @@ type process struct {
 	Held    int           // of a hundred are held up before they are sent
 	Lost    int           // of a hundred nothing is heard after their use
 	Release int           // of a hundred permits are not used
+	Refused int           // of a hundred requests are refused
+	Urgent  int           // of a hundred permits are urgent
 }
 
 type event struct {
@@ -49,7 +51,6 @@ const (
 	deaf      = "deaf"       // only answers are lost
 	mend      = "mend"       // the line
 	kill      = "kill"       // the process: nothing is heard of it again
-	throttled = "throttled"  // the process was refused by the API
 	clockBack = "clock back" // of Redis, by as long as the wait before
 )
 
@@ -75,10 +76,12 @@ func drawPlan(t *rapid.T) plan {
 			Held:    rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "held"),
 			Lost:    rapid.SampledFrom([]int{0, 0, 10}).Draw(t, "lost"),
 			Release: rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "release"),
+			Refused: rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "refused"),
+			Urgent:  rapid.SampledFrom([]int{0, 10, 50, 100}).Draw(t, "urgent"),
 		})
 	}
 	kinds := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{
-		flush, cut, deaf, kill, throttled, clockBack,
+		flush, cut, deaf, kill, clockBack,
 	}), 1, 3, rapid.ID).Draw(t, "kinds")
 	for range rapid.IntRange(0, 12).Draw(t, "events") {
 		p.Events = append(p.Events, event{
@@ -125,7 +128,11 @@ func (p plan) run(t *testing.T) *uses {
 			workers.Go(func() {
 				for alive.Err() == nil {
 					time.Sleep(below(proc.Pause))
-					permit, err := limiters[i].Acquire(alive, ratelimit.Priority(below(1)))
+					priority := ratelimit.Bulk
+					if percent(proc.Urgent) {
+						priority = ratelimit.Interactive
+					}
+					permit, err := limiters[i].Acquire(alive, priority)
 					if err != nil {
 						continue
 					}
@@ -143,6 +150,9 @@ func (p plan) run(t *testing.T) *uses {
 							permit.Sent()
 						}
 						permit.Release()
+						if percent(proc.Refused) {
+							permit.Throttled()
+						}
 					}
 				}
 			})
@@ -166,8 +176,6 @@ func (p plan) run(t *testing.T) *uses {
 			lines[e.Process].set(true, false)
 			kills[e.Process]()
 			killed[e.Process] = true
-		case throttled:
-			limiters[e.Process].Throttled()
 		case clockBack:
 			w.mu.Lock()
 			w.offset -= e.After

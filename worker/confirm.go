@@ -128,6 +128,9 @@ func (w *Worker) describeTask(ctx context.Context, app uint64, taskID string) (t
 	response, err := w.tiw.DescribeSnapshotTask(tiw.WithGate(call, permit.Use, permit.Sent), req)
 	w.metrics.called(actionDescribe, began, err)
 	if err != nil {
+		if e := new(tiw.Error); errors.As(err, &e) && e.Class == tiw.Throttled {
+			permit.Throttled()
+		}
 		return tiw.Result{}, err
 	}
 	return tiw.ResultOf(response), nil
@@ -140,7 +143,6 @@ func (w *Worker) askFailed(ctx context.Context, s ledger.Snapshot, err error) er
 	}
 	switch e.Class {
 	case tiw.Throttled:
-		w.describe.Throttled()
 		return w.ledger.Later(ctx, s.ID, time.Second+jitter(time.Second))
 	case tiw.Clock:
 		return w.ledger.Later(ctx, s.ID, 0) // the next call is signed with Tencent's time

@@ -120,11 +120,11 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority 
 		})
 		return false, nil
 	}
-	return w.failed(ctx, p, intent, err)
+	return w.failed(ctx, p, intent, permit, err)
 }
 
 // failed decides, from the class of the error alone, what happens next.
-func (w *Worker) failed(ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, err error) (again bool, _ error) {
+func (w *Worker) failed(ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, permit *ratelimit.Permit, err error) (again bool, _ error) {
 	var e *tiw.Error
 	if !errors.As(err, &e) {
 		e = &tiw.Error{Class: tiw.Unknown, Code: "Unclassified", Message: err.Error(), Err: err}
@@ -135,7 +135,7 @@ func (w *Worker) failed(ctx context.Context, p tasks.SnapshotPayload, intent led
 
 	switch e.Class {
 	case tiw.Throttled:
-		w.create.Throttled()
+		permit.Throttled()
 		out.State = ledger.Queued
 		w.write(ctx, p.ID, intent.Attempt, out)
 		log.Info("throttled: somebody else spends the same quota")

@@ -1,0 +1,97 @@
+package ratelimit_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"tiwsnap/ratelimit"
+)
+
+// processes returns limiters of as many processes beside Redis.
+func processes(t *testing.T, w *world, n int, o ratelimit.Options) []*ratelimit.Limiter {
+	var limiters []*ratelimit.Limiter
+	for range n {
+		_, o.Redis = w.line(t, func() time.Duration { return 200 * time.Microsecond })
+		limiters = append(limiters, limiter(t, o))
+	}
+	return limiters
+}
+
+func TestDrain(t *testing.T) {
+	for _, n := range []int{1, 4, 16} {
+		t.Run(fmt.Sprint(n, " processes"), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				r := &referee{limit: 20}
+				r.start()
+				r.sendAll(t.Context(), 600, 32, processes(t, w, n, ratelimit.Options{})...)
+				took := r.calls[len(r.calls)-1].at
+				if _, refused := r.count(0, time.Hour); refused > 0 || took > 29650*time.Millisecond {
+					t.Errorf("600 requests took %v, %d were refused", took, refused)
+				}
+			})
+		})
+	}
+}
+
+// TestMarginAdapts has a way to the API that varies so much that a hundredth of
+// the requests would be refused with the least margin.
+func TestMarginAdapts(t *testing.T) {
+	const n = 600
+	var total, refused int
+	var took time.Duration
+	for seed := range uint64(8) {
+		inWorld(t, func(t *testing.T, w *world) {
+			r := &referee{limit: 20, way: lognormal(seed, 20*time.Millisecond, 0.35)}
+			limiters := processes(t, w, 4, ratelimit.Options{})
+			for range 3 { // the later drains know what the first has learned
+				r.start()
+				r.calls = nil
+				r.sendAll(t.Context(), n, 32, limiters...)
+				a, b := r.count(0, time.Hour)
+				last := r.calls[len(r.calls)-1].at - r.calls[0].at
+				total, refused, took = total+a, refused+b, took+last
+				t.Logf("%.1f s, %d refused", last.Seconds(), b)
+				time.Sleep(5 * time.Second)
+			}
+		})
+	}
+	share := float64(refused) / float64(total)
+	rate := float64(total-refused) / 20 / took.Seconds()
+	t.Logf("%.2f %% refused, %.1f %% of the limit", 100*share, 100*rate)
+	if share > 0.003 || rate < 0.97 {
+		t.Errorf("%.2f %% were refused at %.1f %% of the limit", 100*share, 100*rate)
+	}
+}
+
+// TestOthersSpend has somebody else spend 5 and then 15 of the 20.
+func TestOthersSpend(t *testing.T) {
+	const phase = 40 * time.Second
+	rates := []int{0, 5, 15, 0}
+	for _, n := range []int{1, 4} {
+		t.Run(fmt.Sprint(n, " processes"), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				r := &referee{limit: 20, foreign: func(d time.Duration) int { return rates[min(3, int(d/phase))] }}
+				limiters := processes(t, w, n, ratelimit.Options{})
+				r.start()
+				ctx, stop := context.WithTimeout(t.Context(), 4*phase)
+				defer stop()
+				r.sendAll(ctx, 100_000, 32, limiters...)
+				for i, others := range rates {
+					from := time.Duration(i) * phase
+					calls, refused := r.count(from, from+phase)
+					settled, lost := r.count(from+10*time.Second, from+phase)
+					share := float64(settled-lost) / (phase - 10*time.Second).Seconds() / float64(20-others)
+					t.Logf("others spend %d: %.1f %% of the rest used after 10 s, %d of %d refused", others, 100*share, refused, calls)
+					if share < 0.88 {
+						t.Errorf("others spend %d: %.1f %% of the rest used after 10 s", others, 100*share)
+					}
+				}
+				if calls, refused := r.count(0, 4*phase); refused > calls*25/1000 {
+					t.Errorf("%d of %d were refused", refused, calls)
+				}
+			})
+		})
+	}
+}
