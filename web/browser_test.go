@@ -371,8 +371,8 @@ func TestPagesInABrowser(t *testing.T) {
 		b.until(`[...document.querySelectorAll('svg.MuiSvgIcon-root')].every(icon => icon.querySelector('path') && icon.getBoundingClientRect().width >= 16)`)
 		b.until(`document.querySelectorAll('.material-icons, .MuiIcon-root').length === 0`)
 		b.shots("asynqmon-queues")
-		b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/bulk?status=pending"))
-		b.until(`document.body.innerText.includes('"batch"') || document.body.innerText.includes('No pending')`)
+		b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/bulk?status=active"))
+		b.until(`document.body.innerText.includes('SdkAppId')`)
 		b.shots("asynqmon-tasks")
 		for _, path := range []string{"/asynqmon/servers", "/asynqmon/redis", "/asynqmon/schedulers", "/asynqmon/settings"} {
 			b.do(chromedp.Navigate(w.URL + path))
@@ -428,10 +428,10 @@ func TestHostileTextInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
 	}
-	w := newWhole(t, tiwtest.Options{})
+	// Nothing is sent, and no probe finds that it could be.
+	w := newWhole(t, tiwtest.Options{Faults: tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}}})
 	b := newBrowser(t, w.URL)
 	l := ledger.New(w.rdb, ledger.Options{})
-	w.batch("monday", 5)
 	// A failure and a stop whose words were made to do harm.
 	p := tasks.SnapshotPayload{ID: "s-hostile", Room: tasks.Room{SdkAppId: 1, RoomId: 1, Label: map[string]string{hostile[:20]: hostile}}}
 	intent, err := l.Begin(t.Context(), p, "token")
@@ -450,8 +450,9 @@ func TestHostileTextInABrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.batch("monday", 5)
 	b.logIn(w.URL, "ada")
-	b.until(`document.querySelectorAll('.trouble').length >= 2 && document.querySelector('#failures').innerText.includes('onerror=alert')`)
+	b.until(`document.querySelectorAll('.trouble').length === 2 && document.querySelector('.trouble').innerText.includes('onerror=alert') && document.querySelector('#failures').innerText.includes('onerror=alert')`)
 	b.shots("trouble")
 	b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/other?status=pending"))
 	b.until(`document.body.innerText.includes('onerror=alert')`)
