@@ -110,6 +110,7 @@ func newRoot(e env) *cobra.Command {
 		newCancel(e),
 		newPause(e),
 		newResume(e),
+		newLimit(e),
 		newRetry(e),
 		newFailures(e),
 		newWebhooks(e),

@@ -132,3 +132,16 @@ func place(id string, ahead, validity time.Duration, sent, received time.Time) *
 func (r *reservation) overdue(now time.Time) bool {
 	return now.After(r.latest) || now.Round(0).After(r.latest.Round(0))
 }
+
+// Set makes limit, 1 to MaxLimit, the limit of the bucket with this key for all
+// its processes, whatever they are configured for, from their next call on. 0
+// gives it back to the configuration.
+func Set(ctx context.Context, r redis.UniversalClient, key string, limit int) error {
+	switch {
+	case limit < 0 || limit > MaxLimit:
+		return fmt.Errorf("the limit is %d, it must be from 1 to %d", limit, MaxLimit)
+	case limit == 0:
+		return r.HDel(ctx, key+":meta", "limit").Err()
+	}
+	return r.HSet(ctx, key+":meta", "limit", limit).Err()
+}

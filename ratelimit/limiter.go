@@ -285,6 +285,14 @@ func (l *Limiter) Acquire(ctx context.Context, urgency Priority) (*Permit, error
 	return nil, ctx.Err()
 }
 
+// Limit returns the limit in force as this process knows it: the configured
+// one, or that which was set by hand.
+func (l *Limiter) Limit() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last.limit
+}
+
 // State is what a limiter can tell about itself and its bucket.
 type State struct {
 	Limit     int           // permits in any second, as configured or set by hand

@@ -95,3 +95,32 @@ func TestOthersSpend(t *testing.T) {
 		})
 	}
 }
+
+// TestLimitIsSet lowers the limit of four busy processes and raises it again.
+func TestLimitIsSet(t *testing.T) {
+	const phase = 10 * time.Second
+	inWorld(t, func(t *testing.T, w *world) {
+		r := &referee{limit: 20}
+		limiters := processes(t, w, 4, ratelimit.Options{})
+		_, client := w.line(t, nil)
+		r.start()
+		ctx, stop := context.WithTimeout(t.Context(), 3*phase)
+		defer stop()
+		go func() {
+			for _, limit := range []int{10, 0} {
+				time.Sleep(phase)
+				if err := ratelimit.Set(ctx, client, key, limit); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		r.sendAll(ctx, 100_000, 32, limiters...)
+		for i, limit := range []int{20, 10, 20} {
+			from := time.Duration(i)*phase + 1500*time.Millisecond
+			calls, refused := r.count(from, from+phase-2*time.Second)
+			if rate := float64(calls) / 8; rate < 0.9*float64(limit) || rate > 1.1*float64(limit) || refused > 0 {
+				t.Errorf("%.1f a second at a limit of %d, %d refused", rate, limit, refused)
+			}
+		}
+	})
+}

@@ -25,8 +25,8 @@ const (
 // feed keeps the bulk queue topped up from the backlog. Every worker runs it;
 // the backlog lets one at a time take.
 func (w *Worker) feed(ctx context.Context) {
-	depth := max(2, int(feedAhead.Seconds()*float64(w.o.RateLimit)))
 	for pause(ctx, feedEvery) {
+		depth := max(2, int(feedAhead.Seconds()*float64(w.create.Limit())))
 		ids, err := w.backlog.Take(ctx, w.name, depth)
 		if err != nil {
 			if ctx.Err() == nil {
