@@ -29,6 +29,8 @@ const (
 	chunkRows = 512
 	// pushChunks is how many chunks go to Redis in one round trip.
 	pushChunks = 16
+	// pushBytes is from how many bytes on there are fewer.
+	pushBytes = 1 << 20
 	// loadTTL is how long an unfinished load is kept after its last push.
 	loadTTL = 10 * time.Minute
 	// maxLabelNames bounds the different label names in a batch: each is a
@@ -62,6 +64,7 @@ type Load struct {
 	flate  *flate.Writer
 	digest hash.Hash
 	push   []any // field, value, field, value … of HSET
+	bytes  int   // in push
 	labels map[string]bool
 }
 
@@ -127,7 +130,8 @@ func (l *Load) endChunk(ctx context.Context) error {
 	l.text.Reset()
 	l.push = append(l.push, l.chunks, bytes.Clone(l.packed.Bytes()))
 	l.chunks++
-	if len(l.push) < 2*pushChunks {
+	l.bytes += l.packed.Len()
+	if len(l.push) < 2*pushChunks && l.bytes < pushBytes {
 		return nil
 	}
 	return l.flush(ctx)
@@ -145,7 +149,8 @@ func (l *Load) flush(ctx context.Context) error {
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("push rooms: %w", err)
 	}
-	l.push = l.push[:0]
+	clear(l.push)
+	l.push, l.bytes = l.push[:0], 0
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"tiwsnap/config"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
+	"tiwsnap/schedule"
 	"tiwsnap/web"
 )
 
@@ -30,6 +31,7 @@ type served struct {
 	replicated bool
 	webhook    func(url string) error
 	limiters   map[string]*ratelimit.Limiter
+	schedules  []schedule.Schedule
 	metrics    *prometheus.Registry
 	// metricsAddr is where they are served without a login; empty: with the
 	// other things, and like them.
@@ -41,7 +43,7 @@ type served struct {
 // is where it listens. The error is ready to return.
 func serveHTTP(s served) (addr string, stop func(), err error) {
 	api := web.NewAPI(web.APIOptions{
-		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, Limiters: s.limiters, Version: version(), Log: s.log,
+		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, Limiters: s.limiters, Schedules: s.schedules, Version: version(), Log: s.log,
 	})
 	s.metrics.MustRegister(api.Collector())
 	metrics := web.MetricsRoute(s.metrics)

@@ -99,7 +99,7 @@ that are out are waited for and their outcomes are written.`,
 		defer stopCallbacks()
 		_, stopHTTP, err := serveHTTP(served{
 			HTTP: c.cfg.HTTP, rdb: c.rdb, ledger: c.ledger, replicated: c.replicated(), webhook: c.cfg.Webhook.Check,
-			limiters: w.Limiters(), metrics: metrics, metricsAddr: c.cfg.Metrics.Addr, log: log,
+			limiters: w.Limiters(), schedules: schedules, metrics: metrics, metricsAddr: c.cfg.Metrics.Addr, log: log,
 		})
 		if err != nil {
 			return err

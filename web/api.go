@@ -19,6 +19,7 @@ import (
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/results"
+	"tiwsnap/schedule"
 )
 
 // APIOptions are the settings of an API. Redis and Ledger are required.
@@ -33,8 +34,10 @@ type APIOptions struct {
 	CheckWebhook func(url string) error
 	// Limiters are those of this process, by API action.
 	Limiters map[string]*ratelimit.Limiter
-	Version  string       // of this build
-	Log      *slog.Logger // default: none
+	// Schedules are those of the configuration.
+	Schedules []schedule.Schedule
+	Version   string       // of this build
+	Log       *slog.Logger // default: none
 
 	maxUpload int64 // bytes of one list; default 1 GiB
 	maxRows   int   // of one list; default 2 million
@@ -107,6 +110,7 @@ func (a *API) operations() []operation {
 		{"POST /v1/batches/{id}/retry", RoleOperate, "retry-batch", "Send the failed snapshots of a batch again", handle(a.retryBatch)},
 
 		{"GET /v1/failures", RoleView, "list-failures", "What failed, by error code: how often, what it means, what to do", handle(a.listFailures)},
+		{"GET /v1/schedules", RoleView, "list-schedules", "The schedules: when each comes next, and what became of its last tick", handle(a.listSchedules)},
 		{"GET /v1/limit", RoleView, "get-limit", "The request quotas, and why nothing is sent", handle(a.getLimit)},
 		{"GET /v1/events", RoleView, "follow-all", "Follow everything by server-sent events", streams(
 			"Events batch with a whole batch, of the 50 newest, and status, each time that something has changed", a.allEvents)},
@@ -192,7 +196,7 @@ func (a *API) Routes() []Route {
 			Security:    []map[string][]string{{"token": {}}, {"session": {}}},
 		})
 	}
-	return c.routes
+	return append(c.routes, Route{"GET /docs", "", docs(api.OpenAPI())})
 }
 
 const description = "Snapshots of Tencent Interactive Whiteboards, at the account's request quota. Errors are problem documents (RFC 9457) with a stable code."

@@ -13,6 +13,7 @@ import (
 
 	"tiwsnap/ledger"
 	"tiwsnap/results"
+	"tiwsnap/schedule"
 )
 
 const (
@@ -264,5 +265,21 @@ func (a *API) getLimit(ctx context.Context, _ *struct{}) (*limitOutput, error) {
 		return nil, err
 	}
 	out.Body.Limits, err = a.limits(ctx)
+	return out, err
+}
+
+type schedulesOutput struct {
+	Body struct {
+		Schedules []schedule.Status `json:"schedules" nullable:"false"`
+	}
+}
+
+func (a *API) listSchedules(ctx context.Context, _ *struct{}) (*schedulesOutput, error) {
+	out := &schedulesOutput{}
+	all, err := schedule.NewStore(a.o.Redis).Status(ctx, a.o.Schedules)
+	out.Body.Schedules = all
+	if all == nil {
+		out.Body.Schedules = []schedule.Status{}
+	}
 	return out, err
 }

@@ -63,6 +63,7 @@ const (
 	codeRedisAway     = "redis-away"
 	codeNotReplicated = "not-replicated"
 	codeInternal      = "internal"
+	codeRate          = "rate"
 )
 
 func problem(status int, code, format string, args ...any) *Problem {

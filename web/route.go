@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"golang.org/x/time/rate"
 )
 
 // Route is one thing that can be asked for, and who may.
@@ -37,7 +39,7 @@ type HandlerOptions struct {
 //	401 without credentials or with wrong ones; a browser is led to /login
 //	403 without the role, or from a page of another site
 //	421 by a name that is not ours
-//	429 after too many wrong ones, with Retry-After
+//	429 after too many wrong ones, or too many requests, with Retry-After
 //
 // by a page, or where none was asked for by a problem document (RFC 9457). What
 // principals change is logged with their names.
@@ -46,14 +48,15 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	mux := http.NewServeMux()
+	limit := &requests{by: map[string]*rate.Limiter{}}
 	for _, route := range routes {
-		mux.Handle(route.Pattern, only(o, route))
+		mux.Handle(route.Pattern, only(o, limit, route))
 	}
 	return guard(o.Hosts, answerPanic(o.Log, answerNothing(mux)))
 }
 
 // only lets those through to a route who have its role.
-func only(o HandlerOptions, route Route) http.Handler {
+func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := o.Auth.Authenticate(r)
 		r = r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
@@ -68,6 +71,10 @@ func only(o HandlerOptions, route Route) http.Handler {
 				return
 			case !p.May(route.Role):
 				refuse(w, r, http.StatusForbidden, "role", p.Name+" lacks the role "+string(route.Role))
+				return
+			}
+			if p := limit.take(p, r); p != nil {
+				p.write(w, r)
 				return
 			}
 		}

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"tiwsnap/password"
+	"tiwsnap/redistest"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// apiExample is the code of one language in docs/api.md.
+func apiExample(t *testing.T, language string) string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\n```"+language+"\n")
+	code, _, ok := strings.Cut(rest, "\n```\n")
+	if !ok {
+		t.Fatalf("docs/api.md has no example in %s", language)
+	}
+	return code
+}
+
+// The examples of docs/api.md work against a worker, as they stand there, with a
+// token that may do nothing but produce.
+func TestAPIExamples(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	token := password.NewToken()
+	s.environ["TIWSNAP_HTTP_ADDR"] = addr
+	s.environ["TIWSNAP_HTTP_TOKENS"] = "lms produce " + password.HashToken(token)
+	s.worker()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(20 * time.Second); ; {
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			conn.Close()
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("the worker does not listen")
+		}
+	}
+	run := func(t *testing.T, tool string, args ...string) string {
+		t.Helper()
+		path, err := exec.LookPath(tool)
+		if err != nil && os.Getenv(redistest.RequireEnv) == "" {
+			t.Skipf("skipped: there is no %s on this machine", tool)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, path, args...)
+		cmd.Dir = ".."
+		cmd.Env = append(os.Environ(), "TIWSNAP=http://"+addr, "TOKEN="+token, "no_proxy=127.0.0.1")
+		var out, errs strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%v\n%s%s", err, out.String(), errs.String())
+		}
+		return out.String()
+	}
+	t.Run("Node", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "client.mjs")
+		if err := os.WriteFile(file, []byte(apiExample(t, "js")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out := run(t, "node", file)
+		want := regexp.MustCompile(`^OpenAPI 3\.1\.0, \d+ paths
+enqueued 5 rooms
+ended: 5 succeeded, 0 failed
+room 1: succeeded, with images
+room 2: succeeded, with images
+room 3: succeeded, with images
+room 4: succeeded, with images
+room 5: succeeded, with images
+$`)
+		if !want.MatchString(out) {
+			t.Errorf("it says:\n%s", out)
+		}
+	})
+	t.Run("curl", func(t *testing.T) {
+		if _, err := exec.LookPath("curl"); err != nil && os.Getenv(redistest.RequireEnv) == "" {
+			t.Skip("skipped: there is no curl on this machine")
+		}
+		out := run(t, "bash", "-euc", apiExample(t, "sh"))
+		for _, want := range []string{`"created":true`, `"rooms":240`, "event: batch\n", "event: end\n", `"succeeded":240`, "Snapshot,SdkAppId,RoomId,State", "monday.240,"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("it does not say %s:\n%s", want, out)
+			}
+		}
+	})
+}

@@ -1,0 +1,36 @@
+package web
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+var docsPage = page("docs.html")
+
+// docs shows the description of the API to people. It loads nothing from
+// outside.
+func docs(spec *huma.OpenAPI) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var all []*huma.Operation
+		for _, item := range spec.Paths {
+			for _, op := range []*huma.Operation{item.Get, item.Post} {
+				if op != nil {
+					all = append(all, op)
+				}
+			}
+		}
+		slices.SortFunc(all, func(a, b *huma.Operation) int {
+			return strings.Compare(a.Path+" "+a.Method, b.Path+" "+b.Method)
+		})
+		var b bytes.Buffer
+		if err := docsPage.Execute(&b, view{Title: "API", Who: PrincipalOf(r.Context()), Data: all}); err != nil {
+			panic(err) // the template and the data are both ours
+		}
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Write(b.Bytes())
+	})
+}
