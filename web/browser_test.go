@@ -30,6 +30,7 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/ledger"
+	"tiwsnap/ratelimit"
 	"tiwsnap/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
@@ -253,30 +254,15 @@ type whole struct {
 	log *buffer
 }
 
-func newWhole(t *testing.T, o tiwtest.Options) *whole {
+// newWhole starts all of it, or without options no simulator and no worker.
+func newWhole(t *testing.T, o *tiwtest.Options) *whole {
 	t.Helper()
 	w := &whole{T: t, rdb: redis.NewClient(&redis.Options{Addr: redistest.Real(t).Addr}), log: new(buffer)}
 	t.Cleanup(func() { w.rdb.Close() })
-	sim := tiwtest.Start(t, o)
-	api, err := tiw.New(tiw.Options{Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
-	if err != nil {
-		t.Fatal(err)
+	var limiter *ratelimit.Limiter
+	if o != nil {
+		limiter = w.work(*o).Limiters()["CreateSnapshotTask"]
 	}
-	t.Cleanup(func() { api.Close() })
-	wk, err := worker.New(worker.Options{Redis: w.rdb, TIW: api, ConfirmAfter: 500 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	stopped := make(chan error, 1)
-	go func() { stopped <- wk.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-stopped; err != nil {
-			t.Error(err)
-		}
-	})
-
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	auth, err := web.NewAuth(web.AuthOptions{
 		Redis: w.rdb, Log: log,
@@ -288,7 +274,7 @@ func newWhole(t *testing.T, o tiwtest.Options) *whole {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: w.rdb, Limiter: wk.Limiters()["CreateSnapshotTask"], Log: log})
+	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: w.rdb, Limiter: limiter, Log: log})
 	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Log: log},
 		append(pages.Routes(), web.NewAsynqmon(web.AsynqmonOptions{Redis: w.rdb, Log: log}).Routes()...)...)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -312,6 +298,31 @@ func newWhole(t *testing.T, o tiwtest.Options) *whole {
 		}
 	})
 	return w
+}
+
+// work starts a simulator and a worker.
+func (w *whole) work(o tiwtest.Options) *worker.Worker {
+	w.Helper()
+	sim := tiwtest.Start(w.T, o)
+	api, err := tiw.New(tiw.Options{Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { api.Close() })
+	wk, err := worker.New(worker.Options{Redis: w.rdb, TIW: api, ConfirmAfter: 500 * time.Millisecond})
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(w.Context())
+	stopped := make(chan error, 1)
+	go func() { stopped <- wk.Run(ctx) }()
+	w.Cleanup(func() {
+		stop()
+		if err := <-stopped; err != nil {
+			w.Error(err)
+		}
+	})
+	return wk
 }
 
 // hostile is text that does harm wherever it is taken for HTML or JavaScript.
@@ -340,7 +351,7 @@ func TestPagesInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser and half a minute")
 	}
-	w := newWhole(t, tiwtest.Options{Latency: 60 * time.Millisecond, TaskDuration: time.Second, TaskSigma: 0.4, TaskFailure: 0.04})
+	w := newWhole(t, &tiwtest.Options{Latency: 60 * time.Millisecond, TaskDuration: time.Second, TaskSigma: 0.4, TaskFailure: 0.04})
 	b := newBrowser(t, w.URL)
 	b.do(chromedp.Navigate(w.URL+"/"), chromedp.WaitVisible(chromedp.CSS(`#password`)))
 	b.shots("login")
@@ -428,8 +439,7 @@ func TestHostileTextInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
 	}
-	// Nothing is sent, and no probe finds that it could be.
-	w := newWhole(t, tiwtest.Options{Faults: tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}}})
+	w := newWhole(t, nil) // no worker probes the account
 	b := newBrowser(t, w.URL)
 	l := ledger.New(w.rdb, ledger.Options{})
 	// A failure and a stop whose words were made to do harm.
@@ -465,7 +475,7 @@ func TestPagesWithoutJavaScript(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
 	}
-	w := newWhole(t, tiwtest.Options{Latency: 50 * time.Millisecond, TaskDuration: 300 * time.Millisecond})
+	w := newWhole(t, &tiwtest.Options{Latency: 50 * time.Millisecond, TaskDuration: 300 * time.Millisecond})
 	b := newBrowser(t, w.URL)
 	b.do(call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))
 	w.batch("monday", 600)

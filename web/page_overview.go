@@ -139,6 +139,7 @@ func (v *overviewReader) look(ctx context.Context) (o overview, err error) {
 			o.Ended = append(o.Ended, b)
 		case !b.Ended():
 			o.InWork += b.Sending + b.Unknown + b.Accepted
+			o.Waiting += b.Queued
 			o.Open = append(o.Open, v.pace(b))
 		}
 	}
@@ -148,7 +149,7 @@ func (v *overviewReader) look(ctx context.Context) (o overview, err error) {
 	if o.More = len(o.Open) - overviewOpen; o.More > 0 {
 		o.Open = o.Open[:overviewOpen]
 	}
-	if o.Waiting, err = v.waiting(ctx); err != nil {
+	if o.Waiting, err = v.waiting(ctx, o.Waiting); err != nil {
 		return o, err
 	}
 	if rate := cmp.Or(o.Limit.Effective, o.Limit.Limit); rate > 0 {
@@ -173,9 +174,10 @@ func (v *overviewReader) pace(b ledger.Batch) openBatch {
 	return openBatch{b, p.Rate(), results.Left(b, p.Rate())}
 }
 
-// waiting counts the rooms that nobody has begun: in the backlog, on their way
-// to the queue, and single ones.
-func (v *overviewReader) waiting(ctx context.Context) (int, error) {
+// waiting counts the rooms that are to be sent: queued ones of the batches that
+// were looked at, or of all where those in the backlog and on their way to the
+// queue are more; and single ones.
+func (v *overviewReader) waiting(ctx context.Context, queued int) (int, error) {
 	n, err := v.backlog.Waiting(ctx)
 	if err != nil {
 		return 0, err
@@ -184,7 +186,7 @@ func (v *overviewReader) waiting(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n += int(transit)
+	n = max(queued, n+int(transit))
 	// The name is asynq's. Its inspector tells the same, but not of a queue that
 	// has the id of a task that is gone.
 	singles, err := v.o.Redis.LLen(ctx, "asynq:{"+tasks.QueueInteractive+"}:pending").Result()
