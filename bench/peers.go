@@ -35,6 +35,14 @@ var peers = []peer{
 	{"asynq, as its wiki has it", false, "wiki", 3 * time.Minute},
 }
 
+// product is its name without how it is set.
+func (p peer) product() string {
+	if p.node {
+		return "BullMQ"
+	}
+	return "asynq"
+}
+
 // peerSoftware is where the peers' programs are, built.
 type peerSoftware struct {
 	folder string
@@ -110,17 +118,18 @@ func measurePeers(ctx context.Context, r *recorder) error {
 		}
 		// The limiter has no part in these two.
 		if i == 0 || peers[i-1].node != p.node {
-			if err := r.peerQueue(ctx, software, p); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+			if err := errors.Join(r.peerIdle(ctx, software, p), r.peerBulk(ctx, software, p)); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", p.product(), err))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// peerStage is a stage with the processes of a peer.
-func (r *recorder) peerStage(ctx context.Context, s peerSoftware, p peer, procs int) (st *stage, q *producer, closeAll func() error, err error) {
-	st, err = r.newStage(strings.ReplaceAll(p.name, "/", " by ")+" "+processes(procs), referee())
+// peerStage is a stage with the processes of a peer and its producer. closeAll
+// ends all of it.
+func (r *recorder) peerStage(ctx context.Context, name string, s peerSoftware, p peer, procs int) (st *stage, q *producer, closeAll func() error, err error) {
+	st, err = r.newStage(strings.ReplaceAll(name, "/", " by "), referee())
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -150,12 +159,16 @@ func (r *recorder) peerStage(ctx context.Context, s peerSoftware, p peer, procs 
 	if q, err = newProducer(environ, program, args...); err != nil {
 		return nil, nil, nil, errors.Join(err, closeAll())
 	}
-	return st, q, closeAll, settled(ctx)
+	if err := settled(ctx); err != nil {
+		return nil, nil, nil, errors.Join(err, closeAll())
+	}
+	return st, q, closeAll, nil
 }
 
 func (r *recorder) peerDrain(ctx context.Context, s peerSoftware, p peer, procs int) (err error) {
 	const n = 600
-	st, q, closeAll, err := r.peerStage(ctx, s, p, procs)
+	name := p.name + ", " + processes(procs)
+	st, q, closeAll, err := r.peerStage(ctx, name, s, p, procs)
 	if err != nil {
 		return err
 	}
@@ -177,7 +190,6 @@ func (r *recorder) peerDrain(ctx context.Context, s peerSoftware, p peer, procs 
 	}
 	good := timesOf(st.sim.Calls(), accepted)
 	create := st.sim.State().Actions[tiwtest.ActionCreate]
-	name := p.name + ", " + processes(procs)
 	if len(good) < n {
 		r.add(name+": accepted of 600 when it was stopped", float64(len(good)), "", noted)
 	} else {
@@ -189,52 +201,39 @@ func (r *recorder) peerDrain(ctx context.Context, s peerSoftware, p peer, procs 
 	return nil
 }
 
-// peerQueue measures how soon an idle worker begins and how fast jobs are put
-// on the queue.
-func (r *recorder) peerQueue(ctx context.Context, s peerSoftware, p peer) (err error) {
-	name, _, _ := strings.Cut(p.name, ",")
-	name, _, _ = strings.Cut(name, " ")
-	st, q, closeAll, err := r.peerStage(ctx, s, p, 1)
+// peerIdle measures how soon an idle worker begins.
+func (r *recorder) peerIdle(ctx context.Context, s peerSoftware, p peer) (err error) {
+	name := p.product() + ", idle"
+	st, q, closeAll, err := r.peerStage(ctx, name, s, p, 1)
 	if err != nil {
 		return err
 	}
-	ended := false
-	defer func() {
-		if !ended {
-			err = errors.Join(err, closeAll())
-		}
-	}()
+	defer func() { err = errors.Join(err, closeAll()) }()
 	const samples = 100
-	var took []float64
+	begun := make(map[uint64]time.Time)
 	for i := range uint64(samples) {
 		if !pause(ctx, idleShortest+rand.N(idleLongest-idleShortest)) {
 			return ctx.Err()
 		}
-		begin := time.Now()
+		begun[1+i] = time.Now()
 		if err := q.enqueue(1, 1+i); err != nil {
 			return err
 		}
-		// The referee has it, or will have it, before the next one.
-		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
-		err := st.sim.WaitCalls(wait, int(i)+1)
-		cancel()
-		if err != nil {
-			return err
-		}
-		took = append(took, milliseconds(arrivals(st.sim.Calls(), 1+i, 1)[1+i].Sub(begin)))
 	}
-	r.add(name+", idle: enqueue to request, p50", percentile(took, 50), "ms", noted)
-	r.add(name+", idle: enqueue to request, p99", percentile(took, 99), "ms", noted)
-	ended = true
-	if err := closeAll(); err != nil {
+	took, err := st.took(ctx, begun)
+	if err != nil {
 		return err
 	}
-	return r.peerBulk(ctx, s, p, name)
+	r.add(name+": enqueue to request, p50", percentile(took, 50), "ms", noted)
+	r.add(name+": enqueue to request, p99", percentile(took, 99), "ms", noted)
+	return nil
 }
 
-func (r *recorder) peerBulk(ctx context.Context, s peerSoftware, p peer, name string) (err error) {
+// peerBulk measures how fast jobs are put on the queue, and what they take up.
+func (r *recorder) peerBulk(ctx context.Context, s peerSoftware, p peer) (err error) {
 	const n = 100_000
-	st, q, closeAll, err := r.peerStage(ctx, s, p, 0)
+	name := p.product() + ", bulk"
+	st, q, closeAll, err := r.peerStage(ctx, name, s, p, 0)
 	if err != nil {
 		return err
 	}
@@ -252,7 +251,7 @@ func (r *recorder) peerBulk(ctx context.Context, s peerSoftware, p peer, name st
 	if err != nil {
 		return err
 	}
-	r.add(name+": bulk enqueue of 100,000", n/took.Seconds(), "jobs/s", noted)
+	r.add(name+": enqueue of 100,000", n/took.Seconds(), "jobs/s", noted)
 	r.add(name+": Redis' memory for a waiting job", (after-before)/n, "B", noted)
 	return nil
 }

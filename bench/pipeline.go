@@ -17,7 +17,7 @@ import (
 )
 
 // uncapped is the highest limit that the workers take.
-const uncapped = 1000
+const uncapped = 10_000
 
 // pipeline measures how fast everything but Tencent is: the backlog, asynq, the
 // limiter, the ledger, confirmation, with an API that answers at once.

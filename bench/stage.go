@@ -61,7 +61,8 @@ func (r *recorder) newStage(name string, o tiwtest.Options, settings ...string) 
 // newRedis starts Redis alone.
 func (r *recorder) newRedis(name string, settings ...string) (*stage, error) {
 	dir := filepath.Join(r.dir, name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	// What a kept run left would be Redis' data of this one.
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
 		return nil, err
 	}
 	server, err := redistest.Start(dir, "--appendonly", "yes", "--appendfsync", "everysec")

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -43,33 +44,36 @@ func urgentBy(ctx context.Context, r *recorder, procs int) (took []float64, err 
 
 // single enqueues n single rooms with random times between shortest and longest
 // between them, and returns how long each took from the start of its enqueue
-// to its arrival at the referee, in ms. One that does not arrive within ten
-// seconds of the last one's enqueue is an error.
+// to its arrival at the referee, in ms.
 func (s *stage) single(ctx context.Context, n int, shortest, longest time.Duration) (took []float64, err error) {
-	const first = 1
-	var begun []time.Time
-	for i := range n {
+	begun := make(map[uint64]time.Time)
+	for i := range uint64(n) {
 		if !pause(ctx, shortest+rand.N(longest-shortest)) {
 			return nil, ctx.Err()
 		}
-		begin, err := s.room(ctx, first+uint64(i))
-		if err != nil {
+		if begun[1+i], err = s.room(ctx, 1+i); err != nil {
 			return nil, err
 		}
-		begun = append(begun, begin)
 	}
+	return s.took(ctx, begun)
+}
+
+// took waits until all rooms have arrived at the referee, at most ten seconds,
+// and returns how long after they were begun, in ms. The rooms are numbered
+// from 1 on.
+func (s *stage) took(ctx context.Context, begun map[uint64]time.Time) (took []float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		arrived := arrivals(s.sim.Calls(), first, uint64(n))
-		if len(arrived) == n {
-			for i, begin := range begun {
-				took = append(took, milliseconds(arrived[first+uint64(i)].Sub(begin)))
+		arrived := arrivals(s.sim.Calls(), 1, uint64(len(begun)))
+		if len(arrived) == len(begun) {
+			for room, begin := range begun {
+				took = append(took, milliseconds(arrived[room].Sub(begin)))
 			}
 			return took, nil
 		}
 		if !pause(ctx, 50*time.Millisecond) {
-			return nil, errors.New("single rooms did not reach the referee within 10 s")
+			return nil, fmt.Errorf("%d of %d single rooms did not reach the referee within 10 s", len(begun)-len(arrived), len(begun))
 		}
 	}
 }

@@ -86,10 +86,14 @@ func work(ctx context.Context, way string) error {
 		},
 	})
 	err = server.Start(asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
-		if err := gate(ctx); err != nil {
-			return err
+		err := gate(ctx)
+		if err == nil {
+			err = create(ctx, t.Payload())
 		}
-		return create(ctx, t.Payload())
+		if err != nil && !isLimited(err) {
+			log.Print(err)
+		}
+		return err
 	}))
 	if err != nil {
 		return err
