@@ -36,8 +36,9 @@ const (
 	lateBound = 5
 )
 
-// feederLease is how long a feeder stays the feeder without taking.
-const feederLease = time.Second
+// feederLease is how long a feeder stays the feeder without taking. When it
+// dies the queue has to last for that much longer.
+const feederLease = 600 * time.Millisecond
 
 // ErrNotFound means that there is no such batch, or that it has expired.
 var ErrNotFound = errors.New("no such batch")
@@ -46,6 +47,9 @@ var (
 	//go:embed take.lua
 	takeSource string
 	takeScript = redis.NewScript(takeSource)
+	//go:embed leave.lua
+	leaveSource string
+	leaveScript = redis.NewScript(leaveSource)
 	//go:embed pause.lua
 	pauseSource string
 	pauseScript = redis.NewScript(pauseSource)
@@ -72,18 +76,32 @@ func New(rdb redis.UniversalClient) *Backlog {
 // snapshot id.
 //
 // Only one owner at a time is given any; the others get none until it has
-// stopped for a second. That saves work, nothing depends on it. While the
+// stopped for 600 ms. That saves work, nothing depends on it. While the
 // queues are paused (see keys.Breaker) nobody is given any.
-func (b *Backlog) Take(ctx context.Context, owner string, depth int) ([]string, error) {
-	ids, err := takeScript.Run(ctx, b.rdb,
+//
+// wait is for how long there is nothing for this owner: 0 while it is that one,
+// negative as long as keys.Ring is empty, but a minute at most.
+func (b *Backlog) Take(ctx context.Context, owner string, depth int) (ids []string, wait time.Duration, err error) {
+	reply, err := takeScript.Run(ctx, b.rdb,
 		[]string{keys.Ring, keys.Transit, keys.Feeder, keys.Breaker},
 		owner, depth, feederLease.Milliseconds(), staleAfter.Milliseconds(), keys.Batch(""), keys.Again(""),
 		lateAfter.Milliseconds(), lateBound*depth,
-	).StringSlice()
+	).Slice()
 	if err != nil {
-		return nil, fmt.Errorf("take from the backlog: %w", err)
+		return nil, 0, fmt.Errorf("take from the backlog: %w", err)
 	}
-	return ids, nil
+	for _, id := range reply[1:] {
+		ids = append(ids, id.(string))
+	}
+	return ids, time.Duration(reply[0].(int64)) * time.Millisecond, nil
+}
+
+// Leave says that the owner takes no more, so that another one can at once.
+func (b *Backlog) Leave(ctx context.Context, owner string) error {
+	if err := leaveScript.Run(ctx, b.rdb, []string{keys.Feeder}, owner).Err(); err != nil {
+		return fmt.Errorf("stop feeding: %w", err)
+	}
+	return nil
 }
 
 // Pause stops feeding a batch; what was fed goes on. Errors: ErrNotFound, or

@@ -34,7 +34,7 @@ func push(t *testing.T, b *backlog.Backlog, id string, n int, defaults tasks.Roo
 
 func take(t *testing.T, b *backlog.Backlog, owner string, depth int) []string {
 	t.Helper()
-	ids, err := b.Take(t.Context(), owner, depth)
+	ids, _, err := b.Take(t.Context(), owner, depth)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +107,47 @@ func TestTake(t *testing.T) {
 		rdb.Del(t.Context(), keys.Feeder) // the first one is gone for a second
 		if n := len(take(t, b, "two", 10)); n != 5 {
 			t.Errorf("the second owner got %d after the first had gone, want 5", n)
+		}
+	})
+
+	t.Run("lets another owner take when the one before has left", func(t *testing.T) {
+		b := backlog.New(redistest.Client(t))
+		push(t, b, "a", 100, tasks.Room{SdkAppId: 1})
+		take(t, b, "one", 5)
+		for _, owner := range []string{"two", "one"} { // only the feeder can leave
+			if err := b.Leave(t.Context(), owner); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(take(t, b, "two", 10)); n != map[string]int{"two": 0, "one": 5}[owner] {
+				t.Errorf("after %s has left the second owner got %d", owner, n)
+			}
+		}
+	})
+
+	t.Run("says for how long there is nothing", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		b := backlog.New(rdb)
+		wait := func(owner string) time.Duration {
+			t.Helper()
+			_, wait, err := b.Take(t.Context(), owner, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return wait
+		}
+		if d := wait("one"); d >= 0 {
+			t.Errorf("without a batch: %s", d)
+		}
+		push(t, b, "a", 3, tasks.Room{SdkAppId: 1})
+		if d := wait("one"); d != 0 {
+			t.Errorf("for the owner, with a batch: %s", d)
+		}
+		if d := wait("two"); d <= 0 || d > time.Second {
+			t.Errorf("for another owner: %s", d)
+		}
+		begun(t, rdb, []string{"a.1", "a.2"})
+		if d := wait("one"); d >= 0 {
+			t.Errorf("after the last room: %s", d)
 		}
 	})
 

@@ -15,26 +15,33 @@
 -- ARGV[6] prefix of the lists of snapshots to feed again (the same)
 -- ARGV[7] late     ms after which a snapshot in transit does not count
 -- ARGV[8] bound    how many may be in transit, those that do not count included
--- Returns the snapshot ids to enqueue.
+-- Returns {wait, snapshot id to enqueue ...}: wait is for how many ms there is
+-- nothing for this owner, 0 if it feeds, -1 if no batch has rooms left.
 local ring, transit = KEYS[1], KEYS[2]
-local depth = tonumber(ARGV[2])
+local depth, lease = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 if redis.call('EXISTS', KEYS[4]) == 1 then
-  return {}
+  return {lease}
 end
 local feeder = redis.call('GET', KEYS[3])
 if feeder and feeder ~= ARGV[1] then
-  return {}
+  return {math.max(1, redis.call('PTTL', KEYS[3]))}
 end
-redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[3])
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
 local late = now - ARGV[7]
-local ids = redis.call('ZRANGEBYSCORE', transit, '-inf', now - ARGV[4], 'LIMIT', 0, depth)
-for _, id in ipairs(ids) do
+local stale = redis.call('ZRANGEBYSCORE', transit, '-inf', now - ARGV[4], 'LIMIT', 0, depth)
+if #stale == 0 and redis.call('EXISTS', ring) == 0 then
+  return {-1}
+end
+redis.call('SET', KEYS[3], ARGV[1], 'PX', lease)
+
+local reply = {0}
+for _, id in ipairs(stale) do
   redis.call('ZADD', transit, late, id)
+  reply[#reply + 1] = id
 end
 
 local room = math.min(
@@ -56,11 +63,14 @@ while room > 0 do
   end
   if id then
     redis.call('ZADD', transit, now, id)
-    ids[#ids + 1] = id
+    reply[#reply + 1] = id
     room = room - 1
   end
   if paused or fed >= total and redis.call('EXISTS', again) == 0 then
     redis.call('LREM', ring, 1, batch)
   end
 end
-return ids
+if redis.call('EXISTS', ring) == 0 then
+  reply[1] = -1
+end
+return reply

@@ -85,7 +85,7 @@ func (s site) fed() *ledger.Ledger {
 	s.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
 	s.Cleanup(func() { rdb.Close() })
-	if ids, err := backlog.New(rdb).Take(s.Context(), "test", 1); err != nil || len(ids) != 1 {
+	if ids, _, err := backlog.New(rdb).Take(s.Context(), "test", 1); err != nil || len(ids) != 1 {
 		s.Fatal(ids, err)
 	}
 	return ledger.New(rdb, ledger.Options{Hold: true})

@@ -219,7 +219,7 @@ func (w *world) enqueue(id string) {
 // The workers.
 
 func (w *world) feed() {
-	ids, err := w.backlog.Take(w.ctx, "feeder", rapid.IntRange(1, 3).Draw(w.t, "depth"))
+	ids, _, err := w.backlog.Take(w.ctx, "feeder", rapid.IntRange(1, 3).Draw(w.t, "depth"))
 	w.must(err)
 	for _, id := range ids {
 		w.enqueue(id)
@@ -949,7 +949,7 @@ func (w *world) playRound() {
 		w.must(w.backlog.Resume(w.ctx, "b"))
 		w.paused = false
 	}
-	ids, err := w.backlog.Take(w.ctx, "feeder", 10)
+	ids, _, err := w.backlog.Take(w.ctx, "feeder", 10)
 	w.must(err)
 	for _, id := range ids {
 		w.enqueue(id)
@@ -994,7 +994,7 @@ func (w *world) playRound() {
 // leftovers checks what is there after the end of everything.
 func (w *world) leftovers() {
 	w.pass(2 * time.Minute)
-	ids, err := w.backlog.Take(w.ctx, "feeder", 10) // what was in transit as it ended
+	ids, _, err := w.backlog.Take(w.ctx, "feeder", 10) // what was in transit as it ended
 	w.must(err)
 	for _, id := range ids {
 		w.begin(id)

@@ -19,7 +19,7 @@ import (
 func (f fixture) feed(n int) []string {
 	f.Helper()
 	depth := n + int(f.rdb.ZCard(f.Context(), keys.Transit).Val())
-	ids, err := backlog.New(f.rdb).Take(f.Context(), "feeder", depth)
+	ids, _, err := backlog.New(f.rdb).Take(f.Context(), "feeder", depth)
 	if err != nil {
 		f.Fatal(err)
 	}

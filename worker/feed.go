@@ -8,6 +8,7 @@ import (
 	"github.com/hibiken/asynq"
 	"golang.org/x/sync/errgroup"
 
+	"tiwsnap/keys"
 	"tiwsnap/tasks"
 )
 
@@ -16,8 +17,11 @@ const (
 	feedEvery = 200 * time.Millisecond
 	// feedAhead is how much work it keeps there. What lies on the queue is out
 	// of the backlog's turn-taking, so this much is what a small batch waits
-	// behind a large one at the least.
-	feedAhead = 1500 * time.Millisecond
+	// behind a large one at the least. It must last for feedEvery and, where
+	// the feeder has died, until another one takes over: 600 ms.
+	feedAhead = time.Second
+	// feedMost bounds that work: a high limit needs no longer queue.
+	feedMost = 2000
 	// feedParallel is how many tasks are put on the queue at once.
 	feedParallel = 8
 )
@@ -25,9 +29,16 @@ const (
 // feed keeps the bulk queue topped up from the backlog. Every worker runs it;
 // the backlog lets one at a time take.
 func (w *Worker) feed(ctx context.Context) {
-	for pause(ctx, feedEvery) {
-		depth := max(2, int(feedAhead.Seconds()*float64(w.create.Limit())))
-		ids, err := w.backlog.Take(ctx, w.name, depth)
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if err := w.backlog.Leave(ctx, w.name); err != nil {
+			w.log.Warn("the next feeder has to wait for a moment", "err", err)
+		}
+	}()
+	for ctx.Err() == nil {
+		depth := min(max(2, int(feedAhead.Seconds()*float64(w.create.Limit()))), feedMost)
+		ids, wait, err := w.backlog.Take(ctx, w.name, depth)
 		if err != nil {
 			if ctx.Err() == nil {
 				w.log.Warn("feeder waits", "err", err)
@@ -47,6 +58,12 @@ func (w *Worker) feed(ctx context.Context) {
 			})
 		}
 		g.Wait()
+		if wait < 0 {
+			if _, err := w.await(ctx, keys.Ring); err == nil {
+				continue // a new batch need not wait for the next look
+			}
+		}
+		pause(ctx, max(feedEvery, wait))
 	}
 }
 

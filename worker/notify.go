@@ -141,12 +141,12 @@ func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks
 
 // notifyLane is the asynq server of the webhooks. A receiver that is slow or
 // away holds up no snapshot.
-func (w *Worker) notifyLane() *asynq.Server {
-	return asynq.NewServerFromRedisClient(w.o.Redis, asynq.Config{
+func (w *Worker) notifyLane(ctx context.Context) *asynq.Server {
+	return asynq.NewServerFromRedisClient(&waiting{w.o.Redis, ctx, w, tasks.QueueWebhooks}, asynq.Config{
 		Concurrency:              notifyConcurrency,
 		Queues:                   map[string]int{tasks.QueueWebhooks: 1},
 		RetryDelayFunc:           retryDelay,
-		TaskCheckInterval:        100 * time.Millisecond,
+		TaskCheckInterval:        checkEvery,
 		DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout:          w.o.CallTimeout + 5*time.Second,
 		Logger:                   asynqLog{w.log},

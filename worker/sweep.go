@@ -83,10 +83,9 @@ type orphans struct {
 // seconds; if the recovery is faster than that, the task runs once more and
 // the ledger sends nothing twice.
 //
-// This place and web.Asynqmon know the names of asynq's keys, and this one that
-// the times in them are Unix seconds by the clocks of its clients.
+// The times in asynq's keys are Unix seconds by the clocks of its clients.
 func (o *orphans) look(ctx context.Context) (leased []string, err error) {
-	prefix := "asynq:{" + o.queue + "}:"
+	prefix := asynqKeys(o.queue)
 	args := []any{time.Now().Add(-orphanLate).Unix(), orphanMany}
 	for _, id := range o.seen {
 		args = append(args, id)

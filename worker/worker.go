@@ -111,6 +111,7 @@ type Worker struct {
 	create    *ratelimit.Limiter // for CreateSnapshotTask
 	describe  *ratelimit.Limiter // for DescribeSnapshotTask
 	metrics   metrics
+	waits     sync.WaitGroup // see await
 }
 
 // New returns a worker. It does not touch Redis or the network.
@@ -162,15 +163,15 @@ func (w *Worker) Limiters() map[string]*ratelimit.Limiter {
 // outcomes are written, reservations go back. Redis being away is waited out.
 func (w *Worker) Run(ctx context.Context) error {
 	lanes := []*asynq.Server{
-		w.lane(tasks.QueueInteractive),
-		w.lane(tasks.QueueBulk),
+		w.lane(ctx, tasks.QueueInteractive),
+		w.lane(ctx, tasks.QueueBulk),
 	}
 	handlers := []asynq.Handler{
 		w.handler(ratelimit.Interactive),
 		w.handler(ratelimit.Bulk),
 	}
 	if w.o.Webhooks.Sender != nil {
-		lanes, handlers = append(lanes, w.notifyLane()), append(handlers, w.notifyHandler())
+		lanes, handlers = append(lanes, w.notifyLane(ctx)), append(handlers, w.notifyHandler())
 	}
 	for i, lane := range lanes {
 		if err := lane.Start(handlers[i]); err != nil {
@@ -213,27 +214,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		down.Go(lane.Shutdown)
 	}
 	down.Wait()
+	w.waits.Wait()
 	w.log.Info("worker stopped")
 	return err
-}
-
-// lane is an asynq server of one queue. Each queue has its own, so that a slot
-// is never taken by the less urgent one; which of them gets the next permit is
-// the limiter's to say.
-func (w *Worker) lane(queue string) *asynq.Server {
-	return asynq.NewServerFromRedisClient(w.o.Redis, asynq.Config{
-		Concurrency: w.o.Concurrency,
-		Queues:      map[string]int{queue: 1},
-		// No error of ours spends a retry or archives a task: attempts are
-		// counted in the ledger.
-		IsFailure:                func(error) bool { return false },
-		RetryDelayFunc:           retryDelay,
-		TaskCheckInterval:        50 * time.Millisecond,
-		DelayedTaskCheckInterval: time.Second,
-		ShutdownTimeout:          w.o.CallTimeout + 5*time.Second,
-		Logger:                   asynqLog{w.log},
-		LogLevel:                 asynq.WarnLevel,
-	})
 }
 
 // pause waits for d and reports whether ctx is still alive.

@@ -551,7 +551,7 @@ func TestRedisRestarts(t *testing.T) {
 func TestLostTask(t *testing.T) {
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.enqueue("a", 5)
-	ids, err := backlog.New(w.rdb).Take(t.Context(), "a feeder that died", 3)
+	ids, _, err := backlog.New(w.rdb).Take(t.Context(), "a feeder that died", 3)
 	if err != nil || len(ids) != 3 {
 		t.Fatal(ids, err)
 	}
