@@ -57,8 +57,8 @@ configuration (rate.limit).`,
 		if s.Effective < s.Limit {
 			why = "  (somebody else spends the same quota)"
 		}
-		fmt.Fprintf(e.stdout, "configured             %d a second\nin force               %d\nleft of it             %d%s\nmargin                 %s\nused in the last second %d\n",
-			c.cfg.Rate.Limit, s.Limit, s.Effective, why, s.Margin.Round(100*time.Microsecond), s.Used)
+		fmt.Fprintf(e.stdout, "configured              %d a second\nin force                %d\nleft of it              %d%s\nmargin                  %s\nused in the last second %d\nfullest second of late  %d\n",
+			c.cfg.Rate.Limit, s.Limit, s.Effective, why, s.Margin.Round(100*time.Microsecond), s.Used, s.Fullest)
 		return nil
 	}
 	return cmd

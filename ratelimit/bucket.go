@@ -56,6 +56,7 @@ type answer struct {
 	level   int       // what others leave of it
 	margin  time.Duration
 	used    int // permits used in the last second, as far as reported
+	fullest int // the same in the fullest second of this minute and the last
 	out     int // tokens out, reservations included
 }
 
@@ -95,8 +96,8 @@ func (b *bucket) call(ctx context.Context, req request) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("rate limit bucket %s: %w", b.key, err)
 	}
-	if len(v) < 9 {
-		return answer{}, fmt.Errorf("bucket script answered %d numbers, not 9 or more", len(v))
+	if len(v) < 10 {
+		return answer{}, fmt.Errorf("bucket script answered %d numbers, not 10 or more", len(v))
 	}
 	now := v[0]
 	b.mu.Lock()
@@ -107,13 +108,13 @@ func (b *bucket) call(ctx context.Context, req request) (answer, error) {
 	ahead := func(at int64) time.Duration { return time.Duration(at-now) * time.Microsecond }
 	a := answer{
 		limit: int(v[3]), level: int(v[4]), margin: time.Duration(v[5]) * time.Microsecond,
-		used: int(v[6]), out: int(v[7]),
+		used: int(v[6]), fullest: int(v[7]), out: int(v[8]),
 	}
-	if v[8] != 0 {
+	if v[9] != 0 {
 		// Sent this much later than the last call, the next one arrives in time.
-		a.again = sent.Add(ahead(v[8]))
+		a.again = sent.Add(ahead(v[9]))
 	}
-	for i, at := range v[9:] {
+	for i, at := range v[10:] {
 		a.permits = append(a.permits, place(b.id(req.number+uint64(i)), ahead(at), b.validity, sent, received))
 	}
 	return a, nil

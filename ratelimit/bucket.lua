@@ -36,6 +36,9 @@
 --            pause   time between a trial that has failed and the next
 --            blind   uses up to this instant were decided before the last
 --                    lesson and teach nothing new
+--            minute  the one of the last report, since 1970,
+--            fullest uses in the fullest second of that minute, and
+--            before  of the minute before it
 -- KEYS[3]  zset, the line: process -> when it is to come back
 -- KEYS[4]  zset: id of a refused permit -> a second after its use
 --
@@ -53,9 +56,10 @@
 -- ARGV[12], ARGV[13], ...  reports: permit id, time since its use; -1: it was
 --                          not and will not be used; -2: it was refused
 --
--- Returns {now, born, seq, limit, level, margin, used, tokens out, again, at...}:
--- how many permits were used in the last second, when to come back (0: no
--- permit was refused), and the instants of the permits reserved.
+-- Returns {now, born, seq, limit, level, margin, used, fullest, tokens out,
+-- again, at...}: how many permits were used in the last second and in the
+-- fullest second of this minute and the last, when to come back (0: no permit
+-- was refused), and the instants of the permits reserved.
 
 local SECOND, MS = 1000000, 1000
 local NEAR = 100 * MS        -- how far ahead of its instant a permit is reserved
@@ -79,7 +83,8 @@ local t = redis.call('TIME')
 local now = t[1] * SECOND + t[2]
 
 local fields = {'born', 'seq', 'tokens', 'last', 'urgent', 'run', 'opens', 'limit',
-  'margin', 'raise', 'raised', 'good', 'level', 'base', 'failed', 'step', 'turn', 'pause', 'blind'}
+  'margin', 'raise', 'raised', 'good', 'level', 'base', 'failed', 'step', 'turn', 'pause', 'blind',
+  'minute', 'fullest', 'before'}
 local h = {}
 for i, v in ipairs(redis.call('HMGET', KEYS[2], unpack(fields))) do
   h[fields[i]] = tonumber(v or 0)
@@ -179,10 +184,17 @@ local function refused(permit)
   h.blind = math.max(now, h.last, h.urgent) + NEAR / 2 -- permits are used a little late
 end
 
+local minute = math.floor(now / (60 * SECOND))
+if minute ~= h.minute then
+  h.before = minute == h.minute + 1 and h.fullest or 0
+  h.minute, h.fullest = minute, 0
+end
 for i = 12, #ARGV, 2 do
   local permit, age = ARGV[i], tonumber(ARGV[i + 1])
   if age >= 0 then
-    redis.call('ZADD', KEYS[1], now - age + SECOND, permit)
+    local ends = now - age + SECOND
+    redis.call('ZADD', KEYS[1], ends, permit)
+    h.fullest = math.max(h.fullest, count(KEYS[1], ends - SECOND, ends + 1))
     if h.good == limit then h.margin = math.max(floor, h.margin - DECAY) end
   elseif age == -1 then
     redis.call('ZREM', KEYS[1], permit)
@@ -260,4 +272,4 @@ for _, field in ipairs(fields) do
 end
 redis.call('HSET', KEYS[2], unpack(set))
 return {now, h.born, h.seq, limit, level, math.floor(h.margin), count(KEYS[1], now, now + SECOND + 1),
-  count(KEYS[1], now - h.margin), math.floor(again), unpack(ats)}
+  math.max(h.fullest, h.before), count(KEYS[1], now - h.margin), math.floor(again), unpack(ats)}

@@ -298,6 +298,7 @@ type State struct {
 	Limit     int           // permits in any second, as configured or set by hand
 	Effective int           // what is left of them, lower where others spend too
 	Used      int           // permits of all processes used in the last second, as far as reported
+	Fullest   int           // the same in the fullest second of this minute and the last, by the clock of Redis
 	Out       int           // tokens of all processes that are out: reserved, or used and not back yet
 	Waiting   [2]int        // callers of Acquire in this process, by Priority
 	Margin    time.Duration // at the moment
@@ -319,6 +320,7 @@ func (l *Limiter) State(ctx context.Context) (State, error) {
 		Limit:     a.limit,
 		Effective: a.level,
 		Used:      a.used,
+		Fullest:   a.fullest,
 		Out:       a.out,
 		Waiting:   [2]int{l.waiting[Bulk].Len(), l.waiting[Interactive].Len()},
 		Margin:    a.margin,

@@ -65,12 +65,13 @@ var (
 	descLimit      = gauge("limit_requests", "Requests in any second that are allowed, by API action.", "action")
 	descEffective  = gauge("limit_effective_requests", "The same at the moment: lower after Tencent has throttled.", "action")
 	descUsed       = gauge("limit_used_requests", "Requests of all processes in the last second.", "action")
+	descFullest    = gauge("limit_fullest_second_requests", "Requests of all processes in the fullest second of this minute and the last, as Redis' clock saw them leave.", "action")
 	descMargin     = gauge("limit_margin_seconds", "Time added to the second after which a permit returns.", "action")
 	descWaiting    = gauge("limit_waiting", "Calls of this process that wait for a permit, by priority.", "action", "priority")
 
 	descs = []*prometheus.Desc{
 		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descMoves, descDuplicates, descBacklog, descOldest, descQueue,
-		descBreaker, descHeld, descLimit, descEffective, descUsed, descMargin, descWaiting,
+		descBreaker, descHeld, descLimit, descEffective, descUsed, descFullest, descMargin, descWaiting,
 	}
 )
 
@@ -241,6 +242,7 @@ func (r *reading) limits(ctx context.Context) error {
 		r.gauge(descLimit, float64(s.Limit), action)
 		r.gauge(descEffective, float64(s.Effective), action)
 		r.gauge(descUsed, float64(s.Used), action)
+		r.gauge(descFullest, float64(s.Fullest), action)
 		r.gauge(descMargin, s.Margin.Seconds(), action)
 		for i, priority := range []string{"bulk", "interactive"} {
 			r.gauge(descWaiting, float64(s.Waiting[i]), action, priority)
