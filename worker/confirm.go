@@ -14,8 +14,13 @@ import (
 )
 
 const (
-	// confirmEvery is the longest time between two looks for due snapshots.
+	// confirmEvery is the time between two looks for due snapshots, while they
+	// are few. It does not depend on when the next one is due: in a steady
+	// drain that is always soon, for every process.
 	confirmEvery = 500 * time.Millisecond
+	// confirmMost bounds how many are asked about in one round. With fewer a
+	// high limit would wait for the slowest answer too often.
+	confirmMost = 500
 	// confirmMax is the longest time between two Describes of one task.
 	confirmMax = 15 * time.Minute
 	// confirmWithin is how long after acceptance a result is waited for.
@@ -28,9 +33,9 @@ const (
 
 // confirm asks what became of accepted tasks, when each is due.
 func (w *Worker) confirm(ctx context.Context) {
-	n := min(w.o.Concurrency, w.o.RateLimit)
 	for ctx.Err() == nil {
-		due, wait, err := w.ledger.Due(ctx, n)
+		n := min(w.describe.Limit(), confirmMost)
+		due, _, err := w.ledger.Due(ctx, n)
 		if err != nil {
 			if ctx.Err() == nil {
 				w.log.Warn("confirmation waits", "err", err)
@@ -39,6 +44,7 @@ func (w *Worker) confirm(ctx context.Context) {
 			continue
 		}
 		var g errgroup.Group
+		g.SetLimit(w.o.Concurrency)
 		for _, s := range due {
 			g.Go(func() error {
 				if err := w.ask(ctx, s); err != nil && ctx.Err() == nil {
@@ -49,10 +55,7 @@ func (w *Worker) confirm(ctx context.Context) {
 		}
 		g.Wait()
 		if len(due) < n {
-			if wait < 0 || wait > confirmEvery {
-				wait = confirmEvery
-			}
-			pause(ctx, max(wait, 10*time.Millisecond))
+			pause(ctx, confirmEvery)
 		}
 	}
 }
