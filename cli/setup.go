@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -66,12 +65,7 @@ func connect(cmd *cobra.Command, e env, needs ...config.Need) (*connection, erro
 	if err != nil {
 		return nil, err
 	}
-	l := ledger.New(client, ledger.Options{
-		Retention: cfg.Retention,
-		// What a command ends is told like what a worker ends.
-		TellSnapshots: cfg.Webhook.On() && slices.Contains(cfg.Webhook.Events, "snapshot"),
-		TellBatches:   cfg.Webhook.On() && slices.Contains(cfg.Webhook.Events, "batch"),
-	})
+	l := ledger.New(client, ledger.Options{Retention: cfg.Retention})
 	return &connection{cfg, client, l, backlog.New(client), results.NewReader(client), closeRedis}, nil
 }
 

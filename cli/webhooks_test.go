@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -67,12 +68,19 @@ func TestWebhookTellsTheStatus(t *testing.T) {
 	}
 }
 
-// Of a batch that is canceled the command that does it tells.
+// Of a batch that a command ends the workers tell, also where the command has
+// no settings of webhooks.
 func TestWebhookTellsOfACanceledBatch(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
+	operator := s
+	operator.environ = maps.Clone(s.environ)
 	h := newHook(s)
+	stop := s.worker()
+	s.ok("enqueue", "room", "--app", "1400123480", "--room", "1", "--wait")
+	h.next(t)
+	stop()
 	s.ok("enqueue", "batch", s.file("a.csv", "SdkAppId,RoomId\n1400123480,7\n"), "--name", "monday")
-	s.ok("cancel", "monday")
+	operator.ok("cancel", "monday")
 	s.worker()
 	event, data := h.next(t)
 	if event != "batch.ended" {

@@ -38,6 +38,9 @@ const (
 	// when they are due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID"
 	// with the time of the end.
 	Notices = Prefix + "notices"
+	// Tell is a hash of what is told by webhook: "snapshot" and "batch", each 1
+	// or 0. It expires unless a worker that tells renews it.
+	Tell = Prefix + "tell"
 	// Totals is a hash of counters over everything that ever ran here.
 	Totals = Prefix + "totals"
 	// Replicated is an empty string, written to see that a replica has it and

@@ -1,14 +1,15 @@
 -- Writes the intent to send one request for a snapshot, if one may be sent.
 --
--- KEYS[13] breaker   exists while the queues are paused
--- KEYS[14] held      hash of the SdkAppIds that are held
--- KEYS[15] parked    list of snapshots that wait for this SdkAppId
--- ARGV[7]  room      JSON
--- ARGV[8]  token     of this intent: beginning twice with it is beginning once
--- ARGV[9]  busy      ms that a request may be on its way
--- ARGV[10] grace     ms that an unknown outcome waits for its callback
--- ARGV[11] hold      "1" where an unknown outcome waits for a person
--- ARGV[12] SdkAppId
+-- KEYS[14] breaker   exists while the queues are paused
+-- KEYS[15] held      hash of the SdkAppIds that are held
+-- KEYS[16] parked    list of snapshots that wait for this SdkAppId
+-- ARGV[5]  room      JSON
+-- ARGV[6]  token     of this intent: beginning twice with it is beginning once
+-- ARGV[7]  busy      ms that a request may be on its way
+-- ARGV[8]  grace     ms that an unknown outcome waits for its callback
+-- ARGV[9]  hold      "1" where an unknown outcome waits for a person
+-- ARGV[10] SdkAppId
+-- ARGV[11] attempts  failed ones after which the snapshot fails
 -- Returns {verdict, ...}:
 --   {"send", attempt, failures}  the intent is written; attempt fences the outcome
 --   {"wait", ms}                 a request is on its way, or its callback may come
@@ -23,16 +24,16 @@ if state == 'accepted' or ENDED[state] then
   return {'done', state}
 end
 if not state then
-  set('batch', BATCH_ID, 'room', ARGV[7], 'created_at', NOW)
+  set('batch', BATCH_ID, 'room', ARGV[5], 'created_at', NOW)
   move(nil, 'queued')
   state = 'queued'
 end
 
 if state == 'sending' then
-  if token == ARGV[8] then
+  if token == ARGV[6] then
     return {'send', tonumber(attempt), tonumber(failures or 0)}
   end
-  local left = sent_at + ARGV[9] - NOW
+  local left = sent_at + ARGV[7] - NOW
   if left > 0 then
     return {'wait', left}
   end
@@ -61,27 +62,37 @@ if asked_at then
   -- A callback has named a task: Tencent is asked about it first.
   return {'wait', math.max(1000, math.ceil(asked_at - NOW))}
 end
-if state == 'unknown' and ARGV[11] == '1' and redis.call('HEXISTS', SNAPSHOT, 'release') == 0 then
+if state == 'unknown' and ARGV[9] == '1' and redis.call('HEXISTS', SNAPSHOT, 'release') == 0 then
   redis.call('ZREM', OPEN, ID)
   redis.call('ZADD', WAITING, 'NX', NOW, ID)
   set('held', 1)
   return {'done', 'held'}
 end
 -- Also one that was canceled and retried may have a request of unknown outcome.
-local left = (unknown_at or 0) + ARGV[10] - NOW
+local left = (unknown_at or 0) + ARGV[8] - NOW
 if left > 0 then
   return {'wait', left}
 end
-if redis.call('EXISTS', KEYS[13]) == 1 then
+failures = tonumber(failures or 0)
+if failures >= tonumber(ARGV[11]) then
+  -- The last outcome was unknown and its callback has not come. Else fewer
+  -- attempts are allowed than before.
+  if state == 'unknown' then
+    set('message', 'attempts used up, a task may exist: ' .. (get('message') or ''))
+  end
+  move(state, 'failed')
+  return {'done', 'failed'}
+end
+if redis.call('EXISTS', KEYS[14]) == 1 then
   return {'paused'}
 end
-if redis.call('HEXISTS', KEYS[14], ARGV[12]) == 1 then
+if redis.call('HEXISTS', KEYS[15], ARGV[10]) == 1 then
   redis.call('ZREM', OPEN, ID)
-  redis.call('RPUSH', KEYS[15], ID)
+  redis.call('RPUSH', KEYS[16], ID)
   return {'done', 'parked'}
 end
 
 attempt = redis.call('HINCRBY', SNAPSHOT, 'attempt', 1)
-set('sent_at', NOW, 'token', ARGV[8])
+set('sent_at', NOW, 'token', ARGV[6])
 move(state, 'sending')
-return {'send', attempt, tonumber(failures or 0)}
+return {'send', attempt, failures}

@@ -161,7 +161,8 @@ func TestCallback(t *testing.T) {
 		}
 	})
 
-	for _, task := range []string{"t1", ""} {
+	// What a snapshot's callback has in its body is not documented.
+	for _, task := range []string{"t1", "", "something-else"} {
 		t.Run("after acceptance wakes the confirmation, TaskID "+task, func(t *testing.T) {
 			f := patient(t)
 			f.begin(row(1), "x")
@@ -170,7 +171,7 @@ func TestCallback(t *testing.T) {
 				t.Fatalf("due before: %+v", due)
 			}
 			f.callBack(row(1), 1, task)
-			if due := f.due(); len(due) != 1 || due[0].TaskID != "t1" {
+			if due := f.due(); len(due) != 1 || due[0].TaskID != "t1" || len(due[0].ExtraTasks) != 0 {
 				t.Errorf("due: %+v", due)
 			}
 		})
@@ -388,6 +389,26 @@ func TestGrace(t *testing.T) {
 		ago(f, row(1), 2*time.Minute)
 		if in := f.begin(row(1), "y"); in.Verdict != ledger.Send || in.Failures != 1 {
 			t.Errorf("%+v", in)
+		}
+	})
+
+	t.Run("of the last attempt allowed ends as a failure, and no request is sent", func(t *testing.T) {
+		f := setup(t, 1)
+		f.Ledger = ledger.New(f.rdb, ledger.Options{Grace: 2 * time.Minute, Attempts: 1, Retention: time.Hour})
+		f.begin(row(1), "x")
+		f.outcome(row(1), 1, unknown)
+		f.verdict(row(1), "y", ledger.Wait)
+		ago(f, row(1), 2*time.Minute)
+		f.verdict(row(1), "y", ledger.Done)
+		s := f.record(row(1))
+		if s.State != ledger.Failed || s.Attempts != 1 || s.PossibleDuplicates != 0 ||
+			s.Code != "InternalError" || s.Message != "attempts used up, a task may exist: m" {
+			t.Errorf("%+v", s)
+		}
+		f.counts(ledger.Batch{Total: 1, Failed: 1})
+		f.callBack(row(1), 1, "t1") // too late
+		if s := f.record(row(1)); s.State != ledger.Failed || s.ExtraTasks[1] != "t1" {
+			t.Errorf("%+v", s)
 		}
 	})
 

@@ -1,6 +1,6 @@
 -- Cancels a snapshot, unless it is accepted: a task cannot be called back.
 --
--- ARGV[7] room JSON, for a snapshot that has no record yet
+-- ARGV[5] room JSON, for a snapshot that has no record yet
 -- Returns the state after it: "canceled"; "sending" if a request is on its
 -- way, after which it will be canceled unless that is accepted; or the state
 -- that stands, or "gone" if the batch has no such row.
@@ -25,7 +25,7 @@ if not state then
     -- So that it is not counted once more if its batch is canceled.
     redis.call('HSET', BATCH, 'ahead', (ahead or '') .. ROW .. ' ')
   end
-  set('batch', BATCH_ID, 'room', ARGV[7], 'created_at', NOW)
+  set('batch', BATCH_ID, 'room', ARGV[5], 'created_at', NOW)
 end
 move(state, 'canceled')
 return 'canceled'

@@ -106,10 +106,11 @@ type Options struct {
 	// ConfirmAfter is how long after acceptance the first Describe is due.
 	// Default 30 s.
 	ConfirmAfter time.Duration
+	// Attempts is how many failed ones a snapshot may have: with one of unknown
+	// outcome as the last of them it fails when its grace is over. Default 8.
+	Attempts int
 	// Retention is how long an ended record is kept. Default 7 days.
 	Retention time.Duration
-	// TellSnapshots and TellBatches make a notice of each one that ends.
-	TellSnapshots, TellBatches bool
 }
 
 // Ledger is the records in one Redis. It is safe for concurrent use.
@@ -126,6 +127,9 @@ func New(rdb redis.UniversalClient, o Options) *Ledger {
 	if o.ConfirmAfter == 0 {
 		o.ConfirmAfter = 30 * time.Second
 	}
+	if o.Attempts == 0 {
+		o.Attempts = 8
+	}
 	if o.Retention == 0 {
 		o.Retention = 7 * 24 * time.Hour
 	}
@@ -136,10 +140,10 @@ func New(rdb redis.UniversalClient, o Options) *Ledger {
 func (l *Ledger) run(ctx context.Context, script *redis.Script, id, batch string, moreKeys []string, args ...any) *redis.Cmd {
 	k := append([]string{
 		keys.Snapshot(id), keys.Batch(batch), keys.Rows(batch), keys.Failed(batch), keys.Again(batch),
-		keys.Transit, keys.Open, keys.Confirm, keys.Notices, keys.Totals, keys.Ring, keys.Waiting(batch),
+		keys.Transit, keys.Open, keys.Confirm, keys.Notices, keys.Totals, keys.Ring, keys.Waiting(batch), keys.Tell,
 	}, moreKeys...)
 	a := append([]any{
-		id, batch, l.o.Retention.Milliseconds(), l.o.TellSnapshots, l.o.TellBatches, l.o.ConfirmAfter.Milliseconds(),
+		id, batch, l.o.Retention.Milliseconds(), l.o.ConfirmAfter.Milliseconds(),
 	}, args...)
 	return script.Run(ctx, l.rdb, k, a...)
 }
@@ -179,7 +183,7 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token strin
 	}
 	reply, err := l.run(ctx, beginScript, p.ID, p.Batch,
 		[]string{keys.Breaker, keys.Held, keys.Parked(p.Room.SdkAppId)},
-		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, p.Room.SdkAppId,
+		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, p.Room.SdkAppId, l.o.Attempts,
 	).Slice()
 	if err != nil {
 		return Intent{}, fmt.Errorf("begin snapshot %s: %w", p.ID, err)

@@ -138,7 +138,7 @@ func newWorld(t *rapid.T, rdb *redis.Client) *world {
 		t: t, ctx: t.Context(), rdb: rdb, backlog: backlog.New(rdb),
 		lives: make(map[string]*life), batchEnds: make(map[time.Time]bool), told: make(map[time.Time]bool),
 	}
-	o := ledger.Options{Busy: modelBusy, TellSnapshots: true, TellBatches: true}
+	o := ledger.Options{Busy: modelBusy, Attempts: modelAttempts}
 	switch rapid.SampledFrom([]string{"wait", "retry", "hold"}).Draw(t, "unknown") {
 	case "wait":
 		w.grace = 2 * time.Minute
@@ -147,6 +147,7 @@ func newWorld(t *rapid.T, rdb *redis.Client) *world {
 		o.Hold = true
 	}
 	w.ledger = ledger.New(rdb, o)
+	w.must(w.ledger.Tell(w.ctx, true, true))
 
 	load := w.backlog.Load()
 	for n := 1; n <= modelRows; n++ {
@@ -257,9 +258,6 @@ func (w *world) begin(id string) *call {
 		w.mayBeSent(id, in)
 		l.attempts, l.sentAt = in.Attempt, before
 		c := &call{payload: p, attempt: in.Attempt, failures: in.Failures}
-		if in.Failures >= modelAttempts {
-			c.outcome = &ledger.Outcome{State: ledger.Failed}
-		}
 		w.calls = append(w.calls, c)
 		w.check()
 		return c
@@ -293,7 +291,10 @@ func (w *world) mayBeSent(id string, in ledger.Intent) {
 	if l.canceled {
 		w.t.Fatalf("%s: sent though it was canceled", id)
 	}
-	if in.Failures < modelAttempts && l.state == ledger.Sending {
+	if in.Failures >= modelAttempts {
+		w.t.Fatalf("%s: sent again after %d failures", id, in.Failures)
+	}
+	if l.state == ledger.Sending {
 		l.unknownSince = l.sentAt
 	}
 }
@@ -731,7 +732,7 @@ var allowed = map[ledger.State][]ledger.State{
 	"":               {ledger.Queued, ledger.Sending, ledger.Canceled},
 	ledger.Queued:    {ledger.Sending, ledger.Accepted, ledger.Canceled},
 	ledger.Sending:   {ledger.Queued, ledger.Unknown, ledger.Accepted, ledger.Failed, ledger.Canceled},
-	ledger.Unknown:   {ledger.Sending, ledger.Accepted, ledger.Canceled},
+	ledger.Unknown:   {ledger.Sending, ledger.Accepted, ledger.Failed, ledger.Canceled},
 	ledger.Accepted:  {ledger.Succeeded, ledger.Failed},
 	ledger.Failed:    {ledger.Queued},
 	ledger.Canceled:  {ledger.Queued},

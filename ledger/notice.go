@@ -21,6 +21,22 @@ type Notice struct {
 	URL  string // of the batch's own receiver, or empty
 }
 
+// tellFor is how long what Tell has set holds.
+const tellFor = 24 * time.Hour
+
+// Tell makes a notice of each snapshot, or of each batch, that ends from now
+// on, whoever ends it. It has to be called again within 24 hours. A batch with
+// a receiver of its own makes a notice of its end in any case.
+func (l *Ledger) Tell(ctx context.Context, snapshots, batches bool) error {
+	pipe := l.rdb.TxPipeline()
+	pipe.HSet(ctx, keys.Tell, "snapshot", snapshots, "batch", batches)
+	pipe.PExpire(ctx, keys.Tell, tellFor)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("write what is told: %w", err)
+	}
+	return nil
+}
+
 // noticeLease is how long a worker has to hand on what Notices gave it.
 const noticeLease = 30 * time.Second
 

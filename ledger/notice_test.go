@@ -26,6 +26,13 @@ func (f fixture) announced(notices []ledger.Notice) {
 	}
 }
 
+func (f fixture) tell(snapshots, batches bool) {
+	f.Helper()
+	if err := f.Tell(f.Context(), snapshots, batches); err != nil {
+		f.Fatal(err)
+	}
+}
+
 // told counts the notices by kind and id.
 func told(notices []ledger.Notice) map[string]int {
 	count := make(map[string]int)
@@ -39,9 +46,7 @@ func told(notices []ledger.Notice) map[string]int {
 // end.
 func telling(t *testing.T, total int) fixture {
 	f := open(t, total)
-	f.Ledger = ledger.New(f.rdb, ledger.Options{
-		Busy: 10 * time.Second, Retention: time.Hour, TellSnapshots: true, TellBatches: true,
-	})
+	f.tell(true, true)
 	return f
 }
 
@@ -123,8 +128,7 @@ func TestNotices(t *testing.T) {
 	})
 
 	t.Run("go to the receiver of the batch", func(t *testing.T) {
-		f := telling(t, 1)
-		f.Ledger = ledger.New(f.rdb, ledger.Options{})
+		f := open(t, 1)
 		f.rdb.HSet(t.Context(), keys.Batch("b"), "webhook", "https://example.com/b")
 		f.fail(row(1), "InvalidParameter")
 		notices := f.notices()
@@ -133,12 +137,40 @@ func TestNotices(t *testing.T) {
 		}
 	})
 
-	t.Run("are not made where nobody wants them", func(t *testing.T) {
+	t.Run("are made of what somebody wants to be told", func(t *testing.T) {
+		for _, test := range []struct {
+			snapshots, batches bool
+			want               map[string]int
+		}{
+			{true, false, map[string]int{"snapshot b.1": 1, "snapshot s-1": 1}},
+			{false, true, map[string]int{"batch b": 1}},
+			{false, false, map[string]int{}},
+		} {
+			f := telling(t, 1)
+			f.tell(test.snapshots, test.batches)
+			f.fail(row(1), "InvalidParameter")
+			f.fail(single(1), "InvalidParameter")
+			if diff := cmp.Diff(test.want, told(f.notices())); diff != "" {
+				t.Error(diff)
+			}
+		}
+	})
+
+	t.Run("are not made where nobody tells", func(t *testing.T) {
 		f := open(t, 1)
 		f.fail(row(1), "InvalidParameter")
-		f.fail(single(1), "InvalidParameter")
 		if notices := f.notices(); len(notices) != 0 {
 			t.Errorf("%+v", notices)
+		}
+	})
+
+	t.Run("do not stay for ever, nor does the wish for them", func(t *testing.T) {
+		f := telling(t, 1)
+		f.fail(row(1), "InvalidParameter")
+		for _, key := range []string{keys.Notices, keys.Tell} {
+			if ttl := f.rdb.TTL(t.Context(), key).Val(); ttl < 23*time.Hour || ttl > 48*time.Hour {
+				t.Errorf("%s expires in %s", key, ttl)
+			}
 		}
 	})
 }

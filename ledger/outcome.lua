@@ -1,16 +1,16 @@
 -- Writes what became of one request.
 --
--- ARGV[7]  attempt  that sent the request: the fence
--- ARGV[8]  state    queued | unknown | accepted | failed
--- ARGV[9]  cost     "1" if the outcome counts against the attempts allowed
--- ARGV[10] TaskID   of an accepted request, else ""
--- ARGV[11] RequestId or ""
--- ARGV[12] error code or ""
--- ARGV[13] error message or ""
--- ARGV[14] made     "1" if the request has made a task, or may have
+-- ARGV[5]  attempt  that sent the request: the fence
+-- ARGV[6]  state    queued | unknown | accepted | failed
+-- ARGV[7]  cost     "1" if the outcome counts against the attempts allowed
+-- ARGV[8]  TaskID   of an accepted request, else ""
+-- ARGV[9]  RequestId or ""
+-- ARGV[10] error code or ""
+-- ARGV[11] error message or ""
+-- ARGV[12] made     "1" if the request has made a task, or may have
 -- Returns "ok"; "late" if a newer attempt or an end stands in the record, and
 -- this outcome changed nothing but the list of its tasks.
-local attempt, to, task = ARGV[7], ARGV[8], ARGV[10]
+local attempt, to, task = ARGV[5], ARGV[6], ARGV[8]
 local state, current, known, spare, cancel = get('state', 'attempt', 'task:' .. attempt, 'spare', 'cancel')
 
 local ours = state == 'sending' and current == attempt
@@ -33,13 +33,13 @@ if not ours then
   return 'late'
 end
 
-if ARGV[11] ~= '' then
-  set('request_id', ARGV[11])
+if ARGV[9] ~= '' then
+  set('request_id', ARGV[9])
 end
-if ARGV[9] == '1' then
+if ARGV[7] == '1' then
   redis.call('HINCRBY', SNAPSHOT, 'failures', 1)
 end
-if ARGV[14] == '1' then
+if ARGV[12] == '1' then
   may_have_made_task()
 end
 if to == 'accepted' then
@@ -51,8 +51,8 @@ if spare then
   accept(state, spare)
   return 'ok'
 end
-if ARGV[12] ~= '' then
-  set('code', ARGV[12], 'message', ARGV[13])
+if ARGV[10] ~= '' then
+  set('code', ARGV[10], 'message', ARGV[11])
 end
 if to == 'unknown' then
   set('unknown_at', NOW)

@@ -1,5 +1,5 @@
 -- Common part of the ledger's scripts; it is put in front of each of them.
--- Every script has the same KEYS[1] to KEYS[12] and ARGV[1] to ARGV[6]:
+-- Every script has the same KEYS[1] to KEYS[13] and ARGV[1] to ARGV[4]:
 --
 -- KEYS[1]  snapshot  the record
 -- KEYS[2]  batch     hash of its batch (of an empty id where it has none)
@@ -14,21 +14,21 @@
 -- KEYS[11] ring      list of the batches that have rooms to feed
 -- KEYS[12] waiting   sorted set of snapshots of the batch whose outcome is
 --                    unknown and that wait for a person, by since when (ms)
+-- KEYS[13] tell      hash of what is told by webhook
 -- ARGV[1] snapshot id
 -- ARGV[2] batch id or ""
 -- ARGV[3] retention  ms that ended records are kept
--- ARGV[4] tell       "1" where each ended snapshot is to be told
--- ARGV[5] tell       "1" where each ended batch is to be told
--- ARGV[6] confirm    ms from acceptance to the first Describe
+-- ARGV[4] confirm    ms from acceptance to the first Describe
 local SNAPSHOT, BATCH, ROWS, FAILED, AGAIN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local TRANSIT, OPEN, CONFIRM, NOTICES, TOTALS, RING = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local WAITING = KEYS[12]
+local WAITING, TELL = KEYS[12], KEYS[13]
 local ID, BATCH_ID, RETENTION = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ROW = BATCH_ID ~= '' and tonumber(string.match(ID, '%.(%d+)$')) -- in its batch, from 1
 
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 
+local DAY = 24 * 60 * 60 * 1000 -- ms
 local ENDED = {succeeded = true, failed = true, canceled = true}
 
 local function get(...)
@@ -62,10 +62,13 @@ local function canceled_unfed()
   return from and ROW and ROW >= tonumber(from) and ROW <= tonumber(total)
 end
 
--- Leaves a notice of an end. Each end has its own, also where something ends
--- again after a retry.
-local function tell(kind, id)
-  redis.call('ZADD', NOTICES, NOW, kind .. ':' .. NOW .. ':' .. id)
+-- Leaves a notice of an end, if it is to be told. Each end has its own, also
+-- where something ends again after a retry.
+local function tell(kind, id, wanted)
+  if wanted or redis.call('HGET', TELL, kind) == '1' then
+    redis.call('ZADD', NOTICES, NOW, kind .. ':' .. NOW .. ':' .. id)
+    redis.call('PEXPIRE', NOTICES, 2 * DAY) -- where nobody tells any more
+  end
 end
 
 -- Ends the batch if all its snapshots have ended.
@@ -81,9 +84,7 @@ local function end_batch()
     redis.call('PEXPIRE', key, RETENTION)
   end
   redis.call('UNLINK', AGAIN) -- what it has was canceled there, or accepted late
-  if ARGV[5] == '1' or webhook then
-    tell('batch', BATCH_ID)
-  end
+  tell('batch', BATCH_ID, webhook)
 end
 
 -- Moves the snapshot to another state. This is the only place where a state
@@ -97,7 +98,7 @@ local function move(from, to)
   end
   if to == 'accepted' then
     redis.call('ZREM', OPEN, ID)
-    redis.call('ZADD', CONFIRM, NOW + ARGV[6], ID)
+    redis.call('ZADD', CONFIRM, NOW + ARGV[4], ID)
   elseif ENDED[to] then
     set('ended_at', NOW)
     redis.call('PEXPIRE', SNAPSHOT, RETENTION)
@@ -110,9 +111,7 @@ local function move(from, to)
         redis.call('PEXPIRE', FAILED, RETENTION)
       end
     end
-    if ARGV[4] == '1' then
-      tell('snapshot', ID)
-    end
+    tell('snapshot', ID)
   else
     redis.call('ZADD', OPEN, NOW, ID)
     if to ~= 'sending' and told() then

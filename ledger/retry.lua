@@ -2,11 +2,11 @@
 -- counted anew: as queued, or, if it was held, as unknown until it is sent.
 -- One of a batch is fed again in the batch's turn.
 --
--- ARGV[7] room JSON, for a snapshot that was canceled before it had a record
+-- ARGV[5] room JSON, for a snapshot that was canceled before it had a record
 -- Returns 1, or 0 if the snapshot is in none of these states.
 local state, held = get('state', 'held')
 if not state and canceled_unfed() then
-  set('batch', BATCH_ID, 'room', ARGV[7], 'created_at', NOW)
+  set('batch', BATCH_ID, 'room', ARGV[5], 'created_at', NOW)
   state = 'canceled'
 end
 if state ~= 'failed' and state ~= 'canceled' and not held then

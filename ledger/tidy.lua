@@ -1,10 +1,10 @@
 -- Takes a snapshot out of the sets of work in progress where its record, as it
 -- is now, has no need of them.
 --
--- ARGV[7], ARGV[8] ...  attempt and TaskID, in pairs: what callbacks named and
+-- ARGV[5], ARGV[6] ...  attempt and TaskID, in pairs: what callbacks named and
 --                       Tencent does not know
 -- Returns 1.
-for i = 7, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   local told = 'told:' .. ARGV[i]
   if get(told) == ARGV[i + 1] then
     redis.call('HDEL', SNAPSHOT, told)

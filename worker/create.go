@@ -94,11 +94,6 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority 
 	case ledger.Paused:
 		return false, &retryLater{pausedDelay + jitter(pausedDelay), "the queues are paused"}
 	}
-	if intent.Failures >= w.o.Attempts {
-		// The last outcome was unknown and its callback has not come.
-		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{State: ledger.Failed})
-		return false, nil
-	}
 
 	// From here on the outcome is written whatever happens to ctx. The permit
 	// is used when a connection stands, right before the request is written,

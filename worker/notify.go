@@ -20,6 +20,8 @@ import (
 const (
 	// announceEvery is how often ends that nobody was told of are looked for.
 	announceEvery = 500 * time.Millisecond
+	// tellEvery is how often it is renewed that ends are to be noted.
+	tellEvery = time.Minute
 	// announceMany is how many are handled in one go: with announceEvery far
 	// more than the quota lets end.
 	announceMany = 100
@@ -46,11 +48,23 @@ type Webhooks struct {
 
 // announce turns the ends that the ledger has noted into tasks.
 func (w *Worker) announce(ctx context.Context) {
+	told := time.Now()
 	for pause(ctx, announceEvery) {
+		if time.Since(told) >= tellEvery {
+			w.tell(ctx)
+			told = time.Now()
+		}
 		if err := w.announceSome(ctx); err != nil && ctx.Err() == nil {
 			w.log.Warn("webhooks wait", "err", err)
 			pause(ctx, time.Second)
 		}
+	}
+}
+
+// tell lets everyone who ends something know that it is to be told.
+func (w *Worker) tell(ctx context.Context) {
+	if err := w.ledger.Tell(ctx, w.o.Webhooks.Snapshots, w.o.Webhooks.Batches); err != nil && ctx.Err() == nil {
+		w.log.Warn("what ends may not be told by webhook", "err", err)
 	}
 }
 

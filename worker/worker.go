@@ -135,9 +135,7 @@ func New(o Options) (*Worker, error) {
 	}
 	w.ledger = ledger.New(o.Redis, ledger.Options{
 		Busy: 2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
-		ConfirmAfter: o.ConfirmAfter, Retention: o.Retention,
-		TellSnapshots: o.Webhooks.Sender != nil && o.Webhooks.Snapshots,
-		TellBatches:   o.Webhooks.Sender != nil && o.Webhooks.Batches,
+		ConfirmAfter: o.ConfirmAfter, Attempts: o.Attempts, Retention: o.Retention,
 	})
 	var err error
 	if w.create, err = ratelimit.New(ratelimit.Options{
@@ -172,6 +170,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	if w.o.Webhooks.Sender != nil {
 		lanes, handlers = append(lanes, w.notifyLane(ctx)), append(handlers, w.notifyHandler())
+	}
+	if w.o.Webhooks.Sender != nil {
+		w.tell(ctx) // before the first end
 	}
 	for i, lane := range lanes {
 		if err := lane.Start(handlers[i]); err != nil {
