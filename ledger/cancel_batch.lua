@@ -10,6 +10,7 @@ if not total then
 end
 redis.call('HDEL', BATCH, 'paused')
 if (accepted or 0) + (succeeded or 0) + (failed or 0) + (canceled or 0) >= tonumber(total) then
+  redis.call('UNLINK', AGAIN) -- what it has was accepted late, or canceled, there
   return 0
 end
 local rest = total - fed
