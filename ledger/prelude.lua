@@ -23,7 +23,7 @@ local SNAPSHOT, BATCH, ROWS, FAILED, AGAIN = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local TRANSIT, OPEN, CONFIRM, NOTICES, TOTALS, RING = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local WAITING, TELL = KEYS[12], KEYS[13]
 local ID, BATCH_ID, RETENTION = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local ROW = BATCH_ID ~= '' and tonumber(string.match(ID, '%.(%d+)$')) -- in its batch, from 1
+local ROW = BATCH_ID ~= '' and tonumber(string.match(ID, '%.(%d+)$') or '') -- in its batch, from 1
 
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)

@@ -483,14 +483,12 @@ func TestPagesWithoutJavaScript(t *testing.T) {
 		chromedp.Navigate(w.URL+"/"), chromedp.WaitVisible(chromedp.CSS(`#password`)), chromedp.SendKeys(chromedp.CSS(`#name`), "ada"), chromedp.SendKeys(chromedp.CSS(`#password`), word),
 		chromedp.Submit(chromedp.CSS(`#password`)), chromedp.WaitVisible(chromedp.CSS(`.batches`)),
 	)
-	text := func() string {
-		b.do(chromedp.WaitVisible(chromedp.CSS(`.batches`)))
-		done, err := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS(`.batches [data-label=done]`)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return done
+	// It loads itself again, now and then in the middle of a look.
+	done := `document.querySelector('.batches [data-label=done]')?.innerText`
+	var first string
+	for first == "" {
+		b.until(done)
+		first, _ = chromedp.Run(b.ctx, chromedp.Evaluate[string](done+` ?? ''`))
 	}
-	for first := text(); text() == first; { // it loads itself again
-	}
+	b.until(done + ` && ` + done + ` !== '` + first + `'`)
 }
