@@ -56,6 +56,11 @@ if cancel or tonumber(redis.call('HGET', BATCH, 'cancels') or 0) > tonumber(canc
   move(state, 'canceled')
   return {'done', 'canceled'}
 end
+if spare then
+  -- The answer came after the end, and then the snapshot was retried.
+  accept(state, spare)
+  return {'done', 'accepted'}
+end
 redis.call('ZADD', OPEN, 'NX', NOW, ID)
 local asked_at = redis.call('ZSCORE', CONFIRM, ID)
 if asked_at then

@@ -15,7 +15,7 @@ local state, current, known, spare, cancel = get('state', 'attempt', 'task:' .. 
 
 local ours = state == 'sending' and current == attempt
 if not ours then
-  if current == attempt and state == to or known and known == task then
+  if known and known == task or to ~= 'accepted' and current == attempt and state == to then
     return 'ok' -- written before, the reply was lost
   end
   if to ~= 'accepted' or not state then
@@ -26,8 +26,8 @@ if not ours then
     accept(state, attempt) -- the answer came after all, and nothing is on its way
     return 'ok'
   end
-  if state == 'sending' then
-    set('spare', attempt) -- it takes over if the request on its way makes no task
+  if state ~= 'accepted' and state ~= 'succeeded' then
+    set('spare', attempt) -- it takes over if no other task is made, or before another life
   end
   redis.call('HINCRBY', TOTALS, 'extra_tasks', 1)
   return 'late'
