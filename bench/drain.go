@@ -47,6 +47,7 @@ func drainBy(ctx context.Context, r *recorder, name string, procs, n int) error 
 	r.add(name+": rejected", float64(d.rejected), "", atMost(0))
 	r.add(name+": fullest second", float64(d.sliding), "", atMost(capacity))
 	r.add(name+": fullest calendar second", float64(d.calendar), "", atMost(capacity))
+	r.add(name+": seconds over the cap, the referee's own delays aside", float64(d.over), "", atMost(0))
 	if d.over > 0 {
 		r.broke("%s: %d times more than %d requests in a second", name, d.over, capacity)
 	}
