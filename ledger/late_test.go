@@ -40,7 +40,7 @@ func TestLateAnswers(t *testing.T) {
 			f.verdict(row(1), "y", ledger.Done)
 		},
 		"failed": func(f fixture) {
-			f.outcome(row(1), 1, ledger.Outcome{State: ledger.Failed, MayHaveMade: true})
+			f.outcome(row(1), 1, ledger.Outcome{State: ledger.Failed})
 		},
 	} {
 		t.Run("of a snapshot that was "+end+" is its task when it is retried", func(t *testing.T) {

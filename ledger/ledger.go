@@ -204,14 +204,11 @@ type Outcome struct {
 	// Accepted or Failed.
 	State State `json:"state"`
 	// Costs is true if the attempt counts against the attempts allowed.
-	Costs bool `json:"costs,omitempty"`
-	// MayHaveMade is true if State is Failed and the request may have made a
-	// task all the same. Unknown and Accepted imply it.
-	MayHaveMade bool   `json:"may_have_made,omitempty"`
-	TaskID      string `json:"task_id,omitempty"` // Accepted
-	RequestID   string `json:"request_id,omitempty"`
-	Code        string `json:"code,omitempty"` // of the error, as Tencent spells it
-	Message     string `json:"message,omitempty"`
+	Costs     bool   `json:"costs,omitempty"`
+	TaskID    string `json:"task_id,omitempty"` // Accepted
+	RequestID string `json:"request_id,omitempty"`
+	Code      string `json:"code,omitempty"` // of the error, as Tencent spells it
+	Message   string `json:"message,omitempty"`
 }
 
 // Outcome writes the outcome of an attempt. Writing it twice is writing it
@@ -219,7 +216,7 @@ type Outcome struct {
 func (l *Ledger) Outcome(ctx context.Context, id string, attempt int, o Outcome) error {
 	reply, err := l.run(ctx, outcomeScript, id, batchOf(id), nil,
 		attempt, string(o.State), o.Costs, o.TaskID, o.RequestID, o.Code, o.Message,
-		o.MayHaveMade || o.State == Unknown || o.State == Accepted,
+		o.State == Unknown || o.State == Accepted, // has made a task, or may have
 	).Text()
 	return late(reply, err, "write the outcome of snapshot %s, attempt %d", id, attempt)
 }

@@ -328,11 +328,7 @@ func (w *world) answerWith(c *call, answer string) {
 		if answer == "unknown, made" {
 			w.make(c)
 		}
-		if last && w.grace == 0 {
-			c.outcome = &ledger.Outcome{State: ledger.Failed, Costs: true, MayHaveMade: true, Code: "InternalError"}
-		} else {
-			c.outcome, c.again = &ledger.Outcome{State: ledger.Unknown, Costs: true, Code: "InternalError"}, true
-		}
+		c.outcome, c.again = &ledger.Outcome{State: ledger.Unknown, Costs: true, Code: "InternalError"}, true
 	case "not sent":
 		c.outcome, c.again = &ledger.Outcome{State: ledger.Queued, Costs: true, Code: "ClientError.NetworkError"}, true
 		if last {

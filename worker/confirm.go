@@ -29,6 +29,9 @@ const (
 	// confirmRefusals is how often Describe may refuse a TaskID for good
 	// before that is believed: the task may not be visible yet.
 	confirmRefusals = 5
+	// adoptRefusals is the same for a TaskID that a callback has named. A
+	// callback comes when its task has ended, so there is less to wait for.
+	adoptRefusals = 2
 )
 
 // confirm asks what became of accepted tasks, when each is due.
@@ -47,7 +50,8 @@ func (w *Worker) confirm(ctx context.Context) {
 		g.SetLimit(w.o.Concurrency)
 		for _, s := range due {
 			g.Go(func() error {
-				if err := w.ask(ctx, s); err != nil && ctx.Err() == nil {
+				// What is late somebody else has written meanwhile.
+				if err := w.ask(ctx, s); err != nil && !errors.Is(err, ledger.ErrLate) && ctx.Err() == nil {
 					w.log.Warn("confirmation failed, it is due again soon", "id", s.ID, "err", err)
 				}
 				return nil
@@ -83,17 +87,20 @@ func (w *Worker) ask(ctx context.Context, s ledger.Snapshot) error {
 }
 
 // adopt takes over a task that a callback named for a request whose answer was
-// lost, if Tencent knows it.
+// lost, if Tencent knows it. Until that is clear nothing is sent.
 func (w *Worker) adopt(ctx context.Context, s ledger.Snapshot) error {
 	for attempt, id := range s.Told {
 		task, err := w.describeTask(ctx, s.Room.SdkAppId, id)
 		var e *tiw.Error
 		if errors.As(err, &e) && e.Class == tiw.Permanent {
+			if s.Asked < adoptRefusals {
+				return w.ledger.Later(ctx, s.ID, time.Second<<s.Asked)
+			}
 			w.log.Warn("a callback named a task that Tencent does not know", "id", s.ID, "attempt", attempt, "task_id", id, "code", e.Code)
 			continue
 		}
 		if err != nil {
-			return errors.Join(err, w.ledger.Later(ctx, s.ID, confirmEvery))
+			return w.askFailed(ctx, s, err)
 		}
 		if err := w.ledger.Outcome(ctx, s.ID, attempt, ledger.Outcome{State: ledger.Accepted, TaskID: id}); err != nil {
 			return err

@@ -159,15 +159,13 @@ func (w *Worker) failed(ctx context.Context, p tasks.SnapshotPayload, intent led
 
 	case tiw.Unknown:
 		out.State, out.Costs = ledger.Unknown, true
-		grace := w.grace()
-		if failures < w.o.Attempts || grace > 0 {
-			delay := max(grace, backoff(failures))
-			w.write(ctx, p.ID, intent.Attempt, out)
-			log.Warn("outcome unknown", "message", e.Message, "again_in", delay)
-			return false, &retryLater{delay, e.Error()}
+		delay := w.grace()
+		if failures < w.o.Attempts { // else the ledger lets it fail then, or holds it
+			delay = max(delay, backoff(failures))
 		}
-		out.MayHaveMade = true
-		out.Message = "attempts used up, a task may exist: " + out.Message
+		w.write(ctx, p.ID, intent.Attempt, out)
+		log.Warn("outcome unknown", "message", e.Message, "failures", failures, "again_in", delay)
+		return false, &retryLater{delay, e.Error()}
 	}
 	// Permanent, or attempts used up.
 	out.State, out.Costs = ledger.Failed, true

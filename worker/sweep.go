@@ -104,9 +104,12 @@ func (o *orphans) look(ctx context.Context) (leased []string, err error) {
 	return ids(reply[0]), nil
 }
 
-// sweepOrphans looks for orphans in both queues.
+// sweepOrphans looks for orphans in all queues.
 func (w *Worker) sweepOrphans(ctx context.Context) {
-	queues := []*orphans{{rdb: w.o.Redis, queue: tasks.QueueInteractive}, {rdb: w.o.Redis, queue: tasks.QueueBulk}}
+	var queues []*orphans
+	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk, tasks.QueueWebhooks} {
+		queues = append(queues, &orphans{rdb: w.o.Redis, queue: queue})
+	}
 	for pause(ctx, orphanEvery) {
 		for _, o := range queues {
 			leased, err := o.look(ctx)

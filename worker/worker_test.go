@@ -41,6 +41,8 @@ type world struct {
 	public string // base of the callback URLs
 	slow   bool   // confirm late
 	hold   bool   // unknown outcomes wait for a person
+	// attempts are allowed; 0 is the default.
+	attempts int
 }
 
 func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
@@ -48,7 +50,7 @@ func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
 	if o.TaskDuration == 0 {
 		o.TaskDuration = 100 * time.Millisecond
 	}
-	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{}), "", nil, "", false, false}
+	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{}), "", nil, "", false, false, 0}
 }
 
 // work starts a worker and returns what stops it and waits for its end.
@@ -67,6 +69,7 @@ func (w world) work() (stop func()) {
 		Redis:  w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.spool,
 		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
 	}
+	o.Attempts = w.attempts
 	if w.hold {
 		o.OnUnknown = worker.HoldUnknown
 	}
@@ -492,6 +495,27 @@ func TestHoldUnknown(t *testing.T) {
 		}
 	}
 	if b := w.ended("a"); b.Succeeded != 2 || b.PossibleDuplicates != 2 {
+		t.Errorf("%+v", b)
+	}
+}
+
+// The last attempt allowed is held, too, and not given up.
+func TestHoldLastAttempt(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 1}})
+	w.hold, w.attempts = true, 1
+	w.work()
+	w.enqueue("a", 1)
+	w.eventually("it is held", func() bool {
+		s, err := w.ledger.Snapshot(t.Context(), "a.1")
+		if err == nil && s.State.Ended() {
+			t.Fatalf("%+v", s)
+		}
+		return err == nil && s.Held
+	})
+	if state, err := w.ledger.Cancel(t.Context(), "a.1", tasks.Room{}); state != ledger.Canceled || err != nil {
+		t.Error(state, err)
+	}
+	if b := w.ended("a"); b.Canceled != 1 {
 		t.Errorf("%+v", b)
 	}
 }
