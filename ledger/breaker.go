@@ -112,6 +112,20 @@ func (l *Ledger) ReleaseApp(ctx context.Context, app uint64, enqueue func(Snapsh
 	return nil
 }
 
+// unholdMany is how many snapshots that no longer wait one call may drop.
+const unholdMany = 10_000
+
+// Unhold ends the hold of an SdkAppId for which no snapshot waits any more,
+// since all were canceled, and reports whether it did. The next call for it
+// tells whether it is still refused.
+func (l *Ledger) Unhold(ctx context.Context, app uint64) (bool, error) {
+	done, err := unholdScript.Run(ctx, l.rdb, []string{keys.Parked(app), keys.Held}, app, unholdMany, keys.Snapshot("")).Bool()
+	if err != nil {
+		return false, fmt.Errorf("unhold app %d: %w", app, err)
+	}
+	return done, nil
+}
+
 // parked returns the snapshots of a batch that wait until their SdkAppId is no
 // longer held. What is let go meanwhile may be left out.
 func (l *Ledger) parked(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {

@@ -242,3 +242,32 @@ func (do afterScript) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 func (afterScript) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
+
+func TestUnhold(t *testing.T) {
+	f := setup(t, 2)
+	unhold := func(want bool) {
+		t.Helper()
+		done, err := f.Unhold(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, err := f.HeldApps(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, still := held[1]; done != want || still == want {
+			t.Errorf("unheld: %t, still held: %t", done, still)
+		}
+	}
+	f.hold()
+	f.verdict(row(1), "x", ledger.Done)
+	f.verdict(row(2), "x", ledger.Done)
+	unhold(false)
+	f.cancel(row(1))
+	unhold(false)
+	f.cancel(row(2))
+	unhold(true)
+	if n := f.rdb.Exists(t.Context(), keys.Parked(1)).Val(); n != 0 {
+		t.Error("canceled snapshots are still parked")
+	}
+}

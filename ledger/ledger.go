@@ -78,6 +78,8 @@ var (
 	dueSource string
 	//go:embed release.lua
 	releaseSource string
+	//go:embed unhold.lua
+	unholdSource string
 
 	beginScript       = redis.NewScript(prelude + beginSource)
 	outcomeScript     = redis.NewScript(prelude + outcomeSource)
@@ -90,6 +92,7 @@ var (
 	tidyScript        = redis.NewScript(prelude + tidySource)
 	dueScript         = redis.NewScript(dueSource)
 	releaseScript     = redis.NewScript(releaseSource)
+	unholdScript      = redis.NewScript(unholdSource)
 )
 
 // Options are the settings of a Ledger.

@@ -82,6 +82,11 @@ func (w *Worker) probeOnce(ctx context.Context) error {
 			if !tiw.Explain(refused.Code).OneApp {
 				return nil // the whole account is refused
 			}
+			if done, err := w.ledger.Unhold(ctx, app); err != nil {
+				return err
+			} else if done {
+				w.log.Info("SdkAppId is no longer held: nothing waits for it", "app", app)
+			}
 			continue
 		}
 		w.log.Info("SdkAppId goes on", "app", app, "after", time.Since(t.Since).Round(time.Second), "code", t.Code)

@@ -445,6 +445,25 @@ func TestHeldApp(t *testing.T) {
 		t.Errorf("%d calls for an SdkAppId that is held", n)
 	}
 
+	// What waits for an app that nobody owns is canceled: it is not held for ever.
+	if _, err := w.queue.Room(t.Context(), tasks.Room{SdkAppId: app + 2, RoomId: 1}, enqueue.RoomOptions{Key: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	is := func(want bool) func() bool {
+		return func() bool {
+			held, err := w.ledger.HeldApps(t.Context())
+			_, ok := held[app+2]
+			return err == nil && ok == want
+		}
+	}
+	w.eventually("the other app is held", is(true))
+	wrong := tasks.KeyID(app+2, 1, "k")
+	w.eventually("its snapshot is queued and can be canceled", func() bool {
+		state, err := w.ledger.Cancel(t.Context(), wrong, tasks.Room{SdkAppId: app + 2, RoomId: 1})
+		return err == nil && state == ledger.Canceled
+	})
+	w.eventually("the other app is no longer held", is(false))
+
 	// The app is given to the account: another simulator in the same place.
 	stop()
 	again := newWorld(t, w.rdb, tiwtest.Options{})
