@@ -116,7 +116,7 @@ func (b *Backlog) Resume(ctx context.Context, batch string) error {
 }
 
 func (b *Backlog) setPaused(ctx context.Context, batch string, paused bool) error {
-	found, err := pauseScript.Run(ctx, b.rdb, []string{keys.Batch(batch), keys.Ring, keys.Again(batch)}, batch, paused).Bool()
+	found, err := pauseScript.Run(ctx, b.rdb, []string{keys.Batch(batch), keys.Ring, keys.Again(batch), keys.Paused}, batch, paused).Bool()
 	if err == nil && !found {
 		err = ErrNotFound
 	}

@@ -368,21 +368,33 @@ func TestSeal(t *testing.T) {
 func TestWaiting(t *testing.T) {
 	rdb := redistest.Client(t)
 	b := backlog.New(rdb)
-	waiting := func(want int) {
+	waiting := func(inTurn, paused int) {
 		t.Helper()
-		if n, err := b.Waiting(t.Context()); n != want || err != nil {
-			t.Errorf("%d rooms wait, %v, want %d", n, err, want)
+		if n, p, err := b.Waiting(t.Context()); n != inTurn || p != paused || err != nil {
+			t.Errorf("%d rooms wait in turn and %d paused, %v, want %d and %d", n, p, err, inTurn, paused)
 		}
 	}
-	waiting(0)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting(0, 0)
 	push(t, b, "a", 30, tasks.Room{SdkAppId: 1})
 	push(t, b, "b", 5, tasks.Room{SdkAppId: 1})
-	waiting(35)
+	waiting(35, 0)
+	must(b.Pause(t.Context(), "b"))
+	waiting(30, 5)
+	must(b.Resume(t.Context(), "b"))
+	waiting(35, 0)
 	taken := take(t, b, "me", 20)
-	waiting(15)
+	waiting(15, 0)
 	begun(t, rdb, taken)
 	take(t, b, "me", 20)
-	waiting(0)
+	waiting(0, 0)
+	must(b.Pause(t.Context(), "a"))
+	waiting(0, 0)
 }
 
 func TestRoom(t *testing.T) {

@@ -4,6 +4,7 @@
 -- KEYS[1] batch  the batch hash
 -- KEYS[2] ring   list of the batches that have rooms to feed
 -- KEYS[3] again  list of snapshots of the batch to feed again
+-- KEYS[4] paused set of the batches that were paused
 -- ARGV[1] batch id
 -- ARGV[2] "1" to pause, "0" to resume
 -- Returns 1, or 0 if there is no such batch.
@@ -17,6 +18,7 @@ end
 redis.call('LREM', KEYS[2], 0, ARGV[1])
 if ARGV[2] == '1' then
   redis.call('HSET', KEYS[1], 'paused', 1)
+  redis.call('SADD', KEYS[4], ARGV[1])
   return 1
 end
 redis.call('HDEL', KEYS[1], 'paused')

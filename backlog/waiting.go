@@ -16,12 +16,13 @@ var (
 	waitingScript = redis.NewScript(waitingSource)
 )
 
-// Waiting returns how many rooms of all batches wait to be taken. It looks at
-// every open batch, not at every room.
-func (b *Backlog) Waiting(ctx context.Context) (int, error) {
-	n, err := waitingScript.Run(ctx, b.rdb, []string{keys.Ring}, keys.Batch("")).Int()
+// Waiting returns how many rooms of all batches wait to be taken, and how many
+// wait in batches that are paused. It looks at every open batch, not at every
+// room.
+func (b *Backlog) Waiting(ctx context.Context) (inTurn, paused int, err error) {
+	n, err := waitingScript.Run(ctx, b.rdb, []string{keys.Ring, keys.Paused}, keys.Batch("")).Int64Slice()
 	if err != nil {
-		return 0, fmt.Errorf("count the rooms that wait: %w", err)
+		return 0, 0, fmt.Errorf("count the rooms that wait: %w", err)
 	}
-	return n, nil
+	return int(n[0]), int(n[1]), nil
 }

@@ -95,11 +95,11 @@ func (a *admission) rooms(ctx context.Context, n int) error {
 	if !limited {
 		return nil
 	}
-	waiting, err := a.backlog.Waiting(ctx)
+	waiting, paused, err := a.backlog.Waiting(ctx)
 	if err != nil {
 		return err
 	}
-	reserved := int64(waiting+n) * recordBytes
+	reserved := int64(waiting+paused+n) * recordBytes
 	for _, s := range servers {
 		m := s.Memory
 		if m != nil && m.Max > 0 && float64(m.Used+reserved) > AdmitUpTo*float64(m.Max) {

@@ -236,7 +236,7 @@ func TestTwentyProducersOfOneList(t *testing.T) {
 	}
 	c := redis.NewClient(&redis.Options{Addr: server.Addr})
 	defer c.Close()
-	if waiting, err := backlog.New(c).Waiting(t.Context()); waiting != n || err != nil {
+	if waiting, _, err := backlog.New(c).Waiting(t.Context()); waiting != n || err != nil {
 		t.Errorf("%d rooms wait, %v", waiting, err)
 	}
 	if left := c.Keys(t.Context(), keys.Loading("*")).Val(); len(left) > 0 {

@@ -13,6 +13,8 @@ const (
 	Batches = Prefix + "batches"
 	// Ring is a list of the batches that still have rooms to feed, in turn.
 	Ring = Prefix + "ring"
+	// Paused is a set of the batches that were paused, and may be still.
+	Paused = Prefix + "paused"
 	// Transit is a sorted set of snapshot ids that the feeder has taken from
 	// the backlog and no worker has begun, by the time they were taken (ms).
 	Transit = Prefix + "transit"

@@ -156,7 +156,7 @@ func (w *watcher) read(ctx context.Context) (news, error) {
 }
 
 func (w *watcher) status(ctx context.Context) (s Status, err error) {
-	if s.Waiting, err = w.a.backlog.Waiting(ctx); err != nil {
+	if s.Waiting, _, err = w.a.backlog.Waiting(ctx); err != nil {
 		return s, err
 	}
 	if s.Stopped, err = w.a.stops(ctx); err != nil {

@@ -152,7 +152,7 @@ func (r *reading) all(ctx context.Context) error {
 	if err := r.batches(ctx); err != nil {
 		return err
 	}
-	waiting, err := a.backlog.Waiting(ctx)
+	waiting, _, err := a.backlog.Waiting(ctx)
 	if err != nil {
 		return err
 	}

@@ -178,7 +178,7 @@ func (v *overviewReader) pace(b ledger.Batch) openBatch {
 // were looked at, or of all where those in the backlog and on their way to the
 // queue are more; and single ones.
 func (v *overviewReader) waiting(ctx context.Context, queued int) (int, error) {
-	n, err := v.backlog.Waiting(ctx)
+	n, _, err := v.backlog.Waiting(ctx)
 	if err != nil {
 		return 0, err
 	}
