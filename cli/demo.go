@@ -20,6 +20,7 @@ import (
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
 	"tiwsnap/results"
+	"tiwsnap/schedule"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
@@ -37,7 +38,8 @@ func newDemo(e env) *cobra.Command {
 		Short: "Show the whole thing in one process, with nothing to install",
 		Long: `Show the whole thing in one process, with nothing to install: an embedded Redis,
 a simulator of Tencent's API and a worker, all on loopback, snapshot the rooms of
-three classes that end at the same time. Nothing of it is durable.`,
+three classes that end at the same time. Nothing of it is durable. Of a --config file
+it takes the schedules alone.`,
 		Args: cobra.NoArgs,
 	}
 	file := cmd.Flags().String("rooms", "", "class list `file` to snapshot instead of examples/class.csv")
@@ -52,12 +54,22 @@ three classes that end at the same time. Nothing of it is durable.`,
 			defer f.Close()
 			list, name = f, *file
 		}
-		return demo(cmd.Context(), e, list, name, *keep)
+		var schedules []schedule.Schedule
+		if cmd.Flags().Changed("config") {
+			c, err := loadConfig(cmd, e)
+			if err != nil {
+				return err
+			}
+			if schedules, err = newSchedules(c); err != nil {
+				return err
+			}
+		}
+		return demo(cmd.Context(), e, list, name, *keep, schedules)
 	}
 	return cmd
 }
 
-func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (err error) {
+func demo(ctx context.Context, e env, list io.Reader, name string, keep bool, schedules []schedule.Schedule) (err error) {
 	fmt.Fprintln(e.stderr, "demo: an embedded Redis, a simulator of Tencent's API and a worker, in this process; nothing of it is durable")
 	client, closeRedis, err := rdb.Open("embedded")
 	if err != nil {
@@ -87,8 +99,9 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 	metrics := web.NewRegistry()
 	w, err := worker.New(worker.Options{
 		Redis: client, TIW: api, ConfirmAfter: time.Second,
-		Margin: 50 * time.Millisecond, // simulator, Redis and worker hold up one another in one process
-		Log:    log, Metrics: metrics,
+		Margin:    50 * time.Millisecond, // simulator, Redis and worker hold up one another in one process
+		Schedules: schedules,
+		Log:       log, Metrics: metrics,
 	})
 	if err != nil {
 		return err
@@ -105,7 +118,7 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool) (e
 	var addr string
 	if keep {
 		var stopHTTP func()
-		addr, stopHTTP, err = serveHTTP(served{HTTP: config.HTTP{Addr: "127.0.0.1:0"}, rdb: client, ledger: c.ledger, limiters: w.Limiters(), metrics: metrics, log: log})
+		addr, stopHTTP, err = serveHTTP(served{HTTP: config.HTTP{Addr: "127.0.0.1:0"}, rdb: client, ledger: c.ledger, limiters: w.Limiters(), schedules: schedules, metrics: metrics, log: log})
 		if err != nil {
 			return err
 		}

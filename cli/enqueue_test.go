@@ -103,7 +103,7 @@ func TestKilledProducers(t *testing.T) {
 		}
 	}
 	b := backlog.New(c)
-	if waiting, err := b.Waiting(t.Context()); waiting != n || err != nil {
+	if waiting, _, err := b.Waiting(t.Context()); waiting != n || err != nil {
 		t.Errorf("%d rooms wait, %v", waiting, err)
 	}
 	next := uint64(1)
