@@ -49,6 +49,7 @@ function work(way) {
     if (code !== "") throw new Error(code);
   }, { connection, limiter, concurrency: 20 });
   process.on("SIGTERM", async () => {
+    setTimeout(() => process.exit(1), 3000).unref(); // close waits for a Redis that may be gone
     await worker.close();
     process.exit(0);
   });
