@@ -1004,6 +1004,9 @@ func (w *world) leftovers() {
 		w.t.Fatalf("the ends of the batch (-real +told):\n%s", diff)
 	}
 
+	_, _, err = w.backlog.Waiting(w.ctx) // as every enqueue asks; it drops what is not paused any more
+	w.must(err)
+
 	all, err := w.rdb.Keys(w.ctx, keys.Prefix+"*").Result()
 	w.must(err)
 	for _, key := range all {
