@@ -20,6 +20,9 @@ const (
 	// CodeResultTimeout is for a task whose result was not there in time. No
 	// call ends with it.
 	CodeResultTimeout = clientError + ".ResultTimeout"
+	// CodeInvalidRoom is for a room that was accepted by another release of
+	// tiwsnap and breaks the rules of this one. No call ends with it.
+	CodeInvalidRoom = clientError + ".InvalidRoom"
 
 	// Tencent's code for a time that is too far off. Where its answer helps to
 	// set it right, the call ends with codeClockSkew instead.
@@ -158,6 +161,11 @@ var explanations = map[string]Explanation{
 		Class:   Permanent,
 		Meaning: "the task was made and has not finished in time",
 		Fix:     "ask Tencent's support with the TaskID",
+	},
+	CodeInvalidRoom: {
+		Class:   Permanent,
+		Meaning: "the room breaks a rule that the release which enqueued it did not have: nothing was sent",
+		Fix:     "correct the room as the message says, and enqueue it again",
 	},
 
 	// Certainly no task, and another time it may work.

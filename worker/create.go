@@ -23,6 +23,9 @@ const pausedDelay = 5 * time.Second
 // beginAgain is how soon an intent is written again that Redis has not taken.
 const beginAgain = 500 * time.Millisecond
 
+// maxRefusal is how much is kept of what is wrong with a room, in characters.
+const maxRefusal = 500
+
 // retryLater is what a handler returns for a snapshot that is not finished
 // with: asynq runs it again after the delay. It is no failure and costs
 // nothing in asynq.
@@ -51,6 +54,8 @@ func (w *Worker) handler(priority ratelimit.Priority) asynq.HandlerFunc {
 		switch {
 		case errors.Is(err, tasks.ErrNewerPayload):
 			return &retryLater{time.Minute, err.Error()}
+		case isRoomError(err):
+			return w.refuse(ctx, p, err)
 		case err != nil:
 			w.log.Error("a task can never run: its payload is wrong", "id", p.ID, "err", err)
 			return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
@@ -63,6 +68,39 @@ func (w *Worker) handler(priority ratelimit.Priority) asynq.HandlerFunc {
 			}
 		}
 	}
+}
+
+// notNow is what a handler returns where the ledger lets it send nothing.
+func notNow(intent ledger.Intent) error {
+	switch intent.Verdict {
+	case ledger.Wait:
+		return &retryLater{intent.Wait, "the outcome of a request is open"}
+	case ledger.Paused:
+		return &retryLater{pausedDelay + jitter(pausedDelay), "the queues are paused"}
+	}
+	return nil // Done
+}
+
+func isRoomError(err error) bool {
+	var e *tasks.RoomError
+	return errors.As(err, &e)
+}
+
+// refuse ends a snapshot whose room breaks the rules: another release has
+// enqueued it. It is an attempt that sends nothing.
+func (w *Worker) refuse(ctx context.Context, p tasks.SnapshotPayload, cause error) error {
+	intent, err := w.ledger.Begin(ctx, p, rand.Text())
+	if err != nil {
+		return &retryLater{beginAgain, err.Error()}
+	}
+	if intent.Verdict != ledger.Send {
+		return notNow(intent)
+	}
+	w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{
+		State: ledger.Failed, Costs: true, Code: tiw.CodeInvalidRoom, Message: fmt.Sprintf("%.*s", maxRefusal, cause),
+	})
+	w.log.Error("snapshot failed: its room breaks the rules of this release", "id", p.ID, "err", cause)
+	return nil
 }
 
 // attempt sends at most one request. again asks for another attempt at once,
@@ -86,13 +124,8 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority 
 		return pause(ctx, beginAgain), &retryLater{0, err.Error()}
 	}
 	*token = rand.Text()
-	switch intent.Verdict {
-	case ledger.Done:
-		return false, nil
-	case ledger.Wait:
-		return false, &retryLater{intent.Wait, "the outcome of a request is open"}
-	case ledger.Paused:
-		return false, &retryLater{pausedDelay + jitter(pausedDelay), "the queues are paused"}
+	if intent.Verdict != ledger.Send {
+		return false, notNow(intent)
 	}
 
 	// From here on the outcome is written whatever happens to ctx. The permit

@@ -79,9 +79,13 @@ func (w *Worker) feedOne(ctx context.Context, id string) error {
 	return w.enqueue(ctx, tasks.SnapshotPayload{ID: id, Batch: batch, Room: room}, tasks.QueueBulk)
 }
 
-// enqueue puts a snapshot on a queue unless it is there already.
+// enqueue puts a snapshot on a queue unless it is there already. One whose room
+// can never be sent ends.
 func (w *Worker) enqueue(ctx context.Context, p tasks.SnapshotPayload, queue string) error {
 	task, err := p.Task(asynq.Queue(queue))
+	if isRoomError(err) {
+		return w.refuse(ctx, p, err)
+	}
 	if err != nil {
 		return err
 	}
