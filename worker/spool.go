@@ -31,7 +31,13 @@ type spoolEntry struct {
 	Outcome ledger.Outcome `json:"outcome"`
 }
 
-const spoolSuffix = ".outcome.json"
+const (
+	spoolSuffix = ".outcome.json"
+	tmpSuffix   = ".tmp" // of a file that is being written
+	// tmpAge is from when on such a file belongs to a process that has died:
+	// writing one takes milliseconds.
+	tmpAge = 5 * time.Minute
+)
 
 // put writes an entry so that it survives a crash of the machine and returns
 // the file's name.
@@ -46,7 +52,7 @@ func (s spool) put(e spoolEntry) (name string, err error) {
 	if err != nil {
 		return "", err
 	}
-	f, err := os.CreateTemp(s.dir, "*.tmp")
+	f, err := os.CreateTemp(s.dir, "*"+tmpSuffix)
 	if err != nil {
 		return "", err
 	}
@@ -78,28 +84,45 @@ func (s spool) remove(name string) {
 	}
 }
 
-// entries returns the names of all entries.
-func (s spool) entries() ([]string, error) {
+// files returns the names of all files with the suffix.
+func (s spool) files(suffix string) ([]string, error) {
 	files, err := os.ReadDir(s.dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	var names []string
 	for _, f := range files {
-		if strings.HasSuffix(f.Name(), spoolSuffix) {
+		if strings.HasSuffix(f.Name(), suffix) {
 			names = append(names, filepath.Join(s.dir, f.Name()))
 		}
 	}
 	return names, err
 }
 
+// tidy removes what processes that died while they wrote have left.
+func (s spool) tidy() error {
+	names, err := s.files(tmpSuffix)
+	errs := []error{err}
+	for _, name := range names {
+		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > tmpAge {
+			if err := os.Remove(name); !errors.Is(err, os.ErrNotExist) { // another worker may share the folder
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // replay writes the outcomes that a process before this one could not, at the
 // start and then each minute.
 func (w *Worker) replay(ctx context.Context) {
 	for {
-		names, err := w.spool.entries()
+		names, err := w.spool.files(spoolSuffix)
 		if err != nil {
 			w.log.Error("spool cannot be read", "spool", w.spool.dir, "err", err)
+		}
+		if err := w.spool.tidy(); err != nil {
+			w.log.Warn("spool cannot be tidied up", "spool", w.spool.dir, "err", err)
 		}
 		for _, name := range names {
 			if err := w.replayOne(ctx, name); err != nil && ctx.Err() == nil {

@@ -46,6 +46,30 @@ func TestSpoolIsReadAtTheStart(t *testing.T) {
 	}
 }
 
+// A worker that dies while it writes leaves half a file, of no use to anybody.
+func TestSpoolIsTidiedUp(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	w.spool = t.TempDir()
+	left, fresh := filepath.Join(w.spool, "123.tmp"), filepath.Join(w.spool, "456.tmp")
+	for _, name := range []string{left, fresh} {
+		if err := os.WriteFile(name, []byte(`{"id":`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := time.Now().Add(-10 * time.Minute)
+	if err := os.Chtimes(left, long, long); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	w.eventually("what a dead worker has left is gone", func() bool {
+		_, err := os.Stat(left)
+		return os.IsNotExist(err)
+	})
+	if _, err := os.Stat(fresh); err != nil {
+		t.Errorf("what another worker may be writing is gone: %v", err)
+	}
+}
+
 // While Redis is away the outcomes lie on disk, and nothing is left of them
 // when it is back.
 func TestSpoolBridgesRedis(t *testing.T) {
