@@ -92,12 +92,18 @@ func (s Spec) Next(t time.Time) time.Time {
 	if s.everyHour {
 		return s.nextShown(t)
 	}
-	for wall := s.wall.Next(onWall(t)); !wall.IsZero(); wall = s.wall.Next(wall) {
+	for wall := s.after(onWall(t)); !wall.IsZero(); wall = s.after(wall) {
 		if tick := s.first(wall); tick.After(t) {
 			return tick.UTC()
 		}
 	}
 	return time.Time{}
+}
+
+// after is the first tick after wall, both by the clock on the wall. Ticks are
+// at whole minutes; the library would try every second before one.
+func (s Spec) after(wall time.Time) time.Time {
+	return s.wall.Next(wall.Truncate(time.Minute).Add(59 * time.Second))
 }
 
 // onWall is what the clock on the wall shows at t, as if that were UTC. The
@@ -117,7 +123,7 @@ func atOffset(wall, t time.Time) time.Time {
 // tick.
 func (s Spec) nextShown(t time.Time) time.Time {
 	for after := onWall(t); ; after = onWall(t).Add(-time.Second) {
-		wall := s.wall.Next(after)
+		wall := s.after(after)
 		if wall.IsZero() {
 			return wall
 		}

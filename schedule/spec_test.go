@@ -26,8 +26,13 @@ func from(lo, hi, step int) (all []int) {
 	return all
 }
 
-// weekend is when clocks are put forward and back, Cairo's Friday included.
-func weekend(d time.Time) bool { return d.Weekday() == 0 || d.Weekday() >= 5 }
+// Clocks are put forward and back on Sundays, in Cairo on Fridays. Where that
+// is at midnight, hours of the day before are repeated.
+func sunday(d time.Time) bool         { return d.Weekday() == 0 }
+func fridayOrSunday(d time.Time) bool { return d.Weekday() == 5 || sunday(d) }
+func dayBefore(d time.Time) bool {
+	return d.Weekday() >= 4 && slices.Contains([]time.Month{2, 4, 10}, d.Month())
+}
 
 var whens = []when{
 	{"0 0 * * *", []int{0}, []int{0}, nil},
@@ -36,17 +41,18 @@ var whens = []when{
 	{"30 1 * * *", []int{1}, []int{30}, nil},
 	{"0 2 * * *", []int{2}, []int{0}, nil},
 	{"45 1-3 * * *", from(1, 3, 1), []int{45}, nil},
-	{"*/10 2 * * *", []int{2}, from(0, 59, 10), nil},
-	{"0 */2 * * *", from(0, 23, 2), []int{0}, nil},
-	{"30 0-22 * * fri-sun", from(0, 22, 1), []int{30}, weekend},
-	{"0 3 * * sun", []int{3}, []int{0}, func(d time.Time) bool { return d.Weekday() == 0 }},
-	{"0 3 * * 7", []int{3}, []int{0}, func(d time.Time) bool { return d.Weekday() == 0 }},
-	{"@weekly", []int{0}, []int{0}, func(d time.Time) bool { return d.Weekday() == 0 }},
+	{"*/20 2 * * *", []int{2}, from(0, 59, 20), nil},
+	{"0 */2 * * fri,sun", from(0, 23, 2), []int{0}, fridayOrSunday},
+	{"30 0-22 * * fri,sun", from(0, 22, 1), []int{30}, fridayOrSunday},
+	{"0 3 * * sun", []int{3}, []int{0}, sunday},
+	{"0 3 * * 7", []int{3}, []int{0}, sunday},
+	{"@weekly", []int{0}, []int{0}, sunday},
 	{"@monthly", []int{0}, []int{0}, func(d time.Time) bool { return d.Day() == 1 }},
 	{"0 1 13 * fri", []int{1}, []int{0}, func(d time.Time) bool { return d.Day() == 13 || d.Weekday() == 5 }},
 	{"30 2 29 feb *", []int{2}, []int{30}, func(d time.Time) bool { return d.Month() == 2 && d.Day() == 29 }},
 	{"0 2 31 * *", []int{2}, []int{0}, func(d time.Time) bool { return d.Day() == 31 }},
-	{"15,45 * * * fri-sun", nil, []int{15, 45}, weekend},
+	{"15,45 * * * sun", nil, []int{15, 45}, sunday},
+	{"15,45 * * feb,apr,oct thu-sat", nil, []int{15, 45}, dayBefore},
 	{"0 0-23 1-7 3,4,10,11 *", nil, []int{0}, func(d time.Time) bool { return d.Day() <= 7 && slices.Contains([]int{3, 4, 10, 11}, int(d.Month())) }},
 }
 
