@@ -1,0 +1,188 @@
+package worker_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
+
+	"tiwsnap/ledger"
+	"tiwsnap/redistest"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw"
+	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/worker"
+)
+
+func TestFaults(t *testing.T) {
+	t.Run("InternalError and cut connections are retried and counted as possible duplicates", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{InternalError: 0.05, InternalErrorCreated: 0.05, Cut: 0.1}})
+		w.work()
+		w.enqueue("a", 60)
+		b := w.ended("a")
+		if b.Succeeded != 60 {
+			t.Errorf("%+v", b)
+		}
+		twice := 0
+		for _, n := range w.tasksByRoom() {
+			twice += n - 1
+		}
+		if twice > b.PossibleDuplicates {
+			t.Errorf("%d tasks too many, and only %d possible duplicates counted", twice, b.PossibleDuplicates)
+		}
+		if st := w.sim.State(); b.PossibleDuplicates == 0 || st.Faults["cut"] == 0 {
+			t.Errorf("the simulator did not break anything: %v, %+v", st.Faults, b)
+		}
+		w.cap()
+	})
+
+	t.Run("attempts are bounded, and the reason is kept", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{InternalError: 1}})
+		api, err := tiw.New(tiw.Options{Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer api.Close()
+		wk, err := worker.New(worker.Options{Redis: w.rdb, TIW: api, Attempts: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- wk.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		w.enqueue("a", 2)
+		if b := w.ended("a"); b.Failed != 2 {
+			t.Errorf("%+v", b)
+		}
+		s, err := w.ledger.Snapshot(t.Context(), "a.1")
+		if err != nil || s.State != ledger.Failed || s.Code != "InternalError" || s.Attempts != 3 || s.PossibleDuplicates != 2 {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+
+	t.Run("a permanent error fails the snapshot at once with Tencent's own words", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
+		w.work()
+		w.enqueue("a", 2)
+		if b := w.ended("a"); b.Failed != 2 {
+			t.Errorf("%+v", b)
+		}
+		s, err := w.ledger.Snapshot(t.Context(), "a.2")
+		if err != nil || s.Code != "InvalidParameter" || s.Message == "" || s.RequestID == "" || s.Attempts != 1 {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+
+	t.Run("a failed render fails the snapshot", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskFailure: 1})
+		w.work()
+		w.enqueue("a", 2)
+		if b := w.ended("a"); b.Failed != 2 {
+			t.Errorf("%+v", b)
+		}
+		if s, _ := w.ledger.Snapshot(t.Context(), "a.1"); s.Code != "InternalErr" || s.TaskID == "" {
+			t.Errorf("%+v", s)
+		}
+	})
+
+	t.Run("somebody else on the same quota costs no attempt", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{ForeignLoad: 10}})
+		w.work()
+		w.enqueue("a", 40)
+		b := w.ended("a")
+		if b.Succeeded != 40 || b.PossibleDuplicates != 0 {
+			t.Errorf("%+v", b)
+		}
+		if n := w.sim.State().Actions[tiwtest.ActionCreate].Rejected; n == 0 {
+			t.Error("the simulator rejected nothing: nothing was tested")
+		}
+		w.onceEach(40)
+	})
+
+	t.Run("arrears pause the queues, burn no attempt, and say why", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{
+			SdkAppIds: []uint64{app}, // the probe has to ask for one of them
+			Faults:    tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}},
+		})
+		w.work()
+		w.enqueue("a", 500)
+		if err := w.sim.WaitCalls(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		w.until("a", "has no request out", func(b ledger.Batch) bool {
+			_, tripped, err := w.ledger.Tripped(t.Context())
+			return err == nil && tripped && b.Queued == 500
+		})
+		if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil { // the operator has paid
+			t.Fatal(err)
+		}
+		w.until("a", "goes on", func(b ledger.Batch) bool { return b.Succeeded > 20 && b.Failed == 0 })
+		if n := w.sim.State().Codes["ResourceUnavailable.ServiceExpired"]; n > 60 {
+			t.Errorf("%d requests were sent into the arrears", n)
+		}
+	})
+}
+
+func TestHoldUnknown(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 1}})
+	w.hold = true
+	w.work()
+	w.enqueue("a", 2)
+	held := func() int {
+		n := 0
+		for _, id := range []string{"a.1", "a.2"} {
+			if s, err := w.ledger.Snapshot(t.Context(), id); err == nil && s.Held && s.State == ledger.Unknown {
+				n++
+			}
+		}
+		return n
+	}
+	w.eventually("both are held", func() bool { return held() == 2 })
+	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls; n != 2 {
+		t.Errorf("%d requests, want one each", n)
+	}
+	if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range []string{"a.1", "a.2"} {
+		if ok, err := w.ledger.Retry(t.Context(), id, tasks.Room{SdkAppId: app, RoomId: uint64(i + 1)}); !ok || err != nil {
+			t.Error(id, ok, err)
+		}
+	}
+	if b := w.ended("a"); b.Succeeded != 2 || b.PossibleDuplicates != 2 {
+		t.Errorf("%+v", b)
+	}
+}
+
+// The last attempt allowed is held, too, and not given up.
+func TestHoldLastAttempt(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 1}})
+	w.hold, w.attempts = true, 1
+	w.work()
+	w.enqueue("a", 1)
+	w.eventually("it is held", func() bool {
+		s, err := w.ledger.Snapshot(t.Context(), "a.1")
+		if err == nil && s.State.Ended() {
+			t.Fatalf("%+v", s)
+		}
+		return err == nil && s.Held
+	})
+	if state, err := w.ledger.Cancel(t.Context(), "a.1", tasks.Room{}); state != ledger.Canceled || err != nil {
+		t.Error(state, err)
+	}
+	if b := w.ended("a"); b.Canceled != 1 {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestWrongClock(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Clock: func() time.Time { return time.Now().Add(10 * time.Minute) }})
+	w.work()
+	w.enqueue("a", 30)
+	if b := w.ended("a"); b.Succeeded != 30 || b.PossibleDuplicates != 0 {
+		t.Errorf("%+v", b)
+	}
+	w.onceEach(30)
+}

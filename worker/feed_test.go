@@ -1,0 +1,46 @@
+package worker_test
+
+import (
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/backlog"
+	"tiwsnap/keys"
+	"tiwsnap/ledger"
+	"tiwsnap/redistest"
+	"tiwsnap/tiw/tiwtest"
+)
+
+func TestSmallBatchBehindALargeOne(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	w.enqueue("large", 5000)
+	w.work()
+	w.until("large", "is being drained", func(b ledger.Batch) bool { return b.Accepted+b.Succeeded > 0 })
+	w.enqueue("small", 10)
+	if b := w.ended("small"); b.Succeeded != 10 {
+		t.Errorf("%+v", b)
+	}
+	if b, _ := w.ledger.Batch(t.Context(), "large"); b.Queued < 4500 {
+		t.Errorf("the small batch waited for the large one: %+v", b)
+	}
+	w.cap()
+}
+
+// A task that vanished from asynq, by hand or by accident, is put back.
+func TestLostTask(t *testing.T) {
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	w.enqueue("a", 5)
+	ids, _, err := backlog.New(w.rdb).Take(t.Context(), "a feeder that died", 3)
+	if err != nil || len(ids) != 3 {
+		t.Fatal(ids, err)
+	}
+	for _, id := range ids {
+		w.rdb.ZAdd(t.Context(), keys.Transit, redis.Z{Score: 1, Member: id}) // a minute ago
+	}
+	w.work()
+	if b := w.ended("a"); b.Succeeded != 5 {
+		t.Errorf("%+v", b)
+	}
+	w.onceEach(5)
+}

@@ -1,0 +1,189 @@
+package worker_test
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
+	"go.uber.org/goleak"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw"
+	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/web"
+	"tiwsnap/worker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const app = 1400123480
+
+// world is a Redis, a simulator and what producers and people use.
+type world struct {
+	*testing.T
+	rdb    *redis.Client
+	sim    *tiwtest.Server
+	queue  *enqueue.Client
+	ledger *ledger.Ledger
+	spool  string // of the workers that are started
+	keys   *tiw.CallbackKeys
+	public string // base of the callback URLs
+	slow   bool   // confirm late
+	hold   bool   // unknown outcomes wait for a person
+	// attempts are allowed; 0 is the default.
+	attempts int
+}
+
+func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
+	o.Window = tiwtest.Sliding
+	if o.TaskDuration == 0 {
+		o.TaskDuration = 100 * time.Millisecond
+	}
+	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{}), "", nil, "", false, false, 0}
+}
+
+// work starts a worker and returns what stops it and waits for its end.
+func (w world) work() (stop func()) {
+	w.Helper()
+	api, err := tiw.New(tiw.Options{
+		Endpoint:   w.sim.URL,
+		Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
+		Timeout:    2 * time.Second,
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	o := worker.Options{
+		Margin: 100 * time.Millisecond, // the referee shares two cores with everything else, under the race detector
+		Redis:  w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.spool,
+		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+	}
+	o.Attempts = w.attempts
+	if w.hold {
+		o.OnUnknown = worker.HoldUnknown
+	}
+	if w.slow {
+		o.ConfirmAfter = time.Minute
+	}
+	if w.keys != nil {
+		o.UnknownGrace = 3 * time.Second
+		o.CallbackURL = func(id string, attempt int) string {
+			return w.keys.URL(w.public, id, attempt, time.Now().Add(time.Hour))
+		}
+	}
+	wk, err := worker.New(o)
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := wk.Run(ctx); err != nil {
+			w.Errorf("worker: %v", err)
+		}
+		api.Close()
+	}()
+	stop = func() {
+		cancel()
+		<-done
+	}
+	w.Cleanup(stop)
+	return stop
+}
+
+// callbacks makes a receiver of Tencent's callbacks.
+func (w *world) callbacks() {
+	keys := tiw.NewCallbackKeys("0123456789abcdef0123456789abcdef")
+	srv := httptest.NewServer(web.NewCallbackHandler(web.CallbackOptions{
+		Keys: keys, Record: w.ledger.Callback, Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+	}))
+	w.Cleanup(srv.Close)
+	w.keys, w.public = &keys, srv.URL
+}
+
+func rooms(n int) iter.Seq2[tasks.Room, error] {
+	return func(yield func(tasks.Room, error) bool) {
+		for i := range n {
+			if !yield(tasks.Room{SdkAppId: app, RoomId: uint64(i + 1)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (w world) enqueue(id string, n int) {
+	w.Helper()
+	if _, err := w.queue.Batch(w.Context(), rooms(n), enqueue.BatchOptions{ID: id}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// eventually asks every 20 ms, where nothing tells.
+func (w world) eventually(what string, ok func() bool) {
+	w.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(3 * time.Minute); !ok(); { // seven failures of one room may take two
+		select {
+		case <-deadline:
+			w.Fatalf("not within three minutes: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// until waits until the batch is as wanted.
+func (w world) until(id, what string, ok func(ledger.Batch) bool) (b ledger.Batch) {
+	w.Helper()
+	w.eventually("batch "+id+" "+what, func() bool {
+		var err error
+		b, err = w.ledger.Batch(w.Context(), id)
+		return err == nil && ok(b)
+	})
+	return b
+}
+
+func (w world) ended(id string) ledger.Batch {
+	w.Helper()
+	return w.until(id, "ended", ledger.Batch.Ended)
+}
+
+// cap checks the promise that no second holds more than 20 requests and none
+// is rejected.
+func (w world) cap() {
+	w.Helper()
+	st := w.sim.State().Actions[tiwtest.ActionCreate]
+	if n := st.Received.SlidingSecond.Calls; n > 20 || st.Rejected > 0 {
+		w.Errorf("%d requests in the fullest second, %d rejected", n, st.Rejected)
+	}
+}
+
+// tasksByRoom counts the tasks that Tencent has for each room.
+func (w world) tasksByRoom() map[uint64]int {
+	n := make(map[uint64]int)
+	for t := range w.sim.Tasks() {
+		n[t.RoomId]++
+	}
+	return n
+}
+
+func (w world) onceEach(n int) {
+	w.Helper()
+	seen := w.tasksByRoom()
+	for room, count := range seen {
+		if count != 1 {
+			w.Errorf("room %d has %d tasks", room, count)
+		}
+	}
+	if len(seen) != n {
+		w.Errorf("%d rooms have a task, want %d", len(seen), n)
+	}
+}
