@@ -47,8 +47,9 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 	return 0 // a lost lease or a panic: the ledger knows whether to send
 }
 
-// handler makes one snapshot of the tasks of one queue.
-func (w *Worker) handler(priority ratelimit.Priority) asynq.HandlerFunc {
+// handler makes the snapshot of one task.
+func (l *lane) handler() asynq.HandlerFunc {
+	w := l.worker
 	return func(ctx context.Context, t *asynq.Task) error {
 		p, err := tasks.ParseSnapshot(t.Payload())
 		switch {
@@ -62,7 +63,7 @@ func (w *Worker) handler(priority ratelimit.Priority) asynq.HandlerFunc {
 		}
 		token := rand.Text()
 		for {
-			again, err := w.attempt(ctx, p, priority, &token)
+			again, err := w.attempt(ctx, p, l, &token)
 			if !again {
 				return err
 			}
@@ -108,8 +109,8 @@ func (w *Worker) refuse(ctx context.Context, p tasks.SnapshotPayload, cause erro
 //
 // token names the intent, and stays the same until it is known that the ledger
 // has it.
-func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, priority ratelimit.Priority, token *string) (again bool, err error) {
-	permit, err := w.metrics.acquire(ctx, w.create, actionCreate, priority)
+func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, token *string) (again bool, err error) {
+	permit, err := l.permit(ctx)
 	if err != nil {
 		return false, &retryLater{0, "no permit: " + err.Error()}
 	}

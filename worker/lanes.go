@@ -3,11 +3,14 @@ package worker
 import (
 	"context"
 	"errors"
-	"strings"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/ratelimit"
 )
 
 const (
@@ -17,15 +20,35 @@ const (
 	// awaitFor is how long one wait in Redis lasts, and so how much longer an
 	// idle worker may take to end.
 	awaitFor = time.Second
+	// refusedFor is how long a lane takes nothing after Redis has refused to
+	// give it a task: asynq would ask again at once.
+	refusedFor = 500 * time.Millisecond
+	// takeAhead is for how long the permits will last that the tasks in hand
+	// wait for. What is taken sooner is out of reach for other processes.
+	takeAhead = 50 * time.Millisecond
 )
 
-// lane is an asynq server of one queue. Each queue has its own, so that a slot
-// is never taken by the less urgent one; which of them gets the next permit is
-// the limiter's to say. It takes tasks until ctx ends.
-func (w *Worker) lane(ctx context.Context, queue string) *asynq.Server {
-	return asynq.NewServerFromRedisClient(&waiting{w.o.Redis, ctx, w, queue}, asynq.Config{
+// lane is one queue of snapshots as one process takes from it. Each queue has
+// its own, so that a slot is never taken by the less urgent one; which of them
+// gets the next permit is the limiter's to say.
+type lane struct {
+	worker   *Worker
+	queue    string
+	priority ratelimit.Priority
+	waiting  atomic.Int64  // tasks in hand without a permit
+	fewer    chan struct{} // has something in it after that has gone down
+}
+
+func (w *Worker) lane(queue string, priority ratelimit.Priority) *lane {
+	return &lane{worker: w, queue: queue, priority: priority, fewer: make(chan struct{}, 1)}
+}
+
+// server is the asynq server of the lane. It takes tasks until ctx ends.
+func (l *lane) server(ctx context.Context) *asynq.Server {
+	w := l.worker
+	return asynq.NewServerFromRedisClient(&waiting{UniversalClient: w.o.Redis, ctx: ctx, worker: w, queue: l.queue, wanted: l.wanted}, asynq.Config{
 		Concurrency: w.o.Concurrency,
-		Queues:      map[string]int{queue: 1},
+		Queues:      map[string]int{l.queue: 1},
 		// No error of ours spends a retry or archives a task: attempts are
 		// counted in the ledger.
 		IsFailure:                func(error) bool { return false },
@@ -38,34 +61,107 @@ func (w *Worker) lane(ctx context.Context, queue string) *asynq.Server {
 	})
 }
 
-// waiting is the Redis of one lane. asynq has no blocking pop: where it finds
-// its queue empty it sleeps and looks again. Here that look lasts until there
-// is something. So an idle worker takes a task in about a millisecond, whoever
-// has put it there (any asynq client, a retry, asynq's own recovery), and asks
-// once a second instead of twenty times. The signal is the list itself and no
-// message beside it, so none can be lost.
-type waiting struct {
-	redis.UniversalClient
-	ctx    context.Context // of the lane
-	worker *Worker
-	queue  string
+// permit waits for a permit to create.
+func (l *lane) permit(ctx context.Context) (*ratelimit.Permit, error) {
+	l.waiting.Add(1)
+	defer func() {
+		l.waiting.Add(-1)
+		select {
+		case l.fewer <- struct{}{}:
+		default:
+		}
+	}()
+	return l.worker.metrics.acquire(ctx, l.worker.create, actionCreate, l.priority)
 }
 
-// EvalSha knows asynq's dequeue by its keys.
+// wanted waits until there is a use for another task, or ctx ends.
+func (l *lane) wanted(ctx context.Context) {
+	for l.waiting.Load() >= int64(max(1, takeAhead.Seconds()*float64(l.worker.create.Limit()))) {
+		select {
+		case <-l.fewer:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// waiting is the Redis of one asynq server with one queue. asynq has no
+// blocking pop: where it finds its queue empty it sleeps and looks again. Here
+// that look lasts until there is something. So an idle worker takes a task in
+// about a millisecond, whoever has put it there (any asynq client, a retry,
+// asynq's own recovery), and asks once a second instead of twenty times. The
+// signal is the list itself and no message beside it, so none can be lost.
+type waiting struct {
+	redis.UniversalClient
+	ctx    context.Context // of the server
+	worker *Worker
+	queue  string
+	wanted func(context.Context) // waits until another task is wanted
+	empty  bool                  // as it was seen last
+}
+
+// EvalSha knows asynq's scripts by their keys.
 func (c *waiting) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	pending := asynqKeys(c.queue) + "pending"
-	dequeue := len(keys) == 4 && keys[0] == pending && strings.HasSuffix(keys[1], ":paused")
-	for woken := false; ; {
-		cmd := c.UniversalClient.EvalSha(ctx, sha, keys, args...)
-		if !dequeue || woken || !errors.Is(cmd.Err(), redis.Nil) {
-			// Woken for nothing: others were faster, or the queue is paused.
-			// asynq sleeps then.
+	prefix := asynqKeys(c.queue)
+	run := func() *redis.Cmd { return c.UniversalClient.EvalSha(ctx, sha, keys, args...) }
+	if slices.Equal(keys, []string{prefix + "pending", prefix + "paused", prefix + "active", prefix + "lease"}) {
+		if cmd := c.dequeue(run); cmd != nil {
 			return cmd
+		}
+		cmd := redis.NewCmd(ctx)
+		cmd.SetErr(redis.Nil) // asynq sleeps then
+		return cmd
+	}
+	cmd := run()
+	c.handBack(cmd, keys, args)
+	return cmd
+}
+
+// Eval is what asynq runs where Redis does not know a script yet.
+func (c *waiting) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	cmd := c.UniversalClient.Eval(ctx, script, keys, args...)
+	c.handBack(cmd, keys, args)
+	return cmd
+}
+
+// dequeue runs asynq's script when there is a task, or returns nil.
+func (c *waiting) dequeue(run func() *redis.Cmd) *redis.Cmd {
+	if c.wanted != nil {
+		c.wanted(c.ctx)
+	}
+	for woken := false; c.ctx.Err() == nil; {
+		if !c.empty {
+			cmd := run()
+			err := cmd.Err()
+			c.empty = errors.Is(err, redis.Nil)
+			if err != nil && !c.empty && !redis.HasErrorPrefix(err, "NOSCRIPT") {
+				pause(c.ctx, refusedFor)
+			}
+			if !c.empty || woken {
+				// Woken for nothing: others were faster, or the queue is paused.
+				return cmd
+			}
 		}
 		var err error
-		if woken, err = c.worker.await(c.ctx, pending); err != nil {
-			return cmd
+		if woken, err = c.worker.await(c.ctx, asynqKeys(c.queue)+"pending"); err != nil {
+			c.empty = false
+			return nil
 		}
+		c.empty = !woken
+	}
+	return nil
+}
+
+// handBack makes asynq run a task again at once that a server which stops has
+// not begun. asynq itself has just put it among those to be retried, where it
+// would lie until another server looks, up to a second later.
+func (c *waiting) handBack(script *redis.Cmd, keys []string, args []any) {
+	if c.ctx.Err() == nil || script.Err() != nil || len(keys) < 4 || keys[3] != asynqKeys(c.queue)+"retry" {
+		return
+	}
+	id, _ := args[0].(string)
+	if at, ok := args[2].(int64); ok && at <= time.Now().Unix() {
+		_ = c.worker.inspector.RunTask(c.queue, id) // where it fails, asynq does it after all
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -133,4 +134,73 @@ func TestIdleWorkers(t *testing.T) {
 			t.Errorf("the queue was %v and is %v", before, after)
 		}
 	})
+}
+
+func TestTasksInHand(t *testing.T) {
+	w := newRealWorld(t)
+	w.limit = 1
+	for room := range uint64(100) {
+		w.single(101 + room)
+	}
+	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+	count := func(list func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error)) int {
+		t.Helper()
+		infos, err := list(tasks.QueueInteractive, asynq.PageSize(1000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(infos)
+	}
+	stop := w.work()
+	w.sent(2)
+	// One in flight, one that waits for its permit, and some slack.
+	if n := count(inspector.ListActiveTasks); n > 10 {
+		t.Errorf("%d tasks are in the hand of a process that may send one a second", n)
+	}
+	stop()
+	active, retry := count(inspector.ListActiveTasks), count(inspector.ListRetryTasks)
+	if active > 0 || retry > 0 {
+		t.Errorf("a stopped worker left %d tasks active and %d to be retried", active, retry)
+	}
+	if sent := len(w.sim.Calls()); sent+count(inspector.ListPendingTasks) != 100 {
+		t.Errorf("of 100 tasks %d were sent and %d wait", sent, count(inspector.ListPendingTasks))
+	}
+}
+
+// After an error asynq asks again at once, and some are answered at once: that
+// Redis is out of memory, or its disk full.
+func TestRedisRefuses(t *testing.T) {
+	w := newRealWorld(t)
+	w.work()
+	w.idle(1)
+	if err := w.rdb.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	calls := func() (n int) {
+		info, err := w.rdb.InfoMap(t.Context(), "commandstats").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Sscanf(info["Commandstats"]["cmdstat_evalsha"], "calls=%d,", &n)
+		return n
+	}
+	now := func() time.Time {
+		now, err := w.rdb.Time(t.Context()).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return now
+	}
+	from, before := now(), calls()
+	w.eventually("three seconds are over", func() bool { return now().Sub(from) > 3*time.Second })
+	n, seconds := calls()-before, now().Sub(from).Seconds()
+	t.Logf("%d scripts in %.1f s", n, seconds)
+	if float64(n) > 50*seconds {
+		t.Errorf("a worker ran %d scripts in %.1f s, all of them refused", n, seconds)
+	}
+	if err := w.rdb.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	w.single(101)
+	w.sent(1)
 }

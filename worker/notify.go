@@ -153,10 +153,10 @@ func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks
 	return all, err
 }
 
-// notifyLane is the asynq server of the webhooks. A receiver that is slow or
+// notifyServer is the asynq server of the webhooks. A receiver that is slow or
 // away holds up no snapshot.
-func (w *Worker) notifyLane(ctx context.Context) *asynq.Server {
-	return asynq.NewServerFromRedisClient(&waiting{w.o.Redis, ctx, w, tasks.QueueWebhooks}, asynq.Config{
+func (w *Worker) notifyServer(ctx context.Context) *asynq.Server {
+	return asynq.NewServerFromRedisClient(&waiting{UniversalClient: w.o.Redis, ctx: ctx, worker: w, queue: tasks.QueueWebhooks}, asynq.Config{
 		Concurrency:              notifyConcurrency,
 		Queues:                   map[string]int{tasks.QueueWebhooks: 1},
 		RetryDelayFunc:           retryDelay,

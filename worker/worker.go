@@ -160,22 +160,20 @@ func (w *Worker) Limiters() map[string]*ratelimit.Limiter {
 // calls that are out are waited for (at most the call timeout and 5 s), their
 // outcomes are written, reservations go back. Redis being away is waited out.
 func (w *Worker) Run(ctx context.Context) error {
-	lanes := []*asynq.Server{
-		w.lane(ctx, tasks.QueueInteractive),
-		w.lane(ctx, tasks.QueueBulk),
-	}
-	handlers := []asynq.Handler{
-		w.handler(ratelimit.Interactive),
-		w.handler(ratelimit.Bulk),
-	}
-	if w.o.Webhooks.Sender != nil {
-		lanes, handlers = append(lanes, w.notifyLane(ctx)), append(handlers, w.notifyHandler())
+	var servers []*asynq.Server
+	var handlers []asynq.Handler
+	for _, l := range []*lane{
+		w.lane(tasks.QueueInteractive, ratelimit.Interactive),
+		w.lane(tasks.QueueBulk, ratelimit.Bulk),
+	} {
+		servers, handlers = append(servers, l.server(ctx)), append(handlers, l.handler())
 	}
 	if w.o.Webhooks.Sender != nil {
+		servers, handlers = append(servers, w.notifyServer(ctx)), append(handlers, w.notifyHandler())
 		w.tell(ctx) // before the first end
 	}
-	for i, lane := range lanes {
-		if err := lane.Start(handlers[i]); err != nil {
+	for i, server := range servers {
+		if err := server.Start(handlers[i]); err != nil {
 			return fmt.Errorf("start worker: %w", err)
 		}
 	}
@@ -204,15 +202,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	// then nobody takes any, then those that wait for a permit give up, then
 	// the calls that are out end and write their outcomes.
 	loops.Wait()
-	for _, lane := range lanes {
-		lane.Stop()
+	for _, server := range servers {
+		server.Stop()
 	}
 	stop, cancel := context.WithTimeout(context.Background(), w.o.CallTimeout+5*time.Second)
 	defer cancel()
 	err := errors.Join(w.create.Close(stop), w.describe.Close(stop))
 	var down sync.WaitGroup
-	for _, lane := range lanes {
-		down.Go(lane.Shutdown)
+	for _, server := range servers {
+		down.Go(server.Shutdown)
 	}
 	down.Wait()
 	w.waits.Wait()

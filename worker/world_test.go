@@ -37,8 +37,8 @@ type world struct {
 	public string // base of the callback URLs
 	slow   bool   // confirm late
 	hold   bool   // unknown outcomes wait for a person
-	// attempts are allowed; 0 is the default.
-	attempts int
+	// attempts are allowed, and requests a second; 0 is the default.
+	attempts, limit int
 }
 
 func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
@@ -46,7 +46,7 @@ func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
 	if o.TaskDuration == 0 {
 		o.TaskDuration = 100 * time.Millisecond
 	}
-	return world{t, rdb, tiwtest.Start(t, o), enqueue.New(rdb), ledger.New(rdb, ledger.Options{}), "", nil, "", false, false, 0}
+	return world{T: t, rdb: rdb, sim: tiwtest.Start(t, o), queue: enqueue.New(rdb), ledger: ledger.New(rdb, ledger.Options{})}
 }
 
 // work starts a worker and returns what stops it and waits for its end.
@@ -65,7 +65,7 @@ func (w world) work() (stop func()) {
 		Redis:  w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.spool,
 		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
 	}
-	o.Attempts = w.attempts
+	o.Attempts, o.RateLimit = w.attempts, w.limit
 	if w.hold {
 		o.OnUnknown = worker.HoldUnknown
 	}
