@@ -22,7 +22,7 @@ func idle(ctx context.Context, r *recorder) (err error) {
 	if err := settled(ctx); err != nil {
 		return err
 	}
-	took, err := s.single(ctx, 200, idleShortest, idleLongest)
+	took, err := s.single(ctx, 200, 200*time.Millisecond, 800*time.Millisecond)
 	if err != nil {
 		return err
 	}
@@ -57,12 +57,6 @@ func idle(ctx context.Context, r *recorder) (err error) {
 	r.add("nothing to do: the worker, of a core", percent((ownAfter-own).Seconds(), watched.Seconds()), "%", noted)
 	return nil
 }
-
-// The times between two rooms of the idle rows.
-const (
-	idleShortest = 200 * time.Millisecond
-	idleLongest  = 800 * time.Millisecond
-)
 
 // redisCPU is the processor time that Redis has used, that of its children
 // included.

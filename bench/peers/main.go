@@ -76,6 +76,7 @@ func work(ctx context.Context, way string) error {
 		Concurrency:       limit,
 		LogLevel:          asynq.ErrorLevel,
 		TaskCheckInterval: 100 * time.Millisecond,
+		ShutdownTimeout:   time.Second, // else those that wait for their limiter are waited for
 		IsFailure:         func(err error) bool { return !isLimited(err) },
 		RetryDelayFunc: func(n int, err error, t *asynq.Task) time.Duration {
 			var l *limited
