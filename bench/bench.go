@@ -52,6 +52,7 @@ var rows = []row{
 	{"trips", "what Redis has to do for one snapshot, in a steady drain by 1 and 4 processes", false, 5 * time.Minute, trips},
 	{"pipeline", "everything but Tencent: the cap out of the way and an API that answers at once, by 1 and 2 processes", false, 3 * time.Minute, pipeline},
 	{"change", "1, 8, 2 and 8 processes in the middle of a batch, and the limit changed to 10 and back", true, 5 * time.Minute, change},
+	{"growth", "what a snapshot costs with more processes, a slower API, a Redis farther away, and more rooms that wait", false, 10 * time.Minute, growth},
 	{"peers", "BullMQ, and asynq behind three limiters: drain, idle latency, bulk", false, 20 * time.Minute, measurePeers},
 }
 

@@ -72,6 +72,21 @@ func leastCounted(times []time.Time, from, to time.Time) int {
 	return n
 }
 
+// pace is how many of the times, which are sorted, there are a second in
+// [from, to), which is longer than a second. It is the mean over all beginnings
+// in the first second, so that it does not matter whether the first or the last
+// bunch of requests lies just inside or outside.
+func pace(times []time.Time, from, to time.Time) float64 {
+	const beginnings = 100
+	length := to.Sub(from) - time.Second
+	n := 0
+	for i := range beginnings {
+		begin := from.Add(time.Duration(i) * time.Second / beginnings)
+		n += count(times, begin, begin.Add(length))
+	}
+	return float64(n) / beginnings / length.Seconds()
+}
+
 // timesOf is when the calls arrived that keep lets through.
 func timesOf(calls []tiwtest.Call, keep func(tiwtest.Call) bool) (times []time.Time) {
 	for _, c := range calls {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -81,5 +82,20 @@ func TestSeconds(t *testing.T) {
 func TestCount(t *testing.T) {
 	if got := count(at(1, 1, 2, 3), at(1)[0], at(3)[0]); got != 3 {
 		t.Errorf("got %d, want 3: the first moment belongs to it and the last does not", got)
+	}
+}
+
+func TestPace(t *testing.T) {
+	var even, bunched []float64
+	for i := range 400 {
+		even = append(even, float64(i)/20)
+		bunched = append(bunched, float64(i/20))
+	}
+	for name, times := range map[string][]float64{"even": even, "in bunches": bunched} {
+		for _, from := range []float64{1.01, 1.5, 1.99} {
+			if got := pace(at(times...), at(from)[0], at(from + 12)[0]); math.Abs(got-20) > 0.1 {
+				t.Errorf("20 a second, %s, from %v s on: got %v", name, from, got)
+			}
+		}
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // idle measures how soon a worker with nothing to do begins, and what its
@@ -33,12 +31,11 @@ func idle(ctx context.Context, r *recorder) (err error) {
 		return ctx.Err()
 	}
 	const watched = 20 * time.Second
-	worker := s.workers[0].cmd.Process.Pid
 	redis, err := redisCPU(ctx, s.rdb)
 	if err != nil {
 		return err
 	}
-	own, err := processCPU(worker)
+	own, err := s.workersCPU()
 	if err != nil {
 		return err
 	}
@@ -49,23 +46,11 @@ func idle(ctx context.Context, r *recorder) (err error) {
 	if err != nil {
 		return err
 	}
-	ownAfter, err := processCPU(worker)
+	ownAfter, err := s.workersCPU()
 	if err != nil {
 		return err
 	}
 	r.add("nothing to do: Redis, of a core", percent((redisAfter-redis).Seconds(), watched.Seconds()), "%", atMost(1))
 	r.add("nothing to do: the worker, of a core", percent((ownAfter-own).Seconds(), watched.Seconds()), "%", noted)
 	return nil
-}
-
-// redisCPU is the processor time that Redis has used, that of its children
-// included.
-func redisCPU(ctx context.Context, rdb *redis.Client) (time.Duration, error) {
-	info, err := infoOf(ctx, rdb, "cpu")
-	if err != nil {
-		return 0, err
-	}
-	s := info.float("used_cpu_sys") + info.float("used_cpu_user") +
-		info.float("used_cpu_sys_children") + info.float("used_cpu_user_children")
-	return time.Duration(s * 1e9), nil
 }

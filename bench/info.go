@@ -50,6 +50,30 @@ func commands(ctx context.Context, rdb *redis.Client) (total float64, err error)
 	return total, nil
 }
 
+// redisCPU is the processor time that Redis has used, that of its children
+// included.
+func redisCPU(ctx context.Context, rdb *redis.Client) (time.Duration, error) {
+	info, err := infoOf(ctx, rdb, "cpu")
+	if err != nil {
+		return 0, err
+	}
+	s := info.float("used_cpu_sys") + info.float("used_cpu_user") +
+		info.float("used_cpu_sys_children") + info.float("used_cpu_user_children")
+	return time.Duration(s * 1e9), nil
+}
+
+// workersCPU is the processor time that the workers have used which run now.
+func (s *stage) workersCPU() (total time.Duration, err error) {
+	for _, w := range s.workers {
+		used, err := processCPU(w.cmd.Process.Pid)
+		if err != nil {
+			return 0, err
+		}
+		total += used
+	}
+	return total, nil
+}
+
 // processCPU is the processor time that a process has used, from /proc.
 func processCPU(pid int) (time.Duration, error) {
 	const tick = time.Second / 100 // USER_HZ, the same on all of Linux

@@ -189,9 +189,9 @@ func (r *recorder) peerDrain(ctx context.Context, s peerSoftware, p peer, procs 
 	good := timesOf(st.sim.Calls(), accepted)
 	create := st.sim.State().Actions[tiwtest.ActionCreate]
 	if len(good) < n {
-		r.add(name+fmt.Sprintf(": accepted of %d within %s", n, patience), float64(len(good)), "", noted)
+		r.add(name+fmt.Sprintf(": accepted in %g s", patience.Seconds()), float64(len(good)), "", noted)
 	} else {
-		r.add(name+": enqueue to last accepted request", good[n-1].Sub(start).Seconds(), "s", noted)
+		r.add(name+fmt.Sprintf(": %d accepted in", n), good[n-1].Sub(start).Seconds(), "s", noted)
 	}
 	r.add(name+": rejected", float64(create.Rejected), "", noted)
 	r.add(name+": fullest second", float64(create.Received.SlidingSecond.Calls), "", noted)

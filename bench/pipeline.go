@@ -70,14 +70,8 @@ func pipelineBy(ctx context.Context, r *recorder, procs int) (err error) {
 		if m.redis, err = redisCPU(ctx, s.rdb); err != nil {
 			return m, err
 		}
-		for _, w := range s.workers {
-			used, err := processCPU(w.cmd.Process.Pid)
-			if err != nil {
-				return m, err
-			}
-			m.worker += used
-		}
-		return m, nil
+		m.worker, err = s.workersCPU()
+		return m, err
 	}
 	before, err := look()
 	if err != nil {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -9,15 +10,18 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // proxy stands in front of Redis and counts what goes through it: commands as
 // clients send them, and round trips. What a client sends before it has an
-// answer to what it sent before is the same trip: a pipeline is one.
+// answer to what it sent before is the same trip: a pipeline is one. It can be
+// far away.
 type proxy struct {
 	addr     string
 	listener net.Listener
 	target   string
+	oneWay   time.Duration
 	commands atomic.Int64
 	trips    atomic.Int64
 	wg       sync.WaitGroup
@@ -27,13 +31,14 @@ type proxy struct {
 	closed bool
 }
 
-// newProxy listens on a free loopback port. Close it.
-func newProxy(target string) (*proxy, error) {
+// newProxy listens on a free loopback port. A round trip through it takes away
+// longer, half of that each way. Close it.
+func newProxy(target string, away time.Duration) (*proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{addr: l.Addr().String(), listener: l, target: target, open: make(map[net.Conn]bool)}
+	p := &proxy{addr: l.Addr().String(), listener: l, target: target, oneWay: away / 2, open: make(map[net.Conn]bool)}
 	p.wg.Go(func() {
 		for {
 			client, err := l.Accept()
@@ -83,30 +88,77 @@ func (p *proxy) serve(client net.Conn) {
 	answered.Store(true)
 	var both sync.WaitGroup
 	both.Go(func() {
-		defer server.Close()
-		p.count(client, server, &answered)
+		to := newRoad(server, p.oneWay)
+		defer to.Close()
+		p.count(client, to, &answered)
 	})
 	both.Go(func() {
-		defer client.Close()
-		buf := make([]byte, 64<<10)
-		for {
-			n, err := server.Read(buf)
-			if n > 0 {
-				answered.Store(true)
-				if _, err := client.Write(buf[:n]); err != nil {
-					return
-				}
-			}
-			if err != nil {
-				return
-			}
-		}
+		to := newRoad(arrival{client, &answered}, p.oneWay)
+		defer to.Close()
+		io.Copy(to, server)
 	})
 	both.Wait()
 	p.mu.Lock()
 	delete(p.open, client)
 	delete(p.open, server)
 	p.mu.Unlock()
+}
+
+// arrival is where answers reach the client.
+type arrival struct {
+	net.Conn
+	answered *atomic.Bool
+}
+
+func (a arrival) Write(b []byte) (int, error) {
+	a.answered.Store(true)
+	return a.Conn.Write(b)
+}
+
+// road leads to a connection: what is written to it arrives some time later, in
+// order. Close closes the connection after the last of it has arrived.
+type road struct {
+	to    io.WriteCloser
+	takes time.Duration
+	queue chan parcel // nil where it takes no time
+}
+
+type parcel struct {
+	due   time.Time
+	bytes []byte
+}
+
+func newRoad(to io.WriteCloser, takes time.Duration) *road {
+	r := &road{to: to, takes: takes}
+	if takes > 0 {
+		r.queue = make(chan parcel, 1000)
+		go r.deliver()
+	}
+	return r
+}
+
+func (r *road) Write(b []byte) (int, error) {
+	if r.queue == nil {
+		return r.to.Write(b)
+	}
+	r.queue <- parcel{time.Now().Add(r.takes), bytes.Clone(b)}
+	return len(b), nil
+}
+
+func (r *road) deliver() {
+	defer r.to.Close()
+	for p := range r.queue {
+		time.Sleep(time.Until(p.due))
+		r.to.Write(p.bytes) // where that fails, the other direction ends, too, and with it this one
+	}
+}
+
+func (r *road) Close() error {
+	if r.queue == nil {
+		return r.to.Close()
+	}
+	close(r.queue)
+	return nil
 }
 
 // count passes the client's commands on and counts them.

@@ -4,17 +4,47 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/redistest"
 )
 
+// A Redis that is far away takes as long at the least, and loses nothing.
+func TestProxyFarAway(t *testing.T) {
+	server := redistest.Client(t)
+	const away = 20 * time.Millisecond
+	p, err := newProxy(server.Options().Addr, away)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	client := redis.NewClient(&redis.Options{Addr: p.addr})
+	defer client.Close()
+	ctx := t.Context()
+	if err := client.Ping(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x\r\n", 100_000)
+	trips, begin := p.trips.Load(), time.Now()
+	if err := client.Set(ctx, "k", long, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.Get(ctx, "k").Result()
+	if err != nil || got != long {
+		t.Errorf("%d bytes came back, want %d: %v", len(got), len(long), err)
+	}
+	if took, n := time.Since(begin), p.trips.Load()-trips; took < 2*away || n != 2 {
+		t.Errorf("%d round trips in %v, want 2 in %v or more", n, took, 2*away)
+	}
+}
+
 // What scripts call inside Redis does not pass the proxy, a pipeline is one
 // trip of several commands, and nothing is changed on the way.
 func TestProxy(t *testing.T) {
 	server := redistest.Client(t)
-	p, err := newProxy(server.Options().Addr)
+	p, err := newProxy(server.Options().Addr, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -97,7 +97,7 @@ func (t *Table) Add(f Figure) {
 
 func (t *Table) line(words ...string) {
 	var b strings.Builder
-	for i, width := range []int{9, 60, 16, 10, 6, 5, 6} {
+	for i, width := range []int{9, 66, 16, 10, 6, 5, 6} {
 		b.WriteString(words[i])
 		b.WriteString(strings.Repeat(" ", max(1, 1+width-len([]rune(words[i])))))
 	}
