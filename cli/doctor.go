@@ -149,7 +149,6 @@ func (d *doctor) redis(ctx context.Context, c config.Config) {
 	}
 	took := time.Since(begin)
 	d.sending(ctx, client)
-	d.schedules(ctx, c, client)
 	d.ok("redis", "%s answers in %s", rdb.Redact(url), round(took))
 	d.redisClock(ctx, client)
 
@@ -161,6 +160,7 @@ func (d *doctor) redis(ctx context.Context, c config.Config) {
 	for _, s := range servers {
 		d.redisServer(s)
 	}
+	d.schedules(ctx, c, client)
 }
 
 // sending says why the workers send nothing, if they do not: it comes first.
@@ -195,15 +195,17 @@ func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.Un
 		check := "schedule " + s.Name
 		switch {
 		case !s.Overdue.IsZero():
-			d.warn(check, "run a worker with this configuration file", "the tick of %s was not begun", s.Overdue.Format(time.RFC3339))
+			d.warn(check, "run a worker with this configuration file", "the tick of %s was not begun", clock(s.Overdue))
+		case s.Trying != nil && s.Trying.Waits:
+			d.warn(check, "make room in Redis: it is tried again at "+clock(s.Trying.RetryAt), "the tick of %s waits: %s", clock(s.Trying.Tick), plain(s.Trying.Error))
 		case s.Trying != nil:
-			d.warn(check, "see docs/schedules.md", "the tick of %s waits: %s", s.Trying.Tick.Format(time.RFC3339), plain(s.Trying.Error))
+			d.warn(check, "mend the source: it is read again at "+clock(s.Trying.RetryAt), "the tick of %s was tried %d times: %s", clock(s.Trying.Tick), s.Trying.Failures, plain(s.Trying.Error))
 		case s.Last != nil && s.Last.Result == schedule.Failed:
-			d.warn(check, "mend the source, then tiwsnap schedule run "+s.Name, "the tick of %s failed: %s", s.Last.Tick.Format(time.RFC3339), plain(s.Last.Error))
+			d.warn(check, "mend the source, then tiwsnap schedule run "+s.Name, "the tick of %s failed: %s", clock(s.Last.Tick), plain(s.Last.Error))
 		case s.Last != nil && s.Last.BadRows > 0:
-			d.warn(check, "mend the class list", "%d rows of its last batch were wrong: %s", s.Last.BadRows, plain(strings.Join(s.Last.Reasons, "; ")))
+			d.warn(check, "mend the class list", "bad rows left out of its last batch: %d: %s", s.Last.BadRows, plain(strings.Join(s.Last.Reasons, "; ")))
 		default:
-			d.ok(check, "ticks next at %s", s.Next.Format(time.RFC3339))
+			d.ok(check, "ticks next at %s", clock(s.Next))
 		}
 	}
 }

@@ -8,7 +8,10 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +23,7 @@ import (
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
 	"tiwsnap/redistest"
+	"tiwsnap/schedule"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -345,5 +349,59 @@ func TestTroubleComesFirst(t *testing.T) {
 	if _, _, stderr := s.run("", "status"); !strings.HasPrefix(stderr, "all sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
 		!strings.Contains(stderr, "SdkAppId 7 is held") {
 		t.Errorf("status: %s", stderr)
+	}
+}
+
+func TestDoctorOnSchedules(t *testing.T) {
+	s := redistest.Real(t)
+	client := redis.NewClient(&redis.Options{Addr: s.Addr})
+	defer client.Close()
+	store := schedule.NewStore(client)
+	at := func(month time.Month) time.Time { return time.Date(2020, month, 1, 0, 0, 0, 0, time.UTC) }
+	var names []string
+	settled := func(name string, o schedule.Outcome) schedule.Schedule {
+		t.Helper()
+		names = append(names, name)
+		it := schedule.Schedule{Name: name, Cron: "0 0 1 1 *", Zone: "UTC"}
+		if _, err := store.Settle(t.Context(), it, o); err != nil {
+			t.Fatal(err)
+		}
+		return it
+	}
+	this := time.Date(time.Now().UTC().Year(), 1, 1, 0, 0, 0, 0, time.UTC) // the last tick that was due
+	settled("fine", schedule.Outcome{Tick: this, Result: schedule.Enqueued, Rooms: 2})
+	settled("odd", schedule.Outcome{Tick: this, Result: schedule.Enqueued, Rooms: 1, Report: schedule.Report{BadRows: 1, Reasons: []string{"line 3: \x1b[2J"}}})
+	settled("down", schedule.Outcome{Tick: this, Result: schedule.Failed, Error: "rooms of list: gone"})
+	settled("nobody", schedule.Outcome{Tick: this.AddDate(-1, 0, 0), Result: schedule.Enqueued})
+	for name, trying := range map[string]schedule.Trying{
+		"trying": {Tick: this, RetryAt: at(time.March), Failures: 3, Error: "rooms of list: it answers 503"},
+		"full":   {Tick: this, RetryAt: at(time.April), Failures: 9, Error: "Redis is full", Waits: true},
+	} {
+		if err := store.Try(t.Context(), settled(name, schedule.Outcome{Tick: this.AddDate(-1, 0, 0), Result: schedule.Enqueued}), trying); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(names)
+	text := "schedules:\n"
+	for _, name := range append(names, "new") {
+		text += "- {name: " + name + ", cron: 0 0 1 1 *, rooms: {list: [1]}, defaults: {SdkAppId: 1}}\n"
+	}
+	file := filepath.Join(t.TempDir(), "tiwsnap.yml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lines, code := doctorSays(t, nil, "--skip-tiw", "--redis-url", s.URL(), "--config", file)
+	next, due := clock(this.AddDate(1, 0, 0)), clock(this)
+	want := []string{
+		"warn  schedule down: the tick of " + due + " failed: rooms of list: gone; fix: mend the source, then tiwsnap schedule run down",
+		"ok    schedule fine: ticks next at " + next,
+		"warn  schedule full: the tick of " + due + " waits: Redis is full; fix: make room in Redis: it is tried again at 2020-04-01T00:00:00Z",
+		"warn  schedule nobody: the tick of " + due + " was not begun; fix: run a worker with this configuration file",
+		"warn  schedule odd: bad rows left out of its last batch: 1: line 3: \uFFFD[2J; fix: mend the class list",
+		"warn  schedule trying: the tick of " + due + " was tried 3 times: rooms of list: it answers 503; fix: mend the source: it is read again at 2020-03-01T00:00:00Z",
+		"ok    schedule new: ticks next at " + next,
+	}
+	if diff := cmp.Diff(want, lines[max(0, len(lines)-len(want)):]); diff != "" || code != exitOK {
+		t.Errorf("exit %d\n%s", code, diff)
 	}
 }

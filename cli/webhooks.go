@@ -205,5 +205,6 @@ func newSender(c config.Config) (worker.Webhooks, func(), error) {
 	return worker.Webhooks{
 		Sender: sender, URL: s.URL.Reveal(),
 		Snapshots: slices.Contains(s.Events, "snapshot"), Batches: slices.Contains(s.Events, "batch"),
+		Schedules: slices.Contains(s.Events, "schedule"),
 	}, sender.Close, nil
 }

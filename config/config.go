@@ -109,7 +109,7 @@ type Webhook struct {
 	URL       Secret          `koanf:"url"`    // the default receiver; its path may be a key
 	Secret    Secret          `koanf:"secret"` // in the form of webhook.ParseSecret
 	SecretOld Secret          `koanf:"secret_old"`
-	Events    []string        `koanf:"events"` // snapshot, batch
+	Events    []string        `koanf:"events"` // snapshot, batch, schedule
 	Allow     []string        `koanf:"allow"`  // hosts, in the form of webhook.Host
 	Private   webhook.Private `koanf:"private"`
 	HTTP      bool            `koanf:"http"`

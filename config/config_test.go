@@ -367,7 +367,7 @@ webhook:
   url: # not set
   secret: # not set
   secret_old: # not set
-  events: snapshot,batch # default
+  events: snapshot,batch,schedule # default
   allow: # not set
   private: # not set
   http: false # default

@@ -67,7 +67,7 @@ var settings = []setting{
 	{"webhook.url", "", "", "https:// URL that is told when snapshots and batches have ended; empty: nobody, but those that batches name", webhookURL, hidePath},
 	{"webhook.secret", "", "", "signs webhooks: whsec_ and 24 to 64 bytes in base64", webhookSecret, hide},
 	{"webhook.secret_old", "", "", "signs them too, while receivers change to the new one", webhookSecret, hide},
-	{"webhook.events", "", "snapshot,batch", "what is told: the end of each snapshot, of each batch, or both", words("snapshot", "batch"), plain},
+	{"webhook.events", "", "snapshot,batch,schedule", "what is told: the end of each snapshot, of each batch, and ticks of schedules that failed", words("snapshot", "batch", "schedule"), plain},
 	{"webhook.allow", "", "", "hosts that a batch may name as its receiver, separated by commas", hosts, plain},
 	{"webhook.private", "", "", "receivers that may be in a private network: host names, addresses and networks as in 10.1.2.0/24", privateHosts, plain},
 	{"webhook.http", "", "false", "also allow http:// receivers: true or false", boolean, plain},

@@ -36,12 +36,12 @@ const (
 	// DescribeSnapshotTask: accepted ones, and unknown ones whose callback
 	// named a TaskID.
 	Confirm = Prefix + "confirm"
-	// Notices is a sorted set of the ends that are to be told by webhook, by
-	// when they are due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID"
-	// with the time of the end.
+	// Notices is a sorted set of what is to be told by webhook, by when it is
+	// due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID" with the time
+	// of the end, "schedule:MS:TICK" of a tick that failed.
 	Notices = Prefix + "notices"
-	// Tell is a hash of what is told by webhook: "snapshot" and "batch", each 1
-	// or 0. It expires unless a worker that tells renews it.
+	// Tell is a hash of what is told by webhook: "snapshot", "batch" and
+	// "schedule", each 1 or 0. It expires unless a worker that tells renews it.
 	Tell = Prefix + "tell"
 	// Totals is a hash of counters over everything that ever ran here.
 	Totals = Prefix + "totals"
@@ -91,6 +91,10 @@ func Schedule(name string) string { return Prefix + "schedule:" + name }
 // Ticking is a string: the worker that makes the ticks of a schedule at the
 // moment. It expires.
 func Ticking(schedule string) string { return Prefix + "ticking:" + schedule }
+
+// FailedTick is a string: what became of a tick of which a webhook tells that
+// it failed (JSON). It expires.
+func FailedTick(tick string) string { return Prefix + "failedtick:" + tick }
 
 // Limit is the prefix of the keys of one rate limit bucket: the quota of one
 // API action of one account.

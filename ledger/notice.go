@@ -12,10 +12,10 @@ import (
 	"tiwsnap/keys"
 )
 
-// Notice is one end of something, to be told by webhook. What is retried ends
-// again, and that is another notice.
+// Notice is one end of something, or a tick that failed, to be told by webhook.
+// What is retried ends again, and that is another notice.
 type Notice struct {
-	Kind string // snapshot or batch
+	Kind string // snapshot, batch or schedule
 	ID   string
 	At   time.Time
 	URL  string // of the batch's own receiver, or empty
@@ -25,11 +25,12 @@ type Notice struct {
 const tellFor = 24 * time.Hour
 
 // Tell makes a notice of each snapshot, or of each batch, that ends from now
-// on, whoever ends it. It has to be called again within 24 hours. A batch with
+// on, whoever ends it, or of each tick of a schedule that fails (package
+// schedule does that). It has to be called again within 24 hours. A batch with
 // a receiver of its own makes a notice of its end in any case.
-func (l *Ledger) Tell(ctx context.Context, snapshots, batches bool) error {
+func (l *Ledger) Tell(ctx context.Context, snapshots, batches, schedules bool) error {
 	pipe := l.rdb.TxPipeline()
-	pipe.HSet(ctx, keys.Tell, "snapshot", snapshots, "batch", batches)
+	pipe.HSet(ctx, keys.Tell, "snapshot", snapshots, "batch", batches, "schedule", schedules)
 	pipe.PExpire(ctx, keys.Tell, tellFor)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("write what is told: %w", err)
@@ -40,7 +41,7 @@ func (l *Ledger) Tell(ctx context.Context, snapshots, batches bool) error {
 // noticeLease is how long a worker has to hand on what Notices gave it.
 const noticeLease = 30 * time.Second
 
-// Notices hands out at most n ends that were not told yet. Nobody else gets
+// Notices hands out at most n of what was not told yet. Nobody else gets
 // them for 30 seconds; Announced removes them.
 func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {
 	members, _, err := l.due(ctx, keys.Notices, 0, n, noticeLease)

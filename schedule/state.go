@@ -36,6 +36,15 @@ type Outcome struct {
 	Missed int    `json:"missed,omitempty"` // ticks that were not made, up to this one
 }
 
+// Failure is a tick that failed, as a webhook tells of it.
+type Failure struct {
+	Schedule string `json:"schedule"`
+	Outcome
+}
+
+// failureKept is how long a failure is kept for the webhook that tells of it.
+const failureKept = 7 * 24 * time.Hour
+
 // Trying is a tick that was begun and could not be made so far.
 type Trying struct {
 	Tick     time.Time `json:"tick"`
@@ -55,6 +64,10 @@ type State struct {
 	Trying  *Trying
 	Missed  int // ticks that were never made
 }
+
+// ErrNotFound means that the tick has not failed, that its webhook was not
+// wanted, or that both are long ago.
+var ErrNotFound = errors.New("not found")
 
 // Store keeps the states of schedules. It is safe for concurrent use.
 type Store struct{ rdb redis.UniversalClient }
@@ -123,19 +136,46 @@ func (st *Store) Try(ctx context.Context, s Schedule, t Trying) error {
 	return st.rdb.HSet(ctx, keys.Schedule(s.Name), s.tryingField(), text).Err()
 }
 
-// Settle notes what became of a tick, for good. It reports false where the tick
-// or a later one is settled already.
+// Settle notes what became of a tick, for good, and that a webhook is to tell of
+// one that failed. It reports false where the tick or a later one is settled
+// already.
 func (st *Store) Settle(ctx context.Context, s Schedule, o Outcome) (bool, error) {
 	text, err := json.Marshal(o)
 	if err != nil {
 		return false, fmt.Errorf("encode tick: %w", err)
 	}
-	first, err := settleScript.Run(ctx, st.rdb, []string{keys.Schedule(s.Name)},
-		s.lastField(), o.Tick.UnixMilli(), text, o.Batch, o.Missed, s.tryingField()).Bool()
+	var failure []byte
+	if o.Result == Failed {
+		if failure, err = json.Marshal(Failure{s.Name, o}); err != nil {
+			return false, fmt.Errorf("encode tick: %w", err)
+		}
+	}
+	id := s.BatchID(o.Tick)
+	first, err := settleScript.Run(ctx, st.rdb,
+		[]string{keys.Schedule(s.Name), keys.Notices, keys.Tell, keys.FailedTick(id)},
+		s.lastField(), o.Tick.UnixMilli(), text, o.Batch, o.Missed, s.tryingField(),
+		failure, failureKept.Milliseconds(), o.At.UnixMilli(), id).Bool()
 	if err != nil {
 		return false, fmt.Errorf("settle tick of schedule %s: %w", s.Name, err)
 	}
 	return first, nil
+}
+
+// Failure returns what a webhook tells of a tick that failed, by the id of the
+// batch that it should have made. Errors: ErrNotFound, or Redis'.
+func (st *Store) Failure(ctx context.Context, id string) (Failure, error) {
+	text, err := st.rdb.Get(ctx, keys.FailedTick(id)).Bytes()
+	if errors.Is(err, redis.Nil) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Failure{}, fmt.Errorf("tick %s: %w", id, err)
+	}
+	var f Failure
+	if err := json.Unmarshal(text, &f); err != nil {
+		return Failure{}, fmt.Errorf("decode tick %s: %w", id, err)
+	}
+	return f, nil
 }
 
 // Claim reports whether owner may make the ticks of s for d, while nobody else

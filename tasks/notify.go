@@ -20,8 +20,9 @@ const QueueWebhooks = "webhooks"
 
 // The events.
 const (
-	SnapshotEnded = "snapshot.ended"
-	BatchEnded    = "batch.ended"
+	SnapshotEnded  = "snapshot.ended"
+	BatchEnded     = "batch.ended"
+	ScheduleFailed = "schedule.failed" // a tick was given up
 )
 
 // notifyVersion is the version of NotifyPayload that this release writes.
@@ -42,8 +43,8 @@ type NotifyPayload struct {
 	ID string `json:"id"`
 	// URL is the receiver that the batch names; empty for the default one.
 	URL  string `json:"url,omitempty"`
-	Type string `json:"type"` // SnapshotEnded or BatchEnded
-	Ref  string `json:"ref"`  // id of the snapshot or the batch
+	Type string `json:"type"` // one of the events
+	Ref  string `json:"ref"`  // id of the snapshot or the batch, or of the batch that the tick should have made
 	At   int64  `json:"at"`   // when it happened, Unix ms
 }
 
@@ -84,7 +85,7 @@ func ParseNotify(payload []byte) (NotifyPayload, error) {
 		return p, fmt.Errorf("%w: version %d, this worker knows %d", ErrNewerPayload, p.V, notifyVersion)
 	case p.ID == "" || p.Ref == "":
 		return p, errors.New("webhook payload has no id or no ref")
-	case p.Type != SnapshotEnded && p.Type != BatchEnded:
+	case p.Type != SnapshotEnded && p.Type != BatchEnded && p.Type != ScheduleFailed:
 		return p, fmt.Errorf("webhook payload has the unknown type %.40q", p.Type)
 	}
 	return p, nil

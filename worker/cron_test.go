@@ -2,6 +2,8 @@ package worker_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -19,9 +21,12 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/keys"
 	"tiwsnap/ledger"
+	"tiwsnap/rdb"
+	"tiwsnap/redistest"
 	"tiwsnap/schedule"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
+	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/worker"
 )
 
@@ -334,4 +339,197 @@ func TestRedisThatTakesNothing(t *testing.T) {
 	c.redis.SetError("")
 	c.tick(w, 1)
 	c.want("120100")
+}
+
+// yearly is a schedule on a real Redis of which so many ticks are due, the last
+// of them that of this year. The first of them is the one that is tried.
+func yearly(t *testing.T, c redis.UniversalClient, source schedule.Source, due int, trying *schedule.Trying) (s schedule.Schedule) {
+	t.Helper()
+	spec, err := schedule.ParseSpec("@yearly", "UTC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = schedule.Schedule{
+		Name: "s", Cron: "@yearly", Zone: "UTC", Spec: spec, Source: source,
+		Defaults: tasks.Room{SdkAppId: app}, Missed: schedule.MissedOne, MissedWithin: 10 * 366 * 24 * time.Hour,
+	}
+	store := schedule.NewStore(c)
+	_, now, err := store.State(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := time.Date(now.Year()-due, 1, 1, 0, 0, 0, 0, time.UTC)
+	if _, err := store.Settle(t.Context(), s, schedule.Outcome{Tick: last, Result: schedule.Enqueued}); err != nil {
+		t.Fatal(err)
+	}
+	if trying != nil {
+		trying.Tick = last.AddDate(1, 0, 0)
+		if err := store.Try(t.Context(), s, *trying); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func TestFailedTickIsTold(t *testing.T) {
+	down := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(down.Close)
+	source, err := schedule.URL(down.URL+"/S3CR3T", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// One more failure, and it is given up.
+	triedLong := func() schedule.Trying {
+		return schedule.Trying{Begun: time.Now().Add(-time.Hour), RetryAt: time.Now(), Failures: 9, Error: "the one before"}
+	}
+
+	t.Run("once, by whichever of three workers gives it up", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+		tried := triedLong()
+		s := yearly(t, w.rdb, source, 1, &tried)
+		r := newReceiver(t)
+		for range 3 {
+			w.workWith(worker.Options{Schedules: []schedule.Schedule{s}, Webhooks: telling(t, r)})
+		}
+		d := r.next(t)
+		var data struct {
+			Schedule, Result, Error string
+			Tick, At                time.Time
+		}
+		if err := json.Unmarshal(d.body.Data, &data); err != nil {
+			t.Fatal(err)
+		}
+		if d.body.Type != tasks.ScheduleFailed || data.Schedule != "s" || data.Result != "failed" || !data.Tick.Equal(tried.Tick) ||
+			!d.body.Timestamp.Equal(data.At.Truncate(time.Millisecond)) || !strings.HasSuffix(data.Error, "it answers 404 Not Found") {
+			t.Errorf("told: %+v %s", d, d.body.Data)
+		}
+		if strings.Contains(string(d.body.Data), "S3CR3T") {
+			t.Errorf("it shows a secret: %s", d.body.Data)
+		}
+		// Whatever ends next is the next to be told.
+		w.enqueue("a", 1)
+		for range 2 {
+			if d := r.next(t); d.body.Type == tasks.ScheduleFailed {
+				t.Errorf("it was told twice: %+v", d)
+			}
+		}
+	})
+
+	t.Run("also where the receiver is away at first", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+		tried := triedLong()
+		s := yearly(t, w.rdb, source, 1, &tried)
+		r := newReceiver(t)
+		r.answer <- http.StatusServiceUnavailable
+		w.workWith(worker.Options{Schedules: []schedule.Schedule{s}, Webhooks: telling(t, r)})
+		first, again := r.next(t), r.next(t)
+		if first.id != again.id || string(first.body.Data) != string(again.body.Data) {
+			t.Errorf("told %+v, then %+v", first, again)
+		}
+	})
+
+	t.Run("but not where nobody wants it", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+		tried := triedLong()
+		s := yearly(t, w.rdb, source, 1, &tried)
+		r := newReceiver(t)
+		tell := telling(t, r)
+		tell.Schedules = false
+		w.workWith(worker.Options{Schedules: []schedule.Schedule{s}, Webhooks: tell})
+		w.eventually("the tick is given up", func() bool {
+			all, err := schedule.NewStore(w.rdb).Status(t.Context(), []schedule.Schedule{s})
+			return err == nil && all[0].Last.Result == schedule.Failed
+		})
+		if keys := w.rdb.Keys(t.Context(), keys.FailedTick("*")).Val(); len(keys) != 0 {
+			t.Errorf("it is kept all the same: %v", keys)
+		}
+		w.enqueue("a", 1)
+		for range 2 {
+			if d := r.next(t); d.body.Type == tasks.ScheduleFailed {
+				t.Errorf("it was told: %+v", d)
+			}
+		}
+	})
+}
+
+// A Redis that has no room for new work lets the tick wait.
+func TestTickThatFindsNoRoom(t *testing.T) {
+	t.Parallel()
+	// full is a Redis that has taken more than it should, and could take more.
+	full := func(t *testing.T) *redis.Client {
+		server := redistest.Real(t)
+		c := redis.NewClient(&redis.Options{Addr: server.Addr})
+		t.Cleanup(func() { c.Close() })
+		if err := c.SetRange(t.Context(), "ballast", 13<<20, "x").Err(); err != nil {
+			t.Fatal(err)
+		}
+		servers, err := rdb.Servers(t.Context(), c, "memory")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.ConfigSet(t.Context(), "maxmemory", fmt.Sprint(servers[0].Memory.Used*100/85)).Err(); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	state := func(t *testing.T, c *redis.Client, s schedule.Schedule) schedule.Status {
+		t.Helper()
+		all, err := schedule.NewStore(c).Status(t.Context(), []schedule.Schedule{s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all[0]
+	}
+
+	t.Run("and it is made once when there is some", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, full(t), tiwtest.Options{})
+		s := yearly(t, w.rdb, schedule.List(list), 1, nil)
+		for range 2 {
+			w.workWith(worker.Options{Schedules: []schedule.Schedule{s}})
+		}
+		w.eventually("the tick waits", func() bool {
+			st := state(t, w.rdb, s)
+			return st.Trying != nil && st.Trying.Waits && strings.Contains(st.Trying.Error, "Redis is full") && st.Overdue.IsZero()
+		})
+		if all, err := w.ledger.Batches(t.Context(), 10); err != nil || len(all) != 0 {
+			t.Errorf("there are the batches %+v, %v", all, err)
+		}
+		if keys := w.rdb.Keys(t.Context(), keys.Loading("*")).Val(); len(keys) != 0 {
+			t.Errorf("half a batch is left: %v", keys)
+		}
+		if err := w.rdb.Del(t.Context(), "ballast").Err(); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("the tick is made", func() bool { return state(t, w.rdb, s).Last.Batch != "" })
+		st := state(t, w.rdb, s)
+		if b := w.ended(st.Last.Batch); st.Trying != nil || st.Missed != 0 || st.Last.Rooms != 2 || b.Succeeded != 2 {
+			t.Errorf("it stands at %+v, %+v", st, b)
+		}
+		if all, err := w.ledger.Batches(t.Context(), 10); err != nil || len(all) != 1 {
+			t.Errorf("there are the batches %+v, %v", all, err)
+		}
+		w.onceEach(2)
+	})
+
+	t.Run("and it fails, and is told, where there is none until the next one is due", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, full(t), tiwtest.Options{})
+		waits := schedule.Trying{Begun: time.Now(), RetryAt: time.Now().Add(time.Hour), Failures: 9, Error: "Redis was full", Waits: true}
+		s := yearly(t, w.rdb, schedule.List(list), 2, &waits)
+		r := newReceiver(t)
+		w.workWith(worker.Options{Schedules: []schedule.Schedule{s}, Webhooks: telling(t, r)})
+		d := r.next(t)
+		if d.body.Type != tasks.ScheduleFailed || !strings.Contains(string(d.body.Data), `"error":"Redis was full"`) {
+			t.Errorf("told: %+v %s", d, d.body.Data)
+		}
+		w.eventually("the next one waits", func() bool {
+			st := state(t, w.rdb, s)
+			return st.Trying != nil && st.Trying.Waits && st.Trying.Tick.After(waits.Tick)
+		})
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tiwsnap/ledger"
+	"tiwsnap/schedule"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/webhook"
@@ -37,13 +38,14 @@ const (
 	notifyWaiting = 5000
 )
 
-// Webhooks says who is told when a snapshot or a batch has ended. A batch that
+// Webhooks says who is told when a snapshot or a batch has ended, or a tick has failed. A batch that
 // names a receiver of its own tells that one.
 type Webhooks struct {
 	Sender    *webhook.Sender // default: nobody is told; stays the caller's to close
 	URL       string          // the receiver where a batch names none; default: none
 	Snapshots bool            // tell of each snapshot
 	Batches   bool            // tell of each batch; one that names a receiver is told of in any case
+	Schedules bool            // tell of each tick of a schedule that fails
 }
 
 // announce turns the ends that the ledger has noted into tasks.
@@ -63,7 +65,7 @@ func (w *Worker) announce(ctx context.Context) {
 
 // tell lets everyone who ends something know that it is to be told.
 func (w *Worker) tell(ctx context.Context) {
-	if err := w.ledger.Tell(ctx, w.o.Webhooks.Snapshots, w.o.Webhooks.Batches); err != nil && ctx.Err() == nil {
+	if err := w.ledger.Tell(ctx, w.o.Webhooks.Snapshots, w.o.Webhooks.Batches, w.o.Webhooks.Schedules); err != nil && ctx.Err() == nil {
 		w.log.Warn("what ends may not be told by webhook", "err", err)
 	}
 }
@@ -136,8 +138,12 @@ func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks
 	var snapshots []ledger.Notice
 	var ids []string
 	for _, n := range notices {
-		if n.Kind == "snapshot" {
+		switch n.Kind {
+		case "snapshot":
 			snapshots, ids = append(snapshots, n), append(ids, n.ID)
+			continue
+		case "schedule":
+			add(n, tasks.ScheduleFailed, n.At)
 			continue
 		}
 		b, err := w.ledger.Batch(ctx, n.ID)
@@ -208,17 +214,22 @@ func (w *Worker) notifyHandler() asynq.HandlerFunc {
 }
 
 // notifyBody is what is sent: the same data as "tiwsnap status REF -o json"
-// shows. It is nil where there is no such record any more, and where it is not
+// shows, and of a schedule what "tiwsnap schedule list -o json" did. It is nil where there is no such record any more, and where it is not
 // ended any more.
 func (w *Worker) notifyBody(ctx context.Context, p tasks.NotifyPayload) ([]byte, error) {
 	var data any
 	var ended time.Time
 	var err error
-	if p.Type == tasks.BatchEnded {
+	switch p.Type {
+	case tasks.ScheduleFailed:
+		var f schedule.Failure
+		f, err = w.schedules.Failure(ctx, p.Ref)
+		data, ended = f, f.At
+	case tasks.BatchEnded:
 		var b ledger.Batch
 		b, err = w.ledger.Batch(ctx, p.Ref)
 		data, ended = b, b.EndedAt
-	} else {
+	default:
 		var s ledger.Snapshot
 		s, err = w.ledger.Snapshot(ctx, p.Ref)
 		x := tiw.Explanation{}
@@ -231,7 +242,7 @@ func (w *Worker) notifyBody(ctx context.Context, p tasks.NotifyPayload) ([]byte,
 			Fix     string `json:"fix,omitempty"`
 		}{s, x.Meaning, x.Fix}, s.EndedAt
 	}
-	if errors.Is(err, ledger.ErrNotFound) || err == nil && ended.IsZero() {
+	if errors.Is(err, ledger.ErrNotFound) || errors.Is(err, schedule.ErrNotFound) || err == nil && ended.IsZero() {
 		return nil, nil
 	}
 	if err != nil {

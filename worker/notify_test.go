@@ -94,20 +94,25 @@ func telling(t *testing.T, receivers ...receiver) worker.Webhooks {
 		t.Fatal(err)
 	}
 	t.Cleanup(sender.Close)
-	return worker.Webhooks{Sender: sender, URL: receivers[0].URL, Snapshots: true, Batches: true}
+	return worker.Webhooks{Sender: sender, URL: receivers[0].URL, Snapshots: true, Batches: true, Schedules: true}
 }
 
 // workTelling starts a worker that sends webhooks, until the test ends.
 func (w world) workTelling(tell worker.Webhooks) {
 	w.Helper()
+	w.workWith(worker.Options{Webhooks: tell})
+}
+
+// workWith starts a worker with these options and some more, until the test ends.
+func (w world) workWith(o worker.Options) {
+	w.Helper()
 	api, err := tiw.New(tiw.Options{Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
 	if err != nil {
 		w.Fatal(err)
 	}
-	wk, err := worker.New(worker.Options{
-		Redis: w.rdb, TIW: api, ConfirmAfter: 200 * time.Millisecond, Webhooks: tell,
-		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
-	})
+	o.Redis, o.TIW, o.ConfirmAfter = w.rdb, api, 200*time.Millisecond
+	o.Log = slog.New(slog.NewTextHandler(w.Output(), nil))
+	wk, err := worker.New(o)
 	if err != nil {
 		w.Fatal(err)
 	}
