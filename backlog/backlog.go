@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -66,7 +67,7 @@ type Backlog struct {
 
 // New returns the backlog that lies in rdb.
 func New(rdb redis.UniversalClient) *Backlog {
-	return &Backlog{rdb: rdb, cache: chunkCache{max: 64}}
+	return &Backlog{rdb: rdb, cache: chunkCache{max: maxCache}}
 }
 
 // Take takes snapshots from the open batches, one from each in turn, until
@@ -129,11 +130,11 @@ func (b *Backlog) setPaused(ctx context.Context, batch string, paused bool) erro
 // Room returns room n (from 1) of a batch, the batch's defaults filled in.
 // Errors: ErrNotFound, or Redis'.
 func (b *Backlog) Room(ctx context.Context, batch string, n int) (tasks.Room, error) {
-	c, err := b.chunk(ctx, batch, (n-1)/chunkRows)
+	c, err := b.chunk(ctx, batch, n-1)
 	if err != nil {
 		return tasks.Room{}, err
 	}
-	return c.room((n - 1) % chunkRows)
+	return c.room(n - 1)
 }
 
 // Rooms returns all rooms of a batch in their order, the batch's defaults
@@ -154,13 +155,13 @@ func (b *Backlog) RoomsFrom(ctx context.Context, batch string, n int) iter.Seq2[
 			return
 		}
 		for next := max(n, 1) - 1; next < total; {
-			c, err := b.chunk(ctx, batch, next/chunkRows)
+			c, err := b.chunk(ctx, batch, next)
 			if err != nil {
 				yield(tasks.Room{}, err)
 				return
 			}
-			for end := min(next-next%chunkRows+chunkRows, total); next < end; next++ {
-				if room, err := c.room(next % chunkRows); !yield(room, err) || err != nil {
+			for end := max(c.first+len(c.lines), next+1); next < end; next++ {
+				if room, err := c.room(next); !yield(room, err) || err != nil {
 					return
 				}
 			}
@@ -168,41 +169,60 @@ func (b *Backlog) RoomsFrom(ctx context.Context, batch string, n int) iter.Seq2[
 	}
 }
 
-func (b *Backlog) chunk(ctx context.Context, batch string, n int) (*chunk, error) {
-	id := chunkID{batch, n}
+// chunk returns the chunk that holds a row (from 0), or the part of it.
+func (b *Backlog) chunk(ctx context.Context, batch string, row int) (*chunk, error) {
+	n, at := row/chunkRows, row%chunkRows
+	c, err := b.field(ctx, chunkID{batch, n, -1})
+	if err != nil || len(c.parts) == 0 {
+		return c, err
+	}
+	after, _ := slices.BinarySearch(c.parts, at+1) // the first part starts with 0
+	return b.field(ctx, chunkID{batch, n, c.parts[max(after-1, 0)]})
+}
+
+// field reads one field of the rows of a batch.
+func (b *Backlog) field(ctx context.Context, id chunkID) (*chunk, error) {
 	if c := b.cache.get(id); c != nil {
 		return c, nil
 	}
 	pipe := b.rdb.Pipeline()
-	blob := pipe.HGet(ctx, keys.Rows(batch), strconv.Itoa(n))
-	defaults := pipe.HGet(ctx, keys.Batch(batch), "defaults")
+	blob := pipe.HGet(ctx, keys.Rows(id.batch), id.name())
+	defaults := pipe.HGet(ctx, keys.Batch(id.batch), "defaults")
 	if _, err := pipe.Exec(ctx); errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("%w: %s", ErrNotFound, batch)
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, id.batch)
 	} else if err != nil {
-		return nil, fmt.Errorf("read rooms of batch %s: %w", batch, err)
+		return nil, fmt.Errorf("read rooms of batch %s: %w", id.batch, err)
 	}
-	c := &chunk{}
+	c := &chunk{first: id.n*chunkRows + max(id.start, 0)}
 	if err := json.Unmarshal([]byte(defaults.Val()), &c.defaults); err != nil {
-		return nil, fmt.Errorf("defaults of batch %s: %w", batch, err)
+		return nil, fmt.Errorf("defaults of batch %s: %w", id.batch, err)
 	}
 	text, err := inflate([]byte(blob.Val()))
+	if err == nil && bytes.HasPrefix(text, []byte("[")) {
+		err = json.Unmarshal(text, &c.parts)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("chunk %d of batch %s: %w", n, batch, err)
+		return nil, fmt.Errorf("chunk %s of batch %s: %w", id.name(), id.batch, err)
 	}
 	c.lines = bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
 	b.cache.put(id, c)
 	return c, nil
 }
 
-// chunk is up to chunkRows rooms of a batch, each as one line of JSON.
+// chunk is up to chunkRows rooms of a batch, each as one line of JSON; or a
+// part of such, or where its parts start.
 type chunk struct {
 	defaults tasks.Room
+	first    int // its first row in the batch, from 0
 	lines    [][]byte
+	parts    []int
 }
 
-func (c *chunk) room(i int) (tasks.Room, error) {
+// room returns that of a row of the batch, from 0.
+func (c *chunk) room(row int) (tasks.Room, error) {
+	i := row - c.first
 	if i >= len(c.lines) {
-		return tasks.Room{}, fmt.Errorf("%w: no row %d in its chunk", ErrNotFound, i+1)
+		return tasks.Room{}, fmt.Errorf("%w: it has no row %d", ErrNotFound, row+1)
 	}
 	var r tasks.Room
 	if err := json.Unmarshal(c.lines[i], &r); err != nil {
@@ -211,17 +231,40 @@ func (c *chunk) room(i int) (tasks.Room, error) {
 	return r.Over(c.defaults), nil
 }
 
-type chunkID struct {
-	batch string
-	n     int
+// size is about the memory that it takes, in bytes.
+func (c *chunk) size() int {
+	n := 500
+	for _, line := range c.lines {
+		n += len(line) + 25
+	}
+	return n
 }
+
+// chunkID is a field of the rows of a batch: a chunk, or the part of it that
+// begins with row start (from 0); start is -1 for the chunk.
+type chunkID struct {
+	batch    string
+	n, start int
+}
+
+func (id chunkID) name() string {
+	if id.start < 0 {
+		return strconv.Itoa(id.n)
+	}
+	return fmt.Sprintf("%d.%d", id.n, id.start)
+}
+
+// maxCache is how much a chunkCache keeps, in bytes: more than a hundred chunks
+// of plain rooms.
+const maxCache = 4 << 20
 
 // chunkCache keeps the chunks used last. Chunks never change, but a batch id
 // may come back with other rooms after the batch has expired, days later:
 // a chunk is forgotten long before that.
 type chunkCache struct {
-	max  int
+	max  int // bytes
 	mu   sync.Mutex
+	size int
 	byID map[chunkID]*list.Element
 	used list.List // of cachedChunk, last used first
 }
@@ -250,12 +293,17 @@ func (cc *chunkCache) put(id chunkID, c *chunk) {
 		cc.byID = make(map[chunkID]*list.Element)
 	}
 	if e := cc.byID[id]; e != nil {
-		cc.used.Remove(e)
+		cc.drop(e)
 	}
 	cc.byID[id] = cc.used.PushFront(cachedChunk{id, c, time.Now()})
-	if cc.used.Len() > cc.max {
-		last := cc.used.Back()
-		cc.used.Remove(last)
-		delete(cc.byID, last.Value.(cachedChunk).id)
+	cc.size += c.size()
+	for cc.size > cc.max && cc.used.Len() > 1 {
+		cc.drop(cc.used.Back())
 	}
+}
+
+func (cc *chunkCache) drop(e *list.Element) {
+	c := cc.used.Remove(e).(cachedChunk)
+	delete(cc.byID, c.id)
+	cc.size -= c.chunk.size()
 }

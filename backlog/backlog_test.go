@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
@@ -436,5 +439,69 @@ func TestRoom(t *testing.T) {
 	}
 	if _, err := b.Room(context.Background(), "b", 1); !errors.Is(err, backlog.ErrNotFound) {
 		t.Errorf("unknown batch: %v", err)
+	}
+}
+
+// Rooms may be large, few or many in a chunk, and are read back one by one and
+// all in their order.
+func TestLargeRooms(t *testing.T) {
+	label := func(n, size int) map[string]string {
+		return map[string]string{"L": strings.Repeat(strconv.Itoa(n%10), size)}
+	}
+	wide := make(map[string]string)
+	for i := range tasks.MaxLabels {
+		wide[fmt.Sprint(i)] = strings.Repeat("\x01", tasks.MaxLabel) // 6 kB of JSON
+	}
+	for _, tt := range []struct {
+		name  string
+		rooms int
+		room  func(n int) tasks.Room
+	}{
+		{"of half a kilobyte", 1500, func(n int) tasks.Room { return tasks.Room{Label: label(n, 500)} }},
+		{"first small, then large", 1100, func(n int) tasks.Room {
+			if n < 400 {
+				return tasks.Room{}
+			}
+			return tasks.Room{Label: label(n, 1000)}
+		}},
+		{"as large as can be", 20, func(int) tasks.Room { return tasks.Room{Label: wide} }},
+		{"a part ends with the batch", 64, func(n int) tasks.Room { return tasks.Room{Label: label(n, 1000)} }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := backlog.New(redistest.Client(t))
+			load := b.Load()
+			var want []tasks.Room
+			for n := range tt.rooms {
+				room := tt.room(n)
+				room.SdkAppId, room.RoomId = 7, uint64(n+1)
+				if err := load.Add(t.Context(), &room); err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, room)
+			}
+			if _, err := load.Seal(t.Context(), "a", tasks.Room{}, ""); err != nil {
+				t.Fatal(err)
+			}
+			for _, from := range []int{1, 2, 65, 513, tt.rooms, tt.rooms + 1} {
+				var got []tasks.Room
+				for room, err := range b.RoomsFrom(t.Context(), "a", from) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					got = append(got, room)
+				}
+				if d := cmp.Diff(want[min(from-1, len(want)):], got, cmpopts.EquateEmpty()); d != "" {
+					t.Errorf("from room %d: %.1000s", from, d)
+				}
+			}
+			for n := tt.rooms; n > 0; n -= 7 {
+				if got, err := b.Room(t.Context(), "a", n); err != nil || !cmp.Equal(want[n-1], got) {
+					t.Errorf("room %d: %v", n, err)
+				}
+			}
+			if _, err := b.Room(t.Context(), "a", tt.rooms+1); !errors.Is(err, backlog.ErrNotFound) {
+				t.Errorf("the room after the last: %v, want ErrNotFound", err)
+			}
+		})
 	}
 }

@@ -27,17 +27,21 @@ const (
 	// chunkRows is the number of rooms in a chunk. It is part of the format:
 	// a row's chunk is found by division.
 	chunkRows = 512
-	// pushChunks is how many chunks go to Redis in one round trip.
-	pushChunks = 16
+	// partBytes is from how many bytes on a chunk is cut into parts, so that no
+	// more of it need be held at a time, here or by who reads it.
+	partBytes = 64 << 10
+	// pushFields is how many chunks and parts go to Redis in one round trip.
+	pushFields = 16
 	// pushBytes is from how many bytes on there are fewer.
-	pushBytes = 1 << 20
+	pushBytes = 256 << 10
 	// loadTTL is how long an unfinished load is kept after its last push.
 	loadTTL = 10 * time.Minute
 	// maxLabelNames bounds the different label names in a batch: each is a
 	// column of its result list.
 	maxLabelNames = 1000
-	// maxChunk bounds a chunk when it is read back, in bytes.
-	maxChunk = 64 << 20
+	// maxPart bounds a chunk or a part when it is read back, in bytes: there is
+	// one more room in it than fits, and that may have half a million.
+	maxPart = 1 << 20
 )
 
 // ErrLoadLost means that the load expired before it was sealed, because
@@ -57,15 +61,24 @@ type Load struct {
 
 	rdb    redis.UniversalClient
 	key    string
-	text   bytes.Buffer // rooms of the chunk being filled
-	rows   int          // all rooms so far
-	chunks int          // chunks flushed or pending
-	packed bytes.Buffer
+	rows   int           // all rooms so far
+	text   bytes.Buffer  // rooms of the chunk being filled, as far as not in a part
+	rooms  *json.Encoder // to text
+	start  int           // the first of them in the chunk, from 0
+	parts  []int         // where the parts of the chunk start
+	fields int           // chunks, their parts and indexes, all so far
 	flate  *flate.Writer
+	packed bytes.Buffer // what is pushed next
+	push   []pushed
+	args   []any // of HSET, kept for its memory
 	digest hash.Hash
-	push   []any // field, value, field, value … of HSET
-	bytes  int   // in push
 	labels map[string]bool
+}
+
+// pushed is a field on its way to Redis, and where it ends in packed.
+type pushed struct {
+	name string
+	end  int
 }
 
 // Batch is what Seal made, or found.
@@ -82,7 +95,9 @@ func (b *Backlog) Load() *Load {
 	if err != nil {
 		panic(err) // the level is a constant
 	}
-	return &Load{rdb: b.rdb, key: keys.Loading(rand.Text()), flate: w, digest: sha256.New(), labels: make(map[string]bool)}
+	l := &Load{rdb: b.rdb, key: keys.Loading(rand.Text()), flate: w, digest: sha256.New(), labels: make(map[string]bool)}
+	l.rooms = json.NewEncoder(&l.text)
+	return l
 }
 
 // Add adds one room. Fields that are left out take the batch's defaults.
@@ -107,31 +122,60 @@ func (l *Load) Add(ctx context.Context, room *tasks.Room) error {
 		if len(l.labels) > maxLabelNames {
 			return ErrLabels
 		}
-		b, err := json.Marshal(room)
-		if err != nil {
+		if err := l.rooms.Encode(room); err != nil {
 			return fmt.Errorf("encode room: %w", err)
 		}
-		l.text.Write(b)
-		l.text.WriteByte('\n')
 	}
 	l.rows++
-	if l.rows%chunkRows == 0 {
+	switch {
+	case l.rows%chunkRows == 0:
 		return l.endChunk(ctx)
+	case l.text.Len() >= partBytes:
+		return l.endPart(ctx)
 	}
 	return nil
 }
 
+// A chunk is the field NUMBER of the hash: a line of JSON for each room. Where
+// it is in parts, that field is one line, a JSON array of the starts of the
+// parts, and each part is the field NUMBER.START.
+
 func (l *Load) endChunk(ctx context.Context) error {
+	chunk := strconv.Itoa((l.rows - 1) / chunkRows)
+	if len(l.parts) > 0 {
+		if l.text.Len() > 0 {
+			if err := l.endPart(ctx); err != nil {
+				return err
+			}
+		}
+		if err := l.rooms.Encode(l.parts); err != nil {
+			return fmt.Errorf("encode parts: %w", err)
+		}
+	} else {
+		l.digest.Write(l.text.Bytes())
+	}
+	l.start, l.parts = 0, l.parts[:0]
+	return l.put(ctx, chunk)
+}
+
+func (l *Load) endPart(ctx context.Context) error {
+	chunk := (l.rows - 1) / chunkRows
+	name := fmt.Sprintf("%d.%d", chunk, l.start)
+	l.parts = append(l.parts, l.start)
+	l.start = l.rows - chunk*chunkRows
 	l.digest.Write(l.text.Bytes())
-	l.packed.Reset()
+	return l.put(ctx, name)
+}
+
+// put makes the text a field.
+func (l *Load) put(ctx context.Context, name string) error {
 	l.flate.Reset(&l.packed)
 	l.flate.Write(l.text.Bytes()) // to a buffer: cannot fail
 	l.flate.Close()
 	l.text.Reset()
-	l.push = append(l.push, l.chunks, bytes.Clone(l.packed.Bytes()))
-	l.chunks++
-	l.bytes += l.packed.Len()
-	if len(l.push) < 2*pushChunks && l.bytes < pushBytes {
+	l.fields++
+	l.push = append(l.push, pushed{name, l.packed.Len()})
+	if len(l.push) < pushFields && l.packed.Len() < pushBytes {
 		return nil
 	}
 	return l.flush(ctx)
@@ -143,14 +187,20 @@ func (l *Load) flush(ctx context.Context) error {
 			return err
 		}
 	}
+	l.args = l.args[:0]
+	begin := 0
+	for _, p := range l.push {
+		l.args = append(l.args, p.name, l.packed.Bytes()[begin:p.end])
+		begin = p.end
+	}
 	pipe := l.rdb.Pipeline()
-	pipe.HSet(ctx, l.key, l.push...)
+	pipe.HSet(ctx, l.key, l.args...)
 	pipe.PExpire(ctx, l.key, loadTTL)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("push rooms: %w", err)
 	}
-	clear(l.push)
-	l.push, l.bytes = l.push[:0], 0
+	l.push = l.push[:0]
+	l.packed.Reset()
 	return nil
 }
 
@@ -165,7 +215,7 @@ func (l *Load) Seal(ctx context.Context, id string, defaults tasks.Room, webhook
 	if l.rows == 0 {
 		return Batch{}, errors.New("a batch needs at least one room")
 	}
-	if l.text.Len() > 0 {
+	if l.rows%chunkRows > 0 {
 		if err := l.endChunk(ctx); err != nil {
 			return Batch{}, err
 		}
@@ -196,7 +246,7 @@ func (l *Load) Seal(ctx context.Context, id string, defaults tasks.Room, webhook
 	}
 	got, err := sealScript.Run(ctx, l.rdb,
 		[]string{l.key, keys.Rows(id), keys.Batch(id), keys.Batches, keys.Ring},
-		id, l.rows, l.chunks, digest, words, l.key, labels, webhook,
+		id, l.rows, l.fields, digest, words, l.key, labels, webhook,
 	).Slice()
 	switch {
 	case redis.HasErrorPrefix(err, "LOADLOST"):
@@ -219,9 +269,9 @@ func (l *Load) Discard(ctx context.Context) error {
 
 func inflate(b []byte) ([]byte, error) {
 	r := flate.NewReader(bytes.NewReader(b))
-	text, err := io.ReadAll(io.LimitReader(r, maxChunk+1))
-	if err == nil && len(text) > maxChunk {
-		err = fmt.Errorf("larger than %d bytes", maxChunk)
+	text, err := io.ReadAll(io.LimitReader(r, maxPart+1))
+	if err == nil && len(text) > maxPart {
+		err = fmt.Errorf("larger than %d bytes", maxPart)
 	}
 	return text, err
 }

@@ -2,14 +2,14 @@
 -- call nobody sees the batch, after it the feeder takes from it. Where a batch
 -- of that id exists already, the load is thrown away and that batch stays.
 --
--- KEYS[1] loading  hash of chunks that was pushed
+-- KEYS[1] loading  hash of chunks and their parts that was pushed
 -- KEYS[2] rows     where the chunks belong
 -- KEYS[3] batch    the batch hash
 -- KEYS[4] batches  sorted set of all batches by creation time (ms)
 -- KEYS[5] ring     list of the batches that have rooms left
 -- ARGV[1] batch id
 -- ARGV[2] total    number of rooms
--- ARGV[3] chunks   number of chunks that must be there
+-- ARGV[3] fields   number of them that must be there
 -- ARGV[4] digest   of the rooms and the defaults
 -- ARGV[5] defaults JSON
 -- ARGV[6] load     token of this load: sealing it twice is sealing it once

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,12 @@ import (
 	"tiwsnap/web"
 	"tiwsnap/worker"
 )
+
+// gcPercent is by how much the heap of a worker grows before it is collected.
+// Of a list of 2 million rooms that comes in 20 MB stay until its end, and with
+// Go's 100 percent as much garbage again: this keeps the process below 64 MB and
+// costs a few percent of the time that reading the list takes.
+const gcPercent = 50
 
 func newWorker(e env) *cobra.Command {
 	cmd := &cobra.Command{
@@ -39,6 +46,9 @@ that are out are waited for and their outcomes are written.`,
 		"callback.addr", "callback.url", "http.addr", "metrics.addr", "unknown", "unknown_grace", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
+		if e.getenv("GOGC") == "" && e.getenv("GOMEMLIMIT") == "" {
+			debug.SetGCPercent(gcPercent)
+		}
 		c, err := connect(cmd, e, config.Credentials, config.RoomFiles)
 		if err != nil {
 			return err

@@ -39,7 +39,7 @@ type Options struct {
 	// Defaults fill the fields that a row leaves out, by Room.Over.
 	Defaults tasks.Room
 	// MaxRows bounds the rows of a file, good and bad; 0 means DefaultMaxRows.
-	// Telling rooms apart takes 10 bytes of memory a row.
+	// Telling rooms apart takes 8 bytes of memory a row.
 	MaxRows int
 }
 
@@ -271,8 +271,12 @@ func (c *checker) record(r *record) error {
 	if !ok {
 		return fileError(r.Line, "the file has more than %d different SdkAppIds, perhaps the columns SdkAppId and RoomId are swapped", maxApps)
 	}
-	if line := c.seen.add(app, uint32(room.RoomId), uint32(r.Line)); line > 0 {
-		r.fault(r.column("RoomId"), "RoomId", "%d of SdkAppId %d is already on line %d", room.RoomId, room.SdkAppId, line)
+	if line := c.seen.add(app, uint32(room.RoomId), r.Line); line > 0 {
+		where := fmt.Sprintf("on line %d", line)
+		if line == maxLine {
+			where = "further up"
+		}
+		r.fault(r.column("RoomId"), "RoomId", "%d of SdkAppId %d is already %s", room.RoomId, room.SdkAppId, where)
 	}
 	return nil
 }

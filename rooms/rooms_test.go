@@ -329,6 +329,21 @@ func TestOptions(t *testing.T) {
 	})
 }
 
+// Which line a room was on is told of the first four million.
+func TestALongFile(t *testing.T) {
+	blank := strings.Repeat("\n", 1<<22)
+	got := read(strings.NewReader("SdkAppId,RoomId\n1,2\n"+blank+"1,3\n1,2\n1,3\n"), rooms.Options{})
+	want := []string{
+		`2 {"SdkAppId":1,"RoomId":2}`,
+		`4194307 {"SdkAppId":1,"RoomId":3}`,
+		"line 4194308, column 2: RoomId 2 of SdkAppId 1 is already on line 2",
+		"line 4194309, column 2: RoomId 3 of SdkAppId 1 is already further up",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestSwappedColumns(t *testing.T) {
 	var file strings.Builder
 	file.WriteString("RoomId,SdkAppId\n")

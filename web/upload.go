@@ -19,7 +19,7 @@ import (
 )
 
 // Bounds of the lists that are uploaded. Memory does not grow with a list but
-// for 10 bytes a row, which tell rooms apart.
+// for 8 bytes a row, which tell rooms apart.
 const (
 	// maxUpload is the size of a list in bytes: two million rows of 500 bytes,
 	// where a plain row takes 20.

@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/web"
+)
+
+// A worker takes in a list of two million rooms, as many as there may be, and
+// the whole process is never larger than 64 MB.
+func TestAWorkerStaysSmall(t *testing.T) {
+	if testing.Short() || runtime.GOOS != "linux" {
+		t.Skip("builds tiwsnap, and asks Linux for its memory")
+	}
+	const rooms, most = 2_000_000, 64_000_000
+	s := newSite(t, tiwtest.Options{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	s.environ["TIWSNAP_HTTP_ADDR"] = addr
+	s.environ["TIWSNAP_WORKER_SPOOL"] = t.TempDir()
+
+	binary := filepath.Join(t.TempDir(), "tiwsnap")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "tiwsnap").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	worker := exec.CommandContext(t.Context(), binary, "worker")
+	worker.Env = variables(s.environ)()
+	log, err := worker.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(log)
+	for lines.Scan() && !strings.Contains(lines.Text(), "serving HTTP") {
+	}
+	ended := make(chan error)
+	go func() {
+		io.Copy(io.Discard, log)
+		ended <- worker.Wait()
+	}()
+
+	// Labels as in a hash: they are not to be compressed to nothing.
+	list, rows := io.Pipe()
+	go func() {
+		w := bufio.NewWriterSize(rows, 64<<10)
+		fmt.Fprintln(w, "SdkAppId,RoomId,Label.Class")
+		for n := range uint64(rooms) {
+			x := (n + 1) * 0x9e3779b97f4a7c15
+			fmt.Fprintf(w, "1400123480,%d,%016x%016x\n", uint32(n+1)*2654435769, x, x*x)
+		}
+		rows.CloseWithError(w.Flush())
+	}()
+	resp, err := http.Post("http://"+addr+"/v1/batches?name=big", "text/csv", list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var got web.Enqueued
+	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil || got.Rooms != rooms {
+		t.Errorf("status %d, %d rooms, %v", resp.StatusCode, got.Rooms, err)
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", worker.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, peak, _ := bytes.Cut(status, []byte("VmHWM:"))
+	var kB int
+	if _, err := fmt.Sscan(string(peak), &kB); err != nil || kB<<10 > most {
+		t.Errorf("the process had %d kB, want at most %d bytes (%v)", kB, most, err)
+	}
+	t.Logf("%d kB at most", kB)
+
+	s.ok("cancel", "big")
+	worker.Process.Signal(syscall.SIGTERM)
+	if err := <-ended; err != nil {
+		t.Errorf("the worker ended: %v", err)
+	}
+}
