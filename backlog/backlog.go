@@ -39,7 +39,7 @@ const (
 
 // feederLease is how long a feeder stays the feeder without taking. When it
 // dies the queue has to last for that much longer.
-const feederLease = 600 * time.Millisecond
+const feederLease = 700 * time.Millisecond
 
 // ErrNotFound means that there is no such batch, or that it has expired.
 var ErrNotFound = errors.New("no such batch")
@@ -77,7 +77,7 @@ func New(rdb redis.UniversalClient) *Backlog {
 // snapshot id.
 //
 // Only one owner at a time is given any; the others get none until it has
-// stopped for 600 ms. That saves work, nothing depends on it. While the
+// stopped for 700 ms. That saves work, nothing depends on it. While the
 // queues are paused (see keys.Breaker) nobody is given any.
 //
 // wait is for how long there is nothing for this owner: 0 while it is that one,

@@ -24,7 +24,7 @@ func TestAgain(t *testing.T) {
 	}
 	again := func(id string) {
 		t.Helper()
-		if err := client.Again(t.Context(), id, room); err != nil {
+		if err := client.Again(t.Context(), tasks.SnapshotPayload{ID: id, Room: room}); err != nil {
 			t.Fatal(err)
 		}
 		if got := state(id); got != asynq.TaskStatePending {
@@ -47,7 +47,48 @@ func TestAgain(t *testing.T) {
 	if p, err := tasks.ParseSnapshot(info.Payload); err != nil || p.ID != "s-1" || p.Room.RoomId != 7 {
 		t.Errorf("payload %+v, %v", p, err)
 	}
-	if err := client.Again(t.Context(), "s-2", tasks.Room{}); err == nil {
+	if err := client.Again(t.Context(), tasks.SnapshotPayload{ID: "s-2"}); err == nil {
 		t.Error("a room that breaks the API's rules was enqueued")
+	}
+}
+
+func TestAgainMany(t *testing.T) {
+	rdb := redistest.Client(t)
+	client, queue := enqueue.New(rdb), asynq.NewInspectorFromRedisClient(rdb)
+	var all []tasks.SnapshotPayload
+	for n := range 30 {
+		all = append(all, tasks.SnapshotPayload{ID: tasks.RowID("a", n+1), Batch: "a", Room: tasks.Room{SdkAppId: 1, RoomId: uint64(n + 1)}})
+	}
+	all = append(all, tasks.SnapshotPayload{ID: "s-1", Room: tasks.Room{SdkAppId: 1, RoomId: 99}})
+	again := func() {
+		t.Helper()
+		if err := client.Again(t.Context(), all...); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string][]tasks.SnapshotPayload{tasks.QueueBulk: all[:30], tasks.QueueInteractive: all[30:]} {
+			infos, err := queue.ListPendingTasks(name, asynq.PageSize(100))
+			if err != nil || len(infos) != len(want) {
+				t.Fatalf("%d tasks wait in %s, want %d: %v", len(infos), name, len(want), err)
+			}
+			if first := infos[0].ID; first != want[0].ID {
+				t.Errorf("%s is first in %s, want %s", first, name, want[0].ID)
+			}
+		}
+	}
+	again() // Redis knows the script not yet
+	rdb.FlushDB(t.Context())
+	again() // it does
+	again() // they wait there
+	if err := queue.ArchiveTask(tasks.QueueBulk, "a.30"); err != nil {
+		t.Fatal(err)
+	}
+	again() // one was archived by hand
+	rdb.FlushDB(t.Context())
+	all[7].Room = tasks.Room{}
+	if err := client.Again(t.Context(), all...); err == nil {
+		t.Error("a room that breaks the API's rules was enqueued")
+	}
+	if err := client.Again(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tiwsnap/ledger"
+	"tiwsnap/tasks"
 )
 
 // retryParallel is how many snapshots are retried at a time.
@@ -17,7 +18,7 @@ const retryParallel = 16
 func (c *Client) Retry(ctx context.Context, s ledger.Snapshot) (ok bool, err error) {
 	ok, err = c.ledger.Retry(ctx, s.ID, s.Room)
 	if ok && s.Batch == "" {
-		err = c.Again(ctx, s.ID, s.Room)
+		err = c.Again(ctx, tasks.SnapshotPayload{ID: s.ID, Room: s.Room})
 	}
 	return ok, err
 }

@@ -3,10 +3,8 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
-
-	"github.com/hibiken/asynq"
-	"golang.org/x/sync/errgroup"
 
 	"tiwsnap/keys"
 	"tiwsnap/tasks"
@@ -14,16 +12,14 @@ import (
 
 const (
 	// feedEvery is how often the feeder tops up the bulk queue.
-	feedEvery = 200 * time.Millisecond
+	feedEvery = 250 * time.Millisecond
 	// feedAhead is how much work it keeps there. What lies on the queue is out
 	// of the backlog's turn-taking, so this much is what a small batch waits
 	// behind a large one at the least. It must last for feedEvery and, where
-	// the feeder has died, until another one takes over: 600 ms.
+	// the feeder has died, until another one takes over: 700 ms.
 	feedAhead = time.Second
 	// feedMost bounds that work: a high limit needs no longer queue.
 	feedMost = 2000
-	// feedParallel is how many tasks are put on the queue at once.
-	feedParallel = 8
 )
 
 // feed keeps the bulk queue topped up from the backlog. Every worker runs it;
@@ -46,18 +42,10 @@ func (w *Worker) feed(ctx context.Context) {
 			pause(ctx, time.Second)
 			continue
 		}
-		var g errgroup.Group
-		g.SetLimit(feedParallel)
-		for _, id := range ids {
-			g.Go(func() error {
-				// What fails here stays in transit and is taken again.
-				if err := w.feedOne(ctx, id); err != nil && ctx.Err() == nil {
-					w.log.Error("snapshot not put on the queue", "id", id, "err", err)
-				}
-				return nil
-			})
+		// What fails here stays in transit and is taken again.
+		if err := w.feedSome(ctx, ids); err != nil && ctx.Err() == nil {
+			w.log.Error("snapshots not put on the queue", "err", err)
 		}
-		g.Wait()
 		if wait < 0 {
 			if _, err := w.await(ctx, keys.Ring); err == nil {
 				continue // a new batch need not wait for the next look
@@ -67,39 +55,41 @@ func (w *Worker) feed(ctx context.Context) {
 	}
 }
 
-func (w *Worker) feedOne(ctx context.Context, id string) error {
-	batch, row, ok := tasks.SplitRowID(id)
-	if !ok {
-		return errors.New("not the id of a row")
+func (w *Worker) feedSome(ctx context.Context, ids []string) error {
+	var errs []error
+	rows := make([]tasks.SnapshotPayload, 0, len(ids))
+	for _, id := range ids {
+		p, err := w.row(ctx, id)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("snapshot %s: %w", id, err))
+			continue
+		}
+		rows = append(rows, p)
 	}
-	room, err := w.backlog.Room(ctx, batch, row)
-	if err != nil {
-		return err
-	}
-	return w.enqueue(ctx, tasks.SnapshotPayload{ID: id, Batch: batch, Room: room}, tasks.QueueBulk)
+	return errors.Join(append(errs, w.enqueue(ctx, rows...))...)
 }
 
-// enqueue puts a snapshot on a queue unless it is there already. One whose room
-// can never be sent ends.
-func (w *Worker) enqueue(ctx context.Context, p tasks.SnapshotPayload, queue string) error {
-	task, err := p.Task(asynq.Queue(queue))
-	if isRoomError(err) {
-		return w.refuse(ctx, p, err)
+func (w *Worker) row(ctx context.Context, id string) (tasks.SnapshotPayload, error) {
+	batch, n, ok := tasks.SplitRowID(id)
+	if !ok {
+		return tasks.SnapshotPayload{}, errors.New("not the id of a row")
 	}
-	if err != nil {
-		return err
+	room, err := w.backlog.Room(ctx, batch, n)
+	return tasks.SnapshotPayload{ID: id, Batch: batch, Room: room}, err
+}
+
+// enqueue puts snapshots on their queues unless they are there already. Those
+// whose room can never be sent end.
+func (w *Worker) enqueue(ctx context.Context, all ...tasks.SnapshotPayload) error {
+	var errs []error
+	good := make([]tasks.SnapshotPayload, 0, len(all))
+	for _, p := range all {
+		cause := p.Room.Validate()
+		if cause == nil {
+			good = append(good, p)
+		} else if err := w.refuse(ctx, p, cause); err != nil {
+			errs = append(errs, fmt.Errorf("snapshot %s: %w", p.ID, err))
+		}
 	}
-	_, err = w.queue.EnqueueContext(ctx, task)
-	if !errors.Is(err, asynq.ErrTaskIDConflict) {
-		return err
-	}
-	// It waits or runs, and all is well, unless somebody archived it by hand.
-	info, err := w.inspector.GetTaskInfo(queue, p.ID)
-	if errors.Is(err, asynq.ErrTaskNotFound) {
-		return nil // it has just ended
-	}
-	if err == nil && info.State == asynq.TaskStateArchived {
-		err = w.inspector.RunTask(queue, p.ID)
-	}
-	return err
+	return errors.Join(append(errs, w.producer.Again(ctx, good...))...)
 }

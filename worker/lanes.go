@@ -17,6 +17,9 @@ const (
 	// checkEvery is asynq's TaskCheckInterval: how often a lane looks for a
 	// task while it cannot wait for one in Redis, as in a paused queue.
 	checkEvery = 50 * time.Millisecond
+	// forwardEvery is asynq's DelayedTaskCheckInterval: how often each process
+	// looks for tasks whose retry is due. It costs four round trips.
+	forwardEvery = 2 * time.Second
 	// awaitFor is how long one wait in Redis lasts, and so how much longer an
 	// idle worker may take to end.
 	awaitFor = time.Second
@@ -54,7 +57,7 @@ func (l *lane) server(ctx context.Context) *asynq.Server {
 		IsFailure:                func(error) bool { return false },
 		RetryDelayFunc:           retryDelay,
 		TaskCheckInterval:        checkEvery,
-		DelayedTaskCheckInterval: time.Second,
+		DelayedTaskCheckInterval: forwardEvery,
 		ShutdownTimeout:          w.o.CallTimeout + 5*time.Second,
 		Logger:                   asynqLog{w.log},
 		LogLevel:                 asynq.WarnLevel,

@@ -26,6 +26,8 @@ const (
 	// announceMany is how many are handled in one go: with announceEvery far
 	// more than the quota lets end.
 	announceMany = 100
+	// announceParallel is how many of them are put on their queue at once.
+	announceParallel = 8
 	// notifyConcurrency is how many webhooks one process sends at once. With 20
 	// ends a second it keeps up with receivers that take a second and more.
 	notifyConcurrency = 32
@@ -83,7 +85,7 @@ func (w *Worker) announceSome(ctx context.Context) error {
 		return err
 	}
 	var g errgroup.Group
-	g.SetLimit(feedParallel)
+	g.SetLimit(announceParallel)
 	for _, p := range payloads {
 		g.Go(func() error {
 			task, err := p.Task()

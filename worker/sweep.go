@@ -55,11 +55,7 @@ func (w *Worker) rescue(ctx context.Context, s ledger.Snapshot) error {
 	if s.State == "" || s.State == ledger.Accepted || s.State.Ended() {
 		return w.ledger.Forget(ctx, s.ID)
 	}
-	queue := tasks.QueueInteractive
-	if s.Batch != "" {
-		queue = tasks.QueueBulk
-	}
-	return w.enqueue(ctx, tasks.SnapshotPayload{ID: s.ID, Batch: s.Batch, Room: s.Room}, queue)
+	return w.enqueue(ctx, tasks.SnapshotPayload{ID: s.ID, Batch: s.Batch, Room: s.Room})
 }
 
 var (
