@@ -54,7 +54,7 @@ func serveHTTP(s served) (addr string, stop func(), err error) {
 			return "", nil, fail(exitUnavailable, "metrics: %w (TIWSNAP_METRICS_ADDR or --metrics-addr chooses another address, or none)", err)
 		}
 		s.log.Info("serving metrics", "addr", l.Addr().String())
-		stopMetrics = s.serve(l, web.NewServer(metrics.Handler, s.log))
+		stopMetrics = serve(l, web.NewServer(metrics.Handler, s.log), s.failed(l))
 		metrics = nil
 	}
 	if s.Addr == "" {
@@ -68,14 +68,19 @@ func serveHTTP(s served) (addr string, stop func(), err error) {
 	return addr, func() { stopSite(); stopMetrics() }, nil
 }
 
-// serve serves on l until stop is called.
-func (s served) serve(l net.Listener, server *http.Server) (stop func()) {
+// failed tells that a listener fails.
+func (s served) failed(l net.Listener) func(error) {
+	return func(err error) { s.log.Error("HTTP is no longer served", "addr", l.Addr().String(), "err", err) }
+}
+
+// serve serves on l until stop is called, or until it fails.
+func serve(l net.Listener, server *http.Server, failed func(error)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		if err := web.Serve(ctx, server, l, httpPatience); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			s.log.Error("HTTP is no longer served", "addr", l.Addr().String(), "err", err)
+			failed(err)
 		}
 	}()
 	return func() { cancel(); <-ended }
@@ -114,7 +119,7 @@ func (s served) site(api *web.API, metrics *web.Route) (addr string, stop func()
 	server.RegisterOnShutdown(pages.Close)
 	server.RegisterOnShutdown(api.Close)
 	s.log.Info("serving HTTP", "addr", l.Addr().String(), "logins", !auth.Open())
-	return l.Addr().String(), s.serve(l, server), nil
+	return l.Addr().String(), serve(l, server, s.failed(l)), nil
 }
 
 // newAuth knows who may come in.

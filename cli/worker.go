@@ -1,13 +1,11 @@
 package cli
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -185,19 +183,7 @@ func serveCallbacks(c config.Config, l *ledger.Ledger, metrics *prometheus.Regis
 		return nil, fail(exitUnavailable, "callbacks: %w (TIWSNAP_CALLBACK_ADDR or --callback-addr chooses another address)", err)
 	}
 	log.Info("listening for callbacks", "addr", listener.Addr().String())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("callbacks are no longer received, results come by polling alone", "err", err)
-		}
-	}()
-	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if srv.Shutdown(ctx) != nil {
-			srv.Close()
-		}
-		<-done
-	}, nil
+	return serve(listener, srv, func(err error) {
+		log.Error("callbacks are no longer received, results come by polling alone", "err", err)
+	}), nil
 }

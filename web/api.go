@@ -39,8 +39,9 @@ type APIOptions struct {
 	Version   string       // of this build
 	Log       *slog.Logger // default: none
 
-	maxUpload int64 // bytes of one list; default 1 GiB
-	maxRows   int   // of one list; default 2 million
+	maxUpload  int64         // bytes of one list; default 1 GiB
+	maxRows    int           // of one list; default 2 million
+	uploadPace time.Duration // default 30 s
 }
 
 // API is the HTTP API of programs: /v1 and its description. It is safe for
@@ -55,13 +56,14 @@ type API struct {
 	paces   paces
 	watcher *watcher
 	// Those under way.
-	uploads, downloads chan struct{}
+	uploads, downloads, streams slots
 }
 
 // NewAPI returns the API. It does not touch Redis.
 func NewAPI(o APIOptions) *API {
 	o.maxUpload = cmp.Or(o.maxUpload, maxUpload)
 	o.maxRows = cmp.Or(o.maxRows, maxUploadRows)
+	o.uploadPace = cmp.Or(o.uploadPace, uploadPace)
 	if o.CheckWebhook == nil {
 		o.CheckWebhook = func(string) error { return errors.New("cannot be named here") }
 	}
@@ -75,9 +77,12 @@ func NewAPI(o APIOptions) *API {
 		results: results.NewReader(o.Redis),
 		queue:   enqueue.New(o.Redis),
 		keys:    idempotency{o.Redis},
-		uploads: make(chan struct{}, maxUploads), downloads: make(chan struct{}, maxDownloads),
+
+		uploads:   slots{what: "lists are being uploaded", all: maxUploads, own: maxOwnUploads, retry: 5 * time.Second},
+		downloads: slots{what: "lists are being downloaded", all: maxDownloads, own: maxOwnDownloads, retry: 5 * time.Second},
+		streams:   slots{what: "streams are open", all: maxStreams, own: maxOwnStreams, retry: 10 * time.Second},
 	}
-	a.watcher = &watcher{a: a, own: map[string]int{}, streams: map[string]int{}, closed: make(chan struct{})}
+	a.watcher = &watcher{a: a, streams: map[string]int{}, closed: make(chan struct{})}
 	return a
 }
 

@@ -97,7 +97,7 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%d\n%s\n", format, in.r.URL.Query().Encode())
-	up := newUpload(in.w, in.r, a.o.maxUpload, sum)
+	up := newUpload(in.w, in.r, a.o.maxUpload, a.o.uploadPace, sum)
 	defer up.finish()
 	if claim.answer != nil {
 		digest, err := up.digest()
@@ -106,12 +106,11 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 		}
 		return claim.replay(digest)
 	}
-	select {
-	case a.uploads <- struct{}{}:
-		defer func() { <-a.uploads }()
-	default:
-		return nil, problem(http.StatusServiceUnavailable, codeBusy, "%d lists are being uploaded already", maxUploads).retryAfter(5 * time.Second)
+	free, err := a.uploads.take(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer free()
 
 	var head batchHead
 	var list io.Reader = up

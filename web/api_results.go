@@ -20,8 +20,10 @@ const (
 	// scanRows is how many rows of a batch one page looks at, to find those in a
 	// state.
 	scanRows = 10_000
-	// maxDownloads is how many whole lists a process gives out at a time.
-	maxDownloads = 16
+	// maxDownloads is how many whole lists a process gives out at a time, and
+	// maxOwnDownloads how many to one principal.
+	maxDownloads    = 16
+	maxOwnDownloads = 8
 )
 
 // The media types of a result list.
@@ -81,13 +83,12 @@ func (a *API) listSnapshots() func(huma.API, huma.Operation) {
 					json.NewEncoder(c.BodyWriter()).Encode(page)
 				}}, nil
 			}
-			select {
-			case a.downloads <- struct{}{}:
-			default:
-				return nil, problem(http.StatusServiceUnavailable, codeBusy, "%d lists are being downloaded already", maxDownloads).retryAfter(5 * time.Second)
+			free, err := a.downloads.take(ctx)
+			if err != nil {
+				return nil, err
 			}
 			return &huma.StreamResponse{Body: func(huma.Context) {
-				defer func() { <-a.downloads }()
+				defer free()
 				a.download(ctx, b, in, media)
 			}}, nil
 		})

@@ -41,6 +41,12 @@ func newService(t *testing.T, change ...func(*web.APIOptions)) *service {
 
 func serve(t *testing.T, rdb redis.UniversalClient, change ...func(*web.APIOptions)) *service {
 	t.Helper()
+	return serveBy(t, func(*http.Server) {}, rdb, change...)
+}
+
+// serveBy serves by a server that differs.
+func serveBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient, change ...func(*web.APIOptions)) *service {
+	t.Helper()
 	s := &service{T: t, rdb: rdb, log: new(buffer), tokens: map[web.Role]string{}, client: &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second,
 	}}
@@ -66,6 +72,7 @@ func serve(t *testing.T, rdb redis.UniversalClient, change ...func(*web.APIOptio
 	s.url = "http://" + l.Addr().String()
 	server := web.NewServer(web.NewHandler(web.HandlerOptions{Auth: auth, Log: log}, append(api.Routes(), api.HealthRoutes()...)...), log)
 	server.RegisterOnShutdown(api.Close)
+	differ(server)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- web.Serve(ctx, server, l, 5*time.Second) }()

@@ -40,6 +40,14 @@ type Principal struct {
 	session bool // known by a session, which a logout ends
 }
 
+// key tells principals apart: a user and a token may have the same name.
+func (p Principal) key() string {
+	if p.Token {
+		return "token " + p.Name
+	}
+	return "user " + p.Name
+}
+
 // May reports whether the principal may do what needs the role. A role
 // "operate" may everything, and everybody may what needs none.
 func (p Principal) May(r Role) bool {

@@ -58,8 +58,7 @@ type watcher struct {
 	a *API
 
 	mu      sync.Mutex
-	own     map[string]int // streams, by principal
-	streams map[string]int // by batch; "": of everything
+	streams map[string]int // how many, by batch; "": of everything
 	at      time.Time
 	last    news
 
@@ -67,33 +66,19 @@ type watcher struct {
 	closed  chan struct{}
 }
 
-// open counts a stream in. The error is a *Problem.
-func (w *watcher) open(principal, batch string) error {
+// open counts a stream in.
+func (w *watcher) open(batch string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := 0
-	for _, n := range w.own {
-		all += n
-	}
-	if all >= maxStreams || w.own[principal] >= maxOwnStreams {
-		return problem(http.StatusServiceUnavailable, codeBusy, "too many streams are open").retryAfter(10 * time.Second)
-	}
-	w.own[principal]++
 	w.streams[batch]++
 	w.at = time.Time{} // what it wants may not have been looked at
-	return nil
 }
 
-func (w *watcher) close(principal, batch string) {
+func (w *watcher) close(batch string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, c := range []struct {
-		count map[string]int
-		key   string
-	}{{w.own, principal}, {w.streams, batch}} {
-		if c.count[c.key]--; c.count[c.key] == 0 {
-			delete(c.count, c.key)
-		}
+	if w.streams[batch]--; w.streams[batch] == 0 {
+		delete(w.streams, batch)
 	}
 }
 
@@ -217,18 +202,21 @@ var errEnded = errors.New("nothing follows")
 
 // follow gives news to a stream, until tell ends it or the client does.
 func (a *API) follow(x exchange, batch string, tell func(*stream, news) error) error {
-	ctx, who := x.r.Context(), PrincipalOf(x.r.Context()).Name
-	if err := a.watcher.open(who, batch); err != nil {
+	ctx := x.r.Context()
+	free, err := a.streams.take(ctx)
+	if err != nil {
 		return err
 	}
-	defer a.watcher.close(who, batch)
+	defer free()
+	a.watcher.open(batch)
+	defer a.watcher.close(batch)
 	x.w.Header().Set("Content-Type", "text/event-stream")
 	x.w.Header().Set("X-Accel-Buffering", "no") // or proxies wait for more
 	if x.r.Method == http.MethodHead {
 		return nil
 	}
 	s := &stream{w: newPaced(x.w), sent: map[string][]byte{}}
-	err := s.write("retry: 2000\n\n")
+	err = s.write("retry: 2000\n\n")
 	tick := time.NewTicker(eventsEvery)
 	defer tick.Stop()
 	end := time.NewTimer(streamLife)

@@ -1,6 +1,13 @@
 package web
 
+import "time"
+
 // SetUpload makes the bounds of lists small enough to test.
 func (o *APIOptions) SetUpload(bytes int64, rows int) { o.maxUpload, o.maxRows = bytes, rows }
+
+// SetUploadPace makes slow uploads end sooner.
+func (o *APIOptions) SetUploadPace(d time.Duration) { o.uploadPace = d }
+
+const MaxOwnUploads = maxOwnUploads
 
 const MaxOwnStreams = maxOwnStreams

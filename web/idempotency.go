@@ -68,7 +68,7 @@ func (i idempotency) claim(ctx context.Context, operation, key string) (*claim, 
 		return c, nil
 	}
 	h := sha256.New()
-	for _, part := range []string{PrincipalOf(ctx).Name, operation, key} {
+	for _, part := range []string{PrincipalOf(ctx).key(), operation, key} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	c.record = keys.Idempotency(hex.EncodeToString(h.Sum(nil)))

@@ -15,7 +15,10 @@ const (
 	// liveLife is how long one stream lasts. The browser opens the next one by
 	// itself, if it still may.
 	liveLife = 5 * time.Minute
-	maxLive  = 100 // streams at a time
+	// maxLive is how many streams there are at a time, and maxOwnLive how many
+	// of one user.
+	maxLive    = 100
+	maxOwnLive = 25
 )
 
 // live is a stream of server-sent events (https://html.spec.whatwg.org/#server-sent-events)
@@ -23,14 +26,12 @@ const (
 // it has changed. pages/live.js puts it in place.
 func (p *Pages) live(t *template.Template, data func(context.Context) any) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case p.streams <- struct{}{}:
-			defer func() { <-p.streams }()
-		default:
-			w.Header().Set("Retry-After", "10")
-			http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
+		free, err := p.streams.take(r.Context())
+		if err != nil {
+			problemOf(err).write(w, r)
 			return
 		}
+		defer free()
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("X-Accel-Buffering", "no") // for proxies that would wait for more
 		control := http.NewResponseController(w)

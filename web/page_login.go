@@ -41,7 +41,7 @@ func (p *Pages) showLogin(w http.ResponseWriter, r *http.Request) {
 func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
-		http.Error(w, "this is not the form of the login page", http.StatusBadRequest)
+		problem(http.StatusBadRequest, codeInvalid, "this is not the form of the login page").write(w, r)
 		return
 	}
 	name, next := r.PostForm.Get("name"), localPath(r.PostForm.Get("next"))

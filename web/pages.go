@@ -43,7 +43,7 @@ type PagesOptions struct {
 type Pages struct {
 	o        PagesOptions
 	overview *overviewReader
-	streams  chan struct{} // to open pages
+	streams  slots // to open pages
 	closing  sync.Once
 	closed   chan struct{}
 }
@@ -53,7 +53,10 @@ func NewPages(o PagesOptions) *Pages {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Pages{o: o, overview: newOverviewReader(o), streams: make(chan struct{}, maxLive), closed: make(chan struct{})}
+	return &Pages{
+		o: o, overview: newOverviewReader(o), closed: make(chan struct{}),
+		streams: slots{what: "pages are open", all: maxLive, own: maxOwnLive, retry: 10 * time.Second},
+	}
 }
 
 // Routes returns the routes of all pages. A new page is a line here.

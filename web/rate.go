@@ -26,7 +26,7 @@ type requests struct {
 func (q *requests) take(p Principal, r *http.Request) *Problem {
 	who := "address " + network(r.RemoteAddr).String()
 	if p.Token {
-		who = "token " + p.Name
+		who = p.key()
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -23,7 +23,7 @@ func TestEveryRouteWithEveryRole(t *testing.T) {
 	}
 	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: rdb})
 	pages.Close() // no stream lasts
-	routes := slices.Concat(api.Routes(), api.HealthRoutes(), pages.Routes(), web.NewAsynqmon(web.AsynqmonOptions{Redis: rdb}).Routes())
+	routes := slices.Concat([]web.Route{*web.MetricsRoute(web.NewRegistry())}, api.Routes(), api.HealthRoutes(), pages.Routes(), web.NewAsynqmon(web.AsynqmonOptions{Redis: rdb}).Routes())
 
 	// What is open to everybody, so that nothing becomes so by mistake.
 	open := regexp.MustCompile(`^(GET /static/|GET /favicon\.ico$|GET /openapi\.json$|GET /docs|GET /livez$|GET /readyz$|(GET|POST) /login$|POST /logout$)`)

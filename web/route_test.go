@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -121,6 +122,58 @@ func TestRoles(t *testing.T) {
 		if strings.Contains(log, token) {
 			t.Errorf("the log shows the token %s", name)
 		}
+	}
+}
+
+// A fault in a handler concerns its request only. Who has had a part of the
+// answer finds that it breaks off.
+func TestAHandlerThatPanics(t *testing.T) {
+	early := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("CANARY-reason") })
+	late := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte("half of it"))
+		http.NewResponseController(w).Flush()
+		panic("CANARY-reason")
+	})
+	s := newSite(t, web.Route{Pattern: "/early", Handler: early}, web.Route{Pattern: "/late", Role: web.RoleView, Handler: late}, web.Route{Pattern: "/fine", Handler: echo})
+	server := httptest.NewServer(s.handler)
+	defer server.Close()
+	get := func(path, accept string) (*http.Response, string, error) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", accept)
+		r.Header.Set("Authorization", "Bearer "+s.tokens["view"])
+		resp, err := server.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return resp, string(b), err
+	}
+	for accept, want := range map[string]string{"*/*": `{"status":500,"title":"Internal Server Error","code":"internal","detail":`, "text/html": "<!doctype html>"} {
+		before := strings.Count(s.log.String(), "\n")
+		resp, body, err := get("/early", accept)
+		if err != nil || resp.StatusCode != 500 || !strings.HasPrefix(body, want) || strings.Contains(body, "CANARY") {
+			t.Errorf("got %d %s, %v", resp.StatusCode, body, err)
+		}
+		if kind := resp.Header.Get("Content-Type"); accept == "*/*" && kind != "application/problem+json" {
+			t.Errorf("it is %s", kind)
+		}
+		if n := strings.Count(s.log.String(), "\n") - before; n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+	}
+	if log := s.log.String(); !strings.Contains(log, "CANARY-reason") || !strings.Contains(log, "route_test.go") || !strings.Contains(log, `"path":"/early"`) {
+		t.Errorf("the log lacks the reason, the stack or the path:\n%s", log)
+	}
+	if _, body, err := get("/late", "*/*"); err == nil {
+		t.Errorf("half an answer looks whole: %s", body)
+	}
+	if resp, _, err := get("/fine", "*/*"); err != nil || resp.StatusCode != 200 {
+		t.Errorf("the next request: %d, %v", resp.StatusCode, err)
 	}
 }
 

@@ -11,8 +11,7 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// maxConns is how many connections a server has at a time; others wait to be
-// accepted.
+// maxConns is how many connections a server has at a time.
 const maxConns = 1024
 
 // NewServer returns a server for the handler of NewHandler. A handler that
@@ -32,7 +31,8 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 }
 
 // Serve serves on l until ctx ends, and then lets requests end that are under
-// way, for at most patience. It closes l.
+// way, for at most patience. It closes l. There are 1024 connections at a time;
+// others wait to be accepted.
 func Serve(ctx context.Context, s *http.Server, l net.Listener, patience time.Duration) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(netutil.LimitListener(l, maxConns)) }()

@@ -27,8 +27,10 @@ const (
 	// maxUploadRows is the rooms in a list: more than a day's work at 20 a
 	// second.
 	maxUploadRows = 2_000_000
-	// maxUploads is how many lists a process takes in at a time.
-	maxUploads = 4
+	// maxUploads is how many lists a process takes in at a time, and
+	// maxOwnUploads how many of one principal.
+	maxUploads    = 8
+	maxOwnUploads = 4
 	// uploadPace is the time in which the next uploadStep bytes must come.
 	uploadPace = 30 * time.Second
 	uploadStep = 64 << 10
@@ -80,30 +82,31 @@ var utf8Name = map[string]bool{"utf-8": true, "UTF-8": true, "utf8": true, "us-a
 type upload struct {
 	body    io.Reader
 	control *http.ResponseController
+	pace    time.Duration // in which the next uploadStep bytes must come
 	sum     hash.Hash
 	size    int64
 	due     int64 // size at which there is time again
 }
 
-func newUpload(w http.ResponseWriter, r *http.Request, limit int64, sum hash.Hash) *upload {
-	return &upload{body: http.MaxBytesReader(w, r.Body, limit), control: http.NewResponseController(w), sum: sum}
+func newUpload(w http.ResponseWriter, r *http.Request, limit int64, pace time.Duration, sum hash.Hash) *upload {
+	return &upload{body: http.MaxBytesReader(w, r.Body, limit), control: http.NewResponseController(w), pace: pace, sum: sum}
 }
 
 func (u *upload) Read(p []byte) (int, error) {
 	if u.size >= u.due {
 		u.due = u.size + uploadStep
-		if err := u.control.SetReadDeadline(time.Now().Add(uploadPace)); err != nil {
+		if err := u.control.SetReadDeadline(time.Now().Add(u.pace)); err != nil {
 			return 0, err
 		}
 	}
 	n, err := u.body.Read(p)
 	u.sum.Write(p[:n])
 	u.size += int64(n)
-	return n, uploadError(err)
+	return n, u.fault(err)
 }
 
-// uploadError makes a Problem of what is the client's.
-func uploadError(err error) error {
+// fault makes a Problem of what is the client's.
+func (u *upload) fault(err error) error {
 	var tooLarge *http.MaxBytesError
 	var slow interface{ Timeout() bool }
 	switch {
@@ -111,7 +114,7 @@ func uploadError(err error) error {
 		return err
 	case errors.As(err, &slow) && slow.Timeout():
 		return problem(http.StatusRequestTimeout, codeTimeout,
-			"nothing was enqueued: the upload has stood still, %d bytes must come every %s", uploadStep, uploadPace)
+			"nothing was enqueued: the upload has stood still, %d bytes must come every %s", uploadStep, u.pace)
 	}
 	return problem(http.StatusBadRequest, codeInvalid, "nothing was enqueued: the body broke off: %v", err)
 }
