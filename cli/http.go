@@ -114,7 +114,7 @@ func (s served) site(api *web.API, metrics *web.Route) (addr string, stop func()
 	if metrics != nil {
 		routes = append(routes, *metrics)
 	}
-	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Hosts: s.Hosts, Log: s.log}, routes...)
+	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Hosts: s.Hosts, Proxies: s.Proxies, Log: s.log}, routes...)
 	server := web.NewServer(handler, s.log)
 	server.RegisterOnShutdown(pages.Close)
 	server.RegisterOnShutdown(api.Close)

@@ -15,11 +15,12 @@ const DefaultHTTPAddr = "127.0.0.1:8080"
 
 // HTTP is the listener for browsers and programs, and who may come in.
 type HTTP struct {
-	Addr       string   `koanf:"addr"`  // host:port to listen on; empty: none
-	Hosts      []string `koanf:"hosts"` // its names, in lower case and without ports
-	SessionKey Secret   `koanf:"session_key"`
-	Users      []Login  `koanf:"users"`
-	Tokens     []Login  `koanf:"tokens"`
+	Addr       string         `koanf:"addr"`    // host:port to listen on; empty: none
+	Hosts      []string       `koanf:"hosts"`   // its names, in lower case and without ports
+	Proxies    []netip.Prefix `koanf:"proxies"` // those whose X-Forwarded-For is believed
+	SessionKey Secret         `koanf:"session_key"`
+	Users      []Login        `koanf:"users"`
+	Tokens     []Login        `koanf:"tokens"`
 }
 
 // Metrics is a listener of its own for Prometheus.
@@ -115,6 +116,23 @@ func hostNames(s string) (any, error) {
 			return nil, fmt.Errorf("must be host names as in tiwsnap.example.com, without a port, separated by commas: %s is none", quote(name))
 		}
 		all = append(all, name)
+	}
+	return all, nil
+}
+
+// networks reads IP addresses and networks.
+func networks(s string) (any, error) {
+	all := []netip.Prefix{}
+	for _, entry := range list(s) {
+		prefix, err := netip.ParsePrefix(entry)
+		if addr, addrErr := netip.ParseAddr(entry); addrErr == nil {
+			addr = addr.Unmap().WithZone("")
+			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil || prefix != prefix.Masked() {
+			return nil, fmt.Errorf("must be addresses and networks as in 10.1.2.3 or 10.1.2.0/24, separated by commas: %s is none", quote(entry))
+		}
+		all = append(all, prefix)
 	}
 	return all, nil
 }

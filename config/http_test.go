@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -36,6 +37,7 @@ func TestEveryFlawOfTheLogins(t *testing.T) {
 		{[]string{"TIWSNAP_HTTP_TOKENS=lms produce " + passwordHash}, `TIWSNAP_HTTP_TOKENS: entry 1: lms: the hash must be a hash as "tiwsnap token" makes it: sha256: and 64 hexadecimal digits`},
 		{[]string{"TIWSNAP_HTTP_USERS=# nobody", "TIWSNAP_HTTP_ADDR=:8080"}, "TIWSNAP_HTTP_USERS: names nobody"},
 		{[]string{"TIWSNAP_HTTP_SESSION_KEY=K3Y"}, `TIWSNAP_HTTP_SESSION_KEY: is shorter than 32 characters: make one with "openssl rand -hex 32"`},
+		{[]string{"TIWSNAP_HTTP_PROXIES=10.1.2.3,10.1.2.0/16"}, `TIWSNAP_HTTP_PROXIES: "10.1.2.3,10.1.2.0/16" must be addresses and networks as in 10.1.2.3 or 10.1.2.0/24, separated by commas: "10.1.2.0/16" is none`},
 		{[]string{"TIWSNAP_HTTP_HOSTS=ok.example.com, https://x"}, `TIWSNAP_HTTP_HOSTS: "ok.example.com, https://x" must be host names as in tiwsnap.example.com, without a port, separated by commas: "https://x" is none`},
 	} {
 		t.Run(strings.Join(test.environ, " "), func(t *testing.T) {
@@ -56,6 +58,7 @@ func TestLogins(t *testing.T) {
 	}
 	c := load(t, config.Source{File: "testdata/logins.yml", Environ: []string{
 		"TIWSNAP_HTTP_TOKENS=lms produce " + tokenHash + "; grafana view " + tokenHash, "TIWSNAP_HTTP_HOSTS=A.example.com., b.example.com",
+		"TIWSNAP_HTTP_PROXIES=10.1.2.3, ::ffff:10.1.2.4,fd00::/8",
 	}})
 	if len(c.HTTP.Users) != 2 || c.HTTP.Users[0].Name != "ada" || !cmp.Equal(c.HTTP.Users[0].Roles, []string{"view", "produce"}) || c.HTTP.Users[1].Hash.Reveal() != passwordHash {
 		t.Errorf("users: %+v", c.HTTP.Users)
@@ -65,6 +68,9 @@ func TestLogins(t *testing.T) {
 	}
 	if !cmp.Equal(c.HTTP.Hosts, []string{"a.example.com", "b.example.com"}) {
 		t.Errorf("hosts: %v", c.HTTP.Hosts)
+	}
+	if got := fmt.Sprint(c.HTTP.Proxies); got != "[10.1.2.3/32 10.1.2.4/32 fd00::/8]" {
+		t.Errorf("proxies: %s", got)
 	}
 	out := printed(t, c)
 	if strings.Contains(out, "K3Y") || strings.Contains(out, tokenHash[10:]) || !strings.Contains(out, "  users: ada view,produce ***; bob operate *** # testdata/logins.yml:3: http.users\n") {

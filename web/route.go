@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -28,7 +29,10 @@ type HandlerOptions struct {
 	// browsers and programs reach this server, beside IP addresses and
 	// localhost.
 	Hosts []string
-	Log   *slog.Logger // default: none
+	// Proxies are those through which others reach this server: of a request
+	// from one of them the address is taken from X-Forwarded-For.
+	Proxies []netip.Prefix
+	Log     *slog.Logger // default: none
 }
 
 // NewHandler returns the handler of all routes. None of them is reached but by
@@ -52,7 +56,7 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 	for _, route := range routes {
 		mux.Handle(route.Pattern, only(o, limit, route))
 	}
-	return guard(o.Hosts, answerPanic(o.Log, answerNothing(mux)))
+	return behind(o.Proxies, guard(o.Hosts, answerPanic(o.Log, answerNothing(mux))))
 }
 
 // only lets those through to a route who have its role.

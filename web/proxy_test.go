@@ -1,0 +1,76 @@
+package web_test
+
+import (
+	"net/http"
+	"net/netip"
+	"testing"
+
+	"tiwsnap/web"
+)
+
+func TestWhoIsBehindAProxy(t *testing.T) {
+	auth, err := web.NewAuth(web.AuthOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	where := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(r.RemoteAddr)) })
+	h := web.NewHandler(web.HandlerOptions{Auth: auth, Proxies: []netip.Prefix{
+		netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/8"),
+	}}, web.Route{Pattern: "/where", Handler: where}, web.Route{Pattern: "/mine", Role: web.RoleView, Handler: echo})
+	for _, test := range []struct{ from, forwarded, want string }{
+		{"127.0.0.1:40000", "", "127.0.0.1:40000"},
+		{"127.0.0.1:40000", "192.0.2.7", "192.0.2.7:0"},
+		{"127.0.0.1:40000", "192.0.2.66, 192.0.2.7", "192.0.2.7:0"}, // the first is made up
+		{"127.0.0.1:40000", "192.0.2.7, 10.1.2.3", "192.0.2.7:0"},   // through two of ours
+		{"127.0.0.1:40000", "192.0.2.66, 192.0.2.7,10.1.2.3 , 10.1.2.4", "192.0.2.7:0"},
+		{"127.0.0.1:40000", "10.1.2.3", "10.1.2.3:0"},
+		{"127.0.0.1:40000", "127.0.0.1", "127.0.0.1:40000"},
+		{"127.0.0.1:40000", "192.0.2.7:1234", "192.0.2.7:0"},
+		{"127.0.0.1:40000", "2001:db8::7", "[2001:db8::7]:0"},
+		{"127.0.0.1:40000", "[2001:db8::7]:1234", "[2001:db8::7]:0"},
+		{"127.0.0.1:40000", "::ffff:192.0.2.7", "192.0.2.7:0"},
+		{"127.0.0.1:40000", "192.0.2.7, unknown", "127.0.0.1:40000"},
+		{"127.0.0.1:40000", "unknown, 10.1.2.3", "10.1.2.3:0"},
+		{"127.0.0.1:40000", "192.0.2.7, ", "127.0.0.1:40000"},
+		{"[::ffff:127.0.0.1]:40000", "192.0.2.7", "192.0.2.7:0"},
+		{"[fd12::1]:40000", "192.0.2.7", "192.0.2.7:0"},
+		{"192.0.2.9:40000", "127.0.0.1", "192.0.2.9:40000"}, // none of ours
+		{"@", "127.0.0.1", "@"},
+	} {
+		header := []string{"from", test.from, "Host", "localhost"}
+		if test.forwarded != "" {
+			header = append(header, "X-Forwarded-For", test.forwarded)
+		}
+		if w := ask(t, h, "GET", "/where", header...); w.Body.String() != test.want {
+			t.Errorf("from %s for %q: got %s, want %s", test.from, test.forwarded, w.Body, test.want)
+		}
+	}
+	// Nobody is on this machine because its proxy is.
+	if w := ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000", "X-Forwarded-For", "192.0.2.7"); w.Code != http.StatusUnauthorized {
+		t.Errorf("from outside: %d", w.Code)
+	}
+	if w := ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000"); w.Code != http.StatusOK {
+		t.Errorf("from this machine: %d", w.Code)
+	}
+}
+
+// Each who is behind a proxy has attempts of their own.
+func TestLoginsBehindAProxyAreLimited(t *testing.T) {
+	d := newDoor(t)
+	auth, err := web.NewAuth(d.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.handler = web.NewHandler(web.HandlerOptions{Auth: auth, Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
+		web.NewPages(web.PagesOptions{Auth: auth}).Routes()...)
+	last := 0
+	for range 15 {
+		last = d.logIn("ada", "wrong", "", "X-Forwarded-For", "192.0.2.7").Code
+	}
+	if last != http.StatusTooManyRequests {
+		t.Errorf("after 15 wrong ones: %d", last)
+	}
+	if w := d.logIn("ada", word, "", "X-Forwarded-For", "192.0.2.8"); w.Code != http.StatusSeeOther {
+		t.Errorf("somebody else: %d", w.Code)
+	}
+}
