@@ -352,6 +352,7 @@ callback:
 http:
   addr: 127.0.0.1:8080 # default
   hosts: # not set
+  proxies: # not set
   session_key: # not set
   users: # not set
   tokens: # not set
