@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tiwsnap/testbed"
 )
 
 // Options say what is measured, and with what.
@@ -148,7 +150,7 @@ type recorder struct {
 
 // add takes down a figure.
 func (r *recorder) add(name string, value float64, unit string, reach reach) {
-	f := Figure{Row: r.row, Name: name, Value: value, Unit: unit, Reach: reach, Load: loadAverage()}
+	f := Figure{Row: r.row, Name: name, Value: value, Unit: unit, Reach: reach, Load: testbed.LoadAverage()}
 	r.report.Figures = append(r.report.Figures, f)
 	if r.Each != nil {
 		r.Each(f)
@@ -190,22 +192,12 @@ func machine() string {
 	return strings.Join(words, ", ")
 }
 
-// loadAverage is that of the last minute; 0 where the machine does not tell.
-func loadAverage() (load float64) {
-	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
-		fmt.Sscan(string(b), &load)
-	}
-	return load
-}
-
 // pause waits for d and reports whether ctx is still alive.
 func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case <-t.C:
+	case <-time.After(d):
 		return true
 	}
 }

@@ -31,7 +31,7 @@ func bulkOf(ctx context.Context, r *recorder, n int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	list := filepath.Join(s.dir, "rooms.csv")
+	list := filepath.Join(s.Dir, "rooms.csv")
 	if err := writeList(list, n); err != nil {
 		return err
 	}
@@ -40,8 +40,8 @@ func bulkOf(ctx context.Context, r *recorder, n int) (err error) {
 		return err
 	}
 
-	cmd := exec.CommandContext(ctx, s.binary, "enqueue", "batch", list, "--name", "bulk")
-	cmd.Env = s.environ
+	cmd := exec.CommandContext(ctx, s.Binary, "enqueue", "batch", list, "--name", "bulk")
+	cmd.Env = s.Environ
 	begin := time.Now()
 	out, err := cmd.CombinedOutput()
 	took := time.Since(begin)
@@ -65,7 +65,7 @@ func bulkOf(ctx context.Context, r *recorder, n int) (err error) {
 
 // memory is what Redis uses, but for the buffers of its append-only file.
 func (s *stage) memory(ctx context.Context) (float64, error) {
-	info, err := infoOf(ctx, s.rdb, "memory")
+	info, err := infoOf(ctx, s.DB, "memory")
 	return info.float("used_memory") - info.float("mem_not_counted_for_evict"), err
 }
 

@@ -31,7 +31,7 @@ func changeLimit(ctx context.Context, r *recorder) error {
 	return r.phases(ctx, "limit", 4, 1000, func(s *stage) (all []phase, err error) {
 		for i, limit := range []int{20, 10, 20} {
 			if i > 0 {
-				if _, err := s.command(ctx, "limit", fmt.Sprint(limit)); err != nil {
+				if _, err := s.Command(ctx, "limit", fmt.Sprint(limit)); err != nil {
 					return nil, err
 				}
 			}
@@ -95,7 +95,7 @@ func (r *recorder) phases(ctx context.Context, name string, procs, rooms int, ch
 	if err := s.batch(ctx, name, firstRoom, rooms); err != nil {
 		return err
 	}
-	if err := s.sim.WaitCalls(ctx, 2*capacity); err != nil {
+	if err := s.Sim.WaitCalls(ctx, 2*capacity); err != nil {
 		return err
 	}
 	all, err := changes(s)
@@ -103,7 +103,7 @@ func (r *recorder) phases(ctx context.Context, name string, procs, rooms int, ch
 	if err != nil {
 		return err
 	}
-	calls := s.sim.Calls()
+	calls := s.Sim.Calls()
 	times := timesOf(calls, anyCall)
 	for _, p := range all {
 		calls := calls[search(times, p.from):search(times, p.to)]
@@ -119,7 +119,7 @@ func (r *recorder) phases(ctx context.Context, name string, procs, rooms int, ch
 	if n := tiwtest.Over(calls, capacity, start, held); n > 0 {
 		r.broke("%s: %d times more than %d requests in a second", name, n, capacity)
 	}
-	if _, twice := tasksOf(s.sim); twice > 0 {
+	if _, twice := tasksOf(s.Sim); twice > 0 {
 		r.broke("%s: %d rooms made twice", name, twice)
 	}
 	return nil

@@ -86,7 +86,7 @@ func (r *recorder) drained(ctx context.Context, name string, procs, n int, o tiw
 	if err := s.batch(ctx, "drain", firstRoom, n); err != nil {
 		return d, err
 	}
-	if err := s.sim.WaitCalls(ctx, n); err != nil {
+	if err := s.Sim.WaitCalls(ctx, n); err != nil {
 		return d, err
 	}
 	if _, err := s.ended(ctx, "drain"); err != nil {
@@ -94,24 +94,24 @@ func (r *recorder) drained(ctx context.Context, name string, procs, n int, o tiw
 	}
 	held := stalls()
 
-	calls := s.sim.Calls()
+	calls := s.Sim.Calls()
 	times := timesOf(calls, anyCall)
 	last := times[len(times)-1]
-	create := s.sim.State().Actions[tiwtest.ActionCreate]
+	create := s.Sim.State().Actions[tiwtest.ActionCreate]
 	d = drained{
 		wall: last.Sub(start), span: last.Sub(times[0]),
 		requests: len(calls), rejected: int(create.Rejected),
 		sliding: create.Received.SlidingSecond.Calls, calendar: create.Received.CalendarSecond.Calls,
 		over: tiwtest.Over(calls, capacity, start, held),
 	}
-	results, err := s.command(ctx, "status", "drain", "-o", "csv")
+	results, err := s.Command(ctx, "status", "drain", "-o", "csv")
 	if err != nil {
 		return d, err
 	}
 	if err := audit(results, n); err != nil {
 		r.broke("%s: %v", name, err)
 	}
-	if all, twice := tasksOf(s.sim); all != n || twice > 0 {
+	if all, twice := tasksOf(s.Sim); all != n || twice > 0 {
 		r.broke("%s: %d of %d rooms have a task, %d of them more than one", name, all, n, twice)
 	}
 	return d, nil

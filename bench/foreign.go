@@ -26,13 +26,13 @@ func foreign(ctx context.Context, r *recorder) (err error) {
 	if err := s.batch(ctx, "foreign", firstRoom, 4000); err != nil {
 		return err
 	}
-	if err := s.sim.WaitCalls(ctx, 5*capacity); err != nil {
+	if err := s.Sim.WaitCalls(ctx, 5*capacity); err != nil {
 		return err
 	}
 	loads := []int{5, 15, 0}
 	var changes []time.Time
 	for _, load := range loads {
-		if err := s.sim.SetFaults(tiwtest.Faults{ForeignLoad: load}); err != nil {
+		if err := s.Sim.SetFaults(tiwtest.Faults{ForeignLoad: load}); err != nil {
 			return err
 		}
 		changes = append(changes, time.Now())
@@ -43,7 +43,7 @@ func foreign(ctx context.Context, r *recorder) (err error) {
 	}
 	changes = append(changes, time.Now())
 
-	calls := s.sim.Calls()
+	calls := s.Sim.Calls()
 	all, good, bad := timesOf(calls, anyCall), timesOf(calls, accepted), timesOf(calls, rejected)
 	for i, load := range loads {
 		from, to := changes[i].Add(adapting), changes[i+1]

@@ -61,7 +61,7 @@ func growthWaiting(ctx context.Context, r *recorder, n int) (err error) {
 	if err := s.batch(ctx, "waiting", firstRoom, n); err != nil {
 		return err
 	}
-	b := backlog.New(s.rdb)
+	b := backlog.New(s.DB)
 	var enqueued, fed []float64
 	for i := range samples {
 		begin, err := s.room(ctx, uint64(1+i))

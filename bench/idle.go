@@ -31,7 +31,7 @@ func idle(ctx context.Context, r *recorder) (err error) {
 		return ctx.Err()
 	}
 	const watched = 20 * time.Second
-	redis, err := redisCPU(ctx, s.rdb)
+	redis, err := redisCPU(ctx, s.DB)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func idle(ctx context.Context, r *recorder) (err error) {
 	if !pause(ctx, watched) {
 		return ctx.Err()
 	}
-	redisAfter, err := redisCPU(ctx, s.rdb)
+	redisAfter, err := redisCPU(ctx, s.DB)
 	if err != nil {
 		return err
 	}

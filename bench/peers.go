@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"tiwsnap/testbed"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -139,10 +140,10 @@ func (r *recorder) peerStage(ctx context.Context, name string, s peerSoftware, p
 		}
 		return errors.Join(err, st.close())
 	}
-	environ := append(ownEnviron(), "PEER_REDIS="+st.redis.Addr, "PEER_API="+st.sim.URL, fmt.Sprint("PEER_PROCESSES=", procs))
+	environ := append(testbed.Environ(), "PEER_REDIS="+st.Redis.Addr, "PEER_API="+st.Sim.URL, fmt.Sprint("PEER_PROCESSES=", procs))
 	program, args := s.command(p, "worker", p.way)
 	for i := range procs {
-		w, err := startProcess(filepath.Join(st.dir, fmt.Sprintf("worker-%d.log", i+1)), "ready", environ, program, args...)
+		w, err := startProcess(filepath.Join(st.Dir, fmt.Sprintf("worker-%d.log", i+1)), "ready", environ, program, args...)
 		if err != nil {
 			return nil, nil, nil, errors.Join(err, closeAll())
 		}
@@ -181,13 +182,13 @@ func (r *recorder) peerDrain(ctx context.Context, s peerSoftware, p peer, procs 
 	if err := q.enqueue(n, firstRoom); err != nil {
 		return err
 	}
-	for st.sim.State().Tasks.Created < n && time.Since(start) < patience {
+	for st.Sim.State().Tasks.Created < n && time.Since(start) < patience {
 		if !pause(ctx, 50*time.Millisecond) {
 			return ctx.Err()
 		}
 	}
-	good := timesOf(st.sim.Calls(), accepted)
-	create := st.sim.State().Actions[tiwtest.ActionCreate]
+	good := timesOf(st.Sim.Calls(), accepted)
+	create := st.Sim.State().Actions[tiwtest.ActionCreate]
 	if len(good) < n {
 		r.add(name+fmt.Sprintf(": accepted in %g s", patience.Seconds()), float64(len(good)), "", noted)
 	} else {

@@ -62,12 +62,12 @@ func pipelineBy(ctx context.Context, r *recorder, procs int) (err error) {
 		redis, worker time.Duration
 	}
 	look := func() (m mark, err error) {
-		b, err := ledger.New(s.rdb, ledger.Options{}).Batch(ctx, "pipeline")
+		b, err := ledger.New(s.DB, ledger.Options{}).Batch(ctx, "pipeline")
 		if err != nil {
 			return m, err
 		}
 		m.ended, m.created = b.Done(), api.created.Load()
-		if m.redis, err = redisCPU(ctx, s.rdb); err != nil {
+		if m.redis, err = redisCPU(ctx, s.DB); err != nil {
 			return m, err
 		}
 		m.worker, err = s.workersCPU()

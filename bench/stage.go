@@ -9,17 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"tiwsnap/enqueue"
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
 	"tiwsnap/tasks"
+	"tiwsnap/testbed"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -29,75 +26,44 @@ const (
 	firstRoom = 100_000
 )
 
-// stage is a redis-server, a referee and the settings that lead workers to
-// them.
+// stage is a testbed with workers on it.
 type stage struct {
-	dir     string
-	binary  string
-	environ []string
-	redis   *redistest.Server
-	rdb     *redis.Client
+	*testbed.Testbed
 	queue   *enqueue.Client
-	sim     *tiwtest.Server // nil where the row has a referee of its own
 	workers []*process
 	started int // workers, for the names of their logs
 }
 
-// newStage starts Redis, as users are told to run it, and a simulator. The
-// settings are NAME=value. Close it.
-func (r *recorder) newStage(name string, o tiwtest.Options, settings ...string) (*stage, error) {
-	s, err := r.newRedis(name, settings...)
+// newStage starts Redis and a simulator. Close it.
+func (r *recorder) newStage(name string, o tiwtest.Options) (*stage, error) {
+	s, err := r.newRedis(name)
 	if err != nil {
 		return nil, err
 	}
-	s.sim = tiwtest.New(o)
-	if err := s.sim.Listen("127.0.0.1:0"); err != nil {
+	if err := s.Simulate(o); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	s.environ = append(s.environ, "TIWSNAP_TIW_ENDPOINT="+s.sim.URL)
 	return s, nil
 }
 
-// newRedis starts Redis alone.
+// newRedis starts Redis alone, for a row that has a referee of its own or needs
+// none. The settings are NAME=value.
 func (r *recorder) newRedis(name string, settings ...string) (*stage, error) {
 	dir := filepath.Join(r.dir, name)
 	// What a kept run left would be Redis' data of this one.
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
 		return nil, err
 	}
-	server, err := redistest.Start(dir, "--appendonly", "yes", "--appendfsync", "everysec")
+	bed, err := testbed.New(dir, r.Binary)
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{
-		dir: dir, binary: r.Binary, redis: server,
-		rdb: redis.NewClient(&redis.Options{Addr: server.Addr}),
-	}
-	s.queue = enqueue.New(s.rdb)
-	s.environ = append(ownEnviron(),
-		"TIWSNAP_REDIS_URL="+server.URL(),
-		"TENCENTCLOUD_SECRET_ID="+tiwtest.DefaultSecret,
-		"TENCENTCLOUD_SECRET_KEY="+tiwtest.DefaultSecret,
-		"TIWSNAP_CONFIRM_AFTER=1s",
-		"TIWSNAP_HTTP_ADDR=",
-		"TIWSNAP_WORKER_SPOOL="+filepath.Join(dir, "spool"),
-	)
+	bed.Environ = append(bed.Environ, "TIWSNAP_CONFIRM_AFTER=1s")
 	if r.Margin > 0 {
-		s.environ = append(s.environ, fmt.Sprint("TIWSNAP_RATE_MARGIN=", r.Margin))
+		bed.Environ = append(bed.Environ, fmt.Sprint("TIWSNAP_RATE_MARGIN=", r.Margin))
 	}
-	s.environ = append(s.environ, settings...)
-	return s, nil
-}
-
-// ownEnviron is the environment without settings of tiwsnap.
-func ownEnviron() []string {
-	var environ []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "TIWSNAP_") && !strings.HasPrefix(v, "TENCENTCLOUD_") {
-			environ = append(environ, v)
-		}
-	}
-	return environ
+	bed.Environ = append(bed.Environ, settings...)
+	return &stage{Testbed: bed, queue: enqueue.New(bed.DB)}, nil
 }
 
 // referee is the quota as it is documented, drawn in the strictest way: any
@@ -113,11 +79,7 @@ func referee() tiwtest.Options {
 // in order.
 func (s *stage) close() error {
 	err := s.stopWorkers(len(s.workers))
-	if s.sim != nil {
-		s.sim.Close()
-	}
-	s.rdb.Close()
-	s.redis.Kill()
+	s.Close()
 	return err
 }
 
@@ -126,7 +88,7 @@ func (s *stage) startWorkers(ctx context.Context, n int) error {
 	var fresh []*process
 	for range n {
 		s.started++
-		w, err := startProcess(filepath.Join(s.dir, fmt.Sprintf("worker-%d.log", s.started)), "worker started", s.environ, s.binary, "worker")
+		w, err := startProcess(filepath.Join(s.Dir, fmt.Sprintf("worker-%d.log", s.started)), "worker started", s.Environ, s.Binary, "worker")
 		if err != nil {
 			return err
 		}
@@ -183,7 +145,7 @@ func (s *stage) room(ctx context.Context, number uint64) (time.Time, error) {
 
 // ended waits until every snapshot of a batch has ended.
 func (s *stage) ended(ctx context.Context, id string) (ledger.Batch, error) {
-	l := ledger.New(s.rdb, ledger.Options{})
+	l := ledger.New(s.DB, ledger.Options{})
 	for {
 		b, err := l.Batch(ctx, id)
 		if err != nil || b.Ended() {
@@ -193,21 +155,6 @@ func (s *stage) ended(ctx context.Context, id string) (ledger.Batch, error) {
 			return b, fmt.Errorf("%d of %d rooms of batch %s have ended: %w", b.Done(), b.Total, id, ctx.Err())
 		}
 	}
-}
-
-// command runs a command of tiwsnap and returns what it printed.
-func (s *stage) command(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, s.binary, args...)
-	cmd.Env = s.environ
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		err = fmt.Errorf("%w: %s", err, exit.Stderr)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("tiwsnap %s: %w", strings.Join(args, " "), err)
-	}
-	return out, nil
 }
 
 // process is a program that was started and is to end when it is asked to.

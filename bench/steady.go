@@ -25,28 +25,28 @@ func (r *recorder) steady(ctx context.Context, name string, procs int, away time
 		return c, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	p, err := newProxy(s.redis.Addr, away)
+	p, err := newProxy(s.Redis.Addr, away)
 	if err != nil {
 		return c, err
 	}
 	defer p.close()
-	s.environ = append(s.environ, "TIWSNAP_REDIS_URL=redis://"+p.addr+"/0")
+	s.Environ = append(s.Environ, "TIWSNAP_REDIS_URL=redis://"+p.addr+"/0")
 	if err := s.startWorkers(ctx, procs); err != nil {
 		return c, err
 	}
 	if err := s.batch(ctx, "steady", firstRoom, 2000); err != nil {
 		return c, err
 	}
-	if err := s.sim.WaitCalls(ctx, 6*capacity); err != nil {
+	if err := s.Sim.WaitCalls(ctx, 6*capacity); err != nil {
 		return c, err
 	}
 	look := func() (c cost, err error) {
 		c.trips, c.commands = float64(p.trips.Load()), float64(p.commands.Load())
-		inside, err := commands(ctx, s.rdb)
+		inside, err := commands(ctx, s.DB)
 		if err != nil {
 			return c, err
 		}
-		redis, err := redisCPU(ctx, s.rdb)
+		redis, err := redisCPU(ctx, s.DB)
 		if err != nil {
 			return c, err
 		}
@@ -67,7 +67,7 @@ func (r *recorder) steady(ctx context.Context, name string, procs int, away time
 	if err != nil {
 		return c, err
 	}
-	c.pace = pace(timesOf(s.sim.Calls(), anyCall), from, to)
+	c.pace = pace(timesOf(s.Sim.Calls(), anyCall), from, to)
 	n := c.pace * to.Sub(from).Seconds()
 	c.trips, c.commands, c.inside = (after.trips-before.trips)/n, (after.commands-before.commands)/n, (after.inside-before.inside)/n
 	c.redis, c.workers = (after.redis-before.redis)/n, (after.workers-before.workers)/n

@@ -36,7 +36,7 @@ func urgentBy(ctx context.Context, r *recorder, procs int) (took []float64, err 
 	if err := s.batch(ctx, "large", firstRoom, 10_000); err != nil {
 		return nil, err
 	}
-	if err := s.sim.WaitCalls(ctx, 3*capacity); err != nil {
+	if err := s.Sim.WaitCalls(ctx, 3*capacity); err != nil {
 		return nil, err
 	}
 	return s.single(ctx, 50, 200*time.Millisecond, time.Second)
@@ -65,7 +65,7 @@ func (s *stage) took(ctx context.Context, begun map[uint64]time.Time) (took []fl
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		arrived := arrivals(s.sim.Calls(), 1, uint64(len(begun)))
+		arrived := arrivals(s.Sim.Calls(), 1, uint64(len(begun)))
 		if len(arrived) == len(begun) {
 			for room, begin := range begun {
 				took = append(took, milliseconds(arrived[room].Sub(begin)))

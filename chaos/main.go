@@ -19,7 +19,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -27,11 +26,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
+	"tiwsnap/testbed"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -209,48 +207,38 @@ func saveCalls(name string, calls []tiwtest.Call) error {
 
 // chaos is one run, with all that it starts ended again.
 func chaos(ctx context.Context, o options, dir string) (*report, error) {
-	binary := filepath.Join(dir, "tiwsnap")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "tiwsnap").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build: %w\n%s", err, out)
+	binary, err := testbed.Build(ctx, dir)
+	if err != nil {
+		return nil, err
 	}
 	list := filepath.Join(dir, "rooms.csv")
 	rooms, err := classList(list, o.rooms)
 	if err != nil {
 		return nil, err
 	}
-	server, err := redistest.Start(dir, "--appendonly", "yes", "--appendfsync", "everysec")
+	logging.Disable() // Redis being away is part of the game
+	bed, err := testbed.New(dir, binary)
 	if err != nil {
 		return nil, err
 	}
-	defer server.Kill()
-	logging.Disable() // Redis being away is part of the game
-	rdb := redis.NewClient(&redis.Options{Addr: server.Addr})
-	defer rdb.Close()
-
+	defer bed.Close()
 	faults := o.requestFaults()
-	sim := tiwtest.New(tiwtest.Options{
+	err = bed.Simulate(tiwtest.Options{
 		Limit: o.rate, Window: tiwtest.Sliding, Seed: o.seed, Faults: faults,
 		Latency: 80 * time.Millisecond, LatencySigma: 0.35, TaskDuration: 500 * time.Millisecond, TaskSigma: 0.35,
 		CallbackTimeout: time.Duration(o.workers+1) * proxyPatience,
 		CallLog:         100_000 + 50*o.rooms,
 	})
-	defer sim.Close()
-	if err := sim.Listen("127.0.0.1:0"); err != nil {
+	if err != nil {
 		return nil, err
 	}
-
-	environ := append(ownEnviron(),
-		"TIWSNAP_REDIS_URL="+server.URL(),
-		"TIWSNAP_TIW_ENDPOINT="+sim.URL,
-		"TENCENTCLOUD_SECRET_ID="+tiwtest.DefaultSecret,
-		"TENCENTCLOUD_SECRET_KEY="+tiwtest.DefaultSecret,
+	bed.Environ = append(bed.Environ,
 		fmt.Sprint("TIWSNAP_TIW_TIMEOUT=", o.timeout),
 		fmt.Sprint("TIWSNAP_RATE_LIMIT=", o.rate),
 		fmt.Sprint("TIWSNAP_RATE_MARGIN=", o.margin),
 		"TIWSNAP_CONFIRM_AFTER=5s",
-		"TIWSNAP_HTTP_ADDR=",
 	)
-	fleet, err := newFleet(o.workers, binary, dir, environ)
+	fleet, err := newFleet(o.workers, binary, dir, bed.Environ)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +255,7 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	}
 	fleet.start()
 	defer fleet.stop(o.timeout + 10*time.Second)
-	if err := fleet.up(ctx, rdb); err != nil {
+	if err := fleet.up(ctx, bed.DB); err != nil {
 		return nil, err
 	}
 
@@ -278,21 +266,8 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		defer saying.Unlock()
 		fmt.Fprintf(os.Stderr, "%7.1fs  %-8s  %s\n", time.Since(start).Seconds(), what, fmt.Sprintf(format, args...))
 	}
-	command := func(ctx context.Context, args ...string) ([]byte, error) {
-		cmd := exec.CommandContext(ctx, binary, args...)
-		cmd.Env = environ
-		out, err := cmd.Output()
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			err = fmt.Errorf("%w: %s", err, exit.Stderr)
-		}
-		if err != nil {
-			err = fmt.Errorf("tiwsnap %s: %w", strings.Join(args, " "), err)
-		}
-		return out, err
-	}
 	say("begin", "%d rooms, %d workers, %d requests a second, seed %d", o.rooms, o.workers, o.rate, o.seed)
-	if _, err := command(ctx, "enqueue", "batch", list, "--name", batchName); err != nil {
+	if _, err := bed.Command(ctx, "enqueue", "batch", list, "--name", batchName); err != nil {
 		return nil, err
 	}
 
@@ -300,16 +275,16 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	arena := &arena{fleet: fleet, redis: server, sim: sim, rate: o.rate, say: say, faults: faults}
+	arena := &arena{fleet: fleet, redis: bed.Redis, sim: bed.Sim, rate: o.rate, say: say, faults: faults}
 	striking, endStrikes := context.WithCancel(ctx)
 	var lost map[string]time.Time
 	var held []tiwtest.Stall
 	var game sync.WaitGroup
 	end := cmp.Or(o.strikeFor, time.Duration(o.minutes*float64(time.Minute)))
 	game.Go(func() { arena.run(striking, schedule(o.seed, kinds, o.killEvery, end)) })
-	game.Go(func() { lost = orphans(striking, rdb) })
+	game.Go(func() { lost = orphans(striking, bed.DB) })
 	game.Go(func() { held = tiwtest.Stalls(striking, start) })
-	follow(ctx, ledger.New(rdb, ledger.Options{}), say)
+	follow(ctx, ledger.New(bed.DB, ledger.Options{}), say)
 	seconds := time.Since(start).Seconds()
 	endStrikes()
 	game.Wait()
@@ -323,17 +298,17 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	say("end", "waiting for what is on its way")
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
-	settle(after, sim)
+	settle(after, bed.Sim)
 	fleet.stop(o.timeout + 10*time.Second)
 
-	e := evidence{rooms: rooms, tasks: nil, calls: sim.Calls()}
-	for t := range sim.Tasks() {
+	e := evidence{rooms: rooms, tasks: nil, calls: bed.Sim.Calls()}
+	for t := range bed.Sim.Tasks() {
 		e.tasks = append(e.tasks, t)
 	}
 	if o.callbacks {
 		e.grace, e.taken = o.grace, front.takenAt(base)
 	}
-	if e.records, e.batch, err = readLedger(after, command); err != nil {
+	if e.records, e.batch, err = readLedger(after, bed); err != nil {
 		return nil, err
 	}
 
@@ -341,7 +316,7 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		return nil, err
 	}
 
-	st := sim.State()
+	st := bed.Sim.State()
 	create := st.Actions[tiwtest.ActionCreate]
 	r := &report{
 		Seed: o.seed, Workers: o.workers, Rate: o.rate, Faults: kinds, KillEvery: o.killEvery.String(),
@@ -353,24 +328,13 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		DescribesEach: float64(st.Actions[tiwtest.ActionDescribe].Received.Calls) / float64(o.rooms),
 		Struck:        st.Faults, Callbacks: st.Callbacks,
 		Strikes: arena.strikes, Recovery: recoveries(arena.strikes, e.calls), Orphans: orphaned(lost, e.records),
-		Stalls: held, Deaths: fleet.deaths(), Seconds: seconds, Load: loadAverage(),
+		Stalls: held, Deaths: fleet.deaths(), Seconds: seconds, Load: testbed.LoadAverage(),
 	}
 	if o.callbacks {
 		r.Grace = o.grace.String()
 	}
 	r.judge()
 	return r, nil
-}
-
-// ownEnviron is the environment without settings of tiwsnap.
-func ownEnviron() []string {
-	var environ []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "TIWSNAP_") && !strings.HasPrefix(v, "TENCENTCLOUD_") {
-			environ = append(environ, v)
-		}
-	}
-	return environ
 }
 
 // classList writes a class list and returns its rooms.
@@ -432,15 +396,15 @@ func settle(ctx context.Context, sim *tiwtest.Server) {
 }
 
 // readLedger asks the program what has become of the batch.
-func readLedger(ctx context.Context, command func(context.Context, ...string) ([]byte, error)) (records []ledger.Snapshot, b ledger.Batch, err error) {
-	out, err := command(ctx, "status", batchName, "-o", "json")
+func readLedger(ctx context.Context, bed *testbed.Testbed) (records []ledger.Snapshot, b ledger.Batch, err error) {
+	out, err := bed.Command(ctx, "status", batchName, "-o", "json")
 	if err == nil {
 		err = json.Unmarshal(out, &b)
 	}
 	if err != nil {
 		return nil, b, err
 	}
-	if out, err = command(ctx, "status", batchName, "-o", "jsonl"); err != nil {
+	if out, err = bed.Command(ctx, "status", batchName, "-o", "jsonl"); err != nil {
 		return nil, b, err
 	}
 	d := json.NewDecoder(strings.NewReader(string(out)))
@@ -455,13 +419,4 @@ func readLedger(ctx context.Context, command func(context.Context, ...string) ([
 		}
 		records = append(records, s)
 	}
-}
-
-func loadAverage() string {
-	b, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "?"
-	}
-	load, _, _ := strings.Cut(string(b), " ")
-	return load
 }

@@ -42,7 +42,7 @@ type report struct {
 	Deaths   []string            `json:"deaths,omitempty"`
 
 	Seconds float64  `json:"seconds"` // from the enqueue to the last end
-	Load    string   `json:"load"`    // of the machine, over the last minute
+	Load    float64  `json:"load"`    // of the machine, over the last minute
 	Broken  []string `json:"broken,omitempty"`
 }
 
@@ -185,7 +185,7 @@ func (r *report) print(w io.Writer) error {
 		}
 	}
 	line("snapshots that lost their worker", "%d, to their end %.1f s (median), %.1f s (longest)", r.Orphans.Count, r.Orphans.Median, r.Orphans.Max)
-	line("load", "%s", r.Load)
+	line("load", "%.2f", r.Load)
 	return tw.Flush()
 }
 

@@ -18,14 +18,13 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
+	"tiwsnap/testbed"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -60,24 +59,21 @@ func run(ctx context.Context, minutes int) (err error) {
 			err = fmt.Errorf("%w (logs are in %s)", err, dir)
 		}
 	}()
-	binary := filepath.Join(dir, "tiwsnap")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "tiwsnap").CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
-	}
-	server, err := redistest.Start(dir)
+	binary, err := testbed.Build(ctx, dir)
 	if err != nil {
 		return err
 	}
-	defer server.Kill()
-	rdb := redis.NewClient(&redis.Options{Addr: server.Addr})
-	defer rdb.Close()
-	sim := tiwtest.New(tiwtest.Options{TaskDuration: time.Second})
-	defer sim.Close()
-	if err := sim.Listen("127.0.0.1:0"); err != nil {
+	bed, err := testbed.New(dir, binary)
+	if err != nil {
 		return err
 	}
+	defer bed.Close()
+	if err := bed.Simulate(tiwtest.Options{TaskDuration: time.Second}); err != nil {
+		return err
+	}
+	bed.Environ = append(bed.Environ, "TIWSNAP_CONFIRM_AFTER=1s")
 
-	f := &fleet{dir: dir, binary: binary, redis: server.URL(), api: sim.URL}
+	f := &fleet{bed: bed}
 	source := httptest.NewServer(f)
 	defer source.Close()
 	defer f.stop()
@@ -87,7 +83,7 @@ func run(ctx context.Context, minutes int) (err error) {
 		}
 	}
 	// The first tick counts once all workers know the schedule.
-	began, err := rdb.Time(ctx).Result()
+	began, err := bed.DB.Time(ctx).Result()
 	if err != nil {
 		return err
 	}
@@ -103,12 +99,12 @@ func run(ctx context.Context, minutes int) (err error) {
 		return ctx.Err()
 	case <-time.After(last.Add(patience).Sub(began)):
 	}
-	return audit(ctx, rdb, f, sim, first, minutes)
+	return audit(ctx, bed, f, first, minutes)
 }
 
 // audit compares what should be with what is.
-func audit(ctx context.Context, rdb *redis.Client, f *fleet, sim *tiwtest.Server, first time.Time, minutes int) error {
-	batches, err := ledger.New(rdb, ledger.Options{}).Batches(ctx, 0)
+func audit(ctx context.Context, bed *testbed.Testbed, f *fleet, first time.Time, minutes int) error {
+	batches, err := ledger.New(bed.DB, ledger.Options{}).Batches(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -139,7 +135,7 @@ func audit(ctx context.Context, rdb *redis.Client, f *fleet, sim *tiwtest.Server
 		}
 		minutes++
 	}
-	tasks := int(sim.State().Tasks.Created)
+	tasks := int(bed.Sim.State().Tasks.Created)
 	fmt.Printf("batches %d, tasks at the API %d, the rooms were asked for %d times\n", len(batches), tasks, f.asked)
 	if tasks != minutes*rooms {
 		faults = append(faults, fmt.Errorf("%d tasks were made, want %d", tasks, minutes*rooms))
@@ -149,7 +145,7 @@ func audit(ctx context.Context, rdb *redis.Client, f *fleet, sim *tiwtest.Server
 
 // fleet is the workers, and the server of their rooms, which kills them.
 type fleet struct {
-	dir, binary, redis, api string
+	bed *testbed.Testbed
 
 	mu      sync.Mutex
 	cmds    [workers]*exec.Cmd
@@ -177,20 +173,18 @@ func (f *fleet) killedAt(tick time.Time) string {
 
 // start starts worker i, which asks for its rooms under a path of its own.
 func (f *fleet) start(ctx context.Context, i int, source string) error {
-	file := filepath.Join(f.dir, fmt.Sprintf("worker-%d.yml", i))
+	file := filepath.Join(f.bed.Dir, fmt.Sprintf("worker-%d.yml", i))
 	text := fmt.Sprintf("schedules: [{name: %s, cron: '* * * * *', rooms: {url: '%s/%d'}, defaults: {SdkAppId: 1400123480}}]\n", name, source, i)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(f.dir, fmt.Sprintf("worker-%d.log", i)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(f.bed.Dir, fmt.Sprintf("worker-%d.log", i)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.CommandContext(ctx, f.binary, "worker", "--config", file)
-	cmd.Env = append(os.Environ(), "TIWSNAP_REDIS_URL="+f.redis, "TIWSNAP_TIW_ENDPOINT="+f.api, "TIWSNAP_CONFIRM_AFTER=1s", "TIWSNAP_HTTP_ADDR=",
-		"TENCENTCLOUD_SECRET_ID="+tiwtest.DefaultSecret, "TENCENTCLOUD_SECRET_KEY="+tiwtest.DefaultSecret,
-		"TIWSNAP_WORKER_SPOOL="+filepath.Join(f.dir, fmt.Sprintf("spool-%d", i)))
+	cmd := exec.CommandContext(ctx, f.bed.Binary, "worker", "--config", file)
+	cmd.Env = append(slices.Clone(f.bed.Environ), "TIWSNAP_WORKER_SPOOL="+filepath.Join(f.bed.Dir, fmt.Sprintf("spool-%d", i)))
 	cmd.Stderr = log
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,0 +1,110 @@
+// Package testbed sets up what the measuring and the breaking programs need: a
+// redis-server, the simulator of Tencent's API as the referee, and a tiwsnap
+// binary that is led to these two. Everything is on loopback.
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/redistest"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// Testbed is one set-up. Its processes of tiwsnap get Environ.
+type Testbed struct {
+	Dir     string // holds Redis' data, and whatever the program puts there
+	Binary  string // tiwsnap
+	Environ []string
+	Redis   *redistest.Server
+	DB      *redis.Client
+	Sim     *tiwtest.Server // nil until Simulate
+}
+
+// New starts Redis, as users are told to run it, with its data in dir. Close it.
+func New(dir, binary string) (*Testbed, error) {
+	server, err := redistest.Start(dir, "--appendonly", "yes", "--appendfsync", "everysec")
+	if err != nil {
+		return nil, err
+	}
+	b := &Testbed{Dir: dir, Binary: binary, Redis: server, DB: redis.NewClient(&redis.Options{Addr: server.Addr})}
+	b.Environ = append(Environ(),
+		"TIWSNAP_REDIS_URL="+server.URL(),
+		"TENCENTCLOUD_SECRET_ID="+tiwtest.DefaultSecret,
+		"TENCENTCLOUD_SECRET_KEY="+tiwtest.DefaultSecret,
+		"TIWSNAP_HTTP_ADDR=",
+		"TIWSNAP_WORKER_SPOOL="+filepath.Join(dir, "spool"),
+	)
+	return b, nil
+}
+
+// Simulate starts the simulator.
+func (b *Testbed) Simulate(o tiwtest.Options) error {
+	b.Sim = tiwtest.New(o)
+	if err := b.Sim.Listen("127.0.0.1:0"); err != nil {
+		return err
+	}
+	b.Environ = append(b.Environ, "TIWSNAP_TIW_ENDPOINT="+b.Sim.URL)
+	return nil
+}
+
+// Close ends all that the testbed has started.
+func (b *Testbed) Close() {
+	if b.Sim != nil {
+		b.Sim.Close()
+	}
+	b.DB.Close()
+	b.Redis.Kill()
+}
+
+// Command runs a command of tiwsnap and returns what it printed. The error has
+// what it said instead.
+func (b *Testbed) Command(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, b.Binary, args...)
+	cmd.Env = b.Environ
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("%w: %s", err, exit.Stderr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tiwsnap %s: %w", strings.Join(args, " "), err)
+	}
+	return out, nil
+}
+
+// Environ is the environment of this process without settings of tiwsnap.
+func Environ() []string {
+	var environ []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "TIWSNAP_") && !strings.HasPrefix(v, "TENCENTCLOUD_") {
+			environ = append(environ, v)
+		}
+	}
+	return environ
+}
+
+// Build builds tiwsnap from the sources around the working directory and
+// returns the binary, which is in dir.
+func Build(ctx context.Context, dir string) (string, error) {
+	binary := filepath.Join(dir, "tiwsnap")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "tiwsnap").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// LoadAverage is the machine's, of the last minute; 0 where it does not tell.
+func LoadAverage() (load float64) {
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		fmt.Sscan(string(b), &load)
+	}
+	return load
+}
