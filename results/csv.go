@@ -38,7 +38,7 @@ func writeCSV(w *csv.Writer, row []string) error {
 // as a formula gets an apostrophe in front.
 // See https://owasp.org/www-community/attacks/CSV_Injection.
 func CSVText(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+	if s != "" && strings.ContainsRune("=+-@\t\r\n", rune(s[0])) {
 		return "'" + s
 	}
 	return s

@@ -156,15 +156,21 @@ func enqueues[O any](add func(huma.API, huma.Operation)) func(huma.API, huma.Ope
 }
 
 // answerable makes a Problem of any error, and tells the log of those that are
-// nobody's fault but ours.
+// not the client's fault.
 func answerable(ctx context.Context, operation string, err error) *Problem {
+	log, _ := ctx.Value(logKey{}).(*slog.Logger)
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	p := problemOf(err)
-	if p == nil {
-		log, _ := ctx.Value(logKey{}).(*slog.Logger)
-		if log != nil {
-			log.Error("request failed", "operation", operation, "err", err)
-		}
+	switch {
+	case p == nil && errors.Is(err, context.Canceled):
+		p = problem(http.StatusRequestTimeout, codeTimeout, "the request has ended before its answer") // nobody reads it
+	case p == nil:
+		log.Error("request failed", "operation", operation, "err", err)
 		p = problem(http.StatusInternalServerError, codeInternal, "something went wrong here, and the log says what")
+	case p.Code == codeRedisAway: // or it has refused what we asked of it
+		log.Warn("Redis does not answer as it should", "operation", operation, "err", err)
 	}
 	return p
 }

@@ -176,9 +176,7 @@ type paced struct {
 }
 
 func newPaced(w http.ResponseWriter) *paced {
-	p := &paced{w, http.NewResponseController(w)}
-	p.control.SetReadDeadline(time.Time{}) // or it would end the request's context
-	return p
+	return &paced{w, http.NewResponseController(w)}
 }
 
 func (p *paced) Write(b []byte) (int, error) {
@@ -186,6 +184,20 @@ func (p *paced) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return p.w.Write(b)
+}
+
+// eventTime is the time in which an event must be taken.
+const eventTime = 10 * time.Second
+
+// event writes an event of a stream, at once.
+func (p *paced) event(b []byte) error {
+	if err := p.control.SetWriteDeadline(time.Now().Add(eventTime)); err != nil {
+		return err
+	}
+	if _, err := p.w.Write(b); err != nil {
+		return err
+	}
+	return p.control.Flush()
 }
 
 type failuresInput struct {

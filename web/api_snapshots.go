@@ -49,7 +49,10 @@ func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*acc
 	if err != nil {
 		return nil, err
 	}
-	if !s.Same {
+	switch {
+	case !s.Same && in.Body.Key == "":
+		return nil, problem(http.StatusUnprocessableEntity, codeKeyReused, "an earlier request with this Idempotency-Key has made another snapshot, %s", s.ID)
+	case !s.Same:
 		return nil, problem(http.StatusConflict, codeExists,
 			"nothing was enqueued: there is a snapshot %s of this Key already, with other parameters; give this one another Key", s.ID)
 	}

@@ -58,8 +58,8 @@ func NewCallbackHandler(o CallbackOptions) http.Handler {
 		count: promauto.With(o.Metrics).NewCounterVec(prometheus.CounterOpts{
 			Name: "tiwsnap_callbacks_total", Help: "Requests to the callback address by result: recorded, cut (a part of the body), failed or refused.",
 		}, []string{"result"}),
-		refused: seldom{limit: rate.NewLimiter(rate.Every(time.Second), 1)},
-		failed:  seldom{limit: rate.NewLimiter(rate.Every(time.Second), 1)},
+		refused: newSeldom(),
+		failed:  newSeldom(),
 	}
 }
 
@@ -108,10 +108,14 @@ func (h *callbackHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// seldom lets a message through now and then and counts those between.
+// seldom lets a message through once a second, and counts those between.
 type seldom struct {
 	limit *rate.Limiter
-	count atomic.Int64
+	count *atomic.Int64
+}
+
+func newSeldom() seldom {
+	return seldom{rate.NewLimiter(rate.Every(time.Second), 1), new(atomic.Int64)}
 }
 
 // now counts one, and returns how many it has been since the last message if

@@ -25,8 +25,6 @@ const (
 	// eventsBatches is how many of the newest batches the stream of everything
 	// tells of.
 	eventsBatches = 50
-	// eventTime is the time in which an event must be taken.
-	eventTime = 10 * time.Second
 	// pingEvery is how often a stream shows that it lives where nothing changes.
 	pingEvery = 15 * time.Second
 	// streamLife is how long a stream lasts; clients open the next one.
@@ -188,13 +186,7 @@ func (s *stream) send(key, event, id string, data []byte) error {
 
 func (s *stream) write(text string) error {
 	s.at = time.Now()
-	if err := s.w.control.SetWriteDeadline(s.at.Add(eventTime)); err != nil {
-		return err
-	}
-	if _, err := s.w.w.Write([]byte(text)); err != nil {
-		return err
-	}
-	return s.w.control.Flush()
+	return s.w.event([]byte(text))
 }
 
 // errEnded ends a stream in order.

@@ -61,6 +61,9 @@ func TestReadiness(t *testing.T) {
 	s.send("GET", "/v1/batches", "").problem(503, "redis-away")
 	s.send("POST", "/v1/batches", list, "Content-Type", "text/csv").problem(503, "redis-away")
 	s.send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1}`).problem(503, "redis-away")
+	if log := s.log.String(); !strings.Contains(log, `"operation":"list-batches","err":"`) {
+		t.Errorf("the log does not say why:\n%s", log)
+	}
 	if strings.Contains(s.send("GET", "/v1/batches", "").body, server.Addr) {
 		t.Error("it shows where Redis is")
 	}

@@ -134,22 +134,38 @@ func TestKeys(t *testing.T) {
 	s.T = t
 	t.Run("a process that dies before it has answered has made the batch of the next", func(t *testing.T) {
 		s.T = t
-		var before, after web.Enqueued
-		post("dead", "/v1/batches", list).want(202, &before)
-		keys, err := s.rdb.Keys(t.Context(), "{tiwsnap}:idempotency:*").Result()
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := s.batches()
-		for _, k := range keys {
-			if strings.Contains(s.rdb.HGet(t.Context(), k, "body").Val(), before.ID) {
-				s.rdb.HDel(t.Context(), k, "status", "sum", "location", "body")
-				s.rdb.HSet(t.Context(), k, "owner", "who died", "until", 1)
+		die := func(answered string) {
+			keys, err := s.rdb.Keys(t.Context(), "{tiwsnap}:idempotency:*").Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, k := range keys {
+				if strings.Contains(s.rdb.HGet(t.Context(), k, "body").Val(), answered) {
+					s.rdb.HDel(t.Context(), k, "status", "sum", "location", "body")
+					s.rdb.HSet(t.Context(), k, "owner", "who died", "until", 1)
+				}
 			}
 		}
+		var before, after web.Enqueued
+		post("dead", "/v1/batches", list).want(202, &before)
+		n := s.batches()
+		die(before.ID)
+		post("dead", "/v1/batches", list+"7,3\n").problem(422, "key-reused")
 		post("dead", "/v1/batches", list).want(202, &after)
 		if after.ID != before.ID || !after.Created || s.batches() != n {
 			t.Errorf("%+v, then %+v", before, after)
+		}
+
+		var one, again web.EnqueuedSnapshot
+		room := func(more string) reply {
+			return s.send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1`+more+`}`, "Idempotency-Key", "dead")
+		}
+		room("").want(202, &one)
+		die(one.ID)
+		room(`,"SnapshotMode":"AllMarks"`).problem(422, "key-reused")
+		room("").want(202, &again)
+		if one != again {
+			t.Errorf("%+v, then %+v", one, again)
 		}
 	})
 }

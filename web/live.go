@@ -10,8 +10,7 @@ import (
 )
 
 const (
-	liveEvery   = time.Second
-	liveTimeout = 10 * time.Second // for a reader to take what it is sent
+	liveEvery = time.Second
 	// liveLife is how long one stream lasts. The browser opens the next one by
 	// itself, if it still may.
 	liveLife = 5 * time.Minute
@@ -34,7 +33,7 @@ func (p *Pages) live(t *template.Template, data func(context.Context) any) http.
 		defer free()
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("X-Accel-Buffering", "no") // for proxies that would wait for more
-		control := http.NewResponseController(w)
+		stream := newPaced(w)
 		tick := time.NewTicker(liveEvery)
 		defer tick.Stop()
 		end := time.NewTimer(liveLife)
@@ -51,8 +50,7 @@ func (p *Pages) live(t *template.Template, data func(context.Context) any) http.
 				last = html.Bytes()
 				event = fmt.Appendf(nil, "data: %s\n\n", bytes.ReplaceAll(bytes.ReplaceAll(last, []byte("\r"), nil), []byte("\n"), []byte("\ndata: ")))
 			}
-			control.SetWriteDeadline(time.Now().Add(liveTimeout)) // where it cannot be set there is none
-			if _, err := w.Write(event); err != nil || control.Flush() != nil {
+			if stream.event(event) != nil {
 				return
 			}
 			select {

@@ -53,7 +53,9 @@ func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Who mistypes may have put the password where the name belongs.
-	p.o.Log.Warn("login refused", "from", r.RemoteAddr, "err", err)
+	if n := p.refused.now(); n > 0 {
+		p.o.Log.Warn("logins refused", "count", n, "last_from", r.RemoteAddr, "last_err", err)
+	}
 	data := loginData{Name: name, Next: next, Fault: "The name or the password is wrong."}
 	status := http.StatusUnauthorized
 	var limited *LimitedError

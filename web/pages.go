@@ -44,6 +44,7 @@ type Pages struct {
 	o        PagesOptions
 	overview *overviewReader
 	streams  slots // to open pages
+	refused  seldom
 	closing  sync.Once
 	closed   chan struct{}
 }
@@ -55,6 +56,7 @@ func NewPages(o PagesOptions) *Pages {
 	}
 	return &Pages{
 		o: o, overview: newOverviewReader(o), closed: make(chan struct{}),
+		refused: newSeldom(),
 		streams: slots{what: "pages are open", all: maxLive, own: maxOwnLive, retry: 10 * time.Second},
 	}
 }
@@ -91,7 +93,8 @@ func show(w http.ResponseWriter, r *http.Request, status int, t *template.Templa
 	who := PrincipalOf(r.Context())
 	var b bytes.Buffer
 	if err := t.Execute(&b, view{title, who, who.session, data}); err != nil {
-		http.Error(w, "this page cannot be shown: the log says why", http.StatusInternalServerError)
+		r.Header.Del("Accept") // of another page it would be the same
+		problem(http.StatusInternalServerError, codeInternal, "this page cannot be shown, and the log says why").write(w, r)
 		return err
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

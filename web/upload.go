@@ -119,9 +119,10 @@ func (u *upload) fault(err error) error {
 	return problem(http.StatusBadRequest, codeInvalid, "nothing was enqueued: the body broke off: %v", err)
 }
 
-// finish is called when nothing more is read, before the answer.
+// finish is called when nothing more is read, before the answer. net/http reads
+// some of what is left of the body before it sends that.
 func (u *upload) finish() {
-	u.control.SetReadDeadline(time.Time{}) // or it would end the request's context
+	u.control.SetReadDeadline(time.Now().Add(u.pace))
 	u.control.SetWriteDeadline(time.Now().Add(answerTime))
 }
 
