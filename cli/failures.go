@@ -82,12 +82,7 @@ func printGroups(w io.Writer, groups []*results.Failure, output string) error {
 		}
 		return printJSON(w, map[string]any{"failures": groups}, true)
 	case "jsonl":
-		for _, g := range groups {
-			if err := printJSON(w, g, false); err != nil {
-				return err
-			}
-		}
-		return nil
+		return printLines(w, groups)
 	case "csv":
 		rows := [][]string{{"Code", "Class", "Count", "Meaning", "Fix", "Newest", "Message", "RequestId", "TaskID", "At"}}
 		for _, g := range groups {

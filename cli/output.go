@@ -36,6 +36,31 @@ func printJSON(w io.Writer, v any, indent bool) error {
 	return enc.Encode(v)
 }
 
+// printLines prints each value as JSON on a line of its own.
+func printLines[T any](w io.Writer, all []T) error {
+	for _, v := range all {
+		if err := printJSON(w, v, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printTable prints rows with their cells aligned; the first is the heading.
+func printTable(w io.Writer, rows [][]string) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			if i > 0 {
+				io.WriteString(tw, "\t")
+			}
+			io.WriteString(tw, plain(cell))
+		}
+		fmt.Fprintln(tw)
+	}
+	return tw.Flush()
+}
+
 // fields prints names and values in two columns, leaving out empty values.
 func fields(w io.Writer, pairs ...any) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -98,28 +97,22 @@ func newScheduleList(e env) *cobra.Command {
 		case "json":
 			return printJSON(e.stdout, list, true)
 		case "jsonl":
-			for _, s := range list {
-				if err := printJSON(e.stdout, s, false); err != nil {
-					return err
-				}
-			}
-			return nil
+			return printLines(e.stdout, list)
 		}
 		if len(list) == 0 {
 			fmt.Fprintln(e.stderr, "the configuration file has no schedules (--config, docs/schedules.md)")
 			return nil
 		}
-		tw := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(tw, "SCHEDULE\tCRON\tROOMS\tNEXT\tLAST\tOUTCOME")
+		rows := [][]string{{"SCHEDULE", "CRON", "ROOMS", "NEXT", "LAST", "OUTCOME"}}
 		for i, s := range list {
 			zone := all[i].Spec.Zone()
 			last := "-"
 			if s.Last != nil {
 				last = s.Last.Tick.In(zone).Format(time.RFC3339)
 			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, plain(s.Cron), plain(s.Source), s.Next.In(zone).Format(time.RFC3339), last, plain(scheduleWords(s)))
+			rows = append(rows, []string{s.Name, s.Cron, s.Source, s.Next.In(zone).Format(time.RFC3339), last, scheduleWords(s)})
 		}
-		return tw.Flush()
+		return printTable(e.stdout, rows)
 	}
 	return cmd
 }

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -179,12 +178,7 @@ func printOverview(ctx context.Context, e env, c *connection, output string) err
 		return printJSON(e.stdout, map[string]any{"batches": all}, true)
 	}
 	if output == "jsonl" {
-		for _, b := range all {
-			if err := printJSON(e.stdout, b, false); err != nil {
-				return err
-			}
-		}
-		return nil
+		return printLines(e.stdout, all)
 	}
 	rows := [][]string{{"BATCH", "STATE", "ROOMS", "QUEUED", "IN WORK", "SUCCEEDED", "FAILED", "IMAGES", "ENQUEUED", "ENDED"}}
 	for _, b := range all {
@@ -196,11 +190,7 @@ func printOverview(ctx context.Context, e env, c *connection, output string) err
 	if output == "csv" {
 		return csv.NewWriter(e.stdout).WriteAll(rows)
 	}
-	tw := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	for _, r := range rows {
-		fmt.Fprintln(tw, strings.Join(r, "\t"))
-	}
-	return tw.Flush()
+	return printTable(e.stdout, rows)
 }
 
 // sayTrouble says on stderr, before anything else, why sending is stopped.

@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -152,27 +150,17 @@ func printDead(e env, all []deadWebhook, output string) error {
 	case "json":
 		return printJSON(e.stdout, all, true)
 	case "jsonl":
-		for _, d := range all {
-			if err := printJSON(e.stdout, d, false); err != nil {
-				return err
-			}
-		}
-		return nil
+		return printLines(e.stdout, all)
 	}
 	if len(all) == 0 {
 		fmt.Fprintln(e.stderr, "there is no webhook that could not be delivered")
 		return nil
 	}
-	tw := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "ID\tEVENT\tREF\tRECEIVER\tTRIES\tDIED\tLAST ERROR")
+	rows := [][]string{{"ID", "EVENT", "REF", "RECEIVER", "TRIES", "DIED", "LAST ERROR"}}
 	for _, d := range all {
-		row := []string{d.ID, d.Event, d.Ref, d.Receiver, strconv.Itoa(d.Tries), clock(d.DiedAt), d.Error}
-		for i := range row {
-			row[i] = plain(row[i])
-		}
-		fmt.Fprintln(tw, strings.Join(row, "\t"))
+		rows = append(rows, []string{d.ID, d.Event, d.Ref, d.Receiver, strconv.Itoa(d.Tries), clock(d.DiedAt), d.Error})
 	}
-	return tw.Flush()
+	return printTable(e.stdout, rows)
 }
 
 // newSender returns whom the worker tells, and what closes it.

@@ -100,7 +100,7 @@ func hideHashes(s string) string {
 	var shown []string
 	for _, line := range lines(s) {
 		field := strings.Fields(line)
-		if len(field) != 3 {
+		if len(field) != 3 || !loginName.MatchString(field[0]) || slices.ContainsFunc(list(field[1]), func(r string) bool { return !slices.Contains(roles, r) }) {
 			return mask // which part is the hash cannot be known
 		}
 		shown = append(shown, field[0]+" "+field[1]+" "+mask)

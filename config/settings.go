@@ -37,7 +37,7 @@ var settings = []setting{
 	{"tencentcloud.secret_id", "", "", "API key, SecretId", secret, hide},
 	{"tencentcloud.secret_key", "", "", "API key, SecretKey", secret, hide},
 	{"tencentcloud.token", "", "", "token of temporary credentials", secret, hide},
-	{"tiw.endpoint", "endpoint", "https://tiw.tencentcloudapi.com", "URL of the API", endpoint, plain},
+	{"tiw.endpoint", "endpoint", "https://tiw.tencentcloudapi.com", "URL of the API", endpoint, hideUser},
 	{"tiw.region", "region", "ap-singapore", "region of the service", pattern(`[a-z]+(-[a-z0-9]+)+`, "a region as in ap-singapore"), plain},
 	{"tiw.timeout", "tiw-timeout", "10s", "time limit of one call to the API", duration(100*time.Millisecond, time.Minute), plain},
 	{"tiw.account", "account", "default", "name of the Tencent account, if several share this Redis: each has a quota of its own", pattern(`[A-Za-z0-9_-]{1,64}`, "1 to 64 of A-Z, a-z, 0-9, _ and -"), plain},
@@ -50,7 +50,7 @@ var settings = []setting{
 	{"confirm.after", "confirm-after", "30s", "how long after its acceptance a snapshot is first asked for", duration(100*time.Millisecond, time.Hour), plain},
 	{"confirm.share", "confirm-share", "100", "percent of the DescribeSnapshotTask quota that confirmation may use", number(1, 100), plain},
 	{"callback.addr", "callback-addr", "", "HOST:PORT to listen on for Tencent's callbacks; empty: none, results come by polling alone", listenAddr, plain},
-	{"callback.url", "callback-url", "", "public base URL of that listener, which Tencent can reach", publicURL, plain},
+	{"callback.url", "callback-url", "", "public base URL of that listener, which Tencent can reach", publicURL, hideUser},
 	{"callback.key", "", "", "secret that signs the callback URLs: 32 random characters or more", signingKey, hide},
 	{"callback.key_old", "", "", "a second key whose callback URLs are accepted, while the key is replaced", signingKey, hide},
 	{"http.addr", "http-addr", DefaultHTTPAddr, "HOST:PORT to listen on for browsers and programs; empty turns it off", listenAddr, plain},
@@ -69,7 +69,7 @@ var settings = []setting{
 	{"webhook.secret", "", "", "signs webhooks: whsec_ and 24 to 64 bytes in base64", webhookSecret, hide},
 	{"webhook.secret_old", "", "", "signs them too, while receivers change to the new one", webhookSecret, hide},
 	{"webhook.events", "", "snapshot,batch,schedule", "what is told: the end of each snapshot, of each batch, and ticks of schedules that failed", words("snapshot", "batch", "schedule"), plain},
-	{"webhook.allow", "", "", "hosts that a batch may name as its receiver, separated by commas", hosts, plain},
+	{"webhook.allow", "", "", "hosts that a batch may name as its receiver, separated by commas", hosts, hideUser},
 	{"webhook.private", "", "", "receivers that may be in a private network: host names, addresses and networks as in 10.1.2.0/24", privateHosts, plain},
 	{"webhook.http", "", "false", "also allow http:// receivers: true or false", boolean, plain},
 }
@@ -281,6 +281,20 @@ func webhookURL(s string) (any, error) {
 	return NewSecret(s), nil
 }
 
+// hideUser hides what stands before a host, where nothing should: a password
+// most likely.
+func hideUser(s string) string {
+	i := strings.LastIndex(s, "@")
+	if i < 0 {
+		return s
+	}
+	scheme, _, found := strings.Cut(s[:i], "://")
+	if !found {
+		return mask + s[i:]
+	}
+	return scheme + "://" + mask + s[i:]
+}
+
 // hidePath shows where a URL leads and hides the rest: that may be a key.
 func hidePath(s string) string {
 	u, err := url.Parse(s)
@@ -298,7 +312,7 @@ func hosts(s string) (any, error) {
 	for _, entry := range list(s) {
 		u, err := webhook.ParseURL("https://"+entry, false)
 		if err != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery {
-			return nil, fmt.Errorf("must be hosts as in hooks.example.com or hooks.example.com:8443, separated by commas: %s is none", quote(entry))
+			return nil, fmt.Errorf("must be hosts as in hooks.example.com or hooks.example.com:8443, separated by commas: %s is none", quote(hideUser(entry)))
 		}
 		all = append(all, webhook.Host(u))
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -147,9 +148,9 @@ type Batch struct {
 	Images             int       `json:"images"`
 	PossibleDuplicates int       `json:"possible_duplicates"`
 	Paused             bool      `json:"paused,omitempty"`
-	CanceledFrom       int       `json:"-"` // rows from here on were canceled before they were fed; 0: none
-	Webhook            string    `json:"webhook,omitempty"`
-	Labels             []string  `json:"labels,omitempty"` // label names of its rooms, sorted
+	CanceledFrom       int       `json:"-"`                 // rows from here on were canceled before they were fed; 0: none
+	Webhook            string    `json:"webhook,omitempty"` // its own receiver, without the path: that may be a key
+	Labels             []string  `json:"labels,omitempty"`  // label names of its rooms, sorted
 	CreatedAt          time.Time `json:"created_at"`
 	EndedAt            time.Time `json:"ended_at,omitzero"`
 }
@@ -273,6 +274,15 @@ func (l *Ledger) dropExpired(ctx context.Context) error {
 	return nil
 }
 
+// receiver is scheme and host of a URL, or empty.
+func receiver(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
 func parseBatch(id string, f map[string]string) (Batch, error) {
 	b := Batch{
 		ID:                 id,
@@ -287,7 +297,7 @@ func parseBatch(id string, f map[string]string) (Batch, error) {
 		PossibleDuplicates: atoi(f["possible_duplicates"]),
 		Paused:             f["paused"] != "",
 		CanceledFrom:       atoi(f["canceled_from"]),
-		Webhook:            f["webhook"],
+		Webhook:            receiver(f["webhook"]),
 		CreatedAt:          unixMilli(f["created_at"]),
 		EndedAt:            unixMilli(f["ended_at"]),
 	}

@@ -1,0 +1,447 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/password"
+	"tiwsnap/redistest"
+	"tiwsnap/schedule"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// canary is in every secret that this test makes up.
+const canary = "CANARY"
+
+// written is all that came out somewhere, by where.
+type written struct {
+	mu  sync.Mutex
+	all map[string]*bytes.Buffer
+}
+
+func (w *written) add(where, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.all[where] == nil {
+		w.all[where] = new(bytes.Buffer)
+	}
+	w.all[where].WriteString(text)
+}
+
+func (w *written) has(where, text string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.all[where] != nil && strings.Contains(w.all[where].String(), text)
+}
+
+// to is a writer that adds.
+func (w *written) to(where string) io.Writer {
+	return writer(func(p []byte) { w.add(where, string(p)) })
+}
+
+type writer func([]byte)
+
+func (f writer) Write(p []byte) (int, error) { f(p); return len(p), nil }
+
+// find returns where one of these words is written, and what around it.
+func (w *written) find(words map[string]string) (found []string) {
+	for where, text := range w.all {
+		lower := strings.ToLower(text.String())
+		for what, word := range words {
+			i := strings.Index(text.String(), word)
+			if what == canary {
+				i = strings.Index(lower, strings.ToLower(word))
+			}
+			if i >= 0 {
+				found = append(found, fmt.Sprintf("%s shows %s: %q", where, what, text.Bytes()[max(0, i-80):min(text.Len(), i+80)]))
+			}
+		}
+	}
+	return found
+}
+
+// disguised is a word as it is, in hex, and in base64 wherever it may stand in
+// what was encoded.
+func disguised(word string) map[string]string {
+	words := map[string]string{word: word, word + " in hex": hex.EncodeToString([]byte(word))}
+	for offset := range 3 {
+		text := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("x", offset) + word))
+		words[fmt.Sprintf("%s in base64, %d", word, offset)] = text[(offset*8+5)/6 : (offset+len(word))*8/6] // the characters that are the word's alone
+	}
+	return words
+}
+
+func TestDisguised(t *testing.T) {
+	out := &written{all: map[string]*bytes.Buffer{}}
+	for offset := range 3 {
+		for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
+			out.add(fmt.Sprint(offset), encoding.EncodeToString([]byte(strings.Repeat("?", offset)+canary+"?>")))
+		}
+		if !out.has(fmt.Sprint(offset), disguised(canary)[fmt.Sprintf("%s in base64, %d", canary, offset)]) {
+			t.Errorf("not seen in base64 with the offset %d", offset)
+		}
+	}
+	out.add("hex", hex.EncodeToString([]byte(canary)))
+	out.add("lower case", strings.ToLower(canary))
+	if found := out.find(disguised(canary)); len(found) != 5 {
+		t.Errorf("found %q", found)
+	}
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Every secret there is has a canary in it, and everything that can go well or
+// wrong does. Nothing that comes out shows one: logs, pages, answers, what
+// commands print, webhooks, the spool, and all that was ever written to Redis.
+func TestNoSecretIsShown(t *testing.T) {
+	out := &written{all: map[string]*bytes.Buffer{}}
+	server := redistest.Real(t, "--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--user", "worker", "on", ">"+canary+"redis", "~*", "&*", "+@all")
+	sim := tiwtest.Start(t, tiwtest.Options{
+		Credentials: map[string]tiwtest.Secret{canary + "id": canary + "key"}, Tokens: map[string]tiwtest.Secret{canary + "id": canary + "token"},
+		Window: tiwtest.Sliding, TaskDuration: 50 * time.Millisecond, TaskFailure: 0.2,
+		Faults: tiwtest.Faults{Cut: 0.1, InternalErrorCreated: 0.1, HTML: 0.1, CallbackDouble: 0.5},
+	})
+	told := make(chan string, 100)
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		out.add("a webhook", fmt.Sprint(r.Header, string(b)))
+		if strings.Contains(string(b), `"snapshot.ended"`) {
+			w.WriteHeader(http.StatusGone) // it stays among the dead ones
+			return
+		}
+		told <- string(b)
+	}))
+	t.Cleanup(hook.Close)
+	portal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/"+canary+"good" || r.Header.Get("Authorization") != "Bearer "+canary+"portal" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		io.WriteString(w, "RoomId\n1\n2\nx\n")
+	}))
+	t.Cleanup(portal.Close)
+
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	config := file("tiwsnap.yml", `schedules:
+- {name: good, cron: "* * * * *", rooms: {url: "`+portal.URL+`/`+canary+`good", token_file: "`+file("portal", canary+"portal")+`"}, defaults: {SdkAppId: 1400123480}}
+- {name: bad, cron: "* * * * *", rooms: {url: "`+portal.URL+`/`+canary+`bad?key=`+canary+`", token: `+canary+`wrong}, defaults: {SdkAppId: 1400123480}}
+`)
+	hash, err := password.Hash(canary + "password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := password.NewToken()
+	addr, callbacks := freeAddr(t), freeAddr(t)
+	hookHost := strings.TrimPrefix(hook.URL, "http://")
+	secretOf := func(name string) string {
+		return "whsec_" + base64.StdEncoding.EncodeToString([]byte(canary+name+"0123456789012345"))
+	}
+	s := site{t, server, sim, map[string]string{
+		"TIWSNAP_CONFIG":               config,
+		"TIWSNAP_REDIS_URL":            "redis://worker:" + canary + "redis@" + server.Addr + "/0",
+		"TIWSNAP_TIW_ENDPOINT":         sim.URL,
+		"TENCENTCLOUD_SECRET_ID":       canary + "id",
+		"TENCENTCLOUD_SECRET_KEY_FILE": file("key", canary+"key"),
+		"TENCENTCLOUD_TOKEN":           canary + "token",
+		"TIWSNAP_CALLBACK_URL":         "http://" + callbacks,
+		"TIWSNAP_CALLBACK_ADDR":        callbacks,
+		"TIWSNAP_CALLBACK_KEY":         canary + "-callbacks-0123456789-0123456789",
+		"TIWSNAP_CALLBACK_KEY_OLD":     canary + "-old-callbacks-0123456789-012345",
+		"TIWSNAP_HTTP_ADDR":            addr,
+		"TIWSNAP_HTTP_SESSION_KEY":     canary + "-session-0123456789-0123456789",
+		"TIWSNAP_HTTP_USERS":           "ada operate " + hash,
+		"TIWSNAP_HTTP_TOKENS":          "lms operate " + password.HashToken(token),
+		"TIWSNAP_WEBHOOK_URL":          hook.URL + "/" + canary + "hook?key=" + canary,
+		"TIWSNAP_WEBHOOK_SECRET":       secretOf("new"),
+		"TIWSNAP_WEBHOOK_SECRET_OLD":   secretOf("old"),
+		"TIWSNAP_WEBHOOK_ALLOW":        hookHost,
+		"TIWSNAP_WEBHOOK_PRIVATE":      "127.0.0.1",
+		"TIWSNAP_WEBHOOK_HTTP":         "true",
+		"TIWSNAP_CONFIRM_AFTER":        "200ms",
+		"TIWSNAP_TIW_TIMEOUT":          "1s",
+		"TIWSNAP_UNKNOWN_GRACE":        "1s",
+		"TIWSNAP_WORKER_ATTEMPTS":      "3",
+		"TIWSNAP_WORKER_SPOOL":         filepath.Join(dir, "spool"),
+		"TIWSNAP_LOG_LEVEL":            "debug",
+	}}
+	with := func(change map[string]string) site {
+		other := s
+		other.environ = maps.Clone(s.environ)
+		maps.Copy(other.environ, change)
+		return other
+	}
+	says := func(s site, args ...string) {
+		t.Helper()
+		code, stdout, stderr := s.run("", args...)
+		out.add("tiwsnap "+strings.Join(args, " "), fmt.Sprint(code, stdout, stderr))
+	}
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for deadline := time.After(2 * time.Minute); !ok(); {
+			select {
+			case <-deadline:
+				t.Fatalf("not within two minutes: %s", what)
+			case <-tick.C:
+			}
+		}
+	}
+
+	// Both schedules are due, and one of them is given up.
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "worker", Password: canary + "redis"})
+	defer client.Close()
+	store := schedule.NewStore(client)
+	for _, name := range []string{"good", "bad"} {
+		it := schedule.Schedule{Name: name, Cron: "* * * * *", Zone: "UTC"}
+		_, now, err := store.State(t.Context(), it)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tick := now.Truncate(time.Minute)
+		if _, err := store.Settle(t.Context(), it, schedule.Outcome{Tick: tick.Add(-time.Minute), Result: schedule.Enqueued}); err != nil {
+			t.Fatal(err)
+		}
+		if name == "bad" {
+			if err := store.Try(t.Context(), it, schedule.Trying{Tick: tick, Begun: now.Add(-time.Hour), RetryAt: now, Failures: 9}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var workers sync.WaitGroup
+	for log, s := range map[string]site{
+		"the log of a worker": s,
+		"the log of a worker as JSON": with(map[string]string{"TIWSNAP_LOG_FORMAT": "json", "TIWSNAP_HTTP_ADDR": "", "TIWSNAP_METRICS_ADDR": freeAddr(t),
+			"TIWSNAP_CALLBACK_ADDR": freeAddr(t)}),
+	} {
+		workers.Go(func() {
+			if code := run(ctx, []string{"worker"}, env{strings.NewReader(""), out.to(log), out.to(log), variables(s.environ)}); code != exitOK {
+				t.Errorf("%s: exit code %d", log, code)
+			}
+		})
+	}
+	until("a worker serves HTTP", func() bool { return out.has("the log of a worker", "serving HTTP") })
+
+	// Programs and people come in, and some who may not.
+	web := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	cookie := ""
+	ask := func(method, path, body string, header ...string) (status int) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		resp, err := web.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range resp.Cookies() {
+			cookie = c.Name + "=" + c.Value
+		}
+		resp.Header.Del("Set-Cookie") // which is for its owner
+		out.add(method+" "+path, fmt.Sprint(resp.Status, resp.Header, string(text)))
+		return resp.StatusCode
+	}
+	form := func(word string) string { return url.Values{"name": {"ada"}, "password": {word}}.Encode() }
+	const isForm = "application/x-www-form-urlencoded"
+	for what, got := range map[string]int{
+		"a wrong password": ask("POST", "/login", form(canary+"wrong"), "Content-Type", isForm),
+		"a wrong token":    ask("GET", "/v1/batches", "", "Authorization", "Bearer "+canary),
+		"a wrong cookie":   ask("GET", "/v1/batches", "", "Cookie", "tiwsnap="+canary),
+	} {
+		if got < 400 {
+			t.Errorf("%s: status %d", what, got)
+		}
+	}
+	if got := ask("POST", "/login", form(canary+"password"), "Content-Type", isForm); got != http.StatusSeeOther || cookie == "" {
+		t.Fatalf("login: status %d", got)
+	}
+	bearer := []string{"Authorization", "Bearer " + token}
+	list := "SdkAppId,RoomId\n"
+	for n := range 30 {
+		list += fmt.Sprintf("1400123480,%d\n", n+1)
+	}
+	const ownHook = "OWNHOOK" // of the producer: Redis has to keep it
+	if got := ask("POST", "/v1/batches?name=own&webhook="+url.QueryEscape(hook.URL+"/"+ownHook), list, append(bearer, "Content-Type", "text/csv")...); got != http.StatusAccepted {
+		t.Fatalf("a batch: status %d", got)
+	}
+	ask("POST", "/v1/batches?name=elsewhere&webhook="+url.QueryEscape("http://elsewhere.example/"+ownHook), list, append(bearer, "Content-Type", "text/csv")...)
+	ask("POST", "/v1/snapshots", `{"SdkAppId":1400123480,"RoomId":77}`, append(bearer, "Content-Type", "application/json", "Idempotency-Key", "once")...)
+
+	// Redis goes away in the middle.
+	until("half of it is done", func() bool { return sim.State().Tasks.Created > 10 })
+	server.Kill()
+	until("the workers are in trouble", func() bool { return out.has("the log of a worker", "feeder waits") })
+	says(s, "status")
+	says(s, "doctor")
+	if err := server.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	says(s, "wait", "own")
+	for seen := map[string]bool{}; !seen[tasks.BatchEnded] || !seen[tasks.ScheduleFailed]; {
+		select {
+		case body := <-told:
+			var event struct{ Type string }
+			if err := json.Unmarshal([]byte(body), &event); err != nil {
+				t.Fatal(err)
+			}
+			seen[event.Type] = true
+		case <-time.After(2 * time.Minute):
+			t.Fatalf("told within two minutes: %v", seen)
+		}
+	}
+
+	for _, path := range []string{
+		"/", "/login", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics",
+		"/v1/batches", "/v1/batches/own", "/v1/batches/own/snapshots", "/v1/batches/own/events", "/v1/snapshots/own.1",
+		"/v1/failures", "/v1/limit", "/v1/schedules", "/v1/nothing",
+		"/asynqmon/", "/asynqmon/api/queues", "/asynqmon/api/servers", "/asynqmon/api/redis_info", "/asynqmon/api/queue_stats",
+		"/asynqmon/api/queues/webhooks/archived_tasks", "/asynqmon/api/queues/webhooks/completed_tasks", "/asynqmon/api/queues/webhooks/retry_tasks",
+	} {
+		if status := ask("GET", path, "", "Cookie", cookie); status >= 500 {
+			t.Errorf("%s: status %d", path, status)
+		}
+	}
+	for _, args := range [][]string{
+		{"config", "print"}, {"config", "check"}, {"doctor"}, {"doctor", "-o", "json"}, {"status"}, {"status", "own"}, {"status", "own", "-o", "jsonl"}, {"failures"}, {"limit"},
+		{"webhooks"}, {"webhooks", "-o", "json"}, {"schedule", "list"}, {"schedule", "list", "-o", "json"}, {"schedule", "run", "good"}, {"schedule", "run", "bad"},
+		{"enqueue", "batch", "nothing.csv", "--webhook", "http://elsewhere.example/" + ownHook},
+	} {
+		says(s, args...)
+	}
+	stop()
+	workers.Wait()
+
+	// What is wrong in the settings is told without what they are.
+	for _, change := range []map[string]string{
+		{"TIWSNAP_REDIS_URL": "redis://worker:" + canary + "@" + server.Addr + "/0"},
+		{"TIWSNAP_REDIS_URL": "redis://worker:" + canary + "%zz@" + server.Addr + "/0"},
+		{"TIWSNAP_REDIS_URL": "http://worker:" + canary + "@" + server.Addr},
+		{"TIWSNAP_REDIS_URL": "rediss://worker:" + canary + "@" + server.Addr},
+		{"TIWSNAP_REDIS_URL": "redis+sentinel://worker:" + canary + "@" + server.Addr + "/main/0"},
+		{"TIWSNAP_REDIS_URL": "redis+cluster://worker:" + canary + "@" + server.Addr},
+		{"TIWSNAP_TIW_ENDPOINT": "https://user:" + canary + "@example.com"},
+		{"TIWSNAP_TIW_CALLBACK_URL": "https://user:" + canary + "@example.com/" + canary},
+		{"TIWSNAP_CALLBACK_URL": "https://user:" + canary + "@example.com"},
+		{"TIWSNAP_CALLBACK_KEY": canary},
+		{"TIWSNAP_HTTP_SESSION_KEY": canary},
+		{"TIWSNAP_HTTP_USERS": "ada operate " + canary},
+		{"TIWSNAP_HTTP_TOKENS": "ada " + canary + "-hash operate"},
+		{"TIWSNAP_WEBHOOK_URL": "https://user:" + canary + "@example.com"},
+		{"TIWSNAP_WEBHOOK_URL": "ftp://example.com/" + canary},
+		{"TIWSNAP_WEBHOOK_SECRET": canary},
+		{"TIWSNAP_WEBHOOK_ALLOW": "user:" + canary + "@example.com"},
+		{"TENCENTCLOUD_SECRET_KEY_FILE": "", "TENCENTCLOUD_SECRET_KEY": canary + "\nkey"},
+		{"TENCENTCLOUD_TOKEN": canary + " token"},
+		{"TENCENTCLOUD_SECRET_ID": canary + "unknown"},
+		{"TENCENTCLOUD_SECRET_KEY_FILE": "", "TENCENTCLOUD_SECRET_KEY": canary + "wrong"},
+		{"TIWSNAP_CONFIG": file("userinfo.yml", "schedules: [{name: a, cron: '* * * * *', rooms: {url: 'https://user:"+canary+"@example.com'}}]")},
+		{"TIWSNAP_CONFIG": file("unknown.yml", "webhook: {secret: ["+canary+"]}\ntencentcloud: {secret_key: {"+canary+": x}}\n")},
+	} {
+		s := with(change)
+		says(s, "config", "check")
+		says(s, "config", "print")
+		says(s, "doctor")
+	}
+	says(s, "doctor", "--redis-url", "redis://worker:"+canary+"@"+server.Addr+"/0")
+	says(s, "worker", "--redis-url", "redis://worker:"+canary+"@"+server.Addr+"/0")
+
+	// What nobody but Redis may know of, and then what Redis may not.
+	words := disguised(canary)
+	maps.Copy(words, map[string]string{
+		"a session":             strings.SplitN(cookie, "=", 2)[1],
+		"a token":               token,
+		"the hash of a token":   password.HashToken(token),
+		"the hash of ada":       hash[strings.LastIndex(hash, "$"):],
+		"the URL of a callback": "/cb/v1/",
+	})
+	for _, found := range out.find(maps.Collect(func(yield func(string, string) bool) {
+		maps.All(words)(yield)
+		yield("the receiver of a batch", ownHook)
+	})) {
+		t.Error(found)
+	}
+	kept := &written{all: map[string]*bytes.Buffer{}}
+	for _, dir := range []string{server.Dir, filepath.Join(dir, "spool")} {
+		if err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // nothing had to be spooled
+			}
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			kept.add(path, string(text))
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, found := range kept.find(words) {
+		t.Error(found)
+	}
+	// It looks where things are.
+	for what, has := range map[string]bool{
+		"the append-only file": len(kept.find(map[string]string{"": "HSET"})) > 0,
+		"the receiver in it":   len(kept.find(map[string]string{"": ownHook})) > 0,
+		"an archived webhook":  out.has("GET /asynqmon/api/queues/webhooks/archived_tasks", "w-snapshot-own_"),
+		"a failed tick":        out.has("tiwsnap schedule list", "it answers 503"),
+		"a page":               out.has("GET /", "<html"),
+		"metrics":              out.has("GET /metrics", "tiwsnap_"),
+	} {
+		if !has {
+			t.Errorf("%s was not seen", what)
+		}
+	}
+}
