@@ -24,7 +24,7 @@ func (f fixture) callBack(p tasks.SnapshotPayload, attempt int, task string) {
 // due returns what is to be asked about now.
 func (f fixture) due() []ledger.Snapshot {
 	f.Helper()
-	due, _, err := f.Due(f.Context(), 10)
+	due, err := f.Due(f.Context(), 10)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -5,13 +5,11 @@
 -- ARGV[1] age      ms: a member is due when its time is this long past
 -- ARGV[2] number   at most so many
 -- ARGV[3] lease    ms until a member that was handed out is due again
--- Returns {ms until the next is due or -1, member, score, member, score ...}.
+-- Returns {member, member ...}.
 local t = redis.call('TIME')
 local limit = t[1] * 1000 + math.floor(t[2] / 1000) - ARGV[1]
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', limit, 'WITHSCORES', 'LIMIT', 0, ARGV[2])
-for i = 1, #due, 2 do
-  redis.call('ZADD', KEYS[1], limit + ARGV[3], due[i])
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', limit, 'LIMIT', 0, ARGV[2])
+for _, member in ipairs(due) do
+  redis.call('ZADD', KEYS[1], limit + ARGV[3], member)
 end
-local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-table.insert(due, 1, first[2] and math.max(0, math.ceil(first[2] - limit)) or -1)
 return due

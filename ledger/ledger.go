@@ -341,15 +341,9 @@ func (l *Ledger) Retry(ctx context.Context, id string, room tasks.Room) (ok bool
 const confirmLease = 30 * time.Second
 
 // Due hands out at most n snapshots whose next Describe is due. Nobody else
-// gets them for 30 seconds. wait is the time until the next one is due,
-// negative if there is none.
-func (l *Ledger) Due(ctx context.Context, n int) (due []Snapshot, wait time.Duration, err error) {
-	members, wait, err := l.due(ctx, keys.Confirm, 0, n, confirmLease)
-	if err != nil || len(members) == 0 {
-		return nil, wait, err
-	}
-	due, err = l.Snapshots(ctx, names(members))
-	return due, wait, err
+// gets them for 30 seconds.
+func (l *Ledger) Due(ctx context.Context, n int) ([]Snapshot, error) {
+	return l.dueSnapshots(ctx, keys.Confirm, 0, n, confirmLease)
 }
 
 // Later puts off the next Describe of a snapshot.
@@ -364,31 +358,23 @@ func (l *Ledger) Later(ctx context.Context, id string, delay time.Duration) erro
 // nor ended, and have not changed for age: their task may be lost. Nobody else
 // gets them for the same time.
 func (l *Ledger) Stuck(ctx context.Context, age time.Duration, n int) ([]Snapshot, error) {
-	members, _, err := l.due(ctx, keys.Open, age, n, age)
-	if err != nil || len(members) == 0 {
+	return l.dueSnapshots(ctx, keys.Open, age, n, age)
+}
+
+func (l *Ledger) dueSnapshots(ctx context.Context, key string, age time.Duration, n int, lease time.Duration) ([]Snapshot, error) {
+	ids, err := l.due(ctx, key, age, n, lease)
+	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	return l.Snapshots(ctx, names(members))
+	return l.Snapshots(ctx, ids)
 }
 
-func (l *Ledger) due(ctx context.Context, key string, age time.Duration, n int, lease time.Duration) ([]redis.Z, time.Duration, error) {
-	reply, err := dueScript.Run(ctx, l.rdb, []string{key}, age.Milliseconds(), n, lease.Milliseconds()).Slice()
+func (l *Ledger) due(ctx context.Context, key string, age time.Duration, n int, lease time.Duration) ([]string, error) {
+	members, err := dueScript.Run(ctx, l.rdb, []string{key}, age.Milliseconds(), n, lease.Milliseconds()).StringSlice()
 	if err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", key, err)
+		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
-	members := make([]redis.Z, 0, len(reply)/2)
-	for i := 1; i+1 < len(reply); i += 2 {
-		members = append(members, redis.Z{Member: reply[i].(string), Score: float64(atoi(reply[i+1].(string)))})
-	}
-	return members, time.Duration(reply[0].(int64)) * time.Millisecond, nil
-}
-
-func names(members []redis.Z) []string {
-	ids := make([]string, len(members))
-	for i, m := range members {
-		ids[i] = m.Member.(string)
-	}
-	return ids
+	return members, nil
 }
 
 // Forget takes a snapshot out of the sets of work in progress that it has no

@@ -486,7 +486,7 @@ func (w *world) callBackLies() {
 // ask does what a worker does with a snapshot that is due, or was.
 func (w *world) ask() {
 	if len(w.asked) == 0 || w.chance("look for more") {
-		due, _, err := w.ledger.Due(w.ctx, 2)
+		due, err := w.ledger.Due(w.ctx, 2)
 		w.must(err)
 		w.asked = append(w.asked, due...)
 	}
@@ -975,7 +975,7 @@ func (w *world) playRound() {
 			w.retryOne(id)
 		}
 	}
-	due, _, err := w.ledger.Due(w.ctx, 10)
+	due, err := w.ledger.Due(w.ctx, 10)
 	w.must(err)
 	for w.asked = append(w.asked, due...); len(w.asked) > 0; {
 		w.askOne(0)

@@ -20,7 +20,7 @@ func (f fixture) named(p tasks.SnapshotPayload, attempt int, task string) {
 // due returns the ids of the snapshots that are to be asked about now.
 func (f fixture) dueIDs() []string {
 	f.Helper()
-	due, _, err := f.Due(f.Context(), 10)
+	due, err := f.Due(f.Context(), 10)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -44,14 +44,14 @@ const noticeLease = 30 * time.Second
 // Notices hands out at most n of what was not told yet. Nobody else gets
 // them for 30 seconds; Announced removes them.
 func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {
-	members, _, err := l.due(ctx, keys.Notices, 0, n, noticeLease)
+	members, err := l.due(ctx, keys.Notices, 0, n, noticeLease)
 	if err != nil || len(members) == 0 {
 		return nil, err
 	}
 	notices := make([]Notice, len(members))
 	urls := make([]*redis.StringCmd, len(members))
 	pipe := l.rdb.Pipeline()
-	for i, member := range names(members) {
+	for i, member := range members {
 		notices[i] = parseNotice(member)
 		batch := notices[i].ID
 		if notices[i].Kind == "snapshot" {

@@ -228,6 +228,14 @@ func (l *Ledger) BatchPage(ctx context.Context, cursor string, n int) (all []Bat
 	return all, next, err
 }
 
+func names(members []redis.Z) []string {
+	ids := make([]string, len(members))
+	for i, m := range members {
+		ids[i] = m.Member.(string)
+	}
+	return ids
+}
+
 func score(z redis.Z) string { return strconv.FormatInt(int64(z.Score), 10) }
 
 // BatchesOf returns the batches of these ids, without those that have expired.

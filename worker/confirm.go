@@ -38,7 +38,7 @@ const (
 func (w *Worker) confirm(ctx context.Context) {
 	for ctx.Err() == nil {
 		n := min(w.describe.Limit(), confirmMost)
-		due, _, err := w.ledger.Due(ctx, n)
+		due, err := w.ledger.Due(ctx, n)
 		if err != nil {
 			if ctx.Err() == nil {
 				w.log.Warn("confirmation waits", "err", err)
