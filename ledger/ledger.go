@@ -141,14 +141,20 @@ func New(rdb redis.UniversalClient, o Options) *Ledger {
 
 // run runs a script that begins with the prelude.
 func (l *Ledger) run(ctx context.Context, script *redis.Script, id, batch string, moreKeys []string, args ...any) *redis.Cmd {
-	k := append([]string{
+	k, a := l.input(id, batch, moreKeys, args)
+	return script.Run(ctx, l.rdb, k, a...)
+}
+
+// input is the KEYS and ARGV of a script that begins with the prelude.
+func (l *Ledger) input(id, batch string, moreKeys []string, args []any) (k []string, a []any) {
+	k = append([]string{
 		keys.Snapshot(id), keys.Batch(batch), keys.Rows(batch), keys.Failed(batch), keys.Again(batch),
 		keys.Transit, keys.Open, keys.Confirm, keys.Notices, keys.Totals, keys.Ring, keys.Waiting(batch), keys.Tell,
 	}, moreKeys...)
-	a := append([]any{
+	a = append([]any{
 		id, batch, l.o.Retention.Milliseconds(), l.o.ConfirmAfter.Milliseconds(),
 	}, args...)
-	return script.Run(ctx, l.rdb, k, a...)
+	return k, a
 }
 
 // batchOf is the batch of a snapshot id, or empty.
@@ -250,14 +256,40 @@ type Result struct {
 // Settle writes the result of the snapshot's task and so ends it. Errors:
 // ErrLate if the record does not wait for that task, or Redis'.
 func (l *Ledger) Settle(ctx context.Context, id, taskID string, r Result) error {
-	images, err := json.Marshal(r.Images)
-	if err != nil {
-		return fmt.Errorf("encode images: %w", err)
+	return l.SettleAll(ctx, []Settlement{{id, taskID, r}})[0]
+}
+
+// Settlement is the result of the task that a snapshot waits for.
+type Settlement struct {
+	ID, TaskID string
+	Result
+}
+
+// SettleAll is Settle for many snapshots, in one round trip. The errors are
+// those of each.
+func (l *Ledger) SettleAll(ctx context.Context, all []Settlement) []error {
+	settle := func(c redis.Scripter, s Settlement) *redis.Cmd {
+		images, _ := json.Marshal(s.Images) // strings can be encoded
+		k, a := l.input(s.ID, batchOf(s.ID), nil, []any{
+			s.TaskID, string(s.State), images, len(s.Images), s.Code, s.Message,
+		})
+		return settleScript.Run(ctx, c, k, a...)
 	}
-	reply, err := l.run(ctx, settleScript, id, batchOf(id), nil,
-		taskID, string(r.State), images, len(r.Images), r.Code, r.Message,
-	).Text()
-	return late(reply, err, "settle snapshot %s, task %s", id, taskID)
+	pipe := l.rdb.Pipeline()
+	replies := make([]*redis.Cmd, len(all))
+	for i, s := range all {
+		replies[i] = settle(pipe, s)
+	}
+	_, _ = pipe.Exec(ctx) // each reply has its error
+	errs := make([]error, len(all))
+	for i, s := range all {
+		if redis.HasErrorPrefix(replies[i].Err(), "NOSCRIPT") {
+			replies[i] = settle(l.rdb, s)
+		}
+		reply, err := replies[i].Text()
+		errs[i] = late(reply, err, "settle snapshot %s, task %s", s.ID, s.TaskID)
+	}
+	return errs
 }
 
 func late(reply string, err error, format string, args ...any) error {

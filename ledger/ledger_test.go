@@ -297,6 +297,26 @@ func TestSettle(t *testing.T) {
 		}
 	})
 
+	t.Run("of many at once tells the errors of each", func(t *testing.T) {
+		f := setup(t, 4)
+		var all []ledger.Settlement
+		for n := 1; n <= 3; n++ {
+			f.begin(row(n), "a")
+			f.outcome(row(n), 1, accepted("t"))
+			all = append(all, ledger.Settlement{ID: row(n).ID, TaskID: "t", Result: ledger.Result{State: ledger.Succeeded, Images: []string{"u"}}})
+		}
+		all[1].TaskID = "another"
+		all[2].State, all[2].Code = ledger.Failed, "InternalErr"
+		for i, err := range f.SettleAll(t.Context(), all) {
+			if want := i == 1; errors.Is(err, ledger.ErrLate) != want || err != nil && !want {
+				t.Errorf("%s: %v", all[i].ID, err)
+			}
+		}
+		if b := f.batch(); b.Succeeded != 1 || b.Failed != 1 || b.Accepted != 1 || b.Images != 2 {
+			t.Errorf("batch: %+v", b)
+		}
+	})
+
 	t.Run("can be put off", func(t *testing.T) {
 		f := setup(t, 1)
 		f.begin(row(1), "a")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,9 @@ const (
 	// confirmMost bounds how many are asked about in one round. With fewer a
 	// high limit would wait for the slowest answer too often.
 	confirmMost = 500
+	// settleWithin is how long a result waits for others to be written with it,
+	// and settleMost how many are at once.
+	settleWithin, settleMost = 100 * time.Millisecond, 100
 	// confirmMax is the longest time between two Describes of one task.
 	confirmMax = 15 * time.Minute
 	// confirmWithin is how long after acceptance a result is waited for.
@@ -46,49 +50,93 @@ func (w *Worker) confirm(ctx context.Context) {
 			pause(ctx, time.Second)
 			continue
 		}
-		var g errgroup.Group
-		g.SetLimit(w.o.Concurrency)
-		for _, s := range due {
-			g.Go(func() error {
-				// What is late somebody else has written meanwhile.
-				if err := w.ask(ctx, s); err != nil && !errors.Is(err, ledger.ErrLate) && ctx.Err() == nil {
-					w.log.Warn("confirmation failed, it is due again soon", "id", s.ID, "err", err)
-				}
-				return nil
-			})
-		}
-		g.Wait()
+		w.askAll(ctx, due)
 		if len(due) < n {
 			pause(ctx, confirmEvery)
 		}
 	}
 }
 
-// ask asks about one task and writes what it learns.
-func (w *Worker) ask(ctx context.Context, s ledger.Snapshot) error {
+// askAll asks about tasks and writes what it learns.
+func (w *Worker) askAll(ctx context.Context, due []ledger.Snapshot) {
+	results := make(chan ledger.Settlement, len(due))
+	var writer sync.WaitGroup
+	writer.Go(func() { w.settleAll(ctx, results) })
+	var g errgroup.Group
+	g.SetLimit(w.o.Concurrency)
+	for _, s := range due {
+		g.Go(func() error {
+			err := w.ask(ctx, s, results)
+			w.askedInVain(ctx, s.ID, err)
+			return nil
+		})
+	}
+	g.Wait()
+	close(results)
+	writer.Wait()
+}
+
+// settleAll writes results, those that come within settleWithin in one go. What
+// Tencent has said is written also while the worker stops.
+func (w *Worker) settleAll(ctx context.Context, results <-chan ledger.Settlement) {
+	for first := range results {
+		all := []ledger.Settlement{first}
+		late := time.After(settleWithin)
+	more:
+		for len(all) < settleMost {
+			select {
+			case r, ok := <-results:
+				if !ok {
+					break more
+				}
+				all = append(all, r)
+			case <-late:
+				break more
+			}
+		}
+		write, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		for i, err := range w.ledger.SettleAll(write, all) {
+			w.askedInVain(ctx, all[i].ID, err)
+		}
+		cancel()
+	}
+}
+
+// askedInVain says why nothing has come of asking about a snapshot, if so.
+func (w *Worker) askedInVain(ctx context.Context, id string, err error) {
+	// What is late somebody else has written meanwhile.
+	if err != nil && !errors.Is(err, ledger.ErrLate) && ctx.Err() == nil {
+		w.log.Warn("confirmation failed, it is due again soon", "id", id, "err", err)
+	}
+}
+
+// ask asks about one task. A result goes to results, everything else is written
+// by it.
+func (w *Worker) ask(ctx context.Context, s ledger.Snapshot, results chan<- ledger.Settlement) error {
 	switch {
 	case s.State == "" || s.State.Ended():
 		return w.ledger.Forget(ctx, s.ID)
 	case s.State != ledger.Accepted:
-		return w.adopt(ctx, s)
+		return w.adopt(ctx, s, results)
 	}
 	if age := time.Since(s.AcceptedAt); age > confirmWithin {
-		return w.ledger.Settle(ctx, s.ID, s.TaskID, ledger.Result{
+		results <- ledger.Settlement{ID: s.ID, TaskID: s.TaskID, Result: ledger.Result{
 			State:   ledger.Failed,
 			Code:    tiw.CodeResultTimeout,
 			Message: fmt.Sprintf("no result %s after acceptance; Tencent keeps images for three days", confirmWithin),
-		})
+		}}
+		return nil
 	}
 	task, err := w.describeTask(ctx, s.Room.SdkAppId, s.TaskID)
 	if err != nil {
-		return w.askFailed(ctx, s, err)
+		return w.askFailed(ctx, s, err, results)
 	}
-	return w.settle(ctx, s, s.TaskID, task)
+	return w.settle(ctx, s, s.TaskID, task, results)
 }
 
 // adopt takes over a task that a callback named for a request whose answer was
 // lost, if Tencent knows it. Until that is clear nothing is sent.
-func (w *Worker) adopt(ctx context.Context, s ledger.Snapshot) error {
+func (w *Worker) adopt(ctx context.Context, s ledger.Snapshot, results chan<- ledger.Settlement) error {
 	for attempt, id := range s.Told {
 		task, err := w.describeTask(ctx, s.Room.SdkAppId, id)
 		var e *tiw.Error
@@ -100,27 +148,29 @@ func (w *Worker) adopt(ctx context.Context, s ledger.Snapshot) error {
 			continue
 		}
 		if err != nil {
-			return w.askFailed(ctx, s, err)
+			return w.askFailed(ctx, s, err, results)
 		}
 		if err := w.ledger.Outcome(ctx, s.ID, attempt, ledger.Outcome{State: ledger.Accepted, TaskID: id}); err != nil {
 			return err
 		}
 		w.log.Info("task adopted: its callback came, its answer had not", "id", s.ID, "attempt", attempt, "task_id", id)
-		return w.settle(ctx, s, id, task)
+		return w.settle(ctx, s, id, task, results)
 	}
 	return w.ledger.Disbelieve(ctx, s)
 }
 
-// settle writes what Tencent says of a task.
-func (w *Worker) settle(ctx context.Context, s ledger.Snapshot, taskID string, task tiw.Result) error {
+// settle takes what Tencent says of a task.
+func (w *Worker) settle(ctx context.Context, s ledger.Snapshot, taskID string, task tiw.Result, results chan<- ledger.Settlement) error {
+	r := ledger.Result{State: ledger.Succeeded, Images: task.Images}
 	switch {
 	case task.Running:
 		return w.ledger.Later(ctx, s.ID, w.confirmDelay(s.Asked))
-	case task.OK:
-		return w.ledger.Settle(ctx, s.ID, taskID, ledger.Result{State: ledger.Succeeded, Images: task.Images})
+	case !task.OK:
+		w.log.Error("snapshot failed: rendering", "id", s.ID, "task_id", taskID, "code", task.Code, "message", task.Message)
+		r = ledger.Result{State: ledger.Failed, Code: task.Code, Message: task.Message}
 	}
-	w.log.Error("snapshot failed: rendering", "id", s.ID, "task_id", taskID, "code", task.Code, "message", task.Message)
-	return w.ledger.Settle(ctx, s.ID, taskID, ledger.Result{State: ledger.Failed, Code: task.Code, Message: task.Message})
+	results <- ledger.Settlement{ID: s.ID, TaskID: taskID, Result: r}
+	return nil
 }
 
 // describeTask asks Tencent about a task, within the quota.
@@ -146,7 +196,7 @@ func (w *Worker) describeTask(ctx context.Context, app uint64, taskID string) (t
 	return tiw.ResultOf(response), nil
 }
 
-func (w *Worker) askFailed(ctx context.Context, s ledger.Snapshot, err error) error {
+func (w *Worker) askFailed(ctx context.Context, s ledger.Snapshot, err error, results chan<- ledger.Settlement) error {
 	var e *tiw.Error
 	if !errors.As(err, &e) {
 		return errors.Join(err, w.ledger.Later(ctx, s.ID, w.confirmDelay(s.Asked)))
@@ -161,7 +211,8 @@ func (w *Worker) askFailed(ctx context.Context, s ledger.Snapshot, err error) er
 	case tiw.Permanent:
 		if s.Asked >= confirmRefusals {
 			w.log.Error("snapshot failed: Tencent does not know its task", "id", s.ID, "task_id", s.TaskID, "err", err)
-			return w.ledger.Settle(ctx, s.ID, s.TaskID, ledger.Result{State: ledger.Failed, Code: e.Code, Message: e.Message})
+			results <- ledger.Settlement{ID: s.ID, TaskID: s.TaskID, Result: ledger.Result{State: ledger.Failed, Code: e.Code, Message: e.Message}}
+			return nil
 		}
 	}
 	return errors.Join(err, w.ledger.Later(ctx, s.ID, w.confirmDelay(s.Asked)))
