@@ -11,6 +11,7 @@ import (
 )
 
 func TestHeldApp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{SdkAppIds: []uint64{app}})
 	stop := w.work()
 	mixed := func(yield func(tasks.Room, error) bool) {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestCallbacks(t *testing.T) {
+	t.Parallel()
 	t.Run("name the task of a request whose answer was lost: nothing is made twice", func(t *testing.T) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{
 			Cut: 0.2, InternalErrorCreated: 0.2, Silent: 0.1, CallbackDouble: 0.5, CallbackEarly: 0.3,

@@ -44,6 +44,7 @@ func (w world) look(look func() ([]string, error), want ...string) {
 }
 
 func TestOrphans(t *testing.T) {
+	t.Parallel()
 	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk} {
 		t.Run("on "+queue+" run again once they were seen twice", func(t *testing.T) {
 			w := newWorld(t, redistest.Client(t), tiwtest.Options{})

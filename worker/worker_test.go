@@ -69,6 +69,7 @@ func TestSingleRoom(t *testing.T) {
 }
 
 func TestHandOver(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Latency: 300 * time.Millisecond})
 	stop := w.work()
 	w.enqueue("a", 60)
@@ -89,6 +90,7 @@ func TestHandOver(t *testing.T) {
 }
 
 func TestRedisRestarts(t *testing.T) {
+	t.Parallel()
 	server := redistest.Real(t, "--appendonly", "yes", "--appendfsync", "always")
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr})
 	t.Cleanup(func() { rdb.Close() })
