@@ -1,0 +1,240 @@
+package ledger_test
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/keys"
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+)
+
+// What must hold after every call.
+
+// allowed are the moves that one call may make, from "no record" on.
+var allowed = map[ledger.State][]ledger.State{
+	"":               {ledger.Queued, ledger.Sending, ledger.Canceled},
+	ledger.Queued:    {ledger.Sending, ledger.Accepted, ledger.Canceled},
+	ledger.Sending:   {ledger.Queued, ledger.Unknown, ledger.Accepted, ledger.Failed, ledger.Canceled},
+	ledger.Unknown:   {ledger.Sending, ledger.Accepted, ledger.Failed, ledger.Canceled},
+	ledger.Accepted:  {ledger.Succeeded, ledger.Failed},
+	ledger.Failed:    {ledger.Queued},
+	ledger.Canceled:  {ledger.Queued},
+	ledger.Succeeded: {},
+}
+
+// places is where the ledger keeps the ids of work that is not finished.
+type places struct {
+	open, confirm, transit, waiting, failed map[string]bool
+	again, parked                           map[string]bool
+	expires                                 map[string]bool // records; "b" is the batch
+}
+
+func (w *world) places() places {
+	pipe := w.rdb.Pipeline()
+	z := func(key string) *redis.StringSliceCmd { return pipe.ZRange(w.ctx, key, 0, -1) }
+	open, confirm, transit := z(keys.Open), z(keys.Confirm), z(keys.Transit)
+	waiting, waiting0, failed, failed0 := z(keys.Waiting("b")), z(keys.Waiting("")), z(keys.Failed("b")), z(keys.Failed(""))
+	again := pipe.LRange(w.ctx, keys.Again("b"), 0, -1)
+	parked1, parked2 := pipe.LRange(w.ctx, keys.Parked(1), 0, -1), pipe.LRange(w.ctx, keys.Parked(2), 0, -1)
+	ring := pipe.LRange(w.ctx, keys.Ring, 0, -1)
+	paused := pipe.HExists(w.ctx, keys.Batch("b"), "paused")
+	ttl := make(map[string]*redis.DurationCmd)
+	for _, id := range w.ids() {
+		ttl[id] = pipe.PTTL(w.ctx, keys.Snapshot(id))
+	}
+	ttl["b"] = pipe.PTTL(w.ctx, keys.Batch("b"))
+	held1, held2 := pipe.HExists(w.ctx, keys.Held, "1"), pipe.HExists(w.ctx, keys.Held, "2")
+	_, err := pipe.Exec(w.ctx)
+	w.must(err)
+	if len(again.Val()) > 0 && len(ring.Val()) == 0 && !paused.Val() {
+		w.t.Fatalf("%v are to be fed again, but their batch is not in the ring", again.Val())
+	}
+	if len(parked1.Val()) > 0 && !held1.Val() || len(parked2.Val()) > 0 && !held2.Val() {
+		w.t.Fatalf("%v wait for SdkAppId 1, %v for 2, and they are not held", parked1.Val(), parked2.Val())
+	}
+	set := func(cmds ...*redis.StringSliceCmd) map[string]bool {
+		m := make(map[string]bool)
+		for _, c := range cmds {
+			for _, id := range c.Val() {
+				m[id] = true
+			}
+		}
+		return m
+	}
+	expires := make(map[string]bool)
+	for id, cmd := range ttl {
+		expires[id] = cmd.Val() >= 0
+	}
+	return places{
+		set(open), set(confirm), set(transit), set(waiting, waiting0), set(failed, failed0), set(again), set(parked1, parked2), expires,
+	}
+}
+
+func (w *world) check() {
+	all, err := w.ledger.Snapshots(w.ctx, w.ids())
+	w.must(err)
+	b, err := w.ledger.Batch(w.ctx, "b")
+	w.must(err)
+	at := w.places()
+	count := ledger.Batch{}
+	for _, s := range all {
+		l := w.lives[s.ID]
+		if s.State != l.state && !slices.Contains(allowed[l.state], s.State) {
+			w.t.Fatalf("%s went from %q to %q", s.ID, l.state, s.State)
+		}
+		l.state = s.State
+		if s.State == ledger.Canceled && !l.canceled {
+			w.t.Fatalf("%s is canceled, and nobody has done that", s.ID)
+		}
+		if s.State == ledger.Accepted {
+			l.named, l.unknownSince, l.canceled = "", -1, false
+			if slices.Contains(l.settled, s.TaskID) {
+				w.t.Fatalf("%s was accepted again as task %s, which it had before it was retried", s.ID, s.TaskID)
+			}
+		}
+		if s.State == ledger.Succeeded || s.State == ledger.Failed && s.TaskID != "" {
+			l.settled = append(l.settled, s.TaskID)
+		}
+		w.checkPlace(s, at)
+		w.checkTasks(s)
+		if _, row, ok := tasks.SplitRowID(s.ID); ok {
+			if s.State == "" && b.CanceledUnfed(row) {
+				s.State = ledger.Canceled
+			}
+			switch s.State {
+			case "", ledger.Queued:
+				count.Queued++
+			case ledger.Sending:
+				count.Sending++
+			case ledger.Unknown:
+				count.Unknown++
+			case ledger.Accepted:
+				count.Accepted++
+			case ledger.Succeeded:
+				count.Succeeded++
+			case ledger.Failed:
+				count.Failed++
+			case ledger.Canceled:
+				count.Canceled++
+			}
+			count.Images += len(s.Images)
+			count.PossibleDuplicates += s.PossibleDuplicates
+		}
+	}
+	have := ledger.Batch{
+		Queued: b.Queued, Sending: b.Sending, Unknown: b.Unknown, Accepted: b.Accepted, Succeeded: b.Succeeded,
+		Failed: b.Failed, Canceled: b.Canceled, Images: b.Images, PossibleDuplicates: b.PossibleDuplicates,
+	}
+	if diff := cmp.Diff(count, have); diff != "" {
+		w.t.Fatalf("the batch does not count what its records say (-records +batch):\n%s", diff)
+	}
+	if b.Ended() != (b.Done() == modelRows) {
+		w.t.Fatalf("ended: %t with %d of %d snapshots done", b.Ended(), b.Done(), modelRows)
+	}
+	if b.Ended() != at.expires["b"] {
+		w.t.Fatalf("the batch has ended: %t, it expires: %t", b.Ended(), at.expires["b"])
+	}
+	if b.Ended() {
+		w.batchEnds[b.EndedAt] = true
+		w.paused = false
+	}
+	if b.Paused != w.paused {
+		w.t.Fatalf("paused: %t, by the person at the controls: %t", b.Paused, w.paused)
+	}
+}
+
+// checkPlace checks that somebody will come to a snapshot that is not finished
+// with, and nobody to one that is.
+func (w *world) checkPlace(s ledger.Snapshot, at places) {
+	id := s.ID
+	switch {
+	case s.State == "":
+		if at.open[id] || at.confirm[id] {
+			w.t.Fatalf("%s has no record and is in progress", id)
+		}
+	case s.State.Ended():
+		if at.open[id] || at.confirm[id] || at.waiting[id] {
+			w.t.Fatalf("%s is %s and still in progress: open %t, confirm %t, waiting %t",
+				id, s.State, at.open[id], at.confirm[id], at.waiting[id])
+		}
+	case s.State == ledger.Accepted:
+		if !at.confirm[id] || at.open[id] || at.waiting[id] {
+			w.t.Fatalf("%s is accepted: confirm %t, open %t, waiting %t", id, at.confirm[id], at.open[id], at.waiting[id])
+		}
+	default:
+		if !at.open[id] && !at.again[id] && !at.transit[id] && !at.parked[id] && !at.waiting[id] {
+			w.t.Fatalf("%s is %s, and nobody will come to it", id, s.State)
+		}
+	}
+	if s.Held != at.waiting[id] || s.Held && s.State != ledger.Unknown {
+		w.t.Fatalf("%s is %s, held: %t, waiting: %t", id, s.State, s.Held, at.waiting[id])
+	}
+	if at.expires[id] != s.State.Ended() {
+		w.t.Fatalf("%s is %s, its record expires: %t", id, s.State, at.expires[id])
+	}
+	if at.failed[id] != (s.State == ledger.Failed) {
+		w.t.Fatalf("%s is %s, among the failed: %t", id, s.State, at.failed[id])
+	}
+}
+
+// checkTasks checks that no TaskID is lost, and that every task but the first
+// was announced as a possible duplicate.
+func (w *world) checkTasks(s ledger.Snapshot) {
+	ids := slices.Concat([]string{s.TaskID}, slices.Collect(maps.Values(s.ExtraTasks)), slices.Collect(maps.Values(s.Told)))
+	for _, id := range w.lives[s.ID].known {
+		if !slices.Contains(ids, id) {
+			w.t.Fatalf("%s (%s): task %s is lost; the record has %q", s.ID, s.State, id, ids)
+		}
+	}
+	for attempt, id := range s.ExtraTasks {
+		if id == s.TaskID {
+			w.t.Fatalf("%s: its own task %s is among the extra ones, attempt %d", s.ID, id, attempt)
+		}
+	}
+	made := 0
+	for _, t := range w.made {
+		if t.snapshot == s.ID && (s.State != ledger.Sending || t.attempt != s.Attempts) {
+			made++
+		}
+	}
+	if made > 1+s.PossibleDuplicates {
+		w.t.Fatalf("%s (%s): %d tasks were made, %d possible duplicates are counted", s.ID, s.State, made, s.PossibleDuplicates)
+	}
+}
+
+// leftovers checks what is there after the end of everything.
+func (w *world) leftovers() {
+	w.pass(2 * time.Minute)
+	ids, _, err := w.backlog.Take(w.ctx, "feeder", 10) // what was in transit as it ended
+	w.must(err)
+	for _, id := range ids {
+		w.begin(id)
+	}
+	w.tell(w.ends)
+	ends, err := w.ledger.Notices(w.ctx, 100)
+	w.must(err)
+	w.tell(ends)
+	if diff := cmp.Diff(w.batchEnds, w.told); diff != "" {
+		w.t.Fatalf("the ends of the batch (-real +told):\n%s", diff)
+	}
+
+	_, _, err = w.backlog.Waiting(w.ctx) // as every enqueue asks; it drops what is not paused any more
+	w.must(err)
+
+	all, err := w.rdb.Keys(w.ctx, keys.Prefix+"*").Result()
+	w.must(err)
+	for _, key := range all {
+		switch key {
+		case keys.Totals, keys.Batches, keys.Feeder:
+			continue
+		}
+		if ttl := w.rdb.PTTL(w.ctx, key).Val(); ttl < 0 {
+			w.t.Fatalf("%s stays forever", key)
+		}
+	}
+}

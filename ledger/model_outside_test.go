@@ -1,0 +1,173 @@
+package ledger_test
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"tiwsnap/keys"
+	"tiwsnap/ledger"
+)
+
+// Tencent.
+
+func (w *world) finish() {
+	running := slices.DeleteFunc(slices.Clone(w.made), func(t *task) bool { return t.state != "" })
+	t := running[pick(w, "task", running)]
+	t.state = rapid.SampledFrom([]ledger.State{ledger.Succeeded, ledger.Succeeded, ledger.Failed}).Draw(w.t, "result")
+}
+
+// callBack calls the URL of the attempt that has made a task, with or without
+// its id; it may have before.
+func (w *world) callBack() {
+	t := w.made[pick(w, "task", w.made)]
+	id, l := "", w.lives[t.snapshot]
+	if !w.chance("without TaskID") {
+		id = t.id
+		l.known, l.calledBack = append(l.known, id), append(l.calledBack, t.attempt)
+		if l.state != ledger.Accepted && !slices.Contains(l.answered, id) {
+			l.named = id
+		}
+	}
+	w.t.Logf("callback for %s, attempt %d: %q", t.snapshot, t.attempt, id)
+	w.must(w.ledger.Callback(w.ctx, t.snapshot, t.attempt, id, []byte("{}")))
+	w.check()
+}
+
+// callBackLies names a task that does not exist. Of two different names for one
+// attempt the ledger believes the later one.
+func (w *world) callBackLies() {
+	if !w.chance("lie") {
+		w.t.Skip()
+	}
+	id := w.ids()[pick(w, "snapshot", w.ids())]
+	l := w.lives[id]
+	if l.attempts == 0 {
+		w.t.Skip()
+	}
+	attempt := rapid.IntRange(1, l.attempts).Draw(w.t, "attempt")
+	if slices.Contains(l.calledBack, attempt) {
+		w.t.Skip()
+	}
+	w.t.Logf("callback for %s, attempt %d: a lie", id, attempt)
+	w.must(w.ledger.Callback(w.ctx, id, attempt, "no-such-task", []byte("{}")))
+	w.check()
+}
+
+// The person at the controls.
+
+func (w *world) cancel() {
+	id := w.ids()[pick(w, "snapshot", w.ids())]
+	l := w.lives[id]
+	l.canceled = l.canceled || l.state != ledger.Accepted && !l.state.Ended()
+	state, err := w.ledger.Cancel(w.ctx, id, w.payload(id).Room)
+	w.must(err)
+	w.t.Logf("cancel %s: %s", id, state)
+	w.check()
+}
+
+func (w *world) retry() {
+	w.retryOne(w.ids()[pick(w, "snapshot", w.ids())])
+}
+
+func (w *world) retryOne(id string) {
+	ok, err := w.ledger.Retry(w.ctx, id, w.payload(id).Room)
+	w.must(err)
+	w.t.Logf("retry %s: %t", id, ok)
+	if ok {
+		w.lives[id].has, w.lives[id].canceled = "", false
+		if w.payload(id).Batch == "" {
+			w.enqueue(id)
+		}
+	}
+	w.check()
+}
+
+func (w *world) cancelBatch() {
+	if !w.chance("cancel") {
+		w.t.Skip()
+	}
+	for _, id := range w.ids() {
+		if l := w.lives[id]; w.payload(id).Batch == "b" && !l.state.Ended() && l.state != ledger.Accepted {
+			l.canceled = true
+		}
+	}
+	w.paused = false // the batch does not wait for a person to be canceled
+	n, err := w.ledger.CancelBatch(w.ctx, "b")
+	w.must(err)
+	w.t.Logf("cancel the batch: %d at once", n)
+	w.check()
+}
+
+func (w *world) pause() {
+	if w.chance("pause") {
+		w.must(w.backlog.Pause(w.ctx, "b"))
+		b, err := w.ledger.Batch(w.ctx, "b")
+		w.must(err)
+		w.paused = !b.Ended()
+	} else {
+		w.must(w.backlog.Resume(w.ctx, "b"))
+		w.paused = false
+	}
+}
+
+func (w *world) trip() {
+	if w.chance("trip") {
+		w.must(w.ledger.Trip(w.ctx, ledger.Trouble{Code: "arrears", Since: time.Now()}))
+	} else {
+		w.must(w.ledger.Reset(w.ctx))
+	}
+}
+
+func (w *world) hold() {
+	app := rapid.Uint64Range(1, 2).Draw(w.t, "app")
+	if w.chance("hold") {
+		w.must(w.ledger.HoldApp(w.ctx, app, ledger.Trouble{Code: "app refused", Since: time.Now()}))
+		return
+	}
+	died := errors.New("died")
+	err := w.ledger.ReleaseApp(w.ctx, app, func(s ledger.Snapshot) error {
+		if w.chance("dies on the way") {
+			return died
+		}
+		w.enqueue(s.ID)
+		return nil
+	})
+	if !errors.Is(err, died) {
+		w.must(err)
+	}
+	w.check()
+}
+
+// timePasses makes everything in the ledger older.
+func (w *world) timePasses() {
+	w.pass(rapid.SampledFrom([]time.Duration{time.Second, modelBusy, time.Minute, 2 * time.Minute, modelSweep}).Draw(w.t, "time"))
+}
+
+var ageScript = redis.NewScript(`
+for i, key in ipairs(KEYS) do
+  if redis.call('TYPE', key).ok == 'zset' then
+    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+      redis.call('ZINCRBY', key, -ARGV[1], member)
+    end
+  else
+    for _, field in ipairs({'sent_at', 'unknown_at'}) do
+      if redis.call('HEXISTS', key, field) == 1 then
+        redis.call('HINCRBY', key, field, -ARGV[1])
+      end
+    end
+  end
+end
+return 1`)
+
+func (w *world) pass(d time.Duration) {
+	old := []string{keys.Transit, keys.Open, keys.Confirm, keys.Notices}
+	for _, id := range w.ids() {
+		old = append(old, keys.Snapshot(id))
+	}
+	w.must(ageScript.Run(w.ctx, w.rdb, old, d.Milliseconds()).Err())
+	w.now += d
+}

@@ -1,0 +1,358 @@
+package ledger_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"tiwsnap/ledger"
+)
+
+// The workers.
+
+func (w *world) feed() {
+	ids, _, err := w.backlog.Take(w.ctx, "feeder", rapid.IntRange(1, 3).Draw(w.t, "depth"))
+	w.must(err)
+	for _, id := range ids {
+		w.enqueue(id)
+	}
+}
+
+// work runs one task up to its intent.
+func (w *world) work() {
+	w.begin(take(&w.queue, pick(w, "task", w.queue)))
+}
+
+func (w *world) begin(id string) *call {
+	w.serial++
+	token := fmt.Sprint("token-", w.serial)
+	p, l := w.payload(id), w.lives[id]
+	before := w.now
+	in, err := w.ledger.Begin(w.ctx, p, token)
+	w.must(err)
+	w.t.Logf("begin %s: %+v", id, in)
+	if w.chance("the reply is lost") {
+		again, err := w.ledger.Begin(w.ctx, p, token)
+		w.must(err)
+		if in.Verdict == ledger.Send && again != in {
+			w.t.Fatalf("%s: begun twice with one token: %+v, then %+v", id, in, again)
+		}
+	}
+	switch in.Verdict {
+	case ledger.Wait, ledger.Paused:
+		w.enqueue(id)
+	case ledger.Done:
+		if w.chance("the ack is lost") {
+			w.enqueue(id)
+		}
+	case ledger.Send:
+		w.mayBeSent(id, in)
+		l.attempts, l.sentAt = in.Attempt, before
+		c := &call{payload: p, attempt: in.Attempt, failures: in.Failures}
+		w.calls = append(w.calls, c)
+		w.check()
+		return c
+	}
+	w.check()
+	return nil
+}
+
+// mayBeSent checks the verdict "send" against what really happened.
+func (w *world) mayBeSent(id string, in ledger.Intent) {
+	l := w.lives[id]
+	if in.Attempt != l.attempts+1 {
+		w.t.Fatalf("%s: attempt %d after %d", id, in.Attempt, l.attempts)
+	}
+	since := l.unknownSince
+	if l.state == ledger.Sending {
+		since = l.sentAt
+		if w.now-l.sentAt < modelBusy {
+			w.t.Fatalf("%s: sent again %s after a request that may be on its way", id, w.now-l.sentAt)
+		}
+	}
+	if w.grace > 0 && since >= 0 && w.now-since < w.grace {
+		w.t.Fatalf("%s: sent again %s after a request of unknown outcome", id, w.now-since)
+	}
+	if l.named != "" {
+		w.t.Fatalf("%s: sent again though a callback has named %s", id, l.named)
+	}
+	if l.has != "" {
+		w.t.Fatalf("%s: sent again though it has task %s", id, l.has)
+	}
+	if l.canceled {
+		w.t.Fatalf("%s: sent though it was canceled", id)
+	}
+	if in.Failures >= modelAttempts {
+		w.t.Fatalf("%s: sent again after %d failures", id, in.Failures)
+	}
+	if l.state == ledger.Sending {
+		l.unknownSince = l.sentAt
+	}
+}
+
+// learn notes that the ledger has a TaskID from Tencent's own answer.
+func (l *life) learn(task string) {
+	l.known, l.answered = append(l.known, task), append(l.answered, task)
+	if !slices.Contains(l.settled, task) { // else it is told of once more
+		l.has = task
+	}
+	if l.named == task {
+		l.named = ""
+	}
+}
+
+// answer lets Tencent answer a request, or not.
+func (w *world) answer() {
+	open := slices.DeleteFunc(slices.Clone(w.calls), func(c *call) bool { return c.outcome != nil })
+	c := open[pick(w, "call", open)]
+	w.answerWith(c, rapid.SampledFrom([]string{
+		"accepted", "accepted", "unknown, made", "unknown, not made", "throttled", "not sent", "permanent", "arrears", "app refused",
+	}).Draw(w.t, "answer"))
+}
+
+func (w *world) answerWith(c *call, answer string) {
+	last := c.failures+1 >= modelAttempts
+	switch answer {
+	case "accepted":
+		c.outcome = &ledger.Outcome{State: ledger.Accepted, TaskID: w.make(c), RequestID: "r"}
+	case "unknown, made", "unknown, not made":
+		if answer == "unknown, made" {
+			w.make(c)
+		}
+		c.outcome, c.again = &ledger.Outcome{State: ledger.Unknown, Costs: true, Code: "InternalError"}, true
+	case "not sent":
+		c.outcome, c.again = &ledger.Outcome{State: ledger.Queued, Costs: true, Code: "ClientError.NetworkError"}, true
+		if last {
+			c.outcome.State, c.again = ledger.Failed, false
+		}
+	case "permanent":
+		c.outcome = &ledger.Outcome{State: ledger.Failed, Costs: true, Code: "InvalidParameter"}
+	case "throttled", "arrears", "app refused":
+		c.outcome, c.again = &ledger.Outcome{State: ledger.Queued, Code: answer}, true
+		trouble := ledger.Trouble{Code: answer, Since: time.Now()}
+		if answer == "arrears" {
+			w.must(w.ledger.Trip(w.ctx, trouble))
+		}
+		if answer == "app refused" {
+			w.must(w.ledger.HoldApp(w.ctx, c.payload.Room.SdkAppId, trouble))
+		}
+	}
+}
+
+// make makes Tencent's task for a request.
+func (w *world) make(c *call) string {
+	w.serial++
+	c.task = fmt.Sprint("task-", w.serial)
+	w.made = append(w.made, &task{id: c.task, snapshot: c.payload.ID, attempt: c.attempt})
+	return c.task
+}
+
+func (w *world) answered() []*call {
+	return slices.DeleteFunc(slices.Clone(w.calls), func(c *call) bool { return c.outcome == nil })
+}
+
+// write writes the outcome of an answered request; then its handler is done.
+func (w *world) write() {
+	all := w.answered()
+	c := all[pick(w, "outcome", all)]
+	w.outcome(c)
+	if w.chance("the reply is lost") {
+		w.outcome(c)
+	}
+	if w.chance("it is in the spool, too") {
+		w.spools = append(w.spools, c)
+	}
+	w.end(c)
+}
+
+func (w *world) outcome(c *call) {
+	err := w.ledger.Outcome(w.ctx, c.payload.ID, c.attempt, *c.outcome)
+	w.t.Logf("outcome of %s, attempt %d: %s %s, %v", c.payload.ID, c.attempt, c.outcome.State, c.outcome.TaskID, err)
+	if err != nil && !errors.Is(err, ledger.ErrLate) {
+		w.t.Fatal(err)
+	}
+	l := w.lives[c.payload.ID]
+	if c.outcome.State == ledger.Accepted {
+		l.learn(c.task)
+	}
+	if c.outcome.State == ledger.Unknown && err == nil && l.state == ledger.Sending {
+		l.unknownSince = w.now
+	}
+	w.check()
+}
+
+// end is the end of a handler.
+func (w *world) end(c *call) {
+	w.calls = slices.DeleteFunc(w.calls, func(o *call) bool { return o == c })
+	if c.again && !c.zombie {
+		w.enqueue(c.payload.ID)
+	}
+}
+
+// spool puts the outcome on the disk, because Redis does not take it.
+func (w *world) spool() {
+	all := w.answered()
+	c := all[pick(w, "outcome", all)]
+	w.spools = append(w.spools, c)
+	w.end(c)
+}
+
+func (w *world) replay() {
+	w.outcome(take(&w.spools, pick(w, "spooled", w.spools)))
+}
+
+// die kills the worker that has a request out. asynq runs the task again.
+func (w *world) die() {
+	c := w.calls[pick(w, "call", w.calls)]
+	if c.outcome == nil && w.chance("the request has made a task") {
+		w.make(c)
+	}
+	c.again = true
+	w.end(c)
+}
+
+// runAgain lets asynq give a task to another worker though the first is not
+// done with it: it was frozen, or its ack was lost.
+func (w *world) runAgain() {
+	c := w.calls[pick(w, "call", w.calls)]
+	c.zombie = true
+	w.enqueue(c.payload.ID)
+}
+
+// loseQueue loses the tasks that asynq has, but not those that nobody else
+// knows of yet.
+func (w *world) loseQueue() {
+	w.queue = slices.DeleteFunc(w.queue, func(id string) bool {
+		return strings.HasPrefix(id, "b.") || w.lives[id].state != ""
+	})
+}
+
+// The loops of the workers. What they look at may be old when they act on it.
+
+// ask does what a worker does with a snapshot that is due, or was.
+func (w *world) ask() {
+	if len(w.asked) == 0 || w.chance("look for more") {
+		due, err := w.ledger.Due(w.ctx, 2)
+		w.must(err)
+		w.asked = append(w.asked, due...)
+	}
+	if len(w.asked) > 0 && w.chance("act later") {
+		return
+	}
+	w.askOne(pick(w, "due", w.asked))
+}
+
+func (w *world) askOne(i int) {
+	s := take(&w.asked, i)
+	w.t.Logf("ask about %s, seen as %s, task %s, told %v", s.ID, s.State, s.TaskID, s.Told)
+	switch {
+	case s.State == "" || s.State.Ended():
+		w.must(w.ledger.Forget(w.ctx, s.ID))
+	case s.State == ledger.Accepted:
+		w.settle(s.ID, s.TaskID)
+	default:
+		w.adopt(s)
+	}
+	w.check()
+}
+
+func (w *world) adopt(s ledger.Snapshot) {
+	for _, attempt := range slices.Sorted(maps.Keys(s.Told)) {
+		id := s.Told[attempt]
+		if w.describe(id) == nil {
+			continue
+		}
+		err := w.ledger.Outcome(w.ctx, s.ID, attempt, ledger.Outcome{State: ledger.Accepted, TaskID: id})
+		w.lives[s.ID].learn(id)
+		w.check()
+		if !errors.Is(err, ledger.ErrLate) {
+			w.must(err)
+			w.settle(s.ID, id)
+		}
+		return
+	}
+	w.must(w.ledger.Disbelieve(w.ctx, s))
+}
+
+func (w *world) describe(id string) *task {
+	for _, t := range w.made {
+		if t.id == id {
+			return t
+		}
+	}
+	return nil
+}
+
+func (w *world) settle(id, taskID string) {
+	t := w.describe(taskID)
+	if t == nil {
+		w.t.Fatalf("%s was accepted as task %s, which does not exist", id, taskID)
+	}
+	if t.state == "" || w.chance("Describe fails") {
+		w.must(w.ledger.Later(w.ctx, id, time.Minute))
+		return
+	}
+	r := ledger.Result{State: t.state}
+	if t.state == ledger.Succeeded {
+		r.Images = []string{"u"}
+	}
+	err := w.ledger.Settle(w.ctx, id, taskID, r)
+	w.t.Logf("settle %s, task %s: %s, %v", id, taskID, r.State, err)
+	if !errors.Is(err, ledger.ErrLate) {
+		w.must(err)
+	}
+}
+
+// rescue does what a worker does with a snapshot that has not changed for long.
+func (w *world) rescue() {
+	if len(w.stuck) == 0 || w.chance("look for more") {
+		stuck, err := w.ledger.Stuck(w.ctx, modelSweep, 2)
+		w.must(err)
+		w.stuck = append(w.stuck, stuck...)
+	}
+	if len(w.stuck) > 0 && w.chance("act later") {
+		return
+	}
+	w.rescueOne(pick(w, "stuck", w.stuck))
+}
+
+func (w *world) rescueOne(i int) {
+	s := take(&w.stuck, i)
+	w.t.Logf("rescue %s, seen as %s", s.ID, s.State)
+	if s.State == "" || s.State == ledger.Accepted || s.State.Ended() {
+		w.must(w.ledger.Forget(w.ctx, s.ID))
+	} else {
+		w.enqueue(s.ID)
+	}
+	w.check()
+}
+
+// announce tells of what has ended, at once or later, or dies on the way.
+func (w *world) announce() {
+	if len(w.ends) == 0 {
+		ends, err := w.ledger.Notices(w.ctx, 3)
+		w.must(err)
+		w.ends = ends
+	}
+	switch rapid.SampledFrom([]string{"now", "later", "never"}).Draw(w.t, "tell") {
+	case "now":
+		w.tell(w.ends)
+		w.ends = nil
+	case "never":
+		w.ends = nil
+	}
+}
+
+func (w *world) tell(ends []ledger.Notice) {
+	for _, n := range ends {
+		if n.Kind == "batch" {
+			w.told[n.At] = true
+		}
+	}
+	w.must(w.ledger.Announced(w.ctx, ends))
+}
