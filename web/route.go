@@ -40,6 +40,7 @@ type HandlerOptions struct {
 // another site; every answer has the headers that keep browsers out of trouble.
 // Who is not let in is answered
 //
+//	400 with a query that cannot be read
 //	401 without credentials or with wrong ones; a browser is led to /login
 //	403 without the role, or from a page of another site
 //	421 by a name that is not ours
@@ -62,6 +63,12 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 // only lets those through to a route who have its role.
 func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// URL.Query leaves out what it cannot read, and a batch would get
+		// another name than it was given.
+		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+			refuse(w, r, http.StatusBadRequest, codeInvalid, "the query of the URL cannot be read: "+err.Error())
+			return
+		}
 		p, err := o.Auth.Authenticate(r)
 		r = r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
 		if route.Role != "" {

@@ -304,6 +304,21 @@ func TestHeadersAreOnEveryAnswer(t *testing.T) {
 	}
 }
 
+func TestAQueryThatCannotBeReadIsRefused(t *testing.T) {
+	s := newSite(t, web.Route{Pattern: "/public", Handler: echo})
+	for _, query := range []string{"?name=%zz", "?a=b;c=d", "?%"} {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/public", nil)
+		r.Host, r.URL.RawQuery = "localhost", query[1:]
+		w := httptest.NewRecorder()
+		if s.handler.ServeHTTP(w, r); w.Code != 400 || !strings.Contains(w.Body.String(), `"code":"invalid"`) {
+			t.Errorf("%s: %d %s", query, w.Code, w.Body)
+		}
+	}
+	if w := s.ask("POST", "/public?name=%7A&a"); w.Code != 200 {
+		t.Errorf("a good one: %d", w.Code)
+	}
+}
+
 func TestHosts(t *testing.T) {
 	s := newSite(t, web.Route{Pattern: "/public", Handler: echo})
 	for host, want := range map[string]int{
