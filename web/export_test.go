@@ -8,6 +8,8 @@ func (o *APIOptions) SetUpload(bytes int64, rows int) { o.maxUpload, o.maxRows =
 // SetUploadPace makes slow uploads end sooner.
 func (o *APIOptions) SetUploadPace(d time.Duration) { o.uploadPace = d }
 
+const MaxOwnConns = maxOwnConns
+
 const MaxOwnUploads = maxOwnUploads
 
 const MaxOwnStreams = maxOwnStreams

@@ -6,13 +6,19 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
 )
 
-// maxConns is how many connections a server has at a time.
-const maxConns = 1024
+// maxConns is how many connections a server has at a time, and maxOwnConns how
+// many from one address.
+const (
+	maxConns    = 1024
+	maxOwnConns = 512
+)
 
 // NewServer returns a server for the handler of NewHandler. A handler that
 // needs more time to read or to write moves its own deadlines.
@@ -31,11 +37,12 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 }
 
 // Serve serves on l until ctx ends, and then lets requests end that are under
-// way, for at most patience. It closes l. There are 1024 connections at a time;
-// others wait to be accepted.
+// way, for at most patience. It closes l. There are 1024 connections at a time,
+// others wait to be accepted; and 512 from one address (of IPv6: one network of
+// 64 bits), others are closed.
 func Serve(ctx context.Context, s *http.Server, l net.Listener, patience time.Duration) error {
 	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(netutil.LimitListener(l, maxConns)) }()
+	go func() { failed <- s.Serve(netutil.LimitListener(&fairListener{Listener: l}, maxConns)) }()
 	select {
 	case err := <-failed:
 		return err
@@ -51,4 +58,58 @@ func Serve(ctx context.Context, s *http.Server, l net.Listener, patience time.Du
 		return errors.Join(err, e)
 	}
 	return err
+}
+
+// fairListener lets nobody have more than maxOwnConns of the connections, so that
+// others find one.
+type fairListener struct {
+	net.Listener
+	mu   sync.Mutex
+	open map[netip.Prefix]int
+}
+
+func (l *fairListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		from := network(conn.RemoteAddr().String())
+		if l.take(from) {
+			return &fairConn{Conn: conn, free: sync.OnceFunc(func() { l.free(from) })}, nil
+		}
+		conn.Close()
+	}
+}
+
+func (l *fairListener) take(from netip.Prefix) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[from] >= maxOwnConns {
+		return false
+	}
+	if l.open == nil {
+		l.open = map[netip.Prefix]int{}
+	}
+	l.open[from]++
+	return true
+}
+
+func (l *fairListener) free(from netip.Prefix) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[from]--; l.open[from] == 0 {
+		delete(l.open, from)
+	}
+}
+
+// fairConn is a connection that its address has.
+type fairConn struct {
+	net.Conn
+	free func()
+}
+
+func (c *fairConn) Close() error {
+	defer c.free()
+	return c.Conn.Close()
 }

@@ -81,7 +81,7 @@ func TestSlowClients(t *testing.T) {
 			}
 		})
 	}
-	const many = 100
+	const many = 50 // of seven kinds: one address has 512 connections
 	for range many {
 		trickle(request("GET", "/v1/batches/b", "X-Slow: "))
 		trickle(request("POST", "/v1/snapshots", "Content-Type: application/json\r\nContent-Length: 10000\r\n\r\n", `{"Key":"`))
@@ -173,4 +173,50 @@ func TestUploadsOfOneTokenAreBounded(t *testing.T) {
 	if r := one(web.RoleOperate); r.status/100 != 2 {
 		t.Errorf("afterwards: %d %s", r.status, r.body)
 	}
+}
+
+// Who opens connections without end has half of them, and others are served.
+func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has 127.0.0.2 without being told")
+	}
+	open := conns{open: map[net.Conn]bool{}}
+	s := serveBy(t, func(server *http.Server) {
+		server.ReadHeaderTimeout = time.Minute
+		server.ConnState = open.state
+	}, redistest.Client(t))
+	addr := strings.TrimPrefix(s.url, "http://")
+	other := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	var all []net.Conn
+	for range web.MaxOwnConns {
+		conn, err := other.DialContext(t.Context(), "tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, conn)
+	}
+	s.until(func() bool { return open.count() == web.MaxOwnConns })
+	one, err := other.DialContext(t.Context(), "tcp", addr)
+	if err == nil {
+		_, err = one.Read(make([]byte, 1)) // until it is closed
+		one.Close()
+	}
+	if err == nil {
+		t.Error("one more was let in")
+	}
+	s.send("GET", "/v1/batches", "").want(200, nil)
+	for _, conn := range all {
+		conn.Close()
+	}
+	s.client.CloseIdleConnections()
+	s.until(func() bool { return open.count() == 0 })
+	one, err = other.DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(one, "GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")
+	if got, err := io.ReadAll(one); err != nil || !strings.HasPrefix(string(got), "HTTP/1.0 200") {
+		t.Errorf("afterwards: %q, %v", got, err)
+	}
+	one.Close()
 }
