@@ -34,6 +34,7 @@ func apiExample(t *testing.T, language string) string {
 // The examples of docs/api.md work against a worker, as they stand there, with a
 // token that may do nothing but produce.
 func TestAPIExamples(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

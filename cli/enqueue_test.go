@@ -54,6 +54,7 @@ func until(t *testing.T, what string, done func() bool) {
 }
 
 func TestKilledProducers(t *testing.T) {
+	t.Parallel()
 	const n = 200_000
 	server := redistest.Real(t)
 	c := redis.NewClient(&redis.Options{Addr: server.Addr})
