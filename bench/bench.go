@@ -45,7 +45,7 @@ type row struct {
 // times what a quiet machine takes.
 var rows = []row{
 	{"drain", "600 rooms at 20 a second, by 1, 4 and 16 processes, and with all cores kept busy", true, 10 * time.Minute, drain},
-	{"delay", "the same where the way of each request to the API varies around 20 ms, and with 3,000 rooms", false, 15 * time.Minute, delay},
+	{"delay", "the same where the way of each request to the API varies around 20 ms, five times", false, 15 * time.Minute, delay},
 	{"foreign", "somebody else spends 5, then 15 of the 20, then nothing", false, 5 * time.Minute, foreign},
 	{"urgent", "single rooms during a batch of 10,000, by 1 and 8 processes", false, 5 * time.Minute, urgent},
 	{"fair", "30 rooms behind 100,000, and the shares of three batches of different size", false, 5 * time.Minute, fair},

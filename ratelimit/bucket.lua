@@ -24,14 +24,16 @@
 --            limit   permits in any second, where it was set by hand
 --            margin
 --            raise   how much it was raised last; taken back if others turn
---                    out to spend, given again if they turn out not to
---            raised  when that was
+--                    out to spend, and then
+--            owed    given again when the whole limit turns out to be there
+--            raised  when that was; 0: never, it is where it began
 --            good    the level that has proved itself; absent or 0: the limit
 --            level   the level at the moment; above good: it is being tried
 --            base    the level at the first of the refusals of a second
 --            failed  the lowest level above good that did not prove itself;
 --                    0: none known
---            step    how far it goes up in the next trial
+--            step    how far it goes up in the next trial: by one, or to the
+--                    limit if the last one went well
 --            turn    when the trial is over, or the next begins
 --            pause   time between a trial that has failed and the next
 --            blind   uses up to this instant were decided before the last
@@ -62,17 +64,19 @@
 -- was refused), and the instants of the permits reserved.
 
 local SECOND, MS = 1000000, 1000
-local NEAR = 100 * MS        -- how far ahead of its instant a permit is reserved
+local NEAR = 50 * MS         -- how far ahead of its instant a permit is reserved
 local LATE = 200 * MS        -- who comes back later than this has left the line
 local RUN = 9                -- urgent permits in a row while others wait
-local SPREAD = 600 * SECOND  -- how long after an urgent permit others are spread over the second
+local SPREAD = 600 * SECOND  -- how long after an urgent permit bulk is spread over the second
 local HISTORY = 3 * SECOND   -- how long after their return tokens are remembered
 local MARGIN_MAX = 100 * MS
+local MARGIN_FIRST = 32 * MS -- of a new bucket, if the floor is not higher
+local FIRST_DECAY = 0.0075   -- part of what is above the floor, for each use until the first refusal
 local FIRST_RAISE = 15 * MS  -- of a margin at its floor
 local RAISE = 5 * MS         -- of a higher one
 local DECAY = RAISE * 0.0015 -- for each use: so about this part of them is refused in the end
 local ISOLATED = 2 * SECOND  -- a lesson about the margin stands if no other follows within this
-local PAUSE_MIN, PAUSE_MAX = 2 * SECOND, 5 * SECOND -- after a trial that has failed
+local PAUSE_MIN, PAUSE_MAX = 3 * SECOND, 7 * SECOND -- after a trial that has failed
 
 local limit, floor, validity, spacing = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local known_born, known_seq = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -83,7 +87,7 @@ local t = redis.call('TIME')
 local now = t[1] * SECOND + t[2]
 
 local fields = {'born', 'seq', 'tokens', 'last', 'urgent', 'run', 'opens', 'limit',
-  'margin', 'raise', 'raised', 'good', 'level', 'base', 'failed', 'step', 'turn', 'pause', 'blind',
+  'margin', 'raise', 'owed', 'raised', 'good', 'level', 'base', 'failed', 'step', 'turn', 'pause', 'blind',
   'minute', 'fullest', 'before'}
 local h = {}
 for i, v in ipairs(redis.call('HMGET', KEYS[2], unpack(fields))) do
@@ -108,7 +112,7 @@ if h.last > now + horizon then h.last = now end
 if h.urgent > now + horizon then h.urgent = now end
 h.opens = math.min(h.opens, now + longest)
 h.raised, h.blind = math.min(h.raised, now), math.min(h.blind, now + horizon)
-if h.good == limit and now - h.raised > ISOLATED then h.raise = 0 end
+if now - h.raised > ISOLATED then h.raise = 0 end
 h.turn = math.min(h.turn, now + PAUSE_MAX)
 local beyond = '(' .. instant(now + longest)
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], beyond, '+inf')) do
@@ -118,6 +122,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[3], beyond, '+inf')
 
 -- Where state is missing, permits may have been used just now and others may
 -- be out, unknown to this bucket: it stays shut until all of them are history.
+if h.born == 0 then h.margin = math.max(h.margin, MARGIN_FIRST) end
 if h.born == 0 and known_born == 0 then
   -- Nothing here and nobody remembers anything: most likely a first start.
   h.born, h.opens = now, now + SECOND + h.margin
@@ -135,9 +140,9 @@ while h.good < limit and h.turn <= now do
   h.turn = math.max(h.turn, now - 60 * SECOND)
   local ended = h.level > h.good
   if ended then
-    h.good, h.step = h.level, 2 * h.step
+    h.good, h.step = h.level, limit
     if h.good >= h.failed then h.failed = 0 end
-    if h.good == limit then h.margin, h.raise = math.min(MARGIN_MAX, h.margin + h.raise), 0 end
+    if h.good == limit then h.margin, h.owed = math.min(MARGIN_MAX, h.margin + h.owed), 0 end
   end
   if ended and h.good + 1 == h.failed then
     h.step, h.turn = 1, h.turn + h.pause
@@ -155,28 +160,29 @@ local function refused(permit)
   redis.call('ZADD', KEYS[4], ends, permit)
   ends = tonumber(ends)
   -- What was sent in the second before, and what of it was accepted.
-  local from = ends - SECOND - (h.good == limit and h.margin - h.raise or h.margin)
+  local from = ends - SECOND - (h.margin - h.raise)
   local before = count(KEYS[1], from, ends)
   local others = count(KEYS[4], from, ends)
   local new = ends - SECOND > h.blind
   if others == 0 then h.base = h.level end
   if h.level > h.good then
-    -- The trial has failed, and it was not the margin.
-    h.raise = 0
+    -- The trial has failed. What it got through stays.
+    h.good = math.max(h.good, math.min(h.level - 1, before - others))
     h.failed, h.level, h.step = h.level, h.good, 1
     h.pause = math.min(2 * h.pause, PAUSE_MAX)
     h.turn = now + h.pause
-  elseif new and others == 0 and h.good == limit and before >= limit - 1 and h.raise == 0 then
-    -- We alone have used the limit up, so it may have been the way there.
+  elseif new and others == 0 and before >= h.level - 1 and now - h.raised > ISOLATED then
+    -- We have used no more than what was left, so it may have been the way there.
     h.raise = h.margin > floor and RAISE or FIRST_RAISE
     h.margin = math.min(MARGIN_MAX, h.margin + h.raise)
     h.raised = now
-  elseif new or others >= 2 then
+  elseif new or others >= (h.good == limit and 2 or 1) then
     -- Somebody else spends.
     local level = h.level
     if new then level = level - 1 end
-    if others >= 2 then level = math.min(level, math.max(before - others, math.floor(h.base / 3))) end
-    if h.good == limit then h.margin = math.max(floor, h.margin - h.raise) end
+    if others >= 1 then level = math.min(level, math.max(before - others, math.floor(h.base / 3))) end
+    h.owed = math.max(h.owed, h.raise)
+    h.margin, h.raise, h.raised = math.max(floor, h.margin - h.raise), 0, now
     h.failed, h.good = h.level, math.max(1, level)
     h.level, h.step, h.pause = h.good, 1, PAUSE_MIN
     h.turn = now + h.pause
@@ -195,7 +201,7 @@ for i = 12, #ARGV, 2 do
     local ends = now - age + SECOND
     redis.call('ZADD', KEYS[1], ends, permit)
     h.fullest = math.max(h.fullest, count(KEYS[1], ends - SECOND, ends + 1))
-    if h.good == limit then h.margin = math.max(floor, h.margin - DECAY) end
+    h.margin = math.max(floor, h.margin - (h.raised == 0 and FIRST_DECAY * (h.margin - floor) or DECAY))
   elseif age == -1 then
     redis.call('ZREM', KEYS[1], permit)
   else
@@ -241,13 +247,15 @@ if wanted > 0 and is_urgent then
   end
 elseif wanted > 0 then
   local gap = spacing
-  if now - h.urgent < SPREAD then gap = math.max(gap, math.floor(0.9 * (SECOND + h.margin) / h.level)) end
+  local others = h.good < limit -- so that a refusal is known before much more is on its way
+  local near = others and NEAR / 2 or NEAR
+  if others or now - h.urgent < SPREAD then gap = math.max(gap, math.floor(0.9 * (SECOND + h.margin) / h.level)) end
   local before = redis.call('ZRANK', KEYS[3], name) or redis.call('ZCARD', KEYS[3])
   for _ = 1, wanted do
     local surely, likely = free(before)
     local turn = h.last + (before + 1) * gap
-    if math.max(surely, turn) - now > NEAR then
-      if #ats == 0 then again = math.max(now + NEAR / 4, math.max(likely, turn) - NEAR) end
+    if math.max(surely, turn) - now > near then
+      if #ats == 0 then again = math.max(now + NEAR / 4, math.max(likely, turn) - near) end
       break
     end
     h.last, h.run = math.max(free(0), now, h.last + gap), 0

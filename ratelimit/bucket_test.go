@@ -18,9 +18,9 @@ import (
 // TestBucketStories tells what the script answers, call by call, on a clock
 // that stands still in between. All numbers are milliseconds since the start
 // of the story. The bucket of the stories has 2 tokens that stay out for
-// 1010 after a use; permits are valid for 500 and at least 5 apart. They are
-// reserved 100 ahead, urgent ones 1110, so no token is ever out for more than
-// 2710.
+// 1040 after a use; permits are valid for 500 and at least 5 apart. They are
+// reserved 50 ahead, urgent ones 1090, so no token is ever out for more than
+// 2690.
 func TestBucketStories(t *testing.T) {
 	type call struct {
 		at   int
@@ -33,9 +33,9 @@ func TestBucketStories(t *testing.T) {
 		calls []call
 	}{
 		{"a new bucket is as if it had just been emptied", []call{
-			{0, "A", "reserve 1", "again 910"},
-			{910, "A", "reserve 1", "1010"},
-			{915, "B", "reserve 1", "1015"},
+			{0, "A", "reserve 1", "again 990"},
+			{990, "A", "reserve 1", "1040"},
+			{995, "B", "reserve 1", "1045"},
 		}},
 		{"a second after its making a new bucket gives at once, permits spaced", []call{
 			{0, "A", "", "none"},
@@ -46,38 +46,38 @@ func TestBucketStories(t *testing.T) {
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2001, "A", "used 1 1, reserve 2", "2005"},
-			{2007, "A", "used 2 2, reserve 3", "again 2910"}, // 1 was used at 2000
-			{2910, "A", "reserve 3", "3010"},
-			{3011, "A", "used 3 1, reserve 4", "3015"}, // 2 was used at 2005
+			{2007, "A", "used 2 2, reserve 3", "again 2990"}, // 1 was used at 2000
+			{2990, "A", "reserve 3", "3040"},
+			{3041, "A", "used 3 1, reserve 4", "3045"}, // 2 was used at 2005
 		}},
 		{"a late use counts from when it was", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2400, "A", "used 1 50, reserve 2", "2400"},
-			{2401, "A", "used 2 0, reserve 3", "again 3260"},
+			{2401, "A", "used 2 0, reserve 3", "again 3340"},
 		}},
 		{"an unreported permit is out until no use of it can matter any more", []call{
 			{0, "A", "", "none"},
-			{2000, "dead", "reserve 1", "2000"}, // 2000 + 500 + 1010
+			{2000, "dead", "reserve 1", "2000"}, // 2000 + 500 + 1040
 			{2005, "A", "reserve 1", "2005"},
-			{2005, "A", "used 1 0, urgent 2", "3015"},
-			{3015, "A", "used 2 0, urgent 3", "3510"},
+			{2005, "A", "used 1 0, urgent 2", "3045"},
+			{3045, "A", "used 2 0, urgent 3", "3540"},
 		}},
 		{"who waits for an unreported permit asks again when it would be back if it was used", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "B", "reserve 1", "2005"},
-			{2000, "C", "reserve 1", "again 2910"},
-			{2920, "A", "used 1 910", "none"},
-			{2920, "C", "reserve 1", "3020"},
+			{2000, "C", "reserve 1", "again 2990"},
+			{3000, "A", "used 1 990", "none"},
+			{3000, "C", "reserve 1", "3050"},
 		}},
 		{"a report is believed, even that of a use for which it was too late", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2001, "B", "reserve 1", "2005"},
 			{3000, "A", "used 1 0", "none"}, // it was due by 2500
-			{3000, "B", "used 1 700, urgent 2", "3310"},
-			{3310, "B", "used 2 0, urgent 3", "4010"},
+			{3000, "B", "used 1 700, urgent 2", "3340"},
+			{3340, "B", "used 2 0, urgent 3", "4040"},
 		}},
 		{"a permit that was not used comes back at once", []call{
 			{0, "A", "", "none"},
@@ -94,36 +94,36 @@ func TestBucketStories(t *testing.T) {
 		{"several are reserved at once, as far as there are tokens near", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1 3", "2000 2005"},
-			{2005, "A", "used 1 5, used 2 0, reserve 3 3", "again 2910"},
+			{2005, "A", "used 1 5, used 2 0, reserve 3 3", "again 2990"},
 		}},
 		{"those in line are served in turn, before one who comes new", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "A", "used 1 0, reserve 2", "2005"},
-			{2100, "A", "used 2 0, reserve 3", "again 2910"},
-			{2100, "B", "reserve 1", "again 3010"},
-			{2910, "C", "reserve 1", "again 3920"},
-			{2910, "A", "reserve 3", "3010"},
-			{3010, "B", "reserve 1", "3110"},
+			{2100, "A", "used 2 0, reserve 3", "again 2990"},
+			{2100, "B", "reserve 1", "again 3090"},
+			{2990, "C", "reserve 1", "again 4030"},
+			{2990, "A", "reserve 3", "3040"},
+			{3090, "B", "reserve 1", "3140"},
 		}},
 		{"who leaves the line or does not come back in time is not waited for", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "A", "used 1 0, reserve 2", "2005"},
-			{2100, "A", "used 2 0, reserve 3", "again 2910"},
-			{2100, "B", "reserve 1", "again 3010"},
+			{2100, "A", "used 2 0, reserve 3", "again 2990"},
+			{2100, "B", "reserve 1", "again 3090"},
 			{2100, "A", "leave", "none"},
-			{2910, "C", "reserve 1", "again 3010"}, // after B
-			{3211, "D", "reserve 1", "3211"},
+			{2990, "C", "reserve 1", "again 3090"}, // after B
+			{3291, "D", "reserve 1", "3291"},
 		}},
 		{"an urgent one reserves at once and does not stand in line", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "A", "used 1 0, reserve 2", "2005"},
-			{2100, "A", "used 2 0, reserve 3", "again 2910"},
-			{2100, "B", "urgent 1", "3010"},
-			{2910, "A", "reserve 3", "again 3010"},
-			{3010, "A", "reserve 3", "3110"},
+			{2100, "A", "used 2 0, reserve 3", "again 2990"},
+			{2100, "B", "urgent 1", "3040"},
+			{2990, "A", "reserve 3", "again 3090"},
+			{3090, "A", "reserve 3", "3140"},
 		}},
 		{"after an urgent one the others are spread over the second", []call{
 			{0, "A", "", "none"},
@@ -131,25 +131,25 @@ func TestBucketStories(t *testing.T) {
 			{2000, "A", "used 1 0, reserve 2", "2000"},
 			{2000, "A", "used 2 0", "none"},
 			{4000, "A", "reserve 3", "4000"},
-			{4000, "A", "used 3 0, reserve 4", "again 4354"}, // 454 later, not 5
+			{4000, "A", "used 3 0, reserve 4", "again 4418"}, // 454 later, not 5
 		}},
 		{"after nine urgent ones in a row one of those in line has its turn", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "urgent 1", "2000"},
 			{2000, "B", "urgent 1", "2005"},
-			{2000, "C", "reserve 1", "again 2910"},
+			{2000, "C", "reserve 1", "again 2990"},
 			{2005, "A", "used 1 5", "none"},
 			{2005, "B", "used 1 0", "none"},
 			{2005, "Redis", "run 9", ""},
-			{2100, "A", "urgent 2", "again 2920"},
-			{2910, "C", "reserve 1", "3010"},
-			{2920, "A", "urgent 2", "3015"},
+			{2100, "A", "urgent 2", "again 2995"},
+			{2990, "C", "reserve 1", "3040"},
+			{2995, "A", "urgent 2", "3045"},
 		}},
 		{"a limit that is set by hand holds for all", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "limit 1", ""},
 			{2000, "A", "reserve 1", "2000 1"},
-			{2000, "A", "used 1 0, reserve 2", "again 2910 1"},
+			{2000, "A", "used 1 0, reserve 2", "again 2990 1"},
 			{2000, "Redis", "limit 3", ""},
 			{2000, "B", "reserve 1", "2005 3"},
 			{2000, "Redis", "limit 0", ""},
@@ -159,37 +159,37 @@ func TestBucketStories(t *testing.T) {
 			{0, "A", "", "none"},
 			{0, "B", "", "none"},
 			{2000, "Redis", "flush", ""},
-			{2000, "A", "reserve 1", "again 4610"}, // opens at 4710
-			{3600, "B", "urgent 1", "4710"},
-			{4610, "A", "reserve 1", "4710"},
+			{2000, "A", "reserve 1", "again 4640"}, // opens at 4690
+			{3600, "B", "urgent 1", "4690"},
+			{4640, "A", "reserve 1", "4690"},
 		}},
 		{"lost state, and the one who makes it anew knows of none", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
-			{2000, "C", "", "none"}, // would open at 3010
+			{2000, "C", "", "none"}, // would open at 3040
 			{2100, "A", "", "none"},
-			{3600, "C", "urgent 1", "4710"},
+			{3600, "C", "urgent 1", "4690"},
 		}},
 		{"lost tokens are lost state", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "Redis", "forget tokens", ""},
-			{2000, "B", "urgent 1", "again 4610"},
-			{3600, "B", "urgent 1", "4710"},
+			{2000, "B", "urgent 1", "again 4640"},
+			{3600, "B", "urgent 1", "4690"},
 		}},
 		{"old data is lost state", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "save", ""},
 			{2000, "A", "reserve 1", "2000"},
 			{2100, "Redis", "restore", ""},
-			{2100, "A", "used 1 100, urgent 2", "again 4710"},
-			{3700, "A", "urgent 2", "4810"},
+			{2100, "A", "used 1 100, urgent 2", "again 4740"},
+			{3700, "A", "urgent 2", "4790"},
 		}},
 		{"a use that Redis has forgotten counts when it is reported", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
 			{2000, "A", "", "none"},
-			{4800, "A", "used 1 100, used 2 90, urgent 3", "5710"},
+			{4800, "A", "used 1 100, used 2 90, urgent 3", "5740"},
 		}},
 		{"the clock of Redis set back: tokens out are out for as long as any can be", []call{
 			{0, "A", "", "none"},
@@ -197,9 +197,9 @@ func TestBucketStories(t *testing.T) {
 			{100000, "A", "used 1 0, reserve 2", "100005"},
 			{100000, "A", "used 2 0", "none"},
 			{100000, "Redis", "clock 50000", ""},
-			{50000, "A", "urgent 3", "again 52620"},
-			{51620, "A", "urgent 3", "52720"},
-			{52720, "A", "used 3 0, urgent 4", "52725"},
+			{50000, "A", "urgent 3", "again 52680"},
+			{51650, "A", "urgent 3", "52730"},
+			{52730, "A", "used 3 0, urgent 4", "52735"},
 		}},
 	} {
 		t.Run(story.name, func(t *testing.T) {
@@ -282,7 +282,7 @@ func (w *storyWorld) call(process, says string) string {
 	if b == nil {
 		b = &bucket{
 			redis: w.client, key: "tokens", name: process, limit: 2,
-			margin: millis(10), validity: millis(500), spacing: millis(5),
+			margin: millis(40), validity: millis(500), spacing: millis(5),
 		}
 		w.processes[process] = b
 	}

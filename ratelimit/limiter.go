@@ -4,7 +4,6 @@
 package ratelimit
 
 import (
-	"cmp"
 	"container/list"
 	"context"
 	"crypto/rand"
@@ -15,8 +14,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 var (
@@ -60,67 +57,6 @@ func batch(limit int) int {
 	return limit / 25
 }
 
-// Options of a Limiter. The zero value of a field is its default.
-type Options struct {
-	// Redis holds the bucket. Its clock is the only one that counts. Let the
-	// client heed the context's deadline (ContextTimeoutEnabled), or a frozen
-	// server is noticed only after the client's own timeouts.
-	Redis redis.UniversalClient
-	// Key is the prefix of the bucket's keys, from keys.Limit. All
-	// limiters with this key share one limit.
-	Key string
-	// Limit is how many permits may be used in any second, 1 to 10,000,
-	// default 20.
-	Limit int
-	// Margin is the least that is added to the second before a token returns,
-	// up to 100 ms, default 15 ms. It covers how much the way from the use of
-	// a permit to where requests are counted varies.
-	Margin time.Duration
-	// Spacing is the least time between two permits, up to 1 s, default 5 ms;
-	// a quarter of a second divided by the limit where that is less.
-	Spacing time.Duration
-	// Validity is how long after its instant a permit's send must be done, 200 ms
-	// to 10 s, default 1 s; Use fails in the last 100 ms of it. A permit that is never accounted for (its
-	// process died) is missing for this much longer than a used one.
-	Validity time.Duration
-	// Lead is how long before its instant a permit is handed out, up to 1 s,
-	// default 10 ms: time to write down what is about to be sent.
-	Lead time.Duration
-}
-
-func (o Options) withDefaults() (Options, error) {
-	o.Limit = cmp.Or(o.Limit, 20)
-	o.Margin = cmp.Or(o.Margin, 15*time.Millisecond)
-	o.Spacing = cmp.Or(o.Spacing, 5*time.Millisecond)
-	o.Validity = cmp.Or(o.Validity, time.Second)
-	o.Lead = cmp.Or(o.Lead, 10*time.Millisecond)
-
-	var errs []error
-	if o.Redis == nil {
-		errs = append(errs, errors.New("option Redis is missing"))
-	}
-	if o.Key == "" {
-		errs = append(errs, errors.New("option Key is missing"))
-	}
-	if o.Limit < 1 || o.Limit > MaxLimit {
-		errs = append(errs, fmt.Errorf("option Limit is %d, it must be from 1 to %d", o.Limit, MaxLimit))
-	}
-	for _, d := range []struct {
-		name            string
-		value, min, max time.Duration
-	}{
-		{"Margin", o.Margin, time.Microsecond, 100 * time.Millisecond},
-		{"Spacing", o.Spacing, time.Microsecond, time.Second},
-		{"Validity", o.Validity, 2 * sendTime, 10 * time.Second},
-		{"Lead", o.Lead, time.Microsecond, time.Second},
-	} {
-		if d.value < d.min || d.value > d.max {
-			errs = append(errs, fmt.Errorf("option %s is %v, it must be from %v to %v", d.name, d.value, d.min, d.max))
-		}
-	}
-	return o, errors.Join(errs...)
-}
-
 // Limiter is one process's side of a shared token bucket. Safe for concurrent
 // use. Close it when done.
 //
@@ -151,20 +87,24 @@ func (o Options) withDefaults() (Options, error) {
 //
 // The process reserves one permit ahead, or several where the limit is above
 // 100, and hands it to the most urgent waiter when its instant is near.
-// Reservations are made 100 ms ahead; whoever comes earlier is told when its
+// Reservations are made 50 ms ahead; whoever comes earlier is told when its
 // turn is, so that an urgent waiter of any process, who does not stand in that
 // line, has at most that much before it, nine times in a row while others wait.
 // After it the others are spread over the second, for ten minutes: otherwise a
 // drain uses all tokens in its first tenth.
 //
 // Refusals teach the bucket two things, for all processes. One that comes alone
-// while we use the whole limit may be due to the way there: it raises the
-// margin, and each use lowers it by so much that about 0.15 % are refused in
-// the end. Others mean that somebody else spends: what was accepted in the
-// second before is what is left, and that is the limit until a trial of more
-// goes well. Trials begin two, four and then five seconds after one that has
-// failed and double while they go well. Neither touches the proof: the margin
-// is never less than nothing, and what is left never more than the limit.
+// while we use no more than what is there may be due to the way to the API: it
+// raises the margin, and each use lowers it by so much that about 0.15 % are
+// refused in the end. A new bucket begins with a margin of 32 ms, which comes
+// down until the first refusal tells what is needed. Others mean that somebody
+// else spends: what was accepted in the second before is what is left, and that
+// is the limit until a trial of more goes well. Trials add one first, and three,
+// six and then seven seconds pass after one that has failed; after one that has
+// gone well the whole limit is tried. Meanwhile permits are spread over the
+// second and reserved 25 ms ahead only, so that a refusal is known before much
+// more is on its way. None of this touches the proof: the margin is never less
+// than nothing, and what is left never more than the limit.
 //
 // The report of a use and the next reservation are one round trip to Redis. So
 // one process gets at most one permit in the time
@@ -528,100 +468,4 @@ func priority(urgent bool) Priority {
 		return Interactive
 	}
 	return Bulk
-}
-
-// Permit allows one send.
-type Permit struct {
-	limiter *Limiter
-	*reservation
-	state permitState // guarded by the limiter's mu
-}
-
-type permitState int
-
-const (
-	free permitState = iota // reserved, not handed out
-	held
-	used // but not sent yet
-	sent
-	lost // used, and perhaps sent
-	void
-)
-
-// Use waits for the permit's instant. After nil the caller must send at once,
-// and tell by Sent when that is done; after any error the permit is gone.
-// Errors: ErrStale, and the context's.
-func (p *Permit) Use(ctx context.Context) error {
-	l := p.limiter
-	err := sleep(ctx, time.Until(p.at))
-	if err == nil && p.mayBeUsed() {
-		err = l.guard.wait(ctx)
-	}
-	if err != nil {
-		p.Release()
-		return err
-	}
-	defer l.poke()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if p.state != held {
-		return ErrStale
-	}
-	// The clock is read last, so that it counts whatever has held this up.
-	if p.overdue(time.Now()) {
-		p.state = void
-		return ErrStale
-	}
-	p.state = used
-	return nil
-}
-
-// Sent tells that what the permit was used for has just been sent. It does not
-// block. Without it the token is missing for longer: by the validity.
-func (p *Permit) Sent() {
-	now := time.Now()
-	l := p.limiter
-	l.mu.Lock()
-	if p.state == used || p.state == lost {
-		p.state = sent
-		l.ahead = slices.DeleteFunc(l.ahead, func(q *Permit) bool { return q == p })
-		l.report(report{id: p.id, sent: now})
-	}
-	l.mu.Unlock()
-	l.poke()
-}
-
-// Throttled tells everybody that the API has refused the request of the permit
-// because the quota was spent (RequestLimitExceeded). It does not block.
-func (p *Permit) Throttled() {
-	l := p.limiter
-	l.mu.Lock()
-	l.report(report{id: p.id, refused: true})
-	l.reportAt = time.Now()
-	l.mu.Unlock()
-	l.poke()
-}
-
-func (p *Permit) mayBeUsed() bool {
-	p.limiter.mu.Lock()
-	defer p.limiter.mu.Unlock()
-	return p.state == held && !p.overdue(time.Now())
-}
-
-// Release gives a permit back that will not be used, to the next waiter of
-// this process or to the bucket. Of one that was used and not sent it tells
-// that no more will be heard of it. It does nothing to a permit that was sent
-// or released before, or that has become void.
-func (p *Permit) Release() {
-	l := p.limiter
-	l.mu.Lock()
-	switch p.state {
-	case held:
-		p.state = void
-		l.ahead[slices.Index(l.ahead, p)] = &Permit{limiter: l, reservation: p.reservation}
-	case used:
-		p.state = lost
-	}
-	l.mu.Unlock()
-	l.poke()
 }
