@@ -56,7 +56,7 @@ it takes the schedules alone.`,
 		}
 		var schedules []schedule.Schedule
 		if cmd.Flags().Changed("config") {
-			c, err := loadConfig(cmd, e)
+			c, err := loadConfig(cmd, e, config.RoomFiles)
 			if err != nil {
 				return err
 			}

@@ -103,8 +103,10 @@ func TestReadmeShowsTheDemo(t *testing.T) {
 	}
 	digits := regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
 	left := regexp.MustCompile(`[0-9hms]+ left`)
+	accepted := regexp.MustCompile(`, [0-9]+ accepted`) // where there are any at the moment
 	shape := func(s string) string {
-		return digits.ReplaceAllString(left.ReplaceAllString(strings.TrimSpace(s), "T left"), "N")
+		s = accepted.ReplaceAllString(strings.TrimSpace(s), "")
+		return digits.ReplaceAllString(left.ReplaceAllString(s, "T left"), "N")
 	}
 	shown := make(map[string]bool)
 	for line := range strings.Lines(string(text)) {

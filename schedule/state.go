@@ -205,8 +205,8 @@ type Status struct {
 	Last     *Outcome  `json:"last,omitempty"`
 	Trying   *Trying   `json:"trying,omitempty"`
 	Missed   int       `json:"missed"` // ticks that were never made
-	// Overdue is a tick that no worker has begun for two minutes: none runs,
-	// or none has this schedule in its configuration.
+	// Overdue is a tick that no worker has begun for two minutes, and none is
+	// at it now: none runs, or none has this schedule in its configuration.
 	Overdue time.Time `json:"overdue,omitzero"`
 }
 
@@ -227,7 +227,14 @@ func (st *Store) Status(ctx context.Context, all []Schedule) ([]Status, error) {
 		}
 		if !state.Last.IsZero() && state.Trying == nil {
 			if tick := s.Spec.Next(state.Last); !tick.IsZero() && now.Sub(tick) > overdueAfter {
-				status.Overdue = tick
+				// A long class list is read for minutes.
+				busy, err := st.rdb.Exists(ctx, keys.Ticking(s.Name)).Result()
+				if err != nil {
+					return nil, fmt.Errorf("read schedule %s: %w", s.Name, err)
+				}
+				if busy == 0 {
+					status.Overdue = tick
+				}
 			}
 		}
 		list = append(list, status)

@@ -27,6 +27,8 @@ const (
 	tickRetryMax = time.Minute
 	tickGiveUp   = 10 * time.Minute
 	tickTries    = 30 * time.Second
+	// maxCause is how much is kept of why a tick could not be made, in characters.
+	maxCause = 500
 	// tickWaits is the time between two tries while Redis takes no new work.
 	tickWaits = 15 * time.Second
 )
@@ -190,7 +192,7 @@ func (w *Worker) tryAgain(ctx context.Context, s schedule.Schedule, state schedu
 		t = *before
 	}
 	t.Failures++
-	t.Error = cause.Error()
+	t.Error = fmt.Sprintf("%.*s", maxCause, cause)
 	var full *enqueue.FullError
 	var evicts *rdb.EvictionError
 	if t.Waits = errors.As(cause, &full) || errors.As(cause, &evicts); t.Waits {

@@ -203,6 +203,28 @@ func TestTickOfAWorkerThatDies(t *testing.T) {
 	})
 }
 
+// A tick is overdue where nobody is at it, not where that takes its time.
+func TestOverdueTick(t *testing.T) {
+	c := newClockwork(t, schedule.List(list))
+	w := c.worker()
+	c.tick(w, 1)
+	c.at(4 * time.Minute)
+	if s := c.status(); !s.Overdue.Equal(monday.Add(30 * time.Second)) {
+		t.Errorf("nobody is at it, and it stands at %+v", s)
+	}
+	if err := c.rdb.Set(t.Context(), keys.Ticking("s"), "somebody", 10*time.Second).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.status(); !s.Overdue.IsZero() {
+		t.Errorf("somebody is at it, and it stands at %+v", s)
+	}
+	c.redis.FastForward(11 * time.Second)
+	c.tick(w, 1)
+	if s := c.status(); !s.Overdue.IsZero() {
+		t.Errorf("it was made, and stands at %+v", s)
+	}
+}
+
 func TestMissedTicks(t *testing.T) {
 	for _, test := range []struct {
 		missed schedule.Missed
