@@ -123,6 +123,7 @@ func freeAddr(t *testing.T) string {
 // wrong does. Nothing that comes out shows one: logs, pages, answers, what
 // commands print, webhooks, the spool, and all that was ever written to Redis.
 func TestNoSecretIsShown(t *testing.T) {
+	t.Parallel()
 	out := &written{all: map[string]*bytes.Buffer{}}
 	server := redistest.Real(t, "--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--user", "worker", "on", ">"+canary+"redis", "~*", "&*", "+@all")
 	sim := tiwtest.Start(t, tiwtest.Options{

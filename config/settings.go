@@ -65,7 +65,7 @@ var settings = []setting{
 	{"retention", "retention", "168h", "how long the records of ended snapshots stay", duration(time.Minute, 8760*time.Hour), plain},
 	{"log.level", "log-level", "info", "least level that is logged: debug, info, warn or error", logLevel, plain},
 	{"log.format", "log-format", "text", "form of the log: text or json", oneOf("text", "json"), plain},
-	{"webhook.url", "", "", "https:// URL that is told when snapshots and batches have ended; empty: nobody, but those that batches name", webhookURL, hidePath},
+	{"webhook.url", "", "", "https:// URL that is told when snapshots and batches have ended and ticks have failed; empty: nobody, but those that batches name", webhookURL, hidePath},
 	{"webhook.secret", "", "", "signs webhooks: whsec_ and 24 to 64 bytes in base64", webhookSecret, hide},
 	{"webhook.secret_old", "", "", "signs them too, while receivers change to the new one", webhookSecret, hide},
 	{"webhook.events", "", "snapshot,batch,schedule", "what is told: the end of each snapshot, of each batch, and ticks of schedules that failed", words("snapshot", "batch", "schedule"), plain},
