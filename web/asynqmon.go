@@ -61,9 +61,11 @@ type Asynqmon struct {
 	operate   http.Handler
 	view      http.Handler
 
-	mu       sync.Mutex
-	repaired time.Time // the last look for stale ids
-	zipped   map[string][]byte
+	repairing sync.Mutex
+	repaired  time.Time // the last look for stale ids
+
+	zipping sync.Mutex
+	zipped  map[string][]byte // files of asynqmon's, by path
 }
 
 // connOpt gives asynqmon our client. Nobody may call asynqmon's Close, which
@@ -211,8 +213,8 @@ func (a *Asynqmon) page(w http.ResponseWriter, r *http.Request) {
 
 // zip compresses a file of asynqmon's, once.
 func (a *Asynqmon) zip(path string, b []byte) []byte {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.zipping.Lock()
+	defer a.zipping.Unlock()
 	if a.zipped[path] == nil { // there are as many as asynqmon has files
 		var out bytes.Buffer
 		z := gzip.NewWriter(&out)
@@ -265,8 +267,8 @@ var (
 // dropStale takes the ids of tasks that do not exist out of all queues, and
 // returns how many there were. It knows the names of asynq's keys.
 func (a *Asynqmon) dropStale(ctx context.Context) (n int, err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.repairing.Lock()
+	defer a.repairing.Unlock()
 	if time.Since(a.repaired) < repairEvery {
 		return 0, nil
 	}

@@ -1,5 +1,5 @@
-// Package web is what tiwsnap serves over HTTP: pages and asynqmon to those who
-// may, and the receiver of Tencent's callbacks.
+// Package web is what tiwsnap serves over HTTP: the API, the pages, asynqmon and
+// the metrics to those who may, and the receiver of Tencent's callbacks.
 package web
 
 import (
