@@ -45,7 +45,15 @@ func List(text string) Source {
 
 // File is a class list on disk, as it is at the tick.
 func File(name string) Source {
-	return Source{name, func(context.Context) (io.ReadCloser, error) { return os.Open(name) }}
+	return Source{name, func(context.Context) (io.ReadCloser, error) {
+		// The opening of a pipe may last for ever.
+		if info, err := os.Stat(name); err != nil {
+			return nil, err
+		} else if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is not a regular file", name)
+		}
+		return os.Open(name)
+	}}
 }
 
 // URL is a class list that rawURL answers with, http or https. token, unless

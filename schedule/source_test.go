@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"tiwsnap/schedule"
@@ -48,6 +49,13 @@ func TestFileIsReadAtTheTick(t *testing.T) {
 	}
 	if _, report, err := read(t, source); err == nil || !strings.Contains(err.Error(), "none of 2 rows is good") || report.BadRows != 2 {
 		t.Errorf("got %v", err)
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := read(t, schedule.File(pipe)); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("a pipe: %v", err)
 	}
 }
 
