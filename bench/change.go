@@ -28,7 +28,7 @@ func change(ctx context.Context, r *recorder) error {
 
 func changeLimit(ctx context.Context, r *recorder) error {
 	const lasts = 10 * time.Second
-	return r.phases(ctx, "limit", 4, 1000, func(s *stage) (all []phase, err error) {
+	return r.phases(ctx, "limit", 4, 3000, func(s *stage) (all []phase, err error) {
 		for i, limit := range []int{20, 10, 20} {
 			if i > 0 {
 				if _, err := s.Command(ctx, "limit", fmt.Sprint(limit)); err != nil {
@@ -54,7 +54,7 @@ func changeWorkers(ctx context.Context, r *recorder) error {
 	if r.Short {
 		counts, lasts = []int{1, 3, 1}, 2*time.Second
 	}
-	return r.phases(ctx, "workers", counts[0], 1000, func(s *stage) (all []phase, err error) {
+	return r.phases(ctx, "workers", counts[0], 3000, func(s *stage) (all []phase, err error) {
 		for i, n := range counts {
 			from := time.Now()
 			if more := n - len(s.workers); more > 0 {

@@ -43,6 +43,7 @@ type report struct {
 type request struct {
 	reports []report
 	leave   bool // the line
+	spread  bool // what is not urgent over the second
 	urgent  bool
 	number  uint64 // of the first permit to reserve
 	count   int    // how many to reserve
@@ -76,7 +77,7 @@ func (b *bucket) call(ctx context.Context, req request) (answer, error) {
 	sent := time.Now()
 	args := []any{
 		b.limit, b.margin.Microseconds(), b.validity.Microseconds(), b.spacing.Microseconds(),
-		born, seq, b.name, req.leave, req.urgent, req.number, req.count,
+		born, seq, b.name, req.leave, req.spread, req.urgent, req.number, req.count,
 	}
 	for _, r := range req.reports {
 		age := int64(-1)

@@ -20,6 +20,7 @@
 --            last    instant of the latest permit that is not urgent
 --            urgent  instant of the latest urgent one
 --            run     urgent permits since the last other one
+--            spread  until when the others are spread over the second
 --            opens   no permit is for an instant before this one
 --            limit   permits in any second, where it was set by hand
 --            margin
@@ -52,10 +53,11 @@
 -- ARGV[6]  seq, as the caller saw them last; 0: it has seen no bucket yet
 -- ARGV[7]  name of the calling process, which begins the ids of its permits
 -- ARGV[8]  1: it does not stand in line any more
--- ARGV[9]  1: the permits to reserve are urgent
--- ARGV[10] number of the first one
--- ARGV[11] how many to reserve; the ids are NAME-NUMBER, NAME-NUMBER+1, ...
--- ARGV[12], ARGV[13], ...  reports: permit id, time since its use; -1: it was
+-- ARGV[9]  1: those that are not urgent are to be spread over the second
+-- ARGV[10] 1: the permits to reserve are urgent
+-- ARGV[11] number of the first one
+-- ARGV[12] how many to reserve; the ids are NAME-NUMBER, NAME-NUMBER+1, ...
+-- ARGV[13], ARGV[14], ...  reports: permit id, time since its use; -1: it was
 --                          not and will not be used; -2: it was refused
 --
 -- Returns {now, born, seq, limit, level, margin, used, fullest, tokens out,
@@ -67,7 +69,8 @@ local SECOND, MS = 1000000, 1000
 local NEAR = 50 * MS         -- how far ahead of its instant a permit is reserved
 local LATE = 200 * MS        -- who comes back later than this has left the line
 local RUN = 9                -- urgent permits in a row while others wait
-local SPREAD = 600 * SECOND  -- how long after an urgent permit bulk is spread over the second
+local SPREAD_ASKED = 5 * SECOND    -- how long others are spread after somebody has asked for it,
+local SPREAD_URGENT = 600 * SECOND -- and after an urgent permit
 local HISTORY = 3 * SECOND   -- how long after their return tokens are remembered
 local MARGIN_MAX = 100 * MS
 local MARGIN_FIRST = 32 * MS -- of a new bucket, if the floor is not higher
@@ -80,13 +83,13 @@ local PAUSE_MIN, PAUSE_MAX = 3 * SECOND, 7 * SECOND -- after a trial that has fa
 
 local limit, floor, validity, spacing = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local known_born, known_seq = tonumber(ARGV[5]), tonumber(ARGV[6])
-local name, leaves, is_urgent = ARGV[7], ARGV[8] == '1', ARGV[9] == '1'
-local number, wanted = tonumber(ARGV[10]), tonumber(ARGV[11])
+local name, leaves, spread, is_urgent = ARGV[7], ARGV[8] == '1', ARGV[9] == '1', ARGV[10] == '1'
+local number, wanted = tonumber(ARGV[11]), tonumber(ARGV[12])
 
 local t = redis.call('TIME')
 local now = t[1] * SECOND + t[2]
 
-local fields = {'born', 'seq', 'tokens', 'last', 'urgent', 'run', 'opens', 'limit',
+local fields = {'born', 'seq', 'tokens', 'last', 'urgent', 'run', 'spread', 'opens', 'limit',
   'margin', 'raise', 'owed', 'raised', 'good', 'level', 'base', 'failed', 'step', 'turn', 'pause', 'blind',
   'minute', 'fullest', 'before'}
 local h = {}
@@ -110,6 +113,7 @@ end
 -- The server's clock may have been set back: nothing is later than it can be.
 if h.last > now + horizon then h.last = now end
 if h.urgent > now + horizon then h.urgent = now end
+h.spread = math.min(h.spread, now + SPREAD_URGENT)
 h.opens = math.min(h.opens, now + longest)
 h.raised, h.blind = math.min(h.raised, now), math.min(h.blind, now + horizon)
 if now - h.raised > ISOLATED then h.raise = 0 end
@@ -195,7 +199,7 @@ if minute ~= h.minute then
   h.before = minute == h.minute + 1 and h.fullest or 0
   h.minute, h.fullest = minute, 0
 end
-for i = 12, #ARGV, 2 do
+for i = 13, #ARGV, 2 do
   local permit, age = ARGV[i], tonumber(ARGV[i + 1])
   if age >= 0 then
     local ends = now - age + SECOND
@@ -212,6 +216,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', instant(now - HISTORY))
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', instant(now - HISTORY))
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', instant(now - LATE))
 if leaves then redis.call('ZREM', KEYS[3], name) end
+if spread then h.spread = math.max(h.spread, now + SPREAD_ASKED) end
 
 -- free returns when a token is free after n others have been taken: surely, and
 -- if all permits are used at their instants.
@@ -242,14 +247,14 @@ if wanted > 0 and is_urgent then
       again = at - NEAR
     end
     if again > 0 then break end
-    h.urgent, h.run = at, h.run + 1
+    h.urgent, h.run, h.spread = at, h.run + 1, now + SPREAD_URGENT
     reserve(at)
   end
 elseif wanted > 0 then
   local gap = spacing
   local others = h.good < limit -- so that a refusal is known before much more is on its way
   local near = others and NEAR / 2 or NEAR
-  if others or now - h.urgent < SPREAD then gap = math.max(gap, math.floor(0.9 * (SECOND + h.margin) / h.level)) end
+  if others or now < h.spread then gap = math.max(gap, math.floor(0.9 * (SECOND + h.margin) / h.level)) end
   local before = redis.call('ZRANK', KEYS[3], name) or redis.call('ZCARD', KEYS[3])
   for _ = 1, wanted do
     local surely, likely = free(before)

@@ -133,6 +133,14 @@ func TestBucketStories(t *testing.T) {
 			{4000, "A", "reserve 3", "4000"},
 			{4000, "A", "used 3 0, reserve 4", "again 4418"}, // 454 later, not 5
 		}},
+		{"where somebody asks for it all are spread over the second, for five seconds", []call{
+			{0, "A", "", "none"},
+			{2000, "B", "spread", "none"},
+			{2000, "A", "reserve 1", "2000"},
+			{2000, "A", "used 1 0, reserve 2", "again 2418"}, // 468 later, not 5
+			{7000, "A", "reserve 2", "7000"},
+			{7000, "A", "used 2 0, reserve 3", "7005"},
+		}},
 		{"after nine urgent ones in a row one of those in line has its turn", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "urgent 1", "2000"},
@@ -275,7 +283,7 @@ func (w *storyWorld) happens(what string) {
 	}
 }
 
-// call makes one call for a process: "used NUMBER AGE", "back NUMBER", "leave",
+// call makes one call for a process: "used NUMBER AGE", "back NUMBER", "leave", "spread",
 // "reserve NUMBER [COUNT]", "urgent NUMBER", or several of these.
 func (w *storyWorld) call(process, says string) string {
 	b := w.processes[process]
@@ -301,6 +309,8 @@ func (w *storyWorld) call(process, says string) string {
 			req.reports = append(req.reports, report{id: b.id(uint64(n[1]))})
 		case f[0] == "leave":
 			req.leave = true
+		case f[0] == "spread":
+			req.spread = true
 		case f[0] == "reserve", f[0] == "urgent":
 			req.urgent, req.number, req.count = f[0] == "urgent", uint64(n[1]), max(1, n[2])
 		default:

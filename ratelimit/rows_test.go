@@ -3,6 +3,7 @@ package ratelimit_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,6 +98,37 @@ func TestOthersSpend(t *testing.T) {
 			if lost*100 > requests*2 {
 				t.Errorf("%d of %d were refused, more than 2 %%", lost, requests)
 			}
+		})
+	}
+}
+
+// TestSpread has a drain spread: after the first second none is emptier than
+// the others, wherever it begins.
+func TestSpread(t *testing.T) {
+	for _, n := range []int{1, 4} {
+		t.Run(fmt.Sprint(n, " processes"), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				r := &referee{limit: 20}
+				limiters := processes(t, w, n, ratelimit.Options{})
+				r.start()
+				ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+				defer stop()
+				var asking sync.WaitGroup
+				asking.Go(func() {
+					for ctx.Err() == nil {
+						limiters[0].Spread()
+						time.Sleep(time.Second)
+					}
+				})
+				defer asking.Wait()
+				time.Sleep(time.Millisecond)
+				r.sendAll(ctx, 100_000, 32, limiters...)
+				for from := time.Second; from < 19*time.Second; from += 10 * time.Millisecond {
+					if calls, refused := r.count(from, from+time.Second); calls < 18 || calls > 20 || refused > 0 {
+						t.Errorf("%d requests in the second from %v on, %d of them refused", calls, from, refused)
+					}
+				}
+			})
 		})
 	}
 }

@@ -20,6 +20,11 @@ const (
 	feedAhead = time.Second
 	// feedMost bounds that work: a high limit needs no longer queue.
 	feedMost = 2000
+	// spreadAbove is how much waiting work has the permits spread evenly over
+	// the second. A shorter batch is done sooner in bunches.
+	spreadAbove = time.Minute
+	// countEvery is how often the feeder counts it.
+	countEvery = time.Second
 )
 
 // feed keeps the bulk queue topped up from the backlog. Every worker runs it;
@@ -32,6 +37,7 @@ func (w *Worker) feed(ctx context.Context) {
 			w.log.Warn("the next feeder has to wait for a moment", "err", err)
 		}
 	}()
+	var counted time.Time
 	for ctx.Err() == nil {
 		depth := min(max(2, int(feedAhead.Seconds()*float64(w.create.Limit()))), feedMost)
 		ids, wait, err := w.backlog.Take(ctx, w.name, depth)
@@ -41,6 +47,10 @@ func (w *Worker) feed(ctx context.Context) {
 			}
 			pause(ctx, time.Second)
 			continue
+		}
+		if len(ids) > 0 && time.Since(counted) >= countEvery {
+			counted = time.Now()
+			w.spread(ctx)
 		}
 		// What fails here stays in transit and is taken again.
 		if err := w.feedSome(ctx, ids); err != nil && ctx.Err() == nil {
@@ -52,6 +62,14 @@ func (w *Worker) feed(ctx context.Context) {
 			}
 		}
 		pause(ctx, max(feedEvery, wait))
+	}
+}
+
+// spread asks for even spacing where much waits. Nothing depends on it.
+func (w *Worker) spread(ctx context.Context) {
+	n, _, err := w.backlog.Waiting(ctx)
+	if err == nil && float64(n) > spreadAbove.Seconds()*float64(w.create.Limit()) {
+		w.create.Spread()
 	}
 }
 
