@@ -27,7 +27,8 @@
 --            raise   how much it was raised last; taken back if others turn
 --                    out to spend, and then
 --            owed    given again when the whole limit turns out to be there
---            raised  when that was; 0: never, it is where it began
+--            raised  when that was
+--            learned 1: a raise has stood; before, the margin is a guess
 --            good    the level that has proved itself; absent or 0: the limit
 --            level   the level at the moment; above good: it is being tried
 --            base    the level at the first of the refusals of a second
@@ -74,8 +75,8 @@ local SPREAD_URGENT = 600 * SECOND -- and after an urgent permit
 local HISTORY = 3 * SECOND   -- how long after their return tokens are remembered
 local MARGIN_MAX = 100 * MS
 local MARGIN_FIRST = 32 * MS -- of a new bucket, if the floor is not higher
-local FIRST_DECAY = 0.0075   -- part of what is above the floor, for each use until the first refusal
-local FIRST_RAISE = 15 * MS  -- of a margin at its floor
+local FIRST_DECAY = 0.0075   -- part of what is above the floor, for each use while it is a guess
+local FIRST_RAISE = 15 * MS  -- of a margin at its floor, or nearly so
 local RAISE = 5 * MS         -- of a higher one
 local DECAY = RAISE * 0.0015 -- for each use: so about this part of them is refused in the end
 local ISOLATED = 2 * SECOND  -- a lesson about the margin stands if no other follows within this
@@ -90,7 +91,7 @@ local t = redis.call('TIME')
 local now = t[1] * SECOND + t[2]
 
 local fields = {'born', 'seq', 'tokens', 'last', 'urgent', 'run', 'spread', 'opens', 'limit',
-  'margin', 'raise', 'owed', 'raised', 'good', 'level', 'base', 'failed', 'step', 'turn', 'pause', 'blind',
+  'margin', 'raise', 'owed', 'raised', 'learned', 'good', 'level', 'base', 'failed', 'step', 'turn', 'pause', 'blind',
   'minute', 'fullest', 'before'}
 local h = {}
 for i, v in ipairs(redis.call('HMGET', KEYS[2], unpack(fields))) do
@@ -116,7 +117,7 @@ if h.urgent > now + horizon then h.urgent = now end
 h.spread = math.min(h.spread, now + SPREAD_URGENT)
 h.opens = math.min(h.opens, now + longest)
 h.raised, h.blind = math.min(h.raised, now), math.min(h.blind, now + horizon)
-if now - h.raised > ISOLATED then h.raise = 0 end
+if h.raise > 0 and now - h.raised > ISOLATED then h.raise, h.learned = 0, 1 end
 h.turn = math.min(h.turn, now + PAUSE_MAX)
 local beyond = '(' .. instant(now + longest)
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], beyond, '+inf')) do
@@ -146,7 +147,9 @@ while h.good < limit and h.turn <= now do
   if ended then
     h.good, h.step = h.level, limit
     if h.good >= h.failed then h.failed = 0 end
-    if h.good == limit then h.margin, h.owed = math.min(MARGIN_MAX, h.margin + h.owed), 0 end
+    if h.good == limit and h.owed > 0 then
+      h.margin, h.owed, h.learned = math.min(MARGIN_MAX, h.margin + h.owed), 0, 1
+    end
   end
   if ended and h.good + 1 == h.failed then
     h.step, h.turn = 1, h.turn + h.pause
@@ -177,7 +180,7 @@ local function refused(permit)
     h.turn = now + h.pause
   elseif new and others == 0 and before >= h.level - 1 and now - h.raised > ISOLATED then
     -- We have used no more than what was left, so it may have been the way there.
-    h.raise = h.margin > floor and RAISE or FIRST_RAISE
+    h.raise = h.margin > floor + MS and RAISE or FIRST_RAISE
     h.margin = math.min(MARGIN_MAX, h.margin + h.raise)
     h.raised = now
   elseif new or others >= (h.good == limit and 2 or 1) then
@@ -205,7 +208,8 @@ for i = 13, #ARGV, 2 do
     local ends = now - age + SECOND
     redis.call('ZADD', KEYS[1], ends, permit)
     h.fullest = math.max(h.fullest, count(KEYS[1], ends - SECOND, ends + 1))
-    h.margin = math.max(floor, h.margin - (h.raised == 0 and FIRST_DECAY * (h.margin - floor) or DECAY))
+    local guess = h.learned == 0 and h.raise == 0
+    h.margin = math.max(floor, h.margin - (guess and FIRST_DECAY * (h.margin - floor) or DECAY))
   elseif age == -1 then
     redis.call('ZREM', KEYS[1], permit)
   else

@@ -97,7 +97,7 @@ func batch(limit int) int {
 // while we use no more than what is there may be due to the way to the API: it
 // raises the margin, and each use lowers it by so much that about 0.15 % are
 // refused in the end. A new bucket begins with a margin of 32 ms, which comes
-// down until the first refusal tells what is needed. Others mean that somebody
+// down until a refusal tells what is needed. Others mean that somebody
 // else spends: what was accepted in the second before is what is left, and that
 // is the limit until a trial of more goes well. Trials add one first, and three,
 // six and then seven seconds pass after one that has failed; after one that has
