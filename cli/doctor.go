@@ -219,7 +219,7 @@ func (d *doctor) redisClock(ctx context.Context, client redis.UniversalClient) {
 	case skew.Abs() > rdb.MaxSkew:
 		d.warn(check, "run an NTP client on both machines", "differs by %s from the clock here", skew)
 	default:
-		d.ok(check, "differs by %s from the clock here", skew)
+		d.ok(check, "differs by %s from the clock here", skew.Abs())
 	}
 }
 
