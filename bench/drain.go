@@ -34,7 +34,12 @@ func drain(ctx context.Context, r *recorder) error {
 		return nil
 	}
 	defer busy()()
-	return drainBy(ctx, r, "4 processes, cores busy", 4, n)
+	for _, p := range procs {
+		if err := drainBy(ctx, r, processes(p)+", cores busy", p, n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func drainBy(ctx context.Context, r *recorder, name string, procs, n int) error {
