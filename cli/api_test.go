@@ -36,12 +36,7 @@ func apiExample(t *testing.T, language string) string {
 func TestAPIExamples(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := freeAddr(t)
 	token := password.NewToken()
 	s.environ["TIWSNAP_HTTP_ADDR"] = addr
 	s.environ["TIWSNAP_HTTP_TOKENS"] = "lms produce " + password.HashToken(token)

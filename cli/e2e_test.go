@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -39,6 +40,17 @@ func newSite(t *testing.T, o tiwtest.Options) site {
 		"TIWSNAP_CONFIRM_AFTER":   "200ms",
 		"TIWSNAP_HTTP_ADDR":       "", // many sites share this machine
 	}}
+}
+
+// freeAddr is an address on this machine at which nobody listens.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // run runs a command to its end.

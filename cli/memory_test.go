@@ -6,16 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
+	"tiwsnap/testbed"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/web"
 )
@@ -28,18 +27,13 @@ func TestAWorkerStaysSmall(t *testing.T) {
 	}
 	const rooms, most = 2_000_000, 64_000_000
 	s := newSite(t, tiwtest.Options{})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := freeAddr(t)
 	s.environ["TIWSNAP_HTTP_ADDR"] = addr
 	s.environ["TIWSNAP_WORKER_SPOOL"] = t.TempDir()
 
-	binary := filepath.Join(t.TempDir(), "tiwsnap")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "tiwsnap").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	binary, err := testbed.Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
 	worker := exec.CommandContext(t.Context(), binary, "worker")
 	worker.Env = variables(s.environ)()

@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -107,16 +106,6 @@ func TestDisguised(t *testing.T) {
 	if found := out.find(disguised(canary)); len(found) != 5 {
 		t.Errorf("found %q", found)
 	}
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // Every secret there is has a canary in it, and everything that can go well or

@@ -70,7 +70,7 @@ local SECOND, MS = 1000000, 1000
 local NEAR = 50 * MS         -- how far ahead of its instant a permit is reserved
 local LATE = 200 * MS        -- who comes back later than this has left the line
 local RUN = 9                -- urgent permits in a row while others wait
-local SPREAD_ASKED = 5 * SECOND    -- how long others are spread after somebody has asked for it,
+local SPREAD_ASKED = 5 * SECOND -- how long others are spread after somebody has asked for it,
 local SPREAD_URGENT = 600 * SECOND -- and after an urgent permit
 local HISTORY = 3 * SECOND   -- how long after their return tokens are remembered
 local MARGIN_MAX = 100 * MS
@@ -103,8 +103,9 @@ if h.good == 0 or h.good >= limit then h.good, h.level = limit, limit end
 h.level = math.min(h.level, limit)
 h.margin = math.max(h.margin, floor)
 
-local horizon = SECOND + h.margin + NEAR            -- how far ahead an urgent permit may be
-local longest = horizon + validity + SECOND + MARGIN_MAX -- no token is ever out for longer
+local horizon = SECOND + h.margin + NEAR -- how far ahead an urgent permit may be
+-- No token is ever out for longer. The margin may be lost with the rest.
+local longest = SECOND + MARGIN_MAX + NEAR + validity + SECOND + MARGIN_MAX
 
 local function instant(i) return string.format('%.0f', i) end
 local function count(key, from, to) -- scores between the two

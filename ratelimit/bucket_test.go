@@ -20,7 +20,7 @@ import (
 // of the story. The bucket of the stories has 2 tokens that stay out for
 // 1040 after a use; permits are valid for 500 and at least 5 apart. They are
 // reserved 50 ahead, urgent ones 1090, so no token is ever out for more than
-// 2690.
+// 2750, however wide the margin was.
 func TestBucketStories(t *testing.T) {
 	type call struct {
 		at   int
@@ -167,37 +167,37 @@ func TestBucketStories(t *testing.T) {
 			{0, "A", "", "none"},
 			{0, "B", "", "none"},
 			{2000, "Redis", "flush", ""},
-			{2000, "A", "reserve 1", "again 4640"}, // opens at 4690
-			{3600, "B", "urgent 1", "4690"},
-			{4640, "A", "reserve 1", "4690"},
+			{2000, "A", "reserve 1", "again 4700"}, // opens at 4750
+			{3700, "B", "urgent 1", "4750"},
+			{4700, "A", "reserve 1", "4750"},
 		}},
 		{"lost state, and the one who makes it anew knows of none", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
 			{2000, "C", "", "none"}, // would open at 3040
 			{2100, "A", "", "none"},
-			{3600, "C", "urgent 1", "4690"},
+			{3700, "C", "urgent 1", "4750"},
 		}},
 		{"lost tokens are lost state", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "Redis", "forget tokens", ""},
-			{2000, "B", "urgent 1", "again 4640"},
-			{3600, "B", "urgent 1", "4690"},
+			{2000, "B", "urgent 1", "again 4700"},
+			{3700, "B", "urgent 1", "4750"},
 		}},
 		{"old data is lost state", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "save", ""},
 			{2000, "A", "reserve 1", "2000"},
 			{2100, "Redis", "restore", ""},
-			{2100, "A", "used 1 100, urgent 2", "again 4740"},
-			{3700, "A", "urgent 2", "4790"},
+			{2100, "A", "used 1 100, urgent 2", "again 4800"},
+			{3800, "A", "urgent 2", "4850"},
 		}},
 		{"a use that Redis has forgotten counts when it is reported", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
 			{2000, "A", "", "none"},
-			{4800, "A", "used 1 100, used 2 90, urgent 3", "5740"},
+			{4900, "A", "used 1 100, used 2 90, urgent 3", "5840"},
 		}},
 		{"the clock of Redis set back: tokens out are out for as long as any can be", []call{
 			{0, "A", "", "none"},
@@ -205,9 +205,9 @@ func TestBucketStories(t *testing.T) {
 			{100000, "A", "used 1 0, reserve 2", "100005"},
 			{100000, "A", "used 2 0", "none"},
 			{100000, "Redis", "clock 50000", ""},
-			{50000, "A", "urgent 3", "again 52680"},
-			{51650, "A", "urgent 3", "52730"},
-			{52730, "A", "used 3 0, urgent 4", "52735"},
+			{50000, "A", "urgent 3", "again 52740"},
+			{51710, "A", "urgent 3", "52790"},
+			{52790, "A", "used 3 0, urgent 4", "52795"},
 		}},
 	} {
 		t.Run(story.name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package worker_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -112,23 +111,7 @@ func (w world) workWith(o worker.Options) {
 	}
 	o.Redis, o.TIW, o.ConfirmAfter = w.rdb, api, 200*time.Millisecond
 	o.Log = slog.New(slog.NewTextHandler(w.Output(), nil))
-	wk, err := worker.New(o)
-	if err != nil {
-		w.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := wk.Run(ctx); err != nil {
-			w.Errorf("worker: %v", err)
-		}
-		api.Close()
-	}()
-	w.Cleanup(func() {
-		cancel()
-		<-done
-	})
+	w.run(o)
 }
 
 // webhooks waits until asynq has this many of them in a state.

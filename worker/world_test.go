@@ -78,6 +78,13 @@ func (w world) work() (stop func()) {
 			return w.keys.URL(w.public, id, attempt, time.Now().Add(time.Hour))
 		}
 	}
+	return w.run(o)
+}
+
+// run runs a worker until the test ends or stop is called, which waits for its
+// end.
+func (w world) run(o worker.Options) (stop func()) {
+	w.Helper()
 	wk, err := worker.New(o)
 	if err != nil {
 		w.Fatal(err)
@@ -89,7 +96,7 @@ func (w world) work() (stop func()) {
 		if err := wk.Run(ctx); err != nil {
 			w.Errorf("worker: %v", err)
 		}
-		api.Close()
+		o.TIW.Close()
 	}()
 	stop = func() {
 		cancel()
