@@ -11,6 +11,15 @@ import (
 	"tiwsnap/redistest"
 )
 
+// through returns a client of the server behind the proxy.
+func through(t *testing.T, p *proxy, server *redis.Client) *redis.Client {
+	o := *server.Options()
+	o.Addr = p.addr
+	c := redis.NewClient(&o)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
 // A Redis that is far away takes as long at the least, and loses nothing.
 func TestProxyFarAway(t *testing.T) {
 	server := redistest.Client(t)
@@ -20,8 +29,7 @@ func TestProxyFarAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.close()
-	client := redis.NewClient(&redis.Options{Addr: p.addr})
-	defer client.Close()
+	client := through(t, p, server)
 	ctx := t.Context()
 	if err := client.Ping(ctx).Err(); err != nil {
 		t.Fatal(err)
@@ -49,8 +57,7 @@ func TestProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.close()
-	client := redis.NewClient(&redis.Options{Addr: p.addr})
-	defer client.Close()
+	client := through(t, p, server)
 	ctx := t.Context()
 	// What a connection begins with is not of interest. Pipelines have one of
 	// their own.

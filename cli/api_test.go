@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/password"
-	"tiwsnap/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -56,12 +56,7 @@ func TestAPIExamples(t *testing.T) {
 	}
 	run := func(t *testing.T, tool string, args ...string) string {
 		t.Helper()
-		path, err := exec.LookPath(tool)
-		if err != nil && os.Getenv(redistest.RequireEnv) == "" {
-			t.Skipf("skipped: there is no %s on this machine", tool)
-		} else if err != nil {
-			t.Fatal(err)
-		}
+		path := needs.Program(t, tool)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, path, args...)
@@ -94,9 +89,7 @@ $`)
 		}
 	})
 	t.Run("curl", func(t *testing.T) {
-		if _, err := exec.LookPath("curl"); err != nil && os.Getenv(redistest.RequireEnv) == "" {
-			t.Skip("skipped: there is no curl on this machine")
-		}
+		needs.Program(t, "curl")
 		out := run(t, "bash", "-euc", apiExample(t, "sh"))
 		for _, want := range []string{`"created":true`, `"rooms":240`, "event: batch\n", "event: end\n", `"succeeded":240`, "Snapshot,SdkAppId,RoomId,State", "monday.240,"} {
 			if !strings.Contains(out, want) {

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
@@ -71,9 +70,14 @@ it takes the schedules alone.`,
 
 func demo(ctx context.Context, e env, list io.Reader, name string, keep bool, schedules []schedule.Schedule) (err error) {
 	fmt.Fprintln(e.stderr, "demo: an embedded Redis, a simulator of Tencent's API and a worker, in this process; nothing of it is durable")
-	client, closeRedis, err := rdb.Open("embedded")
+	redis := rdb.NewEmbedded()
+	if err := redis.Listen(); err != nil {
+		return fail(exitUnavailable, "%w", err)
+	}
+	defer redis.Close()
+	client, closeRedis, err := rdb.Open(redis.URL())
 	if err != nil {
-		return fail(exitUnavailable, "embedded Redis: %w", err)
+		return err
 	}
 	defer closeRedis()
 
@@ -143,14 +147,13 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool, sc
 		return err
 	}
 	if keep {
-		address := client.(*redis.Client).Options().Addr
 		fmt.Fprintf(e.stderr, `
 Still up, until interrupted:
   pages      http://%s/
   API        http://%s/openapi.json
   simulator  %s/state
-  Redis      tiwsnap status %s --redis-url redis://%s/0
-`, addr, addr, sim.URL, batch.ID, address)
+  Redis      tiwsnap status %s --redis-url %s
+`, addr, addr, sim.URL, batch.ID, redis.URL())
 		<-ctx.Done()
 	}
 	if failed > 0 {

@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
@@ -208,9 +207,9 @@ func TestDoctorOnRedis(t *testing.T) {
 	})
 
 	t.Run("one that tells little and whose clock is wrong", func(t *testing.T) {
-		m := miniredis.RunT(t)
+		m := redistest.Embedded(t)
 		m.SetTime(time.Now().Add(-time.Hour))
-		lines, code := doctor(t, "redis://"+m.Addr())
+		lines, code := doctor(t, m.URL())
 		text := strings.Join(lines, "\n")
 		for _, want := range []string{
 			"warn  redis clock: differs by -1h0m",
@@ -330,9 +329,7 @@ func TestDoctorStopsAtABadConfiguration(t *testing.T) {
 
 func TestTroubleComesFirst(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
-	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
-	defer c.Close()
-	l := ledger.New(c, ledger.Options{})
+	l := ledger.New(s.client(), ledger.Options{})
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	err := errors.Join(
 		l.Trip(t.Context(), ledger.Trouble{Code: "ResourceUnavailable.ServiceExpired", Since: since}),

@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/rdb"
 	"tiwsnap/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -22,24 +25,36 @@ import (
 // site is a Redis and a simulator, and runs commands against them.
 type site struct {
 	*testing.T
-	redis   *redistest.Server
+	redis   string // its URL
 	sim     *tiwtest.Server
 	environ map[string]string
 }
 
-func newSite(t *testing.T, o tiwtest.Options) site {
-	server := redistest.Real(t)
+func newSite(t *testing.T, o tiwtest.Options) site { return newSiteOn(t, redistest.URL(t), o) }
+
+func newSiteOn(t *testing.T, redisURL string, o tiwtest.Options) site {
 	o.Window = tiwtest.Sliding
 	o.TaskDuration = 100 * time.Millisecond
 	sim := tiwtest.Start(t, o)
-	return site{t, server, sim, map[string]string{
-		"TIWSNAP_REDIS_URL":       server.URL(),
+	return site{t, redisURL, sim, map[string]string{
+		"TIWSNAP_REDIS_URL":       redisURL,
 		"TIWSNAP_TIW_ENDPOINT":    sim.URL,
 		"TENCENTCLOUD_SECRET_ID":  tiwtest.DefaultSecret,
 		"TENCENTCLOUD_SECRET_KEY": tiwtest.DefaultSecret,
 		"TIWSNAP_CONFIRM_AFTER":   "200ms",
 		"TIWSNAP_HTTP_ADDR":       "", // many sites share this machine
 	}}
+}
+
+// client returns a client of the site's Redis.
+func (s site) client() redis.UniversalClient {
+	s.Helper()
+	c, closeRedis, err := rdb.Open(s.redis)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { closeRedis() })
+	return c
 }
 
 // freeAddr is an address on this machine at which nobody listens.

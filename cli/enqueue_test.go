@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgramEnv)
 		os.Exit(Run(os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	os.Exit(redistest.Both(m).Run())
 }
 
 // program is the command tiwsnap in a process of its own.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
 	"tiwsnap/ledger"
@@ -83,8 +82,7 @@ func (s site) until(batch, what string, ok func(batchJSON) bool) {
 // batch, and that holds what has an unknown outcome.
 func (s site) fed() *ledger.Ledger {
 	s.Helper()
-	rdb := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
-	s.Cleanup(func() { rdb.Close() })
+	rdb := s.client()
 	if ids, _, err := backlog.New(rdb).Take(s.Context(), "test", 1); err != nil || len(ids) != 1 {
 		s.Fatal(ids, err)
 	}

@@ -7,9 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
-
 	"tiwsnap/config"
+	"tiwsnap/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -37,7 +36,7 @@ func readme(t *testing.T) (commands []string) {
 // here, in their order, against a redis-server and a simulator on free ports;
 // the others are checked as far as this machine allows.
 func TestReadme(t *testing.T) {
-	s := newSite(t, tiwtest.Options{})
+	s := newSiteOn(t, redistest.Real(t).URL(), tiwtest.Options{})
 	commands := readme(t)
 	var exported []string
 	t.Chdir("..")
@@ -126,9 +125,7 @@ func TestReadmeShowsTheDemo(t *testing.T) {
 
 func (s site) redisConfig(name string) string {
 	s.Helper()
-	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
-	defer c.Close()
-	v, err := c.ConfigGet(s.Context(), name).Result()
+	v, err := s.client().ConfigGet(s.Context(), name).Result()
 	if err != nil {
 		s.Fatal(err)
 	}

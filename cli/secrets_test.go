@@ -163,7 +163,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	secretOf := func(name string) string {
 		return "whsec_" + base64.StdEncoding.EncodeToString([]byte(canary+name+"0123456789012345"))
 	}
-	s := site{t, server, sim, map[string]string{
+	s := site{t, server.URL(), sim, map[string]string{
 		"TIWSNAP_CONFIG":               config,
 		"TIWSNAP_REDIS_URL":            "redis://worker:" + canary + "redis@" + server.Addr + "/0",
 		"TIWSNAP_TIW_ENDPOINT":         sim.URL,

@@ -53,6 +53,9 @@ that are out are waited for and their outcomes are written.`,
 		}
 		defer c.close()
 		log := newLogger(c.cfg, e.stderr)
+		if c.cfg.Redis.URL.Reveal() == rdb.Embedded {
+			log.Warn("Redis is embedded in this process: nothing is durable, nothing is shared with other processes (TIWSNAP_REDIS_URL names a real one)")
+		}
 		api, err := newTIW(c.cfg, log)
 		if err != nil {
 			return err

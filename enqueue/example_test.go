@@ -6,23 +6,19 @@ import (
 	"iter"
 	"log"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
-
 	"tiwsnap/enqueue"
+	"tiwsnap/rdb"
 	"tiwsnap/tasks"
 )
 
 // A batch of three rooms of one application, twice: the second call finds the
 // batch of the first.
 func Example() {
-	server, err := miniredis.Run() // in real life: your Redis
+	client, closeRedis, err := rdb.Open("embedded") // in real life: redis://HOST:6379/0
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer server.Close()
-	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
-	defer rdb.Close()
+	defer closeRedis()
 
 	var rooms iter.Seq2[tasks.Room, error] = func(yield func(tasks.Room, error) bool) {
 		for id := range uint64(3) {
@@ -31,10 +27,10 @@ func Example() {
 			}
 		}
 	}
-	client := enqueue.New(rdb)
+	producer := enqueue.New(client)
 	options := enqueue.BatchOptions{ID: "lesson-7", Defaults: tasks.Room{SdkAppId: 1400123480}}
 	for range 2 {
-		batch, err := client.Batch(context.Background(), rooms, options)
+		batch, err := producer.Batch(context.Background(), rooms, options)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -42,7 +38,7 @@ func Example() {
 	}
 
 	// One room, ahead of every batch.
-	if _, err := client.Room(context.Background(), tasks.Room{SdkAppId: 1400123480, RoomId: 104}, enqueue.RoomOptions{Key: "lesson-7"}); err != nil {
+	if _, err := producer.Room(context.Background(), tasks.Room{SdkAppId: 1400123480, RoomId: 104}, enqueue.RoomOptions{Key: "lesson-7"}); err != nil {
 		log.Fatal(err)
 	}
 	// Output:

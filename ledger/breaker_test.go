@@ -196,7 +196,7 @@ func TestHoldApp(t *testing.T) {
 			f.verdict(single(n), "x", ledger.Done)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		broken := redis.NewClient(&redis.Options{Addr: f.rdb.Options().Addr})
+		broken := redis.NewClient(f.rdb.Options())
 		defer broken.Close()
 		broken.AddHook(afterScript(cancel))
 		err := ledger.New(broken, ledger.Options{}).ReleaseApp(ctx, 1, func(ledger.Snapshot) error { return nil })

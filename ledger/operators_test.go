@@ -6,9 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"tiwsnap/backlog"
@@ -121,16 +119,6 @@ func TestCancel(t *testing.T) {
 }
 
 func TestCancelBatch(t *testing.T) {
-	t.Run("in the embedded Redis of the demo", func(t *testing.T) {
-		f := fixture{T: t}
-		f.rdb = redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
-		defer f.rdb.Close()
-		f.rdb.HSet(t.Context(), keys.Batch("b"), "total", 3, "created_at", 1, "fed", 0)
-		f.Ledger = ledger.New(f.rdb, ledger.Options{})
-		if n := f.cancelBatch(); n != 3 || !f.batch().Ended() {
-			t.Errorf("%d canceled at once; %+v", n, f.batch())
-		}
-	})
 	t.Run("at once what was not fed, the rest as workers come to it", func(t *testing.T) {
 		f := open(t, 10)
 		f.feed(4)

@@ -16,7 +16,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
 local singles = {}
-for _ = 1, ARGV[2] do
+for _ = 1, tonumber(ARGV[2]) do
   local id = redis.call('LPOP', KEYS[1])
   if not id then
     break

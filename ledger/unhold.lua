@@ -7,7 +7,7 @@
 -- ARGV[2] number   at most so many are looked at
 -- ARGV[3] prefix of the records (same hash tag)
 -- Returns 1 if it is not held any more, else 0.
-for _ = 1, ARGV[2] do
+for _ = 1, tonumber(ARGV[2]) do
   local id = redis.call('LINDEX', KEYS[1], 0)
   if not id then
     redis.call('HDEL', KEYS[2], ARGV[1])

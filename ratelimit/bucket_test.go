@@ -10,9 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"tiwsnap/rdb"
 )
 
 // TestBucketStories tells what the script answers, call by call, on a clock
@@ -228,10 +229,10 @@ func TestBucketStories(t *testing.T) {
 	}
 }
 
-// storyWorld acts a story of TestBucketStories out, on miniredis.
+// storyWorld acts a story of TestBucketStories out, on the embedded Redis.
 type storyWorld struct {
 	t         *testing.T
-	redis     *miniredis.Miniredis
+	redis     *rdb.EmbeddedServer
 	client    *redis.Client
 	processes map[string]*bucket
 	began     time.Time     // local
@@ -240,7 +241,7 @@ type storyWorld struct {
 }
 
 func newStory(t *testing.T) *storyWorld {
-	m := miniredis.NewMiniRedis()
+	m := rdb.NewEmbedded()
 	client := redis.NewClient(&redis.Options{
 		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return m.Dial() },
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
@@ -267,16 +268,16 @@ func (w *storyWorld) happens(what string) {
 	case "run", "limit":
 		w.client.HSet(w.t.Context(), "tokens:meta", name, argument)
 	case "flush":
-		w.redis.FlushAll()
+		w.client.FlushAll(w.t.Context())
 	case "forget":
-		w.redis.Del(argument)
+		w.client.Del(w.t.Context(), argument)
 	case "clock":
 		at, _ := strconv.Atoi(argument)
 		w.back = time.Since(w.began) - millis(at)
 	case "save":
 		w.saved = w.client.HGetAll(w.t.Context(), "tokens:meta").Val()
 	case "restore":
-		w.redis.FlushAll()
+		w.client.FlushAll(w.t.Context())
 		w.client.HSet(w.t.Context(), "tokens:meta", w.saved)
 	default:
 		w.t.Fatalf("the story is wrong: %q", what)

@@ -4,22 +4,18 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
-
 	"tiwsnap/keys"
 	"tiwsnap/ratelimit"
+	"tiwsnap/rdb"
 )
 
 func Example() {
-	server := miniredis.NewMiniRedis()
-	if err := server.Start(); err != nil {
+	client, closeRedis, err := rdb.Open("embedded") // in real life: redis://HOST:6379/0
+	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer server.Close()
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
-	defer client.Close()
+	defer closeRedis()
 
 	limiter, err := ratelimit.New(ratelimit.Options{
 		Redis: client,

@@ -27,7 +27,9 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 		}
 		time.Sleep(2 * time.Second)
 		closeLimiter(t, l)
-		w.redis.HSet(key+":meta", "margin", "0")
+		if err := c.HSet(t.Context(), key+":meta", "margin", "0").Err(); err != nil {
+			t.Fatal(err)
+		}
 		test(t, w)
 	})
 }

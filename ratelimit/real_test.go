@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		child(addr)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(redistest.Both(m))
 }
 
 func realOptions(addr string) ratelimit.Options {

@@ -162,7 +162,7 @@ func (p plan) run(t *testing.T) *uses {
 		time.Sleep(e.After)
 		switch e.What {
 		case flush:
-			w.redis.FlushAll()
+			w.client(t).FlushAll(t.Context())
 		case cut:
 			lines[e.Process].set(true, false)
 		case deaf:

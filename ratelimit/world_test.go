@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"tiwsnap/ratelimit"
+	"tiwsnap/rdb"
 )
 
 const key = "{tiwsnap}:limit:account:CreateSnapshotTask"
@@ -72,14 +72,14 @@ func (u *uses) atMost(t interface{ Errorf(string, ...any) }, limit int) {
 
 // world is a Redis in the virtual time of a synctest bubble.
 type world struct {
-	redis *miniredis.Miniredis
+	redis *rdb.EmbeddedServer
 
 	mu     sync.Mutex
 	offset time.Duration // of the clock of Redis
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{redis: miniredis.NewMiniRedis()}
+	w := &world{redis: rdb.NewEmbedded()}
 	t.Cleanup(w.redis.Close)
 	return w
 }
@@ -158,14 +158,20 @@ func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // line returns a network line into the world and a Redis client on it.
 func (w *world) line(t testing.TB, delay func() time.Duration) (*line, redis.UniversalClient) {
 	l := &line{world: w, delay: delay}
+	c := w.client(t)
+	c.AddHook(l)
+	return l, c
+}
+
+// client returns a client that is right beside Redis.
+func (w *world) client(t testing.TB) *redis.Client {
 	c := redis.NewClient(&redis.Options{
 		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return w.redis.Dial() },
 		MaxRetries:               -1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
-	c.AddHook(l)
 	t.Cleanup(func() { c.Close() })
-	return l, c
+	return c
 }
 
 // limiter returns a limiter that is closed at the end of the test.

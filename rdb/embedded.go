@@ -1,8 +1,10 @@
 package rdb
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -13,27 +15,93 @@ import (
 // expireEvery is how late a key of an embedded Redis may expire.
 const expireEvery = time.Second
 
-func openEmbedded() (redis.UniversalClient, func() error, error) {
-	m := miniredis.NewMiniRedis()
-	if err := m.Start(); err != nil {
-		return nil, nil, fmt.Errorf("start the embedded redis: %w", err)
+// EmbeddedServer is a Redis inside this process, for demos and tests. It keeps
+// everything in memory and loses it with the process.
+type EmbeddedServer struct {
+	redis    *miniredis.Miniredis
+	password string
+
+	mu     sync.Mutex
+	stop   func() // ends the ticker that lets keys expire, and waits for it; nil: none runs
+	byHand bool   // SetTime moves the clock
+}
+
+// NewEmbedded returns an embedded Redis that nobody but Dial reaches yet. It
+// starts no goroutine, so it works in a testing/synctest bubble too.
+func NewEmbedded() *EmbeddedServer {
+	return &EmbeddedServer{redis: miniredis.NewMiniRedis(), password: rand.Text()}
+}
+
+// Listen opens a port on 127.0.0.1, behind a random password that is part of
+// URL, and lets keys expire within a second of their time.
+func (s *EmbeddedServer) Listen() error {
+	s.redis.RequireAuth(s.password)
+	if err := s.redis.StartAddr("127.0.0.1:0"); err != nil {
+		return fmt.Errorf("start the embedded redis: %w", err)
 	}
-	connect, err := parse("redis://" + m.Addr())
+	done := make(chan struct{})
+	var ticker sync.WaitGroup
+	ticker.Go(func() { expire(s.redis, done) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stop = func() {
+		close(done)
+		ticker.Wait()
+	}
+	return nil
+}
+
+// URL is the address of the port of Listen with its password, as Open takes it.
+func (s *EmbeddedServer) URL() string {
+	return "redis://:" + s.password + "@" + s.redis.Addr() + "/0"
+}
+
+// Dial returns a connection that touches no network. It needs no password
+// unless Listen was called.
+func (s *EmbeddedServer) Dial() (net.Conn, error) { return s.redis.Dial() }
+
+// SetTime takes the clock into the hands of a test: from now on TIME says t,
+// and keys expire by that clock alone, until the next SetTime.
+func (s *EmbeddedServer) SetTime(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopTicker()
+	s.redis.SetTime(t)
+	if !s.byHand {
+		s.redis.ClockTTL(true) // walks every key on every command, so not for real use
+		s.byHand = true
+	}
+}
+
+// Close ends the server and its connections.
+func (s *EmbeddedServer) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopTicker()
+	s.redis.Close()
+}
+
+func (s *EmbeddedServer) stopTicker() {
+	if s.stop != nil {
+		s.stop()
+		s.stop = nil
+	}
+}
+
+func openEmbedded() (redis.UniversalClient, func() error, error) {
+	s := NewEmbedded()
+	if err := s.Listen(); err != nil {
+		return nil, nil, err
+	}
+	connect, err := parse(s.URL())
 	if err != nil {
-		m.Close()
+		s.Close()
 		return nil, nil, err
 	}
 	c := connect()
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		expire(m, stop)
-	}()
 	return c, sync.OnceValue(func() error {
-		close(stop)
-		<-stopped
 		err := c.Close()
-		m.Close()
+		s.Close()
 		if errors.Is(err, redis.ErrClosed) {
 			return nil
 		}
@@ -42,7 +110,7 @@ func openEmbedded() (redis.UniversalClient, func() error, error) {
 }
 
 // expire moves the clock that miniredis counts its keys' time to live by, which
-// stands still otherwise. (Its ClockTTL walks every key on every command.)
+// stands still otherwise.
 func expire(m *miniredis.Miniredis, stop <-chan struct{}) {
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()

@@ -250,6 +250,14 @@ func TestOpen(t *testing.T) {
 			t.Error("a key without an expiry is gone")
 		}
 
+		// Others on this machine see the port and lack the password.
+		addr := c.(*redis.Client).Options().Addr
+		stranger := redis.NewClient(&redis.Options{Addr: addr})
+		defer stranger.Close()
+		if err := stranger.Get(t.Context(), "k").Err(); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
+			t.Errorf("without the password: %v", err)
+		}
+
 		other, closeOther, err := rdb.Open(rdb.Embedded)
 		if err != nil {
 			t.Fatal(err)

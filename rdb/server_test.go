@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/rdb"
@@ -58,7 +57,7 @@ func TestServers(t *testing.T) {
 	})
 
 	t.Run("an embedded one tells nothing", func(t *testing.T) {
-		c, _ := open(t, "redis://"+miniredis.RunT(t).Addr())
+		c, _ := open(t, redistest.Embedded(t).URL())
 		if s := one(t, c); s != (rdb.Server{}) || s.CheckPolicy() != nil {
 			t.Errorf("%+v", s)
 		}

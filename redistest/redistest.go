@@ -1,12 +1,12 @@
-// Package redistest starts redis-servers for tests and measuring programs: a
-// private one each, on a free loopback port, with its data in its own folder.
-// They can be killed, frozen and restarted, because that is what is tested.
+// Package redistest gives tests their Redis: a real redis-server each, on a free
+// loopback port, with its data in its own folder, or the product's embedded one.
+// Real servers can be killed, frozen and restarted, because that is what is
+// tested. Programs that measure and break start them here too.
 package redistest
 
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -17,13 +17,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
-)
 
-// RequireEnv, when set, turns the lack of a redis-server from a skipped test
-// into a failed one. CI sets it.
-const RequireEnv = "TIWSNAP_TEST_REQUIRE"
+	"tiwsnap/internal/needs"
+	"tiwsnap/rdb"
+)
 
 // Server is one running redis-server.
 type Server struct {
@@ -121,13 +119,11 @@ func (s *Server) PID() int { return s.cmd.Process.Pid }
 func (s *Server) URL() string { return "redis://" + s.Addr + "/0" }
 
 // Real starts a redis-server for one test and ends it with the test. Where the
-// machine has none the test is skipped, or fails if RequireEnv is set.
+// machine has none the test is left out, see package needs.
 func Real(tb testing.TB, args ...string) *Server {
 	tb.Helper()
+	needs.Program(tb, "redis-server")
 	s, err := Start(tb.TempDir(), args...)
-	if errors.Is(err, exec.ErrNotFound) && os.Getenv(RequireEnv) == "" {
-		tb.Skip("skipped: there is no redis-server on this machine")
-	}
 	if err != nil {
 		tb.Fatalf("redis-server: %v", err)
 	}
@@ -135,20 +131,45 @@ func Real(tb testing.TB, args ...string) *Server {
 	return s
 }
 
-// Client returns a client of a new redis-server for one test, or of a
-// miniredis where the machine has no redis-server.
-func Client(tb testing.TB) *redis.Client {
+// RealClient returns a client of a new redis-server for one test: for tests
+// that need what the embedded Redis lacks, or that measure their own process.
+func RealClient(tb testing.TB, args ...string) *redis.Client {
 	tb.Helper()
-	addr := ""
-	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv(RequireEnv) == "" {
-		tb.Log("there is no redis-server on this machine: this test runs on miniredis")
-		addr = miniredis.RunT(tb).Addr()
-	} else {
-		addr = Real(tb).Addr
-	}
-	c := redis.NewClient(&redis.Options{Addr: addr})
+	c := redis.NewClient(&redis.Options{Addr: Real(tb, args...).Addr, ContextTimeoutEnabled: true})
 	tb.Cleanup(func() { c.Close() })
 	return c
+}
+
+// Embedded starts an embedded Redis for one test and ends it with the test.
+func Embedded(tb testing.TB) *rdb.EmbeddedServer {
+	tb.Helper()
+	s := rdb.NewEmbedded()
+	if err := s.Listen(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(s.Close)
+	return s
+}
+
+// URL is the address of an empty Redis for one test. The test runs on each kind
+// of Redis in turn, see Both.
+func URL(tb testing.TB) string {
+	tb.Helper()
+	if useEither(tb) == embedded {
+		return Embedded(tb).URL()
+	}
+	return Real(tb).URL()
+}
+
+// Client returns a client of what URL gives.
+func Client(tb testing.TB) *redis.Client {
+	tb.Helper()
+	c, _, err := rdb.Open(URL(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { c.Close() })
+	return c.(*redis.Client)
 }
 
 // Memory returns the resident memory of the process in bytes, from /proc.

@@ -16,7 +16,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(redistest.Both(m)) }
 
 func TestPace(t *testing.T) {
 	at := time.Now()

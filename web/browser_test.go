@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -29,6 +28,7 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/needs"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/redistest"
@@ -52,19 +52,12 @@ type browser struct {
 	statuses map[string]int64 // of what was loaded, by URL
 }
 
-// newBrowser starts a Chromium for one test. Where the machine has none the
-// test is skipped, or fails if redistest.RequireEnv is set. When the test ends
-// it fails for every message on the console, dialog, report of the policy and
-// request to another host.
+// newBrowser starts a Chromium for one test, or leaves the test out where the
+// machine has none. When the test ends it fails for every message on the
+// console, dialog, report of the policy and request to another host.
 func newBrowser(t *testing.T, site string) *browser {
 	t.Helper()
-	program, err := exec.LookPath("chromium")
-	if err != nil && os.Getenv(redistest.RequireEnv) == "" {
-		t.Skip("skipped: there is no chromium on this machine")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := needs.Program(t, "chromium")
 	at, err := url.Parse(site)
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ import (
 
 func TestMain(m *testing.M) {
 	logging.Disable() // of go-redis, which would print every dial that fails
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(redistest.Both(m))
 }
 
 const (

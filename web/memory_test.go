@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tiwsnap/redistest"
 	"tiwsnap/web"
 )
 
@@ -48,7 +49,7 @@ func (r *rowsOf) Read(p []byte) (int, error) {
 // by as much as the list is long.
 func TestAnUploadTakesLittleMemory(t *testing.T) {
 	const size, most = 48 << 20, 40 << 20
-	s := newService(t)
+	s := serve(t, redistest.RealClient(t))
 	s.client.Timeout = 0
 	heap := func() int64 {
 		var m runtime.MemStats

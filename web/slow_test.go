@@ -44,7 +44,7 @@ func TestSlowClients(t *testing.T) {
 	s := serveBy(t, func(server *http.Server) {
 		server.ReadHeaderTimeout, server.ReadTimeout = time.Second, 2*time.Second
 		server.ConnState = open.state
-	}, redistest.Client(t), func(o *web.APIOptions) { o.SetUploadPace(2 * time.Second) })
+	}, redistest.RealClient(t), func(o *web.APIOptions) { o.SetUploadPace(2 * time.Second) })
 	s.add("b", 1)
 	s.client.CloseIdleConnections()
 	s.until(func() bool { return open.count() == 0 })

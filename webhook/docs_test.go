@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/needs"
 )
 
 // verify is the Go example of docs/webhooks.md, as it stands there.
@@ -95,12 +95,7 @@ func TestGoExample(t *testing.T) {
 }
 
 func TestNodeExample(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil && os.Getenv(redistest.RequireEnv) == "" {
-		t.Skip("skipped: there is no node on this machine")
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	node := needs.Program(t, "node")
 	file := filepath.Join(t.TempDir(), "receiver.mjs")
 	if err := os.WriteFile(file, []byte(example(t, "js")), 0o600); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/webhook"
 )
 
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 	// net/http reads these once. Whoever asks the proxy finds nobody there.
 	os.Setenv("HTTP_PROXY", "http://127.0.0.1:9")
 	os.Setenv("http_proxy", "http://127.0.0.1:9")
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(needs.Reporting(m))
 }
 
 const (

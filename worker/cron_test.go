@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
@@ -33,8 +32,8 @@ import (
 // clockwork is workers with schedules on a Redis whose clock the test sets.
 type clockwork struct {
 	*testing.T
-	redis    *miniredis.Miniredis
-	rdb      *redis.Client
+	redis    *rdb.EmbeddedServer
+	rdb      redis.UniversalClient
 	schedule schedule.Schedule
 	now      time.Time
 }
@@ -42,9 +41,12 @@ type clockwork struct {
 var monday = time.Date(2026, 11, 23, 12, 0, 30, 0, time.UTC)
 
 func newClockwork(t *testing.T, source schedule.Source) *clockwork {
-	m := miniredis.RunT(t)
-	c := redis.NewClient(&redis.Options{Addr: m.Addr()})
-	t.Cleanup(func() { c.Close() })
+	m := redistest.Embedded(t)
+	c, closeRedis, err := rdb.Open(m.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeRedis() })
 	spec, err := schedule.ParseSpec("* * * * *", "UTC")
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +183,7 @@ func TestTickOfAWorkerThatDies(t *testing.T) {
 		}
 		c.tick(w, 1)
 		c.want("")
-		c.redis.FastForward(11 * time.Second)
+		c.at(41 * time.Second)
 		c.tick(w, 1)
 		c.want("120100")
 	})
@@ -218,7 +220,7 @@ func TestOverdueTick(t *testing.T) {
 	if s := c.status(); !s.Overdue.IsZero() {
 		t.Errorf("somebody is at it, and it stands at %+v", s)
 	}
-	c.redis.FastForward(11 * time.Second)
+	c.at(4*time.Minute + 11*time.Second)
 	c.tick(w, 1)
 	if s := c.status(); !s.Overdue.IsZero() {
 		t.Errorf("it was made, and stands at %+v", s)
@@ -350,17 +352,30 @@ func TestSourceThatFails(t *testing.T) {
 
 // While Redis takes no writes a tick waits.
 func TestRedisThatTakesNothing(t *testing.T) {
-	c := newClockwork(t, schedule.List(list))
+	client, closeRedis, err := rdb.Open(redistest.Real(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeRedis() })
+	c := &clockwork{T: t, rdb: client, schedule: yearly(t, client, schedule.List(list), 1, nil)}
 	w := c.worker()
-	c.tick(w, 1)
-	c.at(30 * time.Second)
-	c.redis.SetError("OOM command not allowed when used memory > 'maxmemory'.")
+	full := func(limit string) {
+		if err := client.ConfigSet(t.Context(), "maxmemory", limit).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full("1")
 	if err := w.Tick(t.Context()); err == nil {
 		t.Error("a Redis that takes nothing took a tick")
 	}
-	c.redis.SetError("")
+	if ids := c.batches(); ids != "" {
+		t.Errorf("it made %s", ids)
+	}
+	full("0")
 	c.tick(w, 1)
-	c.want("120100")
+	if ids := c.batches(); ids == "" {
+		t.Error("the tick was not made after all")
+	}
 }
 
 // yearly is a schedule on a real Redis of which so many ticks are due, the last
@@ -483,9 +498,7 @@ func TestTickThatFindsNoRoom(t *testing.T) {
 	t.Parallel()
 	// full is a Redis that has taken more than it should, and could take more.
 	full := func(t *testing.T) *redis.Client {
-		server := redistest.Real(t)
-		c := redis.NewClient(&redis.Options{Addr: server.Addr})
-		t.Cleanup(func() { c.Close() })
+		c := redistest.RealClient(t)
 		if err := c.SetRange(t.Context(), "ballast", 13<<20, "x").Err(); err != nil {
 			t.Fatal(err)
 		}

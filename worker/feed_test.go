@@ -14,14 +14,14 @@ import (
 
 func TestSmallBatchBehindALargeOne(t *testing.T) {
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-	w.enqueue("large", 5000)
+	w.enqueue("large", 100_000)
 	w.work()
 	w.until("large", "is being drained", func(b ledger.Batch) bool { return b.Accepted+b.Succeeded > 0 })
 	w.enqueue("small", 10)
 	if b := w.ended("small"); b.Succeeded != 10 {
 		t.Errorf("%+v", b)
 	}
-	if b, _ := w.ledger.Batch(t.Context(), "large"); b.Queued < 4500 {
+	if b, _ := w.ledger.Batch(t.Context(), "large"); b.Queued < 99_500 {
 		t.Errorf("the small batch waited for the large one: %+v", b)
 	}
 	w.cap()

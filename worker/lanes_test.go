@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/enqueue"
 	"tiwsnap/redistest"
@@ -17,9 +16,7 @@ import (
 
 // newRealWorld is newWorld on a Redis that can say who waits, and refuse.
 func newRealWorld(t *testing.T) world {
-	rdb := redis.NewClient(&redis.Options{Addr: redistest.Real(t).Addr})
-	t.Cleanup(func() { rdb.Close() })
-	return newWorld(t, rdb, tiwtest.Options{})
+	return newWorld(t, redistest.RealClient(t), tiwtest.Options{})
 }
 
 // idle waits until so many workers have nothing to do: each waits for two

@@ -2,18 +2,22 @@ package worker_test
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"log/slog"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 	"go.uber.org/goleak"
 
 	"tiwsnap/enqueue"
 	"tiwsnap/ledger"
+	"tiwsnap/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
@@ -21,7 +25,7 @@ import (
 	"tiwsnap/worker"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(redistest.Both(m)) }
 
 const app = 1400123480
 
@@ -141,10 +145,24 @@ func (w world) eventually(what string, ok func() bool) {
 	for deadline := time.After(3 * time.Minute); !ok(); { // seven failures of one room may take two
 		select {
 		case <-deadline:
-			w.Fatalf("not within three minutes: %s", what)
+			w.Fatalf("not within three minutes: %s\n%s", what, w.state())
 		case <-tick.C:
 		}
 	}
+}
+
+// state is what a person would look at where it does not go on.
+func (w world) state() string {
+	var b strings.Builder
+	batches, err := w.ledger.Batches(w.Context(), 20)
+	fmt.Fprintf(&b, "batches: %+v, %v\n", batches, err)
+	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk} {
+		info, err := inspector.GetQueueInfo(queue)
+		fmt.Fprintf(&b, "queue %s: %+v, %v\n", queue, info, err)
+	}
+	fmt.Fprintf(&b, "simulator: %+v\n", w.sim.State())
+	return b.String()
 }
 
 // until waits until the batch is as wanted.

@@ -16,7 +16,7 @@ import (
 	tchttp "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/http"
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/profile"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -79,24 +79,15 @@ func TestGoSDK(t *testing.T) {
 }
 
 // node returns the folder of the Node client. Without Node or the client the
-// test is skipped, or fails where everything is required.
+// test is left out.
 func node(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join("testdata", "node")
-	missing := ""
-	if _, err := exec.LookPath("node"); err != nil {
-		missing = "there is no node on this machine"
-	} else if _, err := os.Stat(filepath.Join(dir, "node_modules", "tencentcloud-sdk-nodejs-common")); err != nil {
-		missing = "the Node client is not installed: npm ci --prefix tiw/tiwtest/testdata/node"
+	needs.Program(t, "node")
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", "tencentcloud-sdk-nodejs-common")); err != nil {
+		needs.Skip(t, "no Node client of Tencent's (npm ci --prefix tiw/tiwtest/testdata/node)")
 	}
-	if missing == "" {
-		return dir
-	}
-	if os.Getenv(redistest.RequireEnv) != "" {
-		t.Fatal(missing)
-	}
-	t.Skip("skipped: " + missing)
-	return ""
+	return dir
 }
 
 func TestNodeSDK(t *testing.T) {

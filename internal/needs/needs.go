@@ -1,0 +1,83 @@
+// Package needs is for tests that need a program which a machine may lack. On
+// such a machine the test is skipped, and its package says at the end what it
+// left out and why. Where TIWSNAP_TEST_REQUIRE is set, as in CI, the lack of a
+// program fails the test instead.
+package needs
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/term"
+)
+
+// RequireEnv, when set, lets no test be left out.
+const RequireEnv = "TIWSNAP_TEST_REQUIRE"
+
+var (
+	mu      sync.Mutex
+	leftOut = map[string][]string{} // tests, by what they lack
+)
+
+// Program returns the path of a program. Where the machine has none of that
+// name, it skips the test, or fails it if RequireEnv is set.
+func Program(tb testing.TB, name string) string {
+	tb.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		Skip(tb, "no "+name+" on this machine")
+	}
+	return path
+}
+
+// Skip leaves a test out because of what the machine lacks, or fails it if
+// RequireEnv is set.
+func Skip(tb testing.TB, lack string) {
+	tb.Helper()
+	if os.Getenv(RequireEnv) != "" {
+		tb.Fatalf("%s, and %s is set", lack, RequireEnv)
+	}
+	mu.Lock()
+	name, _, _ := strings.Cut(tb.Name(), "/")
+	leftOut[lack] = append(leftOut[lack], name)
+	mu.Unlock()
+	tb.Skip("left out: " + lack)
+}
+
+// Runner is what testing.M is, and what goleak.VerifyTestMain takes.
+type Runner interface{ Run() int }
+
+type reporting struct{ Runner }
+
+// Reporting returns m, which now says at the end what was left out.
+func Reporting(m Runner) Runner { return reporting{m} }
+
+func (r reporting) Run() int {
+	code := r.Runner.Run()
+	report(os.Stdout)
+	// `go test ./...` shows nothing of what packages print that pass. The person
+	// at the terminal is told all the same.
+	if !testing.Verbose() && !term.IsTerminal(int(os.Stdout.Fd())) {
+		if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil {
+			report(tty)
+			tty.Close()
+		}
+	}
+	return code
+}
+
+func report(w io.Writer) {
+	mu.Lock()
+	defer mu.Unlock()
+	for _, lack := range slices.Sorted(maps.Keys(leftOut)) {
+		tests := slices.Compact(slices.Sorted(slices.Values(leftOut[lack])))
+		fmt.Fprintf(w, "%s: left out, all of it or a part: %s\n", lack, strings.Join(tests, ", "))
+	}
+}

@@ -1,0 +1,91 @@
+package redistest
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"tiwsnap/internal/needs"
+)
+
+// KindEnv chooses the Redis that URL and Client give: server or embedded. Not
+// set: the tests run on both, on a machine without a redis-server on the embedded one.
+const KindEnv = "TIWSNAP_TEST_REDIS"
+
+const (
+	server   = "server"
+	embedded = "embedded"
+)
+
+var (
+	mu    sync.Mutex
+	kind  string              // of the Redis that URL gives now; "" outside of Both
+	users = map[string]bool{} // top-level tests that have called URL
+)
+
+// useEither notes that the test runs on either Redis, and returns the kind that
+// it is to run on now.
+func useEither(tb testing.TB) string {
+	tb.Helper()
+	mu.Lock()
+	defer mu.Unlock()
+	if kind == "" {
+		tb.Fatal("redistest.URL and Client need a TestMain with redistest.Both")
+	}
+	name, _, _ := strings.Cut(tb.Name(), "/")
+	users[name] = true
+	return kind
+}
+
+type both struct{ m *testing.M }
+
+// Both returns m, which now runs each test that calls URL or Client on a real
+// redis-server and then on the embedded Redis. The other tests run once. It
+// says at the end what was left out.
+func Both(m *testing.M) needs.Runner { return needs.Reporting(both{m}) }
+
+func (b both) Run() int {
+	kinds := []string{server, embedded}
+	switch chosen := os.Getenv(KindEnv); chosen {
+	case server, embedded:
+		kinds = []string{chosen}
+	case "":
+		if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv(needs.RequireEnv) == "" {
+			kinds = []string{embedded}
+		}
+	default:
+		fmt.Fprintf(os.Stderr, "%s is %q, not %s or %s\n", KindEnv, chosen, server, embedded)
+		return 2
+	}
+	kind = kinds[0]
+	code := b.m.Run()
+	if len(kinds) > 1 && len(users) > 0 && code == 0 {
+		kind = kinds[1]
+		again()
+		fmt.Printf("%d tests once more, on the embedded Redis\n", len(users))
+		code = b.m.Run()
+	}
+	return code
+}
+
+// again sets the flags of package testing to those tests alone that have called URL.
+func again() {
+	run := flag.Lookup("test.run")
+	names := make([]string, 0, len(users))
+	for name := range users {
+		names = append(names, regexp.QuoteMeta(name))
+	}
+	slices.Sort(names)
+	pattern := "^(" + strings.Join(names, "|") + ")$"
+	if _, sub, found := strings.Cut(run.Value.String(), "/"); found {
+		pattern += "/" + sub
+	}
+	flag.Set("test.run", pattern)
+	flag.Set("test.bench", "")
+}

@@ -1,0 +1,52 @@
+package redistest_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tiwsnap/redistest"
+)
+
+func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
+
+// The embedded Redis has a Lua of its own, and does not compile everything that
+// Redis does.
+func TestEveryScriptCompiles(t *testing.T) {
+	c := redistest.Client(t)
+	prelude, err := os.ReadFile("../ledger/prelude.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts := 0
+	err = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".lua" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		script := string(text)
+		if filepath.Dir(path) == filepath.Join("..", "ledger") && filepath.Base(path) != "prelude.lua" {
+			script = string(prelude) + script
+		}
+		scripts++
+		if err := c.ScriptLoad(t.Context(), script).Err(); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		// Loading may do no more than parse.
+		if err := c.Eval(t.Context(), "local function script()\n"+script+"\nend\nreturn 1", nil).Err(); err != nil {
+			t.Errorf("%s: %s", path, strings.SplitN(err.Error(), "\n", 2)[0])
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if scripts < 20 {
+		t.Errorf("found %d scripts only", scripts)
+	}
+}

@@ -1,0 +1,10 @@
+package tiwtest_test
+
+import (
+	"os"
+	"testing"
+
+	"tiwsnap/internal/needs"
+)
+
+func TestMain(m *testing.M) { os.Exit(needs.Reporting(m).Run()) }
