@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -64,7 +65,7 @@ func (r reporting) Run() int {
 	report(os.Stdout)
 	// `go test ./...` shows nothing of what packages print that pass. The person
 	// at the terminal is told all the same.
-	if !testing.Verbose() && !term.IsTerminal(int(os.Stdout.Fd())) {
+	if code == 0 && !testing.Verbose() && !term.IsTerminal(int(os.Stdout.Fd())) {
 		if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil {
 			report(tty)
 			tty.Close()
@@ -74,10 +75,11 @@ func (r reporting) Run() int {
 }
 
 func report(w io.Writer) {
+	program := strings.TrimSuffix(filepath.Base(os.Args[0]), ".test")
 	mu.Lock()
 	defer mu.Unlock()
 	for _, lack := range slices.Sorted(maps.Keys(leftOut)) {
 		tests := slices.Compact(slices.Sorted(slices.Values(leftOut[lack])))
-		fmt.Fprintf(w, "%s: left out, all of it or a part: %s\n", lack, strings.Join(tests, ", "))
+		fmt.Fprintf(w, "%s: %s: left out, or parts of it: %s\n", program, lack, strings.Join(tests, ", "))
 	}
 }
