@@ -8,8 +8,8 @@ import (
 )
 
 func TestLimit(t *testing.T) {
-	server := redistest.Real(t)
-	environ := []string{"TIWSNAP_REDIS_URL=" + server.URL()}
+	redisURL := redistest.URL(t)
+	environ := []string{"TIWSNAP_REDIS_URL=" + redisURL}
 	for _, c := range []struct {
 		args []string
 		want string

@@ -11,10 +11,10 @@ import (
 )
 
 func TestScheduleCommands(t *testing.T) {
-	server := redistest.Real(t)
+	redisURL := redistest.URL(t)
 	file := filepath.Join(t.TempDir(), "tiwsnap.yml")
 	text := `
-redis: {url: "` + server.URL() + `"}
+redis: {url: "` + redisURL + `"}
 schedules:
   - name: evening
     cron: "30 17 * * *"

@@ -92,8 +92,8 @@ func clients(t *testing.T, url string, n int) []*enqueue.Client {
 func TestKey(t *testing.T) {
 	t.Parallel()
 	t.Run("makes one snapshot of fifty producers at once, and of fifty more after its end", func(t *testing.T) {
-		server := redistest.Real(t)
-		producers := clients(t, server.URL(), 50)
+		url := redistest.URL(t)
+		producers := clients(t, url, 50)
 		atOnce := func() (created int, id string) {
 			got := make([]enqueue.Snapshot, len(producers))
 			var all sync.WaitGroup
@@ -122,8 +122,11 @@ func TestKey(t *testing.T) {
 			t.Errorf("%d of 50 say that they made it", created)
 		}
 
-		c := redis.NewClient(&redis.Options{Addr: server.Addr})
-		t.Cleanup(func() { c.Close() })
+		c, closeRedis, err := rdb.Open(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { closeRedis() })
 		sim := drain(t, c, 20)
 		records := ledger.New(c, ledger.Options{})
 		until(t, "the snapshot ended", func() bool {

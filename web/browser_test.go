@@ -250,8 +250,7 @@ type whole struct {
 // newWhole starts all of it, or without options no simulator and no worker.
 func newWhole(t *testing.T, o *tiwtest.Options) *whole {
 	t.Helper()
-	w := &whole{T: t, rdb: redis.NewClient(&redis.Options{Addr: redistest.Real(t).Addr}), log: new(buffer)}
-	t.Cleanup(func() { w.rdb.Close() })
+	w := &whole{T: t, rdb: redistest.Client(t), log: new(buffer)}
 	var limiter *ratelimit.Limiter
 	if o != nil {
 		limiter = w.work(*o).Limiters()["CreateSnapshotTask"]

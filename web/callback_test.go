@@ -52,7 +52,7 @@ type receiver struct {
 	*testing.T
 	URL    string
 	keys   tiw.CallbackKeys
-	redis  *redistest.Server
+	redis  string // its URL
 	client *http.Client
 	server *http.Server
 	first  chan context.Context // of the first request
@@ -67,15 +67,20 @@ type receiver struct {
 // no part of a URL was logged.
 func newReceiver(t *testing.T, change ...func(*http.Server, *web.CallbackOptions)) *receiver {
 	t.Helper()
+	return newReceiverOn(t, redistest.URL(t), change...)
+}
+
+func newReceiverOn(t *testing.T, redisURL string, change ...func(*http.Server, *web.CallbackOptions)) *receiver {
+	t.Helper()
 	r := &receiver{
-		T: t, redis: redistest.Real(t), log: new(buffer),
+		T: t, redis: redisURL, log: new(buffer),
 		first: make(chan context.Context, 1), got: make(chan callback, 1000),
 		client: &http.Client{
 			Transport:     &http.Transport{MaxIdleConnsPerHost: 32},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
-	client, closeRedis, err := rdb.Open(r.redis.URL())
+	client, closeRedis, err := rdb.Open(r.redis)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,8 +195,11 @@ func (r *receiver) recorded() callback {
 // count returns a counter of the Redis.
 func (r *receiver) count(name string) int {
 	r.Helper()
-	client := redis.NewClient(&redis.Options{Addr: r.redis.Addr})
-	defer client.Close()
+	client, closeRedis, err := rdb.Open(r.redis)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer closeRedis()
 	n, err := client.Get(r.Context(), name).Int()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		r.Fatal(err)
@@ -482,8 +490,9 @@ func TestBodies(t *testing.T) {
 
 func TestWhenItCannotBeRecorded(t *testing.T) {
 	t.Run("Redis is away and comes back", func(t *testing.T) {
-		r := newReceiver(t)
-		r.redis.Kill()
+		server := redistest.Real(t)
+		r := newReceiverOn(t, server.URL())
+		server.Kill()
 		made := r.url(1)
 		var all sync.WaitGroup
 		for range 20 {
@@ -498,7 +507,7 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 		if !strings.Contains(r.log.String(), `"last_id":"monday.17","last_attempt":1`) || lines > 5 {
 			t.Errorf("logged:\n%s", r.log)
 		}
-		if err := r.redis.Restart(); err != nil {
+		if err := server.Restart(); err != nil {
 			t.Fatal(err)
 		}
 		// A sender that retries is heard as soon as the pool of connections
@@ -518,11 +527,12 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 	})
 
 	t.Run("Redis hangs: the sender has an answer within 5 s", func(t *testing.T) {
-		r := newReceiver(t)
-		if err := r.redis.Freeze(); err != nil {
+		server := redistest.Real(t)
+		r := newReceiverOn(t, server.URL())
+		if err := server.Freeze(); err != nil {
 			t.Fatal(err)
 		}
-		defer r.redis.Thaw()
+		defer server.Thaw()
 		began := time.Now()
 		if status, _ := r.post(r.url(1), strings.NewReader(`{}`)); status != http.StatusServiceUnavailable || time.Since(began) > 5*time.Second {
 			t.Errorf("got %d after %s", status, time.Since(began))
