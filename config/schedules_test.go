@@ -75,7 +75,7 @@ func TestEveryFlawOfTheSchedules(t *testing.T) {
 	want := []string{
 		`7: schedules.often: is not a setting: did you mean schedules.cron?`,
 		`2: schedules.name: "Evening class" must be 1 to 32 of a-z, 0-9 and -`,
-		`3: schedules.cron: "61 17 * * *" is no cron expression: end of range (61) above maximum (59): "61"`,
+		`3: schedules.cron: "61 17 * * *" has a wrong minute, "61": it must be 0 to 59, as in 0,30 or */15`,
 		`4: schedules.timezone: "Asia/Shangai" must be UTC or the name of a time zone as in Asia/Shanghai`,
 		`5: schedules.rooms.list: "[1,\"two\"]" must be a list of rooms, and entry 2 is neither a RoomId nor a block`,
 		`6: schedules.defaults: "{\"RoomId\":5}" must not have a RoomId: each room has its own`,

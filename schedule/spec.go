@@ -17,9 +17,10 @@ const maxSpec = 256
 // eight apart where a century begins between them.
 const farthest = 10
 
-// parser reads the five fields of crontab(5) and the words of its extensions.
-// Where both days are restricted either will do, as there.
-var parser = cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor | cron.DowOrDom).
+// parser reads the five fields of crontab(5), its words, and what is widely
+// used beyond them: L (the last day), 15W (the weekday nearest to the 15th),
+// 5#3 (the third Friday). Where both days are restricted either will do.
+var parser = cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor | cron.DowOrDom | cron.Extended).
 	WithMaxSearchYears(farthest)
 
 // Spec is when a schedule ticks: a cron expression in a time zone.
@@ -29,8 +30,8 @@ type Spec struct {
 	everyHour bool
 }
 
-// ParseSpec reads a cron expression: the five fields of crontab(5), or @hourly,
-// @daily, @weekly, @monthly or @yearly. zone is an IANA name as in
+// ParseSpec reads a cron expression: the five fields of crontab(5), with L, W
+// and # for days, or @hourly, @daily, @weekly, @monthly or @yearly. zone is an IANA name as in
 // Asia/Shanghai. The errors read on after the expression or the zone.
 func ParseSpec(expr, zone string) (Spec, error) {
 	location, err := ParseZone(zone)
@@ -63,9 +64,32 @@ func parse(expr string) (cron.Schedule, error) {
 	}
 	wall, err := parser.Parse(expr)
 	if err != nil {
-		return nil, fmt.Errorf("is no cron expression: %w", err)
+		return nil, wrongField(expr)
 	}
 	return wall, nil
+}
+
+// wrongField says which field of a wrong expression is wrong. The library's own
+// errors speak of its options.
+func wrongField(expr string) error {
+	if strings.HasPrefix(expr, "@") {
+		return errors.New("is none of @hourly, @daily, @weekly, @monthly, @yearly")
+	}
+	fields := strings.Fields(expr)
+	for i, field := range []struct{ name, values string }{
+		{"minute", "0 to 59, as in 0,30 or */15"},
+		{"hour", "0 to 23, as in 8-17"},
+		{"day", "1 to 31, or L for the last of the month"},
+		{"month", "1 to 12 or JAN to DEC"},
+		{"weekday", "0 to 7 or SUN to SAT, as in MON-FRI, or 5#3 for the third Friday"},
+	} {
+		one := []string{"*", "*", "*", "*", "*"}
+		one[i] = fields[i]
+		if _, err := parser.Parse(strings.Join(one, " ")); err != nil {
+			return fmt.Errorf("has a wrong %s, %q: it must be %s", field.name, fields[i], field.values)
+		}
+	}
+	return errors.New("is no cron expression")
 }
 
 // ParseZone returns the time zone of an IANA name. The error reads on after
