@@ -63,6 +63,9 @@ func newEnqueueRoom(e env) *cobra.Command {
 			return err
 		}
 		defer c.close()
+		if err := c.checkCallback(r); err != nil {
+			return err
+		}
 		snapshot, err := enqueue.New(c.rdb).Room(ctx, r, enqueue.RoomOptions{Key: *key, Replicated: c.replicated()})
 		if err != nil {
 			return c.refused(err)
@@ -87,6 +90,16 @@ func newEnqueueRoom(e env) *cobra.Command {
 		}, *output == "json")
 	}
 	return cmd
+}
+
+// checkCallback checks the CallbackURL of a room. The error is ready to return.
+func (c *connection) checkCallback(r tasks.Room) error {
+	if r.CallbackURL != "" {
+		if err := c.cfg.CheckCallback(r.CallbackURL); err != nil {
+			return fail(exitUsage, "--callback-url %w", err)
+		}
+	}
+	return nil
 }
 
 // replicated is the setting of that name.
@@ -157,7 +170,10 @@ batch and adds nothing, also after it was killed in the middle.`,
 				return fail(exitUsage, "--webhook %w", err)
 			}
 		}
-		list := &classList{e: e, file: args[0], strict: *strict}
+		if err := c.checkCallback(defaults); err != nil {
+			return err
+		}
+		list := &classList{e: e, file: args[0], strict: *strict, callback: c.cfg.CheckCallback}
 		batch, err := enqueue.New(c.rdb).Batch(ctx, list.rooms(in, defaults), enqueue.BatchOptions{
 			ID: batchID(*name, args[0]), Defaults: defaults, Webhook: *hook, Replicated: c.replicated(),
 		})
@@ -199,14 +215,16 @@ type classList struct {
 	e      env
 	file   string
 	strict bool
-	bad    int
-	err    error // why nothing may be enqueued
+	// callback checks the CallbackURL of a row; nil: any may be named.
+	callback func(url string) error
+	bad      int
+	err      error // why nothing may be enqueued
 }
 
 func (l *classList) rooms(in io.Reader, defaults tasks.Room) iter.Seq2[tasks.Room, error] {
 	return func(yield func(tasks.Room, error) bool) {
 		good := 0
-		for row, err := range rooms.Read(in, rooms.Options{Defaults: defaults}) {
+		for row, err := range rooms.Read(in, rooms.Options{Defaults: defaults, CheckCallback: l.callback}) {
 			var bad *rooms.RowError
 			switch {
 			case errors.As(err, &bad):
@@ -292,6 +310,7 @@ func batchID(name, file string) string {
 // function that reads them.
 func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
 	app := fs.Uint64("app", 0, "SdkAppId `number`")
+	callback := fs.String("callback-url", "", "CallbackURL, the `URL` that is told each result, in place of TIWSNAP_TIW_CALLBACK_URL")
 	mode := fs.String("mode", "", "SnapshotMode: AllMarks or LatestMarksOnly")
 	width := fs.Uint64("width", 0, "Whiteboard.Width in `pixels`, 0 to 2560 (default 1280)")
 	height := fs.Uint64("height", 0, "Whiteboard.Height in `pixels`, 0 to 2560 (default 720)")
@@ -303,7 +322,7 @@ func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
 	domain := fs.String("cos-domain", "", "COS.Domain, a CDN domain")
 	labels := fs.StringToString("label", nil, "`NAME=VALUE` carried through to the results; may be given several times")
 	return func() (tasks.Room, error) {
-		r := tasks.Room{SdkAppId: *app, SnapshotMode: *mode}
+		r := tasks.Room{SdkAppId: *app, CallbackURL: *callback, SnapshotMode: *mode}
 		if fs.Changed("width") || fs.Changed("height") || *params != "" {
 			r.Whiteboard = &tasks.Whiteboard{InitParams: *params}
 			if fs.Changed("width") {

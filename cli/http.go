@@ -30,6 +30,7 @@ type served struct {
 	ledger     *ledger.Ledger
 	replicated bool
 	webhook    func(url string) error
+	callback   func(url string) error
 	limiters   map[string]*ratelimit.Limiter
 	schedules  []schedule.Schedule
 	metrics    *prometheus.Registry
@@ -43,7 +44,8 @@ type served struct {
 // is where it listens. The error is ready to return.
 func serveHTTP(s served) (addr string, stop func(), err error) {
 	api := web.NewAPI(web.APIOptions{
-		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, Limiters: s.limiters, Schedules: s.schedules, Version: version(), Log: s.log,
+		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, CheckCallback: s.callback,
+		Limiters: s.limiters, Schedules: s.schedules, Version: version(), Log: s.log,
 	})
 	s.metrics.MustRegister(api.Collector())
 	metrics := web.MetricsRoute(s.metrics)

@@ -43,9 +43,15 @@ func newSchedules(c config.Config) ([]schedule.Schedule, error) {
 				return nil, fail(exitConfig, "schedule %s: %w", s.Name, err)
 			}
 		}
+		if u := s.Defaults.CallbackURL; u != "" {
+			if err := c.CheckCallback(u); err != nil {
+				return nil, fail(exitConfig, "schedule %s: defaults: CallbackURL %w", s.Name, err)
+			}
+		}
 		all = append(all, schedule.Schedule{
 			Name: s.Name, Cron: s.Cron, Zone: s.Timezone, Spec: spec, Source: source, Defaults: s.Defaults,
-			Missed: schedule.Missed(s.Missed), MissedWithin: s.MissedWithin, SkipOverlap: s.Overlap == "skip",
+			CheckCallback: c.CheckCallback,
+			Missed:        schedule.Missed(s.Missed), MissedWithin: s.MissedWithin, SkipOverlap: s.Overlap == "skip",
 		})
 	}
 	return all, nil

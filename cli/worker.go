@@ -91,6 +91,8 @@ that are out are waited for and their outcomes are written.`,
 			Schedules:    schedules,
 			Metrics:      metrics,
 			Log:          log,
+
+			OtherCallbackURL: c.cfg.TIW.CallbackURL.Reveal(),
 		})
 		if err != nil {
 			return fail(exitConfig, "%w", err)
@@ -109,7 +111,7 @@ that are out are waited for and their outcomes are written.`,
 		}
 		defer stopCallbacks()
 		_, stopHTTP, err := serveHTTP(served{
-			HTTP: c.cfg.HTTP, rdb: c.rdb, ledger: c.ledger, replicated: c.replicated(), webhook: c.cfg.Webhook.Check,
+			HTTP: c.cfg.HTTP, rdb: c.rdb, ledger: c.ledger, replicated: c.replicated(), webhook: c.cfg.Webhook.Check, callback: c.cfg.CheckCallback,
 			limiters: w.Limiters(), schedules: schedules, metrics: metrics, metricsAddr: c.cfg.Metrics.Addr, log: log,
 		})
 		if err != nil {
@@ -128,19 +130,16 @@ that are out are waited for and their outcomes are written.`,
 // Tencent nor tiwsnap waits for the result any more.
 const callbackLife = 72 * time.Hour
 
-// callbackURL returns what makes the CallbackURL of an attempt: an own one, or
-// the user's own for all. It is nil where results come by polling alone.
+// callbackURL returns what makes the CallbackURL of an attempt, which leads to
+// tiwsnap. It is nil where results come by polling alone.
 func callbackURL(c config.Config) func(snapshot string, attempt int) string {
-	switch {
-	case c.Callback.URL != "":
-		keys := callbackKeys(c)
-		return func(snapshot string, attempt int) string {
-			return keys.URL(c.Callback.URL, snapshot, attempt, time.Now().Add(callbackLife))
-		}
-	case !c.TIW.CallbackURL.Empty():
-		return func(string, int) string { return c.TIW.CallbackURL.Reveal() }
+	if c.Callback.URL == "" {
+		return nil
 	}
-	return nil
+	keys := callbackKeys(c)
+	return func(snapshot string, attempt int) string {
+		return keys.URL(c.Callback.URL, snapshot, attempt, time.Now().Add(callbackLife))
+	}
 }
 
 // spoolFolder is where outcomes lie while Redis is away. Each Redis has its

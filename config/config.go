@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tiwsnap/rdb"
+	"tiwsnap/tasks"
 	"tiwsnap/webhook"
 )
 
@@ -120,12 +121,34 @@ func (w Webhook) On() bool { return !w.URL.Empty() || len(w.Allow) > 0 }
 
 // Check checks the receiver that a batch names.
 func (w Webhook) Check(url string) error {
-	u, err := webhook.ParseURL(url, w.HTTP)
-	if err != nil {
+	u, err := webhook.ParseURL(url, true)
+	switch {
+	case err != nil:
+		return err
+	case u.Scheme == "http" && !w.HTTP:
+		return errors.New("must be https://: TIWSNAP_WEBHOOK_HTTP=true also allows http://")
+	case !slices.Contains(w.Allow, webhook.Host(u)):
+		return fmt.Errorf("leads to %s, which is not in TIWSNAP_WEBHOOK_ALLOW", quote(webhook.Host(u)))
+	}
+	if err := w.Private.CheckAddress(u); err != nil {
+		return fmt.Errorf("%w: TIWSNAP_WEBHOOK_PRIVATE allows it", err)
+	}
+	return nil
+}
+
+// CheckCallback checks the CallbackURL of a room; the error reads on after the
+// field. Where tiwsnap takes Tencent's callbacks and sends webhooks it calls that
+// URL itself, so it must be one that webhooks may go to. Everywhere else Tencent
+// calls it.
+func (c Config) CheckCallback(url string) error {
+	if err := tasks.CheckCallbackURL(url); err != nil {
 		return err
 	}
-	if host := webhook.Host(u); !slices.Contains(w.Allow, host) {
-		return fmt.Errorf("leads to %s, which is not in TIWSNAP_WEBHOOK_ALLOW", quote(host))
+	if c.Callback.URL == "" || !c.Webhook.On() {
+		return nil
+	}
+	if err := c.Webhook.Check(url); err != nil {
+		return fmt.Errorf("%w (tiwsnap calls it, as Tencent calls TIWSNAP_CALLBACK_URL)", err)
 	}
 	return nil
 }

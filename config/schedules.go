@@ -42,11 +42,11 @@ var schedules = []setting{
 	{"schedules.name", "", "", "begins the names of its batches", pattern(`[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?`, "1 to 32 of a-z, 0-9 and -"), plain},
 	{"schedules.cron", "", "", "when: minute hour day month weekday", cronExpr, plain},
 	{"schedules.timezone", "", "UTC", "of the cron expression, as in Asia/Shanghai", timezone, plain},
-	{"schedules.rooms.list", "", "", "the rooms: RoomIds, blocks with the API's names, or the text of a class list", roomList, plain},
+	{"schedules.rooms.list", "", "", "the rooms: RoomIds, blocks with the API's names, or the text of a class list", roomList, hideCallbacks},
 	{"schedules.rooms.file", "", "", "or a class list that is read at each tick", anyText, plain},
 	{"schedules.rooms.url", "", "", "or an https:// or http:// URL that answers with one", roomsURL, hidePath},
 	{"schedules.rooms.token", "", "", "bearer token for that URL", secret, hide},
-	{"schedules.defaults", "", "", "what a room leaves out, with the API's names", roomDefaults, plain},
+	{"schedules.defaults", "", "", "what a room leaves out, with the API's names", roomDefaults, hideCallbacks},
 	{"schedules.missed", "", "one", "what to do with ticks at which no worker ran: skip, one (the last of them) or all", oneOf("skip", "one", "all"), plain},
 	{"schedules.missed_within", "", "24h", "how old a missed tick may be", duration(time.Minute, 744*time.Hour), plain},
 	{"schedules.overlap", "", "queue", "what to do with a tick while the batch of the one before is open: queue (it is enqueued all the same) or skip", oneOf("skip", "queue"), plain},
@@ -81,6 +81,9 @@ func roomsURL(s string) (any, error) {
 // roomList returns a class list. A YAML list of RoomIds and blocks, which
 // comes as JSON, becomes JSON lines.
 func roomList(s string) (any, error) {
+	if err := notShown(s); err != nil {
+		return nil, err
+	}
 	if !strings.HasPrefix(s, "[") {
 		return s, nil
 	}
@@ -104,11 +107,24 @@ func roomList(s string) (any, error) {
 	return lines.String(), nil
 }
 
+// notShown returns an error where the text is what hideCallbacks has made.
+func notShown(s string) error {
+	for _, u := range urlText.FindAllString(s, -1) {
+		if strings.HasSuffix(u, "/"+mask) {
+			return errors.New("has a CallbackURL as \"config print\" shows it: give the URL itself")
+		}
+	}
+	return nil
+}
+
 // roomDefaults reads a room without its RoomId, which a class list would not
 // have without one.
 func roomDefaults(s string) (any, error) {
 	if s == "" {
 		return tasks.Room{}, nil
+	}
+	if err := notShown(s); err != nil {
+		return nil, err
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(s), &fields); err != nil || fields == nil {

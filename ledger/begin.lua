@@ -10,6 +10,8 @@
 -- ARGV[9]  hold      "1" where an unknown outcome waits for a person
 -- ARGV[10] SdkAppId
 -- ARGV[11] attempts  failed ones after which the snapshot fails
+-- ARGV[12] relay     "1" where Tencent calls tiwsnap, which then has to call the
+--                    room's own CallbackURL
 -- Returns {verdict, ...}:
 --   {"send", attempt, failures}  the intent is written; attempt fences the outcome
 --   {"wait", ms}                 a request is on its way, or its callback may come
@@ -99,5 +101,8 @@ end
 
 attempt = redis.call('HINCRBY', SNAPSHOT, 'attempt', 1)
 set('sent_at', NOW, 'token', ARGV[6])
+if ARGV[12] == '1' then
+  set('relay', 1)
+end
 move(state, 'sending')
 return {'send', attempt, failures}

@@ -3,15 +3,16 @@
 --
 -- ARGV[5] attempt  whose URL was called
 -- ARGV[6] TaskID   found in the body, or ""
--- ARGV[7] body     as far as it is kept
+-- ARGV[7] body
+-- ARGV[8] kept     bytes of it, unless it is to be handed on
 -- Returns "ok", or "gone" if there is no record: it has expired.
 local attempt, task = ARGV[5], ARGV[6]
-local state, current, own_task, known = get('state', 'attempt', 'task_id', 'task:' .. attempt)
+local state, current, own_task, known, relay = get('state', 'attempt', 'task_id', 'task:' .. attempt, 'relay')
 if not state then
   return 'gone'
 end
 redis.call('HINCRBY', SNAPSHOT, 'callbacks', 1)
-set('callback:' .. attempt, ARGV[7])
+set('callback:' .. attempt, relay and ARGV[7] or string.sub(ARGV[7], 1, tonumber(ARGV[8])))
 if state == 'accepted' and (task == '' or task == own_task or known == own_task) then
   redis.call('ZADD', CONFIRM, 'XX', NOW, ID)
 elseif task ~= '' and not known then

@@ -114,6 +114,9 @@ type Options struct {
 	Attempts int
 	// Retention is how long an ended record is kept. Default 7 days.
 	Retention time.Duration
+	// Relay is true where Tencent calls tiwsnap and not the CallbackURL of a
+	// room. The end of such a room makes a notice of kind callback.
+	Relay bool
 }
 
 // Ledger is the records in one Redis. It is safe for concurrent use.
@@ -193,6 +196,7 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token strin
 	reply, err := l.run(ctx, beginScript, p.ID, p.Batch,
 		[]string{keys.Breaker, keys.Held, keys.Parked(p.Room.SdkAppId)},
 		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, p.Room.SdkAppId, l.o.Attempts,
+		l.o.Relay && p.Room.CallbackURL != "",
 	).Slice()
 	if err != nil {
 		return Intent{}, fmt.Errorf("begin snapshot %s: %w", p.ID, err)
@@ -230,7 +234,8 @@ func (l *Ledger) Outcome(ctx context.Context, id string, attempt int, o Outcome)
 	return late(reply, err, "write the outcome of snapshot %s, attempt %d", id, attempt)
 }
 
-// maxCallback is how much of a callback's body is kept, in bytes.
+// maxCallback is how much of a callback's body is kept, in bytes, where it is
+// not to be handed on to a room's CallbackURL.
 const maxCallback = 4 << 10
 
 // Callback writes that Tencent has called the callback URL of an attempt, and
@@ -238,7 +243,7 @@ const maxCallback = 4 << 10
 // woken and asks Tencent. Any number of times is once; for a record that has
 // expired it is nothing.
 func (l *Ledger) Callback(ctx context.Context, id string, attempt int, taskID string, body []byte) error {
-	err := l.run(ctx, callbackScript, id, batchOf(id), nil, attempt, taskID, body[:min(len(body), maxCallback)]).Err()
+	err := l.run(ctx, callbackScript, id, batchOf(id), nil, attempt, taskID, body, maxCallback).Err()
 	if err != nil {
 		return fmt.Errorf("callback of snapshot %s: %w", id, err)
 	}

@@ -15,10 +15,10 @@ import (
 // Notice is one end of something, or a tick that failed, to be told by webhook.
 // What is retried ends again, and that is another notice.
 type Notice struct {
-	Kind string // snapshot, batch or schedule
+	Kind string // snapshot, batch, schedule, or callback: of a snapshot, for the CallbackURL of its room
 	ID   string
 	At   time.Time
-	URL  string // of the batch's own receiver, or empty
+	URL  string // of the batch's own receiver, or empty; not set for a callback
 }
 
 // tellFor is how long what Tell has set holds.
@@ -54,7 +54,10 @@ func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {
 	for i, member := range members {
 		notices[i] = parseNotice(member)
 		batch := notices[i].ID
-		if notices[i].Kind == "snapshot" {
+		switch notices[i].Kind {
+		case "callback":
+			continue
+		case "snapshot":
 			batch = batchOf(batch)
 		}
 		urls[i] = pipe.HGet(ctx, keys.Batch(batch), "webhook")
@@ -62,8 +65,10 @@ func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("read notices: %w", err)
 	}
-	for i := range notices {
-		notices[i].URL = urls[i].Val()
+	for i, url := range urls {
+		if url != nil {
+			notices[i].URL = url.Val()
+		}
 	}
 	return notices, nil
 }

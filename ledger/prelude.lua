@@ -112,6 +112,9 @@ local function move(from, to)
       end
     end
     tell('snapshot', ID)
+    if to ~= 'canceled' and redis.call('HEXISTS', SNAPSHOT, 'relay') == 1 then
+      tell('callback', ID, true)
+    end
   else
     redis.call('ZADD', OPEN, NOW, ID)
     if to ~= 'sending' and told() then

@@ -36,6 +36,7 @@ type Snapshot struct {
 	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of the tasks beside its own
 	Told               map[int]string `json:"-"`                     // TaskID by attempt, that callbacks named and nobody has asked about yet
 	Callbacks          int            `json:"callbacks,omitempty"`
+	Callback           string         `json:"-"`                   // body of the callback of its task, as far as it is kept
 	Held               bool           `json:"held,omitempty"`      // unknown, and waits for a person
 	CreatedAt          time.Time      `json:"created_at,omitzero"` // first attempt
 	SentAt             time.Time      `json:"sent_at,omitzero"`    // last attempt
@@ -110,6 +111,11 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 		errs = append(errs, json.Unmarshal([]byte(images), &s.Images))
 	}
 	s.ExtraTasks = byAttempt(f, "task:")
+	for attempt, task := range s.ExtraTasks {
+		if task == s.TaskID {
+			s.Callback = f["callback:"+strconv.Itoa(attempt)]
+		}
+	}
 	if told := byAttempt(f, "told:"); s.State == Accepted || s.State.Ended() {
 		maps.Copy(s.ExtraTasks, told) // nobody will ask about them
 	} else {

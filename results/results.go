@@ -24,8 +24,10 @@ type Result struct {
 	Fix     string `json:"fix,omitempty"`
 }
 
-// Explain adds to a snapshot what its error code means and what to do.
+// Explain adds to a snapshot what its error code means and what to do. Of the
+// room's CallbackURL it leaves scheme and host: the rest may hold a token.
 func Explain(s ledger.Snapshot) Result {
+	s.Room = s.Room.Redacted()
 	r := Result{Snapshot: s}
 	if s.Code != "" {
 		x := tiw.Explain(s.Code)

@@ -23,6 +23,7 @@ type field struct {
 var fields = [...]field{
 	{name: "SdkAppId", min: 1, number: func(r *tasks.Room) *uint64 { return &r.SdkAppId }},
 	{name: "RoomId", min: 1, number: func(r *tasks.Room) *uint64 { return &r.RoomId }},
+	{name: "CallbackURL", text: func(r *tasks.Room) *string { return &r.CallbackURL }},
 	{name: "SnapshotMode", text: func(r *tasks.Room) *string { return &r.SnapshotMode }},
 	{name: "Whiteboard.Width", number: func(r *tasks.Room) *uint64 { return made(&made(&r.Whiteboard).Width) }},
 	{name: "Whiteboard.Height", number: func(r *tasks.Room) *uint64 { return made(&made(&r.Whiteboard).Height) }},
@@ -121,8 +122,8 @@ func whyUnknown(what, name string) string {
 		return fmt.Sprintf("%.40q is no %s, name it or delete it", name, what)
 	case "label":
 		return fmt.Sprintf("%.40q is no known %s, labels are called %sNAME", name, what, labelPrefix)
-	case "callback", "callbackurl":
-		return fmt.Sprintf("%.40q is no %s: the callback is one setting for all rooms, TIWSNAP_CALLBACK_URL", name, what)
+	case "callback":
+		return fmt.Sprintf("%.40q is no known %s, did you mean CallbackURL", name, what)
 	}
 	if label, ok := strings.CutPrefix(n, "label"); ok && label != "" {
 		if rest := strings.TrimLeft(name[len("label"):], " ._-:"); strings.EqualFold(name[:len("label")], "label") && rest != "" {

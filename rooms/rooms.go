@@ -41,6 +41,9 @@ type Options struct {
 	// MaxRows bounds the rows of a file, good and bad; 0 means DefaultMaxRows.
 	// Telling rooms apart takes 8 bytes of memory a row.
 	MaxRows int
+	// CheckCallback returns what is wrong with a CallbackURL of a row beyond the
+	// rules of tasks.Room; the error reads on after the field. Default: nothing.
+	CheckCallback func(url string) error
 }
 
 // Row is one room of a class list and the line on which it begins, from 1.
@@ -125,7 +128,7 @@ func fileError(line int, format string, args ...any) *FileError {
 // *FileError comes last: the file is no class list, has no row, a column that
 // is not known, or could not be read to its end.
 //
-// Fields have the API's names: SdkAppId, RoomId, SnapshotMode,
+// Fields have the API's names: SdkAppId, RoomId, CallbackURL, SnapshotMode,
 // Whiteboard.Width, Whiteboard.Height, Whiteboard.InitParams, COS.Uin,
 // COS.Region, COS.Bucket, COS.TargetDir, COS.Domain, and Label.NAME with any
 // NAME. RoomId has to be there, SdkAppId unless it has a default. Text is UTF-8, with or
@@ -148,7 +151,7 @@ func fileError(line int, format string, args ...any) *FileError {
 func Read(r io.Reader, o Options) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		maxRows := cmp.Or(o.MaxRows, DefaultMaxRows)
-		check := newChecker(o.Defaults)
+		check := newChecker(o)
 		rec := new(record)
 		next, err := open(newLines(r), o)
 		for n := 0; err == nil; n++ {
@@ -237,14 +240,16 @@ func (r *record) syntax(at int, field, format string, args ...any) {
 // checker finds what is wrong with a row beyond its syntax.
 type checker struct {
 	defaults       tasks.Room
-	goodWhiteboard bool // the defaults' whiteboard needs no look for each row
+	callback       func(url string) error // or nil
+	goodWhiteboard bool                   // the defaults' whiteboard needs no look for each row
 	seen           *seen
 }
 
-func newChecker(defaults tasks.Room) *checker {
-	whiteboard := tasks.Room{SdkAppId: 1, RoomId: 1, Whiteboard: defaults.Whiteboard}
+func newChecker(o Options) *checker {
+	whiteboard := tasks.Room{SdkAppId: 1, RoomId: 1, Whiteboard: o.Defaults.Whiteboard}
 	return &checker{
-		defaults:       defaults,
+		defaults:       o.Defaults,
+		callback:       o.CheckCallback,
 		goodWhiteboard: whiteboard.Validate() == nil,
 		seen:           newSeen(),
 	}
@@ -262,6 +267,10 @@ func (c *checker) record(r *record) error {
 	}
 	if err := room.Validate(); err != nil {
 		c.invalid(r, err.(*tasks.RoomError).Faults)
+	} else if r.Room.CallbackURL != "" && c.callback != nil {
+		if err := c.callback(r.Room.CallbackURL); err != nil {
+			r.fault(r.column("CallbackURL"), "CallbackURL", "%s", err)
+		}
 	}
 	if len(r.faults) > 0 {
 		return nil

@@ -210,8 +210,13 @@ func TestHeader(t *testing.T) {
 				`column 11: RoomId is column 2 already; ` +
 				`column 12: "Label." is no known column, labels are called Label.NAME`}},
 		{"labels keep their case", "SdkAppId,RoomId,Label.a,Label.A\n1,2,x,y\n", []string{`2 {"SdkAppId":1,"RoomId":2,"Label":{"A":"y","a":"x"}}`}},
-		{"a callback", "SdkAppId,RoomId,CallbackURL\n1,2,https://example.com\n",
-			[]string{`line 1, column 3: "CallbackURL" is no column: the callback is one setting for all rooms, TIWSNAP_CALLBACK_URL`}},
+		{"a callback", "SdkAppId,RoomId,CallbackURL\n1,2,https://example.com/cb?token=t\n1,3,\n1,4,ftp://T0KEN@example.com\n1,5,http://exa mple.com/\n",
+			[]string{
+				`2 {"SdkAppId":1,"RoomId":2,"CallbackURL":"https://example.com/cb?token=t"}`, `3 {"SdkAppId":1,"RoomId":3}`,
+				"line 4, column 3: CallbackURL must be a URL that begins with https:// or http://",
+				"line 5, column 3: CallbackURL must be a URL that begins with https:// or http://"}},
+		{"a callback under other names", "SdkAppId,RoomId,callback,callbackUrl\n1,2,,\n",
+			[]string{`line 1, column 3: "callback" is no known column, did you mean CallbackURL; column 4: "callbackUrl" is no known column, did you mean CallbackURL`}},
 		{"a bad quote", "SdkAppId,RoomId,\"Label.A\"\"\n1,2,\n", []string{"line 1, column 3: the field has a quote that is never closed, so the rest of the file cannot be read"}},
 		{"UTF-16", "\xff\xfeR\x00o\x00", []string{`the file is UTF-16 text, save it as "CSV UTF-8"`}},
 		{"big-endian UTF-16", "\xfe\xff\x00R\x00o", []string{`the file is UTF-16 text, save it as "CSV UTF-8"`}},
@@ -254,12 +259,12 @@ func TestJSONFaults(t *testing.T) {
 				room(10, 2)}},
 		{"unknown names", strings.Join([]string{
 			`{"SdkAppId":1,"RoomID":2}`, `{"SdkAppId":1,"RoomId":2,"Whiteboard":{"With":5}}`, `{"SdkAppId":1,"RoomId":2,"teacher":"x"}`,
-			`{"SdkAppId":1,"RoomId":2,"CallbackURL":""}`, `{"SdkAppId":1,"RoomId":2,"":""}`, `{"SdkAppId":1,"RoomId":2,"Label":{"":"x"}}`}, "\n"),
+			`{"SdkAppId":1,"RoomId":2,"callback_url":""}`, `{"SdkAppId":1,"RoomId":2,"":""}`, `{"SdkAppId":1,"RoomId":2,"Label":{"":"x"}}`}, "\n"),
 			[]string{
 				`line 1, column 24: "RoomID" is no known name, did you mean RoomId`,
 				`line 2, column 47: "Whiteboard.With" is no known name, did you mean Whiteboard.Width`,
 				`line 3, column 36: "teacher" is no known name, give your own words a name like Label.teacher`,
-				`line 4, column 40: "CallbackURL" is no name: the callback is one setting for all rooms, TIWSNAP_CALLBACK_URL`,
+				`line 4, column 41: "callback_url" is no known name, did you mean CallbackURL`,
 				`line 5, column 29: "" is no name, name it or delete it`,
 				`line 6, column 38: "Label." is no known name, labels are called Label.NAME`}},
 		{"duplicate names", strings.Join([]string{

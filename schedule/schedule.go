@@ -16,7 +16,10 @@ type Schedule struct {
 	Spec     Spec
 	Source   Source
 	Defaults tasks.Room // fill in what a room leaves out
-	Missed   Missed     // default MissedOne
+	// CheckCallback checks the CallbackURL of a room; see rooms.Options. Default:
+	// any may be named.
+	CheckCallback func(url string) error
+	Missed        Missed // default MissedOne
 	// MissedWithin is how old a missed tick may be; default 24 h.
 	MissedWithin time.Duration
 	// SkipOverlap leaves a tick out while the batch of the one before is open.

@@ -168,7 +168,7 @@ func (s Schedule) Rooms(ctx context.Context, report *Report) iter.Seq2[tasks.Roo
 		}
 		defer in.Close()
 		good := 0
-		for row, err := range rooms.Read(in, rooms.Options{Defaults: s.Defaults}) {
+		for row, err := range rooms.Read(in, rooms.Options{Defaults: s.Defaults, CheckCallback: s.CheckCallback}) {
 			var bad *rooms.RowError
 			switch {
 			case errors.As(err, &bad):

@@ -23,10 +23,12 @@ const (
 	SnapshotEnded  = "snapshot.ended"
 	BatchEnded     = "batch.ended"
 	ScheduleFailed = "schedule.failed" // a tick was given up
+	Callback       = "callback"        // a snapshot has ended whose room has a CallbackURL: that is called as Tencent would
 )
 
-// notifyVersion is the version of NotifyPayload that this release writes.
-const notifyVersion = 1
+// notifyVersion is the version of NotifyPayload that this release knows.
+// Callback came with 2; all else is written as 1, so that older workers take it.
+const notifyVersion = 2
 
 // notifyTimeout bounds one run of the handler in asynq; a request takes seconds.
 const notifyTimeout = time.Minute
@@ -41,7 +43,8 @@ type NotifyPayload struct {
 	V int `json:"v"`
 	// ID is the id of the event, the TaskID and the header webhook-id.
 	ID string `json:"id"`
-	// URL is the receiver that the batch names; empty for the default one.
+	// URL is the receiver that the batch or, for Callback, the room names; empty
+	// for the default one.
 	URL  string `json:"url,omitempty"`
 	Type string `json:"type"` // one of the events
 	Ref  string `json:"ref"`  // id of the snapshot or the batch, or of the batch that the tick should have made
@@ -54,7 +57,11 @@ func NewNotify(event, ref string, at time.Time, url string) NotifyPayload {
 	kind, _, _ := strings.Cut(event, ".")
 	// What is signed is ID.TIME.BODY, so the id has no dots; ours have no "_".
 	id := "w-" + kind + "-" + strings.ReplaceAll(ref, ".", "_") + "-" + strconv.FormatInt(at.UnixMilli(), 10)
-	return NotifyPayload{V: notifyVersion, ID: id, URL: url, Type: event, Ref: ref, At: at.UnixMilli()}
+	v := 1
+	if event == Callback {
+		v = 2
+	}
+	return NotifyPayload{V: v, ID: id, URL: url, Type: event, Ref: ref, At: at.UnixMilli()}
 }
 
 // Task returns the asynq task for the payload. When to try again and when to
@@ -85,7 +92,7 @@ func ParseNotify(payload []byte) (NotifyPayload, error) {
 		return p, fmt.Errorf("%w: version %d, this worker knows %d", ErrNewerPayload, p.V, notifyVersion)
 	case p.ID == "" || p.Ref == "":
 		return p, errors.New("webhook payload has no id or no ref")
-	case p.Type != SnapshotEnded && p.Type != BatchEnded && p.Type != ScheduleFailed:
+	case p.Type != SnapshotEnded && p.Type != BatchEnded && p.Type != ScheduleFailed && p.Type != Callback:
 		return p, fmt.Errorf("webhook payload has the unknown type %.40q", p.Type)
 	}
 	return p, nil

@@ -3,22 +3,26 @@ package tasks
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
 // Limits of a room's fields. Width, height and mode are the API's own; the
 // others are ours, to keep a row of a class list from filling Redis.
 const (
-	MaxRoomID     = 1<<32 - 1 // the sibling API StartOnlineRecord documents 1..4294967295
-	MaxSide       = 2560      // pixels
-	MaxInitParams = 16 << 10  // bytes
-	MaxLabels     = 32
-	MaxLabel      = 1 << 10 // bytes, name and value each
-	maxText       = 255     // bytes, in the other string fields
+	MaxRoomID      = 1<<32 - 1 // the sibling API StartOnlineRecord documents 1..4294967295
+	MaxSide        = 2560      // pixels
+	MaxInitParams  = 16 << 10  // bytes
+	MaxLabels      = 32
+	MaxLabel       = 1 << 10 // bytes, name and value each
+	MaxCallbackURL = 2 << 10 // bytes of a CallbackURL
+	maxText        = 255     // bytes, in the other string fields
 )
 
 // The documented values of SnapshotMode.
@@ -30,8 +34,11 @@ const (
 // Room is one whiteboard to snapshot, in the field names of Tencent's
 // CreateSnapshotTask. Optional fields left out take the API's defaults.
 type Room struct {
-	SdkAppId     uint64      `json:",omitempty"`
-	RoomId       uint64      `json:",omitempty"`
+	SdkAppId uint64 `json:",omitempty"`
+	RoomId   uint64 `json:",omitempty"`
+	// CallbackURL is told the result when Tencent's task has ended, by Tencent
+	// or, where Tencent calls tiwsnap, by tiwsnap. It may hold a token.
+	CallbackURL  string      `json:",omitempty"`
 	Whiteboard   *Whiteboard `json:",omitempty"`
 	SnapshotMode string      `json:",omitempty"`
 	COS          *COS        `json:",omitempty"`
@@ -112,6 +119,11 @@ func (r *Room) Validate() error {
 			}
 		}
 	}
+	if r.CallbackURL != "" {
+		if err := CheckCallbackURL(r.CallbackURL); err != nil {
+			bad("CallbackURL", "%s", err)
+		}
+	}
 	switch r.SnapshotMode {
 	case "", ModeAllMarks, ModeLatestMarksOnly:
 	default:
@@ -153,6 +165,34 @@ func (r *Room) Validate() error {
 	return &RoomError{faults}
 }
 
+// CheckCallbackURL returns what is wrong with a CallbackURL: it is http or https
+// (Tencent's own rule for its other callbacks), at most MaxCallbackURL bytes long,
+// and has no spaces. The error reads on after the name of the field and does not
+// repeat the URL, which may hold a token.
+func CheckCallbackURL(s string) error {
+	if reason := badText(s, MaxCallbackURL); reason != "" {
+		return errors.New(reason)
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" ||
+		strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return errors.New("must be a URL that begins with https:// or http://")
+	}
+	return nil
+}
+
+// Redacted returns the room as it may be shown: of its CallbackURL only scheme
+// and host are left, since the rest may hold a token.
+func (r Room) Redacted() Room {
+	if u, err := url.Parse(r.CallbackURL); r.CallbackURL != "" {
+		r.CallbackURL = "***"
+		if err == nil && u.Host != "" {
+			r.CallbackURL = u.Scheme + "://" + u.Host
+		}
+	}
+	return r
+}
+
 // badLabel keeps the common case, every label in order, free of allocations.
 func (r *Room) badLabel() bool {
 	for name, value := range r.Label {
@@ -181,6 +221,7 @@ func badText(s string, limit int) string {
 // its pointer is nil. The result may share memory with both rooms.
 func (r Room) Over(defaults Room) Room {
 	r.SdkAppId = cmp.Or(r.SdkAppId, defaults.SdkAppId)
+	r.CallbackURL = cmp.Or(r.CallbackURL, defaults.CallbackURL)
 	r.SnapshotMode = cmp.Or(r.SnapshotMode, defaults.SnapshotMode)
 	if d := defaults.Whiteboard; r.Whiteboard == nil {
 		r.Whiteboard = d

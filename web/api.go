@@ -20,6 +20,7 @@ import (
 	"tiwsnap/ratelimit"
 	"tiwsnap/results"
 	"tiwsnap/schedule"
+	"tiwsnap/tasks"
 )
 
 // APIOptions are the settings of an API. Redis and Ledger are required.
@@ -32,6 +33,9 @@ type APIOptions struct {
 	// CheckWebhook says what is wrong with the receiver that a batch names.
 	// Default: none may be named.
 	CheckWebhook func(url string) error
+	// CheckCallback says what is wrong with the CallbackURL of a room. Default:
+	// nothing but what tasks.Room does not allow.
+	CheckCallback func(url string) error
 	// Limiters are those of this process, by API action.
 	Limiters map[string]*ratelimit.Limiter
 	// Schedules are those of the configuration.
@@ -66,6 +70,9 @@ func NewAPI(o APIOptions) *API {
 	o.uploadPace = cmp.Or(o.uploadPace, uploadPace)
 	if o.CheckWebhook == nil {
 		o.CheckWebhook = func(string) error { return errors.New("cannot be named here") }
+	}
+	if o.CheckCallback == nil {
+		o.CheckCallback = tasks.CheckCallbackURL
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -40,6 +40,7 @@ type createBatchInput struct {
 	Strict   bool   `query:"strict" doc:"Enqueue nothing if any row is wrong"`
 	Webhook  string `query:"webhook" doc:"URL that is told of the end, if the configuration allows its host"`
 	SdkAppId uint64 `query:"SdkAppId" doc:"What rows leave out"`
+	Callback string `query:"CallbackURL" doc:"What rows leave out"`
 	Mode     string `query:"SnapshotMode" enum:"AllMarks,LatestMarksOnly" doc:"What rows leave out"`
 }
 
@@ -123,7 +124,7 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 	}
 	head, err = head.over(batchHead{
 		Name: in.Name, Strict: in.Strict, Webhook: in.Webhook,
-		Defaults: tasks.Room{SdkAppId: in.SdkAppId, SnapshotMode: in.Mode},
+		Defaults: tasks.Room{SdkAppId: in.SdkAppId, CallbackURL: in.Callback, SnapshotMode: in.Mode},
 	})
 	if err != nil {
 		return nil, err
@@ -133,7 +134,12 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 			return nil, invalid("webhook", err.Error())
 		}
 	}
-	options := rooms.Options{Format: rooms.JSONLines, Defaults: head.Defaults, MaxRows: a.o.maxRows}
+	if err := a.checkCallback(head.Defaults); err != nil {
+		return nil, err
+	}
+	options := rooms.Options{
+		Format: rooms.JSONLines, Defaults: head.Defaults, MaxRows: a.o.maxRows, CheckCallback: a.o.CheckCallback,
+	}
 	if format == listCSV {
 		options.Format = rooms.CSV
 	}
@@ -172,6 +178,16 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 		done.status = http.StatusOK
 	}
 	return done.accepted(false), nil
+}
+
+// checkCallback returns a *Problem where the CallbackURL is not allowed.
+func (a *API) checkCallback(r tasks.Room) error {
+	if r.CallbackURL != "" {
+		if err := a.o.CheckCallback(r.CallbackURL); err != nil {
+			return invalid("CallbackURL", err.Error())
+		}
+	}
+	return nil
 }
 
 type batchInput struct {

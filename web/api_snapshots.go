@@ -41,6 +41,9 @@ func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*acc
 	if claim.answer != nil {
 		return claim.replay(sum)
 	}
+	if err := a.checkCallback(in.Body.Room); err != nil {
+		return nil, err
+	}
 	o := enqueue.RoomOptions{Key: in.Body.Key, Replicated: a.o.Replicated}
 	if o.Key == "" && in.Idempotency != "" {
 		o.Key = "idempotency " + claim.id // where this process dies now, the next request finds it

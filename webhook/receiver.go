@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"code.dny.dev/ssrf"
 )
 
 // ParseURL checks and parses the URL of a receiver: https, or http where
@@ -77,6 +79,29 @@ func ParsePrivate(entries []string) (Private, error) {
 		}
 	}
 	return p, nil
+}
+
+// CheckAddress returns an error where the URL has an IP address for a host that
+// receivers may not be at. Names are not looked up: only the address at the time
+// of a request counts.
+func (p Private) CheckAddress(u *url.URL) error {
+	addr, err := netip.ParseAddr(u.Hostname())
+	if err != nil || p.has(u.Hostname()) {
+		return nil
+	}
+	network := "tcp6"
+	if addr.Is4() {
+		network = "tcp4"
+	}
+	if p.guard().Safe(network, netip.AddrPortFrom(addr, 443).String(), nil) != nil {
+		return errors.New("leads to a private address")
+	}
+	return nil
+}
+
+// guard refuses connections to addresses that are neither public nor listed.
+func (p Private) guard() *ssrf.Guardian {
+	return ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(p.v4...), ssrf.WithAllowedV6Prefixes(p.v6...))
 }
 
 func isHostname(s string) bool {

@@ -54,13 +54,12 @@ func New(o Options) (*Sender, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
 	}
-	guard := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(o.Private.v4...), ssrf.WithAllowedV6Prefixes(o.Private.v6...))
 	s := &Sender{
 		o: o,
 		// net/http goes on setting up a connection when the request that wanted
 		// it has ended, so that has bounds of its own.
 		open:    net.Dialer{Timeout: o.Timeout},
-		guarded: net.Dialer{Timeout: o.Timeout, Control: guard.Safe},
+		guarded: net.Dialer{Timeout: o.Timeout, Control: o.Private.guard().Safe},
 	}
 	s.transport = &http.Transport{
 		Proxy:                  nil, // it would dial in our place, past the guard

@@ -260,9 +260,7 @@ func jitter(d time.Duration) time.Duration { return mrand.N(d) }
 func (w *Worker) request(p tasks.SnapshotPayload, attempt int) *tiw.CreateSnapshotTaskRequest {
 	r := p.Room
 	req := tiw.NewCreateSnapshotTaskRequest()
-	if w.o.CallbackURL != nil {
-		req.CallbackURL = optional(w.o.CallbackURL(p.ID, attempt))
-	}
+	req.CallbackURL = optional(w.callbackURL(p, attempt))
 	req.SdkAppId, req.RoomId = &r.SdkAppId, &r.RoomId
 	req.Whiteboard = &tiw.SnapshotWhiteboard{}
 	if w := r.Whiteboard; w != nil {

@@ -137,12 +137,15 @@ func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks
 			all = append(all, tasks.NewNotify(event, n.ID, ended, n.URL))
 		}
 	}
-	var snapshots []ledger.Notice
-	var ids []string
+	var snapshots, callbacks []ledger.Notice
+	var ids, calledIDs []string
 	for _, n := range notices {
 		switch n.Kind {
 		case "snapshot":
 			snapshots, ids = append(snapshots, n), append(ids, n.ID)
+			continue
+		case "callback":
+			callbacks, calledIDs = append(callbacks, n), append(calledIDs, n.ID)
 			continue
 		case "schedule":
 			add(n, tasks.ScheduleFailed, n.At)
@@ -154,9 +157,15 @@ func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks
 		}
 		add(n, tasks.BatchEnded, b.EndedAt)
 	}
-	records, err := w.ledger.Snapshots(ctx, ids)
+	records, err := w.ledger.Snapshots(ctx, append(ids, calledIDs...))
 	for i, s := range records {
-		add(snapshots[i], tasks.SnapshotEnded, s.EndedAt)
+		if i < len(snapshots) {
+			add(snapshots[i], tasks.SnapshotEnded, s.EndedAt)
+			continue
+		}
+		n := callbacks[i-len(snapshots)]
+		n.URL = s.Room.CallbackURL
+		add(n, tasks.Callback, s.EndedAt)
 	}
 	return all, err
 }
@@ -199,6 +208,8 @@ func (w *Worker) notifyHandler() asynq.HandlerFunc {
 		}
 		body, err := w.notifyBody(ctx, p)
 		switch {
+		case errors.As(err, new(*retryLater)):
+			return err
 		case err != nil:
 			return &retryLater{time.Second, err.Error()}
 		case body == nil:
@@ -231,9 +242,12 @@ func (w *Worker) notifyBody(ctx context.Context, p tasks.NotifyPayload) ([]byte,
 		var b ledger.Batch
 		b, err = w.ledger.Batch(ctx, p.Ref)
 		data, ended = b, b.EndedAt
+	case tasks.Callback:
+		return w.relayBody(ctx, p)
 	default:
 		var s ledger.Snapshot
 		s, err = w.ledger.Snapshot(ctx, p.Ref)
+		s.Room = s.Room.Redacted()
 		x := tiw.Explanation{}
 		if s.Code != "" {
 			x = tiw.Explain(s.Code)

@@ -43,6 +43,9 @@ type Options struct {
 	// CallbackURL makes the URL that Tencent calls when the task of an attempt
 	// has ended. Default: none is given, the results are asked for.
 	CallbackURL func(snapshot string, attempt int) string
+	// OtherCallbackURL is given to Tencent for rooms that name none, where
+	// CallbackURL is nil. Default: none.
+	OtherCallbackURL string
 	// OnUnknown is what to do with a request of unknown outcome, and
 	// UnknownGrace how long to wait for its callback. Default 0: no callbacks
 	// are written to the ledger.
@@ -135,7 +138,7 @@ func New(o Options) (*Worker, error) {
 	}
 	w.ledger = ledger.New(o.Redis, ledger.Options{
 		Busy: 2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
-		ConfirmAfter: o.ConfirmAfter, Attempts: o.Attempts, Retention: o.Retention,
+		ConfirmAfter: o.ConfirmAfter, Attempts: o.Attempts, Retention: o.Retention, Relay: w.relays(),
 	})
 	var err error
 	if w.create, err = ratelimit.New(ratelimit.Options{
