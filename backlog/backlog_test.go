@@ -505,3 +505,38 @@ func TestLargeRooms(t *testing.T) {
 		})
 	}
 }
+
+// A CallbackURL of the whole batch lies with the batch, and not with its rooms.
+func TestCallbackURLs(t *testing.T) {
+	rdb := redistest.Client(t)
+	b := backlog.New(rdb)
+	const url = "https://example.com/cb?token=0123456789abcdef"
+	none := push(t, b, "none-", 5000, tasks.Room{SdkAppId: 1})
+	all := push(t, b, "all-", 5000, tasks.Room{SdkAppId: 1, CallbackURL: url})
+	size := func(id string) (n int) {
+		for _, field := range rdb.HVals(t.Context(), keys.Rows(id)).Val() {
+			n += len(field)
+		}
+		return n
+	}
+	if size(none.ID) == 0 || size(none.ID) != size(all.ID) {
+		t.Errorf("%d bytes without a CallbackURL, %d with one", size(none.ID), size(all.ID))
+	}
+	if strings.TrimPrefix(none.ID, "none-") == strings.TrimPrefix(all.ID, "all-") {
+		t.Error("they are one batch")
+	}
+	load := b.Load()
+	for _, room := range []tasks.Room{{RoomId: 1, CallbackURL: url + "1"}, {RoomId: 2}} {
+		if err := load.Add(t.Context(), &room); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := load.Seal(t.Context(), "own", tasks.Room{SdkAppId: 1, CallbackURL: url}, ""); err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range []string{url + "1", url} {
+		if room, err := b.Room(t.Context(), "own", n+1); err != nil || room.CallbackURL != want {
+			t.Errorf("room %d: %+v, %v", n+1, room, err)
+		}
+	}
+}

@@ -128,8 +128,8 @@ func newEnqueueBatch(e env) *cobra.Command {
 		Use:   "batch FILE",
 		Short: "Snapshot every room of a class list (CSV with a header, or JSON lines; - is stdin)",
 		Long: `Snapshot every room of a class list: CSV with a header, or JSON lines, with the
-API's own field names (SdkAppId, RoomId, SnapshotMode, Whiteboard.Width,
-COS.Bucket, ...) and columns Label.NAME that are carried through to the results.
+API's own field names (SdkAppId, RoomId, CallbackURL, SnapshotMode,
+Whiteboard.Width, COS.Bucket, ...) and columns Label.NAME that are carried through to the results.
 What a row leaves out comes from the flags.
 
 A row that is wrong is reported with its line and left out; the others go on,

@@ -149,8 +149,11 @@ func TestNoSecretIsShown(t *testing.T) {
 		}
 		return name
 	}
+	const ownHook = "OWNHOOK" // of the producer: Redis has to keep it
 	config := file("tiwsnap.yml", `schedules:
-- {name: good, cron: "* * * * *", rooms: {url: "`+portal.URL+`/`+canary+`good", token_file: "`+file("portal", canary+"portal")+`"}, defaults: {SdkAppId: 1400123480}}
+- {name: good, cron: "* * * * *", rooms: {url: "`+portal.URL+`/`+canary+`good", token_file: "`+file("portal", canary+"portal")+`"},
+   defaults: {SdkAppId: 1400123480, CallbackURL: "`+hook.URL+`/`+ownHook+`?a=`+ownHook+`"}}
+- {name: never, cron: "0 0 29 2 *", rooms: {list: [{RoomId: 1, SdkAppId: 1, CallbackURL: "`+hook.URL+`/`+ownHook+`"}]}}
 - {name: bad, cron: "* * * * *", rooms: {url: "`+portal.URL+`/`+canary+`bad?key=`+canary+`", token: `+canary+`wrong}, defaults: {SdkAppId: 1400123480}}
 `)
 	hash, err := password.Hash(canary + "password")
@@ -298,15 +301,16 @@ func TestNoSecretIsShown(t *testing.T) {
 		t.Fatalf("login: status %d", got)
 	}
 	bearer := []string{"Authorization", "Bearer " + token}
-	list := "SdkAppId,RoomId\n"
+	list := "SdkAppId,RoomId,CallbackURL\n"
 	for n := range 30 {
-		list += fmt.Sprintf("1400123480,%d\n", n+1)
+		list += fmt.Sprintf("1400123480,%d,%s/%s\n", n+1, hook.URL, ownHook)
 	}
-	const ownHook = "OWNHOOK" // of the producer: Redis has to keep it
 	if got := ask("POST", "/v1/batches?name=own&webhook="+url.QueryEscape(hook.URL+"/"+ownHook), list, append(bearer, "Content-Type", "text/csv")...); got != http.StatusAccepted {
 		t.Fatalf("a batch: status %d", got)
 	}
 	ask("POST", "/v1/batches?name=elsewhere&webhook="+url.QueryEscape("http://elsewhere.example/"+ownHook), list, append(bearer, "Content-Type", "text/csv")...)
+	ask("POST", "/v1/batches?name=elsewhere&CallbackURL="+url.QueryEscape("http://elsewhere.example/"+ownHook), list, append(bearer, "Content-Type", "text/csv")...)
+	ask("POST", "/v1/snapshots", `{"SdkAppId":1400123480,"RoomId":78,"CallbackURL":"http://elsewhere.example/`+ownHook+`"}`, append(bearer, "Content-Type", "application/json")...)
 	ask("POST", "/v1/snapshots", `{"SdkAppId":1400123480,"RoomId":77}`, append(bearer, "Content-Type", "application/json", "Idempotency-Key", "once")...)
 
 	// Redis goes away in the middle.
@@ -347,6 +351,9 @@ func TestNoSecretIsShown(t *testing.T) {
 		{"config", "print"}, {"config", "check"}, {"doctor"}, {"doctor", "-o", "json"}, {"status"}, {"status", "own"}, {"status", "own", "-o", "jsonl"}, {"failures"}, {"limit"},
 		{"webhooks"}, {"webhooks", "-o", "json"}, {"schedule", "list"}, {"schedule", "list", "-o", "json"}, {"schedule", "run", "good"}, {"schedule", "run", "bad"},
 		{"enqueue", "batch", "nothing.csv", "--webhook", "http://elsewhere.example/" + ownHook},
+		{"enqueue", "room", "--app", "1", "--room", "1", "--callback-url", "http://elsewhere.example/" + ownHook},
+		{"enqueue", "room", "--app", "1", "--room", "1", "--callback-url", "ftp://elsewhere.example/" + ownHook},
+		{"status", "own.1", "-o", "json"},
 	} {
 		says(s, args...)
 	}

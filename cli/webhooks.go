@@ -21,8 +21,9 @@ func newWebhooks(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "webhooks",
 		Short: "List the webhooks that could not be delivered",
-		Long: `List the webhooks that could not be delivered: within 24 hours, or because the
-receiver refused them for good. The newest 10,000 are kept, for 90 days.`,
+		Long: `List the webhooks that could not be delivered, the calls of CallbackURLs among
+them: within 24 hours, or because the receiver refused them for good or may not
+be called (TIWSNAP_WEBHOOK_ALLOW and _PRIVATE). The newest 10,000 are kept, for 90 days.`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")

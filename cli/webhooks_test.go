@@ -43,13 +43,20 @@ func newHook(s site) *hook {
 // next waits for the next webhook and returns its type and data.
 func (h *hook) next(t *testing.T) (event string, data any) {
 	t.Helper()
+	body := h.nextBody(t)
+	var m map[string]any
+	if err := json.Unmarshal([]byte(body), &m); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	return m["type"].(string), m["data"]
+}
+
+// nextBody waits for the next request and returns its body.
+func (h *hook) nextBody(t *testing.T) string {
+	t.Helper()
 	select {
 	case body := <-h.bodies:
-		var m map[string]any
-		if err := json.Unmarshal([]byte(body), &m); err != nil {
-			t.Fatalf("%v: %s", err, body)
-		}
-		return m["type"].(string), m["data"]
+		return body
 	case <-time.After(30 * time.Second):
 		t.Fatal("no webhook came within 30 s")
 		panic("unreachable")

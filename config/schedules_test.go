@@ -129,3 +129,36 @@ func TestEveryFlawOfTheSchedules(t *testing.T) {
 		}
 	})
 }
+
+func TestCallbackURLsOfSchedules(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`schedules:
+- name: a
+  cron: "@daily"
+  rooms: {list: [{RoomId: 1, CallbackURL: "https://own.example/S3CR3T"}, 2]}
+  defaults: {SdkAppId: 1, CallbackURL: "https://all.example/x?token=S3CR3T&a=b"}
+- name: b
+  cron: "@daily"
+  rooms:
+    list: |
+      RoomId,SdkAppId,CallbackURL
+      1,1,HTTPS://own.example/S3CR3T
+`)
+	c := load(t, config.Source{File: file})
+	if d := c.Schedules[0].Defaults; d.CallbackURL != "https://all.example/x?token=S3CR3T&a=b" || !strings.Contains(c.Schedules[0].Rooms.List, "S3CR3T") {
+		t.Errorf("got %+v", c.Schedules)
+	}
+	out := printed(t, c)
+	if strings.Contains(out, "S3CR3T") || strings.Count(out, ".example/***") != 3 {
+		t.Errorf("printed as:\n%s", out)
+	}
+	write(out)
+	if _, err := config.Load(config.Source{File: file}); err == nil || strings.Count(err.Error(), `has a CallbackURL as "config print" shows it`) != 3 {
+		t.Errorf("what is printed was taken: %v", err)
+	}
+}

@@ -77,3 +77,38 @@ func TestWebhookSettings(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckCallback(t *testing.T) {
+	callbacks := []string{"TIWSNAP_CALLBACK_ADDR=:8081", "TIWSNAP_CALLBACK_URL=https://tiwsnap.example.com", "TIWSNAP_CALLBACK_KEY=0123456789abcdef0123456789abcdef"}
+	webhooks := []string{hookSecret, "TIWSNAP_WEBHOOK_ALLOW=hooks.example.com,10.0.0.1,[fd00::1],127.0.0.1,10.0.0.2", "TIWSNAP_WEBHOOK_PRIVATE=10.0.0.2"}
+	for name, environ := range map[string][]string{"no callbacks": webhooks, "no webhooks": callbacks} {
+		c := load(t, config.Source{Environ: environ})
+		for _, url := range []string{"https://elsewhere.example/?a=b", "http://10.0.0.1:8080/x"} {
+			if err := c.CheckCallback(url); err != nil {
+				t.Errorf("%s: %s: %v, but Tencent calls it", name, url, err)
+			}
+		}
+		if c.CheckCallback("ftp://elsewhere.example") == nil {
+			t.Errorf("%s: took ftp", name)
+		}
+	}
+	c := load(t, config.Source{Environ: append(callbacks, webhooks...)})
+	for url, want := range map[string]string{
+		"https://hooks.example.com/cb?x":  "",
+		"https://10.0.0.2/":               "",
+		"https://elsewhere.example/K3Y":   `leads to "elsewhere.example", which is not in TIWSNAP_WEBHOOK_ALLOW`,
+		"http://hooks.example.com/K3Y":    "must be https://: TIWSNAP_WEBHOOK_HTTP=true also allows http://",
+		"https://10.0.0.1/K3Y":            "leads to a private address: TIWSNAP_WEBHOOK_PRIVATE allows it",
+		"https://127.0.0.1/K3Y":           "leads to a private address: TIWSNAP_WEBHOOK_PRIVATE allows it",
+		"https://[fd00::1]/K3Y":           "leads to a private address: TIWSNAP_WEBHOOK_PRIVATE allows it",
+		"https://u:K3Y@hooks.example.com": "must not hold a user or a password: webhooks are signed",
+	} {
+		got := ""
+		if err := c.CheckCallback(url); err != nil {
+			got = strings.TrimSuffix(err.Error(), " (tiwsnap calls it, as Tencent calls TIWSNAP_CALLBACK_URL)")
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", url, got, want)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -515,6 +516,79 @@ func TestForget(t *testing.T) {
 		forget(f, single)
 		if !f.in(keys.Open, single) {
 			t.Error("the sweeper will not look after it")
+		}
+	})
+}
+
+// Where Tencent calls tiwsnap the CallbackURL of a room is tiwsnap's to call.
+func TestRelay(t *testing.T) {
+	relaying := func(t *testing.T) (f fixture, p tasks.SnapshotPayload) {
+		f = setup(t, 2)
+		f.Ledger = ledger.New(f.rdb, ledger.Options{Busy: 10 * time.Second, Retention: time.Hour, ConfirmAfter: time.Nanosecond, Relay: true})
+		p = row(1)
+		p.Room.CallbackURL = "https://example.com/cb"
+		return f, p
+	}
+	t.Run("makes a notice of each end, but of no cancel and of no other room", func(t *testing.T) {
+		for name, test := range map[string]struct {
+			end  func(f fixture, p tasks.SnapshotPayload)
+			want int
+		}{
+			"succeeded": {func(f fixture, p tasks.SnapshotPayload) {
+				f.begin(p, "x")
+				f.outcome(p, 1, accepted("t1"))
+				f.settle(p, "t1", ledger.Succeeded)
+			}, 1},
+			"refused":  {func(f fixture, p tasks.SnapshotPayload) { f.fail(p, "InvalidParameter") }, 1},
+			"canceled": {func(f fixture, p tasks.SnapshotPayload) { f.begin(p, "x"); f.cancel(p); f.outcome(p, 1, throttled) }, 0},
+		} {
+			f, p := relaying(t)
+			test.end(f, p)
+			test.end(f, row(2))
+			want := map[string]int{}
+			if test.want > 0 {
+				want["callback b.1"] = 1
+			}
+			if diff := cmp.Diff(want, told(f.notices())); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+	})
+
+	t.Run("makes one, whoever writes the end", func(t *testing.T) {
+		f, p := relaying(t)
+		f.begin(p, "x")
+		f.Ledger = ledger.New(f.rdb, ledger.Options{})
+		f.outcome(p, 1, accepted("t1"))
+		f.settle(p, "t1", ledger.Failed)
+		if n := told(f.notices())["callback b.1"]; n != 1 {
+			t.Errorf("%d notices", n)
+		}
+	})
+
+	t.Run("makes none where Tencent was given the room's", func(t *testing.T) {
+		f, p := relaying(t)
+		f.Ledger = ledger.New(f.rdb, ledger.Options{})
+		f.fail(p, "InvalidParameter")
+		if notices := f.notices(); len(notices) > 0 {
+			t.Errorf("%+v", notices)
+		}
+	})
+
+	t.Run("keeps the whole body of the callback of the task", func(t *testing.T) {
+		f, p := relaying(t)
+		body := `{"TaskID":"t2","Pad":"` + strings.Repeat("x", 20<<10) + `"}`
+		f.begin(p, "x")
+		f.outcome(p, 1, throttled)
+		f.begin(p, "y")
+		f.outcome(p, 2, accepted("t2"))
+		for attempt, body := range map[int]string{1: "{}", 2: body} {
+			if err := f.Callback(t.Context(), p.ID, attempt, "", []byte(body)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := f.record(p).Callback; got != body {
+			t.Errorf("%d bytes, want %d", len(got), len(body))
 		}
 	})
 }

@@ -116,3 +116,23 @@ func TestURL(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestCallbackURLs(t *testing.T) {
+	s := schedule.Schedule{
+		Source: schedule.List("SdkAppId,RoomId,CallbackURL\n1,1,https://a.example\n1,2,https://b.example\n1,3,\n"),
+		CheckCallback: func(url string) error {
+			return map[string]error{"https://b.example": errors.New("leads elsewhere")}[url]
+		},
+	}
+	var report schedule.Report
+	var urls []string
+	for room, err := range s.Rooms(t.Context(), &report) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		urls = append(urls, room.CallbackURL)
+	}
+	if len(urls) != 2 || urls[0] != "https://a.example" || report.BadRows != 1 || !strings.Contains(report.Reasons[0], "CallbackURL leads elsewhere") {
+		t.Errorf("got %q, %+v", urls, report)
+	}
+}

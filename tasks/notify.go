@@ -26,9 +26,8 @@ const (
 	Callback       = "callback"        // a snapshot has ended whose room has a CallbackURL: that is called as Tencent would
 )
 
-// notifyVersion is the version of NotifyPayload that this release knows.
-// Callback came with 2; all else is written as 1, so that older workers take it.
-const notifyVersion = 2
+// notifyVersion is the version of NotifyPayload that this release writes.
+const notifyVersion = 1
 
 // notifyTimeout bounds one run of the handler in asynq; a request takes seconds.
 const notifyTimeout = time.Minute
@@ -57,11 +56,7 @@ func NewNotify(event, ref string, at time.Time, url string) NotifyPayload {
 	kind, _, _ := strings.Cut(event, ".")
 	// What is signed is ID.TIME.BODY, so the id has no dots; ours have no "_".
 	id := "w-" + kind + "-" + strings.ReplaceAll(ref, ".", "_") + "-" + strconv.FormatInt(at.UnixMilli(), 10)
-	v := 1
-	if event == Callback {
-		v = 2
-	}
-	return NotifyPayload{V: v, ID: id, URL: url, Type: event, Ref: ref, At: at.UnixMilli()}
+	return NotifyPayload{V: notifyVersion, ID: id, URL: url, Type: event, Ref: ref, At: at.UnixMilli()}
 }
 
 // Task returns the asynq task for the payload. When to try again and when to

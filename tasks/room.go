@@ -37,7 +37,8 @@ type Room struct {
 	SdkAppId uint64 `json:",omitempty"`
 	RoomId   uint64 `json:",omitempty"`
 	// CallbackURL is told the result when Tencent's task has ended, by Tencent
-	// or, where Tencent calls tiwsnap, by tiwsnap. It may hold a token.
+	// or, where Tencent calls tiwsnap, by tiwsnap. The workers must allow its
+	// host then. At most 2048 bytes, http or https; it may hold a token.
 	CallbackURL  string      `json:",omitempty"`
 	Whiteboard   *Whiteboard `json:",omitempty"`
 	SnapshotMode string      `json:",omitempty"`

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/backlog"
 	"tiwsnap/ledger"
 	"tiwsnap/password"
 	"tiwsnap/redistest"
@@ -201,8 +204,41 @@ func TestBatchInEveryFormat(t *testing.T) {
 	}
 }
 
+// A CallbackURL of the batch is for the rooms that have none, and is shown
+// without what may be a token in it.
+func TestCallbackURLInEveryFormat(t *testing.T) {
+	s := newService(t)
+	const all, own = "https://example.com/all?token=S3CR3T", "https://example.org/own?token=S3CR3T"
+	for name, test := range map[string]struct{ query, media, body string }{
+		"csv":   {"&SdkAppId=7&CallbackURL=" + url.QueryEscape(all), "text/csv", "RoomId,CallbackURL\n1," + own + "\n2,\n"},
+		"lines": {"&SdkAppId=7&CallbackURL=" + url.QueryEscape(all), "application/x-ndjson", `{"RoomId":1,"CallbackURL":"` + own + `"}` + "\n" + `{"RoomId":2}`},
+		"object": {"", "application/json",
+			`{"defaults":{"SdkAppId":7,"CallbackURL":"` + all + `"},"rooms":[{"RoomId":1,"CallbackURL":"` + own + `"},{"RoomId":2}]}`},
+	} {
+		s.send("POST", "/v1/batches?name="+name+test.query, test.body, "Content-Type", test.media).want(202, nil)
+		for n, want := range []string{own, all} {
+			if room, err := backlog.New(s.rdb).Room(t.Context(), name, n+1); err != nil || room.CallbackURL != want {
+				t.Errorf("%s: room %d is %+v, %v", name, n+1, room, err)
+			}
+		}
+		r := s.send("GET", "/v1/batches/"+name+"/snapshots", "")
+		if strings.Contains(r.body, "S3CR3T") || !strings.Contains(r.body, `"CallbackURL":"https://example.org"`) {
+			t.Errorf("%s: shown as %s", name, r.body)
+		}
+	}
+	// The same Key with another CallbackURL is not the same snapshot.
+	room := `{"SdkAppId":7,"RoomId":1,"Key":"k","CallbackURL":"` + own + `"}`
+	s.send("POST", "/v1/snapshots", room).want(202, nil)
+	s.send("POST", "/v1/snapshots", room).want(200, nil)
+	s.send("POST", "/v1/snapshots", strings.Replace(room, "own", "other", 1)).problem(409, "exists")
+}
+
 func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
-	s := newService(t, func(o *web.APIOptions) { o.SetUpload(10_000, 100) })
+	s := newService(t, func(o *web.APIOptions) {
+		o.SetUpload(10_000, 100)
+		o.CheckCallback = func(string) error { return errors.New("leads elsewhere") }
+	})
+	s.send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1,"CallbackURL":"https://a.example"}`).problem(422, "invalid")
 	const js, lines, csv = "application/json", "application/x-ndjson", "text/csv"
 	for _, test := range []struct {
 		what, path, media, body string
@@ -228,6 +264,9 @@ func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
 		{"more behind", "", js, `[{"SdkAppId":7,"RoomId":1}] 1`, 422, "invalid", "there is more"},
 		{"half of it", "", js, `[{"SdkAppId":7,"RoomId":1},{"SdkAppId"`, 422, "invalid", "after room 1: it ends too early"},
 		{"broken JSON", "", js, `[{"SdkAppId":7,"RoomId":1},{"SdkAppId"]`, 422, "invalid", "after room 1"},
+		{"a CallbackURL", "?CallbackURL=https://a.example", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid", "CallbackURL leads elsewhere"},
+		{"a CallbackURL in the body", "", js, `{"defaults":{"CallbackURL":"https://a.example"},"rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid", "CallbackURL leads elsewhere"},
+		{"a CallbackURL of a row", "", csv, "SdkAppId,RoomId,CallbackURL\n7,1,https://a.example\n", 422, "invalid", `"line":2,"column":3,"field":"CallbackURL","reason":"leads elsewhere"`},
 		{"a webhook", "?webhook=https://a.example", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid", "webhook cannot be named here"},
 		{"too large", "", lines, strings.Repeat("{\"SdkAppId\":7,\"RoomId\":1}\n", 1000), 413, "too-large", "10000 bytes"},
 		{"too many", "?SdkAppId=7", csv, "RoomId\n" + strings.Repeat("1\n", 101), 422, "invalid", "more than 100 rows"},

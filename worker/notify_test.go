@@ -352,7 +352,7 @@ func TestDelivery(t *testing.T) {
 		t.Parallel()
 		w, p := told(t)
 		r := newReceiver(t)
-		payload := []byte(`{"v":3,"id":"w-new","kind":"?"}`)
+		payload := []byte(`{"v":2,"id":"w-new","kind":"?"}`)
 		if _, err := asynq.NewClientFromRedisClient(w.rdb).Enqueue(asynq.NewTask(tasks.TypeNotify, payload, asynq.Queue(tasks.QueueWebhooks), asynq.TaskID("w-new"))); err != nil {
 			t.Fatal(err)
 		}

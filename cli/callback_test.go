@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// example is a room with all that Tencent's API has, its CallbackURL apart.
+const example = `"Whiteboard":{"Width":1280,"Height":960,"InitParams":"{\"ratio\":\"4:3\"}"},"SdkAppId":1400124720,"RoomId":12345,
+"COS":{"Uin":100000000001,"Region":"ap-guangzhou","Bucket":"notes-1250000000"},"SnapshotMode":"AllMarks"`
+
+// callbacks makes the workers of the site take Tencent's callbacks and allows
+// the host of the hook.
+func (s site) callbacks(h *hook) {
+	addr := freeAddr(s.T)
+	s.environ["TIWSNAP_CALLBACK_ADDR"] = addr
+	s.environ["TIWSNAP_CALLBACK_URL"] = "http://" + addr
+	s.environ["TIWSNAP_CALLBACK_KEY"] = callbackKey
+	s.environ["TIWSNAP_WEBHOOK_ALLOW"] = strings.TrimPrefix(h.URL, "http://")
+	delete(s.environ, "TIWSNAP_WEBHOOK_URL")
+}
+
+// Tencent's own example is taken by every input, and its CallbackURL is called,
+// by Tencent or beside tiwsnap's own callbacks by tiwsnap.
+func TestCallbackURLOfARoom(t *testing.T) {
+	for name, setUp := range map[string]func(site, *hook){
+		"called by Tencent": func(s site, _ *hook) { delete(s.environ, "TIWSNAP_WEBHOOK_URL") },
+		"called by tiwsnap": site.callbacks,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, tiwtest.Options{})
+			h := newHook(s)
+			setUp(s, h)
+			s.worker()
+			row := "{" + strings.ReplaceAll(example, "\n", "") + `,"CallbackURL":"` + h.URL + `/cb?token=S3CR3T"}` + "\n"
+			inputs := map[string]func() (code int, stdout, stderr string){
+				"JSON lines": func() (int, string, string) { return s.run(row, "enqueue", "batch", "-", "--name", "lines") },
+				"CSV": func() (int, string, string) {
+					return s.run("SdkAppId,RoomId,CallbackURL\n1400124720,12345,"+h.URL+"/cb?token=S3CR3T\n", "enqueue", "batch", "-", "--name", "csv")
+				},
+				"a flag of a batch": func() (int, string, string) {
+					return s.run("SdkAppId,RoomId\n1400124720,12345\n", "enqueue", "batch", "-", "--name", "flag", "--callback-url", h.URL+"/cb?token=S3CR3T")
+				},
+				"a flag of a room": func() (int, string, string) {
+					return s.run("", "enqueue", "room", "--app", "1400124720", "--room", "12345", "--callback-url", h.URL+"/cb?token=S3CR3T")
+				},
+			}
+			for input, enqueue := range inputs {
+				code, id, stderr := enqueue()
+				if code != exitOK || strings.Contains(stderr, "bad row") {
+					t.Fatalf("%s: exit code %d, %s", input, code, stderr)
+				}
+				s.ok("wait", strings.TrimSpace(id))
+			}
+			for range inputs {
+				var body struct {
+					EventType string
+					EventData struct {
+						TaskID string
+						Result struct{ ErrorCode string }
+					}
+				}
+				raw := h.nextBody(t)
+				if err := json.Unmarshal([]byte(raw), &body); err != nil || body.EventData.TaskID == "" || body.EventData.Result.ErrorCode != "OK" {
+					t.Errorf("%s, %v", raw, err)
+				}
+			}
+			shown := s.ok("status", "lines.1", "-o", "json")
+			if strings.Contains(shown, "S3CR3T") || !strings.Contains(shown, h.URL) {
+				t.Errorf("shown as %s", shown)
+			}
+		})
+	}
+}
+
+func TestCallbackURLThatIsNotAllowed(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	h := newHook(s)
+	s.callbacks(h)
+	const reason = `leads to "elsewhere.example", which is not in TIWSNAP_WEBHOOK_ALLOW (tiwsnap calls it, as Tencent calls TIWSNAP_CALLBACK_URL)`
+	const list = "SdkAppId,RoomId,CallbackURL\n1,2,https://elsewhere.example/S3CR3T\n1,3,\n"
+	for _, args := range [][]string{
+		{"enqueue", "batch", "-"}, {"enqueue", "batch", "-", "--strict"},
+		{"enqueue", "batch", "-", "--callback-url", "https://elsewhere.example/S3CR3T"},
+		{"enqueue", "room", "--app", "1", "--room", "2", "--callback-url", "https://elsewhere.example/S3CR3T"},
+	} {
+		code, _, stderr := s.run(list, args...)
+		if want := exitUsage; len(args) > 3 && code != want {
+			t.Errorf("%v: exit code %d, want %d", args, code, want)
+		}
+		if !strings.Contains(stderr, reason) || strings.Contains(stderr, "S3CR3T") {
+			t.Errorf("%v: %s", args, stderr)
+		}
+	}
+	for callback, want := range map[string]string{
+		"ftp://elsewhere.example":           "--callback-url must be a URL that begins with https:// or http://",
+		"https://user:pw@elsewhere.example": "must not hold a user or a password",
+		"https://10.1.2.3/":                 "10.1.2.3",
+	} {
+		s.says(exitUsage, want, "enqueue", "room", "--app", "1", "--room", "2", "--callback-url", callback)
+	}
+	s.environ["TIWSNAP_WEBHOOK_ALLOW"] += ",10.1.2.3"
+	s.says(exitUsage, "leads to a private address: TIWSNAP_WEBHOOK_PRIVATE allows it", "enqueue", "room", "--app", "1", "--room", "2", "--callback-url", "https://10.1.2.3/")
+	s.environ["TIWSNAP_WEBHOOK_HTTP"] = "false"
+	s.says(exitUsage, "must be https://: TIWSNAP_WEBHOOK_HTTP=true also allows http://", "enqueue", "room", "--app", "1", "--room", "2", "--callback-url", h.URL)
+	s.environ["TIWSNAP_CONFIG"] = s.file("c.yml", `schedules: [{name: a, cron: "@daily", rooms: {list: [1]}, defaults: {SdkAppId: 1, CallbackURL: "https://elsewhere.example/S3CR3T"}}]`)
+	s.says(exitConfig, "schedule a: defaults: CallbackURL "+reason, "schedule", "run", "a")
+}
+
+// What a producer that knows no better has enqueued is not called, and that is
+// seen; once its host is allowed it is called after all.
+func TestDeadCallback(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	h := newHook(s)
+	s.callbacks(h)
+	s.environ["TIWSNAP_WEBHOOK_ALLOW"] = "elsewhere.example"
+	stop := s.worker()
+	producer := s
+	producer.environ = map[string]string{"TIWSNAP_REDIS_URL": s.environ["TIWSNAP_REDIS_URL"]}
+	producer.ok("enqueue", "room", "--app", "1", "--room", "2", "--callback-url", h.URL+"/S3CR3T")
+	dead := s.dead(1)[0]
+	host := strings.TrimPrefix(h.URL, "http://")
+	want := deadWebhook{ID: dead.ID, Event: "callback", Ref: dead.Ref, Receiver: host, Tries: dead.Tries,
+		Error: host + ": not among the hosts that webhooks may go to", EndedAt: dead.EndedAt, DiedAt: dead.DiedAt}
+	if diff := cmp.Diff(want, dead); diff != "" {
+		t.Error(diff)
+	}
+	stop()
+	h.status.Store(http.StatusOK)
+	s.environ["TIWSNAP_WEBHOOK_ALLOW"] = host
+	s.worker()
+	s.ok("webhooks", "resend", dead.ID)
+	if body := h.nextBody(t); !strings.Contains(body, `"SnapshotTaskFinished"`) {
+		t.Errorf("got %s", body)
+	}
+}
