@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hibiken/asynq"
+
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
@@ -17,9 +19,10 @@ import (
 // the result is confirmed: that is relaying. Every other worker gives Tencent
 // the room's.
 
-// relayPatience is how long after the end of a snapshot Tencent's callback is
-// waited for: a poll may have found the result first.
-const relayPatience = 10 * time.Second
+// relayWaits is how long Tencent's callback is waited for after the end of a
+// snapshot, since a poll may have found the result first. They are few, as each
+// counts as a try of the webhook.
+var relayWaits = []time.Duration{2 * time.Second, 8 * time.Second}
 
 // relays reports whether this worker itself calls the CallbackURLs of rooms.
 func (w *Worker) relays() bool { return w.o.CallbackURL != nil && w.o.Webhooks.Sender != nil }
@@ -74,8 +77,8 @@ func (w *Worker) relayBody(ctx context.Context, p tasks.NotifyPayload) ([]byte, 
 	if made && tencents(s) {
 		return []byte(s.Callback), nil
 	}
-	if left := relayPatience - time.Since(s.EndedAt); made && s.Callback == "" && left > 0 {
-		return nil, &retryLater{min(left, time.Second), "Tencent's callback may still come"}
+	if tries, _ := asynq.GetRetryCount(ctx); made && s.Callback == "" && tries < len(relayWaits) {
+		return nil, &retryLater{relayWaits[tries], "Tencent's callback may still come"}
 	}
 	var b callbackBody
 	b.EventType, b.SdkAppId, b.Timestamp = "SnapshotTaskFinished", s.Room.SdkAppId, p.At/1000
