@@ -102,7 +102,8 @@ func (b *Backlog) Load() *Load {
 
 // Add adds one room. Fields that are left out take the batch's defaults.
 func (l *Load) Add(ctx context.Context, room *tasks.Room) error {
-	if room.Whiteboard == nil && room.COS == nil && room.CallbackURL == "" && room.SnapshotMode == "" && len(room.Label) == 0 {
+	if room.Whiteboard == nil && room.COS == nil && len(room.Label) == 0 &&
+		room.CallbackURL == "" && room.SnapshotMode == "" {
 		// The plain room is most of every large batch: 4 times as fast by hand.
 		b := l.text.AvailableBuffer()
 		if room.SdkAppId != 0 {

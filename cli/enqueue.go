@@ -310,7 +310,7 @@ func batchID(name, file string) string {
 // function that reads them.
 func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
 	app := fs.Uint64("app", 0, "SdkAppId `number`")
-	callback := fs.String("callback-url", "", "CallbackURL, the `URL` that is told each result, in place of TIWSNAP_TIW_CALLBACK_URL")
+	callback := fs.String("callback-url", "", "CallbackURL, the `URL` that is told each result; TIWSNAP_TIW_CALLBACK_URL if not given")
 	mode := fs.String("mode", "", "SnapshotMode: AllMarks or LatestMarksOnly")
 	width := fs.Uint64("width", 0, "Whiteboard.Width in `pixels`, 0 to 2560 (default 1280)")
 	height := fs.Uint64("height", 0, "Whiteboard.Height in `pixels`, 0 to 2560 (default 720)")

@@ -111,7 +111,8 @@ that are out are waited for and their outcomes are written.`,
 		}
 		defer stopCallbacks()
 		_, stopHTTP, err := serveHTTP(served{
-			HTTP: c.cfg.HTTP, rdb: c.rdb, ledger: c.ledger, replicated: c.replicated(), webhook: c.cfg.Webhook.Check, callback: c.cfg.CheckCallback,
+			HTTP: c.cfg.HTTP, rdb: c.rdb, ledger: c.ledger, replicated: c.replicated(),
+			webhook: c.cfg.Webhook.Check, callback: c.cfg.CheckCallback,
 			limiters: w.Limiters(), schedules: schedules, metrics: metrics, metricsAddr: c.cfg.Metrics.Addr, log: log,
 		})
 		if err != nil {

@@ -41,7 +41,7 @@ var settings = []setting{
 	{"tiw.region", "region", "ap-singapore", "region of the service", pattern(`[a-z]+(-[a-z0-9]+)+`, "a region as in ap-singapore"), plain},
 	{"tiw.timeout", "tiw-timeout", "10s", "time limit of one call to the API", duration(100*time.Millisecond, time.Minute), plain},
 	{"tiw.account", "account", "default", "name of the Tencent account, if several share this Redis: each has a quota of its own", pattern(`[A-Za-z0-9_-]{1,64}`, "1 to 64 of A-Z, a-z, 0-9, _ and -"), plain},
-	{"tiw.callback_url", "", "", "a CallbackURL of your own for the rooms that name none, sent to Tencent where tiwsnap takes no callbacks itself", ownCallback, hide},
+	{"tiw.callback_url", "", "", "CallbackURL of rooms that name none, where tiwsnap takes no callbacks itself", ownCallback, hide},
 	{"rate.limit", "rate", "20", "requests a second, for each API action", number(1, 10000), plain},
 	{"rate.margin", "margin", "15ms", "least time added to the second after which a request may be followed by another in its place; it grows by itself, up to 100 ms, with how much the way to Tencent varies", duration(time.Millisecond, 100*time.Millisecond), plain},
 	{"worker.concurrency", "concurrency", "32", "calls in flight in one process, for each of the two queues", number(1, 1000), plain},
@@ -69,7 +69,7 @@ var settings = []setting{
 	{"webhook.secret", "", "", "signs webhooks: whsec_ and 24 to 64 bytes in base64", webhookSecret, hide},
 	{"webhook.secret_old", "", "", "signs them too, while receivers change to the new one", webhookSecret, hide},
 	{"webhook.events", "", "snapshot,batch,schedule", "what is told: the end of each snapshot, of each batch, and ticks of schedules that failed", words("snapshot", "batch", "schedule"), plain},
-	{"webhook.allow", "", "", "hosts that a batch may name as its receiver and a room in its CallbackURL, separated by commas", hosts, hideUser},
+	{"webhook.allow", "", "", "hosts that batches may name as receivers and rooms in a CallbackURL, separated by commas", hosts, hideUser},
 	{"webhook.private", "", "", "receivers that may be in a private network: host names, addresses and networks as in 10.1.2.0/24", privateHosts, plain},
 	{"webhook.http", "", "false", "also allow http:// receivers: true or false", boolean, plain},
 }

@@ -36,7 +36,7 @@ type Snapshot struct {
 	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of the tasks beside its own
 	Told               map[int]string `json:"-"`                     // TaskID by attempt, that callbacks named and nobody has asked about yet
 	Callbacks          int            `json:"callbacks,omitempty"`
-	Callback           string         `json:"-"`                   // body of the callback of its task, as far as it is kept
+	Callback           string         `json:"-"`                   // body that came for its task, as far as it is kept
 	Held               bool           `json:"held,omitempty"`      // unknown, and waits for a person
 	CreatedAt          time.Time      `json:"created_at,omitzero"` // first attempt
 	SentAt             time.Time      `json:"sent_at,omitzero"`    // last attempt

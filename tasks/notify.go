@@ -23,7 +23,9 @@ const (
 	SnapshotEnded  = "snapshot.ended"
 	BatchEnded     = "batch.ended"
 	ScheduleFailed = "schedule.failed" // a tick was given up
-	Callback       = "callback"        // a snapshot has ended whose room has a CallbackURL: that is called as Tencent would
+	// Callback is the end of a snapshot whose room has a CallbackURL: that is
+	// called as Tencent would.
+	Callback = "callback"
 )
 
 // notifyVersion is the version of NotifyPayload that this release writes.
