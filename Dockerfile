@@ -1,16 +1,27 @@
-# A static binary and nothing else, run by a user without rights.
+# A static binary and nothing else, run by a user without rights. It can be run
+# with a read-only root file system: it writes to /spool, /login and /tmp only.
+#
+#   docker build -t tiwsnap --build-arg COMMIT="$(git rev-parse HEAD)" --build-arg DATE="$(git log -1 --format=%cI)" .
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /tiwsnap .
-RUN mkdir /spool
+# What "tiwsnap version" says. Empty: that of version/release.txt.
+ARG VERSION
+ARG COMMIT
+ARG DATE
+RUN CGO_ENABLED=0 go build -trimpath -o /tiwsnap -ldflags="-s -w \
+    -X tiwsnap/version.version=${VERSION} \
+    -X tiwsnap/version.commit=${COMMIT} \
+    -X tiwsnap/version.date=${DATE}" .
+RUN mkdir -m 700 /spool /login
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /tiwsnap /tiwsnap
 COPY --from=build --chown=65532:65532 /spool /spool
+COPY --from=build --chown=65532:65532 /login /login
 USER 65532:65532
 ENTRYPOINT ["/tiwsnap"]
 CMD ["worker"]

@@ -96,7 +96,9 @@ func newRoot(e env) *cobra.Command {
 		Short:         "Snapshot Tencent Interactive Whiteboards, exactly at the account's request quota",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Version:       versionLine(), // for --version
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)

@@ -17,6 +17,7 @@ import (
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/schedule"
+	"tiwsnap/version"
 	"tiwsnap/web"
 )
 
@@ -45,7 +46,7 @@ type served struct {
 func serveHTTP(s served) (addr string, stop func(), err error) {
 	api := web.NewAPI(web.APIOptions{
 		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, CheckCallback: s.callback,
-		Limiters: s.limiters, Schedules: s.schedules, Version: version(), Log: s.log,
+		Limiters: s.limiters, Schedules: s.schedules, Version: version.Read().String(), Log: s.log,
 	})
 	s.metrics.MustRegister(api.Collector())
 	metrics := web.MetricsRoute(s.metrics)

@@ -1,38 +1,31 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"tiwsnap/version"
 )
 
 func newVersion(e env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Print the version, and the commit that it was built from",
+		Example: "  tiwsnap version",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			fmt.Fprintf(e.stdout, "tiwsnap %s %s\n", version(), runtime.Version())
+			fmt.Fprintln(e.stdout, versionLine())
 			return nil
 		},
 	}
 }
 
-// version is the module's version, or the commit it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return "devel"
+// versionLine is what version and --version print.
+func versionLine() string {
+	v := version.Read()
+	return fmt.Sprintf("tiwsnap %s, commit %s, %s, %s",
+		v, cmp.Or(v.Commit, "unknown"), cmp.Or(v.Date, "date unknown"), runtime.Version())
 }

@@ -1,0 +1,142 @@
+package version
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestRead(t *testing.T) {
+	const checkout = "0.1.0\n$Format:%H$\n$Format:%cI$\n"
+	git := &debug.BuildInfo{Settings: []debug.BuildSetting{
+		{Key: "vcs.revision", Value: "1234567890abcdef"}, {Key: "vcs.time", Value: "2026-11-28T00:00:00Z"}, {Key: "vcs.modified", Value: "true"},
+	}}
+	for _, test := range []struct {
+		name    string
+		linked  Info
+		build   *debug.BuildInfo
+		release string
+		want    Info
+		text    string
+	}{
+		{"nothing is known but the release", Info{}, nil, checkout, Info{Version: "0.1.0"}, "0.1.0"},
+		{"a git checkout", Info{}, git, checkout,
+			Info{"0.1.0", "1234567890abcdef", "2026-11-28T00:00:00Z", true}, "0.1.0+1234567890ab.modified"},
+		{"a source archive", Info{}, &debug.BuildInfo{}, "0.1.0\nabcdef\n2026-11-28T08:00:00+08:00\n",
+			Info{"0.1.0", "abcdef", "2026-11-28T08:00:00+08:00", false}, "0.1.0+abcdef"},
+		{"the linker knows best", Info{Version: "0.2.0", Commit: "fedcba"}, git, "0.1.0\nabcdef\n2026-11-28T08:00:00+08:00\n",
+			Info{Version: "0.2.0", Commit: "fedcba"}, "0.2.0+fedcba"},
+		{"the linker knows the release alone", Info{Version: "0.2.0"}, git, checkout,
+			Info{"0.2.0", "1234567890abcdef", "2026-11-28T00:00:00Z", true}, "0.2.0+1234567890ab.modified"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := read(test.linked, test.build, test.release)
+			if diff := cmp.Diff(test.want, got); diff != "" || got.String() != test.text {
+				t.Errorf("%s%s", got, diff)
+			}
+		})
+	}
+}
+
+// The first version in the changelog is this one.
+func TestChangelogHasTheRelease(t *testing.T) {
+	text, err := os.ReadFile("../CHANGELOG.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := regexp.MustCompile(`(?m)^## (\d\S*) - \d{4}-\d\d-\d\d$`).FindSubmatch(text)
+	if newest == nil || string(newest[1]) != Read().Version {
+		t.Errorf("CHANGELOG.md has %q, release.txt %q", newest, Read().Version)
+	}
+}
+
+// build makes a program of this package alone, in a folder, and returns what
+// Read says there.
+func build(t *testing.T, dir string, args ...string) Info {
+	t.Helper()
+	for name, text := range map[string]string{
+		"go.mod":  "module tiwsnap\n\ngo 1.26\n",
+		"main.go": `package main
+
+import (
+	"fmt"
+
+	"tiwsnap/version"
+)
+
+func main() {
+	v := version.Read()
+	fmt.Printf("%s\n%s\n%s\n", v.Version, v.Commit, v.Date)
+}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"run", "-buildvcs=false"}, args...), ".")...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", cmd.Args, err)
+	}
+	lines := strings.Split(string(out), "\n")
+	return Info{Version: lines[0], Commit: lines[1], Date: lines[2]}
+}
+
+// git archive writes the commit and its date into the source, where no .git
+// tells them any more.
+func TestSourceArchive(t *testing.T) {
+	git := func(args ...string) string {
+		out, err := exec.CommandContext(t.Context(), "git", args...).Output()
+		if err != nil {
+			t.Skipf("not a git checkout with this package: git %s: %v", strings.Join(args, " "), err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	want := strings.Split(git("log", "-1", "--format=%H %cI"), " ")
+	dir := t.TempDir()
+	archive := filepath.Join(dir, "source.tar")
+	// Attributes of the working tree, so that a change of them is tested before it is committed.
+	git("-C", "..", "archive", "--worktree-attributes", "--format=tar", "-o", archive, "HEAD", "version")
+	if out, err := exec.CommandContext(t.Context(), "tar", "-x", "-f", archive, "-C", dir).CombinedOutput(); err != nil {
+		t.Skipf("tar: %v: %s", err, out)
+	}
+	got := build(t, dir)
+	if got.Version == "" || got.Commit != want[0] || got.Date != want[1] {
+		t.Errorf("got %+v, want commit and date %v", got, want)
+	}
+}
+
+// The Dockerfile tells the linker what no .git can tell in there.
+func TestDockerfileTellsTheLinker(t *testing.T) {
+	text, err := os.ReadFile("../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := strings.ReplaceAll(string(text), "\\\n", " ")
+	flags := regexp.MustCompile(`-ldflags="([^"]*)"`).FindStringSubmatch(command)
+	if flags == nil {
+		t.Fatal("there are no -ldflags")
+	}
+	args := map[string]string{"VERSION": "9.8.7", "COMMIT": "abcdef", "DATE": "2026-11-28T00:00:00Z"}
+	for name := range args {
+		if !regexp.MustCompile(`(?m)^ARG ` + name + `$`).Match(text) {
+			t.Errorf("there is no build argument %s", name)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "version"), os.DirFS(".")); err != nil {
+		t.Fatal(err)
+	}
+	got := build(t, dir, "-ldflags="+os.Expand(flags[1], func(name string) string { return args[name] }))
+	if want := (Info{"9.8.7", "abcdef", "2026-11-28T00:00:00Z", false}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
