@@ -26,6 +26,9 @@ func newVersion(e env) *cobra.Command {
 // versionLine is what version and --version print.
 func versionLine() string {
 	v := version.Read()
-	return fmt.Sprintf("tiwsnap %s, commit %s, %s, %s",
-		v, cmp.Or(v.Commit, "unknown"), cmp.Or(v.Date, "date unknown"), runtime.Version())
+	commit := cmp.Or(v.Commit, "unknown")
+	if v.Modified {
+		commit += ", modified"
+	}
+	return fmt.Sprintf("tiwsnap %s (commit %s, %s, %s)", v.Version, commit, cmp.Or(v.Date, "date unknown"), runtime.Version())
 }

@@ -61,7 +61,7 @@ func TestChangelogHasTheRelease(t *testing.T) {
 func build(t *testing.T, dir string, args ...string) Info {
 	t.Helper()
 	for name, text := range map[string]string{
-		"go.mod":  "module tiwsnap\n\ngo 1.26\n",
+		"go.mod": "module tiwsnap\n\ngo 1.26\n",
 		"main.go": `package main
 
 import (
