@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -43,6 +45,7 @@ type Config struct {
 	Schedules []Schedule    `koanf:"schedules"`
 
 	shown map[string]shown              // by key
+	texts map[string]Secret             // by key: the values as they were given
 	lists map[string][]map[string]shown // by key: the entries of each list
 }
 
@@ -190,6 +193,48 @@ func Load(src Source, needs ...Need) (Config, error) {
 	return c, nil
 }
 
+// Changed returns the keys of what b has otherwise than a: settings in the order of their table, then lists.
+func Changed(a, b Config) []string {
+	var keys []string
+	for _, s := range settings {
+		if a.texts[s.key].Reveal() != b.texts[s.key].Reveal() {
+			keys = append(keys, s.key)
+		}
+	}
+	if !reflect.DeepEqual(a.Schedules, b.Schedules) {
+		keys = append(keys, "schedules")
+	}
+	return keys
+}
+
+// HTTPAddr returns HTTP.Addr alone. What is wrong with other settings does not matter: a process that runs already has
+// not read them.
+func HTTPAddr(src Source) (string, error) {
+	l := loader{koanf: koanf.New("."), tried: map[string]bool{}}
+	for _, all := range [][]given{defaults(), l.file(src), l.environment(src.Environ), flags(src.Flags)} {
+		all = slices.DeleteFunc(all, func(g given) bool { return g.setting.key != "http.addr" })
+		l.faults = nil
+		if l.layer(all); l.faults != nil {
+			return "", errors.Join(l.faults...)
+		}
+	}
+	v, _ := l.koanf.Get("http.addr").(leaf)
+	return v.Text, nil
+}
+
+// Warnings are what the settings have that is most likely wrong, and that nobody but Tencent can know for sure: a line
+// for each, with what to do.
+func (c Config) Warnings() []string {
+	var all []string
+	// The API's pages of 2024 and later name no other region for this host. Of the others they do not say.
+	u, err := url.Parse(c.TIW.Endpoint)
+	if err == nil && strings.EqualFold(u.Hostname(), "tiw.intl.tencentcloudapi.com") && c.TIW.Region != "ap-singapore" {
+		all = append(all, fmt.Sprintf("TIWSNAP_TIW_REGION: %s does not go with TIWSNAP_TIW_ENDPOINT %s, which serves ap-singapore alone "+
+			"as far as Tencent's documents say: set ap-singapore, or the endpoint https://tiw.tencentcloudapi.com", c.TIW.Region, c.TIW.Endpoint))
+	}
+	return all
+}
+
 // loader collects the layers and the faults in them.
 type loader struct {
 	koanf  *koanf.Koanf
@@ -288,6 +333,12 @@ func (l *loader) fill(c *Config) {
 		panic(err)
 	}
 	c.shown = show(l.koanf.All())
+	c.texts = map[string]Secret{}
+	for key, v := range l.koanf.All() {
+		if v, ok := v.(leaf); ok {
+			c.texts[key] = NewSecret(v.Text)
+		}
+	}
 	c.lists = map[string][]map[string]shown{}
 	for key := range lists {
 		entries, _ := l.koanf.Get(key).([]any)

@@ -34,15 +34,24 @@ type Credential struct {
 // told when it has changed, and once why a file cannot be read; the old key
 // stays meanwhile.
 func (t TencentCloud) Credential(log *slog.Logger) *Credential {
+	c := &Credential{log: log}
+	c.Replace(t)
+	return c
+}
+
+// Replace puts another API key into use, which follows its files as the one
+// before did.
+func (c *Credential) Replace(t TencentCloud) {
 	for _, s := range t.parts() {
 		// A pipe, as of a shell's <(...), has been read and has no more.
 		if info, err := os.Stat(s.file); err == nil && !info.Mode().IsRegular() {
 			s.file = ""
 		}
 	}
-	c := &Credential{log: log}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.files, c.fault = nil, ""
 	c.key.Store(&t)
-	return c
 }
 
 // GetCredential returns the parts, which belong together. The token may be

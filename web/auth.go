@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -107,11 +109,17 @@ func (e *LimitedError) Error() string {
 
 // Auth knows who may come in. It is safe for concurrent use.
 type Auth struct {
-	o        AuthOptions
-	tokens   map[string]Token // by hash
-	sessions sessions
+	o        AuthOptions // but for who may come in
+	logins   atomic.Pointer[logins]
 	attempts *attempts
 	checks   chan struct{} // passwords that are being checked
+}
+
+// logins is who may come in, and what signs their sessions.
+type logins struct {
+	users    []User
+	tokens   map[string]Token // by hash
+	sessions sessions
 }
 
 // maxChecks is how many passwords are checked at a time: each takes memory and
@@ -124,12 +132,19 @@ func NewAuth(o AuthOptions) (*Auth, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Auth{
-		o: o, tokens: map[string]Token{},
-		sessions: newSessions(o.SessionKey),
-		attempts: newAttempts(),
-		checks:   make(chan struct{}, maxChecks),
+	if o.SessionKey == "" {
+		o.SessionKey = rand.Text() + rand.Text()
 	}
+	a := &Auth{o: o, attempts: newAttempts(), checks: make(chan struct{}, maxChecks)}
+	return a, a.Replace(o.Users, o.Tokens, o.SessionKey)
+}
+
+// Replace replaces who may come in, and the session key unless that is empty.
+// Sessions of users who are gone, or whose hash is another, end. The error lists
+// every fault; those of before stay then.
+func (a *Auth) Replace(users []User, tokens []Token, sessionKey string) error {
+	sessionKey = cmp.Or(sessionKey, a.o.SessionKey)
+	next := &logins{users, map[string]Token{}, sessions{[]byte(sessionKey)}}
 	var errs []error
 	fault := func(what, name string, err error) {
 		if err != nil {
@@ -151,24 +166,30 @@ func NewAuth(o AuthOptions) (*Auth, error) {
 			}
 		}
 	}
-	for _, u := range o.Users {
+	for _, u := range users {
 		check("user", u.Name, u.Roles)
 		fault("user", u.Name, password.Check(u.Hash))
 	}
-	for _, t := range o.Tokens {
+	for _, t := range tokens {
 		check("token", t.Name, t.Roles)
 		fault("token", t.Name, password.CheckToken(t.Hash))
-		a.tokens[t.Hash] = t
+		next.tokens[t.Hash] = t
 	}
-	if o.SessionKey != "" && len(o.SessionKey) < 32 {
+	if len(sessionKey) < 32 {
 		errs = append(errs, errors.New("the session key is shorter than 32 bytes"))
 	}
-	return a, errors.Join(errs...)
+	if errs == nil {
+		a.logins.Store(next)
+	}
+	return errors.Join(errs...)
 }
 
 // Open reports whether there are neither users nor tokens, so that everybody on
 // this machine may everything.
-func (a *Auth) Open() bool { return len(a.o.Users) == 0 && len(a.o.Tokens) == 0 }
+func (a *Auth) Open() bool {
+	l := a.logins.Load()
+	return len(l.users) == 0 && len(l.tokens) == 0
+}
 
 // Authenticate returns who makes a request: by its bearer token, or else by its
 // session. Errors: ErrNoCredentials, ErrBadCredentials, *LimitedError.
@@ -183,7 +204,7 @@ func (a *Auth) Authenticate(r *http.Request) (Principal, error) {
 		scheme, token, _ := strings.Cut(header, " ")
 		// The hash of what was sent is looked up: how long that takes tells
 		// nothing about a token.
-		t, ok := a.tokens[password.HashToken(strings.TrimSpace(token))]
+		t, ok := a.logins.Load().tokens[password.HashToken(strings.TrimSpace(token))]
 		if !ok || !strings.EqualFold(scheme, "Bearer") {
 			return Principal{}, cmp.Or(a.attempts.take(r.RemoteAddr), ErrBadCredentials)
 		}
@@ -201,12 +222,12 @@ func (a *Auth) Authenticate(r *http.Request) (Principal, error) {
 }
 
 // user is the user of that name.
-func (a *Auth) user(name string) (User, bool) {
-	i := slices.IndexFunc(a.o.Users, func(u User) bool { return u.Name == name })
+func (l *logins) user(name string) (User, bool) {
+	i := slices.IndexFunc(l.users, func(u User) bool { return u.Name == name })
 	if i < 0 {
 		return User{}, false
 	}
-	return a.o.Users[i], true
+	return l.users[i], true
 }
 
 // checkWait is how long a login waits for its turn to be checked.
@@ -229,10 +250,11 @@ func (a *Auth) checkPassword(ctx context.Context, addr, name, word string) (User
 	case <-ctx.Done():
 		return User{}, ctx.Err()
 	}
-	u, ok := a.user(name)
+	l := a.logins.Load()
+	u, ok := l.user(name)
 	if !ok {
-		if len(a.o.Users) > 0 {
-			password.Verify(a.o.Users[0].Hash, word)
+		if len(l.users) > 0 {
+			password.Verify(l.users[0].Hash, word)
 		}
 		return User{}, ErrBadCredentials
 	}

@@ -262,3 +262,39 @@ func TestAFormOf256KBIsRefused(t *testing.T) {
 		t.Errorf("got %d", w.Code)
 	}
 }
+
+// Whoever is replaced is out at once, and faults replace nobody.
+func TestReplacedLogins(t *testing.T) {
+	d := newDoor(t)
+	auth, err := web.NewAuth(d.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.handler = web.NewHandler(web.HandlerOptions{Auth: auth, Log: d.options.Log}, append(web.NewPages(web.PagesOptions{Auth: auth, Log: d.options.Log}).Routes(),
+		web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo})...)
+	ada, bob := cookie(d.logIn("ada", word, "")), cookie(d.logIn("bob", word, ""))
+	is := func(what string, c *http.Cookie, want int) {
+		t.Helper()
+		if status, _ := d.page(c); status != want {
+			t.Errorf("%s: got %d, want %d", what, status, want)
+		}
+	}
+	bad := []web.User{{Name: "eve", Hash: "none", Roles: []web.Role{web.RoleView}}}
+	if err := auth.Replace(bad, nil, ""); err == nil {
+		t.Error("a bad hash is taken")
+	}
+	if err := auth.Replace(d.options.Users, nil, "short"); err == nil {
+		t.Error("a short key is taken")
+	}
+	is("after faults", ada, 200)
+	if err := auth.Replace(d.options.Users[1:], nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	is("ada, who is gone", ada, http.StatusUnauthorized)
+	is("bob, who stays", bob, 200)
+	if err := auth.Replace(d.options.Users, nil, strings.Repeat("k", 32)); err != nil {
+		t.Fatal(err)
+	}
+	is("a session of the old key", bob, http.StatusUnauthorized)
+	is("a session of the new key", cookie(d.logIn("bob", word, "")), 200)
+}

@@ -25,13 +25,6 @@ const revokeTimeout = time.Second
 // of the user's password too, so that a new password ends all sessions.
 type sessions struct{ key []byte }
 
-func newSessions(key string) sessions {
-	if key == "" {
-		key = rand.Text() + rand.Text()
-	}
-	return sessions{[]byte(key)}
-}
-
 func (s sessions) make(id string, u User, expiry time.Time) string {
 	text := strings.Join([]string{id, strconv.FormatInt(expiry.Unix(), 10), base64.RawURLEncoding.EncodeToString([]byte(u.Name))}, ".")
 	return text + "." + s.mac(text, u)
@@ -54,10 +47,11 @@ func (a *Auth) session(ctx context.Context, cookie string) (u User, id string, o
 	if err != nil {
 		return u, "", false
 	}
-	u, known := a.user(string(name)) // the MAC of one who is unknown is compared all the same
+	l := a.logins.Load()
+	u, known := l.user(string(name)) // the MAC of one who is unknown is compared all the same
 	expiry, err := strconv.ParseInt(field[1], 10, 64)
 	text := strings.Join(field[:3], ".")
-	if !hmac.Equal([]byte(field[3]), []byte(a.sessions.mac(text, u))) || !known || err != nil || time.Now().Unix() >= expiry {
+	if !hmac.Equal([]byte(field[3]), []byte(l.sessions.mac(text, u))) || !known || err != nil || time.Now().Unix() >= expiry {
 		return User{}, "", false
 	}
 	if a.o.Redis != nil {
@@ -73,7 +67,7 @@ func (a *Auth) session(ctx context.Context, cookie string) (u User, id string, o
 // logIn begins a session of the user.
 func (a *Auth) logIn(w http.ResponseWriter, r *http.Request, u User) {
 	expiry := time.Now().Add(a.o.SessionLife)
-	setSession(w, r, a.sessions.make(rand.Text(), u, expiry), int(a.o.SessionLife.Seconds()))
+	setSession(w, r, a.logins.Load().sessions.make(rand.Text(), u, expiry), int(a.o.SessionLife.Seconds()))
 }
 
 // logOut ends the session of a request, also for whoever has a copy of its

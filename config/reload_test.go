@@ -1,0 +1,86 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tiwsnap/config"
+)
+
+func TestChanged(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	key := file("key", "K3Y")
+	src := config.Source{
+		Environ: []string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY_FILE=" + key},
+		File:    file("a.yml", "log: {level: warn}\nschedules:\n- {name: a, cron: '0 1 * * *', rooms: {list: [{SdkAppId: 7, RoomId: 1}]}}\n"),
+	}
+	before := load(t, src)
+	if got := config.Changed(before, load(t, src)); got != nil {
+		t.Errorf("nothing has changed but %v", got)
+	}
+	file("a.yml", "# moved down\n\nlog: {level: warn}\nschedules:\n- {name: a, cron: '0 1 * * *', rooms: {list: [{SdkAppId: 7, RoomId: 1}]}}\n")
+	if got := config.Changed(before, load(t, src)); got != nil {
+		t.Errorf("a comment has changed %v", got)
+	}
+	file("key", "N3W")
+	file("a.yml", "log: {level: debug}\nrate: {limit: 19}\nschedules:\n- {name: a, cron: '0 2 * * *', rooms: {list: [{SdkAppId: 7, RoomId: 1}]}}\n")
+	want := []string{"tencentcloud.secret_key", "rate.limit", "log.level", "schedules"}
+	if diff := cmp.Diff(want, config.Changed(before, load(t, src))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A health check is not to fail for what the process that runs has not read.
+func TestHTTPAddrAlone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tiwsnap.yml")
+	if err := os.WriteFile(file, []byte("http: {addr: '127.0.0.1:1', users_file: /nowhere}\nrat: 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		src  config.Source
+		want string
+	}{
+		{config.Source{}, config.DefaultHTTPAddr},
+		{config.Source{File: file}, "127.0.0.1:1"},
+		{config.Source{File: file, Environ: []string{"TIWSNAP_HTTP_ADDR=:2", "TIWSNAP_RATE_LIMIT=none", "TENCENTCLOUD_TOKEN=x"}}, ":2"},
+		{config.Source{File: file, Environ: []string{"TIWSNAP_HTTP_ADDR="}}, ""},
+	} {
+		if got, err := config.HTTPAddr(test.src); got != test.want || err != nil {
+			t.Errorf("%v: got %q, %v", test.src, got, err)
+		}
+	}
+	if got, err := config.HTTPAddr(config.Source{Environ: []string{"TIWSNAP_HTTP_ADDR=here"}}); err == nil || !strings.Contains(err.Error(), "TIWSNAP_HTTP_ADDR") {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for _, test := range []struct {
+		endpoint, region string
+		want             int
+	}{
+		{"https://tiw.tencentcloudapi.com", "ap-singapore", 0}, // the default
+		{"https://tiw.tencentcloudapi.com", "ap-guangzhou", 0},
+		{"https://tiw.intl.tencentcloudapi.com", "ap-singapore", 0},
+		{"https://tiw.intl.tencentcloudapi.com", "ap-guangzhou", 1},
+		{"https://TIW.intl.tencentcloudapi.com:443", "ap-guangzhou", 1},
+		{"http://127.0.0.1:9090", "ap-guangzhou", 0},
+	} {
+		c := load(t, config.Source{Environ: []string{"TIWSNAP_TIW_ENDPOINT=" + test.endpoint, "TIWSNAP_TIW_REGION=" + test.region}})
+		got := c.Warnings()
+		if len(got) != test.want || test.want > 0 && !strings.Contains(got[0], test.endpoint) {
+			t.Errorf("%s and %s: got %q", test.endpoint, test.region, got)
+		}
+	}
+}
