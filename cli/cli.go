@@ -106,6 +106,8 @@ func newRoot(e env) *cobra.Command {
 	root.AddCommand(
 		newDemo(e),
 		newWorker(e),
+		newWeb(e),
+		newHealth(e),
 		newEnqueue(e),
 		newStatus(e),
 		newWait(e),
@@ -119,6 +121,7 @@ func newRoot(e env) *cobra.Command {
 		newSchedule(e),
 		newSimulator(e),
 		newDoctor(e),
+		newFirstLogin(e),
 		newHashPassword(e),
 		newToken(e),
 		newBench(e),

@@ -122,7 +122,7 @@ func TestLogger(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out bytes.Buffer
-			log := newLogger(c, &out)
+			log, _ := newLogger(c, &out)
 			log.Info("one")
 			log.Warn("two", "key", config.NewSecret("S3CR3T"))
 			var got strings.Builder

@@ -121,12 +121,13 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool, sc
 	c := &connection{rdb: client, ledger: ledger.New(client, ledger.Options{}), backlog: backlog.New(client), results: results.NewReader(client)}
 	var addr string
 	if keep {
-		var stopHTTP func()
-		addr, stopHTTP, err = serveHTTP(served{HTTP: config.HTTP{Addr: "127.0.0.1:0"}, rdb: client, ledger: c.ledger, limiters: w.Limiters(), schedules: schedules, metrics: metrics, log: log})
+		c.cfg.HTTP.Addr = "127.0.0.1:0"
+		h, err := serveHTTP(served{connection: c, limiters: w.Limiters(), schedules: schedules, metrics: metrics, log: log})
 		if err != nil {
 			return err
 		}
-		defer stopHTTP()
+		defer h.stop()
+		addr = h.addr
 		fmt.Fprintf(e.stderr, "look on at http://%s/\n", addr)
 	}
 	lines := &classList{e: e, file: name}

@@ -284,7 +284,7 @@ func (d *doctor) tiw(ctx context.Context, c config.Config) {
 		d.fail(exitConfig, check, "set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; --skip-tiw leaves this check out", "are not set")
 		return
 	}
-	client, err := newTIW(c, slog.New(slog.DiscardHandler))
+	client, err := newTIW(c, c.TencentCloud.Credential(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		d.fail(exitConfig, check, "see tiwsnap config check", "%v", err)
 		return

@@ -11,10 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/config"
-	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/schedule"
 	"tiwsnap/version"
@@ -26,49 +24,61 @@ const httpPatience = 5 * time.Second
 
 // served is what is served over HTTP.
 type served struct {
-	config.HTTP
-	rdb        redis.UniversalClient
-	ledger     *ledger.Ledger
-	replicated bool
-	webhook    func(url string) error
-	callback   func(url string) error
-	limiters   map[string]*ratelimit.Limiter
-	schedules  []schedule.Schedule
-	metrics    *prometheus.Registry
-	// metricsAddr is where they are served without a login; empty: with the
-	// other things, and like them.
-	metricsAddr string
-	log         *slog.Logger
+	*connection
+	limiters  map[string]*ratelimit.Limiter
+	schedules []schedule.Schedule
+	metrics   *prometheus.Registry
+	log       *slog.Logger
+	// mayYield leaves the default address to another process that listens there.
+	mayYield bool
 }
 
-// serveHTTP serves browsers and programs, where an address is set, until stop is called. addr
-// is where it listens. The error is ready to return.
-func serveHTTP(s served) (addr string, stop func(), err error) {
+// httpServer serves until stop is called.
+type httpServer struct {
+	addr string    // where it listens; empty: nowhere
+	auth *web.Auth // nil where it does not listen
+	stop func()
+}
+
+// replaceLogins replaces who may come in.
+func (h httpServer) replaceLogins(c config.HTTP) error {
+	if h.auth == nil {
+		return nil
+	}
+	users, tokens := logins(c)
+	return h.auth.Replace(users, tokens, c.SessionKey.Reveal())
+}
+
+// serveHTTP serves browsers and programs, where an address is set. The error is
+// ready to return.
+func serveHTTP(s served) (httpServer, error) {
 	api := web.NewAPI(web.APIOptions{
-		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated, CheckWebhook: s.webhook, CheckCallback: s.callback,
-		Limiters: s.limiters, Schedules: s.schedules, Version: version.Read().String(), Log: s.log,
+		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated(), CheckWebhook: s.cfg.Webhook.Check,
+		CheckCallback: s.cfg.CheckCallback, Limiters: s.limiters, Schedules: s.schedules, Version: version.Read().String(), Log: s.log,
 	})
 	s.metrics.MustRegister(api.Collector())
 	metrics := web.MetricsRoute(s.metrics)
 	stopMetrics := func() {}
-	if s.metricsAddr != "" {
-		l, err := net.Listen("tcp", s.metricsAddr)
+	if addr := s.cfg.Metrics.Addr; addr != "" {
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
-			return "", nil, fail(exitUnavailable, "metrics: %w (TIWSNAP_METRICS_ADDR or --metrics-addr chooses another address, or none)", err)
+			return httpServer{}, fail(exitUnavailable, "metrics: %w (TIWSNAP_METRICS_ADDR or --metrics-addr chooses another address, or none)", err)
 		}
 		s.log.Info("serving metrics", "addr", l.Addr().String())
 		stopMetrics = serve(l, web.NewServer(metrics.Handler, s.log), s.failed(l))
 		metrics = nil
 	}
-	if s.Addr == "" {
-		return "", stopMetrics, nil
+	if s.cfg.HTTP.Addr == "" {
+		return httpServer{stop: stopMetrics}, nil
 	}
-	addr, stopSite, err := s.site(api, metrics)
+	h, err := s.site(api, metrics)
 	if err != nil {
 		stopMetrics()
-		return "", nil, err
+		return httpServer{}, err
 	}
-	return addr, func() { stopSite(); stopMetrics() }, nil
+	stopSite := h.stop
+	h.stop = func() { stopSite(); stopMetrics() }
+	return h, nil
 }
 
 // failed tells that a listener fails.
@@ -90,22 +100,25 @@ func serve(l net.Listener, server *http.Server, failed func(error)) (stop func()
 }
 
 // site serves everything, and the metrics where they are given.
-func (s served) site(api *web.API, metrics *web.Route) (addr string, stop func(), err error) {
-	auth, err := newAuth(s)
+func (s served) site(api *web.API, metrics *web.Route) (httpServer, error) {
+	users, tokens := logins(s.cfg.HTTP)
+	auth, err := web.NewAuth(web.AuthOptions{
+		Users: users, Tokens: tokens, SessionKey: s.cfg.HTTP.SessionKey.Reveal(), Redis: s.rdb, Log: s.log,
+	})
 	if err != nil {
-		return "", nil, fail(exitConfig, "%w", err)
+		return httpServer{}, fail(exitConfig, "%w", err)
 	}
-	l, err := net.Listen("tcp", s.Addr)
-	if errors.Is(err, syscall.EADDRINUSE) && s.Addr == config.DefaultHTTPAddr {
-		s.log.Warn("HTTP is not served: its default address is taken, by another worker most likely", "addr", s.Addr)
-		return "", func() {}, nil
+	l, err := net.Listen("tcp", s.cfg.HTTP.Addr)
+	if errors.Is(err, syscall.EADDRINUSE) && s.mayYield && s.cfg.HTTP.Addr == config.DefaultHTTPAddr {
+		s.log.Warn("HTTP is not served: its default address is taken, by another worker most likely", "addr", s.cfg.HTTP.Addr)
+		return httpServer{stop: func() {}}, nil
 	}
 	if err != nil {
-		return "", nil, fail(exitUnavailable, "HTTP: %w (TIWSNAP_HTTP_ADDR or --http-addr chooses another address, or none)", err)
+		return httpServer{}, fail(exitUnavailable, "HTTP: %w (TIWSNAP_HTTP_ADDR or --http-addr chooses another address, or none)", err)
 	}
 	if tcp, ok := l.Addr().(*net.TCPAddr); auth.Open() && (!ok || !tcp.IP.IsLoopback()) {
 		l.Close()
-		return "", nil, fail(exitConfig, "HTTP: %s can be reached by others, and without users and tokens everybody may everything: set TIWSNAP_HTTP_USERS or _TOKENS, or listen on 127.0.0.1", l.Addr())
+		return httpServer{}, fail(exitConfig, "HTTP: %s can be reached by others, and without users and tokens everybody may everything: set TIWSNAP_HTTP_USERS or _TOKENS, or listen on 127.0.0.1", l.Addr())
 	}
 	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: s.rdb, Limiter: s.limiters["CreateSnapshotTask"], Log: s.log})
 	routes := slices.Concat(
@@ -117,28 +130,27 @@ func (s served) site(api *web.API, metrics *web.Route) (addr string, stop func()
 	if metrics != nil {
 		routes = append(routes, *metrics)
 	}
-	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Hosts: s.Hosts, Proxies: s.Proxies, Log: s.log}, routes...)
+	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Hosts: s.cfg.HTTP.Hosts, Proxies: s.cfg.HTTP.Proxies, Log: s.log}, routes...)
 	server := web.NewServer(handler, s.log)
 	server.RegisterOnShutdown(pages.Close)
 	server.RegisterOnShutdown(api.Close)
 	s.log.Info("serving HTTP", "addr", l.Addr().String(), "logins", !auth.Open())
-	return l.Addr().String(), serve(l, server, s.failed(l)), nil
+	return httpServer{l.Addr().String(), auth, serve(l, server, s.failed(l))}, nil
 }
 
-// newAuth knows who may come in.
-func newAuth(s served) (*web.Auth, error) {
-	o := web.AuthOptions{SessionKey: s.SessionKey.Reveal(), Redis: s.rdb, Log: s.log}
+// logins is who may come in.
+func logins(c config.HTTP) (users []web.User, tokens []web.Token) {
 	roles := func(l config.Login) (all []web.Role) {
 		for _, r := range l.Roles {
 			all = append(all, web.Role(r))
 		}
 		return all
 	}
-	for _, u := range s.Users {
-		o.Users = append(o.Users, web.User{Name: u.Name, Hash: u.Hash.Reveal(), Roles: roles(u)})
+	for _, u := range c.Users {
+		users = append(users, web.User{Name: u.Name, Hash: u.Hash.Reveal(), Roles: roles(u)})
 	}
-	for _, t := range s.Tokens {
-		o.Tokens = append(o.Tokens, web.Token{Name: t.Name, Hash: t.Hash.Reveal(), Roles: roles(t)})
+	for _, t := range c.Tokens {
+		tokens = append(tokens, web.Token{Name: t.Name, Hash: t.Hash.Reveal(), Roles: roles(t)})
 	}
-	return web.NewAuth(o)
+	return users, tokens
 }

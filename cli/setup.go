@@ -95,13 +95,12 @@ func dialRedis(ctx context.Context, c config.Config) (redis.UniversalClient, fun
 	return client, func() { closeRedis() }, nil
 }
 
-// newTIW returns a client of the API with the credentials of the settings, which
-// follow their files; log is told of it.
-func newTIW(c config.Config, log *slog.Logger) (*tiw.Client, error) {
+// newTIW returns a client of the API with that API key.
+func newTIW(c config.Config, key *config.Credential) (*tiw.Client, error) {
 	client, err := tiw.New(tiw.Options{
 		Endpoint:   c.TIW.Endpoint,
 		Region:     c.TIW.Region,
-		Credential: c.TencentCloud.Credential(log),
+		Credential: key,
 		Timeout:    c.TIW.Timeout,
 		MaxConns:   c.Worker.Concurrency,
 	})
@@ -111,11 +110,13 @@ func newTIW(c config.Config, log *slog.Logger) (*tiw.Client, error) {
 	return client, nil
 }
 
-// newLogger returns the log of a long-running command.
-func newLogger(c config.Config, w io.Writer) *slog.Logger {
-	opt := &slog.HandlerOptions{Level: c.Log.Level}
+// newLogger returns the log of a long-running command, and its level to change.
+func newLogger(c config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(c.Log.Level)
+	opt := &slog.HandlerOptions{Level: level}
 	if c.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opt))
+		return slog.New(slog.NewJSONHandler(w, opt)), level
 	}
-	return slog.New(slog.NewTextHandler(w, opt))
+	return slog.New(slog.NewTextHandler(w, opt)), level
 }

@@ -104,7 +104,7 @@ func TestRotatedKeysCostNoCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	api, err := newTIW(c, slog.New(slog.NewTextHandler(&log, nil)))
+	api, err := newTIW(c, c.TencentCloud.Credential(slog.New(slog.NewTextHandler(&log, nil))))
 	if err != nil {
 		t.Fatal(err)
 	}

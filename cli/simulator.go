@@ -25,7 +25,7 @@ Its pages ask nobody for a password, so keep it on a loopback address:
   GET  /state          what was counted: calls, fullest seconds, codes, tasks, faults
   GET  /state/tasks    every task, JSON lines
   POST /admin/faults   replace the faults, in JSON; GET shows them
-  GET  /healthz        ok
+  GET  /livez          ok
 
 The secret id and key are taken from TENCENTCLOUD_SECRET_ID and
 TENCENTCLOUD_SECRET_KEY, by default simulator and simulator, the token from

@@ -35,8 +35,12 @@ func newWorker(e env) *cobra.Command {
 		Long: `Run the snapshots: feed the batches, send the requests at the account's quota
 however many workers there are, and ask what became of them. It serves the HTTP
 API and the pages, and with a callback address it listens for Tencent's
-callbacks, too. SIGTERM ends it in order: calls
-that are out are waited for and their outcomes are written.`,
+callbacks, too.
+
+SIGTERM ends it in order: calls that are out are waited for and their outcomes
+are written. SIGHUP makes it ` + reloadHelp,
+		Example: `  tiwsnap worker
+  tiwsnap worker --config tiwsnap.yml --http-addr ""`,
 		Args: cobra.NoArgs,
 	}
 	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account", "rate.limit", "rate.margin",
@@ -44,6 +48,8 @@ that are out are waited for and their outcomes are written.`,
 		"callback.addr", "callback.url", "http.addr", "metrics.addr", "unknown", "unknown_grace", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
+		r := newReloader(cmd, e, config.Credentials, config.RoomFiles)
+		defer r.close()
 		if e.getenv("GOGC") == "" && e.getenv("GOMEMLIMIT") == "" {
 			debug.SetGCPercent(gcPercent)
 		}
@@ -52,11 +58,12 @@ that are out are waited for and their outcomes are written.`,
 			return err
 		}
 		defer c.close()
-		log := newLogger(c.cfg, e.stderr)
+		log, level := newLogger(c.cfg, e.stderr)
 		if c.cfg.Redis.URL.Reveal() == rdb.Embedded {
 			log.Warn("Redis is embedded in this process: nothing is durable, nothing is shared with other processes (TIWSNAP_REDIS_URL names a real one)")
 		}
-		api, err := newTIW(c.cfg, log)
+		key := c.cfg.TencentCloud.Credential(log)
+		api, err := newTIW(c.cfg, key)
 		if err != nil {
 			return err
 		}
@@ -110,15 +117,17 @@ that are out are waited for and their outcomes are written.`,
 			return err
 		}
 		defer stopCallbacks()
-		_, stopHTTP, err := serveHTTP(served{
-			HTTP: c.cfg.HTTP, rdb: c.rdb, ledger: c.ledger, replicated: c.replicated(),
-			webhook: c.cfg.Webhook.Check, callback: c.cfg.CheckCallback,
-			limiters: w.Limiters(), schedules: schedules, metrics: metrics, metricsAddr: c.cfg.Metrics.Addr, log: log,
+		h, err := serveHTTP(served{
+			connection: c, limiters: w.Limiters(), schedules: schedules, metrics: metrics, log: log, mayYield: true,
 		})
 		if err != nil {
 			return err
 		}
-		defer stopHTTP()
+		defer h.stop()
+		go r.run(ctx, c.cfg, log, level, func(next config.Config) error {
+			key.Replace(next.TencentCloud)
+			return h.replaceLogins(next.HTTP)
+		})
 		if err := w.Run(ctx); err != nil {
 			return fail(exitTempFail, "worker stopped, not all in order: %w", err)
 		}

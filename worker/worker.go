@@ -140,18 +140,33 @@ func New(o Options) (*Worker, error) {
 		Busy: 2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
 		ConfirmAfter: o.ConfirmAfter, Attempts: o.Attempts, Retention: o.Retention, Relay: w.relays(),
 	})
-	var err error
-	if w.create, err = ratelimit.New(ratelimit.Options{
-		Redis: o.Redis, Key: keys.Limit(o.Account, "CreateSnapshotTask"), Limit: o.RateLimit, Margin: o.Margin,
-	}); err != nil {
+	limiters, err := NewLimiters(o)
+	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
-	if w.describe, err = ratelimit.New(ratelimit.Options{
-		Redis: o.Redis, Key: keys.Limit(o.Account, "DescribeSnapshotTask"), Limit: max(1, o.RateLimit*o.ConfirmShare/100), Margin: o.Margin,
-	}); err != nil {
-		return nil, fmt.Errorf("worker: %w", err)
-	}
+	w.create, w.describe = limiters[actionCreate], limiters[actionDescribe]
 	return w, nil
+}
+
+// NewLimiters returns the limiters that a worker with these options has, by API
+// action: they tell the state of the limits to a process that does not work.
+// Close them when done. The error lists every fault of the options.
+func NewLimiters(o Options) (map[string]*ratelimit.Limiter, error) {
+	o.setDefaults()
+	all := map[string]*ratelimit.Limiter{}
+	for action, limit := range map[string]int{
+		actionCreate:   o.RateLimit,
+		actionDescribe: max(1, o.RateLimit*o.ConfirmShare/100),
+	} {
+		l, err := ratelimit.New(ratelimit.Options{
+			Redis: o.Redis, Key: keys.Limit(o.Account, action), Limit: limit, Margin: o.Margin,
+		})
+		if err != nil {
+			return nil, err
+		}
+		all[action] = l
+	}
+	return all, nil
 }
 
 // Limiters are those of this worker, by API action.

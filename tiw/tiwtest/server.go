@@ -93,7 +93,7 @@ func New(o Options) *Server {
 	s.mux.HandleFunc("GET /state/tasks", s.serveTasks)
 	s.mux.HandleFunc("GET /admin/faults", s.serveFaults)
 	s.mux.HandleFunc("POST /admin/faults", s.serveSetFaults)
-	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	s.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 
 	s.wg.Go(s.sendCallbacks)
 	return s

@@ -80,13 +80,13 @@ func TestStateAsJSON(t *testing.T) {
 		t.Errorf("tasks: %+v", tasks)
 	}
 
-	resp, err = http.Get(srv.URL + "/healthz")
+	resp, err = http.Get(srv.URL + "/livez")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	if b, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 200 || string(b) != "ok\n" {
-		t.Errorf("healthz: %d %s %v", resp.StatusCode, b, err)
+		t.Errorf("livez: %d %s %v", resp.StatusCode, b, err)
 	}
 }
 

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tiwsnap/config"
+)
+
+// healthTimeout bounds a health check.
+const healthTimeout = 2 * time.Second
+
+func newHealth(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Ask the worker or web process on this machine whether it lives, for health checks",
+		Long: `Ask the worker or web process on this machine, at its http.addr, whether it lives
+(GET /livez), for at most two seconds. It asks neither Redis nor Tencent: a
+process that lives waits until those are back, and would gain nothing from a
+restart. Of all settings it reads http.addr alone.
+
+Exit code 0: it lives. 69: it does not answer.`,
+		Example: `  tiwsnap health
+  tiwsnap health --http-addr 127.0.0.1:9090   # of a simulator`,
+		Args: cobra.NoArgs,
+	}
+	config.Flags(cmd.Flags(), "http.addr")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		file, err := cmd.Flags().GetString("config")
+		if err != nil {
+			return err
+		}
+		addr, err := config.HTTPAddr(config.Source{File: file, Environ: e.environ(), Flags: cmd.Flags()})
+		if err != nil {
+			return fail(exitConfig, "bad configuration: %w", err)
+		}
+		if addr == "" {
+			return fail(exitConfig, "TIWSNAP_HTTP_ADDR: is empty, so that there is nothing to ask: set it for the process and for this check")
+		}
+		if err := lives(cmd.Context(), addr); err != nil {
+			return fail(exitUnavailable, "%w (TIWSNAP_HTTP_ADDR is %s)", err, addr)
+		}
+		fmt.Fprintln(e.stdout, "ok")
+		return nil
+	}
+	return cmd
+}
+
+// lives returns why the process that listens at addr does not say that it lives.
+func lives(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(addr)+"/livez", nil)
+	if err != nil {
+		return err
+	}
+	req.Host = "localhost"           // the names of the address need not be in http.hosts
+	transport := new(http.Transport) // without a proxy
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("%s does not answer: %w", req.URL, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", req.URL, resp.Status)
+	}
+	return nil
+}
+
+// reachable is where to reach who listens at addr: what listens at all addresses
+// of this machine is asked at loopback.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"tiwsnap/config"
+)
+
+// reloadHelp ends a sentence of the commands that reload.
+const reloadHelp = `read its YAML file and the files of
+secrets again: the log level, Tencent's API key, users, tokens and the session
+key change at once and nothing else does. Where anything is wrong all stays as
+it is, and the log says what.`
+
+// reloadable is the settings that change without a restart.
+var reloadable = []string{
+	"tencentcloud.secret_id", "tencentcloud.secret_key", "tencentcloud.token",
+	"http.session_key", "http.users", "http.tokens", "log.level",
+}
+
+// reloader reads the settings of a command again when SIGHUP comes.
+type reloader struct {
+	load    func() (config.Config, error)
+	hangups chan os.Signal
+}
+
+// newReloader keeps SIGHUP from ending the process, from now on. A command calls
+// it first and run once it works. Close it when done.
+func newReloader(cmd *cobra.Command, e env, needs ...config.Need) *reloader {
+	r := &reloader{
+		load:    func() (config.Config, error) { return loadConfig(cmd, e, needs...) },
+		hangups: make(chan os.Signal, 1),
+	}
+	signal.Notify(r.hangups, syscall.SIGHUP)
+	return r
+}
+
+func (r *reloader) close() { signal.Stop(r.hangups) }
+
+// run reloads until ctx ends. apply takes the new settings, or changes nothing
+// and returns why.
+func (r *reloader) run(ctx context.Context, now config.Config, log *slog.Logger, level *slog.LevelVar, apply func(config.Config) error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.hangups:
+		}
+		next, err := r.load()
+		if err == nil {
+			err = apply(next)
+		}
+		if err != nil {
+			log.Error("SIGHUP: the settings cannot be read again: the old ones stay in use", "err", err)
+			continue
+		}
+		var changed, waiting []string
+		for _, key := range config.Changed(now, next) {
+			if slices.Contains(reloadable, key) {
+				changed = append(changed, key)
+			} else {
+				waiting = append(waiting, key)
+			}
+		}
+		level.Set(min(now.Log.Level, next.Log.Level)) // so that the old or the new level shows the next line
+		log.Info("SIGHUP: the settings were read again", "changed", strings.Join(changed, ", "))
+		if waiting != nil {
+			log.Warn("settings have changed that a restart alone puts into use", "settings", strings.Join(waiting, ", "))
+		}
+		level.Set(next.Log.Level)
+		now = next
+	}
+}

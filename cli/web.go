@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"tiwsnap/config"
+	"tiwsnap/rdb"
+	"tiwsnap/web"
+	"tiwsnap/worker"
+)
+
+func newWeb(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "web",
+		Short: "Serve the pages, the API and asynqmon without working",
+		Long: `Serve the pages, the HTTP API, asynqmon and the metrics of the workers on the same
+Redis, and run no snapshots. It needs no API key of Tencent. Any number may run:
+give all the same http.session_key, and a login at one is good at all.
+
+SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHelp,
+		Example: `  tiwsnap web
+  tiwsnap web --http-addr 127.0.0.1:8081 --redis-url redis://db:6379/0`,
+		Args: cobra.NoArgs,
+	}
+	config.Flags(cmd.Flags(), "redis.url", "tiw.account", "rate.limit", "rate.margin", "confirm.share",
+		"http.addr", "metrics.addr", "retention", "log.level", "log.format")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
+		r := newReloader(cmd, e)
+		defer r.close()
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		switch {
+		case c.cfg.Redis.URL.Reveal() == rdb.Embedded:
+			return fail(exitConfig, "TIWSNAP_REDIS_URL: embedded is a Redis of one process alone: "+
+				"a worker with it serves its pages itself; give the address of the workers' Redis")
+		case c.cfg.HTTP.Addr == "":
+			return fail(exitConfig, "TIWSNAP_HTTP_ADDR: is empty, so that nothing would be served: set it as in %s", config.DefaultHTTPAddr)
+		}
+		log, level := newLogger(c.cfg, e.stderr)
+		schedules, err := newSchedules(c.cfg)
+		if err != nil {
+			return err
+		}
+		limiters, err := worker.NewLimiters(worker.Options{
+			Redis: c.rdb, Account: c.cfg.TIW.Account, RateLimit: c.cfg.Rate.Limit, Margin: c.cfg.Rate.Margin, ConfirmShare: c.cfg.Confirm.Share,
+		})
+		if err != nil {
+			return fail(exitConfig, "%w", err)
+		}
+		defer func() {
+			for _, l := range limiters {
+				l.Close(context.WithoutCancel(ctx)) // it holds no permits, so that there is nothing to wait for
+			}
+		}()
+		h, err := serveHTTP(served{connection: c, limiters: limiters, schedules: schedules, metrics: web.NewRegistry(), log: log})
+		if err != nil {
+			return err
+		}
+		defer h.stop()
+		r.run(ctx, c.cfg, log, level, func(next config.Config) error { return h.replaceLogins(next.HTTP) })
+		return nil
+	}
+	return cmd
+}
