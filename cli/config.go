@@ -31,6 +31,9 @@ func newConfig(e env) *cobra.Command {
 				return err
 			}
 			fmt.Fprintln(e.stdout, "ok")
+			if why, fix := c.RegionWarning(); why != "" {
+				fmt.Fprintf(e.stderr, "warning: TIWSNAP_TIW_REGION: %s; %s\n", why, fix)
+			}
 			if c.TencentCloud.SecretID.Empty() {
 				fmt.Fprintln(e.stderr, "there is no API key of Tencent: a worker needs TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY")
 			}

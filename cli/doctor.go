@@ -276,6 +276,7 @@ func (d *doctor) redisServer(s rdb.Server) {
 
 // tiw checks the way to Tencent before what is said over it.
 func (d *doctor) tiw(ctx context.Context, c config.Config) {
+	d.region(c)
 	if !d.endpoint(ctx, c.TIW.Endpoint, c.TIW.Timeout) {
 		return
 	}
@@ -310,12 +311,31 @@ func (d *doctor) tiw(ctx context.Context, c config.Config) {
 	case why.Class == tiw.Account && strings.HasPrefix(answer.Code, "ResourceUnavailable"): // a good key, a closed service
 		d.fail(exitUnavailable, check, why.Fix, "%s", detail)
 	case why.Class == tiw.Account:
-		d.fail(exitConfig, check, why.Fix, "%s", detail)
+		d.fail(exitConfig, check, why.Fix+otherSite(c.TIW.Endpoint), "%s", detail)
 	case strings.HasPrefix(answer.Code, "ClientError."):
 		d.fail(exitUnavailable, check, why.Fix, "cannot be checked: %s", detail)
 	default:
 		d.warn(check, why.Fix, "cannot be checked now: %s", detail)
 	}
+}
+
+// region says what Tencent's documents have against the region. They may have
+// changed, so that it fails nothing.
+func (d *doctor) region(c config.Config) {
+	if detail, fix := c.RegionWarning(); detail != "" {
+		d.warn("region", fix, "%s", detail)
+	}
+}
+
+// otherSite says where the key may be known that is refused at one of Tencent's
+// two sites. It is empty for any other endpoint.
+func otherSite(endpoint string) string {
+	for _, pair := range [][2]string{{config.ChinaEndpoint, config.IntlEndpoint}, {config.IntlEndpoint, config.ChinaEndpoint}} {
+		if endpoint == pair[0] {
+			return fmt.Sprintf("; or try TIWSNAP_TIW_ENDPOINT=%s: Tencent's documents name both", pair[1])
+		}
+	}
+	return ""
 }
 
 // endpoint asks for any answer over HTTP at all.

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/config"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
 	"tiwsnap/redistest"
@@ -142,6 +143,26 @@ func TestDoctorOnTheAPI(t *testing.T) {
 		lines, code := doctorSays(t, good, "--endpoint", srv.URL, "--tiw-timeout", "100ms")
 		if len(lines) != 2 || !strings.HasPrefix(lines[1], "FAIL  endpoint: ") || code != exitUnavailable {
 			t.Errorf("exit %d\n%s", code, strings.Join(lines, "\n"))
+		}
+	})
+
+	t.Run("a region that does not go with the endpoint, by what is known", func(t *testing.T) {
+		d := doctor{report: io.Discard}
+		d.region(config.Config{TIW: config.TIW{Endpoint: config.IntlEndpoint, Region: "ap-guangzhou"}})
+		d.region(config.Config{TIW: config.TIW{Endpoint: config.IntlEndpoint, Region: "ap-singapore"}})
+		if len(d.findings) != 1 || d.findings[0].Status != statusWarn || d.exitCode() != exitOK ||
+			!strings.Contains(d.findings[0].Fix, config.ChinaEndpoint) {
+			t.Errorf("got %+v", d.findings)
+		}
+	})
+
+	t.Run("a key that is refused may be one of the other site", func(t *testing.T) {
+		for endpoint, want := range map[string]string{
+			config.ChinaEndpoint: config.IntlEndpoint, config.IntlEndpoint: config.ChinaEndpoint, sim.URL: "",
+		} {
+			if got := otherSite(endpoint); !strings.Contains(got, want) || (got == "") != (want == "") {
+				t.Errorf("%s: got %q", endpoint, got)
+			}
 		}
 	})
 

@@ -222,17 +222,22 @@ func HTTPAddr(src Source) (string, error) {
 	return v.Text, nil
 }
 
-// Warnings are what the settings have that is most likely wrong, and that nobody but Tencent can know for sure: a line
-// for each, with what to do.
-func (c Config) Warnings() []string {
-	var all []string
-	// The API's pages of 2024 and later name no other region for this host. Of the others they do not say.
+// The endpoints that Tencent's documents have: the page of 2023 the first one, also for ap-singapore, and those of the
+// international site since 2024 the second.
+const (
+	ChinaEndpoint = "https://tiw.tencentcloudapi.com"
+	IntlEndpoint  = "https://tiw.intl.tencentcloudapi.com"
+)
+
+// RegionWarning returns why the region most likely does not go with the endpoint, and what to do; both are empty where
+// nothing is known against the pair. It goes by Tencent's documents, so that it is no more than a warning.
+func (c Config) RegionWarning() (why, fix string) {
 	u, err := url.Parse(c.TIW.Endpoint)
-	if err == nil && strings.EqualFold(u.Hostname(), "tiw.intl.tencentcloudapi.com") && c.TIW.Region != "ap-singapore" {
-		all = append(all, fmt.Sprintf("TIWSNAP_TIW_REGION: %s does not go with TIWSNAP_TIW_ENDPOINT %s, which serves ap-singapore alone "+
-			"as far as Tencent's documents say: set ap-singapore, or the endpoint https://tiw.tencentcloudapi.com", c.TIW.Region, c.TIW.Endpoint))
+	if err != nil || !strings.EqualFold("https://"+u.Hostname(), IntlEndpoint) || c.TIW.Region == "ap-singapore" {
+		return "", ""
 	}
-	return all
+	return fmt.Sprintf("%s does not go with the endpoint %s, which has ap-singapore alone by Tencent's documents", c.TIW.Region, c.TIW.Endpoint),
+		"set TIWSNAP_TIW_REGION to ap-singapore, or TIWSNAP_TIW_ENDPOINT to " + ChinaEndpoint
 }
 
 // loader collects the layers and the faults in them.

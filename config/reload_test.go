@@ -65,22 +65,22 @@ func TestHTTPAddrAlone(t *testing.T) {
 	}
 }
 
-func TestWarnings(t *testing.T) {
+func TestRegionWarning(t *testing.T) {
 	for _, test := range []struct {
 		endpoint, region string
-		want             int
+		warns            bool
 	}{
-		{"https://tiw.tencentcloudapi.com", "ap-singapore", 0}, // the default
-		{"https://tiw.tencentcloudapi.com", "ap-guangzhou", 0},
-		{"https://tiw.intl.tencentcloudapi.com", "ap-singapore", 0},
-		{"https://tiw.intl.tencentcloudapi.com", "ap-guangzhou", 1},
-		{"https://TIW.intl.tencentcloudapi.com:443", "ap-guangzhou", 1},
-		{"http://127.0.0.1:9090", "ap-guangzhou", 0},
+		{config.ChinaEndpoint, "ap-singapore", false}, // the default
+		{config.ChinaEndpoint, "ap-guangzhou", false},
+		{config.IntlEndpoint, "ap-singapore", false},
+		{config.IntlEndpoint, "ap-guangzhou", true},
+		{"https://TIW.intl.tencentcloudapi.com:443", "ap-guangzhou", true},
+		{"http://127.0.0.1:9090", "ap-guangzhou", false},
 	} {
 		c := load(t, config.Source{Environ: []string{"TIWSNAP_TIW_ENDPOINT=" + test.endpoint, "TIWSNAP_TIW_REGION=" + test.region}})
-		got := c.Warnings()
-		if len(got) != test.want || test.want > 0 && !strings.Contains(got[0], test.endpoint) {
-			t.Errorf("%s and %s: got %q", test.endpoint, test.region, got)
+		why, fix := c.RegionWarning()
+		if (why != "") != test.warns || (fix != "") != test.warns || test.warns && !strings.Contains(why, test.endpoint) {
+			t.Errorf("%s and %s: got %q, %q", test.endpoint, test.region, why, fix)
 		}
 	}
 }

@@ -37,7 +37,7 @@ var settings = []setting{
 	{"tencentcloud.secret_id", "", "", "API key, SecretId", secret, hide},
 	{"tencentcloud.secret_key", "", "", "API key, SecretKey", secret, hide},
 	{"tencentcloud.token", "", "", "token of temporary credentials", secret, hide},
-	{"tiw.endpoint", "endpoint", "https://tiw.tencentcloudapi.com", "URL of the API", endpoint, hideUser},
+	{"tiw.endpoint", "endpoint", ChinaEndpoint, "URL of the API; the international site's is https://tiw.intl.tencentcloudapi.com", endpoint, hideUser},
 	{"tiw.region", "region", "ap-singapore", "region of the service", pattern(`[a-z]+(-[a-z0-9]+)+`, "a region as in ap-singapore"), plain},
 	{"tiw.timeout", "tiw-timeout", "10s", "time limit of one call to the API", duration(100*time.Millisecond, time.Minute), plain},
 	{"tiw.account", "account", "default", "name of the Tencent account, if several share this Redis: each has a quota of its own", pattern(`[A-Za-z0-9_-]{1,64}`, "1 to 64 of A-Z, a-z, 0-9, _ and -"), plain},
