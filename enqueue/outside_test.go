@@ -1,0 +1,71 @@
+package enqueue_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A module elsewhere depends on this one by the commands in the README, and runs
+// the whole program of example_test.go. Nothing is downloaded for it.
+func TestFromAnotherModule(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	read := func(name string) string {
+		t.Helper()
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	_, section, _ := strings.Cut(read("../README.md"), "\n## From Go\n")
+	block := regexp.MustCompile("(?s)```sh\n(.*?)```").FindStringSubmatch(section)
+	if block == nil {
+		t.Fatal("README: \"From Go\" has no commands")
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(root, filepath.Join(dir, "tiwsnap")); err != nil {
+		t.Fatal(err)
+	}
+	school := filepath.Join(dir, "school")
+	if err := os.Mkdir(school, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	program := strings.NewReplacer("package enqueue_test", "package main", "func Example()", "func main()").Replace(read("example_test.go"))
+	if err := os.WriteFile(filepath.Join(school, "main.go"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := func(line string) string {
+		t.Helper()
+		words := strings.Fields(line)
+		cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
+		cmd.Dir = school
+		// The proxy and the database of checksums are on the network.
+		cmd.Env = append(os.Environ(), "GOPROXY=off", "GOSUMDB=off", "GOFLAGS=-buildvcs=false", "GOWORK=off")
+		var errs strings.Builder
+		cmd.Stderr = &errs
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, errs.String())
+		}
+		return string(out)
+	}
+	command("go mod init example.com/school")
+	for line := range strings.Lines(block[1]) {
+		command(line)
+	}
+	_, want, _ := strings.Cut(program, "// Output:\n")
+	want = strings.TrimSuffix(strings.NewReplacer("\t// ", "", "}\n", "").Replace(want), "\n")
+	if got := strings.TrimSpace(command("go run .")); got != want {
+		t.Errorf("it printed\n%s\nwant\n%s", got, want)
+	}
+}
