@@ -8,9 +8,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 # What "tiwsnap version" says. Empty: that of version/release.txt.
-ARG VERSION
-ARG COMMIT
-ARG DATE
+ARG VERSION COMMIT DATE
 RUN CGO_ENABLED=0 go build -trimpath -o /tiwsnap -ldflags="-s -w \
     -X tiwsnap/version.version=${VERSION} \
     -X tiwsnap/version.commit=${COMMIT} \

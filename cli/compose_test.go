@@ -106,7 +106,8 @@ func TestCompose(t *testing.T) {
 		}
 	}
 	if ours != 4 || services["worker"].Deploy.Replicas != 2 {
-		t.Errorf("%d services of ours, %d workers; want a simulator, two workers, web and login", ours, services["worker"].Deploy.Replicas)
+		t.Errorf("%d services of ours, %d workers; want a simulator, two workers, web and login",
+			ours, services["worker"].Deploy.Replicas)
 	}
 	if want := []string{"127.0.0.1:8080:8080"}; !slices.Equal(services["web"].Ports, want) {
 		t.Errorf("the pages are published at %v, want %v", services["web"].Ports, want)

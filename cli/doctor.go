@@ -330,12 +330,11 @@ func (d *doctor) region(c config.Config) {
 // otherSite says where the key may be known that is refused at one of Tencent's
 // two sites. It is empty for any other endpoint.
 func otherSite(endpoint string) string {
-	for _, pair := range [][2]string{{config.ChinaEndpoint, config.IntlEndpoint}, {config.IntlEndpoint, config.ChinaEndpoint}} {
-		if endpoint == pair[0] {
-			return fmt.Sprintf("; or try TIWSNAP_TIW_ENDPOINT=%s: Tencent's documents name both", pair[1])
-		}
+	other := map[string]string{config.ChinaEndpoint: config.IntlEndpoint, config.IntlEndpoint: config.ChinaEndpoint}[endpoint]
+	if other == "" {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf("; or try TIWSNAP_TIW_ENDPOINT=%s: Tencent's documents name both", other)
 }
 
 // endpoint asks for any answer over HTTP at all.

@@ -72,7 +72,8 @@ users, users gets those instead.`,
 			fmt.Fprintf(e.stderr, "%s has the users of TIWSNAP_HTTP_USERS\n", users)
 			return nil
 		case hasUsers && !*reset:
-			fmt.Fprintf(e.stderr, "%s is there already and stays: the password was shown when it was made; --reset makes another\n", users)
+			fmt.Fprintf(e.stderr, "%s is there already and stays: the password was shown when it was made; "+
+				"--reset makes another\n", users)
 			return nil
 		}
 		word := newPassword()

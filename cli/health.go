@@ -41,7 +41,8 @@ Exit code 0: it lives. 69: it does not answer.`,
 			return fail(exitConfig, "bad configuration: %w", err)
 		}
 		if addr == "" {
-			return fail(exitConfig, "TIWSNAP_HTTP_ADDR: is empty, so that there is nothing to ask: set it for the process and for this check")
+			return fail(exitConfig, "TIWSNAP_HTTP_ADDR: is empty, so that there is nothing to ask: "+
+				"set it for the process and for this check")
 		}
 		if err := lives(cmd.Context(), addr); err != nil {
 			return fail(exitUnavailable, "%w (TIWSNAP_HTTP_ADDR is %s)", err, addr)

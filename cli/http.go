@@ -62,7 +62,8 @@ func serveHTTP(s served) (httpServer, error) {
 	if addr := s.cfg.Metrics.Addr; addr != "" {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
-			return httpServer{}, fail(exitUnavailable, "metrics: %w (TIWSNAP_METRICS_ADDR or --metrics-addr chooses another address, or none)", err)
+			return httpServer{}, fail(exitUnavailable,
+				"metrics: %w (TIWSNAP_METRICS_ADDR or --metrics-addr chooses another address, or none)", err)
 		}
 		s.log.Info("serving metrics", "addr", l.Addr().String())
 		stopMetrics = serve(l, web.NewServer(metrics.Handler, s.log), s.failed(l))
@@ -110,15 +111,18 @@ func (s served) site(api *web.API, metrics *web.Route) (httpServer, error) {
 	}
 	l, err := net.Listen("tcp", s.cfg.HTTP.Addr)
 	if errors.Is(err, syscall.EADDRINUSE) && s.mayYield && s.cfg.HTTP.Addr == config.DefaultHTTPAddr {
-		s.log.Warn("HTTP is not served: its default address is taken, by another worker most likely", "addr", s.cfg.HTTP.Addr)
+		s.log.Warn("HTTP is not served: its default address is taken, by another worker most likely",
+			"addr", s.cfg.HTTP.Addr)
 		return httpServer{stop: func() {}}, nil
 	}
 	if err != nil {
-		return httpServer{}, fail(exitUnavailable, "HTTP: %w (TIWSNAP_HTTP_ADDR or --http-addr chooses another address, or none)", err)
+		return httpServer{}, fail(exitUnavailable,
+			"HTTP: %w (TIWSNAP_HTTP_ADDR or --http-addr chooses another address, or none)", err)
 	}
 	if tcp, ok := l.Addr().(*net.TCPAddr); auth.Open() && (!ok || !tcp.IP.IsLoopback()) {
 		l.Close()
-		return httpServer{}, fail(exitConfig, "HTTP: %s can be reached by others, and without users and tokens everybody may everything: set TIWSNAP_HTTP_USERS or _TOKENS, or listen on 127.0.0.1", l.Addr())
+		return httpServer{}, fail(exitConfig, "HTTP: %s can be reached by others, and without users and tokens anyone has full access: "+
+			"set TIWSNAP_HTTP_USERS or _TOKENS, or listen on 127.0.0.1", l.Addr())
 	}
 	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: s.rdb, Limiter: s.limiters["CreateSnapshotTask"], Log: s.log})
 	routes := slices.Concat(
@@ -130,7 +134,9 @@ func (s served) site(api *web.API, metrics *web.Route) (httpServer, error) {
 	if metrics != nil {
 		routes = append(routes, *metrics)
 	}
-	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Hosts: s.cfg.HTTP.Hosts, Proxies: s.cfg.HTTP.Proxies, Log: s.log}, routes...)
+	handler := web.NewHandler(web.HandlerOptions{
+		Auth: auth, Hosts: s.cfg.HTTP.Hosts, Proxies: s.cfg.HTTP.Proxies, Log: s.log,
+	}, routes...)
 	server := web.NewServer(handler, s.log)
 	server.RegisterOnShutdown(pages.Close)
 	server.RegisterOnShutdown(api.Close)

@@ -47,7 +47,8 @@ func (r *reloader) close() { signal.Stop(r.hangups) }
 
 // run reloads until ctx ends. apply takes the new settings, or changes nothing
 // and returns why.
-func (r *reloader) run(ctx context.Context, now config.Config, log *slog.Logger, level *slog.LevelVar, apply func(config.Config) error) {
+func (r *reloader) run(ctx context.Context, now config.Config, log *slog.Logger, level *slog.LevelVar,
+	apply func(config.Config) error) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -73,7 +74,7 @@ func (r *reloader) run(ctx context.Context, now config.Config, log *slog.Logger,
 		level.Set(min(now.Log.Level, next.Log.Level)) // so that the old or the new level shows the next line
 		log.Info("SIGHUP: the settings were read again", "changed", strings.Join(changed, ", "))
 		if waiting != nil {
-			log.Warn("settings have changed that a restart alone puts into use", "settings", strings.Join(waiting, ", "))
+			log.Warn("settings have changed that need a restart", "settings", strings.Join(waiting, ", "))
 		}
 		level.Set(next.Log.Level)
 		now = next

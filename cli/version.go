@@ -30,5 +30,6 @@ func versionLine() string {
 	if v.Modified {
 		commit += ", modified"
 	}
-	return fmt.Sprintf("tiwsnap %s (commit %s, %s, %s)", v.Version, commit, cmp.Or(v.Date, "date unknown"), runtime.Version())
+	date := cmp.Or(v.Date, "date unknown")
+	return fmt.Sprintf("tiwsnap %s (commit %s, %s, %s)", v.Version, commit, date, runtime.Version())
 }

@@ -40,7 +40,8 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
 			return fail(exitConfig, "TIWSNAP_REDIS_URL: embedded is a Redis of one process alone: "+
 				"a worker with it serves its pages itself; give the address of the workers' Redis")
 		case c.cfg.HTTP.Addr == "":
-			return fail(exitConfig, "TIWSNAP_HTTP_ADDR: is empty, so that nothing would be served: set it as in %s", config.DefaultHTTPAddr)
+			return fail(exitConfig, "TIWSNAP_HTTP_ADDR: is empty, so that nothing would be served: set it as in %s",
+				config.DefaultHTTPAddr)
 		}
 		log, level := newLogger(c.cfg, e.stderr)
 		schedules, err := newSchedules(c.cfg)
@@ -48,7 +49,8 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
 			return err
 		}
 		limiters, err := worker.NewLimiters(worker.Options{
-			Redis: c.rdb, Account: c.cfg.TIW.Account, RateLimit: c.cfg.Rate.Limit, Margin: c.cfg.Rate.Margin, ConfirmShare: c.cfg.Confirm.Share,
+			Redis: c.rdb, Account: c.cfg.TIW.Account,
+			RateLimit: c.cfg.Rate.Limit, Margin: c.cfg.Rate.Margin, ConfirmShare: c.cfg.Confirm.Share,
 		})
 		if err != nil {
 			return fail(exitConfig, "%w", err)
@@ -58,7 +60,9 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
 				l.Close(context.WithoutCancel(ctx)) // it holds no permits, so that there is nothing to wait for
 			}
 		}()
-		h, err := serveHTTP(served{connection: c, limiters: limiters, schedules: schedules, metrics: web.NewRegistry(), log: log})
+		h, err := serveHTTP(served{
+			connection: c, limiters: limiters, schedules: schedules, metrics: web.NewRegistry(), log: log,
+		})
 		if err != nil {
 			return err
 		}

@@ -125,8 +125,11 @@ are written. SIGHUP makes it ` + reloadHelp,
 		}
 		defer h.stop()
 		go r.run(ctx, c.cfg, log, level, func(next config.Config) error {
+			if err := h.replaceLogins(next.HTTP); err != nil {
+				return err
+			}
 			key.Replace(next.TencentCloud)
-			return h.replaceLogins(next.HTTP)
+			return nil
 		})
 		if err := w.Run(ctx); err != nil {
 			return fail(exitTempFail, "worker stopped, not all in order: %w", err)

@@ -236,8 +236,9 @@ func (c Config) RegionWarning() (why, fix string) {
 	if err != nil || !strings.EqualFold("https://"+u.Hostname(), IntlEndpoint) || c.TIW.Region == "ap-singapore" {
 		return "", ""
 	}
-	return fmt.Sprintf("%s does not go with the endpoint %s, which has ap-singapore alone by Tencent's documents", c.TIW.Region, c.TIW.Endpoint),
-		"set TIWSNAP_TIW_REGION to ap-singapore, or TIWSNAP_TIW_ENDPOINT to " + ChinaEndpoint
+	why = fmt.Sprintf("%s does not go with the endpoint %s, which has ap-singapore alone by Tencent's documents",
+		c.TIW.Region, c.TIW.Endpoint)
+	return why, "set TIWSNAP_TIW_REGION to ap-singapore, or TIWSNAP_TIW_ENDPOINT to " + ChinaEndpoint
 }
 
 // loader collects the layers and the faults in them.

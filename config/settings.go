@@ -56,7 +56,7 @@ var settings = []setting{
 	{"http.addr", "http-addr", DefaultHTTPAddr, "HOST:PORT to listen on for browsers and programs; empty turns it off", listenAddr, plain},
 	{"http.hosts", "", "", "host names of that listener, separated by commas; its addresses and localhost need not be named", hostNames, plain},
 	{"http.proxies", "", "", "addresses and networks of the proxies in front of that listener, separated by commas: from them the client's address is taken from X-Forwarded-For", networks, plain},
-	{"http.session_key", "", "", "secret that signs logins, the same for all workers: 32 random characters or more; empty: logins end with the worker", signingKey, hide},
+	{"http.session_key", "", "", "secret that signs logins, the same for all workers and webs: 32 random characters or more; empty: logins end with the process", signingKey, hide},
 	{"http.users", "", "", "who may log in: a line for each, NAME ROLES HASH, as in docs/admin.md", logins(password.Check), hideHashes},
 	{"http.tokens", "", "", "programs that may use the API: a line for each, NAME ROLES HASH, as in docs/admin.md", logins(password.CheckToken), hideHashes},
 	{"metrics.addr", "metrics-addr", "", "HOST:PORT to listen on for Prometheus, without a login; empty: /metrics is served with the pages, for the role view", listenAddr, plain},

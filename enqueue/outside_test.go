@@ -40,7 +40,8 @@ func TestFromAnotherModule(t *testing.T) {
 	if err := os.Mkdir(school, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	program := strings.NewReplacer("package enqueue_test", "package main", "func Example()", "func main()").Replace(read("example_test.go"))
+	program := strings.Replace(read("example_test.go"), "package enqueue_test", "package main", 1)
+	program = strings.Replace(program, "func Example()", "func main()", 1)
 	if err := os.WriteFile(filepath.Join(school, "main.go"), []byte(program), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,13 @@ func (d *door) serve(o web.AuthOptions) http.Handler {
 	if err != nil {
 		d.Fatal(err)
 	}
-	routes := append(web.NewPages(web.PagesOptions{Auth: a, Log: d.options.Log}).Routes(), web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo})
+	return d.behind(a)
+}
+
+// behind is the handler behind an Auth.
+func (d *door) behind(a *web.Auth) http.Handler {
+	routes := append(web.NewPages(web.PagesOptions{Auth: a, Log: d.options.Log}).Routes(),
+		web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo})
 	return web.NewHandler(web.HandlerOptions{Auth: a, Log: d.options.Log}, routes...)
 }
 
@@ -270,8 +276,7 @@ func TestReplacedLogins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.handler = web.NewHandler(web.HandlerOptions{Auth: auth, Log: d.options.Log}, append(web.NewPages(web.PagesOptions{Auth: auth, Log: d.options.Log}).Routes(),
-		web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo})...)
+	d.handler = d.behind(auth)
 	ada, bob := cookie(d.logIn("ada", word, "")), cookie(d.logIn("bob", word, ""))
 	is := func(what string, c *http.Cookie, want int) {
 		t.Helper()

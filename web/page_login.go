@@ -35,7 +35,8 @@ func (p *Pages) showLogin(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, next, http.StatusSeeOther)
 		return
 	}
-	p.show(w, r, http.StatusOK, loginPage, "Log in", loginData{Next: next, NoUsers: len(p.o.Auth.logins.Load().users) == 0})
+	noUsers := len(p.o.Auth.logins.Load().users) == 0
+	p.show(w, r, http.StatusOK, loginPage, "Log in", loginData{Next: next, NoUsers: noUsers})
 }
 
 func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {

@@ -51,7 +51,8 @@ func (a *Auth) session(ctx context.Context, cookie string) (u User, id string, o
 	u, known := l.user(string(name)) // the MAC of one who is unknown is compared all the same
 	expiry, err := strconv.ParseInt(field[1], 10, 64)
 	text := strings.Join(field[:3], ".")
-	if !hmac.Equal([]byte(field[3]), []byte(l.sessions.mac(text, u))) || !known || err != nil || time.Now().Unix() >= expiry {
+	good := hmac.Equal([]byte(field[3]), []byte(l.sessions.mac(text, u)))
+	if !good || !known || err != nil || time.Now().Unix() >= expiry {
 		return User{}, "", false
 	}
 	if a.o.Redis != nil {
