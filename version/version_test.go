@@ -10,7 +10,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tiwsnap/internal/needs"
 )
+
+func TestMain(m *testing.M) { os.Exit(needs.Reporting(m).Run()) }
 
 func TestRead(t *testing.T) {
 	const checkout = "0.1.0\n$Format:%H$\n$Format:%cI$\n"
@@ -95,6 +99,8 @@ func main() {
 // git archive writes the commit and its date into the source, where no .git
 // tells them any more.
 func TestSourceArchive(t *testing.T) {
+	needs.Program(t, "git")
+	needs.Program(t, "tar")
 	git := func(args ...string) string {
 		out, err := exec.CommandContext(t.Context(), "git", args...).Output()
 		if err != nil {
@@ -108,7 +114,7 @@ func TestSourceArchive(t *testing.T) {
 	// Attributes of the working tree, so that a change of them is tested before it is committed.
 	git("-C", "..", "archive", "--worktree-attributes", "--format=tar", "-o", archive, "HEAD", "version")
 	if out, err := exec.CommandContext(t.Context(), "tar", "-x", "-f", archive, "-C", dir).CombinedOutput(); err != nil {
-		t.Skipf("tar: %v: %s", err, out)
+		t.Fatalf("tar: %v: %s", err, out)
 	}
 	got := build(t, dir)
 	if got.Version == "" || got.Commit != want[0] || got.Date != want[1] {
