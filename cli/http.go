@@ -53,8 +53,9 @@ func (h httpServer) replaceLogins(c config.HTTP) error {
 // ready to return.
 func serveHTTP(s served) (httpServer, error) {
 	api := web.NewAPI(web.APIOptions{
-		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated(), CheckWebhook: s.cfg.Webhook.Check,
-		CheckCallback: s.cfg.CheckCallback, Limiters: s.limiters, Schedules: s.schedules, Version: version.Read().String(), Log: s.log,
+		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated(),
+		CheckWebhook: s.cfg.Webhook.Check, CheckCallback: s.cfg.CheckCallback,
+		Limiters: s.limiters, Schedules: s.schedules, Version: version.Read().String(), Log: s.log,
 	})
 	s.metrics.MustRegister(api.Collector())
 	metrics := web.MetricsRoute(s.metrics)

@@ -16,8 +16,9 @@ func newWeb(e env) *cobra.Command {
 		Use:   "web",
 		Short: "Serve the pages, the API and asynqmon without working",
 		Long: `Serve the pages, the HTTP API, asynqmon and the metrics of the workers on the same
-Redis, and run no snapshots. It needs no API key of Tencent. Any number may run:
-give all the same http.session_key, and a login at one is good at all.
+Redis, and run no snapshots. It needs no API key of Tencent, but the configuration
+file of the workers. Any number may run: give all the same http.session_key, and a
+login at one is good at all.
 
 SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHelp,
 		Example: `  tiwsnap web
