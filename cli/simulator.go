@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,8 +19,9 @@ images, sends callbacks and breaks on demand.
 It is NOT Tencent and renders no whiteboard. Tencent does not document how the
 seconds of the quota are drawn, in which order a call is checked, what a
 callback looks like, nor several error codes: there it assumes. It does not
-imitate TLS, other actions, the limits of an account or address, CAM, COS or
-regions. Its state is lost when it ends.
+imitate TLS, other actions, the limits of an account or address, CAM, COS or a
+quota for each region; a task is known in the region alone that it was created
+in. Its state is lost when it ends.
 
 Its pages ask nobody for a password, so keep it on a loopback address:
   GET  /state          what was counted: calls, fullest seconds, codes, tasks, faults
@@ -43,6 +45,7 @@ func newSimulator(e env) *cobra.Command {
 		Long:  simulatorHelp,
 		Example: `  tiwsnap simulator
   tiwsnap simulator --window sliding --latency 200ms --fault-internal-error-created 0.01
+  tiwsnap simulator --fault-shapes noImages=0.1,fewerImages=0.05 --fault-unknown-task FailedOperation
   curl -d '{"arrears": {"for": "30s"}}' http://127.0.0.1:9090/admin/faults`,
 		Args: cobra.NoArgs,
 	}
@@ -77,7 +80,7 @@ func newSimulator(e env) *cobra.Command {
 
 	f.DurationVar(&opt.HoldLimit, "hold-limit", 2*time.Minute, "how long a call that is never answered is held")
 	f.DurationVar(&opt.SlowByte, "slow-byte", 100*time.Millisecond, "time between two bytes of a slow answer")
-	faultFlags(f, &opt.Faults)
+	shapes := faultFlags(f, &opt.Faults)
 
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		// In Options a zero stands for the default.
@@ -86,6 +89,9 @@ func newSimulator(e env) *cobra.Command {
 			if v := f.Lookup(name).Value.String(); v == "0" || v == "0s" {
 				return fmt.Errorf("--%s is 0: it must be more", name)
 			}
+		}
+		if err := setShapes(&opt.Faults, *shapes); err != nil {
+			return err
 		}
 		opt.RejectedFree = !countRejected
 		for _, app := range apps {
@@ -102,9 +108,24 @@ func newSimulator(e env) *cobra.Command {
 	return cmd
 }
 
+// setShapes reads the value of --fault-shapes.
+func setShapes(faults *tiwtest.Faults, flag map[string]string) error {
+	for shape, text := range flag {
+		rate, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return fmt.Errorf("--fault-shapes: %q is not a rate: write %s=0.1", text, shape)
+		}
+		if faults.Shapes == nil {
+			faults.Shapes = map[tiwtest.Shape]float64{}
+		}
+		faults.Shapes[tiwtest.Shape(shape)] = rate
+	}
+	return nil
+}
+
 // faultFlags has one flag for each field of Faults, under the name that the
-// field has in JSON.
-func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
+// field has in JSON. The value of --fault-shapes is returned, for setShapes.
+func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) *map[string]string {
 	for _, rate := range []struct {
 		value       *float64
 		name, usage string
@@ -132,10 +153,17 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 	duration(&faults.Arrears.After, "arrears-after", "the account is in arrears from this long after the start")
 	duration(&faults.Arrears.For, "arrears-for", "the account is in arrears for this long")
 	f.IntVar(&faults.ForeignLoad, "fault-foreign-load", 0, "creates a `second` that somebody else sends on the same quota")
+	shapes := f.StringToString("fault-shapes", nil,
+		fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose end is told in an odd way: %s", tiwtest.Shapes))
+	f.StringVar(&faults.UnknownTask, "fault-unknown-task", "",
+		"error `code` for a Describe of an unknown task, or nulls; by default InvalidParameter.TaskNotFound")
 	f.Float64Var(&faults.CallbackLost, "fault-callback-lost", 0, "`rate` of callbacks that are never sent")
 	f.Float64Var(&faults.CallbackDouble, "fault-callback-double", 0, "`rate` of callbacks that are sent twice")
 	f.Float64Var(&faults.CallbackEarly, "fault-callback-early", 0, "`rate` of tasks whose callback comes before the answer")
 	duration(&faults.CallbackDelay, "callback-delay", "time from the end of a task to its callback")
+	f.IntVar(&faults.CallbackRetries, "fault-callback-retries", 0, "how often a callback is sent again that was not answered 2xx")
+	duration(&faults.CallbackRetryAfter, "callback-retry-after", "time from a failed callback to the next try")
+	return shapes
 }
 
 // simulatorSecrets takes the secrets from the environment.

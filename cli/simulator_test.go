@@ -172,6 +172,9 @@ func setEach(t *testing.T, n *int, prefix string, v reflect.Value, args *[]strin
 		case []string:
 			f.Set(reflect.ValueOf([]string{tiwtest.ActionCreate, tiwtest.ActionDescribe}))
 			value = tiwtest.ActionCreate + "," + tiwtest.ActionDescribe
+		case map[tiwtest.Shape]float64:
+			f.Set(reflect.ValueOf(map[tiwtest.Shape]float64{tiwtest.ShapeNoImages: .5, tiwtest.ShapeNulls: .25}))
+			value = "noImages=0.5,nulls=0.25"
 		case tiwtest.Duration:
 			f.SetInt(int64(*n) * 1e9)
 			value = fmt.Sprint(*n, "s")
@@ -196,6 +199,8 @@ func TestSimulatorRefuses(t *testing.T) {
 		{"a limit of 0", nil, []string{"--limit", "0"}, exitUsage, "--limit is 0"},
 		{"a retention of 0", nil, []string{"--task-retention", "0"}, exitUsage, "--task-retention is 0"},
 		{"a rate over 1", nil, []string{"--fault-cut", "2"}, exitUsage, "fault cut is 2"},
+		{"a shape that does not exist", nil, []string{"--fault-shapes", "round=1"}, exitUsage, `"round"`},
+		{"a shape without a rate", nil, []string{"--fault-shapes", "nulls=often"}, exitUsage, `"often" is not a rate`},
 		{"a secret id without its key", map[string]string{"TENCENTCLOUD_SECRET_ID": "x"}, nil, exitConfig, "TENCENTCLOUD_SECRET_KEY"},
 		{"an argument", nil, []string{"x"}, exitUsage, "x"},
 	} {

@@ -89,7 +89,7 @@ func (s *Server) settle(now int64) {
 				s.outbox.pop()
 				s.callbacks.Dropped++
 			}
-			s.outbox.push(*t)
+			s.outbox.push(delivery{*t, e.tries})
 			continue
 		}
 		if t.callback == "" || t.told {
@@ -126,10 +126,10 @@ func (s *Server) sendCallbacks() {
 		s.mu.Lock()
 		now := s.now()
 		s.settle(now)
-		var t task
+		var d delivery
 		waiting := s.outbox.len() > 0
 		if waiting {
-			t = s.outbox.pop()
+			d = s.outbox.pop()
 		}
 		pause := time.Hour
 		if len(s.tasks.agenda) > 0 {
@@ -157,18 +157,25 @@ func (s *Server) sendCallbacks() {
 		case slots <- struct{}{}:
 		}
 		s.wg.Go(func() {
-			s.sendCallback(&t)
+			s.sendCallback(d)
 			<-slots
 		})
 	}
 }
 
-// sendCallback posts one callback and counts what became of it. There are no
-// retries: whether Tencent retries is not documented.
-func (s *Server) sendCallback(t *task) {
+// delivery is a callback that is to be sent now.
+type delivery struct {
+	task
+	tries int // that have failed
+}
+
+// sendCallback posts one callback and counts what became of it. One that
+// failed is sent again where the faults say so: whether Tencent does that is
+// not documented.
+func (s *Server) sendCallback(d delivery) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.opt.CallbackTimeout)
 	defer cancel()
-	status, err := s.post(ctx, t)
+	status, err := s.post(ctx, &d.task)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.callbacks.Sent++
@@ -179,6 +186,12 @@ func (s *Server) sendCallback(t *task) {
 		s.callbacks.Refused++
 	default:
 		s.callbacks.Delivered++
+		return
+	}
+	if seq, kept := s.tasks.byID[d.id]; kept && d.tries < s.faults.CallbackRetries {
+		s.struck["callbackRetried"]++
+		s.tasks.plan(event{at: s.now() + int64(s.faults.CallbackRetryAfter), seq: seq, callback: true, tries: d.tries + 1})
+		s.wakeSender()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -246,4 +247,33 @@ func TestCallbacksAreCounted(t *testing.T) {
 			t.Errorf("%d at a time, want 3", n)
 		}
 	})
+}
+
+func TestCallbacksAreRetried(t *testing.T) {
+	for _, early := range []float64{0, 1} {
+		t.Run(fmt.Sprintf("early %v", early), func(t *testing.T) {
+			url, bodies := hook(t, 503)
+			srv := tiwtest.Start(t, tiwtest.Options{Faults: tiwtest.Faults{
+				CallbackEarly: early, CallbackRetries: 2, CallbackRetryAfter: tiwtest.Duration(50 * time.Millisecond),
+			}})
+			began := time.Now()
+			over(t, newCaller(hostOf(srv)).request(t, create, roomWith(url)))
+			for range 3 {
+				receive(t, bodies)
+			}
+			if d := time.Since(began); d < 100*time.Millisecond {
+				t.Errorf("three tries took %v, want 50 ms between them", d)
+			}
+			// What a failed try leads to is decided with its count.
+			for deadline := time.Now().Add(10 * time.Second); srv.State().Callbacks.Refused < 3; {
+				if time.Now().After(deadline) {
+					t.Fatalf("%+v", srv.State().Callbacks)
+				}
+				runtime.Gosched()
+			}
+			if n := srv.State().Faults["callbackRetried"]; n != 2 {
+				t.Errorf("%d retries counted, want 2", n)
+			}
+		})
+	}
 }

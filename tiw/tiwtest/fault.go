@@ -76,6 +76,14 @@ type Faults struct {
 	// somebody else sends on the same quota, evenly spread.
 	ForeignLoad int `json:"foreignLoad"`
 
+	// Shapes are the rates of tasks, by the shape in which their end is told;
+	// their sum is at most 1.
+	Shapes map[Shape]float64 `json:"shapes,omitempty"`
+	// UnknownTask is the error code that a Describe of an unknown task is
+	// answered with, or "nulls": an answer whose fields are null. Empty:
+	// InvalidParameter.TaskNotFound.
+	UnknownTask string `json:"unknownTask"`
+
 	// CallbackLost is the rate of callbacks that are never sent.
 	CallbackLost float64 `json:"callbackLost"`
 	// CallbackDouble is the rate of callbacks that are sent twice.
@@ -85,9 +93,16 @@ type Faults struct {
 	CallbackEarly float64 `json:"callbackEarly"`
 	// CallbackDelay is how long after the end of the task its callback is sent.
 	CallbackDelay Duration `json:"callbackDelay"`
+	// CallbackRetries is how often a callback is sent again that was not
+	// answered 2xx, and CallbackRetryAfter how long after each try.
+	CallbackRetries    int      `json:"callbackRetries"`
+	CallbackRetryAfter Duration `json:"callbackRetryAfter"`
 }
 
 const maxForeignLoad = 10_000
+
+// unknownTaskNulls is the UnknownTask that is no error code.
+const unknownTaskNulls = "nulls"
 
 // Validate reports everything that is wrong with the faults.
 func (f *Faults) Validate() error {
@@ -109,6 +124,22 @@ func (f *Faults) Validate() error {
 			errs = append(errs, fmt.Errorf("fault %s is %v, it must be from 0 to 1", name, rate))
 		}
 	}
+	sum = 0
+	for shape, rate := range f.Shapes {
+		sum += rate
+		if !slices.Contains(Shapes, shape) {
+			errs = append(errs, fmt.Errorf("fault shapes names %.40q, known are %s", shape, Shapes))
+		}
+		if !(rate >= 0 && rate <= 1) {
+			errs = append(errs, fmt.Errorf("fault shape %s is %v, it must be from 0 to 1", shape, rate))
+		}
+	}
+	if sum > 1+1e-9 {
+		errs = append(errs, fmt.Errorf("the rates of the shapes add up to %v, at most 1 is possible", sum))
+	}
+	if f.CallbackRetries < 0 {
+		errs = append(errs, fmt.Errorf("callbackRetries is %d, it must not be negative", f.CallbackRetries))
+	}
 	if f.Code > 0 && f.CodeName == "" {
 		errs = append(errs, errors.New("fault code needs codeName, the error code to answer"))
 	}
@@ -120,7 +151,7 @@ func (f *Faults) Validate() error {
 	if f.ForeignLoad < 0 || f.ForeignLoad > maxForeignLoad {
 		errs = append(errs, fmt.Errorf("foreignLoad is %d, it must be from 0 to %d", f.ForeignLoad, maxForeignLoad))
 	}
-	if f.CallbackDelay < 0 || f.During.After < 0 || f.During.For < 0 || f.Arrears.After < 0 || f.Arrears.For < 0 {
+	if f.CallbackDelay < 0 || f.CallbackRetryAfter < 0 || f.During.After < 0 || f.During.For < 0 || f.Arrears.After < 0 || f.Arrears.For < 0 {
 		errs = append(errs, errors.New("a duration of the faults is negative"))
 	}
 	return errors.Join(errs...)

@@ -5,6 +5,7 @@
 package tiwtest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unique"
 )
 
 const maxBody = 10 << 20 // bytes, as documented for a signed POST
@@ -52,7 +54,7 @@ type Server struct {
 	waiters   []waiter
 	tasks     *store
 	base      string // of the last task
-	outbox    queue[task]
+	outbox    queue[delivery]
 	callbacks CallbackState
 	images    int64
 }
@@ -221,7 +223,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	s.record(c, doc, rep)
 	if rep.task != nil && rep.task.told {
-		s.sendCallback(rep.task)
+		s.sendCallback(delivery{task: *rep.task})
 	}
 	s.answer(w, r, c, rep)
 }
@@ -331,17 +333,18 @@ func (s *Server) backend(r *http.Request, c *call, doc document, malformed *apiE
 	if struck == "" || struck.creates() {
 		switch c.action {
 		case ActionCreate:
-			rep.task = s.create(c, doc, r.Host)
+			rep.task = s.create(c, doc, r)
 			rep.response = created{rep.task.id.String(), c.requestID}
 		case ActionDescribe:
 			t := s.tasks.find(doc.text("TaskID"), c.at)
-			if t == nil || t.room.app != app {
-				rep = fail(errorf("InvalidParameter.TaskNotFound", "There is no such task."))
-				break
+			switch {
+			case t != nil && t.room.app == app && t.region == unique.Make(r.Header.Get("X-TC-Region")):
+				rep.response = s.faults.shape(t).answer(t, c.at, c.requestID)
+			case s.faults.UnknownTask == unknownTaskNulls:
+				rep.response = shaped{RequestId: c.requestID}
+			default:
+				rep = fail(errorf(cmp.Or(s.faults.UnknownTask, "InvalidParameter.TaskNotFound"), "There is no such task."))
 			}
-			d := describe(t, c.at)
-			d.RequestId = c.requestID
-			rep.response = d
 		}
 	}
 	switch struck {

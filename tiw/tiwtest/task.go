@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"time"
+	"unique"
 )
 
 // uuid is a version 4 UUID.
@@ -42,7 +44,8 @@ type room struct{ app, id uint64 }
 type task struct {
 	id            uuid
 	room          room
-	created, ends int64 // Unix ns
+	region        unique.Handle[string] // X-TC-Region of the call that created it
+	created, ends int64                 // Unix ns
 	callback      string
 	base          string // URL that its images are under
 	width, height uint16 // pixels
@@ -74,11 +77,21 @@ func (t *task) pages() int {
 	return 1 + rand.New(rand.NewPCG(t.room.app, t.room.id)).IntN(4)
 }
 
+// images are the URLs of its images.
+func (t *task) images() []string {
+	urls := make([]string, t.pages())
+	for page := range urls {
+		urls[page] = fmt.Sprintf("%s/images/%d/%s/%d.png", t.base, t.room.id, t.id, page+1)
+	}
+	return urls
+}
+
 // event is something that happens to task number seq at a time (Unix ns).
 type event struct {
 	at       int64
 	seq      uint64
 	callback bool // its callback is due; otherwise it ends
+	tries    int  // how often that callback was sent before
 }
 
 type agenda []event
@@ -222,11 +235,11 @@ type described struct {
 
 // create adds a task, a new one whatever came before: the API knows no
 // idempotency. The caller holds the lock. The task returned is a copy.
-func (s *Server) create(c *call, doc document, host string) *task {
+func (s *Server) create(c *call, doc document, r *http.Request) *task {
 	board := doc.object("Whiteboard")
 	base := s.opt.PublicURL
 	if base == "" {
-		base = "http://" + host
+		base = "http://" + r.Host
 	}
 	if base != s.base {
 		s.base = base
@@ -234,6 +247,7 @@ func (s *Server) create(c *call, doc document, host string) *task {
 	t := task{
 		id:       newUUID(c.rng),
 		room:     room{doc.uint("SdkAppId"), doc.uint("RoomId")},
+		region:   unique.Make(r.Header.Get("X-TC-Region")),
 		created:  c.at,
 		ends:     c.at + int64(lognormal(c.rng, s.opt.TaskDuration, s.opt.TaskSigma)),
 		callback: doc.text("CallbackURL"),
@@ -275,10 +289,6 @@ func describe(t *task, now int64) described {
 		d.Result.ErrorMessage = "the snapshot server could not render the whiteboard"
 		return d
 	}
-	d.Result.Total = t.pages()
-	for page := range t.pages() {
-		d.Result.Snapshots = append(d.Result.Snapshots,
-			fmt.Sprintf("%s/images/%d/%s/%d.png", t.base, t.room.id, d.TaskID, page+1))
-	}
+	d.Result.Total, d.Result.Snapshots = t.pages(), t.images()
 	return d
 }
