@@ -36,6 +36,10 @@ const (
 	// DescribeSnapshotTask: accepted ones, and unknown ones whose callback
 	// named a TaskID.
 	Confirm = Prefix + "confirm"
+	// Early is a sorted set of snapshot ids by the time (ms) from which on they
+	// may be polled, where quota is free, before their time in Confirm. Ids that
+	// are not in Confirm mean nothing. It expires.
+	Early = Prefix + "early"
 	// Notices is a sorted set of what is to be told by webhook, by when it is
 	// due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID" with the time
 	// of the end, "schedule:MS:TICK" of a tick that failed.
@@ -79,6 +83,13 @@ func Waiting(batch string) string { return Prefix + "waiting:" + batch }
 // Parked is a list of the snapshot ids that wait until their SdkAppId is no
 // longer held.
 func Parked(app uint64) string { return Prefix + "parked:" + strconv.FormatUint(app, 10) }
+
+// TaskOwners is a hash of TaskID to the snapshot that has it: of one shard of
+// the TaskIDs that became known in one period. Shards are small, so that Redis
+// packs them. It expires.
+func TaskOwners(period int64, shard string) string {
+	return Prefix + "tasks:" + strconv.FormatInt(period, 10) + ":" + shard
+}
 
 // LoggedOut is an empty string: the session of that id was ended before it
 // expired. It expires.

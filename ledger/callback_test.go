@@ -22,14 +22,14 @@ func (f fixture) callBack(p tasks.SnapshotPayload, attempt int, task string) {
 	}
 }
 
-// due returns what is to be asked about now.
+// due returns what is to be polled now.
 func (f fixture) due() []ledger.Snapshot {
 	f.Helper()
-	due, err := f.Due(f.Context(), 10)
+	p, err := f.Poll(f.Context(), 10)
 	if err != nil {
 		f.Fatal(err)
 	}
-	return due
+	return p.Due
 }
 
 // in reports whether a snapshot is in one of the sets of work in progress.
@@ -44,7 +44,7 @@ func (f fixture) in(set string, p tasks.SnapshotPayload) bool {
 
 // confirmed lets Tencent confirm the task that a callback has named.
 func (f fixture) confirmed(p tasks.SnapshotPayload, attempt int, task string) error {
-	return f.Outcome(f.Context(), p.ID, attempt, ledger.Outcome{State: ledger.Accepted, TaskID: task})
+	return f.ClaimTask(f.Context(), p.ID, attempt, task)
 }
 
 func (f fixture) settle(p tasks.SnapshotPayload, task string, state ledger.State) {
@@ -76,7 +76,7 @@ func TestCallback(t *testing.T) {
 		}
 		f.outcome(row(1), 1, accepted("t1"))
 		s := f.record(row(1))
-		if s.State != ledger.Accepted || s.TaskID != "t1" || len(s.ExtraTasks)+len(s.Told) != 0 || s.Callbacks != 1 {
+		if s.State != ledger.Accepted || s.TaskID != "t1" || len(s.ExtraTasks)+len(s.ReportedTasks) != 0 || s.Callbacks != 1 {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -86,7 +86,7 @@ func TestCallback(t *testing.T) {
 		f.begin(row(1), "x")
 		f.callBack(row(1), 1, "t1")
 		f.outcome(row(1), 1, unknown)
-		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" || due[0].State != ledger.Unknown {
+		if due := f.due(); len(due) != 1 || due[0].ReportedTasks[1] != "t1" || due[0].State != ledger.Unknown {
 			t.Errorf("due: %+v", due)
 		}
 	})
@@ -97,7 +97,7 @@ func TestCallback(t *testing.T) {
 		f.callBack(row(1), 1, "t1")
 		f.cutOff(row(1))
 		f.verdict(row(1), "y", ledger.Wait)
-		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" {
+		if due := f.due(); len(due) != 1 || due[0].ReportedTasks[1] != "t1" {
 			t.Errorf("due: %+v", due)
 		}
 	})
@@ -114,7 +114,7 @@ func TestCallback(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := f.record(row(1))
-		if s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 || len(s.ExtraTasks)+len(s.Told) != 0 {
+		if s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 || len(s.ExtraTasks)+len(s.ReportedTasks) != 0 {
 			t.Errorf("%+v", s)
 		}
 		f.verdict(row(1), "y", ledger.Done)
@@ -128,9 +128,7 @@ func TestCallback(t *testing.T) {
 		f.verdict(row(1), "y", ledger.Wait)
 		due := f.due()
 		f.verdict(row(1), "y", ledger.Wait)
-		if err := f.Disbelieve(t.Context(), due[0]); err != nil {
-			t.Fatal(err)
-		}
+		f.discard(due[0])
 		f.verdict(row(1), "y", ledger.Send)
 	})
 
@@ -192,7 +190,7 @@ func TestCallback(t *testing.T) {
 		if due := f.due(); len(due) != 1 || len(f.due()) != 0 {
 			t.Errorf("due: %+v", due)
 		}
-		if s := f.record(row(1)); s.Callbacks != 10 || len(s.Told) != 1 {
+		if s := f.record(row(1)); s.Callbacks != 10 || len(s.ReportedTasks) != 1 {
 			t.Errorf("%+v", s)
 		}
 		f.counts(ledger.Batch{Total: 1, Unknown: 1})
@@ -233,7 +231,7 @@ func TestCallback(t *testing.T) {
 		}
 		f.retry(single(1))
 		f.verdict(single(1), "y", ledger.Wait)
-		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" {
+		if due := f.due(); len(due) != 1 || due[0].ReportedTasks[1] != "t1" {
 			t.Errorf("due: %+v", due)
 		}
 	})
@@ -281,7 +279,7 @@ func TestOlderAttempt(t *testing.T) {
 		f.outcome(row(1), 1, unknown)
 		f.begin(row(1), "y")
 		f.callBack(row(1), 1, "t1")
-		if due := f.due(); len(due) != 1 || due[0].Told[1] != "t1" {
+		if due := f.due(); len(due) != 1 || due[0].ReportedTasks[1] != "t1" {
 			t.Fatalf("due: %+v", due)
 		}
 		if err := f.confirmed(row(1), 1, "t1"); !errors.Is(err, ledger.ErrLate) {
@@ -301,7 +299,7 @@ func TestOlderAttempt(t *testing.T) {
 			f := twice(t)
 			end(f)
 			s := f.record(row(1))
-			if s.State != ledger.Accepted || s.TaskID != "t1" || len(s.ExtraTasks)+len(s.Told) != 0 || s.Code != "" {
+			if s.State != ledger.Accepted || s.TaskID != "t1" || len(s.ExtraTasks)+len(s.ReportedTasks) != 0 || s.Code != "" {
 				t.Errorf("%+v", s)
 			}
 			if !f.in(keys.Confirm, row(1)) {
@@ -335,7 +333,7 @@ func TestOlderAttempt(t *testing.T) {
 		f.begin(row(1), "a")
 		f.outcome(row(1), 4, accepted("t4"))
 		s := f.record(row(1))
-		if s.TaskID != "t4" || s.Asked != 0 {
+		if s.TaskID != "t4" || s.Answers != 0 {
 			t.Errorf("%+v", s)
 		}
 		if diff := cmp.Diff(map[int]string{1: "t1", 2: "t2"}, s.ExtraTasks); diff != "" {
@@ -433,7 +431,17 @@ func TestGrace(t *testing.T) {
 	})
 }
 
-func TestDisbelieve(t *testing.T) {
+// discard drops the tasks that callbacks have named.
+func (f fixture) discard(s ledger.Snapshot) {
+	f.Helper()
+	for attempt, id := range s.ReportedTasks {
+		if err := f.DiscardReportedTask(f.Context(), s.ID, attempt, id); err != nil {
+			f.Fatal(err)
+		}
+	}
+}
+
+func TestDiscardReportedTask(t *testing.T) {
 	// asking is a snapshot of unknown outcome whose callback has named a task
 	// that does not exist, and that a worker asks about.
 	asking := func(t *testing.T) (fixture, ledger.Snapshot) {
@@ -442,21 +450,16 @@ func TestDisbelieve(t *testing.T) {
 		f.outcome(row(1), 1, unknown)
 		f.callBack(row(1), 1, "lie")
 		due := f.due()
-		if len(due) != 1 || due[0].Told[1] != "lie" {
+		if len(due) != 1 || due[0].ReportedTasks[1] != "lie" {
 			t.Fatalf("due: %+v", due)
 		}
 		return f, due[0]
 	}
-	disbelieve := func(f fixture, s ledger.Snapshot) {
-		if err := f.Disbelieve(f.Context(), s); err != nil {
-			f.Fatal(err)
-		}
-	}
 
 	t.Run("ends the asking", func(t *testing.T) {
 		f, s := asking(t)
-		disbelieve(f, s)
-		if f.in(keys.Confirm, row(1)) || len(f.record(row(1)).Told) != 0 || !f.in(keys.Open, row(1)) {
+		f.discard(s)
+		if f.in(keys.Confirm, row(1)) || len(f.record(row(1)).ReportedTasks) != 0 || !f.in(keys.Open, row(1)) {
 			t.Errorf("%+v", f.record(row(1)))
 		}
 	})
@@ -464,7 +467,7 @@ func TestDisbelieve(t *testing.T) {
 	t.Run("does not lose a task that was accepted meanwhile", func(t *testing.T) {
 		f, s := asking(t)
 		f.outcome(row(1), 1, accepted("t1"))
-		disbelieve(f, s)
+		f.discard(s)
 		if !f.in(keys.Confirm, row(1)) {
 			t.Error("nobody will ask about the accepted task")
 		}
@@ -473,16 +476,16 @@ func TestDisbelieve(t *testing.T) {
 	t.Run("does not lose a task that was named meanwhile", func(t *testing.T) {
 		f, s := asking(t)
 		f.callBack(row(1), 1, "t1")
-		disbelieve(f, s)
-		if got := f.record(row(1)).Told[1]; got != "t1" || !f.in(keys.Confirm, row(1)) {
+		f.discard(s)
+		if got := f.record(row(1)).ReportedTasks[1]; got != "t1" || !f.in(keys.Confirm, row(1)) {
 			t.Errorf("told %q", got)
 		}
 	})
 }
 
-func TestForget(t *testing.T) {
-	forget := func(f fixture, p tasks.SnapshotPayload) {
-		if err := f.Forget(f.Context(), p.ID); err != nil {
+func TestUntrack(t *testing.T) {
+	untrack := func(f fixture, p tasks.SnapshotPayload) {
+		if err := f.Untrack(f.Context(), p.ID); err != nil {
 			f.Fatal(err)
 		}
 	}
@@ -492,7 +495,7 @@ func TestForget(t *testing.T) {
 		for _, set := range []string{keys.Open, keys.Confirm} {
 			f.rdb.ZAdd(t.Context(), set, redis.Z{Score: 1, Member: row(1).ID})
 		}
-		forget(f, row(1))
+		untrack(f, row(1))
 		if f.in(keys.Open, row(1)) || f.in(keys.Confirm, row(1)) {
 			t.Error("it is still in progress")
 		}
@@ -502,7 +505,7 @@ func TestForget(t *testing.T) {
 		f := setup(t, 1)
 		f.begin(row(1), "x")
 		f.outcome(row(1), 1, accepted("t1"))
-		forget(f, row(1))
+		untrack(f, row(1))
 		if !f.in(keys.Confirm, row(1)) {
 			t.Error("nobody will ask about it")
 		}
@@ -513,7 +516,7 @@ func TestForget(t *testing.T) {
 		single := tasks.SnapshotPayload{ID: "s-1", Room: tasks.Room{SdkAppId: 1, RoomId: 7}}
 		f.fail(single, "InvalidParameter")
 		f.retry(single)
-		forget(f, single)
+		untrack(f, single)
 		if !f.in(keys.Open, single) {
 			t.Error("the sweeper will not look after it")
 		}

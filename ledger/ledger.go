@@ -6,11 +6,15 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -51,6 +55,8 @@ var (
 	// or the snapshot has ended. What came late changed nothing; a TaskID in
 	// it was kept with the record as an extra task.
 	ErrLate = errors.New("the record has moved on")
+	// ErrTaken means that the task is another snapshot's.
+	ErrTaken = errors.New("the task belongs to another snapshot")
 )
 
 var (
@@ -70,12 +76,14 @@ var (
 	cancelBatchSource string
 	//go:embed retry.lua
 	retrySource string
-	//go:embed later.lua
-	laterSource string
+	//go:embed postpone.lua
+	postponeSource string
 	//go:embed tidy.lua
 	tidySource string
 	//go:embed due.lua
 	dueSource string
+	//go:embed poll.lua
+	pollSource string
 	//go:embed release.lua
 	releaseSource string
 	//go:embed unhold.lua
@@ -88,9 +96,10 @@ var (
 	cancelScript      = redis.NewScript(prelude + cancelSource)
 	cancelBatchScript = redis.NewScript(prelude + cancelBatchSource)
 	retryScript       = redis.NewScript(prelude + retrySource)
-	laterScript       = redis.NewScript(prelude + laterSource)
+	postponeScript    = redis.NewScript(prelude + postponeSource)
 	tidyScript        = redis.NewScript(prelude + tidySource)
 	dueScript         = redis.NewScript(dueSource)
+	pollScript        = redis.NewScript(pollSource)
 	releaseScript     = redis.NewScript(releaseSource)
 	unholdScript      = redis.NewScript(unholdSource)
 )
@@ -227,11 +236,41 @@ type Outcome struct {
 // Outcome writes the outcome of an attempt. Writing it twice is writing it
 // once. Errors: ErrLate, or Redis'.
 func (l *Ledger) Outcome(ctx context.Context, id string, attempt int, o Outcome) error {
-	reply, err := l.run(ctx, outcomeScript, id, batchOf(id), nil,
+	reply, err := l.outcome(ctx, id, attempt, o, false)
+	return late(reply, err, "write the outcome of snapshot %s, attempt %d", id, attempt)
+}
+
+// ClaimTask takes the task that a callback has named for an attempt as the
+// snapshot's own, as if the answer had come; Tencent must have said that it
+// knows the task. Errors: ErrTaken, which changes nothing, ErrLate, or Redis'.
+func (l *Ledger) ClaimTask(ctx context.Context, id string, attempt int, taskID string) error {
+	reply, err := l.outcome(ctx, id, attempt, Outcome{State: Accepted, TaskID: taskID}, true)
+	if err == nil && reply == "taken" {
+		err = ErrTaken
+	}
+	return late(reply, err, "claim task %s for snapshot %s, attempt %d", taskID, id, attempt)
+}
+
+func (l *Ledger) outcome(ctx context.Context, id string, attempt int, o Outcome, claim bool) (string, error) {
+	owners, field := l.taskOwners(o.TaskID)
+	return l.run(ctx, outcomeScript, id, batchOf(id), owners,
 		attempt, string(o.State), o.Costs, o.TaskID, o.RequestID, o.Code, o.Message,
 		o.State == Unknown || o.State == Accepted, // has made a task, or may have
+		field, claim,
 	).Text()
-	return late(reply, err, "write the outcome of snapshot %s, attempt %d", id, attempt)
+}
+
+// taskOwners returns where it is kept whose a task is: the key of this period
+// and of the one before, and the field there. A period is as long as records
+// are kept, so that an owner is known for as long as its record, at least, and
+// each key can expire as a whole. The digest is shorter than a TaskID, and 64
+// bits of it besides the shard are enough to tell tasks apart.
+func (l *Ledger) taskOwners(taskID string) (owners []string, field string) {
+	digest := sha256.Sum256([]byte(taskID))
+	shard := hex.EncodeToString(digest[:3])[:5] // a million: at 20 tasks a second, 12 of a week in each
+	period := time.Now().UnixMilli() / max(1, l.o.Retention.Milliseconds())
+	return []string{keys.TaskOwners(period, shard), keys.TaskOwners(period-1, shard)},
+		base64.RawURLEncoding.EncodeToString(digest[3:11])
 }
 
 // maxCallback is how much of a callback's body is kept, in bytes, where it is
@@ -254,6 +293,7 @@ func (l *Ledger) Callback(ctx context.Context, id string, attempt int, taskID st
 type Result struct {
 	State   State // Succeeded or Failed
 	Images  []string
+	Total   *int // images by Tencent's own count; nil if that is not known
 	Code    string
 	Message string
 }
@@ -273,28 +313,43 @@ type Settlement struct {
 // SettleAll is Settle for many snapshots, in one round trip. The errors are
 // those of each.
 func (l *Ledger) SettleAll(ctx context.Context, all []Settlement) []error {
-	settle := func(c redis.Scripter, s Settlement) *redis.Cmd {
+	replies := l.runAll(ctx, settleScript, len(all), func(i int) (string, []any) {
+		s := all[i]
 		images, _ := json.Marshal(s.Images) // strings can be encoded
-		k, a := l.input(s.ID, batchOf(s.ID), nil, []any{
-			s.TaskID, string(s.State), images, len(s.Images), s.Code, s.Message,
-		})
-		return settleScript.Run(ctx, c, k, a...)
-	}
-	pipe := l.rdb.Pipeline()
-	replies := make([]*redis.Cmd, len(all))
-	for i, s := range all {
-		replies[i] = settle(pipe, s)
-	}
-	_, _ = pipe.Exec(ctx) // each reply has its error
+		total := ""
+		if s.Total != nil && *s.Total != len(s.Images) {
+			total = strconv.Itoa(*s.Total)
+		}
+		return s.ID, []any{s.TaskID, string(s.State), images, len(s.Images), s.Code, s.Message, total}
+	})
 	errs := make([]error, len(all))
 	for i, s := range all {
-		if redis.HasErrorPrefix(replies[i].Err(), "NOSCRIPT") {
-			replies[i] = settle(l.rdb, s)
-		}
 		reply, err := replies[i].Text()
 		errs[i] = late(reply, err, "settle snapshot %s, task %s", s.ID, s.TaskID)
 	}
 	return errs
+}
+
+// runAll runs a script, which has Early as its KEYS[14], for n snapshots in one
+// round trip.
+func (l *Ledger) runAll(ctx context.Context, script *redis.Script, n int, input func(i int) (id string, args []any)) []*redis.Cmd {
+	run := func(c redis.Scripter, i int) *redis.Cmd {
+		id, args := input(i)
+		k, a := l.input(id, batchOf(id), []string{keys.Early}, args)
+		return script.Run(ctx, c, k, a...)
+	}
+	pipe := l.rdb.Pipeline()
+	replies := make([]*redis.Cmd, n)
+	for i := range replies {
+		replies[i] = run(pipe, i)
+	}
+	_, _ = pipe.Exec(ctx) // each reply has its error
+	for i, reply := range replies {
+		if redis.HasErrorPrefix(reply.Err(), "NOSCRIPT") {
+			replies[i] = run(l.rdb, i)
+		}
+	}
+	return replies
 }
 
 func late(reply string, err error, format string, args ...any) error {
@@ -374,32 +429,93 @@ func (l *Ledger) Retry(ctx context.Context, id string, room tasks.Room) (ok bool
 	return ok, nil
 }
 
-// confirmLease is how long a worker has to ask about what Due gave it.
-const confirmLease = 30 * time.Second
+const (
+	// pollLease is how long a worker has to poll what Poll gave it.
+	pollLease = 30 * time.Second
+	// pollHedge is after how long without an answer somebody else may poll it,
+	// where quota is free: most answers come within a tenth of that.
+	pollHedge = 2 * time.Second
+)
 
-// Due hands out at most n snapshots whose next Describe is due. Nobody else
-// gets them for 30 seconds.
-func (l *Ledger) Due(ctx context.Context, n int) ([]Snapshot, error) {
-	return l.dueSnapshots(ctx, keys.Confirm, 0, n, confirmLease)
+// Polls is what is to be polled: to be asked about with DescribeSnapshotTask.
+type Polls struct {
+	Due   []Snapshot    // whose time has come, or whose callback
+	Early []Snapshot    // that may be polled where quota is free
+	Now   time.Time     // by the clock of Redis
+	Next  time.Duration // until there is more, as far as is known now; negative: nothing waits
 }
 
-// Later puts off the next Describe of a snapshot.
-func (l *Ledger) Later(ctx context.Context, id string, delay time.Duration) error {
-	if err := l.run(ctx, laterScript, id, batchOf(id), nil, delay.Milliseconds()).Err(); err != nil {
-		return fmt.Errorf("put off snapshot %s: %w", id, err)
+// Poll hands out at most n snapshots to poll. They come with their records as
+// they are now. Nobody else gets them for 30 seconds, or after 2 seconds where
+// quota is free and no answer has come.
+func (l *Ledger) Poll(ctx context.Context, n int) (Polls, error) {
+	reply, err := pollScript.Run(ctx, l.rdb, []string{keys.Confirm, keys.Early},
+		n, pollLease.Milliseconds(), pollHedge.Milliseconds()).Slice()
+	if err != nil {
+		return Polls{}, fmt.Errorf("read %s: %w", keys.Confirm, err)
 	}
-	return nil
+	p := Polls{Now: time.UnixMilli(reply[0].(int64)).UTC(), Next: time.Duration(reply[1].(int64)) * time.Millisecond}
+	due, ids := reply[2].(int64), make([]string, len(reply)-3)
+	if len(ids) == 0 {
+		return p, nil
+	}
+	for i, id := range reply[3:] {
+		ids[i] = id.(string)
+	}
+	all, err := l.Snapshots(ctx, ids)
+	if err != nil {
+		return Polls{}, err
+	}
+	p.Due, p.Early = all[:due], all[due:]
+	return p, nil
+}
+
+// Answer is the kind of an answer about a task from which no result follows.
+type Answer string
+
+// The kinds of answers. Those that are Refused or Odd are counted as long as
+// they come in a row.
+const (
+	NoAnswer Answer = ""        // or none that says anything about the task: it ends no row
+	Running  Answer = "running" // the task is in order
+	Refused  Answer = "refused" // Tencent does not know the task
+	Odd      Answer = "odd"     // nothing follows from it
+)
+
+// Postponement puts off the next poll of a snapshot.
+type Postponement struct {
+	ID     string
+	Wait   time.Duration // until it is due
+	Early  time.Duration // until it may be polled where quota is free; 0: not before it is due
+	Answer Answer        // that has come
+}
+
+// Postpone puts off the next poll of a snapshot.
+func (l *Ledger) Postpone(ctx context.Context, p Postponement) error {
+	return l.PostponeAll(ctx, []Postponement{p})[0]
+}
+
+// PostponeAll is Postpone for many snapshots, in one round trip. The errors are
+// those of each.
+func (l *Ledger) PostponeAll(ctx context.Context, all []Postponement) []error {
+	replies := l.runAll(ctx, postponeScript, len(all), func(i int) (string, []any) {
+		p := all[i]
+		return p.ID, []any{p.Wait.Milliseconds(), p.Early.Milliseconds(), string(p.Answer)}
+	})
+	errs := make([]error, len(all))
+	for i, p := range all {
+		if err := replies[i].Err(); err != nil {
+			errs[i] = fmt.Errorf("postpone the poll of snapshot %s: %w", p.ID, err)
+		}
+	}
+	return errs
 }
 
 // Stuck hands out at most n snapshots that were begun, are neither accepted
 // nor ended, and have not changed for age: their task may be lost. Nobody else
 // gets them for the same time.
 func (l *Ledger) Stuck(ctx context.Context, age time.Duration, n int) ([]Snapshot, error) {
-	return l.dueSnapshots(ctx, keys.Open, age, n, age)
-}
-
-func (l *Ledger) dueSnapshots(ctx context.Context, key string, age time.Duration, n int, lease time.Duration) ([]Snapshot, error) {
-	ids, err := l.due(ctx, key, age, n, lease)
+	ids, err := l.due(ctx, keys.Open, age, n, age)
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
@@ -414,23 +530,19 @@ func (l *Ledger) due(ctx context.Context, key string, age time.Duration, n int, 
 	return members, nil
 }
 
-// Forget takes a snapshot out of the sets of work in progress that it has no
+// Untrack takes a snapshot out of the sets of work in progress that it has no
 // place in: its record is gone, has ended, or is accepted and waits for its
 // result only. What has changed since the caller looked is left alone.
-func (l *Ledger) Forget(ctx context.Context, id string) error { return l.tidy(ctx, id) }
+func (l *Ledger) Untrack(ctx context.Context, id string) error { return l.tidy(ctx, id) }
 
-// Disbelieve drops the TaskIDs that callbacks named for a snapshot, as the
-// caller has read them: Tencent does not know them.
-func (l *Ledger) Disbelieve(ctx context.Context, s Snapshot) error {
-	var lies []any
-	for attempt, task := range s.Told {
-		lies = append(lies, attempt, task)
-	}
-	return l.tidy(ctx, s.ID, lies...)
+// DiscardReportedTask drops a task that a callback has named for an attempt: it
+// is not the snapshot's.
+func (l *Ledger) DiscardReportedTask(ctx context.Context, id string, attempt int, taskID string) error {
+	return l.tidy(ctx, id, attempt, taskID)
 }
 
-func (l *Ledger) tidy(ctx context.Context, id string, lies ...any) error {
-	if err := l.run(ctx, tidyScript, id, batchOf(id), nil, lies...).Err(); err != nil {
+func (l *Ledger) tidy(ctx context.Context, id string, discarded ...any) error {
+	if err := l.run(ctx, tidyScript, id, batchOf(id), nil, discarded...).Err(); err != nil {
 		return fmt.Errorf("tidy up after snapshot %s: %w", id, err)
 	}
 	return nil

@@ -100,11 +100,11 @@ func TestLife(t *testing.T) {
 		t.Errorf("after acceptance: %+v", b)
 	}
 
-	due, err := f.Due(t.Context(), 10)
-	if err != nil || len(due) != 1 || due[0].TaskID != "t1" {
-		t.Fatalf("due: %+v, %v", due, err)
+	due := f.due()
+	if len(due) != 1 || due[0].TaskID != "t1" {
+		t.Fatalf("due: %+v", due)
 	}
-	if again, _ := f.Due(t.Context(), 10); len(again) != 0 {
+	if again := f.due(); len(again) != 0 {
 		t.Errorf("handed out twice: %v", again)
 	}
 	if ms := f.rdb.ZScore(t.Context(), keys.Confirm, due[0].ID).Val(); time.Until(time.UnixMilli(int64(ms))) < 25*time.Second {
@@ -321,17 +321,14 @@ func TestSettle(t *testing.T) {
 		f := setup(t, 1)
 		f.begin(row(1), "a")
 		f.outcome(row(1), 1, accepted("t1"))
-		if err := f.Later(t.Context(), row(1).ID, time.Hour); err != nil {
+		if err := f.Postpone(t.Context(), ledger.Postponement{ID: row(1).ID, Wait: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
-		if due, err := f.Due(t.Context(), 1); err != nil || len(due) != 0 {
-			t.Errorf("due %v, %v", due, err)
+		if due := f.due(); len(due) != 0 {
+			t.Errorf("due %v", due)
 		}
 		if ms := f.rdb.ZScore(t.Context(), keys.Confirm, row(1).ID).Val(); time.Until(time.UnixMilli(int64(ms))) < 50*time.Minute {
 			t.Errorf("it is due at %s", time.UnixMilli(int64(ms)))
-		}
-		if s := f.record(row(1)); s.Asked != 1 {
-			t.Errorf("asked %d times", s.Asked)
 		}
 	})
 }

@@ -123,12 +123,21 @@ func (w *world) check() {
 				count.Canceled++
 			}
 			count.Images += len(s.Images)
+			if s.State == ledger.Succeeded {
+				if len(s.Images) == 0 {
+					count.NoImage++
+				}
+				if s.Total != nil {
+					count.MissingImages += max(0, *s.Total-len(s.Images))
+				}
+			}
 			count.PossibleDuplicates += s.PossibleDuplicates
 		}
 	}
 	have := ledger.Batch{
 		Queued: b.Queued, Sending: b.Sending, Unknown: b.Unknown, Accepted: b.Accepted, Succeeded: b.Succeeded,
 		Failed: b.Failed, Canceled: b.Canceled, Images: b.Images, PossibleDuplicates: b.PossibleDuplicates,
+		NoImage: b.NoImage, MissingImages: b.MissingImages,
 	}
 	if diff := cmp.Diff(count, have); diff != "" {
 		w.t.Fatalf("the batch does not count what its records say (-records +batch):\n%s", diff)
@@ -185,7 +194,7 @@ func (w *world) checkPlace(s ledger.Snapshot, at places) {
 // checkTasks checks that no TaskID is lost, and that every task but the first
 // was announced as a possible duplicate.
 func (w *world) checkTasks(s ledger.Snapshot) {
-	ids := slices.Concat([]string{s.TaskID}, slices.Collect(maps.Values(s.ExtraTasks)), slices.Collect(maps.Values(s.Told)))
+	ids := slices.Concat([]string{s.TaskID}, slices.Collect(maps.Values(s.ExtraTasks)), slices.Collect(maps.Values(s.ReportedTasks)))
 	for _, id := range w.lives[s.ID].known {
 		if !slices.Contains(ids, id) {
 			w.t.Fatalf("%s (%s): task %s is lost; the record has %q", s.ID, s.State, id, ids)

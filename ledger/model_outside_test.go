@@ -37,7 +37,8 @@ func (w *world) callBack() {
 	w.check()
 }
 
-// callBackLies names a task that does not exist. Of two different names for one
+// callBackLies names a task that does not exist, or one that the ledger knows
+// as another snapshot's. Of two different names for one
 // attempt the ledger believes the later one.
 func (w *world) callBackLies() {
 	if !w.chance("lie") {
@@ -52,8 +53,16 @@ func (w *world) callBackLies() {
 	if slices.Contains(l.calledBack, attempt) {
 		w.t.Skip()
 	}
-	w.t.Logf("callback for %s, attempt %d: a lie", id, attempt)
-	w.must(w.ledger.Callback(w.ctx, id, attempt, "no-such-task", []byte("{}")))
+	lies := []string{"no-such-task"}
+	for other, l := range w.lives {
+		if other != id {
+			lies = append(lies, l.answered...)
+		}
+	}
+	slices.Sort(lies)
+	lie := rapid.SampledFrom(lies).Draw(w.t, "lie about")
+	w.t.Logf("callback for %s, attempt %d: a lie, %s", id, attempt, lie)
+	w.must(w.ledger.Callback(w.ctx, id, attempt, lie, []byte("{}")))
 	w.check()
 }
 

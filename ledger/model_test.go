@@ -47,7 +47,7 @@ func TestModel(t *testing.T) {
 			"finish":          w.bind(w.finish),
 			"call back":       w.bind(w.callBack),
 			"call back lies":  w.bind(w.callBackLies),
-			"ask":             w.bind(w.ask),
+			"poll":            w.bind(w.poll),
 			"rescue":          w.bind(w.rescue),
 			"announce":        w.bind(w.announce),
 			"cancel":          w.bind(w.cancel),
@@ -85,7 +85,7 @@ type world struct {
 	calls  []*call           // requests in the hands of workers
 	spools []*call           // outcomes on the disks of workers
 	made   []*task           // Tencent's tasks
-	asked  []ledger.Snapshot // handed out by Due, as they were then
+	due    []ledger.Snapshot // handed out by Poll, as they were then
 	stuck  []ledger.Snapshot // handed out by Stuck, as they were then
 	paused bool              // the batch is, and waits for a person
 	ends   []ledger.Notice   // handed out by Notices
@@ -273,10 +273,8 @@ func (w *world) playRound() {
 			w.retryOne(id)
 		}
 	}
-	due, err := w.ledger.Due(w.ctx, 10)
-	w.must(err)
-	for w.asked = append(w.asked, due...); len(w.asked) > 0; {
-		w.askOne(0)
+	for w.due = append(w.due, w.polls(10)...); len(w.due) > 0; {
+		w.pollOne(0)
 	}
 	stuck, err := w.ledger.Stuck(w.ctx, modelSweep, 10)
 	w.must(err)

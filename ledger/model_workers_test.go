@@ -234,40 +234,54 @@ func (w *world) loseQueue() {
 
 // The loops of the workers. What they look at may be old when they act on it.
 
-// ask does what a worker does with a snapshot that is due, or was.
-func (w *world) ask() {
-	if len(w.asked) == 0 || w.chance("look for more") {
-		due, err := w.ledger.Due(w.ctx, 2)
-		w.must(err)
-		w.asked = append(w.asked, due...)
+// poll does what a worker does with a snapshot that is due, or was.
+func (w *world) poll() {
+	if len(w.due) == 0 || w.chance("look for more") {
+		w.due = append(w.due, w.polls(2)...)
 	}
-	if len(w.asked) > 0 && w.chance("act later") {
+	if len(w.due) > 0 && w.chance("act later") {
 		return
 	}
-	w.askOne(pick(w, "due", w.asked))
+	w.pollOne(pick(w, "due", w.due))
 }
 
-func (w *world) askOne(i int) {
-	s := take(&w.asked, i)
-	w.t.Logf("ask about %s, seen as %s, task %s, told %v", s.ID, s.State, s.TaskID, s.Told)
+func (w *world) pollOne(i int) {
+	s := take(&w.due, i)
+	w.t.Logf("poll %s, seen as %s, task %s, reported %v", s.ID, s.State, s.TaskID, s.ReportedTasks)
 	switch {
 	case s.State == "" || s.State.Ended():
-		w.must(w.ledger.Forget(w.ctx, s.ID))
+		w.must(w.ledger.Untrack(w.ctx, s.ID))
 	case s.State == ledger.Accepted:
 		w.settle(s.ID, s.TaskID)
 	default:
-		w.adopt(s)
+		w.claim(s)
 	}
 	w.check()
 }
 
-func (w *world) adopt(s ledger.Snapshot) {
-	for _, attempt := range slices.Sorted(maps.Keys(s.Told)) {
-		id := s.Told[attempt]
-		if w.describe(id) == nil {
+// polls hands out at most n snapshots, as to a worker.
+func (w *world) polls(n int) []ledger.Snapshot {
+	p, err := w.ledger.Poll(w.ctx, n)
+	w.must(err)
+	return slices.Concat(p.Due, p.Early)
+}
+
+func (w *world) claim(s ledger.Snapshot) {
+	for _, attempt := range slices.Sorted(maps.Keys(s.ReportedTasks)) {
+		id := s.ReportedTasks[attempt]
+		t := w.describe(id)
+		if t == nil {
+			w.must(w.ledger.DiscardReportedTask(w.ctx, s.ID, attempt, id))
 			continue
 		}
-		err := w.ledger.Outcome(w.ctx, s.ID, attempt, ledger.Outcome{State: ledger.Accepted, TaskID: id})
+		err := w.ledger.ClaimTask(w.ctx, s.ID, attempt, id)
+		if errors.Is(err, ledger.ErrTaken) != (t.snapshot != s.ID) {
+			w.t.Fatalf("%s claims task %s of %s: %v", s.ID, id, t.snapshot, err)
+		}
+		if t.snapshot != s.ID {
+			w.must(w.ledger.DiscardReportedTask(w.ctx, s.ID, attempt, id))
+			continue
+		}
 		w.lives[s.ID].learn(id)
 		w.check()
 		if !errors.Is(err, ledger.ErrLate) {
@@ -276,7 +290,7 @@ func (w *world) adopt(s ledger.Snapshot) {
 		}
 		return
 	}
-	w.must(w.ledger.Disbelieve(w.ctx, s))
+	w.must(w.ledger.Untrack(w.ctx, s.ID))
 }
 
 func (w *world) describe(id string) *task {
@@ -294,13 +308,15 @@ func (w *world) settle(id, taskID string) {
 		w.t.Fatalf("%s was accepted as task %s, which does not exist", id, taskID)
 	}
 	if t.state == "" || w.chance("Describe fails") {
-		w.must(w.ledger.Later(w.ctx, id, time.Minute))
+		w.must(w.ledger.Postpone(w.ctx, ledger.Postponement{
+			ID: id, Wait: time.Minute, Early: rapid.SampledFrom([]time.Duration{0, time.Millisecond}).Draw(w.t, "early"),
+			Answer: rapid.SampledFrom([]ledger.Answer{ledger.NoAnswer, ledger.Running, ledger.Refused, ledger.Odd}).Draw(w.t, "answer"),
+		}))
 		return
 	}
 	r := ledger.Result{State: t.state}
-	if t.state == ledger.Succeeded {
-		r.Images = []string{"u"}
-	}
+	r.Images = rapid.SampledFrom([][]string{nil, {"u"}, {"u", "v"}}).Draw(w.t, "images")
+	r.Total = rapid.SampledFrom([]*int{nil, new(0), new(2)}).Draw(w.t, "total")
 	err := w.ledger.Settle(w.ctx, id, taskID, r)
 	w.t.Logf("settle %s, task %s: %s, %v", id, taskID, r.State, err)
 	if !errors.Is(err, ledger.ErrLate) {
@@ -325,7 +341,7 @@ func (w *world) rescueOne(i int) {
 	s := take(&w.stuck, i)
 	w.t.Logf("rescue %s, seen as %s", s.ID, s.State)
 	if s.State == "" || s.State == ledger.Accepted || s.State.Ended() {
-		w.must(w.ledger.Forget(w.ctx, s.ID))
+		w.must(w.ledger.Untrack(w.ctx, s.ID))
 	} else {
 		w.enqueue(s.ID)
 	}

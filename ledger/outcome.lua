@@ -8,10 +8,23 @@
 -- ARGV[10] error code or ""
 -- ARGV[11] error message or ""
 -- ARGV[12] made     "1" if the request has made a task, or may have
--- Returns "ok"; "late" if a newer attempt or an end stands in the record, and
+-- KEYS[14] owners   hash of TaskID to the snapshot that has it, of this period,
+-- KEYS[15]          and of the period before
+-- ARGV[13] field    of the TaskID in them
+-- ARGV[14] claim    "1" if a callback has named the task and no answer
+-- Returns "ok"; "taken" if the task that is claimed is another snapshot's; "late" if a newer attempt or an end stands in the record, and
 -- this outcome changed nothing but the list of its tasks.
 local attempt, to, task = ARGV[5], ARGV[6], ARGV[8]
 local state, current, known, spare, cancel = get('state', 'attempt', 'task:' .. attempt, 'spare', 'cancel')
+
+if to == 'accepted' then
+  local owner = redis.call('HGET', KEYS[14], ARGV[13]) or redis.call('HGET', KEYS[15], ARGV[13])
+  if owner and owner ~= ID and ARGV[14] == '1' then
+    return 'taken'
+  end
+  redis.call('HSETNX', KEYS[14], ARGV[13], ID)
+  redis.call('PEXPIRE', KEYS[14], 2 * RETENTION)
+end
 
 local ours = state == 'sending' and current == attempt
 if not ours then

@@ -26,15 +26,18 @@ type Snapshot struct {
 	Room               tasks.Room     `json:"room"`
 	State              State          `json:"state"`
 	Attempts           int            `json:"attempts"` // requests sent, throttled ones included
-	Asked              int            `json:"-"`        // how often the next Describe was put off
+	Answer             Answer         `json:"-"`        // Refused or Odd: the kind of the last ones about its task,
+	Answers            int            `json:"-"`        // how many in a row,
+	AnswersSince       time.Time      `json:"-"`        // and when the first of them came
 	TaskID             string         `json:"task_id,omitempty"`
 	RequestID          string         `json:"request_id,omitempty"`
 	Code               string         `json:"code,omitempty"`
 	Message            string         `json:"message,omitempty"`
 	Images             []string       `json:"images,omitempty"`
+	Total              *int           `json:"total,omitempty"` // images by Tencent's own count, where that is another
 	PossibleDuplicates int            `json:"possible_duplicates,omitempty"`
 	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of the tasks beside its own
-	Told               map[int]string `json:"-"`                     // TaskID by attempt, that callbacks named and nobody has asked about yet
+	ReportedTasks      map[int]string `json:"-"`                     // TaskID by attempt, that callbacks named and Tencent has not confirmed
 	Callbacks          int            `json:"callbacks,omitempty"`
 	Callback           string         `json:"-"`                   // body that came for its task, as far as it is kept
 	Held               bool           `json:"held,omitempty"`      // unknown, and waits for a person
@@ -90,7 +93,6 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 		Batch:      f["batch"],
 		State:      State(f["state"]),
 		Attempts:   atoi(f["attempt"]),
-		Asked:      atoi(f["asked"]),
 		Callbacks:  atoi(f["callbacks"]),
 		Held:       f["held"] != "",
 		TaskID:     f["task_id"],
@@ -101,6 +103,13 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 		SentAt:     unixMilli(f["sent_at"]),
 		AcceptedAt: unixMilli(f["accepted_at"]),
 		EndedAt:    unixMilli(f["ended_at"]),
+
+		Answer:       Answer(f["answer"]),
+		Answers:      atoi(f["answers"]),
+		AnswersSince: unixMilli(f["answer_at"]),
+	}
+	if total := f["total"]; total != "" {
+		s.Total = new(atoi(total))
 	}
 	s.PossibleDuplicates = max(0, atoi(f["made"])-1)
 	var errs []error
@@ -116,10 +125,10 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 			s.Callback = f["callback:"+strconv.Itoa(attempt)]
 		}
 	}
-	if told := byAttempt(f, "told:"); s.State == Accepted || s.State.Ended() {
-		maps.Copy(s.ExtraTasks, told) // nobody will ask about them
+	if reported := byAttempt(f, "told:"); s.State == Accepted || s.State.Ended() {
+		maps.Copy(s.ExtraTasks, reported) // nobody will ask about them
 	} else {
-		s.Told = told
+		s.ReportedTasks = reported
 	}
 	maps.DeleteFunc(s.ExtraTasks, func(_ int, task string) bool { return task == s.TaskID })
 	if err := errors.Join(errs...); err != nil {
@@ -151,7 +160,9 @@ type Batch struct {
 	Succeeded          int       `json:"succeeded"`
 	Failed             int       `json:"failed"`
 	Canceled           int       `json:"canceled"`
+	NoImage            int       `json:"no_image"` // of the succeeded ones, those without an image
 	Images             int       `json:"images"`
+	MissingImages      int       `json:"missing_images,omitempty"` // that Tencent has counted and not named
 	PossibleDuplicates int       `json:"possible_duplicates"`
 	Paused             bool      `json:"paused,omitempty"`
 	CanceledFrom       int       `json:"-"`                 // rows from here on were canceled before they were fed; 0: none
@@ -307,7 +318,9 @@ func parseBatch(id string, f map[string]string) (Batch, error) {
 		Succeeded:          atoi(f["succeeded"]),
 		Failed:             atoi(f["failed"]),
 		Canceled:           atoi(f["canceled"]),
+		NoImage:            atoi(f["no_image"]),
 		Images:             atoi(f["images"]),
+		MissingImages:      atoi(f["missing_images"]),
 		PossibleDuplicates: atoi(f["possible_duplicates"]),
 		Paused:             f["paused"] != "",
 		CanceledFrom:       atoi(f["canceled_from"]),

@@ -1,23 +1,51 @@
 -- Writes the result of an accepted snapshot's task.
 --
+-- KEYS[14] early    sorted set of snapshots by when they may be polled early
 -- ARGV[5]  TaskID   that the result is of: the fence
 -- ARGV[6]  state    succeeded | failed
 -- ARGV[7]  images   JSON list of URLs
 -- ARGV[8]  number of images
 -- ARGV[9]  error code or ""
 -- ARGV[10] error message or ""
+-- ARGV[11] total    images by Tencent's own count, where that is another; else ""
 -- Returns "ok", or "late" if the record is not waiting for this task.
-local state, task = get('state', 'task_id')
+local state, task, old = get('state', 'task_id', 'images')
 if state ~= 'accepted' or task ~= ARGV[5] then
   return 'late'
 end
-set('images', ARGV[7])
+local to, images = ARGV[6], tonumber(ARGV[8])
+
+local function count(counter, n)
+  redis.call('HINCRBY', TOTALS, counter, n)
+  if redis.call('EXISTS', BATCH) == 1 then
+    redis.call('HINCRBY', BATCH, counter, n)
+  end
+end
+
+-- The images of a failure before a retry stay until there are others.
+if images > 0 or to == 'succeeded' then
+  count('images', images - (old and old ~= 'null' and #cjson.decode(old) or 0))
+  if images > 0 then
+    set('images', ARGV[7])
+  else
+    redis.call('HDEL', SNAPSHOT, 'images')
+  end
+end
+if ARGV[11] ~= '' then
+  set('total', ARGV[11])
+end
+if to == 'succeeded' then
+  if images == 0 then
+    count('no_image', 1)
+  end
+  if ARGV[11] ~= '' and tonumber(ARGV[11]) > images then
+    count('missing_images', ARGV[11] - images)
+  end
+end
 if ARGV[9] ~= '' then
   set('code', ARGV[9], 'message', ARGV[10])
 end
-redis.call('HINCRBY', TOTALS, 'images', ARGV[8])
-if redis.call('EXISTS', BATCH) == 1 then
-  redis.call('HINCRBY', BATCH, 'images', ARGV[8])
-end
-move(state, ARGV[6])
+redis.call('HDEL', SNAPSHOT, 'answer', 'answers', 'answer_at')
+redis.call('ZREM', KEYS[14], ID)
+move(state, to)
 return 'ok'

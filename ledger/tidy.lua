@@ -1,13 +1,13 @@
 -- Takes a snapshot out of the sets of work in progress where its record, as it
 -- is now, has no need of them.
 --
--- ARGV[5], ARGV[6] ...  attempt and TaskID, in pairs: what callbacks named and
---                       Tencent does not know
+-- ARGV[5], ARGV[6] ...  attempt and TaskID, in pairs: what callbacks have
+--                       named and is not the snapshot's
 -- Returns 1.
 for i = 5, #ARGV, 2 do
   local told = 'told:' .. ARGV[i]
   if get(told) == ARGV[i + 1] then
-    redis.call('HDEL', SNAPSHOT, told)
+    redis.call('HDEL', SNAPSHOT, told, 'answer', 'answers', 'answer_at')
   end
 end
 local state = get('state')

@@ -148,8 +148,8 @@ func (c *Client) CreateSnapshotTask(ctx context.Context, request *CreateSnapshot
 }
 
 // DescribeSnapshotTask asks what has become of a task; ResultOf reads the
-// answer. Without an error, the Status is not empty. The request is not
-// changed. Every error is an *Error.
+// answer. Without an error, it has a RequestId or a Status, and may have
+// nothing else. The request is not changed. Every error is an *Error.
 func (c *Client) DescribeSnapshotTask(ctx context.Context, request *DescribeSnapshotTaskRequest) (*DescribeSnapshotTaskResponseParams, error) {
 	req, resp := *request, NewDescribeSnapshotTaskResponse()
 	req.BaseRequest = NewDescribeSnapshotTaskRequest().BaseRequest
@@ -157,8 +157,8 @@ func (c *Client) DescribeSnapshotTask(ctx context.Context, request *DescribeSnap
 		return nil, err
 	}
 	params := cmp.Or(resp.Response, &DescribeSnapshotTaskResponseParams{})
-	if value(params.Status) == "" {
-		return nil, incomplete(&req, "Status", value(params.RequestId))
+	if value(params.Status) == "" && value(params.RequestId) == "" {
+		return nil, incomplete(&req, "RequestId", "")
 	}
 	return params, nil
 }

@@ -20,6 +20,12 @@ const (
 	// CodeResultTimeout is for a task whose result was not there in time. No
 	// call ends with it.
 	CodeResultTimeout = clientError + ".ResultTimeout"
+	// CodeOddResult is for a task whose end Tencent has told in no way that it
+	// documents. No call ends with it.
+	CodeOddResult = clientError + ".OddResult"
+	// CodeNoImage is for a task that worked and made no image. No call ends
+	// with it, and it is no failure.
+	CodeNoImage = clientError + ".NoImage"
 	// CodeInvalidRoom is for a room that was accepted by another release of
 	// tiwsnap and breaks the rules of this one. No call ends with it.
 	CodeInvalidRoom = clientError + ".InvalidRoom"
@@ -161,6 +167,16 @@ var explanations = map[string]Explanation{
 		Class:   Permanent,
 		Meaning: "the task was made and has not finished in time",
 		Fix:     "ask Tencent's support with the TaskID",
+	},
+	CodeOddResult: {
+		Class:   Permanent,
+		Meaning: "the task was made, and Tencent tells of its end in no way that its documents know",
+		Fix:     "look at the images, if there are any; else snapshot the room once more, or ask Tencent's support with the TaskID",
+	},
+	CodeNoImage: {
+		Class:   Permanent,
+		Meaning: "the task worked and made no image: most likely nobody has marked a page of the board",
+		Fix:     "see that the classroom application calls addSnapshotMark, then snapshot the room again",
 	},
 	CodeInvalidRoom: {
 		Class:   Permanent,

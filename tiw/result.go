@@ -2,19 +2,26 @@ package tiw
 
 import "time"
 
-// Result is what DescribeSnapshotTask tells of a task, without pointers.
+// What Tencent documents as the Status of a task, and the ErrorCode of one
+// that worked.
+const (
+	StatusRunning  = "Running"
+	StatusFinished = "Finished"
+	ResultOK       = "OK"
+)
+
+// Result is what DescribeSnapshotTask tells of a task, without nils in the
+// middle. Tencent may leave out any of it.
 type Result struct {
-	// Running is true until Tencent has told how the task ended: the status
-	// is not Finished, or it is and the ErrorCode is missing.
-	Running bool
-	// OK is true when the task is Finished with the ErrorCode OK. A task that
-	// is neither Running nor OK has failed for good.
-	OK      bool
-	Code    string // the ErrorCode of an ended task
-	Message string // its ErrorMessage
-	Images  []string
-	// Total is the number of images by Tencent's own count.
-	Total uint64
+	// Status is StatusRunning, StatusFinished, a word that is not documented,
+	// or empty where none came.
+	Status string
+	// Code is the ErrorCode: ResultOK, or why the task failed, or empty where
+	// none came; Message is the ErrorMessage. Both are at most 256 bytes.
+	Code, Message string
+	Images        []string // URLs
+	// Total is the number of images by Tencent's own count; nil where none came.
+	Total *int
 	// Created and Finished have a resolution of one second; zero when not told.
 	Created, Finished time.Time
 }
@@ -29,19 +36,20 @@ func ResultOf(p *DescribeSnapshotTaskResponseParams) Result {
 		result = &SnapshotResult{}
 	}
 	r := Result{
-		Code:     value(result.ErrorCode),
-		Message:  value(result.ErrorMessage),
-		Total:    value(result.Total),
+		Status:   clean(value(p.Status)),
+		Code:     clean(value(result.ErrorCode)),
+		Message:  clean(value(result.ErrorMessage)),
 		Created:  unix(p.CreateTime),
 		Finished: unix(p.FinishTime),
 	}
+	if result.Total != nil {
+		r.Total = new(int(*result.Total))
+	}
 	for _, url := range result.Snapshots {
-		if url != nil {
+		if value(url) != "" {
 			r.Images = append(r.Images, *url)
 		}
 	}
-	r.Running = value(p.Status) != "Finished" || r.Code == ""
-	r.OK = !r.Running && r.Code == "OK"
 	return r
 }
 

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
@@ -15,34 +18,50 @@ import (
 )
 
 const (
-	// confirmEvery is the time between two looks for due snapshots, while they
-	// are few. It does not depend on when the next one is due: in a steady
-	// drain that is always soon, for every process.
-	confirmEvery = 500 * time.Millisecond
-	// confirmMost bounds how many are asked about in one round. With fewer a
-	// high limit would wait for the slowest answer too often.
-	confirmMost = 500
-	// settleWithin is how long a result waits for others to be written with it,
-	// and settleMost how many are at once.
-	settleWithin, settleMost = 100 * time.Millisecond, 100
-	// confirmMax is the longest time between two Describes of one task.
-	confirmMax = 15 * time.Minute
-	// confirmWithin is how long after acceptance a result is waited for.
-	// Tencent keeps images for three days where no bucket was given.
-	confirmWithin = 71 * time.Hour
-	// confirmRefusals is how often Describe may refuse a TaskID for good
-	// before that is believed: the task may not be visible yet.
-	confirmRefusals = 5
-	// adoptRefusals is the same for a TaskID that a callback has named. A
-	// callback comes when its task has ended, so there is less to wait for.
-	adoptRefusals = 2
+	// lookMost is the time between two looks for what is to be polled, while
+	// nothing is known to come sooner: callbacks make polls due at any time.
+	// lookLeast is that while there is something.
+	lookMost, lookLeast = 500 * time.Millisecond, 100 * time.Millisecond
+	// describeTimeout is the deadline of one Describe.
+	describeTimeout = 5 * time.Second
+	// pollersMost bounds the polls of one process that are out at a time.
+	pollersMost = 500
+	// writeWithin is how long what follows from an answer waits for others to be
+	// written with it, and writeMost how many are at once.
+	writeWithin, writeMost = 100 * time.Millisecond, 100
 )
 
-// confirm asks what became of accepted tasks, when each is due.
+// confirmation polls accepted tasks: it asks what became of them. Polls that
+// are due come first. Where quota is free, the others are made early.
+type confirmation struct {
+	*Worker
+	line   atomic.Int64 // polls that wait for a permit
+	out    atomic.Int64 // polls that have not ended, these included
+	left   chan struct{}
+	writes chan write
+	failed rate.Sometimes // limits what is logged of calls without an answer
+}
+
+// confirm polls until ctx ends.
 func (w *Worker) confirm(ctx context.Context) {
+	c := &confirmation{Worker: w, left: make(chan struct{}, 1), writes: make(chan write), failed: rate.Sometimes{Interval: 10 * time.Second}}
+	var polls, writer sync.WaitGroup
+	writer.Go(func() { c.writeAll(ctx) })
 	for ctx.Err() == nil {
-		n := min(w.describe.Limit(), confirmMost)
-		due, err := w.ledger.Due(ctx, n)
+		// A short line, so that whatever becomes due does not wait long behind
+		// what was taken early, in any process.
+		limit := w.describe.Limit()
+		ahead := int64(max(4, limit/5))
+		pollers := min(max(w.o.Concurrency, limit*int(describeTimeout/time.Second)), pollersMost)
+		n := min(ahead-c.line.Load(), int64(pollers)-c.out.Load())
+		if n <= 0 || c.line.Load() > ahead/2 {
+			select {
+			case <-c.left:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		p, err := w.ledger.Poll(ctx, int(n))
 		if err != nil {
 			if ctx.Err() == nil {
 				w.log.Warn("confirmation waits", "err", err)
@@ -50,137 +69,193 @@ func (w *Worker) confirm(ctx context.Context) {
 			pause(ctx, time.Second)
 			continue
 		}
-		w.askAll(ctx, due)
-		if len(due) < n {
-			pause(ctx, confirmEvery)
+		start := func(s ledger.Snapshot, urgency ratelimit.Priority) {
+			c.line.Add(1)
+			c.out.Add(1)
+			polls.Go(func() { c.poll(ctx, s, p.Now, urgency) })
+		}
+		for _, s := range p.Due {
+			start(s, ratelimit.Interactive)
+		}
+		for _, s := range p.Early {
+			start(s, ratelimit.Bulk)
+		}
+		if int64(len(p.Due)+len(p.Early)) < n {
+			next := lookMost
+			if p.Next >= 0 {
+				next = min(max(p.Next, lookLeast), lookMost)
+			}
+			pause(ctx, next)
+		}
+	}
+	polls.Wait()
+	close(c.writes)
+	writer.Wait()
+}
+
+// leave counts one poll less and makes confirm look again.
+func (c *confirmation) leave(count *atomic.Int64) {
+	count.Add(-1)
+	select {
+	case c.left <- struct{}{}:
+	default:
+	}
+}
+
+// poll asks about one snapshot's task and does what follows.
+func (c *confirmation) poll(ctx context.Context, s ledger.Snapshot, now time.Time, urgency ratelimit.Priority) {
+	defer c.leave(&c.out)
+	gone := sync.OnceFunc(func() { c.leave(&c.line) })
+	defer gone()
+	describe := func(taskID string) (tiw.Result, error) {
+		return c.describeTask(ctx, s.Room.SdkAppId, taskID, urgency, gone)
+	}
+	switch {
+	case s.State == "" || s.State.Ended():
+		c.logPollError(ctx, s.ID, c.ledger.Untrack(ctx, s.ID))
+	case s.State != ledger.Accepted:
+		c.pollReported(ctx, s, now, describe)
+	case now.Sub(s.AcceptedAt) > confirmWithin:
+		c.carryOut(ctx, s, verdict{do: settle, result: ledger.Result{
+			State:   ledger.Failed,
+			Code:    tiw.CodeResultTimeout,
+			Message: fmt.Sprintf("no result %s after acceptance; Tencent keeps images for three days", confirmWithin),
+		}})
+	default:
+		task, err := describe(s.TaskID)
+		if ctx.Err() == nil {
+			c.carryOut(ctx, s, judge(s, task, err, c.o.ConfirmAfter, now))
 		}
 	}
 }
 
-// askAll asks about tasks and writes what it learns.
-func (w *Worker) askAll(ctx context.Context, due []ledger.Snapshot) {
-	results := make(chan ledger.Settlement, len(due))
-	var writer sync.WaitGroup
-	writer.Go(func() { w.settleAll(ctx, results) })
-	var g errgroup.Group
-	g.SetLimit(w.o.Concurrency)
-	for _, s := range due {
-		g.Go(func() error {
-			err := w.ask(ctx, s, results)
-			w.askedInVain(ctx, s.ID, err)
-			return nil
-		})
+// pollReported asks about the tasks that callbacks have named for requests
+// whose answers were lost, until one of them is the snapshot's. Until that is
+// clear nothing is sent.
+func (c *confirmation) pollReported(ctx context.Context, s ledger.Snapshot, now time.Time, describe func(string) (tiw.Result, error)) {
+	for _, attempt := range slices.Sorted(maps.Keys(s.ReportedTasks)) {
+		id := s.ReportedTasks[attempt]
+		task, err := describe(id)
+		if ctx.Err() != nil {
+			return
+		}
+		log := c.log.With("id", s.ID, "attempt", attempt, "task_id", id)
+		v := judge(s, task, err, c.o.ConfirmAfter, now)
+		if v.do == claim {
+			err := c.ledger.ClaimTask(ctx, s.ID, attempt, id)
+			switch {
+			case errors.Is(err, ledger.ErrTaken):
+				v = verdict{do: discard, says: err.Error()}
+			case err != nil:
+				c.logPollError(ctx, s.ID, err)
+				return
+			default:
+				log.Info("task claimed: its callback came, its answer had not")
+				s.State, s.TaskID, s.AcceptedAt, s.Answer = ledger.Accepted, id, now, ledger.NoAnswer
+				v = judge(s, task, nil, c.o.ConfirmAfter, now)
+			}
+		}
+		if v.do != discard {
+			c.carryOut(ctx, s, v)
+			return
+		}
+		log.Warn("a callback has named a task that is not this snapshot's", "why", v.says)
+		if err := c.ledger.DiscardReportedTask(ctx, s.ID, attempt, id); err != nil {
+			c.logPollError(ctx, s.ID, err)
+			return
+		}
 	}
-	g.Wait()
-	close(results)
-	writer.Wait()
+	c.logPollError(ctx, s.ID, c.ledger.Untrack(ctx, s.ID))
 }
 
-// settleAll writes results, those that come within settleWithin in one go. What
-// Tencent has said is written also while the worker stops.
-func (w *Worker) settleAll(ctx context.Context, results <-chan ledger.Settlement) {
-	for first := range results {
-		all := []ledger.Settlement{first}
-		late := time.After(settleWithin)
+// write is what follows from an answer: a result, or another poll.
+type write struct {
+	settles bool
+	ledger.Settlement
+	ledger.Postponement
+}
+
+// carryOut writes what an answer about the snapshot means, and logs what people
+// should know of it.
+func (c *confirmation) carryOut(ctx context.Context, s ledger.Snapshot, v verdict) {
+	log := c.log.With("id", s.ID, "task_id", s.TaskID)
+	if v.do == settle {
+		if v.result.State == ledger.Failed {
+			log.Error("snapshot failed", "code", v.result.Code, "message", v.result.Message)
+		} else if v.says != "" {
+			log.Warn("snapshot succeeded, not as usual", "why", v.says)
+		}
+		c.writes <- write{settles: true, Settlement: ledger.Settlement{ID: s.ID, TaskID: s.TaskID, Result: v.result}}
+		return
+	}
+	switch {
+	case v.says == "":
+	case v.answer == ledger.NoAnswer: // in an outage that is every poll
+		c.failed.Do(func() { log.Warn("polls fail and are repeated; told at most each 10 s", "why", v.says) })
+	default:
+		log.Warn("no result yet", "why", v.says, "again_in", v.wait.Round(time.Millisecond))
+	}
+	// Jitter, so that the tasks of one burst spread out.
+	p := ledger.Postponement{ID: s.ID, Wait: v.wait + jitter(v.wait/10+1), Early: v.early, Answer: v.answer}
+	c.writes <- write{Postponement: p}
+}
+
+// writeAll writes what comes within writeWithin in one go. What Tencent has
+// said is written also while the worker stops.
+func (c *confirmation) writeAll(ctx context.Context) {
+	for first := range c.writes {
+		var settlements []ledger.Settlement
+		var postponements []ledger.Postponement
+		add := func(w write) {
+			if w.settles {
+				settlements = append(settlements, w.Settlement)
+			} else {
+				postponements = append(postponements, w.Postponement)
+			}
+		}
+		add(first)
+		late := time.After(writeWithin)
 	more:
-		for len(all) < settleMost {
+		for len(settlements)+len(postponements) < writeMost {
 			select {
-			case r, ok := <-results:
+			case w, ok := <-c.writes:
 				if !ok {
 					break more
 				}
-				all = append(all, r)
+				add(w)
 			case <-late:
 				break more
 			}
 		}
 		write, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		for i, err := range w.ledger.SettleAll(write, all) {
-			w.askedInVain(ctx, all[i].ID, err)
+		for i, err := range c.ledger.SettleAll(write, settlements) {
+			c.logPollError(ctx, settlements[i].ID, err)
+		}
+		for i, err := range c.ledger.PostponeAll(write, postponements) {
+			c.logPollError(ctx, postponements[i].ID, err)
 		}
 		cancel()
 	}
 }
 
-// askedInVain says why nothing has come of asking about a snapshot, if so.
-func (w *Worker) askedInVain(ctx context.Context, id string, err error) {
+// logPollError says why nothing has come of polling a snapshot, if so.
+func (w *Worker) logPollError(ctx context.Context, id string, err error) {
 	// What is late somebody else has written meanwhile.
 	if err != nil && !errors.Is(err, ledger.ErrLate) && ctx.Err() == nil {
-		w.log.Warn("confirmation failed, it is due again soon", "id", id, "err", err)
+		w.log.Warn("poll failed, it is due again soon", "id", id, "err", err)
 	}
 }
 
-// ask asks about one task. A result goes to results, everything else is written
-// by it.
-func (w *Worker) ask(ctx context.Context, s ledger.Snapshot, results chan<- ledger.Settlement) error {
-	switch {
-	case s.State == "" || s.State.Ended():
-		return w.ledger.Forget(ctx, s.ID)
-	case s.State != ledger.Accepted:
-		return w.adopt(ctx, s, results)
-	}
-	if age := time.Since(s.AcceptedAt); age > confirmWithin {
-		results <- ledger.Settlement{ID: s.ID, TaskID: s.TaskID, Result: ledger.Result{
-			State:   ledger.Failed,
-			Code:    tiw.CodeResultTimeout,
-			Message: fmt.Sprintf("no result %s after acceptance; Tencent keeps images for three days", confirmWithin),
-		}}
-		return nil
-	}
-	task, err := w.describeTask(ctx, s.Room.SdkAppId, s.TaskID)
-	if err != nil {
-		return w.askFailed(ctx, s, err, results)
-	}
-	return w.settle(ctx, s, s.TaskID, task, results)
-}
-
-// adopt takes over a task that a callback named for a request whose answer was
-// lost, if Tencent knows it. Until that is clear nothing is sent.
-func (w *Worker) adopt(ctx context.Context, s ledger.Snapshot, results chan<- ledger.Settlement) error {
-	for attempt, id := range s.Told {
-		task, err := w.describeTask(ctx, s.Room.SdkAppId, id)
-		var e *tiw.Error
-		if errors.As(err, &e) && e.Class == tiw.Permanent {
-			if s.Asked < adoptRefusals {
-				return w.ledger.Later(ctx, s.ID, time.Second<<s.Asked)
-			}
-			w.log.Warn("a callback named a task that Tencent does not know", "id", s.ID, "attempt", attempt, "task_id", id, "code", e.Code)
-			continue
-		}
-		if err != nil {
-			return w.askFailed(ctx, s, err, results)
-		}
-		if err := w.ledger.Outcome(ctx, s.ID, attempt, ledger.Outcome{State: ledger.Accepted, TaskID: id}); err != nil {
-			return err
-		}
-		w.log.Info("task adopted: its callback came, its answer had not", "id", s.ID, "attempt", attempt, "task_id", id)
-		return w.settle(ctx, s, id, task, results)
-	}
-	return w.ledger.Disbelieve(ctx, s)
-}
-
-// settle takes what Tencent says of a task.
-func (w *Worker) settle(ctx context.Context, s ledger.Snapshot, taskID string, task tiw.Result, results chan<- ledger.Settlement) error {
-	r := ledger.Result{State: ledger.Succeeded, Images: task.Images}
-	switch {
-	case task.Running:
-		return w.ledger.Later(ctx, s.ID, w.confirmDelay(s.Asked))
-	case !task.OK:
-		w.log.Error("snapshot failed: rendering", "id", s.ID, "task_id", taskID, "code", task.Code, "message", task.Message)
-		r = ledger.Result{State: ledger.Failed, Code: task.Code, Message: task.Message}
-	}
-	results <- ledger.Settlement{ID: s.ID, TaskID: taskID, Result: r}
-	return nil
-}
-
-// describeTask asks Tencent about a task, within the quota.
-func (w *Worker) describeTask(ctx context.Context, app uint64, taskID string) (tiw.Result, error) {
-	permit, err := w.metrics.acquire(ctx, w.describe, actionDescribe, ratelimit.Bulk)
+// describeTask asks Tencent about a task, within the quota. permitted is called
+// when the wait for it is over.
+func (w *Worker) describeTask(ctx context.Context, app uint64, taskID string, urgency ratelimit.Priority, permitted func()) (tiw.Result, error) {
+	permit, err := w.metrics.acquire(ctx, w.describe, actionDescribe, urgency)
+	permitted()
 	if err != nil {
 		return tiw.Result{}, err
 	}
 	defer permit.Release()
-	call, cancel := context.WithTimeout(ctx, w.o.CallTimeout)
+	call, cancel := context.WithTimeout(ctx, min(describeTimeout, w.o.CallTimeout))
 	defer cancel()
 	req := tiw.NewDescribeSnapshotTaskRequest()
 	req.TaskID, req.SdkAppId = &taskID, &app
@@ -194,36 +269,4 @@ func (w *Worker) describeTask(ctx context.Context, app uint64, taskID string) (t
 		return tiw.Result{}, err
 	}
 	return tiw.ResultOf(response), nil
-}
-
-func (w *Worker) askFailed(ctx context.Context, s ledger.Snapshot, err error, results chan<- ledger.Settlement) error {
-	var e *tiw.Error
-	if !errors.As(err, &e) {
-		return errors.Join(err, w.ledger.Later(ctx, s.ID, w.confirmDelay(s.Asked)))
-	}
-	switch e.Class {
-	case tiw.Throttled:
-		return w.ledger.Later(ctx, s.ID, time.Second+jitter(time.Second))
-	case tiw.Clock:
-		return w.ledger.Later(ctx, s.ID, 0) // the next call is signed with Tencent's time
-	case tiw.Account:
-		return errors.Join(err, w.ledger.Later(ctx, s.ID, probeEvery+jitter(5*time.Second)))
-	case tiw.Permanent:
-		if s.Asked >= confirmRefusals {
-			w.log.Error("snapshot failed: Tencent does not know its task", "id", s.ID, "task_id", s.TaskID, "err", err)
-			results <- ledger.Settlement{ID: s.ID, TaskID: s.TaskID, Result: ledger.Result{State: ledger.Failed, Code: e.Code, Message: e.Message}}
-			return nil
-		}
-	}
-	return errors.Join(err, w.ledger.Later(ctx, s.ID, w.confirmDelay(s.Asked)))
-}
-
-// confirmDelay doubles from ConfirmAfter to 15 minutes, with a tenth of jitter
-// so that the tasks of one burst spread out.
-func (w *Worker) confirmDelay(asked int) time.Duration {
-	d := min(w.o.ConfirmAfter<<min(asked, 16), confirmMax)
-	if d <= 0 {
-		d = confirmMax
-	}
-	return d + jitter(d/10+1)
 }

@@ -53,7 +53,7 @@ func (w *Worker) sweep(ctx context.Context) {
 
 func (w *Worker) rescue(ctx context.Context, s ledger.Snapshot) error {
 	if s.State == "" || s.State == ledger.Accepted || s.State.Ended() {
-		return w.ledger.Forget(ctx, s.ID)
+		return w.ledger.Untrack(ctx, s.ID)
 	}
 	return w.enqueue(ctx, tasks.SnapshotPayload{ID: s.ID, Batch: s.Batch, Room: s.Room})
 }

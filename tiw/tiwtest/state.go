@@ -92,6 +92,7 @@ type Task struct {
 	SdkAppId    uint64
 	RoomId      uint64
 	CreatedNs   int64  `json:"createdNs"` // Unix ns
+	EndsNs      int64  `json:"endsNs"`    // Unix ns, when it ends or has ended
 	State       string `json:"state"`     // Running, OK or InternalErr
 	Images      int    `json:"images"`    // that it has, or will have unless it fails
 	CallbackURL string `json:",omitempty"`
@@ -272,7 +273,7 @@ func (s *Server) Tasks() iter.Seq[Task] {
 			next = max(next, s.tasks.list.first)
 			for ; next < s.tasks.list.next && len(some) < chunkLen; next++ {
 				t := s.tasks.list.at(next)
-				some = append(some, Task{t.id.String(), t.room.app, t.room.id, t.created, t.state(now), t.pages(), t.callback})
+				some = append(some, Task{t.id.String(), t.room.app, t.room.id, t.created, t.ends, t.state(now), t.pages(), t.callback})
 			}
 			s.mu.Unlock()
 			if len(some) == 0 {

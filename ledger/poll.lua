@@ -1,0 +1,55 @@
+-- Hands out snapshots to poll: those that are due, the earliest first, and
+-- where they are fewer than wanted those that may be polled early. Nobody else
+-- gets them until the lease is over; without an answer they may be polled
+-- early again before that.
+--
+-- KEYS[1] confirm  sorted set of snapshots by their next poll (ms)
+-- KEYS[2] early    sorted set of them by when they may be polled early (ms)
+-- ARGV[1] number   at most so many
+-- ARGV[2] lease    ms
+-- ARGV[3] hedge    ms until one may be polled early if no answer has come
+-- Returns {now, wait, due, id...}: the time (ms); ms until there is more, as far
+-- as is known now (-1: nothing waits); how many of the ids, from the first one
+-- on, are due.
+local CONFIRM, EARLY, NUMBER = KEYS[1], KEYS[2], tonumber(ARGV[1])
+local STALE = 100 -- members of early without meaning that are dropped in one go
+
+local t = redis.call('TIME')
+local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
+
+local ids = redis.call('ZRANGEBYSCORE', CONFIRM, '-inf', NOW, 'LIMIT', 0, NUMBER)
+local due = #ids
+if due < NUMBER then
+  local taken = {}
+  for _, id in ipairs(ids) do
+    taken[id] = true
+  end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', EARLY, '-inf', NOW, 'LIMIT', 0, NUMBER + STALE)) do
+    if not redis.call('ZSCORE', CONFIRM, id) then
+      redis.call('ZREM', EARLY, id)
+    elseif #ids < NUMBER and not taken[id] then
+      ids[#ids + 1] = id
+    end
+  end
+end
+for _, id in ipairs(ids) do
+  redis.call('ZADD', CONFIRM, NOW + ARGV[2], id)
+  redis.call('ZADD', EARLY, NOW + ARGV[3], id)
+end
+if #ids > 0 then
+  redis.call('PEXPIRE', EARLY, 60 * 60 * 1000) -- where nobody polls any more
+end
+
+local wait = -1
+for _, key in ipairs({CONFIRM, EARLY}) do
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if first then
+    local left = math.max(0, math.ceil(first - NOW))
+    wait = wait < 0 and left or math.min(wait, left)
+  end
+end
+local reply = {NOW, wait, due}
+for _, id in ipairs(ids) do
+  reply[#reply + 1] = id
+end
+return reply
