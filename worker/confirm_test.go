@@ -1,14 +1,23 @@
 package worker_test
 
 import (
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
+
+	"tiwsnap/enqueue"
 	"tiwsnap/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/redistest"
+	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/worker"
 )
 
 func TestCallbacks(t *testing.T) {
@@ -70,5 +79,211 @@ func TestResultThatNeverComes(t *testing.T) {
 	}
 	if s, err := w.ledger.Snapshot(t.Context(), "a.1"); err != nil || s.Code != tiw.CodeResultTimeout || s.Message == "" {
 		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// longAgo lets the odd answers about a snapshot's task come in a row since so
+// long ago, once there are some.
+func (w world) longAgo(id string, ago time.Duration) {
+	w.Helper()
+	w.eventually("odd answers about "+id, func() bool {
+		s, err := w.ledger.Snapshot(w.Context(), id)
+		return err == nil && s.Answer == ledger.Odd
+	})
+	w.rdb.HSet(w.Context(), keys.Snapshot(id), "answer_at", time.Now().Add(-ago).UnixMilli())
+}
+
+func TestOddResults(t *testing.T) {
+	t.Parallel()
+	for shape, want := range map[tiwtest.Shape]struct {
+		state          ledger.State
+		code           string
+		images         bool
+		noImage, total int // total: images that are counted and not named
+		minutes        bool
+	}{
+		tiwtest.ShapeNullCode:         {state: ledger.Succeeded, images: true},
+		tiwtest.ShapeEmptyCode:        {state: ledger.Succeeded, images: true},
+		tiwtest.ShapeMissingCode:      {state: ledger.Succeeded, images: true},
+		tiwtest.ShapeNoImages:         {state: ledger.Succeeded, code: tiw.CodeNoImage, noImage: 1},
+		tiwtest.ShapeFewerImages:      {state: ledger.Succeeded, images: true, total: 3},
+		tiwtest.ShapeFailedWithImages: {state: ledger.Failed, code: tiwtest.InternalErr, images: true},
+		tiwtest.ShapeNoResult:         {state: ledger.Failed, code: tiw.CodeOddResult},
+		tiwtest.ShapeStatusFailed:     {state: ledger.Failed, code: tiw.CodeOddResult, minutes: true},
+		tiwtest.ShapeNulls:            {state: ledger.Failed, code: tiw.CodeOddResult, minutes: true},
+	} {
+		t.Run(string(shape), func(t *testing.T) {
+			w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Shapes: map[tiwtest.Shape]float64{shape: 1}}})
+			w.work()
+			w.enqueue("a", 1)
+			if want.minutes {
+				w.longAgo("a.1", 10*time.Minute)
+			}
+			b := w.ended("a")
+			s, err := w.ledger.Snapshot(t.Context(), "a.1")
+			if err != nil || s.State != want.state || s.Code != want.code || (len(s.Images) > 0) != want.images {
+				t.Errorf("%+v, %v", s, err)
+			}
+			if want.code == tiw.CodeOddResult && !strings.Contains(s.Message, "Status ") {
+				t.Errorf("it does not tell what came: %q", s.Message)
+			}
+			if b.NoImage != want.noImage || b.MissingImages != want.total || b.Images != len(s.Images) {
+				t.Errorf("%+v", b)
+			}
+			if (s.Total != nil) != (want.total > 0) || s.Total != nil && *s.Total != len(s.Images)+want.total {
+				t.Errorf("Tencent's count: %v", s.Total)
+			}
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	refused := tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.TaskNotFound", Actions: []string{tiwtest.ActionDescribe}}
+	t.Run("five in a row are believed", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: refused})
+		w.work()
+		w.enqueue("a", 1)
+		w.ended("a")
+		if s, err := w.ledger.Snapshot(t.Context(), "a.1"); err != nil || s.State != ledger.Failed || s.Code != refused.CodeName {
+			t.Errorf("%+v, %v", s, err)
+		}
+		if n := w.sim.State().Codes[refused.CodeName]; n != 5 {
+			t.Errorf("believed after %d, want 5", n)
+		}
+	})
+	t.Run("one after any number of others is not, and nothing is lost", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: 4 * time.Second})
+		w.slow = true // a minute between refusals
+		w.work()
+		w.enqueue("a", 1)
+		w.until("a", "is accepted", func(b ledger.Batch) bool { return b.Accepted == 1 })
+		soon := func() { w.rdb.ZAdd(t.Context(), keys.Confirm, redis.Z{Score: 1, Member: "a.1"}) }
+		soon()
+		w.eventually("five answers that it runs", func() bool {
+			soon()
+			return w.sim.State().Actions[tiwtest.ActionDescribe].Accepted.Calls >= 5
+		})
+		if err := w.sim.SetFaults(refused); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("a refusal", func() bool {
+			s, err := w.ledger.Snapshot(t.Context(), "a.1")
+			return err == nil && (s.Answer == ledger.Refused || s.State.Ended())
+		})
+		if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil {
+			t.Fatal(err)
+		}
+		soon()
+		if b := w.ended("a"); b.Succeeded != 1 || b.Images == 0 {
+			t.Errorf("%+v", b)
+		}
+	})
+}
+
+// lost makes a snapshot of unknown outcome whose callback names a task.
+func (w world) lost(id, task string) {
+	w.Helper()
+	if err := w.sim.SetFaults(tiwtest.Faults{Cut: 1, CallbackLost: 1, UnknownTask: "nulls"}); err != nil {
+		w.Fatal(err)
+	}
+	w.enqueue(id, 1)
+	w.until(id, "is of unknown outcome", func(b ledger.Batch) bool { return b.Unknown == 1 })
+	if err := w.ledger.Callback(w.Context(), id+".1", 1, task, []byte("{}")); err != nil {
+		w.Fatal(err)
+	}
+	if err := w.sim.SetFaults(tiwtest.Faults{UnknownTask: "nulls"}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func TestReportedTasks(t *testing.T) {
+	t.Parallel()
+	t.Run("of another room are not claimed", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+		w.callbacks()
+		w.work()
+		_, err := w.queue.Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
+			yield(tasks.Room{SdkAppId: app, RoomId: 77}, nil)
+		}, enqueue.BatchOptions{ID: "other"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.ended("other")
+		other, err := w.ledger.Snapshot(t.Context(), "other.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.lost("a", other.TaskID)
+		b := w.ended("a")
+		s, err := w.ledger.Snapshot(t.Context(), "a.1")
+		if err != nil || b.Succeeded != 1 || s.TaskID == other.TaskID || len(s.Images) == 0 || !strings.Contains(s.Images[0], "/images/1/") {
+			t.Errorf("%+v, %v; the other one's task is %s", s, err, other.TaskID)
+		}
+	})
+	t.Run("that do not exist hold nothing up, however Tencent answers", func(t *testing.T) {
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+		w.callbacks()
+		w.work()
+		w.lost("a", "00000000-0000-4000-8000-000000000000")
+		if b := w.ended("a"); b.Succeeded != 1 {
+			t.Errorf("%+v", b)
+		}
+	})
+}
+
+func TestPollsDoNotWaitForOneAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Silent: 1, Actions: []string{tiwtest.ActionDescribe}}})
+	api, err := tiw.New(tiw.Options{
+		Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret), Timeout: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run(worker.Options{
+		Redis: w.rdb, TIW: api, CallTimeout: time.Minute, ConfirmAfter: 200 * time.Millisecond, Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+	})
+	w.enqueue("silent", 5)
+	w.eventually("five calls that are never answered", func() bool { return w.sim.State().Faults["silent"] >= 5 })
+	if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	w.enqueue("b", 20)
+	for _, id := range []string{"b", "silent"} {
+		if b := w.ended(id); b.Succeeded != b.Total {
+			t.Errorf("%+v", b)
+		}
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("%s took %s: it has waited for calls that are never answered", id, took)
+		}
+	}
+}
+
+func TestResultsAreKnownSoon(t *testing.T) {
+	t.Parallel()
+	const rooms, duration = 12, 7 * time.Second
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: duration})
+	w.work()
+	w.enqueue("a", rooms)
+	w.ended("a")
+	ends := map[string]time.Time{}
+	for task := range w.sim.Tasks() {
+		ends[task.TaskID] = time.Unix(0, task.EndsNs)
+	}
+	for n := 1; n <= rooms; n++ {
+		s, err := w.ledger.Snapshot(t.Context(), fmt.Sprintf("a.%d", n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// On a machine that has nothing else to do it is 1.3 s.
+		if late := s.EndedAt.Sub(ends[s.TaskID]); late > 4*time.Second {
+			t.Errorf("%s: known %s after the end of its task", s.ID, late)
+		}
+	}
+	// They were polled each second, and not more often.
+	if n := w.sim.State().Actions[tiwtest.ActionDescribe].Received.Calls; n > rooms*10 {
+		t.Errorf("%d calls for %d tasks of %s", n, rooms, duration)
 	}
 }
