@@ -173,6 +173,7 @@ func demoTable(ctx context.Context, e env, c *connection, id string, sim *tiwtes
 	return fields(e.stdout,
 		"rooms", b.Total,
 		"succeeded", b.Succeeded,
+		"of them without an image", nonzero(b.NoImage),
 		"failed", b.Failed,
 		"images", b.Images,
 		"seconds", fmt.Sprintf("%.1f", b.EndedAt.Sub(b.CreatedAt).Seconds()),

@@ -108,6 +108,13 @@ func printSnapshot(w io.Writer, s results.Result, output string) error {
 	if s.Held {
 		held = "until a person decides: tiwsnap retry sends it again, tiwsnap cancel gives it up"
 	}
+	code, counted := "error", ""
+	if s.State == ledger.Succeeded {
+		code = "result"
+	}
+	if s.Total != nil {
+		counted = fmt.Sprintf("%d by Tencent's count, %d named", *s.Total, len(s.Images))
+	}
 	return fields(w,
 		"snapshot", s.ID,
 		"room", roomWords(s.Room),
@@ -117,7 +124,7 @@ func printSnapshot(w io.Writer, s results.Result, output string) error {
 		"attempts", s.Attempts,
 		"TaskID", s.TaskID,
 		"RequestId", s.RequestID,
-		"error", s.Code,
+		code, s.Code,
 		"message", s.Message,
 		"meaning", s.Meaning,
 		"fix", s.Fix,
@@ -125,6 +132,7 @@ func printSnapshot(w io.Writer, s results.Result, output string) error {
 		"sent", clock(s.SentAt),
 		"accepted", clock(s.AcceptedAt),
 		"ended", clock(s.EndedAt),
+		"images counted", counted,
 		"images", strings.Join(s.Images, " "),
 	)
 }
@@ -159,9 +167,11 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 		"unknown", nonzero(b.Unknown),
 		"accepted", b.Accepted,
 		"succeeded", b.Succeeded,
+		"of them without an image", nonzero(b.NoImage),
 		"failed", b.Failed,
 		"canceled", nonzero(b.Canceled),
 		"images", b.Images,
+		"images missing", nonzero(b.MissingImages),
 		"possible duplicates", nonzero(b.PossibleDuplicates),
 		"enqueued", clock(b.CreatedAt),
 		"ended", clock(b.EndedAt),
@@ -180,11 +190,11 @@ func printOverview(ctx context.Context, e env, c *connection, output string) err
 	if output == "jsonl" {
 		return printLines(e.stdout, all)
 	}
-	rows := [][]string{{"BATCH", "STATE", "ROOMS", "QUEUED", "IN WORK", "SUCCEEDED", "FAILED", "IMAGES", "ENQUEUED", "ENDED"}}
+	rows := [][]string{{"BATCH", "STATE", "ROOMS", "QUEUED", "IN WORK", "SUCCEEDED", "NO IMAGE", "FAILED", "IMAGES", "ENQUEUED", "ENDED"}}
 	for _, b := range all {
 		rows = append(rows, []string{
 			b.ID, b.State, strconv.Itoa(b.Total), strconv.Itoa(b.Queued), strconv.Itoa(b.Sending + b.Unknown + b.Accepted),
-			strconv.Itoa(b.Succeeded), strconv.Itoa(b.Failed), strconv.Itoa(b.Images), clock(b.CreatedAt), clock(b.EndedAt),
+			strconv.Itoa(b.Succeeded), strconv.Itoa(b.NoImage), strconv.Itoa(b.Failed), strconv.Itoa(b.Images), clock(b.CreatedAt), clock(b.EndedAt),
 		})
 	}
 	if output == "csv" {

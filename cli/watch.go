@@ -95,6 +95,9 @@ func (p *progress) show(b ledger.Batch) {
 	p.last = b
 	p.pace.Look(now, b)
 	words := fmt.Sprintf("%d/%d done, %d failed", b.Done(), b.Total, b.Failed)
+	if b.NoImage > 0 {
+		words += fmt.Sprintf(", %d without an image", b.NoImage)
+	}
 	if b.Accepted > 0 { // for a while there is nothing else to see: see confirm.after
 		words += fmt.Sprintf(", %d accepted", b.Accepted)
 	}

@@ -47,7 +47,7 @@ var settings = []setting{
 	{"worker.concurrency", "concurrency", "32", "calls in flight in one process, for each of the two queues", number(1, 1000), plain},
 	{"worker.attempts", "attempts", "8", "how often one snapshot is sent, at most", number(1, 100), plain},
 	{"worker.spool", "spool", "", "folder for outcomes that Redis cannot take at the moment; empty: one in the user's cache folder", anyText, plain},
-	{"confirm.after", "confirm-after", "30s", "how long after its acceptance a snapshot is first asked for", duration(100*time.Millisecond, time.Hour), plain},
+	{"confirm.after", "confirm-after", "30s", "delay before the first result poll of a task", duration(100*time.Millisecond, time.Hour), plain},
 	{"confirm.share", "confirm-share", "100", "percent of the DescribeSnapshotTask quota that confirmation may use", number(1, 100), plain},
 	{"callback.addr", "callback-addr", "", "HOST:PORT to listen on for Tencent's callbacks; empty: none, results come by polling alone", listenAddr, plain},
 	{"callback.url", "callback-url", "", "public base URL of that listener, which Tencent can reach", publicURL, hideUser},

@@ -53,12 +53,16 @@ func header(labels []string) []string {
 	return h
 }
 
-// row is the line of one snapshot: the image URLs are in one cell, separated by
-// blanks.
+// row is the line of one snapshot: Total is the number of images by Tencent's
+// own count, and the image URLs are in one cell, separated by blanks.
 func row(s Result, labels []string) []string {
+	total := len(s.Images)
+	if s.Total != nil {
+		total = *s.Total
+	}
 	r := []string{
 		s.ID, fmt.Sprint(s.Room.SdkAppId), fmt.Sprint(s.Room.RoomId), string(s.State), s.Code, CSVText(s.Message),
-		s.TaskID, s.RequestID, fmt.Sprint(s.Attempts), fmt.Sprint(len(s.Images)), strings.Join(s.Images, " "),
+		s.TaskID, s.RequestID, fmt.Sprint(s.Attempts), fmt.Sprint(total), strings.Join(s.Images, " "),
 	}
 	for _, l := range labels {
 		r = append(r, CSVText(s.Room.Label[l]))

@@ -176,7 +176,7 @@ var explanations = map[string]Explanation{
 	CodeNoImage: {
 		Class:   Permanent,
 		Meaning: "the task worked and made no image: most likely nobody has marked a page of the board",
-		Fix:     "see that the classroom application calls addSnapshotMark, then snapshot the room again",
+		Fix:     "see that the classroom application calls addSnapshotMark, then enqueue the room again",
 	},
 	CodeInvalidRoom: {
 		Class:   Permanent,

@@ -56,6 +56,8 @@ var (
 	descMemoryMax  = gauge("redis_memory_limit_bytes", "maxmemory of Redis; missing where there is none.", "server")
 	descSnapshots  = gauge("snapshots", "Snapshots of the 1000 newest batches by state.", "state")
 	descMoves      = gauge("snapshot_moves_total", "Moves of snapshots into a state since the beginning.", "state")
+	descNoImage    = gauge("snapshots_no_image_total", "Snapshots that succeeded without an image, since the beginning.")
+	descMissing    = gauge("missing_images_total", "Images that Tencent has counted in a result and not named, since the beginning.")
 	descDuplicates = gauge("possible_duplicates_total", "Requests that may have made a second task, as the outcome of one before was unknown.")
 	descBacklog    = gauge("backlog_rooms", "Rooms in open batches that were not fed yet.")
 	descOldest     = gauge("oldest_waiting_seconds", "Age of the oldest batch that has rooms waiting and is not paused; 0: none.")
@@ -70,7 +72,8 @@ var (
 	descWaiting    = gauge("limit_waiting", "Calls of this process that wait for a permit, by priority.", "action", "priority")
 
 	descs = []*prometheus.Desc{
-		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descMoves, descDuplicates, descBacklog, descOldest, descQueue,
+		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descMoves, descNoImage, descMissing,
+		descDuplicates, descBacklog, descOldest, descQueue,
 		descBreaker, descHeld, descLimit, descEffective, descUsed, descFullest, descMargin, descWaiting,
 	}
 )
@@ -229,6 +232,8 @@ func (r *reading) totals(ctx context.Context) error {
 	for _, state := range states {
 		r.counter(descMoves, number(string(state)), string(state))
 	}
+	r.counter(descNoImage, number("no_image"))
+	r.counter(descMissing, number("missing_images"))
 	r.counter(descDuplicates, number("possible_duplicates"))
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/keys"
 	"tiwsnap/redistest"
 	"tiwsnap/web"
 )
@@ -53,6 +54,21 @@ func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
 				t.Errorf("%d, it does not say %q:\n%s", w.Code, test.want, w.Body)
 			}
 		})
+	}
+}
+
+func TestTheFirstPageTellsOfImagesThatLack(t *testing.T) {
+	rdb := redistest.Client(t)
+	for id, ended := range map[string][]any{"open": nil, "ended": {"ended_at", 2}} {
+		rdb.HSet(t.Context(), keys.Batch(id), append(ended, "total", 9, "created_at", 1, "no_image", 1234, "missing_images", 5)...)
+		rdb.ZAdd(t.Context(), keys.Batches, redis.Z{Score: 1, Member: id})
+	}
+	_, h := first(t, rdb)
+	body := ask(t, h, "GET", "/", "Accept", "text/html").Body.String()
+	for _, want := range []string{"1,234 without an image", "5 images missing"} {
+		if n := strings.Count(body, want); n != 2 {
+			t.Errorf("%q is there %d times, want it for both batches:\n%s", want, n, body)
+		}
 	}
 }
 
