@@ -332,7 +332,9 @@ func (l *Ledger) SettleAll(ctx context.Context, all []Settlement) []error {
 
 // runAll runs a script, which has Early as its KEYS[14], for n snapshots in one
 // round trip.
-func (l *Ledger) runAll(ctx context.Context, script *redis.Script, n int, input func(i int) (id string, args []any)) []*redis.Cmd {
+func (l *Ledger) runAll(
+	ctx context.Context, script *redis.Script, n int, input func(i int) (id string, args []any),
+) []*redis.Cmd {
 	run := func(c redis.Scripter, i int) *redis.Cmd {
 		id, args := input(i)
 		k, a := l.input(id, batchOf(id), []string{keys.Early}, args)

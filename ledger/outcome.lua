@@ -1,5 +1,7 @@
 -- Writes what became of one request.
 --
+-- KEYS[14] owners   hash of TaskID to the snapshot that has it, of this period,
+-- KEYS[15]          and of the period before
 -- ARGV[5]  attempt  that sent the request: the fence
 -- ARGV[6]  state    queued | unknown | accepted | failed
 -- ARGV[7]  cost     "1" if the outcome counts against the attempts allowed
@@ -8,12 +10,11 @@
 -- ARGV[10] error code or ""
 -- ARGV[11] error message or ""
 -- ARGV[12] made     "1" if the request has made a task, or may have
--- KEYS[14] owners   hash of TaskID to the snapshot that has it, of this period,
--- KEYS[15]          and of the period before
 -- ARGV[13] field    of the TaskID in them
 -- ARGV[14] claim    "1" if a callback has named the task and no answer
--- Returns "ok"; "taken" if the task that is claimed is another snapshot's; "late" if a newer attempt or an end stands in the record, and
--- this outcome changed nothing but the list of its tasks.
+-- Returns "ok"; "taken" if the task that is claimed is another snapshot's, and
+-- nothing was changed; "late" if a newer attempt or an end stands in the record,
+-- and this outcome changed nothing but the list of its tasks.
 local attempt, to, task = ARGV[5], ARGV[6], ARGV[8]
 local state, current, known, spare, cancel = get('state', 'attempt', 'task:' .. attempt, 'spare', 'cancel')
 

@@ -42,7 +42,7 @@ type action int
 const (
 	postpone action = iota // poll again later
 	settle                 // the result is there
-	claim                  // the reported task exists: make it the snapshot's own, then see what the answer means for it
+	claim                  // the reported task exists: make it the snapshot's own, and judge the answer anew
 	discard                // the reported task is not the snapshot's
 )
 
@@ -79,7 +79,8 @@ func judge(s ledger.Snapshot, task tiw.Result, err error, after time.Duration, n
 		return verdict{do: settle, result: resultOf(task), says: difference(task)}
 	}
 	// It has ended without a result, or stands in a way that nobody knows.
-	came := fmt.Sprintf("Status %q, ErrorCode %q, ErrorMessage %q, %d images", task.Status, task.Code, task.Message, len(task.Images))
+	came := fmt.Sprintf("Status %q, ErrorCode %q, ErrorMessage %q, %d images",
+		task.Status, task.Code, task.Message, len(task.Images))
 	count, since := inRow(s, ledger.Odd, now)
 	if finished && count >= unfinishedAnswers || since >= oddFor {
 		return verdict{do: settle, says: "its answer is not one that Tencent documents", result: ledger.Result{

@@ -44,7 +44,9 @@ type confirmation struct {
 
 // confirm polls until ctx ends.
 func (w *Worker) confirm(ctx context.Context) {
-	c := &confirmation{Worker: w, left: make(chan struct{}, 1), writes: make(chan write), failed: rate.Sometimes{Interval: 10 * time.Second}}
+	c := &confirmation{
+		Worker: w, left: make(chan struct{}, 1), writes: make(chan write), failed: rate.Sometimes{Interval: 10 * time.Second},
+	}
 	var polls, writer sync.WaitGroup
 	writer.Go(func() { c.writeAll(ctx) })
 	for ctx.Err() == nil {
@@ -132,7 +134,9 @@ func (c *confirmation) poll(ctx context.Context, s ledger.Snapshot, now time.Tim
 // pollReported asks about the tasks that callbacks have named for requests
 // whose answers were lost, until one of them is the snapshot's. Until that is
 // clear nothing is sent.
-func (c *confirmation) pollReported(ctx context.Context, s ledger.Snapshot, now time.Time, describe func(string) (tiw.Result, error)) {
+func (c *confirmation) pollReported(
+	ctx context.Context, s ledger.Snapshot, now time.Time, describe func(taskID string) (tiw.Result, error),
+) {
 	for _, attempt := range slices.Sorted(maps.Keys(s.ReportedTasks)) {
 		id := s.ReportedTasks[attempt]
 		task, err := describe(id)
@@ -248,7 +252,9 @@ func (w *Worker) logPollError(ctx context.Context, id string, err error) {
 
 // describeTask asks Tencent about a task, within the quota. permitted is called
 // when the wait for it is over.
-func (w *Worker) describeTask(ctx context.Context, app uint64, taskID string, urgency ratelimit.Priority, permitted func()) (tiw.Result, error) {
+func (w *Worker) describeTask(
+	ctx context.Context, app uint64, taskID string, urgency ratelimit.Priority, permitted func(),
+) (tiw.Result, error) {
 	permit, err := w.metrics.acquire(ctx, w.describe, actionDescribe, urgency)
 	permitted()
 	if err != nil {

@@ -94,6 +94,9 @@ func (w *Worker) relayBody(ctx context.Context, p tasks.NotifyPayload) ([]byte, 
 		d.Result.ErrorCode, d.Result.ErrorMessage = "OK", ""
 	}
 	d.Result.Total, d.Result.Snapshots = len(s.Images), append([]string{}, s.Images...)
+	if s.Total != nil {
+		d.Result.Total = *s.Total
+	}
 	body, err := json.Marshal(b)
 	if err != nil {
 		return nil, fmt.Errorf("encode callback: %w", err)
