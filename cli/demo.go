@@ -19,8 +19,8 @@ import (
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
 	"tiwsnap/results"
+	"tiwsnap/rooms"
 	"tiwsnap/schedule"
-	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/web"
@@ -131,7 +131,7 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool, sc
 		fmt.Fprintf(e.stderr, "look on at http://%s/\n", addr)
 	}
 	lines := &classList{e: e, file: name}
-	batch, err := enqueue.New(client).Batch(ctx, lines.rooms(list, tasks.Room{}), enqueue.BatchOptions{ID: batchID("", name)})
+	batch, err := enqueue.New(client).Batch(ctx, lines.rooms(list, rooms.Options{}), enqueue.BatchOptions{ID: batchID("", name)})
 	lines.summary()
 	if lines.err != nil {
 		return fail(exitUsage, "%s: %w", name, lines.err)

@@ -228,7 +228,7 @@ func TestRoomFromEnqueueToImages(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"enqueue", "room", "--room", "1"},
-		{"enqueue", "room", "--app", "1", "--room", "4294967296"},
+		{"enqueue", "room", "--app", "1", "--room", "18446744073709551616"},
 		{"enqueue", "room", "--app", "1", "--room", "1", "--width", "2561"},
 		{"enqueue", "room", "--app", "1", "--room", "1", "--mode", "All"},
 		{"enqueue", "room", "--app", "1", "--room", "1", "--cos-region", "x"},

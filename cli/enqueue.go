@@ -58,6 +58,10 @@ func newEnqueueRoom(e env) *cobra.Command {
 				return fail(exitUsage, "--key: %w", err)
 			}
 		}
+		if room > tasks.MaxDocumentedRoomID {
+			fmt.Fprintf(e.stderr, "warning: RoomId %d is above %d, which other whiteboard APIs do not take\n",
+				room, uint64(tasks.MaxDocumentedRoomID))
+		}
 		c, err := connect(cmd, e)
 		if err != nil {
 			return err
@@ -126,11 +130,13 @@ func (c *connection) refused(err error) error {
 func newEnqueueBatch(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "batch FILE",
-		Short: "Snapshot every room of a class list (CSV with a header, or JSON lines; - is stdin)",
-		Long: `Snapshot every room of a class list: CSV with a header, or JSON lines, with the
-API's own field names (SdkAppId, RoomId, CallbackURL, SnapshotMode,
-Whiteboard.Width, COS.Bucket, ...) and columns Label.NAME that are carried through to the results.
-What a row leaves out comes from the flags.
+		Short: "Snapshot every room of a class list (CSV with a header, .xlsx, or JSON; - is stdin)",
+		Long: `Snapshot every room of a class list: CSV with a header, a workbook (.xlsx), JSON
+lines or a JSON array, with the API's own field names (SdkAppId, RoomId,
+CallbackURL, SnapshotMode, Whiteboard.Width, COS.Bucket, ...) and columns
+Label.NAME that are carried through to the results. What a row leaves out comes from the flags. The
+format and the encoding are recognised; what is recognised, and rows that are
+skipped as they are no rooms, are told.
 
 A row that is wrong is reported with its line and left out; the others go on,
 unless --strict. The batch becomes visible all at once. Without --name it is
@@ -141,6 +147,8 @@ batch and adds nothing, also after it was killed in the middle.`,
 	read := roomFlags(cmd.Flags())
 	name := cmd.Flags().String("name", "", "`id` of the batch: a-z, 0-9 and -; default: from the file's name and content")
 	strict := cmd.Flags().Bool("strict", false, "enqueue nothing if any row is wrong")
+	encoding := cmd.Flags().String("encoding", "", "`name` of the text's encoding, such as utf-8, gb18030, big5 or windows-1252; default: as recognised")
+	sheet := cmd.Flags().String("sheet", "", "`name` of the worksheet of an .xlsx file; default: the first")
 	hook := cmd.Flags().String("webhook", "", "`URL` that is told of the batch's end in place of TIWSNAP_WEBHOOK_URL; its host must be in TIWSNAP_WEBHOOK_ALLOW, here and at the workers")
 	wait := cmd.Flags().Bool("wait", false, "wait until every snapshot has ended; exit 1 if some failed")
 	output := outputFlag(cmd, "table", "json", "jsonl")
@@ -153,6 +161,10 @@ batch and adds nothing, also after it was killed in the middle.`,
 		}
 		if *name != "" && !tasks.ValidBatchID(*name) {
 			return fail(exitUsage, "--name %q: it must be 1 to 64 of a-z, 0-9 and -, and not begin with -", *name)
+		}
+		options := rooms.Options{Defaults: defaults, Sheet: *sheet}
+		if options.Encoding, err = rooms.ParseEncoding(*encoding); err != nil {
+			return fail(exitUsage, "--encoding: %w", err)
 		}
 		in, err := openList(e, args[0])
 		if err != nil {
@@ -173,8 +185,9 @@ batch and adds nothing, also after it was killed in the middle.`,
 		if err := c.checkCallback(defaults); err != nil {
 			return err
 		}
-		list := &classList{e: e, file: args[0], strict: *strict, callback: c.cfg.CheckCallback}
-		batch, err := enqueue.New(c.rdb).Batch(ctx, list.rooms(in, defaults), enqueue.BatchOptions{
+		options.CheckCallback = c.cfg.CheckCallback
+		list := &classList{e: e, file: args[0], strict: *strict}
+		batch, err := enqueue.New(c.rdb).Batch(ctx, list.rooms(in, options), enqueue.BatchOptions{
 			ID: batchID(*name, args[0]), Defaults: defaults, Webhook: *hook, Replicated: c.replicated(),
 		})
 		list.summary()
@@ -215,16 +228,20 @@ type classList struct {
 	e      env
 	file   string
 	strict bool
-	// callback checks the CallbackURL of a row; nil: any may be named.
-	callback func(url string) error
-	bad      int
-	err      error // why nothing may be enqueued
+	bad    int
+	notes  int
+	err    error // why nothing may be enqueued
 }
 
-func (l *classList) rooms(in io.Reader, defaults tasks.Room) iter.Seq2[tasks.Room, error] {
+func (l *classList) rooms(in io.Reader, o rooms.Options) iter.Seq2[tasks.Room, error] {
+	o.Notes = func(n rooms.Note) {
+		if l.notes++; l.notes <= maxShownFaults {
+			fmt.Fprintf(l.e.stderr, "%s: %s\n", l.file, plain(n.String()))
+		}
+	}
 	return func(yield func(tasks.Room, error) bool) {
 		good := 0
-		for row, err := range rooms.Read(in, rooms.Options{Defaults: defaults, CheckCallback: l.callback}) {
+		for row, err := range rooms.Read(in, o) {
 			var bad *rooms.RowError
 			switch {
 			case errors.As(err, &bad):
@@ -258,6 +275,9 @@ func (l *classList) rooms(in io.Reader, defaults tasks.Room) iter.Seq2[tasks.Roo
 
 // summary says how many rows were wrong.
 func (l *classList) summary() {
+	if l.notes > maxShownFaults {
+		fmt.Fprintf(l.e.stderr, "%s: … and %d more notes\n", l.file, l.notes-maxShownFaults)
+	}
 	if l.bad > maxShownFaults {
 		fmt.Fprintf(l.e.stderr, "%s: … and %d more\n", l.file, l.bad-maxShownFaults)
 	}

@@ -209,6 +209,9 @@ func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule,
 	batch, err := enqueue.New(c.rdb).Batch(ctx, s.Rooms(ctx, &report), enqueue.BatchOptions{
 		ID: s.HandID(time.Now()), Defaults: s.Defaults, Replicated: c.replicated(),
 	})
+	for _, note := range report.Notes {
+		fmt.Fprintf(e.stderr, "%s: %s\n", s.Source, plain(note))
+	}
 	for _, reason := range report.Reasons {
 		fmt.Fprintf(e.stderr, "%s: %s\n", s.Source, plain(reason))
 	}

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"slices"
+	"unicode/utf8"
 )
 
 // csvRows parses CSV. encoding/csv is fast enough (9 million plain rows a
@@ -12,60 +12,46 @@ import (
 // file, and a reader in front of it that bounds the rows would have to follow
 // quotes and faults just as it does. Nor does it end lines at a lone CR.
 type csvRows struct {
-	lines  *lines
-	delim  byte
-	places []place
-	labels int // how many columns are labels
+	lines *lines
+	delim byte
+	given bool // delim is what the file itself says
 
 	fields [][]byte // of the row at hand
 	buf    []byte   // fields of a row with quotes
 	ends   []int    // where each of them ends in buf
 }
 
-// newCSV reads the header, which is the line at hand.
-func newCSV(l *lines, haveApp bool) (*csvRows, error) {
-	c := &csvRows{lines: l, delim: delimiter(l.text)}
-	rec := &record{Row: Row{Line: l.n}}
-	if err := c.split(rec); err != nil {
-		return nil, err
+// newCSV begins with the line at hand.
+func newCSV(l *lines) *csvRows {
+	c := &csvRows{lines: l}
+	if delim, ok := delimiterLine(l.text); ok && !l.more {
+		c.delim, c.given = delim, true
+	} else {
+		l.unread()
 	}
-	if rec.broken {
-		return nil, &FileError{Line: rec.Line, Faults: rec.faults}
-	}
-	if slices.ContainsFunc(c.fields, isNumber) {
-		return nil, fileError(rec.Line, "the first line must be a header like SdkAppId,RoomId")
-	}
-	for i, text := range c.fields {
-		name := trim(text)
-		col, _, ok := lookup(name)
-		switch {
-		case !ok:
-			rec.fault(i+1, "", "%s", whyUnknown("column", string(name)))
-		case rec.column(col.name()) > 0:
-			rec.fault(i+1, col.name(), "is column %d already", rec.column(col.name()))
-		}
-		rec.places = append(rec.places, place{col, i + 1})
-		if col.field == nil {
-			c.labels++
-		}
-	}
-	if len(rec.faults) == 0 {
-		if rec.column("RoomId") == 0 {
-			rec.fault(0, "", "the header has no column RoomId")
-		}
-		if rec.column("SdkAppId") == 0 && !haveApp {
-			rec.fault(0, "", "the header has no column SdkAppId, and there is no default for it")
-		}
-	}
-	if len(rec.faults) > 0 {
-		return nil, &FileError{Line: rec.Line, Faults: rec.faults}
-	}
-	c.places = rec.places
-	return c, nil
+	return c
 }
 
-// delimiter is the one that occurs most outside quotes in the header.
-func delimiter(header []byte) byte {
+// delimiterLine reads a line like sep=; in which spreadsheets name the
+// delimiter before the header.
+func delimiterLine(line []byte) (byte, bool) {
+	line = bytes.Trim(bytes.TrimRight(line, " "), `"`)
+	if len(line) < 5 || !bytes.EqualFold(line[:4], []byte("sep=")) {
+		return 0, false
+	}
+	delim := line[4]
+	// Saved once more, the line is filled up with delimiters.
+	if rest := bytes.Trim(line[5:], `",;`+"\t"); len(rest) > 0 ||
+		delim >= utf8.RuneSelf || delim == '"' || delim == ' ' || delim >= '0' && delim <= '9' {
+		return 0, false
+	}
+	return delim, true
+}
+
+func (c *csvRows) delimiter() byte { return c.delim }
+
+// likeliestDelimiter is the one that occurs most outside quotes in the header.
+func likeliestDelimiter(header []byte) byte {
 	best, most := byte(','), 0
 	for _, d := range []byte(",;\t") {
 		n, quoted := 0, false
@@ -88,45 +74,21 @@ func isNumber(text []byte) bool {
 	return len(text) > 0 && len(bytes.Trim(text, "0123456789")) == 0
 }
 
-func (c *csvRows) next(rec *record) error {
+func (c *csvRows) next(rec *record) (cells, shown [][]byte, err error) {
 	for {
 		if err := c.lines.next(); err != nil {
-			return err
+			return nil, nil, err
+		}
+		if len(rec.places) == 0 && !c.given { // the header is still to come
+			c.delim = likeliestDelimiter(c.lines.text)
 		}
 		if c.lines.more || !c.empty(c.lines.text) {
 			break
 		}
 	}
-	rec.Line, rec.places = c.lines.n, c.places
-	if err := c.split(rec); err != nil || rec.broken {
-		return err
-	}
-	if len(c.fields) != len(c.places) {
-		hint := ""
-		if len(c.fields) > len(c.places) {
-			hint = fmt.Sprintf(" (a field that contains %q must be in quotes)", c.delim)
-		}
-		rec.syntax(0, "", "the row has %s, the header has %d%s", count(len(c.fields), "field"), len(c.places), hint)
-		return nil
-	}
-	for i, text := range c.fields {
-		p := &c.places[i]
-		if p.field == nil {
-			if len(text) > 0 {
-				rec.setLabel(p.label, string(text), c.labels)
-			}
-			continue
-		}
-		if text = trim(text); len(text) == 0 {
-			continue
-		}
-		if p.field.number != nil {
-			rec.setNumber(p.field, p.at, text)
-		} else {
-			*p.field.text(&rec.Room) = string(text)
-		}
-	}
-	return nil
+	rec.Line = c.lines.n
+	err = c.split(rec)
+	return c.fields, nil, err
 }
 
 // empty reports whether a line has nothing but blanks and delimiters.
@@ -185,7 +147,7 @@ func (c *csvRows) split(rec *record) error {
 					}
 					c.buf = append(append(c.buf, text...), '\n')
 					if err := l.next(); err == io.EOF {
-						return c.unclosed(line)
+						return c.unclosed(rec, line)
 					} else if err != nil {
 						return err
 					}
@@ -222,17 +184,17 @@ func (c *csvRows) split(rec *record) error {
 }
 
 // fault is one of the field at hand.
-func (c *csvRows) fault(reason string) Fault {
+func (c *csvRows) fault(rec *record, reason string) Fault {
 	at := len(c.ends) + 1
-	if at > len(c.places) { // also while the header is read
+	if at > len(rec.places) || rec.places[at-1].name() == "" { // also while the header is read
 		return Fault{at, "", "the field " + reason}
 	}
-	return Fault{at, c.places[at-1].name(), reason}
+	return Fault{at, rec.places[at-1].name(), reason}
 }
 
 // bad notes a fault of the field at hand and gives up the line.
 func (c *csvRows) bad(rec *record, reason string) error {
-	rec.faults, rec.broken = append(rec.faults, c.fault(reason)), true
+	rec.faults, rec.broken = append(rec.faults, c.fault(rec, reason)), true
 	return c.lines.skip()
 }
 
@@ -249,11 +211,11 @@ const (
 // tooLong notes that the row is too long in the field at hand, and skips it
 // without holding it.
 func (c *csvRows) tooLong(rec *record, state csvState) error {
-	rec.faults = append(rec.faults, c.fault(fmt.Sprintf("makes the row longer than %d KiB", MaxRowBytes>>10)))
+	rec.faults = append(rec.faults, c.fault(rec, fmt.Sprintf("makes the row longer than %d KiB", MaxRowBytes>>10)))
 	rec.broken = true
 	for c.lines.more || state == inQuotes {
 		if err := c.lines.next(); err == io.EOF && state == inQuotes {
-			return c.unclosed(rec.Line)
+			return c.unclosed(rec, rec.Line)
 		} else if err == io.EOF {
 			return nil
 		} else if err != nil {
@@ -277,14 +239,7 @@ func (c *csvRows) tooLong(rec *record, state csvState) error {
 }
 
 // unclosed is the error for the field at hand, whose quote opens on line.
-func (c *csvRows) unclosed(line int) error {
+func (c *csvRows) unclosed(rec *record, line int) error {
 	return &FileError{Line: line, Faults: []Fault{
-		c.fault("has a quote that is never closed, so the rest of the file cannot be read")}}
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+		c.fault(rec, "has a quote that is never closed, so the rest of the file cannot be read")}}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"tiwsnap/tasks"
@@ -15,9 +16,11 @@ import (
 // functions return where it lives, and make the block that it lives in.
 type field struct {
 	name   string
+	plain  string // the name as plain makes it
 	min    uint64 // of the number
 	number func(*tasks.Room) *uint64
 	text   func(*tasks.Room) *string
+	json   bool // the text is a JSON document
 }
 
 var fields = [...]field{
@@ -27,12 +30,18 @@ var fields = [...]field{
 	{name: "SnapshotMode", text: func(r *tasks.Room) *string { return &r.SnapshotMode }},
 	{name: "Whiteboard.Width", number: func(r *tasks.Room) *uint64 { return made(&made(&r.Whiteboard).Width) }},
 	{name: "Whiteboard.Height", number: func(r *tasks.Room) *uint64 { return made(&made(&r.Whiteboard).Height) }},
-	{name: "Whiteboard.InitParams", text: func(r *tasks.Room) *string { return &made(&r.Whiteboard).InitParams }},
+	{name: "Whiteboard.InitParams", text: func(r *tasks.Room) *string { return &made(&r.Whiteboard).InitParams }, json: true},
 	{name: "COS.Uin", min: 1, number: func(r *tasks.Room) *uint64 { return &made(&r.COS).Uin }},
 	{name: "COS.Region", text: func(r *tasks.Room) *string { return &made(&r.COS).Region }},
 	{name: "COS.Bucket", text: func(r *tasks.Room) *string { return &made(&r.COS).Bucket }},
 	{name: "COS.TargetDir", text: func(r *tasks.Room) *string { return &made(&r.COS).TargetDir }},
 	{name: "COS.Domain", text: func(r *tasks.Room) *string { return &made(&r.COS).Domain }},
+}
+
+func init() {
+	for i := range fields {
+		fields[i].plain = plain(fields[i].name)
+	}
 }
 
 func made[T any](p **T) *T {
@@ -44,44 +53,137 @@ func made[T any](p **T) *T {
 
 const labelPrefix = "Label."
 
-// column is what a name stands for: a field, or the label of that name.
+// column is what a name stands for: a field, or the label of that name. The
+// zero column has no name.
 type column struct {
 	field *field
 	label string
 }
 
+// name is empty for the zero column.
 func (c column) name() string {
-	if c.field == nil {
+	switch {
+	case c.field != nil:
+		return c.field.name
+	case c.label != "":
 		return labelPrefix + c.label
 	}
-	return c.field.name
+	return ""
 }
 
-// lookup returns the column with exactly that name. The index is that of its
-// field, -1 for a label.
+// lookup returns the column of that name. Case, blanks and punctuation do not
+// count, but in the NAME of Label.NAME. The index is that of its field, -1 for
+// a label.
 func lookup(name []byte) (c column, index int, ok bool) {
 	for i := range fields {
 		if string(name) == fields[i].name {
 			return column{field: &fields[i]}, i, true
 		}
 	}
-	if label, ok := bytes.CutPrefix(name, []byte(labelPrefix)); ok && len(label) > 0 {
-		return column{label: string(label)}, -1, true
+	if label, ok := cutLabel(string(name)); ok && label != "" {
+		return column{label: label}, -1, true
+	}
+	if len(name) > 100 {
+		return column{}, -1, false
+	}
+	spelled := plain(string(name))
+	for i := range fields {
+		if spelled == fields[i].plain {
+			return column{field: &fields[i]}, i, true
+		}
 	}
 	return column{}, -1, false
 }
 
+// cutLabel cuts Label. from a name, as people write it.
+func cutLabel(name string) (label string, ok bool) {
+	if label, ok := strings.CutPrefix(name, labelPrefix); ok {
+		return strings.TrimSpace(label), true
+	}
+	word := strings.TrimRight(labelPrefix, ".")
+	if len(name) < len(word) || !strings.EqualFold(name[:len(word)], word) {
+		return "", false
+	}
+	label = strings.TrimLeftFunc(name[len(word):], isPunctuation)
+	return strings.TrimSpace(label), len(label) < len(name)-len(word)
+}
+
+// isPunctuation reports whether a rune stands between the words of a name.
+func isPunctuation(c rune) bool {
+	switch c = narrow(c); c {
+	case '.', '_', '-', ':', '\u3002':
+		return true
+	}
+	return unicode.IsSpace(c)
+}
+
+// narrow makes ASCII of the full-width forms of Chinese keyboards.
+func narrow(c rune) rune {
+	if c >= '\uff01' && c <= '\uff5e' {
+		return c - '\uff01' + '!'
+	}
+	return c
+}
+
 // setNumber sets a field from its digits.
-func (r *record) setNumber(f *field, at int, digits []byte) {
-	n, err := strconv.ParseUint(string(digits), 10, 64)
+func (r *record) setNumber(f *field, at int, text []byte) {
+	n, err := strconv.ParseUint(string(text), 10, 64)
+	if err != nil {
+		if digits, ok := wholeNumber(string(text)); ok {
+			n, err = strconv.ParseUint(digits, 10, 64)
+		}
+	}
 	switch {
 	case err != nil:
-		r.fault(at, f.name, "%s", whyNoNumber(string(digits), err))
+		r.fault(at, f.name, "%s", whyNoNumber(string(text), err))
 	case n < f.min:
 		r.fault(at, f.name, "is %d, it must be %d or more", n, f.min)
 	default:
 		*f.number(&r.Room) = n
 	}
+}
+
+// wholeNumber returns the digits of a whole number as spreadsheets write it: with
+// an apostrophe or as ="7", which keep it as text, with decimals that are 0, or
+// in full-width digits. Nothing is rounded.
+func wholeNumber(s string) (digits string, ok bool) {
+	s = strings.Map(narrow, s)
+	if quoted, ok := strings.CutPrefix(s, `="`); ok {
+		s = strings.TrimSuffix(quoted, `"`)
+	}
+	for _, apostrophe := range []string{"'", "\u2018", "\u2019", "`"} {
+		if text, ok := strings.CutPrefix(s, apostrophe); ok {
+			s = text
+			break
+		}
+	}
+	s = strings.TrimSpace(s)
+	if i := strings.IndexAny(s, ".,"); i > 0 {
+		zeros := s[i+1:]
+		if zeros == "" || strings.Trim(zeros, "0") != "" || isGroup(s[:i], zeros) || s[i] == ',' && len(zeros) > 2 {
+			return "", false
+		}
+		s = s[:i]
+	}
+	return s, isDigits(s)
+}
+
+// isGroup reports whether the zeros may be thousands, as in 900.000.
+func isGroup(whole, zeros string) bool { return len(whole) <= 3 && len(zeros) == 3 }
+
+func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// isWords reports whether a cell with a number looks like something else, such
+// as a date.
+func isWords(number, look []byte) bool {
+	if bytes.Equal(number, look) {
+		return false
+	}
+	if _, err := strconv.ParseFloat(string(look), 64); err == nil {
+		return false
+	}
+	return bytes.ContainsFunc(look, func(c rune) bool { return unicode.IsLetter(c) || c == '/' || c == ':' }) ||
+		bytes.Count(look, []byte("-")) > 1
 }
 
 // setLabel sets a label. n is how many the row may have, as far as is known.
@@ -94,7 +196,6 @@ func (r *record) setLabel(name, value string, n int) {
 
 func whyNoNumber(s string, err error) string {
 	_, notFloat := strconv.ParseFloat(s, 64)
-	isDigits := func(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 	var hint string
 	switch {
 	case errors.Is(err, strconv.ErrRange):
@@ -103,8 +204,8 @@ func whyNoNumber(s string, err error) string {
 		hint = "it must not be negative"
 	case notFloat == nil && isDigits(s[:1]) && strings.ContainsAny(s, "eE"):
 		hint = "spreadsheets shorten long numbers like that: format the column as text and save the file again"
-	case notFloat == nil && strings.Contains(s, "."):
-		hint = "it must have no decimal point"
+	case notFloat == nil && strings.Contains(s, ".") && !strings.HasSuffix(s, "000"):
+		hint = "it must be a whole number"
 	case isDigits(strings.NewReplacer(",", "", ".", "", "'", "", " ", "", "\u00a0", "", "\u202f", "").Replace(s)):
 		hint = "it must have no thousands separators"
 	default:
@@ -125,27 +226,22 @@ func whyUnknown(what, name string) string {
 	case "callback":
 		return fmt.Sprintf("%.40q is no known %s, did you mean CallbackURL", name, what)
 	}
-	if label, ok := strings.CutPrefix(n, "label"); ok && label != "" {
-		if rest := strings.TrimLeft(name[len("label"):], " ._-:"); strings.EqualFold(name[:len("label")], "label") && rest != "" {
-			return fmt.Sprintf("%.40q is no known %s, did you mean %s%.40s", name, what, labelPrefix, rest)
-		}
-	}
 	for _, f := range fields {
-		known := plain(f.name)
-		if known == n || len(n) > 2 && strings.HasSuffix(known, n) || len(n) > 3 && distance(known, n) <= 2 {
+		known := f.plain
+		if len(n) > 2 && strings.HasSuffix(known, n) || len(n) > 3 && distance(known, n) <= 2 {
 			return fmt.Sprintf("%.40q is no known %s, did you mean %s", name, what, f.name)
 		}
 	}
 	return fmt.Sprintf("%.40q is no known %s, give your own words a name like %s%.40s", name, what, labelPrefix, name)
 }
 
-// plain is a name without what people vary: case and punctuation.
+// plain is a name without what people vary: case, punctuation and width.
 func plain(name string) string {
 	return strings.ToLower(strings.Map(func(c rune) rune {
-		if strings.ContainsRune(" ._-:", c) {
+		if isPunctuation(c) {
 			return -1
 		}
-		return c
+		return narrow(c)
 	}, name))
 }
 
@@ -179,5 +275,11 @@ func trim(b []byte) []byte {
 	if n := len(b); n > 0 && b[0] > ' ' && b[0] < utf8.RuneSelf && b[n-1] > ' ' && b[n-1] < utf8.RuneSelf {
 		return b
 	}
-	return bytes.TrimSpace(b)
+	return bytes.TrimFunc(b, func(c rune) bool {
+		switch c {
+		case '\ufeff', '\u200b', '\u200e', '\u200f': // come with text from web pages, and cannot be seen
+			return true
+		}
+		return unicode.IsSpace(c)
+	})
 }

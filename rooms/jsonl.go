@@ -5,18 +5,25 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
-// jsonRows parses JSON lines. encoding/json says whether a line is valid; as it
-// cannot report unknown names with their place, nor duplicate ones, the
-// (valid) line is then walked by hand.
+// jsonRows parses JSON objects, one room each. encoding/json says whether one
+// is valid; as it cannot report unknown names with their place, nor duplicate
+// ones, the (valid) object is then walked by hand.
 type jsonRows struct {
-	lines *lines
-	name  []byte // scratch
-	seen  uint   // the fields that the line at hand has set, by index
+	text []byte // the object at hand
+	name []byte // scratch
+	seen uint   // the fields that it has set, by index
 }
 
-func (j *jsonRows) next(rec *record) error {
+// jsonLines are objects of a line each.
+type jsonLines struct {
+	jsonRows
+	lines *lines
+}
+
+func (j *jsonLines) next(rec *record) error {
 	l := j.lines
 	for {
 		if err := l.next(); err != nil {
@@ -26,30 +33,36 @@ func (j *jsonRows) next(rec *record) error {
 			break
 		}
 	}
-	rec.Line, rec.places, j.seen = l.n, rec.places[:0], 0
+	rec.Line = l.n
 	if l.more {
 		rec.syntax(0, "", "the line is longer than %d KiB", MaxRowBytes>>10)
 		return l.skip()
 	}
-	start := skipSpace(l.text, 0)
+	j.parse(rec, l.text)
+	return nil
+}
+
+// parse sets the room of the object in the text.
+func (j *jsonRows) parse(rec *record, text []byte) {
+	j.text, j.seen, rec.places = text, 0, rec.places[:0]
+	start := skipSpace(text, 0)
 	switch {
-	case !json.Valid(l.text):
-		err, at := json.Unmarshal(l.text, new(json.RawMessage)), 0
+	case !json.Valid(text):
+		err, at := json.Unmarshal(text, new(json.RawMessage)), 0
 		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
 			at = int(syntax.Offset)
 		}
 		rec.syntax(at, "", "the line is not one whole JSON object: %v", err)
-	case l.text[start] != '{':
-		rec.syntax(start+1, "", "the line is %s, it must be a JSON object", quote(l.text[start:]))
+	case text[start] != '{':
+		rec.syntax(start+1, "", "the line is %s, it must be a JSON object", quote(text[start:]))
 	default:
 		j.object(rec, "", start)
 	}
-	return nil
 }
 
-// object walks the members of the object at i in the line, whose names get the prefix.
+// object walks the members of the object at i in the text, whose names get the prefix.
 func (j *jsonRows) object(rec *record, prefix string, i int) {
-	text := j.lines.text
+	text := j.text
 	for i++; ; i++ {
 		if i = skipSpace(text, i); text[i] == '}' {
 			return
@@ -67,18 +80,23 @@ func (j *jsonRows) object(rec *record, prefix string, i int) {
 
 func (j *jsonRows) member(rec *record, prefix string, key []byte, at int, value []byte) {
 	if prefix == "" {
-		switch string(key) {
-		case "Whiteboard", "COS", "Label":
+		if block := blockName(key); block != "" {
 			if value[0] == '{' {
-				j.object(rec, string(key)+".", at)
+				j.object(rec, block+".", at)
 			} else if value[0] != 'n' {
-				rec.fault(at+1, string(key), "is %s, it must be an object", quote(value))
+				rec.fault(at+1, block, "is %s, it must be an object", quote(value))
 			}
 			return
 		}
 	}
-	j.name = append(append(j.name[:0], prefix...), key...)
-	col, index, ok := lookup(j.name)
+	var col column
+	var index int
+	ok := prefix == labelPrefix && len(key) > 0
+	if j.name = append(append(j.name[:0], prefix...), key...); ok {
+		col.label = string(key) // as it is
+	} else {
+		col, index, ok = lookup(j.name)
+	}
 	if !ok {
 		rec.syntax(at+1, "", "%s", whyUnknown("name", string(j.name)))
 		return
@@ -95,6 +113,12 @@ func (j *jsonRows) member(rec *record, prefix string, key []byte, at int, value 
 		return
 	}
 	rec.places = append(rec.places, place{col, at + 1})
+	if col.field != nil && col.field.json && value[0] == '{' {
+		var text bytes.Buffer
+		json.Compact(&text, value) // cannot fail
+		*col.field.text(&rec.Room) = text.String()
+		return
+	}
 	isText, wantText := value[0] == '"', col.field == nil || col.field.text != nil
 	switch {
 	case value[0] == 'n': // null
@@ -111,6 +135,18 @@ func (j *jsonRows) member(rec *record, prefix string, key []byte, at int, value 
 	default:
 		rec.setNumber(col.field, at+1, value)
 	}
+}
+
+// blockName returns the name of the object that the key stands for, or "".
+func blockName(key []byte) string {
+	if len(key) <= len("Whiteboard") {
+		for _, name := range []string{"Whiteboard", "COS", "Label"} {
+			if strings.EqualFold(name, string(key)) {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // The functions below trust that text is a valid JSON object.

@@ -3,22 +3,24 @@ package rooms
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"unicode/utf8"
 )
 
 // lines takes a text apart into lines that end in LF, CRLF or CR.
 type lines struct {
-	r    *bufio.Reader
-	n    int    // the number of the line, from 1
-	text []byte // the line without its end, good until next
-	more bool   // the line is longer than MaxRowBytes and goes on in the next text
-	used int    // bytes of r that text and its end take
-	kept bool   // unread was called
+	in   *decoder
+	r    *bufio.Reader // of in
+	n    int           // the number of the line, from 1
+	text []byte        // the line without its end, good until next
+	more bool          // the line is longer than MaxRowBytes and goes on in the next text
+	used int           // bytes of r that text and its end take
+	kept bool          // unread was called
 }
 
-func newLines(r io.Reader) *lines {
-	return &lines{r: bufio.NewReaderSize(r, MaxRowBytes)}
+func newLines(in *decoder) *lines {
+	return &lines{in: in, r: bufio.NewReaderSize(in, MaxRowBytes)}
 }
 
 // unread makes next return the same line again.
@@ -35,18 +37,41 @@ func (l *lines) next() error {
 	if !tail {
 		l.n++
 	}
-	if err := l.scan(); err == io.EOF {
+	if err := l.scan(); err != nil {
+		return l.failed(err)
+	}
+	if tail {
+		return nil
+	}
+	// Lists that were put together have a byte order mark in the middle, too.
+	if len(l.text) > 0 && l.text[0] == byteOrderMarkUTF8[0] {
+		l.text = bytes.TrimPrefix(l.text, []byte(byteOrderMarkUTF8))
+	}
+	return l.check(l.text)
+}
+
+// failed makes a FileError of an error of the reader that is not io.EOF.
+func (l *lines) failed(err error) error {
+	var unclear *FileError // of the decoder
+	switch {
+	case err == io.EOF:
 		return err
-	} else if err != nil {
-		return &FileError{Line: l.n, Err: err}
+	case errors.As(err, &unclear):
+		unclear.Line = l.n
+		return unclear
 	}
-	if l.n == 1 && !tail {
-		if err := l.begin(); err != nil {
-			return err
-		}
-	}
-	if !tail && !l.more && !utf8.Valid(l.text) {
-		return fileError(l.n, `the text is not UTF-8, save the file as "CSV UTF-8" or with the encoding UTF-8`)
+	return &FileError{Line: l.n, Err: err}
+}
+
+const byteOrderMarkUTF8 = "\ufeff"
+
+// check returns an error if the text at hand is not in the encoding it should be in.
+func (l *lines) check(text []byte) error {
+	switch {
+	case l.in.from.table != nil && bytes.ContainsRune(text, utf8.RuneError):
+		return fileError(l.n, "the text is not %s as a whole: %s", l.in.from.name, nameEncoding)
+	case !l.more && !utf8.Valid(text):
+		return fileError(l.n, `the text is not UTF-8: `+nameEncoding+`, or save the file as "CSV UTF-8"`)
 	}
 	return nil
 }
@@ -92,19 +117,4 @@ func (l *lines) scan() error {
 			return err
 		}
 	}
-}
-
-// begin looks at the first line for what people save by mistake.
-func (l *lines) begin() error {
-	const save = `, save it as "CSV UTF-8"`
-	switch text := l.text; {
-	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")):
-		return fileError(0, "the file is UTF-16 text"+save)
-	case bytes.HasPrefix(text, []byte("PK\x03\x04")):
-		return fileError(0, "the file is a spreadsheet or a zip archive"+save)
-	case bytes.IndexByte(text, 0) >= 0:
-		return fileError(0, "the file is not text"+save)
-	}
-	l.text = bytes.TrimPrefix(l.text, []byte("\xef\xbb\xbf"))
-	return nil
 }

@@ -1,9 +1,12 @@
-// Package rooms reads class lists, CSV with a header or JSON lines, into rooms
-// to snapshot. Every fault of a file is told with its line and column; of the
-// file itself only the row at hand is held, and which rooms were seen.
+// Package rooms reads class lists into rooms to snapshot: CSV with a header,
+// JSON lines, a JSON array, or a workbook (.xlsx). Every fault of a file is told
+// with its line and column; of the file itself only the row at hand is held, and
+// which rooms were seen.
 package rooms
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -25,8 +28,9 @@ const (
 // Format is the format of a class list.
 type Format int
 
-// The formats. Auto takes a file whose first character is "{" for JSON lines
-// and everything else for CSV.
+// The formats. Auto takes a file whose first character is "{" or "[" for JSON
+// and everything else for CSV. A workbook is recognised in any case. JSONLines
+// also stands for what programs write instead: an array, or indented objects.
 const (
 	Auto Format = iota
 	CSV
@@ -39,12 +43,40 @@ type Options struct {
 	// Defaults fill the fields that a row leaves out, by Room.Over.
 	Defaults tasks.Room
 	// MaxRows bounds the rows of a file, good and bad; 0 means DefaultMaxRows.
-	// Telling rooms apart takes 8 bytes of memory a row.
+	// Telling rooms apart takes 8 bytes of memory a row, and some 50 where its
+	// RoomId is above 2^32-1.
 	MaxRows int
 	// CheckCallback returns what is wrong with a CallbackURL of a row beyond the
 	// rules of tasks.Room; the error reads on after the field. Default: nothing.
 	CheckCallback func(url string) error
+	// Encoding is that of a text without a byte order mark; the zero value
+	// means that it is recognised, and told as a Note.
+	Encoding Encoding
+	// Sheet is the name of the worksheet to read, in any case; empty means the
+	// first that is not hidden. A file that is no workbook has none.
+	Sheet string
+	// Notes, unless nil, is called with what else is to be told about the file.
+	Notes func(Note)
 }
+
+// Note is something about a file that a person should know though no row is
+// wrong: an encoding that was recognised, a row that is no room and was skipped.
+type Note struct {
+	Line int // from 1; 0 if it is about the whole file
+	Text string
+}
+
+// noter makes Notes for a function, which may be nil.
+func noter(notes func(Note)) func(line int, format string, args ...any) {
+	return func(line int, format string, args ...any) {
+		if notes != nil {
+			notes(Note{line, printable(fmt.Sprintf(format, args...))})
+		}
+	}
+}
+
+// String is the text with its line.
+func (n Note) String() string { return describe(n.Line, []Fault{{Reason: n.Text}}) }
 
 // Row is one room of a class list and the line on which it begins, from 1.
 // Room is what the row itself says: the defaults are not merged in, though the
@@ -110,13 +142,17 @@ func describe(line int, faults []Fault) string {
 		}
 		b.WriteString(f.Reason)
 	}
-	// What files contain must not steer a terminal.
+	return printable(b.String())
+}
+
+// printable replaces what in a file's text would steer a terminal.
+func printable(s string) string {
 	return strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) {
 			return unicode.ReplacementChar
 		}
 		return c
-	}, b.String())
+	}, s)
 }
 
 func fileError(line int, format string, args ...any) *FileError {
@@ -131,17 +167,25 @@ func fileError(line int, format string, args ...any) *FileError {
 // Fields have the API's names: SdkAppId, RoomId, CallbackURL, SnapshotMode,
 // Whiteboard.Width, Whiteboard.Height, Whiteboard.InitParams, COS.Uin,
 // COS.Region, COS.Bucket, COS.TargetDir, COS.Domain, and Label.NAME with any
-// NAME. RoomId has to be there, SdkAppId unless it has a default. Text is UTF-8, with or
-// without a byte order mark; lines end in LF, CRLF or CR; blank lines and rows
-// of nothing but empty fields are skipped.
+// NAME. Case, blanks and punctuation in the names do not count. RoomId has to be
+// there, SdkAppId unless it has a default. Text is in any Encoding; lines end in
+// LF, CRLF or CR; blank lines and rows of nothing but empty fields are skipped.
 //
-// CSV begins with a header and is separated by comma, semicolon or tab, as the
-// header shows. An empty field is left out. Blanks around a value do not count,
-// except in labels. Quotes are those of RFC 4180.
+// CSV is separated by comma, semicolon or tab, as the header shows, or as a first
+// line like "sep=;" says. The header is the first row with a field RoomId; up to
+// 20 rows before it are skipped and told as Notes, and so is a header that comes
+// again. An empty field is left out. Blanks around a value do not count, except in
+// labels. Quotes are those of RFC 4180. Numbers are whole; decimals of 0, an
+// apostrophe before them and full-width digits do not count.
 //
 // A line of JSON is one object, with names as above or nested, as in the API
 // ("COS":{"Uin":…}). null is left out. Numbers must not be quoted: to Tencent
-// a room with a text for its id is another room.
+// a room with a text for its id is another room. InitParams may be an object, and
+// is then its text without blanks.
+//
+// A workbook is a table as CSV is, of one sheet; its lines are the sheet's rows.
+// It is copied to a temporary file first. Numbers are taken as they are stored,
+// texts as they are shown.
 //
 // A row of over MaxRowBytes is wrong, and so is a second row with the same
 // SdkAppId and RoomId. A file with over 1000 different SdkAppIds is refused,
@@ -151,13 +195,18 @@ func fileError(line int, format string, args ...any) *FileError {
 func Read(r io.Reader, o Options) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		maxRows := cmp.Or(o.MaxRows, DefaultMaxRows)
+		note := noter(o.Notes)
 		check := newChecker(o)
 		rec := new(record)
-		next, err := open(newLines(r), o)
+		list, err := open(r, o, note)
+		if list, ok := list.(io.Closer); ok {
+			defer list.Close()
+		}
 		for n := 0; err == nil; n++ {
 			rec.reset()
-			switch err = next(rec); {
+			switch err = list.next(rec); {
 			case err == io.EOF && n > 0:
+				check.tell(note)
 				return
 			case err == io.EOF:
 				err = fileError(0, "the file has a header and no rows")
@@ -182,9 +231,29 @@ func Read(r io.Reader, o Options) iter.Seq2[Row, error] {
 	}
 }
 
-// open finds the format by the first line that is not blank. The function that
-// it returns fills in the next row; it returns io.EOF or a *FileError.
-func open(l *lines, o Options) (next func(*record) error, err error) {
+// list is a class list of one format.
+type list interface {
+	// next fills in the next row. The error is io.EOF or a *FileError.
+	next(*record) error
+}
+
+// open finds the format: of a workbook by its first bytes, of a text by its
+// first line that is not blank. The error is a *FileError.
+func open(r io.Reader, o Options, note func(int, string, ...any)) (list, error) {
+	in := bufio.NewReaderSize(r, textWindow)
+	head, _ := in.Peek(8)
+	switch {
+	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
+		return openWorkbook(in, o, note)
+	case o.Sheet != "":
+		return nil, fileError(0, "the file is no workbook (.xlsx), so it has no sheet %.40q", o.Sheet)
+	}
+	for _, other := range otherFiles {
+		if bytes.HasPrefix(head, []byte(other.magic)) {
+			return nil, fileError(0, "the file is %s", other.what)
+		}
+	}
+	l := newLines(newDecoder(in, o.Encoding, note))
 	for len(trim(l.text)) == 0 {
 		if err := l.next(); err == io.EOF {
 			return nil, fileError(0, "the file is empty")
@@ -192,20 +261,47 @@ func open(l *lines, o Options) (next func(*record) error, err error) {
 			return nil, err
 		}
 	}
-	first := trim(l.text)[0]
+	first := trim(l.text)
+	if err := textOf(first); err != nil {
+		return nil, err
+	}
 	switch {
-	case o.Format == CSV || o.Format == Auto && first != '{' && first != '[':
-		c, err := newCSV(l, o.Defaults.SdkAppId != 0)
-		if err != nil {
-			return nil, err
-		}
-		return c.next, nil
-	case first == '[':
-		return nil, fileError(l.n, "the file is one JSON array, write one object a line instead (jq -c '.[]' does it)")
+	case o.Format == CSV || o.Format == Auto && first[0] != '{' && first[0] != '[':
+		return newTable(newCSV(l), o.Defaults.SdkAppId != 0, note)
+	case first[0] == '[' || string(first) == "{":
+		return newJSONValues(l), nil
 	}
 	l.unread()
-	return (&jsonRows{lines: l}).next, nil
+	return &jsonLines{lines: l}, nil
 }
+
+// otherFiles are what is taken for a class list at times, by its first bytes.
+var otherFiles = []struct{ magic, what string }{
+	{"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old workbook (.xls) or one with a password: save it as .xlsx, without a password"},
+	{"PK", "a damaged .xlsx or an empty zip archive"},
+	{"\x1f\x8b", "compressed with gzip: unpack it first"},
+	{"%PDF", "a PDF document: export the list as .xlsx or CSV"},
+	{"{\\rtf", `an RTF document: save the list as .xlsx or as "CSV UTF-8"`},
+	{"\xff\xfe\x00\x00", `UTF-32 text: save it as "CSV UTF-8"`},
+}
+
+// textOf returns an error if the first line of a text shows that it is another
+// kind of text.
+func textOf(first []byte) error {
+	start := bytes.ToLower(first[:min(len(first), 1024)])
+	switch {
+	case bytes.IndexByte(first, 0) >= 0:
+		return fileError(0, noText)
+	case bytes.HasPrefix(start, []byte("<?xml")) && !bytes.Contains(start, []byte("<html")):
+		return fileError(0, `the file is an XML document, save it as .xlsx or as "CSV UTF-8"`)
+	case start[0] == '<':
+		return fileError(0, "the file is an HTML page: download the list itself, "+
+			`or open the page in a spreadsheet and save it as .xlsx or as "CSV UTF-8"`)
+	}
+	return nil
+}
+
+const noText = `the file is not text, save it as .xlsx or as "CSV UTF-8"`
 
 // record is one row on its way from the parser of a format to the checker.
 type record struct {
@@ -243,6 +339,8 @@ type checker struct {
 	callback       func(url string) error // or nil
 	goodWhiteboard bool                   // the defaults' whiteboard needs no look for each row
 	seen           *seen
+	large          int // rooms above the documented greatest RoomId
+	largeLine      int // of the first of them
 }
 
 func newChecker(o Options) *checker {
@@ -280,14 +378,28 @@ func (c *checker) record(r *record) error {
 	if !ok {
 		return fileError(r.Line, "the file has more than %d different SdkAppIds, perhaps the columns SdkAppId and RoomId are swapped", maxApps)
 	}
-	if line := c.seen.add(app, uint32(room.RoomId), r.Line); line > 0 {
+	if line := c.seen.add(app, room.RoomId, r.Line); line > 0 {
 		where := fmt.Sprintf("on line %d", line)
 		if line == maxLine {
 			where = "further up"
 		}
 		r.fault(r.column("RoomId"), "RoomId", "%d of SdkAppId %d is already %s", room.RoomId, room.SdkAppId, where)
+		return nil
+	}
+	if room.RoomId > tasks.MaxDocumentedRoomID {
+		if c.large++; c.large == 1 {
+			c.largeLine = r.Line
+		}
 	}
 	return nil
+}
+
+// tell says at the end what Tencent might not like.
+func (c *checker) tell(note func(int, string, ...any)) {
+	if c.large > 0 {
+		note(c.largeLine, "has the first of %s with a RoomId above %d, which other whiteboard APIs do not take",
+			count(c.large, "room"), uint64(tasks.MaxDocumentedRoomID))
+	}
 }
 
 // invalid adds what Validate found, apart from fields that are known to be

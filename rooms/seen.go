@@ -1,6 +1,9 @@
 package rooms
 
-import "math/rand/v2"
+import (
+	"math"
+	"math/rand/v2"
+)
 
 // seen remembers on which line each room is, in 8 bytes a room, and never moves
 // what it has. (With Go maps 2 million rooms took 61 MB of heap at the peak.)
@@ -12,6 +15,13 @@ type seen struct {
 	newest  [1 << 16]uint32 // block of each bucket, from 1
 	blocks  uint32
 	storage []*[slabBlocks]seenBlock
+	wide    map[wideRoom]uint32 // line of each room that has no place in a block
+}
+
+// wideRoom is a room whose RoomId is above 2^32-1. Such are rare.
+type wideRoom struct {
+	room uint64
+	app  uint32
 }
 
 // seenBlock is up to blockRooms rooms of one bucket, and 64 bytes long.
@@ -29,7 +39,7 @@ const (
 )
 
 func newSeen() *seen {
-	return &seen{odd: rand.Uint32() | 1, apps: make(map[uint64]uint32)}
+	return &seen{odd: rand.Uint32() | 1, apps: make(map[uint64]uint32), wide: make(map[wideRoom]uint32)}
 }
 
 // app returns the number of an app, below maxApps, or false if it is one too many.
@@ -47,9 +57,18 @@ func (s *seen) app(id uint64) (uint32, bool) {
 
 // add notes the line of a room and returns 0, or the line that it had before:
 // maxLine stands for that and every later one.
-func (s *seen) add(app, room uint32, line int) uint32 {
-	hash := (room + app*0x9e3779b9) * s.odd
-	low, place := uint16(hash), app<<lineBits|uint32(min(line, maxLine))
+func (s *seen) add(app uint32, room uint64, line int) uint32 {
+	shown := uint32(min(line, maxLine))
+	if room > math.MaxUint32 {
+		id := wideRoom{room, app}
+		before := s.wide[id]
+		if before == 0 {
+			s.wide[id] = shown
+		}
+		return before
+	}
+	hash := (uint32(room) + app*0x9e3779b9) * s.odd
+	low, place := uint16(hash), app<<lineBits|shown
 	newest := &s.newest[hash>>16]
 	for at := *newest; at > 0; {
 		b := s.block(at)

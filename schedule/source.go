@@ -151,6 +151,7 @@ func (e *SourceError) Unwrap() error { return e.Err }
 type Report struct {
 	BadRows int      `json:"bad_rows,omitempty"`
 	Reasons []string `json:"reasons,omitempty"` // of the first few
+	Notes   []string `json:"notes,omitempty"`   // the first few of what rooms.Read notes
 }
 
 // Rooms reads the source now, as enqueue.Client.Batch takes it. Rows that are
@@ -168,7 +169,12 @@ func (s Schedule) Rooms(ctx context.Context, report *Report) iter.Seq2[tasks.Roo
 		}
 		defer in.Close()
 		good := 0
-		for row, err := range rooms.Read(in, rooms.Options{Defaults: s.Defaults, CheckCallback: s.CheckCallback}) {
+		note := func(n rooms.Note) {
+			if len(report.Notes) < maxReasons {
+				report.Notes = append(report.Notes, fmt.Sprintf("%.*s", maxReason, n))
+			}
+		}
+		for row, err := range rooms.Read(in, rooms.Options{Defaults: s.Defaults, CheckCallback: s.CheckCallback, Notes: note}) {
 			var bad *rooms.RowError
 			switch {
 			case errors.As(err, &bad):

@@ -89,7 +89,7 @@ func TestURL(t *testing.T) {
 	for path, want := range map[string]string{
 		"csv": "[1 2]", "moved": "[1 2]", "jsonl": "[3]",
 		"loop": "redirects more than", "away": "to the same host only", "large": "larger than 256 MB",
-		"cut": "unexpected EOF", "page": "no known column", "none": "404 Not Found",
+		"cut": "unexpected EOF", "page": "is an HTML page", "none": "404 Not Found",
 	} {
 		source, err := schedule.URL(server.URL+"/K3Y/"+path, "T0KEN")
 		if err != nil {

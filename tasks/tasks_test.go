@@ -26,7 +26,7 @@ func TestPayloadIsPinned(t *testing.T) {
 		Batch: "class-0123456789ab",
 		Room: tasks.Room{
 			SdkAppId:     1400123480,
-			RoomId:       tasks.MaxRoomID,
+			RoomId:       tasks.MaxDocumentedRoomID,
 			Whiteboard:   &tasks.Whiteboard{Width: &width, Height: &height, InitParams: `{"ratio":"16:9"}`},
 			SnapshotMode: tasks.ModeLatestMarksOnly,
 			COS: &tasks.COS{
@@ -65,7 +65,7 @@ func TestParseSnapshot(t *testing.T) {
 }
 
 func TestNewSnapshot(t *testing.T) {
-	_, err := tasks.NewSnapshot(tasks.Room{RoomId: tasks.MaxRoomID + 1, SnapshotMode: "All"})
+	_, err := tasks.NewSnapshot(tasks.Room{SnapshotMode: "All"})
 	var bad *tasks.RoomError
 	if !errors.As(err, &bad) || len(bad.Faults) != 3 {
 		t.Errorf("a room with three faults: %v", err)

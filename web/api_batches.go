@@ -42,6 +42,8 @@ type createBatchInput struct {
 	SdkAppId uint64 `query:"SdkAppId" doc:"What rows leave out"`
 	Callback string `query:"CallbackURL" doc:"What rows leave out"`
 	Mode     string `query:"SnapshotMode" enum:"AllMarks,LatestMarksOnly" doc:"What rows leave out"`
+	Encoding string `query:"encoding" maxLength:"40" doc:"Of a text, such as utf-8, gb18030, big5 or windows-1252; default: as recognised" example:"gb18030"`
+	Sheet    string `query:"sheet" maxLength:"100" doc:"Name of the worksheet of an .xlsx file; default: the first"`
 }
 
 // Enqueued is what became of a list.
@@ -51,6 +53,7 @@ type Enqueued struct {
 	Created bool    `json:"created" doc:"false: the same batch was there already, and nothing was added"`
 	BadRows int     `json:"bad_rows" doc:"Rows that were left out because they are wrong"`
 	Faults  []Fault `json:"errors" nullable:"false" doc:"What is wrong with them; at most 100"`
+	Notes   []Note  `json:"notes" nullable:"false" doc:"What was recognised, and rows that were skipped as they are no rooms; at most 100"`
 }
 
 func (a *API) createBatch(api huma.API, op huma.Operation) {
@@ -65,10 +68,11 @@ func (a *API) createBatch(api huma.API, op huma.Operation) {
 	// Told to huma any earlier, it would read the body whole.
 	api.OpenAPI().Paths[op.Path].Post.RequestBody = &huma.RequestBody{
 		Required:    true,
-		Description: "The rooms: CSV with a header, JSON lines, or JSON.",
+		Description: "The rooms: CSV with a header, .xlsx, JSON lines, or JSON. docs/lists.md says what is recognised.",
 		Content: map[string]*huma.MediaType{
 			typeCSV:       {Schema: &huma.Schema{Type: "string"}, Example: "SdkAppId,RoomId,Label.Class\n1400123480,20117,3B\n"},
 			typeJSONLines: {Schema: &huma.Schema{Type: "string"}, Example: `{"SdkAppId":1400123480,"RoomId":20117,"Label":{"Class":"3B"}}` + "\n"},
+			typeWorkbook:  {Schema: &huma.Schema{Type: "string", Format: "binary"}},
 			typeJSON: {Schema: &huma.Schema{OneOf: []*huma.Schema{
 				{Type: "array", Items: room},
 				{Type: "object", Properties: map[string]*huma.Schema{
@@ -82,9 +86,14 @@ func (a *API) createBatch(api huma.API, op huma.Operation) {
 
 // takeBatch reads a list and enqueues it as a batch.
 func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, error) {
-	format, err := formatOf(in.r)
+	format, encoding, err := formatOf(in.r)
 	if err != nil {
 		return nil, err
+	}
+	if in.Encoding != "" {
+		if encoding, err = rooms.ParseEncoding(in.Encoding); err != nil {
+			return nil, invalid("encoding", err.Error())
+		}
 	}
 	if in.r.ContentLength > a.o.maxUpload {
 		return nil, &http.MaxBytesError{Limit: a.o.maxUpload}
@@ -115,8 +124,9 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 
 	var head batchHead
 	var list io.Reader = up
+	report := rowReport{faults: []Fault{}, notes: []Note{}}
 	if format == listJSON {
-		body, err := newJSONList(up)
+		body, err := newJSONList(rooms.Text(up, encoding, report.note))
 		if err != nil {
 			return nil, err
 		}
@@ -138,16 +148,21 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 		return nil, err
 	}
 	options := rooms.Options{
-		Format: rooms.JSONLines, Defaults: head.Defaults, MaxRows: a.o.maxRows, CheckCallback: a.o.CheckCallback,
+		Format: rooms.JSONLines, Defaults: head.Defaults, MaxRows: a.o.maxRows,
+		CheckCallback: a.o.CheckCallback, Encoding: encoding, Sheet: in.Sheet, Notes: report.note,
 	}
-	if format == listCSV {
+	switch format {
+	case listCSV:
 		options.Format = rooms.CSV
+	case listAny:
+		options.Format = rooms.Auto
+	case listJSON:
+		options.Encoding = rooms.Encoding{} // is UTF-8 by now
 	}
 	id := head.Name
 	if id == "" {
 		id = "batch-" + claim.id
 	}
-	report := rowReport{faults: []Fault{}}
 	batch, err := a.queue.Batch(ctx, goodRooms(rooms.Read(list, options), head.Strict, &report), enqueue.BatchOptions{
 		ID: id, Defaults: head.Defaults, Webhook: head.Webhook, Replicated: a.o.Replicated,
 	})
@@ -166,7 +181,7 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 			"nothing was enqueued: there is a batch %s already, with other rooms; give this one another name", batch.ID)
 	}
 	body, err := json.Marshal(Enqueued{
-		ID: batch.ID, Rooms: batch.Rooms, BadRows: report.bad, Faults: report.faults,
+		ID: batch.ID, Rooms: batch.Rooms, BadRows: report.bad, Faults: report.faults, Notes: report.notes,
 		// What was found under an id that only this request has was made by it.
 		Created: batch.Created || head.Name == "",
 	})

@@ -189,7 +189,7 @@ func TestBatchInEveryFormat(t *testing.T) {
 	} {
 		var got web.Enqueued
 		r := s.send("POST", test.path, test.body, "Content-Type", test.media).want(202, &got)
-		want := web.Enqueued{ID: name, Rooms: 2, Created: true, Faults: []web.Fault{}}
+		want := web.Enqueued{ID: name, Rooms: 2, Created: true, Faults: []web.Fault{}, Notes: []web.Note{}}
 		if diff := cmp.Diff(want, got); diff != "" || r.header.Get("Location") != "/v1/batches/"+name {
 			t.Errorf("%s: %s %v", name, diff, r.header)
 		}
@@ -247,7 +247,8 @@ func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
 	}{
 		{"no media type", "", "", "[]", 415, "media-type", "Content-Type is missing"},
 		{"another media type", "", "application/xml", "<a/>", 415, "media-type", "application/xml"},
-		{"another encoding", "", "text/csv; charset=gbk", "a", 415, "media-type", "gbk"},
+		{"an unknown encoding", "", "text/csv; charset=klingon", "a", 415, "media-type", "klingon"},
+		{"an unknown encoding in the query", "?encoding=klingon", csv, "a", 422, "invalid", "klingon"},
 		{"no body", "", csv, "", 422, "invalid", "the file is empty"},
 		{"no body of JSON", "", js, "", 422, "invalid", "it ends too early"},
 		{"no rooms", "?SdkAppId=7", js, `[]`, 422, "invalid", "the file is empty"},
@@ -257,7 +258,7 @@ func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
 		{"a bad name in the body", "", js, `{"name":"-","rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid", "name must be"},
 		{"two names", "?name=a", js, `{"name":"b","rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid", "name is one thing"},
 		{"an unknown parameter", "?nmae=a", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid", "nmae"},
-		{"an unknown column", "", csv, "SdkAppId,RoomID,Romm\n7,1,2\n", 422, "invalid", "Romm"},
+		{"an unknown column", "", csv, "SdkAppId,RoomId,Romm\n7,1,2\n", 422, "invalid", "Romm"},
 		{"an unknown member", "", js, `{"room":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid", `\"room\" is not known`},
 		{"an unknown default", "", js, `{"defaults":{"AppId":7},"rooms":[{"RoomId":1}]}`, 422, "invalid", "AppId"},
 		{"a member behind", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"strict":true}`, 422, "invalid", "must be the last member"},

@@ -46,33 +46,53 @@ const (
 	listCSV listFormat = iota
 	listJSONLines
 	listJSON
+	listAny // a workbook, or what the content shows
 )
 
-// formatOf finds the format by the media type. The error is a *Problem.
-func formatOf(r *http.Request) (listFormat, error) {
-	refused := func(what string) error {
-		return problem(http.StatusUnsupportedMediaType, codeMediaType,
-			"%s; send text/csv, application/x-ndjson (JSON lines) or application/json, not encoded", what)
+// typeWorkbook is the media type of an .xlsx file.
+const typeWorkbook = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+// formatOf finds the format by the media type, and the encoding that it names.
+// The error is a *Problem.
+func formatOf(r *http.Request) (listFormat, rooms.Encoding, error) {
+	var encoding rooms.Encoding
+	refused := func(what string) (listFormat, rooms.Encoding, error) {
+		return 0, encoding, problem(http.StatusUnsupportedMediaType, codeMediaType,
+			"%s; send text/csv, %s (.xlsx), application/x-ndjson (JSON lines) or application/json, not compressed",
+			what, typeWorkbook)
 	}
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return 0, refused(fmt.Sprintf("Content-Encoding %.40q is not understood", e))
+		return refused(fmt.Sprintf("Content-Encoding %.40q is not understood", e))
 	}
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
-		return 0, refused("Content-Type is missing or wrong")
+		return refused("Content-Type is missing or wrong")
 	}
+	// Clients add UTF-8 without a look at the list.
 	if c := params["charset"]; c != "" && !utf8Name[c] {
-		return 0, refused(fmt.Sprintf("charset %.40q is not UTF-8", c))
+		if encoding, err = rooms.ParseEncoding(c); err != nil {
+			return refused(fmt.Sprintf("charset %v", err))
+		}
 	}
+	format, ok := formatOfMedia(media)
+	if !ok {
+		return refused(fmt.Sprintf("Content-Type %.60q is not understood", media))
+	}
+	return format, encoding, nil
+}
+
+func formatOfMedia(media string) (format listFormat, ok bool) {
 	switch media {
 	case "text/csv":
-		return listCSV, nil
+		return listCSV, true
 	case "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/json-lines":
-		return listJSONLines, nil
+		return listJSONLines, true
 	case "application/json":
-		return listJSON, nil
+		return listJSON, true
+	case typeWorkbook, "application/vnd.ms-excel", "application/octet-stream": // browsers on Windows send the second for .csv
+		return listAny, true
 	}
-	return 0, refused(fmt.Sprintf("Content-Type %.60q is not understood", media))
+	return 0, false
 }
 
 var utf8Name = map[string]bool{"utf-8": true, "UTF-8": true, "utf8": true, "us-ascii": true}
@@ -102,6 +122,11 @@ func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.body.Read(p)
 	u.sum.Write(p[:n])
 	u.size += int64(n)
+	if err == io.EOF {
+		// Nothing more is to come, however long it takes to read the list: past
+		// the deadline net/http would take the client for gone.
+		u.control.SetReadDeadline(time.Time{})
+	}
 	return n, u.fault(err)
 }
 
@@ -134,10 +159,24 @@ func (u *upload) digest() (string, error) {
 	return hex.EncodeToString(u.sum.Sum(nil)), nil
 }
 
-// rowReport is what was wrong with the rows of a list.
+// rowReport is what was wrong with the rows of a list, and what else is to be
+// told about it.
 type rowReport struct {
 	bad    int
 	faults []Fault
+	notes  []Note
+}
+
+// Note is something about a list that is no fault.
+type Note struct {
+	Line int    `json:"line,omitempty" doc:"From 1; left out if it is about the whole list"`
+	Text string `json:"text" example:"the text is read as gb18030, as its bytes suggest"`
+}
+
+func (r *rowReport) note(n rooms.Note) {
+	if len(r.notes) < maxFaults {
+		r.notes = append(r.notes, Note{n.Line, n.Text})
+	}
 }
 
 func (r *rowReport) add(line int, all []rooms.Fault) {
