@@ -147,7 +147,8 @@ batch and adds nothing, also after it was killed in the middle.`,
 	read := roomFlags(cmd.Flags())
 	name := cmd.Flags().String("name", "", "`id` of the batch: a-z, 0-9 and -; default: from the file's name and content")
 	strict := cmd.Flags().Bool("strict", false, "enqueue nothing if any row is wrong")
-	encoding := cmd.Flags().String("encoding", "", "`name` of the text's encoding, such as utf-8, gb18030, big5 or windows-1252; default: as recognised")
+	encoding := cmd.Flags().String("encoding", "",
+		"`name` of the text's encoding, such as utf-8, gb18030, big5 or windows-1252; default: as recognised")
 	sheet := cmd.Flags().String("sheet", "", "`name` of the worksheet of an .xlsx file; default: the first")
 	hook := cmd.Flags().String("webhook", "", "`URL` that is told of the batch's end in place of TIWSNAP_WEBHOOK_URL; its host must be in TIWSNAP_WEBHOOK_ALLOW, here and at the workers")
 	wait := cmd.Flags().Bool("wait", false, "wait until every snapshot has ended; exit 1 if some failed")

@@ -223,3 +223,62 @@ func TestEnqueueingReplicated(t *testing.T) {
 		}
 	})
 }
+
+// Lists as people have them are enqueued as they are, and what was recognised is told.
+func TestListsAsPeopleHaveThem(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	for file, want := range map[string]struct {
+		rooms int
+		says  string
+	}{
+		"01-utf16le-bom-tab.csv":        {2, "the text is read as utf-16le"},
+		"04-gb18030-label.csv":          {2, "the text is read as gb18030"},
+		"07-sep-line.csv":               {2, ""},
+		"09-trailing-empty-columns.csv": {2, ""},
+		"11-scientific.csv":             {0, "spreadsheets shorten long numbers"},
+		"13-bom-in-middle.csv":          {2, "line 3: the header again, skipped"},
+		"16-leading-apostrophe.csv":     {2, ""},
+		"21-fullwidth-digits.csv":       {2, ""},
+		"23-decimal.csv":                {2, `RoomId is "900232.5"`},
+		"27-header-spaces-case.csv":     {1, ""},
+		"33-empty.csv":                  {0, "the file is empty"},
+		"36-html-renamed.csv":           {0, "an HTML page"},
+		"38-big-roomids.csv":            {4, "the first of 3 rooms with a RoomId above 4294967295"},
+		"40-init-params.jsonl":          {3, "Whiteboard.InitParams is not a JSON document"},
+		"42-jsonl-pretty-array.json":    {2, ""},
+	} {
+		code, stdout, stderr := s.run("", "enqueue", "batch", "../rooms/testdata/lists/"+file, "-o", "jsonl")
+		var got struct{ Rooms int }
+		if want.rooms == 0 && (code != exitUsage || stdout != "" || !strings.Contains(stderr, "nothing was enqueued")) {
+			t.Errorf("%s: exit %d, %q, %q", file, code, stdout, stderr)
+		} else if want.rooms > 0 && (json.Unmarshal([]byte(stdout), &got) != nil || got.Rooms != want.rooms) {
+			t.Errorf("%s: %q, %q", file, stdout, stderr)
+		}
+		if !strings.Contains(stderr, want.says) {
+			t.Errorf("%s does not say %s: %q", file, want.says, stderr)
+		}
+	}
+	const big5 = "RoomId,Label.Class\n2,\xa4\x54\xa6\x7e\n"
+	if code, _, stderr := s.run(big5, "enqueue", "batch", "-", "--app", "1", "--name", "big5", "--encoding", "big5"); code != exitOK {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
+	for says, args := range map[string][]string{
+		`--encoding: "klingon" is no known encoding`:              {"--encoding", "klingon"},
+		`the file is no workbook (.xlsx), so it has no sheet "x"`: {"--sheet", "x"},
+	} {
+		if code, _, stderr := s.run(big5, append([]string{"enqueue", "batch", "-", "--app", "1"}, args...)...); code != exitUsage || !strings.Contains(stderr, says) {
+			t.Errorf("exit %d, %q", code, stderr)
+		}
+	}
+}
+
+func TestALargeRoomID(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	code, stdout, stderr := s.run("", "enqueue", "room", "--app", "1", "--room", "18446744073709551615")
+	if code != exitOK || !strings.Contains(stderr, "warning: RoomId 18446744073709551615 is above 4294967295") {
+		t.Fatalf("exit %d, %q", code, stderr)
+	}
+	if out := s.ok("status", strings.TrimSpace(stdout), "-o", "json"); !strings.Contains(out, "18446744073709551615") {
+		t.Errorf("it became another: %s", out)
+	}
+}

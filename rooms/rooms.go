@@ -277,7 +277,8 @@ func open(r io.Reader, o Options, note func(int, string, ...any)) (list, error) 
 
 // otherFiles are what is taken for a class list at times, by its first bytes.
 var otherFiles = []struct{ magic, what string }{
-	{"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old workbook (.xls) or one with a password: save it as .xlsx, without a password"},
+	{"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+		"an old workbook (.xls) or one with a password: save it as .xlsx, without a password"},
 	{"PK", "a damaged .xlsx or an empty zip archive"},
 	{"\x1f\x8b", "compressed with gzip: unpack it first"},
 	{"%PDF", "a PDF document: export the list as .xlsx or CSV"},
@@ -397,7 +398,7 @@ func (c *checker) record(r *record) error {
 // tell says at the end what Tencent might not like.
 func (c *checker) tell(note func(int, string, ...any)) {
 	if c.large > 0 {
-		note(c.largeLine, "has the first of %s with a RoomId above %d, which other whiteboard APIs do not take",
+		note(c.largeLine, "the first of %s with a RoomId above %d, which other whiteboard APIs do not take",
 			count(c.large, "room"), uint64(tasks.MaxDocumentedRoomID))
 	}
 }

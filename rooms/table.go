@@ -60,7 +60,7 @@ func newTable(cells cellReader, haveApp bool, note func(int, string, ...any)) (*
 				return nil, err
 			}
 			for _, s := range skipped {
-				t.note(s.line, "is skipped, as it stands before the header: %.60s", s.text)
+				t.note(s.line, "skipped, as it stands before the header: %.60s", s.text)
 			}
 			return t, nil
 		}
@@ -176,9 +176,9 @@ func (t *tableRows) headerAgain(line int, cells [][]byte) bool {
 		return false
 	}
 	if slices.EqualFunc(before, t.columns, func(a, b place) bool { return a.name() == b.name() && a.at == b.at }) {
-		t.note(line, "is the header again, and is skipped")
+		t.note(line, "the header again, skipped")
 	} else {
-		t.note(line, "is a second header, whose columns are those of the rows behind it")
+		t.note(line, "a second header; its columns are those of the rows below")
 	}
 	return true
 }
@@ -240,7 +240,8 @@ func (t *tableRows) row(rec *record, cells, shown [][]byte) {
 		case shown != nil && isWords(text, look):
 			rec.fault(p.at, p.field.name, "is shown as %.40q: format the column as a number or as text", look)
 		case shown != nil && len(text) > exactDigits && !bytes.Equal(text, look):
-			rec.fault(p.at, p.field.name, "is %.40q, of which spreadsheets keep %d digits: format the column as text", text, exactDigits)
+			rec.fault(p.at, p.field.name, "is %.40q, of which spreadsheets keep %d digits: format the column as text",
+				text, exactDigits)
 		default:
 			rec.setNumber(p.field, p.at, text)
 		}

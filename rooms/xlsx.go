@@ -201,8 +201,9 @@ func verify(file string) error {
 		}
 	}
 	if unpacked > maxUnpacked || held > maxParts {
-		return fileError(0, `the workbook is too large when it is unpacked (%d MB, and %d MB besides its sheets, are allowed): `+
-			`save the sheet as "CSV UTF-8"`, maxUnpacked>>20, maxParts>>20)
+		return fileError(0, "the workbook is too large when it is unpacked "+
+			"(%d MB, and %d MB besides its sheets, are allowed): "+`save the sheet as "CSV UTF-8"`,
+			maxUnpacked>>20, maxParts>>20)
 	}
 	for _, part := range z.File {
 		if err := verifyPart(part); err == errTooManyTexts {

@@ -64,42 +64,62 @@ func TestWorkbooks(t *testing.T) {
 		sheet  string
 		want   []string
 	}{
-		{name: "numbers, texts and empty rows", rows: [][]any{header, {1, 2, "三年级"}, {}, {1, "3"}, {nil, 4, "x"}, {1, 5, " y "}}, want: []string{
-			`2 {"SdkAppId":1,"RoomId":2,"Label":{"Class":"三年级"}}`, room(4, 3), "line 5, column 1: SdkAppId is missing", `6 {"SdkAppId":1,"RoomId":5,"Label":{"Class":" y "}}`}},
-		{name: "a title, columns without a name, a header again", rows: [][]any{{"Autumn"}, {}, {"sdk app id", nil, "ROOM_ID"}, {1, nil, 2}, {"sdk app id", nil, "ROOM_ID"}, {1, nil, 3, nil, "x"}, {1, nil, 4}},
-			want: []string{room(4, 2), `line 6, column 5: "x" is in a column without a name: name it in the header, or delete it`, room(7, 4),
-				"note: line 1: is skipped, as it stands before the header: Autumn", "note: line 5: is the header again, and is skipped"}},
-		{name: "no format rounds a number", rows: [][]any{header, {1400123480, 900230, 1234.5}, {1400123480, 900231, 0.5}, {1400123480, 900232, 7}},
-			change: []func(*excelize.File, string){styled("#,##0.00", "A2", "B2", "C2"), styled("0.0E+00", "A3", "B3"), styled("0%", "C3"), styled("0,", "B4")},
-			want: []string{`2 {"SdkAppId":1400123480,"RoomId":900230,"Label":{"Class":"1,234.50"}}`, `3 {"SdkAppId":1400123480,"RoomId":900231,"Label":{"Class":"50%"}}`,
+		{name: "numbers, texts and empty rows", rows: [][]any{header, {1, 2, "三年级"}, {}, {1, "3"}, {nil, 4, "x"}, {1, 5,
+			" y "}}, want: []string{
+			`2 {"SdkAppId":1,"RoomId":2,"Label":{"Class":"三年级"}}`, room(4, 3), "line 5, column 1: SdkAppId is missing",
+			`6 {"SdkAppId":1,"RoomId":5,"Label":{"Class":" y "}}`}},
+		{name: "a title, columns without a name, a header again", rows: [][]any{{"Autumn"}, {}, {"sdk app id", nil,
+			"ROOM_ID"}, {1, nil, 2}, {"sdk app id", nil, "ROOM_ID"}, {1, nil, 3, nil, "x"}, {1, nil, 4}},
+			want: []string{room(4, 2),
+				`line 6, column 5: "x" is in a column without a name: name it in the header, or delete it`, room(7, 4),
+				"note: line 1: skipped, as it stands before the header: Autumn", "note: line 5: the header again, skipped"}},
+		{name: "no format rounds a number", rows: [][]any{header, {1400123480, 900230, 1234.5}, {1400123480, 900231, 0.5},
+			{1400123480, 900232, 7}},
+			change: []func(*excelize.File, string){styled("#,##0.00", "A2", "B2", "C2"), styled("0.0E+00", "A3", "B3"),
+				styled("0%", "C3"), styled("0,", "B4")},
+			want: []string{`2 {"SdkAppId":1400123480,"RoomId":900230,"Label":{"Class":"1,234.50"}}`,
+				`3 {"SdkAppId":1400123480,"RoomId":900231,"Label":{"Class":"50%"}}`,
 				`4 {"SdkAppId":1400123480,"RoomId":900232,"Label":{"Class":"7"}}`}},
 		{name: "dates", rows: [][]any{header, {1, 2, day}, {1, 46349, "x"}, {1, 46350, 46349}},
-			change: []func(*excelize.File, string){styled("yyyy\\-mm\\-dd", "B3", "C4"), styled("m/d/yyyy", "B4")}, want: []string{
+			change: []func(*excelize.File, string){styled("yyyy\\-mm\\-dd", "B3", "C4"), styled("m/d/yyyy", "B4")},
+			want: []string{
 				`2 {"SdkAppId":1,"RoomId":2,"Label":{"Class":"2026-11-23 08:30"}}`,
 				`line 3, column 2: RoomId is shown as "2026-11-23": format the column as a number or as text`,
 				`line 4, column 2: RoomId is shown as "11/24/2026": format the column as a number or as text`}},
-		{name: "long numbers", rows: [][]any{header, {1, "18446744073709551615"}, {1, uint64(9007199254740993)}, {1, 1.5}, {1, uint64(18446744073709551615)}, {1, 900.0}},
-			want: []string{room(2, -1), `line 3, column 2: RoomId is "9007199254740993", of which spreadsheets keep 15 digits: format the column as text`, `line 4, column 2: RoomId is "1.5", it must be a whole number`,
-				`line 5, column 2: RoomId is "18446744073709551615", of which spreadsheets keep 15 digits: format the column as text`, room(6, 900),
-				"note: line 2: has the first of 1 room with a RoomId above 4294967295, which other whiteboard APIs do not take"}},
+		{name: "long numbers", rows: [][]any{header, {1, "18446744073709551615"}, {1, uint64(9007199254740993)}, {1, 1.5}, {1,
+			uint64(18446744073709551615)}, {1, 900.0}},
+			want: []string{room(2, -1),
+				`line 3, column 2: RoomId is "9007199254740993", of which spreadsheets keep 15 digits: format the column as text`,
+				`line 4, column 2: RoomId is "1.5", it must be a whole number`,
+				`line 5, column 2: RoomId is "18446744073709551615", of which spreadsheets keep 15 digits: format the column as text`,
+				room(6, 900),
+				"note: line 2: the first of 1 room with a RoomId above 4294967295, which other whiteboard APIs do not take"}},
 		{name: "truth, errors and formulas", rows: [][]any{header, {1, true}, {1, "#N/A"}, {1, 4}, {1, nil}},
 			change: []func(*excelize.File, string){func(f *excelize.File, s string) {
 				f.SetCellFormula(s, "B4", "=2+2") // with its value
 				f.SetCellFormula(s, "B5", "=2+3") // never calculated
 			}},
-			want: []string{`line 2, column 2: RoomId is shown as "TRUE": format the column as a number or as text`, `line 3, column 2: RoomId is "#N/A", it must be a whole number`,
+			want: []string{`line 2, column 2: RoomId is shown as "TRUE": format the column as a number or as text`,
+				`line 3, column 2: RoomId is "#N/A", it must be a whole number`,
 				room(4, 4), "line 5, column 2: RoomId is missing"}},
 		{name: "the first sheet that can be seen", rows: [][]any{{"hidden"}},
-			change: []func(*excelize.File, string){twoSheets, func(f *excelize.File, s string) { f.SetActiveSheet(1); f.SetSheetVisible(s, false) }},
-			want:   []string{room(2, 2), "note: of the 2 sheets of the workbook the first is read, Monday; others need --sheet, or sheet= in a URL: Sheet1, Monday"}},
-		{name: "a sheet by name", rows: [][]any{{"x"}}, change: []func(*excelize.File, string){twoSheets}, sheet: "monday", want: []string{room(2, 2)}},
+			change: []func(*excelize.File, string){twoSheets, func(f *excelize.File,
+				s string) {
+				f.SetActiveSheet(1)
+				f.SetSheetVisible(s, false)
+			}},
+			want: []string{room(2, 2),
+				"note: of the 2 sheets of the workbook the first is read, Monday; others need --sheet, or sheet= in a URL: Sheet1, Monday"}},
+		{name: "a sheet by name", rows: [][]any{{"x"}}, change: []func(*excelize.File, string){twoSheets}, sheet: "monday",
+			want: []string{room(2, 2)}},
 		{name: "no such sheet", rows: [][]any{{"x"}}, change: []func(*excelize.File, string){twoSheets}, sheet: "Friday",
 			want: []string{`the workbook has no sheet "Friday"; it has: Sheet1, Monday`}},
 		{name: "an empty sheet", want: []string{"the file is empty"}},
 		{name: "a header only", rows: [][]any{header}, want: []string{"the file has a header and no rows"}},
 		{name: "a list that came out of a CSV in one column", rows: [][]any{{"SdkAppId,RoomId"}, {"1,2"}}, want: []string{
 			`line 1, column 1: "SdkAppId,RoomId" is no known column, give your own words a name like Label.SdkAppId,RoomId`}},
-		{name: "a row that is too long", rows: [][]any{{"SdkAppId", "RoomId", "Label.A", "Label.B", "Label.C", "Label.D", "Label.E"},
+		{name: "a row that is too long", rows: [][]any{{"SdkAppId", "RoomId", "Label.A", "Label.B", "Label.C", "Label.D",
+			"Label.E"},
 			{1, 2, long, long, long, long, long}, {1, 3}}, want: []string{"line 2: the row is longer than 128 KiB", room(3, 3)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -180,27 +200,39 @@ func TestWorkbooksThatAreRefused(t *testing.T) {
 	changed := func(parts map[string][]byte) []byte { return rezipped(t, file, parts) }
 	flipped := rezipped(t, file, map[string][]byte{sheet: []byte(sheetXML + "</sheetData></worksheet>")})
 	stored := bytes.Clone(flipped)
-	stored[bytes.LastIndex(stored[:bytes.Index(stored, []byte("PK\x01\x02"))], []byte("PK\x07\x08"))+5] ^= 1 // the last part's checksum
+	stored[bytes.LastIndex(stored[:bytes.Index(stored, []byte("PK\x01\x02"))],
+		[]byte("PK\x07\x08"))+5] ^= 1 // the last part's checksum
 	for _, tt := range []struct {
 		name string
 		file []byte
 		want string
 	}{
 		{"cut off", file[:len(file)-100], "the file is a damaged .xlsx or zip archive"},
-		{"a sheet that ends too early", changed(map[string][]byte{sheet: []byte(sheetXML)}), "the workbook is damaged: xl/worksheets/sheet1.xml: XML syntax error"},
-		{"texts that end too early", changed(map[string][]byte{texts: []byte("<sst><si><t>SdkAppId</t></si>")}), "the workbook is damaged: xl/sharedStrings.xml"},
+		{"a sheet that ends too early", changed(map[string][]byte{sheet: []byte(sheetXML)}),
+			"the workbook is damaged: xl/worksheets/sheet1.xml: XML syntax error"},
+		{"texts that end too early", changed(map[string][]byte{texts: []byte("<sst><si><t>SdkAppId</t></si>")}),
+			"the workbook is damaged: xl/sharedStrings.xml"},
 		{"a wrong checksum", stored, "the workbook is damaged: xl/worksheets/sheet1.xml: zip: checksum error"},
 		{"a sheet that is not there", changed(map[string][]byte{sheet: nil}), "cannot be read"},
-		{"no workbook", changed(map[string][]byte{"xl/workbook.xml": nil}), "the file is a zip archive without a workbook (.xlsx): save the list as"},
-		{"an .ods", changed(map[string][]byte{"xl/workbook.xml": nil, "content.xml": []byte("<x/>")}), "the file is an OpenDocument file (.ods): save the list as"},
-		{"an .xlsb", changed(map[string][]byte{"xl/workbook.xml": nil, "xl/workbook.bin": {1}}), "the file is a binary workbook (.xlsb): save the list as"},
-		{"another encoding", changed(map[string][]byte{sheet: []byte(`<?xml version="1.0" encoding="GBK"?>` + sheetXML)}), `it is in GBK, not in UTF-8`},
-		{"a cell of 1 MB", changed(map[string][]byte{sheet: []byte(sheetXML + "<row><c><v>" + strings.Repeat("7", 1<<20) + "</v></c></row></sheetData></worksheet>")}),
+		{"no workbook", changed(map[string][]byte{"xl/workbook.xml": nil}),
+			"the file is a zip archive without a workbook (.xlsx): save the list as"},
+		{"an .ods", changed(map[string][]byte{"xl/workbook.xml": nil, "content.xml": []byte("<x/>")}),
+			"the file is an OpenDocument file (.ods): save the list as"},
+		{"an .xlsb", changed(map[string][]byte{"xl/workbook.xml": nil, "xl/workbook.bin": {1}}),
+			"the file is a binary workbook (.xlsb): save the list as"},
+		{"another encoding", changed(map[string][]byte{sheet: []byte(`<?xml version="1.0" encoding="GBK"?>` + sheetXML)}),
+			`it is in GBK, not in UTF-8`},
+		{"a cell of 1 MB", changed(map[string][]byte{sheet: []byte(sheetXML + "<row><c><v>" + strings.Repeat("7",
+			1<<20) + "</v></c></row></sheetData></worksheet>")}),
 			"the workbook is damaged: xl/worksheets/sheet1.xml: a cell is longer than 128 KiB"},
-		{"pictures of 17 MB", changed(map[string][]byte{"xl/media/a.png": make([]byte, 9<<20), "xl/media/b.png": make([]byte, 8<<20)}), "the workbook is too large when it is unpacked"},
-		{"a bomb", changed(map[string][]byte{"xl/worksheets/sheet2.xml": append([]byte("<x>"), bytes.Repeat([]byte("<y/>\n"), 52<<20)...)}), "the workbook is too large when it is unpacked"},
-		{"a million texts", changed(map[string][]byte{texts: []byte("<sst>" + strings.Repeat("<si/>", 1<<20+1) + "</sst>")}), "the workbook has more than 1048576 different texts"},
-		{"too large", append(bytes.Clone(file), make([]byte, 16<<20)...), `the workbook is larger than 16 MB: save the sheet as "CSV UTF-8"`},
+		{"pictures of 17 MB", changed(map[string][]byte{"xl/media/a.png": make([]byte, 9<<20), "xl/media/b.png": make([]byte,
+			8<<20)}), "the workbook is too large when it is unpacked"},
+		{"a bomb", changed(map[string][]byte{"xl/worksheets/sheet2.xml": append([]byte("<x>"), bytes.Repeat([]byte("<y/>\n"),
+			52<<20)...)}), "the workbook is too large when it is unpacked"},
+		{"a million texts", changed(map[string][]byte{texts: []byte("<sst>" + strings.Repeat("<si/>", 1<<20+1) + "</sst>")}),
+			"the workbook has more than 1048576 different texts"},
+		{"too large", append(bytes.Clone(file), make([]byte, 16<<20)...),
+			`the workbook is larger than 16 MB: save the sheet as "CSV UTF-8"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := tell(bytes.NewReader(tt.file), rooms.Options{})

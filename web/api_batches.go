@@ -42,7 +42,7 @@ type createBatchInput struct {
 	SdkAppId uint64 `query:"SdkAppId" doc:"What rows leave out"`
 	Callback string `query:"CallbackURL" doc:"What rows leave out"`
 	Mode     string `query:"SnapshotMode" enum:"AllMarks,LatestMarksOnly" doc:"What rows leave out"`
-	Encoding string `query:"encoding" maxLength:"40" doc:"Of a text, such as utf-8, gb18030, big5 or windows-1252; default: as recognised" example:"gb18030"`
+	Encoding string `query:"encoding" maxLength:"40" doc:"Of a text, such as gb18030; default: as recognised"`
 	Sheet    string `query:"sheet" maxLength:"100" doc:"Name of the worksheet of an .xlsx file; default: the first"`
 }
 
@@ -53,7 +53,7 @@ type Enqueued struct {
 	Created bool    `json:"created" doc:"false: the same batch was there already, and nothing was added"`
 	BadRows int     `json:"bad_rows" doc:"Rows that were left out because they are wrong"`
 	Faults  []Fault `json:"errors" nullable:"false" doc:"What is wrong with them; at most 100"`
-	Notes   []Note  `json:"notes" nullable:"false" doc:"What was recognised, and rows that were skipped as they are no rooms; at most 100"`
+	Notes   []Note  `json:"notes" nullable:"false" doc:"What was recognised, and rows that are no rooms; at most 100"`
 }
 
 func (a *API) createBatch(api huma.API, op huma.Operation) {

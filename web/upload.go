@@ -89,7 +89,8 @@ func formatOfMedia(media string) (format listFormat, ok bool) {
 		return listJSONLines, true
 	case "application/json":
 		return listJSON, true
-	case typeWorkbook, "application/vnd.ms-excel", "application/octet-stream": // browsers on Windows send the second for .csv
+	case typeWorkbook, "application/octet-stream",
+		"application/vnd.ms-excel": // browsers on Windows send that for .csv, too
 		return listAny, true
 	}
 	return 0, false
@@ -122,11 +123,6 @@ func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.body.Read(p)
 	u.sum.Write(p[:n])
 	u.size += int64(n)
-	if err == io.EOF {
-		// Nothing more is to come, however long it takes to read the list: past
-		// the deadline net/http would take the client for gone.
-		u.control.SetReadDeadline(time.Time{})
-	}
 	return n, u.fault(err)
 }
 
