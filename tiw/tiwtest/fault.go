@@ -72,6 +72,10 @@ type Faults struct {
 	// Arrears is when every call is refused with
 	// ResourceUnavailable.ServiceExpired. A zero For: never.
 	Arrears Period `json:"arrears"`
+	// RoomCodes are error codes by RoomId, and AppCodes by SdkAppId: calls that
+	// name one are answered the code, always, and no task is created.
+	RoomCodes map[uint64]string `json:"roomCodes,omitempty"`
+	AppCodes  map[uint64]string `json:"appCodes,omitempty"`
 	// ForeignLoad is how many CreateSnapshotTask calls a second, 0 to 10,000,
 	// somebody else sends on the same quota, evenly spread.
 	ForeignLoad int `json:"foreignLoad"`
@@ -143,6 +147,13 @@ func (f *Faults) Validate() error {
 	if f.Code > 0 && f.CodeName == "" {
 		errs = append(errs, errors.New("fault code needs codeName, the error code to answer"))
 	}
+	for name, codes := range map[string]map[uint64]string{"roomCodes": f.RoomCodes, "appCodes": f.AppCodes} {
+		for id, code := range codes {
+			if code == "" {
+				errs = append(errs, fmt.Errorf("%s names no error code for %d", name, id))
+			}
+		}
+	}
 	for _, a := range f.Actions {
 		if a != ActionCreate && a != ActionDescribe {
 			errs = append(errs, fmt.Errorf("faults name the action %q, known are %s and %s", a, ActionCreate, ActionDescribe))
@@ -155,6 +166,15 @@ func (f *Faults) Validate() error {
 		errs = append(errs, errors.New("a duration of the faults is negative"))
 	}
 	return errors.Join(errs...)
+}
+
+// codeOf is the error code that calls for the application, or for the room, are
+// answered, or empty.
+func (f *Faults) codeOf(app, room uint64) string {
+	if code := f.AppCodes[app]; code != "" {
+		return code
+	}
+	return f.RoomCodes[room]
 }
 
 // fault is what strikes one call, by its name in JSON. Empty: nothing.

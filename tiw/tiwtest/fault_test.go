@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,27 @@ func wantCode(code string) func(*testing.T, *http.Response, []byte, error) {
 		if got := parse(t, resp.StatusCode, body).code(); got != code {
 			t.Errorf("got %s, want %s", got, code)
 		}
+	}
+}
+
+// Codes by room and by application strike nobody else.
+func TestCodesByName(t *testing.T) {
+	srv := newServer(t, tiwtest.Options{Faults: tiwtest.Faults{
+		RoomCodes: map[uint64]string{8: "UnauthorizedOperation"},
+		AppCodes:  map[uint64]string{1400000009: "UnauthorizedOperation.SdkAppId"},
+	}})
+	c := newCaller("tiw.tencentcloudapi.com")
+	for body, want := range map[string]string{
+		room7: "OK",
+		`{"Whiteboard":{},"SdkAppId":1400124720,"RoomId":8}`: "UnauthorizedOperation",
+		`{"Whiteboard":{},"SdkAppId":1400000009,"RoomId":7}`: "UnauthorizedOperation.SdkAppId",
+	} {
+		if got := direct(t, srv, c.request(t, create, body)).code(); got != want {
+			t.Errorf("%s: answered %q, want %q", body, got, want)
+		}
+	}
+	if n := len(slices.Collect(srv.Tasks())); n != 1 {
+		t.Errorf("%d tasks were made, want that of room 7 alone", n)
 	}
 }
 

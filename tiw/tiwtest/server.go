@@ -325,6 +325,10 @@ func (s *Server) backend(r *http.Request, c *call, doc document, malformed *apiE
 		s.struck["arrears"]++
 		return fail(errorf("ResourceUnavailable.ServiceExpired", "The service is in arrears or has expired."))
 	}
+	if code := s.faults.codeOf(app, doc.uint("RoomId")); code != "" {
+		s.struck["byName"]++
+		return fail(errorf(code, "Answered because the simulator was told to."))
+	}
 	struck := s.faults.pick(c.action, since, c.rng.Float64())
 	if struck != "" {
 		s.struck[string(struck)]++
