@@ -77,8 +77,9 @@ func New(rdb redis.UniversalClient) *Backlog {
 // snapshot id.
 //
 // Only one owner at a time is given any; the others get none until it has
-// stopped for 700 ms. That saves work, nothing depends on it. While the
-// queues are paused (see keys.Breaker) nobody is given any.
+// stopped for 700 ms. That saves work, nothing depends on it. While sending is
+// stopped nobody is given any, but for those that are wanted to see whether it
+// works again (see keys.Breaker).
 //
 // wait is for how long there is nothing for this owner: 0 while it is that one,
 // negative as long as keys.Ring is empty, but a minute at most.

@@ -203,13 +203,24 @@ func TestTake(t *testing.T) {
 		}
 	})
 
-	t.Run("gives nothing while the queues are paused", func(t *testing.T) {
+	t.Run("gives only what is wanted while sending is stopped", func(t *testing.T) {
 		rdb := redistest.Client(t)
 		b := backlog.New(rdb)
 		push(t, b, "a", 2, tasks.Room{SdkAppId: 1})
-		rdb.HSet(t.Context(), keys.Breaker, "code", "x")
+		rdb.HSet(t.Context(), keys.Breaker, "cause", "person")
 		if ids := take(t, b, "me", 10); len(ids) != 0 {
 			t.Errorf("took %v", ids)
+		}
+		rdb.HSet(t.Context(), keys.Breaker, "feed", 1, "feed_from", time.Now().Add(time.Hour).UnixMilli())
+		if ids := take(t, b, "me", 10); len(ids) != 0 {
+			t.Errorf("took %v before any was wanted", ids)
+		}
+		rdb.HSet(t.Context(), keys.Breaker, "feed_from", 1)
+		if d := cmp.Diff([]string{"a.1"}, take(t, b, "me", 10)); d != "" {
+			t.Error(d)
+		}
+		if ids := take(t, b, "me", 10); len(ids) != 0 {
+			t.Errorf("took %v with one on its way", ids)
 		}
 	})
 }

@@ -6,7 +6,8 @@
 -- KEYS[1] ring     list of ids of the batches that have rooms left
 -- KEYS[2] transit  sorted set of snapshot ids taken and not begun, by when (ms)
 -- KEYS[3] feeder   the owner who feeds at the moment
--- KEYS[4] breaker  exists while the queues are paused
+-- KEYS[4] breaker  of the gate: exists while not everything may be sent; from
+--                  its "feed_from" (ms) on it wants "feed" rooms to send
 -- ARGV[1] owner    who asks
 -- ARGV[2] depth    how many may be in transit
 -- ARGV[3] lease    ms until another owner may feed
@@ -20,9 +21,6 @@
 local ring, transit = KEYS[1], KEYS[2]
 local depth, lease = tonumber(ARGV[2]), tonumber(ARGV[3])
 
-if redis.call('EXISTS', KEYS[4]) == 1 then
-  return {lease}
-end
 local feeder = redis.call('GET', KEYS[3])
 if feeder and feeder ~= ARGV[1] then
   return {math.max(1, redis.call('PTTL', KEYS[3]))}
@@ -30,6 +28,14 @@ end
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+
+local stopped, feed, feed_from = unpack(redis.call('HMGET', KEYS[4], 'cause', 'feed', 'feed_from'))
+if stopped then
+  if not feed_from or now < tonumber(feed_from) then
+    return {lease}
+  end
+  depth = math.min(depth, tonumber(feed))
+end
 
 local late = now - ARGV[7]
 local stale = redis.call('ZRANGEBYSCORE', transit, '-inf', now - ARGV[4], 'LIMIT', 0, depth)

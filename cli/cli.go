@@ -115,6 +115,8 @@ func newRoot(e env) *cobra.Command {
 		newPause(e),
 		newResume(e),
 		newLimit(e),
+		newStop(e),
+		newStart(e),
 		newRetry(e),
 		newFailures(e),
 		newWebhooks(e),

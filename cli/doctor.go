@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,7 +16,8 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
-	"tiwsnap/ledger"
+	"tiwsnap/gate"
+	"tiwsnap/ratelimit"
 	"tiwsnap/rdb"
 	"tiwsnap/schedule"
 	"tiwsnap/tiw"
@@ -29,6 +29,7 @@ const (
 	fullFail   = 0.95            // share of maxmemory in use
 	probeAppID = 1400000000      // the probe asks for a task that does not exist, in any application
 	probeTask  = "00000000-0000-0000-0000-000000000000"
+	permitTime = 10 * time.Second // that the doctor waits for a permit
 )
 
 func newDoctor(e env) *cobra.Command {
@@ -38,7 +39,8 @@ func newDoctor(e env) *cobra.Command {
 		Short: "Check Redis, the API and the credentials, and say how to fix what is wrong",
 		Long: `Check whether a worker could work here: Redis, Tencent's API and the
 credentials, which are proven by one harmless DescribeSnapshotTask of a task
-that does not exist. Each line begins with ok, warn or FAIL.
+that does not exist, under the rate limit that all workers share. Each line
+begins with ok, warn or FAIL.
 
 Exit code 0: nothing fails. 78: the credentials are missing or refused.
 69: something else fails.`,
@@ -46,8 +48,8 @@ Exit code 0: nothing fails. 78: the credentials are missing or refused.
 	}
 	output := outputFlag(cmd, "table", "json")
 	cmd.Flags().BoolVar(&skipTIW, "skip-tiw", false, "check Redis only, where there are no credentials")
-	cmd.Flags().BoolVar(&skipRedis, "skip-redis", false, "check the API only")
-	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout")
+	cmd.Flags().BoolVar(&skipRedis, "skip-redis", false, "check the endpoint only: without Redis there is no permit for a request")
+	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account", "rate.limit", "rate.margin", "confirm.share")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := loadConfig(cmd, e)
 		if err != nil {
@@ -57,11 +59,15 @@ Exit code 0: nothing fails. 78: the credentials are missing or refused.
 		if *output == "table" {
 			d.report = e.stdout
 		}
+		var client redis.UniversalClient
 		if !skipRedis {
-			d.redis(cmd.Context(), c)
+			var closeRedis func()
+			if client, closeRedis, err = d.redis(cmd.Context(), c); err == nil {
+				defer closeRedis()
+			}
 		}
 		if !skipTIW {
-			d.tiw(cmd.Context(), c)
+			d.tiw(cmd.Context(), c, client)
 		}
 		if *output == "json" {
 			if err := printJSON(e.stdout, d.findings, true); err != nil {
@@ -130,22 +136,24 @@ func (d *doctor) exitCode() int {
 	return code
 }
 
-func (d *doctor) redis(ctx context.Context, c config.Config) {
+// redis checks Redis. It returns a client where Redis answers, and otherwise what
+// it has reported.
+func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalClient, func(), error) {
 	url := c.Redis.URL.Reveal()
-	if url == rdb.Embedded {
-		d.warn("redis", "give the address of a Redis as TIWSNAP_REDIS_URL or --redis-url", "embedded in each process: nothing is shared and nothing lasts")
-		return
-	}
 	client, closeRedis, err := dialRedis(ctx, c)
 	if err != nil {
 		d.fail(exitUnavailable, "redis", redisFix, "%v", err)
-		return
+		return nil, nil, err
 	}
-	defer closeRedis()
+	if url == rdb.Embedded {
+		d.warn("redis", "give the address of a Redis as TIWSNAP_REDIS_URL or --redis-url", "embedded in each process: nothing is shared and nothing lasts")
+		return client, closeRedis, nil
+	}
 	begin := time.Now() // the first ping had to connect
 	if err := rdb.Ping(ctx, client, url); err != nil {
+		closeRedis()
 		d.fail(exitUnavailable, "redis", redisFix, "%v", err)
-		return
+		return nil, nil, err
 	}
 	took := time.Since(begin)
 	d.sending(ctx, client)
@@ -161,23 +169,21 @@ func (d *doctor) redis(ctx context.Context, c config.Config) {
 		d.redisServer(s)
 	}
 	d.schedules(ctx, c, client)
+	return client, closeRedis, nil
 }
 
 // sending says why the workers send nothing, if they do not: it comes first.
 func (d *doctor) sending(ctx context.Context, client redis.UniversalClient) {
-	l := ledger.New(client, ledger.Options{})
-	trouble, tripped, err := l.Tripped(ctx)
-	if err == nil && tripped {
-		x := tiw.Explain(trouble.Code)
-		d.fail(exitUnavailable, "sending", x.Fix, "is stopped since %s: %s, %s", clock(trouble.Since), trouble.Code, x.Meaning)
-	}
-	held, err := l.HeldApps(ctx)
+	stops, err := gate.NewBreaker(client).Stops(ctx)
 	if err != nil {
 		return // what is wrong with this Redis the other checks tell
 	}
-	for _, app := range slices.Sorted(maps.Keys(held)) {
-		x := tiw.Explain(held[app].Code)
-		d.fail(exitUnavailable, fmt.Sprintf("sending for SdkAppId %d", app), x.Fix, "is stopped since %s: %s, %s", clock(held[app].Since), held[app].Code, x.Meaning)
+	for _, s := range stops {
+		check := "sending"
+		if s.Cause == gate.Application {
+			check = fmt.Sprintf("application %d", s.App)
+		}
+		d.fail(exitUnavailable, check, plain(s.Fix), "%s since %s: %s; it waits for %s", s.What, clock(s.Since), plain(s.Why), s.WaitsFor)
 	}
 }
 
@@ -274,8 +280,9 @@ func (d *doctor) redisServer(s rdb.Server) {
 	}
 }
 
-// tiw checks the way to Tencent before what is said over it.
-func (d *doctor) tiw(ctx context.Context, c config.Config) {
+// tiw checks the way to Tencent before what is said over it. Without Redis, which
+// has the rate limit, nothing is said.
+func (d *doctor) tiw(ctx context.Context, c config.Config, rdb redis.UniversalClient) {
 	d.region(c)
 	if !d.endpoint(ctx, c.TIW.Endpoint, c.TIW.Timeout) {
 		return
@@ -291,13 +298,23 @@ func (d *doctor) tiw(ctx context.Context, c config.Config) {
 		return
 	}
 	defer client.Close()
-	probe := tiw.NewDescribeSnapshotTaskRequest()
-	task, app := probeTask, uint64(probeAppID)
-	probe.TaskID, probe.SdkAppId = &task, &app
-	_, err = client.DescribeSnapshotTask(ctx, probe)
+	if rdb == nil {
+		d.warn(check, "run tiwsnap doctor where Redis answers", "are not checked: the permit for a request comes from Redis")
+		return
+	}
+	err = describe(ctx, c, client, rdb)
 	var answer *tiw.Error
 	if errors.As(err, &answer) && answer.Class == tiw.Clock {
-		_, err = client.DescribeSnapshotTask(ctx, probe) // signed with Tencent's time now
+		err = describe(ctx, c, client, rdb) // signed with Tencent's time now
+	}
+	var stopped *gate.Stopped
+	switch {
+	case errors.As(err, &stopped):
+		d.warn(check, plain(stopped.Fix), "are not checked: %s", plain(err.Error()))
+		return
+	case err != nil && !errors.As(err, &answer):
+		d.warn(check, "look at the rate limit: tiwsnap limit", "are not checked: no permit for a request: %v", err)
+		return
 	}
 	if !errors.As(err, &answer) {
 		d.ok(check, "are accepted")
@@ -335,6 +352,30 @@ func otherSite(endpoint string) string {
 		return ""
 	}
 	return fmt.Sprintf("; or try TIWSNAP_TIW_ENDPOINT=%s: Tencent's documents name both", other)
+}
+
+// describe asks about a task that does not exist.
+func describe(ctx context.Context, c config.Config, client *tiw.Client, rdb redis.UniversalClient) error {
+	g, err := gate.New(gate.Options{
+		Redis: rdb, Account: c.TIW.Account, RateLimit: c.Rate.Limit, DescribeShare: c.Confirm.Share, Margin: c.Rate.Margin, CallTimeout: c.TIW.Timeout,
+	})
+	if err != nil {
+		return err
+	}
+	defer g.Close(ctx)
+	wait, cancel := context.WithTimeout(ctx, permitTime)
+	defer cancel()
+	permit, err := g.Describe(wait, ratelimit.Interactive)
+	if err != nil {
+		return err
+	}
+	defer permit.Release()
+	probe := tiw.NewDescribeSnapshotTaskRequest()
+	task, app := probeTask, uint64(probeAppID)
+	probe.TaskID, probe.SdkAppId = &task, &app
+	_, err = client.DescribeSnapshotTask(permit.Context(ctx), probe)
+	permit.Done(ctx, "", err)
+	return err
 }
 
 // endpoint asks for any answer over HTTP at all.

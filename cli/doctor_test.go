@@ -20,7 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/config"
-	"tiwsnap/ledger"
+	"tiwsnap/keys"
 	"tiwsnap/rdb"
 	"tiwsnap/redistest"
 	"tiwsnap/schedule"
@@ -350,22 +350,24 @@ func TestDoctorStopsAtABadConfiguration(t *testing.T) {
 
 func TestTroubleComesFirst(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
-	l := ledger.New(s.client(), ledger.Options{})
+	c := s.client()
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	err := errors.Join(
-		l.Trip(t.Context(), ledger.Trouble{Code: "ResourceUnavailable.ServiceExpired", Since: since}),
-		l.HoldApp(t.Context(), 7, ledger.Trouble{Code: "UnauthorizedOperation.SdkAppId", Since: since}),
+		c.HSet(t.Context(), keys.Breaker, "cause", "account", "code", "ResourceUnavailable.ServiceExpired", "since", since.UnixMilli(), "turn", 1,
+			"next_trial_at", since.AddDate(1000, 0, 0).UnixMilli()).Err(),
+		c.HSet(t.Context(), keys.Suspension(7), "code", "UnauthorizedOperation.SdkAppId", "since", since.UnixMilli()).Err(),
+		c.ZAdd(t.Context(), keys.Suspended, redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: 7}).Err(),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	code, out, _ := s.run("", "doctor")
-	if code != exitUnavailable || !strings.HasPrefix(out, "FAIL  sending: is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
-		!strings.Contains(out, "sending for SdkAppId 7: is stopped") {
+	if code != exitUnavailable || !strings.HasPrefix(out, "FAIL  sending: All sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
+		!strings.Contains(out, "FAIL  application 7: Application 7 is suspended since") {
 		t.Errorf("doctor, exit code %d:\n%s", code, out)
 	}
-	if _, _, stderr := s.run("", "status"); !strings.HasPrefix(stderr, "all sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
-		!strings.Contains(stderr, "SdkAppId 7 is held") {
+	if _, _, stderr := s.run("", "status"); !strings.HasPrefix(stderr, "All sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
+		!strings.Contains(stderr, "Application 7 is suspended") {
 		t.Errorf("status: %s", stderr)
 	}
 }

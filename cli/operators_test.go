@@ -182,7 +182,7 @@ func TestCancel(t *testing.T) {
 		s.batch("b", 1)
 		l := s.fed()
 		p := tasks.SnapshotPayload{ID: "b.1", Batch: "b", Room: tasks.Room{SdkAppId: 1400123480, RoomId: 1}}
-		in, err := l.Begin(t.Context(), p, "x")
+		in, err := l.Begin(t.Context(), p, "x", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -324,14 +324,14 @@ func TestHeld(t *testing.T) {
 		{ID: "b.1", Batch: "b", Room: tasks.Room{SdkAppId: 1400123480, RoomId: 1}},
 		{ID: "s-held", Room: tasks.Room{SdkAppId: 1400123480, RoomId: 9}},
 	} {
-		in, err := l.Begin(t.Context(), p, "x")
+		in, err := l.Begin(t.Context(), p, "x", "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := l.Outcome(t.Context(), p.ID, in.Attempt, ledger.Outcome{State: ledger.Unknown, Code: "InternalError"}); err != nil {
 			t.Fatal(err)
 		}
-		if in, err := l.Begin(t.Context(), p, "y"); err != nil || in.Verdict != ledger.Done {
+		if in, err := l.Begin(t.Context(), p, "y", ""); err != nil || in.Verdict != ledger.Done {
 			t.Fatalf("%+v, %v", in, err)
 		}
 	}

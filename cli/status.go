@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
+	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
-	"tiwsnap/tiw"
 )
 
 // maxBatches is how many batches the overview shows.
@@ -205,23 +203,12 @@ func printOverview(ctx context.Context, e env, c *connection, output string) err
 
 // sayTrouble says on stderr, before anything else, why sending is stopped.
 func sayTrouble(ctx context.Context, e env, c *connection) error {
-	trouble, tripped, err := c.ledger.Tripped(ctx)
+	stops, err := gate.NewBreaker(c.rdb).Stops(ctx)
 	if err != nil {
 		return c.away(err)
 	}
-	held, err := c.ledger.HeldApps(ctx)
-	if err != nil {
-		return c.away(err)
-	}
-	say := func(what string, t ledger.Trouble) {
-		x := tiw.Explain(t.Code)
-		fmt.Fprintf(e.stderr, "%s since %s: %s, %s; %s\n", what, clock(t.Since), plain(t.Code), x.Meaning, x.Fix)
-	}
-	if tripped {
-		say("all sending is stopped", trouble)
-	}
-	for _, app := range slices.Sorted(maps.Keys(held)) {
-		say(fmt.Sprintf("SdkAppId %d is held", app), held[app])
+	for _, s := range stops {
+		fmt.Fprintf(e.stderr, "%s since %s: %s. It waits for %s. Fix: %s\n", s.What, clock(s.Since), plain(s.Why), s.WaitsFor, plain(s.Fix))
 	}
 	return nil
 }

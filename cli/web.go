@@ -6,9 +6,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
+	"tiwsnap/gate"
 	"tiwsnap/rdb"
 	"tiwsnap/web"
-	"tiwsnap/worker"
 )
 
 func newWeb(e env) *cobra.Command {
@@ -49,20 +49,16 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
 		if err != nil {
 			return err
 		}
-		limiters, err := worker.NewLimiters(worker.Options{
+		g, err := gate.New(gate.Options{
 			Redis: c.rdb, Account: c.cfg.TIW.Account,
-			RateLimit: c.cfg.Rate.Limit, Margin: c.cfg.Rate.Margin, ConfirmShare: c.cfg.Confirm.Share,
+			RateLimit: c.cfg.Rate.Limit, Margin: c.cfg.Rate.Margin, DescribeShare: c.cfg.Confirm.Share,
 		})
 		if err != nil {
 			return fail(exitConfig, "%w", err)
 		}
-		defer func() {
-			for _, l := range limiters {
-				l.Close(context.WithoutCancel(ctx)) // it holds no permits, so that there is nothing to wait for
-			}
-		}()
+		defer g.Close(context.WithoutCancel(ctx)) // it holds no permits, so that there is nothing to wait for
 		h, err := serveHTTP(served{
-			connection: c, limiters: limiters, schedules: schedules, metrics: web.NewRegistry(), log: log,
+			connection: c, limiters: g.Limiters(), schedules: schedules, metrics: web.NewRegistry(), log: log,
 		})
 		if err != nil {
 			return err

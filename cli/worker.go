@@ -44,7 +44,7 @@ are written. SIGHUP makes it ` + reloadHelp,
 		Args: cobra.NoArgs,
 	}
 	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account", "rate.limit", "rate.margin",
-		"worker.concurrency", "worker.attempts", "worker.spool", "confirm.after", "confirm.share",
+		"worker.concurrency", "worker.attempts", "worker.spool", "confirm.after", "confirm.share", "suspend_for",
 		"callback.addr", "callback.url", "http.addr", "metrics.addr", "unknown", "unknown_grace", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
@@ -92,6 +92,7 @@ are written. SIGHUP makes it ` + reloadHelp,
 			CallbackURL:  callbackURL(c.cfg),
 			OnUnknown:    worker.OnUnknown(c.cfg.Unknown),
 			UnknownGrace: unknownGrace(c.cfg),
+			SuspendFor:   c.cfg.SuspendFor,
 			Spool:        spoolFolder(c.cfg),
 			Retention:    c.cfg.Retention,
 			Webhooks:     webhooks,

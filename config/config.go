@@ -38,6 +38,9 @@ type Config struct {
 	// hold. UnknownGrace is how long wait waits.
 	Unknown      string        `koanf:"unknown"`
 	UnknownGrace time.Duration `koanf:"unknown_grace"`
+	// SuspendFor is how long an application that has worked waits where Tencent
+	// refuses it.
+	SuspendFor time.Duration `koanf:"suspend_for"`
 	// Retention is how long records of ended snapshots stay.
 	Retention time.Duration `koanf:"retention"`
 	Log       Log           `koanf:"log"`

@@ -358,6 +358,7 @@ http:
   tokens: # not set
 metrics:
   addr: # not set
+suspend_for: 24h # default
 unknown: wait # default
 unknown_grace: 2m # default
 retention: 168h # default

@@ -60,6 +60,7 @@ var settings = []setting{
 	{"http.users", "", "", "who may log in: a line for each, NAME ROLES HASH, as in docs/admin.md", logins(password.Check), hideHashes},
 	{"http.tokens", "", "", "programs that may use the API: a line for each, NAME ROLES HASH, as in docs/admin.md", logins(password.CheckToken), hideHashes},
 	{"metrics.addr", "metrics-addr", "", "HOST:PORT to listen on for Prometheus, without a login; empty: /metrics is served with the pages, for the role view", listenAddr, plain},
+	{"suspend_for", "suspend-for", "24h", "how long an application waits that has worked and that Tencent refuses now, before its rooms fail", duration(time.Minute, 720*time.Hour), plain},
 	{"unknown", "unknown", "wait", "what to do with a request of unknown outcome: wait (for its callback, then retry), retry (at once) or hold (for a person)", oneOf("wait", "retry", "hold"), plain},
 	{"unknown_grace", "unknown-grace", "2m", "how long an unknown outcome waits for its callback", duration(time.Second, time.Hour), plain},
 	{"retention", "retention", "168h", "how long the records of ended snapshots stay", duration(time.Minute, 8760*time.Hour), plain},

@@ -20,15 +20,21 @@ const (
 	Transit = Prefix + "transit"
 	// Feeder is a string: the process that feeds at the moment. It expires.
 	Feeder = Prefix + "feeder"
-	// Breaker is a hash that exists while the queues are paused because every
-	// call would fail: code, message, request_id, app, since (ms).
+	// Breaker is a hash that exists while not everything may be sent: why, since
+	// when, what opens it. Only the pass that its field "turn" names may be used.
+	// From "feed_from" (ms) on it wants "feed" rooms on their way to the queue.
 	Breaker = Prefix + "breaker"
-	// Held is a hash of SdkAppId to why it is held (JSON): calls for it would
-	// fail, those for others work.
-	Held = Prefix + "held"
-	// Probe is a string that exists while a probe of the account is under way
-	// or was made within the last minute. It expires.
-	Probe = Prefix + "probe"
+	// Gate is a hash of what the gate remembers: failures in a row, the last
+	// outcomes, how many requests were accepted, the newest TaskID.
+	Gate = Prefix + "gate"
+	// Apps is a hash of SdkAppId to how many requests for it were accepted.
+	Apps = Prefix + "apps"
+	// Refused is a hash of snapshot id to how many requests had been accepted
+	// when this one's was refused by a code of the account, and the code.
+	Refused = Prefix + "refused"
+	// Suspended is a sorted set of the SdkAppIds that are suspended, or whose
+	// waiting snapshots are being released, by when that goes on (ms).
+	Suspended = Prefix + "suspended"
 	// Open is a sorted set of snapshot ids that were begun and are neither
 	// accepted nor ended, by the time of their last change (ms).
 	Open = Prefix + "open"
@@ -80,9 +86,14 @@ func Failed(batch string) string { return Prefix + "failed:" + batch }
 // batch are under "".
 func Waiting(batch string) string { return Prefix + "waiting:" + batch }
 
-// Parked is a list of the snapshot ids that wait until their SdkAppId is no
-// longer held.
-func Parked(app uint64) string { return Prefix + "parked:" + strconv.FormatUint(app, 10) }
+// Suspension is a hash: why calls for an SdkAppId are not made, since when, and
+// which snapshot may be sent to see whether they work again; or since when its
+// snapshots fail.
+func Suspension(app uint64) string { return Prefix + "suspension:" + strconv.FormatUint(app, 10) }
+
+// SuspendedRooms is a list of the snapshot ids that wait for a suspended
+// SdkAppId.
+func SuspendedRooms(app uint64) string { return Suspended + ":" + strconv.FormatUint(app, 10) }
 
 // TaskOwners is a hash of TaskID to the snapshot that has it: of one shard of
 // the TaskIDs that became known in one period. Shards are small, so that Redis

@@ -1,23 +1,26 @@
 -- Writes the intent to send one request for a snapshot, if one may be sent.
 --
--- KEYS[14] breaker   exists while the queues are paused
--- KEYS[15] held      hash of the SdkAppIds that are held
--- KEYS[16] parked    list of snapshots that wait for this SdkAppId
+-- KEYS[14] breaker     of the gate: while it exists only the pass that it names
+--                      may be used
+-- KEYS[15] suspension  of the gate: why this SdkAppId is suspended, and which
+--                      snapshot may be sent all the same; or since when what
+--                      waited for it fails
+-- KEYS[16] rooms       list of snapshots that wait for this SdkAppId
 -- ARGV[5]  room      JSON
 -- ARGV[6]  token     of this intent: beginning twice with it is beginning once
 -- ARGV[7]  busy      ms that a request may be on its way
 -- ARGV[8]  grace     ms that an unknown outcome waits for its callback
 -- ARGV[9]  hold      "1" where an unknown outcome waits for a person
--- ARGV[10] SdkAppId
+-- ARGV[10] pass      of the gate's permit; "-" without one
 -- ARGV[11] attempts  failed ones after which the snapshot fails
 -- ARGV[12] relay     "1" where Tencent calls tiwsnap, which then has to call the
 --                    room's own CallbackURL
 -- Returns {verdict, ...}:
 --   {"send", attempt, failures}  the intent is written; attempt fences the outcome
 --   {"wait", ms}                 a request is on its way, or its callback may come
---   {"paused"}                   the queues are paused
+--   {"stopped"}                  the pass is not good, or not any more
 --   {"done", state}              nothing is to be sent, now or by this task:
---                                accepted, ended, held or parked
+--                                accepted, ended, held or waiting for its SdkAppId
 local state, sent_at, token, attempt, failures, unknown_at, spare, cancel, cancels =
   get('state', 'sent_at', 'token', 'attempt', 'failures', 'unknown_at', 'spare', 'cancel', 'cancels')
 
@@ -90,13 +93,27 @@ if failures >= tonumber(ARGV[11]) then
   move(state, 'failed')
   return {'done', 'failed'}
 end
-if redis.call('EXISTS', KEYS[14]) == 1 then
-  return {'paused'}
+local since, trial, failed_at, code, message = unpack(redis.call('HMGET', KEYS[15], 'since', 'trial', 'failed_at', 'code', 'message'))
+if failed_at then
+  -- What is enqueued, or retried, later than that is asked for anew.
+  local enqueued_at = get('retried_at') or redis.call('HGET', BATCH, 'created_at') or get('created_at')
+  if tonumber(enqueued_at) <= tonumber(failed_at) then
+    set('code', code, 'message', message)
+    if ARGV[12] == '1' then
+      set('relay', 1)
+    end
+    move(state, 'failed')
+    return {'done', 'failed'}
+  end
 end
-if redis.call('HEXISTS', KEYS[15], ARGV[10]) == 1 then
+if since and trial ~= ID then
   redis.call('ZREM', OPEN, ID)
   redis.call('RPUSH', KEYS[16], ID)
-  return {'done', 'parked'}
+  return {'done', 'suspended'}
+end
+local turn = redis.call('HGET', KEYS[14], 'turn')
+if ARGV[10] == '-' or turn and turn ~= ARGV[10] then
+  return {'stopped'}
 end
 
 attempt = redis.call('HINCRBY', SNAPSHOT, 'attempt', 1)

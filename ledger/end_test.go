@@ -87,8 +87,8 @@ func TestLeftovers(t *testing.T) {
 	f.fail(row(2), "InvalidParameter")
 	f.fail(row(3), "InvalidParameter")
 	f.retry(row(3)) // is in line to be fed again
-	f.hold()
-	f.verdict(row(4), "x", ledger.Done) // parked
+	f.suspend()
+	f.verdict(row(4), "x", ledger.Done) // waits for its application
 	if err := b.Pause(t.Context(), "b"); err != nil {
 		t.Fatal(err)
 	}

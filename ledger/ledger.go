@@ -84,10 +84,6 @@ var (
 	dueSource string
 	//go:embed poll.lua
 	pollSource string
-	//go:embed release.lua
-	releaseSource string
-	//go:embed unhold.lua
-	unholdSource string
 
 	beginScript       = redis.NewScript(prelude + beginSource)
 	outcomeScript     = redis.NewScript(prelude + outcomeSource)
@@ -100,8 +96,6 @@ var (
 	tidyScript        = redis.NewScript(prelude + tidySource)
 	dueScript         = redis.NewScript(dueSource)
 	pollScript        = redis.NewScript(pollSource)
-	releaseScript     = redis.NewScript(releaseSource)
-	unholdScript      = redis.NewScript(unholdSource)
 )
 
 // Options are the settings of a Ledger.
@@ -180,10 +174,10 @@ type Verdict string
 
 // The verdicts of Begin.
 const (
-	Send   Verdict = "send"   // the intent is written: send
-	Wait   Verdict = "wait"   // a request is on its way, or its callback may come: ask again after Wait
-	Paused Verdict = "paused" // every call would fail: ask again later
-	Done   Verdict = "done"   // accepted, ended, held or parked: this task has nothing to do
+	Send    Verdict = "send"    // the intent is written: send
+	Wait    Verdict = "wait"    // a request is on its way, or its callback may come: ask again after Wait
+	Stopped Verdict = "stopped" // the pass is not good: get another one
+	Done    Verdict = "done"    // accepted, ended, held or waiting for its SdkAppId: this task has nothing to do
 )
 
 // Intent is the answer of Begin.
@@ -196,15 +190,17 @@ type Intent struct {
 
 // Begin writes the intent to send one request for the snapshot, or says why
 // none may be sent. The token names the intent: beginning twice with the same
-// one, because a reply was lost, is beginning once.
-func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token string) (Intent, error) {
+// one, because a reply was lost, is beginning once. The pass is that of the
+// gate's permit: whether it is good is seen in the moment in which the intent is
+// written. A snapshot whose SdkAppId is suspended is put with those that wait.
+func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token, pass string) (Intent, error) {
 	room, err := json.Marshal(p.Room)
 	if err != nil {
 		return Intent{}, fmt.Errorf("encode room: %w", err)
 	}
 	reply, err := l.run(ctx, beginScript, p.ID, p.Batch,
-		[]string{keys.Breaker, keys.Held, keys.Parked(p.Room.SdkAppId)},
-		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, p.Room.SdkAppId, l.o.Attempts,
+		[]string{keys.Breaker, keys.Suspension(p.Room.SdkAppId), keys.SuspendedRooms(p.Room.SdkAppId)},
+		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, pass, l.o.Attempts,
 		l.o.Relay && p.Room.CallbackURL != "",
 	).Slice()
 	if err != nil {
@@ -226,7 +222,9 @@ type Outcome struct {
 	// Accepted or Failed.
 	State State `json:"state"`
 	// Costs is true if the attempt counts against the attempts allowed.
-	Costs     bool   `json:"costs,omitempty"`
+	Costs bool `json:"costs,omitempty"`
+	// Unsent is true if no request was sent: it is no attempt.
+	Unsent    bool   `json:"unsent,omitempty"`
 	TaskID    string `json:"task_id,omitempty"` // Accepted
 	RequestID string `json:"request_id,omitempty"`
 	Code      string `json:"code,omitempty"` // of the error, as Tencent spells it
@@ -256,7 +254,7 @@ func (l *Ledger) outcome(ctx context.Context, id string, attempt int, o Outcome,
 	return l.run(ctx, outcomeScript, id, batchOf(id), owners,
 		attempt, string(o.State), o.Costs, o.TaskID, o.RequestID, o.Code, o.Message,
 		o.State == Unknown || o.State == Accepted, // has made a task, or may have
-		field, claim,
+		field, claim, o.Unsent,
 	).Text()
 }
 
@@ -395,7 +393,7 @@ func (l *Ledger) CancelBatch(ctx context.Context, batch string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cancel batch %s: %w", batch, err)
 	}
-	for _, waiting := range []iter.Seq2[Snapshot, error]{l.Held(ctx, batch), l.parked(ctx, batch)} {
+	for _, waiting := range []iter.Seq2[Snapshot, error]{l.Held(ctx, batch), l.suspended(ctx, batch)} {
 		for s, err := range waiting {
 			if err != nil {
 				return n, err

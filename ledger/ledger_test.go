@@ -34,7 +34,7 @@ func row(n int) tasks.SnapshotPayload {
 
 func (f fixture) begin(p tasks.SnapshotPayload, token string) ledger.Intent {
 	f.Helper()
-	in, err := f.Begin(f.Context(), p, token)
+	in, err := f.Begin(f.Context(), p, token, "")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -177,27 +177,23 @@ func TestBegin(t *testing.T) {
 		}
 	})
 
-	t.Run("sends nothing while the queues are paused, and loses nothing", func(t *testing.T) {
+	t.Run("sends nothing while sending is stopped, and loses nothing", func(t *testing.T) {
 		f := setup(t, 2)
 		f.begin(row(2), "x")
 		f.cutOff(row(2))
-		if err := f.Trip(t.Context(), ledger.Trouble{Code: "x", Since: time.Now()}); err != nil {
-			t.Fatal(err)
-		}
+		f.stop()
 		for n := 1; n <= 2; n++ {
-			if in := f.begin(row(n), "y"); in.Verdict != ledger.Paused {
+			if in := f.begin(row(n), "y"); in.Verdict != ledger.Stopped {
 				t.Errorf("row %d: %+v", n, in)
 			}
 		}
 		if b := f.batch(); b.Queued != 1 || b.Unknown != 1 || b.Sending != 0 {
 			t.Errorf("batch: %+v", b)
 		}
-		if err := f.Reset(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		f.start()
 		for n := 1; n <= 2; n++ {
 			if in := f.begin(row(n), "z"); in.Verdict != ledger.Send || in.Attempt != n {
-				t.Errorf("row %d after the pause: %+v", n, in)
+				t.Errorf("row %d after that: %+v", n, in)
 			}
 		}
 		if n := f.rdb.ZCard(t.Context(), keys.Open).Val(); n != 2 { // the sweeper looks after them

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -30,7 +31,7 @@ var allowed = map[ledger.State][]ledger.State{
 // places is where the ledger keeps the ids of work that is not finished.
 type places struct {
 	open, confirm, transit, waiting, failed map[string]bool
-	again, parked                           map[string]bool
+	again, suspended                        map[string]bool
 	expires                                 map[string]bool // records; "b" is the batch
 }
 
@@ -40,7 +41,7 @@ func (w *world) places() places {
 	open, confirm, transit := z(keys.Open), z(keys.Confirm), z(keys.Transit)
 	waiting, waiting0, failed, failed0 := z(keys.Waiting("b")), z(keys.Waiting("")), z(keys.Failed("b")), z(keys.Failed(""))
 	again := pipe.LRange(w.ctx, keys.Again("b"), 0, -1)
-	parked1, parked2 := pipe.LRange(w.ctx, keys.Parked(1), 0, -1), pipe.LRange(w.ctx, keys.Parked(2), 0, -1)
+	suspended1, suspended2 := pipe.LRange(w.ctx, keys.SuspendedRooms(1), 0, -1), pipe.LRange(w.ctx, keys.SuspendedRooms(2), 0, -1)
 	ring := pipe.LRange(w.ctx, keys.Ring, 0, -1)
 	paused := pipe.HExists(w.ctx, keys.Batch("b"), "paused")
 	ttl := make(map[string]*redis.DurationCmd)
@@ -48,14 +49,15 @@ func (w *world) places() places {
 		ttl[id] = pipe.PTTL(w.ctx, keys.Snapshot(id))
 	}
 	ttl["b"] = pipe.PTTL(w.ctx, keys.Batch("b"))
-	held1, held2 := pipe.HExists(w.ctx, keys.Held, "1"), pipe.HExists(w.ctx, keys.Held, "2")
-	_, err := pipe.Exec(w.ctx)
-	w.must(err)
+	due1, due2 := pipe.ZScore(w.ctx, keys.Suspended, "1"), pipe.ZScore(w.ctx, keys.Suspended, "2")
+	if _, err := pipe.Exec(w.ctx); !errors.Is(err, redis.Nil) {
+		w.must(err)
+	}
 	if len(again.Val()) > 0 && len(ring.Val()) == 0 && !paused.Val() {
 		w.t.Fatalf("%v are to be fed again, but their batch is not in the ring", again.Val())
 	}
-	if len(parked1.Val()) > 0 && !held1.Val() || len(parked2.Val()) > 0 && !held2.Val() {
-		w.t.Fatalf("%v wait for SdkAppId 1, %v for 2, and they are not held", parked1.Val(), parked2.Val())
+	if len(suspended1.Val()) > 0 && due1.Err() != nil || len(suspended2.Val()) > 0 && due2.Err() != nil {
+		w.t.Fatalf("%v wait for SdkAppId 1, %v for 2, and nobody will release them", suspended1.Val(), suspended2.Val())
 	}
 	set := func(cmds ...*redis.StringSliceCmd) map[string]bool {
 		m := make(map[string]bool)
@@ -71,7 +73,7 @@ func (w *world) places() places {
 		expires[id] = cmd.Val() >= 0
 	}
 	return places{
-		set(open), set(confirm), set(transit), set(waiting, waiting0), set(failed, failed0), set(again), set(parked1, parked2), expires,
+		set(open), set(confirm), set(transit), set(waiting, waiting0), set(failed, failed0), set(again), set(suspended1, suspended2), expires,
 	}
 }
 
@@ -176,7 +178,7 @@ func (w *world) checkPlace(s ledger.Snapshot, at places) {
 			w.t.Fatalf("%s is accepted: confirm %t, open %t, waiting %t", id, at.confirm[id], at.open[id], at.waiting[id])
 		}
 	default:
-		if !at.open[id] && !at.again[id] && !at.transit[id] && !at.parked[id] && !at.waiting[id] {
+		if !at.open[id] && !at.again[id] && !at.transit[id] && !at.suspended[id] && !at.waiting[id] {
 			w.t.Fatalf("%s is %s, and nobody will come to it", id, s.State)
 		}
 	}
@@ -239,7 +241,7 @@ func (w *world) leftovers() {
 	w.must(err)
 	for _, key := range all {
 		switch key {
-		case keys.Totals, keys.Batches, keys.Feeder:
+		case keys.Totals, keys.Batches, keys.Feeder, keys.Gate:
 			continue
 		}
 		if ttl := w.rdb.PTTL(w.ctx, key).Val(); ttl < 0 {

@@ -1,13 +1,14 @@
 package ledger_test
 
 import (
-	"errors"
+	"context"
 	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
+	"tiwsnap/gate"
 	"tiwsnap/keys"
 	"tiwsnap/ledger"
 )
@@ -123,32 +124,36 @@ func (w *world) pause() {
 	}
 }
 
-func (w *world) trip() {
-	if w.chance("trip") {
-		w.must(w.ledger.Trip(w.ctx, ledger.Trouble{Code: "arrears", Since: time.Now()}))
-	} else {
-		w.must(w.ledger.Reset(w.ctx))
+func (w *world) stop() {
+	do := w.breaker.Start
+	if w.chance("stop") {
+		do = func(ctx context.Context) (gate.Cause, error) { return w.breaker.Stop(ctx, "me", "") }
 	}
+	_, err := do(w.ctx)
+	w.must(err)
 }
 
-func (w *world) hold() {
+func (w *world) suspend() {
 	app := rapid.Uint64Range(1, 2).Draw(w.t, "app")
-	if w.chance("hold") {
-		w.must(w.ledger.HoldApp(w.ctx, app, ledger.Trouble{Code: "app refused", Since: time.Now()}))
+	if w.chance("suspend") {
+		suspend(w.ctx, w.rdb, app)
 		return
 	}
-	died := errors.New("died")
-	err := w.ledger.ReleaseApp(w.ctx, app, func(s ledger.Snapshot) error {
-		if w.chance("dies on the way") {
-			return died
-		}
-		w.enqueue(s.ID)
-		return nil
-	})
-	if !errors.Is(err, died) {
-		w.must(err)
-	}
+	w.release(app)
 	w.check()
+}
+
+// release lets what waits for an application go on, or dies on the way.
+func (w *world) release(app uint64) {
+	goOn(w.ctx, w.rdb, app)
+	singles, err := w.breaker.Release(w.ctx, app)
+	w.must(err)
+	for _, id := range singles {
+		if w.chance("dies on the way") {
+			return
+		}
+		w.enqueue(id)
+	}
 }
 
 // timePasses makes everything in the ledger older.

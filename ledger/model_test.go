@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tiwsnap/backlog"
+	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/redistest"
 	"tiwsnap/tasks"
@@ -54,8 +55,8 @@ func TestModel(t *testing.T) {
 			"retry":           w.bind(w.retry),
 			"cancel batch":    w.bind(w.cancelBatch),
 			"pause or resume": w.bind(w.pause),
-			"trip or reset":   w.bind(w.trip),
-			"hold or release": w.bind(w.hold),
+			"stop or start":   w.bind(w.stop),
+			"suspend or not":  w.bind(w.suspend),
 			"time passes":     w.bind(w.timePasses),
 		})
 		w.t = t
@@ -76,6 +77,7 @@ type world struct {
 	ctx     context.Context
 	rdb     *redis.Client
 	ledger  *ledger.Ledger
+	breaker *gate.Breaker
 	backlog *backlog.Backlog
 	grace   time.Duration
 	now     time.Duration // how far the clock was moved on
@@ -131,7 +133,7 @@ type life struct {
 
 func newWorld(t *rapid.T, rdb *redis.Client) *world {
 	w := &world{
-		t: t, ctx: t.Context(), rdb: rdb, backlog: backlog.New(rdb),
+		t: t, ctx: t.Context(), rdb: rdb, breaker: gate.NewBreaker(rdb), backlog: backlog.New(rdb),
 		lives: make(map[string]*life), batchEnds: make(map[time.Time]bool), told: make(map[time.Time]bool),
 	}
 	o := ledger.Options{Busy: modelBusy, Attempts: modelAttempts}
@@ -236,9 +238,10 @@ func (w *world) allEnded() bool {
 }
 
 func (w *world) playRound() {
-	w.must(w.ledger.Reset(w.ctx))
+	_, err := w.breaker.Start(w.ctx)
+	w.must(err)
 	for app := uint64(1); app <= 2; app++ {
-		w.must(w.ledger.ReleaseApp(w.ctx, app, func(s ledger.Snapshot) error { w.enqueue(s.ID); return nil }))
+		w.release(app)
 	}
 	if w.paused {
 		w.must(w.backlog.Resume(w.ctx, "b"))

@@ -33,18 +33,18 @@ func (w *world) begin(id string) *call {
 	token := fmt.Sprint("token-", w.serial)
 	p, l := w.payload(id), w.lives[id]
 	before := w.now
-	in, err := w.ledger.Begin(w.ctx, p, token)
+	in, err := w.ledger.Begin(w.ctx, p, token, "")
 	w.must(err)
 	w.t.Logf("begin %s: %+v", id, in)
 	if w.chance("the reply is lost") {
-		again, err := w.ledger.Begin(w.ctx, p, token)
+		again, err := w.ledger.Begin(w.ctx, p, token, "")
 		w.must(err)
 		if in.Verdict == ledger.Send && again != in {
 			w.t.Fatalf("%s: begun twice with one token: %+v, then %+v", id, in, again)
 		}
 	}
 	switch in.Verdict {
-	case ledger.Wait, ledger.Paused:
+	case ledger.Wait, ledger.Stopped:
 		w.enqueue(id)
 	case ledger.Done:
 		if w.chance("the ack is lost") {
@@ -134,12 +134,12 @@ func (w *world) answerWith(c *call, answer string) {
 		c.outcome = &ledger.Outcome{State: ledger.Failed, Costs: true, Code: "InvalidParameter"}
 	case "throttled", "arrears", "app refused":
 		c.outcome, c.again = &ledger.Outcome{State: ledger.Queued, Code: answer}, true
-		trouble := ledger.Trouble{Code: answer, Since: time.Now()}
 		if answer == "arrears" {
-			w.must(w.ledger.Trip(w.ctx, trouble))
+			_, err := w.breaker.Stop(w.ctx, "me", answer)
+			w.must(err)
 		}
 		if answer == "app refused" {
-			w.must(w.ledger.HoldApp(w.ctx, c.payload.Room.SdkAppId, trouble))
+			suspend(w.ctx, w.rdb, c.payload.Room.SdkAppId)
 		}
 	}
 }

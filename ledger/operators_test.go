@@ -191,10 +191,8 @@ func TestCancelBatch(t *testing.T) {
 		f.begin(row(1), "x")
 		f.outcome(row(1), 1, unknown)
 		f.verdict(row(1), "y", ledger.Done) // held
-		if err := f.HoldApp(t.Context(), 1, ledger.Trouble{Code: "x"}); err != nil {
-			t.Fatal(err)
-		}
-		f.verdict(row(2), "x", ledger.Done) // parked
+		f.suspend()
+		f.verdict(row(2), "x", ledger.Done) // waits for its application
 		f.verdict(row(3), "x", ledger.Done)
 		f.cancel(row(3))
 		if n := f.cancelBatch(); n != 2 {
@@ -266,16 +264,14 @@ func TestRetry(t *testing.T) {
 		}
 	})
 
-	t.Run("is watched over by the sweeper from its first attempt on, also if that finds the queues paused", func(t *testing.T) {
+	t.Run("is watched over by the sweeper from its first attempt on, also if that finds sending stopped", func(t *testing.T) {
 		f := open(t, 1)
 		f.feed(1)
 		f.fail(row(1), "InvalidParameter")
 		f.retry(row(1))
 		f.feed(1)
-		if err := f.Trip(t.Context(), ledger.Trouble{Code: "x"}); err != nil {
-			t.Fatal(err)
-		}
-		f.verdict(row(1), "y", ledger.Paused)
+		f.stop()
+		f.verdict(row(1), "y", ledger.Stopped)
 		if n := f.rdb.ZCard(t.Context(), keys.Open).Val(); n != 1 {
 			t.Errorf("%d open, want 1", n)
 		}
@@ -366,13 +362,9 @@ func TestRetry(t *testing.T) {
 		if ids := f.feed(5); !slices.Equal(ids, []string{"b.1"}) {
 			t.Errorf("fed: %v", ids)
 		}
-		if err := f.Trip(t.Context(), ledger.Trouble{Code: "x"}); err != nil {
-			t.Fatal(err)
-		}
-		f.verdict(row(1), "z", ledger.Paused)
-		if err := f.Reset(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		f.stop()
+		f.verdict(row(1), "z", ledger.Stopped)
+		f.start()
 		f.verdict(row(1), "z", ledger.Send)
 		f.outcome(row(1), 2, unknown)
 		f.verdict(row(1), "a", ledger.Done) // held again: one release is one request
@@ -421,7 +413,7 @@ func TestManyFailures(t *testing.T) {
 		}
 	}
 	each(func(p tasks.SnapshotPayload) error {
-		in, err := f.Begin(t.Context(), p, "x")
+		in, err := f.Begin(t.Context(), p, "x", "")
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@
 -- ARGV[12] made     "1" if the request has made a task, or may have
 -- ARGV[13] field    of the TaskID in them
 -- ARGV[14] claim    "1" if a callback has named the task and no answer
+-- ARGV[15] unsent   "1" if no request was sent
 -- Returns "ok"; "taken" if the task that is claimed is another snapshot's, and
 -- nothing was changed; "late" if a newer attempt or an end stands in the record,
 -- and this outcome changed nothing but the list of its tasks.
@@ -52,6 +53,9 @@ if ARGV[9] ~= '' then
 end
 if ARGV[7] == '1' then
   redis.call('HINCRBY', SNAPSHOT, 'failures', 1)
+end
+if ARGV[15] == '1' then
+  redis.call('HINCRBY', SNAPSHOT, 'unsent', 1)
 end
 if ARGV[12] == '1' then
   may_have_made_task()

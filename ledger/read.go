@@ -25,7 +25,7 @@ type Snapshot struct {
 	Batch              string         `json:"batch,omitempty"`
 	Room               tasks.Room     `json:"room"`
 	State              State          `json:"state"`
-	Attempts           int            `json:"attempts"` // requests sent, throttled ones included
+	Attempts           int            `json:"attempts"` // requests sent, refused ones included
 	Answer             Answer         `json:"-"`        // Refused or Odd: the kind of the last ones about its task,
 	Answers            int            `json:"-"`        // how many in a row,
 	AnswersSince       time.Time      `json:"-"`        // and when the first of them came
@@ -111,6 +111,7 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 	if total := f["total"]; total != "" {
 		s.Total = new(atoi(total))
 	}
+	s.Attempts -= atoi(f["unsent"])
 	s.PossibleDuplicates = max(0, atoi(f["made"])-1)
 	var errs []error
 	if room := f["room"]; room != "" {
@@ -364,6 +365,46 @@ func (l *Ledger) Failures(ctx context.Context, batch string) iter.Seq2[Snapshot,
 // Failures.
 func (l *Ledger) Held(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
 	return l.newestFirst(ctx, keys.Waiting(batch))
+}
+
+// suspended returns the snapshots of a batch that wait until their SdkAppId is
+// no longer suspended. What is let go meanwhile may be left out.
+func (l *Ledger) suspended(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
+	return func(yield func(Snapshot, error) bool) {
+		apps, err := l.rdb.ZRange(ctx, keys.Suspended, 0, -1).Result()
+		if err != nil {
+			yield(Snapshot{}, fmt.Errorf("read %s: %w", keys.Suspended, err))
+			return
+		}
+		for _, name := range apps {
+			app, err := strconv.ParseUint(name, 10, 64)
+			if err != nil {
+				yield(Snapshot{}, fmt.Errorf("%s: %w", keys.Suspended, err))
+				return
+			}
+			rooms := keys.SuspendedRooms(app)
+			for first := int64(0); ; first += page {
+				ids, err := l.rdb.LRange(ctx, rooms, first, first+page-1).Result()
+				if err != nil {
+					yield(Snapshot{}, fmt.Errorf("read %s: %w", rooms, err))
+					return
+				}
+				if len(ids) == 0 {
+					break
+				}
+				all, err := l.Snapshots(ctx, slices.DeleteFunc(ids, func(id string) bool { return batchOf(id) != batch }))
+				if err != nil {
+					yield(Snapshot{}, err)
+					return
+				}
+				for _, s := range all {
+					if s.State != "" && !yield(s, nil) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // page is how many ids are read at a time where there may be a million.

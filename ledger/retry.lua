@@ -13,6 +13,7 @@ if state ~= 'failed' and state ~= 'canceled' and not held then
   return 0
 end
 redis.call('HDEL', SNAPSHOT, 'failures', 'ended_at', 'cancel')
+set('retried_at', NOW)
 redis.call('PERSIST', SNAPSHOT)
 redis.call('ZREM', FAILED, ID)
 if held then

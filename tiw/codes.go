@@ -6,7 +6,6 @@ import "strings"
 // Tencent's. They follow the SDK's names where it has one.
 const (
 	clientError         = "ClientError"
-	codeConnect         = clientError + ".ConnectError"
 	codeNotPermitted    = clientError + ".NotPermitted"
 	codeNetwork         = clientError + ".NetworkError"
 	codeIO              = clientError + ".IOError"
@@ -17,6 +16,8 @@ const (
 	codeBuildRequest    = clientError + ".BuildRequestError"
 	codeClockSkew       = clientError + ".ClockSkew"
 
+	// CodeConnect is for a call that got no connection: nothing was sent.
+	CodeConnect = clientError + ".ConnectError"
 	// CodeResultTimeout is for a task whose result was not there in time. No
 	// call ends with it.
 	CodeResultTimeout = clientError + ".ResultTimeout"
@@ -185,7 +186,7 @@ var explanations = map[string]Explanation{
 	},
 
 	// Certainly no task, and another time it may work.
-	codeConnect: {
+	CodeConnect: {
 		Class:   NotSent,
 		Meaning: "no connection to the endpoint: nothing was sent",
 		Fix:     "check the endpoint, DNS, firewall, proxy and the machine's certificates",

@@ -115,7 +115,7 @@ func newError(ctx context.Context, x *exchange, err error) *Error {
 	case x.stage == sent:
 		e.Code = codeNetwork
 	case x.stage == connecting, ctx.Err() != nil:
-		e.Code = codeConnect
+		e.Code = CodeConnect
 	default: // the transport refused the request before it asked for a connection
 		e.Code, e.Message = codeBuildRequest, cmp.Or(e.Message, err.Error())
 	}

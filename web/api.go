@@ -16,6 +16,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
+	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/results"
@@ -53,6 +54,7 @@ type APIOptions struct {
 type API struct {
 	o       APIOptions
 	ledger  *ledger.Ledger
+	gate    *gate.Breaker
 	backlog *backlog.Backlog
 	results *results.Reader
 	queue   *enqueue.Client
@@ -80,6 +82,7 @@ func NewAPI(o APIOptions) *API {
 	a := &API{
 		o:       o,
 		ledger:  o.Ledger,
+		gate:    gate.NewBreaker(o.Redis),
 		backlog: backlog.New(o.Redis),
 		results: results.NewReader(o.Redis),
 		queue:   enqueue.New(o.Redis),
@@ -124,6 +127,8 @@ func (a *API) operations() []operation {
 		{"GET /v1/failures", RoleView, "list-failures", "What failed, by error code: how often, what it means, what to do", handle(a.listFailures)},
 		{"GET /v1/schedules", RoleView, "list-schedules", "The schedules: when each comes next, and what became of its last tick", handle(a.listSchedules)},
 		{"GET /v1/limit", RoleView, "get-limit", "The request quotas, and why nothing is sent", handle(a.getLimit)},
+		{"POST /v1/stop", RoleOperate, "stop-sending", "Stop all sending at once, until it is started", handle(a.stop)},
+		{"POST /v1/start", RoleOperate, "start-sending", "Start all sending, whatever has stopped it", handle(a.start)},
 		{"GET /v1/events", RoleView, "follow-all", "Follow everything by server-sent events", streams(
 			"Events batch with a whole batch, of the 50 newest, and status, each time that something has changed", a.allEvents)},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"log/slog"
 	"net/http"
 	"reflect"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/negotiation"
 
+	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 	"tiwsnap/schedule"
@@ -255,30 +257,74 @@ type Limit struct {
 	Margin    float64 `json:"margin_seconds" doc:"Added to the second after which a request may be followed by another in its place"`
 }
 
-// Stop is why requests are not sent.
-type Stop struct {
-	Code     string    `json:"code" doc:"Tencent's"`
-	Meaning  string    `json:"meaning"`
-	Fix      string    `json:"fix"`
-	Since    time.Time `json:"since"`
-	SdkAppId uint64    `json:"sdk_app_id,omitempty" doc:"Which alone is concerned"`
-}
-
 type limitOutput struct {
 	Body struct {
-		Limits  []Limit `json:"limits" nullable:"false"`
-		Stopped []Stop  `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an SdkAppId; empty while all is well"`
+		Limits  []Limit     `json:"limits" nullable:"false"`
+		Stopped []gate.Stop `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an application; empty while all is well"`
 	}
 }
 
 func (a *API) getLimit(ctx context.Context, _ *struct{}) (*limitOutput, error) {
 	out := &limitOutput{}
 	var err error
-	if out.Body.Stopped, err = a.stops(ctx); err != nil {
+	if out.Body.Stopped, err = a.gate.Stops(ctx); err != nil {
 		return nil, err
 	}
 	out.Body.Limits, err = a.limits(ctx)
 	return out, err
+}
+
+type stopInput struct {
+	Reason string `query:"reason" maxLength:"200" doc:"Shown wherever it is said that sending is stopped"`
+}
+
+// stopOutput is the state after it.
+type stopOutput struct {
+	Body struct {
+		Stopped []gate.Stop `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an application; empty while all is well"`
+	}
+}
+
+func (a *API) stop(ctx context.Context, in *stopInput) (*stopOutput, error) {
+	if err := stopSending(ctx, a.gate, a.o.Log, in.Reason); err != nil {
+		return nil, err
+	}
+	return a.stopped(ctx)
+}
+
+func (a *API) start(ctx context.Context, _ *struct{}) (*stopOutput, error) {
+	if err := startSending(ctx, a.gate, a.o.Log); err != nil {
+		return nil, err
+	}
+	return a.stopped(ctx)
+}
+
+func (a *API) stopped(ctx context.Context) (*stopOutput, error) {
+	out := &stopOutput{}
+	var err error
+	out.Body.Stopped, err = a.gate.Stops(ctx)
+	return out, err
+}
+
+// stopSending stops all sending for the one who asks for it. The log keeps who
+// that was.
+func stopSending(ctx context.Context, b *gate.Breaker, log *slog.Logger, reason string) error {
+	who := PrincipalOf(ctx).Name
+	before, err := b.Stop(ctx, who, reason)
+	if err == nil {
+		log.Warn("all sending stopped by a person", "by", who, "reason", reason, "before", before)
+	}
+	return err
+}
+
+// startSending is the opposite of stopSending, and opens what was shut for any
+// other cause.
+func startSending(ctx context.Context, b *gate.Breaker, log *slog.Logger) error {
+	before, err := b.Start(ctx)
+	if err == nil {
+		log.Warn("all sending started by a person", "by", PrincipalOf(ctx).Name, "before", before)
+	}
+	return err
 }
 
 type schedulesOutput struct {

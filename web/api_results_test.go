@@ -40,7 +40,7 @@ func (s *service) outcome(id string, o ledger.Outcome) {
 	l := ledger.New(s.rdb, ledger.Options{})
 	batch, row, _ := tasks.SplitRowID(id)
 	room := tasks.Room{SdkAppId: 7, RoomId: uint64(max(row, 1))}
-	in, err := l.Begin(s.Context(), tasks.SnapshotPayload{ID: id, Batch: batch, Room: room}, id)
+	in, err := l.Begin(s.Context(), tasks.SnapshotPayload{ID: id, Batch: batch, Room: room}, id, "")
 	if err != nil || in.Verdict != ledger.Send {
 		s.Fatal(in, err)
 	}

@@ -427,6 +427,39 @@ func TestPagesInABrowser(t *testing.T) {
 	})
 }
 
+// Who operates stops all sending and starts it; who views sees that it is
+// stopped, by whom, and why.
+func TestStopAndStartInABrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes a browser")
+	}
+	w := newWhole(t, nil)
+	b := newBrowser(t, w.URL)
+	b.logIn(w.URL, "bob")
+	b.do(
+		chromedp.Click(chromedp.CSS(`.sending summary`)),
+		chromedp.WaitVisible(chromedp.CSS(`#reason`)),
+		chromedp.SendKeys(chromedp.CSS(`#reason`), "maintenance until 6"),
+		chromedp.Submit(chromedp.CSS(`#reason`)),
+	)
+	b.until(`document.querySelector('.trouble')?.innerText.includes('Stopped by bob: maintenance until 6')`)
+	b.shots("stopped")
+	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)))
+	b.logIn(w.URL, "ada")
+	b.until(`document.querySelector('.trouble')?.innerText.includes('All sending is stopped') && !document.querySelector('.sending')`)
+	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)))
+	b.logIn(w.URL, "bob")
+	b.do(
+		chromedp.Click(chromedp.CSS(`.sending summary`)),
+		chromedp.Click(chromedp.CSS(`.sending form[action="/start"] button`)),
+	)
+	b.until(`document.querySelector('#now') && !document.querySelector('.trouble')`)
+	if log := w.log.String(); !strings.Contains(log, `msg="all sending stopped by a person" by=bob reason="maintenance until 6"`) ||
+		!strings.Contains(log, `msg="all sending started by a person" by=bob before=person`) {
+		t.Errorf("the log does not keep who that was:\n%s", log)
+	}
+}
+
 func TestHostileTextInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
@@ -436,13 +469,11 @@ func TestHostileTextInABrowser(t *testing.T) {
 	l := ledger.New(w.rdb, ledger.Options{})
 	// A failure and a stop whose words were made to do harm.
 	p := tasks.SnapshotPayload{ID: "s-hostile", Room: tasks.Room{SdkAppId: 1, RoomId: 1, Label: map[string]string{hostile[:20]: hostile}}}
-	intent, err := l.Begin(t.Context(), p, "token")
+	intent, err := l.Begin(t.Context(), p, "token", "")
 	if err == nil {
 		err = l.Outcome(t.Context(), p.ID, intent.Attempt, ledger.Outcome{State: ledger.Failed, Code: hostile, Message: hostile})
 	}
-	if err == nil {
-		err = l.Trip(t.Context(), ledger.Trouble{Code: hostile, Message: hostile, Since: time.Now()})
-	}
+	stopped(t, w.rdb, hostile)
 	if err == nil {
 		_, err = asynq.NewClientFromRedisClient(w.rdb).Enqueue(asynq.NewTask(hostile, []byte(hostile)), asynq.Queue("other"), asynq.TaskID(hostile))
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"tiwsnap/gate"
 	"tiwsnap/ledger"
 )
 
@@ -37,9 +38,9 @@ const (
 
 // Status is what stands beside the batches.
 type Status struct {
-	Waiting int     `json:"waiting" doc:"Rooms that wait in all batches"`
-	Limits  []Limit `json:"limits" nullable:"false"`
-	Stopped []Stop  `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an SdkAppId"`
+	Waiting int         `json:"waiting" doc:"Rooms that wait in all batches"`
+	Limits  []Limit     `json:"limits" nullable:"false"`
+	Stopped []gate.Stop `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an application"`
 }
 
 // news is what Redis said in one look.
@@ -142,7 +143,7 @@ func (w *watcher) status(ctx context.Context) (s Status, err error) {
 	if s.Waiting, _, err = w.a.backlog.Waiting(ctx); err != nil {
 		return s, err
 	}
-	if s.Stopped, err = w.a.stops(ctx); err != nil {
+	if s.Stopped, err = w.a.gate.Stops(ctx); err != nil {
 		return s, err
 	}
 	s.Limits, err = w.a.limits(ctx)

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"tiwsnap/ledger"
 	"tiwsnap/web"
 )
 
@@ -114,9 +113,7 @@ func TestFollowEverything(t *testing.T) {
 	wait(func() bool { return seen["status"] != "" && seen["batch a"] != "" })
 	s.add("b", 3)
 	wait(func() bool { return seen["batch b"] != "" && strings.Contains(seen["status"], `"waiting":4`) })
-	if err := ledger.New(s.rdb, ledger.Options{}).Trip(t.Context(), ledger.Trouble{Code: "ResourceUnavailable.ServiceExpired"}); err != nil {
-		t.Fatal(err)
-	}
+	stopped(t, s.rdb, "ResourceUnavailable.ServiceExpired")
 	wait(func() bool { return strings.Contains(seen["status"], "ServiceExpired") })
 }
 

@@ -36,9 +36,10 @@ func (a *API) HealthRoutes() []Route {
 // livez answers as long as the process does.
 func livez(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }
 
-// Check is one thing that must be in order for work to be done.
+// Check is one thing that must be in order for work to be taken. Whether it is
+// sent is another question: in arrears the pages are needed most.
 type Check struct {
-	Name   string `json:"name"` // redis, memory, policy or breaker
+	Name   string `json:"name"` // redis, memory or policy
 	OK     bool   `json:"ok"`
 	Reason string `json:"reason,omitempty"` // where it is not
 }
@@ -71,7 +72,7 @@ func (r *readiness) serve(w http.ResponseWriter, req *http.Request) {
 	json.NewEncoder(w).Encode(map[string]any{"ready": status == http.StatusOK, "checks": checks})
 }
 
-// check looks at what work needs. What Redis does not tell is taken to be in
+// check looks at what it needs to take work. What Redis does not tell is taken to be in
 // order.
 func (a *API) check(ctx context.Context) []Check {
 	reasons := map[string]string{}
@@ -91,17 +92,8 @@ func (a *API) check(ctx context.Context) []Check {
 			reasons["memory"] = fmt.Sprintf("%d %% of maxmemory in use: beyond %.0f %% new work is refused", 100*m.Used/m.Max, 100*enqueue.AdmitUpTo)
 		}
 	}
-	stops, err := a.stops(ctx)
-	if err != nil {
-		return []Check{{Name: "redis", Reason: "does not answer"}}
-	}
-	for _, s := range stops {
-		if s.SdkAppId == 0 {
-			reasons["breaker"] = fmt.Sprintf("all sending is stopped: %s: %s; %s", s.Code, s.Meaning, s.Fix)
-		}
-	}
 	var all []Check
-	for _, name := range []string{"redis", "memory", "policy", "breaker"} {
+	for _, name := range []string{"redis", "memory", "policy"} {
 		all = append(all, Check{name, reasons[name] == "", reasons[name]})
 	}
 	return all

@@ -3,13 +3,25 @@ package web_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/ledger"
+	"tiwsnap/gate"
+	"tiwsnap/keys"
 	"tiwsnap/redistest"
 	"tiwsnap/web"
 )
+
+// stopped stops all sending for a code of the account.
+func stopped(t *testing.T, rdb redis.UniversalClient, code string) {
+	t.Helper()
+	err := rdb.HSet(t.Context(), keys.Breaker, "cause", "account", "code", code, "message", code, "since", time.Now().UnixMilli(),
+		"next_trial_at", time.Now().Add(time.Minute).UnixMilli(), "turn", 1).Err()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 func TestReadiness(t *testing.T) {
 	server := redistest.Real(t)
@@ -23,7 +35,7 @@ func TestReadiness(t *testing.T) {
 		}
 		r := s.send("GET", "/readyz", "", "Authorization", "")
 		want := 503
-		if strings.HasPrefix(r.body, `{"checks":[{"name":"redis","ok":true},{"name":"memory","ok":true},{"name":"policy","ok":true},{"name":"breaker","ok":true}],"ready":true}`) {
+		if strings.HasPrefix(r.body, `{"checks":[{"name":"redis","ok":true},{"name":"memory","ok":true},{"name":"policy","ok":true}],"ready":true}`) {
 			want = 200
 		}
 		r.want(want, &got)
@@ -46,15 +58,13 @@ func TestReadiness(t *testing.T) {
 		s.until(func() bool { return bad() == want })
 	}
 	is("")
-	if err := ledger.New(rdb, ledger.Options{}).Trip(t.Context(), ledger.Trouble{Code: "ResourceUnavailable.ServiceExpired"}); err != nil {
-		t.Fatal(err)
-	}
-	is("breaker")
+	stopped(t, rdb, "ResourceUnavailable.ServiceExpired")
+	is("") // work is taken all the same
 	rdb.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru")
-	is("policy breaker")
+	is("policy")
 	rdb.ConfigSet(t.Context(), "maxmemory-policy", "noeviction")
 	rdb.ConfigSet(t.Context(), "maxmemory", "100000")
-	is("memory breaker")
+	is("memory")
 	server.Kill()
 	is("redis")
 	s.send("GET", "/livez", "", "Authorization", "").want(200, nil)
@@ -66,5 +76,27 @@ func TestReadiness(t *testing.T) {
 	}
 	if strings.Contains(s.send("GET", "/v1/batches", "").body, server.Addr) {
 		t.Error("it shows where Redis is")
+	}
+}
+
+func TestStopAndStart(t *testing.T) {
+	s := newService(t)
+	var got struct{ Stopped []gate.Stop }
+	s.send("POST", "/v1/stop?reason=exams", "").want(200, &got)
+	if len(got.Stopped) != 1 || got.Stopped[0].Cause != gate.Person || got.Stopped[0].Message != "exams" || got.Stopped[0].By == "" {
+		t.Errorf("%+v", got)
+	}
+	limit := s.send("GET", "/v1/limit", "").body
+	if !strings.Contains(limit, `"what":"All sending is stopped"`) || !strings.Contains(limit, `: exams"`) {
+		t.Error(limit)
+	}
+	s.send("POST", "/v1/start", "").want(200, &got)
+	if len(got.Stopped) != 0 {
+		t.Errorf("%+v", got)
+	}
+	for _, role := range []web.Role{web.RoleView, web.RoleProduce} {
+		for _, path := range []string{"/v1/stop", "/v1/start"} {
+			s.send("POST", path, "", "Authorization", "Bearer "+s.tokens[role]).problem(403, "role")
+		}
 	}
 }

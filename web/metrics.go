@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/gate"
 	"tiwsnap/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
@@ -62,8 +63,8 @@ var (
 	descBacklog    = gauge("backlog_rooms", "Rooms in open batches that were not fed yet.")
 	descOldest     = gauge("oldest_waiting_seconds", "Age of the oldest batch that has rooms waiting and is not paused; 0: none.")
 	descQueue      = gauge("queue_tasks", "Tasks on a queue of asynq by state.", "queue", "state")
-	descBreaker    = gauge("breaker_open", "1 while all sending is stopped, by Tencent's code.", "code")
-	descHeld       = gauge("held_apps", "SdkAppIds for which nothing is sent.")
+	descBreaker    = gauge("breaker_open", "1 while all sending is stopped, by cause (person, account, connection, storm) and Tencent's code.", "cause", "code")
+	descSuspended  = gauge("suspended_apps", "Applications for which nothing is sent, since Tencent refuses them.")
 	descLimit      = gauge("limit_requests", "Requests in any second that are allowed, by API action.", "action")
 	descEffective  = gauge("limit_effective_requests", "The same at the moment: lower after Tencent has throttled.", "action")
 	descUsed       = gauge("limit_used_requests", "Requests of all processes in the last second.", "action")
@@ -74,7 +75,7 @@ var (
 	descs = []*prometheus.Desc{
 		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descMoves, descNoImage, descMissing,
 		descDuplicates, descBacklog, descOldest, descQueue,
-		descBreaker, descHeld, descLimit, descEffective, descUsed, descFullest, descMargin, descWaiting,
+		descBreaker, descSuspended, descLimit, descEffective, descUsed, descFullest, descMargin, descWaiting,
 	}
 )
 
@@ -163,19 +164,23 @@ func (r *reading) all(ctx context.Context) error {
 	if err := r.totals(ctx); err != nil {
 		return err
 	}
-	stops, err := a.stops(ctx)
+	stops, err := a.gate.Stops(ctx)
 	if err != nil {
 		return err
 	}
-	held := 0
+	suspended := 0
 	for _, s := range stops {
-		if s.SdkAppId != 0 {
-			held++
+		if s.Cause == gate.Application {
+			suspended++
 			continue
 		}
-		r.gauge(descBreaker, 1, tiw.Label(s.Code))
+		code := ""
+		if s.Code != "" {
+			code = tiw.Label(s.Code)
+		}
+		r.gauge(descBreaker, 1, string(s.Cause), code)
 	}
-	r.gauge(descHeld, float64(held))
+	r.gauge(descSuspended, float64(suspended))
 	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk, tasks.QueueWebhooks} {
 		info, err := r.c.queues.GetQueueInfo(queue)
 		if err != nil {

@@ -8,11 +8,13 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
+	"tiwsnap/gate"
 	"tiwsnap/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
@@ -56,10 +58,11 @@ type overview struct {
 
 // trouble is why something does not go on, and what to do about it.
 type trouble struct {
-	What  string
-	Since time.Time // zero: not known
-	Why   string
-	Fix   string
+	What     string
+	Since    time.Time // zero: not known
+	Why      string
+	WaitsFor string // what ends it by itself, if anything
+	Fix      string
 }
 
 // openBatch is a batch that goes on, and how fast.
@@ -73,6 +76,7 @@ type openBatch struct {
 type overviewReader struct {
 	o       PagesOptions
 	ledger  *ledger.Ledger
+	gate    *gate.Breaker
 	backlog *backlog.Backlog
 	results *results.Reader
 
@@ -88,7 +92,7 @@ type overviewReader struct {
 
 func newOverviewReader(o PagesOptions) *overviewReader {
 	return &overviewReader{
-		o: o, ledger: ledger.New(o.Redis, ledger.Options{}), backlog: backlog.New(o.Redis), results: results.NewReader(o.Redis),
+		o: o, ledger: ledger.New(o.Redis, ledger.Options{}), gate: gate.NewBreaker(o.Redis), backlog: backlog.New(o.Redis), results: results.NewReader(o.Redis),
 		paces: map[string]*results.Pace{},
 	}
 }
@@ -195,25 +199,12 @@ func (v *overviewReader) waiting(ctx context.Context, queued int) (int, error) {
 
 // troubles says why calls are not made, and whether none is.
 func (v *overviewReader) troubles(ctx context.Context) (all []trouble, stopped bool, err error) {
-	t, stopped, err := v.ledger.Tripped(ctx)
-	if err != nil {
-		return nil, false, err
+	stops, err := v.gate.Stops(ctx)
+	for _, s := range stops {
+		all = append(all, trouble{What: s.What, Since: s.Since, Why: s.Why, WaitsFor: s.WaitsFor, Fix: s.Fix})
+		stopped = stopped || s.Cause != gate.Application
 	}
-	held, err := v.ledger.HeldApps(ctx)
-	if err != nil {
-		return nil, false, err
-	}
-	add := func(what string, t ledger.Trouble) {
-		x := tiw.Explain(t.Code)
-		all = append(all, trouble{what, t.Since, t.Code + ": " + x.Meaning, x.Fix})
-	}
-	if stopped {
-		add("All sending is stopped", t)
-	}
-	for _, app := range slices.Sorted(maps.Keys(held)) {
-		add(fmt.Sprintf("Sending for SdkAppId %d is stopped", app), held[app])
-	}
-	return all, stopped, nil
+	return all, stopped, err
 }
 
 // lookSlowly reads what takes longer and changes less.
@@ -277,6 +268,26 @@ func (p *Pages) overviewRoutes() []Route {
 		{"GET /{$}", RoleView, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			p.show(w, r, http.StatusOK, overviewPage, "Overview", p.overview.read(r.Context()))
 		})},
+		{"POST /stop", RoleOperate, p.then("/", func(r *http.Request) error {
+			reason := []rune(strings.TrimSpace(r.PostFormValue("reason")))
+			return stopSending(r.Context(), p.overview.gate, p.o.Log, string(reason[:min(len(reason), 200)]))
+		})},
+		{"POST /start", RoleOperate, p.then("/", func(r *http.Request) error {
+			return startSending(r.Context(), p.overview.gate, p.o.Log)
+		})},
 		{"GET /live/overview", RoleView, p.live(overviewPage, func(ctx context.Context) any { return p.overview.read(ctx) })},
 	}
+}
+
+// then does what a form asks for, and shows the page again.
+func (p *Pages) then(page string, do func(*http.Request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := do(r); err != nil {
+			p.o.Log.Error("a form was not carried out", "path", r.URL.Path, "err", err)
+			problem(http.StatusServiceUnavailable, codeRedisAway, "nothing was changed: Redis does not answer as it should").write(w, r)
+			return
+		}
+		http.Redirect(w, r, page, http.StatusSeeOther)
+	})
 }

@@ -1,13 +1,9 @@
 package web
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
-
-	"tiwsnap/ledger"
-	"tiwsnap/tiw"
 )
 
 // limits are the quotas as the limiters of this process know them, by the name
@@ -21,30 +17,5 @@ func (a *API) limits(ctx context.Context) ([]Limit, error) {
 		}
 		all = append(all, Limit{action, s.Limit, s.Effective, s.Used, s.Margin.Seconds()})
 	}
-	return all, nil
-}
-
-// stops are the reasons for which requests are not sent: the one for all first.
-func (a *API) stops(ctx context.Context) ([]Stop, error) {
-	trouble, tripped, err := a.ledger.Tripped(ctx)
-	if err != nil {
-		return nil, err
-	}
-	held, err := a.ledger.HeldApps(ctx)
-	if err != nil {
-		return nil, err
-	}
-	stop := func(app uint64, t ledger.Trouble) Stop {
-		x := tiw.Explain(t.Code)
-		return Stop{Code: t.Code, Meaning: x.Meaning, Fix: x.Fix, Since: t.Since, SdkAppId: app}
-	}
-	all := []Stop{}
-	if tripped {
-		all = append(all, stop(0, trouble))
-	}
-	for app, t := range held {
-		all = append(all, stop(app, t))
-	}
-	slices.SortFunc(all, func(a, b Stop) int { return cmp.Compare(a.SdkAppId, b.SdkAppId) })
 	return all, nil
 }

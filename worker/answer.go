@@ -17,6 +17,8 @@ const (
 	pollFraction = 30
 	// pollMax is the longest time between two polls of a task.
 	pollMax = 15 * time.Minute
+	// refusedWait is the time to the next poll where the account is refused.
+	refusedWait = time.Minute
 	// confirmWithin is how long after acceptance a result is waited for.
 	// Tencent keeps images for three days where no bucket was given.
 	confirmWithin = 71 * time.Hour
@@ -107,7 +109,7 @@ func judgeError(s ledger.Snapshot, err error, after time.Duration, now time.Time
 	case tiw.Clock:
 		return verdict{} // the next call is signed with Tencent's time
 	case tiw.Account:
-		return verdict{wait: probeEvery, says: err.Error()}
+		return verdict{wait: refusedWait, says: err.Error()}
 	case tiw.Permanent:
 		end := verdict{do: discard}
 		if s.State == ledger.Accepted {

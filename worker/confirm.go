@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/tiw"
@@ -29,6 +30,9 @@ const (
 	// writeWithin is how long what follows from an answer waits for others to be
 	// written with it, and writeMost how many are at once.
 	writeWithin, writeMost = 100 * time.Millisecond, 100
+	// stoppedPatience is how long a poll waits for sending to go on: within the
+	// lease that it has.
+	stoppedPatience = 20 * time.Second
 )
 
 // confirmation polls accepted tasks: it asks what became of them. Polls that
@@ -50,6 +54,10 @@ func (w *Worker) confirm(ctx context.Context) {
 	var polls, writer sync.WaitGroup
 	writer.Go(func() { c.writeAll(ctx) })
 	for ctx.Err() == nil {
+		if in := w.gate.DescribeIn(ctx); in > 0 {
+			pause(ctx, min(in, w.o.Second))
+			continue
+		}
 		// A short line, so that whatever becomes due does not wait long behind
 		// what was taken early, in any process.
 		limit := w.describe.Limit()
@@ -125,7 +133,7 @@ func (c *confirmation) poll(ctx context.Context, s ledger.Snapshot, now time.Tim
 		}})
 	default:
 		task, err := describe(s.TaskID)
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !isStopped(err) {
 			c.carryOut(ctx, s, judge(s, task, err, c.o.ConfirmAfter, now))
 		}
 	}
@@ -140,7 +148,7 @@ func (c *confirmation) pollReported(
 	for _, attempt := range slices.Sorted(maps.Keys(s.ReportedTasks)) {
 		id := s.ReportedTasks[attempt]
 		task, err := describe(id)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || isStopped(err) {
 			return
 		}
 		log := c.log.With("id", s.ID, "attempt", attempt, "task_id", id)
@@ -255,24 +263,34 @@ func (w *Worker) logPollError(ctx context.Context, id string, err error) {
 func (w *Worker) describeTask(
 	ctx context.Context, app uint64, taskID string, urgency ratelimit.Priority, permitted func(),
 ) (tiw.Result, error) {
-	permit, err := w.metrics.acquire(ctx, w.describe, actionDescribe, urgency)
+	waits := time.Now()
+	permit, err := w.gate.Describe(ctx, urgency)
+	for isStopped(err) && time.Since(waits) < stoppedPatience && pause(ctx, w.o.Second) {
+		permit, err = w.gate.Describe(ctx, urgency)
+	}
 	permitted()
 	if err != nil {
 		return tiw.Result{}, err
 	}
 	defer permit.Release()
+	w.metrics.acquired(actionDescribe, urgency, waits)
 	call, cancel := context.WithTimeout(ctx, min(describeTimeout, w.o.CallTimeout))
 	defer cancel()
 	req := tiw.NewDescribeSnapshotTaskRequest()
 	req.TaskID, req.SdkAppId = &taskID, &app
 	began := time.Now()
-	response, err := w.tiw.DescribeSnapshotTask(tiw.WithGate(call, permit.Use, permit.Sent), req)
+	response, err := w.tiw.DescribeSnapshotTask(permit.Context(call), req)
 	w.metrics.called(actionDescribe, began, err)
+	permit.Done(ctx, "", err)
 	if err != nil {
-		if e := new(tiw.Error); errors.As(err, &e) && e.Class == tiw.Throttled {
-			permit.Throttled()
-		}
 		return tiw.Result{}, err
 	}
 	return tiw.ResultOf(response), nil
+}
+
+// isStopped reports whether nothing was asked since sending is stopped. The
+// snapshot is due again when its lease is over.
+func isStopped(err error) bool {
+	var stopped *gate.Stopped
+	return errors.As(err, &stopped)
 }

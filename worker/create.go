@@ -5,20 +5,22 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	mrand "math/rand/v2"
 	"time"
 
 	"github.com/hibiken/asynq"
 
+	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 )
 
-// pausedDelay is how soon a task looks again whether the queues are still
-// paused.
-const pausedDelay = 5 * time.Second
+// stoppedDelay is how soon a task looks again whether sending is still stopped,
+// and as much again at most.
+const stoppedDelay = 2 * time.Second
 
 // beginAgain is how soon an intent is written again that Redis has not taken.
 const beginAgain = 500 * time.Millisecond
@@ -76,8 +78,8 @@ func notNow(intent ledger.Intent) error {
 	switch intent.Verdict {
 	case ledger.Wait:
 		return &retryLater{intent.Wait, "the outcome of a request is open"}
-	case ledger.Paused:
-		return &retryLater{pausedDelay + jitter(pausedDelay), "the queues are paused"}
+	case ledger.Stopped:
+		return &retryLater{stoppedDelay + jitter(stoppedDelay), "sending is stopped"}
 	}
 	return nil // Done
 }
@@ -90,7 +92,7 @@ func isRoomError(err error) bool {
 // refuse ends a snapshot whose room breaks the rules: another release has
 // enqueued it. It is an attempt that sends nothing.
 func (w *Worker) refuse(ctx context.Context, p tasks.SnapshotPayload, cause error) error {
-	intent, err := w.ledger.Begin(ctx, p, rand.Text())
+	intent, err := w.ledger.Begin(ctx, p, rand.Text(), "")
 	if err != nil {
 		return &retryLater{beginAgain, err.Error()}
 	}
@@ -110,21 +112,35 @@ func (w *Worker) refuse(ctx context.Context, p tasks.SnapshotPayload, cause erro
 // token names the intent, and stays the same until it is known that the ledger
 // has it.
 func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, token *string) (again bool, err error) {
-	permit, err := l.permit(ctx)
+	permit, err := l.permit(ctx, p)
+	var stopped *gate.Stopped
+	var suspended *gate.Suspended
+	if errors.As(err, &stopped) || errors.As(err, &suspended) {
+		// Without a permit nothing is sent, but what was canceled meanwhile ends.
+		permit, err = nil, nil
+	}
 	if err != nil {
 		return false, &retryLater{0, "no permit: " + err.Error()}
 	}
-	defer permit.Release()
+	if permit != nil {
+		defer permit.Release()
+	}
 
-	intent, err := w.ledger.Begin(ctx, p, *token)
+	intent, err := w.ledger.Begin(ctx, p, *token, permit.Pass())
 	if err != nil {
 		// Redis is away. asynq could not take the task back now, and would not
 		// try again (its acknowledgements are lost then), so it stays here.
 		w.log.Warn("intent not written, trying again", "id", p.ID, "err", err)
-		permit.Release()
+		if permit != nil {
+			permit.Release()
+		}
 		return pause(ctx, beginAgain), &retryLater{0, err.Error()}
 	}
 	*token = rand.Text()
+	if intent.Verdict == ledger.Stopped && suspended != nil {
+		w.gate.Forget() // it is not, not any more, or not for this room
+		return true, nil
+	}
 	if intent.Verdict != ledger.Send {
 		return false, notNow(intent)
 	}
@@ -134,10 +150,10 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 	// and its use counts from when that is done.
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.o.CallTimeout)
 	began := time.Now()
-	response, err := w.tiw.CreateSnapshotTask(tiw.WithGate(call, permit.Use, permit.Sent), w.request(p, intent.Attempt))
+	response, err := w.tiw.CreateSnapshotTask(permit.Context(call), w.request(p, intent.Attempt))
 	cancel()
 	if errors.Is(err, ratelimit.ErrStale) {
-		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{State: ledger.Queued})
+		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true})
 		return true, nil
 	}
 	w.metrics.called(actionCreate, began, err)
@@ -147,27 +163,32 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 			TaskID:    *response.TaskID,
 			RequestID: deref(response.RequestId),
 		})
+		permit.Done(ctx, *response.TaskID, nil)
 		return false, nil
 	}
-	return w.failed(ctx, p, intent, permit, err)
+	return w.failed(ctx, p, intent, permit.Done(ctx, "", err), err)
 }
 
-// failed decides, from the class of the error alone, what happens next.
-func (w *Worker) failed(ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, permit *ratelimit.Permit, err error) (again bool, _ error) {
+// failed decides what happens next, from the class of the error and from whom it
+// concerns.
+func (w *Worker) failed(ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, concerns gate.Verdict, err error) (again bool, _ error) {
 	var e *tiw.Error
 	if !errors.As(err, &e) {
 		e = &tiw.Error{Class: tiw.Unknown, Code: "Unclassified", Message: err.Error(), Err: err}
 	}
 	out := ledger.Outcome{RequestID: e.RequestID, Code: e.Code, Message: e.Message}
-	failures := intent.Failures + 1
 	log := w.log.With("id", p.ID, "attempt", intent.Attempt, "class", e.Class, "code", e.Code, "request_id", e.RequestID)
+	failures, delay := intent.Failures, stoppedDelay+jitter(stoppedDelay)
+	if concerns == gate.Room {
+		failures++
+		delay = w.backoff(failures)
+	}
 
 	switch e.Class {
 	case tiw.Throttled:
-		permit.Throttled()
 		out.State = ledger.Queued
 		w.write(ctx, p.ID, intent.Attempt, out)
-		log.Info("throttled: somebody else spends the same quota")
+		log.Info("throttled: " + tiw.Explain(e.Code).Meaning)
 		return true, nil
 
 	case tiw.Clock:
@@ -177,31 +198,36 @@ func (w *Worker) failed(ctx context.Context, p tasks.SnapshotPayload, intent led
 		return true, nil
 
 	case tiw.Account:
+		if concerns == gate.RoomAlone {
+			break // others are accepted, this one is not
+		}
 		out.State = ledger.Queued
 		w.write(ctx, p.ID, intent.Attempt, out)
-		w.stop(ctx, p.Room.SdkAppId, e)
-		return true, nil // to be parked, or told that the queues are paused
+		log.Warn("refused for the account or the application", "message", e.Message)
+		return true, nil // to wait for its application, or be told that sending is stopped
 
 	case tiw.NotSent:
-		out.State, out.Costs = ledger.Queued, true
-		if failures < w.o.Attempts {
-			delay := backoff(failures)
-			w.write(ctx, p.ID, intent.Attempt, out)
-			log.Warn("attempt failed", "message", e.Message, "again_in", delay)
-			return false, &retryLater{delay, e.Error()}
+		out.State = ledger.Queued
+		if e.RequestID == "" {
+			out.Unsent = true
+		} else if out.Costs = concerns == gate.Room; out.Costs && failures >= w.o.Attempts {
+			break
 		}
+		w.write(ctx, p.ID, intent.Attempt, out)
+		log.Warn("attempt failed", "message", e.Message, "again_in", delay)
+		return false, &retryLater{delay, e.Error()}
 
 	case tiw.Unknown:
-		out.State, out.Costs = ledger.Unknown, true
-		delay := w.grace()
-		if failures < w.o.Attempts { // else the ledger lets it fail then, or holds it
-			delay = max(delay, backoff(failures))
+		out.State, out.Costs = ledger.Unknown, concerns == gate.Room
+		if failures >= w.o.Attempts { // the ledger lets it fail when the grace is over, or holds it
+			delay = 0
 		}
+		delay = max(delay, w.grace())
 		w.write(ctx, p.ID, intent.Attempt, out)
 		log.Warn("outcome unknown", "message", e.Message, "failures", failures, "again_in", delay)
 		return false, &retryLater{delay, e.Error()}
 	}
-	// Permanent, or attempts used up.
+	// Permanent, the room's own, or attempts used up.
 	out.State, out.Costs = ledger.Failed, true
 	w.write(ctx, p.ID, intent.Attempt, out)
 	log.Error("snapshot failed", "message", out.Message)
@@ -240,10 +266,13 @@ func (w *Worker) write(ctx context.Context, id string, attempt int, out ledger.O
 	}
 }
 
-// backoff is exponential with full jitter: up to 1 s after the first failure,
-// 2 s after the second, at most a minute.
-func backoff(failures int) time.Duration {
-	return jitter(min(time.Second<<min(failures-1, 6), time.Minute))
+// backoff is how long a room waits after so many failures of its own: 2 s, 12 s,
+// 72 s, then at most 15 minutes, a quarter less or more. Eight attempts last
+// about an hour.
+func (w *Worker) backoff(failures int) time.Duration {
+	seconds := min(2*math.Pow(6, float64(failures-1)), (15 * time.Minute).Seconds())
+	d := time.Duration(seconds * float64(w.o.Second))
+	return d*3/4 + jitter(d/2+1)
 }
 
 // grace is how long an unknown outcome waits for its callback.

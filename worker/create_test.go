@@ -7,6 +7,7 @@ import (
 
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
+	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/redistest"
 	"tiwsnap/tasks"
@@ -45,7 +46,7 @@ func TestFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer api.Close()
-		wk, err := worker.New(worker.Options{Redis: w.rdb, TIW: api, Attempts: 3})
+		wk, err := worker.New(worker.Options{Redis: w.rdb, TIW: api, Attempts: 3, Second: 50 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +103,7 @@ func TestFaults(t *testing.T) {
 		w.onceEach(40)
 	})
 
-	t.Run("arrears pause the queues, burn no attempt, and say why", func(t *testing.T) {
+	t.Run("arrears stop all sending, burn no attempt, and say why", func(t *testing.T) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{
 			SdkAppIds: []uint64{app}, // the probe has to ask for one of them
 			Faults:    tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}},
@@ -113,8 +114,8 @@ func TestFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.until("a", "has no request out", func(b ledger.Batch) bool {
-			_, tripped, err := w.ledger.Tripped(t.Context())
-			return err == nil && tripped && b.Queued == 500
+			s := w.stop()
+			return s.Cause == gate.Account && s.Code == "ResourceUnavailable.ServiceExpired" && b.Queued == 500
 		})
 		if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil { // the operator has paid
 			t.Fatal(err)

@@ -10,7 +10,9 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/gate"
 	"tiwsnap/ratelimit"
+	"tiwsnap/tasks"
 )
 
 const (
@@ -64,8 +66,8 @@ func (l *lane) server(ctx context.Context) *asynq.Server {
 	})
 }
 
-// permit waits for a permit to create.
-func (l *lane) permit(ctx context.Context) (*ratelimit.Permit, error) {
+// permit waits for a permit to make the task of a snapshot.
+func (l *lane) permit(ctx context.Context, p tasks.SnapshotPayload) (*gate.Permit, error) {
 	l.waiting.Add(1)
 	defer func() {
 		l.waiting.Add(-1)
@@ -74,7 +76,12 @@ func (l *lane) permit(ctx context.Context) (*ratelimit.Permit, error) {
 		default:
 		}
 	}()
-	return l.worker.metrics.acquire(ctx, l.worker.create, actionCreate, l.priority)
+	began := time.Now()
+	permit, err := l.worker.gate.Create(ctx, p.ID, p.Room.SdkAppId, l.priority)
+	if err == nil {
+		l.worker.metrics.acquired(actionCreate, l.priority, began)
+	}
+	return permit, err
 }
 
 // wanted waits until there is a use for another task, or ctx ends.

@@ -1,21 +1,21 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"tiwsnap/gate"
 	"tiwsnap/ratelimit"
 	"tiwsnap/tiw"
 )
 
 // The API's actions, as metrics and limiters name them.
 const (
-	actionCreate   = "CreateSnapshotTask"
-	actionDescribe = "DescribeSnapshotTask"
+	actionCreate   = gate.ActionCreate
+	actionDescribe = gate.ActionDescribe
 )
 
 // metrics are the figures of one worker.
@@ -63,16 +63,11 @@ func (m metrics) called(action string, began time.Time, err error) {
 	m.seconds.WithLabelValues(action).Observe(time.Since(began).Seconds())
 }
 
-// acquire waits for a permit of a limiter.
-func (m metrics) acquire(ctx context.Context, l *ratelimit.Limiter, action string, p ratelimit.Priority) (*ratelimit.Permit, error) {
-	began := time.Now()
-	permit, err := l.Acquire(ctx, p)
-	if err == nil {
-		name := "bulk"
-		if p == ratelimit.Interactive {
-			name = "interactive"
-		}
-		m.permits.WithLabelValues(action, name).Observe(time.Since(began).Seconds())
+// acquired observes how long a call has waited for its permit.
+func (m metrics) acquired(action string, p ratelimit.Priority, began time.Time) {
+	name := "bulk"
+	if p == ratelimit.Interactive {
+		name = "interactive"
 	}
-	return permit, err
+	m.permits.WithLabelValues(action, name).Observe(time.Since(began).Seconds())
 }

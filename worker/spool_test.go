@@ -21,7 +21,7 @@ func TestSpoolIsReadAtTheStart(t *testing.T) {
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.enqueue("a", 1)
 	p := tasks.SnapshotPayload{ID: "a.1", Batch: "a", Room: tasks.Room{SdkAppId: app, RoomId: 1}}
-	if in, err := w.ledger.Begin(t.Context(), p, "x"); err != nil || in.Attempt != 1 {
+	if in, err := w.ledger.Begin(t.Context(), p, "x", ""); err != nil || in.Attempt != 1 {
 		t.Fatal(in, err)
 	}
 	w.spool = t.TempDir()

@@ -16,8 +16,8 @@ const (
 	// sweepEvery is how often lost work is looked for.
 	sweepEvery = 15 * time.Second
 	// sweepAge is how long a snapshot may be begun, and neither accepted nor
-	// ended, without any change. asynq's own recovery takes up to 125 s and no
-	// retry of ours waits for longer than a minute.
+	// ended, without any change. asynq's own recovery takes up to 125 s. Of one
+	// that waits longer for its retry, asynq has the task.
 	sweepAge = 5 * time.Minute
 	// sweepMany is how many are handled in one go.
 	sweepMany = 100

@@ -19,7 +19,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
-	"tiwsnap/keys"
+	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/schedule"
@@ -51,8 +51,13 @@ type Options struct {
 	// are written to the ledger.
 	OnUnknown    OnUnknown
 	UnknownGrace time.Duration
-	ConfirmShare int           // percent of the Describe quota for confirmation; default 100
-	ProbeEvery   time.Duration // while sending is stopped for an error of the account; default 1 min
+	ConfirmShare int // percent of the Describe quota for confirmation; default 100
+	// SuspendFor is how long an application that has worked before waits where
+	// Tencent refuses it. Default 24 h.
+	SuspendFor time.Duration
+	// Second is how long a second of the schedules of the gate and of retries
+	// lasts. Default 1 s; tests make it shorter.
+	Second time.Duration
 	// Spool is a folder, for this Redis alone, where outcomes lie that Redis
 	// cannot take at the moment. Default: they are kept in memory only.
 	Spool    string
@@ -85,7 +90,7 @@ func (o *Options) setDefaults() {
 	def(&o.Retention, 7*24*time.Hour)
 	def(&o.OnUnknown, WaitUnknown)
 	def(&o.ConfirmShare, 100)
-	def(&o.ProbeEvery, probeEvery)
+	def(&o.Second, time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -111,8 +116,9 @@ type Worker struct {
 	producer  *enqueue.Client
 	schedules *schedule.Store
 	spool     spool
-	create    *ratelimit.Limiter // for CreateSnapshotTask
-	describe  *ratelimit.Limiter // for DescribeSnapshotTask
+	gate      *gate.Gate
+	create    *ratelimit.Limiter // of the gate, for CreateSnapshotTask
+	describe  *ratelimit.Limiter // of the gate, for DescribeSnapshotTask
 	metrics   metrics
 	waits     sync.WaitGroup // see await
 }
@@ -140,38 +146,20 @@ func New(o Options) (*Worker, error) {
 		Busy: 2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
 		ConfirmAfter: o.ConfirmAfter, Attempts: o.Attempts, Retention: o.Retention, Relay: w.relays(),
 	})
-	limiters, err := NewLimiters(o)
-	if err != nil {
+	var err error
+	if w.gate, err = gate.New(gate.Options{
+		Redis: o.Redis, Account: o.Account, RateLimit: o.RateLimit, DescribeShare: o.ConfirmShare, Margin: o.Margin,
+		CallTimeout: o.CallTimeout, SuspendFor: o.SuspendFor, Second: o.Second, Log: o.Log,
+	}); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
-	w.create, w.describe = limiters[actionCreate], limiters[actionDescribe]
+	w.create, w.describe = w.gate.Limiters()[actionCreate], w.gate.Limiters()[actionDescribe]
 	return w, nil
-}
-
-// NewLimiters returns the limiters that a worker with these options has, by API
-// action: they tell the state of the limits to a process that does not work.
-// Close them when done. The error lists every fault of the options.
-func NewLimiters(o Options) (map[string]*ratelimit.Limiter, error) {
-	o.setDefaults()
-	all := map[string]*ratelimit.Limiter{}
-	for action, limit := range map[string]int{
-		actionCreate:   o.RateLimit,
-		actionDescribe: max(1, o.RateLimit*o.ConfirmShare/100),
-	} {
-		l, err := ratelimit.New(ratelimit.Options{
-			Redis: o.Redis, Key: keys.Limit(o.Account, action), Limit: limit, Margin: o.Margin,
-		})
-		if err != nil {
-			return nil, err
-		}
-		all[action] = l
-	}
-	return all, nil
 }
 
 // Limiters are those of this worker, by API action.
 func (w *Worker) Limiters() map[string]*ratelimit.Limiter {
-	return map[string]*ratelimit.Limiter{actionCreate: w.create, actionDescribe: w.describe}
+	return w.gate.Limiters()
 }
 
 // Run works until ctx ends and then stops in order: nothing new is begun,
@@ -225,7 +213,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	stop, cancel := context.WithTimeout(context.Background(), w.o.CallTimeout+5*time.Second)
 	defer cancel()
-	err := errors.Join(w.create.Close(stop), w.describe.Close(stop))
+	err := w.gate.Close(stop)
 	var down sync.WaitGroup
 	for _, server := range servers {
 		down.Go(server.Shutdown)

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/redistest"
 	"tiwsnap/tasks"
@@ -43,6 +44,37 @@ type world struct {
 	hold   bool   // unknown outcomes wait for a person
 	// attempts are allowed, and requests a second; 0 is the default.
 	attempts, limit int
+	// second is how long one of the gate's lasts, 0: 50 ms; suspendFor is in real
+	// time.
+	second, suspendFor time.Duration
+}
+
+// stop returns why all sending is stopped, or nothing.
+func (w world) stop() gate.Stop {
+	w.Helper()
+	all, err := gate.NewBreaker(w.rdb).Stops(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	if len(all) == 0 || all[0].Cause == gate.Application {
+		return gate.Stop{}
+	}
+	return all[0]
+}
+
+// suspended returns why an application is, or nothing.
+func (w world) suspended(app uint64) gate.Stop {
+	w.Helper()
+	all, err := gate.NewBreaker(w.rdb).Stops(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, s := range all {
+		if s.App == app {
+			return s
+		}
+	}
+	return gate.Stop{}
 }
 
 func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
@@ -66,10 +98,13 @@ func (w world) work() (stop func()) {
 	}
 	o := worker.Options{
 		Margin: 100 * time.Millisecond, // the referee shares two cores with everything else, under the race detector
-		Redis:  w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, ProbeEvery: time.Second, Spool: w.spool,
+		Redis:  w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, Spool: w.spool,
 		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
 	}
-	o.Attempts, o.RateLimit = w.attempts, w.limit
+	o.Attempts, o.RateLimit, o.SuspendFor, o.Second = w.attempts, w.limit, w.suspendFor, w.second
+	if w.second == 0 {
+		o.Second = 50 * time.Millisecond
+	}
 	if w.hold {
 		o.OnUnknown = worker.HoldUnknown
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/gate"
 	"tiwsnap/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -21,90 +22,50 @@ func single(n int) tasks.SnapshotPayload {
 	return tasks.SnapshotPayload{ID: fmt.Sprint("s-", n), Room: tasks.Room{SdkAppId: 1, RoomId: uint64(n)}}
 }
 
-func TestBreaker(t *testing.T) {
-	f := setup(t, 1)
-	first := ledger.Trouble{
-		Code: "ResourceUnavailable.ServiceExpired", Message: "m", RequestID: "r", App: 1400000000, Since: time.UnixMilli(1700000000123).UTC(),
-	}
-
-	t.Run("the first reason stands", func(t *testing.T) {
-		for _, trouble := range []ledger.Trouble{first, {Code: "AuthFailure", Since: time.Now()}} {
-			if err := f.Trip(t.Context(), trouble); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got, tripped, err := f.Tripped(t.Context())
-		if err != nil || !tripped {
-			t.Fatalf("tripped: %t, %v", tripped, err)
-		}
-		if diff := cmp.Diff(first, got); diff != "" {
-			t.Error(diff)
-		}
-	})
-
-	t.Run("is forgotten after the reset", func(t *testing.T) {
-		if err := f.Reset(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if got, tripped, err := f.Tripped(t.Context()); tripped || err != nil {
-			t.Errorf("%+v, %v", got, err)
-		}
-	})
-
-	t.Run("one probes at a time, and again after a while", func(t *testing.T) {
-		claim := func() bool {
-			mine, err := f.ClaimProbe(t.Context(), time.Minute)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return mine
-		}
-		if !claim() || claim() {
-			t.Error("not exactly one has the probe")
-		}
-		if ttl := f.rdb.TTL(t.Context(), keys.Probe).Val(); ttl <= 50*time.Second || ttl > time.Minute {
-			t.Errorf("the next one may probe in %s", ttl)
-		}
-	})
-}
-
-// hold holds SdkAppId 1.
-func (f fixture) hold() {
+// stop has a person stop all sending; start is the opposite.
+func (f fixture) stop() {
 	f.Helper()
-	if err := f.HoldApp(f.Context(), 1, ledger.Trouble{Code: "UnauthorizedOperation.SdkAppId"}); err != nil {
+	if _, err := gate.NewBreaker(f.rdb).Stop(f.Context(), "me", "a test"); err != nil {
 		f.Fatal(err)
 	}
 }
 
-// release lets SdkAppId 1 go on and returns what is to be put on the queue.
+func (f fixture) start() {
+	f.Helper()
+	if _, err := gate.NewBreaker(f.rdb).Start(f.Context()); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// suspend suspends application 1, as the gate does.
+func (f fixture) suspend() {
+	f.Helper()
+	suspend(f.Context(), f.rdb, 1)
+}
+
+func suspend(ctx context.Context, rdb *redis.Client, app uint64) {
+	rdb.HSet(ctx, keys.Suspension(app), "since", time.Now().UnixMilli(), "code", "UnauthorizedOperation.SdkAppId")
+	rdb.ZAdd(ctx, keys.Suspended, redis.Z{Score: float64(time.Now().UnixMilli()), Member: app})
+}
+
+// goOn ends the suspension; what waits is still to be released.
+func goOn(ctx context.Context, rdb *redis.Client, app uint64) { rdb.Del(ctx, keys.Suspension(app)) }
+
+// release lets application 1 go on and returns what is to be put on the queue.
 func (f fixture) release() (ids []string) {
 	f.Helper()
-	err := f.ReleaseApp(f.Context(), 1, func(s ledger.Snapshot) error {
-		ids = append(ids, s.ID)
-		return nil
-	})
+	goOn(f.Context(), f.rdb, 1)
+	ids, err := gate.NewBreaker(f.rdb).Release(f.Context(), 1)
 	if err != nil {
 		f.Fatal(err)
 	}
 	return ids
 }
 
-func TestHoldApp(t *testing.T) {
-	t.Run("parks the snapshots of that app and no others", func(t *testing.T) {
+func TestSuspended(t *testing.T) {
+	t.Run("makes the snapshots of that application wait and no others", func(t *testing.T) {
 		f := setup(t, 1)
-		trouble := ledger.Trouble{Code: "UnauthorizedOperation.SdkAppId", Message: "m", Since: time.UnixMilli(1700000000123).UTC()}
-		for _, reason := range []ledger.Trouble{trouble, {Code: "second"}} {
-			if err := f.HoldApp(t.Context(), 1, reason); err != nil {
-				t.Fatal(err)
-			}
-		}
-		held, err := f.HeldApps(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(map[uint64]ledger.Trouble{1: trouble}, held); diff != "" {
-			t.Error(diff)
-		}
+		f.suspend()
 		other := single(2)
 		other.Room.SdkAppId = 2
 		f.verdict(row(1), "x", ledger.Done)
@@ -121,7 +82,7 @@ func TestHoldApp(t *testing.T) {
 		const many = 1100 // more than two steps
 		f := open(t, many)
 		f.feed(many)
-		f.hold()
+		f.suspend()
 		var want, rows []string
 		for n := 1; n <= many; n++ {
 			f.verdict(single(n), "x", ledger.Done)
@@ -134,8 +95,8 @@ func TestHoldApp(t *testing.T) {
 		if diff := cmp.Diff(rows, f.feed(many)); diff != "" {
 			t.Error("fed:", diff)
 		}
-		if held, err := f.HeldApps(t.Context()); err != nil || len(held) != 0 {
-			t.Errorf("still held: %v, %v", held, err)
+		if n := f.rdb.Exists(t.Context(), keys.Suspended, keys.SuspendedRooms(1)).Val(); n != 0 {
+			t.Error("it is still suspended")
 		}
 		if !f.in(keys.Open, single(many)) {
 			t.Error("nobody looks after a snapshot that is put on the queue")
@@ -148,7 +109,7 @@ func TestHoldApp(t *testing.T) {
 		f := setup(t, 1)
 		f.begin(row(1), "x")
 		f.cutOff(row(1))
-		f.hold()
+		f.suspend()
 		f.verdict(row(1), "y", ledger.Done)
 		if s := f.record(row(1)); s.State != ledger.Unknown {
 			t.Errorf("%+v", s)
@@ -162,7 +123,7 @@ func TestHoldApp(t *testing.T) {
 	t.Run("brings back nothing that was accepted, canceled or has expired", func(t *testing.T) {
 		f := open(t, 3)
 		f.feed(3)
-		f.hold()
+		f.suspend()
 		f.begin(single(1), "x")
 		for n := 1; n <= 3; n++ {
 			f.verdict(row(n), "x", ledger.Done)
@@ -189,25 +150,25 @@ func TestHoldApp(t *testing.T) {
 		}
 	})
 
-	t.Run("goes on holding where the release is broken off, until the next one", func(t *testing.T) {
+	t.Run("goes on with its release where that is broken off", func(t *testing.T) {
 		f := setup(t, 1)
-		f.hold()
+		f.suspend()
 		for n := 1; n <= 600; n++ {
 			f.verdict(single(n), "x", ledger.Done)
 		}
+		goOn(t.Context(), f.rdb, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		broken := redis.NewClient(f.rdb.Options())
 		defer broken.Close()
 		broken.AddHook(afterScript(cancel))
-		err := ledger.New(broken, ledger.Options{}).ReleaseApp(ctx, 1, func(ledger.Snapshot) error { return nil })
-		if !errors.Is(err, context.Canceled) {
+		if _, err := gate.NewBreaker(broken).Release(ctx, 1); !errors.Is(err, context.Canceled) {
 			t.Fatalf("the release was not broken off: %v", err)
 		}
-		if n := f.rdb.LLen(t.Context(), keys.Parked(1)).Val(); n != 100 {
-			t.Fatalf("%d are still parked after the first step of 500", n)
+		if n := f.rdb.LLen(t.Context(), keys.SuspendedRooms(1)).Val(); n != 100 {
+			t.Fatalf("%d still wait after the first step of 500", n)
 		}
-		if held, err := f.HeldApps(t.Context()); err != nil || len(held) != 1 {
-			t.Errorf("held: %v, %v", held, err)
+		if n := f.rdb.ZCard(t.Context(), keys.Suspended).Val(); n != 1 {
+			t.Error("nobody will come to the others")
 		}
 		ids := f.release()
 		stuck, err := f.Stuck(t.Context(), 0, 1000) // those of the first step
@@ -222,6 +183,59 @@ func TestHoldApp(t *testing.T) {
 			t.Errorf("%d of 600 go on", n)
 		}
 	})
+
+	t.Run("lets one snapshot go, to see whether calls work again", func(t *testing.T) {
+		f := setup(t, 2)
+		f.suspend()
+		f.rdb.HSet(t.Context(), keys.Suspension(1), "trial", row(1).ID)
+		f.verdict(row(1), "x", ledger.Send)
+		f.verdict(row(2), "x", ledger.Done)
+	})
+
+	t.Run("fails in the end what was enqueued before, and not what is retried", func(t *testing.T) {
+		f := setup(t, 2)
+		f.suspend()
+		f.verdict(row(1), "x", ledger.Done)
+		f.rdb.HDel(t.Context(), keys.Suspension(1), "since")
+		f.rdb.HSet(t.Context(), keys.Suspension(1), "failed_at", time.Now().UnixMilli(), "message", "m")
+		f.verdict(row(1), "y", ledger.Done)
+		f.verdict(row(2), "y", ledger.Done) // it was not fed before
+		if s := f.record(row(2)); s.State != ledger.Failed || s.Code != "UnauthorizedOperation.SdkAppId" || s.Message != "m" || s.Attempts != 0 {
+			t.Errorf("%+v", s)
+		}
+		if b := f.batch(); b.Failed != 2 || !b.Ended() {
+			t.Errorf("%+v", b)
+		}
+		f.verdict(single(3), "y", ledger.Send) // it is new
+		f.rdb.HSet(t.Context(), keys.Suspension(1), "failed_at", time.Now().UnixMilli()-1)
+		f.retry(row(1))
+		f.verdict(row(1), "z", ledger.Send)
+	})
+}
+
+func TestPass(t *testing.T) {
+	begin := func(f fixture, pass string) ledger.Verdict {
+		t.Helper()
+		in, err := f.Begin(t.Context(), row(1), "x", pass)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return in.Verdict
+	}
+	f := setup(t, 1)
+	if v := begin(f, gate.NoPass); v != ledger.Stopped {
+		t.Errorf("without a permit: %s", v)
+	}
+	f.stop()
+	turn := f.rdb.HGet(t.Context(), keys.Breaker, "turn").Val()
+	for _, pass := range []string{"", "0", gate.NoPass} {
+		if v := begin(f, pass); v != ledger.Stopped {
+			t.Errorf("with the pass %q: %s", pass, v)
+		}
+	}
+	if v := begin(f, turn); v != ledger.Send || turn == "" {
+		t.Errorf("with the pass whose turn it is, %q: %s", turn, v)
+	}
 }
 
 // afterScript is called each time that Redis has run a script for a client.
@@ -241,33 +255,4 @@ func (do afterScript) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (afterScript) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
-}
-
-func TestUnhold(t *testing.T) {
-	f := setup(t, 2)
-	unhold := func(want bool) {
-		t.Helper()
-		done, err := f.Unhold(t.Context(), 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		held, err := f.HeldApps(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, still := held[1]; done != want || still == want {
-			t.Errorf("unheld: %t, still held: %t", done, still)
-		}
-	}
-	f.hold()
-	f.verdict(row(1), "x", ledger.Done)
-	f.verdict(row(2), "x", ledger.Done)
-	unhold(false)
-	f.cancel(row(1))
-	unhold(false)
-	f.cancel(row(2))
-	unhold(true)
-	if n := f.rdb.Exists(t.Context(), keys.Parked(1)).Val(); n != 0 {
-		t.Error("canceled snapshots are still parked")
-	}
 }

@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"os/user"
+
+	"github.com/spf13/cobra"
+
+	"tiwsnap/config"
+	"tiwsnap/gate"
+)
+
+func newStop(e env) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "stop",
+		Short: "Stop all sending at once, until it is started",
+		Long: `Stop all sending at once, for every worker, until tiwsnap start.
+
+Requests that are under way end. What is enqueued waits, and nothing is lost.
+status, doctor, the pages, metrics and logs tell who has stopped it, and why.`,
+		Example: `  tiwsnap stop --reason "maintenance at Tencent until 6"
+  tiwsnap start`,
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "shown wherever it is said that sending is stopped")
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if len(reason) > maxReason {
+			return fail(exitUsage, "the reason has %d bytes: give %d at most", len(reason), maxReason)
+		}
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		if _, err := gate.NewBreaker(c.rdb).Stop(cmd.Context(), person(), reason); err != nil {
+			return c.away(err)
+		}
+		fmt.Fprintln(e.stdout, "all sending is stopped; tiwsnap start lets it go on")
+		return nil
+	}
+	return cmd
+}
+
+// maxReason is how long a reason may be, in bytes.
+const maxReason = 200
+
+func newStart(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "start",
+		Short: "Start all sending, whatever has stopped it",
+		Long: `Start all sending: after tiwsnap stop, and also where an error of the account,
+of the connection or of Tencent's API has stopped it. Suspended applications are
+asked for at once. What is still broken stops it again.`,
+		Example: `  tiwsnap start`,
+		Args:    cobra.NoArgs,
+	}
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		before, err := gate.NewBreaker(c.rdb).Start(cmd.Context())
+		if err != nil {
+			return c.away(err)
+		}
+		if before == "" {
+			fmt.Fprintln(e.stdout, "sending was not stopped")
+			return nil
+		}
+		fmt.Fprintf(e.stdout, "sending goes on; it was stopped by: %s\n", before)
+		return nil
+	}
+	return cmd
+}
+
+// person is who runs the command.
+func person() string {
+	name := "somebody"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	host, _ := os.Hostname() // without one the name alone has to do
+	return name + "@" + cmp.Or(host, "unknown")
+}

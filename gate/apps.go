@@ -1,0 +1,82 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/keys"
+)
+
+// Step is how a suspended application goes on.
+type Step struct {
+	App uint64
+	// Ask is the id of a snapshot that is to be sent, to see whether calls work
+	// again.
+	Ask string
+	// Release says that the snapshots which wait are to be let go, by Release.
+	Release bool
+}
+
+// Next returns the next step of an application that is due, if there is one: at
+// most one a second asks, of all applications.
+func (g *Gate) Next(ctx context.Context) (step Step, ok bool, err error) {
+	due, err := g.run(ctx, dueScript, []string{keys.Suspended}).StringSlice()
+	if err != nil || len(due) == 0 {
+		return Step{}, false, err
+	}
+	if step.App, err = strconv.ParseUint(due[0], 10, 64); err != nil {
+		return Step{}, false, fmt.Errorf("%s: %w", keys.Suspended, err)
+	}
+	lease := max(time.Minute/time.Second*g.second, g.lease()).Milliseconds()
+	reply := []string{"more"}
+	for reply[0] == "more" {
+		ended, err := g.ended(ctx, step.App)
+		if err != nil {
+			return Step{}, false, err
+		}
+		if reply, err = g.run(ctx, askScript,
+			[]string{keys.Suspended, keys.Suspension(step.App), keys.SuspendedRooms(step.App), keys.Open},
+			append([]any{step.App, lease}, ended...)...,
+		).StringSlice(); err != nil {
+			return Step{}, false, fmt.Errorf("suspended application %d: %w", step.App, err)
+		}
+	}
+	switch reply[0] {
+	case "ask":
+		step.Ask = reply[1]
+	case "release":
+		step.Release = true
+	case "none":
+		return Step{}, false, nil
+	}
+	return step, true, nil
+}
+
+// ended returns the ids at the head of the list of those that wait for an
+// application which have ended, or were accepted late.
+func (g *Gate) ended(ctx context.Context, app uint64) (ids []any, err error) {
+	head, err := g.rdb.LRange(ctx, keys.SuspendedRooms(app), 0, releaseMany-1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", keys.SuspendedRooms(app), err)
+	}
+	pipe := g.rdb.Pipeline()
+	states := make([]*redis.StringCmd, len(head))
+	for i, id := range head {
+		states[i] = pipe.HGet(ctx, keys.Snapshot(id), "state")
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("read what waits for application %d: %w", app, err)
+	}
+	for i, id := range head {
+		if s := states[i].Val(); s == "queued" || s == "unknown" {
+			break
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}

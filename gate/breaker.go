@@ -1,0 +1,153 @@
+package gate
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/keys"
+)
+
+var (
+	//go:embed prelude.lua
+	prelude string
+	//go:embed enter.lua
+	enterSource string
+	//go:embed report.lua
+	reportSource string
+	//go:embed switch.lua
+	switchSource string
+	//go:embed due.lua
+	dueSource string
+	//go:embed ask.lua
+	askSource string
+	//go:embed release.lua
+	releaseSource string
+
+	enterScript   = redis.NewScript(prelude + enterSource)
+	reportScript  = redis.NewScript(prelude + reportSource)
+	switchScript  = redis.NewScript(prelude + switchSource)
+	dueScript     = redis.NewScript(prelude + dueSource)
+	askScript     = redis.NewScript(prelude + askSource)
+	releaseScript = redis.NewScript(prelude + releaseSource)
+)
+
+// Breaker is the state that all processes share: for those who look at it, and
+// for a person who stops and starts. It is safe for concurrent use.
+type Breaker struct {
+	rdb    redis.UniversalClient
+	second time.Duration
+}
+
+// NewBreaker returns the breaker that lies in rdb.
+func NewBreaker(rdb redis.UniversalClient) *Breaker { return &Breaker{rdb, time.Second} }
+
+func (b *Breaker) run(ctx context.Context, script *redis.Script, moreKeys []string, args ...any) *redis.Cmd {
+	k := append([]string{keys.Breaker, keys.Gate}, moreKeys...)
+	return script.Run(ctx, b.rdb, k, append([]any{b.second.Milliseconds()}, args...)...)
+}
+
+// Stops returns why calls are not made: first why none is, then the suspended
+// applications in their order. It is empty while all is well.
+func (b *Breaker) Stops(ctx context.Context) ([]Stop, error) {
+	f, err := b.rdb.HGetAll(ctx, keys.Breaker).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", keys.Breaker, err)
+	}
+	all, err := b.suspensions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s := parseStop(f); s.Cause != "" {
+		all = append([]Stop{s}, all...)
+	}
+	return all, nil
+}
+
+// suspensions returns the suspended applications in their order.
+func (b *Breaker) suspensions(ctx context.Context) ([]Stop, error) {
+	due, err := b.rdb.ZRangeWithScores(ctx, keys.Suspended, 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", keys.Suspended, err)
+	}
+	pipe := b.rdb.Pipeline()
+	hashes, lengths := make([]*redis.MapStringStringCmd, len(due)), make([]*redis.IntCmd, len(due))
+	apps := make([]uint64, len(due))
+	for i, z := range due {
+		if apps[i], err = strconv.ParseUint(z.Member.(string), 10, 64); err != nil {
+			return nil, fmt.Errorf("%s: %w", keys.Suspended, err)
+		}
+		hashes[i] = pipe.HGetAll(ctx, keys.Suspension(apps[i]))
+		lengths[i] = pipe.LLen(ctx, keys.SuspendedRooms(apps[i]))
+	}
+	if _, err := pipe.Exec(ctx); len(due) > 0 && err != nil {
+		return nil, fmt.Errorf("read the suspended applications: %w", err)
+	}
+	all := []Stop{}
+	for i, z := range due {
+		f := hashes[i].Val()
+		if f["since"] == "" {
+			continue // what waited for it is being released
+		}
+		s := parse(f)
+		s.Cause, s.App, s.Trials, s.Waiting = Application, apps[i], atoi(f["asked"]), int(lengths[i].Val())
+		s.NextTrial = time.UnixMilli(int64(z.Score)).UTC()
+		if s.trial != "" {
+			s.Phase = "half-open"
+		}
+		s.say()
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b Stop) int { return cmp.Compare(a.App, b.App) })
+	return all, nil
+}
+
+// Stop stops all sending, for everyone, until Start. by is who does it, reason
+// may be empty. Whatever kept it shut before is forgotten. It returns what that
+// was, if anything.
+func (b *Breaker) Stop(ctx context.Context, by, reason string) (before Cause, err error) {
+	return b.switchTo(ctx, "stop", by, reason)
+}
+
+// Start lets everyone send again, whatever kept it shut, and has suspended
+// applications asked for at once. It returns why sending was stopped, if it was.
+func (b *Breaker) Start(ctx context.Context) (before Cause, err error) {
+	return b.switchTo(ctx, "start", "", "")
+}
+
+func (b *Breaker) switchTo(ctx context.Context, do, by, reason string) (Cause, error) {
+	before, err := b.run(ctx, switchScript, []string{keys.Suspended}, do, by, reason).Text()
+	if err != nil {
+		return "", fmt.Errorf("%s all sending: %w", do, err)
+	}
+	return Cause(before), nil
+}
+
+// releaseMany is how many waiting snapshots are let go in one call.
+const releaseMany = 500
+
+// Release lets the snapshots go on that wait for an application. Those of
+// batches are fed again in their turn; the ids of the others are returned, to be
+// put on their queue. After an error the application stays due.
+func (b *Breaker) Release(ctx context.Context, app uint64) (singles []string, err error) {
+	for left := int64(1); left > 0; {
+		reply, err := b.run(ctx, releaseScript,
+			[]string{keys.Suspended, keys.Suspension(app), keys.SuspendedRooms(app), keys.Open, keys.Ring},
+			app, releaseMany, keys.Snapshot(""), keys.Batch(""), keys.Again(""),
+		).Slice()
+		if err != nil {
+			return singles, fmt.Errorf("release what waits for application %d: %w", app, err)
+		}
+		left = reply[0].(int64)
+		for _, id := range reply[1:] {
+			singles = append(singles, id.(string))
+		}
+	}
+	return singles, nil
+}

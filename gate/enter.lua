@@ -1,0 +1,43 @@
+-- Says whether a call may go while not everything may.
+--
+-- KEYS[3] refused   hash of the snapshots that a code of the account has refused
+-- ARGV[2] action    create | describe | probe: the Describe that asks whether
+--                   the account is in order
+-- ARGV[3] snapshot  its id, of a create
+-- ARGV[4] lease     ms after which a trial that nobody has reported is over
+-- Returns {"go", pass, ms to wait before} with an empty pass where all calls of
+-- that kind may go; {"probe", pass, TaskID, SdkAppId}; or {"stopped"}.
+local action = ARGV[2]
+local cause, probe, next_at, trial_until, ramp, ramp_at, turn =
+  get('cause', 'probe', 'next_trial_at', 'trial_until', 'ramp', 'ramp_at', 'turn')
+
+local results_go = cause == 'storm' or cause == 'account' and probe ~= 'describe'
+if action == 'describe' and (not cause or results_go) or action == 'create' and not cause then
+  return {'go', '', 0}
+end
+if not cause or cause == 'person' or (action == 'probe') ~= (cause == 'account' and probe == 'describe') then
+  return {'stopped'}
+end
+if ramp then
+  local at = math.max(NOW, tonumber(ramp_at))
+  if at - NOW > 2 * SECOND then
+    return {'stopped'}
+  end
+  set('ramp_at', at + math.floor(SECOND / ramp))
+  return {'go', turn, at - NOW}
+end
+if NOW < tonumber(next_at) or trial_until and NOW < tonumber(trial_until) then
+  return {'stopped'}
+end
+-- A room that was refused proves little: others go first where there are any.
+if NOW < next_at + 5 * SECOND and redis.call('HEXISTS', KEYS[3], ARGV[3]) == 1 then
+  return {'stopped'}
+end
+turn = tostring(new_turn())
+set('trial_until', NOW + ARGV[4])
+if action == 'probe' then
+  local task, app = unpack(redis.call('HMGET', GATE, 'task_id', 'task_app'))
+  return {'probe', turn, task, app}
+end
+set('feed_from', NOW + ARGV[4] + SECOND)
+return {'go', turn, 0}

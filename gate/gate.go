@@ -1,0 +1,304 @@
+// Package gate answers one question for all processes that share a Redis: may a
+// call of Tencent's API go now? It stands over the rate limit. A caller gets a
+// permit, or is told that sending is stopped, or that the application of the
+// call is suspended; and it reports what became of the call.
+//
+// A trouble that hits everybody stops everybody and costs no room anything: the
+// breaker opens, and single real calls show when it is over. A trouble that hits
+// one room, or one application, stops nobody else. docs/gate.md has the states
+// on a timeline.
+//
+// All state is in Redis, changes by Lua scripts, and runs on Redis' clock.
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/keys"
+	"tiwsnap/ratelimit"
+)
+
+// The API's actions, by which limiters and metrics are named.
+const (
+	ActionCreate   = "CreateSnapshotTask"
+	ActionDescribe = "DescribeSnapshotTask"
+)
+
+// Options are the settings of a Gate. Redis is required.
+type Options struct {
+	Redis         redis.UniversalClient // stays the caller's to close
+	Account       string                // names the account whose quota is shared; default "default"
+	RateLimit     int                   // requests a second for each API action; default 20
+	DescribeShare int                   // percent of it that is for Describe; default 100
+	Margin        time.Duration         // as ratelimit.Options has it
+	CallTimeout   time.Duration         // of one API call; default 10 s
+	SuspendFor    time.Duration         // of an application that has worked before; default 24 h
+	// Second is how long a second of the gate's own schedule lasts: of the
+	// intervals between trials and probes. Default 1 s; tests make it shorter.
+	Second time.Duration
+	Log    *slog.Logger // default: none
+}
+
+// Gate is one process' side. It is safe for concurrent use. Close it when done.
+type Gate struct {
+	*Breaker
+	o        Options
+	create   *ratelimit.Limiter
+	describe *ratelimit.Limiter
+
+	unreached atomic.Bool // the last call that was reported found no connection
+
+	mu   sync.Mutex // held while Redis is asked, too: one asks for all
+	last view
+}
+
+// view is what this process knows of the state.
+type view struct {
+	at      time.Time // zero: nothing
+	stop    Stop      // of all calls; none where its cause is empty
+	skew    time.Duration
+	version string           // of the suspensions
+	trials  map[uint64]trial // of the suspended applications
+}
+
+// trial is the one snapshot that may be sent for a suspended application.
+type trial struct {
+	id string
+}
+
+// viewFor is how old the view may be. A Create is safe with any: the ledger
+// writes its intent only under a pass that is still good.
+const viewFor = 500 * time.Millisecond
+
+// New returns a gate. It does not wait for Redis.
+func New(o Options) (*Gate, error) {
+	def(&o.Account, "default")
+	def(&o.RateLimit, 20)
+	def(&o.DescribeShare, 100)
+	def(&o.CallTimeout, 10*time.Second)
+	def(&o.SuspendFor, 24*time.Hour)
+	def(&o.Second, time.Second)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gate{o: o, Breaker: &Breaker{o.Redis, o.Second}}
+	var err error
+	if g.create, err = ratelimit.New(ratelimit.Options{
+		Redis: o.Redis, Key: keys.Limit(o.Account, ActionCreate), Limit: o.RateLimit, Margin: o.Margin,
+	}); err != nil {
+		return nil, err
+	}
+	if g.describe, err = ratelimit.New(ratelimit.Options{
+		Redis: o.Redis, Key: keys.Limit(o.Account, ActionDescribe), Limit: max(1, o.RateLimit*o.DescribeShare/100), Margin: o.Margin,
+	}); err != nil {
+		g.create.Close(context.Background())
+		return nil, err
+	}
+	return g, nil
+}
+
+func def[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// Limiters are those of this process, by API action.
+func (g *Gate) Limiters() map[string]*ratelimit.Limiter {
+	return map[string]*ratelimit.Limiter{ActionCreate: g.create, ActionDescribe: g.describe}
+}
+
+// Close ends the gate: whoever waits gets ratelimit.ErrClosed at once, permits
+// that are held may still be used. The error is the context's.
+func (g *Gate) Close(ctx context.Context) error {
+	return errors.Join(g.create.Close(ctx), g.describe.Close(ctx))
+}
+
+// Create waits for a permit to make the task of a snapshot. Whoever gets one
+// must write the intent under its Pass, and call Done or Release. Errors:
+// *Stopped, *Suspended, ratelimit.ErrClosed, the context's, or Redis'.
+func (g *Gate) Create(ctx context.Context, snapshot string, app uint64, p ratelimit.Priority) (*Permit, error) {
+	v := g.view(ctx)
+	suspension, suspended := v.trials[app]
+	asks := suspended && suspension.id == snapshot
+	if suspended && !asks {
+		return nil, &Suspended{app}
+	}
+	pass, err := g.enter(ctx, v, "create", snapshot)
+	if err != nil {
+		return nil, err
+	}
+	permit := &Permit{gate: g, action: "create", pass: pass, snapshot: snapshot, app: app, asks: asks}
+	if permit.rate, err = g.create.Acquire(ctx, p); err != nil {
+		permit.Release()
+		return nil, err
+	}
+	return permit, nil
+}
+
+// Describe waits for a permit to ask about a task. Whoever gets one must call
+// Done or Release. Errors: those of Create but *Suspended.
+func (g *Gate) Describe(ctx context.Context, p ratelimit.Priority) (*Permit, error) {
+	for {
+		v := g.view(ctx)
+		pass, err := g.enter(ctx, v, "describe", "")
+		if err != nil {
+			return nil, err
+		}
+		permit := &Permit{gate: g, action: "describe", pass: pass}
+		if permit.rate, err = g.describe.Acquire(ctx, p); err != nil {
+			permit.Release()
+			return nil, err
+		}
+		if now := g.view(ctx); pass != "" || now.stop.turn == v.stop.turn {
+			return permit, nil
+		}
+		permit.Release() // the state has changed while it waited
+	}
+}
+
+// DescribeIn is how long no Describe may go, as far as this process knows; 0 if
+// one may.
+func (g *Gate) DescribeIn(ctx context.Context) time.Duration {
+	v := g.view(ctx)
+	if v.stop.Cause == "" || v.stop.resultsGo() {
+		return 0
+	}
+	return v.in()
+}
+
+// Probe returns the permit for a Describe of a task that exists, if it is time
+// to ask whether the account is in order. Otherwise it returns nil. Errors: as
+// of Describe.
+func (g *Gate) Probe(ctx context.Context) (p *Permit, task string, app uint64, err error) {
+	v := g.view(ctx)
+	if v.stop.Cause != Account || v.stop.probe != "describe" || v.in() > 0 {
+		return nil, "", 0, nil
+	}
+	reply, err := g.run(ctx, enterScript, []string{keys.Refused}, "probe", "", g.lease().Milliseconds()).Slice()
+	if err != nil || reply[0] == "stopped" {
+		return nil, "", 0, err
+	}
+	task, _ = reply[2].(string)
+	known, _ := reply[3].(string)
+	if app, err = strconv.ParseUint(known, 10, 64); err != nil {
+		return nil, "", 0, fmt.Errorf("%s: newest task of SdkAppId %q: %w", keys.Gate, known, err)
+	}
+	permit := &Permit{gate: g, action: "probe", pass: reply[1].(string)}
+	if permit.rate, err = g.describe.Acquire(ctx, ratelimit.Interactive); err != nil {
+		permit.Release()
+		return nil, "", 0, err
+	}
+	return permit, task, app, nil
+}
+
+// lease is how long a trial may take.
+func (g *Gate) lease() time.Duration { return 2*g.o.CallTimeout + 5*time.Second }
+
+// enter returns the pass under which a call may go: the empty one while all may.
+func (g *Gate) enter(ctx context.Context, v view, action, snapshot string) (pass string, err error) {
+	if v.stop.Cause == "" {
+		return "", nil
+	}
+	reply, err := g.run(ctx, enterScript, []string{keys.Refused}, action, snapshot, g.lease().Milliseconds()).Slice()
+	if err != nil {
+		return "", err
+	}
+	if reply[0] == "stopped" {
+		return "", &Stopped{v.stop, v.in()}
+	}
+	pass = reply[1].(string)
+	if pass == "" {
+		return "", nil
+	}
+	t := time.NewTimer(time.Duration(reply[2].(int64)) * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-t.C:
+	}
+	return pass, nil
+}
+
+// in is how long it takes until the next trial; a second where nobody knows.
+func (v view) in() time.Duration {
+	if v.stop.NextTrial.IsZero() {
+		return time.Second
+	}
+	return max(0, time.Until(v.stop.NextTrial.Add(-v.skew)))
+}
+
+// view returns the state as it was within viewFor. Where Redis is away it is
+// that which was seen last: without Redis there are no permits anyway.
+func (g *Gate) view(ctx context.Context) view {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.last.at) < viewFor {
+		return g.last
+	}
+	v, err := g.look(ctx, g.last)
+	if err != nil {
+		return g.last
+	}
+	if v.stop.turn != g.last.stop.turn {
+		g.log(g.last.stop, v.stop)
+	}
+	g.last = v
+	return v
+}
+
+// Forget makes this process look anew before it answers again.
+func (g *Gate) Forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last.at = time.Time{}
+}
+
+func (g *Gate) look(ctx context.Context, last view) (view, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	pipe := g.o.Redis.Pipeline()
+	breaker, version, clock := pipe.HGetAll(ctx, keys.Breaker), pipe.HGet(ctx, keys.Gate, "version"), pipe.Time(ctx)
+	began := time.Now()
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return view{}, err
+	}
+	v := view{
+		at: began, stop: parseStop(breaker.Val()), skew: clock.Val().Sub(time.Now()),
+		version: version.Val(), trials: last.trials,
+	}
+	if v.version == last.version && !last.at.IsZero() {
+		return v, nil
+	}
+	all, err := g.suspensions(ctx)
+	if err != nil {
+		return view{}, err
+	}
+	v.trials = make(map[uint64]trial)
+	for _, s := range all {
+		v.trials[s.App] = trial{s.trial}
+	}
+	return v, nil
+}
+
+// log says that sending was stopped or goes on, once in each process.
+func (g *Gate) log(before, now Stop) {
+	switch {
+	case now.Cause == "" && before.Cause != "":
+		g.o.Log.Info("sending goes on", "after", time.Since(before.Since).Round(time.Second), "cause", before.Cause, "code", before.Code)
+	case now.Cause != before.Cause:
+		g.o.Log.Error("sending is stopped", "cause", now.Cause, "code", now.Code, "message", now.Message, "by", now.By,
+			"why", now.Why, "waits_for", now.WaitsFor, "fix", now.Fix)
+	}
+}

@@ -1,0 +1,142 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"tiwsnap/keys"
+	"tiwsnap/ratelimit"
+	"tiwsnap/tiw"
+)
+
+// Permit allows one call.
+type Permit struct {
+	gate     *Gate
+	rate     *ratelimit.Permit
+	action   string
+	pass     string
+	snapshot string
+	app      uint64
+	asks     bool // whether the application works again
+	done     bool
+}
+
+// NoPass is the pass of whoever has no permit. It is never good.
+const NoPass = "-"
+
+// Pass is what the intent is written under: while not everything may be sent,
+// only the newest one is good. Without a permit it is NoPass.
+func (p *Permit) Pass() string {
+	if p == nil {
+		return NoPass
+	}
+	return p.pass
+}
+
+// Context returns the context for the call.
+func (p *Permit) Context(ctx context.Context) context.Context {
+	return tiw.WithGate(ctx, p.rate.Use, p.rate.Sent)
+}
+
+// Verdict is whom the outcome of a call concerns.
+type Verdict string
+
+// The verdicts.
+const (
+	Room      Verdict = "room"       // a failure counts against its attempts
+	Everybody Verdict = "everybody"  // it costs the room nothing
+	RoomAlone Verdict = "room alone" // a code of the account, and others are accepted: the room fails with it
+)
+
+// doneTime bounds the report of an outcome.
+const doneTime = 5 * time.Second
+
+// Done reports what became of the call: err, or the TaskID of a Create. Where
+// the report is lost the verdict is the milder one that the error alone allows.
+// The permit is released.
+func (p *Permit) Done(ctx context.Context, taskID string, err error) Verdict {
+	defer p.Release()
+	out, e := outcomeOf(taskID, err)
+	if out == "none" {
+		return Everybody // Release reports it
+	}
+	if out == "gateway" && e.Class == tiw.Throttled {
+		p.rate.Throttled()
+	}
+	p.done = true
+	if p.action == "describe" && p.pass == "" && out != "unreached" && !p.gate.unreached.Load() {
+		return Room // that Describe is answered is no news
+	}
+	p.gate.unreached.Store(out == "unreached")
+	return p.report(ctx, out, e, taskID)
+}
+
+func (p *Permit) report(ctx context.Context, out string, e *tiw.Error, taskID string) Verdict {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), doneTime)
+	defer cancel()
+	g := p.gate
+	text, err := g.run(ctx, reportScript,
+		[]string{keys.Refused, keys.Apps, keys.Suspended, keys.Suspension(p.app)},
+		p.action, p.pass, p.snapshot, p.app, out, e.Code, e.Message, e.RequestID, taskID, g.o.SuspendFor.Milliseconds(),
+	).Text()
+	if err != nil {
+		g.o.Log.Warn("the outcome of a call is not reported", "outcome", out, "code", e.Code, "err", err)
+		text = string(Everybody)
+	}
+	if out != "accepted" || p.pass != "" {
+		g.Forget()
+	}
+	return Verdict(text)
+}
+
+// Release ends a permit whose call was not made, or was reported. Any number of
+// times is once.
+func (p *Permit) Release() {
+	if p.rate != nil {
+		p.rate.Release()
+	}
+	if !p.done && (p.pass != "" || p.asks) {
+		p.done = true
+		p.report(context.Background(), "none", &tiw.Error{}, "")
+	}
+	p.done = true
+}
+
+// outcomeOf is what report.lua calls the outcome.
+func outcomeOf(taskID string, err error) (string, *tiw.Error) {
+	e := &tiw.Error{}
+	switch {
+	case err == nil && taskID != "":
+		return "accepted", e
+	case err == nil:
+		return "answered", e
+	case errors.Is(err, ratelimit.ErrStale), errors.Is(err, context.Canceled):
+		return "none", e
+	}
+	if !errors.As(err, &e) {
+		e = &tiw.Error{Class: tiw.Unknown, Message: err.Error()}
+	}
+	family, _, _ := strings.Cut(e.Code, ".")
+	switch {
+	case e.Class == tiw.NotSent && e.Code == tiw.CodeConnect:
+		return "unreached", e
+	case (e.Class == tiw.NotSent || e.Class == tiw.Permanent) && e.RequestID == "": // nothing was sent
+		return "none", e
+	case e.Class == tiw.Throttled && family == "LimitExceeded":
+		return "quota", e
+	case e.Class == tiw.Throttled, e.Class == tiw.Clock:
+		return "gateway", e
+	case e.Class == tiw.Account && tiw.Explain(e.Code).OneApp:
+		return "app", e
+	case e.Class == tiw.Account:
+		return "account", e
+	case e.Class == tiw.Permanent:
+		return "answered", e
+	}
+	if e.RequestID != "" {
+		return "failed", e
+	}
+	return "silent", e
+}

@@ -1,0 +1,69 @@
+-- Common part of the gate's scripts; it is put in front of each of them.
+--
+-- KEYS[1] breaker  hash that exists while not everything may be sent
+-- KEYS[2] gate     hash of what the gate remembers
+-- ARGV[1] second   ms that a second of the gate's own schedule lasts
+local BREAKER, GATE, SECOND = KEYS[1], KEYS[2], tonumber(ARGV[1])
+
+local t = redis.call('TIME')
+local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
+
+local MINUTE, HOUR, DAY = 60, 60 * 60, 24 * 60 * 60 -- in seconds
+local STRENGTH = {storm = 1, connection = 2, account = 3, person = 4}
+
+local function get(...)
+  return unpack(redis.call('HMGET', BREAKER, ...))
+end
+
+local function set(...)
+  redis.call('HSET', BREAKER, ...)
+end
+
+local function count(field)
+  return redis.call('HINCRBY', GATE, field, 1)
+end
+
+-- Gives the turn to a new pass, so that no older one is good any more.
+local function new_turn()
+  local turn = count('turn')
+  set('turn', turn)
+  return turn
+end
+
+-- Seconds until the next trial, after so many that have failed and so many
+-- seconds of the trouble.
+local function interval(cause, quota, trials, age)
+  local first, most = 1, 8
+  if cause == 'connection' then
+    most = age < 10 * MINUTE and 8 or 30
+  elseif cause == 'storm' then
+    most = age < 10 * MINUTE and 15 or age < HOUR and 30 or math.min(15 * MINUTE, age / 120)
+  elseif quota then
+    first, most = MINUTE, 5 * MINUTE
+  else
+    first, most = 2, MINUTE
+  end
+  return math.min(most, first * 2 ^ math.min(trials, 16))
+end
+
+-- Opens the breaker until its next trial.
+local function wait_for_trial(trials)
+  local cause, since, quota, probe = get('cause', 'since', 'quota', 'probe')
+  local next_at = NOW + math.floor(SECOND * interval(cause, quota, trials, (NOW - since) / SECOND))
+  redis.call('HDEL', BREAKER, 'trial_until', 'ramp', 'ramp_at', 'ramp_good', 'ramp_bad', 'feed_from')
+  set('trials', trials, 'next_trial_at', next_at)
+  new_turn()
+  if probe ~= 'describe' then
+    set('feed', 1, 'feed_from', next_at + SECOND) -- where no room comes by itself
+  end
+end
+
+local function open(cause, code, message, request_id, app)
+  redis.call('DEL', BREAKER)
+  set('cause', cause, 'since', NOW, 'code', code, 'message', message, 'request_id', request_id, 'app', app)
+end
+
+local function close()
+  redis.call('DEL', BREAKER)
+  redis.call('HDEL', GATE, 'unreached', 'failed', 'window')
+end

@@ -1,0 +1,289 @@
+-- Takes in the outcome of a call, and judges it.
+--
+-- KEYS[3] refused     hash of the snapshots that a code of the account has refused
+-- KEYS[4] apps        hash of SdkAppId to how many requests were accepted
+-- KEYS[5] suspended   sorted set of suspended SdkAppIds by when they go on (ms)
+-- KEYS[6] suspension  hash of this SdkAppId
+-- ARGV[2]  action     create | describe | probe
+-- ARGV[3]  pass       of the permit
+-- ARGV[4]  snapshot   its id, of a create
+-- ARGV[5]  SdkAppId
+-- ARGV[6]  outcome    accepted   a task was made
+--                     answered   Tencent has answered, and nothing else is known
+--                     failed     Tencent has answered that it failed
+--                     silent     sent, and not answered by Tencent
+--                     unreached  nothing was sent: there was no connection
+--                     account    refused for the account
+--                     app        refused for the SdkAppId
+--                     quota      refused for a quota of the account
+--                     gateway    refused before Tencent looked at it
+--                     none       the call was not made
+-- ARGV[7]  code
+-- ARGV[8]  message
+-- ARGV[9]  RequestId
+-- ARGV[10] TaskID
+-- ARGV[11] suspend    ms that an SdkAppId which has worked is suspended for
+-- Returns whom the outcome concerns: "room", "everybody", or "room alone" where
+-- a code of the account is the room's own and it should fail with it.
+local REFUSED, APPS, SUSPENDED, SUSPENSION = KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local action, pass, id, app, outcome = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local code, message, request_id = ARGV[7], ARGV[8], ARGV[9]
+
+local cause, turn, ramp, probe, since, trials, quota = get('cause', 'turn', 'ramp', 'probe', 'since', 'trials', 'quota')
+local mine = cause and pass ~= '' and pass == turn -- of the trial, or of the ramp
+local trial = mine and not ramp
+
+local function weaker(than)
+  return not cause or STRENGTH[cause] < STRENGTH[than]
+end
+
+local function trial_failed()
+  wait_for_trial(trials + 1)
+end
+
+-- Lets another call be the trial, at once.
+local function trial_is_free()
+  redis.call('HDEL', BREAKER, 'trial_until')
+  set('next_trial_at', NOW)
+  if probe ~= 'describe' then
+    set('feed_from', NOW + SECOND)
+  end
+end
+
+-- Notes one more outcome, and returns how many of the last 40 have failed; 0
+-- while there are fewer.
+local function note(failed)
+  local window = string.sub((redis.call('HGET', GATE, 'window') or '') .. failed, -40)
+  redis.call('HSET', GATE, 'window', window)
+  if #window < 40 then
+    return 0
+  end
+  local _, n = string.gsub(window, '1', '')
+  return n
+end
+
+-- Lets more calls go after a storm: 1 a second, then 5, then all.
+local function ramp_up()
+  if not ramp then
+    redis.call('HDEL', BREAKER, 'trial_until', 'next_trial_at')
+    set('ramp', 1, 'ramp_at', NOW + SECOND, 'ramp_good', 1, 'ramp_bad', 0, 'feed', 5, 'feed_from', NOW)
+    return
+  end
+  local good = redis.call('HINCRBY', BREAKER, 'ramp_good', 1)
+  if good >= 10 then
+    close()
+  elseif good >= 3 then
+    set('ramp', 5)
+  end
+end
+
+-- Something that Tencent has answered shows that it can be reached, and is not
+-- said to an account that is refused.
+local function works()
+  if mine and cause == 'storm' then
+    ramp_up()
+  elseif mine then
+    close()
+  end
+end
+
+-- Reports whether the snapshot was refused by this code before, with others
+-- accepted since then. If not, it is noted.
+local function refused_alone(accepted)
+  accepted = tonumber(accepted or 0)
+  local n, before = string.match(redis.call('HGET', REFUSED, id) or '', '^(%d+) (.*)$')
+  if before == code and accepted > tonumber(n) then
+    redis.call('HDEL', REFUSED, id)
+    return true
+  end
+  if before ~= code then
+    if redis.call('HLEN', REFUSED) >= 10000 then
+      redis.call('DEL', REFUSED)
+    end
+    redis.call('HSET', REFUSED, id, accepted .. ' ' .. code)
+    redis.call('PEXPIRE', REFUSED, DAY * SECOND)
+  end
+  return false
+end
+
+-- The application.
+
+local app_since, app_trial, asked = unpack(redis.call('HMGET', SUSPENSION, 'since', 'trial', 'asked'))
+local app_asks = id ~= '' and app_trial == id
+
+local function ask_app_in(seconds)
+  redis.call('HDEL', SUSPENSION, 'trial')
+  redis.call('ZADD', SUSPENDED, NOW + seconds * SECOND, app)
+  count('version')
+end
+
+local function release_app()
+  redis.call('DEL', SUSPENSION)
+  redis.call('ZADD', SUSPENDED, NOW, app)
+  count('version')
+end
+
+local function suspend_app()
+  if app_since and not app_asks then
+    return
+  end
+  redis.call('PERSIST', SUSPENSION)
+  redis.call('HSET', SUSPENSION, 'code', code, 'message', message, 'request_id', request_id)
+  if not app_since then
+    redis.call('HSET', SUSPENSION, 'since', NOW, 'asked', 0)
+    ask_app_in(15)
+    return
+  end
+  asked = redis.call('HINCRBY', SUSPENSION, 'asked', 1)
+  local worked = redis.call('HEXISTS', APPS, app) == 1
+  if worked and NOW - app_since < tonumber(ARGV[11]) or not worked and asked < 3 then
+    ask_app_in(({MINUTE, 3 * MINUTE})[asked] or 5 * MINUTE)
+    return
+  end
+  -- What was enqueued until now fails. What comes later is asked for anew.
+  redis.call('HSET', SUSPENSION, 'failed_at', NOW)
+  redis.call('HDEL', SUSPENSION, 'since', 'asked')
+  redis.call('PEXPIRE', SUSPENSION, 7 * DAY * SECOND)
+  ask_app_in(0)
+end
+
+if outcome == 'none' then
+  if trial then
+    trial_is_free()
+  end
+  if app_asks then
+    ask_app_in(15)
+  end
+  return 'everybody'
+end
+
+if app_asks and outcome ~= 'accepted' and outcome ~= 'answered' and outcome ~= 'app' then
+  ask_app_in(15)
+end
+if outcome ~= 'unreached' then
+  redis.call('HDEL', GATE, 'unreached')
+end
+
+if outcome == 'unreached' then
+  local n = count('unreached')
+  if action ~= 'probe' and n >= 5 and weaker('connection') then
+    open('connection', code, message, request_id, app)
+    wait_for_trial(0)
+  elseif trial then
+    trial_failed()
+  end
+  return 'everybody'
+end
+
+if action == 'probe' then
+  if mine and (outcome == 'answered' or outcome ~= 'account' and request_id ~= '') then
+    -- In order, as far as a Describe tells: one Create is the test.
+    set('probe', 'create')
+    trial_is_free()
+  elseif mine then
+    if outcome == 'account' then
+      redis.call('HDEL', BREAKER, 'doubt_since')
+    else
+      redis.call('HSETNX', BREAKER, 'doubt_since', NOW)
+      if NOW - get('doubt_since') >= 10 * MINUTE * SECOND then
+        set('probe', 'create')
+      end
+    end
+    trial_failed()
+  end
+  return 'everybody'
+end
+
+if outcome == 'gateway' and action == 'create' and cause ~= 'connection' then
+  if trial then
+    trial_is_free()
+  end
+  return 'everybody'
+end
+
+if outcome == 'answered' or outcome == 'gateway' or action == 'describe' then
+  if app_asks and outcome == 'answered' then
+    release_app()
+  end
+  if action == 'create' or mine and cause == 'connection' then
+    works()
+  end
+  return 'room'
+end
+
+if outcome == 'accepted' then
+  count('accepted')
+  redis.call('HSET', GATE, 'task_id', ARGV[10], 'task_app', app)
+  redis.call('HDEL', GATE, 'failed')
+  note('0')
+  redis.call('HINCRBY', APPS, app, 1)
+  redis.call('HDEL', REFUSED, id)
+  if app_since then
+    release_app()
+  else
+    redis.call('DEL', SUSPENSION)
+  end
+  works()
+  return 'room'
+end
+
+if outcome == 'failed' or outcome == 'silent' then
+  local row, bad = count('failed'), note('1')
+  if not cause then
+    if row < 10 and bad <= 20 then
+      return 'room'
+    end
+    open('storm', code, message, request_id, app)
+    wait_for_trial(0)
+    return 'everybody'
+  end
+  if mine and (cause == 'connection' or cause == 'account' and outcome == 'failed') then
+    close()
+  elseif mine and ramp then
+    local worse = redis.call('HINCRBY', BREAKER, 'ramp_bad', 1)
+    if worse >= 3 and worse > tonumber(get('ramp_good')) then
+      wait_for_trial(tonumber(trials))
+    end
+  elseif mine then
+    trial_failed()
+  end
+  -- A storm of a day is none: what still fails then should end.
+  if mine and cause == 'storm' and NOW - since > DAY * SECOND then
+    return 'room'
+  end
+  return 'everybody'
+end
+
+if outcome == 'app' then
+  if refused_alone(redis.call('HGET', APPS, app)) then
+    if app_asks then
+      ask_app_in(0)
+    end
+    works()
+    return 'room alone'
+  end
+  suspend_app()
+  works()
+  return 'everybody'
+end
+
+if outcome == 'account' and refused_alone(redis.call('HGET', GATE, 'accepted')) then
+  if trial then
+    trial_is_free()
+  end
+  return 'room alone'
+end
+
+if trial and cause == 'account' and (outcome == 'quota') == (quota == '1') then
+  trial_failed() -- also where Describe said before that all was in order
+elseif weaker('account') or trial and cause == 'account' then
+  open('account', code, message, request_id, app)
+  local known = redis.call('HEXISTS', GATE, 'task_id') == 1
+  if outcome == 'quota' then
+    set('quota', 1, 'probe', 'create')
+  else
+    set('probe', known and 'describe' or 'create')
+  end
+  wait_for_trial(0)
+end
+return 'everybody'

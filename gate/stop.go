@@ -1,0 +1,162 @@
+package gate
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"tiwsnap/tiw"
+)
+
+// Cause is what stops calls, the weakest first: where there are several, the
+// strongest counts.
+type Cause string
+
+// The causes.
+const (
+	Application Cause = "application" // Tencent refuses the SdkAppId: only its calls are stopped
+	Storm       Cause = "storm"       // Tencent answers with errors, or not at all
+	Connection  Cause = "connection"  // the endpoint cannot be reached
+	Account     Cause = "account"     // Tencent refuses the account: arrears, credentials, a quota
+	Person      Cause = "person"      // somebody has stopped all sending
+)
+
+// Stop is why calls are not made: all of them, or those for one application.
+// Everything that shows the state shows this.
+type Stop struct {
+	What      string    `json:"what" doc:"What is stopped"`
+	Cause     Cause     `json:"cause" enum:"application,storm,connection,account,person"`
+	App       uint64    `json:"sdk_app_id,omitempty" doc:"Of a suspended application, which alone is concerned"`
+	Phase     string    `json:"phase" enum:"open,half-open" doc:"open: nothing is sent; half-open: single requests, to see whether they work again"`
+	Since     time.Time `json:"since"`
+	Why       string    `json:"why"`
+	WaitsFor  string    `json:"waits_for" doc:"What opens it by itself"`
+	NextTrial time.Time `json:"next_trial_at,omitzero" doc:"When that is tried next, by the clock of Redis"`
+	Trials    int       `json:"trials,omitempty" doc:"How many trials have failed"`
+	Fix       string    `json:"fix" doc:"What a person can do"`
+	Code      string    `json:"code,omitempty" doc:"Tencent's, or one that begins with ClientError"`
+	Message   string    `json:"message,omitempty" doc:"As Tencent, the network or the person has put it"`
+	RequestID string    `json:"request_id,omitempty" doc:"Of the request that was refused"`
+	By        string    `json:"by,omitempty" doc:"The person who has stopped it"`
+	Waiting   int       `json:"waiting,omitempty" doc:"Rooms that were set aside until the application goes on"`
+
+	turn  string
+	probe string // describe | create
+	quota bool
+	trial string // id of the snapshot that may be sent
+}
+
+// resultsGo reports whether Describe goes on all the same.
+func (s Stop) resultsGo() bool {
+	return s.Cause == Storm || s.Cause == Account && s.probe != "describe"
+}
+
+// say fills in what people read.
+func (s *Stop) say() {
+	s.What, s.Why, s.WaitsFor, s.Fix = s.what(), s.why(), s.waitsFor(), s.fix()
+}
+
+func (s *Stop) what() string {
+	switch {
+	case s.Cause == Application:
+		return fmt.Sprintf("Application %d is suspended", s.App)
+	case s.Phase == "half-open":
+		return "Sending is being resumed"
+	}
+	return "All sending is stopped"
+}
+
+func (s *Stop) why() string {
+	meaning := s.Code + ": " + tiw.Explain(s.Code).Meaning
+	switch s.Cause {
+	case Person:
+		return strings.TrimSuffix("stopped by "+s.By+": "+s.Message, ": ")
+	case Connection:
+		return "the endpoint of Tencent's API cannot be reached: " + cmp.Or(s.Message, s.Code)
+	case Storm:
+		return "Tencent's API answers with errors only, or not at all: " + meaning
+	}
+	return meaning
+}
+
+func (s *Stop) waitsFor() string {
+	at := ""
+	if !s.NextTrial.IsZero() {
+		at = ", next at " + s.NextTrial.UTC().Format(time.RFC3339)
+	}
+	switch {
+	case s.Cause == Person:
+		return "a person who starts it"
+	case s.Cause == Application:
+		return "one request for it that is accepted" + at
+	case s.Phase == "half-open":
+		return "single requests that are accepted"
+	case s.Cause == Account && s.probe == "describe":
+		return "a harmless request that finds the account in order" + at
+	}
+	return "one request that is accepted" + at
+}
+
+func (s *Stop) fix() string {
+	const start = "tiwsnap start sends again at once"
+	x := tiw.Explain(s.Code)
+	switch s.Cause {
+	case Person:
+		return "tiwsnap start, or the button on the first page"
+	case Application:
+		return x.Fix + "; " + start + ", and what has failed comes back by tiwsnap retry --failed --code " + s.Code
+	}
+	return x.Fix + "; " + start
+}
+
+// parseStop reads the hash of the breaker.
+func parseStop(f map[string]string) Stop {
+	if f["cause"] == "" {
+		return Stop{}
+	}
+	s := parse(f)
+	s.Cause, s.By, s.Trials, s.turn, s.probe, s.quota = Cause(f["cause"]), f["by"], atoi(f["trials"]), f["turn"], f["probe"], f["quota"] != ""
+	s.NextTrial = unixMilli(f["next_trial_at"])
+	if f["ramp"] != "" || f["trial_until"] != "" {
+		s.Phase = "half-open"
+	}
+	s.say()
+	return s
+}
+
+func parse(f map[string]string) Stop {
+	return Stop{
+		Phase: "open", Since: unixMilli(f["since"]), Code: f["code"], Message: f["message"], RequestID: f["request_id"], trial: f["trial"],
+	}
+}
+
+func unixMilli(s string) time.Time {
+	ms, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+func atoi(s string) int {
+	n, _ := strconv.Atoi(s) // a missing field is 0; we alone write them
+	return n
+}
+
+// Stopped is the error of a call that may not go: nothing may, or nothing of
+// its kind.
+type Stopped struct {
+	Stop
+	In time.Duration // until the next trial, as far as it is known
+}
+
+func (e *Stopped) Error() string { return "sending is stopped: " + e.Why }
+
+// Suspended is the error of a call for an application that is suspended.
+type Suspended struct {
+	App uint64
+}
+
+func (e *Suspended) Error() string { return fmt.Sprintf("application %d is suspended", e.App) }
