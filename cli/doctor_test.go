@@ -20,6 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/config"
+	"tiwsnap/gate"
 	"tiwsnap/keys"
 	"tiwsnap/rdb"
 	"tiwsnap/redistest"
@@ -172,6 +173,29 @@ func TestDoctorOnTheAPI(t *testing.T) {
 			t.Errorf("exit %d\n%s", code, diff)
 		}
 	})
+}
+
+// No request of the doctor's passes beside the rate limit.
+func TestDoctorTakesAPermit(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
+	defer c.Close()
+	describes := func() int { return int(s.sim.State().Actions[tiwtest.ActionDescribe].Received.Calls) }
+	if code, out, _ := s.run("", "doctor"); code != exitOK || describes() != 1 {
+		t.Errorf("exit code %d, %d requests:\n%s", code, describes(), out)
+	}
+	if n := c.Exists(t.Context(), keys.Limit("default", "DescribeSnapshotTask")).Val(); n != 1 {
+		t.Error("its permit is not in the bucket of all")
+	}
+	if code, out, _ := s.run("", "doctor", "--skip-redis"); code != exitOK || describes() != 1 || !strings.Contains(out, "warn  credentials: are not checked") {
+		t.Errorf("exit code %d, %d requests:\n%s", code, describes(), out)
+	}
+	if _, err := gate.NewBreaker(c).Stop(t.Context(), "ada", "exams"); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, _ := s.run("", "doctor"); code != exitUnavailable || describes() != 1 || !strings.Contains(out, "stopped by ada: exams") {
+		t.Errorf("exit code %d, %d requests:\n%s", code, describes(), out)
+	}
 }
 
 func TestDoctorOnRedis(t *testing.T) {

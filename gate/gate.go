@@ -66,13 +66,9 @@ type view struct {
 	at      time.Time // zero: nothing
 	stop    Stop      // of all calls; none where its cause is empty
 	skew    time.Duration
-	version string           // of the suspensions
-	trials  map[uint64]trial // of the suspended applications
-}
-
-// trial is the one snapshot that may be sent for a suspended application.
-type trial struct {
-	id string
+	known   bool // the suspensions are, of this version
+	version string
+	trials  map[uint64]string // by suspended application, the snapshot that may be sent
 }
 
 // viewFor is how old the view may be. A Create is safe with any: the ledger
@@ -129,8 +125,8 @@ func (g *Gate) Close(ctx context.Context) error {
 // *Stopped, *Suspended, ratelimit.ErrClosed, the context's, or Redis'.
 func (g *Gate) Create(ctx context.Context, snapshot string, app uint64, p ratelimit.Priority) (*Permit, error) {
 	v := g.view(ctx)
-	suspension, suspended := v.trials[app]
-	asks := suspended && suspension.id == snapshot
+	trial, suspended := v.trials[app]
+	asks := suspended && trial == snapshot
 	if suspended && !asks {
 		return nil, &Suspended{app}
 	}
@@ -249,6 +245,7 @@ func (g *Gate) view(ctx context.Context) view {
 	}
 	v, err := g.look(ctx, g.last)
 	if err != nil {
+		g.last.at = time.Now() // who comes next need not wait for Redis, too
 		return g.last
 	}
 	if v.stop.turn != g.last.stop.turn {
@@ -258,8 +255,15 @@ func (g *Gate) view(ctx context.Context) view {
 	return v
 }
 
-// Forget makes this process look anew before it answers again.
+// Forget makes this process look anew at everything before it answers again.
 func (g *Gate) Forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last.at, g.last.known = time.Time{}, false
+}
+
+// stale makes this process look again whether sending is stopped.
+func (g *Gate) stale() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.last.at = time.Time{}
@@ -276,18 +280,18 @@ func (g *Gate) look(ctx context.Context, last view) (view, error) {
 	}
 	v := view{
 		at: began, stop: parseStop(breaker.Val()), skew: clock.Val().Sub(time.Now()),
-		version: version.Val(), trials: last.trials,
+		known: true, version: version.Val(), trials: last.trials,
 	}
-	if v.version == last.version && !last.at.IsZero() {
+	if last.known && v.version == last.version {
 		return v, nil
 	}
 	all, err := g.suspensions(ctx)
 	if err != nil {
 		return view{}, err
 	}
-	v.trials = make(map[uint64]trial)
+	v.trials = make(map[uint64]string)
 	for _, s := range all {
-		v.trials[s.App] = trial{s.trial}
+		v.trials[s.App] = s.trial
 	}
 	return v, nil
 }

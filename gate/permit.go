@@ -86,7 +86,7 @@ func (p *Permit) report(ctx context.Context, out string, e *tiw.Error, taskID st
 		text = string(Everybody)
 	}
 	if out != "accepted" || p.pass != "" {
-		g.Forget()
+		g.stale()
 	}
 	return Verdict(text)
 }

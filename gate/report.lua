@@ -29,7 +29,7 @@ local REFUSED, APPS, SUSPENDED, SUSPENSION = KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local action, pass, id, app, outcome = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local code, message, request_id = ARGV[7], ARGV[8], ARGV[9]
 
-local cause, turn, ramp, probe, since, trials, quota = get('cause', 'turn', 'ramp', 'probe', 'since', 'trials', 'quota')
+local cause, turn, ramp, since, trials, quota = get('cause', 'turn', 'ramp', 'since', 'trials', 'quota')
 local mine = cause and pass ~= '' and pass == turn -- of the trial, or of the ramp
 local trial = mine and not ramp
 
@@ -45,8 +45,8 @@ end
 local function trial_is_free()
   redis.call('HDEL', BREAKER, 'trial_until')
   set('next_trial_at', NOW)
-  if probe ~= 'describe' then
-    set('feed_from', NOW + SECOND)
+  if get('probe') ~= 'describe' then
+    set('feed', 1, 'feed_from', NOW + SECOND)
   end
 end
 

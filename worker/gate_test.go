@@ -135,10 +135,7 @@ func TestAccountProbe(t *testing.T) {
 	for name, faults := range map[string]tiwtest.Faults{
 		"the task":            {},
 		"InternalError":       {InternalError: 1, Actions: describes},
-		"FailedOperation":     {Code: 1, CodeName: "FailedOperation", Actions: describes},
 		"ResourceUnavailable": {Code: 1, CodeName: "ResourceUnavailable", Actions: describes},
-		"UnknownParameter":    {Code: 1, CodeName: "UnknownParameter", Actions: describes},
-		"no JSON":             {HTML: 1, Actions: describes},
 		"nothing":             {Cut: 1, Actions: describes},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 // probe sees to it that sending goes on: it asks whether an account that was
 // refused is in order again, and lets suspended applications go on.
 func (w *Worker) probe(ctx context.Context) {
-	for pause(ctx, w.o.Second) {
+	for pause(ctx, 2*w.o.Second) {
 		err := w.probeAccount(ctx)
 		if err == nil {
 			err = w.moveApps(ctx)
