@@ -48,8 +48,10 @@ Exit code 0: nothing fails. 78: the credentials are missing or refused.
 	}
 	output := outputFlag(cmd, "table", "json")
 	cmd.Flags().BoolVar(&skipTIW, "skip-tiw", false, "check Redis only, where there are no credentials")
-	cmd.Flags().BoolVar(&skipRedis, "skip-redis", false, "check the endpoint only: without Redis there is no permit for a request")
-	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account", "rate.limit", "rate.margin", "confirm.share")
+	cmd.Flags().BoolVar(&skipRedis, "skip-redis", false,
+		"check the endpoint only: without Redis there is no permit for a request")
+	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account",
+		"rate.limit", "rate.margin", "confirm.share")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := loadConfig(cmd, e)
 		if err != nil {
@@ -146,7 +148,8 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 		return nil, nil, err
 	}
 	if url == rdb.Embedded {
-		d.warn("redis", "give the address of a Redis as TIWSNAP_REDIS_URL or --redis-url", "embedded in each process: nothing is shared and nothing lasts")
+		d.warn("redis", "give the address of a Redis as TIWSNAP_REDIS_URL or --redis-url",
+			"embedded in each process: nothing is shared and nothing lasts")
 		return client, closeRedis, nil
 	}
 	begin := time.Now() // the first ping had to connect
@@ -183,7 +186,8 @@ func (d *doctor) sending(ctx context.Context, client redis.UniversalClient) {
 		if s.Cause == gate.Application {
 			check = fmt.Sprintf("application %d", s.App)
 		}
-		d.fail(exitUnavailable, check, plain(s.Fix), "%s since %s: %s; it waits for %s", s.What, clock(s.Since), plain(s.Why), s.WaitsFor)
+		d.fail(exitUnavailable, check, plain(s.Fix),
+			"%s since %s: %s; it waits for %s", s.What, clock(s.Since), plain(s.Why), s.WaitsFor)
 	}
 }
 
@@ -357,7 +361,8 @@ func otherSite(endpoint string) string {
 // describe asks about a task that does not exist.
 func describe(ctx context.Context, c config.Config, client *tiw.Client, rdb redis.UniversalClient) error {
 	g, err := gate.New(gate.Options{
-		Redis: rdb, Account: c.TIW.Account, RateLimit: c.Rate.Limit, DescribeShare: c.Confirm.Share, Margin: c.Rate.Margin, CallTimeout: c.TIW.Timeout,
+		Redis: rdb, Account: c.TIW.Account, RateLimit: c.Rate.Limit, DescribeShare: c.Confirm.Share,
+		Margin: c.Rate.Margin, CallTimeout: c.TIW.Timeout,
 	})
 	if err != nil {
 		return err

@@ -178,8 +178,7 @@ func TestDoctorOnTheAPI(t *testing.T) {
 // No request of the doctor's passes beside the rate limit.
 func TestDoctorTakesAPermit(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
-	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
-	defer c.Close()
+	c := s.client()
 	describes := func() int { return int(s.sim.State().Actions[tiwtest.ActionDescribe].Received.Calls) }
 	if code, out, _ := s.run("", "doctor"); code != exitOK || describes() != 1 {
 		t.Errorf("exit code %d, %d requests:\n%s", code, describes(), out)
@@ -187,13 +186,15 @@ func TestDoctorTakesAPermit(t *testing.T) {
 	if n := c.Exists(t.Context(), keys.Limit("default", "DescribeSnapshotTask")).Val(); n != 1 {
 		t.Error("its permit is not in the bucket of all")
 	}
-	if code, out, _ := s.run("", "doctor", "--skip-redis"); code != exitOK || describes() != 1 || !strings.Contains(out, "warn  credentials: are not checked") {
+	if code, out, _ := s.run("", "doctor", "--skip-redis"); code != exitOK || describes() != 1 ||
+		!strings.Contains(out, "warn  credentials: are not checked") {
 		t.Errorf("exit code %d, %d requests:\n%s", code, describes(), out)
 	}
 	if _, err := gate.NewBreaker(c).Stop(t.Context(), "ada", "exams"); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, _ := s.run("", "doctor"); code != exitUnavailable || describes() != 1 || !strings.Contains(out, "stopped by ada: exams") {
+	if code, out, _ := s.run("", "doctor"); code != exitUnavailable || describes() != 1 ||
+		!strings.Contains(out, "stopped by ada: exams") {
 		t.Errorf("exit code %d, %d requests:\n%s", code, describes(), out)
 	}
 }
@@ -377,8 +378,8 @@ func TestTroubleComesFirst(t *testing.T) {
 	c := s.client()
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	err := errors.Join(
-		c.HSet(t.Context(), keys.Breaker, "cause", "account", "code", "ResourceUnavailable.ServiceExpired", "since", since.UnixMilli(), "turn", 1,
-			"next_trial_at", since.AddDate(1000, 0, 0).UnixMilli()).Err(),
+		c.HSet(t.Context(), keys.Breaker, "cause", "account", "code", "ResourceUnavailable.ServiceExpired",
+			"since", since.UnixMilli(), "turn", 1, "next_trial_at", since.AddDate(1000, 0, 0).UnixMilli()).Err(),
 		c.HSet(t.Context(), keys.Suspension(7), "code", "UnauthorizedOperation.SdkAppId", "since", since.UnixMilli()).Err(),
 		c.ZAdd(t.Context(), keys.Suspended, redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: 7}).Err(),
 	)

@@ -355,11 +355,13 @@ func TestStopAndStart(t *testing.T) {
 	if code, out, stderr := s.run("", "start"); code != exitOK || out != "sending was not stopped\n" || stderr != "" {
 		t.Errorf("exit code %d, %q, %q", code, out, stderr)
 	}
-	if code, out, _ := s.run("", "stop", "--reason", "exams until 6"); code != exitOK || !strings.HasPrefix(out, "all sending is stopped") {
+	if code, out, _ := s.run("", "stop", "--reason", "exams until 6"); code != exitOK ||
+		!strings.HasPrefix(out, "all sending is stopped") {
 		t.Errorf("exit code %d, %q", code, out)
 	}
 	_, _, stderr := s.run("", "status")
-	if !strings.HasPrefix(stderr, "All sending is stopped since ") || !strings.Contains(stderr, ": exams until 6. It waits for a person who starts it. Fix: tiwsnap start") {
+	if !strings.HasPrefix(stderr, "All sending is stopped since ") ||
+		!strings.Contains(stderr, ": exams until 6. It waits for a person who starts it. Fix: tiwsnap start") {
 		t.Errorf("%q", stderr)
 	}
 	if code, out, _ := s.run("", "start"); code != exitOK || out != "sending goes on; it was stopped by: person\n" {
@@ -368,7 +370,8 @@ func TestStopAndStart(t *testing.T) {
 	if _, _, stderr := s.run("", "status"); stderr != "" {
 		t.Errorf("%q", stderr)
 	}
-	if code, _, stderr := s.run("", "stop", "--reason", strings.Repeat("x", 201)); code != exitUsage || !strings.Contains(stderr, "201 bytes") {
+	if code, _, stderr := s.run("", "stop", "--reason", strings.Repeat("x", 201)); code != exitUsage ||
+		!strings.Contains(stderr, "201 bytes") {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
 }

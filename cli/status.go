@@ -208,7 +208,8 @@ func sayTrouble(ctx context.Context, e env, c *connection) error {
 		return c.away(err)
 	}
 	for _, s := range stops {
-		fmt.Fprintf(e.stderr, "%s since %s: %s. It waits for %s. Fix: %s\n", s.What, clock(s.Since), plain(s.Why), s.WaitsFor, plain(s.Fix))
+		fmt.Fprintf(e.stderr, "%s since %s: %s. It waits for %s. Fix: %s\n",
+			s.What, clock(s.Since), plain(s.Why), s.WaitsFor, plain(s.Fix))
 	}
 	return nil
 }

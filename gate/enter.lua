@@ -33,10 +33,14 @@ end
 if NOW < next_at + 5 * SECOND and redis.call('HEXISTS', KEYS[3], ARGV[3]) == 1 then
   return {'stopped'}
 end
+local task, app = unpack(redis.call('HMGET', GATE, 'task_id', 'task_app'))
+if action == 'probe' and not task then
+  set('probe', 'create', 'feed', 1, 'feed_from', NOW) -- what was known of it is lost
+  return {'stopped'}
+end
 turn = tostring(new_turn())
 set('trial_until', NOW + ARGV[4])
 if action == 'probe' then
-  local task, app = unpack(redis.call('HMGET', GATE, 'task_id', 'task_app'))
   return {'probe', turn, task, app}
 end
 set('feed_from', NOW + ARGV[4] + SECOND)

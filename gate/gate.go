@@ -94,7 +94,8 @@ func New(o Options) (*Gate, error) {
 		return nil, err
 	}
 	if g.describe, err = ratelimit.New(ratelimit.Options{
-		Redis: o.Redis, Key: keys.Limit(o.Account, ActionDescribe), Limit: max(1, o.RateLimit*o.DescribeShare/100), Margin: o.Margin,
+		Redis: o.Redis, Key: keys.Limit(o.Account, ActionDescribe), Margin: o.Margin,
+		Limit: max(1, o.RateLimit*o.DescribeShare/100),
 	}); err != nil {
 		g.create.Close(context.Background())
 		return nil, err
@@ -156,10 +157,10 @@ func (g *Gate) Describe(ctx context.Context, p ratelimit.Priority) (*Permit, err
 			permit.Release()
 			return nil, err
 		}
-		if now := g.view(ctx); pass != "" || now.stop.turn == v.stop.turn {
+		if now := g.view(ctx).stop; pass != "" || now.Cause == "" || now.resultsGo() {
 			return permit, nil
 		}
-		permit.Release() // the state has changed while it waited
+		permit.Release() // sending was stopped while it waited
 	}
 }
 
@@ -279,7 +280,7 @@ func (g *Gate) look(ctx context.Context, last view) (view, error) {
 		return view{}, err
 	}
 	v := view{
-		at: began, stop: parseStop(breaker.Val()), skew: clock.Val().Sub(time.Now()),
+		at: began, stop: parseStop(breaker.Val()), skew: time.Until(clock.Val()),
 		known: true, version: version.Val(), trials: last.trials,
 	}
 	if last.known && v.version == last.version {
@@ -292,6 +293,15 @@ func (g *Gate) look(ctx context.Context, last view) (view, error) {
 	v.trials = make(map[uint64]string)
 	for _, s := range all {
 		v.trials[s.App] = s.trial
+		if _, before := last.trials[s.App]; !before {
+			g.o.Log.Error("application is suspended", "app", s.App, "code", s.Code, "message", s.Message,
+				"waits_for", s.WaitsFor, "fix", s.Fix)
+		}
+	}
+	for app := range last.trials {
+		if _, still := v.trials[app]; !still {
+			g.o.Log.Info("application is no longer suspended", "app", app)
+		}
 	}
 	return v, nil
 }
@@ -300,7 +310,8 @@ func (g *Gate) look(ctx context.Context, last view) (view, error) {
 func (g *Gate) log(before, now Stop) {
 	switch {
 	case now.Cause == "" && before.Cause != "":
-		g.o.Log.Info("sending goes on", "after", time.Since(before.Since).Round(time.Second), "cause", before.Cause, "code", before.Code)
+		g.o.Log.Info("sending goes on", "after", time.Since(before.Since).Round(time.Second),
+			"cause", before.Cause, "code", before.Code)
 	case now.Cause != before.Cause:
 		g.o.Log.Error("sending is stopped", "cause", now.Cause, "code", now.Code, "message", now.Message, "by", now.By,
 			"why", now.Why, "waits_for", now.WaitsFor, "fix", now.Fix)

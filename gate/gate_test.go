@@ -170,7 +170,8 @@ func TestConnection(t *testing.T) {
 	})
 
 	for name, answer := range map[string]error{
-		"accepted": nil, "InvalidParameter": invalid, "throttled": throttled, "InternalError": internalError, "502": badGateway,
+		"accepted": nil, "InvalidParameter": invalid, "throttled": throttled,
+		"InternalError": internalError, "502": badGateway,
 	} {
 		t.Run("any answer is its end: "+name, func(t *testing.T) {
 			f := setup(t)

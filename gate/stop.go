@@ -29,7 +29,7 @@ type Stop struct {
 	What      string    `json:"what" doc:"What is stopped"`
 	Cause     Cause     `json:"cause" enum:"application,storm,connection,account,person"`
 	App       uint64    `json:"sdk_app_id,omitempty" doc:"Of a suspended application, which alone is concerned"`
-	Phase     string    `json:"phase" enum:"open,half-open" doc:"open: nothing is sent; half-open: single requests, to see whether they work again"`
+	Phase     string    `json:"phase" enum:"open,half-open" doc:"half-open: single requests are sent, to see whether they work"`
 	Since     time.Time `json:"since"`
 	Why       string    `json:"why"`
 	WaitsFor  string    `json:"waits_for" doc:"What opens it by itself"`
@@ -44,7 +44,6 @@ type Stop struct {
 
 	turn  string
 	probe string // describe | create
-	quota bool
 	trial string // id of the snapshot that may be sent
 }
 
@@ -117,7 +116,8 @@ func parseStop(f map[string]string) Stop {
 		return Stop{}
 	}
 	s := parse(f)
-	s.Cause, s.By, s.Trials, s.turn, s.probe, s.quota = Cause(f["cause"]), f["by"], atoi(f["trials"]), f["turn"], f["probe"], f["quota"] != ""
+	s.Cause, s.By, s.Trials = Cause(f["cause"]), f["by"], atoi(f["trials"])
+	s.turn, s.probe = f["turn"], f["probe"]
 	s.NextTrial = unixMilli(f["next_trial_at"])
 	if f["ramp"] != "" || f["trial_until"] != "" {
 		s.Phase = "half-open"
@@ -128,7 +128,8 @@ func parseStop(f map[string]string) Stop {
 
 func parse(f map[string]string) Stop {
 	return Stop{
-		Phase: "open", Since: unixMilli(f["since"]), Code: f["code"], Message: f["message"], RequestID: f["request_id"], trial: f["trial"],
+		Phase: "open", Since: unixMilli(f["since"]), trial: f["trial"],
+		Code: f["code"], Message: f["message"], RequestID: f["request_id"],
 	}
 }
 

@@ -93,7 +93,8 @@ if failures >= tonumber(ARGV[11]) then
   move(state, 'failed')
   return {'done', 'failed'}
 end
-local since, trial, failed_at, code, message = unpack(redis.call('HMGET', KEYS[15], 'since', 'trial', 'failed_at', 'code', 'message'))
+local since, trial, failed_at, code, message =
+  unpack(redis.call('HMGET', KEYS[15], 'since', 'trial', 'failed_at', 'code', 'message'))
 if failed_at then
   -- What is enqueued, or retried, later than that is asked for anew.
   local enqueued_at = get('retried_at') or redis.call('HGET', BATCH, 'created_at') or get('created_at')

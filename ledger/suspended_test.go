@@ -200,7 +200,8 @@ func TestSuspended(t *testing.T) {
 		f.rdb.HSet(t.Context(), keys.Suspension(1), "failed_at", time.Now().UnixMilli(), "message", "m")
 		f.verdict(row(1), "y", ledger.Done)
 		f.verdict(row(2), "y", ledger.Done) // it was not fed before
-		if s := f.record(row(2)); s.State != ledger.Failed || s.Code != "UnauthorizedOperation.SdkAppId" || s.Message != "m" || s.Attempts != 0 {
+		if s := f.record(row(2)); s.State != ledger.Failed ||
+			s.Code != "UnauthorizedOperation.SdkAppId" || s.Message != "m" || s.Attempts != 0 {
 			t.Errorf("%+v", s)
 		}
 		if b := f.batch(); b.Failed != 2 || !b.Ended() {

@@ -260,7 +260,7 @@ type Limit struct {
 type limitOutput struct {
 	Body struct {
 		Limits  []Limit     `json:"limits" nullable:"false"`
-		Stopped []gate.Stop `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an application; empty while all is well"`
+		Stopped []gate.Stop `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an application"`
 	}
 }
 
@@ -281,7 +281,7 @@ type stopInput struct {
 // stopOutput is the state after it.
 type stopOutput struct {
 	Body struct {
-		Stopped []gate.Stop `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an application; empty while all is well"`
+		Stopped []gate.Stop `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an application"`
 	}
 }
 

@@ -446,7 +446,8 @@ func TestStopAndStartInABrowser(t *testing.T) {
 	b.shots("stopped")
 	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)))
 	b.logIn(w.URL, "ada")
-	b.until(`document.querySelector('.trouble')?.innerText.includes('All sending is stopped') && !document.querySelector('.sending')`)
+	b.until(`document.querySelector('.trouble')?.innerText.includes('All sending is stopped')`)
+	b.until(`!document.querySelector('.sending')`)
 	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)))
 	b.logIn(w.URL, "bob")
 	b.do(
@@ -454,7 +455,8 @@ func TestStopAndStartInABrowser(t *testing.T) {
 		chromedp.Click(chromedp.CSS(`.sending form[action="/start"] button`)),
 	)
 	b.until(`document.querySelector('#now') && !document.querySelector('.trouble')`)
-	if log := w.log.String(); !strings.Contains(log, `msg="all sending stopped by a person" by=bob reason="maintenance until 6"`) ||
+	if log := w.log.String(); !strings.Contains(log,
+		`msg="all sending stopped by a person" by=bob reason="maintenance until 6"`) ||
 		!strings.Contains(log, `msg="all sending started by a person" by=bob before=person`) {
 		t.Errorf("the log does not keep who that was:\n%s", log)
 	}

@@ -16,8 +16,8 @@ import (
 // stopped stops all sending for a code of the account.
 func stopped(t *testing.T, rdb redis.UniversalClient, code string) {
 	t.Helper()
-	err := rdb.HSet(t.Context(), keys.Breaker, "cause", "account", "code", code, "message", code, "since", time.Now().UnixMilli(),
-		"next_trial_at", time.Now().Add(time.Minute).UnixMilli(), "turn", 1).Err()
+	err := rdb.HSet(t.Context(), keys.Breaker, "cause", "account", "code", code, "message", code,
+		"since", time.Now().UnixMilli(), "next_trial_at", time.Now().Add(time.Minute).UnixMilli(), "turn", 1).Err()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,8 @@ func TestStopAndStart(t *testing.T) {
 	s := newService(t)
 	var got struct{ Stopped []gate.Stop }
 	s.send("POST", "/v1/stop?reason=exams", "").want(200, &got)
-	if len(got.Stopped) != 1 || got.Stopped[0].Cause != gate.Person || got.Stopped[0].Message != "exams" || got.Stopped[0].By == "" {
+	if len(got.Stopped) != 1 || got.Stopped[0].Cause != gate.Person || got.Stopped[0].Message != "exams" ||
+		got.Stopped[0].By == "" {
 		t.Errorf("%+v", got)
 	}
 	limit := s.send("GET", "/v1/limit", "").body

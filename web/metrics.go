@@ -63,14 +63,15 @@ var (
 	descBacklog    = gauge("backlog_rooms", "Rooms in open batches that were not fed yet.")
 	descOldest     = gauge("oldest_waiting_seconds", "Age of the oldest batch that has rooms waiting and is not paused; 0: none.")
 	descQueue      = gauge("queue_tasks", "Tasks on a queue of asynq by state.", "queue", "state")
-	descBreaker    = gauge("breaker_open", "1 while all sending is stopped, by cause (person, account, connection, storm) and Tencent's code.", "cause", "code")
-	descSuspended  = gauge("suspended_apps", "Applications for which nothing is sent, since Tencent refuses them.")
-	descLimit      = gauge("limit_requests", "Requests in any second that are allowed, by API action.", "action")
-	descEffective  = gauge("limit_effective_requests", "The same at the moment: lower after Tencent has throttled.", "action")
-	descUsed       = gauge("limit_used_requests", "Requests of all processes in the last second.", "action")
-	descFullest    = gauge("limit_fullest_second_requests", "Requests of all processes in the fullest second of this minute and the last, as Redis' clock saw them leave.", "action")
-	descMargin     = gauge("limit_margin_seconds", "Time added to the second after which a permit returns.", "action")
-	descWaiting    = gauge("limit_waiting", "Calls of this process that wait for a permit, by priority.", "action", "priority")
+	descBreaker    = gauge("breaker_open",
+		"1 while all sending is stopped, by cause (person, account, connection, storm) and Tencent's code.", "cause", "code")
+	descSuspended = gauge("suspended_apps", "Applications for which nothing is sent, since Tencent refuses them.")
+	descLimit     = gauge("limit_requests", "Requests in any second that are allowed, by API action.", "action")
+	descEffective = gauge("limit_effective_requests", "The same at the moment: lower after Tencent has throttled.", "action")
+	descUsed      = gauge("limit_used_requests", "Requests of all processes in the last second.", "action")
+	descFullest   = gauge("limit_fullest_second_requests", "Requests of all processes in the fullest second of this minute and the last, as Redis' clock saw them leave.", "action")
+	descMargin    = gauge("limit_margin_seconds", "Time added to the second after which a permit returns.", "action")
+	descWaiting   = gauge("limit_waiting", "Calls of this process that wait for a permit, by priority.", "action", "priority")
 
 	descs = []*prometheus.Desc{
 		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descMoves, descNoImage, descMissing,

@@ -92,7 +92,8 @@ type overviewReader struct {
 
 func newOverviewReader(o PagesOptions) *overviewReader {
 	return &overviewReader{
-		o: o, ledger: ledger.New(o.Redis, ledger.Options{}), gate: gate.NewBreaker(o.Redis), backlog: backlog.New(o.Redis), results: results.NewReader(o.Redis),
+		o: o, ledger: ledger.New(o.Redis, ledger.Options{}), gate: gate.NewBreaker(o.Redis),
+		backlog: backlog.New(o.Redis), results: results.NewReader(o.Redis),
 		paces: map[string]*results.Pace{},
 	}
 }
@@ -285,7 +286,8 @@ func (p *Pages) then(page string, do func(*http.Request) error) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		if err := do(r); err != nil {
 			p.o.Log.Error("a form was not carried out", "path", r.URL.Path, "err", err)
-			problem(http.StatusServiceUnavailable, codeRedisAway, "nothing was changed: Redis does not answer as it should").write(w, r)
+			problem(http.StatusServiceUnavailable, codeRedisAway,
+				"nothing was changed: Redis does not answer as it should").write(w, r)
 			return
 		}
 		http.Redirect(w, r, page, http.StatusSeeOther)

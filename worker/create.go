@@ -171,7 +171,9 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 
 // failed decides what happens next, from the class of the error and from whom it
 // concerns.
-func (w *Worker) failed(ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, concerns gate.Verdict, err error) (again bool, _ error) {
+func (w *Worker) failed(
+	ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, concerns gate.Verdict, err error,
+) (again bool, _ error) {
 	var e *tiw.Error
 	if !errors.As(err, &e) {
 		e = &tiw.Error{Class: tiw.Unknown, Code: "Unclassified", Message: err.Error(), Err: err}

@@ -17,10 +17,6 @@ import (
 // creates is how many requests to make a task have arrived.
 func (w world) creates() int { return int(w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls) }
 
-func (w world) describes() int {
-	return int(w.sim.State().Actions[tiwtest.ActionDescribe].Received.Calls)
-}
-
 func (w world) faults(f tiwtest.Faults) {
 	w.Helper()
 	if err := w.sim.SetFaults(f); err != nil {
@@ -47,7 +43,8 @@ func TestOutage(t *testing.T) {
 	w.sim.Close()
 	before := w.creates()
 	s := w.stoppedFor(gate.Connection)
-	if s.Code != "ClientError.ConnectError" || s.Fix == "" || s.WaitsFor == "" || s.Since.IsZero() || s.NextTrial.IsZero() {
+	if s.Code != "ClientError.ConnectError" ||
+		s.Fix == "" || s.WaitsFor == "" || s.Since.IsZero() || s.NextTrial.IsZero() {
 		t.Errorf("%+v", s)
 	}
 	w.eventually("some trials have failed", func() bool { return w.stop().Trials >= 6 })
@@ -193,7 +190,9 @@ func TestOneRoomIsRefused(t *testing.T) {
 	for _, code := range []string{"UnauthorizedOperation", "UnauthorizedOperation.SdkAppId"} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{RoomCodes: map[uint64]string{40: code}}})
+			w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{
+				RoomCodes: map[uint64]string{40: code},
+			}})
 			w.work()
 			began := time.Now()
 			w.enqueue("a", 200)
@@ -241,7 +240,8 @@ func TestUnknownApplication(t *testing.T) {
 	w.mixed("mixed", 40, app, app+1)
 	w.eventually("it is suspended", func() bool { return w.suspended(app+1).Cause == gate.Application })
 	s := w.suspended(app + 1)
-	if s.Code != "UnauthorizedOperation.SdkAppId" || !strings.Contains(s.What, fmt.Sprint(app+1)) || !strings.Contains(s.Fix, "retry --failed --code") {
+	if s.Code != "UnauthorizedOperation.SdkAppId" || !strings.Contains(s.What, fmt.Sprint(app+1)) ||
+		!strings.Contains(s.Fix, "retry --failed --code") {
 		t.Errorf("%+v", s)
 	}
 	b := w.ended("mixed")
@@ -255,7 +255,8 @@ func TestUnknownApplication(t *testing.T) {
 	if s, _ := w.ledger.Snapshot(t.Context(), "mixed.2"); s.Code != "UnauthorizedOperation.SdkAppId" || s.Message == "" {
 		t.Errorf("%+v", s)
 	}
-	if n := w.sim.State().Codes["UnauthorizedOperation.SdkAppId"]; n > 24 { // 20 on their way at first, at most, and three trials
+	// 20 on their way at first, at most, and three trials.
+	if n := w.sim.State().Codes["UnauthorizedOperation.SdkAppId"]; n > 24 {
 		t.Errorf("%d requests for an application that is refused", n)
 	}
 	w.eventually("nothing is suspended any more", func() bool { return w.suspended(app+1).Cause == "" })
@@ -336,7 +337,8 @@ func TestPersonStops(t *testing.T) {
 		t.Fatal(before, err)
 	}
 	w.enqueue("a", 100)
-	if _, err := w.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 1000}, enqueue.RoomOptions{Key: "k"}); err != nil {
+	room := tasks.Room{SdkAppId: app, RoomId: 1000}
+	if _, err := w.queue.Room(t.Context(), room, enqueue.RoomOptions{Key: "k"}); err != nil {
 		t.Fatal(err)
 	}
 	single := tasks.KeyID(app, 1000, "k")
@@ -344,7 +346,8 @@ func TestPersonStops(t *testing.T) {
 		s, err := w.ledger.Snapshot(t.Context(), single)
 		return err == nil && s.State == ledger.Queued
 	})
-	if s := w.stop(); s.Cause != gate.Person || s.By != "ada" || !strings.Contains(s.Why, "maintenance") || w.creates() != 0 {
+	if s := w.stop(); s.Cause != gate.Person || s.By != "ada" || !strings.Contains(s.Why, "maintenance") ||
+		w.creates() != 0 {
 		t.Errorf("%+v, %d requests", s, w.creates())
 	}
 	// What a person cancels ends all the same.
@@ -375,7 +378,8 @@ func TestPersonStops(t *testing.T) {
 // what it is, and costs no attempt.
 func TestQuotaIsUsedUp(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "LimitExceeded.TaskConcurrency"}})
+	used := tiwtest.Faults{Code: 1, CodeName: "LimitExceeded.TaskConcurrency"}
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: used})
 	w.attempts = 1
 	w.work()
 	w.enqueue("a", 40)
@@ -399,7 +403,9 @@ func TestQuotaIsUsedUp(t *testing.T) {
 // A room that fails alone while others succeed backs off, and ends.
 func TestRoomFailsAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{RoomCodes: map[uint64]string{7: "InternalError"}}})
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{
+		RoomCodes: map[uint64]string{7: "InternalError"},
+	}})
 	w.second, w.attempts = time.Millisecond, 5
 	w.work()
 	w.enqueue("a", 60)
