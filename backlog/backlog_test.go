@@ -22,13 +22,13 @@ import (
 // push makes a batch of n rooms, RoomId 1 to n.
 func push(t *testing.T, b *backlog.Backlog, id string, n int, defaults tasks.Room) backlog.Batch {
 	t.Helper()
-	load := b.Load()
+	load := b.Load(defaults)
 	for i := range n {
 		if err := load.Add(t.Context(), &tasks.Room{RoomId: uint64(i + 1)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	batch, err := load.Seal(t.Context(), id, defaults, "")
+	batch, err := load.Seal(t.Context(), id, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func TestAgain(t *testing.T) {
 func TestSeal(t *testing.T) {
 	t.Run("is invisible before and whole after", func(t *testing.T) {
 		b := backlog.New(redistest.Client(t))
-		load := b.Load()
+		load := b.Load(tasks.Room{})
 		for i := range 20_000 {
 			if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: uint64(i + 1)}); err != nil {
 				t.Fatal(err)
@@ -277,7 +277,7 @@ func TestSeal(t *testing.T) {
 		if ids := take(t, b, "me", 10); len(ids) != 0 {
 			t.Fatalf("took %v from a batch that is not sealed", ids)
 		}
-		if _, err := load.Seal(t.Context(), "a", tasks.Room{}, ""); err != nil {
+		if _, err := load.Seal(t.Context(), "a", ""); err != nil {
 			t.Fatal(err)
 		}
 		n := uint64(0)
@@ -297,7 +297,7 @@ func TestSeal(t *testing.T) {
 		again := push(t, b, "class-", 5, tasks.Room{SdkAppId: 1})
 		rows := push(t, b, "class-", 6, tasks.Room{SdkAppId: 1})
 		defaults := push(t, b, "class-", 5, tasks.Room{SdkAppId: 2})
-		if !first.Created || again.Created || again.ID != first.ID || !again.Same {
+		if !first.Created || again.Created || again.ID != first.ID {
 			t.Errorf("first %+v, again %+v", first, again)
 		}
 		if !rows.Created || rows.ID == first.ID || !defaults.Created || defaults.ID == first.ID {
@@ -308,19 +308,86 @@ func TestSeal(t *testing.T) {
 		}
 	})
 
-	t.Run("returns the batch that has the name already and says whether it is the same", func(t *testing.T) {
-		b := backlog.New(redistest.Client(t))
+	t.Run("finds the batch of the name by its rooms, in whatever order, and refuses other ones", func(t *testing.T) {
+		width, height := uint64(640), uint64(480)
+		labeled := func(id uint64) tasks.Room {
+			return tasks.Room{RoomId: id, Label: map[string]string{"Class": "3B", "N": "1"}}
+		}
+		wide := func(r tasks.Room) tasks.Room { r.Whiteboard = &tasks.Whiteboard{Width: &width}; return r }
+		defaults := tasks.Room{SdkAppId: 1, SnapshotMode: tasks.ModeAllMarks, Whiteboard: &tasks.Whiteboard{Height: &height}}
+		first := []tasks.Room{{RoomId: 1}, {RoomId: 2}, {RoomId: 2}, labeled(3), wide(tasks.Room{RoomId: 4})}
+		whole := make([]tasks.Room, len(first))
+		for i, r := range first {
+			whole[i] = r.Over(defaults)
+		}
+		other := defaults
+		other.SnapshotMode = tasks.ModeLatestMarksOnly
+		for _, tt := range []struct {
+			name     string
+			rooms    []tasks.Room
+			defaults tasks.Room
+			same     bool
+		}{
+			{"the same", first, defaults, true},
+			{"in another order", []tasks.Room{first[3], first[2], first[4], first[0], first[1]}, defaults, true},
+			{"written out", whole, tasks.Room{}, true},
+			{"written out in part", append(whole[:2:2], first[2:]...), defaults, true},
+			{"one fewer", first[:4], defaults, false},
+			{"one more", append(first[:5:5], first[0]), defaults, false},
+			{"another one twice", []tasks.Room{first[0], first[0], first[1], first[3], first[4]}, defaults, false},
+			{"another room", append(first[:4:4], tasks.Room{RoomId: 9}), defaults, false},
+			{"another label", append(first[:3:3], tasks.Room{RoomId: 3, Label: map[string]string{"Class": "3C", "N": "1"}}, first[4]), defaults, false},
+			{"other defaults", first, other, false},
+		} {
+			rdb := redistest.Client(t)
+			b := backlog.New(rdb)
+			seal := func(rooms []tasks.Room, defaults tasks.Room) (backlog.Batch, error) {
+				load := b.Load(defaults)
+				for _, r := range rooms {
+					if err := load.Add(t.Context(), &r); err != nil {
+						t.Fatal(err)
+					}
+				}
+				return load.Seal(t.Context(), "maths", "")
+			}
+			if _, err := seal(first, defaults); err != nil {
+				t.Fatal(err)
+			}
+			got, err := seal(tt.rooms, tt.defaults)
+			if want := (backlog.Batch{ID: "maths", Rooms: 5}); got != want || tt.same != (err == nil) || !tt.same && !errors.Is(err, backlog.ErrExists) {
+				t.Errorf("%s: %+v, %v", tt.name, got, err)
+			}
+			if n := len(take(t, b, "me", 100)); n != 5 {
+				t.Errorf("%s: %d rooms to feed", tt.name, n)
+			}
+			if left := rdb.Keys(t.Context(), keys.Loading("*")).Val(); len(left) > 0 {
+				t.Errorf("%s: the second load is left", tt.name)
+			}
+		}
+	})
+
+	t.Run("knows the rooms of a batch of an older release in their order", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		b := backlog.New(rdb)
 		push(t, b, "maths", 5, tasks.Room{SdkAppId: 1})
-		got := push(t, b, "maths", 7, tasks.Room{SdkAppId: 1})
-		want := backlog.Batch{ID: "maths", Rooms: 5, Created: false, Same: false}
-		if got != want {
-			t.Errorf("got %+v, want %+v", got, want)
+		if n := rdb.HDel(t.Context(), keys.Batch("maths"), "sum").Val(); n != 1 {
+			t.Fatal("it has no sum")
+		}
+		push(t, b, "maths", 5, tasks.Room{SdkAppId: 1})
+		load := b.Load(tasks.Room{SdkAppId: 1})
+		for i := range 5 {
+			if err := load.Add(t.Context(), &tasks.Room{RoomId: uint64(5 - i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := load.Seal(t.Context(), "maths", ""); !errors.Is(err, backlog.ErrExists) {
+			t.Errorf("err = %v", err)
 		}
 	})
 
 	t.Run("asks before every push whether that many rooms are welcome", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		load := backlog.New(rdb).Load()
+		load := backlog.New(rdb).Load(tasks.Room{})
 		full := errors.New("full")
 		var asked []int
 		load.Admit = func(_ context.Context, rooms int) error {
@@ -345,15 +412,15 @@ func TestSeal(t *testing.T) {
 	t.Run("refuses an id that no batch may have, and an empty batch", func(t *testing.T) {
 		b := backlog.New(redistest.Client(t))
 		for _, id := range []string{"", "A", "a b", "a.1", "{x}", "-a", fmt.Sprintf("%065d", 0)} {
-			load := b.Load()
+			load := b.Load(tasks.Room{})
 			if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: 1}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := load.Seal(t.Context(), id, tasks.Room{}, ""); err == nil {
+			if _, err := load.Seal(t.Context(), id, ""); err == nil {
 				t.Errorf("id %q was accepted", id)
 			}
 		}
-		if _, err := b.Load().Seal(t.Context(), "a", tasks.Room{}, ""); err == nil {
+		if _, err := b.Load(tasks.Room{}).Seal(t.Context(), "a", ""); err == nil {
 			t.Error("an empty batch was accepted")
 		}
 	})
@@ -361,7 +428,7 @@ func TestSeal(t *testing.T) {
 	t.Run("fails where the load has expired, and leaves nothing", func(t *testing.T) {
 		rdb := redistest.Client(t)
 		b := backlog.New(rdb)
-		load := b.Load()
+		load := b.Load(tasks.Room{})
 		for i := range 9000 { // more than one push
 			if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: uint64(i + 1)}); err != nil {
 				t.Fatal(err)
@@ -370,7 +437,7 @@ func TestSeal(t *testing.T) {
 		for _, key := range rdb.Keys(t.Context(), keys.Loading("*")).Val() {
 			rdb.Del(t.Context(), key)
 		}
-		if _, err := load.Seal(t.Context(), "a", tasks.Room{}, ""); !errors.Is(err, backlog.ErrLoadLost) {
+		if _, err := load.Seal(t.Context(), "a", ""); !errors.Is(err, backlog.ErrLoadLost) {
 			t.Errorf("err = %v, want ErrLoadLost", err)
 		}
 		if _, err := b.Room(t.Context(), "a", 1); !errors.Is(err, backlog.ErrNotFound) {
@@ -415,7 +482,13 @@ func TestRoom(t *testing.T) {
 	rdb := redistest.Client(t)
 	b := backlog.New(rdb)
 	width := uint64(800)
-	load := b.Load()
+	defaults := tasks.Room{
+		SdkAppId:     7,
+		SnapshotMode: tasks.ModeLatestMarksOnly,
+		Whiteboard:   &tasks.Whiteboard{Width: &width},
+		Label:        map[string]string{"School": "East"},
+	}
+	load := b.Load(defaults)
 	rooms := []tasks.Room{
 		{RoomId: 1},
 		{SdkAppId: 9, RoomId: 2, SnapshotMode: tasks.ModeAllMarks, Label: map[string]string{"Class": "3B 数学"}},
@@ -425,13 +498,7 @@ func TestRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	defaults := tasks.Room{
-		SdkAppId:     7,
-		SnapshotMode: tasks.ModeLatestMarksOnly,
-		Whiteboard:   &tasks.Whiteboard{Width: &width},
-		Label:        map[string]string{"School": "East"},
-	}
-	if _, err := load.Seal(t.Context(), "a", defaults, ""); err != nil {
+	if _, err := load.Seal(t.Context(), "a", ""); err != nil {
 		t.Fatal(err)
 	}
 	for i, room := range rooms {
@@ -480,7 +547,7 @@ func TestLargeRooms(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := backlog.New(redistest.Client(t))
-			load := b.Load()
+			load := b.Load(tasks.Room{})
 			var want []tasks.Room
 			for n := range tt.rooms {
 				room := tt.room(n)
@@ -490,7 +557,7 @@ func TestLargeRooms(t *testing.T) {
 				}
 				want = append(want, room)
 			}
-			if _, err := load.Seal(t.Context(), "a", tasks.Room{}, ""); err != nil {
+			if _, err := load.Seal(t.Context(), "a", ""); err != nil {
 				t.Fatal(err)
 			}
 			for _, from := range []int{1, 2, 65, 513, tt.rooms, tt.rooms + 1} {

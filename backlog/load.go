@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -51,6 +52,10 @@ var ErrLoadLost = errors.New("the load has expired in Redis before it was comple
 // ErrLabels means that a batch has more than 1000 different label names.
 var ErrLabels = fmt.Errorf("the batch has more than %d different label names", maxLabelNames)
 
+// ErrExists means that the id stands for other rooms already. Nothing was
+// enqueued.
+var ErrExists = errors.New("exists already")
+
 // Load is a batch on its way into the backlog. Rooms are added one by one and
 // become visible, all at once, by Seal. A load that is never sealed leaves
 // nothing behind.
@@ -59,21 +64,70 @@ type Load struct {
 	// many rooms, all those of the load so far. Its error ends the load.
 	Admit func(ctx context.Context, rooms int) error
 
-	rdb    redis.UniversalClient
-	key    string
-	rows   int           // all rooms so far
-	text   bytes.Buffer  // rooms of the chunk being filled, as far as not in a part
-	rooms  *json.Encoder // to text
-	start  int           // the first of them in the chunk, from 0
-	parts  []int         // where the parts of the chunk start
-	fields int           // chunks, their parts and indexes, all so far
-	flate  *flate.Writer
-	packed bytes.Buffer // what is pushed next
-	push   []pushed
-	args   []any // of HSET, kept for its memory
-	digest hash.Hash
-	labels map[string]bool
+	rdb      redis.UniversalClient
+	defaults tasks.Room
+	key      string
+	rows     int       // all rooms so far
+	text     roomLines // of the chunk being filled, as far as not in a part
+	start    int       // the first of them in the chunk, from 0
+	parts    []int     // where the parts of the chunk start
+	fields   int       // chunks, their parts and indexes, all so far
+	flate    *flate.Writer
+	packed   bytes.Buffer // what is pushed next
+	push     []pushed
+	args     []any // of HSET, kept for its memory
+	digest   hash.Hash
+	whole    roomLines // the room at hand, its defaults filled in
+	sum      roomSum
+	labels   map[string]bool
 }
+
+// roomLines are rooms, each as one line of JSON.
+type roomLines struct {
+	bytes.Buffer
+	json *json.Encoder
+}
+
+func (l *roomLines) add(room *tasks.Room) error {
+	if !plain(room) {
+		if l.json == nil {
+			l.json = json.NewEncoder(&l.Buffer)
+		}
+		return l.json.Encode(room)
+	}
+	// The plain room is most of every large batch: 4 times as fast by hand.
+	b := l.AvailableBuffer()
+	if room.SdkAppId != 0 {
+		b = append(b, `{"SdkAppId":`...)
+		b = strconv.AppendUint(b, room.SdkAppId, 10)
+		b = append(b, `,"RoomId":`...)
+	} else {
+		b = append(b, `{"RoomId":`...)
+	}
+	b = strconv.AppendUint(b, room.RoomId, 10)
+	b = append(b, "}\n"...)
+	l.Write(b)
+	return nil
+}
+
+// plain reports whether a room has nothing but its ids.
+func plain(room *tasks.Room) bool {
+	return room.Whiteboard == nil && room.COS == nil && len(room.Label) == 0 &&
+		room.CallbackURL == "" && room.SnapshotMode == ""
+}
+
+// roomSum tells whether two batches have the same rooms, in whatever order and
+// whatever of them comes from the defaults: the sum of the digests of all.
+type roomSum [4]uint64
+
+func (s *roomSum) add(room []byte) {
+	digest := sha256.Sum256(room)
+	for i := range s {
+		s[i] += binary.BigEndian.Uint64(digest[8*i:])
+	}
+}
+
+func (s roomSum) String() string { return fmt.Sprintf("%016x%016x%016x%016x", s[0], s[1], s[2], s[3]) }
 
 // pushed is a field on its way to Redis, and where it ends in packed.
 type pushed struct {
@@ -86,47 +140,34 @@ type Batch struct {
 	ID      string
 	Rooms   int
 	Created bool // false: a batch of this id was there already and is unchanged
-	Same    bool // the batch that was there has the same rooms and defaults
 }
 
-// Load begins a new batch.
-func (b *Backlog) Load() *Load {
+// Load begins a new batch. The defaults fill in what its rooms leave out.
+func (b *Backlog) Load(defaults tasks.Room) *Load {
 	w, err := flate.NewWriter(nil, flate.BestSpeed)
 	if err != nil {
 		panic(err) // the level is a constant
 	}
-	l := &Load{rdb: b.rdb, key: keys.Loading(rand.Text()), flate: w, digest: sha256.New(), labels: make(map[string]bool)}
-	l.rooms = json.NewEncoder(&l.text)
-	return l
+	return &Load{
+		rdb: b.rdb, defaults: defaults, key: keys.Loading(rand.Text()), flate: w, digest: sha256.New(), labels: make(map[string]bool),
+	}
 }
 
 // Add adds one room. Fields that are left out take the batch's defaults.
+// Errors: ErrLabels, that of Admit, or Redis'.
 func (l *Load) Add(ctx context.Context, room *tasks.Room) error {
-	if room.Whiteboard == nil && room.COS == nil && len(room.Label) == 0 &&
-		room.CallbackURL == "" && room.SnapshotMode == "" {
-		// The plain room is most of every large batch: 4 times as fast by hand.
-		b := l.text.AvailableBuffer()
-		if room.SdkAppId != 0 {
-			b = append(b, `{"SdkAppId":`...)
-			b = strconv.AppendUint(b, room.SdkAppId, 10)
-			b = append(b, `,"RoomId":`...)
-		} else {
-			b = append(b, `{"RoomId":`...)
-		}
-		b = strconv.AppendUint(b, room.RoomId, 10)
-		b = append(b, "}\n"...)
-		l.text.Write(b)
-	} else {
-		for name := range room.Label {
-			l.labels[name] = true
-		}
-		if len(l.labels) > maxLabelNames {
-			return ErrLabels
-		}
-		if err := l.rooms.Encode(room); err != nil {
-			return fmt.Errorf("encode room: %w", err)
-		}
+	for name := range room.Label {
+		l.labels[name] = true
 	}
+	if len(l.labels) > maxLabelNames {
+		return ErrLabels
+	}
+	whole := room.Over(l.defaults)
+	l.whole.Reset()
+	if err := errors.Join(l.text.add(room), l.whole.add(&whole)); err != nil {
+		return fmt.Errorf("encode room: %w", err)
+	}
+	l.sum.add(l.whole.Bytes())
 	l.rows++
 	switch {
 	case l.rows%chunkRows == 0:
@@ -149,9 +190,11 @@ func (l *Load) endChunk(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := l.rooms.Encode(l.parts); err != nil {
+		starts, err := json.Marshal(l.parts)
+		if err != nil {
 			return fmt.Errorf("encode parts: %w", err)
 		}
+		l.text.Write(append(starts, '\n'))
 	} else {
 		l.digest.Write(l.text.Bytes())
 	}
@@ -207,12 +250,13 @@ func (l *Load) flush(ctx context.Context) error {
 
 // Seal makes the batch visible under the id, or returns the batch that has
 // this id already. If id ends with "-", twelve hex digits of the content are
-// added: the same rooms with the same defaults are then the same batch. webhook
-// is the URL that is told of its end, or empty.
-// Errors: ErrLoadLost, or Redis'. After an error nothing is enqueued, unless
+// added: the same rooms in the same order with the same defaults are then the
+// same batch. webhook is the URL that is told of its end, or empty.
+// Errors: ErrExists, beside the batch, where that has other rooms, in whatever
+// order; ErrLoadLost, or Redis'. After an error nothing is enqueued, unless
 // the connection broke: then the same load can be made again, and finds the
 // batch if it exists.
-func (l *Load) Seal(ctx context.Context, id string, defaults tasks.Room, webhook string) (Batch, error) {
+func (l *Load) Seal(ctx context.Context, id, webhook string) (Batch, error) {
 	if l.rows == 0 {
 		return Batch{}, errors.New("a batch needs at least one room")
 	}
@@ -226,7 +270,7 @@ func (l *Load) Seal(ctx context.Context, id string, defaults tasks.Room, webhook
 			return Batch{}, err
 		}
 	}
-	words, err := json.Marshal(defaults)
+	words, err := json.Marshal(l.defaults)
 	if err != nil {
 		return Batch{}, fmt.Errorf("encode defaults: %w", err)
 	}
@@ -238,7 +282,7 @@ func (l *Load) Seal(ctx context.Context, id string, defaults tasks.Room, webhook
 	if !tasks.ValidBatchID(id) {
 		return Batch{}, fmt.Errorf("batch id %.80q: it must be 1 to 64 of a-z, 0-9 and -", id)
 	}
-	for name := range defaults.Label {
+	for name := range l.defaults.Label {
 		l.labels[name] = true
 	}
 	labels, err := json.Marshal(slices.Sorted(maps.Keys(l.labels)))
@@ -247,7 +291,7 @@ func (l *Load) Seal(ctx context.Context, id string, defaults tasks.Room, webhook
 	}
 	got, err := sealScript.Run(ctx, l.rdb,
 		[]string{l.key, keys.Rows(id), keys.Batch(id), keys.Batches, keys.Ring},
-		id, l.rows, l.fields, digest, words, l.key, labels, webhook,
+		id, l.rows, l.fields, digest, words, l.key, labels, webhook, l.sum.String(),
 	).Slice()
 	switch {
 	case redis.HasErrorPrefix(err, "LOADLOST"):
@@ -255,12 +299,11 @@ func (l *Load) Seal(ctx context.Context, id string, defaults tasks.Room, webhook
 	case err != nil:
 		return Batch{}, fmt.Errorf("seal batch %s: %w", id, err)
 	}
-	return Batch{
-		ID:      id,
-		Rooms:   int(got[1].(int64)),
-		Created: got[0].(int64) == 1,
-		Same:    got[2].(string) == digest,
-	}, nil
+	b := Batch{ID: id, Rooms: int(got[1].(int64)), Created: got[0].(int64) == 1}
+	if got[2].(int64) == 0 {
+		return b, fmt.Errorf("batch %s %w with other rooms (%d of them)", id, ErrExists, b.Rooms)
+	}
+	return b, nil
 }
 
 // Discard throws the load away.

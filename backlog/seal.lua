@@ -10,18 +10,21 @@
 -- ARGV[1] batch id
 -- ARGV[2] total    number of rooms
 -- ARGV[3] fields   number of them that must be there
--- ARGV[4] digest   of the rooms and the defaults
+-- ARGV[4] digest   of the rooms in their order, and the defaults: its beginning may be in the id
 -- ARGV[5] defaults JSON
 -- ARGV[6] load     token of this load: sealing it twice is sealing it once
 -- ARGV[7] labels   JSON list of the label names in the batch
 -- ARGV[8] webhook  URL that is told of the batch's end, or ""
--- Returns {created 0|1, total, digest}; or an error reply starting with
+-- ARGV[9] sum      of the rooms in any order, defaults filled in. A batch of an older release has none:
+--                  there the digest alone tells.
+-- Returns {created 0|1, total, same rooms 0|1}; or an error reply starting with
 -- "LOADLOST" if the load expired on the way.
 local loading, rows, batch = KEYS[1], KEYS[2], KEYS[3]
-local digest, total, load = unpack(redis.call('HMGET', batch, 'digest', 'total', 'load'))
+local digest, sum, total, load = unpack(redis.call('HMGET', batch, 'digest', 'sum', 'total', 'load'))
 if digest then
   redis.call('UNLINK', loading)
-  return {load == ARGV[6] and 1 or 0, tonumber(total), digest}
+  local same = digest == ARGV[4] or sum == ARGV[9]
+  return {load == ARGV[6] and 1 or 0, tonumber(total), same and 1 or 0}
 end
 if redis.call('HLEN', loading) ~= tonumber(ARGV[3]) then
   return redis.error_reply('LOADLOST the rooms pushed before have expired')
@@ -31,10 +34,11 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('RENAME', loading, rows)
 redis.call('PERSIST', rows)
 redis.call('HSET', batch,
-  'total', ARGV[2], 'digest', ARGV[4], 'defaults', ARGV[5], 'created_at', now, 'fed', 0, 'load', ARGV[6], 'labels', ARGV[7])
+  'total', ARGV[2], 'digest', ARGV[4], 'defaults', ARGV[5], 'created_at', now, 'fed', 0, 'load', ARGV[6], 'labels', ARGV[7],
+  'sum', ARGV[9])
 if ARGV[8] ~= '' then
   redis.call('HSET', batch, 'webhook', ARGV[8])
 end
 redis.call('ZADD', KEYS[4], now, ARGV[1])
 redis.call('LPUSH', KEYS[5], ARGV[1])
-return {1, tonumber(ARGV[2]), ARGV[4]}
+return {1, tonumber(ARGV[2]), 1}

@@ -197,7 +197,7 @@ func TestBatchFromListToImages(t *testing.T) {
 		t.Errorf("%d tasks made for 2 rooms", n)
 	}
 	other := s.file("other.csv", "SdkAppId,RoomId\n1400123480,9\n")
-	if _, _, stderr := s.run("", "enqueue", "batch", other, "--name", batch); !strings.Contains(stderr, "OTHER rooms") {
+	if code, _, stderr := s.run("", "enqueue", "batch", other, "--name", batch); code != exitUsage || !strings.Contains(stderr, "with other rooms") {
 		t.Errorf("other rooms under the same name: %q", stderr)
 	}
 }
@@ -272,7 +272,7 @@ func TestBadRows(t *testing.T) {
 		t.Errorf("something was enqueued: %s", out)
 	}
 	code, stdout, stderr = s.run(text, "enqueue", "batch", "-", "--name", "b", "-o", "jsonl")
-	if code != exitOK || !strings.Contains(stdout, `"rooms":2`) || !strings.Contains(stdout, `"bad_rows":3`) || !strings.Contains(stderr, "3 bad rows were left out") {
+	if code != exitFailed || !strings.Contains(stdout, `"rooms":2`) || !strings.Contains(stdout, `"bad_rows":3`) || !strings.Contains(stderr, "3 bad rows were left out") {
 		t.Errorf("not strict: exit code %d, %q, %q", code, stdout, stderr)
 	}
 	for name, text := range map[string]string{

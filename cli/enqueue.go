@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,16 +72,16 @@ func newEnqueueRoom(e env) *cobra.Command {
 			return err
 		}
 		snapshot, err := enqueue.New(c.rdb).Room(ctx, r, enqueue.RoomOptions{Key: *key, Replicated: c.replicated()})
+		if errors.Is(err, enqueue.ErrExists) {
+			return fail(exitUsage, "nothing was enqueued: %w; give this one another --key", err)
+		}
 		if err != nil {
 			return c.refused(err)
 		}
-		switch {
-		case snapshot.Created:
+		if snapshot.Created {
 			fmt.Fprintf(e.stderr, "snapshot %s: enqueued\n", snapshot.ID)
-		case snapshot.Same:
+		} else {
 			fmt.Fprintf(e.stderr, "snapshot %s was enqueued before with the same --key and parameters: nothing was added\n", snapshot.ID)
-		default:
-			fmt.Fprintf(e.stderr, "snapshot %s was enqueued before with the same --key and OTHER parameters: nothing was added; give this one another --key\n", snapshot.ID)
 		}
 		if *wait {
 			return waitAndPrint(ctx, e, c, []string{snapshot.ID}, *output)
@@ -89,9 +90,7 @@ func newEnqueueRoom(e env) *cobra.Command {
 			fmt.Fprintln(e.stdout, snapshot.ID)
 			return nil
 		}
-		return printJSON(e.stdout, map[string]any{
-			"id": snapshot.ID, "created": snapshot.Created, "same": snapshot.Same,
-		}, *output == "json")
+		return printJSON(e.stdout, map[string]any{"id": snapshot.ID, "created": snapshot.Created}, *output == "json")
 	}
 	return cmd
 }
@@ -199,29 +198,38 @@ batch and adds nothing, also after it was killed in the middle.`,
 			return c.refused(err)
 		case ctx.Err() != nil:
 			return fail(exitTempFail, "interrupted; nothing was enqueued")
+		case errors.Is(err, enqueue.ErrExists):
+			return fail(exitUsage, "nothing was enqueued: %w; give this list another --name", err)
 		case err != nil:
 			return c.refused(err)
 		}
-		switch {
-		case batch.Created:
+		if batch.Created {
 			fmt.Fprintf(e.stderr, "batch %s: %d rooms enqueued\n", batch.ID, batch.Rooms)
-		case batch.Same:
+		} else {
 			fmt.Fprintf(e.stderr, "batch %s was enqueued before with the same %d rooms: nothing was added; to snapshot them once more give it another --name\n", batch.ID, batch.Rooms)
-		default:
-			fmt.Fprintf(e.stderr, "batch %s was enqueued before with OTHER rooms (%d of them): nothing was added; give this one another --name\n", batch.ID, batch.Rooms)
 		}
-		if *wait {
-			return waitAndPrint(ctx, e, c, []string{batch.ID}, *output)
-		}
-		if *output == "table" {
+		switch {
+		case *wait:
+			err = waitAndPrint(ctx, e, c, []string{batch.ID}, *output)
+		case *output == "table":
 			fmt.Fprintln(e.stdout, batch.ID)
-			return nil
+		default:
+			err = printJSON(e.stdout, map[string]any{
+				"id": batch.ID, "rooms": batch.Rooms, "created": batch.Created, "bad_rows": list.bad,
+			}, *output == "json")
 		}
-		return printJSON(e.stdout, map[string]any{
-			"id": batch.ID, "rooms": batch.Rooms, "created": batch.Created, "same": batch.Same, "bad_rows": list.bad,
-		}, *output == "json")
+		return cmp.Or(err, leftOut(list.bad))
 	}
 	return cmd
+}
+
+// leftOut is the end of a command that has enqueued a list without its bad rows,
+// as was said; nil where there were none.
+func leftOut(bad int) error {
+	if bad == 0 {
+		return nil
+	}
+	return &exitError{exitFailed, nil}
 }
 
 // classList reads a class list and reports its faults on stderr.

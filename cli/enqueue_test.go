@@ -138,15 +138,21 @@ func TestRoomWithAKey(t *testing.T) {
 	}
 	first := enqueued(": enqueued\n")
 	again := enqueued(" was enqueued before with the same --key and parameters: nothing was added\n")
-	other := enqueued(" was enqueued before with the same --key and OTHER parameters: nothing was added; give this one another --key\n", "--width", "640")
-	if again != first || other != first {
-		t.Errorf("three ids: %s, %s, %s", first, again, other)
+	if again != first {
+		t.Errorf("two ids: %s, %s", first, again)
+	}
+	for _, more := range [][]string{nil, {"--wait"}, {"-o", "json"}, {"--durability", "replicated"}} {
+		code, stdout, stderr := s.run("", append(append(args, "--width", "640"), more...)...)
+		want := "tiwsnap: nothing was enqueued: snapshot " + first + " exists already with other parameters; give this one another --key\n"
+		if code != exitUsage || stdout != "" || stderr != want {
+			t.Errorf("other parameters, %v: exit %d, %q, %q", more, code, stdout, stderr)
+		}
 	}
 	var got struct {
-		ID            string
-		Created, Same bool
+		ID      string
+		Created bool
 	}
-	if err := json.Unmarshal([]byte(s.ok(append(args, "-o", "json")...)), &got); err != nil || got.ID != first || got.Created || !got.Same {
+	if err := json.Unmarshal([]byte(s.ok(append(args, "-o", "json")...)), &got); err != nil || got.ID != first || got.Created {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, bad := range []string{"", "a\nb", strings.Repeat("x", 256)} {
@@ -154,6 +160,56 @@ func TestRoomWithAKey(t *testing.T) {
 			t.Errorf("key %q: exit %d, %q", bad, code, stderr)
 		}
 	}
+}
+
+// The same rooms under a name are 0, however they are written; other ones are an
+// error, and the end of what has the name is not shown as theirs.
+func TestBatchOfANameThatExists(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	s.batch("monday", 3)
+	s.worker()
+	s.ok("wait", "monday")
+	for name, list := range map[string]string{
+		"the same":         "RoomId\n1\n2\n3\n",
+		"in another order": "RoomId\n3\n1\n2\n",
+		"with the app":     "SdkAppId,RoomId\n1400123480,1\n1400123480,2\n1400123480,3\n",
+		"as JSON lines":    `{"RoomId":1}` + "\n" + `{"RoomId":3,"SdkAppId":1400123480}` + "\n" + `{"RoomId":2}`,
+	} {
+		code, _, stderr := s.run(list, "enqueue", "batch", "-", "--app", "1400123480", "--name", "monday", "--wait")
+		if code != exitOK || !strings.Contains(stderr, "batch monday was enqueued before with the same 3 rooms: nothing was added") {
+			t.Errorf("%s: exit %d, %q", name, code, stderr)
+		}
+	}
+	for _, more := range [][]string{nil, {"--strict"}, {"--wait"}, {"--wait", "--strict", "-o", "json"}, {"-o", "jsonl"}} {
+		code, stdout, stderr := s.run("RoomId\n1\n2\n4\n", append([]string{"enqueue", "batch", "-", "--app", "1400123480", "--name", "monday"}, more...)...)
+		want := "tiwsnap: nothing was enqueued: batch monday exists already with other rooms (3 of them); give this list another --name\n"
+		if code != exitUsage || stdout != "" || stderr != want {
+			t.Errorf("%v: exit %d, %q, %q", more, code, stdout, stderr)
+		}
+	}
+	if n := s.sim.State().Tasks.Created; n != 3 {
+		t.Errorf("%d tasks made, want 3", n)
+	}
+}
+
+// A list with bad rows is enqueued without them, and the exit code says so.
+func TestRowsLeftOut(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	s.worker()
+	const list = "RoomId\n1\nx\n2\n0\n"
+	for name, more := range map[string][]string{"plain": nil, "json": {"-o", "json"}, "wait": {"--wait", "-o", "json"}} {
+		args := append([]string{"enqueue", "batch", "-", "--app", "1400123480", "--name", name}, more...)
+		for i, want := range []string{": 2 rooms enqueued", " was enqueued before with the same 2 rooms"} {
+			code, stdout, stderr := s.run(list, args...)
+			if code != exitFailed || !strings.Contains(stdout, name) || !strings.Contains(stderr, "2 bad rows were left out") || !strings.Contains(stderr, "batch "+name+want) {
+				t.Errorf("%s, call %d: exit %d, %q, %q", name, i+1, code, stdout, stderr)
+			}
+		}
+	}
+	if code, stdout, stderr := s.run(list, "enqueue", "batch", "-", "--app", "1400123480", "--name", "strict", "--strict"); code != exitUsage || stdout != "" || !strings.Contains(stderr, "nothing was enqueued") {
+		t.Errorf("--strict: exit %d, %q, %q", code, stdout, stderr)
+	}
+	s.says(exitUsage, "there is no snapshot or batch strict", "status", "strict")
 }
 
 // enqueueing runs both commands on a Redis and returns how they end.

@@ -43,6 +43,10 @@ func New(rdb redis.UniversalClient) *Client {
 	}
 }
 
+// ErrExists means that the id of a batch stands for other rooms already, or the
+// key of a room for other parameters. Nothing was enqueued.
+var ErrExists = backlog.ErrExists
+
 // RoomOptions are the settings of one room.
 type RoomOptions struct {
 	// Key names what the snapshot is of, such as the id of a class session: 1
@@ -58,15 +62,14 @@ type RoomOptions struct {
 type Snapshot struct {
 	ID      string
 	Created bool // false: it was there already and is unchanged
-	Same    bool // it was enqueued with the same parameters as now
 }
 
 // Room enqueues one room, ahead of every batch. With a key that was enqueued
 // before it returns the snapshot of then, unchanged, also after it has ended.
 //
-// Errors: *tasks.RoomError for a room or a key that breaks the rules,
-// *FullError, *rdb.EvictionError, ErrNotReplicated, or Redis'. After the last
-// two the room may have been enqueued all the same: to try again is safe with
+// Errors: *tasks.RoomError for a room or a key that breaks the rules, ErrExists
+// beside the snapshot that has the key with other parameters, *FullError, *rdb.EvictionError, ErrNotReplicated, or Redis'. After the
+// last two the room may have been enqueued all the same: to try again is safe with
 // a key, and may be a second snapshot without. There is one snapshot for a key
 // whatever happens, but Created is a hint: it may be false for what this very
 // call has made, where a connection broke and the Redis client sent again, and
@@ -110,14 +113,21 @@ func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapsho
 	}
 	_, err = c.queue.EnqueueContext(ctx, task)
 	switch {
+	case err == nil && key != "":
+		// Between the look and now another may have come and gone.
+		s, err := c.begun(ctx, p)
+		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+			return s, err
+		}
+		return Snapshot{p.ID, true}, nil
 	case err == nil:
-		return Snapshot{p.ID, true, true}, nil
+		return Snapshot{p.ID, true}, nil
 	case !errors.Is(err, asynq.ErrTaskIDConflict):
 		return Snapshot{}, fmt.Errorf("enqueue room %d: %w", room.RoomId, err)
 	case key == "":
 		// The id is random: the conflict is with ourselves. The reply to a
 		// first try was lost and the Redis client sent it again.
-		return Snapshot{p.ID, true, true}, nil
+		return Snapshot{p.ID, true}, nil
 	}
 	info, err := c.inspector.GetTaskInfo(tasks.QueueInteractive, p.ID)
 	if errors.Is(err, asynq.ErrTaskNotFound) {
@@ -143,7 +153,8 @@ func (c *Client) begun(ctx context.Context, p tasks.SnapshotPayload) (Snapshot, 
 	return found(p, record.Room)
 }
 
-// found is the snapshot of p's id, which was enqueued before with that room.
+// found is the snapshot of p's id, which was enqueued before with that room, and
+// ErrExists where p's is another.
 func found(p tasks.SnapshotPayload, first tasks.Room) (Snapshot, error) {
 	before, err := json.Marshal(first)
 	if err != nil {
@@ -153,7 +164,11 @@ func found(p tasks.SnapshotPayload, first tasks.Room) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("encode room: %w", err)
 	}
-	return Snapshot{ID: p.ID, Same: bytes.Equal(before, now)}, nil
+	s := Snapshot{ID: p.ID}
+	if !bytes.Equal(before, now) {
+		err = fmt.Errorf("snapshot %s %w with other parameters", p.ID, ErrExists)
+	}
+	return s, err
 }
 
 // BatchOptions are the settings of one batch.
@@ -177,7 +192,8 @@ type Batch = backlog.Batch
 // Batch enqueues all rooms as one batch. Nothing is visible before the last of
 // them: if rooms yields an error, or the process dies on the way, nothing is
 // enqueued, and the same call again makes the batch. Where a batch of that id
-// exists already it is returned unchanged, with Created false. A room that
+// exists already it is returned unchanged, with Created false, and with
+// ErrExists if it has other rooms, in whatever order. A room that
 // breaks the API's rules, its defaults filled in, is an error that wraps a
 // *tasks.RoomError; duplicates are not looked for. Memory does not grow with
 // the number of rooms.
@@ -189,7 +205,7 @@ func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[tasks.Room, error], 
 	if o.ID == "" {
 		o.ID = "batch-"
 	}
-	load := c.backlog.Load()
+	load := c.backlog.Load(o.Defaults)
 	load.Admit = c.admission.rooms
 	b, err := c.load(ctx, load, rooms, o)
 	if err != nil {
@@ -218,5 +234,5 @@ func (c *Client) load(ctx context.Context, load *backlog.Load, rooms iter.Seq2[t
 			return Batch{}, err
 		}
 	}
-	return load.Seal(ctx, o.ID, o.Defaults, o.Webhook)
+	return load.Seal(ctx, o.ID, o.Webhook)
 }

@@ -37,7 +37,7 @@ func TestRoom(t *testing.T) {
 	t.Run("is on the interactive queue under its snapshot id", func(t *testing.T) {
 		rdb := redistest.Client(t)
 		s, err := enqueue.New(rdb).Room(t.Context(), tasks.Room{SdkAppId: 1, RoomId: 7}, enqueue.RoomOptions{})
-		if err != nil || !s.Created || !s.Same {
+		if err != nil || !s.Created {
 			t.Fatalf("%+v, %v", s, err)
 		}
 		id := s.ID
@@ -94,7 +94,7 @@ func TestBatch(t *testing.T) {
 
 	t.Run("that is killed in the middle is completed by the same call again", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		load := backlog.New(rdb).Load() // of a producer that died before Seal
+		load := backlog.New(rdb).Load(defaults) // of a producer that died before Seal
 		for i := range uint64(20_000) {
 			if err := load.Add(t.Context(), &tasks.Room{RoomId: i + 1}); err != nil {
 				t.Fatal(err)
@@ -107,12 +107,34 @@ func TestBatch(t *testing.T) {
 		client := enqueue.New(rdb)
 		for i, created := range []bool{true, false} {
 			b, err := client.Batch(t.Context(), list(tasks.Room{RoomId: 1}, tasks.Room{RoomId: 2}), enqueue.BatchOptions{ID: "class-", Defaults: defaults})
-			if err != nil || b.Rooms != 2 || b.Created != created || !b.Same {
+			if err != nil || b.Rooms != 2 || b.Created != created {
 				t.Errorf("call %d: %+v, %v", i+1, b, err)
 			}
 		}
 		if n := rdb.ZCard(t.Context(), keys.Batches).Val(); n != 1 {
 			t.Errorf("%d batches", n)
+		}
+	})
+
+	t.Run("of a name that stands for other rooms is an error, and adds nothing", func(t *testing.T) {
+		rdb := redistest.Client(t)
+		client := enqueue.New(rdb)
+		batch := func(rooms ...tasks.Room) (enqueue.Batch, error) {
+			return client.Batch(t.Context(), list(rooms...), enqueue.BatchOptions{ID: "monday", Defaults: defaults})
+		}
+		one, two, three := tasks.Room{RoomId: 1}, tasks.Room{RoomId: 2}, tasks.Room{RoomId: 3}
+		if b, err := batch(one, two); err != nil || !b.Created {
+			t.Fatalf("%+v, %v", b, err)
+		}
+		if b, err := batch(two, one); err != nil || b.Created || b.Rooms != 2 {
+			t.Errorf("the same rooms: %+v, %v", b, err)
+		}
+		b, err := batch(one, three)
+		if !errors.Is(err, enqueue.ErrExists) || b.ID != "monday" || b.Rooms != 2 || err.Error() != "batch monday exists already with other rooms (2 of them)" {
+			t.Errorf("other rooms: %+v, %v", b, err)
+		}
+		if all := rdb.Keys(t.Context(), keys.Loading("*")).Val(); len(all) > 0 {
+			t.Errorf("%v is left", all)
 		}
 	})
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,7 +112,7 @@ func TestKey(t *testing.T) {
 				if s.Created {
 					created++
 				}
-				if s.ID != tasks.KeyID(app, 5, "lesson 7") || !s.Same {
+				if s.ID != tasks.KeyID(app, 5, "lesson 7") {
 					t.Errorf("%+v", s)
 				}
 			}
@@ -150,7 +151,7 @@ func TestKey(t *testing.T) {
 		}
 	})
 
-	t.Run("with other parameters returns the first snapshot and says so", func(t *testing.T) {
+	t.Run("with other parameters is an error that names the first snapshot", func(t *testing.T) {
 		c := redistest.Client(t)
 		client := enqueue.New(c)
 		first := tasks.Room{SdkAppId: app, RoomId: 5, Label: map[string]string{"Class": "3B", "Day": "Monday"}}
@@ -159,7 +160,8 @@ func TestKey(t *testing.T) {
 		check := func(when string, room tasks.Room, created, same bool) {
 			t.Helper()
 			s, err := client.Room(t.Context(), room, enqueue.RoomOptions{Key: "k"})
-			if want := (enqueue.Snapshot{ID: tasks.KeyID(app, 5, "k"), Created: created, Same: same}); s != want || err != nil {
+			want := enqueue.Snapshot{ID: tasks.KeyID(app, 5, "k"), Created: created}
+			if s != want || same != (err == nil) || !same && !errors.Is(err, enqueue.ErrExists) {
 				t.Errorf("%s: %+v, %v, want %+v", when, s, err, want)
 			}
 		}
@@ -174,6 +176,22 @@ func TestKey(t *testing.T) {
 		})
 		check("same after its end", first, false, true)
 		check("other after its end", other, false, false)
+	})
+
+	t.Run("is an error also where the other one comes and goes while this one is enqueued", func(t *testing.T) {
+		c := redistest.Client(t)
+		other := tasks.SnapshotPayload{ID: tasks.KeyID(app, 5, "k"), Room: tasks.Room{SdkAppId: app, RoomId: 5, SnapshotMode: tasks.ModeAllMarks}}
+		hooked := redis.NewClient(c.Options())
+		defer hooked.Close()
+		hooked.AddHook(afterFirst("hgetall", func() {
+			if in, err := ledger.New(c, ledger.Options{}).Begin(t.Context(), other, "x"); err != nil || in.Verdict != ledger.Send {
+				t.Errorf("%+v, %v", in, err)
+			}
+		}))
+		s, err := enqueue.New(hooked).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 5}, enqueue.RoomOptions{Key: "k"})
+		if !errors.Is(err, enqueue.ErrExists) || s.ID != other.ID || s.Created {
+			t.Errorf("%+v, %v", s, err)
+		}
 	})
 
 	t.Run("of another application, room or name is another snapshot", func(t *testing.T) {
@@ -200,6 +218,69 @@ func TestKey(t *testing.T) {
 		}
 		nothing(t, c)
 	})
+}
+
+// afterFirst runs do after the first command of that name.
+func afterFirst(name string, do func()) redis.Hook { return &after{name: name, do: do} }
+
+type after struct {
+	name string
+	do   func()
+	once sync.Once
+}
+
+func (a *after) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (a *after) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		a.look(cmd)
+		return err
+	}
+}
+
+func (a *after) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, all []redis.Cmder) error {
+		err := next(ctx, all)
+		for _, cmd := range all {
+			a.look(cmd)
+		}
+		return err
+	}
+}
+
+func (a *after) look(cmd redis.Cmder) {
+	if cmd.Name() == a.name {
+		a.once.Do(a.do)
+	}
+}
+
+// Of producers that give other rooms under one name at once, one makes the
+// batch, and the others are told.
+func TestTwentyProducersOfOneName(t *testing.T) {
+	t.Parallel()
+	server := redistest.Real(t)
+	var created, same, refused atomic.Int64
+	var all sync.WaitGroup
+	for i, c := range clients(t, server.URL(), 20) {
+		all.Go(func() {
+			rooms := list(tasks.Room{SdkAppId: app, RoomId: 1}, tasks.Room{SdkAppId: app, RoomId: uint64(2 + i%2)})
+			switch b, err := c.Batch(t.Context(), rooms, enqueue.BatchOptions{ID: "monday"}); {
+			case errors.Is(err, enqueue.ErrExists):
+				refused.Add(1)
+			case err != nil:
+				t.Error(err)
+			case b.Created:
+				created.Add(1)
+			default:
+				same.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if created.Load() != 1 || same.Load() != 9 || refused.Load() != 10 {
+		t.Errorf("%d made it, %d found their rooms, %d were refused", created.Load(), same.Load(), refused.Load())
+	}
 }
 
 func TestTwentyProducersOfOneList(t *testing.T) {
@@ -230,7 +311,7 @@ func TestTwentyProducersOfOneList(t *testing.T) {
 		if b.Created {
 			created++
 		}
-		if b.ID != got[0].ID || b.Rooms != n || !b.Same {
+		if b.ID != got[0].ID || b.Rooms != n {
 			t.Errorf("%+v", b)
 		}
 	}

@@ -70,13 +70,13 @@ func TestLeftovers(t *testing.T) {
 	f.rdb.FlushDB(t.Context())
 	f.Ledger = ledger.New(f.rdb, ledger.Options{Retention: 200 * time.Millisecond})
 	b := backlog.New(f.rdb)
-	load := b.Load()
+	load := b.Load(tasks.Room{})
 	for n := 1; n <= 7; n++ {
 		if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: uint64(n)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := load.Seal(t.Context(), "b", tasks.Room{}, ""); err != nil {
+	if _, err := load.Seal(t.Context(), "b", ""); err != nil {
 		t.Fatal(err)
 	}
 	f.cancel(row(6)) // before it is fed

@@ -147,12 +147,12 @@ func newWorld(t *rapid.T, rdb *redis.Client) *world {
 	w.ledger = ledger.New(rdb, o)
 	w.must(w.ledger.Tell(w.ctx, true, true, false))
 
-	load := w.backlog.Load()
+	load := w.backlog.Load(tasks.Room{})
 	for n := 1; n <= modelRows; n++ {
 		room := w.payload(tasks.RowID("b", n)).Room
 		w.must(load.Add(w.ctx, &room))
 	}
-	if _, err := load.Seal(w.ctx, "b", tasks.Room{}, ""); err != nil {
+	if _, err := load.Seal(w.ctx, "b", ""); err != nil {
 		t.Fatal(err)
 	}
 	w.queue = []string{"s-1"}

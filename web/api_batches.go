@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -166,19 +167,17 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 	batch, err := a.queue.Batch(ctx, goodRooms(rooms.Read(list, options), head.Strict, &report), enqueue.BatchOptions{
 		ID: id, Defaults: head.Defaults, Webhook: head.Webhook, Replicated: a.o.Replicated,
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, enqueue.ErrExists) && head.Name == "":
+		return nil, problem(http.StatusUnprocessableEntity, codeKeyReused, "an earlier request with this Idempotency-Key has made another batch, %s", batch.ID)
+	case errors.Is(err, enqueue.ErrExists):
+		return nil, problem(http.StatusConflict, codeExists, "nothing was enqueued: %v; give this one another name", err)
+	case err != nil:
 		return nil, err
 	}
 	digest, err := up.digest()
 	if err != nil {
 		return nil, err
-	}
-	switch {
-	case !batch.Same && head.Name == "":
-		return nil, problem(http.StatusUnprocessableEntity, codeKeyReused, "an earlier request with this Idempotency-Key has made another batch, %s", batch.ID)
-	case !batch.Same:
-		return nil, problem(http.StatusConflict, codeExists,
-			"nothing was enqueued: there is a batch %s already, with other rooms; give this one another name", batch.ID)
 	}
 	body, err := json.Marshal(Enqueued{
 		ID: batch.ID, Rooms: batch.Rooms, BadRows: report.bad, Faults: report.faults, Notes: report.notes,

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"tiwsnap/enqueue"
@@ -49,15 +50,13 @@ func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*acc
 		o.Key = "idempotency " + claim.id // where this process dies now, the next request finds it
 	}
 	s, err := a.queue.Room(ctx, in.Body.Room, o)
-	if err != nil {
-		return nil, err
-	}
 	switch {
-	case !s.Same && in.Body.Key == "":
+	case errors.Is(err, enqueue.ErrExists) && in.Body.Key == "":
 		return nil, problem(http.StatusUnprocessableEntity, codeKeyReused, "an earlier request with this Idempotency-Key has made another snapshot, %s", s.ID)
-	case !s.Same:
-		return nil, problem(http.StatusConflict, codeExists,
-			"nothing was enqueued: there is a snapshot %s of this Key already, with other parameters; give this one another Key", s.ID)
+	case errors.Is(err, enqueue.ErrExists):
+		return nil, problem(http.StatusConflict, codeExists, "nothing was enqueued: %v; give this one another Key", err)
+	case err != nil:
+		return nil, err
 	}
 	body, err := json.Marshal(EnqueuedSnapshot{s.ID, s.Created || in.Body.Key == ""})
 	if err != nil {

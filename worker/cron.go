@@ -175,7 +175,7 @@ func (w *Worker) makeTick(ctx context.Context, s schedule.Schedule, state schedu
 	batch, err := w.producer.Batch(ctx, s.Rooms(ctx, &o.Report), enqueue.BatchOptions{ID: id, Defaults: s.Defaults})
 	now = now.Add(time.Since(begin))
 	o.At = now
-	if err == nil {
+	if err == nil || errors.Is(err, enqueue.ErrExists) { // another worker has just made it, of what the source was then
 		o.Result, o.Batch, o.Rooms = schedule.Enqueued, id, batch.Rooms
 		return w.settleTick(ctx, s, o)
 	}

@@ -172,6 +172,34 @@ func TestTickIsOneBatchWhoeverMakesIt(t *testing.T) {
 	}
 }
 
+// Two workers read the source, and it changes in between: the rooms of the first
+// one are the tick's.
+func TestTickThatAnotherWorkerMakesMeanwhile(t *testing.T) {
+	var c *clockwork
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		batch, err := enqueue.New(c.rdb).Batch(r.Context(), func(yield func(tasks.Room, error) bool) {
+			yield(tasks.Room{SdkAppId: 1, RoomId: 99}, nil)
+		}, enqueue.BatchOptions{ID: c.schedule.BatchID(c.now.Truncate(time.Minute))})
+		if err != nil || !batch.Created {
+			c.Errorf("%+v, %v", batch, err)
+		}
+		io.WriteString(w, list)
+	}))
+	t.Cleanup(server.Close)
+	source, err := schedule.URL(server.URL, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c = newClockwork(t, source)
+	w := c.worker()
+	c.tick(w, 1)
+	c.at(30 * time.Second)
+	c.tick(w, 1)
+	if s := c.status(); s.Last == nil || s.Last.Result != schedule.Enqueued || s.Last.Rooms != 1 || s.Trying != nil {
+		t.Errorf("%+v", s.Last)
+	}
+}
+
 func TestTickOfAWorkerThatDies(t *testing.T) {
 	t.Run("before the batch is made", func(t *testing.T) {
 		c := newClockwork(t, schedule.List(list))

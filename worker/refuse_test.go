@@ -28,13 +28,13 @@ func TestRoomsOfAnotherRelease(t *testing.T) {
 
 	t.Run("as a row of a batch", func(t *testing.T) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-		load := backlog.New(w.rdb).Load() // which checks nothing
+		load := backlog.New(w.rdb).Load(tasks.Room{SdkAppId: app}) // which checks nothing
 		for _, room := range []tasks.Room{{RoomId: 1}, {RoomId: 2, SnapshotMode: "Hologram"}, {RoomId: 3}} {
 			if err := load.Add(t.Context(), &room); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := load.Seal(t.Context(), "a", tasks.Room{SdkAppId: app}, ""); err != nil {
+		if _, err := load.Seal(t.Context(), "a", ""); err != nil {
 			t.Fatal(err)
 		}
 		w.work()
