@@ -19,10 +19,10 @@ import (
 // Exit codes, after sysexits.h where one fits.
 const (
 	exitOK          = 0
-	exitFailed      = 1  // some snapshots failed
+	exitFailed      = 1  // some snapshots failed, rows were left out, or there was nothing to do
 	exitUsage       = 2  // wrong flags or arguments
 	exitUnavailable = 69 // a needed service is away
-	exitTempFail    = 75 // try again later
+	exitTempFail    = 75 // try again later: interrupted, or the output could not be written
 	exitConfig      = 78 // bad configuration
 )
 
@@ -73,21 +73,28 @@ func Run(args []string) int {
 }
 
 func run(ctx context.Context, args []string, e env) int {
+	stdout, stderr := newStream(e.stdout, false), newStream(e.stderr, true)
+	defer stderr.end()
+	e.stdout, e.stderr = stdout, stderr
 	root := newRoot(e)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitOK
-	}
+	code, err := exitUsage, root.ExecuteContext(ctx)
 	var exit *exitError
-	if errors.As(err, &exit) {
-		if exit.err != nil {
-			fmt.Fprintf(e.stderr, "tiwsnap: %v\n", exit.err)
-		}
-		return exit.code
+	switch {
+	case err == nil:
+		code = exitOK
+	case errors.As(err, &exit):
+		code, err = exit.code, exit.err
 	}
-	fmt.Fprintf(e.stderr, "tiwsnap: %v\n", err)
-	return exitUsage
+	lost := stdout.end()
+	if err != nil && (lost == nil || !strings.Contains(err.Error(), lost.Error())) { // not the same twice
+		fmt.Fprintf(stderr, "tiwsnap: %v\n", err)
+	}
+	if lost != nil {
+		fmt.Fprintf(stderr, "tiwsnap: the output is not complete: %v\n", lost)
+		code = exitTempFail
+	}
+	return code
 }
 
 func newRoot(e env) *cobra.Command {

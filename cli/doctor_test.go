@@ -442,7 +442,7 @@ func TestDoctorOnSchedules(t *testing.T) {
 		"ok    schedule fine: ticks next at " + next,
 		"warn  schedule full: the tick of " + due + " waits: Redis is full; fix: make room in Redis: it is tried again at 2020-04-01T00:00:00Z",
 		"warn  schedule nobody: the tick of " + due + " was not begun; fix: run a worker with this configuration file",
-		"warn  schedule odd: bad rows left out of its last batch: 1: line 3: \uFFFD[2J; fix: mend the class list",
+		"warn  schedule odd: bad rows left out of its last batch: 1: line 3: \\u001b[2J; fix: mend the class list",
 		"warn  schedule trying: the tick of " + due + " was tried 3 times: rooms of list: it answers 503; fix: mend the source: it is read again at 2020-03-01T00:00:00Z",
 		"ok    schedule new: ticks next at " + next,
 	}

@@ -86,8 +86,8 @@ func printGroups(w io.Writer, groups []*results.Failure, output string) error {
 	case "csv":
 		rows := [][]string{{"Code", "Class", "Count", "Meaning", "Fix", "Newest", "Message", "RequestId", "TaskID", "At"}}
 		for _, g := range groups {
-			rows = append(rows, []string{g.Code, g.Class, strconv.Itoa(g.Count), g.Meaning, g.Fix,
-				g.Newest.ID, results.CSVText(g.Newest.Message), g.Newest.RequestID, g.Newest.TaskID, clock(g.Newest.At)})
+			rows = append(rows, []string{results.CSVText(g.Code), g.Class, strconv.Itoa(g.Count), g.Meaning, g.Fix, g.Newest.ID,
+				results.CSVText(g.Newest.Message), results.CSVText(g.Newest.RequestID), results.CSVText(g.Newest.TaskID), clock(g.Newest.At)})
 		}
 		return csv.NewWriter(w).WriteAll(rows)
 	}

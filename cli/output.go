@@ -72,15 +72,8 @@ func fields(w io.Writer, pairs ...any) error {
 	return tw.Flush()
 }
 
-// plain replaces control characters, which could command a terminal.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}
+// plain is text on one line, with nothing in it that could command a terminal.
+func plain(s string) string { return escape(s, "") }
 
 // roomWords names a room for people.
 func roomWords(r tasks.Room) string {

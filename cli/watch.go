@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -77,7 +76,7 @@ type progress struct {
 
 func newProgress(e env, b ledger.Batch) *progress {
 	p := &progress{e: e}
-	if f, ok := e.stderr.(*os.File); ok && isTerminal(f) {
+	if f := terminalOf(e.stderr); f != nil {
 		p.bar = progressbar.NewOptions(b.Total,
 			progressbar.OptionSetWriter(f),
 			progressbar.OptionSetWidth(30),
@@ -125,11 +124,6 @@ func (p *progress) close() {
 	if p.bar != nil {
 		fmt.Fprintln(p.e.stderr)
 	}
-}
-
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // sleep waits for d and reports whether ctx is still alive.

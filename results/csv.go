@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"unicode/utf8"
 )
 
 // WriteCSV writes a result list: a header, then a line for each snapshot as it
@@ -34,11 +35,12 @@ func writeCSV(w *csv.Writer, row []string) error {
 	return w.Error()
 }
 
-// CSVText makes user text harmless in a spreadsheet: a cell that would be read
-// as a formula gets an apostrophe in front.
+// CSVText makes text of others harmless in a spreadsheet: a cell that would be
+// read as a formula gets an apostrophe in front. Readers of class lists take one
+// apostrophe before one of these characters away again.
 // See https://owasp.org/www-community/attacks/CSV_Injection.
 func CSVText(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r\n", rune(s[0])) {
+	if first, _ := utf8.DecodeRuneInString(s); strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + s
 	}
 	return s
@@ -61,8 +63,9 @@ func row(s Result, labels []string) []string {
 		total = *s.Total
 	}
 	r := []string{
-		s.ID, fmt.Sprint(s.Room.SdkAppId), fmt.Sprint(s.Room.RoomId), string(s.State), s.Code, CSVText(s.Message),
-		s.TaskID, s.RequestID, fmt.Sprint(s.Attempts), fmt.Sprint(total), strings.Join(s.Images, " "),
+		s.ID, fmt.Sprint(s.Room.SdkAppId), fmt.Sprint(s.Room.RoomId), string(s.State),
+		CSVText(s.Code), CSVText(s.Message), CSVText(s.TaskID), CSVText(s.RequestID),
+		fmt.Sprint(s.Attempts), fmt.Sprint(total), CSVText(strings.Join(s.Images, " ")),
 	}
 	for _, l := range labels {
 		r = append(r, CSVText(s.Room.Label[l]))

@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// terminal is one of 40 lines, and all that is written to it.
+func terminal(t *testing.T) (tty *os.File, read func() string) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no terminal to be had: %v", err)
+	}
+	fd := int(master.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 200}); err != nil {
+		t.Fatal(err)
+	}
+	if tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		io.Copy(&text, master) // until the other end is closed
+	}()
+	t.Cleanup(func() { tty.Close(); master.Close() })
+	return tty, func() string {
+		t.Helper()
+		tty.Close()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the terminal is still written to")
+		}
+		return strings.ReplaceAll(text.String(), "\r\n", "\n")
+	}
+}
+
+// onTerminal runs a command with both outputs on a terminal.
+func (s site) onTerminal(args ...string) (code int, shown string) {
+	s.Helper()
+	tty, read := terminal(s.T)
+	code = run(s.Context(), args, env{strings.NewReader(""), tty, tty, variables(s.environ)})
+	return code, read()
+}
+
+// What others have written commands no terminal, whatever the command prints.
+func TestNothingRawReachesATerminal(t *testing.T) {
+	t.Parallel()
+	const evil = "\x1b]0;owned\a\x1b[2J\u009b31m\x7f\u202eabc\r"
+	s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.\x1b[2J"}})
+	stop := s.worker()
+	room, err := json.Marshal(map[string]any{"SdkAppId": 1400123480, "RoomId": 1, "Label": map[string]string{"Class": evil}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := s.run(string(room), "enqueue", "batch", "-", "--name", "b"); code != exitOK {
+		t.Fatal(stderr)
+	}
+	s.says(exitFailed, "", "wait", "b")
+	stop()
+	for _, args := range [][]string{
+		{"status"}, {"status", "b"}, {"status", "b.1"}, {"status", "b.1", "-o", "json"}, {"status", "b.1", "-o", "csv"},
+		{"status", "b", "-o", "csv"}, {"status", "b", "-o", "jsonl"}, {"status", evil}, {evil}, {"status", "--" + evil},
+		{"failures"}, {"failures", "--list"}, {"failures", "-o", "csv"}, {"failures", "-o", "json"}, {"failures", "--batch", evil},
+		{"wait", "b"}, {"wait", evil}, {"retry", evil}, {"cancel", evil}, {"pause", evil}, {"schedule", "next", evil}, {"webhooks", "resend", evil},
+		{"enqueue", "batch", evil}, {"limit", evil}, {"status", "--redis-url", evil}, {"help", evil}, {"bench", evil},
+	} {
+		_, shown := s.onTerminal(args...)
+		if shown == "" {
+			t.Errorf("%q shows nothing", args)
+		}
+		if args[0] == "wait" { // which draws its progress
+			shown = strings.NewReplacer("\r", "", "\x1b[0K", "", "\x1b[2K", "").Replace(shown)
+		}
+		if i := strings.IndexFunc(strings.NewReplacer("\n", "", "\t", "").Replace(shown), commands); i >= 0 {
+			t.Errorf("%q: %q", args, shown)
+		}
+	}
+	if _, shown := s.onTerminal("status", "b", "-o", "csv"); !strings.Contains(shown, `\u001b]0;owned\u0007\u001b[2J\u009b31m\u007f\u202eabc\u000d`) {
+		t.Errorf("the label cannot be read: %q", shown)
+	}
+	// A program gets what was written.
+	if out := s.ok("status", "b", "-o", "csv"); !strings.Contains(out, evil) {
+		t.Errorf("the file lacks the label: %q", out)
+	}
+	// An error of a command that programs start ends on a terminal sooner or later.
+	if _, _, stderr := s.run("", "status", evil); strings.ContainsFunc(strings.TrimSuffix(stderr, "\n"), commands) {
+		t.Errorf("%q", stderr)
+	}
+}
+
+func TestStream(t *testing.T) {
+	const text = "3B 数学 🎨\n\ta\x1bb\u009b\u2028é"
+	var b bytes.Buffer
+	s := newStream(&b, true)
+	for i := range len(text) { // byte by byte: characters come in parts
+		if n, err := s.Write([]byte{text[i]}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	s.Write([]byte("\xe6\x95"))
+	if err := s.end(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "3B 数学 🎨\n\ta\\u001bb\\u009b\\u2028é\uFFFD"; strings.TrimRight(b.String(), "\uFFFD")+"\uFFFD" != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+}
+
+// A full disk is an error, never half a list that looks whole.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, tiwtest.Options{})
+	s.batch("b", 3)
+	for _, args := range [][]string{
+		{"status"}, {"status", "-o", "json"}, {"status", "-o", "jsonl"}, {"status", "-o", "csv"},
+		{"status", "b"}, {"status", "b", "-o", "json"}, {"status", "b", "-o", "jsonl"}, {"status", "b", "-o", "csv"},
+		{"status", "b.1", "-o", "csv"}, {"failures", "-o", "json"}, {"failures", "-o", "csv"}, {"failures", "--list", "-o", "csv"},
+		{"enqueue", "room", "--app", "1", "--room", "1", "--key", "k"}, {"limit"}, {"pause", "b"}, {"resume", "b"},
+		{"schedule", "list", "-o", "json"}, {"webhooks", "-o", "json"}, {"token"}, {"version"}, {"config", "print"}, {"config", "check"},
+		{"doctor"}, {"completion", "bash"}, {"-h"}, {"cancel", "b"},
+	} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Skipf("no full disk to be had: %v", err)
+		}
+		var stderr bytes.Buffer
+		code := run(t.Context(), args, env{strings.NewReader(""), full, &stderr, variables(s.environ)})
+		full.Close()
+		const want = "tiwsnap: the output is not complete: write /dev/full: no space left on device\n"
+		if code != exitTempFail || strings.Count(stderr.String(), "no space left") != 1 || !strings.HasSuffix(stderr.String(), want) {
+			t.Errorf("%v: exit %d, %q", args, code, stderr.String())
+		}
+	}
+}
+
+// What fails beside a full disk is said, too.
+func TestOutputAndCommandThatFail(t *testing.T) {
+	failing := writerFunc(func([]byte) (int, error) { return 0, errors.New("full") })
+	var stderr bytes.Buffer
+	code := run(context.Background(), []string{"config", "print", "--config", "/none"}, env{strings.NewReader(""), failing, &stderr, variables(nil)})
+	if code != exitConfig || strings.Contains(stderr.String(), "output") {
+		t.Errorf("nothing was to be printed: exit %d, %q", code, stderr.String())
+	}
+	stderr.Reset()
+	code = run(context.Background(), []string{"doctor", "--skip-tiw"}, env{strings.NewReader(""), failing, &stderr, variables(map[string]string{"TIWSNAP_REDIS_URL": "redis://127.0.0.1:1"})})
+	if code != exitTempFail || stderr.String() != "tiwsnap: the output is not complete: full\n" {
+		t.Errorf("exit %d, %q", code, stderr.String())
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
