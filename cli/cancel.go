@@ -17,8 +17,12 @@ func newCancel(e env) *cobra.Command {
 		Short: "Cancel snapshots or batches, as far as Tencent has not accepted them",
 		Long: `Cancel snapshots or batches, as far as Tencent has not accepted them: a task
 cannot be called back. Exit code 1 if there is nothing left to cancel.`,
-		Args: cobra.MinimumNArgs(1),
+		Example: `  tiwsnap cancel monday
+  tiwsnap cancel monday.17 s-01hqx5mz7k3v9t2b8n4c6d0f1g`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return !b.Ended() && b.CanceledFrom == 0 }),
 	}
+	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect(cmd, e)
@@ -26,31 +30,64 @@ cannot be called back. Exit code 1 if there is nothing left to cancel.`,
 			return err
 		}
 		defer c.close()
-		return eachID(e, c, args, func(id string) (said string, done bool, err error) {
+		return eachID(e, c, args, *output, func(id string) (said string, done bool, err error) {
 			return cancel(cmd.Context(), c, id)
 		})
 	}
 	return cmd
 }
 
-// eachID does something with snapshots or batches, says of each what became of
-// it, and ends with exitUsage if one is unknown, else with exitFailed if one
-// was not done.
-func eachID(e env, c *connection, ids []string, do func(id string) (said string, done bool, err error)) error {
+// outcome is what a command has done with one id.
+type outcome struct {
+	ID      string `json:"id"`
+	Done    bool   `json:"done"` // false: there was nothing to do, or it cannot be done
+	Message string `json:"message"`
+}
+
+// eachID does something with each id, says what became of it, and ends with
+// exitUsage if one is unknown or wrong, else with exitFailed if one was not done.
+func eachID(e env, c *connection, ids []string, output string, do func(id string) (said string, done bool, err error)) error {
 	code := exitOK
-	for _, id := range ids {
-		said, done, err := do(id)
-		switch {
-		case errors.Is(err, ledger.ErrNotFound):
-			fmt.Fprintf(e.stderr, "tiwsnap: %v\n", c.unknownID(id))
-			code = exitUsage
-			continue
-		case err != nil:
-			return c.away(err)
-		case !done && code == exitOK:
-			code = exitFailed
+	each := func(yield func(outcome, error) bool) {
+		for _, id := range ids {
+			said, done, err := do(id)
+			if errors.Is(err, ledger.ErrNotFound) {
+				err = c.unknownID(id)
+			}
+			var wrong *exitError
+			switch {
+			case errors.As(err, &wrong) && wrong.code == exitUsage:
+				fmt.Fprintf(e.stderr, "tiwsnap: %v\n", err)
+				code, said, done = exitUsage, err.Error(), false
+				if output == "table" {
+					continue
+				}
+			case err != nil:
+				yield(outcome{}, c.away(err))
+				return
+			case !done && code == exitOK:
+				code = exitFailed
+			}
+			if !yield(outcome{id, done, said}, nil) {
+				return
+			}
 		}
-		fmt.Fprintf(e.stdout, "%s: %s\n", id, said)
+	}
+	if output == "json" {
+		if err := printJSONList(e.stdout, "results", each, nil); err != nil {
+			return err
+		}
+	} else {
+		for o, err := range each {
+			if err == nil && output == "jsonl" {
+				err = printJSON(e.stdout, o, false)
+			} else if err == nil {
+				_, err = fmt.Fprintf(e.stdout, "%s: %s\n", o.ID, o.Message)
+			}
+			if err != nil {
+				return err
+			}
+		}
 	}
 	if code != exitOK {
 		return &exitError{code, nil}

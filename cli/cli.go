@@ -99,8 +99,12 @@ func run(ctx context.Context, args []string, e env) int {
 
 func newRoot(e env) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "tiwsnap",
-		Short:         "Snapshot Tencent Interactive Whiteboards, exactly at the account's request quota",
+		Use:   "tiwsnap",
+		Short: "Snapshot Tencent Interactive Whiteboards, exactly at the account's request quota",
+		Example: `  tiwsnap demo
+  tiwsnap worker
+  tiwsnap enqueue batch class.csv --wait
+  tiwsnap status`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       versionLine(), // for --version
@@ -137,5 +141,63 @@ func newRoot(e env) *cobra.Command {
 		newConfig(e),
 		newVersion(e),
 	)
+	root.SetHelpCommand(newHelp())
+	root.InitDefaultCompletionCmd()
+	if cmd, _, err := root.Find([]string{"completion"}); err == nil {
+		cmd.Short, cmd.Long = "Print the completion script of a shell", "Print the completion script of a shell."
+		cmd.Example = "  source <(tiwsnap completion bash)"
+		for _, shell := range cmd.Commands() {
+			shell.Short = "Print the completion script of " + shell.Name()
+			shell.Long = shell.Short + ".\n\n" + shell.Long
+			shell.Example = "  tiwsnap completion " + shell.Name() + " > FILE"
+		}
+	}
+	group(root)
+	root.SetUsageTemplate(strings.NewReplacer(
+		"Usage:", "USAGE:", "Aliases:", "ALIASES:", "Examples:", "EXAMPLES:", "Available Commands:", "COMMANDS:",
+		"Global Flags:", "GLOBAL FLAGS:", "Flags:", "FLAGS:",
+	).Replace(root.UsageTemplate()))
 	return root
+}
+
+// group makes every command that only has others, root excepted, refuse a word
+// that is none of them: cobra shows the help then and ends well.
+func group(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		if sub.HasSubCommands() && !sub.Runnable() {
+			sub.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return fail(exitUsage, "unknown command %q for %q: see %s -h", args[0], cmd.CommandPath(), cmd.CommandPath())
+				}
+				return cmd.Help()
+			}
+		}
+		group(sub)
+	}
+}
+
+// newHelp is cobra's help command, which ends well when it knows no such command.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Show the help of a command",
+		Example: "  tiwsnap help enqueue batch",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			if found, rest, err := cmd.Root().Find(args); err == nil && len(rest) == 0 {
+				for _, sub := range found.Commands() {
+					names = append(names, sub.Name()+"\t"+sub.Short)
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return fail(exitUsage, "there is no command %q: see tiwsnap -h", strings.Join(args, " "))
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
 }

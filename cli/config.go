@@ -18,39 +18,55 @@ everybody on the machine can read those.`
 func newConfig(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Check and show the settings",
-		Long:  configHelp,
+		Short: "Check and print the settings",
+		Long:  "Check and print the settings.\n\n" + configHelp,
+		Example: `  tiwsnap config check --config tiwsnap.yml
+  tiwsnap config print`,
 	}
 	check := &cobra.Command{
 		Use:   "check",
 		Short: "Check the settings of all layers and list every fault",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := loadConfig(cmd, e, config.RoomFiles)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(e.stdout, "ok")
-			if why, fix := c.RegionWarning(); why != "" {
-				fmt.Fprintf(e.stderr, "warning: TIWSNAP_TIW_REGION: %s; %s\n", why, fix)
-			}
-			if c.TencentCloud.SecretID.Empty() {
-				fmt.Fprintln(e.stderr, "there is no API key of Tencent: a worker needs TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY")
-			}
-			return nil
-		},
+		Example: `  tiwsnap config check
+  tiwsnap config check --config tiwsnap.yml`,
+		Args: cobra.NoArgs,
+	}
+	checked := outputFlag(check, "table", "json")
+	check.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := loadConfig(cmd, e, config.RoomFiles)
+		if err != nil {
+			return err
+		}
+		if *checked == "json" {
+			err = printJSON(e.stdout, map[string]bool{"ok": true}, true)
+		} else {
+			_, err = fmt.Fprintln(e.stdout, "ok")
+		}
+		if why, fix := c.RegionWarning(); why != "" {
+			fmt.Fprintf(e.stderr, "warning: TIWSNAP_TIW_REGION: %s; %s\n", why, fix)
+		}
+		if c.TencentCloud.SecretID.Empty() {
+			fmt.Fprintln(e.stderr, "there is no API key of Tencent: a worker needs TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY")
+		}
+		return err
 	}
 	print := &cobra.Command{
 		Use:   "print",
-		Short: "Print the settings in force as YAML, each with where it comes from",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := loadConfig(cmd, e)
-			if err != nil {
-				return err
-			}
-			return c.Print(e.stdout)
-		},
+		Short: "Print the settings in force, each with where it comes from",
+		Long:  "Print the settings in force, each with where it comes from: as a configuration file,\nor with -o json. Secrets show as ***.",
+		Example: `  tiwsnap config print
+  tiwsnap config print --config tiwsnap.yml -o json`,
+		Args: cobra.NoArgs,
+	}
+	printed := outputFlag(print, "yaml", "json")
+	print.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := loadConfig(cmd, e)
+		if err != nil {
+			return err
+		}
+		if *printed == "json" {
+			return printJSON(e.stdout, c.Shown(), true)
+		}
+		return c.Print(e.stdout)
 	}
 	for _, sub := range []*cobra.Command{check, print} {
 		config.AllFlags(sub.Flags())

@@ -39,8 +39,12 @@ func newDemo(e env) *cobra.Command {
 a simulator of Tencent's API and a worker, all on loopback, snapshot the rooms of
 three classes that end at the same time. Nothing of it is durable. Of a --config file
 it takes the schedules alone.`,
+		Example: `  tiwsnap demo
+  tiwsnap demo --keep
+  tiwsnap demo --rooms class.csv`,
 		Args: cobra.NoArgs,
 	}
+	output := outputFlag(cmd, "table", "json")
 	file := cmd.Flags().String("rooms", "", "class list `file` to snapshot instead of examples/class.csv")
 	keep := cmd.Flags().Bool("keep", false, "stay up afterwards and print the addresses")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -63,12 +67,12 @@ it takes the schedules alone.`,
 				return err
 			}
 		}
-		return demo(cmd.Context(), e, list, name, *keep, schedules)
+		return demo(cmd.Context(), e, list, name, *keep, schedules, *output)
 	}
 	return cmd
 }
 
-func demo(ctx context.Context, e env, list io.Reader, name string, keep bool, schedules []schedule.Schedule) (err error) {
+func demo(ctx context.Context, e env, list io.Reader, name string, keep bool, schedules []schedule.Schedule, output string) (err error) {
 	fmt.Fprintln(e.stderr, "demo: an embedded Redis, a simulator of Tencent's API and a worker, in this process; nothing of it is durable")
 	redis := rdb.NewEmbedded()
 	if err := redis.Listen(); err != nil {
@@ -128,7 +132,7 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool, sc
 		}
 		defer h.stop()
 		addr = h.addr
-		fmt.Fprintf(e.stderr, "look on at http://%s/\n", addr)
+		fmt.Fprintf(e.stderr, "Dashboard: http://%s/\n", addr)
 	}
 	lines := &classList{e: e, file: name}
 	batch, err := enqueue.New(client).Batch(ctx, lines.rooms(list, rooms.Options{}), enqueue.BatchOptions{ID: batchID("", name)})
@@ -144,7 +148,7 @@ func demo(ctx context.Context, e env, list io.Reader, name string, keep bool, sc
 	if err != nil {
 		return err
 	}
-	if err := demoTable(ctx, e, c, batch.ID, sim); err != nil {
+	if err := demoSummary(ctx, e, c, batch.ID, sim, output); err != nil {
 		return err
 	}
 	if keep {
@@ -160,16 +164,22 @@ Still up, until interrupted:
 	if failed > 0 {
 		return &exitError{exitFailed, nil}
 	}
-	return nil
+	return leftOut(lines.bad)
 }
 
-// demoTable prints what came of the batch.
-func demoTable(ctx context.Context, e env, c *connection, id string, sim *tiwtest.Server) error {
+// demoSummary prints what came of the batch.
+func demoSummary(ctx context.Context, e env, c *connection, id string, sim *tiwtest.Server, output string) error {
 	b, err := c.ledger.Batch(ctx, id)
 	if err != nil {
 		return err
 	}
 	create := sim.State().Actions[tiwtest.ActionCreate]
+	if output == "json" {
+		return printJSON(e.stdout, map[string]any{
+			"batch": b, "seconds": b.EndedAt.Sub(b.CreatedAt).Seconds(),
+			"peak_second": create.Received.SlidingSecond.Calls, "rejected": create.Rejected,
+		}, true)
+	}
 	return fields(e.stdout,
 		"rooms", b.Total,
 		"succeeded", b.Succeeded,
@@ -177,7 +187,7 @@ func demoTable(ctx context.Context, e env, c *connection, id string, sim *tiwtes
 		"failed", b.Failed,
 		"images", b.Images,
 		"seconds", fmt.Sprintf("%.1f", b.EndedAt.Sub(b.CreatedAt).Seconds()),
-		"requests in the fullest second", create.Received.SlidingSecond.Calls,
+		"requests in the peak second", create.Received.SlidingSecond.Calls,
 		"rejected", create.Rejected,
 	)
 }

@@ -44,6 +44,9 @@ begins with ok, warn or FAIL.
 
 Exit code 0: nothing fails. 78: the credentials are missing or refused.
 69: something else fails.`,
+		Example: `  tiwsnap doctor
+  tiwsnap doctor --skip-tiw
+  tiwsnap doctor -o json | jq '.[] | select(.status != "ok")'`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json")

@@ -28,7 +28,9 @@ const maxShownFaults = 100
 func newEnqueue(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enqueue",
-		Short: "Ask for snapshots: of one room, or of a batch of any size",
+		Short: "Enqueue snapshots: of one room, or of a batch of any size",
+		Example: `  tiwsnap enqueue room --app 1400123480 --room 12345
+  tiwsnap enqueue batch class.csv --wait`,
 	}
 	cmd.AddCommand(newEnqueueRoom(e), newEnqueueBatch(e))
 	return cmd
@@ -38,8 +40,14 @@ func newEnqueueRoom(e env) *cobra.Command {
 	var room uint64
 	cmd := &cobra.Command{
 		Use:   "room --app SDKAPPID --room ROOMID",
-		Short: "Snapshot one room, ahead of every batch, and print its snapshot id",
-		Args:  cobra.NoArgs,
+		Short: "Enqueue a snapshot of one room, ahead of every batch, and print its id",
+		Long: `Enqueue a snapshot of one room, ahead of every batch, and print its id. With --key
+the same app, room and key are one snapshot, however often it is enqueued; a key
+that has other parameters already is an error (exit code 2).`,
+		Example: `  tiwsnap enqueue room --app 1400123480 --room 12345 --wait
+  tiwsnap enqueue room --app 1400123480 --room 12345 --key lesson-7
+  tiwsnap enqueue room --app 1400123480 --room 12345 --width 1920 --height 1080 -o json`,
+		Args: cobra.NoArgs,
 	}
 	read := roomFlags(cmd.Flags())
 	cmd.Flags().Uint64Var(&room, "room", 0, "RoomId `number`")
@@ -129,18 +137,23 @@ func (c *connection) refused(err error) error {
 func newEnqueueBatch(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "batch FILE",
-		Short: "Snapshot every room of a class list (CSV with a header, .xlsx, or JSON; - is stdin)",
-		Long: `Snapshot every room of a class list: CSV with a header, a workbook (.xlsx), JSON
+		Short: "Enqueue every room of a class list (CSV with a header, .xlsx, or JSON; - is stdin)",
+		Long: `Enqueue every room of a class list: CSV with a header, a workbook (.xlsx), JSON
 lines or a JSON array, with the API's own field names (SdkAppId, RoomId,
 CallbackURL, SnapshotMode, Whiteboard.Width, COS.Bucket, ...) and columns
-Label.NAME that are carried through to the results. What a row leaves out comes from the flags. The
-format and the encoding are recognised; what is recognised, and rows that are
-skipped as they are no rooms, are told.
+Label.NAME that are carried through to the results. What a row leaves out comes
+from the flags. The format and the encoding are recognised; what is recognised,
+and rows that are skipped as they are no rooms, are told.
 
-A row that is wrong is reported with its line and left out; the others go on,
-unless --strict. The batch becomes visible all at once. Without --name it is
-named after the file and its content: the same command again finds the same
-batch and adds nothing, also after it was killed in the middle.`,
+A row that is wrong is reported with its line and left out (exit code 1); the
+others go on, unless --strict. The batch becomes visible all at once. Without
+--name it is named after the file and its content: the same command again finds
+the same batch and adds nothing, also after it was killed in the middle. A name
+that stands for other rooms already is an error (exit code 2).`,
+		Example: `  tiwsnap enqueue batch class.csv --wait
+  tiwsnap enqueue batch class.csv --name monday --strict
+  tiwsnap enqueue batch rooms.jsonl --app 1400123480 --mode LatestMarksOnly
+  generate-rooms | tiwsnap enqueue batch - --name monday -o json`,
 		Args: cobra.ExactArgs(1),
 	}
 	read := roomFlags(cmd.Flags())
@@ -373,6 +386,11 @@ func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
 
 // waitAndPrint waits for snapshots and batches and prints them.
 func waitAndPrint(ctx context.Context, e env, c *connection, ids []string, output string) error {
+	for _, id := range ids {
+		if _, _, err := c.find(ctx, id); err != nil {
+			return err
+		}
+	}
 	failed := 0
 	for _, id := range ids {
 		n, err := watch(ctx, e, c, id)

@@ -24,18 +24,19 @@ func newFailures(e env) *cobra.Command {
 		Long: `Show what failed, in all batches and single rooms or in one batch, by error code:
 how often, what it means, what to do, and the newest example. To try again, see
 tiwsnap retry.`,
+		Example: `  tiwsnap failures
+  tiwsnap failures --batch monday --list -o csv > failed.csv
+  tiwsnap failures --held`,
 		Args: cobra.NoArgs,
 	}
 	batch := cmd.Flags().String("batch", "", "only those of this batch, by its `id`")
 	list := cmd.Flags().Bool("list", false, "print every snapshot instead, the newest of each batch first")
-	held := cmd.Flags().Bool("held", false, "instead of failures, what waits for a person because the outcome of a request is unknown")
+	held := cmd.Flags().Bool("held", false, "instead of failures, what is held for review because the outcome of a request is unknown")
+	cmd.RegisterFlagCompletionFunc("batch", completeBatches(e, func(b ledger.Batch) bool { return b.Failed+b.Unknown > 0 }))
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
 	config.Flags(cmd.Flags(), "redis.url")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
-		if *list && *output == "json" {
-			return fail(exitUsage, "--list with -o json: a list of any length is printed with -o jsonl, csv or table")
-		}
 		c, err := connect(cmd, e)
 		if err != nil {
 			return err
@@ -47,14 +48,14 @@ tiwsnap retry.`,
 		}
 		all := c.results.Failed(ctx, batches, *held)
 		if *list {
-			return c.away(printFailures(e.stdout, all, *output))
+			return c.away(printFailures(e, all, *output))
 		}
 		groups, err := results.Group(all)
 		if err != nil {
 			return c.away(err)
 		}
 		if len(groups) == 0 && *output == "table" {
-			fmt.Fprintln(e.stderr, "none")
+			fmt.Fprintln(e.stderr, "no failures")
 		}
 		return printGroups(e.stdout, groups, *output)
 	}
@@ -114,11 +115,14 @@ func printGroups(w io.Writer, groups []*results.Failure, output string) error {
 }
 
 // printFailures prints a line for each snapshot, as they come.
-func printFailures(w io.Writer, all iter.Seq2[results.Result, error], output string) error {
-	if output == "csv" {
+func printFailures(e env, all iter.Seq2[results.Result, error], output string) error {
+	w := e.stdout
+	switch output {
+	case "csv":
 		return results.WriteCSV(w, nil, all)
+	case "json":
+		return printJSONList(w, "failures", all, nil)
 	}
-	const screen = 100 // lines of a table that are aligned with one another
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	n := 0
 	for s, err := range all {
@@ -140,6 +144,9 @@ func printFailures(w io.Writer, all iter.Seq2[results.Result, error], output str
 				return err
 			}
 		}
+	}
+	if n == 0 && output == "table" {
+		fmt.Fprintln(e.stderr, "no failures")
 	}
 	return tw.Flush()
 }

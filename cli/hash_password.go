@@ -15,26 +15,33 @@ import (
 )
 
 func newHashPassword(e env) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "hash-password",
-		Short: "Ask for a password and print its hash, for TIWSNAP_HTTP_USERS",
-		Long: `Ask for a password, without showing it, and print its argon2id hash, for a line of
-TIWSNAP_HTTP_USERS: NAME ROLES HASH. Where stdin is not a terminal its first line is
-the password.`,
+		Short: "Hash a password, for TIWSNAP_HTTP_USERS",
+		Long: `Hash a password with argon2id, for a line of TIWSNAP_HTTP_USERS: NAME ROLES HASH.
+It is asked for and not shown; where stdin is not a terminal its first line is the
+password.`,
+		Example: `  tiwsnap hash-password
+  tiwsnap hash-password < password.txt`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			word, err := readPassword(e)
-			if err != nil {
-				return err
-			}
-			hash, err := password.Hash(word)
-			if err != nil {
-				return fail(exitUsage, "%w", err)
-			}
-			_, err = fmt.Fprintln(e.stdout, hash)
-			return err
-		},
 	}
+	output := outputFlag(cmd, "table", "json")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		word, err := readPassword(e)
+		if err != nil {
+			return err
+		}
+		hash, err := password.Hash(word)
+		if err != nil {
+			return fail(exitUsage, "%w", err)
+		}
+		if *output == "json" {
+			return printJSON(e.stdout, map[string]string{"hash": hash}, true)
+		}
+		_, err = fmt.Fprintln(e.stdout, hash)
+		return err
+	}
+	return cmd
 }
 
 // readPassword reads a password: twice from a terminal, where it is not shown,

@@ -15,13 +15,18 @@ import (
 func newLimit(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "limit [N|default]",
-		Short: "Show or set how many snapshots a second are requested, for all workers at once",
-		Long: `Show how many requests to make a snapshot the account may send in a second, and
-what is left of them where somebody else spends too. N sets the limit for all
-workers of the account, at once and until "default" gives it back to the
-configuration (rate.limit).`,
-		Args: cobra.MaximumNArgs(1),
+		Short: "Show or set the rate limit of all workers",
+		Long: `Show or set the rate limit: how many requests to make a snapshot the account may
+send in a second, and the available rate where other clients of the account use
+the rest. N sets the limit for all workers of the account, at once and until
+"default" gives it back to the configuration (rate.limit).`,
+		Example: `  tiwsnap limit
+  tiwsnap limit 10
+  tiwsnap limit default`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: cobra.FixedCompletions([]string{"default"}, cobra.ShellCompDirectiveNoFileComp),
 	}
+	output := outputFlag(cmd, "table", "json")
 	config.Flags(cmd.Flags(), "redis.url", "tiw.account", "rate.limit", "rate.margin")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
@@ -53,13 +58,24 @@ configuration (rate.limit).`,
 		if err != nil {
 			return c.away(err)
 		}
+		if *output == "json" {
+			return printJSON(e.stdout, map[string]any{
+				"configured": c.cfg.Rate.Limit, "limit": s.Limit, "available": s.Effective,
+				"margin_ms": float64(s.Margin.Round(100*time.Microsecond)) / float64(time.Millisecond), "used": s.Used, "peak": s.Fullest,
+			}, true)
+		}
 		why := ""
 		if s.Effective < s.Limit {
-			why = "  (somebody else spends the same quota)"
+			why = "  (other clients of the account use the rest)"
 		}
-		fmt.Fprintf(e.stdout, "configured              %d a second\nin force                %d\nleft of it              %d%s\nmargin                  %s\nused in the last second %d\nfullest second of late  %d\n",
-			c.cfg.Rate.Limit, s.Limit, s.Effective, why, s.Margin.Round(100*time.Microsecond), s.Used, s.Fullest)
-		return nil
+		return fields(e.stdout,
+			"configured", fmt.Sprintf("%d a second", c.cfg.Rate.Limit),
+			"in force", s.Limit,
+			"available rate", fmt.Sprintf("%d%s", s.Effective, why),
+			"safety margin", s.Margin.Round(100*time.Microsecond),
+			"used in the last second", s.Used,
+			"peak second (last 2 min)", s.Fullest,
+		)
 	}
 	return cmd
 }

@@ -130,7 +130,7 @@ func TestCancel(t *testing.T) {
 		}
 		s.says(exitOK, "canceled", "status", "b.4")
 		s.says(exitFailed, "", "wait", "b", "b.4")
-		s.says(exitFailed, "nothing is left to feed", "pause", "b")
+		s.says(exitFailed, "nothing is left to send", "pause", "b")
 
 		s.says(exitOK, "b.4: queued again\n", "retry", "b.4")
 		s.worker()
@@ -223,9 +223,9 @@ func TestPause(t *testing.T) {
 	if len(batches) != 2 || batches[0][1] != "ended" || batches[1][1] != "paused" {
 		t.Errorf("overview: %v", batches)
 	}
-	s.says(exitOK, "large: goes on", "resume", "large")
+	s.says(exitOK, "large: resumed", "resume", "large")
 	s.ok("wait", "large")
-	s.says(exitFailed, "nothing is left to feed: the batch is ended", "pause", "large")
+	s.says(exitFailed, "nothing is left to send: the batch is ended", "pause", "large")
 	s.says(exitUsage, "there is no snapshot or batch none", "pause", "none")
 	s.says(exitUsage, "there is no snapshot or batch none", "resume", "none")
 }
@@ -233,7 +233,7 @@ func TestPause(t *testing.T) {
 func TestFailuresAndRetry(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
-	s.says(exitOK, "none", "failures")
+	s.says(exitOK, "no failures", "failures")
 	stop := s.worker()
 	s.batch("a", 3)
 	s.says(exitFailed, "", "wait", "a")
@@ -287,27 +287,31 @@ func TestFailuresAndRetry(t *testing.T) {
 		s.says(exitOK, id+" ", "failures", "--list")
 	}
 	s.says(exitUsage, "there is no snapshot or batch none", "failures", "--batch", "none")
-	s.says(exitUsage, "-o json", "failures", "--list", "-o", "json")
+	var listed struct{ Failures []struct{ ID string } }
+	if err := json.Unmarshal([]byte(s.ok("failures", "--list", "-o", "json")), &listed); err != nil || len(listed.Failures) != 5 {
+		t.Errorf("%+v, %v", listed, err)
+	}
 
 	stop() // what is retried stays queued
 	if err := s.sim.SetFaults(tiwtest.Faults{}); err != nil {
 		t.Fatal(err)
 	}
-	s.says(exitOK, "a: 0 queued again\n", "retry", "a", "--failed", "--code", "UnsupportedOperation")
-	s.says(exitOK, "a: 0 queued again\n", "retry", "a", "--held")
+	s.says(exitFailed, "a: nothing to retry: no snapshot that failed has the code UnsupportedOperation; they have InvalidParameter (3)\n",
+		"retry", "a", "--failed", "--code", "UnsupportedOperation")
+	s.says(exitFailed, "a: nothing to retry: no snapshot is held for review\n", "retry", "a", "--held")
 	s.says(exitOK, "b: 1 queued again\n", "retry", "b", "--failed", "--code", "UnsupportedOperation") // the family
 	s.says(exitOK, "a.2: queued again\n", "retry", "a.2")
 	s.says(exitOK, "a: 2 queued again\n", "retry", "a", "--failed", "--code", "InvalidParameter")
 	s.says(exitOK, single+": queued again\n", "retry", single)
 	s.says(exitFailed, single+": is queued: only what failed, was canceled or is held can be retried\n", "retry", single)
-	s.says(exitOK, "none", "failures")
+	s.says(exitOK, "no failures", "failures")
 	s.worker()
 	s.ok("wait", "a", "b", single)
 	if n := s.sim.State().Tasks.Created; n != 5 {
 		t.Errorf("%d tasks made, want 5", n)
 	}
 	s.says(exitFailed, "a.1: is succeeded: only", "retry", "a.1")
-	s.says(exitOK, "a: 0 queued again\n", "retry", "a", "--failed")
+	s.says(exitFailed, "a: nothing to retry: no snapshot failed\n", "retry", "a", "--failed")
 	s.says(exitUsage, "a is a batch: add --failed or --held", "retry", "a")
 	s.says(exitUsage, "add --failed or --held", "retry", "a.1", "--code", "X")
 	s.says(exitUsage, "", "retry", "a", "--failed", "--held")
@@ -335,17 +339,17 @@ func TestHeld(t *testing.T) {
 			t.Fatalf("%+v, %v", in, err)
 		}
 	}
-	s.says(exitOK, "until a person decides", "status", "b.1")
+	s.says(exitOK, "for review: tiwsnap retry", "status", "b.1")
 	s.says(exitOK, "b.1       room", "failures", "--held", "--list")
 	s.says(exitOK, "s-held    room", "failures", "--held", "--list")
 	s.says(exitOK, "something failed inside Tencent", "failures", "--held")
-	s.says(exitOK, "none", "failures")
+	s.says(exitOK, "no failures", "failures")
 	s.says(exitOK, "b: 1 queued again\n", "retry", "b", "--held", "--code", "InternalError")
 	s.says(exitOK, "s-held: queued again\n", "retry", "s-held")
-	s.says(exitOK, "none", "failures", "--held")
+	s.says(exitOK, "no failures", "failures", "--held")
 	s.worker()
 	s.ok("wait", "b", "s-held")
-	if out := s.ok("status", "b.1"); !strings.Contains(out, "possible duplicates") || strings.Contains(out, "until a person") {
+	if out := s.ok("status", "b.1"); !strings.Contains(out, "possible duplicates") || strings.Contains(out, "for review") {
 		t.Errorf("%s", out)
 	}
 }

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -44,6 +46,38 @@ func printLines[T any](w io.Writer, all []T) error {
 		}
 	}
 	return nil
+}
+
+// printJSONList prints an object with one list, value by value as they come, and
+// with "more" where that is given: whether the list goes on.
+func printJSONList[T any](w io.Writer, name string, all iter.Seq2[T, error], more *bool) error {
+	fmt.Fprintf(w, "{\n  %q: [", name)
+	n := 0
+	for v, err := range all {
+		if err != nil {
+			return err
+		}
+		var b bytes.Buffer
+		if err := printJSON(&b, v, true); err != nil {
+			return err
+		}
+		if n++; n > 1 {
+			io.WriteString(w, ",")
+		}
+		text := strings.TrimSuffix(b.String(), "\n")
+		if _, err := io.WriteString(w, "\n    "+strings.ReplaceAll(text, "\n", "\n    ")); err != nil {
+			return err
+		}
+	}
+	end := "]"
+	if n > 0 {
+		end = "\n  ]"
+	}
+	if more != nil {
+		end += fmt.Sprintf(",\n  \"more\": %t", *more)
+	}
+	_, err := io.WriteString(w, end+"\n}\n")
+	return err
 }
 
 // printTable prints rows with their cells aligned; the first is the heading.

@@ -15,20 +15,32 @@ import (
 func newPause(e env) *cobra.Command {
 	return newTurn(e, &cobra.Command{
 		Use:   "pause BATCH...",
-		Short: "Feed nothing more of batches; what was fed, a few seconds of work, goes on",
+		Short: "Pause batches",
+		Long: `Pause batches: no more rooms of them are sent until tiwsnap resume. A few seconds of
+work that were fed to the queue before still go out. Exit code 1 if a batch has
+nothing left to send.`,
+		Example: `  tiwsnap pause monday
+  tiwsnap pause monday tuesday -o json`,
+		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return !b.Ended() && !b.Paused }),
 	}, (*backlog.Backlog).Pause, "paused; what was fed before goes on")
 }
 
 func newResume(e env) *cobra.Command {
 	return newTurn(e, &cobra.Command{
 		Use:   "resume BATCH...",
-		Short: "Let paused batches go on",
-	}, (*backlog.Backlog).Resume, "goes on")
+		Short: "Resume paused batches",
+		Long: `Resume paused batches: their rooms are sent again, in turn with other batches. A batch
+that is not paused stays as it is. Exit code 1 if a batch has nothing left to send.`,
+		Example: `  tiwsnap resume monday
+  tiwsnap resume $(tiwsnap status --state paused -o jsonl | jq -r .id)`,
+		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return b.Paused }),
+	}, (*backlog.Backlog).Resume, "resumed")
 }
 
 // newTurn completes a command that takes batches out of their turn or back in.
 func newTurn(e env, cmd *cobra.Command, do func(*backlog.Backlog, context.Context, string) error, said string) *cobra.Command {
 	cmd.Args = cobra.MinimumNArgs(1)
+	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
@@ -37,13 +49,13 @@ func newTurn(e env, cmd *cobra.Command, do func(*backlog.Backlog, context.Contex
 			return err
 		}
 		defer c.close()
-		return eachID(e, c, args, func(id string) (string, bool, error) {
+		return eachID(e, c, args, *output, func(id string) (string, bool, error) {
 			b, err := c.ledger.Batch(ctx, id)
 			if err != nil {
 				return "", false, err
 			}
 			if b.Ended() || b.CanceledFrom > 0 && b.Queued == 0 {
-				return fmt.Sprintf("nothing is left to feed: the batch is %s", b.State), false, nil
+				return fmt.Sprintf("nothing is left to send: the batch is %s", b.State), false, nil
 			}
 			err = do(c.backlog, ctx, id)
 			if errors.Is(err, backlog.ErrNotFound) {

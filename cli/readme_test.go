@@ -51,6 +51,8 @@ func TestReadme(t *testing.T) {
 				checkArgs(t, "README", args)
 			case "worker":
 				s.worker()
+			case "retry": // of a batch in which nothing failed
+				s.says(exitFailed, "nothing to retry", args...)
 			default:
 				s.ok(args...)
 			}
@@ -117,7 +119,7 @@ func TestReadmeShowsTheDemo(t *testing.T) {
 			t.Errorf("the README does not show the demo's line %q", line)
 		}
 	}
-	for _, want := range []string{"succeeded                       240", "rejected                        0"} {
+	for _, want := range []string{"succeeded                    240", "rejected                     0"} {
 		if !strings.Contains(out.String(), want) || !strings.Contains(string(text), want) {
 			t.Errorf("the demo or the README does not say %q:\n%s", want, out.String())
 		}

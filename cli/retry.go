@@ -4,26 +4,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
 	"tiwsnap/ledger"
+	"tiwsnap/results"
 )
 
 func newRetry(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retry ID... | BATCH... --failed|--held",
-		Short: "Send snapshots again that failed, were canceled, or wait for a person",
-		Long: `Send snapshots again that failed, were canceled, or are held because the outcome
-of a request is unknown (a second task may be made then). Their attempts are
-counted anew. With --failed or --held, those of whole batches.`,
-		Args: cobra.MinimumNArgs(1),
+		Short: "Retry snapshots that failed, were canceled, or are held for review",
+		Long: `Retry snapshots that failed, were canceled, or are held for review because the
+outcome of a request is unknown (a second task may be made then). Their attempts
+are counted anew. With --failed or --held, those of whole batches. Exit code 1 if
+there is nothing to retry.`,
+		Example: `  tiwsnap retry monday.17
+  tiwsnap retry monday --failed
+  tiwsnap retry monday --failed --code InternalError
+  tiwsnap retry monday --held`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return b.Failed+b.Unknown > 0 }),
 	}
 	failed := cmd.Flags().Bool("failed", false, "all failed snapshots of the batches")
-	held := cmd.Flags().Bool("held", false, "all snapshots of the batches that wait for a person")
+	held := cmd.Flags().Bool("held", false, "all snapshots of the batches that are held for review")
 	code := cmd.Flags().String("code", "", "only those with this error `code`; InternalError means InternalError.Timeout too")
+	output := outputFlag(cmd, "table", "json", "jsonl")
 	cmd.MarkFlagsMutuallyExclusive("failed", "held")
 	config.Flags(cmd.Flags(), "redis.url")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -37,7 +46,7 @@ counted anew. With --failed or --held, those of whole batches.`,
 		}
 		defer c.close()
 		r := retrier{c, enqueue.New(c.rdb)}
-		return eachID(e, c, args, func(id string) (said string, done bool, err error) {
+		return eachID(e, c, args, *output, func(id string) (said string, done bool, err error) {
 			if *failed || *held {
 				return r.batch(ctx, id, *held, *code)
 			}
@@ -84,5 +93,29 @@ func (r retrier) batch(ctx context.Context, id string, held bool, code string) (
 	if ctx.Err() != nil {
 		return "", false, fail(exitTempFail, "interrupted with %d of %s queued again; the same command does the rest", n, id)
 	}
-	return fmt.Sprintf("%d queued again", n), true, err
+	if err != nil || n > 0 {
+		return fmt.Sprintf("%d queued again", n), true, err
+	}
+	said, err = r.nothing(ctx, id, held, code)
+	return said, false, err
+}
+
+// nothing says why no snapshot of a batch was retried.
+func (r retrier) nothing(ctx context.Context, id string, held bool, code string) (string, error) {
+	groups, err := results.Group(r.c.results.Failed(ctx, []string{id}, held))
+	if err != nil {
+		return "", err
+	}
+	state := "failed"
+	if held {
+		state = "is held for review"
+	}
+	if code == "" || len(groups) == 0 {
+		return "nothing to retry: no snapshot " + state, nil
+	}
+	var codes []string
+	for _, g := range groups {
+		codes = append(codes, fmt.Sprintf("%s (%d)", g.Code, g.Count))
+	}
+	return fmt.Sprintf("nothing to retry: no snapshot that %s has the code %s; they have %s", state, code, strings.Join(codes, ", ")), nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ func newSchedule(e env) *cobra.Command {
 		Short: "Show the schedules of the configuration file, and run one now",
 		Long: `Show the schedules of the configuration file, and run one now. The workers make
 the ticks; they must have the same file.`,
+		Example: `  tiwsnap schedule list --config tiwsnap.yml`,
 	}
 	cmd.AddCommand(newScheduleList(e), newScheduleNext(e), newScheduleRun(e))
 	return cmd
@@ -80,8 +82,11 @@ func scheduleNamed(c config.Config, name string) (schedule.Schedule, error) {
 func newScheduleList(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the schedules: the next tick, the last one, and what became of it",
-		Args:  cobra.NoArgs,
+		Short: "List the schedules",
+		Long:  "List the schedules: the next tick, the last one, and what became of it.",
+		Example: `  tiwsnap schedule list --config tiwsnap.yml
+  tiwsnap schedule list -o json`,
+		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url")
@@ -153,9 +158,14 @@ func scheduleWords(s schedule.Status) string {
 func newScheduleNext(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "next NAME",
-		Short: "Print the next ticks of a schedule, in its time zone",
-		Args:  cobra.ExactArgs(1),
+		Short: "Print the next ticks of a schedule",
+		Long:  "Print the next ticks of a schedule, in its time zone. It needs no Redis.",
+		Example: `  tiwsnap schedule next nightly
+  tiwsnap schedule next nightly -n 30 -o json`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeSchedules(e),
 	}
+	output := outputFlag(cmd, "table", "json", "jsonl")
 	n := cmd.Flags().IntP("number", "n", 5, "how many, 1 to 1000")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *n < 1 || *n > 1000 {
@@ -169,12 +179,21 @@ func newScheduleNext(e env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		tick := time.Now()
-		for range *n {
-			if tick = s.Spec.Next(tick); tick.IsZero() {
-				break
-			}
-			fmt.Fprintln(e.stdout, tick.In(s.Spec.Zone()).Format("Mon 2006-01-02 15:04:05 -07:00"))
+		ticks := []time.Time{}
+		for tick := s.Spec.Next(time.Now()); len(ticks) < *n && !tick.IsZero(); tick = s.Spec.Next(tick) {
+			ticks = append(ticks, tick.In(s.Spec.Zone()))
+		}
+		switch *output {
+		case "json":
+			return printJSON(e.stdout, map[string]any{"ticks": ticks}, true)
+		case "jsonl":
+			return printLines(e.stdout, ticks)
+		}
+		if len(ticks) == 0 {
+			return fail(exitFailed, "schedule %s never ticks: its cron expression %q names no date", s.Name, s.Cron)
+		}
+		for _, tick := range ticks {
+			fmt.Fprintln(e.stdout, tick.Format("Mon 2006-01-02 15:04:05 -07:00"))
 		}
 		return nil
 	}
@@ -184,10 +203,15 @@ func newScheduleNext(e env) *cobra.Command {
 func newScheduleRun(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run NAME",
-		Short: "Enqueue the rooms of a schedule now, as a batch whose name says that it was by hand",
-		Args:  cobra.ExactArgs(1),
+		Short: "Enqueue the rooms of a schedule now",
+		Long: `Enqueue the rooms of a schedule now, as a batch whose name says that it was by hand.
+Exit code 1 if rows were left out.`,
+		Example: `  tiwsnap schedule run nightly
+  tiwsnap wait $(tiwsnap schedule run nightly)`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeSchedules(e),
 	}
-	output := outputFlag(cmd, "table", "json")
+	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect(cmd, e, config.RoomFiles)
@@ -222,13 +246,18 @@ func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule,
 	switch {
 	case errors.As(err, &source):
 		return fail(exitUnavailable, "nothing was enqueued: %w", err)
+	case errors.Is(err, enqueue.ErrExists):
+		return fail(exitTempFail, "nothing was enqueued: %w; it was made in this very second, try again", err)
 	case err != nil:
 		return c.refused(err)
 	}
 	fmt.Fprintf(e.stderr, "batch %s: %d rooms enqueued\n", batch.ID, batch.Rooms)
 	if output == "table" {
-		fmt.Fprintln(e.stdout, batch.ID)
-		return nil
+		_, err = fmt.Fprintln(e.stdout, batch.ID)
+	} else {
+		err = printJSON(e.stdout, map[string]any{
+			"id": batch.ID, "rooms": batch.Rooms, "created": batch.Created, "bad_rows": report.BadRows,
+		}, output == "json")
 	}
-	return printJSON(e.stdout, map[string]any{"id": batch.ID, "rooms": batch.Rooms, "created": batch.Created, "bad_rows": report.BadRows}, true)
+	return cmp.Or(err, leftOut(report.BadRows))
 }

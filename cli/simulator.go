@@ -49,6 +49,7 @@ func newSimulator(e env) *cobra.Command {
   curl -d '{"arrears": {"for": "30s"}}' http://127.0.0.1:9090/admin/faults`,
 		Args: cobra.NoArgs,
 	}
+	output := outputFlag(cmd, "table", "json")
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&addr, "addr", "127.0.0.1:9090", "`host:port` to listen on")
@@ -103,7 +104,7 @@ func newSimulator(e env) *cobra.Command {
 		if err := opt.Validate(); err != nil {
 			return err
 		}
-		return runSimulator(cmd.Context(), e, addr, opt)
+		return runSimulator(cmd.Context(), e, addr, opt, *output)
 	}
 	return cmd
 }
@@ -183,14 +184,20 @@ func simulatorSecrets(e env, opt *tiwtest.Options) error {
 	return nil
 }
 
-func runSimulator(ctx context.Context, e env, addr string, opt tiwtest.Options) error {
+func runSimulator(ctx context.Context, e env, addr string, opt tiwtest.Options, output string) error {
 	srv := tiwtest.New(opt)
 	defer srv.Close()
 	if err := srv.Listen(addr); err != nil {
 		return fail(exitUnavailable, "simulator: %w (--addr chooses another address)", err)
 	}
 	// The address alone on stdout, for programs: with port 0 it is news.
-	fmt.Fprintln(e.stdout, srv.URL)
+	if output == "json" {
+		if err := printJSON(e.stdout, map[string]string{"url": srv.URL}, false); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(e.stdout, srv.URL)
+	}
 	st := srv.State()
 	quota := fmt.Sprintf("%d calls in a %s second, for each action", st.Limit, st.Window)
 	if st.Limit < 0 {
@@ -212,7 +219,7 @@ func runSimulator(ctx context.Context, e env, addr string, opt tiwtest.Options) 
 
 	st = srv.State()
 	create := st.Actions[tiwtest.ActionCreate]
-	fmt.Fprintf(e.stderr, "%d calls; %s: %d, rejected %d, fullest calendar second %d, fullest sliding second %d; tasks %d\n",
+	fmt.Fprintf(e.stderr, "%d calls; %s: %d, rejected %d, peak calendar second %d, peak sliding second %d; tasks %d\n",
 		st.Calls, tiwtest.ActionCreate, create.Received.Calls, create.Rejected,
 		create.Received.CalendarSecond.Calls, create.Received.SlidingSecond.Calls, st.Tasks.Created)
 	return nil

@@ -2,11 +2,9 @@ package cli
 
 import (
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,34 +16,64 @@ import (
 	"tiwsnap/results"
 )
 
-// maxBatches is how many batches the overview shows.
-const maxBatches = 50
-
 func newStatus(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [ID]",
-		Short: "Show what became of a snapshot or a batch; without an id, all batches",
-		Long: `Show what became of a snapshot or a batch; without an id, all batches.
+		Short: "Show what became of a snapshot or a batch; without an id, list all batches",
+		Long: `Show what became of a snapshot or a batch. Without an id, list all batches, the
+newest first; --state, --since and --limit choose among them.
 
 For a batch, -o csv and -o jsonl print the result list: one line a room, in the
-order of the class list, with its labels and the URLs of its images.`,
-		Args: cobra.MaximumNArgs(1),
+order of the class list, with its labels and the URLs of its images.
+
+--watch shows it every two seconds until Ctrl-C, or until what has the id has
+ended: redrawn on a terminal, else as a line each time.`,
+		Example: `  tiwsnap status
+  tiwsnap status --state running,paused --since 24h
+  tiwsnap status --limit 10 -o json
+  tiwsnap status --watch
+  tiwsnap status monday
+  tiwsnap status monday -o csv > monday.csv
+  tiwsnap status monday.17`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeBatches(e, anyBatch),
 	}
+	filter := batchFilterFlags(cmd)
+	repeat := cmd.Flags().Bool("watch", false, "show it every two seconds")
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
 	config.Flags(cmd.Flags(), "redis.url")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		f, err := filter()
+		if err != nil {
+			return err
+		}
+		id := ""
+		if len(args) > 0 {
+			id = args[0]
+			for _, name := range []string{"state", "since", "limit"} {
+				if cmd.Flags().Changed(name) {
+					return fail(exitUsage, "--%s chooses among all batches: leave out %s", name, id)
+				}
+			}
+		}
+		if *repeat && *output != "table" {
+			return fail(exitUsage, "--watch with -o %s: it is for people and prints a table", *output)
+		}
 		c, err := connect(cmd, e)
 		if err != nil {
 			return err
 		}
 		defer c.close()
+		if *repeat {
+			return refresh(cmd.Context(), e, c, id, f)
+		}
 		if err := sayTrouble(cmd.Context(), e, c); err != nil {
 			return err
 		}
-		if len(args) == 0 {
-			return printOverview(cmd.Context(), e, c, *output)
+		if id == "" {
+			return printBatches(cmd.Context(), e, c, f, *output)
 		}
-		return printStatus(cmd.Context(), e, c, args[0], *output)
+		return printStatus(cmd.Context(), e, c, id, *output)
 	}
 	return cmd
 }
@@ -53,8 +81,15 @@ order of the class list, with its labels and the URLs of its images.`,
 func newWait(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wait ID...",
-		Short: "Wait until snapshots or batches have ended; exit 1 if some failed",
-		Args:  cobra.MinimumNArgs(1),
+		Short: "Wait until snapshots or batches have ended",
+		Long: `Wait until snapshots or batches have ended, and print their status. Exit code 1 if
+a snapshot failed or was canceled. Interrupted, it exits with 75, and the work goes
+on.`,
+		Example: `  tiwsnap wait monday
+  tiwsnap wait monday tuesday -o json
+  tiwsnap wait monday -o csv > monday.csv`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return !b.Ended() }),
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
 	config.Flags(cmd.Flags(), "redis.url")
@@ -71,21 +106,35 @@ func newWait(e env) *cobra.Command {
 
 // printStatus prints the snapshot or batch of that id.
 func printStatus(ctx context.Context, e env, c *connection, id, output string) error {
+	b, s, err := c.find(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case b != nil:
+		return printBatch(ctx, e, c, *b, output)
+	}
+	return printSnapshot(e.stdout, *s, output)
+}
+
+// find returns the batch or the snapshot of that id. The error is ready to
+// return.
+func (c *connection) find(ctx context.Context, id string) (*ledger.Batch, *results.Result, error) {
 	b, err := c.ledger.Batch(ctx, id)
 	if err == nil {
-		return printBatch(ctx, e, c, b, output)
+		return &b, nil, nil
 	}
 	if !errors.Is(err, ledger.ErrNotFound) {
-		return c.away(err)
+		return nil, nil, c.away(err)
 	}
 	s, err := c.results.Snapshot(ctx, id)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
-		return c.unknownID(id)
+		return nil, nil, c.unknownID(id)
 	case err != nil:
-		return c.away(err)
+		return nil, nil, c.away(err)
 	}
-	return printSnapshot(e.stdout, results.Explain(s), output)
+	r := results.Explain(s)
+	return nil, &r, nil
 }
 
 // unknownID is the error, ready to return, for an id that nothing has.
@@ -104,7 +153,7 @@ func printSnapshot(w io.Writer, s results.Result, output string) error {
 	}
 	held := ""
 	if s.Held {
-		held = "until a person decides: tiwsnap retry sends it again, tiwsnap cancel gives it up"
+		held = "for review: tiwsnap retry sends it again, tiwsnap cancel gives it up"
 	}
 	code, counted := "error", ""
 	if s.State == ledger.Succeeded {
@@ -175,30 +224,6 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 		"ended", clock(b.EndedAt),
 		"took", took.Round(100*time.Millisecond),
 	)
-}
-
-func printOverview(ctx context.Context, e env, c *connection, output string) error {
-	all, err := c.ledger.Batches(ctx, maxBatches)
-	if err != nil {
-		return c.away(err)
-	}
-	if output == "json" {
-		return printJSON(e.stdout, map[string]any{"batches": all}, true)
-	}
-	if output == "jsonl" {
-		return printLines(e.stdout, all)
-	}
-	rows := [][]string{{"BATCH", "STATE", "ROOMS", "QUEUED", "IN WORK", "SUCCEEDED", "NO IMAGE", "FAILED", "IMAGES", "ENQUEUED", "ENDED"}}
-	for _, b := range all {
-		rows = append(rows, []string{
-			b.ID, b.State, strconv.Itoa(b.Total), strconv.Itoa(b.Queued), strconv.Itoa(b.Sending + b.Unknown + b.Accepted),
-			strconv.Itoa(b.Succeeded), strconv.Itoa(b.NoImage), strconv.Itoa(b.Failed), strconv.Itoa(b.Images), clock(b.CreatedAt), clock(b.EndedAt),
-		})
-	}
-	if output == "csv" {
-		return csv.NewWriter(e.stdout).WriteAll(rows)
-	}
-	return printTable(e.stdout, rows)
 }
 
 // sayTrouble says on stderr, before anything else, why sending is stopped.

@@ -13,6 +13,8 @@ func newToken(e env) *cobra.Command {
 		Long: `Make an access token for a program. The token goes to the program, which sends it
 as "Authorization: Bearer TOKEN"; the hash goes into a line of TIWSNAP_HTTP_TOKENS:
 NAME ROLES HASH. Nothing of it is kept.`,
+		Example: `  tiwsnap token
+  tiwsnap token -o json`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json")

@@ -11,16 +11,25 @@ import (
 )
 
 func newVersion(e env) *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version, and the commit that it was built from",
-		Example: "  tiwsnap version",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			fmt.Fprintln(e.stdout, versionLine())
-			return nil
-		},
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version, and the commit that it was built from",
+		Example: `  tiwsnap version
+  tiwsnap version -o json`,
+		Args: cobra.NoArgs,
 	}
+	output := outputFlag(cmd, "table", "json")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		if *output == "json" {
+			v := version.Read()
+			return printJSON(e.stdout, map[string]any{
+				"version": v.Version, "commit": v.Commit, "modified": v.Modified, "date": v.Date, "go": runtime.Version(),
+			}, true)
+		}
+		_, err := fmt.Fprintln(e.stdout, versionLine())
+		return err
+	}
+	return cmd
 }
 
 // versionLine is what version and --version print.

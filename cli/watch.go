@@ -48,7 +48,7 @@ func watchSnapshot(ctx context.Context, c *connection, id string) (failed int, e
 		s, err := c.results.Snapshot(ctx, id)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
-			return 0, fail(exitUsage, "there is no snapshot or batch %s", plain(id))
+			return 0, c.unknownID(id)
 		case err == nil && s.State == ledger.Succeeded:
 			return 0, nil
 		case err == nil && s.State.Ended():
@@ -93,16 +93,7 @@ func (p *progress) show(b ledger.Batch) {
 	now := time.Now()
 	p.last = b
 	p.pace.Look(now, b)
-	words := fmt.Sprintf("%d/%d done, %d failed", b.Done(), b.Total, b.Failed)
-	if b.NoImage > 0 {
-		words += fmt.Sprintf(", %d without an image", b.NoImage)
-	}
-	if b.Accepted > 0 { // for a while there is nothing else to see: see confirm.after
-		words += fmt.Sprintf(", %d accepted", b.Accepted)
-	}
-	if rate := p.pace.Rate(); rate > 0 && !b.Ended() {
-		words += fmt.Sprintf(", %.1f/s, %s left", rate, results.Left(b, rate).Round(time.Second))
-	}
+	words := batchWords(b, &p.pace)
 	switch {
 	case p.bar != nil:
 		p.bar.Describe(words)

@@ -24,6 +24,8 @@ func newWebhooks(e env) *cobra.Command {
 		Long: `List the webhooks that could not be delivered, the calls of CallbackURLs among
 them: within 24 hours, or because the receiver refused them for good or may not
 be called (TIWSNAP_WEBHOOK_ALLOW and _PRIVATE). The newest 10,000 are kept, for 90 days.`,
+		Example: `  tiwsnap webhooks
+  tiwsnap webhooks -o jsonl | jq -r .receiver | sort | uniq -c`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
@@ -47,9 +49,12 @@ be called (TIWSNAP_WEBHOOK_ALLOW and _PRIVATE). The newest 10,000 are kept, for 
 func newResend(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resend ID... | --all",
-		Short: "Send webhooks again that could not be delivered",
-		Long: `Send webhooks again that could not be delivered, with what their snapshot or
-batch is now. One whose 24 hours are over is tried once.`,
+		Short: "Resend webhooks that could not be delivered",
+		Long: `Resend webhooks that could not be delivered, with what their snapshot or batch is
+now. One whose 24 hours are over is tried once. Exit code 1 if there is nothing to
+resend.`,
+		Example: `  tiwsnap webhooks resend --all
+  tiwsnap webhooks resend n-01hqx5mz7k3v9t2b8n4c6d0f1g`,
 	}
 	all := cmd.Flags().Bool("all", false, "every one that \"tiwsnap webhooks\" lists")
 	cmd.Args = func(_ *cobra.Command, args []string) error {
@@ -58,6 +63,7 @@ batch is now. One whose 24 hours are over is tried once.`,
 		}
 		return nil
 	}
+	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url")
 	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
 		c, err := connect(cmd, e)
@@ -66,36 +72,32 @@ batch is now. One whose 24 hours are over is tried once.`,
 		}
 		defer c.close()
 		inspector := asynq.NewInspectorFromRedisClient(c.rdb)
-		if *all {
+		if !*all {
+			return eachID(e, c, ids, *output, func(id string) (string, bool, error) { return resend(inspector, id) })
+		}
+		return eachID(e, c, []string{"all"}, *output, func(string) (string, bool, error) {
 			n, err := inspector.RunAllArchivedTasks(tasks.QueueWebhooks)
-			if err != nil {
-				return c.away(err)
+			if errors.Is(err, asynq.ErrQueueNotFound) || err == nil && n == 0 {
+				return "nothing to resend: there is no webhook that could not be delivered", false, nil
 			}
-			fmt.Fprintf(e.stderr, "%d webhooks are sent again\n", n)
-			return nil
-		}
-		for _, id := range ids {
-			if err := resend(c, inspector, id); err != nil {
-				return err
-			}
-		}
-		fmt.Fprintf(e.stderr, "%d webhooks are sent again\n", len(ids))
-		return nil
+			return fmt.Sprintf("%d queued again", n), true, err
+		})
 	}
 	return cmd
 }
 
-func resend(c *connection, inspector *asynq.Inspector, id string) error {
+// resend queues one webhook again. The error is exitUsage's, or Redis'.
+func resend(inspector *asynq.Inspector, id string) (said string, done bool, err error) {
 	info, err := inspector.GetTaskInfo(tasks.QueueWebhooks, id)
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
-		return fail(exitUsage, "there is no webhook %s: \"tiwsnap webhooks\" lists those that could not be delivered", plain(id))
+		return "", false, fail(exitUsage, "there is no webhook %s: \"tiwsnap webhooks\" lists those that could not be delivered", plain(id))
 	case err != nil:
-		return c.away(err)
+		return "", false, err
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateRetry:
-		return fail(exitUsage, "webhook %s is on its way, or was delivered", id)
+		return "is on its way, or was delivered", false, nil
 	}
-	return c.away(inspector.RunTask(tasks.QueueWebhooks, id))
+	return "queued again", true, inspector.RunTask(tasks.QueueWebhooks, id)
 }
 
 // deadWebhook is a webhook that is not tried any more.

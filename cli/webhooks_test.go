@@ -144,9 +144,10 @@ func TestDeadWebhooks(t *testing.T) {
 	s.sameAsStatus(snapshot.ID, data) // with what its error means
 	s.dead(0)
 
+	s.says(exitFailed, dead[0].ID+": is on its way, or was delivered\n", "webhooks", "resend", dead[0].ID)
+	s.says(exitFailed, "nothing to resend", "webhooks", "resend", "--all")
 	for want, args := range map[string][]string{
 		"there is no webhook w-1":             {"w-1"},
-		"is on its way, or was delivered":     {dead[0].ID},
 		"give the ids of webhooks, or --all":  {},
 		"give the ids of webhooks, or --all ": {"--all", dead[0].ID},
 	} {

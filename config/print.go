@@ -24,6 +24,35 @@ func show(leaves map[string]any) map[string]shown {
 	return all
 }
 
+// Value is a setting as it may be seen: secrets are ***.
+type Value struct {
+	Value string `json:"value"`
+	From  string `json:"from"` // the layer that it comes from; empty: it is not set
+}
+
+// Shown is the effective settings by their keys, such as rate.limit, and the
+// lists of the file, such as schedules, as their entries with keys like those.
+func (c Config) Shown() map[string]any {
+	all := map[string]any{}
+	for _, s := range settings {
+		v := c.shown[s.key]
+		all[s.key] = Value{v.text, v.origin}
+	}
+	for key, table := range lists {
+		entries := []map[string]Value{}
+		for _, values := range c.lists[key] {
+			entry := map[string]Value{}
+			for _, s := range table {
+				v := values[s.key]
+				entry[strings.TrimPrefix(s.key, key+".")] = Value{v.text, v.origin}
+			}
+			entries = append(entries, entry)
+		}
+		all[key] = entries
+	}
+	return all
+}
+
 // Print writes the effective settings as a YAML file, each with where it came
 // from in a comment, and secrets as ***.
 func (c Config) Print(w io.Writer) error {

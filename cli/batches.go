@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tiwsnap/ledger"
+	"tiwsnap/results"
+)
+
+// batchStates are those of ledger.Batch.
+var batchStates = []string{"running", "paused", "canceled", "ended"}
+
+// batchPage is how many batches are read at a time.
+const batchPage = 500
+
+// batchFilter chooses among all batches. The zero value takes every one.
+type batchFilter struct {
+	states []string
+	since  time.Time
+	limit  int // 0: none
+}
+
+// batchFilterFlags adds the flags that choose, and returns a function that reads
+// them. Its error is ready to return.
+func batchFilterFlags(cmd *cobra.Command) func() (batchFilter, error) {
+	states := cmd.Flags().StringSlice("state", nil, "list only batches in one of these `states`: "+strings.Join(batchStates, ", "))
+	since := cmd.Flags().String("since", "", "list only batches enqueued since this `time`: how long ago (90m, 48h), a date, or RFC 3339")
+	limit := cmd.Flags().Int("limit", 0, "list at most this `number` of batches, and say when there are more; 0: all")
+	cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(batchStates, cobra.ShellCompDirectiveNoFileComp))
+	return func() (batchFilter, error) {
+		f := batchFilter{states: *states, limit: *limit}
+		for _, s := range f.states {
+			if !slices.Contains(batchStates, s) {
+				return f, fail(exitUsage, "--state %q: it must be of %s", s, strings.Join(batchStates, ", "))
+			}
+		}
+		if f.limit < 0 {
+			return f, fail(exitUsage, "--limit %d: it must be 0, for all, or more", f.limit)
+		}
+		var err error
+		if *since != "" {
+			f.since, err = ago(*since, time.Now())
+		}
+		return f, err
+	}
+}
+
+// ago reads a time: how long before now, a date in UTC, or RFC 3339.
+func ago(text string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fail(exitUsage, "--since %q: give how long ago, such as 90m or 48h, a date, such as %s, or %s",
+		text, now.UTC().Format(time.DateOnly), now.UTC().Format(time.RFC3339))
+}
+
+// batches are those chosen, the newest first, read a page at a time. more tells
+// at the end whether the limit has left any out. An error ends the sequence.
+func (f batchFilter) batches(ctx context.Context, l *ledger.Ledger, more *bool) iter.Seq2[ledger.Batch, error] {
+	return func(yield func(ledger.Batch, error) bool) {
+		n := 0
+		for cursor := ""; ; {
+			page, next, err := l.BatchPage(ctx, cursor, batchPage)
+			if err != nil {
+				yield(ledger.Batch{}, err)
+				return
+			}
+			for _, b := range page {
+				switch {
+				case b.CreatedAt.Before(f.since):
+					return
+				case len(f.states) > 0 && !slices.Contains(f.states, b.State):
+					continue
+				case f.limit > 0 && n == f.limit:
+					*more = true
+					return
+				}
+				if !yield(b, nil) {
+					return
+				}
+				n++
+			}
+			if next == "" {
+				return
+			}
+			cursor = next
+		}
+	}
+}
+
+// printBatches prints a line for each batch, as they come.
+func printBatches(ctx context.Context, e env, c *connection, f batchFilter, output string) error {
+	var more bool
+	all := f.batches(ctx, c.ledger, &more)
+	if output == "json" {
+		return c.away(printJSONList(e.stdout, "batches", all, &more))
+	}
+	n, err := printRows(e, all, output)
+	switch {
+	case err != nil:
+		return c.away(err)
+	case more:
+		fmt.Fprintf(e.stderr, "only the newest %d are shown: there are more (--limit)\n", f.limit)
+	case n == 0 && output == "table" && (len(f.states) > 0 || !f.since.IsZero()):
+		fmt.Fprintln(e.stderr, "no such batch")
+	case n == 0 && output == "table":
+		fmt.Fprintln(e.stderr, "no batches")
+	}
+	return nil
+}
+
+// screen is how many lines of a table are aligned with one another.
+const screen = 100
+
+func printRows(e env, all iter.Seq2[ledger.Batch, error], output string) (n int, err error) {
+	cells := csv.NewWriter(e.stdout)
+	table := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	line := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")) }
+	if output == "csv" {
+		line = func(row ...string) { cells.Write(row) } // it keeps its error
+	}
+	for b, err := range all {
+		if err != nil {
+			return n, err
+		}
+		if output == "jsonl" {
+			err = printJSON(e.stdout, b, false)
+		} else {
+			if n == 0 {
+				line(batchHeading...)
+			}
+			line(batchRow(b)...)
+			if n%screen == screen-1 {
+				err = table.Flush()
+			}
+		}
+		if n++; err != nil {
+			return n, err
+		}
+	}
+	if n == 0 && output == "csv" {
+		line(batchHeading...)
+	}
+	cells.Flush()
+	if err := cells.Error(); err != nil {
+		return n, err
+	}
+	return n, table.Flush()
+}
+
+var batchHeading = []string{"BATCH", "STATE", "ROOMS", "QUEUED", "IN PROGRESS", "SUCCEEDED", "NO IMAGE", "FAILED", "IMAGES", "ENQUEUED", "ENDED"}
+
+func batchRow(b ledger.Batch) []string {
+	return []string{
+		b.ID, b.State, strconv.Itoa(b.Total), strconv.Itoa(b.Queued), strconv.Itoa(inProgress(b)),
+		strconv.Itoa(b.Succeeded), strconv.Itoa(b.NoImage), strconv.Itoa(b.Failed), strconv.Itoa(b.Images), clock(b.CreatedAt), clock(b.EndedAt),
+	}
+}
+
+// inProgress is how many snapshots of a batch have been sent and not ended.
+func inProgress(b ledger.Batch) int { return b.Sending + b.Unknown + b.Accepted }
+
+// batchWords says how far a batch is, on one line.
+func batchWords(b ledger.Batch, p *results.Pace) string {
+	words := fmt.Sprintf("%d/%d done, %d failed", b.Done(), b.Total, b.Failed)
+	if b.NoImage > 0 {
+		words += fmt.Sprintf(", %d without an image", b.NoImage)
+	}
+	if b.Accepted > 0 { // for a while there is nothing else to see: see confirm.after
+		words += fmt.Sprintf(", %d accepted", b.Accepted)
+	}
+	if rate := p.Rate(); rate > 0 && !b.Ended() {
+		words += fmt.Sprintf(", %.1f/s, %s left", rate, results.Left(b, rate).Round(time.Second))
+	}
+	return words
+}
