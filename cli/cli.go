@@ -86,6 +86,9 @@ func run(ctx context.Context, args []string, e env) int {
 	case errors.As(err, &exit):
 		code, err = exit.code, exit.err
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // whatever it was doing
+		code, err = exitTempFail, errors.New("interrupted")
+	}
 	lost := stdout.end()
 	if err != nil && (lost == nil || !strings.Contains(err.Error(), lost.Error())) { // not the same twice
 		fmt.Fprintf(stderr, "tiwsnap: %v\n", err)

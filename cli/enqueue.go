@@ -388,7 +388,7 @@ func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
 func waitAndPrint(ctx context.Context, e env, c *connection, ids []string, output string) error {
 	for _, id := range ids {
 		if _, _, err := c.find(ctx, id); err != nil {
-			return err
+			return cmp.Or(goesOn(ctx, id), err)
 		}
 	}
 	failed := 0

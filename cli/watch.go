@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,13 +22,13 @@ func watch(ctx context.Context, e env, c *connection, id string) (failed int, er
 		return watchSnapshot(ctx, c, id)
 	}
 	if err != nil {
-		return 0, c.away(err)
+		return 0, cmp.Or(goesOn(ctx, id), c.away(err))
 	}
 	p := newProgress(e, b)
 	defer p.close()
 	for !b.Ended() {
 		if !sleep(ctx, 250*time.Millisecond) {
-			return 0, interrupted(id)
+			return 0, goesOn(ctx, id)
 		}
 		next, err := c.ledger.Batch(ctx, id)
 		switch {
@@ -55,12 +56,17 @@ func watchSnapshot(ctx context.Context, c *connection, id string) (failed int, e
 			return 1, nil
 		}
 		if !sleep(ctx, 250*time.Millisecond) {
-			return 0, interrupted(id)
+			return 0, goesOn(ctx, id)
 		}
 	}
 }
 
-func interrupted(id string) error {
+// goesOn is the end of a command that was interrupted while it waited; nil if it
+// was not.
+func goesOn(ctx context.Context, id string) error {
+	if ctx.Err() == nil {
+		return nil
+	}
 	return fail(exitTempFail, "interrupted; the work goes on: tiwsnap wait %s", id)
 }
 

@@ -74,7 +74,7 @@ func (r *Reader) Snapshot(ctx context.Context, id string) (ledger.Snapshot, erro
 	}
 	info, err := r.inspector.GetTaskInfo(tasks.QueueInteractive, id)
 	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
-		return s, ledger.ErrNotFound
+		return r.ledger.Snapshot(ctx, id) // it may have been begun and accepted between the two looks
 	}
 	if err != nil {
 		return s, err

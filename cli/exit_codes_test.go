@@ -1,0 +1,380 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"tiwsnap/redistest"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// ending is a way in which a command ends, and a row of docs/cli.md.
+type ending struct {
+	command string
+	how     string
+	code    int
+	run     string // its arguments, or ...: the test that runs it
+	stdin   string
+	environ []string // NAME=value, over those of the site
+	stop    bool     // it is interrupted after its first words
+}
+
+// anyCommand are the rows about all commands. They are held by
+// TestEveryCommandEndsLikeTheOthers and TestOutputThatCannotBeWritten.
+var anyCommand = []ending{
+	{how: "its help is asked for (`-h`)", code: exitOK},
+	{how: "a flag, an argument or a subcommand is unknown, missing or wrong", code: exitUsage},
+	{how: "it needs Redis, which does not answer", code: exitUnavailable},
+	{how: "the output cannot be written, as on a full disk", code: exitTempFail},
+	{how: "the configuration is wrong", code: exitConfig},
+}
+
+const (
+	rows    = "SdkAppId,RoomId\n1400123480,1\n1400123480,2\n"
+	badRows = "SdkAppId,RoomId\n1400123480,1\n1400123480,x\n"
+)
+
+// endings are all others. A command that is added needs its own here, in the
+// order of "tiwsnap -h".
+func endings(full, evicting, taken string) []ending {
+	at := func(redisURL string) []string { return []string{"TIWSNAP_REDIS_URL=" + redisURL} }
+	return []ending{
+		{command: "bench", how: "every promise is kept", code: exitOK, run: "... bench"},
+		{command: "bench", how: "a promise is broken, or a row could not be measured", code: exitFailed, run: "... bench"},
+		{command: "bench", how: "there is no such row", code: exitUsage, run: "nonsense"},
+		{command: "bench", how: "there is no redis-server", code: exitUnavailable, run: "... bench"},
+
+		{command: "cancel", how: "canceled, or canceled before", code: exitOK, run: "cancelme"},
+		{command: "cancel", how: "nothing is left to cancel", code: exitFailed, run: "good"},
+		{command: "cancel", how: "there is no such snapshot or batch", code: exitUsage, run: "none"},
+
+		{command: "completion bash", how: "printed", code: exitOK},
+		{command: "completion fish", how: "printed", code: exitOK},
+		{command: "completion powershell", how: "printed", code: exitOK},
+		{command: "completion zsh", how: "printed", code: exitOK},
+
+		{command: "config check", how: "nothing is wrong", code: exitOK},
+		{command: "config print", how: "printed", code: exitOK},
+
+		{command: "demo", how: "every snapshot succeeded", code: exitOK, run: "--rooms GOOD.csv"},
+		{command: "demo", how: "some snapshots failed, or rows of `--rooms` were left out", code: exitFailed, run: "--rooms BAD.csv"},
+		{command: "demo", how: "the list cannot be read or has no good row", code: exitUsage, run: "--rooms none.csv"},
+		{command: "demo", how: "interrupted before the end", code: exitTempFail, stop: true},
+
+		{command: "doctor", how: "nothing fails", code: exitOK},
+		{command: "doctor", how: "something fails, or sending is stopped", code: exitUnavailable, environ: []string{"TIWSNAP_TIW_ENDPOINT=http://127.0.0.1:1"}},
+		{command: "doctor", how: "the credentials are missing or refused", code: exitConfig, environ: []string{"TENCENTCLOUD_SECRET_KEY=wrong"}},
+
+		{command: "enqueue batch", how: "all rooms enqueued, or the same rooms were enqueued under this name before", code: exitOK, run: "- --name new", stdin: rows},
+		{command: "enqueue batch", how: "rows were left out, the others are enqueued", code: exitFailed, run: "- --name bad", stdin: badRows},
+		{command: "enqueue batch", how: "with `--wait`: some snapshots failed or were canceled", code: exitFailed, run: "- --name failed --wait", stdin: "SdkAppId,RoomId\n1400123480,9\n"},
+		{command: "enqueue batch", how: "with `--strict`: a row is wrong, nothing was enqueued", code: exitUsage, run: "- --name strict --strict", stdin: badRows},
+		{command: "enqueue batch", how: "the name stands for other rooms", code: exitUsage, run: "- --name good", stdin: "SdkAppId,RoomId\n1400123480,7\n"},
+		{command: "enqueue batch", how: "the list cannot be read or has no good row", code: exitUsage, run: "none.csv"},
+		{command: "enqueue batch", how: "Redis is full", code: exitTempFail, run: "-", stdin: rows, environ: at(full)},
+		{command: "enqueue batch", how: "with `--durability replicated`: no replica has confirmed it", code: exitTempFail, run: "- --name replicated --durability replicated", stdin: rows},
+		{command: "enqueue batch", how: "with `--wait`: interrupted, the work goes on", code: exitTempFail, run: "- --name open --wait", stdin: rows, stop: true},
+		{command: "enqueue batch", how: "Redis evicts keys", code: exitConfig, run: "-", stdin: rows, environ: at(evicting)},
+
+		{command: "enqueue room", how: "enqueued, or enqueued before with the same key and parameters", code: exitOK, run: "--app 1400123480 --room 1 --key k"},
+		{command: "enqueue room", how: "with `--wait`: the snapshot failed or was canceled", code: exitFailed, run: "--app 1400123480 --room 9 --key failed --wait"},
+		{command: "enqueue room", how: "the room is wrong", code: exitUsage, run: "--app 1400123480"},
+		{command: "enqueue room", how: "the key stands for other parameters", code: exitUsage, run: "--app 1400123480 --room 1 --key k --width 640"},
+		{command: "enqueue room", how: "Redis is full", code: exitTempFail, run: "--app 1 --room 1", environ: at(full)},
+		{command: "enqueue room", how: "with `--durability replicated`: no replica has confirmed it", code: exitTempFail, run: "--app 1 --room 1 --key r --durability replicated"},
+		{command: "enqueue room", how: "with `--wait`: interrupted, the work goes on", code: exitTempFail, run: "--app 1400123480 --room 3 --wait", stop: true},
+		{command: "enqueue room", how: "Redis evicts keys", code: exitConfig, run: "--app 1 --room 1", environ: at(evicting)},
+
+		{command: "failures", how: "printed, or there are none, which it says", code: exitOK},
+		{command: "failures", how: "there is no such batch", code: exitUsage, run: "--batch none"},
+
+		{command: "hash-password", how: "printed", code: exitOK, stdin: "correct horse battery\n"},
+		{command: "hash-password", how: "the password is too short or too long", code: exitUsage, stdin: "x\n"},
+
+		{command: "help", how: "printed", code: exitOK, run: "status"},
+		{command: "help", how: "there is no such command", code: exitUsage, run: "nonsense"},
+
+		{command: "limit", how: "shown or set", code: exitOK},
+		{command: "limit", how: "the number is out of range", code: exitUsage, run: "0"},
+
+		{command: "pause", how: "paused, or paused before", code: exitOK, run: "open"},
+		{command: "pause", how: "nothing is left to send", code: exitFailed, run: "good"},
+		{command: "pause", how: "there is no such batch", code: exitUsage, run: "none"},
+		{command: "resume", how: "resumed, or not paused", code: exitOK, run: "open"},
+		{command: "resume", how: "nothing is left to send", code: exitFailed, run: "good"},
+		{command: "resume", how: "there is no such batch", code: exitUsage, run: "none"},
+
+		{command: "retry", how: "queued again", code: exitOK, run: "failed --failed"},
+		{command: "retry", how: "nothing to retry, of that `--code` for example", code: exitFailed, run: "failed --failed --code Typo"},
+		{command: "retry", how: "a snapshot that neither failed, was canceled nor is held", code: exitFailed, run: "good.1"},
+		{command: "retry", how: "there is no such snapshot or batch", code: exitUsage, run: "none"},
+		{command: "retry", how: "a batch without `--failed` or `--held`", code: exitUsage, run: "good"},
+		{command: "retry", how: "interrupted, the same command does the rest", code: exitTempFail, run: "... TestRetryBatchEndsWithItsContext in package enqueue"},
+
+		{command: "schedule list", how: "printed, or there are none, which it says", code: exitOK, run: "--config GOOD.yml"},
+		{command: "schedule next", how: "printed", code: exitOK, run: "good --config GOOD.yml"},
+		{command: "schedule next", how: "there is no such schedule", code: exitUsage, run: "none --config GOOD.yml"},
+		{command: "schedule run", how: "all rooms enqueued", code: exitOK, run: "good --config GOOD.yml"},
+		{command: "schedule run", how: "rows were left out, the others are enqueued", code: exitFailed, run: "bad --config GOOD.yml"},
+		{command: "schedule run", how: "there is no such schedule", code: exitUsage, run: "none --config GOOD.yml"},
+		{command: "schedule run", how: "the list cannot be read", code: exitUnavailable, run: "gone --config GOOD.yml"},
+		{command: "schedule run", how: "Redis is full", code: exitTempFail, run: "good --config GOOD.yml", environ: at(full)},
+		{command: "schedule run", how: "Redis evicts keys", code: exitConfig, run: "good --config GOOD.yml", environ: at(evicting)},
+
+		{command: "simulator", how: "interrupted", code: exitOK, run: "--addr 127.0.0.1:0", stop: true},
+		{command: "simulator", how: "a setting is wrong", code: exitUsage, run: "--window lunar"},
+		{command: "simulator", how: "it cannot listen at its address", code: exitUnavailable, run: "--addr " + taken},
+		{command: "simulator", how: "of the secret id and key one is missing", code: exitConfig, environ: []string{"TENCENTCLOUD_SECRET_KEY="}},
+
+		{command: "status", how: "printed, whatever became of it, or there are no batches, which it says", code: exitOK, run: "failed"},
+		{command: "status", how: "there is no such snapshot or batch", code: exitUsage, run: "none"},
+		{command: "status", how: "with `--watch`: interrupted, or what it shows has ended", code: exitOK, run: "--watch", stop: true},
+
+		{command: "token", how: "printed", code: exitOK},
+		{command: "version", how: "printed", code: exitOK},
+
+		{command: "wait", how: "every snapshot succeeded", code: exitOK, run: "good"},
+		{command: "wait", how: "some snapshots failed or were canceled", code: exitFailed, run: "cancelme"},
+		{command: "wait", how: "there is no such snapshot or batch", code: exitUsage, run: "open none"},
+		{command: "wait", how: "interrupted, the work goes on", code: exitTempFail, run: "open", stop: true},
+
+		{command: "webhooks", how: "printed, or there are none, which it says", code: exitOK},
+		{command: "webhooks resend", how: "queued again", code: exitOK, run: "dead"},
+		{command: "webhooks resend", how: "nothing to resend, or it is on its way", code: exitFailed, run: "--all"},
+		{command: "webhooks resend", how: "there is no such webhook", code: exitUsage, run: "none"},
+
+		{command: "worker", how: "stopped in order", code: exitOK, stop: true},
+		{command: "worker", how: "it cannot listen at an address", code: exitUnavailable, environ: []string{"TIWSNAP_HTTP_ADDR=" + taken}},
+		{command: "worker", how: "stopped, and not all was in order: the log says what", code: exitTempFail, run: "... package worker"},
+		{command: "worker", how: "the credentials are missing, or Redis evicts keys", code: exitConfig, environ: []string{"TENCENTCLOUD_SECRET_ID=", "TENCENTCLOUD_SECRET_KEY="}},
+	}
+}
+
+// Every way in which a command ends has a row in docs/cli.md, and ends so.
+func TestExitCodes(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	full, evicting := redistest.Real(t, "--maxmemory", "1mb"), redistest.Real(t, "--maxmemory-policy", "volatile-lru")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	all := endings(full.URL(), evicting.URL(), listener.Addr().String())
+
+	t.Run("docs/cli.md has them all", func(t *testing.T) {
+		text, err := os.ReadFile("../docs/cli.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want, got []string
+		for _, x := range slices.Concat(anyCommand, all) {
+			who := "`" + x.command + "`"
+			if x.command == "" {
+				who = "any"
+			}
+			want = append(want, fmt.Sprintf("| %s | %s | %d |", who, x.how, x.code))
+		}
+		for line := range strings.Lines(string(text)) {
+			if line = strings.TrimSpace(line); strings.HasSuffix(line, " |") && strings.Trim(line, "|- ") != "" && !strings.HasPrefix(line, "| command") {
+				if cells := strings.Split(line, "|"); len(cells) == 5 && len(strings.TrimSpace(cells[3])) <= 2 {
+					got = append(got, line)
+				}
+			}
+		}
+		for _, row := range want {
+			if !slices.Contains(got, row) {
+				t.Errorf("docs/cli.md lacks the row\n%s", row)
+			}
+		}
+		for _, row := range got {
+			if !slices.Contains(want, row) {
+				t.Errorf("docs/cli.md has a row that is not in endings of this test:\n%s", row)
+			}
+		}
+	})
+
+	t.Run("no command is left out", func(t *testing.T) {
+		everyCommand(func(cmd *cobra.Command) {
+			name := strings.TrimPrefix(cmd.CommandPath(), "tiwsnap ")
+			if cmd.Runnable() && !cmd.HasSubCommands() && !slices.ContainsFunc(all, func(x ending) bool { return x.command == name }) {
+				t.Errorf("%q has no row: give its ways to end to endings in exit_codes_test.go and to docs/cli.md", name)
+			}
+		})
+	})
+
+	s.prepare()
+	for _, x := range all {
+		if strings.HasPrefix(x.run, "... ") {
+			continue
+		}
+		site := s
+		site.T = t
+		site.environ = map[string]string{}
+		for name, value := range s.environ {
+			site.environ[name] = value
+		}
+		for _, pair := range x.environ {
+			name, value, _ := strings.Cut(pair, "=")
+			site.environ[name] = value
+		}
+		args := slices.Concat(strings.Fields(x.command), strings.Fields(x.run))
+		code, text := site.ends(x.stdin, x.stop, args)
+		if code != x.code {
+			t.Errorf("tiwsnap %s, %s: exit code %d, want %d\n%s", strings.Join(args, " "), x.how, code, x.code, text)
+		}
+		if code != exitOK && !strings.Contains(text, "tiwsnap: ") && code != exitFailed && x.command != "doctor" || strings.TrimSpace(text) == "" {
+			t.Errorf("tiwsnap %s, %s: it does not say why:\n%s", strings.Join(args, " "), x.how, text)
+		}
+	}
+}
+
+// prepare makes what endings speaks of: the batches good (succeeded), failed,
+// cancelme and, after them, nothing is sent any more; a dead webhook; files.
+func (s site) prepare() {
+	s.Helper()
+	s.Chdir(s.TempDir())
+	list := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, badRows) }))
+	s.Cleanup(list.Close)
+	for name, text := range map[string]string{
+		"GOOD.csv": "SdkAppId,RoomId\n1400123480,1\n",
+		"BAD.csv":  badRows,
+		"GOOD.yml": `
+schedules:
+  - {name: good, cron: "0 1 * * *", rooms: {list: "RoomId\n1\n"}, defaults: {SdkAppId: 1400123480}}
+  - {name: bad, cron: "0 1 * * *", rooms: {url: "` + list.URL + `"}, defaults: {SdkAppId: 1400123480}}
+  - {name: gone, cron: "0 1 * * *", rooms: {url: "http://127.0.0.1:1/list.csv"}, defaults: {SdkAppId: 1400123480}}
+`,
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			s.Fatal(err)
+		}
+	}
+	stop := s.worker()
+	s.batch("good", 2)
+	s.ok("wait", "good")
+	if err := s.sim.SetFaults(tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}); err != nil {
+		s.Fatal(err)
+	}
+	if code, _, stderr := s.run("SdkAppId,RoomId\n1400123480,9\n", "enqueue", "batch", "-", "--name", "failed", "--wait"); code != exitFailed {
+		s.Fatal(stderr)
+	}
+	if code, _, stderr := s.run("", "enqueue", "room", "--app", "1400123480", "--room", "9", "--key", "failed", "--wait"); code != exitFailed {
+		s.Fatal(stderr)
+	}
+	stop()
+	s.batch("cancelme", 1)
+
+	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
+	s.Cleanup(func() { c.Close() })
+	if _, err := asynq.NewClientFromRedisClient(c).EnqueueContext(s.Context(), asynq.NewTask("x", nil), asynq.TaskID("dead"), asynq.Queue(tasks.QueueWebhooks)); err != nil {
+		s.Fatal(err)
+	}
+	if err := asynq.NewInspectorFromRedisClient(c).ArchiveTask(tasks.QueueWebhooks, "dead"); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// ends runs a command to its end and returns what it said; with stop it is
+// interrupted when it has said something.
+func (s site) ends(stdin string, stop bool, args []string) (code int, text string) {
+	ctx, cancel := context.WithCancel(s.Context())
+	defer cancel()
+	var mu sync.Mutex
+	var b strings.Builder
+	w := writerFunc(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if stop && len(p) > 0 {
+			cancel()
+		}
+		return b.Write(p)
+	})
+	code = run(ctx, args, env{strings.NewReader(stdin), w, w, variables(s.environ)})
+	return code, b.String()
+}
+
+func everyCommand(do func(*cobra.Command)) {
+	root := newRoot(env{strings.NewReader(""), io.Discard, io.Discard, variables(nil)})
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		do(cmd)
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
+}
+
+// What is the same for all commands: their help with its examples, and what they
+// say to flags, words, formats, settings and a Redis that are not there.
+func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
+	s := site{T: t, environ: map[string]string{"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "x"}}
+	least := map[string]string{ // arguments that they need
+		"cancel": "a", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
+		"enqueue room": "--app 1 --room 1", "schedule next": "a", "schedule run": "a",
+	}
+	silent := []string{"worker", "help", "enqueue", "schedule", "config", "completion", "completion bash", "completion fish", "completion powershell", "completion zsh"}
+	everyCommand(func(cmd *cobra.Command) {
+		name := strings.TrimPrefix(strings.TrimPrefix(cmd.CommandPath(), "tiwsnap"), " ")
+		with := func(more ...string) []string {
+			return slices.Concat(strings.Fields(name), strings.Fields(least[name]), more)
+		}
+		want := func(code int, words string, args ...string) {
+			t.Helper()
+			if got, text := s.ends("", false, args); got != code || !strings.Contains(text, words) {
+				t.Errorf("tiwsnap %s: exit code %d, want %d; it does not say %q:\n%s", strings.Join(args, " "), got, code, words, text)
+			}
+		}
+		if !strings.Contains(cmd.Example, "tiwsnap") {
+			t.Errorf("the help of %q has no examples: give it an Example", name)
+		}
+		for line := range strings.Lines(cmd.Example) {
+			if !strings.HasPrefix(line, "  ") || len(line) > 100 {
+				t.Errorf("an example of %q is not indented by two blanks, or too long: %q", name, line)
+			}
+		}
+		want(exitOK, "EXAMPLES:\n", with("-h")...)
+		want(exitUsage, "unknown flag", with("--nonsense")...)
+		if name != "" {
+			want(exitUsage, "", slices.Concat(strings.Fields(name), strings.Fields("nonsense nonsense nonsense -o nonsense"))...)
+		}
+		if cmd.Flags().Lookup("output") == nil {
+			if cmd.Runnable() && !slices.Contains(silent, name) {
+				t.Errorf("%q prints, and has no -o json", name)
+			}
+		} else if f := cmd.Flags().Lookup("output"); !strings.Contains(f.Usage, "json") {
+			t.Errorf("%q has no -o json", name)
+		} else if name != "doctor" {
+			want(exitUsage, "--output \"nonsense\"", with("-o", "nonsense")...)
+		}
+		if cmd.Flags().Lookup("redis-url") != nil && cmd.Runnable() {
+			if name != "config check" && name != "config print" {
+				s.environ["TIWSNAP_REDIS_URL"] = "redis://127.0.0.1:1"
+				want(exitUnavailable, "127.0.0.1:1", with()...)
+				delete(s.environ, "TIWSNAP_REDIS_URL")
+			}
+			s.environ["TIWSNAP_RATE_LIMIT"] = "nonsense"
+			want(exitConfig, "TIWSNAP_RATE_LIMIT", with()...)
+			delete(s.environ, "TIWSNAP_RATE_LIMIT")
+		}
+	})
+	for _, args := range [][]string{{"nonsense"}, {"enqueue", "bathc", "x.csv"}, {"webhooks", "resnd"}, {"completion", "bsh"}, {"help", "nonsense"}} {
+		if code, text := s.ends("", false, args); code != exitUsage || !strings.Contains(text, "command") {
+			t.Errorf("tiwsnap %v: exit code %d\n%s", args, code, text)
+		}
+	}
+}
