@@ -76,10 +76,14 @@ resend.`,
 			return eachID(e, c, ids, *output, func(id string) (string, bool, error) { return resend(inspector, id) })
 		}
 		return eachID(e, c, []string{"all"}, *output, func(string) (string, bool, error) {
-			n, err := inspector.RunAllArchivedTasks(tasks.QueueWebhooks)
-			if errors.Is(err, asynq.ErrQueueNotFound) || err == nil && n == 0 {
+			dead, err := inspector.ListArchivedTasks(tasks.QueueWebhooks, asynq.PageSize(1))
+			if errors.Is(err, asynq.ErrQueueNotFound) || err == nil && len(dead) == 0 {
 				return "nothing to resend: there is no webhook that could not be delivered", false, nil
 			}
+			if err != nil {
+				return "", false, err
+			}
+			n, err := inspector.RunAllArchivedTasks(tasks.QueueWebhooks)
 			return fmt.Sprintf("%d queued again", n), true, err
 		})
 	}
