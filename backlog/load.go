@@ -149,7 +149,8 @@ func (b *Backlog) Load(defaults tasks.Room) *Load {
 		panic(err) // the level is a constant
 	}
 	return &Load{
-		rdb: b.rdb, defaults: defaults, key: keys.Loading(rand.Text()), flate: w, digest: sha256.New(), labels: make(map[string]bool),
+		rdb: b.rdb, defaults: defaults, key: keys.Loading(rand.Text()),
+		flate: w, digest: sha256.New(), labels: make(map[string]bool),
 	}
 }
 

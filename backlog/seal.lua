@@ -34,8 +34,8 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('RENAME', loading, rows)
 redis.call('PERSIST', rows)
 redis.call('HSET', batch,
-  'total', ARGV[2], 'digest', ARGV[4], 'defaults', ARGV[5], 'created_at', now, 'fed', 0, 'load', ARGV[6], 'labels', ARGV[7],
-  'sum', ARGV[9])
+  'total', ARGV[2], 'digest', ARGV[4], 'defaults', ARGV[5], 'created_at', now, 'fed', 0, 'load', ARGV[6],
+  'labels', ARGV[7], 'sum', ARGV[9])
 if ARGV[8] ~= '' then
   redis.call('HSET', batch, 'webhook', ARGV[8])
 end

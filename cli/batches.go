@@ -33,8 +33,10 @@ type batchFilter struct {
 // batchFilterFlags adds the flags that choose, and returns a function that reads
 // them. Its error is ready to return.
 func batchFilterFlags(cmd *cobra.Command) func() (batchFilter, error) {
-	states := cmd.Flags().StringSlice("state", nil, "list only batches in one of these `states`: "+strings.Join(batchStates, ", "))
-	since := cmd.Flags().String("since", "", "list only batches enqueued since this `time`: how long ago (90m, 48h), a date, or RFC 3339")
+	states := cmd.Flags().
+		StringSlice("state", nil, "list only batches in one of these `states`: "+strings.Join(batchStates, ", "))
+	since := cmd.Flags().
+		String("since", "", "list only batches enqueued since this `time`: how long ago (90m, 48h), a date, or RFC 3339")
 	limit := cmd.Flags().Int("limit", 0, "list at most this `number` of batches, and say when there are more; 0: all")
 	cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(batchStates, cobra.ShellCompDirectiveNoFileComp))
 	return func() (batchFilter, error) {
@@ -163,7 +165,9 @@ func printRows(e env, all iter.Seq2[ledger.Batch, error], output string) (n int,
 	return n, table.Flush()
 }
 
-var batchHeading = []string{"BATCH", "STATE", "ROOMS", "QUEUED", "IN PROGRESS", "SUCCEEDED", "NO IMAGE", "FAILED", "IMAGES", "ENQUEUED", "ENDED"}
+var batchHeading = []string{
+	"BATCH", "STATE", "ROOMS", "QUEUED", "IN PROGRESS", "SUCCEEDED", "NO IMAGE", "FAILED", "IMAGES", "ENQUEUED", "ENDED",
+}
 
 func batchRow(b ledger.Batch) []string {
 	return []string{

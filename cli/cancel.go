@@ -46,7 +46,9 @@ type outcome struct {
 
 // eachID does something with each id, says what became of it, and ends with
 // exitUsage if one is unknown or wrong, else with exitFailed if one was not done.
-func eachID(e env, c *connection, ids []string, output string, do func(id string) (said string, done bool, err error)) error {
+func eachID(
+	e env, c *connection, ids []string, output string, do func(id string) (said string, done bool, err error),
+) error {
 	code := exitOK
 	each := func(yield func(outcome, error) bool) {
 		for _, id := range ids {

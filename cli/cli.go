@@ -170,7 +170,8 @@ func group(cmd *cobra.Command) {
 		if sub.HasSubCommands() && !sub.Runnable() {
 			sub.RunE = func(cmd *cobra.Command, args []string) error {
 				if len(args) > 0 {
-					return fail(exitUsage, "unknown command %q for %q: see %s -h", args[0], cmd.CommandPath(), cmd.CommandPath())
+					path := cmd.CommandPath()
+					return fail(exitUsage, "unknown command %q for %q: see %s -h", args[0], path, path)
 				}
 				return cmd.Help()
 			}

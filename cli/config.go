@@ -45,14 +45,16 @@ func newConfig(e env) *cobra.Command {
 			fmt.Fprintf(e.stderr, "warning: TIWSNAP_TIW_REGION: %s; %s\n", why, fix)
 		}
 		if c.TencentCloud.SecretID.Empty() {
-			fmt.Fprintln(e.stderr, "there is no API key of Tencent: a worker needs TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY")
+			fmt.Fprintln(e.stderr,
+				"there is no API key of Tencent: a worker needs TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY")
 		}
 		return err
 	}
 	print := &cobra.Command{
 		Use:   "print",
 		Short: "Print the settings in force, each with where it comes from",
-		Long:  "Print the settings in force, each with where it comes from: as a configuration file,\nor with -o json. Secrets show as ***.",
+		Long: `Print the settings in force, each with where it comes from: as a configuration
+file, or with -o json. Secrets show as ***.`,
 		Example: `  tiwsnap config print
   tiwsnap config print --config tiwsnap.yml -o json`,
 		Args: cobra.NoArgs,

@@ -72,7 +72,9 @@ it takes the schedules alone.`,
 	return cmd
 }
 
-func demo(ctx context.Context, e env, list io.Reader, name string, keep bool, schedules []schedule.Schedule, output string) (err error) {
+func demo(
+	ctx context.Context, e env, list io.Reader, name string, keep bool, schedules []schedule.Schedule, output string,
+) (err error) {
 	fmt.Fprintln(e.stderr, "demo: an embedded Redis, a simulator of Tencent's API and a worker, in this process; nothing of it is durable")
 	redis := rdb.NewEmbedded()
 	if err := redis.Listen(); err != nil {

@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"tiwsnap/redistest"
@@ -54,7 +53,12 @@ func endings(full, evicting, taken string) []ending {
 	at := func(redisURL string) []string { return []string{"TIWSNAP_REDIS_URL=" + redisURL} }
 	return []ending{
 		{command: "bench", how: "every promise is kept", code: exitOK, run: "... bench"},
-		{command: "bench", how: "a promise is broken, or a row could not be measured", code: exitFailed, run: "... bench"},
+		{
+			command: "bench",
+			how:     "a promise is broken, or a row could not be measured",
+			code:    exitFailed,
+			run:     "... bench",
+		},
 		{command: "bench", how: "there is no such row", code: exitUsage, run: "nonsense"},
 		{command: "bench", how: "there is no redis-server", code: exitUnavailable, run: "... bench"},
 
@@ -71,33 +75,130 @@ func endings(full, evicting, taken string) []ending {
 		{command: "config print", how: "printed", code: exitOK},
 
 		{command: "demo", how: "every snapshot succeeded", code: exitOK, run: "--rooms GOOD.csv"},
-		{command: "demo", how: "some snapshots failed, or rows of `--rooms` were left out", code: exitFailed, run: "--rooms BAD.csv"},
+		{
+			command: "demo",
+			how:     "some snapshots failed, or rows of `--rooms` were left out",
+			code:    exitFailed,
+			run:     "--rooms BAD.csv",
+		},
 		{command: "demo", how: "the list cannot be read or has no good row", code: exitUsage, run: "--rooms none.csv"},
 		{command: "demo", how: "interrupted before the end", code: exitTempFail, stop: true},
 
 		{command: "doctor", how: "nothing fails", code: exitOK},
-		{command: "doctor", how: "something fails, or sending is stopped", code: exitUnavailable, environ: []string{"TIWSNAP_TIW_ENDPOINT=http://127.0.0.1:1"}},
-		{command: "doctor", how: "the credentials are missing or refused", code: exitConfig, environ: []string{"TENCENTCLOUD_SECRET_KEY=wrong"}},
+		{
+			command: "doctor",
+			how:     "something fails, or sending is stopped",
+			code:    exitUnavailable,
+			environ: []string{"TIWSNAP_TIW_ENDPOINT=http://127.0.0.1:1"},
+		},
+		{
+			command: "doctor",
+			how:     "the credentials are missing or refused",
+			code:    exitConfig,
+			environ: []string{"TENCENTCLOUD_SECRET_KEY=wrong"},
+		},
 
-		{command: "enqueue batch", how: "all rooms enqueued, or the same rooms were enqueued under this name before", code: exitOK, run: "- --name new", stdin: rows},
-		{command: "enqueue batch", how: "rows were left out, the others are enqueued", code: exitFailed, run: "- --name bad", stdin: badRows},
-		{command: "enqueue batch", how: "with `--wait`: some snapshots failed or were canceled", code: exitFailed, run: "- --name failed --wait", stdin: "SdkAppId,RoomId\n1400123480,9\n"},
-		{command: "enqueue batch", how: "with `--strict`: a row is wrong, nothing was enqueued", code: exitUsage, run: "- --name strict --strict", stdin: badRows},
-		{command: "enqueue batch", how: "the name stands for other rooms", code: exitUsage, run: "- --name good", stdin: "SdkAppId,RoomId\n1400123480,7\n"},
+		{
+			command: "enqueue batch",
+			how:     "all rooms enqueued, or the same rooms were enqueued under this name before",
+			code:    exitOK,
+			run:     "- --name new",
+			stdin:   rows,
+		},
+		{
+			command: "enqueue batch",
+			how:     "rows were left out, the others are enqueued",
+			code:    exitFailed,
+			run:     "- --name bad",
+			stdin:   badRows,
+		},
+		{
+			command: "enqueue batch",
+			how:     "with `--wait`: some snapshots failed or were canceled",
+			code:    exitFailed,
+			run:     "- --name failed --wait",
+			stdin:   "SdkAppId,RoomId\n1400123480,9\n",
+		},
+		{
+			command: "enqueue batch",
+			how:     "with `--strict`: a row is wrong, nothing was enqueued",
+			code:    exitUsage,
+			run:     "- --name strict --strict",
+			stdin:   badRows,
+		},
+		{
+			command: "enqueue batch",
+			how:     "the name stands for other rooms",
+			code:    exitUsage,
+			run:     "- --name good",
+			stdin:   "SdkAppId,RoomId\n1400123480,7\n",
+		},
 		{command: "enqueue batch", how: "the list cannot be read or has no good row", code: exitUsage, run: "none.csv"},
 		{command: "enqueue batch", how: "Redis is full", code: exitTempFail, run: "-", stdin: rows, environ: at(full)},
-		{command: "enqueue batch", how: "with `--durability replicated`: no replica has confirmed it", code: exitTempFail, run: "- --name replicated --durability replicated", stdin: rows},
-		{command: "enqueue batch", how: "with `--wait`: interrupted, the work goes on", code: exitTempFail, run: "- --name open --wait", stdin: rows, stop: true},
-		{command: "enqueue batch", how: "Redis evicts keys", code: exitConfig, run: "-", stdin: rows, environ: at(evicting)},
+		{
+			command: "enqueue batch",
+			how:     "with `--durability replicated`: no replica has confirmed it",
+			code:    exitTempFail,
+			run:     "- --name replicated --durability replicated",
+			stdin:   rows,
+		},
+		{
+			command: "enqueue batch",
+			how:     "with `--wait`: interrupted, the work goes on",
+			code:    exitTempFail,
+			run:     "- --name open --wait",
+			stdin:   rows,
+			stop:    true,
+		},
+		{
+			command: "enqueue batch",
+			how:     "Redis evicts keys",
+			code:    exitConfig,
+			run:     "-",
+			stdin:   rows,
+			environ: at(evicting),
+		},
 
-		{command: "enqueue room", how: "enqueued, or enqueued before with the same key and parameters", code: exitOK, run: "--app 1400123480 --room 1 --key k"},
-		{command: "enqueue room", how: "with `--wait`: the snapshot failed or was canceled", code: exitFailed, run: "--app 1400123480 --room 9 --key failed --wait"},
+		{
+			command: "enqueue room",
+			how:     "enqueued, or enqueued before with the same key and parameters",
+			code:    exitOK,
+			run:     "--app 1400123480 --room 1 --key k",
+		},
+		{
+			command: "enqueue room",
+			how:     "with `--wait`: the snapshot failed or was canceled",
+			code:    exitFailed,
+			run:     "--app 1400123480 --room 9 --key failed --wait",
+		},
 		{command: "enqueue room", how: "the room is wrong", code: exitUsage, run: "--app 1400123480"},
-		{command: "enqueue room", how: "the key stands for other parameters", code: exitUsage, run: "--app 1400123480 --room 1 --key k --width 640"},
+		{
+			command: "enqueue room",
+			how:     "the key stands for other parameters",
+			code:    exitUsage,
+			run:     "--app 1400123480 --room 1 --key k --width 640",
+		},
 		{command: "enqueue room", how: "Redis is full", code: exitTempFail, run: "--app 1 --room 1", environ: at(full)},
-		{command: "enqueue room", how: "with `--durability replicated`: no replica has confirmed it", code: exitTempFail, run: "--app 1 --room 1 --key r --durability replicated"},
-		{command: "enqueue room", how: "with `--wait`: interrupted, the work goes on", code: exitTempFail, run: "--app 1400123480 --room 3 --wait", stop: true},
-		{command: "enqueue room", how: "Redis evicts keys", code: exitConfig, run: "--app 1 --room 1", environ: at(evicting)},
+		{
+			command: "enqueue room",
+			how:     "with `--durability replicated`: no replica has confirmed it",
+			code:    exitTempFail,
+			run:     "--app 1 --room 1 --key r --durability replicated",
+		},
+		{
+			command: "enqueue room",
+			how:     "with `--wait`: interrupted, the work goes on",
+			code:    exitTempFail,
+			run:     "--app 1400123480 --room 3 --wait",
+			stop:    true,
+		},
+		{
+			command: "enqueue room",
+			how:     "Redis evicts keys",
+			code:    exitConfig,
+			run:     "--app 1 --room 1",
+			environ: at(evicting),
+		},
 
 		{command: "failures", how: "printed, or there are none, which it says", code: exitOK},
 		{command: "failures", how: "there is no such batch", code: exitUsage, run: "--batch none"},
@@ -119,30 +220,83 @@ func endings(full, evicting, taken string) []ending {
 		{command: "resume", how: "there is no such batch", code: exitUsage, run: "none"},
 
 		{command: "retry", how: "queued again", code: exitOK, run: "failed --failed"},
-		{command: "retry", how: "nothing to retry, of that `--code` for example", code: exitFailed, run: "failed --failed --code Typo"},
-		{command: "retry", how: "a snapshot that neither failed, was canceled nor is held", code: exitFailed, run: "good.1"},
+		{
+			command: "retry",
+			how:     "nothing to retry, of that `--code` for example",
+			code:    exitFailed,
+			run:     "failed --failed --code Typo",
+		},
+		{
+			command: "retry",
+			how:     "a snapshot that neither failed, was canceled nor is held",
+			code:    exitFailed,
+			run:     "good.1",
+		},
 		{command: "retry", how: "there is no such snapshot or batch", code: exitUsage, run: "none"},
 		{command: "retry", how: "a batch without `--failed` or `--held`", code: exitUsage, run: "good"},
-		{command: "retry", how: "interrupted, the same command does the rest", code: exitTempFail, run: "... TestRetryBatchEndsWithItsContext in package enqueue"},
+		{
+			command: "retry",
+			how:     "interrupted, the same command does the rest",
+			code:    exitTempFail,
+			run:     "... TestRetryBatchEndsWithItsContext in package enqueue",
+		},
 
-		{command: "schedule list", how: "printed, or there are none, which it says", code: exitOK, run: "--config GOOD.yml"},
+		{
+			command: "schedule list",
+			how:     "printed, or there are none, which it says",
+			code:    exitOK,
+			run:     "--config GOOD.yml",
+		},
 		{command: "schedule next", how: "printed", code: exitOK, run: "good --config GOOD.yml"},
 		{command: "schedule next", how: "there is no such schedule", code: exitUsage, run: "none --config GOOD.yml"},
 		{command: "schedule run", how: "all rooms enqueued", code: exitOK, run: "good --config GOOD.yml"},
-		{command: "schedule run", how: "rows were left out, the others are enqueued", code: exitFailed, run: "bad --config GOOD.yml"},
+		{
+			command: "schedule run",
+			how:     "rows were left out, the others are enqueued",
+			code:    exitFailed,
+			run:     "bad --config GOOD.yml",
+		},
 		{command: "schedule run", how: "there is no such schedule", code: exitUsage, run: "none --config GOOD.yml"},
 		{command: "schedule run", how: "the list cannot be read", code: exitUnavailable, run: "gone --config GOOD.yml"},
-		{command: "schedule run", how: "Redis is full", code: exitTempFail, run: "good --config GOOD.yml", environ: at(full)},
-		{command: "schedule run", how: "Redis evicts keys", code: exitConfig, run: "good --config GOOD.yml", environ: at(evicting)},
+		{
+			command: "schedule run",
+			how:     "Redis is full",
+			code:    exitTempFail,
+			run:     "good --config GOOD.yml",
+			environ: at(full),
+		},
+		{
+			command: "schedule run",
+			how:     "Redis evicts keys",
+			code:    exitConfig,
+			run:     "good --config GOOD.yml",
+			environ: at(evicting),
+		},
 
 		{command: "simulator", how: "interrupted", code: exitOK, run: "--addr 127.0.0.1:0", stop: true},
 		{command: "simulator", how: "a setting is wrong", code: exitUsage, run: "--window lunar"},
 		{command: "simulator", how: "it cannot listen at its address", code: exitUnavailable, run: "--addr " + taken},
-		{command: "simulator", how: "of the secret id and key one is missing", code: exitConfig, environ: []string{"TENCENTCLOUD_SECRET_KEY="}},
+		{
+			command: "simulator",
+			how:     "of the secret id and key one is missing",
+			code:    exitConfig,
+			environ: []string{"TENCENTCLOUD_SECRET_KEY="},
+		},
 
-		{command: "status", how: "printed, whatever became of it, or there are no batches, which it says", code: exitOK, run: "failed"},
+		{
+			command: "status",
+			how:     "printed, whatever became of it, or there are no batches, which it says",
+			code:    exitOK,
+			run:     "failed",
+		},
 		{command: "status", how: "there is no such snapshot or batch", code: exitUsage, run: "none"},
-		{command: "status", how: "with `--watch`: interrupted, or what it shows has ended", code: exitOK, run: "--watch", stop: true},
+		{
+			command: "status",
+			how:     "with `--watch`: interrupted, or what it shows has ended",
+			code:    exitOK,
+			run:     "--watch",
+			stop:    true,
+		},
 
 		{command: "token", how: "printed", code: exitOK},
 		{command: "version", how: "printed", code: exitOK},
@@ -158,22 +312,30 @@ func endings(full, evicting, taken string) []ending {
 		{command: "webhooks resend", how: "there is no such webhook", code: exitUsage, run: "none"},
 
 		{command: "worker", how: "stopped in order", code: exitOK, stop: true},
-		{command: "worker", how: "it cannot listen at an address", code: exitUnavailable, environ: []string{"TIWSNAP_HTTP_ADDR=" + taken}},
-		{command: "worker", how: "stopped, and not all was in order: the log says what", code: exitTempFail, run: "... package worker"},
-		{command: "worker", how: "the credentials are missing, or Redis evicts keys", code: exitConfig, environ: []string{"TENCENTCLOUD_SECRET_ID=", "TENCENTCLOUD_SECRET_KEY="}},
+		{
+			command: "worker",
+			how:     "it cannot listen at an address",
+			code:    exitUnavailable,
+			environ: []string{"TIWSNAP_HTTP_ADDR=" + taken},
+		},
+		{
+			command: "worker",
+			how:     "stopped, and not all was in order: the log says what",
+			code:    exitTempFail,
+			run:     "... package worker",
+		},
+		{
+			command: "worker",
+			how:     "the credentials are missing, or Redis evicts keys",
+			code:    exitConfig,
+			environ: []string{"TENCENTCLOUD_SECRET_ID=", "TENCENTCLOUD_SECRET_KEY="},
+		},
 	}
 }
 
-// Every way in which a command ends has a row in docs/cli.md, and ends so.
-func TestExitCodes(t *testing.T) {
-	s := newSite(t, tiwtest.Options{})
-	full, evicting := redistest.Real(t, "--maxmemory", "1mb"), redistest.Real(t, "--maxmemory-policy", "volatile-lru")
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	all := endings(full.URL(), evicting.URL(), listener.Addr().String())
+// Every way in which a command ends has a row in docs/cli.md.
+func TestDocsHaveEveryEnding(t *testing.T) {
+	all := endings("", "", "")
 
 	t.Run("docs/cli.md has them all", func(t *testing.T) {
 		text, err := os.ReadFile("../docs/cli.md")
@@ -189,7 +351,8 @@ func TestExitCodes(t *testing.T) {
 			want = append(want, fmt.Sprintf("| %s | %s | %d |", who, x.how, x.code))
 		}
 		for line := range strings.Lines(string(text)) {
-			if line = strings.TrimSpace(line); strings.HasSuffix(line, " |") && strings.Trim(line, "|- ") != "" && !strings.HasPrefix(line, "| command") {
+			if line = strings.TrimSpace(line); strings.HasSuffix(line, " |") && strings.Trim(line, "|- ") != "" &&
+				!strings.HasPrefix(line, "| command") {
 				if cells := strings.Split(line, "|"); len(cells) == 5 && len(strings.TrimSpace(cells[3])) <= 2 {
 					got = append(got, line)
 				}
@@ -210,14 +373,29 @@ func TestExitCodes(t *testing.T) {
 	t.Run("no command is left out", func(t *testing.T) {
 		everyCommand(func(cmd *cobra.Command) {
 			name := strings.TrimPrefix(cmd.CommandPath(), "tiwsnap ")
-			if cmd.Runnable() && !cmd.HasSubCommands() && !slices.ContainsFunc(all, func(x ending) bool { return x.command == name }) {
-				t.Errorf("%q has no row: give its ways to end to endings in exit_codes_test.go and to docs/cli.md", name)
+			if cmd.Runnable() && !cmd.HasSubCommands() &&
+				!slices.ContainsFunc(all, func(x ending) bool { return x.command == name }) {
+				t.Errorf(
+					"%q has no row: give its ways to end to endings in exit_codes_test.go and to docs/cli.md",
+					name,
+				)
 			}
 		})
 	})
+}
 
+// Every command ends as docs/cli.md says.
+func TestExitCodes(t *testing.T) {
+	full := redistest.Real(t, "--maxmemory", "1mb")
+	evicting := redistest.Real(t, "--maxmemory-policy", "volatile-lru")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	s := newSite(t, tiwtest.Options{})
 	s.prepare()
-	for _, x := range all {
+	for _, x := range endings(full.URL(), evicting.URL(), listener.Addr().String()) {
 		if strings.HasPrefix(x.run, "... ") {
 			continue
 		}
@@ -236,7 +414,8 @@ func TestExitCodes(t *testing.T) {
 		if code != x.code {
 			t.Errorf("tiwsnap %s, %s: exit code %d, want %d\n%s", strings.Join(args, " "), x.how, code, x.code, text)
 		}
-		if code != exitOK && !strings.Contains(text, "tiwsnap: ") && code != exitFailed && x.command != "doctor" || strings.TrimSpace(text) == "" {
+		if code != exitOK && !strings.Contains(text, "tiwsnap: ") && code != exitFailed && x.command != "doctor" ||
+			strings.TrimSpace(text) == "" {
 			t.Errorf("tiwsnap %s, %s: it does not say why:\n%s", strings.Join(args, " "), x.how, text)
 		}
 	}
@@ -247,7 +426,9 @@ func TestExitCodes(t *testing.T) {
 func (s site) prepare() {
 	s.Helper()
 	s.Chdir(s.TempDir())
-	list := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, badRows) }))
+	list := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, badRows) }),
+	)
 	s.Cleanup(list.Close)
 	for name, text := range map[string]string{
 		"GOOD.csv": "SdkAppId,RoomId\n1400123480,1\n",
@@ -278,8 +459,7 @@ schedules:
 	stop()
 	s.batch("cancelme", 1)
 
-	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
-	s.Cleanup(func() { c.Close() })
+	c := s.client()
 	if _, err := asynq.NewClientFromRedisClient(c).EnqueueContext(s.Context(), asynq.NewTask("x", nil), asynq.TaskID("dead"), asynq.Queue(tasks.QueueWebhooks)); err != nil {
 		s.Fatal(err)
 	}
@@ -327,7 +507,18 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 		"cancel": "a", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
 		"enqueue room": "--app 1 --room 1", "schedule next": "a", "schedule run": "a",
 	}
-	silent := []string{"worker", "help", "enqueue", "schedule", "config", "completion", "completion bash", "completion fish", "completion powershell", "completion zsh"}
+	silent := []string{
+		"worker",
+		"help",
+		"enqueue",
+		"schedule",
+		"config",
+		"completion",
+		"completion bash",
+		"completion fish",
+		"completion powershell",
+		"completion zsh",
+	}
 	everyCommand(func(cmd *cobra.Command) {
 		name := strings.TrimPrefix(strings.TrimPrefix(cmd.CommandPath(), "tiwsnap"), " ")
 		with := func(more ...string) []string {
@@ -336,7 +527,14 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 		want := func(code int, words string, args ...string) {
 			t.Helper()
 			if got, text := s.ends("", false, args); got != code || !strings.Contains(text, words) {
-				t.Errorf("tiwsnap %s: exit code %d, want %d; it does not say %q:\n%s", strings.Join(args, " "), got, code, words, text)
+				t.Errorf(
+					"tiwsnap %s: exit code %d, want %d; it does not say %q:\n%s",
+					strings.Join(args, " "),
+					got,
+					code,
+					words,
+					text,
+				)
 			}
 		}
 		if !strings.Contains(cmd.Example, "tiwsnap") {
@@ -350,7 +548,10 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 		want(exitOK, "EXAMPLES:\n", with("-h")...)
 		want(exitUsage, "unknown flag", with("--nonsense")...)
 		if name != "" {
-			want(exitUsage, "", slices.Concat(strings.Fields(name), strings.Fields("nonsense nonsense nonsense -o nonsense"))...)
+			want(
+				exitUsage,
+				"",
+				slices.Concat(strings.Fields(name), strings.Fields("nonsense nonsense nonsense -o nonsense"))...)
 		}
 		if cmd.Flags().Lookup("output") == nil {
 			if cmd.Runnable() && !slices.Contains(silent, name) {

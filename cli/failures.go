@@ -31,8 +31,10 @@ tiwsnap retry.`,
 	}
 	batch := cmd.Flags().String("batch", "", "only those of this batch, by its `id`")
 	list := cmd.Flags().Bool("list", false, "print every snapshot instead, the newest of each batch first")
-	held := cmd.Flags().Bool("held", false, "instead of failures, what is held for review because the outcome of a request is unknown")
-	cmd.RegisterFlagCompletionFunc("batch", completeBatches(e, func(b ledger.Batch) bool { return b.Failed+b.Unknown > 0 }))
+	held := cmd.Flags().Bool("held", false,
+		"instead of failures, what is held for review because the outcome of a request is unknown")
+	withFailures := completeBatches(e, func(b ledger.Batch) bool { return b.Failed+b.Unknown > 0 })
+	cmd.RegisterFlagCompletionFunc("batch", withFailures)
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
 	config.Flags(cmd.Flags(), "redis.url")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -87,8 +89,11 @@ func printGroups(w io.Writer, groups []*results.Failure, output string) error {
 	case "csv":
 		rows := [][]string{{"Code", "Class", "Count", "Meaning", "Fix", "Newest", "Message", "RequestId", "TaskID", "At"}}
 		for _, g := range groups {
-			rows = append(rows, []string{results.CSVText(g.Code), g.Class, strconv.Itoa(g.Count), g.Meaning, g.Fix, g.Newest.ID,
-				results.CSVText(g.Newest.Message), results.CSVText(g.Newest.RequestID), results.CSVText(g.Newest.TaskID), clock(g.Newest.At)})
+			text := results.CSVText
+			rows = append(rows, []string{
+				text(g.Code), g.Class, strconv.Itoa(g.Count), g.Meaning, g.Fix, g.Newest.ID,
+				text(g.Newest.Message), text(g.Newest.RequestID), text(g.Newest.TaskID), clock(g.Newest.At),
+			})
 		}
 		return csv.NewWriter(w).WriteAll(rows)
 	}

@@ -61,7 +61,8 @@ the rest. N sets the limit for all workers of the account, at once and until
 		if *output == "json" {
 			return printJSON(e.stdout, map[string]any{
 				"configured": c.cfg.Rate.Limit, "limit": s.Limit, "available": s.Effective,
-				"margin_ms": float64(s.Margin.Round(100*time.Microsecond)) / float64(time.Millisecond), "used": s.Used, "peak": s.Fullest,
+				"margin_ms": float64(s.Margin.Round(100*time.Microsecond)) / float64(time.Millisecond),
+				"used":      s.Used, "peak": s.Fullest,
 			}, true)
 		}
 		why := ""

@@ -92,14 +92,36 @@ func printSums(ctx context.Context, e env, c *connection, f batchFilter) error {
 	if more {
 		which = fmt.Sprintf("newest %d batches", batches)
 	}
-	_, err := fmt.Fprintf(e.stdout, "%s %s: %d running, %d paused, %d canceled, %d ended; %d rooms: %d queued, %d in progress, %d succeeded, %d failed\n",
-		clock(time.Now()), which, n["running"], n["paused"], n["canceled"], n["ended"], all.Total, all.Queued, all.Sending, all.Succeeded, all.Failed)
+	_, err := fmt.Fprintf(
+		e.stdout,
+		"%s %s: %d running, %d paused, %d canceled, %d ended; %d rooms: %d queued, %d in progress, %d succeeded, %d failed\n",
+		clock(
+			time.Now(),
+		),
+		which,
+		n["running"],
+		n["paused"],
+		n["canceled"],
+		n["ended"],
+		all.Total,
+		all.Queued,
+		all.Sending,
+		all.Succeeded,
+		all.Failed,
+	)
 	return err
 }
 
 // printOne prints the snapshot or batch of that id, whole or on a line, and
 // reports whether it has ended.
-func printOne(ctx context.Context, e env, c *connection, id string, whole bool, p *results.Pace) (ended bool, err error) {
+func printOne(
+	ctx context.Context,
+	e env,
+	c *connection,
+	id string,
+	whole bool,
+	p *results.Pace,
+) (ended bool, err error) {
 	b, s, err := c.find(ctx, id)
 	switch {
 	case err != nil:

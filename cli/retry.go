@@ -117,5 +117,6 @@ func (r retrier) nothing(ctx context.Context, id string, held bool, code string)
 	for _, g := range groups {
 		codes = append(codes, fmt.Sprintf("%s (%d)", g.Code, g.Count))
 	}
-	return fmt.Sprintf("nothing to retry: no snapshot that %s has the code %s; they have %s", state, code, strings.Join(codes, ", ")), nil
+	return fmt.Sprintf("nothing to retry: no snapshot that %s has the code %s; they have %s",
+		state, code, strings.Join(codes, ", ")), nil
 }

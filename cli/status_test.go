@@ -16,15 +16,15 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/keys"
 	"tiwsnap/ledger"
+	"tiwsnap/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
 )
 
 // many enqueues batches b-1 to b-n, of one room each.
-func (s site) many(n int) *redis.Client {
+func (s site) many(n int) redis.UniversalClient {
 	s.Helper()
-	c := redis.NewClient(&redis.Options{Addr: s.redis.Addr})
-	s.Cleanup(func() { c.Close() })
+	c := s.client()
 	client := enqueue.New(c)
 	for i := range n {
 		rooms := func(yield func(tasks.Room, error) bool) { yield(tasks.Room{SdkAppId: 1400123480, RoomId: 1}, nil) }
@@ -43,7 +43,8 @@ type batchList struct {
 func (s site) list(args ...string) (all batchList, stderr string) {
 	s.Helper()
 	code, stdout, stderr := s.run("", append([]string{"status", "-o", "json"}, args...)...)
-	if err := json.Unmarshal([]byte(stdout), &all); err != nil || code != exitOK || all.More == nil || all.Batches == nil {
+	if err := json.Unmarshal([]byte(stdout), &all); err != nil || code != exitOK || all.More == nil ||
+		all.Batches == nil {
 		s.Fatalf("%v: exit %d, %v, %+v\n%s", args, code, err, all, stdout)
 	}
 	return all, stderr
@@ -82,7 +83,8 @@ func TestStatusListsAllBatches(t *testing.T) {
 	if len(seen) != n {
 		t.Errorf("%d different ones", len(seen))
 	}
-	if out := s.ok("status"); strings.Count(out, "\n") != n+1 || !strings.HasPrefix(out, "BATCH ") || strings.Count(out, "IN PROGRESS") != 1 {
+	if out := s.ok("status"); strings.Count(out, "\n") != n+1 || !strings.HasPrefix(out, "BATCH ") ||
+		strings.Count(out, "IN PROGRESS") != 1 {
 		t.Errorf("%d lines", strings.Count(out, "\n"))
 	}
 	if out := s.ok("status", "-o", "jsonl"); strings.Count(out, "\n") != n {
@@ -100,7 +102,8 @@ func TestStatusListsAllBatches(t *testing.T) {
 		t.Error("there are more, with a limit of as many as there are")
 	}
 	for _, output := range []string{"table", "jsonl", "csv"} {
-		if code, _, stderr := s.run("", "status", "--limit", "10", "-o", output); code != exitOK || stderr != "only the newest 10 are shown: there are more (--limit)\n" {
+		if code, _, stderr := s.run("", "status", "--limit", "10", "-o", output); code != exitOK ||
+			stderr != "only the newest 10 are shown: there are more (--limit)\n" {
 			t.Errorf("-o %s: exit %d, %q", output, code, stderr)
 		}
 	}
@@ -156,7 +159,11 @@ func (s site) watching(words string, args ...string) (code int, text string) {
 		}
 		return len(p), nil
 	})
-	code = run(ctx, append([]string{"status", "--watch"}, args...), env{strings.NewReader(""), w, w, variables(s.environ)})
+	code = run(
+		ctx,
+		append([]string{"status", "--watch"}, args...),
+		env{strings.NewReader(""), w, w, variables(s.environ)},
+	)
 	return code, b.String()
 }
 
@@ -168,7 +175,8 @@ func TestStatusWatch(t *testing.T) {
 		s.many(3)
 		s.ok("pause", "b-2")
 		code, text := s.watching("3 rooms: 3 queued, 0 in progress, 0 succeeded, 0 failed\n")
-		if code != exitOK || !strings.Contains(text, " 3 batches: 2 running, 1 paused, 0 canceled, 0 ended; 3 rooms") || strings.Contains(text, "\x1b") {
+		if code != exitOK || !strings.Contains(text, " 3 batches: 2 running, 1 paused, 0 canceled, 0 ended; 3 rooms") ||
+			strings.Contains(text, "\x1b") {
 			t.Errorf("exit %d, %q", code, text)
 		}
 		code, text = s.watching(" newest 2 batches: ", "--limit", "2")
@@ -204,7 +212,9 @@ func TestStatusWatch(t *testing.T) {
 			t.Fatalf("%d rounds: %q", len(rounds)-1, rounds)
 		}
 		for _, round := range rounds[1:] {
-			if lines := strings.Count(round, "\n"); lines > 39 || lines < 36 || !strings.Contains(round, "end with Ctrl-C\nBATCH ") || !strings.HasSuffix(round, "there are more (--limit)\n") {
+			if lines := strings.Count(round, "\n"); lines > 39 || lines < 36 ||
+				!strings.Contains(round, "end with Ctrl-C\nBATCH ") ||
+				!strings.HasSuffix(round, "there are more (--limit)\n") {
 				t.Errorf("%d lines: %s", lines, round)
 			}
 		}
@@ -212,7 +222,8 @@ func TestStatusWatch(t *testing.T) {
 
 	t.Run("waits where Redis goes away", func(t *testing.T) {
 		t.Parallel()
-		s := newSite(t, tiwtest.Options{})
+		server := redistest.Real(t)
+		s := newSiteOn(t, server.URL(), tiwtest.Options{})
 		s.many(1)
 		var once sync.Once
 		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -220,13 +231,14 @@ func TestStatusWatch(t *testing.T) {
 		var b strings.Builder
 		w := writerFunc(func(p []byte) (int, error) {
 			b.Write(p)
-			once.Do(func() { s.redis.Kill() })
+			once.Do(func() { server.Kill() })
 			if strings.Contains(b.String(), "waiting: ") {
 				cancel()
 			}
 			return len(p), nil
 		})
-		if code := run(ctx, []string{"status", "--watch"}, env{strings.NewReader(""), w, w, variables(s.environ)}); code != exitOK || !strings.Contains(b.String(), "waiting: Redis at ") {
+		if code := run(ctx, []string{"status", "--watch"}, env{strings.NewReader(""), w, w, variables(s.environ)}); code != exitOK ||
+			!strings.Contains(b.String(), "waiting: Redis at ") {
 			t.Errorf("exit %d, %q", code, b.String())
 		}
 	})
@@ -264,7 +276,10 @@ func TestCompletion(t *testing.T) {
 	offers("csv json jsonl table", "status", "-o", "")
 	s.environ["TIWSNAP_REDIS_URL"] = "redis://127.0.0.1:1"
 	offers("", "status", "")
-	s.environ["TIWSNAP_CONFIG"] = s.file("tiwsnap.yml", `schedules: [{name: evening, cron: "0 1 * * *", rooms: {list: "RoomId\n1\n"}, defaults: {SdkAppId: 1}}]`)
+	s.environ["TIWSNAP_CONFIG"] = s.file(
+		"tiwsnap.yml",
+		`schedules: [{name: evening, cron: "0 1 * * *", rooms: {list: "RoomId\n1\n"}, defaults: {SdkAppId: 1}}]`,
+	)
 	offers("evening", "schedule", "run", "")
 	offers("evening", "schedule", "next", "")
 }

@@ -71,7 +71,9 @@ func TestNothingRawReachesATerminal(t *testing.T) {
 	const evil = "\x1b]0;owned\a\x1b[2J\u009b31m\x7f\u202eabc\r"
 	s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.\x1b[2J"}})
 	stop := s.worker()
-	room, err := json.Marshal(map[string]any{"SdkAppId": 1400123480, "RoomId": 1, "Label": map[string]string{"Class": evil}})
+	room, err := json.Marshal(
+		map[string]any{"SdkAppId": 1400123480, "RoomId": 1, "Label": map[string]string{"Class": evil}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +100,10 @@ func TestNothingRawReachesATerminal(t *testing.T) {
 			t.Errorf("%q: %q", args, shown)
 		}
 	}
-	if _, shown := s.onTerminal("status", "b", "-o", "csv"); !strings.Contains(shown, `\u001b]0;owned\u0007\u001b[2J\u009b31m\u007f\u202eabc\u000d`) {
+	if _, shown := s.onTerminal("status", "b", "-o", "csv"); !strings.Contains(
+		shown,
+		`\u001b]0;owned\u0007\u001b[2J\u009b31m\u007f\u202eabc\u000d`,
+	) {
 		t.Errorf("the label cannot be read: %q", shown)
 	}
 	// A program gets what was written.
@@ -150,7 +155,8 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 		code := run(t.Context(), args, env{strings.NewReader(""), full, &stderr, variables(s.environ)})
 		full.Close()
 		const want = "tiwsnap: the output is not complete: write /dev/full: no space left on device\n"
-		if code != exitTempFail || strings.Count(stderr.String(), "no space left") != 1 || !strings.HasSuffix(stderr.String(), want) {
+		if code != exitTempFail || strings.Count(stderr.String(), "no space left") != 1 ||
+			!strings.HasSuffix(stderr.String(), want) {
 			t.Errorf("%v: exit %d, %q", args, code, stderr.String())
 		}
 	}
@@ -160,12 +166,25 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 func TestOutputAndCommandThatFail(t *testing.T) {
 	failing := writerFunc(func([]byte) (int, error) { return 0, errors.New("full") })
 	var stderr bytes.Buffer
-	code := run(context.Background(), []string{"config", "print", "--config", "/none"}, env{strings.NewReader(""), failing, &stderr, variables(nil)})
+	code := run(
+		context.Background(),
+		[]string{"config", "print", "--config", "/none"},
+		env{strings.NewReader(""), failing, &stderr, variables(nil)},
+	)
 	if code != exitConfig || strings.Contains(stderr.String(), "output") {
 		t.Errorf("nothing was to be printed: exit %d, %q", code, stderr.String())
 	}
 	stderr.Reset()
-	code = run(context.Background(), []string{"doctor", "--skip-tiw"}, env{strings.NewReader(""), failing, &stderr, variables(map[string]string{"TIWSNAP_REDIS_URL": "redis://127.0.0.1:1"})})
+	code = run(
+		context.Background(),
+		[]string{"doctor", "--skip-tiw"},
+		env{
+			strings.NewReader(""),
+			failing,
+			&stderr,
+			variables(map[string]string{"TIWSNAP_REDIS_URL": "redis://127.0.0.1:1"}),
+		},
+	)
 	if code != exitTempFail || stderr.String() != "tiwsnap: the output is not complete: full\n" {
 		t.Errorf("exit %d, %q", code, stderr.String())
 	}

@@ -95,7 +95,8 @@ func resend(inspector *asynq.Inspector, id string) (said string, done bool, err 
 	info, err := inspector.GetTaskInfo(tasks.QueueWebhooks, id)
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
-		return "", false, fail(exitUsage, "there is no webhook %s: \"tiwsnap webhooks\" lists those that could not be delivered", plain(id))
+		return "", false, fail(exitUsage,
+			"there is no webhook %s: \"tiwsnap webhooks\" lists those that could not be delivered", plain(id))
 	case err != nil:
 		return "", false, err
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateRetry:

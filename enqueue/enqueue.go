@@ -68,8 +68,8 @@ type Snapshot struct {
 // before it returns the snapshot of then, unchanged, also after it has ended.
 //
 // Errors: *tasks.RoomError for a room or a key that breaks the rules, ErrExists
-// beside the snapshot that has the key with other parameters, *FullError, *rdb.EvictionError, ErrNotReplicated, or Redis'. After the
-// last two the room may have been enqueued all the same: to try again is safe with
+// beside the snapshot that has the key with other parameters, *FullError,
+// *rdb.EvictionError, ErrNotReplicated, or Redis'. After the last two the room may have been enqueued all the same: to try again is safe with
 // a key, and may be a second snapshot without. There is one snapshot for a key
 // whatever happens, but Created is a hint: it may be false for what this very
 // call has made, where a connection broke and the Redis client sent again, and

@@ -169,7 +169,8 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 	})
 	switch {
 	case errors.Is(err, enqueue.ErrExists) && head.Name == "":
-		return nil, problem(http.StatusUnprocessableEntity, codeKeyReused, "an earlier request with this Idempotency-Key has made another batch, %s", batch.ID)
+		return nil, problem(http.StatusUnprocessableEntity, codeKeyReused,
+			"an earlier request with this Idempotency-Key has made another batch, %s", batch.ID)
 	case errors.Is(err, enqueue.ErrExists):
 		return nil, problem(http.StatusConflict, codeExists, "nothing was enqueued: %v; give this one another name", err)
 	case err != nil:
