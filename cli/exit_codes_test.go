@@ -26,7 +26,7 @@ type ending struct {
 	command string
 	how     string
 	code    int
-	run     string // its arguments, or ...: the test that runs it
+	run     string // its arguments; or, after ..., why no test runs it
 	stdin   string
 	environ []string // NAME=value, over those of the site
 	stop    bool     // it is interrupted after its first words
@@ -52,15 +52,15 @@ const (
 func endings(full, evicting, taken string) []ending {
 	at := func(redisURL string) []string { return []string{"TIWSNAP_REDIS_URL=" + redisURL} }
 	return []ending{
-		{command: "bench", how: "every promise is kept", code: exitOK, run: "... bench"},
+		{command: "bench", how: "every promise is kept", code: exitOK, run: "... it would take minutes"},
 		{
 			command: "bench",
 			how:     "a promise is broken, or a row could not be measured",
 			code:    exitFailed,
-			run:     "... bench",
+			run:     "... it would take minutes",
 		},
 		{command: "bench", how: "there is no such row", code: exitUsage, run: "nonsense"},
-		{command: "bench", how: "there is no redis-server", code: exitUnavailable, run: "... bench"},
+		{command: "bench", how: "there is no redis-server", code: exitUnavailable, run: "... it would take minutes"},
 
 		{command: "cancel", how: "canceled, or canceled before", code: exitOK, run: "cancelme"},
 		{command: "cancel", how: "nothing is left to cancel", code: exitFailed, run: "good"},
@@ -238,7 +238,7 @@ func endings(full, evicting, taken string) []ending {
 			command: "retry",
 			how:     "interrupted, the same command does the rest",
 			code:    exitTempFail,
-			run:     "... TestRetryBatchEndsWithItsContext in package enqueue",
+			run:     "... it would take a very large batch",
 		},
 
 		{
@@ -322,7 +322,7 @@ func endings(full, evicting, taken string) []ending {
 			command: "worker",
 			how:     "stopped, and not all was in order: the log says what",
 			code:    exitTempFail,
-			run:     "... package worker",
+			run:     "... it would take a worker that hangs",
 		},
 		{
 			command: "worker",
@@ -502,6 +502,7 @@ func everyCommand(do func(*cobra.Command)) {
 // What is the same for all commands: their help with its examples, and what they
 // say to flags, words, formats, settings and a Redis that are not there.
 func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
+	t.Parallel()
 	s := site{T: t, environ: map[string]string{"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "x"}}
 	least := map[string]string{ // arguments that they need
 		"cancel": "a", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
