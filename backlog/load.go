@@ -14,6 +14,7 @@ import (
 	"hash"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"time"
@@ -77,7 +78,9 @@ type Load struct {
 	push     []pushed
 	args     []any // of HSET, kept for its memory
 	digest   hash.Hash
-	whole    roomLines // the room at hand, its defaults filled in
+	bare     bool       // there are no defaults
+	room     tasks.Room // the one at hand, its defaults filled in
+	whole    roomLines  // the same as text
 	sum      roomSum
 	labels   map[string]bool
 }
@@ -150,7 +153,7 @@ func (b *Backlog) Load(defaults tasks.Room) *Load {
 	}
 	return &Load{
 		rdb: b.rdb, defaults: defaults, key: keys.Loading(rand.Text()),
-		flate: w, digest: sha256.New(), labels: make(map[string]bool),
+		flate: w, digest: sha256.New(), bare: reflect.ValueOf(defaults).IsZero(), labels: make(map[string]bool),
 	}
 }
 
@@ -163,12 +166,19 @@ func (l *Load) Add(ctx context.Context, room *tasks.Room) error {
 	if len(l.labels) > maxLabelNames {
 		return ErrLabels
 	}
-	whole := room.Over(l.defaults)
-	l.whole.Reset()
-	if err := errors.Join(l.text.add(room), l.whole.add(&whole)); err != nil {
+	begin := l.text.Len()
+	err := l.text.add(room)
+	whole := l.text.Bytes()[begin:]
+	if err == nil && !l.bare {
+		l.room = room.Over(l.defaults)
+		l.whole.Reset()
+		err = l.whole.add(&l.room)
+		whole = l.whole.Bytes()
+	}
+	if err != nil {
 		return fmt.Errorf("encode room: %w", err)
 	}
-	l.sum.add(l.whole.Bytes())
+	l.sum.add(whole)
 	l.rows++
 	switch {
 	case l.rows%chunkRows == 0:
