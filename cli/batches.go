@@ -172,7 +172,8 @@ var batchHeading = []string{
 func batchRow(b ledger.Batch) []string {
 	return []string{
 		b.ID, b.State, strconv.Itoa(b.Total), strconv.Itoa(b.Queued), strconv.Itoa(inProgress(b)),
-		strconv.Itoa(b.Succeeded), strconv.Itoa(b.NoImage), strconv.Itoa(b.Failed), strconv.Itoa(b.Images), clock(b.CreatedAt), clock(b.EndedAt),
+		strconv.Itoa(b.Succeeded), strconv.Itoa(b.NoImage), strconv.Itoa(b.Failed), strconv.Itoa(b.Images),
+		clock(b.CreatedAt), clock(b.EndedAt),
 	}
 }
 

@@ -203,8 +203,15 @@ func endings(full, evicting, taken string) []ending {
 		{command: "failures", how: "printed, or there are none, which it says", code: exitOK},
 		{command: "failures", how: "there is no such batch", code: exitUsage, run: "--batch none"},
 
+		{command: "first-login", how: "made, or there is one, which it says", code: exitOK, run: "."},
+		{command: "first-login", how: "the folder cannot be written", code: exitUnavailable, run: "none"},
+
 		{command: "hash-password", how: "printed", code: exitOK, stdin: "correct horse battery\n"},
 		{command: "hash-password", how: "the password is too short or too long", code: exitUsage, stdin: "x\n"},
+
+		{command: "health", how: "the process lives", code: exitOK, run: "--http-addr SIMULATOR"},
+		{command: "health", how: "the process does not answer", code: exitUnavailable, run: "--http-addr 127.0.0.1:1"},
+		{command: "health", how: "`http.addr` is empty", code: exitConfig},
 
 		{command: "help", how: "printed", code: exitOK, run: "status"},
 		{command: "help", how: "there is no such command", code: exitUsage, run: "nonsense"},
@@ -305,6 +312,21 @@ func endings(full, evicting, taken string) []ending {
 		{command: "wait", how: "some snapshots failed or were canceled", code: exitFailed, run: "cancelme"},
 		{command: "wait", how: "there is no such snapshot or batch", code: exitUsage, run: "open none"},
 		{command: "wait", how: "interrupted, the work goes on", code: exitTempFail, run: "open", stop: true},
+
+		{
+			command: "web",
+			how:     "stopped in order",
+			code:    exitOK,
+			run:     "--http-addr FREE",
+			stop:    true,
+		},
+		{
+			command: "web",
+			how:     "it cannot listen at an address",
+			code:    exitUnavailable,
+			environ: []string{"TIWSNAP_HTTP_ADDR=" + taken},
+		},
+		{command: "web", how: "`http.addr` is empty, or Redis is embedded", code: exitConfig},
 
 		{command: "webhooks", how: "printed, or there are none, which it says", code: exitOK},
 		{command: "webhooks resend", how: "queued again", code: exitOK, run: "dead"},
@@ -409,7 +431,10 @@ func TestExitCodes(t *testing.T) {
 			name, value, _ := strings.Cut(pair, "=")
 			site.environ[name] = value
 		}
-		args := slices.Concat(strings.Fields(x.command), strings.Fields(x.run))
+		words := strings.NewReplacer(
+			"SIMULATOR", strings.TrimPrefix(s.sim.URL, "http://"), "FREE", freeAddr(t),
+		).Replace(x.run)
+		args := slices.Concat(strings.Fields(x.command), strings.Fields(words))
 		code, text := site.ends(x.stdin, x.stop, args)
 		if code != x.code {
 			t.Errorf("tiwsnap %s, %s: exit code %d, want %d\n%s", strings.Join(args, " "), x.how, code, x.code, text)
@@ -506,10 +531,11 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 	s := site{T: t, environ: map[string]string{"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "x"}}
 	least := map[string]string{ // arguments that they need
 		"cancel": "a", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
-		"enqueue room": "--app 1 --room 1", "schedule next": "a", "schedule run": "a",
+		"enqueue room": "--app 1 --room 1", "schedule next": "a", "schedule run": "a", "first-login": "none",
 	}
 	silent := []string{
 		"worker",
+		"web",
 		"help",
 		"enqueue",
 		"schedule",
@@ -542,7 +568,7 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 			t.Errorf("the help of %q has no examples: give it an Example", name)
 		}
 		for line := range strings.Lines(cmd.Example) {
-			if !strings.HasPrefix(line, "  ") || len(line) > 100 {
+			if !strings.HasPrefix(line, "  ") || len(line) > 120 {
 				t.Errorf("an example of %q is not indented by two blanks, or too long: %q", name, line)
 			}
 		}

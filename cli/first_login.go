@@ -38,6 +38,7 @@ users, users gets those instead.`,
 	}
 	reset := cmd.Flags().Bool("reset", false, "replace the users and their passwords by a new one")
 	url := cmd.Flags().String("url", "", "`URL` of the pages, to print it with the password")
+	output := outputFlag(cmd, "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := loadConfig(cmd, e)
 		if err != nil {
@@ -85,6 +86,9 @@ users, users gets those instead.`,
 			return err
 		}
 		fmt.Fprintf(e.stderr, "This password is shown once: %s has its hash alone.\n", users)
+		if *output == "json" {
+			return printJSON(e.stdout, map[string]string{"pages": *url, "user": firstUser, "password": word}, true)
+		}
 		return fields(e.stdout, "pages", *url, "user", firstUser, "password", word)
 	}
 	return cmd

@@ -30,6 +30,7 @@ Exit code 0: it lives. 69: it does not answer.`,
   tiwsnap health --http-addr 127.0.0.1:9090   # of a simulator`,
 		Args: cobra.NoArgs,
 	}
+	output := outputFlag(cmd, "table", "json")
 	config.Flags(cmd.Flags(), "http.addr")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		file, err := cmd.Flags().GetString("config")
@@ -47,8 +48,11 @@ Exit code 0: it lives. 69: it does not answer.`,
 		if err := lives(cmd.Context(), addr); err != nil {
 			return fail(exitUnavailable, "%w (TIWSNAP_HTTP_ADDR is %s)", err, addr)
 		}
-		fmt.Fprintln(e.stdout, "ok")
-		return nil
+		if *output == "json" {
+			return printJSON(e.stdout, map[string]bool{"ok": true}, true)
+		}
+		_, err = fmt.Fprintln(e.stdout, "ok")
+		return err
 	}
 	return cmd
 }
