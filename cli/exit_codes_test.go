@@ -305,6 +305,10 @@ func endings(full, evicting, taken string) []ending {
 			stop:    true,
 		},
 
+		{command: "stop", how: "stopped, or stopped before", code: exitOK},
+		{command: "stop", how: "the reason is too long", code: exitUsage, run: "--reason " + strings.Repeat("x", 201)},
+		{command: "start", how: "started, or not stopped, which it says", code: exitOK},
+
 		{command: "token", how: "printed", code: exitOK},
 		{command: "version", how: "printed", code: exitOK},
 

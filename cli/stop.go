@@ -26,6 +26,7 @@ status, doctor, the pages, metrics and logs tell who has stopped it, and why.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "shown wherever it is said that sending is stopped")
+	output := outputFlag(cmd, "table", "json")
 	config.Flags(cmd.Flags(), "redis.url")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if len(reason) > maxReason {
@@ -39,8 +40,7 @@ status, doctor, the pages, metrics and logs tell who has stopped it, and why.`,
 		if _, err := gate.NewBreaker(c.rdb).Stop(cmd.Context(), person(), reason); err != nil {
 			return c.away(err)
 		}
-		fmt.Fprintln(e.stdout, "all sending is stopped; tiwsnap start lets it go on")
-		return nil
+		return printSending(e, "all sending is stopped; tiwsnap start lets it go on", true, *output)
 	}
 	return cmd
 }
@@ -58,6 +58,7 @@ asked for at once. What is still broken stops it again.`,
 		Example: `  tiwsnap start`,
 		Args:    cobra.NoArgs,
 	}
+	output := outputFlag(cmd, "table", "json")
 	config.Flags(cmd.Flags(), "redis.url")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := connect(cmd, e)
@@ -69,14 +70,22 @@ asked for at once. What is still broken stops it again.`,
 		if err != nil {
 			return c.away(err)
 		}
-		if before == "" {
-			fmt.Fprintln(e.stdout, "sending was not stopped")
-			return nil
+		said := "sending was not stopped"
+		if before != "" {
+			said = fmt.Sprintf("sending goes on; it was stopped by: %s", before)
 		}
-		fmt.Fprintf(e.stdout, "sending goes on; it was stopped by: %s\n", before)
-		return nil
+		return printSending(e, said, false, *output)
 	}
 	return cmd
+}
+
+// printSending prints what became of sending.
+func printSending(e env, said string, stopped bool, output string) error {
+	if output == "json" {
+		return printJSON(e.stdout, map[string]any{"stopped": stopped, "message": said}, true)
+	}
+	_, err := fmt.Fprintln(e.stdout, said)
+	return err
 }
 
 // person is who runs the command.

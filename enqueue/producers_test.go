@@ -184,7 +184,7 @@ func TestKey(t *testing.T) {
 		hooked := redis.NewClient(c.Options())
 		defer hooked.Close()
 		hooked.AddHook(afterFirst("hgetall", func() {
-			if in, err := ledger.New(c, ledger.Options{}).Begin(t.Context(), other, "x"); err != nil || in.Verdict != ledger.Send {
+			if in, err := ledger.New(c, ledger.Options{}).Begin(t.Context(), other, "x", ""); err != nil || in.Verdict != ledger.Send {
 				t.Errorf("%+v, %v", in, err)
 			}
 		}))
