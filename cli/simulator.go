@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,7 +82,7 @@ func newSimulator(e env) *cobra.Command {
 
 	f.DurationVar(&opt.HoldLimit, "hold-limit", 2*time.Minute, "how long a call that is never answered is held")
 	f.DurationVar(&opt.SlowByte, "slow-byte", 100*time.Millisecond, "time between two bytes of a slow answer")
-	shapes := faultFlags(f, &opt.Faults)
+	faultFlags(f, &opt.Faults)
 
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		// In Options a zero stands for the default.
@@ -90,9 +91,6 @@ func newSimulator(e env) *cobra.Command {
 			if v := f.Lookup(name).Value.String(); v == "0" || v == "0s" {
 				return fmt.Errorf("--%s is 0: it must be more", name)
 			}
-		}
-		if err := setShapes(&opt.Faults, *shapes); err != nil {
-			return err
 		}
 		opt.RejectedFree = !countRejected
 		for _, app := range apps {
@@ -109,24 +107,41 @@ func newSimulator(e env) *cobra.Command {
 	return cmd
 }
 
-// setShapes reads the value of --fault-shapes.
-func setShapes(faults *tiwtest.Faults, flag map[string]string) error {
-	for shape, text := range flag {
-		rate, err := strconv.ParseFloat(text, 64)
+// pairsFlag is a flag of pairs NAME=VALUE, separated by commas, that set is
+// called with.
+func pairsFlag(f *pflag.FlagSet, name, usage string, set func(name, value string) error) {
+	f.Func(name, usage, func(text string) error {
+		for pair := range strings.SplitSeq(text, ",") {
+			name, value, ok := strings.Cut(pair, "=")
+			if !ok {
+				return fmt.Errorf("%q has no =", pair)
+			}
+			if err := set(name, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// codesFlag is a flag of error codes by numeric id.
+func codesFlag(f *pflag.FlagSet, codes *map[uint64]string, name, usage string) {
+	pairsFlag(f, name, usage, func(text, code string) error {
+		id, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			return fmt.Errorf("--fault-shapes: %q is not a rate: write %s=0.1", text, shape)
+			return fmt.Errorf("%q is not a number: write 12345=UnauthorizedOperation", text)
 		}
-		if faults.Shapes == nil {
-			faults.Shapes = map[tiwtest.Shape]float64{}
+		if *codes == nil {
+			*codes = map[uint64]string{}
 		}
-		faults.Shapes[tiwtest.Shape(shape)] = rate
-	}
-	return nil
+		(*codes)[id] = code
+		return nil
+	})
 }
 
 // faultFlags has one flag for each field of Faults, under the name that the
-// field has in JSON. The value of --fault-shapes is returned, for setShapes.
-func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) *map[string]string {
+// field has in JSON.
+func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 	for _, rate := range []struct {
 		value       *float64
 		name, usage string
@@ -154,8 +169,20 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) *map[string]string {
 	duration(&faults.Arrears.After, "arrears-after", "the account is in arrears from this long after the start")
 	duration(&faults.Arrears.For, "arrears-for", "the account is in arrears for this long")
 	f.IntVar(&faults.ForeignLoad, "fault-foreign-load", 0, "creates a `second` that somebody else sends on the same quota")
-	shapes := f.StringToString("fault-shapes", nil,
-		fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose end is told in an odd way: %s", tiwtest.Shapes))
+	pairsFlag(f, "fault-shapes", fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose end is told in an odd way: %s", tiwtest.Shapes),
+		func(shape, text string) error {
+			rate, err := strconv.ParseFloat(text, 64)
+			if err != nil {
+				return fmt.Errorf("%q is not a rate: write %s=0.1", text, shape)
+			}
+			if faults.Shapes == nil {
+				faults.Shapes = map[tiwtest.Shape]float64{}
+			}
+			faults.Shapes[tiwtest.Shape(shape)] = rate
+			return nil
+		})
+	codesFlag(f, &faults.RoomCodes, "fault-room-codes", "`ROOMID=CODE,...`: rooms that are always answered an error code, no task created")
+	codesFlag(f, &faults.AppCodes, "fault-app-codes", "`SDKAPPID=CODE,...`: the same for applications")
 	f.StringVar(&faults.UnknownTask, "fault-unknown-task", "",
 		"error `code` for a Describe of an unknown task, or nulls; by default InvalidParameter.TaskNotFound")
 	f.Float64Var(&faults.CallbackLost, "fault-callback-lost", 0, "`rate` of callbacks that are never sent")
@@ -164,7 +191,6 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) *map[string]string {
 	duration(&faults.CallbackDelay, "callback-delay", "time from the end of a task to its callback")
 	f.IntVar(&faults.CallbackRetries, "fault-callback-retries", 0, "how often a callback is sent again that was not answered 2xx")
 	duration(&faults.CallbackRetryAfter, "callback-retry-after", "time from a failed callback to the next try")
-	return shapes
 }
 
 // simulatorSecrets takes the secrets from the environment.

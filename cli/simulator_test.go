@@ -175,6 +175,9 @@ func setEach(t *testing.T, n *int, prefix string, v reflect.Value, args *[]strin
 		case map[tiwtest.Shape]float64:
 			f.Set(reflect.ValueOf(map[tiwtest.Shape]float64{tiwtest.ShapeNoImages: .5, tiwtest.ShapeNulls: .25}))
 			value = "noImages=0.5,nulls=0.25"
+		case map[uint64]string:
+			f.Set(reflect.ValueOf(map[uint64]string{7: "FailedOperation", 8: "UnauthorizedOperation"}))
+			value = "7=FailedOperation,8=UnauthorizedOperation"
 		case tiwtest.Duration:
 			f.SetInt(int64(*n) * 1e9)
 			value = fmt.Sprint(*n, "s")
@@ -201,6 +204,7 @@ func TestSimulatorRefuses(t *testing.T) {
 		{"a rate over 1", nil, []string{"--fault-cut", "2"}, exitUsage, "fault cut is 2"},
 		{"a shape that does not exist", nil, []string{"--fault-shapes", "round=1"}, exitUsage, `"round"`},
 		{"a shape without a rate", nil, []string{"--fault-shapes", "nulls=often"}, exitUsage, `"often" is not a rate`},
+		{"a room that is no number", nil, []string{"--fault-room-codes", "x=FailedOperation"}, exitUsage, `"x" is not a number`},
 		{"a secret id without its key", map[string]string{"TENCENTCLOUD_SECRET_ID": "x"}, nil, exitConfig, "TENCENTCLOUD_SECRET_KEY"},
 		{"an argument", nil, []string{"x"}, exitUsage, "x"},
 	} {
