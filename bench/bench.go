@@ -84,7 +84,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	report := &Report{At: time.Now().UTC(), Machine: machine(), Short: o.Short}
+	report := &Report{At: time.Now().UTC(), Machine: machine(), Short: o.Short, Missing: []string{}, Broken: []string{}}
 	var errs []error
 	for _, r := range chosen {
 		if err := runRow(ctx, o, r, report); err != nil {

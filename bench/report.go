@@ -16,8 +16,8 @@ type Report struct {
 	Machine string    `json:"machine"`
 	Short   bool      `json:"short,omitempty"`
 	Figures []Figure  `json:"figures"`
-	Missing []string  `json:"missing,omitempty"` // rows about software that is not there
-	Broken  []string  `json:"broken,omitempty"`  // promises
+	Missing []string  `json:"missing"` // rows about software that is not there
+	Broken  []string  `json:"broken"`  // promises
 }
 
 // Figure is one number of a row.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -31,22 +32,24 @@ func apiExample(t *testing.T, language string) string {
 	return code
 }
 
-// The examples of docs/api.md work against a worker, as they stand there, with a
-// token that may do nothing but produce.
-func TestAPIExamples(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, tiwtest.Options{})
-	addr := freeAddr(t)
-	token := password.NewToken()
-	s.environ["TIWSNAP_HTTP_ADDR"] = addr
-	s.environ["TIWSNAP_HTTP_TOKENS"] = "lms produce " + password.HashToken(token)
+// apiSite is a worker that serves the API, and a token that may do nothing but
+// produce.
+type apiSite struct {
+	site
+	addr, token string
+}
+
+func newAPISite(t *testing.T, o tiwtest.Options) apiSite {
+	s := apiSite{newSite(t, o), freeAddr(t), password.NewToken()}
+	s.environ["TIWSNAP_HTTP_ADDR"] = s.addr
+	s.environ["TIWSNAP_HTTP_TOKENS"] = "lms produce " + password.HashToken(s.token)
 	s.worker()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.After(20 * time.Second); ; {
-		if conn, err := net.Dial("tcp", addr); err == nil {
+		if conn, err := net.Dial("tcp", s.addr); err == nil {
 			conn.Close()
-			break
+			return s
 		}
 		select {
 		case <-tick.C:
@@ -54,27 +57,42 @@ func TestAPIExamples(t *testing.T) {
 			t.Fatal("the worker does not listen")
 		}
 	}
-	run := func(t *testing.T, tool string, args ...string) string {
-		t.Helper()
-		path := needs.Program(t, tool)
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, path, args...)
-		cmd.Dir = ".."
-		cmd.Env = append(os.Environ(), "TIWSNAP=http://"+addr, "TOKEN="+token, "no_proxy=127.0.0.1")
-		var out, errs strings.Builder
-		cmd.Stdout, cmd.Stderr = &out, &errs
-		if err := cmd.Run(); err != nil {
-			t.Fatalf("%v\n%s%s", err, out.String(), errs.String())
-		}
-		return out.String()
+}
+
+// tool runs a program with the API's address and token in its environment and
+// returns what it printed.
+func (s apiSite) tool(t *testing.T, tool string, args ...string) string {
+	t.Helper()
+	path := needs.Program(t, tool)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "TIWSNAP=http://"+s.addr, "TOKEN="+s.token, "no_proxy=127.0.0.1")
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s%s", err, out.String(), errs.String())
 	}
+	return out.String()
+}
+
+// node runs a program in Node.
+func (s apiSite) node(t *testing.T, program string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "client.mjs")
+	if err := os.WriteFile(file, []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s.tool(t, "node", file)
+}
+
+// The examples of docs/api.md work against a worker, as they stand there.
+func TestAPIExamples(t *testing.T) {
+	t.Parallel()
+	s := newAPISite(t, tiwtest.Options{})
 	t.Run("Node", func(t *testing.T) {
-		file := filepath.Join(t.TempDir(), "client.mjs")
-		if err := os.WriteFile(file, []byte(apiExample(t, "js")), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		out := run(t, "node", file)
+		out := s.node(t, apiExample(t, "js"))
 		want := regexp.MustCompile(`^OpenAPI 3\.1\.0, \d+ paths
 enqueued 5 rooms
 ended: 5 succeeded, 0 failed
@@ -90,11 +108,25 @@ $`)
 	})
 	t.Run("curl", func(t *testing.T) {
 		needs.Program(t, "curl")
-		out := run(t, "bash", "-euc", apiExample(t, "sh"))
+		out := s.tool(t, "bash", "-euc", apiExample(t, "sh"))
 		for _, want := range []string{`"created":true`, `"rooms":240`, "event: batch\n", "event: end\n", `"succeeded":240`, "Snapshot,SdkAppId,RoomId,State", "monday.240,"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("it does not say %s:\n%s", want, out)
 			}
 		}
 	})
+}
+
+// The example in Node copes with rooms that failed, and so have no images.
+func TestAPIExampleWithFailures(t *testing.T) {
+	t.Parallel()
+	s := newAPISite(t, tiwtest.Options{TaskFailure: 1})
+	out := s.node(t, apiExample(t, "js"))
+	want := "ended: 0 succeeded, 5 failed\n"
+	for room := range 5 {
+		want += fmt.Sprintf("room %d: failed, without images\n", room+1)
+	}
+	if !strings.HasSuffix(out, "\n"+want) {
+		t.Errorf("it says:\n%s\nwant at its end:\n%s", out, want)
+	}
 }

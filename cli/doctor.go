@@ -60,7 +60,7 @@ Exit code 0: nothing fails. 78: the credentials are missing or refused.
 		if err != nil {
 			return err
 		}
-		d := doctor{report: io.Discard}
+		d := doctor{report: io.Discard, findings: []finding{}}
 		if *output == "table" {
 			d.report = e.stdout
 		}

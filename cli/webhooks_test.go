@@ -48,6 +48,7 @@ func (h *hook) next(t *testing.T) (event string, data any) {
 	if err := json.Unmarshal([]byte(body), &m); err != nil {
 		t.Fatalf("%v: %s", err, body)
 	}
+	noNull(t, body)
 	return m["type"].(string), m["data"]
 }
 

@@ -33,7 +33,7 @@ type Snapshot struct {
 	RequestID          string         `json:"request_id,omitempty"`
 	Code               string         `json:"code,omitempty"`
 	Message            string         `json:"message,omitempty"`
-	Images             []string       `json:"images,omitempty"`
+	Images             []string       `json:"images"`          // never nil
 	Total              *int           `json:"total,omitempty"` // images by Tencent's own count, where that is another
 	PossibleDuplicates int            `json:"possible_duplicates,omitempty"`
 	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of the tasks beside its own
@@ -120,6 +120,9 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 	if images := f["images"]; images != "" {
 		errs = append(errs, json.Unmarshal([]byte(images), &s.Images))
 	}
+	if s.Images == nil {
+		s.Images = []string{}
+	}
 	s.ExtraTasks = byAttempt(f, "task:")
 	for attempt, task := range s.ExtraTasks {
 		if task == s.TaskID {
@@ -168,7 +171,7 @@ type Batch struct {
 	Paused             bool      `json:"paused,omitempty"`
 	CanceledFrom       int       `json:"-"`                 // rows from here on were canceled before they were fed; 0: none
 	Webhook            string    `json:"webhook,omitempty"` // its own receiver, without the path: that may be a key
-	Labels             []string  `json:"labels,omitempty"`  // label names of its rooms, sorted
+	Labels             []string  `json:"labels"`            // label names of its rooms, sorted; never nil
 	CreatedAt          time.Time `json:"created_at"`
 	EndedAt            time.Time `json:"ended_at,omitzero"`
 }
@@ -266,7 +269,7 @@ func (l *Ledger) BatchesOf(ctx context.Context, ids []string) ([]Batch, error) {
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("read batches: %w", err)
 	}
-	var all []Batch
+	all := []Batch{}
 	for i, id := range ids {
 		if f := replies[i].Val(); len(f) > 0 {
 			b, err := parseBatch(id, f)
@@ -344,6 +347,9 @@ func parseBatch(id string, f map[string]string) (Batch, error) {
 		if err := json.Unmarshal([]byte(labels), &b.Labels); err != nil {
 			return b, fmt.Errorf("batch %s: labels: %w", id, err)
 		}
+	}
+	if b.Labels == nil {
+		b.Labels = []string{}
 	}
 	return b, nil
 }

@@ -29,6 +29,9 @@ type Result struct {
 func Explain(s ledger.Snapshot) Result {
 	s.Room = s.Room.Redacted()
 	r := Result{Snapshot: s}
+	if r.Images == nil { // it has no record yet
+		r.Images = []string{}
+	}
 	if s.Code != "" {
 		x := tiw.Explain(s.Code)
 		r.Meaning, r.Fix = x.Meaning, x.Fix

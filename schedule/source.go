@@ -150,8 +150,8 @@ func (e *SourceError) Unwrap() error { return e.Err }
 // Report is what was wrong with the rows of a source.
 type Report struct {
 	BadRows int      `json:"bad_rows,omitempty"`
-	Reasons []string `json:"reasons,omitempty"` // of the first few
-	Notes   []string `json:"notes,omitempty"`   // the first few of what rooms.Read notes
+	Reasons []string `json:"reasons"` // of the first few
+	Notes   []string `json:"notes"`   // the first few of what rooms.Read notes
 }
 
 // Rooms reads the source now, as enqueue.Client.Batch takes it. Rows that are

@@ -36,6 +36,17 @@ type Outcome struct {
 	Missed int    `json:"missed,omitempty"` // ticks that were not made, up to this one
 }
 
+// list makes the reasons and notes lists, where there are none: programs are not
+// to meet a null.
+func (o *Outcome) list() {
+	if o.Reasons == nil {
+		o.Reasons = []string{}
+	}
+	if o.Notes == nil {
+		o.Notes = []string{}
+	}
+}
+
 // Failure is a tick that failed, as a webhook tells of it.
 type Failure struct {
 	Schedule string `json:"schedule"`
@@ -120,6 +131,9 @@ func (st *Store) look(ctx context.Context, s Schedule, begin int) (state State, 
 	if err := errors.Join(errs...); err != nil {
 		return State{}, time.Time{}, fmt.Errorf("decode schedule %s: %w", s.Name, err)
 	}
+	if state.Outcome != nil {
+		state.Outcome.list()
+	}
 	state.Batch = f[3]
 	if last != 0 {
 		state.Last = time.UnixMilli(last).UTC()
@@ -175,6 +189,7 @@ func (st *Store) Failure(ctx context.Context, id string) (Failure, error) {
 	if err := json.Unmarshal(text, &f); err != nil {
 		return Failure{}, fmt.Errorf("decode tick %s: %w", id, err)
 	}
+	f.list()
 	return f, nil
 }
 

@@ -53,8 +53,8 @@ type Enqueued struct {
 	Rooms   int     `json:"rooms" doc:"In the batch"`
 	Created bool    `json:"created" doc:"false: the same batch was there already, and nothing was added"`
 	BadRows int     `json:"bad_rows" doc:"Rows that were left out because they are wrong"`
-	Faults  []Fault `json:"errors" nullable:"false" doc:"What is wrong with them; at most 100"`
-	Notes   []Note  `json:"notes" nullable:"false" doc:"What was recognised, and rows that are no rooms; at most 100"`
+	Faults  []Fault `json:"errors" doc:"What is wrong with them; at most 100"`
+	Notes   []Note  `json:"notes" doc:"What was recognised, and rows that are no rooms; at most 100"`
 }
 
 func (a *API) createBatch(api huma.API, op huma.Operation) {
@@ -235,7 +235,7 @@ type listBatchesInput struct {
 
 type listBatchesOutput struct {
 	Body struct {
-		Batches []Batch `json:"batches" nullable:"false" doc:"The newest first"`
+		Batches []Batch `json:"batches" doc:"The newest first"`
 		Next    string  `json:"next,omitempty" doc:"Cursor of the next page, if there is one"`
 	}
 }

@@ -47,7 +47,7 @@ type listSnapshotsInput struct {
 
 // SnapshotPage is a page of the snapshots of a batch.
 type SnapshotPage struct {
-	Snapshots []results.Result `json:"snapshots" nullable:"false" doc:"In the order of the class list"`
+	Snapshots []results.Result `json:"snapshots" doc:"In the order of the class list"`
 	Next      int              `json:"next,omitempty" doc:"Cursor of the next page, if there is one. A page may have few snapshots, or none, and yet not be the last: each looks at 10,000 rows at most."`
 }
 
@@ -209,7 +209,7 @@ type failuresInput struct {
 
 type failuresOutput struct {
 	Body struct {
-		Failures []*results.Failure `json:"failures" nullable:"false" doc:"By error code, the most frequent first"`
+		Failures []*results.Failure `json:"failures" doc:"By error code, the most frequent first"`
 		Complete bool               `json:"complete" doc:"false: there are more than 50,000, and those beyond are not counted"`
 	}
 }
@@ -259,8 +259,8 @@ type Limit struct {
 
 type limitOutput struct {
 	Body struct {
-		Limits  []Limit     `json:"limits" nullable:"false"`
-		Stopped []gate.Stop `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an application"`
+		Limits  []Limit     `json:"limits"`
+		Stopped []gate.Stop `json:"stopped" doc:"Why nothing is sent, or nothing for an application"`
 	}
 }
 
@@ -281,7 +281,7 @@ type stopInput struct {
 // stopOutput is the state after it.
 type stopOutput struct {
 	Body struct {
-		Stopped []gate.Stop `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an application"`
+		Stopped []gate.Stop `json:"stopped" doc:"Why nothing is sent, or nothing for an application"`
 	}
 }
 
@@ -329,7 +329,7 @@ func startSending(ctx context.Context, b *gate.Breaker, log *slog.Logger) error 
 
 type schedulesOutput struct {
 	Body struct {
-		Schedules []schedule.Status `json:"schedules" nullable:"false"`
+		Schedules []schedule.Status `json:"schedules"`
 	}
 }
 

@@ -39,8 +39,8 @@ const (
 // Status is what stands beside the batches.
 type Status struct {
 	Waiting int         `json:"waiting" doc:"Rooms that wait in all batches"`
-	Limits  []Limit     `json:"limits" nullable:"false"`
-	Stopped []gate.Stop `json:"stopped" nullable:"false" doc:"Why nothing is sent, or nothing for an application"`
+	Limits  []Limit     `json:"limits"`
+	Stopped []gate.Stop `json:"stopped" doc:"Why nothing is sent, or nothing for an application"`
 }
 
 // news is what Redis said in one look.

@@ -32,7 +32,7 @@ type Problem struct {
 	Title  string  `json:"title" doc:"The words of the HTTP status"`
 	Code   string  `json:"code" doc:"What is wrong, for programs: one of a list that only grows" example:"not-found"`
 	Detail string  `json:"detail,omitempty" doc:"What is wrong and what to do, for people"`
-	Faults []Fault `json:"errors,omitempty" nullable:"false" doc:"Each fault, where there may be several; at most 100"`
+	Faults []Fault `json:"errors" doc:"Each fault, where there may be several; at most 100"`
 
 	after time.Duration // Retry-After, if it is not 0
 }
@@ -67,7 +67,7 @@ const (
 )
 
 func problem(status int, code, format string, args ...any) *Problem {
-	return &Problem{Status: status, Title: http.StatusText(status), Code: code, Detail: fmt.Sprintf(format, args...)}
+	return &Problem{Status: status, Title: http.StatusText(status), Code: code, Detail: fmt.Sprintf(format, args...), Faults: []Fault{}}
 }
 
 // retryAfter is the problem with a Retry-After of d.
@@ -115,9 +115,10 @@ func (p *Problem) write(w http.ResponseWriter, r *http.Request) {
 // maxFaults is how many faults an answer lists.
 const maxFaults = 100
 
-// Where huma itself finds fault with a request, its words become a Problem.
-// The variable is the only way to tell it that.
+// A list is always a list. Where huma itself finds fault with a request, its
+// words become a Problem. These variables are the only way to tell it that.
 func init() {
+	huma.DefaultArrayNullable = false
 	huma.NewError = func(status int, detail string, errs ...error) huma.StatusError {
 		code := codeInvalid
 		switch {

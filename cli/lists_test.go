@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// noNull checks that JSON, or JSON lines, have no null anywhere, and "images"
+// in every snapshot.
+func noNull(t *testing.T, text string) {
+	t.Helper()
+	var check func(v any)
+	check = func(v any) {
+		switch v := v.(type) {
+		case nil:
+			t.Errorf("there is a null: %s", text)
+		case []any:
+			for _, e := range v {
+				check(e)
+			}
+		case map[string]any:
+			_, isSnapshot := v["room"]
+			if _, ok := v["images"].([]any); isSnapshot && !ok {
+				t.Errorf("a snapshot has no list of images: %s", text)
+			}
+			for _, e := range v {
+				check(e)
+			}
+		}
+	}
+	for d := json.NewDecoder(strings.NewReader(text)); ; {
+		var v any
+		if err := d.Decode(&v); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		check(v)
+	}
+}
+
+// What programs read of a command has a list where there is one, also where
+// it is empty.
+func TestListsAreNeverNull(t *testing.T) {
+	s := newSite(t, tiwtest.Options{TaskFailure: 1})
+	commands := [][]string{
+		{"status", "-o", "json"}, {"failures", "-o", "json"}, {"failures", "--held", "-o", "json"}, {"webhooks", "-o", "json"},
+		{"schedule", "list", "-o", "json"}, {"doctor", "--skip-redis", "--skip-tiw", "-o", "json"},
+	}
+	look := func() {
+		t.Helper()
+		for _, args := range commands {
+			code, out, errs := s.run("", args...)
+			if code != exitOK {
+				t.Errorf("%v: exit code %d: %s", args, code, errs)
+				continue
+			}
+			noNull(t, out)
+		}
+	}
+	look()
+	s.worker()
+	list := s.file("a.csv", "SdkAppId,RoomId\n1400123480,7\n")
+	if code, _, errs := s.run("", "enqueue", "batch", list, "--name", "b", "--wait"); code != exitFailed {
+		t.Fatalf("exit code %d: %s", code, errs)
+	}
+	commands = append(commands, []string{"status", "b", "-o", "json"}, []string{"status", "b", "-o", "jsonl"},
+		[]string{"status", "b.1", "-o", "json"}, []string{"failures", "--list", "-o", "jsonl"})
+	look()
+}
