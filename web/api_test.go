@@ -73,7 +73,9 @@ func serveBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient,
 		t.Fatal(err)
 	}
 	s.url = "http://" + l.Addr().String()
-	server := web.NewServer(web.NewHandler(web.HandlerOptions{Auth: auth, Log: log}, append(api.Routes(), api.HealthRoutes()...)...), log)
+	h := web.HandlerOptions{Auth: auth, Log: log}
+	h.SetLinger(5 * time.Second)
+	server := web.NewServer(web.NewHandler(h, append(api.Routes(), api.HealthRoutes()...)...), log)
 	server.RegisterOnShutdown(api.Close)
 	differ(server)
 	ctx, stop := context.WithCancel(context.Background())

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/time/rate"
 )
@@ -33,6 +34,8 @@ type HandlerOptions struct {
 	// from one of them the address is taken from X-Forwarded-For.
 	Proxies []netip.Prefix
 	Log     *slog.Logger // default: none
+
+	linger time.Duration // default: 30 s
 }
 
 // NewHandler returns the handler of all routes. None of them is reached but by
@@ -57,7 +60,7 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 	for _, route := range routes {
 		mux.Handle(route.Pattern, only(o, limit, route))
 	}
-	return behind(o.Proxies, guard(o.Hosts, answerPanic(o.Log, answerNothing(mux))))
+	return linger(cmp.Or(o.linger, lingerTime), behind(o.Proxies, guard(o.Hosts, answerPanic(o.Log, answerNothing(mux)))))
 }
 
 // only lets those through to a route who have its role.

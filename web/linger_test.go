@@ -1,0 +1,142 @@
+package web_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tiwsnap/internal/needs"
+	"tiwsnap/web"
+)
+
+// A client that is still sending sees why its list is refused, whatever it is
+// written in: the answer comes before the list has, and is not lost by a reset.
+func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
+	const size = 16 << 20
+	s := newService(t, func(o *web.APIOptions) { o.SetUpload(size, 100) })
+	list := bytes.Repeat([]byte("7,1,a list that is far too long\n"), size/32)
+	operate, view := s.tokens[web.RoleOperate], s.tokens[web.RoleView]
+	refusals := []struct {
+		what, path, media, token string
+		status                   int
+	}{
+		{"the webhook", "/v1/batches?webhook=https://a.example", "text/csv", operate, 422},
+		{"the first line", "/v1/batches", "text/csv", operate, 422},
+		{"the media type", "/v1/batches", "text/plain", operate, 415},
+		{"the token", "/v1/batches", "text/csv", "wrong", 401},
+		{"the role", "/v1/batches", "text/csv", view, 403},
+		{"the path", "/v1/nothing", "text/csv", operate, 404},
+		{"the size of one room", "/v1/snapshots", "application/json", operate, 413},
+	}
+	told := func(t *testing.T, got string, status int) {
+		t.Helper()
+		if !strings.Contains(got, fmt.Sprintf(`"status":%d,`, status)) {
+			t.Errorf("the client sees no %d:\n%.2000s", status, got)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "list.csv")
+	if err := os.WriteFile(file, list, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tool := func(t *testing.T, name string, args ...string) string {
+		t.Helper()
+		path := needs.Program(t, name)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+		return string(out)
+	}
+	clients := map[string]func(t *testing.T, path, media, token string) string{
+		"Go": func(t *testing.T, path, media, token string) string {
+			var all string
+			for _, length := range []int64{size, -1} {
+				r, err := http.NewRequestWithContext(t.Context(), "POST", s.url+path, io.NopCloser(bytes.NewReader(list)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.ContentLength = length
+				r.Header.Set("Content-Type", media)
+				r.Header.Set("Authorization", "Bearer "+token)
+				resp, err := s.client.Do(r)
+				if err != nil {
+					t.Errorf("length %d: %v", length, err)
+					continue
+				}
+				b, err := io.ReadAll(resp.Body)
+				if err != nil {
+					t.Errorf("length %d: %v", length, err)
+				}
+				resp.Body.Close()
+				all += string(b)
+			}
+			return all
+		},
+		// As many clients do, it reads the answer only when it has sent everything.
+		"one that sends first": func(t *testing.T, path, media, token string) string {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(30 * time.Second))
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+				path, token, media, size)
+			if _, err := conn.Write(list); err != nil {
+				t.Errorf("while it sends: %v", err)
+			}
+			b, err := io.ReadAll(conn)
+			if err != nil {
+				t.Error(err)
+			}
+			return string(b)
+		},
+		"curl": func(t *testing.T, path, media, token string) string {
+			return tool(t, "curl", "-sS", "--noproxy", "*", s.url+path, "-H", "Authorization: Bearer "+token, "-H", "Content-Type: "+media, "--data-binary", "@"+file)
+		},
+		"curl that does not wait": func(t *testing.T, path, media, token string) string {
+			return tool(t, "curl", "-sS", "--noproxy", "*", s.url+path, "-H", "Authorization: Bearer "+token, "-H", "Content-Type: "+media,
+				"-H", "Expect:", "-H", "Transfer-Encoding: chunked", "-X", "POST", "-T", file)
+		},
+		"fetch of Node": func(t *testing.T, path, media, token string) string {
+			return tool(t, "node", "--input-type=module", "-e", `
+import { createReadStream, readFileSync } from 'node:fs';
+const [url, media, token, file] = process.argv.slice(1);
+for (const body of [readFileSync(file), createReadStream(file)]) {
+  const response = await fetch(url, {
+    method: 'POST', headers: { 'Content-Type': media, Authorization: 'Bearer ' + token }, body, duplex: 'half' });
+  console.log(await response.text());
+}`, s.url+path, media, token, file)
+		},
+		"http of Node": func(t *testing.T, path, media, token string) string {
+			return tool(t, "node", "--input-type=module", "-e", `
+import { createReadStream } from 'node:fs';
+import { request } from 'node:http';
+const [url, media, token, file] = process.argv.slice(1);
+const r = request(url, { method: 'POST', headers: { 'Content-Type': media, Authorization: 'Bearer ' + token } });
+let seen = false;
+r.on('response', (response) => { seen = true; response.pipe(process.stdout); });
+r.on('error', (err) => { if (!seen) throw err; });
+createReadStream(file).pipe(r);`, s.url+path, media, token, file)
+		},
+	}
+	for name, send := range clients {
+		for _, r := range refusals {
+			t.Run(name+"/"+r.what, func(t *testing.T) { told(t, send(t, r.path, r.media, r.token), r.status) })
+		}
+	}
+	if n := s.batches(); n != 0 {
+		t.Errorf("%d batches", n)
+	}
+}
