@@ -22,7 +22,8 @@ import (
 )
 
 // A worker takes in a list of two million rooms, as many as there may be, and
-// the whole process is never larger than 64 MB.
+// the whole process is never larger than 64 MB: also where the rooms come before
+// what is to be said of them.
 func TestAWorkerStaysSmall(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds tiwsnap")
@@ -30,18 +31,52 @@ func TestAWorkerStaysSmall(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		needs.Skip(t, "no /proc on this machine")
 	}
-	const rooms, most = 2_000_000, 64_000_000
-	s := newSiteOn(t, redistest.Real(t).URL(), tiwtest.Options{})
-	addr := freeAddr(t)
-	s.environ["TIWSNAP_HTTP_ADDR"] = addr
-	s.environ["TIWSNAP_WORKER_SPOOL"] = t.TempDir()
-
 	binary, err := testbed.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
+	const rooms = 2_000_000
+	// Labels as in a hash: they are not to be compressed to nothing.
+	row := func(w io.Writer, format string, n uint64) {
+		x := (n + 1) * 0x9e3779b97f4a7c15
+		fmt.Fprintf(w, format, uint32(n+1)*2654435769, x, x*x)
+	}
+	t.Run("CSV", func(t *testing.T) {
+		staysSmall(t, binary, "text/csv", "?name=big", rooms, func(w io.Writer) {
+			fmt.Fprintln(w, "SdkAppId,RoomId,Label.Class")
+			for n := range uint64(rooms) {
+				row(w, "1400123480,%d,%016x%016x\n", n)
+			}
+		})
+	})
+	t.Run("JSON with its rooms first", func(t *testing.T) {
+		staysSmall(t, binary, "application/json", "", rooms, func(w io.Writer) {
+			io.WriteString(w, `{"rooms":[`)
+			for n := range uint64(rooms) {
+				if n > 0 {
+					io.WriteString(w, ",")
+				}
+				row(w, `{"RoomId":%d,"Label":{"Class":"%016x%016x"}}`, n)
+			}
+			io.WriteString(w, `],"name":"big","defaults":{"SdkAppId":1400123480}}`)
+		})
+	})
+}
+
+// staysSmall uploads a list, as the batch big, to a worker of its own and
+// measures that.
+func staysSmall(t *testing.T, binary, media, query string, rooms int, write func(io.Writer)) {
+	const most = 64_000_000
+	s := newSiteOn(t, redistest.Real(t).URL(), tiwtest.Options{})
+	addr := freeAddr(t)
+	s.environ["TIWSNAP_HTTP_ADDR"] = addr
+	s.environ["TIWSNAP_WORKER_SPOOL"] = t.TempDir()
+	environ := variables(s.environ)()
+	if path := os.Getenv("TMPDIR"); path != "" {
+		environ = append(environ, "TMPDIR="+path)
+	}
 	worker := exec.CommandContext(t.Context(), binary, "worker")
-	worker.Env = variables(s.environ)()
+	worker.Env = environ
 	log, err := worker.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -58,18 +93,13 @@ func TestAWorkerStaysSmall(t *testing.T) {
 		ended <- worker.Wait()
 	}()
 
-	// Labels as in a hash: they are not to be compressed to nothing.
-	list, rows := io.Pipe()
+	list, body := io.Pipe()
 	go func() {
-		w := bufio.NewWriterSize(rows, 64<<10)
-		fmt.Fprintln(w, "SdkAppId,RoomId,Label.Class")
-		for n := range uint64(rooms) {
-			x := (n + 1) * 0x9e3779b97f4a7c15
-			fmt.Fprintf(w, "1400123480,%d,%016x%016x\n", uint32(n+1)*2654435769, x, x*x)
-		}
-		rows.CloseWithError(w.Flush())
+		w := bufio.NewWriterSize(body, 64<<10)
+		write(w)
+		body.CloseWithError(w.Flush())
 	}()
-	resp, err := http.Post("http://"+addr+"/v1/batches?name=big", "text/csv", list)
+	resp, err := http.Post("http://"+addr+"/v1/batches"+query, media, list)
 	if err != nil {
 		t.Fatal(err)
 	}

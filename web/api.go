@@ -183,6 +183,8 @@ func answerable(ctx context.Context, operation string, err error) *Problem {
 		p = problem(http.StatusInternalServerError, codeInternal, "something went wrong here, and the log says what")
 	case p.Code == codeRedisAway: // or it has refused what we asked of it
 		log.Warn("Redis does not answer as it should", "operation", operation, "err", err)
+	case p.Code == codeNoDisk:
+		log.Warn("no room for a temporary file", "operation", operation, "err", err)
 	}
 	return p
 }

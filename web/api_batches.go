@@ -78,7 +78,7 @@ func (a *API) createBatch(api huma.API, op huma.Operation) {
 				{Type: "array", Items: room},
 				{Type: "object", Properties: map[string]*huma.Schema{
 					"name": {Type: "string"}, "strict": {Type: "boolean"}, "webhook": {Type: "string"}, "defaults": room,
-					"rooms": {Type: "array", Items: room, Description: "The last member"},
+					"rooms": {Type: "array", Items: room},
 				}, Required: []string{"rooms"}},
 			}}},
 		},
@@ -131,7 +131,11 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 		if err != nil {
 			return nil, err
 		}
-		list, head = body, body.head
+		defer body.Close()
+		if list, err = body.lines(); err != nil {
+			return nil, err
+		}
+		head = body.head
 	}
 	head, err = head.over(batchHead{
 		Name: in.Name, Strict: in.Strict, Webhook: in.Webhook,

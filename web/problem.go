@@ -61,6 +61,7 @@ const (
 	codeRedisFull     = "redis-full"
 	codeRedisEvicts   = "redis-evicts"
 	codeRedisAway     = "redis-away"
+	codeNoDisk        = "no-disk"
 	codeNotReplicated = "not-replicated"
 	codeInternal      = "internal"
 	codeRate          = "rate"

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tiwsnap/rooms"
+	"tiwsnap/spool"
 	"tiwsnap/tasks"
 )
 
@@ -218,7 +219,7 @@ func goodRooms(rows iter.Seq2[rooms.Row, error], strict bool, report *rowReport)
 	}
 }
 
-// batchHead is what a JSON body says before its rooms.
+// batchHead is what a JSON object says beside its rooms.
 type batchHead struct {
 	Name     string     `json:"name,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the batch; default: a new one"`
 	Strict   bool       `json:"strict,omitempty" doc:"Enqueue nothing if any room is wrong"`
@@ -257,15 +258,17 @@ func invalid(field, reason string) *Problem {
 // of a row: what is between is a row that is wrong.
 const maxJSONRoom = 1 << 20
 
-// jsonList reads the rooms of a JSON body, an array or an object that has one as
-// its last member "rooms", as JSON lines: a line for each element.
+// jsonList reads the rooms of a JSON body as JSON lines, a line for each: those
+// of an array as they come, those of an object when all of it has come, since
+// its members have no order.
 type jsonList struct {
 	head   batchHead
 	object bool
+	rooms  spool.Spool // of an object
 	budget *budget
 	dec    *json.Decoder
 	line   bytes.Buffer
-	n      int // elements
+	n      int // rooms
 	err    error
 }
 
@@ -284,17 +287,31 @@ func (b *budget) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// newJSONList reads up to the rooms. The error is a *Problem, or the reader's.
+// newJSONList reads an object to its end, and of an array nothing yet. The
+// error is a *Problem, or the reader's. Close the list.
 func newJSONList(r io.Reader) (*jsonList, error) {
 	l := &jsonList{budget: &budget{r: r, left: maxJSONRoom}}
 	l.dec = json.NewDecoder(l.budget)
 	if err := l.open(); err != nil {
+		l.Close()
 		return nil, l.fault(err)
 	}
 	return l, nil
 }
 
-var errNotAList = errors.New(`it must be an array of rooms, or an object with "name", "strict", "webhook" and "defaults" as wanted, and "rooms" as its last member`)
+// Close drops what is left.
+func (l *jsonList) Close() { l.rooms.Close() }
+
+// lines gives the rooms.
+func (l *jsonList) lines() (io.Reader, error) {
+	if l.object {
+		r, err := l.rooms.Reader()
+		return r, noDisk(err)
+	}
+	return l, nil
+}
+
+var errNotAList = errors.New(`it must be an array of rooms, or an object with "rooms", and with "name", "strict", "webhook" and "defaults" as wanted`)
 
 func (l *jsonList) open() error {
 	t, err := l.dec.Token()
@@ -327,31 +344,67 @@ func (l *jsonList) open() error {
 			l.dec.DisallowUnknownFields()
 			err = l.dec.Decode(&l.head.Defaults)
 		case "rooms":
-			if t, err = l.dec.Token(); err == nil && t != json.Delim('[') {
-				err = errNotAList
-			}
-			return err
+			err = l.keep()
 		default:
 			return fmt.Errorf("%.40q is not known: %w", name, errNotAList)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		l.budget.left = maxJSONRoom
 	}
-	return errNotAList
+	if _, err := l.dec.Token(); err != nil { // }
+		return err
+	}
+	if !seen["rooms"] {
+		return errNotAList
+	}
+	return l.end()
 }
 
-// Read gives the rooms as JSON lines.
+// keep spools the rooms of an object.
+func (l *jsonList) keep() error {
+	t, err := l.dec.Token()
+	if err != nil {
+		return err
+	}
+	if t != json.Delim('[') {
+		return errNotAList
+	}
+	for l.dec.More() {
+		if err := l.next(); err != nil {
+			return err
+		}
+		if _, err := l.line.WriteTo(&l.rooms); err != nil {
+			return noDisk(err)
+		}
+	}
+	_, err = l.dec.Token() // ]
+	return err
+}
+
+// next makes the next room a line.
+func (l *jsonList) next() error {
+	l.budget.left = maxJSONRoom
+	var room json.RawMessage
+	if err := l.dec.Decode(&room); err != nil {
+		return err
+	}
+	l.n++
+	json.Compact(&l.line, room) // it is valid
+	l.line.WriteByte('\n')
+	return nil
+}
+
+// Read gives the rooms of an array.
 func (l *jsonList) Read(p []byte) (int, error) {
 	for l.line.Len() == 0 && l.err == nil {
-		l.budget.left = maxJSONRoom
-		var element json.RawMessage
-		if !l.dec.More() {
-			l.err = cmp.Or(l.fault(l.close()), io.EOF)
-		} else if l.err = l.fault(l.dec.Decode(&element)); l.err == nil {
-			l.n++
-			json.Compact(&l.line, element) // it is valid
-			l.line.WriteByte('\n')
+		if l.dec.More() {
+			l.err = l.fault(l.next())
+		} else if _, err := l.dec.Token(); err != nil { // ]
+			l.err = l.fault(err)
+		} else {
+			l.err = cmp.Or(l.fault(l.end()), io.EOF)
 		}
 	}
 	if l.line.Len() > 0 {
@@ -360,24 +413,21 @@ func (l *jsonList) Read(p []byte) (int, error) {
 	return 0, l.err
 }
 
-// close reads what is after the last room.
-func (l *jsonList) close() error {
-	if _, err := l.dec.Token(); err != nil { // ]
-		return err
-	}
-	if l.object {
-		t, err := l.dec.Token()
-		if err != nil {
-			return err
-		}
-		if t != json.Delim('}') {
-			return fmt.Errorf(`"rooms" must be the last member of the object: put %.40q before it`, t)
-		}
-	}
+// end checks that nothing follows.
+func (l *jsonList) end() error {
 	if t, err := l.dec.Token(); err != io.EOF {
 		return cmp.Or(err, fmt.Errorf("there is more after its end: %.40v", t))
 	}
 	return nil
+}
+
+// noDisk is the Problem with a temporary file.
+func noDisk(err error) error {
+	if err == nil {
+		return nil
+	}
+	return problem(http.StatusInsufficientStorage, codeNoDisk,
+		"nothing was enqueued: the rooms of a JSON object lie in a temporary file here until it has come whole, and there is none: %v; send JSON lines or an array", err)
 }
 
 // fault makes a Problem of an error in the body's form.

@@ -1,0 +1,57 @@
+package spool_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tiwsnap/spool"
+)
+
+// What is read is what was written, and nothing of it is left.
+func TestSpool(t *testing.T) {
+	for _, size := range []int{0, 1, 100_000, 256 << 10, 256<<10 + 1, 3_000_000} {
+		dir := t.TempDir()
+		t.Setenv("TMPDIR", dir)
+		var s spool.Spool
+		want := bytes.Repeat([]byte("0123456789"), size/10+1)[:size]
+		for rest := want; len(rest) > 0; {
+			n := min(len(rest), 70_001)
+			if _, err := s.Write(rest[:n]); err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		for range 2 {
+			r, err := s.Reader()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%d bytes: %d came back, %v", size, len(got), err)
+			}
+		}
+		s.Close()
+		s.Close()
+		if left, _ := os.ReadDir(dir); len(left) > 0 {
+			t.Errorf("%d bytes: there is left %v", size, left)
+		}
+	}
+}
+
+func TestWithoutAFolder(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+	var s spool.Spool
+	defer s.Close()
+	if _, err := io.WriteString(&s, "little"); err != nil {
+		t.Errorf("what fits in memory needs no folder: %v", err)
+	}
+	if _, err := io.WriteString(&s, strings.Repeat("much", 1<<20)); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "temporary file") {
+		t.Errorf("the error is %v", err)
+	}
+}
