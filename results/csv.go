@@ -7,6 +7,8 @@ import (
 	"iter"
 	"strings"
 	"unicode/utf8"
+
+	"tiwsnap/rooms"
 )
 
 // WriteCSV writes a result list: a header, then a line for each snapshot as it
@@ -48,11 +50,14 @@ func CSVText(s string) string {
 
 // header is the first line of a result list.
 func header(labels []string) []string {
-	h := []string{"Snapshot", "SdkAppId", "RoomId", "State", "Code", "Message", "TaskID", "RequestId", "Attempts", "Total", "Snapshots"}
+	h := []string{
+		rooms.ColumnSnapshot, "SdkAppId", "RoomId", rooms.ColumnState, rooms.ColumnCode, rooms.ColumnMessage, rooms.ColumnTaskID,
+		rooms.ColumnRequestID, rooms.ColumnAttempts, rooms.ColumnTotal, rooms.ColumnImages,
+	}
 	for _, l := range labels {
 		h = append(h, CSVText("Label."+l))
 	}
-	return h
+	return append(h, rooms.Parameters...)
 }
 
 // row is the line of one snapshot: Total is the number of images by Tencent's
@@ -69,6 +74,9 @@ func row(s Result, labels []string) []string {
 	}
 	for _, l := range labels {
 		r = append(r, CSVText(s.Room.Label[l]))
+	}
+	for _, v := range rooms.ParameterValues(s.Room) {
+		r = append(r, CSVText(v))
 	}
 	return r
 }

@@ -58,12 +58,16 @@ const labelPrefix = "Label."
 // zero column has no name.
 type column struct {
 	field *field
-	label string
+	label string // or the name of a column that is ignored
+	// ignored: what the cells say is not part of the room.
+	ignored bool
 }
 
 // name is empty for the zero column.
 func (c column) name() string {
 	switch {
+	case c.ignored:
+		return c.label
 	case c.field != nil:
 		return c.field.name
 	case c.label != "":

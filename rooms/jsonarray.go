@@ -18,8 +18,8 @@ type jsonValues struct {
 }
 
 // newJSONValues begins with the line at hand.
-func newJSONValues(l *lines) *jsonValues {
-	j := &jsonValues{lines: l}
+func newJSONValues(l *lines, note func(int, string, ...any)) *jsonValues {
+	j := &jsonValues{jsonRows: jsonRows{note: note}, lines: l}
 	j.text = l.text
 	if i := skipSpace(j.text, 0); j.text[i] == '[' {
 		j.array, j.text = true, j.text[i+1:]

@@ -15,6 +15,10 @@ type jsonRows struct {
 	text []byte // the object at hand
 	name []byte // scratch
 	seen uint   // the fields that it has set, by index
+	note func(line int, format string, args ...any)
+
+	result bool // the object is one of a result list, which was told
+	inner  bool // it is the room of such an object
 }
 
 // jsonLines are objects of a line each.
@@ -56,7 +60,38 @@ func (j *jsonRows) parse(rec *record, text []byte) {
 	case text[start] != '{':
 		rec.syntax(start+1, "", "the line is %s, it must be a JSON object", quote(text[start:]))
 	default:
+		room, ok := j.resultRoom(start)
+		if j.inner = ok; ok {
+			start = room
+			if !j.result {
+				j.note(0, `the file is a result list: only "room" is read; %s`, noCallback)
+				j.result = true
+			}
+		}
 		j.object(rec, "", start)
+	}
+}
+
+// resultRoom returns where the room of a result begins: it is the member "room"
+// of the object at i, among what became of it.
+func (j *jsonRows) resultRoom(i int) (at int, ok bool) {
+	text := j.text
+	if !bytes.Contains(text, []byte(`"room"`)) {
+		return 0, false
+	}
+	for i++; ; i++ {
+		if i = skipSpace(text, i); text[i] == '}' {
+			return 0, false
+		}
+		end := skipValue(text, i)
+		isRoom := string(text[i:end]) == `"room"`
+		at := skipSpace(text, skipSpace(text, end)+1)
+		if isRoom {
+			return at, text[at] == '{'
+		}
+		if i = skipSpace(text, skipValue(text, at)); text[i] == '}' {
+			return 0, false
+		}
 	}
 }
 
@@ -80,6 +115,9 @@ func (j *jsonRows) object(rec *record, prefix string, i int) {
 
 func (j *jsonRows) member(rec *record, prefix string, key []byte, at int, value []byte) {
 	if prefix == "" {
+		if j.inner && string(key) == callbackField {
+			return
+		}
 		if block := blockName(key); block != "" {
 			if value[0] == '{' {
 				j.object(rec, block+".", at)

@@ -187,6 +187,10 @@ func fileError(line int, format string, args ...any) *FileError {
 // It is copied to a temporary file first. Numbers are taken as they are stored,
 // texts as they are shown.
 //
+// A result list, in a table with a column Snapshot or in JSON lines with the room as
+// a member "room", is a class list, too: what became of the rooms is left out,
+// and told as a Note.
+//
 // A row of over MaxRowBytes is wrong, and so is a second row with the same
 // SdkAppId and RoomId. A file with over 1000 different SdkAppIds is refused,
 // as its columns are most likely swapped.
@@ -269,10 +273,10 @@ func open(r io.Reader, o Options, note func(int, string, ...any)) (list, error) 
 	case o.Format == CSV || o.Format == Auto && first[0] != '{' && first[0] != '[':
 		return newTable(newCSV(l), o.Defaults.SdkAppId != 0, note)
 	case first[0] == '[' || string(first) == "{":
-		return newJSONValues(l), nil
+		return newJSONValues(l, note), nil
 	}
 	l.unread()
-	return &jsonLines{lines: l}, nil
+	return &jsonLines{jsonRows{note: note}, l}, nil
 }
 
 // otherFiles are what is taken for a class list at times, by its first bytes.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 )
 
 // cellReader reads the rows of a table one by one.
@@ -25,8 +26,9 @@ type tableRows struct {
 	haveApp bool
 	note    func(line int, format string, args ...any)
 	columns []place
-	labels  int // how many columns are labels
-	room    int // index of the column RoomId
+	labels  int  // how many columns are labels
+	room    int  // index of the column RoomId
+	result  bool // the table is a result list
 }
 
 // maxPreamble is how many rows may stand before the header: titles, comments.
@@ -59,6 +61,7 @@ func newTable(cells cellReader, haveApp bool, note func(int, string, ...any)) (*
 			if err := t.header(rec, cells); err != nil {
 				return nil, err
 			}
+			t.tellResult()
 			for _, s := range skipped {
 				t.note(s.line, "skipped, as it stands before the header: %.60s", s.text)
 			}
@@ -107,9 +110,13 @@ func (t *tableRows) header(rec *record, cells [][]byte) error {
 	}
 	rec.places = nil
 	labels := 0
+	t.result = slices.ContainsFunc(cells, func(name []byte) bool { return string(trim(name)) == ColumnSnapshot })
 	for i, text := range cells {
 		name := trim(text)
 		col, _, ok := lookup(name)
+		if t.result && isResultColumn(string(name)) {
+			col, ok = column{label: string(name), ignored: true}, true
+		}
 		switch {
 		case len(name) == 0:
 			// Spreadsheets write such columns where cells had a value once.
@@ -117,7 +124,7 @@ func (t *tableRows) header(rec *record, cells [][]byte) error {
 			rec.fault(i+1, "", "%s", whyUnknown("column", string(name)))
 		case rec.column(col.name()) > 0:
 			rec.fault(i+1, col.name(), "is column %d already", rec.column(col.name()))
-		case col.field == nil:
+		case col.field == nil && !col.ignored:
 			labels++
 		}
 		rec.places = append(rec.places, place{col, i + 1})
@@ -135,6 +142,20 @@ func (t *tableRows) header(rec *record, cells [][]byte) error {
 	}
 	t.columns, t.labels, t.room = rec.places, labels, rec.column("RoomId")-1
 	return nil
+}
+
+// tellResult tells, of a result list, what is left out of it.
+func (t *tableRows) tellResult() {
+	var ignored []string
+	for _, p := range t.columns {
+		if p.ignored {
+			ignored = append(ignored, p.label)
+		}
+	}
+	if t.result {
+		t.note(0, "the file is a result list: its rooms and labels are read, and not %s; %s",
+			strings.Join(ignored, ", "), noCallback)
+	}
 }
 
 func isRoomID(cell []byte) bool {
@@ -221,9 +242,14 @@ const noName = "%.40q is in a column without a name: name it in the header, or d
 func (t *tableRows) row(rec *record, cells, shown [][]byte) {
 	for i, text := range cells {
 		p := &t.columns[i]
+		if p.ignored {
+			continue
+		}
 		look := text
 		if shown != nil {
 			look = shown[i]
+		} else if t.result && t.cells.delimiter() != 0 {
+			look = unguard(text)
 		}
 		if p.field == nil && p.label != "" {
 			if len(look) > 0 {

@@ -1,0 +1,262 @@
+package results
+
+import (
+	"archive/zip"
+	"bufio"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/xuri/excelize/v2"
+
+	"tiwsnap/rooms"
+	"tiwsnap/spool"
+)
+
+// Bounds of a sheet, which are Excel's:
+// https://support.microsoft.com/office/1672b34d-7043-467e-8e27-269d656771c3.
+const (
+	maxSheetRows  = 1_048_576
+	maxSheetCols  = 16_384
+	maxSheetCell  = 32_767 // UTF-16 units of text; fewer bytes are never more
+	maxSheetExact = 999_999_999_999_999
+)
+
+// SheetError says why a result list is no sheet of Excel.
+type SheetError struct{ Reason string }
+
+func (e *SheetError) Error() string { return "Excel cannot hold the list: " + e.Reason }
+
+// Sheet is a result list for spreadsheet programs: a column for each image, times
+// in a time zone, and of the rooms' fields those that some room has. Close it.
+type Sheet struct {
+	rows   spool.Spool // the results in JSON
+	n      int
+	labels []string
+	used   []int // which of rooms.Parameters
+	images int   // the most that a snapshot has
+	zone   *time.Location
+}
+
+// NewSheet reads a result list to its end, since its columns are not known
+// before. labels are the names of the labels that become columns, zone is that
+// of the times. Errors: a *SheetError, that of the list, or of the temporary file
+// in which a long list lies.
+func NewSheet(labels []string, zone *time.Location, all iter.Seq2[Result, error]) (*Sheet, error) {
+	s := &Sheet{labels: labels, zone: zone}
+	if err := s.read(all); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Sheet) read(all iter.Seq2[Result, error]) error {
+	used := make([]bool, len(rooms.Parameters))
+	enc := json.NewEncoder(&s.rows)
+	for r, err := range all {
+		if err != nil {
+			return err
+		}
+		if s.n++; s.n > maxSheetRows-1 {
+			return &SheetError{fmt.Sprintf("it has more than %d rows; CSV has no such bound", maxSheetRows-1)}
+		}
+		s.images = max(s.images, len(r.Images))
+		for i, v := range rooms.ParameterValues(r.Room) {
+			used[i] = used[i] || v != ""
+		}
+		r.Meaning, r.Fix = "", "" // they have no column
+		if err := enc.Encode(r); err != nil {
+			return err
+		}
+	}
+	for i, ok := range used {
+		if ok {
+			s.used = append(s.used, i)
+		}
+	}
+	if n := len(s.header()); n > maxSheetCols {
+		return &SheetError{fmt.Sprintf("it has %d columns, %d of them images, and at most %d go; CSV has no such bound", n, s.images, maxSheetCols)}
+	}
+	return nil
+}
+
+// Close removes the temporary file.
+func (s *Sheet) Close() { s.rows.Close() }
+
+func (s *Sheet) header() []string {
+	h := []string{
+		rooms.ColumnSnapshot, "SdkAppId", "RoomId", rooms.ColumnState, rooms.ColumnCode, rooms.ColumnMessage,
+		rooms.ColumnTaskID, rooms.ColumnRequestID, rooms.ColumnAttempts, rooms.ColumnSent(s.zone.String()),
+		rooms.ColumnEnded(s.zone.String()),
+	}
+	for _, l := range s.labels {
+		h = append(h, "Label."+l)
+	}
+	for _, i := range s.used {
+		h = append(h, rooms.Parameters[i])
+	}
+	h = append(h, rooms.ColumnTotal)
+	for n := range s.images {
+		h = append(h, rooms.ColumnImage(n+1))
+	}
+	return h
+}
+
+// cells are those of one row: strings, whole numbers (uint64) and times.
+func (s *Sheet) cells(r Result) []any {
+	c := []any{
+		r.ID, r.Room.SdkAppId, r.Room.RoomId, string(r.State), r.Code, r.Message,
+		r.TaskID, r.RequestID, uint64(r.Attempts), r.SentAt, r.EndedAt,
+	}
+	for _, l := range s.labels {
+		c = append(c, r.Room.Label[l])
+	}
+	values := rooms.ParameterValues(r.Room)
+	for _, i := range s.used {
+		c = append(c, values[i])
+	}
+	c = append(c, uint64(len(r.Images)))
+	for _, url := range r.Images {
+		c = append(c, url)
+	}
+	return c
+}
+
+// each calls f with the cells of each row.
+func (s *Sheet) each(f func(row []any) error) error {
+	text, err := s.rows.Reader()
+	if err != nil {
+		return err
+	}
+	for dec := json.NewDecoder(bufio.NewReader(text)); ; {
+		var r Result
+		if err := dec.Decode(&r); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read a temporary file: %w", err)
+		}
+		if err := f(s.cells(r)); err != nil {
+			return err
+		}
+	}
+}
+
+// WriteCSV writes the list as Excel opens it by a double click: UTF-8 with a byte
+// order mark.
+func (s *Sheet) WriteCSV(w io.Writer) error {
+	if _, err := io.WriteString(w, "\ufeff"); err != nil {
+		return err
+	}
+	cw := csv.NewWriter(w)
+	header := s.header()
+	line := make([]string, len(header))
+	for i, name := range header {
+		line[i] = CSVText(name)
+	}
+	if err := writeCSV(cw, line); err != nil {
+		return err
+	}
+	err := s.each(func(row []any) error {
+		clear(line)
+		for i, v := range row {
+			switch v := v.(type) {
+			case string:
+				line[i] = CSVText(v)
+			case uint64:
+				line[i] = strconv.FormatUint(v, 10)
+			case time.Time:
+				if !v.IsZero() {
+					line[i] = v.In(s.zone).Format(time.DateTime)
+				}
+			}
+		}
+		return writeCSV(cw, line)
+	})
+	if err != nil {
+		return err
+	}
+	cw.Flush()
+	return cw.Error()
+}
+
+// WriteXLSX writes the list as a workbook of one worksheet. It takes up to 40 MB
+// of memory and a temporary file, however long the list is.
+func (s *Sheet) WriteXLSX(w io.Writer) (err error) {
+	f := excelize.NewFile()
+	defer func() { err = errors.Join(err, f.Close()) }()
+	f.SetZipWriter(func(io.Writer) excelize.ZipWriter { return zip.NewWriter(w) }) // else all of it is in memory first
+	const name = "Snapshots"
+	if err := f.SetSheetName("Sheet1", name); err != nil {
+		return err
+	}
+	bold, err := f.NewStyle(&excelize.Style{Font: &excelize.Font{Bold: true}})
+	if err != nil {
+		return err
+	}
+	whole, err := f.NewStyle(&excelize.Style{NumFmt: 1}) // "0": else Excel shows long ones as 1.4E+09
+	if err != nil {
+		return err
+	}
+	clock, err := f.NewStyle(&excelize.Style{CustomNumFmt: new("yyyy-mm-dd hh:mm:ss")})
+	if err != nil {
+		return err
+	}
+	sw, err := f.NewStreamWriter(name)
+	if err != nil {
+		return err
+	}
+	header := s.header()
+	if err := sw.SetColWidth(1, len(header), 18); err != nil {
+		return err
+	}
+	if err := sw.SetPanes(&excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}); err != nil {
+		return err
+	}
+	cells := make([]any, len(header))
+	for i, name := range header {
+		cells[i] = excelize.Cell{StyleID: bold, Value: name}
+	}
+	if err := sw.SetRow("A1", cells); err != nil {
+		return err
+	}
+	n := 1
+	err = s.each(func(row []any) error {
+		n++
+		clear(cells)
+		for i, v := range row {
+			switch v := v.(type) {
+			case string:
+				if len(v) > maxSheetCell {
+					return &SheetError{fmt.Sprintf("%s of snapshot %v has %d bytes, and a cell at most %d", header[i], row[0], len(v), maxSheetCell)}
+				}
+				if v != "" {
+					cells[i] = v
+				}
+			case uint64:
+				if v > maxSheetExact { // numbers have 15 digits there
+					cells[i] = strconv.FormatUint(v, 10)
+				} else {
+					cells[i] = excelize.Cell{StyleID: whole, Value: v}
+				}
+			case time.Time:
+				if !v.IsZero() {
+					cells[i] = excelize.Cell{StyleID: clock, Value: v.In(s.zone)}
+				}
+			}
+		}
+		return sw.SetRow("A"+strconv.Itoa(n), cells)
+	})
+	if err != nil {
+		return err
+	}
+	if err := sw.Flush(); err != nil {
+		return err
+	}
+	return f.Write(io.Discard) // to the zip.Writer above
+}

@@ -1,0 +1,318 @@
+package results_test
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/xuri/excelize/v2"
+
+	"tiwsnap/ledger"
+	"tiwsnap/results"
+	"tiwsnap/rooms"
+	"tiwsnap/tasks"
+)
+
+var (
+	nasty = []string{
+		"高二（3）班", "=1+1", "+49", "-x", "@SUM(A1)", "＝1", "a,b;c\"d\"", "'quoted'", " blank ", "=HYPERLINK(\"x\")", "1e5", "007",
+	}
+	labelNames = []string{"Class", "Note", "=x"}
+)
+
+// ended are results as a batch has them: with labels that are no formulas, some
+// with images, some with parameters of their own.
+func ended() []results.Result {
+	at := time.Date(2026, 11, 23, 10, 45, 3, 0, time.UTC)
+	var all []results.Result
+	for i, text := range nasty {
+		room := tasks.Room{SdkAppId: 1400123480, RoomId: uint64(i + 1), Label: map[string]string{"Class": text, "=x": "y"}}
+		if i%2 == 0 {
+			room.Label["Note"] = "n"
+		}
+		switch i {
+		case 2:
+			room.SnapshotMode = "LatestMarksOnly"
+			room.Whiteboard = &tasks.Whiteboard{Width: new(uint64(0)), Height: new(uint64(2)), InitParams: `{"a": "=1"}`}
+		case 3:
+			room.RoomId = tasks.MaxDocumentedRoomID
+			room.COS = &tasks.COS{Uin: 100012345678, Region: "ap-guangzhou", Bucket: "b-1250000000", TargetDir: "-x/=y", Domain: "d.example"}
+		case 4:
+			room.CallbackURL = "https://hooks.example/secret"
+			room.SdkAppId = 1<<53 + 1
+		}
+		s := ledger.Snapshot{ID: fmt.Sprintf("monday.%d", i+1), Batch: "monday", Room: room, State: ledger.Succeeded, Attempts: 1, SentAt: at, EndedAt: at.Add(time.Second)}
+		for n := range i % 4 {
+			s.Images = append(s.Images, fmt.Sprintf("https://b.example/%d/%d.png", i, n))
+		}
+		if i == 0 {
+			s.State, s.Code, s.Message = ledger.Failed, "FailedOperation.Transcode", "=broken"
+		}
+		all = append(all, results.Explain(s))
+	}
+	return all
+}
+
+func seq(all []results.Result) iter.Seq2[results.Result, error] {
+	return func(yield func(results.Result, error) bool) {
+		for _, r := range all {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func sheet(t *testing.T, zone string, all []results.Result) *results.Sheet {
+	t.Helper()
+	at, err := time.LoadLocation(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := results.NewSheet(labelNames, at, seq(all))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// What came out can be enqueued again as it is: the same rooms, with all that was
+// said of them, and a word about what is left out.
+func TestResultListsAreClassLists(t *testing.T) {
+	all := ended()
+	for name, write := range map[string]func(w io.Writer) error{
+		"CSV":           func(w io.Writer) error { return results.WriteCSV(w, labelNames, seq(all)) },
+		"CSV for Excel": sheet(t, "Asia/Shanghai", all).WriteCSV,
+		"a workbook":    sheet(t, "Asia/Shanghai", all).WriteXLSX,
+		"JSON lines": func(w io.Writer) error {
+			enc := json.NewEncoder(w)
+			for _, r := range all {
+				if err := enc.Encode(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var list bytes.Buffer
+			if err := write(&list); err != nil {
+				t.Fatal(err)
+			}
+			var notes []string
+			var got []tasks.Room
+			for row, err := range rooms.Read(bytes.NewReader(list.Bytes()), rooms.Options{Notes: func(n rooms.Note) { notes = append(notes, n.String()) }}) {
+				if err != nil {
+					t.Error(err)
+				}
+				got = append(got, row.Room)
+			}
+			var want []tasks.Room
+			for _, r := range all {
+				r.Room.CallbackURL = "" // of which no list has more than the host
+				want = append(want, r.Room)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("%s\nof\n%s", diff, list.String())
+			}
+			if len(notes) != 1 || !strings.Contains(notes[0], "is a result list") {
+				t.Errorf("it says %q", notes)
+			}
+		})
+	}
+}
+
+// A list that is no result list may not have its columns: they might be meant as
+// labels.
+func TestOtherListsHaveNoResultColumns(t *testing.T) {
+	for _, list := range []string{"SdkAppId,RoomId,State\n1,2,Bavaria\n", `{"SdkAppId":1,"RoomId":2,"state":"Bavaria"}`, `{"room":7,"SdkAppId":1,"RoomId":2}`} {
+		for _, err := range rooms.Read(strings.NewReader(list), rooms.Options{}) {
+			if err == nil {
+				t.Errorf("it was read: %s", list)
+			}
+		}
+	}
+}
+
+func TestExcelCSV(t *testing.T) {
+	var list bytes.Buffer
+	if err := sheet(t, "Asia/Shanghai", ended()).WriteCSV(&list); err != nil {
+		t.Fatal(err)
+	}
+	text, ok := strings.CutPrefix(list.String(), "\ufeff")
+	if !ok {
+		t.Error("no byte order mark")
+	}
+	lines, err := csv.NewReader(strings.NewReader(text)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Split("Snapshot,SdkAppId,RoomId,State,Code,Message,TaskID,RequestId,Attempts,Sent (Asia/Shanghai),Ended (Asia/Shanghai),"+
+		"Label.Class,Label.Note,Label.=x,SnapshotMode,Whiteboard.Width,Whiteboard.Height,Whiteboard.InitParams,COS.Uin,COS.Region,COS.Bucket,COS.TargetDir,COS.Domain,"+
+		"Total,Image1,Image2,Image3", ",")
+	if diff := cmp.Diff(want, lines[0]); diff != "" {
+		t.Error(diff)
+	}
+	column := func(name string) int { return slices.Index(lines[0], name) }
+	if row := lines[1]; row[column("Message")] != "'=broken" || row[column("Ended (Asia/Shanghai)")] != "2026-11-23 18:45:04" || row[column("Image1")] != "" {
+		t.Errorf("%q", row)
+	}
+	if row := lines[4]; row[column("Total")] != "3" || row[column("Image1")] != "https://b.example/3/0.png" || row[column("Image3")] != "https://b.example/3/2.png" {
+		t.Errorf("%q", row)
+	}
+}
+
+// A workbook has texts as texts, whatever they look like, numbers as long as they
+// are exact, and times in local time.
+func TestXLSX(t *testing.T) {
+	all := ended()
+	var b bytes.Buffer
+	if err := sheet(t, "Asia/Shanghai", all).WriteXLSX(&b); err != nil {
+		t.Fatal(err)
+	}
+	f, err := excelize.OpenReader(bytes.NewReader(b.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines, err := f.GetRows("Snapshots", excelize.Options{RawCellValue: true})
+	if err != nil || len(lines) != len(all)+1 {
+		t.Fatalf("%d lines, %v", len(lines), err)
+	}
+	at := map[string]string{}
+	for i, name := range lines[0] {
+		at[name], _ = excelize.ColumnNumberToName(i + 1)
+	}
+	cell := func(name string, row int, kind excelize.CellType, want string) {
+		t.Helper()
+		ref := fmt.Sprint(at[name], row)
+		got, err := f.GetCellValue("Snapshots", ref)
+		is, _ := f.GetCellType("Snapshots", ref)
+		formula, _ := f.GetCellFormula("Snapshots", ref)
+		if got != want || is != kind || formula != "" || err != nil {
+			t.Errorf("%s is %q of type %d, formula %q, %v; want %q of type %d", name, got, is, formula, err, want, kind)
+		}
+	}
+	const text, number = excelize.CellTypeInlineString, excelize.CellTypeUnset
+	for i, r := range all {
+		cell("Label.Class", i+2, text, r.Room.Label["Class"])
+		cell("Snapshot", i+2, text, r.ID)
+	}
+	cell("Message", 2, text, "=broken")
+	cell("SdkAppId", 2, number, "1400123480")
+	cell("SdkAppId", 6, text, "9007199254740993")
+	cell("RoomId", 5, number, "4294967295")
+	cell("Ended (Asia/Shanghai)", 2, number, "2026-11-23 18:45:04")
+	cell("Image3", 5, text, "https://b.example/3/2.png")
+	cell("COS.Uin", 5, text, "100012345678")
+	if raw, err := f.GetCellValue("Snapshots", fmt.Sprint(at["Ended (Asia/Shanghai)"], 2), excelize.Options{RawCellValue: true}); err != nil || !strings.HasPrefix(raw, "46349.78") {
+		t.Errorf("the time is stored as %s, %v", raw, err)
+	}
+}
+
+// A list of any length takes little memory, and leaves no file.
+func TestALongSheetTakesLittleMemory(t *testing.T) {
+	const n, most = 60_000, 56 << 20
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	one := ended()[3]
+	one.Images = slices.Repeat([]string{strings.Repeat("https://b.example/", 8)}, 3)
+	var before, now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	peak := uint64(0)
+	look := func(i int) {
+		if i%1000 == 0 {
+			runtime.ReadMemStats(&now)
+			peak = max(peak, now.HeapAlloc-min(now.HeapAlloc, before.HeapAlloc))
+		}
+	}
+	s, err := results.NewSheet(labelNames, time.UTC, func(yield func(results.Result, error) bool) {
+		for i := range n {
+			if look(i); !yield(one, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, writes := 0, 0
+	if err := s.WriteXLSX(writerFunc(func(p []byte) (int, error) {
+		size += len(p)
+		writes++
+		look(writes * 100)
+		return len(p), nil
+	})); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	t.Logf("%d rows, %d MB, %d MB of heap at most", n, size>>20, peak>>20)
+	if size < 1<<20 || peak > most {
+		t.Errorf("%d MB with %d MB of heap, want at most %d", size>>20, peak>>20, most>>20)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
+		t.Errorf("there is left %v", left)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// What Excel cannot hold is refused, and not cut.
+func TestSheetBounds(t *testing.T) {
+	refused := func(all iter.Seq2[results.Result, error], says string) {
+		t.Helper()
+		s, err := results.NewSheet(nil, time.UTC, all)
+		if err == nil {
+			defer s.Close()
+			err = s.WriteXLSX(io.Discard)
+		}
+		var own *results.SheetError
+		if !errors.As(err, &own) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %s", err, says)
+		}
+	}
+	wide := results.Result{Snapshot: ledger.Snapshot{Images: make([]string, 16_384)}}
+	refused(seq([]results.Result{wide}), "columns")
+	long := results.Result{Snapshot: ledger.Snapshot{ID: "b.1", Message: strings.Repeat("m", 32_768)}}
+	refused(seq([]results.Result{long}), "Message of snapshot b.1 has 32768 bytes")
+	if testing.Short() {
+		t.Skip("skipped: a million rows")
+	}
+	refused(func(yield func(results.Result, error) bool) {
+		for range 1_048_576 {
+			if !yield(results.Result{}, nil) {
+				return
+			}
+		}
+	}, "more than 1048575 rows")
+}
+
+// Where no temporary file can be made, that is the error.
+func TestSheetWithoutAFolder(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+	one := ended()[0]
+	one.Room.Label = maps.Clone(one.Room.Label)
+	one.Room.Label["Class"] = strings.Repeat("x", 1000)
+	_, err := results.NewSheet(labelNames, time.UTC, seq(slices.Repeat([]results.Result{one}, 1000)))
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the error is %v", err)
+	}
+}
