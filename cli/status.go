@@ -24,7 +24,9 @@ func newStatus(e env) *cobra.Command {
 newest first; --state, --since and --limit choose among them.
 
 For a batch, -o csv and -o jsonl print the result list: one line a room, in the
-order of the class list, with its labels and the URLs of its images.
+order of the class list, with its labels and the URLs of its images. For people,
+-o xlsx and -o csv --excel have a column for each image and times in local time.
+Each of them can be enqueued again as it is.
 
 --watch shows it every two seconds until Ctrl-C, or until what has the id has
 ended: redrawn on a terminal, else as a line each time.`,
@@ -34,13 +36,15 @@ ended: redrawn on a terminal, else as a line each time.`,
   tiwsnap status --watch
   tiwsnap status monday
   tiwsnap status monday -o csv > monday.csv
+  tiwsnap status monday -o xlsx --tz Asia/Shanghai > monday.xlsx
   tiwsnap status monday.17`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeBatches(e, anyBatch),
 	}
 	filter := batchFilterFlags(cmd)
 	repeat := cmd.Flags().Bool("watch", false, "show it every two seconds")
-	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
+	output := outputFlag(cmd, "table", "json", "jsonl", "csv", "xlsx")
+	sheet := sheetFlags(cmd, e)
 	config.Flags(cmd.Flags(), "redis.url")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		f, err := filter()
@@ -59,6 +63,10 @@ ended: redrawn on a terminal, else as a line each time.`,
 		if *repeat && *output != "table" {
 			return fail(exitUsage, "--watch with -o %s: it is for people and prints a table", *output)
 		}
+		asSheet, err := sheet(*output, args)
+		if err != nil {
+			return err
+		}
 		c, err := connect(cmd, e)
 		if err != nil {
 			return err
@@ -69,6 +77,9 @@ ended: redrawn on a terminal, else as a line each time.`,
 		}
 		if err := sayTrouble(cmd.Context(), e, c); err != nil {
 			return err
+		}
+		if asSheet != nil {
+			return printSheet(cmd.Context(), e, c, id, *asSheet)
 		}
 		if id == "" {
 			return printBatches(cmd.Context(), e, c, f, *output)

@@ -20,8 +20,9 @@ import (
 
 // Bounds of a sheet, which are Excel's:
 // https://support.microsoft.com/office/1672b34d-7043-467e-8e27-269d656771c3.
+var maxSheetRows = 1_048_576 // the tests make it smaller
+
 const (
-	maxSheetRows  = 1_048_576
 	maxSheetCols  = 16_384
 	maxSheetCell  = 32_767 // UTF-16 units of text; fewer bytes are never more
 	maxSheetExact = 999_999_999_999_999

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"iter"
 	"log/slog"
 	"net/http"
@@ -26,6 +27,10 @@ const (
 	// maxOwnDownloads how many to one principal.
 	maxDownloads    = 16
 	maxOwnDownloads = 8
+	// maxSheets is how many lists for Excel a process makes at a time, and
+	// maxOwnSheets how many for one principal. A workbook takes 40 MB.
+	maxSheets    = 2
+	maxOwnSheets = 1
 )
 
 // The media types of a result list.
@@ -39,10 +44,12 @@ type listSnapshotsInput struct {
 	exchange
 	ID     string `path:"id" maxLength:"64" doc:"Id of the batch"`
 	State  string `query:"state" enum:"queued,sending,unknown,accepted,succeeded,failed,canceled" doc:"Only those in this state"`
-	Format string `query:"format" enum:"json,jsonl,csv" doc:"In place of the header Accept"`
+	Format string `query:"format" enum:"json,jsonl,csv,xlsx" doc:"In place of the header Accept"`
+	Excel  bool   `query:"excel" doc:"CSV for Excel: with a byte order mark, a column for each image and times in the zone of tz"`
+	Zone   string `query:"tz" maxLength:"64" doc:"Time zone of .xlsx and of CSV for Excel; default: UTC" example:"Asia/Shanghai"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many at most on a page of JSON"`
 	Cursor int    `query:"cursor" minimum:"1" doc:"next of the page before, of JSON"`
-	Accept string `header:"Accept" doc:"application/json: a page. application/x-ndjson (JSON lines) or text/csv: the whole list"`
+	Accept string `header:"Accept" doc:"application/json: a page. application/x-ndjson (JSON lines) or text/csv: the whole list, and so is .xlsx"`
 }
 
 // SnapshotPage is a page of the snapshots of a batch.
@@ -53,9 +60,9 @@ type SnapshotPage struct {
 
 func (in *listSnapshotsInput) media() string {
 	if in.Format != "" {
-		return map[string]string{"json": typeJSON, "jsonl": typeJSONLines, "csv": typeCSV}[in.Format]
+		return map[string]string{"json": typeJSON, "jsonl": typeJSONLines, "csv": typeCSV, "xlsx": typeWorkbook}[in.Format]
 	}
-	if t := negotiation.SelectQValue(in.Accept, []string{typeJSON, typeJSONLines, typeCSV}); t != "" {
+	if t := negotiation.SelectQValue(in.Accept, []string{typeJSON, typeJSONLines, typeCSV, typeWorkbook}); t != "" {
 		return t
 	}
 	return typeJSON
@@ -68,11 +75,16 @@ func (a *API) listSnapshots() func(huma.API, huma.Operation) {
 			typeJSON:      {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[SnapshotPage](), true, "")},
 			typeJSONLines: {Schema: lines},
 			typeCSV:       {Schema: lines},
+			typeWorkbook:  {Schema: &huma.Schema{Type: "string", Format: "binary"}},
 		}}}
 		huma.Register(api, op, func(ctx context.Context, in *listSnapshotsInput) (*huma.StreamResponse, error) {
 			b, err := a.ledger.Batch(ctx, in.ID)
 			var page *SnapshotPage
 			media := in.media()
+			var zone *time.Location // of a list for Excel
+			if err == nil {
+				zone, err = in.sheet(media)
+			}
 			if err == nil && media == typeJSON {
 				page, err = a.snapshotPage(ctx, b, in)
 			}
@@ -85,13 +97,31 @@ func (a *API) listSnapshots() func(huma.API, huma.Operation) {
 					json.NewEncoder(c.BodyWriter()).Encode(page)
 				}}, nil
 			}
-			free, err := a.downloads.take(ctx)
+			kind := &a.downloads
+			if zone != nil {
+				kind = &a.sheets
+			}
+			free, err := kind.take(ctx)
 			if err != nil {
 				return nil, err
 			}
+			write := func(w io.Writer) error { return writeList(w, media, b.Labels, a.list(ctx, b, in)) }
+			if zone != nil && in.r.Method != http.MethodHead {
+				sheet, err := results.NewSheet(b.Labels, zone, a.list(ctx, b, in))
+				if err != nil {
+					free()
+					return nil, answerable(ctx, op.OperationID, err)
+				}
+				taken := free
+				free = func() { sheet.Close(); taken() }
+				write = sheet.WriteCSV
+				if media == typeWorkbook {
+					write = sheet.WriteXLSX
+				}
+			}
 			return &huma.StreamResponse{Body: func(huma.Context) {
 				defer free()
-				a.download(ctx, b, in, media)
+				a.download(ctx, b, in, media, write)
 			}}, nil
 		})
 	}
@@ -124,18 +154,28 @@ func (a *API) snapshotPage(ctx context.Context, b ledger.Batch, in *listSnapshot
 	return p, nil
 }
 
-// download writes the whole list. Where that fails on the way the connection
-// breaks off, so that nobody takes a part for the whole.
-func (a *API) download(ctx context.Context, b ledger.Batch, in *listSnapshotsInput, media string) {
-	h := in.w.Header()
-	h.Set("Content-Type", media+"; charset=utf-8")
-	extension := map[string]string{typeJSONLines: ".jsonl", typeCSV: ".csv"}[media]
-	h.Set("Content-Disposition", `attachment; filename="`+b.ID+extension+`"`)
-	if in.r.Method == http.MethodHead {
-		return
+// sheet returns the time zone of a list for Excel, and nil for other lists. The
+// error is a *Problem.
+func (in *listSnapshotsInput) sheet(media string) (*time.Location, error) {
+	isSheet := media == typeWorkbook || media == typeCSV && in.Excel
+	switch {
+	case in.Excel && media != typeCSV && media != typeWorkbook:
+		return nil, invalid("excel", "goes with CSV: add format=csv")
+	case in.Zone != "" && !isSheet:
+		return nil, invalid("tz", "goes with format=xlsx and with format=csv&excel=true: other times are in UTC")
+	case !isSheet:
+		return nil, nil
 	}
-	w := newPaced(in.w)
-	all := func(yield func(results.Result, error) bool) {
+	zone, err := time.LoadLocation(in.Zone) // "" is UTC
+	if err != nil || in.Zone == "Local" {
+		return nil, invalid("tz", "must be a time zone such as Asia/Shanghai")
+	}
+	return zone, nil
+}
+
+// list is all of a batch, or those in the state that was asked for.
+func (a *API) list(ctx context.Context, b ledger.Batch, in *listSnapshotsInput) iter.Seq2[results.Result, error] {
+	return func(yield func(results.Result, error) bool) {
 		for s, err := range a.results.Batch(ctx, b, 1, b.Total) {
 			if err != nil || in.State == "" || s.State == ledger.State(in.State) {
 				if !yield(s, err) {
@@ -144,8 +184,22 @@ func (a *API) download(ctx context.Context, b ledger.Batch, in *listSnapshotsInp
 			}
 		}
 	}
-	err := writeList(w, media, b.Labels, all)
-	if err != nil {
+}
+
+// download writes the whole list. Where that fails on the way the connection
+// breaks off, so that nobody takes a part for the whole.
+func (a *API) download(ctx context.Context, b ledger.Batch, in *listSnapshotsInput, media string, write func(io.Writer) error) {
+	h := in.w.Header()
+	h.Set("Content-Type", media)
+	if media != typeWorkbook {
+		h.Set("Content-Type", media+"; charset=utf-8")
+	}
+	extension := map[string]string{typeJSONLines: ".jsonl", typeCSV: ".csv", typeWorkbook: ".xlsx"}[media]
+	h.Set("Content-Disposition", `attachment; filename="`+b.ID+extension+`"`)
+	if in.r.Method == http.MethodHead {
+		return
+	}
+	if err := write(newPaced(in.w)); err != nil {
 		if ctx.Err() == nil {
 			a.o.Log.Warn("download broken off", "batch", b.ID, "err", err)
 		}
@@ -153,7 +207,7 @@ func (a *API) download(ctx context.Context, b ledger.Batch, in *listSnapshotsInp
 	}
 }
 
-func writeList(w *paced, media string, labels []string, all iter.Seq2[results.Result, error]) error {
+func writeList(w io.Writer, media string, labels []string, all iter.Seq2[results.Result, error]) error {
 	if media == typeCSV {
 		return results.WriteCSV(w, labels, all)
 	}

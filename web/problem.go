@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math"
 	"net"
@@ -21,6 +22,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
+	"tiwsnap/results"
 	"tiwsnap/rooms"
 	"tiwsnap/tasks"
 )
@@ -164,6 +166,8 @@ func problemOf(err error) *Problem {
 		refusal  redis.Error
 		network  net.Error
 		tooLarge *http.MaxBytesError
+		excel    *results.SheetError
+		disk     *fs.PathError
 	)
 	switch {
 	case errors.As(err, &own):
@@ -180,6 +184,10 @@ func problemOf(err error) *Problem {
 		p := problem(http.StatusUnprocessableEntity, codeInvalid, "the list cannot be read; nothing was enqueued")
 		p.Faults = faults(file.Line, file.Faults)
 		return p
+	case errors.As(err, &excel):
+		return problem(http.StatusUnprocessableEntity, codeInvalid, "%v: ask for format=csv, or for a state", excel)
+	case errors.As(err, &disk):
+		return problem(http.StatusInsufficientStorage, codeNoDisk, "there is no room for a temporary file here: %v", disk)
 	case errors.Is(err, backlog.ErrLabels):
 		return problem(http.StatusUnprocessableEntity, codeInvalid, "nothing was enqueued: %v", backlog.ErrLabels)
 	case errors.Is(err, ledger.ErrCursor):

@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"iter"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tiwsnap/ledger"
+	"tiwsnap/results"
+)
+
+// sheetOptions say how a result list is written for a spreadsheet program.
+type sheetOptions struct {
+	xlsx bool
+	zone *time.Location
+}
+
+// sheetFlags adds the flags of result lists for spreadsheet programs and returns
+// a function that reads them: nil where none was asked for. The error is ready
+// to return.
+func sheetFlags(cmd *cobra.Command, e env) func(output string, args []string) (*sheetOptions, error) {
+	excel := cmd.Flags().Bool("excel", false, "with -o csv: write it for Excel, with a column for each image and local times")
+	zone := cmd.Flags().String("tz", "", "time `zone` of the times for Excel, such as Asia/Shanghai; default: that of this machine")
+	return func(output string, args []string) (*sheetOptions, error) {
+		o := &sheetOptions{xlsx: output == "xlsx", zone: localZone(e)}
+		isSheet := o.xlsx || *excel
+		switch {
+		case *excel && output != "csv":
+			return nil, fail(exitUsage, "--excel with -o %s: it goes with -o csv; -o xlsx needs no --excel", output)
+		case *zone != "" && !isSheet:
+			return nil, fail(exitUsage, "--tz goes with -o csv --excel and -o xlsx: other times are in UTC")
+		case !isSheet:
+			return nil, nil
+		case len(args) == 0:
+			return nil, fail(exitUsage, "a list for Excel is that of one batch: give its id")
+		}
+		if out, ok := e.stdout.(*stream); ok && o.xlsx && out.terminal != nil {
+			return nil, fail(exitUsage, "-o xlsx is no text for a terminal: add > FILE.xlsx")
+		}
+		if *zone != "" {
+			var err error
+			if o.zone, err = time.LoadLocation(*zone); err != nil || strings.EqualFold(*zone, "local") {
+				return nil, fail(exitUsage, "--tz %q: it must be a time zone such as Asia/Shanghai or UTC", *zone)
+			}
+		}
+		return o, nil
+	}
+}
+
+// localZone is the time zone of this machine under its name, or where that is
+// not known its offset from UTC of today.
+func localZone(e env) *time.Location {
+	name := strings.TrimPrefix(e.getenv("TZ"), ":")
+	if name == "" {
+		target, _ := os.Readlink("/etc/localtime")
+		_, name, _ = strings.Cut(target, "zoneinfo/")
+	}
+	if zone, err := time.LoadLocation(name); err == nil && name != "" && name != "Local" {
+		return zone
+	}
+	now := time.Now()
+	if _, offset := now.Zone(); offset != 0 {
+		return time.FixedZone(now.Format("UTC-07:00"), offset)
+	}
+	return time.UTC
+}
+
+// printSheet prints the result list of a batch, or of one snapshot.
+func printSheet(ctx context.Context, e env, c *connection, id string, o sheetOptions) error {
+	var labels []string
+	var all iter.Seq2[results.Result, error]
+	b, err := c.ledger.Batch(ctx, id)
+	switch {
+	case err == nil:
+		labels, all = b.Labels, c.results.Batch(ctx, b, 1, b.Total)
+	case !errors.Is(err, ledger.ErrNotFound):
+		return c.away(err)
+	default:
+		s, err := c.results.Snapshot(ctx, id)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			return c.unknownID(id)
+		case err != nil:
+			return c.away(err)
+		}
+		labels = slices.Sorted(maps.Keys(s.Room.Label))
+		all = func(yield func(results.Result, error) bool) { yield(results.Explain(s), nil) }
+	}
+	sheet, err := results.NewSheet(labels, o.zone, all)
+	if err != nil {
+		return c.noSheet(err)
+	}
+	defer sheet.Close()
+	if o.xlsx {
+		return c.noSheet(sheet.WriteXLSX(e.stdout))
+	}
+	return c.noSheet(sheet.WriteCSV(e.stdout))
+}
+
+// noSheet makes an error of a Sheet ready to return.
+func (c *connection) noSheet(err error) error {
+	var excel *results.SheetError
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &excel):
+		return fail(exitUsage, "%w: use -o csv without --excel", err)
+	case errors.As(err, &file): // the output, or a temporary file
+		return fail(exitTempFail, "%w", err)
+	}
+	return c.away(err)
+}

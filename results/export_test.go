@@ -1,0 +1,4 @@
+package results
+
+// MaxSheetRows is the bound of a sheet.
+var MaxSheetRows = &maxSheetRows
