@@ -27,8 +27,10 @@ type sheetOptions struct {
 // a function that reads them: nil where none was asked for. The error is ready
 // to return.
 func sheetFlags(cmd *cobra.Command, e env) func(output string, args []string) (*sheetOptions, error) {
-	excel := cmd.Flags().Bool("excel", false, "with -o csv: write it for Excel, with a column for each image and local times")
-	zone := cmd.Flags().String("tz", "", "time `zone` of the times for Excel, such as Asia/Shanghai; default: that of this machine")
+	excel := cmd.Flags().Bool("excel", false,
+		"with -o csv: write it for Excel, with a column for each image and local times")
+	zone := cmd.Flags().String("tz", "",
+		"time `zone` of the times for Excel, such as Asia/Shanghai; default: that of this machine")
 	return func(output string, args []string) (*sheetOptions, error) {
 		o := &sheetOptions{xlsx: output == "xlsx", zone: localZone(e)}
 		isSheet := o.xlsx || *excel

@@ -51,8 +51,8 @@ func CSVText(s string) string {
 // header is the first line of a result list.
 func header(labels []string) []string {
 	h := []string{
-		rooms.ColumnSnapshot, "SdkAppId", "RoomId", rooms.ColumnState, rooms.ColumnCode, rooms.ColumnMessage, rooms.ColumnTaskID,
-		rooms.ColumnRequestID, rooms.ColumnAttempts, rooms.ColumnTotal, rooms.ColumnImages,
+		rooms.ColumnSnapshot, "SdkAppId", "RoomId", rooms.ColumnState, rooms.ColumnCode, rooms.ColumnMessage,
+		rooms.ColumnTaskID, rooms.ColumnRequestID, rooms.ColumnAttempts, rooms.ColumnTotal, rooms.ColumnImages,
 	}
 	for _, l := range labels {
 		h = append(h, CSVText("Label."+l))
@@ -60,17 +60,21 @@ func header(labels []string) []string {
 	return append(h, rooms.Parameters...)
 }
 
+// total is the number of images by Tencent's own count.
+func total(s Result) int {
+	if s.Total != nil {
+		return *s.Total
+	}
+	return len(s.Images)
+}
+
 // row is the line of one snapshot: Total is the number of images by Tencent's
 // own count, and the image URLs are in one cell, separated by blanks.
 func row(s Result, labels []string) []string {
-	total := len(s.Images)
-	if s.Total != nil {
-		total = *s.Total
-	}
 	r := []string{
 		s.ID, fmt.Sprint(s.Room.SdkAppId), fmt.Sprint(s.Room.RoomId), string(s.State),
 		CSVText(s.Code), CSVText(s.Message), CSVText(s.TaskID), CSVText(s.RequestID),
-		fmt.Sprint(s.Attempts), fmt.Sprint(total), CSVText(strings.Join(s.Images, " ")),
+		fmt.Sprint(s.Attempts), fmt.Sprint(total(s)), CSVText(strings.Join(s.Images, " ")),
 	}
 	for _, l := range labels {
 		r = append(r, CSVText(s.Room.Label[l]))

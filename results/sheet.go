@@ -82,7 +82,8 @@ func (s *Sheet) read(all iter.Seq2[Result, error]) error {
 		}
 	}
 	if n := len(s.header()); n > maxSheetCols {
-		return &SheetError{fmt.Sprintf("it has %d columns, %d of them images, and at most %d go; CSV has no such bound", n, s.images, maxSheetCols)}
+		return &SheetError{fmt.Sprintf("it has %d columns, %d of them images, and at most %d go; CSV has no such bound",
+			n, s.images, maxSheetCols)}
 	}
 	return nil
 }
@@ -122,7 +123,7 @@ func (s *Sheet) cells(r Result) []any {
 	for _, i := range s.used {
 		c = append(c, values[i])
 	}
-	c = append(c, uint64(len(r.Images)))
+	c = append(c, uint64(total(r)))
 	for _, url := range r.Images {
 		c = append(c, url)
 	}
@@ -216,7 +217,9 @@ func (s *Sheet) WriteXLSX(w io.Writer) (err error) {
 	if err := sw.SetColWidth(1, len(header), 18); err != nil {
 		return err
 	}
-	if err := sw.SetPanes(&excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}); err != nil {
+	if err := sw.SetPanes(&excelize.Panes{
+		Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft",
+	}); err != nil {
 		return err
 	}
 	cells := make([]any, len(header))
@@ -234,7 +237,8 @@ func (s *Sheet) WriteXLSX(w io.Writer) (err error) {
 			switch v := v.(type) {
 			case string:
 				if len(v) > maxSheetCell {
-					return &SheetError{fmt.Sprintf("%s of snapshot %v has %d bytes, and a cell at most %d", header[i], row[0], len(v), maxSheetCell)}
+					return &SheetError{fmt.Sprintf("%s of snapshot %v has %d bytes, and a cell at most %d",
+						header[i], row[0], len(v), maxSheetCell)}
 				}
 				if v != "" {
 					cells[i] = v

@@ -95,5 +95,8 @@ func ParameterValues(r tasks.Room) []string {
 	if r.COS != nil {
 		cos, uin = *r.COS, whole(&r.COS.Uin)
 	}
-	return []string{r.SnapshotMode, whole(board.Width), whole(board.Height), board.InitParams, uin, cos.Region, cos.Bucket, cos.TargetDir, cos.Domain}
+	return []string{
+		r.SnapshotMode, whole(board.Width), whole(board.Height), board.InitParams,
+		uin, cos.Region, cos.Bucket, cos.TargetDir, cos.Domain,
+	}
 }

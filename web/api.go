@@ -90,7 +90,7 @@ func NewAPI(o APIOptions) *API {
 
 		uploads:   slots{what: "lists are being uploaded", all: maxUploads, own: maxOwnUploads, retry: 5 * time.Second},
 		downloads: slots{what: "lists are being downloaded", all: maxDownloads, own: maxOwnDownloads, retry: 5 * time.Second},
-		sheets:    slots{what: "lists for Excel are being made", all: maxSheets, own: maxOwnSheets, retry: 5 * time.Second},
+		sheets:    slots{what: "lists for Excel are made", all: maxSheets, own: maxOwnSheets, retry: 5 * time.Second},
 		streams:   slots{what: "streams are open", all: maxStreams, own: maxOwnStreams, retry: 10 * time.Second},
 	}
 	a.watcher = &watcher{a: a, streams: map[string]int{}, closed: make(chan struct{})}

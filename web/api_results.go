@@ -45,11 +45,11 @@ type listSnapshotsInput struct {
 	ID     string `path:"id" maxLength:"64" doc:"Id of the batch"`
 	State  string `query:"state" enum:"queued,sending,unknown,accepted,succeeded,failed,canceled" doc:"Only those in this state"`
 	Format string `query:"format" enum:"json,jsonl,csv,xlsx" doc:"In place of the header Accept"`
-	Excel  bool   `query:"excel" doc:"CSV for Excel: with a byte order mark, a column for each image and times in the zone of tz"`
-	Zone   string `query:"tz" maxLength:"64" doc:"Time zone of .xlsx and of CSV for Excel; default: UTC" example:"Asia/Shanghai"`
+	Excel  bool   `query:"excel" doc:"CSV for Excel: a byte order mark, a column for each image, times in tz"`
+	Zone   string `query:"tz" maxLength:"64" doc:"Of .xlsx and of CSV for Excel; default: UTC" example:"Asia/Shanghai"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many at most on a page of JSON"`
 	Cursor int    `query:"cursor" minimum:"1" doc:"next of the page before, of JSON"`
-	Accept string `header:"Accept" doc:"application/json: a page. application/x-ndjson (JSON lines) or text/csv: the whole list, and so is .xlsx"`
+	Accept string `header:"Accept" doc:"application/json: a page. JSON lines, CSV or .xlsx: the whole list"`
 }
 
 // SnapshotPage is a page of the snapshots of a batch.
@@ -60,7 +60,9 @@ type SnapshotPage struct {
 
 func (in *listSnapshotsInput) media() string {
 	if in.Format != "" {
-		return map[string]string{"json": typeJSON, "jsonl": typeJSONLines, "csv": typeCSV, "xlsx": typeWorkbook}[in.Format]
+		return map[string]string{
+			"json": typeJSON, "jsonl": typeJSONLines, "csv": typeCSV, "xlsx": typeWorkbook,
+		}[in.Format]
 	}
 	if t := negotiation.SelectQValue(in.Accept, []string{typeJSON, typeJSONLines, typeCSV, typeWorkbook}); t != "" {
 		return t
@@ -188,7 +190,9 @@ func (a *API) list(ctx context.Context, b ledger.Batch, in *listSnapshotsInput) 
 
 // download writes the whole list. Where that fails on the way the connection
 // breaks off, so that nobody takes a part for the whole.
-func (a *API) download(ctx context.Context, b ledger.Batch, in *listSnapshotsInput, media string, write func(io.Writer) error) {
+func (a *API) download(
+	ctx context.Context, b ledger.Batch, in *listSnapshotsInput, media string, write func(io.Writer) error,
+) {
 	h := in.w.Header()
 	h.Set("Content-Type", media)
 	if media != typeWorkbook {

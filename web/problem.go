@@ -70,7 +70,9 @@ const (
 )
 
 func problem(status int, code, format string, args ...any) *Problem {
-	return &Problem{Status: status, Title: http.StatusText(status), Code: code, Detail: fmt.Sprintf(format, args...), Faults: []Fault{}}
+	return &Problem{
+		Status: status, Title: http.StatusText(status), Code: code, Detail: fmt.Sprintf(format, args...), Faults: []Fault{},
+	}
 }
 
 // retryAfter is the problem with a Retry-After of d.
@@ -187,7 +189,7 @@ func problemOf(err error) *Problem {
 	case errors.As(err, &excel):
 		return problem(http.StatusUnprocessableEntity, codeInvalid, "%v: ask for format=csv, or for a state", excel)
 	case errors.As(err, &disk):
-		return problem(http.StatusInsufficientStorage, codeNoDisk, "there is no room for a temporary file here: %v", disk)
+		return problem(http.StatusInsufficientStorage, codeNoDisk, "no room for a temporary file here: %v", disk)
 	case errors.Is(err, backlog.ErrLabels):
 		return problem(http.StatusUnprocessableEntity, codeInvalid, "nothing was enqueued: %v", backlog.ErrLabels)
 	case errors.Is(err, ledger.ErrCursor):

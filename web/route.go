@@ -60,7 +60,8 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 	for _, route := range routes {
 		mux.Handle(route.Pattern, only(o, limit, route))
 	}
-	return linger(cmp.Or(o.linger, lingerTime), behind(o.Proxies, guard(o.Hosts, answerPanic(o.Log, answerNothing(mux)))))
+	all := behind(o.Proxies, guard(o.Hosts, answerPanic(o.Log, answerNothing(mux))))
+	return linger(cmp.Or(o.linger, lingerTime), all)
 }
 
 // only lets those through to a route who have its role.

@@ -311,7 +311,8 @@ func (l *jsonList) lines() (io.Reader, error) {
 	return l, nil
 }
 
-var errNotAList = errors.New(`it must be an array of rooms, or an object with "rooms", and with "name", "strict", "webhook" and "defaults" as wanted`)
+var errNotAList = errors.New(`it must be an array of rooms, or an object with "rooms", ` +
+	`and with "name", "strict", "webhook" and "defaults" as wanted`)
 
 func (l *jsonList) open() error {
 	t, err := l.dec.Token()
@@ -427,7 +428,8 @@ func noDisk(err error) error {
 		return nil
 	}
 	return problem(http.StatusInsufficientStorage, codeNoDisk,
-		"nothing was enqueued: the rooms of a JSON object lie in a temporary file here until it has come whole, and there is none: %v; send JSON lines or an array", err)
+		"nothing was enqueued: the rooms of a JSON object lie in a temporary file here "+
+			"until it has come whole, and there is none: %v; send JSON lines or an array", err)
 }
 
 // fault makes a Problem of an error in the body's form.
