@@ -45,6 +45,7 @@ func TestResultListsForPeople(t *testing.T) {
 
 	for name, args := range map[string][]string{
 		"plain.csv": {"-o", "csv"}, "excel.csv": {"-o", "csv", "--excel"}, "list.jsonl": {"-o", "jsonl"},
+		"book.xlsx": {"-o", "xlsx"},
 	} {
 		file := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(file, []byte(s.ok(append([]string{"status", "monday"}, args...)...)), 0o600); err != nil {

@@ -96,7 +96,8 @@ func TestResultListsCanBeUploaded(t *testing.T) {
 		return all
 	}
 	want := rooms("b")
-	for name, media := range map[string]string{"csv": "text/csv", "csv&excel=true": "text/csv", "jsonl": "application/x-ndjson"} {
+	for name, media := range map[string]string{"csv": "text/csv", "csv&excel=true": "text/csv", "jsonl": "application/x-ndjson",
+		"xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"} {
 		list := s.send("GET", "/v1/batches/b/snapshots?format="+name, "").want(200, nil)
 		var got web.Enqueued
 		s.send("POST", "/v1/batches", list.body, "Content-Type", media).want(202, &got)
