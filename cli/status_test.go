@@ -273,7 +273,7 @@ func TestCompletion(t *testing.T) {
 	offers("b-2 b-3", "cancel", "")
 	offers("", "failures", "--batch", "")
 	offers("canceled ended paused running", "status", "--state", "")
-	offers("csv json jsonl table", "status", "-o", "")
+	offers("csv json jsonl table xlsx", "status", "-o", "")
 	s.environ["TIWSNAP_REDIS_URL"] = "redis://127.0.0.1:1"
 	offers("", "status", "")
 	s.environ["TIWSNAP_CONFIG"] = s.file(

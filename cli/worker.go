@@ -26,7 +26,7 @@ import (
 // Of a list of 2 million rooms that comes in 20 MB stay until its end, and with
 // Go's 100 percent as much garbage again: this keeps the process below 64 MB and
 // costs a few percent of the time that reading the list takes.
-const gcPercent = 35
+const gcPercent = 25
 
 func newWorker(e env) *cobra.Command {
 	cmd := &cobra.Command{
