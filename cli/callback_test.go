@@ -117,6 +117,7 @@ func TestCallbackURLThatIsNotAllowed(t *testing.T) {
 // What a producer that knows no better has enqueued is not called, and that is
 // seen; once its host is allowed it is called after all.
 func TestDeadCallback(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	h := newHook(s)
 	s.callbacks(h)

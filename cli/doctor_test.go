@@ -42,6 +42,7 @@ func doctorSays(t *testing.T, environ []string, args ...string) (lines []string,
 }
 
 func TestDoctorOnTheAPI(t *testing.T) {
+	t.Parallel()
 	// Redis is checked in other tests; here one line is enough.
 	const redisLine = "warn  redis: embedded in each process: nothing is shared and nothing lasts; fix: give the address of a Redis as TIWSNAP_REDIS_URL or --redis-url"
 	const endpointLine = "ok    endpoint: http://# answers in #"
@@ -200,6 +201,7 @@ func TestDoctorTakesAPermit(t *testing.T) {
 }
 
 func TestDoctorOnRedis(t *testing.T) {
+	t.Parallel()
 	doctor := func(t *testing.T, url string) ([]string, int) {
 		t.Helper()
 		return doctorSays(t, nil, "--skip-tiw", "--redis-url", url)

@@ -291,6 +291,7 @@ func TestBadRows(t *testing.T) {
 }
 
 func TestRedisAway(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.environ["TIWSNAP_REDIS_URL"] = "redis://:s3cret@127.0.0.1:1/0"
 	for _, args := range [][]string{{"worker"}, {"status"}, {"enqueue", "room", "--app", "1", "--room", "1"}, {"enqueue", "batch", "../examples/class.csv"}} {
@@ -318,6 +319,7 @@ func TestWorkerNeedsSettings(t *testing.T) {
 }
 
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	var out, errs bytes.Buffer
 	list := "SdkAppId,RoomId\n1400123480,1\n1400123480,2\n1400123480,3\n"
 	path := filepath.Join(t.TempDir(), "rooms.csv")

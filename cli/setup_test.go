@@ -24,6 +24,7 @@ import (
 // after the other, and each old key is revoked as soon as the new one is in
 // use. No call is refused for it.
 func TestRotatedKeysCostNoCall(t *testing.T) {
+	t.Parallel()
 	const callers, rotations = 8, 4
 	version := func(v int) (id, key, token string) {
 		s := strconv.Itoa(v)

@@ -79,6 +79,7 @@ func TestWebhookTellsTheStatus(t *testing.T) {
 // Of a batch that a command ends the workers tell, also where the command has
 // no settings of webhooks.
 func TestWebhookTellsOfACanceledBatch(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	operator := s
 	operator.environ = maps.Clone(s.environ)
