@@ -143,7 +143,7 @@ func TestCancel(t *testing.T) {
 		}
 	})
 
-	t.Run("of a batch in work ends every room, as succeeded or canceled", func(t *testing.T) {
+	t.Run("of a batch in progress ends every room, as succeeded or canceled", func(t *testing.T) {
 		t.Parallel()
 		s := newSite(t, tiwtest.Options{Latency: 200 * time.Millisecond})
 		s.worker()

@@ -387,7 +387,7 @@ func TestRetry(t *testing.T) {
 		f.verdict(row(1), "z", ledger.Send)
 	})
 
-	t.Run("is refused while it is in work, and after success", func(t *testing.T) {
+	t.Run("is refused while it is in progress, and after success", func(t *testing.T) {
 		f := open(t, 2)
 		f.begin(row(1), "x")
 		f.begin(row(2), "x")

@@ -25,7 +25,7 @@ const (
 	// With two looks and asynq's own minute they run again within 130 s.
 	orphanEvery = 30 * time.Second
 	// orphanMany is how many of a queue's active tasks are looked at in one
-	// go: far more than all workers have in work.
+	// go: far more than all workers have in progress.
 	orphanMany = 10_000
 	// orphanLate is how long ago the lease that an orphan gets has expired:
 	// asynq allows 30 s for clocks that differ.
