@@ -165,6 +165,7 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 	d.sending(ctx, client)
 	d.ok("redis", "%s answers in %s", rdb.Redact(url), round(took))
 	d.redisClock(ctx, client)
+	d.limits(ctx, c, client)
 
 	servers, err := rdb.Servers(ctx, client)
 	if err != nil {
@@ -191,6 +192,17 @@ func (d *doctor) sending(ctx context.Context, client redis.UniversalClient) {
 		}
 		d.fail(exitUnavailable, check, plain(s.Fix),
 			"%s since %s: %s; it waits for %s", s.What, clock(s.Since), plain(s.Why), s.WaitsFor)
+	}
+}
+
+// limits says that the workers have different rate limits, if so.
+func (d *doctor) limits(ctx context.Context, c config.Config, client redis.UniversalClient) {
+	s, err := createLimit(ctx, client, c)
+	if err != nil {
+		return // what is wrong with this Redis the other checks tell
+	}
+	if differ := limitsDiffer(s); differ != "" {
+		d.warn("rate limit", limitsFix, "%s", differ)
 	}
 }
 

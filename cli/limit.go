@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
@@ -19,7 +21,9 @@ func newLimit(e env) *cobra.Command {
 		Long: `Show or set the rate limit: how many requests to make a snapshot the account may
 send in a second, and the available rate where other clients of the account use
 the rest. N sets the limit for all workers of the account, at once and until
-"default" gives it back to the configuration (rate.limit).`,
+"default" gives it back to the configuration (rate.limit). Where workers are
+configured for different limits the lowest holds; that of a worker that has
+gone is forgotten within a minute.`,
 		Example: `  tiwsnap limit
   tiwsnap limit 10
   tiwsnap limit default`,
@@ -49,12 +53,7 @@ the rest. N sets the limit for all workers of the account, at once and until
 				return c.away(err)
 			}
 		}
-		l, err := ratelimit.New(ratelimit.Options{Redis: c.rdb, Key: key, Limit: c.cfg.Rate.Limit, Margin: c.cfg.Rate.Margin})
-		if err != nil {
-			return fail(exitConfig, "%w", err)
-		}
-		defer l.Close(ctx)
-		s, err := l.State(ctx)
+		s, err := createLimit(ctx, c.rdb, c.cfg)
 		if err != nil {
 			return c.away(err)
 		}
@@ -69,6 +68,9 @@ the rest. N sets the limit for all workers of the account, at once and until
 		if s.Effective < s.Limit {
 			why = "  (other clients of the account use the rest)"
 		}
+		if differ := limitsDiffer(s); differ != "" {
+			fmt.Fprintf(e.stderr, "%s; %s\n", differ, limitsFix)
+		}
 		return fields(e.stdout,
 			"configured", fmt.Sprintf("%d a second", c.cfg.Rate.Limit),
 			"in force", s.Limit,
@@ -80,3 +82,22 @@ the rest. N sets the limit for all workers of the account, at once and until
 	}
 	return cmd
 }
+
+// createLimit reads the state of the limit of CreateSnapshotTask.
+func createLimit(ctx context.Context, rdb redis.UniversalClient, c config.Config) (ratelimit.State, error) {
+	return ratelimit.Read(ctx, ratelimit.Options{
+		Redis: rdb, Key: keys.Limit(c.TIW.Account, "CreateSnapshotTask"), Limit: c.Rate.Limit, Margin: c.Rate.Margin,
+	})
+}
+
+// limitsDiffer says that the workers are configured for different limits, and
+// which one holds; empty if they are not.
+func limitsDiffer(s ratelimit.State) string {
+	if s.Lowest == s.Highest {
+		return ""
+	}
+	return fmt.Sprintf("workers have different rate limits, %d to %d requests a second: %d holds",
+		s.Lowest, s.Highest, s.Limit)
+}
+
+const limitsFix = "give all workers the same TIWSNAP_RATE_LIMIT, or set the limit for all: tiwsnap limit N"

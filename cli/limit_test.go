@@ -1,9 +1,14 @@
 package cli
 
 import (
+	"context"
 	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/keys"
+	"tiwsnap/ratelimit"
 	"tiwsnap/redistest"
 )
 
@@ -27,4 +32,42 @@ func TestLimit(t *testing.T) {
 	if _, errs, code := tiwsnap(t, environ, "limit", "0"); code != exitUsage || !strings.Contains(errs, "from 1 to 10000") {
 		t.Errorf("limit 0: exit code %d, %s", code, errs)
 	}
+}
+
+// TestWorkersWithDifferentLimits has one worker more that is configured for 40.
+func TestWorkersWithDifferentLimits(t *testing.T) {
+	redisURL := redistest.URL(t)
+	environ := []string{"TIWSNAP_REDIS_URL=" + redisURL}
+	o, err := redis.ParseURL(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(o)
+	t.Cleanup(func() { client.Close() })
+	for _, limit := range []int{40, 20} {
+		l, err := ratelimit.New(ratelimit.Options{
+			Redis: client, Key: keys.Limit("default", "CreateSnapshotTask"), Limit: limit,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close(context.WithoutCancel(t.Context())) })
+		if _, err := l.State(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tells := func(limit string) {
+		t.Helper()
+		want := "workers have different rate limits, 20 to 40 requests a second: " + limit + " holds"
+		for _, args := range [][]string{{"limit"}, {"status"}, {"doctor", "--skip-tiw"}} {
+			if out, errs, _ := tiwsnap(t, environ, args...); !strings.Contains(out+errs, want) {
+				t.Errorf("%q says nothing of it:\n%s%s", args, out, errs)
+			}
+		}
+	}
+	tells("20")
+	if out, errs, code := tiwsnap(t, environ, "limit", "30"); code != exitOK {
+		t.Errorf("limit 30: exit code %d, %s%s", code, out, errs)
+	}
+	tells("30")
 }

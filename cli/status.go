@@ -45,7 +45,7 @@ ended: redrawn on a terminal, else as a line each time.`,
 	repeat := cmd.Flags().Bool("watch", false, "show it every two seconds")
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv", "xlsx")
 	sheet := sheetFlags(cmd, e)
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "tiw.account")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		f, err := filter()
 		if err != nil {
@@ -246,6 +246,13 @@ func sayTrouble(ctx context.Context, e env, c *connection) error {
 	for _, s := range stops {
 		fmt.Fprintf(e.stderr, "%s since %s: %s. It waits for %s. Fix: %s\n",
 			s.What, clock(s.Since), plain(s.Why), s.WaitsFor, plain(s.Fix))
+	}
+	limit, err := createLimit(ctx, c.rdb, c.cfg)
+	if err != nil {
+		return c.away(err)
+	}
+	if differ := limitsDiffer(limit); differ != "" {
+		fmt.Fprintf(e.stderr, "%s; %s\n", differ, limitsFix)
 	}
 	return nil
 }

@@ -219,7 +219,7 @@ func TestLayers(t *testing.T) {
 			if want := (config.TIW{Endpoint: "https://tiw.tencentcloudapi.com", Region: "ap-singapore", Timeout: 10 * time.Second, Account: "default"}); c.TIW != want {
 				t.Errorf("TIW is %+v", c.TIW)
 			}
-			if c.Rate.Limit != 20 || c.Worker != (config.Worker{Concurrency: 32, Attempts: 8}) || c.Confirm != (config.Confirm{After: 30 * time.Second, Share: 100}) || c.Retention != 168*time.Hour {
+			if c.Rate.Limit != 20 || c.Worker != (config.Worker{Concurrency: 256, Attempts: 8}) || c.Confirm != (config.Confirm{After: 30 * time.Second, Share: 100}) || c.Retention != 168*time.Hour {
 				t.Errorf("got %+v", c)
 			}
 			if c.Callback != (config.Callback{}) || c.Unknown != "wait" || c.UnknownGrace != 2*time.Minute {

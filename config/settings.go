@@ -44,7 +44,7 @@ var settings = []setting{
 	{"tiw.callback_url", "", "", "CallbackURL of rooms that name none, where tiwsnap takes no callbacks itself", ownCallback, hide},
 	{"rate.limit", "rate", "20", "requests a second, for each API action", number(1, 10000), plain},
 	{"rate.margin", "margin", "15ms", "least time added to the second after which a request may be followed by another in its place; it grows by itself, up to 100 ms, with how much the way to Tencent varies", duration(time.Millisecond, 100*time.Millisecond), plain},
-	{"worker.concurrency", "concurrency", "32", "calls in flight in one process, for each of the two queues", number(1, 1000), plain},
+	{"worker.concurrency", "concurrency", "256", "calls in flight in one process, for each of the two queues, at most; they are as many as the time of the answers asks for", number(1, 1000), plain},
 	{"worker.attempts", "attempts", "8", "how often one snapshot is sent, at most", number(1, 100), plain},
 	{"worker.spool", "spool", "", "folder for outcomes that Redis cannot take at the moment; empty: one in the user's cache folder", anyText, plain},
 	{"confirm.after", "confirm-after", "30s", "delay before the first result poll of a task", duration(100*time.Millisecond, time.Hour), plain},

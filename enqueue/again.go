@@ -43,6 +43,9 @@ func (c *Client) Again(ctx context.Context, all ...tasks.SnapshotPayload) error 
 		if err := c.again(ctx, all[i]); err != nil {
 			return fmt.Errorf("enqueue snapshot %s again: %w", all[i].ID, err)
 		}
+		if redis.HasErrorPrefix(script.Err(), "NOSCRIPT") {
+			return c.Again(ctx, all[i+1:]...) // now it does
+		}
 	}
 	return nil
 }

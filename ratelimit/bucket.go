@@ -2,8 +2,10 @@ package ratelimit
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"fmt"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -27,8 +29,67 @@ type bucket struct {
 	validity time.Duration
 	spacing  time.Duration
 
-	mu        sync.Mutex
-	born, seq int64 // of the bucket as this process saw it last
+	mu         sync.Mutex
+	epoch, seq int64 // of the bucket as this process saw it last, and
+	lowest     int64 // the lowest limit of a worker
+	distance   distance
+}
+
+// distance is the shortest round trip to Redis of late, put together from the
+// shortest ways there and back: what the clocks show when a request leaves and
+// arrives, and when its answer does. How far the two clocks are apart is in the
+// one as often as in the other.
+type distance struct {
+	began            time.Time
+	period           int64 // since began
+	ways, waysBefore ways  // in this period and the one before
+}
+
+// distancePeriod is longer than anything from before it can matter: the life of
+// a permit and its token, with the longest validity.
+const distancePeriod = 15 * time.Second
+
+// maxDistance bounds what is made of a distance.
+const maxDistance = 250 * time.Millisecond
+
+type ways struct{ there, back time.Duration }
+
+var noWays = ways{math.MaxInt64, math.MaxInt64}
+
+func (w ways) and(v ways) ways { return ways{min(w.there, v.there), min(w.back, v.back)} }
+
+// add takes in a call at now by the clock of Redis, and forgets what is old.
+func (d *distance) add(sent, received time.Time, now int64) {
+	clock := time.Duration(now) * time.Microsecond
+	if d.began.IsZero() {
+		d.began, d.ways, d.waysBefore = sent, noWays, noWays
+	}
+	switch period := int64(received.Sub(d.began) / distancePeriod); {
+	case period == d.period+1:
+		d.waysBefore, d.ways = d.ways, noWays
+		d.period = period
+	case period > d.period:
+		d.waysBefore, d.ways = noWays, noWays
+		d.period = period
+	}
+	d.ways = d.ways.and(ways{clock - sent.Sub(d.began), received.Sub(d.began) - clock})
+}
+
+// get returns the shortest round trip, or less; 0 where none is known.
+func (d *distance) get() time.Duration {
+	if d.began.IsZero() {
+		return 0
+	}
+	w := d.ways.and(d.waysBefore)
+	return min(max(0, w.there+w.back), maxDistance)
+}
+
+// newBucket returns the side of a new process. The options are checked.
+func newBucket(o Options) *bucket {
+	return &bucket{
+		redis: o.Redis, key: o.Key, name: rand.Text()[:10],
+		limit: o.Limit, margin: o.Margin, validity: o.Validity, spacing: o.Spacing,
+	}
 }
 
 // report tells what became of a reserved permit: when it was sent, or that its
@@ -42,6 +103,7 @@ type report struct {
 // request is one call to the bucket.
 type request struct {
 	reports []report
+	looks   bool // at the bucket only: the limit of this process does not count
 	leave   bool // the line
 	spread  bool // what is not urgent over the second
 	urgent  bool
@@ -51,14 +113,16 @@ type request struct {
 
 // answer is what the bucket said.
 type answer struct {
-	permits []*reservation
-	again   time.Time // when to come back, if there was no permit
-	limit   int       // permits in any second, as configured or set by hand
-	level   int       // what others leave of it
-	margin  time.Duration
-	used    int // permits used in the last second, as far as reported
-	fullest int // the same in the fullest second of this minute and the last
-	out     int // tokens out, reservations included
+	permits      []*reservation
+	again        time.Time // when to come back, if there was no permit
+	limit        int       // permits in any second: set by hand, or the lowest that a worker is configured for
+	currentLimit int       // what others leave of it
+	margin       time.Duration
+	used         int // permits used in the last second, as far as reported
+	peak         int // the same in the peak second of this minute and the last
+	out          int // tokens out, reservations included
+	lowest       int // limit that a worker was configured for in the last minute; 0: there was none
+	highest      int // the same
 }
 
 // reservation is a permit in local time.
@@ -72,12 +136,13 @@ func (b *bucket) id(number uint64) string { return b.name + "-" + strconv.Format
 
 func (b *bucket) call(ctx context.Context, req request) (answer, error) {
 	b.mu.Lock()
-	born, seq := b.born, b.seq
+	epoch, seq, lowest, away := b.epoch, b.seq, b.lowest, b.distance.get()
 	b.mu.Unlock()
 	sent := time.Now()
 	args := []any{
 		b.limit, b.margin.Microseconds(), b.validity.Microseconds(), b.spacing.Microseconds(),
-		born, seq, b.name, req.leave, req.spread, req.urgent, req.number, req.count,
+		epoch, seq, b.name, req.leave, req.spread, req.urgent, req.number, req.count,
+		away.Microseconds(), !req.looks, lowest,
 	}
 	for _, r := range req.reports {
 		age := int64(-1)
@@ -97,28 +162,40 @@ func (b *bucket) call(ctx context.Context, req request) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("rate limit bucket %s: %w", b.key, err)
 	}
-	if len(v) < 10 {
-		return answer{}, fmt.Errorf("bucket script answered %d numbers, not 10 or more", len(v))
+	if len(v) < 12 {
+		return answer{}, fmt.Errorf("bucket script answered %d numbers, not 12 or more", len(v))
 	}
 	now := v[0]
 	b.mu.Lock()
-	if b.born != v[1] || b.seq < v[2] {
-		b.born, b.seq = v[1], v[2]
+	if b.epoch != v[1] || b.seq <= v[2] {
+		b.epoch, b.seq, b.lowest = v[1], v[2], v[9]
 	}
+	b.distance.add(sent, received, now)
+	// The bucket has counted on this distance. Where it turns out to be less,
+	// the permits wait for the rest.
+	short := max(0, away-b.distance.get())
 	b.mu.Unlock()
 	ahead := func(at int64) time.Duration { return time.Duration(at-now) * time.Microsecond }
 	a := answer{
-		limit: int(v[3]), level: int(v[4]), margin: time.Duration(v[5]) * time.Microsecond,
-		used: int(v[6]), fullest: int(v[7]), out: int(v[8]),
+		limit: int(v[3]), currentLimit: int(v[4]), margin: time.Duration(v[5]) * time.Microsecond,
+		used: int(v[6]), peak: int(v[7]), out: int(v[8]),
+		lowest: int(v[9]), highest: int(v[10]),
 	}
-	if v[9] != 0 {
+	if v[11] != 0 {
 		// Sent this much later than the last call, the next one arrives in time.
-		a.again = sent.Add(ahead(v[9]))
+		a.again = sent.Add(ahead(v[11]))
 	}
-	for i, at := range v[10:] {
-		a.permits = append(a.permits, place(b.id(req.number+uint64(i)), ahead(at), b.validity, sent, received))
+	for i, at := range v[12:] {
+		a.permits = append(a.permits, place(b.id(req.number+uint64(i)), ahead(at), b.validity, sent, received.Add(short)))
 	}
 	return a, nil
+}
+
+// away returns the shortest round trip to Redis of late.
+func (b *bucket) away() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.distance.get()
 }
 
 // place puts a permit that is ahead of Redis's now into local time. That now

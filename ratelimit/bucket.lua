@@ -1,56 +1,46 @@
--- One call to the bucket of one API action: take in what the caller reports,
--- then perhaps reserve permits for it.
+-- One call to the bucket of one API action: take in what the caller reports, then perhaps reserve permits
+-- for it. README.md explains the model, why it is exact, and how it adapts.
 --
--- All times and durations are whole microseconds; instants are on this
--- server's clock (TIME). A token is out from the reservation of its permit
--- until a second plus the margin after its use, which is when a request was
--- written. While the use is not reported it is taken to be at the last instant
--- for which there is time.
+-- All times and durations are whole microseconds; instants are on this server's clock (TIME).
 --
--- The margin follows how much the way to the API varies, the level what others
--- leave of the limit; both learn from refusals (see Limiter). An urgent caller
--- reserves the next token at once. Others reserve shortly ahead only and until
--- then stand in line, so that the next token is never far from an urgent one.
---
--- KEYS[1]  zset: permit id -> a second after its use
+-- KEYS[1]  zset: permit id -> a second after its use, at the latest
 -- KEYS[2]  hash:
---            born    instant at which this bucket was made; its identity
---            seq     permits reserved since then
---            tokens  members of KEYS[1] after the last call
---            last    instant of the latest permit that is not urgent
---            urgent  instant of the latest urgent one
---            run     urgent permits since the last other one
---            spread  until when the others are spread over the second
---            opens   no permit is for an instant before this one
---            limit   permits in any second, where it was set by hand
+--            epoch             instant at which this bucket was made; its identity
+--            seq               permits reserved since then
+--            tokens            members of KEYS[1] after the last call
+--            opens_at          no permit is for an instant before this one
+--            limit             permits in any second, where it was set by hand
+--            asked_period      the half minute of the last call of a worker, since 1970,
+--            asked_low, asked_high                the lowest and highest limit that workers were configured for in it,
+--            asked_low_before, asked_high_before  and in the half minute before it
+--            bulk_at           instant of the latest permit that is not urgent
+--            urgent_at         instant of the latest urgent one
+--            urgent_streak     urgent permits since the last other one
+--            spread_until      until when the others are spread over the second
 --            margin
---            raise   how much it was raised last; taken back if others turn
---                    out to spend, and then
---            owed    given again when the whole limit turns out to be there
---            raised  when that was
---            learned 1: a raise has stood; before, the margin is a guess
---            good    the level that has proved itself; absent or 0: the limit
---            level   the level at the moment; above good: it is being tried
---            base    the level at the first of the refusals of a second
---            failed  the lowest level above good that did not prove itself;
---                    0: none known
---            step    how far it goes up in the next trial: by one, or to the
---                    limit if the last one went well
---            turn    when the trial is over, or the next begins
---            pause   time between a trial that has failed and the next
---            blind   uses up to this instant were decided before the last
---                    lesson and teach nothing new
---            minute  the one of the last report, since 1970,
---            fullest uses in the fullest second of that minute, and
---            before  of the minute before it
+--            last_raise        how much the margin was raised last; taken back if others turn out to spend
+--            raised_at         when that was
+--            margin_refund     what was taken back so, and is given again when the whole limit turns out to be there
+--            margin_learned    1: a raise has stood; before, the margin is a guess
+--            proven_limit      what others leave of the limit, as far as it has proved itself; 0: all of it
+--            current_limit     the same at the moment; above proven_limit: it is being tried
+--            limit_at_refusal  current_limit at the first of the refusals of a second
+--            failed_limit      the lowest above proven_limit that did not prove itself; 0: none known
+--            trial_step        how far the next trial goes up: by one, or to the limit if the last one went well
+--            next_trial_at     when the trial is over, or the next begins
+--            trial_pause       time between a trial that has failed and the next
+--            ignore_until      uses up to this instant were decided before the last lesson and teach nothing new
+--            peak_minute       the minute of the last report, since 1970,
+--            peak              uses in its peak second,
+--            peak_before       and in that of the minute before it
 -- KEYS[3]  zset, the line: process -> when it is to come back
 -- KEYS[4]  zset: id of a refused permit -> a second after its use
 --
--- ARGV[1]  limit      as configured: permits in any second
+-- ARGV[1]  limit      as the caller is configured: permits in any second
 -- ARGV[2]  floor      the least margin
 -- ARGV[3]  validity   how long after its instant a permit may be in use
 -- ARGV[4]  spacing    least time between two permits
--- ARGV[5]  born, and
+-- ARGV[5]  epoch, and
 -- ARGV[6]  seq, as the caller saw them last; 0: it has seen no bucket yet
 -- ARGV[7]  name of the calling process, which begins the ids of its permits
 -- ARGV[8]  1: it does not stand in line any more
@@ -58,13 +48,16 @@
 -- ARGV[10] 1: the permits to reserve are urgent
 -- ARGV[11] number of the first one
 -- ARGV[12] how many to reserve; the ids are NAME-NUMBER, NAME-NUMBER+1, ...
--- ARGV[13], ARGV[14], ...  reports: permit id, time since its use; -1: it was
---                          not and will not be used; -2: it was refused
+-- ARGV[13] distance   the shortest round trip of the caller, or less
+-- ARGV[14] 1: the caller is a worker, so that its limit counts; else it only looks
+-- ARGV[15] lowest     limit of a worker as the caller saw it last; 0: it has seen none
+-- ARGV[16], ARGV[17], ...  reports: permit id, time since its use; -1: it was not and will not be used;
+--                          -2: it was refused
 --
--- Returns {now, born, seq, limit, level, margin, used, fullest, tokens out,
--- again, at...}: how many permits were used in the last second and in the
--- fullest second of this minute and the last, when to come back (0: no permit
--- was refused), and the instants of the permits reserved.
+-- Returns {now, epoch, seq, limit, current_limit, margin, used, peak, tokens out, lowest and highest limit of
+-- the workers, again, at...}: how many permits were used in the last second and in the peak second of this
+-- minute and the last, what workers were configured for in the last minute (0: there was none), when to come
+-- back (0: no permit was refused), and the instants of the permits reserved.
 
 local SECOND, MS = 1000000, 1000
 local NEAR = 50 * MS         -- how far ahead of its instant a permit is reserved
@@ -81,31 +74,63 @@ local RAISE = 5 * MS         -- of a higher one
 local DECAY = RAISE * 0.0015 -- for each use: so about this part of them is refused in the end
 local ISOLATED = 2 * SECOND  -- a lesson about the margin stands if no other follows within this
 local PAUSE_MIN, PAUSE_MAX = 3 * SECOND, 7 * SECOND -- after a trial that has failed
+local ASKED = 30 * SECOND    -- a limit that workers are configured for counts in its period and the next
+local DISTANCE_MAX = 250 * MS
 
 local limit, floor, validity, spacing = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local known_born, known_seq = tonumber(ARGV[5]), tonumber(ARGV[6])
+local known_epoch, known_seq = tonumber(ARGV[5]), tonumber(ARGV[6])
 local name, leaves, spread, is_urgent = ARGV[7], ARGV[8] == '1', ARGV[9] == '1', ARGV[10] == '1'
 local number, wanted = tonumber(ARGV[11]), tonumber(ARGV[12])
+local distance, works = math.min(tonumber(ARGV[13]), DISTANCE_MAX), ARGV[14] == '1'
+local known_lowest = tonumber(ARGV[15])
 
 local t = redis.call('TIME')
 local now = t[1] * SECOND + t[2]
 
-local fields = {'born', 'seq', 'tokens', 'last', 'urgent', 'run', 'spread', 'opens', 'limit',
-  'margin', 'raise', 'owed', 'raised', 'learned', 'good', 'level', 'base', 'failed', 'step', 'turn', 'pause', 'blind',
-  'minute', 'fullest', 'before'}
+local fields = {'epoch', 'seq', 'tokens', 'opens_at', 'limit',
+  'asked_period', 'asked_low', 'asked_high', 'asked_low_before', 'asked_high_before',
+  'bulk_at', 'urgent_at', 'urgent_streak', 'spread_until',
+  'margin', 'last_raise', 'raised_at', 'margin_refund', 'margin_learned',
+  'proven_limit', 'current_limit', 'limit_at_refusal', 'failed_limit', 'trial_step', 'next_trial_at', 'trial_pause',
+  'ignore_until', 'peak_minute', 'peak', 'peak_before'}
 local h = {}
 for i, v in ipairs(redis.call('HMGET', KEYS[2], unpack(fields))) do
   h[fields[i]] = tonumber(v or 0)
 end
-if h.limit > 0 then limit = h.limit end
+
+local lost = h.epoch == 0 or h.epoch == known_epoch and h.seq < known_seq
+  or redis.call('ZCARD', KEYS[1]) ~= h.tokens -- state is missing, and where nobody knows of any this is a first start
+
+-- The limit is the one set by hand, or else the lowest that a worker is configured for.
+local function lower(a, b) return (a == 0 or b == 0) and math.max(a, b) or math.min(a, b) end
+local period = math.floor(now / ASKED)
+if period ~= h.asked_period then
+  local recent = period <= h.asked_period + 1 -- or the clock was set back
+  h.asked_low_before, h.asked_high_before = recent and h.asked_low or 0, recent and h.asked_high or 0
+  h.asked_period, h.asked_low, h.asked_high = period, 0, 0
+end
+if works then
+  h.asked_low, h.asked_high = lower(h.asked_low, limit), math.max(h.asked_high, limit)
+end
+if known_epoch ~= 0 and (lost or h.epoch ~= known_epoch) then
+  h.asked_low, h.asked_high = lower(h.asked_low, known_lowest), math.max(h.asked_high, known_lowest)
+end
+local lowest, highest = lower(h.asked_low, h.asked_low_before), math.max(h.asked_high, h.asked_high_before)
+if h.limit > 0 then
+  limit = h.limit
+elseif lowest > 0 then
+  limit = lowest
+end
+
 spacing = math.min(spacing, math.floor(SECOND / 4 / limit))
-if h.good == 0 or h.good >= limit then h.good, h.level = limit, limit end
-h.level = math.min(h.level, limit)
+if h.proven_limit == 0 or h.proven_limit >= limit then h.proven_limit, h.current_limit = limit, limit end
+h.current_limit = math.min(h.current_limit, limit)
 h.margin = math.max(h.margin, floor)
 
 local horizon = SECOND + h.margin + NEAR -- how far ahead an urgent permit may be
--- No token is ever out for longer. The margin may be lost with the rest.
-local longest = SECOND + MARGIN_MAX + NEAR + validity + SECOND + MARGIN_MAX
+local near = NEAR + 3 * distance -- how far ahead another may be: the answer and the intent take a trip each
+-- No token is ever out for longer, in the eyes of whoever. The margin may be lost with the rest.
+local longest = SECOND + MARGIN_MAX + NEAR + validity + SECOND + MARGIN_MAX + DISTANCE_MAX
 
 local function instant(i) return string.format('%.0f', i) end
 local function count(key, from, to) -- scores between the two
@@ -113,13 +138,13 @@ local function count(key, from, to) -- scores between the two
 end
 
 -- The server's clock may have been set back: nothing is later than it can be.
-if h.last > now + horizon then h.last = now end
-if h.urgent > now + horizon then h.urgent = now end
-h.spread = math.min(h.spread, now + SPREAD_URGENT)
-h.opens = math.min(h.opens, now + longest)
-h.raised, h.blind = math.min(h.raised, now), math.min(h.blind, now + horizon)
-if h.raise > 0 and now - h.raised > ISOLATED then h.raise, h.learned = 0, 1 end
-h.turn = math.min(h.turn, now + PAUSE_MAX)
+if h.bulk_at > now + horizon then h.bulk_at = now end
+if h.urgent_at > now + horizon then h.urgent_at = now end
+h.spread_until = math.min(h.spread_until, now + SPREAD_URGENT)
+h.opens_at = math.min(h.opens_at, now + longest)
+h.raised_at, h.ignore_until = math.min(h.raised_at, now), math.min(h.ignore_until, now + horizon)
+if h.last_raise > 0 and now - h.raised_at > ISOLATED then h.last_raise, h.margin_learned = 0, 1 end
+h.next_trial_at = math.min(h.next_trial_at, now + PAUSE_MAX)
 local beyond = '(' .. instant(now + longest)
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], beyond, '+inf')) do
   redis.call('ZADD', KEYS[1], now + longest, member)
@@ -128,36 +153,34 @@ redis.call('ZREMRANGEBYSCORE', KEYS[3], beyond, '+inf')
 
 -- Where state is missing, permits may have been used just now and others may
 -- be out, unknown to this bucket: it stays shut until all of them are history.
-if h.born == 0 then h.margin = math.max(h.margin, MARGIN_FIRST) end
-if h.born == 0 and known_born == 0 then
+if h.epoch == 0 then h.margin = math.max(h.margin, MARGIN_FIRST) end
+if h.epoch == 0 and known_epoch == 0 then
   -- Nothing here and nobody remembers anything: most likely a first start.
-  h.born, h.opens = now, now + SECOND + h.margin
-elseif h.born == 0
-  or h.born == known_born and h.seq < known_seq
-  or redis.call('ZCARD', KEYS[1]) ~= h.tokens then
-  h.born, h.seq, h.opens = now, math.max(h.seq, known_seq), now + longest
-elseif known_born ~= 0 and h.born ~= known_born then
+  h.epoch, h.opens_at = now, now + SECOND + h.margin
+elseif lost then
+  h.epoch, h.seq, h.opens_at = now, math.max(h.seq, known_seq), now + longest
+elseif known_epoch ~= 0 and h.epoch ~= known_epoch then
   -- The caller remembers a bucket that was lost before this one was made.
-  h.opens = math.max(h.opens, h.born + longest)
+  h.opens_at = math.max(h.opens_at, h.epoch + longest)
 end
 
--- Trials of a higher level that are over, and those that begin.
-while h.good < limit and h.turn <= now do
-  h.turn = math.max(h.turn, now - 60 * SECOND)
-  local ended = h.level > h.good
+-- Trials of a higher limit that are over, and those that begin.
+while h.proven_limit < limit and h.next_trial_at <= now do
+  h.next_trial_at = math.max(h.next_trial_at, now - 60 * SECOND)
+  local ended = h.current_limit > h.proven_limit
   if ended then
-    h.good, h.step = h.level, limit
-    if h.good >= h.failed then h.failed = 0 end
-    if h.good == limit and h.owed > 0 then
-      h.margin, h.owed, h.learned = math.min(MARGIN_MAX, h.margin + h.owed), 0, 1
+    h.proven_limit, h.trial_step = h.current_limit, limit
+    if h.proven_limit >= h.failed_limit then h.failed_limit = 0 end
+    if h.proven_limit == limit and h.margin_refund > 0 then
+      h.margin, h.margin_refund, h.margin_learned = math.min(MARGIN_MAX, h.margin + h.margin_refund), 0, 1
     end
   end
-  if ended and h.good + 1 == h.failed then
-    h.step, h.turn = 1, h.turn + h.pause
+  if ended and h.proven_limit + 1 == h.failed_limit then
+    h.trial_step, h.next_trial_at = 1, h.next_trial_at + h.trial_pause
   else
-    h.level = math.min(limit, h.good + h.step)
-    if h.failed > h.good + 1 then h.level = math.min(h.level, h.failed - 1) end
-    h.turn = h.turn + SECOND + h.margin + 2 * NEAR
+    h.current_limit = math.min(limit, h.proven_limit + h.trial_step)
+    if h.failed_limit > h.proven_limit + 1 then h.current_limit = math.min(h.current_limit, h.failed_limit - 1) end
+    h.next_trial_at = h.next_trial_at + SECOND + h.margin + 2 * NEAR
   end
 end
 
@@ -168,48 +191,48 @@ local function refused(permit)
   redis.call('ZADD', KEYS[4], ends, permit)
   ends = tonumber(ends)
   -- What was sent in the second before, and what of it was accepted.
-  local from = ends - SECOND - (h.margin - h.raise)
+  local from = ends - SECOND - (h.margin - h.last_raise)
   local before = count(KEYS[1], from, ends)
   local others = count(KEYS[4], from, ends)
-  local new = ends - SECOND > h.blind
-  if others == 0 then h.base = h.level end
-  if h.level > h.good then
+  local new = ends - SECOND > h.ignore_until
+  if others == 0 then h.limit_at_refusal = h.current_limit end
+  if h.current_limit > h.proven_limit then
     -- The trial has failed. What it got through stays.
-    h.good = math.max(h.good, math.min(h.level - 1, before - others))
-    h.failed, h.level, h.step = h.level, h.good, 1
-    h.pause = math.min(2 * h.pause, PAUSE_MAX)
-    h.turn = now + h.pause
-  elseif new and others == 0 and before >= h.level - 1 and now - h.raised > ISOLATED then
+    h.proven_limit = math.max(h.proven_limit, math.min(h.current_limit - 1, before - others))
+    h.failed_limit, h.current_limit, h.trial_step = h.current_limit, h.proven_limit, 1
+    h.trial_pause = math.min(2 * h.trial_pause, PAUSE_MAX)
+    h.next_trial_at = now + h.trial_pause
+  elseif new and others == 0 and before >= h.current_limit - 1 and now - h.raised_at > ISOLATED then
     -- We have used no more than what was left, so it may have been the way there.
-    h.raise = h.margin > floor + MS and RAISE or FIRST_RAISE
-    h.margin = math.min(MARGIN_MAX, h.margin + h.raise)
-    h.raised = now
-  elseif new or others >= (h.good == limit and 2 or 1) then
+    h.last_raise = h.margin > floor + MS and RAISE or FIRST_RAISE
+    h.margin = math.min(MARGIN_MAX, h.margin + h.last_raise)
+    h.raised_at = now
+  elseif new or others >= (h.proven_limit == limit and 2 or 1) then
     -- Somebody else spends.
-    local level = h.level
-    if new then level = level - 1 end
-    if others >= 1 then level = math.min(level, math.max(before - others, math.floor(h.base / 3))) end
-    h.owed = math.max(h.owed, h.raise)
-    h.margin, h.raise, h.raised = math.max(floor, h.margin - h.raise), 0, now
-    h.failed, h.good = h.level, math.max(1, level)
-    h.level, h.step, h.pause = h.good, 1, PAUSE_MIN
-    h.turn = now + h.pause
+    local left = h.current_limit
+    if new then left = left - 1 end
+    if others >= 1 then left = math.min(left, math.max(before - others, math.floor(h.limit_at_refusal / 3))) end
+    h.margin_refund = math.max(h.margin_refund, h.last_raise)
+    h.margin, h.last_raise, h.raised_at = math.max(floor, h.margin - h.last_raise), 0, now
+    h.failed_limit, h.proven_limit = h.current_limit, math.max(1, left)
+    h.current_limit, h.trial_step, h.trial_pause = h.proven_limit, 1, PAUSE_MIN
+    h.next_trial_at = now + h.trial_pause
   end
-  h.blind = math.max(now, h.last, h.urgent) + NEAR / 2 -- permits are used a little late
+  h.ignore_until = math.max(now, h.bulk_at, h.urgent_at) + NEAR / 2 + distance -- permits are used a little late
 end
 
 local minute = math.floor(now / (60 * SECOND))
-if minute ~= h.minute then
-  h.before = minute == h.minute + 1 and h.fullest or 0
-  h.minute, h.fullest = minute, 0
+if minute ~= h.peak_minute then
+  h.peak_before = minute == h.peak_minute + 1 and h.peak or 0
+  h.peak_minute, h.peak = minute, 0
 end
-for i = 13, #ARGV, 2 do
+for i = 16, #ARGV, 2 do
   local permit, age = ARGV[i], tonumber(ARGV[i + 1])
   if age >= 0 then
     local ends = now - age + SECOND
     redis.call('ZADD', KEYS[1], ends, permit)
-    h.fullest = math.max(h.fullest, count(KEYS[1], ends - SECOND, ends + 1))
-    local guess = h.learned == 0 and h.raise == 0
+    h.peak = math.max(h.peak, count(KEYS[1], ends - SECOND, ends + 1))
+    local guess = h.margin_learned == 0 and h.last_raise == 0
     h.margin = math.max(floor, h.margin - (guess and FIRST_DECAY * (h.margin - floor) or DECAY))
   elseif age == -1 then
     redis.call('ZREM', KEYS[1], permit)
@@ -221,14 +244,30 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', instant(now - HISTORY))
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', instant(now - HISTORY))
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', instant(now - LATE))
 if leaves then redis.call('ZREM', KEYS[3], name) end
-if spread then h.spread = math.max(h.spread, now + SPREAD_ASKED) end
+if spread then h.spread_until = math.max(h.spread_until, now + SPREAD_ASKED) end
 
--- free returns when a token is free after n others have been taken: surely, and
--- if all permits are used at their instants.
-local function free(n)
-  local rank = h.level - 1 - n % h.level
+-- returns_at is a second after the use of the token that leaves limit - 1 out. The caller's own uses are
+-- exact on its own clock: neither its report nor our answer makes them late, as they do those of others, so
+-- the caller may have its own tokens again a round trip sooner than they seem to end here.
+local function returns_at(rank)
   local ends = tonumber(redis.call('ZREVRANGE', KEYS[1], rank, rank, 'WITHSCORES')[2] or 0)
-  local surely = math.max(h.opens, ends + h.margin) + math.floor(n / h.level) * (SECOND + h.margin)
+  if distance == 0 or ends + h.margin <= now then return ends end
+  local from, to = ends - distance, ends + distance
+  local near_it = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. instant(from), instant(to), 'WITHSCORES')
+  local all = {}
+  for i = 1, #near_it, 2 do
+    local own = string.sub(near_it[i], 1, #name + 1) == name .. '-'
+    all[#all + 1] = tonumber(near_it[i + 1]) - (own and distance or 0)
+  end
+  table.sort(all, function(a, b) return a > b end)
+  return all[rank + 1 - count(KEYS[1], to)]
+end
+
+-- free returns when a token is free after n others have been taken: surely, and if all permits are used at
+-- their instants.
+local function free(n)
+  local ends = returns_at(h.current_limit - 1 - n % h.current_limit)
+  local surely = math.max(h.opens_at, ends + h.margin) + math.floor(n / h.current_limit) * (SECOND + h.margin)
   return surely, ends > now + SECOND and surely - validity or surely
 end
 
@@ -245,31 +284,33 @@ for i = 0, wanted - 1 do
 end
 if wanted > 0 and is_urgent then
   for _ = 1, wanted do
-    local at = math.max(free(0), now, h.urgent + spacing)
-    if h.run >= RUN and redis.call('ZCARD', KEYS[3]) > 0 then
-      again = math.max(now, free(0) - NEAR) + NEAR / 10 -- after one of those in line
+    local at = math.max(free(0), now, h.urgent_at + spacing)
+    if h.urgent_streak >= RUN and redis.call('ZCARD', KEYS[3]) > 0 then
+      again = math.max(now, free(0) - near) + NEAR / 10 -- after one of those in line
     elseif at - now > horizon then
       again = at - NEAR
     end
     if again > 0 then break end
-    h.urgent, h.run, h.spread = at, h.run + 1, now + SPREAD_URGENT
+    h.urgent_at, h.urgent_streak, h.spread_until = at, h.urgent_streak + 1, now + SPREAD_URGENT
     reserve(at)
   end
 elseif wanted > 0 then
   local gap = spacing
-  local others = h.good < limit -- so that a refusal is known before much more is on its way
-  local near = others and NEAR / 2 or NEAR
-  if others or now < h.spread then gap = math.max(gap, math.floor(0.9 * (SECOND + h.margin) / h.level)) end
+  local others = h.proven_limit < limit -- so that a refusal is known before much more is on its way
+  if others then near = near - NEAR / 2 end
+  if others or now < h.spread_until then
+    gap = math.max(gap, math.floor(0.9 * (SECOND + h.margin) / h.current_limit))
+  end
   local before = redis.call('ZRANK', KEYS[3], name) or redis.call('ZCARD', KEYS[3])
   for _ = 1, wanted do
     local surely, likely = free(before)
-    local turn = h.last + (before + 1) * gap
+    local turn = h.bulk_at + (before + 1) * gap
     if math.max(surely, turn) - now > near then
       if #ats == 0 then again = math.max(now + NEAR / 4, math.max(likely, turn) - near) end
       break
     end
-    h.last, h.run = math.max(free(0), now, h.last + gap), 0
-    reserve(h.last)
+    h.bulk_at, h.urgent_streak = math.max(free(0), now, h.bulk_at + gap), 0
+    reserve(h.bulk_at)
   end
   if again > 0 then
     redis.call('ZADD', KEYS[3], again, name)
@@ -279,8 +320,8 @@ elseif wanted > 0 then
 end
 
 h.tokens = redis.call('ZCARD', KEYS[1])
-local level = h.level
-if h.good == limit then h.good, h.level = 0, 0 end
+local current_limit = h.current_limit
+if h.proven_limit == limit then h.proven_limit, h.current_limit = 0, 0 end
 local set = {}
 for _, field in ipairs(fields) do
   if field ~= 'limit' then
@@ -289,5 +330,5 @@ for _, field in ipairs(fields) do
   end
 end
 redis.call('HSET', KEYS[2], unpack(set))
-return {now, h.born, h.seq, limit, level, math.floor(h.margin), count(KEYS[1], now, now + SECOND + 1),
-  math.max(h.fullest, h.before), count(KEYS[1], now - h.margin), math.floor(again), unpack(ats)}
+return {now, h.epoch, h.seq, limit, current_limit, math.floor(h.margin), count(KEYS[1], now, now + SECOND + 1),
+  math.max(h.peak, h.peak_before), count(KEYS[1], now - h.margin), lowest, highest, math.floor(again), unpack(ats)}

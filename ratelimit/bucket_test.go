@@ -21,7 +21,7 @@ import (
 // of the story. The bucket of the stories has 2 tokens that stay out for
 // 1040 after a use; permits are valid for 500 and at least 5 apart. They are
 // reserved 50 ahead, urgent ones 1090, so no token is ever out for more than
-// 2750, however wide the margin was.
+// 3000, however wide the margin was.
 func TestBucketStories(t *testing.T) {
 	type call struct {
 		at   int
@@ -149,7 +149,7 @@ func TestBucketStories(t *testing.T) {
 			{2000, "C", "reserve 1", "again 2990"},
 			{2005, "A", "used 1 5", "none"},
 			{2005, "B", "used 1 0", "none"},
-			{2005, "Redis", "run 9", ""},
+			{2005, "Redis", "urgent_streak 9", ""},
 			{2100, "A", "urgent 2", "again 2995"},
 			{2990, "C", "reserve 1", "3040"},
 			{2995, "A", "urgent 2", "3045"},
@@ -164,41 +164,70 @@ func TestBucketStories(t *testing.T) {
 			{2000, "Redis", "limit 0", ""},
 			{2000, "B", "used 1 0", "none"},
 		}},
+		{"of workers with different limits the lowest holds, for up to a minute after its last call", []call{
+			{0, "A", "limit 4", "none 4"},
+			{2000, "A", "limit 4", "none 4"},
+			{2000, "B", "limit 1, reserve 1", "2000 1"},
+			{2000, "A", "reserve 1", "again 2990 1"},
+			{2000, "B", "used 1 0", "none 1"},
+			{3040, "A", "reserve 1", "3040 1"},
+			{31000, "A", "used 1 0", "none 1"}, // in the next half minute
+			{61000, "A", "", "none 4"},
+		}},
+		{"who only looks asks for no limit", []call{
+			{0, "A", "limit 4", "none 4"},
+			{2000, "B", "limit 1, look", "none 4"},
+			{2000, "A", "", "none 4"},
+			{62000, "B", "look", "none 1"}, // there is no worker
+		}},
+		{"a limit that is set by hand holds, whatever workers are configured for", []call{
+			{0, "A", "limit 4", "none 4"},
+			{0, "B", "limit 1", "none 1"},
+			{0, "Redis", "limit 3", ""},
+			{0, "A", "", "none 3"},
+		}},
+		{"lost state: the lowest limit is remembered by whoever knows it", []call{
+			{0, "A", "limit 4", "none 4"},
+			{0, "B", "limit 1", "none 1"},
+			{0, "A", "", "none 1"},
+			{2000, "Redis", "flush", ""},
+			{2000, "A", "", "none 1"},
+		}},
 		{"lost state: shut until all that may be out is history", []call{
 			{0, "A", "", "none"},
 			{0, "B", "", "none"},
 			{2000, "Redis", "flush", ""},
-			{2000, "A", "reserve 1", "again 4700"}, // opens at 4750
-			{3700, "B", "urgent 1", "4750"},
-			{4700, "A", "reserve 1", "4750"},
+			{2000, "A", "reserve 1", "again 4950"}, // opens at 5000
+			{3950, "B", "urgent 1", "5000"},
+			{4950, "A", "reserve 1", "5000"},
 		}},
 		{"lost state, and the one who makes it anew knows of none", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
 			{2000, "C", "", "none"}, // would open at 3040
 			{2100, "A", "", "none"},
-			{3700, "C", "urgent 1", "4750"},
+			{3950, "C", "urgent 1", "5000"},
 		}},
 		{"lost tokens are lost state", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "Redis", "forget tokens", ""},
-			{2000, "B", "urgent 1", "again 4700"},
-			{3700, "B", "urgent 1", "4750"},
+			{2000, "B", "urgent 1", "again 4950"},
+			{3950, "B", "urgent 1", "5000"},
 		}},
 		{"old data is lost state", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "save", ""},
 			{2000, "A", "reserve 1", "2000"},
 			{2100, "Redis", "restore", ""},
-			{2100, "A", "used 1 100, urgent 2", "again 4800"},
-			{3800, "A", "urgent 2", "4850"},
+			{2100, "A", "used 1 100, urgent 2", "again 5050"},
+			{4050, "A", "urgent 2", "5100"},
 		}},
 		{"a use that Redis has forgotten counts when it is reported", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
 			{2000, "A", "", "none"},
-			{4900, "A", "used 1 100, used 2 90, urgent 3", "5840"},
+			{5150, "A", "used 1 100, used 2 90, urgent 3", "6090"},
 		}},
 		{"the clock of Redis set back: tokens out are out for as long as any can be", []call{
 			{0, "A", "", "none"},
@@ -206,9 +235,9 @@ func TestBucketStories(t *testing.T) {
 			{100000, "A", "used 1 0, reserve 2", "100005"},
 			{100000, "A", "used 2 0", "none"},
 			{100000, "Redis", "clock 50000", ""},
-			{50000, "A", "urgent 3", "again 52740"},
-			{51710, "A", "urgent 3", "52790"},
-			{52790, "A", "used 3 0, urgent 4", "52795"},
+			{50000, "A", "urgent 3", "again 52990"},
+			{51960, "A", "urgent 3", "53040"},
+			{53040, "A", "used 3 0, urgent 4", "53045"},
 		}},
 	} {
 		t.Run(story.name, func(t *testing.T) {
@@ -265,7 +294,7 @@ func (w *storyWorld) until(at int) {
 func (w *storyWorld) happens(what string) {
 	name, argument, _ := strings.Cut(what, " ")
 	switch name {
-	case "run", "limit":
+	case "urgent_streak", "limit":
 		w.client.HSet(w.t.Context(), "tokens:meta", name, argument)
 	case "flush":
 		w.client.FlushAll(w.t.Context())
@@ -284,7 +313,7 @@ func (w *storyWorld) happens(what string) {
 	}
 }
 
-// call makes one call for a process: "used NUMBER AGE", "back NUMBER", "leave", "spread",
+// call makes one call for a process: "used NUMBER AGE", "back NUMBER", "leave", "spread", "look", "limit N" of its configuration,
 // "reserve NUMBER [COUNT]", "urgent NUMBER", or several of these.
 func (w *storyWorld) call(process, says string) string {
 	b := w.processes[process]
@@ -310,6 +339,10 @@ func (w *storyWorld) call(process, says string) string {
 			req.reports = append(req.reports, report{id: b.id(uint64(n[1]))})
 		case f[0] == "leave":
 			req.leave = true
+		case f[0] == "limit":
+			b.limit = n[1]
+		case f[0] == "look":
+			req.looks = true
 		case f[0] == "spread":
 			req.spread = true
 		case f[0] == "reserve", f[0] == "urgent":
@@ -332,8 +365,8 @@ func (w *storyWorld) call(process, says string) string {
 	} else if len(got) == 0 {
 		got = append(got, "none")
 	}
-	if a.level != 2 {
-		got = append(got, fmt.Sprint(a.level))
+	if a.currentLimit != 2 {
+		got = append(got, fmt.Sprint(a.currentLimit))
 	}
 	return strings.Join(got, " ")
 }

@@ -6,7 +6,6 @@ package ratelimit
 import (
 	"container/list"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"math"
@@ -46,15 +45,22 @@ const (
 
 	sendTime    = 100 * time.Millisecond // what is left of a permit's validity for its send, at least
 	reportDelay = 50 * time.Millisecond  // of a report, where permits are many
+
+	// silence is the longest time between two calls to Redis: the bucket
+	// remembers a limit for twice as long at the least.
+	silence = 15 * time.Second
 )
 
-// batch is how many permits a process reserves at once: the share of 40 ms of
-// a limit above 100.
-func batch(limit int) int {
-	if limit <= 100 {
-		return 1
+// batch is how many permits a process reserves at once: one, and the share of
+// 40 ms of a limit above 100. A process that is far from Redis reserves more, so
+// that enough are on their way: each takes a round trip to be reserved, and one
+// to be written down, and is asked for up to two before its instant.
+func batch(limit int, distance time.Duration) int {
+	n := 1
+	if limit > 100 {
+		n = limit / 25
 	}
-	return limit / 25
+	return n + int(math.Round(5*distance.Seconds()*float64(limit)))
 }
 
 // Limiter is one process's side of a shared token bucket. Safe for concurrent
@@ -138,6 +144,7 @@ type Limiter struct {
 	streak    int           // permits in a row for Interactive while Bulk waited
 	ahead     []*Permit     // reservations of this process that are not sent yet, by instant
 	batch     int           // how many of them there may be
+	distance  time.Duration // the shortest round trip to Redis
 	number    uint64        // of the next permit
 	reports   []report      // not yet told to Redis
 	reportAt  time.Time     // when they must be, unless a reservation comes before
@@ -147,6 +154,7 @@ type Limiter struct {
 	last      answer        // to the last call that did not fail
 	err       error         // of the last call
 	callAfter time.Time     // no call to Redis before
+	callBy    time.Time     // and one at the latest by then
 	closed    bool
 }
 
@@ -160,18 +168,10 @@ func New(o Options) (*Limiter, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	l := &Limiter{
-		lead: o.Lead,
-		bucket: &bucket{
-			redis:    o.Redis,
-			key:      o.Key,
-			name:     rand.Text()[:10],
-			limit:    o.Limit,
-			margin:   o.Margin,
-			validity: o.Validity,
-			spacing:  o.Spacing,
-		},
+		lead:    o.Lead,
+		bucket:  newBucket(o),
 		guard:   newGuard(o.Limit),
-		batch:   batch(o.Limit),
+		batch:   batch(o.Limit, 0),
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 		stop:    stop,
@@ -238,17 +238,23 @@ func (l *Limiter) Spread() {
 	l.poke()
 }
 
-// Limit returns the limit in force as this process knows it: the configured
-// one, or that which was set by hand.
+// Limit returns the limit in force as this process knows it: the one that was
+// set by hand, or else the lowest that a worker is configured for.
 func (l *Limiter) Limit() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last.limit
 }
 
+// Distance returns the shortest round trip to Redis of late, 0 to 250 ms; 0
+// before the first.
+func (l *Limiter) Distance() time.Duration { return l.bucket.away() }
+
 // State is what a limiter can tell about itself and its bucket.
 type State struct {
-	Limit     int           // permits in any second, as configured or set by hand
+	Limit     int           // permits in any second: set by hand, or the lowest that a worker is configured for
+	Lowest    int           // limit that a worker was configured for within the last minute; 0: there was none
+	Highest   int           // the same
 	Effective int           // what is left of them, lower where others spend too
 	Used      int           // permits of all processes used in the last second, as far as reported
 	Fullest   int           // the same in the fullest second of this minute and the last, by the clock of Redis
@@ -269,16 +275,30 @@ func (l *Limiter) State(ctx context.Context) (State, error) {
 	if err != nil {
 		a = answer{limit: l.last.limit}
 	}
+	s := a.state()
+	s.Waiting, s.Err = [2]int{l.waiting[Bulk].Len(), l.waiting[Interactive].Len()}, l.err
+	return s, err
+}
+
+// Read returns the state of a bucket for somebody who takes no permits: the
+// limit of the options counts only where no worker has asked for one. The error
+// is that of the options or of Redis.
+func Read(ctx context.Context, o Options) (State, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return State{}, fmt.Errorf("rate limiter: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	a, err := newBucket(o).call(ctx, request{looks: true})
+	return a.state(), err
+}
+
+func (a answer) state() State {
 	return State{
-		Limit:     a.limit,
-		Effective: a.level,
-		Used:      a.used,
-		Fullest:   a.fullest,
-		Out:       a.out,
-		Waiting:   [2]int{l.waiting[Bulk].Len(), l.waiting[Interactive].Len()},
-		Margin:    a.margin,
-		Err:       l.err,
-	}, err
+		Limit: a.limit, Lowest: a.lowest, Highest: a.highest, Effective: a.currentLimit,
+		Used: a.used, Fullest: a.peak, Out: a.out, Margin: a.margin,
+	}
 }
 
 // Close ends the limiter. Waiters get ErrClosed at once and a reservation that
@@ -373,7 +393,7 @@ func (l *Limiter) next(now time.Time) (req *request, idle time.Duration, done bo
 				l.report(report{id: p.id})
 				return true
 			}
-		case due(p.at.Add(-l.lead)):
+		case due(p.at.Add(-l.lead - l.distance)):
 			p.state = held
 			l.pop() <- p
 			return false
@@ -384,7 +404,7 @@ func (l *Limiter) next(now time.Time) (req *request, idle time.Duration, done bo
 
 	urgent, count := l.reservation(unclaimed, due)
 	leave := l.inLine && l.waiting[Bulk].Len() == 0
-	if count > 0 || len(l.reports) > 0 && due(l.reportAt) || leave || l.greet {
+	if count > 0 || len(l.reports) > 0 && due(l.reportAt) || leave || l.greet || !l.closed && due(l.callBy) {
 		if !due(l.callAfter) {
 			return nil, idle, false
 		}
@@ -450,7 +470,9 @@ func (l *Limiter) tell(ctx context.Context, req request) {
 	if err == nil {
 		l.failures, l.last = 0, a
 		l.guard.set(a.limit)
-		l.batch = batch(a.limit)
+		l.distance = l.bucket.away()
+		l.batch = batch(a.limit, l.distance)
+		l.callBy = time.Now().Add(silence)
 		for _, r := range a.permits {
 			l.ahead = append(l.ahead, &Permit{limiter: l, reservation: r})
 		}

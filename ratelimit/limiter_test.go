@@ -16,7 +16,7 @@ import (
 )
 
 // inWorld runs a test in virtual time. The bucket was made two seconds ago, and
-// its margin has come down to the least.
+// its margin has come down to the least. Nobody has asked for a limit yet.
 func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -27,7 +27,7 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 		}
 		time.Sleep(2 * time.Second)
 		closeLimiter(t, l)
-		if err := c.HSet(t.Context(), key+":meta", "margin", "0").Err(); err != nil {
+		if err := c.HSet(t.Context(), key+":meta", "margin", "0", "asked_low", "0", "asked_high", "0").Err(); err != nil {
 			t.Fatal(err)
 		}
 		test(t, w)
@@ -68,10 +68,13 @@ func TestThroughput(t *testing.T) {
 		{processes: 3, workers: 2, limit: 1, margin: 15 * time.Millisecond, min: 0.95},
 		{processes: 2, workers: 5, limit: 20, margin: 100 * time.Millisecond, min: 18.1},
 		{processes: 1, workers: 5, limit: 100, margin: 15 * time.Millisecond, min: 98},
-		{processes: 1, workers: 5, limit: 20, margin: 15 * time.Millisecond, delay: 10 * time.Millisecond, min: 19.2},
+		{processes: 1, workers: 5, limit: 20, margin: 15 * time.Millisecond, delay: 10 * time.Millisecond, min: 19.6},
 		{processes: 4, workers: 5, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, min: 17.8},
-		{processes: 1, workers: 5, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, min: 9.9},
-		{processes: 1, workers: 5, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, hold: 100 * time.Millisecond, min: 4.9},
+		{processes: 1, workers: 10, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, min: 19.6},
+		{processes: 1, workers: 10, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, hold: 100 * time.Millisecond, min: 19.6},
+		{processes: 2, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, hold: 100 * time.Millisecond, min: 18},
+		{processes: 2, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 100 * time.Millisecond, hold: 200 * time.Millisecond, min: 15},
+		{processes: 8, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 100 * time.Millisecond, hold: 200 * time.Millisecond, min: 15},
 	} {
 		name := fmt.Sprintf("limit %d with a margin of %v for %d processes %v away from Redis that write %v before sending",
 			c.limit, c.margin, c.processes, c.delay, c.hold)
@@ -363,7 +366,7 @@ func TestStateTellsWhatIsWrong(t *testing.T) {
 		}
 		synctest.Wait()
 		s, err := l.State(t.Context())
-		want := ratelimit.State{Limit: 20, Effective: 20, Used: 3, Fullest: 3, Out: 3, Margin: 15 * time.Millisecond}
+		want := ratelimit.State{Limit: 20, Lowest: 20, Highest: 20, Effective: 20, Used: 3, Fullest: 3, Out: 3, Margin: 15 * time.Millisecond}
 		if diff := cmp.Diff(want, s); diff != "" || err != nil {
 			t.Errorf("state (-want +got), error %v:\n%s", err, diff)
 		}

@@ -19,7 +19,8 @@ type Options struct {
 	// limiters with this key share one limit.
 	Key string
 	// Limit is how many permits may be used in any second, 1 to 10,000,
-	// default 20.
+	// default 20. Where the limiters of a bucket differ the lowest counts, and
+	// that of a process which has gone for up to a minute more.
 	Limit int
 	// Margin is the least that is added to the second before a token returns,
 	// up to 100 ms, default 15 ms. It covers how much the way from the use of
@@ -33,7 +34,8 @@ type Options struct {
 	// process died) is missing for this much longer than a used one.
 	Validity time.Duration
 	// Lead is how long before its instant a permit is handed out, up to 1 s,
-	// default 10 ms: time to write down what is about to be sent.
+	// default 10 ms: time to write down what is about to be sent. A round trip
+	// to Redis comes on top.
 	Lead time.Duration
 }
 

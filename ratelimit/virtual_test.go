@@ -28,7 +28,8 @@ type plan struct {
 
 type process struct {
 	Workers int
-	Delay   time.Duration // to Redis, one way, at least
+	Delay   time.Duration // to Redis, at least
+	Back    time.Duration // from Redis, at least
 	Jitter  time.Duration // on top, at most
 	Pause   time.Duration // of a worker between two permits, at most
 	Late    int           // of a hundred permits are used late
@@ -69,7 +70,8 @@ func drawPlan(t *rapid.T) plan {
 	for range rapid.IntRange(1, 6).Draw(t, "processes") {
 		p.Processes = append(p.Processes, process{
 			Workers: rapid.IntRange(1, 3).Draw(t, "workers"),
-			Delay:   ms("delay", 0, 50),
+			Delay:   ms("delay", 0, 50) * rapid.SampledFrom([]time.Duration{1, 1, 5}).Draw(t, "far"),
+			Back:    ms("back", 0, 50) * rapid.SampledFrom([]time.Duration{1, 1, 5}).Draw(t, "far back"),
 			Jitter:  rapid.SampledFrom([]time.Duration{0, 5 * time.Millisecond, 300 * time.Millisecond}).Draw(t, "jitter"),
 			Pause:   rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond, 2 * time.Second}).Draw(t, "pause"),
 			Late:    rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "late"),
@@ -117,10 +119,11 @@ func (p plan) run(t *testing.T) *uses {
 			Limit: p.Limit, Margin: p.Margin, Spacing: p.Spacing, Validity: p.Validity, Lead: p.Lead,
 		}
 		lines[i], o.Redis = w.line(t, func() time.Duration { return proc.Delay + below(proc.Jitter) })
+		lines[i].back = func() time.Duration { return proc.Back + below(proc.Jitter) }
 		limiters[i] = limiter(t, o)
 		// A process that has never seen the bucket cannot know that it was lost.
-		if _, err := limiters[i].State(ctx); err != nil {
-			t.Fatal(err)
+		for _, err := limiters[i].State(ctx); err != nil; { // it may take too long
+			_, err = limiters[i].State(ctx)
 		}
 		var alive context.Context
 		alive, kills[i] = context.WithCancel(ctx)

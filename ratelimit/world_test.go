@@ -88,6 +88,7 @@ func newWorld(t testing.TB) *world {
 type line struct {
 	world *world
 	delay func() time.Duration // one way; nil: none
+	back  func() time.Duration // of answers
 
 	mu    sync.Mutex
 	cut   bool // nothing gets through
@@ -116,9 +117,9 @@ func (l *line) count() int {
 	return l.calls
 }
 
-func (l *line) wait() {
-	if l.delay != nil {
-		time.Sleep(l.delay())
+func wait(delay func() time.Duration) {
+	if delay != nil {
+		time.Sleep(delay())
 	}
 }
 
@@ -133,7 +134,7 @@ func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if !strings.HasPrefix(cmd.Name(), "eval") { // the handshake of a connection
 			return next(ctx, cmd)
 		}
-		l.wait()
+		wait(l.delay)
 		if cut, _ := l.get(); cut {
 			cmd.SetErr(errCut)
 			return errCut
@@ -146,7 +147,7 @@ func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		l.mu.Lock()
 		l.calls++
 		l.mu.Unlock()
-		l.wait()
+		wait(l.back)
 		if cut, deaf := l.get(); cut || deaf {
 			cmd.SetErr(errCut)
 			return errCut
@@ -157,7 +158,7 @@ func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 // line returns a network line into the world and a Redis client on it.
 func (w *world) line(t testing.TB, delay func() time.Duration) (*line, redis.UniversalClient) {
-	l := &line{world: w, delay: delay}
+	l := &line{world: w, delay: delay, back: delay}
 	c := w.client(t)
 	c.AddHook(l)
 	return l, c

@@ -133,6 +133,13 @@ func (v *overviewReader) look(ctx context.Context) (o overview, err error) {
 				What: fmt.Sprintf("Slowed to %d requests a second", o.Limit.Effective), Why: x.Meaning, Fix: x.Fix,
 			})
 		}
+		if o.Limit.Lowest != o.Limit.Highest {
+			o.Troubles = append(o.Troubles, trouble{
+				What: "Workers have different rate limits",
+				Why:  fmt.Sprintf("%d to %d requests a second: %d holds", o.Limit.Lowest, o.Limit.Highest, o.Limit.Limit),
+				Fix:  "Give all workers the same TIWSNAP_RATE_LIMIT, or set the limit for all: tiwsnap limit N.",
+			})
+		}
 	}
 	all, err := v.ledger.Batches(ctx, overviewBatches)
 	if err != nil {

@@ -16,7 +16,9 @@ const (
 	// feedAhead is how much work it keeps there. What lies on the queue is out
 	// of the backlog's turn-taking, so this much is what a small batch waits
 	// behind a large one at the least. It must last for feedEvery and, where
-	// the feeder has died, until another one takes over: 700 ms.
+	// the feeder has died, until another one takes over: 700 ms. Far from Redis
+	// ten round trips come on top: until the next room is on the queue, and from
+	// there until it is begun.
 	feedAhead = time.Second
 	// feedMost bounds that work: a high limit needs no longer queue.
 	feedMost = 2000
@@ -39,7 +41,7 @@ func (w *Worker) feed(ctx context.Context) {
 	}()
 	var counted time.Time
 	for ctx.Err() == nil {
-		depth := min(max(2, int(feedAhead.Seconds()*float64(w.create.Limit()))), feedMost)
+		depth := min(max(2, int((feedAhead+10*w.create.Distance()).Seconds()*float64(w.create.Limit()))), feedMost)
 		ids, wait, err := w.backlog.Take(ctx, w.name, depth)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -48,13 +50,13 @@ func (w *Worker) feed(ctx context.Context) {
 			pause(ctx, time.Second)
 			continue
 		}
-		if len(ids) > 0 && time.Since(counted) >= countEvery {
-			counted = time.Now()
-			w.spread(ctx)
-		}
 		// What fails here stays in transit and is taken again.
 		if err := w.feedSome(ctx, ids); err != nil && ctx.Err() == nil {
 			w.log.Error("snapshots not put on the queue", "err", err)
+		}
+		if len(ids) > 0 && time.Since(counted) >= countEvery {
+			counted = time.Now()
+			w.spread(ctx)
 		}
 		if wait < 0 {
 			if _, err := w.await(ctx, keys.Ring); err == nil {

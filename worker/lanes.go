@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,16 +22,25 @@ const (
 	checkEvery = 50 * time.Millisecond
 	// forwardEvery is asynq's DelayedTaskCheckInterval: how often each process
 	// looks for tasks whose retry is due. It costs four round trips.
-	forwardEvery = 2 * time.Second
-	// awaitFor is how long one wait in Redis lasts, and so how much longer an
-	// idle worker may take to end.
-	awaitFor = time.Second
+	forwardEvery = 5 * time.Second
+	// cleanEvery is asynq's JanitorInterval. No task of ours is kept when it has
+	// ended, so there is nothing to clean.
+	cleanEvery = time.Hour
+	// awaitFor is how long one wait in Redis lasts.
+	awaitFor = 5 * time.Second
+	// beatenMost bounds how long a lane waits that has found its queue empty
+	// again and again when it was woken: others are faster, and the more there
+	// are the longer.
+	beatenLeast, beatenMost = 50 * time.Millisecond, time.Second
 	// refusedFor is how long a lane takes nothing after Redis has refused to
 	// give it a task: asynq would ask again at once.
 	refusedFor = 500 * time.Millisecond
 	// takeAhead is for how long the permits will last that the tasks in hand
-	// wait for. What is taken sooner is out of reach for other processes.
+	// wait for, beside a Redis: far from it permits are reserved sooner. What is
+	// taken sooner is out of reach for other processes.
 	takeAhead = 50 * time.Millisecond
+	// mostTakers bounds the servers of one lane.
+	mostTakers = 8
 )
 
 // lane is one queue of snapshots as one process takes from it. Each queue has
@@ -48,18 +58,52 @@ func (w *Worker) lane(queue string, priority ratelimit.Priority) *lane {
 	return &lane{worker: w, queue: queue, priority: priority, fewer: make(chan struct{}, 1)}
 }
 
-// server is the asynq server of the lane. It takes tasks until ctx ends.
-func (l *lane) server(ctx context.Context) *asynq.Server {
+// takers is how many asynq servers a lane needs, 1 to mostTakers: each takes
+// one task in a round trip to Redis, and all together are to be half as fast
+// again as the rate limit.
+func (w *Worker) takers(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	trip := time.Second
+	for range 3 { // the first one has to connect
+		began := time.Now()
+		if w.o.Redis.Ping(ctx).Err() != nil {
+			return 1 // Redis is away, and how far it will be nobody knows
+		}
+		trip = min(trip, time.Since(began))
+	}
+	if trip < 10*time.Millisecond {
+		return 1 // much work is taken by more processes
+	}
+	return min(max(1, int(math.Ceil(1.5*trip.Seconds()*float64(w.o.RateLimit)))), mostTakers)
+}
+
+// servers are the asynq servers of the lane. They take tasks until ctx ends.
+func (l *lane) servers(ctx context.Context, takers int) (all []*asynq.Server) {
+	for i := range takers {
+		all = append(all, l.server(ctx, (l.worker.o.Concurrency+takers-1)/takers, i == 0))
+	}
+	return all
+}
+
+// server is one asynq server of the lane. The first one also does what is done
+// once in each process.
+func (l *lane) server(ctx context.Context, concurrency int, first bool) *asynq.Server {
 	w := l.worker
+	forward := forwardEvery
+	if !first {
+		forward = time.Hour
+	}
 	return asynq.NewServerFromRedisClient(&waiting{UniversalClient: w.o.Redis, ctx: ctx, worker: w, queue: l.queue, wanted: l.wanted}, asynq.Config{
-		Concurrency: w.o.Concurrency,
+		Concurrency: concurrency,
 		Queues:      map[string]int{l.queue: 1},
 		// No error of ours spends a retry or archives a task: attempts are
 		// counted in the ledger.
 		IsFailure:                func(error) bool { return false },
 		RetryDelayFunc:           retryDelay,
 		TaskCheckInterval:        checkEvery,
-		DelayedTaskCheckInterval: forwardEvery,
+		DelayedTaskCheckInterval: forward,
+		JanitorInterval:          cleanEvery,
 		ShutdownTimeout:          w.o.CallTimeout + 5*time.Second,
 		Logger:                   asynqLog{w.log},
 		LogLevel:                 asynq.WarnLevel,
@@ -71,10 +115,7 @@ func (l *lane) permit(ctx context.Context, p tasks.SnapshotPayload) (*gate.Permi
 	l.waiting.Add(1)
 	defer func() {
 		l.waiting.Add(-1)
-		select {
-		case l.fewer <- struct{}{}:
-		default:
-		}
+		l.poke()
 	}()
 	began := time.Now()
 	permit, err := l.worker.gate.Create(ctx, p.ID, p.Room.SdkAppId, l.priority)
@@ -84,15 +125,28 @@ func (l *lane) permit(ctx context.Context, p tasks.SnapshotPayload) (*gate.Permi
 	return permit, err
 }
 
+// poke makes one of the servers look whether another task is wanted.
+func (l *lane) poke() {
+	select {
+	case l.fewer <- struct{}{}:
+	default:
+	}
+}
+
 // wanted waits until there is a use for another task, or ctx ends.
 func (l *lane) wanted(ctx context.Context) {
-	for l.waiting.Load() >= int64(max(1, takeAhead.Seconds()*float64(l.worker.create.Limit()))) {
+	most := func() int64 {
+		create := l.worker.create
+		return int64(max(1, (takeAhead+3*create.Distance()).Seconds()*float64(create.Limit())))
+	}
+	for l.waiting.Load() >= most() {
 		select {
 		case <-l.fewer:
 		case <-ctx.Done():
 			return
 		}
 	}
+	l.poke() // the next one
 }
 
 // waiting is the Redis of one asynq server with one queue. asynq has no
@@ -108,6 +162,7 @@ type waiting struct {
 	queue  string
 	wanted func(context.Context) // waits until another task is wanted
 	empty  bool                  // as it was seen last
+	beaten int                   // times in a row that it was empty on waking
 }
 
 // EvalSha knows asynq's scripts by their keys.
@@ -147,8 +202,14 @@ func (c *waiting) dequeue(run func() *redis.Cmd) *redis.Cmd {
 			if err != nil && !c.empty && !redis.HasErrorPrefix(err, "NOSCRIPT") {
 				pause(c.ctx, refusedFor)
 			}
-			if !c.empty || woken {
+			switch {
+			case !c.empty:
+				c.beaten = 0
+				return cmd
+			case woken:
 				// Woken for nothing: others were faster, or the queue is paused.
+				pause(c.ctx, jitter(min(beatenLeast<<c.beaten, beatenMost)))
+				c.beaten = min(c.beaten+1, 10)
 				return cmd
 			}
 		}
@@ -184,14 +245,15 @@ func asynqKeys(queue string) string { return "asynq:{" + queue + "}:" }
 // soon as there is one, to where it is. Errors: the context's, or Redis' where
 // it cannot do that (its ACL, a version before 6.2) and the caller has to poll.
 //
-// A wait cannot be broken off. Run ends after those of its own.
+// A wait cannot be broken off: when ctx has ended it goes on by itself, until
+// the client is closed at the latest.
 func (w *Worker) await(ctx context.Context, list string) (some bool, err error) {
 	got := make(chan error, 1)
-	w.waits.Go(func() {
+	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*awaitFor)
 		defer cancel()
 		got <- w.o.Redis.BLMove(ctx, list, list, "RIGHT", "RIGHT", awaitFor).Err()
-	})
+	}()
 	select {
 	case <-ctx.Done():
 		return false, ctx.Err()

@@ -35,7 +35,7 @@ type Options struct {
 	Account      string        // names the account whose quota is shared; default "default"
 	RateLimit    int           // requests a second for each API action; default 20
 	Margin       time.Duration // added to the second before a permit can be used again; default 15 ms
-	Concurrency  int           // calls in flight in this process, for each queue; default 32
+	Concurrency  int           // calls in flight in this process, for each queue, at most; default 256
 	Attempts     int           // failed attempts after which a snapshot fails; default 8
 	CallTimeout  time.Duration // timeout of one API call, as the TIW client has it; default 10 s
 	ConfirmAfter time.Duration // first Describe after acceptance; default 30 s
@@ -83,7 +83,7 @@ const (
 func (o *Options) setDefaults() {
 	def(&o.Account, "default")
 	def(&o.RateLimit, 20)
-	def(&o.Concurrency, 32)
+	def(&o.Concurrency, 256)
 	def(&o.Attempts, 8)
 	def(&o.CallTimeout, 10*time.Second)
 	def(&o.ConfirmAfter, 30*time.Second)
@@ -120,7 +120,6 @@ type Worker struct {
 	create    *ratelimit.Limiter // of the gate, for CreateSnapshotTask
 	describe  *ratelimit.Limiter // of the gate, for DescribeSnapshotTask
 	metrics   metrics
-	waits     sync.WaitGroup // see await
 }
 
 // New returns a worker. It does not touch Redis or the network.
@@ -168,11 +167,14 @@ func (w *Worker) Limiters() map[string]*ratelimit.Limiter {
 func (w *Worker) Run(ctx context.Context) error {
 	var servers []*asynq.Server
 	var handlers []asynq.Handler
+	takers := w.takers(ctx)
 	for _, l := range []*lane{
 		w.lane(tasks.QueueInteractive, ratelimit.Interactive),
 		w.lane(tasks.QueueBulk, ratelimit.Bulk),
 	} {
-		servers, handlers = append(servers, l.server(ctx)), append(handlers, l.handler())
+		for _, s := range l.servers(ctx, takers) {
+			servers, handlers = append(servers, s), append(handlers, l.handler())
+		}
 	}
 	if w.o.Webhooks.Sender != nil {
 		servers, handlers = append(servers, w.notifyServer(ctx)), append(handlers, w.notifyHandler())
@@ -219,7 +221,6 @@ func (w *Worker) Run(ctx context.Context) error {
 		down.Go(server.Shutdown)
 	}
 	down.Wait()
-	w.waits.Wait()
 	w.log.Info("worker stopped")
 	return err
 }
