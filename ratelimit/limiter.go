@@ -67,68 +67,15 @@ func batch(limit int, distance time.Duration) int {
 // use. Close it when done.
 //
 // A bucket has Limit tokens. The use of a permit takes one out, and it comes
-// back a second plus the margin later:
+// back a second plus the margin later, so that no second, however drawn, holds
+// more than Limit sends. README.md has the proof, how margin and limit adapt
+// to refusals, and what is out of reach.
 //
-//	               used                       token back
-//	permit 1         |------- 1 s --------|margin|
-//	permit 2           |------- 1 s --------|margin|
-//	  ...
-//	permit Limit           |------- 1 s --------|margin|
-//	permit Limit+1   no token: waits ----------->|
-//
-// Why no second, however drawn, holds more than Limit sends: a token counts as
-// out from the reservation of its permit on. Until the send is reported it is
-// out for as long as the latest send requires for which there is time, so that
-// a report moves its return to an earlier moment, and never to one less than a
-// second plus the margin after the send. Now take any second and, of the
-// permits sent in it, the one that was reserved last. When its instant was
-// chosen, at most Limit-1 other tokens were to be out beyond that instant. All
-// others were to return before it, so their sends lie more than a second before
-// this one. Hence the second holds at most Limit, whatever the order of the
-// sends, however late anybody was and whoever died.
-//
-// The holder reports a send when it is done. Being held up between Use and the
-// send, as happens on a busy machine, makes it late like any other delay, and
-// the token is out for longer.
-//
-// The process reserves one permit ahead, or several where the limit is above
-// 100, and hands it to the most urgent waiter when its instant is near.
-// Reservations are made 50 ms ahead; whoever comes earlier is told when its
-// turn is, so that an urgent waiter of any process, who does not stand in that
-// line, has at most that much before it, nine times in a row while others wait.
-// After it the others are spread over the second, for ten minutes, as they are
-// where Spread asks for it: otherwise a drain uses all tokens in its first tenth.
-//
-// Refusals teach the bucket two things, for all processes. One that comes alone
-// while we use no more than what is there may be due to the way to the API: it
-// raises the margin, and each use lowers it by so much that about 0.15 % are
-// refused in the end. A new bucket begins with a margin of 32 ms, which comes
-// down until a refusal tells what is needed. Others mean that somebody
-// else spends: what was accepted in the second before is what is left, and that
-// is the limit until a trial of more goes well. Trials add one first, and three,
-// six and then seven seconds pass after one that has failed; after one that has
-// gone well the whole limit is tried. Meanwhile permits are spread over the
-// second and reserved 25 ms ahead only, so that a refusal is known before much
-// more is on its way. None of this touches the proof: the margin is never less
-// than nothing, and what is left never more than the limit.
-//
-// The report of a use and the next reservation are one round trip to Redis. So
-// one process gets at most one permit in the time
-// of a round trip plus what its holder takes from Acquire to Use, and a token
-// returns a round trip later than it could. With Limit 20 that is 19.7 permits
-// a second beside Redis and 19.3 at a round trip of 20 ms; at 100 ms it is 17.9
-// for several processes together and at most 10 for one, 5 if the holder also
-// makes a round trip before it sends.
-//
-// Where the state of the bucket is lost or older than what this process has
-// seen (FLUSHALL, a failover), nothing is handed out until every permit that
-// may be out has had its time: about three seconds. Without Redis there are no
-// permits. Beside the bucket every process keeps to the limit by itself.
-//
-// Out of reach are a holder that is stopped for so long between Use and its
-// send that the permit's validity is over by then, a clock of Redis that jumps
-// forward, and a loss of state that nobody notices but processes that began
-// after it.
+// The process reserves a few permits ahead, more where Redis is far away, and
+// hands each to the most urgent waiter when its instant is near. The report of
+// a use and the next reservation are one round trip. Redis being away or its
+// state lost means no permits; for its own part every process also keeps to the
+// limit by itself.
 type Limiter struct {
 	lead    time.Duration
 	bucket  *bucket
