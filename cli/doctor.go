@@ -377,7 +377,7 @@ func otherSite(endpoint string) string {
 func describe(ctx context.Context, c config.Config, client *tiw.Client, rdb redis.UniversalClient) error {
 	g, err := gate.New(gate.Options{
 		Redis: rdb, Account: c.TIW.Account, RateLimit: c.Rate.Limit, DescribeShare: c.Confirm.Share,
-		Margin: c.Rate.Margin, CallTimeout: c.TIW.Timeout,
+		Margin: c.Rate.Margin, CallTimeout: c.TIW.Timeout, Follows: true,
 	})
 	if err != nil {
 		return err

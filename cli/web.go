@@ -51,7 +51,7 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
 		}
 		g, err := gate.New(gate.Options{
 			Redis: c.rdb, Account: c.cfg.TIW.Account,
-			RateLimit: c.cfg.Rate.Limit, Margin: c.cfg.Rate.Margin, DescribeShare: c.cfg.Confirm.Share,
+			RateLimit: c.cfg.Rate.Limit, Margin: c.cfg.Rate.Margin, DescribeShare: c.cfg.Confirm.Share, Follows: true,
 		})
 		if err != nil {
 			return fail(exitConfig, "%w", err)

@@ -38,6 +38,7 @@ type Options struct {
 	Redis         redis.UniversalClient // stays the caller's to close
 	Account       string                // names the account whose quota is shared; default "default"
 	RateLimit     int                   // requests a second for each API action; default 20
+	Follows       bool                  // it is no worker's: the rate limit is that of the workers, where there are any
 	DescribeShare int                   // percent of it that is for Describe; default 100
 	Margin        time.Duration         // as ratelimit.Options has it
 	CallTimeout   time.Duration         // of one API call; default 10 s
@@ -89,13 +90,13 @@ func New(o Options) (*Gate, error) {
 	g := &Gate{o: o, Breaker: &Breaker{o.Redis, o.Second}}
 	var err error
 	if g.create, err = ratelimit.New(ratelimit.Options{
-		Redis: o.Redis, Key: keys.Limit(o.Account, ActionCreate), Limit: o.RateLimit, Margin: o.Margin,
+		Redis: o.Redis, Key: keys.Limit(o.Account, ActionCreate), Limit: o.RateLimit, Follows: o.Follows, Margin: o.Margin,
 	}); err != nil {
 		return nil, err
 	}
 	if g.describe, err = ratelimit.New(ratelimit.Options{
 		Redis: o.Redis, Key: keys.Limit(o.Account, ActionDescribe), Margin: o.Margin,
-		Limit: max(1, o.RateLimit*o.DescribeShare/100),
+		Limit: max(1, o.RateLimit*o.DescribeShare/100), Follows: o.Follows,
 	}); err != nil {
 		g.create.Close(context.Background())
 		return nil, err

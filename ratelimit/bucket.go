@@ -25,6 +25,7 @@ type bucket struct {
 	key      string
 	name     string // of this process
 	limit    int
+	follows  bool          // the limit counts only where there is no worker
 	margin   time.Duration // the least
 	validity time.Duration
 	spacing  time.Duration
@@ -88,7 +89,7 @@ func (d *distance) get() time.Duration {
 func newBucket(o Options) *bucket {
 	return &bucket{
 		redis: o.Redis, key: o.Key, name: rand.Text()[:10],
-		limit: o.Limit, margin: o.Margin, validity: o.Validity, spacing: o.Spacing,
+		limit: o.Limit, follows: o.Follows, margin: o.Margin, validity: o.Validity, spacing: o.Spacing,
 	}
 }
 
@@ -103,7 +104,6 @@ type report struct {
 // request is one call to the bucket.
 type request struct {
 	reports []report
-	looks   bool // at the bucket only: the limit of this process does not count
 	leave   bool // the line
 	spread  bool // what is not urgent over the second
 	urgent  bool
@@ -142,7 +142,7 @@ func (b *bucket) call(ctx context.Context, req request) (answer, error) {
 	args := []any{
 		b.limit, b.margin.Microseconds(), b.validity.Microseconds(), b.spacing.Microseconds(),
 		epoch, seq, b.name, req.leave, req.spread, req.urgent, req.number, req.count,
-		away.Microseconds(), !req.looks, lowest,
+		away.Microseconds(), !b.follows, lowest,
 	}
 	for _, r := range req.reports {
 		age := int64(-1)

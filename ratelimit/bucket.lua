@@ -49,7 +49,7 @@
 -- ARGV[11] number of the first one
 -- ARGV[12] how many to reserve; the ids are NAME-NUMBER, NAME-NUMBER+1, ...
 -- ARGV[13] distance   the shortest round trip of the caller, or less
--- ARGV[14] 1: the caller is a worker, so that its limit counts; else it only looks
+-- ARGV[14] 1: the caller is a worker, so that its limit counts; else only where there is none
 -- ARGV[15] lowest     limit of a worker as the caller saw it last; 0: it has seen none
 -- ARGV[16], ARGV[17], ...  reports: permit id, time since its use; -1: it was not and will not be used;
 --                          -2: it was refused

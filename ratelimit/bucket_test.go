@@ -342,7 +342,7 @@ func (w *storyWorld) call(process, says string) string {
 		case f[0] == "limit":
 			b.limit = n[1]
 		case f[0] == "look":
-			req.looks = true
+			b.follows = true
 		case f[0] == "spread":
 			req.spread = true
 		case f[0] == "reserve", f[0] == "urgent":
@@ -360,6 +360,7 @@ func (w *storyWorld) call(process, says string) string {
 	for _, p := range a.permits {
 		got = append(got, local(p.at))
 	}
+	b.follows = false
 	if len(got) == 0 && !a.again.IsZero() {
 		got = append(got, "again "+local(a.again))
 	} else if len(got) == 0 {

@@ -231,13 +231,14 @@ func (l *Limiter) State(ctx context.Context) (State, error) {
 // limit of the options counts only where no worker has asked for one. The error
 // is that of the options or of Redis.
 func Read(ctx context.Context, o Options) (State, error) {
+	o.Follows = true
 	o, err := o.withDefaults()
 	if err != nil {
 		return State{}, fmt.Errorf("rate limiter: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	a, err := newBucket(o).call(ctx, request{looks: true})
+	a, err := newBucket(o).call(ctx, request{})
 	return a.state(), err
 }
 

@@ -22,6 +22,9 @@ type Options struct {
 	// default 20. Where the limiters of a bucket differ the lowest counts, and
 	// that of a process which has gone for up to a minute more.
 	Limit int
+	// Follows is for tools beside the workers: their Limit counts only where
+	// there is no worker.
+	Follows bool
 	// Margin is the least that is added to the second before a token returns,
 	// up to 100 ms, default 15 ms. It covers how much the way from the use of
 	// a permit to where requests are counted varies.
