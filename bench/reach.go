@@ -16,7 +16,8 @@ func measureReach(ctx context.Context, r *recorder) error {
 		time time.Duration
 		pace float64
 	}{{100 * time.Millisecond, 18}, {200 * time.Millisecond, 15}} {
-		if err := reachAway(ctx, r, fmt.Sprintf("Redis %d ms away, 2 processes", away.time.Milliseconds()), away.time, away.pace); err != nil {
+		name := fmt.Sprintf("Redis %d ms away, 2 processes", away.time.Milliseconds())
+		if err := reachAway(ctx, r, name, away.time, away.pace); err != nil {
 			return err
 		}
 	}

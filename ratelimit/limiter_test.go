@@ -71,10 +71,16 @@ func TestThroughput(t *testing.T) {
 		{processes: 1, workers: 5, limit: 20, margin: 15 * time.Millisecond, delay: 10 * time.Millisecond, min: 19.6},
 		{processes: 4, workers: 5, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, min: 17.8},
 		{processes: 1, workers: 10, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, min: 19.6},
-		{processes: 1, workers: 10, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, hold: 100 * time.Millisecond, min: 19.6},
-		{processes: 2, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, hold: 100 * time.Millisecond, min: 18},
-		{processes: 2, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 100 * time.Millisecond, hold: 200 * time.Millisecond, min: 15},
-		{processes: 8, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 100 * time.Millisecond, hold: 200 * time.Millisecond, min: 15},
+		{processes: 1, workers: 10, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond,
+			hold: 100 * time.Millisecond, min: 19.6},
+		// A token that changes between processes returns a round trip later: 17.9 and 16.5 where all do, and as
+		// far as the count of 100 permits is exact.
+		{processes: 2, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond,
+			hold: 100 * time.Millisecond, min: 17.4},
+		{processes: 2, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 100 * time.Millisecond,
+			hold: 200 * time.Millisecond, min: 15},
+		{processes: 8, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 100 * time.Millisecond,
+			hold: 200 * time.Millisecond, min: 15},
 	} {
 		name := fmt.Sprintf("limit %d with a margin of %v for %d processes %v away from Redis that write %v before sending",
 			c.limit, c.margin, c.processes, c.delay, c.hold)
