@@ -19,12 +19,14 @@ const slack = 2 * time.Second
 // evidence is the three truths, and what else is known.
 type evidence struct {
 	rooms   []uint64          // enqueued and acknowledged
+	must    map[uint64]string // those of them that must fail, with the error code
 	records []ledger.Snapshot // the ledger's
 	batch   ledger.Batch
 	tasks   []tiwtest.Task // the referee's
 	calls   []tiwtest.Call
 	taken   map[string]time.Time // callback URL to when a worker took the first callback
 	grace   time.Duration        // 0: there are no callbacks
+	strikes []strike
 }
 
 // finding is what the audit found. Everything below Promises is 0 or a promise
@@ -44,6 +46,12 @@ type finding struct {
 	InternalErrors     int `json:"internal_errors_only"` // possible duplicates that were an InternalError without a task
 	NeverArrived       int `json:"never_arrived"`        // possible duplicates whose request the referee did not see
 
+	MustFail      int `json:"must_fail"`      // failures that are right: of the bad room and the bad application
+	StormRooms    int `json:"storm_rooms"`    // that had no task when the storm began
+	StormRequests int `json:"storm_requests"` // that arrived while it lasted
+
+	Open        int `json:"open"`        // batches that have not ended
+	Spoiled     int `json:"spoiled"`     // failed, with nothing wrong with the room or its task
 	Lost        int `json:"lost"`        // acknowledged and in no final state
 	WrongFinal  int `json:"wrong_final"` // the final state is not what the referee knows
 	Unexplained int `json:"unexplained"` // extra tasks beyond the room's possible duplicates
@@ -86,16 +94,24 @@ func audit(e evidence) finding {
 			f.example("room %d: the ledger does not have it", room)
 			continue
 		}
-		f.end(s, tasks[room])
+		f.end(s, tasks[room], e.must[room])
 		f.duplicates(s, tasks[room], calls[room])
 		f.second(e, s, tasks[room])
 	}
 	f.counters(e.batch)
+	if !e.batch.Ended() {
+		f.Open++
+	}
+	f.storm(e)
 	return f
 }
 
-// end checks the final state of a room.
-func (f *finding) end(s ledger.Snapshot, tasks []tiwtest.Task) {
+// end checks the final state of a room. must is the code that it must fail
+// with, or empty.
+func (f *finding) end(s ledger.Snapshot, tasks []tiwtest.Task, must string) {
+	if must != "" && s.State.Ended() && (s.State != ledger.Failed || s.Code != must) {
+		f.wrong(s, "it must fail with %s: %s %s", must, s.Code, s.Message)
+	}
 	switch s.State {
 	case ledger.Succeeded:
 		f.Succeeded++
@@ -112,6 +128,13 @@ func (f *finding) end(s ledger.Snapshot, tasks []tiwtest.Task) {
 		return
 	case ledger.Failed:
 		f.Failed++
+		switch {
+		case must != "":
+			f.MustFail++
+		case !slices.ContainsFunc(tasks, func(t tiwtest.Task) bool { return t.State == tiwtest.InternalErr }):
+			f.Spoiled++
+			f.example("%s: failed, with nothing wrong with it: %s %s", s.ID, s.Code, s.Message)
+		}
 	case ledger.Canceled:
 		f.Canceled++
 	default:
@@ -201,6 +224,27 @@ func (f *finding) second(e evidence, s ledger.Snapshot, tasks []tiwtest.Task) {
 		if taken, ok := e.taken[one.CallbackURL]; ok && taken.Add(slack).Before(at) {
 			f.Despite++
 			f.example("%s: task %s was made %s after the callback of %s had been taken", s.ID, two.TaskID, at.Sub(taken), one.TaskID)
+		}
+	}
+}
+
+// storm counts what was sent into a storm.
+func (f *finding) storm(e evidence) {
+	for _, s := range e.strikes {
+		if s.Fault != faultStorm {
+			continue
+		}
+		made := make(map[uint64]bool)
+		for _, t := range e.tasks {
+			if t.CreatedNs < s.At.UnixNano() {
+				made[t.RoomId] = true
+			}
+		}
+		f.StormRooms += len(e.rooms) - len(made)
+		for _, c := range e.calls {
+			if c.AtNs >= s.At.UnixNano() && c.AtNs < s.Since.UnixNano() {
+				f.StormRequests++
+			}
 		}
 	}
 }

@@ -35,7 +35,7 @@ func story() evidence {
 			ID: "b.1", Room: tasks.Room{RoomId: 1}, State: ledger.Succeeded, Attempts: 3, TaskID: "own",
 			Images: []string{"http://h/images/1/own/1.png", "http://h/images/1/own/2.png"}, PossibleDuplicates: 2,
 		}},
-		batch: ledger.Batch{Total: 1, Succeeded: 1, Images: 2, PossibleDuplicates: 2},
+		batch: ledger.Batch{Total: 1, Succeeded: 1, Images: 2, PossibleDuplicates: 2, EndedAt: noon.Add(72 * time.Second)},
 		tasks: []tiwtest.Task{madeAt("lost", 0), madeAt("own", 70)},
 		calls: []tiwtest.Call{callAt("lost", "cut", 0), callAt("", "internalError", 35), callAt("own", tiwtest.OK, 70)},
 		taken: map[string]time.Time{"cb/own": noon.Add(71 * time.Second)},
@@ -46,6 +46,12 @@ func story() evidence {
 // fine is what the audit finds in the story.
 var fine = finding{
 	Rooms: 1, Succeeded: 1, Images: 2, Tasks: 2, RoomsTwice: 1, ExtraTasks: 1, PossibleDuplicates: 2, InternalErrors: 1,
+}
+
+// fail makes the room a failed one.
+func (e *evidence) fail(code string) {
+	e.records[0].State, e.records[0].Code = ledger.Failed, code
+	e.batch.Succeeded, e.batch.Images, e.batch.Failed = 0, 0, 1
 }
 
 func TestAudit(t *testing.T) {
@@ -73,14 +79,37 @@ func TestAudit(t *testing.T) {
 		{"a success that lacks an image is wrong", func(e *evidence) { e.tasks[1].Images = 3 },
 			func(f *finding) { f.WrongFinal = 1 }, 1},
 		{"a failure though a task succeeded is wrong", func(e *evidence) {
-			e.records[0].State = ledger.Failed
-			e.batch = ledger.Batch{Total: 1, Failed: 1, PossibleDuplicates: 2}
-		}, func(f *finding) { f.Succeeded, f.Images, f.Failed, f.WrongFinal = 0, 0, 1, 1 }, 1},
+			e.fail("")
+		}, func(f *finding) { f.Succeeded, f.Images, f.Failed, f.Spoiled, f.WrongFinal = 0, 0, 1, 1, 1 }, 2},
 		{"a failure whose task failed is right", func(e *evidence) {
-			e.records[0].State = ledger.Failed
-			e.batch = ledger.Batch{Total: 1, Failed: 1, PossibleDuplicates: 2}
+			e.fail("")
 			e.tasks[0].State, e.tasks[1].State = tiwtest.InternalErr, tiwtest.InternalErr
 		}, func(f *finding) { f.Succeeded, f.Images, f.Failed = 0, 0, 1 }, 0},
+		{"a failure without a task is wrong where the room need not fail", func(e *evidence) {
+			e.fail("InternalError")
+			e.tasks = nil
+		}, func(f *finding) {
+			*f = finding{Rooms: 1, Failed: 1, Spoiled: 1, PossibleDuplicates: 2, InternalErrors: 2}
+		}, 1},
+		{"a room that must fail may", func(e *evidence) {
+			e.must = map[uint64]string{1: "UnauthorizedOperation"}
+			e.fail("UnauthorizedOperation")
+			e.tasks = nil
+		}, func(f *finding) {
+			*f = finding{Rooms: 1, Failed: 1, MustFail: 1, PossibleDuplicates: 2, InternalErrors: 2}
+		}, 0},
+		{"a room that must fail may not do so with another code", func(e *evidence) {
+			e.must = map[uint64]string{1: "UnauthorizedOperation"}
+			e.fail("UnauthorizedOperation.SdkAppId")
+			e.tasks = nil
+		}, func(f *finding) {
+			*f = finding{Rooms: 1, Failed: 1, MustFail: 1, WrongFinal: 1, PossibleDuplicates: 2, InternalErrors: 2}
+		}, 1},
+		{"a room that must fail may not succeed", func(e *evidence) {
+			e.must = map[uint64]string{1: "UnauthorizedOperation"}
+		}, func(f *finding) { f.WrongFinal = 1 }, 1},
+		{"a batch that has not ended is open", func(e *evidence) { e.batch.EndedAt = time.Time{} },
+			func(f *finding) { f.Open = 1 }, 1},
 		{"an extra task that the ledger knows is told", func(e *evidence) { e.records[0].ExtraTasks = map[int]string{1: "lost"} },
 			func(f *finding) { f.ExtraKnown = 1 }, 0},
 		{"an extra task that the referee does not have is wrong", func(e *evidence) { e.records[0].ExtraTasks = map[int]string{1: "made up"} },
@@ -123,6 +152,31 @@ func TestAudit(t *testing.T) {
 				t.Errorf("broken promises: %q, want %d", r.Broken, test.broken)
 			}
 		})
+	}
+}
+
+// Of five rooms without a task when the storm began one request may be sent
+// while it lasts.
+func TestStorm(t *testing.T) {
+	storm := strike{Fault: faultStorm, At: noon.Add(10 * time.Second), Since: noon.Add(20 * time.Second)}
+	e := evidence{
+		rooms:   []uint64{1, 2, 3, 4, 5, 6},
+		strikes: []strike{{Fault: faultOutage, At: noon, Since: noon.Add(time.Minute)}, storm},
+		tasks:   []tiwtest.Task{madeAt("before", 9), {RoomId: 2, CreatedNs: at(11)}},
+		calls: []tiwtest.Call{
+			callAt("before", tiwtest.OK, 9), callAt("", "internalError", 10), callAt("after", tiwtest.OK, 20),
+		},
+	}
+	for _, test := range []struct{ more, broken int }{{0, 0}, {1, 1}} {
+		for range test.more {
+			e.calls = append(e.calls, callAt("", "internalError", 19))
+		}
+		var r report
+		r.storm(e)
+		r.judge()
+		if r.StormRooms != 5 || r.StormRequests != 1+test.more || len(r.Broken) != test.broken {
+			t.Errorf("%d requests for %d rooms, broken: %q", r.StormRequests, r.StormRooms, r.Broken)
+		}
 	}
 }
 

@@ -61,7 +61,7 @@ func exitCode() int {
 	flag.IntVar(&o.rate, "rate", 20, "requests a second, for the workers and for the referee")
 	flag.DurationVar(&o.margin, "margin", 15*time.Millisecond, "what the workers add to the second: as much as the machine delays requests on their way")
 	flag.Float64Var(&o.minutes, "minutes", 15, "after so many minutes the run ends, whether all rooms have or not")
-	flag.StringVar(&o.faults, "faults", "kill", "what strikes: a list of kill, stop, term, redis, freeze, arrears, foreign")
+	flag.StringVar(&o.faults, "faults", strings.Join(allFaults(), ","), "what strikes: a `list` of the default's words")
 	flag.DurationVar(&o.killEvery, "kill-every", 10*time.Second, "time between two kills; all other times of the schedule are in proportion")
 	flag.DurationVar(&o.strikeFor, "strike-for", 0, "how long the schedule goes on; 0: until every room has ended")
 	flag.BoolVar(&o.callbacks, "callbacks", true, "give the workers a callback address; without one they can only ask")
@@ -99,7 +99,7 @@ func (o *options) setShort() {
 	given := make(map[string]bool)
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for name, value := range map[string]string{
-		"rooms": "200", "workers": "2", "faults": "stop,term,redis", "kill-every": "2s", "strike-for": "15s",
+		"rooms": "200", "workers": "2", "faults": "stop,term,redis,odd-probe,bad-room", "kill-every": "2s", "strike-for": "15s",
 		"grace": "6s", "timeout": "2s", "minutes": "5",
 	} {
 		if !given[name] {
@@ -115,7 +115,7 @@ func (o *options) check() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	bad(o.rooms < 1 || o.rooms > 100_000, "-rooms is %d, it must be from 1 to 100,000", o.rooms)
+	bad(o.rooms < 10 || o.rooms > 100_000, "-rooms is %d, it must be from 10 to 100,000", o.rooms)
 	bad(o.workers < 1 || o.workers > 16, "-workers is %d, it must be from 1 to 16", o.workers)
 	bad(o.rate < 1 || o.rate > 200, "-rate is %d, it must be from 1 to 200", o.rate)
 	bad(!(o.minutes > 0 && o.minutes <= 600), "-minutes is %v, it must be up to 600", o.minutes)
@@ -134,11 +134,7 @@ func (o *options) requestFaults() tiwtest.Faults {
 	}
 }
 
-const (
-	batchName = "chaos"
-	sdkAppID  = 1400123480
-	firstRoom = 100_000
-)
+const batchName = "chaos"
 
 func run(ctx context.Context, o options) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(o.minutes*float64(time.Minute)))
@@ -211,9 +207,12 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := filepath.Join(dir, "rooms.csv")
-	rooms, err := classList(list, o.rooms)
+	kinds, err := parseFaults(o.faults)
 	if err != nil {
+		return nil, err
+	}
+	list, file := newList(o.seed, kinds, o.rooms), filepath.Join(dir, "rooms.csv")
+	if err := list.write(file); err != nil {
 		return nil, err
 	}
 	logging.Disable() // Redis being away is part of the game
@@ -223,6 +222,7 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	}
 	defer bed.Close()
 	faults := o.requestFaults()
+	faults.RoomCodes, faults.AppCodes = list.roomCodes(), list.appCodes()
 	err = bed.Simulate(tiwtest.Options{
 		Limit: o.rate, Window: tiwtest.Sliding, Seed: o.seed, Faults: faults,
 		Latency: 80 * time.Millisecond, LatencySigma: 0.35, TaskDuration: 500 * time.Millisecond, TaskSigma: 0.35,
@@ -264,24 +264,20 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	say := func(what, format string, args ...any) {
 		saying.Lock()
 		defer saying.Unlock()
-		fmt.Fprintf(os.Stderr, "%7.1fs  %-8s  %s\n", time.Since(start).Seconds(), what, fmt.Sprintf(format, args...))
+		fmt.Fprintf(os.Stderr, "%7.1fs  %-9s  %s\n", time.Since(start).Seconds(), what, fmt.Sprintf(format, args...))
 	}
 	say("begin", "%d rooms, %d workers, %d requests a second, seed %d", o.rooms, o.workers, o.rate, o.seed)
-	if _, err := bed.Command(ctx, "enqueue", "batch", list, "--name", batchName); err != nil {
+	if _, err := bed.Command(ctx, "enqueue", "batch", file, "--name", batchName); err != nil {
 		return nil, err
 	}
 
-	kinds, err := parseFaults(o.faults)
-	if err != nil {
-		return nil, err
-	}
 	arena := &arena{fleet: fleet, redis: bed.Redis, sim: bed.Sim, rate: o.rate, say: say, faults: faults}
 	striking, endStrikes := context.WithCancel(ctx)
 	var lost map[string]time.Time
 	var held []tiwtest.Stall
 	var game sync.WaitGroup
 	end := cmp.Or(o.strikeFor, time.Duration(o.minutes*float64(time.Minute)))
-	game.Go(func() { arena.run(striking, schedule(o.seed, kinds, o.killEvery, end)) })
+	game.Go(func() { arena.run(striking, schedule(o.seed, kinds, o.rooms, o.killEvery, end)) })
 	game.Go(func() { lost = orphans(striking, bed.DB) })
 	game.Go(func() { held = tiwtest.Stalls(striking, start) })
 	follow(ctx, ledger.New(bed.DB, ledger.Options{}), say)
@@ -301,7 +297,7 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	settle(after, bed.Sim)
 	fleet.stop(o.timeout + 10*time.Second)
 
-	e := evidence{rooms: rooms, tasks: nil, calls: bed.Sim.Calls()}
+	e := evidence{rooms: list.rooms, must: list.must, calls: bed.Sim.Calls(), strikes: arena.strikes}
 	for t := range bed.Sim.Tasks() {
 		e.tasks = append(e.tasks, t)
 	}
@@ -327,7 +323,7 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		Tightest:      tightest(e.calls, o.rate, start),
 		DescribesEach: float64(st.Actions[tiwtest.ActionDescribe].Received.Calls) / float64(o.rooms),
 		Struck:        st.Faults, Callbacks: st.Callbacks,
-		Strikes: arena.strikes, Recovery: recoveries(arena.strikes, e.calls), Orphans: orphaned(lost, e.records),
+		Strikes: arena.strikes, Recovery: recoveries(arena.strikes, e.calls), Bad: failures(e), Orphans: orphaned(lost, e.records),
 		Stalls: held, Deaths: fleet.deaths(), Seconds: seconds, Load: testbed.LoadAverage(),
 	}
 	if o.callbacks {
@@ -335,17 +331,6 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 	}
 	r.judge()
 	return r, nil
-}
-
-// classList writes a class list and returns its rooms.
-func classList(name string, n int) (rooms []uint64, err error) {
-	var b strings.Builder
-	b.WriteString("SdkAppId,RoomId\n")
-	for i := range n {
-		rooms = append(rooms, uint64(firstRoom+i))
-		fmt.Fprintf(&b, "%d,%d\n", sdkAppID, firstRoom+i)
-	}
-	return rooms, os.WriteFile(name, []byte(b.String()), 0o600)
 }
 
 // serve serves on a free loopback port until closed.

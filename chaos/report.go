@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -37,6 +38,7 @@ type report struct {
 
 	Strikes  []strike            `json:"strikes"`
 	Recovery map[string]recovery `json:"recovery"` // by fault
+	Bad      map[string]recovery `json:"bad"`      // by error code: rooms that must fail, from the first request to the end
 	Orphans  recovery            `json:"orphans"`  // snapshots that lost their worker, to their end
 	Stalls   []tiwtest.Stall     `json:"stalls"`
 	Deaths   []string            `json:"deaths,omitempty"`
@@ -123,12 +125,33 @@ func orphaned(lost map[string]time.Time, records []ledger.Snapshot) recovery {
 	return recoveryOf(took)
 }
 
+// failures is, by error code, how long the rooms that must fail took to it, from
+// their first request.
+func failures(e evidence) map[string]recovery {
+	took := make(map[string][]time.Duration)
+	for _, s := range e.records {
+		if code := e.must[s.Room.RoomId]; code != "" && s.State == ledger.Failed {
+			took[code] = append(took[code], s.EndedAt.Sub(s.CreatedAt))
+		}
+	}
+	all := make(map[string]recovery)
+	for code, t := range took {
+		all[code] = recoveryOf(t)
+	}
+	return all
+}
+
 // judge lists the promises that were broken.
 func (r *report) judge() {
 	promise := func(n int, format string, args ...any) {
 		if n > 0 {
 			r.Broken = append(r.Broken, fmt.Sprintf(format, args...))
 		}
+	}
+	promise(r.Open, "%d batches have not ended", r.Open)
+	promise(r.Spoiled, "%d rooms failed with nothing wrong with them", r.Spoiled)
+	if 5*r.StormRequests > r.StormRooms {
+		promise(r.StormRequests, "%d requests during the storm, more than 1 in 5 of the %d rooms", r.StormRequests, r.StormRooms)
 	}
 	promise(r.Lost, "%d rooms lost: acknowledged and in no final state", r.Lost)
 	promise(r.WrongFinal, "%d final states are wrong", r.WrongFinal)
@@ -149,7 +172,7 @@ func (r *report) print(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) { fmt.Fprintf(tw, name+"\t"+format+"\n", args...) }
 	line("seed", "%d", r.Seed)
-	line("rooms", "%d: %d succeeded, %d failed, %d canceled", r.Rooms, r.Succeeded, r.Failed, r.Canceled)
+	line("rooms", "%d: %d succeeded, %d failed, of which %d must, %d canceled", r.Rooms, r.Succeeded, r.Failed, r.MustFail, r.Canceled)
 	line("seconds", "%.1f", r.Seconds)
 	line("lost", "%d", r.Lost)
 	line("wrong final state", "%d", r.WrongFinal)
@@ -172,17 +195,24 @@ func (r *report) print(w io.Writer) error {
 	line("callbacks", "%d taken, %d lost, %d doubled, %d not taken", r.Callbacks.Delivered, r.Struck["callbackLost"],
 		r.Struck["callbackDouble"], r.Callbacks.Refused+r.Callbacks.Unreached)
 	line("Describe calls a snapshot", "%.2f", r.DescribesEach)
-	for _, rhythm := range rhythms {
+	for _, fault := range allFaults() {
 		n := 0
 		for _, s := range r.Strikes {
-			if s.Fault == rhythm.fault {
+			if s.Fault == fault {
 				n++
 			}
 		}
 		if n > 0 {
-			rec := r.Recovery[rhythm.fault]
-			line(rhythm.fault, "%d times, to the next request %.1f s (median), %.1f s (longest)", n, rec.Median, rec.Max)
+			rec := r.Recovery[fault]
+			line(fault, "%d times, to the next request %.1f s (median), %.1f s (longest)", n, rec.Median, rec.Max)
 		}
+	}
+	if r.StormRooms > 0 {
+		line("requests during the storm", "%d, for %d rooms without a task", r.StormRequests, r.StormRooms)
+	}
+	for _, code := range slices.Sorted(maps.Keys(r.Bad)) {
+		rec := r.Bad[code]
+		line(code, "%d rooms, to their failure %.1f s (median), %.1f s (longest)", rec.Count, rec.Median, rec.Max)
 	}
 	line("snapshots that lost their worker", "%d, to their end %.1f s (median), %.1f s (longest)", r.Orphans.Count, r.Orphans.Median, r.Orphans.Max)
 	line("load", "%.2f", r.Load)

@@ -6,37 +6,30 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-func all() []string {
-	var faults []string
-	for _, r := range rhythms {
-		faults = append(faults, r.fault)
-	}
-	return faults
-}
-
 func TestSchedule(t *testing.T) {
-	const beat, end = 10 * time.Second, time.Hour
-	events := schedule(42, all(), beat, end)
+	const rooms, beat, end = 1000, 10 * time.Second, time.Hour
+	events := schedule(42, allFaults(), rooms, beat, end)
 	only := func(fault string, events []event) []event {
 		return slices.DeleteFunc(slices.Clone(events), func(e event) bool { return e.fault != fault })
 	}
 	allow := cmp.AllowUnexported(event{})
 
 	t.Run("is the same for the same seed and another one for another seed", func(t *testing.T) {
-		if diff := cmp.Diff(events, schedule(42, all(), beat, end), allow); diff != "" {
+		if diff := cmp.Diff(events, schedule(42, allFaults(), rooms, beat, end), allow); diff != "" {
 			t.Error(diff)
 		}
-		if cmp.Equal(events, schedule(43, all(), beat, end), allow) {
+		if cmp.Equal(events, schedule(43, allFaults(), rooms, beat, end), allow) {
 			t.Error("two seeds have one schedule")
 		}
 	})
 
 	t.Run("strikes with one fault at the same times whatever others are on", func(t *testing.T) {
-		for _, r := range rhythms {
-			if diff := cmp.Diff(only(r.fault, events), schedule(42, []string{r.fault}, beat, end), allow); diff != "" {
-				t.Errorf("%s: %s", r.fault, diff)
+		for _, fault := range allFaults() {
+			if diff := cmp.Diff(only(fault, events), schedule(42, []string{fault}, rooms, beat, end), allow, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("%s: %s", fault, diff)
 			}
 		}
 	})
@@ -65,6 +58,27 @@ func TestSchedule(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestOnsets(t *testing.T) {
+	const rooms, beat = 1000, 10 * time.Second
+	for seed := range uint64(50) {
+		var struck []string
+		for _, e := range schedule(seed, allFaults(), rooms, beat, time.Hour) {
+			if e.after == 0 {
+				continue
+			}
+			o := onsets[len(struck)]
+			struck = append(struck, e.fault)
+			share, beats := float64(e.after)/rooms, e.lasts.Seconds()/beat.Seconds()
+			if e.fault != o.fault || share < o.from-0.001 || share > o.to || beats < o.min || beats > o.max || e.which < 0 || e.which >= 1 {
+				t.Errorf("seed %d: %+v", seed, e)
+			}
+		}
+		if want := []string{faultOddProbe, faultOutage, faultStorm}; !slices.Equal(struck, want) {
+			t.Fatalf("seed %d: %q strike once, want %q", seed, struck, want)
+		}
+	}
 }
 
 func TestParseFaults(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -11,6 +12,10 @@ import (
 	"tiwsnap/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
+
+// oddAfter is how long an unknown task is answered oddly after the arrears, in
+// times that they last: longer than a probe waits that has failed.
+const oddAfter = 6
 
 // arena is what the faults strike.
 type arena struct {
@@ -45,10 +50,13 @@ func (a *arena) run(ctx context.Context, events []event) {
 	start := time.Now()
 	var out sync.WaitGroup
 	for _, e := range events {
-		if !pause(ctx, time.Until(start.Add(e.at))) {
+		if e.after == 0 && !pause(ctx, time.Until(start.Add(e.at))) {
 			break
 		}
 		out.Go(func() {
+			if e.after > 0 && a.sim.WaitCalls(ctx, e.after) != nil {
+				return // all is over
+			}
 			if err := a.strike(ctx, e); err != nil {
 				a.mu.Lock()
 				a.broken = append(a.broken, fmt.Errorf("%s: %w", e.fault, err))
@@ -128,6 +136,33 @@ func (a *arena) strike(ctx context.Context, e event) error {
 		err := a.setFaults(func(f *tiwtest.Faults) { f.ForeignLoad = load })
 		pause(ctx, e.lasts)
 		return errors.Join(err, a.setFaults(func(f *tiwtest.Faults) { f.ForeignLoad = 0 }))
+	case faultOddProbe:
+		a.account.Lock() // it strikes once, so it waits until others are over
+		answer := []string{"InternalError", "nulls"}[int(2*e.which)]
+		a.note(e, e.lasts, "arrears for %s, and unknown tasks are answered %s", e.lasts, answer)
+		err := a.setFaults(func(f *tiwtest.Faults) { f.Arrears.For, f.UnknownTask = tiwtest.Duration(24*time.Hour), answer })
+		pause(ctx, e.lasts)
+		err = errors.Join(err, a.setFaults(func(f *tiwtest.Faults) { f.Arrears.For = 0 }))
+		a.account.Unlock()
+		pause(ctx, oddAfter*e.lasts)
+		return errors.Join(err, a.setFaults(func(f *tiwtest.Faults) { f.UnknownTask = "" }))
+	case faultOutage:
+		a.note(e, e.lasts, "of the endpoint, for %s", e.lasts)
+		a.sim.Refuse()
+		pause(ctx, e.lasts)
+		return a.sim.Listen(strings.TrimPrefix(a.sim.URL, "http://"))
+	case faultStorm:
+		a.note(e, e.lasts, "for %s, half of the requests make a task", e.lasts)
+		var before tiwtest.Faults
+		err := a.setFaults(func(f *tiwtest.Faults) {
+			before = *f
+			f.Cut, f.Silent, f.InternalError, f.InternalErrorCreated = 0, 0, 0.5, 0.5
+		})
+		pause(ctx, e.lasts)
+		return errors.Join(err, a.setFaults(func(f *tiwtest.Faults) {
+			f.Cut, f.Silent = before.Cut, before.Silent
+			f.InternalError, f.InternalErrorCreated = before.InternalError, before.InternalErrorCreated
+		}))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,10 +46,18 @@ func New(dir, binary string) (*Testbed, error) {
 	return b, nil
 }
 
-// Simulate starts the simulator.
+// Simulate starts the simulator. Its port is below those that Linux gives to
+// whoever asks for any (32768 and up), so that it stays its own while it refuses
+// connections.
 func (b *Testbed) Simulate(o tiwtest.Options) error {
 	b.Sim = tiwtest.New(o)
-	if err := b.Sim.Listen("127.0.0.1:0"); err != nil {
+	err := errors.New("no port tried")
+	for range 20 {
+		if err = b.Sim.Listen(fmt.Sprint("127.0.0.1:", 20_000+rand.IntN(10_000))); err == nil {
+			break
+		}
+	}
+	if err != nil {
 		return err
 	}
 	b.Environ = append(b.Environ, "TIWSNAP_TIW_ENDPOINT="+b.Sim.URL)

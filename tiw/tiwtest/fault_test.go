@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -178,6 +179,35 @@ func TestCodesByName(t *testing.T) {
 	}
 	if n := len(slices.Collect(srv.Tasks())); n != 1 {
 		t.Errorf("%d tasks were made, want that of room 7 alone", n)
+	}
+}
+
+// While the server refuses connections nobody gets through; then all is as before.
+func TestRefuse(t *testing.T) {
+	srv := tiwtest.Start(t, tiwtest.Options{})
+	addr := hostOf(srv)
+	send := func() error {
+		resp, err := http.DefaultClient.Do(newCaller(addr).request(t, create, `{"SdkAppId":1,"RoomId":2,"Whiteboard":{}}`))
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}
+	if err := send(); err != nil {
+		t.Fatal(err)
+	}
+	srv.Refuse()
+	if err := send(); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("got %v, want a refused connection", err)
+	}
+	if err := srv.Listen(addr); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(); err != nil {
+		t.Error(err)
+	}
+	if n := srv.State().Tasks.Created; n != 2 {
+		t.Errorf("%d tasks, want that of before and that of after", n)
 	}
 }
 

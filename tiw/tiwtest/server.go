@@ -129,6 +129,10 @@ func (s *Server) Listen(addr string) error {
 	return nil
 }
 
+// Refuse cuts every connection and refuses new ones, until Listen with the same
+// addr. The state stays, tasks go on, and callbacks are sent.
+func (s *Server) Refuse() { s.http.Close() }
+
 // Close cuts every connection and gives up the callbacks that are due. The
 // state stays readable.
 func (s *Server) Close() {

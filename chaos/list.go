@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+)
+
+const (
+	firstRoom = 100_000
+	sdkAppID  = 1400123480
+
+	badRoomCode = "UnauthorizedOperation"
+
+	badApp      = 1400123408 // mistyped
+	badAppCode  = "UnauthorizedOperation.SdkAppId"
+	badAppRooms = 5
+)
+
+// list is a class list.
+type list struct {
+	rooms []uint64          // RoomIds
+	apps  map[uint64]uint64 // SdkAppId by RoomId
+	must  map[uint64]string // the rooms that must fail, with the error code
+}
+
+// newList makes a list of n rooms, at least 10. The faults put bad ones in it,
+// at places that the seed chooses.
+func newList(seed uint64, faults []string, n int) list {
+	l := list{apps: make(map[uint64]uint64), must: make(map[uint64]string)}
+	for i := range n {
+		room := uint64(firstRoom + i)
+		l.rooms = append(l.rooms, room)
+		l.apps[room] = sdkAppID
+	}
+	bad := rand.New(rand.NewPCG(seed, uint64(len(rhythms)+len(onsets)))).Perm(n)
+	if slices.Contains(faults, faultBadRoom) {
+		l.must[l.rooms[bad[0]]] = badRoomCode
+	}
+	if slices.Contains(faults, faultBadApp) {
+		for _, i := range bad[1 : 1+badAppRooms] {
+			l.apps[l.rooms[i]], l.must[l.rooms[i]] = badApp, badAppCode
+		}
+	}
+	return l
+}
+
+// roomCodes and appCodes are what the simulator answers for the bad ones.
+func (l list) roomCodes() map[uint64]string {
+	codes := make(map[uint64]string)
+	for room, code := range l.must {
+		if code == badRoomCode {
+			codes[room] = code
+		}
+	}
+	return codes
+}
+
+func (l list) appCodes() map[uint64]string { return map[uint64]string{badApp: badAppCode} }
+
+// write writes the list as CSV.
+func (l list) write(name string) error {
+	var b strings.Builder
+	b.WriteString("SdkAppId,RoomId\n")
+	for _, room := range l.rooms {
+		fmt.Fprintf(&b, "%d,%d\n", l.apps[room], room)
+	}
+	return os.WriteFile(name, []byte(b.String()), 0o600)
+}
