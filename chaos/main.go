@@ -60,7 +60,7 @@ func exitCode() int {
 	flag.IntVar(&o.workers, "workers", 3, "worker processes, 1 to 16")
 	flag.IntVar(&o.rate, "rate", 20, "requests a second, for the workers and for the referee")
 	flag.DurationVar(&o.margin, "margin", 15*time.Millisecond, "what the workers add to the second: as much as the machine delays requests on their way")
-	flag.Float64Var(&o.minutes, "minutes", 15, "after so many minutes the run ends, whether all rooms have or not")
+	flag.Float64Var(&o.minutes, "minutes", 30, "after so many minutes the run ends, whether all rooms have or not")
 	flag.StringVar(&o.faults, "faults", strings.Join(allFaults(), ","), "what strikes: a `list` of the default's words")
 	flag.DurationVar(&o.killEvery, "kill-every", 10*time.Second, "time between two kills; all other times of the schedule are in proportion")
 	flag.DurationVar(&o.strikeFor, "strike-for", 0, "how long the schedule goes on; 0: until every room has ended")
