@@ -316,6 +316,28 @@ func TestStorm(t *testing.T) {
 		}
 	})
 
+	for _, refusal := range []*tiw.Error{invalid, wrongApp} {
+		t.Run("a request that is refused does not end it, and another one is tried at once: "+refusal.Code, func(t *testing.T) {
+			f := setup(t)
+			f.calls(10, internalError)
+			f.due()
+			f.Forget()
+			p, err := f.Create(t.Context(), "x", app+1, ratelimit.Bulk)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.end(p, refusal)
+			if s := f.stop(); s.Cause != gate.Storm || s.Trials != 0 {
+				t.Errorf("%+v", s)
+			}
+			f.call("y", nil) // due at once
+			f.call("z", nil)
+			if n := f.rdb.HGet(t.Context(), keys.Breaker, "ramp_good").Val(); n != "2" {
+				t.Errorf("after two successes %s are counted", n)
+			}
+		})
+	}
+
 	t.Run("opens again where the success was luck", func(t *testing.T) {
 		f := setup(t)
 		f.calls(10, internalError)

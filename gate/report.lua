@@ -78,10 +78,15 @@ local function ramp_up()
 end
 
 -- Something that Tencent has answered shows that it can be reached, and is not
--- said to an account that is refused.
+-- said to an account that is refused. Only a request that is accepted shows that
+-- a storm is over: what is refused may never have come to where that is.
 local function works()
   if mine and cause == 'storm' then
-    ramp_up()
+    if outcome == 'accepted' then
+      ramp_up()
+    elseif trial then
+      trial_is_free()
+    end
   elseif mine then
     close()
   end
