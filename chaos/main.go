@@ -99,7 +99,8 @@ func (o *options) setShort() {
 	given := make(map[string]bool)
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for name, value := range map[string]string{
-		"rooms": "200", "workers": "2", "faults": "stop,term,redis,odd-probe,bad-room", "kill-every": "2s", "strike-for": "15s",
+		"rooms": "200", "workers": "2",
+		"faults": "stop,term,redis,odd-probe,bad-room", "kill-every": "2s", "strike-for": "15s",
 		"grace": "6s", "timeout": "2s", "minutes": "5",
 	} {
 		if !given[name] {
@@ -323,7 +324,8 @@ func chaos(ctx context.Context, o options, dir string) (*report, error) {
 		Tightest:      tightest(e.calls, o.rate, start),
 		DescribesEach: float64(st.Actions[tiwtest.ActionDescribe].Received.Calls) / float64(o.rooms),
 		Struck:        st.Faults, Callbacks: st.Callbacks,
-		Strikes: arena.strikes, Recovery: recoveries(arena.strikes, e.calls), Bad: failures(e), Orphans: orphaned(lost, e.records),
+		Strikes: arena.strikes, Recovery: recoveries(arena.strikes, e.calls),
+		Bad: failures(e), Orphans: orphaned(lost, e.records),
 		Stalls: held, Deaths: fleet.deaths(), Seconds: seconds, Load: testbed.LoadAverage(),
 	}
 	if o.callbacks {

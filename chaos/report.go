@@ -38,7 +38,7 @@ type report struct {
 
 	Strikes  []strike            `json:"strikes"`
 	Recovery map[string]recovery `json:"recovery"` // by fault
-	Bad      map[string]recovery `json:"bad"`      // by error code: rooms that must fail, from the first request to the end
+	Bad      map[string]recovery `json:"bad"`      // rooms that must fail, by error code, from their first attempt to the end
 	Orphans  recovery            `json:"orphans"`  // snapshots that lost their worker, to their end
 	Stalls   []tiwtest.Stall     `json:"stalls"`
 	Deaths   []string            `json:"deaths,omitempty"`
@@ -126,7 +126,7 @@ func orphaned(lost map[string]time.Time, records []ledger.Snapshot) recovery {
 }
 
 // failures is, by error code, how long the rooms that must fail took to it, from
-// their first request.
+// their first attempt.
 func failures(e evidence) map[string]recovery {
 	took := make(map[string][]time.Duration)
 	for _, s := range e.records {
@@ -151,7 +151,8 @@ func (r *report) judge() {
 	promise(r.Open, "%d batches have not ended", r.Open)
 	promise(r.Spoiled, "%d rooms failed with nothing wrong with them", r.Spoiled)
 	if 5*r.StormRequests > r.StormRooms {
-		promise(r.StormRequests, "%d requests during the storm, more than 1 in 5 of the %d rooms", r.StormRequests, r.StormRooms)
+		promise(r.StormRequests, "%d requests during the storm, more than 1 in 5 of the %d rooms",
+			r.StormRequests, r.StormRooms)
 	}
 	promise(r.Lost, "%d rooms lost: acknowledged and in no final state", r.Lost)
 	promise(r.WrongFinal, "%d final states are wrong", r.WrongFinal)
@@ -172,7 +173,8 @@ func (r *report) print(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) { fmt.Fprintf(tw, name+"\t"+format+"\n", args...) }
 	line("seed", "%d", r.Seed)
-	line("rooms", "%d: %d succeeded, %d failed, of which %d must, %d canceled", r.Rooms, r.Succeeded, r.Failed, r.MustFail, r.Canceled)
+	line("rooms", "%d: %d succeeded, %d failed (%d must), %d canceled",
+		r.Rooms, r.Succeeded, r.Failed, r.MustFail, r.Canceled)
 	line("seconds", "%.1f", r.Seconds)
 	line("lost", "%d", r.Lost)
 	line("wrong final state", "%d", r.WrongFinal)
@@ -212,7 +214,7 @@ func (r *report) print(w io.Writer) error {
 	}
 	for _, code := range slices.Sorted(maps.Keys(r.Bad)) {
 		rec := r.Bad[code]
-		line(code, "%d rooms, to their failure %.1f s (median), %.1f s (longest)", rec.Count, rec.Median, rec.Max)
+		line(code, "%d must fail with it, after %.1f s (median), %.1f s (longest)", rec.Count, rec.Median, rec.Max)
 	}
 	line("snapshots that lost their worker", "%d, to their end %.1f s (median), %.1f s (longest)", r.Orphans.Count, r.Orphans.Median, r.Orphans.Max)
 	line("load", "%.2f", r.Load)
