@@ -265,7 +265,7 @@ func TestResultsWithoutImages(t *testing.T) {
 		}
 		return f.record(row(n))
 	}
-	if s := settle(1, ledger.Result{State: ledger.Succeeded, Code: "c", Total: new(0)}); s.Images != nil || s.Total != nil || s.Code != "c" {
+	if s := settle(1, ledger.Result{State: ledger.Succeeded, Code: "c", Total: new(0)}); len(s.Images) != 0 || s.Total != nil || s.Code != "c" {
 		t.Errorf("without images: %+v", s)
 	}
 	if s := settle(2, ledger.Result{State: ledger.Succeeded, Images: []string{"u", "v"}, Total: new(5)}); len(s.Images) != 2 || s.Total == nil || *s.Total != 5 {
