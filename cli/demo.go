@@ -147,6 +147,9 @@ func demo(
 	}
 	fmt.Fprintf(e.stderr, "batch %s: %d rooms of %s enqueued\n", batch.ID, batch.Rooms, name)
 	failed, err := watch(ctx, e, c, batch.ID)
+	if ctx.Err() != nil {
+		return fail(exitTempFail, "interrupted; nothing of the demo is left")
+	}
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,18 @@ func connect(cmd *cobra.Command, e env, needs ...config.Need) (*connection, erro
 	if err != nil {
 		return nil, err
 	}
-	client, closeRedis, err := openRedis(cmd.Context(), cfg)
+	if cfg.Redis.URL.Reveal() == rdb.Embedded {
+		// What it took would be gone with this process.
+		return nil, fail(exitConfig, "TIWSNAP_REDIS_URL: embedded is a Redis inside one process: "+
+			"a worker with it serves the pages and the API itself; give the address of the workers' Redis")
+	}
+	return connectTo(cmd.Context(), cfg)
+}
+
+// connectTo connects to any Redis, one inside this process included. The error
+// is ready to return.
+func connectTo(ctx context.Context, cfg config.Config) (*connection, error) {
+	client, closeRedis, err := openRedis(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/gate"
-	"tiwsnap/rdb"
 	"tiwsnap/web"
 )
 
@@ -36,11 +35,7 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
 			return err
 		}
 		defer c.close()
-		switch {
-		case c.cfg.Redis.URL.Reveal() == rdb.Embedded:
-			return fail(exitConfig, "TIWSNAP_REDIS_URL: embedded is a Redis of one process alone: "+
-				"a worker with it serves its pages itself; give the address of the workers' Redis")
-		case c.cfg.HTTP.Addr == "":
+		if c.cfg.HTTP.Addr == "" {
 			return fail(exitConfig, "TIWSNAP_HTTP_ADDR: is empty, so that nothing would be served: set it as in %s",
 				config.DefaultHTTPAddr)
 		}

@@ -183,7 +183,9 @@ func TestWebRefuses(t *testing.T) {
 	s.environ["TIWSNAP_HTTP_ADDR"] = addr
 	s.says(exitUnavailable, "address already in use (TIWSNAP_HTTP_ADDR or", "web")
 	s.environ["TIWSNAP_REDIS_URL"] = "embedded"
-	s.says(exitConfig, "embedded is a Redis of one process alone", "web")
+	for _, command := range []string{"web", "status", "limit", "stop", "enqueue room --app 1 --room 1"} {
+		s.says(exitConfig, "embedded is a Redis inside one process", strings.Fields(command)...)
+	}
 }
 
 func TestFirstLogin(t *testing.T) {

@@ -53,7 +53,11 @@ are written. SIGHUP makes it ` + reloadHelp,
 		if e.getenv("GOGC") == "" && e.getenv("GOMEMLIMIT") == "" {
 			debug.SetGCPercent(gcPercent)
 		}
-		c, err := connect(cmd, e, config.Credentials, config.RoomFiles)
+		cfg, err := loadConfig(cmd, e, config.Credentials, config.RoomFiles)
+		if err != nil {
+			return err
+		}
+		c, err := connectTo(ctx, cfg)
 		if err != nil {
 			return err
 		}
