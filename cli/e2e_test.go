@@ -6,10 +6,12 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -57,15 +59,22 @@ func (s site) client() redis.UniversalClient {
 	return c
 }
 
-// freeAddr is an address on this machine at which nobody listens.
+// freeAddr is an address on this machine at which nobody listens. Its port is
+// below those that systems give to clients, so that no connection takes it
+// before the test does.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := strconv.Itoa(20_000 + rand.IntN(10_000))
+		l, err := net.Listen("tcp", ":"+port)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		return "127.0.0.1:" + port
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("100 ports from 20000 to 29999 are taken")
+	return ""
 }
 
 // run runs a command to its end.
