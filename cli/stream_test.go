@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -22,7 +23,7 @@ func terminal(t *testing.T) (tty *os.File, read func() string) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("no terminal to be had: %v", err)
+		needs.Skip(t, "no /dev/ptmx on this machine")
 	}
 	fd := int(master.Fd())
 	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
@@ -149,7 +150,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 	} {
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 		if err != nil {
-			t.Skipf("no full disk to be had: %v", err)
+			needs.Skip(t, "no /dev/full on this machine")
 		}
 		var stderr bytes.Buffer
 		code := run(t.Context(), args, env{strings.NewReader(""), full, &stderr, variables(s.environ)})
