@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
-	"tiwsnap/keys"
-	"tiwsnap/redistest"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 )
 

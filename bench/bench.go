@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"tiwsnap/testbed"
+	"tiwsnap/internal/testbed"
 )
 
 // Options say what is measured, and with what.

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"tiwsnap/testbed"
+	"tiwsnap/internal/testbed"
 	"tiwsnap/tiw/tiwtest"
 )
 

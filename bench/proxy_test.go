@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 )
 
 // through returns a client of the server behind the proxy.

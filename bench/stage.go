@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/testbed"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
-	"tiwsnap/testbed"
 	"tiwsnap/tiw/tiwtest"
 )
 

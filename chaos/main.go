@@ -28,8 +28,8 @@ import (
 
 	"github.com/redis/go-redis/v9/logging"
 
+	"tiwsnap/internal/testbed"
 	"tiwsnap/ledger"
-	"tiwsnap/testbed"
 	"tiwsnap/tiw/tiwtest"
 )
 

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 

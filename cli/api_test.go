@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"tiwsnap/internal/needs"
-	"tiwsnap/password"
+	"tiwsnap/internal/password"
 	"tiwsnap/tiw/tiwtest"
 )
 

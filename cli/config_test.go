@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tiwsnap/config"
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 )
 
 // tiwsnap runs a command line with these variables and no others.

@@ -21,9 +21,9 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/gate"
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/rdb"
-	"tiwsnap/redistest"
 	"tiwsnap/schedule"
 	"tiwsnap/tiw/tiwtest"
 )

@@ -16,8 +16,8 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/rooms"
 	"tiwsnap/rdb"
-	"tiwsnap/rooms"
 	"tiwsnap/tasks"
 )
 

@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
-	"tiwsnap/keys"
-	"tiwsnap/redistest"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -303,7 +303,7 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 		"40-init-params.jsonl":          {3, "Whiteboard.InitParams is not a JSON document"},
 		"42-jsonl-pretty-array.json":    {2, ""},
 	} {
-		code, stdout, stderr := s.run("", "enqueue", "batch", "../rooms/testdata/lists/"+file, "-o", "jsonl")
+		code, stdout, stderr := s.run("", "enqueue", "batch", "../internal/rooms/testdata/lists/"+file, "-o", "jsonl")
 		var got struct{ Rooms int }
 		if want.rooms == 0 && (code != exitUsage || stdout != "" || !strings.Contains(stderr, "nothing was enqueued")) {
 			t.Errorf("%s: exit %d, %q, %q", file, code, stdout, stderr)

@@ -16,7 +16,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/spf13/cobra"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
 )

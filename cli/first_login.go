@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tiwsnap/password"
+	"tiwsnap/internal/password"
 )
 
 // The files that first-login makes.

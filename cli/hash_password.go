@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"tiwsnap/password"
+	"tiwsnap/internal/password"
 )
 
 func newHashPassword(e env) *cobra.Command {

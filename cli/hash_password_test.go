@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"tiwsnap/password"
+	"tiwsnap/internal/password"
 )
 
 func TestHashPassword(t *testing.T) {

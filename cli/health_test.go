@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ratelimit"
 )
 

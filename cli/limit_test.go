@@ -7,9 +7,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ratelimit"
-	"tiwsnap/redistest"
 )
 
 func TestLimit(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 	"testing"
 
 	"tiwsnap/internal/needs"
-	"tiwsnap/redistest"
-	"tiwsnap/testbed"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/internal/testbed"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/web"
 )

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"tiwsnap/config"
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 )
 
 func TestScheduleCommands(t *testing.T) {

@@ -23,8 +23,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/password"
-	"tiwsnap/redistest"
+	"tiwsnap/internal/password"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/schedule"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"

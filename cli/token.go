@@ -3,7 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
-	"tiwsnap/password"
+	"tiwsnap/internal/password"
 )
 
 func newToken(e env) *cobra.Command {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"tiwsnap/password"
+	"tiwsnap/internal/password"
 	"tiwsnap/tiw/tiwtest"
 )
 

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tiwsnap/config"
-	"tiwsnap/password"
+	"tiwsnap/internal/password"
 )
 
 const (

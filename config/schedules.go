@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"tiwsnap/rooms"
+	"tiwsnap/internal/rooms"
 	"tiwsnap/schedule"
 	"tiwsnap/tasks"
 )

@@ -14,7 +14,7 @@ import (
 	"time"
 	"unicode"
 
-	"tiwsnap/password"
+	"tiwsnap/internal/password"
 	"tiwsnap/rdb"
 	"tiwsnap/webhook"
 )

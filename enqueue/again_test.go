@@ -6,7 +6,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"tiwsnap/enqueue"
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 )
 

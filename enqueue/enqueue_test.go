@@ -11,8 +11,8 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
-	"tiwsnap/keys"
-	"tiwsnap/redistest"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 )
 

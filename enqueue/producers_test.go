@@ -18,10 +18,10 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
-	"tiwsnap/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"

@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 )
 
 // Step is how a suspended application goes on.

@@ -12,9 +12,9 @@ import (
 	"go.uber.org/goleak"
 
 	"tiwsnap/gate"
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ratelimit"
-	"tiwsnap/redistest"
 	"tiwsnap/tiw"
 )
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ratelimit"
 	"tiwsnap/tiw"
 )

@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )

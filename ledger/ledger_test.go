@@ -8,9 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
 	"tiwsnap/tasks"
 )
 

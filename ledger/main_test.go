@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 )
 
 func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )

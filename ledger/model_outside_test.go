@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tiwsnap/gate"
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 )
 

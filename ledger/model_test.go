@@ -13,8 +13,8 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/gate"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
 	"tiwsnap/tasks"
 )
 

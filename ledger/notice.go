@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 )
 
 // Notice is one end of something, or a tick that failed, to be told by webhook.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 )
 

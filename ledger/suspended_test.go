@@ -13,7 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/gate"
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )

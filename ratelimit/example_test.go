@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ratelimit"
 	"tiwsnap/rdb"
 )

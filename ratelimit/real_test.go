@@ -15,8 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ratelimit"
-	"tiwsnap/redistest"
 )
 
 // childEnv makes the test binary a process that uses permits, of the Redis at

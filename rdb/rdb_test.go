@@ -22,8 +22,8 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"tiwsnap/internal/redistest"
 	"tiwsnap/rdb"
-	"tiwsnap/redistest"
 )
 
 // open opens a client and pings through it, for the length of the test.

@@ -9,8 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/redistest"
 	"tiwsnap/rdb"
-	"tiwsnap/redistest"
 )
 
 func TestServers(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"tiwsnap/rooms"
+	"tiwsnap/internal/rooms"
 )
 
 // WriteCSV writes a result list: a header, then a line for each snapshot as it

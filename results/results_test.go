@@ -10,8 +10,8 @@ import (
 	"go.uber.org/goleak"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
 	"tiwsnap/results"
 	"tiwsnap/tasks"
 )

@@ -14,8 +14,8 @@ import (
 
 	"github.com/xuri/excelize/v2"
 
-	"tiwsnap/rooms"
-	"tiwsnap/spool"
+	"tiwsnap/internal/rooms"
+	"tiwsnap/internal/spool"
 )
 
 // Bounds of a sheet, which are Excel's:

@@ -21,9 +21,9 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/xuri/excelize/v2"
 
+	"tiwsnap/internal/rooms"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
-	"tiwsnap/rooms"
 	"tiwsnap/tasks"
 )
 

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"tiwsnap/rooms"
+	"tiwsnap/internal/rooms"
 	"tiwsnap/tasks"
 )
 

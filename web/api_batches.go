@@ -15,8 +15,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/rooms"
 	"tiwsnap/ledger"
-	"tiwsnap/rooms"
 	"tiwsnap/tasks"
 )
 

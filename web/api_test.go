@@ -19,9 +19,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
+	"tiwsnap/internal/password"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/password"
-	"tiwsnap/redistest"
 	"tiwsnap/web"
 )
 

@@ -16,7 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/password"
+	"tiwsnap/internal/password"
 )
 
 // Role is something that a user or a token may do.

@@ -29,9 +29,9 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/needs"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
-	"tiwsnap/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/gate"
-	"tiwsnap/keys"
-	"tiwsnap/redistest"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/web"
 )
 

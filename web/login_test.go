@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tiwsnap/password"
-	"tiwsnap/redistest"
+	"tiwsnap/internal/password"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/web"
 )
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/web"
 )
 

@@ -15,7 +15,7 @@ import (
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/rdb"

@@ -20,10 +20,10 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/rooms"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
 	"tiwsnap/results"
-	"tiwsnap/rooms"
 	"tiwsnap/tasks"
 )
 

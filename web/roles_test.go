@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
 	"tiwsnap/web"
 )
 

@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tiwsnap/password"
+	"tiwsnap/internal/password"
 	"tiwsnap/web"
 )
 

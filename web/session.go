@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 )
 
 // sessionCookie is the name of the cookie.

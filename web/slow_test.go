@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/web"
 )
 

@@ -14,8 +14,8 @@ import (
 	"net/http"
 	"time"
 
-	"tiwsnap/rooms"
-	"tiwsnap/spool"
+	"tiwsnap/internal/rooms"
+	"tiwsnap/internal/spool"
 	"tiwsnap/tasks"
 )
 

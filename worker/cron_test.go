@@ -18,10 +18,10 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/enqueue"
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
-	"tiwsnap/redistest"
 	"tiwsnap/schedule"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
 	"tiwsnap/tasks"
 )
 

@@ -6,9 +6,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 

@@ -9,7 +9,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"tiwsnap/enqueue"
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
 )

@@ -13,8 +13,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/redistest"
 	"tiwsnap/rdb"
-	"tiwsnap/redistest"
 	"tiwsnap/tiw"
 )
 

@@ -8,8 +8,8 @@ import (
 	"github.com/hibiken/asynq"
 
 	"tiwsnap/backlog"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"

@@ -9,8 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
 )

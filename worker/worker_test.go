@@ -9,9 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/enqueue"
-	"tiwsnap/keys"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
 )

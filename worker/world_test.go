@@ -17,8 +17,8 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"

@@ -23,8 +23,8 @@ import (
 	"sync"
 	"time"
 
+	"tiwsnap/internal/testbed"
 	"tiwsnap/ledger"
-	"tiwsnap/testbed"
 	"tiwsnap/tiw/tiwtest"
 )
 

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/text/encoding/traditionalchinese"
 	"golang.org/x/text/encoding/unicode"
 
-	"tiwsnap/rooms"
+	"tiwsnap/internal/rooms"
 	"tiwsnap/tasks"
 )
 
@@ -357,7 +357,7 @@ func TestFilesThatAreNoLists(t *testing.T) {
 
 // Each list in docs/lists.md gives what is under it there.
 func TestTheExamplesOfTheDocs(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "docs", "lists.md"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "lists.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tiwsnap/rooms"
+	"tiwsnap/internal/rooms"
 	"tiwsnap/tasks"
 )
 
@@ -387,7 +387,7 @@ func TestStopsWhenTheCallerDoes(t *testing.T) {
 func TestExamples(t *testing.T) {
 	for file, want := range map[string]int{"class.csv": 240, "class.jsonl": 6} {
 		t.Run(file, func(t *testing.T) {
-			f, err := os.Open(filepath.Join("..", "examples", file))
+			f, err := os.Open(filepath.Join("..", "..", "examples", file))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"tiwsnap/password"
+	"tiwsnap/internal/password"
 )
 
 func TestPasswords(t *testing.T) {

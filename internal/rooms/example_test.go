@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"tiwsnap/rooms"
+	"tiwsnap/internal/rooms"
 	"tiwsnap/tasks"
 )
 

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/text/encoding/simplifiedchinese"
 	"golang.org/x/text/encoding/unicode"
 
-	"tiwsnap/rooms"
+	"tiwsnap/internal/rooms"
 	"tiwsnap/tasks"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/xuri/excelize/v2"
 
-	"tiwsnap/rooms"
+	"tiwsnap/internal/rooms"
 )
 
 // workbook is an .xlsx file with a sheet of rows, changed by the functions.

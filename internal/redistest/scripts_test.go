@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"tiwsnap/redistest"
+	"tiwsnap/internal/redistest"
 )
 
 func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
@@ -16,12 +16,12 @@ func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
 // Redis does.
 func TestEveryScriptCompiles(t *testing.T) {
 	c := redistest.Client(t)
-	prelude, err := os.ReadFile("../ledger/prelude.lua")
+	prelude, err := os.ReadFile("../../ledger/prelude.lua")
 	if err != nil {
 		t.Fatal(err)
 	}
 	scripts := 0
-	err = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(path) != ".lua" {
 			return err
 		}
@@ -30,7 +30,7 @@ func TestEveryScriptCompiles(t *testing.T) {
 			return err
 		}
 		script := string(text)
-		if filepath.Dir(path) == filepath.Join("..", "ledger") && filepath.Base(path) != "prelude.lua" {
+		if filepath.Dir(path) == filepath.Join("..", "..", "ledger") && filepath.Base(path) != "prelude.lua" {
 			script = string(prelude) + script
 		}
 		scripts++

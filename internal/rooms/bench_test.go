@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"tiwsnap/rooms"
+	"tiwsnap/internal/rooms"
 )
 
 const rowsInBench = 100_000

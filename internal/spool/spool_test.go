@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"tiwsnap/spool"
+	"tiwsnap/internal/spool"
 )
 
 // What is read is what was written, and nothing of it is left.
