@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/gate"
@@ -128,6 +129,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestHoldUnknown(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 1}})
 	w.hold = true
 	w.work()
@@ -141,7 +143,11 @@ func TestHoldUnknown(t *testing.T) {
 		}
 		return n
 	}
-	w.eventually("both are held", func() bool { return held() == 2 })
+	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+	w.eventually("both are held, and asynq has done with them", func() bool {
+		info, err := inspector.GetQueueInfo(tasks.QueueBulk)
+		return held() == 2 && err == nil && info.Size == 0
+	})
 	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls; n != 2 {
 		t.Errorf("%d requests, want one each", n)
 	}
@@ -160,6 +166,7 @@ func TestHoldUnknown(t *testing.T) {
 
 // The last attempt allowed is held, too, and not given up.
 func TestHoldLastAttempt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 1}})
 	w.hold, w.attempts = true, 1
 	w.work()

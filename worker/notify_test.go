@@ -369,6 +369,7 @@ func TestDelivery(t *testing.T) {
 // While a receiver is away the ends wait in the ledger, where each takes a few
 // bytes, and not in asynq; and not for ever.
 func TestEndsWaitInTheLedger(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
 	r := newReceiver(t)

@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -63,6 +65,7 @@ func (b both) Run() int {
 		fmt.Fprintf(os.Stderr, "%s is %q, not %s or %s\n", KindEnv, chosen, server, embedded)
 		return 2
 	}
+	runMore()
 	kind = kinds[0]
 	code := b.m.Run()
 	if len(kinds) > 1 && len(users) > 0 && code == 0 {
@@ -72,6 +75,19 @@ func (b both) Run() int {
 		code = b.m.Run()
 	}
 	return code
+}
+
+// runMore lets eight parallel tests run at once, unless -parallel says how many:
+// they wait most of the time.
+func runMore() {
+	if !flag.Parsed() {
+		flag.Parse()
+	}
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
+	if !said {
+		flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0))))
+	}
 }
 
 // again sets the flags of package testing to those tests alone that have called URL.
