@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -14,18 +15,25 @@ import (
 
 var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 
-// readme returns the commands in the README's shell blocks, without comments.
+// readme returns the commands in the shell blocks of the README and of the
+// pages that go on where it ends, without comments.
 func readme(t *testing.T) (commands []string) {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
-		for line := range strings.Lines(block[1]) {
-			line, _, _ = strings.Cut(line, "#")
-			if line = strings.TrimSpace(line); line != "" {
-				commands = append(commands, line)
+	for _, file := range []string{"README.md", "docs/redis.md", "docs/go.md", "docs/callbacks.md"} {
+		text, err := os.ReadFile("../" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := shellBlock.FindAllStringSubmatch(string(text), -1)
+		if len(blocks) == 0 {
+			t.Errorf("%s has no command", file)
+		}
+		for _, block := range blocks {
+			for line := range strings.Lines(block[1]) {
+				line, _, _ = strings.Cut(line, "#")
+				if line = strings.TrimSpace(line); line != "" {
+					commands = append(commands, line)
+				}
 			}
 		}
 	}
@@ -89,6 +97,37 @@ func TestReadme(t *testing.T) {
 	}
 	if _, err := config.Load(config.Source{Environ: exported}, config.Credentials); err != nil {
 		t.Errorf("README: its variables: %v", err)
+	}
+}
+
+// Each test that docs/promises.md names is there.
+func TestPromisesAreHeld(t *testing.T) {
+	text, err := os.ReadFile("../docs/promises.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := make(map[string]bool)
+	files, err := filepath.Glob("../*/*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		code, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(code), -1) {
+			tests[m[1]] = true
+		}
+	}
+	named := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(string(text), -1)
+	if len(named) < 15 {
+		t.Errorf("it names %d tests only", len(named))
+	}
+	for _, m := range named {
+		if !tests[m[1]] {
+			t.Errorf("there is no %s", m[1])
+		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A module elsewhere depends on this one by the commands in the README, and runs
+// A module elsewhere depends on this one by the commands in docs/go.md, and runs
 // the whole program of example_test.go. Nothing is downloaded for it.
 func TestFromAnotherModule(t *testing.T) {
 	if testing.Short() {
@@ -23,10 +23,9 @@ func TestFromAnotherModule(t *testing.T) {
 		}
 		return string(text)
 	}
-	_, section, _ := strings.Cut(read("../README.md"), "\n## From Go\n")
-	block := regexp.MustCompile("(?s)```sh\n(.*?)```").FindStringSubmatch(section)
+	block := regexp.MustCompile("(?s)```sh\n(.*?)```").FindStringSubmatch(read("../docs/go.md"))
 	if block == nil {
-		t.Fatal("README: \"From Go\" has no commands")
+		t.Fatal("docs/go.md has no commands")
 	}
 	root, err := filepath.Abs("..")
 	if err != nil {
