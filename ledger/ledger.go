@@ -229,6 +229,8 @@ type Outcome struct {
 	RequestID string `json:"request_id,omitempty"`
 	Code      string `json:"code,omitempty"` // of the error, as Tencent spells it
 	Message   string `json:"message,omitempty"`
+	// PermitWait is how long the request had waited for its permit.
+	PermitWait time.Duration `json:"permit_wait,omitempty"`
 }
 
 // Outcome writes the outcome of an attempt. Writing it twice is writing it
@@ -251,10 +253,14 @@ func (l *Ledger) ClaimTask(ctx context.Context, id string, attempt int, taskID s
 
 func (l *Ledger) outcome(ctx context.Context, id string, attempt int, o Outcome, claim bool) (string, error) {
 	owners, field := l.taskOwners(o.TaskID)
+	wait := ""
+	if o.PermitWait > 0 {
+		wait = strconv.FormatInt(o.PermitWait.Milliseconds(), 10)
+	}
 	return l.run(ctx, outcomeScript, id, batchOf(id), owners,
 		attempt, string(o.State), o.Costs, o.TaskID, o.RequestID, o.Code, o.Message,
 		o.State == Unknown || o.State == Accepted, // has made a task, or may have
-		field, claim, o.Unsent,
+		field, claim, o.Unsent, wait,
 	).Text()
 }
 

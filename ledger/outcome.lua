@@ -13,11 +13,13 @@
 -- ARGV[13] field    of the TaskID in them
 -- ARGV[14] claim    "1" if a callback has named the task and no answer
 -- ARGV[15] unsent   "1" if no request was sent
+-- ARGV[16] wait     ms that the request had waited for its permit, or ""
 -- Returns "ok"; "taken" if the task that is claimed is another snapshot's, and
 -- nothing was changed; "late" if a newer attempt or an end stands in the record,
 -- and this outcome changed nothing but the list of its tasks.
 local attempt, to, task = ARGV[5], ARGV[6], ARGV[8]
-local state, current, known, spare, cancel = get('state', 'attempt', 'task:' .. attempt, 'spare', 'cancel')
+local state, current, known, spare, cancel, sent_at =
+  get('state', 'attempt', 'task:' .. attempt, 'spare', 'cancel', 'sent_at')
 
 if to == 'accepted' then
   local owner = redis.call('HGET', KEYS[14], ARGV[13]) or redis.call('HGET', KEYS[15], ARGV[13])
@@ -37,6 +39,7 @@ if not ours then
     return 'late'
   end
   keep_task(attempt, task)
+  note(attempt, '', ARGV[16], to, '', ARGV[9])
   if state == 'unknown' or state == 'queued' then
     accept(state, attempt) -- the answer came after all, and nothing is on its way
     return 'ok'
@@ -56,6 +59,8 @@ if ARGV[7] == '1' then
 end
 if ARGV[15] == '1' then
   redis.call('HINCRBY', SNAPSHOT, 'unsent', 1)
+else
+  note(attempt, sent_at, ARGV[16], to, ARGV[10], ARGV[9])
 end
 if ARGV[12] == '1' then
   may_have_made_task()

@@ -145,6 +145,24 @@ local function may_have_made_task()
   end
 end
 
+-- Notes what became of an attempt: when it was sent (ms), how long it had waited
+-- for its permit (ms), its state, code and RequestId. What is known later takes
+-- the place of what was known before. Of more than HISTORY attempts the first
+-- and the last ones are kept.
+local HISTORY = 50
+local function note(attempt, sent_at, wait, to, code, request)
+  local field = 'try:' .. attempt
+  local was_sent, waited, _, _, known = string.match(get(field) or '', '^(.-)\t(.-)\t(.-)\t(.-)\t(.*)$')
+  if request == '' then
+    request = known or ''
+  end
+  set(field, table.concat({was_sent or sent_at, waited or wait, to, code, request}, '\t'))
+  local drop = tonumber(attempt) - HISTORY + 1
+  if drop > 1 then
+    redis.call('HDEL', SNAPSHOT, 'try:' .. drop)
+  end
+end
+
 -- Keeps the TaskID of a request that certainly has made a task, as Tencent has
 -- answered. What callbacks name is kept apart, in told:N, until then.
 local function keep_task(attempt, task)

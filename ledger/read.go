@@ -36,6 +36,7 @@ type Snapshot struct {
 	Images             []string       `json:"images"`          // never nil
 	Total              *int           `json:"total,omitempty"` // images by Tencent's own count, where that is another
 	PossibleDuplicates int            `json:"possible_duplicates,omitempty"`
+	History            []Attempt      `json:"history,omitempty"`     // by number; of more than 50 the first and the last ones
 	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of the tasks beside its own
 	ReportedTasks      map[int]string `json:"-"`                     // TaskID by attempt, that callbacks named and Tencent has not confirmed
 	Callbacks          int            `json:"callbacks,omitempty"`
@@ -45,6 +46,19 @@ type Snapshot struct {
 	SentAt             time.Time      `json:"sent_at,omitzero"`    // last attempt
 	AcceptedAt         time.Time      `json:"accepted_at,omitzero"`
 	EndedAt            time.Time      `json:"ended_at,omitzero"`
+}
+
+// Attempt is one request that was sent for a snapshot, and what became of it.
+type Attempt struct {
+	Number       int       `json:"number"`                   // from 1; those that sent no request are left out
+	SentAt       time.Time `json:"sent_at,omitzero"`         // when its intent was written
+	PermitWaitMS int       `json:"permit_wait_ms,omitempty"` // how long it had waited for its permit
+	// Outcome is accepted; queued: no task was made; unknown: one may have been
+	// made; failed; or sending: the request is on its way.
+	Outcome   State  `json:"outcome"`
+	Code      string `json:"code,omitempty"`       // of the error, as Tencent spells it
+	RequestID string `json:"request_id,omitempty"` // of the answer, if one came
+	TaskID    string `json:"task_id,omitempty"`    // of the task that it has made, as far as that is known
 }
 
 // HasCode reports whether the snapshot's error is of that code or, where that
@@ -135,10 +149,30 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 		s.ReportedTasks = reported
 	}
 	maps.DeleteFunc(s.ExtraTasks, func(_ int, task string) bool { return task == s.TaskID })
+	s.History = history(f)
 	if err := errors.Join(errs...); err != nil {
 		return s, fmt.Errorf("record of snapshot %s: %w", id, err)
 	}
 	return s, nil
+}
+
+// history is what became of the attempts, from what prelude.lua has noted.
+func history(f map[string]string) (all []Attempt) {
+	for n, line := range byAttempt(f, "try:") {
+		v := strings.Split(line, "\t")
+		if len(v) != 5 {
+			continue // none of ours
+		}
+		all = append(all, Attempt{
+			Number: n, SentAt: unixMilli(v[0]), PermitWaitMS: atoi(v[1]), Outcome: State(v[2]), Code: v[3], RequestID: v[4],
+			TaskID: f["task:"+strconv.Itoa(n)],
+		})
+	}
+	if n := atoi(f["attempt"]); State(f["state"]) == Sending && f["try:"+strconv.Itoa(n)] == "" {
+		all = append(all, Attempt{Number: n, SentAt: unixMilli(f["sent_at"]), Outcome: Sending})
+	}
+	slices.SortFunc(all, func(a, b Attempt) int { return a.Number - b.Number })
+	return all
 }
 
 // byAttempt collects the fields of one kind that a record has for attempts.

@@ -112,7 +112,9 @@ func (w *Worker) refuse(ctx context.Context, p tasks.SnapshotPayload, cause erro
 // token names the intent, and stays the same until it is known that the ledger
 // has it.
 func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, token *string) (again bool, err error) {
+	asked := time.Now()
 	permit, err := l.permit(ctx, p)
+	waited := time.Since(asked)
 	var stopped *gate.Stopped
 	var suspended *gate.Suspended
 	if errors.As(err, &stopped) || errors.As(err, &suspended) {
@@ -161,24 +163,24 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{
 			State:     ledger.Accepted,
 			TaskID:    *response.TaskID,
-			RequestID: deref(response.RequestId),
+			RequestID: deref(response.RequestId), PermitWait: waited,
 		})
 		permit.Done(ctx, *response.TaskID, nil)
 		return false, nil
 	}
-	return w.failed(ctx, p, intent, permit.Done(ctx, "", err), err)
+	return w.failed(ctx, p, intent, waited, permit.Done(ctx, "", err), err)
 }
 
 // failed decides what happens next, from the class of the error and from whom it
-// concerns.
+// concerns. waited is how long the request had waited for its permit.
 func (w *Worker) failed(
-	ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, concerns gate.Verdict, err error,
+	ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, waited time.Duration, concerns gate.Verdict, err error,
 ) (again bool, _ error) {
 	var e *tiw.Error
 	if !errors.As(err, &e) {
 		e = &tiw.Error{Class: tiw.Unknown, Code: "Unclassified", Message: err.Error(), Err: err}
 	}
-	out := ledger.Outcome{RequestID: e.RequestID, Code: e.Code, Message: e.Message}
+	out := ledger.Outcome{RequestID: e.RequestID, Code: e.Code, Message: e.Message, PermitWait: waited}
 	log := w.log.With("id", p.ID, "attempt", intent.Attempt, "class", e.Class, "code", e.Code, "request_id", e.RequestID)
 	failures, delay := intent.Failures, stoppedDelay+jitter(stoppedDelay)
 	if concerns == gate.Room {
