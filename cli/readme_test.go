@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,6 +98,33 @@ func TestReadme(t *testing.T) {
 	}
 	if _, err := config.Load(config.Source{Environ: exported}, config.Credentials); err != nil {
 		t.Errorf("README: its variables: %v", err)
+	}
+}
+
+// The README in Chinese has the same commands, and its links lead somewhere.
+func TestReadmeInChinese(t *testing.T) {
+	comment := regexp.MustCompile(`\s*#.*`)
+	commands := func(file string) (all []string) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^):]+)\)`).FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join("..", m[1])); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+		for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
+			for line := range strings.Lines(block[1]) {
+				all = append(all, comment.ReplaceAllString(strings.TrimSpace(line), ""))
+			}
+		}
+		return all
+	}
+	english, chinese := commands("../README.md"), commands("../README.zh-CN.md")
+	if !slices.Equal(english, chinese) {
+		t.Errorf("README.md has the commands\n%s\nand README.zh-CN.md\n%s",
+			strings.Join(english, "\n"), strings.Join(chinese, "\n"))
 	}
 }
 
