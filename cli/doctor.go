@@ -19,6 +19,7 @@ import (
 	"tiwsnap/gate"
 	"tiwsnap/ratelimit"
 	"tiwsnap/rdb"
+	"tiwsnap/results"
 	"tiwsnap/schedule"
 	"tiwsnap/tiw"
 )
@@ -176,6 +177,7 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 		d.redisServer(s)
 	}
 	d.schedules(ctx, c, client)
+	d.worker(client)
 	return client, closeRedis, nil
 }
 
@@ -192,6 +194,18 @@ func (d *doctor) sending(ctx context.Context, client redis.UniversalClient) {
 		}
 		d.fail(exitUnavailable, check, plain(s.Fix),
 			"%s since %s: %s; it waits for %s", s.What, clock(s.Since), plain(s.Why), s.WaitsFor)
+	}
+}
+
+// worker says whether any worker runs. None is no fault: it may be started next.
+func (d *doctor) worker(client redis.UniversalClient) {
+	run, err := results.NewReader(client).WorkerRuns()
+	switch none := gate.NoWorkerRuns(); {
+	case err != nil: // what is wrong with this Redis the other checks tell
+	case run:
+		d.ok("worker", "one at least runs")
+	default:
+		d.warn("worker", none.Fix, "%s: %s", none.What, none.Why)
 	}
 }
 

@@ -371,7 +371,7 @@ func TestStopAndStart(t *testing.T) {
 	if code, out, _ := s.run("", "start"); code != exitOK || out != "sending goes on; it was stopped by: person\n" {
 		t.Errorf("exit code %d, %q", code, out)
 	}
-	if _, _, stderr := s.run("", "status"); stderr != "no batches\n" {
+	if _, _, stderr := s.run("", "status"); stderr != noWorker+"no batches\n" {
 		t.Errorf("%q", stderr)
 	}
 	if code, _, stderr := s.run("", "stop", "--reason", strings.Repeat("x", 201)); code != exitUsage ||

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
-	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 )
@@ -239,13 +238,12 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 
 // sayTrouble says on stderr, before anything else, why sending is stopped.
 func sayTrouble(ctx context.Context, e env, c *connection) error {
-	stops, err := gate.NewBreaker(c.rdb).Stops(ctx)
+	stops, err := c.results.Stops(ctx)
 	if err != nil {
 		return c.away(err)
 	}
 	for _, s := range stops {
-		fmt.Fprintf(e.stderr, "%s since %s: %s. It waits for %s. Fix: %s\n",
-			s.What, clock(s.Since), plain(s.Why), s.WaitsFor, plain(s.Fix))
+		fmt.Fprintln(e.stderr, plain(s.String()))
 	}
 	limit, err := createLimit(ctx, c.rdb, c.cfg)
 	if err != nil {

@@ -103,7 +103,7 @@ func TestStatusListsAllBatches(t *testing.T) {
 	}
 	for _, output := range []string{"table", "jsonl", "csv"} {
 		if code, _, stderr := s.run("", "status", "--limit", "10", "-o", output); code != exitOK ||
-			stderr != "only the newest 10 are shown: there are more (--limit)\n" {
+			stderr != noWorker+"only the newest 10 are shown: there are more (--limit)\n" {
 			t.Errorf("-o %s: exit %d, %q", output, code, stderr)
 		}
 	}

@@ -19,14 +19,16 @@ import (
 func watch(ctx context.Context, e env, c *connection, id string) (failed int, err error) {
 	b, err := c.ledger.Batch(ctx, id)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return watchSnapshot(ctx, c, id)
+		return watchSnapshot(ctx, e, c, id)
 	}
 	if err != nil {
 		return 0, cmp.Or(goesOn(ctx, id), c.away(err))
 	}
 	p := newProgress(e, b)
 	defer p.close()
+	stalled := stall{id: id, say: p.say}
 	for !b.Ended() {
+		stalled.look(ctx, c, pausedBatch(b))
 		if !sleep(ctx, 250*time.Millisecond) {
 			return 0, goesOn(ctx, id)
 		}
@@ -44,7 +46,8 @@ func watch(ctx context.Context, e env, c *connection, id string) (failed int, er
 	return b.Failed + b.Canceled, nil
 }
 
-func watchSnapshot(ctx context.Context, c *connection, id string) (failed int, err error) {
+func watchSnapshot(ctx context.Context, e env, c *connection, id string) (failed int, err error) {
+	stalled := stall{id: id, say: func(line string) { fmt.Fprintln(e.stderr, line) }}
 	for {
 		s, err := c.results.Snapshot(ctx, id)
 		switch {
@@ -54,6 +57,8 @@ func watchSnapshot(ctx context.Context, c *connection, id string) (failed int, e
 			return 0, nil
 		case err == nil && s.State.Ended():
 			return 1, nil
+		case err == nil:
+			stalled.look(ctx, c, heldSnapshot(s))
 		}
 		if !sleep(ctx, 250*time.Millisecond) {
 			return 0, goesOn(ctx, id)
@@ -115,6 +120,14 @@ func (p *progress) trouble(err error) {
 		p.line = now
 		fmt.Fprintf(p.e.stderr, "%s: waiting: %v\n", p.last.ID, err)
 	}
+}
+
+// say prints a line beside the progress.
+func (p *progress) say(line string) {
+	if p.bar != nil {
+		p.bar.Clear()
+	}
+	fmt.Fprintln(p.e.stderr, line)
 }
 
 func (p *progress) close() {

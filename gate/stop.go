@@ -21,18 +21,19 @@ const (
 	Connection  Cause = "connection"  // the endpoint cannot be reached
 	Account     Cause = "account"     // Tencent refuses the account: arrears, credentials, a quota
 	Person      Cause = "person"      // somebody has stopped all sending
+	NoWorker    Cause = "no-worker"   // nobody is there who could make calls; the gate itself does not know it
 )
 
 // Stop is why calls are not made: all of them, or those for one application.
 // Everything that shows the state shows this.
 type Stop struct {
 	What      string    `json:"what" doc:"What is stopped"`
-	Cause     Cause     `json:"cause" enum:"application,storm,connection,account,person"`
+	Cause     Cause     `json:"cause" enum:"application,storm,connection,account,person,no-worker"`
 	App       uint64    `json:"sdk_app_id,omitempty" doc:"Of a suspended application, which alone is concerned"`
 	Phase     string    `json:"phase" enum:"open,half-open" doc:"half-open: single requests are sent, to see whether they work"`
-	Since     time.Time `json:"since"`
+	Since     time.Time `json:"since,omitzero" doc:"Left out where it is not known"`
 	Why       string    `json:"why"`
-	WaitsFor  string    `json:"waits_for" doc:"What opens it by itself"`
+	WaitsFor  string    `json:"waits_for" doc:"What ends it by itself, if anything"`
 	NextTrial time.Time `json:"next_trial_at,omitzero" doc:"When that is tried next, by the clock of Redis"`
 	Trials    int       `json:"trials,omitempty" doc:"How many trials have failed"`
 	Fix       string    `json:"fix" doc:"What a person can do"`
@@ -47,6 +48,26 @@ type Stop struct {
 	trial string // id of the snapshot that may be sent
 }
 
+// NoWorkerRuns is the Stop of the cause NoWorker.
+func NoWorkerRuns() Stop {
+	s := Stop{Cause: NoWorker, Phase: "open"}
+	s.say()
+	return s
+}
+
+// String is all of it for people, on one line.
+func (s Stop) String() string {
+	since := ""
+	if !s.Since.IsZero() {
+		since = " since " + s.Since.UTC().Format(time.RFC3339)
+	}
+	waits := ""
+	if s.WaitsFor != "" {
+		waits = " It waits for " + s.WaitsFor + "."
+	}
+	return fmt.Sprintf("%s%s: %s.%s Fix: %s", s.What, since, s.Why, waits, s.Fix)
+}
+
 // resultsGo reports whether Describe goes on all the same.
 func (s Stop) resultsGo() bool {
 	return s.Cause == Storm || s.Cause == Account && s.probe != "describe"
@@ -59,6 +80,8 @@ func (s *Stop) say() {
 
 func (s *Stop) what() string {
 	switch {
+	case s.Cause == NoWorker:
+		return "No worker runs"
 	case s.Cause == Application:
 		return fmt.Sprintf("Application %d is suspended", s.App)
 	case s.Phase == "half-open":
@@ -70,6 +93,8 @@ func (s *Stop) what() string {
 func (s *Stop) why() string {
 	meaning := s.Code + ": " + tiw.Explain(s.Code).Meaning
 	switch s.Cause {
+	case NoWorker:
+		return "what is enqueued waits"
 	case Person:
 		return strings.TrimSuffix("stopped by "+s.By+": "+s.Message, ": ")
 	case Connection:
@@ -86,6 +111,8 @@ func (s *Stop) waitsFor() string {
 		at = ", next at " + s.NextTrial.UTC().Format(time.RFC3339)
 	}
 	switch {
+	case s.Cause == NoWorker:
+		return ""
 	case s.Cause == Person:
 		return "a person who starts it"
 	case s.Cause == Application:
@@ -102,6 +129,8 @@ func (s *Stop) fix() string {
 	const start = "tiwsnap start sends again at once"
 	x := tiw.Explain(s.Code)
 	switch s.Cause {
+	case NoWorker:
+		return "start one with tiwsnap worker"
 	case Person:
 		return "tiwsnap start, or the button on the first page"
 	case Application:

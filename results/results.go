@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
+	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
@@ -44,6 +45,8 @@ type Reader struct {
 	ledger    *ledger.Ledger
 	backlog   *backlog.Backlog
 	inspector *asynq.Inspector
+	gate      *gate.Breaker
+	workers   workers
 }
 
 // NewReader returns a reader of what lies in rdb, which stays the caller's to
@@ -53,6 +56,7 @@ func NewReader(rdb redis.UniversalClient) *Reader {
 		ledger:    ledger.New(rdb, ledger.Options{}),
 		backlog:   backlog.New(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb),
+		gate:      gate.NewBreaker(rdb),
 	}
 }
 

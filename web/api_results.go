@@ -325,7 +325,7 @@ type limitOutput struct {
 func (a *API) getLimit(ctx context.Context, _ *struct{}) (*limitOutput, error) {
 	out := &limitOutput{}
 	var err error
-	if out.Body.Stopped, err = a.gate.Stops(ctx); err != nil {
+	if out.Body.Stopped, err = a.results.Stops(ctx); err != nil {
 		return nil, err
 	}
 	out.Body.Limits, err = a.limits(ctx)
@@ -360,7 +360,7 @@ func (a *API) start(ctx context.Context, _ *struct{}) (*stopOutput, error) {
 func (a *API) stopped(ctx context.Context) (*stopOutput, error) {
 	out := &stopOutput{}
 	var err error
-	out.Body.Stopped, err = a.gate.Stops(ctx)
+	out.Body.Stopped, err = a.results.Stops(ctx)
 	return out, err
 }
 

@@ -454,7 +454,8 @@ func TestStopAndStartInABrowser(t *testing.T) {
 		chromedp.Click(chromedp.CSS(`.sending summary`)),
 		chromedp.Click(chromedp.CSS(`.sending form[action="/start"] button`)),
 	)
-	b.until(`document.querySelector('#now') && !document.querySelector('.trouble')`)
+	b.until(`document.querySelector('#now') &&
+		[...document.querySelectorAll('.trouble h2')].map((h) => h.innerText).join() === 'No worker runs'`)
 	if log := w.log.String(); !strings.Contains(log,
 		`msg="all sending stopped by a person" by=bob reason="maintenance until 6"`) ||
 		!strings.Contains(log, `msg="all sending started by a person" by=bob before=person`) {

@@ -143,7 +143,7 @@ func (w *watcher) status(ctx context.Context) (s Status, err error) {
 	if s.Waiting, _, err = w.a.backlog.Waiting(ctx); err != nil {
 		return s, err
 	}
-	if s.Stopped, err = w.a.gate.Stops(ctx); err != nil {
+	if s.Stopped, err = w.a.results.Stops(ctx); err != nil {
 		return s, err
 	}
 	s.Limits, err = w.a.limits(ctx)

@@ -83,7 +83,7 @@ func TestStopAndStart(t *testing.T) {
 	s := newService(t)
 	var got struct{ Stopped []gate.Stop }
 	s.send("POST", "/v1/stop?reason=exams", "").want(200, &got)
-	if len(got.Stopped) != 1 || got.Stopped[0].Cause != gate.Person || got.Stopped[0].Message != "exams" ||
+	if len(got.Stopped) != 2 || got.Stopped[1].Cause != gate.NoWorker || got.Stopped[0].Cause != gate.Person || got.Stopped[0].Message != "exams" ||
 		got.Stopped[0].By == "" {
 		t.Errorf("%+v", got)
 	}
@@ -92,7 +92,8 @@ func TestStopAndStart(t *testing.T) {
 		t.Error(limit)
 	}
 	s.send("POST", "/v1/start", "").want(200, &got)
-	if len(got.Stopped) != 0 {
+	if len(got.Stopped) != 1 || got.Stopped[0].Cause != gate.NoWorker ||
+		got.Stopped[0].Fix != "start one with tiwsnap worker" {
 		t.Errorf("%+v", got)
 	}
 	for _, role := range []web.Role{web.RoleView, web.RoleProduce} {

@@ -207,10 +207,10 @@ func (v *overviewReader) waiting(ctx context.Context, queued int) (int, error) {
 
 // troubles says why calls are not made, and whether none is.
 func (v *overviewReader) troubles(ctx context.Context) (all []trouble, stopped bool, err error) {
-	stops, err := v.gate.Stops(ctx)
+	stops, err := v.results.Stops(ctx)
 	for _, s := range stops {
 		all = append(all, trouble{What: s.What, Since: s.Since, Why: s.Why, WaitsFor: s.WaitsFor, Fix: s.Fix})
-		stopped = stopped || s.Cause != gate.Application
+		stopped = stopped || s.Cause != gate.Application && s.Cause != gate.NoWorker
 	}
 	return all, stopped, err
 }

@@ -32,7 +32,8 @@ func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
 		breakIt func(*redistest.Server, *redis.Client) error
 		want    string
 	}{
-		"nothing": {func(*redistest.Server, *redis.Client) error { return nil }, "No batch is open."},
+		"nothing":   {func(*redistest.Server, *redis.Client) error { return nil }, "No batch is open."},
+		"no worker": {func(*redistest.Server, *redis.Client) error { return nil }, "start one with tiwsnap worker"},
 		"it evicts": {func(_ *redistest.Server, c *redis.Client) error {
 			return c.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err()
 		}, "throws tasks away when it is full"},
