@@ -73,12 +73,11 @@ func TestThroughput(t *testing.T) {
 		{processes: 1, workers: 10, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, min: 19.6},
 		{processes: 1, workers: 10, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond,
 			hold: 100 * time.Millisecond, min: 19.6},
-		// A token that changes between processes returns a round trip later: 17.9 and 16.5 where all do, and as
-		// far as the count of 100 permits is exact.
+		// A token that changes between processes returns a round trip later: 17.9 and 16.5 where all do.
 		{processes: 2, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond,
-			hold: 100 * time.Millisecond, min: 17.4},
+			hold: 100 * time.Millisecond, min: 18},
 		{processes: 2, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 100 * time.Millisecond,
-			hold: 200 * time.Millisecond, min: 15},
+			hold: 200 * time.Millisecond, min: 16},
 		{processes: 8, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 100 * time.Millisecond,
 			hold: 200 * time.Millisecond, min: 15},
 	} {
@@ -93,16 +92,20 @@ func TestThroughput(t *testing.T) {
 					lines = append(lines, l)
 					limiters = append(limiters, limiter(t, ratelimit.Options{Redis: client, Limit: c.limit, Margin: c.margin}))
 				}
-				n := max(5, min(5*c.limit, 200))
-				_, u := drain(t, n+c.limit, c.workers, c.hold, limiters...)
+				// The first second's worth of permits is there from the start. Far processes learn in the next two how
+				// far away Redis is; so many permits later a round trip lost by chance is 0.5 % or less.
+				n, first := max(5, min(5*c.limit, 200)), c.limit
+				if c.delay > 0 {
+					n, first = 400, 3*c.limit
+				}
+				_, u := drain(t, first+n, c.workers, c.hold, limiters...)
 				u.atMost(t, c.limit)
 				calls := 0
 				for _, l := range lines {
 					calls += l.count()
 				}
-				// The first second's worth of permits is there from the start.
-				rate := float64(n) / u.at[n+c.limit-1].Sub(u.at[c.limit-1]).Seconds()
-				t.Logf("%.2f permits a second, %.2f calls to Redis each", rate, float64(calls)/float64(n+c.limit))
+				rate := float64(n) / u.at[first+n-1].Sub(u.at[first-1]).Seconds()
+				t.Logf("%.2f permits a second, %.2f calls to Redis each", rate, float64(calls)/float64(first+n))
 				if rate < c.min {
 					t.Errorf("%.2f permits a second, want at least %.2f", rate, c.min)
 				}
