@@ -16,6 +16,7 @@ import (
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
 	"tiwsnap/examples"
+	"tiwsnap/internal/guard"
 	"tiwsnap/internal/rooms"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
@@ -128,6 +129,9 @@ func demo(
 	var addr string
 	if keep {
 		c.cfg.HTTP.Addr = "127.0.0.1:0"
+		if c.cfg.Images.Private, err = guard.ParsePrivate([]string{"127.0.0.1"}); err != nil { // the simulator's
+			return err
+		}
 		h, err := serveHTTP(served{connection: c, limiters: w.Limiters(), schedules: schedules, metrics: metrics, log: log})
 		if err != nil {
 			return err

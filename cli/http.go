@@ -52,10 +52,14 @@ func (h httpServer) replaceLogins(c config.HTTP) error {
 // serveHTTP serves browsers and programs, where an address is set. The error is
 // ready to return.
 func serveHTTP(s served) (httpServer, error) {
+	pictures, err := imageSource(s.cfg.Images)
+	if err != nil {
+		return httpServer{}, err
+	}
 	api := web.NewAPI(web.APIOptions{
 		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated(),
 		CheckWebhook: s.cfg.Webhook.Check, CheckCallback: s.cfg.CheckCallback,
-		Limiters: s.limiters, Schedules: s.schedules, Version: version.Read().String(), Log: s.log,
+		Images: pictures, Limiters: s.limiters, Schedules: s.schedules, Version: version.Read().String(), Log: s.log,
 	})
 	s.metrics.MustRegister(api.Collector())
 	metrics := web.MetricsRoute(s.metrics)

@@ -18,6 +18,7 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"tiwsnap/internal/guard"
 	"tiwsnap/rdb"
 	"tiwsnap/tasks"
 	"tiwsnap/webhook"
@@ -43,6 +44,7 @@ type Config struct {
 	SuspendFor time.Duration `koanf:"suspend_for"`
 	// Retention is how long records of ended snapshots stay.
 	Retention time.Duration `koanf:"retention"`
+	Images    Images        `koanf:"images"`
 	Log       Log           `koanf:"log"`
 	Webhook   Webhook       `koanf:"webhook"`
 	Schedules []Schedule    `koanf:"schedules"`
@@ -105,6 +107,14 @@ type Callback struct {
 	KeyOld Secret `koanf:"key_old"` // verifies too; may be empty
 }
 
+// Images is where images are kept.
+type Images struct {
+	Store           string        `koanf:"store"` // URL of images.OpenStore, or empty
+	AccessKeyID     Secret        `koanf:"access_key_id"`
+	SecretAccessKey Secret        `koanf:"secret_access_key"`
+	Private         guard.Private `koanf:"private"`
+}
+
 // Log is what goes to stderr.
 type Log struct {
 	Level  slog.Level `koanf:"level"`
@@ -113,13 +123,13 @@ type Log struct {
 
 // Webhook is who is told what, and how it is signed.
 type Webhook struct {
-	URL       Secret          `koanf:"url"`    // the default receiver; its path may be a key
-	Secret    Secret          `koanf:"secret"` // in the form of webhook.ParseSecret
-	SecretOld Secret          `koanf:"secret_old"`
-	Events    []string        `koanf:"events"` // snapshot, batch, schedule
-	Allow     []string        `koanf:"allow"`  // hosts, in the form of webhook.Host
-	Private   webhook.Private `koanf:"private"`
-	HTTP      bool            `koanf:"http"`
+	URL       Secret        `koanf:"url"`    // the default receiver; its path may be a key
+	Secret    Secret        `koanf:"secret"` // in the form of webhook.ParseSecret
+	SecretOld Secret        `koanf:"secret_old"`
+	Events    []string      `koanf:"events"` // snapshot, batch, schedule
+	Allow     []string      `koanf:"allow"`  // hosts, in the form of webhook.Host
+	Private   guard.Private `koanf:"private"`
+	HTTP      bool          `koanf:"http"`
 }
 
 // On reports whether anybody can be told anything.
@@ -366,6 +376,10 @@ func (l *loader) together(c Config, needs []Need) {
 	l.callbacks()
 	l.http(c.HTTP)
 	l.credentials(needs)
+	if l.tried["images.access_key_id"] != l.tried["images.secret_access_key"] {
+		l.fault("TIWSNAP_IMAGES_ACCESS_KEY_ID and TIWSNAP_IMAGES_SECRET_ACCESS_KEY: one is set and the other is not: " +
+			"set both or neither")
+	}
 }
 
 func (l *loader) callbacks() {

@@ -362,6 +362,11 @@ suspend_for: 24h # default
 unknown: wait # default
 unknown_grace: 2m # default
 retention: 168h # default
+images:
+  store: # not set
+  access_key_id: # not set
+  secret_access_key: # not set
+  private: # not set
 log:
   level: info # default
   format: text # default

@@ -14,6 +14,8 @@ import (
 	"time"
 	"unicode"
 
+	"tiwsnap/images"
+	"tiwsnap/internal/guard"
 	"tiwsnap/internal/password"
 	"tiwsnap/rdb"
 	"tiwsnap/webhook"
@@ -66,6 +68,14 @@ var settings = []setting{
 	{"unknown", "unknown", "wait", "what to do with a request of unknown outcome: wait (for its callback, then retry), retry (at once) or hold (for a person)", oneOf("wait", "retry", "hold"), plain},
 	{"unknown_grace", "unknown-grace", "2m", "how long an unknown outcome waits for its callback", duration(time.Second, time.Hour), plain},
 	{"retention", "retention", "168h", "how long the records of ended snapshots stay", duration(time.Minute, 8760*time.Hour), plain},
+	{"images.store", "images-store", "",
+		"place for copies of images, as in file:///srv/boards or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION; " +
+			"empty: they stay where Tencent deletes them after three days", imageStore, hideUser},
+	{"images.access_key_id", "", "", "access key ID for an S3 store; empty: as AWS' own tools find it", secret, hide},
+	{"images.secret_access_key", "", "", "secret access key for an S3 store", secret, hide},
+	{"images.private", "", "",
+		"hosts of images that may be in a private network: host names, addresses and networks as in 10.1.2.0/24",
+		privateHosts, plain},
 	{"log.level", "log-level", "info", "least level that is logged: debug, info, warn or error", logLevel, plain},
 	{"log.format", "log-format", "text", "form of the log: text or json", oneOf("text", "json"), plain},
 	{"webhook.url", "", "", "https:// URL that is told when snapshots and batches have ended and ticks have failed; empty: nobody, but those that batches name", webhookURL, hidePath},
@@ -335,11 +345,22 @@ func hosts(s string) (any, error) {
 }
 
 func privateHosts(s string) (any, error) {
-	p, err := webhook.ParsePrivate(list(s))
+	p, err := guard.ParsePrivate(list(s))
 	if err != nil {
 		return nil, fmt.Errorf("must be host names, addresses and networks, separated by commas: %w", err)
 	}
 	return p, nil
+}
+
+// imageStore leaves the credentials to settings of their own.
+func imageStore(s string) (any, error) {
+	if s == "" {
+		return s, nil
+	}
+	if _, err := images.OpenStore(s, images.Credentials{}); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func logLevel(s string) (any, error) {

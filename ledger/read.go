@@ -34,6 +34,7 @@ type Snapshot struct {
 	Code               string         `json:"code,omitempty"`
 	Message            string         `json:"message,omitempty"`
 	Images             []string       `json:"images"`          // never nil
+	Copies             []Copy         `json:"-"`               // what became of each of them
 	Total              *int           `json:"total,omitempty"` // images by Tencent's own count, where that is another
 	PossibleDuplicates int            `json:"possible_duplicates,omitempty"`
 	History            []Attempt      `json:"history,omitempty"`     // by number; of more than 50 the first and the last ones
@@ -137,6 +138,7 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 	if s.Images == nil {
 		s.Images = []string{}
 	}
+	s.Copies = parseCopies(f["copies"], len(s.Images))
 	s.ExtraTasks = byAttempt(f, "task:")
 	for attempt, task := range s.ExtraTasks {
 		if task == s.TaskID {

@@ -17,6 +17,7 @@ import (
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
+	"tiwsnap/images"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/results"
@@ -37,6 +38,8 @@ type APIOptions struct {
 	// CheckCallback says what is wrong with the CallbackURL of a room. Default:
 	// nothing but what tasks.Room does not allow.
 	CheckCallback func(url string) error
+	// Images opens images. Default: those that Tencent has, from public hosts.
+	Images *images.Source
 	// Limiters are those of this process, by API action.
 	Limiters map[string]*ratelimit.Limiter
 	// Schedules are those of the configuration.
@@ -62,7 +65,9 @@ type API struct {
 	paces   paces
 	watcher *watcher
 	// Those under way.
-	uploads, downloads, sheets, streams slots
+	uploads, downloads, sheets, streams, pictures slots
+
+	thumbnails *images.Thumbnails
 }
 
 // NewAPI returns the API. It does not touch Redis.
@@ -75,6 +80,9 @@ func NewAPI(o APIOptions) *API {
 	}
 	if o.CheckCallback == nil {
 		o.CheckCallback = tasks.CheckCallbackURL
+	}
+	if o.Images == nil {
+		o.Images = &images.Source{Fetcher: images.NewFetcher(images.FetcherOptions{})}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -92,6 +100,9 @@ func NewAPI(o APIOptions) *API {
 		downloads: slots{what: "lists are being downloaded", all: maxDownloads, own: maxOwnDownloads, retry: 5 * time.Second},
 		sheets:    slots{what: "lists for Excel are made", all: maxSheets, own: maxOwnSheets, retry: 5 * time.Second},
 		streams:   slots{what: "streams are open", all: maxStreams, own: maxOwnStreams, retry: 10 * time.Second},
+		pictures:  slots{what: "images are being read", all: maxImages, own: maxOwnImages, retry: time.Second},
+
+		thumbnails: images.NewThumbnails(o.Images),
 	}
 	a.watcher = &watcher{a: a, streams: map[string]int{}, closed: make(chan struct{})}
 	return a
@@ -111,6 +122,7 @@ func (a *API) operations() []operation {
 	return []operation{
 		{"POST /v1/snapshots", RoleProduce, "create-snapshot", "Enqueue one room, ahead of every batch", enqueues[EnqueuedSnapshot](handle(a.createSnapshot))},
 		{"GET /v1/snapshots/{id}", roleRead, "get-snapshot", "What became of a snapshot", handle(a.getSnapshot)},
+		{"GET /v1/snapshots/{id}/images/{n}", roleRead, "get-image", "An image of a snapshot, or with width a thumbnail of it", a.getImage},
 		{"POST /v1/snapshots/{id}/cancel", RoleOperate, "cancel-snapshot", "Cancel a snapshot, unless Tencent has accepted it", handle(a.cancelSnapshot)},
 		{"POST /v1/snapshots/{id}/retry", RoleOperate, "retry-snapshot", "Send a snapshot again that failed, was canceled or is held", handle(a.retrySnapshot)},
 

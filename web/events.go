@@ -154,7 +154,10 @@ func (w *watcher) status(ctx context.Context) (s Status, err error) {
 }
 
 // Close ends all streams, so that a server can shut down.
-func (a *API) Close() { a.watcher.closing.Do(func() { close(a.watcher.closed) }) }
+func (a *API) Close() {
+	a.watcher.closing.Do(func() { close(a.watcher.closed) })
+	a.o.Images.Fetcher.Close()
+}
 
 // lastEvent is the id of the event after which nothing follows.
 const lastEvent = "end"

@@ -67,6 +67,8 @@ const (
 	codeNotReplicated = "not-replicated"
 	codeInternal      = "internal"
 	codeRate          = "rate"
+	codeGone          = "gone"
+	codeImage         = "image-unavailable"
 )
 
 func problem(status int, code, format string, args ...any) *Problem {

@@ -7,7 +7,7 @@ import (
 )
 
 // UseResolver makes the sender ask r for the addresses of names.
-func (s *Sender) UseResolver(r *net.Resolver) { s.open.Resolver, s.guarded.Resolver = r, r }
+func (s *Sender) UseResolver(r *net.Resolver) { s.dialer.UseResolver(r) }
 
 // Trust makes the sender trust certificates of roots.
 func (s *Sender) Trust(roots *x509.CertPool) {

@@ -9,14 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"code.dny.dev/ssrf"
+	"tiwsnap/internal/guard"
 )
 
 // Options are the settings of a Sender. Secrets are required.
@@ -26,7 +25,7 @@ type Options struct {
 	// are not patterns.
 	Hosts   []string
 	HTTP    bool          // http:// receivers too
-	Private Private       // receivers that may be at a private address
+	Private guard.Private // receivers that may be at a private address
 	Timeout time.Duration // of one request, the look-up of the name included; default 10 s
 }
 
@@ -34,8 +33,7 @@ type Options struct {
 type Sender struct {
 	o         Options
 	transport *http.Transport
-	open      net.Dialer // for the names that may be private
-	guarded   net.Dialer
+	dialer    *guard.Dialer
 }
 
 const (
@@ -55,15 +53,12 @@ func New(o Options) (*Sender, error) {
 		o.Timeout = 10 * time.Second
 	}
 	s := &Sender{
-		o: o,
-		// net/http goes on setting up a connection when the request that wanted
-		// it has ended, so that has bounds of its own.
-		open:    net.Dialer{Timeout: o.Timeout},
-		guarded: net.Dialer{Timeout: o.Timeout, Control: o.Private.guard().Safe},
+		o:      o,
+		dialer: o.Private.Dialer(o.Timeout),
 	}
 	s.transport = &http.Transport{
 		Proxy:                  nil, // it would dial in our place, past the guard
-		DialContext:            s.dial,
+		DialContext:            s.dialer.DialContext,
 		TLSHandshakeTimeout:    o.Timeout,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 16 << 10,
@@ -75,15 +70,6 @@ func New(o Options) (*Sender, error) {
 
 // Close closes the idle connections.
 func (s *Sender) Close() { s.transport.CloseIdleConnections() }
-
-// dial connects to a receiver. The guard looks at each address right before
-// the connection is made, after all look-ups: no name can change in between.
-func (s *Sender) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if name, _, err := net.SplitHostPort(address); err == nil && s.o.Private.has(name) {
-		return s.open.DialContext(ctx, network, address)
-	}
-	return s.guarded.DialContext(ctx, network, address)
-}
 
 // Error says why a webhook was not delivered.
 type Error struct {
@@ -154,7 +140,7 @@ func (s *Sender) Send(ctx context.Context, url, id string, now time.Time, body [
 	// The transport, and not http.Client: that would follow redirects.
 	resp, err := s.transport.RoundTrip(req)
 	switch {
-	case errors.Is(err, ssrf.ErrProhibitedIP):
+	case errors.Is(err, guard.ErrPrivate):
 		return &Error{Host: host, Final: true, Err: fmt.Errorf("at an address that webhooks may not go to: %w", err)}
 	case ctx.Err() != nil:
 		return &Error{Host: host, Err: fmt.Errorf("no answer within %s: %w", s.o.Timeout, ctx.Err())}

@@ -19,6 +19,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"tiwsnap/internal/guard"
+	"tiwsnap/internal/guard/guardtest"
 	"tiwsnap/internal/needs"
 	"tiwsnap/webhook"
 )
@@ -44,9 +46,9 @@ func parse(t *testing.T, text string) webhook.Secret {
 	return s
 }
 
-func private(t *testing.T, entries ...string) webhook.Private {
+func private(t *testing.T, entries ...string) guard.Private {
 	t.Helper()
-	p, err := webhook.ParsePrivate(entries)
+	p, err := guard.ParsePrivate(entries)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +246,7 @@ func TestNoWayIntoTheOwnNetwork(t *testing.T) {
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 
 	// As a resolver of the C library reads them, or a name server of an attacker.
-	resolver := dns(t, func() []string { return []string{"127.0.0.1"} })
+	resolver := guardtest.DNS(t, func() []string { return []string{"127.0.0.1"} })
 	for _, host := range []string{
 		"127.0.0.1", "127.0.0.2", "127.255.255.254", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1", "017700000001",
 		"0177.0.0.1", "127.0.0.1.", "127.000.000.001", "0", "0.0.0.0", "0.1.2.3", "localhost", "LOCALHOST", "localhost.",
@@ -274,7 +276,7 @@ func TestNoWayIntoTheOwnNetwork(t *testing.T) {
 func TestPrivateReceivers(t *testing.T) {
 	server := serve(t, func(http.ResponseWriter, *http.Request) {})
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
-	resolver := dns(t, func() []string { return []string{"127.0.0.1"} })
+	resolver := guardtest.DNS(t, func() []string { return []string{"127.0.0.1"} })
 	for _, test := range []struct {
 		host, entry string
 		ok          bool
@@ -319,7 +321,7 @@ func TestDNSRebinding(t *testing.T) {
 	var address atomic.Value
 	address.Store("127.0.0.2")
 	s := sender(t, webhook.Options{HTTP: true, Private: private(t, "127.0.0.2")}, "http://hook.test:"+port)
-	s.UseResolver(dns(t, func() []string { return []string{address.Load().(string)} }))
+	s.UseResolver(guardtest.DNS(t, func() []string { return []string{address.Load().(string)} }))
 	send := func() error { return s.Send(t.Context(), "http://hook.test:"+port, "w-1", time.Now(), noBody) }
 	if err := send(); err != nil {
 		t.Fatal(err)
@@ -336,7 +338,7 @@ func TestWhatTheEnvironmentAndReceiversCannotDo(t *testing.T) {
 		_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
 		address := "http://hook.test:" + port // no proxy is ever used for localhost
 		s := sender(t, loopback(t), address)
-		s.UseResolver(dns(t, func() []string { return []string{"127.0.0.1"} }))
+		s.UseResolver(guardtest.DNS(t, func() []string { return []string{"127.0.0.1"} }))
 		if err := s.Send(t.Context(), address, "w-1", time.Now(), noBody); err != nil {
 			t.Error(err)
 		}
@@ -518,7 +520,7 @@ func TestParseURL(t *testing.T) {
 
 func TestParsePrivate(t *testing.T) {
 	for _, bad := range []string{"", "*.lan", "http://hook.lan", "hook.lan:80", "10.0.0.1/8", "10.0.0.0/33", "a b", "[::1]", "hook.lan/24", "…"} {
-		if _, err := webhook.ParsePrivate([]string{"ok.lan", bad}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", bad)) {
+		if _, err := guard.ParsePrivate([]string{"ok.lan", bad}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", bad)) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
+	"tiwsnap/internal/guard"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
@@ -90,7 +91,7 @@ func telling(t *testing.T, receivers ...receiver) worker.Webhooks {
 	for _, r := range receivers {
 		o.Hosts = append(o.Hosts, r.Listener.Addr().String())
 	}
-	if o.Private, err = webhook.ParsePrivate([]string{"127.0.0.1"}); err != nil {
+	if o.Private, err = guard.ParsePrivate([]string{"127.0.0.1"}); err != nil {
 		t.Fatal(err)
 	}
 	sender, err := webhook.New(o)

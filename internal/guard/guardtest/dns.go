@@ -1,4 +1,5 @@
-package webhook_test
+// Package guardtest has a name server for tests of guarded requests.
+package guardtest
 
 import (
 	"context"
@@ -8,9 +9,9 @@ import (
 	"testing"
 )
 
-// dns starts a name server on loopback. It answers every question for IPv4
+// DNS starts a name server on loopback. It answers every question for IPv4
 // addresses with what answer returns, and says that there are no others.
-func dns(t *testing.T, answer func() []string) *net.Resolver {
+func DNS(t *testing.T, answer func() []string) *net.Resolver {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

@@ -1,0 +1,233 @@
+package images_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tiwsnap/images"
+	"tiwsnap/internal/guard"
+	"tiwsnap/internal/guard/guardtest"
+)
+
+// noise is an image that no compression makes small.
+func noise(width, height int) image.Image {
+	rng := rand.New(rand.NewPCG(1, 2))
+	img := image.NewRGBA(image.Rect(0, 0, width, height))
+	for y := range height {
+		for x := range width {
+			img.Set(x, y, color.RGBA{uint8(rng.Uint32()), uint8(rng.Uint32()), uint8(rng.Uint32()), 255})
+		}
+	}
+	return img
+}
+
+func encoded(t *testing.T, format images.Format, width, height int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	var err error
+	if format == images.PNG {
+		err = png.Encode(&b, noise(width, height))
+	} else {
+		err = jpeg.Encode(&b, noise(width, height), nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// fetcher reads from the hosts of the tests, too.
+func fetcher(t *testing.T, o images.FetcherOptions, private ...string) *images.Fetcher {
+	t.Helper()
+	var err error
+	if o.Private, err = guard.ParsePrivate(private); err != nil {
+		t.Fatal(err)
+	}
+	f := images.NewFetcher(o)
+	t.Cleanup(f.Close)
+	return f
+}
+
+func read(ctx context.Context, f *images.Fetcher, url string) (*images.Image, []byte, error) {
+	img, err := f.Open(ctx, url)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer img.Close()
+	b, err := io.ReadAll(img)
+	return img, b, err
+}
+
+func TestFetch(t *testing.T) {
+	t.Parallel()
+	board, photo := encoded(t, images.PNG, 64, 48), encoded(t, images.JPEG, 48, 64)
+	chunked := func(b []byte) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.(http.Flusher).Flush()
+			w.Write(b)
+		}
+	}
+	whole := func(b []byte) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.Write(b) }
+	}
+	endless := func(head []byte) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Write(head)
+			for r.Context().Err() == nil {
+				w.Write(make([]byte, 32<<10))
+			}
+		}
+	}
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	f := fetcher(t, images.FetcherOptions{MaxBytes: 1 << 20, Timeout: 500 * time.Millisecond}, "127.0.0.1")
+	for i, c := range []struct {
+		name string
+		h    http.HandlerFunc
+		want []byte // else
+		says string
+	}{
+		{"png", whole(board), board, ""},
+		{"jpeg", whole(photo), photo, ""},
+		{"png without a length", chunked(board), board, ""},
+		{"jpeg without a length", chunked(photo), photo, ""},
+		{"after a redirect", func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("again") == "" {
+				http.Redirect(w, r, r.URL.Path+"?again=1", http.StatusFound)
+				return
+			}
+			w.Write(board)
+		}, board, ""},
+		{"redirects without end", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.Path, http.StatusFound)
+		}, nil, "more than 5 redirects"},
+		{"a redirect to a file", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "file:///etc/passwd")
+			w.WriteHeader(http.StatusFound)
+		}, nil, "neither an https:// nor an http:// URL"},
+		{"403", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, nil, "answered 403 Forbidden"},
+		{"404", http.NotFound, nil, "answered 404 Not Found"},
+		{"503", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, nil, "answered 503"},
+		{"HTML", whole([]byte("<html>gone</html>")), nil, `no PNG or JPEG but begins with "<h"`},
+		{"nothing", whole(nil), nil, "cut off"},
+		{"a header that lies", whole(append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, 100)...)), nil, "header cannot be read"},
+		{"cut off, by its length", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(board)))
+			w.Write(board[:len(board)/2])
+		}, nil, "breaks off"},
+		{"cut off, without a length", chunked(board[:len(board)/2]), nil, "cut off"},
+		{"a JPEG that is cut off", chunked(photo[:len(photo)-2]), nil, "cut off"},
+		{"too long, by its length", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(2<<20))
+			w.Write(board)
+		}, nil, "more than 1048576"},
+		{"endless", endless(board), nil, "more than 1048576 bytes"},
+		{"endless header", endless(photo[:20]), nil, "header cannot be read"},
+		{"never an answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, nil, "not read within 500ms"},
+		{"never an end", func(w http.ResponseWriter, r *http.Request) {
+			w.Write(board[:100])
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}, nil, "breaks off"},
+	} {
+		path := fmt.Sprintf("/%d/secret", i)
+		mux.HandleFunc(path, c.h)
+		t.Run(c.name, func(t *testing.T) {
+			img, got, err := read(t.Context(), f, server.URL+path)
+			if c.says == "" {
+				if err != nil || !bytes.Equal(got, c.want) || img.Width+img.Height != 64+48 {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+				return
+			}
+			var e *images.FetchError
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%v, want %s", err, c.says)
+			}
+		})
+	}
+}
+
+// Nothing is read from a private network, whatever a name or a redirect leads to.
+func TestFetchGuard(t *testing.T) {
+	t.Parallel()
+	board := encoded(t, images.PNG, 8, 8)
+	var hits atomic.Int32
+	inner := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		hits.Add(1)
+		w.Write(board)
+	}))
+	t.Cleanup(inner.Close)
+	port := inner.URL[strings.LastIndex(inner.URL, ":"):]
+	outer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://localhost"+port+"/", http.StatusFound)
+	}))
+	t.Cleanup(outer.Close)
+	resolver := guardtest.DNS(t, func() []string { return []string{"127.0.0.1"} })
+	for _, url := range []string{
+		inner.URL, "http://localhost" + port, "http://[::1]" + port, "http://[::ffff:127.0.0.1]" + port, "http://0.0.0.0" + port,
+		"http://rebound.test" + port, "http://169.254.0.23/", "http://100.64.0.1/", "http://10.0.0.1/",
+	} {
+		f := fetcher(t, images.FetcherOptions{Timeout: 5 * time.Second})
+		f.UseResolver(resolver)
+		if _, _, err := read(t.Context(), f, url); !errors.Is(err, guard.ErrPrivate) {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+	f := fetcher(t, images.FetcherOptions{}, "127.0.0.1")
+	f.UseResolver(guardtest.DNS(t, func() []string { return []string{"10.0.0.1"} }))
+	if _, _, err := read(t.Context(), f, "http://rebound.test"+port); !errors.Is(err, guard.ErrPrivate) {
+		t.Errorf("another private address: %v", err)
+	}
+	f = fetcher(t, images.FetcherOptions{}, "public.test")
+	f.UseResolver(resolver)
+	redirecting := "http://public.test" + outer.URL[strings.LastIndex(outer.URL, ":"):]
+	if _, _, err := read(t.Context(), f, redirecting); !errors.Is(err, guard.ErrPrivate) {
+		t.Errorf("after a redirect: %v", err)
+	}
+	if n := hits.Load(); n > 0 {
+		t.Errorf("%d connections were made", n)
+	}
+	if _, got, err := read(t.Context(), fetcher(t, images.FetcherOptions{}, "localhost"), redirecting); err == nil {
+		t.Errorf("public.test is not listed, and %d bytes came", len(got))
+	}
+	if _, got, err := read(t.Context(), fetcher(t, images.FetcherOptions{}, "127.0.0.1"), inner.URL); err != nil || !bytes.Equal(got, board) {
+		t.Errorf("a listed address: %v", err)
+	}
+}
+
+// Bytes and requests come no faster than they may.
+func TestFetchRate(t *testing.T) {
+	t.Parallel()
+	board := encoded(t, images.PNG, 200, 200)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(board) }))
+	t.Cleanup(server.Close)
+	for _, o := range []images.FetcherOptions{{Bytes: 2 * 120_000}, {Requests: 2}} {
+		f := fetcher(t, o, "127.0.0.1")
+		began := time.Now()
+		for range 4 { // 120 kB each
+			if _, _, err := read(t.Context(), f, server.URL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took < 800*time.Millisecond {
+			t.Errorf("%+v: four images of %d bytes in %s", o, len(board), took)
+		}
+	}
+}

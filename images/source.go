@@ -1,0 +1,65 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"time"
+
+	"tiwsnap/ledger"
+)
+
+var (
+	// ErrNoImage means that a snapshot has no image of that number.
+	ErrNoImage = errors.New("there is no such image")
+	// ErrGone means that an image was deleted: by Tencent, where there is no copy,
+	// or from the store.
+	ErrGone = errors.New("the image is gone")
+)
+
+// Source opens images wherever they are: the copy where there is one, else what
+// Tencent has.
+type Source struct {
+	Store   Store // nil where there is none
+	Fetcher *Fetcher
+}
+
+// Picture is an image that is being read. Close it.
+type Picture struct {
+	io.ReadCloser
+	Format Format
+	Size   int64         // bytes; -1 where it is not known
+	Seeker io.ReadSeeker // the same, of a copy; else nil
+}
+
+// Open opens image n of a snapshot, from 1. Errors: ErrNoImage, ErrGone, a
+// *StoreError, a *FetchError, or that of ctx.
+func (s *Source) Open(ctx context.Context, snap ledger.Snapshot, n int) (*Picture, error) {
+	if n < 1 || n > len(snap.Images) {
+		return nil, ErrNoImage
+	}
+	c := snap.Copies[n-1]
+	switch {
+	case c.State == ledger.Copied && s.Store == nil:
+		return nil, fmt.Errorf("%w here: it was copied, and this process has no store: set TIWSNAP_IMAGES_STORE as the workers have it", ErrGone)
+	case c.State == ledger.Copied:
+		o, err := s.Store.Open(ctx, c.Name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: its copy %s is not in the store", ErrGone, c.Name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &Picture{o, Format(path.Ext(c.Name)[1:]), o.Size, o}, nil
+	case snap.Gone(time.Now()):
+		return nil, fmt.Errorf("%w: Tencent keeps images for three days, and it was not copied", ErrGone)
+	}
+	img, err := s.Fetcher.Open(ctx, snap.Images[n-1])
+	if err != nil {
+		return nil, err
+	}
+	return &Picture{img, img.Format, img.Size, nil}, nil
+}

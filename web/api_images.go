@@ -1,0 +1,107 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"tiwsnap/images"
+)
+
+const (
+	// maxImages is how many images a process serves at a time, and maxOwnImages
+	// how many to one principal: browsers ask for six at once.
+	maxImages    = 64
+	maxOwnImages = 32
+)
+
+// imagePatience is the Retry-After where an image cannot be read at the moment.
+const imagePatience = 10 * time.Second
+
+type imageInput struct {
+	exchange
+	ID    string `path:"id" maxLength:"80" doc:"Id of the snapshot"`
+	N     int    `path:"n" minimum:"1" maximum:"10000" doc:"Number of the image, from 1"`
+	Width int    `query:"width" minimum:"160" maximum:"640" multipleOf:"160" doc:"Of a thumbnail, in pixels; it is a JPEG"`
+}
+
+func (a *API) getImage(api huma.API, op huma.Operation) {
+	picture := &huma.Schema{Type: "string", Format: "binary"}
+	op.Responses = map[string]*huma.Response{"200": {Description: "The copy, or while there is none what Tencent has",
+		Content: map[string]*huma.MediaType{"image/png": {Schema: picture}, "image/jpeg": {Schema: picture}}}}
+	op.Errors = []int{http.StatusNotFound, http.StatusGone, http.StatusServiceUnavailable}
+	huma.Register(api, op, func(ctx context.Context, in *imageInput) (*huma.StreamResponse, error) {
+		s, err := a.results.Snapshot(ctx, in.ID)
+		if err != nil {
+			return nil, answerable(ctx, op.OperationID, err)
+		}
+		free, err := a.pictures.take(ctx)
+		if err != nil {
+			return nil, err
+		}
+		h := in.w.Header()
+		if in.Width > 0 {
+			b, err := a.thumbnails.Open(ctx, s, in.N, in.Width)
+			free()
+			if err != nil {
+				return nil, answerable(ctx, op.OperationID, imageProblem(err))
+			}
+			return &huma.StreamResponse{Body: func(huma.Context) {
+				h.Set("Content-Type", images.JPEG.MediaType())
+				h.Set("Content-Length", strconv.Itoa(len(b)))
+				h.Set("Cache-Control", imageCache)
+				in.w.Write(b)
+			}}, nil
+		}
+		p, err := a.o.Images.Open(ctx, s, in.N)
+		if err != nil {
+			free()
+			return nil, answerable(ctx, op.OperationID, imageProblem(err))
+		}
+		return &huma.StreamResponse{Body: func(huma.Context) {
+			defer free()
+			defer p.Close()
+			h.Set("Content-Type", p.Format.MediaType())
+			h.Set("Content-Disposition", `inline; filename="`+in.ID+"-"+strconv.Itoa(in.N)+"."+string(p.Format)+`"`)
+			h.Set("Cache-Control", imageCache)
+			if p.Size >= 0 {
+				h.Set("Content-Length", strconv.FormatInt(p.Size, 10))
+			}
+			if in.r.Method == http.MethodHead {
+				return
+			}
+			if _, err := io.Copy(newPaced(in.w), p); err != nil {
+				if ctx.Err() == nil {
+					a.o.Log.Warn("image broken off", "snapshot", in.ID, "image", in.N, "err", err)
+				}
+				panic(http.ErrAbortHandler) // so that nobody takes a part for the whole
+			}
+		}}, nil
+	})
+}
+
+// imageCache lets a browser keep an image, which does not change. Others must
+// not: who may see it is decided here.
+const imageCache = "private, max-age=86400, immutable"
+
+// imageProblem makes a Problem of an error of an image.
+func imageProblem(err error) error {
+	var remote *images.FetchError
+	var store *images.StoreError
+	switch {
+	case errors.Is(err, images.ErrNoImage):
+		return problem(http.StatusNotFound, codeNotFound, "the snapshot has no image of that number")
+	case errors.Is(err, images.ErrGone):
+		return problem(http.StatusGone, codeGone, "%v", err)
+	case errors.As(err, &remote):
+		return problem(http.StatusServiceUnavailable, codeImage, "%v; it may be there again later", remote).retryAfter(imagePatience)
+	case errors.As(err, &store):
+		return problem(http.StatusServiceUnavailable, codeImage, "the copy cannot be read: %v", store).retryAfter(imagePatience)
+	}
+	return err
+}
