@@ -63,6 +63,18 @@ func (e env) getenv(name string) string {
 	return ""
 }
 
+// input is stdin. A read ends with ctx: a terminal, or a pipe whose other end
+// says nothing, would not let an interrupt through.
+func (e env) input(ctx context.Context) io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, e.stdin)
+		w.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })
+	return r
+}
+
 // Run runs the command line and returns the exit code. SIGINT and SIGTERM end
 // the command in order; a second one ends the process at once.
 func Run(args []string) int {

@@ -51,7 +51,7 @@ it takes the schedules alone.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		list, name := io.Reader(bytes.NewReader(examples.Class)), "examples/class.csv"
 		if *file != "" {
-			f, err := openList(e, *file)
+			f, err := openList(cmd.Context(), e, *file)
 			if err != nil {
 				return err
 			}

@@ -179,7 +179,7 @@ that stands for other rooms already is an error (exit code 2).`,
 		if options.Encoding, err = rooms.ParseEncoding(*encoding); err != nil {
 			return fail(exitUsage, "--encoding: %w", err)
 		}
-		in, err := openList(e, args[0])
+		in, err := openList(ctx, e, args[0])
 		if err != nil {
 			return err
 		}
@@ -205,12 +205,12 @@ that stands for other rooms already is an error (exit code 2).`,
 		})
 		list.summary()
 		switch {
-		case list.err != nil:
-			return fail(exitUsage, "%s: %w; nothing was enqueued", args[0], list.err)
 		case errors.Is(err, enqueue.ErrNotReplicated): // enqueued, interrupted or not
 			return c.refused(err)
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
 			return fail(exitTempFail, "interrupted; nothing was enqueued")
+		case list.err != nil:
+			return fail(exitUsage, "%s: %w; nothing was enqueued", args[0], list.err)
 		case errors.Is(err, enqueue.ErrExists):
 			return fail(exitUsage, "nothing was enqueued: %w; give this list another --name", err)
 		case err != nil:
@@ -308,9 +308,9 @@ func (l *classList) summary() {
 	}
 }
 
-func openList(e env, file string) (io.ReadCloser, error) {
+func openList(ctx context.Context, e env, file string) (io.ReadCloser, error) {
 	if file == "-" {
-		return io.NopCloser(e.stdin), nil
+		return io.NopCloser(e.input(ctx)), nil
 	}
 	f, err := os.Open(file)
 	if err != nil {

@@ -33,12 +33,17 @@ type ending struct {
 }
 
 // anyCommand are the rows about all commands. They are held by
-// TestEveryCommandEndsLikeTheOthers and TestOutputThatCannotBeWritten.
+// TestEveryCommandEndsLikeTheOthers, TestOutputThatCannotBeWritten and TestInterrupt….
 var anyCommand = []ending{
 	{how: "its help is asked for (`-h`)", code: exitOK},
 	{how: "a flag, an argument or a subcommand is unknown, missing or wrong", code: exitUsage},
 	{how: "it needs Redis, which does not answer", code: exitUnavailable},
 	{how: "the output cannot be written, as on a full disk", code: exitTempFail},
+	{
+		how: "interrupted, unless its own rows say otherwise: Ctrl-C or SIGTERM, " +
+			"also at a prompt or while stdin is read",
+		code: exitTempFail,
+	},
 	{how: "the configuration is wrong", code: exitConfig},
 }
 
@@ -141,6 +146,12 @@ func endings(full, evicting, taken string) []ending {
 			code:    exitTempFail,
 			run:     "- --name replicated --durability replicated",
 			stdin:   rows,
+		},
+		{
+			command: "enqueue batch",
+			how:     "interrupted while the list is read, nothing was enqueued",
+			code:    exitTempFail,
+			run:     "... TestInterruptWhileStdinIsRead does",
 		},
 		{
 			command: "enqueue batch",

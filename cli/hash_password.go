@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,8 +27,8 @@ password.`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json")
-	cmd.RunE = func(*cobra.Command, []string) error {
-		word, err := readPassword(e)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		word, err := readPassword(cmd.Context(), e)
 		if err != nil {
 			return err
 		}
@@ -46,23 +47,38 @@ password.`,
 
 // readPassword reads a password: twice from a terminal, where it is not shown,
 // or the first line of stdin. The error is ready to return.
-func readPassword(e env) (string, error) {
+func readPassword(ctx context.Context, e env) (string, error) {
 	in, ok := e.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		line, err := bufio.NewReader(io.LimitReader(e.stdin, 2*password.MaxLength)).ReadString('\n')
+		line, err := bufio.NewReader(io.LimitReader(e.input(ctx), 2*password.MaxLength)).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
 			return "", fail(exitUsage, "stdin: %w", err)
 		}
 		return strings.TrimRight(line, "\r\n"), nil
 	}
+	shown, err := term.GetState(int(in.Fd()))
+	if err != nil {
+		return "", fail(exitUsage, "terminal: %w", err)
+	}
 	ask := func(prompt string) (string, error) {
 		fmt.Fprint(e.stderr, prompt)
-		b, err := term.ReadPassword(int(in.Fd()))
-		fmt.Fprintln(e.stderr)
-		if err != nil {
-			return "", fail(exitUsage, "terminal: %w", err)
+		defer fmt.Fprintln(e.stderr)
+		var b []byte
+		read := make(chan error, 1)
+		go func() {
+			var err error
+			b, err = term.ReadPassword(int(in.Fd()))
+			read <- err
+		}()
+		select {
+		case err := <-read:
+			if err != nil {
+				return "", fail(exitUsage, "terminal: %w", err)
+			}
+			return string(b), nil
+		case <-ctx.Done(): // it reads on, and would leave the terminal silent
+			return "", errors.Join(ctx.Err(), term.Restore(int(in.Fd()), shown))
 		}
-		return string(b), nil
 	}
 	word, err := ask("Password: ")
 	if err != nil {

@@ -180,7 +180,7 @@ func TestStatusWatch(t *testing.T) {
 			t.Errorf("exit %d, %q", code, text)
 		}
 		code, text = s.watching(" newest 2 batches: ", "--limit", "2")
-		if code != exitOK || strings.Count(text, "\n") != 1 {
+		if code != exitOK || strings.Count(strings.TrimPrefix(text, noWorker), "\n") != 1 {
 			t.Errorf("exit %d, %q", code, text)
 		}
 		s.says(exitUsage, "there is no snapshot or batch none", "status", "none", "--watch")
@@ -213,7 +213,7 @@ func TestStatusWatch(t *testing.T) {
 		}
 		for _, round := range rounds[1:] {
 			if lines := strings.Count(round, "\n"); lines > 39 || lines < 36 ||
-				!strings.Contains(round, "end with Ctrl-C\nBATCH ") ||
+				!strings.Contains(round, "end with Ctrl-C\n"+noWorker+"BATCH ") ||
 				!strings.HasSuffix(round, "there are more (--limit)\n") {
 				t.Errorf("%d lines: %s", lines, round)
 			}
