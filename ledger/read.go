@@ -285,6 +285,12 @@ func (l *Ledger) BatchPage(ctx context.Context, cursor string, n int) (all []Bat
 	return all, next, err
 }
 
+// Cursor is that of the page which comes after the batch.
+func (b Batch) Cursor() string { return strconv.FormatInt(b.CreatedAt.UnixMilli(), 10) + "." + b.ID }
+
+// CursorBefore is that of the page of batches which were made before t.
+func CursorBefore(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) + "." }
+
 func names(members []redis.Z) []string {
 	ids := make([]string, len(members))
 	for i, m := range members {

@@ -136,6 +136,7 @@ func (a *API) operations() []operation {
 		{"POST /v1/batches/{id}/pause", RoleOperate, "pause-batch", "Feed nothing more of a batch; what was fed, a few seconds of work, goes on", handle(a.pauseBatch)},
 		{"POST /v1/batches/{id}/resume", RoleOperate, "resume-batch", "Let a paused batch go on", handle(a.resumeBatch)},
 		{"POST /v1/batches/{id}/retry", RoleOperate, "retry-batch", "Send the failed snapshots of a batch again", handle(a.retryBatch)},
+		{"POST /v1/batches/{id}/again", RoleOperate, "again-batch", "Enqueue the rooms of a batch as a new one", handle(a.againBatch)},
 
 		{"GET /v1/failures", RoleView, "list-failures", "What failed, by error code: how often, what it means, what to do", handle(a.listFailures)},
 		{"GET /v1/schedules", RoleView, "list-schedules", "The schedules: when each comes next, and what became of its last tick", handle(a.listSchedules)},

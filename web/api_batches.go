@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -224,8 +226,13 @@ type Batch struct {
 	Left float64 `json:"seconds_left,omitempty" doc:"Until the end at that rate"`
 }
 
+// batch returns a batch.
+func (a *API) batch(ctx context.Context, id string) (ledger.Batch, error) {
+	return a.ledger.Batch(ctx, id)
+}
+
 func (a *API) getBatch(ctx context.Context, in *batchInput) (*batchOutput, error) {
-	b, err := a.ledger.Batch(ctx, in.ID)
+	b, err := a.batch(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -233,27 +240,68 @@ func (a *API) getBatch(ctx context.Context, in *batchInput) (*batchOutput, error
 }
 
 type listBatchesInput struct {
-	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"How many at most"`
-	Cursor string `query:"cursor" maxLength:"100" doc:"next of the page before"`
+	Limit  int       `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"How many at most"`
+	Cursor string    `query:"cursor" maxLength:"100" doc:"next of the page before"`
+	State  string    `query:"state" enum:"open,running,paused,canceled,ended,failed" doc:"Only those in this state; open: that have not ended; failed: with failed snapshots"`
+	Text   string    `query:"text" maxLength:"100" doc:"Only those with this text in their id or in the name of a label"`
+	Since  time.Time `query:"since" doc:"Only those that were made then or later"`
+	Until  time.Time `query:"until" doc:"Only those that were made before"`
 }
+
+// matches reports whether a batch is one that is asked for.
+func (in *listBatchesInput) matches(b ledger.Batch) bool {
+	state := in.State == "" || b.State == in.State || in.State == "open" && !b.Ended() || in.State == "failed" && b.Failed > 0
+	word := strings.ToLower(in.Text)
+	has := func(s string) bool { return strings.Contains(strings.ToLower(s), word) }
+	return state && (has(b.ID) || slices.ContainsFunc(b.Labels, has))
+}
+
+// scanBatches is how many batches one page looks at, to find those that are
+// asked for.
+const scanBatches = 2000
 
 type listBatchesOutput struct {
 	Body struct {
 		Batches []Batch `json:"batches" doc:"The newest first"`
-		Next    string  `json:"next,omitempty" doc:"Cursor of the next page, if there is one"`
+		Next    string  `json:"next,omitempty" doc:"Cursor of the next page, if there is one. A page may have few batches, or none, and yet not be the last: each looks at 2,000 at most."`
 	}
 }
 
 func (a *API) listBatches(ctx context.Context, in *listBatchesInput) (*listBatchesOutput, error) {
-	all, next, err := a.ledger.BatchPage(ctx, in.Cursor, in.Limit)
-	if err != nil {
-		return nil, err
-	}
 	out := &listBatchesOutput{}
-	out.Body.Next, out.Body.Batches = next, make([]Batch, 0, len(all))
-	for _, b := range all {
-		out.Body.Batches = append(out.Body.Batches, a.paces.of(b))
+	out.Body.Batches = []Batch{}
+	cursor := in.Cursor
+	if cursor == "" && !in.Until.IsZero() {
+		cursor = ledger.CursorBefore(in.Until)
 	}
+	n := in.Limit
+	if in.State != "" || in.Text != "" {
+		n = 200
+	}
+	for looked := 0; looked < scanBatches; looked += n {
+		all, next, err := a.ledger.BatchPage(ctx, cursor, n)
+		if err != nil {
+			return nil, err
+		}
+		for i, b := range all {
+			if b.CreatedAt.Before(in.Since) {
+				return out, nil
+			}
+			if in.matches(b) {
+				out.Body.Batches = append(out.Body.Batches, a.paces.of(b))
+			}
+			if len(out.Body.Batches) == in.Limit {
+				if out.Body.Next = next; i < len(all)-1 {
+					out.Body.Next = b.Cursor()
+				}
+				return out, nil
+			}
+		}
+		if cursor = next; next == "" {
+			return out, nil
+		}
+	}
+	out.Body.Next = cursor
 	return out, nil
 }
 
@@ -265,7 +313,7 @@ type cancelBatchOutput struct {
 }
 
 func (a *API) cancelBatch(ctx context.Context, in *batchInput) (*cancelBatchOutput, error) {
-	before, err := a.ledger.Batch(ctx, in.ID)
+	before, err := a.batch(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +321,7 @@ func (a *API) cancelBatch(ctx context.Context, in *batchInput) (*cancelBatchOutp
 	if out.Body.Canceled, err = a.ledger.CancelBatch(ctx, in.ID); err != nil {
 		return nil, err
 	}
-	b, err := a.ledger.Batch(ctx, in.ID)
+	b, err := a.batch(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +343,7 @@ func (a *API) resumeBatch(ctx context.Context, in *batchInput) (*batchOutput, er
 
 // turn takes a batch out of its turn or back in.
 func (a *API) turn(ctx context.Context, id string, do func(context.Context, string) error) (*batchOutput, error) {
-	b, err := a.ledger.Batch(ctx, id)
+	b, err := a.batch(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -326,7 +374,7 @@ type retryBatchOutput struct {
 }
 
 func (a *API) retryBatch(ctx context.Context, in *retryBatchInput) (*retryBatchOutput, error) {
-	if _, err := a.ledger.Batch(ctx, in.ID); err != nil {
+	if _, err := a.batch(ctx, in.ID); err != nil {
 		return nil, err
 	}
 	some, cancel := context.WithTimeout(ctx, retryTime)
@@ -337,10 +385,48 @@ func (a *API) retryBatch(ctx context.Context, in *retryBatchInput) (*retryBatchO
 	if out.Body.Complete = err == nil; err != nil && (some.Err() == nil || ctx.Err() != nil) {
 		return nil, err
 	}
-	b, err := a.ledger.Batch(ctx, in.ID)
+	b, err := a.batch(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	out.Body.Batch = a.paces.of(b)
 	return out, nil
+}
+
+type againBatchInput struct {
+	ID   string `path:"id" maxLength:"64" doc:"Id of the batch"`
+	Name string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the new batch; default: that of this one with the time"`
+}
+
+// AgainBatch is a batch that was made of the rooms of another one.
+type AgainBatch struct {
+	ID    string `json:"id" doc:"Of the new batch"`
+	Rooms int    `json:"rooms"`
+}
+
+type againBatchOutput struct {
+	Status int
+	Body   AgainBatch
+}
+
+// againBatch enqueues the rooms of a batch as a new one.
+func (a *API) againBatch(ctx context.Context, in *againBatchInput) (*againBatchOutput, error) {
+	if _, err := a.batch(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	if in.Name == "" {
+		stamp := time.Now().UTC().Format("20060102-150405")
+		in.Name = strings.TrimRight(in.ID[:min(len(in.ID), 48)], "-") + "-" + stamp
+	}
+	if !tasks.ValidBatchID(in.Name) {
+		return nil, invalid("name", "must be 1 to 64 of a-z, 0-9 and -, and not begin with -")
+	}
+	batch, err := a.queue.Batch(ctx, a.backlog.Rooms(ctx, in.ID), enqueue.BatchOptions{ID: in.Name, Replicated: a.o.Replicated})
+	if errors.Is(err, enqueue.ErrExists) || err == nil && !batch.Created {
+		return nil, problem(http.StatusConflict, codeExists, "nothing was enqueued: there is a batch %s already; give this one another name", in.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &againBatchOutput{http.StatusAccepted, AgainBatch{batch.ID, batch.Rooms}}, nil
 }

@@ -78,8 +78,13 @@ type snapshotOutput struct {
 	Body   results.Result
 }
 
+// snapshot returns a snapshot.
+func (a *API) snapshot(ctx context.Context, id string) (ledger.Snapshot, error) {
+	return a.results.Snapshot(ctx, id)
+}
+
 func (a *API) getSnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutput, error) {
-	s, err := a.results.Snapshot(ctx, in.ID)
+	s, err := a.snapshot(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +92,7 @@ func (a *API) getSnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutp
 }
 
 func (a *API) cancelSnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutput, error) {
-	s, err := a.results.Snapshot(ctx, in.ID)
+	s, err := a.snapshot(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +114,7 @@ func (a *API) cancelSnapshot(ctx context.Context, in *snapshotInput) (*snapshotO
 }
 
 func (a *API) retrySnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutput, error) {
-	s, err := a.results.Snapshot(ctx, in.ID)
+	s, err := a.snapshot(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,7 +32,6 @@ import (
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/ratelimit"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
@@ -251,9 +251,9 @@ type whole struct {
 func newWhole(t *testing.T, o *tiwtest.Options) *whole {
 	t.Helper()
 	w := &whole{T: t, rdb: redistest.Client(t), log: new(buffer)}
-	var limiter *ratelimit.Limiter
+	apiOptions := web.APIOptions{Redis: w.rdb, Ledger: ledger.New(w.rdb, ledger.Options{})}
 	if o != nil {
-		limiter = w.work(*o).Limiters()["CreateSnapshotTask"]
+		apiOptions.Limiters = w.work(*o).Limiters()
 	}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	auth, err := web.NewAuth(web.AuthOptions{
@@ -266,9 +266,11 @@ func newWhole(t *testing.T, o *tiwtest.Options) *whole {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: w.rdb, Limiter: limiter, Log: log})
+	apiOptions.Log = log
+	api := web.NewAPI(apiOptions)
+	pages := web.NewPages(web.PagesOptions{Auth: auth, API: api, Log: log})
 	handler := web.NewHandler(web.HandlerOptions{Auth: auth, Log: log},
-		append(pages.Routes(), web.NewAsynqmon(web.AsynqmonOptions{Redis: w.rdb, Log: log}).Routes()...)...)
+		slices.Concat(pages.Routes(), api.Routes(), web.NewAsynqmon(web.AsynqmonOptions{Redis: w.rdb, Log: log}).Routes())...)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -437,23 +439,20 @@ func TestStopAndStartInABrowser(t *testing.T) {
 	b := newBrowser(t, w.URL)
 	b.logIn(w.URL, "bob")
 	b.do(
-		chromedp.Click(chromedp.CSS(`.sending summary`)),
+		chromedp.Click(chromedp.CSS(`details.act summary`)),
 		chromedp.WaitVisible(chromedp.CSS(`#reason`)),
 		chromedp.SendKeys(chromedp.CSS(`#reason`), "maintenance until 6"),
 		chromedp.Submit(chromedp.CSS(`#reason`)),
 	)
-	b.until(`document.querySelector('.trouble')?.innerText.includes('Stopped by bob: maintenance until 6')`)
+	b.until(`document.querySelector('.trouble')?.innerText.includes('topped by bob: maintenance until 6')`)
 	b.shots("stopped")
 	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)))
 	b.logIn(w.URL, "ada")
 	b.until(`document.querySelector('.trouble')?.innerText.includes('All sending is stopped')`)
-	b.until(`!document.querySelector('.sending')`)
+	b.until(`!document.querySelector('main form')`)
 	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)))
 	b.logIn(w.URL, "bob")
-	b.do(
-		chromedp.Click(chromedp.CSS(`.sending summary`)),
-		chromedp.Click(chromedp.CSS(`.sending form[action="/start"] button`)),
-	)
+	b.do(chromedp.Click(chromedp.CSS(`.trouble form[action="/start"] button`)))
 	b.until(`document.querySelector('#now') &&
 		[...document.querySelectorAll('.trouble h2')].map((h) => h.innerText).join() === 'No worker runs'`)
 	if log := w.log.String(); !strings.Contains(log,

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,11 +25,10 @@ func docs(spec *huma.OpenAPI) http.Handler {
 		slices.SortFunc(all, func(a, b *huma.Operation) int {
 			return strings.Compare(a.Path+" "+a.Method, b.Path+" "+b.Method)
 		})
-		var b bytes.Buffer
-		if err := docsPage.Execute(&b, view{Title: "API", Who: PrincipalOf(r.Context()), Data: all}); err != nil {
+		v := newView(r, "API", all)
+		v.Nav = "api"
+		if err := v.show(w, r, http.StatusOK, docsPage); err != nil {
 			panic(err) // the template and the data are both ours
 		}
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Write(b.Bytes())
 	})
 }

@@ -38,7 +38,7 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 	} {
 		t.Run(file, func(t *testing.T) {
 			s.T = t
-			b, err := os.ReadFile(filepath.Join("..", "rooms", "testdata", "lists", file))
+			b, err := os.ReadFile(filepath.Join("..", "internal", "rooms", "testdata", "lists", file))
 			if err != nil {
 				t.Fatal(err)
 			}

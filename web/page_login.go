@@ -4,9 +4,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 )
 
 var loginPage = page("login.html")
@@ -14,7 +12,7 @@ var loginPage = page("login.html")
 // loginData is what the login page shows.
 type loginData struct {
 	Name, Next string
-	Fault      string
+	Fault      text
 	NoUsers    bool // there are tokens only
 }
 
@@ -32,11 +30,11 @@ func (p *Pages) loginRoutes() []Route {
 func (p *Pages) showLogin(w http.ResponseWriter, r *http.Request) {
 	next := localPath(r.URL.Query().Get("next"))
 	if PrincipalOf(r.Context()).Name != "" {
-		http.Redirect(w, r, next, http.StatusSeeOther)
+		http.Redirect(w, r, baseOf(r)+next, http.StatusSeeOther)
 		return
 	}
 	noUsers := len(p.o.Auth.logins.Load().users) == 0
-	p.show(w, r, http.StatusOK, loginPage, "Log in", loginData{Next: next, NoUsers: noUsers})
+	p.show(w, r, http.StatusOK, loginPage, langOf(r).say("login.title"), loginData{Next: next, NoUsers: noUsers})
 }
 
 func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {
@@ -50,39 +48,28 @@ func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		p.o.Log.Info("logged in", "user", u.Name, "from", r.RemoteAddr)
 		p.o.Auth.logIn(w, r, u)
-		http.Redirect(w, r, next, http.StatusSeeOther)
+		http.Redirect(w, r, baseOf(r)+next, http.StatusSeeOther)
 		return
 	}
 	// Who mistypes may have put the password where the name belongs.
 	if n := p.refused.now(); n > 0 {
 		p.o.Log.Warn("logins refused", "count", n, "last_from", r.RemoteAddr, "last_err", err)
 	}
-	data := loginData{Name: name, Next: next, Fault: "The name or the password is wrong."}
+	data := loginData{Name: name, Next: next, Fault: say("login.wrong")}
 	status := http.StatusUnauthorized
 	var limited *LimitedError
 	if errors.As(err, &limited) {
 		seconds := int(math.Ceil(limited.RetryAfter.Seconds()))
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		status = http.StatusTooManyRequests
-		data.Fault = "Too many attempts. Try again in " + strconv.Itoa(seconds) + " s."
+		data.Fault = say("login.limited", seconds)
 	}
-	p.show(w, r, status, loginPage, "Log in", data)
+	p.show(w, r, status, loginPage, langOf(r).say("login.title"), data)
 }
 
 func (p *Pages) logOut(w http.ResponseWriter, r *http.Request) {
 	if err := p.o.Auth.logOut(w, r); err != nil {
 		p.o.Log.Warn("logged out in the browser only: a copy of the cookie is good until it expires", "err", err)
 	}
-	http.Redirect(w, r, "/login", http.StatusSeeOther)
-}
-
-// localPath is next where that is a path on this server, and otherwise the
-// first page.
-func localPath(next string) string {
-	u, err := url.Parse(next)
-	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsAny(next, "\\\r\n\t") ||
-		strings.HasPrefix(u.Path, "/login") || strings.HasPrefix(u.Path, "/logout") {
-		return "/"
-	}
-	return next
+	http.Redirect(w, r, baseOf(r)+"/login", http.StatusSeeOther)
 }

@@ -2,10 +2,10 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
-	"fmt"
 	"html/template"
 	"io/fs"
 	"log/slog"
@@ -13,40 +13,36 @@ import (
 	"net/http"
 	"path"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
-	"tiwsnap/ledger"
+	"tiwsnap/gate"
 	"tiwsnap/ratelimit"
 )
 
 // The pages. Each has a Go file here (page_NAME.go), with its routes and what
-// it shows, and a template in pages/, which fills in the layout.
+// it shows, and a template in pages/, which fills in the layout. Its words, in
+// each language, are in words.go.
 //
 //go:embed pages
 var pageFiles embed.FS
 
-// PagesOptions are the settings of the pages. Auth and Redis are required.
+// PagesOptions are the settings of the pages. Auth and API are required.
 type PagesOptions struct {
-	Auth  *Auth
-	Redis redis.UniversalClient
-	// Limiter is that of CreateSnapshotTask; nil where no worker runs in this
-	// process.
-	Limiter *ratelimit.Limiter
-	Log     *slog.Logger // default: none
+	Auth *Auth
+	API  *API         // what the pages show and do is the API's
+	Log  *slog.Logger // default: none
 }
 
 // Pages are what people see in a browser.
 type Pages struct {
-	o        PagesOptions
-	overview *overviewReader
-	streams  slots // to open pages
-	refused  seldom
-	closing  sync.Once
-	closed   chan struct{}
+	o       PagesOptions
+	api     *API
+	now     *nowReader
+	streams slots // to open pages
+	refused seldom
+	closing sync.Once
+	closed  chan struct{}
 }
 
 // NewPages returns the pages. It does not touch Redis.
@@ -55,97 +51,141 @@ func NewPages(o PagesOptions) *Pages {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Pages{
-		o: o, overview: newOverviewReader(o), closed: make(chan struct{}),
+		o: o, api: o.API, now: newNowReader(o.API), closed: make(chan struct{}),
 		refused: newSeldom(),
 		streams: slots{what: "pages are open", all: maxLive, own: maxOwnLive, retry: 10 * time.Second},
 	}
 }
+
+// limiter is that of CreateSnapshotTask; nil where no worker runs in this
+// process.
+func (a *API) limiter() *ratelimit.Limiter { return a.o.Limiters[gate.ActionCreate] }
 
 // Routes returns the routes of all pages. A new page is a line here.
 func (p *Pages) Routes() []Route {
 	return slices.Concat(
 		assetRoutes(),
 		p.loginRoutes(),
-		p.overviewRoutes(),
+		p.settingsRoutes(),
+		p.nowRoutes(),
+		p.batchesRoutes(),
+		p.batchRoutes(),
+		p.snapshotRoutes(),
+		p.findRoutes(),
 	)
 }
 
-// view is what the layout shows.
-type view struct {
-	Title string
-	Who   Principal // nobody where the name is empty
-	Login bool      // there is a session to end
-	Data  any       // of the page
+// pageTime bounds what is read for a page.
+const pageTime = 5 * time.Second
+
+// screen is a page: what is read for it, and where it stands.
+type screen struct {
+	path string // as in "/batches/{id}"
+	role Role
+	nav  string // the line of the navigation that it belongs to
+	// read returns the title, in the language of the request, and the data of
+	// the template. The error is answered as the API does.
+	read func(r *http.Request) (title string, data any, err error)
+	// every is the time between two looks of the stream that keeps the page up
+	// to date, by its template "live"; 0: there is none.
+	every time.Duration
+}
+
+// screen returns the routes of a page.
+func (p *Pages) screen(t pageTemplate, s screen) []Route {
+	pattern := s.path
+	if pattern == "/" {
+		pattern = "/{$}"
+	}
+	look := func(r *http.Request) (view, error) {
+		ctx, cancel := context.WithTimeout(r.Context(), pageTime)
+		defer cancel()
+		title, data, err := s.read(r.WithContext(ctx))
+		v := newView(r, title, data)
+		v.Nav = s.nav
+		return v, err
+	}
+	routes := []Route{{"GET " + pattern, s.role, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, err := look(r)
+		if err != nil {
+			answerable(p.logged(r.Context()), s.path, err).write(w, r)
+			return
+		}
+		if s.every > 0 {
+			v.Live = v.base + "/live" + r.URL.RequestURI()
+		}
+		v.takeSaid(w, r)
+		if err := v.show(w, r, http.StatusOK, t); err != nil {
+			p.o.Log.Error("page not shown", "path", r.URL.Path, "err", err)
+		}
+	})}}
+	if s.every > 0 {
+		routes = append(routes, Route{"GET /live" + pattern, s.role, p.live(t, s.every, look)})
+	}
+	return routes
+}
+
+// logged is a context by which answerable tells the log.
+func (p *Pages) logged(ctx context.Context) context.Context {
+	return context.WithValue(ctx, logKey{}, p.o.Log)
+}
+
+// action is the route of a form: it does what the form asks for, leads to a
+// page, and has that say what was done.
+func (p *Pages) action(pattern string, role Role, do func(*http.Request) (to string, said text, err error)) Route {
+	return Route{"POST " + pattern, role, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := r.ParseForm(); err != nil {
+			problem(http.StatusBadRequest, codeInvalid, "this form cannot be read: %v", err).write(w, r)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+		defer cancel()
+		to, said, err := do(r.WithContext(ctx))
+		if err != nil {
+			answerable(p.logged(ctx), pattern, err).write(w, r)
+			return
+		}
+		keepSaid(w, r, said)
+		http.Redirect(w, r, baseOf(r)+to, http.StatusSeeOther)
+	})}
 }
 
 var problemPage = page("problem.html")
 
 // show answers with a page.
-func (p *Pages) show(w http.ResponseWriter, r *http.Request, status int, t *template.Template, title string, data any) {
-	if err := show(w, r, status, t, title, data); err != nil {
+func (p *Pages) show(w http.ResponseWriter, r *http.Request, status int, t pageTemplate, title string, data any) {
+	if err := newView(r, title, data).show(w, r, status, t); err != nil {
 		p.o.Log.Error("page not shown", "path", r.URL.Path, "err", err)
 	}
 }
 
-// show answers with a page. The error is that of its template, and has been
+// show answers with the page. The error is that of its template, and has been
 // answered.
-func show(w http.ResponseWriter, r *http.Request, status int, t *template.Template, title string, data any) error {
-	who := PrincipalOf(r.Context())
+func (v view) show(w http.ResponseWriter, r *http.Request, status int, t pageTemplate) error {
 	var b bytes.Buffer
-	if err := t.Execute(&b, view{title, who, who.session, data}); err != nil {
+	if err := t[v.Lang].Execute(&b, v); err != nil {
 		r.Header.Del("Accept") // of another page it would be the same
 		problem(http.StatusInternalServerError, codeInternal, "this page cannot be shown, and the log says why").write(w, r)
 		return err
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Language", v.Lang.String())
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
 	return nil
 }
 
+// pageTemplate is the template of a page in each language.
+type pageTemplate [languages]*template.Template
+
 // page reads the template of a page and puts it into the layout.
-func page(name string) *template.Template {
-	return template.Must(template.New("layout.html").Funcs(words).
-		ParseFS(pageFiles, "pages/layout.html", "pages/"+name))
-}
-
-// words are what templates say numbers and times with.
-var words = template.FuncMap{
-	"asset":   func(name string) string { return assets[name] },
-	"count":   count,
-	"left":    left,
-	"clock":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
-	"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"took":    func(b ledger.Batch) string { return left(b.EndedAt.Sub(b.CreatedAt)) },
-	"percent": func(n, of int) string { return strconv.FormatFloat(100*float64(n)/float64(max(of, 1)), 'f', 2, 64) },
-	"plus": func(all ...int) (sum int) {
-		for _, n := range all {
-			sum += n
-		}
-		return
-	},
-}
-
-// count writes a number with its thousands apart.
-func count(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
+func page(name string) (t pageTemplate) {
+	for l := range t {
+		t[l] = template.Must(template.New("layout.html").Funcs(functions(lang(l))).
+			ParseFS(pageFiles, "pages/layout.html", "pages/parts.html", "pages/"+name))
 	}
-	return s
-}
-
-// left writes a time as people say it.
-func left(d time.Duration) string {
-	switch d = max(d, 0).Round(time.Second); {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min %02d s", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h %02d min", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%d days", int(d.Hours())/24)
+	return t
 }
 
 // assets are the URLs of what pages load, by file name. They change with the

@@ -109,7 +109,12 @@ func (p *Problem) write(w http.ResponseWriter, r *http.Request) {
 		w.Header()[name] = values
 	}
 	if asksForPage(r) {
-		show(w, r, p.Status, problemPage, p.Title, p.Detail) // what can fail in it is compiled in
+		l := langOf(r)
+		title := l.say("problem." + p.Code)
+		if title == "problem."+p.Code {
+			title = p.Title
+		}
+		newView(r, title, p).show(w, r, p.Status, problemPage) // what can fail in it is compiled in
 		return
 	}
 	w.Header().Set("Content-Type", p.ContentType(""))

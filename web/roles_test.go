@@ -21,12 +21,12 @@ func TestEveryRouteWithEveryRole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: rdb})
+	pages := web.NewPages(web.PagesOptions{Auth: auth, API: api})
 	pages.Close() // no stream lasts
 	routes := slices.Concat([]web.Route{*web.MetricsRoute(web.NewRegistry())}, api.Routes(), api.HealthRoutes(), pages.Routes(), web.NewAsynqmon(web.AsynqmonOptions{Redis: rdb}).Routes())
 
 	// What is open to everybody, so that nothing becomes so by mistake.
-	open := regexp.MustCompile(`^(GET /static/|GET /favicon\.ico$|GET /openapi\.json$|GET /docs|GET /livez$|GET /readyz$|(GET|POST) /login$|POST /logout$)`)
+	open := regexp.MustCompile(`^(GET /static/|GET /favicon\.ico$|GET /openapi\.json$|GET /docs|GET /livez$|GET /readyz$|(GET|POST) /login$|POST /settings$|POST /logout$)`)
 	reached := false
 	for i := range routes {
 		if (routes[i].Role == "") != open.MatchString(routes[i].Pattern) {

@@ -124,12 +124,16 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // asksForPage reports whether a person's browser wants to show the answer.
 func asksForPage(r *http.Request) bool {
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.Contains(r.Header.Get("Accept"), "text/html")
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 func unauthorized(w http.ResponseWriter, r *http.Request, err error) {
 	if asksForPage(r) {
-		http.Redirect(w, r, "/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+		to := baseOf(r) + "/login"
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			to += "?next=" + url.QueryEscape(r.URL.RequestURI())
+		}
+		http.Redirect(w, r, to, http.StatusSeeOther)
 		return
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="tiwsnap"`)

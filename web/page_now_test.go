@@ -13,6 +13,7 @@ import (
 
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/ledger"
 	"tiwsnap/web"
 )
 
@@ -23,7 +24,8 @@ func first(t *testing.T, rdb redis.UniversalClient) (*web.Pages, http.Handler) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages := web.NewPages(web.PagesOptions{Auth: auth, Redis: rdb})
+	api := web.NewAPI(web.APIOptions{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{})})
+	pages := web.NewPages(web.PagesOptions{Auth: auth, API: api})
 	return pages, web.NewHandler(web.HandlerOptions{Auth: auth}, pages.Routes()...)
 }
 
@@ -79,7 +81,7 @@ func TestTheStreamOfAPageEndsWithTheServer(t *testing.T) {
 	defer srv.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", srv.URL+"/live/overview", nil)
+	req, err := http.NewRequestWithContext(ctx, "GET", srv.URL+"/live/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

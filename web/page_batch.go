@@ -1,0 +1,146 @@
+package web
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tiwsnap/ledger"
+	"tiwsnap/results"
+	"tiwsnap/tasks"
+)
+
+// What the page of a batch shows, at most.
+const (
+	batchRows     = 50   // snapshots
+	batchFailures = 2000 // newest failures that are counted by code
+	batchLabels   = 3    // columns of labels
+)
+
+var batchPage = page("batch.html")
+
+// batchData is what the page of a batch shows.
+type batchData struct {
+	openBatch
+	Failures  []*results.Failure
+	Partial   bool // there are more failures than were counted
+	Held      []*results.Failure
+	Only      string // state of the snapshots that are listed; empty: all
+	From      int    // row from which on they are listed
+	Snapshots []results.Result
+	Next      int
+	Columns   []string // labels
+	Stopped   []trouble
+}
+
+// Row is the row of the class list that a snapshot is of.
+func (d batchData) Row(s results.Result) int {
+	_, row, _ := tasks.SplitRowID(s.ID)
+	return row
+}
+
+func (p *Pages) batchRoutes() []Route {
+	routes := p.screen(batchPage, screen{
+		path: "/batches/{id}", role: roleRead, nav: "batches", every: 2 * time.Second, read: p.readBatch,
+	})
+	// done leads back to the batch.
+	done := func(id string, said text, err error) (string, text, error) { return "/batches/" + id, said, err }
+	return append(routes,
+		p.action("/batches/{id}/cancel", RoleOperate, func(r *http.Request) (string, text, error) {
+			id := r.PathValue("id")
+			out, err := p.api.cancelBatch(r.Context(), &batchInput{id})
+			if err != nil {
+				return done(id, text{}, err)
+			}
+			return done(id, say("said.canceled", out.Body.Canceled), nil)
+		}),
+		p.action("/batches/{id}/pause", RoleOperate, func(r *http.Request) (string, text, error) {
+			id := r.PathValue("id")
+			_, err := p.api.pauseBatch(r.Context(), &batchInput{id})
+			return done(id, say("said.paused"), err)
+		}),
+		p.action("/batches/{id}/resume", RoleOperate, func(r *http.Request) (string, text, error) {
+			id := r.PathValue("id")
+			_, err := p.api.resumeBatch(r.Context(), &batchInput{id})
+			return done(id, say("said.resumed"), err)
+		}),
+		p.action("/batches/{id}/retry", RoleOperate, func(r *http.Request) (string, text, error) {
+			id := r.PathValue("id")
+			in := &retryBatchInput{ID: id, Held: r.PostFormValue("held") != "", Code: r.PostFormValue("code")}
+			out, err := p.api.retryBatch(r.Context(), in)
+			if err != nil {
+				return done(id, text{}, err)
+			}
+			if !out.Body.Complete {
+				return done(id, say("said.retried.some", out.Body.Retried), nil)
+			}
+			return done(id, say("said.retried", out.Body.Retried), nil)
+		}),
+		p.action("/batches/{id}/again", RoleOperate, func(r *http.Request) (string, text, error) {
+			id := r.PathValue("id")
+			out, err := p.api.againBatch(r.Context(), &againBatchInput{ID: id, Name: r.PostFormValue("name")})
+			if err != nil {
+				return done(id, text{}, err)
+			}
+			return done(out.Body.ID, say("said.again", out.Body.Rooms, id), nil)
+		}),
+	)
+}
+
+func (p *Pages) readBatch(r *http.Request) (string, any, error) {
+	ctx, q := r.Context(), r.URL.Query()
+	b, err := p.api.batch(ctx, r.PathValue("id"))
+	if err != nil {
+		return "", nil, err
+	}
+	d := batchData{openBatch: p.api.open(b), Only: q.Get("state"), Columns: b.Labels[:min(len(b.Labels), batchLabels)]}
+	if d.Failures, d.Partial, err = p.api.failuresOf(r, b.ID, b.Failed, false); err != nil {
+		return "", nil, err
+	}
+	if d.Held, _, err = p.api.failuresOf(r, b.ID, b.Unknown, true); err != nil {
+		return "", nil, err
+	}
+	if !b.Ended() {
+		if d.Stopped, _, err = p.api.troubles(ctx); err != nil {
+			return "", nil, err
+		}
+	}
+	if d.Only != "" && !slices.Contains(allStates, ledger.State(d.Only)) {
+		return "", nil, invalid("state", "is not known")
+	}
+	from, _ := strconv.Atoi(q.Get("from"))
+	d.From = max(from, 1)
+	page, err := p.api.snapshotPage(ctx, b, &listSnapshotsInput{ID: b.ID, State: d.Only, Limit: batchRows, Cursor: d.From})
+	if err != nil {
+		return "", nil, err
+	}
+	d.Snapshots, d.Next = page.Snapshots, page.Next
+	return b.ID, d, nil
+}
+
+// failuresOf groups the failures of a batch, or what is held of it, by code.
+// Where there are none nothing is read.
+func (a *API) failuresOf(r *http.Request, batch string, n int, held bool) ([]*results.Failure, bool, error) {
+	if n == 0 {
+		return nil, false, nil
+	}
+	return a.byCode(r.Context(), []string{batch}, held, batchFailures)
+}
+
+// labelOf is what a person calls a room by: its first two labels, or else its
+// id.
+func labelOf(s results.Result) string {
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(s.Room.Label)) {
+		if value := strings.TrimSpace(s.Room.Label[key]); value != "" && len(parts) < 2 {
+			parts = append(parts, value)
+		}
+	}
+	if len(parts) == 0 {
+		return strconv.FormatUint(s.Room.RoomId, 10)
+	}
+	return strings.Join(parts, " · ")
+}

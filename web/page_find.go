@@ -1,0 +1,44 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"tiwsnap/ledger"
+)
+
+var findPage = page("find.html")
+
+// findData is what was looked for and found.
+type findData struct {
+	Text string
+}
+
+// findRoutes are those of the box on every page. The id of a batch or of a
+// snapshot leads right to its page.
+func (p *Pages) findRoutes() []Route {
+	routes := p.screen(findPage, screen{
+		path: "/find", role: roleRead,
+		read: func(r *http.Request) (string, any, error) {
+			return langOf(r).say("nav.find"), findData{strings.TrimSpace(r.URL.Query().Get("q"))}, nil
+		},
+	})
+	show := routes[0].Handler
+	routes[0].Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := strings.TrimSpace(r.URL.Query().Get("q"))
+		_, err := p.api.batch(r.Context(), id)
+		if err == nil {
+			http.Redirect(w, r, newView(r, "", nil).Link("/batches/%s", id), http.StatusSeeOther)
+			return
+		}
+		if errors.Is(err, ledger.ErrNotFound) && id != "" {
+			if _, err = p.api.snapshot(r.Context(), id); err == nil {
+				http.Redirect(w, r, newView(r, "", nil).Link("/snapshots/%s", id), http.StatusSeeOther)
+				return
+			}
+		}
+		show.ServeHTTP(w, r)
+	})
+	return routes
+}

@@ -1,0 +1,317 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/gate"
+	"tiwsnap/internal/keys"
+	"tiwsnap/ledger"
+	"tiwsnap/ratelimit"
+	"tiwsnap/rdb"
+	"tiwsnap/results"
+	"tiwsnap/tasks"
+)
+
+// What the first page looks at and shows, at most.
+const (
+	nowBatches  = 200  // newest batches, among which the open ones are
+	nowOpen     = 50   // open batches shown
+	nowEnded    = 8    // ended batches shown
+	nowFailures = 1000 // newest failures that are counted by code
+	// nowEvery is the least time between two looks at Redis, however many
+	// people watch, and nowSlow that for what is more to read.
+	nowEvery   = 900 * time.Millisecond
+	nowSlow    = 5 * time.Second
+	nowTimeout = 3 * time.Second
+)
+
+var nowPage = page("now.html")
+
+// now is what the first page shows.
+type now struct {
+	Away     bool // Redis is, and there is nothing to show
+	Troubles []trouble
+	Limit    ratelimit.State
+	Limited  bool          // Limit is known
+	Waiting  int           // rooms that nobody has begun
+	InWork   int           // rooms of open batches that are begun and have not ended
+	Left     time.Duration // until they are sent, at the full rate
+	Stopped  bool          // all sending is
+	Open     []openBatch
+	More     int // open batches that are not shown
+	Ended    []ledger.Batch
+	Failures []*results.Failure
+	Partial  bool // there are more failures than were counted
+}
+
+// trouble is why something does not go on, and what to do about it.
+type trouble struct {
+	What      text
+	Since     time.Time // zero: not known
+	Why       text
+	WaitsFor  text // what ends it by itself, if anything
+	NextTrial time.Time
+	Fix       text
+	Stop      *gate.Stop // where it can be started
+}
+
+// openBatch is a batch that goes on, and how fast.
+type openBatch struct {
+	ledger.Batch
+	Rate float64 // snapshots that ended a second
+	Left time.Duration
+}
+
+// nowReader reads the first page, once for all who watch.
+type nowReader struct {
+	api *API
+
+	mu       sync.Mutex
+	at       time.Time
+	last     now
+	slowAt   time.Time
+	slow     []trouble // of Redis itself
+	failures []*results.Failure
+	partial  bool
+}
+
+func newNowReader(a *API) *nowReader { return &nowReader{api: a} }
+
+// read returns what the first page shows, as it was a second ago or is now.
+// Where Redis does not answer that is what it says.
+func (v *nowReader) read(ctx context.Context) now {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if time.Since(v.at) < nowEvery {
+		return v.last
+	}
+	// It is read for all who watch, not only for the one who asks.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nowTimeout)
+	defer cancel()
+	all, err := v.look(ctx)
+	if err != nil {
+		all = now{Away: true, Troubles: []trouble{{What: raw("Redis"), Why: raw(err.Error()), Fix: say("redis.away.fix")}}}
+	}
+	v.at, v.last = time.Now(), all
+	return all
+}
+
+func (v *nowReader) look(ctx context.Context) (o now, err error) {
+	if o.Troubles, o.Stopped, err = v.api.troubles(ctx); err != nil {
+		return o, err
+	}
+	if l := v.api.limiter(); l != nil {
+		if o.Limit, err = l.State(ctx); err != nil {
+			return o, err
+		}
+		o.Limited = true
+		o.Troubles = append(o.Troubles, limitTroubles(o.Limit)...)
+	}
+	all, err := v.api.ledger.Batches(ctx, nowBatches)
+	if err != nil {
+		return o, err
+	}
+	for _, b := range all {
+		switch {
+		case b.Ended() && len(o.Ended) < nowEnded:
+			o.Ended = append(o.Ended, b)
+		case !b.Ended():
+			o.InWork += b.Sending + b.Unknown + b.Accepted
+			o.Waiting += b.Queued
+			o.Open = append(o.Open, v.api.open(b))
+		}
+	}
+	if o.More = len(o.Open) - nowOpen; o.More > 0 {
+		o.Open = o.Open[:nowOpen]
+	}
+	if o.Waiting, err = v.waiting(ctx, o.Waiting); err != nil {
+		return o, err
+	}
+	if rate := cmp.Or(o.Limit.Effective, o.Limit.Limit); rate > 0 {
+		o.Left = time.Duration((o.Waiting+rate-1)/rate) * time.Second
+	}
+	if err := v.lookSlowly(ctx, all); err != nil {
+		return o, err
+	}
+	o.Troubles = append(o.Troubles, v.slow...)
+	o.Failures, o.Partial = v.failures, v.partial
+	return o, nil
+}
+
+// open adds to a batch how fast it gets on.
+func (a *API) open(b ledger.Batch) openBatch {
+	p := a.paces.of(b)
+	return openBatch{b, p.Rate, time.Duration(p.Left * float64(time.Second))}
+}
+
+// waiting counts the rooms that are to be sent: queued ones of the batches that
+// were looked at, or of all where those in the backlog and on their way to the
+// queue are more; and single ones.
+func (v *nowReader) waiting(ctx context.Context, queued int) (int, error) {
+	n, _, err := v.api.backlog.Waiting(ctx)
+	if err != nil {
+		return 0, err
+	}
+	transit, err := v.api.o.Redis.ZCard(ctx, keys.Transit).Result()
+	if err != nil {
+		return 0, err
+	}
+	n = max(queued, n+int(transit))
+	// The name is asynq's. Its inspector tells the same, but not of a queue that
+	// has the id of a task that is gone.
+	singles, err := v.api.o.Redis.LLen(ctx, "asynq:{"+tasks.QueueInteractive+"}:pending").Result()
+	return n + int(singles), err
+}
+
+// troubles says why calls are not made, and whether none is.
+func (a *API) troubles(ctx context.Context) (all []trouble, stopped bool, err error) {
+	stops, err := a.results.Stops(ctx)
+	for _, s := range stops {
+		all = append(all, stopTrouble(s))
+		stopped = stopped || s.Cause != gate.Application && s.Cause != gate.NoWorker
+	}
+	return all, stopped, err
+}
+
+// stopTrouble says why calls are not made.
+func stopTrouble(s gate.Stop) trouble {
+	t := trouble{Since: s.Since, NextTrial: s.NextTrial, Stop: &s}
+	code := say("%s: %s", s.Code, codeMeaning(s.Code))
+	t.Why, t.Fix, t.WaitsFor = code, codeFix(s.Code), say("stop.waits.request")
+	switch {
+	case s.Cause == gate.Application:
+		t.What = say("stop.application", fmt.Sprint(s.App))
+		t.WaitsFor = say("stop.waits.application")
+	case s.Phase == "half-open":
+		t.What = say("stop.resumed")
+		t.WaitsFor = say("stop.waits.resumed")
+	default:
+		t.What = say("stop.all")
+	}
+	switch s.Cause {
+	case gate.Person:
+		t.Why, t.WaitsFor, t.Fix = say("stop.person", s.By), say("stop.waits.person"), say("stop.fix.person")
+		if s.Message != "" {
+			t.Why = say("stop.person.why", s.By, s.Message)
+		}
+	case gate.Connection:
+		t.Why = say("stop.connection", cmp.Or(s.Message, s.Code))
+	case gate.Storm:
+		t.Why = say("stop.storm", code)
+	}
+	return t
+}
+
+// codeMeaning and codeFix are the texts of an error code in the language in
+// which they are said.
+func codeMeaning(code string) text { return text{"code.meaning", []any{code}} }
+func codeFix(code string) text     { return text{"code.fix", []any{code}} }
+
+// limitTroubles says what is wrong with the rate limit.
+func limitTroubles(s ratelimit.State) (all []trouble) {
+	if s.Effective < s.Limit {
+		all = append(all, trouble{
+			What: say("limit.slowed", s.Effective), Why: codeMeaning("RequestLimitExceeded"), Fix: codeFix("RequestLimitExceeded"),
+		})
+	}
+	if s.Lowest != s.Highest {
+		all = append(all, trouble{
+			What: say("limit.differ"), Why: say("limit.differ.why", s.Lowest, s.Highest, s.Limit), Fix: say("limit.differ.fix"),
+		})
+	}
+	return all
+}
+
+// lookSlowly reads what takes longer and changes less.
+func (v *nowReader) lookSlowly(ctx context.Context, batches []ledger.Batch) error {
+	if time.Since(v.slowAt) < nowSlow {
+		return nil
+	}
+	ids := []string{""}
+	for _, b := range batches {
+		if b.Failed > 0 {
+			ids = append(ids, b.ID)
+		}
+	}
+	var err error
+	if v.failures, v.partial, err = v.api.byCode(ctx, ids, false, nowFailures); err != nil {
+		return err
+	}
+	v.slow = redisTroubles(rdb.Servers(ctx, v.api.o.Redis, "memory", "persistence"))
+	v.slowAt = time.Now()
+	return nil
+}
+
+// byCode groups the newest failures of batches, or what is held, by their code:
+// at most so many, and partial says that there are more.
+func (a *API) byCode(ctx context.Context, batches []string, held bool, most int) (all []*results.Failure, partial bool, err error) {
+	n := 0
+	newest := iter.Seq2[results.Result, error](func(yield func(results.Result, error) bool) {
+		for s, err := range a.results.Failed(ctx, batches, held) {
+			if n++; n > most || !yield(s, err) {
+				return
+			}
+		}
+	})
+	all, err = results.Group(newest)
+	return all, n > most, err
+}
+
+// redisTroubles says what will go wrong with Redis, as far as it tells.
+func redisTroubles(servers []rdb.Server, err error) (all []trouble) {
+	if err != nil {
+		return nil // it is forbidden to ask, or what was read before has failed too
+	}
+	for _, s := range servers {
+		name := strings.TrimSpace("Redis " + s.Addr)
+		if err := s.CheckPolicy(); err != nil {
+			all = append(all, trouble{What: say("redis.evicts", name), Why: raw("maxmemory-policy: " + s.Policy), Fix: say("redis.evicts.fix")})
+		}
+		if s.AOFBroken {
+			all = append(all, trouble{What: say("redis.aof", name), Why: say("redis.aof.why"), Fix: say("redis.aof.fix")})
+		}
+		if m := s.Memory; m != nil && m.Max > 0 && float64(m.Used) > enqueue.AdmitUpTo*float64(m.Max) {
+			all = append(all, trouble{
+				What: say("redis.full", name, fmt.Sprint(100*m.Used/m.Max)),
+				Why:  say("redis.full.why", fmt.Sprintf("%.0f", 100*enqueue.AdmitUpTo)), Fix: say("redis.full.fix"),
+			})
+		}
+	}
+	return all
+}
+
+func (p *Pages) nowRoutes() []Route {
+	first := p.screen(nowPage, screen{
+		path: "/", role: RoleView, nav: "now", every: liveEvery,
+		read: func(r *http.Request) (string, any, error) {
+			return langOf(r).say("nav.now"), p.now.read(r.Context()), nil
+		},
+	})
+	return append(first,
+		p.action("/stop", RoleOperate, func(r *http.Request) (string, text, error) {
+			reason := []rune(strings.TrimSpace(r.PostFormValue("reason")))
+			_, err := p.api.stop(r.Context(), &stopInput{string(reason[:min(len(reason), 200)])})
+			return p.fresh(), say("said.stopped"), err
+		}),
+		p.action("/start", RoleOperate, func(r *http.Request) (string, text, error) {
+			_, err := p.api.start(r.Context(), nil)
+			return p.fresh(), say("said.started"), err
+		}),
+	)
+}
+
+// fresh has the first page look anew, and returns its path.
+func (p *Pages) fresh() string {
+	p.now.mu.Lock()
+	defer p.now.mu.Unlock()
+	p.now.at = time.Time{}
+	return "/"
+}

@@ -1,0 +1,143 @@
+package web
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"tiwsnap/ledger"
+	"tiwsnap/results"
+)
+
+var snapshotPage = page("snapshot.html")
+
+// snapshotData is what the page of a snapshot shows.
+type snapshotData struct {
+	results.Result
+	Name     string // by which a person knows the room
+	Timeline []moment
+	Next     text // what happens next
+	NextAt   time.Time
+	Extra    []string // other tasks of it
+	Callback string   // body that came
+	JSON     string
+}
+
+// moment is one thing that has happened to a snapshot.
+type moment struct {
+	At     time.Time
+	What   text
+	Kind   string // good, bad, or empty
+	Detail []text
+	Code   string
+}
+
+func (p *Pages) snapshotRoutes() []Route {
+	routes := p.screen(snapshotPage, screen{
+		path: "/snapshots/{id}", role: roleRead, nav: "batches", every: 2 * time.Second, read: p.readSnapshot,
+	})
+	return append(routes,
+		p.action("/snapshots/{id}/cancel", RoleOperate, func(r *http.Request) (string, text, error) {
+			id := r.PathValue("id")
+			out, err := p.api.cancelSnapshot(r.Context(), &snapshotInput{id})
+			said := say("said.snapshot.canceled")
+			if err == nil && out.Status == http.StatusAccepted {
+				said = say("said.snapshot.canceling")
+			}
+			return "/snapshots/" + id, said, err
+		}),
+		p.action("/snapshots/{id}/retry", RoleOperate, func(r *http.Request) (string, text, error) {
+			id := r.PathValue("id")
+			_, err := p.api.retrySnapshot(r.Context(), &snapshotInput{id})
+			return "/snapshots/" + id, say("said.snapshot.retried"), err
+		}),
+	)
+}
+
+func (p *Pages) readSnapshot(r *http.Request) (string, any, error) {
+	ctx := r.Context()
+	s, err := p.api.snapshot(ctx, r.PathValue("id"))
+	if err != nil {
+		return "", nil, err
+	}
+	d := snapshotData{Result: results.Explain(s), Callback: s.Callback}
+	d.Name = labelOf(d.Result)
+	for attempt, task := range s.ExtraTasks {
+		d.Extra = append(d.Extra, fmt.Sprintf("%s (%d)", task, attempt))
+	}
+	slices.Sort(d.Extra)
+	stops, stopped, err := p.api.troubles(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	var b ledger.Batch
+	if s.Batch != "" {
+		if b, err = p.api.ledger.Batch(ctx, s.Batch); err != nil {
+			return "", nil, err
+		}
+	}
+	d.Timeline = timeline(s, b)
+	d.Next = whatNext(s, b, stopped)
+	if stopped && len(stops) > 0 && !s.State.Ended() {
+		d.NextAt = stops[0].NextTrial
+	}
+	text, err := json.MarshalIndent(d.Result, "", "  ")
+	d.JSON = string(text)
+	return d.Name, d, err
+}
+
+// timeline is what has happened to a snapshot, as far as its record tells.
+func timeline(s ledger.Snapshot, b ledger.Batch) (all []moment) {
+	add := func(at time.Time, what text, kind string) *moment {
+		if at.IsZero() {
+			return new(moment)
+		}
+		all = append(all, moment{At: at, What: what, Kind: kind})
+		return &all[len(all)-1]
+	}
+	add(b.CreatedAt, say("moment.enqueued"), "")
+	if s.Attempts > 1 {
+		add(s.CreatedAt, say("moment.first"), "")
+	}
+	sent := add(s.SentAt, say("moment.sent", max(s.Attempts, 1)), "")
+	if s.RequestID != "" {
+		sent.Detail = append(sent.Detail, say("moment.request", s.RequestID))
+	}
+	accepted := add(s.AcceptedAt, say("moment.accepted"), "good")
+	if s.TaskID != "" {
+		accepted.Detail = append(accepted.Detail, say("moment.task", s.TaskID))
+	}
+	end := add(s.EndedAt, say("moment."+string(s.State)), map[ledger.State]string{ledger.Succeeded: "good", ledger.Failed: "bad"}[s.State])
+	if n := len(s.Images); n > 0 {
+		end.Detail = append(end.Detail, say("moment.images", n))
+	}
+	end.Code = s.Code
+	if s.EndedAt.IsZero() {
+		sent.Code = s.Code
+	}
+	if s.Message != "" {
+		m := end
+		if s.EndedAt.IsZero() {
+			m = sent
+		}
+		m.Detail = append(m.Detail, raw(s.Message))
+	}
+	return all
+}
+
+// whatNext says what happens to a snapshot next.
+func whatNext(s ledger.Snapshot, b ledger.Batch, stopped bool) text {
+	switch {
+	case s.Held:
+		return say("next.held")
+	case s.State.Ended():
+		return text{}
+	case s.State == ledger.Queued && b.Paused:
+		return say("next.paused")
+	case s.State == ledger.Queued && stopped:
+		return say("next.stopped")
+	}
+	return say("next." + string(s.State))
+}

@@ -1,0 +1,65 @@
+// What pages do beyond their HTML. Nothing here is needed: without JavaScript a
+// page loads itself again every few seconds, and forms and links do the rest.
+(() => {
+  'use strict';
+
+  // Times are shown in the zone of the browser, unless another one was chosen.
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone && !/(^|; )tiwsnap_zone=/.test(document.cookie)) {
+    const secure = location.protocol === 'https:' ? '; Secure' : '';
+    document.cookie = `tiwsnap_zone=${encodeURIComponent(zone)}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
+    const shown = document.querySelector('main time');
+    if (shown && zone !== 'UTC' && /(^|; )tiwsnap_zone=/.test(document.cookie)) location.reload();
+  }
+
+  // The server sends the HTML of the live part each time that it has changed,
+  // and the sections that differ are replaced. A hidden tab asks for nothing.
+  const live = document.querySelector('[data-live]:not([data-live=""])');
+  if (!live || !window.EventSource) return;
+  const lost = document.getElementById('lost');
+  let source;
+
+  const busy = (part) => part.contains(document.activeElement) && part.querySelector('input:focus, select:focus, textarea:focus')
+    || part.querySelector('details[open], input:checked');
+
+  const replace = (html) => {
+    const next = new DOMParser().parseFromString(html, 'text/html').body;
+    const names = (parent) => [...parent.children].map((part) => part.id).join();
+    const focused = document.activeElement.closest('[data-live] a')?.getAttribute('href');
+    if (names(next) !== names(live)) {
+      live.replaceChildren(...next.childNodes);
+    } else {
+      [...next.children].forEach((part, i) => {
+        const old = live.children[i];
+        if (!busy(old) && part.outerHTML !== old.outerHTML) old.replaceWith(part);
+      });
+    }
+    if (focused && !live.contains(document.activeElement)) {
+      live.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    }
+  };
+
+  const open = () => {
+    source = new EventSource(live.dataset.live);
+    source.onmessage = (event) => { lost.hidden = true; replace(event.data); };
+    source.addEventListener('lost', () => { lost.hidden = false; });
+    source.onerror = () => {
+      lost.hidden = false;
+      // The browser tries again by itself, unless it was refused: the session
+      // may have ended, and the page says so.
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 10000);
+    };
+  };
+  const turn = () => {
+    if (document.hidden) {
+      source?.close();
+      source = null;
+    } else if (!source) {
+      open();
+    }
+  };
+  document.addEventListener('visibilitychange', turn);
+  window.addEventListener('pagehide', () => { source?.close(); source = null; });
+  window.addEventListener('pageshow', turn);
+  turn();
+})();

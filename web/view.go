@@ -1,0 +1,356 @@
+package web
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/text/language"
+
+	"tiwsnap/ledger"
+)
+
+// lang is a language of the pages, and the index of its words.
+type lang int
+
+// The languages.
+const (
+	english lang = iota
+	chinese
+	languages = 2
+)
+
+// String is the language tag (BCP 47).
+func (l lang) String() string { return [languages]string{"en", "zh-CN"}[l] }
+
+// Name is what the language calls itself.
+func (l lang) Name() string { return [languages]string{"English", "中文"}[l] }
+
+var matcher = language.NewMatcher([]language.Tag{language.English, language.SimplifiedChinese})
+
+// The cookies of a browser's settings, which hold no secret.
+const (
+	langCookie = "tiwsnap_lang"
+	zoneCookie = "tiwsnap_zone" // pages/page.js sets it, too
+	saidCookie = "tiwsnap_said"
+)
+
+// langOf is the language that was chosen, or else the browser's.
+func langOf(r *http.Request) lang {
+	if c, err := r.Cookie(langCookie); err == nil {
+		for l := range lang(languages) {
+			if c.Value == l.String() {
+				return l
+			}
+		}
+	}
+	_, i := language.MatchStrings(matcher, r.Header.Get("Accept-Language"))
+	return lang(i)
+}
+
+// zoneOf is the time zone that was chosen, or that the browser has told.
+func zoneOf(r *http.Request) (zone *time.Location, known bool) {
+	if c, err := r.Cookie(zoneCookie); err == nil && c.Value != "" && c.Value != "Local" {
+		name, _ := url.QueryUnescape(c.Value)
+		if zone, err := time.LoadLocation(name); err == nil {
+			return zone, true
+		}
+	}
+	return time.UTC, false
+}
+
+// view is what a template shows.
+type view struct {
+	Title string
+	Nav   string    // the line of the navigation that is here
+	Who   Principal // nobody where the name is empty
+	Login bool      // there is a session to end
+	Lang  lang
+	Here  string // path and query of this page
+	Live  string // URL of the stream that keeps it up to date; empty: none
+	Said  *text  // what the last form has done
+	Data  any    // of the page
+
+	ZoneKnown bool
+	base      string
+	zone      *time.Location
+	now       time.Time
+}
+
+func newView(r *http.Request, title string, data any) view {
+	who := PrincipalOf(r.Context())
+	zone, known := zoneOf(r)
+	return view{
+		Title: title, Who: who, Login: who.session, Lang: langOf(r), Data: data,
+		Here:      strings.TrimPrefix(r.URL.RequestURI(), "/live"),
+		ZoneKnown: known, base: baseOf(r), zone: zone, now: time.Now(),
+	}
+}
+
+// baseOf is the path before those of all routes.
+func baseOf(*http.Request) string { return "" }
+
+// Link is the URL of a page: a format in which each %s stands for a value that
+// is escaped.
+func (v view) Link(format string, values ...any) string {
+	for i, value := range values {
+		values[i] = strings.ReplaceAll(url.QueryEscape(fmt.Sprint(value)), "+", "%20")
+	}
+	return v.base + fmt.Sprintf(format, values...)
+}
+
+// With is the URL of this page with one parameter of the query changed.
+func (v view) With(name string, value any) string {
+	u, err := url.Parse(v.Here)
+	if err != nil {
+		return v.base
+	}
+	q := u.Query()
+	for _, page := range []string{"cursor", "from"} {
+		q.Del(page) // another list begins at its beginning
+	}
+	if s := fmt.Sprint(value); s == "" {
+		q.Del(name)
+	} else {
+		q.Set(name, s)
+	}
+	u.RawQuery = q.Encode()
+	return v.base + u.String()
+}
+
+// Zone is the name of the viewer's time zone.
+func (v view) Zone() string { return v.zone.String() }
+
+// At is a time in the viewer's zone.
+func (v view) At(t time.Time) template.HTML {
+	if t.IsZero() {
+		return ""
+	}
+	return v.time(t, v.clock(t))
+}
+
+// Second is At with its seconds.
+func (v view) Second(t time.Time) template.HTML {
+	if t.IsZero() {
+		return ""
+	}
+	return v.time(t, t.In(v.zone).Format("2006-01-02 15:04:05"))
+}
+
+// When is a time as people say it: relative while it is near.
+func (v view) When(t time.Time) template.HTML {
+	if t.IsZero() {
+		return ""
+	}
+	d := v.now.Sub(t)
+	key := "time.ago"
+	if d < 0 {
+		d, key = -d, "time.in"
+	}
+	switch {
+	case d < time.Minute && key == "time.ago":
+		return v.time(t, v.Lang.say("time.now"))
+	case d < 24*time.Hour:
+		return v.time(t, v.Lang.say(key, v.Lang.roughly(d)))
+	}
+	return v.time(t, v.clock(t))
+}
+
+func (v view) clock(t time.Time) string { return t.In(v.zone).Format("2006-01-02 15:04") }
+
+func (v view) time(t time.Time, words string) template.HTML {
+	// Neither of these has a character that HTML knows.
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s %s">%s</time>`,
+		t.UTC().Format(time.RFC3339), t.In(v.zone).Format("2006-01-02 15:04:05"), v.zone, template.HTMLEscapeString(words)))
+}
+
+// text is a text of the catalog with what stands in it.
+type text struct {
+	Key  string
+	Args []any
+}
+
+func say(key string, args ...any) text { return text{key, args} }
+
+// raw is a text that others wrote.
+func raw(s string) text { return text{"%s", []any{s}} }
+
+// functions are what templates say numbers, times and texts with, in a
+// language.
+func functions(l lang) template.FuncMap {
+	return template.FuncMap{
+		"asset":      func(name string) string { return assets[name] },
+		"icon":       icon,
+		"t":          l.say,
+		"n":          l.number,
+		"text":       func(t text) string { return l.say(t.Key, t.Args...) },
+		"count":      count,
+		"left":       l.left,
+		"span":       func(a, b time.Time) string { return l.left(b.Sub(a)) },
+		"explain":    l.explain,
+		"navigation": navigation,
+		"percent":    func(n, of int) string { return strconv.FormatFloat(100*float64(n)/float64(max(of, 1)), 'f', 2, 64) },
+		"whole":      func(n, of int) string { return strconv.Itoa(100 * n / max(of, 1)) }, // never 100 before the end
+		"plus": func(all ...int) (sum int) {
+			for _, n := range all {
+				sum += n
+			}
+			return
+		},
+		"states":    func() []ledger.State { return allStates },
+		"of":        ofState,
+		"languages": func() []lang { return []lang{english, chinese} },
+		"fields":    func(pairs ...any) []any { return pairs },
+	}
+}
+
+var allStates = []ledger.State{
+	ledger.Queued, ledger.Sending, ledger.Unknown, ledger.Accepted, ledger.Succeeded, ledger.Failed, ledger.Canceled,
+}
+
+// ofState is how many snapshots of a batch are in a state.
+func ofState(b ledger.Batch, s ledger.State) int {
+	return map[ledger.State]int{
+		ledger.Queued: b.Queued, ledger.Sending: b.Sending, ledger.Unknown: b.Unknown, ledger.Accepted: b.Accepted,
+		ledger.Succeeded: b.Succeeded, ledger.Failed: b.Failed, ledger.Canceled: b.Canceled,
+	}[s]
+}
+
+// say is a text of the catalog in the language, with what stands in it.
+func (l lang) say(key string, args ...any) string {
+	if words, ok := l.special(key, args); ok {
+		return words
+	}
+	words, ok := catalog[key]
+	if !ok {
+		if !strings.Contains(key, "%") {
+			return key // the catalog's test finds it
+		}
+		words = [languages]string{key, key}
+	}
+	if len(args) == 0 {
+		return words[l]
+	}
+	args = slices.Clone(args)
+	for i, a := range args {
+		switch a := a.(type) {
+		case int:
+			args[i] = count(a)
+		case text:
+			args[i] = l.say(a.Key, a.Args...)
+		case time.Duration:
+			args[i] = l.left(a)
+		}
+	}
+	return fmt.Sprintf(words[l], args...)
+}
+
+// number is a text about a number: its words are those for one and, after "|",
+// those for any other number, where the language tells them apart.
+func (l lang) number(key string, n int, args ...any) string {
+	one, many, ok := strings.Cut(catalog[key][l], "|")
+	if ok && n != 1 {
+		one = many
+	}
+	if !strings.Contains(one, "%") {
+		return one
+	}
+	return l.say(one, append([]any{n}, args...)...)
+}
+
+// count writes a number with its thousands apart.
+func count(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// left writes a duration as people say it.
+func (l lang) left(d time.Duration) string {
+	switch d = max(d, 0).Round(time.Second); {
+	case d < time.Minute:
+		return fmt.Sprintf(l.say("time.s"), int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf(l.say("time.m"), int(d.Minutes()), int(d.Seconds())%60)
+	case d < 48*time.Hour:
+		return fmt.Sprintf(l.say("time.h"), int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf(l.say("time.d"), int(d.Hours())/24)
+}
+
+// roughly writes a duration by its greatest unit.
+func (l lang) roughly(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf(l.say("time.s"), int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf(l.say("time.minutes"), int(d.Minutes()))
+	}
+	return fmt.Sprintf(l.say("time.hours"), int(d.Hours()))
+}
+
+// keepSaid has the next page say what was done.
+func keepSaid(w http.ResponseWriter, r *http.Request, said text) {
+	for i, a := range said.Args { // so that they come back as what they are
+		if n, ok := a.(int); ok {
+			said.Args[i] = count(n)
+		}
+	}
+	b, err := json.Marshal(said)
+	if said.Key == "" || err != nil || len(b) > 2000 {
+		return
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: saidCookie, Value: base64.RawURLEncoding.EncodeToString(b), Path: "/", MaxAge: 60,
+		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: overTLS(r),
+	})
+}
+
+// takeSaid shows what keepSaid has kept, once.
+func (v *view) takeSaid(w http.ResponseWriter, r *http.Request) {
+	c, err := r.Cookie(saidCookie)
+	if err != nil {
+		return
+	}
+	var said text
+	b, err := base64.RawURLEncoding.DecodeString(c.Value)
+	if err == nil && json.Unmarshal(b, &said) == nil && catalog[said.Key] != [languages]string{} {
+		v.Said = &said
+	}
+	http.SetCookie(w, &http.Cookie{Name: saidCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+}
+
+// icons are the shapes of small pictures, in a box of 24 by 24.
+var icons = map[string]string{
+	"now":       "M3 12h4l3-8 4 16 3-8h4",
+	"batches":   "M4 6h16M4 12h16M4 18h10",
+	"failures":  "M12 8v5m0 3v.5M12 3l9.5 17h-19z",
+	"held":      "M9 6v12M15 6v12",
+	"schedules": "M12 7v5l3 2M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
+	"webhooks":  "M4 12h13m-5-6 6 6-6 6",
+	"limit":     "M4 18a9 9 0 1 1 16 0M12 14l4-5",
+	"workers":   "M4 5h16v6H4zM4 13h16v6H4zM8 8h.01M8 16h.01",
+	"redis":     "M4 7c0-4 16-4 16 0v10c0 4-16 4-16 0zM4 7c0 4 16 4 16 0M4 12c0 4 16 4 16 0",
+	"audit":     "M6 3h9l4 4v14H6zM9 11h7M9 15h7",
+	"queues":    "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
+	"api":       "M8 8l-4 4 4 4M16 8l4 4-4 4M13 5l-2 14",
+	"find":      "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5",
+	"picture":   "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M9 9h.01",
+	"download":  "M12 4v11m-5-5 5 5 5-5M5 20h14",
+	"new":       "M12 5v14M5 12h14",
+	"menu":      "M4 7h16M4 12h16M4 17h16",
+}
+
+// icon is a small picture beside a text that says the same.
+func icon(name string) template.HTML {
+	return template.HTML(`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="` + icons[name] + `"/></svg>`)
+}

@@ -1,0 +1,314 @@
+package web
+
+import (
+	"fmt"
+
+	"tiwsnap/tiw"
+)
+
+// entry is a line of the navigation: its name, which is that of its icon, and
+// the path of its page.
+type entry struct{ Name, Path string }
+
+// Key is the text of the line.
+func (e entry) Key() string { return "nav." + e.Name }
+
+// navigation is what a viewer may look at, in groups.
+func navigation(v view) [][]entry {
+	if !v.Who.May(RoleView) {
+		return [][]entry{{{"batches", "/batches"}}, {{"api", "/docs"}}}
+	}
+	return [][]entry{
+		{{"now", "/"}, {"batches", "/batches"}},
+		{{"queues", "/asynqmon/"}, {"api", "/docs"}},
+	}
+}
+
+// explain is what an error code means, in the language.
+func (l lang) explain(code string) tiw.Explanation {
+	x := tiw.Explain(code)
+	if l == chinese {
+		x.Meaning, x.Fix = tiw.Chinese(code)
+	}
+	return x
+}
+
+// special are the texts of the catalog that are looked up elsewhere.
+func (l lang) special(key string, args []any) (string, bool) {
+	if len(args) != 1 {
+		return "", false
+	}
+	switch key {
+	case "code.meaning":
+		return l.explain(fmt.Sprint(args[0])).Meaning, true
+	case "code.fix":
+		return l.explain(fmt.Sprint(args[0])).Fix, true
+	}
+	return "", false
+}
+
+// catalog is every text of the pages, in each language. Where a text is about a
+// number that English tells from others, the words for one stand before "|".
+var catalog = map[string][languages]string{
+	"layout.skip":   {"Skip to the content", "跳到正文"},
+	"layout.pages":  {"Pages", "页面"},
+	"layout.menu":   {"Menu", "菜单"},
+	"layout.crumbs": {"Where this page belongs", "当前位置"},
+	"layout.lost":   {"Connection lost. Showing stale data, reconnecting.", "连接已断开。显示的是旧数据，正在重新连接。"},
+	"logout":        {"Log out", "退出"},
+	"find.label":    {"Find a room, a label, a TaskID, a RequestId, a snapshot or a batch", "查找房间、标签、TaskID、RequestId、快照或批次"},
+	"find.hint":     {"Room, label, TaskID, batch …", "房间、标签、TaskID、批次……"},
+	"zone.is":       {"Times: %s", "时区：%s"},
+	"zone.label":    {"Time zone", "时区"},
+	"zone.set":      {"Set", "设置"},
+
+	"nav.now":     {"Now", "现在"},
+	"nav.batches": {"Batches", "批次"},
+	"nav.held":    {"Held for review", "待人工确认"},
+	"nav.find":    {"Find", "查找"},
+	"nav.queues":  {"Queues", "队列"},
+	"nav.api":     {"API", "API"},
+
+	"time.now":     {"just now", "刚刚"},
+	"time.ago":     {"%s ago", "%s前"},
+	"time.in":      {"in %s", "%s后"},
+	"time.s":       {"%d s", "%d 秒"},
+	"time.m":       {"%d min %02d s", "%d 分 %02d 秒"},
+	"time.h":       {"%d h %02d min", "%d 小时 %02d 分"},
+	"time.d":       {"%d days", "%d 天"},
+	"time.minutes": {"%d min", "%d 分钟"},
+	"time.hours":   {"%d h", "%d 小时"},
+
+	"login.title":    {"Log in", "登录"},
+	"login.name":     {"Name", "用户名"},
+	"login.password": {"Password", "密码"},
+	"login.button":   {"Log in", "登录"},
+	"login.wrong":    {"The name or the password is wrong.", "用户名或密码错误。"},
+	"login.limited":  {"Too many attempts. Try again in %s s.", "尝试次数过多，请 %s 秒后再试。"},
+	"login.nousers": {
+		"No users are configured, only tokens for programs. Add one to http.users; this command makes the hash:",
+		"没有配置用户，只有程序用的令牌。请在 http.users 中添加；用此命令生成密码散列：",
+	},
+
+	"problem.who":          {"You are %s.", "当前用户：%s。"},
+	"problem.first":        {"To the first page", "回到首页"},
+	"problem.invalid":      {"This cannot be done so", "请求有误"},
+	"problem.not-found":    {"Not found", "没有找到"},
+	"problem.role":         {"You may not do that", "没有权限"},
+	"problem.exists":       {"It exists already", "已经存在"},
+	"problem.state":        {"Not possible any more", "当前状态不允许"},
+	"problem.busy":         {"Too busy", "系统繁忙"},
+	"problem.redis-away":   {"Redis does not answer", "Redis 没有响应"},
+	"problem.redis-full":   {"Redis is full", "Redis 已满"},
+	"problem.redis-evicts": {"Redis throws work away", "Redis 会淘汰任务"},
+	"problem.internal":     {"A fault of tiwsnap", "程序出错"},
+	"problem.rate":         {"Too many requests", "请求过于频繁"},
+	"problem.attempts":     {"Too many attempts", "尝试次数过多"},
+	"problem.too-large":    {"Too large", "内容过大"},
+	"problem.timeout":      {"It took too long", "超时"},
+	"problem.cross-origin": {"A page of another site made the request", "请求来自其他网站"},
+	"problem.unknown-host": {"Unknown host name", "未知的主机名"},
+	"problem.no-disk":      {"No room for a temporary file", "没有临时文件空间"},
+	"problem.credentials":  {"Log in", "请登录"},
+	"problem.expired":      {"This link has expired", "链接已过期"},
+	"problem.media-type":   {"This form is not understood", "格式无法识别"},
+	"fault.line":           {"Line %s:", "第 %s 行："},
+
+	"col.batch":     {"Batch", "批次"},
+	"col.progress":  {"Progress", "进度"},
+	"col.done":      {"Done", "完成"},
+	"col.of":        {"of", "总数"},
+	"col.failed":    {"Failed", "失败"},
+	"col.rate":      {"Rate", "速率"},
+	"col.left":      {"Left", "剩余"},
+	"col.code":      {"Code", "错误码"},
+	"col.snapshots": {"Snapshots", "快照"},
+	"col.meaning":   {"What it means, what to do", "含义与处理"},
+	"col.rooms":     {"Rooms", "房间"},
+	"col.room":      {"Room", "房间"},
+	"col.images":    {"Images", "图片"},
+	"col.took":      {"Took", "用时"},
+	"col.ended":     {"Ended", "结束"},
+	"col.created":   {"Created", "创建"},
+	"col.state":     {"State", "状态"},
+
+	"n.noimage":  {"%s without an image", "%s 个没有图片"},
+	"n.missing":  {"%s image missing|%s images missing", "缺少 %s 张图片"},
+	"n.images":   {"%s image|%s images", "%s 张图片"},
+	"unit.rooms": {"room|rooms", "个房间"},
+
+	"state.queued":    {"queued", "排队中"},
+	"state.sending":   {"sending", "发送中"},
+	"state.unknown":   {"outcome unknown", "结果未知"},
+	"state.accepted":  {"accepted", "已受理"},
+	"state.succeeded": {"succeeded", "成功"},
+	"state.failed":    {"failed", "失败"},
+	"state.canceled":  {"canceled", "已取消"},
+	"state.held":      {"held for review", "待人工确认"},
+	"batch.running":   {"running", "进行中"},
+	"batch.paused":    {"paused", "已暂停"},
+	"batch.canceled":  {"canceled", "已取消"},
+	"batch.ended":     {"ended", "已结束"},
+	"progress.says": {
+		"%s succeeded, %s failed, %s canceled, %s in progress, %s waiting", "成功 %s，失败 %s，取消 %s，进行中 %s，等待 %s",
+	},
+
+	"now.troubles":    {"Trouble", "问题"},
+	"now.used":        {"Requests in the last second", "最近一秒的请求"},
+	"now.of":          {"of %s", "上限 %s"},
+	"now.waiting":     {"Waiting", "等待中"},
+	"now.stopped":     {"sending is stopped", "发送已停止"},
+	"now.empty":       {"queue is empty", "队列为空"},
+	"now.left":        {"sent in %s at the full rate", "全速约需 %s 发完"},
+	"now.inwork":      {"In progress", "进行中"},
+	"now.inwork.note": {"sent, or waiting for images", "已发送，或等待图片"},
+	"now.open":        {"Open batches", "未结束的批次"},
+	"now.noopen":      {"No batch is open.", "没有未结束的批次。"},
+	"now.more":        {"and %s more", "还有 %s 个"},
+	"now.failures":    {"Failures by code", "按错误码统计的失败"},
+	"now.partial":     {"counted among the newest 1,000", "仅统计最近 1,000 条"},
+	"now.nofailures":  {"Nothing has failed.", "没有失败。"},
+	"now.ended":       {"Recently finished", "最近完成"},
+	"now.away": {
+		"Redis does not answer as it should. What was accepted is safe as far as its append-only file reaches; nothing is sent until it is back.",
+		"Redis 没有正常响应。已接收的任务在其 AOF 范围内是安全的；恢复之前不会发送。",
+	},
+
+	"trouble.waits": {"Waits for:", "等待："},
+	"trouble.next":  {"next at", "下次："},
+	"trouble.fix":   {"What to do:", "处理："},
+	"trouble.since": {"Since", "开始于"},
+
+	"stop.form":              {"Stop all sending …", "停止所有发送……"},
+	"stop.form.says":         {"No request goes out any more, for all workers. What Tencent has accepted goes on.", "所有 worker 不再发出请求；腾讯云已受理的任务继续。"},
+	"stop.reason":            {"Reason", "原因"},
+	"stop.button":            {"Stop all sending", "停止所有发送"},
+	"start.button":           {"Start sending", "开始发送"},
+	"stop.all":               {"All sending is stopped", "所有发送已停止"},
+	"stop.resumed":           {"Sending is being resumed", "正在恢复发送"},
+	"stop.application":       {"Application %s is suspended", "应用 %s 已暂停"},
+	"stop.person":            {"stopped by %s", "由 %s 停止"},
+	"stop.person.why":        {"stopped by %s: %s", "由 %s 停止：%s"},
+	"stop.connection":        {"the endpoint of Tencent's API cannot be reached: %s", "无法连接腾讯云 API：%s"},
+	"stop.storm":             {"Tencent's API answers with errors only, or not at all: %s", "腾讯云 API 只返回错误或没有响应：%s"},
+	"stop.waits.person":      {"a person who starts it", "由人重新开始"},
+	"stop.waits.request":     {"one request that is accepted", "一个被受理的请求"},
+	"stop.waits.resumed":     {"single requests that are accepted", "逐个试发的请求被受理"},
+	"stop.waits.application": {"one request for it that is accepted", "该应用的一个请求被受理"},
+	"stop.fix.person":        {"tiwsnap start, or the button below", "运行 tiwsnap start，或点下面的按钮"},
+	"said.stopped":           {"All sending is stopped.", "所有发送已停止。"},
+	"said.started":           {"Sending is started.", "已开始发送。"},
+
+	"limit.slowed":     {"Slowed to %s requests a second", "已降速到每秒 %s 个请求"},
+	"limit.differ":     {"Workers have different rate limits", "各 worker 的频率限制不同"},
+	"limit.differ.why": {"%s to %s requests a second: %s holds", "每秒 %s 到 %s 个请求：按 %s 执行"},
+	"limit.differ.fix": {
+		"Give all workers the same TIWSNAP_RATE_LIMIT, or set the limit for all: tiwsnap limit N", "给所有 worker 相同的 TIWSNAP_RATE_LIMIT，或统一设置：tiwsnap limit N",
+	},
+
+	"redis.away.fix":   {"start it, or look at its log; workers go on by themselves", "启动 Redis 或查看其日志；worker 会自行恢复"},
+	"redis.evicts":     {"%s throws tasks away when it is full", "%s 写满时会淘汰任务"},
+	"redis.evicts.fix": {"set maxmemory-policy noeviction in redis.conf, or by CONFIG SET", "在 redis.conf 中或用 CONFIG SET 设置 maxmemory-policy noeviction"},
+	"redis.aof":        {"%s cannot write its append-only file", "%s 无法写入 AOF 文件"},
+	"redis.aof.why":    {"it refuses writes until it can", "在此之前拒绝写入"},
+	"redis.aof.fix":    {"make room on its disk", "清理其磁盘空间"},
+	"redis.full":       {"%s is %s %% full", "%s 已用 %s %%"},
+	"redis.full.why":   {"beyond %s %% new work is refused; what was accepted goes on", "超过 %s %% 时拒绝新任务；已接收的继续"},
+	"redis.full.fix":   {"wait until records have expired, or raise maxmemory", "等待记录过期，或提高 maxmemory"},
+
+	"find.none":  {"Nothing is found.", "没有找到。"},
+	"find.short": {"What should be found?", "要查找什么？"},
+
+	"filter":          {"Filter", "筛选"},
+	"filter.state":    {"State", "状态"},
+	"filter.text":     {"Name or label", "名称或标签"},
+	"filter.day":      {"Day", "日期"},
+	"filter.apply":    {"Filter", "筛选"},
+	"filter.clear":    {"Clear", "清除"},
+	"filter.all":      {"all", "全部"},
+	"filter.open":     {"open", "未结束"},
+	"filter.running":  {"running", "进行中"},
+	"filter.paused":   {"paused", "已暂停"},
+	"filter.canceled": {"canceled", "已取消"},
+	"filter.ended":    {"ended", "已结束"},
+	"filter.failed":   {"with failures", "有失败"},
+
+	"batches.none":    {"There is no batch yet.", "还没有批次。"},
+	"batches.nomatch": {"No batch matches.", "没有匹配的批次。"},
+	"batches.further": {"None among those that were looked at. There are older ones.", "已查看的批次中没有匹配。还有更早的批次。"},
+	"page.older":      {"Older", "更早"},
+	"page.next":       {"Next", "下一页"},
+	"page.first":      {"First page", "第一页"},
+
+	"batch.created": {"created", "创建于"},
+	"batch.took":    {"took %s", "用时 %s"},
+	"batch.webhook": {"tells", "通知"},
+	"batch.done":    {"%s of %s done", "完成 %s / %s"},
+	"batch.left":    {"%s left", "剩余 %s"},
+	"batch.partial": {"counted among the newest 2,000", "仅统计最近 2,000 条"},
+	"download":      {"Download", "下载"},
+	"download.csv":  {"CSV for Excel", "供 Excel 使用的 CSV"},
+	"download.json": {"Counts as JSON", "统计（JSON）"},
+	"rooms.all":     {"show all", "显示全部"},
+	"rooms.none":    {"No room here.", "没有房间。"},
+
+	"pause":           {"Pause", "暂停"},
+	"resume":          {"Resume", "继续"},
+	"retry":           {"Retry", "重试"},
+	"cancel":          {"Cancel", "取消"},
+	"retry.failed":    {"Retry %s failed", "重试 %s 个失败"},
+	"cancel.says":     {"This cannot be undone. What Tencent has accepted goes on: a task cannot be called back.", "此操作不可撤销。腾讯云已受理的任务无法收回，会继续执行。"},
+	"cancel.one.says": {"The snapshot is not made, unless Tencent accepts the request that is on its way.", "不再生成快照，除非在途的请求已被腾讯云受理。"},
+	"cancel.button":   {"Cancel %s room|Cancel %s rooms", "取消 %s 个房间"},
+	"again.title":     {"Again: a new batch of the same rooms …", "再来一次：用相同房间新建批次……"},
+	"again.says":      {"Every room is snapshotted once more. This batch stays as it is.", "对每个房间再次快照。本批次保持不变。"},
+	"again.name":      {"Name of the new batch", "新批次名称"},
+	"again.default":   {"this name and the time", "本名称加时间"},
+	"again.button":    {"Enqueue %s room again|Enqueue %s rooms again", "再次提交 %s 个房间"},
+	"held.says": {
+		"Nobody knows whether the last request has made a task. A retry may make a second one.", "无法确定最后一次请求是否已创建任务。重试可能会创建第二个任务。",
+	},
+	"held.retry.says": {"A second task may be made, and be paid for.", "可能会创建第二个任务并产生费用。"},
+	"held.retry":      {"Retry those held", "重试待确认的快照"},
+
+	"said.canceled":           {"Canceled: %s rooms at once. Others that were fed follow, unless Tencent accepts them now.", "已立即取消 %s 个房间。其余已出队的随后取消，除非腾讯云此刻受理。"},
+	"said.paused":             {"Paused. What was fed, a few seconds of work, goes on.", "已暂停。已出队的几秒钟任务会继续。"},
+	"said.resumed":            {"Resumed.", "已继续。"},
+	"said.retried":            {"%s snapshots are queued again.", "%s 个快照已重新排队。"},
+	"said.retried.some":       {"%s snapshots are queued again, and there are more: retry once more for the rest.", "%s 个快照已重新排队，还有更多：请再次重试。"},
+	"said.again":              {"%s rooms of %s are enqueued again.", "已再次提交 %s 个房间（来自 %s）。"},
+	"said.snapshot.canceled":  {"Canceled.", "已取消。"},
+	"said.snapshot.canceling": {"A request is on its way. The snapshot is canceled unless Tencent accepts that.", "请求已在途中。除非腾讯云受理，否则会取消。"},
+	"said.snapshot.retried":   {"Queued again.", "已重新排队。"},
+
+	"snapshot.next":       {"What happens next:", "接下来："},
+	"snapshot.timeline":   {"Timeline", "经过"},
+	"snapshot.nothing":    {"Nothing has happened yet.", "尚未开始。"},
+	"snapshot.facts":      {"Details", "详情"},
+	"snapshot.json":       {"JSON", "JSON"},
+	"snapshot.attempts":   {"Requests sent", "已发请求数"},
+	"snapshot.callbacks":  {"Callbacks", "回调次数"},
+	"snapshot.callback":   {"Callback body", "回调内容"},
+	"snapshot.duplicates": {"Possible duplicates", "可能重复"},
+	"snapshot.extra":      {"Another task of it", "另一个任务"},
+	"image.n":             {"Image %s", "图片 %s"},
+
+	"moment.enqueued":  {"Enqueued", "已提交"},
+	"moment.first":     {"First request sent", "首次发送请求"},
+	"moment.sent":      {"Request %s sent", "第 %s 次发送请求"},
+	"moment.accepted":  {"Accepted by Tencent", "腾讯云已受理"},
+	"moment.succeeded": {"Succeeded", "成功"},
+	"moment.failed":    {"Failed", "失败"},
+	"moment.canceled":  {"Canceled", "已取消"},
+	"moment.request":   {"RequestId %s", "RequestId %s"},
+	"moment.task":      {"TaskID %s", "TaskID %s"},
+	"moment.images":    {"%s images", "%s 张图片"},
+
+	"next.held":     {"A person decides: retry or cancel.", "由人决定：重试或取消。"},
+	"next.paused":   {"Its batch is paused. It goes on when somebody resumes that.", "所属批次已暂停，恢复后继续。"},
+	"next.stopped":  {"All sending is stopped. It is sent when that is over.", "所有发送已停止，恢复后发送。"},
+	"next.queued":   {"It waits for its turn at the rate limit.", "按频率限制排队等待发送。"},
+	"next.sending":  {"A request is on its way to Tencent.", "请求正在发往腾讯云。"},
+	"next.unknown":  {"The outcome of the request is unknown. Its callback is waited for, then it is sent again.", "请求结果未知。先等待回调，然后再次发送。"},
+	"next.accepted": {"Tencent makes the pictures. The result is polled.", "腾讯云正在生成图片，会轮询结果。"},
+}
