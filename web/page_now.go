@@ -187,6 +187,8 @@ func stopTrouble(s gate.Stop) trouble {
 	code := say("%s: %s", s.Code, codeMeaning(s.Code))
 	t.Why, t.Fix, t.WaitsFor = code, codeFix(s.Code), say("stop.waits.request")
 	switch {
+	case s.Cause == gate.NoWorker:
+		return trouble{What: say("stop.noworker"), Why: say("stop.noworker.why"), Fix: say("stop.noworker.fix")}
 	case s.Cause == gate.Application:
 		t.What = say("stop.application", fmt.Sprint(s.App))
 		t.WaitsFor = say("stop.waits.application")

@@ -90,40 +90,40 @@ func (p *Pages) readSnapshot(r *http.Request) (string, any, error) {
 
 // timeline is what has happened to a snapshot, as far as its record tells.
 func timeline(s ledger.Snapshot, b ledger.Batch) (all []moment) {
-	add := func(at time.Time, what text, kind string) *moment {
-		if at.IsZero() {
-			return new(moment)
+	add := func(at time.Time, what text, kind, code string, detail ...text) {
+		if !at.IsZero() {
+			detail = slices.DeleteFunc(detail, func(t text) bool { return t.Key == "" })
+			all = append(all, moment{at, what, kind, detail, code})
 		}
-		all = append(all, moment{At: at, What: what, Kind: kind})
-		return &all[len(all)-1]
 	}
-	add(b.CreatedAt, say("moment.enqueued"), "")
-	if s.Attempts > 1 {
-		add(s.CreatedAt, say("moment.first"), "")
+	given := func(key, value string) text {
+		if value == "" {
+			return text{}
+		}
+		return say(key, value)
 	}
-	sent := add(s.SentAt, say("moment.sent", max(s.Attempts, 1)), "")
-	if s.RequestID != "" {
-		sent.Detail = append(sent.Detail, say("moment.request", s.RequestID))
+	add(b.CreatedAt, say("moment.enqueued"), "", "")
+	for _, a := range s.History {
+		var outcome, permit text
+		if a.Outcome == ledger.Unknown || a.Outcome == ledger.Queued {
+			outcome = say("moment." + string(a.Outcome))
+		}
+		if a.PermitWaitMS > 0 {
+			permit = say("moment.permit", a.PermitWaitMS)
+		}
+		add(a.SentAt, say("moment.sent", a.Number), "", a.Code, outcome, permit, given("moment.request", a.RequestID), given("moment.task", a.TaskID))
 	}
-	accepted := add(s.AcceptedAt, say("moment.accepted"), "good")
-	if s.TaskID != "" {
-		accepted.Detail = append(accepted.Detail, say("moment.task", s.TaskID))
+	if len(s.History) == 0 { // its record is of an older release
+		add(s.SentAt, say("moment.sent", s.Attempts), "", "", given("moment.request", s.RequestID))
 	}
-	end := add(s.EndedAt, say("moment."+string(s.State)), map[ledger.State]string{ledger.Succeeded: "good", ledger.Failed: "bad"}[s.State])
+	add(s.AcceptedAt, say("moment.accepted"), "good", "", given("moment.task", s.TaskID))
+	var made text
 	if n := len(s.Images); n > 0 {
-		end.Detail = append(end.Detail, say("moment.images", n))
+		made = say("moment.images", n)
 	}
-	end.Code = s.Code
-	if s.EndedAt.IsZero() {
-		sent.Code = s.Code
-	}
-	if s.Message != "" {
-		m := end
-		if s.EndedAt.IsZero() {
-			m = sent
-		}
-		m.Detail = append(m.Detail, raw(s.Message))
-	}
+	kind := map[ledger.State]string{ledger.Succeeded: "good", ledger.Failed: "bad"}[s.State]
+	add(s.EndedAt, say("moment."+string(s.State)), kind, s.Code, made, given("%s", s.Message))
+	slices.SortStableFunc(all, func(a, b moment) int { return a.At.Compare(b.At) })
 	return all
 }
 

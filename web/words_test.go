@@ -36,7 +36,7 @@ func TestTheCatalogIsComplete(t *testing.T) {
 		}
 	}
 	take(os.DirFS("pages"), ".html", `\{\{[^}]*?\bt "([a-z0-9.-]+)"`, `\(t "([a-z0-9.-]+)"`, `\bn "([a-z0-9.-]+)"`)
-	take(os.DirFS("."), ".go", `\bsay\("([a-z0-9.-]+)"`)
+	take(os.DirFS("."), ".go", `\b(?:say|given)\("([a-z0-9.-]+)"`)
 	// Those whose names are put together.
 	some := func(prefix string, names ...string) {
 		for _, name := range names {
@@ -50,7 +50,7 @@ func TestTheCatalogIsComplete(t *testing.T) {
 	some("time.", "ago", "in")
 	some("batch.", "running", "paused", "canceled", "ended")
 	some("filter.", "open", "running", "paused", "canceled", "ended", "failed")
-	some("moment.", string(ledger.Succeeded), string(ledger.Failed), string(ledger.Canceled))
+	some("moment.", string(ledger.Unknown), string(ledger.Queued), string(ledger.Succeeded), string(ledger.Failed), string(ledger.Canceled))
 	some("next.", "queued", "sending", "unknown", "accepted")
 	for _, v := range []view{{}, {Who: Principal{Roles: []Role{RoleOperate}}}} {
 		for _, group := range navigation(v) {
