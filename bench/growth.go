@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -18,16 +18,17 @@ func growth(ctx context.Context, r *recorder) error {
 		name         string
 		procs        int
 		answer, away time.Duration
+		trips        reach
 	}{
-		{"1 process", 1, 80 * time.Millisecond, 0},
-		{"4 processes", 4, 80 * time.Millisecond, 0},
-		{"16 processes", 16, 80 * time.Millisecond, 0},
-		{"answers take 20 ms", 1, 20 * time.Millisecond, 0},
-		{"answers take 500 ms", 1, 500 * time.Millisecond, 0},
-		{"answers take 2 s", 1, 2 * time.Second, 0},
-		{"Redis 1 ms away", 1, 80 * time.Millisecond, time.Millisecond},
-		{"Redis 5 ms away", 1, 80 * time.Millisecond, 5 * time.Millisecond},
-		{"Redis 20 ms away", 1, 80 * time.Millisecond, 20 * time.Millisecond},
+		{"1 process", 1, 80 * time.Millisecond, 0, atMost(12)},
+		{"4 processes", 4, 80 * time.Millisecond, 0, atMost(12)},
+		{"16 processes", 16, 80 * time.Millisecond, 0, noted},
+		{"answers take 20 ms", 1, 20 * time.Millisecond, 0, noted},
+		{"answers take 500 ms", 1, 500 * time.Millisecond, 0, noted},
+		{"answers take 2 s", 1, 2 * time.Second, 0, noted},
+		{"Redis 1 ms away", 1, 80 * time.Millisecond, time.Millisecond, noted},
+		{"Redis 5 ms away", 1, 80 * time.Millisecond, 5 * time.Millisecond, noted},
+		{"Redis 20 ms away", 1, 80 * time.Millisecond, 20 * time.Millisecond, noted},
 	} {
 		o := referee()
 		o.Latency = run.answer
@@ -36,7 +37,7 @@ func growth(ctx context.Context, r *recorder) error {
 			return fmt.Errorf("%s: %w", run.name, err)
 		}
 		r.add(run.name+": of the cap", percent(c.pace, capacity), "%", noted)
-		r.add(run.name+": round trips a snapshot", c.trips, "", noted)
+		r.add(run.name+": round trips a snapshot", c.trips, "", run.trips)
 		r.add(run.name+": the workers' processor time a snapshot", c.workers, "ms", noted)
 		r.add(run.name+": Redis' processor time a snapshot", c.redis, "ms", noted)
 	}

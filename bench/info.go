@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -32,22 +32,6 @@ func infoOf(ctx context.Context, rdb *redis.Client, sections ...string) (info, e
 func (i info) float(name string) float64 {
 	v, _ := strconv.ParseFloat(i[name], 64)
 	return v
-}
-
-// commands is how many commands Redis has run, those that scripts called
-// included.
-func commands(ctx context.Context, rdb *redis.Client) (total float64, err error) {
-	stats, err := infoOf(ctx, rdb, "commandstats")
-	if err != nil {
-		return 0, err
-	}
-	for name, value := range stats {
-		if rest, ok := strings.CutPrefix(value, "calls="); ok && strings.HasPrefix(name, "cmdstat_") {
-			n, _, _ := strings.Cut(rest, ",")
-			total += info{"n": n}.float("n")
-		}
-	}
-	return total, nil
 }
 
 // redisCPU is the processor time that Redis has used, that of its children

@@ -1,10 +1,35 @@
-package bench
+package main
 
 import (
+	"context"
 	"os"
+	"strings"
 	"testing"
 
 	"tiwsnap/internal/redistest"
 )
 
 func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
+
+func TestArguments(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"a row that there is not": {[]string{"drian"}, 2, `there is no row "drian"; the rows are drain, `},
+		"a file to compare with that is no report": {
+			[]string{"--compare", "main_test.go"}, 2, "main_test.go is not the report of a bench",
+		},
+		"a flag that there is not": {[]string{"--shrot"}, 2, "not defined: -shrot"},
+		"help names the rows":      {[]string{"--help"}, 0, "  growth     what a snapshot costs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, errs strings.Builder
+			code := run(context.Background(), test.args, &out, &errs)
+			if code != test.code || !strings.Contains(errs.String(), test.want) || out.Len() > 0 {
+				t.Errorf("exit code %d, want %d: %s%s", code, test.code, errs.String(), out.String())
+			}
+		})
+	}
+}

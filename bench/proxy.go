@@ -1,28 +1,22 @@
-package bench
+package main
 
 import (
-	"bufio"
 	"bytes"
-	"fmt"
 	"io"
 	"net"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// proxy stands in front of Redis and counts what goes through it: commands as
-// clients send them, and round trips. What a client sends before it has an
-// answer to what it sent before is the same trip: a pipeline is one. It can be
-// far away.
+// proxy stands in front of Redis and counts the round trips through it. What a
+// client sends before it has an answer to what it sent before is the same trip:
+// a pipeline is one. It can be far away.
 type proxy struct {
 	addr     string
 	listener net.Listener
 	target   string
 	oneWay   time.Duration
-	commands atomic.Int64
 	trips    atomic.Int64
 	wg       sync.WaitGroup
 
@@ -90,7 +84,7 @@ func (p *proxy) serve(client net.Conn) {
 	both.Go(func() {
 		to := newRoad(server, p.oneWay)
 		defer to.Close()
-		p.count(client, to, &answered)
+		io.Copy(to, departure{client, &answered, &p.trips})
 	})
 	both.Go(func() {
 		to := newRoad(arrival{client, &answered}, p.oneWay)
@@ -102,6 +96,22 @@ func (p *proxy) serve(client net.Conn) {
 	delete(p.open, client)
 	delete(p.open, server)
 	p.mu.Unlock()
+}
+
+// departure is where requests leave the client. They are counted before Redis
+// has them, and so before it can answer.
+type departure struct {
+	io.Reader
+	answered *atomic.Bool
+	trips    *atomic.Int64
+}
+
+func (d departure) Read(b []byte) (int, error) {
+	n, err := d.Reader.Read(b)
+	if n > 0 && d.answered.Swap(false) {
+		d.trips.Add(1)
+	}
+	return n, err
 }
 
 // arrival is where answers reach the client.
@@ -159,63 +169,4 @@ func (r *road) Close() error {
 	}
 	close(r.queue)
 	return nil
-}
-
-// count passes the client's commands on and counts them.
-func (p *proxy) count(client io.Reader, server io.Writer, answered *atomic.Bool) {
-	in := bufio.NewReaderSize(client, 64<<10)
-	out := bufio.NewWriterSize(server, 64<<10)
-	for {
-		// Counted before Redis has it, and so before it can answer.
-		if _, err := in.Peek(1); err != nil {
-			return
-		}
-		p.commands.Add(1)
-		if answered.Swap(false) {
-			p.trips.Add(1)
-		}
-		if err := copyCommand(out, in); err != nil {
-			return
-		}
-		if in.Buffered() == 0 {
-			if err := out.Flush(); err != nil {
-				return
-			}
-		}
-	}
-}
-
-// copyCommand copies one command: an array of bulk strings.
-// See https://redis.io/docs/latest/develop/reference/protocol-spec/.
-func copyCommand(out *bufio.Writer, in *bufio.Reader) error {
-	n, err := copyLength(out, in, '*')
-	for range n {
-		var size int
-		if size, err = copyLength(out, in, '$'); err != nil {
-			return err
-		}
-		if _, err = io.CopyN(out, in, int64(size)+2); err != nil {
-			return err
-		}
-	}
-	return err
-}
-
-// copyLength copies a line that is a kind and a length.
-func copyLength(out *bufio.Writer, in *bufio.Reader, kind byte) (int, error) {
-	line, err := in.ReadString('\n')
-	if err != nil {
-		return 0, err
-	}
-	if line[0] != kind {
-		return 0, fmt.Errorf("%q is not a length of kind %q", line, kind)
-	}
-	if _, err := out.WriteString(line); err != nil {
-		return 0, err
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(line[1:]))
-	if err == nil && n < 0 {
-		err = fmt.Errorf("%q: the length is negative", line)
-	}
-	return n, err
 }

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"encoding/json"
@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// Report is what a run measured.
-type Report struct {
+// report is what a run measured.
+type report struct {
 	At      time.Time `json:"at"`
 	Machine string    `json:"machine"`
 	Short   bool      `json:"short,omitempty"`
-	Figures []Figure  `json:"figures"`
+	Figures []figure  `json:"figures"`
 	Missing []string  `json:"missing"` // rows about software that is not there
 	Broken  []string  `json:"broken"`  // promises
 }
 
-// Figure is one number of a row.
-type Figure struct {
+// figure is one number of a row.
+type figure struct {
 	Row   string  `json:"row"`
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
@@ -52,9 +52,9 @@ func (r reach) String() string {
 	return ""
 }
 
-// Verdict is "ok", "short" where the figure does not reach what it is to, or
+// verdict is "ok", "short" where the figure does not reach what it is to, or
 // empty where nothing is to be reached.
-func (f Figure) Verdict() string {
+func (f figure) verdict() string {
 	switch {
 	case f.Reach == noted:
 		return ""
@@ -64,16 +64,16 @@ func (f Figure) Verdict() string {
 	return "short"
 }
 
-// Table prints figures line by line as they come, beside those of another run
+// table prints figures line by line as they come, beside those of another run
 // where there is one.
-type Table struct {
+type table struct {
 	w      io.Writer
 	before map[string]float64
 }
 
-// NewTable prints the head of a table. before may be nil.
-func NewTable(w io.Writer, before *Report) *Table {
-	t := &Table{w: w}
+// newTable prints the head of a table. before may be nil.
+func newTable(w io.Writer, before *report) *table {
+	t := &table{w: w}
 	last := ""
 	if before != nil {
 		t.before = before.values()
@@ -83,19 +83,19 @@ func NewTable(w io.Writer, before *Report) *Table {
 	return t
 }
 
-// Add prints a line.
-func (t *Table) Add(f Figure) {
+// add prints a line.
+func (t *table) add(f figure) {
 	ratio := ""
 	if t.before != nil {
 		ratio = "new"
 		if v, ok := t.before[f.key()]; ok {
-			ratio = Ratio(f.Value, v)
+			ratio = ratioOf(f.Value, v)
 		}
 	}
-	t.line(f.Row, f.Name, strings.TrimSpace(number(f.Value)+" "+f.Unit), f.Reach.String(), f.Verdict(), fmt.Sprintf("%.1f", f.Load), ratio)
+	t.line(f.Row, f.Name, strings.TrimSpace(number(f.Value)+" "+f.Unit), f.Reach.String(), f.verdict(), fmt.Sprintf("%.1f", f.Load), ratio)
 }
 
-func (t *Table) line(words ...string) {
+func (t *table) line(words ...string) {
 	var b strings.Builder
 	for i, width := range []int{9, 66, 16, 10, 6, 5, 6} {
 		b.WriteString(words[i])
@@ -104,9 +104,9 @@ func (t *Table) line(words ...string) {
 	fmt.Fprintln(t.w, strings.TrimRight(b.String(), " "))
 }
 
-func (f Figure) key() string { return f.Row + "\t" + f.Name + "\t" + f.Unit }
+func (f figure) key() string { return f.Row + "\t" + f.Name + "\t" + f.Unit }
 
-func (r *Report) values() map[string]float64 {
+func (r *report) values() map[string]float64 {
 	all := make(map[string]float64)
 	for _, f := range r.Figures {
 		all[f.key()] = f.Value
@@ -114,8 +114,8 @@ func (r *Report) values() map[string]float64 {
 	return all
 }
 
-// Ratio is a figure over what it was before, in words. Two zeros are the same.
-func Ratio(now, before float64) string {
+// ratioOf is a figure over what it was before, in words. Two zeros are the same.
+func ratioOf(now, before float64) string {
 	switch {
 	case now == before:
 		return "1.00"
@@ -150,8 +150,8 @@ func grouped(s string) string {
 	return sign + s
 }
 
-// Write writes the report to a file, for Read.
-func (r *Report) Write(name string) error {
+// write writes the report to a file, for readReport.
+func (r *report) write(name string) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -159,13 +159,13 @@ func (r *Report) Write(name string) error {
 	return os.WriteFile(name, append(b, '\n'), 0o644)
 }
 
-// Read reads a report that Write has written.
-func Read(name string) (*Report, error) {
+// readReport reads a report that write has written.
+func readReport(name string) (*report, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	var r Report
+	var r report
 	if err := json.Unmarshal(b, &r); err != nil {
 		return nil, fmt.Errorf("%s is not the report of a bench: %w", name, err)
 	}

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"path/filepath"
@@ -21,7 +21,7 @@ func TestVerdict(t *testing.T) {
 		{0, atMost(0), "ok"},
 		{1, noted, ""},
 	} {
-		if got := (Figure{Value: test.value, Reach: test.reach}).Verdict(); got != test.want {
+		if got := (figure{Value: test.value, Reach: test.reach}).verdict(); got != test.want {
 			t.Errorf("%v %v: got %q, want %q", test.value, test.reach, got, test.want)
 		}
 	}
@@ -45,7 +45,7 @@ func TestRatio(t *testing.T) {
 	}{
 		{30, 20, "1.50"}, {10, 20, "0.50"}, {0, 0, "1.00"}, {3, 0, "from 0"}, {0, 3, "0.00"},
 	} {
-		if got := Ratio(test.now, test.before); got != test.want {
+		if got := ratioOf(test.now, test.before); got != test.want {
 			t.Errorf("%v after %v: got %q, want %q", test.now, test.before, got, test.want)
 		}
 	}
@@ -53,15 +53,15 @@ func TestRatio(t *testing.T) {
 
 // What one run wrote another one compares with, figure by figure.
 func TestCompare(t *testing.T) {
-	before := &Report{Machine: "2 cores", Figures: []Figure{
+	before := &report{Machine: "2 cores", Figures: []figure{
 		{Row: "drain", Name: "rejected", Value: 2, Reach: atMost(0), Load: 0.5},
 		{Row: "drain", Name: "wall", Value: 40, Unit: "s"},
 	}}
 	file := filepath.Join(t.TempDir(), "before.json")
-	if err := before.Write(file); err != nil {
+	if err := before.write(file); err != nil {
 		t.Fatal(err)
 	}
-	read, err := Read(file)
+	read, err := readReport(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,10 +70,10 @@ func TestCompare(t *testing.T) {
 	}
 
 	var out strings.Builder
-	table := NewTable(&out, read)
-	table.Add(Figure{Row: "drain", Name: "rejected", Value: 1, Reach: atMost(0)})
-	table.Add(Figure{Row: "drain", Name: "wall", Value: 30, Unit: "s"})
-	table.Add(Figure{Row: "drain", Name: "wall", Value: 30, Unit: "ms"})
+	table := newTable(&out, read)
+	table.add(figure{Row: "drain", Name: "rejected", Value: 1, Reach: atMost(0)})
+	table.add(figure{Row: "drain", Name: "wall", Value: 30, Unit: "s"})
+	table.add(figure{Row: "drain", Name: "wall", Value: 30, Unit: "ms"})
 	var last []string
 	for line := range strings.Lines(out.String()) {
 		words := strings.Fields(line)
@@ -82,7 +82,7 @@ func TestCompare(t *testing.T) {
 	if diff := cmp.Diff([]string{"RATIO", "0.50", "0.75", "new"}, last); diff != "" {
 		t.Errorf("last column: %s\n%s", diff, out.String())
 	}
-	if _, err := Read("report_test.go"); err == nil {
+	if _, err := readReport("report_test.go"); err == nil {
 		t.Error("a file that is no report was read as one")
 	}
 }

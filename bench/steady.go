@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 // cost is what snapshots take in a steady drain: each from its turn in the
 // backlog to its result, and the workers' looking around between.
 type cost struct {
-	pace                    float64 // requests a second
-	trips, commands, inside float64 // a snapshot; inside are the commands that Redis ran, in scripts too
-	redis, workers          float64 // processor time a snapshot, ms
+	pace           float64 // requests a second
+	trips          float64 // round trips to Redis a snapshot
+	redis, workers float64 // processor time a snapshot, ms
 }
 
 // steady drains a batch by so many processes, which are that far from Redis (a
@@ -41,17 +41,13 @@ func (r *recorder) steady(ctx context.Context, name string, procs int, away time
 		return c, err
 	}
 	look := func() (c cost, err error) {
-		c.trips, c.commands = float64(p.trips.Load()), float64(p.commands.Load())
-		inside, err := commands(ctx, s.DB)
-		if err != nil {
-			return c, err
-		}
+		c.trips = float64(p.trips.Load())
 		redis, err := redisCPU(ctx, s.DB)
 		if err != nil {
 			return c, err
 		}
 		workers, err := s.workersCPU()
-		c.inside, c.redis, c.workers = inside, milliseconds(redis), milliseconds(workers)
+		c.redis, c.workers = milliseconds(redis), milliseconds(workers)
 		return c, err
 	}
 	before, err := look()
@@ -69,7 +65,7 @@ func (r *recorder) steady(ctx context.Context, name string, procs int, away time
 	}
 	c.pace = pace(timesOf(s.Sim.Calls(), anyCall), from, to)
 	n := c.pace * to.Sub(from).Seconds()
-	c.trips, c.commands, c.inside = (after.trips-before.trips)/n, (after.commands-before.commands)/n, (after.inside-before.inside)/n
+	c.trips = (after.trips - before.trips) / n
 	c.redis, c.workers = (after.redis-before.redis)/n, (after.workers-before.workers)/n
 	return c, nil
 }

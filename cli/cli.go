@@ -152,7 +152,6 @@ func newRoot(e env) *cobra.Command {
 		newFirstLogin(e),
 		newHashPassword(e),
 		newToken(e),
-		newBench(e),
 		newConfig(e),
 		newVersion(e),
 	)

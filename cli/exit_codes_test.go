@@ -57,16 +57,6 @@ const (
 func endings(full, evicting, taken string) []ending {
 	at := func(redisURL string) []string { return []string{"TIWSNAP_REDIS_URL=" + redisURL} }
 	return []ending{
-		{command: "bench", how: "every promise is kept", code: exitOK, run: "... it would take minutes"},
-		{
-			command: "bench",
-			how:     "a promise is broken, or a row could not be measured",
-			code:    exitFailed,
-			run:     "... it would take minutes",
-		},
-		{command: "bench", how: "there is no such row", code: exitUsage, run: "nonsense"},
-		{command: "bench", how: "there is no redis-server", code: exitUnavailable, run: "... it would take minutes"},
-
 		{command: "cancel", how: "canceled, or canceled before", code: exitOK, run: "cancelme"},
 		{command: "cancel", how: "nothing is left to cancel", code: exitFailed, run: "good"},
 		{command: "cancel", how: "there is no such snapshot or batch", code: exitUsage, run: "none"},

@@ -95,7 +95,7 @@ func TestNothingRawReachesATerminal(t *testing.T) {
 		{"status", "b", "-o", "csv"}, {"status", "b", "-o", "jsonl"}, {"status", evil}, {evil}, {"status", "--" + evil},
 		{"failures"}, {"failures", "--list"}, {"failures", "-o", "csv"}, {"failures", "-o", "json"}, {"failures", "--batch", evil},
 		{"wait", "b"}, {"wait", evil}, {"retry", evil}, {"cancel", evil}, {"pause", evil}, {"schedule", "next", evil}, {"webhooks", "resend", evil},
-		{"enqueue", "batch", evil}, {"limit", evil}, {"status", "--redis-url", evil}, {"help", evil}, {"bench", evil},
+		{"enqueue", "batch", evil}, {"limit", evil}, {"status", "--redis-url", evil}, {"help", evil},
 	} {
 		_, shown := s.onTerminal(args...)
 		if shown == "" {

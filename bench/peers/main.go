@@ -1,5 +1,5 @@
 // Command peers is asynq behind the usual limiters, as their documentation has
-// them, for tiwsnap bench.
+// them, for go run ./bench.
 //
 //	peers worker wiki|wait|redis_rate
 //	peers enqueue

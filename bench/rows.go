@@ -1,8 +1,4 @@
-// Package bench measures what tiwsnap promises, a row at a time: worker
-// processes of the real binary, a real redis-server, the simulator as the
-// referee over real HTTP, and the peers' ways of doing the same where their
-// software is there. Everything is on loopback and ends by itself.
-package bench
+package main
 
 import (
 	"context"
@@ -20,8 +16,8 @@ import (
 	"tiwsnap/internal/testbed"
 )
 
-// Options say what is measured, and with what.
-type Options struct {
+// options say what is measured, and with what.
+type options struct {
 	Binary string        // the tiwsnap whose processes are measured
 	Rows   []string      // by name; empty: all
 	Short  bool          // the short form of some rows, half a minute in all
@@ -29,7 +25,7 @@ type Options struct {
 	Peers  string        // folder of the peers' programs
 	Keep   string        // folder for the data and logs of each row; empty: they are thrown away
 	Log    io.Writer     // is told how it gets on
-	Each   func(Figure)  // is given each figure as soon as it is known
+	Each   func(figure)  // is given each figure as soon as it is known
 }
 
 // row is one thing that is measured.
@@ -51,7 +47,6 @@ var rows = []row{
 	{"fair", "30 rooms behind 100,000, and the shares of three batches of different size", false, 5 * time.Minute, fair},
 	{"idle", "single rooms to a worker with nothing to do, and what its waiting costs", false, 6 * time.Minute, idle},
 	{"bulk", "the command that enqueues a class list of 100,000 and of 1,000,000 rooms", false, 5 * time.Minute, bulk},
-	{"trips", "what Redis has to do for one snapshot, in a steady drain by 1 and 4 processes", false, 5 * time.Minute, trips},
 	{"pipeline", "everything but Tencent: the cap out of the way and an API that answers at once, by 1 and 2 processes", false, 3 * time.Minute, pipeline},
 	{"change", "1, 8, 2 and 8 processes in the middle of a batch, and the limit changed to 10 and back", true, 5 * time.Minute, change},
 	{"growth", "what a snapshot costs with more processes, a slower API, a Redis farther away, and more rooms that wait", false, 10 * time.Minute, growth},
@@ -59,33 +54,15 @@ var rows = []row{
 	{"peers", "BullMQ, and asynq behind three limiters: drain, idle latency, bulk", false, 20 * time.Minute, measurePeers},
 }
 
-// Row is the name of a row and what it measures.
-type Row struct{ Name, About string }
-
-// Rows lists the rows in the order in which they run.
-func Rows() (all []Row) {
-	for _, r := range rows {
-		all = append(all, Row{r.name, r.about})
-	}
-	return all
-}
-
-// Run measures. A row about software that is not there is in the report as missing; a promise
-// that does not hold as broken. The error says which rows broke off, and the
-// report has what was measured until then. It wraps exec.ErrNotFound, and there
-// is no report, where the machine has no redis-server.
-func Run(ctx context.Context, o Options) (*Report, error) {
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		return nil, err
-	}
+// measure runs the rows. The report names the rows whose software is missing,
+// and the promises that are broken. The error says which rows broke off; the
+// report has what was measured until then.
+func measure(ctx context.Context, o options) (*report, error) {
 	chosen, err := choose(o)
 	if err != nil {
 		return nil, err
 	}
-	if o.Log == nil {
-		o.Log = io.Discard
-	}
-	report := &Report{At: time.Now().UTC(), Machine: machine(), Short: o.Short, Missing: []string{}, Broken: []string{}}
+	report := &report{At: time.Now().UTC(), Machine: machine(), Short: o.Short, Missing: []string{}, Broken: []string{}}
 	var errs []error
 	for _, r := range chosen {
 		if err := runRow(ctx, o, r, report); err != nil {
@@ -98,10 +75,14 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return report, errors.Join(errs...)
 }
 
-func choose(o Options) (chosen []row, err error) {
+func choose(o options) (chosen []row, err error) {
 	for _, name := range o.Rows {
 		if !slices.ContainsFunc(rows, func(r row) bool { return r.name == name }) {
-			return nil, fmt.Errorf("there is no row %q", name)
+			var names []string
+			for _, r := range rows {
+				names = append(names, r.name)
+			}
+			return nil, fmt.Errorf("there is no row %q; the rows are %s", name, strings.Join(names, ", "))
 		}
 	}
 	for _, r := range rows {
@@ -112,7 +93,7 @@ func choose(o Options) (chosen []row, err error) {
 	return chosen, nil
 }
 
-func runRow(ctx context.Context, o Options, r row, report *Report) error {
+func runRow(ctx context.Context, o options, r row, report *report) error {
 	fmt.Fprintf(o.Log, "%s: %s\n", r.name, r.about)
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
@@ -127,7 +108,7 @@ func runRow(ctx context.Context, o Options, r row, report *Report) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
-	err = r.run(ctx, &recorder{Options: o, row: r.name, dir: dir, report: report})
+	err = r.run(ctx, &recorder{options: o, row: r.name, dir: dir, report: report})
 	var missing *missingError
 	if errors.As(err, &missing) {
 		report.Missing = append(report.Missing, r.name+": "+missing.Error())
@@ -143,15 +124,15 @@ func (e *missingError) Error() string { return e.what }
 
 // recorder takes down what a row measures.
 type recorder struct {
-	Options
+	options
 	row    string
 	dir    string
-	report *Report
+	report *report
 }
 
 // add takes down a figure.
 func (r *recorder) add(name string, value float64, unit string, reach reach) {
-	f := Figure{Row: r.row, Name: name, Value: value, Unit: unit, Reach: reach, Load: testbed.LoadAverage()}
+	f := figure{Row: r.row, Name: name, Value: value, Unit: unit, Reach: reach, Load: testbed.LoadAverage()}
 	r.report.Figures = append(r.report.Figures, f)
 	if r.Each != nil {
 		r.Each(f)

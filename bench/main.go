@@ -1,0 +1,141 @@
+// Command bench measures what tiwsnap promises, a row at a time: worker
+// processes of the binary that it builds, a real redis-server, the simulator as
+// the referee over real HTTP, and the peers' ways of doing the same where their
+// software is there. Everything is on loopback and ends by itself.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9/logging"
+
+	"tiwsnap/internal/testbed"
+)
+
+const help = `Measure what tiwsnap promises, and print figures beside what they are to reach.
+
+Usage: go run ./bench [flags] [ROW...]
+
+Each row starts a redis-server (append-only file, everysec), the simulator as
+the referee, and worker processes of tiwsnap, all on loopback, and ends them
+again. The row peers also needs Node and npm for BullMQ. A figure that falls
+short is marked; only a broken promise (a second over the cap, a room lost or
+made twice) makes the exit code 1.
+
+Figures are of this machine at this moment: leave it alone meanwhile. The load
+average beside each tells whether others did.
+
+ROWS
+%s
+FLAGS
+%s
+EXAMPLES
+  go run ./bench
+  go run ./bench --out today.json drain idle
+  go run ./bench --short
+  go run ./bench --compare today.json
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run returns the exit code: 0 every promise is kept, 1 one is broken or a row
+// could not be measured, 2 usage.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o := options{Log: stderr}
+	var out, compare string
+	var asJSON bool
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.BoolVar(&o.Short, "short", false, "half a minute in all: enough to see a broken promise")
+	f.DurationVar(&o.Margin, "margin", 0, "TIWSNAP_RATE_MARGIN of the workers; by default their own")
+	f.StringVar(&out, "out", "", "also write the report to this `file`, as JSON")
+	f.StringVar(&compare, "compare", "", "`file` that --out wrote: print each figure's ratio to the one there")
+	f.BoolVar(&asJSON, "json", false, "print the report as JSON, not as a table")
+	f.StringVar(&o.Peers, "peers", filepath.Join("bench", "peers"), "`folder` of the peers' programs")
+	f.StringVar(&o.Keep, "keep", "", "`folder` for the data and logs of each row, which are thrown away otherwise")
+	f.Usage = func() {
+		var list, flags strings.Builder
+		for _, r := range rows {
+			fmt.Fprintf(&list, "  %-10s %s\n", r.name, r.about)
+		}
+		f.SetOutput(&flags)
+		f.PrintDefaults()
+		fmt.Fprintf(stderr, help, list.String(), flags.String())
+	}
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	}
+	o.Rows = f.Args()
+	complain := func(code int, err error) int {
+		fmt.Fprintln(stderr, "bench:", err)
+		return code
+	}
+	if _, err := choose(o); err != nil {
+		return complain(2, err)
+	}
+	var before *report
+	if compare != "" {
+		var err error
+		if before, err = readReport(compare); err != nil {
+			return complain(2, fmt.Errorf("--compare: %w", err))
+		}
+	}
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		return complain(1, fmt.Errorf("%w (Debian: apt-get install redis-server)", err))
+	}
+	logging.Disable() // Redis goes away at the end of every row
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return complain(1, err)
+	}
+	defer os.RemoveAll(dir)
+	if o.Binary, err = testbed.Build(ctx, dir); err != nil {
+		return complain(1, err)
+	}
+	if !asJSON {
+		o.Each = newTable(stdout, before).add
+	}
+	began := time.Now()
+	report, err := measure(ctx, o)
+	if report == nil {
+		return complain(1, err)
+	}
+	for _, line := range report.Missing {
+		fmt.Fprintf(stderr, "not measured: %s\n", line)
+	}
+	fmt.Fprintf(stderr, "%s; %d s\n", report.Machine, int(time.Since(began).Seconds()))
+	if asJSON {
+		e := json.NewEncoder(stdout)
+		e.SetIndent("", "  ")
+		err = errors.Join(err, e.Encode(report))
+	}
+	if out != "" {
+		err = errors.Join(err, report.write(out))
+	}
+	if len(report.Broken) > 0 {
+		err = errors.Join(err, fmt.Errorf("promises broken:\n  %s", strings.Join(report.Broken, "\n  ")))
+	}
+	if err != nil {
+		return complain(1, err)
+	}
+	return 0
+}
