@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -163,6 +164,41 @@ func (b *Backlog) RoomsFrom(ctx context.Context, batch string, n int) iter.Seq2[
 			}
 			for end := max(c.first+len(c.lines), next+1); next < end; next++ {
 				if room, err := c.room(next); !yield(room, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Search returns the numbers of the rooms of a batch, from room n (from 1) on, that
+// may have a word: it is in their text or in the batch's defaults. It reads a chunk
+// at a time. An error ends the sequence.
+func (b *Backlog) Search(ctx context.Context, batch string, n int, word string) iter.Seq2[int, error] {
+	return func(yield func(int, error) bool) {
+		total, err := b.rdb.HGet(ctx, keys.Batch(batch), "total").Int()
+		if errors.Is(err, redis.Nil) {
+			return // it has expired
+		}
+		if err != nil {
+			yield(0, fmt.Errorf("read batch %s: %w", batch, err))
+			return
+		}
+		text, err := json.Marshal(word)
+		if err != nil {
+			yield(0, fmt.Errorf("encode %q: %w", word, err))
+			return
+		}
+		text = text[1 : len(text)-1] // RoomIds have no quotes
+		for next := max(n, 1) - 1; next < total; {
+			c, err := b.chunk(ctx, batch, next)
+			if err != nil {
+				yield(0, err)
+				return
+			}
+			all := slices.Contains(slices.Collect(maps.Values(c.defaults.Label)), word)
+			for end := max(c.first+len(c.lines), next+1); next < end; next++ {
+				if i := next - c.first; i < len(c.lines) && (all || bytes.Contains(c.lines[i], text)) && !yield(next+1, nil) {
 					return
 				}
 			}

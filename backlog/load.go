@@ -301,7 +301,10 @@ func (l *Load) Seal(ctx context.Context, id, webhook string) (Batch, error) {
 		return Batch{}, fmt.Errorf("encode label names: %w", err)
 	}
 	got, err := sealScript.Run(ctx, l.rdb,
-		[]string{l.key, keys.Rows(id), keys.Batch(id), keys.Batches, keys.Ring},
+		[]string{
+			l.key, keys.Rows(id), keys.Batch(id), keys.Batches, keys.Ring, keys.Running,
+			keys.Packed(id), keys.Failed(id), keys.Waiting(id), keys.Again(id),
+		},
 		id, l.rows, l.fields, digest, words, l.key, labels, webhook, l.sum.String(),
 	).Slice()
 	switch {

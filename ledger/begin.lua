@@ -1,11 +1,11 @@
 -- Writes the intent to send one request for a snapshot, if one may be sent.
 --
--- KEYS[14] breaker     of the gate: while it exists only the pass that it names
+-- KEYS[19] breaker     of the gate: while it exists only the pass that it names
 --                      may be used
--- KEYS[15] suspension  of the gate: why this SdkAppId is suspended, and which
+-- KEYS[20] suspension  of the gate: why this SdkAppId is suspended, and which
 --                      snapshot may be sent all the same; or since when what
 --                      waited for it fails
--- KEYS[16] rooms       list of snapshots that wait for this SdkAppId
+-- KEYS[21] rooms       list of snapshots that wait for this SdkAppId
 -- ARGV[5]  room      JSON
 -- ARGV[6]  token     of this intent: beginning twice with it is beginning once
 -- ARGV[7]  busy      ms that a request may be on its way
@@ -15,21 +15,31 @@
 -- ARGV[11] attempts  failed ones after which the snapshot fails
 -- ARGV[12] relay     "1" where Tencent calls tiwsnap, which then has to call the
 --                    room's own CallbackURL
+-- ARGV[13] SdkAppId
+-- ARGV[14] ...       words of the room, each as its hash and an entry, see index
 -- Returns {verdict, ...}:
 --   {"send", attempt, failures}  the intent is written; attempt fences the outcome
 --   {"wait", ms}                 a request is on its way, or its callback may come
 --   {"stopped"}                  the pass is not good, or not any more
 --   {"done", state}              nothing is to be sent, now or by this task:
---                                accepted, ended, held or waiting for its SdkAppId
+--                                accepted, ended, held, waiting for its SdkAppId,
+--                                or of a batch that is gone
 local state, sent_at, token, attempt, failures, unknown_at, spare, cancel, cancels =
   get('state', 'sent_at', 'token', 'attempt', 'failures', 'unknown_at', 'spare', 'cancel', 'cancels')
 
 redis.call('ZREM', TRANSIT, ID)
+if BATCH_ID ~= '' and redis.call('EXISTS', BATCH) == 0 then
+  return {'done', 'gone'} -- Redis has lost the batch: what is enqueued anew is another one
+end
+state = state or packed_state()
 if state == 'accepted' or ENDED[state] then
   return {'done', state}
 end
 if not state then
-  set('batch', BATCH_ID, 'room', ARGV[5], 'created_at', NOW)
+  create(ARGV[5])
+  for i = 14, #ARGV, 2 do
+    index(ARGV[i], ARGV[i + 1])
+  end
   move(nil, 'queued')
   state = 'queued'
 end
@@ -95,7 +105,7 @@ if failures >= tonumber(ARGV[11]) then
   return {'done', 'failed'}
 end
 local since, trial, failed_at, code, message =
-  unpack(redis.call('HMGET', KEYS[15], 'since', 'trial', 'failed_at', 'code', 'message'))
+  unpack(redis.call('HMGET', KEYS[20], 'since', 'trial', 'failed_at', 'code', 'message'))
 if failed_at then
   -- What is enqueued, or retried, later than that is asked for anew.
   local enqueued_at = get('retried_at') or redis.call('HGET', BATCH, 'created_at') or get('created_at')
@@ -110,16 +120,16 @@ if failed_at then
 end
 if since and trial ~= ID then
   redis.call('ZREM', OPEN, ID)
-  redis.call('RPUSH', KEYS[16], ID)
+  redis.call('RPUSH', KEYS[21], ID)
   return {'done', 'suspended'}
 end
-local turn = redis.call('HGET', KEYS[14], 'turn')
+local turn = redis.call('HGET', KEYS[19], 'turn')
 if ARGV[10] == '-' or turn and turn ~= ARGV[10] then
   return {'stopped'}
 end
 
 attempt = redis.call('HINCRBY', SNAPSHOT, 'attempt', 1)
-set('sent_at', NOW, 'token', ARGV[6])
+set('sent_at', NOW, 'token', ARGV[6], 'app', ARGV[13])
 if ARGV[12] == '1' then
   set('relay', 1)
 end

@@ -5,11 +5,12 @@
 -- ARGV[6] TaskID   found in the body, or ""
 -- ARGV[7] body
 -- ARGV[8] kept     bytes of it, unless it is to be handed on
--- Returns "ok", or "gone" if there is no record: it has expired.
+-- Returns "ok"; "gone" if there is no record: it has expired; or "packed" if it has
+-- to be unpacked before.
 local attempt, task = ARGV[5], ARGV[6]
 local state, current, own_task, known, relay = get('state', 'attempt', 'task_id', 'task:' .. attempt, 'relay')
 if not state then
-  return 'gone'
+  return packed_state() and 'packed' or 'gone'
 end
 redis.call('HINCRBY', SNAPSHOT, 'callbacks', 1)
 set('callback:' .. attempt, relay and ARGV[7] or string.sub(ARGV[7], 1, tonumber(ARGV[8])))

@@ -207,6 +207,7 @@ func TestCallback(t *testing.T) {
 		for range 2 {
 			f.callBack(row(1), 2, "t2")
 			f.callBack(row(1), 1, "t1")
+			f.pack()
 		}
 		s := f.record(row(1))
 		if s.State != ledger.Succeeded || s.TaskID != "t2" || len(f.due()) != 0 {
@@ -215,7 +216,7 @@ func TestCallback(t *testing.T) {
 		if diff := cmp.Diff(map[int]string{1: "t1"}, s.ExtraTasks); diff != "" {
 			t.Error(diff)
 		}
-		if ttl := f.rdb.TTL(t.Context(), keys.Snapshot(row(1).ID)).Val(); ttl <= 0 {
+		if ttl := f.rdb.TTL(t.Context(), keys.Packed("b")).Val(); ttl <= 0 {
 			t.Error("the record does not expire any more")
 		}
 	})

@@ -4,7 +4,7 @@
 -- Returns the state after it: "canceled"; "sending" if a request is on its
 -- way, after which it will be canceled unless that is accepted; or the state
 -- that stands, or "gone" if the batch has no such row.
-local state = get('state')
+local state = get('state') or packed_state()
 redis.call('ZREM', TRANSIT, ID)
 if state == 'accepted' or ENDED[state] then
   return state
@@ -25,7 +25,7 @@ if not state then
     -- So that it is not counted once more if its batch is canceled.
     redis.call('HSET', BATCH, 'ahead', (ahead or '') .. ROW .. ' ')
   end
-  set('batch', BATCH_ID, 'room', ARGV[5], 'created_at', NOW)
+  create(ARGV[5])
 end
 move(state, 'canceled')
 return 'canceled'

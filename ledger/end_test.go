@@ -100,13 +100,15 @@ func TestLeftovers(t *testing.T) {
 		t.Fatalf("%+v", b)
 	}
 
+	day := time.Now().Unix() / (24 * 60 * 60)
 	f.feed(1) // the feeder drops the batch from the ring
 
-	want, left := []string{keys.Batches, keys.Totals}, []string(nil)
+	want, left := []string{keys.Batches, keys.Index(day), keys.Indexes, keys.Totals}, []string(nil)
 	for deadline := time.Now().Add(5 * time.Second); !slices.Equal(left, want); {
 		if time.Now().After(deadline) {
 			t.Fatal(cmp.Diff(want, left))
 		}
+		f.pack()
 		b.Waiting(t.Context()) // as every enqueue asks; it drops what is not paused any more
 		left = slices.Sorted(slices.Values(f.rdb.Keys(t.Context(), keys.Prefix+"*").Val()))
 	}

@@ -6,19 +6,18 @@ package ledger
 
 import (
 	"context"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
 	"tiwsnap/tasks"
 )
@@ -62,6 +61,10 @@ var (
 var (
 	//go:embed prelude.lua
 	prelude string
+	//go:embed pack.lua
+	packSource string
+	//go:embed unpack.lua
+	unpackSource string
 	//go:embed begin.lua
 	beginSource string
 	//go:embed outcome.lua
@@ -80,6 +83,10 @@ var (
 	postponeSource string
 	//go:embed tidy.lua
 	tidySource string
+	//go:embed expire.lua
+	expireSource string
+	//go:embed drop.lua
+	dropSource string
 	//go:embed due.lua
 	dueSource string
 	//go:embed poll.lua
@@ -94,6 +101,10 @@ var (
 	retryScript       = redis.NewScript(prelude + retrySource)
 	postponeScript    = redis.NewScript(prelude + postponeSource)
 	tidyScript        = redis.NewScript(prelude + tidySource)
+	packScript        = redis.NewScript(prelude + packSource)
+	unpackScript      = redis.NewScript(prelude + unpackSource)
+	expireScript      = redis.NewScript(expireSource)
+	dropScript        = redis.NewScript(dropSource)
 	dueScript         = redis.NewScript(dueSource)
 	pollScript        = redis.NewScript(pollSource)
 )
@@ -124,8 +135,9 @@ type Options struct {
 
 // Ledger is the records in one Redis. It is safe for concurrent use.
 type Ledger struct {
-	rdb redis.UniversalClient
-	o   Options
+	rdb   redis.UniversalClient
+	o     Options
+	rooms *backlog.Backlog // those of batches: their records have none
 }
 
 // New returns the ledger that lies in rdb.
@@ -142,7 +154,7 @@ func New(rdb redis.UniversalClient, o Options) *Ledger {
 	if o.Retention == 0 {
 		o.Retention = 7 * 24 * time.Hour
 	}
-	return &Ledger{rdb, o}
+	return &Ledger{rdb, o, backlog.New(rdb)}
 }
 
 // run runs a script that begins with the prelude.
@@ -156,6 +168,7 @@ func (l *Ledger) input(id, batch string, moreKeys []string, args []any) (k []str
 	k = append([]string{
 		keys.Snapshot(id), keys.Batch(batch), keys.Rows(batch), keys.Failed(batch), keys.Again(batch),
 		keys.Transit, keys.Open, keys.Confirm, keys.Notices, keys.Totals, keys.Ring, keys.Waiting(batch), keys.Tell,
+		keys.Packed(batch), keys.Unpacked, keys.Index(today()), keys.Indexes, keys.Running,
 	}, moreKeys...)
 	a = append([]any{
 		id, batch, l.o.Retention.Milliseconds(), l.o.ConfirmAfter.Milliseconds(),
@@ -198,10 +211,13 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token, pass
 	if err != nil {
 		return Intent{}, fmt.Errorf("encode room: %w", err)
 	}
+	args := append([]any{
+		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, pass, l.o.Attempts,
+		l.o.Relay && p.Room.CallbackURL != "", p.Room.SdkAppId,
+	}, indexed(p.ID, wordsOf(p.Room)...)...)
 	reply, err := l.run(ctx, beginScript, p.ID, p.Batch,
 		[]string{keys.Breaker, keys.Suspension(p.Room.SdkAppId), keys.SuspendedRooms(p.Room.SdkAppId)},
-		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, pass, l.o.Attempts,
-		l.o.Relay && p.Room.CallbackURL != "",
+		args...,
 	).Slice()
 	if err != nil {
 		return Intent{}, fmt.Errorf("begin snapshot %s: %w", p.ID, err)
@@ -229,6 +245,8 @@ type Outcome struct {
 	RequestID string `json:"request_id,omitempty"`
 	Code      string `json:"code,omitempty"` // of the error, as Tencent spells it
 	Message   string `json:"message,omitempty"`
+	// Token is that of the intent. Empty: whatever intent has that attempt.
+	Token string `json:"token,omitempty"`
 	// PermitWait is how long the request had waited for its permit.
 	PermitWait time.Duration `json:"permit_wait,omitempty"`
 }
@@ -244,7 +262,15 @@ func (l *Ledger) Outcome(ctx context.Context, id string, attempt int, o Outcome)
 // snapshot's own, as if the answer had come; Tencent must have said that it
 // knows the task. Errors: ErrTaken, which changes nothing, ErrLate, or Redis'.
 func (l *Ledger) ClaimTask(ctx context.Context, id string, attempt int, taskID string) error {
-	reply, err := l.outcome(ctx, id, attempt, Outcome{State: Accepted, TaskID: taskID}, true)
+	others, err := l.find(ctx, taskID)
+	var reply string
+	switch {
+	case err != nil:
+	case slices.ContainsFunc(others, func(s Snapshot) bool { return s.ID != id && s.TaskID == taskID }):
+		err = ErrTaken
+	default:
+		reply, err = l.outcome(ctx, id, attempt, Outcome{State: Accepted, TaskID: taskID}, true)
+	}
 	if err == nil && reply == "taken" {
 		err = ErrTaken
 	}
@@ -252,29 +278,18 @@ func (l *Ledger) ClaimTask(ctx context.Context, id string, attempt int, taskID s
 }
 
 func (l *Ledger) outcome(ctx context.Context, id string, attempt int, o Outcome, claim bool) (string, error) {
-	owners, field := l.taskOwners(o.TaskID)
 	wait := ""
 	if o.PermitWait > 0 {
 		wait = strconv.FormatInt(o.PermitWait.Milliseconds(), 10)
 	}
-	return l.run(ctx, outcomeScript, id, batchOf(id), owners,
+	args := append([]any{
 		attempt, string(o.State), o.Costs, o.TaskID, o.RequestID, o.Code, o.Message,
 		o.State == Unknown || o.State == Accepted, // has made a task, or may have
-		field, claim, o.Unsent, wait,
-	).Text()
-}
-
-// taskOwners returns where it is kept whose a task is: the key of this period
-// and of the one before, and the field there. A period is as long as records
-// are kept, so that an owner is known for as long as its record, at least, and
-// each key can expire as a whole. The digest is shorter than a TaskID, and 64
-// bits of it besides the shard are enough to tell tasks apart.
-func (l *Ledger) taskOwners(taskID string) (owners []string, field string) {
-	digest := sha256.Sum256([]byte(taskID))
-	shard := hex.EncodeToString(digest[:3])[:5] // a million: at 20 tasks a second, 12 of a week in each
-	period := time.Now().UnixMilli() / max(1, l.o.Retention.Milliseconds())
-	return []string{keys.TaskOwners(period, shard), keys.TaskOwners(period-1, shard)},
-		base64.RawURLEncoding.EncodeToString(digest[3:11])
+		o.Token, claim, o.Unsent, wait,
+	}, indexed(id, o.TaskID, o.RequestID)...)
+	return l.unpacking(ctx, id, func() *redis.Cmd {
+		return l.run(ctx, outcomeScript, id, batchOf(id), []string{keys.Claim(o.TaskID)}, args...)
+	}).Text()
 }
 
 // maxCallback is how much of a callback's body is kept, in bytes, where it is
@@ -286,7 +301,20 @@ const maxCallback = 4 << 10
 // woken and asks Tencent. Any number of times is once; for a record that has
 // expired it is nothing.
 func (l *Ledger) Callback(ctx context.Context, id string, attempt int, taskID string, body []byte) error {
-	err := l.run(ctx, callbackScript, id, batchOf(id), nil, attempt, taskID, body, maxCallback).Err()
+	call := func() *redis.Cmd {
+		return l.run(ctx, callbackScript, id, batchOf(id), nil, attempt, taskID, body, maxCallback)
+	}
+	reply, err := call().Text()
+	if err == nil && reply == "packed" {
+		// It has ended. Only a task that nobody knows is worth keeping.
+		var s Snapshot
+		if s, err = l.Snapshot(ctx, id); err == nil && taskID != "" && s.TaskID != taskID && s.ExtraTasks[attempt] != taskID {
+			err = l.unpacking(ctx, id, call).Err()
+		}
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("callback of snapshot %s: %w", id, err)
 	}
@@ -334,14 +362,15 @@ func (l *Ledger) SettleAll(ctx context.Context, all []Settlement) []error {
 	return errs
 }
 
-// runAll runs a script, which has Early as its KEYS[14], for n snapshots in one
+// runAll runs a script, which has Early and Expiring as its KEYS[19] and KEYS[20],
+// for n snapshots in one
 // round trip.
 func (l *Ledger) runAll(
 	ctx context.Context, script *redis.Script, n int, input func(i int) (id string, args []any),
 ) []*redis.Cmd {
 	run := func(c redis.Scripter, i int) *redis.Cmd {
 		id, args := input(i)
-		k, a := l.input(id, batchOf(id), []string{keys.Early}, args)
+		k, a := l.input(id, batchOf(id), []string{keys.Early, keys.Expiring}, args)
 		return script.Run(ctx, c, k, a...)
 	}
 	pipe := l.rdb.Pipeline()
@@ -428,7 +457,9 @@ func (l *Ledger) Retry(ctx context.Context, id string, room tasks.Room) (ok bool
 	if err != nil {
 		return false, fmt.Errorf("encode room: %w", err)
 	}
-	ok, err = l.run(ctx, retryScript, id, batchOf(id), nil, words).Bool()
+	ok, err = l.unpacking(ctx, id, func() *redis.Cmd {
+		return l.run(ctx, retryScript, id, batchOf(id), nil, words)
+	}).Bool()
 	if err != nil {
 		return false, fmt.Errorf("retry snapshot %s: %w", id, err)
 	}
@@ -452,7 +483,7 @@ type Polls struct {
 }
 
 // Poll hands out at most n snapshots to poll. They come with their records as
-// they are now. Nobody else gets them for 30 seconds, or after 2 seconds where
+// they are now, see Records. Nobody else gets them for 30 seconds, or after 2 seconds where
 // quota is free and no answer has come.
 func (l *Ledger) Poll(ctx context.Context, n int) (Polls, error) {
 	reply, err := pollScript.Run(ctx, l.rdb, []string{keys.Confirm, keys.Early},
@@ -468,7 +499,7 @@ func (l *Ledger) Poll(ctx context.Context, n int) (Polls, error) {
 	for i, id := range reply[3:] {
 		ids[i] = id.(string)
 	}
-	all, err := l.Snapshots(ctx, ids)
+	all, err := l.Records(ctx, ids)
 	if err != nil {
 		return Polls{}, err
 	}

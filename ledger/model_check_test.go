@@ -32,7 +32,7 @@ var allowed = map[ledger.State][]ledger.State{
 type places struct {
 	open, confirm, transit, waiting, failed map[string]bool
 	again, suspended                        map[string]bool
-	expires                                 map[string]bool // records; "b" is the batch
+	expires                                 map[string]bool // records, with their batch or by themselves; "b" is the batch
 }
 
 func (w *world) places() places {
@@ -45,9 +45,9 @@ func (w *world) places() places {
 	ring := pipe.LRange(w.ctx, keys.Ring, 0, -1)
 	paused := pipe.HExists(w.ctx, keys.Batch("b"), "paused")
 	ttl := make(map[string]*redis.DurationCmd)
-	for _, id := range w.ids() {
-		ttl[id] = pipe.PTTL(w.ctx, keys.Snapshot(id))
-	}
+	ttl["s-1"] = pipe.PTTL(w.ctx, keys.Snapshot("s-1"))
+	single := pipe.HExists(w.ctx, keys.Packed(""), "s-1")
+	unpacked, packed := z(keys.Unpacked), pipe.HKeys(w.ctx, keys.Packed("b"))
 	ttl["b"] = pipe.PTTL(w.ctx, keys.Batch("b"))
 	due1, due2 := pipe.ZScore(w.ctx, keys.Suspended, "1"), pipe.ZScore(w.ctx, keys.Suspended, "2")
 	if _, err := pipe.Exec(w.ctx); !errors.Is(err, redis.Nil) {
@@ -71,6 +71,13 @@ func (w *world) places() places {
 	expires := make(map[string]bool)
 	for id, cmd := range ttl {
 		expires[id] = cmd.Val() >= 0
+	}
+	expires["s-1"] = expires["s-1"] || single.Val()
+	for _, id := range unpacked.Val() {
+		expires[id] = true
+	}
+	for _, row := range packed.Val() {
+		expires["b."+row] = true
 	}
 	return places{
 		set(open), set(confirm), set(transit), set(waiting, waiting0), set(failed, failed0), set(again), set(suspended1, suspended2), expires,
@@ -237,11 +244,12 @@ func (w *world) leftovers() {
 	_, _, err = w.backlog.Waiting(w.ctx) // as every enqueue asks; it drops what is not paused any more
 	w.must(err)
 
+	w.pack()
 	all, err := w.rdb.Keys(w.ctx, keys.Prefix+"*").Result()
 	w.must(err)
 	for _, key := range all {
 		switch key {
-		case keys.Totals, keys.Batches, keys.Feeder, keys.Gate:
+		case keys.Totals, keys.Batches, keys.Feeder, keys.Gate, keys.Indexes, keys.Packed(""), keys.Expiring:
 			continue
 		}
 		if ttl := w.rdb.PTTL(w.ctx, key).Val(); ttl < 0 {

@@ -177,6 +177,13 @@ for i, key in ipairs(KEYS) do
 end
 return 1`)
 
+// pack packs what has ended.
+func (w *world) pack() {
+	w.must(ageScript.Run(w.ctx, w.rdb, []string{keys.Unpacked}, time.Minute.Milliseconds()).Err())
+	_, err := w.ledger.Pack(w.ctx, 10)
+	w.must(err)
+}
+
 func (w *world) pass(d time.Duration) {
 	old := []string{keys.Transit, keys.Open, keys.Confirm, keys.Notices}
 	for _, id := range w.ids() {

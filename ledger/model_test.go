@@ -51,6 +51,7 @@ func TestModel(t *testing.T) {
 			"poll":            w.bind(w.poll),
 			"rescue":          w.bind(w.rescue),
 			"announce":        w.bind(w.announce),
+			"pack":            w.bind(w.pack),
 			"cancel":          w.bind(w.cancel),
 			"retry":           w.bind(w.retry),
 			"cancel batch":    w.bind(w.cancelBatch),

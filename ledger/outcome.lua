@@ -1,7 +1,6 @@
 -- Writes what became of one request.
 --
--- KEYS[14] owners   hash of TaskID to the snapshot that has it, of this period,
--- KEYS[15]          and of the period before
+-- KEYS[19] claim    string: the snapshot that has claimed the task, of late
 -- ARGV[5]  attempt  that sent the request: the fence
 -- ARGV[6]  state    queued | unknown | accepted | failed
 -- ARGV[7]  cost     "1" if the outcome counts against the attempts allowed
@@ -10,33 +9,51 @@
 -- ARGV[10] error code or ""
 -- ARGV[11] error message or ""
 -- ARGV[12] made     "1" if the request has made a task, or may have
--- ARGV[13] field    of the TaskID in them
+-- ARGV[13] token    of the intent, or "" for any
 -- ARGV[14] claim    "1" if a callback has named the task and no answer
 -- ARGV[15] unsent   "1" if no request was sent
 -- ARGV[16] wait     ms that the request had waited for its permit, or ""
+-- ARGV[17] ...      TaskID and RequestId, as far as there are, each as its hash
+--                   and an entry, see index
 -- Returns "ok"; "taken" if the task that is claimed is another snapshot's, and
 -- nothing was changed; "late" if a newer attempt or an end stands in the record,
--- and this outcome changed nothing but the list of its tasks.
+-- and this outcome changed nothing but the list of its tasks; "packed" if the
+-- record has to be unpacked before.
 local attempt, to, task = ARGV[5], ARGV[6], ARGV[8]
-local state, current, known, spare, cancel, sent_at =
-  get('state', 'attempt', 'task:' .. attempt, 'spare', 'cancel', 'sent_at')
+local state, current, known, spare, cancel, sent_at, token =
+  get('state', 'attempt', 'task:' .. attempt, 'spare', 'cancel', 'sent_at', 'token')
 
-if to == 'accepted' then
-  local owner = redis.call('HGET', KEYS[14], ARGV[13]) or redis.call('HGET', KEYS[15], ARGV[13])
-  if owner and owner ~= ID and ARGV[14] == '1' then
+if to == 'accepted' and ARGV[14] == '1' and redis.call('SET', KEYS[19], ID, 'NX', 'PX', DAY) == false then
+  if redis.call('GET', KEYS[19]) ~= ID then
     return 'taken'
   end
-  redis.call('HSETNX', KEYS[14], ARGV[13], ID)
-  redis.call('PEXPIRE', KEYS[14], 2 * RETENTION)
 end
 
-local ours = state == 'sending' and current == attempt
+local function index_words()
+  for i = 17, #ARGV, 2 do
+    index(ARGV[i], ARGV[i + 1])
+  end
+end
+
+local mine = ARGV[13] == '' or not token or token == ARGV[13]
+local ours = state == 'sending' and current == attempt and mine
 if not ours then
   if known and known == task or to ~= 'accepted' and current == attempt and state == to then
     return 'ok' -- written before, the reply was lost
   end
-  if to ~= 'accepted' or not state then
+  if to ~= 'accepted' then
     return 'late'
+  end
+  if not state then
+    if packed_state() then
+      return 'packed'
+    end
+    redis.call('HINCRBY', TOTALS, 'extra_tasks', 1) -- Redis has lost what asked for it
+    return 'late'
+  end
+  index_words()
+  if current == attempt and not mine or known then
+    attempt = '0' -- of a life before this one, which Redis has lost
   end
   keep_task(attempt, task)
   note(attempt, '', ARGV[16], to, '', ARGV[9])
@@ -51,6 +68,7 @@ if not ours then
   return 'late'
 end
 
+index_words()
 if ARGV[9] ~= '' then
   set('request_id', ARGV[9])
 end

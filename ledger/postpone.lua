@@ -1,6 +1,6 @@
 -- Puts off the next poll of a snapshot, if it is to be polled at all.
 --
--- KEYS[14] early   sorted set of snapshots by when they may be polled early (ms)
+-- KEYS[19] early   sorted set of snapshots by when they may be polled early (ms)
 -- ARGV[5]  wait    ms until the poll is due
 -- ARGV[6]  early   ms until it may be polled where quota is free; 0: not before it is due
 -- ARGV[7]  answer  kind that is counted in a row; "running": the count ends;
@@ -11,9 +11,9 @@ if not redis.call('ZSCORE', CONFIRM, ID) then
 end
 redis.call('ZADD', CONFIRM, NOW + ARGV[5], ID)
 if ARGV[6] == '0' then
-  redis.call('ZREM', KEYS[14], ID)
+  redis.call('ZREM', KEYS[19], ID)
 else
-  redis.call('ZADD', KEYS[14], NOW + ARGV[6], ID)
+  redis.call('ZADD', KEYS[19], NOW + ARGV[6], ID)
 end
 if ARGV[7] == 'running' then
   redis.call('HDEL', SNAPSHOT, 'answer', 'answers', 'answer_at')

@@ -1,5 +1,5 @@
 -- Common part of the ledger's scripts; it is put in front of each of them.
--- Every script has the same KEYS[1] to KEYS[13] and ARGV[1] to ARGV[4]:
+-- Every script has the same KEYS[1] to KEYS[18] and ARGV[1] to ARGV[4]:
 --
 -- KEYS[1]  snapshot  the record
 -- KEYS[2]  batch     hash of its batch (of an empty id where it has none)
@@ -15,13 +15,21 @@
 -- KEYS[12] waiting   sorted set of snapshots of the batch whose outcome is
 --                    unknown and that wait for a person, by since when (ms)
 -- KEYS[13] tell      hash of what is told by webhook
+-- KEYS[14] packed    hash of the packed records of the batch by row; of those without
+--                    a batch by id
+-- KEYS[15] unpacked  sorted set of ended snapshots whose records are to be packed,
+--                    by when they ended (ms)
+-- KEYS[16] index     hash of words to the snapshots that have them, of today
+-- KEYS[17] indexes   sorted set of the days that have one, by themselves
+-- KEYS[18] running   sorted set of the batches that have not ended, by creation (ms)
 -- ARGV[1] snapshot id
 -- ARGV[2] batch id or ""
 -- ARGV[3] retention  ms that ended records are kept
 -- ARGV[4] confirm    ms from acceptance to the first Describe
 local SNAPSHOT, BATCH, ROWS, FAILED, AGAIN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local TRANSIT, OPEN, CONFIRM, NOTICES, TOTALS, RING = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local WAITING, TELL = KEYS[12], KEYS[13]
+local WAITING, TELL, PACKED, UNPACKED, INDEX, INDEXES = KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
+local RUNNING = KEYS[18]
 local ID, BATCH_ID, RETENTION = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ROW = BATCH_ID ~= '' and tonumber(string.match(ID, '%.(%d+)$') or '') -- in its batch, from 1
 
@@ -30,6 +38,10 @@ local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 
 local DAY = 24 * 60 * 60 * 1000 -- ms
 local ENDED = {succeeded = true, failed = true, canceled = true}
+local INITIAL = {s = 'succeeded', f = 'failed', c = 'canceled'}
+-- The large keys of a batch outlive its hash by a little, so that the sweeper can
+-- unlink them: Redis itself may stop for them when they expire.
+local OUTLIVE = math.min(RETENTION / 10, 60 * 60 * 1000) -- ms
 
 local function get(...)
   return unpack(redis.call('HMGET', SNAPSHOT, ...))
@@ -37,6 +49,16 @@ end
 
 local function set(...)
   redis.call('HSET', SNAPSHOT, ...)
+end
+
+-- Returns the packed record, or false.
+local function packed()
+  return redis.call('HGET', PACKED, ROW or ID)
+end
+
+-- Returns the state of a packed record, or nil where there is none.
+local function packed_state()
+  return INITIAL[string.sub(packed() or '', 1, 1)]
 end
 
 -- Reports whether a callback has named a task that nobody has asked about yet.
@@ -80,8 +102,10 @@ local function end_batch()
   end
   redis.call('HSET', BATCH, 'ended_at', NOW)
   redis.call('HDEL', BATCH, 'paused') -- else what is retried later would wait for ever
-  for _, key in ipairs({BATCH, ROWS, FAILED}) do
-    redis.call('PEXPIRE', key, RETENTION)
+  redis.call('ZREM', RUNNING, BATCH_ID)
+  redis.call('PEXPIRE', BATCH, RETENTION)
+  for _, key in ipairs({ROWS, FAILED, PACKED}) do
+    redis.call('PEXPIRE', key, RETENTION + OUTLIVE)
   end
   redis.call('UNLINK', AGAIN) -- what it has was canceled there, or accepted late
   tell('batch', BATCH_ID, webhook)
@@ -101,7 +125,10 @@ local function move(from, to)
     redis.call('ZADD', CONFIRM, NOW + ARGV[4], ID)
   elseif ENDED[to] then
     set('ended_at', NOW)
-    redis.call('PEXPIRE', SNAPSHOT, RETENTION)
+    if BATCH_ID == '' then
+      redis.call('PEXPIRE', SNAPSHOT, RETENTION)
+    end
+    redis.call('ZADD', UNPACKED, NOW, ID)
     redis.call('ZREM', OPEN, ID)
     redis.call('ZREM', CONFIRM, ID)
     if to == 'failed' then
@@ -143,6 +170,50 @@ local function may_have_made_task()
       redis.call('HINCRBY', BATCH, 'possible_duplicates', 1)
     end
   end
+end
+
+-- Makes the record of a snapshot that has none. A row of a batch needs no room in
+-- it: the batch has that.
+local function create(room)
+  set('created_at', NOW)
+  if BATCH_ID == '' then
+    set('room', room)
+  end
+end
+
+-- Adds a snapshot to the index, under a word of the given hash (0 to 2^31-1).
+--
+-- The index is buckets of entries. There are twice as many for each level, and a
+-- level is used when there are BUCKET entries for each bucket of the one before.
+-- So buckets are as full in a small index as in a large one. Where one is full
+-- the next level has the entry: a word that a million snapshots have fills some
+-- buckets, and is noted as having more.
+local BUCKET, FULL, EXTRA_LEVELS = 32, 1024, 8 -- entries, bytes, levels
+local function index(hash, entry)
+  hash = tonumber(hash)
+  local n = redis.call('HINCRBY', INDEX, 'n', 1)
+  if n == 1 then
+    redis.call('PEXPIRE', INDEX, RETENTION + 2 * DAY)
+    local day = string.match(INDEX, '%d+$')
+    redis.call('ZADD', INDEXES, day, day)
+  end
+  if ROW then -- the entry has four bytes that stand for the batch
+    redis.call('HSETNX', INDEX, 'batch:' .. string.sub(entry, 4, 7), BATCH_ID)
+  end
+  local level, buckets = 0, 1
+  while BUCKET * 2 * buckets <= n do
+    level, buckets = level + 1, buckets * 2
+  end
+  for l = level, level + EXTRA_LEVELS do
+    local field = l .. ':' .. hash % buckets
+    local bucket = redis.call('HGET', INDEX, field) or ''
+    if #bucket < FULL then
+      redis.call('HSET', INDEX, field, bucket .. entry)
+      return
+    end
+    buckets = buckets * 2
+  end
+  redis.call('HSET', INDEX, 'more:' .. hash, 1)
 end
 
 -- Notes what became of an attempt: when it was sent (ms), how long it had waited

@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
 	"tiwsnap/tasks"
 )
@@ -37,7 +38,7 @@ type Snapshot struct {
 	Copies             []Copy         `json:"-"`               // what became of each of them
 	Total              *int           `json:"total,omitempty"` // images by Tencent's own count, where that is another
 	PossibleDuplicates int            `json:"possible_duplicates,omitempty"`
-	History            []Attempt      `json:"history,omitempty"`     // by number; of more than 50 the first and the last ones
+	History            []Attempt      `json:"history"`               // by number, never nil; of more than 50 the first and the last ones
 	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of the tasks beside its own
 	ReportedTasks      map[int]string `json:"-"`                     // TaskID by attempt, that callbacks named and Tencent has not confirmed
 	Callbacks          int            `json:"callbacks,omitempty"`
@@ -80,24 +81,118 @@ func (l *Ledger) Snapshot(ctx context.Context, id string) (Snapshot, error) {
 	return all[0], nil
 }
 
-// Snapshots returns the records of ids, in their order and in one round trip.
-// One that does not exist has nothing but its ID.
+// Snapshots returns the records of ids, in their order. One that does not exist
+// has nothing but its ID.
 func (l *Ledger) Snapshots(ctx context.Context, ids []string) ([]Snapshot, error) {
-	pipe := l.rdb.Pipeline()
-	replies := make([]*redis.MapStringStringCmd, len(ids))
+	all, err := l.Records(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for i, s := range all {
+		batch, row, ok := tasks.SplitRowID(s.ID)
+		if !ok || s.State == "" || s.Room.RoomId != 0 {
+			continue
+		}
+		room, err := l.rooms.Room(ctx, batch, row)
+		switch {
+		case errors.Is(err, backlog.ErrNotFound):
+			all[i] = Snapshot{ID: s.ID} // its batch has expired
+		case err != nil:
+			return nil, err
+		default:
+			all[i].Room = room
+		}
+	}
+	return all, nil
+}
+
+// Records is Snapshots without the rooms of batches: those lie in the backlog.
+// While such a snapshot is in progress the SdkAppId of its room is set.
+func (l *Ledger) Records(ctx context.Context, ids []string) ([]Snapshot, error) {
+	fields, err := l.fields(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Snapshot, len(ids))
 	for i, id := range ids {
-		replies[i] = pipe.HGetAll(ctx, keys.Snapshot(id))
+		if all[i], err = parseSnapshot(id, fields[i]); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// fields returns the fields of records, packed or not, in at most three round
+// trips. Most of many have ended, so that is where it looks first; what is packed
+// meanwhile is found by a second look.
+func (l *Ledger) fields(ctx context.Context, ids []string) ([]map[string]string, error) {
+	all := make([]map[string]string, len(ids))
+	readPacked := func() error {
+		packed, err := l.packed(ctx, ids, func(i int) bool { return len(all[i]) == 0 })
+		if err != nil {
+			return err
+		}
+		for i, p := range packed {
+			if p == "" {
+				continue
+			}
+			if all[i], err = unpack(p); err != nil {
+				return fmt.Errorf("record of snapshot %s: %w", ids[i], err)
+			}
+		}
+		return nil
+	}
+	if err := readPacked(); err != nil {
+		return nil, err
+	}
+	pipe := l.rdb.Pipeline()
+	replies := make(map[int]*redis.MapStringStringCmd)
+	for i, f := range all {
+		if len(f) == 0 {
+			replies[i] = pipe.HGetAll(ctx, keys.Snapshot(ids[i]))
+		}
+	}
+	if len(replies) == 0 {
+		return all, nil
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("read snapshots: %w", err)
 	}
-	all := make([]Snapshot, len(ids))
+	for i, reply := range replies {
+		all[i] = reply.Val()
+	}
+	return all, readPacked()
+}
+
+// packed returns the packed records of those ids that are wanted, as far as there
+// are any, in one round trip.
+func (l *Ledger) packed(ctx context.Context, ids []string, wanted func(i int) bool) ([]string, error) {
+	of := make(map[string][]int) // by batch: indexes in ids
 	for i, id := range ids {
-		s, err := parseSnapshot(id, replies[i].Val())
-		if err != nil {
-			return nil, err
+		if wanted(i) {
+			of[batchOf(id)] = append(of[batchOf(id)], i)
 		}
-		all[i] = s
+	}
+	all := make([]string, len(ids))
+	if len(of) == 0 {
+		return all, nil
+	}
+	pipe := l.rdb.Pipeline()
+	replies := make(map[string]*redis.SliceCmd)
+	for batch, in := range of {
+		fields := make([]string, len(in))
+		for n, i := range in {
+			fields[n] = strings.TrimPrefix(ids[i], batch+".")
+		}
+		replies[batch] = pipe.HMGet(ctx, keys.Packed(batch), fields...)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read packed snapshots: %w", err)
+	}
+	for batch, reply := range replies {
+		for n, v := range reply.Val() {
+			all[of[batch][n]], _ = v.(string)
+		}
 	}
 	return all, nil
 }
@@ -105,7 +200,6 @@ func (l *Ledger) Snapshots(ctx context.Context, ids []string) ([]Snapshot, error
 func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 	s := Snapshot{
 		ID:         id,
-		Batch:      f["batch"],
 		State:      State(f["state"]),
 		Attempts:   atoi(f["attempt"]),
 		Callbacks:  atoi(f["callbacks"]),
@@ -126,11 +220,16 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 	if total := f["total"]; total != "" {
 		s.Total = new(atoi(total))
 	}
+	if s.State != "" {
+		s.Batch = batchOf(id)
+	}
 	s.Attempts -= atoi(f["unsent"])
 	s.PossibleDuplicates = max(0, atoi(f["made"])-1)
 	var errs []error
 	if room := f["room"]; room != "" {
 		errs = append(errs, json.Unmarshal([]byte(room), &s.Room))
+	} else {
+		s.Room.SdkAppId, _ = strconv.ParseUint(f["app"], 10, 64) // we alone write it
 	}
 	if images := f["images"]; images != "" {
 		errs = append(errs, json.Unmarshal([]byte(images), &s.Images))
@@ -159,7 +258,8 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 }
 
 // history is what became of the attempts, from what prelude.lua has noted.
-func history(f map[string]string) (all []Attempt) {
+func history(f map[string]string) []Attempt {
+	all := []Attempt{}
 	for n, line := range byAttempt(f, "try:") {
 		v := strings.Split(line, "\t")
 		if len(v) != 5 {
@@ -319,28 +419,96 @@ func (l *Ledger) BatchesOf(ctx context.Context, ids []string) ([]Batch, error) {
 				return nil, err
 			}
 			all = append(all, b)
-		} else if err := l.rdb.ZRem(ctx, keys.Batches, id).Err(); err != nil {
-			return nil, fmt.Errorf("drop expired batch %s: %w", id, err)
+		} else if err := l.drop(ctx, id); err != nil {
+			return nil, err
 		}
 	}
 	return all, nil
 }
 
-// dropExpired looks at some of the oldest batches, so that the list does not
-// grow for ever where nobody reads it to its end.
-func (l *Ledger) dropExpired(ctx context.Context) error {
-	ids, err := l.rdb.ZRange(ctx, keys.Batches, 0, 19).Result()
-	for _, id := range ids {
-		var n int64
-		if n, err = l.rdb.Exists(ctx, keys.Batch(id)).Result(); err == nil && n == 0 {
-			err = l.rdb.ZRem(ctx, keys.Batches, id).Err()
-		}
+// Purge drops the records of single snapshots whose retention is over and what is
+// left of expired batches, looking at the oldest ones, and keeps the index for as
+// long as any record may be found by it.
+func (l *Ledger) Purge(ctx context.Context) error {
+	for n := purgeMany; n == purgeMany; {
+		var err error
+		n, err = expireScript.Run(ctx, l.rdb, []string{keys.Packed(""), keys.Expiring},
+			l.o.Retention.Milliseconds(), purgeMany).Int()
 		if err != nil {
-			break
+			return fmt.Errorf("drop expired records: %w", err)
 		}
 	}
+	if err := l.dropExpired(ctx); err != nil {
+		return err
+	}
+	return l.keepIndexes(ctx)
+}
+
+// purgeMany is how many of the oldest batches one look takes.
+const purgeMany = 100
+
+func (l *Ledger) dropExpired(ctx context.Context) error {
+	ids, err := l.rdb.ZRange(ctx, keys.Batches, 0, purgeMany-1).Result()
 	if err != nil {
-		return fmt.Errorf("drop expired batches: %w", err)
+		return fmt.Errorf("read batches: %w", err)
+	}
+	pipe := l.rdb.Pipeline()
+	there := make([]*redis.IntCmd, len(ids))
+	for i, id := range ids {
+		there[i] = pipe.Exists(ctx, keys.Batch(id))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("look for expired batches: %w", err)
+	}
+	for i, id := range ids {
+		if there[i].Val() == 0 {
+			if err := l.drop(ctx, id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// drop drops what is left of a batch that has expired. One that was enqueued anew
+// in this moment stays.
+func (l *Ledger) drop(ctx context.Context, id string) error {
+	err := dropScript.Run(ctx, l.rdb, []string{
+		keys.Batch(id), keys.Batches, keys.Running, keys.Rows(id), keys.Packed(id), keys.Failed(id), keys.Waiting(id), keys.Again(id),
+	}, id).Err()
+	if err != nil {
+		return fmt.Errorf("drop expired batch %s: %w", id, err)
+	}
+	return nil
+}
+
+// keepIndexes lets the index of a day live until all of it has expired: records
+// of a batch do so after its end, and nobody knows that of one that goes on.
+func (l *Ledger) keepIndexes(ctx context.Context) error {
+	days, err := l.rdb.ZRange(ctx, keys.Indexes, 0, -1).Result()
+	if err != nil {
+		return fmt.Errorf("read %s: %w", keys.Indexes, err)
+	}
+	oldest, err := l.rdb.ZRangeWithScores(ctx, keys.Running, 0, 0).Result()
+	if err != nil {
+		return fmt.Errorf("read %s: %w", keys.Running, err)
+	}
+	for _, day := range days {
+		n, err := strconv.ParseInt(day, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%s: %w", keys.Indexes, err)
+		}
+		left, err := l.rdb.PTTL(ctx, keys.Index(n)).Result()
+		switch {
+		case err != nil:
+		case left == -2: // go-redis' value for a key that does not exist
+			err = l.rdb.ZRem(ctx, keys.Indexes, day).Err()
+		case len(oldest) > 0 && int64(oldest[0].Score) < (n+1)*dayMilli && left < l.o.Retention+2*24*time.Hour:
+			err = l.rdb.PExpire(ctx, keys.Index(n), l.o.Retention+3*24*time.Hour).Err()
+		}
+		if err != nil {
+			return fmt.Errorf("keep the index of day %d: %w", n, err)
+		}
 	}
 	return nil
 }

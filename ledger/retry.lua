@@ -3,10 +3,17 @@
 -- One of a batch is fed again in the batch's turn.
 --
 -- ARGV[5] room JSON, for a snapshot that was canceled before it had a record
--- Returns 1, or 0 if the snapshot is in none of these states.
+-- Returns 1; 0 if the snapshot is in none of these states; or "packed" if its record
+-- has to be unpacked before.
 local state, held = get('state', 'held')
+if not state then
+  state = packed_state()
+  if state then
+    return state ~= 'succeeded' and 'packed' or 0
+  end
+end
 if not state and canceled_unfed() then
-  set('batch', BATCH_ID, 'room', ARGV[5], 'created_at', NOW)
+  create(ARGV[5])
   state = 'canceled'
 end
 if state ~= 'failed' and state ~= 'canceled' and not held then
@@ -16,6 +23,7 @@ redis.call('HDEL', SNAPSHOT, 'failures', 'ended_at', 'cancel')
 set('retried_at', NOW)
 redis.call('PERSIST', SNAPSHOT)
 redis.call('ZREM', FAILED, ID)
+redis.call('ZREM', UNPACKED, ID)
 if held then
   unhold()
   set('release', 1)
@@ -27,7 +35,8 @@ local total, cancels = unpack(redis.call('HMGET', BATCH, 'total', 'cancels'))
 if total then
   set('cancels', cancels or 0)
   redis.call('HDEL', BATCH, 'ended_at')
-  for _, key in ipairs({BATCH, ROWS, FAILED}) do
+  redis.call('ZADD', RUNNING, redis.call('HGET', BATCH, 'created_at'), BATCH_ID)
+  for _, key in ipairs({BATCH, ROWS, FAILED, PACKED}) do
     redis.call('PERSIST', key)
   end
   redis.call('ZREM', OPEN, ID) -- until it is begun, the backlog looks after it

@@ -1,6 +1,6 @@
 -- Writes the result of an accepted snapshot's task.
 --
--- KEYS[14] early    sorted set of snapshots by when they may be polled early
+-- KEYS[19] early    sorted set of snapshots by when they may be polled early
 -- ARGV[5]  TaskID   that the result is of: the fence
 -- ARGV[6]  state    succeeded | failed
 -- ARGV[7]  images   JSON list of URLs
@@ -46,6 +46,6 @@ if ARGV[9] ~= '' then
   set('code', ARGV[9], 'message', ARGV[10])
 end
 redis.call('HDEL', SNAPSHOT, 'answer', 'answers', 'answer_at')
-redis.call('ZREM', KEYS[14], ID)
+redis.call('ZREM', KEYS[19], ID)
 move(state, to)
 return 'ok'

@@ -33,6 +33,9 @@ func Explain(s ledger.Snapshot) Result {
 	if r.Images == nil { // it has no record yet
 		r.Images = []string{}
 	}
+	if r.History == nil {
+		r.History = []ledger.Attempt{}
+	}
 	if s.Code != "" {
 		x := tiw.Explain(s.Code)
 		r.Meaning, r.Fix = x.Meaning, x.Fix
@@ -111,7 +114,7 @@ func (r *Reader) Batch(ctx context.Context, b ledger.Batch, first, n int) iter.S
 		var rows []tasks.Room
 		next := first // row of ids[0]
 		flush := func() bool {
-			all, err := r.ledger.Snapshots(ctx, ids)
+			all, err := r.ledger.Records(ctx, ids)
 			if err != nil {
 				yield(Result{}, err)
 				return false

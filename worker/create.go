@@ -138,6 +138,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 		}
 		return pause(ctx, beginAgain), &retryLater{0, err.Error()}
 	}
+	used := *token
 	*token = rand.Text()
 	if intent.Verdict == ledger.Stopped && suspended != nil {
 		w.gate.Forget() // it is not, not any more, or not for this room
@@ -155,7 +156,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 	response, err := w.tiw.CreateSnapshotTask(permit.Context(call), w.request(p, intent.Attempt))
 	cancel()
 	if errors.Is(err, ratelimit.ErrStale) {
-		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true})
+		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true, Token: used})
 		return true, nil
 	}
 	w.metrics.called(actionCreate, began, err)
@@ -163,24 +164,24 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{
 			State:     ledger.Accepted,
 			TaskID:    *response.TaskID,
-			RequestID: deref(response.RequestId), PermitWait: waited,
+			RequestID: deref(response.RequestId), PermitWait: waited, Token: used,
 		})
 		permit.Done(ctx, *response.TaskID, nil)
 		return false, nil
 	}
-	return w.failed(ctx, p, intent, waited, permit.Done(ctx, "", err), err)
+	return w.failed(ctx, p, intent, ledger.Outcome{PermitWait: waited, Token: used}, permit.Done(ctx, "", err), err)
 }
 
 // failed decides what happens next, from the class of the error and from whom it
-// concerns. waited is how long the request had waited for its permit.
+// concerns. out is what is known of the outcome by itself.
 func (w *Worker) failed(
-	ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, waited time.Duration, concerns gate.Verdict, err error,
+	ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, out ledger.Outcome, concerns gate.Verdict, err error,
 ) (again bool, _ error) {
 	var e *tiw.Error
 	if !errors.As(err, &e) {
 		e = &tiw.Error{Class: tiw.Unknown, Code: "Unclassified", Message: err.Error(), Err: err}
 	}
-	out := ledger.Outcome{RequestID: e.RequestID, Code: e.Code, Message: e.Message, PermitWait: waited}
+	out.RequestID, out.Code, out.Message = e.RequestID, e.Code, e.Message
 	log := w.log.With("id", p.ID, "attempt", intent.Attempt, "class", e.Class, "code", e.Code, "request_id", e.RequestID)
 	failures, delay := intent.Failures, stoppedDelay+jitter(stoppedDelay)
 	if concerns == gate.Room {

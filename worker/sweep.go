@@ -32,6 +32,28 @@ const (
 	orphanLate = 31 * time.Second
 )
 
+// packEvery is the time between two looks for ended records to pack, and packMany
+// is how many are packed in one go.
+const (
+	packEvery = 2 * time.Second
+	packMany  = 200
+)
+
+// pack makes the records of ended snapshots small.
+func (w *Worker) pack(ctx context.Context) {
+	for pause(ctx, packEvery) {
+		for {
+			n, err := w.ledger.Pack(ctx, packMany)
+			if err != nil && ctx.Err() == nil {
+				w.log.Warn("ended records are not packed yet", "err", err)
+			}
+			if n < packMany {
+				break
+			}
+		}
+	}
+}
+
 // sweep puts snapshots whose task was lost back on their queue: deleted, or
 // archived by hand.
 func (w *Worker) sweep(ctx context.Context) {
@@ -42,6 +64,9 @@ func (w *Worker) sweep(ctx context.Context) {
 				w.log.Warn("sweeper waits", "err", err)
 			}
 			continue
+		}
+		if err := w.ledger.Purge(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("expired batches are not dropped yet", "err", err)
 		}
 		for _, s := range stuck {
 			if err := w.rescue(ctx, s); err != nil && ctx.Err() == nil {

@@ -190,6 +190,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.feed(ctx) })
 	loops.Go(func() { w.confirm(ctx) })
 	loops.Go(func() { w.sweep(ctx) })
+	loops.Go(func() { w.pack(ctx) })
 	loops.Go(func() { w.sweepOrphans(ctx) })
 	loops.Go(func() { w.probe(ctx) })
 	loops.Go(func() { w.watchRedis(ctx) })

@@ -11,6 +11,9 @@ const Prefix = "{tiwsnap}:"
 const (
 	// Batches is a sorted set of batch ids by creation time (Unix ms).
 	Batches = Prefix + "batches"
+	// Running is a sorted set of the ids of batches that have not ended, by creation
+	// time (Unix ms).
+	Running = Prefix + "running"
 	// Ring is a list of the batches that still have rooms to feed, in turn.
 	Ring = Prefix + "ring"
 	// Paused is a set of the batches that were paused, and may be still.
@@ -71,7 +74,7 @@ func Rows(batch string) string { return Prefix + "rows:" + batch }
 func Loading(token string) string { return Prefix + "loading:" + token }
 
 // Snapshot is a hash, the record of one snapshot. It exists from the first
-// attempt until the retention after the end.
+// attempt until it has ended and is packed.
 func Snapshot(id string) string { return Prefix + "snapshot:" + id }
 
 // Again is a list of the snapshot ids of a batch that are to be fed again.
@@ -95,12 +98,28 @@ func Suspension(app uint64) string { return Prefix + "suspension:" + strconv.For
 // SdkAppId.
 func SuspendedRooms(app uint64) string { return Suspended + ":" + strconv.FormatUint(app, 10) }
 
-// TaskOwners is a hash of TaskID to the snapshot that has it: of one shard of
-// the TaskIDs that became known in one period. Shards are small, so that Redis
-// packs them. It expires.
-func TaskOwners(period int64, shard string) string {
-	return Prefix + "tasks:" + strconv.FormatInt(period, 10) + ":" + shard
-}
+// Packed is a hash of row number to the packed record of an ended snapshot of a
+// batch; those without a batch are under "", by their ids.
+func Packed(batch string) string { return Prefix + "packed:" + batch }
+
+// Expiring is a list of the ids in Packed(""), by when they were packed.
+const Expiring = Prefix + "expiring"
+
+// Unpacked is a sorted set of the ended snapshots whose records are to be
+// packed, by when they ended (ms).
+const Unpacked = Prefix + "unpacked"
+
+// Index is a hash of words to the snapshots that have them, see package ledger: of
+// those whose record was made, or that were answered, on one day (UTC), counted
+// since 1970. It expires.
+func Index(day int64) string { return Prefix + "index:" + strconv.FormatInt(day, 10) }
+
+// Indexes is a sorted set of the days that have an Index, by themselves.
+const Indexes = Prefix + "indexes"
+
+// Claim is a string: the snapshot that has claimed, of late, the task of that
+// TaskID. It expires.
+func Claim(taskID string) string { return Prefix + "claim:" + taskID }
 
 // LoggedOut is an empty string: the session of that id was ended before it
 // expired. It expires.

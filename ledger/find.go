@@ -1,0 +1,309 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/internal/keys"
+	"tiwsnap/tasks"
+)
+
+// The index leads from a word to the snapshots that may have it: RoomId, values
+// of labels, TaskID, RequestId. prelude.lua has its form, a hash for each day. An
+// entry is two bytes of the word's digest, the length of what follows in a byte,
+// and the snapshot: of a batch four bytes of the digest of its id and the row
+// number, most significant byte first; else the id, and the length has ofSingle.
+
+// Of the levels that an index has prelude.lua uses the one that its number of
+// entries asks for, and extraLevels more.
+const (
+	bucketEntries = 32
+	extraLevels   = 8
+	batchDigest   = 4 // bytes that stand for a batch
+	ofSingle      = 0x80
+	// fedAhead is how many rooms of a batch may be on their way to a worker.
+	fedAhead = 2000
+)
+
+const dayMilli = 24 * 60 * 60 * 1000
+
+func today() int64 { return time.Now().UnixMilli() / dayMilli }
+
+// wordsOf are the words by which a room is found.
+func wordsOf(r tasks.Room) []string {
+	words := []string{strconv.FormatUint(r.RoomId, 10)}
+	for _, value := range r.Label {
+		words = append(words, value)
+	}
+	return words
+}
+
+// place is where a word is in the index: its hash chooses the bucket, its mark
+// tells entries there apart.
+func place(word string) (hash uint32, mark []byte) {
+	digest := sha256.Sum256([]byte(word))
+	return binary.BigEndian.Uint32(digest[:]) >> 1, digest[4:6]
+}
+
+// indexed are the words of a snapshot as the scripts take them. Empty ones are
+// left out.
+func indexed(id string, words ...string) (args []any) {
+	ref := reference(id)
+	slices.Sort(words)
+	for _, word := range slices.Compact(words) {
+		if word != "" {
+			hash, mark := place(word)
+			args = append(args, hash, slices.Concat(mark, ref))
+		}
+	}
+	return args
+}
+
+// reference is what an entry has for a snapshot, from the length on.
+func reference(id string) []byte {
+	batch, row, ok := tasks.SplitRowID(id)
+	if !ok {
+		return append([]byte{byte(len(id)) | ofSingle}, id...)
+	}
+	digest := sha256.Sum256([]byte(batch))
+	number := binary.BigEndian.AppendUint32(nil, uint32(row))
+	for number[0] == 0 {
+		number = number[1:]
+	}
+	return slices.Concat([]byte{byte(batchDigest + len(number))}, digest[:batchDigest], number)
+}
+
+// Found is what Find has found.
+type Found struct {
+	Snapshots []Snapshot // newest first
+	More      bool       // there are more than the limit, or than the index keeps
+}
+
+// Find returns the snapshots of a word, at most limit: those with that RoomId, a
+// label of that very value, or that TaskID or RequestId of any of their attempts.
+// Of rooms that wait in open batches it finds RoomId and labels. What it costs
+// does not depend on how many records there are.
+func (l *Ledger) Find(ctx context.Context, word string, limit int) (Found, error) {
+	var found Found
+	ids, more, err := l.candidates(ctx, word)
+	if err != nil {
+		return found, err
+	}
+	found.More = more
+	for part := range slices.Chunk(ids, page) {
+		all, err := l.Snapshots(ctx, part)
+		if err != nil {
+			return found, err
+		}
+		for _, s := range all {
+			if s.State != "" && s.has(word) {
+				found.Snapshots = append(found.Snapshots, s)
+			}
+		}
+		if len(found.Snapshots) > limit {
+			break
+		}
+	}
+	slices.SortStableFunc(found.Snapshots, func(a, b Snapshot) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	if len(found.Snapshots) <= limit {
+		for s, err := range l.findQueued(ctx, word) {
+			if err != nil {
+				return found, err
+			}
+			if !slices.ContainsFunc(found.Snapshots, func(o Snapshot) bool { return o.ID == s.ID }) {
+				found.Snapshots = append(found.Snapshots, s)
+			}
+			if len(found.Snapshots) > limit {
+				break
+			}
+		}
+	}
+	if len(found.Snapshots) > limit {
+		found.Snapshots, found.More = found.Snapshots[:limit], true
+	}
+	return found, nil
+}
+
+// find returns the snapshots that have a record with the word.
+func (l *Ledger) find(ctx context.Context, word string) ([]Snapshot, error) {
+	ids, _, err := l.candidates(ctx, word)
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	all, err := l.Snapshots(ctx, ids)
+	return slices.DeleteFunc(all, func(s Snapshot) bool { return s.State == "" || !s.has(word) }), err
+}
+
+// has reports whether a word is one of the snapshot's.
+func (s Snapshot) has(word string) bool {
+	return s.TaskID == word || s.RequestID == word || slices.Contains(wordsOf(s.Room), word) ||
+		slices.ContainsFunc(s.History, func(a Attempt) bool { return a.TaskID == word || a.RequestID == word })
+}
+
+// candidates returns the ids that the index has for a word, those of the newest
+// days first, each once. more is set where it could not take them all.
+func (l *Ledger) candidates(ctx context.Context, word string) (ids []string, more bool, err error) {
+	days, err := l.rdb.ZRevRange(ctx, keys.Indexes, 0, -1).Result()
+	if err != nil {
+		return nil, false, fmt.Errorf("read %s: %w", keys.Indexes, err)
+	}
+	hash, mark := place(word)
+	counts := make([]*redis.SliceCmd, len(days))
+	key := func(day string) string {
+		n, _ := strconv.ParseInt(day, 10, 64) // we alone write them
+		return keys.Index(n)
+	}
+	pipe := l.rdb.Pipeline()
+	for i, day := range days {
+		counts[i] = pipe.HMGet(ctx, key(day), "n", fmt.Sprintf("more:%d", hash))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, false, fmt.Errorf("read the index: %w", err)
+	}
+	pipe = l.rdb.Pipeline()
+	buckets := make([]*redis.SliceCmd, len(days))
+	for i, day := range days {
+		n, _ := counts[i].Val()[0].(string)
+		more = more || counts[i].Val()[1] != nil
+		var fields []string
+		for level, size := 0, 1; level <= levelOf(atoi(n))+extraLevels; level, size = level+1, size*2 {
+			fields = append(fields, fmt.Sprintf("%d:%d", level, int(hash)%size))
+		}
+		buckets[i] = pipe.HMGet(ctx, key(day), fields...)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, false, fmt.Errorf("read the index: %w", err)
+	}
+	seen := make(map[string]bool)
+	for i, day := range days {
+		var refs []string
+		for _, b := range buckets[i].Val() {
+			bucket, _ := b.(string)
+			refs = append(refs, entries(bucket, mark)...)
+		}
+		slices.Reverse(refs)
+		named, err := l.named(ctx, key(day), refs)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, id := range named {
+			if !seen[id] {
+				seen[id] = true
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids, more, nil
+}
+
+// levelOf is the level of an index with n entries.
+func levelOf(n int) int {
+	level := 0
+	for size := 1; bucketEntries*2*size <= n; size *= 2 {
+		level++
+	}
+	return level
+}
+
+// entries are the references in a bucket under a mark.
+func entries(bucket string, mark []byte) (refs []string) {
+	for len(bucket) > 2 {
+		end := min(3+int(bucket[2]&^ofSingle), len(bucket))
+		if bucket[:2] == string(mark) {
+			refs = append(refs, bucket[2:end])
+		}
+		bucket = bucket[end:]
+	}
+	return refs
+}
+
+// named returns the ids that references in an index stand for.
+func (l *Ledger) named(ctx context.Context, index string, refs []string) ([]string, error) {
+	digest := func(ref string) string { return ref[1:min(1+batchDigest, len(ref))] }
+	names := make(map[string]string) // of batches, by field
+	for _, ref := range refs {
+		if ref[0]&ofSingle == 0 {
+			names["batch:"+digest(ref)] = ""
+		}
+	}
+	if len(names) > 0 {
+		fields := slices.Collect(maps.Keys(names))
+		all, err := l.rdb.HMGet(ctx, index, fields...).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read the index: %w", err)
+		}
+		for i, f := range fields {
+			names[f], _ = all[i].(string)
+		}
+	}
+	ids := make([]string, 0, len(refs))
+	for _, ref := range refs {
+		if ref[0]&ofSingle != 0 {
+			ids = append(ids, ref[1:])
+			continue
+		}
+		row := 0
+		for _, c := range []byte(ref[1+len(digest(ref)):]) {
+			row = row<<8 | int(c)
+		}
+		ids = append(ids, tasks.RowID(names["batch:"+digest(ref)], row))
+	}
+	return ids, nil
+}
+
+// findQueued returns the rooms that wait in open batches and have the word. They
+// are in no index, so that a million of them stay cheap: their text is looked
+// through, at a million rooms in about a third of a second.
+func (l *Ledger) findQueued(ctx context.Context, word string) iter.Seq2[Snapshot, error] {
+	return func(yield func(Snapshot, error) bool) {
+		ids, err := l.rdb.LRange(ctx, keys.Ring, 0, -1).Result()
+		if err != nil {
+			yield(Snapshot{}, fmt.Errorf("read %s: %w", keys.Ring, err))
+			return
+		}
+		paused, err := l.rdb.SMembers(ctx, keys.Paused).Result()
+		if err != nil {
+			yield(Snapshot{}, fmt.Errorf("read %s: %w", keys.Paused, err))
+			return
+		}
+		for _, id := range append(ids, paused...) {
+			fed, err := l.rdb.HGet(ctx, keys.Batch(id), "fed").Int()
+			if errors.Is(err, redis.Nil) {
+				continue
+			}
+			if err != nil {
+				yield(Snapshot{}, fmt.Errorf("read batch %s: %w", id, err))
+				return
+			}
+			for row, err := range l.rooms.Search(ctx, id, fed+1-fedAhead, word) {
+				if err == nil && row <= fed {
+					if err = l.rdb.ZScore(ctx, keys.Transit, tasks.RowID(id, row)).Err(); errors.Is(err, redis.Nil) {
+						continue // a worker has begun it: the index has it
+					}
+				}
+				if err != nil {
+					yield(Snapshot{}, err)
+					return
+				}
+				room, err := l.rooms.Room(ctx, id, row)
+				if err == nil && !slices.Contains(wordsOf(room), word) {
+					continue
+				}
+				s := Snapshot{ID: tasks.RowID(id, row), Batch: id, Room: room, State: Queued, Images: []string{}, History: []Attempt{}}
+				if !yield(s, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package ledger_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"tiwsnap/internal/redistest"
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+)
+
+// An ended snapshot with 2 images takes at most 400 bytes of Redis with all that
+// leads to it, one with 60 at most 2.5 kB, in a batch or by itself.
+func TestWeight(t *testing.T) {
+	const snapshots = 4000
+	for _, of := range []struct {
+		name          string
+		single        bool
+		images, limit int
+	}{
+		{"a row with 2 images", false, 2, 400},
+		{"a row with 60 images", false, 60, 2500},
+		{"a single room with 2 images", true, 2, 400},
+	} {
+		t.Run(of.name, func(t *testing.T) {
+			t.Parallel()
+			rdb := redistest.RealClient(t)
+			f := fixture{t, ledger.New(rdb, ledger.Options{}), rdb}
+			one := func(p tasks.SnapshotPayload) {
+				f.begin(p, "x")
+				task := uuid.NewString()
+				f.outcome(p, 1, ledger.Outcome{State: ledger.Accepted, TaskID: task, RequestID: uuid.NewString(), PermitWait: 1})
+				images := make([]string, of.images)
+				for i := range images {
+					images[i] = fmt.Sprintf("https://tiw-1259648581.cos.ap-nanjing.myqcloud.com/%d/%s/%d.png", p.Room.RoomId, task, i+1)
+				}
+				if err := f.Settle(t.Context(), p.ID, task, ledger.Result{State: ledger.Succeeded, Images: images}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			single := func(n int) tasks.SnapshotPayload {
+				return tasks.SnapshotPayload{ID: tasks.NewID(), Room: tasks.Room{SdkAppId: 1400000000, RoomId: uint64(n)}}
+			}
+			one(single(1)) // so that Redis has the scripts
+			f.pack()
+			empty := f.usedMemory()
+			if !of.single {
+				f.load(snapshots)
+			}
+			waiting := f.usedMemory() - empty
+			for n := 1; n <= snapshots; n++ {
+				if of.single {
+					one(single(n))
+				} else {
+					one(row(n))
+				}
+				if n%500 == 0 {
+					f.pack()
+				}
+			}
+			bytes := (f.usedMemory() - empty) / snapshots
+			t.Logf("%d bytes, %d of them for the room as it waits", bytes, waiting/snapshots)
+			if bytes > of.limit {
+				t.Errorf("an ended snapshot takes %d bytes, want %d at most", bytes, of.limit)
+			}
+		})
+	}
+}
+
+// usedMemory is what Redis takes, its clients left out, in bytes.
+func (f fixture) usedMemory() int {
+	f.Helper()
+	var used, clients int
+	for line := range strings.Lines(f.rdb.Info(f.Context(), "memory").Val()) {
+		fmt.Sscanf(line, "used_memory:%d", &used)
+		fmt.Sscanf(line, "mem_clients_normal:%d", &clients)
+	}
+	if used == 0 {
+		f.Fatal("Redis does not tell its memory")
+	}
+	return used - clients
+}
