@@ -148,7 +148,7 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 	url := c.Redis.URL.Reveal()
 	client, closeRedis, err := dialRedis(ctx, c)
 	if err != nil {
-		d.fail(exitUnavailable, "redis", redisFix, "%v", err)
+		d.fail(exitUnavailable, "redis", rdb.Fix(err), "%v", err)
 		return nil, nil, err
 	}
 	if url == rdb.Embedded {
@@ -159,12 +159,16 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 	begin := time.Now() // the first ping had to connect
 	if err := rdb.Ping(ctx, client, url); err != nil {
 		closeRedis()
-		d.fail(exitUnavailable, "redis", redisFix, "%v", err)
+		d.fail(exitUnavailable, "redis", rdb.Fix(err), "%v", err)
 		return nil, nil, err
 	}
 	took := time.Since(begin)
 	d.sending(ctx, client)
-	d.ok("redis", "%s answers in %s", rdb.Redact(url), round(took))
+	if err := probeRedis(ctx, c, client); err != nil {
+		d.fail(exitUnavailable, "redis", rdb.Fix(err), "%v", err)
+	} else {
+		d.ok("redis", "%s answers in %s", rdb.Redact(url), round(took))
+	}
 	d.redisClock(ctx, client)
 	d.limits(ctx, c, client)
 

@@ -238,12 +238,12 @@ func TestDoctorOnRedis(t *testing.T) {
 		}
 	})
 
-	t.Run("a managed one that forbids INFO and TIME", func(t *testing.T) {
-		s := redistest.Real(t, "--user", "worker", "on", ">S3CR3T", "~*", "&*", "+@all", "-info", "-time", "-config")
+	t.Run("a managed one that forbids INFO and CONFIG", func(t *testing.T) {
+		s := redistest.Real(t, "--user", "worker", "on", ">S3CR3T", "~*", "&*", "+@all", "-info", "-config")
 		lines, code := doctor(t, "redis://worker:S3CR3T@"+s.Addr)
 		want := []string{
 			"ok    redis: redis://worker:***@# answers in #",
-			"warn  redis clock: cannot be read: NOPERM ",
+			"ok    redis clock: differs by # from the clock here",
 			"warn  redis info: version, eviction, persistence and memory cannot be checked: NOPERM ",
 			"warn  worker: No worker runs: ",
 		}
@@ -254,6 +254,15 @@ func TestDoctorOnRedis(t *testing.T) {
 			if !strings.HasPrefix(lines[i], want[i]) {
 				t.Errorf("got  %s\nwant %s…", lines[i], want[i])
 			}
+		}
+	})
+
+	t.Run("rights that are missing", func(t *testing.T) {
+		s := redistest.Real(t, "--user", "worker", "on", ">S3CR3T", "~*", "&*", "+@all", "-time", "-zadd")
+		lines, code := doctor(t, "redis://worker:S3CR3T@"+s.Addr)
+		if code != exitUnavailable || !strings.Contains(lines[0], "FAIL  redis: redis at redis://worker:***@# refuses to serve: "+
+			"NOPERM this user may not run TIME, ZADD on ") || !strings.Contains(lines[0], "docs/redis.md") {
+			t.Errorf("exit %d\n%s", code, strings.Join(lines, "\n"))
 		}
 	})
 
@@ -305,7 +314,7 @@ func TestDoctorOnRedis(t *testing.T) {
 		s := redistest.Real(t)
 		s.Kill()
 		lines, code := doctor(t, s.URL())
-		want := []string{"FAIL  redis: redis at redis://#/0 does not answer: dial tcp #: connect: connection refused; fix: " + redisFix}
+		want := []string{"FAIL  redis: redis at redis://#/0 does not answer: dial tcp #: connect: connection refused; fix: start it there, or give its address as TIWSNAP_REDIS_URL or --redis-url"}
 		if diff := cmp.Diff(want, lines); diff != "" || code != exitUnavailable {
 			t.Errorf("exit %d\n%s", code, diff)
 		}

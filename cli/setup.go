@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"tiwsnap/rdb"
 	"tiwsnap/results"
 	"tiwsnap/tiw"
+	"tiwsnap/web"
 )
 
 // loadConfig reads the settings for a command. The error is ready to return: it
@@ -38,9 +40,29 @@ func loadConfig(cmd *cobra.Command, e env, needs ...config.Need) (config.Config,
 func openRedis(ctx context.Context, c config.Config) (redis.UniversalClient, func(), error) {
 	client, closeRedis, err := dialRedis(ctx, c)
 	if err != nil {
-		return nil, nil, fail(exitUnavailable, "%w; %s", err, redisFix)
+		return nil, nil, &exitError{exitUnavailable, withFix(err)}
 	}
 	return client, closeRedis, nil
+}
+
+// withFix adds what to do about an error of Redis, where that is known.
+func withFix(err error) error {
+	if fix := rdb.Fix(err); fix != "" {
+		return fmt.Errorf("%w; %s", err, fix)
+	}
+	return err
+}
+
+// probe finds out whether Redis takes what a process needs that runs on. The error is ready to return.
+func (c *connection) probe(ctx context.Context) error {
+	if err := probeRedis(ctx, c.cfg, c.rdb); err != nil {
+		return &exitError{exitUnavailable, withFix(err)}
+	}
+	return nil
+}
+
+func probeRedis(ctx context.Context, c config.Config, client redis.UniversalClient) error {
+	return rdb.Probe(ctx, client, c.Redis.URL.Reveal(), web.ProbeKeys()...)
 }
 
 // connection is what a command has in hand that works on the Redis of the
@@ -87,15 +109,14 @@ func (c *connection) away(err error) error {
 	if err == nil || errors.As(err, &ready) {
 		return err
 	}
-	return fail(exitUnavailable, "Redis at %s: %w", rdb.Redact(c.cfg.Redis.URL.Reveal()), err)
+	return fail(exitUnavailable, "Redis at %s: %w", rdb.Redact(c.cfg.Redis.URL.Reveal()), withFix(err))
 }
-
-const redisFix = "start it there, or give its address as TIWSNAP_REDIS_URL or --redis-url"
 
 func dialRedis(ctx context.Context, c config.Config) (redis.UniversalClient, func(), error) {
 	logging.Disable() // go-redis would print every dial that fails, and retries; its errors say it once
 	url := c.Redis.URL.Reveal()
-	client, closeRedis, err := rdb.Open(url)
+	t := c.Redis.TLS
+	client, closeRedis, err := rdb.OpenTLS(url, rdb.TLS{CA: t.CA, Cert: t.Cert, Key: t.Key, ServerName: t.ServerName})
 	if err != nil {
 		return nil, nil, err
 	}

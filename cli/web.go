@@ -7,6 +7,7 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/gate"
+	"tiwsnap/rdb"
 	"tiwsnap/web"
 )
 
@@ -40,6 +41,11 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
 				config.DefaultHTTPAddr)
 		}
 		log, level := newLogger(c.cfg, e.stderr)
+		if err := c.probe(ctx); rdb.Misconf(err) {
+			log.Warn("Redis takes no writes: what only reads is served", "err", err)
+		} else if err != nil {
+			return err
+		}
 		schedules, err := newSchedules(c.cfg)
 		if err != nil {
 			return err

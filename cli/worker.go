@@ -62,6 +62,9 @@ are written. SIGHUP makes it ` + reloadHelp,
 			return err
 		}
 		defer c.close()
+		if err := c.probe(ctx); err != nil {
+			return err
+		}
 		log, level := newLogger(c.cfg, e.stderr)
 		if c.cfg.Redis.URL.Reveal() == rdb.Embedded {
 			log.Warn("Redis is embedded in this process: nothing is durable, nothing is shared with other processes (TIWSNAP_REDIS_URL names a real one)")

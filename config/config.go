@@ -58,6 +58,15 @@ type Config struct {
 type Redis struct {
 	URL        Secret `koanf:"url"`        // in the forms of rdb.Open; it may hold a password
 	Durability string `koanf:"durability"` // local or replicated
+	TLS        TLS    `koanf:"tls"`
+}
+
+// TLS is how rediss:// connects, in the form of rdb.TLS. All may be empty.
+type TLS struct {
+	CA         string `koanf:"ca"`
+	Cert       string `koanf:"cert"`
+	Key        string `koanf:"key"`
+	ServerName string `koanf:"server_name"`
 }
 
 // TencentCloud is the API key. All are empty where none was given.
@@ -373,12 +382,33 @@ func (l *loader) together(c Config, needs []Need) {
 	if c.Redis.Durability == "replicated" && c.Redis.URL.Reveal() == rdb.Embedded {
 		l.fault("TIWSNAP_REDIS_DURABILITY: replicated needs a Redis with replicas, and TIWSNAP_REDIS_URL is embedded")
 	}
+	l.tls(c.Redis)
 	l.callbacks()
 	l.http(c.HTTP)
 	l.credentials(needs)
 	if l.tried["images.access_key_id"] != l.tried["images.secret_access_key"] {
 		l.fault("TIWSNAP_IMAGES_ACCESS_KEY_ID and TIWSNAP_IMAGES_SECRET_ACCESS_KEY: one is set and the other is not: " +
 			"set both or neither")
+	}
+}
+
+func (l *loader) tls(r Redis) {
+	for name, file := range map[string]string{"CERT": r.TLS.Key, "KEY": r.TLS.Cert} {
+		if file != "" && (r.TLS.Cert == "" || r.TLS.Key == "") {
+			l.fault("TIWSNAP_REDIS_TLS_%s: is missing: a client certificate needs both its certificate and its key", name)
+		}
+	}
+	if r.TLS != (TLS{}) && !strings.HasPrefix(r.URL.Reveal(), "rediss") {
+		l.fault("TIWSNAP_REDIS_TLS_…: is for TLS: TIWSNAP_REDIS_URL must begin with rediss:// (or rediss+sentinel://, " +
+			"rediss+cluster://), or remove these settings")
+	}
+	if err := (rdb.TLS{CA: r.TLS.CA}).Check(); err != nil {
+		l.fault("TIWSNAP_REDIS_TLS_CA: %w", err)
+	}
+	if r.TLS.Cert != "" && r.TLS.Key != "" {
+		if err := (rdb.TLS{Cert: r.TLS.Cert, Key: r.TLS.Key}).Check(); err != nil {
+			l.fault("TIWSNAP_REDIS_TLS_CERT and TIWSNAP_REDIS_TLS_KEY: %w", err)
+		}
 	}
 }
 

@@ -91,6 +91,12 @@ func TestEveryFlawOfTheEnvironment(t *testing.T) {
 		{[]string{"TIWSNAP_REDIS_DURABILITY=both"}, `TIWSNAP_REDIS_DURABILITY: "both" must be local or replicated`},
 		{[]string{"TIWSNAP_REDIS_DURABILITY=replicated", "TIWSNAP_REDIS_URL=embedded"},
 			"TIWSNAP_REDIS_DURABILITY: replicated needs a Redis with replicas, and TIWSNAP_REDIS_URL is embedded"},
+		{[]string{"TIWSNAP_REDIS_URL=rediss://h", "TIWSNAP_REDIS_TLS_CA=testdata/none.pem"},
+			"TIWSNAP_REDIS_TLS_CA: open testdata/none.pem: no such file or directory"},
+		{[]string{"TIWSNAP_REDIS_URL=rediss://h", "TIWSNAP_REDIS_TLS_CERT=testdata/good.yml"},
+			"TIWSNAP_REDIS_TLS_KEY: is missing: a client certificate needs both its certificate and its key"},
+		{[]string{"TIWSNAP_REDIS_TLS_SERVER_NAME=redis.example"}, "TIWSNAP_REDIS_TLS_…: is for TLS: TIWSNAP_REDIS_URL must " +
+			"begin with rediss:// (or rediss+sentinel://, rediss+cluster://), or remove these settings"},
 		{[]string{"TENCENTCLOUD_TOKEN=S3CR3T"}, "TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on https://console.tencentcloud.com/cam/capi\n" +
 			"TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi"},
 	} {
@@ -324,6 +330,11 @@ func TestPrint(t *testing.T) {
 	want := `redis:
   url: redis://user:***@db # --redis-url
   durability: local # default
+  tls:
+    ca: # not set
+    cert: # not set
+    key: # not set
+    server_name: # not set
 tencentcloud:
   secret_id: '***' # TENCENTCLOUD_SECRET_ID
   secret_key: '***' # TENCENTCLOUD_SECRET_KEY_FILE

@@ -36,6 +36,11 @@ type setting struct {
 var settings = []setting{
 	{"redis.url", "redis-url", "redis://127.0.0.1:6379/0", "Redis: redis://, rediss://, unix://, redis+sentinel://H1,H2/MASTER/DB, redis+cluster://H1,H2, or embedded", redisURL, rdb.Redact},
 	{"redis.durability", "durability", "local", "what an accepted enqueue waits for: Redis itself (local), or a replica of it too (replicated)", oneOf("local", "replicated"), plain},
+	{"redis.tls.ca", "", "", "PEM file of the authorities that sign the certificate of Redis; empty: those of the system",
+		anyText, plain},
+	{"redis.tls.cert", "", "", "PEM file of the client certificate, where Redis asks for one", anyText, plain},
+	{"redis.tls.key", "", "", "PEM file of its private key", anyText, plain},
+	{"redis.tls.server_name", "", "", "name in the certificate of Redis; empty: the host in its URL", anyText, plain},
 	{"tencentcloud.secret_id", "", "", "API key, SecretId", secret, hide},
 	{"tencentcloud.secret_key", "", "", "API key, SecretKey", secret, hide},
 	{"tencentcloud.token", "", "", "token of temporary credentials", secret, hide},

@@ -84,6 +84,10 @@ local number, wanted = tonumber(ARGV[11]), tonumber(ARGV[12])
 local distance, works = math.min(tonumber(ARGV[13]), DISTANCE_MAX), ARGV[14] == '1'
 local known_lowest = tonumber(ARGV[15])
 
+-- Who only looks is answered, too, where Redis takes no writes.
+local write = redis.call
+if wanted == 0 and #ARGV < 16 and not leaves and not spread then write = redis.pcall end
+
 local t = redis.call('TIME')
 local now = t[1] * SECOND + t[2]
 
@@ -147,9 +151,9 @@ if h.last_raise > 0 and now - h.raised_at > ISOLATED then h.last_raise, h.margin
 h.next_trial_at = math.min(h.next_trial_at, now + PAUSE_MAX)
 local beyond = '(' .. instant(now + longest)
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], beyond, '+inf')) do
-  redis.call('ZADD', KEYS[1], now + longest, member)
+  write('ZADD', KEYS[1], now + longest, member)
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], beyond, '+inf')
+write('ZREMRANGEBYSCORE', KEYS[3], beyond, '+inf')
 
 -- Where state is missing, permits may have been used just now and others may
 -- be out, unknown to this bucket: it stays shut until all of them are history.
@@ -188,7 +192,7 @@ end
 local function refused(permit)
   local ends = redis.call('ZSCORE', KEYS[1], permit)
   if not ends then return end
-  redis.call('ZADD', KEYS[4], ends, permit)
+  write('ZADD', KEYS[4], ends, permit)
   ends = tonumber(ends)
   -- What was sent in the second before, and what of it was accepted.
   local from = ends - SECOND - (h.margin - h.last_raise)
@@ -230,20 +234,20 @@ for i = 16, #ARGV, 2 do
   local permit, age = ARGV[i], tonumber(ARGV[i + 1])
   if age >= 0 then
     local ends = now - age + SECOND
-    redis.call('ZADD', KEYS[1], ends, permit)
+    write('ZADD', KEYS[1], ends, permit)
     h.peak = math.max(h.peak, count(KEYS[1], ends - SECOND, ends + 1))
     local guess = h.margin_learned == 0 and h.last_raise == 0
     h.margin = math.max(floor, h.margin - (guess and FIRST_DECAY * (h.margin - floor) or DECAY))
   elseif age == -1 then
-    redis.call('ZREM', KEYS[1], permit)
+    write('ZREM', KEYS[1], permit)
   else
     refused(permit)
   end
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', instant(now - HISTORY))
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', instant(now - HISTORY))
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', instant(now - LATE))
-if leaves then redis.call('ZREM', KEYS[3], name) end
+write('ZREMRANGEBYSCORE', KEYS[1], '-inf', instant(now - HISTORY))
+write('ZREMRANGEBYSCORE', KEYS[4], '-inf', instant(now - HISTORY))
+write('ZREMRANGEBYSCORE', KEYS[3], '-inf', instant(now - LATE))
+if leaves then write('ZREM', KEYS[3], name) end
 if spread then h.spread_until = math.max(h.spread_until, now + SPREAD_ASKED) end
 
 -- returns_at is a second after the use of the token that leaves limit - 1 out. The caller's own uses are
@@ -276,11 +280,11 @@ local function reserve(at)
   local id = name .. '-' .. instant(number + #ats)
   ats[#ats + 1] = at
   h.seq = h.seq + 1
-  redis.call('ZADD', KEYS[1], at + validity + SECOND, id)
+  write('ZADD', KEYS[1], at + validity + SECOND, id)
 end
 
 for i = 0, wanted - 1 do
-  redis.call('ZREM', KEYS[1], name .. '-' .. instant(number + i)) -- the same call may come twice
+  write('ZREM', KEYS[1], name .. '-' .. instant(number + i)) -- the same call may come twice
 end
 if wanted > 0 and is_urgent then
   for _ = 1, wanted do
@@ -313,9 +317,9 @@ elseif wanted > 0 then
     reserve(h.bulk_at)
   end
   if again > 0 then
-    redis.call('ZADD', KEYS[3], again, name)
+    write('ZADD', KEYS[3], again, name)
   else
-    redis.call('ZREM', KEYS[3], name)
+    write('ZREM', KEYS[3], name)
   end
 end
 
@@ -329,6 +333,6 @@ for _, field in ipairs(fields) do
     set[#set + 1] = instant(h[field])
   end
 end
-redis.call('HSET', KEYS[2], unpack(set))
+write('HSET', KEYS[2], unpack(set))
 return {now, h.epoch, h.seq, limit, current_limit, math.floor(h.margin), count(KEYS[1], now, now + SECOND + 1),
   math.max(h.peak, h.peak_before), count(KEYS[1], now - h.margin), lowest, highest, math.floor(again), unpack(ats)}

@@ -93,7 +93,7 @@ func openEmbedded() (redis.UniversalClient, func() error, error) {
 	if err := s.Listen(); err != nil {
 		return nil, nil, err
 	}
-	connect, err := parse(s.URL())
+	connect, err := parse(s.URL(), TLS{})
 	if err != nil {
 		s.Close()
 		return nil, nil, err

@@ -7,6 +7,7 @@ package rdb
 import (
 	"cmp"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"net"
@@ -23,10 +24,13 @@ import (
 const Embedded = "embedded"
 
 const (
-	clientName   = "tiwsnap" // what CLIENT LIST shows
-	poolSize     = 50        // connections of one process to one server
-	dialTimeout  = 5 * time.Second
-	ioTimeout    = 3 * time.Second
+	clientName  = "tiwsnap" // what CLIENT LIST shows
+	poolSize    = 50        // connections of one process to one server
+	dialTimeout = 5 * time.Second
+	ioTimeout   = 3 * time.Second
+	// slotsEvery is how often a client of a Cluster asks which server has what. go-redis does so each minute, and where a
+	// server redirects it: one that is dead does not.
+	slotsEvery   = 2 * time.Second
 	pingTimeout  = 6 * time.Second // a dial that runs into its own timeout can still report it
 	redisPort    = "6379"
 	sentinelPort = "26379"
@@ -46,11 +50,14 @@ const (
 // and sentinel_password. go-redis's URL parameters (pool_size=100,
 // read_timeout=1s, skip_verify=true, …) are understood and win over our
 // defaults. The error never contains a password.
-func Open(rawURL string) (redis.UniversalClient, func() error, error) {
+func Open(rawURL string) (redis.UniversalClient, func() error, error) { return OpenTLS(rawURL, TLS{}) }
+
+// OpenTLS is Open with more to say about TLS. It reads the files, and refuses them where rawURL asks for no TLS.
+func OpenTLS(rawURL string, t TLS) (redis.UniversalClient, func() error, error) {
 	if rawURL == Embedded {
 		return openEmbedded()
 	}
-	connect, err := parse(rawURL)
+	connect, err := parse(rawURL, t)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -63,25 +70,68 @@ func Check(rawURL string) error {
 	if rawURL == Embedded {
 		return nil
 	}
-	_, err := parse(rawURL)
+	_, err := parse(rawURL, TLS{})
 	return err
 }
 
 // Ping asks the server whether it is there, for at most six seconds. rawURL is
-// what the client was opened with, for the error.
+// what the client was opened with, for the error, which Fix knows. A server that
+// refuses writes is there.
 func Ping(ctx context.Context, c redis.UniversalClient, rawURL string) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	err := c.Ping(ctx).Err()
-	var refusal redis.Error
+	if Misconf(err) {
+		return nil
+	}
+	return unusable(ctx, c, rawURL, err)
+}
+
+var (
+	//go:embed probe.lua
+	probeSource string
+	probeScript = redis.NewScript(probeSource)
+)
+
+// Probe is Ping by a script without effect on each of keys, which must be used for nothing else. So it finds what a
+// PING does not: rights that the user lacks, a node of a Cluster that has other keys, a server that takes no writes.
+func Probe(ctx context.Context, c redis.UniversalClient, rawURL string, keys ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	for _, key := range keys {
+		refused, err := probeScript.Run(ctx, c, []string{key}).StringSlice()
+		if len(refused) > 0 {
+			err = refusal("NOPERM this user may not run " + strings.Join(refused, ", ") + " on " + key)
+		}
+		if err != nil {
+			return unusable(ctx, c, rawURL, err)
+		}
+	}
+	return nil
+}
+
+// refusal is what a server has said, as a redis.Error.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// RedisError marks it for redis.Error.
+func (refusal) RedisError() {}
+
+func unusable(ctx context.Context, c redis.UniversalClient, rawURL string, err error) error {
+	var said redis.Error
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &refusal):
+	case errors.Is(err, redis.Nil): // of the sentinels
+		return fmt.Errorf("redis at %s does not answer: no master is known by that name", Redact(rawURL))
+	case errors.As(err, &said):
 		return fmt.Errorf("redis at %s refuses to serve: %w", Redact(rawURL), err)
-	default:
-		return fmt.Errorf("redis at %s does not answer: %w", Redact(rawURL), err)
 	}
+	if Fix(err) == startFix || Fix(err) == "" {
+		err = diagnose(ctx, c, err)
+	}
+	return fmt.Errorf("redis at %s does not answer: %w", Redact(rawURL), err)
 }
 
 var (
@@ -102,18 +152,18 @@ func Redact(rawURL string) string {
 	return passwordParam.ReplaceAllString(rawURL, "$1***")
 }
 
-func parse(rawURL string) (connect func() redis.UniversalClient, err error) {
+func parse(rawURL string, t TLS) (connect func() redis.UniversalClient, err error) {
 	scheme, _, tail := split(rawURL)
 	if strings.Contains(tail, "@") { // most likely of a password, which the next error would quote
 		return nil, fmt.Errorf("an @ stands behind the host%s", escapes)
 	}
 	switch scheme {
 	case "redis", "rediss", "unix":
-		connect, err = parseSingle(rawURL)
+		connect, err = parseSingle(rawURL, t)
 	case "redis+sentinel", "rediss+sentinel":
-		connect, err = parseSentinel(rawURL)
+		connect, err = parseSentinel(rawURL, t)
 	case "redis+cluster", "rediss+cluster":
-		connect, err = parseCluster(rawURL)
+		connect, err = parseCluster(rawURL, t)
 	default:
 		return nil, errors.New("it is not embedded and begins with none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://")
 	}
@@ -148,17 +198,20 @@ func setDefaults(name *string, pool *int, dial, read, write *time.Duration) {
 	*write = cmp.Or(*write, ioTimeout)
 }
 
-func parseSingle(rawURL string) (func() redis.UniversalClient, error) {
+func parseSingle(rawURL string, t TLS) (func() redis.UniversalClient, error) {
 	o, err := redis.ParseURL(rawURL)
 	if err != nil {
 		return nil, err
 	}
 	setDefaults(&o.ClientName, &o.PoolSize, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout)
 	o.ContextTimeoutEnabled = true
+	if err := t.apply(o.TLSConfig, false); err != nil {
+		return nil, err
+	}
 	return func() redis.UniversalClient { return redis.NewClient(o) }, nil
 }
 
-func parseCluster(rawURL string) (func() redis.UniversalClient, error) {
+func parseCluster(rawURL string, t TLS) (func() redis.UniversalClient, error) {
 	u, err := oneHost(rawURL, redisPort)
 	if err != nil {
 		return nil, err
@@ -172,10 +225,14 @@ func parseCluster(rawURL string) (func() redis.UniversalClient, error) {
 	}
 	setDefaults(&o.ClientName, &o.PoolSize, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout)
 	o.ContextTimeoutEnabled = true
+	o.ClusterStateReloadInterval = cmp.Or(o.ClusterStateReloadInterval, slotsEvery)
+	if err := t.apply(o.TLSConfig, true); err != nil {
+		return nil, err
+	}
 	return func() redis.UniversalClient { return redis.NewClusterClient(o) }, nil
 }
 
-func parseSentinel(rawURL string) (func() redis.UniversalClient, error) {
+func parseSentinel(rawURL string, t TLS) (func() redis.UniversalClient, error) {
 	u, err := oneHost(rawURL, sentinelPort)
 	if err != nil {
 		return nil, err
@@ -201,6 +258,9 @@ func parseSentinel(rawURL string) (func() redis.UniversalClient, error) {
 	o.SentinelUsername, o.SentinelPassword = sentinelUser, sentinelPassword
 	setDefaults(&o.ClientName, &o.PoolSize, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout)
 	o.ContextTimeoutEnabled = true
+	if err := t.apply(o.TLSConfig, true); err != nil {
+		return nil, err
+	}
 	return func() redis.UniversalClient { return redis.NewFailoverClient(o) }, nil
 }
 

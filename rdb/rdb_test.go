@@ -2,13 +2,7 @@ package rdb_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -103,36 +97,6 @@ func startSentinel(t *testing.T, addr string) string {
 	return "127.0.0.1:" + port
 }
 
-// certificate makes a self-signed one for 127.0.0.1 and returns its files.
-func certificate(t *testing.T) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		NotAfter:     time.Now().Add(time.Hour),
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, kind string, der []byte) string {
-		file := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
-	return write("cert.pem", "CERTIFICATE", cert), write("key.pem", "PRIVATE KEY", private)
-}
-
 func TestOpen(t *testing.T) {
 	t.Run("a server, in the database of the URL, under our name", func(t *testing.T) {
 		s := redistest.Real(t)
@@ -173,15 +137,13 @@ func TestOpen(t *testing.T) {
 	})
 
 	t.Run("TLS, and an unknown certificate is refused", func(t *testing.T) {
-		cert, key := certificate(t)
-		port := freePort(t)
-		redistest.Real(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
-		c, err := open(t, "rediss://127.0.0.1:"+port+"?skip_verify=true")
+		addr := newAuthority(t).tlsServer(t, loopback, "--tls-auth-clients", "no")
+		c, err := open(t, "rediss://"+addr+"?skip_verify=true")
 		if err != nil {
 			t.Fatal(err)
 		}
 		setAndGet(t, c)
-		if _, err := open(t, "rediss://127.0.0.1:"+port); err == nil || !strings.Contains(err.Error(), "certificate") {
+		if _, err := open(t, "rediss://"+addr); err == nil || !strings.Contains(err.Error(), "certificate") {
 			t.Errorf("without skip_verify: %v", err)
 		}
 	})

@@ -13,7 +13,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/asynqx"
+	"tiwsnap/internal/keys"
 	"tiwsnap/rdb"
+	"tiwsnap/tasks"
 )
 
 const (
@@ -72,15 +75,27 @@ func (r *readiness) serve(w http.ResponseWriter, req *http.Request) {
 	json.NewEncoder(w).Encode(map[string]any{"ready": status == http.StatusOK, "checks": checks})
 }
 
+// ProbeKeys are keys for rdb.Probe, one in each part of Redis that this installation uses.
+func ProbeKeys() []string {
+	all := []string{keys.Probe}
+	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk, tasks.QueueWebhooks} {
+		all = append(all, asynqx.Prefix(queue)+"probe")
+	}
+	return all
+}
+
 // check looks at what it needs to take work. What Redis does not tell is taken to be in
 // order.
 func (a *API) check(ctx context.Context) []Check {
 	reasons := map[string]string{}
-	if err := a.o.Redis.Ping(ctx).Err(); err != nil {
+	var refusal redis.Error
+	switch err := rdb.Probe(ctx, a.o.Redis, "", ProbeKeys()...); {
+	case errors.As(err, &refusal): // which may say where Redis is
+		return []Check{{Name: "redis", Reason: "refuses to serve; fix: " + rdb.Fix(err)}}
+	case err != nil:
 		return []Check{{Name: "redis", Reason: "does not answer"}}
 	}
 	servers, err := rdb.Servers(ctx, a.o.Redis, "memory")
-	var refusal redis.Error
 	if err != nil && !errors.As(err, &refusal) {
 		return []Check{{Name: "redis", Reason: "does not answer"}}
 	}

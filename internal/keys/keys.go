@@ -61,6 +61,9 @@ const (
 	// Replicated is an empty string, written to see that a replica has it and
 	// so everything before it. It expires at once.
 	Replicated = Prefix + "replicated"
+	// Probe is a string, written to see whether Redis takes our scripts. It is
+	// gone at once.
+	Probe = Prefix + "probe"
 )
 
 // Batch is a hash: what the batch is and how many of its snapshots are in

@@ -91,7 +91,7 @@ func (s *Server) Restart() error {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			err := c.Ping(ctx).Err()
 			cancel()
-			if err == nil {
+			if err == nil || redis.HasErrorPrefix(err, "NOAUTH") {
 				return nil
 			}
 		}

@@ -1,0 +1,156 @@
+package rdb
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// fixes are what to do about an error of Redis, by a part of its text. go-redis and asynq make texts of many errors, so
+// that there is nothing else to go by. The first one that fits counts.
+var fixes = []struct{ part, fix string }{
+	{"known by that name", "take the name of the master from redis-cli -p 26379 SENTINEL MASTERS"},
+	{"NOPERM", "give this user the rights that docs/redis.md lists"},
+	{"run this command or subcommand", "give this user the rights that docs/redis.md lists"},
+	{"at least one of the keys", "give this user the rights that docs/redis.md lists"},
+	{"WRONGPASS", "correct the user and the password in TIWSNAP_REDIS_URL" + escapes},
+	{"NOAUTH", "put the password into TIWSNAP_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/DB; " +
+		"that of the sentinels themselves is the parameter sentinel_password"},
+	{"protected mode", "set a password in Redis (requirepass, or ACL SETUSER) and put it into TIWSNAP_REDIS_URL"},
+	{"MISCONF", "free or mend the disk of Redis, whose log says what is wrong; what only reads goes on meanwhile"},
+	{"READONLY", "give the address of the master, or of the sentinels: redis+sentinel://HOST/MASTER/DB"},
+	{"NOREPLICAS", "start the replicas that min-replicas-to-write asks for"},
+	{"MOVED ", clusterFix}, {"CROSSSLOT", clusterFix},
+	{"cluster support disabled", "begin the URL with redis:// instead of redis+cluster://"},
+	{"CLUSTERDOWN", "bring the cluster up: redis-cli --cluster check HOST:PORT says what it lacks"},
+	{"OOM command not allowed", "raise maxmemory, or cancel batches"},
+	{"LOADING", "wait: Redis reads its data"},
+	{"max number of clients", "raise maxclients in Redis, or run fewer processes"},
+	{"BUSY", "wait, or end the script of somebody else that runs in Redis: SCRIPT KILL"},
+	{"unknown command", "use a Redis that has this command under its own name: it is renamed or left out here"},
+	{"server speaks TLS", "begin the URL with rediss:// instead of redis://, or give the port without TLS"},
+	{"speaks no TLS", "begin the URL with redis:// instead of rediss://, or give the TLS port"},
+	{"tls: expired certificate", "renew the client certificate in TIWSNAP_REDIS_TLS_CERT"},
+	{"remote error: tls: ", clientFix},
+}
+
+const (
+	clusterFix = "begin the URL with redis+cluster:// instead of redis://"
+	clientFix  = "set TIWSNAP_REDIS_TLS_CERT and TIWSNAP_REDIS_TLS_KEY to a client certificate that the CA of Redis signed"
+	startFix   = "start it there, or give its address as TIWSNAP_REDIS_URL or --redis-url"
+)
+
+// Fix is what a person can do about an error of Redis, in an imperative that reads on after the error. It is empty
+// where nothing is known but the error itself.
+func Fix(err error) string {
+	if err == nil {
+		return ""
+	}
+	var (
+		host    x509.HostnameError
+		expired x509.CertificateInvalidError
+		unknown x509.UnknownAuthorityError
+		network net.Error
+	)
+	switch {
+	case errors.As(err, &host):
+		return "set TIWSNAP_REDIS_TLS_SERVER_NAME to a name in the server's certificate, or connect by that name"
+	case errors.As(err, &expired) && expired.Reason == x509.Expired:
+		return "renew the server's certificate, or set this machine's clock"
+	case errors.As(err, &unknown):
+		return "set TIWSNAP_REDIS_TLS_CA to the PEM file of the authority that signed the server's certificate"
+	}
+	text := err.Error()
+	for _, f := range fixes {
+		if strings.Contains(text, f.part) {
+			return f.fix
+		}
+	}
+	if errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) || strings.Contains(text, "unreachable") {
+		return startFix
+	}
+	return ""
+}
+
+// Misconf reports whether err is Redis refusing writes because it cannot save them. What only reads goes on.
+func Misconf(err error) bool { return err != nil && strings.Contains(err.Error(), "MISCONF") }
+
+const (
+	diagnoseFor = time.Second
+	bannerFor   = 300 * time.Millisecond // in which a server that turns everybody away has said why
+)
+
+// diagnose says why a server that accepts connections answers none. go-redis writes first, and sees a broken pipe
+// where the server has told the reason, or nothing where the server waits for the end of what it takes for a command.
+// It returns err where there is nothing better to say.
+func diagnose(ctx context.Context, c redis.UniversalClient, err error) error {
+	network, addr, config := "tcp", "", (*tls.Config)(nil)
+	switch c := c.(type) {
+	case *redis.Client:
+		network, addr, config = c.Options().Network, c.Options().Addr, c.Options().TLSConfig
+	case *redis.ClusterClient:
+		addr, config = c.Options().Addrs[0], c.Options().TLSConfig
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), diagnoseFor)
+	defer cancel()
+	said, plain := hear(ctx, &net.Dialer{}, network, addr, "")
+	var op *net.OpError
+	if errors.As(plain, &op) && op.Op == "dial" {
+		return err
+	}
+	if line, ok := strings.CutPrefix(said, "-"); ok {
+		line, _, _ = strings.Cut(line, ". ") // Redis goes on for a page
+		return errors.New(line)
+	}
+	if config != nil {
+		if said, _ := hear(ctx, &net.Dialer{}, network, addr, "PING\r\n"); said != "" {
+			return fmt.Errorf("the server speaks no TLS on this port: %w", err)
+		}
+		if _, alert := hear(ctx, &tls.Dialer{Config: config}, network, addr, ""); alert != nil {
+			return alert
+		}
+		return err
+	}
+	insecure := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // nothing is sent over it
+	_, alert := hear(ctx, insecure, network, addr, "")
+	if alert == nil || strings.Contains(alert.Error(), "remote error: tls:") {
+		return fmt.Errorf("the server speaks TLS on this port: %w", err)
+	}
+	return err
+}
+
+// dialer is a net.Dialer or a tls.Dialer.
+type dialer interface {
+	DialContext(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// hear connects, says something and returns the first line that the server says. The error is nil where it says
+// nothing.
+func hear(ctx context.Context, d dialer, network, addr, say string) (string, error) {
+	conn, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(bannerFor)); err != nil {
+		return "", err
+	}
+	if _, err := conn.Write([]byte(say)); err != nil {
+		return "", err
+	}
+	b := make([]byte, 1024)
+	n, err := conn.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil
+	}
+	line, _, _ := strings.Cut(string(b[:n]), "\r\n")
+	return line, err
+}

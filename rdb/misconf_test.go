@@ -1,0 +1,38 @@
+package rdb_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"tiwsnap/internal/redistest"
+)
+
+// What only reads goes on while Redis cannot save, and everything else says what is wrong with it.
+func TestReadsGoOnWhereNothingIsSaved(t *testing.T) {
+	t.Parallel()
+	server := redistest.Real(t, "--save", "3600 1")
+	p := newProduct(t, server.URL())
+	p.ok("enqueue", "batch", p.list(3), "--name", "monday")
+	p.start("web")
+	breakDisk(t, server)
+
+	for _, args := range [][]string{{"status"}, {"status", "monday"}, {"status", "monday", "-o", "csv"}, {"failures"}, {"limit"}} {
+		p.ok(args...)
+	}
+	for _, path := range []string{"/", "/v1/batches", "/v1/batches/monday/snapshots", "/metrics", "/v1/limit", "/asynqmon/api/queues"} {
+		if status, body := p.send("GET", path); status != http.StatusOK {
+			t.Errorf("%s: %d\n%.500s", path, status, body)
+		}
+	}
+	const fix = "mend the disk of Redis"
+	until(t, "/readyz tells it", func() bool {
+		status, body := p.send("GET", "/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, fix)
+	})
+	for _, args := range [][]string{{"doctor", "--skip-tiw"}, {"worker"}, {"enqueue", "batch", p.list(2)}, {"cancel", "monday"}} {
+		if code, out := p.run(args...); code != 69 || !strings.Contains(out, "MISCONF") || !strings.Contains(out, fix) {
+			t.Errorf("%v: exit code %d\n%s", args, code, out)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package rdb_test
+
+import (
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/internal/redistest"
+	"tiwsnap/rdb"
+)
+
+// Each way in which a Redis does not serve is told by its own words, with its own fix.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	user := func(t *testing.T, rights ...string) string {
+		s := redistest.Real(t, append([]string{"--user", "worker", "on", ">secret"}, rights...)...)
+		return "redis://worker:secret@" + s.Addr
+	}
+	for _, test := range []struct {
+		name      string
+		url       func(t *testing.T) string
+		says, fix string // empty: all is well
+	}{
+		{"a server", func(t *testing.T) string { return redistest.Real(t).URL() }, "", ""},
+		{"embedded", func(t *testing.T) string { return redistest.Embedded(t).URL() }, "", ""},
+		{"a full one", func(t *testing.T) string {
+			s := redistest.Real(t)
+			c, _ := open(t, s.URL())
+			if err := c.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+				t.Fatal(err)
+			}
+			return s.URL()
+		}, "", ""},
+		{"no scripts", func(t *testing.T) string { return user(t, "~*", "&*", "+@all", "-eval", "-evalsha") },
+			"NOPERM", "docs/redis.md"},
+		{"other keys", func(t *testing.T) string { return user(t, "~other:*", "&*", "+@all") }, "NOPERM", "docs/redis.md"},
+		{"one command fewer", func(t *testing.T) string { return user(t, "~*", "&*", "+@all", "-zadd", "-hset") },
+			"NOPERM this user may not run HSET, ZADD on {t}:probe", "docs/redis.md"},
+		{"a wrong password", func(t *testing.T) string {
+			return strings.Replace(user(t, "~*", "+@all"), "secret@", "guess@", 1)
+		}, "WRONGPASS", "correct the user and the password"},
+		{"no password", func(t *testing.T) string { return redistest.Real(t, "--requirepass", "secret").URL() },
+			"NOAUTH", "put the password into TIWSNAP_REDIS_URL"},
+		{"a cluster that is down", func(t *testing.T) string {
+			s := redistest.Real(t, "--cluster-enabled", "yes")
+			c, _ := open(t, s.URL())
+			if err := c.(*redis.Client).ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
+				t.Fatal(err)
+			}
+			slot := int(c.ClusterKeySlot(t.Context(), "{t}:probe").Val())
+			if err := c.Do(t.Context(), "CLUSTER", "DELSLOTS", slot).Err(); err != nil {
+				t.Fatal(err)
+			}
+			return s.URL()
+		}, "CLUSTERDOWN", "redis-cli --cluster check"},
+		{"a replica", func(t *testing.T) string { return replica(t, redistest.Real(t)).URL() },
+			"READONLY", "the address of the master"},
+		{"too few replicas", func(t *testing.T) string { return redistest.Real(t, "--min-replicas-to-write", "1").URL() },
+			"NOREPLICAS", "start the replicas"},
+		{"a disk that takes nothing", func(t *testing.T) string { return misconf(t).URL() }, "MISCONF", "mend the disk"},
+		{"a TLS port", func(t *testing.T) string {
+			addr := newAuthority(t).tlsServer(t, loopback)
+			return "redis://" + addr
+		}, "the server speaks TLS on this port", "begin the URL with rediss://"},
+		{"no TLS port", func(t *testing.T) string {
+			return "rediss://" + redistest.Real(t).Addr + "?dial_timeout=500ms&max_retries=-1"
+		},
+			"the server speaks no TLS", "begin the URL with redis://"},
+		{"protected mode", func(t *testing.T) string {
+			s := redistest.Real(t, "--bind", "* -::*", "--protected-mode", "yes")
+			_, port, _ := net.SplitHostPort(s.Addr)
+			return "redis://" + net.JoinHostPort(outside(t), port)
+		}, "DENIED Redis is running in protected mode", "set a password in Redis"},
+		{"nobody", func(t *testing.T) string { return "redis://127.0.0.1:" + freePort(t) },
+			"connection refused", "start it there"},
+		{"a master that the sentinels do not know", func(t *testing.T) string {
+			return "redis+sentinel://" + startSentinel(t, redistest.Real(t).Addr) + "/other?sentinel_password=watch"
+		}, "no master is known by that name", "SENTINEL MASTERS"},
+		{"a sentinel with a password", func(t *testing.T) string {
+			return "redis+sentinel://" + startSentinel(t, redistest.Real(t).Addr) + "/main"
+		}, "NOAUTH", "sentinel_password"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			url := test.url(t)
+			c, closeRedis, err := rdb.Open(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer closeRedis()
+			err = rdb.Probe(t.Context(), c, url, "{t}:probe")
+			says(t, err, test.says, test.fix)
+			if err == nil && c.Exists(t.Context(), "{t}:probe").Val() != 0 {
+				t.Error("it leaves its key behind")
+			}
+		})
+	}
+}
+
+// says fails the test unless the error and what to do about it have these words; or, where they are empty, if there is
+// one.
+func says(t *testing.T, err error, words, fix string) {
+	t.Helper()
+	if words == "" {
+		if err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	if err == nil || !strings.Contains(err.Error(), words) || !strings.Contains(rdb.Fix(err), fix) {
+		t.Errorf("got  %v; %s\nwant %s; %s", err, rdb.Fix(err), words, fix)
+	}
+}
+
+// misconf starts a server that cannot save and takes no writes for that.
+func misconf(t *testing.T) *redistest.Server {
+	t.Helper()
+	s := redistest.Real(t, "--save", "3600 1")
+	c := redis.NewClient(&redis.Options{Addr: s.Addr})
+	defer c.Close()
+	if err := c.Set(t.Context(), "k", "v", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	breakDisk(t, s)
+	return s
+}
+
+// breakDisk makes a server with save points take no writes: it cannot save them.
+func breakDisk(t *testing.T, s *redistest.Server) {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: s.Addr})
+	defer c.Close()
+	if err := os.RemoveAll(s.Dir); err != nil {
+		t.Fatal(err)
+	}
+	c.BgSave(t.Context())
+	until(t, "it takes no writes", func() bool { return rdb.Misconf(c.Set(t.Context(), "k", "v", 0).Err()) })
+}
+
+// outside is an address of this machine that is not loopback.
+func outside(t *testing.T) string {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && !ip.IP.IsLoopback() && ip.IP.To4() != nil {
+			return ip.IP.String()
+		}
+	}
+	t.Skip("this machine has no other address than loopback")
+	return ""
+}
+
+func TestPingGoesOnWhereNothingIsSaved(t *testing.T) {
+	t.Parallel()
+	s := misconf(t)
+	c, err := open(t, s.URL())
+	if err != nil {
+		t.Error(err)
+	}
+	if v, err := c.Get(t.Context(), "k").Result(); err != nil || v != "v" {
+		t.Errorf("read %q, %v", v, err)
+	}
+	var refusal redis.Error
+	if err := rdb.Probe(t.Context(), c, s.URL(), "probe"); !errors.As(err, &refusal) || !rdb.Misconf(err) {
+		t.Errorf("err = %v", err)
+	}
+}

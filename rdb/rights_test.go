@@ -1,0 +1,96 @@
+package rdb_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/internal/redistest"
+)
+
+// leastRights returns the line of docs/redis.md that gives a user the least rights, in the form of an ACL file.
+func leastRights(t *testing.T, password string) string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/redis.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile("(?s)\nACL SETUSER (tiwsnap .*?)\n```").FindSubmatch(text)
+	if m == nil {
+		t.Fatal("docs/redis.md has no ACL SETUSER tiwsnap")
+	}
+	rights := strings.NewReplacer("\\\n", "", "PASSWORD", password).Replace(string(m[1]))
+	return "user " + strings.Join(strings.Fields(rights), " ")
+}
+
+// Everything works with the rights that the documents name, and Redis refuses nothing.
+func TestLeastRights(t *testing.T) {
+	t.Parallel()
+	acl := t.TempDir() + "/users.acl"
+	users := "user default on >admin ~* &* +@all\n" + leastRights(t, "secret") + "\n"
+	if err := os.WriteFile(acl, []byte(users), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := redistest.Real(t, "--aclfile", acl, "--appendonly", "yes")
+	admin := redis.NewClient(&redis.Options{Addr: server.Addr, Password: "admin"})
+	t.Cleanup(func() { admin.Close() })
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(receiver.Close)
+	p := newProduct(t, "redis://tiwsnap:secret@"+server.Addr)
+	p.environ = append(p.environ, "TIWSNAP_WEBHOOK_URL="+receiver.URL, "TIWSNAP_WEBHOOK_HTTP=true",
+		"TIWSNAP_WEBHOOK_PRIVATE=127.0.0.1", "TIWSNAP_WEBHOOK_SECRET=whsec_dGl3c25hcHRpd3NuYXB0aXdzbmFwdGl3c25hcA==")
+	p.start("worker")
+
+	if out := p.ok("doctor"); strings.Contains(out, "FAIL") || strings.Contains(out, "NOPERM") {
+		t.Errorf("doctor:\n%s", out)
+	}
+	list := p.list(12)
+	p.ok("enqueue", "batch", list, "--name", "monday", "--wait")
+	p.ok("enqueue", "batch", list, "--name", "tuesday")
+	p.ok("pause", "tuesday")
+	p.ok("resume", "tuesday")
+	p.ok("stop", "--reason", "maintenance")
+	p.ok("enqueue", "batch", list, "--name", "canceled")
+	p.ok("cancel", "canceled")
+	p.ok("start")
+	p.ok("enqueue", "room", "--app", "1400123480", "--room", "7", "--key", "lesson")
+	p.ok("wait", "tuesday")
+	p.ok("retry", "canceled.1", "canceled.2")
+	for _, args := range [][]string{
+		{"status"}, {"status", "monday", "-o", "csv"}, {"failures"}, {"limit"}, {"schedule", "list"}, {"webhooks"},
+	} {
+		p.ok(args...)
+	}
+
+	pages := []string{
+		"/", "/readyz", "/metrics", "/v1/batches", "/v1/batches/monday", "/v1/batches/monday/snapshots",
+		"/v1/failures", "/v1/schedules", "/v1/limit", "/asynqmon/",
+	}
+	for _, path := range []string{"queues", "queue_stats", "servers", "scheduler_entries", "redis_info"} {
+		pages = append(pages, "/asynqmon/api/"+path)
+	}
+	for _, state := range []string{"active", "pending", "scheduled", "retry", "archived", "completed"} {
+		pages = append(pages, "/asynqmon/api/queues/bulk/"+state+"_tasks")
+	}
+	for _, path := range pages {
+		if status, body := p.send("GET", path); status != http.StatusOK {
+			t.Errorf("%s: %d\n%.500s", path, status, body)
+		}
+	}
+	for _, path := range []string{
+		"/v1/batches/monday/retry", "/asynqmon/api/queues/bulk:pause", "/asynqmon/api/queues/bulk:resume",
+	} {
+		if status, body := p.send("POST", path); status >= 300 {
+			t.Errorf("%s: %d\n%.500s", path, status, body)
+		}
+	}
+	refused, err := admin.Do(t.Context(), "ACL", "LOG").Slice()
+	if err != nil || len(refused) > 0 {
+		t.Errorf("Redis has refused %v, %v: docs/redis.md and rdb/probe.lua need these rights, too", refused, err)
+	}
+}

@@ -1,0 +1,180 @@
+package rdb_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/internal/needs"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// succeeded is how many snapshots of a batch have succeeded; -1 while Redis does not tell.
+func (p *product) succeeded(batch string) int {
+	p.Helper()
+	status, body := p.send("GET", "/v1/batches/"+batch)
+	var got struct{ Succeeded int }
+	if status != http.StatusOK || json.Unmarshal([]byte(body), &got) != nil {
+		return -1
+	}
+	return got.Succeeded
+}
+
+// through enqueues a batch of two seconds, breaks something in its midst, and fails the test unless all of it succeeds.
+func (p *product) through(name string, breaks func()) {
+	p.Helper()
+	const rooms = 40
+	p.ok("enqueue", "batch", p.list(rooms), "--name", name)
+	until(p.T, "the batch is under way", func() bool { return p.succeeded(name) > 5 })
+	breaks()
+	until(p.T, "the batch has succeeded", func() bool { return p.succeeded(name) == rooms })
+	if peak := p.sim.State().Actions[tiwtest.ActionCreate].Received.SlidingSecond.Calls; peak > 20 {
+		p.Errorf("%d requests in one second", peak)
+	}
+}
+
+// cluster starts three masters with a replica each and returns them, the replicas last.
+func cluster(t *testing.T) (nodes [6]*redistest.Server) {
+	t.Helper()
+	needs.Program(t, "redis-server")
+	var clients [6]*redis.Client
+	for i := range nodes {
+		nodes[i] = redistest.Real(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1",
+			"--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
+		clients[i] = redis.NewClient(&redis.Options{Addr: nodes[i].Addr})
+		defer clients[i].Close()
+	}
+	host, port, _ := net.SplitHostPort(nodes[0].Addr)
+	for i, c := range clients {
+		var err error
+		if i < 3 {
+			err = c.ClusterAddSlotsRange(t.Context(), i*16384/3, (i+1)*16384/3-1).Err()
+		}
+		if err == nil && i > 0 {
+			// All configuration epochs are 0 at first, and two masters may not have the same.
+			err = c.Do(t.Context(), "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err()
+		}
+		if err == nil && i > 0 {
+			err = c.ClusterMeet(t.Context(), host, port).Err()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, c := range clients[3:] {
+		master := clients[i].ClusterMyID(t.Context()).Val()
+		until(t, "a replica knows its master", func() bool { return c.ClusterReplicate(t.Context(), master).Err() == nil })
+	}
+	for i, c := range clients {
+		until(t, "the cluster is up", func() bool {
+			return strings.Contains(c.ClusterInfo(t.Context()).Val(), "cluster_state:ok") &&
+				strings.Count(c.ClusterNodes(t.Context()).Val(), "slave ") == 3
+		})
+		if i < 3 {
+			followed(t, c)
+		}
+	}
+	return nodes
+}
+
+func TestOnACluster(t *testing.T) {
+	t.Parallel()
+	nodes := cluster(t)
+	one := newProduct(t, "redis://"+nodes[0].Addr)
+	for _, args := range [][]string{{"doctor", "--skip-tiw"}, {"worker"}} {
+		code, out := one.run(args...)
+		if code != 69 || !strings.Contains(out, "MOVED ") || !strings.Contains(out, "redis+cluster://") {
+			t.Errorf("%v: exit code %d\n%s", args, code, out)
+		}
+	}
+
+	p := newProduct(t, "redis+cluster://"+nodes[1].Addr+","+nodes[0].Addr)
+	p.start("worker")
+	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{nodes[2].Addr}})
+	t.Cleanup(func() { c.Close() })
+	master, err := c.MasterForKey(t.Context(), "{tiwsnap}:batches")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.through("killed", func() {
+		for _, n := range nodes {
+			if n.Addr == master.Options().Addr {
+				n.Kill()
+			}
+		}
+	})
+}
+
+func TestOnSentinel(t *testing.T) {
+	t.Parallel()
+	first := redistest.Real(t)
+	servers := []*redistest.Server{first, replica(t, first), replica(t, first)}
+	sentinels := []string{sentinel(t, first.Addr), sentinel(t, first.Addr), sentinel(t, first.Addr)}
+	watch := redis.NewSentinelClient(&redis.Options{Addr: sentinels[0]})
+	t.Cleanup(func() { watch.Close() })
+	until(t, "the sentinels know all", func() bool {
+		others, err := watch.Sentinels(t.Context(), "main").Result()
+		replicas, rerr := watch.Replicas(t.Context(), "main").Result()
+		return err == nil && rerr == nil && len(others) == 2 && len(replicas) == 2
+	})
+	master := func() string {
+		addr, _ := watch.GetMasterAddrByName(t.Context(), "main").Result()
+		return strings.Join(addr, ":")
+	}
+	changes := func(from string) {
+		until(t, "there is another master", func() bool { return master() != "" && master() != from })
+	}
+	p := newProduct(t, "redis+sentinel://"+strings.Join(sentinels, ",")+"/main/0")
+	p.start("worker")
+	p.through("planned", func() {
+		until(t, "the failover begins", func() bool { return watch.Failover(t.Context(), "main").Err() == nil })
+		changes(first.Addr)
+	})
+	second := master()
+	c := redis.NewClient(&redis.Options{Addr: second})
+	t.Cleanup(func() { c.Close() })
+	followed(t, c)
+	p.through("killed", func() {
+		for _, s := range servers {
+			if s.Addr == second {
+				s.Kill()
+			}
+		}
+		changes(second)
+	})
+}
+
+// sentinel starts a sentinel, one of three, that watches the server at addr as "main".
+func sentinel(t *testing.T, addr string) string {
+	t.Helper()
+	host, masterPort, _ := net.SplitHostPort(addr)
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	own := freeAddr(t)
+	_, port, _ := net.SplitHostPort(own)
+	text := fmt.Sprintf("port %s\nbind 127.0.0.1\nsentinel monitor main %s %s 2\n"+
+		"sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 3000\n", port, host, masterPort)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("redis-server", conf, "--sentinel")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	c := redis.NewSentinelClient(&redis.Options{Addr: own})
+	defer c.Close()
+	until(t, "the sentinel answers", func() bool { return c.Ping(t.Context()).Err() == nil })
+	return own
+}
