@@ -63,12 +63,13 @@ var (
 // Backlog is the waiting batches in one Redis. It is safe for concurrent use.
 type Backlog struct {
 	rdb   redis.UniversalClient
+	ns    keys.Namespace
 	cache chunkCache
 }
 
-// New returns the backlog that lies in rdb.
-func New(rdb redis.UniversalClient) *Backlog {
-	return &Backlog{rdb: rdb, cache: chunkCache{max: maxCache}}
+// New returns the backlog of a namespace that lies in rdb.
+func New(rdb redis.UniversalClient, ns keys.Namespace) *Backlog {
+	return &Backlog{rdb: rdb, ns: ns, cache: chunkCache{max: maxCache}}
 }
 
 // Take takes snapshots from the open batches, one from each in turn, until
@@ -80,14 +81,14 @@ func New(rdb redis.UniversalClient) *Backlog {
 // Only one owner at a time is given any; the others get none until it has
 // stopped for 700 ms. That saves work, nothing depends on it. While sending is
 // stopped nobody is given any, but for those that are wanted to see whether it
-// works again (see keys.Breaker).
+// works again (see b.ns.Breaker()).
 //
 // wait is for how long there is nothing for this owner: 0 while it is that one,
-// negative as long as keys.Ring is empty, but a minute at most.
+// negative as long as b.ns.Ring() is empty, but a minute at most.
 func (b *Backlog) Take(ctx context.Context, owner string, depth int) (ids []string, wait time.Duration, err error) {
 	reply, err := takeScript.Run(ctx, b.rdb,
-		[]string{keys.Ring, keys.Transit, keys.Feeder, keys.Breaker},
-		owner, depth, feederLease.Milliseconds(), staleAfter.Milliseconds(), keys.Batch(""), keys.Again(""),
+		[]string{b.ns.Ring(), b.ns.Transit(), b.ns.Feeder(), b.ns.Breaker()},
+		owner, depth, feederLease.Milliseconds(), staleAfter.Milliseconds(), b.ns.Batch(""), b.ns.Again(""),
 		lateAfter.Milliseconds(), lateBound*depth,
 	).Slice()
 	if err != nil {
@@ -101,7 +102,7 @@ func (b *Backlog) Take(ctx context.Context, owner string, depth int) (ids []stri
 
 // Leave says that the owner takes no more, so that another one can at once.
 func (b *Backlog) Leave(ctx context.Context, owner string) error {
-	if err := leaveScript.Run(ctx, b.rdb, []string{keys.Feeder}, owner).Err(); err != nil {
+	if err := leaveScript.Run(ctx, b.rdb, []string{b.ns.Feeder()}, owner).Err(); err != nil {
 		return fmt.Errorf("stop feeding: %w", err)
 	}
 	return nil
@@ -119,7 +120,7 @@ func (b *Backlog) Resume(ctx context.Context, batch string) error {
 }
 
 func (b *Backlog) setPaused(ctx context.Context, batch string, paused bool) error {
-	found, err := pauseScript.Run(ctx, b.rdb, []string{keys.Batch(batch), keys.Ring, keys.Again(batch), keys.Paused}, batch, paused).Bool()
+	found, err := pauseScript.Run(ctx, b.rdb, []string{b.ns.Batch(batch), b.ns.Ring(), b.ns.Again(batch), b.ns.Paused()}, batch, paused).Bool()
 	if err == nil && !found {
 		err = ErrNotFound
 	}
@@ -148,7 +149,7 @@ func (b *Backlog) Rooms(ctx context.Context, batch string) iter.Seq2[tasks.Room,
 // RoomsFrom is Rooms from room n (from 1) on.
 func (b *Backlog) RoomsFrom(ctx context.Context, batch string, n int) iter.Seq2[tasks.Room, error] {
 	return func(yield func(tasks.Room, error) bool) {
-		total, err := b.rdb.HGet(ctx, keys.Batch(batch), "total").Int()
+		total, err := b.rdb.HGet(ctx, b.ns.Batch(batch), "total").Int()
 		if errors.Is(err, redis.Nil) {
 			err = fmt.Errorf("%w: %s", ErrNotFound, batch)
 		}
@@ -176,7 +177,7 @@ func (b *Backlog) RoomsFrom(ctx context.Context, batch string, n int) iter.Seq2[
 // at a time. An error ends the sequence.
 func (b *Backlog) Search(ctx context.Context, batch string, n int, word string) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
-		total, err := b.rdb.HGet(ctx, keys.Batch(batch), "total").Int()
+		total, err := b.rdb.HGet(ctx, b.ns.Batch(batch), "total").Int()
 		if errors.Is(err, redis.Nil) {
 			return // it has expired
 		}
@@ -223,8 +224,8 @@ func (b *Backlog) field(ctx context.Context, id chunkID) (*chunk, error) {
 		return c, nil
 	}
 	pipe := b.rdb.Pipeline()
-	blob := pipe.HGet(ctx, keys.Rows(id.batch), id.name())
-	defaults := pipe.HGet(ctx, keys.Batch(id.batch), "defaults")
+	blob := pipe.HGet(ctx, b.ns.Rows(id.batch), id.name())
+	defaults := pipe.HGet(ctx, b.ns.Batch(id.batch), "defaults")
 	if _, err := pipe.Exec(ctx); errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, id.batch)
 	} else if err != nil {

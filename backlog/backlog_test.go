@@ -48,7 +48,7 @@ func take(t *testing.T, b *backlog.Backlog, owner string, depth int) []string {
 func begun(t *testing.T, rdb *redis.Client, ids []string) {
 	t.Helper()
 	for _, id := range ids {
-		if err := rdb.ZRem(t.Context(), keys.Transit, id).Err(); err != nil {
+		if err := rdb.ZRem(t.Context(), keys.Default.Transit(), id).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,7 +57,7 @@ func begun(t *testing.T, rdb *redis.Client, ids []string) {
 func TestTake(t *testing.T) {
 	t.Run("gives every room exactly once and no more than depth at a time", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		b := backlog.New(rdb)
+		b := backlog.New(rdb, keys.Default)
 		push(t, b, "a", 1300, tasks.Room{SdkAppId: 1})
 		seen := make(map[string]int)
 		for range 100 {
@@ -84,7 +84,7 @@ func TestTake(t *testing.T) {
 	})
 
 	t.Run("takes from the open batches in turn", func(t *testing.T) {
-		b := backlog.New(redistest.Client(t))
+		b := backlog.New(redistest.Client(t), keys.Default)
 		push(t, b, "large", 1000, tasks.Room{SdkAppId: 1})
 		push(t, b, "small", 3, tasks.Room{SdkAppId: 1})
 		push(t, b, "middle", 10, tasks.Room{SdkAppId: 1})
@@ -99,7 +99,7 @@ func TestTake(t *testing.T) {
 
 	t.Run("lets one owner take at a time", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		b := backlog.New(rdb)
+		b := backlog.New(rdb, keys.Default)
 		push(t, b, "a", 100, tasks.Room{SdkAppId: 1})
 		if n := len(take(t, b, "one", 5)); n != 5 {
 			t.Errorf("the first owner got %d", n)
@@ -107,14 +107,14 @@ func TestTake(t *testing.T) {
 		if ids := take(t, b, "two", 10); len(ids) != 0 {
 			t.Errorf("a second owner got %v", ids)
 		}
-		rdb.Del(t.Context(), keys.Feeder) // the first one is gone for a second
+		rdb.Del(t.Context(), keys.Default.Feeder()) // the first one is gone for a second
 		if n := len(take(t, b, "two", 10)); n != 5 {
 			t.Errorf("the second owner got %d after the first had gone, want 5", n)
 		}
 	})
 
 	t.Run("lets another owner take when the one before has left", func(t *testing.T) {
-		b := backlog.New(redistest.Client(t))
+		b := backlog.New(redistest.Client(t), keys.Default)
 		push(t, b, "a", 100, tasks.Room{SdkAppId: 1})
 		take(t, b, "one", 5)
 		for _, owner := range []string{"two", "one"} { // only the feeder can leave
@@ -129,7 +129,7 @@ func TestTake(t *testing.T) {
 
 	t.Run("says for how long there is nothing", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		b := backlog.New(rdb)
+		b := backlog.New(rdb, keys.Default)
 		wait := func(owner string) time.Duration {
 			t.Helper()
 			_, wait, err := b.Take(t.Context(), owner, 2)
@@ -156,14 +156,14 @@ func TestTake(t *testing.T) {
 
 	t.Run("hands out again what stays in transit too long", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		b := backlog.New(rdb)
+		b := backlog.New(rdb, keys.Default)
 		push(t, b, "a", 2, tasks.Room{SdkAppId: 1})
 		first := take(t, b, "me", 10)
 		if again := take(t, b, "me", 10); len(again) != 0 {
 			t.Fatalf("handed out again at once: %v", again)
 		}
 		for _, id := range first { // as if taken long ago
-			rdb.ZAdd(t.Context(), keys.Transit, redis.Z{Score: 1, Member: id})
+			rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{Score: 1, Member: id})
 		}
 		if d := cmp.Diff(first, take(t, b, "me", 10)); d != "" {
 			t.Error(d)
@@ -172,14 +172,14 @@ func TestTake(t *testing.T) {
 
 	t.Run("goes on when what was taken lies with a worker that has died, within a bound", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		b := backlog.New(rdb)
+		b := backlog.New(rdb, keys.Default)
 		push(t, b, "a", 1000, tasks.Room{SdkAppId: 1})
 		total := 0
 		for range 10 {
 			ids := take(t, b, "me", 20)
 			total += len(ids)
 			for _, id := range ids { // as if taken a while ago, and not long enough to be taken again
-				rdb.ZAdd(t.Context(), keys.Transit, redis.Z{Score: float64(time.Now().Add(-15 * time.Second).UnixMilli()), Member: id})
+				rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{Score: float64(time.Now().Add(-15 * time.Second).UnixMilli()), Member: id})
 			}
 		}
 		if total != 100 {
@@ -189,11 +189,11 @@ func TestTake(t *testing.T) {
 
 	t.Run("what is handed out again does not hold up the rest", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		b := backlog.New(rdb)
+		b := backlog.New(rdb, keys.Default)
 		push(t, b, "a", 100, tasks.Room{SdkAppId: 1})
 		lost := take(t, b, "me", 3)
 		for _, id := range lost {
-			rdb.ZAdd(t.Context(), keys.Transit, redis.Z{Score: 1, Member: id})
+			rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{Score: 1, Member: id})
 		}
 		if d := cmp.Diff(append(lost, "a.4", "a.5", "a.6"), take(t, b, "me", 3)); d != "" {
 			t.Error(d)
@@ -205,17 +205,17 @@ func TestTake(t *testing.T) {
 
 	t.Run("gives only what is wanted while sending is stopped", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		b := backlog.New(rdb)
+		b := backlog.New(rdb, keys.Default)
 		push(t, b, "a", 2, tasks.Room{SdkAppId: 1})
-		rdb.HSet(t.Context(), keys.Breaker, "cause", "person")
+		rdb.HSet(t.Context(), keys.Default.Breaker(), "cause", "person")
 		if ids := take(t, b, "me", 10); len(ids) != 0 {
 			t.Errorf("took %v", ids)
 		}
-		rdb.HSet(t.Context(), keys.Breaker, "feed", 1, "feed_from", time.Now().Add(time.Hour).UnixMilli())
+		rdb.HSet(t.Context(), keys.Default.Breaker(), "feed", 1, "feed_from", time.Now().Add(time.Hour).UnixMilli())
 		if ids := take(t, b, "me", 10); len(ids) != 0 {
 			t.Errorf("took %v before any was wanted", ids)
 		}
-		rdb.HSet(t.Context(), keys.Breaker, "feed_from", 1)
+		rdb.HSet(t.Context(), keys.Default.Breaker(), "feed_from", 1)
 		if d := cmp.Diff([]string{"a.1"}, take(t, b, "me", 10)); d != "" {
 			t.Error(d)
 		}
@@ -226,7 +226,7 @@ func TestTake(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
-	b := backlog.New(redistest.Client(t))
+	b := backlog.New(redistest.Client(t), keys.Default)
 	push(t, b, "a", 3, tasks.Room{SdkAppId: 1})
 	push(t, b, "b", 3, tasks.Room{SdkAppId: 1})
 	if err := b.Pause(t.Context(), "a"); err != nil {
@@ -256,10 +256,10 @@ func TestPause(t *testing.T) {
 
 func TestAgain(t *testing.T) {
 	rdb := redistest.Client(t)
-	b := backlog.New(rdb)
+	b := backlog.New(rdb, keys.Default)
 	push(t, b, "a", 3, tasks.Room{SdkAppId: 1})
 	begun(t, rdb, take(t, b, "me", 2))
-	rdb.RPush(t.Context(), keys.Again("a"), "a.1")
+	rdb.RPush(t.Context(), keys.Default.Again("a"), "a.1")
 	if d := cmp.Diff([]string{"a.1", "a.3"}, take(t, b, "me", 9)); d != "" {
 		t.Error(d)
 	}
@@ -267,7 +267,7 @@ func TestAgain(t *testing.T) {
 
 func TestSeal(t *testing.T) {
 	t.Run("is invisible before and whole after", func(t *testing.T) {
-		b := backlog.New(redistest.Client(t))
+		b := backlog.New(redistest.Client(t), keys.Default)
 		load := b.Load(tasks.Room{})
 		for i := range 20_000 {
 			if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: uint64(i + 1)}); err != nil {
@@ -292,7 +292,7 @@ func TestSeal(t *testing.T) {
 	})
 
 	t.Run("names the same content the same, and other content otherwise", func(t *testing.T) {
-		b := backlog.New(redistest.Client(t))
+		b := backlog.New(redistest.Client(t), keys.Default)
 		first := push(t, b, "class-", 5, tasks.Room{SdkAppId: 1})
 		again := push(t, b, "class-", 5, tasks.Room{SdkAppId: 1})
 		rows := push(t, b, "class-", 6, tasks.Room{SdkAppId: 1})
@@ -340,7 +340,7 @@ func TestSeal(t *testing.T) {
 			{"other defaults", first, other, false},
 		} {
 			rdb := redistest.Client(t)
-			b := backlog.New(rdb)
+			b := backlog.New(rdb, keys.Default)
 			seal := func(rooms []tasks.Room, defaults tasks.Room) (backlog.Batch, error) {
 				load := b.Load(defaults)
 				for _, r := range rooms {
@@ -360,7 +360,7 @@ func TestSeal(t *testing.T) {
 			if n := len(take(t, b, "me", 100)); n != 5 {
 				t.Errorf("%s: %d rooms to feed", tt.name, n)
 			}
-			if left := rdb.Keys(t.Context(), keys.Loading("*")).Val(); len(left) > 0 {
+			if left := rdb.Keys(t.Context(), keys.Default.Loading("*")).Val(); len(left) > 0 {
 				t.Errorf("%s: the second load is left", tt.name)
 			}
 		}
@@ -368,9 +368,9 @@ func TestSeal(t *testing.T) {
 
 	t.Run("knows the rooms of a batch of an older release in their order", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		b := backlog.New(rdb)
+		b := backlog.New(rdb, keys.Default)
 		push(t, b, "maths", 5, tasks.Room{SdkAppId: 1})
-		if n := rdb.HDel(t.Context(), keys.Batch("maths"), "sum").Val(); n != 1 {
+		if n := rdb.HDel(t.Context(), keys.Default.Batch("maths"), "sum").Val(); n != 1 {
 			t.Fatal("it has no sum")
 		}
 		push(t, b, "maths", 5, tasks.Room{SdkAppId: 1})
@@ -387,7 +387,7 @@ func TestSeal(t *testing.T) {
 
 	t.Run("asks before every push whether that many rooms are welcome", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		load := backlog.New(rdb).Load(tasks.Room{})
+		load := backlog.New(rdb, keys.Default).Load(tasks.Room{})
 		full := errors.New("full")
 		var asked []int
 		load.Admit = func(_ context.Context, rooms int) error {
@@ -404,13 +404,13 @@ func TestSeal(t *testing.T) {
 		if d := cmp.Diff([]int{8192, 16_384, 24_576}, asked); d != "" || !errors.Is(err, full) {
 			t.Errorf("err = %v\n%s", err, d)
 		}
-		if n := rdb.HLen(t.Context(), rdb.Keys(t.Context(), keys.Loading("*")).Val()[0]).Val(); n != 32 {
+		if n := rdb.HLen(t.Context(), rdb.Keys(t.Context(), keys.Default.Loading("*")).Val()[0]).Val(); n != 32 {
 			t.Errorf("%d chunks were pushed, want those before the refusal, 32", n)
 		}
 	})
 
 	t.Run("refuses an id that no batch may have, and an empty batch", func(t *testing.T) {
-		b := backlog.New(redistest.Client(t))
+		b := backlog.New(redistest.Client(t), keys.Default)
 		for _, id := range []string{"", "A", "a b", "a.1", "{x}", "-a", fmt.Sprintf("%065d", 0)} {
 			load := b.Load(tasks.Room{})
 			if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: 1}); err != nil {
@@ -427,14 +427,14 @@ func TestSeal(t *testing.T) {
 
 	t.Run("fails where the load has expired, and leaves nothing", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		b := backlog.New(rdb)
+		b := backlog.New(rdb, keys.Default)
 		load := b.Load(tasks.Room{})
 		for i := range 9000 { // more than one push
 			if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: uint64(i + 1)}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for _, key := range rdb.Keys(t.Context(), keys.Loading("*")).Val() {
+		for _, key := range rdb.Keys(t.Context(), keys.Default.Loading("*")).Val() {
 			rdb.Del(t.Context(), key)
 		}
 		if _, err := load.Seal(t.Context(), "a", ""); !errors.Is(err, backlog.ErrLoadLost) {
@@ -448,7 +448,7 @@ func TestSeal(t *testing.T) {
 
 func TestWaiting(t *testing.T) {
 	rdb := redistest.Client(t)
-	b := backlog.New(rdb)
+	b := backlog.New(rdb, keys.Default)
 	waiting := func(inTurn, paused int) {
 		t.Helper()
 		if n, p, err := b.Waiting(t.Context()); n != inTurn || p != paused || err != nil {
@@ -480,7 +480,7 @@ func TestWaiting(t *testing.T) {
 
 func TestRoom(t *testing.T) {
 	rdb := redistest.Client(t)
-	b := backlog.New(rdb)
+	b := backlog.New(rdb, keys.Default)
 	width := uint64(800)
 	defaults := tasks.Room{
 		SdkAppId:     7,
@@ -546,7 +546,7 @@ func TestLargeRooms(t *testing.T) {
 		{"a part ends with the batch", 64, func(n int) tasks.Room { return tasks.Room{Label: label(n, 1000)} }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := backlog.New(redistest.Client(t))
+			b := backlog.New(redistest.Client(t), keys.Default)
 			load := b.Load(tasks.Room{})
 			var want []tasks.Room
 			for n := range tt.rooms {
@@ -587,12 +587,12 @@ func TestLargeRooms(t *testing.T) {
 // A CallbackURL of the whole batch lies with the batch, and not with its rooms.
 func TestCallbackURLs(t *testing.T) {
 	rdb := redistest.Client(t)
-	b := backlog.New(rdb)
+	b := backlog.New(rdb, keys.Default)
 	const url = "https://example.com/cb?token=0123456789abcdef"
 	none := push(t, b, "none-", 5000, tasks.Room{SdkAppId: 1})
 	all := push(t, b, "all-", 5000, tasks.Room{SdkAppId: 1, CallbackURL: url})
 	size := func(id string) (n int) {
-		for _, field := range rdb.HVals(t.Context(), keys.Rows(id)).Val() {
+		for _, field := range rdb.HVals(t.Context(), keys.Default.Rows(id)).Val() {
 			n += len(field)
 		}
 		return n

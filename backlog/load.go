@@ -66,6 +66,7 @@ type Load struct {
 	Admit func(ctx context.Context, rooms int) error
 
 	rdb      redis.UniversalClient
+	ns       keys.Namespace
 	defaults tasks.Room
 	key      string
 	rows     int       // all rooms so far
@@ -152,7 +153,7 @@ func (b *Backlog) Load(defaults tasks.Room) *Load {
 		panic(err) // the level is a constant
 	}
 	return &Load{
-		rdb: b.rdb, defaults: defaults, key: keys.Loading(rand.Text()),
+		rdb: b.rdb, ns: b.ns, defaults: defaults, key: b.ns.Loading(rand.Text()),
 		flate: w, digest: sha256.New(), bare: reflect.ValueOf(defaults).IsZero(), labels: make(map[string]bool),
 	}
 }
@@ -302,8 +303,8 @@ func (l *Load) Seal(ctx context.Context, id, webhook string) (Batch, error) {
 	}
 	got, err := sealScript.Run(ctx, l.rdb,
 		[]string{
-			l.key, keys.Rows(id), keys.Batch(id), keys.Batches, keys.Ring, keys.Running,
-			keys.Packed(id), keys.Failed(id), keys.Waiting(id), keys.Again(id),
+			l.key, l.ns.Rows(id), l.ns.Batch(id), l.ns.Batches(), l.ns.Ring(), l.ns.Running(),
+			l.ns.Packed(id), l.ns.Failed(id), l.ns.Waiting(id), l.ns.Again(id),
 		},
 		id, l.rows, l.fields, digest, words, l.key, labels, webhook, l.sum.String(),
 	).Slice()

@@ -6,8 +6,6 @@ import (
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
-
-	"tiwsnap/internal/keys"
 )
 
 var (
@@ -20,7 +18,7 @@ var (
 // wait in batches that are paused. It looks at every open batch, not at every
 // room.
 func (b *Backlog) Waiting(ctx context.Context) (inTurn, paused int, err error) {
-	n, err := waitingScript.Run(ctx, b.rdb, []string{keys.Ring, keys.Paused}, keys.Batch("")).Int64Slice()
+	n, err := waitingScript.Run(ctx, b.rdb, []string{b.ns.Ring(), b.ns.Paused()}, b.ns.Batch("")).Int64Slice()
 	if err != nil {
 		return 0, 0, fmt.Errorf("count the rooms that wait: %w", err)
 	}

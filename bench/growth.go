@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tiwsnap/backlog"
+	"tiwsnap/internal/keys"
 	"tiwsnap/tasks"
 )
 
@@ -62,7 +63,7 @@ func growthWaiting(ctx context.Context, r *recorder, n int) (err error) {
 	if err := s.batch(ctx, "waiting", firstRoom, n); err != nil {
 		return err
 	}
-	b := backlog.New(s.DB)
+	b := backlog.New(s.DB, keys.Default)
 	var enqueued, fed []float64
 	for i := range samples {
 		begin, err := s.room(ctx, uint64(1+i))

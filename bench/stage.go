@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/testbed"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -63,7 +64,7 @@ func (r *recorder) newRedis(name string, settings ...string) (*stage, error) {
 		bed.Environ = append(bed.Environ, fmt.Sprint("TIWSNAP_RATE_MARGIN=", r.Margin))
 	}
 	bed.Environ = append(bed.Environ, settings...)
-	return &stage{Testbed: bed, queue: enqueue.New(bed.DB)}, nil
+	return &stage{Testbed: bed, queue: enqueue.New(bed.DB, keys.Default)}, nil
 }
 
 // referee is the quota as it is documented, drawn in the strictest way: any

@@ -5,9 +5,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"tiwsnap/internal/keys"
 
-	"tiwsnap/tasks"
+	"github.com/redis/go-redis/v9"
 )
 
 // asynqLease is how long asynq leases a task to a worker, which extends that
@@ -22,7 +22,7 @@ func orphans(ctx context.Context, rdb *redis.Client) map[string]time.Time {
 	for pause(ctx, time.Second) {
 		// A lease is given in whole seconds, and a worker may be a little late.
 		until := strconv.FormatInt(time.Now().Add(-2*time.Second).Unix(), 10)
-		for _, queue := range []string{tasks.QueueBulk, tasks.QueueInteractive} {
+		for _, queue := range []string{keys.Default.QueueBulk(), keys.Default.QueueInteractive()} {
 			// An error is Redis being away, which is part of the game.
 			leases, _ := rdb.ZRangeByScoreWithScores(ctx, "asynq:{"+queue+"}:lease", &redis.ZRangeBy{Min: "-inf", Max: until}).Result()
 			for _, l := range leases {

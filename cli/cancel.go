@@ -23,7 +23,7 @@ cannot be called back. Exit code 1 if there is nothing left to cancel.`,
 		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return !b.Ended() && b.CanceledFrom == 0 }),
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect(cmd, e)
 		if err != nil {

@@ -42,7 +42,7 @@ func batchNames(cmd *cobra.Command, e env, begin string, good func(ledger.Batch)
 	defer closeRedis()
 	var names []string
 	var more bool
-	for b, err := range (batchFilter{}).batches(ctx, ledger.New(client, ledger.Options{}), &more) {
+	for b, err := range (batchFilter{}).batches(ctx, ledger.New(client, ledger.Options{Namespace: cfg.Namespace}), &more) {
 		if err != nil {
 			return names, err
 		}

@@ -17,6 +17,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/examples"
 	"tiwsnap/internal/guard"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/rooms"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
@@ -125,7 +126,7 @@ func demo(
 		err = errors.Join(err, <-stopped)
 	}()
 
-	c := &connection{rdb: client, ledger: ledger.New(client, ledger.Options{}), backlog: backlog.New(client), results: results.NewReader(client)}
+	c := &connection{rdb: client, ledger: ledger.New(client, ledger.Options{}), backlog: backlog.New(client, keys.Default), results: results.NewReader(client, keys.Default)}
 	var addr string
 	if keep {
 		c.cfg.HTTP.Addr = "127.0.0.1:0"
@@ -141,7 +142,7 @@ func demo(
 		fmt.Fprintf(e.stderr, "Dashboard: http://%s/\n", addr)
 	}
 	lines := &classList{e: e, file: name}
-	batch, err := enqueue.New(client).Batch(ctx, lines.rooms(list, rooms.Options{}), enqueue.BatchOptions{ID: batchID("", name)})
+	batch, err := enqueue.New(client, keys.Default).Batch(ctx, lines.rooms(list, rooms.Options{}), enqueue.BatchOptions{ID: batchID("", name)})
 	lines.summary()
 	if lines.err != nil {
 		return fail(exitUsage, "%s: %w", name, lines.err)

@@ -54,7 +54,7 @@ Exit code 0: nothing fails. 78: the credentials are missing or refused.
 	cmd.Flags().BoolVar(&skipTIW, "skip-tiw", false, "check Redis only, where there are no credentials")
 	cmd.Flags().BoolVar(&skipRedis, "skip-redis", false,
 		"check the endpoint only: without Redis there is no permit for a request")
-	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account",
+	config.Flags(cmd.Flags(), "redis.url", "namespace", "tiw.endpoint", "tiw.region", "tiw.timeout",
 		"rate.limit", "rate.margin", "confirm.share")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := loadConfig(cmd, e)
@@ -163,7 +163,7 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 		return nil, nil, err
 	}
 	took := time.Since(begin)
-	d.sending(ctx, client)
+	d.sending(ctx, c, client)
 	if err := probeRedis(ctx, c, client); err != nil {
 		d.fail(exitUnavailable, "redis", rdb.Fix(err), "%v", err)
 	} else {
@@ -181,13 +181,13 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 		d.redisServer(s)
 	}
 	d.schedules(ctx, c, client)
-	d.worker(client)
+	d.worker(c, client)
 	return client, closeRedis, nil
 }
 
 // sending says why the workers send nothing, if they do not: it comes first.
-func (d *doctor) sending(ctx context.Context, client redis.UniversalClient) {
-	stops, err := gate.NewBreaker(client).Stops(ctx)
+func (d *doctor) sending(ctx context.Context, c config.Config, client redis.UniversalClient) {
+	stops, err := gate.NewBreaker(client, c.Namespace).Stops(ctx)
 	if err != nil {
 		return // what is wrong with this Redis the other checks tell
 	}
@@ -202,8 +202,8 @@ func (d *doctor) sending(ctx context.Context, client redis.UniversalClient) {
 }
 
 // worker says whether any worker runs. None is no fault: it may be started next.
-func (d *doctor) worker(client redis.UniversalClient) {
-	run, err := results.NewReader(client).WorkerRuns()
+func (d *doctor) worker(c config.Config, client redis.UniversalClient) {
+	run, err := results.NewReader(client, c.Namespace).WorkerRuns()
 	switch none := gate.NoWorkerRuns(); {
 	case err != nil: // what is wrong with this Redis the other checks tell
 	case run:
@@ -230,7 +230,7 @@ func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.Un
 	if err != nil {
 		return // the settings were read, so that there is none
 	}
-	list, err := schedule.NewStore(client).Status(ctx, all)
+	list, err := schedule.NewStore(client, c.Namespace).Status(ctx, all)
 	if err != nil {
 		return // what is wrong with this Redis the other checks tell
 	}
@@ -394,7 +394,7 @@ func otherSite(endpoint string) string {
 // describe asks about a task that does not exist.
 func describe(ctx context.Context, c config.Config, client *tiw.Client, rdb redis.UniversalClient) error {
 	g, err := gate.New(gate.Options{
-		Redis: rdb, Account: c.TIW.Account, RateLimit: c.Rate.Limit, DescribeShare: c.Confirm.Share,
+		Redis: rdb, Namespace: c.Namespace, RateLimit: c.Rate.Limit, DescribeShare: c.Confirm.Share,
 		Margin: c.Rate.Margin, CallTimeout: c.TIW.Timeout, Follows: true,
 	})
 	if err != nil {

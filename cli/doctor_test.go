@@ -184,14 +184,14 @@ func TestDoctorTakesAPermit(t *testing.T) {
 	if code, out, _ := s.run("", "doctor"); code != exitOK || describes() != 1 {
 		t.Errorf("exit code %d, %d requests:\n%s", code, describes(), out)
 	}
-	if n := c.Exists(t.Context(), keys.Limit("default", "DescribeSnapshotTask")).Val(); n != 1 {
+	if n := c.Exists(t.Context(), keys.Default.Limit("DescribeSnapshotTask")).Val(); n != 1 {
 		t.Error("its permit is not in the bucket of all")
 	}
 	if code, out, _ := s.run("", "doctor", "--skip-redis"); code != exitOK || describes() != 1 ||
 		!strings.Contains(out, "warn  credentials: are not checked") {
 		t.Errorf("exit code %d, %d requests:\n%s", code, describes(), out)
 	}
-	if _, err := gate.NewBreaker(c).Stop(t.Context(), "ada", "exams"); err != nil {
+	if _, err := gate.NewBreaker(c, keys.Default).Stop(t.Context(), "ada", "exams"); err != nil {
 		t.Fatal(err)
 	}
 	if code, out, _ := s.run("", "doctor"); code != exitUnavailable || describes() != 1 ||
@@ -392,10 +392,10 @@ func TestTroubleComesFirst(t *testing.T) {
 	c := s.client()
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	err := errors.Join(
-		c.HSet(t.Context(), keys.Breaker, "cause", "account", "code", "ResourceUnavailable.ServiceExpired",
+		c.HSet(t.Context(), keys.Default.Breaker(), "cause", "account", "code", "ResourceUnavailable.ServiceExpired",
 			"since", since.UnixMilli(), "turn", 1, "next_trial_at", since.AddDate(1000, 0, 0).UnixMilli()).Err(),
-		c.HSet(t.Context(), keys.Suspension(7), "code", "UnauthorizedOperation.SdkAppId", "since", since.UnixMilli()).Err(),
-		c.ZAdd(t.Context(), keys.Suspended, redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: 7}).Err(),
+		c.HSet(t.Context(), keys.Default.Suspension(7), "code", "UnauthorizedOperation.SdkAppId", "since", since.UnixMilli()).Err(),
+		c.ZAdd(t.Context(), keys.Default.Suspended(), redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: 7}).Err(),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -415,7 +415,7 @@ func TestDoctorOnSchedules(t *testing.T) {
 	s := redistest.Real(t)
 	client := redis.NewClient(&redis.Options{Addr: s.Addr})
 	defer client.Close()
-	store := schedule.NewStore(client)
+	store := schedule.NewStore(client, keys.Default)
 	at := func(month time.Month) time.Time { return time.Date(2020, month, 1, 0, 0, 0, 0, time.UTC) }
 	var names []string
 	settled := func(name string, o schedule.Outcome) schedule.Schedule {

@@ -54,7 +54,7 @@ that has other parameters already is an error (exit code 2).`,
 	key := cmd.Flags().String("key", "", "`name` of what is snapshotted, such as a class session: the same app, room and key are one snapshot")
 	wait := cmd.Flags().Bool("wait", false, "wait for the result and print it")
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	config.Flags(cmd.Flags(), "redis.url", "redis.durability")
+	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		r, err := read()
@@ -79,7 +79,7 @@ that has other parameters already is an error (exit code 2).`,
 		if err := c.checkCallback(r); err != nil {
 			return err
 		}
-		snapshot, err := enqueue.New(c.rdb).Room(ctx, r, enqueue.RoomOptions{Key: *key, Replicated: c.replicated()})
+		snapshot, err := enqueue.New(c.rdb, c.cfg.Namespace).Room(ctx, r, enqueue.RoomOptions{Key: *key, Replicated: c.replicated()})
 		if errors.Is(err, enqueue.ErrExists) {
 			return fail(exitUsage, "nothing was enqueued: %w; give this one another --key", err)
 		}
@@ -165,7 +165,7 @@ that stands for other rooms already is an error (exit code 2).`,
 	hook := cmd.Flags().String("webhook", "", "`URL` that is told of the batch's end in place of TIWSNAP_WEBHOOK_URL; its host must be in TIWSNAP_WEBHOOK_ALLOW, here and at the workers")
 	wait := cmd.Flags().Bool("wait", false, "wait until every snapshot has ended; exit 1 if some failed")
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	config.Flags(cmd.Flags(), "redis.url", "redis.durability")
+	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		defaults, err := read()
@@ -200,7 +200,7 @@ that stands for other rooms already is an error (exit code 2).`,
 		}
 		options.CheckCallback = c.cfg.CheckCallback
 		list := &classList{e: e, file: args[0], strict: *strict}
-		batch, err := enqueue.New(c.rdb).Batch(ctx, list.rooms(in, options), enqueue.BatchOptions{
+		batch, err := enqueue.New(c.rdb, c.cfg.Namespace).Batch(ctx, list.rooms(in, options), enqueue.BatchOptions{
 			ID: batchID(*name, args[0]), Defaults: defaults, Webhook: *hook, Replicated: c.replicated(),
 		})
 		list.summary()

@@ -67,7 +67,7 @@ func TestKilledProducers(t *testing.T) {
 
 	// Each gets a part of the list, and is killed when Redis has some of that.
 	for _, part := range []int{10, 4, 2} {
-		for _, key := range c.Keys(t.Context(), keys.Loading("*")).Val() {
+		for _, key := range c.Keys(t.Context(), keys.Default.Loading("*")).Val() {
 			c.Del(t.Context(), key)
 		}
 		p := program(t, server.URL(), "enqueue", "batch", "-", "--name", "school")
@@ -82,7 +82,7 @@ func TestKilledProducers(t *testing.T) {
 			t.Fatal(err)
 		}
 		until(t, "Redis has a good deal of the rooms", func() bool {
-			all := c.Keys(t.Context(), keys.Loading("*")).Val()
+			all := c.Keys(t.Context(), keys.Default.Loading("*")).Val()
 			return len(all) == 1 && c.HLen(t.Context(), all[0]).Val()*512 > int64(n/part/2-8192)
 		})
 		if err := p.Process.Kill(); err != nil {
@@ -91,7 +91,7 @@ func TestKilledProducers(t *testing.T) {
 		if p.Wait(); p.ProcessState.ExitCode() != -1 {
 			t.Fatalf("it was not killed: %s", p.ProcessState)
 		}
-		if c.Exists(t.Context(), keys.Batch("school")).Val() != 0 {
+		if c.Exists(t.Context(), keys.Default.Batch("school")).Val() != 0 {
 			t.Fatal("it has left a batch")
 		}
 	}
@@ -103,7 +103,7 @@ func TestKilledProducers(t *testing.T) {
 			t.Errorf("call %d: %v\n%s", i+1, err, out)
 		}
 	}
-	b := backlog.New(c)
+	b := backlog.New(c, keys.Default)
 	if waiting, _, err := b.Waiting(t.Context()); waiting != n || err != nil {
 		t.Errorf("%d rooms wait, %v", waiting, err)
 	}
@@ -117,7 +117,7 @@ func TestKilledProducers(t *testing.T) {
 	if next != n+1 {
 		t.Errorf("%d rooms", next-1)
 	}
-	for _, key := range c.Keys(t.Context(), keys.Loading("*")).Val() {
+	for _, key := range c.Keys(t.Context(), keys.Default.Loading("*")).Val() {
 		if ttl := c.TTL(t.Context(), key).Val(); ttl <= 0 {
 			t.Errorf("what a killed producer has left stays for ever: %s", key)
 		}

@@ -16,8 +16,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/spf13/cobra"
 
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
-	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -490,10 +490,10 @@ schedules:
 	s.batch("cancelme", 1)
 
 	c := s.client()
-	if _, err := asynq.NewClientFromRedisClient(c).EnqueueContext(s.Context(), asynq.NewTask("x", nil), asynq.TaskID("dead"), asynq.Queue(tasks.QueueWebhooks)); err != nil {
+	if _, err := asynq.NewClientFromRedisClient(c).EnqueueContext(s.Context(), asynq.NewTask("x", nil), asynq.TaskID("dead"), asynq.Queue(keys.Default.QueueWebhooks())); err != nil {
 		s.Fatal(err)
 	}
-	if err := asynq.NewInspectorFromRedisClient(c).ArchiveTask(tasks.QueueWebhooks, "dead"); err != nil {
+	if err := asynq.NewInspectorFromRedisClient(c).ArchiveTask(keys.Default.QueueWebhooks(), "dead"); err != nil {
 		s.Fatal(err)
 	}
 }

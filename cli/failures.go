@@ -36,7 +36,7 @@ tiwsnap retry.`,
 	withFailures := completeBatches(e, func(b ledger.Batch) bool { return b.Failed+b.Unknown > 0 })
 	cmd.RegisterFlagCompletionFunc("batch", withFailures)
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		c, err := connect(cmd, e)

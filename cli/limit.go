@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
-	"tiwsnap/internal/keys"
 	"tiwsnap/ratelimit"
 )
 
@@ -31,7 +30,7 @@ gone is forgotten within a minute.`,
 		ValidArgsFunction: cobra.FixedCompletions([]string{"default"}, cobra.ShellCompDirectiveNoFileComp),
 	}
 	output := outputFlag(cmd, "table", "json")
-	config.Flags(cmd.Flags(), "redis.url", "tiw.account", "rate.limit", "rate.margin")
+	config.Flags(cmd.Flags(), "redis.url", "namespace", "rate.limit", "rate.margin")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		limit := 0
@@ -47,7 +46,7 @@ gone is forgotten within a minute.`,
 			return err
 		}
 		defer c.close()
-		key := keys.Limit(c.cfg.TIW.Account, "CreateSnapshotTask")
+		key := c.cfg.Namespace.Limit("CreateSnapshotTask")
 		if len(args) > 0 {
 			if err := ratelimit.Set(ctx, c.rdb, key, limit); err != nil {
 				return c.away(err)
@@ -86,7 +85,7 @@ gone is forgotten within a minute.`,
 // createLimit reads the state of the limit of CreateSnapshotTask.
 func createLimit(ctx context.Context, rdb redis.UniversalClient, c config.Config) (ratelimit.State, error) {
 	return ratelimit.Read(ctx, ratelimit.Options{
-		Redis: rdb, Key: keys.Limit(c.TIW.Account, "CreateSnapshotTask"), Limit: c.Rate.Limit, Margin: c.Rate.Margin,
+		Redis: rdb, Key: c.Namespace.Limit("CreateSnapshotTask"), Limit: c.Rate.Limit, Margin: c.Rate.Margin,
 	})
 }
 

@@ -46,7 +46,7 @@ func TestWorkersWithDifferentLimits(t *testing.T) {
 	t.Cleanup(func() { client.Close() })
 	for _, limit := range []int{40, 20} {
 		l, err := ratelimit.New(ratelimit.Options{
-			Redis: client, Key: keys.Limit("default", "CreateSnapshotTask"), Limit: limit,
+			Redis: client, Key: keys.Default.Limit("CreateSnapshotTask"), Limit: limit,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -94,7 +95,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 
 	// The figures are those of the work.
-	if _, err := enqueue.New(rdb).Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
+	if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
 		for id := range uint64(7) {
 			if !yield(tasks.Room{SdkAppId: 7, RoomId: id + 1}, nil) {
 				return

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tiwsnap/backlog"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
@@ -83,7 +84,7 @@ func (s site) until(batch, what string, ok func(batchJSON) bool) {
 func (s site) fed() *ledger.Ledger {
 	s.Helper()
 	rdb := s.client()
-	if ids, _, err := backlog.New(rdb).Take(s.Context(), "test", 1); err != nil || len(ids) != 1 {
+	if ids, _, err := backlog.New(rdb, keys.Default).Take(s.Context(), "test", 1); err != nil || len(ids) != 1 {
 		s.Fatal(ids, err)
 	}
 	return ledger.New(rdb, ledger.Options{Hold: true})

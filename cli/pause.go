@@ -41,7 +41,7 @@ that is not paused stays as it is. Exit code 1 if a batch has nothing left to se
 func newTurn(e env, cmd *cobra.Command, do func(*backlog.Backlog, context.Context, string) error, said string) *cobra.Command {
 	cmd.Args = cobra.MinimumNArgs(1)
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		c, err := connect(cmd, e)

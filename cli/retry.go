@@ -34,7 +34,7 @@ there is nothing to retry.`,
 	code := cmd.Flags().String("code", "", "only those with this error `code`; InternalError means InternalError.Timeout too")
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	cmd.MarkFlagsMutuallyExclusive("failed", "held")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		if *code != "" && !*failed && !*held {
@@ -45,7 +45,7 @@ there is nothing to retry.`,
 			return err
 		}
 		defer c.close()
-		r := retrier{c, enqueue.New(c.rdb)}
+		r := retrier{c, enqueue.New(c.rdb, c.cfg.Namespace)}
 		return eachID(e, c, args, *output, func(id string) (said string, done bool, err error) {
 			if *failed || *held {
 				return r.batch(ctx, id, *held, *code)

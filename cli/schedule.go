@@ -89,7 +89,7 @@ func newScheduleList(e env) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := connect(cmd, e)
 		if err != nil {
@@ -100,7 +100,7 @@ func newScheduleList(e env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		list, err := schedule.NewStore(c.rdb).Status(cmd.Context(), all)
+		list, err := schedule.NewStore(c.rdb, c.cfg.Namespace).Status(cmd.Context(), all)
 		if err != nil {
 			return c.away(err)
 		}
@@ -212,7 +212,7 @@ Exit code 1 if rows were left out.`,
 		ValidArgsFunction: completeSchedules(e),
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	config.Flags(cmd.Flags(), "redis.url", "redis.durability")
+	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect(cmd, e, config.RoomFiles)
 		if err != nil {
@@ -230,7 +230,7 @@ Exit code 1 if rows were left out.`,
 
 func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule, output string) error {
 	var report schedule.Report
-	batch, err := enqueue.New(c.rdb).Batch(ctx, s.Rooms(ctx, &report), enqueue.BatchOptions{
+	batch, err := enqueue.New(c.rdb, c.cfg.Namespace).Batch(ctx, s.Rooms(ctx, &report), enqueue.BatchOptions{
 		ID: s.HandID(time.Now()), Defaults: s.Defaults, Replicated: c.replicated(),
 	})
 	for _, note := range report.Notes {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/password"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/schedule"
@@ -221,7 +222,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	// Both schedules are due, and one of them is given up.
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "worker", Password: canary + "redis"})
 	defer client.Close()
-	store := schedule.NewStore(client)
+	store := schedule.NewStore(client, keys.Default)
 	for _, name := range []string{"good", "bad"} {
 		it := schedule.Schedule{Name: name, Cron: "* * * * *", Zone: "UTC"}
 		_, now, err := store.State(t.Context(), it)

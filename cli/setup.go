@@ -62,7 +62,7 @@ func (c *connection) probe(ctx context.Context) error {
 }
 
 func probeRedis(ctx context.Context, c config.Config, client redis.UniversalClient) error {
-	return rdb.Probe(ctx, client, c.Redis.URL.Reveal(), web.ProbeKeys()...)
+	return rdb.Probe(ctx, client, c.Redis.URL.Reveal(), web.ProbeKeys(c.Namespace)...)
 }
 
 // connection is what a command has in hand that works on the Redis of the
@@ -98,8 +98,8 @@ func connectTo(ctx context.Context, cfg config.Config) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := ledger.New(client, ledger.Options{Retention: cfg.Retention})
-	return &connection{cfg, client, l, backlog.New(client), results.NewReader(client), closeRedis}, nil
+	l := ledger.New(client, ledger.Options{Namespace: cfg.Namespace, Retention: cfg.Retention})
+	return &connection{cfg, client, l, backlog.New(client, cfg.Namespace), results.NewReader(client, cfg.Namespace), closeRedis}, nil
 }
 
 // away makes an error of Redis ready to return: try again later. Errors that

@@ -62,8 +62,8 @@ func TestWaitSaysWhyNothingMoves(t *testing.T) {
 	s.ok("pause", "b")
 	c := s.client()
 	past := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	c.HSet(t.Context(), keys.Suspension(7), "code", "UnauthorizedOperation.SdkAppId", "since", past.UnixMilli())
-	c.ZAdd(t.Context(), keys.Suspended, redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: 7})
+	c.HSet(t.Context(), keys.Default.Suspension(7), "code", "UnauthorizedOperation.SdkAppId", "since", past.UnixMilli())
+	c.ZAdd(t.Context(), keys.Default.Suspended(), redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: 7})
 
 	prints, end := s.follow("wait", "b")
 	reasons := []string{
@@ -75,7 +75,7 @@ func TestWaitSaysWhyNothingMoves(t *testing.T) {
 	for _, want := range reasons {
 		prints(want)
 	}
-	c.Del(t.Context(), keys.Suspension(7), keys.Suspended)
+	c.Del(t.Context(), keys.Default.Suspension(7), keys.Default.Suspended())
 	s.worker()
 	s.ok("start")
 	s.ok("resume", "b")

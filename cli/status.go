@@ -44,7 +44,7 @@ ended: redrawn on a terminal, else as a line each time.`,
 	repeat := cmd.Flags().Bool("watch", false, "show it every two seconds")
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv", "xlsx")
 	sheet := sheetFlags(cmd, e)
-	config.Flags(cmd.Flags(), "redis.url", "tiw.account")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		f, err := filter()
 		if err != nil {
@@ -102,7 +102,7 @@ on.`,
 		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return !b.Ended() }),
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect(cmd, e)
 		if err != nil {

@@ -25,7 +25,7 @@ import (
 func (s site) many(n int) redis.UniversalClient {
 	s.Helper()
 	c := s.client()
-	client := enqueue.New(c)
+	client := enqueue.New(c, keys.Default)
 	for i := range n {
 		rooms := func(yield func(tasks.Room, error) bool) { yield(tasks.Room{SdkAppId: 1400123480, RoomId: 1}, nil) }
 		if _, err := client.Batch(s.Context(), rooms, enqueue.BatchOptions{ID: fmt.Sprintf("b-%d", i+1)}); err != nil {
@@ -126,8 +126,8 @@ func TestStatusListsAllBatches(t *testing.T) {
 	for _, b := range old {
 		at := b.CreatedAt.Add(-48 * time.Hour).UnixMilli()
 		if err := errors.Join(
-			c.HSet(t.Context(), keys.Batch(b.ID), "created_at", at).Err(),
-			c.ZAdd(t.Context(), keys.Batches, redis.Z{Score: float64(at), Member: b.ID}).Err(),
+			c.HSet(t.Context(), keys.Default.Batch(b.ID), "created_at", at).Err(),
+			c.ZAdd(t.Context(), keys.Default.Batches(), redis.Z{Score: float64(at), Member: b.ID}).Err(),
 		); err != nil {
 			t.Fatal(err)
 		}

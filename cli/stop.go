@@ -27,7 +27,7 @@ status, doctor, the pages, metrics and logs tell who has stopped it, and why.`,
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "shown wherever it is said that sending is stopped")
 	output := outputFlag(cmd, "table", "json")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if len(reason) > maxReason {
 			return fail(exitUsage, "the reason has %d bytes: give %d at most", len(reason), maxReason)
@@ -37,7 +37,7 @@ status, doctor, the pages, metrics and logs tell who has stopped it, and why.`,
 			return err
 		}
 		defer c.close()
-		if _, err := gate.NewBreaker(c.rdb).Stop(cmd.Context(), person(), reason); err != nil {
+		if _, err := gate.NewBreaker(c.rdb, c.cfg.Namespace).Stop(cmd.Context(), person(), reason); err != nil {
 			return c.away(err)
 		}
 		return printSending(e, "all sending is stopped; tiwsnap start lets it go on", true, *output)
@@ -59,14 +59,14 @@ asked for at once. What is still broken stops it again.`,
 		Args:    cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := connect(cmd, e)
 		if err != nil {
 			return err
 		}
 		defer c.close()
-		before, err := gate.NewBreaker(c.rdb).Start(cmd.Context())
+		before, err := gate.NewBreaker(c.rdb, c.cfg.Namespace).Start(cmd.Context())
 		if err != nil {
 			return c.away(err)
 		}

@@ -25,7 +25,7 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
   tiwsnap web --http-addr 127.0.0.1:8081 --redis-url redis://db:6379/0`,
 		Args: cobra.NoArgs,
 	}
-	config.Flags(cmd.Flags(), "redis.url", "tiw.account", "rate.limit", "rate.margin", "confirm.share",
+	config.Flags(cmd.Flags(), "redis.url", "namespace", "rate.limit", "rate.margin", "confirm.share",
 		"http.addr", "metrics.addr", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
@@ -51,7 +51,7 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
 			return err
 		}
 		g, err := gate.New(gate.Options{
-			Redis: c.rdb, Account: c.cfg.TIW.Account,
+			Redis: c.rdb, Namespace: c.cfg.Namespace,
 			RateLimit: c.cfg.Rate.Limit, Margin: c.cfg.Rate.Margin, DescribeShare: c.cfg.Confirm.Share, Follows: true,
 		})
 		if err != nil {

@@ -158,7 +158,7 @@ func TestWebWithoutWorking(t *testing.T) {
 	// It does not work.
 	queued := func() bool {
 		_, body := b.send("GET", "http://"+one+"/asynqmon/api/queues", nil)
-		return strings.Contains(body, `"interactive"`)
+		return strings.Contains(body, `"tiwsnap-interactive"`)
 	}
 	until(t, "the queue is seen", queued)
 	if n := s.sim.State().Calls; n != 0 {

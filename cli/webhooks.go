@@ -29,7 +29,7 @@ be called (TIWSNAP_WEBHOOK_ALLOW and _PRIVATE). The newest 10,000 are kept, for 
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := connect(cmd, e)
 		if err != nil {
@@ -64,7 +64,7 @@ resend.`,
 		return nil
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
 		c, err := connect(cmd, e)
 		if err != nil {
@@ -73,17 +73,17 @@ resend.`,
 		defer c.close()
 		inspector := asynq.NewInspectorFromRedisClient(c.rdb)
 		if !*all {
-			return eachID(e, c, ids, *output, func(id string) (string, bool, error) { return resend(inspector, id) })
+			return eachID(e, c, ids, *output, func(id string) (string, bool, error) { return resend(c, inspector, id) })
 		}
 		return eachID(e, c, []string{"all"}, *output, func(string) (string, bool, error) {
-			dead, err := inspector.ListArchivedTasks(tasks.QueueWebhooks, asynq.PageSize(1))
+			dead, err := inspector.ListArchivedTasks(c.cfg.Namespace.QueueWebhooks(), asynq.PageSize(1))
 			if errors.Is(err, asynq.ErrQueueNotFound) || err == nil && len(dead) == 0 {
 				return "nothing to resend: there is no webhook that could not be delivered", false, nil
 			}
 			if err != nil {
 				return "", false, err
 			}
-			n, err := inspector.RunAllArchivedTasks(tasks.QueueWebhooks)
+			n, err := inspector.RunAllArchivedTasks(c.cfg.Namespace.QueueWebhooks())
 			return fmt.Sprintf("%d queued again", n), true, err
 		})
 	}
@@ -91,8 +91,8 @@ resend.`,
 }
 
 // resend queues one webhook again. The error is exitUsage's, or Redis'.
-func resend(inspector *asynq.Inspector, id string) (said string, done bool, err error) {
-	info, err := inspector.GetTaskInfo(tasks.QueueWebhooks, id)
+func resend(c *connection, inspector *asynq.Inspector, id string) (said string, done bool, err error) {
+	info, err := inspector.GetTaskInfo(c.cfg.Namespace.QueueWebhooks(), id)
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
 		return "", false, fail(exitUsage,
@@ -102,7 +102,7 @@ func resend(inspector *asynq.Inspector, id string) (said string, done bool, err 
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateRetry:
 		return "is on its way, or was delivered", false, nil
 	}
-	return "queued again", true, inspector.RunTask(tasks.QueueWebhooks, id)
+	return "queued again", true, inspector.RunTask(c.cfg.Namespace.QueueWebhooks(), id)
 }
 
 // deadWebhook is a webhook that is not tried any more.
@@ -123,7 +123,7 @@ func deadWebhooks(c *connection) ([]deadWebhook, error) {
 	inspector := asynq.NewInspectorFromRedisClient(c.rdb)
 	all := []deadWebhook{}
 	for n := 1; ; n++ {
-		infos, err := inspector.ListArchivedTasks(tasks.QueueWebhooks, asynq.PageSize(page), asynq.Page(n))
+		infos, err := inspector.ListArchivedTasks(c.cfg.Namespace.QueueWebhooks(), asynq.PageSize(page), asynq.Page(n))
 		if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
 			return nil, err
 		}

@@ -43,7 +43,7 @@ are written. SIGHUP makes it ` + reloadHelp,
   tiwsnap worker --config tiwsnap.yml --http-addr ""`,
 		Args: cobra.NoArgs,
 	}
-	config.Flags(cmd.Flags(), "redis.url", "tiw.endpoint", "tiw.region", "tiw.timeout", "tiw.account", "rate.limit", "rate.margin",
+	config.Flags(cmd.Flags(), "redis.url", "namespace", "tiw.endpoint", "tiw.region", "tiw.timeout", "rate.limit", "rate.margin",
 		"worker.concurrency", "worker.attempts", "worker.spool", "confirm.after", "confirm.share", "suspend_for",
 		"callback.addr", "callback.url", "http.addr", "metrics.addr", "unknown", "unknown_grace", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -88,7 +88,7 @@ are written. SIGHUP makes it ` + reloadHelp,
 		w, err := worker.New(worker.Options{
 			Redis:        c.rdb,
 			TIW:          api,
-			Account:      c.cfg.TIW.Account,
+			Namespace:    c.cfg.Namespace,
 			RateLimit:    c.cfg.Rate.Limit,
 			Margin:       c.cfg.Rate.Margin,
 			Concurrency:  c.cfg.Worker.Concurrency,

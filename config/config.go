@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tiwsnap/internal/guard"
+	"tiwsnap/internal/keys"
 	"tiwsnap/rdb"
 	"tiwsnap/tasks"
 	"tiwsnap/webhook"
@@ -26,15 +27,16 @@ import (
 
 // Config is every setting, by its YAML key. The ranges are in settings.go.
 type Config struct {
-	Redis        Redis        `koanf:"redis"`
-	TencentCloud TencentCloud `koanf:"tencentcloud"`
-	TIW          TIW          `koanf:"tiw"`
-	Rate         Rate         `koanf:"rate"`
-	Worker       Worker       `koanf:"worker"`
-	Confirm      Confirm      `koanf:"confirm"`
-	Callback     Callback     `koanf:"callback"`
-	HTTP         HTTP         `koanf:"http"`
-	Metrics      Metrics      `koanf:"metrics"`
+	Namespace    keys.Namespace `koanf:"namespace"`
+	Redis        Redis          `koanf:"redis"`
+	TencentCloud TencentCloud   `koanf:"tencentcloud"`
+	TIW          TIW            `koanf:"tiw"`
+	Rate         Rate           `koanf:"rate"`
+	Worker       Worker         `koanf:"worker"`
+	Confirm      Confirm        `koanf:"confirm"`
+	Callback     Callback       `koanf:"callback"`
+	HTTP         HTTP           `koanf:"http"`
+	Metrics      Metrics        `koanf:"metrics"`
 	// Unknown is what to do with a request of unknown outcome: wait, retry or
 	// hold. UnknownGrace is how long wait waits.
 	Unknown      string        `koanf:"unknown"`
@@ -81,7 +83,6 @@ type TIW struct {
 	Endpoint string        `koanf:"endpoint"` // http(s)://HOST[:PORT]
 	Region   string        `koanf:"region"`
 	Timeout  time.Duration `koanf:"timeout"` // of a whole call
-	Account  string        `koanf:"account"` // names the owner of the quota
 	// CallbackURL is somebody else's receiver of callbacks; empty where
 	// Callback.URL is not.
 	CallbackURL Secret `koanf:"callback_url"`

@@ -46,7 +46,8 @@ func TestEveryFlawOfAFile(t *testing.T) {
 		"bad-redis-url.yml":           `testdata/bad-redis-url.yml:2: redis.url: "redis://user:***@host:port" is not an address of Redis: the port is not a number` + escapes,
 		"bad-endpoint.yml":            `testdata/bad-endpoint.yml:2: tiw.endpoint: "tiw.tencentcloudapi.com" must be https://HOST or http://HOST:PORT, without a path`,
 		"bad-region.yml":              `testdata/bad-region.yml:2: tiw.region: "Singapore" must be a region as in ap-singapore`,
-		"bad-account.yml":             `testdata/bad-account.yml:2: tiw.account: "main account" must be 1 to 64 of A-Z, a-z, 0-9, _ and -`,
+		"bad-namespace.yml":           `testdata/bad-namespace.yml:1: namespace: "Main account" must be 1 to 32 of a-z, 0-9 and -`,
+		"bad-tiw-account.yml":         `testdata/bad-tiw-account.yml:2: tiw.account: is gone: set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for each account on this Redis`,
 		"bad-log-level.yml":           `testdata/bad-log-level.yml:2: log.level: "verbose" must be debug, info, warn or error`,
 		"bad-log-format.yml":          `testdata/bad-log-format.yml:2: log.format: "logfmt" must be text or json`,
 		"bad-half-a-key.yml":          `TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi`,
@@ -80,6 +81,9 @@ func TestEveryFlawOfTheEnvironment(t *testing.T) {
 	}{
 		{[]string{"TIWSNAP_REDIS_ULR=redis://h"}, `TIWSNAP_REDIS_ULR: is not a setting: did you mean TIWSNAP_REDIS_URL?`},
 		{[]string{"TIWSNAP_FLAVOUR="}, `TIWSNAP_FLAVOUR: is not a setting: "tiwsnap config print" lists them`},
+		{[]string{"TIWSNAP_TIW_ACCOUNT=two"}, `TIWSNAP_TIW_ACCOUNT: is gone: set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for each account on this Redis`},
+		{[]string{"TIWSNAP_NAMESPACE=a_b"}, `TIWSNAP_NAMESPACE: "a_b" must be 1 to 32 of a-z, 0-9 and -`},
+		{[]string{"TIWSNAP_NAMESPACE=" + strings.Repeat("a", 33)}, `TIWSNAP_NAMESPACE: "` + strings.Repeat("a", 33) + `" must be 1 to 32 of a-z, 0-9 and -`},
 		{[]string{"TIWSNAP_RATE_LIMIT=fast"}, `TIWSNAP_RATE_LIMIT: "fast" must be a whole number from 1 to 10000`},
 		{[]string{"TIWSNAP_RATE_LIMIT=" + strings.Repeat("9", 100)}, `TIWSNAP_RATE_LIMIT: "` + strings.Repeat("9", 80) + `…" must be a whole number from 1 to 10000`},
 		{[]string{"TIWSNAP_REDIS_URL=redis://:S3CR3T/@h"}, `TIWSNAP_REDIS_URL: "redis://:***@h" is not an address of Redis: an @ stands behind the host` + escapes},
@@ -222,7 +226,7 @@ func TestLayers(t *testing.T) {
 			if got := c.Redis.URL.Reveal(); got != "redis://127.0.0.1:6379/0" {
 				t.Errorf("redis is at %s", got)
 			}
-			if want := (config.TIW{Endpoint: "https://tiw.tencentcloudapi.com", Region: "ap-singapore", Timeout: 10 * time.Second, Account: "default"}); c.TIW != want {
+			if want := (config.TIW{Endpoint: "https://tiw.tencentcloudapi.com", Region: "ap-singapore", Timeout: 10 * time.Second}); c.TIW != want {
 				t.Errorf("TIW is %+v", c.TIW)
 			}
 			if c.Rate.Limit != 20 || c.Worker != (config.Worker{Concurrency: 256, Attempts: 8}) || c.Confirm != (config.Confirm{After: 30 * time.Second, Share: 100}) || c.Retention != 168*time.Hour {
@@ -319,7 +323,7 @@ func printed(t *testing.T, c config.Config) string {
 func TestPrint(t *testing.T) {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	config.AllFlags(flags)
-	if err := flags.Parse([]string{"--redis-url", "redis://user:S3CR3T@db", "--account", "null"}); err != nil {
+	if err := flags.Parse([]string{"--redis-url", "redis://user:S3CR3T@db", "--namespace", "null"}); err != nil {
 		t.Fatal(err)
 	}
 	c := load(t, config.Source{
@@ -327,7 +331,8 @@ func TestPrint(t *testing.T) {
 		Environ: []string{"TENCENTCLOUD_SECRET_ID=S3CR3T", "TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret", "TIWSNAP_TIW_TIMEOUT=2s"},
 		Flags:   flags,
 	})
-	want := `redis:
+	want := `namespace: null # --namespace
+redis:
   url: redis://user:***@db # --redis-url
   durability: local # default
   tls:
@@ -343,7 +348,6 @@ tiw:
   endpoint: https://tiw.tencentcloudapi.com # default
   region: ap-singapore # default
   timeout: 2s # TIWSNAP_TIW_TIMEOUT
-  account: null # --account
   callback_url: # not set
 rate:
   limit: 10 # testdata/good.yml:3: rate.limit

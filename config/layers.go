@@ -247,6 +247,10 @@ func (y *yamlFile) names() iter.Seq[string] {
 
 // unknown reports a name that is no setting, and the one that may be meant.
 func (l *loader) unknown(origin, name string, known iter.Seq[string]) {
+	if instead := replaced[strings.ToLower(strings.TrimPrefix(name, envPrefix))]; instead != "" {
+		l.fault("%s: is gone: %s", origin, instead)
+		return
+	}
 	best, least := "", len(name)/3+1
 	for k := range known {
 		d := distance(name, k)
@@ -260,6 +264,12 @@ func (l *loader) unknown(origin, name string, known iter.Seq[string]) {
 	}
 	l.fault("%s: is not a setting: did you mean %s?", origin, best)
 }
+
+const accountReplaced = "set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for each account on this Redis"
+
+// replaced says what to do in place of settings of older releases, by their
+// names in lower case.
+var replaced = map[string]string{"tiw_account": accountReplaced, "tiw.account": accountReplaced}
 
 // distance is the number of letters to insert, delete or replace to make a into b.
 func distance(a, b string) int {

@@ -16,6 +16,7 @@ import (
 
 	"tiwsnap/images"
 	"tiwsnap/internal/guard"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/password"
 	"tiwsnap/rdb"
 	"tiwsnap/webhook"
@@ -34,6 +35,9 @@ type setting struct {
 // settings is the whole table. A new setting is a line here and a field of
 // Config.
 var settings = []setting{
+	{"namespace", "namespace", keys.Default.String(),
+		"name of this installation in Redis: another account, or another stage, on the same Redis needs another one",
+		namespace, plain},
 	{"redis.url", "redis-url", "redis://127.0.0.1:6379/0", "Redis: redis://, rediss://, unix://, redis+sentinel://H1,H2/MASTER/DB, redis+cluster://H1,H2, or embedded", redisURL, rdb.Redact},
 	{"redis.durability", "durability", "local", "what an accepted enqueue waits for: Redis itself (local), or a replica of it too (replicated)", oneOf("local", "replicated"), plain},
 	{"redis.tls.ca", "", "", "PEM file of the authorities that sign the certificate of Redis; empty: those of the system",
@@ -47,7 +51,6 @@ var settings = []setting{
 	{"tiw.endpoint", "endpoint", ChinaEndpoint, "URL of the API; the international site's is https://tiw.intl.tencentcloudapi.com", endpoint, hideUser},
 	{"tiw.region", "region", "ap-singapore", "region of the service", pattern(`[a-z]+(-[a-z0-9]+)+`, "a region as in ap-singapore"), plain},
 	{"tiw.timeout", "tiw-timeout", "10s", "time limit of one call to the API", duration(100*time.Millisecond, time.Minute), plain},
-	{"tiw.account", "account", "default", "name of the Tencent account, if several share this Redis: each has a quota of its own", pattern(`[A-Za-z0-9_-]{1,64}`, "1 to 64 of A-Z, a-z, 0-9, _ and -"), plain},
 	{"tiw.callback_url", "", "", "CallbackURL of rooms that name none, where tiwsnap takes no callbacks itself", ownCallback, hide},
 	{"rate.limit", "rate", "20", "requests a second, for each API action", number(1, 10000), plain},
 	{"rate.margin", "margin", "15ms", "least time added to the second after which a request may be followed by another in its place; it grows by itself, up to 100 ms, with how much the way to Tencent varies", duration(time.Millisecond, 100*time.Millisecond), plain},
@@ -130,6 +133,8 @@ func secret(s string) (any, error) {
 	}
 	return NewSecret(s), nil
 }
+
+func namespace(s string) (any, error) { return keys.Parse(s) }
 
 func redisURL(s string) (any, error) {
 	if err := rdb.Check(s); err != nil {

@@ -23,7 +23,7 @@ func (c *Client) Again(ctx context.Context, all ...tasks.SnapshotPayload) error 
 	later := &pipeline{UniversalClient: c.rdb, pipe: c.rdb.Pipeline()}
 	queue := asynq.NewClientFromRedisClient(later)
 	for _, p := range all {
-		task, err := p.Task(asynq.Queue(queueOf(p)))
+		task, err := p.Task(asynq.Queue(c.queueOf(p)))
 		if err == nil {
 			_, err = queue.EnqueueContext(ctx, task)
 		}
@@ -52,7 +52,7 @@ func (c *Client) Again(ctx context.Context, all ...tasks.SnapshotPayload) error 
 
 // again puts one snapshot on its queue.
 func (c *Client) again(ctx context.Context, p tasks.SnapshotPayload) error {
-	queue := queueOf(p)
+	queue := c.queueOf(p)
 	task, err := p.Task(asynq.Queue(queue))
 	if err != nil {
 		return err
@@ -72,11 +72,11 @@ func (c *Client) again(ctx context.Context, p tasks.SnapshotPayload) error {
 	return err
 }
 
-func queueOf(p tasks.SnapshotPayload) string {
+func (c *Client) queueOf(p tasks.SnapshotPayload) string {
 	if p.Batch != "" {
-		return tasks.QueueBulk
+		return c.ns.QueueBulk()
 	}
-	return tasks.QueueInteractive
+	return c.ns.QueueInteractive()
 }
 
 // pipeline is the Redis of an asynq client that enqueues many tasks: asynq

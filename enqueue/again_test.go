@@ -6,17 +6,18 @@ import (
 	"github.com/hibiken/asynq"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 )
 
 func TestAgain(t *testing.T) {
 	rdb := redistest.Client(t)
-	client, queue := enqueue.New(rdb), asynq.NewInspectorFromRedisClient(rdb)
+	client, queue := enqueue.New(rdb, keys.Default), asynq.NewInspectorFromRedisClient(rdb)
 	room := tasks.Room{SdkAppId: 1, RoomId: 7}
 	state := func(id string) asynq.TaskState {
 		t.Helper()
-		info, err := queue.GetTaskInfo(tasks.QueueInteractive, id)
+		info, err := queue.GetTaskInfo(keys.Default.QueueInteractive(), id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,17 +31,17 @@ func TestAgain(t *testing.T) {
 		if got := state(id); got != asynq.TaskStatePending {
 			t.Errorf("the task is %s", got)
 		}
-		if all, err := queue.ListPendingTasks(tasks.QueueInteractive); err != nil || len(all) != 1 {
+		if all, err := queue.ListPendingTasks(keys.Default.QueueInteractive()); err != nil || len(all) != 1 {
 			t.Errorf("%d tasks wait, want 1: %v", len(all), err)
 		}
 	}
 	again("s-1") // its task is gone
 	again("s-1") // it waits there
-	if err := queue.ArchiveTask(tasks.QueueInteractive, "s-1"); err != nil {
+	if err := queue.ArchiveTask(keys.Default.QueueInteractive(), "s-1"); err != nil {
 		t.Fatal(err)
 	}
 	again("s-1") // it was archived by hand
-	info, err := queue.GetTaskInfo(tasks.QueueInteractive, "s-1")
+	info, err := queue.GetTaskInfo(keys.Default.QueueInteractive(), "s-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +55,7 @@ func TestAgain(t *testing.T) {
 
 func TestAgainMany(t *testing.T) {
 	rdb := redistest.Client(t)
-	client, queue := enqueue.New(rdb), asynq.NewInspectorFromRedisClient(rdb)
+	client, queue := enqueue.New(rdb, keys.Default), asynq.NewInspectorFromRedisClient(rdb)
 	var all []tasks.SnapshotPayload
 	for n := range 30 {
 		all = append(all, tasks.SnapshotPayload{ID: tasks.RowID("a", n+1), Batch: "a", Room: tasks.Room{SdkAppId: 1, RoomId: uint64(n + 1)}})
@@ -65,7 +66,7 @@ func TestAgainMany(t *testing.T) {
 		if err := client.Again(t.Context(), all...); err != nil {
 			t.Fatal(err)
 		}
-		for name, want := range map[string][]tasks.SnapshotPayload{tasks.QueueBulk: all[:30], tasks.QueueInteractive: all[30:]} {
+		for name, want := range map[string][]tasks.SnapshotPayload{keys.Default.QueueBulk(): all[:30], keys.Default.QueueInteractive(): all[30:]} {
 			infos, err := queue.ListPendingTasks(name, asynq.PageSize(100))
 			if err != nil || len(infos) != len(want) {
 				t.Fatalf("%d tasks wait in %s, want %d: %v", len(infos), name, len(want), err)
@@ -79,7 +80,7 @@ func TestAgainMany(t *testing.T) {
 	rdb.FlushDB(t.Context())
 	again() // it does
 	again() // they wait there
-	if err := queue.ArchiveTask(tasks.QueueBulk, "a.30"); err != nil {
+	if err := queue.ArchiveTask(keys.Default.QueueBulk(), "a.30"); err != nil {
 		t.Fatal(err)
 	}
 	again() // one was archived by hand

@@ -23,6 +23,7 @@ import (
 // Client enqueues. It is safe for concurrent use.
 type Client struct {
 	rdb       redis.UniversalClient
+	ns        keys.Namespace
 	queue     *asynq.Client
 	inspector *asynq.Inspector
 	backlog   *backlog.Backlog
@@ -30,15 +31,20 @@ type Client struct {
 	admission admission
 }
 
-// New returns a client on rdb, which stays the caller's to close.
-func New(rdb redis.UniversalClient) *Client {
-	b := backlog.New(rdb)
+// Namespace names the installation of tiwsnap whose workers take what is
+// enqueued: 1 to 32 of a-z, 0-9 and "-". The empty one is "tiwsnap".
+type Namespace = keys.Namespace
+
+// New returns a client of a namespace on rdb, which stays the caller's to close.
+func New(rdb redis.UniversalClient, ns Namespace) *Client {
+	b := backlog.New(rdb, ns)
 	return &Client{
 		rdb:       rdb,
+		ns:        ns,
 		queue:     asynq.NewClientFromRedisClient(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb),
 		backlog:   b,
-		ledger:    ledger.New(rdb, ledger.Options{}),
+		ledger:    ledger.New(rdb, ledger.Options{Namespace: ns}),
 		admission: admission{rdb: rdb, backlog: b},
 	}
 }
@@ -82,7 +88,7 @@ func (c *Client) Room(ctx context.Context, room tasks.Room, o RoomOptions) (Snap
 	if o.Replicated {
 		// A fast worker may have ended its task already; then there is a record.
 		err = c.awaitReplica(ctx, "snapshot "+s.ID,
-			place{taskPrefix + s.ID, taskReplicated}, place{keys.Snapshot(s.ID), keys.Replicated})
+			c.task(s.ID), place{c.ns.Snapshot(s.ID), c.ns.Replicated()})
 	}
 	return s, err
 }
@@ -95,7 +101,7 @@ func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapsho
 		}
 		p.ID = tasks.KeyID(room.SdkAppId, room.RoomId, key)
 	}
-	task, err := p.Task(asynq.Queue(tasks.QueueInteractive))
+	task, err := p.Task(asynq.Queue(c.ns.QueueInteractive()))
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -129,7 +135,7 @@ func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapsho
 		// first try was lost and the Redis client sent it again.
 		return Snapshot{p.ID, true}, nil
 	}
-	info, err := c.inspector.GetTaskInfo(tasks.QueueInteractive, p.ID)
+	info, err := c.inspector.GetTaskInfo(c.ns.QueueInteractive(), p.ID)
 	if errors.Is(err, asynq.ErrTaskNotFound) {
 		return c.begun(ctx, p) // and ended in this very moment
 	}
@@ -214,7 +220,7 @@ func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[tasks.Room, error], 
 		return b, c.admission.explain(ctx, err)
 	}
 	if o.Replicated {
-		err = c.awaitReplica(ctx, "batch "+b.ID, place{keys.Batch(b.ID), keys.Replicated})
+		err = c.awaitReplica(ctx, "batch "+b.ID, place{c.ns.Batch(b.ID), c.ns.Replicated()})
 	}
 	return b, err
 }

@@ -36,12 +36,12 @@ func nothing(t *testing.T, rdb *redis.Client) {
 func TestRoom(t *testing.T) {
 	t.Run("is on the interactive queue under its snapshot id", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		s, err := enqueue.New(rdb).Room(t.Context(), tasks.Room{SdkAppId: 1, RoomId: 7}, enqueue.RoomOptions{})
+		s, err := enqueue.New(rdb, keys.Default).Room(t.Context(), tasks.Room{SdkAppId: 1, RoomId: 7}, enqueue.RoomOptions{})
 		if err != nil || !s.Created {
 			t.Fatalf("%+v, %v", s, err)
 		}
 		id := s.ID
-		info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo(tasks.QueueInteractive, id)
+		info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo(keys.Default.QueueInteractive(), id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +53,7 @@ func TestRoom(t *testing.T) {
 
 	t.Run("that breaks the API's rules is refused with every reason", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		_, err := enqueue.New(rdb).Room(t.Context(), tasks.Room{SnapshotMode: "x"}, enqueue.RoomOptions{})
+		_, err := enqueue.New(rdb, keys.Default).Room(t.Context(), tasks.Room{SnapshotMode: "x"}, enqueue.RoomOptions{})
 		var bad *tasks.RoomError
 		if !errors.As(err, &bad) || len(bad.Faults) != 3 {
 			t.Errorf("err = %v", err)
@@ -76,7 +76,7 @@ func TestBatch(t *testing.T) {
 			}
 			yield(tasks.Room{}, broken)
 		}
-		if _, err := enqueue.New(rdb).Batch(t.Context(), rooms, enqueue.BatchOptions{Defaults: defaults}); !errors.Is(err, broken) {
+		if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), rooms, enqueue.BatchOptions{Defaults: defaults}); !errors.Is(err, broken) {
 			t.Errorf("err = %v", err)
 		}
 		nothing(t, rdb)
@@ -84,7 +84,7 @@ func TestBatch(t *testing.T) {
 
 	t.Run("with a room that breaks the API's rules is refused", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		_, err := enqueue.New(rdb).Batch(t.Context(), list(tasks.Room{RoomId: 1}, tasks.Room{}), enqueue.BatchOptions{Defaults: defaults})
+		_, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), list(tasks.Room{RoomId: 1}, tasks.Room{}), enqueue.BatchOptions{Defaults: defaults})
 		var bad *tasks.RoomError
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), "number 2") {
 			t.Errorf("err = %v", err)
@@ -94,7 +94,7 @@ func TestBatch(t *testing.T) {
 
 	t.Run("that is killed in the middle is completed by the same call again", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		load := backlog.New(rdb).Load(defaults) // of a producer that died before Seal
+		load := backlog.New(rdb, keys.Default).Load(defaults) // of a producer that died before Seal
 		for i := range uint64(20_000) {
 			if err := load.Add(t.Context(), &tasks.Room{RoomId: i + 1}); err != nil {
 				t.Fatal(err)
@@ -104,21 +104,21 @@ func TestBatch(t *testing.T) {
 		if len(left) != 1 || rdb.TTL(t.Context(), left[0]).Val() <= 0 {
 			t.Errorf("what it left does not go away by itself: %v", left)
 		}
-		client := enqueue.New(rdb)
+		client := enqueue.New(rdb, keys.Default)
 		for i, created := range []bool{true, false} {
 			b, err := client.Batch(t.Context(), list(tasks.Room{RoomId: 1}, tasks.Room{RoomId: 2}), enqueue.BatchOptions{ID: "class-", Defaults: defaults})
 			if err != nil || b.Rooms != 2 || b.Created != created {
 				t.Errorf("call %d: %+v, %v", i+1, b, err)
 			}
 		}
-		if n := rdb.ZCard(t.Context(), keys.Batches).Val(); n != 1 {
+		if n := rdb.ZCard(t.Context(), keys.Default.Batches()).Val(); n != 1 {
 			t.Errorf("%d batches", n)
 		}
 	})
 
 	t.Run("of a name that stands for other rooms is an error, and adds nothing", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		client := enqueue.New(rdb)
+		client := enqueue.New(rdb, keys.Default)
 		batch := func(rooms ...tasks.Room) (enqueue.Batch, error) {
 			return client.Batch(t.Context(), list(rooms...), enqueue.BatchOptions{ID: "monday", Defaults: defaults})
 		}
@@ -133,7 +133,7 @@ func TestBatch(t *testing.T) {
 		if !errors.Is(err, enqueue.ErrExists) || b.ID != "monday" || b.Rooms != 2 || err.Error() != "batch monday exists already with other rooms (2 of them)" {
 			t.Errorf("other rooms: %+v, %v", b, err)
 		}
-		if all := rdb.Keys(t.Context(), keys.Loading("*")).Val(); len(all) > 0 {
+		if all := rdb.Keys(t.Context(), keys.Default.Loading("*")).Val(); len(all) > 0 {
 			t.Errorf("%v is left", all)
 		}
 	})
@@ -141,7 +141,7 @@ func TestBatch(t *testing.T) {
 	t.Run("says where Redis is away", func(t *testing.T) {
 		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 		defer rdb.Close()
-		if _, err := enqueue.New(rdb).Batch(t.Context(), list(tasks.Room{SdkAppId: 1, RoomId: 1}), enqueue.BatchOptions{}); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), list(tasks.Room{SdkAppId: 1, RoomId: 1}), enqueue.BatchOptions{}); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 			t.Errorf("err = %v", err)
 		}
 	})

@@ -27,7 +27,7 @@ func Example() {
 			}
 		}
 	}
-	producer := enqueue.New(client)
+	producer := enqueue.New(client, "tiwsnap") // the namespace of the workers
 	options := enqueue.BatchOptions{ID: "lesson-7", Defaults: tasks.Room{SdkAppId: 1400123480}}
 	for range 2 {
 		batch, err := producer.Batch(context.Background(), rooms, options)

@@ -85,7 +85,7 @@ func clients(t *testing.T, url string, n int) []*enqueue.Client {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { closeRedis() })
-		all[i] = enqueue.New(c)
+		all[i] = enqueue.New(c, keys.Default)
 	}
 	return all
 }
@@ -137,13 +137,13 @@ func TestKey(t *testing.T) {
 		})
 		inspector := asynq.NewInspectorFromRedisClient(c)
 		until(t, "its task is gone", func() bool {
-			_, err := inspector.GetTaskInfo(tasks.QueueInteractive, id)
+			_, err := inspector.GetTaskInfo(keys.Default.QueueInteractive(), id)
 			return errors.Is(err, asynq.ErrTaskNotFound)
 		})
 		if created, _ := atOnce(); created != 0 {
 			t.Errorf("%d say that they made it after its end", created)
 		}
-		if _, err := inspector.GetTaskInfo(tasks.QueueInteractive, id); !errors.Is(err, asynq.ErrTaskNotFound) {
+		if _, err := inspector.GetTaskInfo(keys.Default.QueueInteractive(), id); !errors.Is(err, asynq.ErrTaskNotFound) {
 			t.Errorf("it has a new task: %v", err)
 		}
 		if n := sim.State().Tasks.Created; n != 1 {
@@ -153,7 +153,7 @@ func TestKey(t *testing.T) {
 
 	t.Run("with other parameters is an error that names the first snapshot", func(t *testing.T) {
 		c := redistest.Client(t)
-		client := enqueue.New(c)
+		client := enqueue.New(c, keys.Default)
 		first := tasks.Room{SdkAppId: app, RoomId: 5, Label: map[string]string{"Class": "3B", "Day": "Monday"}}
 		other := first
 		other.SnapshotMode = tasks.ModeLatestMarksOnly
@@ -188,14 +188,14 @@ func TestKey(t *testing.T) {
 				t.Errorf("%+v, %v", in, err)
 			}
 		}))
-		s, err := enqueue.New(hooked).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 5}, enqueue.RoomOptions{Key: "k"})
+		s, err := enqueue.New(hooked, keys.Default).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 5}, enqueue.RoomOptions{Key: "k"})
 		if !errors.Is(err, enqueue.ErrExists) || s.ID != other.ID || s.Created {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
 
 	t.Run("of another application, room or name is another snapshot", func(t *testing.T) {
-		client := enqueue.New(redistest.Client(t))
+		client := enqueue.New(redistest.Client(t), keys.Default)
 		ids := map[string]bool{}
 		for _, r := range []struct {
 			app, room uint64
@@ -211,7 +211,7 @@ func TestKey(t *testing.T) {
 
 	t.Run("that is not printable is refused", func(t *testing.T) {
 		c := redistest.Client(t)
-		_, err := enqueue.New(c).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 5}, enqueue.RoomOptions{Key: "a\nb"})
+		_, err := enqueue.New(c, keys.Default).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 5}, enqueue.RoomOptions{Key: "a\nb"})
 		var bad *tasks.RoomError
 		if !errors.As(err, &bad) {
 			t.Errorf("err = %v", err)
@@ -320,10 +320,10 @@ func TestTwentyProducersOfOneList(t *testing.T) {
 	}
 	c := redis.NewClient(&redis.Options{Addr: server.Addr})
 	defer c.Close()
-	if waiting, _, err := backlog.New(c).Waiting(t.Context()); waiting != n || err != nil {
+	if waiting, _, err := backlog.New(c, keys.Default).Waiting(t.Context()); waiting != n || err != nil {
 		t.Errorf("%d rooms wait, %v", waiting, err)
 	}
-	if left := c.Keys(t.Context(), keys.Loading("*")).Val(); len(left) > 0 {
+	if left := c.Keys(t.Context(), keys.Default.Loading("*")).Val(); len(left) > 0 {
 		t.Errorf("loads are left: %v", left)
 	}
 }
@@ -338,7 +338,7 @@ func TestFull(t *testing.T) {
 		return c
 	}
 	batch := func(t *testing.T, c *redis.Client, n int) (enqueue.Batch, error) {
-		return enqueue.New(c).Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
+		return enqueue.New(c, keys.Default).Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
 			for i := range uint64(n) {
 				if !yield(tasks.Room{SdkAppId: app, RoomId: i + 1}, nil) {
 					return
@@ -388,7 +388,7 @@ func TestFull(t *testing.T) {
 		}
 		singles := 0
 		for ; ; singles++ {
-			_, err := enqueue.New(c).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 9}, enqueue.RoomOptions{})
+			_, err := enqueue.New(c, keys.Default).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 9}, enqueue.RoomOptions{})
 			if err != nil {
 				refused(t, err)
 				break
@@ -437,21 +437,21 @@ func TestFull(t *testing.T) {
 		c := limited(t)
 		room, o := tasks.Room{SdkAppId: app, RoomId: 5}, enqueue.RoomOptions{Key: "k"}
 		drain(t, c, 20)
-		if _, err := enqueue.New(c).Room(t.Context(), room, o); err != nil {
+		if _, err := enqueue.New(c, keys.Default).Room(t.Context(), room, o); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the snapshot is begun", func() bool { return c.Exists(t.Context(), keys.Snapshot(tasks.KeyID(app, 5, "k"))).Val() == 1 })
+		until(t, "the snapshot is begun", func() bool { return c.Exists(t.Context(), keys.Default.Snapshot(tasks.KeyID(app, 5, "k"))).Val() == 1 })
 		others(t, c, 18_000_000)
-		if s, err := enqueue.New(c).Room(t.Context(), room, o); err != nil || s.Created {
+		if s, err := enqueue.New(c, keys.Default).Room(t.Context(), room, o); err != nil || s.Created {
 			t.Errorf("%+v, %v", s, err)
 		}
-		_, err := enqueue.New(c).Room(t.Context(), room, enqueue.RoomOptions{})
+		_, err := enqueue.New(c, keys.Default).Room(t.Context(), room, enqueue.RoomOptions{})
 		refused(t, err)
 	})
 
 	t.Run("the refusal of Redis itself has the figures too", func(t *testing.T) {
 		c := limited(t)
-		client := enqueue.New(c)
+		client := enqueue.New(c, keys.Default)
 		if _, err := client.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 1}, enqueue.RoomOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -476,8 +476,8 @@ func TestFull(t *testing.T) {
 func TestEviction(t *testing.T) {
 	c := redis.NewClient(&redis.Options{Addr: redistest.Real(t, "--maxmemory-policy", "allkeys-lru").Addr})
 	defer c.Close()
-	_, room := enqueue.New(c).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 1}, enqueue.RoomOptions{})
-	_, batch := enqueue.New(c).Batch(t.Context(), list(tasks.Room{SdkAppId: app, RoomId: 1}), enqueue.BatchOptions{})
+	_, room := enqueue.New(c, keys.Default).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 1}, enqueue.RoomOptions{})
+	_, batch := enqueue.New(c, keys.Default).Batch(t.Context(), list(tasks.Room{SdkAppId: app, RoomId: 1}), enqueue.BatchOptions{})
 	for name, err := range map[string]error{"room": room, "batch": batch} {
 		var evicts *rdb.EvictionError
 		if !errors.As(err, &evicts) || evicts.Policy != "allkeys-lru" {
@@ -498,7 +498,7 @@ func TestReplicated(t *testing.T) {
 	until(t, "the replica follows", func() bool {
 		return strings.Contains(m.Info(t.Context(), "replication").Val(), "state=online")
 	})
-	client := enqueue.New(m)
+	client := enqueue.New(m, keys.Default)
 	room := func(key string) (enqueue.Snapshot, error) {
 		return client.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 1}, enqueue.RoomOptions{Key: key, Replicated: true})
 	}
@@ -506,7 +506,7 @@ func TestReplicated(t *testing.T) {
 		return client.Batch(t.Context(), list(tasks.Room{SdkAppId: app, RoomId: 1}), enqueue.BatchOptions{ID: id, Replicated: true})
 	}
 	onReplica := func(id string) bool {
-		_, err := asynq.NewInspectorFromRedisClient(r).GetTaskInfo(tasks.QueueInteractive, id)
+		_, err := asynq.NewInspectorFromRedisClient(r).GetTaskInfo(keys.Default.QueueInteractive(), id)
 		return err == nil
 	}
 
@@ -517,7 +517,7 @@ func TestReplicated(t *testing.T) {
 				t.Errorf("room %d: %+v, %v", i, s, err)
 			}
 		}
-		if _, err := batch("a"); err != nil || r.Exists(t.Context(), keys.Batch("a"), keys.Rows("a")).Val() != 2 {
+		if _, err := batch("a"); err != nil || r.Exists(t.Context(), keys.Default.Batch("a"), keys.Default.Rows("a")).Val() != 2 {
 			t.Errorf("batch: %v", err)
 		}
 	})
@@ -559,7 +559,7 @@ func TestReplicated(t *testing.T) {
 			t.Fatal(err)
 		}
 		until(t, "its task is gone", func() bool {
-			_, err := asynq.NewInspectorFromRedisClient(m).GetTaskInfo(tasks.QueueInteractive, s.ID)
+			_, err := asynq.NewInspectorFromRedisClient(m).GetTaskInfo(keys.Default.QueueInteractive(), s.ID)
 			return errors.Is(err, asynq.ErrTaskNotFound)
 		})
 		if s, err = room("ended"); err != nil || s.Created {

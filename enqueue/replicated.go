@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"tiwsnap/rdb"
-	"tiwsnap/tasks"
 )
 
 // replicaPatience is how long a replica has to confirm.
@@ -19,12 +18,11 @@ const replicaPatience = time.Second
 // names the work.
 var ErrNotReplicated = errors.New("not replicated")
 
-// Where asynq keeps a task of the interactive queue until it has ended, and a
-// key of ours in the same slot of a cluster.
-const (
-	taskPrefix     = "asynq:{" + tasks.QueueInteractive + "}:t:"
-	taskReplicated = "asynq:{" + tasks.QueueInteractive + "}:tiwsnap:replicated"
-)
+// task is where asynq keeps a task of the interactive queue until it has ended.
+func (c *Client) task(id string) place {
+	queue := "asynq:{" + c.ns.QueueInteractive() + "}:"
+	return place{queue + "t:" + id, queue + "tiwsnap:replicated"}
+}
 
 // place is where in Redis something may lie, and a key of ours in the same slot
 // of a cluster.

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"tiwsnap/internal/keys"
 )
 
 // Step is how a suspended application goes on.
@@ -25,12 +23,12 @@ type Step struct {
 // Next returns the next step of an application that is due, if there is one: at
 // most one a second asks, of all applications.
 func (g *Gate) Next(ctx context.Context) (step Step, ok bool, err error) {
-	due, err := g.run(ctx, dueScript, []string{keys.Suspended}).StringSlice()
+	due, err := g.run(ctx, dueScript, []string{g.ns.Suspended()}).StringSlice()
 	if err != nil || len(due) == 0 {
 		return Step{}, false, err
 	}
 	if step.App, err = strconv.ParseUint(due[0], 10, 64); err != nil {
-		return Step{}, false, fmt.Errorf("%s: %w", keys.Suspended, err)
+		return Step{}, false, fmt.Errorf("%s: %w", g.ns.Suspended(), err)
 	}
 	lease := max(time.Minute/time.Second*g.second, g.lease()).Milliseconds()
 	reply := []string{"more"}
@@ -40,7 +38,7 @@ func (g *Gate) Next(ctx context.Context) (step Step, ok bool, err error) {
 			return Step{}, false, err
 		}
 		if reply, err = g.run(ctx, askScript,
-			[]string{keys.Suspended, keys.Suspension(step.App), keys.SuspendedRooms(step.App), keys.Open},
+			[]string{g.ns.Suspended(), g.ns.Suspension(step.App), g.ns.SuspendedRooms(step.App), g.ns.Open()},
 			append([]any{step.App, lease}, ended...)...,
 		).StringSlice(); err != nil {
 			return Step{}, false, fmt.Errorf("suspended application %d: %w", step.App, err)
@@ -60,14 +58,14 @@ func (g *Gate) Next(ctx context.Context) (step Step, ok bool, err error) {
 // ended returns the ids at the head of the list of those that wait for an
 // application which have ended, or were accepted late.
 func (g *Gate) ended(ctx context.Context, app uint64) (ids []any, err error) {
-	head, err := g.rdb.LRange(ctx, keys.SuspendedRooms(app), 0, releaseMany-1).Result()
+	head, err := g.rdb.LRange(ctx, g.ns.SuspendedRooms(app), 0, releaseMany-1).Result()
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", keys.SuspendedRooms(app), err)
+		return nil, fmt.Errorf("read %s: %w", g.ns.SuspendedRooms(app), err)
 	}
 	pipe := g.rdb.Pipeline()
 	states := make([]*redis.StringCmd, len(head))
 	for i, id := range head {
-		states[i] = pipe.HGet(ctx, keys.Snapshot(id), "state")
+		states[i] = pipe.HGet(ctx, g.ns.Snapshot(id), "state")
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("read what waits for application %d: %w", app, err)

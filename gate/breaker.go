@@ -42,23 +42,26 @@ var (
 // for a person who stops and starts. It is safe for concurrent use.
 type Breaker struct {
 	rdb    redis.UniversalClient
+	ns     keys.Namespace
 	second time.Duration
 }
 
-// NewBreaker returns the breaker that lies in rdb.
-func NewBreaker(rdb redis.UniversalClient) *Breaker { return &Breaker{rdb, time.Second} }
+// NewBreaker returns the breaker of a namespace that lies in rdb.
+func NewBreaker(rdb redis.UniversalClient, ns keys.Namespace) *Breaker {
+	return &Breaker{rdb, ns, time.Second}
+}
 
 func (b *Breaker) run(ctx context.Context, script *redis.Script, moreKeys []string, args ...any) *redis.Cmd {
-	k := append([]string{keys.Breaker, keys.Gate}, moreKeys...)
+	k := append([]string{b.ns.Breaker(), b.ns.Gate()}, moreKeys...)
 	return script.Run(ctx, b.rdb, k, append([]any{b.second.Milliseconds()}, args...)...)
 }
 
 // Stops returns why calls are not made: first why none is, then the suspended
 // applications in their order. It is empty while all is well.
 func (b *Breaker) Stops(ctx context.Context) ([]Stop, error) {
-	f, err := b.rdb.HGetAll(ctx, keys.Breaker).Result()
+	f, err := b.rdb.HGetAll(ctx, b.ns.Breaker()).Result()
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", keys.Breaker, err)
+		return nil, fmt.Errorf("read %s: %w", b.ns.Breaker(), err)
 	}
 	all, err := b.suspensions(ctx)
 	if err != nil {
@@ -72,19 +75,19 @@ func (b *Breaker) Stops(ctx context.Context) ([]Stop, error) {
 
 // suspensions returns the suspended applications in their order.
 func (b *Breaker) suspensions(ctx context.Context) ([]Stop, error) {
-	due, err := b.rdb.ZRangeWithScores(ctx, keys.Suspended, 0, -1).Result()
+	due, err := b.rdb.ZRangeWithScores(ctx, b.ns.Suspended(), 0, -1).Result()
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", keys.Suspended, err)
+		return nil, fmt.Errorf("read %s: %w", b.ns.Suspended(), err)
 	}
 	pipe := b.rdb.Pipeline()
 	hashes, lengths := make([]*redis.MapStringStringCmd, len(due)), make([]*redis.IntCmd, len(due))
 	apps := make([]uint64, len(due))
 	for i, z := range due {
 		if apps[i], err = strconv.ParseUint(z.Member.(string), 10, 64); err != nil {
-			return nil, fmt.Errorf("%s: %w", keys.Suspended, err)
+			return nil, fmt.Errorf("%s: %w", b.ns.Suspended(), err)
 		}
-		hashes[i] = pipe.HGetAll(ctx, keys.Suspension(apps[i]))
-		lengths[i] = pipe.LLen(ctx, keys.SuspendedRooms(apps[i]))
+		hashes[i] = pipe.HGetAll(ctx, b.ns.Suspension(apps[i]))
+		lengths[i] = pipe.LLen(ctx, b.ns.SuspendedRooms(apps[i]))
 	}
 	if _, err := pipe.Exec(ctx); len(due) > 0 && err != nil {
 		return nil, fmt.Errorf("read the suspended applications: %w", err)
@@ -122,7 +125,7 @@ func (b *Breaker) Start(ctx context.Context) (before Cause, err error) {
 }
 
 func (b *Breaker) switchTo(ctx context.Context, do, by, reason string) (Cause, error) {
-	before, err := b.run(ctx, switchScript, []string{keys.Suspended}, do, by, reason).Text()
+	before, err := b.run(ctx, switchScript, []string{b.ns.Suspended()}, do, by, reason).Text()
 	if err != nil {
 		return "", fmt.Errorf("%s all sending: %w", do, err)
 	}
@@ -138,8 +141,8 @@ const releaseMany = 500
 func (b *Breaker) Release(ctx context.Context, app uint64) (singles []string, err error) {
 	for left := int64(1); left > 0; {
 		reply, err := b.run(ctx, releaseScript,
-			[]string{keys.Suspended, keys.Suspension(app), keys.SuspendedRooms(app), keys.Open, keys.Ring},
-			app, releaseMany, keys.Snapshot(""), keys.Batch(""), keys.Again(""),
+			[]string{b.ns.Suspended(), b.ns.Suspension(app), b.ns.SuspendedRooms(app), b.ns.Open(), b.ns.Ring()},
+			app, releaseMany, b.ns.Snapshot(""), b.ns.Batch(""), b.ns.Again(""),
 		).Slice()
 		if err != nil {
 			return singles, fmt.Errorf("release what waits for application %d: %w", app, err)

@@ -1,4 +1,4 @@
-// Package gate answers one question for all processes that share a Redis: may a
+// Package gate answers one question for all processes of a namespace: may a
 // call of Tencent's API go now? It stands over the rate limit. A caller gets a
 // permit, or is told that sending is stopped, or that the application of the
 // call is suspended; and it reports what became of the call.
@@ -36,7 +36,7 @@ const (
 // Options are the settings of a Gate. Redis is required.
 type Options struct {
 	Redis         redis.UniversalClient // stays the caller's to close
-	Account       string                // names the account whose quota is shared; default "default"
+	Namespace     keys.Namespace        // whose calls these are; default: keys.Default
 	RateLimit     int                   // requests a second for each API action; default 20
 	Follows       bool                  // it is no worker's: the rate limit is that of the workers, where there are any
 	DescribeShare int                   // percent of it that is for Describe; default 100
@@ -78,7 +78,6 @@ const viewFor = 500 * time.Millisecond
 
 // New returns a gate. It does not wait for Redis.
 func New(o Options) (*Gate, error) {
-	def(&o.Account, "default")
 	def(&o.RateLimit, 20)
 	def(&o.DescribeShare, 100)
 	def(&o.CallTimeout, 10*time.Second)
@@ -87,15 +86,15 @@ func New(o Options) (*Gate, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{o: o, Breaker: &Breaker{o.Redis, o.Second}}
+	g := &Gate{o: o, Breaker: &Breaker{o.Redis, o.Namespace, o.Second}}
 	var err error
 	if g.create, err = ratelimit.New(ratelimit.Options{
-		Redis: o.Redis, Key: keys.Limit(o.Account, ActionCreate), Limit: o.RateLimit, Follows: o.Follows, Margin: o.Margin,
+		Redis: o.Redis, Key: o.Namespace.Limit(ActionCreate), Limit: o.RateLimit, Follows: o.Follows, Margin: o.Margin,
 	}); err != nil {
 		return nil, err
 	}
 	if g.describe, err = ratelimit.New(ratelimit.Options{
-		Redis: o.Redis, Key: keys.Limit(o.Account, ActionDescribe), Margin: o.Margin,
+		Redis: o.Redis, Key: o.Namespace.Limit(ActionDescribe), Margin: o.Margin,
 		Limit: max(1, o.RateLimit*o.DescribeShare/100), Follows: o.Follows,
 	}); err != nil {
 		g.create.Close(context.Background())
@@ -183,14 +182,14 @@ func (g *Gate) Probe(ctx context.Context) (p *Permit, task string, app uint64, e
 	if v.stop.Cause != Account || v.stop.probe != "describe" || v.in() > 0 {
 		return nil, "", 0, nil
 	}
-	reply, err := g.run(ctx, enterScript, []string{keys.Refused}, "probe", "", g.lease().Milliseconds()).Slice()
+	reply, err := g.run(ctx, enterScript, []string{g.ns.Refused()}, "probe", "", g.lease().Milliseconds()).Slice()
 	if err != nil || reply[0] == "stopped" {
 		return nil, "", 0, err
 	}
 	task, _ = reply[2].(string)
 	known, _ := reply[3].(string)
 	if app, err = strconv.ParseUint(known, 10, 64); err != nil {
-		return nil, "", 0, fmt.Errorf("%s: newest task of SdkAppId %q: %w", keys.Gate, known, err)
+		return nil, "", 0, fmt.Errorf("%s: newest task of SdkAppId %q: %w", g.ns.Gate(), known, err)
 	}
 	permit := &Permit{gate: g, action: "probe", pass: reply[1].(string)}
 	if permit.rate, err = g.describe.Acquire(ctx, ratelimit.Interactive); err != nil {
@@ -208,7 +207,7 @@ func (g *Gate) enter(ctx context.Context, v view, action, snapshot string) (pass
 	if v.stop.Cause == "" {
 		return "", nil
 	}
-	reply, err := g.run(ctx, enterScript, []string{keys.Refused}, action, snapshot, g.lease().Milliseconds()).Slice()
+	reply, err := g.run(ctx, enterScript, []string{g.ns.Refused()}, action, snapshot, g.lease().Milliseconds()).Slice()
 	if err != nil {
 		return "", err
 	}
@@ -275,7 +274,7 @@ func (g *Gate) look(ctx context.Context, last view) (view, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	pipe := g.o.Redis.Pipeline()
-	breaker, version, clock := pipe.HGetAll(ctx, keys.Breaker), pipe.HGet(ctx, keys.Gate, "version"), pipe.Time(ctx)
+	breaker, version, clock := pipe.HGetAll(ctx, g.ns.Breaker()), pipe.HGet(ctx, g.ns.Gate(), "version"), pipe.Time(ctx)
 	began := time.Now()
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return view{}, err

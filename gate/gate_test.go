@@ -123,12 +123,12 @@ func (f fixture) in(seconds float64) {
 
 // due makes the next trial due.
 func (f fixture) due() {
-	f.rdb.HSet(f.Context(), keys.Breaker, "next_trial_at", time.Now().Add(-10*time.Second).UnixMilli())
+	f.rdb.HSet(f.Context(), keys.Default.Breaker(), "next_trial_at", time.Now().Add(-10*time.Second).UnixMilli())
 }
 
 // lasts makes the trouble so old.
 func (f fixture) lasts(d time.Duration) {
-	f.rdb.HSet(f.Context(), keys.Breaker, "since", time.Now().Add(-d).UnixMilli())
+	f.rdb.HSet(f.Context(), keys.Default.Breaker(), "since", time.Now().Add(-d).UnixMilli())
 }
 
 func TestConnection(t *testing.T) {
@@ -220,7 +220,7 @@ func TestConnection(t *testing.T) {
 		f.due()
 		late := f.create("x")
 		f.refused()
-		f.rdb.HSet(t.Context(), keys.Breaker, "trial_until", time.Now().UnixMilli()-1)
+		f.rdb.HSet(t.Context(), keys.Default.Breaker(), "trial_until", time.Now().UnixMilli()-1)
 		p := f.create("y")
 		f.end(late, nil) // it comes too late to count
 		if s := f.stop(); s.Cause != gate.Connection {
@@ -284,7 +284,7 @@ func TestStorm(t *testing.T) {
 		}
 		for age, seconds := range map[time.Duration]float64{11 * time.Minute: 30, 2 * time.Hour: 60, 23 * time.Hour: 690} {
 			f.lasts(age)
-			f.rdb.HSet(t.Context(), keys.Breaker, "trials", 12)
+			f.rdb.HSet(t.Context(), keys.Default.Breaker(), "trials", 12)
 			f.due()
 			f.call("x", internalError)
 			f.in(seconds)
@@ -332,7 +332,7 @@ func TestStorm(t *testing.T) {
 			}
 			f.call("y", nil) // due at once
 			f.call("z", nil)
-			if n := f.rdb.HGet(t.Context(), keys.Breaker, "ramp_good").Val(); n != "2" {
+			if n := f.rdb.HGet(t.Context(), keys.Default.Breaker(), "ramp_good").Val(); n != "2" {
 				t.Errorf("after two successes %s are counted", n)
 			}
 		})
@@ -344,7 +344,7 @@ func TestStorm(t *testing.T) {
 		f.due()
 		f.call("x", nil)
 		for range 3 {
-			f.rdb.HSet(t.Context(), keys.Breaker, "ramp_at", 0)
+			f.rdb.HSet(t.Context(), keys.Default.Breaker(), "ramp_at", 0)
 			f.call("x", internalError)
 		}
 		if s := f.stop(); s.Cause != gate.Storm || s.Phase != "open" {
@@ -383,7 +383,7 @@ func TestAccount(t *testing.T) {
 			f.in(seconds)
 		}
 		for _, answer := range []error{nil, internalError, invalid, wrongApp, throttled} {
-			f.rdb.HSet(t.Context(), keys.Breaker, "probe", "describe")
+			f.rdb.HSet(t.Context(), keys.Default.Breaker(), "probe", "describe")
 			p, _, _ := probe(f)
 			p.Done(t.Context(), "", answer)
 			c := f.create("c")
@@ -419,7 +419,7 @@ func TestAccount(t *testing.T) {
 			p.Done(t.Context(), "", unreached)
 			f.refused()
 		}
-		f.rdb.HSet(t.Context(), keys.Breaker, "doubt_since", time.Now().Add(-11*time.Minute).UnixMilli())
+		f.rdb.HSet(t.Context(), keys.Default.Breaker(), "doubt_since", time.Now().Add(-11*time.Minute).UnixMilli())
 		p, _, _ := probe(f)
 		p.Done(t.Context(), "", badGateway)
 		f.due()
@@ -455,7 +455,7 @@ func TestAccount(t *testing.T) {
 		f.call("bad", noPermission)
 		p, _, _ := probe(f)
 		p.Done(t.Context(), "", nil)
-		f.rdb.HSet(t.Context(), keys.Breaker, "next_trial_at", time.Now().UnixMilli())
+		f.rdb.HSet(t.Context(), keys.Default.Breaker(), "next_trial_at", time.Now().UnixMilli())
 		f.Forget()
 		if _, err := f.Create(t.Context(), "bad", app, ratelimit.Bulk); err == nil {
 			t.Error("it is the trial itself, before any other")
@@ -554,8 +554,8 @@ func (f fixture) suspension(app uint64) gate.Stop {
 
 // appDue makes an application due, as if its time had come.
 func (f fixture) appDue(app uint64) {
-	f.rdb.ZAddXX(f.Context(), keys.Suspended, redis.Z{Score: 1, Member: app})
-	f.rdb.HDel(f.Context(), keys.Gate, "ask_at")
+	f.rdb.ZAddXX(f.Context(), keys.Default.Suspended(), redis.Z{Score: 1, Member: app})
+	f.rdb.HDel(f.Context(), keys.Default.Gate(), "ask_at")
 }
 
 // ask makes the step of an application that is due, which sends a snapshot.
@@ -571,8 +571,8 @@ func (f fixture) ask() (app uint64, snapshot string) {
 // waits puts a snapshot with those that wait for an application, as the ledger
 // does.
 func (f fixture) waits(app uint64, id string) {
-	f.rdb.HSet(f.Context(), keys.Snapshot(id), "state", "queued")
-	f.rdb.RPush(f.Context(), keys.SuspendedRooms(app), id)
+	f.rdb.HSet(f.Context(), keys.Default.Snapshot(id), "state", "queued")
+	f.rdb.RPush(f.Context(), keys.Default.SuspendedRooms(app), id)
 }
 
 func TestApplication(t *testing.T) {
@@ -611,7 +611,7 @@ func TestApplication(t *testing.T) {
 		if s := f.suspension(app); s.Cause != "" {
 			t.Errorf("%+v", s)
 		}
-		failedAt, err := strconv.ParseInt(f.rdb.HGet(t.Context(), keys.Suspension(app), "failed_at").Val(), 10, 64)
+		failedAt, err := strconv.ParseInt(f.rdb.HGet(t.Context(), keys.Default.Suspension(app), "failed_at").Val(), 10, 64)
 		if err != nil || time.Since(time.UnixMilli(failedAt)) > 10*time.Second {
 			t.Errorf("its rooms fail since %d, %v", failedAt, err)
 		}
@@ -637,10 +637,10 @@ func TestApplication(t *testing.T) {
 			f.waits(app, "s-2")
 			next(f, wrongApp)
 		}
-		f.rdb.HSet(t.Context(), keys.Suspension(app), "since", time.Now().Add(-25*time.Hour).UnixMilli())
+		f.rdb.HSet(t.Context(), keys.Default.Suspension(app), "since", time.Now().Add(-25*time.Hour).UnixMilli())
 		f.waits(app, "s-2")
 		next(f, wrongApp)
-		if n := f.rdb.HExists(t.Context(), keys.Suspension(app), "failed_at").Val(); !n {
+		if n := f.rdb.HExists(t.Context(), keys.Default.Suspension(app), "failed_at").Val(); !n {
 			t.Error("its rooms do not fail")
 		}
 	})
@@ -679,7 +679,7 @@ func TestApplication(t *testing.T) {
 		f.call("s-1", wrongApp)
 		for i := range 1200 { // more than are looked at in one go
 			id := fmt.Sprint("s-", i)
-			f.rdb.RPush(t.Context(), keys.SuspendedRooms(app), id)
+			f.rdb.RPush(t.Context(), keys.Default.SuspendedRooms(app), id)
 		}
 		f.appDue(app)
 		if step, ok, err := f.Next(t.Context()); err != nil || !ok || step.Ask != "" || step.Release {
@@ -709,8 +709,8 @@ func TestApplication(t *testing.T) {
 func TestManyApplications(t *testing.T) {
 	f := setup(t)
 	for a := range uint64(900) {
-		f.rdb.HSet(t.Context(), keys.Suspension(a+1), "since", 1, "asked", 0)
-		f.rdb.ZAdd(t.Context(), keys.Suspended, redis.Z{Score: 1, Member: a + 1})
+		f.rdb.HSet(t.Context(), keys.Default.Suspension(a+1), "since", 1, "asked", 0)
+		f.rdb.ZAdd(t.Context(), keys.Default.Suspended(), redis.Z{Score: 1, Member: a + 1})
 		f.waits(a+1, fmt.Sprint("s-", a))
 	}
 	f.ask()
@@ -719,7 +719,7 @@ func TestManyApplications(t *testing.T) {
 			t.Fatalf("%+v, %v", step, err)
 		}
 	}
-	f.rdb.HDel(t.Context(), keys.Gate, "ask_at") // a second later
+	f.rdb.HDel(t.Context(), keys.Default.Gate(), "ask_at") // a second later
 	f.ask()
 	if all, err := f.Stops(t.Context()); err != nil || len(all) != 900 {
 		t.Errorf("%d are shown, %v", len(all), err)

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"tiwsnap/internal/keys"
 	"tiwsnap/ratelimit"
 	"tiwsnap/tiw"
 )
@@ -78,7 +77,7 @@ func (p *Permit) report(ctx context.Context, out string, e *tiw.Error, taskID st
 	defer cancel()
 	g := p.gate
 	text, err := g.run(ctx, reportScript,
-		[]string{keys.Refused, keys.Apps, keys.Suspended, keys.Suspension(p.app)},
+		[]string{p.gate.ns.Refused(), p.gate.ns.Apps(), p.gate.ns.Suspended(), p.gate.ns.Suspension(p.app)},
 		p.action, p.pass, p.snapshot, p.app, out, e.Code, e.Message, e.RequestID, taskID, g.o.SuspendFor.Milliseconds(),
 	).Text()
 	if err != nil {

@@ -139,7 +139,7 @@ func TestCallback(t *testing.T) {
 		f.begin(row(1), "y")
 		f.callBack(row(1), 1, "t1")
 		f.outcome(row(1), 2, ledger.Outcome{State: ledger.Failed, Code: "InvalidParameter"})
-		if s := f.record(row(1)); s.State != ledger.Unknown || !f.in(keys.Confirm, row(1)) {
+		if s := f.record(row(1)); s.State != ledger.Unknown || !f.in(keys.Default.Confirm(), row(1)) {
 			t.Errorf("%+v", s)
 		}
 		if err := f.confirmed(row(1), 1, "t1"); err != nil {
@@ -200,7 +200,7 @@ func TestCallback(t *testing.T) {
 		f := patient(t)
 		f.begin(row(1), "x")
 		f.cutOff(row(1))
-		f.rdb.HSet(t.Context(), keys.Snapshot(row(1).ID), "sent_at", 1)
+		f.rdb.HSet(t.Context(), keys.Default.Snapshot(row(1).ID), "sent_at", 1)
 		f.begin(row(1), "y")
 		f.outcome(row(1), 2, accepted("t2"))
 		f.settle(row(1), "t2", ledger.Succeeded)
@@ -216,7 +216,7 @@ func TestCallback(t *testing.T) {
 		if diff := cmp.Diff(map[int]string{1: "t1"}, s.ExtraTasks); diff != "" {
 			t.Error(diff)
 		}
-		if ttl := f.rdb.TTL(t.Context(), keys.Packed("b")).Val(); ttl <= 0 {
+		if ttl := f.rdb.TTL(t.Context(), keys.Default.Packed("b")).Val(); ttl <= 0 {
 			t.Error("the record does not expire any more")
 		}
 	})
@@ -257,7 +257,7 @@ func TestCallback(t *testing.T) {
 		if err := f.Callback(t.Context(), row(1).ID, 1, "", make([]byte, 1<<20)); err != nil {
 			t.Fatal(err)
 		}
-		if n := f.rdb.HStrLen(t.Context(), keys.Snapshot(row(1).ID), "callback:1").Val(); n != 4<<10 {
+		if n := f.rdb.HStrLen(t.Context(), keys.Default.Snapshot(row(1).ID), "callback:1").Val(); n != 4<<10 {
 			t.Errorf("%d bytes", n)
 		}
 	})
@@ -265,7 +265,7 @@ func TestCallback(t *testing.T) {
 	t.Run("for a record that has expired leaves nothing", func(t *testing.T) {
 		f := patient(t)
 		f.callBack(row(1), 1, "t1")
-		if n := f.rdb.Exists(t.Context(), keys.Snapshot(row(1).ID), keys.Confirm).Val(); n != 0 {
+		if n := f.rdb.Exists(t.Context(), keys.Default.Snapshot(row(1).ID), keys.Default.Confirm()).Val(); n != 0 {
 			t.Error("it has made a record")
 		}
 	})
@@ -303,7 +303,7 @@ func TestOlderAttempt(t *testing.T) {
 			if s.State != ledger.Accepted || s.TaskID != "t1" || len(s.ExtraTasks)+len(s.ReportedTasks) != 0 || s.Code != "" {
 				t.Errorf("%+v", s)
 			}
-			if !f.in(keys.Confirm, row(1)) {
+			if !f.in(keys.Default.Confirm(), row(1)) {
 				t.Error("nobody will ask about it")
 			}
 		})
@@ -352,7 +352,7 @@ func TestGrace(t *testing.T) {
 	// ago makes the unknown outcome of a snapshot that old.
 	ago := func(f fixture, p tasks.SnapshotPayload, d time.Duration) {
 		f.Helper()
-		if err := f.rdb.HSet(f.Context(), keys.Snapshot(p.ID), "unknown_at", time.Now().Add(-d).UnixMilli()).Err(); err != nil {
+		if err := f.rdb.HSet(f.Context(), keys.Default.Snapshot(p.ID), "unknown_at", time.Now().Add(-d).UnixMilli()).Err(); err != nil {
 			f.Fatal(err)
 		}
 	}
@@ -381,7 +381,7 @@ func TestGrace(t *testing.T) {
 	t.Run("runs from the request where the worker has died, which counts as a failure with a reason", func(t *testing.T) {
 		f := waiting(t)
 		f.begin(row(1), "x")
-		f.rdb.HSet(t.Context(), keys.Snapshot(row(1).ID), "sent_at", time.Now().Add(-time.Minute).UnixMilli())
+		f.rdb.HSet(t.Context(), keys.Default.Snapshot(row(1).ID), "sent_at", time.Now().Add(-time.Minute).UnixMilli())
 		within(f, f.begin(row(1), "y"), 55*time.Second, time.Minute)
 		if s := f.record(row(1)); s.State != ledger.Unknown || s.Code != "ClientError.WorkerLost" {
 			t.Errorf("%+v", s)
@@ -460,7 +460,7 @@ func TestDiscardReportedTask(t *testing.T) {
 	t.Run("ends the asking", func(t *testing.T) {
 		f, s := asking(t)
 		f.discard(s)
-		if f.in(keys.Confirm, row(1)) || len(f.record(row(1)).ReportedTasks) != 0 || !f.in(keys.Open, row(1)) {
+		if f.in(keys.Default.Confirm(), row(1)) || len(f.record(row(1)).ReportedTasks) != 0 || !f.in(keys.Default.Open(), row(1)) {
 			t.Errorf("%+v", f.record(row(1)))
 		}
 	})
@@ -469,7 +469,7 @@ func TestDiscardReportedTask(t *testing.T) {
 		f, s := asking(t)
 		f.outcome(row(1), 1, accepted("t1"))
 		f.discard(s)
-		if !f.in(keys.Confirm, row(1)) {
+		if !f.in(keys.Default.Confirm(), row(1)) {
 			t.Error("nobody will ask about the accepted task")
 		}
 	})
@@ -478,7 +478,7 @@ func TestDiscardReportedTask(t *testing.T) {
 		f, s := asking(t)
 		f.callBack(row(1), 1, "t1")
 		f.discard(s)
-		if got := f.record(row(1)).ReportedTasks[1]; got != "t1" || !f.in(keys.Confirm, row(1)) {
+		if got := f.record(row(1)).ReportedTasks[1]; got != "t1" || !f.in(keys.Default.Confirm(), row(1)) {
 			t.Errorf("told %q", got)
 		}
 	})
@@ -493,11 +493,11 @@ func TestUntrack(t *testing.T) {
 
 	t.Run("removes what has no record", func(t *testing.T) {
 		f := setup(t, 1)
-		for _, set := range []string{keys.Open, keys.Confirm} {
+		for _, set := range []string{keys.Default.Open(), keys.Default.Confirm()} {
 			f.rdb.ZAdd(t.Context(), set, redis.Z{Score: 1, Member: row(1).ID})
 		}
 		untrack(f, row(1))
-		if f.in(keys.Open, row(1)) || f.in(keys.Confirm, row(1)) {
+		if f.in(keys.Default.Open(), row(1)) || f.in(keys.Default.Confirm(), row(1)) {
 			t.Error("it is still in progress")
 		}
 	})
@@ -507,7 +507,7 @@ func TestUntrack(t *testing.T) {
 		f.begin(row(1), "x")
 		f.outcome(row(1), 1, accepted("t1"))
 		untrack(f, row(1))
-		if !f.in(keys.Confirm, row(1)) {
+		if !f.in(keys.Default.Confirm(), row(1)) {
 			t.Error("nobody will ask about it")
 		}
 	})
@@ -518,7 +518,7 @@ func TestUntrack(t *testing.T) {
 		f.fail(single, "InvalidParameter")
 		f.retry(single)
 		untrack(f, single)
-		if !f.in(keys.Open, single) {
+		if !f.in(keys.Default.Open(), single) {
 			t.Error("the sweeper will not look after it")
 		}
 	})

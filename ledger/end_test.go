@@ -32,7 +32,7 @@ func TestFailures(t *testing.T) {
 			f.fail(single(n), "InvalidParameter")
 			f.waitMilli()
 		}
-		f.rdb.Del(t.Context(), keys.Snapshot(single(3).ID))
+		f.rdb.Del(t.Context(), keys.Default.Snapshot(single(3).ID))
 		if diff := cmp.Diff([]string{"s-4", "s-2", "s-1"}, failures(f, "")); diff != "" {
 			t.Error(diff)
 		}
@@ -42,13 +42,13 @@ func TestFailures(t *testing.T) {
 		f := setup(t, 1)
 		f.Ledger = ledger.New(f.rdb, ledger.Options{Retention: 50 * time.Millisecond})
 		f.fail(single(1), "InvalidParameter")
-		for f.rdb.Exists(t.Context(), keys.Snapshot(single(1).ID)).Val() == 1 {
+		for f.rdb.Exists(t.Context(), keys.Default.Snapshot(single(1).ID)).Val() == 1 {
 		}
 		f.fail(single(2), "InvalidParameter")
-		if n := f.rdb.ZCard(t.Context(), keys.Failed("")).Val(); n != 1 {
+		if n := f.rdb.ZCard(t.Context(), keys.Default.Failed("")).Val(); n != 1 {
 			t.Errorf("%d in the list", n)
 		}
-		if left := f.rdb.PTTL(t.Context(), keys.Failed("")).Val(); left == -1 {
+		if left := f.rdb.PTTL(t.Context(), keys.Default.Failed("")).Val(); left == -1 {
 			t.Error("the list would stay when all in it is gone")
 		}
 	})
@@ -69,7 +69,7 @@ func TestLeftovers(t *testing.T) {
 	f := setup(t, 1)
 	f.rdb.FlushDB(t.Context())
 	f.Ledger = ledger.New(f.rdb, ledger.Options{Retention: 200 * time.Millisecond})
-	b := backlog.New(f.rdb)
+	b := backlog.New(f.rdb, keys.Default)
 	load := b.Load(tasks.Room{})
 	for n := 1; n <= 7; n++ {
 		if err := load.Add(t.Context(), &tasks.Room{SdkAppId: 1, RoomId: uint64(n)}); err != nil {
@@ -103,31 +103,31 @@ func TestLeftovers(t *testing.T) {
 	day := time.Now().Unix() / (24 * 60 * 60)
 	f.feed(1) // the feeder drops the batch from the ring
 
-	want, left := []string{keys.Batches, keys.Index(day), keys.Indexes, keys.Totals}, []string(nil)
+	want, left := []string{keys.Default.Batches(), keys.Default.Index(day), keys.Default.Indexes(), keys.Default.Totals()}, []string(nil)
 	for deadline := time.Now().Add(5 * time.Second); !slices.Equal(left, want); {
 		if time.Now().After(deadline) {
 			t.Fatal(cmp.Diff(want, left))
 		}
 		f.pack()
 		b.Waiting(t.Context()) // as every enqueue asks; it drops what is not paused any more
-		left = slices.Sorted(slices.Values(f.rdb.Keys(t.Context(), keys.Prefix+"*").Val()))
+		left = slices.Sorted(slices.Values(f.rdb.Keys(t.Context(), "{tiwsnap}:"+"*").Val()))
 	}
 	if all, err := f.Batches(t.Context(), 1); len(all) != 0 || err != nil {
 		t.Errorf("%+v, %v", all, err)
 	}
-	if n := f.rdb.Exists(t.Context(), keys.Batches).Val(); n != 0 {
+	if n := f.rdb.Exists(t.Context(), keys.Default.Batches()).Val(); n != 0 {
 		t.Error("it is still in the list of batches")
 	}
 }
 
 func TestBatches(t *testing.T) {
 	f := setup(t, 1)
-	f.rdb.ZAdd(t.Context(), keys.Batches, redis.Z{Score: 0, Member: "expired"})
+	f.rdb.ZAdd(t.Context(), keys.Default.Batches(), redis.Z{Score: 0, Member: "expired"})
 	all, err := f.Batches(t.Context(), 1)
 	if err != nil || len(all) != 1 || all[0].ID != "b" {
 		t.Errorf("%+v, %v", all, err)
 	}
-	if ids := f.rdb.ZRange(t.Context(), keys.Batches, 0, -1).Val(); !slices.Equal(ids, []string{"b"}) {
+	if ids := f.rdb.ZRange(t.Context(), keys.Default.Batches(), 0, -1).Val(); !slices.Equal(ids, []string{"b"}) {
 		t.Errorf("the list has %q: where nobody reads it to its end it grows for ever", ids)
 	}
 }

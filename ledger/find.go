@@ -14,7 +14,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/internal/keys"
 	"tiwsnap/tasks"
 )
 
@@ -153,15 +152,15 @@ func (s Snapshot) has(word string) bool {
 // candidates returns the ids that the index has for a word, those of the newest
 // days first, each once. more is set where it could not take them all.
 func (l *Ledger) candidates(ctx context.Context, word string) (ids []string, more bool, err error) {
-	days, err := l.rdb.ZRevRange(ctx, keys.Indexes, 0, -1).Result()
+	days, err := l.rdb.ZRevRange(ctx, l.ns.Indexes(), 0, -1).Result()
 	if err != nil {
-		return nil, false, fmt.Errorf("read %s: %w", keys.Indexes, err)
+		return nil, false, fmt.Errorf("read %s: %w", l.ns.Indexes(), err)
 	}
 	hash, mark := place(word)
 	counts := make([]*redis.SliceCmd, len(days))
 	key := func(day string) string {
 		n, _ := strconv.ParseInt(day, 10, 64) // we alone write them
-		return keys.Index(n)
+		return l.ns.Index(n)
 	}
 	pipe := l.rdb.Pipeline()
 	for i, day := range days {
@@ -266,18 +265,18 @@ func (l *Ledger) named(ctx context.Context, index string, refs []string) ([]stri
 // through, at a million rooms in about a third of a second.
 func (l *Ledger) findQueued(ctx context.Context, word string) iter.Seq2[Snapshot, error] {
 	return func(yield func(Snapshot, error) bool) {
-		ids, err := l.rdb.LRange(ctx, keys.Ring, 0, -1).Result()
+		ids, err := l.rdb.LRange(ctx, l.ns.Ring(), 0, -1).Result()
 		if err != nil {
-			yield(Snapshot{}, fmt.Errorf("read %s: %w", keys.Ring, err))
+			yield(Snapshot{}, fmt.Errorf("read %s: %w", l.ns.Ring(), err))
 			return
 		}
-		paused, err := l.rdb.SMembers(ctx, keys.Paused).Result()
+		paused, err := l.rdb.SMembers(ctx, l.ns.Paused()).Result()
 		if err != nil {
-			yield(Snapshot{}, fmt.Errorf("read %s: %w", keys.Paused, err))
+			yield(Snapshot{}, fmt.Errorf("read %s: %w", l.ns.Paused(), err))
 			return
 		}
 		for _, id := range append(ids, paused...) {
-			fed, err := l.rdb.HGet(ctx, keys.Batch(id), "fed").Int()
+			fed, err := l.rdb.HGet(ctx, l.ns.Batch(id), "fed").Int()
 			if errors.Is(err, redis.Nil) {
 				continue
 			}
@@ -287,7 +286,7 @@ func (l *Ledger) findQueued(ctx context.Context, word string) iter.Seq2[Snapshot
 			}
 			for row, err := range l.rooms.Search(ctx, id, fed+1-fedAhead, word) {
 				if err == nil && row <= fed {
-					if err = l.rdb.ZScore(ctx, keys.Transit, tasks.RowID(id, row)).Err(); errors.Is(err, redis.Nil) {
+					if err = l.rdb.ZScore(ctx, l.ns.Transit(), tasks.RowID(id, row)).Err(); errors.Is(err, redis.Nil) {
 						continue // a worker has begun it: the index has it
 					}
 				}

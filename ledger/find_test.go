@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tiwsnap/backlog"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )
@@ -27,7 +28,7 @@ func (f fixture) find(word string, limit int) (ids []string, more bool) {
 
 func TestFind(t *testing.T) {
 	f := setup(t, 1)
-	load := backlog.New(f.rdb).Load(tasks.Room{SdkAppId: 1, Label: map[string]string{"School": "No. 3"}})
+	load := backlog.New(f.rdb, keys.Default).Load(tasks.Room{SdkAppId: 1, Label: map[string]string{"School": "No. 3"}})
 	const rooms = 1500
 	for n := range rooms {
 		room := tasks.Room{RoomId: uint64(70_000 + n), Label: map[string]string{"Class": fmt.Sprintf("三年级 <%d>", n%500)}}

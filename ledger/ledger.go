@@ -111,6 +111,7 @@ var (
 
 // Options are the settings of a Ledger.
 type Options struct {
+	Namespace keys.Namespace // default: keys.Default
 	// Busy is how long a request may be on its way: the API timeout and some
 	// slack. A snapshot that has been sending for longer was cut off.
 	// Default 20 s.
@@ -136,6 +137,7 @@ type Options struct {
 // Ledger is the records in one Redis. It is safe for concurrent use.
 type Ledger struct {
 	rdb   redis.UniversalClient
+	ns    keys.Namespace
 	o     Options
 	rooms *backlog.Backlog // those of batches: their records have none
 }
@@ -154,7 +156,7 @@ func New(rdb redis.UniversalClient, o Options) *Ledger {
 	if o.Retention == 0 {
 		o.Retention = 7 * 24 * time.Hour
 	}
-	return &Ledger{rdb, o, backlog.New(rdb)}
+	return &Ledger{rdb, o.Namespace, o, backlog.New(rdb, o.Namespace)}
 }
 
 // run runs a script that begins with the prelude.
@@ -166,9 +168,9 @@ func (l *Ledger) run(ctx context.Context, script *redis.Script, id, batch string
 // input is the KEYS and ARGV of a script that begins with the prelude.
 func (l *Ledger) input(id, batch string, moreKeys []string, args []any) (k []string, a []any) {
 	k = append([]string{
-		keys.Snapshot(id), keys.Batch(batch), keys.Rows(batch), keys.Failed(batch), keys.Again(batch),
-		keys.Transit, keys.Open, keys.Confirm, keys.Notices, keys.Totals, keys.Ring, keys.Waiting(batch), keys.Tell,
-		keys.Packed(batch), keys.Unpacked, keys.Index(today()), keys.Indexes, keys.Running,
+		l.ns.Snapshot(id), l.ns.Batch(batch), l.ns.Rows(batch), l.ns.Failed(batch), l.ns.Again(batch),
+		l.ns.Transit(), l.ns.Open(), l.ns.Confirm(), l.ns.Notices(), l.ns.Totals(), l.ns.Ring(), l.ns.Waiting(batch), l.ns.Tell(),
+		l.ns.Packed(batch), l.ns.Unpacked(), l.ns.Index(today()), l.ns.Indexes(), l.ns.Running(),
 	}, moreKeys...)
 	a = append([]any{
 		id, batch, l.o.Retention.Milliseconds(), l.o.ConfirmAfter.Milliseconds(),
@@ -216,7 +218,7 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token, pass
 		l.o.Relay && p.Room.CallbackURL != "", p.Room.SdkAppId,
 	}, indexed(p.ID, wordsOf(p.Room)...)...)
 	reply, err := l.run(ctx, beginScript, p.ID, p.Batch,
-		[]string{keys.Breaker, keys.Suspension(p.Room.SdkAppId), keys.SuspendedRooms(p.Room.SdkAppId)},
+		[]string{l.ns.Breaker(), l.ns.Suspension(p.Room.SdkAppId), l.ns.SuspendedRooms(p.Room.SdkAppId)},
 		args...,
 	).Slice()
 	if err != nil {
@@ -288,7 +290,7 @@ func (l *Ledger) outcome(ctx context.Context, id string, attempt int, o Outcome,
 		o.Token, claim, o.Unsent, wait,
 	}, indexed(id, o.TaskID, o.RequestID)...)
 	return l.unpacking(ctx, id, func() *redis.Cmd {
-		return l.run(ctx, outcomeScript, id, batchOf(id), []string{keys.Claim(o.TaskID)}, args...)
+		return l.run(ctx, outcomeScript, id, batchOf(id), []string{l.ns.Claim(o.TaskID)}, args...)
 	}).Text()
 }
 
@@ -370,7 +372,7 @@ func (l *Ledger) runAll(
 ) []*redis.Cmd {
 	run := func(c redis.Scripter, i int) *redis.Cmd {
 		id, args := input(i)
-		k, a := l.input(id, batchOf(id), []string{keys.Early, keys.Expiring}, args)
+		k, a := l.input(id, batchOf(id), []string{l.ns.Early(), l.ns.Expiring()}, args)
 		return script.Run(ctx, c, k, a...)
 	}
 	pipe := l.rdb.Pipeline()
@@ -486,10 +488,10 @@ type Polls struct {
 // they are now, see Records. Nobody else gets them for 30 seconds, or after 2 seconds where
 // quota is free and no answer has come.
 func (l *Ledger) Poll(ctx context.Context, n int) (Polls, error) {
-	reply, err := pollScript.Run(ctx, l.rdb, []string{keys.Confirm, keys.Early},
+	reply, err := pollScript.Run(ctx, l.rdb, []string{l.ns.Confirm(), l.ns.Early()},
 		n, pollLease.Milliseconds(), pollHedge.Milliseconds()).Slice()
 	if err != nil {
-		return Polls{}, fmt.Errorf("read %s: %w", keys.Confirm, err)
+		return Polls{}, fmt.Errorf("read %s: %w", l.ns.Confirm(), err)
 	}
 	p := Polls{Now: time.UnixMilli(reply[0].(int64)).UTC(), Next: time.Duration(reply[1].(int64)) * time.Millisecond}
 	due, ids := reply[2].(int64), make([]string, len(reply)-3)
@@ -552,7 +554,7 @@ func (l *Ledger) PostponeAll(ctx context.Context, all []Postponement) []error {
 // nor ended, and have not changed for age: their task may be lost. Nobody else
 // gets them for the same time.
 func (l *Ledger) Stuck(ctx context.Context, age time.Duration, n int) ([]Snapshot, error) {
-	ids, err := l.due(ctx, keys.Open, age, n, age)
+	ids, err := l.due(ctx, l.ns.Open(), age, n, age)
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}

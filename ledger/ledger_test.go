@@ -26,16 +26,16 @@ func setup(t *testing.T, total int) fixture {
 	rdb := redistest.Client(t)
 	f := fixture{t, ledger.New(rdb, ledger.Options{Busy: 10 * time.Second, Retention: time.Hour, ConfirmAfter: time.Nanosecond}), rdb}
 	f.load(total)
-	rdb.HSet(t.Context(), keys.Batch("b"), "created_at", 1)
-	rdb.ZAdd(t.Context(), keys.Batches, redis.Z{Score: 1, Member: "b"})
-	rdb.Del(t.Context(), keys.Ring) // nobody feeds it
+	rdb.HSet(t.Context(), keys.Default.Batch("b"), "created_at", 1)
+	rdb.ZAdd(t.Context(), keys.Default.Batches(), redis.Z{Score: 1, Member: "b"})
+	rdb.Del(t.Context(), keys.Default.Ring()) // nobody feeds it
 	return f
 }
 
 // load enqueues the batch.
 func (f fixture) load(total int) {
 	f.Helper()
-	load := backlog.New(f.rdb).Load(tasks.Room{})
+	load := backlog.New(f.rdb, keys.Default).Load(tasks.Room{})
 	for n := range total {
 		room := row(n + 1).Room
 		if err := load.Add(f.Context(), &room); err != nil {
@@ -89,7 +89,7 @@ func (f fixture) batch() ledger.Batch {
 // by a worker that has died since.
 func (f fixture) cutOff(p tasks.SnapshotPayload) {
 	f.Helper()
-	if err := f.rdb.HSet(f.Context(), keys.Snapshot(p.ID), "sent_at", 1).Err(); err != nil {
+	if err := f.rdb.HSet(f.Context(), keys.Default.Snapshot(p.ID), "sent_at", 1).Err(); err != nil {
 		f.Fatal(err)
 	}
 }
@@ -103,12 +103,12 @@ var unknown = ledger.Outcome{State: ledger.Unknown, Costs: true, Code: "Internal
 func TestLife(t *testing.T) {
 	f := setup(t, 2)
 	p := row(1)
-	f.rdb.ZAdd(t.Context(), keys.Transit, redis.Z{Score: 1, Member: p.ID})
+	f.rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{Score: 1, Member: p.ID})
 
 	if in := f.begin(p, "x"); in.Verdict != ledger.Send || in.Attempt != 1 || in.Failures != 0 {
 		t.Fatalf("first begin: %+v", in)
 	}
-	if n := f.rdb.ZCard(t.Context(), keys.Transit).Val(); n != 0 {
+	if n := f.rdb.ZCard(t.Context(), keys.Default.Transit()).Val(); n != 0 {
 		t.Error("a begun snapshot is still in transit")
 	}
 	if b := f.batch(); b.Sending != 1 || b.Queued != 1 {
@@ -126,7 +126,7 @@ func TestLife(t *testing.T) {
 	if again := f.due(); len(again) != 0 {
 		t.Errorf("handed out twice: %v", again)
 	}
-	if ms := f.rdb.ZScore(t.Context(), keys.Confirm, due[0].ID).Val(); time.Until(time.UnixMilli(int64(ms))) < 25*time.Second {
+	if ms := f.rdb.ZScore(t.Context(), keys.Default.Confirm(), due[0].ID).Val(); time.Until(time.UnixMilli(int64(ms))) < 25*time.Second {
 		t.Errorf("it is handed out again at %s", time.UnixMilli(int64(ms)))
 	}
 	images := []string{"http://h/1.png", "http://h/2.png"}
@@ -151,7 +151,7 @@ func TestLife(t *testing.T) {
 	if b := f.batch(); b.Failed != 1 || !b.Ended() || b.Queued != 0 {
 		t.Errorf("batch at its end: %+v", b)
 	}
-	if n := f.rdb.ZCard(t.Context(), keys.Open).Val() + f.rdb.ZCard(t.Context(), keys.Confirm).Val(); n != 0 {
+	if n := f.rdb.ZCard(t.Context(), keys.Default.Open()).Val() + f.rdb.ZCard(t.Context(), keys.Default.Confirm()).Val(); n != 0 {
 		t.Errorf("%d entries left in the sets of work in progress", n)
 	}
 }
@@ -212,7 +212,7 @@ func TestBegin(t *testing.T) {
 				t.Errorf("row %d after that: %+v", n, in)
 			}
 		}
-		if n := f.rdb.ZCard(t.Context(), keys.Open).Val(); n != 2 { // the sweeper looks after them
+		if n := f.rdb.ZCard(t.Context(), keys.Default.Open()).Val(); n != 2 { // the sweeper looks after them
 			t.Errorf("%d open, want 2", n)
 		}
 	})
@@ -339,7 +339,7 @@ func TestSettle(t *testing.T) {
 		if due := f.due(); len(due) != 0 {
 			t.Errorf("due %v", due)
 		}
-		if ms := f.rdb.ZScore(t.Context(), keys.Confirm, row(1).ID).Val(); time.Until(time.UnixMilli(int64(ms))) < 50*time.Minute {
+		if ms := f.rdb.ZScore(t.Context(), keys.Default.Confirm(), row(1).ID).Val(); time.Until(time.UnixMilli(int64(ms))) < 50*time.Minute {
 			t.Errorf("it is due at %s", time.UnixMilli(int64(ms)))
 		}
 	})
@@ -351,7 +351,7 @@ func TestStuck(t *testing.T) {
 		f.begin(row(n), "a")
 	}
 	f.outcome(row(3), 1, accepted("t3"))
-	f.rdb.ZAdd(t.Context(), keys.Open, redis.Z{Score: 1, Member: row(2).ID}) // as if long ago
+	f.rdb.ZAdd(t.Context(), keys.Default.Open(), redis.Z{Score: 1, Member: row(2).ID}) // as if long ago
 	stuck, err := f.Stuck(t.Context(), time.Minute, 10)
 	if err != nil || len(stuck) != 1 || stuck[0].ID != row(2).ID {
 		t.Errorf("stuck: %+v, %v", stuck, err)
@@ -375,10 +375,10 @@ func TestRead(t *testing.T) {
 	if s := f.record(single); s.State != ledger.Accepted || s.Batch != "" {
 		t.Errorf("a snapshot without a batch: %+v", s)
 	}
-	if keys := f.rdb.Keys(t.Context(), keys.Batch("")).Val(); len(keys) != 0 {
+	if keys := f.rdb.Keys(t.Context(), keys.Default.Batch("")).Val(); len(keys) != 0 {
 		t.Errorf("a snapshot without a batch made %v", keys)
 	}
-	f.rdb.ZAdd(t.Context(), keys.Batches, redis.Z{Score: 2, Member: "expired"})
+	f.rdb.ZAdd(t.Context(), keys.Default.Batches(), redis.Z{Score: 2, Member: "expired"})
 	all, err := f.Batches(t.Context(), 10)
 	if err != nil || len(all) != 1 || all[0].ID != "b" {
 		t.Errorf("batches: %+v, %v", all, err)

@@ -58,7 +58,7 @@ func TestSameBatchAfterALoss(t *testing.T) {
 			if when == "after the answers" {
 				extra = "2"
 			}
-			if n := f.rdb.HGet(t.Context(), keys.Totals, "extra_tasks").Val(); n != extra {
+			if n := f.rdb.HGet(t.Context(), keys.Default.Totals(), "extra_tasks").Val(); n != extra {
 				t.Errorf("%q extra tasks are counted, want %s", n, extra)
 			}
 		})

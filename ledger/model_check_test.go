@@ -38,18 +38,18 @@ type places struct {
 func (w *world) places() places {
 	pipe := w.rdb.Pipeline()
 	z := func(key string) *redis.StringSliceCmd { return pipe.ZRange(w.ctx, key, 0, -1) }
-	open, confirm, transit := z(keys.Open), z(keys.Confirm), z(keys.Transit)
-	waiting, waiting0, failed, failed0 := z(keys.Waiting("b")), z(keys.Waiting("")), z(keys.Failed("b")), z(keys.Failed(""))
-	again := pipe.LRange(w.ctx, keys.Again("b"), 0, -1)
-	suspended1, suspended2 := pipe.LRange(w.ctx, keys.SuspendedRooms(1), 0, -1), pipe.LRange(w.ctx, keys.SuspendedRooms(2), 0, -1)
-	ring := pipe.LRange(w.ctx, keys.Ring, 0, -1)
-	paused := pipe.HExists(w.ctx, keys.Batch("b"), "paused")
+	open, confirm, transit := z(keys.Default.Open()), z(keys.Default.Confirm()), z(keys.Default.Transit())
+	waiting, waiting0, failed, failed0 := z(keys.Default.Waiting("b")), z(keys.Default.Waiting("")), z(keys.Default.Failed("b")), z(keys.Default.Failed(""))
+	again := pipe.LRange(w.ctx, keys.Default.Again("b"), 0, -1)
+	suspended1, suspended2 := pipe.LRange(w.ctx, keys.Default.SuspendedRooms(1), 0, -1), pipe.LRange(w.ctx, keys.Default.SuspendedRooms(2), 0, -1)
+	ring := pipe.LRange(w.ctx, keys.Default.Ring(), 0, -1)
+	paused := pipe.HExists(w.ctx, keys.Default.Batch("b"), "paused")
 	ttl := make(map[string]*redis.DurationCmd)
-	ttl["s-1"] = pipe.PTTL(w.ctx, keys.Snapshot("s-1"))
-	single := pipe.HExists(w.ctx, keys.Packed(""), "s-1")
-	unpacked, packed := z(keys.Unpacked), pipe.HKeys(w.ctx, keys.Packed("b"))
-	ttl["b"] = pipe.PTTL(w.ctx, keys.Batch("b"))
-	due1, due2 := pipe.ZScore(w.ctx, keys.Suspended, "1"), pipe.ZScore(w.ctx, keys.Suspended, "2")
+	ttl["s-1"] = pipe.PTTL(w.ctx, keys.Default.Snapshot("s-1"))
+	single := pipe.HExists(w.ctx, keys.Default.Packed(""), "s-1")
+	unpacked, packed := z(keys.Default.Unpacked()), pipe.HKeys(w.ctx, keys.Default.Packed("b"))
+	ttl["b"] = pipe.PTTL(w.ctx, keys.Default.Batch("b"))
+	due1, due2 := pipe.ZScore(w.ctx, keys.Default.Suspended(), "1"), pipe.ZScore(w.ctx, keys.Default.Suspended(), "2")
 	if _, err := pipe.Exec(w.ctx); !errors.Is(err, redis.Nil) {
 		w.must(err)
 	}
@@ -245,11 +245,11 @@ func (w *world) leftovers() {
 	w.must(err)
 
 	w.pack()
-	all, err := w.rdb.Keys(w.ctx, keys.Prefix+"*").Result()
+	all, err := w.rdb.Keys(w.ctx, "{tiwsnap}:"+"*").Result()
 	w.must(err)
 	for _, key := range all {
 		switch key {
-		case keys.Totals, keys.Batches, keys.Feeder, keys.Gate, keys.Indexes, keys.Packed(""), keys.Expiring:
+		case keys.Default.Totals(), keys.Default.Batches(), keys.Default.Feeder(), keys.Default.Gate(), keys.Default.Indexes(), keys.Default.Packed(""), keys.Default.Expiring():
 			continue
 		}
 		if ttl := w.rdb.PTTL(w.ctx, key).Val(); ttl < 0 {

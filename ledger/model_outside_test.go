@@ -179,15 +179,15 @@ return 1`)
 
 // pack packs what has ended.
 func (w *world) pack() {
-	w.must(ageScript.Run(w.ctx, w.rdb, []string{keys.Unpacked}, time.Minute.Milliseconds()).Err())
+	w.must(ageScript.Run(w.ctx, w.rdb, []string{keys.Default.Unpacked()}, time.Minute.Milliseconds()).Err())
 	_, err := w.ledger.Pack(w.ctx, 10)
 	w.must(err)
 }
 
 func (w *world) pass(d time.Duration) {
-	old := []string{keys.Transit, keys.Open, keys.Confirm, keys.Notices}
+	old := []string{keys.Default.Transit(), keys.Default.Open(), keys.Default.Confirm(), keys.Default.Notices()}
 	for _, id := range w.ids() {
-		old = append(old, keys.Snapshot(id))
+		old = append(old, keys.Default.Snapshot(id))
 	}
 	w.must(ageScript.Run(w.ctx, w.rdb, old, d.Milliseconds()).Err())
 	w.now += d

@@ -13,6 +13,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/gate"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -134,7 +135,7 @@ type life struct {
 
 func newWorld(t *rapid.T, rdb *redis.Client) *world {
 	w := &world{
-		t: t, ctx: t.Context(), rdb: rdb, breaker: gate.NewBreaker(rdb), backlog: backlog.New(rdb),
+		t: t, ctx: t.Context(), rdb: rdb, breaker: gate.NewBreaker(rdb, keys.Default), backlog: backlog.New(rdb, keys.Default),
 		lives: make(map[string]*life), batchEnds: make(map[time.Time]bool), told: make(map[time.Time]bool),
 	}
 	o := ledger.Options{Busy: modelBusy, Attempts: modelAttempts}

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"tiwsnap/internal/keys"
 )
 
 // Notice is one end of something, or a tick that failed, to be told by webhook.
@@ -30,8 +28,8 @@ const tellFor = 24 * time.Hour
 // a receiver of its own makes a notice of its end in any case.
 func (l *Ledger) Tell(ctx context.Context, snapshots, batches, schedules bool) error {
 	pipe := l.rdb.TxPipeline()
-	pipe.HSet(ctx, keys.Tell, "snapshot", snapshots, "batch", batches, "schedule", schedules)
-	pipe.PExpire(ctx, keys.Tell, tellFor)
+	pipe.HSet(ctx, l.ns.Tell(), "snapshot", snapshots, "batch", batches, "schedule", schedules)
+	pipe.PExpire(ctx, l.ns.Tell(), tellFor)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("write what is told: %w", err)
 	}
@@ -44,7 +42,7 @@ const noticeLease = 30 * time.Second
 // Notices hands out at most n of what was not told yet. Nobody else gets
 // them for 30 seconds; Announced removes them.
 func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {
-	members, err := l.due(ctx, keys.Notices, 0, n, noticeLease)
+	members, err := l.due(ctx, l.ns.Notices(), 0, n, noticeLease)
 	if err != nil || len(members) == 0 {
 		return nil, err
 	}
@@ -60,7 +58,7 @@ func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {
 		case "snapshot":
 			batch = batchOf(batch)
 		}
-		urls[i] = pipe.HGet(ctx, keys.Batch(batch), "webhook")
+		urls[i] = pipe.HGet(ctx, l.ns.Batch(batch), "webhook")
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("read notices: %w", err)
@@ -82,10 +80,10 @@ func (l *Ledger) Announced(ctx context.Context, notices []Notice) error {
 	for i, n := range notices {
 		members[i] = n.member()
 	}
-	return l.rdb.ZRem(ctx, keys.Notices, members...).Err()
+	return l.rdb.ZRem(ctx, l.ns.Notices(), members...).Err()
 }
 
-// member is the notice as it lies in keys.Notices.
+// member is the notice as it lies in l.ns.Notices().
 func (n Notice) member() string { return fmt.Sprintf("%s:%d:%s", n.Kind, n.At.UnixMilli(), n.ID) }
 
 func parseNotice(member string) Notice {

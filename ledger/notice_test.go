@@ -84,7 +84,7 @@ func TestNotices(t *testing.T) {
 			}
 			f.begin(row(2), "late")
 			f.announced(notices)
-			if n := f.rdb.Exists(t.Context(), keys.Notices).Val(); n != 0 {
+			if n := f.rdb.Exists(t.Context(), keys.Default.Notices()).Val(); n != 0 {
 				t.Error("some are left")
 			}
 		})
@@ -105,8 +105,8 @@ func TestNotices(t *testing.T) {
 		if again := f.notices(); len(again) != 0 {
 			t.Errorf("handed out twice: %+v", again)
 		}
-		for _, z := range f.rdb.ZRangeWithScores(t.Context(), keys.Notices, 0, -1).Val() {
-			f.rdb.ZIncrBy(t.Context(), keys.Notices, -30_000, z.Member.(string)) // as if 30 s ago
+		for _, z := range f.rdb.ZRangeWithScores(t.Context(), keys.Default.Notices(), 0, -1).Val() {
+			f.rdb.ZIncrBy(t.Context(), keys.Default.Notices(), -30_000, z.Member.(string)) // as if 30 s ago
 		}
 		if diff := cmp.Diff(first, f.notices()); diff != "" {
 			t.Error(diff)
@@ -129,7 +129,7 @@ func TestNotices(t *testing.T) {
 
 	t.Run("go to the receiver of the batch", func(t *testing.T) {
 		f := open(t, 1)
-		f.rdb.HSet(t.Context(), keys.Batch("b"), "webhook", "https://example.com/b")
+		f.rdb.HSet(t.Context(), keys.Default.Batch("b"), "webhook", "https://example.com/b")
 		f.fail(row(1), "InvalidParameter")
 		notices := f.notices()
 		if len(notices) != 1 || notices[0].Kind != "batch" || notices[0].URL != "https://example.com/b" {
@@ -167,7 +167,7 @@ func TestNotices(t *testing.T) {
 	t.Run("do not stay for ever, nor does the wish for them", func(t *testing.T) {
 		f := telling(t, 1)
 		f.fail(row(1), "InvalidParameter")
-		for _, key := range []string{keys.Notices, keys.Tell} {
+		for _, key := range []string{keys.Default.Notices(), keys.Default.Tell()} {
 			if ttl := f.rdb.TTL(t.Context(), key).Val(); ttl < 23*time.Hour || ttl > 48*time.Hour {
 				t.Errorf("%s expires in %s", key, ttl)
 			}

@@ -18,8 +18,8 @@ import (
 // feed takes the next n snapshots from the backlog, as a worker does.
 func (f fixture) feed(n int) []string {
 	f.Helper()
-	depth := n + int(f.rdb.ZCard(f.Context(), keys.Transit).Val())
-	ids, _, err := backlog.New(f.rdb).Take(f.Context(), "feeder", depth)
+	depth := n + int(f.rdb.ZCard(f.Context(), keys.Default.Transit()).Val())
+	ids, _, err := backlog.New(f.rdb, keys.Default).Take(f.Context(), "feeder", depth)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -29,8 +29,8 @@ func (f fixture) feed(n int) []string {
 // open makes a batch like setup, of which nothing was fed.
 func open(t *testing.T, total int) fixture {
 	f := setup(t, total)
-	f.rdb.HSet(t.Context(), keys.Batch("b"), "fed", 0)
-	f.rdb.LPush(t.Context(), keys.Ring, "b")
+	f.rdb.HSet(t.Context(), keys.Default.Batch("b"), "fed", 0)
+	f.rdb.LPush(t.Context(), keys.Default.Ring(), "b")
 	return f
 }
 
@@ -173,7 +173,7 @@ func TestCancelBatch(t *testing.T) {
 		f.feed(1)
 		f.begin(row(1), "x")
 		f.outcome(row(1), 1, accepted("t1"))
-		if err := backlog.New(f.rdb).Pause(t.Context(), "b"); err != nil {
+		if err := backlog.New(f.rdb, keys.Default).Pause(t.Context(), "b"); err != nil {
 			t.Fatal(err)
 		}
 		if n := f.cancelBatch(); n != 0 {
@@ -211,7 +211,7 @@ func TestCancelBatch(t *testing.T) {
 		f.feed(1)
 		f.fail(row(1), "InvalidParameter")
 		f.retry(row(1))
-		if err := backlog.New(f.rdb).Pause(t.Context(), "b"); err != nil {
+		if err := backlog.New(f.rdb, keys.Default).Pause(t.Context(), "b"); err != nil {
 			t.Fatal(err)
 		}
 		f.cancelBatch()
@@ -250,7 +250,7 @@ func TestRetry(t *testing.T) {
 			t.Error("it was not retried once")
 		}
 		f.counts(ledger.Batch{Total: 2, Queued: 1, Failed: 1})
-		if b := f.batch(); b.Ended() || f.rdb.TTL(t.Context(), keys.Batch("b")).Val() >= 0 || f.rdb.TTL(t.Context(), keys.Snapshot("b.2")).Val() >= 0 {
+		if b := f.batch(); b.Ended() || f.rdb.TTL(t.Context(), keys.Default.Batch("b")).Val() >= 0 || f.rdb.TTL(t.Context(), keys.Default.Snapshot("b.2")).Val() >= 0 {
 			t.Errorf("it still expires: %+v", b)
 		}
 		if stuck, _ := f.Stuck(t.Context(), 0, 10); len(stuck) != 0 {
@@ -272,7 +272,7 @@ func TestRetry(t *testing.T) {
 		f.feed(1)
 		f.stop()
 		f.verdict(row(1), "y", ledger.Stopped)
-		if n := f.rdb.ZCard(t.Context(), keys.Open).Val(); n != 1 {
+		if n := f.rdb.ZCard(t.Context(), keys.Default.Open()).Val(); n != 1 {
 			t.Errorf("%d open, want 1", n)
 		}
 	})
@@ -282,7 +282,7 @@ func TestRetry(t *testing.T) {
 		f.feed(1)
 		pause := func() {
 			t.Helper()
-			if err := backlog.New(f.rdb).Pause(t.Context(), "b"); err != nil {
+			if err := backlog.New(f.rdb, keys.Default).Pause(t.Context(), "b"); err != nil {
 				t.Fatal(err)
 			}
 		}

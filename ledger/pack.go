@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"tiwsnap/internal/keys"
 )
 
 // An ended record is packed: one value in place of a hash, a fifth of its size.
@@ -233,14 +231,14 @@ const (
 // Pack packs at most n records of snapshots that have ended at least three seconds
 // ago, and returns how many it has looked at.
 func (l *Ledger) Pack(ctx context.Context, n int) (int, error) {
-	ids, err := l.due(ctx, keys.Unpacked, packAge, n, packLease)
+	ids, err := l.due(ctx, l.ns.Unpacked(), packAge, n, packLease)
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
 	pipe := l.rdb.Pipeline()
 	records := make([]*redis.MapStringStringCmd, len(ids))
 	for i, id := range ids {
-		records[i] = pipe.HGetAll(ctx, keys.Snapshot(id))
+		records[i] = pipe.HGetAll(ctx, l.ns.Snapshot(id))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, fmt.Errorf("read ended snapshots: %w", err)

@@ -14,13 +14,13 @@ import (
 // pack packs all that has ended, as if that were long ago.
 func (f fixture) pack() {
 	f.Helper()
-	for _, id := range f.rdb.ZRange(f.Context(), keys.Unpacked, 0, -1).Val() {
-		f.rdb.ZAdd(f.Context(), keys.Unpacked, redis.Z{Score: 1, Member: id})
+	for _, id := range f.rdb.ZRange(f.Context(), keys.Default.Unpacked(), 0, -1).Val() {
+		f.rdb.ZAdd(f.Context(), keys.Default.Unpacked(), redis.Z{Score: 1, Member: id})
 	}
 	if _, err := f.Pack(f.Context(), 1000); err != nil {
 		f.Fatal(err)
 	}
-	if n := f.rdb.ZCard(f.Context(), keys.Unpacked).Val(); n != 0 {
+	if n := f.rdb.ZCard(f.Context(), keys.Default.Unpacked()).Val(); n != 0 {
 		f.Fatalf("%d records stay unpacked", n)
 	}
 }
@@ -45,7 +45,7 @@ func TestPackedRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.pack()
-	if n := f.rdb.Exists(t.Context(), keys.Snapshot(row(1).ID), keys.Snapshot(single(1).ID)).Val(); n != 0 {
+	if n := f.rdb.Exists(t.Context(), keys.Default.Snapshot(row(1).ID), keys.Default.Snapshot(single(1).ID)).Val(); n != 0 {
 		t.Errorf("%d hashes are left", n)
 	}
 	after, err := f.Snapshots(t.Context(), ids)
@@ -85,7 +85,7 @@ func TestRecordsLiveWithTheirBatch(t *testing.T) {
 	f.fail(row(1), "InvalidParameter")
 	f.fail(single(1), "InvalidParameter")
 	f.pack()
-	never := []string{keys.Packed("b"), keys.Failed("b"), keys.Rows("b"), keys.Batch("b")}
+	never := []string{keys.Default.Packed("b"), keys.Default.Failed("b"), keys.Default.Rows("b"), keys.Default.Batch("b")}
 	for _, key := range never {
 		if ttl := f.rdb.PTTL(t.Context(), key).Val(); ttl != -1 {
 			t.Errorf("%s expires in %s, and its batch goes on", key, ttl)

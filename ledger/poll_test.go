@@ -25,10 +25,10 @@ func (f fixture) accept(n int) {
 // from now; early 0: not at all.
 func (f fixture) at(n int, due, early time.Duration) {
 	f.Helper()
-	f.rdb.ZAdd(f.Context(), keys.Confirm, redis.Z{Score: float64(time.Now().Add(due).UnixMilli()), Member: row(n).ID})
-	f.rdb.ZRem(f.Context(), keys.Early, row(n).ID)
+	f.rdb.ZAdd(f.Context(), keys.Default.Confirm(), redis.Z{Score: float64(time.Now().Add(due).UnixMilli()), Member: row(n).ID})
+	f.rdb.ZRem(f.Context(), keys.Default.Early(), row(n).ID)
 	if early != 0 {
-		f.rdb.ZAdd(f.Context(), keys.Early, redis.Z{Score: float64(time.Now().Add(early).UnixMilli()), Member: row(n).ID})
+		f.rdb.ZAdd(f.Context(), keys.Default.Early(), redis.Z{Score: float64(time.Now().Add(early).UnixMilli()), Member: row(n).ID})
 	}
 }
 
@@ -98,7 +98,7 @@ func TestPoll(t *testing.T) {
 		f := setup(t, 1)
 		f.accept(1)
 		f.polls(9)
-		for set, want := range map[string]time.Duration{keys.Confirm: 30 * time.Second, keys.Early: 2 * time.Second} {
+		for set, want := range map[string]time.Duration{keys.Default.Confirm(): 30 * time.Second, keys.Default.Early(): 2 * time.Second} {
 			left := time.Until(time.UnixMilli(int64(f.rdb.ZScore(t.Context(), set, row(1).ID).Val())))
 			if left > want || left < want-2*time.Second {
 				t.Errorf("%s: again in %s, want %s", set, left, want)
@@ -112,12 +112,12 @@ func TestPoll(t *testing.T) {
 		f.at(1, -time.Second, -time.Second)
 		f.settle(row(1), "t"+row(1).ID, ledger.Succeeded)
 		f.at(2, time.Hour, -time.Second)
-		f.rdb.ZRem(t.Context(), keys.Confirm, row(2).ID) // its end was written by an older release
+		f.rdb.ZRem(t.Context(), keys.Default.Confirm(), row(2).ID) // its end was written by an older release
 		f.polls(9)
 		if _, _, p := f.polls(9); p.Next >= 0 {
 			t.Errorf("next in %s", p.Next)
 		}
-		if n := f.rdb.Exists(t.Context(), keys.Early).Val(); n != 0 {
+		if n := f.rdb.Exists(t.Context(), keys.Default.Early()).Val(); n != 0 {
 			t.Error("what may be polled early is never forgotten")
 		}
 	})
@@ -167,7 +167,7 @@ func TestPostpone(t *testing.T) {
 			t.Errorf("early: %v", early)
 		}
 		postpone(f, ledger.Postponement{Wait: time.Hour})
-		if f.in(keys.Early, row(1)) {
+		if f.in(keys.Default.Early(), row(1)) {
 			t.Error("it may still be polled early")
 		}
 	})
@@ -176,7 +176,7 @@ func TestPostpone(t *testing.T) {
 		f.accept(1)
 		f.settle(row(1), "t"+row(1).ID, ledger.Succeeded)
 		s := postpone(f, ledger.Postponement{Wait: time.Hour, Early: time.Hour, Answer: ledger.Refused})
-		if s.Answers != 0 || f.in(keys.Confirm, row(1)) || f.in(keys.Early, row(1)) {
+		if s.Answers != 0 || f.in(keys.Default.Confirm(), row(1)) || f.in(keys.Default.Early(), row(1)) {
 			t.Errorf("it is polled again: %+v", s)
 		}
 	})
@@ -243,7 +243,7 @@ func TestClaimTask(t *testing.T) {
 	t.Run("what it rests on expires with the records", func(t *testing.T) {
 		f := setup(t, 20)
 		f.accept(20)
-		all, err := f.rdb.Keys(t.Context(), keys.Prefix+"index:*").Result()
+		all, err := f.rdb.Keys(t.Context(), "{tiwsnap}:"+"index:*").Result()
 		if err != nil || len(all) == 0 {
 			t.Fatalf("%d keys, %v", len(all), err)
 		}
@@ -278,7 +278,7 @@ func TestResultsWithoutImages(t *testing.T) {
 	if b.Succeeded != 2 || b.NoImage != 1 || b.Images != 3 || b.MissingImages != 3 || b.Failed != 1 {
 		t.Errorf("the batch: %+v", b)
 	}
-	totals := f.rdb.HGetAll(t.Context(), keys.Totals).Val()
+	totals := f.rdb.HGetAll(t.Context(), keys.Default.Totals()).Val()
 	if totals["no_image"] != "1" || totals["missing_images"] != "3" || totals["images"] != "3" {
 		t.Errorf("the totals: %v", totals)
 	}

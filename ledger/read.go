@@ -16,7 +16,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
-	"tiwsnap/internal/keys"
 	"tiwsnap/tasks"
 )
 
@@ -149,7 +148,7 @@ func (l *Ledger) fields(ctx context.Context, ids []string) ([]map[string]string,
 	replies := make(map[int]*redis.MapStringStringCmd)
 	for i, f := range all {
 		if len(f) == 0 {
-			replies[i] = pipe.HGetAll(ctx, keys.Snapshot(ids[i]))
+			replies[i] = pipe.HGetAll(ctx, l.ns.Snapshot(ids[i]))
 		}
 	}
 	if len(replies) == 0 {
@@ -184,7 +183,7 @@ func (l *Ledger) packed(ctx context.Context, ids []string, wanted func(i int) bo
 		for n, i := range in {
 			fields[n] = strings.TrimPrefix(ids[i], batch+".")
 		}
-		replies[batch] = pipe.HMGet(ctx, keys.Packed(batch), fields...)
+		replies[batch] = pipe.HMGet(ctx, l.ns.Packed(batch), fields...)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("read packed snapshots: %w", err)
@@ -320,7 +319,7 @@ func (b Batch) Done() int { return b.Succeeded + b.Failed + b.Canceled }
 
 // Batch returns one batch. Errors: ErrNotFound, or Redis'.
 func (l *Ledger) Batch(ctx context.Context, id string) (Batch, error) {
-	f, err := l.rdb.HGetAll(ctx, keys.Batch(id)).Result()
+	f, err := l.rdb.HGetAll(ctx, l.ns.Batch(id)).Result()
 	if err != nil {
 		return Batch{}, fmt.Errorf("read batch %s: %w", id, err)
 	}
@@ -333,7 +332,7 @@ func (l *Ledger) Batch(ctx context.Context, id string) (Batch, error) {
 // Batches returns the batches that have not expired, newest first, at most n;
 // 0 means all of them.
 func (l *Ledger) Batches(ctx context.Context, n int) ([]Batch, error) {
-	ids, err := l.rdb.ZRevRange(ctx, keys.Batches, 0, int64(n)-1).Result()
+	ids, err := l.rdb.ZRevRange(ctx, l.ns.Batches(), 0, int64(n)-1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read batches: %w", err)
 	}
@@ -361,7 +360,7 @@ func (l *Ledger) BatchPage(ctx context.Context, cursor string, n int) (all []Bat
 	}
 	var found []redis.Z
 	for offset := int64(0); len(found) <= n; {
-		got, err := l.rdb.ZRevRangeByScoreWithScores(ctx, keys.Batches,
+		got, err := l.rdb.ZRevRangeByScoreWithScores(ctx, l.ns.Batches(),
 			&redis.ZRangeBy{Min: "-inf", Max: from, Offset: offset, Count: int64(n) + 1}).Result()
 		if err != nil {
 			return nil, "", fmt.Errorf("read batches: %w", err)
@@ -406,7 +405,7 @@ func (l *Ledger) BatchesOf(ctx context.Context, ids []string) ([]Batch, error) {
 	pipe := l.rdb.Pipeline()
 	replies := make([]*redis.MapStringStringCmd, len(ids))
 	for i, id := range ids {
-		replies[i] = pipe.HGetAll(ctx, keys.Batch(id))
+		replies[i] = pipe.HGetAll(ctx, l.ns.Batch(id))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("read batches: %w", err)
@@ -432,7 +431,7 @@ func (l *Ledger) BatchesOf(ctx context.Context, ids []string) ([]Batch, error) {
 func (l *Ledger) Purge(ctx context.Context) error {
 	for n := purgeMany; n == purgeMany; {
 		var err error
-		n, err = expireScript.Run(ctx, l.rdb, []string{keys.Packed(""), keys.Expiring},
+		n, err = expireScript.Run(ctx, l.rdb, []string{l.ns.Packed(""), l.ns.Expiring()},
 			l.o.Retention.Milliseconds(), purgeMany).Int()
 		if err != nil {
 			return fmt.Errorf("drop expired records: %w", err)
@@ -448,14 +447,14 @@ func (l *Ledger) Purge(ctx context.Context) error {
 const purgeMany = 100
 
 func (l *Ledger) dropExpired(ctx context.Context) error {
-	ids, err := l.rdb.ZRange(ctx, keys.Batches, 0, purgeMany-1).Result()
+	ids, err := l.rdb.ZRange(ctx, l.ns.Batches(), 0, purgeMany-1).Result()
 	if err != nil {
 		return fmt.Errorf("read batches: %w", err)
 	}
 	pipe := l.rdb.Pipeline()
 	there := make([]*redis.IntCmd, len(ids))
 	for i, id := range ids {
-		there[i] = pipe.Exists(ctx, keys.Batch(id))
+		there[i] = pipe.Exists(ctx, l.ns.Batch(id))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("look for expired batches: %w", err)
@@ -474,7 +473,7 @@ func (l *Ledger) dropExpired(ctx context.Context) error {
 // in this moment stays.
 func (l *Ledger) drop(ctx context.Context, id string) error {
 	err := dropScript.Run(ctx, l.rdb, []string{
-		keys.Batch(id), keys.Batches, keys.Running, keys.Rows(id), keys.Packed(id), keys.Failed(id), keys.Waiting(id), keys.Again(id),
+		l.ns.Batch(id), l.ns.Batches(), l.ns.Running(), l.ns.Rows(id), l.ns.Packed(id), l.ns.Failed(id), l.ns.Waiting(id), l.ns.Again(id),
 	}, id).Err()
 	if err != nil {
 		return fmt.Errorf("drop expired batch %s: %w", id, err)
@@ -485,26 +484,26 @@ func (l *Ledger) drop(ctx context.Context, id string) error {
 // keepIndexes lets the index of a day live until all of it has expired: records
 // of a batch do so after its end, and nobody knows that of one that goes on.
 func (l *Ledger) keepIndexes(ctx context.Context) error {
-	days, err := l.rdb.ZRange(ctx, keys.Indexes, 0, -1).Result()
+	days, err := l.rdb.ZRange(ctx, l.ns.Indexes(), 0, -1).Result()
 	if err != nil {
-		return fmt.Errorf("read %s: %w", keys.Indexes, err)
+		return fmt.Errorf("read %s: %w", l.ns.Indexes(), err)
 	}
-	oldest, err := l.rdb.ZRangeWithScores(ctx, keys.Running, 0, 0).Result()
+	oldest, err := l.rdb.ZRangeWithScores(ctx, l.ns.Running(), 0, 0).Result()
 	if err != nil {
-		return fmt.Errorf("read %s: %w", keys.Running, err)
+		return fmt.Errorf("read %s: %w", l.ns.Running(), err)
 	}
 	for _, day := range days {
 		n, err := strconv.ParseInt(day, 10, 64)
 		if err != nil {
-			return fmt.Errorf("%s: %w", keys.Indexes, err)
+			return fmt.Errorf("%s: %w", l.ns.Indexes(), err)
 		}
-		left, err := l.rdb.PTTL(ctx, keys.Index(n)).Result()
+		left, err := l.rdb.PTTL(ctx, l.ns.Index(n)).Result()
 		switch {
 		case err != nil:
 		case left == -2: // go-redis' value for a key that does not exist
-			err = l.rdb.ZRem(ctx, keys.Indexes, day).Err()
+			err = l.rdb.ZRem(ctx, l.ns.Indexes(), day).Err()
 		case len(oldest) > 0 && int64(oldest[0].Score) < (n+1)*dayMilli && left < l.o.Retention+2*24*time.Hour:
-			err = l.rdb.PExpire(ctx, keys.Index(n), l.o.Retention+3*24*time.Hour).Err()
+			err = l.rdb.PExpire(ctx, l.ns.Index(n), l.o.Retention+3*24*time.Hour).Err()
 		}
 		if err != nil {
 			return fmt.Errorf("keep the index of day %d: %w", n, err)
@@ -573,32 +572,32 @@ func (b Batch) CanceledUnfed(row int) bool { return b.CanceledFrom > 0 && row >=
 // them on the way leaves none out, and one that fails anew meanwhile does not
 // come a second time. An error ends the sequence.
 func (l *Ledger) Failures(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
-	return l.newestFirst(ctx, keys.Failed(batch))
+	return l.newestFirst(ctx, l.ns.Failed(batch))
 }
 
 // Held returns the snapshots of a batch, or with "" those that have no batch,
 // whose outcome is unknown and that wait for a person, in the manner of
 // Failures.
 func (l *Ledger) Held(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
-	return l.newestFirst(ctx, keys.Waiting(batch))
+	return l.newestFirst(ctx, l.ns.Waiting(batch))
 }
 
 // suspended returns the snapshots of a batch that wait until their SdkAppId is
 // no longer suspended. What is let go meanwhile may be left out.
 func (l *Ledger) suspended(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
 	return func(yield func(Snapshot, error) bool) {
-		apps, err := l.rdb.ZRange(ctx, keys.Suspended, 0, -1).Result()
+		apps, err := l.rdb.ZRange(ctx, l.ns.Suspended(), 0, -1).Result()
 		if err != nil {
-			yield(Snapshot{}, fmt.Errorf("read %s: %w", keys.Suspended, err))
+			yield(Snapshot{}, fmt.Errorf("read %s: %w", l.ns.Suspended(), err))
 			return
 		}
 		for _, name := range apps {
 			app, err := strconv.ParseUint(name, 10, 64)
 			if err != nil {
-				yield(Snapshot{}, fmt.Errorf("%s: %w", keys.Suspended, err))
+				yield(Snapshot{}, fmt.Errorf("%s: %w", l.ns.Suspended(), err))
 				return
 			}
-			rooms := keys.SuspendedRooms(app)
+			rooms := l.ns.SuspendedRooms(app)
 			for first := int64(0); ; first += page {
 				ids, err := l.rdb.LRange(ctx, rooms, first, first+page-1).Result()
 				if err != nil {

@@ -25,14 +25,14 @@ func single(n int) tasks.SnapshotPayload {
 // stop has a person stop all sending; start is the opposite.
 func (f fixture) stop() {
 	f.Helper()
-	if _, err := gate.NewBreaker(f.rdb).Stop(f.Context(), "me", "a test"); err != nil {
+	if _, err := gate.NewBreaker(f.rdb, keys.Default).Stop(f.Context(), "me", "a test"); err != nil {
 		f.Fatal(err)
 	}
 }
 
 func (f fixture) start() {
 	f.Helper()
-	if _, err := gate.NewBreaker(f.rdb).Start(f.Context()); err != nil {
+	if _, err := gate.NewBreaker(f.rdb, keys.Default).Start(f.Context()); err != nil {
 		f.Fatal(err)
 	}
 }
@@ -44,18 +44,20 @@ func (f fixture) suspend() {
 }
 
 func suspend(ctx context.Context, rdb *redis.Client, app uint64) {
-	rdb.HSet(ctx, keys.Suspension(app), "since", time.Now().UnixMilli(), "code", "UnauthorizedOperation.SdkAppId")
-	rdb.ZAdd(ctx, keys.Suspended, redis.Z{Score: float64(time.Now().UnixMilli()), Member: app})
+	rdb.HSet(ctx, keys.Default.Suspension(app), "since", time.Now().UnixMilli(), "code", "UnauthorizedOperation.SdkAppId")
+	rdb.ZAdd(ctx, keys.Default.Suspended(), redis.Z{Score: float64(time.Now().UnixMilli()), Member: app})
 }
 
 // goOn ends the suspension; what waits is still to be released.
-func goOn(ctx context.Context, rdb *redis.Client, app uint64) { rdb.Del(ctx, keys.Suspension(app)) }
+func goOn(ctx context.Context, rdb *redis.Client, app uint64) {
+	rdb.Del(ctx, keys.Default.Suspension(app))
+}
 
 // release lets application 1 go on and returns what is to be put on the queue.
 func (f fixture) release() (ids []string) {
 	f.Helper()
 	goOn(f.Context(), f.rdb, 1)
-	ids, err := gate.NewBreaker(f.rdb).Release(f.Context(), 1)
+	ids, err := gate.NewBreaker(f.rdb, keys.Default).Release(f.Context(), 1)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -73,7 +75,7 @@ func TestSuspended(t *testing.T) {
 		if s := f.record(row(1)); s.State != ledger.Queued || s.Attempts != 0 {
 			t.Errorf("%+v", s)
 		}
-		if f.in(keys.Open, row(1)) {
+		if f.in(keys.Default.Open(), row(1)) {
 			t.Error("the sweeper would come to it again and again")
 		}
 	})
@@ -95,10 +97,10 @@ func TestSuspended(t *testing.T) {
 		if diff := cmp.Diff(rows, f.feed(many)); diff != "" {
 			t.Error("fed:", diff)
 		}
-		if n := f.rdb.Exists(t.Context(), keys.Suspended, keys.SuspendedRooms(1)).Val(); n != 0 {
+		if n := f.rdb.Exists(t.Context(), keys.Default.Suspended(), keys.Default.SuspendedRooms(1)).Val(); n != 0 {
 			t.Error("it is still suspended")
 		}
-		if !f.in(keys.Open, single(many)) {
+		if !f.in(keys.Default.Open(), single(many)) {
 			t.Error("nobody looks after a snapshot that is put on the queue")
 		}
 		f.verdict(single(1), "y", ledger.Send)
@@ -133,10 +135,10 @@ func TestSuspended(t *testing.T) {
 			f.cancel(p)
 		}
 		for _, p := range []tasks.SnapshotPayload{row(2), single(2)} {
-			f.rdb.Del(t.Context(), keys.Snapshot(p.ID))
+			f.rdb.Del(t.Context(), keys.Default.Snapshot(p.ID))
 		}
 		for _, p := range []tasks.SnapshotPayload{row(3), single(3)} {
-			f.rdb.HSet(t.Context(), keys.Snapshot(p.ID), "attempt", 1) // as if its answer was on its way all the time
+			f.rdb.HSet(t.Context(), keys.Default.Snapshot(p.ID), "attempt", 1) // as if its answer was on its way all the time
 			f.outcome(p, 1, accepted("t-"+p.ID))
 		}
 		if ids := f.release(); len(ids) != 0 {
@@ -145,7 +147,7 @@ func TestSuspended(t *testing.T) {
 		if ids := f.feed(3); len(ids) != 0 {
 			t.Errorf("fed: %v", ids)
 		}
-		if n := f.rdb.ZCard(t.Context(), keys.Open).Val(); n != 0 {
+		if n := f.rdb.ZCard(t.Context(), keys.Default.Open()).Val(); n != 0 {
 			t.Errorf("%d open", n)
 		}
 	})
@@ -161,13 +163,13 @@ func TestSuspended(t *testing.T) {
 		broken := redis.NewClient(f.rdb.Options())
 		defer broken.Close()
 		broken.AddHook(afterScript(cancel))
-		if _, err := gate.NewBreaker(broken).Release(ctx, 1); !errors.Is(err, context.Canceled) {
+		if _, err := gate.NewBreaker(broken, keys.Default).Release(ctx, 1); !errors.Is(err, context.Canceled) {
 			t.Fatalf("the release was not broken off: %v", err)
 		}
-		if n := f.rdb.LLen(t.Context(), keys.SuspendedRooms(1)).Val(); n != 100 {
+		if n := f.rdb.LLen(t.Context(), keys.Default.SuspendedRooms(1)).Val(); n != 100 {
 			t.Fatalf("%d still wait after the first step of 500", n)
 		}
-		if n := f.rdb.ZCard(t.Context(), keys.Suspended).Val(); n != 1 {
+		if n := f.rdb.ZCard(t.Context(), keys.Default.Suspended()).Val(); n != 1 {
 			t.Error("nobody will come to the others")
 		}
 		ids := f.release()
@@ -187,7 +189,7 @@ func TestSuspended(t *testing.T) {
 	t.Run("lets one snapshot go, to see whether calls work again", func(t *testing.T) {
 		f := setup(t, 2)
 		f.suspend()
-		f.rdb.HSet(t.Context(), keys.Suspension(1), "trial", row(1).ID)
+		f.rdb.HSet(t.Context(), keys.Default.Suspension(1), "trial", row(1).ID)
 		f.verdict(row(1), "x", ledger.Send)
 		f.verdict(row(2), "x", ledger.Done)
 	})
@@ -196,8 +198,8 @@ func TestSuspended(t *testing.T) {
 		f := setup(t, 2)
 		f.suspend()
 		f.verdict(row(1), "x", ledger.Done)
-		f.rdb.HDel(t.Context(), keys.Suspension(1), "since")
-		f.rdb.HSet(t.Context(), keys.Suspension(1), "failed_at", time.Now().UnixMilli()-1000, "message", "m")
+		f.rdb.HDel(t.Context(), keys.Default.Suspension(1), "since")
+		f.rdb.HSet(t.Context(), keys.Default.Suspension(1), "failed_at", time.Now().UnixMilli()-1000, "message", "m")
 		f.verdict(row(1), "y", ledger.Done)
 		f.verdict(row(2), "y", ledger.Done) // it was not fed before
 		if s := f.record(row(2)); s.State != ledger.Failed ||
@@ -227,7 +229,7 @@ func TestPass(t *testing.T) {
 		t.Errorf("without a permit: %s", v)
 	}
 	f.stop()
-	turn := f.rdb.HGet(t.Context(), keys.Breaker, "turn").Val()
+	turn := f.rdb.HGet(t.Context(), keys.Default.Breaker(), "turn").Val()
 	for _, pass := range []string{"", "0", gate.NoPass} {
 		if v := begin(f, pass); v != ledger.Stopped {
 			t.Errorf("with the pass %q: %s", pass, v)

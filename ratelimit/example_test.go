@@ -19,7 +19,7 @@ func Example() {
 
 	limiter, err := ratelimit.New(ratelimit.Options{
 		Redis: client,
-		Key:   keys.Limit("100001234567", "CreateSnapshotTask"),
+		Key:   keys.Default.Limit("CreateSnapshotTask"),
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -19,7 +19,7 @@ import (
 	"tiwsnap/rdb"
 )
 
-const key = "{tiwsnap}:limit:account:CreateSnapshotTask"
+const key = "{tiwsnap}:limit:CreateSnapshotTask"
 
 // uses is the referee: when permits were used.
 type uses struct {

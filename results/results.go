@@ -13,6 +13,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/gate"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
@@ -50,16 +51,18 @@ type Reader struct {
 	inspector *asynq.Inspector
 	gate      *gate.Breaker
 	workers   workers
+	ns        keys.Namespace
 }
 
-// NewReader returns a reader of what lies in rdb, which stays the caller's to
+// NewReader returns a reader of what lies in a namespace of rdb, which stays the caller's to
 // close.
-func NewReader(rdb redis.UniversalClient) *Reader {
+func NewReader(rdb redis.UniversalClient, ns keys.Namespace) *Reader {
 	return &Reader{
-		ledger:    ledger.New(rdb, ledger.Options{}),
-		backlog:   backlog.New(rdb),
+		ledger:    ledger.New(rdb, ledger.Options{Namespace: ns}),
+		backlog:   backlog.New(rdb, ns),
 		inspector: asynq.NewInspectorFromRedisClient(rdb),
-		gate:      gate.NewBreaker(rdb),
+		gate:      gate.NewBreaker(rdb, ns),
+		ns:        ns,
 	}
 }
 
@@ -82,7 +85,7 @@ func (r *Reader) Snapshot(ctx context.Context, id string) (ledger.Snapshot, erro
 		}
 		return unbegun(b, row, room), err
 	}
-	info, err := r.inspector.GetTaskInfo(tasks.QueueInteractive, id)
+	info, err := r.inspector.GetTaskInfo(r.ns.QueueInteractive(), id)
 	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
 		return r.ledger.Snapshot(ctx, id) // it may have been begun and accepted between the two looks
 	}

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
@@ -48,7 +49,7 @@ func TestPace(t *testing.T) {
 
 func TestBatchFromARow(t *testing.T) {
 	rdb := redistest.Client(t)
-	_, err := enqueue.New(rdb).Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
+	_, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
 		for id := range uint64(1100) {
 			if !yield(tasks.Room{RoomId: id + 1, Label: map[string]string{"Sum": "=1+1"}}, nil) {
 				return
@@ -58,7 +59,7 @@ func TestBatchFromARow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, r := ledger.New(rdb, ledger.Options{}), results.NewReader(rdb)
+	l, r := ledger.New(rdb, ledger.Options{}), results.NewReader(rdb, keys.Default)
 	b, err := l.Batch(t.Context(), "b")
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"tiwsnap/gate"
-	"tiwsnap/tasks"
 )
 
 // heartbeats are read again after that time, however many look.
@@ -48,7 +47,7 @@ func (r *Reader) WorkerRuns() (bool, error) {
 	}
 	r.workers.at, r.workers.run = time.Now(), false
 	for _, s := range servers {
-		if s.Queues[tasks.QueueInteractive] > 0 && s.Status == "active" {
+		if s.Queues[r.ns.QueueInteractive()] > 0 && s.Status == "active" {
 			r.workers.run = true
 		}
 	}

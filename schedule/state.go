@@ -81,10 +81,13 @@ type State struct {
 var ErrNotFound = errors.New("not found")
 
 // Store keeps the states of schedules. It is safe for concurrent use.
-type Store struct{ rdb redis.UniversalClient }
+type Store struct {
+	rdb redis.UniversalClient
+	ns  keys.Namespace
+}
 
-// NewStore returns the states that lie in rdb.
-func NewStore(rdb redis.UniversalClient) *Store { return &Store{rdb} }
+// NewStore returns the states of a namespace that lie in rdb.
+func NewStore(rdb redis.UniversalClient, ns keys.Namespace) *Store { return &Store{rdb, ns} }
 
 var (
 	//go:embed look.lua
@@ -112,7 +115,7 @@ func (st *Store) Begin(ctx context.Context, s Schedule) (State, time.Time, error
 }
 
 func (st *Store) look(ctx context.Context, s Schedule, begin int) (state State, now time.Time, err error) {
-	f, err := lookScript.Run(ctx, st.rdb, []string{keys.Schedule(s.Name)}, s.lastField(), s.tryingField(), begin).StringSlice()
+	f, err := lookScript.Run(ctx, st.rdb, []string{st.ns.Schedule(s.Name)}, s.lastField(), s.tryingField(), begin).StringSlice()
 	if err != nil {
 		return State{}, time.Time{}, fmt.Errorf("read schedule %s: %w", s.Name, err)
 	}
@@ -147,7 +150,7 @@ func (st *Store) Try(ctx context.Context, s Schedule, t Trying) error {
 	if err != nil {
 		return fmt.Errorf("encode tick: %w", err)
 	}
-	return st.rdb.HSet(ctx, keys.Schedule(s.Name), s.tryingField(), text).Err()
+	return st.rdb.HSet(ctx, st.ns.Schedule(s.Name), s.tryingField(), text).Err()
 }
 
 // Settle notes what became of a tick, for good, and that a webhook is to tell of
@@ -166,7 +169,7 @@ func (st *Store) Settle(ctx context.Context, s Schedule, o Outcome) (bool, error
 	}
 	id := s.BatchID(o.Tick)
 	first, err := settleScript.Run(ctx, st.rdb,
-		[]string{keys.Schedule(s.Name), keys.Notices, keys.Tell, keys.FailedTick(id)},
+		[]string{st.ns.Schedule(s.Name), st.ns.Notices(), st.ns.Tell(), st.ns.FailedTick(id)},
 		s.lastField(), o.Tick.UnixMilli(), text, o.Batch, o.Missed, s.tryingField(),
 		failure, failureKept.Milliseconds(), o.At.UnixMilli(), id).Bool()
 	if err != nil {
@@ -178,7 +181,7 @@ func (st *Store) Settle(ctx context.Context, s Schedule, o Outcome) (bool, error
 // Failure returns what a webhook tells of a tick that failed, by the id of the
 // batch that it should have made. Errors: ErrNotFound, or Redis'.
 func (st *Store) Failure(ctx context.Context, id string) (Failure, error) {
-	text, err := st.rdb.Get(ctx, keys.FailedTick(id)).Bytes()
+	text, err := st.rdb.Get(ctx, st.ns.FailedTick(id)).Bytes()
 	if errors.Is(err, redis.Nil) {
 		err = ErrNotFound
 	}
@@ -197,17 +200,17 @@ func (st *Store) Failure(ctx context.Context, id string) (Failure, error) {
 // does: that saves the source from being read by every worker, nothing depends
 // on it.
 func (st *Store) Claim(ctx context.Context, s Schedule, owner string, d time.Duration) (bool, error) {
-	return st.rdb.SetNX(ctx, keys.Ticking(s.Name), owner, d).Result()
+	return st.rdb.SetNX(ctx, st.ns.Ticking(s.Name), owner, d).Result()
 }
 
 // Extend keeps a claim for d from now.
 func (st *Store) Extend(ctx context.Context, s Schedule, d time.Duration) error {
-	return st.rdb.PExpire(ctx, keys.Ticking(s.Name), d).Err()
+	return st.rdb.PExpire(ctx, st.ns.Ticking(s.Name), d).Err()
 }
 
 // Release gives a claim back.
 func (st *Store) Release(ctx context.Context, s Schedule) error {
-	return st.rdb.Del(ctx, keys.Ticking(s.Name)).Err()
+	return st.rdb.Del(ctx, st.ns.Ticking(s.Name)).Err()
 }
 
 // Status is a schedule and how it stands, for people and programs.
@@ -243,7 +246,7 @@ func (st *Store) Status(ctx context.Context, all []Schedule) ([]Status, error) {
 		if !state.Last.IsZero() && state.Trying == nil {
 			if tick := s.Spec.Next(state.Last); !tick.IsZero() && now.Sub(tick) > overdueAfter {
 				// A long class list is read for minutes.
-				busy, err := st.rdb.Exists(ctx, keys.Ticking(s.Name)).Result()
+				busy, err := st.rdb.Exists(ctx, st.ns.Ticking(s.Name)).Result()
 				if err != nil {
 					return nil, fmt.Errorf("read schedule %s: %w", s.Name, err)
 				}

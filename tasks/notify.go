@@ -15,8 +15,8 @@ import (
 // TypeNotify is the type of the task that tells one receiver of one event.
 const TypeNotify = "webhook:send"
 
-// QueueWebhooks is its queue.
-const QueueWebhooks = "webhooks"
+// QueueWebhooks is its queue in a namespace.
+func QueueWebhooks(namespace string) string { return queue(namespace, "webhooks") }
 
 // The events.
 const (
@@ -61,20 +61,20 @@ func NewNotify(event, ref string, at time.Time, url string) NotifyPayload {
 	return NotifyPayload{V: notifyVersion, ID: id, URL: url, Type: event, Ref: ref, At: at.UnixMilli()}
 }
 
-// Task returns the asynq task for the payload. When to try again and when to
+// Task returns the asynq task for the payload; the options must name its queue. When to try again and when to
 // give up is the worker's to say, so asynq's own limit is out of reach.
-func (p NotifyPayload) Task() (*asynq.Task, error) {
+func (p NotifyPayload) Task(opts ...asynq.Option) (*asynq.Task, error) {
 	b, err := json.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("encode webhook payload: %w", err)
 	}
-	return asynq.NewTask(TypeNotify, b,
-		asynq.Queue(QueueWebhooks),
+	opts = append([]asynq.Option{
 		asynq.TaskID(p.ID),
 		asynq.MaxRetry(math.MaxInt32),
 		asynq.Timeout(notifyTimeout),
 		asynq.Retention(notifyRetention),
-	), nil
+	}, opts...)
+	return asynq.NewTask(TypeNotify, b, opts...), nil
 }
 
 // ParseNotify decodes and checks the payload of a TypeNotify task. Errors:

@@ -4,6 +4,7 @@
 package tasks
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
@@ -24,12 +25,19 @@ import (
 // TypeSnapshot is the type of the task that makes one snapshot.
 const TypeSnapshot = "snapshot:create"
 
-// The two queues. Interactive is served first; Bulk is topped up from the
-// backlog by the feeder and never holds more than a few seconds of work.
-const (
-	QueueInteractive = "interactive"
-	QueueBulk        = "bulk"
-)
+// DefaultNamespace is the namespace where none is named. A namespace is one
+// installation; two of them may share a Redis.
+const DefaultNamespace = "tiwsnap"
+
+// QueueInteractive is the queue of a namespace that is served first. An empty
+// namespace is DefaultNamespace, here and below.
+func QueueInteractive(namespace string) string { return queue(namespace, "interactive") }
+
+// QueueBulk is the queue of a namespace that the feeder tops up from the
+// backlog. It never holds more than a few seconds of work.
+func QueueBulk(namespace string) string { return queue(namespace, "bulk") }
+
+func queue(namespace, name string) string { return cmp.Or(namespace, DefaultNamespace) + "-" + name }
 
 // payloadVersion is the version that this release writes. A worker refuses
 // newer payloads without losing them (ErrNewerPayload).
@@ -53,12 +61,13 @@ type SnapshotPayload struct {
 }
 
 // NewSnapshot returns a task that snapshots one room, for producers that have
-// an asynq client and nothing else of tiwsnap. The TaskID that asynq reports
-// for it is the snapshot id. Options given here come after ours and win, but
-// the TaskID must not be changed. The error is a *RoomError.
+// an asynq client and nothing else of tiwsnap, on the queue of the default
+// namespace: asynq.Queue(QueueInteractive(NAME)) chooses another one. The TaskID
+// that asynq reports for it is the snapshot id. Options given here come after
+// ours and win, but the TaskID must not be changed. The error is a *RoomError.
 func NewSnapshot(room Room, opts ...asynq.Option) (*asynq.Task, error) {
 	p := SnapshotPayload{ID: NewID(), Room: room}
-	return p.Task(append([]asynq.Option{asynq.Queue(QueueInteractive)}, opts...)...)
+	return p.Task(append([]asynq.Option{asynq.Queue(QueueInteractive(""))}, opts...)...)
 }
 
 // Task returns the asynq task for the payload. Its TaskID is the snapshot id:

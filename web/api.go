@@ -18,6 +18,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
 	"tiwsnap/images"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/results"
@@ -27,7 +28,8 @@ import (
 
 // APIOptions are the settings of an API. Redis and Ledger are required.
 type APIOptions struct {
-	Redis redis.UniversalClient // stays the caller's to close
+	Redis     redis.UniversalClient // stays the caller's to close
+	Namespace keys.Namespace        // default: keys.Default
 	// Ledger writes what is ended here, with the settings of the workers.
 	Ledger *ledger.Ledger
 	// Replicated answers an enqueue only when a replica of Redis has it too.
@@ -90,11 +92,11 @@ func NewAPI(o APIOptions) *API {
 	a := &API{
 		o:       o,
 		ledger:  o.Ledger,
-		gate:    gate.NewBreaker(o.Redis),
-		backlog: backlog.New(o.Redis),
-		results: results.NewReader(o.Redis),
-		queue:   enqueue.New(o.Redis),
-		keys:    idempotency{o.Redis},
+		gate:    gate.NewBreaker(o.Redis, o.Namespace),
+		backlog: backlog.New(o.Redis, o.Namespace),
+		results: results.NewReader(o.Redis, o.Namespace),
+		queue:   enqueue.New(o.Redis, o.Namespace),
+		keys:    idempotency{o.Redis, o.Namespace},
 
 		uploads:   slots{what: "lists are being uploaded", all: maxUploads, own: maxOwnUploads, retry: 5 * time.Second},
 		downloads: slots{what: "lists are being downloaded", all: maxDownloads, own: maxOwnDownloads, retry: 5 * time.Second},

@@ -393,7 +393,7 @@ type schedulesOutput struct {
 
 func (a *API) listSchedules(ctx context.Context, _ *struct{}) (*schedulesOutput, error) {
 	out := &schedulesOutput{}
-	all, err := schedule.NewStore(a.o.Redis).Status(ctx, a.o.Schedules)
+	all, err := schedule.NewStore(a.o.Redis, a.o.Namespace).Status(ctx, a.o.Schedules)
 	out.Body.Schedules = all
 	if all == nil {
 		out.Body.Schedules = []schedule.Status{}

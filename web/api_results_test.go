@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 	"tiwsnap/tasks"
@@ -22,7 +23,7 @@ import (
 // add enqueues a batch of n rooms.
 func (s *service) add(id string, n int) {
 	s.Helper()
-	_, err := enqueue.New(s.rdb).Batch(s.Context(), func(yield func(tasks.Room, error) bool) {
+	_, err := enqueue.New(s.rdb, keys.Default).Batch(s.Context(), func(yield func(tasks.Room, error) bool) {
 		for i := range n {
 			if !yield(tasks.Room{RoomId: uint64(i + 1), Label: map[string]string{"Sum": "=1+1"}}, nil) {
 				return

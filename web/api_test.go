@@ -19,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/password"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
@@ -219,7 +220,7 @@ func TestCallbackURLInEveryFormat(t *testing.T) {
 	} {
 		s.send("POST", "/v1/batches?name="+name+test.query, test.body, "Content-Type", test.media).want(202, nil)
 		for n, want := range []string{own, all} {
-			if room, err := backlog.New(s.rdb).Room(t.Context(), name, n+1); err != nil || room.CallbackURL != want {
+			if room, err := backlog.New(s.rdb, keys.Default).Room(t.Context(), name, n+1); err != nil || room.CallbackURL != want {
 				t.Errorf("%s: room %d is %+v, %v", name, n+1, room, err)
 			}
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/keys"
 	"tiwsnap/tasks"
 )
 
@@ -47,8 +48,9 @@ const (
 // AsynqmonOptions are the settings of asynqmon. Redis is required: a
 // *redis.Client or a *redis.ClusterClient.
 type AsynqmonOptions struct {
-	Redis redis.UniversalClient
-	Log   *slog.Logger // default: none
+	Redis     redis.UniversalClient
+	Namespace keys.Namespace // default: keys.Default
+	Log       *slog.Logger   // default: none
 }
 
 // Asynqmon serves asynqmon, asynq's own page, under /asynqmon: as it is for

@@ -15,6 +15,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/web"
@@ -43,7 +44,7 @@ func (m mon) enqueue(n int) {
 		room := tasks.Room{SdkAppId: 1400123480, RoomId: uint64(i + 1)}
 		room.Whiteboard = &tasks.Whiteboard{InitParams: `{"secret":"CANARY-init"}`}
 		room.Label = map[string]string{"teacher": "CANARY-label"}
-		task, err := tasks.SnapshotPayload{ID: tasks.RowID("monday", i+1), Batch: "monday", Room: room}.Task(asynq.Queue(tasks.QueueBulk))
+		task, err := tasks.SnapshotPayload{ID: tasks.RowID("monday", i+1), Batch: "monday", Room: room}.Task(asynq.Queue(keys.Default.QueueBulk()))
 		if err != nil {
 			m.Fatal(err)
 		}
@@ -62,14 +63,14 @@ func (m mon) as(role, method, target string, header ...string) *httptest.Respons
 func TestAsynqmonShowsQueuesWithoutWhatIsPrivate(t *testing.T) {
 	m := newMon(t)
 	m.enqueue(3)
-	w := m.as("view", "GET", "/api/queues/bulk/pending_tasks?size=20&page=1")
+	w := m.as("view", "GET", "/api/queues/tiwsnap-bulk/pending_tasks?size=20&page=1")
 	if body := w.Body.String(); w.Code != 200 || strings.Contains(body, "CANARY") || !strings.Contains(body, `\"batch\":\"monday\",\"SdkAppId\":1400123480,\"RoomId\":2}`) {
 		t.Errorf("got %d %s", w.Code, body)
 	}
 	if kind := w.Header().Get("Content-Type"); kind != "application/json" {
 		t.Errorf("it is %s", kind)
 	}
-	if w := m.as("view", "GET", "/api/queues/bulk/tasks/monday.1"); w.Code != 200 || strings.Contains(w.Body.String(), "CANARY") {
+	if w := m.as("view", "GET", "/api/queues/tiwsnap-bulk/tasks/monday.1"); w.Code != 200 || strings.Contains(w.Body.String(), "CANARY") {
 		t.Errorf("a task: %d %s", w.Code, w.Body)
 	}
 }
@@ -77,7 +78,7 @@ func TestAsynqmonShowsQueuesWithoutWhatIsPrivate(t *testing.T) {
 func TestAsynqmonNeedsNothingFromOutside(t *testing.T) {
 	m := newMon(t)
 	nonces := map[string]bool{}
-	for _, path := range []string{"/", "/queues/bulk", "/servers"} {
+	for _, path := range []string{"/", "/queues/tiwsnap-bulk", "/servers"} {
 		w := m.as("view", "GET", path)
 		page := w.Body.String()
 		if w.Code != 200 || !strings.HasPrefix(page, "<!doctype html>") {
@@ -123,12 +124,12 @@ func TestAsynqmonIsReadOnlyForThoseWhoView(t *testing.T) {
 		{"produce", "GET", "/", 403}, {"produce", "GET", "/api/queues", 403},
 		{"view", "GET", "/api/queues", 200}, {"view", "HEAD", "/api/queues", 200}, {"view", "HEAD", "/", 200},
 		{"view", "GET", "/api/redis_info", 403}, {"operate", "GET", "/api/redis_info", 200},
-		{"view", "POST", "/api/queues/bulk:pause", 403},
-		{"view", "DELETE", "/api/queues/bulk", 403}, {"view", "POST", "/api/queues/bulk/pending_tasks:archive_all", 403},
-		{"view", "DELETE", "/api/queues/bulk/pending_tasks/monday.1", 403},
-		{"operate", "PUT", "/api/queues/bulk:pause", 405}, {"operate", "POST", "/", 405},
-		{"operate", "POST", "/api/queues/bulk:pause", 204}, {"operate", "POST", "/api/queues/bulk:resume", 204},
-		{"operate", "DELETE", "/api/queues/bulk/pending_tasks/monday.1", 204},
+		{"view", "POST", "/api/queues/tiwsnap-bulk:pause", 403},
+		{"view", "DELETE", "/api/queues/tiwsnap-bulk", 403}, {"view", "POST", "/api/queues/tiwsnap-bulk/pending_tasks:archive_all", 403},
+		{"view", "DELETE", "/api/queues/tiwsnap-bulk/pending_tasks/monday.1", 403},
+		{"operate", "PUT", "/api/queues/tiwsnap-bulk:pause", 405}, {"operate", "POST", "/", 405},
+		{"operate", "POST", "/api/queues/tiwsnap-bulk:pause", 204}, {"operate", "POST", "/api/queues/tiwsnap-bulk:resume", 204},
+		{"operate", "DELETE", "/api/queues/tiwsnap-bulk/pending_tasks/monday.1", 204},
 	} {
 		if w := m.as(test.role, test.method, test.path); w.Code != test.want {
 			t.Errorf("%s: %s %s: got %d, want %d: %.100s", test.role, test.method, test.path, w.Code, test.want, w.Body)
@@ -140,10 +141,10 @@ func TestAsynqmonIsReadOnlyForThoseWhoView(t *testing.T) {
 	if !readOnly("view") || readOnly("operate") {
 		t.Errorf("the page is read-only for view: %v, for operate: %v", readOnly("view"), readOnly("operate"))
 	}
-	if w := m.as("operate", "POST", "/api/queues/bulk:pause", "Sec-Fetch-Site", "cross-site"); w.Code != 403 {
+	if w := m.as("operate", "POST", "/api/queues/tiwsnap-bulk:pause", "Sec-Fetch-Site", "cross-site"); w.Code != 403 {
 		t.Errorf("a pause from another site: %d", w.Code)
 	}
-	if info, err := m.inspector.GetQueueInfo("bulk"); err != nil || info.Paused || info.Pending != 2 {
+	if info, err := m.inspector.GetQueueInfo("tiwsnap-bulk"); err != nil || info.Paused || info.Pending != 2 {
 		t.Errorf("then the queue is %+v, %v", info, err)
 	}
 }
@@ -155,7 +156,7 @@ func TestAsynqmonListsAHundredAtMost(t *testing.T) {
 		query string
 		want  int
 	}{{"", 20}, {"?size=50", 50}, {"?size=100", 100}, {"?size=101", 100}, {"?size=-1", 1}, {"?size=0", 1}, {"?size=all", 1}, {"?size=9999999999999999999", 100}, {"?size=50&page=3", 20}, {"?size=50&page=-7", 50}} {
-		w := m.as("view", "GET", "/api/queues/bulk/pending_tasks"+test.query)
+		w := m.as("view", "GET", "/api/queues/tiwsnap-bulk/pending_tasks"+test.query)
 		var got struct{ Tasks []struct{ ID string } }
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got.Tasks) != test.want {
 			t.Errorf("%s: %d tasks, %v, want %d", test.query, len(got.Tasks), err, test.want)
@@ -164,26 +165,26 @@ func TestAsynqmonListsAHundredAtMost(t *testing.T) {
 }
 
 func TestOneIDWithoutATaskDoesNotTakeTheQueuePageDown(t *testing.T) {
-	for _, path := range []string{"/api/queues", "/api/queues/bulk", "/api/queues/bulk/pending_tasks", "/api/queues/bulk/archived_tasks"} {
+	for _, path := range []string{"/api/queues", "/api/queues/tiwsnap-bulk", "/api/queues/tiwsnap-bulk/pending_tasks", "/api/queues/tiwsnap-bulk/archived_tasks"} {
 		m := newMon(t)
 		m.enqueue(5)
-		if err := m.inspector.ArchiveTask("bulk", "monday.5"); err != nil {
+		if err := m.inspector.ArchiveTask("tiwsnap-bulk", "monday.5"); err != nil {
 			t.Fatal(err)
 		}
 		// One in the middle of a list, one at its end, and one in a set.
 		for _, id := range []string{"monday.2", "monday.1", "monday.5"} {
-			if err := m.rdb.Del(t.Context(), "asynq:{bulk}:t:"+id).Err(); err != nil {
+			if err := m.rdb.Del(t.Context(), "asynq:{tiwsnap-bulk}:t:"+id).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := m.inspector.GetQueueInfo("bulk"); err == nil {
+		if _, err := m.inspector.GetQueueInfo("tiwsnap-bulk"); err == nil {
 			t.Skip("this asynq, or this Redis, can count the memory of such a queue")
 		}
 		w := m.as("view", "GET", path)
 		if w.Code != 200 {
 			t.Errorf("%s: got %d %s", path, w.Code, w.Body)
 		}
-		info, err := m.inspector.GetQueueInfo("bulk")
+		info, err := m.inspector.GetQueueInfo("tiwsnap-bulk")
 		if err != nil || info.Pending != 2 || info.Archived != 0 {
 			t.Errorf("%s: then the queue is %+v, %v", path, info, err)
 		}
@@ -198,7 +199,7 @@ func TestAsynqmonDoesNotTouchTooManyTasksAtOnce(t *testing.T) {
 		pipe := m.rdb.Pipeline()
 		for i := range n {
 			id := fmt.Sprintf("%s-%d", key, i)
-			pipe.HSet(t.Context(), "asynq:{bulk}:t:"+id, "state", "pending")
+			pipe.HSet(t.Context(), "asynq:{tiwsnap-bulk}:t:"+id, "state", "pending")
 			if strings.HasSuffix(key, "pending") {
 				pipe.LPush(t.Context(), key, id)
 			} else {
@@ -211,22 +212,22 @@ func TestAsynqmonDoesNotTouchTooManyTasksAtOnce(t *testing.T) {
 			}
 		}
 	}
-	ids("asynq:{bulk}:archived", 9_998)
-	if w := m.as("operate", "POST", "/api/queues/bulk/pending_tasks:archive_all"); w.Code != 200 {
+	ids("asynq:{tiwsnap-bulk}:archived", 9_998)
+	if w := m.as("operate", "POST", "/api/queues/tiwsnap-bulk/pending_tasks:archive_all"); w.Code != 200 {
 		t.Errorf("as many as asynq keeps: %d %s", w.Code, w.Body)
 	}
-	ids("asynq:{bulk}:pending", 2)
-	if w := m.as("operate", "POST", "/api/queues/bulk/pending_tasks:archive_all"); w.Code != 409 || !strings.Contains(w.Body.String(), "would lose the oldest") {
+	ids("asynq:{tiwsnap-bulk}:pending", 2)
+	if w := m.as("operate", "POST", "/api/queues/tiwsnap-bulk/pending_tasks:archive_all"); w.Code != 409 || !strings.Contains(w.Body.String(), "would lose the oldest") {
 		t.Errorf("more than asynq keeps: %d %s", w.Code, w.Body)
 	}
-	ids("asynq:{bulk}:pending", 10_000)
-	for _, operation := range []string{"POST /api/queues/bulk/pending_tasks:archive_all", "DELETE /api/queues/bulk/pending_tasks:delete_all"} {
+	ids("asynq:{tiwsnap-bulk}:pending", 10_000)
+	for _, operation := range []string{"POST /api/queues/tiwsnap-bulk/pending_tasks:archive_all", "DELETE /api/queues/tiwsnap-bulk/pending_tasks:delete_all"} {
 		method, path, _ := strings.Cut(operation, " ")
 		if w := m.as("operate", method, path); w.Code != 409 || !strings.Contains(w.Body.String(), "would stop Redis") {
 			t.Errorf("%s on 10,002: %d %s", operation, w.Code, w.Body)
 		}
 	}
-	if w := m.as("operate", "DELETE", "/api/queues/bulk/archived_tasks:delete_all"); w.Code != 200 {
+	if w := m.as("operate", "DELETE", "/api/queues/tiwsnap-bulk/archived_tasks:delete_all"); w.Code != 200 {
 		t.Errorf("all archived: %d %s", w.Code, w.Body)
 	}
 	if w := m.as("operate", "POST", "/api/queues/nosuch/pending_tasks:archive_all"); w.Code != 409 {

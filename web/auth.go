@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/password"
 )
 
@@ -85,8 +86,9 @@ type AuthOptions struct {
 	SessionLife time.Duration
 	// Redis remembers who has logged out. Where it is nil or away, a cookie
 	// that somebody has kept past the logout is good until it expires.
-	Redis redis.UniversalClient
-	Log   *slog.Logger // default: none
+	Redis     redis.UniversalClient
+	Namespace keys.Namespace // default: keys.Default
+	Log       *slog.Logger   // default: none
 }
 
 // ErrNoCredentials means that a request carries neither a bearer token nor the

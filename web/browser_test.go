@@ -29,6 +29,7 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
@@ -336,7 +337,7 @@ func (w *whole) batch(id string, n int) {
 			}
 		}
 	}
-	if _, err := enqueue.New(w.rdb).Batch(w.Context(), rooms, enqueue.BatchOptions{ID: id}); err != nil {
+	if _, err := enqueue.New(w.rdb, keys.Default).Batch(w.Context(), rooms, enqueue.BatchOptions{ID: id}); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -376,7 +377,7 @@ func TestPagesInABrowser(t *testing.T) {
 		b.until(`[...document.querySelectorAll('svg.MuiSvgIcon-root')].every(icon => icon.querySelector('path') && icon.getBoundingClientRect().width >= 16)`)
 		b.until(`document.querySelectorAll('.material-icons, .MuiIcon-root').length === 0`)
 		b.shots("asynqmon-queues")
-		b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/bulk?status=active"))
+		b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-bulk?status=active"))
 		b.until(`document.body.innerText.includes('SdkAppId')`)
 		b.shots("asynqmon-tasks")
 		for _, path := range []string{"/asynqmon/servers", "/asynqmon/redis", "/asynqmon/schedulers", "/asynqmon/settings"} {
@@ -387,10 +388,10 @@ func TestPagesInABrowser(t *testing.T) {
 
 	t.Run("who operates pauses a queue there", func(t *testing.T) {
 		b.do(chromedp.Navigate(w.URL + "/asynqmon/"))
-		b.until(`fetch('/asynqmon/api/queues/bulk:pause', {method: 'POST'})`)
+		b.until(`fetch('/asynqmon/api/queues/tiwsnap-bulk:pause', {method: 'POST'})`)
 		inspector := asynq.NewInspectorFromRedisClient(w.rdb)
 		paused := func() bool {
-			info, err := inspector.GetQueueInfo("bulk")
+			info, err := inspector.GetQueueInfo("tiwsnap-bulk")
 			return err == nil && info.Paused
 		}
 		for deadline := time.Now().Add(10 * time.Second); !paused() && time.Now().Before(deadline); {
@@ -399,13 +400,13 @@ func TestPagesInABrowser(t *testing.T) {
 		if !paused() {
 			t.Error("it is not paused")
 		}
-		if err := inspector.UnpauseQueue("bulk"); err != nil {
+		if err := inspector.UnpauseQueue("tiwsnap-bulk"); err != nil {
 			t.Fatal(err)
 		}
 	})
 
 	t.Run("a page of another site pauses nothing", func(t *testing.T) {
-		pause := w.URL + "/asynqmon/api/queues/bulk:pause"
+		pause := w.URL + "/asynqmon/api/queues/tiwsnap-bulk:pause"
 		evil := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(rw, `<!doctype html><link rel="icon" href="data:,"><form method=post action=%q></form><script>document.forms[0].submit()</script>`, pause)
 		}))
@@ -418,7 +419,7 @@ func TestPagesInABrowser(t *testing.T) {
 		b.mu.Lock()
 		status := b.statuses[pause]
 		b.mu.Unlock()
-		if info, err := asynq.NewInspectorFromRedisClient(w.rdb).GetQueueInfo("bulk"); err != nil || info.Paused || status != 403 {
+		if info, err := asynq.NewInspectorFromRedisClient(w.rdb).GetQueueInfo("tiwsnap-bulk"); err != nil || info.Paused || status != 403 {
 			t.Errorf("status %d, %+v, %v", status, info, err)
 		}
 	})

@@ -16,7 +16,6 @@ import (
 	"tiwsnap/internal/asynqx"
 	"tiwsnap/internal/keys"
 	"tiwsnap/rdb"
-	"tiwsnap/tasks"
 )
 
 const (
@@ -75,10 +74,10 @@ func (r *readiness) serve(w http.ResponseWriter, req *http.Request) {
 	json.NewEncoder(w).Encode(map[string]any{"ready": status == http.StatusOK, "checks": checks})
 }
 
-// ProbeKeys are keys for rdb.Probe, one in each part of Redis that this installation uses.
-func ProbeKeys() []string {
-	all := []string{keys.Probe}
-	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk, tasks.QueueWebhooks} {
+// ProbeKeys are keys for rdb.Probe, one in each part of Redis that a namespace uses.
+func ProbeKeys(ns keys.Namespace) []string {
+	all := []string{ns.Probe()}
+	for _, queue := range ns.Queues() {
 		all = append(all, asynqx.Prefix(queue)+"probe")
 	}
 	return all
@@ -89,7 +88,7 @@ func ProbeKeys() []string {
 func (a *API) check(ctx context.Context) []Check {
 	reasons := map[string]string{}
 	var refusal redis.Error
-	switch err := rdb.Probe(ctx, a.o.Redis, "", ProbeKeys()...); {
+	switch err := rdb.Probe(ctx, a.o.Redis, "", ProbeKeys(a.o.Namespace)...); {
 	case errors.As(err, &refusal): // which may say where Redis is
 		return []Check{{Name: "redis", Reason: "refuses to serve; fix: " + rdb.Fix(err)}}
 	case err != nil:

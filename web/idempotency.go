@@ -14,9 +14,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"tiwsnap/internal/keys"
+
+	"github.com/redis/go-redis/v9"
 )
 
 var (
@@ -36,7 +36,10 @@ const (
 )
 
 // idempotency remembers what clients have asked for under a key of theirs.
-type idempotency struct{ rdb redis.UniversalClient }
+type idempotency struct {
+	rdb redis.UniversalClient
+	ns  keys.Namespace
+}
 
 // claim is one request under a key. Without a key it is a claim of nothing.
 type claim struct {
@@ -71,7 +74,7 @@ func (i idempotency) claim(ctx context.Context, operation, key string) (*claim, 
 	for _, part := range []string{PrincipalOf(ctx).key(), operation, key} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
-	c.record = keys.Idempotency(hex.EncodeToString(h.Sum(nil)))
+	c.record = i.ns.Idempotency(hex.EncodeToString(h.Sum(nil)))
 	if err := c.take(ctx); err != nil {
 		return nil, err
 	}

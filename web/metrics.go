@@ -17,10 +17,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/gate"
-	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
-	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 )
 
@@ -182,7 +180,7 @@ func (r *reading) all(ctx context.Context) error {
 		r.gauge(descBreaker, 1, string(s.Cause), code)
 	}
 	r.gauge(descSuspended, float64(suspended))
-	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk, tasks.QueueWebhooks} {
+	for _, queue := range r.c.a.o.Namespace.Queues() {
 		info, err := r.c.queues.GetQueueInfo(queue)
 		if err != nil {
 			continue // there is none yet, or it has the id of a task that is gone
@@ -227,7 +225,7 @@ func (r *reading) batches(ctx context.Context) error {
 }
 
 func (r *reading) totals(ctx context.Context) error {
-	totals, err := r.c.a.o.Redis.HGetAll(ctx, keys.Totals).Result()
+	totals, err := r.c.a.o.Redis.HGetAll(ctx, r.c.a.o.Namespace.Totals()).Result()
 	if err != nil {
 		return err
 	}

@@ -12,12 +12,10 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
-	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/rdb"
 	"tiwsnap/results"
-	"tiwsnap/tasks"
 )
 
 // What the first page looks at and shows, at most.
@@ -160,14 +158,14 @@ func (v *nowReader) waiting(ctx context.Context, queued int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	transit, err := v.api.o.Redis.ZCard(ctx, keys.Transit).Result()
+	transit, err := v.api.o.Redis.ZCard(ctx, v.api.o.Namespace.Transit()).Result()
 	if err != nil {
 		return 0, err
 	}
 	n = max(queued, n+int(transit))
 	// The name is asynq's. Its inspector tells the same, but not of a queue that
 	// has the id of a task that is gone.
-	singles, err := v.api.o.Redis.LLen(ctx, "asynq:{"+tasks.QueueInteractive+"}:pending").Result()
+	singles, err := v.api.o.Redis.LLen(ctx, "asynq:{"+v.api.o.Namespace.QueueInteractive()+"}:pending").Result()
 	return n + int(singles), err
 }
 

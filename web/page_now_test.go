@@ -63,8 +63,8 @@ func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
 func TestTheFirstPageTellsOfImagesThatLack(t *testing.T) {
 	rdb := redistest.Client(t)
 	for id, ended := range map[string][]any{"open": nil, "ended": {"ended_at", 2}} {
-		rdb.HSet(t.Context(), keys.Batch(id), append(ended, "total", 9, "created_at", 1, "no_image", 1234, "missing_images", 5)...)
-		rdb.ZAdd(t.Context(), keys.Batches, redis.Z{Score: 1, Member: id})
+		rdb.HSet(t.Context(), keys.Default.Batch(id), append(ended, "total", 9, "created_at", 1, "no_image", 1234, "missing_images", 5)...)
+		rdb.ZAdd(t.Context(), keys.Default.Batches(), redis.Z{Score: 1, Member: id})
 	}
 	_, h := first(t, rdb)
 	body := ask(t, h, "GET", "/", "Accept", "text/html").Body.String()

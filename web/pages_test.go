@@ -45,7 +45,7 @@ func school(t *testing.T, rdb redis.UniversalClient, id string, n int) {
 			}
 		}
 	}
-	if _, err := enqueue.New(rdb).Batch(t.Context(), rooms, enqueue.BatchOptions{ID: id}); err != nil {
+	if _, err := enqueue.New(rdb, "").Batch(t.Context(), rooms, enqueue.BatchOptions{ID: id}); err != nil {
 		t.Fatal(err)
 	}
 	l := ledger.New(rdb, ledger.Options{})

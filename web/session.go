@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"tiwsnap/internal/keys"
 )
 
 // sessionCookie is the name of the cookie.
@@ -58,7 +56,7 @@ func (a *Auth) session(ctx context.Context, cookie string) (u User, id string, o
 	if a.o.Redis != nil {
 		ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
 		defer cancel()
-		if n, err := a.o.Redis.Exists(ctx, keys.LoggedOut(field[0])).Result(); err == nil && n > 0 {
+		if n, err := a.o.Redis.Exists(ctx, a.o.Namespace.LoggedOut(field[0])).Result(); err == nil && n > 0 {
 			return User{}, "", false
 		}
 	}
@@ -85,7 +83,7 @@ func (a *Auth) logOut(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), revokeTimeout)
 	defer cancel()
-	return a.o.Redis.Set(ctx, keys.LoggedOut(id), "", a.o.SessionLife).Err()
+	return a.o.Redis.Set(ctx, a.o.Namespace.LoggedOut(id), "", a.o.SessionLife).Err()
 }
 
 func setSession(w http.ResponseWriter, r *http.Request, value string, maxAge int) {

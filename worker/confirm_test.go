@@ -73,7 +73,7 @@ func TestResultThatNeverComes(t *testing.T) {
 	w.work()
 	w.enqueue("a", 1)
 	w.until("a", "is accepted", func(b ledger.Batch) bool { return b.Accepted == 1 })
-	w.rdb.HSet(t.Context(), keys.Snapshot("a.1"), "accepted_at", time.Now().Add(-72*time.Hour).UnixMilli())
+	w.rdb.HSet(t.Context(), keys.Default.Snapshot("a.1"), "accepted_at", time.Now().Add(-72*time.Hour).UnixMilli())
 	if b := w.ended("a"); b.Failed != 1 {
 		t.Errorf("%+v", b)
 	}
@@ -90,7 +90,7 @@ func (w world) longAgo(id string, ago time.Duration) {
 		s, err := w.ledger.Snapshot(w.Context(), id)
 		return err == nil && s.Answer == ledger.Odd
 	})
-	w.rdb.HSet(w.Context(), keys.Snapshot(id), "answer_at", time.Now().Add(-ago).UnixMilli())
+	w.rdb.HSet(w.Context(), keys.Default.Snapshot(id), "answer_at", time.Now().Add(-ago).UnixMilli())
 }
 
 func TestOddResults(t *testing.T) {
@@ -158,7 +158,7 @@ func TestRefusals(t *testing.T) {
 		w.work()
 		w.enqueue("a", 1)
 		w.until("a", "is accepted", func(b ledger.Batch) bool { return b.Accepted == 1 })
-		soon := func() { w.rdb.ZAdd(t.Context(), keys.Confirm, redis.Z{Score: 1, Member: "a.1"}) }
+		soon := func() { w.rdb.ZAdd(t.Context(), keys.Default.Confirm(), redis.Z{Score: 1, Member: "a.1"}) }
 		soon()
 		w.eventually("five answers that it runs", func() bool {
 			soon()

@@ -145,7 +145,7 @@ func TestHoldUnknown(t *testing.T) {
 	}
 	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
 	w.eventually("both are held, and asynq has done with them", func() bool {
-		info, err := inspector.GetQueueInfo(tasks.QueueBulk)
+		info, err := inspector.GetQueueInfo(tasks.QueueBulk(""))
 		return held() == 2 && err == nil && info.Size == 0
 	})
 	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls; n != 2 {

@@ -99,7 +99,7 @@ func (c *clockwork) tick(w *worker.Worker, times int) {
 // batches is the ids of all batches, oldest first.
 func (c *clockwork) batches() string {
 	c.Helper()
-	ids, err := c.rdb.ZRange(c.Context(), keys.Batches, 0, -1).Result()
+	ids, err := c.rdb.ZRange(c.Context(), keys.Default.Batches(), 0, -1).Result()
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func (c *clockwork) want(batches string) {
 
 func (c *clockwork) status() schedule.Status {
 	c.Helper()
-	all, err := schedule.NewStore(c.rdb).Status(c.Context(), []schedule.Schedule{c.schedule})
+	all, err := schedule.NewStore(c.rdb, keys.Default).Status(c.Context(), []schedule.Schedule{c.schedule})
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestTickIsOneBatchWhoeverMakesIt(t *testing.T) {
 func TestTickThatAnotherWorkerMakesMeanwhile(t *testing.T) {
 	var c *clockwork
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		batch, err := enqueue.New(c.rdb).Batch(r.Context(), func(yield func(tasks.Room, error) bool) {
+		batch, err := enqueue.New(c.rdb, keys.Default).Batch(r.Context(), func(yield func(tasks.Room, error) bool) {
 			yield(tasks.Room{SdkAppId: 1, RoomId: 99}, nil)
 		}, enqueue.BatchOptions{ID: c.schedule.BatchID(c.now.Truncate(time.Minute))})
 		if err != nil || !batch.Created {
@@ -206,7 +206,7 @@ func TestTickOfAWorkerThatDies(t *testing.T) {
 		w := c.worker()
 		c.tick(w, 1)
 		c.at(30 * time.Second)
-		if err := c.rdb.Set(t.Context(), keys.Ticking("s"), "dead", 10*time.Second).Err(); err != nil {
+		if err := c.rdb.Set(t.Context(), keys.Default.Ticking("s"), "dead", 10*time.Second).Err(); err != nil {
 			t.Fatal(err)
 		}
 		c.tick(w, 1)
@@ -222,7 +222,7 @@ func TestTickOfAWorkerThatDies(t *testing.T) {
 		c.tick(w, 1)
 		c.at(30 * time.Second)
 		rooms := func(yield func(tasks.Room, error) bool) { yield(tasks.Room{RoomId: 9}, nil) }
-		if _, err := enqueue.New(c.rdb).Batch(t.Context(), rooms, enqueue.BatchOptions{ID: "s-20261123t120100z", Defaults: c.schedule.Defaults}); err != nil {
+		if _, err := enqueue.New(c.rdb, keys.Default).Batch(t.Context(), rooms, enqueue.BatchOptions{ID: "s-20261123t120100z", Defaults: c.schedule.Defaults}); err != nil {
 			t.Fatal(err)
 		}
 		c.tick(w, 2)
@@ -242,7 +242,7 @@ func TestOverdueTick(t *testing.T) {
 	if s := c.status(); !s.Overdue.Equal(monday.Add(30 * time.Second)) {
 		t.Errorf("nobody is at it, and it stands at %+v", s)
 	}
-	if err := c.rdb.Set(t.Context(), keys.Ticking("s"), "somebody", 10*time.Second).Err(); err != nil {
+	if err := c.rdb.Set(t.Context(), keys.Default.Ticking("s"), "somebody", 10*time.Second).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if s := c.status(); !s.Overdue.IsZero() {
@@ -322,7 +322,7 @@ func TestOverlap(t *testing.T) {
 	if o := c.status().Last; o.Result != schedule.Skipped || !strings.Contains(o.Error, "s-20261123t120100z is still open") {
 		t.Errorf("the outcome is %+v", o)
 	}
-	if err := c.rdb.HSet(t.Context(), keys.Batch("s-20261123t120100z"), "ended_at", c.now.UnixMilli()).Err(); err != nil {
+	if err := c.rdb.HSet(t.Context(), keys.Default.Batch("s-20261123t120100z"), "ended_at", c.now.UnixMilli()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	c.at(150 * time.Second)
@@ -418,7 +418,7 @@ func yearly(t *testing.T, c redis.UniversalClient, source schedule.Source, due i
 		Name: "s", Cron: "@yearly", Zone: "UTC", Spec: spec, Source: source,
 		Defaults: tasks.Room{SdkAppId: app}, Missed: schedule.MissedOne, MissedWithin: 10 * 366 * 24 * time.Hour,
 	}
-	store := schedule.NewStore(c)
+	store := schedule.NewStore(c, keys.Default)
 	_, now, err := store.State(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
@@ -506,10 +506,10 @@ func TestFailedTickIsTold(t *testing.T) {
 		tell.Schedules = false
 		w.workWith(worker.Options{Schedules: []schedule.Schedule{s}, Webhooks: tell})
 		w.eventually("the tick is given up", func() bool {
-			all, err := schedule.NewStore(w.rdb).Status(t.Context(), []schedule.Schedule{s})
+			all, err := schedule.NewStore(w.rdb, keys.Default).Status(t.Context(), []schedule.Schedule{s})
 			return err == nil && all[0].Last.Result == schedule.Failed
 		})
-		if keys := w.rdb.Keys(t.Context(), keys.FailedTick("*")).Val(); len(keys) != 0 {
+		if keys := w.rdb.Keys(t.Context(), keys.Default.FailedTick("*")).Val(); len(keys) != 0 {
 			t.Errorf("it is kept all the same: %v", keys)
 		}
 		w.enqueue("a", 1)
@@ -541,7 +541,7 @@ func TestTickThatFindsNoRoom(t *testing.T) {
 	}
 	state := func(t *testing.T, c *redis.Client, s schedule.Schedule) schedule.Status {
 		t.Helper()
-		all, err := schedule.NewStore(c).Status(t.Context(), []schedule.Schedule{s})
+		all, err := schedule.NewStore(c, keys.Default).Status(t.Context(), []schedule.Schedule{s})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -562,7 +562,7 @@ func TestTickThatFindsNoRoom(t *testing.T) {
 		if all, err := w.ledger.Batches(t.Context(), 10); err != nil || len(all) != 0 {
 			t.Errorf("there are the batches %+v, %v", all, err)
 		}
-		if keys := w.rdb.Keys(t.Context(), keys.Loading("*")).Val(); len(keys) != 0 {
+		if keys := w.rdb.Keys(t.Context(), keys.Default.Loading("*")).Val(); len(keys) != 0 {
 			t.Errorf("half a batch is left: %v", keys)
 		}
 		if err := w.rdb.Del(t.Context(), "ballast").Err(); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"tiwsnap/internal/keys"
 	"tiwsnap/tasks"
 )
 
@@ -59,7 +58,7 @@ func (w *Worker) feed(ctx context.Context) {
 			w.spread(ctx)
 		}
 		if wait < 0 {
-			if _, err := w.await(ctx, keys.Ring); err == nil {
+			if _, err := w.await(ctx, w.o.Namespace.Ring()); err == nil {
 				continue // a new batch need not wait for the next look
 			}
 		}

@@ -31,12 +31,12 @@ func TestSmallBatchBehindALargeOne(t *testing.T) {
 func TestLostTask(t *testing.T) {
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.enqueue("a", 5)
-	ids, _, err := backlog.New(w.rdb).Take(t.Context(), "a feeder that died", 3)
+	ids, _, err := backlog.New(w.rdb, keys.Default).Take(t.Context(), "a feeder that died", 3)
 	if err != nil || len(ids) != 3 {
 		t.Fatal(ids, err)
 	}
 	for _, id := range ids {
-		w.rdb.ZAdd(t.Context(), keys.Transit, redis.Z{Score: 1, Member: id}) // a minute ago
+		w.rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{Score: 1, Member: id}) // a minute ago
 	}
 	w.work()
 	if b := w.ended("a"); b.Succeeded != 5 {

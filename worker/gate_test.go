@@ -8,6 +8,7 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -332,7 +333,7 @@ func TestPersonStops(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.work()
-	b := gate.NewBreaker(w.rdb)
+	b := gate.NewBreaker(w.rdb, keys.Default)
 	if before, err := b.Stop(t.Context(), "ada", "maintenance"); before != "" || err != nil {
 		t.Fatal(before, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
@@ -89,7 +90,7 @@ func TestIdleWorkers(t *testing.T) {
 		w := newRealWorld(t)
 		w.single(101) // so that there is a queue to pause
 		inspector := asynq.NewInspectorFromRedisClient(w.rdb)
-		if err := inspector.PauseQueue(tasks.QueueInteractive); err != nil {
+		if err := inspector.PauseQueue(keys.Default.QueueInteractive()); err != nil {
 			t.Fatal(err)
 		}
 		w.work()
@@ -98,7 +99,7 @@ func TestIdleWorkers(t *testing.T) {
 		if n := w.tasksByRoom()[101]; n != 0 {
 			t.Errorf("%d tasks were made from a paused queue", n)
 		}
-		if err := inspector.UnpauseQueue(tasks.QueueInteractive); err != nil {
+		if err := inspector.UnpauseQueue(keys.Default.QueueInteractive()); err != nil {
 			t.Fatal(err)
 		}
 		w.sent(4)
@@ -108,7 +109,7 @@ func TestIdleWorkers(t *testing.T) {
 		w := newRealWorld(t)
 		inspector := asynq.NewInspectorFromRedisClient(w.rdb)
 		ids := func() (all []string) {
-			pending, err := inspector.ListPendingTasks(tasks.QueueInteractive)
+			pending, err := inspector.ListPendingTasks(keys.Default.QueueInteractive())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,7 +121,7 @@ func TestIdleWorkers(t *testing.T) {
 		for room := range uint64(5) {
 			w.single(101 + room)
 		}
-		if err := inspector.PauseQueue(tasks.QueueInteractive); err != nil {
+		if err := inspector.PauseQueue(keys.Default.QueueInteractive()); err != nil {
 			t.Fatal(err)
 		}
 		before := ids()
@@ -142,7 +143,7 @@ func TestTasksInHand(t *testing.T) {
 	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
 	count := func(list func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error)) int {
 		t.Helper()
-		infos, err := list(tasks.QueueInteractive, asynq.PageSize(1000))
+		infos, err := list(keys.Default.QueueInteractive(), asynq.PageSize(1000))
 		if err != nil {
 			t.Fatal(err)
 		}

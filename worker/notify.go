@@ -88,7 +88,7 @@ func (w *Worker) announceSome(ctx context.Context) error {
 	g.SetLimit(announceParallel)
 	for _, p := range payloads {
 		g.Go(func() error {
-			task, err := p.Task()
+			task, err := p.Task(asynq.Queue(w.o.Namespace.QueueWebhooks()))
 			if err != nil {
 				return err
 			}
@@ -112,7 +112,7 @@ func (w *Worker) notifyFull() (bool, error) {
 	for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
 		w.inspector.ListPendingTasks, w.inspector.ListRetryTasks,
 	} {
-		last, err := list(tasks.QueueWebhooks, asynq.PageSize(1), asynq.Page(notifyWaiting))
+		last, err := list(w.o.Namespace.QueueWebhooks(), asynq.PageSize(1), asynq.Page(notifyWaiting))
 		if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
 			return false, err
 		}
@@ -173,9 +173,9 @@ func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks
 // notifyServer is the asynq server of the webhooks. A receiver that is slow or
 // away holds up no snapshot.
 func (w *Worker) notifyServer(ctx context.Context) *asynq.Server {
-	return asynq.NewServerFromRedisClient(&waiting{UniversalClient: w.o.Redis, ctx: ctx, worker: w, queue: tasks.QueueWebhooks}, asynq.Config{
+	return asynq.NewServerFromRedisClient(&waiting{UniversalClient: w.o.Redis, ctx: ctx, worker: w, queue: w.o.Namespace.QueueWebhooks()}, asynq.Config{
 		Concurrency:              notifyConcurrency,
-		Queues:                   map[string]int{tasks.QueueWebhooks: 1},
+		Queues:                   map[string]int{w.o.Namespace.QueueWebhooks(): 1},
 		RetryDelayFunc:           retryDelay,
 		TaskCheckInterval:        checkEvery,
 		DelayedTaskCheckInterval: time.Second,

@@ -126,7 +126,7 @@ func (w world) webhooks(n int, list func(string, ...asynq.ListOption) ([]*asynq.
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.After(30 * time.Second); ; {
-		infos, err := list(tasks.QueueWebhooks, asynq.PageSize(10000))
+		infos, err := list(keys.Default.QueueWebhooks(), asynq.PageSize(10000))
 		if err == nil && len(infos) == n {
 			return infos
 		}
@@ -141,7 +141,7 @@ func (w world) webhooks(n int, list func(string, ...asynq.ListOption) ([]*asynq.
 // record makes the record of a batch that has ended.
 func (w world) record(id string, ended time.Time) {
 	w.Helper()
-	if err := w.rdb.HSet(w.Context(), keys.Batch(id), "total", 1, "succeeded", 1, "created_at", 1, "ended_at", ended.UnixMilli()).Err(); err != nil {
+	if err := w.rdb.HSet(w.Context(), keys.Default.Batch(id), "total", 1, "succeeded", 1, "created_at", 1, "ended_at", ended.UnixMilli()).Err(); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -198,7 +198,7 @@ func TestEndsAreTold(t *testing.T) {
 			}
 		}
 		w.webhooks(21, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
-		if n := w.rdb.ZCard(t.Context(), keys.Notices).Val(); n != 0 || len(r.got) != 0 {
+		if n := w.rdb.ZCard(t.Context(), keys.Default.Notices()).Val(); n != 0 || len(r.got) != 0 {
 			t.Errorf("%d notices are left, %d webhooks came late", n, len(r.got))
 		}
 	})
@@ -226,7 +226,7 @@ func TestEndsAreTold(t *testing.T) {
 		tell.Snapshots = false
 		w.enqueue("a", 1)
 		w.enqueue("b", 1)
-		w.rdb.HSet(t.Context(), keys.Batch("b"), "webhook", own.URL+"/b")
+		w.rdb.HSet(t.Context(), keys.Default.Batch("b"), "webhook", own.URL+"/b")
 		w.workTelling(tell)
 		if d := own.next(t); d.path != "/b" || d.body.Type != tasks.BatchEnded {
 			t.Errorf("%+v", d)
@@ -267,7 +267,7 @@ func TestDelivery(t *testing.T) {
 		if d := info.NextProcessAt.Sub(info.LastFailedAt); d < 3*time.Second || d > 9*time.Second || info.Retried != 3 {
 			t.Errorf("after the third try the next one comes in %s: %+v", d, info)
 		}
-		if err := inspector.RunTask(tasks.QueueWebhooks, p.ID); err != nil {
+		if err := inspector.RunTask(keys.Default.QueueWebhooks(), p.ID); err != nil {
 			t.Fatal(err)
 		}
 		if d := r.next(t); d.id != p.ID {
@@ -305,7 +305,7 @@ func TestDelivery(t *testing.T) {
 		if want := r.Listener.Addr().String() + " answered 410 Gone: it wants no more webhooks"; info.LastErr != want || info.ID != p.ID {
 			t.Errorf("%+v", info)
 		}
-		if err := inspector.RunTask(tasks.QueueWebhooks, p.ID); err != nil {
+		if err := inspector.RunTask(keys.Default.QueueWebhooks(), p.ID); err != nil {
 			t.Fatal(err)
 		}
 		if d := r.next(t); d.id != p.ID {
@@ -337,7 +337,7 @@ func TestDelivery(t *testing.T) {
 		t.Parallel()
 		w, p := told(t)
 		r := newReceiver(t)
-		w.rdb.HSet(t.Context(), keys.Batch("running"), "total", 1, "created_at", 1)
+		w.rdb.HSet(t.Context(), keys.Default.Batch("running"), "total", 1, "created_at", 1)
 		w.put(tasks.NewNotify(tasks.BatchEnded, "running", time.Now(), ""))
 		w.put(tasks.NewNotify(tasks.BatchEnded, "gone", time.Now(), ""))
 		w.put(tasks.NewNotify(tasks.SnapshotEnded, "gone.1", time.Now(), ""))
@@ -354,7 +354,7 @@ func TestDelivery(t *testing.T) {
 		w, p := told(t)
 		r := newReceiver(t)
 		payload := []byte(`{"v":2,"id":"w-new","kind":"?"}`)
-		if _, err := asynq.NewClientFromRedisClient(w.rdb).Enqueue(asynq.NewTask(tasks.TypeNotify, payload, asynq.Queue(tasks.QueueWebhooks), asynq.TaskID("w-new"))); err != nil {
+		if _, err := asynq.NewClientFromRedisClient(w.rdb).Enqueue(asynq.NewTask(tasks.TypeNotify, payload, asynq.Queue(keys.Default.QueueWebhooks()), asynq.TaskID("w-new"))); err != nil {
 			t.Fatal(err)
 		}
 		w.put(p)
@@ -379,25 +379,25 @@ func TestEndsWaitInTheLedger(t *testing.T) {
 	for i := range 5000 { // as many as may wait in asynq
 		w.put(tasks.NewNotify(tasks.BatchEnded, "gone", time.UnixMilli(int64(i)), ""))
 	}
-	if err := inspector.PauseQueue(tasks.QueueWebhooks); err != nil {
+	if err := inspector.PauseQueue(keys.Default.QueueWebhooks()); err != nil {
 		t.Fatal(err)
 	}
 	for id, ended := range map[string]time.Time{"old": time.Now().Add(-25 * time.Hour), "new": time.Now()} {
 		w.record(id, ended)
-		w.rdb.ZAdd(t.Context(), keys.Notices, redis.Z{Score: 1, Member: fmt.Sprintf("batch:%d:%s", ended.UnixMilli(), id)})
+		w.rdb.ZAdd(t.Context(), keys.Default.Notices(), redis.Z{Score: 1, Member: fmt.Sprintf("batch:%d:%s", ended.UnixMilli(), id)})
 	}
 	w.workTelling(tell)
 	w.enqueue("a", 30) // it takes a second and more, in which the worker looks twice
 	w.ended("a")
-	if n := w.rdb.ZCard(t.Context(), keys.Notices).Val(); n != 3 {
+	if n := w.rdb.ZCard(t.Context(), keys.Default.Notices()).Val(); n != 3 {
 		t.Errorf("%d notices wait, want 3", n)
 	}
 	w.webhooks(5000, inspector.ListPendingTasks)
 
-	if _, err := inspector.DeleteAllPendingTasks(tasks.QueueWebhooks); err != nil {
+	if _, err := inspector.DeleteAllPendingTasks(keys.Default.QueueWebhooks()); err != nil {
 		t.Fatal(err)
 	}
-	if err := inspector.UnpauseQueue(tasks.QueueWebhooks); err != nil {
+	if err := inspector.UnpauseQueue(keys.Default.QueueWebhooks()); err != nil {
 		t.Fatal(err)
 	}
 	told := map[string]bool{}
@@ -409,7 +409,7 @@ func TestEndsWaitInTheLedger(t *testing.T) {
 		told[data.ID] = true
 	}
 	w.webhooks(2, inspector.ListCompletedTasks)
-	if n := w.rdb.ZCard(t.Context(), keys.Notices).Val(); n != 0 || !told["a"] || !told["new"] {
+	if n := w.rdb.ZCard(t.Context(), keys.Default.Notices()).Val(); n != 0 || !told["a"] || !told["new"] {
 		t.Errorf("%d notices are left; told were %v", n, told)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"tiwsnap/backlog"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -28,7 +29,7 @@ func TestRoomsOfAnotherRelease(t *testing.T) {
 
 	t.Run("as a row of a batch", func(t *testing.T) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-		load := backlog.New(w.rdb).Load(tasks.Room{SdkAppId: app}) // which checks nothing
+		load := backlog.New(w.rdb, keys.Default).Load(tasks.Room{SdkAppId: app}) // which checks nothing
 		for _, room := range []tasks.Room{{RoomId: 1}, {RoomId: 2, SnapshotMode: "Hologram"}, {RoomId: 3}} {
 			if err := load.Add(t.Context(), &room); err != nil {
 				t.Fatal(err)
@@ -54,7 +55,7 @@ func TestRoomsOfAnotherRelease(t *testing.T) {
 	t.Run("as a task on its queue", func(t *testing.T) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 		payload := fmt.Sprintf(`{"v":1,"id":"s-odd","room":{"SdkAppId":%d,"RoomId":2,"SnapshotMode":"Hologram"}}`, app)
-		task := asynq.NewTask(tasks.TypeSnapshot, []byte(payload), asynq.TaskID("s-odd"), asynq.Queue(tasks.QueueInteractive))
+		task := asynq.NewTask(tasks.TypeSnapshot, []byte(payload), asynq.TaskID("s-odd"), asynq.Queue(keys.Default.QueueInteractive()))
 		if _, err := asynq.NewClientFromRedisClient(w.rdb).EnqueueContext(t.Context(), task); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -78,7 +79,7 @@ func TestSpoolBridgesRedis(t *testing.T) {
 	t.Cleanup(func() { rdb.Close() })
 	w := newWorld(t, rdb, tiwtest.Options{Latency: 500 * time.Millisecond})
 	w.spool = t.TempDir()
-	w.queue = enqueue.New(rdb)
+	w.queue = enqueue.New(rdb, keys.Default)
 	w.work()
 	w.enqueue("a", 20)
 	if err := w.sim.WaitCalls(t.Context(), 10); err != nil {

@@ -128,7 +128,7 @@ func (o *orphans) look(ctx context.Context) (leased []string, err error) {
 // sweepOrphans looks for orphans in all queues.
 func (w *Worker) sweepOrphans(ctx context.Context) {
 	var queues []*orphans
-	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk, tasks.QueueWebhooks} {
+	for _, queue := range w.o.Namespace.Queues() {
 		queues = append(queues, &orphans{rdb: w.o.Redis, queue: queue})
 	}
 	for pause(ctx, orphanEvery) {

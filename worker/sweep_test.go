@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -45,7 +46,7 @@ func (w world) look(look func() ([]string, error), want ...string) {
 
 func TestOrphans(t *testing.T) {
 	t.Parallel()
-	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk} {
+	for _, queue := range []string{keys.Default.QueueInteractive(), keys.Default.QueueBulk()} {
 		t.Run("on "+queue+" run again once they were seen twice", func(t *testing.T) {
 			w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 			room := tasks.Room{SdkAppId: app, RoomId: 7}
@@ -73,15 +74,15 @@ func TestOrphans(t *testing.T) {
 
 	t.Run("are not those that have a lease, or got one between two looks", func(t *testing.T) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-		const lease = "asynq:{" + tasks.QueueInteractive + "}:lease"
+		lease := "asynq:{" + keys.Default.QueueInteractive() + "}:lease"
 		for n := range 2 {
 			if _, err := w.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: uint64(n + 1)}, enqueue.RoomOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		leased, late := w.dequeue(tasks.QueueInteractive), w.dequeue(tasks.QueueInteractive)
+		leased, late := w.dequeue(keys.Default.QueueInteractive()), w.dequeue(keys.Default.QueueInteractive())
 		w.rdb.ZAdd(t.Context(), lease, redis.Z{Score: 1e10, Member: leased})
-		orphans := worker.Orphans(w.rdb, tasks.QueueInteractive)
+		orphans := worker.Orphans(w.rdb, keys.Default.QueueInteractive())
 		look := func() ([]string, error) { return orphans(t.Context()) }
 		w.look(look)
 		w.rdb.ZAdd(t.Context(), lease, redis.Z{Score: 1e10, Member: late})

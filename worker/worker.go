@@ -20,10 +20,10 @@ import (
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/schedule"
-	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 )
 
@@ -32,14 +32,14 @@ type Options struct {
 	Redis redis.UniversalClient // stays the caller's to close
 	TIW   *tiw.Client
 
-	Account      string        // names the account whose quota is shared; default "default"
-	RateLimit    int           // requests a second for each API action; default 20
-	Margin       time.Duration // added to the second before a permit can be used again; default 15 ms
-	Concurrency  int           // calls in flight in this process, for each queue, at most; default 256
-	Attempts     int           // failed attempts after which a snapshot fails; default 8
-	CallTimeout  time.Duration // timeout of one API call, as the TIW client has it; default 10 s
-	ConfirmAfter time.Duration // first Describe after acceptance; default 30 s
-	Retention    time.Duration // how long ended records are kept; default 7 days
+	Namespace    keys.Namespace // whose work this is; default: keys.Default
+	RateLimit    int            // requests a second for each API action; default 20
+	Margin       time.Duration  // added to the second before a permit can be used again; default 15 ms
+	Concurrency  int            // calls in flight in this process, for each queue, at most; default 256
+	Attempts     int            // failed attempts after which a snapshot fails; default 8
+	CallTimeout  time.Duration  // timeout of one API call, as the TIW client has it; default 10 s
+	ConfirmAfter time.Duration  // first Describe after acceptance; default 30 s
+	Retention    time.Duration  // how long ended records are kept; default 7 days
 	// CallbackURL makes the URL that Tencent calls when the task of an attempt
 	// has ended. Default: none is given, the results are asked for.
 	CallbackURL func(snapshot string, attempt int) string
@@ -81,7 +81,6 @@ const (
 )
 
 func (o *Options) setDefaults() {
-	def(&o.Account, "default")
 	def(&o.RateLimit, 20)
 	def(&o.Concurrency, 256)
 	def(&o.Attempts, 8)
@@ -134,20 +133,21 @@ func New(o Options) (*Worker, error) {
 		log:       o.Log,
 		tiw:       o.TIW,
 		spool:     spool{o.Spool},
-		backlog:   backlog.New(o.Redis),
+		backlog:   backlog.New(o.Redis, o.Namespace),
 		queue:     asynq.NewClientFromRedisClient(o.Redis),
 		inspector: asynq.NewInspectorFromRedisClient(o.Redis),
-		producer:  enqueue.New(o.Redis),
-		schedules: schedule.NewStore(o.Redis),
+		producer:  enqueue.New(o.Redis, o.Namespace),
+		schedules: schedule.NewStore(o.Redis, o.Namespace),
 		metrics:   newMetrics(o.Metrics),
 	}
 	w.ledger = ledger.New(o.Redis, ledger.Options{
-		Busy: 2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
+		Namespace: o.Namespace,
+		Busy:      2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
 		ConfirmAfter: o.ConfirmAfter, Attempts: o.Attempts, Retention: o.Retention, Relay: w.relays(),
 	})
 	var err error
 	if w.gate, err = gate.New(gate.Options{
-		Redis: o.Redis, Account: o.Account, RateLimit: o.RateLimit, DescribeShare: o.ConfirmShare, Margin: o.Margin,
+		Redis: o.Redis, Namespace: o.Namespace, RateLimit: o.RateLimit, DescribeShare: o.ConfirmShare, Margin: o.Margin,
 		CallTimeout: o.CallTimeout, SuspendFor: o.SuspendFor, Second: o.Second, Log: o.Log,
 	}); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
@@ -169,8 +169,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	var handlers []asynq.Handler
 	takers := w.takers(ctx)
 	for _, l := range []*lane{
-		w.lane(tasks.QueueInteractive, ratelimit.Interactive),
-		w.lane(tasks.QueueBulk, ratelimit.Bulk),
+		w.lane(w.o.Namespace.QueueInteractive(), ratelimit.Interactive),
+		w.lane(w.o.Namespace.QueueBulk(), ratelimit.Bulk),
 	} {
 		for _, s := range l.servers(ctx, takers) {
 			servers, handlers = append(servers, s), append(handlers, l.handler())

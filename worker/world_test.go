@@ -17,6 +17,7 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -52,7 +53,7 @@ type world struct {
 // stop returns why all sending is stopped, or nothing.
 func (w world) stop() gate.Stop {
 	w.Helper()
-	all, err := gate.NewBreaker(w.rdb).Stops(w.Context())
+	all, err := gate.NewBreaker(w.rdb, keys.Default).Stops(w.Context())
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func (w world) stop() gate.Stop {
 // suspended returns why an application is, or nothing.
 func (w world) suspended(app uint64) gate.Stop {
 	w.Helper()
-	all, err := gate.NewBreaker(w.rdb).Stops(w.Context())
+	all, err := gate.NewBreaker(w.rdb, keys.Default).Stops(w.Context())
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -82,7 +83,7 @@ func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
 	if o.TaskDuration == 0 {
 		o.TaskDuration = 100 * time.Millisecond
 	}
-	return world{T: t, rdb: rdb, sim: tiwtest.Start(t, o), queue: enqueue.New(rdb), ledger: ledger.New(rdb, ledger.Options{})}
+	return world{T: t, rdb: rdb, sim: tiwtest.Start(t, o), queue: enqueue.New(rdb, keys.Default), ledger: ledger.New(rdb, ledger.Options{})}
 }
 
 // work starts a worker and returns what stops it and waits for its end.
@@ -192,7 +193,7 @@ func (w world) state() string {
 	batches, err := w.ledger.Batches(w.Context(), 20)
 	fmt.Fprintf(&b, "batches: %+v, %v\n", batches, err)
 	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
-	for _, queue := range []string{tasks.QueueInteractive, tasks.QueueBulk} {
+	for _, queue := range []string{keys.Default.QueueInteractive(), keys.Default.QueueBulk()} {
 		info, err := inspector.GetQueueInfo(queue)
 		fmt.Fprintf(&b, "queue %s: %+v, %v\n", queue, info, err)
 	}

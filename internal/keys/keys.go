@@ -1,149 +1,219 @@
 // Package keys names every Redis key of tiwsnap's own, so that the whole schema
-// can be read in one place. All keys share one hash tag: every script works on
-// Redis Cluster. asynq's keys ("asynq:…") are asynq's business and not here.
+// can be read in one place. All keys of a namespace share one hash tag: every
+// script works on Redis Cluster. asynq's keys ("asynq:…") are asynq's business
+// and not here.
 package keys
 
-import "strconv"
+import (
+	"cmp"
+	"errors"
+	"strconv"
 
-// Prefix begins every key. The braces are the hash tag.
-const Prefix = "{tiwsnap}:"
-
-const (
-	// Batches is a sorted set of batch ids by creation time (Unix ms).
-	Batches = Prefix + "batches"
-	// Running is a sorted set of the ids of batches that have not ended, by creation
-	// time (Unix ms).
-	Running = Prefix + "running"
-	// Ring is a list of the batches that still have rooms to feed, in turn.
-	Ring = Prefix + "ring"
-	// Paused is a set of the batches that were paused, and may be still.
-	Paused = Prefix + "paused"
-	// Transit is a sorted set of snapshot ids that the feeder has taken from
-	// the backlog and no worker has begun, by the time they were taken (ms).
-	Transit = Prefix + "transit"
-	// Feeder is a string: the process that feeds at the moment. It expires.
-	Feeder = Prefix + "feeder"
-	// Breaker is a hash that exists while not everything may be sent: why, since
-	// when, what opens it. Only the pass that its field "turn" names may be used.
-	// From "feed_from" (ms) on it wants "feed" rooms on their way to the queue.
-	Breaker = Prefix + "breaker"
-	// Gate is a hash of what the gate remembers: failures in a row, the last
-	// outcomes, how many requests were accepted, the newest TaskID.
-	Gate = Prefix + "gate"
-	// Apps is a hash of SdkAppId to how many requests for it were accepted.
-	Apps = Prefix + "apps"
-	// Refused is a hash of snapshot id to how many requests had been accepted
-	// when this one's was refused by a code of the account, and the code.
-	Refused = Prefix + "refused"
-	// Suspended is a sorted set of the SdkAppIds that are suspended, or whose
-	// waiting snapshots are being released, by when that goes on (ms).
-	Suspended = Prefix + "suspended"
-	// Open is a sorted set of snapshot ids that were begun and are neither
-	// accepted nor ended, by the time of their last change (ms).
-	Open = Prefix + "open"
-	// Confirm is a sorted set of snapshot ids by the time (ms) of their next
-	// DescribeSnapshotTask: accepted ones, and unknown ones whose callback
-	// named a TaskID.
-	Confirm = Prefix + "confirm"
-	// Early is a sorted set of snapshot ids by the time (ms) from which on they
-	// may be polled, where quota is free, before their time in Confirm. Ids that
-	// are not in Confirm mean nothing. It expires.
-	Early = Prefix + "early"
-	// Notices is a sorted set of what is to be told by webhook, by when it is
-	// due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID" with the time
-	// of the end, "schedule:MS:TICK" of a tick that failed.
-	Notices = Prefix + "notices"
-	// Tell is a hash of what is told by webhook: "snapshot", "batch" and
-	// "schedule", each 1 or 0. It expires unless a worker that tells renews it.
-	Tell = Prefix + "tell"
-	// Totals is a hash of counters over everything that ever ran here.
-	Totals = Prefix + "totals"
-	// Replicated is an empty string, written to see that a replica has it and
-	// so everything before it. It expires at once.
-	Replicated = Prefix + "replicated"
-	// Probe is a string, written to see whether Redis takes our scripts. It is
-	// gone at once.
-	Probe = Prefix + "probe"
+	"tiwsnap/tasks"
 )
+
+// Namespace is one installation: its name is in every key and queue name, so
+// that two of them on one Redis share nothing. The empty one is Default.
+type Namespace string
+
+// Default is the namespace where none is named.
+const Default Namespace = tasks.DefaultNamespace
+
+// Parse returns the namespace of that name: 1 to 32 of a-z, 0-9 and "-".
+func Parse(name string) (Namespace, error) {
+	valid := len(name) >= 1 && len(name) <= 32
+	for _, c := range []byte(name) {
+		valid = valid && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-')
+	}
+	if !valid {
+		return "", errors.New("must be 1 to 32 of a-z, 0-9 and -")
+	}
+	return Namespace(name), nil
+}
+
+// String is the name of the namespace.
+func (ns Namespace) String() string { return string(cmp.Or(ns, Default)) }
+
+// key is a key of the namespace. The braces are the hash tag.
+func (ns Namespace) key(name string) string { return "{" + ns.String() + "}:" + name }
+
+// QueueInteractive is the asynq queue of single rooms.
+func (ns Namespace) QueueInteractive() string { return tasks.QueueInteractive(ns.String()) }
+
+// QueueBulk is the asynq queue of the next rooms of the batches.
+func (ns Namespace) QueueBulk() string { return tasks.QueueBulk(ns.String()) }
+
+// QueueWebhooks is the asynq queue of the webhooks.
+func (ns Namespace) QueueWebhooks() string { return tasks.QueueWebhooks(ns.String()) }
+
+// Queues are all queues of the namespace.
+func (ns Namespace) Queues() []string {
+	return []string{ns.QueueInteractive(), ns.QueueBulk(), ns.QueueWebhooks()}
+}
+
+// Batches is a sorted set of batch ids by creation time (Unix ms).
+func (ns Namespace) Batches() string { return ns.key("batches") }
+
+// Running is a sorted set of the ids of batches that have not ended, by creation
+// time (Unix ms).
+func (ns Namespace) Running() string { return ns.key("running") }
+
+// Ring is a list of the batches that still have rooms to feed, in turn.
+func (ns Namespace) Ring() string { return ns.key("ring") }
+
+// Paused is a set of the batches that were paused, and may be still.
+func (ns Namespace) Paused() string { return ns.key("paused") }
+
+// Transit is a sorted set of snapshot ids that the feeder has taken from
+// the backlog and no worker has begun, by the time they were taken (ms).
+func (ns Namespace) Transit() string { return ns.key("transit") }
+
+// Feeder is a string: the process that feeds at the moment. It expires.
+func (ns Namespace) Feeder() string { return ns.key("feeder") }
+
+// Breaker is a hash that exists while not everything may be sent: why, since
+// when, what opens it. Only the pass that its field "turn" names may be used.
+// From "feed_from" (ms) on it wants "feed" rooms on their way to the queue.
+func (ns Namespace) Breaker() string { return ns.key("breaker") }
+
+// Gate is a hash of what the gate remembers: failures in a row, the last
+// outcomes, how many requests were accepted, the newest TaskID.
+func (ns Namespace) Gate() string { return ns.key("gate") }
+
+// Apps is a hash of SdkAppId to how many requests for it were accepted.
+func (ns Namespace) Apps() string { return ns.key("apps") }
+
+// Refused is a hash of snapshot id to how many requests had been accepted
+// when this one's was refused by a code of the account, and the code.
+func (ns Namespace) Refused() string { return ns.key("refused") }
+
+// Suspended is a sorted set of the SdkAppIds that are suspended, or whose
+// waiting snapshots are being released, by when that goes on (ms).
+func (ns Namespace) Suspended() string { return ns.key("suspended") }
+
+// Open is a sorted set of snapshot ids that were begun and are neither
+// accepted nor ended, by the time of their last change (ms).
+func (ns Namespace) Open() string { return ns.key("open") }
+
+// Confirm is a sorted set of snapshot ids by the time (ms) of their next
+// DescribeSnapshotTask: accepted ones, and unknown ones whose callback
+// named a TaskID.
+func (ns Namespace) Confirm() string { return ns.key("confirm") }
+
+// Early is a sorted set of snapshot ids by the time (ms) from which on they
+// may be polled, where quota is free, before their time in Confirm. Ids that
+// are not in Confirm mean nothing. It expires.
+func (ns Namespace) Early() string { return ns.key("early") }
+
+// Notices is a sorted set of what is to be told by webhook, by when it is
+// due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID" with the time
+// of the end, "schedule:MS:TICK" of a tick that failed.
+func (ns Namespace) Notices() string { return ns.key("notices") }
+
+// Tell is a hash of what is told by webhook: "snapshot", "batch" and
+// "schedule", each 1 or 0. It expires unless a worker that tells renews it.
+func (ns Namespace) Tell() string { return ns.key("tell") }
+
+// Totals is a hash of counters over everything that ever ran here.
+func (ns Namespace) Totals() string { return ns.key("totals") }
+
+// Replicated is an empty string, written to see that a replica has it and
+// so everything before it. It expires at once.
+func (ns Namespace) Replicated() string { return ns.key("replicated") }
 
 // Batch is a hash: what the batch is and how many of its snapshots are in
 // which state.
-func Batch(id string) string { return Prefix + "batch:" + id }
+func (ns Namespace) Batch(id string) string { return ns.key("batch:" + id) }
 
 // Rows is a hash of chunk number to chunk: the rooms of a batch, compressed.
-func Rows(batch string) string { return Prefix + "rows:" + batch }
+func (ns Namespace) Rows(batch string) string { return ns.key("rows:" + batch) }
 
 // Loading is a Rows hash of a batch that is still being pushed. It expires.
-func Loading(token string) string { return Prefix + "loading:" + token }
+func (ns Namespace) Loading(token string) string { return ns.key("loading:" + token) }
 
 // Snapshot is a hash, the record of one snapshot. It exists from the first
 // attempt until it has ended and is packed.
-func Snapshot(id string) string { return Prefix + "snapshot:" + id }
+func (ns Namespace) Snapshot(id string) string { return ns.key("snapshot:" + id) }
 
 // Again is a list of the snapshot ids of a batch that are to be fed again.
-func Again(batch string) string { return Prefix + "again:" + batch }
+func (ns Namespace) Again(batch string) string { return ns.key("again:" + batch) }
 
 // Failed is a sorted set of the failed snapshots of a batch by when they ended
 // (ms); those without a batch are under "".
-func Failed(batch string) string { return Prefix + "failed:" + batch }
+func (ns Namespace) Failed(batch string) string { return ns.key("failed:" + batch) }
 
 // Waiting is a sorted set of the snapshots of a batch whose outcome is unknown
 // and that wait for a person to decide, by since when (ms); those without a
 // batch are under "".
-func Waiting(batch string) string { return Prefix + "waiting:" + batch }
+func (ns Namespace) Waiting(batch string) string { return ns.key("waiting:" + batch) }
 
 // Suspension is a hash: why calls for an SdkAppId are not made, since when, and
 // which snapshot may be sent to see whether they work again; or since when its
 // snapshots fail.
-func Suspension(app uint64) string { return Prefix + "suspension:" + strconv.FormatUint(app, 10) }
+func (ns Namespace) Suspension(app uint64) string {
+	return ns.key("suspension:" + strconv.FormatUint(app, 10))
+}
 
 // SuspendedRooms is a list of the snapshot ids that wait for a suspended
 // SdkAppId.
-func SuspendedRooms(app uint64) string { return Suspended + ":" + strconv.FormatUint(app, 10) }
+func (ns Namespace) SuspendedRooms(app uint64) string {
+	return ns.Suspended() + ":" + strconv.FormatUint(app, 10)
+}
+
+// TaskOwners is a hash of TaskID to the snapshot that has it: of one shard of
+// the TaskIDs that became known in one period. Shards are small, so that Redis
+// packs them. It expires.
+func (ns Namespace) TaskOwners(period int64, shard string) string {
+	return ns.key("tasks:" + strconv.FormatInt(period, 10) + ":" + shard)
+}
+
+// LoggedOut is an empty string: the session of that id was ended before it
+// expired. It expires.
+func (ns Namespace) LoggedOut(session string) string { return ns.key("loggedout:" + session) }
+
+// Schedule is a hash: the last tick of a schedule, what became of it, and the
+// tick that is being tried.
+func (ns Namespace) Schedule(name string) string { return ns.key("schedule:" + name) }
+
+// Ticking is a string: the worker that makes the ticks of a schedule at the
+// moment. It expires.
+func (ns Namespace) Ticking(schedule string) string { return ns.key("ticking:" + schedule) }
+
+// FailedTick is a string: what became of a tick of which a webhook tells that
+// it failed (JSON). It expires.
+func (ns Namespace) FailedTick(tick string) string { return ns.key("failedtick:" + tick) }
+
+// Limit is the prefix of the keys of one rate limit bucket: the quota of one
+// API action.
+func (ns Namespace) Limit(action string) string { return ns.key("limit:" + action) }
+
+// Idempotency is a hash: what a client of the HTTP API has asked for under a
+// key of its own, and what it was answered. It expires after a day.
+func (ns Namespace) Idempotency(hash string) string { return ns.key("idempotency:" + hash) }
+
+// Probe is a string, written to see whether Redis takes our scripts. It is
+// gone at once.
+func (ns Namespace) Probe() string { return ns.key("probe") }
 
 // Packed is a hash of row number to the packed record of an ended snapshot of a
 // batch; those without a batch are under "", by their ids.
-func Packed(batch string) string { return Prefix + "packed:" + batch }
+func (ns Namespace) Packed(batch string) string { return ns.key("packed:" + batch) }
 
 // Expiring is a list of the ids in Packed(""), by when they were packed.
-const Expiring = Prefix + "expiring"
+func (ns Namespace) Expiring() string { return ns.key("expiring") }
 
 // Unpacked is a sorted set of the ended snapshots whose records are to be
 // packed, by when they ended (ms).
-const Unpacked = Prefix + "unpacked"
+func (ns Namespace) Unpacked() string { return ns.key("unpacked") }
 
 // Index is a hash of words to the snapshots that have them, see package ledger: of
 // those whose record was made, or that were answered, on one day (UTC), counted
 // since 1970. It expires.
-func Index(day int64) string { return Prefix + "index:" + strconv.FormatInt(day, 10) }
+func (ns Namespace) Index(day int64) string { return ns.key("index:" + strconv.FormatInt(day, 10)) }
 
 // Indexes is a sorted set of the days that have an Index, by themselves.
-const Indexes = Prefix + "indexes"
+func (ns Namespace) Indexes() string { return ns.key("indexes") }
 
 // Claim is a string: the snapshot that has claimed, of late, the task of that
 // TaskID. It expires.
-func Claim(taskID string) string { return Prefix + "claim:" + taskID }
-
-// LoggedOut is an empty string: the session of that id was ended before it
-// expired. It expires.
-func LoggedOut(session string) string { return Prefix + "loggedout:" + session }
-
-// Schedule is a hash: the last tick of a schedule, what became of it, and the
-// tick that is being tried.
-func Schedule(name string) string { return Prefix + "schedule:" + name }
-
-// Ticking is a string: the worker that makes the ticks of a schedule at the
-// moment. It expires.
-func Ticking(schedule string) string { return Prefix + "ticking:" + schedule }
-
-// FailedTick is a string: what became of a tick of which a webhook tells that
-// it failed (JSON). It expires.
-func FailedTick(tick string) string { return Prefix + "failedtick:" + tick }
-
-// Limit is the prefix of the keys of one rate limit bucket: the quota of one
-// API action of one account.
-func Limit(account, action string) string { return Prefix + "limit:" + account + ":" + action }
-
-// Idempotency is a hash: what a client of the HTTP API has asked for under a
-// key of its own, and what it was answered. It expires after a day.
-func Idempotency(hash string) string { return Prefix + "idempotency:" + hash }
+func (ns Namespace) Claim(taskID string) string { return ns.key("claim:" + taskID) }
