@@ -145,6 +145,7 @@ func newRoot(e env) *cobra.Command {
 		newStart(e),
 		newRetry(e),
 		newFailures(e),
+		newFind(e),
 		newWebhooks(e),
 		newSchedule(e),
 		newSimulator(e),

@@ -204,6 +204,9 @@ func endings(full, evicting, taken string) []ending {
 		{command: "failures", how: "printed, or there are none, which it says", code: exitOK},
 		{command: "failures", how: "there is no such batch", code: exitUsage, run: "--batch none"},
 
+		{command: "find", how: "found", code: exitOK, run: "9"},
+		{command: "find", how: "nothing is found", code: exitFailed, run: "none"},
+
 		{command: "first-login", how: "made, or there is one, which it says", code: exitOK, run: "."},
 		{command: "first-login", how: "the folder cannot be written", code: exitUnavailable, run: "none"},
 
@@ -535,7 +538,7 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 	t.Parallel()
 	s := site{T: t, environ: map[string]string{"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "x"}}
 	least := map[string]string{ // arguments that they need
-		"cancel": "a", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
+		"cancel": "a", "find": "1", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
 		"enqueue room": "--app 1 --room 1", "schedule next": "a", "schedule run": "a", "first-login": "none",
 	}
 	silent := []string{

@@ -340,7 +340,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	for _, path := range []string{
 		"/", "/login", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics",
 		"/v1/batches", "/v1/batches/own", "/v1/batches/own/snapshots", "/v1/batches/own/events", "/v1/snapshots/own.1",
-		"/v1/failures", "/v1/limit", "/v1/schedules", "/v1/nothing",
+		"/v1/failures", "/v1/find?q=1", "/v1/limit", "/v1/schedules", "/v1/nothing",
 		"/asynqmon/", "/asynqmon/api/queues", "/asynqmon/api/servers", "/asynqmon/api/redis_info", "/asynqmon/api/queue_stats",
 		"/asynqmon/api/queues/webhooks/archived_tasks", "/asynqmon/api/queues/webhooks/completed_tasks", "/asynqmon/api/queues/webhooks/retry_tasks",
 	} {

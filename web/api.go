@@ -140,6 +140,7 @@ func (a *API) operations() []operation {
 		{"POST /v1/batches/{id}/retry", RoleOperate, "retry-batch", "Send the failed snapshots of a batch again", handle(a.retryBatch)},
 		{"POST /v1/batches/{id}/again", RoleOperate, "again-batch", "Enqueue the rooms of a batch as a new one", handle(a.againBatch)},
 
+		{"GET /v1/find", RoleView, "find-snapshots", "Find snapshots by RoomId, TaskID, RequestId or the value of a label", handle(a.find)},
 		{"GET /v1/failures", RoleView, "list-failures", "What failed, by error code: how often, what it means, what to do", handle(a.listFailures)},
 		{"GET /v1/schedules", RoleView, "list-schedules", "The schedules: when each comes next, and what became of its last tick", handle(a.listSchedules)},
 		{"GET /v1/limit", RoleView, "get-limit", "The request quotas, and why nothing is sent", handle(a.getLimit)},

@@ -83,7 +83,7 @@ func TestListsAreLists(t *testing.T) {
 			}
 		}
 	}
-	look("/v1/batches", "/v1/failures", "/v1/limit", "/v1/schedules", "/readyz", "/v1/batches/none", "/v1/batches?limit=0")
+	look("/v1/batches", "/v1/failures", "/v1/find?q=none", "/v1/limit", "/v1/schedules", "/readyz", "/v1/batches/none", "/v1/batches?limit=0")
 	s.add("b", 4)
 	s.outcome("b.1", broken)
 	l := ledger.New(s.rdb, ledger.Options{})
