@@ -362,7 +362,8 @@ var explanations = map[string]Explanation{
 	"InvalidParameter.TaskNotFound": {
 		Class:   Permanent,
 		Meaning: "there is no such task for this SdkAppId, or it is too old",
-		Fix:     "check that TaskID and SdkAppId belong together",
+		Fix: "retry the room, which makes a new task: " +
+			"tiwsnap retry BATCH --failed --code InvalidParameter.TaskNotFound, or tiwsnap retry SNAPSHOT",
 	},
 	"InvalidParameterValue": {
 		Class:   Permanent,

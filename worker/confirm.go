@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"tiwsnap/gate"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
@@ -43,13 +41,35 @@ type confirmation struct {
 	out    atomic.Int64 // polls that have not ended, these included
 	left   chan struct{}
 	writes chan write
-	failed rate.Sometimes // limits what is logged of calls without an answer
+	failed digest // calls without an answer: in an outage that is every poll
+	waits  digest // answers that are no result yet: of a broken batch that is every room, again and again
+}
+
+// digest logs a line at once, and then one for all that came in an interval.
+type digest struct {
+	every time.Duration
+
+	mu   sync.Mutex
+	last time.Time
+	n    int // since the last line
+}
+
+// add counts one, and calls log with their number unless it was called within
+// the interval.
+func (d *digest) add(log func(n int)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.n++; time.Since(d.last) >= d.every {
+		log(d.n)
+		d.n, d.last = 0, time.Now()
+	}
 }
 
 // confirm polls until ctx ends.
 func (w *Worker) confirm(ctx context.Context) {
 	c := &confirmation{
-		Worker: w, left: make(chan struct{}, 1), writes: make(chan write), failed: rate.Sometimes{Interval: 10 * time.Second},
+		Worker: w, left: make(chan struct{}, 1), writes: make(chan write),
+		failed: digest{every: 10 * time.Second}, waits: digest{every: time.Minute},
 	}
 	var polls, writer sync.WaitGroup
 	writer.Go(func() { c.writeAll(ctx) })
@@ -202,10 +222,14 @@ func (c *confirmation) carryOut(ctx context.Context, s ledger.Snapshot, v verdic
 	}
 	switch {
 	case v.says == "":
-	case v.answer == ledger.NoAnswer: // in an outage that is every poll
-		c.failed.Do(func() { log.Warn("polls fail and are repeated; told at most each 10 s", "why", v.says) })
+	case v.answer == ledger.NoAnswer:
+		c.failed.add(func(n int) {
+			log.Warn("polls fail and are repeated; the newest of those since the last line", "polls", n, "why", v.says)
+		})
 	default:
-		log.Warn("no result yet", "why", v.says, "again_in", v.wait.Round(time.Millisecond))
+		c.waits.add(func(n int) {
+			log.Warn("no result yet, polled again; the newest of those since the last line", "polls", n, "why", v.says)
+		})
 	}
 	// Jitter, so that the tasks of one burst spread out.
 	p := ledger.Postponement{ID: s.ID, Wait: v.wait + jitter(v.wait/10+1), Early: v.early, Answer: v.answer}

@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -150,6 +151,19 @@ func TestRefusals(t *testing.T) {
 		}
 		if n := w.sim.State().Codes[refused.CodeName]; n != 5 {
 			t.Errorf("believed after %d, want 5", n)
+		}
+	})
+	t.Run("of many rooms are summed up in the log", func(t *testing.T) {
+		var log bytes.Buffer
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: refused})
+		w.log = &log
+		stop := w.work()
+		began := time.Now()
+		w.enqueue("a", 12)
+		w.ended("a")
+		stop()
+		if n, most := strings.Count(log.String(), "no result yet"), 1+int(time.Since(began)/time.Minute); n == 0 || n > most {
+			t.Errorf("%d lines about 48 refusals, want %d at most:\n%s", n, most, log.String())
 		}
 	})
 	t.Run("one after any number of others is not, and nothing is lost", func(t *testing.T) {

@@ -1,8 +1,10 @@
 package worker_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"log/slog"
 	"net/http/httptest"
@@ -38,7 +40,8 @@ type world struct {
 	sim    *tiwtest.Server
 	queue  *enqueue.Client
 	ledger *ledger.Ledger
-	spool  string // of the workers that are started
+	spool  string    // of the workers that are started
+	log    io.Writer // theirs; default: the test's
 	keys   *tiw.CallbackKeys
 	public string // base of the callback URLs
 	slow   bool   // confirm late
@@ -100,7 +103,7 @@ func (w world) work() (stop func()) {
 	o := worker.Options{
 		Margin: 100 * time.Millisecond, // the referee shares two cores with everything else, under the race detector
 		Redis:  w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, Spool: w.spool,
-		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+		Log: slog.New(slog.NewTextHandler(cmp.Or(w.log, w.Output()), nil)),
 	}
 	o.Attempts, o.RateLimit, o.SuspendFor, o.Second = w.attempts, w.limit, w.suspendFor, w.second
 	if w.second == 0 {
