@@ -166,13 +166,14 @@ func printRows(e env, all iter.Seq2[ledger.Batch, error], output string) (n int,
 }
 
 var batchHeading = []string{
-	"BATCH", "STATE", "ROOMS", "QUEUED", "IN PROGRESS", "SUCCEEDED", "NO IMAGE", "FAILED", "IMAGES", "ENQUEUED", "ENDED",
+	"BATCH", "STATE", "ROOMS", "QUEUED", "IN PROGRESS", "SUCCEEDED", "NO IMAGE", "FAILED", "CANCELED", "IMAGES", "ENQUEUED", "ENDED",
 }
 
 func batchRow(b ledger.Batch) []string {
 	return []string{
 		b.ID, b.State, strconv.Itoa(b.Total), strconv.Itoa(b.Queued), strconv.Itoa(inProgress(b)),
-		strconv.Itoa(b.Succeeded), strconv.Itoa(b.NoImage), strconv.Itoa(b.Failed), strconv.Itoa(b.Images),
+		strconv.Itoa(b.Succeeded), strconv.Itoa(b.NoImage), strconv.Itoa(b.Failed), strconv.Itoa(b.Canceled),
+		strconv.Itoa(b.Images),
 		clock(b.CreatedAt), clock(b.EndedAt),
 	}
 }
@@ -183,6 +184,9 @@ func inProgress(b ledger.Batch) int { return b.Sending + b.Unknown + b.Accepted 
 // batchWords says how far a batch is, on one line.
 func batchWords(b ledger.Batch, p *results.Pace) string {
 	words := fmt.Sprintf("%d/%d done, %d failed", b.Done(), b.Total, b.Failed)
+	if b.Canceled > 0 {
+		words += fmt.Sprintf(", %d canceled", b.Canceled)
+	}
 	if b.NoImage > 0 {
 		words += fmt.Sprintf(", %d without an image", b.NoImage)
 	}

@@ -167,29 +167,13 @@ func newRoot(e env) *cobra.Command {
 			shell.Example = "  tiwsnap completion " + shell.Name() + " > FILE"
 		}
 	}
-	group(root)
+	root.SetFlagErrorFunc(flagError)
+	usage(root, e)
 	root.SetUsageTemplate(strings.NewReplacer(
 		"Usage:", "USAGE:", "Aliases:", "ALIASES:", "Examples:", "EXAMPLES:", "Available Commands:", "COMMANDS:",
 		"Global Flags:", "GLOBAL FLAGS:", "Flags:", "FLAGS:",
 	).Replace(root.UsageTemplate()))
 	return root
-}
-
-// group makes every command that only has others, root excepted, refuse a word
-// that is none of them: cobra shows the help then and ends well.
-func group(cmd *cobra.Command) {
-	for _, sub := range cmd.Commands() {
-		if sub.HasSubCommands() && !sub.Runnable() {
-			sub.RunE = func(cmd *cobra.Command, args []string) error {
-				if len(args) > 0 {
-					path := cmd.CommandPath()
-					return fail(exitUsage, "unknown command %q for %q: see %s -h", args[0], path, path)
-				}
-				return cmd.Help()
-			}
-		}
-		group(sub)
-	}
 }
 
 // newHelp is cobra's help command, which ends well when it knows no such command.

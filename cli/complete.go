@@ -47,7 +47,7 @@ func batchNames(cmd *cobra.Command, e env, begin string, good func(ledger.Batch)
 			return names, err
 		}
 		if strings.HasPrefix(b.ID, begin) && good(b) {
-			names = append(names, fmt.Sprintf("%s\t%d rooms, %s", b.ID, b.Total, b.State))
+			names = append(names, fmt.Sprintf("%s\t%s, %s", b.ID, plural(b.Total, "room"), b.State))
 		}
 		if len(names) == maxCompleted {
 			break

@@ -150,7 +150,7 @@ func demo(
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stderr, "batch %s: %d rooms of %s enqueued\n", batch.ID, batch.Rooms, name)
+	fmt.Fprintf(e.stderr, "batch %s: %s of %s enqueued\n", batch.ID, plural(batch.Rooms, "room"), name)
 	failed, err := watch(ctx, e, c, batch.ID)
 	if ctx.Err() != nil {
 		return fail(exitTempFail, "interrupted; nothing of the demo is left")

@@ -217,9 +217,10 @@ that stands for other rooms already is an error (exit code 2).`,
 			return c.refused(err)
 		}
 		if batch.Created {
-			fmt.Fprintf(e.stderr, "batch %s: %d rooms enqueued\n", batch.ID, batch.Rooms)
+			fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural(batch.Rooms, "room"))
 		} else {
-			fmt.Fprintf(e.stderr, "batch %s was enqueued before with the same %d rooms: nothing was added; to snapshot them once more give it another --name\n", batch.ID, batch.Rooms)
+			fmt.Fprintf(e.stderr, "batch %s was enqueued before with the same %s: nothing was added; "+
+				"to snapshot them once more give it another --name\n", batch.ID, plural(batch.Rooms, "room"))
 		}
 		switch {
 		case *wait:
@@ -243,6 +244,14 @@ func leftOut(bad int) error {
 		return nil
 	}
 	return &exitError{exitFailed, nil}
+}
+
+// leftOutWords says how many rows were left out.
+func leftOutWords(bad int) string {
+	if bad == 1 {
+		return "1 bad row was left out"
+	}
+	return fmt.Sprintf("%d bad rows were left out", bad)
 }
 
 // classList reads a class list and reports its faults on stderr.
@@ -285,7 +294,7 @@ func (l *classList) rooms(in io.Reader, o rooms.Options) iter.Seq2[tasks.Room, e
 		}
 		switch {
 		case l.strict && l.bad > 0:
-			l.err = fmt.Errorf("%d bad rows and --strict", l.bad)
+			l.err = fmt.Errorf("%s and --strict", plural(l.bad, "bad row"))
 		case good == 0:
 			l.err = errors.New("no good row")
 		default:
@@ -304,7 +313,7 @@ func (l *classList) summary() {
 		fmt.Fprintf(l.e.stderr, "%s: … and %d more\n", l.file, l.bad-maxShownFaults)
 	}
 	if l.bad > 0 && l.err == nil {
-		fmt.Fprintf(l.e.stderr, "%s: %d bad rows were left out\n", l.file, l.bad)
+		fmt.Fprintf(l.e.stderr, "%s: %s\n", l.file, leftOutWords(l.bad))
 	}
 }
 

@@ -542,6 +542,7 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 		"enqueue room": "--app 1 --room 1", "schedule next": "a", "schedule run": "a", "first-login": "none",
 	}
 	silent := []string{
+		"",
 		"worker",
 		"web",
 		"help",

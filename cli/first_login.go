@@ -103,9 +103,20 @@ func newPassword() string {
 // writePrivate replaces a file, which only its owner can read, at once. The
 // error is ready to return.
 func writePrivate(file string, lines ...string) error {
+	// The temporary file is nothing that anybody knows.
+	failed := func(err error) error {
+		var path *fs.PathError
+		var link *os.LinkError
+		if errors.As(err, &path) {
+			err = path.Err
+		} else if errors.As(err, &link) {
+			err = link.Err
+		}
+		return fail(exitUnavailable, "%s cannot be written: %w", file, err)
+	}
 	f, err := os.CreateTemp(filepath.Dir(file), ".new-*") // mode 0600
 	if err != nil {
-		return fail(exitUnavailable, "%w", err)
+		return failed(err)
 	}
 	defer os.Remove(f.Name()) // if it is still there
 	_, err = f.WriteString(strings.Join(lines, "\n") + "\n")
@@ -114,7 +125,7 @@ func writePrivate(file string, lines ...string) error {
 		err = os.Rename(f.Name(), file)
 	}
 	if err != nil {
-		return fail(exitUnavailable, "%w", err)
+		return failed(err)
 	}
 	return nil
 }

@@ -109,6 +109,17 @@ func fields(w io.Writer, pairs ...any) error {
 // plain is text on one line, with nothing in it that could command a terminal.
 func plain(s string) string { return escape(s, "") }
 
+// plural is a number of things: 1 room, 2 rooms, 3 batches.
+func plural(n int, thing string) string {
+	switch {
+	case n == 1:
+		return "1 " + thing
+	case strings.HasSuffix(thing, "ch"):
+		return fmt.Sprintf("%d %ses", n, thing)
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // roomWords names a room for people.
 func roomWords(r tasks.Room) string {
 	return fmt.Sprintf("room %d of app %d", r.RoomId, r.SdkAppId)

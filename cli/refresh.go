@@ -85,30 +85,23 @@ func printSums(ctx context.Context, e env, c *connection, f batchFilter) error {
 		}
 		batches++
 		n[b.State]++
-		all.Total, all.Queued, all.Succeeded, all.Failed = all.Total+b.Total, all.Queued+b.Queued, all.Succeeded+b.Succeeded, all.Failed+b.Failed
+		all.Total, all.Queued = all.Total+b.Total, all.Queued+b.Queued
+		all.Succeeded, all.Failed, all.Canceled = all.Succeeded+b.Succeeded, all.Failed+b.Failed, all.Canceled+b.Canceled
 		all.Sending += inProgress(b)
 	}
-	which := fmt.Sprintf("%d batches", batches)
+	which := plural(batches, "batch")
 	if more {
-		which = fmt.Sprintf("newest %d batches", batches)
+		which = "newest " + which
 	}
-	_, err := fmt.Fprintf(
-		e.stdout,
-		"%s %s: %d running, %d paused, %d canceled, %d ended; %d rooms: %d queued, %d in progress, %d succeeded, %d failed\n",
-		clock(
-			time.Now(),
-		),
-		which,
-		n["running"],
-		n["paused"],
-		n["canceled"],
-		n["ended"],
-		all.Total,
-		all.Queued,
-		all.Sending,
-		all.Succeeded,
-		all.Failed,
-	)
+	canceled := ""
+	if all.Canceled > 0 {
+		canceled = fmt.Sprintf(", %d canceled", all.Canceled)
+	}
+	_, err := fmt.Fprintf(e.stdout,
+		"%s %s: %d running, %d paused, %d canceled, %d ended; "+
+			"%s: %d queued, %d in progress, %d succeeded, %d failed%s\n",
+		clock(time.Now()), which, n["running"], n["paused"], n["canceled"], n["ended"],
+		plural(all.Total, "room"), all.Queued, all.Sending, all.Succeeded, all.Failed, canceled)
 	return err
 }
 

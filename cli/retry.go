@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
 	"tiwsnap/ledger"
-	"tiwsnap/results"
 )
 
 func newRetry(e env) *cobra.Command {
@@ -96,27 +94,6 @@ func (r retrier) batch(ctx context.Context, id string, held bool, code string) (
 	if err != nil || n > 0 {
 		return fmt.Sprintf("%d queued again", n), true, err
 	}
-	said, err = r.nothing(ctx, id, held, code)
+	said, err = r.c.results.NothingToRetry(ctx, id, held, code)
 	return said, false, err
-}
-
-// nothing says why no snapshot of a batch was retried.
-func (r retrier) nothing(ctx context.Context, id string, held bool, code string) (string, error) {
-	groups, err := results.Group(r.c.results.Failed(ctx, []string{id}, held))
-	if err != nil {
-		return "", err
-	}
-	state := "failed"
-	if held {
-		state = "is held for review"
-	}
-	if code == "" || len(groups) == 0 {
-		return "nothing to retry: no snapshot " + state, nil
-	}
-	var codes []string
-	for _, g := range groups {
-		codes = append(codes, fmt.Sprintf("%s (%d)", g.Code, g.Count))
-	}
-	return fmt.Sprintf("nothing to retry: no snapshot that %s has the code %s; they have %s",
-		state, code, strings.Join(codes, ", ")), nil
 }

@@ -140,9 +140,10 @@ func scheduleWords(s schedule.Status) string {
 	if o := s.Last; o != nil {
 		switch text := string(o.Result); {
 		case o.Result == schedule.Enqueued && o.BadRows > 0:
-			words = append(words, fmt.Sprintf("%s %s: %d rooms; %d bad rows: %s", text, o.Batch, o.Rooms, o.BadRows, strings.Join(o.Reasons, "; ")))
+			words = append(words, fmt.Sprintf("%s %s: %s; %s: %s",
+				text, o.Batch, plural(o.Rooms, "room"), plural(o.BadRows, "bad row"), strings.Join(o.Reasons, "; ")))
 		case o.Result == schedule.Enqueued:
-			words = append(words, fmt.Sprintf("%s %s: %d rooms", text, o.Batch, o.Rooms))
+			words = append(words, fmt.Sprintf("%s %s: %s", text, o.Batch, plural(o.Rooms, "room")))
 		case o.Error != "":
 			words = append(words, text+": "+o.Error)
 		default:
@@ -240,7 +241,7 @@ func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule,
 		fmt.Fprintf(e.stderr, "%s: %s\n", s.Source, plain(reason))
 	}
 	if report.BadRows > 0 {
-		fmt.Fprintf(e.stderr, "%s: %d bad rows were left out\n", s.Source, report.BadRows)
+		fmt.Fprintf(e.stderr, "%s: %s\n", s.Source, leftOutWords(report.BadRows))
 	}
 	var source *schedule.SourceError
 	switch {
@@ -251,7 +252,7 @@ func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule,
 	case err != nil:
 		return c.refused(err)
 	}
-	fmt.Fprintf(e.stderr, "batch %s: %d rooms enqueued\n", batch.ID, batch.Rooms)
+	fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural(batch.Rooms, "room"))
 	if output == "table" {
 		_, err = fmt.Fprintln(e.stdout, batch.ID)
 	} else {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"maps"
@@ -102,6 +103,10 @@ func printSheet(ctx context.Context, e env, c *connection, id string, o sheetOpt
 	}
 	defer sheet.Close()
 	if o.xlsx {
+		if n := sheet.Lossy(); n > 0 {
+			fmt.Fprintf(e.stderr, "%s: control characters in their text are U+FFFD, as a workbook cannot hold them; "+
+				"-o csv keeps them\n", plural(n, "room"))
+		}
 		return c.noSheet(sheet.WriteXLSX(e.stdout))
 	}
 	return c.noSheet(sheet.WriteCSV(e.stdout))

@@ -153,6 +153,9 @@ func (w Webhook) Check(url string) error {
 		return err
 	case u.Scheme == "http" && !w.HTTP:
 		return errors.New("must be https://: TIWSNAP_WEBHOOK_HTTP=true also allows http://")
+	case !w.On():
+		return fmt.Errorf("leads to %s: set TIWSNAP_WEBHOOK_ALLOW to it, and TIWSNAP_WEBHOOK_SECRET, too",
+			quote(webhook.Host(u)))
 	case !slices.Contains(w.Allow, webhook.Host(u)):
 		return fmt.Errorf("leads to %s, which is not in TIWSNAP_WEBHOOK_ALLOW", quote(webhook.Host(u)))
 	}

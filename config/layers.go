@@ -251,13 +251,7 @@ func (l *loader) unknown(origin, name string, known iter.Seq[string]) {
 		l.fault("%s: is gone: %s", origin, instead)
 		return
 	}
-	best, least := "", len(name)/3+1
-	for k := range known {
-		d := distance(name, k)
-		if d < least || d == least && k < best {
-			best, least = k, d
-		}
-	}
+	best := Nearest(name, known)
 	if best == "" {
 		l.fault("%s: is not a setting: \"tiwsnap config print\" lists them", origin)
 		return
@@ -270,6 +264,18 @@ const accountReplaced = "set TIWSNAP_NAMESPACE instead (YAML: namespace), to a n
 // replaced says what to do in place of settings of older releases, by their
 // names in lower case.
 var replaced = map[string]string{"tiw_account": accountReplaced, "tiw.account": accountReplaced}
+
+// Nearest is the name that is most likely meant by one that is not known, or
+// empty.
+func Nearest(name string, known iter.Seq[string]) string {
+	best, least := "", len(name)/3+1
+	for k := range known {
+		if d := distance(name, k); d < least || d == least && k < best {
+			best, least = k, d
+		}
+	}
+	return best
+}
 
 // distance is the number of letters to insert, delete or replace to make a into b.
 func distance(a, b string) int {

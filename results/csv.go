@@ -38,11 +38,11 @@ func writeCSV(w *csv.Writer, row []string) error {
 }
 
 // CSVText makes text of others harmless in a spreadsheet: a cell that would be
-// read as a formula gets an apostrophe in front. Readers of class lists take one
-// apostrophe before one of these characters away again.
+// read as a formula gets an apostrophe in front, and so does one that has some
+// before such a character already. Readers of class lists take one away again.
 // See https://owasp.org/www-community/attacks/CSV_Injection.
 func CSVText(s string) string {
-	if first, _ := utf8.DecodeRuneInString(s); strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
+	if first, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, "'")); strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + s
 	}
 	return s

@@ -3,6 +3,7 @@ package results
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -29,6 +30,28 @@ func (r *Reader) Failed(ctx context.Context, batches []string, held bool) iter.S
 			}
 		}
 	}
+}
+
+// NothingToRetry says why no snapshot of a batch was retried: none failed, or
+// with held none is held for review, or none of them has the code.
+func (r *Reader) NothingToRetry(ctx context.Context, batch string, held bool, code string) (string, error) {
+	groups, err := Group(r.Failed(ctx, []string{batch}, held))
+	if err != nil {
+		return "", err
+	}
+	state := "failed"
+	if held {
+		state = "is held for review"
+	}
+	if code == "" || len(groups) == 0 {
+		return "nothing to retry: no snapshot " + state, nil
+	}
+	var codes []string
+	for _, g := range groups {
+		codes = append(codes, fmt.Sprintf("%s (%d)", g.Code, g.Count))
+	}
+	return fmt.Sprintf("nothing to retry: no snapshot that %s has the code %s; they have %s",
+		state, code, strings.Join(codes, ", ")), nil
 }
 
 // Everywhere is what Failed takes for all batches and the single rooms.

@@ -92,13 +92,13 @@ func TestBatchFromARow(t *testing.T) {
 }
 
 func TestCSVText(t *testing.T) {
-	for _, text := range []string{"", "3B", "数学", "https://x/=1", "'=1", "a=1", " =1"} {
+	for _, text := range []string{"", "3B", "数学", "https://x/=1", "'a", "'", "a=1", " =1"} {
 		if got := results.CSVText(text); got != text {
 			t.Errorf("%q became %q", text, got)
 		}
 	}
 	for _, first := range "=+-@\t\r\n＝＋－＠" {
-		if text := string(first) + "1"; results.CSVText(text) != "'"+text {
+		if text := string(first) + "1"; results.CSVText(text) != "'"+text || results.CSVText("'"+text) != "''"+text {
 			t.Errorf("%q is not guarded", text)
 		}
 	}

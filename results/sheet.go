@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/xuri/excelize/v2"
@@ -42,6 +44,19 @@ type Sheet struct {
 	used   []int // which of rooms.Parameters
 	images int   // the most that a snapshot has
 	zone   *time.Location
+	lossy  int // results with text that a workbook cannot hold
+}
+
+// Lossy is how many snapshots have control characters in their text, which a
+// workbook cannot hold: they are U+FFFD there. CSV keeps them.
+func (s *Sheet) Lossy() int { return s.lossy }
+
+// lossy reports whether XML cannot hold a text (https://www.w3.org/TR/xml/#charsets).
+func lossy(v any) bool {
+	text, ok := v.(string)
+	return ok && strings.ContainsFunc(text, func(r rune) bool {
+		return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == '\ufffe' || r == '\uffff'
+	})
 }
 
 // NewSheet reads a result list to its end, since its columns are not known
@@ -70,6 +85,9 @@ func (s *Sheet) read(all iter.Seq2[Result, error]) error {
 		s.images = max(s.images, len(r.Images))
 		for i, v := range rooms.ParameterValues(r.Room) {
 			used[i] = used[i] || v != ""
+		}
+		if slices.ContainsFunc(s.cells(r), lossy) {
+			s.lossy++
 		}
 		r.Meaning, r.Fix = "", "" // they have no column
 		if err := enc.Encode(r); err != nil {

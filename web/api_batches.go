@@ -222,7 +222,7 @@ type batchOutput struct {
 // Batch is a batch as programs see it.
 type Batch struct {
 	ledger.Batch
-	Rate float64 `json:"rate,omitempty" doc:"Snapshots that ended a second, lately"`
+	Rate float64 `json:"rate,omitempty" doc:"Snapshots that ended a second, lately; from the second request for the batch on"`
 	Left float64 `json:"seconds_left,omitempty" doc:"Until the end at that rate"`
 }
 
@@ -384,6 +384,13 @@ func (a *API) retryBatch(ctx context.Context, in *retryBatchInput) (*retryBatchO
 	out.Body.Retried, err = a.queue.RetryBatch(some, in.ID, in.Held, in.Code)
 	if out.Body.Complete = err == nil; err != nil && (some.Err() == nil || ctx.Err() != nil) {
 		return nil, err
+	}
+	if out.Body.Complete && out.Body.Retried == 0 {
+		why, err := a.results.NothingToRetry(ctx, in.ID, in.Held, in.Code)
+		if err != nil {
+			return nil, err
+		}
+		return nil, problem(http.StatusConflict, codeState, "%s", why)
 	}
 	b, err := a.batch(ctx, in.ID)
 	if err != nil {

@@ -85,6 +85,9 @@ func (a *API) listSnapshots() func(huma.API, huma.Operation) {
 			media := in.media()
 			var zone *time.Location // of a list for Excel
 			if err == nil {
+				err = in.paging(media)
+			}
+			if err == nil {
 				zone, err = in.sheet(media)
 			}
 			if err == nil && media == typeJSON {
@@ -154,6 +157,16 @@ func (a *API) snapshotPage(ctx context.Context, b ledger.Batch, in *listSnapshot
 		p.Next = row
 	}
 	return p, nil
+}
+
+// paging refuses to give a page of what is the whole list. The error is a *Problem.
+func (in *listSnapshotsInput) paging(media string) error {
+	for _, name := range []string{"limit", "cursor"} {
+		if media != typeJSON && in.r.URL.Query().Has(name) {
+			return invalid(name, "goes with pages of JSON: other formats are the whole list")
+		}
+	}
+	return nil
 }
 
 // sheet returns the time zone of a list for Excel, and nil for other lists. The

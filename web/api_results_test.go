@@ -263,14 +263,15 @@ func TestOperations(t *testing.T) {
 		Complete bool
 		Batch    web.Batch
 	}
-	s.send("POST", "/v1/batches/b/retry?code=Other", "").want(200, &retried)
-	if retried.Retried != 0 || retried.Batch.Failed != 1 {
-		t.Errorf("another code: %+v", retried)
+	other := s.send("POST", "/v1/batches/b/retry?code=Other", "").problem(409, "state")
+	if other.Detail != "nothing to retry: no snapshot that failed has the code Other; they have "+broken.Code+" (1)" {
+		t.Errorf("another code: %+v", other)
 	}
 	s.send("POST", "/v1/batches/b/retry?code=FailedOperation", "").want(200, &retried)
 	if retried.Retried != 1 || !retried.Complete || retried.Batch.Failed != 0 {
 		t.Errorf("%+v", retried)
 	}
+	s.send("POST", "/v1/batches/b/retry", "").problem(409, "state")
 	var one results.Result
 	s.send("POST", "/v1/snapshots/s-single/retry", "").want(202, &one)
 	if one.State != ledger.Queued {

@@ -25,13 +25,13 @@ type paces struct {
 }
 
 type sight struct {
-	pace  results.Pace
-	at    time.Time
-	looks int
+	pace results.Pace
+	at   time.Time
 }
 
 // of adds to a batch how fast it gets on: over the last seconds in which it was
-// asked for, or, where nobody has, since it was enqueued.
+// asked for. Where nobody has nothing is said: what the batch has ended since it
+// was enqueued says nothing of now, as after a pause or a retry.
 func (p *paces) of(b ledger.Batch) Batch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,12 +54,8 @@ func (p *paces) of(b ledger.Batch) Batch {
 	if now.Sub(e.at) >= paceEvery {
 		e.pace.Look(now, b)
 		e.at = now
-		e.looks++
 	}
 	rate := e.pace.Rate()
-	if since := now.Sub(b.CreatedAt).Seconds(); e.looks == 1 && since > 0 {
-		rate = float64(b.Done()) / since
-	}
 	return Batch{b, rate, results.Left(b, rate).Seconds()}
 }
 

@@ -66,6 +66,7 @@ func TestResultsForExcel(t *testing.T) {
 	t.Run("what does not go is said", func(t *testing.T) {
 		for query, says := range map[string]string{
 			"format=xlsx&tz=Mars/Olympus": "tz must be a time zone", "format=csv&tz=UTC": "tz goes with", "excel=true": "excel goes with CSV",
+			"format=csv&limit=2": "limit goes with pages of JSON", "format=jsonl&cursor=2": "cursor goes with pages of JSON",
 			"format=jsonl&excel=true": "excel goes with CSV", "format=xlsx&tz=Local": "tz must be",
 		} {
 			if p := s.send("GET", "/v1/batches/b/snapshots?"+query, "").problem(422, "invalid"); !strings.Contains(p.Detail, says) {

@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +63,7 @@ func unguard(text []byte) []byte {
 	if len(text) < 2 || text[0] != '\'' {
 		return text
 	}
-	if first, _ := utf8.DecodeRune(text[1:]); strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
+	if first, _ := utf8.DecodeRune(bytes.TrimLeft(text, "'")); strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return text[1:]
 	}
 	return text

@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -248,6 +249,9 @@ func open(r io.Reader, o Options, note func(int, string, ...any)) (list, error) 
 	head, _ := in.Peek(8)
 	switch {
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
+		if o.Encoding != (Encoding{}) {
+			note(0, "the encoding that was named is not used: the file is a workbook, which has its own")
+		}
 		return openWorkbook(in, o, note)
 	case o.Sheet != "":
 		return nil, fileError(0, "the file is no workbook (.xlsx), so it has no sheet %.40q", o.Sheet)
@@ -256,6 +260,10 @@ func open(r io.Reader, o Options, note func(int, string, ...any)) (list, error) 
 		if bytes.HasPrefix(head, []byte(other.magic)) {
 			return nil, fileError(0, "the file is %s", other.what)
 		}
+	}
+	if head, _ := in.Peek(textWindow); isRequest(head) {
+		return nil, fileError(0, `the file is an object with "rooms", as POST /v1/batches takes it: send it there, `+
+			`or give the array of its rooms alone, as jq .rooms prints it, and what else it has as flags`)
 	}
 	l := newLines(newDecoder(in, o.Encoding, note))
 	for len(trim(l.text)) == 0 {
@@ -277,6 +285,29 @@ func open(r io.Reader, o Options, note func(int, string, ...any)) (list, error) 
 	}
 	l.unread()
 	return &jsonLines{jsonRows{note: note}, l}, nil
+}
+
+// isRequest reports whether a text begins as the body of a request that enqueues
+// a batch: an object with an array "rooms".
+func isRequest(head []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(head))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return false
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return false
+		}
+		if name == "rooms" {
+			t, err := d.Token()
+			return err == nil && t == json.Delim('[')
+		}
+		if d.Decode(new(json.RawMessage)) != nil {
+			return false
+		}
+	}
+	return false
 }
 
 // otherFiles are what is taken for a class list at times, by its first bytes.

@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tiwsnap/config"
+)
+
+// usage makes a command and those below it say what is wrong with how they are
+// called: which flag or argument, what it must be, and where to read on.
+func usage(cmd *cobra.Command, e env) {
+	if cmd.HasSubCommands() && !cmd.Runnable() {
+		// cobra would show the help and end well.
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			cmd.SetOut(e.stderr)
+			return errors.Join(cmd.Help(), fail(exitUsage, "give one of the commands of %s", cmd.CommandPath()))
+		}
+	}
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if check(cmd, args) == nil {
+				return nil
+			}
+			if cmd.HasSubCommands() {
+				return unknownCommand(cmd, args[0])
+			}
+			said := "no arguments are given"
+			if len(args) > 0 {
+				said = fmt.Sprintf("%s given: %s", plural(len(args), "argument"), strings.Join(args, " "))
+			}
+			return fail(exitUsage, "%s; it must be: %s, see %s -h", said, cmd.UseLine(), cmd.CommandPath())
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		usage(sub, e)
+	}
+}
+
+// unknownCommand says that a command has no other of that name.
+func unknownCommand(cmd *cobra.Command, name string) error {
+	hint := fmt.Sprintf("see %s -h", cmd.CommandPath())
+	names := func(yield func(string) bool) {
+		for _, sub := range cmd.Commands() {
+			if !yield(sub.Name()) {
+				return
+			}
+		}
+	}
+	if meant := config.Nearest(name, names); meant != "" {
+		hint = fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), meant)
+	}
+	return fail(exitUsage, "unknown command %q for %q: %s", name, cmd.CommandPath(), hint)
+}
+
+// flagError says what is wrong with a flag.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	var wrong *pflag.InvalidValueError
+	var lacks *pflag.ValueRequiredError
+	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
+		names := func(yield func(string) bool) {
+			cmd.Flags().VisitAll(func(f *pflag.Flag) { _ = f.Hidden || yield(f.Name) })
+		}
+		hint := "see " + cmd.CommandPath() + " -h"
+		if name := config.Nearest(unknown.GetSpecifiedName(), names); name != "" {
+			hint = "did you mean --" + name + "?"
+		}
+		return fail(exitUsage, "unknown flag: --%s: %s", unknown.GetSpecifiedName(), hint)
+	case errors.As(err, &wrong):
+		return fail(exitUsage, "--%s %q: it must be %s", wrong.GetFlag().Name, wrong.GetValue(), kind(wrong.GetFlag()))
+	case errors.As(err, &lacks):
+		return fail(exitUsage, "--%s: its value is missing: see %s -h", lacks.GetFlag().Name, cmd.CommandPath())
+	}
+	return fail(exitUsage, "%w: see %s -h", err, cmd.CommandPath())
+}
+
+// kind is what the value of a flag must be.
+func kind(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "uint64":
+		return "a whole number from 0 to 18446744073709551615"
+	case "int":
+		return "a whole number"
+	case "float64":
+		return "a number"
+	case "bool":
+		return "true or false"
+	case "duration":
+		return "a time with its unit, as in 500ms, 30s or 10m"
+	case "stringToString":
+		return "NAME=VALUE"
+	}
+	return "another value"
+}
