@@ -31,7 +31,11 @@ cannot be called back. Exit code 1 if there is nothing left to cancel.`,
 		}
 		defer c.close()
 		return eachID(e, c, args, *output, func(id string) (said string, done bool, err error) {
-			return cancel(cmd.Context(), c, id)
+			said, done, err = cancel(cmd.Context(), c, id)
+			if done && err == nil {
+				c.did(e, "cancel", id, said)
+			}
+			return said, done, err
 		})
 	}
 	return cmd

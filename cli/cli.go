@@ -141,6 +141,7 @@ func newRoot(e env) *cobra.Command {
 		newPause(e),
 		newResume(e),
 		newLimit(e),
+		newAudit(e),
 		newStop(e),
 		newStart(e),
 		newRetry(e),

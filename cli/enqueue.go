@@ -217,6 +217,7 @@ that stands for other rooms already is an error (exit code 2).`,
 			return c.refused(err)
 		}
 		if batch.Created {
+			c.did(e, "create-batch", batch.ID, fmt.Sprintf("%d rooms", batch.Rooms))
 			fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural(batch.Rooms, "room"))
 		} else {
 			fmt.Fprintf(e.stderr, "batch %s was enqueued before with the same %s: nothing was added; "+

@@ -258,6 +258,11 @@ func endings(full, evicting, taken string) []ending {
 			code:    exitOK,
 			run:     "--config GOOD.yml",
 		},
+		{command: "audit", how: "printed, or there are no changes, which it says", code: exitOK},
+		{command: "schedule pause", how: "paused, or it was before", code: exitOK, run: "good --config GOOD.yml"},
+		{command: "schedule pause", how: "there is no such schedule", code: exitUsage, run: "none --config GOOD.yml"},
+		{command: "schedule resume", how: "its ticks are made, again or as before", code: exitOK, run: "good --config GOOD.yml"},
+		{command: "schedule resume", how: "there is no such schedule", code: exitUsage, run: "none --config GOOD.yml"},
 		{command: "schedule next", how: "printed", code: exitOK, run: "good --config GOOD.yml"},
 		{command: "schedule next", how: "there is no such schedule", code: exitUsage, run: "none --config GOOD.yml"},
 		{command: "schedule run", how: "all rooms enqueued", code: exitOK, run: "good --config GOOD.yml"},
@@ -539,7 +544,7 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 	s := site{T: t, environ: map[string]string{"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "x"}}
 	least := map[string]string{ // arguments that they need
 		"cancel": "a", "find": "1", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
-		"enqueue room": "--app 1 --room 1", "schedule next": "a", "schedule run": "a", "first-login": "none",
+		"enqueue room": "--app 1 --room 1", "schedule next": "a", "schedule run": "a", "schedule pause": "a", "schedule resume": "a", "first-login": "none",
 	}
 	silent := []string{
 		"",

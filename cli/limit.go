@@ -51,6 +51,7 @@ gone is forgotten within a minute.`,
 			if err := ratelimit.Set(ctx, c.rdb, key, limit); err != nil {
 				return c.away(err)
 			}
+			c.did(e, "set-limit", "", args[0])
 		}
 		s, err := createLimit(ctx, c.rdb, c.cfg)
 		if err != nil {

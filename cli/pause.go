@@ -61,6 +61,9 @@ func newTurn(e env, cmd *cobra.Command, do func(*backlog.Backlog, context.Contex
 			if errors.Is(err, backlog.ErrNotFound) {
 				err = ledger.ErrNotFound // it has expired just now
 			}
+			if err == nil {
+				c.did(e, cmd.Name()+"-batch", id, "")
+			}
 			return said, true, err
 		})
 	}

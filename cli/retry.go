@@ -46,9 +46,14 @@ there is nothing to retry.`,
 		r := retrier{c, enqueue.New(c.rdb, c.cfg.Namespace)}
 		return eachID(e, c, args, *output, func(id string) (said string, done bool, err error) {
 			if *failed || *held {
-				return r.batch(ctx, id, *held, *code)
+				said, done, err = r.batch(ctx, id, *held, *code)
+			} else {
+				said, done, err = r.snapshot(ctx, id)
 			}
-			return r.snapshot(ctx, id)
+			if done && err == nil {
+				c.did(e, "retry", id, said)
+			}
+			return said, done, err
 		})
 	}
 	return cmd

@@ -23,7 +23,12 @@ func newSchedule(e env) *cobra.Command {
 the ticks; they must have the same file.`,
 		Example: `  tiwsnap schedule list --config tiwsnap.yml`,
 	}
-	cmd.AddCommand(newScheduleList(e), newScheduleNext(e), newScheduleRun(e))
+	cmd.AddCommand(newScheduleList(e), newScheduleNext(e), newScheduleRun(e),
+		newScheduleTurn(e, "pause", "Make no more ticks of a schedule",
+			`Make no more ticks of a schedule, by any worker, until tiwsnap schedule resume. Ticks
+of the pause are not made up.`, (*schedule.Store).Pause),
+		newScheduleTurn(e, "resume", "Make the ticks of a paused schedule again",
+			`Make the ticks of a paused schedule again, from now on.`, (*schedule.Store).Resume))
 	return cmd
 }
 
@@ -131,6 +136,9 @@ func newScheduleList(e env) *cobra.Command {
 // scheduleWords says how a schedule stands.
 func scheduleWords(s schedule.Status) string {
 	var words []string
+	if !s.Paused.IsZero() {
+		words = append(words, "PAUSED since "+s.Paused.Format(time.RFC3339))
+	}
 	if !s.Overdue.IsZero() {
 		words = append(words, "OVERDUE since "+s.Overdue.Format(time.RFC3339)+": does a worker run with this configuration?")
 	}
@@ -180,10 +188,7 @@ func newScheduleNext(e env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		ticks := []time.Time{}
-		for tick := s.Spec.Next(time.Now()); len(ticks) < *n && !tick.IsZero(); tick = s.Spec.Next(tick) {
-			ticks = append(ticks, tick.In(s.Spec.Zone()))
-		}
+		ticks := s.Ticks(time.Now(), *n)
 		switch *output {
 		case "json":
 			return printJSON(e.stdout, map[string]any{"ticks": ticks}, true)
@@ -252,6 +257,7 @@ func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule,
 	case err != nil:
 		return c.refused(err)
 	}
+	c.did(e, "run-schedule", s.Name, fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
 	fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural(batch.Rooms, "room"))
 	if output == "table" {
 		_, err = fmt.Fprintln(e.stdout, batch.ID)
@@ -261,4 +267,42 @@ func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule,
 		}, output == "json")
 	}
 	return cmp.Or(err, leftOut(report.BadRows))
+}
+
+// newScheduleTurn is the command that pauses a schedule, or the one that resumes it.
+func newScheduleTurn(
+	e env, name, short, long string, do func(*schedule.Store, context.Context, schedule.Schedule) error,
+) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               name + " NAME",
+		Short:             short,
+		Long:              long,
+		Example:           "  tiwsnap schedule " + name + " nightly",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeSchedules(e),
+	}
+	output := outputFlag(cmd, "table", "json")
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		s, err := scheduleNamed(c.cfg, args[0])
+		if err != nil {
+			return err
+		}
+		if err := do(schedule.NewStore(c.rdb, c.cfg.Namespace), cmd.Context(), s); err != nil {
+			return c.away(err)
+		}
+		c.did(e, name+"-schedule", s.Name, "")
+		said := map[string]string{"pause": "paused", "resume": "resumed"}[name]
+		if *output == "json" {
+			return printJSON(e.stdout, map[string]any{"schedule": s.Name, "state": said}, true)
+		}
+		_, err = fmt.Fprintf(e.stdout, "schedule %s: %s\n", s.Name, said)
+		return err
+	}
+	return cmd
 }

@@ -40,6 +40,7 @@ status, doctor, the pages, metrics and logs tell who has stopped it, and why.`,
 		if _, err := gate.NewBreaker(c.rdb, c.cfg.Namespace).Stop(cmd.Context(), person(), reason); err != nil {
 			return c.away(err)
 		}
+		c.did(e, "stop-sending", "", reason)
 		return printSending(e, "all sending is stopped; tiwsnap start lets it go on", true, *output)
 	}
 	return cmd
@@ -70,6 +71,7 @@ asked for at once. What is still broken stops it again.`,
 		if err != nil {
 			return c.away(err)
 		}
+		c.did(e, "start-sending", "", string(before))
 		said := "sending was not stopped"
 		if before != "" {
 			said = fmt.Sprintf("sending goes on; it was stopped by: %s", before)

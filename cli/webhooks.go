@@ -73,7 +73,13 @@ resend.`,
 		defer c.close()
 		inspector := asynq.NewInspectorFromRedisClient(c.rdb)
 		if !*all {
-			return eachID(e, c, ids, *output, func(id string) (string, bool, error) { return resend(c, inspector, id) })
+			return eachID(e, c, ids, *output, func(id string) (string, bool, error) {
+				said, done, err := resend(c, inspector, id)
+				if done && err == nil {
+					c.did(e, "resend-webhook", id, "")
+				}
+				return said, done, err
+			})
 		}
 		return eachID(e, c, []string{"all"}, *output, func(string) (string, bool, error) {
 			dead, err := inspector.ListArchivedTasks(c.cfg.Namespace.QueueWebhooks(), asynq.PageSize(1))
@@ -84,6 +90,9 @@ resend.`,
 				return "", false, err
 			}
 			n, err := inspector.RunAllArchivedTasks(c.cfg.Namespace.QueueWebhooks())
+			if err == nil {
+				c.did(e, "resend-webhooks", "", strconv.Itoa(n))
+			}
 			return fmt.Sprintf("%d queued again", n), true, err
 		})
 	}

@@ -80,3 +80,13 @@ func (s Schedule) Due(last, begun, now time.Time) (due, missed []time.Time) {
 	}
 	return due, missed
 }
+
+// Ticks returns the next n ticks after t, or as many as there are, in the zone
+// of the schedule.
+func (s Schedule) Ticks(t time.Time, n int) []time.Time {
+	all := []time.Time{}
+	for t = s.Spec.Next(t); len(all) < n && !t.IsZero(); t = s.Spec.Next(t) {
+		all = append(all, t.In(s.Spec.Zone()))
+	}
+	return all
+}

@@ -73,7 +73,8 @@ type State struct {
 	Batch   string    // the last that a tick made
 	Outcome *Outcome
 	Trying  *Trying
-	Missed  int // ticks that were never made
+	Missed  int       // ticks that were never made
+	Paused  time.Time // since when no tick is made; zero: they are
 }
 
 // ErrNotFound means that the tick has not failed, that its webhook was not
@@ -125,12 +126,13 @@ func (st *Store) look(ctx context.Context, s Schedule, begin int) (state State, 
 			errs = append(errs, json.Unmarshal([]byte(text), v))
 		}
 	}
-	var micros, last int64
+	var micros, last, paused int64
 	read(f[0], &micros)
 	read(f[1], &last)
 	read(f[2], &state.Trying)
 	read(f[4], &state.Outcome)
 	read(f[5], &state.Missed)
+	read(f[6], &paused)
 	if err := errors.Join(errs...); err != nil {
 		return State{}, time.Time{}, fmt.Errorf("decode schedule %s: %w", s.Name, err)
 	}
@@ -138,6 +140,9 @@ func (st *Store) look(ctx context.Context, s Schedule, begin int) (state State, 
 		state.Outcome.list()
 	}
 	state.Batch = f[3]
+	if paused != 0 {
+		state.Paused = time.UnixMilli(paused).UTC()
+	}
 	if last != 0 {
 		state.Last = time.UnixMilli(last).UTC()
 	}
@@ -213,6 +218,35 @@ func (st *Store) Release(ctx context.Context, s Schedule) error {
 	return st.rdb.Del(ctx, st.ns.Ticking(s.Name)).Err()
 }
 
+// Pause has no tick of s made until Resume. The error is that of Redis.
+func (st *Store) Pause(ctx context.Context, s Schedule) error {
+	_, now, err := st.State(ctx, s)
+	if err == nil {
+		err = st.rdb.HSetNX(ctx, st.ns.Schedule(s.Name), "paused", now.UnixMilli()).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("pause schedule %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// Resume has the ticks of s made again, from now on: those of the pause are not
+// made up. The error is that of Redis.
+func (st *Store) Resume(ctx context.Context, s Schedule) error {
+	state, now, err := st.State(ctx, s)
+	if err == nil && !state.Paused.IsZero() {
+		_, err = st.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			p.HSet(ctx, st.ns.Schedule(s.Name), s.lastField(), now.UnixMilli())
+			p.HDel(ctx, st.ns.Schedule(s.Name), "paused", s.tryingField())
+			return nil
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("resume schedule %s: %w", s.Name, err)
+	}
+	return nil
+}
+
 // Status is a schedule and how it stands, for people and programs.
 type Status struct {
 	Name     string    `json:"name"`
@@ -226,7 +260,15 @@ type Status struct {
 	// Overdue is a tick that no worker has begun for two minutes, and none is
 	// at it now: none runs, or none has this schedule in its configuration.
 	Overdue time.Time `json:"overdue,omitzero"`
+	// Paused is since when no tick is made.
+	Paused time.Time `json:"paused,omitzero"`
+	// Ticks are the next ones, in the time zone of the schedule; of one that is
+	// paused, those that it would have.
+	Ticks []time.Time `json:"ticks"`
 }
+
+// statusTicks is how many of the next ticks a Status has.
+const statusTicks = 5
 
 // overdueAfter is how long after a tick it should be settled or tried.
 const overdueAfter = 2 * time.Minute
@@ -242,8 +284,9 @@ func (st *Store) Status(ctx context.Context, all []Schedule) ([]Status, error) {
 		status := Status{
 			Name: s.Name, Cron: s.Cron, Timezone: s.Zone, Source: s.Source.String(),
 			Next: s.Spec.Next(now), Last: state.Outcome, Trying: state.Trying, Missed: state.Missed,
+			Paused: state.Paused, Ticks: s.Ticks(now, statusTicks),
 		}
-		if !state.Last.IsZero() && state.Trying == nil {
+		if !state.Last.IsZero() && state.Trying == nil && state.Paused.IsZero() {
 			if tick := s.Spec.Next(state.Last); !tick.IsZero() && now.Sub(tick) > overdueAfter {
 				// A long class list is read for minutes.
 				busy, err := st.rdb.Exists(ctx, st.ns.Ticking(s.Name)).Result()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
@@ -57,15 +58,16 @@ type APIOptions struct {
 // API is the HTTP API of programs: /v1 and its description. It is safe for
 // concurrent use.
 type API struct {
-	o       APIOptions
-	ledger  *ledger.Ledger
-	gate    *gate.Breaker
-	backlog *backlog.Backlog
-	results *results.Reader
-	queue   *enqueue.Client
-	keys    idempotency
-	paces   paces
-	watcher *watcher
+	o         APIOptions
+	ledger    *ledger.Ledger
+	gate      *gate.Breaker
+	backlog   *backlog.Backlog
+	results   *results.Reader
+	queue     *enqueue.Client
+	inspector *asynq.Inspector
+	keys      idempotency
+	paces     paces
+	watcher   *watcher
 	// Those under way.
 	uploads, downloads, sheets, streams, pictures slots
 
@@ -90,13 +92,14 @@ func NewAPI(o APIOptions) *API {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	a := &API{
-		o:       o,
-		ledger:  o.Ledger,
-		gate:    gate.NewBreaker(o.Redis, o.Namespace),
-		backlog: backlog.New(o.Redis, o.Namespace),
-		results: results.NewReader(o.Redis, o.Namespace),
-		queue:   enqueue.New(o.Redis, o.Namespace),
-		keys:    idempotency{o.Redis, o.Namespace},
+		o:         o,
+		ledger:    o.Ledger,
+		gate:      gate.NewBreaker(o.Redis, o.Namespace),
+		backlog:   backlog.New(o.Redis, o.Namespace),
+		results:   results.NewReader(o.Redis, o.Namespace),
+		queue:     enqueue.New(o.Redis, o.Namespace),
+		inspector: asynq.NewInspectorFromRedisClient(o.Redis),
+		keys:      idempotency{o.Redis, o.Namespace},
 
 		uploads:   slots{what: "lists are being uploaded", all: maxUploads, own: maxOwnUploads, retry: 5 * time.Second},
 		downloads: slots{what: "lists are being downloaded", all: maxDownloads, own: maxOwnDownloads, retry: 5 * time.Second},
@@ -138,11 +141,23 @@ func (a *API) operations() []operation {
 		{"POST /v1/batches/{id}/pause", RoleOperate, "pause-batch", "Feed nothing more of a batch; what was fed, a few seconds of work, goes on", handle(a.pauseBatch)},
 		{"POST /v1/batches/{id}/resume", RoleOperate, "resume-batch", "Let a paused batch go on", handle(a.resumeBatch)},
 		{"POST /v1/batches/{id}/retry", RoleOperate, "retry-batch", "Send the failed snapshots of a batch again", handle(a.retryBatch)},
-		{"POST /v1/batches/{id}/again", RoleOperate, "again-batch", "Enqueue the rooms of a batch as a new one", handle(a.againBatch)},
+		{"POST /v1/batches/{id}/again", RoleOperate, "again-batch", "Enqueue the rooms of a batch as a new one", within(runTime, a.againBatch)},
 
 		{"GET /v1/find", RoleView, "find-snapshots", "Find snapshots by RoomId, TaskID, RequestId or the value of a label", handle(a.find)},
 		{"GET /v1/failures", RoleView, "list-failures", "What failed, by error code: how often, what it means, what to do", handle(a.listFailures)},
+		{"POST /v1/failures/retry", RoleOperate, "retry-failures", "Send again what has failed everywhere", handle(a.retryFailures)},
 		{"GET /v1/schedules", RoleView, "list-schedules", "The schedules: when each comes next, and what became of its last tick", handle(a.listSchedules)},
+		{"POST /v1/schedules/{name}/run", RoleOperate, "run-schedule", "Enqueue the rooms of a schedule now", within(runTime, a.runSchedule)},
+		{"POST /v1/schedules/{name}/pause", RoleOperate, "pause-schedule", "Make no more ticks of a schedule", handle(a.pauseSchedule)},
+		{"POST /v1/schedules/{name}/resume", RoleOperate, "resume-schedule", "Make the ticks of a schedule again, from now on", handle(a.resumeSchedule)},
+		{"GET /v1/webhooks", RoleView, "list-webhooks", "The webhooks that could not be delivered, or wait", handle(a.listWebhooks)},
+		{"POST /v1/webhooks/{id}/resend", RoleOperate, "resend-webhook", "Send a webhook again that could not be delivered", handle(a.resendWebhook)},
+		{"POST /v1/webhooks/resend", RoleOperate, "resend-webhooks", "Send all webhooks again that could not be delivered", handle(a.resendWebhooks)},
+		{"GET /v1/workers", RoleView, "list-workers", "The workers that run, and settings in which they differ", handle(a.listWorkers)},
+		{"GET /v1/redis", RoleView, "get-redis", "How Redis is", handle(a.getRedis)},
+		{"GET /v1/audit", RoleView, "list-audit", "Who has changed what, when", handle(a.listAudit)},
+		{"POST /v1/limit", RoleOperate, "set-limit", "Set the rate limit of all workers", handle(a.setLimit)},
+		{"GET /v1/limit/history", RoleView, "get-limit-history", "The requests of the last 15 minutes, day or week", handle(a.limitHistory)},
 		{"GET /v1/limit", RoleView, "get-limit", "The request quotas, and why nothing is sent", handle(a.getLimit)},
 		{"POST /v1/stop", RoleOperate, "stop-sending", "Stop all sending at once, until it is started", handle(a.stop)},
 		{"POST /v1/start", RoleOperate, "start-sending", "Start all sending, whatever has stopped it", handle(a.start)},
@@ -156,9 +171,14 @@ const callTimeout = 10 * time.Second
 
 // handle makes an operation of a function. Errors become problems.
 func handle[I, O any](f func(context.Context, *I) (*O, error)) func(huma.API, huma.Operation) {
+	return within(callTimeout, f)
+}
+
+// within is handle for a function that may take longer.
+func within[I, O any](d time.Duration, f func(context.Context, *I) (*O, error)) func(huma.API, huma.Operation) {
 	return func(api huma.API, op huma.Operation) {
 		huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
-			ctx, cancel := context.WithTimeout(ctx, callTimeout)
+			ctx, cancel := context.WithTimeout(ctx, d)
 			defer cancel()
 			out, err := f(ctx, in)
 			if err != nil {

@@ -182,6 +182,9 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 	case err != nil:
 		return nil, err
 	}
+	if batch.Created {
+		a.did(ctx, "create-batch", batch.ID, fmt.Sprintf("%d rooms", batch.Rooms))
+	}
 	digest, err := up.digest()
 	if err != nil {
 		return nil, err
@@ -330,19 +333,20 @@ func (a *API) cancelBatch(ctx context.Context, in *batchInput) (*cancelBatchOutp
 			b.Accepted, b.Succeeded, b.Failed, b.Canceled)
 	}
 	out.Body.Batch = a.paces.of(b)
+	a.did(ctx, "cancel-batch", in.ID, fmt.Sprintf("%d at once", out.Body.Canceled))
 	return out, nil
 }
 
 func (a *API) pauseBatch(ctx context.Context, in *batchInput) (*batchOutput, error) {
-	return a.turn(ctx, in.ID, a.backlog.Pause)
+	return a.turn(ctx, in.ID, "pause-batch", a.backlog.Pause)
 }
 
 func (a *API) resumeBatch(ctx context.Context, in *batchInput) (*batchOutput, error) {
-	return a.turn(ctx, in.ID, a.backlog.Resume)
+	return a.turn(ctx, in.ID, "resume-batch", a.backlog.Resume)
 }
 
 // turn takes a batch out of its turn or back in.
-func (a *API) turn(ctx context.Context, id string, do func(context.Context, string) error) (*batchOutput, error) {
+func (a *API) turn(ctx context.Context, id, action string, do func(context.Context, string) error) (*batchOutput, error) {
 	b, err := a.batch(ctx, id)
 	if err != nil {
 		return nil, err
@@ -353,6 +357,7 @@ func (a *API) turn(ctx context.Context, id string, do func(context.Context, stri
 	if err := do(ctx, id); err != nil {
 		return nil, err
 	}
+	a.did(ctx, action, id, "")
 	return a.getBatch(ctx, &batchInput{id})
 }
 
@@ -397,6 +402,9 @@ func (a *API) retryBatch(ctx context.Context, in *retryBatchInput) (*retryBatchO
 		return nil, err
 	}
 	out.Body.Batch = a.paces.of(b)
+	if out.Body.Retried > 0 {
+		a.did(ctx, "retry-batch", in.ID, strings.TrimSpace(fmt.Sprintf("%d %s", out.Body.Retried, in.Code)))
+	}
 	return out, nil
 }
 
@@ -435,5 +443,6 @@ func (a *API) againBatch(ctx context.Context, in *againBatchInput) (*againBatchO
 	if err != nil {
 		return nil, err
 	}
+	a.did(ctx, "again-batch", in.ID, fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
 	return &againBatchOutput{http.StatusAccepted, AgainBatch{batch.ID, batch.Rooms}}, nil
 }

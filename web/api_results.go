@@ -360,6 +360,7 @@ func (a *API) stop(ctx context.Context, in *stopInput) (*stopOutput, error) {
 	if err := stopSending(ctx, a.gate, a.o.Log, in.Reason); err != nil {
 		return nil, err
 	}
+	a.did(ctx, "stop-sending", "", in.Reason)
 	return a.stopped(ctx)
 }
 
@@ -367,6 +368,7 @@ func (a *API) start(ctx context.Context, _ *struct{}) (*stopOutput, error) {
 	if err := startSending(ctx, a.gate, a.o.Log); err != nil {
 		return nil, err
 	}
+	a.did(ctx, "start-sending", "", "")
 	return a.stopped(ctx)
 }
 

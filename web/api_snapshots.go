@@ -110,6 +110,7 @@ func (a *API) cancelSnapshot(ctx context.Context, in *snapshotInput) (*snapshotO
 	default:
 		return nil, problem(http.StatusConflict, codeState, "it has %s already", state)
 	}
+	a.did(ctx, "cancel-snapshot", in.ID, "")
 	return out, a.reread(ctx, in.ID, out)
 }
 
@@ -125,6 +126,7 @@ func (a *API) retrySnapshot(ctx context.Context, in *snapshotInput) (*snapshotOu
 	if !ok {
 		return nil, problem(http.StatusConflict, codeState, "it is %s: only what failed, was canceled or is held can be retried", s.State)
 	}
+	a.did(ctx, "retry-snapshot", in.ID, "")
 	out := &snapshotOutput{Status: http.StatusAccepted}
 	return out, a.reread(ctx, in.ID, out)
 }

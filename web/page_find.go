@@ -6,14 +6,23 @@ import (
 	"strings"
 
 	"tiwsnap/ledger"
+	"tiwsnap/results"
 )
 
 var findPage = page("find.html")
 
 // findData is what was looked for and found.
 type findData struct {
-	Text string
+	Text      string
+	Snapshots []results.Result
+	More      bool
 }
+
+// LabelOf is what a person calls the room of a snapshot by.
+func (findData) LabelOf(s results.Result) string { return labelOf(s) }
+
+// findShown is how many snapshots the page shows.
+const findShown = 100
 
 // findRoutes are those of the box on every page. The id of a batch or of a
 // snapshot leads right to its page.
@@ -21,7 +30,15 @@ func (p *Pages) findRoutes() []Route {
 	routes := p.screen(findPage, screen{
 		path: "/find", role: roleRead,
 		read: func(r *http.Request) (string, any, error) {
-			return langOf(r).say("nav.find"), findData{strings.TrimSpace(r.URL.Query().Get("q"))}, nil
+			d := findData{Text: strings.TrimSpace(r.URL.Query().Get("q"))}
+			if d.Text != "" {
+				out, err := p.api.find(r.Context(), &findInput{d.Text, findShown})
+				if err != nil {
+					return "", nil, err
+				}
+				d.Snapshots, d.More = out.Body.Snapshots, out.Body.More
+			}
+			return langOf(r).say("nav.find"), d, nil
 		},
 	})
 	show := routes[0].Handler

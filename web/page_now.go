@@ -48,6 +48,7 @@ type now struct {
 	Ended    []ledger.Batch
 	Failures []*results.Failure
 	Partial  bool // there are more failures than were counted
+	Chart    chart
 }
 
 // trouble is why something does not go on, and what to do about it.
@@ -79,6 +80,8 @@ type nowReader struct {
 	slow     []trouble // of Redis itself
 	failures []*results.Failure
 	partial  bool
+	charts   map[ratelimit.Span]chart
+	chartAt  map[ratelimit.Span]time.Time
 }
 
 func newNowReader(a *API) *nowReader { return &nowReader{api: a} }
@@ -142,6 +145,25 @@ func (v *nowReader) look(ctx context.Context) (o now, err error) {
 	o.Troubles = append(o.Troubles, v.slow...)
 	o.Failures, o.Partial = v.failures, v.partial
 	return o, nil
+}
+
+// chart is that of the span that a request asks for, a few seconds old.
+func (v *nowReader) chart(r *http.Request) (chart, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	span := spanOf(r)
+	if time.Since(v.chartAt[span]) < nowSlow/2 {
+		return v.charts[span], nil
+	}
+	c, err := v.api.chart(r)
+	if err != nil {
+		return c, err
+	}
+	if v.charts == nil {
+		v.charts, v.chartAt = map[ratelimit.Span]chart{}, map[ratelimit.Span]time.Time{}
+	}
+	v.charts[span], v.chartAt[span] = c, time.Now()
+	return c, nil
 }
 
 // open adds to a batch how fast it gets on.
@@ -292,7 +314,14 @@ func (p *Pages) nowRoutes() []Route {
 	first := p.screen(nowPage, screen{
 		path: "/", role: RoleView, nav: "now", every: liveEvery,
 		read: func(r *http.Request) (string, any, error) {
-			return langOf(r).say("nav.now"), p.now.read(r.Context()), nil
+			d := p.now.read(r.Context())
+			if d.Limited && !d.Away {
+				var err error
+				if d.Chart, err = p.now.chart(r); err != nil {
+					return "", nil, err
+				}
+			}
+			return langOf(r).say("nav.now"), d, nil
 		},
 	})
 	return append(first,

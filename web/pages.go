@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"tiwsnap/gate"
+	"tiwsnap/internal/audit"
 	"tiwsnap/ratelimit"
 )
 
@@ -71,7 +72,12 @@ func (p *Pages) Routes() []Route {
 		p.batchesRoutes(),
 		p.batchRoutes(),
 		p.snapshotRoutes(),
+		p.newRoutes(),
 		p.findRoutes(),
+		p.failuresRoutes(),
+		p.schedulesRoutes(),
+		p.webhooksRoutes(),
+		p.systemRoutes(),
 	)
 }
 
@@ -139,7 +145,7 @@ func (p *Pages) action(pattern string, role Role, do func(*http.Request) (to str
 			problem(http.StatusBadRequest, codeInvalid, "this form cannot be read: %v", err).write(w, r)
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), viaKey{}, audit.Page), runTime)
 		defer cancel()
 		to, said, err := do(r.WithContext(ctx))
 		if err != nil {

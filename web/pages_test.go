@@ -1,8 +1,13 @@
 package web_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,8 +16,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/gate"
+	"tiwsnap/internal/audit"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/internal/roster"
 	"tiwsnap/ledger"
+	"tiwsnap/ratelimit"
+	"tiwsnap/schedule"
 	"tiwsnap/tasks"
 	"tiwsnap/web"
 )
@@ -84,7 +95,11 @@ func school(t *testing.T, rdb redis.UniversalClient, id string, n int) {
 func TestEveryPageIsShown(t *testing.T) {
 	rdb := redistest.Client(t)
 	school(t, rdb, "monday", 60)
-	h := pagesOf(t, rdb)
+	h := pagesOf(t, rdb, withLimiter(t, rdb), withSchedules(t))
+	if err := roster.Tell(t.Context(), rdb, "", roster.Worker{ID: "w", Host: "snap-1", Settings: map[string]string{"rate.limit": "20"}}); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, h, "POST", "/batches/monday/pause", "Accept", "text/html")
 	for path, wants := range map[string][2]string{
 		"/":                             {"Open batches", "未结束的批次"},
 		"/batches":                      {"monday", "monday"},
@@ -97,7 +112,22 @@ func TestEveryPageIsShown(t *testing.T) {
 		"/batches/monday?from=51":       {"20160", "20160"},
 		"/snapshots/monday.1":           {"Timeline", "经过"},
 		"/snapshots/monday.2":           {"failed to render the whiteboard", "生成白板快照失败"},
-		"/snapshots/monday.50":          {"waits for its turn", "排队等待发送"},
+		"/snapshots/monday.50":          {"Its batch is paused", "所属批次已暂停"},
+		"/?span=24h":                    {"Requests a second", "每秒请求数"},
+		"/batches/new":                  {"Check the list", "检查名单"},
+		"/failures":                     {"AuthFailure", "密钥被拒绝"},
+		"/failures?code=InternalErr":    {"20102", "20102"},
+		"/held":                         {"Nothing waits for a person.", "没有需要人工确认的。"},
+		"/schedules":                    {"Next ticks", "接下来的运行时间"},
+		"/webhooks":                     {"Every webhook was delivered", "所有通知均已送达"},
+		"/webhooks?state=waiting":       {"No webhook waits", "没有等待重试的通知"},
+		"/limit?span=7d":                {"Set the limit", "设置限制"},
+		"/workers":                      {"snap-1", "snap-1"},
+		"/redis":                        {"Clock ahead", "时钟比本机快"},
+		"/audit":                        {"pause-batch", "pause-batch"},
+		"/find?q=20102":                 {"/snapshots/monday.2", "/snapshots/monday.2"},
+		"/find?q=request-monday.1":      {"/snapshots/monday.1", "/snapshots/monday.1"},
+		"/find?q=nothing":               {"Nothing is found.", "没有找到。"},
 		"/docs":                         {"POST /v1/batches", "POST /v1/batches"},
 		"/login?next=%2Fbatches%2Fnone": {"", ""},
 	} {
@@ -124,6 +154,184 @@ func TestEveryPageIsShown(t *testing.T) {
 	for _, path := range []string{"/batches/nobody", "/snapshots/nobody", "/batches?day=x", "/batches/monday?state=x"} {
 		if w := ask(t, h, "GET", path, "Accept", "text/html"); w.Code != 404 && w.Code != 422 || !strings.Contains(w.Body.String(), "<h1>") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+// withLimiter gives the API the rate limit of a worker.
+func withLimiter(t *testing.T, rdb redis.UniversalClient) func(*web.APIOptions) {
+	l, err := ratelimit.New(ratelimit.Options{Redis: rdb, Key: keys.Default.Limit(gate.ActionCreate)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(context.Background()) })
+	return func(o *web.APIOptions) { o.Limiters = map[string]*ratelimit.Limiter{gate.ActionCreate: l} }
+}
+
+// withSchedules gives the API a schedule of two rooms.
+func withSchedules(t *testing.T) func(*web.APIOptions) {
+	spec, err := schedule.ParseSpec("45 10 * * 1-5", "Asia/Shanghai")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(o *web.APIOptions) {
+		o.Schedules = []schedule.Schedule{{
+			Name: "after-class", Cron: "45 10 * * 1-5", Zone: "Asia/Shanghai", Spec: spec,
+			Source: schedule.List("SdkAppId,RoomId\n7,1\n7,2\n7,x\n"),
+		}}
+	}
+}
+
+// A list is uploaded, what is wrong with it is shown, and only then is it
+// enqueued, once.
+func TestABatchIsStartedOnAPage(t *testing.T) {
+	rdb := redistest.Client(t)
+	h := pagesOf(t, rdb)
+	upload := func(fields map[string]string, file, list string) *httptest.ResponseRecorder {
+		var body bytes.Buffer
+		form := multipart.NewWriter(&body)
+		for name, value := range fields {
+			if name != "text" { // which is the last one
+				form.WriteField(name, value)
+			}
+		}
+		part, err := form.CreateFormFile("file", file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part.Write([]byte(list))
+		form.WriteField("text", fields["text"])
+		form.Close()
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "http://127.0.0.1/batches/new", &body)
+		r.RemoteAddr = "127.0.0.1:1"
+		r.Header.Set("Content-Type", form.FormDataContentType())
+		r.Header.Set("Accept", "text/html")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	send := func(path string, values url.Values) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "http://127.0.0.1"+path, strings.NewReader(values.Encode()))
+		r.RemoteAddr = "127.0.0.1:1"
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Accept", "text/html")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	batches := func() int {
+		n, err := rdb.ZCard(t.Context(), keys.Default.Batches()).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(n)
+	}
+
+	w := upload(nil, "高二 Class 3B.csv", "RoomId,Label.Class\n20101,3B\n20102,3B\nx,3B\n20101,3B\n")
+	draft := w.Header().Get("Location")
+	if w.Code != http.StatusSeeOther || !strings.HasPrefix(draft, "/batches/new/") {
+		t.Fatalf("%d %s %s", w.Code, draft, w.Body)
+	}
+	show := func() string {
+		w := ask(t, h, "GET", draft, "Accept", "text/html")
+		if w.Code != 200 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		return w.Body.String()
+	}
+	if body := show(); !strings.Contains(body, "Nothing can be enqueued") || !strings.Contains(body, "SdkAppId") || strings.Contains(body, "/enqueue") {
+		t.Errorf("without an SdkAppId it shows %s", body)
+	}
+	if w := send(draft+"/defaults", url.Values{"SdkAppId": {"1400123480"}}); w.Code != http.StatusSeeOther {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if body := show(); !strings.Contains(body, "2 rooms are in order") || !strings.Contains(body, "2 rows are wrong") || !strings.Contains(body, "Enqueue 2 rooms") {
+		t.Errorf("it shows %s", body)
+	}
+	if batches() != 0 {
+		t.Error("a list that was only looked at is enqueued")
+	}
+	w = send(draft+"/enqueue", nil)
+	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || !strings.HasPrefix(to, "/batches/class-3b-") || batches() != 1 {
+		t.Errorf("%d %s %s, %d batches", w.Code, to, w.Body, batches())
+	}
+	if w := send(draft+"/enqueue", nil); w.Code != http.StatusNotFound || batches() != 1 {
+		t.Errorf("a second time: %d, %d batches", w.Code, batches())
+	}
+
+	// Pasted, and no file.
+	w = upload(map[string]string{"SdkAppId": "7", "text": "RoomId\tLabel.Class\n1\t3B\n"}, "", "")
+	draft = w.Header().Get("Location")
+	if body := show(); !strings.Contains(body, "1 room is in order") {
+		t.Errorf("pasted: %s", body)
+	}
+	if w := upload(nil, "", ""); w.Code != 422 || !strings.Contains(w.Body.String(), "choose a file or paste rows") {
+		t.Errorf("nothing: %d %s", w.Code, w.Body)
+	}
+	if w := upload(nil, "big.csv", "RoomId\n"+strings.Repeat("1234567890\n", 17<<20/11)); w.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("a large one: %d", w.Code)
+	}
+}
+
+// Each change on a page does it, says so, and is kept with who has made it.
+func TestChangesOnPages(t *testing.T) {
+	rdb := redistest.Client(t)
+	school(t, rdb, "monday", 60)
+	h := pagesOf(t, rdb, withLimiter(t, rdb), withSchedules(t))
+	for _, step := range []struct{ path, form, to, said, action string }{
+		{"/batches/monday/pause", "", "/batches/monday", "Paused.", "pause-batch"},
+		{"/batches/monday/resume", "", "/batches/monday", "Resumed.", "resume-batch"},
+		{"/batches/monday/retry", "code=InternalErr", "/batches/monday", "1 snapshots are queued again.", "retry-batch"},
+		{"/snapshots/monday.4/retry", "", "/snapshots/monday.4", "Queued again.", "retry-snapshot"},
+		{"/failures/retry", "id=monday.5&id=monday.1&id=nobody", "/failures", "Done for 1 snapshots.", "retry-snapshot"},
+		{"/batches/monday/again", "name=tuesday", "/batches/tuesday", "60 rooms of monday", "again-batch"},
+		{"/snapshots/tuesday.9/cancel", "", "/snapshots/tuesday.9", "Canceled.", "cancel-snapshot"},
+		{"/batches/tuesday/cancel", "", "/batches/tuesday", "Canceled: 59 rooms", "cancel-batch"},
+		{"/failures/retry", "all=true&code=AuthFailure", "/failures", "0 snapshots", "cancel-batch"},
+		{"/limit", "limit=10", "/limit", "10 a second", "set-limit"},
+		{"/limit", "default=true", "/limit", "as configured", "set-limit"},
+		{"/schedules/after-class/pause", "", "/schedules", "is paused", "pause-schedule"},
+		{"/schedules/after-class/resume", "", "/schedules", "goes on", "resume-schedule"},
+		{"/schedules/after-class/run", "", "/batches/after-class-", "2 rooms are enqueued, 1 rows", "run-schedule"},
+		{"/webhooks/resend", "", "/webhooks", "0 webhooks", "run-schedule"},
+		{"/stop", "reason=exam", "/", "All sending is stopped.", "stop-sending"},
+		{"/start", "", "/", "Sending is started.", "start-sending"},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "http://127.0.0.1"+step.path, strings.NewReader(step.form))
+		r.RemoteAddr = "127.0.0.1:1"
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Accept", "text/html")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		to := w.Header().Get("Location")
+		if w.Code != http.StatusSeeOther || !strings.HasPrefix(to, step.to) || step.to == "/" && to != "/" {
+			t.Errorf("%s %s: %d %s %s", step.path, step.form, w.Code, to, w.Body)
+			continue
+		}
+		var cookie string
+		for _, c := range w.Result().Cookies() {
+			cookie += c.Name + "=" + c.Value + "; "
+		}
+		page := ask(t, h, "GET", to, "Accept", "text/html", "Cookie", cookie)
+		if page.Code != 200 || !strings.Contains(page.Body.String(), step.said) {
+			t.Errorf("%s %s: then %s is %d and does not say %q:\n%s", step.path, step.form, to, page.Code, step.said, page.Body)
+		}
+		all, _, err := audit.New(rdb, "").Page(t.Context(), "", 1)
+		if err != nil || len(all) != 1 || all[0].Action != step.action || all[0].By != "anonymous" || all[0].Via != audit.Page {
+			t.Errorf("%s: the audit log has %+v, %v", step.path, all, err)
+		}
+	}
+	for path, form := range map[string]string{
+		"/limit": "limit=0", "/schedules/none/run": "", "/webhooks/none/resend": "", "/batches/none/again": "", "/snapshots/monday.1/retry": "",
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "http://127.0.0.1"+path, strings.NewReader(form))
+		r.RemoteAddr = "127.0.0.1:1"
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Accept", "text/html")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code < 400 || w.Code >= 500 || !strings.Contains(w.Body.String(), "<h1>") {
+			t.Errorf("%s %s: %d %s", path, form, w.Code, w.Body)
 		}
 	}
 }

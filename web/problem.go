@@ -67,6 +67,7 @@ const (
 	codeNotReplicated = "not-replicated"
 	codeInternal      = "internal"
 	codeRate          = "rate"
+	codeSource        = "source"
 	codeGone          = "gone"
 	codeImage         = "image-unavailable"
 )

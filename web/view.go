@@ -204,6 +204,9 @@ func functions(l lang) template.FuncMap {
 			}
 			return
 		},
+		"bytes":     bytesOf,
+		"share":     func(n, of int64) string { return fmt.Sprintf("%.2f", 100*float64(n)/float64(max(of, 1))) },
+		"big":       func(n int64) string { return count(int(n)) },
 		"states":    func() []ledger.State { return allStates },
 		"of":        ofState,
 		"languages": func() []lang { return []lang{english, chinese} },
@@ -243,6 +246,8 @@ func (l lang) say(key string, args ...any) string {
 		switch a := a.(type) {
 		case int:
 			args[i] = count(a)
+		case int64:
+			args[i] = count(int(a))
 		case text:
 			args[i] = l.say(a.Key, a.Args...)
 		case time.Duration:
@@ -272,6 +277,18 @@ func count(n int) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// bytesOf writes a size by its greatest unit.
+func bytesOf(n int64) string {
+	f, units := float64(n), []string{"B", "kB", "MB", "GB", "TB"}
+	for f >= 1000 && len(units) > 1 {
+		f, units = f/1000, units[1:]
+	}
+	if f >= 100 || units[0] == "B" {
+		return fmt.Sprintf("%.0f %s", f, units[0])
+	}
+	return fmt.Sprintf("%.1f %s", f, units[0])
 }
 
 // left writes a duration as people say it.

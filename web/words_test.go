@@ -48,6 +48,8 @@ func TestTheCatalogIsComplete(t *testing.T) {
 	}
 	some("state.", "held")
 	some("time.", "ago", "in")
+	some("span.", "15m", "24h", "7d")
+	some("tick.", "enqueued", "skipped", "missed", "failed")
 	some("batch.", "running", "paused", "canceled", "ended")
 	some("filter.", "open", "running", "paused", "canceled", "ended", "failed")
 	some("moment.", string(ledger.Unknown), string(ledger.Queued), string(ledger.Succeeded), string(ledger.Failed), string(ledger.Canceled))

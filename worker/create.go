@@ -153,13 +153,16 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 	// and its use counts from when that is done.
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.o.CallTimeout)
 	began := time.Now()
+	w.traffic.busy.Add(1)
 	response, err := w.tiw.CreateSnapshotTask(permit.Context(call), w.request(p, intent.Attempt))
+	w.traffic.busy.Add(-1)
 	cancel()
 	if errors.Is(err, ratelimit.ErrStale) {
 		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true, Token: used})
 		return true, nil
 	}
 	w.metrics.called(actionCreate, began, err)
+	w.traffic.count(err)
 	if err == nil {
 		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{
 			State:     ledger.Accepted,

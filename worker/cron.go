@@ -107,6 +107,9 @@ func (w *Worker) keepClaim(ctx context.Context, s schedule.Schedule) (release fu
 
 // untilDue is how long there is nothing to do, at most tickLook.
 func untilDue(s schedule.Schedule, state schedule.State, now time.Time) time.Duration {
+	if !state.Paused.IsZero() {
+		return tickLook
+	}
 	due, missed := s.Due(state.Last, begun(state), now)
 	next := s.Spec.Next(now)
 	switch t := state.Trying; {

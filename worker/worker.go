@@ -119,6 +119,7 @@ type Worker struct {
 	create    *ratelimit.Limiter // of the gate, for CreateSnapshotTask
 	describe  *ratelimit.Limiter // of the gate, for DescribeSnapshotTask
 	metrics   metrics
+	traffic   traffic
 }
 
 // New returns a worker. It does not touch Redis or the network.
@@ -194,6 +195,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.sweepOrphans(ctx) })
 	loops.Go(func() { w.probe(ctx) })
 	loops.Go(func() { w.watchRedis(ctx) })
+	loops.Go(func() { w.report(ctx) })
 	if w.spool.dir != "" {
 		loops.Go(func() { w.replay(ctx) })
 	}

@@ -117,6 +117,16 @@ func (ns Namespace) Tell() string { return ns.key("tell") }
 // Totals is a hash of counters over everything that ever ran here.
 func (ns Namespace) Totals() string { return ns.key("totals") }
 
+// Audit is a stream: who has changed what.
+func (ns Namespace) Audit() string { return ns.key("audit") }
+
+// Workers is a hash of the id of a worker to what it says of itself (JSON).
+func (ns Namespace) Workers() string { return ns.key("workers") }
+
+// Draft is a hash: a list of rooms that a person has uploaded and not enqueued
+// yet. It expires.
+func (ns Namespace) Draft(id string) string { return ns.key("draft:" + id) }
+
 // Replicated is an empty string, written to see that a replica has it and
 // so everything before it. It expires at once.
 func (ns Namespace) Replicated() string { return ns.key("replicated") }

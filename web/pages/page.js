@@ -12,6 +12,16 @@
     if (shown && zone !== 'UTC' && /(^|; )tiwsnap_zone=/.test(document.cookie)) location.reload();
   }
 
+  // A file may be dropped anywhere on the form.
+  const drop = document.querySelector('[data-drop]')?.closest('form');
+  drop?.addEventListener('dragover', (event) => { event.preventDefault(); drop.classList.add('over'); });
+  drop?.addEventListener('dragleave', () => drop.classList.remove('over'));
+  drop?.addEventListener('drop', (event) => {
+    event.preventDefault();
+    drop.classList.remove('over');
+    if (event.dataTransfer.files.length) drop.elements.file.files = event.dataTransfer.files;
+  });
+
   // The server sends the HTML of the live part each time that it has changed,
   // and the sections that differ are replaced. A hidden tab asks for nothing.
   const live = document.querySelector('[data-live]:not([data-live=""])');

@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tiwsnap/config"
+	"tiwsnap/internal/audit"
+)
+
+// did keeps who did what, after it was done: a command is not to fail for that.
+func (c *connection) did(e env, action, object, detail string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	entry := audit.Entry{By: person(), Via: audit.Command, Action: action, Object: object, Detail: detail}
+	if err := audit.New(c.rdb, c.cfg.Namespace).Add(ctx, entry); err != nil {
+		fmt.Fprintf(e.stderr, "the audit log lacks this change: %v\n", err)
+	}
+}
+
+func newAudit(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "List who has changed what, when",
+		Long: `List who has changed what, when: by the pages, by the API and on the command line.
+The newest 100,000 changes of the last 90 days are kept.`,
+		Example: `  tiwsnap audit
+  tiwsnap audit -n 1000 -o jsonl | jq -r 'select(.action == "set-limit")'`,
+		Args: cobra.NoArgs,
+	}
+	output := outputFlag(cmd, "table", "json", "jsonl")
+	n := cmd.Flags().IntP("number", "n", 100, "how many of the newest, 1 to 100000")
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *n < 1 || *n > audit.Most {
+			return fail(exitUsage, "--number %d: it must be 1 to %d", *n, audit.Most)
+		}
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		all, more, err := audit.New(c.rdb, c.cfg.Namespace).Page(cmd.Context(), "", *n)
+		if err != nil {
+			return c.away(err)
+		}
+		if more != "" {
+			fmt.Fprintf(e.stderr, "there are older ones: --number says how many are listed\n")
+		}
+		switch *output {
+		case "json":
+			return printJSON(e.stdout, map[string]any{"entries": all, "more": more != ""}, true)
+		case "jsonl":
+			return printLines(e.stdout, all)
+		}
+		if len(all) == 0 {
+			fmt.Fprintln(e.stderr, "nobody has changed anything")
+			return nil
+		}
+		rows := [][]string{{"TIME", "WHO", "BY", "ACTION", "WHAT", "DETAIL"}}
+		for _, a := range all {
+			rows = append(rows, []string{a.At.Format(time.RFC3339), a.By, a.Via, a.Action, a.Object, a.Detail})
+		}
+		return printTable(e.stdout, rows)
+	}
+	return cmd
+}

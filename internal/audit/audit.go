@@ -1,0 +1,112 @@
+// Package audit keeps who did what and when: every change that a person or a
+// program has made, by whatever way.
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/internal/keys"
+)
+
+// Kept is how long an entry is kept, and Most how many of them, roughly.
+const (
+	Kept = 90 * 24 * time.Hour
+	Most = 100_000
+)
+
+// maxText bounds each text of an entry, in bytes.
+const maxText = 500
+
+// Entry is one change.
+type Entry struct {
+	ID     string    `json:"id"` // its place in the log; the cursor of what is older
+	At     time.Time `json:"at"` // by the clock of Redis
+	By     string    `json:"by"` // the user, the token, or who ran the command
+	Via    string    `json:"via"`
+	Action string    `json:"action"`           // the operation, as in cancel-batch
+	Object string    `json:"object,omitempty"` // what was changed
+	Detail string    `json:"detail,omitempty"` // such as the reason, or how many
+}
+
+// The ways by which a change is made.
+const (
+	Page    = "page"
+	API     = "api"
+	Command = "command"
+)
+
+// Log is the log of one Redis. It is safe for concurrent use.
+type Log struct {
+	rdb redis.UniversalClient
+	key string
+}
+
+// New returns the log of a namespace in rdb.
+func New(rdb redis.UniversalClient, ns keys.Namespace) *Log { return &Log{rdb, ns.Audit()} }
+
+// Add writes an entry, whose ID and time are not looked at. The error is that of
+// Redis.
+func (l *Log) Add(ctx context.Context, e Entry) error {
+	values := []any{}
+	for _, f := range [][2]string{{"by", e.By}, {"via", e.Via}, {"action", e.Action}, {"object", e.Object}, {"detail", e.Detail}} {
+		if f[1] != "" {
+			values = append(values, f[0], strings.ToValidUTF8(f[1][:min(len(f[1]), maxText)], ""))
+		}
+	}
+	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.XAdd(ctx, &redis.XAddArgs{Stream: l.key, MaxLen: Most, Approx: true, Values: values})
+		oldest := strconv.FormatInt(time.Now().Add(-Kept).UnixMilli(), 10)
+		p.XTrimMinIDApprox(ctx, l.key, oldest, 0)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write the audit log: %w", err)
+	}
+	return nil
+}
+
+// ErrCursor means that a cursor is none that Page has returned.
+var ErrCursor = errors.New("not a cursor")
+
+// Page returns at most n entries, the newest first, of those that are older than
+// the cursor; empty: from the newest on. next is the cursor of the next page,
+// empty if there is none. Errors: ErrCursor, or Redis'.
+func (l *Log) Page(ctx context.Context, cursor string, n int) (all []Entry, next string, err error) {
+	from := "+"
+	if cursor != "" {
+		if !validID(cursor) {
+			return nil, "", ErrCursor
+		}
+		from = "(" + cursor
+	}
+	got, err := l.rdb.XRevRangeN(ctx, l.key, from, "-", int64(n)+1).Result()
+	if err != nil {
+		return nil, "", fmt.Errorf("read the audit log: %w", err)
+	}
+	all = []Entry{}
+	for _, m := range got[:min(len(got), n)] {
+		text := func(name string) string { s, _ := m.Values[name].(string); return s }
+		ms, _, _ := strings.Cut(m.ID, "-")
+		at, _ := strconv.ParseInt(ms, 10, 64)
+		all = append(all, Entry{m.ID, time.UnixMilli(at).UTC(), text("by"), text("via"), text("action"), text("object"), text("detail")})
+	}
+	if len(got) > n && n > 0 {
+		next = all[n-1].ID
+	}
+	return all, next, nil
+}
+
+// validID reports whether id is that of an entry: two numbers.
+func validID(id string) bool {
+	a, b, ok := strings.Cut(id, "-")
+	_, err1 := strconv.ParseUint(a, 10, 63)
+	_, err2 := strconv.ParseUint(b, 10, 63)
+	return ok && err1 == nil && err2 == nil
+}

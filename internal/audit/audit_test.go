@@ -1,0 +1,58 @@
+package audit_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"tiwsnap/internal/audit"
+	"tiwsnap/internal/redistest"
+)
+
+func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
+
+func TestTheLogInPages(t *testing.T) {
+	l := audit.New(redistest.Client(t), "")
+	if all, next, err := l.Page(t.Context(), "", 10); len(all) != 0 || next != "" || err != nil {
+		t.Fatalf("of nothing: %v %q %v", all, next, err)
+	}
+	for i := range 25 {
+		e := audit.Entry{By: "ada", Via: audit.Page, Action: "cancel-batch", Object: fmt.Sprintf("b-%02d", i)}
+		if i == 24 {
+			e.Detail = strings.Repeat("好", 1000)
+		}
+		if err := l.Add(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for cursor := ""; ; {
+		all, next, err := l.Page(t.Context(), cursor, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			got = append(got, e.Object)
+			if e.By != "ada" || e.Via != "page" || e.Action != "cancel-batch" || time.Since(e.At) > time.Minute {
+				t.Errorf("%+v", e)
+			}
+			if len(e.Detail) > 500 || strings.Contains(e.Detail, "\uFFFD") {
+				t.Errorf("the detail is %q", e.Detail)
+			}
+		}
+		if cursor = next; next == "" {
+			break
+		}
+	}
+	if len(got) != 25 || got[0] != "b-24" || got[24] != "b-00" {
+		t.Errorf("%v", got)
+	}
+	for _, cursor := range []string{"x", "1", "1-x", "(1-1"} {
+		if _, _, err := l.Page(t.Context(), cursor, 10); !errors.Is(err, audit.ErrCursor) {
+			t.Errorf("%q: %v", cursor, err)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package ratelimit
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed history.lua
+var historyLua string
+
+var historyScript = redis.NewScript(historyLua)
+
+// Span is the time over which a History goes back.
+type Span string
+
+// The spans.
+const (
+	Quarter Span = "15m"
+	Day     Span = "24h"
+	Week    Span = "7d"
+)
+
+// spans are the rings of the history, from the finest to the coarsest.
+var spans = [3]struct {
+	span Span
+	slot time.Duration
+	n    int
+}{{Quarter, 5 * time.Second, 180}, {Day, 5 * time.Minute, 288}, {Week, 30 * time.Minute, 336}}
+
+// Point is the requests of one slot of time.
+type Point struct {
+	At      time.Time `json:"at"` // where the slot begins
+	Sent    int       `json:"sent"`
+	Refused int       `json:"refused"`         // of them, beyond the quota
+	Limit   int       `json:"limit,omitempty"` // a second, as it was in force; 0: nothing was sent
+}
+
+// History is the requests of all processes over a span, the oldest slot first.
+// The last slot is not over yet.
+type History struct {
+	Span   Span    `json:"span"`
+	Slot   int     `json:"slot_seconds"`
+	Points []Point `json:"points"`
+}
+
+// Record adds requests that were sent in the last seconds to the history, in one
+// round trip. The error is that of Redis.
+func (l *Limiter) Record(ctx context.Context, sent, refused int) error {
+	args := []any{sent, refused, l.Limit()}
+	for _, s := range spans {
+		args = append(args, int(s.slot.Seconds()))
+	}
+	for _, s := range spans {
+		args = append(args, s.n)
+	}
+	if err := historyScript.Run(ctx, l.bucket.redis, l.bucket.history(), args...).Err(); err != nil && err != redis.Nil {
+		return fmt.Errorf("write the history of the rate limit: %w", err)
+	}
+	return nil
+}
+
+func (b *bucket) history() (keys []string) {
+	for _, s := range spans {
+		keys = append(keys, b.key+":history:"+string(s.span))
+	}
+	return keys
+}
+
+// History returns the requests of all processes over a span. Times are those of
+// the clock of Redis. The error is that of Redis, or of a span that there is
+// not.
+func (l *Limiter) History(ctx context.Context, span Span) (History, error) {
+	for i, s := range spans {
+		if s.span != span {
+			continue
+		}
+		pipe := l.bucket.redis.Pipeline()
+		clock, ring := pipe.Time(ctx), pipe.HGetAll(ctx, l.bucket.history()[i])
+		if _, err := pipe.Exec(ctx); err != nil {
+			return History{}, fmt.Errorf("read the history of the rate limit: %w", err)
+		}
+		h := History{Span: span, Slot: int(s.slot.Seconds()), Points: make([]Point, s.n)}
+		newest := clock.Val().Unix() / int64(h.Slot)
+		first := newest - int64(s.n) + 1
+		for n := range h.Points {
+			h.Points[n].At = time.Unix((first+int64(n))*int64(h.Slot), 0).UTC()
+		}
+		for _, text := range ring.Val() {
+			var slot int64
+			var p Point
+			if _, err := fmt.Sscan(text, &slot, &p.Sent, &p.Refused, &p.Limit); err != nil || slot < first || slot > newest {
+				continue // of a turn before
+			}
+			p.At = h.Points[slot-first].At
+			h.Points[slot-first] = p
+		}
+		return h, nil
+	}
+	return History{}, fmt.Errorf("there is no span %q", span)
+}
+
+// Set is the function Set for the bucket of this limiter.
+func (l *Limiter) Set(ctx context.Context, limit int) error {
+	return Set(ctx, l.bucket.redis, l.bucket.key, limit)
+}

@@ -1,0 +1,52 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"tiwsnap/internal/audit"
+)
+
+// auditTime bounds the writing of an entry of the audit log.
+const auditTime = 2 * time.Second
+
+type viaKey struct{}
+
+// did keeps who did what, after it was done. Where Redis does not take the entry
+// the log has it.
+func (a *API) did(ctx context.Context, action, object, detail string) {
+	who := PrincipalOf(ctx)
+	via, _ := ctx.Value(viaKey{}).(string)
+	if via == "" {
+		via = audit.API
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTime)
+	defer cancel()
+	err := audit.New(a.o.Redis, a.o.Namespace).Add(ctx, audit.Entry{By: who.Name, Via: via, Action: action, Object: object, Detail: detail})
+	if err != nil {
+		a.o.Log.Warn("the audit log lacks an entry", "by", who.Name, "action", action, "object", object, "detail", detail, "err", err)
+	}
+}
+
+type auditInput struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"How many at most"`
+	Cursor string `query:"cursor" maxLength:"50" doc:"next of the page before"`
+}
+
+type auditOutput struct {
+	Body struct {
+		Entries []audit.Entry `json:"entries" doc:"The newest first; kept for 90 days"`
+		Next    string        `json:"next,omitempty" doc:"Cursor of the next page, if there is one"`
+	}
+}
+
+func (a *API) listAudit(ctx context.Context, in *auditInput) (*auditOutput, error) {
+	out := &auditOutput{}
+	var err error
+	out.Body.Entries, out.Body.Next, err = audit.New(a.o.Redis, a.o.Namespace).Page(ctx, in.Cursor, in.Limit)
+	if errors.Is(err, audit.ErrCursor) {
+		err = invalid("cursor", "is none that a page before gave")
+	}
+	return out, err
+}

@@ -1,0 +1,137 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"tiwsnap/tasks"
+	"tiwsnap/webhook"
+)
+
+// Webhook is a message to somebody else's server that is not delivered yet, or
+// will not be.
+type Webhook struct {
+	ID       string    `json:"id"`
+	Event    string    `json:"event"`
+	Ref      string    `json:"ref" doc:"Id of the snapshot or the batch that it tells of"`
+	Receiver string    `json:"receiver" doc:"Host; default: that of the configuration"`
+	Tries    int       `json:"tries"`
+	Error    string    `json:"error,omitempty" doc:"Of the last try"`
+	EndedAt  time.Time `json:"ended_at" doc:"Of what it tells"`
+	FailedAt time.Time `json:"failed_at,omitzero" doc:"When it was tried last"`
+	NextAt   time.Time `json:"next_at,omitzero" doc:"When it is tried next"`
+}
+
+type listWebhooksInput struct {
+	State string `query:"state" enum:"waiting,dead" default:"dead" doc:"waiting: tried again by itself; dead: not any more"`
+	Page  int    `query:"page" minimum:"1" maximum:"10000" default:"1"`
+	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"How many at most"`
+}
+
+type listWebhooksOutput struct {
+	Body struct {
+		Webhooks []Webhook `json:"webhooks"`
+		Waiting  int       `json:"waiting" doc:"How many are tried again, or wait for their turn"`
+		Dead     int       `json:"dead" doc:"How many are not tried any more"`
+		Next     int       `json:"next,omitempty" doc:"The next page, if there is one"`
+	}
+}
+
+func (a *API) listWebhooks(_ context.Context, in *listWebhooksInput) (*listWebhooksOutput, error) {
+	out := &listWebhooksOutput{}
+	out.Body.Webhooks = []Webhook{}
+	list := a.inspector.ListArchivedTasks
+	if in.State == "waiting" {
+		list = a.inspector.ListRetryTasks
+	}
+	all, err := list(a.o.Namespace.QueueWebhooks(), asynq.PageSize(in.Limit), asynq.Page(in.Page))
+	if errors.Is(err, asynq.ErrQueueNotFound) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := a.inspector.GetQueueInfo(a.o.Namespace.QueueWebhooks())
+	if err != nil {
+		return nil, err
+	}
+	out.Body.Waiting, out.Body.Dead = info.Retry+info.Pending+info.Scheduled, info.Archived
+	for _, t := range all {
+		// A payload that nobody can read is dead, too: what is known of it is shown.
+		p, _ := tasks.ParseNotify(t.Payload)
+		w := Webhook{
+			ID: t.ID, Event: p.Type, Ref: p.Ref, Receiver: receiverOf(p.URL), Tries: t.Retried, Error: t.LastErr,
+			EndedAt: time.UnixMilli(p.At).UTC(), FailedAt: t.LastFailedAt.UTC(),
+		}
+		if in.State == "waiting" {
+			w.NextAt = t.NextProcessAt.UTC()
+		} else {
+			w.Tries++
+		}
+		out.Body.Webhooks = append(out.Body.Webhooks, w)
+	}
+	if len(all) == in.Limit {
+		out.Body.Next = in.Page + 1
+	}
+	return out, nil
+}
+
+// receiverOf is the host of a receiver: the rest of its URL may be a key.
+func receiverOf(own string) string {
+	if u, err := url.Parse(own); err == nil && u.Host != "" {
+		return webhook.Host(u)
+	}
+	return "default"
+}
+
+type resendInput struct {
+	ID string `path:"id" maxLength:"100" doc:"Of the webhook"`
+}
+
+type resendOutput struct {
+	Body struct {
+		Resent int `json:"resent" doc:"How many were queued again"`
+	}
+}
+
+func (a *API) resendWebhook(ctx context.Context, in *resendInput) (*resendOutput, error) {
+	info, err := a.inspector.GetTaskInfo(a.o.Namespace.QueueWebhooks(), in.ID)
+	switch {
+	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
+		return nil, problem(http.StatusNotFound, codeNotFound, "there is no webhook of that id; what was delivered is not kept")
+	case err != nil:
+		return nil, err
+	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateRetry:
+		return nil, problem(http.StatusConflict, codeState, "it is on its way, or was delivered")
+	}
+	if err := a.inspector.RunTask(a.o.Namespace.QueueWebhooks(), in.ID); err != nil {
+		return nil, err
+	}
+	a.did(ctx, "resend-webhook", in.ID, "")
+	out := &resendOutput{}
+	out.Body.Resent = 1
+	return out, nil
+}
+
+func (a *API) resendWebhooks(ctx context.Context, _ *struct{}) (*resendOutput, error) {
+	out := &resendOutput{}
+	// Of a queue that nothing was ever put on, only the list says so.
+	_, err := a.inspector.ListArchivedTasks(a.o.Namespace.QueueWebhooks(), asynq.PageSize(1))
+	if errors.Is(err, asynq.ErrQueueNotFound) {
+		return out, nil
+	}
+	n, err := a.inspector.RunAllArchivedTasks(a.o.Namespace.QueueWebhooks())
+	if err != nil {
+		return nil, err
+	}
+	if out.Body.Resent = n; n > 0 {
+		a.did(ctx, "resend-webhooks", "", fmt.Sprint(n))
+	}
+	return out, nil
+}
