@@ -83,11 +83,12 @@ func New(rdb redis.UniversalClient, ns keys.Namespace) *Backlog {
 // stopped nobody is given any, but for those that are wanted to see whether it
 // works again (see b.ns.Breaker()).
 //
-// wait is for how long there is nothing for this owner: 0 while it is that one,
-// negative as long as b.ns.Ring() is empty, but a minute at most.
+// wait is until it is this owner's turn to ask again: 0 while it is that one,
+// negative as long as b.ns.Ring() is empty, but a minute at most. The more owners
+// ask, the later it is each one's turn: after three seconds at the latest.
 func (b *Backlog) Take(ctx context.Context, owner string, depth int) (ids []string, wait time.Duration, err error) {
 	reply, err := takeScript.Run(ctx, b.rdb,
-		[]string{b.ns.Ring(), b.ns.Transit(), b.ns.Feeder(), b.ns.Breaker()},
+		[]string{b.ns.Ring(), b.ns.Transit(), b.ns.Feeder(), b.ns.Breaker(), b.ns.FeederTurn()},
 		owner, depth, feederLease.Milliseconds(), staleAfter.Milliseconds(), b.ns.Batch(""), b.ns.Again(""),
 		lateAfter.Milliseconds(), lateBound*depth,
 	).Slice()

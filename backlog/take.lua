@@ -8,6 +8,7 @@
 -- KEYS[3] feeder   the owner who feeds at the moment
 -- KEYS[4] breaker  of the gate: exists while not everything may be sent; from
 --                  its "feed_from" (ms) on it wants "feed" rooms to send
+-- KEYS[5] takers   the latest turn that was given to an owner who does not feed (ms)
 -- ARGV[1] owner    who asks
 -- ARGV[2] depth    how many may be in transit
 -- ARGV[3] lease    ms until another owner may feed
@@ -16,23 +17,35 @@
 -- ARGV[6] prefix of the lists of snapshots to feed again (the same)
 -- ARGV[7] late     ms after which a snapshot in transit does not count
 -- ARGV[8] bound    how many may be in transit, those that do not count included
--- Returns {wait, snapshot id to enqueue ...}: wait is for how many ms there is
--- nothing for this owner, 0 if it feeds, -1 if no batch has rooms left.
+-- Returns {wait, snapshot id to enqueue ...}: wait is after how many ms it is this
+-- owner's turn to ask again, 0 if it feeds, -1 if no batch has rooms left. Those
+-- who do not feed have their turns 100 ms apart, but after three seconds at the
+-- latest: soon enough after the lease, and together not too often.
 local ring, transit = KEYS[1], KEYS[2]
 local depth, lease = tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local feeder = redis.call('GET', KEYS[3])
-if feeder and feeder ~= ARGV[1] then
-  return {math.max(1, redis.call('PTTL', KEYS[3]))}
-end
+local BETWEEN, LATEST = 100, 3000
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
+-- turn is the wait of an owner who does not feed, and is not to ask before soonest.
+local function turn(soonest)
+  local latest = tonumber(redis.call('GET', KEYS[5]) or 0)
+  local at = math.max(soonest, math.min(latest + BETWEEN, now + LATEST))
+  redis.call('SET', KEYS[5], at, 'PX', LATEST)
+  return at - now
+end
+
+local feeder = redis.call('GET', KEYS[3])
+if feeder and feeder ~= ARGV[1] then
+  return {turn(now + math.max(1, redis.call('PTTL', KEYS[3])))}
+end
+
 local stopped, feed, feed_from = unpack(redis.call('HMGET', KEYS[4], 'cause', 'feed', 'feed_from'))
 if stopped then
   if not feed_from or now < tonumber(feed_from) then
-    return {lease}
+    return {turn(now + lease)}
   end
   depth = math.min(depth, tonumber(feed))
 end

@@ -23,6 +23,9 @@ type Step struct {
 // Next returns the next step of an application that is due, if there is one: at
 // most one a second asks, of all applications.
 func (g *Gate) Next(ctx context.Context) (step Step, ok bool, err error) {
+	if !g.seen(ctx, seenFor).apps {
+		return Step{}, false, nil
+	}
 	due, err := g.run(ctx, dueScript, []string{g.ns.Suspended()}).StringSlice()
 	if err != nil || len(due) == 0 {
 		return Step{}, false, err

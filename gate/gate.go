@@ -67,6 +67,7 @@ type view struct {
 	at      time.Time // zero: nothing
 	stop    Stop      // of all calls; none where its cause is empty
 	skew    time.Duration
+	apps    bool // applications are suspended, or being released
 	known   bool // the suspensions are, of this version
 	version string
 	trials  map[uint64]string // by suspended application, the snapshot that may be sent
@@ -75,6 +76,11 @@ type view struct {
 // viewFor is how old the view may be. A Create is safe with any: the ledger
 // writes its intent only under a pass that is still good.
 const viewFor = 500 * time.Millisecond
+
+// seenFor is how old it may be for who only wants to know whether there is
+// something to do: what is done then is decided in Redis. Those who do it look
+// every two seconds, so that all of them use one view.
+const seenFor = 2 * time.Second
 
 // New returns a gate. It does not wait for Redis.
 func New(o Options) (*Gate, error) {
@@ -178,7 +184,7 @@ func (g *Gate) DescribeIn(ctx context.Context) time.Duration {
 // to ask whether the account is in order. Otherwise it returns nil. Errors: as
 // of Describe.
 func (g *Gate) Probe(ctx context.Context) (p *Permit, task string, app uint64, err error) {
-	v := g.view(ctx)
+	v := g.seen(ctx, seenFor)
 	if v.stop.Cause != Account || v.stop.probe != "describe" || v.in() > 0 {
 		return nil, "", 0, nil
 	}
@@ -236,12 +242,15 @@ func (v view) in() time.Duration {
 	return max(0, time.Until(v.stop.NextTrial.Add(-v.skew)))
 }
 
-// view returns the state as it was within viewFor. Where Redis is away it is
+// view returns the state as it was within viewFor.
+func (g *Gate) view(ctx context.Context) view { return g.seen(ctx, viewFor) }
+
+// seen returns the state as it was within that time. Where Redis is away it is
 // that which was seen last: without Redis there are no permits anyway.
-func (g *Gate) view(ctx context.Context) view {
+func (g *Gate) seen(ctx context.Context, within time.Duration) view {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if time.Since(g.last.at) < viewFor {
+	if time.Since(g.last.at) < within {
 		return g.last
 	}
 	v, err := g.look(ctx, g.last)
@@ -275,13 +284,14 @@ func (g *Gate) look(ctx context.Context, last view) (view, error) {
 	defer cancel()
 	pipe := g.o.Redis.Pipeline()
 	breaker, version, clock := pipe.HGetAll(ctx, g.ns.Breaker()), pipe.HGet(ctx, g.ns.Gate(), "version"), pipe.Time(ctx)
+	suspended := pipe.Exists(ctx, g.ns.Suspended())
 	began := time.Now()
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return view{}, err
 	}
 	v := view{
 		at: began, stop: parseStop(breaker.Val()), skew: time.Until(clock.Val()),
-		known: true, version: version.Val(), trials: last.trials,
+		apps: suspended.Val() > 0, known: true, version: version.Val(), trials: last.trials,
 	}
 	if last.known && v.version == last.version {
 		return v, nil

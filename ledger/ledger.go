@@ -482,23 +482,25 @@ type Polls struct {
 	Early []Snapshot    // that may be polled where quota is free
 	Now   time.Time     // by the clock of Redis
 	Next  time.Duration // until there is more, as far as is known now; negative: nothing waits
+	Turn  time.Duration // until the caller, one of many, is to look again: 2 s at most
 }
 
 // Poll hands out at most n snapshots to poll. They come with their records as
 // they are now, see Records. Nobody else gets them for 30 seconds, or after 2 seconds where
 // quota is free and no answer has come.
 func (l *Ledger) Poll(ctx context.Context, n int) (Polls, error) {
-	reply, err := pollScript.Run(ctx, l.rdb, []string{l.ns.Confirm(), l.ns.Early()},
+	reply, err := pollScript.Run(ctx, l.rdb, []string{l.ns.Confirm(), l.ns.Early(), l.ns.PollTurn()},
 		n, pollLease.Milliseconds(), pollHedge.Milliseconds()).Slice()
 	if err != nil {
 		return Polls{}, fmt.Errorf("read %s: %w", l.ns.Confirm(), err)
 	}
-	p := Polls{Now: time.UnixMilli(reply[0].(int64)).UTC(), Next: time.Duration(reply[1].(int64)) * time.Millisecond}
-	due, ids := reply[2].(int64), make([]string, len(reply)-3)
+	ms := func(v any) time.Duration { return time.Duration(v.(int64)) * time.Millisecond }
+	p := Polls{Now: time.UnixMilli(reply[0].(int64)).UTC(), Next: ms(reply[1]), Turn: ms(reply[2])}
+	due, ids := reply[3].(int64), make([]string, len(reply)-4)
 	if len(ids) == 0 {
 		return p, nil
 	}
-	for i, id := range reply[3:] {
+	for i, id := range reply[4:] {
 		ids[i] = id.(string)
 	}
 	all, err := l.Records(ctx, ids)

@@ -39,6 +39,15 @@ func (l *Ledger) Tell(ctx context.Context, snapshots, batches, schedules bool) e
 // noticeLease is how long a worker has to hand on what Notices gave it.
 const noticeLease = 30 * time.Second
 
+// HasNotices reports whether something was not told yet.
+func (l *Ledger) HasNotices(ctx context.Context) (bool, error) {
+	n, err := l.rdb.Exists(ctx, l.ns.Notices()).Result()
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", l.ns.Notices(), err)
+	}
+	return n > 0, nil
+}
+
 // Notices hands out at most n of what was not told yet. Nobody else gets
 // them for 30 seconds; Announced removes them.
 func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {

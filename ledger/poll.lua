@@ -5,14 +5,18 @@
 --
 -- KEYS[1] confirm  sorted set of snapshots by their next poll (ms)
 -- KEYS[2] early    sorted set of them by when they may be polled early (ms)
+-- KEYS[3] looks    the latest turn that a caller was given (ms)
 -- ARGV[1] number   at most so many
 -- ARGV[2] lease    ms
 -- ARGV[3] hedge    ms until one may be polled early if no answer has come
--- Returns {now, wait, due, id...}: the time (ms); ms until there is more, as far
--- as is known now (-1: nothing waits); how many of the ids, from the first one
--- on, are due.
-local CONFIRM, EARLY, NUMBER = KEYS[1], KEYS[2], tonumber(ARGV[1])
+-- Returns {now, wait, turn, due, id...}: the time (ms); ms until there is more, as
+-- far as is known now (-1: nothing waits); ms until it is the caller's turn to
+-- look again: one after the other, so that all together look ten times a second,
+-- but each after two seconds at the latest; how many of the ids, from the first
+-- one on, are due.
+local CONFIRM, EARLY, LOOKS, NUMBER = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[1])
 local STALE = 100 -- members of early without meaning that are dropped in one go
+local BETWEEN, LATEST = 100, 2000 -- two turns; the next turn of a caller
 
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -48,7 +52,13 @@ for _, key in ipairs({CONFIRM, EARLY}) do
     wait = wait < 0 and left or math.min(wait, left)
   end
 end
-local reply = {NOW, wait, due}
+
+local turn = NOW
+if #ids < NUMBER then
+  turn = math.max(NOW, math.min(tonumber(redis.call('GET', LOOKS) or 0) + BETWEEN, NOW + LATEST))
+  redis.call('SET', LOOKS, turn, 'PX', LATEST)
+end
+local reply = {NOW, wait, turn - NOW, due}
 for _, id in ipairs(ids) do
   reply[#reply + 1] = id
 end

@@ -18,7 +18,8 @@ import (
 
 const (
 	// lookMost is the time between two looks for what is to be polled, while
-	// nothing is known to come sooner: callbacks make polls due at any time.
+	// nothing is known to come sooner: callbacks make polls due at any time. Where
+	// many processes look, each waits for its turn.
 	// lookLeast is that while there is something.
 	lookMost, lookLeast = 500 * time.Millisecond, 100 * time.Millisecond
 	// describeTimeout is the deadline of one Describe.
@@ -115,7 +116,7 @@ func (w *Worker) confirm(ctx context.Context) {
 			if p.Next >= 0 {
 				next = min(max(p.Next, lookLeast), lookMost)
 			}
-			pause(ctx, next)
+			pause(ctx, max(next, p.Turn))
 		}
 	}
 	polls.Wait()

@@ -73,6 +73,9 @@ func (w *Worker) tell(ctx context.Context) {
 }
 
 func (w *Worker) announceSome(ctx context.Context) error {
+	if some, err := w.ledger.HasNotices(ctx); !some || err != nil {
+		return err
+	}
 	if full, err := w.notifyFull(); full || err != nil {
 		return err
 	}

@@ -71,6 +71,10 @@ func (ns Namespace) Transit() string { return ns.key("transit") }
 // Feeder is a string: the process that feeds at the moment. It expires.
 func (ns Namespace) Feeder() string { return ns.key("feeder") }
 
+// FeederTurn is when the last of those who do not feed is to ask again (ms). It
+// expires.
+func (ns Namespace) FeederTurn() string { return ns.key("feeder-turn") }
+
 // Breaker is a hash that exists while not everything may be sent: why, since
 // when, what opens it. Only the pass that its field "turn" names may be used.
 // From "feed_from" (ms) on it wants "feed" rooms on their way to the queue.
@@ -104,6 +108,10 @@ func (ns Namespace) Confirm() string { return ns.key("confirm") }
 // may be polled, where quota is free, before their time in Confirm. Ids that
 // are not in Confirm mean nothing. It expires.
 func (ns Namespace) Early() string { return ns.key("early") }
+
+// PollTurn is when the last of those who look for snapshots to poll is to look
+// again (ms). It expires.
+func (ns Namespace) PollTurn() string { return ns.key("poll-turn") }
 
 // Notices is a sorted set of what is to be told by webhook, by when it is
 // due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID" with the time
