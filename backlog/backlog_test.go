@@ -390,7 +390,7 @@ func TestSeal(t *testing.T) {
 		load := backlog.New(rdb, keys.Default).Load(tasks.Room{})
 		full := errors.New("full")
 		var asked []int
-		load.Admit = func(_ context.Context, rooms int) error {
+		load.Admit = func(_ context.Context, rooms, _ int) error {
 			asked = append(asked, rooms)
 			if rooms > 20_000 {
 				return full

@@ -62,8 +62,8 @@ var ErrExists = errors.New("exists already")
 // nothing behind.
 type Load struct {
 	// Admit, if set, is asked before every push whether Redis may take that
-	// many rooms, all those of the load so far. Its error ends the load.
-	Admit func(ctx context.Context, rooms int) error
+	// many rooms, all those of the load so far, and the bytes of this push. Its error ends the load.
+	Admit func(ctx context.Context, rooms, bytes int) error
 
 	rdb      redis.UniversalClient
 	ns       keys.Namespace
@@ -239,7 +239,7 @@ func (l *Load) put(ctx context.Context, name string) error {
 
 func (l *Load) flush(ctx context.Context) error {
 	if l.Admit != nil {
-		if err := l.Admit(ctx, l.rows); err != nil {
+		if err := l.Admit(ctx, l.rows, l.packed.Len()); err != nil {
 			return err
 		}
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
+	"tiwsnap/ledger"
 	"tiwsnap/rdb"
 )
 
@@ -18,10 +20,9 @@ const (
 	// taken. A full Redis refuses the workers' writes too, and then nothing
 	// would ever end and make room.
 	AdmitUpTo = 0.80
-	// recordBytes is what a room will need when it is no longer a few bytes of
-	// its batch but a record that is kept for the retention: measured 1.2 to
-	// 1.7 kB, by the number of its images.
-	recordBytes = 1536
+	// copies is in how many places the parameters of a single room lie at once: the
+	// task on its queue, the record, and the packed record.
+	copies = 3
 	// verdictFor is how long the admission of one room stands for the next.
 	verdictFor = time.Second
 )
@@ -51,62 +52,88 @@ func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 type admission struct {
 	rdb     redis.UniversalClient
 	backlog *backlog.Backlog
+	ledger  *ledger.Ledger
 	last    atomic.Pointer[verdict]
 }
 
+// verdict stands for a second, or for as many bytes as there was room for.
 type verdict struct {
-	at  time.Time
-	err error
+	at   time.Time
+	err  error
+	left atomic.Int64
+	each int // bytes of a record
 }
 
-// room admits one room. The answer may be a second old.
-func (a *admission) room(ctx context.Context) error {
+// room admits one room with parameters of so many bytes. The answer may be a
+// second old.
+func (a *admission) room(ctx context.Context, parameters int) error {
 	if v := a.last.Load(); v != nil && time.Since(v.at) < verdictFor {
-		return v.err
+		if v.err != nil || v.left.Add(-int64(v.each+copies*parameters)) >= 0 {
+			return v.err
+		}
 	}
-	err := a.rooms(ctx, 1)
+	v := &verdict{at: time.Now()}
+	var left int64
+	left, v.each, v.err = a.headroom(ctx, 1, copies*parameters)
+	v.left.Store(left)
 	var full *FullError
 	var evicts *rdb.EvictionError
-	if err == nil || errors.As(err, &full) || errors.As(err, &evicts) {
-		a.last.Store(&verdict{time.Now(), err})
+	if v.err == nil || errors.As(v.err, &full) || errors.As(v.err, &evicts) {
+		a.last.Store(v)
 	}
+	return v.err
+}
+
+// rooms admits so many rooms of a batch, and more bytes of their list. Errors:
+// *FullError, *rdb.EvictionError, or Redis'. A Redis that does not tell its memory,
+// or has no limit, takes everything.
+func (a *admission) rooms(ctx context.Context, n, bytes int) error {
+	_, _, err := a.headroom(ctx, n, bytes)
 	return err
 }
 
-// rooms admits so many rooms of a batch. Errors: *FullError,
-// *rdb.EvictionError, or Redis'. A Redis that does not tell its memory, or has
-// no limit, takes everything.
-func (a *admission) rooms(ctx context.Context, n int) error {
+// headroom returns how many bytes may be taken beside n more rooms and their
+// parameters, and what a record takes.
+func (a *admission) headroom(ctx context.Context, n, bytes int) (left int64, record int, err error) {
 	servers, err := rdb.Servers(ctx, a.rdb, "memory")
 	var refusal redis.Error
 	if errors.As(err, &refusal) {
-		return nil // forbidden, or embedded
+		return math.MaxInt64, 0, nil // forbidden, or embedded
 	}
 	if err != nil {
-		return fmt.Errorf("ask Redis for its memory: %w", err)
+		return 0, 0, fmt.Errorf("ask Redis for its memory: %w", err)
 	}
 	limited := false
 	for _, s := range servers {
 		if err := s.CheckPolicy(); err != nil {
-			return err
+			return 0, 0, err
 		}
 		limited = limited || s.Memory != nil && s.Memory.Max > 0
 	}
 	if !limited {
-		return nil
+		return math.MaxInt64, 0, nil
 	}
 	waiting, paused, err := a.backlog.Waiting(ctx)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
-	reserved := int64(waiting+paused+n) * recordBytes
+	weight, err := a.ledger.Weight(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	reserved := int64(waiting+paused+weight.Begun+n)*int64(weight.Record) + int64(bytes)
+	left = math.MaxInt64
 	for _, s := range servers {
 		m := s.Memory
-		if m != nil && m.Max > 0 && float64(m.Used+reserved) > AdmitUpTo*float64(m.Max) {
-			return &FullError{m.Used, reserved, m.Max}
+		if m == nil || m.Max == 0 {
+			continue
+		}
+		left = min(left, int64(AdmitUpTo*float64(m.Max))-m.Used-reserved)
+		if left < 0 {
+			return left, weight.Record, &FullError{m.Used, reserved, m.Max}
 		}
 	}
-	return nil
+	return left, weight.Record, nil
 }
 
 // explain makes a *FullError of an error by which Redis itself has refused a
@@ -116,7 +143,7 @@ func (a *admission) explain(ctx context.Context, err error) error {
 	if !rdb.OutOfMemory(err) || errors.As(err, &full) {
 		return err
 	}
-	if now := a.rooms(ctx, 1); errors.As(now, &full) {
+	if now := a.rooms(ctx, 1, 0); errors.As(now, &full) {
 		return full
 	}
 	return &FullError{}

@@ -37,15 +37,15 @@ type Namespace = keys.Namespace
 
 // New returns a client of a namespace on rdb, which stays the caller's to close.
 func New(rdb redis.UniversalClient, ns Namespace) *Client {
-	b := backlog.New(rdb, ns)
+	b, l := backlog.New(rdb, ns), ledger.New(rdb, ledger.Options{Namespace: ns})
 	return &Client{
 		rdb:       rdb,
 		ns:        ns,
 		queue:     asynq.NewClientFromRedisClient(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb),
 		backlog:   b,
-		ledger:    ledger.New(rdb, ledger.Options{Namespace: ns}),
-		admission: admission{rdb: rdb, backlog: b},
+		ledger:    l,
+		admission: admission{rdb: rdb, backlog: b, ledger: l},
 	}
 }
 
@@ -114,7 +114,7 @@ func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapsho
 			return s, err
 		}
 	}
-	if err := c.admission.room(ctx); err != nil {
+	if err := c.admission.room(ctx, len(task.Payload())); err != nil {
 		return Snapshot{}, err
 	}
 	_, err = c.queue.EnqueueContext(ctx, task)

@@ -28,6 +28,11 @@ else
 end
 redis.call('UNLINK', SNAPSHOT)
 redis.call('ZREM', UNPACKED, ID)
-redis.call('HINCRBY', TOTALS, 'packed', 1)
-redis.call('HINCRBY', TOTALS, 'packed_bytes', #ARGV[5])
+-- The average of the last ones: older ones count half as much each time.
+local n, bytes = unpack(redis.call('HMGET', TOTALS, 'packed', 'packed_bytes'))
+n, bytes = (n or 0) + 1, (bytes or 0) + #ARGV[5]
+if n >= 2000 then
+  n, bytes = n / 2, math.floor(bytes / 2)
+end
+redis.call('HSET', TOTALS, 'packed', n, 'packed_bytes', bytes)
 return 1

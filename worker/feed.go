@@ -39,7 +39,12 @@ func (w *Worker) feed(ctx context.Context) {
 		}
 	}()
 	var counted time.Time
+	var memory memoryWatch
 	for ctx.Err() == nil {
+		if memory.full(ctx, w) {
+			pause(ctx, time.Second)
+			continue
+		}
 		depth := min(max(2, int((feedAhead+10*w.create.Distance()).Seconds()*float64(w.create.Limit()))), feedMost)
 		ids, wait, err := w.backlog.Take(ctx, w.name, depth)
 		if err != nil {
