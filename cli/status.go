@@ -27,11 +27,15 @@ order of the class list, with its labels and the URLs of its images. For people,
 -o xlsx and -o csv --excel have a column for each image and times in local time.
 Each of them can be enqueued again as it is.
 
+--rooms lists the rooms that were enqueued one by one, with tiwsnap enqueue room or by
+HTTP: first those that have not ended, then the newest.
+
 --watch shows it every two seconds until Ctrl-C, or until what has the id has
 ended: redrawn on a terminal, else as a line each time.`,
 		Example: `  tiwsnap status
   tiwsnap status --state running,paused --since 24h
   tiwsnap status --limit 10 -o json
+  tiwsnap status --rooms --limit 20
   tiwsnap status --watch
   tiwsnap status monday
   tiwsnap status monday -o csv > monday.csv
@@ -41,6 +45,7 @@ ended: redrawn on a terminal, else as a line each time.`,
 		ValidArgsFunction: completeBatches(e, anyBatch),
 	}
 	filter := batchFilterFlags(cmd)
+	singles := cmd.Flags().Bool("rooms", false, "list single rooms instead of batches")
 	repeat := cmd.Flags().Bool("watch", false, "show it every two seconds")
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv", "xlsx")
 	sheet := sheetFlags(cmd, e)
@@ -58,6 +63,12 @@ ended: redrawn on a terminal, else as a line each time.`,
 					return fail(exitUsage, "--%s chooses among all batches: leave out %s", name, id)
 				}
 			}
+		}
+		switch {
+		case *singles && id != "":
+			return fail(exitUsage, "--rooms lists all single rooms: leave out %s", id)
+		case *singles && (len(f.states) > 0 || !f.since.IsZero() || *repeat || *output == "xlsx"):
+			return fail(exitUsage, "--rooms goes with --limit and -o table, json, jsonl or csv alone")
 		}
 		if *repeat && *output != "table" {
 			return fail(exitUsage, "--watch with -o %s: it is for people and prints a table", *output)
@@ -79,6 +90,9 @@ ended: redrawn on a terminal, else as a line each time.`,
 		}
 		if asSheet != nil {
 			return printSheet(cmd.Context(), e, c, id, *asSheet)
+		}
+		if *singles {
+			return printSingles(cmd.Context(), e, c, f.limit, *output)
 		}
 		if id == "" {
 			return printBatches(cmd.Context(), e, c, f, *output)

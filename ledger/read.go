@@ -625,23 +625,38 @@ func (l *Ledger) suspended(ctx context.Context, batch string) iter.Seq2[Snapshot
 // page is how many ids are read at a time where there may be a million.
 const page = 500
 
-// newestFirst goes through a sorted set of snapshots from the last rank down:
-// neither what is added behind nor what is taken away there changes the ranks
-// that are still to come.
-func (l *Ledger) newestFirst(ctx context.Context, key string) iter.Seq2[Snapshot, error] {
-	return func(yield func(Snapshot, error) bool) {
+// ranks goes through a sorted set of ids from the last rank down, a page at a
+// time: neither what is added behind nor what is taken away there changes the
+// ranks that are still to come. An error ends the sequence.
+func (l *Ledger) ranks(ctx context.Context, key string) iter.Seq2[[]string, error] {
+	return func(yield func([]string, error) bool) {
 		n, err := l.rdb.ZCard(ctx, key).Result()
 		if err != nil {
-			yield(Snapshot{}, fmt.Errorf("read %s: %w", key, err))
+			yield(nil, fmt.Errorf("read %s: %w", key, err))
 			return
 		}
 		for last := n - 1; last >= 0; last -= page {
 			ids, err := l.rdb.ZRange(ctx, key, max(0, last-page+1), last).Result()
 			if err != nil {
-				yield(Snapshot{}, fmt.Errorf("read %s: %w", key, err))
+				yield(nil, fmt.Errorf("read %s: %w", key, err))
 				return
 			}
 			slices.Reverse(ids)
+			if !yield(ids, nil) {
+				return
+			}
+		}
+	}
+}
+
+// newestFirst returns the snapshots of a sorted set, in the manner of ranks.
+func (l *Ledger) newestFirst(ctx context.Context, key string) iter.Seq2[Snapshot, error] {
+	return func(yield func(Snapshot, error) bool) {
+		for ids, err := range l.ranks(ctx, key) {
+			if err != nil {
+				yield(Snapshot{}, err)
+				return
+			}
 			all, err := l.Snapshots(ctx, ids)
 			if err != nil {
 				yield(Snapshot{}, err)

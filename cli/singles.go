@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"text/tabwriter"
+
+	"tiwsnap/results"
+)
+
+// printSingles prints a line for each single room, limit at most; 0: all.
+func printSingles(ctx context.Context, e env, c *connection, limit int, output string) error {
+	more := false
+	var all iter.Seq2[results.Result, error] = func(yield func(results.Result, error) bool) {
+		n := 0
+		for s, err := range c.results.Singles(ctx) {
+			if more = limit > 0 && n == limit; more {
+				return
+			}
+			if n++; !yield(s, err) {
+				return
+			}
+		}
+	}
+	n := 0
+	var err error
+	switch output {
+	case "json":
+		return c.away(printJSONList(e.stdout, "snapshots", all, &more))
+	case "csv":
+		err = results.WriteCSV(e.stdout, nil, all)
+	default:
+		tw := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+		for s, failed := range all {
+			switch {
+			case failed != nil:
+				return c.away(failed)
+			case output == "jsonl":
+				err = printJSON(e.stdout, s, false)
+			default:
+				if n == 0 {
+					fmt.Fprintln(tw, "SNAPSHOT\tROOM\tSTATE\tCODE\tIMAGES\tSENT\tENDED")
+				}
+				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", s.ID, roomWords(s.Room), s.State, plain(s.Code),
+					len(s.Images), clock(s.SentAt), clock(s.EndedAt))
+				if n%screen == screen-1 {
+					err = tw.Flush()
+				}
+			}
+			if n++; err != nil {
+				return err
+			}
+		}
+		err = tw.Flush()
+	}
+	switch {
+	case err != nil:
+		return c.away(err)
+	case more:
+		fmt.Fprintf(e.stderr, "only %d are shown: there are more (--limit)\n", limit)
+	case n == 0 && output == "table":
+		fmt.Fprintln(e.stderr, "no single rooms")
+	}
+	return nil
+}
