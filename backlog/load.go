@@ -64,6 +64,8 @@ type Load struct {
 	// Admit, if set, is asked before every push whether Redis may take that
 	// many rooms, all those of the load so far, and the bytes of this push. Its error ends the load.
 	Admit func(ctx context.Context, rooms, bytes int) error
+	// By is who enqueues the batch, for those who look at it.
+	By string
 
 	rdb      redis.UniversalClient
 	ns       keys.Namespace
@@ -306,7 +308,7 @@ func (l *Load) Seal(ctx context.Context, id, webhook string) (Batch, error) {
 			l.key, l.ns.Rows(id), l.ns.Batch(id), l.ns.Batches(), l.ns.Ring(), l.ns.Running(),
 			l.ns.Packed(id), l.ns.Failed(id), l.ns.Waiting(id), l.ns.Again(id),
 		},
-		id, l.rows, l.fields, digest, words, l.key, labels, webhook, l.sum.String(),
+		id, l.rows, l.fields, digest, words, l.key, labels, webhook, l.sum.String(), l.By,
 	).Slice()
 	switch {
 	case redis.HasErrorPrefix(err, "LOADLOST"):

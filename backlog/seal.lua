@@ -20,6 +20,7 @@
 -- ARGV[8] webhook  URL that is told of the batch's end, or ""
 -- ARGV[9] sum      of the rooms in any order, defaults filled in. A batch of an older release has none:
 --                  there the digest alone tells.
+-- ARGV[10] by      who has enqueued it, or ""
 -- Returns {created 0|1, total, same rooms 0|1}; or an error reply starting with
 -- "LOADLOST" if the load expired on the way.
 local loading, rows, batch = KEYS[1], KEYS[2], KEYS[3]
@@ -42,6 +43,9 @@ redis.call('HSET', batch,
   'labels', ARGV[7], 'sum', ARGV[9])
 if ARGV[8] ~= '' then
   redis.call('HSET', batch, 'webhook', ARGV[8])
+end
+if ARGV[10] ~= '' then
+  redis.call('HSET', batch, 'by', ARGV[10])
 end
 redis.call('ZADD', KEYS[4], now, ARGV[1])
 redis.call('ZADD', KEYS[6], now, ARGV[1])

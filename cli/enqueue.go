@@ -201,7 +201,7 @@ that stands for other rooms already is an error (exit code 2).`,
 		options.CheckCallback = c.cfg.CheckCallback
 		list := &classList{e: e, file: args[0], strict: *strict}
 		batch, err := enqueue.New(c.rdb, c.cfg.Namespace).Batch(ctx, list.rooms(in, options), enqueue.BatchOptions{
-			ID: batchID(*name, args[0]), Defaults: defaults, Webhook: *hook, Replicated: c.replicated(),
+			ID: batchID(*name, args[0]), Defaults: defaults, Webhook: *hook, By: "command " + person(), Replicated: c.replicated(),
 		})
 		list.summary()
 		switch {

@@ -237,7 +237,7 @@ Exit code 1 if rows were left out.`,
 func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule, output string) error {
 	var report schedule.Report
 	batch, err := enqueue.New(c.rdb, c.cfg.Namespace).Batch(ctx, s.Rooms(ctx, &report), enqueue.BatchOptions{
-		ID: s.HandID(time.Now()), Defaults: s.Defaults, Replicated: c.replicated(),
+		ID: s.HandID(time.Now()), Defaults: s.Defaults, By: "command " + person(), Replicated: c.replicated(),
 	})
 	for _, note := range report.Notes {
 		fmt.Fprintf(e.stderr, "%s: %s\n", s.Source, plain(note))

@@ -188,6 +188,9 @@ type BatchOptions struct {
 	// Webhook is the URL that is told of the batch's end and of its snapshots'
 	// ends, in place of the workers' own; the workers must allow its host.
 	Webhook string
+	// By is who enqueues it, for those who look at it. The same batch from
+	// somebody else stays the first one's.
+	By string
 	// Replicated waits until a replica of Redis has the batch too.
 	Replicated bool
 }
@@ -212,7 +215,7 @@ func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[tasks.Room, error], 
 		o.ID = "batch-"
 	}
 	load := c.backlog.Load(o.Defaults)
-	load.Admit = c.admission.rooms
+	load.Admit, load.By = c.admission.rooms, o.By
 	b, err := c.load(ctx, load, rooms, o)
 	if err != nil {
 		// An expired load leaves nothing either: this only says it sooner.

@@ -307,6 +307,7 @@ type Batch struct {
 	CanceledFrom       int       `json:"-"`                 // rows from here on were canceled before they were fed; 0: none
 	Webhook            string    `json:"webhook,omitempty"` // its own receiver, without the path: that may be a key
 	Labels             []string  `json:"labels"`            // label names of its rooms, sorted; never nil
+	By                 string    `json:"by,omitempty"`      // who has enqueued it
 	CreatedAt          time.Time `json:"created_at"`
 	EndedAt            time.Time `json:"ended_at,omitzero"`
 }
@@ -538,6 +539,7 @@ func parseBatch(id string, f map[string]string) (Batch, error) {
 		Paused:             f["paused"] != "",
 		CanceledFrom:       atoi(f["canceled_from"]),
 		Webhook:            receiver(f["webhook"]),
+		By:                 f["by"],
 		CreatedAt:          unixMilli(f["created_at"]),
 		EndedAt:            unixMilli(f["ended_at"]),
 	}

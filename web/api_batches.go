@@ -171,7 +171,7 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 		id = "batch-" + claim.id
 	}
 	batch, err := a.queue.Batch(ctx, goodRooms(rooms.Read(list, options), head.Strict, &report), enqueue.BatchOptions{
-		ID: id, Defaults: head.Defaults, Webhook: head.Webhook, Replicated: a.o.Replicated,
+		ID: id, Defaults: head.Defaults, Webhook: head.Webhook, By: PrincipalOf(ctx).key(), Replicated: a.o.Replicated,
 	})
 	switch {
 	case errors.Is(err, enqueue.ErrExists) && head.Name == "":
@@ -229,9 +229,29 @@ type Batch struct {
 	Left float64 `json:"seconds_left,omitempty" doc:"Until the end at that rate"`
 }
 
-// batch returns a batch.
+// batch returns a batch that the principal of ctx may see. Errors:
+// ledger.ErrNotFound, also where it may not, or Redis'.
 func (a *API) batch(ctx context.Context, id string) (ledger.Batch, error) {
-	return a.ledger.Batch(ctx, id)
+	b, err := a.ledger.Batch(ctx, id)
+	if err == nil && !seesAll(ctx) && b.By != PrincipalOf(ctx).key() {
+		return ledger.Batch{}, ledger.ErrNotFound
+	}
+	return b, err
+}
+
+// seesAll reports whether the principal of ctx sees what others have enqueued.
+func seesAll(ctx context.Context) bool {
+	p := PrincipalOf(ctx)
+	return p.May(RoleView)
+}
+
+// mayChange returns a *Problem where what by has enqueued is not the
+// principal's to cancel.
+func mayChange(ctx context.Context, by string) error {
+	if p := PrincipalOf(ctx); !p.May(RoleOperate) && by != p.key() {
+		return problem(http.StatusForbidden, "role", "%s may cancel only what it has enqueued itself", p.Name)
+	}
+	return nil
 }
 
 func (a *API) getBatch(ctx context.Context, in *batchInput) (*batchOutput, error) {
@@ -278,7 +298,7 @@ func (a *API) listBatches(ctx context.Context, in *listBatchesInput) (*listBatch
 		cursor = ledger.CursorBefore(in.Until)
 	}
 	n := in.Limit
-	if in.State != "" || in.Text != "" {
+	if in.State != "" || in.Text != "" || !seesAll(ctx) {
 		n = 200
 	}
 	for looked := 0; looked < scanBatches; looked += n {
@@ -290,7 +310,7 @@ func (a *API) listBatches(ctx context.Context, in *listBatchesInput) (*listBatch
 			if b.CreatedAt.Before(in.Since) {
 				return out, nil
 			}
-			if in.matches(b) {
+			if in.matches(b) && (seesAll(ctx) || b.By == PrincipalOf(ctx).key()) {
 				out.Body.Batches = append(out.Body.Batches, a.paces.of(b))
 			}
 			if len(out.Body.Batches) == in.Limit {
@@ -317,6 +337,9 @@ type cancelBatchOutput struct {
 
 func (a *API) cancelBatch(ctx context.Context, in *batchInput) (*cancelBatchOutput, error) {
 	before, err := a.batch(ctx, in.ID)
+	if err == nil {
+		err = mayChange(ctx, before.By)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -436,7 +459,9 @@ func (a *API) againBatch(ctx context.Context, in *againBatchInput) (*againBatchO
 	if !tasks.ValidBatchID(in.Name) {
 		return nil, invalid("name", "must be 1 to 64 of a-z, 0-9 and -, and not begin with -")
 	}
-	batch, err := a.queue.Batch(ctx, a.backlog.Rooms(ctx, in.ID), enqueue.BatchOptions{ID: in.Name, Replicated: a.o.Replicated})
+	batch, err := a.queue.Batch(ctx, a.backlog.Rooms(ctx, in.ID), enqueue.BatchOptions{
+		ID: in.Name, By: PrincipalOf(ctx).key(), Replicated: a.o.Replicated,
+	})
 	if errors.Is(err, enqueue.ErrExists) || err == nil && !batch.Created {
 		return nil, problem(http.StatusConflict, codeExists, "nothing was enqueued: there is a batch %s already; give this one another name", in.Name)
 	}

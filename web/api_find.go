@@ -2,7 +2,9 @@ package web
 
 import (
 	"context"
+	"errors"
 
+	"tiwsnap/ledger"
 	"tiwsnap/results"
 )
 
@@ -17,6 +19,19 @@ func (a *API) find(ctx context.Context, in *findInput) (*findOutput, error) {
 	found, err := a.results.Find(ctx, in.Word, in.Limit)
 	if err != nil {
 		return nil, err
+	}
+	if !seesAll(ctx) {
+		mine := []results.Result{}
+		for _, s := range found.Snapshots {
+			by, err := a.owner(ctx, s.Snapshot)
+			if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+				return nil, err
+			}
+			if by == PrincipalOf(ctx).key() {
+				mine = append(mine, s)
+			}
+		}
+		found.Snapshots = mine
 	}
 	return &findOutput{found}, nil
 }

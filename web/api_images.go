@@ -36,7 +36,7 @@ func (a *API) getImage(api huma.API, op huma.Operation) {
 		Content: map[string]*huma.MediaType{"image/png": {Schema: picture}, "image/jpeg": {Schema: picture}}}}
 	op.Errors = []int{http.StatusNotFound, http.StatusGone, http.StatusServiceUnavailable}
 	huma.Register(api, op, func(ctx context.Context, in *imageInput) (*huma.StreamResponse, error) {
-		s, err := a.results.Snapshot(ctx, in.ID)
+		s, err := a.snapshot(ctx, in.ID)
 		if err != nil {
 			return nil, answerable(ctx, op.OperationID, err)
 		}

@@ -91,7 +91,7 @@ func (a *API) runSchedule(ctx context.Context, in *scheduleInput) (*ranOutput, e
 	}
 	report := schedule.Report{Reasons: []string{}, Notes: []string{}}
 	batch, err := a.queue.Batch(ctx, s.Rooms(ctx, &report), enqueue.BatchOptions{
-		ID: s.HandID(time.Now()), Defaults: s.Defaults, Replicated: a.o.Replicated,
+		ID: s.HandID(time.Now()), Defaults: s.Defaults, By: PrincipalOf(ctx).key(), Replicated: a.o.Replicated,
 	})
 	var source *schedule.SourceError
 	switch {

@@ -80,7 +80,7 @@ func (a *API) listSnapshots() func(huma.API, huma.Operation) {
 			typeWorkbook:  {Schema: &huma.Schema{Type: "string", Format: "binary"}},
 		}}}
 		huma.Register(api, op, func(ctx context.Context, in *listSnapshotsInput) (*huma.StreamResponse, error) {
-			b, err := a.ledger.Batch(ctx, in.ID)
+			b, err := a.batch(ctx, in.ID)
 			var page *SnapshotPage
 			media := in.media()
 			var zone *time.Location // of a list for Excel

@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/enqueue"
 	"tiwsnap/ledger"
@@ -58,6 +61,13 @@ func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*acc
 	case err != nil:
 		return nil, err
 	}
+	if !seesAll(ctx) {
+		// Who asks for it first has it: who has the same Key, and comes later, has not.
+		err := a.o.Redis.SetNX(ctx, a.o.Namespace.Owner(s.ID), PrincipalOf(ctx).key(), ownerKept).Err()
+		if err != nil {
+			return nil, err
+		}
+	}
 	body, err := json.Marshal(EnqueuedSnapshot{s.ID, s.Created || in.Body.Key == ""})
 	if err != nil {
 		return nil, err
@@ -78,9 +88,39 @@ type snapshotOutput struct {
 	Body   results.Result
 }
 
-// snapshot returns a snapshot.
+// ownerKept is how long it is known who has enqueued a single room: longer than
+// its record is kept by far.
+const ownerKept = 90 * 24 * time.Hour
+
+// snapshot returns a snapshot that the principal of ctx may see. Errors:
+// ledger.ErrNotFound, also where it may not, or Redis'.
 func (a *API) snapshot(ctx context.Context, id string) (ledger.Snapshot, error) {
-	return a.results.Snapshot(ctx, id)
+	s, err := a.results.Snapshot(ctx, id)
+	if err != nil || seesAll(ctx) {
+		return s, err
+	}
+	by, err := a.owner(ctx, s)
+	if err == nil && by != PrincipalOf(ctx).key() {
+		err = ledger.ErrNotFound
+	}
+	if err != nil {
+		return ledger.Snapshot{}, err
+	}
+	return s, nil
+}
+
+// owner is who has enqueued a snapshot; empty where that is not known. Of single
+// rooms it is known where the one who has could not see it otherwise.
+func (a *API) owner(ctx context.Context, s ledger.Snapshot) (string, error) {
+	if s.Batch != "" {
+		b, err := a.ledger.Batch(ctx, s.Batch)
+		return b.By, err
+	}
+	by, err := a.o.Redis.Get(ctx, a.o.Namespace.Owner(s.ID)).Result()
+	if errors.Is(err, redis.Nil) {
+		err = nil
+	}
+	return by, err
 }
 
 func (a *API) getSnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutput, error) {
@@ -93,6 +133,13 @@ func (a *API) getSnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutp
 
 func (a *API) cancelSnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutput, error) {
 	s, err := a.snapshot(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	by, err := a.owner(ctx, s)
+	if err == nil {
+		err = mayChange(ctx, by)
+	}
 	if err != nil {
 		return nil, err
 	}

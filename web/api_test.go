@@ -34,6 +34,8 @@ type service struct {
 	rdb    redis.UniversalClient
 	log    *buffer
 	tokens map[web.Role]string
+	auth   *web.Auth
+	list   []web.Token
 	client *http.Client
 }
 
@@ -64,6 +66,7 @@ func serveBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient,
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.auth, s.list = auth, tokens
 	o := web.APIOptions{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{}), Log: log}
 	for _, f := range change {
 		f(&o)

@@ -273,7 +273,7 @@ func streams[I any](events string, f func(context.Context, *I) (func() error, er
 }
 
 func (a *API) batchEvents(ctx context.Context, in *batchEventsInput) (func() error, error) {
-	b, err := a.ledger.Batch(ctx, in.ID)
+	b, err := a.batch(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}

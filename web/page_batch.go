@@ -49,7 +49,7 @@ func (p *Pages) batchRoutes() []Route {
 	// done leads back to the batch.
 	done := func(id string, said text, err error) (string, text, error) { return "/batches/" + id, said, err }
 	return append(routes,
-		p.action("/batches/{id}/cancel", RoleOperate, func(r *http.Request) (string, text, error) {
+		p.action("/batches/{id}/cancel", RoleProduce, func(r *http.Request) (string, text, error) {
 			id := r.PathValue("id")
 			out, err := p.api.cancelBatch(r.Context(), &batchInput{id})
 			if err != nil {

@@ -226,7 +226,7 @@ func (a *API) enqueueDraft(r *http.Request, id string, d draft, list io.Reader) 
 		name = nameOf(d.Name) + "-"
 	}
 	batch, err = a.queue.Batch(r.Context(), goodRooms(rooms.Read(list, a.draftOptions(d, &report)), false, &report), enqueue.BatchOptions{
-		ID: name, Defaults: d.Head.Defaults, Replicated: a.o.Replicated,
+		ID: name, Defaults: d.Head.Defaults, By: PrincipalOf(r.Context()).key(), Replicated: a.o.Replicated,
 	})
 	if errors.Is(err, enqueue.ErrExists) {
 		return batch, 0, problem(http.StatusConflict, codeExists, "nothing was enqueued: %v; give this one another name", err)

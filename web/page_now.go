@@ -312,7 +312,7 @@ func redisTroubles(servers []rdb.Server, err error) (all []trouble) {
 
 func (p *Pages) nowRoutes() []Route {
 	first := p.screen(nowPage, screen{
-		path: "/", role: RoleView, nav: "now", every: liveEvery,
+		path: "/", role: roleRead, nav: "now", every: liveEvery,
 		read: func(r *http.Request) (string, any, error) {
 			d := p.now.read(r.Context())
 			if d.Limited && !d.Away {
@@ -324,6 +324,15 @@ func (p *Pages) nowRoutes() []Route {
 			return langOf(r).say("nav.now"), d, nil
 		},
 	})
+	show := first[0].Handler
+	first[0].Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !seesAll(r.Context()) {
+			http.Redirect(w, r, baseOf(r)+"/batches", http.StatusSeeOther)
+			return
+		}
+		show.ServeHTTP(w, r)
+	})
+	first[1].Role = RoleView
 	return append(first,
 		p.action("/stop", RoleOperate, func(r *http.Request) (string, text, error) {
 			reason := []rune(strings.TrimSpace(r.PostFormValue("reason")))

@@ -16,6 +16,7 @@ var snapshotPage = page("snapshot.html")
 // snapshotData is what the page of a snapshot shows.
 type snapshotData struct {
 	results.Result
+	By       string // who has enqueued it
 	Name     string // by which a person knows the room
 	Timeline []moment
 	Next     text // what happens next
@@ -39,7 +40,7 @@ func (p *Pages) snapshotRoutes() []Route {
 		path: "/snapshots/{id}", role: roleRead, nav: "batches", every: 2 * time.Second, read: p.readSnapshot,
 	})
 	return append(routes,
-		p.action("/snapshots/{id}/cancel", RoleOperate, func(r *http.Request) (string, text, error) {
+		p.action("/snapshots/{id}/cancel", RoleProduce, func(r *http.Request) (string, text, error) {
 			id := r.PathValue("id")
 			out, err := p.api.cancelSnapshot(r.Context(), &snapshotInput{id})
 			said := say("said.snapshot.canceled")
@@ -64,6 +65,9 @@ func (p *Pages) readSnapshot(r *http.Request) (string, any, error) {
 	}
 	d := snapshotData{Result: results.Explain(s), Callback: s.Callback}
 	d.Name = labelOf(d.Result)
+	if d.By, err = p.api.owner(ctx, s); err != nil {
+		return "", nil, err
+	}
 	for attempt, task := range s.ExtraTasks {
 		d.Extra = append(d.Extra, fmt.Sprintf("%s (%d)", task, attempt))
 	}

@@ -97,6 +97,11 @@ func newView(r *http.Request, title string, data any) view {
 // baseOf is the path before those of all routes.
 func baseOf(*http.Request) string { return "" }
 
+// MayChange reports whether the viewer may cancel what by has enqueued.
+func (v view) MayChange(by string) bool {
+	return v.Who.May(RoleOperate) || v.Who.May(RoleProduce) && by == v.Who.key()
+}
+
 // Link is the URL of a page: a format in which each %s stands for a value that
 // is escaped.
 func (v view) Link(format string, values ...any) string {

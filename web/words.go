@@ -255,6 +255,7 @@ var catalog = map[string][languages]string{
 
 	"batch.created": {"created", "创建于"},
 	"batch.took":    {"took %s", "用时 %s"},
+	"batch.by":      {"by", "提交者"},
 	"batch.webhook": {"tells", "通知"},
 	"batch.done":    {"%s of %s done", "完成 %s / %s"},
 	"batch.left":    {"%s left", "剩余 %s"},

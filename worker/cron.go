@@ -175,7 +175,7 @@ func (w *Worker) makeTick(ctx context.Context, s schedule.Schedule, state schedu
 	}
 
 	begin := time.Now()
-	batch, err := w.producer.Batch(ctx, s.Rooms(ctx, &o.Report), enqueue.BatchOptions{ID: id, Defaults: s.Defaults})
+	batch, err := w.producer.Batch(ctx, s.Rooms(ctx, &o.Report), enqueue.BatchOptions{ID: id, Defaults: s.Defaults, By: "schedule " + s.Name})
 	now = now.Add(time.Since(begin))
 	o.At = now
 	if err == nil || errors.Is(err, enqueue.ErrExists) { // another worker has just made it, of what the source was then

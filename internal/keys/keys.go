@@ -135,6 +135,10 @@ func (ns Namespace) Workers() string { return ns.key("workers") }
 // yet. It expires.
 func (ns Namespace) Draft(id string) string { return ns.key("draft:" + id) }
 
+// Owner is a string: who has enqueued a single room and sees only what is its
+// own. It expires.
+func (ns Namespace) Owner(snapshot string) string { return ns.key("owner:" + snapshot) }
+
 // Replicated is an empty string, written to see that a replica has it and
 // so everything before it. It expires at once.
 func (ns Namespace) Replicated() string { return ns.key("replicated") }
