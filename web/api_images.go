@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"tiwsnap/images"
+	"tiwsnap/ledger"
 )
 
 const (
@@ -40,49 +41,61 @@ func (a *API) getImage(api huma.API, op huma.Operation) {
 		if err != nil {
 			return nil, answerable(ctx, op.OperationID, err)
 		}
-		free, err := a.pictures.take(ctx)
+		write, err := a.image(ctx, in.w, in.r, s, in.N, in.Width)
 		if err != nil {
-			return nil, err
+			return nil, answerable(ctx, op.OperationID, err)
 		}
-		h := in.w.Header()
-		if in.Width > 0 {
-			b, err := a.thumbnails.Open(ctx, s, in.N, in.Width)
-			free()
-			if err != nil {
-				return nil, answerable(ctx, op.OperationID, imageProblem(err))
-			}
-			return &huma.StreamResponse{Body: func(huma.Context) {
-				h.Set("Content-Type", images.JPEG.MediaType())
-				h.Set("Content-Length", strconv.Itoa(len(b)))
-				h.Set("Cache-Control", imageCache)
-				in.w.Write(b)
-			}}, nil
-		}
-		p, err := a.o.Images.Open(ctx, s, in.N)
-		if err != nil {
-			free()
-			return nil, answerable(ctx, op.OperationID, imageProblem(err))
-		}
-		return &huma.StreamResponse{Body: func(huma.Context) {
-			defer free()
-			defer p.Close()
-			h.Set("Content-Type", p.Format.MediaType())
-			h.Set("Content-Disposition", `inline; filename="`+in.ID+"-"+strconv.Itoa(in.N)+"."+string(p.Format)+`"`)
-			h.Set("Cache-Control", imageCache)
-			if p.Size >= 0 {
-				h.Set("Content-Length", strconv.FormatInt(p.Size, 10))
-			}
-			if in.r.Method == http.MethodHead {
-				return
-			}
-			if _, err := io.Copy(newPaced(in.w), p); err != nil {
-				if ctx.Err() == nil {
-					a.o.Log.Warn("image broken off", "snapshot", in.ID, "image", in.N, "err", err)
-				}
-				panic(http.ErrAbortHandler) // so that nobody takes a part for the whole
-			}
-		}}, nil
+		return &huma.StreamResponse{Body: func(huma.Context) { write() }}, nil
 	})
+}
+
+// image returns what writes an image of a snapshot, or with a width its
+// thumbnail: call it. The error is a *Problem, or Redis'.
+func (a *API) image(
+	ctx context.Context, w http.ResponseWriter, r *http.Request, s ledger.Snapshot, n, width int,
+) (write func(), err error) {
+	free, err := a.pictures.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h := w.Header()
+	if width > 0 {
+		b, err := a.thumbnails.Open(ctx, s, n, width)
+		free()
+		if err != nil {
+			return nil, imageProblem(err)
+		}
+		return func() {
+			h.Set("Content-Type", images.JPEG.MediaType())
+			h.Set("Content-Length", strconv.Itoa(len(b)))
+			h.Set("Cache-Control", imageCache)
+			w.Write(b)
+		}, nil
+	}
+	p, err := a.o.Images.Open(ctx, s, n)
+	if err != nil {
+		free()
+		return nil, imageProblem(err)
+	}
+	return func() {
+		defer free()
+		defer p.Close()
+		h.Set("Content-Type", p.Format.MediaType())
+		h.Set("Content-Disposition", `inline; filename="`+s.ID+"-"+strconv.Itoa(n)+"."+string(p.Format)+`"`)
+		h.Set("Cache-Control", imageCache)
+		if p.Size >= 0 {
+			h.Set("Content-Length", strconv.FormatInt(p.Size, 10))
+		}
+		if r.Method == http.MethodHead {
+			return
+		}
+		if _, err := io.Copy(newPaced(w), p); err != nil {
+			if ctx.Err() == nil {
+				a.o.Log.Warn("image broken off", "snapshot", s.ID, "image", n, "err", err)
+			}
+			panic(http.ErrAbortHandler) // so that nobody takes a part for the whole
+		}
+	}, nil
 }
 
 // imageCache lets a browser keep an image, which does not change. Others must

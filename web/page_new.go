@@ -40,11 +40,11 @@ func (p *Pages) newRoutes() []Route {
 		read: func(r *http.Request) (string, any, error) { return langOf(r).say("new.link"), newData{}, nil },
 	})
 	routes = append(routes, p.screen(newPage, screen{
-		path: "/batches/new/{draft}", role: RoleProduce, nav: "batches", read: p.readDraft,
+		path: "/drafts/{draft}", role: RoleProduce, nav: "batches", read: p.readDraft,
 	})...)
 	return append(routes,
 		Route{"POST /batches/new", RoleProduce, http.HandlerFunc(p.upload)},
-		p.action("/batches/new/{draft}/defaults", RoleProduce, func(r *http.Request) (string, text, error) {
+		p.action("/drafts/{draft}/defaults", RoleProduce, func(r *http.Request) (string, text, error) {
 			id := r.PathValue("draft")
 			d, list, err := p.api.draft(r.Context(), id)
 			if err != nil {
@@ -54,9 +54,9 @@ func (p *Pages) newRoutes() []Route {
 			if d.Head, err = headOf(r.PostFormValue); err != nil {
 				return "", text{}, err
 			}
-			return "/batches/new/" + id, text{}, p.api.setDraft(r.Context(), id, d, nil)
+			return "/drafts/" + id, text{}, p.api.setDraft(r.Context(), id, d, nil)
 		}),
-		p.action("/batches/new/{draft}/enqueue", RoleProduce, func(r *http.Request) (string, text, error) {
+		p.action("/drafts/{draft}/enqueue", RoleProduce, func(r *http.Request) (string, text, error) {
 			id := r.PathValue("draft")
 			d, list, err := p.api.draft(r.Context(), id)
 			if err != nil {
@@ -107,7 +107,7 @@ func (p *Pages) upload(w http.ResponseWriter, r *http.Request) {
 		answerable(p.logged(r.Context()), "upload", err).write(w, r)
 		return
 	}
-	http.Redirect(w, r, newView(r, "", nil).Link("/batches/new/%s", id), http.StatusSeeOther)
+	http.Redirect(w, r, newView(r, "", nil).Link("/drafts/%s", id), http.StatusSeeOther)
 }
 
 func (p *Pages) takeUpload(w http.ResponseWriter, r *http.Request) (id string, err error) {

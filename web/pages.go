@@ -71,6 +71,7 @@ func (p *Pages) Routes() []Route {
 		p.nowRoutes(),
 		p.batchesRoutes(),
 		p.batchRoutes(),
+		p.picturesRoutes(),
 		p.snapshotRoutes(),
 		p.newRoutes(),
 		p.findRoutes(),

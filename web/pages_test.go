@@ -115,6 +115,7 @@ func TestEveryPageIsShown(t *testing.T) {
 		"/snapshots/monday.50":          {"Its batch is paused", "所属批次已暂停"},
 		"/?span=24h":                    {"Requests a second", "每秒请求数"},
 		"/batches/new":                  {"Check the list", "检查名单"},
+		"/batches/monday/pictures":      {"高二（1）班", "分享链接"},
 		"/failures":                     {"AuthFailure", "密钥被拒绝"},
 		"/failures?code=InternalErr":    {"20102", "20102"},
 		"/held":                         {"Nothing waits for a person.", "没有需要人工确认的。"},
@@ -156,6 +157,37 @@ func TestEveryPageIsShown(t *testing.T) {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
+}
+
+// picture lets a row of a batch succeed with an image.
+func picture(t *testing.T, l *ledger.Ledger, batch string, row int, urls ...string) {
+	t.Helper()
+	p := tasks.SnapshotPayload{ID: tasks.RowID(batch, row), Batch: batch, Room: tasks.Room{SdkAppId: 1400123480, RoomId: uint64(20100 + row)}}
+	intent, err := l.Begin(t.Context(), p, "token"+p.ID, "")
+	if err == nil {
+		err = l.Outcome(t.Context(), p.ID, intent.Attempt, ledger.Outcome{State: ledger.Accepted, TaskID: "task-" + p.ID})
+	}
+	if err == nil {
+		err = l.Settle(t.Context(), p.ID, "task-"+p.ID, ledger.Result{State: ledger.Succeeded, Images: urls})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// send sends a form to a handler, with headers: name, value, …
+func send(t *testing.T, h http.Handler, path string, values url.Values, header ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), "POST", "http://127.0.0.1"+path, strings.NewReader(values.Encode()))
+	r.RemoteAddr = "127.0.0.1:1"
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Accept", "text/html")
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
 }
 
 // withLimiter gives the API the rate limit of a worker.
@@ -210,15 +242,6 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 		h.ServeHTTP(w, r)
 		return w
 	}
-	send := func(path string, values url.Values) *httptest.ResponseRecorder {
-		r := httptest.NewRequestWithContext(t.Context(), "POST", "http://127.0.0.1"+path, strings.NewReader(values.Encode()))
-		r.RemoteAddr = "127.0.0.1:1"
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Accept", "text/html")
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		return w
-	}
 	batches := func() int {
 		n, err := rdb.ZCard(t.Context(), keys.Default.Batches()).Result()
 		if err != nil {
@@ -229,7 +252,7 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 
 	w := upload(nil, "高二 Class 3B.csv", "RoomId,Label.Class\n20101,3B\n20102,3B\nx,3B\n20101,3B\n")
 	draft := w.Header().Get("Location")
-	if w.Code != http.StatusSeeOther || !strings.HasPrefix(draft, "/batches/new/") {
+	if w.Code != http.StatusSeeOther || !strings.HasPrefix(draft, "/drafts/") {
 		t.Fatalf("%d %s %s", w.Code, draft, w.Body)
 	}
 	show := func() string {
@@ -242,7 +265,7 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 	if body := show(); !strings.Contains(body, "Nothing can be enqueued") || !strings.Contains(body, "SdkAppId") || strings.Contains(body, "/enqueue") {
 		t.Errorf("without an SdkAppId it shows %s", body)
 	}
-	if w := send(draft+"/defaults", url.Values{"SdkAppId": {"1400123480"}}); w.Code != http.StatusSeeOther {
+	if w := send(t, h, draft+"/defaults", url.Values{"SdkAppId": {"1400123480"}}); w.Code != http.StatusSeeOther {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	if body := show(); !strings.Contains(body, "2 rooms are in order") || !strings.Contains(body, "2 rows are wrong") || !strings.Contains(body, "Enqueue 2 rooms") {
@@ -251,11 +274,11 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 	if batches() != 0 {
 		t.Error("a list that was only looked at is enqueued")
 	}
-	w = send(draft+"/enqueue", nil)
+	w = send(t, h, draft+"/enqueue", nil)
 	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || !strings.HasPrefix(to, "/batches/class-3b-") || batches() != 1 {
 		t.Errorf("%d %s %s, %d batches", w.Code, to, w.Body, batches())
 	}
-	if w := send(draft+"/enqueue", nil); w.Code != http.StatusNotFound || batches() != 1 {
+	if w := send(t, h, draft+"/enqueue", nil); w.Code != http.StatusNotFound || batches() != 1 {
 		t.Errorf("a second time: %d, %d batches", w.Code, batches())
 	}
 
@@ -297,12 +320,11 @@ func TestChangesOnPages(t *testing.T) {
 		{"/stop", "reason=exam", "/", "All sending is stopped.", "stop-sending"},
 		{"/start", "", "/", "Sending is started.", "start-sending"},
 	} {
-		r := httptest.NewRequestWithContext(t.Context(), "POST", "http://127.0.0.1"+step.path, strings.NewReader(step.form))
-		r.RemoteAddr = "127.0.0.1:1"
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Accept", "text/html")
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
+		form, err := url.ParseQuery(step.form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := send(t, h, step.path, form)
 		to := w.Header().Get("Location")
 		if w.Code != http.StatusSeeOther || !strings.HasPrefix(to, step.to) || step.to == "/" && to != "/" {
 			t.Errorf("%s %s: %d %s %s", step.path, step.form, w.Code, to, w.Body)
@@ -324,12 +346,11 @@ func TestChangesOnPages(t *testing.T) {
 	for path, form := range map[string]string{
 		"/limit": "limit=0", "/schedules/none/run": "", "/webhooks/none/resend": "", "/batches/none/again": "", "/snapshots/monday.1/retry": "",
 	} {
-		r := httptest.NewRequestWithContext(t.Context(), "POST", "http://127.0.0.1"+path, strings.NewReader(form))
-		r.RemoteAddr = "127.0.0.1:1"
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Accept", "text/html")
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
+		values, err := url.ParseQuery(form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := send(t, h, path, values)
 		if w.Code < 400 || w.Code >= 500 || !strings.Contains(w.Body.String(), "<h1>") {
 			t.Errorf("%s %s: %d %s", path, form, w.Code, w.Body)
 		}

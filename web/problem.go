@@ -68,6 +68,7 @@ const (
 	codeInternal      = "internal"
 	codeRate          = "rate"
 	codeSource        = "source"
+	codeExpired       = "expired"
 	codeGone          = "gone"
 	codeImage         = "image-unavailable"
 )

@@ -22,6 +22,38 @@
     if (event.dataTransfer.files.length) drop.elements.file.files = event.dataTransfer.files;
   });
 
+  // A picture is shown in its full size over the page; the arrow keys lead on.
+  let viewer;
+  let at;
+  const pictures = () => [...document.querySelectorAll('a[data-picture]')];
+  const show = (i) => {
+    const all = pictures();
+    if (!all[i]) return;
+    at = i;
+    const [image, caption] = [viewer.querySelector('img'), viewer.querySelector('p')];
+    image.src = all[i].href;
+    image.alt = all[i].querySelector('img').alt;
+    caption.textContent = all[i].dataset.picture || image.alt;
+  };
+  document.addEventListener('click', (event) => {
+    const link = event.target.closest('a[data-picture]');
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    if (!viewer) {
+      document.body.append(document.getElementById('viewer').content.cloneNode(true));
+      viewer = document.querySelector('dialog.viewer');
+      viewer.addEventListener('keydown', (key) => {
+        const step = { ArrowRight: 1, ArrowLeft: -1 }[key.key];
+        if (step) { key.preventDefault(); show(at + step); }
+      });
+      viewer.addEventListener('click', (inside) => { if (inside.target === viewer) viewer.close(); });
+      viewer.addEventListener('close', () => pictures()[at]?.focus());
+    }
+    show(pictures().indexOf(link));
+    viewer.showModal();
+  });
+  document.querySelector('[data-select]')?.addEventListener('focus', (event) => event.target.select());
+
   // The server sends the HTML of the live part each time that it has changed,
   // and the sections that differ are replaced. A hidden tab asks for nothing.
   const live = document.querySelector('[data-live]:not([data-live=""])');
