@@ -61,20 +61,21 @@ func NewNotify(event, ref string, at time.Time, url string) NotifyPayload {
 	return NotifyPayload{V: notifyVersion, ID: id, URL: url, Type: event, Ref: ref, At: at.UnixMilli()}
 }
 
-// Task returns the asynq task for the payload; the options must name its queue. When to try again and when to
-// give up is the worker's to say, so asynq's own limit is out of reach.
-func (p NotifyPayload) Task(opts ...asynq.Option) (*asynq.Task, error) {
+// Task returns the asynq task for the payload, on the queue of a namespace.
+// When to try again and when to give up is the worker's to say, so asynq's own
+// limit is out of reach.
+func (p NotifyPayload) Task(namespace string) (*asynq.Task, error) {
 	b, err := json.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("encode webhook payload: %w", err)
 	}
-	opts = append([]asynq.Option{
+	return asynq.NewTask(TypeNotify, b,
+		asynq.Queue(QueueWebhooks(namespace)),
 		asynq.TaskID(p.ID),
 		asynq.MaxRetry(math.MaxInt32),
 		asynq.Timeout(notifyTimeout),
 		asynq.Retention(notifyRetention),
-	}, opts...)
-	return asynq.NewTask(TypeNotify, b, opts...), nil
+	), nil
 }
 
 // ParseNotify decodes and checks the payload of a TypeNotify task. Errors:

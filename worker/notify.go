@@ -91,7 +91,7 @@ func (w *Worker) announceSome(ctx context.Context) error {
 	g.SetLimit(announceParallel)
 	for _, p := range payloads {
 		g.Go(func() error {
-			task, err := p.Task(asynq.Queue(w.o.Namespace.QueueWebhooks()))
+			task, err := p.Task(w.o.Namespace.String())
 			if err != nil {
 				return err
 			}

@@ -149,7 +149,7 @@ func (w world) record(id string, ended time.Time) {
 // put puts a webhook on its queue as the announcer does.
 func (w world) put(p tasks.NotifyPayload) {
 	w.Helper()
-	task, err := p.Task()
+	task, err := p.Task(tasks.DefaultNamespace)
 	if err != nil {
 		w.Fatal(err)
 	}
