@@ -26,17 +26,19 @@ func usage(cmd *cobra.Command, e env) {
 	}
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if check(cmd, args) == nil {
-				return nil
+			err := check(cmd, args)
+			var said *exitError
+			if err == nil || errors.As(err, &said) { // a check of ours says it in its own words
+				return err
 			}
 			if cmd.HasSubCommands() {
 				return unknownCommand(cmd, args[0])
 			}
-			said := "no arguments are given"
+			given := "no arguments are given"
 			if len(args) > 0 {
-				said = fmt.Sprintf("%s given: %s", plural(len(args), "argument"), strings.Join(args, " "))
+				given = fmt.Sprintf("%s given: %s", plural(len(args), "argument"), strings.Join(args, " "))
 			}
-			return fail(exitUsage, "%s; it must be: %s, see %s -h", said, cmd.UseLine(), cmd.CommandPath())
+			return fail(exitUsage, "%s; it must be: %s, see %s -h", given, cmd.UseLine(), cmd.CommandPath())
 		}
 	}
 	for _, sub := range cmd.Commands() {
