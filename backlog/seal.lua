@@ -8,8 +8,8 @@
 -- KEYS[4] batches  sorted set of all batches by creation time (ms)
 -- KEYS[5] ring     list of the batches that have rooms left
 -- KEYS[6] running  sorted set of the batches that have not ended by creation time (ms)
--- KEYS[7], KEYS[8], KEYS[9], KEYS[10]  what an expired batch of that id may have left:
---                  packed records, failed, waiting, and to be fed again
+-- KEYS[7] ...      what an expired batch of that id may have left: packed records, failed,
+--                  waiting, to be fed again, copies of images, and images to copy
 -- ARGV[1] batch id
 -- ARGV[2] total    number of rooms
 -- ARGV[3] fields   number of them that must be there
@@ -35,7 +35,7 @@ if redis.call('HLEN', loading) ~= tonumber(ARGV[3]) then
 end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('UNLINK', KEYS[7], KEYS[8], KEYS[9], KEYS[10])
+redis.call('UNLINK', unpack(KEYS, 7))
 redis.call('RENAME', loading, rows)
 redis.call('PERSIST', rows)
 redis.call('HSET', batch,

@@ -146,6 +146,7 @@ func newRoot(e env) *cobra.Command {
 		newStart(e),
 		newRetry(e),
 		newFailures(e),
+		newImages(e),
 		newFind(e),
 		newWebhooks(e),
 		newSchedule(e),

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +19,7 @@ import (
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
 	"tiwsnap/examples"
+	"tiwsnap/images"
 	"tiwsnap/internal/guard"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/rooms"
@@ -109,11 +113,24 @@ func demo(
 	defer api.Close()
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	metrics := web.NewRegistry()
+	c := &connection{
+		rdb: client, ledger: ledger.New(client, ledger.Options{}), backlog: backlog.New(client, keys.Default),
+		results: results.NewReader(client, keys.Default),
+	}
+	if err := demoImages(&c.cfg.Images); err != nil {
+		return err
+	}
+	defer os.Remove(strings.TrimPrefix(c.cfg.Images.Store, "file://")) // if nothing came of it
+	copier, closeCopier, err := newCopier(c, log, metrics)
+	if err != nil {
+		return err
+	}
+	defer closeCopier()
 	w, err := worker.New(worker.Options{
 		Redis: client, TIW: api, ConfirmAfter: time.Second,
 		Margin:    50 * time.Millisecond, // simulator, Redis and worker hold up one another in one process
-		Schedules: schedules,
-		Log:       log, Metrics: metrics,
+		Schedules: schedules, Copier: copier,
+		Log: log, Metrics: metrics,
 	})
 	if err != nil {
 		return err
@@ -126,13 +143,9 @@ func demo(
 		err = errors.Join(err, <-stopped)
 	}()
 
-	c := &connection{rdb: client, ledger: ledger.New(client, ledger.Options{}), backlog: backlog.New(client, keys.Default), results: results.NewReader(client, keys.Default)}
 	var addr string
 	if keep {
 		c.cfg.HTTP.Addr = "127.0.0.1:0"
-		if c.cfg.Images.Private, err = guard.ParsePrivate([]string{"127.0.0.1"}); err != nil { // the simulator's
-			return err
-		}
 		h, err := serveHTTP(served{connection: c, limiters: w.Limiters(), schedules: schedules, metrics: metrics, log: log})
 		if err != nil {
 			return err
@@ -158,6 +171,9 @@ func demo(
 	if err != nil {
 		return err
 	}
+	if err := demoCopied(ctx, e, c, batch.ID); err != nil {
+		return err
+	}
 	if err := demoSummary(ctx, e, c, batch.ID, sim, output); err != nil {
 		return err
 	}
@@ -175,6 +191,44 @@ Still up, until interrupted:
 		return &exitError{exitFailed, nil}
 	}
 	return leftOut(lines.bad)
+}
+
+// demoImages makes a folder for copies of the images, which is left.
+func demoImages(c *config.Images) (err error) {
+	if c.Private, err = guard.ParsePrivate([]string{"127.0.0.1"}); err != nil { // the simulator's
+		return err
+	}
+	dir, err := os.MkdirTemp("", "tiwsnap-demo-")
+	if err != nil {
+		return fail(exitTempFail, "%w", err)
+	}
+	c.Store = "file://" + filepath.ToSlash(dir)
+	return nil
+}
+
+// demoPatience is how long the demo waits for the last copies.
+const demoPatience = 30 * time.Second
+
+// demoCopied waits until the images of the batch are copied, and prints where.
+func demoCopied(ctx context.Context, e env, c *connection, id string) error {
+	wait, cancel := context.WithTimeout(ctx, demoPatience)
+	defer cancel()
+	for {
+		b, err := c.ledger.Batch(ctx, id)
+		if err != nil {
+			return err
+		}
+		if b.PendingImages == 0 && images.Archived(b) {
+			dir := strings.TrimPrefix(c.cfg.Images.Store, "file://")
+			fmt.Fprintf(e.stderr, "images: %d copied, open %s\n", b.CopiedImages, filepath.Join(dir, b.Folder, "index.html"))
+			return nil
+		}
+		select {
+		case <-wait.Done():
+			return fail(exitFailed, "of %d images %d are not copied after %s", b.Images, b.PendingImages, demoPatience)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // demoSummary prints what came of the batch.

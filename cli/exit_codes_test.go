@@ -543,7 +543,7 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 	t.Parallel()
 	s := site{T: t, environ: map[string]string{"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "x"}}
 	least := map[string]string{ // arguments that they need
-		"cancel": "a", "find": "1", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
+		"cancel": "a", "images": "a", "images retry": "a", "find": "1", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
 		"enqueue room": "--app 1 --room 1", "schedule next": "a", "schedule run": "a", "schedule pause": "a", "schedule resume": "a", "first-login": "none",
 	}
 	silent := []string{

@@ -1,9 +1,230 @@
 package cli
 
 import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"golang.org/x/time/rate"
+
 	"tiwsnap/config"
 	"tiwsnap/images"
+	"tiwsnap/ledger"
+	"tiwsnap/results"
 )
+
+func newImages(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "images BATCH",
+		Short: "Fetch the images of a batch, with lists of them",
+		Long: `Fetch the images of a batch into a folder or a ZIP archive, with results.csv,
+results.jsonl and index.html, a page that needs nothing but them. Copies in the
+store come first; images that have none come from Tencent, for as long as it has
+them. What is in the folder already stays, so that it can be called again. Without
+--to and --zip it says where the images are.
+
+Exit code 1 if an image is missing.`,
+		Example: `  tiwsnap images monday
+  tiwsnap images monday --to ./boards
+  tiwsnap images monday --zip monday.zip
+  tiwsnap images retry monday`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeBatches(e, anyBatch),
+	}
+	to := cmd.Flags().String("to", "", "write into this `folder`, which is made")
+	file := cmd.Flags().String("zip", "", "write this ZIP `file`; - is stdout")
+	cmd.MarkFlagsMutuallyExclusive("to", "zip")
+	output := outputFlag(cmd, "table", "json")
+	config.Flags(cmd.Flags(), "redis.url", "images.store")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		b, err := c.ledger.Batch(ctx, args[0])
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			return c.unknownID(args[0])
+		case err != nil:
+			return c.away(err)
+		case *to == "" && *file == "":
+			return c.printImages(ctx, e, b, *output)
+		}
+		return c.exportImages(ctx, e, b, *to, *file, *output)
+	}
+	cmd.AddCommand(newImagesRetry(e))
+	return cmd
+}
+
+func newImagesRetry(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "retry BATCH",
+		Short: "Copy the images of a batch that have no copy",
+		Long: `Copy the images of a batch that have no copy: those that are lost, and those that
+ended while no store was set. Workers with a store copy them, if Tencent still has
+them.`,
+		Example:           "  tiwsnap images retry monday",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeBatches(e, anyBatch),
+	}
+	output := outputFlag(cmd, "table", "json")
+	config.Flags(cmd.Flags(), "redis.url")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		b, err := c.ledger.Batch(ctx, args[0])
+		if errors.Is(err, ledger.ErrNotFound) {
+			return c.unknownID(args[0])
+		}
+		if err != nil {
+			return c.away(err)
+		}
+		n := 0
+		for r, err := range c.results.Batch(ctx, b, 1, b.Total) {
+			if err != nil {
+				return c.away(err)
+			}
+			queued, err := c.ledger.CopyAgain(ctx, r.Snapshot)
+			if err != nil {
+				return c.away(err)
+			}
+			n += queued
+		}
+		if *output == "json" {
+			err = printJSON(e.stdout, map[string]any{"batch": b.ID, "queued": n}, true)
+		} else {
+			_, err = fmt.Fprintf(e.stdout, "%d images of batch %s are to be copied\n", n, b.ID)
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return &exitError{exitFailed, nil}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// printImages says where the images of a batch are.
+func (c *connection) printImages(ctx context.Context, e env, b ledger.Batch, output string) error {
+	where := ""
+	store, err := imageStore(c.cfg.Images)
+	if err != nil {
+		return err
+	}
+	if store != nil && b.Folder != "" && images.Archived(b) {
+		if where, err = store.URL(ctx, b.Folder+"/index.html"); err != nil {
+			return fail(exitUnavailable, "%w", err)
+		}
+	}
+	if output == "json" {
+		return printJSON(e.stdout, map[string]any{
+			"batch": b.ID, "images": b.Images, "copied": b.CopiedImages, "pending": b.PendingImages, "lost": b.LostImages, "page": where,
+		}, true)
+	}
+	return fields(e.stdout,
+		"batch", b.ID,
+		"images", b.Images,
+		"copied", b.CopiedImages,
+		"to be copied", nonzero(b.PendingImages),
+		"lost", nonzero(b.LostImages),
+		"page", where,
+	)
+}
+
+// exportImages writes the images of a batch into a folder or a file.
+func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to, file, output string) error {
+	source, err := imageSource(c.cfg.Images)
+	if err != nil {
+		return err
+	}
+	defer source.Fetcher.Close()
+	var done images.Exported
+	rows := c.results.Batch(ctx, b, 1, b.Total)
+	if to != "" {
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return fail(exitTempFail, "%w", err)
+		}
+		dir, err := filepath.Abs(to)
+		if err != nil {
+			return fail(exitTempFail, "%w", err)
+		}
+		folder, err := images.OpenStore((&url.URL{Scheme: "file", Path: filepath.ToSlash(dir)}).String(), images.Credentials{})
+		if err != nil {
+			return fail(exitUsage, "--to: %w", err)
+		}
+		done, err = images.Export(ctx, folder, "", source, b, rows)
+		if err != nil {
+			return exportFailed(err)
+		}
+		to = filepath.Join(dir, "index.html")
+	} else {
+		if done, err = exportZip(ctx, e, source, b, rows, file); err != nil {
+			return exportFailed(err)
+		}
+		to = file
+	}
+	if output == "json" && file != "-" {
+		if err := printJSON(e.stdout, map[string]any{
+			"batch": b.ID, "images": done.Images, "kept": done.Kept, "missing": done.Missing, "path": to,
+		}, true); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(e.stderr, "%d images of batch %s, %d of them were there: %s\n", done.Images, b.ID, done.Kept, to)
+	}
+	if done.Missing > 0 {
+		return fail(exitFailed, "%d images are missing: %w", done.Missing, done.Why)
+	}
+	return nil
+}
+
+// exportZip writes an archive, which has its name only when it is whole.
+func exportZip(
+	ctx context.Context, e env, s *images.Source, b ledger.Batch, rows iter.Seq2[results.Result, error], file string,
+) (done images.Exported, err error) {
+	out := e.stdout
+	var temp *os.File
+	if file != "-" {
+		if temp, err = os.CreateTemp(filepath.Dir(file), ".tiwsnap-*.zip"); err != nil {
+			return done, err
+		}
+		defer os.Remove(temp.Name()) // which it has no more when all went well
+		defer temp.Close()
+		out = temp
+	}
+	buffered := bufio.NewWriterSize(out, 64<<10)
+	z := images.NewZip(buffered, b.CreatedAt)
+	if done, err = images.Export(ctx, z, b.ID, s, b, rows); err != nil {
+		return done, err
+	}
+	if err := errors.Join(z.Close(), buffered.Flush()); err != nil || temp == nil {
+		return done, err
+	}
+	if err := errors.Join(temp.Chmod(0o644), temp.Close()); err != nil {
+		return done, err
+	}
+	return done, os.Rename(temp.Name(), file)
+}
+
+func exportFailed(err error) error {
+	return fail(exitTempFail, "the images are not complete: %w", err)
+}
 
 // imageSource returns what opens images by the settings. The error is ready to
 // return.
@@ -12,7 +233,7 @@ func imageSource(c config.Images) (*images.Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &images.Source{Store: store, Fetcher: images.NewFetcher(images.FetcherOptions{Private: c.Private})}, nil
+	return &images.Source{Store: store, Fetcher: newFetcher(c)}, nil
 }
 
 // imageStore returns the store of the settings, nil where they name none. The
@@ -28,4 +249,40 @@ func imageStore(c config.Images) (images.Store, error) {
 		return nil, fail(exitConfig, "TIWSNAP_IMAGES_STORE %w", err)
 	}
 	return store, nil
+}
+
+func newFetcher(c config.Images) *images.Fetcher {
+	return images.NewFetcher(images.FetcherOptions{
+		Private: c.Private, Requests: rate.Limit(c.Rate.Requests), Bytes: rate.Limit(c.Rate.Bytes),
+	})
+}
+
+// newCopier returns what copies images by the settings, and what ends it; nil where
+// they name no store. The error is ready to return.
+func newCopier(c *connection, log *slog.Logger, metrics prometheus.Registerer) (*images.Copier, func(), error) {
+	store, err := imageStore(c.cfg.Images)
+	if store == nil {
+		return nil, func() {}, err
+	}
+	fetcher := newFetcher(c.cfg.Images)
+	return images.NewCopier(images.CopierOptions{
+		Store: store, Fetcher: fetcher, Ledger: c.ledger, Results: c.results,
+		All: c.cfg.Images.Copy == "all", Keep: c.cfg.Images.Keep, Log: log, Metrics: metrics,
+	}), fetcher.Close, nil
+}
+
+// locateCopies makes result lists tell where copies lie in their store.
+func (c *connection) locateCopies() error {
+	store, err := imageStore(c.cfg.Images)
+	if store == nil {
+		return err
+	}
+	c.results.LocateCopies(func(ctx context.Context, s ledger.Snapshot, n int) string {
+		url, err := store.URL(ctx, images.Name(s, n))
+		if err != nil {
+			return "" // no credentials: the image itself says more
+		}
+		return url
+	})
+	return nil
 }

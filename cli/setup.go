@@ -99,7 +99,12 @@ func connectTo(ctx context.Context, cfg config.Config) (*connection, error) {
 		return nil, err
 	}
 	l := ledger.New(client, ledger.Options{Namespace: cfg.Namespace, Retention: cfg.Retention})
-	return &connection{cfg, client, l, backlog.New(client, cfg.Namespace), results.NewReader(client, cfg.Namespace), closeRedis}, nil
+	c := &connection{cfg, client, l, backlog.New(client, cfg.Namespace), results.NewReader(client, cfg.Namespace), closeRedis}
+	if err := c.locateCopies(); err != nil {
+		closeRedis()
+		return nil, err
+	}
+	return c, nil
 }
 
 // away makes an error of Redis ready to return: try again later. Errors that

@@ -95,7 +95,7 @@ func printSheet(ctx context.Context, e env, c *connection, id string, o sheetOpt
 			return c.away(err)
 		}
 		labels = slices.Sorted(maps.Keys(s.Room.Label))
-		all = func(yield func(results.Result, error) bool) { yield(results.Explain(s), nil) }
+		all = func(yield func(results.Result, error) bool) { yield(c.results.Explain(ctx, s), nil) }
 	}
 	sheet, err := results.NewSheet(labels, o.zone, all)
 	if err != nil {

@@ -157,7 +157,7 @@ func (c *connection) find(ctx context.Context, id string) (*ledger.Batch, *resul
 	case err != nil:
 		return nil, nil, c.away(err)
 	}
-	r := results.Explain(s)
+	r := c.results.Explain(ctx, s)
 	return nil, &r, nil
 }
 
@@ -205,7 +205,21 @@ func printSnapshot(w io.Writer, s results.Result, output string) error {
 		"ended", clock(s.EndedAt),
 		"images counted", counted,
 		"images", strings.Join(s.Images, " "),
+		"copies", copiesLine(s),
+		"images at Tencent", s.Fate(time.Now()),
+		"not copied", s.CopyProblem,
 	)
+}
+
+// copiesLine says where the copies of a snapshot's images are.
+func copiesLine(s results.Result) string {
+	var urls []string
+	for _, c := range s.CopyList {
+		if c.URL != "" {
+			urls = append(urls, c.URL)
+		}
+	}
+	return strings.Join(urls, " ")
 }
 
 func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, output string) error {
@@ -243,6 +257,9 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 		"canceled", nonzero(b.Canceled),
 		"images", b.Images,
 		"images missing", nonzero(b.MissingImages),
+		"images copied", nonzero(b.CopiedImages),
+		"images to copy", nonzero(b.PendingImages),
+		"images lost", nonzero(b.LostImages),
 		"possible duplicates", nonzero(b.PossibleDuplicates),
 		"enqueued", clock(b.CreatedAt),
 		"ended", clock(b.EndedAt),

@@ -210,6 +210,7 @@ func newSender(c config.Config) (worker.Webhooks, func(), error) {
 	return worker.Webhooks{
 		Sender: sender, URL: s.URL.Reveal(),
 		Snapshots: slices.Contains(s.Events, "snapshot"), Batches: slices.Contains(s.Events, "batch"),
+		Images:    slices.Contains(s.Events, "images"),
 		Schedules: slices.Contains(s.Events, "schedule"),
 	}, sender.Close, nil
 }

@@ -45,7 +45,7 @@ are written. SIGHUP makes it ` + reloadHelp,
 	}
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "tiw.endpoint", "tiw.region", "tiw.timeout", "rate.limit", "rate.margin",
 		"worker.concurrency", "worker.attempts", "worker.spool", "confirm.after", "confirm.share", "suspend_for",
-		"callback.addr", "callback.url", "http.addr", "metrics.addr", "unknown", "unknown_grace", "retention", "log.level", "log.format")
+		"callback.addr", "callback.url", "http.addr", "metrics.addr", "unknown", "unknown_grace", "retention", "images.store", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		r := newReloader(cmd, e, config.Credentials, config.RoomFiles)
@@ -85,6 +85,11 @@ are written. SIGHUP makes it ` + reloadHelp,
 			return err
 		}
 		metrics := web.NewRegistry()
+		copier, closeCopier, err := newCopier(c, log, metrics)
+		if err != nil {
+			return err
+		}
+		defer closeCopier()
 		w, err := worker.New(worker.Options{
 			Redis:        c.rdb,
 			TIW:          api,
@@ -104,6 +109,7 @@ are written. SIGHUP makes it ` + reloadHelp,
 			Retention:    c.cfg.Retention,
 			Webhooks:     webhooks,
 			Schedules:    schedules,
+			Copier:       copier,
 			Metrics:      metrics,
 			Log:          log,
 

@@ -123,7 +123,13 @@ type Images struct {
 	AccessKeyID     Secret        `koanf:"access_key_id"`
 	SecretAccessKey Secret        `koanf:"secret_access_key"`
 	Private         guard.Private `koanf:"private"`
+	Copy            string        `koanf:"copy"` // tencent or all
+	Rate            ImageRate     `koanf:"rate"`
+	Keep            time.Duration `koanf:"keep"` // 0: for ever
 }
+
+// ImageRate is how fast one process reads images, at most.
+type ImageRate struct{ Requests, Bytes int } // a second
 
 // Log is what goes to stderr.
 type Log struct {
@@ -390,6 +396,10 @@ func (l *loader) together(c Config, needs []Need) {
 	l.callbacks()
 	l.http(c.HTTP)
 	l.credentials(needs)
+	if c.Images.Store != "" && c.Retention < imagesNeed {
+		l.fault("TIWSNAP_RETENTION: %s is less than %s, for which images may have to wait until they are copied to "+
+			"TIWSNAP_IMAGES_STORE: set it to that or more", brief(c.Retention), brief(imagesNeed))
+	}
 	if l.tried["images.access_key_id"] != l.tried["images.secret_access_key"] {
 		l.fault("TIWSNAP_IMAGES_ACCESS_KEY_ID and TIWSNAP_IMAGES_SECRET_ACCESS_KEY: one is set and the other is not: " +
 			"set both or neither")
@@ -415,6 +425,10 @@ func (l *loader) tls(r Redis) {
 		}
 	}
 }
+
+// imagesNeed is how long the records of images to copy are needed: as long as Tencent
+// keeps them.
+const imagesNeed = 72 * time.Hour
 
 func (l *loader) callbacks() {
 	// The environment or a flag can turn off what the file has on.

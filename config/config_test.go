@@ -382,6 +382,9 @@ images:
   access_key_id: # not set
   secret_access_key: # not set
   private: # not set
+  copy: tencent # default
+  rate: 200,100MB # default
+  keep: # not set
 log:
   level: info # default
   format: text # default
@@ -389,7 +392,7 @@ webhook:
   url: # not set
   secret: # not set
   secret_old: # not set
-  events: snapshot,batch,schedule # default
+  events: snapshot,batch,images,schedule # default
   allow: # not set
   private: # not set
   http: false # default

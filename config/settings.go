@@ -138,6 +138,13 @@ var settings = []setting{
 	{"images.private", "", "",
 		"hosts of images that may be in a private network: host names, addresses and networks as in 10.1.2.0/24",
 		privateHosts, plain},
+	{"images.copy", "", "tencent",
+		"which images are copied: those that Tencent deletes (tencent), or also those in buckets of the rooms' own (all)",
+		oneOf("tencent", "all"), plain},
+	{"images.rate", "", "200,100MB",
+		"requests and bytes a second, at most, that one process reads images with", imageRate, plain},
+	{"images.keep", "", "",
+		"how long copies are kept after they were last written, as in 8760h; empty: for ever", keep, plain},
 	{"log.level", "log-level", "info", "least level that is logged: debug, info, warn or error", logLevel, plain},
 	{"log.format", "log-format", "text", "form of the log: text or json", oneOf("text", "json"), plain},
 	{"webhook.url", "", "",
@@ -146,9 +153,10 @@ var settings = []setting{
 		webhookURL, hidePath},
 	{"webhook.secret", "", "", "signs webhooks: whsec_ and 24 to 64 bytes in base64", webhookSecret, hide},
 	{"webhook.secret_old", "", "", "previous secret, also used to sign during rotation", webhookSecret, hide},
-	{"webhook.events", "", "snapshot,batch,schedule",
-		"what is told: the end of each snapshot, of each batch, and ticks of schedules that failed",
-		words("snapshot", "batch", "schedule"), plain},
+	{"webhook.events", "", "snapshot,batch,images,schedule",
+		"what is told: the end of each snapshot, of each batch, that the images of a batch are copied, " +
+			"and ticks of schedules that failed",
+		words("snapshot", "batch", "images", "schedule"), plain},
 	{"webhook.allow", "", "",
 		"hosts that batches may name as receivers and rooms in a CallbackURL, separated by commas",
 		hosts, hideUser},
@@ -434,6 +442,26 @@ func imageStore(s string) (any, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// imageRate reads requests and bytes a second, as in 200,100MB.
+func imageRate(s string) (any, error) {
+	wrong := errors.New("must be requests and bytes a second, as in 200,100MB: from 1 to 10000, and from 1MB to 10000MB")
+	requests, size, ok := strings.Cut(s, ",")
+	n, err := strconv.Atoi(strings.TrimSpace(requests))
+	number, inMB := strings.CutSuffix(strings.TrimSpace(size), "MB")
+	mb, sizeErr := strconv.Atoi(number)
+	if !ok || !inMB || err != nil || sizeErr != nil || min(n, mb) < 1 || max(n, mb) > 10_000 {
+		return nil, wrong
+	}
+	return ImageRate{Requests: n, Bytes: mb * 1_000_000}, nil
+}
+
+func keep(s string) (any, error) {
+	if s == "" {
+		return time.Duration(0), nil
+	}
+	return duration(time.Hour, 100*8760*time.Hour)(s)
 }
 
 func logLevel(s string) (any, error) {

@@ -28,8 +28,8 @@ func TestEveryFlawOfTheWebhooks(t *testing.T) {
 		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=https://u:K3Y@hooks.example.com"}, "TIWSNAP_WEBHOOK_URL: must not hold a user or a password: webhooks are signed"},
 		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=https://hooks.example.com/***"}, `TIWSNAP_WEBHOOK_URL: is what "config print" shows in its place: give the URL itself`},
 		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=http://hooks.example.com/K3Y"}, "TIWSNAP_WEBHOOK_URL: must be https://: http is not allowed by the settings: TIWSNAP_WEBHOOK_HTTP=true allows it"},
-		{[]string{"TIWSNAP_WEBHOOK_EVENTS=batch,room"}, `TIWSNAP_WEBHOOK_EVENTS: "batch,room" must be snapshot or batch or schedule, or several of them separated by commas`},
-		{[]string{"TIWSNAP_WEBHOOK_EVENTS=,"}, `TIWSNAP_WEBHOOK_EVENTS: "," must be snapshot or batch or schedule, or several of them separated by commas`},
+		{[]string{"TIWSNAP_WEBHOOK_EVENTS=batch,room"}, `TIWSNAP_WEBHOOK_EVENTS: "batch,room" must be snapshot or batch or images or schedule, or several of them separated by commas`},
+		{[]string{"TIWSNAP_WEBHOOK_EVENTS=,"}, `TIWSNAP_WEBHOOK_EVENTS: "," must be snapshot or batch or images or schedule, or several of them separated by commas`},
 		{[]string{"TIWSNAP_WEBHOOK_ALLOW=ok.example.com,https://x.example.com"}, `TIWSNAP_WEBHOOK_ALLOW: "ok.example.com,https://x.example.com" must be hosts as in hooks.example.com or hooks.example.com:8443, separated by commas: "https://x.example.com" is none`},
 		{[]string{"TIWSNAP_WEBHOOK_ALLOW=x.example.com/path"}, `TIWSNAP_WEBHOOK_ALLOW: "x.example.com/path" must be hosts as in hooks.example.com or hooks.example.com:8443, separated by commas: "x.example.com/path" is none`},
 		{[]string{"TIWSNAP_WEBHOOK_PRIVATE=10.1.2.3/24"}, `TIWSNAP_WEBHOOK_PRIVATE: "10.1.2.3/24" must be host names, addresses and networks, separated by commas: "10.1.2.3/24" is not a network: write 10.1.2.0/24, or the address alone`},
@@ -48,7 +48,7 @@ func TestEveryFlawOfTheWebhooks(t *testing.T) {
 }
 
 func TestWebhookSettings(t *testing.T) {
-	if c := load(t, config.Source{}); c.Webhook.On() || c.Webhook.HTTP || !cmp.Equal(c.Webhook.Events, []string{"snapshot", "batch", "schedule"}) {
+	if c := load(t, config.Source{}); c.Webhook.On() || c.Webhook.HTTP || !cmp.Equal(c.Webhook.Events, []string{"snapshot", "batch", "images", "schedule"}) {
 		t.Errorf("the defaults are %+v", c.Webhook)
 	}
 	c := load(t, config.Source{Environ: []string{hookURL, hookSecret, "TIWSNAP_WEBHOOK_EVENTS= batch ", "TIWSNAP_WEBHOOK_ALLOW=A.example.com, b.example.com:8443 ,c.example.com:443"}})

@@ -9,13 +9,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path"
 	"strings"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"tiwsnap/internal/spool"
 )
 
 const (
@@ -95,31 +96,25 @@ func (b *bucket) fail(ctx context.Context, err error) error {
 	return &StoreError{b.text, err}
 }
 
-// Put has a temporary file, since S3 wants to know the size of an object first.
+// Put has what it puts in memory, or in a temporary file, first: S3 wants to know the
+// size of an object before.
 func (b *bucket) Put(ctx context.Context, name, mediaType string, fill func(io.Writer) error) error {
-	file, err := os.CreateTemp("", "tiwsnap-image-")
-	if err != nil {
-		return &StoreError{"temporary folder " + os.TempDir(), err}
-	}
-	os.Remove(file.Name()) // it lives until it is closed
-	defer file.Close()
-	w := &noting{w: file}
-	err = fill(w)
+	var whole spool.Spool
+	defer whole.Close()
+	w := &noting{w: &whole}
+	err := fill(w)
 	if w.err != nil {
-		err = &StoreError{"temporary folder " + os.TempDir(), w.err}
+		return &StoreError{b.text, w.err}
 	}
 	if err != nil {
 		return err
 	}
-	size, err := file.Seek(0, io.SeekEnd)
-	if err == nil {
-		_, err = file.Seek(0, io.SeekStart)
-	}
+	r, err := whole.Reader()
 	if err != nil {
-		return &StoreError{"temporary folder " + os.TempDir(), err}
+		return &StoreError{b.text, err}
 	}
-	_, err = b.client.PutObject(ctx, b.name, b.prefix+name, file, size, minio.PutObjectOptions{
-		ContentType: mediaType, SendContentMd5: true, DisableMultipart: size <= MaxBytes,
+	_, err = b.client.PutObject(ctx, b.name, b.prefix+name, r, w.n, minio.PutObjectOptions{
+		ContentType: mediaType, SendContentMd5: true, DisableMultipart: w.n <= MaxBytes,
 	})
 	return b.fail(ctx, err)
 }

@@ -88,14 +88,17 @@ func (f folder) Put(ctx context.Context, name, _ string, fill func(io.Writer) er
 	})
 }
 
-// noting keeps the error of a writer: what fill returns may be another's.
+// noting keeps the error of a writer, as what fill returns may be another's, and
+// counts.
 type noting struct {
 	w   io.Writer
+	n   int64 // bytes
 	err error
 }
 
 func (n *noting) Write(p []byte) (int, error) {
 	done, err := n.w.Write(p)
+	n.n += int64(done)
 	n.err = errors.Join(n.err, err)
 	return done, err
 }
@@ -148,8 +151,8 @@ func (f folder) URL(_ context.Context, name string) (string, error) {
 	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(f.dir, filepath.FromSlash(name)))}).String(), nil
 }
 
-// Clean removes what processes that were killed have left.
-func (f folder) Clean(_ context.Context) error {
+// clean removes what processes that were killed have left.
+func (f folder) clean() error {
 	return f.within(func(root *os.Root) error {
 		dir, err := root.Open(tempFolder)
 		if errors.Is(err, fs.ErrNotExist) {

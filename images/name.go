@@ -23,17 +23,30 @@ const singles = "_single"
 
 // maxLabel is the length of a label in the name of a folder, in bytes. File
 // systems allow 255 for a name.
-const maxLabel = 80
+const maxLabel = 60
 
 // Folder is the folder of the copies of a snapshot: in that of its batch its row
 // and its labels, or its RoomId where it has none; and by the day of its end where
 // it has no batch. It follows from the snapshot alone and is its own.
-func Folder(s ledger.Snapshot, batchFolder string) string {
+func Folder(s ledger.Snapshot) string {
 	room := cmp.Or(fileName(labels(s.Room)), strconv.FormatUint(s.Room.RoomId, 10))
 	if _, row, ok := tasks.SplitRowID(s.ID); ok {
-		return path.Join(batchFolder, fmt.Sprintf("%04d-%s", row, room))
+		return path.Join(s.Folder, fmt.Sprintf("%04d-%s", row, room))
 	}
 	return path.Join(singles, s.EndedAt.UTC().Format("2006-01-02"), room+"-"+fileName(s.ID))
+}
+
+// Name is the name of the copy of image n of a snapshot, from 1, or empty where it
+// has none.
+func Name(s ledger.Snapshot, n int) string {
+	if n > len(s.Copies) {
+		return ""
+	}
+	c := s.Copies[n-1]
+	if c.State != ledger.Copied {
+		return ""
+	}
+	return path.Join(Folder(s), strconv.Itoa(n)+"."+c.Format)
 }
 
 func labels(r tasks.Room) string {

@@ -41,19 +41,19 @@ func (s *Source) Open(ctx context.Context, snap ledger.Snapshot, n int) (*Pictur
 	if n < 1 || n > len(snap.Images) {
 		return nil, ErrNoImage
 	}
-	c := snap.Copies[n-1]
+	name := Name(snap, n)
 	switch {
-	case c.State == ledger.Copied && s.Store == nil:
+	case name != "" && s.Store == nil:
 		return nil, fmt.Errorf("%w here: it was copied, and this process has no store: set TIWSNAP_IMAGES_STORE as the workers have it", ErrGone)
-	case c.State == ledger.Copied:
-		o, err := s.Store.Open(ctx, c.Name)
+	case name != "":
+		o, err := s.Store.Open(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%w: its copy %s is not in the store", ErrGone, c.Name)
+			return nil, fmt.Errorf("%w: its copy %s is not in the store", ErrGone, name)
 		}
 		if err != nil {
 			return nil, err
 		}
-		return &Picture{o, Format(path.Ext(c.Name)[1:]), o.Size, o}, nil
+		return &Picture{o, Format(path.Ext(name)[1:]), o.Size, o}, nil
 	case snap.Gone(time.Now()):
 		return nil, fmt.Errorf("%w: Tencent keeps images for three days, and it was not copied", ErrGone)
 	}

@@ -72,7 +72,7 @@ func (t *Thumbnails) Open(ctx context.Context, snap ledger.Snapshot, n, width in
 	name := snap.Images[n-1]
 	copied := snap.Copies[n-1].State == ledger.Copied && t.source.Store != nil
 	if copied {
-		name = snap.Copies[n-1].Name
+		name = Name(snap, n)
 	}
 	name = thumbName(name, width)
 	if !copied {

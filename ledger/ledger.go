@@ -89,13 +89,21 @@ var (
 	dropSource string
 	//go:embed due.lua
 	dueSource string
+	//go:embed copies.lua
+	copiesSource string
+	//go:embed copied.lua
+	copiedSource string
+	//go:embed take_copies.lua
+	takeCopiesSource string
+	//go:embed archived.lua
+	archivedSource string
 	//go:embed poll.lua
 	pollSource string
 
 	beginScript       = redis.NewScript(prelude + beginSource)
 	outcomeScript     = redis.NewScript(prelude + outcomeSource)
 	callbackScript    = redis.NewScript(prelude + callbackSource)
-	settleScript      = redis.NewScript(prelude + settleSource)
+	settleScript      = redis.NewScript(prelude + copiesSource + settleSource)
 	cancelScript      = redis.NewScript(prelude + cancelSource)
 	cancelBatchScript = redis.NewScript(prelude + cancelBatchSource)
 	retryScript       = redis.NewScript(prelude + retrySource)
@@ -107,6 +115,9 @@ var (
 	dropScript        = redis.NewScript(dropSource)
 	dueScript         = redis.NewScript(dueSource)
 	pollScript        = redis.NewScript(pollSource)
+	copiedScript      = redis.NewScript(prelude + copiesSource + copiedSource)
+	takeCopiesScript  = redis.NewScript(takeCopiesSource)
+	archivedScript    = redis.NewScript(prelude + archivedSource)
 )
 
 // Options are the settings of a Ledger.
@@ -335,13 +346,14 @@ type Result struct {
 // Settle writes the result of the snapshot's task and so ends it. Errors:
 // ErrLate if the record does not wait for that task, or Redis'.
 func (l *Ledger) Settle(ctx context.Context, id, taskID string, r Result) error {
-	return l.SettleAll(ctx, []Settlement{{id, taskID, r}})[0]
+	return l.SettleAll(ctx, []Settlement{{ID: id, TaskID: taskID, Result: r}})[0]
 }
 
 // Settlement is the result of the task that a snapshot waits for.
 type Settlement struct {
 	ID, TaskID string
 	Result
+	Copy bool // its images are to be copied
 }
 
 // SettleAll is Settle for many snapshots, in one round trip. The errors are
@@ -354,7 +366,7 @@ func (l *Ledger) SettleAll(ctx context.Context, all []Settlement) []error {
 		if s.Total != nil && *s.Total != len(s.Images) {
 			total = strconv.Itoa(*s.Total)
 		}
-		return s.ID, []any{s.TaskID, string(s.State), images, len(s.Images), s.Code, s.Message, total}
+		return s.ID, []any{s.TaskID, string(s.State), images, len(s.Images), s.Code, s.Message, total, s.Copy}
 	})
 	errs := make([]error, len(all))
 	for i, s := range all {
@@ -364,15 +376,14 @@ func (l *Ledger) SettleAll(ctx context.Context, all []Settlement) []error {
 	return errs
 }
 
-// runAll runs a script, which has Early and Expiring as its KEYS[19] and KEYS[20],
-// for n snapshots in one
-// round trip.
+// runAll runs a script, which has Early and Expiring as its KEYS[19] and KEYS[20] and
+// then those of copies.lua, for n snapshots in one round trip.
 func (l *Ledger) runAll(
 	ctx context.Context, script *redis.Script, n int, input func(i int) (id string, args []any),
 ) []*redis.Cmd {
 	run := func(c redis.Scripter, i int) *redis.Cmd {
 		id, args := input(i)
-		k, a := l.input(id, batchOf(id), []string{l.ns.Early(), l.ns.Expiring()}, args)
+		k, a := l.input(id, batchOf(id), append([]string{l.ns.Early(), l.ns.Expiring()}, l.copyKeys(id)...), args)
 		return script.Run(ctx, c, k, a...)
 	}
 	pipe := l.rdb.Pipeline()

@@ -13,7 +13,7 @@ import (
 // Notice is one end of something, or a tick that failed, to be told by webhook.
 // What is retried ends again, and that is another notice.
 type Notice struct {
-	Kind string // snapshot, batch, schedule, or callback: of a snapshot, for the CallbackURL of its room
+	Kind string // snapshot, batch, images (of a batch), schedule, or callback: of a snapshot, for the CallbackURL of its room
 	ID   string
 	At   time.Time
 	URL  string // of the batch's own receiver, or empty; not set for a callback
@@ -23,12 +23,12 @@ type Notice struct {
 const tellFor = 24 * time.Hour
 
 // Tell makes a notice of each snapshot, or of each batch, that ends from now
-// on, whoever ends it, or of each tick of a schedule that fails (package
-// schedule does that). It has to be called again within 24 hours. A batch with
+// on, whoever ends it, of each batch whose images are copied, or of each tick of a
+// schedule that fails (package schedule does that). It has to be called again within 24 hours. A batch with
 // a receiver of its own makes a notice of its end in any case.
-func (l *Ledger) Tell(ctx context.Context, snapshots, batches, schedules bool) error {
+func (l *Ledger) Tell(ctx context.Context, snapshots, batches, images, schedules bool) error {
 	pipe := l.rdb.TxPipeline()
-	pipe.HSet(ctx, l.ns.Tell(), "snapshot", snapshots, "batch", batches, "schedule", schedules)
+	pipe.HSet(ctx, l.ns.Tell(), "snapshot", snapshots, "batch", batches, "images", images, "schedule", schedules)
 	pipe.PExpire(ctx, l.ns.Tell(), tellFor)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("write what is told: %w", err)

@@ -28,7 +28,7 @@ func (f fixture) announced(notices []ledger.Notice) {
 
 func (f fixture) tell(snapshots, batches bool) {
 	f.Helper()
-	if err := f.Tell(f.Context(), snapshots, batches, false); err != nil {
+	if err := f.Tell(f.Context(), snapshots, batches, false, false); err != nil {
 		f.Fatal(err)
 	}
 }

@@ -33,9 +33,11 @@ type Snapshot struct {
 	RequestID          string         `json:"request_id,omitempty"`
 	Code               string         `json:"code,omitempty"`
 	Message            string         `json:"message,omitempty"`
-	Images             []string       `json:"images"`          // never nil
-	Copies             []Copy         `json:"-"`               // what became of each of them
-	Total              *int           `json:"total,omitempty"` // images by Tencent's own count, where that is another
+	Images             []string       `json:"images"`                 // never nil
+	Copies             []Copy         `json:"-"`                      // what became of each of them
+	Folder             string         `json:"-"`                      // of the copies of its batch; empty while there is none
+	CopyProblem        string         `json:"copy_problem,omitempty"` // why one of them is not copied
+	Total              *int           `json:"total,omitempty"`        // images by Tencent's own count, where that is another
 	PossibleDuplicates int            `json:"possible_duplicates,omitempty"`
 	History            []Attempt      `json:"history"`               // by number, never nil; of more than 50 the first and the last ones
 	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of the tasks beside its own
@@ -118,7 +120,7 @@ func (l *Ledger) Records(ctx context.Context, ids []string) ([]Snapshot, error) 
 			return nil, err
 		}
 	}
-	return all, nil
+	return all, l.readCopies(ctx, all)
 }
 
 // fields returns the fields of records, packed or not, in at most three round
@@ -236,7 +238,6 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 	if s.Images == nil {
 		s.Images = []string{}
 	}
-	s.Copies = parseCopies(f["copies"], len(s.Images))
 	s.ExtraTasks = byAttempt(f, "task:")
 	for attempt, task := range s.ExtraTasks {
 		if task == s.TaskID {
@@ -302,6 +303,11 @@ type Batch struct {
 	NoImage            int       `json:"no_image"` // of the succeeded ones, those without an image
 	Images             int       `json:"images"`
 	MissingImages      int       `json:"missing_images,omitempty"` // that Tencent has counted and not named
+	CopiedImages       int       `json:"images_copied,omitempty"`
+	PendingImages      int       `json:"images_pending,omitempty"` // that will be copied
+	LostImages         int       `json:"images_lost,omitempty"`    // that could not be copied while Tencent had them
+	Folder             string    `json:"-"`                        // of the copies in their store; empty while there is none
+	Archived           string    `json:"-"`                        // what Archive has noted
 	PossibleDuplicates int       `json:"possible_duplicates"`
 	Paused             bool      `json:"paused,omitempty"`
 	CanceledFrom       int       `json:"-"`                 // rows from here on were canceled before they were fed; 0: none
@@ -475,6 +481,7 @@ func (l *Ledger) dropExpired(ctx context.Context) error {
 func (l *Ledger) drop(ctx context.Context, id string) error {
 	err := dropScript.Run(ctx, l.rdb, []string{
 		l.ns.Batch(id), l.ns.Batches(), l.ns.Running(), l.ns.Rows(id), l.ns.Packed(id), l.ns.Failed(id), l.ns.Waiting(id), l.ns.Again(id),
+		l.ns.CopiesOf(id), l.ns.Copying(id),
 	}, id).Err()
 	if err != nil {
 		return fmt.Errorf("drop expired batch %s: %w", id, err)
@@ -535,6 +542,11 @@ func parseBatch(id string, f map[string]string) (Batch, error) {
 		NoImage:            atoi(f["no_image"]),
 		Images:             atoi(f["images"]),
 		MissingImages:      atoi(f["missing_images"]),
+		CopiedImages:       atoi(f["images_copied"]),
+		PendingImages:      atoi(f["images_pending"]),
+		LostImages:         atoi(f["images_lost"]),
+		Folder:             f["folder"],
+		Archived:           f["archived"],
 		PossibleDuplicates: atoi(f["possible_duplicates"]),
 		Paused:             f["paused"] != "",
 		CanceledFrom:       atoi(f["canceled_from"]),

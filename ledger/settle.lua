@@ -1,6 +1,7 @@
 -- Writes the result of an accepted snapshot's task.
 --
 -- KEYS[19] early    sorted set of snapshots by when they may be polled early
+-- KEYS[21] to KEYS[24]  of copies.lua
 -- ARGV[5]  TaskID   that the result is of: the fence
 -- ARGV[6]  state    succeeded | failed
 -- ARGV[7]  images   JSON list of URLs
@@ -8,6 +9,7 @@
 -- ARGV[9]  error code or ""
 -- ARGV[10] error message or ""
 -- ARGV[11] total    images by Tencent's own count, where that is another; else ""
+-- ARGV[12] copy     "1" if the images are to be copied
 -- Returns "ok", or "late" if the record is not waiting for this task.
 local state, task, old = get('state', 'task_id', 'images')
 if state ~= 'accepted' or task ~= ARGV[5] then
@@ -44,6 +46,16 @@ if to == 'succeeded' then
 end
 if ARGV[9] ~= '' then
   set('code', ARGV[9], 'message', ARGV[10])
+end
+if ARGV[12] == '1' and images > 0 then
+  set_copies(string.rep('.', images), string.sub(task, 1, 8), '')
+  queue_copies(NOW)
+  if BATCH_ID ~= '' then
+    redis.call('ZADD', ARCHIVES, 'NX', NOW, BATCH_ID)
+  end
+elseif images > 0 and redis.call('HEXISTS', COPIES, COPY_FIELD) == 1 then
+  set_copies('', string.sub(task, 1, 8), '') -- those were of other images
+  queue_copies()
 end
 redis.call('HDEL', SNAPSHOT, 'answer', 'answers', 'answer_at')
 redis.call('ZREM', KEYS[19], ID)

@@ -24,7 +24,7 @@ func (r *Reader) Failed(ctx context.Context, batches []string, held bool) iter.S
 	return func(yield func(Result, error) bool) {
 		for _, id := range batches {
 			for s, err := range of(ctx, id) {
-				if !yield(Explain(s), err) || err != nil {
+				if !yield(r.Explain(ctx, s), err) || err != nil {
 					return
 				}
 			}

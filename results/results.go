@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -22,8 +23,10 @@ import (
 // Result is a snapshot as people and programs see it.
 type Result struct {
 	ledger.Snapshot
-	Meaning string `json:"meaning,omitempty"` // of the error code
-	Fix     string `json:"fix,omitempty"`
+	Meaning  string    `json:"meaning,omitempty"` // of the error code
+	Fix      string    `json:"fix,omitempty"`
+	CopyList []Copy    `json:"copies"`                  // what became of each image; never nil
+	GoneAt   time.Time `json:"images_gone_at,omitzero"` // when Tencent deletes those that have no copy
 }
 
 // Explain adds to a snapshot what its error code means and what to do. Of the
@@ -37,6 +40,7 @@ func Explain(s ledger.Snapshot) Result {
 	if r.History == nil {
 		r.History = []ledger.Attempt{}
 	}
+	r.GoneAt, r.CopyList = s.GoneAt(), copies(s)
 	if s.Code != "" {
 		x := tiw.Explain(s.Code)
 		r.Meaning, r.Fix = x.Meaning, x.Fix
@@ -52,6 +56,7 @@ type Reader struct {
 	gate      *gate.Breaker
 	workers   workers
 	ns        keys.Namespace
+	copyURL   func(ctx context.Context, s ledger.Snapshot, n int) string
 }
 
 // NewReader returns a reader of what lies in a namespace of rdb, which stays the caller's to
@@ -127,7 +132,7 @@ func (r *Reader) Batch(ctx context.Context, b ledger.Batch, first, n int) iter.S
 					s = unbegun(b, next+i, rows[i])
 				}
 				s.Room = rows[i]
-				if !yield(Explain(s), nil) {
+				if !yield(r.Explain(ctx, s), nil) {
 					return false
 				}
 			}

@@ -43,6 +43,7 @@ type Sheet struct {
 	labels []string
 	used   []int // which of rooms.Parameters
 	images int   // the most that a snapshot has
+	copies int   // the same of those that are copied
 	zone   *time.Location
 	lossy  int // results with text that a workbook cannot hold
 }
@@ -83,13 +84,17 @@ func (s *Sheet) read(all iter.Seq2[Result, error]) error {
 			return &SheetError{fmt.Sprintf("it has more than %d rows; CSV has no such bound", maxSheetRows-1)}
 		}
 		s.images = max(s.images, len(r.Images))
+		for i := range r.CopyList {
+			if r.CopyList[i].URL != "" {
+				s.copies = max(s.copies, i+1)
+			}
+		}
 		for i, v := range rooms.ParameterValues(r.Room) {
 			used[i] = used[i] || v != ""
 		}
 		if slices.ContainsFunc(s.cells(r), lossy) {
 			s.lossy++
 		}
-		r.Meaning, r.Fix = "", "" // they have no column
 		if err := enc.Encode(r); err != nil {
 			return err
 		}
@@ -125,6 +130,9 @@ func (s *Sheet) header() []string {
 	for n := range s.images {
 		h = append(h, rooms.ColumnImage(n+1))
 	}
+	for n := range s.copies {
+		h = append(h, rooms.ColumnCopy(n+1))
+	}
 	return h
 }
 
@@ -142,14 +150,22 @@ func (s *Sheet) cells(r Result) []any {
 		c = append(c, values[i])
 	}
 	c = append(c, uint64(total(r)))
-	for _, url := range r.Images {
-		c = append(c, url)
+	for i := range s.images {
+		c = append(c, r.image(i))
+	}
+	for i := range s.copies {
+		c = append(c, r.copyURL(i))
 	}
 	return c
 }
 
 // each calls f with the cells of each row.
 func (s *Sheet) each(f func(row []any) error) error {
+	return s.Each(func(r Result) error { return f(s.cells(r)) })
+}
+
+// Each calls f with each result.
+func (s *Sheet) Each(f func(Result) error) error {
 	text, err := s.rows.Reader()
 	if err != nil {
 		return err
@@ -161,7 +177,7 @@ func (s *Sheet) each(f func(row []any) error) error {
 		} else if err != nil {
 			return fmt.Errorf("read a temporary file: %w", err)
 		}
-		if err := f(s.cells(r)); err != nil {
+		if err := f(r); err != nil {
 			return err
 		}
 	}

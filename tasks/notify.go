@@ -23,6 +23,7 @@ const (
 	SnapshotEnded  = "snapshot.ended"
 	BatchEnded     = "batch.ended"
 	ScheduleFailed = "schedule.failed" // a tick was given up
+	ImagesCopied   = "images.copied"   // those of a batch, but for those that are lost
 	// Callback is the end of a snapshot whose room has a CallbackURL: that is
 	// called as Tencent would.
 	Callback = "callback"
@@ -90,7 +91,7 @@ func ParseNotify(payload []byte) (NotifyPayload, error) {
 		return p, fmt.Errorf("%w: version %d, this worker knows %d", ErrNewerPayload, p.V, notifyVersion)
 	case p.ID == "" || p.Ref == "":
 		return p, errors.New("webhook payload has no id or no ref")
-	case p.Type != SnapshotEnded && p.Type != BatchEnded && p.Type != ScheduleFailed && p.Type != Callback:
+	case p.Type != SnapshotEnded && p.Type != BatchEnded && p.Type != ScheduleFailed && p.Type != ImagesCopied && p.Type != Callback:
 		return p, fmt.Errorf("webhook payload has the unknown type %.40q", p.Type)
 	}
 	return p, nil

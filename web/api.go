@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -109,6 +110,9 @@ func NewAPI(o APIOptions) *API {
 
 		thumbnails: images.NewThumbnails(o.Images),
 	}
+	a.results.LocateCopies(func(_ context.Context, s ledger.Snapshot, n int) string {
+		return fmt.Sprintf("/v1/snapshots/%s/images/%d", s.ID, n)
+	})
 	a.watcher = &watcher{a: a, streams: map[string]int{}, closed: make(chan struct{})}
 	return a
 }

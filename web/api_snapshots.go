@@ -128,7 +128,7 @@ func (a *API) getSnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutp
 	if err != nil {
 		return nil, err
 	}
-	return &snapshotOutput{http.StatusOK, results.Explain(s)}, nil
+	return &snapshotOutput{http.StatusOK, a.results.Explain(ctx, s)}, nil
 }
 
 func (a *API) cancelSnapshot(ctx context.Context, in *snapshotInput) (*snapshotOutput, error) {
@@ -181,6 +181,6 @@ func (a *API) retrySnapshot(ctx context.Context, in *snapshotInput) (*snapshotOu
 // reread puts the snapshot as it is now into an answer.
 func (a *API) reread(ctx context.Context, id string, out *snapshotOutput) error {
 	s, err := a.results.Snapshot(ctx, id)
-	out.Body = results.Explain(s)
+	out.Body = a.results.Explain(ctx, s)
 	return err
 }

@@ -218,7 +218,9 @@ func (c *confirmation) carryOut(ctx context.Context, s ledger.Snapshot, v verdic
 		} else if v.says != "" {
 			log.Warn("snapshot succeeded, not as usual", "why", v.says)
 		}
-		c.writes <- write{settles: true, Settlement: ledger.Settlement{ID: s.ID, TaskID: s.TaskID, Result: v.result}}
+		c.writes <- write{settles: true, Settlement: ledger.Settlement{
+			ID: s.ID, TaskID: s.TaskID, Result: v.result, Copy: c.o.Copier != nil && c.o.Copier.Copies(s.Room),
+		}}
 		return
 	}
 	switch {

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tiwsnap/ledger"
+	"tiwsnap/results"
 	"tiwsnap/schedule"
 	"tiwsnap/tasks"
-	"tiwsnap/tiw"
 	"tiwsnap/webhook"
 )
 
@@ -47,6 +47,7 @@ type Webhooks struct {
 	URL       string          // the receiver where a batch names none; default: none
 	Snapshots bool            // tell of each snapshot
 	Batches   bool            // tell of each batch; one that names a receiver is told of in any case
+	Images    bool            // tell of each batch whose images are copied
 	Schedules bool            // tell of each tick of a schedule that fails
 }
 
@@ -67,7 +68,7 @@ func (w *Worker) announce(ctx context.Context) {
 
 // tell lets everyone who ends something know that it is to be told.
 func (w *Worker) tell(ctx context.Context) {
-	if err := w.ledger.Tell(ctx, w.o.Webhooks.Snapshots, w.o.Webhooks.Batches, w.o.Webhooks.Schedules); err != nil && ctx.Err() == nil {
+	if err := w.ledger.Tell(ctx, w.o.Webhooks.Snapshots, w.o.Webhooks.Batches, w.o.Webhooks.Images, w.o.Webhooks.Schedules); err != nil && ctx.Err() == nil {
 		w.log.Warn("what ends may not be told by webhook", "err", err)
 	}
 }
@@ -158,6 +159,10 @@ func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks
 		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 			return nil, err
 		}
+		if n.Kind == "images" {
+			add(n, tasks.ImagesCopied, n.At)
+			continue
+		}
 		add(n, tasks.BatchEnded, b.EndedAt)
 	}
 	records, err := w.ledger.Snapshots(ctx, append(ids, calledIDs...))
@@ -241,7 +246,7 @@ func (w *Worker) notifyBody(ctx context.Context, p tasks.NotifyPayload) ([]byte,
 		var f schedule.Failure
 		f, err = w.schedules.Failure(ctx, p.Ref)
 		data, ended = f, f.At
-	case tasks.BatchEnded:
+	case tasks.BatchEnded, tasks.ImagesCopied:
 		var b ledger.Batch
 		b, err = w.ledger.Batch(ctx, p.Ref)
 		data, ended = b, b.EndedAt
@@ -250,16 +255,11 @@ func (w *Worker) notifyBody(ctx context.Context, p tasks.NotifyPayload) ([]byte,
 	default:
 		var s ledger.Snapshot
 		s, err = w.ledger.Snapshot(ctx, p.Ref)
-		s.Room = s.Room.Redacted()
-		x := tiw.Explanation{}
-		if s.Code != "" {
-			x = tiw.Explain(s.Code)
+		explain := func(_ context.Context, s ledger.Snapshot) results.Result { return results.Explain(s) }
+		if w.o.Copier != nil {
+			explain = w.o.Copier.Results.Explain // knows where the copies are
 		}
-		data, ended = struct {
-			ledger.Snapshot
-			Meaning string `json:"meaning,omitempty"`
-			Fix     string `json:"fix,omitempty"`
-		}{s, x.Meaning, x.Fix}, s.EndedAt
+		data, ended = explain(ctx, s), s.EndedAt
 	}
 	if errors.Is(err, ledger.ErrNotFound) || errors.Is(err, schedule.ErrNotFound) || err == nil && ended.IsZero() {
 		return nil, nil

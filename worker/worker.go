@@ -20,6 +20,7 @@ import (
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
+	"tiwsnap/images"
 	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
@@ -62,6 +63,9 @@ type Options struct {
 	// cannot take at the moment. Default: they are kept in memory only.
 	Spool    string
 	Webhooks Webhooks
+	// Copier copies the images of what has ended. Default: they stay where Tencent has
+	// them.
+	Copier *images.Copier
 	// Schedules are the class lists that are snapshotted again and again.
 	Schedules []schedule.Schedule
 	Log       *slog.Logger // default: none
@@ -201,6 +205,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	if w.o.Webhooks.Sender != nil {
 		loops.Go(func() { w.announce(ctx) })
+	}
+	if w.o.Copier != nil {
+		loops.Go(func() { w.o.Copier.Run(ctx) })
 	}
 	for _, s := range w.o.Schedules {
 		loops.Go(func() { w.cron(ctx, s) })

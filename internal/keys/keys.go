@@ -115,12 +115,28 @@ func (ns Namespace) PollTurn() string { return ns.key("poll-turn") }
 
 // Notices is a sorted set of what is to be told by webhook, by when it is
 // due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID" with the time
-// of the end, "schedule:MS:TICK" of a tick that failed.
+// of the end, "images:MS:BATCH" of a batch whose images are copied, "schedule:MS:TICK" of a tick that failed.
 func (ns Namespace) Notices() string { return ns.key("notices") }
 
-// Tell is a hash of what is told by webhook: "snapshot", "batch" and
-// "schedule", each 1 or 0. It expires unless a worker that tells renews it.
+// Tell is a hash of what is told by webhook: "snapshot", "batch",
+// "images" and "schedule", each 1 or 0. It expires unless a worker that tells renews it.
 func (ns Namespace) Tell() string { return ns.key("tell") }
+
+// Copies is a sorted set of the batches that have images to copy, "" among them
+// for snapshots without one, by when one of theirs is due (ms).
+func (ns Namespace) Copies() string { return ns.key("copies") }
+
+// Archives is a sorted set of the batches that have images to copy, or copies, by
+// when it is looked whether their lists are to be written (ms).
+func (ns Namespace) Archives() string { return ns.key("archives") }
+
+// Folders is a sorted set of the folders of copies by when they were last
+// written (ms).
+func (ns Namespace) Folders() string { return ns.key("folders") }
+
+// CopyTrouble is a hash: why no image can be copied at the moment, and since
+// when (ms). It expires.
+func (ns Namespace) CopyTrouble() string { return ns.key("copytrouble") }
 
 // Totals is a hash of counters over everything that ever ran here.
 func (ns Namespace) Totals() string { return ns.key("totals") }
@@ -156,6 +172,14 @@ func (ns Namespace) Loading(token string) string { return ns.key("loading:" + to
 // Snapshot is a hash, the record of one snapshot. It exists from the first
 // attempt until it has ended and is packed.
 func (ns Namespace) Snapshot(id string) string { return ns.key("snapshot:" + id) }
+
+// CopiesOf is a hash of rows of a batch to what became of their images; of a
+// snapshot without a batch it is under its own id and has one field, "0".
+func (ns Namespace) CopiesOf(batchOrID string) string { return ns.key("copies:" + batchOrID) }
+
+// Copying is a sorted set of the snapshots of a batch that have images to copy, by
+// when they are due (ms); those without a batch are under "".
+func (ns Namespace) Copying(batch string) string { return ns.key("copying:" + batch) }
 
 // Again is a list of the snapshot ids of a batch that are to be fed again.
 func (ns Namespace) Again(batch string) string { return ns.key("again:" + batch) }

@@ -24,12 +24,16 @@ const (
 	ColumnTotal     = "Total"     // of images
 	ColumnImages    = "Snapshots" // all URLs in one cell
 	columnImage     = "Image"     // and a number: one URL
+	columnCopy      = "Copy"      // and a number: the URL of its copy
 	columnSent      = "Sent"      // and a time zone
 	columnEnded     = "Ended"     // and a time zone
 )
 
 // ColumnImage is the column of image n, from 1.
 func ColumnImage(n int) string { return columnImage + strconv.Itoa(n) }
+
+// ColumnCopy is the column of the copy of image n, from 1.
+func ColumnCopy(n int) string { return columnCopy + strconv.Itoa(n) }
 
 // ColumnSent and ColumnEnded are the columns of times in that zone.
 func ColumnSent(zone string) string  { return columnSent + " (" + zone + ")" }
@@ -43,8 +47,10 @@ func isResultColumn(name string) bool {
 	if slices.Contains(resultColumns, name) {
 		return true
 	}
-	if n, ok := strings.CutPrefix(name, columnImage); ok {
-		return n != "" && strings.Trim(n, "0123456789") == ""
+	for _, numbered := range []string{columnImage, columnCopy} {
+		if n, ok := strings.CutPrefix(name, numbered); ok {
+			return n != "" && strings.Trim(n, "0123456789") == ""
+		}
 	}
 	before, zone, ok := strings.Cut(name, " (")
 	return ok && (before == columnSent || before == columnEnded) && strings.HasSuffix(zone, ")")

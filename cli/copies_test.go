@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tiwsnap/images"
+	"tiwsnap/internal/rooms"
+	"tiwsnap/ledger"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// copying is a site whose workers copy images to a folder.
+func copying(t *testing.T, o tiwtest.Options) (s site, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	s = newSite(t, o)
+	s.environ["TIWSNAP_IMAGES_STORE"] = "file://" + dir
+	s.environ["TIWSNAP_IMAGES_PRIVATE"] = "127.0.0.1"
+	return s, dir
+}
+
+// tree is every file below a folder, by its name.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		name, _ := filepath.Rel(dir, path)
+		files[filepath.ToSlash(name)] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// copied waits until the images of a batch are copied and their lists written.
+func (s site) copied(id string) {
+	s.Helper()
+	s.ok("wait", id)
+	l := ledger.New(s.client(), ledger.Options{})
+	s.eventually("the images of "+id+" are copied", func() bool {
+		b, err := l.Batch(s.Context(), id)
+		return err == nil && b.PendingImages == 0 && images.Archived(b)
+	})
+}
+
+// eventually asks every 20 ms, where nothing tells.
+func (s site) eventually(what string, ok func() bool) {
+	s.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(2 * time.Minute); !ok(); {
+		select {
+		case <-deadline:
+			s.Fatalf("not within two minutes: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// get reads what a URL leads to.
+func get(t *testing.T, url string) string {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %d, %v", url, resp.StatusCode, err)
+	}
+	return string(b)
+}
+
+// What lies in the store is every image, byte for byte, and lists of them; labels
+// are text and never lead out of the folder.
+func TestCopies(t *testing.T) {
+	t.Parallel()
+	s, dir := copying(t, tiwtest.Options{})
+	list := s.file("class.csv", "SdkAppId,RoomId,Label.Class\n1400123480,1,高二（3）班\n1400123480,2,../../../etc/passwd\n"+
+		"1400123480,3,\"<script>alert(1)</script>\"\n1400123480,4,\n")
+	s.ok("enqueue", "batch", list, "--name", "monday")
+	s.worker()
+	s.copied("monday")
+	files := tree(t, dir)
+	n := 0
+	for r, err := range rooms.Read(strings.NewReader(files["monday/results.jsonl"]), rooms.Options{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Room.RoomId == 2 && r.Room.Label["Class"] != "../../../etc/passwd" {
+			t.Errorf("the label is %q", r.Room.Label["Class"])
+		}
+	}
+	header, rows := table(t, strings.TrimPrefix(files["monday/results.csv"], "\ufeff"))
+	if len(rows) != 4 {
+		t.Fatalf("results.csv has %d rows", len(rows))
+	}
+	for _, row := range rows {
+		for i := 1; ; i++ {
+			column, ok := header[fmt.Sprint("Image", i)]
+			if !ok || row[column] == "" {
+				break
+			}
+			n++
+			name := row[header[fmt.Sprint("Copy", i)]]
+			want := get(t, row[column])
+			if got := files["monday/"+name]; got == "" || got != want {
+				t.Errorf("%s has %d bytes, and %s %d", name, len(got), row[column], len(want))
+			}
+		}
+	}
+	if n == 0 || len(files) != n+3 {
+		t.Errorf("%d images, and %d files", n, len(files))
+	}
+	page := files["monday/index.html"]
+	if strings.Contains(page, "<script>alert") || !strings.Contains(page, "&lt;script&gt;alert(1)") {
+		t.Error("a label is markup")
+	}
+	if strings.Contains(page, `src="http`) || strings.Contains(page, `href="http`) {
+		t.Error("the page leads elsewhere")
+	}
+	s.says(exitOK, fmt.Sprintf("images copied  %d", n), "status", "monday")
+	s.says(exitOK, `"url": "file://`+dir+"/monday/0001-", "status", "monday.1", "-o", "json")
+}

@@ -1,0 +1,102 @@
+package images
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"html/template"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tiwsnap/ledger"
+	"tiwsnap/results"
+)
+
+var (
+	//go:embed index.html
+	indexSource string
+	//go:embed index.css
+	indexStyle string
+	//go:embed index.js
+	indexScript string
+
+	// The page is written card by card: a batch may have a million.
+	indexPage = template.Must(template.New("").Parse(indexSource))
+)
+
+// indexPolicy lets the page load nothing but the images beside it. A page that is
+// opened from a folder has no origin that 'self' could mean.
+var indexPolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file:; style-src '" +
+	digest(indexStyle) + "'; script-src '" + digest(indexScript) + "'"
+
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// card is one snapshot of the page.
+type card struct {
+	results.Result
+	Row    string
+	Labels []label
+	Search string
+	Shown  []shown // images that have a copy
+	Lost   int     // images that nobody has any more
+	Remote int     // images that only Tencent has
+}
+
+type label struct{ Name, Value string }
+
+type shown struct {
+	N   int
+	URL string
+}
+
+func newCard(r results.Result) card {
+	c := card{Result: r, Row: r.ID[strings.LastIndex(r.ID, ".")+1:]}
+	words := []string{r.ID, strconv.FormatUint(r.Room.RoomId, 10)}
+	for _, name := range slices.Sorted(maps.Keys(r.Room.Label)) {
+		c.Labels = append(c.Labels, label{name, r.Room.Label[name]})
+		words = append(words, r.Room.Label[name])
+	}
+	for i, copy := range r.CopyList {
+		switch copy.State {
+		case string(ledger.Copied):
+			c.Shown = append(c.Shown, shown{i + 1, copy.URL})
+		case string(ledger.Lost), "gone":
+			c.Lost++
+		default:
+			c.Remote++
+		}
+	}
+	c.Search = strings.ToLower(strings.Join(words, " "))
+	return c
+}
+
+// writeIndex writes the page of a batch.
+func writeIndex(w io.Writer, b ledger.Batch, each func(func(results.Result) error) error) error {
+	var out bytes.Buffer
+	flush := func(name string, data any) error {
+		out.Reset()
+		if err := indexPage.ExecuteTemplate(&out, name, data); err != nil {
+			return err
+		}
+		_, err := w.Write(out.Bytes())
+		return err
+	}
+	head := map[string]any{
+		"Batch": b, "Policy": indexPolicy, "Style": template.CSS(indexStyle),
+		"Failed": b.Failed + b.Canceled, "Ended": b.EndedAt.UTC().Format("2006-01-02 15:04"),
+	}
+	if err := flush("head", head); err != nil {
+		return err
+	}
+	if err := each(func(r results.Result) error { return flush("card", newCard(r)) }); err != nil {
+		return err
+	}
+	return flush("foot", map[string]any{"Script": template.JS(indexScript)})
+}

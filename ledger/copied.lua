@@ -1,0 +1,18 @@
+-- Writes what became of the images of a snapshot.
+--
+-- ARGV[5] TaskID   beginning of the one that they are of: the fence
+-- ARGV[6] letters  one for each image
+-- ARGV[7] why      one is not copied, or ""
+-- ARGV[8] wait     ms until those that are left are due again; -1: none are left
+-- ARGV[9] again   "1" where a person wants them copied, whatever was written before
+-- Returns "ok", or "late" if the snapshot has other images by now.
+local letters, task = copies()
+if ARGV[9] ~= '1' and (task ~= ARGV[5] or #letters ~= #ARGV[6]) then
+  return 'late'
+end
+if ARGV[9] == '1' and BATCH_ID ~= '' then
+  redis.call('ZADD', ARCHIVES, NOW, BATCH_ID)
+end
+set_copies(ARGV[6], ARGV[5], ARGV[7])
+queue_copies(tonumber(ARGV[8]) >= 0 and NOW + ARGV[8])
+return 'ok'
