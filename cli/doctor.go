@@ -17,6 +17,7 @@ import (
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
+	"tiwsnap/internal/asynqx"
 	"tiwsnap/ratelimit"
 	"tiwsnap/rdb"
 	"tiwsnap/results"
@@ -182,6 +183,7 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 	}
 	d.schedules(ctx, c, client)
 	d.worker(c, client)
+	d.foreign(c, client)
 	return client, closeRedis, nil
 }
 
@@ -210,6 +212,19 @@ func (d *doctor) worker(c config.Config, client redis.UniversalClient) {
 		d.ok("worker", "one at least runs")
 	default:
 		d.warn("worker", none.Fix, "%s: %s", none.What, none.Why)
+	}
+}
+
+// foreign names the asynq servers of other applications on the queues of this installation: they take its tasks, and
+// hold them up or archive them.
+func (d *doctor) foreign(c config.Config, client redis.UniversalClient) {
+	servers, err := asynqx.Foreign(client, c.Namespace.Queues()...)
+	if err != nil {
+		return // what is wrong with this Redis the other checks tell
+	}
+	for _, s := range servers {
+		d.fail(exitUnavailable, "queues", "let that application use queues of its own",
+			"process %d on %s takes tasks from %s, and is no worker of tiwsnap's", s.PID, plain(s.Host), strings.Join(s.Queues, ", "))
 	}
 }
 

@@ -52,7 +52,7 @@ func (s *stall) look(ctx context.Context, c *connection, own []string) {
 
 // stopKey tells one stop from another: not its phase or its next trial, which
 // change all the time.
-func stopKey(s gate.Stop) string { return fmt.Sprint(s.Cause, s.App, s.Code, s.Since.Unix()) }
+func stopKey(s gate.Stop) string { return fmt.Sprint(s.Cause, s.Queue, s.App, s.Code, s.Since.Unix()) }
 
 // pausedBatch says that a batch is paused, if so.
 func pausedBatch(b ledger.Batch) []string {

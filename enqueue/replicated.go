@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"tiwsnap/internal/asynqx"
 	"tiwsnap/rdb"
 )
 
@@ -20,7 +21,7 @@ var ErrNotReplicated = errors.New("not replicated")
 
 // task is where asynq keeps a task of the interactive queue until it has ended.
 func (c *Client) task(id string) place {
-	queue := "asynq:{" + c.ns.QueueInteractive() + "}:"
+	queue := asynqx.Prefix(c.ns.QueueInteractive())
 	return place{queue + "t:" + id, queue + "tiwsnap:replicated"}
 }
 

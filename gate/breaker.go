@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/asynqx"
 	"tiwsnap/internal/keys"
 )
 
@@ -57,7 +58,7 @@ func (b *Breaker) run(ctx context.Context, script *redis.Script, moreKeys []stri
 }
 
 // Stops returns why calls are not made: first why none is, then the suspended
-// applications in their order. It is empty while all is well.
+// applications in their order, then the queues that are paused. It is empty while all is well.
 func (b *Breaker) Stops(ctx context.Context) ([]Stop, error) {
 	f, err := b.rdb.HGetAll(ctx, b.ns.Breaker()).Result()
 	if err != nil {
@@ -70,7 +71,13 @@ func (b *Breaker) Stops(ctx context.Context) ([]Stop, error) {
 	if s := parseStop(f); s.Cause != "" {
 		all = append([]Stop{s}, all...)
 	}
-	return all, nil
+	paused, err := asynqx.Paused(ctx, b.rdb, b.ns.Queues()...)
+	for _, p := range paused {
+		s := Stop{Cause: PausedQueue, Phase: "open", Since: p.Since, Queue: p.Queue}
+		s.say()
+		all = append(all, s)
+	}
+	return all, err
 }
 
 // suspensions returns the suspended applications in their order.
@@ -118,9 +125,13 @@ func (b *Breaker) Stop(ctx context.Context, by, reason string) (before Cause, er
 	return b.switchTo(ctx, "stop", by, reason)
 }
 
-// Start lets everyone send again, whatever kept it shut, and has suspended
-// applications asked for at once. It returns why sending was stopped, if it was.
+// Start lets everyone send again, whatever kept it shut, has suspended
+// applications asked for at once, and lets paused queues go on. It returns why
+// sending was stopped, if it was.
 func (b *Breaker) Start(ctx context.Context) (before Cause, err error) {
+	if err := asynqx.Unpause(ctx, b.rdb, b.ns.Queues()...); err != nil {
+		return "", err
+	}
 	return b.switchTo(ctx, "start", "", "")
 }
 

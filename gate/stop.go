@@ -16,19 +16,21 @@ type Cause string
 
 // The causes.
 const (
-	Application Cause = "application" // Tencent refuses the SdkAppId: only its calls are stopped
-	Storm       Cause = "storm"       // Tencent answers with errors, or not at all
-	Connection  Cause = "connection"  // the endpoint cannot be reached
-	Account     Cause = "account"     // Tencent refuses the account: arrears, credentials, a quota
-	Person      Cause = "person"      // somebody has stopped all sending
-	NoWorker    Cause = "no-worker"   // nobody is there who could make calls; the gate itself does not know it
+	Application Cause = "application"  // Tencent refuses the SdkAppId: only its calls are stopped
+	Storm       Cause = "storm"        // Tencent answers with errors, or not at all
+	Connection  Cause = "connection"   // the endpoint cannot be reached
+	Account     Cause = "account"      // Tencent refuses the account: arrears, credentials, a quota
+	Person      Cause = "person"       // somebody has stopped all sending
+	PausedQueue Cause = "paused-queue" // somebody has paused a queue in asynqmon: nothing is taken from it
+	NoWorker    Cause = "no-worker"    // nobody is there who could make calls; the gate itself does not know it
 )
 
 // Stop is why calls are not made: all of them, or those for one application.
 // Everything that shows the state shows this.
 type Stop struct {
 	What      string    `json:"what" doc:"What is stopped"`
-	Cause     Cause     `json:"cause" enum:"application,storm,connection,account,person,no-worker"`
+	Cause     Cause     `json:"cause" enum:"application,storm,connection,account,person,paused-queue,no-worker"`
+	Queue     string    `json:"queue,omitempty" doc:"That is paused"`
 	App       uint64    `json:"sdk_app_id,omitempty" doc:"Of a suspended application, which alone is concerned"`
 	Phase     string    `json:"phase" enum:"open,half-open" doc:"half-open: single requests are sent, to see whether they work"`
 	Since     time.Time `json:"since,omitzero" doc:"Left out where it is not known"`
@@ -80,6 +82,8 @@ func (s *Stop) say() {
 
 func (s *Stop) what() string {
 	switch {
+	case s.Cause == PausedQueue:
+		return "Queue " + s.Queue + " is paused"
 	case s.Cause == NoWorker:
 		return "No worker runs"
 	case s.Cause == Application:
@@ -93,6 +97,8 @@ func (s *Stop) what() string {
 func (s *Stop) why() string {
 	meaning := s.Code + ": " + tiw.Explain(s.Code).Meaning
 	switch s.Cause {
+	case PausedQueue:
+		return "somebody has paused it, in asynqmon most likely; what is on it waits"
 	case NoWorker:
 		return "what is enqueued waits"
 	case Person:
@@ -113,7 +119,7 @@ func (s *Stop) waitsFor() string {
 	switch {
 	case s.Cause == NoWorker:
 		return ""
-	case s.Cause == Person:
+	case s.Cause == Person, s.Cause == PausedQueue:
 		return "a person who starts it"
 	case s.Cause == Application:
 		return "one request for it that is accepted" + at
@@ -131,7 +137,7 @@ func (s *Stop) fix() string {
 	switch s.Cause {
 	case NoWorker:
 		return "start one with tiwsnap worker"
-	case Person:
+	case Person, PausedQueue:
 		return "tiwsnap start, or the button on the first page"
 	case Application:
 		return x.Fix + "; " + start + ", and what has failed comes back by tiwsnap retry --failed --code " + s.Code

@@ -75,7 +75,7 @@ func TestLeastRights(t *testing.T) {
 		pages = append(pages, "/asynqmon/api/"+path)
 	}
 	for _, state := range []string{"active", "pending", "scheduled", "retry", "archived", "completed"} {
-		pages = append(pages, "/asynqmon/api/queues/bulk/"+state+"_tasks")
+		pages = append(pages, "/asynqmon/api/queues/tiwsnap-bulk/"+state+"_tasks")
 	}
 	for _, path := range pages {
 		if status, body := p.send("GET", path); status != http.StatusOK {
@@ -83,7 +83,7 @@ func TestLeastRights(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"/v1/batches/monday/retry", "/asynqmon/api/queues/bulk:pause", "/asynqmon/api/queues/bulk:resume",
+		"/v1/stop", "/v1/start", "/asynqmon/api/queues/tiwsnap-bulk:pause", "/asynqmon/api/queues/tiwsnap-bulk:resume",
 	} {
 		if status, body := p.send("POST", path); status >= 300 {
 			t.Errorf("%s: %d\n%.500s", path, status, body)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tiwsnap/gate"
+	"tiwsnap/internal/asynqx"
 )
 
 // heartbeats are read again after that time, however many look.
@@ -47,7 +48,7 @@ func (r *Reader) WorkerRuns() (bool, error) {
 	}
 	r.workers.at, r.workers.run = time.Now(), false
 	for _, s := range servers {
-		if s.Queues[r.ns.QueueInteractive()] > 0 && s.Status == "active" {
+		if s.Queues[r.ns.QueueInteractive()] == asynqx.Weight && s.Status == "active" {
 			r.workers.run = true
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/rand"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/asynqx"
 	"tiwsnap/internal/keys"
 	"tiwsnap/tasks"
 )
@@ -39,10 +39,8 @@ const (
 	// maxArchive is how many archived tasks asynq keeps. From what is archived
 	// all at once beyond that it leaves records that nobody can reach.
 	maxArchive = 9_999
-	// repairEvery is the least time between two looks for stale ids, and
-	// repairDepth how many ids of a list are looked at.
+	// repairEvery is the least time between two looks for stale ids.
 	repairEvery = 5 * time.Second
-	repairDepth = 20_000
 )
 
 // AsynqmonOptions are the settings of asynqmon. Redis is required: a
@@ -260,14 +258,8 @@ func (a *Asynqmon) read(w http.ResponseWriter, r *http.Request) {
 	got.send(w)
 }
 
-var (
-	//go:embed stale.lua
-	staleSource string
-	staleScript = redis.NewScript(staleSource)
-)
-
 // dropStale takes the ids of tasks that do not exist out of all queues, and
-// returns how many there were. It knows the names of asynq's keys.
+// returns how many there were.
 func (a *Asynqmon) dropStale(ctx context.Context) (n int, err error) {
 	a.repairing.Lock()
 	defer a.repairing.Unlock()
@@ -282,38 +274,15 @@ func (a *Asynqmon) dropStale(ctx context.Context) (n int, err error) {
 		return 0, err
 	}
 	for _, queue := range queues {
-		prefix := "asynq:{" + queue + "}:"
-		for _, state := range []string{"pending", "active", "scheduled", "retry", "archived", "completed"} {
-			ids, err := a.ids(ctx, prefix+state, state)
-			if err != nil {
-				return n, err
-			}
-			for len(ids) > 0 {
-				args := []any{prefix + "t:"}
-				some := min(1000, len(ids))
-				for _, id := range ids[:some] {
-					args = append(args, id)
-				}
-				ids = ids[some:]
-				stale, err := staleScript.Run(ctx, a.o.Redis, []string{prefix + state, prefix + "lease"}, args...).StringSlice()
-				if err != nil {
-					return n, fmt.Errorf("queue %s: %w", queue, err)
-				}
-				for _, id := range stale {
-					a.o.Log.Warn("asynq had the id of a task that is gone: dropped", "queue", queue, "state", state, "id", id)
-				}
-				n += len(stale)
-			}
+		err := asynqx.DropStale(ctx, a.o.Redis, queue, func(state, id string) {
+			a.o.Log.Warn("asynq had the id of a task that is gone: dropped", "queue", queue, "state", state, "id", id)
+			n++
+		})
+		if err != nil {
+			return n, err
 		}
 	}
 	return n, nil
-}
-
-func (a *Asynqmon) ids(ctx context.Context, key, state string) ([]string, error) {
-	if state == "pending" || state == "active" {
-		return a.o.Redis.LRange(ctx, key, 0, repairDepth-1).Result()
-	}
-	return a.o.Redis.ZRange(ctx, key, 0, repairDepth-1).Result()
 }
 
 // bulk matches the operations on all tasks of a state of a queue.

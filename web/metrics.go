@@ -61,6 +61,7 @@ var (
 	descBacklog    = gauge("backlog_rooms", "Rooms in open batches that were not fed yet.")
 	descOldest     = gauge("oldest_waiting_seconds", "Age of the oldest batch that has rooms waiting and is not paused; 0: none.")
 	descQueue      = gauge("queue_tasks", "Tasks on a queue of asynq by state.", "queue", "state")
+	descPaused     = gauge("queue_paused", "1 while somebody has paused a queue of asynq, as in asynqmon: nothing is taken from it.", "queue")
 	descBreaker    = gauge("breaker_open",
 		"1 while all sending is stopped, by cause (person, account, connection, storm) and Tencent's code.", "cause", "code")
 	descSuspended = gauge("suspended_apps", "Applications for which nothing is sent, since Tencent refuses them.")
@@ -73,7 +74,7 @@ var (
 
 	descs = []*prometheus.Desc{
 		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descMoves, descNoImage, descMissing,
-		descDuplicates, descBacklog, descOldest, descQueue,
+		descDuplicates, descBacklog, descOldest, descQueue, descPaused,
 		descBreaker, descSuspended, descLimit, descEffective, descUsed, descFullest, descMargin, descWaiting,
 	}
 )
@@ -167,10 +168,14 @@ func (r *reading) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	suspended := 0
+	suspended, paused := 0, map[string]float64{}
 	for _, s := range stops {
 		if s.Cause == gate.Application {
 			suspended++
+			continue
+		}
+		if s.Cause == gate.PausedQueue {
+			paused[s.Queue] = 1
 			continue
 		}
 		code := ""
@@ -181,6 +186,7 @@ func (r *reading) all(ctx context.Context) error {
 	}
 	r.gauge(descSuspended, float64(suspended))
 	for _, queue := range r.c.a.o.Namespace.Queues() {
+		r.gauge(descPaused, paused[queue], queue)
 		info, err := r.c.queues.GetQueueInfo(queue)
 		if err != nil {
 			continue // there is none yet, or it has the id of a task that is gone

@@ -12,6 +12,7 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
+	"tiwsnap/internal/asynqx"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/rdb"
@@ -187,7 +188,7 @@ func (v *nowReader) waiting(ctx context.Context, queued int) (int, error) {
 	n = max(queued, n+int(transit))
 	// The name is asynq's. Its inspector tells the same, but not of a queue that
 	// has the id of a task that is gone.
-	singles, err := v.api.o.Redis.LLen(ctx, "asynq:{"+v.api.o.Namespace.QueueInteractive()+"}:pending").Result()
+	singles, err := v.api.o.Redis.LLen(ctx, asynqx.Pending(v.api.o.Namespace.QueueInteractive())).Result()
 	return n + int(singles), err
 }
 
@@ -209,6 +210,11 @@ func stopTrouble(s gate.Stop) trouble {
 	switch {
 	case s.Cause == gate.NoWorker:
 		return trouble{What: say("stop.noworker"), Why: say("stop.noworker.why"), Fix: say("stop.noworker.fix")}
+	case s.Cause == gate.PausedQueue:
+		return trouble{
+			What: say("stop.queue", s.Queue), Since: s.Since, Why: say("stop.queue.why"),
+			WaitsFor: say("stop.waits.person"), Fix: say("stop.fix.person"), Stop: &s,
+		}
 	case s.Cause == gate.Application:
 		t.What = say("stop.application", fmt.Sprint(s.App))
 		t.WaitsFor = say("stop.waits.application")

@@ -197,6 +197,8 @@ var catalog = map[string][languages]string{
 	"stop.all":               {"All sending is stopped", "所有发送已停止"},
 	"stop.resumed":           {"Sending is being resumed", "正在恢复发送"},
 	"stop.application":       {"Application %s is suspended", "应用 %s 已暂停"},
+	"stop.queue":             {"Queue %s is paused", "队列 %s 已暂停"},
+	"stop.queue.why":         {"somebody has paused it, in asynqmon most likely; what is on it waits", "有人暂停了它（多半在 asynqmon 中），其中的任务在等待"},
 	"stop.noworker":          {"No worker runs", "没有 worker 在运行"},
 	"stop.noworker.why":      {"what is enqueued waits", "已提交的任务在等待"},
 	"stop.noworker.fix":      {"start one with tiwsnap worker", "运行 tiwsnap worker 启动一个"},

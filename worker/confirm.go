@@ -214,7 +214,7 @@ func (c *confirmation) carryOut(ctx context.Context, s ledger.Snapshot, v verdic
 	log := c.log.With("id", s.ID, "task_id", s.TaskID)
 	if v.do == settle {
 		if v.result.State == ledger.Failed {
-			log.Error("snapshot failed", "code", v.result.Code, "message", v.result.Message)
+			c.snapshotFailed(ctx, s.ID, v.result.Code, v.result.Message)
 		} else if v.says != "" {
 			log.Warn("snapshot succeeded, not as usual", "why", v.says)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	mrand "math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -32,8 +33,9 @@ const maxRefusal = 500
 // with: asynq runs it again after the delay. It is no failure and costs
 // nothing in asynq.
 type retryLater struct {
-	after time.Duration
-	why   string
+	after  time.Duration
+	why    string
+	failed bool // it counts as a failure in asynq's statistics, and in nothing else
 }
 
 func (e *retryLater) Error() string {
@@ -46,21 +48,56 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 	if errors.As(err, &later) {
 		return later.after
 	}
-	return 0 // a lost lease or a panic: the ledger knows whether to send
+	return 0 // a lost lease: the ledger knows whether to send
+}
+
+// isFailure is asynq's IsFailure.
+func isFailure(err error) bool {
+	var later *retryLater
+	return errors.As(err, &later) && later.failed
+}
+
+// mostPanics is how often a task may panic before its snapshot fails.
+const mostPanics = 5
+
+// panicked decides what becomes of a task that has panicked outside of an attempt:
+// it waits longer each time, and then its snapshot fails. asynq counts the failures
+// for it.
+func (w *Worker) panicked(ctx context.Context, t *asynq.Task, cause any) (err error) {
+	id, _ := asynq.GetTaskID(ctx)
+	failures, _ := asynq.GetRetryCount(ctx)
+	log := w.log.With("id", id, "panic", cause, "time", failures+1)
+	if failures+1 < mostPanics {
+		delay := w.backoff(failures + 1)
+		log.Error("a task has panicked", "again_in", delay, "stack", string(debug.Stack()))
+		return &retryLater{delay, fmt.Sprintf("panic: %v", cause), true}
+	}
+	log.Error("a task panics each time: its snapshot fails")
+	p, err := tasks.ParseSnapshot(t.Payload())
+	if err != nil {
+		return fmt.Errorf("panic: %v: %w", cause, asynq.SkipRetry)
+	}
+	return w.refuse(ctx, p, fmt.Errorf("the worker panics on it: %v", cause))
 }
 
 // handler makes the snapshot of one task.
 func (l *lane) handler() asynq.HandlerFunc {
 	w := l.worker
-	return func(ctx context.Context, t *asynq.Task) error {
+	return func(ctx context.Context, t *asynq.Task) (err error) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				err = w.panicked(ctx, t, cause)
+			}
+		}()
 		p, err := tasks.ParseSnapshot(t.Payload())
 		switch {
 		case errors.Is(err, tasks.ErrNewerPayload):
-			return &retryLater{time.Minute, err.Error()}
+			return &retryLater{after: time.Minute, why: err.Error()}
 		case isRoomError(err):
 			return w.refuse(ctx, p, err)
 		case err != nil:
-			w.log.Error("a task can never run: its payload is wrong", "id", p.ID, "err", err)
+			id, _ := asynq.GetTaskID(ctx)
+			w.log.Error("a task can never run: its payload is wrong", "id", id, "type", t.Type(), "err", err)
 			return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 		}
 		token := rand.Text()
@@ -77,9 +114,9 @@ func (l *lane) handler() asynq.HandlerFunc {
 func notNow(intent ledger.Intent) error {
 	switch intent.Verdict {
 	case ledger.Wait:
-		return &retryLater{intent.Wait, "the outcome of a request is open"}
+		return &retryLater{after: intent.Wait, why: "the outcome of a request is open"}
 	case ledger.Stopped:
-		return &retryLater{stoppedDelay + jitter(stoppedDelay), "sending is stopped"}
+		return &retryLater{after: stoppedDelay + jitter(stoppedDelay), why: "sending is stopped"}
 	}
 	return nil // Done
 }
@@ -94,7 +131,7 @@ func isRoomError(err error) bool {
 func (w *Worker) refuse(ctx context.Context, p tasks.SnapshotPayload, cause error) error {
 	intent, err := w.ledger.Begin(ctx, p, rand.Text(), "")
 	if err != nil {
-		return &retryLater{beginAgain, err.Error()}
+		return &retryLater{after: beginAgain, why: err.Error()}
 	}
 	if intent.Verdict != ledger.Send {
 		return notNow(intent)
@@ -102,7 +139,7 @@ func (w *Worker) refuse(ctx context.Context, p tasks.SnapshotPayload, cause erro
 	w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{
 		State: ledger.Failed, Costs: true, Code: tiw.CodeInvalidRoom, Message: fmt.Sprintf("%.*s", maxRefusal, cause),
 	})
-	w.log.Error("snapshot failed: its room breaks the rules of this release", "id", p.ID, "err", cause)
+	w.snapshotFailed(ctx, p.ID, tiw.CodeInvalidRoom, cause.Error())
 	return nil
 }
 
@@ -122,7 +159,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 		permit, err = nil, nil
 	}
 	if err != nil {
-		return false, &retryLater{0, "no permit: " + err.Error()}
+		return false, &retryLater{why: "no permit: " + err.Error()}
 	}
 	if permit != nil {
 		defer permit.Release()
@@ -136,7 +173,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 		if permit != nil {
 			permit.Release()
 		}
-		return pause(ctx, beginAgain), &retryLater{0, err.Error()}
+		return pause(ctx, beginAgain), &retryLater{why: err.Error()}
 	}
 	used := *token
 	*token = rand.Text()
@@ -148,6 +185,14 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 		return false, notNow(intent)
 	}
 
+	// Whether a request that has panicked was sent nobody knows.
+	defer func() {
+		if cause := recover(); cause != nil {
+			w.log.Error("an attempt has panicked", "id", p.ID, "panic", cause, "stack", string(debug.Stack()))
+			out := ledger.Outcome{PermitWait: waited, Token: used}
+			again, err = w.failed(ctx, p, intent, out, gate.Room, fmt.Errorf("panic: %v", cause))
+		}
+	}()
 	// From here on the outcome is written whatever happens to ctx. The permit
 	// is used when a connection stands, right before the request is written,
 	// and its use counts from when that is done.
@@ -185,7 +230,7 @@ func (w *Worker) failed(
 		e = &tiw.Error{Class: tiw.Unknown, Code: "Unclassified", Message: err.Error(), Err: err}
 	}
 	out.RequestID, out.Code, out.Message = e.RequestID, e.Code, e.Message
-	log := w.log.With("id", p.ID, "attempt", intent.Attempt, "class", e.Class, "code", e.Code, "request_id", e.RequestID)
+	log := w.log.With("id", p.ID, "attempt", intent.Attempt, "class", e.Class.String(), "code", e.Code, "request_id", e.RequestID)
 	failures, delay := intent.Failures, stoppedDelay+jitter(stoppedDelay)
 	if concerns == gate.Room {
 		failures++
@@ -223,7 +268,7 @@ func (w *Worker) failed(
 		}
 		w.write(ctx, p.ID, intent.Attempt, out)
 		log.Warn("attempt failed", "message", e.Message, "again_in", delay)
-		return false, &retryLater{delay, e.Error()}
+		return false, &retryLater{delay, e.Error(), true}
 
 	case tiw.Unknown:
 		out.State, out.Costs = ledger.Unknown, concerns == gate.Room
@@ -233,12 +278,12 @@ func (w *Worker) failed(
 		delay = max(delay, w.grace())
 		w.write(ctx, p.ID, intent.Attempt, out)
 		log.Warn("outcome unknown", "message", e.Message, "failures", failures, "again_in", delay)
-		return false, &retryLater{delay, e.Error()}
+		return false, &retryLater{delay, e.Error(), true}
 	}
 	// Permanent, the room's own, or attempts used up.
 	out.State, out.Costs = ledger.Failed, true
 	w.write(ctx, p.ID, intent.Attempt, out)
-	log.Error("snapshot failed", "message", out.Message)
+	w.snapshotFailed(ctx, p.ID, out.Code, out.Message)
 	return false, nil
 }
 

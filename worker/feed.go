@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"tiwsnap/rdb"
 	"tiwsnap/tasks"
 )
 
@@ -63,7 +64,7 @@ func (w *Worker) feed(ctx context.Context) {
 			w.spread(ctx)
 		}
 		if wait < 0 {
-			if _, err := w.await(ctx, w.o.Namespace.Ring()); err == nil {
+			if _, err := rdb.AwaitElement(ctx, w.o.Redis, w.o.Namespace.Ring()); err == nil {
 				continue // a new batch need not wait for the next look
 			}
 		}

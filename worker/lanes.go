@@ -2,16 +2,14 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"math"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/gate"
+	"tiwsnap/internal/asynqx"
 	"tiwsnap/ratelimit"
 	"tiwsnap/tasks"
 )
@@ -26,15 +24,6 @@ const (
 	// cleanEvery is asynq's JanitorInterval. No task of ours is kept when it has
 	// ended, so there is nothing to clean.
 	cleanEvery = time.Hour
-	// awaitFor is how long one wait in Redis lasts.
-	awaitFor = 5 * time.Second
-	// beatenMost bounds how long a lane waits that has found its queue empty
-	// again and again when it was woken: others are faster, and the more there
-	// are the longer.
-	beatenLeast, beatenMost = 50 * time.Millisecond, time.Second
-	// refusedFor is how long a lane takes nothing after Redis has refused to
-	// give it a task: asynq would ask again at once.
-	refusedFor = 500 * time.Millisecond
 	// takeAhead is for how long the permits will last that the tasks in hand
 	// wait for, beside a Redis: far from it permits are reserved sooner. What is
 	// taken sooner is out of reach for other processes.
@@ -94,12 +83,12 @@ func (l *lane) server(ctx context.Context, concurrency int, first bool) *asynq.S
 	if !first {
 		forward = time.Hour
 	}
-	return asynq.NewServerFromRedisClient(&waiting{UniversalClient: w.o.Redis, ctx: ctx, worker: w, queue: l.queue, wanted: l.wanted}, asynq.Config{
+	taker := asynqx.Taker{Queue: l.queue, Wanted: l.wanted, Types: []string{tasks.TypeSnapshot}, Foreign: w.foreign(l.queue)}
+	return asynq.NewServerFromRedisClient(taker.Redis(ctx, w.o.Redis), asynq.Config{
 		Concurrency: concurrency,
-		Queues:      map[string]int{l.queue: 1},
-		// No error of ours spends a retry or archives a task: attempts are
-		// counted in the ledger.
-		IsFailure:                func(error) bool { return false },
+		Queues:      map[string]int{l.queue: asynqx.Weight},
+		// No error of ours archives a task: attempts are counted in the ledger.
+		IsFailure:                isFailure,
 		RetryDelayFunc:           retryDelay,
 		TaskCheckInterval:        checkEvery,
 		DelayedTaskCheckInterval: forward,
@@ -108,6 +97,17 @@ func (l *lane) server(ctx context.Context, concurrency int, first bool) *asynq.S
 		Logger:                   asynqLog{w.log},
 		LogLevel:                 asynq.WarnLevel,
 	})
+}
+
+// foreign returns what names each type of task once that others have put on a
+// queue of ours.
+func (w *Worker) foreign(queue string) func(kind, id string) {
+	return func(kind, id string) {
+		if _, named := w.named.LoadOrStore(queue+" "+kind, true); !named {
+			w.log.Warn("a task of another application is on a queue of tiwsnap's, and stays there for it",
+				"queue", queue, "type", kind, "id", id, "fix", "let that application use a queue of its own")
+		}
+	}
 }
 
 // permit waits for a permit to make the task of a snapshot.
@@ -147,120 +147,4 @@ func (l *lane) wanted(ctx context.Context) {
 		}
 	}
 	l.poke() // the next one
-}
-
-// waiting is the Redis of one asynq server with one queue. asynq has no
-// blocking pop: where it finds its queue empty it sleeps and looks again. Here
-// that look lasts until there is something. So an idle worker takes a task in
-// about a millisecond, whoever has put it there (any asynq client, a retry,
-// asynq's own recovery), and asks once a second instead of twenty times. The
-// signal is the list itself and no message beside it, so none can be lost.
-type waiting struct {
-	redis.UniversalClient
-	ctx    context.Context // of the server
-	worker *Worker
-	queue  string
-	wanted func(context.Context) // waits until another task is wanted
-	empty  bool                  // as it was seen last
-	beaten int                   // times in a row that it was empty on waking
-}
-
-// EvalSha knows asynq's scripts by their keys.
-func (c *waiting) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	prefix := asynqKeys(c.queue)
-	run := func() *redis.Cmd { return c.UniversalClient.EvalSha(ctx, sha, keys, args...) }
-	if slices.Equal(keys, []string{prefix + "pending", prefix + "paused", prefix + "active", prefix + "lease"}) {
-		if cmd := c.dequeue(run); cmd != nil {
-			return cmd
-		}
-		cmd := redis.NewCmd(ctx)
-		cmd.SetErr(redis.Nil) // asynq sleeps then
-		return cmd
-	}
-	cmd := run()
-	c.handBack(cmd, keys, args)
-	return cmd
-}
-
-// Eval is what asynq runs where Redis does not know a script yet.
-func (c *waiting) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
-	cmd := c.UniversalClient.Eval(ctx, script, keys, args...)
-	c.handBack(cmd, keys, args)
-	return cmd
-}
-
-// dequeue runs asynq's script when there is a task, or returns nil.
-func (c *waiting) dequeue(run func() *redis.Cmd) *redis.Cmd {
-	if c.wanted != nil {
-		c.wanted(c.ctx)
-	}
-	for woken := false; c.ctx.Err() == nil; {
-		if !c.empty {
-			cmd := run()
-			err := cmd.Err()
-			c.empty = errors.Is(err, redis.Nil)
-			if err != nil && !c.empty && !redis.HasErrorPrefix(err, "NOSCRIPT") {
-				pause(c.ctx, refusedFor)
-			}
-			switch {
-			case !c.empty:
-				c.beaten = 0
-				return cmd
-			case woken:
-				// Woken for nothing: others were faster, or the queue is paused.
-				pause(c.ctx, jitter(min(beatenLeast<<c.beaten, beatenMost)))
-				c.beaten = min(c.beaten+1, 10)
-				return cmd
-			}
-		}
-		var err error
-		if woken, err = c.worker.await(c.ctx, asynqKeys(c.queue)+"pending"); err != nil {
-			c.empty = false
-			return nil
-		}
-		c.empty = !woken
-	}
-	return nil
-}
-
-// handBack makes asynq run a task again at once that a server which stops has
-// not begun. asynq itself has just put it among those to be retried, where it
-// would lie until another server looks, up to a second later.
-func (c *waiting) handBack(script *redis.Cmd, keys []string, args []any) {
-	if c.ctx.Err() == nil || script.Err() != nil || len(keys) < 4 || keys[3] != asynqKeys(c.queue)+"retry" {
-		return
-	}
-	id, _ := args[0].(string)
-	if at, ok := args[2].(int64); ok && at <= time.Now().Unix() {
-		_ = c.worker.inspector.RunTask(c.queue, id) // where it fails, asynq does it after all
-	}
-}
-
-// asynqKeys is the prefix of asynq's keys of one queue.
-func asynqKeys(queue string) string { return "asynq:{" + queue + "}:" }
-
-// await waits until a list in Redis has something in it, at most awaitFor, and
-// reports whether it has. Any number of processes may wait for one list; all
-// of them are told. It changes nothing: it has Redis move the last element, as
-// soon as there is one, to where it is. Errors: the context's, or Redis' where
-// it cannot do that (its ACL, a version before 6.2) and the caller has to poll.
-//
-// A wait cannot be broken off: when ctx has ended it goes on by itself, until
-// the client is closed at the latest.
-func (w *Worker) await(ctx context.Context, list string) (some bool, err error) {
-	got := make(chan error, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*awaitFor)
-		defer cancel()
-		got <- w.o.Redis.BLMove(ctx, list, list, "RIGHT", "RIGHT", awaitFor).Err()
-	}()
-	select {
-	case <-ctx.Done():
-		return false, ctx.Err()
-	case err = <-got:
-	}
-	if errors.Is(err, redis.Nil) {
-		return false, nil
-	}
-	return err == nil, err
 }

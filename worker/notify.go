@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 	"golang.org/x/sync/errgroup"
 
+	"tiwsnap/internal/asynqx"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 	"tiwsnap/schedule"
@@ -181,9 +182,13 @@ func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks
 // notifyServer is the asynq server of the webhooks. A receiver that is slow or
 // away holds up no snapshot.
 func (w *Worker) notifyServer(ctx context.Context) *asynq.Server {
-	return asynq.NewServerFromRedisClient(&waiting{UniversalClient: w.o.Redis, ctx: ctx, worker: w, queue: w.o.Namespace.QueueWebhooks()}, asynq.Config{
+	queue := w.o.Namespace.QueueWebhooks()
+	taker := asynqx.Taker{
+		Queue: queue, Types: []string{tasks.TypeNotify}, Foreign: w.foreign(queue),
+	}
+	return asynq.NewServerFromRedisClient(taker.Redis(ctx, w.o.Redis), asynq.Config{
 		Concurrency:              notifyConcurrency,
-		Queues:                   map[string]int{w.o.Namespace.QueueWebhooks(): 1},
+		Queues:                   map[string]int{queue: asynqx.Weight},
 		RetryDelayFunc:           retryDelay,
 		TaskCheckInterval:        checkEvery,
 		DelayedTaskCheckInterval: time.Second,
@@ -205,7 +210,7 @@ func (w *Worker) notifyHandler() asynq.HandlerFunc {
 		p, err := tasks.ParseNotify(t.Payload())
 		switch {
 		case errors.Is(err, tasks.ErrNewerPayload):
-			return &retryLater{time.Minute, err.Error()}
+			return &retryLater{after: time.Minute, why: err.Error()}
 		case err != nil:
 			w.log.Error("a webhook can never be sent: its payload is wrong", "id", p.ID, "err", err)
 			return dead{err}
@@ -219,7 +224,7 @@ func (w *Worker) notifyHandler() asynq.HandlerFunc {
 		case errors.As(err, new(*retryLater)):
 			return err
 		case err != nil:
-			return &retryLater{time.Second, err.Error()}
+			return &retryLater{after: time.Second, why: err.Error()}
 		case body == nil:
 			w.log.Info("webhook dropped: its record has expired, or it goes on", "id", p.ID)
 			return nil
@@ -297,5 +302,5 @@ func (w *Worker) undelivered(ctx context.Context, p tasks.NotifyPayload, err err
 	}
 	delay = min(delay, left)
 	log.Warn("webhook not delivered", "again_in", delay)
-	return &retryLater{delay, err.Error()}
+	return &retryLater{after: delay, why: err.Error()}
 }

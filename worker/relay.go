@@ -78,7 +78,7 @@ func (w *Worker) relayBody(ctx context.Context, p tasks.NotifyPayload) ([]byte, 
 		return []byte(s.Callback), nil
 	}
 	if tries, _ := asynq.GetRetryCount(ctx); made && s.Callback == "" && tries < len(relayWaits) {
-		return nil, &retryLater{relayWaits[tries], "Tencent's callback may still come"}
+		return nil, &retryLater{after: relayWaits[tries], why: "Tencent's callback may still come"}
 	}
 	var b callbackBody
 	b.EventType, b.SdkAppId, b.Timestamp = "SnapshotTaskFinished", s.Room.SdkAppId, p.At/1000

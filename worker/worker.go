@@ -124,6 +124,8 @@ type Worker struct {
 	describe  *ratelimit.Limiter // of the gate, for DescribeSnapshotTask
 	metrics   metrics
 	traffic   traffic
+	failures  failures
+	named     sync.Map // "QUEUE TYPE" of tasks of others that the log has named
 }
 
 // New returns a worker. It does not touch Redis or the network.
@@ -195,6 +197,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.feed(ctx) })
 	loops.Go(func() { w.confirm(ctx) })
 	loops.Go(func() { w.sweep(ctx) })
+	loops.Go(func() { w.tellFailures(ctx) })
 	loops.Go(func() { w.pack(ctx) })
 	loops.Go(func() { w.sweepOrphans(ctx) })
 	loops.Go(func() { w.probe(ctx) })
@@ -231,6 +234,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		down.Go(server.Shutdown)
 	}
 	down.Wait()
+	w.sumUp()
 	w.log.Info("worker stopped")
 	return err
 }

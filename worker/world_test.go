@@ -51,6 +51,7 @@ type world struct {
 	// second is how long one of the gate's lasts, 0: 50 ms; suspendFor is in real
 	// time.
 	second, suspendFor time.Duration
+	options            func(*worker.Options) // what is otherwise; may be nil
 }
 
 // stop returns why all sending is stopped, or nothing.
@@ -120,6 +121,9 @@ func (w world) work() (stop func()) {
 		o.CallbackURL = func(id string, attempt int) string {
 			return w.keys.URL(w.public, id, attempt, time.Now().Add(time.Hour))
 		}
+	}
+	if w.options != nil {
+		w.options(&o)
 	}
 	return w.run(o)
 }

@@ -2,15 +2,15 @@
 --
 -- KEYS[1]  set or list of ids (asynq:{QUEUE}:STATE)
 -- KEYS[2]  its leases (asynq:{QUEUE}:lease)
--- ARGV[1]  what the key of a task begins with (asynq:{QUEUE}:t:)
--- ARGV[2…] ids
+-- KEYS[3…] the hashes of the tasks
+-- ARGV[1…] their ids, in the same order
 --
 -- Returns the ids that were dropped.
 local stale = {}
 local list = redis.call('TYPE', KEYS[1]).ok == 'list'
-for i = 2, #ARGV do
+for i = 1, #ARGV do
   local id = ARGV[i]
-  if redis.call('EXISTS', ARGV[1] .. id) == 0 then
+  if redis.call('EXISTS', KEYS[2 + i]) == 0 then
     if list then
       redis.call('LREM', KEYS[1], 0, id)
     else

@@ -1,0 +1,41 @@
+package gate_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/hibiken/asynq"
+
+	"tiwsnap/gate"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
+)
+
+// What asynqmon's pause button does is told, and undone by a start.
+func TestAQueueThatIsPaused(t *testing.T) {
+	c := redistest.Client(t)
+	queue := keys.Default.QueueBulk()
+	client := asynq.NewClientFromRedisClient(c)
+	if _, err := client.Enqueue(asynq.NewTask("kind", nil), asynq.Queue(queue)); err != nil {
+		t.Fatal(err)
+	}
+	inspector := asynq.NewInspectorFromRedisClient(c)
+	if err := inspector.PauseQueue(queue); err != nil {
+		t.Fatal(err)
+	}
+	b := gate.NewBreaker(c, keys.Default)
+	stops, err := b.Stops(t.Context())
+	if err != nil || len(stops) != 1 || stops[0].Cause != gate.PausedQueue || stops[0].Queue != queue ||
+		!strings.Contains(stops[0].String(), "Queue "+queue+" is paused since 20") {
+		t.Fatalf("%v, %v", stops, err)
+	}
+	if _, err := b.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if stops, err := b.Stops(t.Context()); err != nil || len(stops) != 0 {
+		t.Errorf("after the start: %v, %v", stops, err)
+	}
+	if info, err := inspector.GetQueueInfo(queue); err != nil || info.Paused {
+		t.Errorf("asynq says %+v, %v", info, err)
+	}
+}

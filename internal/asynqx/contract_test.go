@@ -1,0 +1,226 @@
+package asynqx_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/internal/asynqx"
+	"tiwsnap/internal/redistest"
+)
+
+func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
+
+const queue = "contract"
+
+// The rest of this package holds for this release. Read what has changed in asynq's internal/rdb and internal/proto
+// before another one is named here.
+func TestTheReleaseOfAsynq(t *testing.T) {
+	text, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "github.com/hibiken/asynq v0.26.0\n") {
+		t.Error("go.mod names another release of asynq than the one that internal/asynqx was written for")
+	}
+}
+
+// until waits until done, for ten seconds at most.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-deadline:
+			t.Fatalf("after 10 s still not: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+func enqueue(t *testing.T, c redis.UniversalClient, kind, id string, opts ...asynq.Option) {
+	t.Helper()
+	opts = append([]asynq.Option{asynq.Queue(queue), asynq.TaskID(id)}, opts...)
+	if _, err := asynq.NewClientFromRedisClient(c).Enqueue(asynq.NewTask(kind, []byte("payload"), opts...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serve runs an asynq server on the queue until the test ends.
+func serve(t *testing.T, c redis.UniversalClient, weight int, handle asynq.HandlerFunc) {
+	t.Helper()
+	s := asynq.NewServerFromRedisClient(c, asynq.Config{
+		Queues: map[string]int{queue: weight}, Concurrency: 2, ShutdownTimeout: time.Second, LogLevel: asynq.FatalLevel,
+	})
+	if err := s.Start(handle); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Shutdown)
+}
+
+func TestKeys(t *testing.T) {
+	c := redistest.Client(t)
+	enqueue(t, c, "kind", "one")
+	if got := c.LRange(t.Context(), asynqx.Pending(queue), 0, -1).Val(); !slices.Equal(got, []string{"one"}) {
+		t.Errorf("pending: %v", got)
+	}
+	if c.HGet(t.Context(), asynqx.TaskPrefix(queue)+"one", "state").Val() != "pending" {
+		t.Error("the hash of the task is elsewhere")
+	}
+}
+
+func TestPaused(t *testing.T) {
+	c := redistest.Client(t)
+	enqueue(t, c, "kind", "one")
+	paused := func() []asynqx.Pause {
+		all, err := asynqx.Paused(t.Context(), c, "other", queue)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if got := paused(); len(got) > 0 {
+		t.Errorf("at first: %+v", got)
+	}
+	inspector := asynq.NewInspectorFromRedisClient(c)
+	if err := inspector.PauseQueue(queue); err != nil {
+		t.Fatal(err)
+	}
+	if got := paused(); len(got) != 1 || got[0].Queue != queue || time.Since(got[0].Since) > time.Minute {
+		t.Errorf("paused: %+v", got)
+	}
+	if err := asynqx.Unpause(t.Context(), c, "other", queue); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := inspector.GetQueueInfo(queue); err != nil || info.Paused {
+		t.Errorf("asynq says %+v, %v", info, err)
+	}
+}
+
+func TestTaker(t *testing.T) {
+	c := redistest.Client(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	foreign := make(chan string, 10)
+	taker := asynqx.Taker{
+		Queue: queue, Types: []string{"ours"},
+		Foreign: func(kind, id string) { foreign <- kind + " " + id },
+	}
+	inspector := asynq.NewInspectorFromRedisClient(c)
+	ran, again := make(chan string, 10), make(chan struct{})
+	serve(t, taker.Redis(ctx, c), asynqx.Weight, func(ctx context.Context, task *asynq.Task) error {
+		id, _ := asynq.GetTaskID(ctx)
+		ran <- task.Type() + " " + id
+		<-again
+		return nil
+	})
+	// The first one is taken where Redis does not know asynq's script yet.
+	for _, id := range []string{"first", "second"} {
+		enqueue(t, c, "theirs", "their-"+id, asynq.MaxRetry(0))
+		enqueue(t, c, "ours", id)
+		if got := <-ran; got != "ours "+id {
+			t.Errorf("ran %s", got)
+		}
+		lease := c.ZScore(t.Context(), asynqx.Prefix(queue)+"lease", id).Val()
+		if left := time.Until(time.Unix(int64(lease), 0)); left < 20*time.Second || left > 40*time.Second {
+			t.Errorf("%s has a lease for %s", id, left)
+		}
+		again <- struct{}{}
+		until(t, "it is acknowledged", func() bool {
+			_, err := inspector.GetTaskInfo(queue, id)
+			return errors.Is(err, asynq.ErrTaskNotFound)
+		})
+		if got := <-foreign; got != "theirs their-"+id {
+			t.Errorf("left %s", got)
+		}
+		info, err := inspector.GetTaskInfo(queue, "their-"+id)
+		if err != nil || info.State != asynq.TaskStateRetry || info.Retried != 0 || string(info.Payload) != "payload" {
+			t.Errorf("%+v, %v", info, err)
+		}
+	}
+	if n := c.ZCard(t.Context(), asynqx.Prefix(queue)+"lease").Val(); n != 0 {
+		t.Errorf("%d leases are left", n)
+	}
+	// Their own server runs them, when they are due.
+	if err := inspector.RunTask(queue, "their-first"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// asynq computes the lease of a task before it asks for one, so that no look may last nearly as long.
+func TestALookEndsBeforeItsLease(t *testing.T) {
+	c := redistest.Client(t)
+	sha := c.ScriptLoad(t.Context(), "return nil").Val()
+	prefix := asynqx.Prefix(queue)
+	keys := []string{prefix + "pending", prefix + "paused", prefix + "active", prefix + "lease"}
+	began := time.Now()
+	taking := asynqx.Taker{Queue: queue, Types: []string{"ours"}}.Redis(t.Context(), c)
+	if err := taking.EvalSha(t.Context(), sha, keys, 0, asynqx.TaskPrefix(queue)).Err(); !errors.Is(err, redis.Nil) {
+		t.Errorf("err = %v", err)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestCountFailed(t *testing.T) {
+	c := redistest.Client(t)
+	enqueue(t, c, "kind", "one")
+	for range 2 {
+		if err := asynqx.CountFailed(t.Context(), c, queue); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inspector := asynq.NewInspectorFromRedisClient(c)
+	if info, err := inspector.GetQueueInfo(queue); err != nil || info.Failed != 2 || info.FailedTotal != 2 {
+		t.Errorf("asynq says %+v, %v", info, err)
+	}
+}
+
+func TestDropStale(t *testing.T) {
+	c := redistest.Client(t)
+	for _, id := range []string{"kept", "gone"} {
+		enqueue(t, c, "kind", id)
+	}
+	c.Del(t.Context(), asynqx.TaskPrefix(queue)+"gone")
+	var dropped []string
+	err := asynqx.DropStale(t.Context(), c, queue, func(state, id string) { dropped = append(dropped, state+" "+id) })
+	if err != nil || !slices.Equal(dropped, []string{"pending gone"}) {
+		t.Errorf("dropped %v, %v", dropped, err)
+	}
+	if info, err := asynq.NewInspectorFromRedisClient(c).GetQueueInfo(queue); err != nil || info.Pending != 1 {
+		t.Errorf("asynq says %+v, %v", info, err)
+	}
+}
+
+func TestForeign(t *testing.T) {
+	c := redistest.Client(t)
+	nothing := func(context.Context, *asynq.Task) error { return nil }
+	serve(t, c, asynqx.Weight, nothing)
+	inspector := asynq.NewInspectorFromRedisClient(c)
+	servers := func(n int) {
+		until(t, "the servers have their heartbeats", func() bool {
+			all, err := inspector.Servers()
+			return err == nil && len(all) == n
+		})
+	}
+	servers(1)
+	if got, err := asynqx.Foreign(c, "other", queue); err != nil || len(got) > 0 {
+		t.Errorf("of ours: %+v, %v", got, err)
+	}
+	serve(t, c, 1, nothing)
+	servers(2)
+	got, err := asynqx.Foreign(c, "other", queue)
+	if err != nil || len(got) != 1 || got[0].PID != os.Getpid() || !slices.Equal(got[0].Queues, []string{queue}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
