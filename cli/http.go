@@ -57,7 +57,7 @@ func serveHTTP(s served) (httpServer, error) {
 		return httpServer{}, err
 	}
 	api := web.NewAPI(web.APIOptions{
-		Redis: s.rdb, Ledger: s.ledger, Replicated: s.replicated(),
+		Redis: s.rdb, Namespace: s.cfg.Namespace, Ledger: s.ledger, Replicated: s.replicated(),
 		CheckWebhook: s.cfg.Webhook.Check, CheckCallback: s.cfg.CheckCallback,
 		Images: pictures, Limiters: s.limiters, Schedules: s.schedules, Version: version.Read().String(), Log: s.log,
 	})
@@ -109,7 +109,8 @@ func serve(l net.Listener, server *http.Server, failed func(error)) (stop func()
 func (s served) site(api *web.API, metrics *web.Route) (httpServer, error) {
 	users, tokens := logins(s.cfg.HTTP)
 	auth, err := web.NewAuth(web.AuthOptions{
-		Users: users, Tokens: tokens, SessionKey: s.cfg.HTTP.SessionKey.Reveal(), Redis: s.rdb, Log: s.log,
+		Users: users, Tokens: tokens, SessionKey: s.cfg.HTTP.SessionKey.Reveal(),
+		Redis: s.rdb, Namespace: s.cfg.Namespace, Log: s.log,
 	})
 	if err != nil {
 		return httpServer{}, fail(exitConfig, "%w", err)
@@ -134,7 +135,7 @@ func (s served) site(api *web.API, metrics *web.Route) (httpServer, error) {
 		api.Routes(),
 		api.HealthRoutes(),
 		pages.Routes(),
-		web.NewAsynqmon(web.AsynqmonOptions{Redis: s.rdb, Log: s.log}).Routes(),
+		web.NewAsynqmon(web.AsynqmonOptions{Redis: s.rdb, Namespace: s.cfg.Namespace, Log: s.log}).Routes(),
 	)
 	if metrics != nil {
 		routes = append(routes, *metrics)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
 	"tiwsnap/tiw"
@@ -169,8 +170,8 @@ func callbackURL(c config.Config) func(snapshot string, attempt int) string {
 	}
 }
 
-// spoolFolder is where outcomes lie while Redis is away. Each Redis has its
-// own: an outcome must not be told to another one.
+// spoolFolder is where outcomes lie while Redis is away. Each Redis and each
+// namespace has its own: an outcome must not be told to another one.
 func spoolFolder(c config.Config) string {
 	dir := c.Worker.Spool
 	if dir == "" {
@@ -180,8 +181,12 @@ func spoolFolder(c config.Config) string {
 		}
 		dir = filepath.Join(cache, "tiwsnap", "spool")
 	}
-	redis := sha256.Sum256([]byte(rdb.Redact(c.Redis.URL.Reveal())))
-	return filepath.Join(dir, hex.EncodeToString(redis[:8]))
+	where := rdb.Redact(c.Redis.URL.Reveal())
+	if c.Namespace != keys.Default { // whose folder is that of releases without namespaces
+		where += " " + c.Namespace.String()
+	}
+	sum := sha256.Sum256([]byte(where))
+	return filepath.Join(dir, hex.EncodeToString(sum[:8]))
 }
 
 // unknownGrace is how long an unknown outcome waits for its callback: not at

@@ -37,6 +37,8 @@ const app = 1400123480
 type world struct {
 	*testing.T
 	rdb    *redis.Client
+	ns     keys.Namespace
+	secret string // of the account, id and key alike
 	sim    *tiwtest.Server
 	queue  *enqueue.Client
 	ledger *ledger.Ledger
@@ -57,7 +59,7 @@ type world struct {
 // stop returns why all sending is stopped, or nothing.
 func (w world) stop() gate.Stop {
 	w.Helper()
-	all, err := gate.NewBreaker(w.rdb, keys.Default).Stops(w.Context())
+	all, err := gate.NewBreaker(w.rdb, w.ns).Stops(w.Context())
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -70,7 +72,7 @@ func (w world) stop() gate.Stop {
 // suspended returns why an application is, or nothing.
 func (w world) suspended(app uint64) gate.Stop {
 	w.Helper()
-	all, err := gate.NewBreaker(w.rdb, keys.Default).Stops(w.Context())
+	all, err := gate.NewBreaker(w.rdb, w.ns).Stops(w.Context())
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -83,11 +85,20 @@ func (w world) suspended(app uint64) gate.Stop {
 }
 
 func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
+	return newAccount(t, rdb, keys.Default, tiwtest.DefaultSecret, o)
+}
+
+// newAccount is a world of an account of its own in a namespace.
+func newAccount(t *testing.T, rdb *redis.Client, ns keys.Namespace, secret string, o tiwtest.Options) world {
+	o.Credentials = map[string]tiwtest.Secret{secret: tiwtest.Secret(secret)}
 	o.Window = tiwtest.Sliding
 	if o.TaskDuration == 0 {
 		o.TaskDuration = 100 * time.Millisecond
 	}
-	return world{T: t, rdb: rdb, sim: tiwtest.Start(t, o), queue: enqueue.New(rdb, keys.Default), ledger: ledger.New(rdb, ledger.Options{})}
+	return world{
+		T: t, rdb: rdb, ns: ns, secret: secret, sim: tiwtest.Start(t, o),
+		queue: enqueue.New(rdb, ns), ledger: ledger.New(rdb, ledger.Options{Namespace: ns}),
+	}
 }
 
 // work starts a worker and returns what stops it and waits for its end.
@@ -95,7 +106,7 @@ func (w world) work() (stop func()) {
 	w.Helper()
 	api, err := tiw.New(tiw.Options{
 		Endpoint:   w.sim.URL,
-		Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
+		Credential: common.NewCredential(w.secret, w.secret),
 		Timeout:    2 * time.Second,
 	})
 	if err != nil {
@@ -103,7 +114,7 @@ func (w world) work() (stop func()) {
 	}
 	o := worker.Options{
 		Margin: 100 * time.Millisecond, // the referee shares two cores with everything else, under the race detector
-		Redis:  w.rdb, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, Spool: w.spool,
+		Redis:  w.rdb, Namespace: w.ns, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, Spool: w.spool,
 		Log: slog.New(slog.NewTextHandler(cmp.Or(w.log, w.Output()), nil)),
 	}
 	o.Attempts, o.RateLimit, o.SuspendFor, o.Second = w.attempts, w.limit, w.suspendFor, w.second
@@ -200,7 +211,7 @@ func (w world) state() string {
 	batches, err := w.ledger.Batches(w.Context(), 20)
 	fmt.Fprintf(&b, "batches: %+v, %v\n", batches, err)
 	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
-	for _, queue := range []string{keys.Default.QueueInteractive(), keys.Default.QueueBulk()} {
+	for _, queue := range []string{w.ns.QueueInteractive(), w.ns.QueueBulk()} {
 		info, err := inspector.GetQueueInfo(queue)
 		fmt.Fprintf(&b, "queue %s: %+v, %v\n", queue, info, err)
 	}

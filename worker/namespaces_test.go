@@ -1,0 +1,268 @@
+package worker_test
+
+import (
+	"fmt"
+	"iter"
+	"strings"
+	"testing"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/backlog"
+	"tiwsnap/enqueue"
+	"tiwsnap/gate"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/ledger"
+	"tiwsnap/ratelimit"
+	"tiwsnap/results"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// twoAccounts are two accounts, each in a namespace of its own, on one Redis.
+// Neither name is the default one, and one begins with the other.
+func twoAccounts(t *testing.T, rdb *redis.Client) (a, b world) {
+	return newAccount(t, rdb, "school", "AKIDofSchool", tiwtest.Options{}),
+		newAccount(t, rdb, "school-b", "AKIDofSchoolB", tiwtest.Options{})
+}
+
+// someRooms are rooms from a number on.
+func someRooms(from, n int) iter.Seq2[tasks.Room, error] {
+	return func(yield func(tasks.Room, error) bool) {
+		for i := range n {
+			if !yield(tasks.Room{SdkAppId: app, RoomId: uint64(from + i)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// batch enqueues rooms from a number on.
+func (w world) batch(id string, from, n int) {
+	w.Helper()
+	if _, err := w.queue.Batch(w.Context(), someRooms(from, n), enqueue.BatchOptions{ID: id}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// untouched checks that nothing was sent, nor taken from its queue.
+func (w world) untouched(batch string, n int) {
+	w.Helper()
+	b, err := w.ledger.Batch(w.Context(), batch)
+	if err != nil || b.Queued != n || b.Ended() {
+		w.Errorf("of namespace %s: %+v, %v", w.ns, b, err)
+	}
+	info, err := asynq.NewInspectorFromRedisClient(w.rdb).GetQueueInfo(w.ns.QueueInteractive())
+	if err != nil || info.Pending != 1 || info.Size != 1 {
+		w.Errorf("of namespace %s: %+v, %v", w.ns, info, err)
+	}
+	if calls := w.sim.State().Calls; calls != 0 {
+		w.Errorf("%d calls for namespace %s", calls, w.ns)
+	}
+}
+
+// only checks that the account was asked for its own rooms alone, once each, and
+// by its own key.
+func (w world) only(from, n int) {
+	w.Helper()
+	w.onceEach(n)
+	for room := range w.tasksByRoom() {
+		if room < uint64(from) || room >= uint64(from+n) {
+			w.Errorf("namespace %s has sent room %d", w.ns, room)
+		}
+	}
+	for code, calls := range w.sim.State().Codes {
+		if code != "OK" {
+			w.Errorf("namespace %s: %d calls answered %s", w.ns, calls, code)
+		}
+	}
+	w.cap()
+}
+
+// Two accounts on one Redis take none of each other's rooms, whoever works first,
+// though their ids are the same.
+func TestNamespacesShareNothing(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"A works first", "B works first"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb := redistest.Client(t)
+			first, second := twoAccounts(t, rdb)
+			if name == "B works first" {
+				first, second = second, first
+			}
+			const of1, of2 = 1, 1001 // the first room of each
+			second.batch("class", of2, 40)
+			if _, err := second.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: of2 + 40}, enqueue.RoomOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			first.batch("class", of1, 40)
+			first.work()
+			if b := first.ended("class"); b.Succeeded != 40 {
+				t.Errorf("%+v", b)
+			}
+			second.untouched("class", 40)
+			first.only(of1, 40)
+
+			second.work()
+			if b := second.ended("class"); b.Succeeded != 40 {
+				t.Errorf("%+v", b)
+			}
+			second.eventually("the single room is sent", func() bool { return len(second.tasksByRoom()) == 41 })
+			second.only(of2, 41)
+			first.only(of1, 40)
+			ownKeys(t, rdb)
+		})
+	}
+}
+
+// ownKeys checks that every key is of one of the two namespaces, or one that asynq
+// has once in a Redis and that belongs to nobody.
+func ownKeys(t *testing.T, rdb *redis.Client) {
+	t.Helper()
+	n := 0
+	for scan := rdb.Scan(t.Context(), 0, "*", 1000).Iterator(); scan.Next(t.Context()); n++ {
+		key := scan.Val()
+		known := strings.HasPrefix(key, "asynq:servers") || strings.HasPrefix(key, "asynq:workers") ||
+			key == "asynq:queues" || key == "asynq:schedulers"
+		for _, ns := range []string{"school", "school-b"} {
+			known = known || strings.HasPrefix(key, "{"+ns+"}:")
+			for _, queue := range keys.Namespace(ns).Queues() {
+				known = known || strings.HasPrefix(key, "asynq:{"+queue+"}:")
+			}
+		}
+		if !known {
+			t.Errorf("the key %s is of no namespace", key)
+		}
+	}
+	if n < 10 {
+		t.Errorf("%d keys were looked at", n)
+	}
+}
+
+// What a person does to one account changes nothing for the other one.
+func TestNamespacesAreOperatedAlone(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	a, b := twoAccounts(t, rdb)
+	ctx := t.Context()
+
+	b.work()
+	runs := func(w world) bool {
+		run, err := results.NewReader(rdb, w.ns).WorkerRuns()
+		return err == nil && run
+	}
+	b.eventually("its worker is known", func() bool { return runs(b) })
+	if runs(a) {
+		t.Error("the worker of B counts as one of A")
+	}
+
+	// Stopped, paused and canceled in A. B has batches of the same ids.
+	for _, w := range []world{a, b} {
+		if err := backlog.New(rdb, w.ns).Pause(ctx, "none"); err == nil {
+			t.Error("what does not exist was paused")
+		}
+	}
+	if _, err := gate.NewBreaker(rdb, a.ns).Stop(ctx, "ada", "exam"); err != nil {
+		t.Fatal(err)
+	}
+	a.batch("paused", 1, 10)
+	a.batch("canceled", 11, 10)
+	if err := backlog.New(rdb, a.ns).Pause(ctx, "paused"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := a.ledger.CancelBatch(ctx, "canceled"); n != 10 || err != nil {
+		t.Fatalf("%d canceled, %v", n, err)
+	}
+	a.work()
+	a.stoppedFor(gate.Person)
+	if s := b.stop(); s.Cause != "" {
+		t.Errorf("B is stopped, too: %s", s)
+	}
+	b.faults(tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.Whiteboard"})
+	b.batch("broken", 2001, 3)
+	if got := b.ended("broken"); got.Failed != 3 {
+		t.Errorf("%+v", got)
+	}
+	b.faults(tiwtest.Faults{})
+	b.batch("paused", 1001, 10)
+	b.batch("canceled", 1011, 10)
+	for _, id := range []string{"paused", "canceled"} {
+		if got := b.ended(id); got.Succeeded != 10 {
+			t.Errorf("%+v", got)
+		}
+	}
+	if calls := a.sim.State().Calls; calls != 0 {
+		t.Errorf("%d calls for A, which is stopped", calls)
+	}
+
+	// What failed in B, and its limit, are not A's.
+	for w, want := range map[*world]int{&a: 0, &b: 3} {
+		n := 0
+		for _, err := range w.ledger.Failures(ctx, "broken") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if n != want {
+			t.Errorf("namespace %s has %d failures, want %d", w.ns, n, want)
+		}
+	}
+	limit := func(w world) ratelimit.Options {
+		return ratelimit.Options{Redis: rdb, Key: w.ns.Limit(gate.ActionCreate)}
+	}
+	if err := ratelimit.Set(ctx, rdb, limit(b).Key, 7); err != nil {
+		t.Fatal(err)
+	}
+	for w, want := range map[*world]int{&a: 20, &b: 7} {
+		if s, err := ratelimit.Read(ctx, limit(*w)); err != nil || s.Limit != want {
+			t.Errorf("limit of %s: %+v, %v", w.ns, s, err)
+		}
+	}
+
+	// A goes on where it was.
+	if _, err := gate.NewBreaker(rdb, a.ns).Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := backlog.New(rdb, a.ns).Resume(ctx, "paused"); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.ended("paused"); got.Succeeded != 10 {
+		t.Errorf("%+v", got)
+	}
+	a.only(1, 10)
+}
+
+// asynq has one channel for what is canceled in a whole Redis, and names a task
+// there by its id alone. That costs neither account a room.
+func TestNamespacesCancelTasks(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t)
+	a, b := twoAccounts(t, rdb)
+	for _, w := range []*world{&a, &b} {
+		w.limit = 10 // most wait for a permit
+		w.batch("class", 1, 40)
+		w.work()
+	}
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	canceled := 0
+	a.eventually("ten rooms were sent, and others are active", func() bool {
+		active, err := inspector.ListActiveTasks(a.ns.QueueBulk())
+		return err == nil && len(active) > 0 && len(a.tasksByRoom()) >= 10
+	})
+	for n := 1; n <= 40; n++ {
+		if err := inspector.CancelProcessing(fmt.Sprintf("class.%d", n)); err != nil {
+			t.Fatal(err)
+		}
+		canceled++
+	}
+	for _, w := range []world{a, b} {
+		if got := w.until("class", "ended", ledger.Batch.Ended); got.Succeeded != 40 || got.PossibleDuplicates != 0 {
+			t.Errorf("%d tasks canceled: %+v", canceled, got)
+		}
+		w.only(1, 40)
+	}
+}
