@@ -253,6 +253,8 @@ func newWhole(t *testing.T, o *tiwtest.Options) *whole {
 	t.Helper()
 	w := &whole{T: t, rdb: redistest.Client(t), log: new(buffer)}
 	apiOptions := web.APIOptions{Redis: w.rdb, Ledger: ledger.New(w.rdb, ledger.Options{})}
+	withSimulator(t)(&apiOptions)
+	withSchedules(t)(&apiOptions)
 	if o != nil {
 		apiOptions.Limiters = w.work(*o).Limiters()
 	}

@@ -126,7 +126,7 @@ func TestStreamsAreBounded(t *testing.T) {
 		}
 	}
 	s.send("GET", "/v1/batches/b/events", "").problem(503, "busy")
-	resp, err := s.client.Do(s.request("GET", "/v1/batches/b/events", "", "Authorization", "Bearer "+s.tokens[web.RoleProduce]))
+	resp, err := s.client.Do(s.request("GET", "/v1/batches/b/events", "", "Authorization", "Bearer "+s.tokens[web.RoleView]))
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("somebody else: %v, %v", resp, err)
 	}

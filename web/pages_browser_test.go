@@ -1,0 +1,309 @@
+package web_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// axe looks for barriers on the page that is shown.
+// https://github.com/dequelabs/axe-core/blob/develop/doc/API.md
+func (b *browser) axe(source, name string) {
+	b.Helper()
+	if _, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](source+`; window.found = null; axe.run(document, {resultTypes: ['violations']})
+		.then((r) => { window.found = JSON.stringify(r.violations.map((v) =>
+			v.id + ': ' + v.nodes.map((n) => n.target + ' ' + n.failureSummary).join('; '))); }); true`)); err != nil {
+		b.Fatal(err)
+	}
+	b.until(`window.found`)
+	text, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`window.found`))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var found []string
+	if err := json.Unmarshal([]byte(text), &found); err != nil {
+		b.Fatal(err)
+	}
+	for _, v := range found {
+		b.Errorf("%s: axe finds %.600s", name, v)
+	}
+}
+
+// look is a form in which people see a page.
+type look struct {
+	width, height int64
+	scheme, lang  string
+}
+
+// looks are such that each width, colour scheme and language is there.
+var looks = []look{
+	{1280, 900, "light", "en"}, {1280, 900, "dark", "zh-CN"}, {390, 844, "light", "zh-CN"}, {390, 844, "dark", "en"},
+}
+
+// looks at the page that is shown in a form.
+func (b *browser) as(l look) {
+	b.Helper()
+	b.do(
+		call(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+			Width: l.width, Height: l.height, DeviceScaleFactor: 1, Mobile: l.width < 600,
+		}),
+		call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}},
+		}),
+	)
+	b.until(`document.cookie = 'tiwsnap_lang=` + l.lang + `; path=/'`)
+}
+
+// picture writes what is shown to the folder of the pictures, small.
+func (b *browser) picture(name string, l look) {
+	b.Helper()
+	dir := os.Getenv(shotsEnv)
+	if dir == "" {
+		return
+	}
+	b.do(chromedp.Sleep(700 * time.Millisecond)) // thumbnails come; only pictures wait for them
+	shot, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		b.Fatal(err)
+	}
+	full, err := png.Decode(bytes.NewReader(shot))
+	if err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(dir, fmt.Sprintf("%s-%d-%s-%s.png", name, l.width, l.scheme, l.lang[:2]))
+	var out bytes.Buffer
+	encoder := png.Encoder{CompressionLevel: png.BestCompression}
+	if err := encoder.Encode(&out, fewColours(full)); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// fewColours is the image with its 64 most frequent colours.
+func fewColours(full image.Image) *image.Paletted {
+	count := map[color.RGBA]int{}
+	area := full.Bounds()
+	at := func(x, y int) color.RGBA { return color.RGBAModel.Convert(full.At(x, y)).(color.RGBA) }
+	for y := area.Min.Y; y < area.Max.Y; y++ {
+		for x := area.Min.X; x < area.Max.X; x++ {
+			count[at(x, y)]++
+		}
+	}
+	all := make([]color.RGBA, 0, len(count))
+	for c := range count {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b color.RGBA) int { return count[b] - count[a] })
+	palette := color.Palette{}
+	for _, c := range all[:min(len(all), 64)] {
+		palette = append(palette, c)
+	}
+	out := image.NewPaletted(area, palette)
+	near := map[color.RGBA]uint8{}
+	for y := area.Min.Y; y < area.Max.Y; y++ {
+		for x := area.Min.X; x < area.Max.X; x++ {
+			c := at(x, y)
+			i, ok := near[c]
+			if !ok {
+				i = uint8(palette.Index(c))
+				near[c] = i
+			}
+			out.SetColorIndex(x, y, i)
+		}
+	}
+	return out
+}
+
+// An administrator logs in, starts a batch from a list, looks at the pictures,
+// gives a teacher a link, and finds a room. The teacher sees the pictures.
+func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes a browser")
+	}
+	w := newWhole(t, &tiwtest.Options{Latency: 30 * time.Millisecond, TaskDuration: 200 * time.Millisecond})
+	b := newBrowser(t, w.URL)
+	b.logIn(w.URL, "bob")
+	b.do(
+		chromedp.Click(chromedp.CSS(`.side a[href="/batches"]`)),
+		chromedp.WaitVisible(chromedp.CSS(`a[href="/batches/new"]`)),
+		chromedp.Click(chromedp.CSS(`a[href="/batches/new"]`)),
+		chromedp.WaitVisible(chromedp.CSS(`#text`)),
+		chromedp.SendKeys(chromedp.CSS(`#app`), "1400123480"),
+		chromedp.SendKeys(chromedp.CSS(`#text`), "RoomId,Label.Class\n20101,3B\n20102,3B\nx,3B\n20103,3C\n"),
+		chromedp.Click(chromedp.CSS(`.form button`)),
+		chromedp.WaitVisible(chromedp.CSS(`.faults-list`)),
+	)
+	b.until(`document.querySelector('#verdict').innerText === '3 rooms are in order, 1 row is wrong'`)
+	b.do(chromedp.Click(chromedp.CSS(`form[action$="/enqueue"] button`)), chromedp.WaitVisible(chromedp.CSS(`.said`)))
+	b.until(`document.querySelector('.said').innerText.includes('3 rooms are enqueued')`)
+	b.until(`document.querySelector('h1 .pill').innerText === 'ended'`) // live
+	b.do(chromedp.Click(chromedp.CSS(`a[href$="/pictures"]`)), chromedp.WaitVisible(chromedp.CSS(`.wall img`)))
+	b.until(`[...document.querySelectorAll('.wall img')].slice(0, 2).every((i) => i.complete && i.naturalWidth > 0)`)
+
+	// A picture in full size, and on by the keys.
+	b.do(chromedp.Click(chromedp.CSS(`.wall a[data-picture]`)))
+	b.until(`document.querySelector('dialog.viewer[open] img').naturalWidth >= 640`)
+	first, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`document.querySelector('.viewer img').src`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := func(name string) {
+		b.until(`document.querySelector('.viewer').dispatchEvent(new KeyboardEvent('keydown', {key: '` + name + `', bubbles: true})) || true`)
+	}
+	if n, _ := chromedp.Run(b.ctx, chromedp.Evaluate[int](`document.querySelectorAll('a[data-picture]').length`)); n > 1 {
+		key("ArrowRight")
+		b.until(`document.querySelector('.viewer img').src !== '` + first + `'`)
+		key("ArrowLeft")
+		b.until(`document.querySelector('.viewer img').src === '` + first + `'`)
+	}
+	b.do(chromedp.Click(chromedp.CSS(`.viewer button`)))
+	b.until(`!document.querySelector('.viewer[open]')`)
+
+	// A link for the teacher, who has no login.
+	b.do(
+		chromedp.Click(chromedp.CSS(`details.ask summary`)),
+		chromedp.Click(chromedp.CSS(`form[action$="/share"] button`)),
+		chromedp.WaitVisible(chromedp.CSS(`#link`)),
+	)
+	link, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`document.querySelector('#link').value`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.pathname.split('/')[2]`))
+
+	b.do(
+		chromedp.SendKeys(chromedp.CSS(`#find`), "20102"),
+		chromedp.Submit(chromedp.CSS(`#find`)),
+		chromedp.WaitVisible(chromedp.CSS(`.rooms tbody a`)),
+		chromedp.Click(chromedp.CSS(`.rooms tbody a`)),
+		chromedp.WaitVisible(chromedp.CSS(`.timeline`)),
+	)
+	b.until(`document.querySelector('.timeline').innerText.includes('Accepted by Tencent')`)
+
+	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)), chromedp.Navigate(link))
+	b.until(`document.querySelector('.wall img')?.naturalWidth > 0 && !document.querySelector('.side')`)
+	b.do(chromedp.Navigate(w.URL + "/batches/" + batch))
+	b.until(`location.pathname === '/login'`)
+}
+
+// Every page is looked at in each form: axe finds no barrier, text of others
+// stays text in both languages, and nothing is asked of another host.
+func TestEveryPageInABrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes a browser and a minute")
+	}
+	source, err := os.ReadFile("testdata/node/node_modules/axe-core/axe.min.js")
+	if err != nil {
+		needs.Skip(t, "no axe-core (npm ci --prefix web/testdata/node)")
+	}
+	w := newWhole(t, &tiwtest.Options{Latency: 30 * time.Millisecond, TaskDuration: 300 * time.Millisecond, TaskFailure: 0.05})
+	class := "高二（3）班"
+	if os.Getenv(shotsEnv) == "" {
+		class = hostile
+	}
+	school := func(id string, n int) {
+		rooms := func(yield func(tasks.Room, error) bool) {
+			for i := range n {
+				label := map[string]string{"Class": class, "Teacher": "王芳"}
+				if !yield(tasks.Room{SdkAppId: 1400123480, RoomId: uint64(20101 + i), Label: label}, nil) {
+					return
+				}
+			}
+		}
+		if _, err := enqueue.New(w.rdb, keys.Default).Batch(t.Context(), rooms, enqueue.BatchOptions{ID: id, By: "user bob"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	school("class-3b-monday", 40)
+	l := ledger.New(w.rdb, ledger.Options{Hold: true})
+	for i, code := range []string{"InvalidParameter.SdkAppIdNotFound", "InternalError", class} {
+		p := tasks.SnapshotPayload{ID: fmt.Sprintf("s-broken-%d", i), Room: tasks.Room{
+			SdkAppId: 1400123480, RoomId: uint64(301 + i), Label: map[string]string{"Class": class},
+		}}
+		intent, err := l.Begin(t.Context(), p, "token"+p.ID, "")
+		if err == nil {
+			state := ledger.Failed
+			if code == "InternalError" {
+				state = ledger.Unknown
+			}
+			err = l.Outcome(t.Context(), p.ID, intent.Attempt, ledger.Outcome{State: state, Code: code, Message: class})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := newBrowser(t, w.URL)
+	for _, look := range looks[:2] {
+		b.do(chromedp.Navigate(w.URL + "/login"))
+		b.as(look)
+		b.do(chromedp.Navigate(w.URL + "/login"))
+		b.axe(string(source), "login")
+		b.picture("login", look)
+	}
+	b.as(looks[0])
+	b.logIn(w.URL, "bob")
+	b.do(chromedp.Navigate(w.URL + "/batches/class-3b-monday"))
+	b.until(`document.querySelector('h1 .pill')?.innerText === 'ended'`)
+	school("class-3c-evening", 900)
+
+	pages := []struct{ name, path, has string }{
+		{"now", "/", `.chart`},
+		{"batches", "/batches", `.list`},
+		{"batch", "/batches/class-3b-monday", `.rooms`},
+		{"batch-running", "/batches/class-3c-evening", `.rooms`},
+		{"pictures", "/batches/class-3b-monday/pictures", `.wall img`},
+		{"snapshot", "/snapshots/class-3b-monday.1", `.timeline`},
+		{"snapshot-failed", "/snapshots/s-broken-0", `.trouble`},
+		{"new", "/batches/new", `.form`},
+		{"find", "/find?q=20102", `.rooms`},
+		{"failures", "/failures", `.failures`},
+		{"held", "/held", `h1`},
+		{"schedules", "/schedules", `#schedules`},
+		{"webhooks", "/webhooks", `#webhooks`},
+		{"limit", "/limit", `.chart`},
+		{"workers", "/workers", `.card`},
+		{"redis", "/redis", `#weight`},
+		{"audit", "/audit", `h1`},
+		{"problem", "/batches/nobody", `.login`},
+	}
+	for i, look := range looks {
+		b.as(look)
+		for _, p := range pages {
+			b.do(chromedp.Navigate(w.URL + p.path))
+			b.until(fmt.Sprintf(`document.querySelector(%q) && document.documentElement.lang === %q`, p.has, look.lang))
+			if p.name == "problem" {
+				b.expected("404")
+			}
+			if i < 2 || os.Getenv(shotsEnv) != "" {
+				b.axe(string(source), fmt.Sprintf("%s in %s", p.name, look.lang))
+			}
+			// Nothing sticks out of the page.
+			b.until(`document.documentElement.scrollWidth <= innerWidth`)
+			b.picture(p.name, look)
+		}
+	}
+	if class == hostile {
+		b.do(chromedp.Navigate(w.URL + "/failures"))
+		b.until(`document.querySelector('.failures').innerText.includes('onerror=alert')`)
+	}
+}
