@@ -76,6 +76,7 @@ Exit code 0: nothing fails. 78: the credentials are missing or refused.
 		if !skipTIW {
 			d.tiw(cmd.Context(), c, client)
 		}
+		d.images(cmd.Context(), c.Images)
 		if *output == "json" {
 			if err := printJSON(e.stdout, d.findings, true); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -285,4 +286,27 @@ func (c *connection) locateCopies() error {
 		return url
 	})
 	return nil
+}
+
+// doctorPatience bounds what doctor asks of the store of images.
+const doctorPatience = 30 * time.Second
+
+// images writes, reads and removes one object in the store of images.
+func (d *doctor) images(ctx context.Context, c config.Images) {
+	const check = "image store"
+	store, err := imageStore(c)
+	if store == nil && err == nil {
+		return
+	}
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, doctorPatience)
+		defer cancel()
+		err = images.Check(ctx, store)
+	}
+	if err != nil {
+		d.fail(exitUnavailable, check, "make the folder or the bucket, and let this user write there: TIWSNAP_IMAGES_STORE names it",
+			"no copy can be written: %v", err)
+		return
+	}
+	d.ok(check, "%s: one object was written, read and removed", store)
 }

@@ -276,6 +276,14 @@ func sayTrouble(ctx context.Context, e env, c *connection) error {
 	for _, s := range stops {
 		fmt.Fprintln(e.stderr, plain(s.String()))
 	}
+	trouble, err := c.ledger.CopyTrouble(ctx)
+	if err != nil {
+		return c.away(err)
+	}
+	if trouble != nil {
+		fmt.Fprintf(e.stderr, "No image can be copied since %s: %s. Images wait. Fix: see tiwsnap doctor\n",
+			clock(trouble.Since), plain(trouble.Why))
+	}
 	limit, err := createLimit(ctx, c.rdb, c.cfg)
 	if err != nil {
 		return c.away(err)

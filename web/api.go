@@ -139,6 +139,7 @@ func (a *API) operations() []operation {
 		{"GET /v1/batches", roleRead, "list-batches", "All batches", handle(a.listBatches)},
 		{"GET /v1/batches/{id}", roleRead, "get-batch", "What became of a batch", handle(a.getBatch)},
 		{"GET /v1/batches/{id}/snapshots", roleRead, "list-snapshots", "What became of the snapshots of a batch: a page, or the whole list", a.listSnapshots()},
+		{"GET /v1/batches/{id}/images.zip", roleRead, "get-batch-images", "All images of a batch with its lists, as a ZIP archive", a.getImages},
 		{"GET /v1/batches/{id}/events", roleRead, "follow-batch", "Follow a batch to its end by server-sent events", streams(
 			"Events batch with the whole batch, each time that it has changed; the last one is end, or gone where it has expired", a.batchEvents)},
 		{"POST /v1/batches/{id}/cancel", RoleProduce, "cancel-batch", "Cancel a batch, as far as Tencent has not accepted it", handle(a.cancelBatch)},

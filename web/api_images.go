@@ -98,6 +98,52 @@ func (a *API) image(
 	}, nil
 }
 
+func (a *API) getImages(api huma.API, op huma.Operation) {
+	op.Responses = map[string]*huma.Response{"200": {Description: "The archive, as it is made", Content: map[string]*huma.MediaType{
+		typeZip: {Schema: &huma.Schema{Type: "string", Format: "binary"}},
+	}}}
+	huma.Register(api, op, func(ctx context.Context, in *imagesInput) (*huma.StreamResponse, error) {
+		b, err := a.ledger.Batch(ctx, in.ID)
+		if err != nil {
+			return nil, answerable(ctx, op.OperationID, err)
+		}
+		free, err := a.downloads.take(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &huma.StreamResponse{Body: func(huma.Context) {
+			defer free()
+			h := in.w.Header()
+			h.Set("Content-Type", typeZip)
+			h.Set("Content-Disposition", `attachment; filename="`+b.ID+`.zip"`)
+			if in.r.Method == http.MethodHead {
+				return
+			}
+			z := images.NewZip(newPaced(in.w), b.CreatedAt)
+			done, err := images.Export(ctx, z, b.ID, a.o.Images, b, a.results.Batch(ctx, b, 1, b.Total))
+			if err == nil {
+				err = z.Close()
+			}
+			if done.Missing > 0 { // its lists say which
+				a.o.Log.Warn("images are missing from an archive", "batch", b.ID, "missing", done.Missing, "err", done.Why)
+			}
+			if err != nil {
+				if ctx.Err() == nil {
+					a.o.Log.Warn("archive broken off", "batch", b.ID, "err", err)
+				}
+				panic(http.ErrAbortHandler) // so that nobody takes a part for the whole
+			}
+		}}, nil
+	})
+}
+
+const typeZip = "application/zip"
+
+type imagesInput struct {
+	exchange
+	ID string `path:"id" maxLength:"64" doc:"Id of the batch"`
+}
+
 // imageCache lets a browser keep an image, which does not change. Others must
 // not: who may see it is decided here.
 const imageCache = "private, max-age=86400, immutable"

@@ -1,13 +1,16 @@
 package web_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"image"
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -78,6 +81,19 @@ func TestImagesThatTencentHas(t *testing.T) {
 	s.send("GET", "/v1/snapshots/a.3/images/1", "").problem(http.StatusNotFound, "not-found")
 	s.send("GET", "/v1/snapshots/none/images/1", "").problem(http.StatusNotFound, "not-found")
 	s.send("GET", "/v1/snapshots/a.2/images/1", "").problem(http.StatusServiceUnavailable, "image-unavailable")
+	archive := s.send("GET", "/v1/batches/a/images.zip", "")
+	z, err := zip.NewReader(strings.NewReader(archive.body), int64(len(archive.body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := fs.ReadFile(z, "a/0001-1-1/1.png"); err != nil || !bytes.Equal(b, pic.Bytes()) {
+		t.Errorf("the archive has %d bytes of the image, %v", len(b), err)
+	}
+	for _, name := range []string{"results.csv", "results.jsonl", "index.html"} {
+		if _, err := z.Open("a/" + name); err != nil {
+			t.Errorf("the archive lacks a list: %v", err)
+		}
+	}
 	// Three days after its acceptance the image is not even asked for.
 	if err := rdb.HSet(t.Context(), "{tiwsnap}:snapshot:a.1", "accepted_at", time.Now().Add(-ledger.TencentKeeps).UnixMilli()).Err(); err != nil {
 		t.Fatal(err)

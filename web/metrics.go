@@ -57,6 +57,8 @@ var (
 	descMoves      = gauge("snapshot_moves_total", "Moves of snapshots into a state since the beginning.", "state")
 	descNoImage    = gauge("snapshots_no_image_total", "Snapshots that succeeded without an image, since the beginning.")
 	descMissing    = gauge("missing_images_total", "Images that Tencent has counted in a result and not named, since the beginning.")
+	descToCopy     = gauge("images_to_copy", "Images that have no copy yet and will be copied.")
+	descLost       = gauge("images_lost_total", "Images that could not be copied while Tencent had them, since the beginning.")
 	descDuplicates = gauge("possible_duplicates_total", "Requests that may have made a second task, as the outcome of one before was unknown.")
 	descBacklog    = gauge("backlog_rooms", "Rooms in open batches that were not fed yet.")
 	descOldest     = gauge("oldest_waiting_seconds", "Age of the oldest batch that has rooms waiting and is not paused; 0: none.")
@@ -74,7 +76,7 @@ var (
 
 	descs = []*prometheus.Desc{
 		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descMoves, descNoImage, descMissing,
-		descDuplicates, descBacklog, descOldest, descQueue, descPaused,
+		descToCopy, descLost, descDuplicates, descBacklog, descOldest, descQueue, descPaused,
 		descBreaker, descSuspended, descLimit, descEffective, descUsed, descFullest, descMargin, descWaiting,
 	}
 )
@@ -244,6 +246,8 @@ func (r *reading) totals(ctx context.Context) error {
 	}
 	r.counter(descNoImage, number("no_image"))
 	r.counter(descMissing, number("missing_images"))
+	r.gauge(descToCopy, max(0, number("images_pending")))
+	r.counter(descLost, number("images_lost"))
 	r.counter(descDuplicates, number("possible_duplicates"))
 	return nil
 }

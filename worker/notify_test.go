@@ -20,6 +20,7 @@ import (
 	"tiwsnap/internal/guard"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/results"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
@@ -185,7 +186,7 @@ func TestEndsAreTold(t *testing.T) {
 			at         time.Time
 			data       any
 		}{
-			{tasks.SnapshotEnded, "a.7", s.EndedAt, s},
+			{tasks.SnapshotEnded, "a.7", s.EndedAt, results.Explain(s)},
 			{tasks.BatchEnded, "a", batch.EndedAt, batch},
 		} {
 			d, ok := seen[tasks.NewNotify(want.event, want.ref, want.at, "").ID]
