@@ -355,6 +355,15 @@ func (d *doctor) tiw(ctx context.Context, c config.Config, rdb redis.UniversalCl
 		d.warn(check, "run tiwsnap doctor where Redis answers", "are not checked: the permit for a request comes from Redis")
 		return
 	}
+	if err := gate.NewBreaker(rdb, c.Namespace).CheckEndpoint(ctx, c.TIW.Endpoint); err != nil {
+		var other *gate.EndpointError
+		if errors.As(err, &other) {
+			d.fail(exitConfig, "namespace", other.Fix(), "%v; nothing was asked there", err)
+			return
+		}
+		d.warn(check, "see the findings about Redis", "are not checked: %v", err)
+		return
+	}
 	err = describe(ctx, c, client, rdb)
 	var answer *tiw.Error
 	if errors.As(err, &answer) && answer.Class == tiw.Clock {

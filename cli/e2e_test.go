@@ -95,12 +95,12 @@ func (s site) ok(args ...string) string {
 }
 
 // worker runs the worker command until the test ends, or stop is called.
-func (s site) worker() (stop func()) {
+func (s site) worker(flags ...string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Go(func() {
 		var out, errs bytes.Buffer
-		if code := run(ctx, []string{"worker"}, env{strings.NewReader(""), &out, &errs, variables(s.environ)}); code != exitOK {
+		if code := run(ctx, append([]string{"worker"}, flags...), env{strings.NewReader(""), &out, &errs, variables(s.environ)}); code != exitOK {
 			s.Errorf("worker: exit code %d\n%s", code, errs.String())
 		}
 	})

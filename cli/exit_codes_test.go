@@ -88,7 +88,7 @@ func endings(full, evicting, taken string) []ending {
 		},
 		{
 			command: "doctor",
-			how:     "the credentials are missing or refused",
+			how:     "the credentials are missing or refused, or the namespace works with another endpoint",
 			code:    exitConfig,
 			environ: []string{"TENCENTCLOUD_SECRET_KEY=wrong"},
 		},
@@ -364,6 +364,12 @@ func endings(full, evicting, taken string) []ending {
 			how:     "the credentials are missing, or Redis evicts keys",
 			code:    exitConfig,
 			environ: []string{"TENCENTCLOUD_SECRET_ID=", "TENCENTCLOUD_SECRET_KEY="},
+		},
+		{
+			command: "worker",
+			how:     "the namespace works with another endpoint",
+			code:    exitConfig,
+			environ: []string{"TIWSNAP_TIW_ENDPOINT=http://127.0.0.1:1"},
 		},
 	}
 }

@@ -42,6 +42,37 @@ func TestWebOfANamespace(t *testing.T) {
 	}
 }
 
+// A worker, or doctor, with another endpoint than the one that a namespace works
+// with is refused and asks nothing there, until a person says that it has moved.
+func TestNamespaceMoves(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, tiwtest.Options{})
+	s.batch("a", 1)
+	stop := s.worker()
+	s.until("a", "has ended", func(b batchJSON) bool { return b.Succeeded == 1 })
+	stop()
+
+	other := tiwtest.Start(t, tiwtest.Options{})
+	there := s
+	there.environ = maps.Clone(s.environ)
+	there.environ["TIWSNAP_TIW_ENDPOINT"] = other.URL
+	there.says(exitConfig, "tiwsnap worker --moved", "worker")
+	there.says(exitConfig, "FAIL  namespace: namespace tiwsnap works with "+s.sim.URL, "doctor")
+	for action, st := range other.State().Actions {
+		if st.Received.Calls > 0 {
+			t.Errorf("%d calls of %s at the other endpoint", st.Received.Calls, action)
+		}
+	}
+	s.batch("b", 1)
+	stop = there.worker("--moved")
+	s.until("b", "has ended", func(b batchJSON) bool { return b.Succeeded == 1 })
+	stop()
+	if n := other.State().Tasks.Created; n != 1 {
+		t.Errorf("%d tasks at the endpoint that it has moved to", n)
+	}
+	s.says(exitConfig, "namespace tiwsnap works with "+other.URL, "worker")
+}
+
 // What Redis cannot take is kept apart for each Redis and each namespace.
 func TestSpoolFolders(t *testing.T) {
 	t.Parallel()

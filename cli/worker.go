@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
+	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
 	"tiwsnap/rdb"
@@ -44,6 +46,7 @@ are written. SIGHUP makes it ` + reloadHelp,
   tiwsnap worker --config tiwsnap.yml --http-addr ""`,
 		Args: cobra.NoArgs,
 	}
+	moved := cmd.Flags().Bool("moved", false, "remember this endpoint in place of another one that the namespace has worked with")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "tiw.endpoint", "tiw.region", "tiw.timeout", "rate.limit", "rate.margin",
 		"worker.concurrency", "worker.attempts", "worker.spool", "confirm.after", "confirm.share", "suspend_for",
 		"callback.addr", "callback.url", "http.addr", "metrics.addr", "unknown", "unknown_grace", "retention", "images.store", "log.level", "log.format")
@@ -119,6 +122,9 @@ are written. SIGHUP makes it ` + reloadHelp,
 		if err != nil {
 			return fail(exitConfig, "%w", err)
 		}
+		if err := c.useEndpoint(ctx, *moved); err != nil {
+			return err
+		}
 		var evicts *rdb.EvictionError
 		switch err := w.CheckRedis(ctx); {
 		case errors.As(err, &evicts):
@@ -152,6 +158,17 @@ are written. SIGHUP makes it ` + reloadHelp,
 		return nil
 	}
 	return cmd
+}
+
+// useEndpoint remembers the endpoint that the namespace works with. The error is
+// ready to return: the namespace works with another one, unless it has moved.
+func (c *connection) useEndpoint(ctx context.Context, moved bool) error {
+	err := gate.NewBreaker(c.rdb, c.cfg.Namespace).UseEndpoint(ctx, c.cfg.TIW.Endpoint, moved)
+	var other *gate.EndpointError
+	if errors.As(err, &other) {
+		return fail(exitConfig, "%w: %s", err, other.Fix())
+	}
+	return c.away(err)
 }
 
 // callbackLife is how long a callback URL is good for. After three days neither

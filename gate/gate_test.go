@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -724,4 +725,33 @@ func TestManyApplications(t *testing.T) {
 	if all, err := f.Stops(t.Context()); err != nil || len(all) != 900 {
 		t.Errorf("%d are shown, %v", len(all), err)
 	}
+}
+
+// A namespace remembers the endpoint that has accepted requests, until a person
+// says that it has moved. One that never worked is a typo.
+func TestEndpoint(t *testing.T) {
+	f := setup(t)
+	const typo, first, second = "https://tiw.example.con", "https://tiw.example.com", "http://127.0.0.1:9000"
+	is := func(what string, err error, known string) {
+		t.Helper()
+		var other *gate.EndpointError
+		if errors.As(err, &other) != (known != "") || known == "" && err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if known != "" && (other.Known != known || !strings.Contains(other.Fix(), "worker --moved")) {
+			t.Errorf("%s: %v; %s", what, err, other.Fix())
+		}
+	}
+	is("nothing is known yet", f.CheckEndpoint(t.Context(), first), "")
+	is("a typo", f.UseEndpoint(t.Context(), typo, false), "")
+	is("mended", f.UseEndpoint(t.Context(), first, false), "")
+
+	p := f.create("a")
+	p.Done(t.Context(), "task", nil)
+	is("the same", f.UseEndpoint(t.Context(), strings.ToUpper(first), false), "")
+	is("a look from elsewhere", f.CheckEndpoint(t.Context(), second), first)
+	is("a worker from elsewhere", f.UseEndpoint(t.Context(), second, false), first)
+	is("in another namespace", gate.NewBreaker(f.rdb, "laptop").UseEndpoint(t.Context(), second, false), "")
+	is("moved", f.UseEndpoint(t.Context(), second, true), "")
+	is("a worker that was left behind", f.UseEndpoint(t.Context(), first, false), second)
 }

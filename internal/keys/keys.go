@@ -84,6 +84,9 @@ func (ns Namespace) Breaker() string { return ns.key("breaker") }
 // outcomes, how many requests were accepted, the newest TaskID.
 func (ns Namespace) Gate() string { return ns.key("gate") }
 
+// Endpoint is a string: the URL of the API that the namespace works with.
+func (ns Namespace) Endpoint() string { return ns.key("endpoint") }
+
 // Apps is a hash of SdkAppId to how many requests for it were accepted.
 func (ns Namespace) Apps() string { return ns.key("apps") }
 
