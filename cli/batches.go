@@ -166,7 +166,18 @@ func printRows(e env, all iter.Seq2[ledger.Batch, error], output string) (n int,
 }
 
 var batchHeading = []string{
-	"BATCH", "STATE", "ROOMS", "QUEUED", "IN PROGRESS", "SUCCEEDED", "NO IMAGE", "FAILED", "CANCELED", "IMAGES", "ENQUEUED", "ENDED",
+	"BATCH",
+	"STATE",
+	"ROOMS",
+	"QUEUED",
+	"IN PROGRESS",
+	"SUCCEEDED",
+	"NO IMAGE",
+	"FAILED",
+	"CANCELED",
+	"IMAGES",
+	"ENQUEUED",
+	"ENDED",
 }
 
 func batchRow(b ledger.Batch) []string {

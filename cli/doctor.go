@@ -256,13 +256,38 @@ func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.Un
 		case !s.Overdue.IsZero():
 			d.warn(check, "run a worker with this configuration file", "the tick of %s was not begun", clock(s.Overdue))
 		case s.Trying != nil && s.Trying.Waits:
-			d.warn(check, "make room in Redis: it is tried again at "+clock(s.Trying.RetryAt), "the tick of %s waits: %s", clock(s.Trying.Tick), plain(s.Trying.Error))
+			d.warn(
+				check,
+				"make room in Redis: it is tried again at "+clock(s.Trying.RetryAt),
+				"the tick of %s waits: %s",
+				clock(s.Trying.Tick),
+				plain(s.Trying.Error),
+			)
 		case s.Trying != nil:
-			d.warn(check, "mend the source: it is read again at "+clock(s.Trying.RetryAt), "the tick of %s was tried %d times: %s", clock(s.Trying.Tick), s.Trying.Failures, plain(s.Trying.Error))
+			d.warn(
+				check,
+				"mend the source: it is read again at "+clock(s.Trying.RetryAt),
+				"the tick of %s was tried %d times: %s",
+				clock(s.Trying.Tick),
+				s.Trying.Failures,
+				plain(s.Trying.Error),
+			)
 		case s.Last != nil && s.Last.Result == schedule.Failed:
-			d.warn(check, "mend the source, then tiwsnap schedule run "+s.Name, "the tick of %s failed: %s", clock(s.Last.Tick), plain(s.Last.Error))
+			d.warn(
+				check,
+				"mend the source, then tiwsnap schedule run "+s.Name,
+				"the tick of %s failed: %s",
+				clock(s.Last.Tick),
+				plain(s.Last.Error),
+			)
 		case s.Last != nil && s.Last.BadRows > 0:
-			d.warn(check, "mend the class list", "bad rows left out of its last batch: %d: %s", s.Last.BadRows, plain(strings.Join(s.Last.Reasons, "; ")))
+			d.warn(
+				check,
+				"mend the class list",
+				"bad rows left out of its last batch: %d: %s",
+				s.Last.BadRows,
+				plain(strings.Join(s.Last.Reasons, "; ")),
+			)
 		default:
 			d.ok(check, "ticks next at %s", clock(s.Next))
 		}
@@ -300,8 +325,13 @@ func (d *doctor) redisServer(s rdb.Server) {
 	case s.Policy == "":
 		d.warn(name+" eviction", console, "maxmemory-policy is not told: it must be noeviction")
 	case s.CheckPolicy() != nil:
-		d.fail(exitUnavailable, name+" eviction", rdb.EvictionFix,
-			"maxmemory-policy is %s: Redis throws snapshots away when it is full; no worker starts and nothing is enqueued", s.Policy)
+		d.fail(
+			exitUnavailable,
+			name+" eviction",
+			rdb.EvictionFix,
+			"maxmemory-policy is %s: Redis throws snapshots away when it is full; no worker starts and nothing is enqueued",
+			s.Policy,
+		)
 	default:
 		d.ok(name+" eviction", "%s", s.Policy)
 	}
@@ -313,7 +343,12 @@ func (d *doctor) redisServer(s rdb.Server) {
 		d.warn(name+" persistence", "CONFIG SET appendonly yes, and the same in redis.conf",
 			"AOF is off: snapshots that were accepted are lost if Redis dies")
 	case s.AOFBroken:
-		d.fail(exitUnavailable, name+" persistence", "look for a full or broken disk and read the log of Redis", "the last write to the AOF failed")
+		d.fail(
+			exitUnavailable,
+			name+" persistence",
+			"look for a full or broken disk and read the log of Redis",
+			"the last write to the AOF failed",
+		)
 	default:
 		d.ok(name+" persistence", "AOF is on")
 	}
@@ -325,9 +360,22 @@ func (d *doctor) redisServer(s rdb.Server) {
 	case m.Max == 0:
 		d.ok(name+" memory", "%s used, no maxmemory", megabytes(m.Used))
 	case float64(m.Used) >= fullFail*float64(m.Max):
-		d.fail(exitUnavailable, name+" memory", "raise maxmemory, or cancel batches", "%s of %s used: Redis is about to refuse writes", megabytes(m.Used), megabytes(m.Max))
+		d.fail(
+			exitUnavailable,
+			name+" memory",
+			"raise maxmemory, or cancel batches",
+			"%s of %s used: Redis is about to refuse writes",
+			megabytes(m.Used),
+			megabytes(m.Max),
+		)
 	case float64(m.Used) >= enqueue.AdmitUpTo*float64(m.Max):
-		d.warn(name+" memory", "raise maxmemory", "%s of %s used: nothing more is enqueued", megabytes(m.Used), megabytes(m.Max))
+		d.warn(
+			name+" memory",
+			"raise maxmemory",
+			"%s of %s used: nothing more is enqueued",
+			megabytes(m.Used),
+			megabytes(m.Max),
+		)
 	default:
 		d.ok(name+" memory", "%s of %s used", megabytes(m.Used), megabytes(m.Max))
 	}
@@ -342,7 +390,12 @@ func (d *doctor) tiw(ctx context.Context, c config.Config, rdb redis.UniversalCl
 	}
 	const check = "credentials"
 	if c.TencentCloud.SecretID.Empty() {
-		d.fail(exitConfig, check, "set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; --skip-tiw leaves this check out", "are not set")
+		d.fail(
+			exitConfig,
+			check,
+			"set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; --skip-tiw leaves this check out",
+			"are not set",
+		)
 		return
 	}
 	client, err := newTIW(c, c.TencentCloud.Credential(slog.New(slog.DiscardHandler)))

@@ -51,7 +51,8 @@ that has other parameters already is an error (exit code 2).`,
 	}
 	read := roomFlags(cmd.Flags())
 	cmd.Flags().Uint64Var(&room, "room", 0, "RoomId `number`")
-	key := cmd.Flags().String("key", "", "`name` of what is snapshotted, such as a class session: the same app, room and key are one snapshot")
+	key := cmd.Flags().
+		String("key", "", "`name` of what is snapshotted, such as a class session: the same app, room and key are one snapshot")
 	wait := cmd.Flags().Bool("wait", false, "wait for the result and print it")
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
@@ -79,7 +80,8 @@ that has other parameters already is an error (exit code 2).`,
 		if err := c.checkCallback(r); err != nil {
 			return err
 		}
-		snapshot, err := enqueue.New(c.rdb, c.cfg.Namespace).Room(ctx, r, enqueue.RoomOptions{Key: *key, Replicated: c.replicated()})
+		snapshot, err := enqueue.New(c.rdb, c.cfg.Namespace).
+			Room(ctx, r, enqueue.RoomOptions{Key: *key, Replicated: c.replicated()})
 		if errors.Is(err, enqueue.ErrExists) {
 			return fail(exitUsage, "nothing was enqueued: %w; give this one another --key", err)
 		}
@@ -89,7 +91,11 @@ that has other parameters already is an error (exit code 2).`,
 		if snapshot.Created {
 			fmt.Fprintf(e.stderr, "snapshot %s: enqueued\n", snapshot.ID)
 		} else {
-			fmt.Fprintf(e.stderr, "snapshot %s was enqueued before with the same --key and parameters: nothing was added\n", snapshot.ID)
+			fmt.Fprintf(
+				e.stderr,
+				"snapshot %s was enqueued before with the same --key and parameters: nothing was added\n",
+				snapshot.ID,
+			)
 		}
 		if *wait {
 			return waitAndPrint(ctx, e, c, []string{snapshot.ID}, *output)
@@ -162,7 +168,8 @@ that stands for other rooms already is an error (exit code 2).`,
 	encoding := cmd.Flags().String("encoding", "",
 		"`name` of the text's encoding, such as utf-8, gb18030, big5 or windows-1252; default: as recognised")
 	sheet := cmd.Flags().String("sheet", "", "`name` of the worksheet of an .xlsx file; default: the first")
-	hook := cmd.Flags().String("webhook", "", "`URL` that is told of the batch's end in place of TIWSNAP_WEBHOOK_URL; its host must be in TIWSNAP_WEBHOOK_ALLOW, here and at the workers")
+	hook := cmd.Flags().
+		String("webhook", "", "`URL` that is told of the batch's end in place of TIWSNAP_WEBHOOK_URL; its host must be in TIWSNAP_WEBHOOK_ALLOW, here and at the workers")
 	wait := cmd.Flags().Bool("wait", false, "wait until every snapshot has ended; exit 1 if some failed")
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
@@ -362,7 +369,11 @@ func batchID(name, file string) string {
 // function that reads them.
 func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
 	app := fs.Uint64("app", 0, "SdkAppId `number`")
-	callback := fs.String("callback-url", "", "CallbackURL, the `URL` that is told each result; TIWSNAP_TIW_CALLBACK_URL if not given")
+	callback := fs.String(
+		"callback-url",
+		"",
+		"CallbackURL, the `URL` that is told each result; TIWSNAP_TIW_CALLBACK_URL if not given",
+	)
 	mode := fs.String("mode", "", "SnapshotMode: AllMarks or LatestMarksOnly")
 	width := fs.Uint64("width", 0, "Whiteboard.Width in `pixels`, 0 to 2560 (default 1280)")
 	height := fs.Uint64("height", 0, "Whiteboard.Height in `pixels`, 0 to 2560 (default 720)")

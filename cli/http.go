@@ -127,8 +127,12 @@ func (s served) site(api *web.API, metrics *web.Route) (httpServer, error) {
 	}
 	if tcp, ok := l.Addr().(*net.TCPAddr); auth.Open() && (!ok || !tcp.IP.IsLoopback()) {
 		l.Close()
-		return httpServer{}, fail(exitConfig, "HTTP: %s can be reached by others, and without users and tokens anyone has full access: "+
-			"set TIWSNAP_HTTP_USERS or _TOKENS, or listen on 127.0.0.1", l.Addr())
+		return httpServer{}, fail(
+			exitConfig,
+			"HTTP: %s can be reached by others, and without users and tokens anyone has full access: "+
+				"set TIWSNAP_HTTP_USERS or _TOKENS, or listen on 127.0.0.1",
+			l.Addr(),
+		)
 	}
 	pages := web.NewPages(web.PagesOptions{Auth: auth, API: api, Log: s.log})
 	routes := slices.Concat(

@@ -38,7 +38,12 @@ that is not paused stays as it is. Exit code 1 if a batch has nothing left to se
 }
 
 // newTurn completes a command that takes batches out of their turn or back in.
-func newTurn(e env, cmd *cobra.Command, do func(*backlog.Backlog, context.Context, string) error, said string) *cobra.Command {
+func newTurn(
+	e env,
+	cmd *cobra.Command,
+	do func(*backlog.Backlog, context.Context, string) error,
+	said string,
+) *cobra.Command {
 	cmd.Args = cobra.MinimumNArgs(1)
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")

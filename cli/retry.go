@@ -29,7 +29,8 @@ there is nothing to retry.`,
 	}
 	failed := cmd.Flags().Bool("failed", false, "all failed snapshots of the batches")
 	held := cmd.Flags().Bool("held", false, "all snapshots of the batches that are held for review")
-	code := cmd.Flags().String("code", "", "only those with this error `code`; InternalError means InternalError.Timeout too")
+	code := cmd.Flags().
+		String("code", "", "only those with this error `code`; InternalError means InternalError.Timeout too")
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	cmd.MarkFlagsMutuallyExclusive("failed", "held")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")

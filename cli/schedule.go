@@ -79,7 +79,10 @@ func scheduleNamed(c config.Config, name string) (schedule.Schedule, error) {
 		names = append(names, s.Name)
 	}
 	if names == nil {
-		return schedule.Schedule{}, fail(exitUsage, "there is no schedule: the configuration file has none (--config, docs/schedules.md)")
+		return schedule.Schedule{}, fail(
+			exitUsage,
+			"there is no schedule: the configuration file has none (--config, docs/schedules.md)",
+		)
 	}
 	return schedule.Schedule{}, fail(exitUsage, "no schedule %.80q: there are %s", name, strings.Join(names, ", "))
 }

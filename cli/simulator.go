@@ -60,23 +60,58 @@ func newSimulator(e env) *cobra.Command {
 	f.IntVar(&opt.Limit, "limit", 20, "calls in a second for each action and secret id; negative: no limit")
 	f.StringVar((*string)(&opt.Window), "window", string(tiwtest.Calendar), "how seconds are drawn: calendar or sliding")
 	f.BoolVar(&countRejected, "count-rejected", true, "rejected calls take from the quota too")
-	f.BoolVar(&opt.StrictService, "strict-service", false, "accept only the service tiw in signatures, not the first label of the host")
+	f.BoolVar(
+		&opt.StrictService,
+		"strict-service",
+		false,
+		"accept only the service tiw in signatures, not the first label of the host",
+	)
 	f.StringSliceVar(&opt.Regions, "region", nil, "accepted `region`s; by default any")
 	f.UintSliceVar(&apps, "sdk-app-id", nil, "`SdkAppId`s of the account; by default any")
 
-	f.DurationVar(&opt.Delay, "delay", 0, "median time that a call is on its way before it arrives; calls may overtake one another")
-	f.Float64Var(&opt.DelaySigma, "delay-sigma", 0.35, "sigma of the lognormal distribution of the delay; 0: always the same")
+	f.DurationVar(
+		&opt.Delay,
+		"delay",
+		0,
+		"median time that a call is on its way before it arrives; calls may overtake one another",
+	)
+	f.Float64Var(
+		&opt.DelaySigma,
+		"delay-sigma",
+		0.35,
+		"sigma of the lognormal distribution of the delay; 0: always the same",
+	)
 	f.DurationVar(&opt.Latency, "latency", 80*time.Millisecond, "median time to an answer")
-	f.Float64Var(&opt.LatencySigma, "latency-sigma", 0.35, "sigma of the lognormal distribution of the latency; 0: always the same")
-	f.DurationVar(&opt.RejectLatency, "reject-latency", 10*time.Millisecond, "time to an answer of a call that does not reach the backend")
+	f.Float64Var(
+		&opt.LatencySigma,
+		"latency-sigma",
+		0.35,
+		"sigma of the lognormal distribution of the latency; 0: always the same",
+	)
+	f.DurationVar(
+		&opt.RejectLatency,
+		"reject-latency",
+		10*time.Millisecond,
+		"time to an answer of a call that does not reach the backend",
+	)
 	f.DurationVar(&opt.TaskDuration, "task-duration", 5*time.Second, "median time that a task runs")
 	f.Float64Var(&opt.TaskSigma, "task-sigma", 0.5, "sigma of the lognormal distribution of the task duration")
 	f.Float64Var(&opt.TaskFailure, "task-failure", 0, "`rate` of tasks that end as InternalErr")
 	f.DurationVar(&opt.TaskRetention, "task-retention", 72*time.Hour, "how long a task is known after its end")
-	f.DurationVar(&opt.ImageRetention, "image-retention", 72*time.Hour, "how long images are served after the end of their task")
+	f.DurationVar(
+		&opt.ImageRetention,
+		"image-retention",
+		72*time.Hour,
+		"how long images are served after the end of their task",
+	)
 	f.IntVar(&opt.MaxTasks, "max-tasks", 2_000_000, "tasks that are kept; above, the oldest goes")
 
-	f.StringVar((*string)(&opt.Envelope), "callback-envelope", string(tiwtest.EnvelopeTIW), "assumed form of callbacks: tiw, flat, result or empty")
+	f.StringVar(
+		(*string)(&opt.Envelope),
+		"callback-envelope",
+		string(tiwtest.EnvelopeTIW),
+		"assumed form of callbacks: tiw, flat, result or empty",
+	)
 	f.DurationVar(&opt.CallbackTimeout, "callback-timeout", 5*time.Second, "deadline of one callback")
 	f.IntVar(&opt.CallbackSenders, "callback-senders", 32, "callbacks sent at a time")
 
@@ -163,13 +198,21 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 		f.DurationVar((*time.Duration)(d), "fault-"+name, 0, usage)
 	}
 	f.StringVar(&faults.CodeName, "fault-code-name", "", "error `code` for --fault-code")
-	f.StringSliceVar(&faults.Actions, "fault-actions", nil, "`actions` that the rates of calls apply to; by default CreateSnapshotTask")
+	f.StringSliceVar(
+		&faults.Actions,
+		"fault-actions",
+		nil,
+		"`actions` that the rates of calls apply to; by default CreateSnapshotTask",
+	)
 	duration(&faults.During.After, "during-after", "the rates of calls apply from this long after the start")
 	duration(&faults.During.For, "during-for", "the rates of calls apply for this long; 0: without end")
 	duration(&faults.Arrears.After, "arrears-after", "the account is in arrears from this long after the start")
 	duration(&faults.Arrears.For, "arrears-for", "the account is in arrears for this long")
 	f.IntVar(&faults.ForeignLoad, "fault-foreign-load", 0, "creates a `second` that somebody else sends on the same quota")
-	pairsFlag(f, "fault-shapes", fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose end is told in an odd way: %s", tiwtest.Shapes),
+	pairsFlag(
+		f,
+		"fault-shapes",
+		fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose end is told in an odd way: %s", tiwtest.Shapes),
 		func(shape, text string) error {
 			rate, err := strconv.ParseFloat(text, 64)
 			if err != nil {
@@ -180,16 +223,32 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 			}
 			faults.Shapes[tiwtest.Shape(shape)] = rate
 			return nil
-		})
-	codesFlag(f, &faults.RoomCodes, "fault-room-codes", "`ROOMID=CODE,...`: rooms that are always answered an error code, no task created")
+		},
+	)
+	codesFlag(
+		f,
+		&faults.RoomCodes,
+		"fault-room-codes",
+		"`ROOMID=CODE,...`: rooms that are always answered an error code, no task created",
+	)
 	codesFlag(f, &faults.AppCodes, "fault-app-codes", "`SDKAPPID=CODE,...`: the same for applications")
 	f.StringVar(&faults.UnknownTask, "fault-unknown-task", "",
 		"error `code` for a Describe of an unknown task, or nulls; by default InvalidParameter.TaskNotFound")
 	f.Float64Var(&faults.CallbackLost, "fault-callback-lost", 0, "`rate` of callbacks that are never sent")
 	f.Float64Var(&faults.CallbackDouble, "fault-callback-double", 0, "`rate` of callbacks that are sent twice")
-	f.Float64Var(&faults.CallbackEarly, "fault-callback-early", 0, "`rate` of tasks whose callback comes before the answer")
+	f.Float64Var(
+		&faults.CallbackEarly,
+		"fault-callback-early",
+		0,
+		"`rate` of tasks whose callback comes before the answer",
+	)
 	duration(&faults.CallbackDelay, "callback-delay", "time from the end of a task to its callback")
-	f.IntVar(&faults.CallbackRetries, "fault-callback-retries", 0, "how often a callback is sent again that was not answered 2xx")
+	f.IntVar(
+		&faults.CallbackRetries,
+		"fault-callback-retries",
+		0,
+		"how often a callback is sent again that was not answered 2xx",
+	)
 	duration(&faults.CallbackRetryAfter, "callback-retry-after", "time from a failed callback to the next try")
 }
 
@@ -197,7 +256,10 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 func simulatorSecrets(e env, opt *tiwtest.Options) error {
 	id, key := e.getenv("TENCENTCLOUD_SECRET_ID"), e.getenv("TENCENTCLOUD_SECRET_KEY")
 	if (id == "") != (key == "") {
-		return fail(exitConfig, "one of TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY is set and the other is not: set both or neither")
+		return fail(
+			exitConfig,
+			"one of TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY is set and the other is not: set both or neither",
+		)
 	}
 	if id == "" {
 		id, key = tiwtest.DefaultSecret, tiwtest.DefaultSecret

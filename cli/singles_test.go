@@ -23,7 +23,10 @@ func TestStatusListsSingleRooms(t *testing.T) {
 			}
 			More bool
 		}
-		if err := json.Unmarshal([]byte(s.ok(append([]string{"status", "--rooms", "-o", "json"}, args...)...)), &all); err != nil {
+		if err := json.Unmarshal(
+			[]byte(s.ok(append([]string{"status", "--rooms", "-o", "json"}, args...)...)),
+			&all,
+		); err != nil {
 			t.Fatal(err)
 		}
 		states = map[uint64]string{}
@@ -62,7 +65,11 @@ func TestStatusListsSingleRooms(t *testing.T) {
 	want("with a limit", "map[104:queued]", "--limit", "1")
 	s.says(exitOK, "only 1 are shown", "status", "--rooms", "--limit", "1")
 	s.says(exitOK, three, "status", "--rooms")
-	if header, rows := table(t, s.ok("status", "--rooms", "-o", "csv")); len(rows) != 4 || rows[0][header["RoomId"]] != "104" {
+	if header, rows := table(
+		t,
+		s.ok("status", "--rooms", "-o", "csv"),
+	); len(rows) != 4 ||
+		rows[0][header["RoomId"]] != "104" {
 		t.Errorf("%v", rows)
 	}
 	if out := s.ok("status", "--rooms", "-o", "jsonl"); strings.Count(out, "\n") != 4 {

@@ -20,9 +20,13 @@ type stall struct {
 	said map[string]bool // the reasons that hold
 }
 
-// look looks again: every stallEvery, and each time until what it said is over. own are reasons beside those that
+// look looks again: every stallEvery, and each time until what it said is over.
+// The first time is stallEvery after the first call, as a worker may be starting. own are reasons beside those that
 // concern all sending. Where Redis is away nothing is said: whoever waits says so.
 func (s *stall) look(ctx context.Context, c *connection, own []string) {
+	if s.at.IsZero() {
+		s.at = time.Now()
+	}
 	if len(s.said) == 0 && time.Since(s.at) < stallEvery {
 		return
 	}
@@ -67,5 +71,7 @@ func heldSnapshot(s ledger.Snapshot) []string {
 	if !s.Held {
 		return nil
 	}
-	return []string{fmt.Sprintf("it is held for review. Fix: tiwsnap retry %s sends it again, tiwsnap cancel %s gives it up", s.ID, s.ID)}
+	return []string{
+		fmt.Sprintf("it is held for review. Fix: tiwsnap retry %s sends it again, tiwsnap cancel %s gives it up", s.ID, s.ID),
+	}
 }

@@ -63,7 +63,11 @@ func TestWaitSaysWhyNothingMoves(t *testing.T) {
 	c := s.client()
 	past := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	c.HSet(t.Context(), keys.Default.Suspension(7), "code", "UnauthorizedOperation.SdkAppId", "since", past.UnixMilli())
-	c.ZAdd(t.Context(), keys.Default.Suspended(), redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: 7})
+	c.ZAdd(
+		t.Context(),
+		keys.Default.Suspended(),
+		redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: 7},
+	)
 
 	prints, end := s.follow("wait", "b")
 	reasons := []string{

@@ -78,14 +78,19 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 		return fail(exitUsage, "unknown flag: --%s: %s", unknown.GetSpecifiedName(), hint)
 	case errors.As(err, &wrong):
-		return fail(exitUsage, "--%s %q: it must be %s", wrong.GetFlag().Name, wrong.GetValue(), kind(wrong.GetFlag()))
+		f := wrong.GetFlag()
+		if must := kind(f); must != "" {
+			return fail(exitUsage, "--%s %q: it must be %s", f.Name, wrong.GetValue(), must)
+		}
+		return fail(exitUsage, "--%s %q: %w", f.Name, wrong.GetValue(), wrong.Unwrap()) // in our words already
 	case errors.As(err, &lacks):
 		return fail(exitUsage, "--%s: its value is missing: see %s -h", lacks.GetFlag().Name, cmd.CommandPath())
 	}
 	return fail(exitUsage, "%w: see %s -h", err, cmd.CommandPath())
 }
 
-// kind is what the value of a flag must be.
+// kind is what the value of a flag must be; empty for a type of our own, which
+// says it itself.
 func kind(f *pflag.Flag) string {
 	switch f.Value.Type() {
 	case "uint64":
@@ -101,5 +106,5 @@ func kind(f *pflag.Flag) string {
 	case "stringToString":
 		return "NAME=VALUE"
 	}
-	return "another value"
+	return ""
 }

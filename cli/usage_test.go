@@ -93,7 +93,8 @@ func TestErrorsLeaveJSONAlone(t *testing.T) {
 	// Commands that take several ids print an entry for each.
 	for _, command := range []string{"cancel", "pause", "resume", "retry"} {
 		code, stdout, stderr := s.run("", command, "none", "-o", "jsonl")
-		if code != exitUsage || !strings.HasPrefix(stdout, `{"id":"none","done":false,`) || !strings.Contains(stderr, "tiwsnap: ") {
+		if code != exitUsage || !strings.HasPrefix(stdout, `{"id":"none","done":false,`) ||
+			!strings.Contains(stderr, "tiwsnap: ") {
 			t.Errorf("tiwsnap %s: exit code %d, %q, %q", command, code, stdout, stderr)
 		}
 	}
@@ -109,7 +110,10 @@ func TestCanceledRoomsAreCounted(t *testing.T) {
 	}
 	s.says(exitOK, "CANCELED", "status")
 	s.says(exitFailed, "3/3 done, 0 failed, 3 canceled\n", "wait", "b")
-	if code, text := s.watching("0 failed, 3 canceled\n"); code != exitOK || !strings.Contains(text, " 1 batch: 0 running") {
+	if code, text := s.watching(
+		"0 failed, 3 canceled\n",
+	); code != exitOK ||
+		!strings.Contains(text, " 1 batch: 0 running") {
 		t.Errorf("exit code %d, %q", code, text)
 	}
 }
@@ -125,7 +129,16 @@ func TestWordsAboutLists(t *testing.T) {
 	// Labels come back from result lists as they were, and what a workbook cannot
 	// hold is told.
 	labels := "RoomId,Label.A,Label.B,Label.C\n1,'=x,''=x,'plain\n2,''@,-1,\x1b[2J\n"
-	if code, _, stderr := s.run(labels, "enqueue", "batch", "-", "--app", "1400123480", "--name", "labels"); code != exitOK {
+	if code, _, stderr := s.run(
+		labels,
+		"enqueue",
+		"batch",
+		"-",
+		"--app",
+		"1400123480",
+		"--name",
+		"labels",
+	); code != exitOK {
 		t.Fatal(stderr)
 	}
 	want := s.ok("status", "labels", "-o", "csv")
@@ -156,7 +169,11 @@ func TestFirstLoginNamesItsFile(t *testing.T) {
 	s := site{T: t}
 	dir := filepath.Join(t.TempDir(), "none")
 	code, _, stderr := s.run("", "first-login", dir)
-	if want := "tiwsnap: " + filepath.Join(dir, "session_key") + " cannot be written: no such file or directory\n"; code != exitUnavailable || stderr != want {
+	if want := "tiwsnap: " + filepath.Join(
+		dir,
+		"session_key",
+	) + " cannot be written: no such file or directory\n"; code != exitUnavailable ||
+		stderr != want {
 		t.Errorf("exit code %d, %q, want %q", code, stderr, want)
 	}
 }

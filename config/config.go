@@ -438,16 +438,24 @@ func (l *loader) callbacks() {
 	}
 	addr, url := inForce("callback.addr"), inForce("callback.url")
 	if addr && !url {
-		l.fault("TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens, but Tencent is not told where; set it to the URL under which Tencent reaches that address, or remove both")
+		l.fault(
+			"TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens, but Tencent is not told where; set it to the URL under which Tencent reaches that address, or remove both",
+		)
 	}
 	if url && !addr {
-		l.fault("TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL tells Tencent where to call, but nothing listens; set it as in :8081, or remove both")
+		l.fault(
+			"TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL tells Tencent where to call, but nothing listens; set it as in :8081, or remove both",
+		)
 	}
 	if url && !l.tried["callback.key"] {
-		l.fault("TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or TIWSNAP_CALLBACK_KEY_FILE, to the output of \"openssl rand -hex 32\", the same for all workers")
+		l.fault(
+			"TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or TIWSNAP_CALLBACK_KEY_FILE, to the output of \"openssl rand -hex 32\", the same for all workers",
+		)
 	}
 	if url && l.tried["tiw.callback_url"] {
-		l.fault("TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent takes one URL only; remove one of them")
+		l.fault(
+			"TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent takes one URL only; remove one of them",
+		)
 	}
 }
 
@@ -470,7 +478,9 @@ func (l *loader) credentials(needs []Need) {
 // webhook checks what the settings of webhooks need of each other.
 func (l *loader) webhook(w Webhook) {
 	if w.On() && !l.tried["webhook.secret"] {
-		l.fault("TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to what this prints: echo whsec_$(openssl rand -base64 32)")
+		l.fault(
+			"TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to what this prints: echo whsec_$(openssl rand -base64 32)",
+		)
 	}
 	if _, err := webhook.ParseURL(w.URL.Reveal(), w.HTTP); err != nil && !w.URL.Empty() {
 		l.fault("TIWSNAP_WEBHOOK_URL: %w: TIWSNAP_WEBHOOK_HTTP=true allows it", err)

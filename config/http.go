@@ -79,7 +79,9 @@ func login(line string, check func(string) error) (Login, error) {
 	case len(field) > 0 && field[len(field)-1] == mask:
 		return Login{}, errors.New("*** is what \"config print\" shows in place of the hash: give the hash itself")
 	case len(field) != 3:
-		return Login{}, errors.New("must be NAME ROLES HASH, the roles separated by commas, as in: ada view,produce $argon2id$…")
+		return Login{}, errors.New(
+			"must be NAME ROLES HASH, the roles separated by commas, as in: ada view,produce $argon2id$…",
+		)
 	case !loginName.MatchString(field[0]):
 		return Login{}, errors.New("the name must be 1 to 64 of A-Z, a-z, 0-9, . _ @ and -")
 	}
@@ -100,7 +102,8 @@ func hideHashes(s string) string {
 	var shown []string
 	for _, line := range lines(s) {
 		field := strings.Fields(line)
-		if len(field) != 3 || !loginName.MatchString(field[0]) || slices.ContainsFunc(list(field[1]), func(r string) bool { return !slices.Contains(roles, r) }) {
+		if len(field) != 3 || !loginName.MatchString(field[0]) ||
+			slices.ContainsFunc(list(field[1]), func(r string) bool { return !slices.Contains(roles, r) }) {
 			return mask // which part is the hash cannot be known
 		}
 		shown = append(shown, field[0]+" "+field[1]+" "+mask)
@@ -113,7 +116,10 @@ func hostNames(s string) (any, error) {
 	for _, name := range list(s) {
 		name = strings.ToLower(strings.TrimSuffix(name, "."))
 		if strings.ContainsAny(name, "/:*@ ") {
-			return nil, fmt.Errorf("must be host names as in tiwsnap.example.com, without a port, separated by commas: %s is none", quote(name))
+			return nil, fmt.Errorf(
+				"must be host names as in tiwsnap.example.com, without a port, separated by commas: %s is none",
+				quote(name),
+			)
 		}
 		all = append(all, name)
 	}
@@ -130,7 +136,10 @@ func networks(s string) (any, error) {
 			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 		}
 		if err != nil || prefix != prefix.Masked() {
-			return nil, fmt.Errorf("must be addresses and networks as in 10.1.2.3 or 10.1.2.0/24, separated by commas: %s is none", quote(entry))
+			return nil, fmt.Errorf(
+				"must be addresses and networks as in 10.1.2.3 or 10.1.2.0/24, separated by commas: %s is none",
+				quote(entry),
+			)
 		}
 		all = append(all, prefix)
 	}
@@ -142,7 +151,10 @@ func (l *loader) http(h HTTP) {
 	if h.Addr == "" || loopback(h.Addr) || l.tried["http.users"] || l.tried["http.tokens"] {
 		return
 	}
-	l.fault("TIWSNAP_HTTP_USERS: is missing: TIWSNAP_HTTP_ADDR is %s, where others reach it, and without users or tokens everybody may everything; give some, or listen on 127.0.0.1", h.Addr)
+	l.fault(
+		"TIWSNAP_HTTP_USERS: is missing: TIWSNAP_HTTP_ADDR is %s, where others reach it, and without users or tokens everybody may everything; give some, or listen on 127.0.0.1",
+		h.Addr,
+	)
 }
 
 // loopback reports whether nobody but this machine reaches an address.

@@ -103,7 +103,9 @@ func (l *loader) environment(environ []string) []given {
 
 // serviceLink matches what Kubernetes puts into the environment of every
 // container for a Service whose name begins with "tiwsnap".
-var serviceLink = regexp.MustCompile(`^TIWSNAP_(\w+_)?(SERVICE_HOST=|SERVICE_PORT(_\w+)?=|PORT=\w+://|PORT_\d+_[A-Z]+(_\w+)?=)`)
+var serviceLink = regexp.MustCompile(
+	`^TIWSNAP_(\w+_)?(SERVICE_HOST=|SERVICE_PORT(_\w+)?=|PORT=\w+://|PORT_\d+_[A-Z]+(_\w+)?=)`,
+)
 
 // file reads the YAML file, if there is one.
 func (l *loader) file(src Source) []given {

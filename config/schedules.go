@@ -39,17 +39,28 @@ type ScheduledRooms struct {
 
 // schedules is the table of an entry of schedules.
 var schedules = []setting{
-	{"schedules.name", "", "", "begins the names of its batches", pattern(`[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?`, "1 to 32 of a-z, 0-9 and -"), plain},
+	{"schedules.name", "", "",
+		"begins the names of its batches",
+		pattern(`[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?`, "1 to 32 of a-z, 0-9 and -"), plain},
 	{"schedules.cron", "", "", "when: minute hour day month weekday", cronExpr, plain},
 	{"schedules.timezone", "", "UTC", "of the cron expression, as in Asia/Shanghai", timezone, plain},
-	{"schedules.rooms.list", "", "", "the rooms: RoomIds, blocks with the API's names, or the text of a class list", roomList, hideCallbacks},
+	{"schedules.rooms.list", "", "",
+		"the rooms: RoomIds, blocks with the API's names, or the text of a class list",
+		roomList, hideCallbacks},
 	{"schedules.rooms.file", "", "", "or a class list that is read at each tick", anyText, plain},
 	{"schedules.rooms.url", "", "", "or an https:// or http:// URL that answers with one", roomsURL, hidePath},
 	{"schedules.rooms.token", "", "", "bearer token for that URL", secret, hide},
 	{"schedules.defaults", "", "", "what a room leaves out, with the API's names", roomDefaults, hideCallbacks},
-	{"schedules.missed", "", "one", "what to do with ticks at which no worker ran: skip, one (the last of them) or all", oneOf("skip", "one", "all"), plain},
-	{"schedules.missed_within", "", "24h", "how old a missed tick may be", duration(time.Minute, 744*time.Hour), plain},
-	{"schedules.overlap", "", "queue", "what to do with a tick while the batch of the one before is open: queue (it is enqueued all the same) or skip", oneOf("skip", "queue"), plain},
+	{"schedules.missed", "", "one",
+		"what to do with ticks at which no worker ran: skip, one (the last of them) or all",
+		oneOf("skip", "one", "all"), plain},
+	{"schedules.missed_within", "", "24h",
+		"how old a missed tick may be",
+		duration(time.Minute, 744*time.Hour), plain},
+	{"schedules.overlap", "", "queue",
+		"what to do with a tick while the batch of the one before is open: queue (it is enqueued all the " +
+			"same) or skip",
+		oneOf("skip", "queue"), plain},
 }
 
 // cronExpr leaves the time zone to schedules.
