@@ -18,6 +18,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
 	"tiwsnap/internal/asynqx"
+	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/rdb"
 	"tiwsnap/results"
@@ -171,6 +172,7 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 	} else {
 		d.ok("redis", "%s answers in %s", rdb.Redact(url), round(took))
 	}
+	d.loss(ctx, c, client)
 	d.redisClock(ctx, client)
 	d.limits(ctx, c, client)
 
@@ -201,6 +203,14 @@ func (d *doctor) sending(ctx context.Context, c config.Config, client redis.Univ
 		}
 		d.fail(exitUnavailable, check, plain(s.Fix),
 			"%s since %s: %s; it waits for %s", s.What, clock(s.Since), plain(s.Why), s.WaitsFor)
+	}
+}
+
+// loss says whether Redis has lost data within a day, as far as anybody noticed.
+func (d *doctor) loss(ctx context.Context, c config.Config, client redis.UniversalClient) {
+	loss, err := ledger.New(client, ledger.Options{Namespace: c.Namespace}).LastLoss(ctx)
+	if err == nil && loss != nil {
+		d.fail(exitUnavailable, "redis data", ledger.LossFix, "%s (found %s)", loss, clock(loss.At))
 	}
 }
 

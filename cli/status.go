@@ -284,6 +284,13 @@ func sayTrouble(ctx context.Context, e env, c *connection) error {
 		fmt.Fprintf(e.stderr, "No image can be copied since %s: %s. Images wait. Fix: see tiwsnap doctor\n",
 			clock(trouble.Since), plain(trouble.Why))
 	}
+	loss, err := c.ledger.LastLoss(ctx)
+	if err != nil {
+		return c.away(err)
+	}
+	if loss != nil {
+		fmt.Fprintf(e.stderr, "%s (found %s). Fix: %s\n", loss, clock(loss.At), ledger.LossFix)
+	}
 	limit, err := createLimit(ctx, c.rdb, c.cfg)
 	if err != nil {
 		return c.away(err)

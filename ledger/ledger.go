@@ -267,7 +267,7 @@ type Outcome struct {
 // Outcome writes the outcome of an attempt. Writing it twice is writing it
 // once. Errors: ErrLate, or Redis'.
 func (l *Ledger) Outcome(ctx context.Context, id string, attempt int, o Outcome) error {
-	reply, err := l.outcome(ctx, id, attempt, o, false)
+	reply, err := l.outcome(ctx, tasks.SnapshotPayload{ID: id}, attempt, o, false)
 	return late(reply, err, "write the outcome of snapshot %s, attempt %d", id, attempt)
 }
 
@@ -282,7 +282,7 @@ func (l *Ledger) ClaimTask(ctx context.Context, id string, attempt int, taskID s
 	case slices.ContainsFunc(others, func(s Snapshot) bool { return s.ID != id && s.TaskID == taskID }):
 		err = ErrTaken
 	default:
-		reply, err = l.outcome(ctx, id, attempt, Outcome{State: Accepted, TaskID: taskID}, true)
+		reply, err = l.outcome(ctx, tasks.SnapshotPayload{ID: id}, attempt, Outcome{State: Accepted, TaskID: taskID}, true)
 	}
 	if err == nil && reply == "taken" {
 		err = ErrTaken
@@ -290,7 +290,26 @@ func (l *Ledger) ClaimTask(ctx context.Context, id string, attempt int, taskID s
 	return late(reply, err, "claim task %s for snapshot %s, attempt %d", taskID, id, attempt)
 }
 
-func (l *Ledger) outcome(ctx context.Context, id string, attempt int, o Outcome, claim bool) (string, error) {
+// Restore writes the accepted outcome of an attempt again, where a failover may have
+// lost it, and the record with it. Errors: ErrLate where the snapshot has another
+// task by now, and this one is counted as an extra one; or Redis'.
+func (l *Ledger) Restore(ctx context.Context, p tasks.SnapshotPayload, attempt int, o Outcome) error {
+	reply, err := l.outcome(ctx, p, attempt, o, false)
+	return late(reply, err, "restore the outcome of snapshot %s, attempt %d", p.ID, attempt)
+}
+
+// outcome writes an outcome. With a room a record that is lost is made anew.
+func (l *Ledger) outcome(
+	ctx context.Context, p tasks.SnapshotPayload, attempt int, o Outcome, claim bool,
+) (string, error) {
+	id, room, words := p.ID, "", []string{o.TaskID, o.RequestID}
+	if p.Room.RoomId != 0 {
+		b, err := json.Marshal(p.Room)
+		if err != nil {
+			return "", fmt.Errorf("encode room: %w", err)
+		}
+		room, words = string(b), append(words, wordsOf(p.Room)...)
+	}
 	wait := ""
 	if o.PermitWait > 0 {
 		wait = strconv.FormatInt(o.PermitWait.Milliseconds(), 10)
@@ -298,8 +317,8 @@ func (l *Ledger) outcome(ctx context.Context, id string, attempt int, o Outcome,
 	args := append([]any{
 		attempt, string(o.State), o.Costs, o.TaskID, o.RequestID, o.Code, o.Message,
 		o.State == Unknown || o.State == Accepted, // has made a task, or may have
-		o.Token, claim, o.Unsent, wait,
-	}, indexed(id, o.TaskID, o.RequestID)...)
+		o.Token, claim, o.Unsent, wait, room, p.Room.SdkAppId,
+	}, indexed(id, words...)...)
 	return l.unpacking(ctx, id, func() *redis.Cmd {
 		return l.run(ctx, outcomeScript, id, batchOf(id), []string{l.ns.Claim(o.TaskID)}, args...)
 	}).Text()

@@ -13,7 +13,9 @@ import (
 // Notice is one end of something, or a tick that failed, to be told by webhook.
 // What is retried ends again, and that is another notice.
 type Notice struct {
-	Kind string // snapshot, batch, images (of a batch), schedule, or callback: of a snapshot, for the CallbackURL of its room
+	// Kind is snapshot, batch, images (of a batch), schedule, loss (of data), or callback: of
+	// a snapshot, for the CallbackURL of its room.
+	Kind string
 	ID   string
 	At   time.Time
 	URL  string // of the batch's own receiver, or empty; not set for a callback

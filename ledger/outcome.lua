@@ -13,7 +13,9 @@
 -- ARGV[14] claim    "1" if a callback has named the task and no answer
 -- ARGV[15] unsent   "1" if no request was sent
 -- ARGV[16] wait     ms that the request had waited for its permit, or ""
--- ARGV[17] ...      TaskID and RequestId, as far as there are, each as its hash
+-- ARGV[17] room     JSON, where a record that Redis has lost is made anew, else ""
+-- ARGV[18] SdkAppId of it
+-- ARGV[19] ...      TaskID and RequestId, as far as there are, each as its hash
 --                   and an entry, see index
 -- Returns "ok"; "taken" if the task that is claimed is another snapshot's, and
 -- nothing was changed; "late" if a newer attempt or an end stands in the record,
@@ -30,7 +32,7 @@ if to == 'accepted' and ARGV[14] == '1' and redis.call('SET', KEYS[19], ID, 'NX'
 end
 
 local function index_words()
-  for i = 17, #ARGV, 2 do
+  for i = 19, #ARGV, 2 do
     index(ARGV[i], ARGV[i + 1])
   end
 end
@@ -48,8 +50,16 @@ if not ours then
     if packed_state() then
       return 'packed'
     end
-    redis.call('HINCRBY', TOTALS, 'extra_tasks', 1) -- Redis has lost what asked for it
-    return 'late'
+    if ARGV[17] == '' or BATCH_ID ~= '' and redis.call('EXISTS', BATCH) == 0 then
+      redis.call('HINCRBY', TOTALS, 'extra_tasks', 1) -- Redis has lost what asked for it
+      return 'late'
+    end
+    create(ARGV[17])
+    set('attempt', attempt, 'app', ARGV[18], 'sent_at', NOW)
+    redis.call('ZREM', TRANSIT, ID)
+    may_have_made_task()
+    state = 'queued'
+    move(nil, state)
   end
   index_words()
   if current == attempt and not mine or known then

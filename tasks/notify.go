@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,10 +25,13 @@ const (
 	BatchEnded     = "batch.ended"
 	ScheduleFailed = "schedule.failed" // a tick was given up
 	ImagesCopied   = "images.copied"   // those of a batch, but for those that are lost
+	DataLost       = "redis.data_lost" // Redis has lost data
 	// Callback is the end of a snapshot whose room has a CallbackURL: that is
 	// called as Tencent would.
 	Callback = "callback"
 )
+
+var events = []string{SnapshotEnded, BatchEnded, ScheduleFailed, ImagesCopied, DataLost, Callback}
 
 // notifyVersion is the version of NotifyPayload that this release writes.
 const notifyVersion = 1
@@ -91,7 +95,7 @@ func ParseNotify(payload []byte) (NotifyPayload, error) {
 		return p, fmt.Errorf("%w: version %d, this worker knows %d", ErrNewerPayload, p.V, notifyVersion)
 	case p.ID == "" || p.Ref == "":
 		return p, errors.New("webhook payload has no id or no ref")
-	case p.Type != SnapshotEnded && p.Type != BatchEnded && p.Type != ScheduleFailed && p.Type != ImagesCopied && p.Type != Callback:
+	case !slices.Contains(events, p.Type):
 		return p, fmt.Errorf("webhook payload has the unknown type %.40q", p.Type)
 	}
 	return p, nil

@@ -67,6 +67,7 @@ var (
 	descBreaker    = gauge("breaker_open",
 		"1 while all sending is stopped, by cause (person, account, connection, storm) and Tencent's code.", "cause", "code")
 	descSuspended = gauge("suspended_apps", "Applications for which nothing is sent, since Tencent refuses them.")
+	descDataLost  = gauge("redis_data_lost", "1 for a day after Redis was found to have lost data.")
 	descLimit     = gauge("limit_requests", "Requests in any second that are allowed, by API action.", "action")
 	descEffective = gauge("limit_effective_requests", "The same at the moment: lower after Tencent has throttled.", "action")
 	descUsed      = gauge("limit_used_requests", "Requests of all processes in the last second.", "action")
@@ -77,7 +78,7 @@ var (
 	descs = []*prometheus.Desc{
 		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descMoves, descNoImage, descMissing,
 		descToCopy, descLost, descDuplicates, descBacklog, descOldest, descQueue, descPaused,
-		descBreaker, descSuspended, descLimit, descEffective, descUsed, descFullest, descMargin, descWaiting,
+		descBreaker, descSuspended, descDataLost, descLimit, descEffective, descUsed, descFullest, descMargin, descWaiting,
 	}
 )
 
@@ -187,6 +188,15 @@ func (r *reading) all(ctx context.Context) error {
 		r.gauge(descBreaker, 1, string(s.Cause), code)
 	}
 	r.gauge(descSuspended, float64(suspended))
+	loss, err := a.ledger.LastLoss(ctx)
+	if err != nil {
+		return err
+	}
+	lost := 0.0
+	if loss != nil {
+		lost = 1
+	}
+	r.gauge(descDataLost, lost)
 	for _, queue := range r.c.a.o.Namespace.Queues() {
 		r.gauge(descPaused, paused[queue], queue)
 		info, err := r.c.queues.GetQueueInfo(queue)

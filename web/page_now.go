@@ -274,6 +274,17 @@ func (v *nowReader) lookSlowly(ctx context.Context, batches []ledger.Batch) erro
 		return err
 	}
 	v.slow = redisTroubles(rdb.Servers(ctx, v.api.o.Redis, "memory", "persistence"))
+	loss, err := v.api.ledger.LastLoss(ctx)
+	if err != nil {
+		return err
+	}
+	if loss != nil {
+		t := trouble{What: say("redis." + loss.Kind), Since: loss.At, Fix: say("redis.lost.fix")}
+		if len(loss.Missing) > 0 {
+			t.Why = say("redis.lost.why", strings.Join(loss.Missing[:min(len(loss.Missing), 10)], ", "), len(loss.Missing))
+		}
+		v.slow = append([]trouble{t}, v.slow...)
+	}
 	v.slowAt = time.Now()
 	return nil
 }

@@ -209,11 +209,12 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 	w.metrics.called(actionCreate, began, err)
 	w.traffic.count(err)
 	if err == nil {
-		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{
-			State:     ledger.Accepted,
-			TaskID:    *response.TaskID,
-			RequestID: deref(response.RequestId), PermitWait: waited, Token: used,
-		})
+		out := ledger.Outcome{
+			State: ledger.Accepted, TaskID: *response.TaskID, RequestID: deref(response.RequestId),
+			PermitWait: waited, Token: used,
+		}
+		w.write(ctx, p.ID, intent.Attempt, out)
+		w.answers.add(p, intent.Attempt, out)
 		permit.Done(ctx, *response.TaskID, nil)
 		return false, nil
 	}

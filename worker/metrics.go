@@ -25,6 +25,7 @@ type metrics struct {
 	permits  *prometheus.HistogramVec
 	orphans  prometheus.Counter
 	webhooks *prometheus.CounterVec
+	losses   *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -44,6 +45,10 @@ func newMetrics(r prometheus.Registerer) metrics {
 		orphans: f.NewCounter(prometheus.CounterOpts{
 			Name: "tiwsnap_orphans_total", Help: "Tasks that were active without a lease and were given back to asynq.",
 		}),
+		losses: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tiwsnap_redis_losses_total",
+			Help: "Times that this process found data missing in Redis by kind: emptied or older.",
+		}, []string{"kind"}),
 		webhooks: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tiwsnap_webhooks_total", Help: "Tries to send a webhook by result: delivered or failed.",
 		}, []string{"result"}),

@@ -155,6 +155,9 @@ func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks
 		case "schedule":
 			add(n, tasks.ScheduleFailed, n.At)
 			continue
+		case "loss":
+			add(n, tasks.DataLost, n.At)
+			continue
 		}
 		b, err := w.ledger.Batch(ctx, n.ID)
 		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
@@ -251,6 +254,15 @@ func (w *Worker) notifyBody(ctx context.Context, p tasks.NotifyPayload) ([]byte,
 		var f schedule.Failure
 		f, err = w.schedules.Failure(ctx, p.Ref)
 		data, ended = f, f.At
+	case tasks.DataLost:
+		var loss *ledger.Loss
+		if loss, err = w.ledger.LastLoss(ctx); loss == nil {
+			break
+		}
+		data, ended = struct {
+			*ledger.Loss
+			Fix string `json:"fix"`
+		}{loss, ledger.LossFix}, loss.At
 	case tasks.BatchEnded, tasks.ImagesCopied:
 		var b ledger.Batch
 		b, err = w.ledger.Batch(ctx, p.Ref)

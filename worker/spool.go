@@ -45,11 +45,16 @@ func (s spool) put(e spoolEntry) (name string, err error) {
 	if s.dir == "" {
 		return "", errors.New("no spool folder is set")
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return "", err
-	}
 	b, err := json.Marshal(e)
 	if err != nil {
+		return "", err
+	}
+	return s.write(fmt.Sprintf("%s-%d%s", e.ID, e.Attempt, spoolSuffix), b)
+}
+
+// write writes a file of that name, whole or not at all, and returns its path.
+func (s spool) write(base string, b []byte) (name string, err error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return "", err
 	}
 	f, err := os.CreateTemp(s.dir, "*"+tmpSuffix)
@@ -58,7 +63,7 @@ func (s spool) put(e spoolEntry) (name string, err error) {
 	}
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Sync(), f.Close())
-	name = filepath.Join(s.dir, fmt.Sprintf("%s-%d%s", e.ID, e.Attempt, spoolSuffix))
+	name = filepath.Join(s.dir, base)
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}

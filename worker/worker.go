@@ -119,6 +119,7 @@ type Worker struct {
 	producer  *enqueue.Client
 	schedules *schedule.Store
 	spool     spool
+	answers   answers
 	gate      *gate.Gate
 	create    *ratelimit.Limiter // of the gate, for CreateSnapshotTask
 	describe  *ratelimit.Limiter // of the gate, for DescribeSnapshotTask
@@ -202,6 +203,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.sweepOrphans(ctx) })
 	loops.Go(func() { w.probe(ctx) })
 	loops.Go(func() { w.watchRedis(ctx) })
+	loops.Go(func() { w.watchLoss(ctx) })
 	loops.Go(func() { w.report(ctx) })
 	if w.spool.dir != "" {
 		loops.Go(func() { w.replay(ctx) })

@@ -263,6 +263,18 @@ func (ns Namespace) Index(day int64) string { return ns.key("index:" + strconv.F
 // Indexes is a sorted set of the days that have an Index, by themselves.
 func (ns Namespace) Indexes() string { return ns.key("indexes") }
 
+// Epoch is a hash that tells a Redis that has lost its data from one that has not:
+// an id that is made once, and a beat that only grows.
+func (ns Namespace) Epoch() string { return ns.key("epoch") }
+
+// Loss is a hash: when Redis was found to have lost data, last, and in which way.
+// It expires.
+func (ns Namespace) Loss() string { return ns.key("loss") }
+
+// Missing is a set of the batches, and the snapshots without a batch, that were
+// found to be missing then. It expires.
+func (ns Namespace) Missing() string { return ns.key("missing") }
+
 // Claim is a string: the snapshot that has claimed, of late, the task of that
 // TaskID. It expires.
 func (ns Namespace) Claim(taskID string) string { return ns.key("claim:" + taskID) }

@@ -1,0 +1,201 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// lossKept is how long a loss of data is shown.
+	lossKept = 24 * time.Hour
+	// seenMost is how many batches, and how many single snapshots, a process
+	// remembers to say what is missing: the newest ones.
+	seenMost = 1000
+	// seenEvery is how often it looks what there is.
+	seenEvery = 10 * time.Second
+)
+
+var (
+	//go:embed epoch.lua
+	epochSource string
+	epochScript = redis.NewScript(epochSource)
+	//go:embed loss.lua
+	lossSource string
+	lossScript = redis.NewScript(lossSource)
+)
+
+// The kinds of losses.
+const (
+	Emptied = "emptied" // Redis has begun anew: FLUSHALL, a restart without its data, or another Redis
+	Older   = "older"   // Redis went back to an older state: a failover to a stale replica, or a backup
+)
+
+// Loss is that Redis has lost data.
+type Loss struct {
+	Kind string    `json:"kind"` // Emptied or Older
+	At   time.Time `json:"at"`   // when it was found
+	// Missing are the batches and the snapshots without a batch that some process
+	// has seen before, and that are not there any more; sorted, never nil. There may
+	// be more.
+	Missing []string `json:"missing"`
+}
+
+func (l Loss) String() string {
+	what := "Redis has lost its data"
+	if l.Kind == Older {
+		what = "Redis went back to an older state"
+	}
+	if len(l.Missing) == 0 {
+		return what
+	}
+	shown := l.Missing[:min(len(l.Missing), 10)]
+	more := ""
+	if n := len(l.Missing) - len(shown); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf("%s; missing: %s%s", what, strings.Join(shown, ", "), more)
+}
+
+// LossFix is what to do after a loss.
+const LossFix = "enqueue again what is missing; see that Redis keeps an append-only file and that replicas are not behind"
+
+// Seen is what a process remembers of Redis, so that it notices a loss of data, in
+// this life or, kept in a file, in the next. It is safe for concurrent use.
+type Seen struct {
+	mu    sync.Mutex
+	at    time.Time
+	state seenState
+}
+
+type seenState struct {
+	Epoch string   `json:"epoch"`
+	Beat  int64    `json:"beat"`
+	IDs   []string `json:"ids"` // batches, and snapshots without a batch
+}
+
+// MarshalJSON is for keeping it in a file.
+func (s *Seen) MarshalJSON() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return json.Marshal(s.state)
+}
+
+// UnmarshalJSON is the reverse.
+func (s *Seen) UnmarshalJSON(b []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return json.Unmarshal(b, &s.state)
+}
+
+// Watch compares Redis with what was seen of it before, and returns a loss where
+// data is gone or older; it is noted in Redis, so that everybody can tell it. With
+// tell it is also told by webhook. Errors: Redis'.
+func (l *Ledger) Watch(ctx context.Context, s *Seen, tell bool) (*Loss, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reply, err := epochScript.Run(ctx, l.rdb, []string{l.ns.Epoch()}, rand.Text()).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", l.ns.Epoch(), err)
+	}
+	epoch, beat := reply[0].(string), reply[1].(int64)
+	loss := &Loss{Missing: []string{}}
+	switch before := s.state; {
+	case before.Epoch == "":
+		loss = nil
+	case epoch != before.Epoch:
+		loss.Kind = Emptied
+	case beat <= before.Beat:
+		loss.Kind = Older
+	default:
+		loss = nil
+	}
+	if loss != nil {
+		if loss.Missing, err = l.missing(ctx, s.state.IDs); err != nil {
+			return nil, err
+		}
+		if err := l.note(ctx, loss, tell); err != nil {
+			return nil, err // it is found again at the next look
+		}
+	}
+	s.state.Epoch, s.state.Beat = epoch, beat
+	if loss != nil || time.Since(s.at) >= seenEvery {
+		if s.state.IDs, err = l.newest(ctx); err != nil {
+			return loss, err
+		}
+		s.at = time.Now()
+	}
+	return loss, nil
+}
+
+// newest returns the newest batches and single snapshots in progress.
+func (l *Ledger) newest(ctx context.Context) ([]string, error) {
+	pipe := l.rdb.Pipeline()
+	batches := pipe.ZRevRange(ctx, l.ns.Batches(), 0, seenMost-1)
+	open, confirm := pipe.ZRevRange(ctx, l.ns.Open(), 0, seenMost-1), pipe.ZRevRange(ctx, l.ns.Confirm(), 0, seenMost-1)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("look at what there is: %w", err)
+	}
+	singles := slices.DeleteFunc(append(open.Val(), confirm.Val()...), func(id string) bool { return batchOf(id) != "" })
+	return append(batches.Val(), singles[:min(len(singles), seenMost)]...), nil
+}
+
+// missing returns those of ids, of batches and single snapshots, that are not in
+// Redis.
+func (l *Ledger) missing(ctx context.Context, ids []string) ([]string, error) {
+	pipe := l.rdb.Pipeline()
+	there := make([][]*redis.IntCmd, len(ids))
+	packed := make([]*redis.BoolCmd, len(ids))
+	for i, id := range ids {
+		there[i] = []*redis.IntCmd{pipe.Exists(ctx, l.ns.Batch(id)), pipe.Exists(ctx, l.ns.Snapshot(id))}
+		packed[i] = pipe.HExists(ctx, l.ns.Packed(""), id)
+	}
+	if len(ids) > 0 {
+		if _, err := pipe.Exec(ctx); err != nil {
+			return nil, fmt.Errorf("look for what is missing: %w", err)
+		}
+	}
+	gone := []string{}
+	for i, id := range ids {
+		if there[i][0].Val()+there[i][1].Val() == 0 && !packed[i].Val() {
+			gone = append(gone, id)
+		}
+	}
+	slices.Sort(gone)
+	return slices.Compact(gone), nil
+}
+
+func (l *Ledger) note(ctx context.Context, loss *Loss, tell bool) error {
+	args := []any{loss.Kind, lossKept.Milliseconds(), tell}
+	for _, id := range loss.Missing {
+		args = append(args, id)
+	}
+	at, err := lossScript.Run(ctx, l.rdb, []string{l.ns.Loss(), l.ns.Missing(), l.ns.Notices()}, args...).Int64()
+	if err != nil {
+		return fmt.Errorf("note that Redis has lost data: %w", err)
+	}
+	loss.At = time.UnixMilli(at).UTC()
+	return nil
+}
+
+// LastLoss returns the last loss of data, or nil where none was found within a day.
+func (l *Ledger) LastLoss(ctx context.Context) (*Loss, error) {
+	pipe := l.rdb.Pipeline()
+	f, missing := pipe.HGetAll(ctx, l.ns.Loss()), pipe.SMembers(ctx, l.ns.Missing())
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read %s: %w", l.ns.Loss(), err)
+	}
+	if len(f.Val()) == 0 {
+		return nil, nil
+	}
+	slices.Sort(missing.Val())
+	return &Loss{Kind: f.Val()["kind"], At: unixMilli(f.Val()["at"]), Missing: missing.Val()}, nil
+}
