@@ -138,3 +138,28 @@ func TestCopies(t *testing.T) {
 	s.says(exitOK, fmt.Sprintf("images copied  %d", n), "status", "monday")
 	s.says(exitOK, `"url": "file://`+dir+"/monday/0001-", "status", "monday.1", "-o", "json")
 }
+
+// While the store is away images wait and sending goes on; then all are copied.
+func TestCopiesWaitForTheirStore(t *testing.T) {
+	t.Parallel()
+	s, dir := copying(t, tiwtest.Options{})
+	away := dir + "-away"
+	if err := os.Rename(dir, away); err != nil {
+		t.Fatal(err)
+	}
+	s.worker()
+	s.batch("a", 5)
+	s.ok("wait", "a")
+	s.eventually("it is told that the store is away", func() bool {
+		_, _, stderr := s.run("", "status")
+		return strings.Contains(stderr, "No image can be copied")
+	})
+	s.says(exitUnavailable, "image store", "doctor", "--skip-tiw")
+	if err := os.Rename(away, dir); err != nil {
+		t.Fatal(err)
+	}
+	s.copied("a")
+	if strings.Contains(s.ok("status", "a"), "images lost") {
+		t.Error("images are lost")
+	}
+}

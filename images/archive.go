@@ -20,8 +20,6 @@ const (
 	// archiveEvery is how often batches are looked for whose lists may have to be
 	// written, and archiveMany how many are handled in one go.
 	archiveEvery, archiveMany = 250 * time.Millisecond, 4
-	// archiveLease is how long the lists of a batch may take.
-	archiveLease = 5 * time.Minute
 	// While a batch has images to copy, or has not ended, it is looked at again
 	// after archiveSoon, or longer where it is large; then each archiveLate, as a
 	// retry may change it.
@@ -72,7 +70,7 @@ func (c *Copier) archiveAll(ctx context.Context) {
 		if away {
 			continue
 		}
-		batches, err := c.Ledger.Archives(ctx, archiveMany, archiveLease)
+		batches, err := c.Ledger.Archives(ctx, archiveMany, c.Lease) // whoever is slower writes the same
 		for _, b := range batches {
 			if err == nil {
 				err = c.archive(ctx, b)
@@ -95,7 +93,7 @@ func Archived(b ledger.Batch) bool { return b.Ended() && b.Archived == archivedA
 
 // archive writes the lists of one batch, if they are to be written.
 func (c *Copier) archive(ctx context.Context, b ledger.Batch) error {
-	soon := min(max(archiveSoon, time.Duration(b.Total)*archivePerRoom), archiveLease)
+	soon := min(max(archiveSoon, time.Duration(b.Total)*archivePerRoom), c.Lease)
 	switch {
 	case !b.Ended():
 		return c.Ledger.ArchiveLater(ctx, b.ID, archiveSoon)

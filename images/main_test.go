@@ -1,11 +1,50 @@
 package images_test
 
 import (
+	"context"
+	"log/slog"
+	"os"
 	"testing"
+	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"tiwsnap/images"
+	"tiwsnap/internal/guard"
+	"tiwsnap/internal/keys"
 	"tiwsnap/internal/needs"
+	"tiwsnap/ledger"
+	"tiwsnap/results"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(needs.Reporting(m)) }
+// Where these are set the test binary is a copier, which can be killed.
+const copierRedis, copierStore = "TIWSNAP_TEST_COPIER_REDIS", "TIWSNAP_TEST_COPIER_STORE"
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(copierRedis); url != "" {
+		o, err := redis.ParseURL(url)
+		if err != nil {
+			panic(err)
+		}
+		copier(redis.NewClient(o), os.Getenv(copierStore)).Run(context.Background())
+	}
+	goleak.VerifyTestMain(needs.Reporting(m))
+}
+
+// copier copies to a store, at 4 MB a second.
+func copier(rdb *redis.Client, store string) *images.Copier {
+	s, err := images.OpenStore(store, images.Credentials{})
+	if err != nil {
+		panic(err)
+	}
+	private, err := guard.ParsePrivate([]string{"127.0.0.1"})
+	if err != nil {
+		panic(err)
+	}
+	return images.NewCopier(images.CopierOptions{
+		Store: s, Fetcher: images.NewFetcher(images.FetcherOptions{Private: private, Bytes: 4_000_000}),
+		Ledger: ledger.New(rdb, ledger.Options{}), Results: results.NewReader(rdb, keys.Default),
+		Lease: 300 * time.Millisecond, Second: 20 * time.Millisecond, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+}

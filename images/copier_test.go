@@ -1,0 +1,166 @@
+package images_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/images"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+)
+
+// settled makes a batch of rooms that have ended, each with an image of its own and
+// one more, at these URLs.
+func settled(t *testing.T, rdb *redis.Client, id, base string, rooms int) *ledger.Ledger {
+	t.Helper()
+	l := ledger.New(rdb, ledger.Options{})
+	room := func(row int) tasks.Room {
+		return tasks.Room{SdkAppId: 7, RoomId: uint64(row), Label: map[string]string{"Class": fmt.Sprintf("%d班/../%d", row, row)}}
+	}
+	if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
+		for i := range rooms {
+			if !yield(room(i+1), nil) {
+				return
+			}
+		}
+	}, enqueue.BatchOptions{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	for row := 1; row <= rooms; row++ {
+		snapshot := tasks.RowID(id, row)
+		in, err := l.Begin(t.Context(), tasks.SnapshotPayload{ID: snapshot, Batch: id, Room: room(row)}, snapshot, "")
+		if err == nil {
+			err = l.Outcome(t.Context(), snapshot, in.Attempt, ledger.Outcome{State: ledger.Accepted, TaskID: "task-" + snapshot})
+		}
+		if err == nil {
+			err = l.SettleAll(t.Context(), []ledger.Settlement{{ID: snapshot, TaskID: "task-" + snapshot, Copy: true, Result: ledger.Result{
+				State: ledger.Succeeded, Images: []string{fmt.Sprintf("%s/%d/1", base, row), fmt.Sprintf("%s/%d/2", base, row)},
+			}}})[0]
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
+// files are those below a folder; of lists, which have times, the names alone.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	if err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name, _ := filepath.Rel(dir, path)
+		all[name] = ""
+		if filepath.Ext(name) == ".png" {
+			b, err := os.ReadFile(path)
+			all[name] = string(b)
+			return err
+		}
+		return nil
+	}); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// until asks every 10 ms, where nothing tells.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(time.Minute); !ok(); {
+		select {
+		case <-deadline:
+			t.Fatalf("not within a minute: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// A folder made by copiers that were killed ten times on the way is that of one that
+// worked in peace, byte for byte, though the host of the images fails now and then.
+func TestTenKills(t *testing.T) {
+	t.Parallel()
+	const rooms = 20
+	board := encoded(t, images.PNG, 200, 200)
+	var asked atomic.Int64
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch asked.Add(1) % 7 {
+		case 1:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case 3:
+			w.Header().Set("Content-Length", fmt.Sprint(len(board)))
+			w.Write(board[:len(board)/2])
+		case 5:
+			fmt.Fprint(w, "<html>busy</html>")
+		default:
+			w.Header().Set("Content-Length", fmt.Sprint(len(board)+len(r.URL.Path)))
+			w.Write(append(append([]byte{}, board...), r.URL.Path...)) // behind the end it tells the images apart
+		}
+	}))
+	t.Cleanup(host.Close)
+	make := func(kills int) map[string]string {
+		server := redistest.Real(t)
+		rdb := redis.NewClient(&redis.Options{Addr: server.Addr})
+		defer rdb.Close()
+		dir := t.TempDir()
+		l := settled(t, rdb, "a", host.URL, rooms)
+		for n := range kills {
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), copierRedis+"="+server.URL(), copierStore+"=file://"+dir)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "a copier works", func() bool { return len(files(t, filepath.Join(dir, "a"))) >= min(2*n, rooms) })
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		c := copier(rdb, "file://"+dir)
+		running.Go(func() { c.Run(ctx) })
+		until(t, "all is copied", func() bool {
+			b, err := l.Batch(t.Context(), "a")
+			return err == nil && b.PendingImages == 0 && images.Archived(b)
+		})
+		stop()
+		running.Wait()
+		c.Fetcher.Close()
+		if b, err := l.Batch(t.Context(), "a"); err != nil || b.CopiedImages != 2*rooms || b.LostImages > 0 {
+			t.Errorf("%+v, %v", b, err)
+		}
+		return files(t, filepath.Join(dir, "a"))
+	}
+	peace, war := make(0), make(10)
+	if diff := cmp.Diff(peace, war); diff != "" {
+		t.Errorf("the folder differs after ten kills:\n%.2000s", diff)
+	}
+	for name, text := range peace {
+		if filepath.Ext(name) == ".png" && (!strings.HasPrefix(text, string(board)) || strings.Contains(name, "..")) {
+			t.Errorf("%s has %d bytes", name, len(text))
+		}
+	}
+	if len(peace) != 2*rooms+3 {
+		t.Errorf("there are %d files", len(peace))
+	}
+}
