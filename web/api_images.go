@@ -103,7 +103,7 @@ func (a *API) getImages(api huma.API, op huma.Operation) {
 		typeZip: {Schema: &huma.Schema{Type: "string", Format: "binary"}},
 	}}}
 	huma.Register(api, op, func(ctx context.Context, in *imagesInput) (*huma.StreamResponse, error) {
-		b, err := a.ledger.Batch(ctx, in.ID)
+		b, err := a.batch(ctx, in.ID)
 		if err != nil {
 			return nil, answerable(ctx, op.OperationID, err)
 		}

@@ -36,7 +36,7 @@ func TestWhoProducesSeesItsOwnOnly(t *testing.T) {
 
 	for path, status := range map[string]int{
 		"/v1/batches/mine": 200, "/v1/batches/mine/snapshots": 200, "/v1/snapshots/mine.1": 200, "/v1/snapshots/" + single.ID: 200,
-		"/v1/batches/theirs": 404, "/v1/batches/theirs/snapshots": 404, "/v1/batches/theirs/events": 404,
+		"/v1/batches/theirs": 404, "/v1/batches/theirs/snapshots": 404, "/v1/batches/theirs/images.zip": 404, "/v1/batches/theirs/events": 404,
 		"/v1/snapshots/theirs.1": 404, "/v1/snapshots/" + theirs.ID: 404, "/v1/snapshots/theirs.1/images/1": 404,
 		"/v1/audit": 403, "/v1/failures": 403,
 	} {

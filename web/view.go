@@ -197,6 +197,7 @@ func functions(l lang) template.FuncMap {
 		"n":          l.number,
 		"text":       func(t text) string { return l.say(t.Key, t.Args...) },
 		"count":      count,
+		"sentence":   func(s string) string { return strings.TrimRight(s, ".") + [languages]string{".", "。"}[l] },
 		"left":       l.left,
 		"span":       func(a, b time.Time) string { return l.left(b.Sub(a)) },
 		"explain":    l.explain,

@@ -282,6 +282,7 @@ var catalog = map[string][languages]string{
 	"batch.partial": {"counted among the newest 2,000", "仅统计最近 2,000 条"},
 	"download":      {"Download", "下载"},
 	"download.csv":  {"CSV for Excel", "供 Excel 使用的 CSV"},
+	"download.zip":  {"All images (ZIP)", "全部图片（ZIP）"},
 	"download.json": {"Counts as JSON", "统计（JSON）"},
 	"rooms.all":     {"show all", "显示全部"},
 	"rooms.none":    {"No room here.", "没有房间。"},
