@@ -48,6 +48,7 @@ func TestTheCatalogIsComplete(t *testing.T) {
 	}
 	some("state.", "held")
 	some("time.", "ago", "in")
+	some("redis.", "emptied", "older") // the kinds of a loss
 	some("span.", "15m", "24h", "7d")
 	some("tick.", "enqueued", "skipped", "missed", "failed")
 	some("batch.", "running", "paused", "canceled", "ended")
