@@ -298,7 +298,9 @@ func (l *Ledger) findQueued(ctx context.Context, word string) iter.Seq2[Snapshot
 				if err == nil && !slices.Contains(wordsOf(room), word) {
 					continue
 				}
-				s := Snapshot{ID: tasks.RowID(id, row), Batch: id, Room: room, State: Queued, Images: []string{}, History: []Attempt{}}
+				s := Snapshot{
+					ID: tasks.RowID(id, row), Batch: id, Room: room, State: Queued, Images: []string{}, History: []Attempt{},
+				}
 				if !yield(s, err) || err != nil {
 					return
 				}

@@ -171,7 +171,9 @@ func New(rdb redis.UniversalClient, o Options) *Ledger {
 }
 
 // run runs a script that begins with the prelude.
-func (l *Ledger) run(ctx context.Context, script *redis.Script, id, batch string, moreKeys []string, args ...any) *redis.Cmd {
+func (l *Ledger) run(
+	ctx context.Context, script *redis.Script, id, batch string, moreKeys []string, args ...any,
+) *redis.Cmd {
 	k, a := l.input(id, batch, moreKeys, args)
 	return script.Run(ctx, l.rdb, k, a...)
 }
@@ -180,7 +182,8 @@ func (l *Ledger) run(ctx context.Context, script *redis.Script, id, batch string
 func (l *Ledger) input(id, batch string, moreKeys []string, args []any) (k []string, a []any) {
 	k = append([]string{
 		l.ns.Snapshot(id), l.ns.Batch(batch), l.ns.Rows(batch), l.ns.Failed(batch), l.ns.Again(batch),
-		l.ns.Transit(), l.ns.Open(), l.ns.Confirm(), l.ns.Notices(), l.ns.Totals(), l.ns.Ring(), l.ns.Waiting(batch), l.ns.Tell(),
+		l.ns.Transit(), l.ns.Open(), l.ns.Confirm(), l.ns.Notices(), l.ns.Totals(),
+		l.ns.Ring(), l.ns.Waiting(batch), l.ns.Tell(),
 		l.ns.Packed(batch), l.ns.Unpacked(), l.ns.Index(today()), l.ns.Indexes(), l.ns.Running(),
 	}, moreKeys...)
 	a = append([]any{

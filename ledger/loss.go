@@ -66,7 +66,8 @@ func (l Loss) String() string {
 }
 
 // LossFix is what to do after a loss.
-const LossFix = "enqueue again what is missing; see that Redis keeps an append-only file and that replicas are not behind"
+const LossFix = "enqueue again what is missing; " +
+	"see that Redis keeps an append-only file and that replicas are not behind"
 
 // Seen is what a process remembers of Redis, so that it notices a loss of data, in
 // this life or, kept in a file, in the next. It is safe for concurrent use.

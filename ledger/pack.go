@@ -21,8 +21,9 @@ import (
 // An ended record is packed: one value in place of a hash, a fifth of its size.
 // Its first byte is the initial of the state, the second packVersion, and the next
 // four are when it has ended (Unix s, most significant byte first): the scripts look
-// at them. The rest is compressed by DEFLATE with packWords as its dictionary: the other fields, each as a name and a value with their lengths
-// before them (varints). Most of a record is UUIDs; they lie in it as 16 bytes.
+// at them. The rest is compressed by DEFLATE with packWords as its dictionary: the
+// other fields, each as a name and a value with their lengths before them (varints).
+// Most of a record is UUIDs; they lie in it as 16 bytes.
 
 const (
 	packVersion = 1
@@ -41,7 +42,8 @@ const packWords = `FailedOperation.RoomNotExistAuthFailureInvalidParameterResour
 	"\tfailed\tunknown\tqueued\tcanceled\x0acallback:1\x09callbacks\x06task:2\x06answer\x07answers\x09answer_at" +
 	`["https://tiw-.cos.ap-singapore.myqcloud.com/snapshot/images/.png","/1.png","/2.png","/3.png"]` +
 	"\x05try:2\x05total\x04code\x07message\x08failures\x06unsent\x0aretried_at\x07cancels\x0aunknown_at" +
-	"\x0baccepted_at\x0d176\x07attempt\x011\x0acreated_at\x0d176\x08ended_at\x0d176\x06images\x04made\x011\x0arequest_id\x11\x01" +
+	"\x0baccepted_at\x0d176\x07attempt\x011\x0acreated_at\x0d176\x08ended_at\x0d176\x06images" +
+	"\x04made\x011\x0arequest_id\x11\x01" +
 	"\x07sent_at\x0d176\x06task:1\x11\x01\x07task_id\x11\x01\x05try:1\taccepted\t\t"
 
 // kept are the fields that a record keeps when it is packed.
