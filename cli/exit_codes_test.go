@@ -207,6 +207,23 @@ func endings(full, evicting, taken string) []ending {
 		{command: "find", how: "found", code: exitOK, run: "9"},
 		{command: "find", how: "nothing is found", code: exitFailed, run: "none"},
 
+		{command: "images", how: "fetched, or where they are was printed", code: exitOK, run: "good"},
+		{
+			command: "images",
+			how:     "an image is missing",
+			code:    exitFailed,
+			run:     "... it would take an image that Tencent has deleted",
+		},
+		{command: "images", how: "there is no such batch", code: exitUsage, run: "none"},
+		{command: "images retry", how: "queued to be copied", code: exitOK, run: "good"},
+		{
+			command: "images retry",
+			how:     "nothing to copy: every image has a copy or is queued, or there is none",
+			code:    exitFailed,
+			run:     "failed",
+		},
+		{command: "images retry", how: "there is no such batch", code: exitUsage, run: "none"},
+
 		{command: "first-login", how: "made, or there is one, which it says", code: exitOK, run: "."},
 		{command: "first-login", how: "the folder cannot be written", code: exitUnavailable, run: "none"},
 

@@ -105,18 +105,16 @@ them.`,
 			}
 			n += queued
 		}
-		if *output == "json" {
+		switch {
+		case *output == "json":
 			err = printJSON(e.stdout, map[string]any{"batch": b.ID, "queued": n}, true)
-		} else {
+		case n > 0:
 			_, err = fmt.Fprintf(e.stdout, "%d images of batch %s are to be copied\n", n, b.ID)
 		}
-		if err != nil {
-			return err
+		if err == nil && n == 0 {
+			return fail(exitFailed, "nothing to copy: each image of batch %s has a copy or is queued, or there is none", b.ID)
 		}
-		if n == 0 {
-			return &exitError{exitFailed, nil}
-		}
-		return nil
+		return err
 	}
 	return cmd
 }

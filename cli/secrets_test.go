@@ -342,7 +342,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		"/v1/batches", "/v1/batches/own", "/v1/batches/own/snapshots", "/v1/batches/own/events", "/v1/snapshots/own.1",
 		"/v1/failures", "/v1/find?q=1", "/v1/limit", "/v1/schedules", "/v1/nothing",
 		"/asynqmon/", "/asynqmon/api/queues", "/asynqmon/api/servers", "/asynqmon/api/redis_info", "/asynqmon/api/queue_stats",
-		"/asynqmon/api/queues/webhooks/archived_tasks", "/asynqmon/api/queues/webhooks/completed_tasks", "/asynqmon/api/queues/webhooks/retry_tasks",
+		"/asynqmon/api/queues/tiwsnap-webhooks/archived_tasks", "/asynqmon/api/queues/tiwsnap-webhooks/completed_tasks", "/asynqmon/api/queues/tiwsnap-webhooks/retry_tasks",
 	} {
 		if status := ask("GET", path, "", "Cookie", cookie); status >= 500 {
 			t.Errorf("%s: status %d", path, status)
@@ -433,7 +433,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	for what, has := range map[string]bool{
 		"the append-only file": len(kept.find(map[string]string{"": "HSET"})) > 0,
 		"the receiver in it":   len(kept.find(map[string]string{"": ownHook})) > 0,
-		"an archived webhook":  out.has("GET /asynqmon/api/queues/webhooks/archived_tasks", "w-snapshot-own_"),
+		"an archived webhook":  out.has("GET /asynqmon/api/queues/tiwsnap-webhooks/archived_tasks", "w-snapshot-own_"),
 		"a failed tick":        out.has("tiwsnap schedule list", "it answers 503"),
 		"a page":               out.has("GET /", "<html"),
 		"metrics":              out.has("GET /metrics", "tiwsnap_"),
