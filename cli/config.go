@@ -32,7 +32,7 @@ func newConfig(e env) *cobra.Command {
 	}
 	checked := outputFlag(check, "table", "json")
 	check.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := loadConfig(cmd, e, config.RoomFiles)
+		all, err := loadConfigs(cmd, e, config.RoomFiles)
 		if err != nil {
 			return err
 		}
@@ -41,12 +41,18 @@ func newConfig(e env) *cobra.Command {
 		} else {
 			_, err = fmt.Fprintln(e.stdout, "ok")
 		}
-		if why, fix := c.RegionWarning(); why != "" {
-			fmt.Fprintf(e.stderr, "warning: TIWSNAP_TIW_REGION: %s; %s\n", why, fix)
-		}
-		if c.TencentCloud.SecretID.Empty() {
-			fmt.Fprintln(e.stderr,
-				"there is no API key of Tencent: a worker needs TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY")
+		for _, c := range all {
+			of := ""
+			if len(all) > 1 {
+				of = "namespace " + c.Namespace.String() + ": "
+			}
+			if why, fix := c.RegionWarning(); why != "" {
+				fmt.Fprintf(e.stderr, "warning: %sTIWSNAP_TIW_REGION: %s; %s\n", of, why, fix)
+			}
+			if c.TencentCloud.SecretID.Empty() {
+				fmt.Fprintln(e.stderr, of+
+					"there is no API key of Tencent: a worker needs TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY")
+			}
 		}
 		return err
 	}
@@ -61,14 +67,14 @@ file, or with -o json. Secrets show as ***.`,
 	}
 	printed := outputFlag(print, "yaml", "json")
 	print.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := loadConfig(cmd, e)
+		all, err := loadConfigs(cmd, e)
 		if err != nil {
 			return err
 		}
 		if *printed == "json" {
-			return printJSON(e.stdout, c.Shown(), true)
+			return printJSON(e.stdout, config.ShownAll(all), true)
 		}
-		return c.Print(e.stdout)
+		return config.PrintAll(e.stdout, all)
 	}
 	for _, sub := range []*cobra.Command{check, print} {
 		config.AllFlags(sub.Flags())

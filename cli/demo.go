@@ -130,7 +130,7 @@ func demo(
 		Redis: client, TIW: api, ConfirmAfter: time.Second,
 		Margin:    50 * time.Millisecond, // simulator, Redis and worker hold up one another in one process
 		Schedules: schedules, Copier: copier,
-		Log: log, Metrics: metrics,
+		Log: log, Metrics: ofNamespace(metrics, config.Config{}),
 	})
 	if err != nil {
 		return err
@@ -146,7 +146,10 @@ func demo(
 	var addr string
 	if keep {
 		c.cfg.HTTP.Addr = "127.0.0.1:0"
-		h, err := serveHTTP(served{connection: c, limiters: w.Limiters(), schedules: schedules, metrics: metrics, log: log})
+		h, err := serveHTTP(served{
+			sites:   []*hosted{{connection: c, limiters: w.Limiters(), schedules: schedules, log: log}},
+			metrics: metrics, log: log,
+		})
 		if err != nil {
 			return err
 		}

@@ -59,7 +59,7 @@ Exit code 0: nothing fails. 78: the credentials are missing or refused.
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "tiw.endpoint", "tiw.region", "tiw.timeout",
 		"rate.limit", "rate.margin", "confirm.share")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := loadConfig(cmd, e)
+		all, err := loadConfigs(cmd, e)
 		if err != nil {
 			return err
 		}
@@ -67,17 +67,22 @@ Exit code 0: nothing fails. 78: the credentials are missing or refused.
 		if *output == "table" {
 			d.report = e.stdout
 		}
-		var client redis.UniversalClient
-		if !skipRedis {
-			var closeRedis func()
-			if client, closeRedis, err = d.redis(cmd.Context(), c); err == nil {
-				defer closeRedis()
+		for _, c := range all {
+			if len(all) > 1 {
+				d.of = c.Namespace.String() + " "
 			}
+			var client redis.UniversalClient
+			if !skipRedis {
+				var closeRedis func()
+				if client, closeRedis, err = d.redis(cmd.Context(), c); err == nil {
+					defer closeRedis()
+				}
+			}
+			if !skipTIW {
+				d.tiw(cmd.Context(), c, client)
+			}
+			d.images(cmd.Context(), c.Images)
 		}
-		if !skipTIW {
-			d.tiw(cmd.Context(), c, client)
-		}
-		d.images(cmd.Context(), c.Images)
 		if *output == "json" {
 			if err := printJSON(e.stdout, d.findings, true); err != nil {
 				return err
@@ -112,9 +117,11 @@ type finding struct {
 type doctor struct {
 	report   io.Writer
 	findings []finding
+	of       string // the namespace that is looked at, before the name of a check; empty where there is one
 }
 
 func (d *doctor) add(f finding) {
+	f.Check = d.of + f.Check
 	d.findings = append(d.findings, f)
 	fmt.Fprintf(d.report, "%-4s  %s: %s", f.Status, f.Check, f.Detail)
 	if f.Fix != "" {

@@ -24,13 +24,33 @@ const httpPatience = 5 * time.Second
 
 // served is what is served over HTTP.
 type served struct {
+	sites   []*hosted // of the namespaces; the settings of the process are the first one's
+	metrics *prometheus.Registry
+	log     *slog.Logger
+	// mayYield leaves the default address to another process that listens there.
+	mayYield bool
+}
+
+// hosted is what is served of one namespace.
+type hosted struct {
 	*connection
 	limiters  map[string]*ratelimit.Limiter
 	schedules []schedule.Schedule
-	metrics   *prometheus.Registry
 	log       *slog.Logger
-	// mayYield leaves the default address to another process that listens there.
-	mayYield bool
+}
+
+// site is where a namespace is served, by its place among all.
+func (h *hosted) site(i int) web.Site {
+	name := h.cfg.Namespace.String()
+	if i == 0 {
+		return web.Site{Name: name}
+	}
+	return web.Site{Name: name, Base: "/n/" + name}
+}
+
+// ofNamespace labels metrics with the namespace.
+func ofNamespace(metrics prometheus.Registerer, c config.Config) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{"namespace": c.Namespace.String()}, metrics)
 }
 
 // httpServer serves until stop is called.
@@ -52,19 +72,29 @@ func (h httpServer) replaceLogins(c config.HTTP) error {
 // serveHTTP serves browsers and programs, where an address is set. The error is
 // ready to return.
 func serveHTTP(s served) (httpServer, error) {
-	pictures, err := imageSource(s.cfg.Images)
-	if err != nil {
-		return httpServer{}, err
+	cfg := s.sites[0].cfg
+	var apis []*web.API
+	for i, h := range s.sites {
+		pictures, err := imageSource(h.cfg.Images)
+		if err != nil {
+			return httpServer{}, err
+		}
+		var first *web.API
+		if i > 0 {
+			first = apis[0]
+		}
+		api := web.NewAPI(web.APIOptions{
+			Redis: h.rdb, Namespace: h.cfg.Namespace, Ledger: h.ledger, Replicated: h.replicated(),
+			CheckWebhook: h.cfg.Webhook.Check, CheckCallback: h.cfg.CheckCallback,
+			Images: pictures, Limiters: h.limiters, Schedules: h.schedules, Version: version.Read().String(), Log: h.log,
+			Base: h.site(i).Base, Beside: first,
+		})
+		ofNamespace(s.metrics, h.cfg).MustRegister(api.Collector())
+		apis = append(apis, api)
 	}
-	api := web.NewAPI(web.APIOptions{
-		Redis: s.rdb, Namespace: s.cfg.Namespace, Ledger: s.ledger, Replicated: s.replicated(),
-		CheckWebhook: s.cfg.Webhook.Check, CheckCallback: s.cfg.CheckCallback,
-		Images: pictures, Limiters: s.limiters, Schedules: s.schedules, Version: version.Read().String(), Log: s.log,
-	})
-	s.metrics.MustRegister(api.Collector())
 	metrics := web.MetricsRoute(s.metrics)
 	stopMetrics := func() {}
-	if addr := s.cfg.Metrics.Addr; addr != "" {
+	if addr := cfg.Metrics.Addr; addr != "" {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			return httpServer{}, fail(exitUnavailable,
@@ -74,10 +104,10 @@ func serveHTTP(s served) (httpServer, error) {
 		stopMetrics = serve(l, web.NewServer(metrics.Handler, s.log), s.failed(l))
 		metrics = nil
 	}
-	if s.cfg.HTTP.Addr == "" {
+	if cfg.HTTP.Addr == "" {
 		return httpServer{stop: stopMetrics}, nil
 	}
-	h, err := s.site(api, metrics)
+	h, err := s.serve(cfg.HTTP, apis, metrics)
 	if err != nil {
 		stopMetrics()
 		return httpServer{}, err
@@ -105,20 +135,20 @@ func serve(l net.Listener, server *http.Server, failed func(error)) (stop func()
 	return func() { cancel(); <-ended }
 }
 
-// site serves everything, and the metrics where they are given.
-func (s served) site(api *web.API, metrics *web.Route) (httpServer, error) {
-	users, tokens := logins(s.cfg.HTTP)
+// serve serves all sites, and the metrics where they are given.
+func (s served) serve(c config.HTTP, apis []*web.API, metrics *web.Route) (httpServer, error) {
+	users, tokens := logins(c)
 	auth, err := web.NewAuth(web.AuthOptions{
-		Users: users, Tokens: tokens, SessionKey: s.cfg.HTTP.SessionKey.Reveal(),
-		Redis: s.rdb, Namespace: s.cfg.Namespace, Log: s.log,
+		Users: users, Tokens: tokens, SessionKey: c.SessionKey.Reveal(),
+		Redis: s.sites[0].rdb, Namespace: s.sites[0].cfg.Namespace, Log: s.log,
 	})
 	if err != nil {
 		return httpServer{}, fail(exitConfig, "%w", err)
 	}
-	l, err := net.Listen("tcp", s.cfg.HTTP.Addr)
-	if errors.Is(err, syscall.EADDRINUSE) && s.mayYield && s.cfg.HTTP.Addr == config.DefaultHTTPAddr {
+	l, err := net.Listen("tcp", c.Addr)
+	if errors.Is(err, syscall.EADDRINUSE) && s.mayYield && c.Addr == config.DefaultHTTPAddr {
 		s.log.Warn("HTTP is not served: its default address is taken, by another worker most likely",
-			"addr", s.cfg.HTTP.Addr)
+			"addr", c.Addr)
 		return httpServer{stop: func() {}}, nil
 	}
 	if err != nil {
@@ -134,22 +164,33 @@ func (s served) site(api *web.API, metrics *web.Route) (httpServer, error) {
 			l.Addr(),
 		)
 	}
-	pages := web.NewPages(web.PagesOptions{Auth: auth, API: api, Log: s.log})
-	routes := slices.Concat(
-		api.Routes(),
-		api.HealthRoutes(),
-		pages.Routes(),
-		web.NewAsynqmon(web.AsynqmonOptions{Redis: s.rdb, Namespace: s.cfg.Namespace, Log: s.log}).Routes(),
-	)
+	var routes []web.Route
+	var sites []web.Site
+	var closers []func()
+	for i, h := range s.sites {
+		site, api := h.site(i), apis[i]
+		pages := web.NewPages(web.PagesOptions{Auth: auth, API: api, Log: h.log})
+		queues := web.NewAsynqmon(web.AsynqmonOptions{
+			Redis: h.rdb, Namespace: h.cfg.Namespace, Base: site.Base, Log: h.log,
+		})
+		routes = append(routes, site.Under(slices.Concat(
+			api.Routes(), api.HealthRoutes(), pages.Routes(), queues.Routes(),
+		)...)...)
+		sites, closers = append(sites, site), append(closers, pages.Close, api.Close)
+	}
+	if len(sites) == 1 {
+		sites = nil
+	}
 	if metrics != nil {
 		routes = append(routes, *metrics)
 	}
 	handler := web.NewHandler(web.HandlerOptions{
-		Auth: auth, Hosts: s.cfg.HTTP.Hosts, Proxies: s.cfg.HTTP.Proxies, Log: s.log,
+		Auth: auth, Hosts: c.Hosts, Proxies: c.Proxies, Sites: sites, Log: s.log,
 	}, routes...)
 	server := web.NewServer(handler, s.log)
-	server.RegisterOnShutdown(pages.Close)
-	server.RegisterOnShutdown(api.Close)
+	for _, closeSite := range closers {
+		server.RegisterOnShutdown(closeSite)
+	}
 	s.log.Info("serving HTTP", "addr", l.Addr().String(), "logins", !auth.Open())
 	return httpServer{l.Addr().String(), auth, serve(l, server, s.failed(l))}, nil
 }

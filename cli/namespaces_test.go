@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"tiwsnap/config"
+	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -71,6 +75,99 @@ func TestNamespaceMoves(t *testing.T) {
 		t.Errorf("%d tasks at the endpoint that it has moved to", n)
 	}
 	s.says(exitConfig, "namespace tiwsnap works with "+other.URL, "worker")
+}
+
+// One worker process serves two accounts: each room is sent by the key of its
+// account, and pages, API, metrics and callbacks tell them apart.
+func TestOneWorkerForTwoNamespaces(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, tiwtest.Options{})
+	other := tiwtest.Start(t, tiwtest.Options{Credentials: map[string]tiwtest.Secret{"b": "bkey"}, TaskDuration: 100 * time.Millisecond})
+	addr, callbacks := freeAddr(t), freeAddr(t)
+	file := s.file("tiwsnap.yml", fmt.Sprintf(`
+callback: {addr: %q, url: "http://%s", key: 0123456789abcdef0123456789abcdef}
+namespaces:
+- name: school-a
+- name: school-b
+  tencentcloud: {secret_id: b, secret_key: bkey}
+  tiw: {endpoint: %q}
+  rate: {limit: 10}
+`, callbacks, callbacks, other.URL))
+	s.environ = maps.Clone(s.environ)
+	s.environ["TIWSNAP_CONFIG"] = file
+	s.environ["TIWSNAP_CONFIRM_AFTER"] = "1m" // results come by callback
+	s.environ["TIWSNAP_HTTP_ADDR"] = addr
+	s.worker()
+
+	list := s.file("class.csv", "SdkAppId,RoomId\n1400123480,1\n1400123480,2\n1400123480,3\n")
+	s.ok("enqueue", "batch", list, "--name", "class") // of the first one
+	s.ok("enqueue", "batch", list, "--name", "class", "--namespace", "school-b")
+	s.says(exitConfig, "none of the file's namespaces: school-a, school-b", "status", "--namespace", "school-c")
+	b := s
+	b.environ = maps.Clone(s.environ)
+	b.environ["TIWSNAP_NAMESPACE"] = "school-b"
+	for _, one := range []site{s, b} {
+		one.until("class", "has ended by callbacks", func(b batchJSON) bool { return b.Succeeded == 3 })
+	}
+	for _, sim := range []*tiwtest.Server{s.sim, other} {
+		st := sim.State()
+		if st.Tasks.Created != 3 || len(st.Codes) != 1 || st.Callbacks.Sent < 3 {
+			t.Errorf("%d tasks, answers %v, %+v", st.Tasks.Created, st.Codes, st.Callbacks)
+		}
+	}
+
+	look := &browser{T: t}
+	root := "http://" + addr
+	look.sees(root+"/batches", `href="/batches/class"`)
+	look.sees(root+"/batches", `href="/n/school-b/"`)
+	look.sees(root+"/n/school-b/batches", `href="/n/school-b/batches/class"`)
+	look.sees(root+"/n/school-b/openapi.json", `"url":"/n/school-b"`)
+	look.sees(root+"/n/school-b/asynqmon/", "/n/school-b/asynqmon")
+	look.sees(root+"/n/school-b/asynqmon/api/queues/school-b-bulk", `"queue":"school-b-bulk"`)
+	for path, limit := range map[string]string{"": `"limit":20`, "/n/school-b": `"limit":10`} {
+		look.sees(root+path+"/v1/limit", limit)
+		if status, _ := look.send("POST", root+path+"/batches/class/again", url.Values{}); status != http.StatusSeeOther {
+			t.Errorf("%s: %d", path, status)
+		}
+	}
+	if status, _ := look.send("GET", root+"/n/school-c/batches", nil); status != http.StatusNotFound {
+		t.Errorf("%d for a namespace that is none", status)
+	}
+	for _, metric := range []string{
+		`tiwsnap_limit_requests{action="CreateSnapshotTask",namespace="school-a"} 20`,
+		`tiwsnap_limit_requests{action="CreateSnapshotTask",namespace="school-b"} 10`,
+		`tiwsnap_callbacks_total{namespace="school-b",result="recorded"} `,
+	} {
+		look.sees(root+"/metrics", metric)
+	}
+	for _, words := range []string{"ok    school-a credentials", "ok    school-b credentials"} {
+		s.says(exitOK, words, "doctor")
+	}
+}
+
+// A callback URL that was made for one namespace is not good for another one with
+// the same secret.
+func TestCallbackKeysOfNamespaces(t *testing.T) {
+	t.Parallel()
+	keys := map[string]tiw.CallbackKeys{}
+	for _, ns := range []string{"tiwsnap", "school-a", "school-b"} {
+		c, err := config.Load(config.Source{Environ: []string{
+			"TIWSNAP_NAMESPACE=" + ns, "TIWSNAP_CALLBACK_ADDR=:1", "TIWSNAP_CALLBACK_URL=https://h",
+			"TIWSNAP_CALLBACK_KEY=0123456789abcdef0123456789abcdef",
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[ns] = callbackKeys(c)
+	}
+	for of, made := range keys {
+		path := made.URL("", "class.1", 1, time.Now().Add(time.Hour))
+		for by, checks := range keys {
+			if _, _, err := checks.Verify(path, time.Now()); (err == nil) != (of == by) {
+				t.Errorf("made for %s, checked by %s: %v", of, by, err)
+			}
+		}
+	}
 }
 
 // What Redis cannot take is kept apart for each Redis and each namespace.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -28,7 +29,7 @@ var reloadable = []string{
 
 // reloader reads the settings of a command again when SIGHUP comes.
 type reloader struct {
-	load    func() (config.Config, error)
+	load    func() ([]config.Config, error)
 	hangups chan os.Signal
 }
 
@@ -36,7 +37,7 @@ type reloader struct {
 // it first and run once it works. Close it when done.
 func newReloader(cmd *cobra.Command, e env, needs ...config.Need) *reloader {
 	r := &reloader{
-		load:    func() (config.Config, error) { return loadConfig(cmd, e, needs...) },
+		load:    func() ([]config.Config, error) { return loadConfigs(cmd, e, needs...) },
 		hangups: make(chan os.Signal, 1),
 	}
 	signal.Notify(r.hangups, syscall.SIGHUP)
@@ -47,8 +48,8 @@ func (r *reloader) close() { signal.Stop(r.hangups) }
 
 // run reloads until ctx ends. apply takes the new settings, or changes nothing
 // and returns why.
-func (r *reloader) run(ctx context.Context, now config.Config, log *slog.Logger, level *slog.LevelVar,
-	apply func(config.Config) error) {
+func (r *reloader) run(ctx context.Context, now []config.Config, log *slog.Logger, level *slog.LevelVar,
+	apply func([]config.Config) error) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -56,6 +57,9 @@ func (r *reloader) run(ctx context.Context, now config.Config, log *slog.Logger,
 		case <-r.hangups:
 		}
 		next, err := r.load()
+		if err == nil && !config.SameNamespaces(now, next) {
+			err = errors.New("the list of namespaces is another one: that needs a restart")
+		}
 		if err == nil {
 			err = apply(next)
 		}
@@ -64,19 +68,19 @@ func (r *reloader) run(ctx context.Context, now config.Config, log *slog.Logger,
 			continue
 		}
 		var changed, waiting []string
-		for _, key := range config.Changed(now, next) {
+		for _, key := range config.ChangedAll(now, next) {
 			if slices.Contains(reloadable, key) {
 				changed = append(changed, key)
 			} else {
 				waiting = append(waiting, key)
 			}
 		}
-		level.Set(min(now.Log.Level, next.Log.Level)) // so that the old or the new level shows the next line
+		level.Set(min(now[0].Log.Level, next[0].Log.Level)) // so that the old or the new level shows the next line
 		log.Info("SIGHUP: the settings were read again", "changed", strings.Join(changed, ", "))
 		if waiting != nil {
 			log.Warn("settings have changed that need a restart", "settings", strings.Join(waiting, ", "))
 		}
-		level.Set(next.Log.Level)
+		level.Set(next[0].Log.Level)
 		now = next
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -21,18 +22,28 @@ import (
 	"tiwsnap/web"
 )
 
-// loadConfig reads the settings for a command. The error is ready to return: it
-// lists every fault and exits with exitConfig.
+// loadConfig reads the settings for a command that works on one namespace: the
+// chosen one, or the first. The error is ready to return, as of loadConfigs.
 func loadConfig(cmd *cobra.Command, e env, needs ...config.Need) (config.Config, error) {
-	file, err := cmd.Flags().GetString("config")
+	all, err := loadConfigs(cmd, e, needs...)
 	if err != nil {
 		return config.Config{}, err
 	}
-	c, err := config.Load(config.Source{File: file, Environ: e.environ(), Flags: cmd.Flags()}, needs...)
+	return all[0], nil
+}
+
+// loadConfigs reads the settings of all namespaces for a command that serves them.
+// The error is ready to return: it lists every fault and exits with exitConfig.
+func loadConfigs(cmd *cobra.Command, e env, needs ...config.Need) ([]config.Config, error) {
+	file, err := cmd.Flags().GetString("config")
 	if err != nil {
-		return c, fail(exitConfig, "bad configuration:\n  %s", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+		return nil, err
 	}
-	return c, nil
+	all, err := config.LoadAll(config.Source{File: file, Environ: e.environ(), Flags: cmd.Flags()}, needs...)
+	if err != nil {
+		return nil, fail(exitConfig, "bad configuration:\n  %s", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	}
+	return all, nil
 }
 
 // openRedis connects to the Redis of the settings. The error is ready to
@@ -83,12 +94,20 @@ func connect(cmd *cobra.Command, e env, needs ...config.Need) (*connection, erro
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Redis.URL.Reveal() == rdb.Embedded {
-		// What it took would be gone with this process.
-		return nil, fail(exitConfig, "TIWSNAP_REDIS_URL: embedded is a Redis inside one process: "+
-			"a worker with it serves the pages and the API itself; give the address of the workers' Redis")
+	if err := notEmbedded(cfg); err != nil {
+		return nil, err
 	}
 	return connectTo(cmd.Context(), cfg)
+}
+
+// notEmbedded refuses a Redis inside this process: what it took would be gone with
+// it. The error is ready to return.
+func notEmbedded(cfg config.Config) error {
+	if cfg.Redis.URL.Reveal() != rdb.Embedded {
+		return nil
+	}
+	return fail(exitConfig, "TIWSNAP_REDIS_URL: embedded is a Redis inside one process: "+
+		"a worker with it serves the pages and the API itself; give the address of the workers' Redis")
 }
 
 // connectTo connects to any Redis, one inside this process included. The error
@@ -98,6 +117,42 @@ func connectTo(ctx context.Context, cfg config.Config) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newConnection(client, closeRedis, cfg)
+}
+
+// connectAll connects to the Redis of all namespaces. Each has connections of its
+// own, but where Redis is embedded. Close each. The error is ready to return.
+func connectAll(ctx context.Context, cfgs []config.Config) (all []*connection, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(all)
+		}
+	}()
+	for i, cfg := range cfgs {
+		var c *connection
+		if i > 0 && cfg.Redis.URL.Reveal() == rdb.Embedded {
+			c, err = newConnection(all[0].rdb, func() {}, cfg)
+		} else {
+			c, err = connectTo(ctx, cfg)
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// closeAll closes the connections, the first one last: others may share it.
+func closeAll(all []*connection) {
+	for _, c := range slices.Backward(all) {
+		c.close()
+	}
+}
+
+// newConnection is what a command has in hand on a client. The error is ready to
+// return; Redis is closed then.
+func newConnection(client redis.UniversalClient, closeRedis func(), cfg config.Config) (*connection, error) {
 	l := ledger.New(client, ledger.Options{Namespace: cfg.Namespace, Retention: cfg.Retention})
 	c := &connection{cfg, client, l, backlog.New(client, cfg.Namespace), results.NewReader(client, cfg.Namespace), closeRedis}
 	if err := c.locateCopies(); err != nil {

@@ -31,41 +31,52 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
 		ctx := cmd.Context()
 		r := newReloader(cmd, e)
 		defer r.close()
-		c, err := connect(cmd, e)
+		cfgs, err := loadConfigs(cmd, e)
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		if c.cfg.HTTP.Addr == "" {
+		if err := notEmbedded(cfgs[0]); err != nil {
+			return err
+		}
+		all, err := connectAll(ctx, cfgs)
+		if err != nil {
+			return err
+		}
+		defer closeAll(all)
+		if cfgs[0].HTTP.Addr == "" {
 			return fail(exitConfig, "TIWSNAP_HTTP_ADDR: is empty, so that nothing would be served: set it as in %s",
 				config.DefaultHTTPAddr)
 		}
-		log, level := newLogger(c.cfg, e.stderr)
-		if err := c.probe(ctx); rdb.Misconf(err) {
-			log.Warn("Redis takes no writes: what only reads is served", "err", err)
-		} else if err != nil {
-			return err
+		log, level := newLogger(cfgs[0], e.stderr)
+		var sites []*hosted
+		for _, c := range all {
+			if err := c.probe(ctx); rdb.Misconf(err) {
+				log.Warn("Redis takes no writes: what only reads is served", "err", err)
+			} else if err != nil {
+				return err
+			}
+			schedules, err := newSchedules(c.cfg)
+			if err != nil {
+				return err
+			}
+			g, err := gate.New(gate.Options{
+				Redis: c.rdb, Namespace: c.cfg.Namespace,
+				RateLimit: c.cfg.Rate.Limit, Margin: c.cfg.Rate.Margin, DescribeShare: c.cfg.Confirm.Share, Follows: true,
+			})
+			if err != nil {
+				return fail(exitConfig, "%w", err)
+			}
+			defer g.Close(context.WithoutCancel(ctx)) // it holds no permits, so that there is nothing to wait for
+			sites = append(sites, &hosted{
+				connection: c, limiters: g.Limiters(), schedules: schedules, log: c.log(log, len(all)),
+			})
 		}
-		schedules, err := newSchedules(c.cfg)
-		if err != nil {
-			return err
-		}
-		g, err := gate.New(gate.Options{
-			Redis: c.rdb, Namespace: c.cfg.Namespace,
-			RateLimit: c.cfg.Rate.Limit, Margin: c.cfg.Rate.Margin, DescribeShare: c.cfg.Confirm.Share, Follows: true,
-		})
-		if err != nil {
-			return fail(exitConfig, "%w", err)
-		}
-		defer g.Close(context.WithoutCancel(ctx)) // it holds no permits, so that there is nothing to wait for
-		h, err := serveHTTP(served{
-			connection: c, limiters: g.Limiters(), schedules: schedules, metrics: web.NewRegistry(), log: log,
-		})
+		h, err := serveHTTP(served{sites: sites, metrics: web.NewRegistry(), log: log})
 		if err != nil {
 			return err
 		}
 		defer h.stop()
-		r.run(ctx, c.cfg, log, level, func(next config.Config) error { return h.replaceLogins(next.HTTP) })
+		r.run(ctx, cfgs, log, level, func(next []config.Config) error { return h.replaceLogins(next[0].HTTP) })
 		return nil
 	}
 	return cmd

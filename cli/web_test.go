@@ -145,7 +145,7 @@ func TestWebWithoutWorking(t *testing.T) {
 	for _, addr := range []string{one, two} {
 		b.sees("http://"+addr+"/", "tiwsnap")
 		b.sees("http://"+addr+"/asynqmon/", "<!doctype html>")
-		b.sees("http://"+addr+"/metrics", `tiwsnap_limit_requests{action="CreateSnapshotTask"} 20`)
+		b.sees("http://"+addr+"/metrics", `tiwsnap_limit_requests{action="CreateSnapshotTask",namespace="tiwsnap"} 20`)
 		b.sees("http://"+addr+"/v1/limit", `"CreateSnapshotTask"`)
 	}
 	status, body := b.send("POST", "http://"+two+"/v1/batches?name=monday", nil, "Content-Type", "text/csv")

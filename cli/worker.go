@@ -2,23 +2,27 @@ package cli
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"tiwsnap/config"
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
-	"tiwsnap/ledger"
 	"tiwsnap/rdb"
 	"tiwsnap/tiw"
 	"tiwsnap/web"
@@ -38,7 +42,8 @@ func newWorker(e env) *cobra.Command {
 		Long: `Run the snapshots: feed the batches, send the requests at the account's quota
 however many workers there are, and ask what became of them. It serves the HTTP
 API and the pages, and with a callback address it listens for Tencent's
-callbacks, too.
+callbacks, too. Where the configuration file has a list of namespaces it works for
+all of them, or for the one that --namespace chooses.
 
 SIGTERM ends it in order: calls that are out are waited for and their outcomes
 are written. SIGHUP makes it ` + reloadHelp,
@@ -57,107 +62,161 @@ are written. SIGHUP makes it ` + reloadHelp,
 		if e.getenv("GOGC") == "" && e.getenv("GOMEMLIMIT") == "" {
 			debug.SetGCPercent(gcPercent)
 		}
-		cfg, err := loadConfig(cmd, e, config.Credentials, config.RoomFiles)
+		cfgs, err := loadConfigs(cmd, e, config.Credentials, config.RoomFiles)
 		if err != nil {
 			return err
 		}
-		c, err := connectTo(ctx, cfg)
+		all, err := connectAll(ctx, cfgs)
 		if err != nil {
 			return err
 		}
-		defer c.close()
-		if err := c.probe(ctx); err != nil {
-			return err
-		}
-		log, level := newLogger(c.cfg, e.stderr)
-		if c.cfg.Redis.URL.Reveal() == rdb.Embedded {
+		defer closeAll(all)
+		log, level := newLogger(cfgs[0], e.stderr)
+		if cfgs[0].Redis.URL.Reveal() == rdb.Embedded {
 			log.Warn("Redis is embedded in this process: nothing is durable, nothing is shared with other processes (TIWSNAP_REDIS_URL names a real one)")
 		}
-		key := c.cfg.TencentCloud.Credential(log)
-		api, err := newTIW(c.cfg, key)
-		if err != nil {
-			return err
-		}
-		defer api.Close()
-		webhooks, closeWebhooks, err := newSender(c.cfg)
-		if err != nil {
-			return err
-		}
-		defer closeWebhooks()
-		schedules, err := newSchedules(c.cfg)
-		if err != nil {
-			return err
-		}
 		metrics := web.NewRegistry()
-		copier, closeCopier, err := newCopier(c, log, metrics)
-		if err != nil {
-			return err
-		}
-		defer closeCopier()
-		w, err := worker.New(worker.Options{
-			Redis:        c.rdb,
-			TIW:          api,
-			Namespace:    c.cfg.Namespace,
-			RateLimit:    c.cfg.Rate.Limit,
-			Margin:       c.cfg.Rate.Margin,
-			Concurrency:  c.cfg.Worker.Concurrency,
-			Attempts:     c.cfg.Worker.Attempts,
-			CallTimeout:  c.cfg.TIW.Timeout,
-			ConfirmAfter: c.cfg.Confirm.After,
-			ConfirmShare: c.cfg.Confirm.Share,
-			CallbackURL:  callbackURL(c.cfg),
-			OnUnknown:    worker.OnUnknown(c.cfg.Unknown),
-			UnknownGrace: unknownGrace(c.cfg),
-			SuspendFor:   c.cfg.SuspendFor,
-			Spool:        spoolFolder(c.cfg),
-			Retention:    c.cfg.Retention,
-			Webhooks:     webhooks,
-			Schedules:    schedules,
-			Copier:       copier,
-			Metrics:      metrics,
-			Log:          log,
-
-			OtherCallbackURL: c.cfg.TIW.CallbackURL.Reveal(),
-		})
-		if err != nil {
-			return fail(exitConfig, "%w", err)
-		}
-		if err := c.useEndpoint(ctx, *moved); err != nil {
-			return err
-		}
-		var evicts *rdb.EvictionError
-		switch err := w.CheckRedis(ctx); {
-		case errors.As(err, &evicts):
-			return fail(exitConfig, "%w", err)
-		case err != nil:
-			return c.away(err)
+		var installed []*installation
+		var sites []*hosted
+		for _, c := range all {
+			if err := c.probe(ctx); err != nil {
+				return err
+			}
+			n, err := install(ctx, c, c.log(log, len(all)), ofNamespace(metrics, c.cfg), *moved)
+			if err != nil {
+				return err
+			}
+			defer n.close()
+			installed, sites = append(installed, n), append(sites, &n.hosted)
 		}
 		// Callbacks of calls that end while the worker stops still come in.
-		stopCallbacks, err := serveCallbacks(c.cfg, c.ledger, metrics, log)
+		stopCallbacks, err := serveCallbacks(installed, log)
 		if err != nil {
 			return err
 		}
 		defer stopCallbacks()
-		h, err := serveHTTP(served{
-			connection: c, limiters: w.Limiters(), schedules: schedules, metrics: metrics, log: log, mayYield: true,
-		})
+		h, err := serveHTTP(served{sites: sites, metrics: metrics, log: log, mayYield: true})
 		if err != nil {
 			return err
 		}
 		defer h.stop()
-		go r.run(ctx, c.cfg, log, level, func(next config.Config) error {
-			if err := h.replaceLogins(next.HTTP); err != nil {
+		go r.run(ctx, cfgs, log, level, func(next []config.Config) error {
+			if err := h.replaceLogins(next[0].HTTP); err != nil {
 				return err
 			}
-			key.Replace(next.TencentCloud)
+			for i, n := range installed {
+				n.key.Replace(next[i].TencentCloud)
+			}
 			return nil
 		})
-		if err := w.Run(ctx); err != nil {
+		running, ctx := errgroup.WithContext(ctx)
+		for _, n := range installed {
+			running.Go(func() error { return n.worker.Run(ctx) })
+		}
+		if err := running.Wait(); err != nil {
 			return fail(exitTempFail, "worker stopped, not all in order: %w", err)
 		}
 		return nil
 	}
 	return cmd
+}
+
+// installation is one namespace that this process works for.
+type installation struct {
+	hosted
+	worker    *worker.Worker
+	key       *config.Credential
+	callbacks http.Handler // of its own URLs
+	closers   []func()
+}
+
+// close ends what install has opened.
+func (n *installation) close() {
+	for _, closeOne := range slices.Backward(n.closers) {
+		closeOne()
+	}
+}
+
+// log is the log of a namespace, which names it where there are several.
+func (c *connection) log(log *slog.Logger, of int) *slog.Logger {
+	if of == 1 {
+		return log
+	}
+	return log.With("namespace", c.cfg.Namespace)
+}
+
+// install makes the worker of one namespace. The error is ready to return.
+func install(
+	ctx context.Context, c *connection, log *slog.Logger, metrics prometheus.Registerer, moved bool,
+) (_ *installation, err error) {
+	n := &installation{key: c.cfg.TencentCloud.Credential(log)}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	api, err := newTIW(c.cfg, n.key)
+	if err != nil {
+		return nil, err
+	}
+	n.closers = append(n.closers, func() { api.Close() })
+	webhooks, closeWebhooks, err := newSender(c.cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.closers = append(n.closers, closeWebhooks)
+	schedules, err := newSchedules(c.cfg)
+	if err != nil {
+		return nil, err
+	}
+	copier, closeCopier, err := newCopier(c, log, metrics)
+	if err != nil {
+		return nil, err
+	}
+	n.closers = append(n.closers, closeCopier)
+	n.worker, err = worker.New(worker.Options{
+		Redis:        c.rdb,
+		TIW:          api,
+		Namespace:    c.cfg.Namespace,
+		RateLimit:    c.cfg.Rate.Limit,
+		Margin:       c.cfg.Rate.Margin,
+		Concurrency:  c.cfg.Worker.Concurrency,
+		Attempts:     c.cfg.Worker.Attempts,
+		CallTimeout:  c.cfg.TIW.Timeout,
+		ConfirmAfter: c.cfg.Confirm.After,
+		ConfirmShare: c.cfg.Confirm.Share,
+		CallbackURL:  callbackURL(c.cfg),
+		OnUnknown:    worker.OnUnknown(c.cfg.Unknown),
+		UnknownGrace: unknownGrace(c.cfg),
+		SuspendFor:   c.cfg.SuspendFor,
+		Spool:        spoolFolder(c.cfg),
+		Retention:    c.cfg.Retention,
+		Webhooks:     webhooks,
+		Schedules:    schedules,
+		Copier:       copier,
+		Metrics:      metrics,
+		Log:          log,
+
+		OtherCallbackURL: c.cfg.TIW.CallbackURL.Reveal(),
+	})
+	if err != nil {
+		return nil, fail(exitConfig, "%w", err)
+	}
+	if err := c.useEndpoint(ctx, moved); err != nil {
+		return nil, err
+	}
+	var evicts *rdb.EvictionError
+	switch err := n.worker.CheckRedis(ctx); {
+	case errors.As(err, &evicts):
+		return nil, fail(exitConfig, "%w", err)
+	case err != nil:
+		return nil, c.away(err)
+	}
+	n.callbacks = web.NewCallbackHandler(web.CallbackOptions{
+		Keys: callbackKeys(c.cfg), Record: c.ledger.Callback, Log: log, Metrics: metrics,
+	})
+	n.hosted = hosted{connection: c, limiters: n.worker.Limiters(), schedules: schedules, log: log}
+	return n, nil
 }
 
 // useEndpoint remembers the endpoint that the namespace works with. The error is
@@ -215,19 +274,28 @@ func unknownGrace(c config.Config) time.Duration {
 	return c.UnknownGrace
 }
 
+// callbackKeys are the keys of a namespace. Namespaces may share their secret: what
+// it signs for one is not good for another, though their snapshots have one id.
 func callbackKeys(c config.Config) tiw.CallbackKeys {
-	return tiw.NewCallbackKeys(c.Callback.Key.Reveal(), c.Callback.KeyOld.Reveal())
+	secret := func(s config.Secret) string {
+		if s.Empty() || c.Namespace == keys.Default {
+			return s.Reveal()
+		}
+		h := hmac.New(sha256.New, []byte(s.Reveal()))
+		io.WriteString(h, "namespace "+c.Namespace.String())
+		return hex.EncodeToString(h.Sum(nil))
+	}
+	return tiw.NewCallbackKeys(secret(c.Callback.Key), secret(c.Callback.KeyOld))
 }
 
-// serveCallbacks listens for callbacks, where that is set, until stop is
-// called. The error is ready to return.
-func serveCallbacks(c config.Config, l *ledger.Ledger, metrics *prometheus.Registry, log *slog.Logger) (stop func(), err error) {
-	if c.Callback.Addr == "" {
+// serveCallbacks listens for the callbacks of all namespaces, where that is set,
+// until stop is called. The error is ready to return.
+func serveCallbacks(all []*installation, log *slog.Logger) (stop func(), err error) {
+	addr := all[0].cfg.Callback.Addr
+	if addr == "" {
 		return func() {}, nil
 	}
-	srv := web.NewCallbackServer(c.Callback.Addr, web.NewCallbackHandler(web.CallbackOptions{
-		Keys: callbackKeys(c), Record: l.Callback, Log: log, Metrics: metrics,
-	}))
+	srv := web.NewCallbackServer(addr, callbackHandler(all))
 	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	listener, err := net.Listen("tcp", srv.Addr)
 	if err != nil {
@@ -237,4 +305,22 @@ func serveCallbacks(c config.Config, l *ledger.Ledger, metrics *prometheus.Regis
 	return serve(listener, srv, func(err error) {
 		log.Error("callbacks are no longer received, results come by polling alone", "err", err)
 	}), nil
+}
+
+// callbackHandler gives a callback to the namespace whose key has signed its URL,
+// and what nobody has signed to the first one, which refuses and counts it.
+func callbackHandler(all []*installation) http.Handler {
+	keys := make([]tiw.CallbackKeys, len(all))
+	for i, n := range all {
+		keys[i] = callbackKeys(n.cfg)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		whose := 0
+		for i := range keys {
+			if _, _, err := keys[i].Verify(r.URL.EscapedPath(), time.Now()); err == nil {
+				whose = i
+			}
+		}
+		all[whose].callbacks.ServeHTTP(w, r)
+	})
 }

@@ -54,6 +54,7 @@ type Config struct {
 	shown map[string]shown              // by key
 	texts map[string]Secret             // by key: the values as they were given
 	lists map[string][]map[string]shown // by key: the entries of each list
+
 }
 
 // Redis is where everything is kept.
@@ -208,21 +209,15 @@ const (
 // Load reads all layers. The error has a line for every fault in any of them,
 // and for every need that is not met: where the value came from, the value
 // unless it is secret, and what it must be.
+//
+// Where the file has a list of namespaces it is the first one, or the one that
+// the environment or a flag chooses; see LoadAll.
 func Load(src Source, needs ...Need) (Config, error) {
-	l := loader{koanf: koanf.New("."), tried: map[string]bool{}}
-	l.layer(defaults())
-	l.layer(l.file(src))
-	l.layer(l.environment(src.Environ))
-	l.layer(flags(src.Flags))
-	var c Config
-	l.fill(&c)
-	l.together(c, needs)
-	l.webhook(c.Webhook)
-	l.schedules(c, needs)
-	if l.faults != nil {
-		return Config{}, errors.Join(l.faults...)
+	all, err := LoadAll(src, needs...)
+	if err != nil {
+		return Config{}, err
 	}
-	return c, nil
+	return all[0], nil
 }
 
 // Changed returns the keys of what b has otherwise than a: settings in the order of their table, then lists.
@@ -239,10 +234,27 @@ func Changed(a, b Config) []string {
 	return keys
 }
 
+// SameNamespaces reports whether two that LoadAll has returned name the same.
+func SameNamespaces(a, b []Config) bool {
+	return slices.EqualFunc(a, b, func(a, b Config) bool { return a.Namespace == b.Namespace })
+}
+
+// ChangedAll is Changed for what LoadAll returns, of the same namespaces.
+func ChangedAll(a, b []Config) (keys []string) {
+	for i := range a {
+		for _, key := range Changed(a[i], b[i]) {
+			if !slices.Contains(keys, key) {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
+}
+
 // HTTPAddr returns HTTP.Addr alone. What is wrong with other settings does not matter: a process that runs already has
 // not read them.
 func HTTPAddr(src Source) (string, error) {
-	l := loader{koanf: koanf.New("."), tried: map[string]bool{}}
+	l := newLoader()
 	for _, all := range [][]given{defaults(), l.file(src), l.environment(src.Environ), flags(src.Flags)} {
 		all = slices.DeleteFunc(all, func(g given) bool { return g.setting.key != "http.addr" })
 		l.faults = nil
@@ -278,6 +290,8 @@ type loader struct {
 	koanf  *koanf.Koanf
 	faults []error
 	tried  map[string]bool // the keys that somebody gave a value, even a faulty one
+
+	entries []entry // of the file's list of namespaces
 }
 
 func (l *loader) fault(format string, args ...any) {

@@ -157,6 +157,7 @@ type yamlFile struct {
 	name  string
 	known map[string]given
 	lists map[string][]setting
+	entry bool           // it is an entry of the list of namespaces
 	lines map[string]int // where a key was seen
 	all   []given
 }
@@ -202,6 +203,10 @@ func (y *yamlFile) mapping(prefix string, n *yaml.Node) {
 		g, ok := y.known[key]
 		g.origin = y.at(name, key)
 		switch table, isList := y.lists[key]; {
+		case y.entry && isProcessWide(key):
+			y.fault("%s: is a setting of the whole process: give it at the top of the file", g.origin)
+		case key == namespacesKey && y.lists != nil && !y.entry:
+			y.namespaces(name.Line, value)
 		case isList:
 			y.list(key, table, name.Line, value)
 		case ok && value.Kind == yaml.ScalarNode:

@@ -58,6 +58,46 @@ func (c Config) Shown() map[string]any {
 func (c Config) Print(w io.Writer) error {
 	root := blocks{"": {Kind: yaml.MappingNode}}
 	root.settings("", settings, c.shown)
+	root.lists(c)
+	return root.write(w)
+}
+
+// PrintAll is Print for what LoadAll returns: several are a list of namespaces.
+func PrintAll(w io.Writer, all []Config) error {
+	if len(all) == 1 {
+		return all[0].Print(w)
+	}
+	root := blocks{"": {Kind: yaml.MappingNode}}
+	process := slices.DeleteFunc(slices.Clone(settings), func(s setting) bool { return !isProcessWide(s.key) })
+	root.settings("", process, all[0].shown)
+	list := &yaml.Node{Kind: yaml.SequenceNode}
+	for _, c := range all {
+		entry := blocks{"": {Kind: yaml.MappingNode}}
+		name := c.shown["namespace"]
+		entry.add("name", &yaml.Node{Kind: yaml.ScalarNode, Value: name.text, LineComment: name.origin})
+		entry.settings("", ofNamespace(), c.shown)
+		entry.lists(c)
+		list.Content = append(list.Content, entry[""])
+	}
+	root.add(namespacesKey, list)
+	return root.write(w)
+}
+
+// ShownAll is Shown for what LoadAll returns: several are by their names, under
+// namespaces.
+func ShownAll(all []Config) map[string]any {
+	if len(all) == 1 {
+		return all[0].Shown()
+	}
+	named := map[string]any{}
+	for _, c := range all {
+		named[c.Namespace.String()] = c.Shown()
+	}
+	return map[string]any{namespacesKey: named}
+}
+
+// lists adds the lists of the file.
+func (b blocks) lists(c Config) {
 	for _, key := range slices.Sorted(maps.Keys(lists)) {
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		for _, values := range c.lists[key] {
@@ -68,11 +108,14 @@ func (c Config) Print(w io.Writer) error {
 		if list.Content == nil {
 			list.Style, list.LineComment = yaml.FlowStyle, "not set"
 		}
-		root.add(key, list)
+		b.add(key, list)
 	}
+}
+
+func (b blocks) write(w io.Writer) error {
 	e := yaml.NewEncoder(w)
 	e.SetIndent(2)
-	if err := e.Encode(root[""]); err != nil {
+	if err := e.Encode(b[""]); err != nil {
 		return err
 	}
 	return e.Close()

@@ -48,8 +48,12 @@ type APIOptions struct {
 	Limiters map[string]*ratelimit.Limiter
 	// Schedules are those of the configuration.
 	Schedules []schedule.Schedule
-	Version   string       // of this build
-	Log       *slog.Logger // default: none
+	Version   string // of this build
+	// Base is that of its Site. Beside is another API of this process, whose
+	// bounds on what is under way hold for both. Default: none.
+	Base   string
+	Beside *API
+	Log    *slog.Logger // default: none
 
 	maxUpload  int64         // bytes of one list; default 1 GiB
 	maxRows    int           // of one list; default 2 million
@@ -70,7 +74,7 @@ type API struct {
 	paces     paces
 	watcher   *watcher
 	// Those under way.
-	uploads, downloads, sheets, streams, pictures slots
+	uploads, downloads, sheets, streams, pictures *slots
 
 	thumbnails *images.Thumbnails
 }
@@ -102,16 +106,19 @@ func NewAPI(o APIOptions) *API {
 		inspector: asynq.NewInspectorFromRedisClient(o.Redis),
 		keys:      idempotency{o.Redis, o.Namespace},
 
-		uploads:   slots{what: "lists are being uploaded", all: maxUploads, own: maxOwnUploads, retry: 5 * time.Second},
-		downloads: slots{what: "lists are being downloaded", all: maxDownloads, own: maxOwnDownloads, retry: 5 * time.Second},
-		sheets:    slots{what: "lists for Excel are made", all: maxSheets, own: maxOwnSheets, retry: 5 * time.Second},
-		streams:   slots{what: "streams are open", all: maxStreams, own: maxOwnStreams, retry: 10 * time.Second},
-		pictures:  slots{what: "images are being read", all: maxImages, own: maxOwnImages, retry: time.Second},
+		uploads:   &slots{what: "lists are being uploaded", all: maxUploads, own: maxOwnUploads, retry: 5 * time.Second},
+		downloads: &slots{what: "lists are being downloaded", all: maxDownloads, own: maxOwnDownloads, retry: 5 * time.Second},
+		sheets:    &slots{what: "lists for Excel are made", all: maxSheets, own: maxOwnSheets, retry: 5 * time.Second},
+		streams:   &slots{what: "streams are open", all: maxStreams, own: maxOwnStreams, retry: 10 * time.Second},
+		pictures:  &slots{what: "images are being read", all: maxImages, own: maxOwnImages, retry: time.Second},
 
 		thumbnails: images.NewThumbnails(o.Images),
 	}
+	if b := o.Beside; b != nil {
+		a.uploads, a.downloads, a.sheets, a.streams, a.pictures = b.uploads, b.downloads, b.sheets, b.streams, b.pictures
+	}
 	a.results.LocateCopies(func(_ context.Context, s ledger.Snapshot, n int) string {
-		return fmt.Sprintf("/v1/snapshots/%s/images/%d", s.ID, n)
+		return fmt.Sprintf("%s/v1/snapshots/%s/images/%d", o.Base, s.ID, n)
 	})
 	a.watcher = &watcher{a: a, streams: map[string]int{}, closed: make(chan struct{})}
 	return a
@@ -252,6 +259,9 @@ func (a *API) Routes() []Route {
 		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
+	}
+	if a.o.Base != "" {
+		config.Servers = []*huma.Server{{URL: a.o.Base}}
 	}
 	api := huma.NewAPI(config, c)
 	for _, o := range a.operations() {

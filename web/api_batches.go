@@ -197,7 +197,7 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 	if err != nil {
 		return nil, err
 	}
-	done = &kept{digest, http.StatusAccepted, "/v1/batches/" + batch.ID, string(body)}
+	done = &kept{digest, http.StatusAccepted, a.o.Base + "/v1/batches/" + batch.ID, string(body)}
 	if !batch.Created && head.Name != "" {
 		done.status = http.StatusOK
 	}

@@ -102,9 +102,9 @@ func (a *API) listSnapshots() func(huma.API, huma.Operation) {
 					json.NewEncoder(c.BodyWriter()).Encode(page)
 				}}, nil
 			}
-			kind := &a.downloads
+			kind := a.downloads
 			if zone != nil {
-				kind = &a.sheets
+				kind = a.sheets
 			}
 			free, err := kind.take(ctx)
 			if err != nil {

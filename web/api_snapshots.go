@@ -72,7 +72,7 @@ func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*acc
 	if err != nil {
 		return nil, err
 	}
-	done = &kept{sum, http.StatusAccepted, "/v1/snapshots/" + s.ID, string(body)}
+	done = &kept{sum, http.StatusAccepted, a.o.Base + "/v1/snapshots/" + s.ID, string(body)}
 	if !s.Created && in.Body.Key != "" {
 		done.status = http.StatusOK
 	}

@@ -48,6 +48,7 @@ const (
 type AsynqmonOptions struct {
 	Redis     redis.UniversalClient
 	Namespace keys.Namespace // default: keys.Default
+	Base      string         // of its Site
 	Log       *slog.Logger   // default: none
 }
 
@@ -81,7 +82,7 @@ func NewAsynqmon(o AsynqmonOptions) *Asynqmon {
 	}
 	handler := func(readOnly bool) http.Handler {
 		return asynqmon.New(asynqmon.Options{
-			RootPath:         asynqmonPath,
+			RootPath:         o.Base + asynqmonPath,
 			RedisConnOpt:     connOpt{o.Redis},
 			PayloadFormatter: asynqmon.PayloadFormatterFunc(formatPayload),
 			ResultFormatter:  asynqmon.ResultFormatterFunc(func(string, []byte) string { return "" }),
@@ -158,9 +159,12 @@ func (a *Asynqmon) ask(r *http.Request) *answer {
 	if PrincipalOf(r.Context()).May(RoleOperate) {
 		handler = a.operate
 	}
+	r = r.Clone(r.Context())
 	if r.Method == http.MethodHead {
-		r = r.Clone(r.Context())
 		r.Method = http.MethodGet
+	}
+	if r.URL.Path = a.o.Base + r.URL.Path; r.URL.RawPath != "" {
+		r.URL.RawPath = a.o.Base + r.URL.RawPath
 	}
 	got := &answer{header: http.Header{}, status: http.StatusOK}
 	handler.ServeHTTP(got, r)

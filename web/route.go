@@ -33,7 +33,10 @@ type HandlerOptions struct {
 	// Proxies are those through which others reach this server: of a request
 	// from one of them the address is taken from X-Forwarded-For.
 	Proxies []netip.Prefix
-	Log     *slog.Logger // default: none
+	// Sites are all that have routes here, where there are several: each page
+	// leads to the others.
+	Sites []Site
+	Log   *slog.Logger // default: none
 
 	linger time.Duration // default: 30 s
 }
@@ -58,7 +61,12 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 	mux := http.NewServeMux()
 	limit := &requests{by: map[string]*rate.Limiter{}}
 	for _, route := range routes {
-		mux.Handle(route.Pattern, only(o, limit, route))
+		pattern, site := route.Pattern, Site{}
+		if h, ok := route.Handler.(siteHandler); ok {
+			site = h.site
+			pattern = strings.Replace(pattern, "/", site.Base+"/", 1)
+		}
+		mux.Handle(pattern, site.at(o.Sites, only(o, limit, route)))
 	}
 	all := behind(o.Proxies, guard(o.Hosts, answerPanic(o.Log, answerNothing(mux))))
 	return linger(cmp.Or(o.linger, lingerTime), all)
@@ -99,7 +107,7 @@ func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 		}
 		sw := &statusWriter{ResponseWriter: w}
 		route.Handler.ServeHTTP(sw, r)
-		o.Log.Info("request", "by", p.Name, "method", r.Method, "path", r.URL.Path, "status", cmp.Or(sw.status, http.StatusOK), "from", r.RemoteAddr)
+		o.Log.Info("request", "by", p.Name, "method", r.Method, "path", baseOf(r)+r.URL.Path, "status", cmp.Or(sw.status, http.StatusOK), "from", r.RemoteAddr)
 	})
 }
 

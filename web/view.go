@@ -78,6 +78,9 @@ type view struct {
 	Said  *text  // what the last form has done
 	Data  any    // of the page
 
+	Site  Site   // where the server has several
+	Sites []Site // all of them, where there are several
+
 	ZoneKnown bool
 	base      string
 	zone      *time.Location
@@ -89,13 +92,10 @@ func newView(r *http.Request, title string, data any) view {
 	zone, known := zoneOf(r)
 	return view{
 		Title: title, Who: who, Login: who.session, Lang: langOf(r), Data: data,
-		Here:      strings.TrimPrefix(r.URL.RequestURI(), "/live"),
-		ZoneKnown: known, base: baseOf(r), zone: zone, now: time.Now(),
+		Here: strings.TrimPrefix(r.URL.RequestURI(), "/live"),
+		Site: siteOf(r), Sites: sitesOf(r), ZoneKnown: known, base: baseOf(r), zone: zone, now: time.Now(),
 	}
 }
-
-// baseOf is the path before those of all routes.
-func baseOf(*http.Request) string { return "" }
 
 // MayChange reports whether the viewer may cancel what by has enqueued.
 func (v view) MayChange(by string) bool {

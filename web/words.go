@@ -55,6 +55,7 @@ var catalog = map[string][languages]string{
 	"layout.skip":   {"Skip to the content", "跳到正文"},
 	"layout.pages":  {"Pages", "页面"},
 	"layout.menu":   {"Menu", "菜单"},
+	"layout.sites":  {"Namespaces", "命名空间"},
 	"layout.crumbs": {"Where this page belongs", "当前位置"},
 	"layout.lost":   {"Connection lost. Showing stale data, reconnecting.", "连接已断开。显示的是旧数据，正在重新连接。"},
 	"logout":        {"Log out", "退出"},
