@@ -31,7 +31,7 @@ func usage(cmd *cobra.Command, e env) {
 			if err == nil || errors.As(err, &said) { // a check of ours says it in its own words
 				return err
 			}
-			if cmd.HasSubCommands() {
+			if cmd.HasSubCommands() && len(args) > 0 {
 				return unknownCommand(cmd, args[0])
 			}
 			given := "no arguments are given"

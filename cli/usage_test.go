@@ -46,8 +46,8 @@ func TestCommandsWithoutOneOfTheirs(t *testing.T) {
 	n := 0
 	everyCommand(func(cmd *cobra.Command) {
 		path := strings.Fields(cmd.CommandPath())[1:]
-		if !cmd.HasSubCommands() || len(path) > 0 && path[0] == "webhooks" { // which lists them
-			return
+		if !cmd.HasSubCommands() || len(path) > 0 && (path[0] == "webhooks" || path[0] == "images") {
+			return // which do something themselves
 		}
 		n++
 		code, stdout, stderr := s.run("", path...)

@@ -74,6 +74,8 @@ type Copier struct {
 	hand    map[string]bool  // snapshots
 	hosts   map[string]*host // that images are read from, or that fail
 	trouble error            // of the store, until it works again
+	warned  time.Time        // when an image that is not copied was told of last
+	untold  int              // how many there were since
 
 	copied *prometheus.CounterVec
 	bytes  prometheus.Counter
@@ -250,7 +252,7 @@ func (c *Copier) copySnapshot(ctx context.Context, s ledger.Snapshot) {
 func (c *Copier) giveUp(s *ledger.Snapshot, err error) {
 	if time.Now().Before(giveUpAt(*s)) {
 		c.copied.WithLabelValues("failed").Inc()
-		c.Log.Warn("image not copied, it is tried again", "id", s.ID, "err", err)
+		c.warn(s.ID, err)
 		return
 	}
 	for i, copy := range s.Copies {
@@ -259,6 +261,25 @@ func (c *Copier) giveUp(s *ledger.Snapshot, err error) {
 			c.copied.WithLabelValues("lost").Inc()
 			c.Log.Error("image lost: it could not be copied before Tencent deletes it", "id", s.ID, "image", i+1, "err", err)
 		}
+	}
+}
+
+// warnEvery is how often it is told that images are not copied.
+const warnEvery = time.Minute
+
+// warn tells of an image that is not copied, and of others only how many they are.
+func (c *Copier) warn(id string, err error) {
+	c.mu.Lock()
+	c.untold++
+	n := c.untold
+	tell := time.Since(c.warned) >= warnEvery
+	if tell {
+		c.warned, c.untold = time.Now(), 0
+	}
+	c.mu.Unlock()
+	if tell {
+		c.Log.Warn("images not copied, they are tried again; the newest of those since the last line",
+			"failures", n, "id", id, "err", err)
 	}
 }
 

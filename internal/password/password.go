@@ -121,7 +121,7 @@ func parseArgon(hash string) (argon, error) {
 		return h, fmt.Errorf("takes %d passes, it must be from 1 to 10 (t=)", h.passes)
 	case h.threads < 1 || h.threads > 16:
 		return h, fmt.Errorf("takes %d threads, it must be from 1 to 16 (p=)", h.threads)
-	case len(h.salt) < 8 || len(h.key) < 16 || len(h.key) > 64:
+	case len(h.salt) < 8 || len(h.key) < 16 || len(h.key) > 64 || len(h.key)%4 != 0: // 31 bytes are 32 that were cut
 		return h, errors.New("has a salt or a key of a wrong length")
 	}
 	return h, nil

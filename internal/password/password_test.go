@@ -61,7 +61,8 @@ func TestWhatIsNoHash(t *testing.T) {
 		{with("v=19", "v=16"), "version 19"},
 		{with("m=19456", "m=+19456"), "not a whole"},
 		{with("p=1", "p=1,x=1"), "not a whole"},
-		{good[:len(good)-1], "not a whole"},
+		{good[:len(good)-2], "not a whole"},
+		{good[:strings.LastIndex(good, "$")+1] + strings.Repeat("A", 42), "wrong length"}, // one character is cut off
 		{good + "=", "not a whole"},
 		{with("m=19456", "m=1024"), "KiB"},
 		{with("m=19456", "m=4194304"), "KiB"},
