@@ -33,7 +33,7 @@ The newest 100,000 changes of the last 90 days are kept.`,
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	n := cmd.Flags().IntP("number", "n", 100, "how many of the newest, 1 to 100000")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *n < 1 || *n > audit.Most {
 			return fail(exitUsage, "--number %d: it must be 1 to %d", *n, audit.Most)

@@ -26,7 +26,7 @@ none.`,
 	}
 	limit := cmd.Flags().Int("limit", 100, "print at most `N`")
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *limit < 1 {
 			return fail(exitUsage, "--limit is %d, it must be 1 or more", *limit)

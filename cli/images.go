@@ -44,7 +44,7 @@ Exit code 1 if an image is missing.`,
 	file := cmd.Flags().String("zip", "", "write this ZIP `file`; - is stdout")
 	cmd.MarkFlagsMutuallyExclusive("to", "zip")
 	output := outputFlag(cmd, "table", "json")
-	config.Flags(cmd.Flags(), "redis.url", "images.store")
+	config.Flags(cmd.Flags(), "redis.url", "namespace", "images.store")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		c, err := connect(cmd, e)
@@ -79,7 +79,7 @@ them.`,
 		ValidArgsFunction: completeBatches(e, anyBatch),
 	}
 	output := outputFlag(cmd, "table", "json")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		c, err := connect(cmd, e)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"tiwsnap/config"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
@@ -189,4 +191,14 @@ func TestSpoolFolders(t *testing.T) {
 			seen[dir] = ns + " of " + redis
 		}
 	}
+}
+
+// Every command that works on Redis can choose a namespace.
+func TestEveryCommandTakesANamespace(t *testing.T) {
+	t.Parallel()
+	everyCommand(func(cmd *cobra.Command) {
+		if cmd.Flags().Lookup("redis-url") != nil && cmd.Flags().Lookup("namespace") == nil {
+			t.Errorf("%s has no --namespace", cmd.CommandPath())
+		}
+	})
 }

@@ -285,7 +285,7 @@ func newScheduleTurn(
 		ValidArgsFunction: completeSchedules(e),
 	}
 	output := outputFlag(cmd, "table", "json")
-	config.Flags(cmd.Flags(), "redis.url")
+	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect(cmd, e)
 		if err != nil {
