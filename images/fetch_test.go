@@ -96,7 +96,8 @@ func TestFetch(t *testing.T) {
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	f := fetcher(t, images.FetcherOptions{MaxBytes: 1 << 20, Timeout: 500 * time.Millisecond}, "127.0.0.1")
+	patient := fetcher(t, images.FetcherOptions{MaxBytes: 1 << 20, Timeout: time.Minute}, "127.0.0.1")
+	hasty := fetcher(t, images.FetcherOptions{MaxBytes: 1 << 20, Timeout: 500 * time.Millisecond}, "127.0.0.1")
 	for i, c := range []struct {
 		name string
 		h    http.HandlerFunc
@@ -149,6 +150,10 @@ func TestFetch(t *testing.T) {
 		path := fmt.Sprintf("/%d/secret", i)
 		mux.HandleFunc(path, c.h)
 		t.Run(c.name, func(t *testing.T) {
+			f := patient
+			if strings.HasPrefix(c.name, "never") {
+				f = hasty
+			}
 			img, got, err := read(t.Context(), f, server.URL+path)
 			if c.says == "" {
 				if err != nil || !bytes.Equal(got, c.want) || img.Width+img.Height != 64+48 {
