@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -23,7 +24,8 @@ func newWebhooks(e env) *cobra.Command {
 		Short: "List the webhooks that could not be delivered",
 		Long: `List the webhooks that could not be delivered, the calls of CallbackURLs among
 them: within 24 hours, or because the receiver refused them for good or may not
-be called (TIWSNAP_WEBHOOK_ALLOW and _PRIVATE). The newest 10,000 are kept, for 90 days.`,
+be called (TIWSNAP_WEBHOOK_ALLOW and _PRIVATE). The newest 10,000 are kept, for 90 days.
+Receivers that have answered 410 Gone are told on stderr: they are sent no more.`,
 		Example: `  tiwsnap webhooks
   tiwsnap webhooks -o jsonl | jq -r .receiver | sort | uniq -c`,
 		Args: cobra.NoArgs,
@@ -40,10 +42,26 @@ be called (TIWSNAP_WEBHOOK_ALLOW and _PRIVATE). The newest 10,000 are kept, for 
 		if err != nil {
 			return c.away(err)
 		}
+		gone, err := c.outbox().ListGone(cmd.Context())
+		if err != nil {
+			return c.away(err)
+		}
+		for _, g := range gone {
+			fmt.Fprintf(e.stderr, "%s answered 410 Gone at %s: it is sent no more %s. Resend a webhook of it to change that.\n",
+				g.Host, clock(g.Since), goneOf(g.Batch))
+		}
 		return printDead(e, all, *output)
 	}
 	cmd.AddCommand(newResend(e))
 	return cmd
+}
+
+// goneOf is what a receiver that is gone is told nothing of.
+func goneOf(batch string) string {
+	if batch == "" {
+		return "(receiver of the settings)"
+	}
+	return "of batch " + batch
 }
 
 func newResend(e env) *cobra.Command {
@@ -51,8 +69,9 @@ func newResend(e env) *cobra.Command {
 		Use:   "resend ID... | --all",
 		Short: "Resend webhooks that could not be delivered",
 		Long: `Resend webhooks that could not be delivered, with what their snapshot or batch is
-now. One whose 24 hours are over is tried once. Exit code 1 if there is nothing to
-resend.`,
+now. One whose 24 hours are over is tried once. Receivers that have answered 410 Gone
+get their events again: those of the webhook that is resent, or all. Exit code 1 if there
+is nothing to resend.`,
 		Example: `  tiwsnap webhooks resend --all
   tiwsnap webhooks resend n-01hqx5mz7k3v9t2b8n4c6d0f1g`,
 	}
@@ -74,7 +93,7 @@ resend.`,
 		inspector := asynq.NewInspectorFromRedisClient(c.rdb)
 		if !*all {
 			return eachID(e, c, ids, *output, func(id string) (string, bool, error) {
-				said, done, err := resend(c, inspector, id)
+				said, done, err := resend(cmd.Context(), c, inspector, id)
 				if done && err == nil {
 					c.did(e, "resend-webhook", id, "")
 				}
@@ -82,6 +101,9 @@ resend.`,
 			})
 		}
 		return eachID(e, c, []string{"all"}, *output, func(string) (string, bool, error) {
+			if err := c.outbox().ReturnAll(cmd.Context()); err != nil {
+				return "", false, err
+			}
 			dead, err := inspector.ListArchivedTasks(c.cfg.Namespace.QueueWebhooks(), asynq.PageSize(1))
 			if errors.Is(err, asynq.ErrQueueNotFound) || err == nil && len(dead) == 0 {
 				return "nothing to resend: there is no webhook that could not be delivered", false, nil
@@ -100,7 +122,9 @@ resend.`,
 }
 
 // resend queues one webhook again. The error is exitUsage's, or Redis'.
-func resend(c *connection, inspector *asynq.Inspector, id string) (said string, done bool, err error) {
+func resend(
+	ctx context.Context, c *connection, inspector *asynq.Inspector, id string,
+) (said string, done bool, err error) {
 	info, err := inspector.GetTaskInfo(c.cfg.Namespace.QueueWebhooks(), id)
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
@@ -111,8 +135,16 @@ func resend(c *connection, inspector *asynq.Inspector, id string) (said string, 
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateRetry:
 		return "is on its way, or was delivered", false, nil
 	}
+	// A payload that nobody can read is of no receiver.
+	if p, err := tasks.ParseNotify(info.Payload); err == nil {
+		if err := c.outbox().Return(ctx, webhook.BatchOf(p)); err != nil {
+			return "", false, err
+		}
+	}
 	return "queued again", true, inspector.RunTask(c.cfg.Namespace.QueueWebhooks(), id)
 }
+
+func (c *connection) outbox() *webhook.Outbox { return webhook.NewOutbox(c.rdb, c.cfg.Namespace) }
 
 // deadWebhook is a webhook that is not tried any more.
 type deadWebhook struct {

@@ -137,6 +137,11 @@ func TestDeadWebhooks(t *testing.T) {
 		t.Errorf("the table is\n%s", table)
 	}
 
+	if _, _, stderr := s.run("", "webhooks"); !strings.Contains(stderr, dead[0].Receiver+" answered 410 Gone at ") ||
+		!strings.Contains(stderr, "sent no more (receiver of the settings)") {
+		t.Errorf("of the receiver it says %s", stderr)
+	}
+
 	s.ok("webhooks", "resend", dead[0].ID)
 	h.next(t) // refused again
 	s.dead(1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -92,6 +93,30 @@ func (l *Ledger) Announced(ctx context.Context, notices []Notice) error {
 		members[i] = n.member()
 	}
 	return l.rdb.ZRem(ctx, l.ns.Notices(), members...).Err()
+}
+
+// PostponeNotices puts notices off that cannot be handed on yet: they are handed
+// out again from then on, at about 100 a second.
+func (l *Ledger) PostponeNotices(ctx context.Context, notices []Notice) error {
+	if len(notices) == 0 {
+		return nil
+	}
+	pipe := l.rdb.Pipeline()
+	now, waiting := pipe.Time(ctx), pipe.ZCard(ctx, l.ns.Notices())
+	_, err := pipe.Exec(ctx)
+	if err == nil {
+		spread := time.Second + time.Duration(waiting.Val())*10*time.Millisecond
+		members := make([]redis.Z, len(notices))
+		for i, n := range notices {
+			at := now.Val().Add(time.Second + rand.N(spread))
+			members[i] = redis.Z{Score: float64(at.UnixMilli()), Member: n.member()}
+		}
+		err = l.rdb.ZAddXX(ctx, l.ns.Notices(), members...).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("put notices off: %w", err)
+	}
+	return nil
 }
 
 // member is the notice as it lies in l.ns.Notices().

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -39,13 +38,19 @@ type listWebhooksOutput struct {
 		Webhooks []Webhook `json:"webhooks"`
 		Waiting  int       `json:"waiting" doc:"How many are tried again, or wait for their turn"`
 		Dead     int       `json:"dead" doc:"How many are not tried any more"`
-		Next     int       `json:"next,omitempty" doc:"The next page, if there is one"`
+		// Gone are the receivers that are sent no more.
+		Gone []webhook.Gone `json:"gone" doc:"Receivers that answered 410 Gone: they are sent no more until a resend"`
+		Next int            `json:"next,omitempty" doc:"The next page, if there is one"`
 	}
 }
 
-func (a *API) listWebhooks(_ context.Context, in *listWebhooksInput) (*listWebhooksOutput, error) {
+func (a *API) listWebhooks(ctx context.Context, in *listWebhooksInput) (*listWebhooksOutput, error) {
 	out := &listWebhooksOutput{}
 	out.Body.Webhooks = []Webhook{}
+	var err error
+	if out.Body.Gone, err = a.outbox().ListGone(ctx); err != nil {
+		return nil, err
+	}
 	list := a.inspector.ListArchivedTasks
 	if in.State == "waiting" {
 		list = a.inspector.ListRetryTasks
@@ -66,7 +71,7 @@ func (a *API) listWebhooks(_ context.Context, in *listWebhooksInput) (*listWebho
 		// A payload that nobody can read is dead, too: what is known of it is shown.
 		p, _ := tasks.ParseNotify(t.Payload)
 		w := Webhook{
-			ID: t.ID, Event: p.Type, Ref: p.Ref, Receiver: receiverOf(p.URL), Tries: t.Retried, Error: t.LastErr,
+			ID: t.ID, Event: p.Type, Ref: p.Ref, Receiver: webhook.HostOf(p.URL), Tries: t.Retried, Error: t.LastErr,
 			EndedAt: time.UnixMilli(p.At).UTC(), FailedAt: t.LastFailedAt.UTC(),
 		}
 		if in.State == "waiting" {
@@ -82,13 +87,7 @@ func (a *API) listWebhooks(_ context.Context, in *listWebhooksInput) (*listWebho
 	return out, nil
 }
 
-// receiverOf is the host of a receiver: the rest of its URL may be a key.
-func receiverOf(own string) string {
-	if u, err := url.Parse(own); err == nil && u.Host != "" {
-		return webhook.Host(u)
-	}
-	return "default"
-}
+func (a *API) outbox() *webhook.Outbox { return webhook.NewOutbox(a.o.Redis, a.o.Namespace) }
 
 type resendInput struct {
 	ID string `path:"id" maxLength:"100" doc:"Of the webhook"`
@@ -110,6 +109,12 @@ func (a *API) resendWebhook(ctx context.Context, in *resendInput) (*resendOutput
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateRetry:
 		return nil, problem(http.StatusConflict, codeState, "it is on its way, or was delivered")
 	}
+	// A payload that nobody can read is of no receiver.
+	if p, err := tasks.ParseNotify(info.Payload); err == nil {
+		if err := a.outbox().Return(ctx, webhook.BatchOf(p)); err != nil {
+			return nil, err
+		}
+	}
 	if err := a.inspector.RunTask(a.o.Namespace.QueueWebhooks(), in.ID); err != nil {
 		return nil, err
 	}
@@ -121,6 +126,9 @@ func (a *API) resendWebhook(ctx context.Context, in *resendInput) (*resendOutput
 
 func (a *API) resendWebhooks(ctx context.Context, _ *struct{}) (*resendOutput, error) {
 	out := &resendOutput{}
+	if err := a.outbox().ReturnAll(ctx); err != nil {
+		return nil, err
+	}
 	// Of a queue that nothing was ever put on, only the list says so.
 	_, err := a.inspector.ListArchivedTasks(a.o.Namespace.QueueWebhooks(), asynq.PageSize(1))
 	if errors.Is(err, asynq.ErrQueueNotFound) {

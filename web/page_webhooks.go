@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"tiwsnap/webhook"
 )
 
 var webhooksPage = page("webhooks.html")
@@ -13,6 +15,7 @@ type webhooksData struct {
 	State         string
 	Waiting, Dead int
 	Webhooks      []Webhook
+	Gone          []webhook.Gone
 	Next          int
 }
 
@@ -31,7 +34,7 @@ func (p *Pages) webhooksRoutes() []Route {
 			if err != nil {
 				return "", nil, err
 			}
-			d := webhooksData{in.State, out.Body.Waiting, out.Body.Dead, out.Body.Webhooks, out.Body.Next}
+			d := webhooksData{in.State, out.Body.Waiting, out.Body.Dead, out.Body.Webhooks, out.Body.Gone, out.Body.Next}
 			return langOf(r).say("nav.webhooks"), d, nil
 		},
 	})

@@ -421,6 +421,8 @@ var catalog = map[string][languages]string{
 	"webhooks.resend":      {"Resend", "重发"},
 	"webhooks.all":         {"Resend all", "全部重发"},
 	"webhooks.none":        {"Every webhook was delivered, or is tried again.", "所有通知均已送达或仍在重试。"},
+	"webhooks.gone":        {"%s answered 410 Gone and is sent no more until a resend.", "%s 返回 410 Gone，重发之前不再通知。"},
+	"webhooks.settings":    {"receiver of the settings", "配置中的接收方"},
 	"webhooks.nonewaiting": {"No webhook waits for another try.", "没有等待重试的通知。"},
 	"said.resent":          {"%s webhooks are queued again.", "%s 个通知已重新排队。"},
 

@@ -50,7 +50,8 @@ func newMetrics(r prometheus.Registerer) metrics {
 			Help: "Times that this process found data missing in Redis by kind: emptied or older.",
 		}, []string{"kind"}),
 		webhooks: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "tiwsnap_webhooks_total", Help: "Tries to send a webhook by result: delivered or failed.",
+			Name: "tiwsnap_webhooks_total",
+			Help: "Webhooks by result: delivered, failed (one try), or gone: not sent, as the receiver has answered 410.",
 		}, []string{"result"}),
 	}
 }

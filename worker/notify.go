@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -29,16 +30,13 @@ const (
 	announceMany = 100
 	// announceParallel is how many of them are put on their queue at once.
 	announceParallel = 8
-	// notifyConcurrency is how many webhooks one process sends at once. With 20
-	// ends a second it keeps up with receivers that take a second and more.
-	notifyConcurrency = 32
+	// notifyConcurrency is how many webhooks one process has in hand. It is the
+	// shares of 16 hosts: see webhook.Shares.
+	notifyConcurrency = 1024
 	// notifyFor is how long a webhook is tried.
 	notifyFor = 24 * time.Hour
 	// notifyFirst and notifyMax bound the time between two tries; it doubles.
 	notifyFirst, notifyMax = 2 * time.Second, time.Hour
-	// notifyWaiting is how many webhooks may wait in asynq, at almost a kilobyte
-	// each. While a receiver is away the others wait in the ledger.
-	notifyWaiting = 5000
 )
 
 // Webhooks says who is told when a snapshot or a batch has ended, or a tick has failed. A batch that
@@ -74,24 +72,83 @@ func (w *Worker) tell(ctx context.Context) {
 	}
 }
 
+// announceSome hands on what is due, and postpones what has to wait since its
+// receiver's host has its share of webhooks in asynq.
 func (w *Worker) announceSome(ctx context.Context) error {
 	if some, err := w.ledger.HasNotices(ctx); !some || err != nil {
 		return err
 	}
-	if full, err := w.notifyFull(); full || err != nil {
-		return err
+	for ctx.Err() == nil {
+		notices, err := w.ledger.Notices(ctx, announceMany)
+		if err != nil || len(notices) == 0 {
+			return err
+		}
+		told, wait, err := w.handOn(ctx, notices)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(w.ledger.Announced(ctx, told), w.ledger.PostponeNotices(ctx, wait)); err != nil {
+			return err
+		}
+		if len(notices) < announceMany {
+			break
+		}
 	}
-	notices, err := w.ledger.Notices(ctx, announceMany)
-	if err != nil || len(notices) == 0 {
-		return err
-	}
+	return ctx.Err()
+}
+
+// handOn puts the webhooks of notices on their queue. Those that wait have no
+// place there yet; told are all others.
+func (w *Worker) handOn(ctx context.Context, notices []ledger.Notice) (told, wait []ledger.Notice, err error) {
 	payloads, err := w.payloads(ctx, notices)
 	if err != nil {
-		return err
+		return nil, nil, err
+	}
+	room := map[string]int{}
+	queued := map[string][]string{} // ids by host
+	isGone := map[receiver]bool{}
+	skipped := map[string]int{} // by host
+	var some []tasks.NotifyPayload
+	for i, p := range payloads {
+		if p == nil {
+			told = append(told, notices[i])
+			continue
+		}
+		to := w.receiver(*p)
+		gone, known := isGone[to]
+		if !known {
+			if gone, err = w.outbox.IsGone(ctx, to.batch, to.url); err != nil {
+				return nil, nil, err
+			}
+			isGone[to] = gone
+		}
+		if gone {
+			skipped[webhook.HostOf(to.url)]++
+			told = append(told, notices[i])
+			continue
+		}
+		host := webhook.HostOf(p.URL)
+		if _, known := room[host]; !known {
+			if room[host], err = w.outbox.Room(ctx, host); err != nil {
+				return nil, nil, err
+			}
+		}
+		if room[host] <= 0 {
+			wait = append(wait, notices[i])
+			continue
+		}
+		room[host]--
+		queued[host] = append(queued[host], p.ID)
+		some, told = append(some, *p), append(told, notices[i])
+	}
+	for host, ids := range queued {
+		if err := w.outbox.Queue(ctx, host, ids...); err != nil {
+			return nil, nil, err
+		}
 	}
 	var g errgroup.Group
 	g.SetLimit(announceParallel)
-	for _, p := range payloads {
+	for _, p := range some {
 		g.Go(func() error {
 			task, err := p.Task(w.o.Namespace.String())
 			if err != nil {
@@ -106,57 +163,55 @@ func (w *Worker) announceSome(ctx context.Context) error {
 	// Where this ends in the middle all of them are handed out again, and the
 	// TaskIDs make that harmless.
 	if err := g.Wait(); err != nil {
-		return err
+		return nil, nil, err
 	}
-	return w.ledger.Announced(ctx, notices)
+	for host, n := range skipped {
+		w.metrics.webhooks.WithLabelValues("gone").Add(float64(n))
+		w.log.Info("webhooks not sent: their receiver has answered 410 Gone", "receiver", host, "webhooks", n)
+	}
+	return told, wait, nil
 }
 
-// notifyFull reports whether notifyWaiting webhooks wait for their turn or for
-// another try.
-func (w *Worker) notifyFull() (bool, error) {
-	for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
-		w.inspector.ListPendingTasks, w.inspector.ListRetryTasks,
-	} {
-		last, err := list(w.o.Namespace.QueueWebhooks(), asynq.PageSize(1), asynq.Page(notifyWaiting))
-		if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
-			return false, err
-		}
-		if len(last) > 0 {
-			return true, nil
-		}
-	}
-	return false, nil
+// receiver is whom a webhook is for.
+type receiver struct {
+	url   string
+	batch string // whose receiver it is; empty: that of the settings, or of a single room
 }
 
-// payloads are the webhooks to send for these notices. There is none for what
+func (w *Worker) receiver(p tasks.NotifyPayload) receiver {
+	return receiver{cmp.Or(p.URL, w.o.Webhooks.URL), webhook.BatchOf(p)}
+}
+
+// payloads are the webhooks to send for these notices, in their order. It is nil for what
 // has expired, or goes on (it was retried and will end again), for an end
 // longer ago than a webhook is tried, and where there is no receiver.
-func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks.NotifyPayload, error) {
-	var all []tasks.NotifyPayload
-	add := func(n ledger.Notice, event string, ended time.Time) {
+func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]*tasks.NotifyPayload, error) {
+	all := make([]*tasks.NotifyPayload, len(notices))
+	add := func(i int, n ledger.Notice, event string, ended time.Time) {
 		switch {
 		case ended.IsZero() || cmp.Or(n.URL, w.o.Webhooks.URL) == "":
 		case time.Since(ended) > notifyFor:
 			w.log.Error("webhook given up: its turn did not come in time", "event", event, "ref", n.ID, "ended", ended)
 		default:
-			all = append(all, tasks.NewNotify(event, n.ID, ended, n.URL))
+			p := tasks.NewNotify(event, n.ID, ended, n.URL)
+			all[i] = &p
 		}
 	}
-	var snapshots, callbacks []ledger.Notice
+	var snapshots, callbacks []int // places in notices
 	var ids, calledIDs []string
-	for _, n := range notices {
+	for i, n := range notices {
 		switch n.Kind {
 		case "snapshot":
-			snapshots, ids = append(snapshots, n), append(ids, n.ID)
+			snapshots, ids = append(snapshots, i), append(ids, n.ID)
 			continue
 		case "callback":
-			callbacks, calledIDs = append(callbacks, n), append(calledIDs, n.ID)
+			callbacks, calledIDs = append(callbacks, i), append(calledIDs, n.ID)
 			continue
 		case "schedule":
-			add(n, tasks.ScheduleFailed, n.At)
+			add(i, n, tasks.ScheduleFailed, n.At)
 			continue
 		case "loss":
-			add(n, tasks.DataLost, n.At)
+			add(i, n, tasks.DataLost, n.At)
 			continue
 		}
 		b, err := w.ledger.Batch(ctx, n.ID)
@@ -164,20 +219,22 @@ func (w *Worker) payloads(ctx context.Context, notices []ledger.Notice) ([]tasks
 			return nil, err
 		}
 		if n.Kind == "images" {
-			add(n, tasks.ImagesCopied, n.At)
+			add(i, n, tasks.ImagesCopied, n.At)
 			continue
 		}
-		add(n, tasks.BatchEnded, b.EndedAt)
+		add(i, n, tasks.BatchEnded, b.EndedAt)
 	}
 	records, err := w.ledger.Snapshots(ctx, append(ids, calledIDs...))
-	for i, s := range records {
-		if i < len(snapshots) {
-			add(snapshots[i], tasks.SnapshotEnded, s.EndedAt)
+	for k, s := range records {
+		if k < len(snapshots) {
+			i := snapshots[k]
+			add(i, notices[i], tasks.SnapshotEnded, s.EndedAt)
 			continue
 		}
-		n := callbacks[i-len(snapshots)]
+		i := callbacks[k-len(snapshots)]
+		n := notices[i]
 		n.URL = s.Room.CallbackURL
-		add(n, tasks.Callback, s.EndedAt)
+		add(i, n, tasks.Callback, s.EndedAt)
 	}
 	return all, err
 }
@@ -192,7 +249,8 @@ func (w *Worker) notifyServer(ctx context.Context) *asynq.Server {
 	return asynq.NewServerFromRedisClient(taker.Redis(ctx, w.o.Redis), asynq.Config{
 		Concurrency:              notifyConcurrency,
 		Queues:                   map[string]int{queue: asynqx.Weight},
-		RetryDelayFunc:           retryDelay,
+		IsFailure:                func(err error) bool { return !errors.As(err, new(*webhook.BusyError)) },
+		RetryDelayFunc:           notifyDelay,
 		TaskCheckInterval:        checkEvery,
 		DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout:          w.o.CallTimeout + 5*time.Second,
@@ -207,8 +265,19 @@ type dead struct{ error }
 
 func (dead) Is(target error) bool { return target == asynq.SkipRetry }
 
+// notifyDelay is asynq's RetryDelayFunc for webhooks. What waits for its host
+// has not been tried, so that is no failure in asynq either.
+func notifyDelay(n int, err error, t *asynq.Task) time.Duration {
+	var busy *webhook.BusyError
+	if errors.As(err, &busy) {
+		return busy.After
+	}
+	return retryDelay(n, err, t)
+}
+
 // notifyHandler sends one webhook.
 func (w *Worker) notifyHandler() asynq.HandlerFunc {
+	shares := &webhook.Shares{Changed: w.receiverChanged}
 	return func(ctx context.Context, t *asynq.Task) error {
 		p, err := tasks.ParseNotify(t.Payload())
 		switch {
@@ -218,27 +287,84 @@ func (w *Worker) notifyHandler() asynq.HandlerFunc {
 			w.log.Error("a webhook can never be sent: its payload is wrong", "id", p.ID, "err", err)
 			return dead{err}
 		}
-		url := cmp.Or(p.URL, w.o.Webhooks.URL)
-		if url == "" {
-			return dead{errors.New("there is no receiver: the settings name none any more")}
+		err = w.notify(ctx, shares, p)
+		if err == nil || errors.As(err, new(dead)) {
+			if err := w.outbox.Done(context.WithoutCancel(ctx), webhook.HostOf(p.URL), p.ID); err != nil {
+				w.log.Warn("a webhook takes a place of its receiver's for a day", "id", p.ID, "err", err)
+			}
 		}
-		body, err := w.notifyBody(ctx, p)
-		switch {
-		case errors.As(err, new(*retryLater)):
-			return err
-		case err != nil:
-			return &retryLater{after: time.Second, why: err.Error()}
-		case body == nil:
-			w.log.Info("webhook dropped: its record has expired, or it goes on", "id", p.ID)
-			return nil
+		return err
+	}
+}
+
+// notify sends one webhook when it is the turn of its receiver's host.
+func (w *Worker) notify(ctx context.Context, shares *webhook.Shares, p tasks.NotifyPayload) error {
+	to := w.receiver(p)
+	if to.url == "" {
+		return dead{errors.New("there is no receiver: the settings name none any more")}
+	}
+	host := webhook.HostOf(to.url)
+	release, err := shares.Acquire(ctx, host)
+	if err != nil {
+		if time.Since(time.UnixMilli(p.At)) > notifyFor {
+			w.log.Error("webhook dead: it is not tried again; see tiwsnap webhooks", "id", p.ID, "err", err)
+			return dead{err}
 		}
-		if err := w.o.Webhooks.Sender.Send(ctx, url, p.ID, time.Now(), body); err != nil {
-			w.metrics.webhooks.WithLabelValues("failed").Inc()
-			return w.undelivered(ctx, p, err)
-		}
-		w.metrics.webhooks.WithLabelValues("delivered").Inc()
-		w.log.Debug("webhook delivered", "id", p.ID)
+		return err
+	}
+	sent := false
+	defer func() { release(sent, err) }()
+	switch gone, err := w.outbox.IsGone(ctx, to.batch, to.url); {
+	case err != nil:
+		return &retryLater{after: time.Second, why: err.Error()}
+	case gone:
+		w.metrics.webhooks.WithLabelValues("gone").Inc()
+		return dead{fmt.Errorf("not sent: %s has answered 410 Gone to another webhook", host)}
+	}
+	body, err := w.notifyBody(ctx, p)
+	switch {
+	case errors.As(err, new(*retryLater)):
+		return err
+	case err != nil:
+		return &retryLater{after: time.Second, why: err.Error()}
+	case body == nil:
+		w.log.Info("webhook dropped: its record has expired, or it goes on", "id", p.ID)
 		return nil
+	}
+	sent = true
+	if err = w.o.Webhooks.Sender.Send(ctx, to.url, p.ID, time.Now(), body); err != nil {
+		w.metrics.webhooks.WithLabelValues("failed").Inc()
+		return w.undelivered(ctx, p, err)
+	}
+	w.metrics.webhooks.WithLabelValues("delivered").Inc()
+	w.log.Debug("webhook delivered", "id", p.ID)
+	return nil
+}
+
+// receiverChanged tells of a host that is left alone for a while, and of its
+// return.
+func (w *Worker) receiverChanged(host string, until time.Time, err error) {
+	if err == nil {
+		w.log.Info("webhook receiver answers again", "receiver", host)
+		return
+	}
+	w.log.Warn("webhook receiver does not answer: its webhooks wait", "receiver", host, "until", until, "err", err)
+}
+
+// setGone notes that a receiver wants no more webhooks. Of a single room there
+// are no others.
+func (w *Worker) setGone(ctx context.Context, p tasks.NotifyPayload) {
+	to := w.receiver(p)
+	if to.batch == "" && p.URL != "" {
+		return
+	}
+	first, err := w.outbox.SetGone(context.WithoutCancel(ctx), to.batch, to.url)
+	log := w.log.With("receiver", webhook.HostOf(to.url), "of", cmp.Or(to.batch, "the settings"))
+	switch {
+	case err != nil:
+		log.Warn("a receiver that is gone is still sent webhooks", "err", err)
+	case first:
+		log.Warn("webhook receiver has answered 410 Gone: it is sent no more", "fix", "tiwsnap webhooks resend ID, if it wants them")
 	}
 }
 
@@ -303,7 +429,10 @@ func (w *Worker) undelivered(ctx context.Context, p tasks.NotifyPayload, err err
 	log := w.log.With("id", p.ID, "err", err, "try", tries+1)
 	left := time.Until(time.UnixMilli(p.At).Add(notifyFor))
 	var e *webhook.Error
-	if errors.As(err, &e) && e.Final || left <= 0 {
+	if errors.As(err, &e) && e.Status == http.StatusGone {
+		w.setGone(ctx, p)
+	}
+	if e != nil && e.Final || left <= 0 {
 		log.Error("webhook dead: it is not tried again; see tiwsnap webhooks")
 		return dead{err}
 	}

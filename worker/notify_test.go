@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,11 +85,17 @@ func (r receiver) next(t *testing.T) delivery {
 // first of which is the default one.
 func telling(t *testing.T, receivers ...receiver) worker.Webhooks {
 	t.Helper()
+	return tellingWithin(t, 0, receivers...)
+}
+
+// tellingWithin is telling with a timeout for each request.
+func tellingWithin(t *testing.T, timeout time.Duration, receivers ...receiver) worker.Webhooks {
+	t.Helper()
 	secret, err := webhook.ParseSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := webhook.Options{Secrets: []webhook.Secret{secret}, HTTP: true}
+	o := webhook.Options{Secrets: []webhook.Secret{secret}, HTTP: true, Timeout: timeout}
 	for _, r := range receivers {
 		o.Hosts = append(o.Hosts, r.Listener.Addr().String())
 	}
@@ -143,6 +150,28 @@ func (w world) webhooks(n int, list func(string, ...asynq.ListOption) ([]*asynq.
 func (w world) record(id string, ended time.Time) {
 	w.Helper()
 	if err := w.rdb.HSet(w.Context(), keys.Default.Batch(id), "total", 1, "succeeded", 1, "created_at", 1, "ended_at", ended.UnixMilli()).Err(); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// endedBatches makes records and notices of batches that have ended, to be told
+// to a receiver of their own; "" is the one of the settings.
+func (w world) endedBatches(name string, n int, url string) {
+	w.Helper()
+	at := time.Now()
+	_, err := w.rdb.Pipelined(w.Context(), func(p redis.Pipeliner) error {
+		for i := range n {
+			id := fmt.Sprintf("%s-%d", name, i)
+			p.HSet(w.Context(), keys.Default.Batch(id), "total", 1, "succeeded", 1, "created_at", 1, "ended_at", at.UnixMilli())
+			if url != "" {
+				p.HSet(w.Context(), keys.Default.Batch(id), "webhook", url)
+			}
+			member := fmt.Sprintf("batch:%d:%s", at.UnixMilli(), id)
+			p.ZAdd(w.Context(), keys.Default.Notices(), redis.Z{Score: 1, Member: member})
+		}
+		return nil
+	})
+	if err != nil {
 		w.Fatal(err)
 	}
 }
@@ -306,6 +335,9 @@ func TestDelivery(t *testing.T) {
 		if want := r.Listener.Addr().String() + " answered 410 Gone: it wants no more webhooks"; info.LastErr != want || info.ID != p.ID {
 			t.Errorf("%+v", info)
 		}
+		if err := webhook.NewOutbox(w.rdb, keys.Default).ReturnAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		if err := inspector.RunTask(keys.Default.QueueWebhooks(), p.ID); err != nil {
 			t.Fatal(err)
 		}
@@ -372,45 +404,118 @@ func TestDelivery(t *testing.T) {
 // bytes, and not in asynq; and not for ever.
 func TestEndsWaitInTheLedger(t *testing.T) {
 	t.Parallel()
+	const inAsynq, more = 500, 50
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
 	r := newReceiver(t)
 	tell := telling(t, r)
 	tell.Snapshots = false
-	for i := range 5000 { // as many as may wait in asynq
-		w.put(tasks.NewNotify(tasks.BatchEnded, "gone", time.UnixMilli(int64(i)), ""))
-	}
+	// The queue exists once something was put on it.
+	w.put(tasks.NewNotify(tasks.BatchEnded, "gone", time.Now(), ""))
 	if err := inspector.PauseQueue(keys.Default.QueueWebhooks()); err != nil {
 		t.Fatal(err)
 	}
-	for id, ended := range map[string]time.Time{"old": time.Now().Add(-25 * time.Hour), "new": time.Now()} {
-		w.record(id, ended)
-		w.rdb.ZAdd(t.Context(), keys.Default.Notices(), redis.Z{Score: 1, Member: fmt.Sprintf("batch:%d:%s", ended.UnixMilli(), id)})
-	}
+	w.endedBatches("new", inAsynq+more, "")
+	ended := time.Now().Add(-25 * time.Hour)
+	w.record("old", ended)
+	w.rdb.ZAdd(t.Context(), keys.Default.Notices(), redis.Z{Score: 1, Member: fmt.Sprintf("batch:%d:old", ended.UnixMilli())})
 	w.workTelling(tell)
-	w.enqueue("a", 30) // it takes a second and more, in which the worker looks twice
-	w.ended("a")
-	if n := w.rdb.ZCard(t.Context(), keys.Default.Notices()).Val(); n != 3 {
-		t.Errorf("%d notices wait, want 3", n)
-	}
-	w.webhooks(5000, inspector.ListPendingTasks)
+	w.webhooks(1+inAsynq, inspector.ListPendingTasks)
+	notices := func() int64 { return w.rdb.ZCard(t.Context(), keys.Default.Notices()).Val() }
+	w.eventually("the others wait in the ledger", func() bool { return notices() == more })
 
-	if _, err := inspector.DeleteAllPendingTasks(keys.Default.QueueWebhooks()); err != nil {
-		t.Fatal(err)
-	}
 	if err := inspector.UnpauseQueue(keys.Default.QueueWebhooks()); err != nil {
 		t.Fatal(err)
 	}
 	told := map[string]bool{}
-	for range 2 {
+	for range inAsynq + more {
 		var data struct{ ID string }
 		if err := json.Unmarshal(r.next(t).body.Data, &data); err != nil {
 			t.Fatal(err)
 		}
 		told[data.ID] = true
 	}
-	w.webhooks(2, inspector.ListCompletedTasks)
-	if n := w.rdb.ZCard(t.Context(), keys.Default.Notices()).Val(); n != 0 || !told["a"] || !told["new"] {
-		t.Errorf("%d notices are left; told were %v", n, told)
+	w.webhooks(1+inAsynq+more, inspector.ListCompletedTasks)
+	if n := notices(); n != 0 || len(told) != inAsynq+more || told["old"] {
+		t.Errorf("%d notices are left; told were %d", n, len(told))
 	}
+	if n := w.rdb.Exists(t.Context(), keys.Default.WebhooksQueued("default")).Val(); n != 0 {
+		t.Error("the places of webhooks that were delivered are still taken")
+	}
+}
+
+// A receiver that hangs has 8 requests at most, and holds up nobody else.
+func TestReceiverThatHangs(t *testing.T) {
+	t.Parallel()
+	const events = 700 // more than may be in asynq for one host
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	healthy := newReceiver(t)
+	var underWay, most, ended atomic.Int64
+	hanging := receiver{Server: httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		n := underWay.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		io.Copy(io.Discard, r.Body) // or the server does not see that the sender has gone
+		<-r.Context().Done()
+		underWay.Add(-1)
+		ended.Add(1)
+	}))}
+	t.Cleanup(hanging.Close)
+	t.Cleanup(hanging.CloseClientConnections)
+	w.endedBatches("stuck", events, hanging.URL)
+	w.workTelling(tellingWithin(t, 2*time.Minute, healthy, hanging))
+	w.eventually("the receiver that hangs has its share", func() bool { return underWay.Load() >= 8 })
+	for i := range 5 {
+		w.endedBatches(fmt.Sprintf("well-%d", i), 10, "")
+		for range 10 {
+			healthy.next(t)
+		}
+	}
+	if m := most.Load(); m != 8 || ended.Load() != 0 {
+		t.Errorf("%d requests were under way to one host, want 8; %d have ended, want none", m, ended.Load())
+	}
+}
+
+// A receiver that has answered 410 is sent nothing more of what it said that
+// for, until a person has a webhook of it resent.
+func TestReceiverIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+	outbox := webhook.NewOutbox(w.rdb, keys.Default)
+	r, own := newReceiver(t), newReceiver(t)
+	tell := telling(t, r, own)
+	tell.Snapshots = false
+	r.answer <- http.StatusGone
+	w.endedBatches("first", 1, "")
+	w.workTelling(tell)
+	r.next(t)
+	first := w.webhooks(1, inspector.ListArchivedTasks)[0]
+	w.endedBatches("later", 50, "")
+	w.endedBatches("own", 1, own.URL+"/a?key=secret")
+	if d := own.next(t); d.path != "/a?key=secret" {
+		t.Errorf("%+v", d)
+	}
+	w.eventually("nothing waits", func() bool {
+		return w.rdb.ZCard(t.Context(), keys.Default.Notices()).Val() == 0
+	})
+	gone, err := outbox.ListGone(t.Context())
+	if err != nil || len(gone) != 1 || gone[0].Host != r.Listener.Addr().String() || gone[0].Batch != "" {
+		t.Errorf("gone: %+v, %v", gone, err)
+	}
+	if len(r.got) != 0 {
+		t.Errorf("%d webhooks were sent to a receiver that is gone", len(r.got))
+	}
+
+	if err := outbox.Return(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := inspector.RunTask(keys.Default.QueueWebhooks(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	if d := r.next(t); d.id != first.ID {
+		t.Errorf("%+v", d)
+	}
+	w.endedBatches("again", 1, "")
+	r.next(t)
 }

@@ -26,6 +26,7 @@ import (
 	"tiwsnap/ratelimit"
 	"tiwsnap/schedule"
 	"tiwsnap/tiw"
+	"tiwsnap/webhook"
 )
 
 // Options are the settings of a Worker. Redis and TIW are required.
@@ -118,6 +119,7 @@ type Worker struct {
 	inspector *asynq.Inspector
 	producer  *enqueue.Client
 	schedules *schedule.Store
+	outbox    *webhook.Outbox
 	spool     spool
 	answers   answers
 	gate      *gate.Gate
@@ -146,6 +148,7 @@ func New(o Options) (*Worker, error) {
 		inspector: asynq.NewInspectorFromRedisClient(o.Redis),
 		producer:  enqueue.New(o.Redis, o.Namespace),
 		schedules: schedule.NewStore(o.Redis, o.Namespace),
+		outbox:    webhook.NewOutbox(o.Redis, o.Namespace),
 		metrics:   newMetrics(o.Metrics),
 	}
 	w.ledger = ledger.New(o.Redis, ledger.Options{

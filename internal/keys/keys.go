@@ -125,6 +125,14 @@ func (ns Namespace) Notices() string { return ns.key("notices") }
 // "images" and "schedule", each 1 or 0. It expires unless a worker that tells renews it.
 func (ns Namespace) Tell() string { return ns.key("tell") }
 
+// WebhooksQueued is a sorted set of the webhooks for one host that asynq has, by
+// when they were put there (ms). It expires.
+func (ns Namespace) WebhooksQueued(host string) string { return ns.key("webhooks:" + host) }
+
+// WebhooksGone is a sorted set of the receivers that have answered 410, by when
+// they did (ms): batch, host and a hash of the URL. It expires.
+func (ns Namespace) WebhooksGone() string { return ns.key("webhooks-gone") }
+
 // Copies is a sorted set of the batches that have images to copy, "" among them
 // for snapshots without one, by when one of theirs is due (ms).
 func (ns Namespace) Copies() string { return ns.key("copies") }
