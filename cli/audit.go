@@ -60,9 +60,9 @@ The newest 100,000 changes of the last 90 days are kept.`,
 			fmt.Fprintln(e.stderr, "nobody has changed anything")
 			return nil
 		}
-		rows := [][]string{{"TIME", "WHO", "BY", "ACTION", "WHAT", "DETAIL"}}
+		rows := [][]string{{"TIME", "WHO", "BY", "FROM", "ACTION", "WHAT", "DETAIL"}}
 		for _, a := range all {
-			rows = append(rows, []string{a.At.Format(time.RFC3339), a.By, a.Via, a.Action, a.Object, a.Detail})
+			rows = append(rows, []string{a.At.Format(time.RFC3339), a.By, a.Via, a.From, a.Action, a.Object, a.Detail})
 		}
 		return printTable(e.stdout, rows)
 	}

@@ -105,6 +105,9 @@ them.`,
 			}
 			n += queued
 		}
+		if n > 0 {
+			c.did(e, "retry-images", b.ID, fmt.Sprintf("%d images", n))
+		}
 		switch {
 		case *output == "json":
 			err = printJSON(e.stdout, map[string]any{"batch": b.ID, "queued": n}, true)

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"tiwsnap/internal/audit"
@@ -11,7 +12,11 @@ import (
 // auditTime bounds the writing of an entry of the audit log.
 const auditTime = 2 * time.Second
 
-type viaKey struct{}
+// viaKey and fromKey are of the way of a request and of its client's address.
+type (
+	viaKey  struct{}
+	fromKey struct{}
+)
 
 // did keeps who did what, after it was done. Where Redis does not take the entry
 // the log has it.
@@ -21,11 +26,17 @@ func (a *API) did(ctx context.Context, action, object, detail string) {
 	if via == "" {
 		via = audit.API
 	}
+	from, _ := ctx.Value(fromKey{}).(string)
+	if host, _, err := net.SplitHostPort(from); err == nil {
+		from = host
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTime)
 	defer cancel()
-	err := audit.New(a.o.Redis, a.o.Namespace).Add(ctx, audit.Entry{By: who.Name, Via: via, Action: action, Object: object, Detail: detail})
+	err := audit.New(a.o.Redis, a.o.Namespace).Add(ctx, audit.Entry{
+		By: who.Name, Via: via, From: from, Action: action, Object: object, Detail: detail,
+	})
 	if err != nil {
-		a.o.Log.Warn("the audit log lacks an entry", "by", who.Name, "action", action, "object", object, "detail", detail, "err", err)
+		a.o.Log.Warn("the audit log lacks an entry", "by", who.Name, "from", from, "action", action, "object", object, "detail", detail, "err", err)
 	}
 }
 

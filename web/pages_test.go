@@ -339,7 +339,7 @@ func TestChangesOnPages(t *testing.T) {
 			t.Errorf("%s %s: then %s is %d and does not say %q:\n%s", step.path, step.form, to, page.Code, step.said, page.Body)
 		}
 		all, _, err := audit.New(rdb, "").Page(t.Context(), "", 1)
-		if err != nil || len(all) != 1 || all[0].Action != step.action || all[0].By != "anonymous" || all[0].Via != audit.Page {
+		if err != nil || len(all) != 1 || all[0].Action != step.action || all[0].By != "anonymous" || all[0].Via != audit.Page || all[0].From == "" {
 			t.Errorf("%s: the audit log has %+v, %v", step.path, all, err)
 		}
 	}

@@ -82,7 +82,8 @@ func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 			return
 		}
 		p, err := o.Auth.Authenticate(r)
-		r = r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
+		ctx := context.WithValue(r.Context(), fromKey{}, r.RemoteAddr)
+		r = r.WithContext(context.WithValue(ctx, principalKey{}, p))
 		if route.Role != "" {
 			var limited *LimitedError
 			switch {

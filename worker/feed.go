@@ -59,6 +59,9 @@ func (w *Worker) feed(ctx context.Context) {
 		if err := w.feedSome(ctx, ids); err != nil && ctx.Err() == nil {
 			w.log.Error("snapshots not put on the queue", "err", err)
 		}
+		if len(ids) > 0 {
+			w.journal.begun(ctx, ids)
+		}
 		if len(ids) > 0 && time.Since(counted) >= countEvery {
 			counted = time.Now()
 			w.spread(ctx)

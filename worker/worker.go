@@ -128,6 +128,7 @@ type Worker struct {
 	metrics   metrics
 	traffic   traffic
 	failures  failures
+	journal   *journal
 	named     sync.Map // "QUEUE TYPE" of tasks of others that the log has named
 }
 
@@ -151,6 +152,7 @@ func New(o Options) (*Worker, error) {
 		outbox:    webhook.NewOutbox(o.Redis, o.Namespace),
 		metrics:   newMetrics(o.Metrics),
 	}
+	w.journal = &journal{w: w, known: map[string]bool{}, newest: map[string]bool{}}
 	w.ledger = ledger.New(o.Redis, ledger.Options{
 		Namespace: o.Namespace,
 		Busy:      2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
@@ -202,6 +204,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.confirm(ctx) })
 	loops.Go(func() { w.sweep(ctx) })
 	loops.Go(func() { w.tellFailures(ctx) })
+	loops.Go(func() { w.journal.run(ctx) })
 	loops.Go(func() { w.pack(ctx) })
 	loops.Go(func() { w.sweepOrphans(ctx) })
 	loops.Go(func() { w.probe(ctx) })

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type Entry struct {
 	At     time.Time `json:"at"` // by the clock of Redis
 	By     string    `json:"by"` // the user, the token, or who ran the command
 	Via    string    `json:"via"`
+	From   string    `json:"from,omitempty"`   // the address of a client by HTTP
 	Action string    `json:"action"`           // the operation, as in cancel-batch
 	Object string    `json:"object,omitempty"` // what was changed
 	Detail string    `json:"detail,omitempty"` // such as the reason, or how many
@@ -55,7 +57,7 @@ func New(rdb redis.UniversalClient, ns keys.Namespace) *Log { return &Log{rdb, n
 // Redis.
 func (l *Log) Add(ctx context.Context, e Entry) error {
 	values := []any{}
-	for _, f := range [][2]string{{"by", e.By}, {"via", e.Via}, {"action", e.Action}, {"object", e.Object}, {"detail", e.Detail}} {
+	for _, f := range [][2]string{{"by", e.By}, {"via", e.Via}, {"from", e.From}, {"action", e.Action}, {"object", e.Object}, {"detail", e.Detail}} {
 		if f[1] != "" {
 			values = append(values, f[0], strings.ToValidUTF8(f[1][:min(len(f[1]), maxText)], ""))
 		}
@@ -92,15 +94,36 @@ func (l *Log) Page(ctx context.Context, cursor string, n int) (all []Entry, next
 	}
 	all = []Entry{}
 	for _, m := range got[:min(len(got), n)] {
-		text := func(name string) string { s, _ := m.Values[name].(string); return s }
-		ms, _, _ := strings.Cut(m.ID, "-")
-		at, _ := strconv.ParseInt(ms, 10, 64)
-		all = append(all, Entry{m.ID, time.UnixMilli(at).UTC(), text("by"), text("via"), text("action"), text("object"), text("detail")})
+		all = append(all, parse(m))
 	}
 	if len(got) > n && n > 0 {
 		next = all[n-1].ID
 	}
 	return all, next, nil
+}
+
+// After returns the entries after the one of that id, at most the n newest of
+// them, the oldest first. Errors: Redis'.
+func (l *Log) After(ctx context.Context, id string, n int) ([]Entry, error) {
+	got, err := l.rdb.XRevRangeN(ctx, l.key, "+", "("+id, int64(n)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the audit log: %w", err)
+	}
+	all := make([]Entry, 0, len(got))
+	for _, m := range slices.Backward(got) {
+		all = append(all, parse(m))
+	}
+	return all, nil
+}
+
+func parse(m redis.XMessage) Entry {
+	text := func(name string) string { s, _ := m.Values[name].(string); return s }
+	ms, _, _ := strings.Cut(m.ID, "-")
+	at, _ := strconv.ParseInt(ms, 10, 64)
+	return Entry{
+		ID: m.ID, At: time.UnixMilli(at).UTC(), By: text("by"), Via: text("via"), From: text("from"),
+		Action: text("action"), Object: text("object"), Detail: text("detail"),
+	}
 }
 
 // validID reports whether id is that of an entry: two numbers.

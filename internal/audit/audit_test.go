@@ -56,3 +56,24 @@ func TestTheLogInPages(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsNewInTheLog(t *testing.T) {
+	l := audit.New(redistest.Client(t), "")
+	id := "0-0"
+	if all, err := l.After(t.Context(), id, 10); len(all) != 0 || err != nil {
+		t.Fatalf("of nothing: %v %v", all, err)
+	}
+	for i := range 5 {
+		e := audit.Entry{By: "ada", Via: audit.API, From: "192.0.2.7", Action: "set-limit", Detail: fmt.Sprint(i)}
+		if err := l.Add(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := l.After(t.Context(), id, 3)
+	if err != nil || len(all) != 3 || all[0].Detail != "2" || all[2].Detail != "4" || all[0].From != "192.0.2.7" {
+		t.Errorf("the newest three are %+v, %v", all, err)
+	}
+	if all, err := l.After(t.Context(), all[1].ID, 3); err != nil || len(all) != 1 || all[0].Detail != "4" {
+		t.Errorf("after the last but one come %+v, %v", all, err)
+	}
+}

@@ -155,6 +155,14 @@ func (ns Namespace) Totals() string { return ns.key("totals") }
 // Audit is a stream: who has changed what.
 func (ns Namespace) Audit() string { return ns.key("audit") }
 
+// Journal is a hash of how far the logs of the workers tell: the creation time of
+// a batch (ms), and the id of an entry of Audit.
+func (ns Namespace) Journal() string { return ns.key("journal") }
+
+// Logged is a string that says that a worker's log tells of something, and when a
+// batch was begun (ms). It expires.
+func (ns Namespace) Logged(what string) string { return ns.key("logged:" + what) }
+
 // Workers is a hash of the id of a worker to what it says of itself (JSON).
 func (ns Namespace) Workers() string { return ns.key("workers") }
 

@@ -1,0 +1,90 @@
+package worker_test
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"tiwsnap/internal/audit"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// lines is a log that several workers write to.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// with are the lines that have this message.
+func (l *lines) with(message string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.b.String()) {
+		if strings.Contains(line, "msg="+message+" ") {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// The log of three workers has one line for what has happened once.
+func TestLogOfBatchesAndChanges(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	log := &lines{}
+	w.log = log
+	var stops []func()
+	for range 3 {
+		stops = append(stops, w.work())
+	}
+	changes := audit.New(w.rdb, keys.Default)
+	add := func(action string) {
+		t.Helper()
+		entry := audit.Entry{By: "ann@desk", Via: audit.Command, From: "192.0.2.7", Action: action, Object: "a", Detail: "why"}
+		if err := changes.Add(t.Context(), entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.eventually("the workers know what is new", func() bool {
+		return w.rdb.Exists(t.Context(), keys.Default.Journal()).Val() == 1
+	})
+	w.enqueue("a", 30)
+	add("pause-batch")
+	w.ended("a")
+	w.eventually("the log tells", func() bool {
+		return len(log.with(`"batch enqueued"`)) > 0 && len(log.with(`"batch ended"`)) > 0 && len(log.with("changed")) > 0
+	})
+	for _, stop := range stops { // each has looked for the last time then
+		stop()
+	}
+	for message, want := range map[string]string{
+		`"batch enqueued"`: ` batch=a rooms=30 `,
+		`"batch begun"`:    ` batch=a rooms=30 waited=`,
+		`"batch ended"`:    ` duration=[0-9.]+m?s rate=[0-9.]+/s batch=a rooms=30 succeeded=30 no_image=0 failed=0 canceled=0 `,
+		`changed`:          ` from=192.0.2.7 action=pause-batch object=a detail=why by=ann@desk via=command at=`,
+	} {
+		found := log.with(message)
+		if len(found) != 1 || !regexp.MustCompile(want).MatchString(found[0]) {
+			t.Errorf("the log says of %s: %q", message, found)
+		}
+	}
+
+	// What happens while no worker runs is told by the next one.
+	w.enqueue("b", 1)
+	add("stop-sending")
+	w.work()
+	w.ended("b")
+	w.eventually("the log tells of that, too", func() bool {
+		return len(log.with(`"batch enqueued"`)) == 2 && len(log.with(`"batch ended"`)) == 2 && len(log.with("changed")) == 2
+	})
+}
