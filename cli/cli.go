@@ -135,6 +135,7 @@ func newRoot(e env) *cobra.Command {
 		newWeb(e),
 		newHealth(e),
 		newEnqueue(e),
+		newAgain(e),
 		newStatus(e),
 		newWait(e),
 		newCancel(e),

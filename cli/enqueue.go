@@ -77,7 +77,7 @@ that has other parameters already is an error (exit code 2).`,
 			return err
 		}
 		defer c.close()
-		if err := c.checkCallback(r); err != nil {
+		if err := checkCallback(c.cfg, r); err != nil {
 			return err
 		}
 		snapshot, err := enqueue.New(c.rdb, c.cfg.Namespace).
@@ -110,9 +110,9 @@ that has other parameters already is an error (exit code 2).`,
 }
 
 // checkCallback checks the CallbackURL of a room. The error is ready to return.
-func (c *connection) checkCallback(r tasks.Room) error {
+func checkCallback(cfg config.Config, r tasks.Room) error {
 	if r.CallbackURL != "" {
-		if err := c.cfg.CheckCallback(r.CallbackURL); err != nil {
+		if err := cfg.CheckCallback(r.CallbackURL); err != nil {
 			return fail(exitUsage, "--callback-url %w", err)
 		}
 	}
@@ -155,8 +155,12 @@ A row that is wrong is reported with its line and left out (exit code 1); the
 others go on, unless --strict. The batch becomes visible all at once. Without
 --name it is named after the file and its content: the same command again finds
 the same batch and adds nothing, also after it was killed in the middle. A name
-that stands for other rooms already is an error (exit code 2).`,
-		Example: `  tiwsnap enqueue batch class.csv --wait
+that stands for other rooms already is an error (exit code 2).
+
+With --check the list is read and its faults are printed, and nothing is enqueued.
+That needs no Redis.`,
+		Example: `  tiwsnap enqueue batch class.csv --check
+  tiwsnap enqueue batch class.csv --wait
   tiwsnap enqueue batch class.csv --name monday --strict
   tiwsnap enqueue batch rooms.jsonl --app 1400123480 --mode LatestMarksOnly
   generate-rooms | tiwsnap enqueue batch - --name monday -o json`,
@@ -165,6 +169,7 @@ that stands for other rooms already is an error (exit code 2).`,
 	read := roomFlags(cmd.Flags())
 	name := cmd.Flags().String("name", "", "`id` of the batch: a-z, 0-9 and -; default: from the file's name and content")
 	strict := cmd.Flags().Bool("strict", false, "enqueue nothing if any row is wrong")
+	check := cmd.Flags().Bool("check", false, "check the list and enqueue nothing")
 	encoding := cmd.Flags().String("encoding", "",
 		"`name` of the text's encoding, such as utf-8, gb18030, big5 or windows-1252; default: as recognised")
 	sheet := cmd.Flags().String("sheet", "", "`name` of the worksheet of an .xlsx file; default: the first")
@@ -172,6 +177,7 @@ that stands for other rooms already is an error (exit code 2).`,
 		String("webhook", "", "`URL` that is told of the batch's end in place of TIWSNAP_WEBHOOK_URL; its host must be in TIWSNAP_WEBHOOK_ALLOW, here and at the workers")
 	wait := cmd.Flags().Bool("wait", false, "wait until every snapshot has ended; exit 1 if some failed")
 	output := outputFlag(cmd, "table", "json", "jsonl")
+	cmd.MarkFlagsMutuallyExclusive("check", "wait")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
@@ -179,8 +185,8 @@ that stands for other rooms already is an error (exit code 2).`,
 		if err != nil {
 			return err
 		}
-		if *name != "" && !tasks.ValidBatchID(*name) {
-			return fail(exitUsage, "--name %q: it must be 1 to 64 of a-z, 0-9 and -, and not begin with -", *name)
+		if err := checkName(*name); err != nil {
+			return err
 		}
 		options := rooms.Options{Defaults: defaults, Sheet: *sheet}
 		if options.Encoding, err = rooms.ParseEncoding(*encoding); err != nil {
@@ -191,22 +197,31 @@ that stands for other rooms already is an error (exit code 2).`,
 			return err
 		}
 		defer in.Close()
-		c, err := connect(cmd, e)
+		cfg, err := loadConfig(cmd, e)
+		if err != nil {
+			return err
+		}
+		if *hook != "" {
+			if err := cfg.Webhook.Check(*hook); err != nil {
+				return fail(exitUsage, "--webhook %w", err)
+			}
+		}
+		if err := checkCallback(cfg, defaults); err != nil {
+			return err
+		}
+		options.CheckCallback = cfg.CheckCallback
+		list := &classList{e: e, file: args[0], strict: *strict}
+		if *check {
+			return list.check(ctx, list.rooms(in, options), *output)
+		}
+		if err := notEmbedded(cfg); err != nil {
+			return err
+		}
+		c, err := connectTo(ctx, cfg)
 		if err != nil {
 			return err
 		}
 		defer c.close()
-
-		if *hook != "" {
-			if err := c.cfg.Webhook.Check(*hook); err != nil {
-				return fail(exitUsage, "--webhook %w", err)
-			}
-		}
-		if err := c.checkCallback(defaults); err != nil {
-			return err
-		}
-		options.CheckCallback = c.cfg.CheckCallback
-		list := &classList{e: e, file: args[0], strict: *strict}
 		batch, err := enqueue.New(c.rdb, c.cfg.Namespace).Batch(ctx, list.rooms(in, options), enqueue.BatchOptions{
 			ID: batchID(*name, args[0]), Defaults: defaults, Webhook: *hook, By: "command " + person(), Replicated: c.replicated(),
 		})
@@ -312,16 +327,43 @@ func (l *classList) rooms(in io.Reader, o rooms.Options) iter.Seq2[tasks.Room, e
 	}
 }
 
-// summary says how many rows were wrong.
+// check reads the rooms and says how many there are. The error is ready to return.
+func (l *classList) check(ctx context.Context, rooms iter.Seq2[tasks.Room, error], output string) error {
+	good := 0
+	for _, err := range rooms {
+		if err == nil {
+			good++
+		}
+	}
+	l.more()
+	switch {
+	case ctx.Err() != nil:
+		return fail(exitTempFail, "interrupted; the list was not checked to its end")
+	case l.err != nil:
+		return fail(exitUsage, "%s: %w", l.file, l.err)
+	case output == "table":
+		fmt.Fprintf(l.e.stdout, "%s in order, %s; nothing was enqueued\n", plural(good, "room"), plural(l.bad, "bad row"))
+		return leftOut(l.bad)
+	}
+	counts := map[string]any{"rooms": good, "bad_rows": l.bad}
+	return cmp.Or(printJSON(l.e.stdout, counts, output == "json"), leftOut(l.bad))
+}
+
+// summary says how many rows were left out.
 func (l *classList) summary() {
+	l.more()
+	if l.bad > 0 && l.err == nil {
+		fmt.Fprintf(l.e.stderr, "%s: %s\n", l.file, leftOutWords(l.bad))
+	}
+}
+
+// more says how many notes and faults were not printed.
+func (l *classList) more() {
 	if l.notes > maxShownFaults {
 		fmt.Fprintf(l.e.stderr, "%s: … and %d more notes\n", l.file, l.notes-maxShownFaults)
 	}
 	if l.bad > maxShownFaults {
 		fmt.Fprintf(l.e.stderr, "%s: … and %d more\n", l.file, l.bad-maxShownFaults)
-	}
-	if l.bad > 0 && l.err == nil {
-		fmt.Fprintf(l.e.stderr, "%s: %s\n", l.file, leftOutWords(l.bad))
 	}
 }
 

@@ -57,6 +57,41 @@ const (
 func endings(full, evicting, taken string) []ending {
 	at := func(redisURL string) []string { return []string{"TIWSNAP_REDIS_URL=" + redisURL} }
 	return []ending{
+		{command: "again", how: "enqueued", code: exitOK, run: "good --name again"},
+		{
+			command: "again",
+			how:     "with `--wait`: some snapshots failed or were canceled",
+			code:    exitFailed,
+			run:     "... it is the same as for `enqueue batch`",
+		},
+		{command: "again", how: "there is no such batch", code: exitUsage, run: "none"},
+		{command: "again", how: "the name stands for a batch", code: exitUsage, run: "good --name good"},
+		{
+			command: "again",
+			how:     "Redis is full",
+			code:    exitTempFail,
+			run:     "... it is the same as for `enqueue batch`",
+		},
+		{
+			command: "again",
+			how:     "with `--durability replicated`: no replica has confirmed it",
+			code:    exitTempFail,
+			run:     "good --name replicated-again --durability replicated",
+		},
+		{
+			command: "again",
+			how:     "with `--wait`: interrupted, the work goes on",
+			code:    exitTempFail,
+			run:     "good --name waited --wait",
+			stop:    true,
+		},
+		{
+			command: "again",
+			how:     "Redis evicts keys",
+			code:    exitConfig,
+			run:     "... it is the same as for `enqueue batch`",
+		},
+
 		{command: "cancel", how: "canceled, or canceled before", code: exitOK, run: "cancelme"},
 		{command: "cancel", how: "nothing is left to cancel", code: exitFailed, run: "good"},
 		{command: "cancel", how: "there is no such snapshot or batch", code: exitUsage, run: "none"},
@@ -127,6 +162,20 @@ func endings(full, evicting, taken string) []ending {
 			code:    exitUsage,
 			run:     "- --name good",
 			stdin:   "SdkAppId,RoomId\n1400123480,7\n",
+		},
+		{
+			command: "enqueue batch",
+			how:     "with `--check`: every row is in order, nothing was enqueued",
+			code:    exitOK,
+			run:     "- --check",
+			stdin:   rows,
+		},
+		{
+			command: "enqueue batch",
+			how:     "with `--check`: a row is wrong, nothing was enqueued",
+			code:    exitFailed,
+			run:     "- --check",
+			stdin:   badRows,
 		},
 		{command: "enqueue batch", how: "the list cannot be read or has no good row", code: exitUsage, run: "none.csv"},
 		{command: "enqueue batch", how: "Redis is full", code: exitTempFail, run: "-", stdin: rows, environ: at(full)},
@@ -566,7 +615,7 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 	t.Parallel()
 	s := site{T: t, environ: map[string]string{"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "x"}}
 	least := map[string]string{ // arguments that they need
-		"cancel": "a", "images": "a", "images retry": "a", "find": "1", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
+		"again": "a", "cancel": "a", "images": "a", "images retry": "a", "find": "1", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
 		"enqueue room": "--app 1 --room 1", "schedule next": "a", "schedule run": "a", "schedule pause": "a", "schedule resume": "a", "first-login": "none",
 	}
 	silent := []string{

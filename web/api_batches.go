@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"reflect"
 	"slices"
@@ -41,6 +42,7 @@ type createBatchInput struct {
 	Key      string `header:"Idempotency-Key" maxLength:"255" doc:"A random name of this request. For 24 hours the same request under it gets the same answer and makes nothing new."`
 	Name     string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the batch; default: a new one. A batch of that id is never changed."`
 	Strict   bool   `query:"strict" doc:"Enqueue nothing if any row is wrong"`
+	Check    bool   `query:"check" doc:"Check the list and enqueue nothing: 200 with what is wrong"`
 	Webhook  string `query:"webhook" doc:"URL that is told of the end, if the configuration allows its host"`
 	SdkAppId uint64 `query:"SdkAppId" doc:"What rows leave out"`
 	Callback string `query:"CallbackURL" doc:"What rows leave out"`
@@ -51,9 +53,9 @@ type createBatchInput struct {
 
 // Enqueued is what became of a list.
 type Enqueued struct {
-	ID      string  `json:"id" doc:"Of the batch"`
-	Rooms   int     `json:"rooms" doc:"In the batch"`
-	Created bool    `json:"created" doc:"false: the same batch was there already, and nothing was added"`
+	ID      string  `json:"id" doc:"Of the batch; empty where the list was only checked"`
+	Rooms   int     `json:"rooms" doc:"In the batch, or in order"`
+	Created bool    `json:"created" doc:"false: the list was only checked, or the same batch was there already, and nothing was added"`
 	BadRows int     `json:"bad_rows" doc:"Rows that were left out because they are wrong"`
 	Faults  []Fault `json:"errors" doc:"What is wrong with them; at most 100"`
 	Notes   []Note  `json:"notes" doc:"What was recognised, and rows that are no rooms; at most 100"`
@@ -101,6 +103,9 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 	if in.r.ContentLength > a.o.maxUpload {
 		return nil, &http.MaxBytesError{Limit: a.o.maxUpload}
 	}
+	if in.Check {
+		return a.checkList(ctx, in, format, encoding)
+	}
 	claim, err := a.keys.claim(ctx, "create-batch", in.Key)
 	if err != nil {
 		return nil, err
@@ -124,53 +129,17 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 		return nil, err
 	}
 	defer free()
-
-	var head batchHead
-	var list io.Reader = up
-	report := rowReport{faults: []Fault{}, notes: []Note{}}
-	if format == listJSON {
-		body, err := newJSONList(rooms.Text(up, encoding, report.note))
-		if err != nil {
-			return nil, err
-		}
-		defer body.Close()
-		if list, err = body.lines(); err != nil {
-			return nil, err
-		}
-		head = body.head
-	}
-	head, err = head.over(batchHead{
-		Name: in.Name, Strict: in.Strict, Webhook: in.Webhook,
-		Defaults: tasks.Room{SdkAppId: in.SdkAppId, CallbackURL: in.Callback, SnapshotMode: in.Mode},
-	})
+	list, err := a.openList(in, up, format, encoding)
 	if err != nil {
 		return nil, err
 	}
-	if head.Webhook != "" {
-		if err := a.o.CheckWebhook(head.Webhook); err != nil {
-			return nil, invalid("webhook", err.Error())
-		}
-	}
-	if err := a.checkCallback(head.Defaults); err != nil {
-		return nil, err
-	}
-	options := rooms.Options{
-		Format: rooms.JSONLines, Defaults: head.Defaults, MaxRows: a.o.maxRows,
-		CheckCallback: a.o.CheckCallback, Encoding: encoding, Sheet: in.Sheet, Notes: report.note,
-	}
-	switch format {
-	case listCSV:
-		options.Format = rooms.CSV
-	case listAny:
-		options.Format = rooms.Auto
-	case listJSON:
-		options.Encoding = rooms.Encoding{} // is UTF-8 by now
-	}
+	defer list.close()
+	head, report := list.head, list.report
 	id := head.Name
 	if id == "" {
 		id = "batch-" + claim.id
 	}
-	batch, err := a.queue.Batch(ctx, goodRooms(rooms.Read(list, options), head.Strict, &report), enqueue.BatchOptions{
+	batch, err := a.queue.Batch(ctx, list.rooms, enqueue.BatchOptions{
 		ID: id, Defaults: head.Defaults, Webhook: head.Webhook, By: PrincipalOf(ctx).key(), Replicated: a.o.Replicated,
 	})
 	switch {
@@ -202,6 +171,97 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 		done.status = http.StatusOK
 	}
 	return done.accepted(false), nil
+}
+
+// checkList reads a list to its end and tells what is wrong with it.
+func (a *API) checkList(
+	ctx context.Context, in *createBatchInput, format listFormat, encoding rooms.Encoding,
+) (*accepted, error) {
+	free, err := a.uploads.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer free()
+	up := newUpload(in.w, in.r, a.o.maxUpload, a.o.uploadPace, sha256.New())
+	defer up.finish()
+	list, err := a.openList(in, up, format, encoding)
+	if err != nil {
+		return nil, err
+	}
+	defer list.close()
+	out := Enqueued{}
+	for _, err := range list.rooms {
+		if err != nil {
+			return nil, err
+		}
+		out.Rooms++
+	}
+	out.BadRows, out.Faults, out.Notes = list.report.bad, list.report.faults, list.report.notes
+	body, err := json.Marshal(out)
+	if err != nil {
+		return nil, err
+	}
+	return &accepted{Status: http.StatusOK, Body: body}, nil
+}
+
+// roomList is a list that comes with a request.
+type roomList struct {
+	head   batchHead
+	rooms  iter.Seq2[tasks.Room, error] // those in order; an error ends it
+	report *rowReport                   // of the others, when all were read
+	close  func()
+}
+
+// openList begins to read a list. The error is a *Problem, or that of the body.
+func (a *API) openList(
+	in *createBatchInput, up io.Reader, format listFormat, encoding rooms.Encoding,
+) (list *roomList, err error) {
+	l := &roomList{report: &rowReport{faults: []Fault{}, notes: []Note{}}, close: func() {}}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	lines := up
+	if format == listJSON {
+		body, err := newJSONList(rooms.Text(up, encoding, l.report.note))
+		if err != nil {
+			return nil, err
+		}
+		l.close = body.Close
+		if lines, err = body.lines(); err != nil {
+			return nil, err
+		}
+		l.head = body.head
+	}
+	if l.head, err = l.head.over(batchHead{
+		Name: in.Name, Strict: in.Strict, Webhook: in.Webhook,
+		Defaults: tasks.Room{SdkAppId: in.SdkAppId, CallbackURL: in.Callback, SnapshotMode: in.Mode},
+	}); err != nil {
+		return nil, err
+	}
+	if l.head.Webhook != "" {
+		if err := a.o.CheckWebhook(l.head.Webhook); err != nil {
+			return nil, invalid("webhook", err.Error())
+		}
+	}
+	if err := a.checkCallback(l.head.Defaults); err != nil {
+		return nil, err
+	}
+	options := rooms.Options{
+		Format: rooms.JSONLines, Defaults: l.head.Defaults, MaxRows: a.o.maxRows,
+		CheckCallback: a.o.CheckCallback, Encoding: encoding, Sheet: in.Sheet, Notes: l.report.note,
+	}
+	switch format {
+	case listCSV:
+		options.Format = rooms.CSV
+	case listAny:
+		options.Format = rooms.Auto
+	case listJSON:
+		options.Encoding = rooms.Encoding{} // is UTF-8 by now
+	}
+	l.rooms = goodRooms(rooms.Read(lines, options), l.head.Strict, l.report)
+	return l, nil
 }
 
 // checkCallback returns a *Problem where the CallbackURL is not allowed.
@@ -452,18 +512,14 @@ func (a *API) againBatch(ctx context.Context, in *againBatchInput) (*againBatchO
 	if _, err := a.batch(ctx, in.ID); err != nil {
 		return nil, err
 	}
-	if in.Name == "" {
-		stamp := time.Now().UTC().Format("20060102-150405")
-		in.Name = strings.TrimRight(in.ID[:min(len(in.ID), 48)], "-") + "-" + stamp
-	}
-	if !tasks.ValidBatchID(in.Name) {
+	if in.Name != "" && !tasks.ValidBatchID(in.Name) {
 		return nil, invalid("name", "must be 1 to 64 of a-z, 0-9 and -, and not begin with -")
 	}
-	batch, err := a.queue.Batch(ctx, a.backlog.Rooms(ctx, in.ID), enqueue.BatchOptions{
+	batch, err := a.queue.Rerun(ctx, in.ID, enqueue.BatchOptions{
 		ID: in.Name, By: PrincipalOf(ctx).key(), Replicated: a.o.Replicated,
 	})
-	if errors.Is(err, enqueue.ErrExists) || err == nil && !batch.Created {
-		return nil, problem(http.StatusConflict, codeExists, "nothing was enqueued: there is a batch %s already; give this one another name", in.Name)
+	if errors.Is(err, enqueue.ErrExists) {
+		return nil, problem(http.StatusConflict, codeExists, "nothing was enqueued: %v; give this one another name", err)
 	}
 	if err != nil {
 		return nil, err

@@ -341,6 +341,37 @@ func TestRowsThatAreWrongAreReported(t *testing.T) {
 	}
 }
 
+// A list that is only checked is answered as one that is enqueued, and leaves
+// nothing, in whatever form it comes.
+func TestAListIsChecked(t *testing.T) {
+	s := newService(t)
+	for name, test := range map[string]struct{ media, body string }{
+		"csv":    {"text/csv", "SdkAppId,RoomId\n7,1\n7,x\n7,2\n7,1\n"},
+		"lines":  {"application/x-ndjson", "{\"SdkAppId\":7,\"RoomId\":1}\n{\"SdkAppId\":7}\n{\"SdkAppId\":7,\"RoomId\":2}\n7\n"},
+		"object": {"application/json", `{"defaults":{"SdkAppId":7},"rooms":[{"RoomId":1},{"RoomId":"x"},{"RoomId":2},{"RoomId":2}]}`},
+	} {
+		var got web.Enqueued
+		s.send("POST", "/v1/batches?check=true&name=monday", test.body, "Content-Type", test.media, "Idempotency-Key", "k").
+			want(200, &got)
+		if got.ID != "" || got.Rooms != 2 || got.Created || got.BadRows != 2 || len(got.Faults) != 2 || got.Faults[0].Reason == "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	for path, body := range map[string]string{
+		"/v1/batches?check=true":                        "SdkAppId,RoomId\n7,x\n",
+		"/v1/batches?check=true&strict=true":            "SdkAppId,RoomId\n7,1\n7,x\n",
+		"/v1/batches?check=true&webhook=http://else/":   "SdkAppId,RoomId\n7,1\n",
+		"/v1/batches?check=true&CallbackURL=gopher://x": "SdkAppId,RoomId\n7,1\n",
+	} {
+		s.send("POST", path, body, "Content-Type", "text/csv").problem(422, "invalid")
+	}
+	if left, err := s.rdb.Keys(t.Context(), "*").Result(); err != nil || len(left) != 0 {
+		t.Errorf("there is left: %v, %v", left, err)
+	}
+	s.send("POST", "/v1/batches?name=monday", "SdkAppId,RoomId\n7,1\n", "Content-Type", "text/csv", "Idempotency-Key", "k").
+		want(202, nil)
+}
+
 // until waits for something to become true.
 func (s *service) until(done func() bool) {
 	s.Helper()

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"tiwsnap/backlog"
+	"tiwsnap/config"
+	"tiwsnap/enqueue"
+	"tiwsnap/tasks"
+)
+
+func newAgain(e env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "again BATCH",
+		Short: "Enqueue the rooms of a batch once more, as a new batch",
+		Long: `Enqueue the rooms of a batch once more, as a new batch, and print its id. All rooms
+are taken, whatever became of them: "tiwsnap retry BATCH --failed" is for those that
+failed. Without --name the new batch has the old id with the time in UTC. A name that
+exists is an error (exit code 2).`,
+		Example: `  tiwsnap again monday
+  tiwsnap again monday --name tuesday --wait`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeBatches(e, anyBatch),
+	}
+	name := cmd.Flags().String("name", "", "`id` of the new batch: a-z, 0-9 and -; default: the old one with the time")
+	wait := cmd.Flags().Bool("wait", false, "wait until every snapshot has ended; exit 1 if some failed")
+	output := outputFlag(cmd, "table", "json", "jsonl")
+	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		if err := checkName(*name); err != nil {
+			return err
+		}
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		batch, err := enqueue.New(c.rdb, c.cfg.Namespace).Rerun(ctx, args[0], enqueue.BatchOptions{
+			ID: *name, By: "command " + person(), Replicated: c.replicated(),
+		})
+		switch {
+		case errors.Is(err, enqueue.ErrNotReplicated):
+			return c.refused(err)
+		case err != nil && ctx.Err() != nil:
+			return fail(exitTempFail, "interrupted; nothing was enqueued")
+		case errors.Is(err, backlog.ErrNotFound):
+			return c.unknownID(args[0])
+		case errors.Is(err, enqueue.ErrExists):
+			return fail(exitUsage, "nothing was enqueued: %w; give the new one another --name", err)
+		case err != nil:
+			return c.refused(err)
+		}
+		c.did(e, "again-batch", args[0], fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
+		fmt.Fprintf(e.stderr, "batch %s: %s of %s enqueued\n", batch.ID, plural(batch.Rooms, "room"), args[0])
+		switch {
+		case *wait:
+			return waitAndPrint(ctx, e, c, []string{batch.ID}, *output)
+		case *output == "table":
+			_, err = fmt.Fprintln(e.stdout, batch.ID)
+			return err
+		}
+		return printJSON(e.stdout, map[string]any{"id": batch.ID, "rooms": batch.Rooms}, *output == "json")
+	}
+	return cmd
+}
+
+// checkName checks the id that --name gives a batch. The error is ready to return.
+func checkName(name string) error {
+	if name != "" && !tasks.ValidBatchID(name) {
+		return fail(exitUsage, "--name %q: it must be 1 to 64 of a-z, 0-9 and -, and not begin with -", name)
+	}
+	return nil
+}
