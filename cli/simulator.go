@@ -47,6 +47,7 @@ func newSimulator(e env) *cobra.Command {
 		Example: `  tiwsnap simulator
   tiwsnap simulator --window sliding --latency 200ms --fault-internal-error-created 0.01
   tiwsnap simulator --fault-shapes noImages=0.1,fewerImages=0.05 --fault-unknown-task FailedOperation
+  tiwsnap simulator --fault-images 503=0.1,cut=0.1,hang=0.01 --fault-images-first 1000
   curl -d '{"arrears": {"for": "30s"}}' http://127.0.0.1:9090/admin/faults`,
 		Args: cobra.NoArgs,
 	}
@@ -104,6 +105,8 @@ func newSimulator(e env) *cobra.Command {
 		72*time.Hour,
 		"how long images are served after the end of their task",
 	)
+	f.IntVar(&opt.Images, "images", 0, "images of each task; 0: 1 to 4, by room")
+	f.IntVar(&opt.ImageBytes, "image-bytes", 0, "`size` in bytes that images are padded to; 0: as they are")
 	f.IntVar(&opt.MaxTasks, "max-tasks", 2_000_000, "tasks that are kept; above, the oldest goes")
 
 	f.StringVar(
@@ -115,7 +118,7 @@ func newSimulator(e env) *cobra.Command {
 	f.DurationVar(&opt.CallbackTimeout, "callback-timeout", 5*time.Second, "deadline of one callback")
 	f.IntVar(&opt.CallbackSenders, "callback-senders", 32, "callbacks sent at a time")
 
-	f.DurationVar(&opt.HoldLimit, "hold-limit", 2*time.Minute, "how long a call that is never answered is held")
+	f.DurationVar(&opt.HoldLimit, "hold-limit", 2*time.Minute, "how long an unanswered call or image is held")
 	f.DurationVar(&opt.SlowByte, "slow-byte", 100*time.Millisecond, "time between two bytes of a slow answer")
 	faultFlags(f, &opt.Faults)
 
@@ -155,6 +158,21 @@ func pairsFlag(f *pflag.FlagSet, name, usage string, set func(name, value string
 				return err
 			}
 		}
+		return nil
+	})
+}
+
+// ratesFlag is a flag of rates by name.
+func ratesFlag[Name ~string](f *pflag.FlagSet, rates *map[Name]float64, name, usage string) {
+	pairsFlag(f, name, usage, func(what, text string) error {
+		rate, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return fmt.Errorf("%q is not a rate: write %s=0.1", text, what)
+		}
+		if *rates == nil {
+			*rates = map[Name]float64{}
+		}
+		(*rates)[Name(what)] = rate
 		return nil
 	})
 }
@@ -209,22 +227,12 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 	duration(&faults.Arrears.After, "arrears-after", "the account is in arrears from this long after the start")
 	duration(&faults.Arrears.For, "arrears-for", "the account is in arrears for this long")
 	f.IntVar(&faults.ForeignLoad, "fault-foreign-load", 0, "creates a `second` that somebody else sends on the same quota")
-	pairsFlag(
-		f,
-		"fault-shapes",
-		fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose end is told in an odd way: %s", tiwtest.Shapes),
-		func(shape, text string) error {
-			rate, err := strconv.ParseFloat(text, 64)
-			if err != nil {
-				return fmt.Errorf("%q is not a rate: write %s=0.1", text, shape)
-			}
-			if faults.Shapes == nil {
-				faults.Shapes = map[tiwtest.Shape]float64{}
-			}
-			faults.Shapes[tiwtest.Shape(shape)] = rate
-			return nil
-		},
-	)
+	ratesFlag(f, &faults.Shapes, "fault-shapes",
+		fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose end is told in an odd way: %s", tiwtest.Shapes))
+	ratesFlag(f, &faults.Images, "fault-images",
+		fmt.Sprintf("`FAULT=RATE,...`: rates of requests for images that are answered otherwise: %s", tiwtest.ImageFaults))
+	f.IntVar(&faults.ImagesFirst, "fault-images-first", 0,
+		"the rates of --fault-images apply to so many `requests`, from the first on; 0: without end")
 	codesFlag(
 		f,
 		&faults.RoomCodes,

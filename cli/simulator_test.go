@@ -175,6 +175,9 @@ func setEach(t *testing.T, n *int, prefix string, v reflect.Value, args *[]strin
 		case map[tiwtest.Shape]float64:
 			f.Set(reflect.ValueOf(map[tiwtest.Shape]float64{tiwtest.ShapeNoImages: .5, tiwtest.ShapeNulls: .25}))
 			value = "noImages=0.5,nulls=0.25"
+		case map[tiwtest.ImageFault]float64:
+			f.Set(reflect.ValueOf(map[tiwtest.ImageFault]float64{tiwtest.ImageCut: .5, tiwtest.ImageForbidden: .25}))
+			value = "cut=0.5,403=0.25"
 		case map[uint64]string:
 			f.Set(reflect.ValueOf(map[uint64]string{7: "FailedOperation", 8: "UnauthorizedOperation"}))
 			value = "7=FailedOperation,8=UnauthorizedOperation"
@@ -204,6 +207,8 @@ func TestSimulatorRefuses(t *testing.T) {
 		{"a rate over 1", nil, []string{"--fault-cut", "2"}, exitUsage, "fault cut is 2"},
 		{"a shape that does not exist", nil, []string{"--fault-shapes", "round=1"}, exitUsage, `"round"`},
 		{"a shape without a rate", nil, []string{"--fault-shapes", "nulls=often"}, exitUsage, `"often" is not a rate`},
+		{"a fault of images that does not exist", nil, []string{"--fault-images", "500=1"}, exitUsage, `"500"`},
+		{"images that are too large", nil, []string{"--image-bytes", "100000000"}, exitUsage, "image bytes is 100000000"},
 		{"a room that is no number", nil, []string{"--fault-room-codes", "x=FailedOperation"}, exitUsage, `"x" is not a number`},
 		{"a secret id without its key", map[string]string{"TENCENTCLOUD_SECRET_ID": "x"}, nil, exitConfig, "TENCENTCLOUD_SECRET_KEY"},
 		{"an argument", nil, []string{"x"}, exitUsage, "x"},

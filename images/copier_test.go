@@ -30,6 +30,17 @@ import (
 // one more, at these URLs.
 func settled(t *testing.T, rdb *redis.Client, id, base string, rooms int) *ledger.Ledger {
 	t.Helper()
+	urls := make([][]string, rooms)
+	for i := range urls {
+		urls[i] = []string{fmt.Sprintf("%s/%d/1", base, i+1), fmt.Sprintf("%s/%d/2", base, i+1)}
+	}
+	return settledAt(t, rdb, id, urls)
+}
+
+// settledAt makes a batch of rooms that have ended with images at these URLs.
+func settledAt(t *testing.T, rdb *redis.Client, id string, urls [][]string) *ledger.Ledger {
+	t.Helper()
+	rooms := len(urls)
 	l := ledger.New(rdb, ledger.Options{})
 	room := func(row int) tasks.Room {
 		return tasks.Room{SdkAppId: 7, RoomId: uint64(row), Label: map[string]string{"Class": fmt.Sprintf("%d班/../%d", row, row)}}
@@ -51,7 +62,7 @@ func settled(t *testing.T, rdb *redis.Client, id, base string, rooms int) *ledge
 		}
 		if err == nil {
 			err = l.SettleAll(t.Context(), []ledger.Settlement{{ID: snapshot, TaskID: "task-" + snapshot, Copy: true, Result: ledger.Result{
-				State: ledger.Succeeded, Images: []string{fmt.Sprintf("%s/%d/1", base, row), fmt.Sprintf("%s/%d/2", base, row)},
+				State: ledger.Succeeded, Images: urls[row-1],
 			}}})[0]
 		}
 		if err != nil {

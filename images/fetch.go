@@ -126,8 +126,9 @@ type Image struct {
 	body io.Reader // with what was read of it already
 	resp *http.Response
 	stop context.CancelFunc
-	n    int64    // bytes so far
-	end  [12]byte // the last ones
+	n    int64   // bytes so far
+	tail [8]byte // the last ones
+	done bool    // the end of the image is among them
 }
 
 // Format is the format of an image, as file names end.
@@ -246,16 +247,11 @@ func (i *Image) readHeader(r io.Reader) error {
 func (i *Image) Read(p []byte) (int, error) {
 	n, err := i.body.Read(p)
 	i.n += int64(n)
-	if n >= len(i.end) {
-		copy(i.end[:], p[n-len(i.end):n])
-	} else {
-		copy(i.end[:], i.end[n:])
-		copy(i.end[len(i.end)-n:], p[:n])
-	}
+	i.lookForEnd(p[:n])
 	switch {
 	case i.n > i.max:
 		err = &FetchError{Host: i.host, Err: fmt.Errorf("it has more than %d bytes", i.max)}
-	case err == io.EOF && i.Size < 0 && !i.whole():
+	case err == io.EOF && !i.done: // whatever its length says
 		err = &FetchError{Host: i.host, Err: fmt.Errorf("it is cut off after %d bytes", i.n)}
 	case err != nil && err != io.EOF:
 		err = &FetchError{Host: i.host, Err: fmt.Errorf("it breaks off after %d bytes: %w", i.n, err)}
@@ -263,13 +259,28 @@ func (i *Image) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// whole reports whether the last bytes are the end of an image. Where the host
-// has told the size that says more, and bytes behind the end do no harm.
-func (i *Image) whole() bool {
-	if i.Format == JPEG {
-		return bytes.HasSuffix(i.end[:], []byte{0xff, 0xd9})
+// lookForEnd notes whether the image has come to its end, after these bytes. Bytes
+// behind the end do no harm. In a JPEG the marker that ends it counts behind that
+// of the last scan: images within its header have both.
+func (i *Image) lookForEnd(p []byte) {
+	if len(p) == 0 {
+		return
 	}
-	return string(i.end[:]) == "\x00\x00\x00\x00IEND\xae\x42\x60\x82"
+	seam := append(i.tail[:len(i.tail):len(i.tail)], p[:min(len(p), len(i.tail))]...)
+	copy(i.tail[:], seam[len(seam)-len(i.tail):])
+	if len(p) > len(i.tail) {
+		copy(i.tail[:], p[len(p)-len(i.tail):])
+	}
+	for _, part := range [][]byte{seam, p} {
+		if i.Format == PNG {
+			i.done = i.done || bytes.Contains(part, []byte("IEND\xae\x42\x60\x82"))
+			continue
+		}
+		end, scan := bytes.LastIndex(part, []byte{0xff, 0xd9}), bytes.LastIndex(part, []byte{0xff, 0xda})
+		if end >= 0 || scan >= 0 {
+			i.done = end > scan
+		}
+	}
 }
 
 // Close ends the request.

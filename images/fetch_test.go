@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -49,6 +50,12 @@ func encoded(t *testing.T, format images.Format, width, height int) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// withPreview is a JPEG that has another one in its header, as cameras make them.
+func withPreview(photo []byte) []byte {
+	segment := append([]byte{0xff, 0xe1, byte((len(photo) + 2) >> 8), byte(len(photo) + 2)}, photo...)
+	return slices.Concat(photo[:2], segment, photo[2:])
 }
 
 // fetcher reads from the hosts of the tests, too.
@@ -93,6 +100,7 @@ func TestFetch(t *testing.T) {
 			}
 		}
 	}
+	boardAndMore, photoAndMore := slices.Concat(board, []byte("and more")), slices.Concat(photo, []byte("more"))
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -134,6 +142,20 @@ func TestFetch(t *testing.T) {
 		}, nil, "breaks off"},
 		{"cut off, without a length", chunked(board[:len(board)/2]), nil, "cut off"},
 		{"a JPEG that is cut off", chunked(photo[:len(photo)-2]), nil, "cut off"},
+		{"cut off, and its length says that this is all", whole(board[:len(board)/2]), nil, "cut off"},
+		{"a JPEG that is cut off, and its length says that this is all", whole(photo[:len(photo)/2]), nil, "cut off"},
+		{"bytes behind the end", whole(boardAndMore), boardAndMore, ""},
+		{"bytes behind the end of a JPEG", whole(photoAndMore), photoAndMore, ""},
+		{"a JPEG with a preview, cut off", whole(withPreview(photo)[:len(photo)/2+len(photo)]), nil, "cut off"},
+		{"a JPEG with a preview", whole(withPreview(photo)), withPreview(photo), ""},
+		{"byte by byte", func(w http.ResponseWriter, _ *http.Request) {
+			for i := range board {
+				w.Write(board[i : i+1])
+				if i > len(board)-40 {
+					w.(http.Flusher).Flush()
+				}
+			}
+		}, board, ""},
 		{"too long, by its length", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", strconv.Itoa(2<<20))
 			w.Write(board)

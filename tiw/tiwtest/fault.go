@@ -83,6 +83,11 @@ type Faults struct {
 	// Shapes are the rates of tasks, by the shape in which their end is told;
 	// their sum is at most 1.
 	Shapes map[Shape]float64 `json:"shapes,omitempty"`
+	// Images are the rates of requests for images, by what they are answered
+	// instead; their sum is at most 1. ImagesFirst ends that after so many requests
+	// since the faults were set; 0: never.
+	Images      map[ImageFault]float64 `json:"images,omitempty"`
+	ImagesFirst int                    `json:"imagesFirst"`
 	// UnknownTask is the error code that a Describe of an unknown task is
 	// answered with, or "nulls": an answer whose fields are null. Empty:
 	// InvalidParameter.TaskNotFound.
@@ -128,18 +133,9 @@ func (f *Faults) Validate() error {
 			errs = append(errs, fmt.Errorf("fault %s is %v, it must be from 0 to 1", name, rate))
 		}
 	}
-	sum = 0
-	for shape, rate := range f.Shapes {
-		sum += rate
-		if !slices.Contains(Shapes, shape) {
-			errs = append(errs, fmt.Errorf("fault shapes names %.40q, known are %s", shape, Shapes))
-		}
-		if !(rate >= 0 && rate <= 1) {
-			errs = append(errs, fmt.Errorf("fault shape %s is %v, it must be from 0 to 1", shape, rate))
-		}
-	}
-	if sum > 1+1e-9 {
-		errs = append(errs, fmt.Errorf("the rates of the shapes add up to %v, at most 1 is possible", sum))
+	errs = append(errs, validateRates("shape", Shapes, f.Shapes), validateRates("image", ImageFaults, f.Images))
+	if f.ImagesFirst < 0 {
+		errs = append(errs, fmt.Errorf("imagesFirst is %d, it must not be negative", f.ImagesFirst))
 	}
 	if f.CallbackRetries < 0 {
 		errs = append(errs, fmt.Errorf("callbackRetries is %d, it must not be negative", f.CallbackRetries))
@@ -164,6 +160,25 @@ func (f *Faults) Validate() error {
 	}
 	if f.CallbackDelay < 0 || f.CallbackRetryAfter < 0 || f.During.After < 0 || f.During.For < 0 || f.Arrears.After < 0 || f.Arrears.For < 0 {
 		errs = append(errs, errors.New("a duration of the faults is negative"))
+	}
+	return errors.Join(errs...)
+}
+
+// validateRates reports what is wrong with rates by name, which are a share each.
+func validateRates[Name ~string](what string, known []Name, rates map[Name]float64) error {
+	var errs []error
+	sum := 0.0
+	for name, rate := range rates {
+		sum += rate
+		if !slices.Contains(known, name) {
+			errs = append(errs, fmt.Errorf("fault %ss names %.40q, known are %s", what, name, known))
+		}
+		if !(rate >= 0 && rate <= 1) {
+			errs = append(errs, fmt.Errorf("fault %s %s is %v, it must be from 0 to 1", what, name, rate))
+		}
+	}
+	if sum > 1+1e-9 {
+		errs = append(errs, fmt.Errorf("the rates of the %ss add up to %v, at most 1 is possible", what, sum))
 	}
 	return errors.Join(errs...)
 }
@@ -248,7 +263,7 @@ func (s *Server) SetFaults(f Faults) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults, s.faultsAt = f, s.now()
+	s.faults, s.faultsAt, s.asked = f, s.now(), 0
 	for _, b := range s.buckets {
 		b.last = s.faultsAt // foreign load begins now
 	}

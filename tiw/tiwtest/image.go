@@ -1,6 +1,9 @@
 package tiwtest
 
 import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"image"
 	"image/color"
 	"image/png"
@@ -21,9 +24,17 @@ func (s *Server) serveImage(w http.ResponseWriter, r *http.Request) {
 		t = *found
 	}
 	ready := isPNG && err == nil && t.created > 0 && strconv.FormatUint(t.room.id, 10) == r.PathValue("room") &&
-		t.state(now) == OK && now < t.ends+int64(s.opt.ImageRetention) && page >= 1 && page <= t.pages()
+		t.state(now) == OK && now < t.ends+int64(s.opt.ImageRetention) && page >= 1 && page <= int(t.pages)
+	var fault ImageFault
 	if ready {
-		s.images++
+		s.asked++
+		fault = s.faults.pickImage(s.asked, s.pictures.Float64())
+		switch fault {
+		case "":
+			s.images++
+		default:
+			s.struck["images."+string(fault)]++
+		}
 	}
 	s.mu.Unlock()
 	if !ready {
@@ -35,9 +46,31 @@ func (s *Server) serveImage(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		return
 	}
-	defer func() { <-s.drawn }()
-	w.Header().Set("Content-Type", "image/png")
-	drawBoard(w, t.room, page, t.pages(), int(t.width), int(t.height))
+	img := func() []byte {
+		defer func() { <-s.drawn }()
+		var b bytes.Buffer
+		drawBoard(&b, t.room, page, int(t.pages), int(t.width), int(t.height))
+		return padded(b.Bytes(), s.opt.ImageBytes)
+	}()
+	s.sendImage(w, r, fault, img)
+}
+
+// padded is a PNG made size bytes long, if it is shorter, by a chunk that no
+// reader looks at.
+func padded(img []byte, size int) []byte {
+	const end, frame = 12, 12 // IEND; length, type and checksum of a chunk
+	pad := size - len(img) - frame
+	if pad < 0 {
+		return img
+	}
+	out := make([]byte, 0, size)
+	out = append(out, img[:len(img)-end]...)
+	out = binary.BigEndian.AppendUint32(out, uint32(pad))
+	begin := len(out)
+	out = append(out, "paDd"...)
+	out = out[:len(out)+pad]
+	out = binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(out[begin:]))
+	return append(out, img[len(img)-end:]...)
 }
 
 // drawBoard writes a PNG of a drawn whiteboard, the same for the same room and

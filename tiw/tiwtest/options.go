@@ -3,10 +3,13 @@ package tiwtest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"time"
 )
+
+const maxImageBytes = 64 << 20
 
 // DefaultSecret is the secret id, and the secret key, where no credentials are
 // given.
@@ -59,6 +62,10 @@ type Options struct {
 	// TaskRetention and ImageRetention are how long a task is known and its
 	// images are served after its end. Default: 72 h.
 	TaskRetention, ImageRetention time.Duration
+	// Images is how many images a task has, at most 255. Default: 1 to 4, by room.
+	Images int
+	// ImageBytes is the size that images are padded to, at most 64 MiB. Default: none.
+	ImageBytes int
 	// MaxTasks is how many tasks are kept; above, the oldest goes. Default: 2,000,000.
 	MaxTasks int
 	// PublicURL is the base of the image URLs. Default: http:// and the Host
@@ -76,7 +83,8 @@ type Options struct {
 
 	// Faults are what goes wrong from the beginning; SetFaults changes them.
 	Faults Faults
-	// HoldLimit is how long a call with Faults.Silent is held. Default: 2 min.
+	// HoldLimit is how long a call with Faults.Silent, or an image that hangs, is
+	// held. Default: 2 min.
 	HoldLimit time.Duration
 	// SlowByte is the time between two bytes with Faults.SlowBody. Default: 100 ms.
 	SlowByte time.Duration
@@ -118,6 +126,12 @@ func (o *Options) Validate() error {
 		if d < 0 {
 			bad("%s is %v, it must not be negative", name, d)
 		}
+	}
+	if o.Images < 0 || o.Images > math.MaxUint8 {
+		bad("images is %d, it must be from 0 to %d", o.Images, math.MaxUint8)
+	}
+	if o.ImageBytes < 0 || o.ImageBytes > maxImageBytes {
+		bad("image bytes is %d, it must be from 0 to %d", o.ImageBytes, maxImageBytes)
 	}
 	for name, n := range map[string]int{"max tasks": o.MaxTasks, "callback senders": o.CallbackSenders, "call log": o.CallLog} {
 		if n < 0 {

@@ -57,6 +57,8 @@ type Server struct {
 	outbox    queue[delivery]
 	callbacks CallbackState
 	images    int64
+	asked     int        // requests for images since the faults were set
+	pictures  *rand.Rand // draws which of them a fault strikes
 }
 
 type bucketKey struct{ action, secretID string }
@@ -68,17 +70,18 @@ func New(o Options) *Server {
 	}
 	o.setDefaults()
 	s := &Server{
-		opt:     o,
-		mux:     http.NewServeMux(),
-		wake:    make(chan struct{}, 1),
-		drawn:   make(chan struct{}, 4),
-		anchor:  o.Clock(),
-		ways:    rand.New(rand.NewPCG(o.Seed, 0)), // no call has the number 0
-		buckets: map[bucketKey]*bucket{},
-		faults:  o.Faults,
-		struck:  map[string]int64{},
-		codes:   map[string]int64{},
-		tasks:   newStore(o.MaxTasks, int64(o.TaskRetention)),
+		opt:      o,
+		mux:      http.NewServeMux(),
+		wake:     make(chan struct{}, 1),
+		drawn:    make(chan struct{}, 4),
+		anchor:   o.Clock(),
+		ways:     rand.New(rand.NewPCG(o.Seed, 0)),     // no call has the number 0
+		pictures: rand.New(rand.NewPCG(o.Seed, 1<<63)), // nor that one
+		buckets:  map[bucketKey]*bucket{},
+		faults:   o.Faults,
+		struck:   map[string]int64{},
+		codes:    map[string]int64{},
+		tasks:    newStore(o.MaxTasks, int64(o.TaskRetention)),
 		client: &http.Client{
 			Transport:     &http.Transport{MaxIdleConnsPerHost: o.CallbackSenders, IdleConnTimeout: 30 * time.Second},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

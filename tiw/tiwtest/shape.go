@@ -61,7 +61,7 @@ func (s Shape) answer(t *task, now int64, requestID string) any {
 		ErrorMessage string
 		Total        int
 		Snapshots    []string
-	}{nil, "", t.pages(), t.images()}
+	}{nil, "", int(t.pages), t.images()}
 	switch s {
 	case ShapeNullCode:
 		a.Result = result
@@ -72,14 +72,14 @@ func (s Shape) answer(t *task, now int64, requestID string) any {
 		a.Result = struct {
 			Total     int
 			Snapshots []string
-		}{t.pages(), t.images()}
+		}{int(t.pages), t.images()}
 	case ShapeNoResult:
 		a.Result = nil
 	case ShapeNoImages:
 		result.ErrorCode, result.Total, result.Snapshots = new(OK), 0, []string{}
 		a.Result = result
 	case ShapeFewerImages:
-		result.ErrorCode, result.Total = new(OK), t.pages()+3
+		result.ErrorCode, result.Total = new(OK), int(t.pages)+3
 		a.Result = result
 	case ShapeFailedWithImages:
 		result.ErrorCode, result.ErrorMessage = new(InternalErr), "the snapshot server could not render every page"

@@ -273,7 +273,9 @@ func (s *Server) Tasks() iter.Seq[Task] {
 			next = max(next, s.tasks.list.first)
 			for ; next < s.tasks.list.next && len(some) < chunkLen; next++ {
 				t := s.tasks.list.at(next)
-				some = append(some, Task{t.id.String(), t.room.app, t.room.id, t.created, t.ends, t.state(now), t.pages(), t.callback})
+				some = append(some, Task{
+					t.id.String(), t.room.app, t.room.id, t.created, t.ends, t.state(now), int(t.pages), t.callback,
+				})
 			}
 			s.mu.Unlock()
 			if len(some) == 0 {

@@ -1,6 +1,7 @@
 package tiwtest
 
 import (
+	"cmp"
 	"container/heap"
 	"encoding/hex"
 	"fmt"
@@ -49,6 +50,7 @@ type task struct {
 	callback      string
 	base          string // URL that its images are under
 	width, height uint16 // pixels
+	pages         uint8  // images
 	failed        bool   // it ends as InternalErr
 	told          bool   // its callback goes out before the answer
 	ended         bool   // counted as ended
@@ -72,14 +74,14 @@ func (t *task) state(now int64) string {
 	return OK
 }
 
-// pages is the number of images of a task: the same for the same room.
-func (t *task) pages() int {
-	return 1 + rand.New(rand.NewPCG(t.room.app, t.room.id)).IntN(4)
+// pagesOf is the number of images of a room: the same for the same room.
+func pagesOf(r room) int {
+	return 1 + rand.New(rand.NewPCG(r.app, r.id)).IntN(4)
 }
 
 // images are the URLs of its images.
 func (t *task) images() []string {
-	urls := make([]string, t.pages())
+	urls := make([]string, t.pages)
 	for page := range urls {
 		urls[page] = fmt.Sprintf("%s/images/%d/%s/%d.png", t.base, t.room.id, t.id, page+1)
 	}
@@ -256,6 +258,7 @@ func (s *Server) create(c *call, doc document, r *http.Request) *task {
 		height:   uint16(board.uint("Height")),
 		failed:   c.rng.Float64() < s.opt.TaskFailure,
 	}
+	t.pages = uint8(cmp.Or(s.opt.Images, pagesOf(t.room)))
 	orDefault(&t.width, 1280)
 	orDefault(&t.height, 720)
 	if t.callback != "" && c.rng.Float64() < s.faults.CallbackEarly {
@@ -289,6 +292,6 @@ func describe(t *task, now int64) described {
 		d.Result.ErrorMessage = "the snapshot server could not render the whiteboard"
 		return d
 	}
-	d.Result.Total, d.Result.Snapshots = t.pages(), t.images()
+	d.Result.Total, d.Result.Snapshots = int(t.pages), t.images()
 	return d
 }

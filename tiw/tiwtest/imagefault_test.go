@@ -1,0 +1,168 @@
+package tiwtest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"image/png"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// pictured is a server with a task that has ended, and the URL of its first image.
+func pictured(t *testing.T, o tiwtest.Options) (*tiwtest.Server, string) {
+	t.Helper()
+	srv := tiwtest.Start(t, o)
+	c := newCaller(hostOf(srv))
+	id := direct(t, srv, c.request(t, create, room7)).TaskID
+	return srv, direct(t, srv, c.request(t, describe, describeBody(id))).Result.Snapshots[0]
+}
+
+// Every fault of an image strikes as many requests as it should, over a real
+// connection, and then the image comes.
+func TestImageFaults(t *testing.T) {
+	for _, c := range []struct {
+		fault  tiwtest.ImageFault
+		status int    // 0: no answer
+		as     string // Content-Type
+		err    bool   // of the body
+		whole  bool   // the body is the image
+	}{
+		{tiwtest.ImageForbidden, 403, "text/plain; charset=utf-8", false, false},
+		{tiwtest.ImageNotFound, 404, "text/plain; charset=utf-8", false, false},
+		{tiwtest.ImageUnavailable, 503, "text/plain; charset=utf-8", false, false},
+		{tiwtest.ImageHang, 0, "", false, false},
+		{tiwtest.ImageStall, 200, "image/png", true, false},
+		{tiwtest.ImageHTML, 200, "image/png", false, false},
+		{tiwtest.ImageType, 200, "text/html", false, true},
+		{tiwtest.ImageCut, 200, "image/png", true, false},
+		{tiwtest.ImageShort, 200, "image/png", false, false},
+		{tiwtest.ImageChunked, 200, "image/png", false, false},
+		{tiwtest.ImageEndless, 200, "image/png", true, false},
+	} {
+		t.Run(string(c.fault), func(t *testing.T) {
+			t.Parallel()
+			srv, url := pictured(t, tiwtest.Options{HoldLimit: 50 * time.Millisecond, Faults: tiwtest.Faults{
+				Images: map[tiwtest.ImageFault]float64{c.fault: 1}, ImagesFirst: 2,
+			}})
+			get := func() (*http.Response, []byte, error) {
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp, err := http.DefaultClient.Do(req)
+				if err != nil {
+					return nil, nil, err
+				}
+				defer resp.Body.Close()
+				const most = 2 << 20
+				b, err := io.ReadAll(io.LimitReader(resp.Body, most))
+				if len(b) == most {
+					err = errors.New("endless")
+				}
+				return resp, b, err
+			}
+			var answers [][]byte
+			for range 2 {
+				resp, body, err := get()
+				if c.status == 0 {
+					if !errors.Is(err, io.EOF) {
+						t.Errorf("got %v, %v, want a connection that ends", resp, err)
+					}
+					continue
+				}
+				if resp == nil {
+					t.Fatal(err)
+				}
+				if resp.StatusCode != c.status || resp.Header.Get("Content-Type") != c.as || (err != nil) != c.err {
+					t.Errorf("%d %s, %v", resp.StatusCode, resp.Header.Get("Content-Type"), err)
+				}
+				answers = append(answers, body)
+			}
+			_, img, err := get()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := png.Decode(bytes.NewReader(img)); err != nil {
+				t.Errorf("after the faults: %v", err)
+			}
+			for _, body := range answers {
+				if bytes.Equal(body, img) != c.whole {
+					t.Errorf("%d bytes came, the image has %d", len(body), len(img))
+				}
+			}
+			st := srv.State()
+			if st.Faults["images."+string(c.fault)] != 2 || st.Images != 1 {
+				t.Errorf("counted %v and %d images", st.Faults, st.Images)
+			}
+		})
+	}
+}
+
+func TestImageFaultsAreAShare(t *testing.T) {
+	_, url := pictured(t, tiwtest.Options{Seed: 1, Images: 1, Faults: tiwtest.Faults{
+		Images: map[tiwtest.ImageFault]float64{tiwtest.ImageUnavailable: .25, tiwtest.ImageNotFound: .25},
+	}})
+	codes := map[int]int{}
+	for range 200 {
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		codes[resp.StatusCode]++
+	}
+	for code, want := range map[int]int{200: 100, 404: 50, 503: 50} {
+		if n := codes[code]; n < want-30 || n > want+30 {
+			t.Errorf("%d answered %d, want about %d", n, code, want)
+		}
+	}
+}
+
+func TestImageFaultsValidate(t *testing.T) {
+	for want, f := range map[string]tiwtest.Faults{
+		`fault images names "500"`: {Images: map[tiwtest.ImageFault]float64{"500": 1}},
+		"fault image cut is 2":     {Images: map[tiwtest.ImageFault]float64{tiwtest.ImageCut: 2}},
+		"the rates of the images":  {Images: map[tiwtest.ImageFault]float64{tiwtest.ImageCut: .6, tiwtest.ImageHTML: .6}},
+		"imagesFirst is -1":        {ImagesFirst: -1},
+	} {
+		if err := f.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+// Images are as many, and as large, as the options say.
+func TestImageSize(t *testing.T) {
+	srv, url := pictured(t, tiwtest.Options{Images: 3, ImageBytes: 300_000})
+	for task := range srv.Tasks() {
+		if task.Images != 3 {
+			t.Errorf("the task has %d images", task.Images)
+		}
+	}
+	resp, err := http.Get(strings.Replace(url, "1.png", "3.png", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || len(b) != 300_000 || resp.ContentLength != 300_000 {
+		t.Errorf("%d bytes, length %d, %v", len(b), resp.ContentLength, err)
+	}
+	if _, err := png.Decode(bytes.NewReader(b)); err != nil {
+		t.Error(err)
+	}
+	for _, o := range []tiwtest.Options{{Images: 256}, {Images: -1}, {ImageBytes: -1}, {ImageBytes: 65 << 20}} {
+		if o.Validate() == nil {
+			t.Errorf("%d images of %d bytes are accepted", o.Images, o.ImageBytes)
+		}
+	}
+}
