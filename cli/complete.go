@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
-	"tiwsnap/rdb"
 )
 
 const (

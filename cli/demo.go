@@ -20,11 +20,12 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/examples"
 	"tiwsnap/images"
+	"tiwsnap/internal/embedded"
 	"tiwsnap/internal/guard"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/rooms"
 	"tiwsnap/ledger"
-	"tiwsnap/rdb"
 	"tiwsnap/results"
 	"tiwsnap/schedule"
 	"tiwsnap/tiw"
@@ -82,7 +83,7 @@ func demo(
 	ctx context.Context, e env, list io.Reader, name string, keep bool, schedules []schedule.Schedule, output string,
 ) (err error) {
 	fmt.Fprintln(e.stderr, "demo: an embedded Redis, a simulator of Tencent's API and a worker, in this process; nothing of it is durable")
-	redis := rdb.NewEmbedded()
+	redis := embedded.New()
 	if err := redis.Listen(); err != nil {
 		return fail(exitUnavailable, "%w", err)
 	}

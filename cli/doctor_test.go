@@ -22,8 +22,8 @@ import (
 	"tiwsnap/config"
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
-	"tiwsnap/rdb"
 	"tiwsnap/schedule"
 	"tiwsnap/tiw/tiwtest"
 )

@@ -16,8 +16,8 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/rooms"
-	"tiwsnap/rdb"
 	"tiwsnap/tasks"
 )
 

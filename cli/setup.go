@@ -15,8 +15,9 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/config"
+	"tiwsnap/internal/embedded"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
-	"tiwsnap/rdb"
 	"tiwsnap/results"
 	"tiwsnap/tiw"
 	"tiwsnap/web"
@@ -176,6 +177,10 @@ func dialRedis(ctx context.Context, c config.Config) (redis.UniversalClient, fun
 	logging.Disable() // go-redis would print every dial that fails, and retries; its errors say it once
 	url := c.Redis.URL.Reveal()
 	t := c.Redis.TLS
+	if url == rdb.Embedded {
+		client, closeRedis, err := embedded.Open()
+		return client, func() { closeRedis() }, err
+	}
 	client, closeRedis, err := rdb.OpenTLS(url, rdb.TLS{CA: t.CA, Cert: t.Cert, Key: t.Key, ServerName: t.ServerName})
 	if err != nil {
 		return nil, nil, err

@@ -7,7 +7,7 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/gate"
-	"tiwsnap/rdb"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/web"
 )
 

@@ -23,7 +23,7 @@ import (
 	"tiwsnap/config"
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
-	"tiwsnap/rdb"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/tiw"
 	"tiwsnap/web"
 	"tiwsnap/worker"

@@ -20,7 +20,7 @@ import (
 
 	"tiwsnap/internal/guard"
 	"tiwsnap/internal/keys"
-	"tiwsnap/rdb"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/tasks"
 	"tiwsnap/webhook"
 )
@@ -59,7 +59,7 @@ type Config struct {
 
 // Redis is where everything is kept.
 type Redis struct {
-	URL        Secret `koanf:"url"`        // in the forms of rdb.Open; it may hold a password
+	URL        Secret `koanf:"url"`        // in the forms of rdb.Check; it may hold a password
 	Durability string `koanf:"durability"` // local or replicated
 	TLS        TLS    `koanf:"tls"`
 }

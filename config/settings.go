@@ -18,7 +18,7 @@ import (
 	"tiwsnap/internal/guard"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/password"
-	"tiwsnap/rdb"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/webhook"
 )
 

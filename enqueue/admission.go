@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/backlog"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
-	"tiwsnap/rdb"
 )
 
 const (
@@ -48,6 +48,10 @@ const fullFix = "try again when records have expired, or raise maxmemory"
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
+// EvictionError means that a server of Redis throws keys away when it is full, and snapshots that were accepted with
+// them. Nothing was enqueued.
+type EvictionError = rdb.EvictionError
+
 // admission says whether Redis may take new work.
 type admission struct {
 	rdb     redis.UniversalClient
@@ -77,7 +81,7 @@ func (a *admission) room(ctx context.Context, parameters int) error {
 	left, v.each, v.err = a.headroom(ctx, 1, copies*parameters)
 	v.left.Store(left)
 	var full *FullError
-	var evicts *rdb.EvictionError
+	var evicts *EvictionError
 	if v.err == nil || errors.As(v.err, &full) || errors.As(v.err, &evicts) {
 		a.last.Store(v)
 	}
@@ -85,7 +89,7 @@ func (a *admission) room(ctx context.Context, parameters int) error {
 }
 
 // rooms admits so many rooms of a batch, and more bytes of their list. Errors:
-// *FullError, *rdb.EvictionError, or Redis'. A Redis that does not tell its memory,
+// *FullError, *EvictionError, or Redis'. A Redis that does not tell its memory,
 // or has no limit, takes everything.
 func (a *admission) rooms(ctx context.Context, n, bytes int) error {
 	_, _, err := a.headroom(ctx, n, bytes)

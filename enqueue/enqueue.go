@@ -75,7 +75,7 @@ type Snapshot struct {
 //
 // Errors: *tasks.RoomError for a room or a key that breaks the rules, ErrExists
 // beside the snapshot that has the key with other parameters, *FullError,
-// *rdb.EvictionError, ErrNotReplicated, or Redis'. After the last two the room may have been enqueued all the same: to try again is safe with
+// *EvictionError, ErrNotReplicated, or Redis'. After the last two the room may have been enqueued all the same: to try again is safe with
 // a key, and may be a second snapshot without. There is one snapshot for a key
 // whatever happens, but Created is a hint: it may be false for what this very
 // call has made, where a connection broke and the Redis client sent again, and
@@ -208,7 +208,7 @@ type Batch = backlog.Batch
 // the number of rooms.
 //
 // Other errors: *FullError where the batch as a whole would not fit,
-// *rdb.EvictionError, ErrNotReplicated, or Redis'. After ErrNotReplicated the
+// *EvictionError, ErrNotReplicated, or Redis'. After ErrNotReplicated the
 // batch is enqueued, and the same call again finds it.
 func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[tasks.Room, error], o BatchOptions) (Batch, error) {
 	if o.ID == "" {

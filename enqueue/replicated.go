@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"tiwsnap/internal/asynqx"
-	"tiwsnap/rdb"
+	"tiwsnap/internal/rdb"
 )
 
 // replicaPatience is how long a replica has to confirm.

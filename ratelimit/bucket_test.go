@@ -13,7 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
-	"tiwsnap/rdb"
+	"tiwsnap/internal/embedded"
 )
 
 // TestBucketStories tells what the script answers, call by call, on a clock
@@ -261,7 +261,7 @@ func TestBucketStories(t *testing.T) {
 // storyWorld acts a story of TestBucketStories out, on the embedded Redis.
 type storyWorld struct {
 	t         *testing.T
-	redis     *rdb.EmbeddedServer
+	redis     *embedded.Server
 	client    *redis.Client
 	processes map[string]*bucket
 	began     time.Time     // local
@@ -270,7 +270,7 @@ type storyWorld struct {
 }
 
 func newStory(t *testing.T) *storyWorld {
-	m := rdb.NewEmbedded()
+	m := embedded.New()
 	client := redis.NewClient(&redis.Options{
 		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return m.Dial() },
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 
+	"tiwsnap/internal/embedded"
 	"tiwsnap/internal/keys"
 	"tiwsnap/ratelimit"
-	"tiwsnap/rdb"
 )
 
 func Example() {
-	client, closeRedis, err := rdb.Open("embedded") // in real life: redis://HOST:6379/0
+	client, closeRedis, err := embedded.Open() // in real life: redis.NewClient
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -15,8 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"tiwsnap/internal/embedded"
 	"tiwsnap/ratelimit"
-	"tiwsnap/rdb"
 )
 
 const key = "{tiwsnap}:limit:CreateSnapshotTask"
@@ -72,14 +72,14 @@ func (u *uses) atMost(t interface{ Errorf(string, ...any) }, limit int) {
 
 // world is a Redis in the virtual time of a synctest bubble.
 type world struct {
-	redis *rdb.EmbeddedServer
+	redis *embedded.Server
 
 	mu     sync.Mutex
 	offset time.Duration // of the clock of Redis
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{redis: rdb.NewEmbedded()}
+	w := &world{redis: embedded.New()}
 	t.Cleanup(w.redis.Close)
 	return w
 }

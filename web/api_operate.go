@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/roster"
 	"tiwsnap/ratelimit"
-	"tiwsnap/rdb"
 	"tiwsnap/schedule"
 	"tiwsnap/tasks"
 )

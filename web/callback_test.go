@@ -22,8 +22,8 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 	"go.uber.org/goleak"
 
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
-	"tiwsnap/rdb"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/web"

@@ -15,7 +15,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/asynqx"
 	"tiwsnap/internal/keys"
-	"tiwsnap/rdb"
+	"tiwsnap/internal/rdb"
 )
 
 const (

@@ -17,8 +17,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/gate"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
-	"tiwsnap/rdb"
 	"tiwsnap/tiw"
 )
 

@@ -13,9 +13,9 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
 	"tiwsnap/internal/asynqx"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
-	"tiwsnap/rdb"
 	"tiwsnap/results"
 )
 

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"tiwsnap/internal/audit"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/roster"
 	"tiwsnap/ratelimit"
-	"tiwsnap/rdb"
 )
 
 var (

@@ -20,9 +20,9 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/rooms"
 	"tiwsnap/ledger"
-	"tiwsnap/rdb"
 	"tiwsnap/results"
 	"tiwsnap/tasks"
 )

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
-	"tiwsnap/rdb"
 	"tiwsnap/schedule"
 )
 

@@ -18,10 +18,11 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/embedded"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
-	"tiwsnap/rdb"
 	"tiwsnap/schedule"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
@@ -32,7 +33,7 @@ import (
 // clockwork is workers with schedules on a Redis whose clock the test sets.
 type clockwork struct {
 	*testing.T
-	redis    *rdb.EmbeddedServer
+	redis    *embedded.Server
 	rdb      redis.UniversalClient
 	schedule schedule.Schedule
 	now      time.Time

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"tiwsnap/rdb"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/tasks"
 )
 

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"tiwsnap/rdb"
+	"tiwsnap/internal/rdb"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tiwsnap/rdb"
+	"tiwsnap/internal/rdb"
 )
 
 // watchEvery is the time between two looks at the settings of Redis.

@@ -13,8 +13,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/embedded"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
-	"tiwsnap/rdb"
 	"tiwsnap/tiw"
 )
 
@@ -79,7 +80,7 @@ func TestCheckRedis(t *testing.T) {
 	})
 
 	t.Run("says nothing of an embedded one", func(t *testing.T) {
-		c, closeRedis, err := rdb.Open(rdb.Embedded)
+		c, closeRedis, err := embedded.Open()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"tiwsnap/rdb"
+	"tiwsnap/internal/rdb"
 )
 
 const (

@@ -21,8 +21,8 @@ import (
 const KindEnv = "TIWSNAP_TEST_REDIS"
 
 const (
-	server   = "server"
-	embedded = "embedded"
+	onServer   = "server"
+	onEmbedded = "embedded"
 )
 
 var (
@@ -53,16 +53,16 @@ type both struct{ m *testing.M }
 func Both(m *testing.M) needs.Runner { return needs.Reporting(both{m}) }
 
 func (b both) Run() int {
-	kinds := []string{server, embedded}
+	kinds := []string{onServer, onEmbedded}
 	switch chosen := os.Getenv(KindEnv); chosen {
-	case server, embedded:
+	case onServer, onEmbedded:
 		kinds = []string{chosen}
 	case "":
 		if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv(needs.RequireEnv) == "" {
-			kinds = []string{embedded}
+			kinds = []string{onEmbedded}
 		}
 	default:
-		fmt.Fprintf(os.Stderr, "%s is %q, not %s or %s\n", KindEnv, chosen, server, embedded)
+		fmt.Fprintf(os.Stderr, "%s is %q, not %s or %s\n", KindEnv, chosen, onServer, onEmbedded)
 		return 2
 	}
 	runMore()

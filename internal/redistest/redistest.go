@@ -19,8 +19,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/embedded"
 	"tiwsnap/internal/needs"
-	"tiwsnap/rdb"
+	"tiwsnap/internal/rdb"
 )
 
 // Server is one running redis-server.
@@ -141,9 +142,9 @@ func RealClient(tb testing.TB, args ...string) *redis.Client {
 }
 
 // Embedded starts an embedded Redis for one test and ends it with the test.
-func Embedded(tb testing.TB) *rdb.EmbeddedServer {
+func Embedded(tb testing.TB) *embedded.Server {
 	tb.Helper()
-	s := rdb.NewEmbedded()
+	s := embedded.New()
 	if err := s.Listen(); err != nil {
 		tb.Fatal(err)
 	}
@@ -155,7 +156,7 @@ func Embedded(tb testing.TB) *rdb.EmbeddedServer {
 // of Redis in turn, see Both.
 func URL(tb testing.TB) string {
 	tb.Helper()
-	if useEither(tb) == embedded {
+	if useEither(tb) == onEmbedded {
 		return Embedded(tb).URL()
 	}
 	return Real(tb).URL()

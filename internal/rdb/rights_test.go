@@ -16,7 +16,7 @@ import (
 // leastRights returns the line of docs/redis.md that gives a user the least rights, in the form of an ACL file.
 func leastRights(t *testing.T, password string) string {
 	t.Helper()
-	text, err := os.ReadFile("../docs/redis.md")
+	text, err := os.ReadFile("../../docs/redis.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,6 +91,6 @@ func TestLeastRights(t *testing.T) {
 	}
 	refused, err := admin.Do(t.Context(), "ACL", "LOG").Slice()
 	if err != nil || len(refused) > 0 {
-		t.Errorf("Redis has refused %v, %v: docs/redis.md and rdb/probe.lua need these rights, too", refused, err)
+		t.Errorf("Redis has refused %v, %v: docs/redis.md and probe.lua need these rights, too", refused, err)
 	}
 }

@@ -1,4 +1,6 @@
-package rdb
+// Package embedded is a Redis inside this process, for demos and tests. It is not durable. Package rdb opens every other
+// one; whatever links this one links miniredis and its Lua.
+package embedded
 
 import (
 	"crypto/rand"
@@ -10,14 +12,15 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/internal/rdb"
 )
 
 // expireEvery is how late a key of an embedded Redis may expire.
 const expireEvery = time.Second
 
-// EmbeddedServer is a Redis inside this process, for demos and tests. It keeps
-// everything in memory and loses it with the process.
-type EmbeddedServer struct {
+// Server keeps everything in memory and loses it with the process.
+type Server struct {
 	redis    *miniredis.Miniredis
 	password string
 
@@ -26,15 +29,15 @@ type EmbeddedServer struct {
 	byHand bool   // SetTime moves the clock
 }
 
-// NewEmbedded returns an embedded Redis that nobody but Dial reaches yet. It
+// New returns an embedded Redis that nobody but Dial reaches yet. It
 // starts no goroutine, so it works in a testing/synctest bubble too.
-func NewEmbedded() *EmbeddedServer {
-	return &EmbeddedServer{redis: miniredis.NewMiniRedis(), password: rand.Text()}
+func New() *Server {
+	return &Server{redis: miniredis.NewMiniRedis(), password: rand.Text()}
 }
 
 // Listen opens a port on 127.0.0.1, behind a random password that is part of
 // URL, and lets keys expire within a second of their time.
-func (s *EmbeddedServer) Listen() error {
+func (s *Server) Listen() error {
 	s.redis.RequireAuth(s.password)
 	if err := s.redis.StartAddr("127.0.0.1:0"); err != nil {
 		return fmt.Errorf("start the embedded redis: %w", err)
@@ -51,18 +54,18 @@ func (s *EmbeddedServer) Listen() error {
 	return nil
 }
 
-// URL is the address of the port of Listen with its password, as Open takes it.
-func (s *EmbeddedServer) URL() string {
+// URL is the address of the port of Listen with its password, as rdb.Open takes it.
+func (s *Server) URL() string {
 	return "redis://:" + s.password + "@" + s.redis.Addr() + "/0"
 }
 
 // Dial returns a connection that touches no network. It needs no password
 // unless Listen was called.
-func (s *EmbeddedServer) Dial() (net.Conn, error) { return s.redis.Dial() }
+func (s *Server) Dial() (net.Conn, error) { return s.redis.Dial() }
 
 // SetTime takes the clock into the hands of a test: from now on TIME says t,
 // and keys expire by that clock alone, until the next SetTime.
-func (s *EmbeddedServer) SetTime(t time.Time) {
+func (s *Server) SetTime(t time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopTicker()
@@ -74,33 +77,33 @@ func (s *EmbeddedServer) SetTime(t time.Time) {
 }
 
 // Close ends the server and its connections.
-func (s *EmbeddedServer) Close() {
+func (s *Server) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopTicker()
 	s.redis.Close()
 }
 
-func (s *EmbeddedServer) stopTicker() {
+func (s *Server) stopTicker() {
 	if s.stop != nil {
 		s.stop()
 		s.stop = nil
 	}
 }
 
-func openEmbedded() (redis.UniversalClient, func() error, error) {
-	s := NewEmbedded()
+// Open starts a server and returns a client of it and what ends both. Every call makes a new, empty one.
+func Open() (redis.UniversalClient, func() error, error) {
+	s := New()
 	if err := s.Listen(); err != nil {
 		return nil, nil, err
 	}
-	connect, err := parse(s.URL(), TLS{})
+	c, closeClient, err := rdb.Open(s.URL())
 	if err != nil {
 		s.Close()
 		return nil, nil, err
 	}
-	c := connect()
 	return c, sync.OnceValue(func() error {
-		err := c.Close()
+		err := closeClient()
 		s.Close()
 		if errors.Is(err, redis.ErrClosed) {
 			return nil

@@ -1,7 +1,7 @@
 // Package rdb opens Redis from a URL: a single server, TLS, a Unix socket,
-// Sentinel, Cluster, or an embedded one in this process. Every client it gives
-// out has bounded pools and timeouts and obeys the deadlines of its contexts.
-// What can be asked of any Redis, whatever lies in it, is here too.
+// Sentinel, Cluster. Every client it gives out has bounded pools and timeouts and
+// obeys the deadlines of its contexts. What can be asked of any Redis, whatever
+// lies in it, is here too.
 package rdb
 
 import (
@@ -19,8 +19,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Embedded is the URL of a Redis inside this process, for a demo or a test. It
-// is not durable, and every Open of it is a new, empty one.
+// Embedded is in the place of a URL the Redis inside this process of package
+// embedded. Check takes it, Open does not: so whoever opens a URL need not link it.
 const Embedded = "embedded"
 
 const (
@@ -43,7 +43,6 @@ const (
 //	unix:///run/redis.sock?db=0
 //	redis+sentinel://USER:PASSWORD@HOST1:26379,HOST2/MASTER/DB
 //	redis+cluster://USER:PASSWORD@HOST1:6379,HOST2
-//	embedded
 //
 // rediss+sentinel and rediss+cluster are TLS too. USER and PASSWORD are those
 // of the Redis servers; the sentinels' own are the parameters sentinel_username
@@ -55,7 +54,7 @@ func Open(rawURL string) (redis.UniversalClient, func() error, error) { return O
 // OpenTLS is Open with more to say about TLS. It reads the files, and refuses them where rawURL asks for no TLS.
 func OpenTLS(rawURL string, t TLS) (redis.UniversalClient, func() error, error) {
 	if rawURL == Embedded {
-		return openEmbedded()
+		return nil, nil, errors.New("embedded is a Redis inside one process, which no other reaches; give the address of a server")
 	}
 	connect, err := parse(rawURL, t)
 	if err != nil {
@@ -65,7 +64,8 @@ func OpenTLS(rawURL string, t TLS) (redis.UniversalClient, func() error, error) 
 	return c, c.Close, nil
 }
 
-// Check returns the error that Open would return for the form of rawURL.
+// Check returns the error that Open would return for the form of rawURL. It takes
+// Embedded too.
 func Check(rawURL string) error {
 	if rawURL == Embedded {
 		return nil

@@ -1,16 +1,19 @@
-package enqueue_test
+package client_test
 
 import (
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"tiwsnap/internal/redistest"
 )
 
 // A module elsewhere depends on this one by the commands in docs/go.md, and runs
-// the whole program of example_test.go. Nothing is downloaded for it.
+// the whole program of example_test.go on a Redis of its own. Nothing is downloaded for it.
 func TestFromAnotherModule(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program")
@@ -31,6 +34,7 @@ func TestFromAnotherModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	url := redistest.Embedded(t).URL()
 	dir := t.TempDir()
 	if err := os.Symlink(root, filepath.Join(dir, "tiwsnap")); err != nil {
 		t.Fatal(err)
@@ -39,7 +43,7 @@ func TestFromAnotherModule(t *testing.T) {
 	if err := os.Mkdir(school, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	program := strings.Replace(read("example_test.go"), "package enqueue_test", "package main", 1)
+	program := strings.Replace(read("example_test.go"), "package client_test", "package main", 1)
 	program = strings.Replace(program, "func Example()", "func main()", 1)
 	if err := os.WriteFile(filepath.Join(school, "main.go"), []byte(program), 0o600); err != nil {
 		t.Fatal(err)
@@ -50,7 +54,8 @@ func TestFromAnotherModule(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
 		cmd.Dir = school
 		// The proxy and the database of checksums are on the network.
-		cmd.Env = append(os.Environ(), "GOPROXY=off", "GOSUMDB=off", "GOFLAGS=-buildvcs=false", "GOWORK=off")
+		cmd.Env = append(os.Environ(), "GOPROXY=off", "GOSUMDB=off", "GOFLAGS=-buildvcs=false", "GOWORK=off",
+			"TIWSNAP_REDIS_URL="+url)
 		var errs strings.Builder
 		cmd.Stderr = &errs
 		out, err := cmd.Output()
@@ -67,5 +72,27 @@ func TestFromAnotherModule(t *testing.T) {
 	want = strings.TrimSuffix(strings.NewReplacer("\t// ", "", "}\n", "").Replace(want), "\n")
 	if got := strings.TrimSpace(command("go run .")); got != want {
 		t.Errorf("it printed\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Whoever links the client links neither a Redis server nor what only workers and pages need.
+func TestLinksLittle(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps := strings.Fields(string(out))
+	if !slices.Contains(deps, "github.com/redis/go-redis/v9") {
+		t.Fatalf("go list tells nothing of use: %q", out)
+	}
+	for _, p := range deps {
+		for _, heavy := range []string{
+			"github.com/alicebob/miniredis/v2", "github.com/yuin/gopher-lua", "tiwsnap/internal/embedded",
+			"tiwsnap/worker", "tiwsnap/web", "tiwsnap/cli", "tiwsnap/config",
+		} {
+			if p == heavy || strings.HasPrefix(p, heavy+"/") {
+				t.Errorf("it links %s", p)
+			}
+		}
 	}
 }

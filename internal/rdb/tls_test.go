@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
-	"tiwsnap/rdb"
 )
 
 // authority signs certificates. File is its own, in PEM form.

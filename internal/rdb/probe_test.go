@@ -9,8 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
-	"tiwsnap/rdb"
 )
 
 // Each way in which a Redis does not serve is told by its own words, with its own fix.

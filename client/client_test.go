@@ -1,0 +1,220 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
+
+	"tiwsnap/client"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/ledger"
+	"tiwsnap/tiw"
+	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/worker"
+)
+
+const (
+	app       = 1400123480
+	namespace = "school"
+)
+
+// class is n rooms of one application, from 1.
+func class(n int) iter.Seq2[client.Room, error] {
+	return func(yield func(client.Room, error) bool) {
+		for i := range n {
+			if !yield(client.Room{SdkAppId: app, RoomId: uint64(i + 1)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// open returns a client on a new Redis, and the address of that.
+func open(t *testing.T) (*client.Client, string) {
+	t.Helper()
+	url := redistest.URL(t)
+	c, err := client.Open(url, namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c, url
+}
+
+// work runs a worker and a simulator until the test ends.
+func work(t *testing.T, url string) {
+	t.Helper()
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.ContextTimeoutEnabled = true
+	rdb := redis.NewClient(o)
+	sim := tiwtest.Start(t, tiwtest.Options{TaskDuration: time.Millisecond})
+	key := common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)
+	api, err := tiw.New(tiw.Options{Endpoint: sim.URL, Credential: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := worker.New(worker.Options{
+		Redis: rdb, Namespace: namespace, TIW: api, ConfirmAfter: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var run sync.WaitGroup
+	run.Go(func() {
+		if err := w.Run(ctx); err != nil {
+			t.Errorf("worker: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		run.Wait()
+		api.Close()
+		rdb.Close()
+	})
+}
+
+func TestFromEnqueueToResults(t *testing.T) {
+	t.Parallel()
+	c, url := open(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	batch, err := c.Batch(ctx, class(3), client.BatchOptions{ID: "monday"})
+	if err != nil || batch.ID != "monday" || batch.Rooms != 3 || !batch.Created {
+		t.Fatalf("%+v, %v", batch, err)
+	}
+	single, err := c.Room(ctx, client.Room{SdkAppId: app, RoomId: 9}, client.RoomOptions{Key: "lesson-7"})
+	if err != nil || !single.Created {
+		t.Fatalf("%+v, %v", single, err)
+	}
+	if s, err := c.Status(ctx, "monday"); err != nil || s.Ended() || s.Queued != 3 {
+		t.Errorf("before a worker runs: %+v, %v", s, err)
+	}
+	if r, err := c.Result(ctx, single.ID); err != nil || r.State != ledger.Queued || r.Room.RoomId != 9 {
+		t.Errorf("before a worker runs: %+v, %v", r, err)
+	}
+
+	work(t, url)
+	if s, err := c.Wait(ctx, "monday"); err != nil || !s.Ended() || s.Succeeded != 3 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if r, err := c.WaitSnapshot(ctx, single.ID); err != nil || r.State != ledger.Succeeded || len(r.Images) == 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	var got []string
+	for r, err := range c.Results(ctx, "monday") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprint(r.Room.RoomId, " ", r.State))
+		if len(r.Images) == 0 {
+			t.Errorf("snapshot %s has no image", r.ID)
+		}
+	}
+	if text := strings.Join(got, ","); text != "1 succeeded,2 succeeded,3 succeeded" {
+		t.Error(text)
+	}
+	for _, id := range []string{"monday", single.ID, "monday.2"} {
+		if n, err := c.Cancel(ctx, id); err != nil || n != 0 {
+			t.Errorf("%d of %s were canceled after the end, %v", n, id, err)
+		}
+	}
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	c, _ := open(t)
+	if _, err := c.Batch(t.Context(), class(5), client.BatchOptions{ID: "monday"}); err != nil {
+		t.Fatal(err)
+	}
+	single, err := c.Room(t.Context(), client.Room{SdkAppId: app, RoomId: 9}, client.RoomOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		id   string
+		want int
+	}{{"monday.2", 1}, {"monday.2", 0}, {single.ID, 1}, {"monday", 4}, {"monday", 0}} {
+		if n, err := c.Cancel(t.Context(), test.id); err != nil || n != test.want {
+			t.Errorf("%s: %d canceled, want %d; %v", test.id, n, test.want, err)
+		}
+	}
+	if s, err := c.Wait(t.Context(), "monday"); err != nil || s.Canceled != 5 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ url, namespace, want string }{
+		{"embedded", "", "redis URL embedded: embedded is a Redis inside one process"},
+		{"redis://:S3CR3T@h:x", "", "the port is not a number"},
+		{"redis://h", "My_School", `namespace "My_School": must be 1 to 32 of a-z, 0-9 and -`},
+	} {
+		c, err := client.Open(test.url, test.namespace)
+		if c != nil || err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "S3CR3T") {
+			t.Errorf("%s %q: %v", test.url, test.namespace, err)
+		}
+	}
+
+	c, _ := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, status := c.Status(ctx, "none")
+	_, result := c.Result(ctx, "s-none")
+	_, waited := c.Wait(ctx, "none")
+	_, waitedSnapshot := c.WaitSnapshot(ctx, "none.3")
+	_, canceled := c.Cancel(ctx, "none")
+	results := func(id string) (err error) {
+		for _, err = range c.Results(ctx, id) {
+		}
+		return err
+	}
+	for i, err := range []error{status, result, waited, waitedSnapshot, canceled, results("none")} {
+		if !errors.Is(err, client.ErrNotFound) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	var wrong *client.RoomError
+	if _, err := c.Room(ctx, client.Room{RoomId: 1}, client.RoomOptions{}); !errors.As(err, &wrong) {
+		t.Errorf("a room without an application: %v", err)
+	}
+	if _, err := c.Batch(ctx, class(2), client.BatchOptions{ID: "monday"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Batch(ctx, class(3), client.BatchOptions{ID: "monday"}); !errors.Is(err, client.ErrExists) {
+		t.Errorf("other rooms by the same id: %v", err)
+	}
+	cancel()
+	if _, err := c.Wait(ctx, "monday"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a wait that was broken off: %v", err)
+	}
+}
+
+func TestEviction(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.RealClient(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+	c, err := client.New(rdb, namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var evicts *client.EvictionError
+	if _, err := c.Room(t.Context(), client.Room{SdkAppId: app, RoomId: 1}, client.RoomOptions{}); !errors.As(err, &evicts) {
+		t.Errorf("err = %v", err)
+	}
+}

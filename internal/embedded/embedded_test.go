@@ -1,0 +1,58 @@
+package embedded_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"tiwsnap/internal/embedded"
+)
+
+func TestOpen(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	c, closeRedis, err := embedded.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := closeRedis(); err != nil {
+			t.Error(err)
+		}
+		if err := closeRedis(); err != nil {
+			t.Errorf("closed twice: %v", err)
+		}
+	}()
+	if err := c.Set(t.Context(), "k", "v", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Set(t.Context(), "short", "v", time.Second).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); c.Exists(t.Context(), "short").Val() != 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the key does not expire")
+		}
+	}
+	if got, err := c.Get(t.Context(), "k").Result(); err != nil || got != "v" {
+		t.Errorf("a key without an expiry is %q, %v", got, err)
+	}
+
+	// Others on this machine see the port and lack the password.
+	stranger := redis.NewClient(&redis.Options{Addr: c.(*redis.Client).Options().Addr})
+	defer stranger.Close()
+	if err := stranger.Get(t.Context(), "k").Err(); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
+		t.Errorf("without the password: %v", err)
+	}
+
+	other, closeOther, err := embedded.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeOther()
+	if n := other.DBSize(t.Context()).Val(); n != 0 {
+		t.Errorf("a second embedded redis begins with %d keys", n)
+	}
+}
