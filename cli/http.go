@@ -176,7 +176,7 @@ func (s served) serve(c config.HTTP, apis []*web.API, metrics *web.Route) (httpS
 		routes = append(routes, site.Under(slices.Concat(
 			api.Routes(), api.HealthRoutes(), pages.Routes(), queues.Routes(),
 		)...)...)
-		sites, closers = append(sites, site), append(closers, pages.Close, api.Close)
+		sites, closers = append(sites, site), append(closers, api.Close)
 	}
 	if len(sites) == 1 {
 		sites = nil

@@ -74,7 +74,8 @@ type API struct {
 	paces     paces
 	watcher   *watcher
 	// Those under way.
-	uploads, downloads, sheets, streams, pictures *slots
+	uploads, downloads, sheets, pictures *slots
+	streams                              *streams
 
 	thumbnails *images.Thumbnails
 }
@@ -109,7 +110,7 @@ func NewAPI(o APIOptions) *API {
 		uploads:   &slots{what: "lists are being uploaded", all: maxUploads, own: maxOwnUploads, retry: 5 * time.Second},
 		downloads: &slots{what: "lists are being downloaded", all: maxDownloads, own: maxOwnDownloads, retry: 5 * time.Second},
 		sheets:    &slots{what: "lists for Excel are made", all: maxSheets, own: maxOwnSheets, retry: 5 * time.Second},
-		streams:   &slots{what: "streams are open", all: maxStreams, own: maxOwnStreams, retry: 10 * time.Second},
+		streams:   newStreams(),
 		pictures:  &slots{what: "images are being read", all: maxImages, own: maxOwnImages, retry: time.Second},
 
 		thumbnails: images.NewThumbnails(o.Images),
@@ -120,8 +121,15 @@ func NewAPI(o APIOptions) *API {
 	a.results.LocateCopies(func(_ context.Context, s ledger.Snapshot, n int) string {
 		return fmt.Sprintf("%s/v1/snapshots/%s/images/%d", o.Base, s.ID, n)
 	})
-	a.watcher = &watcher{a: a, streams: map[string]int{}, closed: make(chan struct{})}
+	a.watcher = &watcher{a: a, streams: map[string]int{}}
 	return a
+}
+
+// Close ends all streams, also those to open pages, so that a server can shut
+// down.
+func (a *API) Close() {
+	a.streams.close()
+	a.o.Images.Fetcher.Close()
 }
 
 // operation is one line of the table of what the API does.
@@ -147,7 +155,7 @@ func (a *API) operations() []operation {
 		{"GET /v1/batches/{id}", roleRead, "get-batch", "What became of a batch", handle(a.getBatch)},
 		{"GET /v1/batches/{id}/snapshots", roleRead, "list-snapshots", "What became of the snapshots of a batch: a page, or the whole list", a.listSnapshots()},
 		{"GET /v1/batches/{id}/images.zip", roleRead, "get-batch-images", "All images of a batch with its lists, as a ZIP archive", a.getImages},
-		{"GET /v1/batches/{id}/events", roleRead, "follow-batch", "Follow a batch to its end by server-sent events", streams(
+		{"GET /v1/batches/{id}/events", roleRead, "follow-batch", "Follow a batch to its end by server-sent events", streaming(
 			"Events batch with the whole batch, each time that it has changed; the last one is end, or gone where it has expired", a.batchEvents)},
 		{"POST /v1/batches/{id}/cancel", RoleProduce, "cancel-batch", "Cancel a batch, as far as Tencent has not accepted it", handle(a.cancelBatch)},
 		{"POST /v1/batches/{id}/pause", RoleOperate, "pause-batch", "Feed nothing more of a batch; what was fed, a few seconds of work, goes on", handle(a.pauseBatch)},
@@ -173,7 +181,7 @@ func (a *API) operations() []operation {
 		{"GET /v1/limit", RoleView, "get-limit", "The request quotas, and why nothing is sent", handle(a.getLimit)},
 		{"POST /v1/stop", RoleOperate, "stop-sending", "Stop all sending at once, until it is started", handle(a.stop)},
 		{"POST /v1/start", RoleOperate, "start-sending", "Start all sending, whatever has stopped it", handle(a.start)},
-		{"GET /v1/events", RoleView, "follow-all", "Follow everything by server-sent events", streams(
+		{"GET /v1/events", RoleView, "follow-all", "Follow everything by server-sent events", streaming(
 			"Events batch with a whole batch, of the 50 newest, and status, each time that something has changed", a.allEvents)},
 	}
 }

@@ -16,9 +16,12 @@ import (
 
 const (
 	// maxImages is how many images a process serves at a time, and maxOwnImages
-	// how many to one principal: browsers ask for six at once.
+	// how many to one principal, or one address with a link.
 	maxImages    = 64
 	maxOwnImages = 32
+	// imageTurn is how long a request waits until it is served: a wall asks for
+	// more images than that at once, and a browser would not ask again.
+	imageTurn = 20 * time.Second
 )
 
 // imagePatience is the Retry-After where an image cannot be read at the moment.
@@ -54,7 +57,7 @@ func (a *API) getImage(api huma.API, op huma.Operation) {
 func (a *API) image(
 	ctx context.Context, w http.ResponseWriter, r *http.Request, s ledger.Snapshot, n, width int,
 ) (write func(), err error) {
-	free, err := a.pictures.take(ctx)
+	free, err := a.pictures.await(ctx, imageTurn)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +92,7 @@ func (a *API) image(
 		if r.Method == http.MethodHead {
 			return
 		}
-		if _, err := io.Copy(newPaced(w), p); err != nil {
+		if _, err := io.Copy(newDeadlineWriter(w), p); err != nil {
 			if ctx.Err() == nil {
 				a.o.Log.Warn("image broken off", "snapshot", s.ID, "image", n, "err", err)
 			}
@@ -119,7 +122,7 @@ func (a *API) getImages(api huma.API, op huma.Operation) {
 			if in.r.Method == http.MethodHead {
 				return
 			}
-			z := images.NewZip(newPaced(in.w), b.CreatedAt)
+			z := images.NewZip(newDeadlineWriter(in.w), b.CreatedAt)
 			done, err := images.Export(ctx, z, b.ID, a.o.Images, b, a.results.Batch(ctx, b, 1, b.Total))
 			if err == nil {
 				err = z.Close()

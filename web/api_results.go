@@ -216,7 +216,7 @@ func (a *API) download(
 	if in.r.Method == http.MethodHead {
 		return
 	}
-	if err := write(newPaced(in.w)); err != nil {
+	if err := write(newDeadlineWriter(in.w)); err != nil {
 		if ctx.Err() == nil {
 			a.o.Log.Warn("download broken off", "batch", b.ID, "err", err)
 		}
@@ -239,38 +239,6 @@ func writeList(w io.Writer, media string, labels []string, all iter.Seq2[results
 		}
 	}
 	return nil
-}
-
-// paced writes an answer of any length, of which each piece must be taken within
-// answerTime.
-type paced struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-}
-
-func newPaced(w http.ResponseWriter) *paced {
-	return &paced{w, http.NewResponseController(w)}
-}
-
-func (p *paced) Write(b []byte) (int, error) {
-	if err := p.control.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
-		return 0, err
-	}
-	return p.w.Write(b)
-}
-
-// eventTime is the time in which an event must be taken.
-const eventTime = 10 * time.Second
-
-// event writes an event of a stream, at once.
-func (p *paced) event(b []byte) error {
-	if err := p.control.SetWriteDeadline(time.Now().Add(eventTime)); err != nil {
-		return err
-	}
-	if _, err := p.w.Write(b); err != nil {
-		return err
-	}
-	return p.control.Flush()
 }
 
 type failuresInput struct {

@@ -280,7 +280,7 @@ func newWhole(t *testing.T, o *tiwtest.Options) *whole {
 	}
 	w.URL = "http://" + l.Addr().String()
 	srv := &http.Server{Handler: handler}
-	srv.RegisterOnShutdown(pages.Close)
+	srv.RegisterOnShutdown(api.Close)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	t.Cleanup(func() {

@@ -1,11 +1,9 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -26,14 +24,6 @@ const (
 	// eventsBatches is how many of the newest batches the stream of everything
 	// tells of.
 	eventsBatches = 50
-	// pingEvery is how often a stream shows that it lives where nothing changes.
-	pingEvery = 15 * time.Second
-	// streamLife is how long a stream lasts; clients open the next one.
-	streamLife = time.Hour
-	// maxStreams is how many there are in a process, and maxOwnStreams how many
-	// of one principal.
-	maxStreams    = 200
-	maxOwnStreams = 50
 )
 
 // Status is what stands beside the batches.
@@ -60,9 +50,6 @@ type watcher struct {
 	streams map[string]int // how many, by batch; "": of everything
 	at      time.Time
 	last    news
-
-	closing sync.Once
-	closed  chan struct{}
 }
 
 // open counts a stream in.
@@ -153,12 +140,6 @@ func (w *watcher) status(ctx context.Context) (s Status, err error) {
 	return s, err
 }
 
-// Close ends all streams, so that a server can shut down.
-func (a *API) Close() {
-	a.watcher.closing.Do(func() { close(a.watcher.closed) })
-	a.o.Images.Fetcher.Close()
-}
-
 // lastEvent is the id of the event after which nothing follows.
 const lastEvent = "end"
 
@@ -168,86 +149,27 @@ type batchEventsInput struct {
 	Last string `header:"Last-Event-ID" doc:"As browsers send it where a stream broke off"`
 }
 
-// stream is one client that follows.
-type stream struct {
-	w    *paced
-	sent map[string][]byte // the last of each kind of event
-	at   time.Time         // of the last write
-}
-
-// send writes an event unless it is the same as the last under that key. Each is
-// the whole state, so that a client may miss any number of them.
-func (s *stream) send(key, event, id string, data []byte) error {
-	if bytes.Equal(s.sent[key], data) {
-		return nil
-	}
-	s.sent[key] = data
-	if id != "" {
-		id = "id: " + id + "\n"
-	}
-	return s.write(fmt.Sprintf("event: %s\n%sdata: %s\n\n", event, id, data))
-}
-
-func (s *stream) write(text string) error {
-	s.at = time.Now()
-	return s.w.event([]byte(text))
-}
-
 // errEnded ends a stream in order.
 var errEnded = errors.New("nothing follows")
 
 // follow gives news to a stream, until tell ends it or the client does.
 func (a *API) follow(x exchange, batch string, tell func(*stream, news) error) error {
-	ctx := x.r.Context()
-	free, err := a.streams.take(ctx)
-	if err != nil {
-		return err
-	}
-	defer free()
 	a.watcher.open(batch)
 	defer a.watcher.close(batch)
-	x.w.Header().Set("Content-Type", "text/event-stream")
-	x.w.Header().Set("X-Accel-Buffering", "no") // or proxies wait for more
-	if x.r.Method == http.MethodHead {
-		return nil
-	}
-	s := &stream{w: newPaced(x.w), sent: map[string][]byte{}}
-	err = s.write("retry: 2000\n\n")
-	tick := time.NewTicker(eventsEvery)
-	defer tick.Stop()
-	end := time.NewTimer(streamLife)
-	defer end.Stop()
-	for err == nil {
-		n := a.watcher.look(ctx)
+	return a.streams.follow(x.w, x.r, eventsEvery, func(s *stream) error {
+		n := a.watcher.look(x.r.Context())
 		if n.err != nil {
-			p, _ := json.Marshal(answerable(ctx, "events", n.err))
-			err = s.send("trouble", "trouble", "", p)
-		} else {
-			delete(s.sent, "trouble")
-			err = tell(s, n)
+			p, _ := json.Marshal(answerable(x.r.Context(), "events", n.err))
+			return s.send("trouble", "trouble", "", p)
 		}
-		if err == nil && time.Since(s.at) >= pingEvery {
-			err = s.write(":\n\n")
-		}
-		if err != nil {
-			break
-		}
-		select {
-		case <-tick.C:
-		case <-end.C:
-			return nil
-		case <-ctx.Done():
-			return nil
-		case <-a.watcher.closed:
-			return nil
-		}
-	}
-	return nil // nobody is there to be told, or all is said
+		delete(s.sent, "trouble")
+		return tell(s, n)
+	})
 }
 
-// streams makes an operation of a function that follows. What it returns is an
+// streaming makes an operation of a function that follows. What it returns is an
 // error from before the stream has begun.
-func streams[I any](events string, f func(context.Context, *I) (func() error, error)) func(huma.API, huma.Operation) {
+func streaming[I any](events string, f func(context.Context, *I) (func() error, error)) func(huma.API, huma.Operation) {
 	return func(api huma.API, op huma.Operation) {
 		op.Responses = map[string]*huma.Response{"200": {Description: events, Content: map[string]*huma.MediaType{
 			"text/event-stream": {Schema: &huma.Schema{Type: "string"}},

@@ -20,7 +20,7 @@ import (
 var picturesPage = page("pictures.html")
 
 // picturesRooms is how many rooms with pictures a page shows.
-const picturesRooms = 24
+const picturesRooms = 60
 
 // picturesData is what the wall of pictures shows.
 type picturesData struct {

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"path"
 	"slices"
-	"sync"
 	"time"
 
 	"tiwsnap/gate"
@@ -40,10 +39,7 @@ type Pages struct {
 	o       PagesOptions
 	api     *API
 	now     *nowReader
-	streams slots // to open pages
 	refused seldom
-	closing sync.Once
-	closed  chan struct{}
 }
 
 // NewPages returns the pages. It does not touch Redis.
@@ -52,9 +48,7 @@ func NewPages(o PagesOptions) *Pages {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Pages{
-		o: o, api: o.API, now: newNowReader(o.API), closed: make(chan struct{}),
-		refused: newSeldom(),
-		streams: slots{what: "pages are open", all: maxLive, own: maxOwnLive, retry: 10 * time.Second},
+		o: o, api: o.API, now: newNowReader(o.API), refused: newSeldom(),
 	}
 }
 

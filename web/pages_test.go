@@ -41,7 +41,7 @@ func pagesOf(t *testing.T, rdb redis.UniversalClient, change ...func(*web.APIOpt
 	}
 	api := web.NewAPI(o)
 	pages := web.NewPages(web.PagesOptions{Auth: auth, API: api})
-	t.Cleanup(pages.Close)
+	t.Cleanup(api.Close)
 	return web.NewHandler(web.HandlerOptions{Auth: auth}, slices.Concat(pages.Routes(), api.Routes())...)
 }
 

@@ -3,6 +3,7 @@ package web_test
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"html"
 	"image"
 	"image/color"
@@ -13,11 +14,14 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
+	"tiwsnap/enqueue"
 	"tiwsnap/internal/password"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
+	"tiwsnap/tasks"
 	"tiwsnap/web"
 )
 
@@ -113,5 +117,85 @@ func TestALinkToPictures(t *testing.T) {
 	}
 	if w := send(t, h, "/batches/monday/share", url.Values{"days": {"700"}}, "Authorization", "Bearer x"); w.Code != 422 {
 		t.Errorf("700 days: %d", w.Code)
+	}
+}
+
+// The pictures of a class of 60 rooms come all at once, for who has logged in
+// and for who has a link: none is refused because others are on their way.
+func TestAWallComesWhole(t *testing.T) {
+	var pic bytes.Buffer
+	if err := png.Encode(&pic, image.NewPaletted(image.Rect(0, 0, 64, 36), color.Palette{color.White})); err != nil {
+		t.Fatal(err)
+	}
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(pic.Bytes()) }))
+	t.Cleanup(host.Close)
+	rdb := redistest.Client(t)
+	l := ledger.New(rdb, ledger.Options{})
+	rooms := func(yield func(tasks.Room, error) bool) {
+		for i := range 60 {
+			if !yield(tasks.Room{SdkAppId: 1400123480, RoomId: uint64(20101 + i)}, nil) {
+				return
+			}
+		}
+	}
+	if _, err := enqueue.New(rdb, "").Batch(t.Context(), rooms, enqueue.BatchOptions{ID: "wall"}); err != nil {
+		t.Fatal(err)
+	}
+	var urls []string
+	for n := range 5 {
+		urls = append(urls, fmt.Sprintf("%s/%d.png", host.URL, n))
+	}
+	for row := range 60 {
+		picture(t, l, "wall", row+1, urls...)
+	}
+	srv := httptest.NewServer(pagesOf(t, rdb, withSimulator(t)))
+	t.Cleanup(srv.Close)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
+	t.Cleanup(client.CloseIdleConnections)
+	get := func(path string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", srv.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", "text/html, image/*")
+		resp, err := client.Do(r)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return 0, err.Error()
+		}
+		return resp.StatusCode, string(body)
+	}
+	resp, err := client.PostForm(srv.URL+"/batches/wall/share", url.Values{"days": {"1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	shared, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`value="http://[^/"]+(/pictures/[^"]+)"`).FindSubmatch(shared)
+	if m == nil {
+		t.Fatalf("there is no link in %s", shared)
+	}
+	for _, wall := range []string{"/batches/wall/pictures", html.UnescapeString(string(m[1]))} {
+		status, body := get(wall)
+		all := regexp.MustCompile(`<img src="(/[^"]+width=320)"`).FindAllStringSubmatch(body, -1)
+		if status != 200 || len(all) != 300 {
+			t.Fatalf("%s: %d with %d pictures", wall, status, len(all))
+		}
+		var under sync.WaitGroup
+		for _, img := range all {
+			under.Go(func() {
+				if status, body := get(html.UnescapeString(img[1])); status != 200 {
+					t.Errorf("%s: %d %.200s", img[1], status, body)
+				}
+			})
+		}
+		under.Wait()
 	}
 }

@@ -22,7 +22,6 @@ func TestEveryRouteWithEveryRole(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages := web.NewPages(web.PagesOptions{Auth: auth, API: api})
-	pages.Close() // no stream lasts
 	routes := slices.Concat([]web.Route{*web.MetricsRoute(web.NewRegistry())}, api.Routes(), api.HealthRoutes(), pages.Routes(), web.NewAsynqmon(web.AsynqmonOptions{Redis: rdb}).Routes())
 
 	// What is open to everybody, so that nothing becomes so by mistake.

@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Route is one thing that can be asked for, and who may.
@@ -59,7 +57,7 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	mux := http.NewServeMux()
-	limit := &requests{by: map[string]*rate.Limiter{}}
+	limit := newRequests()
 	for _, route := range routes {
 		pattern, site := route.Pattern, Site{}
 		if h, ok := route.Handler.(siteHandler); ok {
@@ -97,7 +95,7 @@ func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 				refuse(w, r, http.StatusForbidden, "role", p.Name+" lacks the role "+string(route.Role))
 				return
 			}
-			if p := limit.take(p, r); p != nil {
+			if p := limit.take(p); p != nil {
 				p.write(w, r)
 				return
 			}

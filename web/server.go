@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -42,7 +41,9 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 // 64 bits), others are closed.
 func Serve(ctx context.Context, s *http.Server, l net.Listener, patience time.Duration) error {
 	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(netutil.LimitListener(&fairListener{Listener: l}, maxConns)) }()
+	go func() {
+		failed <- s.Serve(netutil.LimitListener(&fairListener{Listener: l, open: slots{own: maxOwnConns}}, maxConns))
+	}()
 	select {
 	case err := <-failed:
 		return err
@@ -64,8 +65,7 @@ func Serve(ctx context.Context, s *http.Server, l net.Listener, patience time.Du
 // others find one.
 type fairListener struct {
 	net.Listener
-	mu   sync.Mutex
-	open map[netip.Prefix]int
+	open slots
 }
 
 func (l *fairListener) Accept() (net.Conn, error) {
@@ -74,32 +74,11 @@ func (l *fairListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from := network(conn.RemoteAddr().String())
-		if l.take(from) {
-			return &fairConn{Conn: conn, free: sync.OnceFunc(func() { l.free(from) })}, nil
+		from := network(conn.RemoteAddr().String()).String()
+		if ok, _ := l.open.try(from); ok {
+			return &fairConn{Conn: conn, free: sync.OnceFunc(func() { l.open.free(from) })}, nil
 		}
 		conn.Close()
-	}
-}
-
-func (l *fairListener) take(from netip.Prefix) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open[from] >= maxOwnConns {
-		return false
-	}
-	if l.open == nil {
-		l.open = map[netip.Prefix]int{}
-	}
-	l.open[from]++
-	return true
-}
-
-func (l *fairListener) free(from netip.Prefix) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open[from]--; l.open[from] == 0 {
-		delete(l.open, from)
 	}
 }
 
