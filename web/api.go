@@ -155,8 +155,8 @@ func (a *API) operations() []operation {
 		{"GET /v1/batches/{id}", roleRead, "get-batch", "What became of a batch", handle(a.getBatch)},
 		{"GET /v1/batches/{id}/snapshots", roleRead, "list-snapshots", "What became of the snapshots of a batch: a page, or the whole list", a.listSnapshots()},
 		{"GET /v1/batches/{id}/images.zip", roleRead, "get-batch-images", "All images of a batch with its lists, as a ZIP archive", a.getImages},
-		{"GET /v1/batches/{id}/events", roleRead, "follow-batch", "Follow a batch to its end by server-sent events", streaming(
-			"Events batch with the whole batch, each time that it has changed; the last one is end, or gone where it has expired", a.batchEvents)},
+		{"GET /v1/batches/{id}/events", roleRead, "follow-batch", "Follow a batch to its end by server-sent events",
+			streaming("Events batch with the whole batch, each time that it has changed; the last one is end, or gone where it has expired", a.batchEvents)},
 		{"POST /v1/batches/{id}/cancel", RoleProduce, "cancel-batch", "Cancel a batch, as far as Tencent has not accepted it", handle(a.cancelBatch)},
 		{"POST /v1/batches/{id}/pause", RoleOperate, "pause-batch", "Feed nothing more of a batch; what was fed, a few seconds of work, goes on", handle(a.pauseBatch)},
 		{"POST /v1/batches/{id}/resume", RoleOperate, "resume-batch", "Let a paused batch go on", handle(a.resumeBatch)},
