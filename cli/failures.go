@@ -33,7 +33,7 @@ tiwsnap retry.`,
 	list := cmd.Flags().Bool("list", false, "print every snapshot instead, the newest of each batch first")
 	held := cmd.Flags().Bool("held", false,
 		"instead of failures, what is held for review because the outcome of a request is unknown")
-	withFailures := completeBatches(e, func(b ledger.Batch) bool { return b.Failed+b.Unknown > 0 })
+	withFailures := completeBatches(e, func(b ledger.Batch) bool { return b.Failed+b.LostImages+b.Unknown > 0 })
 	cmd.RegisterFlagCompletionFunc("batch", withFailures)
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")

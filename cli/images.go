@@ -40,7 +40,7 @@ Exit code 1 if an image is missing.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeBatches(e, anyBatch),
 	}
-	to := cmd.Flags().String("to", "", "write into this `folder`, which is made")
+	to := cmd.Flags().String("to", "", "write into a folder with the id of the batch in this `folder`; both are made")
 	file := cmd.Flags().String("zip", "", "write this ZIP `file`; - is stdout")
 	cmd.MarkFlagsMutuallyExclusive("to", "zip")
 	output := outputFlag(cmd, "table", "json")
@@ -170,13 +170,18 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 		if err != nil {
 			return fail(exitUsage, "--to: %w", err)
 		}
-		done, err = images.Export(ctx, folder, "", source, b, rows)
-		if err != nil {
+		if done, err = images.Export(ctx, folder, source, b, rows); err != nil {
+			if ctx.Err() != nil {
+				return fail(exitTempFail, "interrupted with %d images there; the same command does the rest", done.Images)
+			}
 			return exportFailed(err)
 		}
-		to = filepath.Join(dir, "index.html")
+		to = filepath.Join(dir, b.ID, "index.html")
 	} else {
 		if done, err = exportZip(ctx, e, source, b, rows, file); err != nil {
+			if ctx.Err() != nil {
+				return fail(exitTempFail, "interrupted: the archive is not written")
+			}
 			return exportFailed(err)
 		}
 		to = file
@@ -212,7 +217,7 @@ func exportZip(
 	}
 	buffered := bufio.NewWriterSize(out, 64<<10)
 	z := images.NewZip(buffered, b.CreatedAt)
-	if done, err = images.Export(ctx, z, b.ID, s, b, rows); err != nil {
+	if done, err = images.Export(ctx, z, s, b, rows); err != nil {
 		return done, err
 	}
 	if err := errors.Join(z.Close(), buffered.Flush()); err != nil || temp == nil {

@@ -204,7 +204,7 @@ func printSnapshot(w io.Writer, s results.Result, output string) error {
 		"accepted", clock(s.AcceptedAt),
 		"ended", clock(s.EndedAt),
 		"images counted", counted,
-		"images", strings.Join(s.Images, " "),
+		"images", strings.Join(s.Links(), " "),
 		"copies", copiesLine(s),
 		"images at Tencent", s.Fate(time.Now()),
 		"not copied", s.CopyProblem,

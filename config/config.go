@@ -410,6 +410,10 @@ func (l *loader) together(c Config, needs []Need) {
 	l.callbacks()
 	l.http(c.HTTP)
 	l.credentials(needs)
+	if keep := c.Images.Keep; keep > 0 && keep < c.Retention {
+		l.fault("TIWSNAP_IMAGES_KEEP: %s is less than TIWSNAP_RETENTION, %s, for which result lists name the copies: "+
+			"set it to that or more", brief(keep), brief(c.Retention))
+	}
 	if c.Images.Store != "" && c.Retention < imagesNeed {
 		l.fault("TIWSNAP_RETENTION: %s is less than %s, for which images may have to wait until they are copied to "+
 			"TIWSNAP_IMAGES_STORE: set it to that or more", brief(c.Retention), brief(imagesNeed))

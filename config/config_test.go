@@ -101,6 +101,8 @@ func TestEveryFlawOfTheEnvironment(t *testing.T) {
 			"TIWSNAP_REDIS_TLS_KEY: is missing: a client certificate needs both its certificate and its key"},
 		{[]string{"TIWSNAP_REDIS_TLS_SERVER_NAME=redis.example"}, "TIWSNAP_REDIS_TLS_…: is for TLS: TIWSNAP_REDIS_URL must " +
 			"begin with rediss:// (or rediss+sentinel://, rediss+cluster://), or remove these settings"},
+		{[]string{"TIWSNAP_IMAGES_KEEP=72h"}, "TIWSNAP_IMAGES_KEEP: 72h is less than TIWSNAP_RETENTION, 168h, for which " +
+			"result lists name the copies: set it to that or more"},
 		{[]string{"TENCENTCLOUD_TOKEN=S3CR3T"}, "TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on https://console.tencentcloud.com/cam/capi\n" +
 			"TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi"},
 	} {

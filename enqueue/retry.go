@@ -8,14 +8,19 @@ import (
 
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
+	"tiwsnap/tiw"
 )
 
 // retryParallel is how many snapshots are retried at a time.
 const retryParallel = 16
 
-// Retry sends a snapshot again that has failed, was canceled, or is held. ok is
-// false if it is in none of these states.
+// Retry sends a snapshot again that has failed, was canceled, or is held. Of one that
+// succeeded and has lost images it has them copied again. ok is false if it is none
+// of these.
 func (c *Client) Retry(ctx context.Context, s ledger.Snapshot) (ok bool, err error) {
+	if s.State == ledger.Succeeded && s.Count(ledger.Lost) > 0 {
+		return c.copyAgain(ctx, s)
+	}
 	ok, err = c.ledger.Retry(ctx, s.ID, s.Room)
 	if ok && s.Batch == "" {
 		err = c.Again(ctx, tasks.SnapshotPayload{ID: s.ID, Room: s.Room})
@@ -23,14 +28,23 @@ func (c *Client) Retry(ctx context.Context, s ledger.Snapshot) (ok bool, err err
 	return ok, err
 }
 
+func (c *Client) copyAgain(ctx context.Context, s ledger.Snapshot) (ok bool, err error) {
+	n, err := c.ledger.CopyAgain(ctx, s)
+	return n > 0, err
+}
+
 // RetryBatch retries the failed snapshots of a batch, or with held those that
-// wait for a person, if they have the code; all have the empty one. It returns
+// wait for a person, if they have the code; all have the empty one. With the code
+// tiw.CodeImageLost it has images that are lost copied again instead. It returns
 // how many it has queued again, also with an error: where ctx has ended in the
 // middle, the same call does the rest.
 func (c *Client) RetryBatch(ctx context.Context, batch string, held bool, code string) (int, error) {
-	all := c.ledger.Failures(ctx, batch)
-	if held {
+	all, again := c.ledger.Failures(ctx, batch), c.Retry
+	switch {
+	case held:
 		all = c.ledger.Held(ctx, batch)
+	case code == tiw.CodeImageLost:
+		all, again, code = c.ledger.LostImages(ctx, batch), c.copyAgain, ""
 	}
 	var n atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
@@ -47,7 +61,7 @@ func (c *Client) RetryBatch(ctx context.Context, batch string, held bool, code s
 			continue
 		}
 		g.Go(func() error {
-			ok, err := c.Retry(gctx, s)
+			ok, err := again(gctx, s)
 			if ok {
 				n.Add(1)
 			}

@@ -38,7 +38,15 @@ type Writer interface {
 // results.csv, as Excel opens it, results.jsonl, and index.html, a page that needs
 // nothing but the folder. The URLs of copies in the results are relative to it.
 func WriteLists(ctx context.Context, w Writer, folder string, b ledger.Batch, all iter.Seq2[results.Result, error]) error {
-	sheet, err := results.NewSheet(b.Labels, time.UTC, all)
+	var n counts
+	sheet, err := results.NewSheet(b.Labels, time.UTC, func(yield func(results.Result, error) bool) {
+		for r, err := range all {
+			n.add(r)
+			if !yield(r, err) {
+				return
+			}
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -56,7 +64,7 @@ func WriteLists(ctx context.Context, w Writer, folder string, b ledger.Batch, al
 		return err
 	}
 	return w.Put(ctx, path.Join(folder, "index.html"), "text/html; charset=utf-8", func(w io.Writer) error {
-		return writeIndex(w, b, sheet.Each)
+		return writeIndex(w, b, n, sheet.Each)
 	})
 }
 

@@ -243,7 +243,11 @@ func (c *Copier) copySnapshot(ctx context.Context, s ledger.Snapshot) {
 	}
 	write, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := c.Ledger.Copied(write, s, wait); err != nil && !errors.Is(err, ledger.ErrLate) {
+	err = c.Ledger.Copied(write, s, wait)
+	if err == nil && s.Batch == "" && s.Count(ledger.Copied) > 0 {
+		err = c.Ledger.KeepFolder(write, path.Dir(Folder(s))) // that of its day
+	}
+	if err != nil && !errors.Is(err, ledger.ErrLate) {
 		c.Log.Warn("copies of a snapshot are not noted, they are made again", "id", s.ID, "err", err)
 	}
 }

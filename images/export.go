@@ -25,13 +25,15 @@ type Exported struct {
 	Why     error
 }
 
-// Export writes the images of a batch, from wherever they are, and its lists into a
-// folder of w; "" is w itself. Images that are there already stay, so that it can be
-// called again. An image that cannot be read is counted, and the others go on.
-// Errors: those of w, of the results, or of ctx.
+// Export writes the images of a batch, from wherever they are, and its lists into the
+// folder of w that has the id of the batch. Images that are there already stay, so
+// that it can be called again; those that are older than the end of their snapshot
+// are another batch's. An image that cannot be read is counted, and the others go
+// on. Errors: those of w, of the results, or of ctx.
 func Export(
-	ctx context.Context, w Writer, folder string, s *Source, b ledger.Batch, all iter.Seq2[results.Result, error],
+	ctx context.Context, w Writer, s *Source, b ledger.Batch, all iter.Seq2[results.Result, error],
 ) (Exported, error) {
+	folder := b.ID
 	var done Exported
 	exporting := func(yield func(results.Result, error) bool) {
 		for r, err := range all {
@@ -70,7 +72,10 @@ func (s *Source) export(ctx context.Context, w Writer, folder string, r *results
 		default:
 			done.Missing++
 			done.Why = fmt.Errorf("image %d of snapshot %s: %w", i+1, r.ID, err)
-			r.CopyList[i].URL = ""
+			r.CopyList[i] = results.Copy{State: string(ledger.Remote)}
+			if errors.Is(err, ErrGone) {
+				r.CopyList[i].State = "gone"
+			}
 		}
 	}
 	return nil
@@ -82,11 +87,15 @@ func (s *Source) exportImage(
 	if store, ok := w.(Store); ok {
 		for _, f := range []Format{PNG, JPEG} {
 			o, err := store.Open(ctx, path.Join(folder, strconv.Itoa(n)+"."+string(f)))
-			if err == nil {
-				return f, true, o.Close()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
 			}
-			if !errors.Is(err, fs.ErrNotExist) {
+			if err != nil {
 				return "", false, err
+			}
+			o.Close()
+			if !o.Modified.Before(snap.EndedAt) {
+				return f, true, nil
 			}
 		}
 	}

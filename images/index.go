@@ -44,14 +44,29 @@ type card struct {
 	Row    string
 	Labels []label
 	Search string
-	Shown  []shown // images that have a copy
-	Lost   int     // images that nobody has any more
-	Remote int     // images that only Tencent has
+	Boards []board // images that have a copy
+	counts
+}
+
+// counts are how many images of a batch are where.
+type counts struct{ Shown, Lost, Remote int }
+
+func (n *counts) add(r results.Result) {
+	for _, c := range r.CopyList {
+		switch c.State {
+		case string(ledger.Copied):
+			n.Shown++
+		case string(ledger.Lost), "gone":
+			n.Lost++
+		default:
+			n.Remote++
+		}
+	}
 }
 
 type label struct{ Name, Value string }
 
-type shown struct {
+type board struct {
 	N   int
 	URL string
 }
@@ -64,21 +79,17 @@ func newCard(r results.Result) card {
 		words = append(words, r.Room.Label[name])
 	}
 	for i, copy := range r.CopyList {
-		switch copy.State {
-		case string(ledger.Copied):
-			c.Shown = append(c.Shown, shown{i + 1, copy.URL})
-		case string(ledger.Lost), "gone":
-			c.Lost++
-		default:
-			c.Remote++
+		if copy.State == string(ledger.Copied) {
+			c.Boards = append(c.Boards, board{i + 1, copy.URL})
 		}
 	}
+	c.add(r)
 	c.Search = strings.ToLower(strings.Join(words, " "))
 	return c
 }
 
 // writeIndex writes the page of a batch.
-func writeIndex(w io.Writer, b ledger.Batch, each func(func(results.Result) error) error) error {
+func writeIndex(w io.Writer, b ledger.Batch, n counts, each func(func(results.Result) error) error) error {
 	var out bytes.Buffer
 	flush := func(name string, data any) error {
 		out.Reset()
@@ -89,7 +100,7 @@ func writeIndex(w io.Writer, b ledger.Batch, each func(func(results.Result) erro
 		return err
 	}
 	head := map[string]any{
-		"Batch": b, "Policy": indexPolicy, "Style": template.CSS(indexStyle),
+		"Batch": b, "Images": n, "Policy": indexPolicy, "Style": template.CSS(indexStyle),
 		"Failed": b.Failed + b.Canceled, "Ended": b.EndedAt.UTC().Format("2006-01-02 15:04"),
 	}
 	if err := flush("head", head); err != nil {

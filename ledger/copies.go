@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ func (c Copy) letter() byte {
 // copyKeys are the KEYS that copies.lua describes.
 func (l *Ledger) copyKeys(id string) []string {
 	of, _ := copyPlace(id)
-	return []string{l.ns.CopiesOf(of), l.ns.Copying(batchOf(id)), l.ns.Copies(), l.ns.Archives()}
+	return []string{l.ns.CopiesOf(of), l.ns.Copying(batchOf(id)), l.ns.Copies(), l.ns.Archives(), l.ns.LostImages(batchOf(id))}
 }
 
 // copyPlace is where it is kept what became of the images of a snapshot.
@@ -135,6 +136,21 @@ func (s Snapshot) GoneAt() time.Time {
 func (s Snapshot) Gone(now time.Time) bool {
 	at := s.GoneAt()
 	return !at.IsZero() && !now.Before(at)
+}
+
+// LostImages returns the snapshots of a batch, or with "" those that have no batch,
+// that have images that are lost, in the manner of Failures.
+func (l *Ledger) LostImages(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
+	return func(yield func(Snapshot, error) bool) {
+		for s, err := range l.newestFirst(ctx, l.ns.LostImages(batch)) {
+			if err == nil && s.Count(Lost) == 0 {
+				continue // it was retried, and has other images or will have
+			}
+			if !yield(s, err) {
+				return
+			}
+		}
+	}
 }
 
 // TakeCopies hands out at most n snapshots that have images to copy: of the batches

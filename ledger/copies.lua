@@ -9,7 +9,9 @@
 -- KEYS[23] queues   sorted set of the batches that have such, by when one is due
 -- KEYS[24] archives sorted set of the batches whose lists are to be written, by
 --                   when it is looked whether that is due (ms)
-local COPIES, COPYING, QUEUES, ARCHIVES = KEYS[21], KEYS[22], KEYS[23], KEYS[24]
+-- KEYS[25] lost     sorted set of the snapshots of the batch that have images that
+--                   are lost, by when they were given up (ms)
+local COPIES, COPYING, QUEUES, ARCHIVES, LOST = KEYS[21], KEYS[22], KEYS[23], KEYS[24], KEYS[25]
 local COPY_FIELD = ROW or '0'
 local COUNTERS = {['.'] = 'images_pending', p = 'images_copied', j = 'images_copied', x = 'images_lost'}
 
@@ -36,9 +38,18 @@ local function set_copies(letters, task, why)
   count_copies(copies(), -1)
   count_copies(letters, 1)
   redis.call('HSET', COPIES, COPY_FIELD, letters .. ' ' .. task .. ' ' .. why)
+  if string.find(letters, 'x', 1, true) then
+    redis.call('ZADD', LOST, NOW, ID)
+  else
+    redis.call('ZREM', LOST, ID)
+  end
+  if BATCH_ID == '' then
+    redis.call('ZREMRANGEBYSCORE', LOST, '-inf', NOW - RETENTION)
+  end
   local left = BATCH_ID ~= '' and redis.call('PTTL', BATCH) or RETENTION
   if left > 0 then
     redis.call('PEXPIRE', COPIES, left + OUTLIVE)
+    redis.call('PEXPIRE', LOST, left + OUTLIVE)
   end
 end
 

@@ -481,7 +481,7 @@ func (l *Ledger) dropExpired(ctx context.Context) error {
 func (l *Ledger) drop(ctx context.Context, id string) error {
 	err := dropScript.Run(ctx, l.rdb, []string{
 		l.ns.Batch(id), l.ns.Batches(), l.ns.Running(), l.ns.Rows(id), l.ns.Packed(id), l.ns.Failed(id), l.ns.Waiting(id), l.ns.Again(id),
-		l.ns.CopiesOf(id), l.ns.Copying(id),
+		l.ns.CopiesOf(id), l.ns.Copying(id), l.ns.LostImages(id),
 	}, id).Err()
 	if err != nil {
 		return fmt.Errorf("drop expired batch %s: %w", id, err)

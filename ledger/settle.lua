@@ -1,7 +1,7 @@
 -- Writes the result of an accepted snapshot's task.
 --
 -- KEYS[19] early    sorted set of snapshots by when they may be polled early
--- KEYS[21] to KEYS[24]  of copies.lua
+-- KEYS[21] to KEYS[25]  of copies.lua
 -- ARGV[5]  TaskID   that the result is of: the fence
 -- ARGV[6]  state    succeeded | failed
 -- ARGV[7]  images   JSON list of URLs

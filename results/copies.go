@@ -58,10 +58,25 @@ func (r Result) image(i int) string {
 	switch {
 	case i >= len(r.Images):
 		return ""
-	case i < len(r.CopyList) && r.CopyList[i].State == gone:
+	case r.Gone(time.Now()):
 		return gone
 	}
 	return r.Images[i]
+}
+
+// Links are the URLs of the images for people: "gone" where Tencent has deleted them.
+func (r Result) Links() []string {
+	urls := make([]string, len(r.Images))
+	for i := range urls {
+		urls[i] = r.image(i)
+	}
+	return urls
+}
+
+// Vanished reports whether nobody has an image any more, from 0: there is no copy,
+// and Tencent has deleted it.
+func (r Result) Vanished(i int) bool {
+	return r.Gone(time.Now()) && (i >= len(r.CopyList) || r.CopyList[i].State != string(ledger.Copied))
 }
 
 // copyURL is the URL of the copy of an image, from 0, or empty.

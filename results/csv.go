@@ -57,7 +57,7 @@ func header(labels []string) []string {
 	for _, l := range labels {
 		h = append(h, CSVText("Label."+l))
 	}
-	return append(h, rooms.Parameters...)
+	return append(append(h, rooms.Parameters...), rooms.ColumnCopies)
 }
 
 // total is the number of images by Tencent's own count.
@@ -69,12 +69,19 @@ func total(s Result) int {
 }
 
 // row is the line of one snapshot: Total is the number of images by Tencent's
-// own count, and the image URLs are in one cell, separated by blanks.
+// own count, and the URLs of the images are in one cell, separated by blanks, as
+// are those of the copies.
 func row(s Result, labels []string) []string {
+	var copies []string
+	for _, c := range s.CopyList {
+		if c.URL != "" {
+			copies = append(copies, c.URL)
+		}
+	}
 	r := []string{
 		s.ID, fmt.Sprint(s.Room.SdkAppId), fmt.Sprint(s.Room.RoomId), string(s.State),
 		CSVText(s.Code), CSVText(s.Message), CSVText(s.TaskID), CSVText(s.RequestID),
-		fmt.Sprint(s.Attempts), fmt.Sprint(total(s)), CSVText(strings.Join(s.Images, " ")),
+		fmt.Sprint(s.Attempts), fmt.Sprint(total(s)), CSVText(strings.Join(s.Links(), " ")),
 	}
 	for _, l := range labels {
 		r = append(r, CSVText(s.Room.Label[l]))
@@ -82,5 +89,5 @@ func row(s Result, labels []string) []string {
 	for _, v := range rooms.ParameterValues(s.Room) {
 		r = append(r, CSVText(v))
 	}
-	return r
+	return append(r, CSVText(strings.Join(copies, " ")))
 }

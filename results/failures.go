@@ -10,12 +10,14 @@ import (
 	"strings"
 	"time"
 
+	"tiwsnap/ledger"
 	"tiwsnap/tiw"
 )
 
 // Failed returns the failed snapshots of batches, and with "" among them those
-// that have no batch: the newest of each first. With held it returns those that
-// wait for a person instead. An error ends the sequence.
+// that have no batch: the newest of each first. Behind those of each come the
+// snapshots that have lost images, with the code tiw.CodeImageLost. With held it
+// returns those that wait for a person instead. An error ends the sequence.
 func (r *Reader) Failed(ctx context.Context, batches []string, held bool) iter.Seq2[Result, error] {
 	of := r.ledger.Failures
 	if held {
@@ -28,8 +30,22 @@ func (r *Reader) Failed(ctx context.Context, batches []string, held bool) iter.S
 					return
 				}
 			}
+			if held {
+				continue
+			}
+			for s, err := range r.ledger.LostImages(ctx, id) {
+				if !yield(r.lost(ctx, s), err) || err != nil {
+					return
+				}
+			}
 		}
 	}
+}
+
+// lost is a snapshot that has lost images, as a failure.
+func (r *Reader) lost(ctx context.Context, s ledger.Snapshot) Result {
+	s.Code, s.Message = tiw.CodeImageLost, s.CopyProblem
+	return r.Explain(ctx, s)
 }
 
 // NothingToRetry says why no snapshot of a batch was retried: none failed, or

@@ -107,7 +107,7 @@ func TestCSVText(t *testing.T) {
 	if err := results.WriteCSV(&list, nil, func(yield func(results.Result, error) bool) { yield(bad, nil) }); err != nil {
 		t.Fatal(err)
 	}
-	if _, row, _ := strings.Cut(list.String(), "\n"); row != "s-1,0,0,,'@code,'-m,'+task,'＝id,0,2,'=cmd() https://x,,,,,,,,,\n" {
+	if _, row, _ := strings.Cut(list.String(), "\n"); row != "s-1,0,0,,'@code,'-m,'+task,'＝id,0,2,'=cmd() https://x,,,,,,,,,,\n" {
 		t.Errorf("%q", row)
 	}
 }

@@ -27,6 +27,9 @@ const (
 	// CodeNoImage is for a task that worked and made no image. No call ends
 	// with it, and it is no failure.
 	CodeNoImage = clientError + ".NoImage"
+	// CodeImageLost is for a snapshot that has an image that could not be copied
+	// while Tencent had it. No call ends with it, and no snapshot fails with it.
+	CodeImageLost = clientError + ".ImageLost"
 	// CodeInvalidRoom is for a room that was accepted by another release of
 	// tiwsnap and breaks the rules of this one. No call ends with it.
 	CodeInvalidRoom = clientError + ".InvalidRoom"
@@ -178,6 +181,12 @@ var explanations = map[string]Explanation{
 		Class:   Permanent,
 		Meaning: "the task worked and made no image: most likely nobody has marked a page of the board",
 		Fix:     "see that the classroom application calls addSnapshotMark, then enqueue the room again",
+	},
+	CodeImageLost: {
+		Class:   Permanent,
+		Meaning: "an image could not be copied in the three days for which Tencent keeps it",
+		Fix: "see what the message says of its host; where Tencent still has it, tiwsnap images retry copies it; " +
+			"else enqueue the room again",
 	},
 	CodeInvalidRoom: {
 		Class:   Permanent,

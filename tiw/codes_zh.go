@@ -48,7 +48,10 @@ var chinese = map[string][2]string{
 	CodeOddResult: {
 		"任务已创建，但腾讯云以文档中没有的方式告知了结果", "如有图片请查看；否则再次快照，或携带 TaskID 联系腾讯云技术支持",
 	},
-	CodeNoImage:     {"任务成功但没有图片：很可能没有人标记过白板页面", "确认课堂应用调用了 addSnapshotMark，然后重新提交该房间"},
+	CodeNoImage: {"任务成功但没有图片：很可能没有人标记过白板页面", "确认课堂应用调用了 addSnapshotMark，然后重新提交该房间"},
+	CodeImageLost: {
+		"在腾讯云保留图片的三天内未能复制图片", "查看错误信息中的主机；如果腾讯云仍有图片，可用 tiwsnap images retry 再次复制，否则重新提交该房间",
+	},
 	CodeInvalidRoom: {"房间违反了本版本新增的规则：没有发出请求", "按错误信息修正房间后重新提交"},
 
 	CodeConnect:            {"无法连接接入地址：没有发出请求", "检查接入地址、DNS、防火墙、代理和本机证书"},

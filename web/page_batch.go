@@ -97,7 +97,7 @@ func (p *Pages) readBatch(r *http.Request) (string, any, error) {
 		return "", nil, err
 	}
 	d := batchData{openBatch: p.api.open(b), Only: q.Get("state"), Columns: b.Labels[:min(len(b.Labels), batchLabels)]}
-	if d.Failures, d.Partial, err = p.api.failuresOf(r, b.ID, b.Failed, false); err != nil {
+	if d.Failures, d.Partial, err = p.api.failuresOf(r, b.ID, b.Failed+b.LostImages, false); err != nil {
 		return "", nil, err
 	}
 	if d.Held, _, err = p.api.failuresOf(r, b.ID, b.Unknown, true); err != nil {

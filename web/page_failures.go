@@ -114,7 +114,7 @@ func (a *API) failures(ctx context.Context, held bool, code string) (d failuresD
 	}
 	ids := []string{""}
 	for _, b := range all {
-		if !held && b.Failed > 0 || held && b.Unknown > 0 {
+		if !held && b.Failed+b.LostImages > 0 || held && b.Unknown > 0 {
 			ids = append(ids, b.ID)
 		}
 	}

@@ -265,7 +265,7 @@ func (v *nowReader) lookSlowly(ctx context.Context, batches []ledger.Batch) erro
 	}
 	ids := []string{""}
 	for _, b := range batches {
-		if b.Failed > 0 {
+		if b.Failed+b.LostImages > 0 {
 			ids = append(ids, b.ID)
 		}
 	}
@@ -277,6 +277,16 @@ func (v *nowReader) lookSlowly(ctx context.Context, batches []ledger.Batch) erro
 	loss, err := v.api.ledger.LastLoss(ctx)
 	if err != nil {
 		return err
+	}
+	stuck, err := v.api.ledger.CopyTrouble(ctx)
+	if err != nil {
+		return err
+	}
+	if stuck != nil {
+		v.slow = append(v.slow, trouble{
+			What: say("copies.stuck"), Since: stuck.Since, Why: raw(stuck.Why),
+			WaitsFor: say("copies.stuck.waits"), Fix: say("copies.stuck.fix"),
+		})
 	}
 	if loss != nil {
 		t := trouble{What: say("redis." + loss.Kind), Since: loss.At, Fix: say("redis.lost.fix")}

@@ -145,6 +145,7 @@ var catalog = map[string][languages]string{
 
 	"n.noimage":  {"%s without an image", "%s 个没有图片"},
 	"n.missing":  {"%s image missing|%s images missing", "缺少 %s 张图片"},
+	"n.lost":     {"%s image lost|%s images lost", "%s 张图片丢失"},
 	"n.images":   {"%s image|%s images", "%s 张图片"},
 	"unit.rooms": {"room|rooms", "个房间"},
 
@@ -234,6 +235,12 @@ var catalog = map[string][languages]string{
 	"redis.lost.fix": {
 		"enqueue again what is missing; see that Redis keeps an append-only file and that replicas are not behind",
 		"重新提交缺少的内容；确认 Redis 开启 AOF，且副本没有落后",
+	},
+	"copies.stuck":       {"No image can be copied", "无法复制图片"},
+	"copies.stuck.waits": {"the store; images wait, and sending goes on", "图片存储恢复；图片会等待，发送继续"},
+	"copies.stuck.fix": {
+		"see that the store is there, has room and lets tiwsnap write: tiwsnap doctor tries it",
+		"确认图片存储可用、有空间且允许 tiwsnap 写入：tiwsnap doctor 会检查",
 	},
 	"redis.full":     {"%s is %s %% full", "%s 已用 %s %%"},
 	"redis.full.why": {"beyond %s %% new work is refused; what was accepted goes on", "超过 %s %% 时拒绝新任务；已接收的继续"},
@@ -328,6 +335,10 @@ var catalog = map[string][languages]string{
 	"snapshot.duplicates": {"Possible duplicates", "可能重复"},
 	"snapshot.extra":      {"Another task of it", "另一个任务"},
 	"image.n":             {"Image %s", "图片 %s"},
+	"image.vanished":      {"gone: Tencent has deleted it, and there is no copy", "已不存在：腾讯云已删除，且没有副本"},
+	"copies.some":         {"%s of %s images copied", "已复制 %s / %s 张图片"},
+	"copies.until":        {"Tencent deletes its images", "腾讯云删除图片的时间"},
+	"copies.problem":      {"not copied", "未复制"},
 
 	"moment.enqueued":  {"Enqueued", "已提交"},
 	"moment.sent":      {"Request %s sent", "第 %s 次发送请求"},

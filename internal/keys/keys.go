@@ -200,6 +200,10 @@ func (ns Namespace) CopiesOf(batchOrID string) string { return ns.key("copies:" 
 // when they are due (ms); those without a batch are under "".
 func (ns Namespace) Copying(batch string) string { return ns.key("copying:" + batch) }
 
+// LostImages is a sorted set of the snapshots of a batch that have images that
+// are lost, by when they were given up (ms); those without a batch are under "".
+func (ns Namespace) LostImages(batch string) string { return ns.key("lost-images:" + batch) }
+
 // Again is a list of the snapshot ids of a batch that are to be fed again.
 func (ns Namespace) Again(batch string) string { return ns.key("again:" + batch) }
 

@@ -23,6 +23,7 @@ const (
 	ColumnAttempts  = "Attempts"
 	ColumnTotal     = "Total"     // of images
 	ColumnImages    = "Snapshots" // all URLs in one cell
+	ColumnCopies    = "Copies"    // the same of the copies
 	columnImage     = "Image"     // and a number: one URL
 	columnCopy      = "Copy"      // and a number: the URL of its copy
 	columnSent      = "Sent"      // and a time zone
@@ -40,7 +41,7 @@ func ColumnSent(zone string) string  { return columnSent + " (" + zone + ")" }
 func ColumnEnded(zone string) string { return columnEnded + " (" + zone + ")" }
 
 var resultColumns = []string{ColumnSnapshot, ColumnState, ColumnCode, ColumnMessage, ColumnTaskID, ColumnRequestID,
-	ColumnAttempts, ColumnTotal, ColumnImages}
+	ColumnAttempts, ColumnTotal, ColumnImages, ColumnCopies}
 
 // isResultColumn reports whether a column is one that only result lists have.
 func isResultColumn(name string) bool {

@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tiwsnap/tiw/tiwtest"
+)
+
+// pictured is a site with an ended batch of that many rooms, each with two images
+// that are not copied, and what these are by RoomId and number.
+func pictured(t *testing.T, batch string, rooms int) (s site, want map[string]string) {
+	t.Helper()
+	s = newSite(t, tiwtest.Options{Images: 2})
+	s.environ["TIWSNAP_IMAGES_PRIVATE"] = "127.0.0.1"
+	s.worker()
+	s.batch(batch, rooms)
+	s.ok("wait", batch)
+	want = map[string]string{}
+	for _, row := range s.rows(batch) {
+		for i, url := range strings.Fields(row["Snapshots"]) {
+			want[fmt.Sprintf("%s/%04s-%s/%d.png", batch, row["RoomId"], row["RoomId"], i+1)] = get(t, url)
+		}
+	}
+	if len(want) != 2*rooms {
+		t.Fatalf("there are %d images", len(want))
+	}
+	return s, want
+}
+
+// withoutLists are files without those that have times in them.
+func withoutLists(t *testing.T, batch string, files map[string]string) map[string]string {
+	t.Helper()
+	for _, list := range []string{"results.csv", "results.jsonl", "index.html"} {
+		name := batch + "/" + list
+		if files[name] == "" {
+			t.Errorf("there is no %s", name)
+		}
+		delete(files, name)
+	}
+	return files
+}
+
+// zipped are the files in an archive.
+func zipped(t *testing.T, b []byte) map[string]string {
+	t.Helper()
+	z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, f := range z.File {
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r) // checks the sum
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[f.Name] = string(text)
+	}
+	return files
+}
+
+// Each image comes byte for byte, with its lists; a second call reads none again, and
+// a batch beside it is another folder, though its rooms have the same names.
+func TestImagesTo(t *testing.T) {
+	t.Parallel()
+	s, want := pictured(t, "monday", 3)
+	dir := filepath.Join(t.TempDir(), "boards")
+	s.says(exitOK, "6 images of batch monday, 0 of them were there: "+dir+"/monday/index.html", "images", "monday", "--to", dir)
+	if diff := cmp.Diff(want, withoutLists(t, "monday", tree(t, dir))); diff != "" {
+		t.Errorf("%.1000s", diff)
+	}
+	served := s.sim.State().Images
+	s.says(exitOK, `"kept": 6`, "images", "monday", "--to", dir, "-o", "json")
+	if n := s.sim.State().Images; n != served {
+		t.Errorf("%d images were read again", n-served)
+	}
+	s.batch("tuesday", 3)
+	s.ok("wait", "tuesday")
+	s.says(exitOK, "6 images of batch tuesday, 0 of them were there", "images", "tuesday", "--to", dir)
+	s.says(exitUsage, "there is no snapshot or batch sunday", "images", "sunday", "--to", dir)
+	s.says(exitUsage, "[to zip]", "images", "monday", "--to", dir, "--zip", "x.zip")
+}
+
+// What stands under the name of an image and is older than the snapshot is not its
+// image.
+func TestImagesToReplacesWhatIsOlder(t *testing.T) {
+	t.Parallel()
+	s, want := pictured(t, "monday", 1)
+	dir := t.TempDir()
+	s.ok("images", "monday", "--to", dir)
+	old := filepath.Join(dir, "monday/0001-1/1.png")
+	if err := os.WriteFile(old, []byte("of last week"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	week := s.sim.State().StartedAt.AddDate(0, 0, -7)
+	if err := os.Chtimes(old, week, week); err != nil {
+		t.Fatal(err)
+	}
+	s.says(exitOK, "2 images of batch monday, 1 of them were there", "images", "monday", "--to", dir)
+	if diff := cmp.Diff(want, withoutLists(t, "monday", tree(t, dir))); diff != "" {
+		t.Errorf("%.1000s", diff)
+	}
+}
+
+func TestImagesZip(t *testing.T) {
+	t.Parallel()
+	s, want := pictured(t, "monday", 3)
+	file := filepath.Join(t.TempDir(), "monday.zip")
+	for range 2 { // the second one takes its place
+		s.says(exitOK, "6 images of batch monday", "images", "monday", "--zip", file)
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, withoutLists(t, "monday", zipped(t, b))); diff != "" {
+			t.Errorf("%.1000s", diff)
+		}
+	}
+	stdout := s.ok("images", "monday", "--zip", "-")
+	if diff := cmp.Diff(want, withoutLists(t, "monday", zipped(t, []byte(stdout)))); diff != "" {
+		t.Errorf("on stdout: %.1000s", diff)
+	}
+	s.says(exitTempFail, "no such file or directory", "images", "monday", "--zip", "/no/such/folder/a.zip")
+}
+
+// Interrupted, it leaves nothing that looks whole, and the next call does the rest.
+func TestImagesInterrupted(t *testing.T) {
+	t.Parallel()
+	const rooms = 30
+	s, want := pictured(t, "monday", rooms)
+	s.environ["TIWSNAP_IMAGES_RATE"] = "3,100MB" // so that all would take 19 s
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out")
+	interrupted := func(says string, done func() bool, args ...string) {
+		t.Helper()
+		ctx, interrupt := context.WithCancel(t.Context())
+		defer interrupt()
+		ended := make(chan int, 1)
+		var stderr bytes.Buffer
+		go func() {
+			ended <- run(ctx, append([]string{"images", "monday"}, args...),
+				env{strings.NewReader(""), io.Discard, &stderr, variables(s.environ)})
+		}()
+		s.eventually("some images are there", done)
+		interrupt()
+		if code := <-ended; code != exitTempFail || !strings.Contains(stderr.String(), says) {
+			t.Errorf("%v: exit code %d, %s", args, code, &stderr)
+		}
+	}
+	count := func(pattern string) int {
+		all, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	some := func() bool { return count(filepath.Join(out, "monday/*/*.png")) >= 2 }
+	interrupted("images there; the same command does the rest", some, "--to", out)
+	there := count(filepath.Join(out, "monday/*/*.png"))
+	if _, err := os.Stat(filepath.Join(out, "monday/index.html")); err == nil {
+		t.Error("there is a page of what is not there")
+	}
+	served := s.sim.State().Images
+	some = func() bool { return s.sim.State().Images >= served+2 }
+	interrupted("the archive is not written", some, "--zip", filepath.Join(dir, "monday.zip"))
+	if n := count(filepath.Join(dir, "*.zip")) + count(filepath.Join(dir, ".*.zip")); n != 0 {
+		t.Errorf("there are %d archives", n)
+	}
+
+	delete(s.environ, "TIWSNAP_IMAGES_RATE")
+	whole := fmt.Sprintf("%d images of batch monday, %d of them were there", 2*rooms, there)
+	s.says(exitOK, whole, "images", "monday", "--to", out)
+	files := tree(t, out)
+	for name := range files {
+		if strings.Contains(name, ".tmp") {
+			t.Errorf("there is left %s", name)
+		}
+	}
+	if diff := cmp.Diff(want, withoutLists(t, "monday", files)); diff != "" {
+		t.Errorf("%.1000s", diff)
+	}
+}
+
+// Images that cannot be read are counted, told, and left to the next call.
+func TestImagesMissing(t *testing.T) {
+	t.Parallel()
+	s, want := pictured(t, "monday", 2)
+	if err := s.sim.SetFaults(tiwtest.Faults{
+		Images: map[tiwtest.ImageFault]float64{tiwtest.ImageShort: 1}, ImagesFirst: 1,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s.says(exitFailed, "1 images are missing: image 1 of snapshot monday.1", "images", "monday", "--to", dir)
+	if n := len(withoutLists(t, "monday", tree(t, dir))); n != 3 {
+		t.Errorf("%d images are there", n)
+	}
+	s.says(exitOK, "4 images of batch monday, 3 of them were there", "images", "monday", "--to", dir)
+	if diff := cmp.Diff(want, withoutLists(t, "monday", tree(t, dir))); diff != "" {
+		t.Errorf("%.1000s", diff)
+	}
+}
+
+// What ended while there was no store is copied on demand.
+func TestImagesRetry(t *testing.T) {
+	t.Parallel()
+	s, want := pictured(t, "monday", 2)
+	s.says(exitOK, "copied  0", "images", "monday")
+	dir := t.TempDir()
+	s.environ["TIWSNAP_IMAGES_STORE"] = "file://" + dir
+	s.worker() // beside the one without a store
+	s.says(exitOK, "4 images of batch monday are to be copied", "images", "retry", "monday")
+	s.copied("monday")
+	if diff := cmp.Diff(want, withoutLists(t, "monday", tree(t, dir))); diff != "" {
+		t.Errorf("%.1000s", diff)
+	}
+	s.says(exitFailed, "nothing to copy", "images", "retry", "monday")
+	s.says(exitUsage, "there is no snapshot or batch sunday", "images", "retry", "sunday")
+	s.says(exitOK, "file://"+dir+"/monday/index.html", "images", "monday")
+}

@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/images"
+	"tiwsnap/internal/keys"
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// settleLongAgo ends each row of a batch with two images at a host, as it was
+// accepted so long ago.
+func settleLongAgo(t *testing.T, rdb redis.UniversalClient, batch, host string, rows int, ago time.Duration) {
+	t.Helper()
+	l := ledger.New(rdb, ledger.Options{})
+	for row := 1; row <= rows; row++ {
+		id := tasks.RowID(batch, row)
+		in, err := l.Begin(t.Context(), tasks.SnapshotPayload{
+			ID: id, Batch: batch, Room: tasks.Room{SdkAppId: 1400123480, RoomId: uint64(row)},
+		}, id, "")
+		if err == nil {
+			err = l.Outcome(t.Context(), id, in.Attempt, ledger.Outcome{State: ledger.Accepted, TaskID: "task-" + id})
+		}
+		if err == nil {
+			err = rdb.HSet(t.Context(), keys.Default.Snapshot(id), "accepted_at", time.Now().Add(-ago).UnixMilli()).Err()
+		}
+		if err == nil {
+			err = l.SettleAll(t.Context(), []ledger.Settlement{{ID: id, TaskID: "task-" + id, Copy: true, Result: ledger.Result{
+				State: ledger.Succeeded, Images: []string{fmt.Sprintf("%s/%d/1.png", host, row), fmt.Sprintf("%s/%d/2.png", host, row)},
+			}}})[0]
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Images that could not be copied until Tencent has deleted them are told everywhere,
+// and nothing shows a dead link.
+func TestLostImages(t *testing.T) {
+	t.Parallel()
+	s, dir := copying(t, tiwtest.Options{})
+	h := newHook(s)
+	s.environ["TIWSNAP_HTTP_ADDR"] = freeAddr(t)
+	s.environ["TIWSNAP_WEBHOOK_EVENTS"] = "images"
+	s.batch("monday", 2)
+	settleLongAgo(t, s.client(), "monday", s.sim.URL+"/gone", 2, 73*time.Hour) // the simulator answers 404
+	s.worker()
+	l := ledger.New(s.client(), ledger.Options{})
+	s.eventually("the images are given up, and the lists written", func() bool {
+		b, err := l.Batch(t.Context(), "monday")
+		return err == nil && b.LostImages == 4 && images.Archived(b)
+	})
+
+	s.says(exitOK, "images lost  4", "status", "monday")
+	s.says(exitOK, `"images_lost": 4`, "status", "monday", "-o", "json")
+	s.says(exitOK, "not copied         "+strings.TrimPrefix(s.sim.URL, "http://")+" answered 404", "status", "monday.1")
+	s.says(exitOK, "images at Tencent  gone", "status", "monday.1")
+	s.says(exitOK, "error      ClientError.ImageLost", "failures")
+	s.says(exitOK, "snapshots  2", "failures", "--batch", "monday")
+	s.says(exitOK, "answered 404", "failures", "--list")
+	s.says(exitOK, `"code": "ClientError.ImageLost"`, "failures", "-o", "json")
+	for _, row := range s.rows("monday") {
+		if row["Snapshots"] != "gone gone" || row["Copies"] != "" || row["State"] != "succeeded" {
+			t.Errorf("in the result list: %v", row)
+		}
+	}
+	files := tree(t, dir)
+	header, rows := table(t, strings.TrimPrefix(files["monday/results.csv"], "\ufeff"))
+	for _, row := range rows {
+		if row[header["Image1"]] != "gone" || row[header["Image2"]] != "gone" {
+			t.Errorf("results.csv: %v", row)
+		}
+	}
+	if page := files["monday/index.html"]; strings.Contains(page, s.sim.URL) || !strings.Contains(page, "2 <span data-zh=\"张丢失\">lost") {
+		t.Errorf("index.html links what is gone")
+	}
+
+	base := "http://" + s.environ["TIWSNAP_HTTP_ADDR"]
+	for path, want := range map[string][]string{
+		"/batches/monday":          {"4 images lost", "ClientError.ImageLost", "0 of 4 images copied"},
+		"/failures":                {"ClientError.ImageLost", "answered 404", "images retry"},
+		"/":                        {"ClientError.ImageLost", "4 images lost"},
+		"/snapshots/monday.1":      {"2 images lost", "Tencent has deleted it", "answered 404"},
+		"/batches/monday/pictures": {"Tencent has deleted it"},
+		"/metrics":                 {`tiwsnap_images_lost_total{namespace="tiwsnap"} 4`},
+	} {
+		page := get(t, base+path)
+		for _, words := range want {
+			if !strings.Contains(page, words) {
+				t.Errorf("%s does not say %q", path, words)
+			}
+		}
+		if path != "/metrics" && strings.Contains(page, `src="/v1/snapshots/monday.1/images/1`) {
+			t.Errorf("%s shows an image that is gone", path)
+		}
+	}
+
+	event, data := h.next(t)
+	b := data.(map[string]any)
+	if event != "images.copied" || b["id"] != "monday" || b["images_lost"] != 4.0 {
+		t.Errorf("told of %s, %v", event, data)
+	}
+
+	// A retry of the code copies once more, and sends nothing.
+	s.says(exitOK, "2 queued again", "retry", "monday", "--failed", "--code", "ClientError.ImageLost")
+	s.eventually("they are given up again", func() bool {
+		b, err := l.Batch(t.Context(), "monday")
+		return err == nil && b.LostImages == 4 && b.PendingImages == 0
+	})
+	if n := len(slices.Collect(s.sim.Tasks())); n != 0 {
+		t.Errorf("%d tasks were made", n)
+	}
+}

@@ -1,0 +1,110 @@
+package images_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/images"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+)
+
+// settledSingle makes a snapshot without a batch that has ended with an image.
+func settledSingle(t *testing.T, l *ledger.Ledger, id, url string) {
+	t.Helper()
+	in, err := l.Begin(t.Context(), tasks.SnapshotPayload{ID: id, Room: tasks.Room{SdkAppId: 7, RoomId: 9}}, id, "")
+	if err == nil {
+		err = l.Outcome(t.Context(), id, in.Attempt, ledger.Outcome{State: ledger.Accepted, TaskID: "task-" + id})
+	}
+	if err == nil {
+		err = l.SettleAll(t.Context(), []ledger.Settlement{{ID: id, TaskID: "task-" + id, Copy: true, Result: ledger.Result{
+			State: ledger.Succeeded, Images: []string{url},
+		}}})[0]
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is old enough is deleted: the folder of a batch, the day of snapshots without
+// one, and the thumbnails of both; and nothing else.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	board := encoded(t, images.PNG, 20, 20)
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(board) }))
+	t.Cleanup(host.Close)
+	server := redistest.Real(t)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr})
+	defer rdb.Close()
+	dir := t.TempDir()
+	l := settled(t, rdb, "old", host.URL, 2)
+	settled(t, rdb, "young", host.URL, 2)
+	settledSingle(t, l, "alone", host.URL)
+	work := func(done func() bool) {
+		t.Helper()
+		ctx, stop := context.WithCancel(t.Context())
+		c := copier(rdb, "file://"+dir)
+		c.Keep = 24 * time.Hour
+		var running sync.WaitGroup
+		running.Go(func() { c.Run(ctx) })
+		until(t, "the copier has done it", done)
+		stop()
+		running.Wait()
+		c.Fetcher.Close()
+	}
+	day := "_single/" + time.Now().UTC().Format("2006-01-02")
+	folders := func() map[string]bool {
+		all, err := rdb.ZRange(t.Context(), keys.Default.Folders(), 0, -1).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		there := map[string]bool{}
+		for _, name := range all {
+			there[name] = true
+		}
+		return there
+	}
+	work(func() bool { return len(folders()) == 3 })
+	single, err := filepath.Glob(filepath.Join(dir, day, "*/1.png"))
+	if err != nil || len(single) != 1 {
+		t.Fatalf("of the snapshot without a batch there is %v, %v", single, err)
+	}
+	for _, name := range []string{"old", "young", day} {
+		if err := os.MkdirAll(filepath.Join(dir, ".thumbnails", name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	work(func() bool { return true }) // a fresh copier deletes nothing that is young
+	long := float64(time.Now().Add(-25 * time.Hour).UnixMilli())
+	for _, name := range []string{"old", day} {
+		if err := rdb.ZAdd(t.Context(), keys.Default.Folders(), redis.Z{Score: long, Member: name}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	work(func() bool { return len(folders()) == 1 })
+	for _, name := range []string{"old", ".thumbnails/old", day, ".thumbnails/" + day} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	for _, name := range []string{".thumbnails/young", "young/index.html"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := strings.Count(fmt.Sprint(files(t, filepath.Join(dir, "young"))), ".png"); n != 4 {
+		t.Errorf("of what is young %d images are left", n)
+	}
+}
