@@ -246,6 +246,7 @@ type whole struct {
 	URL string
 	rdb *redis.Client
 	log *buffer
+	sim *tiwtest.Server // where it was started
 }
 
 // newWhole starts all of it, or without options no simulator and no worker.
@@ -300,8 +301,8 @@ func newWhole(t *testing.T, o *tiwtest.Options) *whole {
 // work starts a simulator and a worker.
 func (w *whole) work(o tiwtest.Options) *worker.Worker {
 	w.Helper()
-	sim := tiwtest.Start(w.T, o)
-	api, err := tiw.New(tiw.Options{Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+	w.sim = tiwtest.Start(w.T, o)
+	api, err := tiw.New(tiw.Options{Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -61,6 +61,8 @@ type trouble struct {
 	NextTrial time.Time
 	Fix       text
 	Stop      *gate.Stop // where it can be started
+	Path      string     // of the page where it can be mended; empty: none
+	Page      string     // text of the link to it
 }
 
 // openBatch is a batch that goes on, and how fast.
@@ -273,7 +275,11 @@ func (v *nowReader) lookSlowly(ctx context.Context, batches []ledger.Batch) erro
 	if v.failures, v.partial, err = v.api.byCode(ctx, ids, false, nowFailures); err != nil {
 		return err
 	}
-	v.slow = redisTroubles(rdb.Servers(ctx, v.api.o.Redis, "memory", "persistence"))
+	held, err := v.api.heldTroubles(ctx, batches)
+	if err != nil {
+		return err
+	}
+	v.slow = append(held, redisTroubles(rdb.Servers(ctx, v.api.o.Redis, "memory", "persistence"))...)
 	loss, err := v.api.ledger.LastLoss(ctx)
 	if err != nil {
 		return err
@@ -312,6 +318,28 @@ func (a *API) byCode(ctx context.Context, batches []string, held bool, most int)
 	})
 	all, err = results.Group(newest)
 	return all, n > most, err
+}
+
+// heldTroubles says how many snapshots wait for a person, of batches and of the
+// single rooms.
+func (a *API) heldTroubles(ctx context.Context, batches []ledger.Batch) ([]trouble, error) {
+	ids := []string{""}
+	for _, b := range batches {
+		if b.Unknown > 0 {
+			ids = append(ids, b.ID)
+		}
+	}
+	codes, _, err := a.byCode(ctx, ids, true, nowFailures)
+	n := 0
+	for _, f := range codes {
+		n += f.Count
+	}
+	if n == 0 || err != nil {
+		return nil, err
+	}
+	return []trouble{{
+		What: say("held.some", n), Why: say("held.some.why"), Fix: say("held.some.fix"), Path: "/held", Page: "nav.held",
+	}}, nil
 }
 
 // redisTroubles says what will go wrong with Redis, as far as it tells.

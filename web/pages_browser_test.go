@@ -235,23 +235,20 @@ func TestEveryPageInABrowser(t *testing.T) {
 		}
 	}
 	school("class-3b-monday", 40)
-	l := ledger.New(w.rdb, ledger.Options{Hold: true})
-	for i, code := range []string{"InvalidParameter.SdkAppIdNotFound", "InternalError", class} {
+	l := ledger.New(w.rdb, ledger.Options{})
+	for i, code := range []string{"InvalidParameter.SdkAppIdNotFound", class} {
 		p := tasks.SnapshotPayload{ID: fmt.Sprintf("s-broken-%d", i), Room: tasks.Room{
 			SdkAppId: 1400123480, RoomId: uint64(301 + i), Label: map[string]string{"Class": class},
 		}}
 		intent, err := l.Begin(t.Context(), p, "token"+p.ID, "")
 		if err == nil {
-			state := ledger.Failed
-			if code == "InternalError" {
-				state = ledger.Unknown
-			}
-			err = l.Outcome(t.Context(), p.ID, intent.Attempt, ledger.Outcome{State: state, Code: code, Message: class})
+			err = l.Outcome(t.Context(), p.ID, intent.Attempt, ledger.Outcome{State: ledger.Failed, Code: code, Message: class})
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
+	w.hold("s-held", 303)
 	b := newBrowser(t, w.URL)
 	for _, look := range looks[:2] {
 		b.do(chromedp.Navigate(w.URL + "/login"))
@@ -276,7 +273,7 @@ func TestEveryPageInABrowser(t *testing.T) {
 		{"new", "/batches/new", `.form`},
 		{"find", "/find?q=20102", `.rooms`},
 		{"failures", "/failures", `.failures`},
-		{"held", "/held", `h1`},
+		{"held", "/held", `#list`},
 		{"schedules", "/schedules", `#schedules`},
 		{"webhooks", "/webhooks", `#webhooks`},
 		{"limit", "/limit", `.chart`},

@@ -232,7 +232,8 @@ func ofState(b ledger.Batch, s ledger.State) int {
 	}[s]
 }
 
-// say is a text of the catalog in the language, with what stands in it.
+// say is a text of the catalog in the language, with what stands in it. Where its
+// first part is a number its words may be two, as for number.
 func (l lang) say(key string, args ...any) string {
 	if words, ok := l.special(key, args); ok {
 		return words
@@ -247,6 +248,12 @@ func (l lang) say(key string, args ...any) string {
 	if len(args) == 0 {
 		return words[l]
 	}
+	format := words[l]
+	if one, many, ok := strings.Cut(format, "|"); ok {
+		if format = many; fmt.Sprint(args[0]) == "1" {
+			format = one
+		}
+	}
 	args = slices.Clone(args)
 	for i, a := range args {
 		switch a := a.(type) {
@@ -260,7 +267,7 @@ func (l lang) say(key string, args ...any) string {
 			args[i] = l.left(a)
 		}
 	}
-	return fmt.Sprintf(words[l], args...)
+	return fmt.Sprintf(format, args...)
 }
 
 // number is a text about a number: its words are those for one and, after "|",

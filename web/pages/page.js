@@ -51,6 +51,24 @@
     }
     show(pictures().indexOf(link));
     viewer.showModal();
+    viewer.focus(); // not its button, which the Enter that opens the picture would press
+  });
+
+  // On paper there is nothing to scroll to: all pictures come.
+  window.matchMedia('print').addEventListener('change', (paper) => {
+    if (paper.matches) document.querySelectorAll('img[loading=lazy]').forEach((image) => { image.loading = 'eager'; });
+  });
+
+  // Esc, or a click beside it, shuts a menu or a question.
+  const asked = 'details.ask[open], details.menu[open]';
+  document.addEventListener('keydown', (event) => {
+    const open = event.key === 'Escape' && event.target.closest(asked);
+    if (!open) return;
+    open.open = false;
+    open.querySelector('summary').focus();
+  });
+  document.addEventListener('click', (event) => {
+    document.querySelectorAll(asked).forEach((open) => { if (!open.contains(event.target)) open.open = false; });
   });
   document.querySelector('[data-select]')?.addEventListener('focus', (event) => event.target.select());
 
