@@ -6,6 +6,7 @@ package backlog
 
 import (
 	"bytes"
+	"cmp"
 	"container/list"
 	"context"
 	_ "embed"
@@ -13,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -173,41 +173,6 @@ func (b *Backlog) RoomsFrom(ctx context.Context, batch string, n int) iter.Seq2[
 	}
 }
 
-// Search returns the numbers of the rooms of a batch, from room n (from 1) on, that
-// may have a word: it is in their text or in the batch's defaults. It reads a chunk
-// at a time. An error ends the sequence.
-func (b *Backlog) Search(ctx context.Context, batch string, n int, word string) iter.Seq2[int, error] {
-	return func(yield func(int, error) bool) {
-		total, err := b.rdb.HGet(ctx, b.ns.Batch(batch), "total").Int()
-		if errors.Is(err, redis.Nil) {
-			return // it has expired
-		}
-		if err != nil {
-			yield(0, fmt.Errorf("read batch %s: %w", batch, err))
-			return
-		}
-		text, err := json.Marshal(word)
-		if err != nil {
-			yield(0, fmt.Errorf("encode %q: %w", word, err))
-			return
-		}
-		text = text[1 : len(text)-1] // RoomIds have no quotes
-		for next := max(n, 1) - 1; next < total; {
-			c, err := b.chunk(ctx, batch, next)
-			if err != nil {
-				yield(0, err)
-				return
-			}
-			all := slices.Contains(slices.Collect(maps.Values(c.defaults.Label)), word)
-			for end := max(c.first+len(c.lines), next+1); next < end; next++ {
-				if i := next - c.first; i < len(c.lines) && (all || bytes.Contains(c.lines[i], text)) && !yield(next+1, nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // chunk returns the chunk that holds a row (from 0), or the part of it.
 func (b *Backlog) chunk(ctx context.Context, batch string, row int) (*chunk, error) {
 	n, at := row/chunkRows, row%chunkRows
@@ -221,31 +186,54 @@ func (b *Backlog) chunk(ctx context.Context, batch string, row int) (*chunk, err
 
 // field reads one field of the rows of a batch.
 func (b *Backlog) field(ctx context.Context, id chunkID) (*chunk, error) {
-	if c := b.cache.get(id); c != nil {
-		return c, nil
-	}
-	pipe := b.rdb.Pipeline()
-	blob := pipe.HGet(ctx, b.ns.Rows(id.batch), id.name())
-	defaults := pipe.HGet(ctx, b.ns.Batch(id.batch), "defaults")
-	if _, err := pipe.Exec(ctx); errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("%w: %s", ErrNotFound, id.batch)
-	} else if err != nil {
-		return nil, fmt.Errorf("read rooms of batch %s: %w", id.batch, err)
-	}
-	c := &chunk{first: id.n*chunkRows + max(id.start, 0)}
-	if err := json.Unmarshal([]byte(defaults.Val()), &c.defaults); err != nil {
-		return nil, fmt.Errorf("defaults of batch %s: %w", id.batch, err)
-	}
-	text, err := inflate([]byte(blob.Val()))
-	if err == nil && bytes.HasPrefix(text, []byte("[")) {
-		err = json.Unmarshal(text, &c.parts)
+	all, err := b.fieldsOf(ctx, []chunkID{id})
+	if err == nil && all[0] == nil {
+		err = fmt.Errorf("%w: %s", ErrNotFound, id.batch)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("chunk %s of batch %s: %w", id.name(), id.batch, err)
+		return nil, err
 	}
-	c.lines = bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
-	b.cache.put(id, c)
-	return c, nil
+	return all[0], nil
+}
+
+// fieldsOf reads fields of the rows of batches, in one round trip. What does not
+// exist is nil.
+func (b *Backlog) fieldsOf(ctx context.Context, ids []chunkID) ([]*chunk, error) {
+	all := make([]*chunk, len(ids))
+	blobs, defaults := make([]*redis.StringCmd, len(ids)), make([]*redis.StringCmd, len(ids))
+	pipe := b.rdb.Pipeline()
+	for i, id := range ids {
+		if all[i] = b.cache.get(id); all[i] == nil {
+			blobs[i] = pipe.HGet(ctx, b.ns.Rows(id.batch), id.name())
+			defaults[i] = pipe.HGet(ctx, b.ns.Batch(id.batch), "defaults")
+		}
+	}
+	pipe.Exec(ctx) // each reply has its error
+	for i, id := range ids {
+		if all[i] != nil {
+			continue
+		}
+		if err := cmp.Or(blobs[i].Err(), defaults[i].Err()); errors.Is(err, redis.Nil) {
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("read rooms of batch %s: %w", id.batch, err)
+		}
+		c := &chunk{first: id.n*chunkRows + max(id.start, 0)}
+		if err := json.Unmarshal([]byte(defaults[i].Val()), &c.defaults); err != nil {
+			return nil, fmt.Errorf("defaults of batch %s: %w", id.batch, err)
+		}
+		text, err := inflate([]byte(blobs[i].Val()))
+		if err == nil && bytes.HasPrefix(text, []byte("[")) {
+			err = json.Unmarshal(text, &c.parts)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("chunk %s of batch %s: %w", id.name(), id.batch, err)
+		}
+		c.lines = bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+		b.cache.put(id, c)
+		all[i] = c
+	}
+	return all, nil
 }
 
 // chunk is up to chunkRows rooms of a batch, each as one line of JSON; or a

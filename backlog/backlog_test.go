@@ -404,8 +404,8 @@ func TestSeal(t *testing.T) {
 		if d := cmp.Diff([]int{8192, 16_384, 24_576}, asked); d != "" || !errors.Is(err, full) {
 			t.Errorf("err = %v\n%s", err, d)
 		}
-		if n := rdb.HLen(t.Context(), rdb.Keys(t.Context(), keys.Default.Loading("*")).Val()[0]).Val(); n != 32 {
-			t.Errorf("%d chunks were pushed, want those before the refusal, 32", n)
+		if n := rdb.HLen(t.Context(), rdb.Keys(t.Context(), keys.Default.Loading("*")).Val()[0]).Val(); n != 64 {
+			t.Errorf("%d chunks and filters were pushed, want those before the refusal, 64", n)
 		}
 	})
 

@@ -32,8 +32,8 @@ const (
 	// partBytes is from how many bytes on a chunk is cut into parts, so that no
 	// more of it need be held at a time, here or by who reads it.
 	partBytes = 64 << 10
-	// pushFields is how many chunks and parts go to Redis in one round trip.
-	pushFields = 16
+	// pushFields is how many chunks, parts and filters go to Redis in one round trip.
+	pushFields = 32
 	// pushBytes is from how many bytes on there are fewer.
 	pushBytes = 256 << 10
 	// loadTTL is how long an unfinished load is kept after its last push.
@@ -75,7 +75,8 @@ type Load struct {
 	text     roomLines // of the chunk being filled, as far as not in a part
 	start    int       // the first of them in the chunk, from 0
 	parts    []int     // where the parts of the chunk start
-	fields   int       // chunks, their parts and indexes, all so far
+	fields   int       // chunks, their parts and filters, all so far
+	words    words     // of the chunk being filled
 	flate    *flate.Writer
 	packed   bytes.Buffer // what is pushed next
 	push     []pushed
@@ -182,6 +183,11 @@ func (l *Load) Add(ctx context.Context, room *tasks.Room) error {
 		return fmt.Errorf("encode room: %w", err)
 	}
 	l.sum.add(whole)
+	if l.bare {
+		l.words.add(room)
+	} else {
+		l.words.add(&l.room)
+	}
 	l.rows++
 	switch {
 	case l.rows%chunkRows == 0:
@@ -194,10 +200,11 @@ func (l *Load) Add(ctx context.Context, room *tasks.Room) error {
 
 // A chunk is the field NUMBER of the hash: a line of JSON for each room. Where
 // it is in parts, that field is one line, a JSON array of the starts of the
-// parts, and each part is the field NUMBER.START.
+// parts, and each part is the field NUMBER.START. Its filter is the field NUMBER.f.
 
 func (l *Load) endChunk(ctx context.Context) error {
-	chunk := strconv.Itoa((l.rows - 1) / chunkRows)
+	n := (l.rows - 1) / chunkRows
+	chunk := strconv.Itoa(n)
 	if len(l.parts) > 0 {
 		if l.text.Len() > 0 {
 			if err := l.endPart(ctx); err != nil {
@@ -213,7 +220,12 @@ func (l *Load) endChunk(ctx context.Context) error {
 		l.digest.Write(l.text.Bytes())
 	}
 	l.start, l.parts = 0, l.parts[:0]
-	return l.put(ctx, chunk)
+	l.compress()
+	if err := l.put(ctx, chunk); err != nil {
+		return err
+	}
+	l.packed.Write(l.words.appendFilter(l.packed.AvailableBuffer()))
+	return l.put(ctx, filterName(n))
 }
 
 func (l *Load) endPart(ctx context.Context) error {
@@ -222,15 +234,20 @@ func (l *Load) endPart(ctx context.Context) error {
 	l.parts = append(l.parts, l.start)
 	l.start = l.rows - chunk*chunkRows
 	l.digest.Write(l.text.Bytes())
+	l.compress()
 	return l.put(ctx, name)
 }
 
-// put makes the text a field.
-func (l *Load) put(ctx context.Context, name string) error {
+// compress moves the text to what is packed.
+func (l *Load) compress() {
 	l.flate.Reset(&l.packed)
 	l.flate.Write(l.text.Bytes()) // to a buffer: cannot fail
 	l.flate.Close()
 	l.text.Reset()
+}
+
+// put makes what is packed, and in no field yet, the field of that name.
+func (l *Load) put(ctx context.Context, name string) error {
 	l.fields++
 	l.push = append(l.push, pushed{name, l.packed.Len()})
 	if len(l.push) < pushFields && l.packed.Len() < pushBytes {

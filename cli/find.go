@@ -17,8 +17,7 @@ func newFind(e env) *cobra.Command {
 		Short: "Find snapshots by RoomId, TaskID, RequestId or the value of a label",
 		Long: `Find the snapshots of a room, of a TaskID or RequestId of any of their attempts, or
 with a label of exactly this value, the newest first. Snapshots are found until their
-records expire, and rooms of batches also while they wait. Exit code 1 if there are
-none.`,
+records expire, and rooms also while they wait. Exit code 1 if there are none.`,
 		Example: `  tiwsnap find 10007
   tiwsnap find "Class 3b" --limit 1000 -o csv > class-3b.csv
   tiwsnap find 4db0b1a9-0ee5-4a6d-8a0f-9b8f1f2c6d11 -o json`,
@@ -36,7 +35,13 @@ none.`,
 			return err
 		}
 		defer c.close()
-		found, err := c.results.Find(cmd.Context(), args[0], *limit)
+		found, err := c.results.Find(cmd.Context(), args[0], *limit, "")
+		for err == nil && found.Next != "" && len(found.Snapshots) < *limit {
+			var more results.Found
+			more, err = c.results.Find(cmd.Context(), args[0], *limit-len(found.Snapshots), found.Next)
+			found.Snapshots = append(found.Snapshots, more.Snapshots...)
+			found.Searched, found.Next = more.Searched, more.Next
+		}
 		if err != nil {
 			return c.away(err)
 		}
@@ -47,6 +52,9 @@ none.`,
 		case len(found.Snapshots) == 0:
 			return fail(exitFailed, "no snapshot has RoomId, TaskID, RequestId or label %s; records are kept for %s",
 				plain(args[0]), c.cfg.Retention)
+		case found.Next != "" && !found.More:
+			fmt.Fprintf(e.stderr, "these are %d, and %d of the %d rooms that wait were searched; --limit prints more of them\n",
+				len(found.Snapshots), found.Searched, found.Waiting)
 		case found.More:
 			fmt.Fprintf(e.stderr, "there are more than these %d; --limit prints more of them\n", len(found.Snapshots))
 		}

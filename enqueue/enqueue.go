@@ -117,6 +117,9 @@ func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapsho
 	if err := c.admission.room(ctx, len(task.Payload())); err != nil {
 		return Snapshot{}, err
 	}
+	if err := c.ledger.Index(ctx, p.ID, room.Words()...); err != nil {
+		return Snapshot{}, err
+	}
 	_, err = c.queue.EnqueueContext(ctx, task)
 	switch {
 	case err == nil && key != "":

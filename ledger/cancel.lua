@@ -1,6 +1,7 @@
 -- Cancels a snapshot, unless it is accepted: a task cannot be called back.
 --
 -- ARGV[5] room JSON, for a snapshot that has no record yet
+-- ARGV[6] ...  its words, each as its hash and an entry, see index
 -- Returns the state after it: "canceled"; "sending" if a request is on its
 -- way, after which it will be canceled unless that is accepted; or the state
 -- that stands, or "gone" if the batch has no such row.
@@ -26,6 +27,9 @@ if not state then
     redis.call('HSET', BATCH, 'ahead', (ahead or '') .. ROW .. ' ')
   end
   create(ARGV[5])
+  for i = 6, #ARGV, 2 do
+    index(ARGV[i], ARGV[i + 1])
+  end
 end
 move(state, 'canceled')
 return 'canceled'

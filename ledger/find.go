@@ -6,14 +6,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/backlog"
 	"tiwsnap/tasks"
 )
 
@@ -30,22 +31,11 @@ const (
 	extraLevels   = 8
 	batchDigest   = 4 // bytes that stand for a batch
 	ofSingle      = 0x80
-	// fedAhead is how many rooms of a batch may be on their way to a worker.
-	fedAhead = 2000
 )
 
 const dayMilli = 24 * 60 * 60 * 1000
 
 func today() int64 { return time.Now().UnixMilli() / dayMilli }
-
-// wordsOf are the words by which a room is found.
-func wordsOf(r tasks.Room) []string {
-	words := []string{strconv.FormatUint(r.RoomId, 10)}
-	for _, value := range r.Label {
-		words = append(words, value)
-	}
-	return words
-}
 
 // place is where a word is in the index: its hash chooses the bucket, its mark
 // tells entries there apart.
@@ -84,28 +74,97 @@ func reference(id string) []byte {
 
 // Found is what Find has found.
 type Found struct {
-	Snapshots []Snapshot // newest first
-	More      bool       // there are more than the limit, or than the index keeps
+	Snapshots []Snapshot // newest first, those that wait in open batches last
+	More      bool       // there are more records than the limit, or than the index keeps
+	// Unrecorded are the ids of single rooms that may have the word and have no
+	// record: they wait on the queue, or have expired.
+	Unrecorded []string
+	Searched   int    // rooms that wait in open batches and were looked at
+	Next       string // cursor: there are more rooms that wait; empty: all were looked at
 }
+
+// afterRecords is the cursor before the first room that waits.
+const afterRecords = "waiting"
 
 // Find returns the snapshots of a word, at most limit: those with that RoomId, a
 // label of that very value, or that TaskID or RequestId of any of their attempts.
 // Of rooms that wait in open batches it finds RoomId and labels. What it costs
-// does not depend on how many records there are.
-func (l *Ledger) Find(ctx context.Context, word string, limit int) (Found, error) {
+// does not depend on how many records there are; of the rooms that wait it looks
+// at a few million. after is the cursor of the Find before, or empty.
+// Errors: ErrCursor, or Redis'.
+func (l *Ledger) Find(ctx context.Context, word string, limit int, after string) (Found, error) {
 	var found Found
-	ids, more, err := l.candidates(ctx, word)
+	if after == "" {
+		if err := l.findRecords(ctx, word, limit, &found); err != nil {
+			return found, err
+		}
+		if len(found.Snapshots) >= limit {
+			found.More = found.More || len(found.Snapshots) > limit
+			found.Snapshots, found.Next = found.Snapshots[:limit], afterRecords
+			return found, nil
+		}
+	}
+	waiting, err := l.rooms.Search(ctx, word, strings.TrimPrefix(after, afterRecords), limit-len(found.Snapshots))
+	if errors.Is(err, backlog.ErrCursor) {
+		err = ErrCursor
+	}
 	if err != nil {
 		return found, err
+	}
+	found.Searched, found.Next = waiting.Searched, waiting.Next
+	ids := make([]string, len(waiting.Rooms))
+	for i, m := range waiting.Rooms {
+		ids[i] = tasks.RowID(m.Batch, m.Row)
+	}
+	records, err := l.Records(ctx, ids)
+	if err != nil {
+		return found, err
+	}
+	for i, m := range waiting.Rooms {
+		s := records[i]
+		switch {
+		case s.State != "" && after != "" && m.Fed:
+			continue // it came with the records
+		case s.State != "":
+			if slices.ContainsFunc(found.Snapshots, func(o Snapshot) bool { return o.ID == s.ID }) {
+				continue
+			}
+		case m.Fed:
+			err := l.rdb.ZScore(ctx, l.ns.Transit(), s.ID).Err()
+			if errors.Is(err, redis.Nil) {
+				continue // it was begun in this moment, or is none any more
+			}
+			if err != nil {
+				return found, fmt.Errorf("read %s: %w", l.ns.Transit(), err)
+			}
+			fallthrough
+		default:
+			s.State, s.Batch, s.Images, s.History = Queued, m.Batch, []string{}, []Attempt{}
+		}
+		s.Room = m.Room
+		found.Snapshots = append(found.Snapshots, s)
+	}
+	return found, nil
+}
+
+// findRecords adds the snapshots that have a record with the word, newest first,
+// some more than the limit if there are.
+func (l *Ledger) findRecords(ctx context.Context, word string, limit int, found *Found) error {
+	ids, more, err := l.candidates(ctx, word)
+	if err != nil {
+		return err
 	}
 	found.More = more
 	for part := range slices.Chunk(ids, page) {
 		all, err := l.Snapshots(ctx, part)
 		if err != nil {
-			return found, err
+			return err
 		}
 		for _, s := range all {
-			if s.State != "" && s.has(word) {
+			switch {
+			case s.State == "" && batchOf(s.ID) == "":
+				found.Unrecorded = append(found.Unrecorded, s.ID)
+			case s.State != "" && s.Has(word):
 				found.Snapshots = append(found.Snapshots, s)
 			}
 		}
@@ -114,23 +173,16 @@ func (l *Ledger) Find(ctx context.Context, word string, limit int) (Found, error
 		}
 	}
 	slices.SortStableFunc(found.Snapshots, func(a, b Snapshot) int { return b.CreatedAt.Compare(a.CreatedAt) })
-	if len(found.Snapshots) <= limit {
-		for s, err := range l.findQueued(ctx, word) {
-			if err != nil {
-				return found, err
-			}
-			if !slices.ContainsFunc(found.Snapshots, func(o Snapshot) bool { return o.ID == s.ID }) {
-				found.Snapshots = append(found.Snapshots, s)
-			}
-			if len(found.Snapshots) > limit {
-				break
-			}
-		}
+	return nil
+}
+
+// Index lets a snapshot be found by words before it is begun. It is called before
+// a single room is put on its queue: what is not there and has no record is not found.
+func (l *Ledger) Index(ctx context.Context, id string, words ...string) error {
+	if err := l.run(ctx, indexScript, id, batchOf(id), nil, indexed(id, words...)...).Err(); err != nil {
+		return fmt.Errorf("index snapshot %s: %w", id, err)
 	}
-	if len(found.Snapshots) > limit {
-		found.Snapshots, found.More = found.Snapshots[:limit], true
-	}
-	return found, nil
+	return nil
 }
 
 // find returns the snapshots that have a record with the word.
@@ -140,12 +192,12 @@ func (l *Ledger) find(ctx context.Context, word string) ([]Snapshot, error) {
 		return nil, err
 	}
 	all, err := l.Snapshots(ctx, ids)
-	return slices.DeleteFunc(all, func(s Snapshot) bool { return s.State == "" || !s.has(word) }), err
+	return slices.DeleteFunc(all, func(s Snapshot) bool { return s.State == "" || !s.Has(word) }), err
 }
 
-// has reports whether a word is one of the snapshot's.
-func (s Snapshot) has(word string) bool {
-	return s.TaskID == word || s.RequestID == word || slices.Contains(wordsOf(s.Room), word) ||
+// Has reports whether a word is one by which the snapshot is found.
+func (s Snapshot) Has(word string) bool {
+	return s.TaskID == word || s.RequestID == word || slices.Contains(s.Room.Words(), word) ||
 		slices.ContainsFunc(s.History, func(a Attempt) bool { return a.TaskID == word || a.RequestID == word })
 }
 
@@ -258,53 +310,4 @@ func (l *Ledger) named(ctx context.Context, index string, refs []string) ([]stri
 		ids = append(ids, tasks.RowID(names["batch:"+digest(ref)], row))
 	}
 	return ids, nil
-}
-
-// findQueued returns the rooms that wait in open batches and have the word. They
-// are in no index, so that a million of them stay cheap: their text is looked
-// through, at a million rooms in about a third of a second.
-func (l *Ledger) findQueued(ctx context.Context, word string) iter.Seq2[Snapshot, error] {
-	return func(yield func(Snapshot, error) bool) {
-		ids, err := l.rdb.LRange(ctx, l.ns.Ring(), 0, -1).Result()
-		if err != nil {
-			yield(Snapshot{}, fmt.Errorf("read %s: %w", l.ns.Ring(), err))
-			return
-		}
-		paused, err := l.rdb.SMembers(ctx, l.ns.Paused()).Result()
-		if err != nil {
-			yield(Snapshot{}, fmt.Errorf("read %s: %w", l.ns.Paused(), err))
-			return
-		}
-		for _, id := range append(ids, paused...) {
-			fed, err := l.rdb.HGet(ctx, l.ns.Batch(id), "fed").Int()
-			if errors.Is(err, redis.Nil) {
-				continue
-			}
-			if err != nil {
-				yield(Snapshot{}, fmt.Errorf("read batch %s: %w", id, err))
-				return
-			}
-			for row, err := range l.rooms.Search(ctx, id, fed+1-fedAhead, word) {
-				if err == nil && row <= fed {
-					if err = l.rdb.ZScore(ctx, l.ns.Transit(), tasks.RowID(id, row)).Err(); errors.Is(err, redis.Nil) {
-						continue // a worker has begun it: the index has it
-					}
-				}
-				if err != nil {
-					yield(Snapshot{}, err)
-					return
-				}
-				room, err := l.rooms.Room(ctx, id, row)
-				if err == nil && !slices.Contains(wordsOf(room), word) {
-					continue
-				}
-				s := Snapshot{
-					ID: tasks.RowID(id, row), Batch: id, Room: room, State: Queued, Images: []string{}, History: []Attempt{},
-				}
-				if !yield(s, err) || err != nil {
-					return
-				}
-			}
-		}
-	}
 }

@@ -15,7 +15,7 @@ import (
 
 func (f fixture) find(word string, limit int) (ids []string, more bool) {
 	f.Helper()
-	found, err := f.Find(f.Context(), word, limit)
+	found, err := f.Find(f.Context(), word, limit, "")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func (f fixture) find(word string, limit int) (ids []string, more bool) {
 		ids = append(ids, s.ID)
 	}
 	slices.Sort(ids)
-	return ids, found.More
+	return ids, found.More || found.Next != ""
 }
 
 func TestFind(t *testing.T) {

@@ -99,6 +99,8 @@ var (
 	archivedSource string
 	//go:embed poll.lua
 	pollSource string
+	//go:embed index.lua
+	indexSource string
 
 	beginScript       = redis.NewScript(prelude + beginSource)
 	outcomeScript     = redis.NewScript(prelude + outcomeSource)
@@ -117,6 +119,7 @@ var (
 	pollScript        = redis.NewScript(pollSource)
 	copiedScript      = redis.NewScript(prelude + copiesSource + copiedSource)
 	takeCopiesScript  = redis.NewScript(takeCopiesSource)
+	indexScript       = redis.NewScript(prelude + indexSource)
 	archivedScript    = redis.NewScript(prelude + archivedSource)
 )
 
@@ -230,7 +233,7 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token, pass
 	args := append([]any{
 		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, pass, l.o.Attempts,
 		l.o.Relay && p.Room.CallbackURL != "", p.Room.SdkAppId,
-	}, indexed(p.ID, wordsOf(p.Room)...)...)
+	}, indexed(p.ID, p.Room.Words()...)...)
 	reply, err := l.run(ctx, beginScript, p.ID, p.Batch,
 		[]string{l.ns.Breaker(), l.ns.Suspension(p.Room.SdkAppId), l.ns.SuspendedRooms(p.Room.SdkAppId)},
 		args...,
@@ -311,7 +314,7 @@ func (l *Ledger) outcome(
 		if err != nil {
 			return "", fmt.Errorf("encode room: %w", err)
 		}
-		room, words = string(b), append(words, wordsOf(p.Room)...)
+		room, words = string(b), append(words, p.Room.Words()...)
 	}
 	wait := ""
 	if o.PermitWait > 0 {
@@ -441,7 +444,8 @@ func (l *Ledger) Cancel(ctx context.Context, id string, room tasks.Room) (State,
 	if err != nil {
 		return "", fmt.Errorf("encode room: %w", err)
 	}
-	reply, err := l.run(ctx, cancelScript, id, batchOf(id), nil, words).Text()
+	args := append([]any{words}, indexed(id, room.Words()...)...)
+	reply, err := l.run(ctx, cancelScript, id, batchOf(id), nil, args...).Text()
 	if err == nil && reply == "gone" {
 		err = ErrNotFound
 	}

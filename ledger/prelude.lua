@@ -189,8 +189,35 @@ end
 -- the next level has the entry: a word that a million snapshots have fills some
 -- buckets, and is noted as having more.
 local BUCKET, FULL, EXTRA_LEVELS = 32, 1024, 8 -- entries, bytes, levels
+
+-- Returns the level that an index of n entries uses, and how many buckets that has.
+local function level_of(n)
+  local level, buckets = 0, 1
+  while BUCKET * 2 * buckets <= n do
+    level, buckets = level + 1, buckets * 2
+  end
+  return level, buckets
+end
+
+-- Reports whether the index has the entry under a word of that hash.
+local function in_index(hash, entry)
+  local last = level_of(tonumber(redis.call('HGET', INDEX, 'n') or 0)) + EXTRA_LEVELS
+  local buckets = 1
+  for l = 0, last do
+    local bucket = redis.call('HGET', INDEX, l .. ':' .. hash % buckets)
+    if bucket and string.find(bucket, entry, 1, true) then
+      return true
+    end
+    buckets = buckets * 2
+  end
+  return false
+end
+
 local function index(hash, entry)
   hash = tonumber(hash)
+  if not ROW and in_index(hash, entry) then
+    return
+  end
   local n = redis.call('HINCRBY', INDEX, 'n', 1)
   if n == 1 then
     redis.call('PEXPIRE', INDEX, RETENTION + 2 * DAY)
@@ -200,10 +227,7 @@ local function index(hash, entry)
   if ROW then -- the entry has four bytes that stand for the batch
     redis.call('HSETNX', INDEX, 'batch:' .. string.sub(entry, 4, 7), BATCH_ID)
   end
-  local level, buckets = 0, 1
-  while BUCKET * 2 * buckets <= n do
-    level, buckets = level + 1, buckets * 2
-  end
+  local level, buckets = level_of(n)
   for l = level, level + EXTRA_LEVELS do
     local field = l .. ':' .. hash % buckets
     local bucket = redis.call('HGET', INDEX, field) or ''

@@ -490,7 +490,8 @@ func (l *Ledger) drop(ctx context.Context, id string) error {
 }
 
 // keepIndexes lets the index of a day live until all of it has expired: records
-// of a batch do so after its end, and nobody knows that of one that goes on.
+// of a batch do so after its end, and nobody knows that of one that goes on. What
+// was enqueued or canceled was indexed by a process that may not know the retention.
 func (l *Ledger) keepIndexes(ctx context.Context) error {
 	days, err := l.rdb.ZRange(ctx, l.ns.Indexes(), 0, -1).Result()
 	if err != nil {
@@ -505,13 +506,18 @@ func (l *Ledger) keepIndexes(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.ns.Indexes(), err)
 		}
+		end := time.UnixMilli((n + 1) * dayMilli)
+		need := time.Until(end.Add(l.o.Retention + 24*time.Hour))
+		if len(oldest) > 0 && time.UnixMilli(int64(oldest[0].Score)).Before(end) {
+			need = l.o.Retention + 3*24*time.Hour
+		}
 		left, err := l.rdb.PTTL(ctx, l.ns.Index(n)).Result()
 		switch {
 		case err != nil:
 		case left == -2: // go-redis' value for a key that does not exist
 			err = l.rdb.ZRem(ctx, l.ns.Indexes(), day).Err()
-		case len(oldest) > 0 && int64(oldest[0].Score) < (n+1)*dayMilli && left < l.o.Retention+2*24*time.Hour:
-			err = l.rdb.PExpire(ctx, l.ns.Index(n), l.o.Retention+3*24*time.Hour).Err()
+		case left < need-time.Hour: // not at each look
+			err = l.rdb.PExpire(ctx, l.ns.Index(n), need).Err()
 		}
 		if err != nil {
 			return fmt.Errorf("keep the index of day %d: %w", n, err)

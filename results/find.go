@@ -1,20 +1,80 @@
 package results
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/internal/asynqx"
+	"tiwsnap/ledger"
+)
 
 // Found is what Find has found.
 type Found struct {
 	Snapshots []Result `json:"snapshots" doc:"Newest first"`
 	More      bool     `json:"more" doc:"There are more than were asked for, or than the index keeps"`
+	Searched  int      `json:"searched" doc:"Rooms that wait in batches and were looked at, those of the pages before included"`
+	Waiting   int      `json:"waiting" doc:"Rooms that wait in batches"`
+	Next      string   `json:"next,omitempty" doc:"Cursor of the rest of the rooms that wait; left out where all were looked at"`
 }
 
 // Find returns the snapshots of a word, at most limit: of a RoomId, a TaskID, a
-// RequestId, or the value of a label. See ledger.Find.
-func (r *Reader) Find(ctx context.Context, word string, limit int) (Found, error) {
-	found, err := r.ledger.Find(ctx, word, limit)
-	all := Found{Snapshots: []Result{}, More: found.More}
+// RequestId, or the value of a label. after is the cursor of the Find before, or
+// empty. See ledger.Find. Errors: ledger.ErrCursor, or Redis'.
+func (r *Reader) Find(ctx context.Context, word string, limit int, after string) (Found, error) {
+	all := Found{Snapshots: []Result{}}
+	found, err := r.ledger.Find(ctx, word, limit, after)
+	if err != nil {
+		return all, err
+	}
+	all.More, all.Searched, all.Next = found.More, found.Searched, found.Next
 	for _, s := range found.Snapshots {
 		all.Snapshots = append(all.Snapshots, Explain(s))
 	}
-	return all, err
+	waiting, paused, err := r.backlog.Waiting(ctx)
+	if err != nil {
+		return all, err
+	}
+	all.Waiting = waiting + paused
+	queued, err := r.onQueue(ctx, found.Unrecorded)
+	if err != nil {
+		return all, err
+	}
+	for _, id := range queued {
+		if len(all.Snapshots) >= limit {
+			all.More = true
+			break
+		}
+		s, err := r.Snapshot(ctx, id)
+		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+			return all, err
+		}
+		if err == nil && s.Has(word) {
+			all.Snapshots = append(all.Snapshots, Explain(s))
+		}
+	}
+	return all, nil
+}
+
+// onQueue returns those of the ids that the queue of single rooms has.
+func (r *Reader) onQueue(ctx context.Context, ids []string) (queued []string, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	pipe := r.rdb.Pipeline()
+	there := make([]*redis.IntCmd, len(ids))
+	for i, id := range ids {
+		there[i] = pipe.Exists(ctx, asynqx.TaskPrefix(r.ns.QueueInteractive())+id)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("look for single rooms on their queue: %w", err)
+	}
+	for i, id := range ids {
+		if there[i].Val() == 1 {
+			queued = append(queued, id)
+		}
+	}
+	return queued, nil
 }

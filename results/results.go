@@ -50,6 +50,7 @@ func Explain(s ledger.Snapshot) Result {
 
 // Reader reads results. It is safe for concurrent use.
 type Reader struct {
+	rdb       redis.UniversalClient
 	ledger    *ledger.Ledger
 	backlog   *backlog.Backlog
 	inspector *asynq.Inspector
@@ -63,6 +64,7 @@ type Reader struct {
 // close.
 func NewReader(rdb redis.UniversalClient, ns keys.Namespace) *Reader {
 	return &Reader{
+		rdb:       rdb,
 		ledger:    ledger.New(rdb, ledger.Options{Namespace: ns}),
 		backlog:   backlog.New(rdb, ns),
 		inspector: asynq.NewInspectorFromRedisClient(rdb),

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -181,6 +182,12 @@ func CheckCallbackURL(s string) error {
 		return errors.New("must be a URL that begins with https:// or http://")
 	}
 	return nil
+}
+
+// Words are those by which the room is found: its RoomId and the values of its
+// labels.
+func (r Room) Words() []string {
+	return append([]string{strconv.FormatUint(r.RoomId, 10)}, slices.Collect(maps.Values(r.Label))...)
 }
 
 // Redacted returns the room as it may be shown: of its CallbackURL only scheme

@@ -16,6 +16,9 @@ type findData struct {
 	Text      string
 	Snapshots []results.Result
 	More      bool
+	Searched  int    // of the rooms that wait
+	Waiting   int    // rooms
+	Next      string // cursor, if there are more of them
 }
 
 // LabelOf is what a person calls the room of a snapshot by.
@@ -32,11 +35,12 @@ func (p *Pages) findRoutes() []Route {
 		read: func(r *http.Request) (string, any, error) {
 			d := findData{Text: strings.TrimSpace(r.URL.Query().Get("q"))}
 			if d.Text != "" {
-				out, err := p.api.find(r.Context(), &findInput{d.Text, findShown})
+				out, err := p.api.find(r.Context(), &findInput{d.Text, findShown, r.URL.Query().Get("cursor")})
 				if err != nil {
 					return "", nil, err
 				}
 				d.Snapshots, d.More = out.Body.Snapshots, out.Body.More
+				d.Searched, d.Waiting, d.Next = out.Body.Searched, out.Body.Waiting, out.Body.Next
 			}
 			return langOf(r).say("nav.find"), d, nil
 		},

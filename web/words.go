@@ -246,9 +246,12 @@ var catalog = map[string][languages]string{
 	"redis.full.why": {"beyond %s %% new work is refused; what was accepted goes on", "超过 %s %% 时拒绝新任务；已接收的继续"},
 	"redis.full.fix": {"wait until records have expired, or raise maxmemory", "等待记录过期，或提高 maxmemory"},
 
-	"find.none":  {"Nothing is found.", "没有找到。"},
-	"find.more":  {"There are more than these. Say more exactly what should be found.", "结果不止这些，请使用更精确的内容。"},
-	"find.short": {"What should be found?", "要查找什么？"},
+	"find.none":     {"Nothing is found.", "没有找到。"},
+	"find.more":     {"There are more than these. Say more exactly what should be found.", "结果不止这些，请使用更精确的内容。"},
+	"find.none.yet": {"Nothing is found so far.", "目前没有找到。"},
+	"find.searched": {"Of the rooms that wait in batches, %s of %s are searched.", "批次中等待的房间已查找 %s / %s 个。"},
+	"find.on":       {"Search on", "继续查找"},
+	"find.short":    {"What should be found?", "要查找什么？"},
 
 	"filter":          {"Filter", "筛选"},
 	"filter.state":    {"State", "状态"},
