@@ -217,6 +217,7 @@ func exportZip(
 	}
 	buffered := bufio.NewWriterSize(out, 64<<10)
 	z := images.NewZip(buffered, b.CreatedAt)
+	defer z.Discard()
 	if done, err = images.Export(ctx, z, s, b, rows); err != nil {
 		return done, err
 	}

@@ -29,6 +29,7 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
 		"http.addr", "metrics.addr", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
+		collectEarly(e)
 		r := newReloader(cmd, e)
 		defer r.close()
 		cfgs, err := loadConfigs(cmd, e)

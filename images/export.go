@@ -111,25 +111,27 @@ func (s *Source) exportImage(
 	})
 }
 
-// Zip is a Writer of a ZIP archive. Close it.
+// Zip is a Writer of a ZIP archive. Close it, or Discard it.
 type Zip struct {
-	w  *zip.Writer
-	at time.Time
+	w     *zip.Writer
+	at    time.Time
+	entry spool.Spool // of what is being put: one for all, as there may be a million
 }
 
 // NewZip returns an archive that is written to w as it comes. at is the time of what
 // is in it.
-func NewZip(w io.Writer, at time.Time) *Zip { return &Zip{zip.NewWriter(w), at} }
+func NewZip(w io.Writer, at time.Time) *Zip { return &Zip{w: zip.NewWriter(w), at: at} }
 
 // Put has what it puts in memory, or in a temporary file, first: an entry that was
 // begun cannot be taken back.
 func (z *Zip) Put(_ context.Context, name, mediaType string, fill func(io.Writer) error) error {
-	var whole spool.Spool
-	defer whole.Close()
-	if err := fill(&whole); err != nil {
+	if err := z.entry.Reset(); err != nil {
 		return err
 	}
-	r, err := whole.Reader()
+	if err := fill(&z.entry); err != nil {
+		return err
+	}
+	r, err := z.entry.Reader()
 	if err != nil {
 		return err
 	}
@@ -148,4 +150,10 @@ func (z *Zip) Put(_ context.Context, name, mediaType string, fill func(io.Writer
 }
 
 // Close writes the directory of the archive. The writer stays the caller's.
-func (z *Zip) Close() error { return z.w.Close() }
+func (z *Zip) Close() error {
+	z.Discard()
+	return z.w.Close()
+}
+
+// Discard removes the temporary file of an archive that is not to be finished.
+func (z *Zip) Discard() { z.entry.Close() }

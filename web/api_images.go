@@ -123,6 +123,7 @@ func (a *API) getImages(api huma.API, op huma.Operation) {
 				return
 			}
 			z := images.NewZip(newDeadlineWriter(in.w), b.CreatedAt)
+			defer z.Discard()
 			done, err := images.Export(ctx, z, a.o.Images, b, a.results.Batch(ctx, b, 1, b.Total))
 			if err == nil {
 				err = z.Close()

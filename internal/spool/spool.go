@@ -47,7 +47,7 @@ func (s *Spool) flush() error {
 }
 
 // Reader returns all of the text from its beginning. Nothing may be written
-// after it, and it ends with Close. There may be several.
+// after it, and it ends with Reset or Close. There may be several.
 func (s *Spool) Reader() (io.Reader, error) {
 	if s.file == nil {
 		return bytes.NewReader(s.buf.Bytes()), nil
@@ -60,6 +60,23 @@ func (s *Spool) Reader() (io.Reader, error) {
 		return nil, fmt.Errorf("read a temporary file: %w", err)
 	}
 	return io.NewSectionReader(s.file, 0, info.Size()), nil
+}
+
+// Reset removes the text, so that the spool can be used again. What it has of memory
+// and its temporary file stay.
+func (s *Spool) Reset() error {
+	s.buf.Reset()
+	if s.file == nil {
+		return nil
+	}
+	_, err := s.file.Seek(0, io.SeekStart)
+	if err == nil {
+		err = s.file.Truncate(0)
+	}
+	if err != nil {
+		return fmt.Errorf("empty a temporary file: %w", err)
+	}
+	return nil
 }
 
 // Close removes the text. It may be called more than once.

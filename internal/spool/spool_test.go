@@ -36,6 +36,16 @@ func TestSpool(t *testing.T) {
 				t.Errorf("%d bytes: %d came back, %v", size, len(got), err)
 			}
 		}
+		// What it is used for again has nothing of what was there before.
+		if err := s.Reset(); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(&s, "next")
+		if r, err := s.Reader(); err != nil {
+			t.Error(err)
+		} else if got, err := io.ReadAll(r); string(got) != "next" || err != nil {
+			t.Errorf("after %d bytes and a reset: %d came back, %v", size, len(got), err)
+		}
 		s.Close()
 		s.Close()
 		if left, _ := os.ReadDir(dir); len(left) > 0 {
