@@ -195,6 +195,7 @@ func install(
 		UnknownGrace: unknownGrace(c.cfg),
 		SuspendFor:   c.cfg.SuspendFor,
 		Spool:        spoolFolder(c.cfg),
+		Replicated:   c.replicated(),
 		Retention:    c.cfg.Retention,
 		Webhooks:     webhooks,
 		Schedules:    schedules,

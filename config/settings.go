@@ -43,7 +43,7 @@ var settings = []setting{
 			"embedded",
 		redisURL, rdb.Redact},
 	{"redis.durability", "durability", "local",
-		"what an accepted enqueue waits for: Redis itself (local), or a replica of it too (replicated)",
+		"what an accepted enqueue, and a request to be sent, is in before: this Redis (local), or replicas of it too (replicated)",
 		oneOf("local", "replicated"), plain},
 	{"redis.tls.ca", "", "", "PEM file of the authorities that sign the certificate of Redis; empty: those of the system",
 		anyText, plain},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -58,7 +59,7 @@ func (b *Breaker) run(ctx context.Context, script *redis.Script, moreKeys []stri
 }
 
 // Stops returns why calls are not made: first why none is, then the suspended
-// applications in their order, then the queues that are paused. It is empty while all is well.
+// applications in their order, then that replicas do not confirm, then the queues that are paused. It is empty while all is well.
 func (b *Breaker) Stops(ctx context.Context) ([]Stop, error) {
 	f, err := b.rdb.HGetAll(ctx, b.ns.Breaker()).Result()
 	if err != nil {
@@ -71,6 +72,15 @@ func (b *Breaker) Stops(ctx context.Context) ([]Stop, error) {
 	if s := parseStop(f); s.Cause != "" {
 		all = append([]Stop{s}, all...)
 	}
+	since, err := b.rdb.Get(ctx, b.ns.Unreplicated()).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("read %s: %w", b.ns.Unreplicated(), err)
+	}
+	if err == nil {
+		s := Stop{Cause: NoReplica, Phase: "open", Since: unixMilli(since)}
+		s.say()
+		all = append(all, s)
+	}
 	paused, err := asynqx.Paused(ctx, b.rdb, b.ns.Queues()...)
 	for _, p := range paused {
 		s := Stop{Cause: PausedQueue, Phase: "open", Since: p.Since, Queue: p.Queue}
@@ -78,6 +88,30 @@ func (b *Breaker) Stops(ctx context.Context) ([]Stop, error) {
 		all = append(all, s)
 	}
 	return all, err
+}
+
+// unreplicatedFor is how long it is shown that replicas have not confirmed: longer
+// than the time until a room is tried again.
+const unreplicatedFor = 15 * time.Second
+
+// NotReplicated notes that the replicas of Redis have not confirmed what is to be
+// sent, for a moment.
+func (b *Breaker) NotReplicated(ctx context.Context) error {
+	pipe := b.rdb.Pipeline()
+	pipe.SetNX(ctx, b.ns.Unreplicated(), time.Now().UnixMilli(), unreplicatedFor)
+	pipe.PExpire(ctx, b.ns.Unreplicated(), unreplicatedFor)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("write %s: %w", b.ns.Unreplicated(), err)
+	}
+	return nil
+}
+
+// Replicated notes that they confirm.
+func (b *Breaker) Replicated(ctx context.Context) error {
+	if err := b.rdb.Del(ctx, b.ns.Unreplicated()).Err(); err != nil {
+		return fmt.Errorf("delete %s: %w", b.ns.Unreplicated(), err)
+	}
+	return nil
 }
 
 // suspensions returns the suspended applications in their order.

@@ -22,6 +22,7 @@ const (
 	Account     Cause = "account"      // Tencent refuses the account: arrears, credentials, a quota
 	Person      Cause = "person"       // somebody has stopped all sending
 	PausedQueue Cause = "paused-queue" // somebody has paused a queue in asynqmon: nothing is taken from it
+	NoReplica   Cause = "no-replica"   // replicas of Redis do not confirm what is to be sent, and are asked to
 	NoWorker    Cause = "no-worker"    // nobody is there who could make calls; the gate itself does not know it
 )
 
@@ -29,7 +30,7 @@ const (
 // Everything that shows the state shows this.
 type Stop struct {
 	What      string    `json:"what" doc:"What is stopped"`
-	Cause     Cause     `json:"cause" enum:"application,storm,connection,account,person,paused-queue,no-worker"`
+	Cause     Cause     `json:"cause" enum:"application,storm,connection,account,person,paused-queue,no-replica,no-worker"`
 	Queue     string    `json:"queue,omitempty" doc:"That is paused"`
 	App       uint64    `json:"sdk_app_id,omitempty" doc:"Of a suspended application, which alone is concerned"`
 	Phase     string    `json:"phase" enum:"open,half-open" doc:"half-open: single requests are sent, to see whether they work"`
@@ -101,6 +102,9 @@ func (s *Stop) why() string {
 		return "somebody has paused it, in asynqmon most likely; what is on it waits"
 	case NoWorker:
 		return "what is enqueued waits"
+	case NoReplica:
+		return "the replicas of Redis do not confirm that a request is to be sent, " +
+			"as TIWSNAP_REDIS_DURABILITY=replicated asks for"
 	case Person:
 		return strings.TrimSuffix("stopped by "+s.By+": "+s.Message, ": ")
 	case Connection:
@@ -119,6 +123,8 @@ func (s *Stop) waitsFor() string {
 	switch {
 	case s.Cause == NoWorker:
 		return ""
+	case s.Cause == NoReplica:
+		return "the replicas, which are asked again every few seconds"
 	case s.Cause == Person, s.Cause == PausedQueue:
 		return "a person who starts it"
 	case s.Cause == Application:
@@ -137,6 +143,8 @@ func (s *Stop) fix() string {
 	switch s.Cause {
 	case NoWorker:
 		return "start one with tiwsnap worker"
+	case NoReplica:
+		return "start the replicas of Redis, or see why they are behind: INFO replication"
 	case Person, PausedQueue:
 		return "tiwsnap start, or the button on the first page"
 	case Application:

@@ -46,6 +46,7 @@ end
 
 if state == 'sending' then
   if token == ARGV[6] then
+    set('token', token) -- for who waits until replicas have it
     return {'send', tonumber(attempt), tonumber(failures or 0)}
   end
   local left = sent_at + ARGV[7] - NOW

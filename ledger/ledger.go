@@ -19,6 +19,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/tasks"
 )
 
@@ -146,6 +147,9 @@ type Options struct {
 	// Relay is true where Tencent calls tiwsnap and not the CallbackURL of a
 	// room. The end of such a room makes a notice of kind callback.
 	Relay bool
+	// Replicas is how many replicas of Redis must have an intent before its request
+	// may be sent. Default: none.
+	Replicas func() int
 }
 
 // Ledger is the records in one Redis. It is safe for concurrent use.
@@ -209,14 +213,15 @@ const (
 	Send    Verdict = "send"    // the intent is written: send
 	Wait    Verdict = "wait"    // a request is on its way, or its callback may come: ask again after Wait
 	Stopped Verdict = "stopped" // the pass is not good: get another one
+	Alone   Verdict = "alone"   // the intent is written, and a failover may lose it: send nothing, write that as the outcome
 	Done    Verdict = "done"    // accepted, ended, held or waiting for its SdkAppId: this task has nothing to do
 )
 
 // Intent is the answer of Begin.
 type Intent struct {
 	Verdict  Verdict
-	Attempt  int           // Send: number of this attempt, from 1; it fences the outcome
-	Failures int           // Send: attempts before this one that counted against the limit
+	Attempt  int           // Send, Alone: number of this attempt, from 1; it fences the outcome
+	Failures int           // Send, Alone: attempts before this one that counted against the limit
 	Wait     time.Duration // Wait
 }
 
@@ -234,10 +239,15 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token, pass
 		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, pass, l.o.Attempts,
 		l.o.Relay && p.Room.CallbackURL != "", p.Room.SdkAppId,
 	}, indexed(p.ID, p.Room.Words()...)...)
-	reply, err := l.run(ctx, beginScript, p.ID, p.Batch,
-		[]string{l.ns.Breaker(), l.ns.Suspension(p.Room.SdkAppId), l.ns.SuspendedRooms(p.Room.SdkAppId)},
-		args...,
-	).Slice()
+	k, a := l.input(p.ID, p.Batch,
+		[]string{l.ns.Breaker(), l.ns.Suspension(p.Room.SdkAppId), l.ns.SuspendedRooms(p.Room.SdkAppId)}, args)
+	replicated := true
+	var reply []any
+	if l.o.Replicas == nil || pass == gateless {
+		reply, err = beginScript.Run(ctx, l.rdb, k, a...).Slice()
+	} else {
+		reply, replicated, err = l.beginReplicated(ctx, k, a)
+	}
 	if err != nil {
 		return Intent{}, fmt.Errorf("begin snapshot %s: %w", p.ID, err)
 	}
@@ -245,10 +255,49 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token, pass
 	switch in.Verdict {
 	case Send:
 		in.Attempt, in.Failures = int(reply[1].(int64)), int(reply[2].(int64))
+		if !replicated {
+			in.Verdict = Alone
+		}
 	case Wait:
 		in.Wait = time.Duration(reply[1].(int64)) * time.Millisecond
 	}
 	return in, nil
+}
+
+// gateless is the pass of whoever has no permit: nothing is sent then.
+const gateless = "-"
+
+// replicaPatience is how long the replicas have to confirm an intent. Its permit
+// grows old meanwhile.
+const replicaPatience = 500 * time.Millisecond
+
+// beginReplicated is the script of Begin, and the wait for the replicas on the
+// same connection. Redis waits there for the last write, which is the intent: the
+// script writes it again where it is there already.
+func (l *Ledger) beginReplicated(ctx context.Context, k []string, a []any) (reply []any, replicated bool, err error) {
+	node, err := rdb.Master(ctx, l.rdb, k[0])
+	if err != nil {
+		return nil, false, err
+	}
+	needed := l.o.Replicas()
+	for _, run := range []func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd{
+		beginScript.EvalSha, beginScript.Eval,
+	} {
+		pipe := node.Pipeline()
+		begun := run(ctx, pipe, k, a...)
+		acked := pipe.Do(ctx, "wait", needed, replicaPatience.Milliseconds())
+		_, err = pipe.Exec(ctx)
+		if redis.HasErrorPrefix(begun.Err(), "NOSCRIPT") {
+			continue
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		reply, err = begun.Slice()
+		n, _ := acked.Int()
+		return reply, n >= needed, err
+	}
+	return nil, false, err
 }
 
 // Outcome is what became of one request.

@@ -60,6 +60,7 @@ var (
 	descToCopy     = gauge("images_to_copy", "Images that have no copy yet and will be copied.")
 	descLost       = gauge("images_lost_total", "Images that could not be copied while Tencent had them, since the beginning.")
 	descDuplicates = gauge("possible_duplicates_total", "Requests that may have made a second task, as the outcome of one before was unknown.")
+	descExtra      = gauge("extra_tasks_total", "Tasks beside the one of their snapshot, as far as they are known: Redis had lost what would have prevented them.")
 	descBacklog    = gauge("backlog_rooms", "Rooms in open batches that were not fed yet.")
 	descOldest     = gauge("oldest_waiting_seconds", "Age of the oldest batch that has rooms waiting and is not paused; 0: none.")
 	descQueue      = gauge("queue_tasks", "Tasks on a queue of asynq by state.", "queue", "state")
@@ -77,7 +78,7 @@ var (
 
 	descs = []*prometheus.Desc{
 		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descMoves, descNoImage, descMissing,
-		descToCopy, descLost, descDuplicates, descBacklog, descOldest, descQueue, descPaused,
+		descToCopy, descLost, descDuplicates, descExtra, descBacklog, descOldest, descQueue, descPaused,
 		descBreaker, descSuspended, descDataLost, descLimit, descEffective, descUsed, descFullest, descMargin, descWaiting,
 	}
 )
@@ -259,6 +260,7 @@ func (r *reading) totals(ctx context.Context) error {
 	r.gauge(descToCopy, max(0, number("images_pending")))
 	r.counter(descLost, number("images_lost"))
 	r.counter(descDuplicates, number("possible_duplicates"))
+	r.counter(descExtra, number("extra_tasks"))
 	return nil
 }
 

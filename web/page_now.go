@@ -212,6 +212,11 @@ func stopTrouble(s gate.Stop) trouble {
 	switch {
 	case s.Cause == gate.NoWorker:
 		return trouble{What: say("stop.noworker"), Why: say("stop.noworker.why"), Fix: say("stop.noworker.fix")}
+	case s.Cause == gate.NoReplica:
+		return trouble{
+			What: say("stop.all"), Since: s.Since, Why: say("stop.noreplica.why"), WaitsFor: say("stop.waits.replicas"),
+			Fix: say("stop.noreplica.fix"), Stop: &s,
+		}
 	case s.Cause == gate.PausedQueue:
 		return trouble{
 			What: say("stop.queue", s.Queue), Since: s.Since, Why: say("stop.queue.why"),

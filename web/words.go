@@ -213,8 +213,19 @@ var catalog = map[string][languages]string{
 	"stop.waits.resumed":     {"single requests that are accepted", "逐个试发的请求被受理"},
 	"stop.waits.application": {"one request for it that is accepted", "该应用的一个请求被受理"},
 	"stop.fix.person":        {"tiwsnap start, or the button below", "运行 tiwsnap start，或点下面的按钮"},
-	"said.stopped":           {"All sending is stopped.", "所有发送已停止。"},
-	"said.started":           {"Sending is started.", "已开始发送。"},
+
+	"stop.waits.replicas": {"the replicas, which are asked again every few seconds", "副本的确认，每隔几秒重试"},
+	"stop.noreplica.why": {
+		"the replicas of Redis do not confirm that a request is to be sent (TIWSNAP_REDIS_DURABILITY=replicated)",
+		"Redis 副本没有确认待发送的请求（TIWSNAP_REDIS_DURABILITY=replicated）",
+	},
+	"stop.noreplica.fix": {
+		"start the replicas of Redis, or see why they are behind: INFO replication",
+		"启动 Redis 副本，或用 INFO replication 查看其落后的原因",
+	},
+
+	"said.stopped": {"All sending is stopped.", "所有发送已停止。"},
+	"said.started": {"Sending is started.", "已开始发送。"},
 
 	"limit.slowed":     {"Slowed to %s requests a second", "已降速到每秒 %s 个请求"},
 	"limit.differ":     {"Workers have different rate limits", "各 worker 的频率限制不同"},

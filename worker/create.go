@@ -133,10 +133,10 @@ func (w *Worker) refuse(ctx context.Context, p tasks.SnapshotPayload, cause erro
 	if err != nil {
 		return &retryLater{after: beginAgain, why: err.Error()}
 	}
-	if intent.Verdict != ledger.Send {
+	if intent.Verdict != ledger.Send && intent.Verdict != ledger.Alone {
 		return notNow(intent)
 	}
-	w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{
+	w.write(ctx, p, intent.Attempt, ledger.Outcome{
 		State: ledger.Failed, Costs: true, Code: tiw.CodeInvalidRoom, Message: fmt.Sprintf("%.*s", maxRefusal, cause),
 	})
 	w.snapshotFailed(ctx, p.ID, tiw.CodeInvalidRoom, cause.Error())
@@ -150,7 +150,11 @@ func (w *Worker) refuse(ctx context.Context, p tasks.SnapshotPayload, cause erro
 // has it.
 func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, token *string) (again bool, err error) {
 	asked := time.Now()
-	permit, err := l.permit(ctx, p)
+	var permit *gate.Permit
+	alone := w.replicas.lacking()
+	if !alone {
+		permit, err = l.permit(ctx, p)
+	}
 	waited := time.Since(asked)
 	var stopped *gate.Stopped
 	var suspended *gate.Suspended
@@ -177,6 +181,16 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 	}
 	used := *token
 	*token = rand.Text()
+	if intent.Verdict == ledger.Alone {
+		permit.Release()
+		w.write(ctx, p, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true, Token: used})
+		w.notReplicated(ctx)
+		alone, intent.Verdict = true, ledger.Stopped
+	}
+	if alone && intent.Verdict == ledger.Stopped {
+		// It stays here: what asynq would be given now a failover may lose.
+		return pause(ctx, aloneFor), notNow(intent)
+	}
 	if intent.Verdict == ledger.Stopped && suspended != nil {
 		w.gate.Forget() // it is not, not any more, or not for this room
 		return true, nil
@@ -184,6 +198,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 	if intent.Verdict != ledger.Send {
 		return false, notNow(intent)
 	}
+	w.replicated(ctx)
 
 	// Whether a request that has panicked was sent nobody knows.
 	defer func() {
@@ -203,7 +218,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 	w.traffic.busy.Add(-1)
 	cancel()
 	if errors.Is(err, ratelimit.ErrStale) {
-		w.write(ctx, p.ID, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true, Token: used})
+		w.write(ctx, p, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true, Token: used})
 		return true, nil
 	}
 	w.metrics.called(actionCreate, began, err)
@@ -213,8 +228,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 			State: ledger.Accepted, TaskID: *response.TaskID, RequestID: deref(response.RequestId),
 			PermitWait: waited, Token: used,
 		}
-		w.write(ctx, p.ID, intent.Attempt, out)
-		w.answers.add(p, intent.Attempt, out)
+		w.write(ctx, p, intent.Attempt, out)
 		permit.Done(ctx, *response.TaskID, nil)
 		return false, nil
 	}
@@ -241,13 +255,13 @@ func (w *Worker) failed(
 	switch e.Class {
 	case tiw.Throttled:
 		out.State = ledger.Queued
-		w.write(ctx, p.ID, intent.Attempt, out)
+		w.write(ctx, p, intent.Attempt, out)
 		log.Info("throttled: " + tiw.Explain(e.Code).Meaning)
 		return true, nil
 
 	case tiw.Clock:
 		out.State = ledger.Queued
-		w.write(ctx, p.ID, intent.Attempt, out)
+		w.write(ctx, p, intent.Attempt, out)
 		log.Warn("this machine's clock is wrong: signing with Tencent's time from now on", "offset", w.tiw.ClockOffset().Round(time.Second))
 		return true, nil
 
@@ -256,7 +270,7 @@ func (w *Worker) failed(
 			break // others are accepted, this one is not
 		}
 		out.State = ledger.Queued
-		w.write(ctx, p.ID, intent.Attempt, out)
+		w.write(ctx, p, intent.Attempt, out)
 		log.Warn("refused for the account or the application", "message", e.Message)
 		return true, nil // to wait for its application, or be told that sending is stopped
 
@@ -267,7 +281,7 @@ func (w *Worker) failed(
 		} else if out.Costs = concerns == gate.Room; out.Costs && failures >= w.o.Attempts {
 			break
 		}
-		w.write(ctx, p.ID, intent.Attempt, out)
+		w.write(ctx, p, intent.Attempt, out)
 		log.Warn("attempt failed", "message", e.Message, "again_in", delay)
 		return false, &retryLater{delay, e.Error(), true}
 
@@ -277,13 +291,13 @@ func (w *Worker) failed(
 			delay = 0
 		}
 		delay = max(delay, w.grace())
-		w.write(ctx, p.ID, intent.Attempt, out)
+		w.write(ctx, p, intent.Attempt, out)
 		log.Warn("outcome unknown", "message", e.Message, "failures", failures, "again_in", delay)
 		return false, &retryLater{delay, e.Error(), true}
 	}
 	// Permanent, the room's own, or attempts used up.
 	out.State, out.Costs = ledger.Failed, true
-	w.write(ctx, p.ID, intent.Attempt, out)
+	w.write(ctx, p, intent.Attempt, out)
 	w.snapshotFailed(ctx, p.ID, out.Code, out.Message)
 	return false, nil
 }
@@ -292,9 +306,11 @@ func (w *Worker) failed(
 // Redis takes it. Redis being away stops all sending, so the number of
 // outcomes that wait here is at most the number of calls in flight. Meanwhile
 // the outcome lies in the spool, in case this process does not live so long.
-func (w *Worker) write(ctx context.Context, id string, attempt int, out ledger.Outcome) {
+func (w *Worker) write(ctx context.Context, p tasks.SnapshotPayload, attempt int, out ledger.Outcome) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writePatience)
 	defer cancel()
+	defer w.outcomes.add(p, attempt, out)
+	id := p.ID
 	log := w.log.With("id", id, "attempt", attempt, "state", out.State, "task_id", out.TaskID, "request_id", out.RequestID)
 	spooled := ""
 	for delay := 50 * time.Millisecond; ; delay = min(2*delay, 2*time.Second) {

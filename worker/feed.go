@@ -42,7 +42,7 @@ func (w *Worker) feed(ctx context.Context) {
 	var counted time.Time
 	var memory memoryWatch
 	for ctx.Err() == nil {
-		if memory.full(ctx, w) {
+		if w.replicas.lacking() || memory.full(ctx, w) {
 			pause(ctx, time.Second)
 			continue
 		}

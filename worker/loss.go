@@ -12,8 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
+	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )
@@ -90,83 +89,90 @@ func (w *Worker) keepSeen(seen *ledger.Seen) {
 }
 
 const (
-	// answersFor is how long the answers of this process are remembered, and
-	// answersMost how many: a replica that is promoted may be so far behind.
-	answersFor  = 2 * time.Minute
-	answersMost = 20_000
-	restoreMany = 200 // records that are read at a time
+	// outcomesFor is how long the outcomes of this process are remembered, and
+	// outcomesMost how many: a replica that is promoted may be so far behind.
+	outcomesFor  = 2 * time.Minute
+	outcomesMost = 20_000
+	restoreMany  = 200 // records that are read at a time
 )
 
-// answers are the newest requests that Tencent has accepted. The zero value is
-// ready, and safe for concurrent use.
-type answers struct {
+// outcomes are what became of the newest requests. The zero value is ready, and safe
+// for concurrent use.
+type outcomes struct {
 	mu  sync.Mutex
-	all []answer
+	all []outcome
 }
 
-type answer struct {
+type outcome struct {
 	at      time.Time
 	payload tasks.SnapshotPayload
 	attempt int
-	outcome ledger.Outcome
+	ledger.Outcome
 }
 
-func (a *answers) add(p tasks.SnapshotPayload, attempt int, o ledger.Outcome) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (o *outcomes) add(p tasks.SnapshotPayload, attempt int, out ledger.Outcome) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	drop := 0
-	for drop < len(a.all) && (time.Since(a.all[drop].at) > answersFor || len(a.all)-drop >= answersMost) {
+	for drop < len(o.all) && (time.Since(o.all[drop].at) > outcomesFor || len(o.all)-drop >= outcomesMost) {
 		drop++
 	}
-	a.all = append(a.all[drop:], answer{time.Now(), p, attempt, o})
+	o.all = append(o.all[drop:], outcome{time.Now(), p, attempt, out})
 }
 
-func (a *answers) snapshot() []answer {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.all)
+func (o *outcomes) snapshot() []outcome {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.all)
 }
 
-// restore writes the answers of the last minutes again that Redis does not have: a
-// failover has lost them. So nothing is sent again for them; where it was already,
-// the task is counted as an extra one.
+// lacks reports whether a record may lack the outcome.
+func (o outcome) lacks(s ledger.Snapshot) bool {
+	if o.State != ledger.Accepted {
+		return s.State == ledger.Sending
+	}
+	return s.TaskID != o.TaskID && !slices.Contains(slices.Collect(maps.Values(s.ExtraTasks)), o.TaskID)
+}
+
+// restore writes the outcomes of the last minutes again that Redis does not have: a
+// failover has lost them. So nothing is sent again for those that were accepted; where
+// it was already, the task is counted as an extra one.
 func (w *Worker) restore(ctx context.Context) {
-	for some := range slices.Chunk(w.answers.snapshot(), restoreMany) {
+	for some := range slices.Chunk(w.outcomes.snapshot(), restoreMany) {
 		ids := make([]string, len(some))
-		for i, a := range some {
-			ids[i] = a.payload.ID
+		for i, o := range some {
+			ids[i] = o.payload.ID
 		}
 		records, err := w.ledger.Records(ctx, ids)
 		if err != nil {
-			w.log.Error("answers that Redis may have lost are not restored", "err", err)
+			w.log.Error("outcomes that Redis may have lost are not restored", "err", err)
 			return
 		}
-		for i, a := range some {
-			task := a.outcome.TaskID
-			if s := records[i]; s.TaskID == task || slices.Contains(slices.Collect(maps.Values(s.ExtraTasks)), task) {
+		for i, o := range some {
+			if !o.lacks(records[i]) {
 				continue
 			}
-			log := w.log.With("id", a.payload.ID, "attempt", a.attempt, "task_id", task)
-			switch err := w.ledger.Restore(ctx, a.payload, a.attempt, a.outcome); {
+			log := w.log.With("id", o.payload.ID, "attempt", o.attempt, "state", o.State, "task_id", o.TaskID)
+			switch err := w.ledger.Restore(ctx, o.payload, o.attempt, o.Outcome); {
 			case err == nil:
-				log.Warn("answer restored that Redis had lost")
-			case errors.Is(err, ledger.ErrLate):
+				log.Warn("outcome restored that Redis had lost")
+			case errors.Is(err, ledger.ErrLate) && o.TaskID != "":
 				log.Warn("extra task: Redis had lost the answer, and the snapshot has another task or is gone")
-			default:
-				log.Error("answer not restored that Redis had lost", "err", err)
+			case !errors.Is(err, ledger.ErrLate):
+				log.Error("outcome not restored that Redis had lost", "err", err)
 			}
 		}
 	}
 }
 
-// server is the run id of the Redis server that answers, or empty where that is not
-// known: another one means a failover or a restart.
+// server is the run id of the Redis server that takes our writes, or empty where that
+// is not known: another one means a failover or a restart.
 func (w *Worker) server(ctx context.Context) string {
-	c, ok := w.o.Redis.(*redis.Client)
-	if !ok {
-		return "" // of a cluster any node may answer
+	node, err := rdb.Master(ctx, w.o.Redis, w.o.Namespace.Epoch())
+	if err != nil {
+		return ""
 	}
-	for line := range strings.Lines(c.Info(ctx, "server").Val()) {
+	for line := range strings.Lines(node.Info(ctx, "server").Val()) {
 		if id, ok := strings.CutPrefix(line, "run_id:"); ok {
 			return strings.TrimSpace(id)
 		}

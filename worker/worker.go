@@ -22,6 +22,7 @@ import (
 	"tiwsnap/gate"
 	"tiwsnap/images"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/schedule"
@@ -64,6 +65,9 @@ type Options struct {
 	// cannot take at the moment. Default: they are kept in memory only.
 	Spool    string
 	Webhooks Webhooks
+	// Replicated sends a request only after the replicas of Redis have the intent, so that
+	// no failover makes a second task.
+	Replicated bool
 	// Copier copies the images of what has ended. Default: they stay where Tencent has
 	// them.
 	Copier *images.Copier
@@ -121,7 +125,8 @@ type Worker struct {
 	schedules *schedule.Store
 	outbox    *webhook.Outbox
 	spool     spool
-	answers   answers
+	outcomes  outcomes
+	replicas  replicas
 	gate      *gate.Gate
 	create    *ratelimit.Limiter // of the gate, for CreateSnapshotTask
 	describe  *ratelimit.Limiter // of the gate, for DescribeSnapshotTask
@@ -153,9 +158,14 @@ func New(o Options) (*Worker, error) {
 		metrics:   newMetrics(o.Metrics),
 	}
 	w.journal = &journal{w: w, known: map[string]bool{}, newest: map[string]bool{}}
+	var needed func() int
+	if o.Replicated {
+		w.replicas.Replicas = rdb.NewReplicas(o.Redis, o.Namespace.Snapshot(""))
+		needed = w.replicas.Needed
+	}
 	w.ledger = ledger.New(o.Redis, ledger.Options{
-		Namespace: o.Namespace,
-		Busy:      2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
+		Namespace: o.Namespace, Replicas: needed,
+		Busy: 2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
 		ConfirmAfter: o.ConfirmAfter, Attempts: o.Attempts, Retention: o.Retention, Relay: w.relays(),
 	})
 	var err error
@@ -181,6 +191,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var servers []*asynq.Server
 	var handlers []asynq.Handler
 	takers := w.takers(ctx)
+	w.countReplicas(ctx) // before the first send
 	for _, l := range []*lane{
 		w.lane(w.o.Namespace.QueueInteractive(), ratelimit.Interactive),
 		w.lane(w.o.Namespace.QueueBulk(), ratelimit.Bulk),
@@ -210,6 +221,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.probe(ctx) })
 	loops.Go(func() { w.watchRedis(ctx) })
 	loops.Go(func() { w.watchLoss(ctx) })
+	if w.o.Replicated {
+		loops.Go(func() { w.watchReplicas(ctx) })
+	}
 	loops.Go(func() { w.report(ctx) })
 	if w.spool.dir != "" {
 		loops.Go(func() { w.replay(ctx) })

@@ -80,6 +80,10 @@ func (ns Namespace) FeederTurn() string { return ns.key("feeder-turn") }
 // From "feed_from" (ms) on it wants "feed" rooms on their way to the queue.
 func (ns Namespace) Breaker() string { return ns.key("breaker") }
 
+// Unreplicated is a string: since when replicas of Redis do not confirm what is to be
+// sent (ms). It expires.
+func (ns Namespace) Unreplicated() string { return ns.key("unreplicated") }
+
 // Gate is a hash of what the gate remembers: failures in a row, the last
 // outcomes, how many requests were accepted, the newest TaskID.
 func (ns Namespace) Gate() string { return ns.key("gate") }
