@@ -21,6 +21,7 @@ import (
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/web"
+	"tiwsnap/webhook"
 	"tiwsnap/worker"
 )
 
@@ -52,7 +53,9 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	defer api.Close()
 	c := &catcher{Registry: prometheus.NewPedanticRegistry()}
-	w, err := worker.New(worker.Options{Redis: rdb, TIW: api, Metrics: c})
+	w, err := worker.New(worker.Options{
+		Redis: rdb, TIW: api, Metrics: c, Webhooks: webhook.Subscription{Sender: new(webhook.Sender)},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

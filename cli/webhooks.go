@@ -15,7 +15,6 @@ import (
 	"tiwsnap/config"
 	"tiwsnap/tasks"
 	"tiwsnap/webhook"
-	"tiwsnap/worker"
 )
 
 func newWebhooks(e env) *cobra.Command {
@@ -213,17 +212,17 @@ func printDead(e env, all []deadWebhook, output string) error {
 }
 
 // newSender returns whom the worker tells, and what closes it.
-func newSender(c config.Config) (worker.Webhooks, func(), error) {
+func newSender(c config.Config) (webhook.Subscription, func(), error) {
 	s := c.Webhook
 	if !s.On() {
-		return worker.Webhooks{}, func() {}, nil
+		return webhook.Subscription{}, func() {}, nil
 	}
 	o := webhook.Options{Hosts: s.Allow, HTTP: s.HTTP, Private: s.Private}
 	for _, secret := range []config.Secret{s.Secret, s.SecretOld} {
 		if !secret.Empty() {
 			key, err := webhook.ParseSecret(secret.Reveal())
 			if err != nil {
-				return worker.Webhooks{}, nil, fail(exitConfig, "webhook secret %w", err)
+				return webhook.Subscription{}, nil, fail(exitConfig, "webhook secret %w", err)
 			}
 			o.Secrets = append(o.Secrets, key)
 		}
@@ -231,15 +230,15 @@ func newSender(c config.Config) (worker.Webhooks, func(), error) {
 	if !s.URL.Empty() {
 		u, err := webhook.ParseURL(s.URL.Reveal(), s.HTTP)
 		if err != nil {
-			return worker.Webhooks{}, nil, fail(exitConfig, "webhook URL %w", err)
+			return webhook.Subscription{}, nil, fail(exitConfig, "webhook URL %w", err)
 		}
 		o.Hosts = append(slices.Clone(o.Hosts), webhook.Host(u))
 	}
 	sender, err := webhook.New(o)
 	if err != nil {
-		return worker.Webhooks{}, nil, fail(exitConfig, "%w", err)
+		return webhook.Subscription{}, nil, fail(exitConfig, "%w", err)
 	}
-	return worker.Webhooks{
+	return webhook.Subscription{
 		Sender: sender, URL: s.URL.Reveal(),
 		Snapshots: slices.Contains(s.Events, "snapshot"), Batches: slices.Contains(s.Events, "batch"),
 		Images:    slices.Contains(s.Events, "images"),

@@ -1,5 +1,5 @@
 // Package schedule knows when class lists are due, where their rooms come from,
-// and what became of each tick. Package worker makes the ticks.
+// and what became of each tick. Its Clock makes the ticks.
 package schedule
 
 import (

@@ -1,6 +1,8 @@
-// Package webhook sends signed requests that tell other people's servers what
-// has happened, by the scheme of https://www.standardwebhooks.com. It keeps
-// those servers' addresses from leading into the sender's own network.
+// Package webhook tells other people's servers what has happened. A Sender makes
+// signed requests by the scheme of https://www.standardwebhooks.com, and keeps
+// those servers' addresses from leading into its own network. A Dispatcher takes
+// what the ledger has noted through the outbox to the receivers, each of which
+// has its share.
 package webhook
 
 import (

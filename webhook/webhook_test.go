@@ -21,7 +21,7 @@ import (
 
 	"tiwsnap/internal/guard"
 	"tiwsnap/internal/guard/guardtest"
-	"tiwsnap/internal/needs"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/webhook"
 )
 
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	// net/http reads these once. Whoever asks the proxy finds nobody there.
 	os.Setenv("HTTP_PROXY", "http://127.0.0.1:9")
 	os.Setenv("http_proxy", "http://127.0.0.1:9")
-	goleak.VerifyTestMain(needs.Reporting(m))
+	goleak.VerifyTestMain(redistest.Both(m))
 }
 
 const (

@@ -94,7 +94,7 @@ func (l *lane) server(ctx context.Context, concurrency int, first bool) *asynq.S
 		DelayedTaskCheckInterval: forward,
 		JanitorInterval:          cleanEvery,
 		ShutdownTimeout:          w.o.CallTimeout + 5*time.Second,
-		Logger:                   asynqLog{w.log},
+		Logger:                   asynqx.Log(w.log),
 		LogLevel:                 asynq.WarnLevel,
 	})
 }

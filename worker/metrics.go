@@ -20,12 +20,11 @@ const (
 
 // metrics are the figures of one worker.
 type metrics struct {
-	calls    *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
-	permits  *prometheus.HistogramVec
-	orphans  prometheus.Counter
-	webhooks *prometheus.CounterVec
-	losses   *prometheus.CounterVec
+	calls   *prometheus.CounterVec
+	seconds *prometheus.HistogramVec
+	permits *prometheus.HistogramVec
+	orphans prometheus.Counter
+	losses  *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -49,10 +48,6 @@ func newMetrics(r prometheus.Registerer) metrics {
 			Name: "tiwsnap_redis_losses_total",
 			Help: "Times that this process found data missing in Redis by kind: emptied or older.",
 		}, []string{"kind"}),
-		webhooks: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "tiwsnap_webhooks_total",
-			Help: "Webhooks by result: delivered, failed (one try), or gone: not sent, as the receiver has answered 410.",
-		}, []string{"result"}),
 	}
 }
 

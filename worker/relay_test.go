@@ -26,6 +26,8 @@ import (
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/web"
+	"tiwsnap/webhook"
+	"tiwsnap/webhook/webhooktest"
 	"tiwsnap/worker"
 )
 
@@ -47,7 +49,7 @@ func (h *heard) of(task string) string {
 
 // relay starts a worker that takes callbacks and sends webhooks to these
 // receivers, but for those of CallbackURLs none.
-func (w world) relay(receivers ...receiver) *heard {
+func (w world) relay(receivers ...webhooktest.Receiver) *heard {
 	w.Helper()
 	keys := tiw.NewCallbackKeys("0123456789abcdef0123456789abcdef")
 	own := web.NewCallbackHandler(web.CallbackOptions{Keys: keys, Record: w.ledger.Callback})
@@ -62,7 +64,7 @@ func (w world) relay(receivers ...receiver) *heard {
 	}))
 	w.Cleanup(srv.Close)
 	w.workWith(worker.Options{
-		Webhooks: worker.Webhooks{Sender: telling(w.T, receivers...).Sender},
+		Webhooks: webhook.Subscription{Sender: webhooktest.Subscribe(w.T, receivers...).Sender},
 		CallbackURL: func(id string, attempt int) string {
 			return keys.URL(srv.URL, id, attempt, time.Now().Add(time.Hour))
 		},
@@ -82,7 +84,7 @@ func these(rooms ...tasks.Room) iter.Seq2[tasks.Room, error] {
 
 // called enqueues a batch "a" of two rooms, the first with a CallbackURL of its
 // own, and waits for its end.
-func (w world) called(r receiver) {
+func (w world) called(r webhooktest.Receiver) {
 	w.Helper()
 	_, err := w.queue.Batch(w.Context(), these(
 		tasks.Room{RoomId: 1, CallbackURL: r.URL + "/own?token=S3CR3T"}, tasks.Room{RoomId: 2},
@@ -109,13 +111,13 @@ func TestCallbacksOfRooms(t *testing.T) {
 				t.Run(fmt.Sprintf("%s, failure %v", envelope, failure), func(t *testing.T) {
 					t.Parallel()
 					w := newWorld(t, redistest.Client(t), tiwtest.Options{Envelope: envelope, CallbackKey: "key", TaskFailure: failure})
-					r := newReceiver(t)
+					r := webhooktest.NewReceiver(t)
 					h := w.relay(r)
 					w.called(r)
 					seen := map[string]string{}
 					for range 2 {
-						d := r.next(t)
-						seen[d.path] = d.raw
+						d := r.Next(t)
+						seen[d.Path] = d.Raw
 					}
 					want := map[string]string{"/own?token=S3CR3T": h.of(w.snapshot("a.1").TaskID), "/batch": h.of(w.snapshot("a.2").TaskID)}
 					if diff := cmp.Diff(want, seen); diff != "" || want["/batch"] == "" {
@@ -134,16 +136,16 @@ func TestCallbacksOfRooms(t *testing.T) {
 			t.Run(fmt.Sprintf("failure %v", failure), func(t *testing.T) {
 				t.Parallel()
 				// What Tencent would have sent.
-				direct, asked := newWorld(t, redistest.Client(t), tiwtest.Options{TaskFailure: failure}), newReceiver(t)
+				direct, asked := newWorld(t, redistest.Client(t), tiwtest.Options{TaskFailure: failure}), webhooktest.NewReceiver(t)
 				direct.workWith(worker.Options{})
 				direct.called(asked)
 
 				w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskFailure: failure, Faults: tiwtest.Faults{CallbackLost: 1}})
-				r := newReceiver(t)
+				r := webhooktest.NewReceiver(t)
 				w.relay(r)
 				w.called(r)
 				for range 2 {
-					got, want := event(t, r.next(t)), event(t, asked.next(t))
+					got, want := event(t, r.Next(t)), event(t, asked.Next(t))
 					if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); diff != "" {
 						t.Errorf("not the fields that Tencent sends: %s", diff)
 					}
@@ -168,19 +170,19 @@ func TestCallbacksOfRooms(t *testing.T) {
 	t.Run("tell of a room that Tencent refuses", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
-		r := newReceiver(t)
+		r := webhooktest.NewReceiver(t)
 		w.relay(r)
 		w.called(r)
 		for range 2 {
-			d := r.next(t)
+			d := r.Next(t)
 			got := event(t, d)
 			room := 2.0
-			if d.path == "/own?token=S3CR3T" {
+			if d.Path == "/own?token=S3CR3T" {
 				room = 1
 			}
 			if got["EventData.TaskID"] != "" || got["EventData.RoomId"] != room || got["EventData.Status"] != "Finished" ||
 				got["EventData.Result.ErrorCode"] != "InvalidParameter" || got["EventData.Result.ErrorMessage"] == "" {
-				t.Errorf("%s: %s", d.path, d.raw)
+				t.Errorf("%s: %s", d.Path, d.Raw)
 			}
 		}
 	})
@@ -188,15 +190,15 @@ func TestCallbacksOfRooms(t *testing.T) {
 	t.Run("come again until the receiver takes one, under one id", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-		r := newReceiver(t)
-		r.answer <- http.StatusServiceUnavailable
-		r.answer <- http.StatusServiceUnavailable
+		r := webhooktest.NewReceiver(t)
+		r.Answer <- http.StatusServiceUnavailable
+		r.Answer <- http.StatusServiceUnavailable
 		w.relay(r)
 		w.called(r)
 		count := map[string]int{}
 		for range 4 {
-			d := r.next(t)
-			count[d.path+" "+d.id]++
+			d := r.Next(t)
+			count[d.Path+" "+d.ID]++
 		}
 		if len(count) != 2 {
 			t.Errorf("came as %v", count)
@@ -207,7 +209,7 @@ func TestCallbacksOfRooms(t *testing.T) {
 	t.Run("are dead where webhooks may not go there", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-		r, other := newReceiver(t), newReceiver(t)
+		r, other := webhooktest.NewReceiver(t), webhooktest.NewReceiver(t)
 		w.relay(other)
 		w.called(r)
 		for _, info := range w.webhooks(2, asynq.NewInspectorFromRedisClient(w.rdb).ListArchivedTasks) {
@@ -215,7 +217,7 @@ func TestCallbacksOfRooms(t *testing.T) {
 				t.Errorf("got %q, want %q", info.LastErr, want)
 			}
 		}
-		if len(r.got)+len(other.got) > 0 {
+		if len(r.Got)+len(other.Got) > 0 {
 			t.Error("something was sent")
 		}
 	})
@@ -225,18 +227,18 @@ func TestCallbacksOfRooms(t *testing.T) {
 		for name, o := range map[string]worker.Options{
 			"no callbacks":               {},
 			"a setting for the others":   {OtherCallbackURL: "http://192.0.2.1/all"},
-			"webhooks, and no callbacks": {Webhooks: telling(t, newReceiver(t))},
+			"webhooks, and no callbacks": {Webhooks: webhooktest.Subscribe(t, webhooktest.NewReceiver(t))},
 			"callbacks, and no webhooks": {CallbackURL: func(id string, n int) string { return keys.URL("http://192.0.2.1", id, n, time.Now()) }},
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-				r := newReceiver(t)
+				r := webhooktest.NewReceiver(t)
 				w.workWith(o)
 				w.called(r)
 				w.enqueue("b", 1)
 				w.ended("b")
-				paths := []string{r.next(t).path, r.next(t).path}
+				paths := []string{r.Next(t).Path, r.Next(t).Path}
 				slices.Sort(paths)
 				if !slices.Equal(paths, []string{"/batch", "/own?token=S3CR3T"}) {
 					t.Errorf("called were %v", paths)
@@ -257,23 +259,23 @@ func TestCallbacksOfRooms(t *testing.T) {
 	t.Run("are redacted in webhooks", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-		r := newReceiver(t)
-		w.workTelling(telling(t, r))
-		w.called(newReceiver(t))
+		r := webhooktest.NewReceiver(t)
+		w.workTelling(webhooktest.Subscribe(t, r))
+		w.called(webhooktest.NewReceiver(t))
 		for range 3 {
-			d := r.next(t)
-			if strings.Contains(d.raw, "S3CR3T") || d.body.Type == tasks.SnapshotEnded && !strings.Contains(d.raw, `"CallbackURL":"http://127.0.0.1:`) {
-				t.Errorf("%s", d.raw)
+			d := r.Next(t)
+			if strings.Contains(d.Raw, "S3CR3T") || d.Body.Type == tasks.SnapshotEnded && !strings.Contains(d.Raw, `"CallbackURL":"http://127.0.0.1:`) {
+				t.Errorf("%s", d.Raw)
 			}
 		}
 	})
 }
 
 // event is a callback with its objects flattened to dotted names.
-func event(t *testing.T, d delivery) map[string]any {
+func event(t *testing.T, d webhooktest.Delivery) map[string]any {
 	t.Helper()
 	var body map[string]any
-	if err := json.Unmarshal([]byte(d.raw), &body); err != nil {
+	if err := json.Unmarshal([]byte(d.Raw), &body); err != nil {
 		t.Fatal(err)
 	}
 	return flat(body)

@@ -64,7 +64,7 @@ type Options struct {
 	// Spool is a folder, for this Redis alone, where outcomes lie that Redis
 	// cannot take at the moment. Default: they are kept in memory only.
 	Spool    string
-	Webhooks Webhooks
+	Webhooks webhook.Subscription
 	// Replicated sends a request only after the replicas of Redis have the intent, so that
 	// no failover makes a second task.
 	Replicated bool
@@ -119,11 +119,8 @@ type Worker struct {
 	tiw       *tiw.Client
 	ledger    *ledger.Ledger
 	backlog   *backlog.Backlog
-	queue     *asynq.Client
 	inspector *asynq.Inspector
 	producer  *enqueue.Client
-	schedules *schedule.Store
-	outbox    *webhook.Outbox
 	spool     spool
 	outcomes  outcomes
 	replicas  replicas
@@ -134,7 +131,8 @@ type Worker struct {
 	traffic   traffic
 	failures  failures
 	journal   *journal
-	named     sync.Map // "QUEUE TYPE" of tasks of others that the log has named
+	webhooks  *webhook.Dispatcher // nil: none are sent
+	named     sync.Map            // "QUEUE TYPE" of tasks of others that the log has named
 }
 
 // New returns a worker. It does not touch Redis or the network.
@@ -150,11 +148,8 @@ func New(o Options) (*Worker, error) {
 		tiw:       o.TIW,
 		spool:     spool{o.Spool},
 		backlog:   backlog.New(o.Redis, o.Namespace),
-		queue:     asynq.NewClientFromRedisClient(o.Redis),
 		inspector: asynq.NewInspectorFromRedisClient(o.Redis),
 		producer:  enqueue.New(o.Redis, o.Namespace),
-		schedules: schedule.NewStore(o.Redis, o.Namespace),
-		outbox:    webhook.NewOutbox(o.Redis, o.Namespace),
 		metrics:   newMetrics(o.Metrics),
 	}
 	w.journal = &journal{w: w, known: map[string]bool{}, newest: map[string]bool{}}
@@ -168,6 +163,9 @@ func New(o Options) (*Worker, error) {
 		Busy: 2 * o.CallTimeout, Grace: w.grace(), Hold: o.OnUnknown == HoldUnknown,
 		ConfirmAfter: o.ConfirmAfter, Attempts: o.Attempts, Retention: o.Retention, Relay: w.relays(),
 	})
+	if o.Webhooks.Sender != nil {
+		w.webhooks = w.dispatcher()
+	}
 	var err error
 	if w.gate, err = gate.New(gate.Options{
 		Redis: o.Redis, Namespace: o.Namespace, RateLimit: o.RateLimit, DescribeShare: o.ConfirmShare, Margin: o.Margin,
@@ -200,9 +198,9 @@ func (w *Worker) Run(ctx context.Context) error {
 			servers, handlers = append(servers, s), append(handlers, l.handler())
 		}
 	}
-	if w.o.Webhooks.Sender != nil {
-		servers, handlers = append(servers, w.notifyServer(ctx)), append(handlers, w.notifyHandler())
-		w.tell(ctx) // before the first end
+	if w.webhooks != nil {
+		servers, handlers = append(servers, w.webhooks.Server(ctx)), append(handlers, w.webhooks.Handler())
+		w.webhooks.Subscribe(ctx) // before the first end
 	}
 	for i, server := range servers {
 		if err := server.Start(handlers[i]); err != nil {
@@ -228,15 +226,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.spool.dir != "" {
 		loops.Go(func() { w.replay(ctx) })
 	}
-	if w.o.Webhooks.Sender != nil {
-		loops.Go(func() { w.announce(ctx) })
+	if w.webhooks != nil {
+		loops.Go(func() { w.webhooks.Run(ctx) })
 	}
 	if w.o.Copier != nil {
 		loops.Go(func() { w.o.Copier.Run(ctx) })
 	}
-	for _, s := range w.o.Schedules {
-		loops.Go(func() { w.cron(ctx, s) })
-	}
+	loops.Go(func() { schedule.NewClock(w.o.Redis, w.o.Namespace, w.o.Schedules, w.log).Run(ctx) })
 	w.log.Info("worker started", "rate_limit", w.o.RateLimit, "concurrency", w.o.Concurrency)
 
 	<-ctx.Done()
@@ -261,6 +257,19 @@ func (w *Worker) Run(ctx context.Context) error {
 	return err
 }
 
+// dispatcher is what sends the webhooks of this worker.
+func (w *Worker) dispatcher() *webhook.Dispatcher {
+	o := webhook.DispatcherOptions{
+		Redis: w.o.Redis, Namespace: w.o.Namespace, Ledger: w.ledger, Subscription: w.o.Webhooks,
+		Foreign:         w.foreign(w.o.Namespace.QueueWebhooks()),
+		ShutdownTimeout: w.o.CallTimeout + 5*time.Second, Log: w.log, Metrics: w.o.Metrics,
+	}
+	if w.o.Copier != nil {
+		o.Explain = w.o.Copier.Results.Explain // knows where the copies are
+	}
+	return webhook.NewDispatcher(o)
+}
+
 // pause waits for d and reports whether ctx is still alive.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
@@ -272,15 +281,3 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
-
-// asynqLog gives asynq's own messages to slog.
-type asynqLog struct{ log *slog.Logger }
-
-func (l asynqLog) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
-func (l asynqLog) Info(args ...any)  { l.log.Info(fmt.Sprint(args...), "from", "asynq") }
-func (l asynqLog) Warn(args ...any)  { l.log.Warn(fmt.Sprint(args...), "from", "asynq") }
-func (l asynqLog) Error(args ...any) { l.log.Error(fmt.Sprint(args...), "from", "asynq") }
-
-// Fatal does not end the process: asynq calls it only from Server.Run, which
-// is not used here.
-func (l asynqLog) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...), "from", "asynq") }

@@ -1,8 +1,7 @@
-package worker_test
+package schedule_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,7 +14,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/embedded"
@@ -25,12 +23,9 @@ import (
 	"tiwsnap/ledger"
 	"tiwsnap/schedule"
 	"tiwsnap/tasks"
-	"tiwsnap/tiw"
-	"tiwsnap/tiw/tiwtest"
-	"tiwsnap/worker"
 )
 
-// clockwork is workers with schedules on a Redis whose clock the test sets.
+// clockwork is clocks with a schedule on a Redis whose clock the test sets.
 type clockwork struct {
 	*testing.T
 	redis    *embedded.Server
@@ -66,29 +61,38 @@ func (c *clockwork) at(d time.Duration) {
 	c.redis.SetTime(c.now)
 }
 
-func (c *clockwork) worker() *worker.Worker {
-	c.Helper()
-	api, err := tiw.New(tiw.Options{Endpoint: "http://127.0.0.1:1", Credential: common.NewCredential("x", "x")})
-	if err != nil {
-		c.Fatal(err)
-	}
-	c.Cleanup(func() { api.Close() })
-	w, err := worker.New(worker.Options{Redis: c.rdb, TIW: api, Schedules: []schedule.Schedule{c.schedule}, Log: slog.New(slog.NewTextHandler(c.Output(), nil))})
-	if err != nil {
-		c.Fatal(err)
-	}
-	c.Cleanup(func() {
-		stopped, cancel := context.WithCancel(context.Background())
-		cancel()
-		if err := w.Run(stopped); err != nil { // which ends what New has started
-			c.Error(err)
-		}
-	})
-	return w
+func (c *clockwork) clock() *schedule.Clock {
+	log := slog.New(slog.NewTextHandler(c.Output(), nil))
+	return schedule.NewClock(c.rdb, keys.Default, []schedule.Schedule{c.schedule}, log)
 }
 
-// tick lets a worker make what is due, so often.
-func (c *clockwork) tick(w *worker.Worker, times int) {
+// run runs a clock until the test ends.
+func (c *clockwork) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	all.Go(func() { c.clock().Run(ctx) })
+	c.Cleanup(func() {
+		cancel()
+		all.Wait()
+	})
+}
+
+// eventually asks every 20 ms, because Redis does not tell, for at most a minute.
+func (c *clockwork) eventually(what string, done func() bool) {
+	c.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(time.Minute); !done(); {
+		select {
+		case <-deadline:
+			c.Fatalf("not within a minute: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// tick lets a clock make what is due, so often.
+func (c *clockwork) tick(w *schedule.Clock, times int) {
 	c.Helper()
 	for range times {
 		if err := w.Tick(c.Context()); err != nil {
@@ -126,17 +130,19 @@ func (c *clockwork) status() schedule.Status {
 	return all[0]
 }
 
+const app = 1400123480
+
 const list = "RoomId\n1\n2\nx\n"
 
 func TestTickIsOneBatchWhoeverMakesIt(t *testing.T) {
 	c := newClockwork(t, schedule.List(list))
-	var workers []*worker.Worker
+	var clocks []*schedule.Clock
 	for range 3 {
-		workers = append(workers, c.worker())
+		clocks = append(clocks, c.clock())
 	}
 	everybody := func() {
 		var all sync.WaitGroup
-		for _, w := range workers {
+		for _, w := range clocks {
 			all.Go(func() {
 				if err := w.Tick(t.Context()); err != nil {
 					t.Error(err)
@@ -173,7 +179,7 @@ func TestTickIsOneBatchWhoeverMakesIt(t *testing.T) {
 	}
 }
 
-// Two workers read the source, and it changes in between: the rooms of the first
+// Two clocks read the source, and it changes in between: the rooms of the first
 // one are the tick's.
 func TestTickThatAnotherWorkerMakesMeanwhile(t *testing.T) {
 	var c *clockwork
@@ -192,7 +198,7 @@ func TestTickThatAnotherWorkerMakesMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = newClockwork(t, source)
-	w := c.worker()
+	w := c.clock()
 	c.tick(w, 1)
 	c.at(30 * time.Second)
 	c.tick(w, 1)
@@ -204,7 +210,7 @@ func TestTickThatAnotherWorkerMakesMeanwhile(t *testing.T) {
 func TestTickOfAWorkerThatDies(t *testing.T) {
 	t.Run("before the batch is made", func(t *testing.T) {
 		c := newClockwork(t, schedule.List(list))
-		w := c.worker()
+		w := c.clock()
 		c.tick(w, 1)
 		c.at(30 * time.Second)
 		if err := c.rdb.Set(t.Context(), keys.Default.Ticking("s"), "dead", 10*time.Second).Err(); err != nil {
@@ -219,7 +225,7 @@ func TestTickOfAWorkerThatDies(t *testing.T) {
 
 	t.Run("right after it", func(t *testing.T) {
 		c := newClockwork(t, schedule.List(list))
-		w := c.worker()
+		w := c.clock()
 		c.tick(w, 1)
 		c.at(30 * time.Second)
 		rooms := func(yield func(tasks.Room, error) bool) { yield(tasks.Room{RoomId: 9}, nil) }
@@ -237,7 +243,7 @@ func TestTickOfAWorkerThatDies(t *testing.T) {
 // A tick is overdue where nobody is at it, not where that takes its time.
 func TestOverdueTick(t *testing.T) {
 	c := newClockwork(t, schedule.List(list))
-	w := c.worker()
+	w := c.clock()
 	c.tick(w, 1)
 	c.at(4 * time.Minute)
 	if s := c.status(); !s.Overdue.Equal(monday.Add(30 * time.Second)) {
@@ -272,9 +278,9 @@ func TestMissedTicks(t *testing.T) {
 		t.Run(string(test.missed)+" "+test.within.String(), func(t *testing.T) {
 			c := newClockwork(t, schedule.List(list))
 			c.schedule.Missed, c.schedule.MissedWithin = test.missed, test.within
-			c.tick(c.worker(), 1)
+			c.tick(c.clock(), 1)
 			c.at(test.away)
-			w := c.worker()
+			w := c.clock()
 			c.tick(w, 10)
 			c.want(test.want)
 			if s := c.status(); s.Missed != test.lost {
@@ -287,7 +293,7 @@ func TestMissedTicks(t *testing.T) {
 		c := newClockwork(t, schedule.List(list))
 		c.schedule.Missed, c.schedule.Cron = schedule.MissedSkip, "5 * * * *"
 		c.schedule.Spec, _ = schedule.ParseSpec("5 * * * *", "UTC")
-		w := c.worker()
+		w := c.clock()
 		c.tick(w, 1)
 		c.at(10 * time.Minute)
 		c.tick(w, 2)
@@ -300,7 +306,7 @@ func TestMissedTicks(t *testing.T) {
 	t.Run("at most a hundred", func(t *testing.T) {
 		c := newClockwork(t, schedule.List(list))
 		c.schedule.Missed = schedule.MissedAll
-		w := c.worker()
+		w := c.clock()
 		c.tick(w, 1)
 		c.at(150 * time.Minute)
 		c.tick(w, 120)
@@ -313,7 +319,7 @@ func TestMissedTicks(t *testing.T) {
 func TestOverlap(t *testing.T) {
 	c := newClockwork(t, schedule.List(list))
 	c.schedule.SkipOverlap = true
-	w := c.worker()
+	w := c.clock()
 	c.tick(w, 1)
 	c.at(30 * time.Second)
 	c.tick(w, 1)
@@ -350,7 +356,7 @@ func TestSourceThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := newClockwork(t, source)
-	w := c.worker()
+	w := c.clock()
 	c.tick(w, 1)
 	c.at(30 * time.Second)
 	c.tick(w, 5) // and not again before it is time
@@ -359,7 +365,7 @@ func TestSourceThatFails(t *testing.T) {
 	}
 	status.Store(http.StatusOK)
 	c.at(33 * time.Second)
-	c.tick(c.worker(), 1) // another worker goes on
+	c.tick(c.clock(), 1) // another worker goes on
 	c.want("120100")
 	if s := c.status(); s.Trying != nil || s.Last.Result != schedule.Enqueued {
 		t.Errorf("it stands at %+v", s)
@@ -387,7 +393,7 @@ func TestRedisThatTakesNothing(t *testing.T) {
 	}
 	t.Cleanup(func() { closeRedis() })
 	c := &clockwork{T: t, rdb: client, schedule: yearly(t, client, schedule.List(list), 1, nil)}
-	w := c.worker()
+	w := c.clock()
 	full := func(limit string) {
 		if err := client.ConfigSet(t.Context(), "maxmemory", limit).Err(); err != nil {
 			t.Fatal(err)
@@ -437,89 +443,45 @@ func yearly(t *testing.T, c redis.UniversalClient, source schedule.Source, due i
 	return s
 }
 
-func TestFailedTickIsTold(t *testing.T) {
+// A tick that cannot be made is given up by one of three clocks, and noted for the webhook.
+func TestTickIsGivenUpOnce(t *testing.T) {
+	t.Parallel()
 	down := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(down.Close)
 	source, err := schedule.URL(down.URL+"/S3CR3T", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-
-	// One more failure, and it is given up.
-	triedLong := func() schedule.Trying {
-		return schedule.Trying{Begun: time.Now().Add(-time.Hour), RetryAt: time.Now(), Failures: 9, Error: "the one before"}
-	}
-
-	t.Run("once, by whichever of three workers gives it up", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-		tried := triedLong()
-		s := yearly(t, w.rdb, source, 1, &tried)
-		r := newReceiver(t)
-		for range 3 {
-			w.workWith(worker.Options{Schedules: []schedule.Schedule{s}, Webhooks: telling(t, r)})
-		}
-		d := r.next(t)
-		var data struct {
-			Schedule, Result, Error string
-			Tick, At                time.Time
-		}
-		if err := json.Unmarshal(d.body.Data, &data); err != nil {
-			t.Fatal(err)
-		}
-		if d.body.Type != tasks.ScheduleFailed || data.Schedule != "s" || data.Result != "failed" || !data.Tick.Equal(tried.Tick) ||
-			!d.body.Timestamp.Equal(data.At.Truncate(time.Millisecond)) || !strings.HasSuffix(data.Error, "it answers 404 Not Found") {
-			t.Errorf("told: %+v %s", d, d.body.Data)
-		}
-		if strings.Contains(string(d.body.Data), "S3CR3T") {
-			t.Errorf("it shows a secret: %s", d.body.Data)
-		}
-		// Whatever ends next is the next to be told.
-		w.enqueue("a", 1)
-		for range 2 {
-			if d := r.next(t); d.body.Type == tasks.ScheduleFailed {
-				t.Errorf("it was told twice: %+v", d)
+	for _, told := range []bool{true, false} {
+		t.Run(fmt.Sprintf("told %v", told), func(t *testing.T) {
+			t.Parallel()
+			client := redistest.Client(t)
+			// One more failure, and it is given up.
+			tried := schedule.Trying{
+				Begun: time.Now().Add(-time.Hour), RetryAt: time.Now(), Failures: 9, Error: "the one before",
 			}
-		}
-	})
-
-	t.Run("also where the receiver is away at first", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-		tried := triedLong()
-		s := yearly(t, w.rdb, source, 1, &tried)
-		r := newReceiver(t)
-		r.answer <- http.StatusServiceUnavailable
-		w.workWith(worker.Options{Schedules: []schedule.Schedule{s}, Webhooks: telling(t, r)})
-		first, again := r.next(t), r.next(t)
-		if first.id != again.id || string(first.body.Data) != string(again.body.Data) {
-			t.Errorf("told %+v, then %+v", first, again)
-		}
-	})
-
-	t.Run("but not where nobody wants it", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-		tried := triedLong()
-		s := yearly(t, w.rdb, source, 1, &tried)
-		r := newReceiver(t)
-		tell := telling(t, r)
-		tell.Schedules = false
-		w.workWith(worker.Options{Schedules: []schedule.Schedule{s}, Webhooks: tell})
-		w.eventually("the tick is given up", func() bool {
-			all, err := schedule.NewStore(w.rdb, keys.Default).Status(t.Context(), []schedule.Schedule{s})
-			return err == nil && all[0].Last.Result == schedule.Failed
+			c := &clockwork{T: t, rdb: client, schedule: yearly(t, client, source, 1, &tried)}
+			if err := ledger.New(client, ledger.Options{}).Tell(t.Context(), false, false, false, told); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				c.run()
+			}
+			c.eventually("the tick is given up", func() bool { return c.status().Last.Result == schedule.Failed })
+			if e := c.status().Last.Error; !strings.HasSuffix(e, "it answers 404 Not Found") || strings.Contains(e, "S3CR3T") {
+				t.Errorf("it says %q", e)
+			}
+			want := 0
+			if told {
+				want = 1
+			}
+			notices := client.ZRange(t.Context(), keys.Default.Notices(), 0, -1).Val()
+			kept := client.Keys(t.Context(), keys.Default.FailedTick("*")).Val()
+			if len(notices) != want || len(kept) != want {
+				t.Errorf("noted %v, kept %v, want %d", notices, kept, want)
+			}
 		})
-		if keys := w.rdb.Keys(t.Context(), keys.Default.FailedTick("*")).Val(); len(keys) != 0 {
-			t.Errorf("it is kept all the same: %v", keys)
-		}
-		w.enqueue("a", 1)
-		for range 2 {
-			if d := r.next(t); d.body.Type == tasks.ScheduleFailed {
-				t.Errorf("it was told: %+v", d)
-			}
-		}
-	})
+	}
 }
 
 // A Redis that has no room for new work lets the tick wait.
@@ -540,60 +502,45 @@ func TestTickThatFindsNoRoom(t *testing.T) {
 		}
 		return c
 	}
-	state := func(t *testing.T, c *redis.Client, s schedule.Schedule) schedule.Status {
-		t.Helper()
-		all, err := schedule.NewStore(c, keys.Default).Status(t.Context(), []schedule.Schedule{s})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return all[0]
-	}
 
 	t.Run("and it is made once when there is some", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t, full(t), tiwtest.Options{})
-		s := yearly(t, w.rdb, schedule.List(list), 1, nil)
+		client := full(t)
+		c := &clockwork{T: t, rdb: client, schedule: yearly(t, client, schedule.List(list), 1, nil)}
 		for range 2 {
-			w.workWith(worker.Options{Schedules: []schedule.Schedule{s}})
+			c.run()
 		}
-		w.eventually("the tick waits", func() bool {
-			st := state(t, w.rdb, s)
-			return st.Trying != nil && st.Trying.Waits && strings.Contains(st.Trying.Error, "Redis is full") && st.Overdue.IsZero()
+		c.eventually("the tick waits", func() bool {
+			s := c.status()
+			return s.Trying != nil && s.Trying.Waits && strings.Contains(s.Trying.Error, "Redis is full") && s.Overdue.IsZero()
 		})
-		if all, err := w.ledger.Batches(t.Context(), 10); err != nil || len(all) != 0 {
-			t.Errorf("there are the batches %+v, %v", all, err)
-		}
-		if keys := w.rdb.Keys(t.Context(), keys.Default.Loading("*")).Val(); len(keys) != 0 {
+		c.want("")
+		if keys := client.Keys(t.Context(), keys.Default.Loading("*")).Val(); len(keys) != 0 {
 			t.Errorf("half a batch is left: %v", keys)
 		}
-		if err := w.rdb.Del(t.Context(), "ballast").Err(); err != nil {
+		if err := client.Del(t.Context(), "ballast").Err(); err != nil {
 			t.Fatal(err)
 		}
-		w.eventually("the tick is made", func() bool { return state(t, w.rdb, s).Last.Batch != "" })
-		st := state(t, w.rdb, s)
-		if b := w.ended(st.Last.Batch); st.Trying != nil || st.Missed != 0 || st.Last.Rooms != 2 || b.Succeeded != 2 {
-			t.Errorf("it stands at %+v, %+v", st, b)
+		c.eventually("the tick is made", func() bool { return c.status().Last.Batch != "" })
+		if s := c.status(); s.Trying != nil || s.Missed != 0 || s.Last.Rooms != 2 || len(strings.Fields(c.batches())) != 1 {
+			t.Errorf("it stands at %+v, and there are the batches %q", s, c.batches())
 		}
-		if all, err := w.ledger.Batches(t.Context(), 10); err != nil || len(all) != 1 {
-			t.Errorf("there are the batches %+v, %v", all, err)
-		}
-		w.onceEach(2)
 	})
 
-	t.Run("and it fails, and is told, where there is none until the next one is due", func(t *testing.T) {
+	t.Run("and it fails where there is none until the next one is due", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t, full(t), tiwtest.Options{})
-		waits := schedule.Trying{Begun: time.Now(), RetryAt: time.Now().Add(time.Hour), Failures: 9, Error: "Redis was full", Waits: true}
-		s := yearly(t, w.rdb, schedule.List(list), 2, &waits)
-		r := newReceiver(t)
-		w.workWith(worker.Options{Schedules: []schedule.Schedule{s}, Webhooks: telling(t, r)})
-		d := r.next(t)
-		if d.body.Type != tasks.ScheduleFailed || !strings.Contains(string(d.body.Data), `"error":"Redis was full"`) {
-			t.Errorf("told: %+v %s", d, d.body.Data)
+		client := full(t)
+		waits := schedule.Trying{
+			Begun: time.Now(), RetryAt: time.Now().Add(time.Hour), Failures: 9, Error: "Redis was full", Waits: true,
 		}
-		w.eventually("the next one waits", func() bool {
-			st := state(t, w.rdb, s)
-			return st.Trying != nil && st.Trying.Waits && st.Trying.Tick.After(waits.Tick)
+		c := &clockwork{T: t, rdb: client, schedule: yearly(t, client, schedule.List(list), 2, &waits)}
+		c.run()
+		c.eventually("the next one waits", func() bool {
+			s := c.status()
+			return s.Trying != nil && s.Trying.Waits && s.Trying.Tick.After(waits.Tick)
 		})
+		if o := c.status().Last; o.Result != schedule.Failed || o.Error != "Redis was full" || !o.Tick.Equal(waits.Tick) {
+			t.Errorf("the outcome is %+v", o)
+		}
 	})
 }

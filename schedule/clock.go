@@ -1,15 +1,19 @@
-package worker
+package schedule
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"tiwsnap/enqueue"
-	"tiwsnap/internal/rdb"
+	"tiwsnap/internal/keys"
 	"tiwsnap/ledger"
-	"tiwsnap/schedule"
 )
 
 const (
@@ -33,13 +37,39 @@ const (
 	tickWaits = 15 * time.Second
 )
 
-// cron makes the ticks of a schedule until ctx ends. Every worker runs it.
-func (w *Worker) cron(ctx context.Context, s schedule.Schedule) {
+// Clock makes the ticks of schedules: each is a batch. Every worker has one.
+type Clock struct {
+	name      string // among the clocks of all processes
+	schedules []Schedule
+	store     *Store
+	producer  *enqueue.Client
+	ledger    *ledger.Ledger
+	log       *slog.Logger
+}
+
+// NewClock returns a clock of these schedules in a namespace of rdb.
+func NewClock(rdb redis.UniversalClient, ns keys.Namespace, all []Schedule, log *slog.Logger) *Clock {
+	return &Clock{
+		name: rand.Text(), schedules: all, store: NewStore(rdb, ns), producer: enqueue.New(rdb, ns),
+		ledger: ledger.New(rdb, ledger.Options{Namespace: ns}), log: log,
+	}
+}
+
+// Run makes ticks until ctx ends.
+func (c *Clock) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, s := range c.schedules {
+		all.Go(func() { c.run(ctx, s) })
+	}
+	all.Wait()
+}
+
+func (c *Clock) run(ctx context.Context, s Schedule) {
 	for wait := time.Duration(0); pause(ctx, wait); {
 		var err error
-		if wait, err = w.tick(ctx, s); err != nil {
+		if wait, err = c.tick(ctx, s); err != nil {
 			if ctx.Err() == nil {
-				w.log.Warn("schedule waits", "schedule", s.Name, "err", err)
+				c.log.Warn("schedule waits", "schedule", s.Name, "err", err)
 			}
 			wait = tickSoon
 		}
@@ -48,10 +78,10 @@ func (w *Worker) cron(ctx context.Context, s schedule.Schedule) {
 
 // Tick makes the next tick of each schedule that is due, if any. Run does it all
 // the time.
-func (w *Worker) Tick(ctx context.Context) error {
+func (c *Clock) Tick(ctx context.Context) error {
 	var errs []error
-	for _, s := range w.o.Schedules {
-		_, err := w.tick(ctx, s)
+	for _, s := range c.schedules {
+		_, err := c.tick(ctx, s)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -62,38 +92,38 @@ func (w *Worker) Tick(ctx context.Context) error {
 // the tick are its id. Time is what the clock of Redis says, and no tick
 // is made again once it is settled: no clock that is wrong or jumps makes two
 // of one.
-func (w *Worker) tick(ctx context.Context, s schedule.Schedule) (wait time.Duration, err error) {
-	state, now, err := w.schedules.Begin(ctx, s)
+func (c *Clock) tick(ctx context.Context, s Schedule) (wait time.Duration, err error) {
+	state, now, err := c.store.Begin(ctx, s)
 	if err != nil {
 		return 0, err
 	}
 	if wait := untilDue(s, state, now); wait > 0 {
 		return wait, nil
 	}
-	mine, err := w.schedules.Claim(ctx, s, w.name, tickClaim)
+	mine, err := c.store.Claim(ctx, s, c.name, tickClaim)
 	if err != nil || !mine {
 		return tickSoon, err
 	}
-	release := w.keepClaim(ctx, s)
+	release := c.keepClaim(ctx, s)
 	defer release()
 	// Another worker may have made it between the look and the claim.
-	if state, now, err = w.schedules.Begin(ctx, s); err != nil {
+	if state, now, err = c.store.Begin(ctx, s); err != nil {
 		return 0, err
 	}
 	if wait := untilDue(s, state, now); wait > 0 {
 		return wait, nil
 	}
-	return 0, w.makeTick(ctx, s, state, now)
+	return 0, c.makeTick(ctx, s, state, now)
 }
 
 // keepClaim keeps the claim on a schedule until it is released.
-func (w *Worker) keepClaim(ctx context.Context, s schedule.Schedule) (release func()) {
+func (c *Clock) keepClaim(ctx context.Context, s Schedule) (release func()) {
 	keeping, cancel := context.WithCancel(ctx)
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
 		for pause(keeping, tickClaim/4) {
-			w.schedules.Extend(keeping, s, tickClaim) // if it fails another worker makes the tick too
+			c.store.Extend(keeping, s, tickClaim) // if it fails another worker makes the tick too
 		}
 	}()
 	return func() {
@@ -101,12 +131,12 @@ func (w *Worker) keepClaim(ctx context.Context, s schedule.Schedule) (release fu
 		<-kept
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		w.schedules.Release(last, s) // if it fails it expires
+		c.store.Release(last, s) // if it fails it expires
 	}
 }
 
 // untilDue is how long there is nothing to do, at most tickLook.
-func untilDue(s schedule.Schedule, state schedule.State, now time.Time) time.Duration {
+func untilDue(s Schedule, state State, now time.Time) time.Duration {
 	if !state.Paused.IsZero() {
 		return tickLook
 	}
@@ -125,7 +155,7 @@ func untilDue(s schedule.Schedule, state schedule.State, now time.Time) time.Dur
 }
 
 // begun is the tick that is being tried, or zero.
-func begun(state schedule.State) time.Time {
+func begun(state State) time.Time {
 	if state.Trying == nil {
 		return time.Time{}
 	}
@@ -134,9 +164,9 @@ func begun(state schedule.State) time.Time {
 
 // makeTick makes the first tick that is due, and settles it or notes that it is
 // to be tried again.
-func (w *Worker) makeTick(ctx context.Context, s schedule.Schedule, state schedule.State, now time.Time) error {
+func (c *Clock) makeTick(ctx context.Context, s Schedule, state State, now time.Time) error {
 	due, missed := s.Due(state.Last, begun(state), now)
-	o := schedule.Outcome{At: now, Missed: len(missed)}
+	o := Outcome{At: now, Missed: len(missed)}
 	if t := state.Trying; t != nil && t.Tick.After(state.Last) && (len(due) == 0 || !due[0].Equal(t.Tick)) {
 		// The tick after it is due by now, and only that will be made.
 		o.Missed = 0
@@ -145,59 +175,61 @@ func (w *Worker) makeTick(ctx context.Context, s schedule.Schedule, state schedu
 				o.Missed++
 			}
 		}
-		o.Tick, o.Result, o.Error = t.Tick, schedule.Failed, t.Error
-		return w.settleTick(ctx, s, o)
+		o.Tick, o.Result, o.Error = t.Tick, Failed, t.Error
+		return c.settleTick(ctx, s, o)
 	}
 	if len(due) == 0 {
-		o.Tick, o.Result = missed[len(missed)-1], schedule.Late
-		return w.settleTick(ctx, s, o)
+		o.Tick, o.Result = missed[len(missed)-1], Late
+		return c.settleTick(ctx, s, o)
 	}
 	o.Tick = due[0]
 	id := s.BatchID(o.Tick)
-	made, err := w.ledger.Batch(ctx, id)
+	made, err := c.ledger.Batch(ctx, id)
 	if err == nil {
 		// By a worker that has died right after that.
-		o.Result, o.Batch, o.Rooms = schedule.Enqueued, id, made.Total
-		return w.settleTick(ctx, s, o)
+		o.Result, o.Batch, o.Rooms = Enqueued, id, made.Total
+		return c.settleTick(ctx, s, o)
 	}
 	if !errors.Is(err, ledger.ErrNotFound) {
 		return err
 	}
 	if s.SkipOverlap && state.Batch != "" {
-		before, err := w.ledger.Batch(ctx, state.Batch)
+		before, err := c.ledger.Batch(ctx, state.Batch)
 		switch {
 		case err == nil && !before.Ended():
-			o.Result, o.Error = schedule.Skipped, fmt.Sprintf("%s is still open", state.Batch)
-			return w.settleTick(ctx, s, o)
+			o.Result, o.Error = Skipped, fmt.Sprintf("%s is still open", state.Batch)
+			return c.settleTick(ctx, s, o)
 		case err != nil && !errors.Is(err, ledger.ErrNotFound):
 			return err
 		}
 	}
 
 	begin := time.Now()
-	batch, err := w.producer.Batch(ctx, s.Rooms(ctx, &o.Report), enqueue.BatchOptions{ID: id, Defaults: s.Defaults, By: "schedule " + s.Name})
+	batch, err := c.producer.Batch(ctx, s.Rooms(ctx, &o.Report), enqueue.BatchOptions{
+		ID: id, Defaults: s.Defaults, By: "schedule " + s.Name,
+	})
 	now = now.Add(time.Since(begin))
 	o.At = now
 	if err == nil || errors.Is(err, enqueue.ErrExists) { // another worker has just made it, of what the source was then
-		o.Result, o.Batch, o.Rooms = schedule.Enqueued, id, batch.Rooms
-		return w.settleTick(ctx, s, o)
+		o.Result, o.Batch, o.Rooms = Enqueued, id, batch.Rooms
+		return c.settleTick(ctx, s, o)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return w.tryAgain(ctx, s, state, o, err, now)
+	return c.tryAgain(ctx, s, state, o, err, now)
 }
 
 // tryAgain notes that the rooms of a tick could not be enqueued, or gives up.
-func (w *Worker) tryAgain(ctx context.Context, s schedule.Schedule, state schedule.State, o schedule.Outcome, cause error, now time.Time) error {
-	t := schedule.Trying{Tick: o.Tick, Begun: now}
+func (c *Clock) tryAgain(ctx context.Context, s Schedule, state State, o Outcome, cause error, now time.Time) error {
+	t := Trying{Tick: o.Tick, Begun: now}
 	if before := state.Trying; before != nil && before.Tick.Equal(o.Tick) {
 		t = *before
 	}
 	t.Failures++
 	t.Error = fmt.Sprintf("%.*s", maxCause, cause)
 	var full *enqueue.FullError
-	var evicts *rdb.EvictionError
+	var evicts *enqueue.EvictionError
 	if t.Waits = errors.As(cause, &full) || errors.As(cause, &evicts); t.Waits {
 		t.RetryAt = now.Add(tickWaits)
 	} else {
@@ -210,34 +242,46 @@ func (w *Worker) tryAgain(ctx context.Context, s schedule.Schedule, state schedu
 			giveUp = least
 		}
 		if !t.RetryAt.Before(giveUp) {
-			o.Result, o.Error = schedule.Failed, t.Error
-			return w.settleTick(ctx, s, o)
+			o.Result, o.Error = Failed, t.Error
+			return c.settleTick(ctx, s, o)
 		}
 	}
-	w.log.Warn("tick is tried again", "schedule", s.Name, "tick", t.Tick, "at", t.RetryAt, "err", cause)
-	return w.schedules.Try(ctx, s, t)
+	c.log.Warn("tick is tried again", "schedule", s.Name, "tick", t.Tick, "at", t.RetryAt, "err", cause)
+	return c.store.Try(ctx, s, t)
 }
 
 // settleTick writes the end of a tick and tells of it, unless another worker has.
-func (w *Worker) settleTick(ctx context.Context, s schedule.Schedule, o schedule.Outcome) error {
-	first, err := w.schedules.Settle(ctx, s, o)
+func (c *Clock) settleTick(ctx context.Context, s Schedule, o Outcome) error {
+	first, err := c.store.Settle(ctx, s, o)
 	if err != nil || !first {
 		return err
 	}
-	log := w.log.With("schedule", s.Name, "tick", o.Tick)
+	log := c.log.With("schedule", s.Name, "tick", o.Tick)
 	if o.Missed > 0 {
 		log.Warn("ticks were missed and are not made up", "ticks", o.Missed)
 	}
 	switch o.Result {
-	case schedule.Enqueued:
+	case Enqueued:
 		log.Info("tick made", "batch", o.Batch, "rooms", o.Rooms)
 		if o.BadRows > 0 {
 			log.Warn("bad rows were left out", "rows", o.BadRows, "first", o.Reasons)
 		}
-	case schedule.Skipped:
+	case Skipped:
 		log.Warn("tick skipped", "why", o.Error)
-	case schedule.Failed:
+	case Failed:
 		log.Error("tick failed: nothing was enqueued", "err", o.Error)
 	}
 	return nil
+}
+
+// pause waits for d and reports whether ctx is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }

@@ -1,0 +1,97 @@
+// Package webhooktest has a receiver of webhooks, for tests.
+package webhooktest
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"tiwsnap/internal/guard"
+	"tiwsnap/webhook"
+)
+
+// Receiver is a server that webhooks go to.
+type Receiver struct {
+	*httptest.Server
+	Got    chan Delivery
+	Answer chan int // the status of each answer; 200 where there is none
+}
+
+// Delivery is one request that came to a receiver.
+type Delivery struct {
+	ID, Path string
+	Raw      string
+	Body     struct {
+		Type      string
+		Timestamp time.Time
+		Data      json.RawMessage
+	}
+}
+
+// NewReceiver starts a receiver for one test.
+func NewReceiver(t *testing.T) Receiver {
+	r := Receiver{Got: make(chan Delivery, 1000), Answer: make(chan int, 1000)}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		d := Delivery{ID: req.Header.Get("webhook-id"), Path: req.URL.RequestURI()}
+		b, _ := io.ReadAll(req.Body)
+		d.Raw = string(b)
+		if strings.HasPrefix(d.Raw, `{"type":`) || !json.Valid(b) { // else it is a callback
+			if err := json.Unmarshal(b, &d.Body); err != nil {
+				t.Errorf("a body that is not JSON: %v", err)
+			}
+		}
+		select {
+		case status := <-r.Answer:
+			w.WriteHeader(status)
+		default:
+		}
+		r.Got <- d
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+// Next waits for the next delivery.
+func (r Receiver) Next(t *testing.T) Delivery {
+	t.Helper()
+	select {
+	case d := <-r.Got:
+		return d
+	case <-time.After(30 * time.Second):
+		t.Fatal("no webhook came within 30 s")
+		panic("unreachable")
+	}
+}
+
+// Subscribe returns what tells these receivers of everything but copies of images. The first one is that of the
+// settings.
+func Subscribe(t *testing.T, receivers ...Receiver) webhook.Subscription {
+	t.Helper()
+	return SubscribeWithin(t, 0, receivers...)
+}
+
+// SubscribeWithin is Subscribe with a timeout for each request; 0: the default.
+func SubscribeWithin(t *testing.T, timeout time.Duration, receivers ...Receiver) webhook.Subscription {
+	t.Helper()
+	secret, err := webhook.ParseSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := webhook.Options{Secrets: []webhook.Secret{secret}, HTTP: true, Timeout: timeout}
+	for _, r := range receivers {
+		o.Hosts = append(o.Hosts, r.Listener.Addr().String())
+	}
+	if o.Private, err = guard.ParsePrivate([]string{"127.0.0.1"}); err != nil {
+		t.Fatal(err)
+	}
+	sender, err := webhook.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sender.Close)
+	return webhook.Subscription{Sender: sender, URL: receivers[0].URL, Snapshots: true, Batches: true, Schedules: true}
+}
