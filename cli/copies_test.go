@@ -163,3 +163,36 @@ func TestCopiesWaitForTheirStore(t *testing.T) {
 		t.Error("images are lost")
 	}
 }
+
+// A batch without an image has its lists in the store, too, and no webhook tells of
+// copies that there are not.
+func TestListsOfABatchWithoutImages(t *testing.T) {
+	t.Parallel()
+	s, dir := copying(t, tiwtest.Options{TaskFailure: 1})
+	h := newHook(s)
+	s.environ["TIWSNAP_WEBHOOK_EVENTS"] = "batch,images"
+	stop := s.worker()
+	s.batch("monday", 2)
+	s.says(exitFailed, "2 failed", "wait", "monday")
+	if event, _ := h.next(t); event != "batch.ended" {
+		t.Errorf("told of %s", event)
+	}
+	stop()
+	s.worker() // looks at once
+	l := ledger.New(s.client(), ledger.Options{})
+	s.eventually("the lists are written", func() bool {
+		b, err := l.Batch(t.Context(), "monday")
+		return err == nil && images.Archived(b)
+	})
+	files := tree(t, dir)
+	if page := files["monday/index.html"]; strings.Count(page, "InternalErr") != 2 || len(files) != 3 {
+		t.Errorf("%d files, and the page %s", len(files), page)
+	}
+	if _, rows := table(t, strings.TrimPrefix(files["monday/results.csv"], "\ufeff")); len(rows) != 2 {
+		t.Errorf("results.csv has %d rows", len(rows))
+	}
+	s.ok("enqueue", "batch", s.file("b.csv", "SdkAppId,RoomId\n1400123480,7\n"), "--name", "next")
+	if event, _ := h.next(t); event != "batch.ended" {
+		t.Errorf("told of %s", event)
+	}
+}

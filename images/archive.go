@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,9 @@ const (
 	// retry may change it.
 	archiveSoon, archiveLate = 500 * time.Millisecond, 10 * time.Minute
 	archivePerRoom           = 10 * time.Millisecond
+	// bareEvery is how often the bareMany newest batches are looked at for those that
+	// have ended within bareWithin and have no image to copy.
+	bareEvery, bareMany, bareWithin = 10 * time.Second, 100, 24 * time.Hour
 	// cleanEvery is how often old copies are looked for.
 	cleanEvery = time.Hour
 )
@@ -71,6 +75,7 @@ func WriteLists(ctx context.Context, w Writer, folder string, b ledger.Batch, al
 // archiveAll writes the lists of batches that have ended, and again when they have
 // changed.
 func (c *Copier) archiveAll(ctx context.Context) {
+	var looked time.Time
 	for pause(ctx, archiveEvery) {
 		c.mu.Lock()
 		away := c.trouble != nil
@@ -79,6 +84,12 @@ func (c *Copier) archiveAll(ctx context.Context) {
 			continue
 		}
 		batches, err := c.Ledger.Archives(ctx, archiveMany, c.Lease) // whoever is slower writes the same
+		if err == nil && time.Since(looked) >= bareEvery {
+			looked = time.Now()
+			var bare []ledger.Batch
+			bare, err = c.bare(ctx)
+			batches = append(batches, bare...)
+		}
 		for _, b := range batches {
 			if err == nil {
 				err = c.archive(ctx, b)
@@ -90,6 +101,18 @@ func (c *Copier) archiveAll(ctx context.Context) {
 		}
 	}
 }
+
+// bare are batches without an image to copy whose lists are to be written: what has
+// failed, or lies in a bucket of the user's own, is to be known in ten years, too.
+func (c *Copier) bare(ctx context.Context) ([]ledger.Batch, error) {
+	all, err := c.Ledger.Batches(ctx, bareMany)
+	return slices.DeleteFunc(all, func(b ledger.Batch) bool {
+		return !b.Ended() || Archived(b) || time.Since(b.EndedAt) > bareWithin || copiesOf(b) > 0
+	}), err
+}
+
+// copiesOf is how many images of a batch were to be copied.
+func copiesOf(b ledger.Batch) int { return b.CopiedImages + b.PendingImages + b.LostImages }
 
 // archivedAs stands for the batch as lists are written of it.
 func archivedAs(b ledger.Batch) string {

@@ -129,6 +129,7 @@ func (c *Copier) Run(ctx context.Context) {
 func (c *Copier) copyAll(ctx context.Context) {
 	var hands sync.WaitGroup
 	defer hands.Wait()
+	c.tryStore(ctx)
 	for ctx.Err() == nil {
 		if !c.storeWorks(ctx) {
 			continue
@@ -406,6 +407,21 @@ func (c *Copier) folderOf(ctx context.Context, batch string) (string, error) {
 			// Nobody has written into it before everybody agrees on it.
 			return c.Ledger.CopyFolder(ctx, batch, folder)
 		}
+	}
+}
+
+// tryStore finds out at the start whether the store takes copies, so that nobody
+// learns it with the first image, and what was told before is not told any more.
+func (c *Copier) tryStore(ctx context.Context) {
+	check, cancel := context.WithTimeout(ctx, probeMax)
+	defer cancel()
+	err := Check(check, c.Store)
+	if err != nil && ctx.Err() == nil {
+		c.storeFailed(err)
+		return
+	}
+	if err := c.Ledger.ReportCopyTrouble(ctx, ""); err != nil && ctx.Err() == nil {
+		c.Log.Warn("it cannot be told that the store takes copies", "err", err)
 	}
 }
 

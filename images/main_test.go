@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 
 // copier copies to a store, at 4 MB a second.
 func copier(rdb *redis.Client, store string) *images.Copier {
-	s, err := images.OpenStore(store, images.Credentials{})
+	s, err := images.OpenStore(store, images.Credentials{AccessKeyID: testKey, SecretAccessKey: testSecret})
 	if err != nil {
 		panic(err)
 	}

@@ -4,10 +4,12 @@ package images
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"path"
 	"time"
 )
 
@@ -80,7 +82,8 @@ func OpenStore(rawURL string, c Credentials) (Store, error) {
 
 // Check writes, reads and removes one object, as a copy would be.
 func Check(ctx context.Context, s Store) error {
-	const name, text = ".tiwsnap-check", "tiwsnap checks that copies of images can be written here"
+	const text = "tiwsnap checks that copies of images can be written here"
+	name := path.Join(tempFolder, "check-"+rand.Text()) // others may check at the same time
 	if err := s.Put(ctx, name, "text/plain", func(w io.Writer) error {
 		_, err := io.WriteString(w, text)
 		return err

@@ -25,13 +25,20 @@ const testKey, testSecret = "test-key", "test-secret"
 // gateway starts an S3 server over a folder and returns the URL of a bucket in it.
 func gateway(t *testing.T, dir string) string {
 	t.Helper()
-	program := needs.Program(t, "versitygw")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr := l.Addr().String()
 	l.Close()
+	gatewayAt(t, addr, dir)
+	return "s3://boards?region=us-east-1&endpoint=" + url.QueryEscape("http://"+addr)
+}
+
+// gatewayAt starts an S3 server at an address, which kill ends.
+func gatewayAt(t *testing.T, addr, dir string) (kill func()) {
+	t.Helper()
+	program := needs.Program(t, "versitygw")
 	if err := os.MkdirAll(filepath.Join(dir, "boards"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -40,17 +47,18 @@ func gateway(t *testing.T, dir string) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	kill = func() {
 		cmd.Process.Kill()
 		cmd.Wait()
-	})
+	}
+	t.Cleanup(kill)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 		if err == nil {
 			conn.Close()
-			return "s3://boards?region=us-east-1&endpoint=" + url.QueryEscape("http://"+addr)
+			return kill
 		}
 		select {
 		case <-ctx.Done():

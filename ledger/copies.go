@@ -308,10 +308,11 @@ func (l *Ledger) ArchiveLater(ctx context.Context, batch string, wait time.Durat
 }
 
 // Archive notes that the lists of a batch are written as they were at a time that
-// the text stands for. Where all its images have a copy then, or are lost, that is
-// told by webhook.
+// the text stands for. Where it had images to copy, and all have a copy then or are
+// lost, that is told by webhook.
 func (l *Ledger) Archive(ctx context.Context, b Batch, text string) error {
-	err := l.run(ctx, archivedScript, "", b.ID, nil, b.Archived, text, b.PendingImages == 0).Err()
+	err := l.run(ctx, archivedScript, "", b.ID, nil, b.Archived, text,
+		b.PendingImages == 0 && b.CopiedImages+b.LostImages > 0).Err()
 	if err != nil {
 		return fmt.Errorf("note the lists of batch %s: %w", b.ID, err)
 	}

@@ -1,0 +1,225 @@
+package images_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/images"
+	"tiwsnap/internal/needs"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/ledger"
+)
+
+// boards is a host of images that differ by their path.
+func boards(t *testing.T) (host *httptest.Server, at func(path string) string) {
+	t.Helper()
+	board := encoded(t, images.PNG, 40, 40)
+	at = func(path string) string { return string(board) + path } // behind the end it tells them apart
+	host = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, at(r.URL.Path)) }))
+	t.Cleanup(host.Close)
+	return host, at
+}
+
+// wanted are the files of a batch that settled has made.
+func wanted(rooms int, at func(path string) string) map[string]string {
+	want := map[string]string{"results.csv": "", "results.jsonl": "", "index.html": ""}
+	for row := 1; row <= rooms; row++ {
+		for n := 1; n <= 2; n++ {
+			want[fmt.Sprintf("%04d-%d班-.-%d/%d.png", row, row, row, n)] = at(fmt.Sprintf("/%d/%d", row, n))
+		}
+	}
+	return want
+}
+
+// run runs a copier until the test ends, or stop is called.
+func run(t *testing.T, rdb *redis.Client, store string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	c := copier(rdb, store)
+	var running sync.WaitGroup
+	running.Go(func() { c.Run(ctx) })
+	stop = sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+		c.Fetcher.Close()
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// stuck waits until it is told that no image can be copied, and why.
+func stuck(t *testing.T, l *ledger.Ledger, words string) {
+	t.Helper()
+	until(t, "it is told that no image can be copied", func() bool {
+		trouble, err := l.CopyTrouble(t.Context())
+		if err != nil || trouble == nil {
+			return false
+		}
+		if !strings.Contains(trouble.Why, words) || strings.Contains(trouble.Why, testSecret) {
+			t.Fatalf("it is told that %q", trouble.Why)
+		}
+		return true
+	})
+}
+
+// allCopied waits until each image of a batch is copied and the lists are written,
+// and no trouble is told any more.
+func allCopied(t *testing.T, l *ledger.Ledger, id string, n int) {
+	t.Helper()
+	until(t, "all is copied", func() bool {
+		b, err := l.Batch(t.Context(), id)
+		return err == nil && b.CopiedImages == n && b.PendingImages+b.LostImages == 0 && images.Archived(b)
+	})
+	until(t, "no trouble is told", func() bool {
+		trouble, err := l.CopyTrouble(t.Context())
+		return err == nil && trouble == nil
+	})
+}
+
+// An S3 server that is killed in the middle, and comes back, costs no image.
+func TestCopierToS3(t *testing.T) {
+	t.Parallel()
+	const rooms = 20
+	host, at := boards(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := listener.Addr().String()
+	listener.Close()
+	dir := t.TempDir()
+	kill := gatewayAt(t, addr, dir)
+	rdb := redis.NewClient(&redis.Options{Addr: redistest.Real(t).Addr})
+	defer rdb.Close()
+	l := settled(t, rdb, "a", host.URL, rooms)
+	stop := run(t, rdb, "s3://boards/school?region=us-east-1&endpoint="+url.QueryEscape("http://"+addr))
+	folder := filepath.Join(dir, "boards/school/a")
+	until(t, "some images are there", func() bool { return len(files(t, folder)) >= 4 })
+	kill()
+	b, err := l.Batch(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.PendingImages > 0 { // else it was faster
+		stuck(t, l, "connect")
+	}
+	gatewayAt(t, addr, dir)
+	allCopied(t, l, "a", 2*rooms)
+	stop()
+	if got, want := files(t, folder), wanted(rooms, at); !maps.Equal(got, want) {
+		t.Errorf("there lies %q, want %q", names(got), names(want))
+	}
+}
+
+// A store that forbids it is told, and images wait until it does not.
+func TestCopierForbidden(t *testing.T) {
+	t.Parallel()
+	const rooms = 3
+	host, at := boards(t)
+	dir := t.TempDir()
+	store := gateway(t, dir)
+	rdb := redis.NewClient(&redis.Options{Addr: redistest.Real(t).Addr})
+	defer rdb.Close()
+	l := settled(t, rdb, "a", host.URL, rooms)
+	forbid := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, `<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>`)
+	}))
+	defer forbid.Close()
+	for _, c := range []struct{ store, words string }{
+		{strings.Replace(store, "boards", "theirs", 1), "bucket does not exist"},
+		{"s3://boards?region=us-east-1&endpoint=" + url.QueryEscape(forbid.URL), "Access Denied"},
+	} {
+		if err := l.ReportCopyTrouble(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		stop := run(t, rdb, c.store)
+		stuck(t, l, c.words)
+		stop()
+	}
+	if b, err := l.Batch(t.Context(), "a"); err != nil || b.PendingImages != 2*rooms {
+		t.Errorf("%+v, %v", b, err)
+	}
+	stop := run(t, rdb, store)
+	allCopied(t, l, "a", 2*rooms)
+	stop()
+	if got, want := files(t, filepath.Join(dir, "boards/a")), wanted(rooms, at); !maps.Equal(got, want) {
+		t.Errorf("there lies %q, want %q", names(got), names(want))
+	}
+}
+
+// disk mounts a small file system for one test, or leaves the test out where nobody
+// may. grow makes it larger.
+func disk(t *testing.T, size string) (dir string, grow func(size string)) {
+	t.Helper()
+	mount := func(args ...string) error {
+		if os.Getuid() != 0 {
+			args = append([]string{"sudo", "-n"}, args...)
+		}
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%v: %w: %s", args, err, out)
+		}
+		return err
+	}
+	dir = t.TempDir()
+	options := fmt.Sprintf("uid=%d,mode=755,size=%s", os.Getuid(), size)
+	if err := mount("mount", "-t", "tmpfs", "-o", options, "tmpfs", dir); err != nil {
+		needs.Skip(t, "no right to mount a file system")
+	}
+	t.Cleanup(func() {
+		if err := mount("umount", dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir, func(size string) {
+		if err := mount("mount", "-o", "remount,size="+size, dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// On a disk that is full images wait, what lies there is whole, and no temporary
+// file takes the last room.
+func TestCopierOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	const rooms = 20
+	host, at := boards(t)
+	dir, grow := disk(t, "100k") // 40 images have 200 kB
+	rdb := redis.NewClient(&redis.Options{Addr: redistest.Real(t).Addr})
+	defer rdb.Close()
+	l := settled(t, rdb, "a", host.URL, rooms)
+	stop := run(t, rdb, "file://"+dir)
+	stuck(t, l, "no space left on device")
+	want := wanted(rooms, at)
+	for name, text := range files(t, filepath.Join(dir, "a")) {
+		if text != want[name] {
+			t.Errorf("%s has %d bytes, and should have %d", name, len(text), len(want[name]))
+		}
+	}
+	if b, err := l.Batch(t.Context(), "a"); err != nil || b.PendingImages == 0 || b.LostImages > 0 {
+		t.Errorf("%+v, %v", b, err)
+	}
+	grow("10m")
+	allCopied(t, l, "a", 2*rooms)
+	stop()
+	if got := files(t, filepath.Join(dir, "a")); !maps.Equal(got, want) {
+		t.Errorf("there lies %q, want %q", names(got), names(want))
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".tmp", "*")); len(left) != 0 {
+		t.Errorf("there is left %v", left)
+	}
+}
