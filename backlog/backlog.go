@@ -38,6 +38,13 @@ const (
 	lateBound = 5
 )
 
+// One call of the script takes from so many batches, and one Take makes so many
+// calls at most.
+const (
+	takeBatches = 32
+	takeCalls   = 16
+)
+
 // feederLease is how long a feeder stays the feeder without taking. When it
 // dies the queue has to last for that much longer.
 const feederLease = 700 * time.Millisecond
@@ -65,6 +72,9 @@ type Backlog struct {
 	rdb   redis.UniversalClient
 	ns    keys.Namespace
 	cache chunkCache
+
+	mu   sync.Mutex // of a Take, and
+	next []string   // the batches whose turn was next after it
 }
 
 // New returns the backlog of a namespace that lies in rdb.
@@ -87,18 +97,39 @@ func New(rdb redis.UniversalClient, ns keys.Namespace) *Backlog {
 // negative as long as b.ns.Ring() is empty, but a minute at most. The more owners
 // ask, the later it is each one's turn: after three seconds at the latest.
 func (b *Backlog) Take(ctx context.Context, owner string, depth int) (ids []string, wait time.Duration, err error) {
-	reply, err := takeScript.Run(ctx, b.rdb,
-		[]string{b.ns.Ring(), b.ns.Transit(), b.ns.Feeder(), b.ns.Breaker(), b.ns.FeederTurn()},
-		owner, depth, feederLease.Milliseconds(), staleAfter.Milliseconds(), b.ns.Batch(""), b.ns.Again(""),
-		lateAfter.Milliseconds(), lateBound*depth,
-	).Slice()
-	if err != nil {
-		return nil, 0, fmt.Errorf("take from the backlog: %w", err)
+	// What was next at the last call is next now, but for what has changed since.
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for range takeCalls {
+		k := []string{b.ns.Ring(), b.ns.Transit(), b.ns.Feeder(), b.ns.Breaker(), b.ns.FeederTurn(), b.ns.Totals()}
+		args := []any{
+			owner, depth, feederLease.Milliseconds(), staleAfter.Milliseconds(), lateAfter.Milliseconds(),
+			lateBound * depth, takeBatches,
+		}
+		for _, batch := range b.next {
+			k = append(k, b.ns.Batch(batch), b.ns.Again(batch), b.ns.Rows(batch))
+			args = append(args, batch)
+		}
+		reply, err := takeScript.Run(ctx, b.rdb, k, args...).Slice()
+		if err != nil {
+			return ids, 0, fmt.Errorf("take from the backlog: %w", err)
+		}
+		b.next = texts(reply[2])
+		ids = append(ids, texts(reply[3])...)
+		wait = time.Duration(reply[0].(int64)) * time.Millisecond
+		if reply[1].(int64) == 0 {
+			break
+		}
 	}
-	for _, id := range reply[1:] {
-		ids = append(ids, id.(string))
+	return ids, wait, nil
+}
+
+func texts(list any) []string {
+	var all []string
+	for _, v := range list.([]any) {
+		all = append(all, v.(string))
 	}
-	return ids, time.Duration(reply[0].(int64)) * time.Millisecond, nil
+	return all
 }
 
 // Leave says that the owner takes no more, so that another one can at once.
@@ -121,7 +152,7 @@ func (b *Backlog) Resume(ctx context.Context, batch string) error {
 }
 
 func (b *Backlog) setPaused(ctx context.Context, batch string, paused bool) error {
-	found, err := pauseScript.Run(ctx, b.rdb, []string{b.ns.Batch(batch), b.ns.Ring(), b.ns.Again(batch), b.ns.Paused()}, batch, paused).Bool()
+	found, err := pauseScript.Run(ctx, b.rdb, []string{b.ns.Batch(batch), b.ns.Ring(), b.ns.Again(batch), b.ns.Totals()}, batch, paused).Bool()
 	if err == nil && !found {
 		err = ErrNotFound
 	}

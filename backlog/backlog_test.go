@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )
 
@@ -476,6 +478,64 @@ func TestWaiting(t *testing.T) {
 	waiting(0, 0)
 	must(b.Pause(t.Context(), "a"))
 	waiting(0, 0)
+
+	// What is canceled by itself waits no more, and is not fed: also where more is
+	// canceled than one call goes over. Batches without number do not change that.
+	l := ledger.New(rdb, ledger.Options{})
+	push(t, b, "large", 2500, tasks.Room{SdkAppId: 1})
+	push(t, b, "held", 10, tasks.Room{SdkAppId: 1})
+	must(b.Pause(t.Context(), "held"))
+	must(b.Pause(t.Context(), "held"))
+	waiting(2500, 10)
+	for row := 1; row <= 2300; row++ {
+		if _, err := l.Cancel(t.Context(), tasks.RowID("large", row), tasks.Room{SdkAppId: 1, RoomId: uint64(row)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.Cancel(t.Context(), "held.3", tasks.Room{SdkAppId: 1, RoomId: 3}); err != nil {
+		t.Fatal(err)
+	}
+	waiting(200, 9)
+	begun(t, rdb, rdb.ZRange(t.Context(), keys.Default.Transit(), 0, -1).Val())
+	taken = take(t, b, "me", 3)
+	if want := []string{"large.2301", "large.2302", "large.2303"}; !slices.Equal(taken, want) {
+		t.Errorf("took %v, want %v", taken, want)
+	}
+	waiting(197, 9)
+	if n, err := l.CancelBatch(t.Context(), "held"); n != 9 || err != nil {
+		t.Errorf("%d canceled, %v", n, err)
+	}
+	waiting(197, 0)
+	if n, err := l.CancelBatch(t.Context(), "large"); n != 197 || err != nil {
+		t.Errorf("%d canceled, %v", n, err)
+	}
+	waiting(0, 0)
+}
+
+// With many open batches each has its turn, as with few.
+func TestTakeOfManyBatches(t *testing.T) {
+	rdb := redistest.Client(t)
+	b := backlog.New(rdb, keys.Default)
+	const batches = 150
+	want := map[string]int{}
+	for n := range batches {
+		id := fmt.Sprintf("b-%d", n)
+		push(t, b, id, 2, tasks.Room{SdkAppId: 1})
+		want[id] = 1
+	}
+	got := map[string]int{}
+	for _, id := range take(t, b, "me", batches) {
+		batch, _, _ := tasks.SplitRowID(id)
+		got[batch]++
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rooms taken of each batch: %s", diff)
+	}
+	push(t, b, "last", 1, tasks.Room{SdkAppId: 1}) // is not among those that were next
+	taken := take(t, b, "me", 2*batches+1)
+	if len(taken) != batches+1 || !slices.Contains(taken, "last.1") {
+		t.Errorf("took %d rooms, want the other %d and the last one", len(taken), batches)
+	}
 }
 
 func TestRoom(t *testing.T) {

@@ -8,7 +8,8 @@
 -- KEYS[4] batches  sorted set of all batches by creation time (ms)
 -- KEYS[5] ring     list of the batches that have rooms left
 -- KEYS[6] running  sorted set of the batches that have not ended by creation time (ms)
--- KEYS[7] ...      what an expired batch of that id may have left: packed records, failed,
+-- KEYS[7] totals   hash of counters
+-- KEYS[8] ...      what an expired batch of that id may have left: packed records, failed,
 --                  waiting, to be fed again, copies of images, and images to copy
 -- ARGV[1] batch id
 -- ARGV[2] total    number of rooms
@@ -35,7 +36,7 @@ if redis.call('HLEN', loading) ~= tonumber(ARGV[3]) then
 end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('UNLINK', unpack(KEYS, 7))
+redis.call('UNLINK', unpack(KEYS, 8))
 redis.call('RENAME', loading, rows)
 redis.call('PERSIST', rows)
 redis.call('HSET', batch,
@@ -50,4 +51,5 @@ end
 redis.call('ZADD', KEYS[4], now, ARGV[1])
 redis.call('ZADD', KEYS[6], now, ARGV[1])
 redis.call('LPUSH', KEYS[5], ARGV[1])
+redis.call('HINCRBY', KEYS[7], 'waiting', ARGV[2])
 return {1, tonumber(ARGV[2]), 1}

@@ -3,28 +3,38 @@
 -- What has been in transit for long lies with a worker that has died or hangs:
 -- it does not count, up to a bound, or nothing would be fed until it is back.
 --
+-- Whose turn it is only Redis knows, and each key has to be named: so the caller
+-- names the batches that were next at its last call. Where others are next now
+-- nothing is taken from them before the next call, which names them.
+--
 -- KEYS[1] ring     list of ids of the batches that have rooms left
 -- KEYS[2] transit  sorted set of snapshot ids taken and not begun, by when (ms)
 -- KEYS[3] feeder   the owner who feeds at the moment
 -- KEYS[4] breaker  of the gate: exists while not everything may be sent; from
 --                  its "feed_from" (ms) on it wants "feed" rooms to send
 -- KEYS[5] takers   the latest turn that was given to an owner who does not feed (ms)
+-- KEYS[6] totals   hash of counters
+-- KEYS[7] ...      of each batch that is named: its hash, list of snapshots to
+--                  feed again, and rows
 -- ARGV[1] owner    who asks
 -- ARGV[2] depth    how many may be in transit
 -- ARGV[3] lease    ms until another owner may feed
 -- ARGV[4] stale    ms after which a snapshot in transit is handed out again
--- ARGV[5] prefix of the batch hashes (same hash tag as the keys)
--- ARGV[6] prefix of the lists of snapshots to feed again (the same)
--- ARGV[7] late     ms after which a snapshot in transit does not count
--- ARGV[8] bound    how many may be in transit, those that do not count included
--- Returns {wait, snapshot id to enqueue ...}: wait is after how many ms it is this
--- owner's turn to ask again, 0 if it feeds, -1 if no batch has rooms left. Those
--- who do not feed have their turns 100 ms apart, but after three seconds at the
--- latest: soon enough after the lease, and together not too often.
+-- ARGV[5] late     ms after which a snapshot in transit does not count
+-- ARGV[6] bound    how many may be in transit, those that do not count included
+-- ARGV[7] next     how many batches are to be named at the next call
+-- ARGV[8] ...      the batches that are named
+-- Returns {wait, more, {batch id ...}, {snapshot id to enqueue ...}}: wait is after
+-- how many ms it is this owner's turn to ask again, 0 if it feeds, -1 if no batch
+-- has rooms left; more is 1 where the next call, at once, will take more; the
+-- batches are those to name then. Those who do not feed have their turns 100 ms
+-- apart, but after three seconds at the latest: soon enough after the lease, and
+-- together not too often.
 local ring, transit = KEYS[1], KEYS[2]
 local depth, lease = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local BETWEEN, LATEST = 100, 3000
+local ROWS = 1000 -- that one call goes over, canceled ones included
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -34,62 +44,84 @@ local function turn(soonest)
   local latest = tonumber(redis.call('GET', KEYS[5]) or 0)
   local at = math.max(soonest, math.min(latest + BETWEEN, now + LATEST))
   redis.call('SET', KEYS[5], at, 'PX', LATEST)
-  return at - now
+  return {at - now, 0, {}, {}}
 end
 
 local feeder = redis.call('GET', KEYS[3])
 if feeder and feeder ~= ARGV[1] then
-  return {turn(now + math.max(1, redis.call('PTTL', KEYS[3])))}
+  return turn(now + math.max(1, redis.call('PTTL', KEYS[3])))
 end
 
 local stopped, feed, feed_from = unpack(redis.call('HMGET', KEYS[4], 'cause', 'feed', 'feed_from'))
 if stopped then
   if not feed_from or now < tonumber(feed_from) then
-    return {turn(now + lease)}
+    return turn(now + lease)
   end
   depth = math.min(depth, tonumber(feed))
 end
 
-local late = now - ARGV[7]
+local late = now - ARGV[5]
 local stale = redis.call('ZRANGEBYSCORE', transit, '-inf', now - ARGV[4], 'LIMIT', 0, depth)
-if #stale == 0 and redis.call('EXISTS', ring) == 0 then
-  return {-1}
+local empty = redis.call('EXISTS', ring) == 0
+if empty and (redis.call('HGET', KEYS[6], 'waiting') or '0') ~= '0' then
+  redis.call('HSET', KEYS[6], 'waiting', 0) -- whatever was counted
+end
+if #stale == 0 and empty then
+  return {-1, 0, {}, {}}
 end
 redis.call('SET', KEYS[3], ARGV[1], 'PX', lease)
 
-local reply = {0}
+local ids = {}
 for _, id in ipairs(stale) do
   redis.call('ZADD', transit, late, id)
-  reply[#reply + 1] = id
+  ids[#ids + 1] = id
 end
 
+local named = {} -- where the keys of a batch begin
+for i = 8, #ARGV do
+  named[ARGV[i]] = 7 + 3 * (i - 8)
+end
 local room = math.min(
   depth - redis.call('ZCOUNT', transit, '(' .. late, '+inf'),
-  ARGV[8] - redis.call('ZCARD', transit)
+  ARGV[6] - redis.call('ZCARD', transit)
 )
+local rows, more, waiting = 0, 0, 0
 while room > 0 do
-  local batch = redis.call('RPOPLPUSH', ring, ring)
+  local batch = redis.call('LINDEX', ring, -1)
   if not batch then
     break
   end
-  local key, again = ARGV[5] .. batch, ARGV[6] .. batch
-  local total, fed, paused = unpack(redis.call('HMGET', key, 'total', 'fed', 'paused'))
-  total, fed = tonumber(total or 0), tonumber(fed or 0)
-  local id = not paused and redis.call('LPOP', again)
-  if not id and not paused and fed < total then
-    fed = redis.call('HINCRBY', key, 'fed', 1)
-    id = batch .. '.' .. fed
+  local key = named[batch]
+  if not key or rows >= ROWS then
+    more = 1
+    break
+  end
+  redis.call('RPOPLPUSH', ring, ring)
+  local total, fed, paused, ahead = unpack(redis.call('HMGET', KEYS[key], 'total', 'fed', 'paused', 'ahead'))
+  total, fed, ahead = tonumber(total or 0), tonumber(fed or 0), tonumber(ahead or 0)
+  local id = not paused and redis.call('LPOP', KEYS[key + 1])
+  while not id and not paused and fed < total and rows < ROWS do
+    fed, rows = redis.call('HINCRBY', KEYS[key], 'fed', 1), rows + 1
+    if ahead > 0 and redis.call('HDEL', KEYS[key + 2], 'canceled:' .. fed) == 1 then
+      ahead = redis.call('HINCRBY', KEYS[key], 'ahead', -1)
+    else
+      id, waiting = batch .. '.' .. fed, waiting + 1
+    end
   end
   if id then
     redis.call('ZADD', transit, now, id)
-    reply[#reply + 1] = id
+    ids[#ids + 1] = id
     room = room - 1
   end
-  if paused or fed >= total and redis.call('EXISTS', again) == 0 then
+  if paused or fed >= total and redis.call('EXISTS', KEYS[key + 1]) == 0 then
     redis.call('LREM', ring, 1, batch)
   end
 end
-if redis.call('EXISTS', ring) == 0 then
-  reply[1] = -1
+if waiting > 0 then
+  redis.call('HINCRBY', KEYS[6], 'waiting', -waiting)
 end
-return reply
+local next = {}
+for i, batch in ipairs(redis.call('LRANGE', ring, -ARGV[7], -1)) do
+  next[i] = batch
+end
+return {#next == 0 and -1 or 0, more, next, ids}

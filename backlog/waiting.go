@@ -2,25 +2,22 @@ package backlog
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
-
-	"github.com/redis/go-redis/v9"
-)
-
-var (
-	//go:embed waiting.lua
-	waitingSource string
-	waitingScript = redis.NewScript(waitingSource)
+	"strconv"
 )
 
 // Waiting returns how many rooms of all batches wait to be taken, and how many
-// wait in batches that are paused. It looks at every open batch, not at every
-// room.
+// wait in batches that are paused. What it costs does not depend on how many
+// batches there are.
 func (b *Backlog) Waiting(ctx context.Context) (inTurn, paused int, err error) {
-	n, err := waitingScript.Run(ctx, b.rdb, []string{b.ns.Ring(), b.ns.Paused()}, b.ns.Batch("")).Int64Slice()
+	counts, err := b.rdb.HMGet(ctx, b.ns.Totals(), "waiting", "waiting_paused").Result()
 	if err != nil {
 		return 0, 0, fmt.Errorf("count the rooms that wait: %w", err)
 	}
-	return int(n[0]), int(n[1]), nil
+	n := func(i int) int {
+		text, _ := counts[i].(string)
+		n, _ := strconv.Atoi(text) // a missing counter is 0; we alone write them
+		return max(n, 0)
+	}
+	return n(0), n(1), nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"tiwsnap/internal/asynqx"
 	"tiwsnap/internal/keys"
+	"tiwsnap/tasks"
 )
 
 var (
@@ -185,10 +186,17 @@ const releaseMany = 500
 // put on their queue. After an error the application stays due.
 func (b *Breaker) Release(ctx context.Context, app uint64) (singles []string, err error) {
 	for left := int64(1); left > 0; {
-		reply, err := b.run(ctx, releaseScript,
-			[]string{b.ns.Suspended(), b.ns.Suspension(app), b.ns.SuspendedRooms(app), b.ns.Open(), b.ns.Ring()},
-			app, releaseMany, b.ns.Snapshot(""), b.ns.Batch(""), b.ns.Again(""),
-		).Slice()
+		ids, err := b.rdb.LRange(ctx, b.ns.SuspendedRooms(app), 0, releaseMany-1).Result()
+		if err != nil {
+			return singles, fmt.Errorf("read what waits for application %d: %w", app, err)
+		}
+		k := []string{b.ns.Suspended(), b.ns.Suspension(app), b.ns.SuspendedRooms(app), b.ns.Open(), b.ns.Ring()}
+		args := []any{app}
+		for _, id := range ids {
+			batch, _, _ := tasks.SplitRowID(id)
+			k, args = append(k, b.ns.Snapshot(id), b.ns.Batch(batch), b.ns.Again(batch)), append(args, id)
+		}
+		reply, err := b.run(ctx, releaseScript, k, args...).Slice()
 		if err != nil {
 			return singles, fmt.Errorf("release what waits for application %d: %w", app, err)
 		}

@@ -8,26 +8,28 @@
 -- KEYS[5] rooms       list of the snapshots that wait for it
 -- KEYS[6] open        sorted set of snapshots begun and not accepted or ended
 -- KEYS[7] ring        list of the batches that have rooms to feed
+-- KEYS[8] ...         of each id that is given: its record, the hash of its batch,
+--                     and its batch's list of snapshots to feed again
 -- ARGV[2] SdkAppId
--- ARGV[3] number      at most so many
--- ARGV[4], ARGV[5], ARGV[6] prefixes of the records, of the batch hashes, and
---                     of the lists of snapshots to feed again (same hash tag)
+-- ARGV[3] ...         ids that were at the head of the list; what is not there any
+--                     more is another call's
 -- Returns {how many are left, id to enqueue ...}.
 if redis.call('HEXISTS', KEYS[4], 'since') == 1 then
   return {0}
 end
 local singles = {}
-for _ = 1, tonumber(ARGV[3]) do
-  local id = redis.call('LPOP', KEYS[5])
-  if not id then
+for i = 3, #ARGV do
+  local id, key = ARGV[i], 8 + 3 * (i - 3)
+  if redis.call('LINDEX', KEYS[5], 0) ~= id then
     break
   end
-  local state = redis.call('HGET', ARGV[4] .. id, 'state')
+  redis.call('LPOP', KEYS[5])
+  local state = redis.call('HGET', KEYS[key], 'state')
   local batch = string.match(id, '^(.+)%.%d+$')
   if state ~= 'queued' and state ~= 'unknown' then
     -- It was canceled, or accepted late, while it waited.
-  elseif batch and redis.call('EXISTS', ARGV[5] .. batch) == 1 then
-    redis.call('RPUSH', ARGV[6] .. batch, id)
+  elseif batch and redis.call('EXISTS', KEYS[key + 1]) == 1 then
+    redis.call('RPUSH', KEYS[key + 2], id)
     if not redis.call('LPOS', KEYS[7], batch) then
       redis.call('LPUSH', KEYS[7], batch)
     end

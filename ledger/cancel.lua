@@ -18,13 +18,15 @@ if not state then
   if canceled_unfed() then
     return 'canceled'
   end
-  local total, fed, ahead = unpack(redis.call('HMGET', BATCH, 'total', 'fed', 'ahead'))
+  local total, fed, paused = unpack(redis.call('HMGET', BATCH, 'total', 'fed', 'paused'))
   if ROW and ROW > tonumber(total or 0) then
     return 'gone'
   end
   if fed and ROW > tonumber(fed) then
-    -- So that it is not counted once more if its batch is canceled.
-    redis.call('HSET', BATCH, 'ahead', (ahead or '') .. ROW .. ' ')
+    -- So that it is neither fed nor counted once more. "ahead" is how many there are.
+    redis.call('HSET', ROWS, 'canceled:' .. ROW, 1)
+    redis.call('HINCRBY', BATCH, 'ahead', 1)
+    redis.call('HINCRBY', TOTALS, paused and 'waiting_paused' or 'waiting', -1)
   end
   create(ARGV[5])
   for i = 6, #ARGV, 2 do

@@ -3,8 +3,8 @@
 -- accepted or has ended, nothing is canceled. A pause ends in any case.
 --
 -- Returns how many were canceled at once, or -1 if there is no such batch.
-local total, fed, accepted, succeeded, failed, canceled, ahead =
-  unpack(redis.call('HMGET', BATCH, 'total', 'fed', 'accepted', 'succeeded', 'failed', 'canceled', 'ahead'))
+local total, fed, accepted, succeeded, failed, canceled, ahead, paused =
+  unpack(redis.call('HMGET', BATCH, 'total', 'fed', 'accepted', 'succeeded', 'failed', 'canceled', 'ahead', 'paused'))
 if not total then
   return -1
 end
@@ -13,12 +13,9 @@ if (accepted or 0) + (succeeded or 0) + (failed or 0) + (canceled or 0) >= tonum
   redis.call('UNLINK', AGAIN) -- what it has was accepted late, or canceled, there
   return 0
 end
-local rest = total - fed
-for row in string.gmatch(ahead or '', '%d+') do
-  if tonumber(row) > tonumber(fed) then
-    rest = rest - 1 -- it was canceled, and counted, by itself
-  end
-end
+local rest = total - fed - (ahead or 0) -- those ahead were canceled, and counted, one by one
+redis.call('HINCRBY', TOTALS, paused and 'waiting_paused' or 'waiting', 0 - rest)
+redis.call('HDEL', BATCH, 'ahead')
 redis.call('HINCRBY', BATCH, 'cancels', 1)
 redis.call('HSETNX', BATCH, 'canceled_from', fed + 1)
 redis.call('HSET', BATCH, 'fed', total)

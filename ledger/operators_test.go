@@ -155,14 +155,17 @@ func TestCancelBatch(t *testing.T) {
 		f.cancel(row(1))
 		f.cancel(row(7))
 		f.cancel(row(8))
-		f.feed(2)
-		if n := f.cancelBatch(); n != 6 { // 3 to 6, 9 and 10
-			t.Errorf("%d canceled at once, want 6", n)
+		if fed := f.feed(2); !slices.Equal(fed, []string{"b.2", "b.3"}) {
+			t.Errorf("fed %v, want what was not canceled", fed)
+		}
+		if n := f.cancelBatch(); n != 5 { // 4 to 6, 9 and 10
+			t.Errorf("%d canceled at once, want 5", n)
 		}
 		f.cancel(row(9)) // is canceled already
-		f.counts(ledger.Batch{Total: 10, Queued: 1, Canceled: 9})
-		f.verdict(row(1), "x", ledger.Done)
-		f.verdict(row(2), "x", ledger.Done)
+		f.counts(ledger.Batch{Total: 10, Queued: 2, Canceled: 8})
+		for n := 1; n <= 3; n++ {
+			f.verdict(row(n), "x", ledger.Done)
+		}
 		if b := f.batch(); b.Canceled != 10 || !b.Ended() {
 			t.Errorf("%+v", b)
 		}

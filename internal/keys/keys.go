@@ -61,9 +61,6 @@ func (ns Namespace) Running() string { return ns.key("running") }
 // Ring is a list of the batches that still have rooms to feed, in turn.
 func (ns Namespace) Ring() string { return ns.key("ring") }
 
-// Paused is a set of the batches that were paused, and may be still.
-func (ns Namespace) Paused() string { return ns.key("paused") }
-
 // Transit is a sorted set of snapshot ids that the feeder has taken from
 // the backlog and no worker has begun, by the time they were taken (ms).
 func (ns Namespace) Transit() string { return ns.key("transit") }
@@ -153,7 +150,8 @@ func (ns Namespace) Folders() string { return ns.key("folders") }
 // when (ms). It expires.
 func (ns Namespace) CopyTrouble() string { return ns.key("copytrouble") }
 
-// Totals is a hash of counters over everything that ever ran here.
+// Totals is a hash of counters over everything that ever ran here, and of what
+// waits: "waiting" and "waiting_paused" rooms in batches, "images_pending".
 func (ns Namespace) Totals() string { return ns.key("totals") }
 
 // Audit is a stream: who has changed what.
@@ -186,7 +184,8 @@ func (ns Namespace) Replicated() string { return ns.key("replicated") }
 // which state.
 func (ns Namespace) Batch(id string) string { return ns.key("batch:" + id) }
 
-// Rows is a hash of chunk number to chunk: the rooms of a batch, compressed.
+// Rows is a hash of chunk number to chunk: the rooms of a batch, compressed; and
+// of "canceled:ROW" for those that were canceled before it was their turn.
 func (ns Namespace) Rows(batch string) string { return ns.key("rows:" + batch) }
 
 // Loading is a Rows hash of a batch that is still being pushed. It expires.
