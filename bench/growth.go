@@ -13,7 +13,8 @@ import (
 
 // growth measures how the cost of a snapshot grows with the number of
 // processes, with how long the API takes to answer, with how far away Redis
-// is, and with how many rooms wait. The other rows have one of each.
+// is, and with how many rooms wait, and what a look costs with many batches. The
+// other rows have one of each.
 func growth(ctx context.Context, r *recorder) error {
 	for _, run := range []struct {
 		name         string
@@ -47,7 +48,10 @@ func growth(ctx context.Context, r *recorder) error {
 			return err
 		}
 	}
-	return nil
+	if err := growthLooks(ctx, r, 10, 50, 10); err != nil {
+		return err
+	}
+	return growthLooks(ctx, r, 10_000, 50_000, 100_000)
 }
 
 // growthWaiting measures what Redis and a client take for one room while many

@@ -350,6 +350,60 @@ func (l *Ledger) Batches(ctx context.Context, n int) ([]Batch, error) {
 	return all, l.dropExpired(ctx)
 }
 
+// OpenBatches returns the batches that have not ended, newest first, at most n,
+// and how many there are.
+func (l *Ledger) OpenBatches(ctx context.Context, n int) (newest []Batch, total int, err error) {
+	return l.openBatches(ctx, l.rdb.ZRevRange, n)
+}
+
+// OldestOpen returns the batches that have not ended, oldest first, at most n.
+func (l *Ledger) OldestOpen(ctx context.Context, n int) ([]Batch, error) {
+	all, _, err := l.openBatches(ctx, l.rdb.ZRange, n)
+	return all, err
+}
+
+func (l *Ledger) openBatches(
+	ctx context.Context, read func(ctx context.Context, key string, start, stop int64) *redis.StringSliceCmd, n int,
+) (all []Batch, total int, err error) {
+	ids, err := read(ctx, l.ns.Running(), 0, int64(n)-1).Result()
+	var number int64
+	if err == nil {
+		number, err = l.rdb.ZCard(ctx, l.ns.Running()).Result()
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read open batches: %w", err)
+	}
+	all, err = l.BatchesOf(ctx, ids)
+	return all, int(number), err
+}
+
+// BatchesWithTrouble returns the ids of the batches that have snapshots which
+// failed, or whose outcome is unknown, newest first. It reads two counters of
+// every batch.
+func (l *Ledger) BatchesWithTrouble(ctx context.Context) (ids []string, err error) {
+	for all, err := range l.ranks(ctx, l.ns.Batches()) {
+		if err != nil {
+			return nil, err
+		}
+		pipe := l.rdb.Pipeline()
+		counts := make([]*redis.SliceCmd, len(all))
+		for i, id := range all {
+			counts[i] = pipe.HMGet(ctx, l.ns.Batch(id), "failed", "unknown")
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return nil, fmt.Errorf("read batches: %w", err)
+		}
+		for i, id := range all {
+			failed, _ := counts[i].Val()[0].(string)
+			unknown, _ := counts[i].Val()[1].(string)
+			if atoi(failed) > 0 || atoi(unknown) > 0 {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids, nil
+}
+
 // ErrCursor means that a cursor is none that BatchPage has returned.
 var ErrCursor = errors.New("not a cursor")
 

@@ -70,17 +70,11 @@ func (r *Reader) NothingToRetry(ctx context.Context, batch string, held bool, co
 		state, code, strings.Join(codes, ", ")), nil
 }
 
-// Everywhere is what Failed takes for all batches and the single rooms.
+// Everywhere is what Failed takes for all batches and the single rooms: those
+// without failed or held snapshots are left out.
 func (r *Reader) Everywhere(ctx context.Context) ([]string, error) {
-	all, err := r.ledger.Batches(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
-	ids := []string{""}
-	for _, b := range all {
-		ids = append(ids, b.ID)
-	}
-	return ids, nil
+	ids, err := r.ledger.BatchesWithTrouble(ctx)
+	return append([]string{""}, ids...), err
 }
 
 // Failure is the failures with one code.

@@ -29,6 +29,9 @@ const (
 	scrapeFor  = 2 * time.Second
 	// scrapeBatches is how many batches are counted, the newest.
 	scrapeBatches = 1000
+	// scrapeOpen is how many of the oldest open batches are looked at for the one that has
+	// waited longest.
+	scrapeOpen = 100
 )
 
 // NewRegistry returns a registry with the figures of this process itself.
@@ -219,7 +222,16 @@ func (r *reading) batches(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	oldestOpen, err := r.c.a.ledger.OldestOpen(ctx, scrapeOpen)
+	if err != nil {
+		return err
+	}
 	var oldest time.Time
+	for _, b := range oldestOpen {
+		if b.Queued > 0 && !b.Paused && oldest.IsZero() {
+			oldest = b.CreatedAt
+		}
+	}
 	n := map[ledger.State]int{}
 	for _, b := range all {
 		for state, count := range map[ledger.State]int{
@@ -227,9 +239,6 @@ func (r *reading) batches(ctx context.Context) error {
 			ledger.Succeeded: b.Succeeded, ledger.Failed: b.Failed, ledger.Canceled: b.Canceled,
 		} {
 			n[state] += count
-		}
-		if b.Queued > 0 && !b.Paused && (oldest.IsZero() || b.CreatedAt.Before(oldest)) {
-			oldest = b.CreatedAt
 		}
 	}
 	for _, state := range states {

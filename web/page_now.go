@@ -21,7 +21,7 @@ import (
 
 // What the first page looks at and shows, at most.
 const (
-	nowBatches  = 200  // newest batches, among which the open ones are
+	nowBatches  = 200  // newest batches, and newest open ones
 	nowOpen     = 50   // open batches shown
 	nowEnded    = 8    // ended batches shown
 	nowFailures = 1000 // newest failures that are counted by code
@@ -123,19 +123,23 @@ func (v *nowReader) look(ctx context.Context) (o now, err error) {
 	if err != nil {
 		return o, err
 	}
+	open, running, err := v.api.ledger.OpenBatches(ctx, nowBatches)
+	if err != nil {
+		return o, err
+	}
 	for _, b := range all {
-		switch {
-		case b.Ended() && len(o.Ended) < nowEnded:
+		if b.Ended() && len(o.Ended) < nowEnded {
 			o.Ended = append(o.Ended, b)
-		case !b.Ended():
-			o.InWork += b.Sending + b.Unknown + b.Accepted
-			o.Waiting += b.Queued
+		}
+	}
+	for _, b := range open {
+		o.InWork += b.Sending + b.Unknown + b.Accepted
+		o.Waiting += b.Queued
+		if len(o.Open) < nowOpen {
 			o.Open = append(o.Open, v.api.open(b))
 		}
 	}
-	if o.More = len(o.Open) - nowOpen; o.More > 0 {
-		o.Open = o.Open[:nowOpen]
-	}
+	o.More = running - len(o.Open)
 	if o.Waiting, err = v.waiting(ctx, o.Waiting); err != nil {
 		return o, err
 	}
