@@ -302,7 +302,8 @@ func newWhole(t *testing.T, o *tiwtest.Options) *whole {
 func (w *whole) work(o tiwtest.Options) *worker.Worker {
 	w.Helper()
 	w.sim = tiwtest.Start(w.T, o)
-	api, err := tiw.New(tiw.Options{Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+	key := common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)
+	api, err := tiw.New(tiw.Options{Endpoint: w.sim.URL, Credential: key})
 	if err != nil {
 		w.Fatal(err)
 	}

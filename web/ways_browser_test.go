@@ -59,7 +59,8 @@ func (w *whole) hold(id string, room uint64) {
 func (b *browser) click(selector, words string) {
 	b.Helper()
 	b.until(fmt.Sprintf(`(() => { const found = [...document.querySelectorAll(%q)]
-		.find((e) => e.innerText.trim().startsWith(%q) && e.checkVisibility()); found?.click(); return found; })()`, selector, words))
+		.find((e) => e.innerText.trim().startsWith(%q) && e.checkVisibility());
+		found?.click(); return found; })()`, selector, words))
 }
 
 // text is what a JavaScript expression is.
@@ -154,13 +155,15 @@ func TestADeveloperInABrowser(t *testing.T) {
 	b.logIn(w.URL, "ada")
 	b.do(chromedp.Navigate(w.URL + "/snapshots/monday.2"))
 	b.until(`document.querySelector('h1 .pill')?.innerText === 'succeeded'`)
-	request := b.text(`[...document.querySelectorAll('.facts dt')].find((e) => e.innerText === 'RequestId').nextElementSibling.innerText`)
+	request := b.text(`[...document.querySelectorAll('.facts dt')]
+		.find((e) => e.innerText === 'RequestId').nextElementSibling.innerText`)
 	b.do(
 		chromedp.Navigate(w.URL+"/"),
 		chromedp.WaitVisible(chromedp.CSS("#find")),
 		chromedp.SendKeys(chromedp.CSS("#find"), request+kb.Enter),
 	)
-	b.until(`document.querySelector('.rooms tbody a')?.pathname === '/snapshots/monday.2' || location.pathname === '/snapshots/monday.2'`)
+	b.until(`document.querySelector('.rooms tbody a')?.pathname === '/snapshots/monday.2' ||
+		location.pathname === '/snapshots/monday.2'`)
 	if b.text(`location.pathname`) == "/find" {
 		b.click(".rooms tbody a", "2")
 	}
@@ -217,18 +220,21 @@ func TestPagesByKeyboard(t *testing.T) {
 		n := 0
 		for ; n < 80; n++ {
 			b.press(kb.Tab, 1)
-			if b.text(`(document.activeElement === document.body || window.stops.indexOf(document.activeElement) < window.stops.length - 1) ? 'end' : ''`) != "" {
+			if b.text(`(document.activeElement === document.body ||
+				window.stops.indexOf(document.activeElement) < window.stops.length - 1) ? 'end' : ''`) != "" {
 				break
 			}
 			seen := b.text(`(() => { const e = document.activeElement; const s = getComputedStyle(e);
 				const box = (e.matches('#menu') ? e.nextElementSibling : e).getBoundingClientRect();
-				return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1 && box.width > 1 ? '' : e.outerHTML.slice(0, 200); })()`)
+				const seen = s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1 && box.width > 1;
+				return seen ? '' : e.outerHTML.slice(0, 200); })()`)
 			if seen != "" {
 				t.Errorf("%s: nobody sees that this has the focus: %s", path, seen)
 			}
 		}
 		if order := b.text(`window.stops.every((e, i) => !i || !e.isConnected || !window.stops[i - 1].isConnected ||
-			window.stops[i - 1].compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING || i === window.stops.length - 1) ? '' : 'no'`); order != "" || n < 15 {
+			window.stops[i - 1].compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING ||
+			i === window.stops.length - 1) ? '' : 'no'`); order != "" || n < 15 {
 			t.Errorf("%s: Tab stops %d times, in order: %q", path, n, order)
 		}
 	}
@@ -251,7 +257,8 @@ func TestPagesByKeyboard(t *testing.T) {
 
 	// A menu opens by Enter and shuts by Esc.
 	b.do(chromedp.Navigate(w.URL + "/batches/monday"))
-	b.until(`(document.querySelector('details.menu summary')?.focus(), document.activeElement.matches('details.menu summary'))`)
+	b.until(`(document.querySelector('details.menu summary')?.focus(),
+		document.activeElement.matches('details.menu summary'))`)
 	b.press(kb.Enter, 1)
 	b.until(`document.querySelector('details.menu[open] a')?.checkVisibility()`)
 	b.press(kb.Tab, 1)
@@ -305,7 +312,7 @@ func TestPicturesOnPaper(t *testing.T) {
 	for _, none := range []string{".side", ".find", ".who", "footer", ".buttons", ".crumbs", ".pager", ".skip"} {
 		b.until(fmt.Sprintf(`![...document.querySelectorAll(%q)].some((e) => e.checkVisibility())`, none))
 	}
-	b.until(`[...document.querySelectorAll('.wall > li')].every((e) => /^Class \d+$/.test(e.querySelector('h2').innerText))`)
+	b.until(`[...document.querySelectorAll('.wall > li h2')].every((e) => /^Class \d+$/.test(e.innerText))`)
 	// Those that were not scrolled to are there, too.
 	b.until(`[...document.querySelectorAll('.wall img')].every((i) => i.complete && i.naturalWidth > 0)`)
 	b.until(`getComputedStyle(document.querySelector('.wall > li')).breakInside === 'avoid'`)

@@ -341,7 +341,10 @@ var catalog = map[string][languages]string{
 	"said.retried": {"%s snapshot is queued again.|%s snapshots are queued again.", "%s 个快照已重新排队。"},
 	"said.retried.some": {"%s snapshot is queued again, and there are more: retry once more for the rest.|" +
 		"%s snapshots are queued again, and there are more: retry once more for the rest.", "%s 个快照已重新排队，还有更多：请再次重试。"},
-	"said.again":              {"%s room of %s is enqueued again.|%s rooms of %s are enqueued again.", "已再次提交 %s 个房间（来自 %s）。"},
+	"said.again": {
+		"%s room of %s is enqueued again.|%s rooms of %s are enqueued again.",
+		"已再次提交 %s 个房间（来自 %s）。",
+	},
 	"said.snapshot.canceled":  {"Canceled.", "已取消。"},
 	"said.snapshot.canceling": {"A request is on its way. The snapshot is canceled unless Tencent accepts that.", "请求已在途中。除非腾讯云受理，否则会取消。"},
 	"said.snapshot.retried":   {"Queued again.", "已重新排队。"},
@@ -410,9 +413,12 @@ var catalog = map[string][languages]string{
 	"new.notes":        {"What was recognised", "识别结果"},
 	"new.first":        {"The first rooms", "前几个房间"},
 	"said.ran":         {"%s room is enqueued.|%s rooms are enqueued.", "已提交 %s 个房间。"},
-	"said.ran.bad":     {"%s room is enqueued. Left out as wrong: %s.|%s rooms are enqueued. Left out as wrong: %s.", "已提交 %s 个房间，%s 行因有问题被忽略。"},
-	"said.there":       {"The same %s rooms were enqueued before. Nothing was added; to snapshot them once more use Again.", "相同的 %s 个房间此前已提交，没有新增。如需再次快照，请用“再来一次”。"},
-	"said.chosen":      {"Done for %s snapshot.|Done for %s snapshots.", "已处理 %s 个快照。"},
+	"said.ran.bad": {
+		"%s room is enqueued. Left out as wrong: %s.|%s rooms are enqueued. Left out as wrong: %s.",
+		"已提交 %s 个房间，%s 行因有问题被忽略。",
+	},
+	"said.there":  {"The same %s rooms were enqueued before. Nothing was added; to snapshot them once more use Again.", "相同的 %s 个房间此前已提交，没有新增。如需再次快照，请用“再来一次”。"},
+	"said.chosen": {"Done for %s snapshot.|Done for %s snapshots.", "已处理 %s 个快照。"},
 
 	"failures.codes":      {"By code", "按错误码"},
 	"failures.newest":     {"newest", "最近一个"},
