@@ -21,6 +21,7 @@ import (
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/web"
+	"tiwsnap/web/callback"
 	"tiwsnap/webhook"
 	"tiwsnap/worker"
 )
@@ -64,7 +65,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 			l.Close(t.Context())
 		}
 	}()
-	web.NewCallbackHandler(web.CallbackOptions{Metrics: c})
+	callback.NewHandler(callback.Options{Metrics: c})
 	c.MustRegister(web.NewAPI(web.APIOptions{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{}), Limiters: w.Limiters()}).Collector())
 
 	text, err := os.ReadFile("../docs/metrics.md")

@@ -26,6 +26,7 @@ import (
 	"tiwsnap/internal/rdb"
 	"tiwsnap/tiw"
 	"tiwsnap/web"
+	"tiwsnap/web/callback"
 	"tiwsnap/worker"
 )
 
@@ -218,7 +219,7 @@ func install(
 	case err != nil:
 		return nil, c.away(err)
 	}
-	n.callbacks = web.NewCallbackHandler(web.CallbackOptions{
+	n.callbacks = callback.NewHandler(callback.Options{
 		Keys: callbackKeys(c.cfg), Record: c.ledger.Callback, Log: log, Metrics: metrics,
 	})
 	n.hosted = hosted{connection: c, limiters: n.worker.Limiters(), schedules: schedules, log: log}
@@ -301,7 +302,7 @@ func serveCallbacks(all []*installation, log *slog.Logger) (stop func(), err err
 	if addr == "" {
 		return func() {}, nil
 	}
-	srv := web.NewCallbackServer(addr, callbackHandler(all))
+	srv := callback.NewServer(addr, callbackHandler(all))
 	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	listener, err := net.Listen("tcp", srv.Addr)
 	if err != nil {

@@ -52,7 +52,7 @@ func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Who mistypes may have put the password where the name belongs.
-	if n := p.refused.now(); n > 0 {
+	if n := p.refused.Now(); n > 0 {
 		p.o.Log.Warn("logins refused", "count", n, "last_from", r.RemoteAddr, "last_err", err)
 	}
 	data := loginData{Name: name, Next: next, Fault: say("login.wrong")}

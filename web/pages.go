@@ -17,6 +17,7 @@ import (
 
 	"tiwsnap/gate"
 	"tiwsnap/internal/audit"
+	"tiwsnap/internal/seldom"
 	"tiwsnap/ratelimit"
 )
 
@@ -39,7 +40,7 @@ type Pages struct {
 	o       PagesOptions
 	api     *API
 	now     *nowReader
-	refused seldom
+	refused seldom.Message
 }
 
 // NewPages returns the pages. It does not touch Redis.
@@ -48,7 +49,7 @@ func NewPages(o PagesOptions) *Pages {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Pages{
-		o: o, api: o.API, now: newNowReader(o.API), refused: newSeldom(),
+		o: o, api: o.API, now: newNowReader(o.API), refused: seldom.New(),
 	}
 }
 

@@ -79,7 +79,8 @@ func (b *browser) picture(name string, l look) {
 	if dir == "" {
 		return
 	}
-	b.do(chromedp.Sleep(700 * time.Millisecond)) // thumbnails come; only pictures wait for them
+	b.until(`[...document.images].every((i) => i.complete || i.getBoundingClientRect().top > innerHeight)`)
+	b.do(chromedp.Sleep(700 * time.Millisecond)) // what moves comes to rest; only pictures wait for it
 	shot, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	if err != nil {
 		b.Fatal(err)

@@ -1,3 +1,5 @@
+// Package web is what tiwsnap serves over HTTP to those who may: the API, the
+// pages, asynqmon and the metrics.
 package web
 
 import (

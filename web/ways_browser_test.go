@@ -312,7 +312,7 @@ func TestPicturesOnPaper(t *testing.T) {
 	for _, none := range []string{".side", ".find", ".who", "footer", ".buttons", ".crumbs", ".pager", ".skip"} {
 		b.until(fmt.Sprintf(`![...document.querySelectorAll(%q)].some((e) => e.checkVisibility())`, none))
 	}
-	b.until(`[...document.querySelectorAll('.wall > li h2')].every((e) => /^Class \d+$/.test(e.innerText))`)
+	b.until(`[...document.querySelectorAll('.wall > li h2')].every((e) => /^Class \d+\s+\d+$/.test(e.innerText))`)
 	// Those that were not scrolled to are there, too.
 	b.until(`[...document.querySelectorAll('.wall img')].every((i) => i.complete && i.naturalWidth > 0)`)
 	b.until(`getComputedStyle(document.querySelector('.wall > li')).breakInside === 'avoid'`)

@@ -25,7 +25,7 @@ import (
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
-	"tiwsnap/web"
+	"tiwsnap/web/callback"
 	"tiwsnap/webhook"
 	"tiwsnap/webhook/webhooktest"
 	"tiwsnap/worker"
@@ -52,7 +52,7 @@ func (h *heard) of(task string) string {
 func (w world) relay(receivers ...webhooktest.Receiver) *heard {
 	w.Helper()
 	keys := tiw.NewCallbackKeys("0123456789abcdef0123456789abcdef")
-	own := web.NewCallbackHandler(web.CallbackOptions{Keys: keys, Record: w.ledger.Callback})
+	own := callback.NewHandler(callback.Options{Keys: keys, Record: w.ledger.Callback})
 	h := &heard{bodies: map[string]string{}}
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)

@@ -25,7 +25,7 @@ import (
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
-	"tiwsnap/web"
+	"tiwsnap/web/callback"
 	"tiwsnap/worker"
 )
 
@@ -167,7 +167,7 @@ func (w world) run(o worker.Options) (stop func()) {
 // callbacks makes a receiver of Tencent's callbacks.
 func (w *world) callbacks() {
 	keys := tiw.NewCallbackKeys("0123456789abcdef0123456789abcdef")
-	srv := httptest.NewServer(web.NewCallbackHandler(web.CallbackOptions{
+	srv := httptest.NewServer(callback.NewHandler(callback.Options{
 		Keys: keys, Record: w.ledger.Callback, Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
 	}))
 	w.Cleanup(srv.Close)

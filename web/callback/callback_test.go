@@ -1,4 +1,4 @@
-package web_test
+package callback_test
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ import (
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
-	"tiwsnap/web"
+	"tiwsnap/web/callback"
 )
 
 func TestMain(m *testing.M) {
@@ -39,8 +39,8 @@ const (
 	oldKey = "CANARY-old-0123456789-0123456789-0123456789"
 )
 
-// callback is what Record was given.
-type callback struct {
+// recorded is what Record was given.
+type recorded struct {
 	snapshot string
 	attempt  int
 	taskID   string
@@ -56,7 +56,7 @@ type receiver struct {
 	client *http.Client
 	server *http.Server
 	first  chan context.Context // of the first request
-	got    chan callback        // what was recorded
+	got    chan recorded        // what was recorded
 	log    *buffer
 
 	mu   sync.Mutex
@@ -65,16 +65,16 @@ type receiver struct {
 
 // newReceiver starts a receiver. When the test ends it checks that no key and
 // no part of a URL was logged.
-func newReceiver(t *testing.T, change ...func(*http.Server, *web.CallbackOptions)) *receiver {
+func newReceiver(t *testing.T, change ...func(*http.Server, *callback.Options)) *receiver {
 	t.Helper()
 	return newReceiverOn(t, redistest.URL(t), change...)
 }
 
-func newReceiverOn(t *testing.T, redisURL string, change ...func(*http.Server, *web.CallbackOptions)) *receiver {
+func newReceiverOn(t *testing.T, redisURL string, change ...func(*http.Server, *callback.Options)) *receiver {
 	t.Helper()
 	r := &receiver{
 		T: t, redis: redisURL, log: new(buffer),
-		first: make(chan context.Context, 1), got: make(chan callback, 1000),
+		first: make(chan context.Context, 1), got: make(chan recorded, 1000),
 		client: &http.Client{
 			Transport:     &http.Transport{MaxIdleConnsPerHost: 32},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -84,7 +84,7 @@ func newReceiverOn(t *testing.T, redisURL string, change ...func(*http.Server, *
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := web.CallbackOptions{
+	o := callback.Options{
 		Keys: tiw.NewCallbackKeys(key, oldKey),
 		Log:  slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Record: func(ctx context.Context, snapshot string, attempt int, taskID string, body []byte) error {
@@ -97,16 +97,16 @@ func newReceiverOn(t *testing.T, redisURL string, change ...func(*http.Server, *
 			if changed.Val() {
 				client.Incr(ctx, "changes")
 			}
-			r.got <- callback{snapshot, attempt, taskID, string(body)}
+			r.got <- recorded{snapshot, attempt, taskID, string(body)}
 			return nil
 		},
 	}
 	r.keys = o.Keys
-	r.server = web.NewCallbackServer("127.0.0.1:0", nil)
+	r.server = callback.NewServer("127.0.0.1:0", nil)
 	for _, f := range change {
 		f(r.server, &o)
 	}
-	handler := web.NewCallbackHandler(o)
+	handler := callback.NewHandler(o)
 	r.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		select {
 		case r.first <- req.Context():
@@ -181,14 +181,14 @@ func (r *receiver) do(method, url string, body io.Reader) (status int, header ht
 }
 
 // recorded returns the next callback that was recorded.
-func (r *receiver) recorded() callback {
+func (r *receiver) recorded() recorded {
 	r.Helper()
 	select {
 	case c := <-r.got:
 		return c
 	case <-time.After(10 * time.Second):
 		r.Fatal("nothing was recorded within 10 s")
-		return callback{}
+		return recorded{}
 	}
 }
 
@@ -468,7 +468,7 @@ func TestBodies(t *testing.T) {
 	}
 
 	t.Run("without an end: what came counts, and the sender is asked for all of it", func(t *testing.T) {
-		r := newReceiver(t, func(s *http.Server, _ *web.CallbackOptions) { s.ReadTimeout = 100 * time.Millisecond })
+		r := newReceiver(t, func(s *http.Server, _ *callback.Options) { s.ReadTimeout = 100 * time.Millisecond })
 		body, w := io.Pipe()
 		defer w.Close()
 		go io.WriteString(w, `{"TaskID":"t-1",`)
@@ -481,7 +481,7 @@ func TestBodies(t *testing.T) {
 	})
 
 	t.Run("without an end, sent to nowhere: answered like all such", func(t *testing.T) {
-		r := newReceiver(t, func(s *http.Server, _ *web.CallbackOptions) { s.ReadTimeout = 100 * time.Millisecond })
+		r := newReceiver(t, func(s *http.Server, _ *callback.Options) { s.ReadTimeout = 100 * time.Millisecond })
 		if got := r.raw("POST /cb/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 404 ") {
 			t.Errorf("got %q", got)
 		}
@@ -541,7 +541,7 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 
 	t.Run("the sender hangs up: it counts nevertheless", func(t *testing.T) {
 		entered, leave := make(chan struct{}), make(chan struct{})
-		r := newReceiver(t, func(_ *http.Server, o *web.CallbackOptions) {
+		r := newReceiver(t, func(_ *http.Server, o *callback.Options) {
 			record := o.Record
 			o.Record = func(ctx context.Context, snapshot string, attempt int, taskID string, body []byte) error {
 				close(entered)
@@ -564,7 +564,7 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 
 // A server that anybody can reach has a bound on everything.
 func TestNewCallbackServer(t *testing.T) {
-	s := web.NewCallbackServer("127.0.0.1:0", nil)
+	s := callback.NewServer("127.0.0.1:0", nil)
 	if s.ReadHeaderTimeout <= 0 || s.ReadHeaderTimeout > 5*time.Second || s.ReadTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes > 16<<10 {
 		t.Errorf("got %+v", s)
 	}

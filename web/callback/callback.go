@@ -1,6 +1,6 @@
-// Package web is what tiwsnap serves over HTTP: the API, the pages, asynqmon and
-// the metrics to those who may, and the receiver of Tencent's callbacks.
-package web
+// Package callback receives Tencent's callbacks over HTTP, from the whole
+// Internet: what a URL of ours names is kept, and all else is not found.
+package callback
 
 import (
 	"context"
@@ -8,19 +8,18 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-	"golang.org/x/time/rate"
 
+	"tiwsnap/internal/seldom"
 	"tiwsnap/tiw"
 )
 
-// CallbackOptions are the settings of a callback handler. Keys and Record are
+// Options are the settings of a callback handler. Keys and Record are
 // required.
-type CallbackOptions struct {
+type Options struct {
 	// Keys verify the URLs.
 	Keys tiw.CallbackKeys
 	// Record keeps a callback: one write, which may be repeated. The taskID is
@@ -37,7 +36,7 @@ type CallbackOptions struct {
 // which is what other products of Tencent wait for.
 const recordTimeout = 3 * time.Second
 
-// NewCallbackHandler returns the receiver of Tencent's callbacks. A POST to a
+// NewHandler returns the receiver of Tencent's callbacks. A POST to a
 // URL that the keys made is answered
 //
 //	200 when Record has kept it, whatever the body is; of one that is larger
@@ -49,35 +48,35 @@ const recordTimeout = 3 * time.Second
 //
 // and every other request 404, so that nobody learns what is right about a
 // guess. No part of a URL is logged.
-func NewCallbackHandler(o CallbackOptions) http.Handler {
+func NewHandler(o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &callbackHandler{
+	return &handler{
 		o: o,
 		count: promauto.With(o.Metrics).NewCounterVec(prometheus.CounterOpts{
 			Name: "tiwsnap_callbacks_total", Help: "Requests to the callback address by result: recorded, cut (a part of the body), failed or refused.",
 		}, []string{"result"}),
-		refused: newSeldom(),
-		failed:  newSeldom(),
+		refused: seldom.New(),
+		failed:  seldom.New(),
 	}
 }
 
-type callbackHandler struct {
-	o               CallbackOptions
+type handler struct {
+	o               Options
 	count           *prometheus.CounterVec
-	refused, failed seldom
+	refused, failed seldom.Message
 }
 
 var errNotPost = errors.New("not a POST")
 
-func (h *callbackHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	snapshot, attempt, err := h.o.Keys.Verify(r.URL.EscapedPath(), time.Now())
 	if err == nil && r.Method != http.MethodPost {
 		err = errNotPost
 	}
 	if err != nil {
-		if n := h.refused.now(); n > 0 {
+		if n := h.refused.Now(); n > 0 {
 			h.o.Log.Warn("requests to the callback address refused", "count", n, "last_from", r.RemoteAddr, "last_err", err)
 		}
 		h.count.WithLabelValues("refused").Inc()
@@ -91,7 +90,7 @@ func (h *callbackHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err = h.o.Record(ctx, snapshot, attempt, tiw.ParseCallback(body).TaskID, body)
 	switch {
 	case err != nil:
-		if n := h.failed.now(); n > 0 {
+		if n := h.failed.Now(); n > 0 {
 			h.o.Log.Error("callbacks not recorded", "count", n, "last_id", snapshot, "last_attempt", attempt, "last_err", err)
 		}
 		h.count.WithLabelValues("failed").Inc()
@@ -108,29 +107,9 @@ func (h *callbackHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// seldom lets a message through once a second, and counts those between.
-type seldom struct {
-	limit *rate.Limiter
-	count *atomic.Int64
-}
-
-func newSeldom() seldom {
-	return seldom{rate.NewLimiter(rate.Every(time.Second), 1), new(atomic.Int64)}
-}
-
-// now counts one, and returns how many it has been since the last message if
-// it is time for one, otherwise 0.
-func (s *seldom) now() int64 {
-	s.count.Add(1)
-	if !s.limit.Allow() {
-		return 0
-	}
-	return s.count.Swap(0)
-}
-
-// NewCallbackServer returns a server for a callback handler. It listens to the
+// NewServer returns a server for a callback handler. It listens to the
 // whole Internet, so that nothing about a request may take long or be large.
-func NewCallbackServer(addr string, callbacks http.Handler) *http.Server {
+func NewServer(addr string, callbacks http.Handler) *http.Server {
 	return &http.Server{
 		Addr:              addr,
 		Handler:           callbacks,
