@@ -14,7 +14,7 @@ import (
 // info is what Redis tells of itself.
 type info map[string]string
 
-func infoOf(ctx context.Context, rdb *redis.Client, sections ...string) (info, error) {
+func infoOf(ctx context.Context, rdb redis.UniversalClient, sections ...string) (info, error) {
 	text, err := rdb.Info(ctx, sections...).Result()
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func (i info) float(name string) float64 {
 
 // redisCPU is the processor time that Redis has used, that of its children
 // included.
-func redisCPU(ctx context.Context, rdb *redis.Client) (time.Duration, error) {
+func redisCPU(ctx context.Context, rdb redis.UniversalClient) (time.Duration, error) {
 	info, err := infoOf(ctx, rdb, "cpu")
 	if err != nil {
 		return 0, err

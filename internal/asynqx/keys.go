@@ -3,6 +3,8 @@
 // differs.
 package asynqx
 
+import "strings"
+
 // Prefix begins asynq's keys of one queue. The braces are their hash tag.
 func Prefix(queue string) string { return "asynq:{" + queue + "}:" }
 
@@ -11,3 +13,13 @@ func Pending(queue string) string { return Prefix(queue) + "pending" }
 
 // TaskPrefix begins the keys of the hashes of tasks; the id follows.
 func TaskPrefix(queue string) string { return Prefix(queue) + "t:" }
+
+// Shared reports whether a key is one of asynq's that belong to no queue: what all its servers on this Redis tell.
+func Shared(key string) bool {
+	for _, name := range []string{"queues", "servers", "workers", "schedulers"} {
+		if rest, ok := strings.CutPrefix(key, "asynq:"+name); ok && (rest == "" || rest[0] == ':') {
+			return true
+		}
+	}
+	return false
+}

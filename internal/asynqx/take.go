@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// leaseFor is asynq's LeaseDuration.
-	leaseFor = 30 * time.Second
+	// LeaseFor is asynq's LeaseDuration.
+	LeaseFor = 30 * time.Second
 	// freshFor is how long a server may wait for a task before asynq has to ask again: asynq computes the lease of a
 	// task before it asks, and takes it for lost when it has run out.
 	freshFor = 10 * time.Second
@@ -66,7 +66,7 @@ func (t *taking) EvalSha(ctx context.Context, sha string, keys []string, args ..
 	if slices.Equal(keys, []string{prefix + "pending", prefix + "paused", prefix + "active", prefix + "lease"}) {
 		cmd := t.dequeue(func() *redis.Cmd {
 			args := slices.Clone(args)
-			args[0] = time.Now().Add(leaseFor).Unix()
+			args[0] = time.Now().Add(LeaseFor).Unix()
 			return t.UniversalClient.EvalSha(ctx, sha, keys, args...)
 		})
 		if cmd != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -24,8 +25,8 @@ type Testbed struct {
 	Dir     string // holds Redis' data, and whatever the program puts there
 	Binary  string // tiwsnap
 	Environ []string
-	Redis   *redistest.Server
-	DB      *redis.Client
+	Redis   *redistest.Server // nil on a Redis that was there before
+	DB      redis.UniversalClient
 	Sim     *tiwtest.Server // nil until Simulate
 }
 
@@ -35,9 +36,25 @@ func New(dir, binary string) (*Testbed, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Testbed{Dir: dir, Binary: binary, Redis: server, DB: redis.NewClient(&redis.Options{Addr: server.Addr})}
+	b, err := On(server.URL(), dir, binary)
+	if err != nil {
+		server.Kill()
+		return nil, err
+	}
+	b.Redis = server
+	return b, nil
+}
+
+// On is New on a Redis that runs already, of any kind that tiwsnap knows. Close
+// leaves it.
+func On(redisURL, dir, binary string) (*Testbed, error) {
+	db, _, err := rdb.Open(redisURL)
+	if err != nil {
+		return nil, err
+	}
+	b := &Testbed{Dir: dir, Binary: binary, DB: db}
 	b.Environ = append(Environ(),
-		"TIWSNAP_REDIS_URL="+server.URL(),
+		"TIWSNAP_REDIS_URL="+redisURL,
 		"TENCENTCLOUD_SECRET_ID="+tiwtest.DefaultSecret,
 		"TENCENTCLOUD_SECRET_KEY="+tiwtest.DefaultSecret,
 		"TIWSNAP_HTTP_ADDR=",
@@ -70,7 +87,9 @@ func (b *Testbed) Close() {
 		b.Sim.Close()
 	}
 	b.DB.Close()
-	b.Redis.Kill()
+	if b.Redis != nil {
+		b.Redis.Kill()
+	}
 }
 
 // Command runs a command of tiwsnap and returns what it printed. The error has

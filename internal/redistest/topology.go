@@ -1,0 +1,255 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// MasterName is the name under which Sentinels watch.
+const MasterName = "main"
+
+// within bounds what a topology waits for.
+const within = 30 * time.Second
+
+// until waits until done returns true. The error names what.
+func until(ctx context.Context, what string, done func(context.Context) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for !done(ctx) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until %s: %w", what, ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// inFolders starts n servers with a folder each under dir. The error has ended
+// them all.
+func inFolders(n int, dir, name string, args ...string) ([]*Server, error) {
+	var all []*Server
+	for i := range n {
+		folder := filepath.Join(dir, fmt.Sprint(name, "-", i+1))
+		err := os.MkdirAll(folder, 0o700)
+		var s *Server
+		if err == nil {
+			s, err = Start(folder, args...)
+		}
+		if err != nil {
+			KillAll(all)
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// KillAll kills servers.
+func KillAll(all []*Server) {
+	for _, s := range all {
+		s.Kill()
+	}
+}
+
+// StartReplicas starts n replicas of a server with their data in folders under
+// dir, and waits until they follow it. The server tells new replicas of itself
+// at once from then on.
+func StartReplicas(ctx context.Context, n int, dir string, of *Server, args ...string) ([]*Server, error) {
+	c := redis.NewClient(&redis.Options{Addr: of.Addr})
+	defer c.Close()
+	if err := c.ConfigSet(ctx, "repl-diskless-sync-delay", "0").Err(); err != nil {
+		return nil, fmt.Errorf("set up the master: %w", err)
+	}
+	host, port, _ := net.SplitHostPort(of.Addr)
+	all, err := inFolders(n, dir, "replica", append([]string{"--replicaof", host + " " + port}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	err = until(ctx, "the replicas follow", func(ctx context.Context) bool {
+		return strings.Count(c.Info(ctx, "replication").Val(), "state=online") >= n
+	})
+	if err != nil {
+		KillAll(all)
+		return nil, err
+	}
+	return all, nil
+}
+
+// StartAt starts a server on an address with the data that is in dir: another
+// one that had it has ended.
+func StartAt(addr, dir string, args ...string) (*Server, error) {
+	s := &Server{Addr: addr, Dir: dir, args: args}
+	return s, s.Restart()
+}
+
+// Sentinels are three processes that watch a server as MasterName: it is down
+// after a second without an answer.
+type Sentinels struct {
+	Addrs []string // host:port
+
+	clients []*redis.SentinelClient
+	cmds    []*exec.Cmd
+}
+
+// StartSentinels starts them with their files in dir, and waits until they know
+// one another and the replicas of the master.
+func StartSentinels(ctx context.Context, dir string, master *Server, replicas int) (*Sentinels, error) {
+	s := &Sentinels{}
+	for i := range 3 {
+		if err := s.start(filepath.Join(dir, fmt.Sprintf("sentinel-%d.conf", i+1)), master.Addr); err != nil {
+			s.Kill()
+			return nil, err
+		}
+	}
+	err := until(ctx, "the sentinels know all", func(ctx context.Context) bool {
+		for _, c := range s.clients {
+			others, err := c.Sentinels(ctx, MasterName).Result()
+			known, rerr := c.Replicas(ctx, MasterName).Result()
+			if err != nil || rerr != nil || len(others) != 2 || len(known) != replicas {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		s.Kill()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Sentinels) start(conf, master string) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	addr := l.Addr().String()
+	l.Close()
+	_, port, _ := net.SplitHostPort(addr)
+	host, masterPort, _ := net.SplitHostPort(master)
+	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 2\n"+
+		"sentinel down-after-milliseconds %[3]s 1000\nsentinel failover-timeout %[3]s 3000\n",
+		port, filepath.Dir(conf), MasterName, host, masterPort)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		return err
+	}
+	cmd := exec.Command("redis-server", conf, "--sentinel")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start a sentinel: %w", err)
+	}
+	s.Addrs, s.cmds = append(s.Addrs, addr), append(s.cmds, cmd)
+	s.clients = append(s.clients, redis.NewSentinelClient(&redis.Options{Addr: addr}))
+	return nil
+}
+
+// Master is the address of the master that the first sentinel names, or empty.
+func (s *Sentinels) Master(ctx context.Context) string {
+	addr, _ := s.clients[0].GetMasterAddrByName(ctx, MasterName).Result()
+	return strings.Join(addr, ":")
+}
+
+// Failover makes a replica the master (SENTINEL FAILOVER), and returns its address
+// when the first sentinel names it.
+func (s *Sentinels) Failover(ctx context.Context) (string, error) {
+	before := s.Master(ctx)
+	err := until(ctx, "the failover begins", func(ctx context.Context) bool {
+		return s.clients[0].Failover(ctx, MasterName).Err() == nil
+	})
+	if err != nil {
+		return "", err
+	}
+	after := ""
+	err = until(ctx, "there is another master", func(ctx context.Context) bool {
+		after = s.Master(ctx)
+		return after != "" && after != before
+	})
+	return after, err
+}
+
+// Kill ends them.
+func (s *Sentinels) Kill() {
+	for i, cmd := range s.cmds {
+		s.clients[i].Close()
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+}
+
+// StartCluster starts three masters and a replica of each, with their data in
+// folders under dir, and returns them when the cluster is up, the replicas last.
+func StartCluster(ctx context.Context, dir string, args ...string) (nodes []*Server, err error) {
+	nodes, err = inFolders(6, dir, "node", append([]string{
+		"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1",
+		"--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0",
+	}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			KillAll(nodes)
+		}
+	}()
+	var clients []*redis.Client
+	for _, n := range nodes {
+		c := redis.NewClient(&redis.Options{Addr: n.Addr})
+		defer c.Close()
+		clients = append(clients, c)
+	}
+	host, port, _ := net.SplitHostPort(nodes[0].Addr)
+	for i, c := range clients {
+		if i < 3 {
+			err = c.ClusterAddSlotsRange(ctx, i*16384/3, (i+1)*16384/3-1).Err()
+		}
+		if err == nil && i > 0 {
+			// All configuration epochs are 0 at first, and two masters may not have the same.
+			err = c.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err()
+		}
+		if err == nil && i > 0 {
+			err = c.ClusterMeet(ctx, host, port).Err()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("set up a cluster: %w", err)
+		}
+	}
+	for i, c := range clients[3:] {
+		master := clients[i].ClusterMyID(ctx).Val()
+		err = until(ctx, "a replica knows its master", func(ctx context.Context) bool {
+			return c.ClusterReplicate(ctx, master).Err() == nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	for i, c := range clients {
+		err = until(ctx, "the cluster is up", func(ctx context.Context) bool {
+			return strings.Contains(c.ClusterInfo(ctx).Val(), "cluster_state:ok") &&
+				strings.Count(c.ClusterNodes(ctx).Val(), "slave ") == 3 &&
+				(i > 2 || strings.Contains(c.Info(ctx, "replication").Val(), "state=online"))
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nodes, nil
+}
+
+// Follows waits until a server is a replica.
+func Follows(ctx context.Context, s *Server) error {
+	c := redis.NewClient(&redis.Options{Addr: s.Addr})
+	defer c.Close()
+	return until(ctx, "the old master follows the new one", func(ctx context.Context) bool {
+		return strings.Contains(c.Info(ctx, "replication").Val(), "role:slave")
+	})
+}
