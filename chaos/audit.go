@@ -3,11 +3,13 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"tiwsnap/ledger"
+	"tiwsnap/results"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -20,13 +22,31 @@ const slack = 2 * time.Second
 type evidence struct {
 	rooms   []uint64          // enqueued and acknowledged
 	must    map[uint64]string // those of them that must fail, with the error code
-	records []ledger.Snapshot // the ledger's
+	results []results.Result  // the ledger's
 	batch   ledger.Batch
 	tasks   []tiwtest.Task // the referee's
 	calls   []tiwtest.Call
 	taken   map[string]time.Time // callback URL to when a worker took the first callback
 	grace   time.Duration        // 0: there are no callbacks
 	strikes []strike
+	lost    *span // when writes to Redis were lost; nil: never
+	intents bool  // none of them was an intent: those are on a replica before their request is sent
+}
+
+// lostIntents is when intents were lost.
+func (e evidence) lostIntents() *span {
+	if e.intents {
+		return nil
+	}
+	return e.lost
+}
+
+// span is a while.
+type span struct{ from, to time.Time }
+
+// has reports whether an instant (Unix ns) is in the span. Nothing is in a nil one.
+func (s *span) has(ns int64) bool {
+	return s != nil && ns >= s.from.Add(-slack).UnixNano() && ns <= s.to.UnixNano()
 }
 
 // finding is what the audit found. Everything below Promises is 0 or a promise
@@ -46,15 +66,22 @@ type finding struct {
 	InternalErrors     int `json:"internal_errors_only"` // possible duplicates that were an InternalError without a task
 	NeverArrived       int `json:"never_arrived"`        // possible duplicates whose request the referee did not see
 
-	MustFail      int `json:"must_fail"`      // failures that are right: of the bad room and the bad application
-	StormRooms    int `json:"storm_rooms"`    // that had no task when the storm began
-	StormRequests int `json:"storm_requests"` // that arrived while it lasted
+	MustFail int        `json:"must_fail"` // failures that are right: of the bad room and the bad application
+	Pressed  []pressure `json:"pressed"`   // what was sent while nothing could succeed
 
-	Open        int `json:"open"`        // batches that have not ended
-	Spoiled     int `json:"spoiled"`     // failed, with nothing wrong with the room or its task
+	Explained int `json:"explained"` // extra tasks that a loss of Redis' data explains, and that nobody could count
+	Learned   int `json:"learned"`   // of tasks whose record was lost, those that a worker was told of afterwards
+
+	Open        int `json:"open"`         // batches that have not ended
+	Spoiled     int `json:"spoiled"`      // failed, with nothing wrong with the room or its task
+	KeptImages  int `json:"kept_images"`  // copies that are byte for byte what the simulator gives
+	LostImages  int `json:"lost_images"`  // without a copy, where there is a store
+	WrongImages int `json:"wrong_images"` // copies that are anything else
+
 	Lost        int `json:"lost"`        // acknowledged and in no final state
 	WrongFinal  int `json:"wrong_final"` // the final state is not what the referee knows
-	Unexplained int `json:"unexplained"` // extra tasks beyond the room's possible duplicates
+	Unexplained int `json:"unexplained"` // extra tasks beyond the room's possible duplicates, and no loss explains them
+	Unlearned   int `json:"unlearned"`   // of those that were learned, the ones that the ledger does not have
 	Uncounted   int `json:"uncounted"`   // requests of unknown outcome beyond them
 	Unannounced int `json:"unannounced"` // requests beyond the attempts in the ledger
 	Early       int `json:"early"`       // another task before the grace of the one before ran out
@@ -76,8 +103,8 @@ func (f *finding) example(format string, args ...any) {
 func audit(e evidence) finding {
 	f := finding{Rooms: len(e.rooms), Tasks: len(e.tasks)}
 	records := make(map[uint64]ledger.Snapshot)
-	for _, s := range e.records {
-		records[s.Room.RoomId] = s
+	for _, s := range e.results {
+		records[s.Room.RoomId] = s.Snapshot
 	}
 	tasks := make(map[uint64][]tiwtest.Task)
 	for _, t := range e.tasks {
@@ -95,14 +122,15 @@ func audit(e evidence) finding {
 			continue
 		}
 		f.end(s, tasks[room], e.must[room])
-		f.duplicates(s, tasks[room], calls[room])
+		f.duplicates(e, s, tasks[room], calls[room])
 		f.second(e, s, tasks[room])
+		f.learned(e, s, tasks[room])
 	}
 	f.counters(e.batch)
 	if !e.batch.Ended() {
 		f.Open++
 	}
-	f.storm(e)
+	f.pressed(e)
 	return f
 }
 
@@ -168,8 +196,9 @@ func imagesOf(s ledger.Snapshot, n int) bool {
 	return true
 }
 
-// duplicates sets what the ledger counts against what the referee saw.
-func (f *finding) duplicates(s ledger.Snapshot, tasks []tiwtest.Task, calls []tiwtest.Call) {
+// duplicates sets what the ledger counts against what the referee saw. Of what a
+// loss took away the ledger can count nothing.
+func (f *finding) duplicates(e evidence, s ledger.Snapshot, tasks []tiwtest.Task, calls []tiwtest.Call) {
 	extra := max(0, len(tasks)-1)
 	if extra > 0 {
 		f.RoomsTwice++
@@ -183,27 +212,59 @@ func (f *finding) duplicates(s ledger.Snapshot, tasks []tiwtest.Task, calls []ti
 			f.wrong(s, "its extra task %s is not known to the referee", id)
 		}
 	}
-	if n := extra - s.PossibleDuplicates; n > 0 {
+	tasksLost, unclearLost, lost := 0, 0, 0
+	for _, t := range tasks {
+		if e.lostIntents().has(t.CreatedNs) {
+			tasksLost++
+		}
+	}
+	unclear := 0 // requests that have made a task, or left that open
+	for _, c := range calls {
+		may := c.TaskID != "" || c.Outcome == "internalError"
+		if may {
+			unclear++
+		}
+		if e.lostIntents().has(c.AtNs) {
+			lost++
+			if may {
+				unclearLost++
+			}
+		}
+	}
+
+	seen := max(0, unclear-1)
+	explained := min(max(0, seen-s.PossibleDuplicates), tasksLost, extra)
+	f.Explained += explained
+	if n := extra - s.PossibleDuplicates - explained; n > 0 {
 		f.Unexplained += n
 		f.example("%s: %d tasks, %d possible duplicates in the ledger", s.ID, len(tasks), s.PossibleDuplicates)
 	}
-
-	unclear := 0 // requests that have made a task, or left that open
-	for _, c := range calls {
-		if c.TaskID != "" || c.Outcome == "internalError" {
-			unclear++
-		}
-	}
-	seen := max(0, unclear-1)
 	f.InternalErrors += seen - extra
 	f.NeverArrived += max(0, s.PossibleDuplicates-seen)
-	if n := seen - s.PossibleDuplicates; n > 0 {
+	if n := seen - s.PossibleDuplicates - unclearLost; n > 0 {
 		f.Uncounted += n
-		f.example("%s: %d requests made a task or may have, %d possible duplicates in the ledger", s.ID, unclear, s.PossibleDuplicates)
+		f.example("%s: %d requests made a task or may have, %d possible duplicates in the ledger",
+			s.ID, unclear, s.PossibleDuplicates)
 	}
-	if n := len(calls) - s.Attempts; n > 0 {
+	if n := len(calls) - s.Attempts - lost; n > 0 {
 		f.Unannounced += n
 		f.example("%s: %d requests, %d attempts in the ledger", s.ID, len(calls), s.Attempts)
+	}
+}
+
+// learned checks that a task whose record was lost is in the ledger all the same
+// if its callback was taken once the room had a record again.
+func (f *finding) learned(e evidence, s ledger.Snapshot, tasks []tiwtest.Task) {
+	for _, t := range tasks {
+		taken, ok := e.taken[t.CallbackURL]
+		if !ok || !e.lost.has(t.CreatedNs) || taken.Before(e.lost.to.Add(slack)) || taken.Before(s.CreatedAt.Add(slack)) {
+			continue
+		}
+		f.Learned++
+		if s.TaskID != t.TaskID && !slices.Contains(slices.Collect(maps.Values(s.ExtraTasks)), t.TaskID) {
+			f.Unlearned++
+			f.example("%s: the callback of task %s was taken, and the ledger does not have it", s.ID, t.TaskID)
+		}
 	}
 }
 
@@ -216,22 +277,35 @@ func (f *finding) second(e evidence, s ledger.Snapshot, tasks []tiwtest.Task) {
 	slices.SortFunc(tasks, func(a, b tiwtest.Task) int { return cmp.Compare(a.CreatedNs, b.CreatedNs) })
 	for i := 1; i < len(tasks); i++ {
 		one, two := tasks[i-1], tasks[i]
+		if e.lostIntents().has(one.CreatedNs) {
+			continue // nobody could know of it
+		}
 		at := time.Unix(0, two.CreatedNs)
 		if after := at.Sub(time.Unix(0, one.CreatedNs)); after < e.grace-slack {
 			f.Early++
 			f.example("%s: task %s was made %s after %s, within the grace of %s", s.ID, two.TaskID, after, one.TaskID, e.grace)
 		}
-		if taken, ok := e.taken[one.CallbackURL]; ok && taken.Add(slack).Before(at) {
+		if taken, ok := e.taken[one.CallbackURL]; ok && taken.Add(slack).Before(at) && !e.lost.has(taken.UnixNano()) {
 			f.Despite++
-			f.example("%s: task %s was made %s after the callback of %s had been taken", s.ID, two.TaskID, at.Sub(taken), one.TaskID)
+			f.example("%s: task %s was made %s after the callback of %s had been taken",
+				s.ID, two.TaskID, at.Sub(taken), one.TaskID)
 		}
 	}
 }
 
-// storm counts what was sent into a storm.
-func (f *finding) storm(e evidence) {
+// pressure is what was sent during a fault in which nothing can succeed.
+type pressure struct {
+	Fault    string `json:"fault"`
+	Rooms    int    `json:"rooms"`    // that had no task when it began
+	Requests int    `json:"requests"` // that arrived while it lasted
+	Most     int    `json:"most"`     // that may
+}
+
+// pressed counts what was sent into storms and refusals.
+func (f *finding) pressed(e evidence) {
 	for _, s := range e.strikes {
-		if s.Fault != faultStorm {
+		o, ok := onsetOf(s.Fault)
+		if !ok || o.most == nil {
 			continue
 		}
 		made := make(map[uint64]bool)
@@ -240,12 +314,14 @@ func (f *finding) storm(e evidence) {
 				made[t.RoomId] = true
 			}
 		}
-		f.StormRooms += len(e.rooms) - len(made)
+		p := pressure{Fault: s.Fault, Rooms: len(e.rooms) - len(made)}
+		p.Most = o.most(p.Rooms, s.Since.Sub(s.At))
 		for _, c := range e.calls {
 			if c.AtNs >= s.At.UnixNano() && c.AtNs < s.Since.UnixNano() {
-				f.StormRequests++
+				p.Requests++
 			}
 		}
+		f.Pressed = append(f.Pressed, p)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"tiwsnap/ledger"
+	"tiwsnap/results"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -18,7 +19,9 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 func at(seconds float64) int64 { return noon.Add(time.Duration(seconds * 1e9)).UnixNano() }
 
 func madeAt(task string, seconds float64) tiwtest.Task {
-	return tiwtest.Task{TaskID: task, RoomId: 1, CreatedNs: at(seconds), State: tiwtest.OK, Images: 2, CallbackURL: "cb/" + task}
+	return tiwtest.Task{
+		TaskID: task, RoomId: 1, CreatedNs: at(seconds), State: tiwtest.OK, Images: 2, CallbackURL: "cb/" + task,
+	}
 }
 
 func callAt(task, outcome string, seconds float64) tiwtest.Call {
@@ -31,10 +34,10 @@ func callAt(task, outcome string, seconds float64) tiwtest.Call {
 func story() evidence {
 	return evidence{
 		rooms: []uint64{1},
-		records: []ledger.Snapshot{{
+		results: []results.Result{{Snapshot: ledger.Snapshot{
 			ID: "b.1", Room: tasks.Room{RoomId: 1}, State: ledger.Succeeded, Attempts: 3, TaskID: "own",
 			Images: []string{"http://h/images/1/own/1.png", "http://h/images/1/own/2.png"}, PossibleDuplicates: 2,
-		}},
+		}}},
 		batch: ledger.Batch{Total: 1, Succeeded: 1, Images: 2, PossibleDuplicates: 2, EndedAt: noon.Add(72 * time.Second)},
 		tasks: []tiwtest.Task{madeAt("lost", 0), madeAt("own", 70)},
 		calls: []tiwtest.Call{callAt("lost", "cut", 0), callAt("", "internalError", 35), callAt("own", tiwtest.OK, 70)},
@@ -48,9 +51,23 @@ var fine = finding{
 	Rooms: 1, Succeeded: 1, Images: 2, Tasks: 2, RoomsTwice: 1, ExtraTasks: 1, PossibleDuplicates: 2, InternalErrors: 1,
 }
 
+// lose makes a loss of Redis' data take away what was written of a task, which is
+// then of the ledger's first attempt no more.
+func (e *evidence) lose(task string, n int) {
+	for _, t := range e.tasks {
+		if t.TaskID == task {
+			at := time.Unix(0, t.CreatedNs)
+			e.lost = &span{at, at.Add(time.Second)}
+		}
+	}
+	e.results[0].PossibleDuplicates -= n
+	e.results[0].Attempts -= n
+	e.batch.PossibleDuplicates -= n
+}
+
 // fail makes the room a failed one.
 func (e *evidence) fail(code string) {
-	e.records[0].State, e.records[0].Code = ledger.Failed, code
+	e.results[0].State, e.results[0].Code = ledger.Failed, code
 	e.batch.Succeeded, e.batch.Images, e.batch.Failed = 0, 0, 1
 }
 
@@ -67,14 +84,16 @@ func TestAudit(t *testing.T) {
 			e.batch.Total++
 		}, func(f *finding) { f.Rooms, f.Lost = 2, 1 }, 1},
 		{"a room in no final state is lost", func(e *evidence) {
-			e.records[0].State = ledger.Unknown
+			e.results[0].State = ledger.Unknown
 			e.batch.Succeeded, e.batch.Images = 0, 0
 		}, func(f *finding) { f.Succeeded, f.Images, f.Lost = 0, 0, 1 }, 1},
-		{"a success whose task the referee does not have is wrong", func(e *evidence) { e.records[0].TaskID = "made up" },
+		{"a success whose task the referee does not have is wrong", func(e *evidence) { e.results[0].TaskID = "made up" },
 			func(f *finding) { f.WrongFinal = 1 }, 1},
 		{"a success whose task failed is wrong", func(e *evidence) { e.tasks[1].State = tiwtest.InternalErr },
 			func(f *finding) { f.WrongFinal = 1 }, 1},
-		{"a success with the images of another task is wrong", func(e *evidence) { e.records[0].Images[1] = "http://h/images/1/lost/2.png" },
+		{"a success with the images of another task is wrong", func(e *evidence) {
+			e.results[0].Images[1] = "http://h/images/1/lost/2.png"
+		},
 			func(f *finding) { f.WrongFinal = 1 }, 1},
 		{"a success that lacks an image is wrong", func(e *evidence) { e.tasks[1].Images = 3 },
 			func(f *finding) { f.WrongFinal = 1 }, 1},
@@ -110,20 +129,24 @@ func TestAudit(t *testing.T) {
 		}, func(f *finding) { f.WrongFinal = 1 }, 1},
 		{"a batch that has not ended is open", func(e *evidence) { e.batch.EndedAt = time.Time{} },
 			func(f *finding) { f.Open = 1 }, 1},
-		{"an extra task that the ledger knows is told", func(e *evidence) { e.records[0].ExtraTasks = map[int]string{1: "lost"} },
+		{"an extra task that the ledger knows is told", func(e *evidence) {
+			e.results[0].ExtraTasks = map[int]string{1: "lost"}
+		},
 			func(f *finding) { f.ExtraKnown = 1 }, 0},
-		{"an extra task that the referee does not have is wrong", func(e *evidence) { e.records[0].ExtraTasks = map[int]string{1: "made up"} },
+		{"an extra task that the referee does not have is wrong", func(e *evidence) {
+			e.results[0].ExtraTasks = map[int]string{1: "made up"}
+		},
 			func(f *finding) { f.WrongFinal = 1 }, 1},
 		{"an extra task that is not counted is unexplained", func(e *evidence) {
-			e.records[0].PossibleDuplicates, e.batch.PossibleDuplicates = 0, 0
+			e.results[0].PossibleDuplicates, e.batch.PossibleDuplicates = 0, 0
 		}, func(f *finding) { f.PossibleDuplicates, f.Unexplained, f.Uncounted = 0, 1, 2 }, 2},
 		{"an InternalError that is not counted is uncounted", func(e *evidence) {
-			e.records[0].PossibleDuplicates, e.batch.PossibleDuplicates = 1, 1
+			e.results[0].PossibleDuplicates, e.batch.PossibleDuplicates = 1, 1
 		}, func(f *finding) { f.PossibleDuplicates, f.Uncounted = 1, 1 }, 1},
 		{"a request that was counted and did not arrive is told", func(e *evidence) {
-			e.records[0].PossibleDuplicates, e.records[0].Attempts, e.batch.PossibleDuplicates = 3, 4, 3
+			e.results[0].PossibleDuplicates, e.results[0].Attempts, e.batch.PossibleDuplicates = 3, 4, 3
 		}, func(f *finding) { f.PossibleDuplicates, f.NeverArrived = 3, 1 }, 0},
-		{"a request without an attempt is unannounced", func(e *evidence) { e.records[0].Attempts = 2 },
+		{"a request without an attempt is unannounced", func(e *evidence) { e.results[0].Attempts = 2 },
 			func(f *finding) { f.Unannounced = 1 }, 1},
 		{"a task that was made again within the grace is early", func(e *evidence) { e.tasks[1].CreatedNs = at(27) },
 			func(f *finding) { f.Early = 1 }, 1},
@@ -135,6 +158,34 @@ func TestAudit(t *testing.T) {
 		}, func(*finding) {}, 0},
 		{"without callbacks there is no grace", func(e *evidence) { e.grace, e.tasks[1].CreatedNs = 0, at(1) },
 			func(*finding) {}, 0},
+		{"an extra task is explained where Redis has lost what was written of the first one", func(e *evidence) {
+			e.lose("lost", 1)
+		}, func(f *finding) { f.PossibleDuplicates, f.Explained = 1, 1 }, 0},
+		{"a loss explains nothing where intents are on a replica", func(e *evidence) {
+			e.lose("lost", 1)
+			e.intents = true
+		}, func(f *finding) { f.PossibleDuplicates, f.Uncounted, f.Unannounced = 1, 1, 1 }, 2},
+		{"a callback that was lost with Redis' data does not keep a task from being made again", func(e *evidence) {
+			e.lost, e.intents = &span{noon.Add(60 * time.Second), noon.Add(66 * time.Second)}, true
+			e.taken["cb/lost"] = noon.Add(65 * time.Second)
+		}, func(*finding) {}, 0},
+		{"a loss explains no more than what it took away", func(e *evidence) {
+			e.lose("lost", 1)
+			e.tasks, e.calls = append(e.tasks, madeAt("third", 110)), append(e.calls, callAt("third", tiwtest.OK, 110))
+			e.results[0].PossibleDuplicates, e.batch.PossibleDuplicates = 0, 0
+		}, func(f *finding) {
+			f.Tasks, f.ExtraTasks, f.PossibleDuplicates, f.Explained, f.Unexplained = 3, 2, 0, 1, 1
+			f.Uncounted, f.Unannounced, f.Despite = 2, 1, 1
+		}, 4},
+		{"a lost task of which a worker was told later must be in the ledger", func(e *evidence) {
+			e.lose("lost", 1)
+			e.taken["cb/lost"] = noon.Add(75 * time.Second)
+		}, func(f *finding) { f.PossibleDuplicates, f.Explained, f.Learned, f.Unlearned = 1, 1, 1, 1 }, 1},
+		{"and may be so as an extra task", func(e *evidence) {
+			e.lose("lost", 1)
+			e.taken["cb/lost"] = noon.Add(75 * time.Second)
+			e.results[0].ExtraTasks = map[int]string{1: "lost"}
+		}, func(f *finding) { f.PossibleDuplicates, f.Explained, f.ExtraKnown, f.Learned = 1, 1, 1, 1 }, 0},
 		{"a counter of the batch that is off is told", func(e *evidence) { e.batch.Images = 3 },
 			func(f *finding) { f.Counters = 1 }, 1},
 	} {
@@ -172,10 +223,11 @@ func TestStorm(t *testing.T) {
 			e.calls = append(e.calls, callAt("", "internalError", 19))
 		}
 		var r report
-		r.storm(e)
+		r.pressed(e)
 		r.judge()
-		if r.StormRooms != 5 || r.StormRequests != 1+test.more || len(r.Broken) != test.broken {
-			t.Errorf("%d requests for %d rooms, broken: %q", r.StormRequests, r.StormRooms, r.Broken)
+		want := []pressure{{Fault: faultStorm, Rooms: 5, Requests: 1 + test.more, Most: 1}}
+		if diff := cmp.Diff(want, r.Pressed); diff != "" || len(r.Broken) != test.broken {
+			t.Errorf("%s, broken: %q", diff, r.Broken)
 		}
 	}
 }
@@ -187,6 +239,8 @@ func TestJudge(t *testing.T) {
 		broken int
 	}{
 		{"a second with too many requests is not allowed", report{Over: 1}, 1},
+		{"an image without a copy is not", report{finding: finding{LostImages: 1}}, 1},
+		{"a copy that is not the image is not", report{finding: finding{WrongImages: 1}}, 1},
 		{"a worker that ended by itself is not", report{Deaths: []string{"worker 1"}}, 1},
 		{"an extra task is not, where every callback came", report{Grace: "30s", finding: finding{ExtraTasks: 1}}, 1},
 		{"an extra task is, where one was refused", report{
@@ -211,7 +265,8 @@ func TestRecoveries(t *testing.T) {
 	since := func(fault string, seconds float64) strike {
 		return strike{Fault: fault, Since: time.Unix(0, at(seconds))}
 	}
-	got := recoveries([]strike{since(faultKill, 0.5), since(faultKill, 2.5), since(faultRedis, 4), since(faultRedis, 6)}, calls)
+	got := recoveries([]strike{since(faultKill, 0.5), since(faultKill, 2.5),
+		since(faultRedis, 4), since(faultRedis, 6)}, calls)
 	want := map[string]recovery{faultKill: {2, 2.5, 2.5}, faultRedis: {1, 1, 1}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -8,12 +8,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/roster"
 )
 
 const (
@@ -61,7 +65,8 @@ func newFleet(n int, binary, dir string, environ []string) (*fleet, error) {
 			n: i + 1, binary: binary, callback: l.Addr().String(),
 			log: filepath.Join(dir, fmt.Sprintf("worker-%d.log", i+1)),
 		}
-		w.environ = append(append([]string{}, environ...), "TIWSNAP_WORKER_SPOOL="+filepath.Join(dir, fmt.Sprintf("spool-%d", i+1)))
+		w.environ = append(slices.Clone(environ),
+			"TIWSNAP_WORKER_SPOOL="+filepath.Join(dir, fmt.Sprintf("spool-%d", i+1)))
 		f.workers = append(f.workers, w)
 	}
 	return f, nil
@@ -85,20 +90,20 @@ func (f *fleet) setCallbacks(base, key string, grace time.Duration) {
 	}
 }
 
-// up waits until all workers have registered both their queues.
-func (f *fleet) up(ctx context.Context, rdb *redis.Client) error {
+// up waits until all workers of the namespace have told of themselves.
+func (f *fleet) up(ctx context.Context, rdb redis.UniversalClient, ns keys.Namespace) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		n, err := rdb.ZCard(ctx, "asynq:servers").Result()
-		if err == nil && n >= int64(2*len(f.workers)) {
+		all, err := roster.List(ctx, rdb, ns)
+		if err == nil && len(all) >= len(f.workers) {
 			return nil
 		}
 		if died := f.deaths(); len(died) > 0 {
 			return errors.New(strings.Join(died, "; "))
 		}
 		if !pause(ctx, 50*time.Millisecond) {
-			return fmt.Errorf("%d of %d queues of workers came up: %w", n, 2*len(f.workers), errors.Join(err, ctx.Err()))
+			return fmt.Errorf("%d of %d workers came up: %w", len(all), len(f.workers), errors.Join(err, ctx.Err()))
 		}
 	}
 }

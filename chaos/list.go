@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ func newList(seed uint64, faults []string, n int) list {
 		l.rooms = append(l.rooms, room)
 		l.apps[room] = sdkAppID
 	}
-	bad := rand.New(rand.NewPCG(seed, uint64(len(rhythms)+len(onsets)))).Perm(n)
+	bad := random(seed, faultBadRoom).Perm(n)
 	if slices.Contains(faults, faultBadRoom) {
 		l.must[l.rooms[bad[0]]] = badRoomCode
 	}
@@ -60,12 +59,13 @@ func (l list) roomCodes() map[uint64]string {
 
 func (l list) appCodes() map[uint64]string { return map[uint64]string{badApp: badAppCode} }
 
-// write writes the list as CSV.
+// write writes the list as CSV. The whiteboards are small, so that drawing their
+// images leaves the machine to those who are measured.
 func (l list) write(name string) error {
 	var b strings.Builder
-	b.WriteString("SdkAppId,RoomId\n")
+	b.WriteString("SdkAppId,RoomId,Whiteboard.Width,Whiteboard.Height\n")
 	for _, room := range l.rooms {
-		fmt.Fprintf(&b, "%d,%d\n", l.apps[room], room)
+		fmt.Fprintf(&b, "%d,%d,320,180\n", l.apps[room], room)
 	}
 	return os.WriteFile(name, []byte(b.String()), 0o600)
 }

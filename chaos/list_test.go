@@ -39,7 +39,7 @@ func TestList(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	if len(lines) != 1+rooms || lines[1] != "1400123480,100000" && l.must[firstRoom] == "" {
+	if len(lines) != 1+rooms || lines[1] != "1400123480,100000,320,180" && l.must[firstRoom] == "" {
 		t.Errorf("%d lines: %q", len(lines), lines[:2])
 	}
 	if n := strings.Count(string(text), "1400123408,"); n != badAppRooms {

@@ -5,30 +5,28 @@ import (
 	"strconv"
 	"time"
 
+	"tiwsnap/internal/asynqx"
 	"tiwsnap/internal/keys"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// asynqLease is how long asynq leases a task to a worker, which extends that
-// every few seconds as long as it lives.
-const asynqLease = 30 * time.Second
-
-// orphans watches asynq's leases until ctx ends, and returns the snapshots
-// whose worker did not extend one, with when that was last done: the worker
-// was lost within five seconds of it.
-func orphans(ctx context.Context, rdb *redis.Client) map[string]time.Time {
+// orphans watches asynq's leases until ctx ends, and returns the snapshots of a
+// namespace whose worker did not extend one, with when that was last done: the
+// worker was lost within five seconds of it.
+func orphans(ctx context.Context, rdb redis.UniversalClient, ns keys.Namespace) map[string]time.Time {
 	lost := make(map[string]time.Time)
 	for pause(ctx, time.Second) {
 		// A lease is given in whole seconds, and a worker may be a little late.
 		until := strconv.FormatInt(time.Now().Add(-2*time.Second).Unix(), 10)
-		for _, queue := range []string{keys.Default.QueueBulk(), keys.Default.QueueInteractive()} {
+		for _, queue := range []string{ns.QueueBulk(), ns.QueueInteractive()} {
 			// An error is Redis being away, which is part of the game.
-			leases, _ := rdb.ZRangeByScoreWithScores(ctx, "asynq:{"+queue+"}:lease", &redis.ZRangeBy{Min: "-inf", Max: until}).Result()
+			leases, _ := rdb.ZRangeByScoreWithScores(ctx, asynqx.Prefix(queue)+"lease",
+				&redis.ZRangeBy{Min: "-inf", Max: until}).Result()
 			for _, l := range leases {
 				id := l.Member.(string)
 				if _, known := lost[id]; !known {
-					lost[id] = time.Unix(int64(l.Score), 0).Add(-asynqLease)
+					lost[id] = time.Unix(int64(l.Score), 0).Add(-asynqx.LeaseFor)
 				}
 			}
 		}

@@ -1,20 +1,23 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"tiwsnap/ledger"
+	"tiwsnap/results"
 	"tiwsnap/tiw/tiwtest"
 )
 
 // report is what a run measured, as -json writes it.
 type report struct {
+	Name string `json:"name"` // of the run
+
 	Seed      uint64   `json:"seed"`
 	Workers   int      `json:"workers"`
 	Rate      int      `json:"rate"`
@@ -38,7 +41,7 @@ type report struct {
 
 	Strikes  []strike            `json:"strikes"`
 	Recovery map[string]recovery `json:"recovery"` // by fault
-	Bad      map[string]recovery `json:"bad"`      // rooms that must fail, by error code, from their first attempt to the end
+	Bad      map[string]recovery `json:"bad"`      // rooms that must fail, by error code, to their end
 	Orphans  recovery            `json:"orphans"`  // snapshots that lost their worker, to their end
 	Stalls   []tiwtest.Stall     `json:"stalls"`
 	Deaths   []string            `json:"deaths,omitempty"`
@@ -46,6 +49,9 @@ type report struct {
 	Seconds float64  `json:"seconds"` // from the enqueue to the last end
 	Load    float64  `json:"load"`    // of the machine, over the last minute
 	Broken  []string `json:"broken,omitempty"`
+
+	calls   []tiwtest.Call
+	results []results.Result
 }
 
 // tight is the least time in which the referee saw one request more than the
@@ -115,9 +121,9 @@ func recoveries(strikes []strike, calls []tiwtest.Call) map[string]recovery {
 }
 
 // orphaned is how long snapshots that lost their worker took to their end.
-func orphaned(lost map[string]time.Time, records []ledger.Snapshot) recovery {
+func orphaned(lost map[string]time.Time, all []results.Result) recovery {
 	var took []time.Duration
-	for _, s := range records {
+	for _, s := range all {
 		if since, ok := lost[s.ID]; ok && s.State.Ended() {
 			took = append(took, max(0, s.EndedAt.Sub(since)))
 		}
@@ -129,7 +135,7 @@ func orphaned(lost map[string]time.Time, records []ledger.Snapshot) recovery {
 // their first attempt.
 func failures(e evidence) map[string]recovery {
 	took := make(map[string][]time.Duration)
-	for _, s := range e.records {
+	for _, s := range e.results {
 		if code := e.must[s.Room.RoomId]; code != "" && s.State == ledger.Failed {
 			took[code] = append(took[code], s.EndedAt.Sub(s.CreatedAt))
 		}
@@ -150,13 +156,16 @@ func (r *report) judge() {
 	}
 	promise(r.Open, "%d batches have not ended", r.Open)
 	promise(r.Spoiled, "%d rooms failed with nothing wrong with them", r.Spoiled)
-	if 5*r.StormRequests > r.StormRooms {
-		promise(r.StormRequests, "%d requests during the storm, more than 1 in 5 of the %d rooms",
-			r.StormRequests, r.StormRooms)
+	for _, p := range r.Pressed {
+		promise(p.Requests-p.Most, "%d requests too many during %s: %d, for %d rooms",
+			p.Requests-p.Most, p.Fault, p.Requests, p.Rooms)
 	}
+	promise(r.LostImages, "%d images have no copy", r.LostImages)
+	promise(r.WrongImages, "%d copies are not what the simulator gives", r.WrongImages)
 	promise(r.Lost, "%d rooms lost: acknowledged and in no final state", r.Lost)
 	promise(r.WrongFinal, "%d final states are wrong", r.WrongFinal)
 	promise(r.Unexplained, "%d unexplained duplicates: extra tasks that are not counted as possible", r.Unexplained)
+	promise(r.Unlearned, "%d tasks that a worker was told of after a loss are not in the ledger", r.Unlearned)
 	promise(r.Uncounted, "%d requests of unknown outcome are not counted as possible duplicates", r.Uncounted)
 	promise(r.Unannounced, "%d requests without an intent in the ledger", r.Unannounced)
 	promise(r.Early, "%d tasks made again before the grace ran out", r.Early)
@@ -172,6 +181,7 @@ func (r *report) judge() {
 func (r *report) print(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) { fmt.Fprintf(tw, name+"\t"+format+"\n", args...) }
+	line("run", "%s", r.Name)
 	line("seed", "%d", r.Seed)
 	line("rooms", "%d: %d succeeded, %d failed (%d must), %d canceled",
 		r.Rooms, r.Succeeded, r.Failed, r.MustFail, r.Canceled)
@@ -181,14 +191,23 @@ func (r *report) print(w io.Writer) error {
 	line("tasks", "%d", r.Tasks)
 	line("rooms with more than one task", "%d", r.RoomsTwice)
 	line("extra tasks", "%d, %d of them known by id", r.ExtraTasks, r.ExtraKnown)
-	line("possible duplicates counted", "%d = %d extra tasks + %d InternalErrors without one + %d never arrived%s", r.PossibleDuplicates,
-		r.ExtraTasks, r.InternalErrors, r.NeverArrived, map[bool]string{true: " - uncounted"}[r.Uncounted > 0])
+	rest := ""
+	if r.Uncounted+r.Explained > 0 {
+		rest = " - what is not counted"
+	}
+	line("possible duplicates counted", "%d = %d extra tasks + %d InternalErrors without one + %d never arrived%s",
+		r.PossibleDuplicates, r.ExtraTasks, r.InternalErrors, r.NeverArrived, rest)
 	line("unexplained duplicates", "%d", r.Unexplained)
+	if r.Explained+r.Learned > 0 {
+		line("extra tasks that nobody could count", "%d, explained by the loss", r.Explained)
+		line("lost tasks that were told of later", "%d, %d of them not in the ledger", r.Learned, r.Unlearned)
+	}
 	line("tasks made again within the grace", "%d", r.Early)
 	line("tasks made again despite a callback", "%d", r.Despite)
 	line("requests", "%d, %d rejected, %d of others", r.Calls, r.Rejected, r.Foreign)
 	line("requests in the fullest second", "%d sliding, %d calendar, of %d", r.Sliding, r.Calendar, r.Rate)
-	line(fmt.Sprintf("tightest %d requests", r.Rate+1), "%.4f s, at %.1f s; the referee was held up %d times, %.3f s at most",
+	line(fmt.Sprintf("tightest %d requests", r.Rate+1),
+		"%.4f s, at %.1f s; the referee was held up %d times, %.3f s at most",
 		r.Tightest.Took, r.Tightest.At, len(r.Stalls), longest(r.Stalls))
 	line("seconds with more than the rate", "%d", r.Over)
 	line("created but cut", "%d", r.Struck["cut"])
@@ -196,6 +215,14 @@ func (r *report) print(w io.Writer) error {
 	line("InternalError", "%d without a task, %d with one", r.Struck["internalError"], r.Struck["internalErrorCreated"])
 	line("callbacks", "%d taken, %d lost, %d doubled, %d not taken", r.Callbacks.Delivered, r.Struck["callbackLost"],
 		r.Struck["callbackDouble"], r.Callbacks.Refused+r.Callbacks.Unreached)
+	if n := r.KeptImages + r.LostImages + r.WrongImages; n > 0 {
+		bad := []string{}
+		for _, fault := range tiwtest.ImageFaults {
+			bad = append(bad, fmt.Sprintf("%d %s", r.Struck["images."+string(fault)], fault))
+		}
+		line("images", "%d: %d copied byte for byte, %d lost, %d wrong", n, r.KeptImages, r.LostImages, r.WrongImages)
+		line("image requests answered badly", "%s", strings.Join(bad, ", "))
+	}
 	line("Describe calls a snapshot", "%.2f", r.DescribesEach)
 	for _, fault := range allFaults() {
 		n := 0
@@ -204,26 +231,39 @@ func (r *report) print(w io.Writer) error {
 				n++
 			}
 		}
-		if n > 0 {
-			rec := r.Recovery[fault]
+		switch rec := r.Recovery[fault]; {
+		case n == 0:
+		case fault == faultImages, fault == faultStoreAway, fault == faultStoreFull: // they do not touch requests
+			line(fault, "%d times", n)
+		default:
 			line(fault, "%d times, to the next request %.1f s (median), %.1f s (longest)", n, rec.Median, rec.Max)
 		}
 	}
-	if r.StormRooms > 0 {
-		line("requests during the storm", "%d, for %d rooms without a task", r.StormRequests, r.StormRooms)
+	for _, p := range r.Pressed {
+		line("requests during "+p.Fault, "%d, for %d rooms without a task, at most %d", p.Requests, p.Rooms, p.Most)
 	}
 	for _, code := range slices.Sorted(maps.Keys(r.Bad)) {
 		rec := r.Bad[code]
 		line(code, "%d must fail with it, after %.1f s (median), %.1f s (longest)", rec.Count, rec.Median, rec.Max)
 	}
-	line("snapshots that lost their worker", "%d, to their end %.1f s (median), %.1f s (longest)", r.Orphans.Count, r.Orphans.Median, r.Orphans.Max)
+	line("snapshots that lost their worker", "%d, to their end %.1f s (median), %.1f s (longest)",
+		r.Orphans.Count, r.Orphans.Median, r.Orphans.Max)
 	line("load", "%.2f", r.Load)
 	return tw.Flush()
 }
 
-func (r *report) writeJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
+// printTable writes a line for each run, as docs/chaos.md has them.
+func printTable(w io.Writer, all []*report) error {
+	var b strings.Builder
+	b.WriteString("| fault | rooms | succeeded | failed, must | lost | extra tasks | counted | unexplained |" +
+		" lost with Redis' data | rejected | fullest second | too full | images lost or wrong | seconds |" +
+		" promises broken |\n" + strings.Repeat("| --- ", 15) + "|\n")
+	for _, r := range all {
+		fmt.Fprintf(&b, "| %s | %d | %d | %d, %d | %d | %d | %d | %d | %d | %d | %d of %d | %d | %d of %d | %.0f | %d |\n",
+			r.Name, r.Rooms, r.Succeeded, r.Failed, r.MustFail, r.Lost, r.ExtraTasks,
+			r.ExtraTasks-r.Explained-r.Unexplained, r.Unexplained, r.Explained, r.Rejected, r.Sliding, r.Rate, r.Over,
+			r.LostImages+r.WrongImages, r.LostImages+r.WrongImages+r.KeptImages, r.Seconds, len(r.Broken))
+	}
+	_, err := io.WriteString(w, "\n"+b.String()+"\n")
+	return err
 }

@@ -53,7 +53,8 @@ func TestSchedule(t *testing.T) {
 				t.Errorf("%s strikes %v times an hour, about %v is right", r.fault, n, want)
 			}
 			for _, e := range mine {
-				if beats := e.lasts.Seconds() / beat.Seconds(); beats < r.min || beats > r.max || e.at >= end || e.which < 0 || e.which >= 1 {
+				beats := e.lasts.Seconds() / beat.Seconds()
+				if beats < r.min || beats > r.max || e.at >= end || e.which < 0 || e.which >= 1 {
 					t.Errorf("%+v", e)
 				}
 			}
@@ -77,7 +78,7 @@ func TestOnsets(t *testing.T) {
 				t.Errorf("seed %d: %+v", seed, e)
 			}
 		}
-		if want := []string{faultOddProbe, faultOutage, faultStorm}; !slices.Equal(struck, want) {
+		if want := []string{faultOddProbe, faultOutage, faultStorm, faultNoCreate}; !slices.Equal(struck, want) {
 			t.Fatalf("seed %d: %q strike once, want %q", seed, struck, want)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -19,17 +18,12 @@ const oddAfter = 6
 
 // arena is what the faults strike.
 type arena struct {
-	fleet *fleet
-	redis *redistest.Server
-	sim   *tiwtest.Server
-	rate  int
-	say   func(what, format string, args ...any)
+	in *installation
 
 	// What one fault holds another one does not touch: that strike is left out.
-	server, account, quota, deployment sync.Mutex
+	server, account, quota, deployment, volume sync.Mutex
 
 	mu      sync.Mutex
-	faults  tiwtest.Faults
 	strikes []strike
 	broken  []error // strikes that did not work out
 }
@@ -44,6 +38,22 @@ type strike struct {
 	Since time.Time `json:"since"`
 }
 
+// start strikes until the returned function is called. That returns when all is as
+// it was before; the error says which strikes did not work out.
+func (a *arena) start(ctx context.Context, events []event) (end func() error) {
+	ctx, stop := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		a.run(ctx, events)
+	}()
+	return func() error {
+		stop()
+		<-over
+		return errors.Join(a.broken...)
+	}
+}
+
 // run strikes with each event at its time until ctx ends, and returns when all
 // is as it was before.
 func (a *arena) run(ctx context.Context, events []event) {
@@ -54,7 +64,7 @@ func (a *arena) run(ctx context.Context, events []event) {
 			break
 		}
 		out.Go(func() {
-			if e.after > 0 && a.sim.WaitCalls(ctx, e.after) != nil {
+			if e.after > 0 && a.in.Sim.WaitCalls(ctx, e.after) != nil {
 				return // all is over
 			}
 			if err := a.strike(ctx, e); err != nil {
@@ -68,7 +78,7 @@ func (a *arena) run(ctx context.Context, events []event) {
 }
 
 func (a *arena) strike(ctx context.Context, e event) error {
-	victim := a.fleet.workers[int(e.which*float64(len(a.fleet.workers)))]
+	victim := a.in.fleet.workers[int(e.which*float64(len(a.in.fleet.workers)))]
 	switch e.fault {
 	case faultKill:
 		if pid, _, ok := victim.signal(syscall.SIGKILL); ok {
@@ -86,7 +96,7 @@ func (a *arena) strike(ctx context.Context, e event) error {
 		}
 		defer a.deployment.Unlock()
 		a.note(e, 0, "every worker in turn")
-		for _, w := range a.fleet.workers {
+		for _, w := range a.in.fleet.workers {
 			if _, exited, ok := w.signal(syscall.SIGTERM); ok {
 				select {
 				case <-exited:
@@ -102,82 +112,112 @@ func (a *arena) strike(ctx context.Context, e event) error {
 			return nil
 		}
 		defer a.server.Unlock()
-		a.redis.Kill()
+		a.in.Redis.Kill()
 		a.note(e, e.lasts, "killed, back after %s", e.lasts)
 		pause(ctx, e.lasts)
-		return a.redis.Restart()
+		return a.in.Redis.Restart()
 	case faultFreeze:
 		if !a.server.TryLock() {
 			return nil
 		}
 		defer a.server.Unlock()
-		if err := a.redis.Freeze(); err != nil {
+		if err := a.in.Redis.Freeze(); err != nil {
 			return err
 		}
 		a.note(e, e.lasts, "redis-server, for %s", e.lasts)
 		pause(ctx, e.lasts)
-		return a.redis.Thaw()
+		return a.in.Redis.Thaw()
 	case faultArrears:
 		if !a.account.TryLock() {
 			return nil
 		}
 		defer a.account.Unlock()
 		a.note(e, e.lasts, "for %s", e.lasts)
-		err := a.setFaults(func(f *tiwtest.Faults) { f.Arrears.For = tiwtest.Duration(24 * time.Hour) })
+		err := a.in.setFaults(func(f *tiwtest.Faults) { f.Arrears.For = tiwtest.Duration(24 * time.Hour) })
 		pause(ctx, e.lasts)
-		return errors.Join(err, a.setFaults(func(f *tiwtest.Faults) { f.Arrears.For = 0 }))
+		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) { f.Arrears.For = 0 }))
 	case faultForeign:
 		if !a.quota.TryLock() {
 			return nil
 		}
 		defer a.quota.Unlock()
-		load := max(1, int(float64(a.rate)*(0.25+0.5*e.which)))
+		load := max(1, int(float64(a.in.stage.rate)*(0.25+0.5*e.which)))
 		a.note(e, e.lasts, "%d requests a second, for %s", load, e.lasts)
-		err := a.setFaults(func(f *tiwtest.Faults) { f.ForeignLoad = load })
+		err := a.in.setFaults(func(f *tiwtest.Faults) { f.ForeignLoad = load })
 		pause(ctx, e.lasts)
-		return errors.Join(err, a.setFaults(func(f *tiwtest.Faults) { f.ForeignLoad = 0 }))
+		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) { f.ForeignLoad = 0 }))
 	case faultOddProbe:
 		a.account.Lock() // it strikes once, so it waits until others are over
 		answer := []string{"InternalError", "nulls"}[int(2*e.which)]
 		a.note(e, e.lasts, "arrears for %s, and unknown tasks are answered %s", e.lasts, answer)
-		err := a.setFaults(func(f *tiwtest.Faults) { f.Arrears.For, f.UnknownTask = tiwtest.Duration(24*time.Hour), answer })
+		err := a.in.setFaults(func(f *tiwtest.Faults) {
+			f.Arrears.For, f.UnknownTask = tiwtest.Duration(24*time.Hour), answer
+		})
 		pause(ctx, e.lasts)
-		err = errors.Join(err, a.setFaults(func(f *tiwtest.Faults) { f.Arrears.For = 0 }))
+		err = errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) { f.Arrears.For = 0 }))
 		a.account.Unlock()
 		pause(ctx, oddAfter*e.lasts)
-		return errors.Join(err, a.setFaults(func(f *tiwtest.Faults) { f.UnknownTask = "" }))
+		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) { f.UnknownTask = "" }))
 	case faultOutage:
 		a.note(e, e.lasts, "of the endpoint, for %s", e.lasts)
-		a.sim.Refuse()
+		a.in.Sim.Refuse()
 		pause(ctx, e.lasts)
-		return a.sim.Listen(strings.TrimPrefix(a.sim.URL, "http://"))
+		return a.in.Sim.Listen(strings.TrimPrefix(a.in.Sim.URL, "http://"))
 	case faultStorm:
 		a.note(e, e.lasts, "for %s, half of the requests make a task", e.lasts)
 		var before tiwtest.Faults
-		err := a.setFaults(func(f *tiwtest.Faults) {
+		err := a.in.setFaults(func(f *tiwtest.Faults) {
 			before = *f
 			f.Cut, f.Silent, f.InternalError, f.InternalErrorCreated = 0, 0, 0.5, 0.5
 		})
 		pause(ctx, e.lasts)
-		return errors.Join(err, a.setFaults(func(f *tiwtest.Faults) {
+		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) {
 			f.Cut, f.Silent = before.Cut, before.Silent
 			f.InternalError, f.InternalErrorCreated = before.InternalError, before.InternalErrorCreated
+		}))
+	case faultImages:
+		a.note(e, e.lasts, "requests for images are answered badly, for %s", e.lasts)
+		err := a.in.setFaults(func(f *tiwtest.Faults) { f.Images = imageFaults(a.in.stage.short) })
+		pause(ctx, e.lasts)
+		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) { f.Images = nil }))
+	case faultStoreAway, faultStoreFull:
+		if !a.volume.TryLock() {
+			return nil
+		}
+		defer a.volume.Unlock()
+		begin, end := a.in.store.leave, a.in.store.comeBack
+		if e.fault == faultStoreFull {
+			begin, end = a.in.store.fill, a.in.store.drain
+		}
+		if err := begin(); err != nil {
+			return err
+		}
+		a.note(e, e.lasts, "for %s", e.lasts)
+		pause(ctx, e.lasts)
+		return end()
+	case faultNoCreate:
+		a.account.Lock()
+		defer a.account.Unlock()
+		a.note(e, e.lasts, "for %s", e.lasts)
+		var before tiwtest.Faults
+		err := a.in.setFaults(func(f *tiwtest.Faults) {
+			before = *f
+			f.Cut, f.Silent, f.InternalError, f.InternalErrorCreated = 0, 0, 0, 0
+			f.Code, f.CodeName = 1, "UnauthorizedOperation"
+		})
+		pause(ctx, e.lasts)
+		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) {
+			f.Cut, f.Silent = before.Cut, before.Silent
+			f.InternalError, f.InternalErrorCreated = before.InternalError, before.InternalErrorCreated
+			f.Code, f.CodeName = 0, ""
 		}))
 	}
 	return nil
 }
 
-// setFaults changes what the simulator does, and leaves the rest of it.
-func (a *arena) setFaults(change func(*tiwtest.Faults)) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	change(&a.faults)
-	return a.sim.SetFaults(a.faults)
-}
-
 func (a *arena) note(e event, better time.Duration, format string, args ...any) {
 	what := fmt.Sprintf(format, args...)
-	a.say(e.fault, "%s", what)
+	a.in.stage.say(e.fault, "%s", what)
 	now := time.Now()
 	a.mu.Lock()
 	a.strikes = append(a.strikes, strike{e.fault, what, now, now.Add(better)})

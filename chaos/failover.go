@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/internal/testbed"
+)
+
+// The settings of TIWSNAP_REDIS_DURABILITY.
+const (
+	local      = "local"
+	replicated = "replicated"
+)
+
+// appendOnly is how users are told to run Redis.
+var appendOnly = []string{"--appendonly", "yes", "--appendfsync", "everysec"}
+
+// failover breaks the Redis of an installation in mid-batch, and returns when
+// writes to it may have been lost.
+type failover func(context.Context) (span, error)
+
+// through runs a batch through a failover. With the durability replicated each
+// intent is on a replica before its request is sent, so that every extra task is
+// counted; without it some are not, but those that a worker learns of are.
+func (s *stage) through(ctx context.Context, redisURL, durability string, breaks failover) ([]*report, error) {
+	dir, err := s.folder("a")
+	if err != nil {
+		return nil, err
+	}
+	bed, err := testbed.On(redisURL, dir, s.binary)
+	if err != nil {
+		return nil, err
+	}
+	in, err := s.install(bed, keys.Default, "TIWSNAP_REDIS_DURABILITY="+durability)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	s.begin()
+	if err := in.enqueue(ctx); err != nil {
+		return nil, err
+	}
+	if err := in.sent(ctx, 0.2+0.5*random(s.seed, s.name).Float64()); err != nil {
+		return nil, err
+	}
+	lost, err := breaks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.say("failover", "took %s", lost.to.Sub(lost.from).Round(time.Millisecond))
+	in.follow(ctx)
+	r, err := in.finish(ctx, evidence{lost: &lost, intents: durability == replicated})
+	if err != nil {
+		return nil, err
+	}
+	return []*report{r}, nil
+}
+
+// staleLag is how long a replica is cut off before it is promoted.
+const staleLag = 2 * time.Second
+
+// staleReplica kills a master whose only replica has been cut off for a while, and
+// gives its address to that one. Another replica follows it then.
+func staleReplica(durability string) func(context.Context, *stage) ([]*report, error) {
+	return func(ctx context.Context, s *stage) ([]*report, error) {
+		dir, err := s.folder("redis")
+		if err != nil {
+			return nil, err
+		}
+		master, err := redistest.Start(dir, appendOnly...)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { master.Kill() }()
+		replicas, err := redistest.StartReplicas(ctx, 1, dir, master, appendOnly...)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { redistest.KillAll(replicas) }()
+		return s.through(ctx, master.URL(), durability, func(ctx context.Context) (lost span, err error) {
+			old := replicas[0]
+			c := redis.NewClient(&redis.Options{Addr: old.Addr})
+			defer c.Close()
+			lost.from = time.Now()
+			if err := c.ReplicaOf(ctx, "NO", "ONE").Err(); err != nil {
+				return lost, fmt.Errorf("cut the replica off: %w", err)
+			}
+			s.say(faultStale, "the replica is cut off for %s, then promoted", staleLag)
+			pause(ctx, staleLag)
+			master.Kill()
+			old.Kill() // what it has is in its append-only file
+			lost.to = time.Now()
+			if master, err = redistest.StartAt(master.Addr, old.Dir, appendOnly...); err != nil {
+				return lost, err
+			}
+			replicas, err = redistest.StartReplicas(ctx, 1, master.Dir, master, appendOnly...)
+			return lost, err
+		})
+	}
+}
+
+// plannedFailover makes a replica the master by SENTINEL FAILOVER.
+func plannedFailover(durability string) func(context.Context, *stage) ([]*report, error) {
+	return func(ctx context.Context, s *stage) ([]*report, error) {
+		dir, err := s.folder("redis")
+		if err != nil {
+			return nil, err
+		}
+		master, err := redistest.Start(dir, appendOnly...)
+		if err != nil {
+			return nil, err
+		}
+		defer master.Kill()
+		replicas, err := redistest.StartReplicas(ctx, 2, dir, master, appendOnly...)
+		if err != nil {
+			return nil, err
+		}
+		defer redistest.KillAll(replicas)
+		sentinels, err := redistest.StartSentinels(ctx, dir, master, len(replicas))
+		if err != nil {
+			return nil, err
+		}
+		defer sentinels.Kill()
+		url := "redis+sentinel://" + strings.Join(sentinels.Addrs, ",") + "/" + redistest.MasterName + "/0"
+		return s.through(ctx, url, durability, func(ctx context.Context) (lost span, err error) {
+			s.say(faultFailover, "begins")
+			lost.from = time.Now()
+			if _, err := sentinels.Failover(ctx); err != nil {
+				return lost, err
+			}
+			// The old master takes writes, which are lost, until it follows the new one.
+			err = redistest.Follows(ctx, master)
+			lost.to = time.Now()
+			return lost, err
+		})
+	}
+}
+
+// clusterMasterKilled kills the master of a Cluster that has the namespace.
+func clusterMasterKilled(durability string) func(context.Context, *stage) ([]*report, error) {
+	return func(ctx context.Context, s *stage) ([]*report, error) {
+		dir, err := s.folder("redis")
+		if err != nil {
+			return nil, err
+		}
+		nodes, err := redistest.StartCluster(ctx, dir, appendOnly...)
+		if err != nil {
+			return nil, err
+		}
+		defer redistest.KillAll(nodes)
+		url := "redis+cluster://" + nodes[0].Addr + "," + nodes[1].Addr + "," + nodes[2].Addr
+		return s.through(ctx, url, durability, func(ctx context.Context) (lost span, err error) {
+			c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{nodes[0].Addr, nodes[1].Addr}})
+			defer c.Close()
+			key := keys.Default.Batches()
+			master, err := c.MasterForKey(ctx, key)
+			if err != nil {
+				return lost, err
+			}
+			lost.from = time.Now()
+			addr := master.Options().Addr
+			for _, n := range nodes {
+				if n.Addr == addr {
+					n.Kill()
+				}
+			}
+			s.say(faultCluster, "master %s is killed", addr)
+			for pause(ctx, 20*time.Millisecond) {
+				c.ReloadState(ctx)
+				if now, err := c.MasterForKey(ctx, key); err == nil && now.Options().Addr != addr {
+					break
+				}
+			}
+			lost.to = time.Now()
+			return lost, ctx.Err()
+		})
+	}
+}

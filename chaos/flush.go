@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/testbed"
+)
+
+// alarmWithin is how long a loss of Redis' data may stay unnoticed.
+const alarmWithin = 15 * time.Second
+
+// flush empties Redis in mid-batch (FLUSHALL). status and doctor must tell of it,
+// and the same command again must give a batch that ends, with right counts. What
+// had been sent before is sent once more: the loss explains that.
+func flush(ctx context.Context, s *stage) ([]*report, error) {
+	dir, err := s.folder("a")
+	if err != nil {
+		return nil, err
+	}
+	bed, err := testbed.New(dir, s.binary)
+	if err != nil {
+		return nil, err
+	}
+	in, err := s.install(bed, keys.Default)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	s.begin()
+	if err := in.enqueue(ctx); err != nil {
+		return nil, err
+	}
+	rng := random(s.seed, faultFlush)
+	if err := in.sent(ctx, 0.2+0.5*rng.Float64()); err != nil {
+		return nil, err
+	}
+	lost := &span{from: s.begun}
+	if err := in.DB.FlushAll(ctx).Err(); err != nil {
+		return nil, err
+	}
+	lost.to = time.Now()
+	again := time.Duration(rng.Float64() * float64(10*time.Second)).Round(time.Millisecond)
+	s.say(faultFlush, "the same command again after %s", again)
+	told := make(chan []string, 1)
+	go func() { told <- in.alarms(ctx) }()
+	pause(ctx, again)
+	if err := in.enqueue(ctx); err != nil {
+		return nil, err
+	}
+	in.follow(ctx)
+	r, err := in.finish(ctx, evidence{lost: lost})
+	if err != nil {
+		return nil, err
+	}
+	r.Broken = append(r.Broken, <-told...)
+	return []*report{r}, nil
+}
+
+// alarms lists what did not tell in time that Redis has lost its data.
+func (in *installation) alarms(ctx context.Context) (broken []string) {
+	began := time.Now()
+	for _, args := range [][]string{{"status"}, {"doctor", "--skip-tiw"}} {
+		if err := in.says(ctx, alarmWithin-time.Since(began), "Redis has lost its data", args...); err != nil {
+			broken = append(broken, err.Error())
+			continue
+		}
+		in.stage.say("alarm", "told by %s after %.1f s", fmt.Sprint(args), time.Since(began).Seconds())
+	}
+	return broken
+}
