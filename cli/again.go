@@ -15,18 +15,19 @@ import (
 func newAgain(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "again BATCH",
-		Short: "Enqueue the rooms of a batch once more, as a new batch",
-		Long: `Enqueue the rooms of a batch once more, as a new batch, and print its id. All rooms
-are taken, whatever became of them: "tiwsnap retry BATCH --failed" is for those that
-failed. Without --name the new batch has the old id with the time in UTC. A name that
-exists is an error (exit code 2).`,
+		Short: "Enqueue the rooms of a batch again, as a new batch",
+		Long: `Enqueue all rooms of a batch again, as a new batch, and print its id. To repeat only
+the rooms that failed, use "tiwsnap retry BATCH --failed".
+
+Without --name, the id of the new batch is the old id and the time in UTC. A name that
+exists already is an error (exit code 2).`,
 		Example: `  tiwsnap again monday
   tiwsnap again monday --name tuesday --wait`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeBatches(e, anyBatch),
 	}
-	name := cmd.Flags().String("name", "", "`id` of the new batch: a-z, 0-9 and -; default: the old one with the time")
-	wait := cmd.Flags().Bool("wait", false, "wait until every snapshot has ended; exit 1 if some failed")
+	name := cmd.Flags().String("name", "", "`id` of the new batch: a-z, 0-9 and -; default: the old id and the time")
+	wait := cmd.Flags().Bool("wait", false, "wait until all snapshots have ended; exit code 1 if any failed")
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -50,7 +51,7 @@ exists is an error (exit code 2).`,
 		case errors.Is(err, backlog.ErrNotFound):
 			return c.unknownID(args[0])
 		case errors.Is(err, enqueue.ErrExists):
-			return fail(exitUsage, "nothing was enqueued: %w; give the new one another --name", err)
+			return fail(exitUsage, "nothing was enqueued: %w; choose another --name", err)
 		case err != nil:
 			return c.refused(err)
 		}

@@ -30,7 +30,7 @@ func TestAgain(t *testing.T) {
 		t.Errorf("%d tasks made, want 4", n)
 	}
 	if code, stdout, stderr := s.run("", "again", "monday", "--name", "tuesday"); code != exitUsage || stdout != "" ||
-		stderr != "tiwsnap: nothing was enqueued: batch tuesday exists already; give the new one another --name\n" {
+		stderr != "tiwsnap: nothing was enqueued: batch tuesday exists already; choose another --name\n" {
 		t.Errorf("a name that exists: exit %d, %q, %q", code, stdout, stderr)
 	}
 	var named struct {
@@ -51,7 +51,7 @@ func TestEnqueueBatchChecks(t *testing.T) {
 	t.Parallel()
 	s := site{T: t, environ: map[string]string{"TIWSNAP_REDIS_URL": "redis://127.0.0.1:1"}}
 	code, stdout, stderr := s.run("RoomId\n1\nx\n2\n1\n", "enqueue", "batch", "-", "--app", "7", "--check")
-	if code != exitFailed || stdout != "2 rooms in order, 2 bad rows; nothing was enqueued\n" ||
+	if code != exitFailed || stdout != "2 rooms valid, 2 bad rows; nothing was enqueued\n" ||
 		!strings.Contains(stderr, "line 3") || !strings.Contains(stderr, "line 5") {
 		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
 	}

@@ -17,22 +17,22 @@ func (c *connection) did(e env, action, object, detail string) {
 	defer cancel()
 	entry := audit.Entry{By: person(), Via: audit.Command, Action: action, Object: object, Detail: detail}
 	if err := audit.New(c.rdb, c.cfg.Namespace).Add(ctx, entry); err != nil {
-		fmt.Fprintf(e.stderr, "the audit log lacks this change: %v\n", err)
+		fmt.Fprintf(e.stderr, "warning: this change could not be written to the audit log: %v\n", err)
 	}
 }
 
 func newAudit(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
-		Short: "List who has changed what, when",
-		Long: `List who has changed what, when: by the pages, by the API and on the command line.
-The newest 100,000 changes of the last 90 days are kept.`,
+		Short: "List who changed what, and when",
+		Long: `List who changed what, and when: on the pages, through the API and on the command
+line. The log keeps the newest 100,000 changes of the last 90 days.`,
 		Example: `  tiwsnap audit
   tiwsnap audit -n 1000 -o jsonl | jq -r 'select(.action == "set-limit")'`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	n := cmd.Flags().IntP("number", "n", 100, "how many of the newest, 1 to 100000")
+	n := cmd.Flags().IntP("number", "n", 100, "how many changes to list, newest first: 1 to 100000")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *n < 1 || *n > audit.Most {
@@ -48,7 +48,7 @@ The newest 100,000 changes of the last 90 days are kept.`,
 			return c.away(err)
 		}
 		if more != "" {
-			fmt.Fprintf(e.stderr, "there are older ones: --number says how many are listed\n")
+			fmt.Fprintf(e.stderr, "older changes are not listed; list more with --number\n")
 		}
 		switch *output {
 		case "json":
@@ -57,7 +57,7 @@ The newest 100,000 changes of the last 90 days are kept.`,
 			return printLines(e.stdout, all)
 		}
 		if len(all) == 0 {
-			fmt.Fprintln(e.stderr, "nobody has changed anything")
+			fmt.Fprintln(e.stderr, "the audit log is empty")
 			return nil
 		}
 		rows := [][]string{{"TIME", "WHO", "BY", "FROM", "ACTION", "WHAT", "DETAIL"}}

@@ -13,7 +13,7 @@ import (
 // it.
 func TestTheAuditLogHasWhatCommandsChange(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
-	s.says(exitOK, "nobody has changed anything", "audit")
+	s.says(exitOK, "the audit log is empty", "audit")
 	s.batch("monday", 3)
 	s.ok("pause", "monday")
 	s.ok("resume", "monday")

@@ -34,20 +34,20 @@ type batchFilter struct {
 // them. Its error is ready to return.
 func batchFilterFlags(cmd *cobra.Command) func() (batchFilter, error) {
 	states := cmd.Flags().
-		StringSlice("state", nil, "list only batches in one of these `states`: "+strings.Join(batchStates, ", "))
+		StringSlice("state", nil, "list only batches in these `states`: "+strings.Join(batchStates, ", "))
 	since := cmd.Flags().
-		String("since", "", "list only batches enqueued since this `time`: how long ago (90m, 48h), a date, or RFC 3339")
-	limit := cmd.Flags().Int("limit", 0, "list at most this `number` of batches, and say when there are more; 0: all")
+		String("since", "", "list only batches enqueued since this `time`: a duration ago (90m, 48h), a date, or RFC 3339")
+	limit := cmd.Flags().Int("limit", 0, "list at most this `number` of batches; 0: all")
 	cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(batchStates, cobra.ShellCompDirectiveNoFileComp))
 	return func() (batchFilter, error) {
 		f := batchFilter{states: *states, limit: *limit}
 		for _, s := range f.states {
 			if !slices.Contains(batchStates, s) {
-				return f, fail(exitUsage, "--state %q: it must be of %s", s, strings.Join(batchStates, ", "))
+				return f, fail(exitUsage, "--state %q: it must be one of %s", s, strings.Join(batchStates, ", "))
 			}
 		}
 		if f.limit < 0 {
-			return f, fail(exitUsage, "--limit %d: it must be 0, for all, or more", f.limit)
+			return f, fail(exitUsage, "--limit %d: it must be 0 (all) or more", f.limit)
 		}
 		var err error
 		if *since != "" {
@@ -67,7 +67,7 @@ func ago(text string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fail(exitUsage, "--since %q: give how long ago, such as 90m or 48h, a date, such as %s, or %s",
+	return time.Time{}, fail(exitUsage, "--since %q: it must be a duration such as 90m or 48h, a date such as %s, or a time such as %s",
 		text, now.UTC().Format(time.DateOnly), now.UTC().Format(time.RFC3339))
 }
 
@@ -117,9 +117,9 @@ func printBatches(ctx context.Context, e env, c *connection, f batchFilter, outp
 	case err != nil:
 		return c.away(err)
 	case more:
-		fmt.Fprintf(e.stderr, "only the newest %d are shown: there are more (--limit)\n", f.limit)
+		fmt.Fprintf(e.stderr, "only the newest %d are listed; list more with --limit\n", f.limit)
 	case n == 0 && output == "table" && (len(f.states) > 0 || !f.since.IsZero()):
-		fmt.Fprintln(e.stderr, "no such batch")
+		fmt.Fprintln(e.stderr, "no batches match")
 	case n == 0 && output == "table":
 		fmt.Fprintln(e.stderr, "no batches")
 	}

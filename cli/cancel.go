@@ -14,9 +14,9 @@ import (
 func newCancel(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cancel ID...",
-		Short: "Cancel snapshots or batches, as far as Tencent has not accepted them",
-		Long: `Cancel snapshots or batches, as far as Tencent has not accepted them: a task
-cannot be called back. Exit code 1 if there is nothing left to cancel.`,
+		Short: "Cancel snapshots or batches that Tencent has not accepted yet",
+		Long: `Cancel snapshots or batches. A snapshot that Tencent has accepted cannot be canceled:
+its task goes on. Exit code 1 if there is nothing left to cancel.`,
 		Example: `  tiwsnap cancel monday
   tiwsnap cancel monday.17 s-01hqx5mz7k3v9t2b8n4c6d0f1g`,
 		Args:              cobra.MinimumNArgs(1),
@@ -124,15 +124,15 @@ func cancel(ctx context.Context, c *connection, id string) (said string, done bo
 	case n == 0 && follow == 0 && before.CanceledFrom > 0:
 		return "is canceled already", true, nil
 	case n == 0 && follow == 0 && b.CanceledFrom == 0:
-		return fmt.Sprintf("nothing is left to cancel: %d accepted, %d succeeded, %d failed, %d canceled",
+		return fmt.Sprintf("nothing left to cancel: %d accepted, %d succeeded, %d failed, %d canceled",
 			b.Accepted, b.Succeeded, b.Failed, b.Canceled), false, nil
 	}
-	said = fmt.Sprintf("%d canceled at once", n)
+	said = fmt.Sprintf("%d canceled", n)
 	if follow > 0 {
-		said += fmt.Sprintf("; %d fed before follow, but for those that Tencent accepts now", follow)
+		said += fmt.Sprintf("; %d already fed will be canceled, unless Tencent accepts them first", follow)
 	}
 	if b.Accepted > 0 {
-		said += fmt.Sprintf("; %d accepted go on", b.Accepted)
+		said += fmt.Sprintf("; %d were accepted by Tencent and go on", b.Accepted)
 	}
 	return said, true, nil
 }
@@ -152,13 +152,13 @@ func cancelSnapshot(ctx context.Context, c *connection, id string) (said string,
 		case ledger.Canceled:
 			return "is canceled already", true, nil
 		case ledger.Unknown:
-			return "canceled; whether its last request has made a task nobody knows", true, nil
+			return "canceled; its last request may have created a task (outcome unknown)", true, nil
 		}
 		return "canceled", true, nil
 	case ledger.Sending:
-		return "a request is on its way; will be canceled unless Tencent accepts that", true, nil
+		return "a request is in flight; it will be canceled unless Tencent accepts that request", true, nil
 	case ledger.Accepted:
-		return "Tencent has accepted it: a task cannot be called back", false, nil
+		return "cannot be canceled: Tencent has accepted it", false, nil
 	}
-	return fmt.Sprintf("has %s already", state), false, nil
+	return fmt.Sprintf("cannot be canceled: it has %s already", state), false, nil
 }

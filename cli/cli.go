@@ -106,7 +106,7 @@ func run(ctx context.Context, args []string, e env) int {
 		fmt.Fprintf(stderr, "tiwsnap: %v\n", err)
 	}
 	if lost != nil {
-		fmt.Fprintf(stderr, "tiwsnap: the output is not complete: %v\n", lost)
+		fmt.Fprintf(stderr, "tiwsnap: the output is incomplete: %v\n", lost)
 		code = exitTempFail
 	}
 	return code
@@ -115,7 +115,7 @@ func run(ctx context.Context, args []string, e env) int {
 func newRoot(e env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "tiwsnap",
-		Short: "Snapshot Tencent Interactive Whiteboards, exactly at the account's request quota",
+		Short: "Snapshot Tencent Interactive Whiteboards at exactly the account's rate limit",
 		Example: `  tiwsnap demo
   tiwsnap worker
   tiwsnap enqueue batch class.csv --wait
@@ -128,7 +128,7 @@ func newRoot(e env) *cobra.Command {
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
-	root.PersistentFlags().String("config", "", "configuration `file` (YAML); TIWSNAP_CONFIG names one too")
+	root.PersistentFlags().String("config", "", "YAML configuration `file` (TIWSNAP_CONFIG)")
 	root.AddCommand(
 		newDemo(e),
 		newWorker(e),
@@ -162,10 +162,10 @@ func newRoot(e env) *cobra.Command {
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultCompletionCmd()
 	if cmd, _, err := root.Find([]string{"completion"}); err == nil {
-		cmd.Short, cmd.Long = "Print the completion script of a shell", "Print the completion script of a shell."
+		cmd.Short, cmd.Long = "Print a shell completion script", "Print a shell completion script."
 		cmd.Example = "  source <(tiwsnap completion bash)"
 		for _, shell := range cmd.Commands() {
-			shell.Short = "Print the completion script of " + shell.Name()
+			shell.Short = "Print the completion script for " + shell.Name()
 			shell.Long = shell.Short + ".\n\n" + shell.Long
 			shell.Example = "  tiwsnap completion " + shell.Name() + " > FILE"
 		}

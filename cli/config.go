@@ -9,11 +9,13 @@ import (
 )
 
 const configHelp = `Settings come from the built-in defaults, a YAML file (--config), the environment
-and flags, each stronger than the one before. The variable of the YAML key
-rate.limit is TIWSNAP_RATE_LIMIT. Tencent's API key is TENCENTCLOUD_SECRET_ID,
-TENCENTCLOUD_SECRET_KEY and, for temporary credentials, TENCENTCLOUD_TOKEN; each
-may name a file instead: TENCENTCLOUD_SECRET_KEY_FILE. They are no flags, since
-everybody on the machine can read those.`
+and flags. Each of these overrides the one before. The environment variable of the
+YAML key rate.limit is TIWSNAP_RATE_LIMIT.
+
+Tencent's API key is TENCENTCLOUD_SECRET_ID, TENCENTCLOUD_SECRET_KEY and, for
+temporary credentials, TENCENTCLOUD_TOKEN. Each can be read from a file instead, as
+with TENCENTCLOUD_SECRET_KEY_FILE. There are no flags for them, because everybody on
+the machine can read command lines.`
 
 func newConfig(e env) *cobra.Command {
 	cmd := &cobra.Command{
@@ -25,7 +27,7 @@ func newConfig(e env) *cobra.Command {
 	}
 	check := &cobra.Command{
 		Use:   "check",
-		Short: "Check the settings of all layers and list every fault",
+		Short: "Check all settings and list every error",
 		Example: `  tiwsnap config check
   tiwsnap config check --config tiwsnap.yml`,
 		Args: cobra.NoArgs,
@@ -51,16 +53,16 @@ func newConfig(e env) *cobra.Command {
 			}
 			if c.TencentCloud.SecretID.Empty() {
 				fmt.Fprintln(e.stderr, of+
-					"there is no API key of Tencent: a worker needs TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY")
+					"warning: Tencent's API key is not set: a worker needs TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY")
 			}
 		}
 		return err
 	}
 	print := &cobra.Command{
 		Use:   "print",
-		Short: "Print the settings in force, each with where it comes from",
-		Long: `Print the settings in force, each with where it comes from: as a configuration
-file, or with -o json. Secrets show as ***.`,
+		Short: "Print the effective settings and where each comes from",
+		Long: `Print the effective settings and where each comes from, as a configuration file or
+with -o json as JSON. Secrets are printed as ***.`,
 		Example: `  tiwsnap config print
   tiwsnap config print --config tiwsnap.yml -o json`,
 		Args: cobra.NoArgs,

@@ -42,7 +42,7 @@ func TestConfigCheck(t *testing.T) {
 	t.Run("an endpoint and a region that do not go together, by what is known", func(t *testing.T) {
 		out, errs, code := tiwsnap(t, []string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY=key"},
 			"config", "check", "--endpoint", config.IntlEndpoint, "--region", "ap-guangzhou")
-		want := "warning: TIWSNAP_TIW_REGION: ap-guangzhou does not go with the endpoint " + config.IntlEndpoint + ", "
+		want := "warning: TIWSNAP_TIW_REGION: ap-guangzhou is not available at the endpoint " + config.IntlEndpoint + ": "
 		if out != "ok\n" || !strings.HasPrefix(errs, want) || code != exitOK {
 			t.Errorf("got %q, %q, exit %d", out, errs, code)
 		}
@@ -113,7 +113,7 @@ func TestOpenRedis(t *testing.T) {
 		if !errors.As(err, &exit) || exit.code != exitUnavailable {
 			t.Fatalf("got %v", err)
 		}
-		want := "redis at " + s.URL() + " does not answer: dial tcp " + s.Addr + ": connect: connection refused; start it there, or give its address as TIWSNAP_REDIS_URL or --redis-url"
+		want := "redis at " + s.URL() + " does not answer: dial tcp " + s.Addr + ": connect: connection refused; start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"
 		if diff := cmp.Diff(want, err.Error()); diff != "" {
 			t.Error(diff)
 		}

@@ -152,7 +152,7 @@ func TestCopiesWaitForTheirStore(t *testing.T) {
 	s.ok("wait", "a")
 	s.eventually("it is told that the store is away", func() bool {
 		_, _, stderr := s.run("", "status")
-		return strings.Contains(stderr, "No image can be copied")
+		return strings.Contains(stderr, "Images cannot be copied")
 	})
 	s.says(exitUnavailable, "image store", "doctor", "--skip-tiw")
 	if err := os.Rename(away, dir); err != nil {

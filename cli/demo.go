@@ -41,11 +41,11 @@ const demoSecret = "demo"
 func newDemo(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the whole thing in one process, with nothing to install",
-		Long: `Show the whole thing in one process, with nothing to install: an embedded Redis,
-a simulator of Tencent's API and a worker, all on loopback, snapshot the rooms of
-three classes that end at the same time. Nothing of it is durable. Of a --config file
-it takes the schedules alone.`,
+		Short: "Run a demo in one process, without Redis or a Tencent account",
+		Long: `Run a demo in one process, without Redis or a Tencent account: an embedded Redis, a
+simulator of Tencent's API and a worker, all on loopback. They snapshot the rooms of
+three classes that end at the same time. Nothing is durable but the copied images.
+Of a --config file only the schedules are used.`,
 		Example: `  tiwsnap demo
   tiwsnap demo --keep
   tiwsnap demo --rooms class.csv`,
@@ -53,7 +53,7 @@ it takes the schedules alone.`,
 	}
 	output := outputFlag(cmd, "table", "json")
 	file := cmd.Flags().String("rooms", "", "class list `file` to snapshot instead of examples/class.csv")
-	keep := cmd.Flags().Bool("keep", false, "stay up afterwards and print the addresses")
+	keep := cmd.Flags().Bool("keep", false, "keep running afterwards and print the addresses")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		list, name := io.Reader(bytes.NewReader(examples.Class)), "examples/class.csv"
 		if *file != "" {
@@ -170,7 +170,7 @@ func demo(
 	fmt.Fprintf(e.stderr, "batch %s: %s of %s enqueued\n", batch.ID, plural(batch.Rooms, "room"), name)
 	failed, err := watch(ctx, e, c, batch.ID)
 	if ctx.Err() != nil {
-		return fail(exitTempFail, "interrupted; nothing of the demo is left")
+		return fail(exitTempFail, "interrupted; the demo left nothing behind")
 	}
 	if err != nil {
 		return err
@@ -183,7 +183,7 @@ func demo(
 	}
 	if keep {
 		fmt.Fprintf(e.stderr, `
-Still up, until interrupted:
+Still running; stop it with Ctrl-C:
   pages      http://%s/
   API        http://%s/openapi.json
   simulator  %s/state
@@ -229,7 +229,7 @@ func demoCopied(ctx context.Context, e env, c *connection, id string) error {
 		}
 		select {
 		case <-wait.Done():
-			return fail(exitFailed, "of %d images %d are not copied after %s", b.Images, b.PendingImages, demoPatience)
+			return fail(exitFailed, "%[2]d of %[1]d images were not copied within %[3]s", b.Images, b.PendingImages, demoPatience)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -39,23 +39,24 @@ func newDoctor(e env) *cobra.Command {
 	var skipTIW, skipRedis bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check Redis, the API and the credentials, and say how to fix what is wrong",
-		Long: `Check whether a worker could work here: Redis, Tencent's API and the
-credentials, which are proven by one harmless DescribeSnapshotTask of a task
-that does not exist, under the rate limit that all workers share. Each line
-begins with ok, warn or FAIL.
+		Short: "Check Redis, the API and the credentials, and suggest fixes",
+		Long: `Check whether a worker can run here: Redis, Tencent's API and the credentials. Each
+line begins with ok, warn or FAIL.
 
-Exit code 0: nothing fails. 78: the credentials are missing or refused.
-69: something else fails.`,
+The credentials are checked with one DescribeSnapshotTask for a task that does not
+exist. It is harmless and counts against the rate limit that all workers share.
+
+Exit code 0: no check failed. 78: the credentials are missing or refused.
+69: another check failed.`,
 		Example: `  tiwsnap doctor
   tiwsnap doctor --skip-tiw
   tiwsnap doctor -o json | jq '.[] | select(.status != "ok")'`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json")
-	cmd.Flags().BoolVar(&skipTIW, "skip-tiw", false, "check Redis only, where there are no credentials")
+	cmd.Flags().BoolVar(&skipTIW, "skip-tiw", false, "check Redis only; needs no credentials")
 	cmd.Flags().BoolVar(&skipRedis, "skip-redis", false,
-		"check the endpoint only: without Redis there is no permit for a request")
+		"check the endpoint only, not the credentials: a request needs a permit from Redis")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "tiw.endpoint", "tiw.region", "tiw.timeout",
 		"rate.limit", "rate.margin", "confirm.share")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -162,8 +163,8 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 		return nil, nil, err
 	}
 	if url == rdb.Embedded {
-		d.warn("redis", "give the address of a Redis as TIWSNAP_REDIS_URL or --redis-url",
-			"embedded in each process: nothing is shared and nothing lasts")
+		d.warn("redis", "set TIWSNAP_REDIS_URL or --redis-url to the URL of a Redis server",
+			"embedded in each process: nothing is shared or durable")
 		return client, closeRedis, nil
 	}
 	begin := time.Now() // the first ping had to connect
@@ -185,8 +186,8 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 
 	servers, err := rdb.Servers(ctx, client)
 	if err != nil {
-		d.warn("redis info", "allow INFO to this user (ACL SETUSER … +info), or look these up at the provider",
-			"version, eviction, persistence and memory cannot be checked: %v", err)
+		d.warn("redis info", "allow this user the INFO command (ACL SETUSER … +info), or check these in the provider's console",
+			"version, eviction, persistence and memory are unknown: %v", err)
 	}
 	for _, s := range servers {
 		d.redisServer(s)
@@ -227,7 +228,7 @@ func (d *doctor) worker(c config.Config, client redis.UniversalClient) {
 	switch none := gate.NoWorkerRuns(); {
 	case err != nil: // what is wrong with this Redis the other checks tell
 	case run:
-		d.ok("worker", "one at least runs")
+		d.ok("worker", "at least one is running")
 	default:
 		d.warn("worker", none.Fix, "%s: %s", none.What, none.Why)
 	}
@@ -241,8 +242,8 @@ func (d *doctor) foreign(c config.Config, client redis.UniversalClient) {
 		return // what is wrong with this Redis the other checks tell
 	}
 	for _, s := range servers {
-		d.fail(exitUnavailable, "queues", "let that application use queues of its own",
-			"process %d on %s takes tasks from %s, and is no worker of tiwsnap's", s.PID, plain(s.Host), strings.Join(s.Queues, ", "))
+		d.fail(exitUnavailable, "queues", "give that application queues of its own",
+			"process %d on %s takes tasks from %s but is not a tiwsnap worker", s.PID, plain(s.Host), strings.Join(s.Queues, ", "))
 	}
 }
 
@@ -271,11 +272,11 @@ func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.Un
 		check := "schedule " + s.Name
 		switch {
 		case !s.Overdue.IsZero():
-			d.warn(check, "run a worker with this configuration file", "the tick of %s was not begun", clock(s.Overdue))
+			d.warn(check, "run a worker with this configuration file", "no worker has started the tick of %s", clock(s.Overdue))
 		case s.Trying != nil && s.Trying.Waits:
 			d.warn(
 				check,
-				"make room in Redis: it is tried again at "+clock(s.Trying.RetryAt),
+				"free memory in Redis: the tick is retried at "+clock(s.Trying.RetryAt),
 				"the tick of %s waits: %s",
 				clock(s.Trying.Tick),
 				plain(s.Trying.Error),
@@ -283,8 +284,8 @@ func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.Un
 		case s.Trying != nil:
 			d.warn(
 				check,
-				"mend the source: it is read again at "+clock(s.Trying.RetryAt),
-				"the tick of %s was tried %d times: %s",
+				"correct the source: it is read again at "+clock(s.Trying.RetryAt),
+				"the tick of %s has failed %d times: %s",
 				clock(s.Trying.Tick),
 				s.Trying.Failures,
 				plain(s.Trying.Error),
@@ -292,7 +293,7 @@ func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.Un
 		case s.Last != nil && s.Last.Result == schedule.Failed:
 			d.warn(
 				check,
-				"mend the source, then tiwsnap schedule run "+s.Name,
+				"correct the source, then run tiwsnap schedule run "+s.Name,
 				"the tick of %s failed: %s",
 				clock(s.Last.Tick),
 				plain(s.Last.Error),
@@ -300,13 +301,13 @@ func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.Un
 		case s.Last != nil && s.Last.BadRows > 0:
 			d.warn(
 				check,
-				"mend the class list",
-				"bad rows left out of its last batch: %d: %s",
-				s.Last.BadRows,
+				"correct the class list",
+				"its last batch left out %s: %s",
+				plural(s.Last.BadRows, "bad row"),
 				plain(strings.Join(s.Last.Reasons, "; ")),
 			)
 		default:
-			d.ok(check, "ticks next at %s", clock(s.Next))
+			d.ok(check, "next tick at %s", clock(s.Next))
 		}
 	}
 }
@@ -316,7 +317,7 @@ func (d *doctor) redisClock(ctx context.Context, client redis.UniversalClient) {
 	skew, err := rdb.Skew(ctx, client)
 	switch {
 	case err != nil:
-		d.warn(check, "allow TIME to this user: the rate limit runs on the clock of Redis", "cannot be read: %v", err)
+		d.warn(check, "allow this user the TIME command: the rate limit runs on the clock of Redis", "cannot be read: %v", err)
 	case skew.Abs() > rdb.MaxSkew:
 		d.warn(check, "run an NTP client on both machines", "differs by %s from the clock here", skew)
 	default:
@@ -326,12 +327,12 @@ func (d *doctor) redisClock(ctx context.Context, client redis.UniversalClient) {
 
 // redisServer judges what one server says of itself.
 func (d *doctor) redisServer(s rdb.Server) {
-	const console = "look it up at the provider of this Redis"
+	const console = "check it in the console of the Redis provider"
 	name := strings.TrimSpace("redis " + s.Addr)
 
 	switch {
 	case s.Version == "":
-		d.warn(name+" version", console, "is not told")
+		d.warn(name+" version", console, "unknown: INFO does not report it")
 	case !atLeast(s.Version, minRedis):
 		d.fail(exitUnavailable, name+" version", "upgrade Redis", "%s is too old: %s or later is needed", s.Version, minRedis)
 	default:
@@ -340,13 +341,13 @@ func (d *doctor) redisServer(s rdb.Server) {
 
 	switch {
 	case s.Policy == "":
-		d.warn(name+" eviction", console, "maxmemory-policy is not told: it must be noeviction")
+		d.warn(name+" eviction", console, "maxmemory-policy is unknown: INFO does not report it; it must be noeviction")
 	case s.CheckPolicy() != nil:
 		d.fail(
 			exitUnavailable,
 			name+" eviction",
 			rdb.EvictionFix,
-			"maxmemory-policy is %s: Redis throws snapshots away when it is full; no worker starts and nothing is enqueued",
+			"maxmemory-policy is %s: a full Redis would delete snapshots, so no worker starts and nothing is enqueued",
 			s.Policy,
 		)
 	default:
@@ -355,15 +356,15 @@ func (d *doctor) redisServer(s rdb.Server) {
 
 	switch {
 	case s.AppendOnly == "":
-		d.warn(name+" persistence", console, "is not told")
+		d.warn(name+" persistence", console, "unknown: INFO does not report it")
 	case s.AppendOnly == "no":
 		d.warn(name+" persistence", "CONFIG SET appendonly yes, and the same in redis.conf",
-			"AOF is off: snapshots that were accepted are lost if Redis dies")
+			"AOF is off: accepted snapshots are lost if Redis crashes")
 	case s.AOFBroken:
 		d.fail(
 			exitUnavailable,
 			name+" persistence",
-			"look for a full or broken disk and read the log of Redis",
+			"check the disk and the log of Redis",
 			"the last write to the AOF failed",
 		)
 	default:
@@ -373,7 +374,7 @@ func (d *doctor) redisServer(s rdb.Server) {
 	m := s.Memory
 	switch {
 	case m == nil:
-		d.warn(name+" memory", console, "is not told")
+		d.warn(name+" memory", console, "unknown: INFO does not report it")
 	case m.Max == 0:
 		d.ok(name+" memory", "%s used, no maxmemory", megabytes(m.Used))
 	case float64(m.Used) >= fullFail*float64(m.Max):
@@ -389,7 +390,7 @@ func (d *doctor) redisServer(s rdb.Server) {
 		d.warn(
 			name+" memory",
 			"raise maxmemory",
-			"%s of %s used: nothing more is enqueued",
+			"%s of %s used: Redis is too full to enqueue more",
 			megabytes(m.Used),
 			megabytes(m.Max),
 		)
@@ -410,8 +411,8 @@ func (d *doctor) tiw(ctx context.Context, c config.Config, rdb redis.UniversalCl
 		d.fail(
 			exitConfig,
 			check,
-			"set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; --skip-tiw leaves this check out",
-			"are not set",
+			"set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; --skip-tiw skips this check",
+			"not set",
 		)
 		return
 	}
@@ -422,16 +423,16 @@ func (d *doctor) tiw(ctx context.Context, c config.Config, rdb redis.UniversalCl
 	}
 	defer client.Close()
 	if rdb == nil {
-		d.warn(check, "run tiwsnap doctor where Redis answers", "are not checked: the permit for a request comes from Redis")
+		d.warn(check, "repair Redis first", "not checked: a request needs a permit from Redis")
 		return
 	}
 	if err := gate.NewBreaker(rdb, c.Namespace).CheckEndpoint(ctx, c.TIW.Endpoint); err != nil {
 		var other *gate.EndpointError
 		if errors.As(err, &other) {
-			d.fail(exitConfig, "namespace", other.Fix(), "%v; nothing was asked there", err)
+			d.fail(exitConfig, "namespace", other.Fix(), "%v; no request was sent", err)
 			return
 		}
-		d.warn(check, "see the findings about Redis", "are not checked: %v", err)
+		d.warn(check, "see the findings about Redis", "not checked: %v", err)
 		return
 	}
 	err = describe(ctx, c, client, rdb)
@@ -442,29 +443,29 @@ func (d *doctor) tiw(ctx context.Context, c config.Config, rdb redis.UniversalCl
 	var stopped *gate.Stopped
 	switch {
 	case errors.As(err, &stopped):
-		d.warn(check, plain(stopped.Fix), "are not checked: %s", plain(err.Error()))
+		d.warn(check, plain(stopped.Fix), "not checked: %s", plain(err.Error()))
 		return
 	case err != nil && !errors.As(err, &answer):
-		d.warn(check, "look at the rate limit: tiwsnap limit", "are not checked: no permit for a request: %v", err)
+		d.warn(check, "check the rate limit: tiwsnap limit", "not checked: no permit for a request: %v", err)
 		return
 	}
 	if !errors.As(err, &answer) {
-		d.ok(check, "are accepted")
+		d.ok(check, "accepted")
 		return
 	}
 	why := tiw.Explain(answer.Code)
 	detail := fmt.Sprintf("%s, %s: %s", answer.Code, why.Meaning, answer.Message)
 	switch {
 	case why.OneApp, why.Class == tiw.Permanent: // which is said only to a good signature
-		d.ok(check, "are accepted (the answer to the probe was %s)", answer.Code)
+		d.ok(check, "accepted (the probe was answered %s)", answer.Code)
 	case why.Class == tiw.Account && strings.HasPrefix(answer.Code, "ResourceUnavailable"): // a good key, a closed service
 		d.fail(exitUnavailable, check, why.Fix, "%s", detail)
 	case why.Class == tiw.Account:
 		d.fail(exitConfig, check, why.Fix+otherSite(c.TIW.Endpoint), "%s", detail)
 	case strings.HasPrefix(answer.Code, "ClientError."):
-		d.fail(exitUnavailable, check, why.Fix, "cannot be checked: %s", detail)
+		d.fail(exitUnavailable, check, why.Fix, "not checked: %s", detail)
 	default:
-		d.warn(check, why.Fix, "cannot be checked now: %s", detail)
+		d.warn(check, why.Fix, "not checked: %s", detail)
 	}
 }
 
@@ -483,7 +484,7 @@ func otherSite(endpoint string) string {
 	if other == "" {
 		return ""
 	}
-	return fmt.Sprintf("; or try TIWSNAP_TIW_ENDPOINT=%s: Tencent's documents name both", other)
+	return fmt.Sprintf("; or try TIWSNAP_TIW_ENDPOINT=%s, the endpoint of Tencent's other site", other)
 }
 
 // describe asks about a task that does not exist.

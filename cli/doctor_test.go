@@ -44,7 +44,7 @@ func doctorSays(t *testing.T, environ []string, args ...string) (lines []string,
 func TestDoctorOnTheAPI(t *testing.T) {
 	t.Parallel()
 	// Redis is checked in other tests; here one line is enough.
-	const redisLine = "warn  redis: embedded in each process: nothing is shared and nothing lasts; fix: give the address of a Redis as TIWSNAP_REDIS_URL or --redis-url"
+	const redisLine = "warn  redis: embedded in each process: nothing is shared or durable; fix: set TIWSNAP_REDIS_URL or --redis-url to the URL of a Redis server"
 	const endpointLine = "ok    endpoint: http://# answers in #"
 	sim := tiwtest.Start(t, tiwtest.Options{})
 	key := func(id, key string) []string {
@@ -61,9 +61,9 @@ func TestDoctorOnTheAPI(t *testing.T) {
 		want    string
 	}{
 		{"a good key", tiwtest.Faults{}, good, exitOK,
-			"ok    credentials: are accepted (the answer to the probe was InvalidParameter.TaskNotFound)"},
+			"ok    credentials: accepted (the probe was answered InvalidParameter.TaskNotFound)"},
 		{"another account's application", tiwtest.Faults{Code: 1, CodeName: "UnauthorizedOperation.SdkAppId", Actions: describes}, good, exitOK,
-			"ok    credentials: are accepted (the answer to the probe was UnauthorizedOperation.SdkAppId)"},
+			"ok    credentials: accepted (the probe was answered UnauthorizedOperation.SdkAppId)"},
 		{"an unknown SecretId", tiwtest.Faults{}, key("nobody", "S3CR3T"), exitConfig,
 			"FAIL  credentials: AuthFailure.SecretIdNotFound, the SecretId does not exist"},
 		{"a wrong SecretKey", tiwtest.Faults{}, key(tiwtest.DefaultSecret, "S3CR3T"), exitConfig,
@@ -73,13 +73,13 @@ func TestDoctorOnTheAPI(t *testing.T) {
 		{"arrears", tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}}, good, exitUnavailable,
 			"FAIL  credentials: ResourceUnavailable.ServiceExpired, "},
 		{"throttled", tiwtest.Faults{Code: 1, CodeName: "RequestLimitExceeded", Actions: describes}, good, exitOK,
-			"warn  credentials: cannot be checked now: RequestLimitExceeded, "},
+			"warn  credentials: not checked: RequestLimitExceeded, "},
 		{"an internal error", tiwtest.Faults{InternalError: 1, Actions: describes}, good, exitOK,
-			"warn  credentials: cannot be checked now: InternalError, "},
+			"warn  credentials: not checked: InternalError, "},
 		{"an answer of something else", tiwtest.Faults{HTML: 1, Actions: describes}, good, exitUnavailable,
-			"FAIL  credentials: cannot be checked: ClientError.HttpStatusCodeError, "},
+			"FAIL  credentials: not checked: ClientError.HttpStatusCodeError, "},
 		{"no key at all", tiwtest.Faults{}, good[:2], exitConfig,
-			"FAIL  credentials: are not set; fix: set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; --skip-tiw leaves this check out"},
+			"FAIL  credentials: not set; fix: set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; --skip-tiw skips this check"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if err := sim.SetFaults(test.faults); err != nil {
@@ -109,7 +109,7 @@ func TestDoctorOnTheAPI(t *testing.T) {
 			redisLine,
 			endpointLine,
 			"warn  endpoint clock: differs by -# from the clock here; fix: run an NTP client on this machine",
-			"ok    credentials: are accepted (the answer to the probe was InvalidParameter.TaskNotFound)",
+			"ok    credentials: accepted (the probe was answered InvalidParameter.TaskNotFound)",
 		}, "\n")
 		if diff := cmp.Diff(want, text); diff != "" || code != exitOK {
 			t.Errorf("exit %d\n%s", code, diff)
@@ -188,7 +188,7 @@ func TestDoctorTakesAPermit(t *testing.T) {
 		t.Error("its permit is not in the bucket of all")
 	}
 	if code, out, _ := s.run("", "doctor", "--skip-redis"); code != exitOK || describes() != 1 ||
-		!strings.Contains(out, "warn  credentials: are not checked") {
+		!strings.Contains(out, "warn  credentials: not checked") {
 		t.Errorf("exit code %d, %d requests:\n%s", code, describes(), out)
 	}
 	if _, err := gate.NewBreaker(c, keys.Default).Stop(t.Context(), "ada", "exams"); err != nil {
@@ -228,8 +228,8 @@ func TestDoctorOnRedis(t *testing.T) {
 		s := redistest.Real(t, "--maxmemory", "1kb", "--maxmemory-policy", "allkeys-lru")
 		lines, code := doctor(t, s.URL())
 		want := []string{
-			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: Redis throws snapshots away when it is full; no worker starts and nothing is enqueued; fix: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
-			"warn  redis persistence: AOF is off: snapshots that were accepted are lost if Redis dies; fix: CONFIG SET appendonly yes, and the same in redis.conf",
+			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: a full Redis would delete snapshots, so no worker starts and nothing is enqueued; fix: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+			"warn  redis persistence: AOF is off: accepted snapshots are lost if Redis crashes; fix: CONFIG SET appendonly yes, and the same in redis.conf",
 			"FAIL  redis memory: # of # used: Redis is about to refuse writes; fix: raise maxmemory, or cancel batches",
 			"warn  worker: No worker runs: what is enqueued waits; fix: start one with tiwsnap worker",
 		}
@@ -244,7 +244,7 @@ func TestDoctorOnRedis(t *testing.T) {
 		want := []string{
 			"ok    redis: redis://worker:***@# answers in #",
 			"ok    redis clock: differs by # from the clock here",
-			"warn  redis info: version, eviction, persistence and memory cannot be checked: NOPERM ",
+			"warn  redis info: version, eviction, persistence and memory are unknown: NOPERM ",
 			"warn  worker: No worker runs: ",
 		}
 		if len(lines) != len(want) || code != exitOK {
@@ -273,10 +273,10 @@ func TestDoctorOnRedis(t *testing.T) {
 		text := strings.Join(lines, "\n")
 		for _, want := range []string{
 			"warn  redis clock: differs by -1h0m",
-			"warn  redis version: is not told; fix: look it up at the provider of this Redis",
-			"warn  redis eviction: maxmemory-policy is not told: it must be noeviction; fix: ",
-			"warn  redis persistence: is not told; fix: ",
-			"warn  redis memory: is not told; fix: ",
+			"warn  redis version: unknown: INFO does not report it; fix: check it in the console of the Redis provider",
+			"warn  redis eviction: maxmemory-policy is unknown: INFO does not report it; it must be noeviction; fix: ",
+			"warn  redis persistence: unknown: INFO does not report it; fix: ",
+			"warn  redis memory: unknown: INFO does not report it; fix: ",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("it lacks %q:\n%s", want, text)
@@ -314,7 +314,7 @@ func TestDoctorOnRedis(t *testing.T) {
 		s := redistest.Real(t)
 		s.Kill()
 		lines, code := doctor(t, s.URL())
-		want := []string{"FAIL  redis: redis at redis://#/0 does not answer: dial tcp #: connect: connection refused; fix: start it there, or give its address as TIWSNAP_REDIS_URL or --redis-url"}
+		want := []string{"FAIL  redis: redis at redis://#/0 does not answer: dial tcp #: connect: connection refused; fix: start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"}
 		if diff := cmp.Diff(want, lines); diff != "" || code != exitUnavailable {
 			t.Errorf("exit %d\n%s", code, diff)
 		}
@@ -333,10 +333,10 @@ func TestDoctorOnAnotherRedis(t *testing.T) {
 		{"old enough", rdb.Server{Version: "6.2.0"}, "ok    redis version: 6.2.0\n", exitOK},
 		{"two digits", rdb.Server{Version: "10.0.1"}, "ok    redis version: 10.0.1\n", exitOK},
 		{"evicts, without a limit yet", rdb.Server{Policy: "allkeys-lru", Memory: &rdb.Memory{}},
-			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: Redis throws snapshots away when it is full; no worker starts and nothing is enqueued; fix: ", exitUnavailable},
+			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: a full Redis would delete snapshots, so no worker starts and nothing is enqueued; fix: ", exitUnavailable},
 		{"a broken AOF", rdb.Server{AppendOnly: "yes", AOFBroken: true}, "FAIL  redis persistence: the last write to the AOF failed; fix: ", exitUnavailable},
 		{"filling up", rdb.Server{Memory: &rdb.Memory{Used: 85e6, Max: 100e6}},
-			"warn  redis memory: 85.0 MB of 100.0 MB used: nothing more is enqueued; fix: raise maxmemory\n", exitOK},
+			"warn  redis memory: 85.0 MB of 100.0 MB used: Redis is too full to enqueue more; fix: raise maxmemory\n", exitOK},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -361,7 +361,7 @@ func TestDoctorInJSON(t *testing.T) {
 	}
 	want := map[string]string{
 		"check": "redis persistence", "status": "warn",
-		"detail": "AOF is off: snapshots that were accepted are lost if Redis dies",
+		"detail": "AOF is off: accepted snapshots are lost if Redis crashes",
 		"fix":    "CONFIG SET appendonly yes, and the same in redis.conf",
 	}
 	for _, f := range findings {
@@ -452,13 +452,13 @@ func TestDoctorOnSchedules(t *testing.T) {
 	lines, code := doctorSays(t, nil, "--skip-tiw", "--redis-url", s.URL(), "--config", file)
 	next, due := clock(this.AddDate(1, 0, 0)), clock(this)
 	want := []string{
-		"warn  schedule down: the tick of " + due + " failed: rooms of list: gone; fix: mend the source, then tiwsnap schedule run down",
-		"ok    schedule fine: ticks next at " + next,
-		"warn  schedule full: the tick of " + due + " waits: Redis is full; fix: make room in Redis: it is tried again at 2020-04-01T00:00:00Z",
-		"warn  schedule nobody: the tick of " + due + " was not begun; fix: run a worker with this configuration file",
-		"warn  schedule odd: bad rows left out of its last batch: 1: line 3: \\u001b[2J; fix: mend the class list",
-		"warn  schedule trying: the tick of " + due + " was tried 3 times: rooms of list: it answers 503; fix: mend the source: it is read again at 2020-03-01T00:00:00Z",
-		"ok    schedule new: ticks next at " + next,
+		"warn  schedule down: the tick of " + due + " failed: rooms of list: gone; fix: correct the source, then run tiwsnap schedule run down",
+		"ok    schedule fine: next tick at " + next,
+		"warn  schedule full: the tick of " + due + " waits: Redis is full; fix: free memory in Redis: the tick is retried at 2020-04-01T00:00:00Z",
+		"warn  schedule nobody: no worker has started the tick of " + due + "; fix: run a worker with this configuration file",
+		"warn  schedule odd: its last batch left out 1 bad row: line 3: \\u001b[2J; fix: correct the class list",
+		"warn  schedule trying: the tick of " + due + " has failed 3 times: rooms of list: it answers 503; fix: correct the source: it is read again at 2020-03-01T00:00:00Z",
+		"ok    schedule new: next tick at " + next,
 	}
 	if diff := cmp.Diff(want, lines[max(0, len(lines)-1-len(want)):len(lines)-1]); diff != "" || code != exitOK {
 		t.Errorf("exit %d\n%s", code, diff)

@@ -199,7 +199,7 @@ func TestBatchFromListToImages(t *testing.T) {
 	}
 
 	code, stdout, stderr := s.run("", "enqueue", "batch", list)
-	if code != exitOK || strings.TrimSpace(stdout) != batch || !strings.Contains(stderr, "enqueued before with the same 2 rooms") {
+	if code != exitOK || strings.TrimSpace(stdout) != batch || !strings.Contains(stderr, "exists already with the same 2 rooms") {
 		t.Errorf("the same list again: %d %q %q", code, stdout, stderr)
 	}
 	if n := s.sim.State().Tasks.Created; n != 2 {
@@ -269,7 +269,7 @@ func TestBadRows(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
 	text := "SdkAppId,RoomId\n1400123480,1\n1400123480,x\n1400123480,\n1400123480,1\n1400123480,2\n"
 	code, stdout, stderr := s.run(text, "enqueue", "batch", "-", "--strict", "--name", "b")
-	if code != exitUsage || stdout != "" || !strings.Contains(stderr, "3 bad rows and --strict; nothing was enqueued") {
+	if code != exitUsage || stdout != "" || !strings.Contains(stderr, "3 bad rows, and --strict allows none; nothing was enqueued") {
 		t.Errorf("strict: exit code %d, %q, %q", code, stdout, stderr)
 	}
 	for _, line := range []string{"line 3", "line 4", "line 5", "already on line 2"} {
@@ -281,7 +281,7 @@ func TestBadRows(t *testing.T) {
 		t.Errorf("something was enqueued: %s", out)
 	}
 	code, stdout, stderr = s.run(text, "enqueue", "batch", "-", "--name", "b", "-o", "jsonl")
-	if code != exitFailed || !strings.Contains(stdout, `"rooms":2`) || !strings.Contains(stdout, `"bad_rows":3`) || !strings.Contains(stderr, "3 bad rows were left out") {
+	if code != exitFailed || !strings.Contains(stdout, `"rooms":2`) || !strings.Contains(stdout, `"bad_rows":3`) || !strings.Contains(stderr, "3 bad rows left out") {
 		t.Errorf("not strict: exit code %d, %q, %q", code, stdout, stderr)
 	}
 	for name, text := range map[string]string{

@@ -28,7 +28,7 @@ const maxShownFaults = 100
 func newEnqueue(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enqueue",
-		Short: "Enqueue snapshots: of one room, or of a batch of any size",
+		Short: "Enqueue a snapshot of one room, or of a batch of rooms",
 		Example: `  tiwsnap enqueue room --app 1400123480 --room 12345
   tiwsnap enqueue batch class.csv --wait`,
 	}
@@ -40,10 +40,11 @@ func newEnqueueRoom(e env) *cobra.Command {
 	var room uint64
 	cmd := &cobra.Command{
 		Use:   "room --app SDKAPPID --room ROOMID",
-		Short: "Enqueue a snapshot of one room, ahead of every batch, and print its id",
-		Long: `Enqueue a snapshot of one room, ahead of every batch, and print its id. With --key
-the same app, room and key are one snapshot, however often it is enqueued; a key
-that has other parameters already is an error (exit code 2).`,
+		Short: "Enqueue a snapshot of one room, ahead of the batches",
+		Long: `Enqueue a snapshot of one room, ahead of the batches, and print its id.
+
+--key is an idempotency key: the same app, room and key are one snapshot, however often
+it is enqueued. The same key with other parameters is an error (exit code 2).`,
 		Example: `  tiwsnap enqueue room --app 1400123480 --room 12345 --wait
   tiwsnap enqueue room --app 1400123480 --room 12345 --key lesson-7
   tiwsnap enqueue room --app 1400123480 --room 12345 --width 1920 --height 1080 -o json`,
@@ -52,8 +53,8 @@ that has other parameters already is an error (exit code 2).`,
 	read := roomFlags(cmd.Flags())
 	cmd.Flags().Uint64Var(&room, "room", 0, "RoomId `number`")
 	key := cmd.Flags().
-		String("key", "", "`name` of what is snapshotted, such as a class session: the same app, room and key are one snapshot")
-	wait := cmd.Flags().Bool("wait", false, "wait for the result and print it")
+		String("key", "", "idempotency `key`, such as a class session: the same app, room and key are one snapshot")
+	wait := cmd.Flags().Bool("wait", false, "wait until the snapshot has ended, and print it")
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -83,7 +84,7 @@ that has other parameters already is an error (exit code 2).`,
 		snapshot, err := enqueue.New(c.rdb, c.cfg.Namespace).
 			Room(ctx, r, enqueue.RoomOptions{Key: *key, Replicated: c.replicated()})
 		if errors.Is(err, enqueue.ErrExists) {
-			return fail(exitUsage, "nothing was enqueued: %w; give this one another --key", err)
+			return fail(exitUsage, "nothing was enqueued: %w; choose another --key", err)
 		}
 		if err != nil {
 			return c.refused(err)
@@ -93,7 +94,7 @@ that has other parameters already is an error (exit code 2).`,
 		} else {
 			fmt.Fprintf(
 				e.stderr,
-				"snapshot %s was enqueued before with the same --key and parameters: nothing was added\n",
+				"snapshot %s exists already with the same --key and parameters; nothing was enqueued\n",
 				snapshot.ID,
 			)
 		}
@@ -135,7 +136,7 @@ func (c *connection) refused(err error) error {
 	case errors.As(err, &full):
 		return fail(exitTempFail, "nothing was enqueued: %w", err)
 	case errors.Is(err, enqueue.ErrNotReplicated):
-		return fail(exitTempFail, "%w; the same command again is safe where a --key or a batch's name names the work", err)
+		return fail(exitTempFail, "%w; it is safe to repeat the command with a --key, or with the name of the batch", err)
 	}
 	return c.away(err)
 }
@@ -143,22 +144,23 @@ func (c *connection) refused(err error) error {
 func newEnqueueBatch(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "batch FILE",
-		Short: "Enqueue every room of a class list (CSV with a header, .xlsx, or JSON; - is stdin)",
-		Long: `Enqueue every room of a class list: CSV with a header, a workbook (.xlsx), JSON
-lines or a JSON array, with the API's own field names (SdkAppId, RoomId,
-CallbackURL, SnapshotMode, Whiteboard.Width, COS.Bucket, ...) and columns
-Label.NAME that are carried through to the results. What a row leaves out comes
-from the flags. The format and the encoding are recognised; what is recognised,
-and rows that are skipped as they are no rooms, are told.
+		Short: "Enqueue every room of a class list (CSV, .xlsx or JSON; - is stdin)",
+		Long: `Enqueue every room of a class list, as one batch, and print its id.
 
-A row that is wrong is reported with its line and left out (exit code 1); the
-others go on, unless --strict. The batch becomes visible all at once. Without
---name it is named after the file and its content: the same command again finds
-the same batch and adds nothing, also after it was killed in the middle. A name
-that stands for other rooms already is an error (exit code 2).
+The list is CSV with a header, a workbook (.xlsx), JSON lines or a JSON array. Its
+columns have the API's field names: SdkAppId, RoomId, CallbackURL, SnapshotMode,
+Whiteboard.Width, COS.Bucket and so on. Columns named Label.NAME are copied to the
+results. Flags give the values that a row leaves out. Format and encoding are detected
+and reported, and so are rows that are skipped because they are not rooms.
 
-With --check the list is read and its faults are printed, and nothing is enqueued.
-That needs no Redis.`,
+A bad row is reported with its line number and left out (exit code 1). With --strict
+one bad row rejects the whole list. A batch is enqueued as a whole or not at all.
+
+Without --name the batch is named after the file and its content. Repeating the command
+then finds the same batch and adds nothing, even if it was killed halfway. A name that
+belongs to other rooms is an error (exit code 2).
+
+--check reads the list, prints its errors and enqueues nothing. It needs no Redis.`,
 		Example: `  tiwsnap enqueue batch class.csv --check
   tiwsnap enqueue batch class.csv --wait
   tiwsnap enqueue batch class.csv --name monday --strict
@@ -167,15 +169,16 @@ That needs no Redis.`,
 		Args: cobra.ExactArgs(1),
 	}
 	read := roomFlags(cmd.Flags())
-	name := cmd.Flags().String("name", "", "`id` of the batch: a-z, 0-9 and -; default: from the file's name and content")
-	strict := cmd.Flags().Bool("strict", false, "enqueue nothing if any row is wrong")
-	check := cmd.Flags().Bool("check", false, "check the list and enqueue nothing")
+	name := cmd.Flags().String("name", "", "`id` of the batch: a-z, 0-9 and -; default: made from the name and content of the file")
+	strict := cmd.Flags().Bool("strict", false, "enqueue nothing if any row is bad")
+	check := cmd.Flags().Bool("check", false, "check the list without enqueueing it")
 	encoding := cmd.Flags().String("encoding", "",
-		"`name` of the text's encoding, such as utf-8, gb18030, big5 or windows-1252; default: as recognised")
-	sheet := cmd.Flags().String("sheet", "", "`name` of the worksheet of an .xlsx file; default: the first")
+		"text `encoding`, such as utf-8, gb18030, big5 or windows-1252; default: detected")
+	sheet := cmd.Flags().String("sheet", "", "`name` of the worksheet in an .xlsx file; default: the first")
 	hook := cmd.Flags().
-		String("webhook", "", "`URL` that is told of the batch's end in place of TIWSNAP_WEBHOOK_URL; its host must be in TIWSNAP_WEBHOOK_ALLOW, here and at the workers")
-	wait := cmd.Flags().Bool("wait", false, "wait until every snapshot has ended; exit 1 if some failed")
+		String("webhook", "", "`URL` to notify when the batch ends, instead of TIWSNAP_WEBHOOK_URL; "+
+			"TIWSNAP_WEBHOOK_ALLOW must name its host, here and at the workers")
+	wait := cmd.Flags().Bool("wait", false, "wait until all snapshots have ended; exit code 1 if any failed")
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	cmd.MarkFlagsMutuallyExclusive("check", "wait")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
@@ -234,7 +237,7 @@ That needs no Redis.`,
 		case list.err != nil:
 			return fail(exitUsage, "%s: %w; nothing was enqueued", args[0], list.err)
 		case errors.Is(err, enqueue.ErrExists):
-			return fail(exitUsage, "nothing was enqueued: %w; give this list another --name", err)
+			return fail(exitUsage, "nothing was enqueued: %w; choose another --name", err)
 		case err != nil:
 			return c.refused(err)
 		}
@@ -242,8 +245,8 @@ That needs no Redis.`,
 			c.did(e, "create-batch", batch.ID, fmt.Sprintf("%d rooms", batch.Rooms))
 			fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural(batch.Rooms, "room"))
 		} else {
-			fmt.Fprintf(e.stderr, "batch %s was enqueued before with the same %s: nothing was added; "+
-				"to snapshot them once more give it another --name\n", batch.ID, plural(batch.Rooms, "room"))
+			fmt.Fprintf(e.stderr, "batch %s exists already with the same %s; nothing was enqueued. "+
+				"To snapshot them again, choose another --name\n", batch.ID, plural(batch.Rooms, "room"))
 		}
 		switch {
 		case *wait:
@@ -272,9 +275,9 @@ func leftOut(bad int) error {
 // leftOutWords says how many rows were left out.
 func leftOutWords(bad int) string {
 	if bad == 1 {
-		return "1 bad row was left out"
+		return "1 bad row left out"
 	}
-	return fmt.Sprintf("%d bad rows were left out", bad)
+	return fmt.Sprintf("%d bad rows left out", bad)
 }
 
 // classList reads a class list and reports its faults on stderr.
@@ -317,9 +320,9 @@ func (l *classList) rooms(in io.Reader, o rooms.Options) iter.Seq2[tasks.Room, e
 		}
 		switch {
 		case l.strict && l.bad > 0:
-			l.err = fmt.Errorf("%s and --strict", plural(l.bad, "bad row"))
+			l.err = fmt.Errorf("%s, and --strict allows none", plural(l.bad, "bad row"))
 		case good == 0:
-			l.err = errors.New("no good row")
+			l.err = errors.New("the list has no valid row")
 		default:
 			return
 		}
@@ -338,11 +341,11 @@ func (l *classList) check(ctx context.Context, rooms iter.Seq2[tasks.Room, error
 	l.more()
 	switch {
 	case ctx.Err() != nil:
-		return fail(exitTempFail, "interrupted; the list was not checked to its end")
+		return fail(exitTempFail, "interrupted; the list was checked only in part")
 	case l.err != nil:
 		return fail(exitUsage, "%s: %w", l.file, l.err)
 	case output == "table":
-		fmt.Fprintf(l.e.stdout, "%s in order, %s; nothing was enqueued\n", plural(good, "room"), plural(l.bad, "bad row"))
+		fmt.Fprintf(l.e.stdout, "%s valid, %s; nothing was enqueued\n", plural(good, "room"), plural(l.bad, "bad row"))
 		return leftOut(l.bad)
 	}
 	counts := map[string]any{"rooms": good, "bad_rows": l.bad}
@@ -363,7 +366,7 @@ func (l *classList) more() {
 		fmt.Fprintf(l.e.stderr, "%s: … and %d more notes\n", l.file, l.notes-maxShownFaults)
 	}
 	if l.bad > maxShownFaults {
-		fmt.Fprintf(l.e.stderr, "%s: … and %d more\n", l.file, l.bad-maxShownFaults)
+		fmt.Fprintf(l.e.stderr, "%s: … and %d more bad rows\n", l.file, l.bad-maxShownFaults)
 	}
 }
 
@@ -414,18 +417,18 @@ func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
 	callback := fs.String(
 		"callback-url",
 		"",
-		"CallbackURL, the `URL` that is told each result; TIWSNAP_TIW_CALLBACK_URL if not given",
+		"CallbackURL, the `URL` notified of each result; default: TIWSNAP_TIW_CALLBACK_URL",
 	)
 	mode := fs.String("mode", "", "SnapshotMode: AllMarks or LatestMarksOnly")
 	width := fs.Uint64("width", 0, "Whiteboard.Width in `pixels`, 0 to 2560 (default 1280)")
 	height := fs.Uint64("height", 0, "Whiteboard.Height in `pixels`, 0 to 2560 (default 720)")
 	params := fs.String("init-params", "", "Whiteboard.InitParams, a `JSON` document")
-	uin := fs.Uint64("cos-uin", 0, "COS.Uin, the account `number` that owns the bucket")
+	uin := fs.Uint64("cos-uin", 0, "COS.Uin, the `number` of the account that owns the bucket")
 	region := fs.String("cos-region", "", "COS.Region, such as ap-guangzhou")
-	bucket := fs.String("cos-bucket", "", "COS.Bucket, in the form name-appid; without one the images live 3 days")
+	bucket := fs.String("cos-bucket", "", "COS.Bucket, as name-appid; without one Tencent deletes the images after 3 days")
 	dir := fs.String("cos-target-dir", "", "COS.TargetDir, a folder in the bucket")
 	domain := fs.String("cos-domain", "", "COS.Domain, a CDN domain")
-	labels := fs.StringToString("label", nil, "`NAME=VALUE` carried through to the results; may be given several times")
+	labels := fs.StringToString("label", nil, "`NAME=VALUE` copied to the results; may be repeated")
 	return func() (tasks.Room, error) {
 		r := tasks.Room{SdkAppId: *app, CallbackURL: *callback, SnapshotMode: *mode}
 		if fs.Changed("width") || fs.Changed("height") || *params != "" {

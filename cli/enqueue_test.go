@@ -96,7 +96,7 @@ func TestKilledProducers(t *testing.T) {
 		}
 	}
 
-	for i, want := range []string{"batch school: 200000 rooms enqueued", "batch school was enqueued before with the same 200000 rooms"} {
+	for i, want := range []string{"batch school: 200000 rooms enqueued", "batch school exists already with the same 200000 rooms"} {
 		p := program(t, server.URL(), "enqueue", "batch", "-", "--name", "school")
 		p.Stdin = bytes.NewReader(text)
 		if out, err := p.CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
@@ -137,13 +137,13 @@ func TestRoomWithAKey(t *testing.T) {
 		return id
 	}
 	first := enqueued(": enqueued\n")
-	again := enqueued(" was enqueued before with the same --key and parameters: nothing was added\n")
+	again := enqueued(" exists already with the same --key and parameters; nothing was enqueued\n")
 	if again != first {
 		t.Errorf("two ids: %s, %s", first, again)
 	}
 	for _, more := range [][]string{nil, {"--wait"}, {"-o", "json"}, {"--durability", "replicated"}} {
 		code, stdout, stderr := s.run("", append(append(args, "--width", "640"), more...)...)
-		want := "tiwsnap: nothing was enqueued: snapshot " + first + " exists already with other parameters; give this one another --key\n"
+		want := "tiwsnap: nothing was enqueued: snapshot " + first + " exists already with other parameters; choose another --key\n"
 		if code != exitUsage || stdout != "" || stderr != want {
 			t.Errorf("other parameters, %v: exit %d, %q, %q", more, code, stdout, stderr)
 		}
@@ -176,13 +176,13 @@ func TestBatchOfANameThatExists(t *testing.T) {
 		"as JSON lines":    `{"RoomId":1}` + "\n" + `{"RoomId":3,"SdkAppId":1400123480}` + "\n" + `{"RoomId":2}`,
 	} {
 		code, _, stderr := s.run(list, "enqueue", "batch", "-", "--app", "1400123480", "--name", "monday", "--wait")
-		if code != exitOK || !strings.Contains(stderr, "batch monday was enqueued before with the same 3 rooms: nothing was added") {
+		if code != exitOK || !strings.Contains(stderr, "batch monday exists already with the same 3 rooms; nothing was enqueued") {
 			t.Errorf("%s: exit %d, %q", name, code, stderr)
 		}
 	}
 	for _, more := range [][]string{nil, {"--strict"}, {"--wait"}, {"--wait", "--strict", "-o", "json"}, {"-o", "jsonl"}} {
 		code, stdout, stderr := s.run("RoomId\n1\n2\n4\n", append([]string{"enqueue", "batch", "-", "--app", "1400123480", "--name", "monday"}, more...)...)
-		want := "tiwsnap: nothing was enqueued: batch monday exists already with other rooms (3 of them); give this list another --name\n"
+		want := "tiwsnap: nothing was enqueued: batch monday exists already with other rooms (3 of them); choose another --name\n"
 		if code != exitUsage || stdout != "" || stderr != want {
 			t.Errorf("%v: exit %d, %q, %q", more, code, stdout, stderr)
 		}
@@ -199,9 +199,9 @@ func TestRowsLeftOut(t *testing.T) {
 	const list = "RoomId\n1\nx\n2\n0\n"
 	for name, more := range map[string][]string{"plain": nil, "json": {"-o", "json"}, "wait": {"--wait", "-o", "json"}} {
 		args := append([]string{"enqueue", "batch", "-", "--app", "1400123480", "--name", name}, more...)
-		for i, want := range []string{": 2 rooms enqueued", " was enqueued before with the same 2 rooms"} {
+		for i, want := range []string{": 2 rooms enqueued", " exists already with the same 2 rooms"} {
 			code, stdout, stderr := s.run(list, args...)
-			if code != exitFailed || !strings.Contains(stdout, name) || !strings.Contains(stderr, "2 bad rows were left out") || !strings.Contains(stderr, "batch "+name+want) {
+			if code != exitFailed || !strings.Contains(stdout, name) || !strings.Contains(stderr, "2 bad rows left out") || !strings.Contains(stderr, "batch "+name+want) {
 				t.Errorf("%s, call %d: exit %d, %q, %q", name, i+1, code, stdout, stderr)
 			}
 		}
@@ -234,7 +234,7 @@ func TestEnqueueingRefused(t *testing.T) {
 		want []string
 	}{
 		{"where Redis is full", []string{"--maxmemory", "1mb"}, exitTempFail,
-			[]string{"nothing was enqueued: Redis is full: ", "of 1.0 MB; new work is taken up to 80 %; try again when records have expired, or raise maxmemory\n"}},
+			[]string{"nothing was enqueued: Redis is full: ", "of 1.0 MB; new work is accepted up to 80 %; retry when records have expired, or raise maxmemory\n"}},
 		{"where Redis evicts", []string{"--maxmemory-policy", "volatile-lru"}, exitConfig,
 			[]string{"nothing was enqueued: maxmemory-policy of Redis is volatile-lru", "fix: CONFIG SET maxmemory-policy noeviction"}},
 	} {
@@ -260,12 +260,12 @@ func TestEnqueueingReplicated(t *testing.T) {
 		server := redistest.Real(t)
 		for name, enqueue := range enqueueing(t, server.URL(), "--durability", "replicated") {
 			code, stdout, stderr := enqueue()
-			if code != exitTempFail || stdout != "" || !strings.Contains(stderr, " is accepted here but not replicated: no replica had it within 1s; the same command again is safe") {
+			if code != exitTempFail || stdout != "" || !strings.Contains(stderr, " is accepted here but not replicated: no replica confirmed it within 1s; it is safe to repeat the command") {
 				t.Errorf("%s: exit %d, %q, %q", name, code, stdout, stderr)
 			}
 		}
 		for name, enqueue := range enqueueing(t, server.URL()) {
-			if code, _, stderr := enqueue(); code != exitOK || !strings.Contains(stderr, "enqueued before with the same") {
+			if code, _, stderr := enqueue(); code != exitOK || !strings.Contains(stderr, "exists already with the same") {
 				t.Errorf("%s, again: exit %d, %q", name, code, stderr)
 			}
 		}
@@ -319,7 +319,7 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 		t.Errorf("exit %d, %q", code, stderr)
 	}
 	for says, args := range map[string][]string{
-		`--encoding: "klingon" is no known encoding`:              {"--encoding", "klingon"},
+		`--encoding: "klingon" is not a known encoding`:              {"--encoding", "klingon"},
 		`the file is no workbook (.xlsx), so it has no sheet "x"`: {"--sheet", "x"},
 	} {
 		if code, _, stderr := s.run(big5, append([]string{"enqueue", "batch", "-", "--app", "1"}, args...)...); code != exitUsage || !strings.Contains(stderr, says) {

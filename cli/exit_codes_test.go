@@ -35,10 +35,10 @@ type ending struct {
 // anyCommand are the rows about all commands. They are held by
 // TestEveryCommandEndsLikeTheOthers, TestOutputThatCannotBeWritten and TestInterrupt….
 var anyCommand = []ending{
-	{how: "its help is asked for (`-h`)", code: exitOK},
+	{how: "help (`-h`)", code: exitOK},
 	{how: "a flag, an argument or a subcommand is unknown, missing or wrong", code: exitUsage},
 	{how: "it needs Redis, which does not answer", code: exitUnavailable},
-	{how: "the output cannot be written, as on a full disk", code: exitTempFail},
+	{how: "the output cannot be written, for example on a full disk", code: exitTempFail},
 	{
 		how: "interrupted, unless its own rows say otherwise: Ctrl-C or SIGTERM, " +
 			"also at a prompt or while stdin is read",
@@ -65,7 +65,7 @@ func endings(full, evicting, taken string) []ending {
 			run:     "... it is the same as for `enqueue batch`",
 		},
 		{command: "again", how: "there is no such batch", code: exitUsage, run: "none"},
-		{command: "again", how: "the name stands for a batch", code: exitUsage, run: "good --name good"},
+		{command: "again", how: "a batch has that name already", code: exitUsage, run: "good --name good"},
 		{
 			command: "again",
 			how:     "Redis is full",
@@ -80,7 +80,7 @@ func endings(full, evicting, taken string) []ending {
 		},
 		{
 			command: "again",
-			how:     "with `--wait`: interrupted, the work goes on",
+			how:     "with `--wait`: interrupted; the work goes on",
 			code:    exitTempFail,
 			run:     "good --name waited --wait",
 			stop:    true,
@@ -93,7 +93,7 @@ func endings(full, evicting, taken string) []ending {
 		},
 
 		{command: "cancel", how: "canceled, or canceled before", code: exitOK, run: "cancelme"},
-		{command: "cancel", how: "nothing is left to cancel", code: exitFailed, run: "good"},
+		{command: "cancel", how: "nothing left to cancel", code: exitFailed, run: "good"},
 		{command: "cancel", how: "there is no such snapshot or batch", code: exitUsage, run: "none"},
 
 		{command: "completion bash", how: "printed", code: exitOK},
@@ -104,20 +104,20 @@ func endings(full, evicting, taken string) []ending {
 		{command: "config check", how: "nothing is wrong", code: exitOK},
 		{command: "config print", how: "printed", code: exitOK},
 
-		{command: "demo", how: "every snapshot succeeded", code: exitOK, run: "--rooms GOOD.csv"},
+		{command: "demo", how: "all snapshots succeeded", code: exitOK, run: "--rooms GOOD.csv"},
 		{
 			command: "demo",
 			how:     "some snapshots failed, or rows of `--rooms` were left out",
 			code:    exitFailed,
 			run:     "--rooms BAD.csv",
 		},
-		{command: "demo", how: "the list cannot be read or has no good row", code: exitUsage, run: "--rooms none.csv"},
+		{command: "demo", how: "the list cannot be read or has no valid row", code: exitUsage, run: "--rooms none.csv"},
 		{command: "demo", how: "interrupted before the end", code: exitTempFail, stop: true},
 
-		{command: "doctor", how: "nothing fails", code: exitOK},
+		{command: "doctor", how: "no check failed", code: exitOK},
 		{
 			command: "doctor",
-			how:     "something fails, or sending is stopped",
+			how:     "a check failed, or sending is stopped",
 			code:    exitUnavailable,
 			environ: []string{"TIWSNAP_TIW_ENDPOINT=http://127.0.0.1:1"},
 		},
@@ -151,33 +151,33 @@ func endings(full, evicting, taken string) []ending {
 		},
 		{
 			command: "enqueue batch",
-			how:     "with `--strict`: a row is wrong, nothing was enqueued",
+			how:     "with `--strict`: a row is bad, nothing was enqueued",
 			code:    exitUsage,
 			run:     "- --name strict --strict",
 			stdin:   badRows,
 		},
 		{
 			command: "enqueue batch",
-			how:     "the name stands for other rooms",
+			how:     "the name belongs to other rooms",
 			code:    exitUsage,
 			run:     "- --name good",
 			stdin:   "SdkAppId,RoomId\n1400123480,7\n",
 		},
 		{
 			command: "enqueue batch",
-			how:     "with `--check`: every row is in order, nothing was enqueued",
+			how:     "with `--check`: every row is valid, nothing was enqueued",
 			code:    exitOK,
 			run:     "- --check",
 			stdin:   rows,
 		},
 		{
 			command: "enqueue batch",
-			how:     "with `--check`: a row is wrong, nothing was enqueued",
+			how:     "with `--check`: a row is bad, nothing was enqueued",
 			code:    exitFailed,
 			run:     "- --check",
 			stdin:   badRows,
 		},
-		{command: "enqueue batch", how: "the list cannot be read or has no good row", code: exitUsage, run: "none.csv"},
+		{command: "enqueue batch", how: "the list cannot be read or has no valid row", code: exitUsage, run: "none.csv"},
 		{command: "enqueue batch", how: "Redis is full", code: exitTempFail, run: "-", stdin: rows, environ: at(full)},
 		{
 			command: "enqueue batch",
@@ -188,13 +188,13 @@ func endings(full, evicting, taken string) []ending {
 		},
 		{
 			command: "enqueue batch",
-			how:     "interrupted while the list is read, nothing was enqueued",
+			how:     "interrupted while reading the list; nothing was enqueued",
 			code:    exitTempFail,
 			run:     "... TestInterruptWhileStdinIsRead does",
 		},
 		{
 			command: "enqueue batch",
-			how:     "with `--wait`: interrupted, the work goes on",
+			how:     "with `--wait`: interrupted; the work goes on",
 			code:    exitTempFail,
 			run:     "- --name open --wait",
 			stdin:   rows,
@@ -224,7 +224,7 @@ func endings(full, evicting, taken string) []ending {
 		{command: "enqueue room", how: "the room is wrong", code: exitUsage, run: "--app 1400123480"},
 		{
 			command: "enqueue room",
-			how:     "the key stands for other parameters",
+			how:     "the key belongs to other parameters",
 			code:    exitUsage,
 			run:     "--app 1400123480 --room 1 --key k --width 640",
 		},
@@ -237,7 +237,7 @@ func endings(full, evicting, taken string) []ending {
 		},
 		{
 			command: "enqueue room",
-			how:     "with `--wait`: interrupted, the work goes on",
+			how:     "with `--wait`: interrupted; the work goes on",
 			code:    exitTempFail,
 			run:     "--app 1400123480 --room 3 --wait",
 			stop:    true,
@@ -250,13 +250,13 @@ func endings(full, evicting, taken string) []ending {
 			environ: at(evicting),
 		},
 
-		{command: "failures", how: "printed, or there are none, which it says", code: exitOK},
+		{command: "failures", how: "printed, even if there are none", code: exitOK},
 		{command: "failures", how: "there is no such batch", code: exitUsage, run: "--batch none"},
 
 		{command: "find", how: "found", code: exitOK, run: "9"},
 		{command: "find", how: "nothing is found", code: exitFailed, run: "none"},
 
-		{command: "images", how: "fetched, or where they are was printed", code: exitOK, run: "good"},
+		{command: "images", how: "downloaded, or printed where they are", code: exitOK, run: "good"},
 		{
 			command: "images",
 			how:     "an image is missing",
@@ -264,22 +264,22 @@ func endings(full, evicting, taken string) []ending {
 			run:     "... it would take an image that Tencent has deleted",
 		},
 		{command: "images", how: "there is no such batch", code: exitUsage, run: "none"},
-		{command: "images retry", how: "queued to be copied", code: exitOK, run: "good"},
+		{command: "images retry", how: "queued for copying", code: exitOK, run: "good"},
 		{
 			command: "images retry",
-			how:     "nothing to copy: every image has a copy or is queued, or there is none",
+			how:     "nothing to copy",
 			code:    exitFailed,
 			run:     "failed",
 		},
 		{command: "images retry", how: "there is no such batch", code: exitUsage, run: "none"},
 
-		{command: "first-login", how: "made, or there is one, which it says", code: exitOK, run: "."},
+		{command: "first-login", how: "created, or it exists already", code: exitOK, run: "."},
 		{command: "first-login", how: "the folder cannot be written", code: exitUnavailable, run: "none"},
 
 		{command: "hash-password", how: "printed", code: exitOK, stdin: "correct horse battery\n"},
 		{command: "hash-password", how: "the password is too short or too long", code: exitUsage, stdin: "x\n"},
 
-		{command: "health", how: "the process lives", code: exitOK, run: "--http-addr SIMULATOR"},
+		{command: "health", how: "the process is alive", code: exitOK, run: "--http-addr SIMULATOR"},
 		{command: "health", how: "the process does not answer", code: exitUnavailable, run: "--http-addr 127.0.0.1:1"},
 		{command: "health", how: "`http.addr` is empty", code: exitConfig},
 
@@ -290,16 +290,16 @@ func endings(full, evicting, taken string) []ending {
 		{command: "limit", how: "the number is out of range", code: exitUsage, run: "0"},
 
 		{command: "pause", how: "paused, or paused before", code: exitOK, run: "open"},
-		{command: "pause", how: "nothing is left to send", code: exitFailed, run: "good"},
+		{command: "pause", how: "nothing left to send", code: exitFailed, run: "good"},
 		{command: "pause", how: "there is no such batch", code: exitUsage, run: "none"},
 		{command: "resume", how: "resumed, or not paused", code: exitOK, run: "open"},
-		{command: "resume", how: "nothing is left to send", code: exitFailed, run: "good"},
+		{command: "resume", how: "nothing left to send", code: exitFailed, run: "good"},
 		{command: "resume", how: "there is no such batch", code: exitUsage, run: "none"},
 
 		{command: "retry", how: "queued again", code: exitOK, run: "failed --failed"},
 		{
 			command: "retry",
-			how:     "nothing to retry, of that `--code` for example",
+			how:     "nothing to retry, for example none with that `--code`",
 			code:    exitFailed,
 			run:     "failed --failed --code Typo",
 		},
@@ -313,21 +313,21 @@ func endings(full, evicting, taken string) []ending {
 		{command: "retry", how: "a batch without `--failed` or `--held`", code: exitUsage, run: "good"},
 		{
 			command: "retry",
-			how:     "interrupted, the same command does the rest",
+			how:     "interrupted; repeat the command to continue",
 			code:    exitTempFail,
 			run:     "... it would take a very large batch",
 		},
 
 		{
 			command: "schedule list",
-			how:     "printed, or there are none, which it says",
+			how:     "printed, even if there are none",
 			code:    exitOK,
 			run:     "--config GOOD.yml",
 		},
-		{command: "audit", how: "printed, or there are no changes, which it says", code: exitOK},
-		{command: "schedule pause", how: "paused, or it was before", code: exitOK, run: "good --config GOOD.yml"},
+		{command: "audit", how: "printed, even if there are none", code: exitOK},
+		{command: "schedule pause", how: "paused, or paused before", code: exitOK, run: "good --config GOOD.yml"},
 		{command: "schedule pause", how: "there is no such schedule", code: exitUsage, run: "none --config GOOD.yml"},
-		{command: "schedule resume", how: "its ticks are made, again or as before", code: exitOK, run: "good --config GOOD.yml"},
+		{command: "schedule resume", how: "resumed, or not paused", code: exitOK, run: "good --config GOOD.yml"},
 		{command: "schedule resume", how: "there is no such schedule", code: exitUsage, run: "none --config GOOD.yml"},
 		{command: "schedule next", how: "printed", code: exitOK, run: "good --config GOOD.yml"},
 		{command: "schedule next", how: "there is no such schedule", code: exitUsage, run: "none --config GOOD.yml"},
@@ -360,14 +360,14 @@ func endings(full, evicting, taken string) []ending {
 		{command: "simulator", how: "it cannot listen at its address", code: exitUnavailable, run: "--addr " + taken},
 		{
 			command: "simulator",
-			how:     "of the secret id and key one is missing",
+			how:     "only one of the secret id and key is set",
 			code:    exitConfig,
 			environ: []string{"TENCENTCLOUD_SECRET_KEY="},
 		},
 
 		{
 			command: "status",
-			how:     "printed, whatever became of it, or there are no batches, which it says",
+			how:     "printed, whatever the state, even if there are no batches",
 			code:    exitOK,
 			run:     "failed",
 		},
@@ -382,15 +382,15 @@ func endings(full, evicting, taken string) []ending {
 
 		{command: "stop", how: "stopped, or stopped before", code: exitOK},
 		{command: "stop", how: "the reason is too long", code: exitUsage, run: "--reason " + strings.Repeat("x", 201)},
-		{command: "start", how: "started, or not stopped, which it says", code: exitOK},
+		{command: "start", how: "started, or not stopped before", code: exitOK},
 
 		{command: "token", how: "printed", code: exitOK},
 		{command: "version", how: "printed", code: exitOK},
 
-		{command: "wait", how: "every snapshot succeeded", code: exitOK, run: "good"},
+		{command: "wait", how: "all snapshots succeeded", code: exitOK, run: "good"},
 		{command: "wait", how: "some snapshots failed or were canceled", code: exitFailed, run: "cancelme"},
 		{command: "wait", how: "there is no such snapshot or batch", code: exitUsage, run: "open none"},
-		{command: "wait", how: "interrupted, the work goes on", code: exitTempFail, run: "open", stop: true},
+		{command: "wait", how: "interrupted; the work goes on", code: exitTempFail, run: "open", stop: true},
 
 		{
 			command: "web",
@@ -407,9 +407,9 @@ func endings(full, evicting, taken string) []ending {
 		},
 		{command: "web", how: "`http.addr` is empty, or Redis is embedded", code: exitConfig},
 
-		{command: "webhooks", how: "printed, or there are none, which it says", code: exitOK},
+		{command: "webhooks", how: "printed, even if there are none", code: exitOK},
 		{command: "webhooks resend", how: "queued again", code: exitOK, run: "dead"},
-		{command: "webhooks resend", how: "nothing to resend, or it is on its way", code: exitFailed, run: "--all"},
+		{command: "webhooks resend", how: "nothing to resend, or it is being delivered", code: exitFailed, run: "--all"},
 		{command: "webhooks resend", how: "there is no such webhook", code: exitUsage, run: "none"},
 
 		{command: "worker", how: "stopped in order", code: exitOK, stop: true},
@@ -421,7 +421,7 @@ func endings(full, evicting, taken string) []ending {
 		},
 		{
 			command: "worker",
-			how:     "stopped, and not all was in order: the log says what",
+			how:     "did not stop in order: the log says why",
 			code:    exitTempFail,
 			run:     "... it would take a worker that hangs",
 		},

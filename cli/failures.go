@@ -20,19 +20,18 @@ import (
 func newFailures(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "failures",
-		Short: "Show what failed, by error code: what it means and what to do",
-		Long: `Show what failed, in all batches and single rooms or in one batch, by error code:
-how often, what it means, what to do, and the newest example. To try again, see
-tiwsnap retry.`,
+		Short: "Show failures by error code, with their meaning and fix",
+		Long: `Show the failures of all snapshots, or of one batch, by error code: how many, what the
+code means, how to fix it, and the newest example. "tiwsnap retry" retries them.`,
 		Example: `  tiwsnap failures
   tiwsnap failures --batch monday --list -o csv > failed.csv
   tiwsnap failures --held`,
 		Args: cobra.NoArgs,
 	}
-	batch := cmd.Flags().String("batch", "", "only those of this batch, by its `id`")
-	list := cmd.Flags().Bool("list", false, "print every snapshot instead, the newest of each batch first")
+	batch := cmd.Flags().String("batch", "", "only failures of the batch with this `id`")
+	list := cmd.Flags().Bool("list", false, "list every failed snapshot instead, newest first in each batch")
 	held := cmd.Flags().Bool("held", false,
-		"instead of failures, what is held for review because the outcome of a request is unknown")
+		"show snapshots held for review instead: the outcome of their last request is unknown")
 	withFailures := completeBatches(e, func(b ledger.Batch) bool { return b.Failed+b.LostImages+b.Unknown > 0 })
 	cmd.RegisterFlagCompletionFunc("batch", withFailures)
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv")

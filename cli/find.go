@@ -14,10 +14,10 @@ import (
 func newFind(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "find WORD",
-		Short: "Find snapshots by RoomId, TaskID, RequestId or the value of a label",
-		Long: `Find the snapshots of a room, of a TaskID or RequestId of any of their attempts, or
-with a label of exactly this value, the newest first. Snapshots are found until their
-records expire, and rooms also while they wait. Exit code 1 if there are none.`,
+		Short: "Find snapshots by RoomId, TaskID, RequestId or label",
+		Long: `Find snapshots by RoomId, by the TaskID or RequestId of any attempt, or by the exact
+value of a label, newest first. Queued rooms are found too. A snapshot is found until
+its record expires. Exit code 1 if there is none.`,
 		Example: `  tiwsnap find 10007
   tiwsnap find "Class 3b" --limit 1000 -o csv > class-3b.csv
   tiwsnap find 4db0b1a9-0ee5-4a6d-8a0f-9b8f1f2c6d11 -o json`,
@@ -28,7 +28,7 @@ records expire, and rooms also while they wait. Exit code 1 if there are none.`,
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *limit < 1 {
-			return fail(exitUsage, "--limit is %d, it must be 1 or more", *limit)
+			return fail(exitUsage, "--limit %d: it must be 1 or more", *limit)
 		}
 		c, err := connect(cmd, e)
 		if err != nil {
@@ -50,13 +50,13 @@ records expire, and rooms also while they wait. Exit code 1 if there are none.`,
 		}
 		switch {
 		case len(found.Snapshots) == 0:
-			return fail(exitFailed, "no snapshot has RoomId, TaskID, RequestId or label %s; records are kept for %s",
+			return fail(exitFailed, "no snapshot has the RoomId, TaskID, RequestId or label %s; records are kept for %s",
 				plain(args[0]), c.cfg.Retention)
 		case found.Next != "" && !found.More:
 			fmt.Fprintf(e.stderr, "these are %d, and %d of the %d rooms that wait were searched; --limit prints more of them\n",
 				len(found.Snapshots), found.Searched, found.Waiting)
 		case found.More:
-			fmt.Fprintf(e.stderr, "there are more than these %d; --limit prints more of them\n", len(found.Snapshots))
+			fmt.Fprintf(e.stderr, "only the newest %d are listed; list more with --limit\n", len(found.Snapshots))
 		}
 		return nil
 	}

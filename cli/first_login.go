@@ -24,20 +24,20 @@ const (
 func newFirstLogin(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "first-login FOLDER",
-		Short: "Make a first user of the pages, with a random password",
-		Long: `Write two files into FOLDER, which must exist: users, for TIWSNAP_HTTP_USERS_FILE,
-and session_key, for TIWSNAP_HTTP_SESSION_KEY_FILE. Nobody but their owner can
-read them. What is there already stays.
+		Short: "Create the first user of the pages, with a random password",
+		Long: `Create the first user of the pages: admin, with the role operate and a random password.
+The password is printed once; only its hash is stored.
 
-The user is admin, with the role operate and a random password. The password is
-printed this once; users has its hash alone. Where TIWSNAP_HTTP_USERS names
-users, users gets those instead.`,
+Two files are written into FOLDER, which must exist: users, for TIWSNAP_HTTP_USERS_FILE,
+and session_key, for TIWSNAP_HTTP_SESSION_KEY_FILE. Only their owner can read them.
+Existing files are kept. If TIWSNAP_HTTP_USERS is set, its users are written instead
+of admin.`,
 		Example: `  tiwsnap first-login /run/tiwsnap
-  tiwsnap first-login --reset /run/tiwsnap   # where the password was lost; then send SIGHUP`,
+  tiwsnap first-login --reset /run/tiwsnap   # password lost; then send SIGHUP to the worker`,
 		Args: cobra.ExactArgs(1),
 	}
-	reset := cmd.Flags().Bool("reset", false, "replace the users and their passwords by a new one")
-	url := cmd.Flags().String("url", "", "`URL` of the pages, to print it with the password")
+	reset := cmd.Flags().Bool("reset", false, "replace all users by a new admin")
+	url := cmd.Flags().String("url", "", "`URL` of the pages, printed with the password")
 	output := outputFlag(cmd, "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := loadConfig(cmd, e)
@@ -70,11 +70,11 @@ users, users gets those instead.`,
 			if err := writePrivate(users, text...); err != nil {
 				return err
 			}
-			fmt.Fprintf(e.stderr, "%s has the users of TIWSNAP_HTTP_USERS\n", users)
+			fmt.Fprintf(e.stderr, "%s now has the users of TIWSNAP_HTTP_USERS\n", users)
 			return nil
 		case hasUsers && !*reset:
-			fmt.Fprintf(e.stderr, "%s is there already and stays: the password was shown when it was made; "+
-				"--reset makes another\n", users)
+			fmt.Fprintf(e.stderr, "%s exists and is kept: its password was printed when it was created; "+
+				"--reset creates a new one\n", users)
 			return nil
 		}
 		word := newPassword()
@@ -85,7 +85,7 @@ users, users gets those instead.`,
 		if err := writePrivate(users, fmt.Sprintf("%s operate %s", firstUser, hash)); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stderr, "This password is shown once: %s has its hash alone.\n", users)
+		fmt.Fprintf(e.stderr, "This password is printed only once: %s stores its hash.\n", users)
 		if *output == "json" {
 			return printJSON(e.stdout, map[string]string{"pages": *url, "user": firstUser, "password": word}, true)
 		}

@@ -20,8 +20,8 @@ func newHashPassword(e env) *cobra.Command {
 		Use:   "hash-password",
 		Short: "Hash a password, for TIWSNAP_HTTP_USERS",
 		Long: `Hash a password with argon2id, for a line of TIWSNAP_HTTP_USERS: NAME ROLES HASH.
-It is asked for and not shown; where stdin is not a terminal its first line is the
-password.`,
+The command prompts for the password without showing it. If stdin is not a terminal,
+the password is its first line.`,
 		Example: `  tiwsnap hash-password
   tiwsnap hash-password < password.txt`,
 		Args: cobra.NoArgs,

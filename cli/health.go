@@ -19,15 +19,16 @@ const healthTimeout = 2 * time.Second
 func newHealth(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "health",
-		Short: "Ask the worker or web process on this machine whether it lives, for health checks",
-		Long: `Ask the worker or web process on this machine, at its http.addr, whether it lives
-(GET /livez), for at most two seconds. It asks neither Redis nor Tencent: a
-process that lives waits until those are back, and would gain nothing from a
-restart. Of all settings it reads http.addr alone.
+		Short: "Check that the worker or web process on this machine is alive",
+		Long: `Check that the worker or web process on this machine is alive: GET /livez at its
+http.addr must answer within two seconds. The only setting that is read is http.addr.
 
-Exit code 0: it lives. 69: it does not answer.`,
+It does not check Redis or Tencent. A process waits until they are back, and a restart
+would not help.
+
+Exit code 0: alive. 69: no answer.`,
 		Example: `  tiwsnap health
-  tiwsnap health --http-addr 127.0.0.1:9090   # of a simulator`,
+  tiwsnap health --http-addr 127.0.0.1:9090   # a simulator`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json")
@@ -42,8 +43,8 @@ Exit code 0: it lives. 69: it does not answer.`,
 			return fail(exitConfig, "bad configuration: %w", err)
 		}
 		if addr == "" {
-			return fail(exitConfig, "TIWSNAP_HTTP_ADDR: is empty, so that there is nothing to ask: "+
-				"set it for the process and for this check")
+			return fail(exitConfig, "TIWSNAP_HTTP_ADDR is empty, so no process can be checked: "+
+				"set it for the process and for this command")
 		}
 		if err := lives(cmd.Context(), addr); err != nil {
 			return fail(exitUnavailable, "%w (TIWSNAP_HTTP_ADDR is %s)", err, addr)

@@ -88,7 +88,7 @@ func TestHealth(t *testing.T) {
 		}
 	})
 	t.Run("nothing is served", func(t *testing.T) {
-		if code, text := health(""); code != exitConfig || !strings.Contains(text, "TIWSNAP_HTTP_ADDR: is empty") {
+		if code, text := health(""); code != exitConfig || !strings.Contains(text, "TIWSNAP_HTTP_ADDR is empty") {
 			t.Errorf("exit %d: %s", code, text)
 		}
 	})

@@ -98,7 +98,7 @@ func serveHTTP(s served) (httpServer, error) {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			return httpServer{}, fail(exitUnavailable,
-				"metrics: %w (TIWSNAP_METRICS_ADDR or --metrics-addr chooses another address, or none)", err)
+				"metrics: %w; choose another address with TIWSNAP_METRICS_ADDR or --metrics-addr, or none", err)
 		}
 		s.log.Info("serving metrics", "addr", l.Addr().String())
 		stopMetrics = serve(l, web.NewServer(metrics.Handler, s.log), s.failed(l))
@@ -147,19 +147,19 @@ func (s served) serve(c config.HTTP, apis []*web.API, metrics *web.Route) (httpS
 	}
 	l, err := net.Listen("tcp", c.Addr)
 	if errors.Is(err, syscall.EADDRINUSE) && s.mayYield && c.Addr == config.DefaultHTTPAddr {
-		s.log.Warn("HTTP is not served: its default address is taken, by another worker most likely",
+		s.log.Warn("not serving HTTP: the default address is in use, most likely by another worker",
 			"addr", c.Addr)
 		return httpServer{stop: func() {}}, nil
 	}
 	if err != nil {
 		return httpServer{}, fail(exitUnavailable,
-			"HTTP: %w (TIWSNAP_HTTP_ADDR or --http-addr chooses another address, or none)", err)
+			"HTTP: %w; choose another address with TIWSNAP_HTTP_ADDR or --http-addr, or none", err)
 	}
 	if tcp, ok := l.Addr().(*net.TCPAddr); auth.Open() && (!ok || !tcp.IP.IsLoopback()) {
 		l.Close()
 		return httpServer{}, fail(
 			exitConfig,
-			"HTTP: %s can be reached by others, and without users and tokens anyone has full access: "+
+			"HTTP: other machines can reach %s, and without users and tokens anyone has full access: "+
 				"set TIWSNAP_HTTP_USERS or _TOKENS, or listen on 127.0.0.1",
 			l.Addr(),
 		)

@@ -25,12 +25,12 @@ import (
 func newImages(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "images BATCH",
-		Short: "Fetch the images of a batch, with lists of them",
-		Long: `Fetch the images of a batch into a folder or a ZIP archive, with results.csv,
-results.jsonl and index.html, a page that needs nothing but them. Copies in the
-store come first; images that have none come from Tencent, for as long as it has
-them. What is in the folder already stays, so that it can be called again. Without
---to and --zip it says where the images are.
+		Short: "Download the images of a batch",
+		Long: `Download the images of a batch into a folder (--to) or a ZIP archive (--zip), with
+results.csv, results.jsonl and index.html, a page to browse them offline. Images are
+read from the store of copies; an image without a copy comes from Tencent, as long as
+Tencent keeps it. Files that are in the folder already are kept, so the command can be
+repeated. Without --to and --zip it prints where the images are.
 
 Exit code 1 if an image is missing.`,
 		Example: `  tiwsnap images monday
@@ -40,8 +40,8 @@ Exit code 1 if an image is missing.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeBatches(e, anyBatch),
 	}
-	to := cmd.Flags().String("to", "", "write into a folder with the id of the batch in this `folder`; both are made")
-	file := cmd.Flags().String("zip", "", "write this ZIP `file`; - is stdout")
+	to := cmd.Flags().String("to", "", "write into this `folder`, into a subfolder named like the batch; both are created")
+	file := cmd.Flags().String("zip", "", "write into this ZIP `file`; - is stdout")
 	cmd.MarkFlagsMutuallyExclusive("to", "zip")
 	output := outputFlag(cmd, "table", "json")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "images.store")
@@ -70,10 +70,10 @@ Exit code 1 if an image is missing.`,
 func newImagesRetry(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retry BATCH",
-		Short: "Copy the images of a batch that have no copy",
-		Long: `Copy the images of a batch that have no copy: those that are lost, and those that
-ended while no store was set. Workers with a store copy them, if Tencent still has
-them.`,
+		Short: "Retry copying the images of a batch that have no copy",
+		Long: `Retry copying the images of a batch that have no copy: those that were lost, and those
+from before a store was set. Workers that have a store copy them, if Tencent still
+keeps them.`,
 		Example:           "  tiwsnap images retry monday",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeBatches(e, anyBatch),
@@ -112,10 +112,10 @@ them.`,
 		case *output == "json":
 			err = printJSON(e.stdout, map[string]any{"batch": b.ID, "queued": n}, true)
 		case n > 0:
-			_, err = fmt.Fprintf(e.stdout, "%d images of batch %s are to be copied\n", n, b.ID)
+			_, err = fmt.Fprintf(e.stdout, "%d images of batch %s queued for copying\n", n, b.ID)
 		}
 		if err == nil && n == 0 {
-			return fail(exitFailed, "nothing to copy: each image of batch %s has a copy or is queued, or there is none", b.ID)
+			return fail(exitFailed, "nothing to copy: batch %s has no images, or all are copied or queued", b.ID)
 		}
 		return err
 	}
@@ -143,7 +143,7 @@ func (c *connection) printImages(ctx context.Context, e env, b ledger.Batch, out
 		"batch", b.ID,
 		"images", b.Images,
 		"copied", b.CopiedImages,
-		"to be copied", nonzero(b.PendingImages),
+		"to copy", nonzero(b.PendingImages),
 		"lost", nonzero(b.LostImages),
 		"page", where,
 	)
@@ -172,7 +172,7 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 		}
 		if done, err = images.Export(ctx, folder, source, b, rows); err != nil {
 			if ctx.Err() != nil {
-				return fail(exitTempFail, "interrupted with %d images there; the same command does the rest", done.Images)
+				return fail(exitTempFail, "interrupted after %d images; repeat the command to continue", done.Images)
 			}
 			return exportFailed(err)
 		}
@@ -180,7 +180,7 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 	} else {
 		if done, err = exportZip(ctx, e, source, b, rows, file); err != nil {
 			if ctx.Err() != nil {
-				return fail(exitTempFail, "interrupted: the archive is not written")
+				return fail(exitTempFail, "interrupted; no archive was written")
 			}
 			return exportFailed(err)
 		}
@@ -193,7 +193,7 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 			return err
 		}
 	} else {
-		fmt.Fprintf(e.stderr, "%d images of batch %s, %d of them were there: %s\n", done.Images, b.ID, done.Kept, to)
+		fmt.Fprintf(e.stderr, "%d images of batch %s, %d of them kept from before: %s\n", done.Images, b.ID, done.Kept, to)
 	}
 	if done.Missing > 0 {
 		return fail(exitFailed, "%d images are missing: %w", done.Missing, done.Why)
@@ -231,7 +231,7 @@ func exportZip(
 }
 
 func exportFailed(err error) error {
-	return fail(exitTempFail, "the images are not complete: %w", err)
+	return fail(exitTempFail, "the images are incomplete: %w", err)
 }
 
 // imageSource returns what opens images by the settings. The error is ready to
@@ -311,9 +311,9 @@ func (d *doctor) images(ctx context.Context, c config.Images) {
 		err = images.Check(ctx, store)
 	}
 	if err != nil {
-		d.fail(exitUnavailable, check, "make the folder or the bucket, and let this user write there: TIWSNAP_IMAGES_STORE names it",
-			"no copy can be written: %v", err)
+		d.fail(exitUnavailable, check, "create the folder or bucket of TIWSNAP_IMAGES_STORE and let this user write to it",
+			"cannot store copies: %v", err)
 		return
 	}
-	d.ok(check, "%s: one object was written, read and removed", store)
+	d.ok(check, "%s: a test object was written, read and deleted", store)
 }

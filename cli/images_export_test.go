@@ -78,7 +78,7 @@ func TestImagesTo(t *testing.T) {
 	t.Parallel()
 	s, want := pictured(t, "monday", 3)
 	dir := filepath.Join(t.TempDir(), "boards")
-	s.says(exitOK, "6 images of batch monday, 0 of them were there: "+dir+"/monday/index.html", "images", "monday", "--to", dir)
+	s.says(exitOK, "6 images of batch monday, 0 of them kept from before: "+dir+"/monday/index.html", "images", "monday", "--to", dir)
 	if diff := cmp.Diff(want, withoutLists(t, "monday", tree(t, dir))); diff != "" {
 		t.Errorf("%.1000s", diff)
 	}
@@ -89,7 +89,7 @@ func TestImagesTo(t *testing.T) {
 	}
 	s.batch("tuesday", 3)
 	s.ok("wait", "tuesday")
-	s.says(exitOK, "6 images of batch tuesday, 0 of them were there", "images", "tuesday", "--to", dir)
+	s.says(exitOK, "6 images of batch tuesday, 0 of them kept from before", "images", "tuesday", "--to", dir)
 	s.says(exitUsage, "there is no snapshot or batch sunday", "images", "sunday", "--to", dir)
 	s.says(exitUsage, "[to zip]", "images", "monday", "--to", dir, "--zip", "x.zip")
 }
@@ -109,7 +109,7 @@ func TestImagesToReplacesWhatIsOlder(t *testing.T) {
 	if err := os.Chtimes(old, week, week); err != nil {
 		t.Fatal(err)
 	}
-	s.says(exitOK, "2 images of batch monday, 1 of them were there", "images", "monday", "--to", dir)
+	s.says(exitOK, "2 images of batch monday, 1 of them kept from before", "images", "monday", "--to", dir)
 	if diff := cmp.Diff(want, withoutLists(t, "monday", tree(t, dir))); diff != "" {
 		t.Errorf("%.1000s", diff)
 	}
@@ -168,20 +168,20 @@ func TestImagesInterrupted(t *testing.T) {
 		return len(all)
 	}
 	some := func() bool { return count(filepath.Join(out, "monday/*/*.png")) >= 2 }
-	interrupted("images there; the same command does the rest", some, "--to", out)
+	interrupted("images; repeat the command to continue", some, "--to", out)
 	there := count(filepath.Join(out, "monday/*/*.png"))
 	if _, err := os.Stat(filepath.Join(out, "monday/index.html")); err == nil {
 		t.Error("there is a page of what is not there")
 	}
 	served := s.sim.State().Images
 	some = func() bool { return s.sim.State().Images >= served+2 }
-	interrupted("the archive is not written", some, "--zip", filepath.Join(dir, "monday.zip"))
+	interrupted("no archive was written", some, "--zip", filepath.Join(dir, "monday.zip"))
 	if n := count(filepath.Join(dir, "*.zip")) + count(filepath.Join(dir, ".*.zip")); n != 0 {
 		t.Errorf("there are %d archives", n)
 	}
 
 	delete(s.environ, "TIWSNAP_IMAGES_RATE")
-	whole := fmt.Sprintf("%d images of batch monday, %d of them were there", 2*rooms, there)
+	whole := fmt.Sprintf("%d images of batch monday, %d of them kept from before", 2*rooms, there)
 	s.says(exitOK, whole, "images", "monday", "--to", out)
 	files := tree(t, out)
 	for name := range files {
@@ -208,7 +208,7 @@ func TestImagesMissing(t *testing.T) {
 	if n := len(withoutLists(t, "monday", tree(t, dir))); n != 3 {
 		t.Errorf("%d images are there", n)
 	}
-	s.says(exitOK, "4 images of batch monday, 3 of them were there", "images", "monday", "--to", dir)
+	s.says(exitOK, "4 images of batch monday, 3 of them kept from before", "images", "monday", "--to", dir)
 	if diff := cmp.Diff(want, withoutLists(t, "monday", tree(t, dir))); diff != "" {
 		t.Errorf("%.1000s", diff)
 	}
@@ -222,7 +222,7 @@ func TestImagesRetry(t *testing.T) {
 	dir := t.TempDir()
 	s.environ["TIWSNAP_IMAGES_STORE"] = "file://" + dir
 	s.worker() // beside the one without a store
-	s.says(exitOK, "4 images of batch monday are to be copied", "images", "retry", "monday")
+	s.says(exitOK, "4 images of batch monday queued for copying", "images", "retry", "monday")
 	s.copied("monday")
 	if diff := cmp.Diff(want, withoutLists(t, "monday", tree(t, dir))); diff != "" {
 		t.Errorf("%.1000s", diff)

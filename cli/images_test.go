@@ -36,7 +36,7 @@ func TestImagesThatLack(t *testing.T) {
 		s.batch("a", 1)
 		s.ok("wait", "a")
 		s.says(exitOK, "images missing  3", "status", "a")
-		s.says(exitOK, "by Tencent's count", "status", "a.1")
+		s.says(exitOK, "according to Tencent", "status", "a.1")
 		for _, row := range s.rows("a") {
 			named := len(strings.Fields(row["Snapshots"]))
 			if row["Total"] != string(rune('0'+named+3)) || row["Code"] != "" {

@@ -17,12 +17,12 @@ func newLimit(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "limit [N|default]",
 		Short: "Show or set the rate limit of all workers",
-		Long: `Show or set the rate limit: how many requests to make a snapshot the account may
-send in a second, and the available rate where other clients of the account use
-the rest. N sets the limit for all workers of the account, at once and until
-"default" gives it back to the configuration (rate.limit). Where workers are
-configured for different limits the lowest holds; that of a worker that has
-gone is forgotten within a minute.`,
+		Long: `Show or set the rate limit of CreateSnapshotTask, in requests per second. If other
+clients use the same account, the output also shows the available rate.
+
+N sets the limit of all workers at once, until "default" returns to the configured
+limit (rate.limit). If the workers are configured with different limits, the lowest
+applies. The limit of a worker that has stopped is forgotten within a minute.`,
 		Example: `  tiwsnap limit
   tiwsnap limit 10
   tiwsnap limit default`,
@@ -37,7 +37,7 @@ gone is forgotten within a minute.`,
 		if len(args) > 0 && args[0] != "default" {
 			n, err := strconv.Atoi(args[0])
 			if err != nil || n < 1 || n > ratelimit.MaxLimit {
-				return fail(exitUsage, "%q is no limit: give a whole number from 1 to %d, or default", args[0], ratelimit.MaxLimit)
+				return fail(exitUsage, "%q is not a limit: it must be a whole number from 1 to %d, or default", args[0], ratelimit.MaxLimit)
 			}
 			limit = n
 		}
@@ -72,7 +72,7 @@ gone is forgotten within a minute.`,
 			fmt.Fprintf(e.stderr, "%s; %s\n", differ, limitsFix)
 		}
 		return fields(e.stdout,
-			"configured", fmt.Sprintf("%d a second", c.cfg.Rate.Limit),
+			"configured", fmt.Sprintf("%d per second", c.cfg.Rate.Limit),
 			"in force", s.Limit,
 			"available rate", fmt.Sprintf("%d%s", s.Effective, why),
 			"safety margin", s.Margin.Round(100*time.Microsecond),
@@ -96,7 +96,7 @@ func limitsDiffer(s ratelimit.State) string {
 	if s.Lowest == s.Highest {
 		return ""
 	}
-	return fmt.Sprintf("workers have different rate limits, %d to %d requests a second: %d holds",
+	return fmt.Sprintf("workers have different rate limits, %d to %d requests per second: %d applies",
 		s.Lowest, s.Highest, s.Limit)
 }
 

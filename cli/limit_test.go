@@ -58,7 +58,7 @@ func TestWorkersWithDifferentLimits(t *testing.T) {
 	}
 	tells := func(limit string) {
 		t.Helper()
-		want := "workers have different rate limits, 20 to 40 requests a second: " + limit + " holds"
+		want := "workers have different rate limits, 20 to 40 requests per second: " + limit + " applies"
 		for _, args := range [][]string{{"limit"}, {"status"}, {"doctor", "--skip-tiw"}} {
 			if out, errs, _ := tiwsnap(t, environ, args...); !strings.Contains(out+errs, want) {
 				t.Errorf("%q says nothing of it:\n%s%s", args, out, errs)

@@ -111,7 +111,7 @@ func TestLostImages(t *testing.T) {
 	}
 
 	// A retry of the code copies once more, and sends nothing.
-	s.says(exitOK, "2 queued again", "retry", "monday", "--failed", "--code", "ClientError.ImageLost")
+	s.says(exitOK, "2 queued for retry", "retry", "monday", "--failed", "--code", "ClientError.ImageLost")
 	s.eventually("they are given up again", func() bool {
 		b, err := l.Batch(t.Context(), "monday")
 		return err == nil && b.LostImages == 4 && b.PendingImages == 0

@@ -103,7 +103,7 @@ func TestCancel(t *testing.T) {
 		s.worker()
 		s.ok("wait", other)
 		s.says(exitFailed, "canceled", "wait", id)
-		s.says(exitFailed, other+": has succeeded already\n", "cancel", other)
+		s.says(exitFailed, other+": cannot be canceled: it has succeeded already\n", "cancel", other)
 		if n := s.sim.State().Tasks.Created; n != 1 {
 			t.Errorf("%d tasks made, want 1", n)
 		}
@@ -120,7 +120,7 @@ func TestCancel(t *testing.T) {
 		if b := s.status("b"); b.State != "running" || b.Canceled != 1 {
 			t.Errorf("%+v", b)
 		}
-		s.says(exitOK, "b: 3 canceled at once\n", "cancel", "b")
+		s.says(exitOK, "b: 3 canceled\n", "cancel", "b")
 		s.says(exitOK, "b: is canceled already\n", "cancel", "b")
 		s.says(exitOK, "b.3: is canceled already\n", "cancel", "b.3")
 		if diff := cmp.Diff([]string{"canceled", "canceled", "canceled", "canceled"}, s.states("b")); diff != "" {
@@ -131,7 +131,7 @@ func TestCancel(t *testing.T) {
 		}
 		s.says(exitOK, "canceled", "status", "b.4")
 		s.says(exitFailed, "", "wait", "b", "b.4")
-		s.says(exitFailed, "nothing is left to send", "pause", "b")
+		s.says(exitFailed, "nothing left to send", "pause", "b")
 
 		s.says(exitOK, "b.4: queued again\n", "retry", "b.4")
 		s.worker()
@@ -152,7 +152,7 @@ func TestCancel(t *testing.T) {
 		if err := s.sim.WaitCalls(t.Context(), 5); err != nil {
 			t.Fatal(err)
 		}
-		s.says(exitOK, "canceled at once", "cancel", "b")
+		s.says(exitOK, "canceled", "cancel", "b")
 		s.says(exitFailed, "canceled", "wait", "b")
 		b := s.status("b")
 		if b.Succeeded < 5 || b.Canceled < 100 || b.Succeeded+b.Canceled != 200 {
@@ -170,8 +170,8 @@ func TestCancel(t *testing.T) {
 		s.worker()
 		s.batch("b", 2)
 		s.until("b", "is accepted", func(b batchJSON) bool { return b.Accepted == 2 })
-		s.says(exitFailed, "b.1: Tencent has accepted it: a task cannot be called back\n", "cancel", "b.1")
-		s.says(exitFailed, "b: nothing is left to cancel: 2 accepted", "cancel", "b")
+		s.says(exitFailed, "b.1: cannot be canceled: Tencent has accepted it\n", "cancel", "b.1")
+		s.says(exitFailed, "b: nothing left to cancel: 2 accepted", "cancel", "b")
 		if b := s.status("b"); b.State != "running" {
 			t.Errorf("%+v", b)
 		}
@@ -187,8 +187,8 @@ func TestCancel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.says(exitOK, "b.1: a request is on its way; will be canceled unless Tencent accepts that\n", "cancel", "b.1")
-		s.says(exitOK, "1 fed before follow, but for those that Tencent accepts now", "cancel", "b")
+		s.says(exitOK, "b.1: a request is in flight; it will be canceled unless Tencent accepts that request\n", "cancel", "b.1")
+		s.says(exitOK, "1 already fed will be canceled, unless Tencent accepts them first", "cancel", "b")
 		if err := l.Outcome(t.Context(), p.ID, in.Attempt, ledger.Outcome{State: ledger.Unknown}); err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +226,7 @@ func TestPause(t *testing.T) {
 	}
 	s.says(exitOK, "large: resumed", "resume", "large")
 	s.ok("wait", "large")
-	s.says(exitFailed, "nothing is left to send: the batch is ended", "pause", "large")
+	s.says(exitFailed, "nothing left to send: the batch is ended", "pause", "large")
 	s.says(exitUsage, "there is no snapshot or batch none", "pause", "none")
 	s.says(exitUsage, "there is no snapshot or batch none", "resume", "none")
 }
@@ -300,11 +300,11 @@ func TestFailuresAndRetry(t *testing.T) {
 	s.says(exitFailed, "a: nothing to retry: no snapshot that failed has the code UnsupportedOperation; they have InvalidParameter (3)\n",
 		"retry", "a", "--failed", "--code", "UnsupportedOperation")
 	s.says(exitFailed, "a: nothing to retry: no snapshot is held for review\n", "retry", "a", "--held")
-	s.says(exitOK, "b: 1 queued again\n", "retry", "b", "--failed", "--code", "UnsupportedOperation") // the family
+	s.says(exitOK, "b: 1 queued for retry\n", "retry", "b", "--failed", "--code", "UnsupportedOperation") // the family
 	s.says(exitOK, "a.2: queued again\n", "retry", "a.2")
-	s.says(exitOK, "a: 2 queued again\n", "retry", "a", "--failed", "--code", "InvalidParameter")
+	s.says(exitOK, "a: 2 queued for retry\n", "retry", "a", "--failed", "--code", "InvalidParameter")
 	s.says(exitOK, single+": queued again\n", "retry", single)
-	s.says(exitFailed, single+": is queued: only what failed, was canceled or is held can be retried\n", "retry", single)
+	s.says(exitFailed, single+": is queued: only failed, canceled and held snapshots can be retried\n", "retry", single)
 	s.says(exitOK, "no failures", "failures")
 	s.worker()
 	s.ok("wait", "a", "b", single)
@@ -314,7 +314,7 @@ func TestFailuresAndRetry(t *testing.T) {
 	s.says(exitFailed, "a.1: is succeeded: only", "retry", "a.1")
 	s.says(exitFailed, "a: nothing to retry: no snapshot failed\n", "retry", "a", "--failed")
 	s.says(exitUsage, "a is a batch: add --failed or --held", "retry", "a")
-	s.says(exitUsage, "add --failed or --held", "retry", "a.1", "--code", "X")
+	s.says(exitUsage, "needs --failed or --held", "retry", "a.1", "--code", "X")
 	s.says(exitUsage, "", "retry", "a", "--failed", "--held")
 	s.says(exitUsage, "there is no snapshot or batch none", "retry", "none")
 	s.says(exitUsage, "there is no snapshot or batch none", "retry", "none", "--failed")
@@ -340,12 +340,12 @@ func TestHeld(t *testing.T) {
 			t.Fatalf("%+v, %v", in, err)
 		}
 	}
-	s.says(exitOK, "for review: tiwsnap retry", "status", "b.1")
+	s.says(exitOK, "for review: decide with tiwsnap retry", "status", "b.1")
 	s.says(exitOK, "b.1       room", "failures", "--held", "--list")
 	s.says(exitOK, "s-held    room", "failures", "--held", "--list")
 	s.says(exitOK, "something failed inside Tencent", "failures", "--held")
 	s.says(exitOK, "no failures", "failures")
-	s.says(exitOK, "b: 1 queued again\n", "retry", "b", "--held", "--code", "InternalError")
+	s.says(exitOK, "b: 1 queued for retry\n", "retry", "b", "--held", "--code", "InternalError")
 	s.says(exitOK, "s-held: queued again\n", "retry", "s-held")
 	s.says(exitOK, "no failures", "failures", "--held")
 	s.worker()
@@ -361,7 +361,7 @@ func TestStopAndStart(t *testing.T) {
 		t.Errorf("exit code %d, %q, %q", code, out, stderr)
 	}
 	if code, out, _ := s.run("", "stop", "--reason", "exams until 6"); code != exitOK ||
-		!strings.HasPrefix(out, "all sending is stopped") {
+		!strings.HasPrefix(out, "sending is stopped") {
 		t.Errorf("exit code %d, %q", code, out)
 	}
 	_, _, stderr := s.run("", "status")
@@ -369,7 +369,7 @@ func TestStopAndStart(t *testing.T) {
 		!strings.Contains(stderr, ": exams until 6. It waits for a person who starts it. Fix: tiwsnap start") {
 		t.Errorf("%q", stderr)
 	}
-	if code, out, _ := s.run("", "start"); code != exitOK || out != "sending goes on; it was stopped by: person\n" {
+	if code, out, _ := s.run("", "start"); code != exitOK || out != "sending has started; it was stopped by: person\n" {
 		t.Errorf("exit code %d, %q", code, out)
 	}
 	if _, _, stderr := s.run("", "status"); stderr != noWorker+"no batches\n" {

@@ -22,15 +22,15 @@ nothing left to send.`,
 		Example: `  tiwsnap pause monday
   tiwsnap pause monday tuesday -o json`,
 		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return !b.Ended() && !b.Paused }),
-	}, (*backlog.Backlog).Pause, "paused; what was fed before goes on")
+	}, (*backlog.Backlog).Pause, "paused; rooms already fed to the queue are still sent")
 }
 
 func newResume(e env) *cobra.Command {
 	return newTurn(e, &cobra.Command{
 		Use:   "resume BATCH...",
 		Short: "Resume paused batches",
-		Long: `Resume paused batches: their rooms are sent again, in turn with other batches. A batch
-that is not paused stays as it is. Exit code 1 if a batch has nothing left to send.`,
+		Long: `Resume paused batches: their rooms are sent again, in turn with the other batches. A
+batch that is not paused is left alone. Exit code 1 if a batch has nothing left to send.`,
 		Example: `  tiwsnap resume monday
   tiwsnap resume $(tiwsnap status --state paused -o jsonl | jq -r .id)`,
 		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return b.Paused }),
@@ -60,7 +60,7 @@ func newTurn(
 				return "", false, err
 			}
 			if b.Ended() || b.CanceledFrom > 0 && b.Queued == 0 {
-				return fmt.Sprintf("nothing is left to send: the batch is %s", b.State), false, nil
+				return fmt.Sprintf("nothing left to send: the batch is %s", b.State), false, nil
 			}
 			err = do(c.backlog, ctx, id)
 			if errors.Is(err, backlog.ErrNotFound) {

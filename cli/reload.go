@@ -16,10 +16,10 @@ import (
 )
 
 // reloadHelp ends a sentence of the commands that reload.
-const reloadHelp = `read its YAML file and the files of
-secrets again: the log level, Tencent's API key, users, tokens and the session
-key change at once and nothing else does. Where anything is wrong all stays as
-it is, and the log says what.`
+const reloadHelp = `reload its YAML file and the
+files of secrets. Only the log level, Tencent's API key, users, tokens and the session
+key change without a restart. If anything is wrong, the process keeps its settings and
+logs the error.`
 
 // reloadable is the settings that change without a restart.
 var reloadable = []string{
@@ -58,13 +58,13 @@ func (r *reloader) run(ctx context.Context, now []config.Config, log *slog.Logge
 		}
 		next, err := r.load()
 		if err == nil && !config.SameNamespaces(now, next) {
-			err = errors.New("the list of namespaces is another one: that needs a restart")
+			err = errors.New("the list of namespaces has changed, which needs a restart")
 		}
 		if err == nil {
 			err = apply(next)
 		}
 		if err != nil {
-			log.Error("SIGHUP: the settings cannot be read again: the old ones stay in use", "err", err)
+			log.Error("SIGHUP: reload failed, keeping the old settings", "err", err)
 			continue
 		}
 		var changed, waiting []string
@@ -76,9 +76,9 @@ func (r *reloader) run(ctx context.Context, now []config.Config, log *slog.Logge
 			}
 		}
 		level.Set(min(now[0].Log.Level, next[0].Log.Level)) // so that the old or the new level shows the next line
-		log.Info("SIGHUP: the settings were read again", "changed", strings.Join(changed, ", "))
+		log.Info("SIGHUP: reloaded the settings", "changed", strings.Join(changed, ", "))
 		if waiting != nil {
-			log.Warn("settings have changed that need a restart", "settings", strings.Join(waiting, ", "))
+			log.Warn("changed settings need a restart", "settings", strings.Join(waiting, ", "))
 		}
 		level.Set(next[0].Log.Level)
 		now = next

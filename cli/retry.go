@@ -16,10 +16,13 @@ func newRetry(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retry ID... | BATCH... --failed|--held",
 		Short: "Retry snapshots that failed, were canceled, or are held for review",
-		Long: `Retry snapshots that failed, were canceled, or are held for review because the
-outcome of a request is unknown (a second task may be made then). Their attempts
-are counted anew. With --failed or --held, those of whole batches. Exit code 1 if
-there is nothing to retry.`,
+		Long: `Retry snapshots that failed, were canceled, or are held for review. Their attempts are
+counted from zero. --failed and --held retry those of whole batches.
+
+A snapshot is held for review if the outcome of its last request is unknown. Retrying
+it may create a second task.
+
+Exit code 1 if there is nothing to retry.`,
 		Example: `  tiwsnap retry monday.17
   tiwsnap retry monday --failed
   tiwsnap retry monday --failed --code InternalError
@@ -30,14 +33,14 @@ there is nothing to retry.`,
 	failed := cmd.Flags().Bool("failed", false, "all failed snapshots of the batches")
 	held := cmd.Flags().Bool("held", false, "all snapshots of the batches that are held for review")
 	code := cmd.Flags().
-		String("code", "", "only those with this error `code`; InternalError means InternalError.Timeout too")
+		String("code", "", "only those with this error `code`; InternalError includes InternalError.Timeout")
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	cmd.MarkFlagsMutuallyExclusive("failed", "held")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		if *code != "" && !*failed && !*held {
-			return fail(exitUsage, "--code chooses among the snapshots of a batch: add --failed or --held")
+			return fail(exitUsage, "--code needs --failed or --held")
 		}
 		c, err := connect(cmd, e)
 		if err != nil {
@@ -82,7 +85,7 @@ func (r retrier) snapshot(ctx context.Context, id string) (said string, done boo
 		return "", false, err
 	}
 	if !ok {
-		return fmt.Sprintf("is %s: only what failed, was canceled or is held can be retried", s.State), false, nil
+		return fmt.Sprintf("is %s: only failed, canceled and held snapshots can be retried", s.State), false, nil
 	}
 	return "queued again", true, nil
 }
@@ -95,10 +98,10 @@ func (r retrier) batch(ctx context.Context, id string, held bool, code string) (
 	}
 	n, err := r.queue.RetryBatch(ctx, id, held, code)
 	if ctx.Err() != nil {
-		return "", false, fail(exitTempFail, "interrupted with %d of %s queued again; the same command does the rest", n, id)
+		return "", false, fail(exitTempFail, "interrupted after %d snapshots of %s; repeat the command to continue", n, id)
 	}
 	if err != nil || n > 0 {
-		return fmt.Sprintf("%d queued again", n), true, err
+		return fmt.Sprintf("%d queued for retry", n), true, err
 	}
 	said, err = r.c.results.NothingToRetry(ctx, id, held, code)
 	return said, false, err

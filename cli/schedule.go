@@ -18,16 +18,16 @@ import (
 func newSchedule(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schedule",
-		Short: "Show the schedules of the configuration file, and run one now",
+		Short: "List, run, pause and resume schedules",
 		Long: `Show the schedules of the configuration file, and run one now. The workers make
 the ticks; they must have the same file.`,
 		Example: `  tiwsnap schedule list --config tiwsnap.yml`,
 	}
 	cmd.AddCommand(newScheduleList(e), newScheduleNext(e), newScheduleRun(e),
-		newScheduleTurn(e, "pause", "Make no more ticks of a schedule",
+		newScheduleTurn(e, "pause", "Pause a schedule",
 			`Make no more ticks of a schedule, by any worker, until tiwsnap schedule resume. Ticks
 of the pause are not made up.`, (*schedule.Store).Pause),
-		newScheduleTurn(e, "resume", "Make the ticks of a paused schedule again",
+		newScheduleTurn(e, "resume", "Resume a paused schedule",
 			`Make the ticks of a paused schedule again, from now on.`, (*schedule.Store).Resume))
 	return cmd
 }
@@ -81,17 +81,17 @@ func scheduleNamed(c config.Config, name string) (schedule.Schedule, error) {
 	if names == nil {
 		return schedule.Schedule{}, fail(
 			exitUsage,
-			"there is no schedule: the configuration file has none (--config, docs/schedules.md)",
+			"there are no schedules: add one to the configuration file (--config, see docs/schedules.md)",
 		)
 	}
-	return schedule.Schedule{}, fail(exitUsage, "no schedule %.80q: there are %s", name, strings.Join(names, ", "))
+	return schedule.Schedule{}, fail(exitUsage, "no schedule is named %.80q: the schedules are %s", name, strings.Join(names, ", "))
 }
 
 func newScheduleList(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the schedules",
-		Long:  "List the schedules: the next tick, the last one, and what became of it.",
+		Long:  "List the schedules, each with its next tick, its last tick and the outcome of that.",
 		Example: `  tiwsnap schedule list --config tiwsnap.yml
   tiwsnap schedule list -o json`,
 		Args: cobra.NoArgs,
@@ -119,7 +119,7 @@ func newScheduleList(e env) *cobra.Command {
 			return printLines(e.stdout, list)
 		}
 		if len(list) == 0 {
-			fmt.Fprintln(e.stderr, "the configuration file has no schedules (--config, docs/schedules.md)")
+			fmt.Fprintln(e.stderr, "there are no schedules: add one to the configuration file (--config, see docs/schedules.md)")
 			return nil
 		}
 		rows := [][]string{{"SCHEDULE", "CRON", "ROOMS", "NEXT", "LAST", "OUTCOME"}}
@@ -143,10 +143,10 @@ func scheduleWords(s schedule.Status) string {
 		words = append(words, "PAUSED since "+s.Paused.Format(time.RFC3339))
 	}
 	if !s.Overdue.IsZero() {
-		words = append(words, "OVERDUE since "+s.Overdue.Format(time.RFC3339)+": does a worker run with this configuration?")
+		words = append(words, "OVERDUE since "+s.Overdue.Format(time.RFC3339)+": run a worker with this configuration file")
 	}
 	if t := s.Trying; t != nil {
-		words = append(words, fmt.Sprintf("tick %s tried %d times: %s", t.Tick.Format(time.RFC3339), t.Failures, t.Error))
+		words = append(words, fmt.Sprintf("tick %s failed %d times: %s", t.Tick.Format(time.RFC3339), t.Failures, t.Error))
 	}
 	if o := s.Last; o != nil {
 		switch text := string(o.Result); {
@@ -162,7 +162,7 @@ func scheduleWords(s schedule.Status) string {
 		}
 	}
 	if s.Missed > 0 {
-		words = append(words, fmt.Sprintf("%d ticks missed in all", s.Missed))
+		words = append(words, fmt.Sprintf("%d ticks missed in total", s.Missed))
 	}
 	return strings.Join(words, "; ")
 }
@@ -178,7 +178,7 @@ func newScheduleNext(e env) *cobra.Command {
 		ValidArgsFunction: completeSchedules(e),
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	n := cmd.Flags().IntP("number", "n", 5, "how many, 1 to 1000")
+	n := cmd.Flags().IntP("number", "n", 5, "how many ticks to print, 1 to 1000")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *n < 1 || *n > 1000 {
 			return fail(exitUsage, "--number %d: it must be 1 to 1000", *n)
@@ -199,7 +199,7 @@ func newScheduleNext(e env) *cobra.Command {
 			return printLines(e.stdout, ticks)
 		}
 		if len(ticks) == 0 {
-			return fail(exitFailed, "schedule %s never ticks: its cron expression %q names no date", s.Name, s.Cron)
+			return fail(exitFailed, "schedule %s never ticks: its cron expression %q matches no date", s.Name, s.Cron)
 		}
 		for _, tick := range ticks {
 			fmt.Fprintln(e.stdout, tick.Format("Mon 2006-01-02 15:04:05 -07:00"))
@@ -213,8 +213,8 @@ func newScheduleRun(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run NAME",
 		Short: "Enqueue the rooms of a schedule now",
-		Long: `Enqueue the rooms of a schedule now, as a batch whose name says that it was by hand.
-Exit code 1 if rows were left out.`,
+		Long: `Enqueue the rooms of a schedule now, as a batch, and print its id. Its name tells it
+from the batches of the ticks. Exit code 1 if rows were left out.`,
 		Example: `  tiwsnap schedule run nightly
   tiwsnap wait $(tiwsnap schedule run nightly)`,
 		Args:              cobra.ExactArgs(1),
@@ -256,7 +256,7 @@ func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule,
 	case errors.As(err, &source):
 		return fail(exitUnavailable, "nothing was enqueued: %w", err)
 	case errors.Is(err, enqueue.ErrExists):
-		return fail(exitTempFail, "nothing was enqueued: %w; it was made in this very second, try again", err)
+		return fail(exitTempFail, "nothing was enqueued: %w, created in this same second; try again", err)
 	case err != nil:
 		return c.refused(err)
 	}

@@ -49,7 +49,7 @@ schedules:
 	if out, _ = tiwsnap(exitOK, "status", "-o", "json"); !strings.Contains(out, "evening-by-hand-") {
 		t.Errorf("the batches are\n%s", out)
 	}
-	if _, stderr := tiwsnap(exitUsage, "schedule", "run", "morning"); !strings.Contains(stderr, "there are evening") {
+	if _, stderr := tiwsnap(exitUsage, "schedule", "run", "morning"); !strings.Contains(stderr, "the schedules are evening") {
 		t.Errorf("it said %s", stderr)
 	}
 	tiwsnap(exitUsage, "schedule", "next", "evening", "-n", "0")

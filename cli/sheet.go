@@ -29,24 +29,24 @@ type sheetOptions struct {
 // to return.
 func sheetFlags(cmd *cobra.Command, e env) func(output string, args []string) (*sheetOptions, error) {
 	excel := cmd.Flags().Bool("excel", false,
-		"with -o csv: write it for Excel, with a column for each image and local times")
+		"with -o csv: a CSV for Excel, with a column for each image and times in local time")
 	zone := cmd.Flags().String("tz", "",
-		"time `zone` of the times for Excel, such as Asia/Shanghai; default: that of this machine")
+		"time `zone` for Excel, such as Asia/Shanghai; default: that of this machine")
 	return func(output string, args []string) (*sheetOptions, error) {
 		o := &sheetOptions{xlsx: output == "xlsx", zone: localZone(e)}
 		isSheet := o.xlsx || *excel
 		switch {
 		case *excel && output != "csv":
-			return nil, fail(exitUsage, "--excel with -o %s: it goes with -o csv; -o xlsx needs no --excel", output)
+			return nil, fail(exitUsage, "--excel works only with -o csv, not -o %s (-o xlsx needs no --excel)", output)
 		case *zone != "" && !isSheet:
-			return nil, fail(exitUsage, "--tz goes with -o csv --excel and -o xlsx: other times are in UTC")
+			return nil, fail(exitUsage, "--tz works only with -o csv --excel and -o xlsx: all other formats use UTC")
 		case !isSheet:
 			return nil, nil
 		case len(args) == 0:
-			return nil, fail(exitUsage, "a list for Excel is that of one batch: give its id")
+			return nil, fail(exitUsage, "a list for Excel needs the id of a batch: tiwsnap status ID")
 		}
 		if out, ok := e.stdout.(*stream); ok && o.xlsx && out.terminal != nil {
-			return nil, fail(exitUsage, "-o xlsx is no text for a terminal: add > FILE.xlsx")
+			return nil, fail(exitUsage, "-o xlsx is binary: redirect it with > FILE.xlsx")
 		}
 		if *zone != "" {
 			var err error
@@ -104,7 +104,7 @@ func printSheet(ctx context.Context, e env, c *connection, id string, o sheetOpt
 	defer sheet.Close()
 	if o.xlsx {
 		if n := sheet.Lossy(); n > 0 {
-			fmt.Fprintf(e.stderr, "%s: control characters in their text are U+FFFD, as a workbook cannot hold them; "+
+			fmt.Fprintf(e.stderr, "%s: control characters were replaced by U+FFFD, because a workbook cannot store them; "+
 				"-o csv keeps them\n", plural(n, "room"))
 		}
 		return c.noSheet(sheet.WriteXLSX(e.stdout))

@@ -64,9 +64,9 @@ func TestResultListsForPeople(t *testing.T) {
 	}
 
 	for _, test := range []struct{ args, says string }{
-		{"status -o xlsx", "give its id"},
-		{"status monday -o jsonl --excel", "it goes with -o csv"},
-		{"status monday -o csv --tz UTC", "--tz goes with"},
+		{"status -o xlsx", "needs the id of a batch"},
+		{"status monday -o jsonl --excel", "works only with -o csv"},
+		{"status monday -o csv --tz UTC", "--tz works only with"},
 		{"status monday -o xlsx --tz Mars/Olympus", `--tz "Mars/Olympus": it must be a time zone`},
 		{"status nothing -o xlsx", "there is no snapshot or batch nothing"},
 	} {

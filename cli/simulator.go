@@ -13,27 +13,25 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-const simulatorHelp = `Run a stand-in for Tencent's CreateSnapshotTask and DescribeSnapshotTask: it
-checks signatures and bodies, holds callers to the quota, runs tasks, serves
-images, sends callbacks and breaks on demand.
+const simulatorHelp = `Run a simulator of Tencent's CreateSnapshotTask and DescribeSnapshotTask. It checks
+signatures and bodies, enforces the rate limit, runs tasks, serves images, sends
+callbacks and injects faults.
 
-It is NOT Tencent and renders no whiteboard. Tencent does not document how the
-seconds of the quota are drawn, in which order a call is checked, what a
-callback looks like, nor several error codes: there it assumes. It does not
-imitate TLS, other actions, the limits of an account or address, CAM, COS or a
-quota for each region; a task is known in the region alone that it was created
-in. Its state is lost when it ends.
+It is NOT Tencent and renders no whiteboards. It makes assumptions where Tencent has no
+documentation: how the rate limit's seconds are counted, the order of checks, the form
+of callbacks, and several error codes. It has no TLS, no other actions, no limits by
+account or address, no CAM, no COS and no rate limit by region. A task is known only in
+the region that created it. All state is lost when the process ends.
 
-Its pages ask nobody for a password, so keep it on a loopback address:
-  GET  /state          what was counted: calls, fullest seconds, codes, tasks, faults
-  GET  /state/tasks    every task, JSON lines
-  POST /admin/faults   replace the faults, in JSON; GET shows them
+It requires no login, so keep it on a loopback address:
+  GET  /state          counters: calls, peak seconds, codes, tasks, faults
+  GET  /state/tasks    all tasks, as JSON lines
+  POST /admin/faults   replace the faults, as JSON; GET returns them
   GET  /livez          ok
 
-The secret id and key are taken from TENCENTCLOUD_SECRET_ID and
-TENCENTCLOUD_SECRET_KEY, by default simulator and simulator, the token from
-TENCENTCLOUD_TOKEN; the key that signs callbacks from
-TIWSNAP_SIMULATOR_CALLBACK_KEY. Rates are probabilities from 0 to 1.`
+Callers sign with TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY (both "simulator"
+by default) and TENCENTCLOUD_TOKEN. TIWSNAP_SIMULATOR_CALLBACK_KEY signs the callbacks.
+Rates are probabilities from 0 to 1.`
 
 func newSimulator(e env) *cobra.Command {
 	var addr string
@@ -42,7 +40,7 @@ func newSimulator(e env) *cobra.Command {
 	countRejected := true
 	cmd := &cobra.Command{
 		Use:   "simulator",
-		Short: "Run a stand-in for Tencent's snapshot API",
+		Short: "Run a simulator of Tencent's snapshot API",
 		Long:  simulatorHelp,
 		Example: `  tiwsnap simulator
   tiwsnap simulator --window sliding --latency 200ms --fault-internal-error-created 0.01
@@ -54,71 +52,71 @@ func newSimulator(e env) *cobra.Command {
 	output := outputFlag(cmd, "table", "json")
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&addr, "addr", "127.0.0.1:9090", "`host:port` to listen on")
-	f.StringVar(&opt.PublicURL, "public-url", "", "base `URL` of the images; by default the host that the caller named")
-	f.Uint64Var(&opt.Seed, "seed", 0, "make what is drawn repeatable; 0: a random seed")
+	f.StringVar(&addr, "addr", "127.0.0.1:9090", "`HOST:PORT` to listen on")
+	f.StringVar(&opt.PublicURL, "public-url", "", "base `URL` of the images; default: the Host header of the call")
+	f.Uint64Var(&opt.Seed, "seed", 0, "seed of all random draws; 0: a random seed")
 
-	f.IntVar(&opt.Limit, "limit", 20, "calls in a second for each action and secret id; negative: no limit")
-	f.StringVar((*string)(&opt.Window), "window", string(tiwtest.Calendar), "how seconds are drawn: calendar or sliding")
-	f.BoolVar(&countRejected, "count-rejected", true, "rejected calls take from the quota too")
+	f.IntVar(&opt.Limit, "limit", 20, "calls per second for each action and secret id; negative: no limit")
+	f.StringVar((*string)(&opt.Window), "window", string(tiwtest.Calendar), "how seconds are counted: calendar or sliding")
+	f.BoolVar(&countRejected, "count-rejected", true, "rejected calls count against the limit too")
 	f.BoolVar(
 		&opt.StrictService,
 		"strict-service",
 		false,
-		"accept only the service tiw in signatures, not the first label of the host",
+		"accept only the service tiw in signatures, not also the first label of the host",
 	)
-	f.StringSliceVar(&opt.Regions, "region", nil, "accepted `region`s; by default any")
-	f.UintSliceVar(&apps, "sdk-app-id", nil, "`SdkAppId`s of the account; by default any")
+	f.StringSliceVar(&opt.Regions, "region", nil, "accepted `region`s; default: any")
+	f.UintSliceVar(&apps, "sdk-app-id", nil, "`SdkAppId`s of the account; default: any")
 
 	f.DurationVar(
 		&opt.Delay,
 		"delay",
 		0,
-		"median time that a call is on its way before it arrives; calls may overtake one another",
+		"median network delay before a call arrives; calls may overtake one another",
 	)
 	f.Float64Var(
 		&opt.DelaySigma,
 		"delay-sigma",
 		0.35,
-		"sigma of the lognormal distribution of the delay; 0: always the same",
+		"sigma of the lognormal delay; 0: constant",
 	)
-	f.DurationVar(&opt.Latency, "latency", 80*time.Millisecond, "median time to an answer")
+	f.DurationVar(&opt.Latency, "latency", 80*time.Millisecond, "median time until the answer")
 	f.Float64Var(
 		&opt.LatencySigma,
 		"latency-sigma",
 		0.35,
-		"sigma of the lognormal distribution of the latency; 0: always the same",
+		"sigma of the lognormal latency; 0: constant",
 	)
 	f.DurationVar(
 		&opt.RejectLatency,
 		"reject-latency",
 		10*time.Millisecond,
-		"time to an answer of a call that does not reach the backend",
+		"time until the answer of a call that is rejected before the backend",
 	)
-	f.DurationVar(&opt.TaskDuration, "task-duration", 5*time.Second, "median time that a task runs")
-	f.Float64Var(&opt.TaskSigma, "task-sigma", 0.5, "sigma of the lognormal distribution of the task duration")
+	f.DurationVar(&opt.TaskDuration, "task-duration", 5*time.Second, "median duration of a task")
+	f.Float64Var(&opt.TaskSigma, "task-sigma", 0.5, "sigma of the lognormal task duration")
 	f.Float64Var(&opt.TaskFailure, "task-failure", 0, "`rate` of tasks that end as InternalErr")
 	f.DurationVar(&opt.TaskRetention, "task-retention", 72*time.Hour, "how long a task is known after its end")
 	f.DurationVar(
 		&opt.ImageRetention,
 		"image-retention",
 		72*time.Hour,
-		"how long images are served after the end of their task",
+		"how long images are served after their task ends",
 	)
-	f.IntVar(&opt.Images, "images", 0, "images of each task; 0: 1 to 4, by room")
+	f.IntVar(&opt.Images, "images", 0, "images per task; 0: 1 to 4, by room")
 	f.IntVar(&opt.ImageBytes, "image-bytes", 0, "`size` in bytes that images are padded to; 0: as they are")
-	f.IntVar(&opt.MaxTasks, "max-tasks", 2_000_000, "tasks that are kept; above, the oldest goes")
+	f.IntVar(&opt.MaxTasks, "max-tasks", 2_000_000, "maximum tasks kept; beyond it the oldest is dropped")
 
 	f.StringVar(
 		(*string)(&opt.Envelope),
 		"callback-envelope",
 		string(tiwtest.EnvelopeTIW),
-		"assumed form of callbacks: tiw, flat, result or empty",
+		"form of callbacks: tiw, flat, result or empty",
 	)
-	f.DurationVar(&opt.CallbackTimeout, "callback-timeout", 5*time.Second, "deadline of one callback")
-	f.IntVar(&opt.CallbackSenders, "callback-senders", 32, "callbacks sent at a time")
+	f.DurationVar(&opt.CallbackTimeout, "callback-timeout", 5*time.Second, "timeout of one callback")
+	f.IntVar(&opt.CallbackSenders, "callback-senders", 32, "concurrent callbacks")
 
-	f.DurationVar(&opt.HoldLimit, "hold-limit", 2*time.Minute, "how long an unanswered call or image is held")
+	f.DurationVar(&opt.HoldLimit, "hold-limit", 2*time.Minute, "how long an unanswered call or image request is kept open")
 	f.DurationVar(&opt.SlowByte, "slow-byte", 100*time.Millisecond, "time between two bytes of a slow answer")
 	faultFlags(f, &opt.Faults)
 
@@ -127,7 +125,7 @@ func newSimulator(e env) *cobra.Command {
 		for _, name := range []string{"limit", "task-retention", "image-retention", "max-tasks",
 			"callback-timeout", "callback-senders", "hold-limit", "slow-byte"} {
 			if v := f.Lookup(name).Value.String(); v == "0" || v == "0s" {
-				return fmt.Errorf("--%s is 0: it must be more", name)
+				return fmt.Errorf("--%s 0: it must be more than 0", name)
 			}
 		}
 		opt.RejectedFree = !countRejected
@@ -220,44 +218,44 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 		&faults.Actions,
 		"fault-actions",
 		nil,
-		"`actions` that the rates of calls apply to; by default CreateSnapshotTask",
+		"`actions` that the rates of calls apply to; default: CreateSnapshotTask",
 	)
 	duration(&faults.During.After, "during-after", "the rates of calls apply from this long after the start")
-	duration(&faults.During.For, "during-for", "the rates of calls apply for this long; 0: without end")
+	duration(&faults.During.For, "during-for", "the rates of calls apply for this long; 0: forever")
 	duration(&faults.Arrears.After, "arrears-after", "the account is in arrears from this long after the start")
 	duration(&faults.Arrears.For, "arrears-for", "the account is in arrears for this long")
-	f.IntVar(&faults.ForeignLoad, "fault-foreign-load", 0, "creates a `second` that somebody else sends on the same quota")
+	f.IntVar(&faults.ForeignLoad, "fault-foreign-load", 0, "`requests` per second that another client sends on the same limit")
 	ratesFlag(f, &faults.Shapes, "fault-shapes",
-		fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose end is told in an odd way: %s", tiwtest.Shapes))
+		fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose result has an odd shape: %s", tiwtest.Shapes))
 	ratesFlag(f, &faults.Images, "fault-images",
-		fmt.Sprintf("`FAULT=RATE,...`: rates of requests for images that are answered otherwise: %s", tiwtest.ImageFaults))
+		fmt.Sprintf("`FAULT=RATE,...`: rates of image requests that fail: %s", tiwtest.ImageFaults))
 	f.IntVar(&faults.ImagesFirst, "fault-images-first", 0,
-		"the rates of --fault-images apply to so many `requests`, from the first on; 0: without end")
+		"--fault-images applies only to the first `N` requests; 0: to all")
 	codesFlag(
 		f,
 		&faults.RoomCodes,
 		"fault-room-codes",
-		"`ROOMID=CODE,...`: rooms that are always answered an error code, no task created",
+		"`ROOMID=CODE,...`: rooms that are always answered this error code, no task created",
 	)
 	codesFlag(f, &faults.AppCodes, "fault-app-codes", "`SDKAPPID=CODE,...`: the same for applications")
 	f.StringVar(&faults.UnknownTask, "fault-unknown-task", "",
-		"error `code` for a Describe of an unknown task, or nulls; by default InvalidParameter.TaskNotFound")
+		"error `code` for a Describe of an unknown task, or nulls; default: InvalidParameter.TaskNotFound")
 	f.Float64Var(&faults.CallbackLost, "fault-callback-lost", 0, "`rate` of callbacks that are never sent")
 	f.Float64Var(&faults.CallbackDouble, "fault-callback-double", 0, "`rate` of callbacks that are sent twice")
 	f.Float64Var(
 		&faults.CallbackEarly,
 		"fault-callback-early",
 		0,
-		"`rate` of tasks whose callback comes before the answer",
+		"`rate` of tasks whose callback is sent before the answer",
 	)
 	duration(&faults.CallbackDelay, "callback-delay", "time from the end of a task to its callback")
 	f.IntVar(
 		&faults.CallbackRetries,
 		"fault-callback-retries",
 		0,
-		"how often a callback is sent again that was not answered 2xx",
+		"how often a callback not answered with 2xx is retried",
 	)
-	duration(&faults.CallbackRetryAfter, "callback-retry-after", "time from a failed callback to the next try")
+	duration(&faults.CallbackRetryAfter, "callback-retry-after", "time from a failed callback to its retry")
 }
 
 // simulatorSecrets takes the secrets from the environment.

@@ -63,7 +63,7 @@ func TestStatusListsSingleRooms(t *testing.T) {
 	enqueue(104)
 	want("after", "map[101:succeeded 102:canceled 103:failed 104:queued]")
 	want("with a limit", "map[104:queued]", "--limit", "1")
-	s.says(exitOK, "only 1 are shown", "status", "--rooms", "--limit", "1")
+	s.says(exitOK, "only 1 are listed", "status", "--rooms", "--limit", "1")
 	s.says(exitOK, three, "status", "--rooms")
 	if header, rows := table(
 		t,
@@ -77,5 +77,5 @@ func TestStatusListsSingleRooms(t *testing.T) {
 	}
 	s.says(exitOK, three, "failures", "--list")
 	s.says(exitUsage, "leave out b", "status", "b", "--rooms")
-	s.says(exitUsage, "--rooms goes with", "status", "--rooms", "--state", "ended")
+	s.says(exitUsage, "--rooms works only with", "status", "--rooms", "--state", "ended")
 }

@@ -49,7 +49,7 @@ func (s *stall) look(ctx context.Context, c *connection, own []string) {
 		reason(text, text)
 	}
 	if len(s.said) > 0 && len(hold) == 0 {
-		s.say(s.id + ": goes on")
+		s.say(s.id + ": running again")
 	}
 	s.said = hold
 }
@@ -72,6 +72,6 @@ func heldSnapshot(s ledger.Snapshot) []string {
 		return nil
 	}
 	return []string{
-		fmt.Sprintf("it is held for review. Fix: tiwsnap retry %s sends it again, tiwsnap cancel %s gives it up", s.ID, s.ID),
+		fmt.Sprintf("it is held for review. Fix: tiwsnap retry %s, or tiwsnap cancel %s", s.ID, s.ID),
 	}
 }

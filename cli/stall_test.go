@@ -83,12 +83,12 @@ func TestWaitSaysWhyNothingMoves(t *testing.T) {
 	s.worker()
 	s.ok("start")
 	s.ok("resume", "b")
-	prints("b: goes on\n")
+	prints("b: running again\n")
 	code, text := end()
 	if code != exitOK {
 		t.Errorf("exit code %d", code)
 	}
-	for _, want := range append(reasons, "b: goes on\n") {
+	for _, want := range append(reasons, "b: running again\n") {
 		if n := strings.Count(text, want); n != 1 {
 			t.Errorf("it says %d times %q:\n%s", n, want, text)
 		}

@@ -18,20 +18,20 @@ import (
 func newStatus(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [ID]",
-		Short: "Show what became of a snapshot or a batch; without an id, list all batches",
-		Long: `Show what became of a snapshot or a batch. Without an id, list all batches, the
-newest first; --state, --since and --limit choose among them.
+		Short: "Show a snapshot or a batch; without an id, list all batches",
+		Long: `Show a snapshot or a batch. Without an id, list all batches, newest first; --state,
+--since and --limit filter the list.
 
-For a batch, -o csv and -o jsonl print the result list: one line a room, in the
-order of the class list, with its labels and the URLs of its images. For people,
--o xlsx and -o csv --excel have a column for each image and times in local time.
-Each of them can be enqueued again as it is.
+For a batch, -o csv and -o jsonl print the result list: one line per room, in the order
+of the class list, with labels and image URLs. -o xlsx and -o csv --excel print it for
+Excel, with a column for each image and times in local time. All of these can be
+enqueued again as they are.
 
---rooms lists the rooms that were enqueued one by one, with tiwsnap enqueue room or by
+--rooms lists the rooms that were enqueued one by one, by tiwsnap enqueue room or over
 HTTP: first those that have not ended, then the newest.
 
---watch shows it every two seconds until Ctrl-C, or until what has the id has
-ended: redrawn on a terminal, else as a line each time.`,
+--watch refreshes the output every two seconds until the snapshot or batch has ended,
+or until Ctrl-C. Without a terminal it prints one line each time.`,
 		Example: `  tiwsnap status
   tiwsnap status --state running,paused --since 24h
   tiwsnap status --limit 10 -o json
@@ -46,7 +46,7 @@ ended: redrawn on a terminal, else as a line each time.`,
 	}
 	filter := batchFilterFlags(cmd)
 	singles := cmd.Flags().Bool("rooms", false, "list single rooms instead of batches")
-	repeat := cmd.Flags().Bool("watch", false, "show it every two seconds")
+	repeat := cmd.Flags().Bool("watch", false, "refresh the output every two seconds")
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv", "xlsx")
 	sheet := sheetFlags(cmd, e)
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
@@ -60,7 +60,7 @@ ended: redrawn on a terminal, else as a line each time.`,
 			id = args[0]
 			for _, name := range []string{"state", "since", "limit"} {
 				if cmd.Flags().Changed(name) {
-					return fail(exitUsage, "--%s chooses among all batches: leave out %s", name, id)
+					return fail(exitUsage, "--%s filters the list of all batches: leave out %s", name, id)
 				}
 			}
 		}
@@ -68,10 +68,10 @@ ended: redrawn on a terminal, else as a line each time.`,
 		case *singles && id != "":
 			return fail(exitUsage, "--rooms lists all single rooms: leave out %s", id)
 		case *singles && (len(f.states) > 0 || !f.since.IsZero() || *repeat || *output == "xlsx"):
-			return fail(exitUsage, "--rooms goes with --limit and -o table, json, jsonl or csv alone")
+			return fail(exitUsage, "--rooms works only with --limit and -o table, json, jsonl or csv")
 		}
 		if *repeat && *output != "table" {
-			return fail(exitUsage, "--watch with -o %s: it is for people and prints a table", *output)
+			return fail(exitUsage, "--watch works only with -o table, not -o %s", *output)
 		}
 		asSheet, err := sheet(*output, args)
 		if err != nil {
@@ -106,9 +106,8 @@ func newWait(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wait ID...",
 		Short: "Wait until snapshots or batches have ended",
-		Long: `Wait until snapshots or batches have ended, and print their status. Exit code 1 if
-a snapshot failed or was canceled. Interrupted, it exits with 75, and the work goes
-on.`,
+		Long: `Wait until snapshots or batches have ended, and print their status. Exit code 1 if a
+snapshot failed or was canceled. Ctrl-C stops the waiting, not the work (exit code 75).`,
 		Example: `  tiwsnap wait monday
   tiwsnap wait monday tuesday -o json
   tiwsnap wait monday -o csv > monday.csv`,
@@ -163,7 +162,7 @@ func (c *connection) find(ctx context.Context, id string) (*ledger.Batch, *resul
 
 // unknownID is the error, ready to return, for an id that nothing has.
 func (c *connection) unknownID(id string) error {
-	return fail(exitUsage, "there is no snapshot or batch %s; ended ones are kept for %s", plain(id), c.cfg.Retention)
+	return fail(exitUsage, "there is no snapshot or batch %s; records are kept for %s after the end", plain(id), c.cfg.Retention)
 }
 
 func printSnapshot(w io.Writer, s results.Result, output string) error {
@@ -177,14 +176,14 @@ func printSnapshot(w io.Writer, s results.Result, output string) error {
 	}
 	held := ""
 	if s.Held {
-		held = "for review: tiwsnap retry sends it again, tiwsnap cancel gives it up"
+		held = "for review: decide with tiwsnap retry or tiwsnap cancel"
 	}
 	code, counted := "error", ""
 	if s.State == ledger.Succeeded {
 		code = "result"
 	}
 	if s.Total != nil {
-		counted = fmt.Sprintf("%d by Tencent's count, %d named", *s.Total, len(s.Images))
+		counted = fmt.Sprintf("%d according to Tencent, %d URLs", *s.Total, len(s.Images))
 	}
 	return fields(w,
 		"snapshot", s.ID,
@@ -281,7 +280,7 @@ func sayTrouble(ctx context.Context, e env, c *connection) error {
 		return c.away(err)
 	}
 	if trouble != nil {
-		fmt.Fprintf(e.stderr, "No image can be copied since %s: %s. Images wait. Fix: see tiwsnap doctor\n",
+		fmt.Fprintf(e.stderr, "Images cannot be copied since %s: %s. They wait. Fix: see tiwsnap doctor\n",
 			clock(trouble.Since), plain(trouble.Why))
 	}
 	loss, err := c.ledger.LastLoss(ctx)

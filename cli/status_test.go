@@ -103,7 +103,7 @@ func TestStatusListsAllBatches(t *testing.T) {
 	}
 	for _, output := range []string{"table", "jsonl", "csv"} {
 		if code, _, stderr := s.run("", "status", "--limit", "10", "-o", output); code != exitOK ||
-			stderr != noWorker+"only the newest 10 are shown: there are more (--limit)\n" {
+			stderr != noWorker+"only the newest 10 are listed; list more with --limit\n" {
 			t.Errorf("-o %s: exit %d, %q", output, code, stderr)
 		}
 	}
@@ -119,7 +119,7 @@ func TestStatusListsAllBatches(t *testing.T) {
 	if got, _ := s.list("--state", "running"); len(got.Batches) != n-3 {
 		t.Errorf("%d running", len(got.Batches))
 	}
-	s.says(exitOK, "no such batch\n", "status", "--state", "ended")
+	s.says(exitOK, "no batches match\n", "status", "--state", "ended")
 
 	// As if the oldest half were of the day before yesterday.
 	old := all.Batches[n/2:]
@@ -214,7 +214,7 @@ func TestStatusWatch(t *testing.T) {
 		for _, round := range rounds[1:] {
 			if lines := strings.Count(round, "\n"); lines > 39 || lines < 36 ||
 				!strings.Contains(round, "end with Ctrl-C\n"+noWorker+"BATCH ") ||
-				!strings.HasSuffix(round, "there are more (--limit)\n") {
+				!strings.HasSuffix(round, "list more with --limit\n") {
 				t.Errorf("%d lines: %s", lines, round)
 			}
 		}
@@ -294,12 +294,12 @@ func TestOutcomesAsJSON(t *testing.T) {
 		args []string
 		want string
 	}{
-		{exitOK, []string{"pause", "b-1"}, `{"results":[{"id":"b-1","done":true,"message":"paused; what was fed before goes on"}]}`},
+		{exitOK, []string{"pause", "b-1"}, `{"results":[{"id":"b-1","done":true,"message":"paused; rooms already fed to the queue are still sent"}]}`},
 		{exitOK, []string{"resume", "b-1"}, `{"results":[{"id":"b-1","done":true,"message":"resumed"}]}`},
 		{exitFailed, []string{"retry", "b-1", "--failed"}, `{"results":[{"id":"b-1","done":false,"message":"nothing to retry: no snapshot failed"}]}`},
-		{exitUsage, []string{"cancel", "none", "b-2"}, `{"results":[{"id":"none","done":false,"message":"there is no snapshot or batch none; ended ones are kept for 168h0m0s"},` +
-			`{"id":"b-2","done":true,"message":"1 canceled at once"}]}`},
-		{exitFailed, []string{"webhooks", "resend", "--all"}, `{"results":[{"id":"all","done":false,"message":"nothing to resend: there is no webhook that could not be delivered"}]}`},
+		{exitUsage, []string{"cancel", "none", "b-2"}, `{"results":[{"id":"none","done":false,"message":"there is no snapshot or batch none; records are kept for 168h0m0s after the end"},` +
+			`{"id":"b-2","done":true,"message":"1 canceled"}]}`},
+		{exitFailed, []string{"webhooks", "resend", "--all"}, `{"results":[{"id":"all","done":false,"message":"nothing to resend: all webhooks were delivered"}]}`},
 	} {
 		code, stdout, stderr := s.run("", append(tt.args, "-o", "json")...)
 		var got, want any

@@ -16,21 +16,21 @@ func newStop(e env) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use:   "stop",
-		Short: "Stop all sending at once, until it is started",
-		Long: `Stop all sending at once, for every worker, until tiwsnap start.
+		Short: "Stop all sending until it is started again",
+		Long: `Stop all sending at once, in every worker, until tiwsnap start.
 
-Requests that are under way end. What is enqueued waits, and nothing is lost.
-status, doctor, the pages, metrics and logs tell who has stopped it, and why.`,
+Requests in flight are completed. Queued snapshots wait, and nothing is lost. status,
+doctor, the pages, metrics and logs show who stopped sending, and why.`,
 		Example: `  tiwsnap stop --reason "maintenance at Tencent until 6"
   tiwsnap start`,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "shown wherever it is said that sending is stopped")
+	cmd.Flags().StringVar(&reason, "reason", "", "reason, shown wherever sending is shown as stopped")
 	output := outputFlag(cmd, "table", "json")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if len(reason) > maxReason {
-			return fail(exitUsage, "the reason has %d bytes: give %d at most", len(reason), maxReason)
+			return fail(exitUsage, "--reason has %d bytes: at most %d are allowed", len(reason), maxReason)
 		}
 		c, err := connect(cmd, e)
 		if err != nil {
@@ -41,7 +41,7 @@ status, doctor, the pages, metrics and logs tell who has stopped it, and why.`,
 			return c.away(err)
 		}
 		c.did(e, "stop-sending", "", reason)
-		return printSending(e, "all sending is stopped; tiwsnap start lets it go on", true, *output)
+		return printSending(e, "sending is stopped; start it again with: tiwsnap start", true, *output)
 	}
 	return cmd
 }
@@ -52,10 +52,10 @@ const maxReason = 200
 func newStart(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start",
-		Short: "Start all sending, whatever has stopped it",
-		Long: `Start all sending: after tiwsnap stop, and also where an error of the account,
-of the connection or of Tencent's API has stopped it. Suspended applications are
-asked for at once. What is still broken stops it again.`,
+		Short: "Start sending again, whatever has stopped it",
+		Long: `Start sending again, after tiwsnap stop or after an error of the account, of the
+connection or of Tencent's API has stopped it. Suspended applications are tried at once.
+An error that persists stops sending again.`,
 		Example: `  tiwsnap start`,
 		Args:    cobra.NoArgs,
 	}
@@ -74,7 +74,7 @@ asked for at once. What is still broken stops it again.`,
 		c.did(e, "start-sending", "", string(before))
 		said := "sending was not stopped"
 		if before != "" {
-			said = fmt.Sprintf("sending goes on; it was stopped by: %s", before)
+			said = fmt.Sprintf("sending has started; it was stopped by: %s", before)
 		}
 		return printSending(e, said, false, *output)
 	}

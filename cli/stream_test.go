@@ -162,7 +162,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 		var stderr bytes.Buffer
 		code := run(t.Context(), args, env{strings.NewReader(""), full, &stderr, variables(s.environ)})
 		full.Close()
-		const want = "tiwsnap: the output is not complete: write /dev/full: no space left on device\n"
+		const want = "tiwsnap: the output is incomplete: write /dev/full: no space left on device\n"
 		if code != exitTempFail || strings.Count(stderr.String(), "no space left") != 1 ||
 			!strings.HasSuffix(stderr.String(), want) {
 			t.Errorf("%v: exit %d, %q", args, code, stderr.String())
@@ -193,7 +193,7 @@ func TestOutputAndCommandThatFail(t *testing.T) {
 			variables(map[string]string{"TIWSNAP_REDIS_URL": "redis://127.0.0.1:1"}),
 		},
 	)
-	if code != exitTempFail || stderr.String() != "tiwsnap: the output is not complete: full\n" {
+	if code != exitTempFail || stderr.String() != "tiwsnap: the output is incomplete: full\n" {
 		t.Errorf("exit %d, %q", code, stderr.String())
 	}
 }

@@ -9,7 +9,7 @@ import (
 func newToken(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "Make an access token for a program, and its hash for TIWSNAP_HTTP_TOKENS",
+		Short: "Create an access token for a program",
 		Long: `Make an access token for a program. The token goes to the program, which sends it
 as "Authorization: Bearer TOKEN"; the hash goes into a line of TIWSNAP_HTTP_TOKENS:
 NAME ROLES HASH. Nothing of it is kept.`,

@@ -21,7 +21,7 @@ func usage(cmd *cobra.Command, e env) {
 				return unknownCommand(cmd, args[0])
 			}
 			cmd.SetOut(e.stderr)
-			return errors.Join(cmd.Help(), fail(exitUsage, "give one of the commands of %s", cmd.CommandPath()))
+			return errors.Join(cmd.Help(), fail(exitUsage, "%s needs a subcommand", cmd.CommandPath()))
 		}
 	}
 	if check := cmd.Args; check != nil {
@@ -34,11 +34,11 @@ func usage(cmd *cobra.Command, e env) {
 			if cmd.HasSubCommands() && len(args) > 0 {
 				return unknownCommand(cmd, args[0])
 			}
-			given := "no arguments are given"
+			given := "no arguments given"
 			if len(args) > 0 {
 				given = fmt.Sprintf("%s given: %s", plural(len(args), "argument"), strings.Join(args, " "))
 			}
-			return fail(exitUsage, "%s; it must be: %s, see %s -h", given, cmd.UseLine(), cmd.CommandPath())
+			return fail(exitUsage, "%s; usage: %s, see %s -h", given, cmd.UseLine(), cmd.CommandPath())
 		}
 	}
 	for _, sub := range cmd.Commands() {
@@ -84,7 +84,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 		return fail(exitUsage, "--%s %q: %w", f.Name, wrong.GetValue(), wrong.Unwrap()) // in our words already
 	case errors.As(err, &lacks):
-		return fail(exitUsage, "--%s: its value is missing: see %s -h", lacks.GetFlag().Name, cmd.CommandPath())
+		return fail(exitUsage, "--%s needs a value: see %s -h", lacks.GetFlag().Name, cmd.CommandPath())
 	}
 	return fail(exitUsage, "%w: see %s -h", err, cmd.CommandPath())
 }
@@ -102,7 +102,7 @@ func kind(f *pflag.Flag) string {
 	case "bool":
 		return "true or false"
 	case "duration":
-		return "a time with its unit, as in 500ms, 30s or 10m"
+		return "a duration such as 500ms, 30s or 10m"
 	case "stringToString":
 		return "NAME=VALUE"
 	}

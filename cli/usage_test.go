@@ -20,17 +20,17 @@ func TestWrongUse(t *testing.T) {
 		"enqueue room --label x":        `--label "x": it must be NAME=VALUE`,
 		"enqueue batch x --strict=so":   `--strict "so": it must be true or false`,
 		"status --limit x":              `--limit "x": it must be a whole number`,
-		"simulator --latency x":         `--latency "x": it must be a time with its unit, as in 500ms, 30s or 10m`,
-		"status --limit":                "--limit: its value is missing: see tiwsnap status -h",
+		"simulator --latency x":         `--latency "x": it must be a duration such as 500ms, 30s or 10m`,
+		"status --limit":                "--limit needs a value: see tiwsnap status -h",
 		"enqueue batch x --nam y":       "unknown flag: --nam: did you mean --name?",
 		"status --redis-ulr y":          "unknown flag: --redis-ulr: did you mean --redis-url?",
 		"status --nonsense":             "unknown flag: --nonsense: see tiwsnap status -h",
 		"status -z":                     "unknown shorthand flag: 'z' in -z: see tiwsnap status -h",
-		"enqueue batch":                 "no arguments are given; it must be: tiwsnap enqueue batch FILE [flags], see tiwsnap enqueue batch -h",
-		"status a b":                    "2 arguments given: a b; it must be: tiwsnap status [ID] [flags], see tiwsnap status -h",
+		"enqueue batch":                 "no arguments given; usage: tiwsnap enqueue batch FILE [flags], see tiwsnap enqueue batch -h",
+		"status a b":                    "2 arguments given: a b; usage: tiwsnap status [ID] [flags], see tiwsnap status -h",
 		"enqueue bach x":                `unknown command "bach" for "tiwsnap enqueue": did you mean tiwsnap enqueue batch?`,
 		"completion bsh":                `unknown command "bsh" for "tiwsnap completion": did you mean tiwsnap completion bash?`,
-		"token x":                       "1 argument given: x; it must be: tiwsnap token [flags], see tiwsnap token -h",
+		"token x":                       "1 argument given: x; usage: tiwsnap token [flags], see tiwsnap token -h",
 	} {
 		code, stdout, stderr := s.run("", strings.Fields(args)...)
 		if code != exitUsage || stdout != "" || stderr != "tiwsnap: "+want+"\n" {
@@ -52,7 +52,7 @@ func TestCommandsWithoutOneOfTheirs(t *testing.T) {
 		n++
 		code, stdout, stderr := s.run("", path...)
 		if code != exitUsage || stdout != "" || !strings.Contains(stderr, "COMMANDS:\n") ||
-			!strings.HasSuffix(stderr, "\ntiwsnap: give one of the commands of "+cmd.CommandPath()+"\n") {
+			!strings.HasSuffix(stderr, "\ntiwsnap: "+cmd.CommandPath()+" needs a subcommand\n") {
 			t.Errorf("tiwsnap %v: exit code %d, %q, %q", path, code, stdout, stderr)
 		}
 	})
@@ -122,7 +122,7 @@ func TestWordsAboutLists(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	code, _, stderr := s.run("RoomId\n1\nx\n", "enqueue", "batch", "-", "--app", "1400123480", "--name", "one")
-	if code != exitFailed || !strings.Contains(stderr, "-: 1 bad row was left out\n") ||
+	if code != exitFailed || !strings.Contains(stderr, "-: 1 bad row left out\n") ||
 		!strings.Contains(stderr, "batch one: 1 room enqueued\n") {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
@@ -143,7 +143,7 @@ func TestWordsAboutLists(t *testing.T) {
 	}
 	want := s.ok("status", "labels", "-o", "csv")
 	code, book, stderr := s.run("", "status", "labels", "-o", "xlsx")
-	if code != exitOK || !strings.Contains(stderr, "1 room: control characters in their text are U+FFFD") {
+	if code != exitOK || !strings.Contains(stderr, "1 room: control characters were replaced by U+FFFD") {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
 	file := filepath.Join(t.TempDir(), "labels.xlsx")

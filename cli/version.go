@@ -13,7 +13,7 @@ import (
 func newVersion(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Print the version, and the commit that it was built from",
+		Short: "Print the version and the commit it was built from",
 		Example: `  tiwsnap version
   tiwsnap version -o json`,
 		Args: cobra.NoArgs,

@@ -35,7 +35,7 @@ func watch(ctx context.Context, e env, c *connection, id string) (failed int, er
 		next, err := c.ledger.Batch(ctx, id)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
-			return 0, fail(exitFailed, "batch %s has expired while it was waited for", id)
+			return 0, fail(exitFailed, "batch %s expired during the wait", id)
 		case err != nil:
 			p.trouble(err)
 			continue
@@ -72,7 +72,7 @@ func goesOn(ctx context.Context, id string) error {
 	if ctx.Err() == nil {
 		return nil
 	}
-	return fail(exitTempFail, "interrupted; the work goes on: tiwsnap wait %s", id)
+	return fail(exitTempFail, "interrupted; the work goes on, wait for it with: tiwsnap wait %s", id)
 }
 
 // progress shows how a batch gets on: a bar on a terminal, else a line every

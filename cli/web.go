@@ -14,13 +14,13 @@ import (
 func newWeb(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "web",
-		Short: "Serve the pages, the API and asynqmon without working",
+		Short: "Serve the pages, the API and asynqmon, without a worker",
 		Long: `Serve the pages, the HTTP API, asynqmon and the metrics of the workers on the same
-Redis, and run no snapshots. It needs no API key of Tencent, but the configuration
-file of the workers. Any number may run: give all the same http.session_key, and a
-login at one is good at all.
+Redis, without running snapshots. It needs the workers' configuration file, but not
+Tencent's API key. Any number of processes may run; with the same http.session_key a
+login is valid in all of them.
 
-SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHelp,
+SIGTERM ends the process after its open requests. SIGHUP makes it ` + reloadHelp,
 		Example: `  tiwsnap web
   tiwsnap web --http-addr 127.0.0.1:8081 --redis-url redis://db:6379/0`,
 		Args: cobra.NoArgs,
@@ -45,14 +45,14 @@ SIGTERM ends it when requests under way have ended. SIGHUP makes it ` + reloadHe
 		}
 		defer closeAll(all)
 		if cfgs[0].HTTP.Addr == "" {
-			return fail(exitConfig, "TIWSNAP_HTTP_ADDR: is empty, so that nothing would be served: set it as in %s",
+			return fail(exitConfig, "TIWSNAP_HTTP_ADDR is empty, so nothing would be served: set it, for example to %s",
 				config.DefaultHTTPAddr)
 		}
 		log, level := newLogger(cfgs[0], e.stderr)
 		var sites []*hosted
 		for _, c := range all {
 			if err := c.probe(ctx); rdb.Misconf(err) {
-				log.Warn("Redis takes no writes: what only reads is served", "err", err)
+				log.Warn("Redis refuses writes: serving reads only", "err", err)
 			} else if err != nil {
 				return err
 			}

@@ -176,15 +176,15 @@ func TestWebWithoutWorking(t *testing.T) {
 
 func TestWebRefuses(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
-	s.says(exitConfig, "TIWSNAP_HTTP_ADDR: is empty", "web")
+	s.says(exitConfig, "TIWSNAP_HTTP_ADDR is empty", "web")
 	s.environ["TIWSNAP_HTTP_ADDR"] = "0.0.0.0:8080"
 	s.says(exitConfig, "TIWSNAP_HTTP_USERS: is missing", "web")
 	addr, _ := s.web(nil)
 	s.environ["TIWSNAP_HTTP_ADDR"] = addr
-	s.says(exitUnavailable, "address already in use (TIWSNAP_HTTP_ADDR or", "web")
+	s.says(exitUnavailable, "address already in use; choose another address with TIWSNAP_HTTP_ADDR or", "web")
 	s.environ["TIWSNAP_REDIS_URL"] = "embedded"
 	for _, command := range []string{"web", "status", "limit", "stop", "enqueue room --app 1 --room 1"} {
-		s.says(exitConfig, "embedded is a Redis inside one process", strings.Fields(command)...)
+		s.says(exitConfig, "a Redis inside one worker", strings.Fields(command)...)
 	}
 }
 
@@ -221,7 +221,7 @@ func TestFirstLogin(t *testing.T) {
 		t.Error("the password itself is kept")
 	}
 	out, errs, code := tiwsnap(t, nil, "first-login", dir)
-	if code != exitOK || out != "" || !strings.Contains(errs, "is there already") || !opens(first) {
+	if code != exitOK || out != "" || !strings.Contains(errs, "exists and is kept") || !opens(first) {
 		t.Errorf("again: exit %d, %q, %q", code, out, errs)
 	}
 	out, _, code = tiwsnap(t, nil, "first-login", dir, "--reset")
@@ -318,8 +318,8 @@ func TestHangup(t *testing.T) {
 			put(command+"-users", line("ada", "CANARY-new")+line("bob", "CANARY-bob"))
 			put(command+"-key", "CANARY-key-2")
 			put(command+".yml", "log: {level: debug}\nrate: {limit: 19}\n")
-			says(`msg="SIGHUP: the settings were read again" changed="tencentcloud.secret_key, http.users, log.level"`,
-				`msg="settings have changed that need a restart" settings=rate.limit`)
+			says(`msg="SIGHUP: reloaded the settings" changed="tencentcloud.secret_key, http.users, log.level"`,
+				`msg="changed settings need a restart" settings=rate.limit`)
 			if status, _ := b.send("GET", "http://"+addr+"/v1/batches", nil); status != http.StatusUnauthorized {
 				t.Errorf("the session of the old password: %d", status)
 			}
@@ -332,14 +332,14 @@ func TestHangup(t *testing.T) {
 
 			put(command+"-users", "ada operate CANARY-no-hash\n")
 			put(command+".yml", "log: {level: CANARY}\n")
-			says(`level=ERROR msg="SIGHUP: the settings cannot be read again: the old ones stay in use"`,
+			says(`level=ERROR msg="SIGHUP: reload failed, keeping the old settings"`,
 				"TIWSNAP_HTTP_USERS_FILE: entry 1")
 			if !(&browser{T: t}).logIn(addr, "ada", "CANARY-new") {
 				t.Error("a wrong file has closed the door")
 			}
 			put(command+"-users", line("ada", "CANARY-new")+line("bob", "CANARY-bob"))
 			put(command+".yml", "log: {level: error}\nrate: {limit: 19}\n")
-			says(`msg="SIGHUP: the settings were read again" changed="http.users, log.level"`)
+			says(`msg="SIGHUP: reloaded the settings" changed="http.users, log.level"`)
 			for _, secret := range []string{"CANARY-", "argon2id$v="} {
 				if strings.Contains(log.String(), secret) {
 					t.Errorf("the log has %s:\n%s", secret, log)

@@ -20,11 +20,12 @@ import (
 func newWebhooks(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "webhooks",
-		Short: "List the webhooks that could not be delivered",
-		Long: `List the webhooks that could not be delivered, the calls of CallbackURLs among
-them: within 24 hours, or because the receiver refused them for good or may not
-be called (TIWSNAP_WEBHOOK_ALLOW and _PRIVATE). The newest 10,000 are kept, for 90 days.
-Receivers that have answered 410 Gone are told on stderr: they are sent no more.`,
+		Short: "List webhooks that could not be delivered",
+		Long: `List webhooks, and calls of CallbackURLs, that could not be delivered. Delivery fails
+after 24 hours of retries, when the receiver refuses for good, or when the receiver is
+not allowed (TIWSNAP_WEBHOOK_ALLOW and _PRIVATE). The newest 10,000 are kept, for 90 days.
+
+Receivers that answered 410 Gone are listed on stderr. They get no more webhooks.`,
 		Example: `  tiwsnap webhooks
   tiwsnap webhooks -o jsonl | jq -r .receiver | sort | uniq -c`,
 		Args: cobra.NoArgs,
@@ -46,7 +47,7 @@ Receivers that have answered 410 Gone are told on stderr: they are sent no more.
 			return c.away(err)
 		}
 		for _, g := range gone {
-			fmt.Fprintf(e.stderr, "%s answered 410 Gone at %s: it is sent no more %s. Resend a webhook of it to change that.\n",
+			fmt.Fprintf(e.stderr, "%s answered 410 Gone at %s and gets no more webhooks %s; resend one of them to change that\n",
 				g.Host, clock(g.Since), goneOf(g.Batch))
 		}
 		return printDead(e, all, *output)
@@ -58,7 +59,7 @@ Receivers that have answered 410 Gone are told on stderr: they are sent no more.
 // goneOf is what a receiver that is gone is told nothing of.
 func goneOf(batch string) string {
 	if batch == "" {
-		return "(receiver of the settings)"
+		return "of the default receiver"
 	}
 	return "of batch " + batch
 }
@@ -67,14 +68,15 @@ func newResend(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resend ID... | --all",
 		Short: "Resend webhooks that could not be delivered",
-		Long: `Resend webhooks that could not be delivered, with what their snapshot or batch is
-now. One whose 24 hours are over is tried once. Receivers that have answered 410 Gone
-get their events again: those of the webhook that is resent, or all. Exit code 1 if there
-is nothing to resend.`,
+		Long: `Resend webhooks that could not be delivered, with the current state of their snapshot
+or batch. A webhook whose 24 hours are over is tried once.
+
+Resending also lifts the block of a receiver that answered 410 Gone: for the webhooks
+given, or for all receivers with --all. Exit code 1 if there is nothing to resend.`,
 		Example: `  tiwsnap webhooks resend --all
   tiwsnap webhooks resend n-01hqx5mz7k3v9t2b8n4c6d0f1g`,
 	}
-	all := cmd.Flags().Bool("all", false, "every one that \"tiwsnap webhooks\" lists")
+	all := cmd.Flags().Bool("all", false, "resend all that \"tiwsnap webhooks\" lists")
 	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if *all == (len(args) > 0) {
 			return fail(exitUsage, "give the ids of webhooks, or --all")
@@ -105,7 +107,7 @@ is nothing to resend.`,
 			}
 			dead, err := inspector.ListArchivedTasks(c.cfg.Namespace.QueueWebhooks(), asynq.PageSize(1))
 			if errors.Is(err, asynq.ErrQueueNotFound) || err == nil && len(dead) == 0 {
-				return "nothing to resend: there is no webhook that could not be delivered", false, nil
+				return "nothing to resend: all webhooks were delivered", false, nil
 			}
 			if err != nil {
 				return "", false, err
@@ -114,7 +116,7 @@ is nothing to resend.`,
 			if err == nil {
 				c.did(e, "resend-webhooks", "", strconv.Itoa(n))
 			}
-			return fmt.Sprintf("%d queued again", n), true, err
+			return fmt.Sprintf("%d queued for delivery", n), true, err
 		})
 	}
 	return cmd
@@ -128,11 +130,11 @@ func resend(
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
 		return "", false, fail(exitUsage,
-			"there is no webhook %s: \"tiwsnap webhooks\" lists those that could not be delivered", plain(id))
+			"there is no webhook %s: list undelivered ones with tiwsnap webhooks", plain(id))
 	case err != nil:
 		return "", false, err
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateRetry:
-		return "is on its way, or was delivered", false, nil
+		return "is being delivered, or was delivered", false, nil
 	}
 	// A payload that nobody can read is of no receiver.
 	if p, err := tasks.ParseNotify(info.Payload); err == nil {
@@ -140,7 +142,7 @@ func resend(
 			return "", false, err
 		}
 	}
-	return "queued again", true, inspector.RunTask(c.cfg.Namespace.QueueWebhooks(), id)
+	return "queued for delivery", true, inspector.RunTask(c.cfg.Namespace.QueueWebhooks(), id)
 }
 
 func (c *connection) outbox() *webhook.Outbox { return webhook.NewOutbox(c.rdb, c.cfg.Namespace) }
@@ -201,7 +203,7 @@ func printDead(e env, all []deadWebhook, output string) error {
 		return printLines(e.stdout, all)
 	}
 	if len(all) == 0 {
-		fmt.Fprintln(e.stderr, "there is no webhook that could not be delivered")
+		fmt.Fprintln(e.stderr, "no undelivered webhooks")
 		return nil
 	}
 	rows := [][]string{{"ID", "EVENT", "REF", "RECEIVER", "TRIES", "DIED", "LAST ERROR"}}

@@ -138,7 +138,7 @@ func TestDeadWebhooks(t *testing.T) {
 	}
 
 	if _, _, stderr := s.run("", "webhooks"); !strings.Contains(stderr, dead[0].Receiver+" answered 410 Gone at ") ||
-		!strings.Contains(stderr, "sent no more (receiver of the settings)") {
+		!strings.Contains(stderr, "gets no more webhooks of the default receiver") {
 		t.Errorf("of the receiver it says %s", stderr)
 	}
 
@@ -151,7 +151,7 @@ func TestDeadWebhooks(t *testing.T) {
 	s.sameAsStatus(snapshot.ID, data) // with what its error means
 	s.dead(0)
 
-	s.says(exitFailed, dead[0].ID+": is on its way, or was delivered\n", "webhooks", "resend", dead[0].ID)
+	s.says(exitFailed, dead[0].ID+": is being delivered, or was delivered\n", "webhooks", "resend", dead[0].ID)
 	s.says(exitFailed, "nothing to resend", "webhooks", "resend", "--all")
 	for want, args := range map[string][]string{
 		"there is no webhook w-1":             {"w-1"},

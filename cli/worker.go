@@ -46,20 +46,20 @@ func collectEarly(e env) {
 func newWorker(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "worker",
-		Short: "Run the snapshots; any number of workers share one request quota",
-		Long: `Run the snapshots: feed the batches, send the requests at the account's quota
-however many workers there are, and ask what became of them. It serves the HTTP
-API and the pages, and with a callback address it listens for Tencent's
-callbacks, too. Where the configuration file has a list of namespaces it works for
-all of them, or for the one that --namespace chooses.
+		Short: "Run a worker; all workers share one rate limit",
+		Long: `Run a worker: feed the batches, send their requests and poll for the results. All
+workers together stay within the account's rate limit. A worker also serves the HTTP
+API and the pages and, with a callback address, receives Tencent's callbacks. If the
+configuration file lists several namespaces, it works for all of them, or for the one
+chosen with --namespace.
 
-SIGTERM ends it in order: calls that are out are waited for and their outcomes
-are written. SIGHUP makes it ` + reloadHelp,
+SIGTERM ends the process in order: it waits for the requests in flight and stores their
+outcomes. SIGHUP makes it ` + reloadHelp,
 		Example: `  tiwsnap worker
   tiwsnap worker --config tiwsnap.yml --http-addr ""`,
 		Args: cobra.NoArgs,
 	}
-	moved := cmd.Flags().Bool("moved", false, "remember this endpoint in place of another one that the namespace has worked with")
+	moved := cmd.Flags().Bool("moved", false, "accept this endpoint, though the namespace has worked with another one")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "tiw.endpoint", "tiw.region", "tiw.timeout", "rate.limit", "rate.margin",
 		"worker.concurrency", "worker.attempts", "worker.spool", "confirm.after", "confirm.share", "suspend_for",
 		"callback.addr", "callback.url", "http.addr", "metrics.addr", "unknown", "unknown_grace", "retention", "images.store", "log.level", "log.format")
@@ -79,7 +79,7 @@ are written. SIGHUP makes it ` + reloadHelp,
 		defer closeAll(all)
 		log, level := newLogger(cfgs[0], e.stderr)
 		if cfgs[0].Redis.URL.Reveal() == rdb.Embedded {
-			log.Warn("Redis is embedded in this process: nothing is durable, nothing is shared with other processes (TIWSNAP_REDIS_URL names a real one)")
+			log.Warn("Redis is embedded in this process: nothing is durable or shared. Set TIWSNAP_REDIS_URL to use a Redis server")
 		}
 		metrics := web.NewRegistry()
 		var installed []*installation
@@ -120,7 +120,7 @@ are written. SIGHUP makes it ` + reloadHelp,
 			running.Go(func() error { return n.worker.Run(ctx) })
 		}
 		if err := running.Wait(); err != nil {
-			return fail(exitTempFail, "worker stopped, not all in order: %w", err)
+			return fail(exitTempFail, "the worker did not stop in order: %w", err)
 		}
 		return nil
 	}
@@ -306,11 +306,11 @@ func serveCallbacks(all []*installation, log *slog.Logger) (stop func(), err err
 	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	listener, err := net.Listen("tcp", srv.Addr)
 	if err != nil {
-		return nil, fail(exitUnavailable, "callbacks: %w (TIWSNAP_CALLBACK_ADDR or --callback-addr chooses another address)", err)
+		return nil, fail(exitUnavailable, "callbacks: %w; choose another address with TIWSNAP_CALLBACK_ADDR or --callback-addr", err)
 	}
 	log.Info("listening for callbacks", "addr", listener.Addr().String())
 	return serve(listener, srv, func(err error) {
-		log.Error("callbacks are no longer received, results come by polling alone", "err", err)
+		log.Error("no longer receiving callbacks; results come from polling alone", "err", err)
 	}), nil
 }
 

@@ -74,7 +74,7 @@ func TestWorkerListensForCallbacks(t *testing.T) {
 
 	t.Run("an address that is taken: exit 69 with the reason", func(t *testing.T) {
 		code, _, stderr := s.run("", "worker")
-		if code != exitUnavailable || !strings.Contains(stderr, "tiwsnap: callbacks: listen tcp "+addr+": bind: address already in use (TIWSNAP_CALLBACK_ADDR or") {
+		if code != exitUnavailable || !strings.Contains(stderr, "tiwsnap: callbacks: listen tcp "+addr+": bind: address already in use; choose another address with TIWSNAP_CALLBACK_ADDR or") {
 			t.Errorf("exit code %d: %s", code, stderr)
 		}
 	})

@@ -280,7 +280,7 @@ func (c Config) RegionWarning() (why, fix string) {
 	if err != nil || !strings.EqualFold("https://"+u.Hostname(), IntlEndpoint) || c.TIW.Region == "ap-singapore" {
 		return "", ""
 	}
-	why = fmt.Sprintf("%s does not go with the endpoint %s, which has ap-singapore alone by Tencent's documents",
+	why = fmt.Sprintf("%s is not available at the endpoint %s: Tencent documents only ap-singapore there",
 		c.TIW.Region, c.TIW.Endpoint)
 	return why, "set TIWSNAP_TIW_REGION to ap-singapore, or TIWSNAP_TIW_ENDPOINT to " + ChinaEndpoint
 }
@@ -334,7 +334,7 @@ func (l *loader) leaves(all []given) map[string]any {
 	leaves := map[string]any{}
 	for _, g := range all {
 		if before, twice := leaves[g.setting.key].(leaf); twice {
-			l.fault("%s: %s gives the same setting: remove one of them", g.origin, before.Origin)
+			l.fault("%s: %s is the same setting: remove one of them", g.origin, before.Origin)
 			continue
 		}
 		var file string
@@ -404,22 +404,22 @@ func (l *loader) fill(c *Config) {
 // together checks what one setting alone cannot show.
 func (l *loader) together(c Config, needs []Need) {
 	if c.Redis.Durability == "replicated" && c.Redis.URL.Reveal() == rdb.Embedded {
-		l.fault("TIWSNAP_REDIS_DURABILITY: replicated needs a Redis with replicas, and TIWSNAP_REDIS_URL is embedded")
+		l.fault("TIWSNAP_REDIS_DURABILITY: replicated needs a Redis with replicas, but TIWSNAP_REDIS_URL is embedded")
 	}
 	l.tls(c.Redis)
 	l.callbacks()
 	l.http(c.HTTP)
 	l.credentials(needs)
 	if keep := c.Images.Keep; keep > 0 && keep < c.Retention {
-		l.fault("TIWSNAP_IMAGES_KEEP: %s is less than TIWSNAP_RETENTION, %s, for which result lists name the copies: "+
+		l.fault("TIWSNAP_IMAGES_KEEP: %s is less than TIWSNAP_RETENTION, %s, during which result lists link to the copies: "+
 			"set it to that or more", brief(keep), brief(c.Retention))
 	}
 	if c.Images.Store != "" && c.Retention < imagesNeed {
-		l.fault("TIWSNAP_RETENTION: %s is less than %s, for which images may have to wait until they are copied to "+
+		l.fault("TIWSNAP_RETENTION: %s is less than %s, which images may need until they are copied to "+
 			"TIWSNAP_IMAGES_STORE: set it to that or more", brief(c.Retention), brief(imagesNeed))
 	}
 	if l.tried["images.access_key_id"] != l.tried["images.secret_access_key"] {
-		l.fault("TIWSNAP_IMAGES_ACCESS_KEY_ID and TIWSNAP_IMAGES_SECRET_ACCESS_KEY: one is set and the other is not: " +
+		l.fault("TIWSNAP_IMAGES_ACCESS_KEY_ID and TIWSNAP_IMAGES_SECRET_ACCESS_KEY: only one of them is set: " +
 			"set both or neither")
 	}
 }
@@ -427,11 +427,11 @@ func (l *loader) together(c Config, needs []Need) {
 func (l *loader) tls(r Redis) {
 	for name, file := range map[string]string{"CERT": r.TLS.Key, "KEY": r.TLS.Cert} {
 		if file != "" && (r.TLS.Cert == "" || r.TLS.Key == "") {
-			l.fault("TIWSNAP_REDIS_TLS_%s: is missing: a client certificate needs both its certificate and its key", name)
+			l.fault("TIWSNAP_REDIS_TLS_%s: is missing: a client certificate needs both a certificate and a key", name)
 		}
 	}
 	if r.TLS != (TLS{}) && !strings.HasPrefix(r.URL.Reveal(), "rediss") {
-		l.fault("TIWSNAP_REDIS_TLS_…: is for TLS: TIWSNAP_REDIS_URL must begin with rediss:// (or rediss+sentinel://, " +
+		l.fault("TIWSNAP_REDIS_TLS_…: needs TLS: TIWSNAP_REDIS_URL must begin with rediss:// (or rediss+sentinel://, " +
 			"rediss+cluster://), or remove these settings")
 	}
 	if err := (rdb.TLS{CA: r.TLS.CA}).Check(); err != nil {
@@ -457,22 +457,22 @@ func (l *loader) callbacks() {
 	addr, url := inForce("callback.addr"), inForce("callback.url")
 	if addr && !url {
 		l.fault(
-			"TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens, but Tencent is not told where; set it to the URL under which Tencent reaches that address, or remove both",
+			"TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens for callbacks, but Tencent does not know the URL; set it to the URL at which Tencent reaches that address, or remove both",
 		)
 	}
 	if url && !addr {
 		l.fault(
-			"TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL tells Tencent where to call, but nothing listens; set it as in :8081, or remove both",
+			"TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL sends callbacks here, but nothing listens; set it to an address such as :8081, or remove both",
 		)
 	}
 	if url && !l.tried["callback.key"] {
 		l.fault(
-			"TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or TIWSNAP_CALLBACK_KEY_FILE, to the output of \"openssl rand -hex 32\", the same for all workers",
+			"TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or TIWSNAP_CALLBACK_KEY_FILE, to the output of openssl rand -hex 32, the same in all workers",
 		)
 	}
 	if url && l.tried["tiw.callback_url"] {
 		l.fault(
-			"TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent takes one URL only; remove one of them",
+			"TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent calls only one URL; remove one of them",
 		)
 	}
 }
@@ -497,7 +497,7 @@ func (l *loader) credentials(needs []Need) {
 func (l *loader) webhook(w Webhook) {
 	if w.On() && !l.tried["webhook.secret"] {
 		l.fault(
-			"TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to what this prints: echo whsec_$(openssl rand -base64 32)",
+			"TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to the output of: echo whsec_$(openssl rand -base64 32)",
 		)
 	}
 	if _, err := webhook.ParseURL(w.URL.Reveal(), w.HTTP); err != nil && !w.URL.Empty() {

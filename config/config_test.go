@@ -27,9 +27,9 @@ func TestEveryFlawOfAFile(t *testing.T) {
 	wants := map[string]string{
 		"bad-syntax.yml":              `testdata/bad-syntax.yml: is not YAML: line 1: did not find expected ',' or ']'`,
 		"bad-not-text.yml":            `testdata/bad-not-text.yml: is not YAML: incomplete UTF-16 character`,
-		"bad-list.yml":                `testdata/bad-list.yml:1: must be a block of settings, each as NAME: VALUE`,
-		"bad-value-for-block.yml":     `testdata/bad-value-for-block.yml:1: rate: must be a block of settings, each as NAME: VALUE`,
-		"bad-list-for-value.yml":      `testdata/bad-list-for-value.yml:2: rate.limit: must be one value, not a block or a list`,
+		"bad-list.yml":                `testdata/bad-list.yml:1: must be a block of NAME: VALUE lines`,
+		"bad-value-for-block.yml":     `testdata/bad-value-for-block.yml:1: rate: must be a block of NAME: VALUE lines`,
+		"bad-list-for-value.yml":      `testdata/bad-list-for-value.yml:2: rate.limit: must be a single value, not a block or a list`,
 		"bad-unknown-key.yml":         `testdata/bad-unknown-key.yml:2: worker.concurency: is not a setting: did you mean worker.concurrency?`,
 		"bad-unknown-block.yml":       `testdata/bad-unknown-block.yml:1: workers: is not a setting: did you mean worker?`,
 		"bad-unknown-far.yml":         `testdata/bad-unknown-far.yml:1: kitchen-sink: is not a setting: "tiwsnap config print" lists them`,
@@ -37,25 +37,25 @@ func TestEveryFlawOfAFile(t *testing.T) {
 		"bad-key-twice.yml":           `testdata/bad-key-twice.yml:3: rate.limit: is already on line 2: remove one of them`,
 		"bad-two-documents.yml":       `testdata/bad-two-documents.yml: holds more than one document`,
 		"bad-second-document.yml":     `testdata/bad-second-document.yml: is not YAML: line 3: did not find expected node content`,
-		"bad-no-unit.yml":             `testdata/bad-no-unit.yml:2: tiw.timeout: "10" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 100ms to 1m`,
-		"bad-timeout.yml":             `testdata/bad-timeout.yml:2: tiw.timeout: "61s" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 100ms to 1m`,
+		"bad-no-unit.yml":             `testdata/bad-no-unit.yml:2: tiw.timeout: "10" must be a duration such as 500ms, 30s, 10m or 24h, from 100ms to 1m`,
+		"bad-timeout.yml":             `testdata/bad-timeout.yml:2: tiw.timeout: "61s" must be a duration such as 500ms, 30s, 10m or 24h, from 100ms to 1m`,
 		"bad-empty-value.yml":         `testdata/bad-empty-value.yml:2: rate.limit: "" must be a whole number from 1 to 10000`,
 		"bad-number.yml":              `testdata/bad-number.yml:2: rate.limit: "2e1" must be a whole number from 1 to 10000`,
 		"bad-rate.yml":                `testdata/bad-rate.yml:2: rate.limit: "10001" must be a whole number from 1 to 10000`,
 		"bad-attempts.yml":            `testdata/bad-attempts.yml:2: worker.attempts: "0" must be a whole number from 1 to 100`,
-		"bad-redis-url.yml":           `testdata/bad-redis-url.yml:2: redis.url: "redis://user:***@host:port" is not an address of Redis: the port is not a number` + escapes,
+		"bad-redis-url.yml":           `testdata/bad-redis-url.yml:2: redis.url: "redis://user:***@host:port" is not a Redis URL: the port is not a number` + escapes,
 		"bad-endpoint.yml":            `testdata/bad-endpoint.yml:2: tiw.endpoint: "tiw.tencentcloudapi.com" must be https://HOST or http://HOST:PORT, without a path`,
-		"bad-region.yml":              `testdata/bad-region.yml:2: tiw.region: "Singapore" must be a region as in ap-singapore`,
+		"bad-region.yml":              `testdata/bad-region.yml:2: tiw.region: "Singapore" must be a region such as ap-singapore`,
 		"bad-namespace.yml":           `testdata/bad-namespace.yml:1: namespace: "Main account" must be 1 to 32 of a-z, 0-9 and -`,
 		"bad-tiw-account.yml":         `testdata/bad-tiw-account.yml:2: tiw.account: is gone: set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for each account on this Redis`,
 		"bad-log-level.yml":           `testdata/bad-log-level.yml:2: log.level: "verbose" must be debug, info, warn or error`,
 		"bad-log-format.yml":          `testdata/bad-log-format.yml:2: log.format: "logfmt" must be text or json`,
 		"bad-half-a-key.yml":          `TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi`,
 		"bad-secret-with-space.yml":   `testdata/bad-secret-with-space.yml:3: tencentcloud.secret_key: must not contain a space or a line break`,
-		"bad-secret-masked.yml":       `testdata/bad-secret-masked.yml:3: tencentcloud.secret_key: is what "config print" shows in its place: give the secret itself`,
-		"bad-secret-and-file.yml":     `testdata/bad-secret-and-file.yml:4: tencentcloud.secret_key_file: testdata/bad-secret-and-file.yml:3: tencentcloud.secret_key gives the same setting: remove one of them`,
+		"bad-secret-masked.yml":       `testdata/bad-secret-masked.yml:3: tencentcloud.secret_key: is the placeholder that config print shows: give the secret itself`,
+		"bad-secret-and-file.yml":     `testdata/bad-secret-and-file.yml:4: tencentcloud.secret_key_file: testdata/bad-secret-and-file.yml:3: tencentcloud.secret_key is the same setting: remove one of them`,
 		"bad-secret-file-missing.yml": `testdata/bad-secret-file-missing.yml:3: tencentcloud.secret_key_file: "testdata/missing" cannot be read: no such file or directory`,
-		"bad-secret-file-empty.yml":   `testdata/bad-secret-file-empty.yml:3: tencentcloud.secret_key_file: "testdata/empty.yml" is empty: write the secret into it`,
+		"bad-secret-file-empty.yml":   `testdata/bad-secret-file-empty.yml:3: tencentcloud.secret_key_file: "testdata/empty.yml" is empty: it must contain the secret`,
 	}
 	files, err := filepath.Glob("testdata/bad-*.yml")
 	if err != nil || len(files) != len(wants) {
@@ -86,23 +86,23 @@ func TestEveryFlawOfTheEnvironment(t *testing.T) {
 		{[]string{"TIWSNAP_NAMESPACE=" + strings.Repeat("a", 33)}, `TIWSNAP_NAMESPACE: "` + strings.Repeat("a", 33) + `" must be 1 to 32 of a-z, 0-9 and -`},
 		{[]string{"TIWSNAP_RATE_LIMIT=fast"}, `TIWSNAP_RATE_LIMIT: "fast" must be a whole number from 1 to 10000`},
 		{[]string{"TIWSNAP_RATE_LIMIT=" + strings.Repeat("9", 100)}, `TIWSNAP_RATE_LIMIT: "` + strings.Repeat("9", 80) + `…" must be a whole number from 1 to 10000`},
-		{[]string{"TIWSNAP_REDIS_URL=redis://:S3CR3T/@h"}, `TIWSNAP_REDIS_URL: "redis://:***@h" is not an address of Redis: an @ stands behind the host` + escapes},
+		{[]string{"TIWSNAP_REDIS_URL=redis://:S3CR3T/@h"}, `TIWSNAP_REDIS_URL: "redis://:***@h" is not a Redis URL: there is an @ after the host` + escapes},
 		{[]string{"TIWSNAP_CONFIG=testdata/missing.yml"}, `TIWSNAP_CONFIG: "testdata/missing.yml" cannot be read: no such file or directory`},
 		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY=S3CR3T\n"}, `TENCENTCLOUD_SECRET_KEY: must not contain a space or a line break`},
 		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY=S3CR3T", "TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret"},
-			`TENCENTCLOUD_SECRET_KEY_FILE: TENCENTCLOUD_SECRET_KEY gives the same setting: remove one of them`},
+			`TENCENTCLOUD_SECRET_KEY_FILE: TENCENTCLOUD_SECRET_KEY is the same setting: remove one of them`},
 		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY_FILE=testdata"}, `TENCENTCLOUD_SECRET_KEY_FILE: "testdata" cannot be read: is a directory`},
 		{[]string{"TIWSNAP_REDIS_DURABILITY=both"}, `TIWSNAP_REDIS_DURABILITY: "both" must be local or replicated`},
 		{[]string{"TIWSNAP_REDIS_DURABILITY=replicated", "TIWSNAP_REDIS_URL=embedded"},
-			"TIWSNAP_REDIS_DURABILITY: replicated needs a Redis with replicas, and TIWSNAP_REDIS_URL is embedded"},
+			"TIWSNAP_REDIS_DURABILITY: replicated needs a Redis with replicas, but TIWSNAP_REDIS_URL is embedded"},
 		{[]string{"TIWSNAP_REDIS_URL=rediss://h", "TIWSNAP_REDIS_TLS_CA=testdata/none.pem"},
 			"TIWSNAP_REDIS_TLS_CA: open testdata/none.pem: no such file or directory"},
 		{[]string{"TIWSNAP_REDIS_URL=rediss://h", "TIWSNAP_REDIS_TLS_CERT=testdata/good.yml"},
-			"TIWSNAP_REDIS_TLS_KEY: is missing: a client certificate needs both its certificate and its key"},
-		{[]string{"TIWSNAP_REDIS_TLS_SERVER_NAME=redis.example"}, "TIWSNAP_REDIS_TLS_…: is for TLS: TIWSNAP_REDIS_URL must " +
+			"TIWSNAP_REDIS_TLS_KEY: is missing: a client certificate needs both a certificate and a key"},
+		{[]string{"TIWSNAP_REDIS_TLS_SERVER_NAME=redis.example"}, "TIWSNAP_REDIS_TLS_…: needs TLS: TIWSNAP_REDIS_URL must " +
 			"begin with rediss:// (or rediss+sentinel://, rediss+cluster://), or remove these settings"},
-		{[]string{"TIWSNAP_IMAGES_KEEP=72h"}, "TIWSNAP_IMAGES_KEEP: 72h is less than TIWSNAP_RETENTION, 168h, for which " +
-			"result lists name the copies: set it to that or more"},
+		{[]string{"TIWSNAP_IMAGES_KEEP=72h"}, "TIWSNAP_IMAGES_KEEP: 72h is less than TIWSNAP_RETENTION, 168h, during which " +
+			"result lists link to the copies: set it to that or more"},
 		{[]string{"TENCENTCLOUD_TOKEN=S3CR3T"}, "TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on https://console.tencentcloud.com/cam/capi\n" +
 			"TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi"},
 	} {
@@ -126,11 +126,11 @@ func TestCallbackSettings(t *testing.T) {
 
 		notPublic = `must be https://HOST or http://HOST:PORT, with or without a path`
 		notAddr   = `must be HOST:PORT, or :PORT for all addresses of this machine`
-		noKey     = `TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or TIWSNAP_CALLBACK_KEY_FILE, to the output of "openssl rand -hex 32", the same for all workers`
-		noURL     = `TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens, but Tencent is not told where; set it to the URL under which Tencent reaches that address, or remove both`
-		noAddr    = `TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL tells Tencent where to call, but nothing listens; set it as in :8081, or remove both`
-		twoURLs   = `TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent takes one URL only; remove one of them`
-		shortKey  = `is shorter than 32 characters: make one with "openssl rand -hex 32"`
+		noKey     = `TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or TIWSNAP_CALLBACK_KEY_FILE, to the output of openssl rand -hex 32, the same in all workers`
+		noURL     = `TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens for callbacks, but Tencent does not know the URL; set it to the URL at which Tencent reaches that address, or remove both`
+		noAddr    = `TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL sends callbacks here, but nothing listens; set it to an address such as :8081, or remove both`
+		twoURLs   = `TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent calls only one URL; remove one of them`
+		shortKey  = `must have at least 32 characters: make one with openssl rand -hex 32`
 	)
 	for _, test := range []struct {
 		name    string
@@ -155,7 +155,7 @@ func TestCallbackSettings(t *testing.T) {
 		{"what follows an unknown outcome", []string{"TIWSNAP_UNKNOWN=ignore", "TIWSNAP_UNKNOWN_GRACE=0s", "TIWSNAP_CONFIRM_SHARE=0"},
 			`TIWSNAP_CONFIRM_SHARE: "0" must be a whole number from 1 to 100` + "\n" +
 				`TIWSNAP_UNKNOWN: "ignore" must be wait or retry or hold` + "\n" +
-				`TIWSNAP_UNKNOWN_GRACE: "0s" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 1s to 1h`},
+				`TIWSNAP_UNKNOWN_GRACE: "0s" must be a duration such as 500ms, 30s, 10m or 24h, from 1s to 1h`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := config.Load(config.Source{Environ: test.environ})
@@ -204,13 +204,13 @@ func TestAllFaultsOfAllLayersAtOnce(t *testing.T) {
 	}
 	want := strings.Join([]string{
 		`testdata/many-flaws.yml:4: tiw.endpont: is not a setting: did you mean tiw.endpoint?`,
-		`testdata/many-flaws.yml:2: redis.url: "redis//127.0.0.1" is not an address of Redis: it is not embedded and begins with none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://`,
-		`testdata/many-flaws.yml:5: tiw.timeout: "1h" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 100ms to 1m`,
+		`testdata/many-flaws.yml:2: redis.url: "redis//127.0.0.1" is not a Redis URL: it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://`,
+		`testdata/many-flaws.yml:5: tiw.timeout: "1h" must be a duration such as 500ms, 30s, 10m or 24h, from 100ms to 1m`,
 		`testdata/many-flaws.yml:7: rate.limit: "twenty" must be a whole number from 1 to 10000`,
 		`testdata/many-flaws.yml:9: worker.attempts: "1000" must be a whole number from 1 to 100`,
-		`testdata/many-flaws.yml:10: retention: "forever" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 1m to 8760h`,
+		`testdata/many-flaws.yml:10: retention: "forever" must be a duration such as 500ms, 30s, 10m or 24h, from 1m to 8760h`,
 		`TIWSNAP_TIW_REGOIN: is not a setting: did you mean TIWSNAP_TIW_REGION?`,
-		`TIWSNAP_CONFIRM_AFTER: "soon" must be a time with its unit, as in 500ms, 30s, 10m or 24h, from 100ms to 1h`,
+		`TIWSNAP_CONFIRM_AFTER: "soon" must be a duration such as 500ms, 30s, 10m or 24h, from 100ms to 1h`,
 		`--concurrency: "0" must be a whole number from 1 to 1000`,
 		`--log-format: "" must be text or json`,
 		`TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on https://console.tencentcloud.com/cam/capi`,

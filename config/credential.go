@@ -87,7 +87,7 @@ func (c *Credential) look() {
 		c.fault = ""
 	case err.Error() != c.fault:
 		c.fault = err.Error()
-		c.log.Error("the API key cannot be read again: the old one stays in use", "err", err)
+		c.log.Error("cannot reload the API key, keeping the old one", "err", err)
 	}
 }
 
@@ -118,7 +118,7 @@ func (c *Credential) follow(now time.Time) error {
 	c.files = files
 	if key.reveal() != old.reveal() {
 		c.key.Store(&key)
-		c.log.Info("the API key has changed in its files and is in use")
+		c.log.Info("reloaded the API key from its files")
 	}
 	return nil
 }

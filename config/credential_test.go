@@ -100,7 +100,7 @@ func (r *rotation) logged(want ...string) {
 	r.log.Reset()
 }
 
-const replaced = "the API key has changed"
+const replaced = "reloaded the API key"
 
 func TestTheAPIKeyFollowsItsFiles(t *testing.T) {
 	const id, key, token = "secret_id", "secret_key", "token"
@@ -176,7 +176,7 @@ func TestTheAPIKeyFollowsItsFiles(t *testing.T) {
 			{func() error { return os.Remove(file) }, "no such file or directory"},
 			{func() error { r.put(key, "", time.Hour); return nil }, "is empty"},
 			{func() error { r.put(key, "new key", time.Hour); return nil }, "must not contain a space"},
-			{func() error { r.put(key, strings.Repeat("x", 1<<15), time.Hour); return nil }, "is larger than"},
+			{func() error { r.put(key, strings.Repeat("x", 1<<15), time.Hour); return nil }, "has more than"},
 			{func() error { return os.Remove(file) }, "no such file or directory"},
 			{func() error { return os.Mkdir(file, 0o700) }, "is a directory"},
 		} {

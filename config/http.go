@@ -59,7 +59,7 @@ func logins(check func(string) error) func(string) (any, error) {
 		for i, line := range lines(s) {
 			l, err := login(line, check)
 			if err == nil && slices.ContainsFunc(all, func(before Login) bool { return before.Name == l.Name }) {
-				err = fmt.Errorf("%s is there twice", l.Name)
+				err = fmt.Errorf("%s appears twice", l.Name)
 			}
 			if err != nil {
 				return nil, fmt.Errorf("entry %d: %w", i+1, err)
@@ -67,7 +67,7 @@ func logins(check func(string) error) func(string) (any, error) {
 			all = append(all, l)
 		}
 		if len(all) == 0 && s != "" {
-			return nil, errors.New("names nobody")
+			return nil, errors.New("lists nobody")
 		}
 		return all, nil
 	}
@@ -77,10 +77,10 @@ func login(line string, check func(string) error) (Login, error) {
 	field := strings.Fields(line)
 	switch {
 	case len(field) > 0 && field[len(field)-1] == mask:
-		return Login{}, errors.New("*** is what \"config print\" shows in place of the hash: give the hash itself")
+		return Login{}, errors.New("*** is the placeholder that config print shows: give the hash itself")
 	case len(field) != 3:
 		return Login{}, errors.New(
-			"must be NAME ROLES HASH, the roles separated by commas, as in: ada view,produce $argon2id$…",
+			"must be NAME ROLES HASH, with roles separated by commas, such as: ada view,produce $argon2id$…",
 		)
 	case !loginName.MatchString(field[0]):
 		return Login{}, errors.New("the name must be 1 to 64 of A-Z, a-z, 0-9, . _ @ and -")
@@ -117,7 +117,7 @@ func hostNames(s string) (any, error) {
 		name = strings.ToLower(strings.TrimSuffix(name, "."))
 		if strings.ContainsAny(name, "/:*@ ") {
 			return nil, fmt.Errorf(
-				"must be host names as in tiwsnap.example.com, without a port, separated by commas: %s is none",
+				"must be host names such as tiwsnap.example.com, without a port, separated by commas: %s is not a host name",
 				quote(name),
 			)
 		}
@@ -137,7 +137,7 @@ func networks(s string) (any, error) {
 		}
 		if err != nil || prefix != prefix.Masked() {
 			return nil, fmt.Errorf(
-				"must be addresses and networks as in 10.1.2.3 or 10.1.2.0/24, separated by commas: %s is none",
+				"must be addresses and networks such as 10.1.2.3 or 10.1.2.0/24, separated by commas: %s is neither",
 				quote(entry),
 			)
 		}
@@ -152,7 +152,7 @@ func (l *loader) http(h HTTP) {
 		return
 	}
 	l.fault(
-		"TIWSNAP_HTTP_USERS: is missing: TIWSNAP_HTTP_ADDR is %s, where others reach it, and without users or tokens everybody may everything; give some, or listen on 127.0.0.1",
+		"TIWSNAP_HTTP_USERS: is missing: TIWSNAP_HTTP_ADDR is %s, which other machines can reach, and without users or tokens anyone has full access; set one of them, or listen on 127.0.0.1",
 		h.Addr,
 	)
 }

@@ -183,7 +183,7 @@ func (y *yamlFile) mapping(prefix string, n *yaml.Node) {
 		return // a block with nothing but comments
 	}
 	if n.Kind != yaml.MappingNode {
-		y.fault("%s: must be a block of settings, each as NAME: VALUE", strings.TrimSuffix(y.at(n, prefix), ": "))
+		y.fault("%s: must be a block of NAME: VALUE lines", strings.TrimSuffix(y.at(n, prefix), ": "))
 		return
 	}
 	for i := 0; i < len(n.Content); i += 2 {
@@ -204,7 +204,7 @@ func (y *yamlFile) mapping(prefix string, n *yaml.Node) {
 		g.origin = y.at(name, key)
 		switch table, isList := y.lists[key]; {
 		case y.entry && isProcessWide(key):
-			y.fault("%s: is a setting of the whole process: give it at the top of the file", g.origin)
+			y.fault("%s: applies to the whole process: move it to the top level of the file", g.origin)
 		case key == namespacesKey && y.lists != nil && !y.entry:
 			y.namespaces(name.Line, value)
 		case isList:
@@ -220,7 +220,7 @@ func (y *yamlFile) mapping(prefix string, n *yaml.Node) {
 			}
 			y.all = append(y.all, g)
 		case ok:
-			y.fault("%s: must be one value, not a block or a list", g.origin)
+			y.fault("%s: must be a single value, not a block or a list", g.origin)
 		case y.isBlock(key):
 			y.mapping(key, value)
 		default:

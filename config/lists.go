@@ -28,7 +28,7 @@ func (y *yamlFile) list(key string, table []setting, line int, n *yaml.Node) {
 		return // nothing but comments
 	}
 	if n.Kind != yaml.SequenceNode {
-		y.fault("%s:%d: %s: must be a list, each entry as - NAME: VALUE", y.name, line, key)
+		y.fault("%s:%d: %s: must be a list with entries such as - NAME: VALUE", y.name, line, key)
 		return
 	}
 	var entries []any
@@ -69,7 +69,7 @@ func treeText(n *yaml.Node) (string, error) {
 	}
 	text, err := json.Marshal(v)
 	if err != nil {
-		return "", fmt.Errorf("has a name that is not text: %w", err)
+		return "", fmt.Errorf("has a name that is not a string: %w", err)
 	}
 	return string(text), nil
 }

@@ -42,7 +42,7 @@ func (y *yamlFile) namespaces(line int, n *yaml.Node) {
 		return // nothing but comments
 	}
 	if n.Kind != yaml.SequenceNode {
-		y.fault("%s:%d: %s: must be a list, each entry as - name: NAME", y.name, line, namespacesKey)
+		y.fault("%s:%d: %s: must be a list with entries such as - name: NAME", y.name, line, namespacesKey)
 		return
 	}
 	name, _ := byKey("namespace")
@@ -62,7 +62,7 @@ func (y *yamlFile) namespaces(line int, n *yaml.Node) {
 		case one.name == "":
 			y.fault("%s: is missing: each namespace needs one", y.at(item, namespacesKey+".name"))
 		case slices.ContainsFunc(y.entries, func(before entry) bool { return before.name == one.name }):
-			y.fault("%s: %s is there twice", y.at(item, namespacesKey+".name"), quote(one.name))
+			y.fault("%s: %s appears twice", y.at(item, namespacesKey+".name"), quote(one.name))
 		}
 		y.entries = append(y.entries, one)
 	}
@@ -103,7 +103,7 @@ func LoadAll(src Source, needs ...Need) ([]Config, error) {
 	}
 	for i, c := range configs {
 		if c.Images.Store != "" && slices.ContainsFunc(configs[:i], func(b Config) bool { return b.Images.Store == c.Images.Store }) {
-			faults = append(faults, fmt.Errorf("namespace %s: images.store: another namespace has the same: give each its own, "+
+			faults = append(faults, fmt.Errorf("namespace %s: images.store: another namespace uses the same store: give each its own, "+
 				"as their batches may have one name", c.Namespace))
 		}
 	}
@@ -140,7 +140,7 @@ func (l *loader) chosen(file, stronger []given) []entry {
 		}
 	}
 	if l.koanf.Get("schedules") != nil {
-		l.fault("schedules: stands beside %s: move each schedule into the namespace whose rooms it has", namespacesKey)
+		l.fault("schedules: not allowed beside %s: move each schedule into the namespace of its rooms", namespacesKey)
 	}
 	var names []string
 	for _, e := range l.entries {
@@ -152,7 +152,7 @@ func (l *loader) chosen(file, stronger []given) []entry {
 		}
 		i := slices.Index(names, g.text)
 		if i < 0 {
-			l.fault("%s: %s is none of the file's %s: %s", g.origin, quote(g.text), namespacesKey, strings.Join(names, ", "))
+			l.fault("%s: %s is not one of the file's %s: %s", g.origin, quote(g.text), namespacesKey, strings.Join(names, ", "))
 			break
 		}
 		return l.entries[i : i+1]

@@ -81,19 +81,19 @@ func TestFaultsOfNamespaces(t *testing.T) {
 	}{
 		"no such namespace": {
 			twoNamespaces, "TIWSNAP_NAMESPACE=school-c",
-			[]string{`TIWSNAP_NAMESPACE: "school-c" is none of the file's namespaces: school-a, school-b`},
+			[]string{`TIWSNAP_NAMESPACE: "school-c" is not one of the file's namespaces: school-a, school-b`},
 		},
 		"of the whole process": {
 			"namespaces:\n- name: a\n  http: {addr: \":1\"}\n  callback: {addr: \":2\"}\n", "",
-			[]string{":3: http: is a setting of the whole process", ":4: callback.addr: is a setting of the whole process"},
+			[]string{":3: http: applies to the whole process", ":4: callback.addr: applies to the whole process"},
 		},
 		"nameless, twice, unknown": {
 			"namespaces:\n- rate: {limit: 5}\n- name: a\n- name: a\n- name: b\n  rate: {limits: 5}\n", "",
-			[]string{":2: namespaces.name: is missing", `:4: namespaces.name: "a" is there twice`, ":6: rate.limits: is not a setting"},
+			[]string{":2: namespaces.name: is missing", `:4: namespaces.name: "a" appears twice`, ":6: rate.limits: is not a setting"},
 		},
 		"a name beside the list, and schedules": {
 			"namespace: a\nnamespaces:\n- name: a\nschedules:\n- {name: d, cron: \"0 1 * * *\", timezone: UTC, rooms: {file: x.csv}}\n", "",
-			[]string{"namespace: cannot be used with namespaces", "schedules: stands beside namespaces"},
+			[]string{"namespace: cannot be used with namespaces", "schedules: not allowed beside namespaces"},
 		},
 		"no list": {"namespaces: a\n", "", []string{"namespaces: must be a list"}},
 		"of one": {
@@ -102,7 +102,7 @@ func TestFaultsOfNamespaces(t *testing.T) {
 		},
 		"one store": {
 			"tencentcloud: {secret_id: i, secret_key: k}\nimages: {store: \"file:///srv/boards\"}\nnamespaces:\n- name: a\n- name: b\n", "",
-			[]string{"namespace b: images.store: another namespace has the same"},
+			[]string{"namespace b: images.store: another namespace uses the same store"},
 		},
 		"of all": {
 			"namespaces:\n- name: a\n- name: b\n", "",

@@ -40,26 +40,26 @@ type ScheduledRooms struct {
 // schedules is the table of an entry of schedules.
 var schedules = []setting{
 	{"schedules.name", "", "",
-		"begins the names of its batches",
+		"name, which also begins the ids of its batches",
 		pattern(`[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?`, "1 to 32 of a-z, 0-9 and -"), plain},
-	{"schedules.cron", "", "", "when: minute hour day month weekday", cronExpr, plain},
-	{"schedules.timezone", "", "UTC", "of the cron expression, as in Asia/Shanghai", timezone, plain},
+	{"schedules.cron", "", "", "cron expression: minute hour day month weekday", cronExpr, plain},
+	{"schedules.timezone", "", "UTC", "time zone of the cron expression, such as Asia/Shanghai", timezone, plain},
 	{"schedules.rooms.list", "", "",
-		"the rooms: RoomIds, blocks with the API's names, or the text of a class list",
+		"rooms, as RoomIds, as blocks with the API's field names, or as the text of a class list",
 		roomList, hideCallbacks},
-	{"schedules.rooms.file", "", "", "or a class list that is read at each tick", anyText, plain},
-	{"schedules.rooms.url", "", "", "or an https:// or http:// URL that answers with one", roomsURL, hidePath},
-	{"schedules.rooms.token", "", "", "bearer token for that URL", secret, hide},
-	{"schedules.defaults", "", "", "what a room leaves out, with the API's names", roomDefaults, hideCallbacks},
+	{"schedules.rooms.file", "", "", "class list file, read at each tick", anyText, plain},
+	{"schedules.rooms.url", "", "", "https:// or http:// URL of a class list, read at each tick", roomsURL, hidePath},
+	{"schedules.rooms.token", "", "", "bearer token for rooms.url", secret, hide},
+	{"schedules.defaults", "", "", "values for fields that a room leaves out, with the API's field names", roomDefaults, hideCallbacks},
 	{"schedules.missed", "", "one",
-		"what to do with ticks at which no worker ran: skip, one (the last of them) or all",
+		"what to do with ticks missed while no worker ran: skip, one (only the last) or all",
 		oneOf("skip", "one", "all"), plain},
 	{"schedules.missed_within", "", "24h",
-		"how old a missed tick may be",
+		"maximum age of a missed tick",
 		duration(time.Minute, 744*time.Hour), plain},
 	{"schedules.overlap", "", "queue",
-		"what to do with a tick while the batch of the one before is open: queue (it is enqueued all the " +
-			"same) or skip",
+		"what to do with a tick while the batch of the previous tick is open: queue (enqueue it anyway) or " +
+			"skip",
 		oneOf("skip", "queue"), plain},
 }
 
@@ -81,10 +81,10 @@ func timezone(s string) (any, error) {
 // roomsURL is a secret since such a URL often has a token.
 func roomsURL(s string) (any, error) {
 	if strings.HasSuffix(s, "/"+mask) {
-		return nil, errors.New("is what \"config print\" shows in its place: give the URL itself")
+		return nil, errors.New("is the placeholder that config print shows: give the URL itself")
 	}
 	if _, ok := httpURL(s); !ok && s != "" {
-		return nil, errors.New("must be a URL as in https://HOST/PATH, without a user or a password: rooms.token is sent with it")
+		return nil, errors.New("must be a URL such as https://HOST/PATH, without a user or a password: use rooms.token for those")
 	}
 	return secret(s)
 }
@@ -111,7 +111,7 @@ func roomList(s string) (any, error) {
 		case json.Unmarshal(e, &id) == nil:
 			fmt.Fprintf(&lines, `{"RoomId":%d}`, id)
 		default:
-			return nil, fmt.Errorf("must be a list of rooms, and entry %d is neither a RoomId nor a block", i+1)
+			return nil, fmt.Errorf("must be a list of rooms, but entry %d is neither a RoomId nor a block", i+1)
 		}
 		lines.WriteByte('\n')
 	}
@@ -122,7 +122,7 @@ func roomList(s string) (any, error) {
 func notShown(s string) error {
 	for _, u := range urlText.FindAllString(s, -1) {
 		if strings.HasSuffix(u, "/"+mask) {
-			return errors.New("has a CallbackURL as \"config print\" shows it: give the URL itself")
+			return errors.New("has the CallbackURL placeholder that config print shows: give the URL itself")
 		}
 	}
 	return nil
@@ -139,10 +139,10 @@ func roomDefaults(s string) (any, error) {
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(s), &fields); err != nil || fields == nil {
-		return nil, errors.New("must be a block as in SdkAppId: 1400000000")
+		return nil, errors.New("must be a block such as SdkAppId: 1400000000")
 	}
 	if _, ok := fields["RoomId"]; ok {
-		return nil, errors.New("must not have a RoomId: each room has its own")
+		return nil, errors.New("must not have a RoomId: that is different for each room")
 	}
 	fields["RoomId"] = json.RawMessage("1")
 	line, err := json.Marshal(fields)
@@ -194,7 +194,7 @@ func (l *loader) schedules(c Config, needs []Need) {
 		}
 		name := entry[key+".name"].text
 		if before, twice := names[name]; twice && name != "" {
-			l.fault("%s: %s is the name of another schedule: %s", at("name"), quote(name), before)
+			l.fault("%s: %s is already the name of another schedule: %s", at("name"), quote(name), before)
 		}
 		names[name] = at("name")
 		var sources []string
@@ -205,12 +205,12 @@ func (l *loader) schedules(c Config, needs []Need) {
 		}
 		switch {
 		case len(sources) == 0:
-			l.fault("%s: the schedule has no rooms: give one of rooms.list, rooms.file and rooms.url", at("name"))
+			l.fault("%s: the schedule has no rooms: set rooms.list, rooms.file or rooms.url", at("name"))
 		case len(sources) > 1:
-			l.fault("%s: cannot be used with %s: the rooms come from one place", at(sources[1]), sources[0])
+			l.fault("%s: cannot be combined with %s: rooms come from one source", at(sources[1]), sources[0])
 		case sources[0] != "rooms.url":
 			if _, ok := entry[key+".rooms.token"]; ok {
-				l.fault("%s: is sent with rooms.url only, and there is none", at("rooms.token"))
+				l.fault("%s: works only with rooms.url, which is not set", at("rooms.token"))
 			}
 		}
 		if i >= len(c.Schedules) {

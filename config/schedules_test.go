@@ -76,26 +76,26 @@ func TestEveryFlawOfTheSchedules(t *testing.T) {
 		`7: schedules.often: is not a setting: did you mean schedules.cron?`,
 		`2: schedules.name: "Evening class" must be 1 to 32 of a-z, 0-9 and -`,
 		`3: schedules.cron: "61 17 * * *" has a wrong minute, "61": it must be 0 to 59, as in 0,30 or */15`,
-		`4: schedules.timezone: "Asia/Shangai" must be UTC or the name of a time zone as in Asia/Shanghai`,
-		`5: schedules.rooms.list: "[1,\"two\"]" must be a list of rooms, and entry 2 is neither a RoomId nor a block`,
-		`6: schedules.defaults: "{\"RoomId\":5}" must not have a RoomId: each room has its own`,
+		`4: schedules.timezone: "Asia/Shangai" must be UTC or a time zone such as Asia/Shanghai`,
+		`5: schedules.rooms.list: "[1,\"two\"]" must be a list of rooms, but entry 2 is neither a RoomId nor a block`,
+		`6: schedules.defaults: "{\"RoomId\":5}" must not have a RoomId: that is different for each room`,
 		`8: schedules.name: is missing: it must be 1 to 32 of a-z, 0-9 and -`,
-		`8: schedules.cron: "@every 5m" must say at what times, for all workers alike: */5 * * * * is every five minutes`,
-		`9: schedules.rooms.url: must be a URL as in https://HOST/PATH, without a user or a password: rooms.token is sent with it`,
+		`8: schedules.cron: "@every 5m" must name fixed times: for every five minutes write */5 * * * *`,
+		`9: schedules.rooms.url: must be a URL such as https://HOST/PATH, without a user or a password: use rooms.token for those`,
 		`10: schedules.missed: "never" must be skip or one or all`,
-		`12: schedules.cron: "0 0 30 2 *" never comes: no year has such a day`,
+		`12: schedules.cron: "0 0 30 2 *" never matches: no year has such a date`,
 		`14: schedules.defaults: "{\"SdkAppId\":0,\"Size\":3,\"Whiteboard\":{\"Width\":9999}}" cannot be read: SdkAppId is 0, it must be 1 or more; "Size" is no known name, give your own words a name like Label.Size`,
 		`27: schedules.name: is already on line 26: remove one of them`,
-		`28: schedules.cron: "CRON_TZ=UTC 0 2 * * *" must not hold a time zone: that is a setting of its own`,
-		`30: schedules: must be a block of settings, each as NAME: VALUE`,
-		`5: schedules.rooms.token: is sent with rooms.url only, and there is none`,
+		`28: schedules.cron: "CRON_TZ=UTC 0 2 * * *" must not contain a time zone: set timezone instead`,
+		`30: schedules: must be a block of NAME: VALUE lines`,
+		`5: schedules.rooms.token: works only with rooms.url, which is not set`,
 		`13: schedules.rooms.file: "testdata/missing.csv" cannot be read: no such file or directory`,
-		`15: schedules.name: "twice" is the name of another schedule: ` + file + `:11: schedules.name`,
-		`18: schedules.rooms.file: cannot be used with rooms.list: the rooms come from one place`,
+		`15: schedules.name: "twice" is already the name of another schedule: ` + file + `:11: schedules.name`,
+		`18: schedules.rooms.file: cannot be combined with rooms.list: rooms come from one source`,
 		`19: schedules.rooms.list: line 3, column 2: RoomId is "x", it must be a whole number`,
 		`18: schedules.rooms.file: "testdata" is a folder`,
-		`23: schedules.name: the schedule has no rooms: give one of rooms.list, rooms.file and rooms.url`,
-		`25: schedules.rooms.token: is sent with rooms.url only, and there is none`,
+		`23: schedules.name: the schedule has no rooms: set rooms.list, rooms.file or rooms.url`,
+		`25: schedules.rooms.token: works only with rooms.url, which is not set`,
 		`25: schedules.rooms.file: "testdata" is a folder`,
 		`29: schedules.rooms.list: line 1, column 11: RoomId is 0, it must be 1 or more`,
 	}
@@ -123,7 +123,7 @@ func TestEveryFlawOfTheSchedules(t *testing.T) {
 		if err := os.WriteFile(file, []byte("schedules: {name: a}\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		want := file + ":1: schedules: must be a list, each entry as - NAME: VALUE"
+		want := file + ":1: schedules: must be a list with entries such as - NAME: VALUE"
 		if _, err := config.Load(config.Source{File: file}); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
@@ -158,7 +158,7 @@ func TestCallbackURLsOfSchedules(t *testing.T) {
 		t.Errorf("printed as:\n%s", out)
 	}
 	write(out)
-	if _, err := config.Load(config.Source{File: file}); err == nil || strings.Count(err.Error(), `has a CallbackURL as "config print" shows it`) != 3 {
+	if _, err := config.Load(config.Source{File: file}); err == nil || strings.Count(err.Error(), `has the CallbackURL placeholder`) != 3 {
 		t.Errorf("what is printed was taken: %v", err)
 	}
 }

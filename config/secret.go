@@ -67,9 +67,9 @@ func readSecret(name string) (string, error) {
 	case err != nil:
 		return "", unreadable(name, err)
 	case len(b) > maxSecret:
-		return "", fmt.Errorf("%s is larger than %d bytes: it cannot be a secret", quote(name), maxSecret)
+		return "", fmt.Errorf("%s has more than %d bytes, too many for a secret", quote(name), maxSecret)
 	case len(strings.TrimRight(string(b), "\r\n")) == 0:
-		return "", fmt.Errorf("%s is empty: write the secret into it", quote(name))
+		return "", fmt.Errorf("%s is empty: it must contain the secret", quote(name))
 	}
 	return strings.TrimRight(string(b), "\r\n"), nil
 }

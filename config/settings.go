@@ -36,132 +36,132 @@ type setting struct {
 // Config.
 var settings = []setting{
 	{"namespace", "namespace", keys.Default.String(),
-		"name of this installation in Redis: another account, or another stage, on the same Redis needs another one",
+		"name of this installation in Redis: give each account, and each stage, on the same Redis its own",
 		namespace, plain},
 	{"redis.url", "redis-url", "redis://127.0.0.1:6379/0",
-		"Redis: redis://, rediss://, unix://, redis+sentinel://H1,H2/MASTER/DB, redis+cluster://H1,H2, or " +
+		"URL of Redis: redis://, rediss://, unix://, redis+sentinel://H1,H2/MASTER/DB, redis+cluster://H1,H2, or " +
 			"embedded",
 		redisURL, rdb.Redact},
 	{"redis.durability", "durability", "local",
-		"what an accepted enqueue, and a request to be sent, is in before: this Redis (local), or replicas of it too (replicated)",
+		"what must store an enqueue, and the intent of a request: Redis (local), or also its replicas (replicated)",
 		oneOf("local", "replicated"), plain},
-	{"redis.tls.ca", "", "", "PEM file of the authorities that sign the certificate of Redis; empty: those of the system",
+	{"redis.tls.ca", "", "", "PEM file of the CAs that sign the certificate of Redis; empty: the CAs of the system",
 		anyText, plain},
-	{"redis.tls.cert", "", "", "PEM file of the client certificate, where Redis asks for one", anyText, plain},
-	{"redis.tls.key", "", "", "PEM file of its private key", anyText, plain},
+	{"redis.tls.cert", "", "", "PEM file of the client certificate, if Redis requires one", anyText, plain},
+	{"redis.tls.key", "", "", "PEM file of the client certificate's private key", anyText, plain},
 	{"redis.tls.server_name", "", "", "name in the certificate of Redis; empty: the host in its URL", anyText, plain},
-	{"tencentcloud.secret_id", "", "", "API key, SecretId", secret, hide},
-	{"tencentcloud.secret_key", "", "", "API key, SecretKey", secret, hide},
+	{"tencentcloud.secret_id", "", "", "SecretId of the API key", secret, hide},
+	{"tencentcloud.secret_key", "", "", "SecretKey of the API key", secret, hide},
 	{"tencentcloud.token", "", "", "token of temporary credentials", secret, hide},
 	{"tiw.endpoint", "endpoint", ChinaEndpoint,
-		"URL of the API; the international site's is https://tiw.intl.tencentcloudapi.com",
+		"URL of the API; for the international site https://tiw.intl.tencentcloudapi.com",
 		endpoint, hideUser},
 	{"tiw.region", "region", "ap-singapore",
-		"region of the service",
-		pattern(`[a-z]+(-[a-z0-9]+)+`, "a region as in ap-singapore"), plain},
+		"region of the API",
+		pattern(`[a-z]+(-[a-z0-9]+)+`, "a region such as ap-singapore"), plain},
 	{"tiw.timeout", "tiw-timeout", "10s",
-		"time limit of one call to the API",
+		"timeout of one API request",
 		duration(100*time.Millisecond, time.Minute), plain},
 	{"tiw.callback_url", "", "",
-		"CallbackURL of rooms that name none, where tiwsnap takes no callbacks itself",
+		"CallbackURL of rooms that have none, if tiwsnap receives no callbacks itself",
 		ownCallback, hide},
-	{"rate.limit", "rate", "20", "requests a second, for each API action", number(1, 10000), plain},
+	{"rate.limit", "rate", "20", "requests per second, for each API action", number(1, 10000), plain},
 	{"rate.margin", "margin", "15ms",
 		"safety margin added to the one-second window; adapts up to 100 ms to network jitter",
 		duration(time.Millisecond, 100*time.Millisecond), plain},
 	{"worker.concurrency", "concurrency", "256",
-		"calls in flight in one process, for each of the two queues, at most; they are as many as the " +
-			"time of the answers asks for",
+		"maximum requests in flight in one process, for each of the two queues; the actual number follows " +
+			"the latency of the API",
 		number(1, 1000), plain},
-	{"worker.attempts", "attempts", "8", "how often one snapshot is sent, at most", number(1, 100), plain},
+	{"worker.attempts", "attempts", "8", "maximum attempts for one snapshot", number(1, 100), plain},
 	{"worker.spool", "spool", "",
-		"folder for outcomes that Redis cannot take at the moment; empty: one in the user's cache folder",
+		"folder for outcomes while Redis cannot store them; empty: a folder in the user's cache folder",
 		anyText, plain},
 	{"confirm.after", "confirm-after", "30s",
 		"delay before the first result poll",
 		duration(100*time.Millisecond, time.Hour), plain},
 	{"confirm.share", "confirm-share", "100",
-		"percent of the DescribeSnapshotTask quota that confirmation may use",
+		"percentage of the DescribeSnapshotTask rate limit that polling for results may use",
 		number(1, 100), plain},
 	{"callback.addr", "callback-addr", "",
-		"HOST:PORT to listen on for Tencent's callbacks; empty: none, results come by polling alone",
+		"HOST:PORT to listen on for Tencent's callbacks; empty: no callbacks, results come from polling alone",
 		listenAddr, plain},
 	{"callback.url", "callback-url", "",
-		"public base URL of that listener, which Tencent can reach",
+		"public base URL at which Tencent reaches the callback listener",
 		publicURL, hideUser},
-	{"callback.key", "", "", "secret that signs the callback URLs: 32 random characters or more", signingKey, hide},
+	{"callback.key", "", "", "secret that signs callback URLs: at least 32 random characters", signingKey, hide},
 	{"callback.key_old", "", "",
-		"a second key whose callback URLs are accepted, while the key is replaced",
+		"previous secret, whose callback URLs are still accepted during rotation",
 		signingKey, hide},
 	{"http.addr", "http-addr", DefaultHTTPAddr,
-		"HOST:PORT to listen on for browsers and programs; empty turns it off",
+		"HOST:PORT of the pages and the API; empty: not served",
 		listenAddr, plain},
 	{"http.hosts", "", "",
-		"host names of that listener, separated by commas; its addresses and localhost need not be named",
+		"host names of the pages and the API, separated by commas; IP addresses and localhost are always accepted",
 		hostNames, plain},
 	{"http.proxies", "", "",
-		"addresses and networks of the proxies in front of that listener, separated by commas: from them " +
-			"the client's address is taken from X-Forwarded-For",
+		"addresses and networks of the reverse proxies in front of the pages and the API, separated by commas: " +
+			"their X-Forwarded-For is trusted",
 		networks, plain},
 	{"http.session_key", "", "",
-		"secret that signs logins, the same for all workers and webs: 32 random characters or more; " +
+		"secret that signs logins, the same in all worker and web processes: at least 32 random characters; " +
 			"empty: logins end with the process",
 		signingKey, hide},
 	{"http.users", "", "",
-		"who may log in: a line for each, NAME ROLES HASH, as in docs/admin.md",
+		"users who may log in, one per line: NAME ROLES HASH, see docs/admin.md",
 		logins(password.Check), hideHashes},
 	{"http.tokens", "", "",
-		"programs that may use the API: a line for each, NAME ROLES HASH, as in docs/admin.md",
+		"access tokens of programs, one per line: NAME ROLES HASH, see docs/admin.md",
 		logins(password.CheckToken), hideHashes},
 	{"metrics.addr", "metrics-addr", "",
-		"HOST:PORT to listen on for Prometheus, without a login; empty: /metrics is served with the " +
-			"pages, for the role view",
+		"HOST:PORT of /metrics, without a login; empty: /metrics is served with the pages and needs the role view",
 		listenAddr, plain},
 	{"suspend_for", "suspend-for", "24h",
-		"how long an application waits that has worked and that Tencent refuses now, before its rooms fail",
+		"how long an application that has worked before stays suspended when Tencent refuses it, before its rooms fail",
 		duration(time.Minute, 720*time.Hour), plain},
 	{"unknown", "unknown", "wait",
 		"what to do with a request of unknown outcome: wait (for its callback, then retry), retry (at " +
-			"once) or hold (for a person)",
+			"once) or hold (for review)",
 		oneOf("wait", "retry", "hold"), plain},
 	{"unknown_grace", "unknown-grace", "2m",
 		"how long an unknown outcome waits for its callback",
 		duration(time.Second, time.Hour), plain},
 	{"retention", "retention", "168h",
-		"how long the records of ended snapshots stay",
+		"how long records of ended snapshots are kept",
 		duration(time.Minute, 8760*time.Hour), plain},
 	{"images.store", "images-store", "",
-		"place for copies of images, as in file:///srv/boards or s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION; " +
-			"empty: they stay where Tencent deletes them after three days", imageStore, hideUser},
-	{"images.access_key_id", "", "", "access key ID for an S3 store; empty: as AWS' own tools find it", secret, hide},
-	{"images.secret_access_key", "", "", "secret access key for an S3 store", secret, hide},
+		"URL of the store for copies of images: file:///srv/boards, or " +
+			"s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION; " +
+			"empty: no copies, and Tencent deletes images after three days", imageStore, hideUser},
+	{"images.access_key_id", "", "", "access key ID of an S3 store; empty: from the AWS environment variables, credentials file or instance role", secret, hide},
+	{"images.secret_access_key", "", "", "secret access key of an S3 store", secret, hide},
 	{"images.private", "", "",
-		"hosts of images that may be in a private network: host names, addresses and networks as in 10.1.2.0/24",
+		"image hosts that may be in a private network: host names, addresses and networks such as 10.1.2.0/24",
 		privateHosts, plain},
 	{"images.copy", "", "tencent",
-		"which images are copied: those that Tencent deletes (tencent), or also those in buckets of the rooms' own (all)",
+		"which images to copy: those that Tencent deletes (tencent), or also those in the rooms' own buckets (all)",
 		oneOf("tencent", "all"), plain},
 	{"images.rate", "", "200,100MB",
-		"requests and bytes a second, at most, that one process reads images with", imageRate, plain},
+		"maximum requests and bytes per second at which one process downloads images", imageRate, plain},
 	{"images.keep", "", "",
-		"how long copies are kept after they were last written, as in 8760h; empty: for ever", keep, plain},
-	{"log.level", "log-level", "info", "least level that is logged: debug, info, warn or error", logLevel, plain},
-	{"log.format", "log-format", "text", "form of the log: text or json", oneOf("text", "json"), plain},
+		"how long copies are kept after they were last written, such as 8760h; empty: forever", keep, plain},
+	{"log.level", "log-level", "info", "lowest level to log: debug, info, warn or error", logLevel, plain},
+	{"log.format", "log-format", "text", "log format: text or json", oneOf("text", "json"), plain},
 	{"webhook.url", "", "",
-		"https:// URL that is told when snapshots and batches have ended and ticks have failed; empty: " +
-			"nobody, but those that batches name",
+		"https:// URL to notify when snapshots and batches end and scheduled ticks fail; empty: only the " +
+			"receivers that batches name",
 		webhookURL, hidePath},
-	{"webhook.secret", "", "", "signs webhooks: whsec_ and 24 to 64 bytes in base64", webhookSecret, hide},
+	{"webhook.secret", "", "", "secret that signs webhooks: whsec_ and 24 to 64 bytes in base64", webhookSecret, hide},
 	{"webhook.secret_old", "", "", "previous secret, also used to sign during rotation", webhookSecret, hide},
 	{"webhook.events", "", "snapshot,batch,images,schedule",
-		"what is told: the end of each snapshot, of each batch, that the images of a batch are copied, " +
-			"and ticks of schedules that failed",
+		"events to send: the end of each snapshot, the end of each batch, all images of a batch copied, " +
+			"a failed tick of a schedule",
 		words("snapshot", "batch", "images", "schedule"), plain},
 	{"webhook.allow", "", "",
-		"hosts that batches may name as receivers and rooms in a CallbackURL, separated by commas",
+		"hosts that batches may name as receivers, and rooms in a CallbackURL, separated by commas",
 		hosts, hideUser},
 	{"webhook.private", "", "",
-		"receivers that may be in a private network: host names, addresses and networks as in 10.1.2.0/24",
+		"receivers that may be in a private network: host names, addresses and networks such as 10.1.2.0/24",
 		privateHosts, plain},
 	{"webhook.http", "", "false", "also allow http:// receivers: true or false", boolean, plain},
 }
@@ -198,7 +198,7 @@ func hide(string) string { return mask }
 func secret(s string) (any, error) {
 	switch {
 	case s == mask:
-		return nil, errors.New("is what \"config print\" shows in its place: give the secret itself")
+		return nil, errors.New("is the placeholder that config print shows: give the secret itself")
 	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
 		return nil, errors.New("must not contain a space or a line break")
 	}
@@ -209,7 +209,7 @@ func namespace(s string) (any, error) { return keys.Parse(s) }
 
 func redisURL(s string) (any, error) {
 	if err := rdb.Check(s); err != nil {
-		return nil, fmt.Errorf("is not an address of Redis: %w", err)
+		return nil, fmt.Errorf("is not a Redis URL: %w", err)
 	}
 	return NewSecret(s), nil
 }
@@ -263,7 +263,7 @@ const minKey = 32
 
 func signingKey(s string) (any, error) {
 	if s != "" && s != mask && len(s) < minKey {
-		return nil, fmt.Errorf("is shorter than %d characters: make one with \"openssl rand -hex 32\"", minKey)
+		return nil, fmt.Errorf("must have at least %d characters: make one with openssl rand -hex 32", minKey)
 	}
 	return secret(s)
 }
@@ -294,7 +294,7 @@ func duration(lo, hi time.Duration) func(string) (any, error) {
 	return func(s string) (any, error) {
 		d, err := time.ParseDuration(s)
 		if err != nil || d < lo || d > hi {
-			return nil, fmt.Errorf("must be a time with its unit, as in 500ms, 30s, 10m or 24h, from %s to %s", brief(lo), brief(hi))
+			return nil, fmt.Errorf("must be a duration such as 500ms, 30s, 10m or 24h, from %s to %s", brief(lo), brief(hi))
 		}
 		return d, nil
 	}
@@ -359,7 +359,7 @@ func webhookSecret(s string) (any, error) {
 		return v, err
 	}
 	if _, err := webhook.ParseSecret(s); err != nil {
-		return nil, fmt.Errorf("%w, as printed by: echo whsec_$(openssl rand -base64 32)", err)
+		return nil, fmt.Errorf("%w; make one with: echo whsec_$(openssl rand -base64 32)", err)
 	}
 	return NewSecret(s), nil
 }
@@ -367,7 +367,7 @@ func webhookSecret(s string) (any, error) {
 // webhookURL leaves the choice between https and http to webhook.http.
 func webhookURL(s string) (any, error) {
 	if strings.HasSuffix(s, "/"+mask) {
-		return nil, errors.New("is what \"config print\" shows in its place: give the URL itself")
+		return nil, errors.New("is the placeholder that config print shows: give the URL itself")
 	}
 	if _, err := webhook.ParseURL(s, true); err != nil && s != "" {
 		return nil, err
@@ -418,7 +418,7 @@ func hosts(s string) (any, error) {
 	for _, entry := range list(s) {
 		u, err := webhook.ParseURL("https://"+entry, false)
 		if err != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery {
-			return nil, fmt.Errorf("must be hosts as in hooks.example.com or hooks.example.com:8443, separated by commas: %s is none", quote(hideUser(entry)))
+			return nil, fmt.Errorf("must be hosts such as hooks.example.com or hooks.example.com:8443, separated by commas: %s is not a host", quote(hideUser(entry)))
 		}
 		all = append(all, webhook.Host(u))
 	}
@@ -446,7 +446,7 @@ func imageStore(s string) (any, error) {
 
 // imageRate reads requests and bytes a second, as in 200,100MB.
 func imageRate(s string) (any, error) {
-	wrong := errors.New("must be requests and bytes a second, as in 200,100MB: from 1 to 10000, and from 1MB to 10000MB")
+	wrong := errors.New("must be requests and bytes per second, such as 200,100MB: from 1 to 10000, and from 1MB to 10000MB")
 	requests, size, ok := strings.Cut(s, ",")
 	n, err := strconv.Atoi(strings.TrimSpace(requests))
 	number, inMB := strings.CutSuffix(strings.TrimSpace(size), "MB")

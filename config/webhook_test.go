@@ -15,23 +15,23 @@ const (
 )
 
 func TestEveryFlawOfTheWebhooks(t *testing.T) {
-	const badSecret = `must be whsec_ and 24 to 64 bytes in base64, as printed by: echo whsec_$(openssl rand -base64 32)`
+	const badSecret = `must be whsec_ and 24 to 64 bytes in base64; make one with: echo whsec_$(openssl rand -base64 32)`
 	for _, test := range []struct {
 		environ []string
 		want    string
 	}{
-		{[]string{hookURL}, "TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to what this prints: echo whsec_$(openssl rand -base64 32)"},
-		{[]string{"TIWSNAP_WEBHOOK_ALLOW=hooks.example.com"}, "TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to what this prints: echo whsec_$(openssl rand -base64 32)"},
+		{[]string{hookURL}, "TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to the output of: echo whsec_$(openssl rand -base64 32)"},
+		{[]string{"TIWSNAP_WEBHOOK_ALLOW=hooks.example.com"}, "TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to the output of: echo whsec_$(openssl rand -base64 32)"},
 		{[]string{hookURL, "TIWSNAP_WEBHOOK_SECRET=K3Y"}, "TIWSNAP_WEBHOOK_SECRET: " + badSecret},
 		{[]string{hookURL, hookSecret, "TIWSNAP_WEBHOOK_SECRET_OLD=whsec_K3Y="}, "TIWSNAP_WEBHOOK_SECRET_OLD: " + badSecret},
 		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=hooks.example.com/K3Y"}, "TIWSNAP_WEBHOOK_URL: must be a URL as in https://HOST/PATH"},
 		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=https://u:K3Y@hooks.example.com"}, "TIWSNAP_WEBHOOK_URL: must not hold a user or a password: webhooks are signed"},
-		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=https://hooks.example.com/***"}, `TIWSNAP_WEBHOOK_URL: is what "config print" shows in its place: give the URL itself`},
+		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=https://hooks.example.com/***"}, `TIWSNAP_WEBHOOK_URL: is the placeholder that config print shows: give the URL itself`},
 		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=http://hooks.example.com/K3Y"}, "TIWSNAP_WEBHOOK_URL: must be https://: http is not allowed by the settings: TIWSNAP_WEBHOOK_HTTP=true allows it"},
 		{[]string{"TIWSNAP_WEBHOOK_EVENTS=batch,room"}, `TIWSNAP_WEBHOOK_EVENTS: "batch,room" must be snapshot or batch or images or schedule, or several of them separated by commas`},
 		{[]string{"TIWSNAP_WEBHOOK_EVENTS=,"}, `TIWSNAP_WEBHOOK_EVENTS: "," must be snapshot or batch or images or schedule, or several of them separated by commas`},
-		{[]string{"TIWSNAP_WEBHOOK_ALLOW=ok.example.com,https://x.example.com"}, `TIWSNAP_WEBHOOK_ALLOW: "ok.example.com,https://x.example.com" must be hosts as in hooks.example.com or hooks.example.com:8443, separated by commas: "https://x.example.com" is none`},
-		{[]string{"TIWSNAP_WEBHOOK_ALLOW=x.example.com/path"}, `TIWSNAP_WEBHOOK_ALLOW: "x.example.com/path" must be hosts as in hooks.example.com or hooks.example.com:8443, separated by commas: "x.example.com/path" is none`},
+		{[]string{"TIWSNAP_WEBHOOK_ALLOW=ok.example.com,https://x.example.com"}, `TIWSNAP_WEBHOOK_ALLOW: "ok.example.com,https://x.example.com" must be hosts such as hooks.example.com or hooks.example.com:8443, separated by commas: "https://x.example.com" is not a host`},
+		{[]string{"TIWSNAP_WEBHOOK_ALLOW=x.example.com/path"}, `TIWSNAP_WEBHOOK_ALLOW: "x.example.com/path" must be hosts such as hooks.example.com or hooks.example.com:8443, separated by commas: "x.example.com/path" is not a host`},
 		{[]string{"TIWSNAP_WEBHOOK_PRIVATE=10.1.2.3/24"}, `TIWSNAP_WEBHOOK_PRIVATE: "10.1.2.3/24" must be host names, addresses and networks, separated by commas: "10.1.2.3/24" is not a network: write 10.1.2.0/24, or the address alone`},
 		{[]string{"TIWSNAP_WEBHOOK_HTTP=yes"}, `TIWSNAP_WEBHOOK_HTTP: "yes" must be true or false`},
 	} {

@@ -40,11 +40,11 @@ func (e *FullError) Error() string {
 	if e.Max == 0 {
 		return "Redis is full; " + fullFix
 	}
-	return fmt.Sprintf("Redis is full: %s in use and %s to come for the records of rooms that wait, of %s; new work is taken up to %.0f %%; %s",
+	return fmt.Sprintf("Redis is full: %s used and %s reserved for records of queued rooms, of %s; new work is accepted up to %.0f %%; %s",
 		megabytes(e.Used), megabytes(e.Reserved), megabytes(e.Max), AdmitUpTo*100, fullFix)
 }
 
-const fullFix = "try again when records have expired, or raise maxmemory"
+const fullFix = "retry when records have expired, or raise maxmemory"
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
@@ -105,7 +105,7 @@ func (a *admission) headroom(ctx context.Context, n, bytes int) (left int64, rec
 		return math.MaxInt64, 0, nil // forbidden, or embedded
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("ask Redis for its memory: %w", err)
+		return 0, 0, fmt.Errorf("read the memory usage of Redis: %w", err)
 	}
 	limited := false
 	for _, s := range servers {

@@ -143,11 +143,11 @@ func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapsho
 		return c.begun(ctx, p) // and ended in this very moment
 	}
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("look for snapshot %s on its queue: %w", p.ID, err)
+		return Snapshot{}, fmt.Errorf("look up snapshot %s on its queue: %w", p.ID, err)
 	}
 	first, err := tasks.ParseSnapshot(info.Payload)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("snapshot %s on its queue: %w", p.ID, err)
+		return Snapshot{}, fmt.Errorf("decode snapshot %s on its queue: %w", p.ID, err)
 	}
 	return found(p, first.Room)
 }
@@ -240,7 +240,7 @@ func (c *Client) load(ctx context.Context, load *backlog.Load, rooms iter.Seq2[t
 		n++
 		whole := room.Over(o.Defaults)
 		if err := whole.Validate(); err != nil {
-			return Batch{}, fmt.Errorf("room number %d of the batch: %w", n, err)
+			return Batch{}, fmt.Errorf("room %d of the batch: %w", n, err)
 		}
 		if err := load.Add(ctx, &room); err != nil {
 			return Batch{}, err

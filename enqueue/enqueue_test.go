@@ -86,7 +86,7 @@ func TestBatch(t *testing.T) {
 		rdb := redistest.Client(t)
 		_, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), list(tasks.Room{RoomId: 1}, tasks.Room{}), enqueue.BatchOptions{Defaults: defaults})
 		var bad *tasks.RoomError
-		if !errors.As(err, &bad) || !strings.Contains(err.Error(), "number 2") {
+		if !errors.As(err, &bad) || !strings.Contains(err.Error(), "room 2 of the batch") {
 			t.Errorf("err = %v", err)
 		}
 		nothing(t, rdb)

@@ -461,7 +461,7 @@ func TestFull(t *testing.T) {
 			_, err = client.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: id}, enqueue.RoomOptions{})
 		}
 		full := refused(t, err)
-		for _, want := range []string{"21.0 MB;", "MB in use", "80 %", "raise maxmemory"} {
+		for _, want := range []string{"21.0 MB;", "MB used", "80 %", "raise maxmemory"} {
 			if !strings.Contains(full.Error(), want) {
 				t.Errorf("it lacks %q: %v", want, full)
 			}

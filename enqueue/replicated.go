@@ -38,10 +38,10 @@ func (c *Client) awaitReplica(ctx context.Context, what string, places ...place)
 		case err != nil:
 			return fmt.Errorf("%s is accepted here but %w: %w", what, ErrNotReplicated, err)
 		case found && replicas == 0:
-			return fmt.Errorf("%s is accepted here but %w: no replica had it within %s", what, ErrNotReplicated, replicaPatience)
+			return fmt.Errorf("%s is accepted here but %w: no replica confirmed it within %s", what, ErrNotReplicated, replicaPatience)
 		case found:
 			return nil
 		}
 	}
-	return fmt.Errorf("%s is lost and %w: Redis failed over right after it was accepted; enqueue it again", what, ErrNotReplicated)
+	return fmt.Errorf("%s is lost and %w: Redis failed over before a replica had it; enqueue it again", what, ErrNotReplicated)
 }

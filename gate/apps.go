@@ -71,7 +71,7 @@ func (g *Gate) ended(ctx context.Context, app uint64) (ids []any, err error) {
 		states[i] = pipe.HGet(ctx, g.ns.Snapshot(id), "state")
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("read what waits for application %d: %w", app, err)
+		return nil, fmt.Errorf("read the rooms of suspended application %d: %w", app, err)
 	}
 	for i, id := range head {
 		if s := states[i].Val(); s == "queued" || s == "unknown" {

@@ -198,7 +198,7 @@ func (b *Breaker) Release(ctx context.Context, app uint64) (singles []string, er
 		}
 		reply, err := b.run(ctx, releaseScript, k, args...).Slice()
 		if err != nil {
-			return singles, fmt.Errorf("release what waits for application %d: %w", app, err)
+			return singles, fmt.Errorf("release the rooms of application %d: %w", app, err)
 		}
 		left = reply[0].(int64)
 		for _, id := range reply[1:] {

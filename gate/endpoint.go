@@ -26,14 +26,14 @@ type EndpointError struct {
 }
 
 func (e *EndpointError) Error() string {
-	return fmt.Sprintf("namespace %s works with %s, and this process would work with %s (TIWSNAP_TIW_ENDPOINT)",
+	return fmt.Sprintf("namespace %s works with the endpoint %s, but this process has %s (TIWSNAP_TIW_ENDPOINT)",
 		e.Namespace, e.Known, e.Given)
 }
 
 // Fix is what a person can do.
 func (e *EndpointError) Fix() string {
-	return "set TIWSNAP_NAMESPACE to a name of its own for what works with " + e.Given +
-		"; or, if the installation has moved there, stop its workers and start one once with: tiwsnap worker --moved"
+	return "give the installation at " + e.Given + " its own TIWSNAP_NAMESPACE; " +
+		"or, if this one has moved there, stop its workers and start one once with: tiwsnap worker --moved"
 }
 
 // CheckEndpoint returns an *EndpointError if requests were accepted in the

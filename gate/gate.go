@@ -320,7 +320,7 @@ func (g *Gate) look(ctx context.Context, last view) (view, error) {
 func (g *Gate) log(before, now Stop) {
 	switch {
 	case now.Cause == "" && before.Cause != "":
-		g.o.Log.Info("sending goes on", "after", time.Since(before.Since).Round(time.Second),
+		g.o.Log.Info("sending has started again", "after", time.Since(before.Since).Round(time.Second),
 			"cause", before.Cause, "code", before.Code)
 	case now.Cause != before.Cause:
 		g.o.Log.Error("sending is stopped", "cause", now.Cause, "code", now.Code, "message", now.Message, "by", now.By,

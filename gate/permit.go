@@ -81,7 +81,7 @@ func (p *Permit) report(ctx context.Context, out string, e *tiw.Error, taskID st
 		p.action, p.pass, p.snapshot, p.app, out, e.Code, e.Message, e.RequestID, taskID, g.o.SuspendFor.Milliseconds(),
 	).Text()
 	if err != nil {
-		g.o.Log.Warn("the outcome of a call is not reported", "outcome", out, "code", e.Code, "err", err)
+		g.o.Log.Warn("could not report the outcome of a request", "outcome", out, "code", e.Code, "err", err)
 		text = string(Everybody)
 	}
 	if out != "accepted" || p.pass != "" {

@@ -138,7 +138,7 @@ func (s *Stop) waitsFor() string {
 }
 
 func (s *Stop) fix() string {
-	const start = "tiwsnap start sends again at once"
+	const start = "tiwsnap start tries again at once"
 	x := tiw.Explain(s.Code)
 	switch s.Cause {
 	case NoWorker:
@@ -148,7 +148,7 @@ func (s *Stop) fix() string {
 	case Person, PausedQueue:
 		return "tiwsnap start, or the button on the first page"
 	case Application:
-		return x.Fix + "; " + start + ", and what has failed comes back by tiwsnap retry --failed --code " + s.Code
+		return x.Fix + "; " + start + "; then retry the failed rooms: tiwsnap retry BATCH --failed --code " + s.Code
 	}
 	return x.Fix + "; " + start
 }

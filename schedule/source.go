@@ -79,7 +79,7 @@ func URL(rawURL, token string) (Source, error) {
 		CheckRedirect: func(next *http.Request, via []*http.Request) error {
 			switch {
 			case next.URL.Scheme != u.Scheme || next.URL.Host != u.Host:
-				return fmt.Errorf("it leads on to %.80q: redirects are followed to the same host only", next.URL.Scheme+"://"+next.URL.Host)
+				return fmt.Errorf("it redirects to %.80q: only redirects to the same host are followed", next.URL.Scheme+"://"+next.URL.Host)
 			case len(via) > maxRedirect:
 				return fmt.Errorf("it redirects more than %d times", maxRedirect)
 			}
@@ -89,7 +89,7 @@ func URL(rawURL, token string) (Source, error) {
 	return Source{name, func(ctx context.Context) (io.ReadCloser, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 		if err != nil {
-			return nil, errors.New("the URL cannot be asked for")
+			return nil, errors.New("the URL is not valid")
 		}
 		req.Header.Set("Accept", "text/csv, application/jsonl, application/x-ndjson;q=0.9, */*;q=0.5")
 		req.Header.Set("User-Agent", "tiwsnap")
@@ -192,7 +192,7 @@ func (s Schedule) Rooms(ctx context.Context, report *Report) iter.Seq2[tasks.Roo
 			}
 		}
 		if good == 0 {
-			yield(tasks.Room{}, &SourceError{s.Source.name, fmt.Errorf("none of %d rows is good: %s", report.BadRows, strings.Join(report.Reasons, "; "))})
+			yield(tasks.Room{}, &SourceError{s.Source.name, fmt.Errorf("none of %d rows is valid: %s", report.BadRows, strings.Join(report.Reasons, "; "))})
 		}
 	}
 }

@@ -47,7 +47,7 @@ func TestFileIsReadAtTheTick(t *testing.T) {
 	if err := os.WriteFile(name, []byte("RoomId\nx\ny\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, report, err := read(t, source); err == nil || !strings.Contains(err.Error(), "none of 2 rows is good") || report.BadRows != 2 {
+	if _, report, err := read(t, source); err == nil || !strings.Contains(err.Error(), "none of 2 rows is valid") || report.BadRows != 2 {
 		t.Errorf("got %v", err)
 	}
 	pipe := filepath.Join(t.TempDir(), "pipe")
@@ -88,7 +88,7 @@ func TestURL(t *testing.T) {
 	t.Cleanup(server.Close)
 	for path, want := range map[string]string{
 		"csv": "[1 2]", "moved": "[1 2]", "jsonl": "[3]",
-		"loop": "redirects more than", "away": "to the same host only", "large": "larger than 256 MB",
+		"loop": "redirects more than", "away": "to the same host are followed", "large": "larger than 256 MB",
 		"cut": "unexpected EOF", "page": "is an HTML page", "none": "404 Not Found",
 	} {
 		source, err := schedule.URL(server.URL+"/K3Y/"+path, "T0KEN")

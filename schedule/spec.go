@@ -46,7 +46,7 @@ func ParseSpec(expr, zone string) (Spec, error) {
 	const hours = 1<<24 - 1
 	s := Spec{wall, location, ok && fields.Hour&hours == hours}
 	if wall.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return Spec{}, errors.New("never comes: no year has such a day")
+		return Spec{}, errors.New("never matches: no year has such a date")
 	}
 	return s, nil
 }
@@ -56,11 +56,11 @@ func parse(expr string) (cron.Schedule, error) {
 	case len(expr) > maxSpec:
 		return nil, fmt.Errorf("is longer than %d bytes", maxSpec)
 	case strings.Contains(expr, "="):
-		return nil, errors.New("must not hold a time zone: that is a setting of its own")
+		return nil, errors.New("must not contain a time zone: set timezone instead")
 	case strings.HasPrefix(expr, "@every"):
-		return nil, errors.New("must say at what times, for all workers alike: */5 * * * * is every five minutes")
+		return nil, errors.New("must name fixed times: for every five minutes write */5 * * * *")
 	case !strings.HasPrefix(expr, "@") && len(strings.Fields(expr)) != 5:
-		return nil, errors.New(`must have five fields, minute hour day month weekday, as in "30 17 * * 1-5"`)
+		return nil, errors.New(`must have five fields, minute hour day month weekday, such as "30 17 * * 1-5"`)
 	}
 	wall, err := parser.Parse(expr)
 	if err != nil {
@@ -73,7 +73,7 @@ func parse(expr string) (cron.Schedule, error) {
 // errors speak of its options.
 func wrongField(expr string) error {
 	if strings.HasPrefix(expr, "@") {
-		return errors.New("is none of @hourly, @daily, @weekly, @monthly, @yearly")
+		return errors.New("is not one of @hourly, @daily, @weekly, @monthly, @yearly")
 	}
 	fields := strings.Fields(expr)
 	for i, field := range []struct{ name, values string }{
@@ -89,7 +89,7 @@ func wrongField(expr string) error {
 			return fmt.Errorf("has a wrong %s, %q: it must be %s", field.name, fields[i], field.values)
 		}
 	}
-	return errors.New("is no cron expression")
+	return errors.New("is not a cron expression")
 }
 
 // ParseZone returns the time zone of an IANA name. The error reads on after
@@ -97,7 +97,7 @@ func wrongField(expr string) error {
 func ParseZone(name string) (*time.Location, error) {
 	location, err := time.LoadLocation(name)
 	if err != nil || name == "" || name == "Local" {
-		return nil, errors.New("must be UTC or the name of a time zone as in Asia/Shanghai")
+		return nil, errors.New("must be UTC or a time zone such as Asia/Shanghai")
 	}
 	return location, nil
 }

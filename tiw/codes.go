@@ -80,8 +80,8 @@ var explanations = map[string]Explanation{
 	// Quota. Tencent counts these calls before they reach the service.
 	"RequestLimitExceeded": {
 		Class:   Throttled,
-		Meaning: "more requests in a second than the quota of this API",
-		Fix:     "nothing, unless it lasts: then something else spends the same quota, or ask Tencent for more",
+		Meaning: "more requests in a second than the rate limit of this API allows",
+		Fix:     "nothing, unless it lasts: then find other clients of the same account, or ask Tencent for a higher quota",
 	},
 	"RequestLimitExceeded.IPLimitExceeded": {
 		Class:   Throttled,
@@ -105,7 +105,7 @@ var explanations = map[string]Explanation{
 	},
 	"LimitExceeded.TaskConcurrency": {
 		Class:   Throttled,
-		Meaning: "as many tasks are running as the account may have at a time",
+		Meaning: "the account has reached its limit of concurrent tasks",
 		Fix:     "wait for running tasks to end; if it lasts, ask Tencent for more",
 	},
 	codeTooManyRequests: {
@@ -142,7 +142,7 @@ var explanations = map[string]Explanation{
 	},
 	codeParseJSON: {
 		Class:   Unknown,
-		Meaning: "the answer is not what Tencent's API answers",
+		Meaning: "the answer is not one of Tencent's API",
 		Fix:     "check the endpoint, and what proxy stands in between",
 	},
 	codeHTTPStatus: {
@@ -165,7 +165,7 @@ var explanations = map[string]Explanation{
 	"InternalErr": {
 		Class:   Permanent,
 		Meaning: "Tencent made the task and failed to render the whiteboard",
-		Fix:     "snapshot the room once more; if it fails again, ask Tencent's support with the TaskID",
+		Fix:     "retry the room; if it fails again, ask Tencent's support with the TaskID",
 	},
 	CodeResultTimeout: {
 		Class:   Permanent,
@@ -174,23 +174,23 @@ var explanations = map[string]Explanation{
 	},
 	CodeOddResult: {
 		Class:   Permanent,
-		Meaning: "the task was made, and Tencent tells of its end in no way that its documents know",
-		Fix:     "look at the images, if there are any; else snapshot the room once more, or ask Tencent's support with the TaskID",
+		Meaning: "the task was created, but Tencent reported its end in an undocumented way",
+		Fix:     "look at the images, if there are any; else retry the room, or ask Tencent's support with the TaskID",
 	},
 	CodeNoImage: {
 		Class:   Permanent,
-		Meaning: "the task worked and made no image: most likely nobody has marked a page of the board",
+		Meaning: "the task succeeded without an image: most likely nobody has marked a page of the board",
 		Fix:     "see that the classroom application calls addSnapshotMark, then enqueue the room again",
 	},
 	CodeImageLost: {
 		Class:   Permanent,
 		Meaning: "an image could not be copied in the three days for which Tencent keeps it",
-		Fix: "see what the message says of its host; where Tencent still has it, tiwsnap images retry copies it; " +
+		Fix: "read the message about its host; if Tencent still has the image, use tiwsnap images retry; " +
 			"else enqueue the room again",
 	},
 	CodeInvalidRoom: {
 		Class:   Permanent,
-		Meaning: "the room breaks a rule that the release which enqueued it did not have: nothing was sent",
+		Meaning: "the room breaks a rule that the release that enqueued it did not have: nothing was sent",
 		Fix:     "correct the room as the message says, and enqueue it again",
 	},
 
@@ -353,7 +353,7 @@ var explanations = map[string]Explanation{
 	codeBuildRequest: {
 		// No request's own data can do this: it is JSON, which carries all.
 		Class:   Account,
-		Meaning: "no request can be made of these settings",
+		Meaning: "no request can be built from these settings",
 		Fix:     "check SecretId and token for line ends and other stray characters",
 	},
 
@@ -392,7 +392,7 @@ var explanations = map[string]Explanation{
 	"InvalidRequest": {
 		Class:   Permanent,
 		Meaning: "the body of the request is malformed",
-		Fix:     "report this as a fault of the program, with the RequestId",
+		Fix:     "report this as a bug of tiwsnap, with the RequestId",
 	},
 	"RequestSizeLimitExceeded": {
 		Class:   Permanent,

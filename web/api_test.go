@@ -270,7 +270,7 @@ func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
 		{"an unknown member behind", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"room":true}`, 422, "invalid", `\"room\" is not known`},
 		{"an unknown default behind", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"defaults":{"AppId":7}}`, 422, "invalid", "AppId"},
 		{"strict behind", "?SdkAppId=7", js, `{"rooms":[{"RoomId":1},{"RoomId":0}],"strict":true}`, 422, "invalid", `"line":2`},
-		{"rooms twice", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"rooms":[]}`, 422, "invalid", "is there twice"},
+		{"rooms twice", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"rooms":[]}`, 422, "invalid", "appears twice"},
 		{"rooms that are none", "", js, `{"rooms":{"SdkAppId":7,"RoomId":1}}`, 422, "invalid", "must be an array of rooms"},
 		{"no rooms at all", "", js, `{"name":"a"}`, 422, "invalid", "must be an array of rooms"},
 		{"more behind an object", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}]}{}`, 422, "invalid", "there is more"},

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 )
 
@@ -93,47 +92,4 @@ func (c chart) Refusals() template.HTML {
 		}
 	}
 	return template.HTML(b.String())
-}
-
-// batchChart is the requests and results of a batch over its time, as an SVG picture.
-type batchChart struct{ ledger.Chart }
-
-// Peak is the most requests a second in a bar.
-func (c batchChart) Peak() (peak float64) {
-	for _, b := range c.Bars {
-		peak = max(peak, float64(b.Sent)/c.Width.Seconds())
-	}
-	return peak
-}
-
-// Until is the end of the last bar.
-func (c batchChart) Until() time.Time { return c.Since.Add(time.Duration(len(c.Bars)) * c.Width) }
-
-// Sent and Results are the paths of requests and results, as steps.
-func (c batchChart) Sent() string { return c.steps(func(b ledger.Bar) int { return b.Sent }) }
-
-// Results is the path of the results.
-func (c batchChart) Results() string { return c.steps(func(b ledger.Bar) int { return b.Ended }) }
-
-func (c batchChart) steps(of func(ledger.Bar) int) string {
-	top := 1
-	for _, b := range c.Bars {
-		top = max(top, b.Sent, b.Ended)
-	}
-	var b strings.Builder
-	for i, bar := range c.Bars {
-		mark := "L"
-		if i == 0 {
-			mark = "M"
-		}
-		left, right := float64(chartWidth*i)/float64(len(c.Bars)), float64(chartWidth*(i+1))/float64(len(c.Bars))
-		y := chartHeight * (1 - float64(of(bar))/float64(top)/1.1)
-		fmt.Fprintf(&b, "%s%.1f %.1fL%.1f %.1f", mark, left, y, right, y)
-	}
-	return b.String()
-}
-
-// Area is the path of the requests down to the ground.
-func (c batchChart) Area() string {
-	return fmt.Sprintf("M0 %d%s L%d %d Z", chartHeight, strings.Replace(c.Sent(), "M", " L", 1), chartWidth, chartHeight)
 }

@@ -389,7 +389,7 @@ func TestQuotaIsUsedUp(t *testing.T) {
 	if d := s.NextTrial.Sub(s.Since); d < 50*50*time.Millisecond { // a minute is 3 s here
 		t.Errorf("asked again after %s", d)
 	}
-	if !strings.Contains(s.Why, "as many tasks are running as the account may have at a time") {
+	if !strings.Contains(s.Why, "the account has reached its limit of concurrent tasks") {
 		t.Errorf("%+v", s)
 	}
 	w.eventually("it was asked again", func() bool { return w.stop().Trials >= 2 })

@@ -39,7 +39,7 @@ func ParsePrivate(entries []string) (Private, error) {
 		}
 		switch {
 		case err != nil && !isHostname(entry):
-			return Private{}, fmt.Errorf("%q is neither a host name nor an IP address nor a network as in 10.1.2.0/24", entry)
+			return Private{}, fmt.Errorf("%q is not a host name, an IP address or a network such as 10.1.2.0/24", entry)
 		case err != nil:
 			p.names = append(p.names, Hostname(entry))
 		case prefix != prefix.Masked():

@@ -73,7 +73,7 @@ func Check(hash string) error {
 	if isBcrypt(hash) {
 		cost, err := bcrypt.Cost([]byte(hash))
 		if err != nil {
-			return errors.New("is not a whole bcrypt hash")
+			return errors.New("is not a complete bcrypt hash")
 		}
 		if cost < 10 || cost > 15 {
 			return fmt.Errorf("is a bcrypt hash of cost %d, it must be from 10 to 15", cost)
@@ -104,7 +104,7 @@ func (h argon) String() string {
 func parseArgon(hash string) (argon, error) {
 	field := strings.Split(hash, "$")
 	if len(field) != 6 || field[0] != "" || field[1] != "argon2id" {
-		return argon{}, errors.New(`must be a hash as "tiwsnap hash-password" makes it: $argon2id$… or a bcrypt one, $2b$…`)
+		return argon{}, errors.New(`must be a hash made by tiwsnap hash-password, $argon2id$…, or a bcrypt hash, $2b$…`)
 	}
 	var h argon
 	var saltErr, keyErr error
@@ -112,7 +112,7 @@ func parseArgon(hash string) (argon, error) {
 	h.key, keyErr = base64.RawStdEncoding.Strict().DecodeString(field[5])
 	_, err := fmt.Sscanf(field[3], "m=%d,t=%d,p=%d", &h.memory, &h.passes, &h.threads)
 	if err = errors.Join(err, saltErr, keyErr); err != nil || field[2] != fmt.Sprintf("v=%d", argon2.Version) || h.String() != hash {
-		return argon{}, errors.New("is not a whole argon2id hash of version 19")
+		return argon{}, errors.New("is not a complete argon2id hash of version 19")
 	}
 	switch {
 	case h.memory < 8*1024 || h.memory > 256*1024:
@@ -122,7 +122,7 @@ func parseArgon(hash string) (argon, error) {
 	case h.threads < 1 || h.threads > 16:
 		return h, fmt.Errorf("takes %d threads, it must be from 1 to 16 (p=)", h.threads)
 	case len(h.salt) < 8 || len(h.key) < 16 || len(h.key) > 64 || len(h.key)%4 != 0: // 31 bytes are 32 that were cut
-		return h, errors.New("has a salt or a key of a wrong length")
+		return h, errors.New("has a salt or a key of the wrong length")
 	}
 	return h, nil
 }
@@ -147,7 +147,7 @@ func HashToken(token string) string {
 func CheckToken(hash string) error {
 	sum, err := hex.DecodeString(strings.TrimPrefix(hash, hashPrefix))
 	if err != nil || len(sum) != sha256.Size || hash != hashPrefix+hex.EncodeToString(sum) {
-		return errors.New(`must be a hash as "tiwsnap token" makes it: sha256: and 64 hexadecimal digits`)
+		return errors.New(`must be a hash made by tiwsnap token: sha256: and 64 hexadecimal digits`)
 	}
 	return nil
 }

@@ -25,19 +25,19 @@ var fixes = []struct{ part, fix string }{
 	{"NOAUTH", "put the password into TIWSNAP_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/DB; " +
 		"that of the sentinels themselves is the parameter sentinel_password"},
 	{"protected mode", "set a password in Redis (requirepass, or ACL SETUSER) and put it into TIWSNAP_REDIS_URL"},
-	{"MISCONF", "free or mend the disk of Redis, whose log says what is wrong; what only reads goes on meanwhile"},
-	{"READONLY", "give the address of the master, or of the sentinels: redis+sentinel://HOST/MASTER/DB"},
+	{"MISCONF", "free or repair the disk of Redis, see its log; reads keep working meanwhile"},
+	{"READONLY", "give the URL of the master, or of the sentinels: redis+sentinel://HOST/MASTER/DB"},
 	{"NOREPLICAS", "start the replicas that min-replicas-to-write asks for"},
 	{"MOVED ", clusterFix}, {"CROSSSLOT", clusterFix},
 	{"cluster support disabled", "begin the URL with redis:// instead of redis+cluster://"},
-	{"CLUSTERDOWN", "bring the cluster up: redis-cli --cluster check HOST:PORT says what it lacks"},
+	{"CLUSTERDOWN", "repair the cluster: redis-cli --cluster check HOST:PORT shows what is missing"},
 	{"OOM command not allowed", "raise maxmemory, or cancel batches"},
-	{"LOADING", "wait: Redis reads its data"},
+	{"LOADING", "wait: Redis is loading its data"},
 	{"max number of clients", "raise maxclients in Redis, or run fewer processes"},
-	{"BUSY", "wait, or end the script of somebody else that runs in Redis: SCRIPT KILL"},
-	{"unknown command", "use a Redis that has this command under its own name: it is renamed or left out here"},
-	{"server speaks TLS", "begin the URL with rediss:// instead of redis://, or give the port without TLS"},
-	{"speaks no TLS", "begin the URL with redis:// instead of rediss://, or give the TLS port"},
+	{"BUSY", "wait, or end the script that blocks Redis: SCRIPT KILL"},
+	{"unknown command", "use a Redis server where this command is not renamed or disabled"},
+	{"server requires TLS", "begin the URL with rediss:// instead of redis://, or give the port without TLS"},
+	{"does not use TLS", "begin the URL with redis:// instead of rediss://, or give the TLS port"},
 	{"tls: expired certificate", "renew the client certificate in TIWSNAP_REDIS_TLS_CERT"},
 	{"remote error: tls: ", clientFix},
 }
@@ -45,7 +45,7 @@ var fixes = []struct{ part, fix string }{
 const (
 	clusterFix = "begin the URL with redis+cluster:// instead of redis://"
 	clientFix  = "set TIWSNAP_REDIS_TLS_CERT and TIWSNAP_REDIS_TLS_KEY to a client certificate that the CA of Redis signed"
-	startFix   = "start it there, or give its address as TIWSNAP_REDIS_URL or --redis-url"
+	startFix   = "start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"
 )
 
 // Fix is what a person can do about an error of Redis, in an imperative that reads on after the error. It is empty
@@ -112,7 +112,7 @@ func diagnose(ctx context.Context, c redis.UniversalClient, err error) error {
 	}
 	if config != nil {
 		if said, _ := hear(ctx, &net.Dialer{}, network, addr, "PING\r\n"); said != "" {
-			return fmt.Errorf("the server speaks no TLS on this port: %w", err)
+			return fmt.Errorf("the server does not use TLS on this port: %w", err)
 		}
 		if _, alert := hear(ctx, &tls.Dialer{Config: config}, network, addr, ""); alert != nil {
 			return alert
@@ -122,7 +122,7 @@ func diagnose(ctx context.Context, c redis.UniversalClient, err error) error {
 	insecure := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // nothing is sent over it
 	_, alert := hear(ctx, insecure, network, addr, "")
 	if alert == nil || strings.Contains(alert.Error(), "remote error: tls:") {
-		return fmt.Errorf("the server speaks TLS on this port: %w", err)
+		return fmt.Errorf("the server requires TLS on this port: %w", err)
 	}
 	return err
 }

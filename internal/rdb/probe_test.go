@@ -65,21 +65,21 @@ func TestProbe(t *testing.T) {
 		{"a TLS port", func(t *testing.T) string {
 			addr := newAuthority(t).tlsServer(t, loopback)
 			return "redis://" + addr
-		}, "the server speaks TLS on this port", "begin the URL with rediss://"},
+		}, "the server requires TLS on this port", "begin the URL with rediss://"},
 		{"no TLS port", func(t *testing.T) string {
 			return "rediss://" + redistest.Real(t).Addr + "?dial_timeout=500ms&max_retries=-1"
 		},
-			"the server speaks no TLS", "begin the URL with redis://"},
+			"the server does not use TLS", "begin the URL with redis://"},
 		{"protected mode", func(t *testing.T) string {
 			s := redistest.Real(t, "--bind", "* -::*", "--protected-mode", "yes")
 			_, port, _ := net.SplitHostPort(s.Addr)
 			return "redis://" + net.JoinHostPort(outside(t), port)
 		}, "DENIED Redis is running in protected mode", "set a password in Redis"},
 		{"nobody", func(t *testing.T) string { return "redis://127.0.0.1:" + freePort(t) },
-			"connection refused", "start it there"},
+			"connection refused", "start Redis there"},
 		{"a master that the sentinels do not know", func(t *testing.T) string {
 			return "redis+sentinel://" + startSentinel(t, redistest.Real(t).Addr) + "/other?sentinel_password=watch"
-		}, "no master is known by that name", "SENTINEL MASTERS"},
+		}, "the sentinels know no master of that name", "SENTINEL MASTERS"},
 		{"a sentinel with a password", func(t *testing.T) string {
 			return "redis+sentinel://" + startSentinel(t, redistest.Real(t).Addr) + "/main"
 		}, "NOAUTH", "sentinel_password"},

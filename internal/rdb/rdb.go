@@ -54,7 +54,7 @@ func Open(rawURL string) (redis.UniversalClient, func() error, error) { return O
 // OpenTLS is Open with more to say about TLS. It reads the files, and refuses them where rawURL asks for no TLS.
 func OpenTLS(rawURL string, t TLS) (redis.UniversalClient, func() error, error) {
 	if rawURL == Embedded {
-		return nil, nil, errors.New("embedded is a Redis inside one process, which no other reaches; give the address of a server")
+		return nil, nil, errors.New("embedded is a Redis inside one process, which no other process can reach; give the URL of a server")
 	}
 	connect, err := parse(rawURL, t)
 	if err != nil {
@@ -124,7 +124,7 @@ func unusable(ctx context.Context, c redis.UniversalClient, rawURL string, err e
 	case err == nil:
 		return nil
 	case errors.Is(err, redis.Nil): // of the sentinels
-		return fmt.Errorf("redis at %s does not answer: no master is known by that name", Redact(rawURL))
+		return fmt.Errorf("redis at %s does not answer: the sentinels know no master of that name", Redact(rawURL))
 	case errors.As(err, &said):
 		return fmt.Errorf("redis at %s refuses to serve: %w", Redact(rawURL), err)
 	}
@@ -155,7 +155,7 @@ func Redact(rawURL string) string {
 func parse(rawURL string, t TLS) (connect func() redis.UniversalClient, err error) {
 	scheme, _, tail := split(rawURL)
 	if strings.Contains(tail, "@") { // most likely of a password, which the next error would quote
-		return nil, fmt.Errorf("an @ stands behind the host%s", escapes)
+		return nil, fmt.Errorf("there is an @ after the host%s", escapes)
 	}
 	switch scheme {
 	case "redis", "rediss", "unix":
@@ -165,7 +165,7 @@ func parse(rawURL string, t TLS) (connect func() redis.UniversalClient, err erro
 	case "redis+cluster", "rediss+cluster":
 		connect, err = parseCluster(rawURL, t)
 	default:
-		return nil, errors.New("it is not embedded and begins with none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://")
+		return nil, errors.New("it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
 	}
 	var syntax *url.Error
 	if errors.As(err, &syntax) { // quotes the URL, and its cause may quote a piece of it
@@ -217,7 +217,7 @@ func parseCluster(rawURL string, t TLS) (func() redis.UniversalClient, error) {
 		return nil, err
 	}
 	if db := strings.Trim(u.Path, "/"); db != "" && db != "0" {
-		return nil, fmt.Errorf("it names database %q, and a cluster has none", db)
+		return nil, fmt.Errorf("it names database %q, but a cluster has no databases", db)
 	}
 	o, err := redis.ParseClusterURL(u.String())
 	if err != nil {
@@ -239,7 +239,7 @@ func parseSentinel(rawURL string, t TLS) (func() redis.UniversalClient, error) {
 	}
 	master, db, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
 	if master == "" {
-		return nil, errors.New("it lacks the name of the master that the sentinels watch: redis+sentinel://HOST/MASTER/DB")
+		return nil, errors.New("the name of the sentinels' master is missing: redis+sentinel://HOST/MASTER/DB")
 	}
 	// go-redis takes the user of such a URL for the sentinels' own.
 	user, q := u.User, u.Query()

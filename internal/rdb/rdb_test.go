@@ -188,20 +188,20 @@ func TestOpen(t *testing.T) {
 
 func TestOpenRefusesABadURL(t *testing.T) {
 	for _, test := range []struct{ url, want string }{
-		{"embedded", "embedded is a Redis inside one process, which no other reaches; give the address of a server"},
-		{"", "it is not embedded and begins with none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"},
-		{"127.0.0.1:6379", "it is not embedded and begins with none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"},
-		{"http://127.0.0.1:6379", "it is not embedded and begins with none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"},
+		{"embedded", "embedded is a Redis inside one process, which no other process can reach; give the URL of a server"},
+		{"", "it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"},
+		{"127.0.0.1:6379", "it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"},
+		{"http://127.0.0.1:6379", "it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"},
 		{"redis://h/first", `redis: invalid database number: "first"`},
 		{"redis://h?pool=3", "redis: unexpected option: pool"},
-		{"redis://u:S3CR3T#x@h", "an @ stands behind the host (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
+		{"redis://u:S3CR3T#x@h", "there is an @ after the host (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
 		{"redis://u:S3%CR3T@h", "it is not a URL (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
 		{"redis://h:S3CR3T", "the port is not a number (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
 		{"unix://", "redis: empty unix socket path"},
-		{"redis+sentinel://h1,h2", "it lacks the name of the master that the sentinels watch: redis+sentinel://HOST/MASTER/DB"},
+		{"redis+sentinel://h1,h2", "the name of the sentinels' master is missing: redis+sentinel://HOST/MASTER/DB"},
 		{"redis+sentinel://h1,/main", "a host name is missing"},
 		{"redis+sentinel://h1,h2:x/main", "the port is not a number (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
-		{"redis+cluster://h1,h2/3", `it names database "3", and a cluster has none`},
+		{"redis+cluster://h1,h2/3", `it names database "3", but a cluster has no databases`},
 	} {
 		t.Run(test.url, func(t *testing.T) {
 			_, _, err := rdb.Open(test.url)

@@ -23,7 +23,7 @@ func (t TLS) Check() error {
 		}
 	}
 	if (t.Cert == "") != (t.Key == "") {
-		return errors.New("a client certificate needs both its certificate and its key")
+		return errors.New("a client certificate needs both a certificate and a key")
 	}
 	if t.Cert == "" {
 		return nil
@@ -39,7 +39,7 @@ func readCA(file string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s has no certificate in PEM form", file)
+		return nil, fmt.Errorf("%s contains no PEM certificate", file)
 	}
 	return pool, nil
 }
@@ -49,7 +49,7 @@ func readCA(file string) (*x509.CertPool, error) {
 func (t TLS) apply(c *tls.Config, manyHosts bool) error {
 	if c == nil {
 		if t != (TLS{}) {
-			return errors.New("a CA, a client certificate and a server name are for TLS: the URL must begin with rediss")
+			return errors.New("a CA, a client certificate and a server name need TLS: the URL must begin with rediss")
 		}
 		return nil
 	}

@@ -172,7 +172,7 @@ func TestTLSFilesThatAreWrong(t *testing.T) {
 	}{
 		{"no TLS in the URL", "redis://h", rdb.TLS{CA: a.file}, "the URL must begin with rediss"},
 		{"no such file", "rediss://h", rdb.TLS{CA: "none.pem"}, "none.pem"},
-		{"no certificate in it", "rediss+cluster://h", rdb.TLS{CA: key}, "no certificate in PEM form"},
+		{"no certificate in it", "rediss+cluster://h", rdb.TLS{CA: key}, "contains no PEM certificate"},
 		{"half of a pair", "rediss+sentinel://h/main", rdb.TLS{Cert: cert}, "both"},
 		{"not a pair", "rediss://h", rdb.TLS{Cert: a.file, Key: key}, "private key does not match"},
 	} {

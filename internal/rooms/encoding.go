@@ -51,7 +51,7 @@ func ParseEncoding(name string) (Encoding, error) {
 	}
 	table, err := htmlindex.Get(label)
 	if err != nil {
-		return Encoding{}, fmt.Errorf("%.40q is no known encoding: it must be one such as "+
+		return Encoding{}, fmt.Errorf("%.40q is not a known encoding: it must be one such as "+
 			"utf-8, utf-16le, gb18030, big5, shift_jis, euc-kr or windows-1252", name)
 	}
 	switch canonical, _ := htmlindex.Name(table); canonical {

@@ -147,7 +147,7 @@ func (j *jsonRows) member(rec *record, prefix string, key []byte, at int, value 
 		j.seen |= 1 << index
 	}
 	if again {
-		rec.fault(at+1, col.name(), "is there twice")
+		rec.fault(at+1, col.name(), "appears twice")
 		return
 	}
 	rec.places = append(rec.places, place{col, at + 1})

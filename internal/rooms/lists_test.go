@@ -195,7 +195,7 @@ func TestEncodings(t *testing.T) {
 		})
 	}
 	if _, err := rooms.ParseEncoding("klingon"); err == nil || !strings.Contains(err.Error(),
-		`"klingon" is no known encoding`) {
+		`"klingon" is not a known encoding`) {
 		t.Error(err)
 	}
 }

@@ -261,9 +261,9 @@ func TestJSONFaults(t *testing.T) {
 			`{"SdkAppId":1,"RoomId":2,"RoomId":3}`, `{"SdkAppId":1,"RoomId":2,"Label":{"A":"a"},"Label.A":"b"}`,
 			`{"SdkAppId":1,"RoomId":2,"COS":{"Uin":1},"COS":{"Uin":2}}`}, "\n"),
 			[]string{
-				"line 1, column 35: RoomId is there twice",
-				"line 2, column 54: Label.A is there twice",
-				"line 3: COS.Region is missing (a COS block needs Uin, Region and Bucket); COS.Bucket is missing (a COS block needs Uin, Region and Bucket); column 55: COS.Uin is there twice"}},
+				"line 1, column 35: RoomId appears twice",
+				"line 2, column 54: Label.A appears twice",
+				"line 3: COS.Region is missing (a COS block needs Uin, Region and Bucket); COS.Bucket is missing (a COS block needs Uin, Region and Bucket); column 55: COS.Uin appears twice"}},
 		{"wrong types", strings.Join([]string{
 			`{"SdkAppId":1,"RoomId":"12345"}`, `{"SdkAppId":1,"RoomId":true}`, `{"SdkAppId":1,"RoomId":[2]}`, `{"SdkAppId":1,"RoomId":1.2e3}`,
 			`{"SdkAppId":1,"RoomId":-2}`, `{"SdkAppId":1,"RoomId":2,"SnapshotMode":1}`, `{"SdkAppId":1,"RoomId":2,"Whiteboard":5}`,
