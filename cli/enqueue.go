@@ -81,6 +81,7 @@ it is enqueued. The same key with other parameters is an error (exit code 2).`,
 		if err := checkCallback(c.cfg, r); err != nil {
 			return err
 		}
+		seen := c.remember(ctx, e)
 		snapshot, err := enqueue.New(c.rdb, c.cfg.Namespace).
 			Room(ctx, r, enqueue.RoomOptions{Key: *key, Replicated: c.replicated()})
 		if errors.Is(err, enqueue.ErrExists) {
@@ -89,6 +90,7 @@ it is enqueued. The same key with other parameters is an error (exit code 2).`,
 		if err != nil {
 			return c.refused(err)
 		}
+		seen.keep(snapshot.ID)
 		if snapshot.Created {
 			fmt.Fprintf(e.stderr, "snapshot %s: enqueued\n", snapshot.ID)
 		} else {
@@ -225,6 +227,7 @@ belongs to other rooms is an error (exit code 2).
 			return err
 		}
 		defer c.close()
+		seen := c.remember(ctx, e)
 		batch, err := enqueue.New(c.rdb, c.cfg.Namespace).Batch(ctx, list.rooms(in, options), enqueue.BatchOptions{
 			ID: batchID(*name, args[0]), Defaults: defaults, Webhook: *hook, By: "command " + person(), Replicated: c.replicated(),
 		})
@@ -241,6 +244,7 @@ belongs to other rooms is an error (exit code 2).
 		case err != nil:
 			return c.refused(err)
 		}
+		seen.keep(batch.ID)
 		if batch.Created {
 			c.did(e, "create-batch", batch.ID, fmt.Sprintf("%d rooms", batch.Rooms))
 			fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural(batch.Rooms, "room"))

@@ -27,7 +27,15 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgramEnv)
 		os.Exit(Run(os.Args[1:]))
 	}
-	os.Exit(redistest.Both(m).Run())
+	// Commands remember there what they have seen of a Redis.
+	dir, err := os.MkdirTemp("", "tiwsnap-test")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("XDG_CACHE_HOME", dir)
+	code := redistest.Both(m).Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // program is the command tiwsnap in a process of its own.

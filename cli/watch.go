@@ -24,6 +24,7 @@ func watch(ctx context.Context, e env, c *connection, id string) (failed int, er
 	if err != nil {
 		return 0, cmp.Or(goesOn(ctx, id), c.away(err))
 	}
+	seen := c.remember(ctx, e)
 	p := newProgress(e, b)
 	defer p.close()
 	stalled := stall{id: id, say: p.say}
@@ -34,6 +35,8 @@ func watch(ctx context.Context, e env, c *connection, id string) (failed int, er
 		}
 		next, err := c.ledger.Batch(ctx, id)
 		switch {
+		case errors.Is(err, ledger.ErrNotFound) && seen.look(ctx, e):
+			return 0, fail(exitFailed, "batch %s was lost while it was waited for: enqueue it again", id)
 		case errors.Is(err, ledger.ErrNotFound):
 			return 0, fail(exitFailed, "batch %s expired during the wait", id)
 		case err != nil:
@@ -48,9 +51,12 @@ func watch(ctx context.Context, e env, c *connection, id string) (failed int, er
 
 func watchSnapshot(ctx context.Context, e env, c *connection, id string) (failed int, err error) {
 	stalled := stall{id: id, say: func(line string) { fmt.Fprintln(e.stderr, line) }}
+	seen := c.remember(ctx, e)
 	for {
 		s, err := c.results.Snapshot(ctx, id)
 		switch {
+		case errors.Is(err, ledger.ErrNotFound) && seen.look(ctx, e):
+			return 0, fail(exitFailed, "snapshot %s was lost while it was waited for: enqueue it again", id)
 		case errors.Is(err, ledger.ErrNotFound):
 			return 0, c.unknownID(id)
 		case err == nil && s.State == ledger.Succeeded:

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"context"
+	"sync"
 
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
 	"tiwsnap/gate"
 	"tiwsnap/internal/rdb"
+	"tiwsnap/ledger"
 	"tiwsnap/web"
 )
 
@@ -44,6 +46,9 @@ SIGTERM ends the process after its open requests. SIGHUP makes it ` + reloadHelp
 			return err
 		}
 		defer closeAll(all)
+		ctx, stop := context.WithCancel(ctx)
+		var loops sync.WaitGroup
+		defer func() { stop(); loops.Wait() }()
 		if cfgs[0].HTTP.Addr == "" {
 			return fail(exitConfig, "TIWSNAP_HTTP_ADDR is empty, so nothing would be served: set it, for example to %s",
 				config.DefaultHTTPAddr)
@@ -68,9 +73,13 @@ SIGTERM ends the process after its open requests. SIGHUP makes it ` + reloadHelp
 				return fail(exitConfig, "%w", err)
 			}
 			defer g.Close(context.WithoutCancel(ctx)) // it holds no permits, so that there is nothing to wait for
-			sites = append(sites, &hosted{
-				connection: c, limiters: g.Limiters(), schedules: schedules, log: c.log(log, len(all)),
+			site := &hosted{connection: c, limiters: g.Limiters(), schedules: schedules, log: c.log(log, len(all))}
+			loops.Go(func() {
+				c.ledger.WatchLosses(ctx, ledger.LossWatch{
+					Dir: spoolFolder(c.cfg), Tell: !c.cfg.Webhook.URL.Empty(), Log: site.log,
+				})
 			})
+			sites = append(sites, site)
 		}
 		h, err := serveHTTP(served{sites: sites, metrics: web.NewRegistry(), log: log})
 		if err != nil {

@@ -5,7 +5,11 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -20,8 +24,11 @@ const (
 	// seenMost is how many batches, and how many single snapshots, a process
 	// remembers to say what is missing: the newest ones.
 	seenMost = 1000
-	// seenEvery is how often it looks what there is.
+	// seenEvery is how often it looks what there is, and keeps that in seenFile.
 	seenEvery = 10 * time.Second
+	seenFile  = "seen.json"
+	// lossEvery is the time between two looks for a loss.
+	lossEvery = 2 * time.Second
 )
 
 var (
@@ -95,6 +102,119 @@ func (s *Seen) UnmarshalJSON(b []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return json.Unmarshal(b, &s.state)
+}
+
+// ReadSeen reads what Keep has written into that folder. Where there is nothing, or
+// no folder is named, it is empty.
+func ReadSeen(dir string) (*Seen, error) {
+	s := new(Seen)
+	if dir == "" {
+		return s, nil
+	}
+	b, err := os.ReadFile(filepath.Join(dir, seenFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return s, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, s)
+	}
+	if err != nil {
+		return new(Seen), fmt.Errorf("what was seen of Redis cannot be read: %w", err)
+	}
+	return s, nil
+}
+
+// Keep writes it into a folder for the next process; several may do so. Where no
+// folder is named it does nothing.
+func (s *Seen) Keep(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	b, err := json.Marshal(s)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		err = replaceFile(dir, seenFile, b)
+	}
+	if err != nil {
+		return fmt.Errorf("what was seen of Redis cannot be kept: %w", err)
+	}
+	return nil
+}
+
+// replaceFile writes a file, whole or not at all.
+func replaceFile(dir, name string, b []byte) error {
+	f, err := os.CreateTemp(dir, "*.tmp")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, name))
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// Add adds a batch, or a snapshot without a batch.
+func (s *Seen) Add(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.state.IDs, id) {
+		s.state.IDs = append(s.state.IDs, id)
+	}
+}
+
+// LossWatch is how a process looks for losses of data.
+type LossWatch struct {
+	Dir   string       // where what was seen is kept for the next process; empty: nowhere
+	Tell  bool         // by webhook
+	Log   *slog.Logger // required
+	Found func(Loss)   // may be nil
+}
+
+// WatchLosses raises an alarm where Redis has lost data since the last look, also
+// the last one of the process before this one. It looks every two seconds until ctx
+// ends.
+func (l *Ledger) WatchLosses(ctx context.Context, o LossWatch) {
+	seen, err := ReadSeen(o.Dir)
+	if err != nil {
+		o.Log.Warn(err.Error())
+	}
+	keep := func() {
+		if err := seen.Keep(o.Dir); err != nil {
+			o.Log.Warn(err.Error())
+		}
+	}
+	defer keep()
+	kept := time.Now()
+	tick := time.NewTicker(lossEvery)
+	defer tick.Stop()
+	for {
+		loss, err := l.Watch(ctx, seen, o.Tell)
+		if loss != nil {
+			o.Log.Error("ALARM: "+loss.String(), "kind", loss.Kind, "missing", len(loss.Missing), "fix", LossFix)
+			if o.Found != nil {
+				o.Found(*loss)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			o.Log.Debug("whether Redis has lost data is not known", "err", err)
+		}
+		if loss != nil || time.Since(kept) >= seenEvery {
+			keep()
+			kept = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // Watch compares Redis with what was seen of it before, and returns a loss where

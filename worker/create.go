@@ -309,7 +309,6 @@ func (w *Worker) failed(
 func (w *Worker) write(ctx context.Context, p tasks.SnapshotPayload, attempt int, out ledger.Outcome) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writePatience)
 	defer cancel()
-	defer w.outcomes.add(p, attempt, out)
 	id := p.ID
 	log := w.log.With("id", id, "attempt", attempt, "state", out.State, "task_id", out.TaskID, "request_id", out.RequestID)
 	spooled := ""
@@ -317,9 +316,11 @@ func (w *Worker) write(ctx context.Context, p tasks.SnapshotPayload, attempt int
 		err := w.ledger.Outcome(ctx, id, attempt, out)
 		if errors.Is(err, ledger.ErrLate) {
 			log.Warn("outcome came late: the record has moved on")
-			err = nil
+			w.spool.remove(spooled)
+			return
 		}
 		if err == nil {
+			w.outcomes.add(p, attempt, out)
 			w.spool.remove(spooled)
 			return
 		}

@@ -2,11 +2,8 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,74 +14,37 @@ import (
 	"tiwsnap/tasks"
 )
 
-const (
-	// lossEvery is the time between two looks for a loss of data, and seenKept that
-	// between two writes of what was seen to the spool folder.
-	lossEvery = 2 * time.Second
-	seenKept  = 10 * time.Second
-	// seenName is the file that has it.
-	seenName = "seen.json"
-)
+// serverEvery is how often it is looked which server of Redis answers.
+const serverEvery = 2 * time.Second
 
-// watchLoss raises an alarm where Redis has lost data since the last look, also the
-// last one of the process before this one.
+// watchLoss raises an alarm where Redis has lost data, and restores what this process
+// knows of it.
 func (w *Worker) watchLoss(ctx context.Context) {
-	seen, kept, server := w.readSeen(), time.Now(), ""
-	for {
-		if is := w.server(ctx); is != "" {
-			if server != "" && server != is {
-				w.log.Warn("another Redis server answers: a failover or a restart")
-				w.restore(ctx)
-			}
-			server = is
-		}
-		loss, err := w.ledger.Watch(ctx, seen, w.o.Webhooks.Sender != nil)
-		if loss != nil {
-			w.log.Error("ALARM: "+loss.String(), "kind", loss.Kind, "missing", len(loss.Missing), "fix", ledger.LossFix)
+	w.ledger.WatchLosses(ctx, ledger.LossWatch{
+		Dir: w.spool.dir, Tell: w.o.Webhooks.Sender != nil, Log: w.log,
+		Found: func(loss ledger.Loss) {
 			w.metrics.losses.WithLabelValues(loss.Kind).Inc()
+			if w.o.Webhooks.Sender != nil {
+				w.webhooks.Subscribe(ctx) // that ends are to be noted is lost, too
+			}
+			w.restore(ctx)
+		},
+	})
+}
+
+// watchServer restores what a failover has lost and no look for a loss finds.
+func (w *Worker) watchServer(ctx context.Context) {
+	server := w.server(ctx)
+	for pause(ctx, serverEvery) {
+		is := w.server(ctx)
+		if is == "" || is == server {
+			continue
+		}
+		if server != "" {
+			w.log.Warn("another Redis server answers: a failover or a restart")
 			w.restore(ctx)
 		}
-		if err != nil && ctx.Err() == nil {
-			w.log.Debug("whether Redis has lost data is not known", "err", err)
-		}
-		if loss != nil || time.Since(kept) >= seenKept {
-			w.keepSeen(seen)
-			kept = time.Now()
-		}
-		if !pause(ctx, lossEvery) {
-			w.keepSeen(seen)
-			return
-		}
-	}
-}
-
-// readSeen returns what the process before this one has seen.
-func (w *Worker) readSeen() *ledger.Seen {
-	seen := new(ledger.Seen)
-	if w.spool.dir == "" {
-		return seen
-	}
-	b, err := os.ReadFile(filepath.Join(w.spool.dir, seenName))
-	if err == nil {
-		err = json.Unmarshal(b, seen)
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		w.log.Warn("what the last worker has seen of Redis cannot be read", "spool", w.spool.dir, "err", err)
-	}
-	return seen
-}
-
-// keepSeen keeps what was seen for the next process.
-func (w *Worker) keepSeen(seen *ledger.Seen) {
-	if w.spool.dir == "" {
-		return
-	}
-	b, err := json.Marshal(seen)
-	if err == nil {
-		_, err = w.spool.write(seenName, b)
-	}
-	if err != nil {
-		w.log.Warn("what this worker has seen of Redis cannot be kept", "spool", w.spool.dir, "err", err)
+		server = is
 	}
 }
 
@@ -99,14 +59,17 @@ const (
 // outcomes are what became of the newest requests. The zero value is ready, and safe
 // for concurrent use.
 type outcomes struct {
+	restoring sync.Mutex // held while they are restored
+
 	mu  sync.Mutex
-	all []outcome
+	all []*outcome
 }
 
 type outcome struct {
 	at      time.Time
 	payload tasks.SnapshotPayload
 	attempt int
+	counted bool // as an extra task: not once more
 	ledger.Outcome
 }
 
@@ -117,17 +80,20 @@ func (o *outcomes) add(p tasks.SnapshotPayload, attempt int, out ledger.Outcome)
 	for drop < len(o.all) && (time.Since(o.all[drop].at) > outcomesFor || len(o.all)-drop >= outcomesMost) {
 		drop++
 	}
-	o.all = append(o.all[drop:], outcome{time.Now(), p, attempt, out})
+	o.all = append(o.all[drop:], &outcome{at: time.Now(), payload: p, attempt: attempt, Outcome: out})
 }
 
-func (o *outcomes) snapshot() []outcome {
+func (o *outcomes) snapshot() []*outcome {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.all)
 }
 
 // lacks reports whether a record may lack the outcome.
-func (o outcome) lacks(s ledger.Snapshot) bool {
+func (o *outcome) lacks(s ledger.Snapshot) bool {
+	if o.counted {
+		return false
+	}
 	if o.State != ledger.Accepted {
 		return s.State == ledger.Sending
 	}
@@ -138,6 +104,8 @@ func (o outcome) lacks(s ledger.Snapshot) bool {
 // failover has lost them. So nothing is sent again for those that were accepted; where
 // it was already, the task is counted as an extra one.
 func (w *Worker) restore(ctx context.Context) {
+	w.outcomes.restoring.Lock()
+	defer w.outcomes.restoring.Unlock()
 	for some := range slices.Chunk(w.outcomes.snapshot(), restoreMany) {
 		ids := make([]string, len(some))
 		for i, o := range some {
@@ -157,6 +125,7 @@ func (w *Worker) restore(ctx context.Context) {
 			case err == nil:
 				log.Warn("outcome restored that Redis had lost")
 			case errors.Is(err, ledger.ErrLate) && o.TaskID != "":
+				o.counted = true
 				log.Warn("extra task: Redis had lost the answer, and the snapshot has another task or is gone")
 			case !errors.Is(err, ledger.ErrLate):
 				log.Error("outcome not restored that Redis had lost", "err", err)

@@ -219,6 +219,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.probe(ctx) })
 	loops.Go(func() { w.watchRedis(ctx) })
 	loops.Go(func() { w.watchLoss(ctx) })
+	loops.Go(func() { w.watchServer(ctx) })
 	if w.o.Replicated {
 		loops.Go(func() { w.watchReplicas(ctx) })
 	}

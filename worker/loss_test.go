@@ -1,0 +1,122 @@
+package worker_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tiwsnap/internal/redistest"
+	"tiwsnap/ledger"
+	"tiwsnap/tasks"
+	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/webhook/webhooktest"
+	"tiwsnap/worker"
+)
+
+// Redis loses everything under a running worker. The receiver of webhooks is told, with what is missing; the same list
+// again makes a batch that ends with right counts, whenever that is; and what Tencent has made beside it is counted.
+func TestRedisIsEmptied(t *testing.T) {
+	t.Parallel()
+	for when, again := range map[string]func(w world, lost <-chan struct{}){
+		"at once":           func(world, <-chan struct{}) {},
+		"after the alarm":   func(_ world, lost <-chan struct{}) { <-lost },
+		"when all is quiet": func(w world, lost <-chan struct{}) { <-lost; w.quiet() },
+	} {
+		t.Run(when, func(t *testing.T) {
+			t.Parallel()
+			const n = 40
+			w := newWorld(t, redistest.Client(t), tiwtest.Options{Latency: 200 * time.Millisecond})
+			r := webhooktest.NewReceiver(t)
+			w.options = func(o *worker.Options) {
+				o.Webhooks = webhooktest.Subscribe(t, r)
+				o.Webhooks.Snapshots = false
+			}
+			w.spool = t.TempDir()
+			w.enqueue("monday", n)
+			w.work()
+			w.until("monday", "is under way", func(b ledger.Batch) bool { return b.Succeeded > 5 })
+			w.rdb.FlushDB(t.Context())
+
+			lost := make(chan struct{})
+			told := make(chan webhooktest.Delivery, 10)
+			go func() {
+				for {
+					var d webhooktest.Delivery
+					select {
+					case d = <-r.Got:
+					case <-t.Context().Done():
+						return
+					}
+					if d.Body.Type == tasks.DataLost {
+						close(lost)
+					}
+					told <- d
+					if d.Body.Type == tasks.BatchEnded {
+						return
+					}
+				}
+			}()
+			again(w, lost)
+			w.enqueue("monday", n)
+			b := w.ended("monday")
+			want := ledger.Batch{Total: n, Succeeded: n}
+			got := ledger.Batch{Total: b.Total, Succeeded: b.Succeeded, Failed: b.Failed, Queued: b.Queued, Accepted: b.Accepted,
+				Sending: b.Sending, Unknown: b.Unknown, Canceled: b.Canceled}
+			if !cmp.Equal(got, want) {
+				t.Errorf("got %+v", got)
+			}
+			w.eventually("every task is counted", func() bool {
+				extra, _ := w.rdb.HGet(t.Context(), w.ns.Totals(), "extra_tasks").Int()
+				made := 0
+				for range w.sim.Tasks() {
+					made++
+				}
+				return n+extra == made
+			})
+			var types []string
+			for len(types) < 2 {
+				select {
+				case d := <-told:
+					types = append(types, d.Body.Type)
+					var data struct {
+						Kind    string
+						Missing []string
+						Fix     string
+					}
+					if d.Body.Type != tasks.DataLost {
+						continue
+					}
+					if err := json.Unmarshal(d.Body.Data, &data); err != nil {
+						t.Fatal(err)
+					}
+					if data.Kind != ledger.Emptied || !strings.Contains(data.Fix, "enqueue again") ||
+						when != "at once" && !slices.Equal(data.Missing, []string{"monday"}) {
+						t.Errorf("told %s", d.Raw)
+					}
+				case <-time.After(time.Minute):
+					t.Fatalf("told only %q", types)
+				}
+			}
+			slices.Sort(types)
+			if !slices.Equal(types, []string{tasks.BatchEnded, tasks.DataLost}) {
+				t.Errorf("told %q", types)
+			}
+		})
+	}
+}
+
+// quiet waits until no request is on its way.
+func (w world) quiet() {
+	w.Helper()
+	last, since := int64(-1), time.Now()
+	w.eventually("nothing is sent any more", func() bool {
+		if n := w.sim.State().Calls; n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > 3*time.Second
+	})
+}
