@@ -78,7 +78,11 @@ func newBrowser(t *testing.T, site string) *browser {
 	t.Cleanup(cancel)
 	b.ctx = ctx
 	b.do(enable(network.Enable), enable(cdplog.Enable), enable(page.Enable))
-	b.ctx, cancel = context.WithTimeout(ctx, 3*time.Minute)
+	limit := 3 * time.Minute
+	if os.Getenv(shotsEnv) != "" {
+		limit = 15 * time.Minute
+	}
+	b.ctx, cancel = context.WithTimeout(ctx, limit)
 	t.Cleanup(cancel)
 	go func() {
 		for message := range b.dialogs {
