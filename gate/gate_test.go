@@ -258,6 +258,26 @@ func TestStorm(t *testing.T) {
 		}
 	})
 
+	t.Run("not by one room, however often it fails", func(t *testing.T) {
+		f := setup(t)
+		for range 50 {
+			if v := f.call("alone", internalError); v != gate.Room {
+				t.Fatalf("it concerns %s", v)
+			}
+		}
+		if s := f.stop(); s.Cause != "" {
+			t.Fatalf("%+v", s)
+		}
+		f.calls(8, internalError) // with others it is one of them
+		if s := f.stop(); s.Cause != "" {
+			t.Fatalf("nine rooms: %+v", s)
+		}
+		f.call("tenth", internalError)
+		if s := f.stop(); s.Cause != gate.Storm {
+			t.Errorf("ten rooms: %+v", s)
+		}
+	})
+
 	t.Run("more than half of the last 40", func(t *testing.T) {
 		f := setup(t)
 		for range 20 {

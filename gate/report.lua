@@ -219,7 +219,7 @@ end
 if outcome == 'accepted' then
   count('accepted')
   redis.call('HSET', GATE, 'task_id', ARGV[10], 'task_app', app)
-  redis.call('HDEL', GATE, 'failed')
+  redis.call('HDEL', GATE, 'failed', 'failed_id')
   note('0')
   redis.call('HINCRBY', APPS, app, 1)
   redis.call('HDEL', REFUSED, id)
@@ -233,6 +233,13 @@ if outcome == 'accepted' then
 end
 
 if outcome == 'failed' or outcome == 'silent' then
+  -- A room that fails again and again, and no other meanwhile, counts once: it may be the room.
+  if not cause and id ~= '' then
+    if redis.call('HGET', GATE, 'failed_id') == id then
+      return 'room'
+    end
+    redis.call('HSET', GATE, 'failed_id', id)
+  end
   local row, bad = count('failed'), note('1')
   if not cause then
     if row < 10 and bad <= 20 then
