@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/csv"
 	"fmt"
@@ -112,7 +113,7 @@ func printBatches(ctx context.Context, e env, c *connection, f batchFilter, outp
 	if output == "json" {
 		return c.away(printJSONList(e.stdout, "batches", all, &more))
 	}
-	n, err := printRows(e, all, output)
+	n, err := printRows(e, inNamespace("", all), output, false)
 	switch {
 	case err != nil:
 		return c.away(err)
@@ -129,9 +130,69 @@ func printBatches(ctx context.Context, e env, c *connection, f batchFilter, outp
 // screen is how many lines of a table are aligned with one another.
 const screen = 100
 
-func printRows(e env, all iter.Seq2[ledger.Batch, error], output string) (n int, err error) {
+// namedBatch is a batch of one of several namespaces.
+type namedBatch struct {
+	Namespace string `json:"namespace,omitempty"`
+	ledger.Batch
+}
+
+// inNamespace names the namespace of batches.
+func inNamespace(name string, all iter.Seq2[ledger.Batch, error]) iter.Seq2[namedBatch, error] {
+	return func(yield func(namedBatch, error) bool) {
+		for b, err := range all {
+			if !yield(namedBatch{name, b}, err) {
+				return
+			}
+		}
+	}
+}
+
+// printNamespaces prints the batches of several namespaces, with the name of its own for each.
+func printNamespaces(ctx context.Context, e env, all []*connection, f batchFilter, output string) error {
+	for _, c := range all {
+		var said bytes.Buffer
+		if err := sayTrouble(ctx, env{stderr: &said}, c); err != nil {
+			return err
+		}
+		for line := range strings.Lines(said.String()) {
+			fmt.Fprintf(e.stderr, "%s: %s", c.cfg.Namespace, line)
+		}
+	}
+	var more bool
+	at := all[0]
+	batches := func(yield func(namedBatch, error) bool) {
+		for _, at = range all {
+			var some bool
+			for b, err := range inNamespace(at.cfg.Namespace.String(), f.batches(ctx, at.ledger, &some)) {
+				if !yield(b, err) || err != nil {
+					return
+				}
+			}
+			more = more || some
+		}
+	}
+	if output == "json" {
+		return at.away(printJSONList(e.stdout, "batches", batches, &more))
+	}
+	n, err := printRows(e, batches, output, true)
+	switch {
+	case err != nil:
+		return at.away(err)
+	case more:
+		fmt.Fprintf(e.stderr, "only the newest %d of each namespace are shown: there are more (--limit)\n", f.limit)
+	case n == 0 && output == "table":
+		fmt.Fprintln(e.stderr, "no such batch in any namespace")
+	}
+	return nil
+}
+
+func printRows(e env, all iter.Seq2[namedBatch, error], output string, named bool) (n int, err error) {
 	cells := csv.NewWriter(e.stdout)
 	table := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	heading := batchHeading
+	if named {
+		heading = append([]string{"NAMESPACE"}, heading...)
+	}
 	line := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")) }
 	if output == "csv" {
 		line = func(row ...string) { cells.Write(row) } // it keeps its error
@@ -144,9 +205,13 @@ func printRows(e env, all iter.Seq2[ledger.Batch, error], output string) (n int,
 			err = printJSON(e.stdout, b, false)
 		} else {
 			if n == 0 {
-				line(batchHeading...)
+				line(heading...)
 			}
-			line(batchRow(b)...)
+			if row := batchRow(b.Batch); named {
+				line(append([]string{b.Namespace}, row...)...)
+			} else {
+				line(row...)
+			}
 			if n%screen == screen-1 {
 				err = table.Flush()
 			}
@@ -156,7 +221,7 @@ func printRows(e env, all iter.Seq2[ledger.Batch, error], output string) (n int,
 		}
 	}
 	if n == 0 && output == "csv" {
-		line(batchHeading...)
+		line(heading...)
 	}
 	cells.Flush()
 	if err := cells.Error(); err != nil {

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -70,8 +72,13 @@ func TestNamespaceMoves(t *testing.T) {
 		}
 	}
 	s.batch("b", 1)
-	stop = there.worker("--moved")
+	stop = s.worker()
 	s.until("b", "has ended", func(b batchJSON) bool { return b.Succeeded == 1 })
+	there.says(exitConfig, "workers of namespace tiwsnap still run with "+s.sim.URL, "worker", "--moved")
+	stop()
+	s.batch("c", 1)
+	stop = there.worker("--moved")
+	s.until("c", "has ended", func(b batchJSON) bool { return b.Succeeded == 1 })
 	stop()
 	if n := other.State().Tasks.Created; n != 1 {
 		t.Errorf("%d tasks at the endpoint that it has moved to", n)
@@ -118,6 +125,31 @@ namespaces:
 		}
 	}
 
+	// Without a name status shows both, and with one that alone.
+	for name, want := range map[string]string{"": "school-a class|school-b class", "school-b": "class"} {
+		var listed struct {
+			Batches []struct{ Namespace, ID string }
+		}
+		args := []string{"status", "-o", "json"}
+		if name != "" {
+			args = append(args, "--namespace", name)
+		}
+		if err := json.Unmarshal([]byte(s.ok(args...)), &listed); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, b := range listed.Batches {
+			got = append(got, strings.TrimSpace(b.Namespace+" "+b.ID))
+		}
+		if strings.Join(got, "|") != want {
+			t.Errorf("status of %q lists %q", name, got)
+		}
+	}
+	rows := regexp.MustCompile(`(?s)^NAMESPACE +BATCH .*\nschool-a +class .*\nschool-b +class `)
+	if table := s.ok("status"); !rows.MatchString(table) {
+		t.Error(table)
+	}
+
 	look := &browser{T: t}
 	root := "http://" + addr
 	look.sees(root+"/batches", `href="/batches/class"`)
@@ -126,6 +158,25 @@ namespaces:
 	look.sees(root+"/n/school-b/openapi.json", `"url":"/n/school-b"`)
 	look.sees(root+"/n/school-b/asynqmon/", "/n/school-b/asynqmon")
 	look.sees(root+"/n/school-b/asynqmon/api/queues/school-b-bulk", `"queue":"school-b-bulk"`)
+	for _, list := range []string{"queues", "queue_stats", "servers", "scheduler_entries"} {
+		status, body := look.send("GET", root+"/n/school-b/asynqmon/api/"+list, nil)
+		if status != http.StatusOK || strings.Contains(body, "school-a") {
+			t.Errorf("asynqmon of school-b, %s: %d %s", list, status, body)
+		}
+		if list != "scheduler_entries" && !strings.Contains(body, "school-b-bulk") {
+			t.Errorf("asynqmon of school-b, %s, lacks its own queue: %s", list, body)
+		}
+	}
+	look.sees(root+"/asynqmon/api/queues", "school-b-bulk") // at the top are all
+	for _, r := range [][2]string{
+		{"GET", "queues/school-a-bulk"}, {"POST", "queues/school-a-bulk:pause"}, {"DELETE", "queues/school-a-bulk"},
+		{"GET", "queues/school-a-bulk/pending_tasks"}, {"POST", "queues/school-a-bulk/pending_tasks:batch_delete"},
+	} {
+		if status, body := look.send(r[0], root+"/n/school-b/asynqmon/api/"+r[1], nil); status != http.StatusNotFound ||
+			!strings.Contains(body, `has no queue "school-a-bulk"`) {
+			t.Errorf("%s %s of another namespace: %d %s", r[0], r[1], status, body)
+		}
+	}
 	for path, limit := range map[string]string{"": `"limit":20`, "/n/school-b": `"limit":10`} {
 		look.sees(root+path+"/v1/limit", limit)
 		if status, _ := look.send("POST", root+path+"/batches/class/again", url.Values{}); status != http.StatusSeeOther {

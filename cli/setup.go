@@ -111,6 +111,18 @@ func notEmbedded(cfg config.Config) error {
 		"give the URL of the workers' Redis (a worker with an embedded Redis serves the pages and the API itself)")
 }
 
+// connectEach is connect for each namespace of the settings. Close all of them.
+func connectEach(cmd *cobra.Command, e env) ([]*connection, error) {
+	cfgs, err := loadConfigs(cmd, e)
+	if err != nil {
+		return nil, err
+	}
+	if err := notEmbedded(cfgs[0]); err != nil {
+		return nil, err
+	}
+	return connectAll(cmd.Context(), cfgs)
+}
+
 // connectTo connects to any Redis, one inside this process included. The error
 // is ready to return.
 func connectTo(ctx context.Context, cfg config.Config) (*connection, error) {

@@ -20,7 +20,8 @@ func newStatus(e env) *cobra.Command {
 		Use:   "status [ID]",
 		Short: "Show a snapshot or a batch; without an id, list all batches",
 		Long: `Show a snapshot or a batch. Without an id, list all batches, newest first; --state,
---since and --limit filter the list.
+--since and --limit filter the list. If the YAML file lists namespaces, it has the
+batches of each of them, unless --namespace selects one.
 
 For a batch, -o csv and -o jsonl print the result list: one line per room, in the order
 of the class list, with labels and image URLs. -o xlsx and -o csv --excel print it for
@@ -77,11 +78,19 @@ or until Ctrl-C. Without a terminal it prints one line each time.`,
 		if err != nil {
 			return err
 		}
-		c, err := connect(cmd, e)
+		all, err := connectEach(cmd, e)
 		if err != nil {
 			return err
 		}
-		defer c.close()
+		defer closeAll(all)
+		c := all[0]
+		if len(all) > 1 && id == "" {
+			if !*singles && !*repeat && asSheet == nil {
+				return printNamespaces(cmd.Context(), e, all, f, *output)
+			}
+			fmt.Fprintf(e.stderr, "only namespace %s is shown, of %d; --namespace chooses another one\n",
+				c.cfg.Namespace, len(all))
+		}
 		if *repeat {
 			return refresh(cmd.Context(), e, c, id, f)
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +26,7 @@ import (
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/rdb"
+	"tiwsnap/internal/roster"
 	"tiwsnap/tiw"
 	"tiwsnap/web"
 	"tiwsnap/web/callback"
@@ -229,12 +232,43 @@ func install(
 // useEndpoint remembers the endpoint that the namespace works with. The error is
 // ready to return: the namespace works with another one, unless it has moved.
 func (c *connection) useEndpoint(ctx context.Context, moved bool) error {
+	if moved {
+		if err := c.mayMove(ctx); err != nil {
+			return err
+		}
+	}
 	err := gate.NewBreaker(c.rdb, c.cfg.Namespace).UseEndpoint(ctx, c.cfg.TIW.Endpoint, moved)
 	var other *gate.EndpointError
 	if errors.As(err, &other) {
 		return fail(exitConfig, "%w: %s", err, other.Fix())
 	}
 	return c.away(err)
+}
+
+// mayMove refuses a move while workers with the other endpoint run: they would go on there. The error is ready to
+// return.
+func (c *connection) mayMove(ctx context.Context) error {
+	err := gate.NewBreaker(c.rdb, c.cfg.Namespace).CheckEndpoint(ctx, c.cfg.TIW.Endpoint)
+	var other *gate.EndpointError
+	if !errors.As(err, &other) {
+		return c.away(err)
+	}
+	running, err := roster.List(ctx, c.rdb, c.cfg.Namespace)
+	if err != nil {
+		return c.away(err)
+	}
+	if len(running) == 0 {
+		return nil
+	}
+	var who []string
+	for _, w := range running[:min(len(running), 5)] {
+		who = append(who, fmt.Sprintf("%s (process %d)", w.Host, w.PID))
+	}
+	if n := len(running) - len(who); n > 0 {
+		who = append(who, fmt.Sprintf("%d more", n))
+	}
+	return fail(exitConfig, "--moved: workers of namespace %s still run with %s: %s; stop them first (one that was killed "+
+		"is forgotten after %s)", c.cfg.Namespace, other.Known, strings.Join(who, ", "), roster.Gone)
 }
 
 // callbackLife is how long a callback URL is good for. After three days neither

@@ -291,7 +291,8 @@ type loader struct {
 	faults []error
 	tried  map[string]bool // the keys that somebody gave a value, even a faulty one
 
-	entries []entry // of the file's list of namespaces
+	entries     []entry // of the file's list of namespaces
+	noCallbacks bool    // the entry of this namespace has an empty callback.url: it wants none, whatever others have
 }
 
 func (l *loader) fault(format string, args ...any) {
@@ -455,7 +456,7 @@ func (l *loader) callbacks() {
 		return v.Text != ""
 	}
 	addr, url := inForce("callback.addr"), inForce("callback.url")
-	if addr && !url {
+	if addr && !url && !l.noCallbacks {
 		l.fault(
 			"TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens for callbacks, but Tencent does not know the URL; set it to the URL at which Tencent reaches that address, or remove both",
 		)

@@ -182,6 +182,9 @@ func (l *loader) with(e entry) *loader {
 		full.layer(none)
 		break
 	}
+	if own, ok := e.koanf.Get("callback.url").(leaf); ok && own.Text == "" {
+		full.noCallbacks = true
+	}
 	if err := full.koanf.Merge(e.koanf); err != nil {
 		panic(err) // both are maps
 	}

@@ -125,3 +125,29 @@ func TestFaultsOfNamespaces(t *testing.T) {
 		})
 	}
 }
+
+// A namespace can do without the callbacks of the top of the file.
+func TestNamespaceWithoutCallbacks(t *testing.T) {
+	file := yamlFile(t, `
+callback: {addr: ":8081", url: "https://top.example.com", key: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk}
+namespaces:
+- name: school-a
+- name: school-b
+  callback: {url: ""}
+  tiw: {callback_url: "https://own.example.com/hook"}
+`)
+	all, err := config.LoadAll(config.Source{File: file})
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%d namespaces, %v", len(all), err)
+	}
+	a, b := all[0], all[1]
+	if a.Callback.URL != "https://top.example.com" || b.Callback.URL != "" || b.Callback.Addr != ":8081" ||
+		b.TIW.CallbackURL.Reveal() != "https://own.example.com/hook" {
+		t.Errorf("%+v\n%+v", a.Callback, b)
+	}
+	top := yamlFile(t, "callback: {addr: \":8081\", url: \"\"}\nnamespaces: [{name: school-a}]\n")
+	_, err = config.LoadAll(config.Source{File: top})
+	if err == nil || !strings.Contains(err.Error(), "TIWSNAP_CALLBACK_URL: is missing") {
+		t.Errorf("a listener that nobody is told of: %v", err)
+	}
+}

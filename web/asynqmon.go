@@ -231,6 +231,10 @@ func (a *Asynqmon) zip(path string, b []byte) []byte {
 
 // read answers what the page asks for.
 func (a *Asynqmon) read(w http.ResponseWriter, r *http.Request) {
+	if queue, foreign := a.foreignQueue(r); foreign {
+		a.refuse(w, queue)
+		return
+	}
 	q := r.URL.Query()
 	for name, most := range map[string]int{"size": maxPage, "page": 1 << 30} {
 		if q.Has(name) {
@@ -253,6 +257,10 @@ func (a *Asynqmon) read(w http.ResponseWriter, r *http.Request) {
 		case n > 0:
 			got = a.ask(r)
 		}
+	}
+	if err := a.own(r, got); err != nil {
+		http.Error(w, "asynqmon has answered otherwise than expected: "+err.Error(), http.StatusBadGateway)
+		return
 	}
 	if got.status == http.StatusOK {
 		w.Header().Set("Content-Type", "application/json")
@@ -289,11 +297,20 @@ func (a *Asynqmon) dropStale(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
+// refuse answers about a queue that is none of the namespace.
+func (a *Asynqmon) refuse(w http.ResponseWriter, queue string) {
+	http.Error(w, fmt.Sprintf("namespace %s has no queue %q", a.o.Namespace, queue), http.StatusNotFound)
+}
+
 // bulk matches the operations on all tasks of a state of a queue.
 var bulk = regexp.MustCompile(`^` + asynqmonPath + `/api/queues/([^/]+)/(?:groups/[^/]+/)?(active|pending|scheduled|retry|archived|completed|aggregating)_tasks:(archive|delete|run|cancel)_all$`)
 
 // change does what the page is told to do, unless that would do harm.
 func (a *Asynqmon) change(w http.ResponseWriter, r *http.Request) {
+	if queue, foreign := a.foreignQueue(r); foreign {
+		a.refuse(w, queue)
+		return
+	}
 	if m := bulk.FindStringSubmatch(r.URL.Path); m != nil {
 		if err := a.mayAll(r.Context(), m[1], m[2], m[3]); err != nil {
 			// The page shows the text as it is.
