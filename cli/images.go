@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -130,7 +131,10 @@ func (c *connection) printImages(ctx context.Context, e env, b ledger.Batch, out
 		return err
 	}
 	if store != nil && b.Folder != "" && images.Archived(b) {
-		if where, err = store.URL(ctx, b.Folder+"/index.html"); err != nil {
+		where = b.Folder + "/index.html"
+		if bucket := store.String(); strings.HasPrefix(bucket, "s3://") {
+			where = bucket + "/" + where // a signed URL of the page would show no image: theirs are not signed
+		} else if where, err = store.URL(ctx, where); err != nil {
 			return fail(exitUnavailable, "%w", err)
 		}
 	}

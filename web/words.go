@@ -242,7 +242,7 @@ var catalog = map[string][languages]string{
 	"redis.aof.fix":    {"make room on its disk", "清理其磁盘空间"},
 	"redis.emptied":    {"Redis has lost its data", "Redis 数据已丢失"},
 	"redis.older":      {"Redis went back to an older state", "Redis 回到了较旧的状态"},
-	"redis.lost.why":   {"missing: %s (%d in all)", "缺少：%s（共 %d 个）"},
+	"redis.lost.why":   {"missing: %s (%s in all)", "缺少：%s（共 %s 个）"},
 	"redis.lost.fix": {
 		"enqueue again what is missing; see that Redis keeps an append-only file and that replicas are not behind",
 		"重新提交缺少的内容；确认 Redis 开启 AOF，且副本没有落后",

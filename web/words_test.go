@@ -86,6 +86,9 @@ func TestTheCatalogIsComplete(t *testing.T) {
 		if words[chinese] == "" || !same && !han(words[chinese]) {
 			t.Errorf("%q in Chinese is %q", key, words[chinese])
 		}
+		if !strings.HasPrefix(key, "time.") && strings.Contains(words[english], "%d") {
+			t.Errorf("%q has a %%d, and numbers come as text: write %%s", key)
+		}
 		want := strings.Join(verbs.FindAllString(strings.Split(words[english], "|")[0], -1), " ")
 		for _, form := range append(strings.Split(words[english], "|"), words[chinese]) {
 			if got := strings.Join(verbs.FindAllString(form, -1), " "); got != want {
