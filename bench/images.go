@@ -71,7 +71,9 @@ func measureImages(ctx context.Context, r *recorder) (err error) {
 func (r *recorder) startS3(ctx context.Context) (s imagesStore, stop func(), err error) {
 	program, err := exec.LookPath("versitygw")
 	if err != nil {
-		return s, nil, &missingError{"copies in S3 need versitygw (go install github.com/versity/versitygw/cmd/versitygw@latest)"}
+		return s, nil, &missingError{
+			"copies in S3 need versitygw (go install github.com/versity/versitygw/cmd/versitygw@latest)",
+		}
 	}
 	dir := filepath.Join(r.dir, "s3")
 	if err := os.MkdirAll(filepath.Join(dir, "boards"), 0o755); err != nil {
@@ -118,7 +120,9 @@ type copyingCost struct {
 
 // copying drains n rooms with three images each by one process, which copies them
 // where there is a store. without is what the same took without one.
-func (r *recorder) copying(ctx context.Context, store imagesStore, n int, without *copyingCost) (c *copyingCost, err error) {
+func (r *recorder) copying(
+	ctx context.Context, store imagesStore, n int, without *copyingCost,
+) (c *copyingCost, err error) {
 	o := referee()
 	o.Images, o.ImageBytes = imagesEach, imageBytes
 	s, err := r.newStage(strings.ReplaceAll(store.name, " ", "-"), o)
@@ -198,7 +202,8 @@ func (r *recorder) copying(ctx context.Context, store imagesStore, n int, withou
 	r.add(store.name+": images that waited for their copy at most", float64(most), "", noted)
 	r.add(store.name+": end of the batch to its last copy", copied.Seconds(), "s", atMost(2))
 	r.add(store.name+": images lost", float64(b.LostImages), "", atMost(0))
-	if there, whole, err := countImages(filepath.Join(store.dir, "images")); err != nil || there != imagesEach*n || whole != there {
+	there, whole, err := countImages(filepath.Join(store.dir, "images"))
+	if err != nil || there != imagesEach*n || whole != there {
 		r.broke("%s: %d images lie there, %d of them whole, and there are %d: %v", store.name, there, whole, imagesEach*n, err)
 	}
 	return c, nil

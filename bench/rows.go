@@ -51,7 +51,7 @@ var rows = []row{
 	{"change", "1, 8, 2 and 8 processes in the middle of a batch, and the limit changed to 10 and back", true, 5 * time.Minute, change},
 	{"growth", "what a snapshot costs with more processes, a slower API, a Redis farther away, more rooms that wait, and more batches", false, 15 * time.Minute, growth},
 	{"reach", "Redis 100 and 200 ms away from 2 processes, answers of 2 s, and what 64 processes ask Redis", false, 10 * time.Minute, measureReach},
-	{"images", "3 images of 300 kB a room copied as they come, to a folder and to S3, and a ZIP of 10,000", false, 15 * time.Minute, measureImages},
+	{"images", "3 images of 300 kB a room copied as they come, and a ZIP of 10,000", false, 15 * time.Minute, measureImages},
 	{"peers", "BullMQ, and asynq behind three limiters: drain, idle latency, bulk", false, 20 * time.Minute, measurePeers},
 }
 

@@ -33,9 +33,10 @@ func settleLongAgo(t *testing.T, rdb redis.UniversalClient, batch, host string, 
 			err = rdb.HSet(t.Context(), keys.Default.Snapshot(id), "accepted_at", time.Now().Add(-ago).UnixMilli()).Err()
 		}
 		if err == nil {
-			err = l.SettleAll(t.Context(), []ledger.Settlement{{ID: id, TaskID: "task-" + id, Copy: true, Result: ledger.Result{
-				State: ledger.Succeeded, Images: []string{fmt.Sprintf("%s/%d/1.png", host, row), fmt.Sprintf("%s/%d/2.png", host, row)},
-			}}})[0]
+			urls := []string{fmt.Sprintf("%s/%d/1.png", host, row), fmt.Sprintf("%s/%d/2.png", host, row)}
+			err = l.SettleAll(t.Context(), []ledger.Settlement{{
+				ID: id, TaskID: "task-" + id, Copy: true, Result: ledger.Result{State: ledger.Succeeded, Images: urls},
+			}})[0]
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -80,14 +81,15 @@ func TestLostImages(t *testing.T) {
 			t.Errorf("results.csv: %v", row)
 		}
 	}
-	if page := files["monday/index.html"]; strings.Contains(page, s.sim.URL) || !strings.Contains(page, "2 <span data-zh=\"张丢失\">lost") {
+	page := files["monday/index.html"]
+	if strings.Contains(page, s.sim.URL) || !strings.Contains(page, "2 <span data-zh=\"张丢失\">lost") {
 		t.Errorf("index.html links what is gone")
 	}
 
 	base := "http://" + s.environ["TIWSNAP_HTTP_ADDR"]
 	for path, want := range map[string][]string{
 		"/batches/monday":          {"4 images lost", "ClientError.ImageLost", "0 of 4 images copied"},
-		"/failures":                {"ClientError.ImageLost", "answered 404", "images retry"},
+		"/failures":                {"ClientError.ImageLost", "answered 404", "a retry copies the image"},
 		"/":                        {"ClientError.ImageLost", "4 images lost"},
 		"/snapshots/monday.1":      {"2 images lost", "Tencent has deleted it", "answered 404"},
 		"/batches/monday/pictures": {"Tencent has deleted it"},

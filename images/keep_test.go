@@ -29,9 +29,9 @@ func settledSingle(t *testing.T, l *ledger.Ledger, id, url string) {
 		err = l.Outcome(t.Context(), id, in.Attempt, ledger.Outcome{State: ledger.Accepted, TaskID: "task-" + id})
 	}
 	if err == nil {
-		err = l.SettleAll(t.Context(), []ledger.Settlement{{ID: id, TaskID: "task-" + id, Copy: true, Result: ledger.Result{
-			State: ledger.Succeeded, Images: []string{url},
-		}}})[0]
+		err = l.SettleAll(t.Context(), []ledger.Settlement{{
+			ID: id, TaskID: "task-" + id, Copy: true, Result: ledger.Result{State: ledger.Succeeded, Images: []string{url}},
+		}})[0]
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,9 @@ func boards(t *testing.T) (host *httptest.Server, at func(path string) string) {
 	t.Helper()
 	board := encoded(t, images.PNG, 40, 40)
 	at = func(path string) string { return string(board) + path } // behind the end it tells them apart
-	host = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, at(r.URL.Path)) }))
+	host = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, at(r.URL.Path))
+	}))
 	t.Cleanup(host.Close)
 	return host, at
 }

@@ -185,7 +185,7 @@ var explanations = map[string]Explanation{
 	CodeImageLost: {
 		Class:   Permanent,
 		Meaning: "an image could not be copied in the three days for which Tencent keeps it",
-		Fix: "read the message about its host; if Tencent still has the image, use tiwsnap images retry; " +
+		Fix: "read the message about its host; a retry copies the image if Tencent still has it; " +
 			"else enqueue the room again",
 	},
 	CodeInvalidRoom: {

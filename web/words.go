@@ -362,8 +362,7 @@ var catalog = map[string][languages]string{
 	"image.n":             {"Image %s", "图片 %s"},
 	"image.vanished":      {"gone: Tencent has deleted it, and there is no copy", "已不存在：腾讯云已删除，且没有副本"},
 	"copies.some":         {"%s of %s images copied", "已复制 %s / %s 张图片"},
-	"copies.until":        {"Tencent deletes its images", "腾讯云删除图片的时间"},
-	"copies.problem":      {"not copied", "未复制"},
+	"copies.until":        {"Tencent keeps images until", "腾讯云保留图片至"},
 
 	"moment.enqueued":  {"Enqueued", "已提交"},
 	"moment.sent":      {"Request %s sent", "第 %s 次发送请求"},
