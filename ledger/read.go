@@ -378,8 +378,8 @@ func (l *Ledger) openBatches(
 }
 
 // BatchesWithTrouble returns the ids of the batches that have snapshots which
-// failed, or whose outcome is unknown, newest first. It reads two counters of
-// every batch.
+// failed, or whose outcome is unknown, or images that are lost, newest first. It
+// reads three counters of every batch.
 func (l *Ledger) BatchesWithTrouble(ctx context.Context) (ids []string, err error) {
 	for all, err := range l.ranks(ctx, l.ns.Batches()) {
 		if err != nil {
@@ -388,16 +388,17 @@ func (l *Ledger) BatchesWithTrouble(ctx context.Context) (ids []string, err erro
 		pipe := l.rdb.Pipeline()
 		counts := make([]*redis.SliceCmd, len(all))
 		for i, id := range all {
-			counts[i] = pipe.HMGet(ctx, l.ns.Batch(id), "failed", "unknown")
+			counts[i] = pipe.HMGet(ctx, l.ns.Batch(id), "failed", "unknown", "images_lost")
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return nil, fmt.Errorf("read batches: %w", err)
 		}
 		for i, id := range all {
-			failed, _ := counts[i].Val()[0].(string)
-			unknown, _ := counts[i].Val()[1].(string)
-			if atoi(failed) > 0 || atoi(unknown) > 0 {
-				ids = append(ids, id)
+			for _, v := range counts[i].Val() {
+				if n, _ := v.(string); atoi(n) > 0 {
+					ids = append(ids, id)
+					break
+				}
 			}
 		}
 	}

@@ -71,7 +71,7 @@ func (r *Reader) NothingToRetry(ctx context.Context, batch string, held bool, co
 }
 
 // Everywhere is what Failed takes for all batches and the single rooms: those
-// without failed or held snapshots are left out.
+// without failed or held snapshots or lost images are left out.
 func (r *Reader) Everywhere(ctx context.Context) ([]string, error) {
 	ids, err := r.ledger.BatchesWithTrouble(ctx)
 	return append([]string{""}, ids...), err
