@@ -21,7 +21,7 @@ type arena struct {
 	in *installation
 
 	// What one fault holds another one does not touch: that strike is left out.
-	server, account, quota, deployment, volume sync.Mutex
+	server, account, quota, answers, deployment, volume sync.Mutex
 
 	mu      sync.Mutex
 	strikes []strike
@@ -164,17 +164,10 @@ func (a *arena) strike(ctx context.Context, e event) error {
 		pause(ctx, e.lasts)
 		return a.in.Sim.Listen(strings.TrimPrefix(a.in.Sim.URL, "http://"))
 	case faultStorm:
+		a.answers.Lock() // they strike once each, so one waits until the other is over
+		defer a.answers.Unlock()
 		a.note(e, e.lasts, "for %s, half of the requests make a task", e.lasts)
-		var before tiwtest.Faults
-		err := a.in.setFaults(func(f *tiwtest.Faults) {
-			before = *f
-			f.Cut, f.Silent, f.InternalError, f.InternalErrorCreated = 0, 0, 0.5, 0.5
-		})
-		pause(ctx, e.lasts)
-		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) {
-			f.Cut, f.Silent = before.Cut, before.Silent
-			f.InternalError, f.InternalErrorCreated = before.InternalError, before.InternalErrorCreated
-		}))
+		return a.answer(ctx, e.lasts, func(f *tiwtest.Faults) { f.InternalError, f.InternalErrorCreated = 0.5, 0.5 })
 	case faultImages:
 		a.note(e, e.lasts, "requests for images are answered badly, for %s", e.lasts)
 		err := a.in.setFaults(func(f *tiwtest.Faults) { f.Images = imageFaults(a.in.stage.short) })
@@ -196,23 +189,29 @@ func (a *arena) strike(ctx context.Context, e event) error {
 		pause(ctx, e.lasts)
 		return end()
 	case faultNoCreate:
+		a.answers.Lock()
+		defer a.answers.Unlock()
 		a.account.Lock()
 		defer a.account.Unlock()
 		a.note(e, e.lasts, "for %s", e.lasts)
-		var before tiwtest.Faults
-		err := a.in.setFaults(func(f *tiwtest.Faults) {
-			before = *f
-			f.Cut, f.Silent, f.InternalError, f.InternalErrorCreated = 0, 0, 0, 0
-			f.Code, f.CodeName = 1, "UnauthorizedOperation"
-		})
-		pause(ctx, e.lasts)
-		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) {
-			f.Cut, f.Silent = before.Cut, before.Silent
-			f.InternalError, f.InternalErrorCreated = before.InternalError, before.InternalErrorCreated
-			f.Code, f.CodeName = 0, ""
-		}))
+		return a.answer(ctx, e.lasts, func(f *tiwtest.Faults) { f.Code, f.CodeName = 1, "UnauthorizedOperation" })
 	}
 	return nil
+}
+
+// answer has the simulator answer every CreateSnapshotTask in one way for a while.
+func (a *arena) answer(ctx context.Context, lasts time.Duration, in func(*tiwtest.Faults)) error {
+	rates := func(from tiwtest.Faults) func(*tiwtest.Faults) {
+		return func(f *tiwtest.Faults) {
+			f.Cut, f.Silent, f.Code, f.CodeName = from.Cut, from.Silent, from.Code, from.CodeName
+			f.InternalError, f.InternalErrorCreated = from.InternalError, from.InternalErrorCreated
+		}
+	}
+	var all tiwtest.Faults
+	in(&all)
+	err := a.in.setFaults(rates(all))
+	pause(ctx, lasts)
+	return errors.Join(err, a.in.setFaults(rates(a.in.stage.requestFaults())))
 }
 
 func (a *arena) note(e event, better time.Duration, format string, args ...any) {
