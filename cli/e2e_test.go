@@ -45,6 +45,8 @@ func newSiteOn(t *testing.T, redisURL string, o tiwtest.Options) site {
 		"TENCENTCLOUD_SECRET_KEY": tiwtest.DefaultSecret,
 		"TIWSNAP_CONFIRM_AFTER":   "200ms",
 		"TIWSNAP_HTTP_ADDR":       "", // many sites share this machine
+		// A Redis of another test had this address: what is remembered of it is not of this one.
+		"TIWSNAP_WORKER_SPOOL": t.TempDir(),
 	}}
 }
 
