@@ -327,7 +327,7 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 		t.Errorf("exit %d, %q", code, stderr)
 	}
 	for says, args := range map[string][]string{
-		`--encoding: "klingon" is not a known encoding`:              {"--encoding", "klingon"},
+		`--encoding: "klingon" is not a known encoding`:           {"--encoding", "klingon"},
 		`the file is no workbook (.xlsx), so it has no sheet "x"`: {"--sheet", "x"},
 	} {
 		if code, _, stderr := s.run(big5, append([]string{"enqueue", "batch", "-", "--app", "1"}, args...)...); code != exitUsage || !strings.Contains(stderr, says) {
