@@ -1,0 +1,173 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the packages into docs/architecture.md")
+
+// aPackage is what `go list -json` says of one.
+type aPackage struct {
+	ImportPath, Name, Doc string
+	Imports               []string
+}
+
+// packages returns all packages of this module by their folder, with the folders
+// that each imports.
+func packages(t *testing.T) map[string]aPackage {
+	t.Helper()
+	list := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Imports", "tiwsnap/...")
+	list.Stderr = os.Stderr
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]aPackage)
+	for in := json.NewDecoder(strings.NewReader(string(out))); in.More(); {
+		var p aPackage
+		if err := in.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		var ours []string
+		for _, i := range p.Imports {
+			if folder, found := strings.CutPrefix(i, "tiwsnap/"); found {
+				ours = append(ours, folder)
+			}
+		}
+		p.Imports = ours
+		if folder, found := strings.CutPrefix(p.ImportPath, "tiwsnap/"); found {
+			all[folder] = p
+		}
+	}
+	return all
+}
+
+// inside says whether a package only serves the story, and is no part of it.
+func inside(folder string) bool {
+	first, _, _ := strings.Cut(folder, "/")
+	return first == "internal" || first == "bench" || first == "chaos" || path.Base(folder) == "tiwtest"
+}
+
+// drawing draws the packages that tell the story: each stands above all that it
+// imports, one line a level.
+func drawing(all map[string]aPackage) string {
+	levels := make(map[string]int)
+	var level func(folder string) int
+	level = func(folder string) int {
+		if n, known := levels[folder]; known {
+			return n
+		}
+		n := 0
+		for _, i := range all[folder].Imports {
+			if !inside(i) {
+				n = max(n, level(i)+1)
+			}
+		}
+		levels[folder] = n
+		return n
+	}
+	var lines []string
+	for _, folder := range slices.Sorted(maps.Keys(all)) {
+		if inside(folder) {
+			continue
+		}
+		for n := level(folder); len(lines) <= n; {
+			lines = append(lines, "")
+		}
+		lines[levels[folder]] += "   " + folder
+	}
+	slices.Reverse(lines)
+	return "```text\n" + strings.Join(lines, "\n") + "\n```\n"
+}
+
+// table lists the packages for which which is true: what each does, by its own
+// comment, and what it imports.
+func table(all map[string]aPackage, which func(folder string) bool) string {
+	s := "| package | | imports |\n| --- | --- | --- |\n"
+	for _, folder := range slices.Sorted(maps.Keys(all)) {
+		if !which(folder) {
+			continue
+		}
+		p := all[folder]
+		does := strings.TrimPrefix(strings.TrimPrefix(p.Doc, "Package "+p.Name+" "), "Command "+p.Name+" ")
+		var imports []string
+		for _, i := range p.Imports {
+			if !inside(i) {
+				imports = append(imports, i)
+			}
+		}
+		s += fmt.Sprintf("| [%s](../%s) | %s | %s |\n", folder, folder, does, strings.Join(imports, ", "))
+	}
+	return s
+}
+
+// docs/architecture.md shows the packages as they are, and each file that it
+// speaks of is there.
+func TestArchitecture(t *testing.T) {
+	const file = "docs/architecture.md"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := packages(t)
+	want := string(text)
+	for name, made := range map[string]string{
+		"drawing": drawing(all),
+		"story":   table(all, func(folder string) bool { return !inside(folder) }),
+		"inside":  table(all, inside),
+	} {
+		begin, end := "<!-- "+name+" -->\n", "<!-- end -->\n"
+		before, rest, found := strings.Cut(want, begin)
+		_, after, closed := strings.Cut(rest, end)
+		if !found || !closed {
+			t.Fatalf("%s has no place for the %s", file, name)
+		}
+		want = before + begin + made + end + after
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if want != string(text) {
+		t.Errorf("%s is not what the code has; go test . -run Architecture -update writes it", file)
+	}
+	for _, m := range regexp.MustCompile("`([a-z]+/[a-z_/]+\\.(?:go|lua|md))`|\\]\\(\\.\\./([^)]+)\\)").
+		FindAllStringSubmatch(want, -1) {
+		if _, err := os.Stat(m[1] + m[2]); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+// Imports go one way, from what people see to what stands alone.
+func TestImportsGoOneWay(t *testing.T) {
+	all := packages(t)
+	for folder, p := range all {
+		for _, i := range p.Imports {
+			switch {
+			case i == "cli", i == "web" && folder != "cli", i == "worker" && folder != "cli" && folder != "web":
+				t.Errorf("%s imports %s, which stands above it", folder, i)
+			case i == "config" && folder != "cli":
+				t.Errorf("%s imports config: a package takes plain values or Options", folder)
+			case folder == "tasks", folder == "tiw":
+				if !strings.HasPrefix(i, "internal/") {
+					t.Errorf("%s imports %s: it stands alone", folder, i)
+				}
+			}
+		}
+		first, _, _ := strings.Cut(p.Doc, ".")
+		if !strings.HasPrefix(first, "Package "+p.Name+" ") && p.Name != "main" || p.Doc == "" {
+			t.Errorf("%s has no package comment that begins with its name", folder)
+		}
+	}
+}
