@@ -1,7 +1,7 @@
-// Package needs is for tests that need a program which a machine may lack. On
-// such a machine the test is skipped, and its package says at the end what it
-// left out and why. Where TIWSNAP_TEST_REQUIRE is set, as in CI, the lack of a
-// program fails the test instead.
+// Package needs is for tests that need what may be lacking: a program, or time.
+// Where there is no such program the test is skipped, and its package says at the
+// end what it left out and why. Where TIWSNAP_TEST_REQUIRE is set, as in CI, the
+// lack of a program fails the test instead. `go test -short` has no time.
 package needs
 
 import (
@@ -50,6 +50,15 @@ func Skip(tb testing.TB, lack string) {
 	leftOut[lack] = append(leftOut[lack], name)
 	mu.Unlock()
 	tb.Skip("left out: " + lack)
+}
+
+// Time is called first by a test that takes longer than about half a second: of
+// `go test -short` it is no part.
+func Time(tb testing.TB) {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("-short has no time for it")
+	}
 }
 
 // Runner is what testing.M is, and what goleak.VerifyTestMain takes.
