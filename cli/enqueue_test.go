@@ -268,7 +268,7 @@ func TestEnqueueingReplicated(t *testing.T) {
 		server := redistest.Real(t)
 		for name, enqueue := range enqueueing(t, server.URL(), "--durability", "replicated") {
 			code, stdout, stderr := enqueue()
-			if code != exitTempFail || stdout != "" || !strings.Contains(stderr, " is accepted here but not replicated: no replica confirmed it within 1s; it is safe to repeat the command") {
+			if code != exitTempFail || stdout != "" || !strings.Contains(stderr, " is accepted here but not replicated: 0 of 1 replicas confirmed it within 1s; it is safe to repeat the command") {
 				t.Errorf("%s: exit %d, %q, %q", name, code, stdout, stderr)
 			}
 		}

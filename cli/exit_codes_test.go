@@ -74,7 +74,7 @@ func endings(full, evicting, taken string) []ending {
 		},
 		{
 			command: "again",
-			how:     "with `--durability replicated`: no replica has confirmed it",
+			how:     "with `--durability replicated`: the replicas have not confirmed it",
 			code:    exitTempFail,
 			run:     "good --name replicated-again --durability replicated",
 		},
@@ -181,7 +181,7 @@ func endings(full, evicting, taken string) []ending {
 		{command: "enqueue batch", how: "Redis is full", code: exitTempFail, run: "-", stdin: rows, environ: at(full)},
 		{
 			command: "enqueue batch",
-			how:     "with `--durability replicated`: no replica has confirmed it",
+			how:     "with `--durability replicated`: the replicas have not confirmed it",
 			code:    exitTempFail,
 			run:     "- --name replicated --durability replicated",
 			stdin:   rows,
@@ -231,7 +231,7 @@ func endings(full, evicting, taken string) []ending {
 		{command: "enqueue room", how: "Redis is full", code: exitTempFail, run: "--app 1 --room 1", environ: at(full)},
 		{
 			command: "enqueue room",
-			how:     "with `--durability replicated`: no replica has confirmed it",
+			how:     "with `--durability replicated`: the replicas have not confirmed it",
 			code:    exitTempFail,
 			run:     "--app 1 --room 1 --key r --durability replicated",
 		},

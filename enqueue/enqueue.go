@@ -87,7 +87,7 @@ func (c *Client) Room(ctx context.Context, room tasks.Room, o RoomOptions) (Snap
 	}
 	if o.Replicated {
 		// A fast worker may have ended its task already; then there is a record.
-		err = c.awaitReplica(ctx, "snapshot "+s.ID,
+		err = c.awaitReplicas(ctx, "snapshot "+s.ID,
 			c.task(s.ID), place{c.ns.Snapshot(s.ID), c.ns.Replicated()})
 	}
 	return s, err
@@ -226,7 +226,7 @@ func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[tasks.Room, error], 
 		return b, c.admission.explain(ctx, err)
 	}
 	if o.Replicated {
-		err = c.awaitReplica(ctx, "batch "+b.ID, place{c.ns.Batch(b.ID), c.ns.Replicated()})
+		err = c.awaitReplicas(ctx, "batch "+b.ID, place{c.ns.Batch(b.ID), c.ns.Replicated()})
 	}
 	return b, err
 }

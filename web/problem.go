@@ -211,7 +211,7 @@ func problemOf(err error) *Problem {
 		return problem(http.StatusServiceUnavailable, codeRedisEvicts, "nothing was enqueued: %v", evicts).retryAfter(time.Minute)
 	case errors.Is(err, enqueue.ErrNotReplicated):
 		return problem(http.StatusServiceUnavailable, codeNotReplicated,
-			"accepted here, but no replica has confirmed it; the same request with the same Idempotency-Key waits again").retryAfter(time.Second)
+			"accepted here, but not every replica has confirmed it; the same request with the same Idempotency-Key waits again").retryAfter(time.Second)
 	case errors.Is(err, backlog.ErrLoadLost):
 		return problem(http.StatusRequestTimeout, codeTimeout, "nothing was enqueued: the upload has stood still for too long")
 	case errors.As(err, &refusal), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),

@@ -12,15 +12,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// AwaitReplica waits until at least one replica has key, as it is on the
-// master now, for at most timeout. found is false where the master has no such
+// AwaitReplicas waits until so many replicas have key, as it is on the
+// master now, for at most timeout, and returns how many have it. found is false where the master has no such
 // key: after a failover that lost it. It may take any connection, and come long
 // after key was written, for it proves it all by itself: on one connection it
-// looks for key, writes marker, and waits for a replica to have that write
+// looks for key, writes marker, and waits for replicas to have that write
 // (WAIT). A replica takes all writes in their order, key's before marker's.
 //
 // On a cluster key and marker must have the same hash tag. marker expires.
-func AwaitReplica(ctx context.Context, c redis.UniversalClient, key, marker string, timeout time.Duration) (found bool, replicas int, err error) {
+func AwaitReplicas(
+	ctx context.Context, c redis.UniversalClient, key, marker string, needed int, timeout time.Duration,
+) (found bool, replicas int, err error) {
 	node, err := Master(ctx, c, key)
 	if err != nil {
 		return false, 0, err
@@ -28,7 +30,7 @@ func AwaitReplica(ctx context.Context, c redis.UniversalClient, key, marker stri
 	pipe := node.Pipeline() // on one connection, also if it has to be sent again
 	exists := pipe.Exists(ctx, key)
 	pipe.Set(ctx, marker, "", time.Second)
-	acked := pipe.Do(ctx, "wait", 1, timeout.Milliseconds())
+	acked := pipe.Do(ctx, "wait", needed, timeout.Milliseconds())
 	if _, err := pipe.Exec(ctx); err != nil {
 		return false, 0, err
 	}

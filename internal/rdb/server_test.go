@@ -121,7 +121,7 @@ func TestAwaitReplica(t *testing.T) {
 	await := func(t *testing.T, c redis.UniversalClient, key string) (found bool, replicas int, took time.Duration) {
 		t.Helper()
 		begin := time.Now()
-		found, replicas, err := rdb.AwaitReplica(t.Context(), c, key, "{t}:marker", 2*time.Second)
+		found, replicas, err := rdb.AwaitReplicas(t.Context(), c, key, "{t}:marker", 1, 2*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
