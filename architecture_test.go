@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -55,7 +54,7 @@ func packages(t *testing.T) map[string]aPackage {
 // inside says whether a package only serves the story, and is no part of it.
 func inside(folder string) bool {
 	first, _, _ := strings.Cut(folder, "/")
-	return first == "internal" || first == "bench" || first == "chaos" || path.Base(folder) == "tiwtest"
+	return first == "internal" || first == "bench" || first == "chaos" || strings.HasSuffix(folder, "test")
 }
 
 // drawing draws the packages that tell the story: each stands above all that it
