@@ -59,9 +59,10 @@ type Client struct {
 	close   func() error
 }
 
-// Open returns a client on the Redis at redisURL, in the forms of TIWSNAP_REDIS_URL: redis://USER:PASSWORD@HOST:6379/DB,
-// rediss:// (TLS), unix://, redis+sentinel://, redis+cluster://. It does not connect yet. "embedded" is refused: that
-// Redis is inside one process, which no worker shares. For a CA of your own or a client certificate, use New.
+// Open returns a client on the Redis at redisURL, in the forms of TIWSNAP_REDIS_URL:
+// redis://USER:PASSWORD@HOST:6379/DB, rediss:// (TLS), unix://, redis+sentinel://, redis+cluster://. It does not
+// connect yet. "embedded" is refused: that Redis is inside one process, which no worker shares. For a CA of your own or
+// a client certificate, use New.
 //
 // namespace is the TIWSNAP_NAMESPACE of the workers: 1 to 32 of a-z, 0-9 and "-"; empty: "tiwsnap".
 func Open(redisURL, namespace string) (*Client, error) {
@@ -112,8 +113,8 @@ func (c *Client) Room(ctx context.Context, room Room, o RoomOptions) (Snapshot, 
 // Batch enqueues all rooms as one batch, or none of them if rooms yields an error. Memory does not grow with their
 // number. The same id and rooms again find the same batch, so that to try again is safe.
 //
-// Errors: *RoomError (wrapped, with the number of the room), ErrExists, *FullError, *EvictionError, ErrNotReplicated, or
-// Redis'. After ErrNotReplicated the batch is enqueued.
+// Errors: *RoomError (wrapped, with the number of the room), ErrExists, *FullError, *EvictionError, ErrNotReplicated,
+// or Redis'. After ErrNotReplicated the batch is enqueued.
 func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[Room, error], o BatchOptions) (Batch, error) {
 	return c.queue.Batch(ctx, rooms, o)
 }
@@ -132,8 +133,8 @@ func (c *Client) Result(ctx context.Context, snapshot string) (Result, error) {
 	return c.results.Explain(ctx, s), nil
 }
 
-// Results returns the snapshots of a batch in the order in which they were enqueued, those that have not ended included.
-// They are read a few hundred at a time. An error ends the sequence: ErrNotFound, or Redis'.
+// Results returns the snapshots of a batch in the order in which they were enqueued, those that have not ended
+// included. They are read a few hundred at a time. An error ends the sequence: ErrNotFound, or Redis'.
 func (c *Client) Results(ctx context.Context, batch string) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		b, err := c.ledger.Batch(ctx, batch)
@@ -188,9 +189,9 @@ func wait[T any](ctx context.Context, look func() (v T, ended bool, err error)) 
 	}
 }
 
-// Cancel cancels a batch or one snapshot as far as Tencent has not accepted it: a task cannot be called back. It returns
-// how many snapshots it has canceled at once. Those that are on their way follow, unless Tencent accepts them now; see
-// Status. What it ends is kept for seven days. Errors: ErrNotFound, or Redis'.
+// Cancel cancels a batch or one snapshot as far as Tencent has not accepted it: a task cannot be called back. It
+// returns how many snapshots it has canceled at once. Those that are on their way follow, unless Tencent accepts them
+// now; see Status. What it ends is kept for seven days. Errors: ErrNotFound, or Redis'.
 func (c *Client) Cancel(ctx context.Context, id string) (canceled int, err error) {
 	canceled, err = c.ledger.CancelBatch(ctx, id)
 	if !errors.Is(err, ErrNotFound) {

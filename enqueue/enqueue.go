@@ -73,13 +73,12 @@ type Snapshot struct {
 // Room enqueues one room, ahead of every batch. With a key that was enqueued
 // before it returns the snapshot of then, unchanged, also after it has ended.
 //
-// Errors: *tasks.RoomError for a room or a key that breaks the rules, ErrExists
-// beside the snapshot that has the key with other parameters, *FullError,
-// *EvictionError, ErrNotReplicated, or Redis'. After the last two the room may have been enqueued all the same: to try again is safe with
-// a key, and may be a second snapshot without. There is one snapshot for a key
-// whatever happens, but Created is a hint: it may be false for what this very
-// call has made, where a connection broke and the Redis client sent again, and
-// true for two calls, where one overlaps the other's request to Tencent.
+// Errors: *tasks.RoomError for a room or a key that breaks the rules, ErrExists beside the snapshot that has the key
+// with other parameters, *FullError, *EvictionError, ErrNotReplicated, or Redis'. After the last two the room may have
+// been enqueued all the same: to try again is safe with a key, and may be a second snapshot without. There is one
+// snapshot for a key whatever happens, but Created is a hint: it may be false for what this very call has made, where a
+// connection broke and the Redis client sent again, and true for two calls, where one overlaps the other's request to
+// Tencent.
 func (c *Client) Room(ctx context.Context, room tasks.Room, o RoomOptions) (Snapshot, error) {
 	s, err := c.room(ctx, room, o.Key)
 	if err != nil {

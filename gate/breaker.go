@@ -59,8 +59,8 @@ func (b *Breaker) run(ctx context.Context, script *redis.Script, moreKeys []stri
 	return script.Run(ctx, b.rdb, k, append([]any{b.second.Milliseconds()}, args...)...)
 }
 
-// Stops returns why calls are not made: first why none is, then the suspended
-// applications in their order, then that replicas do not confirm, then the queues that are paused. It is empty while all is well.
+// Stops returns why calls are not made: first why none is, then the suspended applications in their order, then that
+// replicas do not confirm, then the queues that are paused. It is empty while all is well.
 func (b *Breaker) Stops(ctx context.Context) ([]Stop, error) {
 	f, err := b.rdb.HGetAll(ctx, b.ns.Breaker()).Result()
 	if err != nil {

@@ -313,8 +313,8 @@ func (w *storyWorld) happens(what string) {
 	}
 }
 
-// call makes one call for a process: "used NUMBER AGE", "back NUMBER", "leave", "spread", "look", "limit N" of its configuration,
-// "reserve NUMBER [COUNT]", "urgent NUMBER", or several of these.
+// call makes one call for a process: "used NUMBER AGE", "back NUMBER", "leave", "spread", "look", "limit N" of its
+// configuration, "reserve NUMBER [COUNT]", "urgent NUMBER", or several of these.
 func (w *storyWorld) call(process, says string) string {
 	b := w.processes[process]
 	if b == nil {

@@ -28,8 +28,8 @@ const (
 	poolSize    = 50        // connections of one process to one server
 	dialTimeout = 5 * time.Second
 	ioTimeout   = 3 * time.Second
-	// slotsEvery is how often a client of a Cluster asks which server has what. go-redis does so each minute, and where a
-	// server redirects it: one that is dead does not.
+	// slotsEvery is how often a client of a Cluster asks which server has what. go-redis does so each minute, and where
+	// a server redirects it: one that is dead does not.
 	slotsEvery   = 2 * time.Second
 	pingTimeout  = 6 * time.Second // a dial that runs into its own timeout can still report it
 	redisPort    = "6379"

@@ -31,7 +31,8 @@ func (p *product) succeeded(batch string) int {
 	return got.Succeeded
 }
 
-// through enqueues a batch of four seconds, breaks something in its midst, and fails the test unless all of it succeeds.
+// through enqueues a batch of four seconds, breaks something in its midst, and fails the test unless all of it
+// succeeds.
 func (p *product) through(name string, breaks func()) {
 	p.Helper()
 	const rooms = 80
