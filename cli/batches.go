@@ -37,7 +37,8 @@ func batchFilterFlags(cmd *cobra.Command) func() (batchFilter, error) {
 	states := cmd.Flags().
 		StringSlice("state", nil, "list only batches in these `states`: "+strings.Join(batchStates, ", "))
 	since := cmd.Flags().
-		String("since", "", "list only batches enqueued since this `time`: a duration ago (90m, 48h), a date, or RFC 3339")
+		String("since", "",
+			"list only batches enqueued since this `time`: a duration ago (90m, 48h), a date, or RFC 3339")
 	limit := cmd.Flags().Int("limit", 0, "list at most this `number` of batches; 0: all")
 	cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(batchStates, cobra.ShellCompDirectiveNoFileComp))
 	return func() (batchFilter, error) {
@@ -68,7 +69,8 @@ func ago(text string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fail(exitUsage, "--since %q: it must be a duration such as 90m or 48h, a date such as %s, or a time such as %s",
+	return time.Time{}, fail(exitUsage, "--since %q: it must be a duration such as 90m or 48h, a date such as %s, "+
+		"or a time such as %s",
 		text, now.UTC().Format(time.DateOnly), now.UTC().Format(time.RFC3339))
 }
 

@@ -53,7 +53,8 @@ func newConfig(e env) *cobra.Command {
 			}
 			if c.TencentCloud.SecretID.Empty() {
 				fmt.Fprintln(e.stderr, of+
-					"warning: Tencent's API key is not set: a worker needs TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY")
+					"warning: Tencent's API key is not set: a worker needs TENCENTCLOUD_SECRET_ID and "+
+					"TENCENTCLOUD_SECRET_KEY")
 			}
 		}
 		return err

@@ -82,7 +82,8 @@ Of a --config file only the schedules are used.`,
 func demo(
 	ctx context.Context, e env, list io.Reader, name string, keep bool, schedules []schedule.Schedule, output string,
 ) (err error) {
-	fmt.Fprintln(e.stderr, "demo: an embedded Redis, a simulator of Tencent's API and a worker, in this process; nothing of it is durable")
+	fmt.Fprintln(e.stderr, "demo: an embedded Redis, a simulator of Tencent's API and a worker, in this process; "+
+		"nothing of it is durable")
 	redis := embedded.New()
 	if err := redis.Listen(); err != nil {
 		return fail(exitUnavailable, "%w", err)
@@ -224,12 +225,14 @@ func demoCopied(ctx context.Context, e env, c *connection, id string) error {
 		}
 		if b.PendingImages == 0 && images.Archived(b) {
 			dir := strings.TrimPrefix(c.cfg.Images.Store, "file://")
-			fmt.Fprintf(e.stderr, "images: %d copied, open %s\n", b.CopiedImages, filepath.Join(dir, b.Folder, "index.html"))
+			fmt.Fprintf(e.stderr, "images: %d copied, open %s\n",
+				b.CopiedImages, filepath.Join(dir, b.Folder, "index.html"))
 			return nil
 		}
 		select {
 		case <-wait.Done():
-			return fail(exitFailed, "%[2]d of %[1]d images were not copied within %[3]s", b.Images, b.PendingImages, demoPatience)
+			return fail(exitFailed, "%[2]d of %[1]d images were not copied within %[3]s",
+				b.Images, b.PendingImages, demoPatience)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -186,7 +186,8 @@ func (d *doctor) redis(ctx context.Context, c config.Config) (redis.UniversalCli
 
 	servers, err := rdb.Servers(ctx, client)
 	if err != nil {
-		d.warn("redis info", "allow this user the INFO command (ACL SETUSER … +info), or check these in the provider's console",
+		d.warn("redis info",
+			"allow this user the INFO command (ACL SETUSER … +info), or check these in the provider's console",
 			"version, eviction, persistence and memory are unknown: %v", err)
 	}
 	for _, s := range servers {
@@ -243,7 +244,8 @@ func (d *doctor) foreign(c config.Config, client redis.UniversalClient) {
 	}
 	for _, s := range servers {
 		d.fail(exitUnavailable, "queues", "give that application queues of its own",
-			"process %d on %s takes tasks from %s but is not a tiwsnap worker", s.PID, plain(s.Host), strings.Join(s.Queues, ", "))
+			"process %d on %s takes tasks from %s but is not a tiwsnap worker",
+			s.PID, plain(s.Host), strings.Join(s.Queues, ", "))
 	}
 }
 
@@ -272,7 +274,8 @@ func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.Un
 		check := "schedule " + s.Name
 		switch {
 		case !s.Overdue.IsZero():
-			d.warn(check, "run a worker with this configuration file", "no worker has started the tick of %s", clock(s.Overdue))
+			d.warn(check, "run a worker with this configuration file", "no worker has started the tick of %s",
+				clock(s.Overdue))
 		case s.Trying != nil && s.Trying.Waits:
 			d.warn(
 				check,
@@ -317,7 +320,8 @@ func (d *doctor) redisClock(ctx context.Context, client redis.UniversalClient) {
 	skew, err := rdb.Skew(ctx, client)
 	switch {
 	case err != nil:
-		d.warn(check, "allow this user the TIME command: the rate limit runs on the clock of Redis", "cannot be read: %v", err)
+		d.warn(check, "allow this user the TIME command: the rate limit runs on the clock of Redis",
+			"cannot be read: %v", err)
 	case skew.Abs() > rdb.MaxSkew:
 		d.warn(check, "run an NTP client on both machines", "differs by %s from the clock here", skew)
 	default:
@@ -334,7 +338,8 @@ func (d *doctor) redisServer(s rdb.Server) {
 	case s.Version == "":
 		d.warn(name+" version", console, "unknown: INFO does not report it")
 	case !atLeast(s.Version, minRedis):
-		d.fail(exitUnavailable, name+" version", "upgrade Redis", "%s is too old: %s or later is needed", s.Version, minRedis)
+		d.fail(exitUnavailable, name+" version", "upgrade Redis", "%s is too old: %s or later is needed",
+			s.Version, minRedis)
 	default:
 		d.ok(name+" version", "%s", s.Version)
 	}

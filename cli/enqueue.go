@@ -138,7 +138,8 @@ func (c *connection) refused(err error) error {
 	case errors.As(err, &full):
 		return fail(exitTempFail, "nothing was enqueued: %w", err)
 	case errors.Is(err, enqueue.ErrNotReplicated):
-		return fail(exitTempFail, "%w; it is safe to repeat the command with a --key, or with the name of the batch", err)
+		return fail(exitTempFail, "%w; it is safe to repeat the command with a --key, or with the name of the batch",
+			err)
 	}
 	return c.away(err)
 }
@@ -171,7 +172,8 @@ belongs to other rooms is an error (exit code 2).
 		Args: cobra.ExactArgs(1),
 	}
 	read := roomFlags(cmd.Flags())
-	name := cmd.Flags().String("name", "", "`id` of the batch: a-z, 0-9 and -; default: made from the name and content of the file")
+	name := cmd.Flags().String("name", "",
+		"`id` of the batch: a-z, 0-9 and -; default: made from the name and content of the file")
 	strict := cmd.Flags().Bool("strict", false, "enqueue nothing if any row is bad")
 	check := cmd.Flags().Bool("check", false, "check the list without enqueueing it")
 	encoding := cmd.Flags().String("encoding", "",
@@ -429,7 +431,8 @@ func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
 	params := fs.String("init-params", "", "Whiteboard.InitParams, a `JSON` document")
 	uin := fs.Uint64("cos-uin", 0, "COS.Uin, the `number` of the account that owns the bucket")
 	region := fs.String("cos-region", "", "COS.Region, such as ap-guangzhou")
-	bucket := fs.String("cos-bucket", "", "COS.Bucket, as name-appid; without one Tencent deletes the images after 3 days")
+	bucket := fs.String("cos-bucket", "",
+		"COS.Bucket, as name-appid; without one Tencent deletes the images after 3 days")
 	dir := fs.String("cos-target-dir", "", "COS.TargetDir, a folder in the bucket")
 	domain := fs.String("cos-domain", "", "COS.Domain, a CDN domain")
 	labels := fs.StringToString("label", nil, "`NAME=VALUE` copied to the results; may be repeated")

@@ -86,7 +86,8 @@ func printGroups(w io.Writer, groups []*results.Failure, output string) error {
 	case "jsonl":
 		return printLines(w, groups)
 	case "csv":
-		rows := [][]string{{"Code", "Class", "Count", "Meaning", "Fix", "Newest", "Message", "RequestId", "TaskID", "At"}}
+		rows := [][]string{{"Code", "Class", "Count", "Meaning", "Fix", "Newest", "Message", "RequestId", "TaskID",
+			"At"}}
 		for _, g := range groups {
 			text := results.CSVText
 			rows = append(rows, []string{
@@ -142,7 +143,8 @@ func printFailures(e env, all iter.Seq2[results.Result, error], output string) e
 		if n == 0 {
 			fmt.Fprintln(tw, "SNAPSHOT\tROOM\tCODE\tREQUESTID\tMESSAGE")
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", s.ID, roomWords(s.Room), plain(s.Code), plain(s.RequestID), plain(s.Message))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n",
+			s.ID, roomWords(s.Room), plain(s.Code), plain(s.RequestID), plain(s.Message))
 		if n++; n%screen == 0 {
 			if err := tw.Flush(); err != nil {
 				return err

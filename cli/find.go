@@ -50,10 +50,12 @@ its record expires. Exit code 1 if there is none.`,
 		}
 		switch {
 		case len(found.Snapshots) == 0:
-			return fail(exitFailed, "no snapshot has the RoomId, TaskID, RequestId or label %s; records are kept for %s",
+			return fail(exitFailed, "no snapshot has the RoomId, TaskID, RequestId or label %s; records are kept "+
+				"for %s",
 				plain(args[0]), c.cfg.Retention)
 		case found.Next != "" && !found.More:
-			fmt.Fprintf(e.stderr, "these are %d, and %d of the %d rooms that wait were searched; --limit prints more of them\n",
+			fmt.Fprintf(e.stderr, "these are %d, and %d of the %d rooms that wait were searched; --limit prints "+
+				"more of them\n",
 				len(found.Snapshots), found.Searched, found.Waiting)
 		case found.More:
 			fmt.Fprintf(e.stderr, "only the newest %d are listed; list more with --limit\n", len(found.Snapshots))

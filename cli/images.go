@@ -41,7 +41,8 @@ Exit code 1 if an image is missing.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeBatches(e, anyBatch),
 	}
-	to := cmd.Flags().String("to", "", "write into this `folder`, into a subfolder named like the batch; both are created")
+	to := cmd.Flags().String("to", "",
+		"write into this `folder`, into a subfolder named like the batch; both are created")
 	file := cmd.Flags().String("zip", "", "write into this ZIP `file`; - is stdout")
 	cmd.MarkFlagsMutuallyExclusive("to", "zip")
 	output := outputFlag(cmd, "table", "json")
@@ -170,7 +171,8 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 		if err != nil {
 			return fail(exitTempFail, "%w", err)
 		}
-		folder, err := images.OpenStore((&url.URL{Scheme: "file", Path: filepath.ToSlash(dir)}).String(), images.Credentials{})
+		folder, err := images.OpenStore((&url.URL{Scheme: "file",
+			Path: filepath.ToSlash(dir)}).String(), images.Credentials{})
 		if err != nil {
 			return fail(exitUsage, "--to: %w", err)
 		}
@@ -197,7 +199,8 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 			return err
 		}
 	} else {
-		fmt.Fprintf(e.stderr, "%d images of batch %s, %d of them kept from before: %s\n", done.Images, b.ID, done.Kept, to)
+		fmt.Fprintf(e.stderr, "%d images of batch %s, %d of them kept from before: %s\n",
+			done.Images, b.ID, done.Kept, to)
 	}
 	if done.Missing > 0 {
 		return fail(exitFailed, "%d images are missing: %w", done.Missing, done.Why)
@@ -315,7 +318,8 @@ func (d *doctor) images(ctx context.Context, c config.Images) {
 		err = images.Check(ctx, store)
 	}
 	if err != nil {
-		d.fail(exitUnavailable, check, "create the folder or bucket of TIWSNAP_IMAGES_STORE and let this user write to it",
+		d.fail(exitUnavailable, check, "create the folder or bucket of TIWSNAP_IMAGES_STORE and let this user "+
+			"write to it",
 			"cannot store copies: %v", err)
 		return
 	}

@@ -37,7 +37,8 @@ applies. The limit of a worker that has stopped is forgotten within a minute.`,
 		if len(args) > 0 && args[0] != "default" {
 			n, err := strconv.Atoi(args[0])
 			if err != nil || n < 1 || n > ratelimit.MaxLimit {
-				return fail(exitUsage, "%q is not a limit: it must be a whole number from 1 to %d, or default", args[0], ratelimit.MaxLimit)
+				return fail(exitUsage, "%q is not a limit: it must be a whole number from 1 to %d, or default",
+					args[0], ratelimit.MaxLimit)
 			}
 			limit = n
 		}

@@ -84,7 +84,8 @@ func scheduleNamed(c config.Config, name string) (schedule.Schedule, error) {
 			"there are no schedules: add one to the configuration file (--config, see docs/schedules.md)",
 		)
 	}
-	return schedule.Schedule{}, fail(exitUsage, "no schedule is named %.80q: the schedules are %s", name, strings.Join(names, ", "))
+	return schedule.Schedule{}, fail(exitUsage, "no schedule is named %.80q: the schedules are %s",
+		name, strings.Join(names, ", "))
 }
 
 func newScheduleList(e env) *cobra.Command {
@@ -119,7 +120,8 @@ func newScheduleList(e env) *cobra.Command {
 			return printLines(e.stdout, list)
 		}
 		if len(list) == 0 {
-			fmt.Fprintln(e.stderr, "there are no schedules: add one to the configuration file (--config, see docs/schedules.md)")
+			fmt.Fprintln(e.stderr, "there are no schedules: add one to the configuration file (--config, see "+
+				"docs/schedules.md)")
 			return nil
 		}
 		rows := [][]string{{"SCHEDULE", "CRON", "ROOMS", "NEXT", "LAST", "OUTCOME"}}
@@ -146,7 +148,8 @@ func scheduleWords(s schedule.Status) string {
 		words = append(words, "OVERDUE since "+s.Overdue.Format(time.RFC3339)+": run a worker with this configuration file")
 	}
 	if t := s.Trying; t != nil {
-		words = append(words, fmt.Sprintf("tick %s failed %d times: %s", t.Tick.Format(time.RFC3339), t.Failures, t.Error))
+		words = append(words, fmt.Sprintf("tick %s failed %d times: %s",
+			t.Tick.Format(time.RFC3339), t.Failures, t.Error))
 	}
 	if o := s.Last; o != nil {
 		switch text := string(o.Result); {

@@ -107,7 +107,8 @@ func notEmbedded(cfg config.Config) error {
 	if cfg.Redis.URL.Reveal() != rdb.Embedded {
 		return nil
 	}
-	return fail(exitConfig, "TIWSNAP_REDIS_URL is \"embedded\", a Redis inside one worker, which no other process can reach: "+
+	return fail(exitConfig, "TIWSNAP_REDIS_URL is \"embedded\", a Redis inside one worker, which no other process "+
+		"can reach: "+
 		"give the URL of the workers' Redis (a worker with an embedded Redis serves the pages and the API itself)")
 }
 

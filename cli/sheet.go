@@ -104,7 +104,8 @@ func printSheet(ctx context.Context, e env, c *connection, id string, o sheetOpt
 	defer sheet.Close()
 	if o.xlsx {
 		if n := sheet.Lossy(); n > 0 {
-			fmt.Fprintf(e.stderr, "%s: control characters were replaced by U+FFFD, because a workbook cannot store them; "+
+			fmt.Fprintf(e.stderr, "%s: control characters were replaced by U+FFFD, because a workbook cannot store "+
+				"them; "+
 				"-o csv keeps them\n", plural(n, "room"))
 		}
 		return c.noSheet(sheet.WriteXLSX(e.stdout))

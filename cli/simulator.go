@@ -57,7 +57,8 @@ func newSimulator(e env) *cobra.Command {
 	f.Uint64Var(&opt.Seed, "seed", 0, "seed of all random draws; 0: a random seed")
 
 	f.IntVar(&opt.Limit, "limit", 20, "calls per second for each action and secret id; negative: no limit")
-	f.StringVar((*string)(&opt.Window), "window", string(tiwtest.Calendar), "how seconds are counted: calendar or sliding")
+	f.StringVar((*string)(&opt.Window), "window",
+		string(tiwtest.Calendar), "how seconds are counted: calendar or sliding")
 	f.BoolVar(&countRejected, "count-rejected", true, "rejected calls count against the limit too")
 	f.BoolVar(
 		&opt.StrictService,
@@ -116,7 +117,8 @@ func newSimulator(e env) *cobra.Command {
 	f.DurationVar(&opt.CallbackTimeout, "callback-timeout", 5*time.Second, "timeout of one callback")
 	f.IntVar(&opt.CallbackSenders, "callback-senders", 32, "concurrent callbacks")
 
-	f.DurationVar(&opt.HoldLimit, "hold-limit", 2*time.Minute, "how long an unanswered call or image request is kept open")
+	f.DurationVar(&opt.HoldLimit, "hold-limit",
+		2*time.Minute, "how long an unanswered call or image request is kept open")
 	f.DurationVar(&opt.SlowByte, "slow-byte", 100*time.Millisecond, "time between two bytes of a slow answer")
 	faultFlags(f, &opt.Faults)
 
@@ -224,7 +226,8 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 	duration(&faults.During.For, "during-for", "the rates of calls apply for this long; 0: forever")
 	duration(&faults.Arrears.After, "arrears-after", "the account is in arrears from this long after the start")
 	duration(&faults.Arrears.For, "arrears-for", "the account is in arrears for this long")
-	f.IntVar(&faults.ForeignLoad, "fault-foreign-load", 0, "`requests` per second that another client sends on the same limit")
+	f.IntVar(&faults.ForeignLoad, "fault-foreign-load",
+		0, "`requests` per second that another client sends on the same limit")
 	ratesFlag(f, &faults.Shapes, "fault-shapes",
 		fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose result has an odd shape: %s", tiwtest.Shapes))
 	ratesFlag(f, &faults.Images, "fault-images",
@@ -264,7 +267,8 @@ func simulatorSecrets(e env, opt *tiwtest.Options) error {
 	if (id == "") != (key == "") {
 		return fail(
 			exitConfig,
-			"one of TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY is set and the other is not: set both or neither",
+			"one of TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY is set and the other is not: set both or "+
+				"neither",
 		)
 	}
 	if id == "" {

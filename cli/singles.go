@@ -42,7 +42,8 @@ func printSingles(ctx context.Context, e env, c *connection, limit int, output s
 				if n == 0 {
 					fmt.Fprintln(tw, "SNAPSHOT\tROOM\tSTATE\tCODE\tIMAGES\tSENT\tENDED")
 				}
-				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", s.ID, roomWords(s.Room), s.State, plain(s.Code),
+				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n",
+					s.ID, roomWords(s.Room), s.State, plain(s.Code),
 					len(s.Images), clock(s.SentAt), clock(s.EndedAt))
 				if n%screen == screen-1 {
 					err = tw.Flush()

@@ -171,7 +171,8 @@ func (c *connection) find(ctx context.Context, id string) (*ledger.Batch, *resul
 
 // unknownID is the error, ready to return, for an id that nothing has.
 func (c *connection) unknownID(id string) error {
-	return fail(exitUsage, "there is no snapshot or batch %s; records are kept for %s after the end", plain(id), c.cfg.Retention)
+	return fail(exitUsage, "there is no snapshot or batch %s; records are kept for %s after the end",
+		plain(id), c.cfg.Retention)
 }
 
 func printSnapshot(w io.Writer, s results.Result, output string) error {

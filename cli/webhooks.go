@@ -47,7 +47,8 @@ Receivers that answered 410 Gone are listed on stderr. They get no more webhooks
 			return c.away(err)
 		}
 		for _, g := range gone {
-			fmt.Fprintf(e.stderr, "%s answered 410 Gone at %s and gets no more webhooks %s; resend one of them to change that\n",
+			fmt.Fprintf(e.stderr, "%s answered 410 Gone at %s and gets no more webhooks %s; resend one of them to "+
+				"change that\n",
 				g.Host, clock(g.Since), goneOf(g.Batch))
 		}
 		return printDead(e, all, *output)

@@ -63,9 +63,11 @@ outcomes. SIGHUP makes it ` + reloadHelp,
 		Args: cobra.NoArgs,
 	}
 	moved := cmd.Flags().Bool("moved", false, "accept this endpoint, though the namespace has worked with another one")
-	config.Flags(cmd.Flags(), "redis.url", "namespace", "tiw.endpoint", "tiw.region", "tiw.timeout", "rate.limit", "rate.margin",
+	config.Flags(cmd.Flags(), "redis.url", "namespace", "tiw.endpoint", "tiw.region", "tiw.timeout", "rate.limit",
+		"rate.margin",
 		"worker.concurrency", "worker.attempts", "worker.spool", "confirm.after", "confirm.share", "suspend_for",
-		"callback.addr", "callback.url", "http.addr", "metrics.addr", "unknown", "unknown_grace", "retention", "images.store", "log.level", "log.format")
+		"callback.addr", "callback.url", "http.addr", "metrics.addr", "unknown", "unknown_grace", "retention",
+		"images.store", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		r := newReloader(cmd, e, config.Credentials, config.RoomFiles)
@@ -82,7 +84,8 @@ outcomes. SIGHUP makes it ` + reloadHelp,
 		defer closeAll(all)
 		log, level := newLogger(cfgs[0], e.stderr)
 		if cfgs[0].Redis.URL.Reveal() == rdb.Embedded {
-			log.Warn("Redis is embedded in this process: nothing is durable or shared. Set TIWSNAP_REDIS_URL to use a Redis server")
+			log.Warn("Redis is embedded in this process: nothing is durable or shared. Set TIWSNAP_REDIS_URL to " +
+				"use a Redis server")
 		}
 		metrics := web.NewRegistry()
 		var installed []*installation
@@ -267,7 +270,8 @@ func (c *connection) mayMove(ctx context.Context) error {
 	if n := len(running) - len(who); n > 0 {
 		who = append(who, fmt.Sprintf("%d more", n))
 	}
-	return fail(exitConfig, "--moved: workers of namespace %s still run with %s: %s; stop them first (one that was killed "+
+	return fail(exitConfig, "--moved: workers of namespace %s still run with %s: %s; stop them first (one that was "+
+		"killed "+
 		"is forgotten after %s)", c.cfg.Namespace, other.Known, strings.Join(who, ", "), roster.Gone)
 }
 
@@ -340,7 +344,8 @@ func serveCallbacks(all []*installation, log *slog.Logger) (stop func(), err err
 	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	listener, err := net.Listen("tcp", srv.Addr)
 	if err != nil {
-		return nil, fail(exitUnavailable, "callbacks: %w; choose another address with TIWSNAP_CALLBACK_ADDR or --callback-addr", err)
+		return nil, fail(exitUnavailable, "callbacks: %w; choose another address with TIWSNAP_CALLBACK_ADDR or "+
+			"--callback-addr", err)
 	}
 	log.Info("listening for callbacks", "addr", listener.Addr().String())
 	return serve(listener, srv, func(err error) {

@@ -412,7 +412,8 @@ func (l *loader) together(c Config, needs []Need) {
 	l.http(c.HTTP)
 	l.credentials(needs)
 	if keep := c.Images.Keep; keep > 0 && keep < c.Retention {
-		l.fault("TIWSNAP_IMAGES_KEEP: %s is less than TIWSNAP_RETENTION, %s, during which result lists link to the copies: "+
+		l.fault("TIWSNAP_IMAGES_KEEP: %s is less than TIWSNAP_RETENTION, %s, during which result lists link to the "+
+			"copies: "+
 			"set it to that or more", brief(keep), brief(c.Retention))
 	}
 	if c.Images.Store != "" && c.Retention < imagesNeed {
@@ -458,22 +459,26 @@ func (l *loader) callbacks() {
 	addr, url := inForce("callback.addr"), inForce("callback.url")
 	if addr && !url && !l.noCallbacks {
 		l.fault(
-			"TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens for callbacks, but Tencent does not know the URL; set it to the URL at which Tencent reaches that address, or remove both",
+			"TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens for callbacks, but Tencent does not " +
+				"know the URL; set it to the URL at which Tencent reaches that address, or remove both",
 		)
 	}
 	if url && !addr {
 		l.fault(
-			"TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL sends callbacks here, but nothing listens; set it to an address such as :8081, or remove both",
+			"TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL sends callbacks here, but nothing listens; " +
+				"set it to an address such as :8081, or remove both",
 		)
 	}
 	if url && !l.tried["callback.key"] {
 		l.fault(
-			"TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or TIWSNAP_CALLBACK_KEY_FILE, to the output of openssl rand -hex 32, the same in all workers",
+			"TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or " +
+				"TIWSNAP_CALLBACK_KEY_FILE, to the output of openssl rand -hex 32, the same in all workers",
 		)
 	}
 	if url && l.tried["tiw.callback_url"] {
 		l.fault(
-			"TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent calls only one URL; remove one of them",
+			"TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent calls only one URL; " +
+				"remove one of them",
 		)
 	}
 }
@@ -498,7 +503,8 @@ func (l *loader) credentials(needs []Need) {
 func (l *loader) webhook(w Webhook) {
 	if w.On() && !l.tried["webhook.secret"] {
 		l.fault(
-			"TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to the output of: echo whsec_$(openssl rand -base64 32)",
+			"TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to the output of: echo " +
+				"whsec_$(openssl rand -base64 32)",
 		)
 	}
 	if _, err := webhook.ParseURL(w.URL.Reveal(), w.HTTP); err != nil && !w.URL.Empty() {

@@ -117,7 +117,8 @@ func hostNames(s string) (any, error) {
 		name = strings.ToLower(strings.TrimSuffix(name, "."))
 		if strings.ContainsAny(name, "/:*@ ") {
 			return nil, fmt.Errorf(
-				"must be host names such as tiwsnap.example.com, without a port, separated by commas: %s is not a host name",
+				"must be host names such as tiwsnap.example.com, without a port, separated by commas: %s is not a "+
+					"host name",
 				quote(name),
 			)
 		}
@@ -152,7 +153,8 @@ func (l *loader) http(h HTTP) {
 		return
 	}
 	l.fault(
-		"TIWSNAP_HTTP_USERS: is missing: TIWSNAP_HTTP_ADDR is %s, which other machines can reach, and without users or tokens anyone has full access; set one of them, or listen on 127.0.0.1",
+		"TIWSNAP_HTTP_USERS: is missing: TIWSNAP_HTTP_ADDR is %s, which other machines can reach, and without "+
+			"users or tokens anyone has full access; set one of them, or listen on 127.0.0.1",
 		h.Addr,
 	)
 }

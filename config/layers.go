@@ -266,7 +266,8 @@ func (l *loader) unknown(origin, name string, known iter.Seq[string]) {
 	l.fault("%s: is not a setting: did you mean %s?", origin, best)
 }
 
-const accountReplaced = "set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for each account on this Redis"
+const accountReplaced = "set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for each account on " +
+	"this Redis"
 
 // replaced says what to do in place of settings of older releases, by their
 // names in lower case.

@@ -103,7 +103,8 @@ func LoadAll(src Source, needs ...Need) ([]Config, error) {
 	}
 	for i, c := range configs {
 		if c.Images.Store != "" && slices.ContainsFunc(configs[:i], func(b Config) bool { return b.Images.Store == c.Images.Store }) {
-			faults = append(faults, fmt.Errorf("namespace %s: images.store: another namespace uses the same store: give each its own, "+
+			faults = append(faults, fmt.Errorf("namespace %s: images.store: another namespace uses the same store: "+
+				"give each its own, "+
 				"as their batches may have one name", c.Namespace))
 		}
 	}
@@ -152,7 +153,8 @@ func (l *loader) chosen(file, stronger []given) []entry {
 		}
 		i := slices.Index(names, g.text)
 		if i < 0 {
-			l.fault("%s: %s is not one of the file's %s: %s", g.origin, quote(g.text), namespacesKey, strings.Join(names, ", "))
+			l.fault("%s: %s is not one of the file's %s: %s",
+				g.origin, quote(g.text), namespacesKey, strings.Join(names, ", "))
 			break
 		}
 		return l.entries[i : i+1]

@@ -50,7 +50,8 @@ var schedules = []setting{
 	{"schedules.rooms.file", "", "", "class list file, read at each tick", anyText, plain},
 	{"schedules.rooms.url", "", "", "https:// or http:// URL of a class list, read at each tick", roomsURL, hidePath},
 	{"schedules.rooms.token", "", "", "bearer token for rooms.url", secret, hide},
-	{"schedules.defaults", "", "", "values for fields that a room leaves out, with the API's field names", roomDefaults, hideCallbacks},
+	{"schedules.defaults", "", "", "values for fields that a room leaves out, with the API's field " +
+		"names", roomDefaults, hideCallbacks},
 	{"schedules.missed", "", "one",
 		"what to do with ticks missed while no worker ran: skip, one (only the last) or all",
 		oneOf("skip", "one", "all"), plain},
@@ -84,7 +85,8 @@ func roomsURL(s string) (any, error) {
 		return nil, errors.New("is the placeholder that config print shows: give the URL itself")
 	}
 	if _, ok := httpURL(s); !ok && s != "" {
-		return nil, errors.New("must be a URL such as https://HOST/PATH, without a user or a password: use rooms.token for those")
+		return nil, errors.New("must be a URL such as https://HOST/PATH, without a user or a password: use " +
+			"rooms.token for those")
 	}
 	return secret(s)
 }

@@ -40,7 +40,8 @@ func (e *FullError) Error() string {
 	if e.Max == 0 {
 		return "Redis is full; " + fullFix
 	}
-	return fmt.Sprintf("Redis is full: %s used and %s reserved for records of queued rooms, of %s; new work is accepted up to %.0f %%; %s",
+	return fmt.Sprintf("Redis is full: %s used and %s reserved for records of queued rooms, of %s; new work is "+
+		"accepted up to %.0f %%; %s",
 		megabytes(e.Used), megabytes(e.Reserved), megabytes(e.Max), AdmitUpTo*100, fullFix)
 }
 

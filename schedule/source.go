@@ -79,7 +79,8 @@ func URL(rawURL, token string) (Source, error) {
 		CheckRedirect: func(next *http.Request, via []*http.Request) error {
 			switch {
 			case next.URL.Scheme != u.Scheme || next.URL.Host != u.Host:
-				return fmt.Errorf("it redirects to %.80q: only redirects to the same host are followed", next.URL.Scheme+"://"+next.URL.Host)
+				return fmt.Errorf("it redirects to %.80q: only redirects to the same host are followed",
+					next.URL.Scheme+"://"+next.URL.Host)
 			case len(via) > maxRedirect:
 				return fmt.Errorf("it redirects more than %d times", maxRedirect)
 			}
@@ -192,7 +193,8 @@ func (s Schedule) Rooms(ctx context.Context, report *Report) iter.Seq2[tasks.Roo
 			}
 		}
 		if good == 0 {
-			yield(tasks.Room{}, &SourceError{s.Source.name, fmt.Errorf("none of %d rows is valid: %s", report.BadRows, strings.Join(report.Reasons, "; "))})
+			yield(tasks.Room{}, &SourceError{s.Source.name, fmt.Errorf("none of %d rows is valid: %s",
+				report.BadRows, strings.Join(report.Reasons, "; "))})
 		}
 	}
 }

@@ -185,7 +185,8 @@ func (c *Client) send(ctx context.Context, req tchttp.Request, resp tchttp.Respo
 	if err := sdk.Send(req, resp); err != nil {
 		e := newError(ctx, x, err)
 		if e.Code == codeSignatureExpire && c.clock.correct(signed, x.date) {
-			e.Message = fmt.Sprintf("Tencent's clock differs by %s from the clock here (%s: %s)", c.ClockOffset(), e.Code, e.Message)
+			e.Message = fmt.Sprintf("Tencent's clock differs by %s from the clock here (%s: %s)",
+				c.ClockOffset(), e.Code, e.Message)
 			e.Code, e.Class = codeClockSkew, Explain(codeClockSkew).Class
 		}
 		e.Action = req.GetAction()

@@ -81,7 +81,8 @@ var explanations = map[string]Explanation{
 	"RequestLimitExceeded": {
 		Class:   Throttled,
 		Meaning: "more requests in a second than the rate limit of this API allows",
-		Fix:     "nothing, unless it lasts: then find other clients of the same account, or ask Tencent for a higher quota",
+		Fix: "nothing, unless it lasts: then find other clients of the same account, or ask Tencent for a " +
+			"higher quota",
 	},
 	"RequestLimitExceeded.IPLimitExceeded": {
 		Class:   Throttled,
@@ -228,9 +229,10 @@ var explanations = map[string]Explanation{
 
 	// Tencent's clock is known now, and the next call signed by it.
 	codeClockSkew: {
-		Class:   Clock,
-		Meaning: "this machine's clock is more than 5 minutes off Tencent's: requests are signed with Tencent's time from now on",
-		Fix:     "nothing for the snapshots; set this machine's clock, by NTP",
+		Class: Clock,
+		Meaning: "this machine's clock is more than 5 minutes off Tencent's: requests are signed with Tencent's " +
+			"time from now on",
+		Fix: "nothing for the snapshots; set this machine's clock, by NTP",
 	},
 
 	// A person has to act first.
@@ -276,9 +278,10 @@ var explanations = map[string]Explanation{
 		Fix:     "set this machine's clock, by NTP",
 	},
 	"AuthFailure.SignatureFailure": {
-		Class:   Account,
-		Meaning: "the signature is wrong: the SecretKey does not belong to the SecretId, or a proxy changed the request",
-		Fix:     "check the SecretKey, and that the endpoint is Tencent's own name",
+		Class: Account,
+		Meaning: "the signature is wrong: the SecretKey does not belong to the SecretId, or a proxy changed the " +
+			"request",
+		Fix: "check the SecretKey, and that the endpoint is Tencent's own name",
 	},
 	"AuthFailure.TokenFailure": {
 		Class:   Account,

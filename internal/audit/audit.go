@@ -57,7 +57,8 @@ func New(rdb redis.UniversalClient, ns keys.Namespace) *Log { return &Log{rdb, n
 // Redis.
 func (l *Log) Add(ctx context.Context, e Entry) error {
 	values := []any{}
-	for _, f := range [][2]string{{"by", e.By}, {"via", e.Via}, {"from", e.From}, {"action", e.Action}, {"object", e.Object}, {"detail", e.Detail}} {
+	for _, f := range [][2]string{{"by", e.By}, {"via", e.Via}, {"from", e.From}, {"action", e.Action}, {"object",
+		e.Object}, {"detail", e.Detail}} {
 		if f[1] != "" {
 			values = append(values, f[0], strings.ToValidUTF8(f[1][:min(len(f[1]), maxText)], ""))
 		}

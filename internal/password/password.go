@@ -111,7 +111,8 @@ func parseArgon(hash string) (argon, error) {
 	h.salt, saltErr = base64.RawStdEncoding.Strict().DecodeString(field[4])
 	h.key, keyErr = base64.RawStdEncoding.Strict().DecodeString(field[5])
 	_, err := fmt.Sscanf(field[3], "m=%d,t=%d,p=%d", &h.memory, &h.passes, &h.threads)
-	if err = errors.Join(err, saltErr, keyErr); err != nil || field[2] != fmt.Sprintf("v=%d", argon2.Version) || h.String() != hash {
+	if err = errors.Join(err, saltErr, keyErr); err != nil || field[2] != fmt.Sprintf("v=%d",
+		argon2.Version) || h.String() != hash {
 		return argon{}, errors.New("is not a complete argon2id hash of version 19")
 	}
 	switch {

@@ -44,8 +44,9 @@ var fixes = []struct{ part, fix string }{
 
 const (
 	clusterFix = "begin the URL with redis+cluster:// instead of redis://"
-	clientFix  = "set TIWSNAP_REDIS_TLS_CERT and TIWSNAP_REDIS_TLS_KEY to a client certificate that the CA of Redis signed"
-	startFix   = "start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"
+	clientFix  = "set TIWSNAP_REDIS_TLS_CERT and TIWSNAP_REDIS_TLS_KEY to a client certificate that the CA of " +
+		"Redis signed"
+	startFix = "start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"
 )
 
 // Fix is what a person can do about an error of Redis, in an imperative that reads on after the error. It is empty

@@ -54,7 +54,8 @@ func Open(rawURL string) (redis.UniversalClient, func() error, error) { return O
 // OpenTLS is Open with more to say about TLS. It reads the files, and refuses them where rawURL asks for no TLS.
 func OpenTLS(rawURL string, t TLS) (redis.UniversalClient, func() error, error) {
 	if rawURL == Embedded {
-		return nil, nil, errors.New("embedded is a Redis inside one process, which no other process can reach; give the URL of a server")
+		return nil, nil, errors.New("embedded is a Redis inside one process, which no other process can reach; " +
+			"give the URL of a server")
 	}
 	connect, err := parse(rawURL, t)
 	if err != nil {
@@ -165,7 +166,8 @@ func parse(rawURL string, t TLS) (connect func() redis.UniversalClient, err erro
 	case "redis+cluster", "rediss+cluster":
 		connect, err = parseCluster(rawURL, t)
 	default:
-		return nil, errors.New("it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
+		return nil, errors.New("it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// " +
+			"or redis+cluster://")
 	}
 	var syntax *url.Error
 	if errors.As(err, &syntax) { // quotes the URL, and its cause may quote a piece of it

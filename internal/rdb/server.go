@@ -108,7 +108,8 @@ func (e *EvictionError) Error() string {
 	if e.Addr != "" {
 		server += " " + e.Addr
 	}
-	return fmt.Sprintf("maxmemory-policy of %s is %s: snapshots that were accepted are thrown away when it is full; fix: %s", server, e.Policy, EvictionFix)
+	return fmt.Sprintf("maxmemory-policy of %s is %s: snapshots that were accepted are thrown away when it is "+
+		"full; fix: %s", server, e.Policy, EvictionFix)
 }
 
 // CheckPolicy returns an *EvictionError unless the server's maxmemory-policy is

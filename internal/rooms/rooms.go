@@ -412,7 +412,8 @@ func (c *checker) record(r *record) error {
 
 	app, ok := c.seen.app(room.SdkAppId)
 	if !ok {
-		return fileError(r.Line, "the file has more than %d different SdkAppIds, perhaps the columns SdkAppId and RoomId are swapped", maxApps)
+		return fileError(r.Line, "the file has more than %d different SdkAppIds, perhaps the columns SdkAppId and "+
+			"RoomId are swapped", maxApps)
 	}
 	if line := c.seen.add(app, room.RoomId, r.Line); line > 0 {
 		where := fmt.Sprintf("on line %d", line)

@@ -111,7 +111,8 @@ func (w *workbook) sheet(name string, note func(int, string, ...any)) (string, e
 		}
 		if visible, err := w.book.GetSheetVisible(s); name == "" && err == nil && visible {
 			if len(all) > 1 {
-				note(0, "of the %d sheets of the workbook the first is read, %s; others need --sheet, or sheet= in a URL: %s",
+				note(0, "of the %d sheets of the workbook the first is read, %s; others need --sheet, or sheet= in "+
+					"a URL: %s",
 					len(all), s, list)
 			}
 			return s, nil
@@ -149,7 +150,8 @@ func (s *sheetRows) next(rec *record) (cells, shown [][]byte, err error) {
 	for {
 		more := s.raw.Next()
 		if s.look.Next() != more || s.raw.Error() != nil || s.look.Error() != nil {
-			return nil, nil, fileError(s.row, "the sheet cannot be read on: %v", errors.Join(s.raw.Error(), s.look.Error()))
+			return nil, nil, fileError(s.row, "the sheet cannot be read on: %v",
+				errors.Join(s.raw.Error(), s.look.Error()))
 		}
 		if !more {
 			return nil, nil, io.EOF

@@ -152,7 +152,8 @@ func (f *Faults) Validate() error {
 	}
 	for _, a := range f.Actions {
 		if a != ActionCreate && a != ActionDescribe {
-			errs = append(errs, fmt.Errorf("faults name the action %q, known are %s and %s", a, ActionCreate, ActionDescribe))
+			errs = append(errs, fmt.Errorf("faults name the action %q, known are %s and %s",
+				a, ActionCreate, ActionDescribe))
 		}
 	}
 	if f.ForeignLoad < 0 || f.ForeignLoad > maxForeignLoad {

@@ -108,7 +108,8 @@ func (o *Options) Validate() error {
 	switch o.Envelope {
 	case "", EnvelopeTIW, EnvelopeFlat, EnvelopeResult, EnvelopeEmpty:
 	default:
-		bad("callback envelope is %q, it must be %s, %s, %s or %s", o.Envelope, EnvelopeTIW, EnvelopeFlat, EnvelopeResult, EnvelopeEmpty)
+		bad("callback envelope is %q, it must be %s, %s, %s or %s",
+			o.Envelope, EnvelopeTIW, EnvelopeFlat, EnvelopeResult, EnvelopeEmpty)
 	}
 	if !(o.TaskFailure >= 0 && o.TaskFailure <= 1) {
 		bad("task failure is %v, it must be from 0 to 1", o.TaskFailure)

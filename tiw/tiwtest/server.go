@@ -305,7 +305,8 @@ func (s *Server) gateway(r *http.Request, c *call, body []byte, tooLarge bool) *
 		// Tencent answers in Chinese unless told otherwise.
 		message := "您当前每秒请求 `%d` 次，超过了每秒频率上限 `%d`，请稍后重试。"
 		if r.Header.Get("X-TC-Language") == "en-US" {
-			message = "Your current request times equals to `%d` in a second, which exceeds the frequency limit `%d` for a second. Please reduce the frequency of calls."
+			message = "Your current request times equals to `%d` in a second, which exceeds the frequency limit " +
+				"`%d` for a second. Please reduce the frequency of calls."
 		}
 		return errorf("RequestLimitExceeded", message, c.spent, s.opt.Limit)
 	}
@@ -392,7 +393,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, rep rep
 	case faultHTML:
 		h.Set("Content-Type", "text/html")
 		w.WriteHeader(http.StatusBadGateway)
-		io.WriteString(w, "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n")
+		io.WriteString(w, "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad "+
+			"Gateway</h1></body></html>\n")
 	case faultRedirect:
 		h.Set("Location", "http://"+r.Host+"/elsewhere")
 		w.WriteHeader(http.StatusFound)

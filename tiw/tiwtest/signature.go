@@ -69,10 +69,12 @@ func parseAuthorization(header string) (a authorization, ok bool) {
 // page describes it, over the bytes of the body as they came.
 func (s *Server) authenticate(r *http.Request, c *call, body []byte, now time.Time) *apiError {
 	if !c.wellFormed {
-		return errorf("AuthFailure.InvalidAuthorization", "The Authorization header is missing or does not follow %s.", algorithm)
+		return errorf("AuthFailure.InvalidAuthorization", "The Authorization header is missing or does not follow %s.",
+			algorithm)
 	}
 	if !c.known {
-		return errorf("AuthFailure.SecretIdNotFound", "The SecretId is not found, please ensure that your SecretId is correct.")
+		return errorf("AuthFailure.SecretIdNotFound",
+			"The SecretId is not found, please ensure that your SecretId is correct.")
 	}
 	stamp := r.Header.Get("X-TC-Timestamp")
 	if stamp == "" {
@@ -83,10 +85,12 @@ func (s *Server) authenticate(r *http.Request, c *call, body []byte, now time.Ti
 		return errorf("InvalidParameter", "X-TC-Timestamp is not a Unix time in seconds.")
 	}
 	if d := unix - now.Unix(); d > int64(maxSkew/time.Second) || d < -int64(maxSkew/time.Second) {
-		return errorf("AuthFailure.SignatureExpire", "The signature has expired: X-TC-Timestamp differs from the server's time by %d seconds.", d)
+		return errorf("AuthFailure.SignatureExpire",
+			"The signature has expired: X-TC-Timestamp differs from the server's time by %d seconds.", d)
 	}
 	if !s.signatureMatches(r, c.auth, c.key, unix, body) {
-		return errorf("AuthFailure.SignatureFailure", "The provided credentials could not be validated. Please check your signature is correct.")
+		return errorf("AuthFailure.SignatureFailure",
+			"The provided credentials could not be validated. Please check your signature is correct.")
 	}
 	if Secret(r.Header.Get("X-TC-Token")) != s.opt.Tokens[c.auth.secretID] {
 		return errorf("AuthFailure.TokenFailure", "The token is not the one that belongs to the SecretId.")
