@@ -25,7 +25,7 @@ func (f fixture) callBack(p tasks.SnapshotPayload, attempt int, task string) {
 // due returns what is to be polled now.
 func (f fixture) due() []ledger.Snapshot {
 	f.Helper()
-	p, err := f.Poll(f.Context(), 10)
+	p, err := f.Poll(f.Context(), "me", 1, 10)
 	if err != nil {
 		f.Fatal(err)
 	}

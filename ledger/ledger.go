@@ -560,6 +560,8 @@ const (
 	// pollHedge is after how long without an answer somebody else may poll it,
 	// where quota is free: most answers come within a tenth of that.
 	pollHedge = 2 * time.Second
+	// pollHold is how long an owner who polls may go without a look.
+	pollHold = time.Second
 )
 
 // Polls is what is to be polled: to be asked about with DescribeSnapshotTask.
@@ -567,16 +569,19 @@ type Polls struct {
 	Due   []Snapshot    // whose time has come, or whose callback
 	Early []Snapshot    // that may be polled where quota is free
 	Now   time.Time     // by the clock of Redis
-	Next  time.Duration // until there is more, as far as is known now; negative: nothing waits
-	Turn  time.Duration // until the caller, one of many, is to look again: 2 s at most
+	Next  time.Duration // until there is more, as far as is known now; negative: nothing waits, or others poll it
+	Turn  time.Duration // until the owner, one of many, is to look again: 2 s at most, 0 if it polls
 }
 
-// Poll hands out at most n snapshots to poll. They come with their records as
+// Poll hands out at most n snapshots to poll to an owner. They come with their records as
 // they are now, see Records. Nobody else gets them for 30 seconds, or after 2 seconds where
 // quota is free and no answer has come.
-func (l *Ledger) Poll(ctx context.Context, n int) (Polls, error) {
-	reply, err := pollScript.Run(ctx, l.rdb, []string{l.ns.Confirm(), l.ns.Early(), l.ns.PollTurn()},
-		n, pollLease.Milliseconds(), pollHedge.Milliseconds()).Slice()
+//
+// So many owners as pollers are given any; the others get none until one of these
+// has not looked for a second. That saves work, nothing depends on it.
+func (l *Ledger) Poll(ctx context.Context, owner string, pollers, n int) (Polls, error) {
+	reply, err := pollScript.Run(ctx, l.rdb, []string{l.ns.Confirm(), l.ns.Early(), l.ns.PollTurn(), l.ns.Pollers()},
+		n, pollLease.Milliseconds(), pollHedge.Milliseconds(), owner, pollers, pollHold.Milliseconds()).Slice()
 	if err != nil {
 		return Polls{}, fmt.Errorf("read %s: %w", l.ns.Confirm(), err)
 	}

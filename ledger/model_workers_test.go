@@ -261,7 +261,7 @@ func (w *world) pollOne(i int) {
 
 // polls hands out at most n snapshots, as to a worker.
 func (w *world) polls(n int) []ledger.Snapshot {
-	p, err := w.ledger.Poll(w.ctx, n)
+	p, err := w.ledger.Poll(w.ctx, "me", 1, n)
 	w.must(err)
 	return slices.Concat(p.Due, p.Early)
 }

@@ -35,7 +35,7 @@ func (f fixture) at(n int, due, early time.Duration) {
 // polls returns the numbers of the rows that are handed out, due and early.
 func (f fixture) polls(n int) (due, early []string, p ledger.Polls) {
 	f.Helper()
-	p, err := f.Poll(f.Context(), n)
+	p, err := f.Poll(f.Context(), "me", 1, n)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -24,6 +24,8 @@ const (
 	lookMost, lookLeast = 500 * time.Millisecond, 100 * time.Millisecond
 	// describeTimeout is the deadline of one Describe.
 	describeTimeout = 5 * time.Second
+	// pollersFor is the share of a poller in one request a second.
+	pollersFor = 0.01
 	// pollersMost bounds the polls of one process that are out at a time.
 	pollersMost = 500
 	// writeWithin is how long what follows from an answer waits for others to be
@@ -92,7 +94,7 @@ func (w *Worker) confirm(ctx context.Context) {
 			}
 			continue
 		}
-		p, err := w.ledger.Poll(ctx, int(n))
+		p, err := w.ledger.Poll(ctx, w.name, w.pollers(limit), int(n))
 		if err != nil {
 			if ctx.Err() == nil {
 				w.log.Warn("confirmation waits", "err", err)
@@ -122,6 +124,13 @@ func (w *Worker) confirm(ctx context.Context) {
 	polls.Wait()
 	close(c.writes)
 	writer.Wait()
+}
+
+// pollers is how many processes poll at a time: one makes a hundred requests a
+// second, and far from Redis a few in each round trip. The fewer there are, the
+// fewer round trips each request costs.
+func (w *Worker) pollers(limit int) int {
+	return 1 + int((pollersFor+w.describe.Distance().Seconds())*float64(limit))
 }
 
 // leave counts one poll less and makes confirm look again.

@@ -23,18 +23,22 @@ const (
 	orphanEvery = 30 * time.Second
 )
 
-// packEvery is the time between two looks for ended records to pack, and packMany
-// is how many are packed in one go.
+// packEvery is the time between two looks for ended records to pack. It doubles, up
+// to packMost, while there are none. packMany is how many are packed in one go.
 const (
-	packEvery = 2 * time.Second
-	packMany  = 200
+	packEvery, packMost = 2 * time.Second, 10 * time.Second
+	packMany            = 200
 )
 
 // pack makes the records of ended snapshots small.
 func (w *Worker) pack(ctx context.Context) {
-	for pause(ctx, packEvery) {
+	for next := packEvery; pause(ctx, next); {
+		next = min(2*next, packMost)
 		for {
 			n, err := w.ledger.Pack(ctx, packMany)
+			if n > 0 {
+				next = packEvery
+			}
 			if err != nil && ctx.Err() == nil {
 				w.log.Warn("ended records are not packed yet", "err", err)
 			}

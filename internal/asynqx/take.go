@@ -20,10 +20,10 @@ const (
 	LeaseFor = 30 * time.Second
 	// freshFor is how long a server may wait for a task before asynq has to ask again: asynq computes the lease of a
 	// task before it asks, and takes it for lost when it has run out.
-	freshFor = 10 * time.Second
+	freshFor = 8 * time.Second
 	// beatenMost bounds how long a server waits that has found its queue empty again and again when it was woken:
 	// others are faster, and the more there are the longer.
-	beatenLeast, beatenMost = 50 * time.Millisecond, time.Second
+	beatenLeast, beatenMost = 50 * time.Millisecond, 3 * time.Second
 	// refusedFor is how long a server takes nothing after Redis has refused to give it a task: asynq would ask again
 	// at once.
 	refusedFor = 500 * time.Millisecond
@@ -45,8 +45,8 @@ type Taker struct {
 // Redis is the Redis to give to that asynq server; it takes tasks until ctx ends. asynq has no blocking pop: where it
 // finds its queue empty it sleeps and looks again. Here that look lasts until there is something. So an idle worker
 // takes a task in about a millisecond, whoever has put it there (any asynq client, a retry, asynq's own recovery), and
-// asks once a second instead of twenty times. The signal is the list itself and no message beside it, so none can be
-// lost.
+// asks every nine seconds instead of twenty times a second. The signal is the list itself and no message beside it, so
+// none can be lost.
 func (t Taker) Redis(ctx context.Context, c redis.UniversalClient) redis.UniversalClient {
 	return &taking{UniversalClient: c, Taker: t, ctx: ctx, inspector: asynq.NewInspectorFromRedisClient(c)}
 }
@@ -56,8 +56,10 @@ type taking struct {
 	Taker
 	ctx       context.Context
 	inspector *asynq.Inspector
-	empty     bool // as the queue was seen last
-	beaten    int  // times in a row that it was empty on waking
+	empty     bool       // as the queue was seen last
+	beaten    int        // times in a row that it was empty on waking
+	forwarded *redis.Cmd // of the retries, with the scheduled tasks before them
+	listed    []listing  // of the heartbeat at hand
 }
 
 // EvalSha knows asynq's scripts by their keys.
@@ -74,6 +76,9 @@ func (t *taking) EvalSha(ctx context.Context, sha string, keys []string, args ..
 		}
 		cmd = redis.NewCmd(ctx)
 		cmd.SetErr(redis.Nil) // asynq sleeps then
+		return cmd
+	}
+	if cmd := t.together(ctx, sha, keys, args); cmd != nil {
 		return cmd
 	}
 	cmd := t.UniversalClient.EvalSha(ctx, sha, keys, args...)

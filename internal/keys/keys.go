@@ -117,6 +117,9 @@ func (ns Namespace) Early() string { return ns.key("early") }
 // again (ms). It expires.
 func (ns Namespace) PollTurn() string { return ns.key("poll-turn") }
 
+// Pollers is a sorted set of those who poll, by until when (ms).
+func (ns Namespace) Pollers() string { return ns.key("pollers") }
+
 // Notices is a sorted set of what is to be told by webhook, by when it is
 // due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID" with the time
 // of the end, "images:MS:BATCH" of a batch whose images are copied, "schedule:MS:TICK" of a tick that failed.

@@ -8,10 +8,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// awaitFor is how long one wait in Redis lasts.
-const awaitFor = 5 * time.Second
+// awaitFor is how long one wait in Redis lasts. It ends as soon as there is
+// something; a longer one only costs fewer round trips.
+const awaitFor = 9 * time.Second
 
-// AwaitElement waits until a list has something in it, at most five seconds, and
+// AwaitElement waits until a list has something in it, at most nine seconds, and
 // reports whether it has. Any number of processes may wait for one list; all
 // of them are told. It changes nothing: it has Redis move the last element, as
 // soon as there is one, to where it is. Errors: the context's, or Redis' where
