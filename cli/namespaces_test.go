@@ -65,7 +65,7 @@ func TestNamespaceMoves(t *testing.T) {
 	there.environ = maps.Clone(s.environ)
 	there.environ["TIWSNAP_TIW_ENDPOINT"] = other.URL
 	there.says(exitConfig, "tiwsnap worker --moved", "worker")
-	there.says(exitConfig, "FAIL  namespace: namespace tiwsnap works with "+s.sim.URL, "doctor")
+	there.says(exitConfig, "FAIL  namespace: namespace tiwsnap works with the endpoint "+s.sim.URL, "doctor")
 	for action, st := range other.State().Actions {
 		if st.Received.Calls > 0 {
 			t.Errorf("%d calls of %s at the other endpoint", st.Received.Calls, action)
@@ -83,7 +83,7 @@ func TestNamespaceMoves(t *testing.T) {
 	if n := other.State().Tasks.Created; n != 1 {
 		t.Errorf("%d tasks at the endpoint that it has moved to", n)
 	}
-	s.says(exitConfig, "namespace tiwsnap works with "+other.URL, "worker")
+	s.says(exitConfig, "namespace tiwsnap works with the endpoint "+other.URL, "worker")
 }
 
 // One worker process serves two accounts: each room is sent by the key of its
@@ -111,7 +111,7 @@ namespaces:
 	list := s.file("class.csv", "SdkAppId,RoomId\n1400123480,1\n1400123480,2\n1400123480,3\n")
 	s.ok("enqueue", "batch", list, "--name", "class") // of the first one
 	s.ok("enqueue", "batch", list, "--name", "class", "--namespace", "school-b")
-	s.says(exitConfig, "none of the file's namespaces: school-a, school-b", "status", "--namespace", "school-c")
+	s.says(exitConfig, "is not one of the file's namespaces: school-a, school-b", "status", "--namespace", "school-c")
 	b := s
 	b.environ = maps.Clone(s.environ)
 	b.environ["TIWSNAP_NAMESPACE"] = "school-b"

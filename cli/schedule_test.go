@@ -57,7 +57,7 @@ schedules:
 	if err := os.WriteFile(file, []byte("schedules: [{name: a, cron: '0 0 30 2 *', rooms: {file: missing.csv}}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr := tiwsnap(exitConfig, "config", "check"); !strings.Contains(stderr, "never comes") || !strings.Contains(stderr, "missing.csv") {
+	if _, stderr := tiwsnap(exitConfig, "config", "check"); !strings.Contains(stderr, "never matches") || !strings.Contains(stderr, "missing.csv") {
 		t.Errorf("it said %s", stderr)
 	}
 }

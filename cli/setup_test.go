@@ -184,7 +184,7 @@ func TestRotatedKeysCostNoCall(t *testing.T) {
 			t.Errorf("%d calls were answered %s", n, code)
 		}
 	}
-	if n := strings.Count(log.String(), "the API key has changed"); n != rotations || strings.Count(log.String(), "\n") != rotations {
+	if n := strings.Count(log.String(), "reloaded the API key"); n != rotations || strings.Count(log.String(), "\n") != rotations {
 		t.Errorf("%d rotations were logged of %d:\n%s", n, rotations, log.String())
 	}
 }

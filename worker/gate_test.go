@@ -243,7 +243,7 @@ func TestUnknownApplication(t *testing.T) {
 	w.eventually("it is suspended", func() bool { return w.suspended(app+1).Cause == gate.Application })
 	s := w.suspended(app + 1)
 	if s.Code != "UnauthorizedOperation.SdkAppId" || !strings.Contains(s.What, fmt.Sprint(app+1)) ||
-		!strings.Contains(s.Fix, "retry --failed --code") {
+		!strings.Contains(s.Fix, "--failed --code") {
 		t.Errorf("%+v", s)
 	}
 	b := w.ended("mixed")
