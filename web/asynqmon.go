@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +29,12 @@ import (
 
 // asynqmonPath is where asynqmon lives. It calls itself by this path.
 const asynqmonPath = "/asynqmon"
+
+// Pages of asynqmon that not everybody is offered, under asynqmonPath.
+const (
+	schedulersPath = "/schedulers"
+	redisPath      = "/redis"
+)
 
 const (
 	// maxPage is how many tasks asynqmon lists at a time. Left to itself it
@@ -55,7 +63,9 @@ type AsynqmonOptions struct {
 // Asynqmon serves asynqmon, asynq's own page, under /asynqmon: as it is for
 // those who may operate, and for those who may view with its switches off. Its
 // page loads nothing from outside and fits a strict policy; payloads are shown
-// without what may be private.
+// without what may be private, ids are whole, and a link leads back to our
+// pages. Its page of schedulers, which knows asynq's own alone, gives way to
+// ours of schedules.
 type Asynqmon struct {
 	o         AsynqmonOptions
 	inspector *asynq.Inspector
@@ -99,8 +109,10 @@ func NewAsynqmon(o AsynqmonOptions) *Asynqmon {
 func (a *Asynqmon) Routes() []Route {
 	return []Route{
 		{"GET " + asynqmonPath + "/", RoleView, http.HandlerFunc(a.page)},
+		{"GET " + asynqmonPath + schedulersPath, RoleView, http.RedirectHandler(a.o.Base+"/schedules", http.StatusFound)},
 		{"GET " + asynqmonPath + "/api/", RoleView, http.HandlerFunc(a.read)},
-		// It tells the paths and the version of the server.
+		// They tell the paths and the version of the server.
+		{"GET " + asynqmonPath + redisPath, RoleOperate, http.HandlerFunc(a.page)},
 		{"GET " + asynqmonPath + "/api/redis_info", RoleOperate, http.HandlerFunc(a.read)},
 		{"POST " + asynqmonPath + "/api/", RoleOperate, http.HandlerFunc(a.change)},
 		{"DELETE " + asynqmonPath + "/api/", RoleOperate, http.HandlerFunc(a.change)},
@@ -184,7 +196,31 @@ var (
 	// the manifest, which browsers ask for without their cookies.
 	unwanted = regexp.MustCompile(`<link rel="(stylesheet" href="https://[^"]*|manifest" href="[^"]*)"/>`)
 	inline   = regexp.MustCompile(`<script>`)
+	// shortened is how asynqmon's script leaves an id: up to the first "-", as
+	// for UUIDs. Two snapshots of batches monday-1 and monday-2 look the same.
+	shortened = []byte(`var t=e.indexOf("-");return-1===t?e:e.substr(0,t)`)
+	whole     = []byte(`return e`)
 )
+
+// backStyle places the link back into asynqmon's bar, above it and below
+// dialogs, readable on the light bar and the dark, and beside the logo on a
+// phone. Long ids wrap.
+const backStyle = `.tiwsnap-back{position:fixed;top:16px;right:24px;z-index:1250;padding:0 16px;border-radius:16px;` +
+	`background:#0b6a6a;color:#fff;font:600 14px/32px system-ui,sans-serif;text-decoration:none}` +
+	`.tiwsnap-back:hover,.tiwsnap-back:focus-visible{outline:2px solid #62c8c2;outline-offset:2px}` +
+	`@media(max-width:600px){.tiwsnap-back{top:12px;right:8px;padding:0 8px;font-size:13px}}` +
+	`th[scope=row]>div{min-width:12em;overflow-wrap:anywhere}`
+
+// additions are what asynqmon's page has from us at the begin of its body: a
+// link back, and a style that hides the pages that the principal is not offered.
+func (a *Asynqmon) additions(who Principal, nonce string) string {
+	hidden := `a[href$="` + asynqmonPath + schedulersPath + `"]`
+	if !who.May(RoleOperate) {
+		hidden += `,a[href$="` + asynqmonPath + redisPath + `"]`
+	}
+	return fmt.Sprintf(`<style nonce="%s">%s %s{display:none}</style><a class="tiwsnap-back" href="%s/">← tiwsnap</a>`,
+		nonce, backStyle, hidden, a.o.Base)
+}
 
 // page answers with asynqmon's page or one of the files that it loads.
 func (a *Asynqmon) page(w http.ResponseWriter, r *http.Request) {
@@ -192,6 +228,9 @@ func (a *Asynqmon) page(w http.ResponseWriter, r *http.Request) {
 	kind := got.header.Get("Content-Type")
 	if html := bytes.HasPrefix(got.body.Bytes(), []byte("<!doctype html>")); !html {
 		w.Header().Set("Content-Type", kind)
+		if strings.HasPrefix(r.URL.Path, asynqmonPath+"/static/js/main.") {
+			got.body = *bytes.NewBuffer(bytes.Replace(got.body.Bytes(), shortened, whole, 1))
+		}
 		if strings.HasPrefix(r.URL.Path, asynqmonPath+"/static/") { // named after their content
 			w.Header().Set("Cache-Control", "private, max-age=31536000, immutable")
 		}
@@ -208,6 +247,8 @@ func (a *Asynqmon) page(w http.ResponseWriter, r *http.Request) {
 	page = inline.ReplaceAll(page, []byte(`<script nonce="`+nonce+`">`))
 	// JSS, which makes its styles, takes the nonce from there.
 	page = bytes.Replace(page, []byte("<head>"), []byte(`<head><meta property="csp-nonce" content="`+nonce+`"/>`), 1)
+	added := a.additions(PrincipalOf(r.Context()), nonce)
+	page = bytes.Replace(page, []byte("<body>"), []byte("<body>"+added), 1)
 	got.body = *bytes.NewBuffer(page)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self' 'nonce-"+nonce+"'; style-src 'self' 'nonce-"+nonce+"'; "+
@@ -248,6 +289,14 @@ func (a *Asynqmon) read(w http.ResponseWriter, r *http.Request) {
 	r.URL = &clamped
 
 	got := a.ask(r)
+	if got.status != http.StatusOK {
+		switch known, err := a.registerServed(r); {
+		case err != nil:
+			a.o.Log.Warn("a queue that nothing has been on not made known to asynq", "err", err)
+		case known:
+			got = a.ask(r)
+		}
+	}
 	if got.status == http.StatusInternalServerError && strings.HasPrefix(r.URL.Path, asynqmonPath+"/api/queues") {
 		// asynq cannot count the memory of a queue that has an id without its
 		// task. See https://github.com/hibiken/asynq/issues/1146.
@@ -257,6 +306,16 @@ func (a *Asynqmon) read(w http.ResponseWriter, r *http.Request) {
 		case n > 0:
 			got = a.ask(r)
 		}
+	}
+	if m := oneTask.FindStringSubmatch(r.URL.Path); m != nil && got.status == http.StatusNotFound {
+		place := "/find?q=" + url.QueryEscape(m[2])
+		if m[1] == a.o.Namespace.QueueWebhooks() {
+			place = "/webhooks"
+		}
+		// The page shows the text as it is.
+		got.body.Reset()
+		fmt.Fprintf(&got.body, "Task %s is not on queue %s: asynq drops what is done. What became of it is at %s",
+			m[2], m[1], a.o.Base+place)
 	}
 	if err := a.own(r, got); err != nil {
 		http.Error(w, "asynqmon has answered otherwise than expected: "+err.Error(), http.StatusBadGateway)
@@ -268,6 +327,27 @@ func (a *Asynqmon) read(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	}
 	got.send(w)
+}
+
+// oneTask matches what the page of a task asks for.
+var oneTask = regexp.MustCompile(`^` + asynqmonPath + `/api/queues/([^/]+)/tasks/(.+)$`)
+
+// registerServed makes the queue that a request is about known to asynq, if a
+// server serves it and nothing has been on it yet: the page of servers links to
+// its page, which would be an error. It reports whether the queue is new.
+func (a *Asynqmon) registerServed(r *http.Request) (bool, error) {
+	queue, ok := queueOf(r)
+	if !ok {
+		return false, nil
+	}
+	servers, err := a.inspector.Servers()
+	if err != nil {
+		return false, err
+	}
+	if !slices.ContainsFunc(servers, func(s *asynq.ServerInfo) bool { return s.Queues[queue] > 0 }) {
+		return false, nil
+	}
+	return asynqx.Register(r.Context(), a.o.Redis, queue)
 }
 
 // dropStale takes the ids of tasks that do not exist out of all queues, and

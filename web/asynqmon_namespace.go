@@ -10,14 +10,20 @@ import (
 
 // What asynqmon shows under /n/NAME/ is that namespace's alone; at the top it shows all of asynq's.
 
+// queueOf returns the queue that a request is about, if any.
+func queueOf(r *http.Request) (queue string, ok bool) {
+	rest, ok := strings.CutPrefix(r.URL.Path, asynqmonPath+"/api/queues/")
+	queue, _, _ = strings.Cut(rest, "/")
+	queue, _, _ = strings.Cut(queue, ":")
+	return queue, ok
+}
+
 // foreignQueue returns the queue that a request is about, if it is none of the namespace.
 func (a *Asynqmon) foreignQueue(r *http.Request) (queue string, foreign bool) {
-	rest, ok := strings.CutPrefix(r.URL.Path, asynqmonPath+"/api/queues/")
+	queue, ok := queueOf(r)
 	if !ok || a.o.Base == "" {
 		return "", false
 	}
-	queue, _, _ = strings.Cut(rest, "/")
-	queue, _, _ = strings.Cut(queue, ":")
 	return queue, !slices.Contains(a.o.Namespace.Queues(), queue)
 }
 

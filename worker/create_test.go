@@ -76,6 +76,11 @@ func TestFaults(t *testing.T) {
 		if err != nil || s.Code != "InvalidParameter" || s.Message == "" || s.RequestID == "" || s.Attempts != 1 {
 			t.Errorf("%+v, %v", s, err)
 		}
+		inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+		w.eventually("both are failed in asynq's statistics, too", func() bool {
+			info, err := inspector.GetQueueInfo(tasks.QueueBulk(""))
+			return err == nil && info.FailedTotal == 2 && info.ProcessedTotal >= 2
+		})
 	})
 
 	t.Run("a failed render fails the snapshot", func(t *testing.T) {
@@ -88,6 +93,11 @@ func TestFaults(t *testing.T) {
 		if s, _ := w.ledger.Snapshot(t.Context(), "a.1"); s.Code != "InternalErr" || s.TaskID == "" {
 			t.Errorf("%+v", s)
 		}
+		inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+		w.eventually("both are failed in asynq's statistics, too", func() bool {
+			info, err := inspector.GetQueueInfo(tasks.QueueBulk(""))
+			return err == nil && info.FailedTotal == 2 && info.ProcessedTotal >= 2
+		})
 	})
 
 	t.Run("somebody else on the same quota costs no attempt", func(t *testing.T) {

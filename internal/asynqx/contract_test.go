@@ -186,6 +186,22 @@ func TestCountFailed(t *testing.T) {
 	}
 }
 
+func TestRegister(t *testing.T) {
+	c := redistest.Client(t)
+	inspector := asynq.NewInspectorFromRedisClient(c)
+	if _, err := inspector.GetQueueInfo(queue); err == nil {
+		t.Fatal("asynq knows a queue that nothing has been on")
+	}
+	for _, want := range []bool{true, false} {
+		if added, err := asynqx.Register(t.Context(), c, queue); err != nil || added != want {
+			t.Errorf("added %v, %v, want %v", added, err, want)
+		}
+	}
+	if info, err := inspector.GetQueueInfo(queue); err != nil || info.Size != 0 {
+		t.Errorf("then asynq says %+v, %v", info, err)
+	}
+}
+
 func TestDropStale(t *testing.T) {
 	c := redistest.Client(t)
 	for _, id := range []string{"kept", "gone"} {

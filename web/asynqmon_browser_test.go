@@ -1,0 +1,182 @@
+package web_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/hibiken/asynq"
+
+	"tiwsnap/internal/keys"
+	"tiwsnap/tasks"
+)
+
+// everyState puts a snapshot in each state of asynq's on the queue bulk, named after it, and an archived webhook on the
+// queue webhooks. A server that is busy with the active one serves the queue interactive, too.
+func (w *whole) everyState() (webhook string) {
+	w.Helper()
+	c, bulk := asynq.NewClientFromRedisClient(w.rdb), keys.Default.QueueBulk()
+	enqueue := func(state string, opts ...asynq.Option) {
+		w.Helper()
+		p := tasks.SnapshotPayload{
+			ID: tasks.RowID("class-7b-"+state, 1), Batch: "class-7b-" + state,
+			Room: tasks.Room{SdkAppId: 1400123480, RoomId: 7},
+		}
+		task, err := p.Task(append(opts, asynq.Queue(bulk))...)
+		if err == nil {
+			_, err = c.EnqueueContext(w.Context(), task)
+		}
+		if err != nil {
+			w.Fatal(err)
+		}
+	}
+	enqueue("scheduled", asynq.ProcessIn(time.Hour))
+	enqueue("archived", asynq.ProcessIn(time.Hour))
+	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
+	if err := inspector.ArchiveTask(bulk, "class-7b-archived.1"); err != nil {
+		w.Fatal(err)
+	}
+	notify, err := tasks.NewNotify("batch.done", "class-7b", time.Now(), "https://school.example/hook").Task("")
+	if err == nil {
+		var info *asynq.TaskInfo
+		if info, err = c.EnqueueContext(w.Context(), notify, asynq.ProcessIn(time.Hour)); err == nil {
+			webhook = info.ID
+			err = inspector.ArchiveTask(keys.Default.QueueWebhooks(), webhook)
+		}
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	enqueue("retry", asynq.MaxRetry(3))
+	enqueue("completed", asynq.Retention(time.Hour))
+	enqueue("active")
+	enqueue("pending")
+	busy := make(chan struct{})
+	srv := asynq.NewServerFromRedisClient(w.rdb, asynq.Config{
+		Concurrency: 1, LogLevel: asynq.FatalLevel, TaskCheckInterval: 10 * time.Millisecond, ShutdownTimeout: time.Second,
+		Queues:         map[string]int{bulk: 1, keys.Default.QueueInteractive(): 1, keys.Default.QueueWebhooks(): 1},
+		StrictPriority: true,
+		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Hour },
+	})
+	err = srv.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
+		switch id := task.ResultWriter().TaskID(); {
+		case strings.Contains(id, "retry"):
+			return errors.New("Tencent is away")
+		case strings.Contains(id, "active"):
+			close(busy)
+			<-w.Context().Done()
+		}
+		return nil
+	}))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(srv.Shutdown)
+	select {
+	case <-busy:
+	case <-time.After(time.Minute):
+		w.Fatal("the server does not get to the active task")
+	}
+	return webhook
+}
+
+// unharmed waits until a page of asynqmon's shows words, without an error and with the way back above all else.
+func (b *browser) unharmed(words string) {
+	b.Helper()
+	b.until(fmt.Sprintf(`document.querySelector('main')?.innerText.includes(%q)`, words))
+	wrong := `[...document.querySelectorAll('main .MuiAlert-standardError, main .MuiAlert-standardWarning')]
+		.map((e) => e.innerText).join() + (document.body.innerText.includes('Page Not Found') ? 'not found' : '')`
+	if said := b.text(wrong); said != "" {
+		b.Errorf("%s says %s", b.text(`location.href`), said)
+	}
+	b.until(`(() => { const back = document.querySelector('.tiwsnap-back'), at = back.getBoundingClientRect();
+		return document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2) === back; })()`)
+}
+
+// Whoever follows any link of asynqmon gets to a page that shows something, with whole ids and a way back.
+func TestAsynqmonInABrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes a browser")
+	}
+	w := newWhole(t, nil)
+	webhook := w.everyState()
+	for _, test := range []struct {
+		who     string
+		entries []string
+	}{
+		{"ada", []string{"Queues", "Servers", "Settings", "Send Feedback"}},
+		{"bob", []string{"Queues", "Servers", "Redis", "Settings", "Send Feedback"}},
+	} {
+		t.Run(test.who, func(t *testing.T) {
+			b := newBrowser(t, w.URL)
+			b.logIn(w.URL, test.who)
+			b.do(chromedp.Navigate(w.URL + "/asynqmon/"))
+			b.unharmed("tiwsnap-webhooks")
+			b.shots("asynqmon-" + test.who)
+			offered := b.text(`[...document.querySelectorAll('.MuiDrawer-root a')].filter((e) => e.checkVisibility())
+				.map((e) => e.innerText.trim()).join()`)
+			if got := strings.Split(offered, ","); !slices.Equal(got, test.entries) {
+				t.Errorf("it offers %q, want %q", got, test.entries)
+			}
+			words := map[string]string{
+				"Queues": "Tasks Processed", "Servers": "Queues", "Redis": "Command Output", "Settings": "Polling Interval",
+			}
+			for _, entry := range test.entries {
+				if words[entry] != "" {
+					b.click(".MuiDrawer-root a", entry)
+					b.unharmed(words[entry])
+				}
+			}
+
+			for _, state := range []string{"active", "pending", "scheduled", "retry", "archived", "completed"} {
+				id := "class-7b-" + state + ".1"
+				b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-bulk?status=" + state))
+				b.until(fmt.Sprintf(`document.querySelector('tbody th')?.innerText.trim() === %q`, id))
+				b.unharmed("SdkAppId")
+				b.shots("asynqmon-" + test.who + "-" + state)
+				b.do(chromedp.Click(chromedp.CSS(`tbody tr td:nth-last-child(3)`)))
+				b.until(fmt.Sprintf(`location.pathname === '/asynqmon/queues/tiwsnap-bulk/tasks/%s'`, id))
+				b.unharmed(id)
+			}
+			b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-bulk?status=aggregating"))
+			b.unharmed("No aggregating tasks")
+			b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-webhooks?status=archived"))
+			b.until(fmt.Sprintf(`document.querySelector('tbody th')?.innerText.trim() === %q`, webhook))
+			b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-webhooks/tasks/" + webhook))
+			b.unharmed(webhook)
+
+			b.do(chromedp.Navigate(w.URL + "/asynqmon/servers"))
+			b.click(`[aria-label="expand row"]`, "")
+			b.unharmed("class-7b-active.1")
+			b.click("main a", "tiwsnap-interactive") // which nothing has been on
+			b.unharmed("No active tasks")
+
+			b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-bulk/tasks/class-7b-done.1"))
+			b.until(`document.querySelector('main')?.innerText.includes('at /find?q=class-7b-done.1')`)
+			b.expected("getTaskInfoAsync")
+			b.expected("404")
+
+			b.do(chromedp.Navigate(w.URL + "/asynqmon/schedulers"))
+			b.until(`location.pathname === '/schedules' && document.querySelector('main')`)
+			b.do(chromedp.Navigate(w.URL + "/asynqmon/settings"))
+			b.click(".tiwsnap-back", "")
+			b.until(`location.pathname === '/' && document.querySelector('#now')`)
+		})
+	}
+}
+
+func TestAsynqmonLeadsToOurPages(t *testing.T) {
+	m := newMon(t)
+	for _, role := range []string{"view", "operate"} {
+		got := m.as(role, "GET", "/schedulers")
+		if at := got.Header().Get("Location"); got.Code != http.StatusFound || at != "/schedules" {
+			t.Errorf("%s: schedulers: got %d to %q", role, got.Code, at)
+		}
+	}
+}
