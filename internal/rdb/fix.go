@@ -17,7 +17,7 @@ import (
 // fixes are what to do about an error of Redis, by a part of its text. go-redis and asynq make texts of many errors, so
 // that there is nothing else to go by. The first one that fits counts.
 var fixes = []struct{ part, fix string }{
-	{"known by that name", "take the name of the master from redis-cli -p 26379 SENTINEL MASTERS"},
+	{"no master of that name", "take the name of the master from redis-cli -p 26379 SENTINEL MASTERS"},
 	{"NOPERM", "give this user the rights that docs/redis.md lists"},
 	{"run this command or subcommand", "give this user the rights that docs/redis.md lists"},
 	{"at least one of the keys", "give this user the rights that docs/redis.md lists"},

@@ -25,7 +25,7 @@ func TestReadsGoOnWhereNothingIsSaved(t *testing.T) {
 			t.Errorf("%s: %d\n%.500s", path, status, body)
 		}
 	}
-	const fix = "mend the disk of Redis"
+	const fix = "free or repair the disk of Redis"
 	until(t, "/readyz tells it", func() bool {
 		status, body := p.send("GET", "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, fix)
