@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -166,11 +168,8 @@ func clusterMasterKilled(durability string) func(context.Context, *stage) ([]*re
 			}
 			lost.from = time.Now()
 			addr := master.Options().Addr
-			for _, n := range nodes {
-				if n.Addr == addr {
-					n.Kill()
-				}
-			}
+			killed := nodes[slices.IndexFunc(nodes, func(n *redistest.Server) bool { return n.Addr == addr })]
+			killed.Kill()
 			s.say(faultCluster, "master %s is killed", addr)
 			for pause(ctx, 20*time.Millisecond) {
 				c.ReloadState(ctx)
@@ -179,7 +178,9 @@ func clusterMasterKilled(durability string) func(context.Context, *stage) ([]*re
 				}
 			}
 			lost.to = time.Now()
-			return lost, ctx.Err()
+			// It comes back as a replica of the new master, which has no other one: with
+			// the durability replicated nothing is sent before.
+			return lost, errors.Join(killed.Restart(), ctx.Err())
 		})
 	}
 }
