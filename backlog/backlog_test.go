@@ -16,6 +16,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -449,6 +450,7 @@ func TestSeal(t *testing.T) {
 }
 
 func TestWaiting(t *testing.T) {
+	needs.Time(t)
 	rdb := redistest.Client(t)
 	b := backlog.New(rdb, keys.Default)
 	waiting := func(inTurn, paused int) {

@@ -8,6 +8,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 )
@@ -15,6 +16,7 @@ import (
 // A search finds each room that has the word, in whatever batch, chunk or part of
 // one, once, and says how many rooms it has looked at.
 func TestSearch(t *testing.T) {
+	needs.Time(t)
 	ctx, rdb := t.Context(), redistest.Client(t)
 	b := backlog.New(rdb, keys.Default)
 	load := func(id string, defaults tasks.Room, rooms ...tasks.Room) {

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tiwsnap/internal/needs"
 )
 
 // workerEnv makes a process of the test binary a worker: one that waits to be
@@ -56,6 +58,7 @@ func up(t *testing.T, w *worker) {
 }
 
 func TestFleet(t *testing.T) {
+	needs.Time(t)
 	t.Run("a worker that was killed or told to end is started again, and that is no death", func(t *testing.T) {
 		f, w := startFleet(t, "waits")
 		for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"tiwsnap/internal/needs"
 )
 
 // backend is a worker that answers with a status, and what it was sent.
@@ -41,6 +43,7 @@ func listen(t *testing.T) net.Listener {
 }
 
 func TestProxy(t *testing.T) {
+	needs.Time(t)
 	const base, path = "http://public", "/cb/v1/a%2Fb/1"
 	post := func(p *proxy) int {
 		w := httptest.NewRecorder()

@@ -5,12 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
 // The rooms of a batch are enqueued once more with their labels and parameters,
 // those that failed and those that did not.
 func TestAgain(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	s.worker()
 	const list = `{"RoomId":1,"Label":{"Class":"3B"}}` + "\n" + `{"RoomId":2,"SnapshotMode":"LatestMarksOnly"}` + "\n"
@@ -48,6 +50,7 @@ func TestAgain(t *testing.T) {
 
 // A list is checked without Redis, and what is wrong with it is said.
 func TestEnqueueBatchChecks(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := site{T: t, environ: map[string]string{"TIWSNAP_REDIS_URL": "redis://127.0.0.1:1"}}
 	code, stdout, stderr := s.run("RoomId\n1\nx\n2\n1\n", "enqueue", "batch", "-", "--app", "7", "--check")

@@ -89,6 +89,7 @@ func (s apiSite) node(t *testing.T, program string) string {
 
 // The examples of docs/api.md work against a worker, as they stand there.
 func TestAPIExamples(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newAPISite(t, tiwtest.Options{})
 	t.Run("Node", func(t *testing.T) {
@@ -119,6 +120,7 @@ $`)
 
 // The example in Node copes with rooms that failed, and so have no images.
 func TestAPIExampleWithFailures(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newAPISite(t, tiwtest.Options{TaskFailure: 1})
 	out := s.node(t, apiExample(t, "js"))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -117,6 +118,7 @@ func TestCallbackURLThatIsNotAllowed(t *testing.T) {
 // What a producer that knows no better has enqueued is not called, and that is
 // seen; once its host is allowed it is called after all.
 func TestDeadCallback(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	h := newHook(s)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tiwsnap/config"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 )
 
@@ -85,6 +86,7 @@ func TestConfigPrint(t *testing.T) {
 }
 
 func TestOpenRedis(t *testing.T) {
+	needs.Time(t)
 	load := func(t *testing.T, url string) config.Config {
 		t.Helper()
 		c, err := config.Load(config.Source{Environ: []string{"TIWSNAP_REDIS_URL=" + url}})

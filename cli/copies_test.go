@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tiwsnap/images"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rooms"
 	"tiwsnap/ledger"
 	"tiwsnap/tiw/tiwtest"
@@ -90,6 +91,7 @@ func get(t *testing.T, url string) string {
 // What lies in the store is every image, byte for byte, and lists of them; labels
 // are text and never lead out of the folder.
 func TestCopies(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s, dir := copying(t, tiwtest.Options{})
 	list := s.file("class.csv", "SdkAppId,RoomId,Label.Class\n1400123480,1,高二（3）班\n1400123480,2,../../../etc/passwd\n"+
@@ -141,6 +143,7 @@ func TestCopies(t *testing.T) {
 
 // While the store is away images wait and sending goes on; then all are copied.
 func TestCopiesWaitForTheirStore(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s, dir := copying(t, tiwtest.Options{})
 	away := dir + "-away"
@@ -167,6 +170,7 @@ func TestCopiesWaitForTheirStore(t *testing.T) {
 // A batch without an image has its lists in the store, too, and no webhook tells of
 // copies that there are not.
 func TestListsOfABatchWithoutImages(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s, dir := copying(t, tiwtest.Options{TaskFailure: 1})
 	h := newHook(s)

@@ -22,6 +22,7 @@ import (
 	"tiwsnap/config"
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/schedule"
@@ -42,6 +43,7 @@ func doctorSays(t *testing.T, environ []string, args ...string) (lines []string,
 }
 
 func TestDoctorOnTheAPI(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	// Redis is checked in other tests; here one line is enough.
 	const redisLine = "warn  redis: embedded in each process: nothing is shared or durable; fix: set TIWSNAP_REDIS_URL or --redis-url to the URL of a Redis server"
@@ -178,6 +180,7 @@ func TestDoctorOnTheAPI(t *testing.T) {
 
 // No request of the doctor's passes beside the rate limit.
 func TestDoctorTakesAPermit(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	c := s.client()
 	describes := func() int { return int(s.sim.State().Actions[tiwtest.ActionDescribe].Received.Calls) }
@@ -201,6 +204,7 @@ func TestDoctorTakesAPermit(t *testing.T) {
 }
 
 func TestDoctorOnRedis(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	doctor := func(t *testing.T, url string) ([]string, int) {
 		t.Helper()
@@ -388,6 +392,7 @@ func TestDoctorStopsAtABadConfiguration(t *testing.T) {
 }
 
 func TestTroubleComesFirst(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	c := s.client()
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
@@ -137,6 +138,7 @@ func table(t *testing.T, text string) (header map[string]int, rows [][]string) {
 }
 
 func TestBatchFromListToImages(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	s.worker()
 	list := s.file("Class 3B.csv", "SdkAppId;RoomId;Label.Class;Label.Note\r\n1400123480;7;3B 数学;=SUM(A1)\r\n1400123480;8;3C;\"a, \"\"b\"\"\"\r\n")
@@ -214,6 +216,7 @@ func TestBatchFromListToImages(t *testing.T) {
 }
 
 func TestRoomFromEnqueueToImages(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	id := strings.TrimSpace(s.ok("enqueue", "room", "--app", "1400123480", "--room", "12345", "--width", "640", "--height", "0", "--label", "Class=3B"))
 	if out := s.ok("status", id); !strings.Contains(out, "queued") || !strings.Contains(out, "12345") {
@@ -253,6 +256,7 @@ func TestRoomFromEnqueueToImages(t *testing.T) {
 }
 
 func TestFailuresAreSaid(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
 	s.worker()
 	code, stdout, _ := s.run("RoomId\n5\n", "enqueue", "batch", "-", "--app", "1400123480", "--name", "bad", "--wait")
@@ -302,6 +306,7 @@ func TestBadRows(t *testing.T) {
 }
 
 func TestRedisAway(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.environ["TIWSNAP_REDIS_URL"] = "redis://:s3cret@127.0.0.1:1/0"
@@ -330,6 +335,7 @@ func TestWorkerNeedsSettings(t *testing.T) {
 }
 
 func TestDemo(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	var out, errs bytes.Buffer
 	list := "SdkAppId,RoomId\n1400123480,1\n1400123480,2\n1400123480,3\n"

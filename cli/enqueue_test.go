@@ -15,6 +15,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -62,6 +63,7 @@ func until(t *testing.T, what string, done func() bool) {
 }
 
 func TestKilledProducers(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const n = 200_000
 	server := redistest.Real(t)
@@ -173,6 +175,7 @@ func TestRoomWithAKey(t *testing.T) {
 // The same rooms under a name are 0, however they are written; other ones are an
 // error, and the end of what has the name is not shown as theirs.
 func TestBatchOfANameThatExists(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	s.batch("monday", 3)
 	s.worker()
@@ -202,6 +205,7 @@ func TestBatchOfANameThatExists(t *testing.T) {
 
 // A list with bad rows is enqueued without them, and the exit code says so.
 func TestRowsLeftOut(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	s.worker()
 	const list = "RoomId\n1\nx\n2\n0\n"
@@ -264,6 +268,7 @@ func TestEnqueueingRefused(t *testing.T) {
 }
 
 func TestEnqueueingReplicated(t *testing.T) {
+	needs.Time(t)
 	t.Run("is an error while no replica confirms it, and nothing is lost", func(t *testing.T) {
 		server := redistest.Real(t)
 		for name, enqueue := range enqueueing(t, server.URL(), "--durability", "replicated") {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -493,6 +494,7 @@ func TestDocsHaveEveryEnding(t *testing.T) {
 
 // Every command ends as docs/cli.md says.
 func TestExitCodes(t *testing.T) {
+	needs.Time(t)
 	full := redistest.Real(t, "--maxmemory", "1mb")
 	evicting := redistest.Real(t, "--maxmemory-policy", "volatile-lru")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -612,6 +614,7 @@ func everyCommand(do func(*cobra.Command)) {
 // What is the same for all commands: their help with its examples, and what they
 // say to flags, words, formats, settings and a Redis that are not there.
 func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := site{T: t, environ: map[string]string{"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "x"}}
 	least := map[string]string{ // arguments that they need

@@ -8,11 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 
 func TestHealth(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	health := func(addr string) (code int, text string) {
 		t.Helper()

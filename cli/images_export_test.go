@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -75,6 +76,7 @@ func zipped(t *testing.T, b []byte) map[string]string {
 // Each image comes byte for byte, with its lists; a second call reads none again, and
 // a batch beside it is another folder, though its rooms have the same names.
 func TestImagesTo(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s, want := pictured(t, "monday", 3)
 	dir := filepath.Join(t.TempDir(), "boards")
@@ -97,6 +99,7 @@ func TestImagesTo(t *testing.T) {
 // What stands under the name of an image and is older than the snapshot is not its
 // image.
 func TestImagesToReplacesWhatIsOlder(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s, want := pictured(t, "monday", 1)
 	dir := t.TempDir()
@@ -116,6 +119,7 @@ func TestImagesToReplacesWhatIsOlder(t *testing.T) {
 }
 
 func TestImagesZip(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s, want := pictured(t, "monday", 3)
 	file := filepath.Join(t.TempDir(), "monday.zip")
@@ -138,6 +142,7 @@ func TestImagesZip(t *testing.T) {
 
 // Interrupted, it leaves nothing that looks whole, and the next call does the rest.
 func TestImagesInterrupted(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const rooms = 30
 	s, want := pictured(t, "monday", rooms)
@@ -196,6 +201,7 @@ func TestImagesInterrupted(t *testing.T) {
 
 // Images that cannot be read are counted, told, and left to the next call.
 func TestImagesMissing(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s, want := pictured(t, "monday", 2)
 	if err := s.sim.SetFaults(tiwtest.Faults{
@@ -216,6 +222,7 @@ func TestImagesMissing(t *testing.T) {
 
 // What ended while there was no store is copied on demand.
 func TestImagesRetry(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s, want := pictured(t, "monday", 2)
 	s.says(exitOK, "copied  0", "images", "monday")

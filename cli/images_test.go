@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -11,6 +12,7 @@ import (
 // What succeeded without an image, or with fewer than Tencent counts, is told
 // apart by everything that the command line shows.
 func TestImagesThatLack(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	t.Run("none", func(t *testing.T) {
 		s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Shapes: map[tiwtest.Shape]float64{tiwtest.ShapeNoImages: 1}}})

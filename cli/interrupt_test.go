@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -112,6 +113,7 @@ func (s *silentInput) Read([]byte) (int, error) {
 
 // An interrupt ends a command also while it reads what never comes.
 func TestInterruptWhileStdinIsRead(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	for _, args := range [][]string{

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -47,6 +48,7 @@ func noNull(t *testing.T, text string) {
 // What programs read of a command has a list where there is one, also where
 // it is empty.
 func TestListsAreNeverNull(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{TaskFailure: 1})
 	commands := [][]string{
 		{"status", "-o", "json"}, {"failures", "-o", "json"}, {"failures", "--held", "-o", "json"}, {"webhooks", "-o", "json"},

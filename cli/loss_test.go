@@ -6,11 +6,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 )
 
 // Who enqueues, and who waits, is told that Redis has lost what was enqueued before; and so is the log of `web`.
 func TestProducersNoticeALoss(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	server := redistest.Real(t)
 	c := redis.NewClient(&redis.Options{Addr: server.Addr})

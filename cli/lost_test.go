@@ -11,6 +11,7 @@ import (
 
 	"tiwsnap/images"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
@@ -47,6 +48,7 @@ func settleLongAgo(t *testing.T, rdb redis.UniversalClient, batch, host string, 
 // Images that could not be copied until Tencent has deleted them are told everywhere,
 // and nothing shows a dead link.
 func TestLostImages(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s, dir := copying(t, tiwtest.Options{})
 	h := newHook(s)

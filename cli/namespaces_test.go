@@ -14,12 +14,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"tiwsnap/config"
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 )
 
 // A web shows and changes its namespace, and no other on the same Redis.
 func TestWebOfANamespace(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	school := s
@@ -53,6 +55,7 @@ func TestWebOfANamespace(t *testing.T) {
 // A worker, or doctor, with another endpoint than the one that a namespace works
 // with is refused and asks nothing there, until a person says that it has moved.
 func TestNamespaceMoves(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.batch("a", 1)
@@ -89,6 +92,7 @@ func TestNamespaceMoves(t *testing.T) {
 // One worker process serves two accounts: each room is sent by the key of its
 // account, and pages, API, metrics and callbacks tell them apart.
 func TestOneWorkerForTwoNamespaces(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	other := tiwtest.Start(t, tiwtest.Options{Credentials: map[string]tiwtest.Secret{"b": "bkey"}, TaskDuration: 100 * time.Millisecond})

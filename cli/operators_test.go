@@ -11,6 +11,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
@@ -210,6 +211,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.batch("large", 40)
@@ -232,6 +234,7 @@ func TestPause(t *testing.T) {
 }
 
 func TestFailuresAndRetry(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
 	s.says(exitOK, "no failures", "failures")
@@ -321,6 +324,7 @@ func TestFailuresAndRetry(t *testing.T) {
 }
 
 func TestHeld(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.batch("b", 2)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"tiwsnap/config"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/internal/testbed"
 	"tiwsnap/tiw/tiwtest"
@@ -46,6 +47,7 @@ func readme(t *testing.T) (commands []string) {
 // here, in their order, against a redis-server and a simulator on free ports;
 // the others are checked as far as this machine allows.
 func TestReadme(t *testing.T) {
+	needs.Time(t)
 	s := newSiteOn(t, redistest.Real(t).URL(), tiwtest.Options{})
 	commands := readme(t)
 	var exported []string
@@ -163,6 +165,7 @@ func TestPromisesAreHeld(t *testing.T) {
 // The README shows what the demo really prints: the same lines, but for what
 // differs from run to run.
 func TestReadmeShowsTheDemo(t *testing.T) {
+	needs.Time(t)
 	text, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)

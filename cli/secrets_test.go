@@ -24,6 +24,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/password"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/schedule"
@@ -113,6 +114,7 @@ func TestDisguised(t *testing.T) {
 // wrong does. Nothing that comes out shows one: logs, pages, answers, what
 // commands print, webhooks, the spool, and all that was ever written to Redis.
 func TestNoSecretIsShown(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	out := &written{all: map[string]*bytes.Buffer{}}
 	server := redistest.Real(t, "--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--user", "worker", "on", ">"+canary+"redis", "~*", "&*", "+@all")

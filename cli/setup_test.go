@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tiwsnap/config"
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -24,6 +25,7 @@ import (
 // after the other, and each old key is revoked as soon as the new one is in
 // use. No call is refused for it.
 func TestRotatedKeysCostNoCall(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const callers, rotations = 8, 4
 	version := func(v int) (id, key, token string) {

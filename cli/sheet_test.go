@@ -9,12 +9,14 @@ import (
 
 	"github.com/xuri/excelize/v2"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
 // A result list for people opens in a spreadsheet, and each result list can be
 // enqueued again as it is.
 func TestResultListsForPeople(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	s.environ["TZ"] = "Asia/Shanghai"
 	s.worker()

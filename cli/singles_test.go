@@ -6,11 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
 // Rooms that were enqueued one by one are in a list, whatever became of them.
 func TestStatusListsSingleRooms(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	list := func(args ...string) (states map[uint64]string, more bool) {

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -55,6 +56,7 @@ func (s site) follow(args ...string) (prints func(text string), end func() (code
 
 // Whoever waits is told why nothing moves, once for each change.
 func TestWaitSaysWhyNothingMoves(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.batch("b", 40)
@@ -98,6 +100,7 @@ func TestWaitSaysWhyNothingMoves(t *testing.T) {
 // That no worker runs is said by everything that says how things are, and no
 // longer when one runs.
 func TestNoWorkerRuns(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	commands := [][]string{{"status"}, {"status", "-o", "json"}, {"doctor"}, {"doctor", "-o", "json"}}

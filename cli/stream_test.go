@@ -75,6 +75,7 @@ func (s site) onTerminal(args ...string) (code int, shown string) {
 
 // What others have written commands no terminal, whatever the command prints.
 func TestNothingRawReachesATerminal(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const evil = "\x1b]0;owned\a\x1b[2J\u009b31m\x7f\u202eabc\r"
 	s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.\x1b[2J"}})
@@ -144,6 +145,7 @@ func TestStream(t *testing.T) {
 
 // A full disk is an error, never half a list that looks whole.
 func TestOutputThatCannotBeWritten(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.batch("b", 3)
@@ -172,6 +174,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 
 // What fails beside a full disk is said, too.
 func TestOutputAndCommandThatFail(t *testing.T) {
+	needs.Time(t)
 	failing := writerFunc(func([]byte) (int, error) { return 0, errors.New("full") })
 	var stderr bytes.Buffer
 	code := run(

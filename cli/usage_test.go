@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -63,6 +64,7 @@ func TestCommandsWithoutOneOfTheirs(t *testing.T) {
 
 // One rule for -o json: stdout has what was done, and the error is on stderr.
 func TestErrorsLeaveJSONAlone(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.batch("b", 1)
@@ -101,6 +103,7 @@ func TestErrorsLeaveJSONAlone(t *testing.T) {
 }
 
 func TestCanceledRoomsAreCounted(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.batch("b", 3)
@@ -119,6 +122,7 @@ func TestCanceledRoomsAreCounted(t *testing.T) {
 }
 
 func TestWordsAboutLists(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	code, _, stderr := s.run("RoomId\n1\nx\n", "enqueue", "batch", "-", "--app", "1400123480", "--name", "one")

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/password"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -121,6 +122,7 @@ func (b *browser) sees(url, words string) {
 // Two web processes beside a worker that serves nothing: the first login is good
 // at both, and all that the worker does is seen there.
 func TestWebWithoutWorking(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	dir := t.TempDir()
 	code, out, _ := s.run("", "first-login", dir)
@@ -189,6 +191,7 @@ func TestWebRefuses(t *testing.T) {
 }
 
 func TestFirstLogin(t *testing.T) {
+	needs.Time(t)
 	dir := t.TempDir()
 	read := func(name string) string {
 		t.Helper()

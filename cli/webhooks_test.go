@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -66,6 +67,7 @@ func (h *hook) nextBody(t *testing.T) string {
 
 // What a webhook tells is what the command shows.
 func TestWebhookTellsTheStatus(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	h := newHook(s)
 	s.worker()
@@ -79,6 +81,7 @@ func TestWebhookTellsTheStatus(t *testing.T) {
 // Of a batch that a command ends the workers tell, also where the command has
 // no settings of webhooks.
 func TestWebhookTellsOfACanceledBatch(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	operator := s
@@ -110,6 +113,7 @@ func (s site) sameAsStatus(id string, data any) {
 }
 
 func TestDeadWebhooks(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{TaskFailure: 1})
 	if out := s.ok("webhooks", "-o", "json"); out != "[]\n" {
 		t.Errorf("before there is any: %s", out)
@@ -188,6 +192,7 @@ func (s site) dead(n int) []deadWebhook {
 }
 
 func TestBatchWithAReceiverOfItsOwn(t *testing.T) {
+	needs.Time(t)
 	s := newSite(t, tiwtest.Options{})
 	h := newHook(s)
 	delete(s.environ, "TIWSNAP_WEBHOOK_URL")

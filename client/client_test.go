@@ -15,6 +15,7 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/client"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tiw"
@@ -91,6 +92,7 @@ func work(t *testing.T, url string) {
 }
 
 func TestFromEnqueueToResults(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	c, url := open(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

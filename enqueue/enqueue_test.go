@@ -12,6 +12,7 @@ import (
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 )
@@ -63,6 +64,7 @@ func TestRoom(t *testing.T) {
 }
 
 func TestBatch(t *testing.T) {
+	needs.Time(t)
 	defaults := tasks.Room{SdkAppId: 1}
 
 	t.Run("of an iterator that fails leaves nothing behind", func(t *testing.T) {

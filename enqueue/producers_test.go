@@ -19,6 +19,7 @@ import (
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
@@ -91,6 +92,7 @@ func clients(t *testing.T, url string, n int) []*enqueue.Client {
 }
 
 func TestKey(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	t.Run("makes one snapshot of fifty producers at once, and of fifty more after its end", func(t *testing.T) {
 		url := redistest.URL(t)
@@ -329,6 +331,7 @@ func TestTwentyProducersOfOneList(t *testing.T) {
 }
 
 func TestFull(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const maxmemory = 20 << 20
 	limited := func(t *testing.T) *redis.Client {
@@ -491,6 +494,7 @@ func TestEviction(t *testing.T) {
 }
 
 func TestReplicated(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	master := redistest.Real(t, "--repl-diskless-sync-delay", "0")
 	host, port, _ := strings.Cut(master.Addr, ":")

@@ -14,6 +14,7 @@ import (
 
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ratelimit"
 	"tiwsnap/tiw"
@@ -521,6 +522,7 @@ func TestAccount(t *testing.T) {
 }
 
 func TestStrongestCauseWins(t *testing.T) {
+	needs.Time(t)
 	f := setup(t)
 	late := make([]*gate.Permit, 40)
 	for i := range late {
@@ -597,6 +599,7 @@ func (f fixture) waits(app uint64, id string) {
 }
 
 func TestApplication(t *testing.T) {
+	needs.Time(t)
 	// next makes the step that is due, whose trial ends with err.
 	next := func(f fixture, err error) {
 		f.Helper()
@@ -750,6 +753,7 @@ func TestManyApplications(t *testing.T) {
 // A namespace remembers the endpoint that has accepted requests, until a person
 // says that it has moved. One that never worked is a typo.
 func TestEndpoint(t *testing.T) {
+	needs.Time(t)
 	f := setup(t)
 	const typo, first, second = "https://tiw.example.con", "https://tiw.example.com", "http://127.0.0.1:9000"
 	is := func(what string, err error, known string) {

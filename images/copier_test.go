@@ -21,6 +21,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/images"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -111,6 +112,7 @@ func until(t *testing.T, what string, ok func() bool) {
 // A folder made by copiers that were killed ten times on the way is that of one that
 // worked in peace, byte for byte, though the host of the images fails now and then.
 func TestTenKills(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const rooms = 20
 	board := encoded(t, images.PNG, 200, 200)

@@ -23,6 +23,7 @@ import (
 	"tiwsnap/images"
 	"tiwsnap/internal/guard"
 	"tiwsnap/internal/guard/guardtest"
+	"tiwsnap/internal/needs"
 )
 
 // noise is an image that no compression makes small.
@@ -81,6 +82,7 @@ func read(ctx context.Context, f *images.Fetcher, url string) (*images.Image, []
 }
 
 func TestFetch(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	board, photo := encoded(t, images.PNG, 64, 48), encoded(t, images.JPEG, 48, 64)
 	chunked := func(b []byte) http.HandlerFunc {
@@ -241,6 +243,7 @@ func TestFetchGuard(t *testing.T) {
 
 // Bytes and requests come no faster than they may.
 func TestFetchRate(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	board := encoded(t, images.PNG, 200, 200)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(board) }))

@@ -16,6 +16,7 @@ import (
 
 	"tiwsnap/images"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -41,6 +42,7 @@ func settledSingle(t *testing.T, l *ledger.Ledger, id, url string) {
 // What is old enough is deleted: the folder of a batch, the day of snapshots without
 // one, and the thumbnails of both; and nothing else.
 func TestKeep(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	board := encoded(t, images.PNG, 20, 20)
 	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(board) }))

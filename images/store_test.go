@@ -205,6 +205,7 @@ func TestFolder(t *testing.T) {
 
 // An S3 server that is away or forbids it is the store's fault, not an image's.
 func TestBucketAway(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	link := gateway(t, t.TempDir())
 	forbidden, err := images.OpenStore(link, images.Credentials{AccessKeyID: testKey, SecretAccessKey: "wrong"})

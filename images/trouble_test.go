@@ -93,6 +93,7 @@ func allCopied(t *testing.T, l *ledger.Ledger, id string, n int) {
 
 // An S3 server that is killed in the middle, and comes back, costs no image.
 func TestCopierToS3(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const rooms = 20
 	host, at := boards(t)
@@ -128,6 +129,7 @@ func TestCopierToS3(t *testing.T) {
 
 // A store that forbids it is told, and images wait until it does not.
 func TestCopierForbidden(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const rooms = 3
 	host, at := boards(t)
@@ -197,6 +199,7 @@ func disk(t *testing.T, size string) (dir string, grow func(size string)) {
 // On a disk that is full images wait, what lies there is whole, and no temporary
 // file takes the last room.
 func TestCopierOnAFullDisk(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const rooms = 20
 	host, at := boards(t)

@@ -11,11 +11,13 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )
 
 func TestFailures(t *testing.T) {
+	needs.Time(t)
 	failures := func(f fixture, batch string) (ids []string) {
 		for s, err := range f.Failures(f.Context(), batch) {
 			if err != nil {
@@ -66,6 +68,7 @@ func TestFailures(t *testing.T) {
 
 // Nothing that a batch has brought into Redis stays for ever, however it ends.
 func TestLeftovers(t *testing.T) {
+	needs.Time(t)
 	f := setup(t, 1)
 	f.rdb.FlushDB(t.Context())
 	f.Ledger = ledger.New(f.rdb, ledger.Options{Retention: 200 * time.Millisecond})

@@ -9,6 +9,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )
@@ -27,6 +28,7 @@ func (f fixture) find(word string, limit int) (ids []string, more bool) {
 }
 
 func TestFind(t *testing.T) {
+	needs.Time(t)
 	f := setup(t, 1)
 	load := backlog.New(f.rdb, keys.Default).Load(tasks.Room{SdkAppId: 1, Label: map[string]string{"School": "No. 3"}})
 	const rooms = 1500

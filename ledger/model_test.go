@@ -14,6 +14,7 @@ import (
 	"tiwsnap/backlog"
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -28,6 +29,7 @@ import (
 //
 // -rapid.checks sets the number of stories, -rapid.steps their length.
 func TestModel(t *testing.T) {
+	needs.Time(t)
 	rdb := redistest.Client(t)
 	rapid.Check(t, func(t *rapid.T) {
 		if err := rdb.FlushDB(t.Context()).Err(); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )
@@ -403,6 +404,7 @@ func TestRetry(t *testing.T) {
 
 // asynq keeps at most 10,000 failed tasks; the ledger keeps them all.
 func TestManyFailures(t *testing.T) {
+	needs.Time(t)
 	const total = 12_000
 	f := open(t, total)
 	each := func(do func(p tasks.SnapshotPayload) error) {

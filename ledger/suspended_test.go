@@ -14,6 +14,7 @@ import (
 
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )
@@ -65,6 +66,7 @@ func (f fixture) release() (ids []string) {
 }
 
 func TestSuspended(t *testing.T) {
+	needs.Time(t)
 	t.Run("makes the snapshots of that application wait and no others", func(t *testing.T) {
 		f := setup(t, 1)
 		f.suspend()

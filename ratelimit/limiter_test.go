@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/ratelimit"
 )
 
@@ -52,6 +53,7 @@ func mustUse(t testing.TB, p *ratelimit.Permit) {
 }
 
 func TestThroughput(t *testing.T) {
+	needs.Time(t)
 	for _, c := range []struct {
 		processes int
 		workers   int

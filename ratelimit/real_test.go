@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ratelimit"
 )
@@ -117,6 +118,7 @@ func awaitMore(t *testing.T, u *uses, n int, within time.Duration) {
 }
 
 func TestManyProcesses(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	server := redistest.Real(t)
 	u := new(uses)
@@ -191,6 +193,7 @@ func TestManyProcesses(t *testing.T) {
 }
 
 func TestStateLostAgainAndAgain(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	server := redistest.Real(t)
 	u := new(uses)

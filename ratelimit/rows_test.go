@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/ratelimit"
 )
 
@@ -22,6 +23,7 @@ func processes(t *testing.T, w *world, n int, o ratelimit.Options) []*ratelimit.
 }
 
 func TestDrain(t *testing.T) {
+	needs.Time(t)
 	for _, n := range []int{1, 4, 16} {
 		t.Run(fmt.Sprint(n, " processes"), func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
@@ -40,6 +42,7 @@ func TestDrain(t *testing.T) {
 // TestMarginAdapts has a way to the API that varies so much that a fiftieth of
 // the requests would be refused with the least margin.
 func TestMarginAdapts(t *testing.T) {
+	needs.Time(t)
 	var requests, refused int
 	var least, took time.Duration
 	for seed := range uint64(10) {
@@ -64,6 +67,7 @@ func TestMarginAdapts(t *testing.T) {
 
 // TestOthersSpend has somebody else spend 5, then 15 of the 20, then nothing.
 func TestOthersSpend(t *testing.T) {
+	needs.Time(t)
 	const phase, settling = 30 * time.Second, 10 * time.Second
 	rates := []int{0, 5, 15, 0}
 	for _, n := range []int{1, 4, 16} {
@@ -105,6 +109,7 @@ func TestOthersSpend(t *testing.T) {
 // TestSpread has a drain spread: after the first second none is emptier than
 // the others, wherever it begins.
 func TestSpread(t *testing.T) {
+	needs.Time(t)
 	for _, n := range []int{1, 4} {
 		t.Run(fmt.Sprint(n, " processes"), func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {

@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/ratelimit"
 )
 
@@ -192,6 +193,7 @@ func (p plan) run(t *testing.T) *uses {
 }
 
 func TestNoSecondHoldsMoreThanTheLimit(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	total := 0
 	rapid.Check(t, func(rt *rapid.T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/xuri/excelize/v2"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rooms"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
@@ -227,6 +228,7 @@ func TestXLSX(t *testing.T) {
 
 // A list of any length takes little memory, and leaves no file.
 func TestALongSheetTakesLittleMemory(t *testing.T) {
+	needs.Time(t)
 	const n, most = 60_000, 56 << 20
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)

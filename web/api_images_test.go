@@ -17,6 +17,7 @@ import (
 
 	"tiwsnap/images"
 	"tiwsnap/internal/guard"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/web"
@@ -35,6 +36,7 @@ func withSimulator(t *testing.T) func(*web.APIOptions) {
 }
 
 func TestImagesThatTencentHas(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	var pic bytes.Buffer
 	if err := png.Encode(&pic, image.NewPaletted(image.Rect(0, 0, 1280, 720), color.Palette{color.White})); err != nil {

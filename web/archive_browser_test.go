@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"tiwsnap/images"
+	"tiwsnap/internal/needs"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 	"tiwsnap/tasks"
@@ -83,10 +84,8 @@ func archive(t *testing.T) string {
 // The page beside the copies opens from its folder and loads nothing else. It is
 // searched by label, in English and Chinese, on a desk and on a phone.
 func TestArchiveInABrowser(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
-	}
 	page := archive(t)
 	b := newBrowser(t, page)
 	b.do(chromedp.Navigate(page), chromedp.WaitVisible(chromedp.CSS(`#search`)))

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/web"
@@ -192,6 +193,7 @@ func TestOneIDWithoutATaskDoesNotTakeTheQueuePageDown(t *testing.T) {
 }
 
 func TestAsynqmonDoesNotTouchTooManyTasksAtOnce(t *testing.T) {
+	needs.Time(t)
 	m := newMon(t)
 	m.enqueue(1)
 	// More ids than may be: that they have no tasks does not matter here.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/web"
 )
 
@@ -46,6 +47,7 @@ func (s *service) follow(path string, header ...string) (next func() (e event, o
 }
 
 func TestFollowABatchToItsEnd(t *testing.T) {
+	needs.Time(t)
 	s := newService(t)
 	s.add("b", 2)
 	next := s.follow("/v1/batches/b/events")
@@ -92,6 +94,7 @@ func TestFollowABatchToItsEnd(t *testing.T) {
 }
 
 func TestFollowEverything(t *testing.T) {
+	needs.Time(t)
 	s := newService(t)
 	s.add("a", 1)
 	next := s.follow("/v1/events")

@@ -9,6 +9,7 @@ import (
 
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/web"
 )
@@ -24,6 +25,7 @@ func stopped(t *testing.T, rdb redis.UniversalClient, code string) {
 }
 
 func TestReadiness(t *testing.T) {
+	needs.Time(t)
 	server := redistest.Real(t)
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1})
 	defer rdb.Close()

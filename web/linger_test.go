@@ -21,6 +21,7 @@ import (
 // A client that is still sending sees why its list is refused, whatever it is
 // written in: the answer comes before the list has, and is not lost by a reset.
 func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
+	needs.Time(t)
 	const size = 16 << 20
 	s := newService(t, func(o *web.APIOptions) { o.SetUpload(size, 100) })
 	list := bytes.Repeat([]byte("7,1,a list that is far too long\n"), size/32)

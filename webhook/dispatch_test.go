@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/schedule"
@@ -269,6 +270,7 @@ func TestDelivery(t *testing.T) {
 // While a receiver is away the ends wait in the ledger, where each takes a few
 // bytes, and not in asynq; and not for ever.
 func TestEndsWaitInTheLedger(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const inAsynq, more = 500, 50
 	w := newSite(t)
@@ -312,6 +314,7 @@ func TestEndsWaitInTheLedger(t *testing.T) {
 
 // A receiver that hangs has 8 requests at most, and holds up nobody else.
 func TestReceiverThatHangs(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const events = 700 // more than may be in asynq for one host
 	w := newSite(t)
@@ -345,6 +348,7 @@ func TestReceiverThatHangs(t *testing.T) {
 // A receiver that has answered 410 is sent nothing more of what it said that
 // for, until a person has a webhook of it resent.
 func TestReceiverIsGone(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newSite(t)
 	inspector := w.inspector

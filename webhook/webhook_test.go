@@ -21,6 +21,7 @@ import (
 
 	"tiwsnap/internal/guard"
 	"tiwsnap/internal/guard/guardtest"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/webhook"
 )
@@ -333,6 +334,7 @@ func TestDNSRebinding(t *testing.T) {
 }
 
 func TestWhatTheEnvironmentAndReceiversCannotDo(t *testing.T) {
+	needs.Time(t)
 	t.Run("a proxy in the environment is not used", func(t *testing.T) {
 		server := serve(t, func(http.ResponseWriter, *http.Request) {})
 		_, port, _ := net.SplitHostPort(server.Listener.Addr().String())

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/internal/asynqx"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 )
 
@@ -107,6 +108,7 @@ func TestPaused(t *testing.T) {
 }
 
 func TestTaker(t *testing.T) {
+	needs.Time(t)
 	c := redistest.Client(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
@@ -158,6 +160,7 @@ func TestTaker(t *testing.T) {
 
 // asynq computes the lease of a task before it asks for one, so that no look may last nearly as long.
 func TestALookEndsBeforeItsLease(t *testing.T) {
+	needs.Time(t)
 	c := redistest.Client(t)
 	sha := c.ScriptLoad(t.Context(), "return nil").Val()
 	prefix := asynqx.Prefix(queue)
@@ -219,6 +222,7 @@ func TestDropStale(t *testing.T) {
 }
 
 func TestForeign(t *testing.T) {
+	needs.Time(t)
 	c := redistest.Client(t)
 	nothing := func(context.Context, *asynq.Task) error { return nil }
 	serve(t, c, asynqx.Weight, nothing)

@@ -9,9 +9,11 @@ import (
 	"go.uber.org/goleak"
 
 	"tiwsnap/internal/embedded"
+	"tiwsnap/internal/needs"
 )
 
 func TestOpen(t *testing.T) {
+	needs.Time(t)
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	c, closeRedis, err := embedded.Open()
 	if err != nil {

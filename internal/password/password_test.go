@@ -6,10 +6,12 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/password"
 )
 
 func TestPasswords(t *testing.T) {
+	needs.Time(t)
 	const word = "correct horse"
 	hash, err := password.Hash(word)
 	if err != nil {

@@ -5,11 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 )
 
 // What only reads goes on while Redis cannot save, and everything else says what is wrong with it.
 func TestReadsGoOnWhereNothingIsSaved(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	server := redistest.Real(t, "--save", "3600 1")
 	p := newProduct(t, server.URL())

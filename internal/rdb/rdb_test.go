@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 )
@@ -97,6 +98,7 @@ func startSentinel(t *testing.T, addr string) string {
 }
 
 func TestOpen(t *testing.T) {
+	needs.Time(t)
 	t.Run("a server, in the database of the URL, under our name", func(t *testing.T) {
 		s := redistest.Real(t)
 		c, err := open(t, "redis://"+s.Addr+"/3")
@@ -238,6 +240,7 @@ func TestCheckAcceptsEveryForm(t *testing.T) {
 }
 
 func TestPingSaysWhoAndWhy(t *testing.T) {
+	needs.Time(t)
 	t.Run("where nobody listens", func(t *testing.T) {
 		port := freePort(t)
 		_, err := open(t, "redis://user:S3CR3T@127.0.0.1:"+port+"/0")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 )
 
@@ -30,6 +31,7 @@ func leastRights(t *testing.T, password string) string {
 
 // Everything works with the rights that the documents name, and Redis refuses nothing.
 func TestLeastRights(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	acl := t.TempDir() + "/users.acl"
 	users := "user default on >admin ~* &* +@all\n" + leastRights(t, "secret") + "\n"

@@ -9,11 +9,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 )
 
 func TestServers(t *testing.T) {
+	needs.Time(t)
 	one := func(t *testing.T, c redis.UniversalClient, sections ...string) rdb.Server {
 		t.Helper()
 		all, err := rdb.Servers(t.Context(), c, sections...)
@@ -118,6 +120,7 @@ func followed(t *testing.T, master *redis.Client) {
 }
 
 func TestAwaitReplica(t *testing.T) {
+	needs.Time(t)
 	await := func(t *testing.T, c redis.UniversalClient, key string) (found bool, replicas int, took time.Duration) {
 		t.Helper()
 		begin := time.Now()

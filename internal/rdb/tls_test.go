@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 )
@@ -81,6 +82,7 @@ func (a *authority) tlsServer(t *testing.T, template x509.Certificate, args ...s
 var loopback = x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 
 func TestTLSWithClientCertificates(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	a := newAuthority(t)
 	addr := a.tlsServer(t, loopback, "--tls-auth-clients", "yes")

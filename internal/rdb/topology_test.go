@@ -90,6 +90,7 @@ func cluster(t *testing.T) (nodes [6]*redistest.Server) {
 }
 
 func TestOnACluster(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	nodes := cluster(t)
 	one := newProduct(t, "redis://"+nodes[0].Addr)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rooms"
 	"tiwsnap/tasks"
 )
@@ -430,6 +431,7 @@ func (g *generated) Read(p []byte) (int, error) {
 }
 
 func TestMemoryStaysFlat(t *testing.T) {
+	needs.Time(t)
 	scattered := func(i int) uint64 { return uint64(uint32(i+1) * 2654435769) } // odd: no room twice
 	for _, tt := range []struct {
 		name   string

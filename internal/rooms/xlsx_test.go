@@ -15,6 +15,7 @@ import (
 
 	"github.com/xuri/excelize/v2"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rooms"
 )
 
@@ -194,6 +195,7 @@ const sheetXML = `<worksheet xmlns="http://schemas.openxmlformats.org/spreadshee
 // Nothing of a workbook that is damaged is taken for a whole list, and none is
 // too large once it is unpacked.
 func TestWorkbooksThatAreRefused(t *testing.T) {
+	needs.Time(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	file := workbook(t, [][]any{header, {1, 2, "x"}})
 	const sheet, texts = "xl/worksheets/sheet1.xml", "xl/sharedStrings.xml"
@@ -269,6 +271,7 @@ func TestWorkbooksThatAreRefused(t *testing.T) {
 
 // A workbook of 50,000 rows, with a text of its own in each, is read in little memory.
 func TestAWorkbookTakesLittleMemory(t *testing.T) {
+	needs.Time(t)
 	const n, most = 50_000, 24 << 20
 	f := excelize.NewFile()
 	defer f.Close()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -107,6 +108,7 @@ func TestImageFaults(t *testing.T) {
 }
 
 func TestImageFaultsAreAShare(t *testing.T) {
+	needs.Time(t)
 	_, url := pictured(t, tiwtest.Options{Seed: 1, Images: 1, Faults: tiwtest.Faults{
 		Images: map[tiwtest.ImageFault]float64{tiwtest.ImageUnavailable: .25, tiwtest.ImageNotFound: .25},
 	}})

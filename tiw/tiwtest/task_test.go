@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -115,6 +116,7 @@ func TestTasksAreBounded(t *testing.T) {
 }
 
 func TestImages(t *testing.T) {
+	needs.Time(t)
 	get := func(t *testing.T, srv *tiwtest.Server, url string) *httptest.ResponseRecorder {
 		t.Helper()
 		w := httptest.NewRecorder()

@@ -22,6 +22,7 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 	"go.uber.org/goleak"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw"
@@ -388,6 +389,7 @@ func TestRotation(t *testing.T) {
 }
 
 func TestForgedRequestsDoNotDisturb(t *testing.T) {
+	needs.Time(t)
 	r := newReceiver(t)
 	const forged, senders = 10_000, 8
 	template := r.url(1)
@@ -444,6 +446,7 @@ func TestForgedRequestsDoNotDisturb(t *testing.T) {
 }
 
 func TestBodies(t *testing.T) {
+	needs.Time(t)
 	long := `{"TaskID":"t-1","a":"` + strings.Repeat("a", 1<<20) + `"}`
 	for _, test := range []struct {
 		name, body, taskID string
@@ -489,6 +492,7 @@ func TestBodies(t *testing.T) {
 }
 
 func TestWhenItCannotBeRecorded(t *testing.T) {
+	needs.Time(t)
 	t.Run("Redis is away and comes back", func(t *testing.T) {
 		server := redistest.Real(t)
 		r := newReceiverOn(t, server.URL())
