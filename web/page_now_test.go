@@ -66,6 +66,7 @@ func TestTheFirstPageTellsOfImagesThatLack(t *testing.T) {
 		rdb.HSet(t.Context(), keys.Default.Batch(id), append(ended, "total", 9, "created_at", 1, "no_image", 1234, "missing_images", 5)...)
 		rdb.ZAdd(t.Context(), keys.Default.Batches(), redis.Z{Score: 1, Member: id})
 	}
+	rdb.ZAdd(t.Context(), keys.Default.Running(), redis.Z{Score: 1, Member: "open"})
 	_, h := first(t, rdb)
 	body := ask(t, h, "GET", "/", "Accept", "text/html").Body.String()
 	for _, want := range []string{"1,234 without an image", "5 images missing"} {

@@ -331,7 +331,7 @@ func (l *jsonList) open() error {
 		}
 		name := t.(string)
 		if seen[name] {
-			return fmt.Errorf("%.40q is there twice", name)
+			return fmt.Errorf("%.40q appears twice", name)
 		}
 		seen[name] = true
 		switch name {
