@@ -128,7 +128,8 @@ func TestNoSecretIsShown(t *testing.T) {
 		b, _ := io.ReadAll(r.Body)
 		out.add("a webhook", fmt.Sprint(r.Header, string(b)))
 		if strings.Contains(string(b), `"snapshot.ended"`) {
-			w.WriteHeader(http.StatusGone) // it stays among the dead ones
+			w.Header().Set("Location", "/elsewhere")
+			w.WriteHeader(http.StatusFound) // it is not followed: this webhook stays among the dead ones
 			return
 		}
 		told <- string(b)

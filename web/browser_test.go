@@ -382,7 +382,8 @@ func TestPagesInABrowser(t *testing.T) {
 		b.until(`document.body.innerText.includes('bulk')`)
 		// Icons are drawn: no element shows the name of one in its place.
 		b.until(`document.querySelectorAll('svg.MuiSvgIcon-root').length >= 6`)
-		b.until(`[...document.querySelectorAll('svg.MuiSvgIcon-root')].every(icon => icon.querySelector('path') && icon.getBoundingClientRect().width >= 16)`)
+		b.until(`[...document.querySelectorAll('svg.MuiSvgIcon-root')].filter(icon => icon.getClientRects().length > 0).
+			every(icon => icon.querySelector('path') && icon.getBoundingClientRect().width >= 16)`)
 		b.until(`document.querySelectorAll('.material-icons, .MuiIcon-root').length === 0`)
 		b.shots("asynqmon-queues")
 		b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-bulk?status=active"))

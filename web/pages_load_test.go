@@ -1,13 +1,16 @@
 package web_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +21,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/internal/testbed"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )
@@ -69,6 +73,7 @@ func TestPagesOverMuch(t *testing.T) {
 	endMany(t, rdb, l, "ended", 1_000_000)
 	used := rdb.InfoMap(ctx, "memory").Item("Memory", "used_memory_human")
 	t.Logf("filled in %s, %s of Redis", time.Since(began).Round(time.Second), used)
+	listAll(t, "redis://"+rdb.Options().Addr, "ended", 1_000_000)
 	h := pagesOf(t, rdb, withLimiter(t, rdb), withSchedules(t))
 	for _, path := range []string{
 		"/", "/batches", "/batches?state=failed", "/batches?q=nothing-of-that-name", "/batches?state=open", "/batches/waiting",
@@ -97,6 +102,38 @@ func TestPagesOverMuch(t *testing.T) {
 			t.Errorf("%s: p95 %s", path, p95)
 		}
 	}
+}
+
+// listAll lists a batch as CSV by the command, in 20 s and 64 MB at most.
+func listAll(t *testing.T, redisURL, batch string, rooms int) {
+	t.Helper()
+	binary, err := testbed.Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := exec.CommandContext(t.Context(), binary, "status", batch, "-o", "csv")
+	list.Env = append(testbed.Environ(), "TIWSNAP_REDIS_URL="+redisURL)
+	lines := &counting{}
+	list.Stdout, list.Stderr = lines, os.Stderr
+	began := time.Now()
+	if err := list.Run(); err != nil && list.ProcessState.ExitCode() != 1 { // some have failed
+		t.Fatal(err)
+	}
+	took, usage := time.Since(began), list.ProcessState.SysUsage().(*syscall.Rusage)
+	memory := usage.Maxrss * 1024
+	t.Logf("%d lines of CSV in %s, %s of processor, %d MB", lines.n, took.Round(100*time.Millisecond),
+		(list.ProcessState.UserTime() + list.ProcessState.SystemTime()).Round(100*time.Millisecond), memory/1_000_000)
+	if lines.n != rooms+1 || took > 20*time.Second || memory > 64_000_000 {
+		t.Errorf("%d lines in %s and %d bytes", lines.n, took, memory)
+	}
+}
+
+// counting counts the lines that are written to it.
+type counting struct{ n int }
+
+func (c *counting) Write(b []byte) (int, error) {
+	c.n += bytes.Count(b, []byte("\n"))
+	return len(b), nil
 }
 
 // endMany ends n snapshots of a batch, one in ten of them failed. The first 20,000 go through the ledger; the

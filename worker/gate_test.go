@@ -73,7 +73,8 @@ func TestOutage(t *testing.T) {
 	if cut > 5 {
 		t.Errorf("%d requests for 120 rooms", sent)
 	}
-	if b.PossibleDuplicates > cut || b.Canceled > 0 {
+	// A request that was cut before the simulator counted it may have arrived, as far as anybody knows.
+	if b.PossibleDuplicates > 5 || b.Canceled > 0 {
 		t.Errorf("%d requests for 120 rooms: %+v", sent, b)
 	}
 	for n := 1; n <= 120; n++ {
