@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"tiwsnap/internal/keys"
-	"tiwsnap/internal/testbed"
 )
 
 // alarmWithin is how long a loss of Redis' data may stay unnoticed.
@@ -16,15 +13,7 @@ const alarmWithin = 15 * time.Second
 // and the same command again must give a batch that ends, with right counts. What
 // had been sent before is sent once more: the loss explains that.
 func flush(ctx context.Context, s *stage) ([]*report, error) {
-	dir, err := s.folder("a")
-	if err != nil {
-		return nil, err
-	}
-	bed, err := testbed.New(dir, s.binary)
-	if err != nil {
-		return nil, err
-	}
-	in, err := s.install(bed, keys.Default)
+	in, err := s.onServer()
 	if err != nil {
 		return nil, err
 	}

@@ -174,8 +174,8 @@ func (s *stage) say(what, format string, args ...any) {
 		s.name, time.Since(s.begun).Seconds(), what, fmt.Sprintf(format, args...))
 }
 
-// together is the run of all faults that strike one batch on one Redis.
-func together(ctx context.Context, s *stage) ([]*report, error) {
+// onServer returns an installation on a redis-server of its own.
+func (s *stage) onServer() (*installation, error) {
 	dir, err := s.folder("a")
 	if err != nil {
 		return nil, err
@@ -184,7 +184,12 @@ func together(ctx context.Context, s *stage) ([]*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := s.install(bed, keys.Default)
+	return s.install(bed, keys.Default)
+}
+
+// together is the run of all faults that strike one batch on one Redis.
+func together(ctx context.Context, s *stage) ([]*report, error) {
+	in, err := s.onServer()
 	if err != nil {
 		return nil, err
 	}

@@ -121,7 +121,7 @@ func listAll(t *testing.T, redisURL, batch string, rooms int) {
 	memory, done := 0, make(chan struct{})
 	go func() { // rusage would have that of this process in it, from before the exec
 		defer close(done)
-		for {
+		for tick := time.Tick(50 * time.Millisecond); ; <-tick {
 			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", list.Process.Pid))
 			_, after, found := strings.Cut(string(status), "VmHWM:")
 			if err != nil || !found {
@@ -130,7 +130,6 @@ func listAll(t *testing.T, redisURL, batch string, rooms int) {
 			if n, err := strconv.Atoi(strings.Fields(after)[0]); err == nil {
 				memory = n * 1024
 			}
-			time.Sleep(50 * time.Millisecond)
 		}
 	}()
 	if err := list.Wait(); err != nil && list.ProcessState.ExitCode() != 1 { // some have failed

@@ -9,10 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -171,18 +168,4 @@ func Client(tb testing.TB) *redis.Client {
 	}
 	tb.Cleanup(func() { c.Close() })
 	return c.(*redis.Client)
-}
-
-// Memory returns the resident memory of the process in bytes, from /proc.
-func Memory(pid int) (int64, error) {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "statm"))
-	if err != nil {
-		return 0, err
-	}
-	f := bytes.Fields(b)
-	if len(f) < 2 {
-		return 0, fmt.Errorf("statm of %d: %q", pid, b)
-	}
-	n, err := strconv.ParseInt(string(f[1]), 10, 64)
-	return n * int64(os.Getpagesize()), err
 }
