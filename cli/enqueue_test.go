@@ -28,7 +28,12 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgramEnv)
 		os.Exit(Run(os.Args[1:]))
 	}
-	// Commands remember there what they have seen of a Redis.
+	// Commands remember in the user's cache what they have seen of a Redis: here
+	// each run of the tests has its own. go build keeps the user's, else it
+	// compiles everything again.
+	if cache, err := exec.Command("go", "env", "GOCACHE").Output(); err == nil {
+		os.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
+	}
 	dir, err := os.MkdirTemp("", "tiwsnap-test")
 	if err != nil {
 		panic(err)
