@@ -13,6 +13,7 @@ import (
 // those that failed and those that did not.
 func TestAgain(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.worker()
 	const list = `{"RoomId":1,"Label":{"Class":"3B"}}` + "\n" + `{"RoomId":2,"SnapshotMode":"LatestMarksOnly"}` + "\n"

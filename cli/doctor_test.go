@@ -46,14 +46,17 @@ func TestDoctorOnTheAPI(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	// Redis is checked in other tests; here one line is enough.
-	const redisLine = "warn  redis: embedded in each process: nothing is shared or durable; fix: set TIWSNAP_REDIS_URL or --redis-url to the URL of a Redis server"
+	const redisLine = "warn  redis: embedded in each process: nothing is shared or durable; " +
+		"fix: set TIWSNAP_REDIS_URL or --redis-url to the URL of a Redis server"
 	const endpointLine = "ok    endpoint: http://# answers in #"
-	sim := tiwtest.Start(t, tiwtest.Options{})
+	nobody := []string{"TIWSNAP_REDIS_URL=embedded"}
 	key := func(id, key string) []string {
-		return []string{"TIWSNAP_REDIS_URL=embedded", "TIWSNAP_TIW_ENDPOINT=" + sim.URL, "TENCENTCLOUD_SECRET_ID=" + id, "TENCENTCLOUD_SECRET_KEY=" + key}
+		return append(slices.Clone(nobody), "TENCENTCLOUD_SECRET_ID="+id, "TENCENTCLOUD_SECRET_KEY="+key)
 	}
 	good := key(tiwtest.DefaultSecret, tiwtest.DefaultSecret)
-	describes := []string{"DescribeSnapshotTask"}
+	refused := func(code string) tiwtest.Faults {
+		return tiwtest.Faults{Code: 1, CodeName: code, Actions: []string{tiwtest.ActionDescribe}}
+	}
 
 	for _, test := range []struct {
 		name    string
@@ -64,38 +67,40 @@ func TestDoctorOnTheAPI(t *testing.T) {
 	}{
 		{"a good key", tiwtest.Faults{}, good, exitOK,
 			"ok    credentials: accepted (the probe was answered InvalidParameter.TaskNotFound)"},
-		{"another account's application", tiwtest.Faults{Code: 1, CodeName: "UnauthorizedOperation.SdkAppId", Actions: describes}, good, exitOK,
+		{"another account's application", refused("UnauthorizedOperation.SdkAppId"), good, exitOK,
 			"ok    credentials: accepted (the probe was answered UnauthorizedOperation.SdkAppId)"},
 		{"an unknown SecretId", tiwtest.Faults{}, key("nobody", "S3CR3T"), exitConfig,
 			"FAIL  credentials: AuthFailure.SecretIdNotFound, the SecretId does not exist"},
 		{"a wrong SecretKey", tiwtest.Faults{}, key(tiwtest.DefaultSecret, "S3CR3T"), exitConfig,
 			"FAIL  credentials: AuthFailure.SignatureFailure, the signature is wrong"},
-		{"no permission", tiwtest.Faults{Code: 1, CodeName: "UnauthorizedOperation", Actions: describes}, good, exitConfig,
+		{"no permission", refused("UnauthorizedOperation"), good, exitConfig,
 			"FAIL  credentials: UnauthorizedOperation, "},
 		{"arrears", tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}}, good, exitUnavailable,
 			"FAIL  credentials: ResourceUnavailable.ServiceExpired, "},
-		{"throttled", tiwtest.Faults{Code: 1, CodeName: "RequestLimitExceeded", Actions: describes}, good, exitOK,
+		{"throttled", refused("RequestLimitExceeded"), good, exitOK,
 			"warn  credentials: not checked: RequestLimitExceeded, "},
-		{"an internal error", tiwtest.Faults{InternalError: 1, Actions: describes}, good, exitOK,
+		{"an internal error", tiwtest.Faults{InternalError: 1, Actions: []string{tiwtest.ActionDescribe}}, good, exitOK,
 			"warn  credentials: not checked: InternalError, "},
-		{"an answer of something else", tiwtest.Faults{HTML: 1, Actions: describes}, good, exitUnavailable,
-			"FAIL  credentials: not checked: ClientError.HttpStatusCodeError, "},
-		{"no key at all", tiwtest.Faults{}, good[:2], exitConfig,
-			"FAIL  credentials: not set; fix: set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; --skip-tiw skips this check"},
+		{"an answer of something else", tiwtest.Faults{HTML: 1, Actions: []string{tiwtest.ActionDescribe}}, good,
+			exitUnavailable, "FAIL  credentials: not checked: ClientError.HttpStatusCodeError, "},
+		{"no key at all", tiwtest.Faults{}, nobody, exitConfig,
+			"FAIL  credentials: not set; fix: set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or their _FILE; " +
+				"--skip-tiw skips this check"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if err := sim.SetFaults(test.faults); err != nil {
-				t.Fatal(err)
-			}
-			lines, code := doctorSays(t, test.environ)
+			t.Parallel()
+			sim := tiwtest.Start(t, tiwtest.Options{Faults: test.faults})
+			lines, code := doctorSays(t, test.environ, "--endpoint", sim.URL)
 			if code != test.code {
 				t.Errorf("exit %d, want %d", code, test.code)
 			}
-			if len(lines) != 3 || lines[0] != redisLine || lines[1] != endpointLine || !strings.HasPrefix(lines[2], test.want) {
+			if len(lines) != 3 || lines[0] != redisLine || lines[1] != endpointLine ||
+				!strings.HasPrefix(lines[2], test.want) {
 				t.Errorf("got\n%s\nwant last\n%s", strings.Join(lines, "\n"), test.want)
 			}
-			if status := lines[len(lines)-1][:4]; (status != "ok  ") != strings.Contains(lines[len(lines)-1], "; fix: ") {
-				t.Errorf("a fix belongs to what is not ok, and to nothing else:\n%s", lines[len(lines)-1])
+			last := lines[len(lines)-1]
+			if status := last[:4]; (status != "ok  ") != strings.Contains(last, "; fix: ") {
+				t.Errorf("a fix belongs to what is not ok, and to nothing else:\n%s", last)
 			}
 			if strings.Contains(strings.Join(lines, "\n"), "S3CR3T") {
 				t.Error("it shows a secret")
@@ -104,6 +109,7 @@ func TestDoctorOnTheAPI(t *testing.T) {
 	}
 
 	t.Run("a clock that is off", func(t *testing.T) {
+		t.Parallel()
 		sim := tiwtest.Start(t, tiwtest.Options{Clock: func() time.Time { return time.Now().Add(-time.Hour) }})
 		lines, code := doctorSays(t, good, "--endpoint", sim.URL)
 		text := regexp.MustCompile(`-(1h0m0s|1h0m1s)`).ReplaceAllString(strings.Join(lines, "\n"), "-#")
@@ -119,16 +125,19 @@ func TestDoctorOnTheAPI(t *testing.T) {
 	})
 
 	t.Run("an endpoint where nobody listens", func(t *testing.T) {
+		t.Parallel()
 		srv := httptest.NewServer(http.NotFoundHandler())
 		srv.Close()
 		lines, code := doctorSays(t, good, "--endpoint", srv.URL)
-		want := []string{redisLine, "FAIL  endpoint: http://# does not answer: dial tcp #: connect: connection refused; fix: check TIWSNAP_TIW_ENDPOINT, DNS, firewall, proxy and the machine's certificates"}
+		want := []string{redisLine, "FAIL  endpoint: http://# does not answer: dial tcp #: connect: connection refused; " +
+			"fix: check TIWSNAP_TIW_ENDPOINT, DNS, firewall, proxy and the machine's certificates"}
 		if diff := cmp.Diff(want, lines); diff != "" || code != exitUnavailable {
 			t.Errorf("exit %d\n%s", code, diff)
 		}
 	})
 
 	t.Run("an endpoint whose certificate nobody vouches for", func(t *testing.T) {
+		t.Parallel()
 		srv := httptest.NewUnstartedServer(http.NotFoundHandler())
 		srv.Config.ErrorLog = log.New(io.Discard, "", 0) // it would report the refusal
 		srv.StartTLS()
@@ -140,6 +149,7 @@ func TestDoctorOnTheAPI(t *testing.T) {
 	})
 
 	t.Run("an endpoint that accepts and says nothing, at the timeout", func(t *testing.T) {
+		t.Parallel()
 		silent := make(chan struct{})
 		srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-silent }))
 		defer srv.Close()
@@ -162,7 +172,7 @@ func TestDoctorOnTheAPI(t *testing.T) {
 
 	t.Run("a key that is refused may be one of the other site", func(t *testing.T) {
 		for endpoint, want := range map[string]string{
-			config.ChinaEndpoint: config.IntlEndpoint, config.IntlEndpoint: config.ChinaEndpoint, sim.URL: "",
+			config.ChinaEndpoint: config.IntlEndpoint, config.IntlEndpoint: config.ChinaEndpoint, "http://127.0.0.1:1": "",
 		} {
 			if got := otherSite(endpoint); !strings.Contains(got, want) || (got == "") != (want == "") {
 				t.Errorf("%s: got %q", endpoint, got)
@@ -181,6 +191,7 @@ func TestDoctorOnTheAPI(t *testing.T) {
 // No request of the doctor's passes beside the rate limit.
 func TestDoctorTakesAPermit(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	c := s.client()
 	describes := func() int { return int(s.sim.State().Actions[tiwtest.ActionDescribe].Received.Calls) }
@@ -327,6 +338,7 @@ func TestDoctorOnRedis(t *testing.T) {
 
 // What no server here can be made to say of itself.
 func TestDoctorOnAnotherRedis(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		in   rdb.Server
@@ -393,6 +405,7 @@ func TestDoctorStopsAtABadConfiguration(t *testing.T) {
 
 func TestTroubleComesFirst(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	c := s.client()
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -417,6 +430,7 @@ func TestTroubleComesFirst(t *testing.T) {
 }
 
 func TestDoctorOnSchedules(t *testing.T) {
+	t.Parallel()
 	s := redistest.Real(t)
 	client := redis.NewClient(&redis.Options{Addr: s.Addr})
 	defer client.Close()

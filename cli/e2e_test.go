@@ -139,6 +139,7 @@ func table(t *testing.T, text string) (header map[string]int, rows [][]string) {
 
 func TestBatchFromListToImages(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.worker()
 	list := s.file("Class 3B.csv", "SdkAppId;RoomId;Label.Class;Label.Note\r\n1400123480;7;3B 数学;=SUM(A1)\r\n1400123480;8;3C;\"a, \"\"b\"\"\"\r\n")
@@ -217,6 +218,7 @@ func TestBatchFromListToImages(t *testing.T) {
 
 func TestRoomFromEnqueueToImages(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	id := strings.TrimSpace(s.ok("enqueue", "room", "--app", "1400123480", "--room", "12345", "--width", "640", "--height", "0", "--label", "Class=3B"))
 	if out := s.ok("status", id); !strings.Contains(out, "queued") || !strings.Contains(out, "12345") {
@@ -257,6 +259,7 @@ func TestRoomFromEnqueueToImages(t *testing.T) {
 
 func TestFailuresAreSaid(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
 	s.worker()
 	code, stdout, _ := s.run("RoomId\n5\n", "enqueue", "batch", "-", "--app", "1400123480", "--name", "bad", "--wait")

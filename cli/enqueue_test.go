@@ -140,6 +140,7 @@ func TestKilledProducers(t *testing.T) {
 }
 
 func TestRoomWithAKey(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	args := []string{"enqueue", "room", "--app", "1400123480", "--room", "12345", "--key", "lesson 7"}
 	enqueued := func(want string, more ...string) string {
@@ -181,6 +182,7 @@ func TestRoomWithAKey(t *testing.T) {
 // error, and the end of what has the name is not shown as theirs.
 func TestBatchOfANameThatExists(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.batch("monday", 3)
 	s.worker()
@@ -211,6 +213,7 @@ func TestBatchOfANameThatExists(t *testing.T) {
 // A list with bad rows is enqueued without them, and the exit code says so.
 func TestRowsLeftOut(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.worker()
 	const list = "RoomId\n1\nx\n2\n0\n"
@@ -274,6 +277,7 @@ func TestEnqueueingRefused(t *testing.T) {
 
 func TestEnqueueingReplicated(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	t.Run("is an error while no replica confirms it, and nothing is lost", func(t *testing.T) {
 		server := redistest.Real(t)
 		for name, enqueue := range enqueueing(t, server.URL(), "--durability", "replicated") {

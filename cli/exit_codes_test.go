@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -509,14 +510,9 @@ func TestExitCodes(t *testing.T) {
 			continue
 		}
 		site := s
-		site.T = t
-		site.environ = map[string]string{}
-		for name, value := range s.environ {
-			site.environ[name] = value
-		}
 		for _, pair := range x.environ {
 			name, value, _ := strings.Cut(pair, "=")
-			site.environ[name] = value
+			site = site.but(name, value)
 		}
 		words := strings.NewReplacer(
 			"SIMULATOR", strings.TrimPrefix(s.sim.URL, "http://"), "FREE", freeAddr(t),
@@ -580,6 +576,13 @@ schedules:
 	}
 }
 
+// but is the site with another value of a variable.
+func (s site) but(name, value string) site {
+	s.environ = maps.Clone(s.environ)
+	s.environ[name] = value
+	return s
+}
+
 // ends runs a command to its end and returns what it said; with stop it is
 // interrupted when it has said something.
 func (s site) ends(stdin string, stop bool, args []string) (code int, text string) {
@@ -616,10 +619,11 @@ func everyCommand(do func(*cobra.Command)) {
 func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	s := site{T: t, environ: map[string]string{"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "x"}}
 	least := map[string]string{ // arguments that they need
-		"again": "a", "cancel": "a", "images": "a", "images retry": "a", "find": "1", "pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a", "enqueue batch": "-",
-		"enqueue room": "--app 1 --room 1", "schedule next": "a", "schedule run": "a", "schedule pause": "a", "schedule resume": "a", "first-login": "none",
+		"again": "a", "cancel": "a", "find": "1", "first-login": "none", "images": "a", "images retry": "a",
+		"pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a",
+		"enqueue batch": "-", "enqueue room": "--app 1 --room 1",
+		"schedule next": "a", "schedule pause": "a", "schedule resume": "a", "schedule run": "a",
 	}
 	silent := []string{
 		"",
@@ -635,61 +639,55 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 		"completion powershell",
 		"completion zsh",
 	}
+	s := site{T: t, environ: map[string]string{"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "x"}}
 	everyCommand(func(cmd *cobra.Command) {
 		name := strings.TrimPrefix(strings.TrimPrefix(cmd.CommandPath(), "tiwsnap"), " ")
-		with := func(more ...string) []string {
-			return slices.Concat(strings.Fields(name), strings.Fields(least[name]), more)
-		}
-		want := func(code int, words string, args ...string) {
-			t.Helper()
-			if got, text := s.ends("", false, args); got != code || !strings.Contains(text, words) {
-				t.Errorf(
-					"tiwsnap %s: exit code %d, want %d; it does not say %q:\n%s",
-					strings.Join(args, " "),
-					got,
-					code,
-					words,
-					text,
-				)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			with := func(more ...string) []string {
+				return slices.Concat(strings.Fields(name), strings.Fields(least[name]), more)
 			}
-		}
-		if !strings.Contains(cmd.Example, "tiwsnap") {
-			t.Errorf("the help of %q has no examples: give it an Example", name)
-		}
-		for line := range strings.Lines(cmd.Example) {
-			if !strings.HasPrefix(line, "  ") || len(line) > 120 {
-				t.Errorf("an example of %q is not indented by two blanks, or too long: %q", name, line)
+			endsOn := func(s site, code int, words string, args ...string) {
+				t.Helper()
+				if got, text := s.ends("", false, args); got != code || !strings.Contains(text, words) {
+					t.Errorf("tiwsnap %s: exit code %d, want %d; it does not say %q:\n%s",
+						strings.Join(args, " "), got, code, words, text)
+				}
 			}
-		}
-		want(exitOK, "EXAMPLES:\n", with("-h")...)
-		want(exitUsage, "unknown flag", with("--nonsense")...)
-		if name != "" {
-			want(
-				exitUsage,
-				"",
-				slices.Concat(strings.Fields(name), strings.Fields("nonsense nonsense nonsense -o nonsense"))...)
-		}
-		if cmd.Flags().Lookup("output") == nil {
-			if cmd.Runnable() && !slices.Contains(silent, name) {
-				t.Errorf("%q prints, and has no -o json", name)
+			ends := func(code int, words string, args ...string) { t.Helper(); endsOn(s, code, words, args...) }
+			if !strings.Contains(cmd.Example, "tiwsnap") {
+				t.Errorf("the help of %q has no examples: give it an Example", name)
 			}
-		} else if f := cmd.Flags().Lookup("output"); !strings.Contains(f.Usage, "json") {
-			t.Errorf("%q has no -o json", name)
-		} else if name != "doctor" {
-			want(exitUsage, "--output \"nonsense\"", with("-o", "nonsense")...)
-		}
-		if cmd.Flags().Lookup("redis-url") != nil && cmd.Runnable() {
-			if name != "config check" && name != "config print" {
-				s.environ["TIWSNAP_REDIS_URL"] = "redis://127.0.0.1:1"
-				want(exitUnavailable, "127.0.0.1:1", with()...)
-				delete(s.environ, "TIWSNAP_REDIS_URL")
+			for line := range strings.Lines(cmd.Example) {
+				if !strings.HasPrefix(line, "  ") || len(line) > 120 {
+					t.Errorf("an example of %q is not indented by two blanks, or too long: %q", name, line)
+				}
 			}
-			s.environ["TIWSNAP_RATE_LIMIT"] = "nonsense"
-			want(exitConfig, "TIWSNAP_RATE_LIMIT", with()...)
-			delete(s.environ, "TIWSNAP_RATE_LIMIT")
-		}
+			ends(exitOK, "EXAMPLES:\n", with("-h")...)
+			ends(exitUsage, "unknown flag", with("--nonsense")...)
+			if name != "" {
+				ends(exitUsage, "", strings.Fields(name+" nonsense nonsense nonsense -o nonsense")...)
+			}
+			if f := cmd.Flags().Lookup("output"); f == nil {
+				if cmd.Runnable() && !slices.Contains(silent, name) {
+					t.Errorf("%q prints, and has no -o json", name)
+				}
+			} else if !strings.Contains(f.Usage, "json") {
+				t.Errorf("%q has no -o json", name)
+			} else if name != "doctor" {
+				ends(exitUsage, "--output \"nonsense\"", with("-o", "nonsense")...)
+			}
+			if cmd.Flags().Lookup("redis-url") != nil && cmd.Runnable() {
+				if name != "config check" && name != "config print" {
+					endsOn(s.but("TIWSNAP_REDIS_URL", "redis://127.0.0.1:1"), exitUnavailable, "127.0.0.1:1", with()...)
+				}
+				endsOn(s.but("TIWSNAP_RATE_LIMIT", "nonsense"), exitConfig, "TIWSNAP_RATE_LIMIT", with()...)
+			}
+		})
 	})
-	for _, args := range [][]string{{"nonsense"}, {"enqueue", "bathc", "x.csv"}, {"webhooks", "resnd"}, {"completion", "bsh"}, {"help", "nonsense"}} {
+	for _, args := range [][]string{
+		{"nonsense"}, {"enqueue", "bathc", "x.csv"}, {"webhooks", "resnd"}, {"completion", "bsh"}, {"help", "nonsense"},
+	} {
 		if code, text := s.ends("", false, args); code != exitUsage || !strings.Contains(text, "command") {
 			t.Errorf("tiwsnap %v: exit code %d\n%s", args, code, text)
 		}

@@ -15,6 +15,7 @@ import (
 
 func TestHealth(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	health := func(addr string) (code int, text string) {
 		t.Helper()

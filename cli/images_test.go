@@ -15,6 +15,7 @@ func TestImagesThatLack(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	t.Run("none", func(t *testing.T) {
+		t.Parallel()
 		s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Shapes: map[tiwtest.Shape]float64{tiwtest.ShapeNoImages: 1}}})
 		s.worker()
 		s.batch("a", 2)
@@ -33,6 +34,7 @@ func TestImagesThatLack(t *testing.T) {
 		}
 	})
 	t.Run("some", func(t *testing.T) {
+		t.Parallel()
 		s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Shapes: map[tiwtest.Shape]float64{tiwtest.ShapeFewerImages: 1}}})
 		s.worker()
 		s.batch("a", 1)

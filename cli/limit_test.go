@@ -13,6 +13,7 @@ import (
 )
 
 func TestLimit(t *testing.T) {
+	t.Parallel()
 	redisURL := redistest.URL(t)
 	environ := []string{"TIWSNAP_REDIS_URL=" + redisURL}
 	for _, c := range []struct {

@@ -49,6 +49,7 @@ func noNull(t *testing.T, text string) {
 // it is empty.
 func TestListsAreNeverNull(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{TaskFailure: 1})
 	commands := [][]string{
 		{"status", "-o", "json"}, {"failures", "-o", "json"}, {"failures", "--held", "-o", "json"}, {"webhooks", "-o", "json"},

@@ -25,9 +25,9 @@ import (
 // the whole process is never larger than 64 MB: also where the rooms come before
 // what is to be said of them.
 func TestAWorkerStaysSmall(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds tiwsnap")
-	}
+	needs.Time(t)
+	t.Parallel()
+	needs.Program(t, "redis-server")
 	if runtime.GOOS != "linux" {
 		needs.Skip(t, "no /proc on this machine")
 	}

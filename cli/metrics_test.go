@@ -48,6 +48,7 @@ func (c *catcher) MustRegister(all ...prometheus.Collector) {
 // docs/metrics.md has every metric with its help and its labels, and no other.
 func TestMetricsAreDocumented(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	rdb := redistest.Client(t)
 	sim := tiwtest.Start(t, tiwtest.Options{})
 	api, err := tiw.New(tiw.Options{Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})

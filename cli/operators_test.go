@@ -360,6 +360,7 @@ func TestHeld(t *testing.T) {
 }
 
 func TestStopAndStart(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	if code, out, stderr := s.run("", "start"); code != exitOK || out != "sending was not stopped\n" || stderr != "" {
 		t.Errorf("exit code %d, %q, %q", code, out, stderr)

@@ -166,12 +166,12 @@ func TestPromisesAreHeld(t *testing.T) {
 // differs from run to run.
 func TestReadmeShowsTheDemo(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	text, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	t.Setenv("TMPDIR", dir) // else the copies of its images are left
+	dir := t.TempDir() // for the copies of its images
 	// As people have it: the race detector, which slows what draws the boards down
 	// tenfold, is for the other tests.
 	binary, err := testbed.Build(t.Context(), t.TempDir())
@@ -180,7 +180,7 @@ func TestReadmeShowsTheDemo(t *testing.T) {
 	}
 	var out, errs strings.Builder
 	demo := exec.CommandContext(t.Context(), binary, "demo")
-	demo.Env = append(variables(nil)(), "TMPDIR="+t.TempDir())
+	demo.Env = []string{"TMPDIR=" + dir}
 	demo.Stdout, demo.Stderr = &out, &errs
 	if err := demo.Run(); err != nil {
 		t.Fatalf("%v: %s", err, errs.String())

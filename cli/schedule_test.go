@@ -11,6 +11,7 @@ import (
 )
 
 func TestScheduleCommands(t *testing.T) {
+	t.Parallel()
 	redisURL := redistest.URL(t)
 	file := filepath.Join(t.TempDir(), "tiwsnap.yml")
 	text := `

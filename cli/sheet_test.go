@@ -17,6 +17,7 @@ import (
 // enqueued again as it is.
 func TestResultListsForPeople(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.environ["TZ"] = "Asia/Shanghai"
 	s.worker()

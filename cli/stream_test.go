@@ -43,15 +43,17 @@ func openTerminal(t *testing.T) (tty, master *os.File) {
 	return tty, master
 }
 
-// terminal is one of 40 lines, and all that is written to it.
-func terminal(t *testing.T) (tty *os.File, read func() string) {
+// terminal is one of 40 lines, and all that is written to it. The others are
+// written the same, as it comes.
+func terminal(t *testing.T, others ...io.Writer) (tty *os.File, read func() string) {
 	t.Helper()
 	tty, master := openTerminal(t)
 	var text bytes.Buffer
+	all := io.MultiWriter(append(others, &text)...)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		io.Copy(&text, master) // until the other end is closed
+		io.Copy(all, master) // until the other end is closed
 	}()
 	return tty, func() string {
 		t.Helper()
@@ -175,6 +177,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 // What fails beside a full disk is said, too.
 func TestOutputAndCommandThatFail(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	failing := writerFunc(func([]byte) (int, error) { return 0, errors.New("full") })
 	var stderr bytes.Buffer
 	code := run(

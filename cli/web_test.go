@@ -123,6 +123,7 @@ func (b *browser) sees(url, words string) {
 // at both, and all that the worker does is seen there.
 func TestWebWithoutWorking(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	dir := t.TempDir()
 	code, out, _ := s.run("", "first-login", dir)
@@ -192,6 +193,7 @@ func TestWebRefuses(t *testing.T) {
 
 func TestFirstLogin(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	dir := t.TempDir()
 	read := func(name string) string {
 		t.Helper()
@@ -254,6 +256,7 @@ func TestFirstLogin(t *testing.T) {
 // SIGHUP changes who may come in, the API key and the log level, and ends
 // nothing. What is wrong changes nothing.
 func TestHangup(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	dir := t.TempDir()
 	put := func(name, text string) string {

@@ -68,6 +68,7 @@ func (h *hook) nextBody(t *testing.T) string {
 // What a webhook tells is what the command shows.
 func TestWebhookTellsTheStatus(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	h := newHook(s)
 	s.worker()
@@ -114,6 +115,7 @@ func (s site) sameAsStatus(id string, data any) {
 
 func TestDeadWebhooks(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{TaskFailure: 1})
 	if out := s.ok("webhooks", "-o", "json"); out != "[]\n" {
 		t.Errorf("before there is any: %s", out)
@@ -193,6 +195,7 @@ func (s site) dead(n int) []deadWebhook {
 
 func TestBatchWithAReceiverOfItsOwn(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	h := newHook(s)
 	delete(s.environ, "TIWSNAP_WEBHOOK_URL")

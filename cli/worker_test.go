@@ -61,6 +61,7 @@ func TestCallbackURL(t *testing.T) {
 }
 
 func TestWorkerListensForCallbacks(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
