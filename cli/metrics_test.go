@@ -14,6 +14,7 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/images"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
@@ -69,6 +70,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 	}()
 	callback.NewHandler(callback.Options{Metrics: c})
+	images.NewCopier(images.CopierOptions{Metrics: c})
 	c.MustRegister(web.NewAPI(web.APIOptions{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{}), Limiters: w.Limiters()}).Collector())
 
 	text, err := os.ReadFile("../docs/metrics.md")

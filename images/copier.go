@@ -100,13 +100,16 @@ func NewCopier(o CopierOptions) *Copier {
 		hand:          map[string]bool{},
 		hosts:         map[string]*host{},
 		copied: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "tiwsnap_image_copies_total", Help: "Tries to copy an image by result: copied, failed or lost.",
+			Name: "tiwsnap_image_copies_total",
+			Help: "Attempts to copy an image by result: copied, failed or lost.",
 		}, []string{"result"}),
 		bytes: f.NewCounter(prometheus.CounterOpts{
-			Name: "tiwsnap_image_copied_bytes_total", Help: "Bytes of images that were copied.",
+			Name: "tiwsnap_image_copied_bytes_total",
+			Help: "Bytes of copied images.",
 		}),
 		up: f.NewGauge(prometheus.GaugeOpts{
-			Name: "tiwsnap_image_store_up", Help: "1 while the store of this process takes copies; else they wait.",
+			Name: "tiwsnap_image_store_up",
+			Help: "1 if the image store accepts copies, else 0.",
 		}),
 	}
 	c.up.Set(1)

@@ -43,46 +43,52 @@ func NewRegistry() *prometheus.Registry {
 
 // MetricsRoute serves what a registry has, in the text format of Prometheus.
 func MetricsRoute(r *prometheus.Registry) *Route {
-	return &Route{"GET /metrics", RoleView, promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})}
+	o := promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}
+	return &Route{"GET /metrics", RoleView, promhttp.HandlerFor(r, o)}
 }
 
-// gauge declares a figure that is read from Redis at a scrape.
-func gauge(name, help string, labels ...string) *prometheus.Desc {
+// desc describes a metric that is read from Redis at a scrape.
+func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("tiwsnap_"+name, help, labels, nil)
 }
 
 var (
-	descBuild      = gauge("build_info", "The version of this process; always 1.", "version", "goversion")
-	descUp         = gauge("redis_up", "1 if Redis answered this scrape; without it the figures from Redis are missing.")
-	descMemory     = gauge("redis_memory_bytes", "Memory of Redis in use, as it counts against its limit.", "server")
-	descMemoryMax  = gauge("redis_memory_limit_bytes", "maxmemory of Redis; missing where there is none.", "server")
-	descSnapshots  = gauge("snapshots", "Snapshots of the 1000 newest batches by state.", "state")
-	descMoves      = gauge("snapshot_moves_total", "Moves of snapshots into a state since the beginning.", "state")
-	descNoImage    = gauge("snapshots_no_image_total", "Snapshots that succeeded without an image, since the beginning.")
-	descMissing    = gauge("missing_images_total", "Images that Tencent has counted in a result and not named, since the beginning.")
-	descToCopy     = gauge("images_to_copy", "Images that have no copy yet and will be copied.")
-	descLost       = gauge("images_lost_total", "Images that could not be copied while Tencent had them, since the beginning.")
-	descDuplicates = gauge("possible_duplicates_total", "Requests that may have made a second task, as the outcome of one before was unknown.")
-	descExtra      = gauge("extra_tasks_total", "Tasks beside the one of their snapshot, as far as they are known: Redis had lost what would have prevented them.")
-	descBacklog    = gauge("backlog_rooms", "Rooms in open batches that were not fed yet.")
-	descOldest     = gauge("oldest_waiting_seconds", "Age of the oldest batch that has rooms waiting and is not paused; 0: none.")
-	descQueue      = gauge("queue_tasks", "Tasks on a queue of asynq by state.", "queue", "state")
-	descPaused     = gauge("queue_paused", "1 while somebody has paused a queue of asynq, as in asynqmon: nothing is taken from it.", "queue")
-	descBreaker    = gauge("breaker_open",
-		"1 while all sending is stopped, by cause (person, account, connection, storm) and Tencent's code.", "cause", "code")
-	descSuspended = gauge("suspended_apps", "Applications for which nothing is sent, since Tencent refuses them.")
-	descDataLost  = gauge("redis_data_lost", "1 for a day after Redis was found to have lost data.")
-	descLimit     = gauge("limit_requests", "Requests in any second that are allowed, by API action.", "action")
-	descEffective = gauge("limit_effective_requests", "The same at the moment: lower after Tencent has throttled.", "action")
-	descUsed      = gauge("limit_used_requests", "Requests of all processes in the last second.", "action")
-	descFullest   = gauge("limit_fullest_second_requests", "Requests of all processes in the fullest second of this minute and the last, as Redis' clock saw them leave.", "action")
-	descMargin    = gauge("limit_margin_seconds", "Time added to the second after which a permit returns.", "action")
-	descWaiting   = gauge("limit_waiting", "Calls of this process that wait for a permit, by priority.", "action", "priority")
+	descBuild       = desc("build_info", "Version of this process; always 1.", "version", "goversion")
+	descUp          = desc("redis_up", "1 if Redis answered this scrape; if 0, all metrics from Redis are missing.")
+	descMemory      = desc("redis_memory_bytes", "Memory in use that counts against the maxmemory of Redis.", "server")
+	descMemoryMax   = desc("redis_memory_limit_bytes", "maxmemory of Redis; missing if it is unlimited.", "server")
+	descSnapshots   = desc("snapshots", "Snapshots of the 1000 newest batches, by state.", "state")
+	descTransitions = desc("snapshot_transitions_total", "State transitions of snapshots, by the new state.", "state")
+	descNoImage     = desc("snapshots_no_image_total", "Snapshots that succeeded without an image.")
+	descMissing     = desc("missing_images_total", "Images that a result counted but gave no URL for.")
+	descToCopy      = desc("images_to_copy", "Images that are still to be copied.")
+	descLost        = desc("images_lost_total", "Images that Tencent deleted before they were copied.")
+	descDuplicates  = desc("possible_duplicates_total", "Requests that may have created a second task of a snapshot.")
+	descExtra       = desc("extra_tasks_total",
+		"Second tasks of a snapshot that are known, created after Redis lost data.")
+	descBacklog = desc("backlog_rooms", "Rooms of open batches that are not on a queue yet.")
+	descOldest  = desc("oldest_waiting_seconds",
+		"Age of the oldest batch that has queued rooms and is not paused, or 0.")
+	descQueue   = desc("queue_tasks", "Tasks on an asynq queue, by state.", "queue", "state")
+	descPaused  = desc("queue_paused", "1 if an asynq queue is paused, for example in asynqmon, else 0.", "queue")
+	descBreaker = desc("breaker_open",
+		"1 while sending is stopped, by cause and Tencent's error code.", "cause", "code")
+	descSuspended = desc("suspended_apps", "Applications that are suspended because Tencent refuses them.")
+	descDataLost  = desc("redis_data_lost", "1 for a day after a loss of data in Redis was found, else 0.")
+	descLimit     = desc("limit_requests", "Rate limit in requests per second.", "action")
+	descEffective = desc("limit_effective_requests",
+		"Current limit: lower while other clients use the account.", "action")
+	descUsed = desc("limit_used_requests", "Requests of all processes in the last second.", "action")
+	descPeak = desc("limit_peak_second_requests",
+		"Requests of all processes in the peak second (last 2 min).", "action")
+	descMargin  = desc("limit_margin_seconds", "Safety margin added to the one-second window.", "action")
+	descWaiting = desc("limit_waiting",
+		"Requests of this process that wait for a permit, by priority.", "action", "priority")
 
 	descs = []*prometheus.Desc{
-		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descMoves, descNoImage, descMissing,
+		descBuild, descUp, descMemory, descMemoryMax, descSnapshots, descTransitions, descNoImage, descMissing,
 		descToCopy, descLost, descDuplicates, descExtra, descBacklog, descOldest, descQueue, descPaused,
-		descBreaker, descSuspended, descDataLost, descLimit, descEffective, descUsed, descFullest, descMargin, descWaiting,
+		descBreaker, descSuspended, descDataLost, descLimit, descEffective, descUsed, descPeak, descMargin, descWaiting,
 	}
 )
 
@@ -143,7 +149,9 @@ func (r *reading) counter(d *prometheus.Desc, v float64, labels ...string) {
 	r.metrics = append(r.metrics, prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...))
 }
 
-var states = []ledger.State{ledger.Queued, ledger.Sending, ledger.Unknown, ledger.Accepted, ledger.Succeeded, ledger.Failed, ledger.Canceled}
+var states = []ledger.State{
+	ledger.Queued, ledger.Sending, ledger.Unknown, ledger.Accepted, ledger.Succeeded, ledger.Failed, ledger.Canceled,
+}
 
 func (r *reading) all(ctx context.Context) error {
 	a := r.c.a
@@ -262,7 +270,7 @@ func (r *reading) totals(ctx context.Context) error {
 		return n
 	}
 	for _, state := range states {
-		r.counter(descMoves, number(string(state)), string(state))
+		r.counter(descTransitions, number(string(state)), string(state))
 	}
 	r.counter(descNoImage, number("no_image"))
 	r.counter(descMissing, number("missing_images"))
@@ -282,7 +290,7 @@ func (r *reading) limits(ctx context.Context) error {
 		r.gauge(descLimit, float64(s.Limit), action)
 		r.gauge(descEffective, float64(s.Effective), action)
 		r.gauge(descUsed, float64(s.Used), action)
-		r.gauge(descFullest, float64(s.Fullest), action)
+		r.gauge(descPeak, float64(s.Fullest), action)
 		r.gauge(descMargin, s.Margin.Seconds(), action)
 		for i, priority := range []string{"bulk", "interactive"} {
 			r.gauge(descWaiting, float64(s.Waiting[i]), action, priority)

@@ -89,7 +89,7 @@ func NewDispatcher(o DispatcherOptions) *Dispatcher {
 		schedules: schedule.NewStore(o.Redis, o.Namespace), outbox: NewOutbox(o.Redis, o.Namespace),
 		total: promauto.With(o.Metrics).NewCounterVec(prometheus.CounterOpts{
 			Name: "tiwsnap_webhooks_total",
-			Help: "Webhooks by result: delivered, failed (one try), or gone: not sent, as the receiver has answered 410.",
+			Help: "Webhooks by result: delivered, failed, or gone (not sent after a 410 Gone).",
 		}, []string{"result"}),
 	}
 }

@@ -20,33 +20,37 @@ const (
 
 // metrics are the figures of one worker.
 type metrics struct {
-	calls   *prometheus.CounterVec
-	seconds *prometheus.HistogramVec
-	permits *prometheus.HistogramVec
-	orphans prometheus.Counter
-	losses  *prometheus.CounterVec
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	permits  *prometheus.HistogramVec
+	orphans  prometheus.Counter
+	losses   *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
 	f := promauto.With(r)
 	return metrics{
-		calls: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "tiwsnap_calls_total", Help: "Calls of Tencent's API by action and code: OK, a documented code, or other.",
+		requests: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "tiwsnap_api_requests_total",
+			Help: "Requests to Tencent's API, by action and error code.",
 		}, []string{"action", "code"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "tiwsnap_call_seconds", Help: "Time of a call, from the wish to connect to its answer.",
+			Name:    "tiwsnap_api_request_duration_seconds",
+			Help:    "Duration of a request to Tencent's API, with its connection.",
 			Buckets: []float64{.025, .05, .1, .2, .4, .8, 1.6, 3.2, 6.4, 12.8},
 		}, []string{"action"}),
 		permits: f.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "tiwsnap_permit_wait_seconds", Help: "Time that a call has waited for its permit, by action and priority; their count is that of the permits.",
+			Name:    "tiwsnap_permit_wait_seconds",
+			Help:    "Time that a request waited for a permit of the rate limit.",
 			Buckets: []float64{.01, .05, .1, .5, 1, 2, 5, 10, 30, 60, 300},
 		}, []string{"action", "priority"}),
 		orphans: f.NewCounter(prometheus.CounterOpts{
-			Name: "tiwsnap_orphans_total", Help: "Tasks that were active without a lease and were given back to asynq.",
+			Name: "tiwsnap_orphans_total",
+			Help: "Orphaned asynq tasks, active without a lease, that were recovered.",
 		}),
 		losses: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "tiwsnap_redis_losses_total",
-			Help: "Times that this process found data missing in Redis by kind: emptied or older.",
+			Help: "Losses of data in Redis that this process found, by kind: emptied or older.",
 		}, []string{"kind"}),
 	}
 }
@@ -60,7 +64,7 @@ func (m metrics) called(action string, began time.Time, err error) {
 	} else if err != nil {
 		code = "other"
 	}
-	m.calls.WithLabelValues(action, tiw.Label(code)).Inc()
+	m.requests.WithLabelValues(action, tiw.Label(code)).Inc()
 	m.seconds.WithLabelValues(action).Observe(time.Since(began).Seconds())
 }
 

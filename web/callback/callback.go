@@ -55,7 +55,8 @@ func NewHandler(o Options) http.Handler {
 	return &handler{
 		o: o,
 		count: promauto.With(o.Metrics).NewCounterVec(prometheus.CounterOpts{
-			Name: "tiwsnap_callbacks_total", Help: "Requests to the callback address by result: recorded, cut (a part of the body), failed or refused.",
+			Name: "tiwsnap_callbacks_total",
+			Help: "Requests to the callback listener by result: recorded, cut, failed or refused.",
 		}, []string{"result"}),
 		refused: seldom.New(),
 		failed:  seldom.New(),
