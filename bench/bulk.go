@@ -55,7 +55,8 @@ func bulkOf(ctx context.Context, r *recorder, n int) (err error) {
 	if err != nil {
 		return err
 	}
-	r.add(name+": from CSV to Redis, the start of the process included", float64(n)/took.Seconds(), "rooms/s", atLeast(500_000))
+	r.add(name+": from CSV to Redis, the start of the process included", float64(n)/took.Seconds(), "rooms/s",
+		atLeast(500_000))
 	r.add(name+": Redis' memory for a waiting room", (after-before)/float64(n), "B", atMost(20))
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		r.add(name+": memory of the command", float64(usage.Maxrss)/1024, "MiB", noted)

@@ -81,7 +81,8 @@ func changeWorkers(ctx context.Context, r *recorder) error {
 
 // phases runs changes during a batch and takes down, for each phase, the
 // fullest second, and the emptiest one after the first.
-func (r *recorder) phases(ctx context.Context, name string, procs, rooms int, changes func(*stage) ([]phase, error)) (err error) {
+func (r *recorder) phases(ctx context.Context, name string, procs, rooms int,
+	changes func(*stage) ([]phase, error)) (err error) {
 	s, err := r.newStage(name, referee())
 	if err != nil {
 		return err

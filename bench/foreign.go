@@ -49,11 +49,14 @@ func foreign(ctx context.Context, r *recorder) (err error) {
 		from, to := changes[i].Add(adapting), changes[i+1]
 		left := float64(capacity-load) * to.Sub(from).Seconds()
 		name := fmt.Sprintf("others spend %d", load)
-		r.add(name+": of what is left, from 10 s after the change on", percent(float64(count(good, from, to)), left), "%", atLeast(95))
-		r.add(name+": requests rejected", percent(float64(count(bad, changes[i], to)), float64(count(all, changes[i], to))), "%", noted)
+		r.add(name+": of what is left, from 10 s after the change on", percent(float64(count(good, from, to)), left), "%",
+			atLeast(95))
+		r.add(name+": requests rejected",
+			percent(float64(count(bad, changes[i], to)), float64(count(all, changes[i], to))), "%", noted)
 	}
 	from, to := changes[0], changes[len(loads)]
-	r.add("all of it: requests rejected", percent(float64(count(bad, from, to)), float64(count(all, from, to))), "%", atMost(2))
+	r.add("all of it: requests rejected", percent(float64(count(bad, from, to)), float64(count(all, from, to))),
+		"%", atMost(2))
 	r.add("after the end, back to full", backToFull(good, changes[len(loads)-1], to).Seconds(), "s", atMost(10))
 	return nil
 }

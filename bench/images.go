@@ -204,7 +204,8 @@ func (r *recorder) copying(
 	r.add(store.name+": images lost", float64(b.LostImages), "", atMost(0))
 	there, whole, err := countImages(filepath.Join(store.dir, "images"))
 	if err != nil || there != imagesEach*n || whole != there {
-		r.broke("%s: %d images lie there, %d of them whole, and there are %d: %v", store.name, there, whole, imagesEach*n, err)
+		r.broke("%s: %d images lie there, %d of them whole, and there are %d: %v", store.name, there, whole,
+			imagesEach*n, err)
 	}
 	return c, nil
 }

@@ -93,7 +93,8 @@ func growthLooks(ctx context.Context, r *recorder, open, canceled, ended int) (e
 	}
 	addr := listener.Addr().String()
 	listener.Close()
-	web, err := startProcess(filepath.Join(s.Dir, "web.log"), "serving HTTP", append(s.Environ, "TIWSNAP_HTTP_ADDR="+addr), s.Binary, "web")
+	web, err := startProcess(filepath.Join(s.Dir, "web.log"), "serving HTTP",
+		append(s.Environ, "TIWSNAP_HTTP_ADDR="+addr), s.Binary, "web")
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,8 @@ func growthLooks(ctx context.Context, r *recorder, open, canceled, ended int) (e
 		path  string
 		fresh time.Duration // how long it shows what it has read
 	}{{"/", time.Second}, {"/batches", 0}, {"/batches?state=open", 0}, {"/metrics", 2100 * time.Millisecond}} {
-		if err := p95("GET "+page.path, 10, page.fresh, func() error { return get(ctx, "http://"+addr+page.path) }); err != nil {
+		if err := p95("GET "+page.path, 10, page.fresh,
+			func() error { return get(ctx, "http://"+addr+page.path) }); err != nil {
 			return err
 		}
 	}
@@ -161,7 +163,8 @@ func (s *stage) fill(ctx context.Context, open, canceled, ended int) error {
 		pipe := s.DB.Pipeline()
 		for i := first; i < min(first+1000, ended); i++ {
 			id, at := fmt.Sprintf("ended-%d", i), now-int64(ended-i)*6000
-			pipe.HSet(ctx, keys.Default.Batch(id), "total", 30, "fed", 30, "succeeded", 29, "failed", 1, "images", 58, "labels", "[]",
+			pipe.HSet(ctx, keys.Default.Batch(id), "total", 30, "fed", 30, "succeeded", 29, "failed", 1, "images", 58,
+				"labels", "[]",
 				"created_at", at, "ended_at", at+5000)
 			pipe.ZAdd(ctx, keys.Default.Batches(), redis.Z{Score: float64(at), Member: id})
 		}

@@ -127,7 +127,8 @@ func measurePeers(ctx context.Context, r *recorder) error {
 
 // peerStage is a stage with the processes of a peer and its producer. closeAll
 // ends all of it.
-func (r *recorder) peerStage(ctx context.Context, name string, s peerSoftware, p peer, procs int) (st *stage, q *producer, closeAll func() error, err error) {
+func (r *recorder) peerStage(ctx context.Context, name string, s peerSoftware, p peer, procs int,
+) (st *stage, q *producer, closeAll func() error, err error) {
 	st, err = r.newStage(strings.ReplaceAll(name, "/", " by "), referee())
 	if err != nil {
 		return nil, nil, nil, err
@@ -140,7 +141,8 @@ func (r *recorder) peerStage(ctx context.Context, name string, s peerSoftware, p
 		}
 		return errors.Join(err, st.close())
 	}
-	environ := append(testbed.Environ(), "PEER_REDIS="+st.Redis.Addr, "PEER_API="+st.Sim.URL, fmt.Sprint("PEER_PROCESSES=", procs))
+	environ := append(testbed.Environ(), "PEER_REDIS="+st.Redis.Addr, "PEER_API="+st.Sim.URL,
+		fmt.Sprint("PEER_PROCESSES=", procs))
 	program, args := s.command(p, "worker", p.way)
 	for i := range procs {
 		w, err := startProcess(filepath.Join(st.Dir, fmt.Sprintf("worker-%d.log", i+1)), "ready", environ, program, args...)

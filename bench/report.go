@@ -92,7 +92,8 @@ func (t *table) add(f figure) {
 			ratio = ratioOf(f.Value, v)
 		}
 	}
-	t.line(f.Row, f.Name, strings.TrimSpace(number(f.Value)+" "+f.Unit), f.Reach.String(), f.verdict(), fmt.Sprintf("%.1f", f.Load), ratio)
+	t.line(f.Row, f.Name, strings.TrimSpace(number(f.Value)+" "+f.Unit), f.Reach.String(), f.verdict(),
+		fmt.Sprintf("%.1f", f.Load), ratio)
 }
 
 func (t *table) line(words ...string) {

@@ -40,18 +40,23 @@ type row struct {
 // rows are all rows, in the order in which they run. The limits are several
 // times what a quiet machine takes.
 var rows = []row{
-	{"drain", "600 rooms at 20 a second, by 1, 4 and 16 processes, and with all cores kept busy", true, 10 * time.Minute, drain},
-	{"delay", "the same where the way of each request to the API varies around 20 ms, five times", false, 15 * time.Minute, delay},
+	{"drain", "600 rooms at 20 a second, by 1, 4 and 16 processes, and with all cores kept busy", true,
+		10 * time.Minute, drain},
+	{"delay", "the same where the way of each request to the API varies around 20 ms, five times", false,
+		15 * time.Minute, delay},
 	{"foreign", "somebody else spends 5, then 15 of the 20, then nothing", false, 5 * time.Minute, foreign},
 	{"urgent", "single rooms during a batch of 10,000, by 1 and 8 processes", false, 5 * time.Minute, urgent},
 	{"fair", "30 rooms behind 100,000, and the shares of three batches of different size", false, 5 * time.Minute, fair},
 	{"idle", "single rooms to a worker with nothing to do, and what its waiting costs", false, 6 * time.Minute, idle},
 	{"bulk", "the command that enqueues a class list of 100,000 and of 1,000,000 rooms", false, 5 * time.Minute, bulk},
 	{"pipeline", "everything but Tencent: the cap out of the way and an API that answers at once, by 1 and 2 processes", false, 3 * time.Minute, pipeline},
-	{"change", "1, 8, 2 and 8 processes in the middle of a batch, and the limit changed to 10 and back", true, 5 * time.Minute, change},
+	{"change", "1, 8, 2 and 8 processes in the middle of a batch, and the limit changed to 10 and back", true,
+		5 * time.Minute, change},
 	{"growth", "what a snapshot costs with more processes, a slower API, a Redis farther away, more rooms that wait, and more batches", false, 15 * time.Minute, growth},
-	{"reach", "Redis 100 and 200 ms away from 2 processes, answers of 2 s, and what 64 processes ask Redis", false, 10 * time.Minute, measureReach},
-	{"images", "3 images of 300 kB a room copied as they come, and a ZIP of 10,000", false, 15 * time.Minute, measureImages},
+	{"reach", "Redis 100 and 200 ms away from 2 processes, answers of 2 s, and what 64 processes ask Redis", false,
+		10 * time.Minute, measureReach},
+	{"images", "3 images of 300 kB a room copied as they come, and a ZIP of 10,000", false, 15 * time.Minute,
+		measureImages},
 	{"peers", "BullMQ, and asynq behind three limiters: drain, idle latency, bulk", false, 20 * time.Minute, measurePeers},
 }
 

@@ -89,7 +89,8 @@ func (s *stage) startWorkers(ctx context.Context, n int) error {
 	var fresh []*process
 	for range n {
 		s.started++
-		w, err := startProcess(filepath.Join(s.Dir, fmt.Sprintf("worker-%d.log", s.started)), "worker started", s.Environ, s.Binary, "worker")
+		w, err := startProcess(filepath.Join(s.Dir, fmt.Sprintf("worker-%d.log", s.started)), "worker started", s.Environ,
+			s.Binary, "worker")
 		if err != nil {
 			return err
 		}

@@ -19,7 +19,8 @@ type cost struct {
 // steady drains a batch by so many processes, which are that far from Redis (a
 // round trip of the network), and watches for a while in which results come in
 // as fast as requests go out.
-func (r *recorder) steady(ctx context.Context, name string, procs int, away time.Duration, o tiwtest.Options, watched time.Duration) (c cost, err error) {
+func (r *recorder) steady(ctx context.Context, name string, procs int, away time.Duration, o tiwtest.Options,
+	watched time.Duration) (c cost, err error) {
 	s, err := r.newStage(name, o)
 	if err != nil {
 		return c, err

@@ -73,7 +73,8 @@ func (s *stage) took(ctx context.Context, begun map[uint64]time.Time) (took []fl
 			return took, nil
 		}
 		if !pause(ctx, 50*time.Millisecond) {
-			return nil, fmt.Errorf("%d of %d single rooms did not reach the referee within 10 s", len(begun)-len(arrived), len(begun))
+			return nil, fmt.Errorf("%d of %d single rooms did not reach the referee within 10 s",
+				len(begun)-len(arrived), len(begun))
 		}
 	}
 }

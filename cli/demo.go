@@ -160,7 +160,8 @@ func demo(
 		fmt.Fprintf(e.stderr, "Dashboard: http://%s/\n", addr)
 	}
 	lines := &classList{e: e, file: name}
-	batch, err := enqueue.New(client, keys.Default).Batch(ctx, lines.rooms(list, rooms.Options{}), enqueue.BatchOptions{ID: batchID("", name)})
+	batch, err := enqueue.New(client, keys.Default).Batch(ctx, lines.rooms(list, rooms.Options{}),
+		enqueue.BatchOptions{ID: batchID("", name)})
 	lines.summary()
 	if lines.err != nil {
 		return fail(exitUsage, "%s: %w", name, lines.err)

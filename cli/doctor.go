@@ -485,7 +485,8 @@ func (d *doctor) region(c config.Config) {
 // otherSite says where the key may be known that is refused at one of Tencent's
 // two sites. It is empty for any other endpoint.
 func otherSite(endpoint string) string {
-	other := map[string]string{config.ChinaEndpoint: config.IntlEndpoint, config.IntlEndpoint: config.ChinaEndpoint}[endpoint]
+	other := map[string]string{config.ChinaEndpoint: config.IntlEndpoint,
+		config.IntlEndpoint: config.ChinaEndpoint}[endpoint]
 	if other == "" {
 		return ""
 	}

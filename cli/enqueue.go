@@ -231,7 +231,8 @@ belongs to other rooms is an error (exit code 2).
 		defer c.close()
 		seen := c.remember(ctx, e)
 		batch, err := enqueue.New(c.rdb, c.cfg.Namespace).Batch(ctx, list.rooms(in, options), enqueue.BatchOptions{
-			ID: batchID(*name, args[0]), Defaults: defaults, Webhook: *hook, By: "command " + person(), Replicated: c.replicated(),
+			ID: batchID(*name, args[0]), Defaults: defaults, Webhook: *hook, By: "command " + person(),
+			Replicated: c.replicated(),
 		})
 		list.summary()
 		switch {

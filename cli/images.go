@@ -141,7 +141,8 @@ func (c *connection) printImages(ctx context.Context, e env, b ledger.Batch, out
 	}
 	if output == "json" {
 		return printJSON(e.stdout, map[string]any{
-			"batch": b.ID, "images": b.Images, "copied": b.CopiedImages, "pending": b.PendingImages, "lost": b.LostImages, "page": where,
+			"batch": b.ID, "images": b.Images, "copied": b.CopiedImages, "pending": b.PendingImages, "lost": b.LostImages,
+			"page": where,
 		}, true)
 	}
 	return fields(e.stdout,

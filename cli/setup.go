@@ -168,7 +168,8 @@ func closeAll(all []*connection) {
 // return; Redis is closed then.
 func newConnection(client redis.UniversalClient, closeRedis func(), cfg config.Config) (*connection, error) {
 	l := ledger.New(client, ledger.Options{Namespace: cfg.Namespace, Retention: cfg.Retention})
-	c := &connection{cfg, client, l, backlog.New(client, cfg.Namespace), results.NewReader(client, cfg.Namespace), closeRedis}
+	c := &connection{cfg, client, l, backlog.New(client, cfg.Namespace),
+		results.NewReader(client, cfg.Namespace), closeRedis}
 	if err := c.locateCopies(); err != nil {
 		closeRedis()
 		return nil, err

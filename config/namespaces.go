@@ -102,7 +102,8 @@ func LoadAll(src Source, needs ...Need) ([]Config, error) {
 		}
 	}
 	for i, c := range configs {
-		if c.Images.Store != "" && slices.ContainsFunc(configs[:i], func(b Config) bool { return b.Images.Store == c.Images.Store }) {
+		if c.Images.Store != "" &&
+			slices.ContainsFunc(configs[:i], func(b Config) bool { return b.Images.Store == c.Images.Store }) {
 			faults = append(faults, fmt.Errorf("namespace %s: images.store: another namespace uses the same store: "+
 				"give each its own, "+
 				"as their batches may have one name", c.Namespace))

@@ -154,7 +154,8 @@ func roomDefaults(s string) (any, error) {
 	// What the defaults lack the rooms have to have.
 	whole := tasks.Room{SdkAppId: 1, COS: &tasks.COS{Uin: 1, Region: "r", Bucket: "b"}}
 	var room tasks.Room
-	for row, err := range rooms.Read(strings.NewReader(string(line)), rooms.Options{Format: rooms.JSONLines, Defaults: whole}) {
+	for row, err := range rooms.Read(strings.NewReader(string(line)),
+		rooms.Options{Format: rooms.JSONLines, Defaults: whole}) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot be read: %w", reason(err))
 		}

@@ -133,7 +133,8 @@ var settings = []setting{
 		"URL of the store for copies of images: file:///srv/boards, or " +
 			"s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION; " +
 			"empty: no copies, and Tencent deletes images after three days", imageStore, hideUser},
-	{"images.access_key_id", "", "", "access key ID of an S3 store; empty: from the AWS environment variables, credentials file or instance role", secret, hide},
+	{"images.access_key_id", "", "", "access key ID of an S3 store; empty: from the environment, credentials file or instance role of AWS",
+		secret, hide},
 	{"images.secret_access_key", "", "", "secret access key of an S3 store", secret, hide},
 	{"images.private", "", "",
 		"image hosts that may be in a private network: host names, addresses and networks such as 10.1.2.0/24",
@@ -224,7 +225,8 @@ func endpoint(s string) (any, error) {
 
 func httpURL(s string) (u *url.URL, ok bool) {
 	u, err := url.Parse(s)
-	return u, err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil && u.Fragment == ""
+	return u, err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil &&
+		u.Fragment == ""
 }
 
 func publicURL(s string) (any, error) {
@@ -418,7 +420,8 @@ func hosts(s string) (any, error) {
 	for _, entry := range list(s) {
 		u, err := webhook.ParseURL("https://"+entry, false)
 		if err != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery {
-			return nil, fmt.Errorf("must be hosts such as hooks.example.com or hooks.example.com:8443, separated by commas: %s is not a host", quote(hideUser(entry)))
+			return nil, fmt.Errorf("must be hosts such as hooks.example.com or hooks.example.com:8443, "+
+				"separated by commas: %s is not a host", quote(hideUser(entry)))
 		}
 		all = append(all, webhook.Host(u))
 	}
@@ -446,7 +449,8 @@ func imageStore(s string) (any, error) {
 
 // imageRate reads requests and bytes a second, as in 200,100MB.
 func imageRate(s string) (any, error) {
-	wrong := errors.New("must be requests and bytes per second, such as 200,100MB: from 1 to 10000, and from 1MB to 10000MB")
+	wrong := errors.New("must be requests and bytes per second, such as 200,100MB: " +
+		"from 1 to 10000, and from 1MB to 10000MB")
 	requests, size, ok := strings.Cut(s, ",")
 	n, err := strconv.Atoi(strings.TrimSpace(requests))
 	number, inMB := strings.CutSuffix(strings.TrimSpace(size), "MB")

@@ -230,7 +230,8 @@ func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[tasks.Room, error], 
 	return b, err
 }
 
-func (c *Client) load(ctx context.Context, load *backlog.Load, rooms iter.Seq2[tasks.Room, error], o BatchOptions) (Batch, error) {
+func (c *Client) load(ctx context.Context, load *backlog.Load, rooms iter.Seq2[tasks.Room, error],
+	o BatchOptions) (Batch, error) {
 	n := 0
 	for room, err := range rooms {
 		if err != nil {

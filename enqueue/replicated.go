@@ -47,5 +47,6 @@ func (c *Client) awaitReplicas(ctx context.Context, what string, places ...place
 			return nil
 		}
 	}
-	return fmt.Errorf("%s is lost and %w: Redis failed over before the replicas had it; enqueue it again", what, ErrNotReplicated)
+	return fmt.Errorf("%s is lost and %w: Redis failed over before the replicas had it; enqueue it again", what,
+		ErrNotReplicated)
 }

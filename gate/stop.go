@@ -33,7 +33,7 @@ type Stop struct {
 	Cause     Cause     `json:"cause" enum:"application,storm,connection,account,person,paused-queue,no-replica,no-worker"`
 	Queue     string    `json:"queue,omitempty" doc:"That is paused"`
 	App       uint64    `json:"sdk_app_id,omitempty" doc:"Of a suspended application, which alone is concerned"`
-	Phase     string    `json:"phase" enum:"open,half-open" doc:"half-open: single requests are sent, to see whether they work"`
+	Phase     string    `json:"phase" enum:"open,half-open" doc:"half-open: single requests are sent as trials"`
 	Since     time.Time `json:"since,omitzero" doc:"Left out where it is not known"`
 	Why       string    `json:"why"`
 	WaitsFor  string    `json:"waits_for" doc:"What ends it by itself, if anything"`

@@ -41,7 +41,8 @@ type Writer interface {
 // WriteLists writes what stands beside the copies of a batch into its folder:
 // results.csv, as Excel opens it, results.jsonl, and index.html, a page that needs
 // nothing but the folder. The URLs of copies in the results are relative to it.
-func WriteLists(ctx context.Context, w Writer, folder string, b ledger.Batch, all iter.Seq2[results.Result, error]) error {
+func WriteLists(ctx context.Context, w Writer, folder string, b ledger.Batch,
+	all iter.Seq2[results.Result, error]) error {
 	var n counts
 	sheet, err := results.NewSheet(b.Labels, time.UTC, func(yield func(results.Result, error) bool) {
 		for r, err := range all {

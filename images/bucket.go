@@ -55,7 +55,8 @@ func newBucket(u *url.URL, c Credentials) (Store, error) {
 	key := credentials.NewStaticV4(c.AccessKeyID, c.SecretAccessKey, "")
 	if c.AccessKeyID == "" {
 		key = credentials.NewChainCredentials([]credentials.Provider{
-			&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{Client: &http.Client{Timeout: 5 * time.Second}},
+			&credentials.EnvAWS{}, &credentials.FileAWSCredentials{},
+			&credentials.IAM{Client: &http.Client{Timeout: 5 * time.Second}},
 		})
 	}
 	transport := &http.Transport{
@@ -69,7 +70,8 @@ func newBucket(u *url.URL, c Credentials) (Store, error) {
 		ForceAttemptHTTP2:     true,
 	}
 	client, err := minio.New(endpoint.Host, &minio.Options{
-		Creds: key, Secure: endpoint.Scheme == "https", Region: query.Get("region"), Transport: transport, MaxRetries: bucketTries,
+		Creds: key, Secure: endpoint.Scheme == "https", Region: query.Get("region"), Transport: transport,
+		MaxRetries: bucketTries,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("is not an S3 bucket: %w", err)
@@ -147,7 +149,8 @@ func (b *bucket) RemoveAll(ctx context.Context, name string) error {
 	if err := b.client.RemoveObject(ctx, b.name, b.prefix+name, minio.RemoveObjectOptions{}); err != nil {
 		return b.fail(ctx, err)
 	}
-	for o := range b.client.ListObjectsIter(ctx, b.name, minio.ListObjectsOptions{Prefix: b.prefix + name + "/", Recursive: true}) {
+	for o := range b.client.ListObjectsIter(ctx, b.name,
+		minio.ListObjectsOptions{Prefix: b.prefix + name + "/", Recursive: true}) {
 		err := o.Err
 		if err == nil {
 			err = b.client.RemoveObject(ctx, b.name, o.Key, minio.RemoveObjectOptions{})

@@ -333,14 +333,15 @@ func (c *Copier) copyImage(ctx context.Context, s ledger.Snapshot, n int) (Forma
 		return "", err
 	}
 	defer img.Close()
-	err = c.Store.Put(ctx, path.Join(Folder(s), strconv.Itoa(n)+"."+string(img.Format)), img.Format.MediaType(), func(w io.Writer) error {
-		buffer := c.buffers.Get().(*[copyBuffer]byte)
-		defer c.buffers.Put(buffer)
-		// What has methods to copy faster would take a buffer of its own.
-		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{img}, buffer[:])
-		leave(err)
-		return err
-	})
+	err = c.Store.Put(ctx, path.Join(Folder(s), strconv.Itoa(n)+"."+string(img.Format)), img.Format.MediaType(),
+		func(w io.Writer) error {
+			buffer := c.buffers.Get().(*[copyBuffer]byte)
+			defer c.buffers.Put(buffer)
+			// What has methods to copy faster would take a buffer of its own.
+			_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{img}, buffer[:])
+			leave(err)
+			return err
+		})
 	if err != nil {
 		return "", err
 	}
@@ -364,7 +365,8 @@ func (c *Copier) enter(rawURL string) (leave func(error), err error) {
 		c.hosts[u.Host] = h
 	}
 	if h.failures >= badHost && h.inFlight >= badHostShare {
-		return nil, &FetchError{Host: u.Host, Err: fmt.Errorf("%d images of it have failed in a row, others wait", h.failures)}
+		return nil, &FetchError{Host: u.Host,
+			Err: fmt.Errorf("%d images of it have failed in a row, others wait", h.failures)}
 	}
 	h.inFlight++
 	var once sync.Once

@@ -44,7 +44,8 @@ func (s *Source) Open(ctx context.Context, snap ledger.Snapshot, n int) (*Pictur
 	name := Name(snap, n)
 	switch {
 	case name != "" && s.Store == nil:
-		return nil, fmt.Errorf("%w here: it was copied, and this process has no store: set TIWSNAP_IMAGES_STORE as the workers have it", ErrGone)
+		return nil, fmt.Errorf("%w here: it was copied, and this process has no store: "+
+			"set TIWSNAP_IMAGES_STORE as the workers have it", ErrGone)
 	case name != "":
 		o, err := s.Store.Open(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) {

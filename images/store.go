@@ -77,7 +77,8 @@ func OpenStore(rawURL string, c Credentials) (Store, error) {
 	case "s3":
 		return newBucket(u, c)
 	}
-	return nil, fmt.Errorf("has the scheme %q: it must be file:///FOLDER or s3://BUCKET/PREFIX?endpoint=https://HOST", u.Scheme)
+	return nil, fmt.Errorf("has the scheme %q: it must be file:///FOLDER or s3://BUCKET/PREFIX?endpoint=https://HOST",
+		u.Scheme)
 }
 
 // Check writes, reads and removes one object, as a copy would be.

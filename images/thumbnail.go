@@ -60,7 +60,8 @@ type kept struct {
 
 // NewThumbnails returns what makes thumbnails of the images of a source.
 func NewThumbnails(s *Source) *Thumbnails {
-	return &Thumbnails{source: s, makers: make(chan struct{}, thumbMakers), by: map[string]*list.Element{}, used: list.New()}
+	return &Thumbnails{source: s, makers: make(chan struct{}, thumbMakers), by: map[string]*list.Element{},
+		used: list.New()}
 }
 
 // Open returns image n of a snapshot, from 1, as a JPEG of at most that width in

@@ -51,7 +51,8 @@ func (c Copy) letter() byte {
 // copyKeys are the KEYS that copies.lua describes.
 func (l *Ledger) copyKeys(id string) []string {
 	of, _ := copyPlace(id)
-	return []string{l.ns.CopiesOf(of), l.ns.Copying(batchOf(id)), l.ns.Copies(), l.ns.Archives(), l.ns.LostImages(batchOf(id))}
+	return []string{l.ns.CopiesOf(of), l.ns.Copying(batchOf(id)), l.ns.Copies(), l.ns.Archives(),
+		l.ns.LostImages(batchOf(id))}
 }
 
 // copyPlace is where it is kept what became of the images of a snapshot.
@@ -231,7 +232,8 @@ func (l *Ledger) Copied(ctx context.Context, s Snapshot, wait time.Duration) err
 			left = wait.Milliseconds()
 		}
 	}
-	reply, err := l.run(ctx, copiedScript, s.ID, batchOf(s.ID), append([]string{l.ns.Early(), l.ns.Expiring()}, l.copyKeys(s.ID)...),
+	reply, err := l.run(ctx, copiedScript, s.ID, batchOf(s.ID),
+		append([]string{l.ns.Early(), l.ns.Expiring()}, l.copyKeys(s.ID)...),
 		copyFence(s), letters, s.CopyProblem, left, false).Text()
 	return late(reply, err, "write the copies of snapshot %s", s.ID)
 }
@@ -250,7 +252,8 @@ func (l *Ledger) CopyAgain(ctx context.Context, s Snapshot) (n int, err error) {
 	if n == 0 || !s.State.Ended() {
 		return 0, nil
 	}
-	reply, err := l.run(ctx, copiedScript, s.ID, batchOf(s.ID), append([]string{l.ns.Early(), l.ns.Expiring()}, l.copyKeys(s.ID)...),
+	reply, err := l.run(ctx, copiedScript, s.ID, batchOf(s.ID),
+		append([]string{l.ns.Early(), l.ns.Expiring()}, l.copyKeys(s.ID)...),
 		copyFence(s), letters, "", 0, true).Text()
 	return n, late(reply, err, "copy the images of snapshot %s again", s.ID)
 }

@@ -213,7 +213,7 @@ const (
 	Send    Verdict = "send"    // the intent is written: send
 	Wait    Verdict = "wait"    // a request is on its way, or its callback may come: ask again after Wait
 	Stopped Verdict = "stopped" // the pass is not good: get another one
-	Alone   Verdict = "alone"   // the intent is written, and a failover may lose it: send nothing, write that as the outcome
+	Alone   Verdict = "alone"   // the intent is written, but a failover may lose it: do not send
 	Done    Verdict = "done"    // accepted, ended, held or waiting for its SdkAppId: this task has nothing to do
 )
 

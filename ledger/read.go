@@ -35,13 +35,13 @@ type Snapshot struct {
 	Message            string         `json:"message,omitempty"`
 	Images             []string       `json:"images"`                 // never nil
 	Copies             []Copy         `json:"-"`                      // what became of each of them
-	Folder             string         `json:"-"`                      // of the copies of its batch; empty while there is none
+	Folder             string         `json:"-"`                      // of the copies of its batch; empty if none
 	CopyProblem        string         `json:"copy_problem,omitempty"` // why one of them is not copied
-	Total              *int           `json:"total,omitempty"`        // images by Tencent's own count, where that is another
+	Total              *int           `json:"total,omitempty"`        // Tencent's count of the images, if it differs
 	PossibleDuplicates int            `json:"possible_duplicates,omitempty"`
-	History            []Attempt      `json:"history"`               // by number, never nil; of more than 50 the first and the last ones
+	History            []Attempt      `json:"history"`               // never nil; of more than 50, the first and last
 	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of the tasks beside its own
-	ReportedTasks      map[int]string `json:"-"`                     // TaskID by attempt, that callbacks named and Tencent has not confirmed
+	ReportedTasks      map[int]string `json:"-"`                     // TaskID by attempt, reported by callbacks, not confirmed
 	Callbacks          int            `json:"callbacks,omitempty"`
 	Callback           string         `json:"-"`                   // body that came for its task, as far as it is kept
 	Held               bool           `json:"held,omitempty"`      // unknown, and waits for a person
@@ -306,11 +306,11 @@ type Batch struct {
 	CopiedImages       int       `json:"images_copied,omitempty"`
 	PendingImages      int       `json:"images_pending,omitempty"` // that will be copied
 	LostImages         int       `json:"images_lost,omitempty"`    // that could not be copied while Tencent had them
-	Folder             string    `json:"-"`                        // of the copies in their store; empty while there is none
+	Folder             string    `json:"-"`                        // of the copies in their store; empty if none
 	Archived           string    `json:"-"`                        // what Archive has noted
 	PossibleDuplicates int       `json:"possible_duplicates"`
 	Paused             bool      `json:"paused,omitempty"`
-	CanceledFrom       int       `json:"-"`                 // rows from here on were canceled before they were fed; 0: none
+	CanceledFrom       int       `json:"-"`                 // first row that was canceled before it was fed; 0: none
 	Webhook            string    `json:"webhook,omitempty"` // its own receiver, without the path: that may be a key
 	Labels             []string  `json:"labels"`            // label names of its rooms, sorted; never nil
 	By                 string    `json:"by,omitempty"`      // who has enqueued it
@@ -535,7 +535,8 @@ func (l *Ledger) dropExpired(ctx context.Context) error {
 // in this moment stays.
 func (l *Ledger) drop(ctx context.Context, id string) error {
 	err := dropScript.Run(ctx, l.rdb, []string{
-		l.ns.Batch(id), l.ns.Batches(), l.ns.Running(), l.ns.Rows(id), l.ns.Packed(id), l.ns.Failed(id), l.ns.Waiting(id), l.ns.Again(id),
+		l.ns.Batch(id), l.ns.Batches(), l.ns.Running(), l.ns.Rows(id), l.ns.Packed(id), l.ns.Failed(id), l.ns.Waiting(id),
+		l.ns.Again(id),
 		l.ns.CopiesOf(id), l.ns.Copying(id), l.ns.LostImages(id),
 	}, id).Err()
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 type Found struct {
 	Snapshots []Result `json:"snapshots" doc:"Newest first"`
 	More      bool     `json:"more" doc:"There are more than were asked for, or than the index keeps"`
-	Searched  int      `json:"searched" doc:"Rooms that wait in batches and were looked at, those of the pages before included"`
+	Searched  int      `json:"searched" doc:"Queued rooms searched so far, earlier pages included"`
 	Waiting   int      `json:"waiting" doc:"Rooms that wait in batches"`
-	Next      string   `json:"next,omitempty" doc:"Cursor of the rest of the rooms that wait; left out where all were looked at"`
+	Next      string   `json:"next,omitempty" doc:"Cursor of the other queued rooms; left out if all were searched"`
 }
 
 // Find returns the snapshots of a word, at most limit: of a RoomId, a TaskID, a

@@ -175,7 +175,8 @@ func (s Schedule) Rooms(ctx context.Context, report *Report) iter.Seq2[tasks.Roo
 				report.Notes = append(report.Notes, fmt.Sprintf("%.*s", maxReason, n))
 			}
 		}
-		for row, err := range rooms.Read(in, rooms.Options{Defaults: s.Defaults, CheckCallback: s.CheckCallback, Notes: note}) {
+		for row, err := range rooms.Read(in,
+			rooms.Options{Defaults: s.Defaults, CheckCallback: s.CheckCallback, Notes: note}) {
 			var bad *rooms.RowError
 			switch {
 			case errors.As(err, &bad):

@@ -20,7 +20,8 @@ const farthest = 10
 // parser reads the five fields of crontab(5), its words, and what is widely
 // used beyond them: L (the last day), 15W (the weekday nearest to the 15th),
 // 5#3 (the third Friday). Where both days are restricted either will do.
-var parser = cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor | cron.DowOrDom | cron.Extended).
+var parser = cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow |
+	cron.Descriptor | cron.DowOrDom | cron.Extended).
 	WithMaxSearchYears(farthest)
 
 // Spec is when a schedule ticks: a cron expression in a time zone.

@@ -116,7 +116,8 @@ func (st *Store) Begin(ctx context.Context, s Schedule) (State, time.Time, error
 }
 
 func (st *Store) look(ctx context.Context, s Schedule, begin int) (state State, now time.Time, err error) {
-	f, err := lookScript.Run(ctx, st.rdb, []string{st.ns.Schedule(s.Name)}, s.lastField(), s.tryingField(), begin).StringSlice()
+	f, err := lookScript.Run(ctx, st.rdb, []string{st.ns.Schedule(s.Name)}, s.lastField(), s.tryingField(),
+		begin).StringSlice()
 	if err != nil {
 		return State{}, time.Time{}, fmt.Errorf("read schedule %s: %w", s.Name, err)
 	}

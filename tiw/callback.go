@@ -62,7 +62,8 @@ func (k CallbackKeys) URL(base, snapshot string, attempt int, expires time.Time)
 }
 
 func (k callbackKey) path(snapshot string, attempt int, expires int64) string {
-	signed := callbackRoot + k.id + "/" + url.PathEscape(snapshot) + "/" + strconv.Itoa(attempt) + "/" + strconv.FormatInt(expires, 36)
+	signed := callbackRoot + k.id + "/" + url.PathEscape(snapshot) + "/" + strconv.Itoa(attempt) + "/" +
+		strconv.FormatInt(expires, 36)
 	return signed + "/" + k.mac(signed)
 }
 

@@ -133,7 +133,8 @@ func (c *Client) ClockOffset() time.Duration { return c.clock.learntOffset() }
 
 // CreateSnapshotTask makes a task. Without an error, the TaskID is not empty.
 // The request is not changed. Every error is an *Error.
-func (c *Client) CreateSnapshotTask(ctx context.Context, request *CreateSnapshotTaskRequest) (*CreateSnapshotTaskResponseParams, error) {
+func (c *Client) CreateSnapshotTask(ctx context.Context,
+	request *CreateSnapshotTaskRequest) (*CreateSnapshotTaskResponseParams, error) {
 	req, resp := *request, NewCreateSnapshotTaskResponse()
 	req.BaseRequest = NewCreateSnapshotTaskRequest().BaseRequest
 	// A callback URL lets whoever knows it report results.
@@ -150,7 +151,8 @@ func (c *Client) CreateSnapshotTask(ctx context.Context, request *CreateSnapshot
 // DescribeSnapshotTask asks what has become of a task; ResultOf reads the
 // answer. Without an error, it has a RequestId or a Status, and may have
 // nothing else. The request is not changed. Every error is an *Error.
-func (c *Client) DescribeSnapshotTask(ctx context.Context, request *DescribeSnapshotTaskRequest) (*DescribeSnapshotTaskResponseParams, error) {
+func (c *Client) DescribeSnapshotTask(ctx context.Context,
+	request *DescribeSnapshotTaskRequest) (*DescribeSnapshotTaskResponseParams, error) {
 	req, resp := *request, NewDescribeSnapshotTaskResponse()
 	req.BaseRequest = NewDescribeSnapshotTaskRequest().BaseRequest
 	if err := c.send(ctx, &req, resp); err != nil {

@@ -107,11 +107,12 @@ func NewAPI(o APIOptions) *API {
 		inspector: asynq.NewInspectorFromRedisClient(o.Redis),
 		keys:      idempotency{o.Redis, o.Namespace},
 
-		uploads:   &slots{what: "lists are being uploaded", all: maxUploads, own: maxOwnUploads, retry: 5 * time.Second},
-		downloads: &slots{what: "lists are being downloaded", all: maxDownloads, own: maxOwnDownloads, retry: 5 * time.Second},
-		sheets:    &slots{what: "lists for Excel are made", all: maxSheets, own: maxOwnSheets, retry: 5 * time.Second},
-		streams:   newStreams(),
-		pictures:  &slots{what: "images are being read", all: maxImages, own: maxOwnImages, retry: time.Second},
+		uploads: &slots{what: "lists are being uploaded", all: maxUploads, own: maxOwnUploads, retry: 5 * time.Second},
+		downloads: &slots{what: "lists are being downloaded", all: maxDownloads, own: maxOwnDownloads,
+			retry: 5 * time.Second},
+		sheets:   &slots{what: "lists for Excel are made", all: maxSheets, own: maxOwnSheets, retry: 5 * time.Second},
+		streams:  newStreams(),
+		pictures: &slots{what: "images are being read", all: maxImages, own: maxOwnImages, retry: time.Second},
 
 		thumbnails: images.NewThumbnails(o.Images),
 	}
@@ -144,40 +145,63 @@ type operation struct {
 // operations is the table.
 func (a *API) operations() []operation {
 	return []operation{
-		{"POST /v1/snapshots", RoleProduce, "create-snapshot", "Enqueue one room, ahead of every batch", enqueues[EnqueuedSnapshot](handle(a.createSnapshot))},
+		{"POST /v1/snapshots", RoleProduce, "create-snapshot", "Enqueue one room, ahead of every batch",
+			enqueues[EnqueuedSnapshot](handle(a.createSnapshot))},
 		{"GET /v1/snapshots/{id}", roleRead, "get-snapshot", "What became of a snapshot", handle(a.getSnapshot)},
-		{"GET /v1/snapshots/{id}/images/{n}", roleRead, "get-image", "An image of a snapshot, or with width a thumbnail of it", a.getImage},
-		{"POST /v1/snapshots/{id}/cancel", RoleProduce, "cancel-snapshot", "Cancel a snapshot, unless Tencent has accepted it", handle(a.cancelSnapshot)},
-		{"POST /v1/snapshots/{id}/retry", RoleOperate, "retry-snapshot", "Send a snapshot again that failed, was canceled or is held", handle(a.retrySnapshot)},
+		{"GET /v1/snapshots/{id}/images/{n}", roleRead, "get-image",
+			"An image of a snapshot, or with width a thumbnail of it", a.getImage},
+		{"POST /v1/snapshots/{id}/cancel", RoleProduce, "cancel-snapshot",
+			"Cancel a snapshot, unless Tencent has accepted it", handle(a.cancelSnapshot)},
+		{"POST /v1/snapshots/{id}/retry", RoleOperate, "retry-snapshot",
+			"Send a snapshot again that failed, was canceled or is held", handle(a.retrySnapshot)},
 
-		{"POST /v1/batches", RoleProduce, "create-batch", "Enqueue a batch: a list of rooms of any size", enqueues[Enqueued](a.createBatch)},
+		{"POST /v1/batches", RoleProduce, "create-batch", "Enqueue a batch: a list of rooms of any size",
+			enqueues[Enqueued](a.createBatch)},
 		{"GET /v1/batches", roleRead, "list-batches", "All batches", handle(a.listBatches)},
 		{"GET /v1/batches/{id}", roleRead, "get-batch", "What became of a batch", handle(a.getBatch)},
-		{"GET /v1/batches/{id}/snapshots", roleRead, "list-snapshots", "What became of the snapshots of a batch: a page, or the whole list", a.listSnapshots()},
-		{"GET /v1/batches/{id}/images.zip", roleRead, "get-batch-images", "All images of a batch with its lists, as a ZIP archive", a.getImages},
+		{"GET /v1/batches/{id}/snapshots", roleRead, "list-snapshots",
+			"What became of the snapshots of a batch: a page, or the whole list", a.listSnapshots()},
+		{"GET /v1/batches/{id}/images.zip", roleRead, "get-batch-images",
+			"All images of a batch with its lists, as a ZIP archive", a.getImages},
 		{"GET /v1/batches/{id}/events", roleRead, "follow-batch", "Follow a batch to its end by server-sent events",
-			streaming("Events batch with the whole batch, each time that it has changed; the last one is end, or gone where it has expired", a.batchEvents)},
-		{"POST /v1/batches/{id}/cancel", RoleProduce, "cancel-batch", "Cancel a batch, as far as Tencent has not accepted it", handle(a.cancelBatch)},
-		{"POST /v1/batches/{id}/pause", RoleOperate, "pause-batch", "Feed nothing more of a batch; what was fed, a few seconds of work, goes on", handle(a.pauseBatch)},
+			streaming("Event batch: the whole batch, after each change. The last event is end, or gone if it has expired", a.batchEvents)},
+		{"POST /v1/batches/{id}/cancel", RoleProduce, "cancel-batch",
+			"Cancel a batch, as far as Tencent has not accepted it", handle(a.cancelBatch)},
+		{"POST /v1/batches/{id}/pause", RoleOperate, "pause-batch",
+			"Feed nothing more of a batch; what was fed, a few seconds of work, goes on", handle(a.pauseBatch)},
 		{"POST /v1/batches/{id}/resume", RoleOperate, "resume-batch", "Let a paused batch go on", handle(a.resumeBatch)},
-		{"POST /v1/batches/{id}/retry", RoleOperate, "retry-batch", "Send the failed snapshots of a batch again", handle(a.retryBatch)},
-		{"POST /v1/batches/{id}/again", RoleOperate, "again-batch", "Enqueue the rooms of a batch as a new one", within(runTime, a.againBatch)},
+		{"POST /v1/batches/{id}/retry", RoleOperate, "retry-batch", "Send the failed snapshots of a batch again",
+			handle(a.retryBatch)},
+		{"POST /v1/batches/{id}/again", RoleOperate, "again-batch", "Enqueue the rooms of a batch as a new one",
+			within(runTime, a.againBatch)},
 
-		{"GET /v1/find", roleRead, "find-snapshots", "Find snapshots by RoomId, TaskID, RequestId or the value of a label", handle(a.find)},
-		{"GET /v1/failures", RoleView, "list-failures", "What failed, by error code: how often, what it means, what to do", handle(a.listFailures)},
-		{"POST /v1/failures/retry", RoleOperate, "retry-failures", "Send again what has failed everywhere", handle(a.retryFailures)},
-		{"GET /v1/schedules", RoleView, "list-schedules", "The schedules: when each comes next, and what became of its last tick", handle(a.listSchedules)},
-		{"POST /v1/schedules/{name}/run", RoleOperate, "run-schedule", "Enqueue the rooms of a schedule now", within(runTime, a.runSchedule)},
-		{"POST /v1/schedules/{name}/pause", RoleOperate, "pause-schedule", "Make no more ticks of a schedule", handle(a.pauseSchedule)},
-		{"POST /v1/schedules/{name}/resume", RoleOperate, "resume-schedule", "Make the ticks of a schedule again, from now on", handle(a.resumeSchedule)},
-		{"GET /v1/webhooks", RoleView, "list-webhooks", "The webhooks that could not be delivered, or wait", handle(a.listWebhooks)},
-		{"POST /v1/webhooks/{id}/resend", RoleOperate, "resend-webhook", "Send a webhook again that could not be delivered", handle(a.resendWebhook)},
-		{"POST /v1/webhooks/resend", RoleOperate, "resend-webhooks", "Send all webhooks again that could not be delivered", handle(a.resendWebhooks)},
-		{"GET /v1/workers", RoleView, "list-workers", "The workers that run, and settings in which they differ", handle(a.listWorkers)},
+		{"GET /v1/find", roleRead, "find-snapshots",
+			"Find snapshots by RoomId, TaskID, RequestId or the value of a label", handle(a.find)},
+		{"GET /v1/failures", RoleView, "list-failures",
+			"What failed, by error code: how often, what it means, what to do", handle(a.listFailures)},
+		{"POST /v1/failures/retry", RoleOperate, "retry-failures", "Send again what has failed everywhere",
+			handle(a.retryFailures)},
+		{"GET /v1/schedules", RoleView, "list-schedules",
+			"The schedules: when each comes next, and what became of its last tick", handle(a.listSchedules)},
+		{"POST /v1/schedules/{name}/run", RoleOperate, "run-schedule", "Enqueue the rooms of a schedule now",
+			within(runTime, a.runSchedule)},
+		{"POST /v1/schedules/{name}/pause", RoleOperate, "pause-schedule", "Make no more ticks of a schedule",
+			handle(a.pauseSchedule)},
+		{"POST /v1/schedules/{name}/resume", RoleOperate, "resume-schedule",
+			"Make the ticks of a schedule again, from now on", handle(a.resumeSchedule)},
+		{"GET /v1/webhooks", RoleView, "list-webhooks", "The webhooks that could not be delivered, or wait",
+			handle(a.listWebhooks)},
+		{"POST /v1/webhooks/{id}/resend", RoleOperate, "resend-webhook",
+			"Send a webhook again that could not be delivered", handle(a.resendWebhook)},
+		{"POST /v1/webhooks/resend", RoleOperate, "resend-webhooks",
+			"Send all webhooks again that could not be delivered", handle(a.resendWebhooks)},
+		{"GET /v1/workers", RoleView, "list-workers", "The workers that run, and settings in which they differ",
+			handle(a.listWorkers)},
 		{"GET /v1/redis", RoleView, "get-redis", "How Redis is", handle(a.getRedis)},
 		{"GET /v1/audit", RoleView, "list-audit", "Who has changed what, when", handle(a.listAudit)},
 		{"POST /v1/limit", RoleOperate, "set-limit", "Set the rate limit of all workers", handle(a.setLimit)},
-		{"GET /v1/limit/history", RoleView, "get-limit-history", "The requests of the last 15 minutes, day or week", handle(a.limitHistory)},
+		{"GET /v1/limit/history", RoleView, "get-limit-history", "The requests of the last 15 minutes, day or week",
+			handle(a.limitHistory)},
 		{"GET /v1/limit", RoleView, "get-limit", "The request quotas, and why nothing is sent", handle(a.getLimit)},
 		{"POST /v1/stop", RoleOperate, "stop-sending", "Stop all sending at once, until it is started", handle(a.stop)},
 		{"POST /v1/start", RoleOperate, "start-sending", "Start all sending, whatever has stopped it", handle(a.start)},
@@ -218,7 +242,8 @@ func enqueues[O any](add func(huma.API, huma.Operation)) func(huma.API, huma.Ope
 				typeJSON: {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[O](), true, "")},
 			}}
 		}
-		op.Responses = map[string]*huma.Response{"202": answer("Enqueued"), "200": answer("It was there already, and is the same")}
+		op.Responses = map[string]*huma.Response{"202": answer("Enqueued"),
+			"200": answer("It was there already, and is the same")}
 		op.Errors = []int{http.StatusConflict, http.StatusUnprocessableEntity, http.StatusServiceUnavailable}
 		add(api, op)
 	}
@@ -263,8 +288,9 @@ func (a *API) Routes() []Route {
 				},
 			},
 		},
-		OpenAPIPath:                  "/openapi",
-		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		OpenAPIPath: "/openapi",
+		Formats: map[string]huma.Format{"application/json": huma.DefaultJSONFormat,
+			"json": huma.DefaultJSONFormat},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 	}
@@ -284,7 +310,8 @@ func (a *API) Routes() []Route {
 	return append(c.routes, Route{"GET /docs", "", docs(api.OpenAPI())})
 }
 
-const description = "Snapshots of Tencent Interactive Whiteboards, at the account's request quota. Errors are problem documents (RFC 9457) with a stable code."
+const description = "Snapshots of Tencent Interactive Whiteboards at the rate limit of the account. " +
+	"Errors are problem documents (RFC 9457) with a stable code."
 
 // collector is the adapter by which huma gives its handlers to the table of
 // routes.
@@ -299,10 +326,11 @@ func (c *collector) Handle(op *huma.Operation, handler func(huma.Context)) {
 	if strings.HasPrefix(op.Path, "/openapi") && op.Path != "/openapi.json" {
 		return // one form is enough
 	}
-	c.routes = append(c.routes, Route{op.Method + " " + op.Path, c.role, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(context.WithValue(r.Context(), logKey{}, c.log))
-		handler(humago.NewContext(op, r, w))
-	})})
+	c.routes = append(c.routes,
+		Route{op.Method + " " + op.Path, c.role, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r = r.WithContext(context.WithValue(r.Context(), logKey{}, c.log))
+			handler(humago.NewContext(op, r, w))
+		})})
 }
 
 // ServeHTTP is for huma's tests.

@@ -36,7 +36,8 @@ func (a *API) did(ctx context.Context, action, object, detail string) {
 		By: who.Name, Via: via, From: from, Action: action, Object: object, Detail: detail,
 	})
 	if err != nil {
-		a.o.Log.Warn("the audit log lacks an entry", "by", who.Name, "from", from, "action", action, "object", object, "detail", detail, "err", err)
+		a.o.Log.Warn("the audit log lacks an entry", "by", who.Name, "from", from, "action", action, "object", object,
+			"detail", detail, "err", err)
 	}
 }
 

@@ -39,8 +39,8 @@ func (x *exchange) Resolve(ctx huma.Context) []error {
 // createBatchInput is a list and what is said of it beside.
 type createBatchInput struct {
 	exchange
-	Key      string `header:"Idempotency-Key" maxLength:"255" doc:"A random name of this request. For 24 hours the same request under it gets the same answer and makes nothing new."`
-	Name     string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the batch; default: a new one. A batch of that id is never changed."`
+	Key      string `header:"Idempotency-Key" maxLength:"255" doc:"Key of this request, such as a UUID; a repeat creates nothing"`
+	Name     string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the batch; default: a new one"`
 	Strict   bool   `query:"strict" doc:"Enqueue nothing if any row is wrong"`
 	Check    bool   `query:"check" doc:"Check the list and enqueue nothing: 200 with what is wrong"`
 	Webhook  string `query:"webhook" doc:"URL that is told of the end, if the configuration allows its host"`
@@ -55,7 +55,7 @@ type createBatchInput struct {
 type Enqueued struct {
 	ID      string  `json:"id" doc:"Of the batch; empty where the list was only checked"`
 	Rooms   int     `json:"rooms" doc:"In the batch, or in order"`
-	Created bool    `json:"created" doc:"false: the list was only checked, or the same batch was there already, and nothing was added"`
+	Created bool    `json:"created" doc:"false: only checked, or the same batch existed already"`
 	BadRows int     `json:"bad_rows" doc:"Rows that were left out because they are wrong"`
 	Faults  []Fault `json:"errors" doc:"What is wrong with them; at most 100"`
 	Notes   []Note  `json:"notes" doc:"What was recognised, and rows that are no rooms; at most 100"`
@@ -75,9 +75,12 @@ func (a *API) createBatch(api huma.API, op huma.Operation) {
 		Required:    true,
 		Description: "The rooms: CSV with a header, .xlsx, JSON lines, or JSON. docs/lists.md says what is recognised.",
 		Content: map[string]*huma.MediaType{
-			typeCSV:       {Schema: &huma.Schema{Type: "string"}, Example: "SdkAppId,RoomId,Label.Class\n1400123480,20117,3B\n"},
-			typeJSONLines: {Schema: &huma.Schema{Type: "string"}, Example: `{"SdkAppId":1400123480,"RoomId":20117,"Label":{"Class":"3B"}}` + "\n"},
-			typeWorkbook:  {Schema: &huma.Schema{Type: "string", Format: "binary"}},
+			typeCSV: {Schema: &huma.Schema{Type: "string"}, Example: "SdkAppId,RoomId,Label.Class\n1400123480,20117,3B\n"},
+			typeJSONLines: {
+				Schema:  &huma.Schema{Type: "string"},
+				Example: `{"SdkAppId":1400123480,"RoomId":20117,"Label":{"Class":"3B"}}` + "\n",
+			},
+			typeWorkbook: {Schema: &huma.Schema{Type: "string", Format: "binary"}},
 			typeJSON: {Schema: &huma.Schema{OneOf: []*huma.Schema{
 				{Type: "array", Items: room},
 				{Type: "object", Properties: map[string]*huma.Schema{
@@ -285,7 +288,7 @@ type batchOutput struct {
 // Batch is a batch as programs see it.
 type Batch struct {
 	ledger.Batch
-	Rate float64 `json:"rate,omitempty" doc:"Snapshots that ended a second, lately; from the second request for the batch on"`
+	Rate float64 `json:"rate,omitempty" doc:"Snapshots that recently ended per second; from the second request on"`
 	Left float64 `json:"seconds_left,omitempty" doc:"Until the end at that rate"`
 }
 
@@ -325,7 +328,7 @@ func (a *API) getBatch(ctx context.Context, in *batchInput) (*batchOutput, error
 type listBatchesInput struct {
 	Limit  int       `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"How many at most"`
 	Cursor string    `query:"cursor" maxLength:"100" doc:"next of the page before"`
-	State  string    `query:"state" enum:"open,running,paused,canceled,ended,failed" doc:"Only those in this state; open: that have not ended; failed: with failed snapshots"`
+	State  string    `query:"state" enum:"open,running,paused,canceled,ended,failed" doc:"open: not ended; failed: with failures"`
 	Text   string    `query:"text" maxLength:"100" doc:"Only those with this text in their id or in the name of a label"`
 	Since  time.Time `query:"since" doc:"Only those that were made then or later"`
 	Until  time.Time `query:"until" doc:"Only those that were made before"`
@@ -333,7 +336,8 @@ type listBatchesInput struct {
 
 // matches reports whether a batch is one that is asked for.
 func (in *listBatchesInput) matches(b ledger.Batch) bool {
-	state := in.State == "" || b.State == in.State || in.State == "open" && !b.Ended() || in.State == "failed" && b.Failed > 0
+	state := in.State == "" || b.State == in.State || in.State == "open" && !b.Ended() ||
+		in.State == "failed" && b.Failed > 0
 	word := strings.ToLower(in.Text)
 	has := func(s string) bool { return strings.Contains(strings.ToLower(s), word) }
 	return state && (has(b.ID) || slices.ContainsFunc(b.Labels, has))
@@ -346,7 +350,7 @@ const scanBatches = 2000
 type listBatchesOutput struct {
 	Body struct {
 		Batches []Batch `json:"batches" doc:"The newest first"`
-		Next    string  `json:"next,omitempty" doc:"Cursor of the next page, if there is one. A page may have few batches, or none, and yet not be the last: each looks at 2,000 at most."`
+		Next    string  `json:"next,omitempty" doc:"Cursor of the next page, if any; a page with few batches may not be the last"`
 	}
 }
 
@@ -390,7 +394,7 @@ func (a *API) listBatches(ctx context.Context, in *listBatchesInput) (*listBatch
 
 type cancelBatchOutput struct {
 	Body struct {
-		Canceled int   `json:"canceled_now" doc:"Snapshots that were canceled at once. Others that were fed before follow, but for those that Tencent accepts now."`
+		Canceled int   `json:"canceled_now" doc:"Snapshots canceled at once; fed ones follow unless Tencent accepts them"`
 		Batch    Batch `json:"batch"`
 	}
 }
@@ -412,7 +416,8 @@ func (a *API) cancelBatch(ctx context.Context, in *batchInput) (*cancelBatchOutp
 		return nil, err
 	}
 	if out.Body.Canceled == 0 && before.CanceledFrom == 0 && b.CanceledFrom == 0 && b.Queued+b.Sending+b.Unknown == 0 {
-		return nil, problem(http.StatusConflict, codeState, "nothing is left to cancel: %d accepted, %d succeeded, %d failed, %d canceled",
+		return nil, problem(http.StatusConflict, codeState,
+			"nothing is left to cancel: %d accepted, %d succeeded, %d failed, %d canceled",
 			b.Accepted, b.Succeeded, b.Failed, b.Canceled)
 	}
 	out.Body.Batch = a.paces.of(b)
@@ -429,7 +434,8 @@ func (a *API) resumeBatch(ctx context.Context, in *batchInput) (*batchOutput, er
 }
 
 // turn takes a batch out of its turn or back in.
-func (a *API) turn(ctx context.Context, id, action string, do func(context.Context, string) error) (*batchOutput, error) {
+func (a *API) turn(ctx context.Context, id, action string,
+	do func(context.Context, string) error) (*batchOutput, error) {
 	b, err := a.batch(ctx, id)
 	if err != nil {
 		return nil, err
@@ -449,8 +455,8 @@ const retryTime = 8 * time.Second
 
 type retryBatchInput struct {
 	ID   string `path:"id" maxLength:"64" doc:"Id of the batch"`
-	Held bool   `query:"held" doc:"Instead of the failed snapshots those that wait for a person, as the outcome of a request is unknown. They may be made twice."`
-	Code string `query:"code" maxLength:"100" doc:"Only those with this error code; InternalError means InternalError.Timeout too"`
+	Held bool   `query:"held" doc:"Retry those held for review instead; this may create a second task of each"`
+	Code string `query:"code" maxLength:"100" doc:"Only this error code; InternalError includes InternalError.Timeout"`
 }
 
 type retryBatchOutput struct {
@@ -493,7 +499,7 @@ func (a *API) retryBatch(ctx context.Context, in *retryBatchInput) (*retryBatchO
 
 type againBatchInput struct {
 	ID   string `path:"id" maxLength:"64" doc:"Id of the batch"`
-	Name string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the new batch; default: that of this one with the time"`
+	Name string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the new batch; default: the old id and the time"`
 }
 
 // AgainBatch is a batch that was made of the rooms of another one.

@@ -9,7 +9,7 @@ import (
 )
 
 type findInput struct {
-	Word  string `query:"q" required:"true" minLength:"1" maxLength:"1024" doc:"RoomId, TaskID, RequestId, or the whole value of a label"`
+	Word  string `query:"q" required:"true" minLength:"1" maxLength:"1024" doc:"RoomId, TaskID, RequestId or label value"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"At most so many"`
 	After string `query:"cursor" doc:"The member next of the answer before: go on with the rooms that wait"`
 }

@@ -102,9 +102,10 @@ func (a *API) image(
 }
 
 func (a *API) getImages(api huma.API, op huma.Operation) {
-	op.Responses = map[string]*huma.Response{"200": {Description: "The archive, as it is made", Content: map[string]*huma.MediaType{
-		typeZip: {Schema: &huma.Schema{Type: "string", Format: "binary"}},
-	}}}
+	op.Responses = map[string]*huma.Response{"200": {Description: "The archive, as it is made",
+		Content: map[string]*huma.MediaType{
+			typeZip: {Schema: &huma.Schema{Type: "string", Format: "binary"}},
+		}}}
 	huma.Register(api, op, func(ctx context.Context, in *imagesInput) (*huma.StreamResponse, error) {
 		b, err := a.batch(ctx, in.ID)
 		if err != nil {
@@ -162,9 +163,11 @@ func imageProblem(err error) error {
 	case errors.Is(err, images.ErrGone):
 		return problem(http.StatusGone, codeGone, "%v", err)
 	case errors.As(err, &remote):
-		return problem(http.StatusServiceUnavailable, codeImage, "%v; it may be there again later", remote).retryAfter(imagePatience)
+		return problem(http.StatusServiceUnavailable, codeImage, "%v; it may be there again later",
+			remote).retryAfter(imagePatience)
 	case errors.As(err, &store):
-		return problem(http.StatusServiceUnavailable, codeImage, "the copy cannot be read: %v", store).retryAfter(imagePatience)
+		return problem(http.StatusServiceUnavailable, codeImage, "the copy cannot be read: %v",
+			store).retryAfter(imagePatience)
 	}
 	return err
 }

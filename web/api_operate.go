@@ -35,7 +35,7 @@ func (a *API) limitHistory(ctx context.Context, in *historyInput) (*historyOutpu
 }
 
 type setLimitInput struct {
-	Limit int `query:"limit" minimum:"0" maximum:"10000" required:"true" doc:"Requests in any second, for all workers; 0: as they are configured"`
+	Limit int `query:"limit" minimum:"0" maximum:"10000" required:"true" doc:"Requests per second of all workers; 0: as configured"`
 }
 
 func (a *API) setLimit(ctx context.Context, in *setLimitInput) (*limitOutput, error) {
@@ -98,12 +98,14 @@ func (a *API) runSchedule(ctx context.Context, in *scheduleInput) (*ranOutput, e
 	case errors.As(err, &source):
 		return nil, problem(http.StatusBadGateway, codeSource, "nothing was enqueued: %v", err)
 	case errors.Is(err, enqueue.ErrExists):
-		return nil, problem(http.StatusConflict, codeExists, "nothing was enqueued: %v; it was made in this very second, try again", err)
+		return nil, problem(http.StatusConflict, codeExists,
+			"nothing was enqueued: %v; it was made in this very second, try again", err)
 	case err != nil:
 		return nil, err
 	}
 	a.did(ctx, "run-schedule", in.Name, fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
-	return &ranOutput{http.StatusAccepted, RanSchedule{batch.ID, batch.Rooms, report.BadRows, report.Reasons, report.Notes}}, nil
+	return &ranOutput{http.StatusAccepted,
+		RanSchedule{batch.ID, batch.Rooms, report.BadRows, report.Reasons, report.Notes}}, nil
 }
 
 type scheduleOutput struct {
@@ -170,7 +172,7 @@ type redisOutput struct {
 		Servers []RedisServer    `json:"servers" doc:"Empty where Redis does not tell"`
 		Skew    float64          `json:"clock_ahead_seconds" doc:"By how much its clock is ahead of the one here"`
 		Batches int64            `json:"batches" doc:"That are kept"`
-		Record  int64            `json:"record_bytes,omitempty" doc:"What the record of a snapshot weighs here, the first of the newest batch"`
+		Record  int64            `json:"record_bytes,omitempty" doc:"Size of the record of one snapshot, from the newest batch"`
 		Totals  map[string]int64 `json:"totals" doc:"What has become of everything that ever ran here"`
 	}
 }

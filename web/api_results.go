@@ -43,7 +43,7 @@ const (
 type listSnapshotsInput struct {
 	exchange
 	ID     string `path:"id" maxLength:"64" doc:"Id of the batch"`
-	State  string `query:"state" enum:"queued,sending,unknown,accepted,succeeded,failed,canceled" doc:"Only those in this state"`
+	State  string `query:"state" enum:"queued,sending,unknown,accepted,succeeded,failed,canceled" doc:"Only this state"`
 	Format string `query:"format" enum:"json,jsonl,csv,xlsx" doc:"In place of the header Accept"`
 	Excel  bool   `query:"excel" doc:"CSV for Excel: a byte order mark, a column for each image, times in tz"`
 	Zone   string `query:"tz" maxLength:"64" doc:"Of .xlsx and of CSV for Excel; default: UTC" example:"Asia/Shanghai"`
@@ -55,7 +55,7 @@ type listSnapshotsInput struct {
 // SnapshotPage is a page of the snapshots of a batch.
 type SnapshotPage struct {
 	Snapshots []results.Result `json:"snapshots" doc:"In the order of the class list"`
-	Next      int              `json:"next,omitempty" doc:"Cursor of the next page, if there is one. A page may have few snapshots, or none, and yet not be the last: each looks at 10,000 rows at most."`
+	Next      int              `json:"next,omitempty" doc:"Cursor of the next page, if any; a short page may not be the last"`
 }
 
 func (in *listSnapshotsInput) media() string {
@@ -249,7 +249,7 @@ type failuresInput struct {
 type failuresOutput struct {
 	Body struct {
 		Failures []*results.Failure `json:"failures" doc:"By error code, the most frequent first"`
-		Complete bool               `json:"complete" doc:"false: there are more than 50,000, and those beyond are not counted"`
+		Complete bool               `json:"complete" doc:"false: there are more than 50,000, the rest is not counted"`
 	}
 }
 
@@ -293,7 +293,7 @@ type Limit struct {
 	Limit     int     `json:"limit" doc:"Requests in any second, as configured"`
 	Effective int     `json:"effective" doc:"The same at the moment: lower after Tencent has throttled"`
 	Used      int     `json:"used" doc:"Requests of all processes in the last second"`
-	Margin    float64 `json:"margin_seconds" doc:"Added to the second after which a request may be followed by another in its place"`
+	Margin    float64 `json:"margin_seconds" doc:"Safety margin added to the one-second window"`
 }
 
 type limitOutput struct {

@@ -19,11 +19,11 @@ import (
 
 // createSnapshotInput is one room, in the names of Tencent's API.
 type createSnapshotInput struct {
-	Idempotency string `header:"Idempotency-Key" maxLength:"255" doc:"A random name of this request. For 24 hours the same request under it gets the same answer and makes nothing new."`
+	Idempotency string `header:"Idempotency-Key" maxLength:"255" doc:"Key of this request, such as a UUID; a repeat creates nothing"`
 	RawBody     []byte
 	Body        struct {
 		tasks.Room
-		Key string `json:"Key,omitempty" doc:"Of what the snapshot is, such as the id of a class session. The same SdkAppId, RoomId and Key are one snapshot, however often and by whomever it is asked for, as long as its record is kept."`
+		Key string `json:"Key,omitempty" doc:"Idempotency key: the same SdkAppId, RoomId and Key are one snapshot"`
 	}
 }
 
@@ -55,7 +55,8 @@ func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*acc
 	s, err := a.queue.Room(ctx, in.Body.Room, o)
 	switch {
 	case errors.Is(err, enqueue.ErrExists) && in.Body.Key == "":
-		return nil, problem(http.StatusUnprocessableEntity, codeKeyReused, "an earlier request with this Idempotency-Key has made another snapshot, %s", s.ID)
+		return nil, problem(http.StatusUnprocessableEntity, codeKeyReused,
+			"an earlier request with this Idempotency-Key has made another snapshot, %s", s.ID)
 	case errors.Is(err, enqueue.ErrExists):
 		return nil, problem(http.StatusConflict, codeExists, "nothing was enqueued: %v; give this one another Key", err)
 	case err != nil:
@@ -171,7 +172,8 @@ func (a *API) retrySnapshot(ctx context.Context, in *snapshotInput) (*snapshotOu
 		return nil, err
 	}
 	if !ok {
-		return nil, problem(http.StatusConflict, codeState, "it is %s: only what failed, was canceled or is held can be retried", s.State)
+		return nil, problem(http.StatusConflict, codeState,
+			"it is %s: only what failed, was canceled or is held can be retried", s.State)
 	}
 	a.did(ctx, "retry-snapshot", in.ID, "")
 	out := &snapshotOutput{Status: http.StatusAccepted}

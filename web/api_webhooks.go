@@ -28,7 +28,7 @@ type Webhook struct {
 }
 
 type listWebhooksInput struct {
-	State string `query:"state" enum:"waiting,dead" default:"dead" doc:"waiting: tried again by itself; dead: not any more"`
+	State string `query:"state" enum:"waiting,dead" default:"dead" doc:"waiting: will be retried; dead: given up"`
 	Page  int    `query:"page" minimum:"1" maximum:"10000" default:"1"`
 	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"How many at most"`
 }
@@ -103,7 +103,8 @@ func (a *API) resendWebhook(ctx context.Context, in *resendInput) (*resendOutput
 	info, err := a.inspector.GetTaskInfo(a.o.Namespace.QueueWebhooks(), in.ID)
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
-		return nil, problem(http.StatusNotFound, codeNotFound, "there is no webhook of that id; what was delivered is not kept")
+		return nil, problem(http.StatusNotFound, codeNotFound,
+			"there is no webhook of that id; what was delivered is not kept")
 	case err != nil:
 		return nil, err
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateRetry:

@@ -251,8 +251,9 @@ func (a *Asynqmon) page(w http.ResponseWriter, r *http.Request) {
 	page = bytes.Replace(page, []byte("<body>"), []byte("<body>"+added), 1)
 	got.body = *bytes.NewBuffer(page)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self' 'nonce-"+nonce+"'; style-src 'self' 'nonce-"+nonce+"'; "+
-		"img-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
+	w.Header().Set("Content-Security-Policy",
+		"default-src 'none'; script-src 'self' 'nonce-"+nonce+"'; style-src 'self' 'nonce-"+nonce+"'; "+
+			"img-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
 	got.send(w)
 }
 
@@ -383,7 +384,8 @@ func (a *Asynqmon) refuse(w http.ResponseWriter, queue string) {
 }
 
 // bulk matches the operations on all tasks of a state of a queue.
-var bulk = regexp.MustCompile(`^` + asynqmonPath + `/api/queues/([^/]+)/(?:groups/[^/]+/)?(active|pending|scheduled|retry|archived|completed|aggregating)_tasks:(archive|delete|run|cancel)_all$`)
+var bulk = regexp.MustCompile(`^` + asynqmonPath + `/api/queues/([^/]+)/(?:groups/[^/]+/)?` +
+	`(active|pending|scheduled|retry|archived|completed|aggregating)_tasks:(archive|delete|run|cancel)_all$`)
 
 // change does what the page is told to do, unless that would do harm.
 func (a *Asynqmon) change(w http.ResponseWriter, r *http.Request) {
@@ -430,7 +432,8 @@ func (a *Asynqmon) mayAll(ctx context.Context, queue, state, operation string) e
 		return fmt.Errorf("not done: %d %s tasks at once would stop Redis for everybody; up to %d may be. "+
 			"To stop batches use tiwsnap pause or cancel", n, state, maxBulk)
 	case operation == "archive" && info.Archived+n > maxArchive:
-		return fmt.Errorf("not done: asynq keeps %d archived tasks and %d are there already; archiving %d more would lose the oldest",
+		return fmt.Errorf("not done: asynq keeps %d archived tasks and %d are there already; "+
+			"archiving %d more would lose the oldest",
 			maxArchive, info.Archived, n)
 	}
 	return nil

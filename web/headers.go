@@ -9,7 +9,8 @@ import (
 
 // policy is the Content-Security-Policy of everything that does not set its
 // own: nothing but what this server serves, and no inline script or style.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; " +
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; " +
+	"connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // guard puts what every answer needs around a handler: it refuses names of
@@ -32,7 +33,8 @@ func guard(hosts []string, next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if !allowedHost(r.Host, hosts) {
-			refuse(w, r, http.StatusMisdirectedRequest, "unknown-host", "this server is not known by that name: http.hosts (TIWSNAP_HTTP_HOSTS) lists its names")
+			refuse(w, r, http.StatusMisdirectedRequest, "unknown-host",
+				"this server is not known by that name: http.hosts (TIWSNAP_HTTP_HOSTS) lists its names")
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -103,7 +103,8 @@ func (a *API) check(ctx context.Context) []Check {
 			reasons["policy"] = fmt.Sprintf("maxmemory-policy is %s: %s", s.Policy, rdb.EvictionFix)
 		}
 		if m := s.Memory; m != nil && m.Max > 0 && float64(m.Used) > enqueue.AdmitUpTo*float64(m.Max) {
-			reasons["memory"] = fmt.Sprintf("%d %% of maxmemory in use: beyond %.0f %% new work is refused", 100*m.Used/m.Max, 100*enqueue.AdmitUpTo)
+			reasons["memory"] = fmt.Sprintf("%d %% of maxmemory in use: beyond %.0f %% new work is refused",
+				100*m.Used/m.Max, 100*enqueue.AdmitUpTo)
 		}
 	}
 	var all []Check

@@ -160,7 +160,7 @@ func (c *claim) end(ctx context.Context, a *kept, log *slog.Logger) {
 type accepted struct {
 	Status   int
 	Location string `header:"Location"`
-	Replayed string `header:"Idempotent-Replayed" doc:"true: this is the answer to an earlier request with the same Idempotency-Key"`
+	Replayed string `header:"Idempotent-Replayed" doc:"true: the answer to an earlier request with this key"`
 	Body     json.RawMessage
 }
 

@@ -53,7 +53,8 @@ func (p *Pages) failuresRoutes() []Route {
 	}
 	// chosen does something with each snapshot that was chosen, or else with all
 	// of the code.
-	chosen := func(to string, each func(context.Context, string) error, all func(context.Context, string) (int, bool, error)) func(*http.Request) (string, text, error) {
+	chosen := func(to string, each func(context.Context, string) error,
+		all func(context.Context, string) (int, bool, error)) func(*http.Request) (string, text, error) {
 		return func(r *http.Request) (string, text, error) {
 			if r.PostFormValue("all") != "" {
 				n, complete, err := all(r.Context(), r.PostFormValue("code"))
@@ -95,8 +96,10 @@ func (p *Pages) failuresRoutes() []Route {
 			return out.Body.Retried, out.Body.Complete, nil
 		}
 	}
-	routes := p.screen(failuresPage, screen{path: "/failures", role: RoleView, nav: "failures", every: 5 * time.Second, read: read(false)})
-	routes = append(routes, p.screen(failuresPage, screen{path: "/held", role: RoleView, nav: "held", every: 5 * time.Second, read: read(true)})...)
+	routes := p.screen(failuresPage,
+		screen{path: "/failures", role: RoleView, nav: "failures", every: 5 * time.Second, read: read(false)})
+	routes = append(routes, p.screen(failuresPage,
+		screen{path: "/held", role: RoleView, nav: "held", every: 5 * time.Second, read: read(true)})...)
 	return append(routes,
 		p.action("/failures/retry", RoleOperate, chosen("/failures", retry, every(false))),
 		p.action("/held/retry", RoleOperate, chosen("/held", retry, every(true))),
@@ -139,8 +142,8 @@ func (a *API) failures(ctx context.Context, held bool, code string) (d failuresD
 }
 
 type retryFailuresInput struct {
-	Code string `query:"code" maxLength:"100" doc:"Only those with this error code; InternalError means InternalError.Timeout too"`
-	Held bool   `query:"held" doc:"Instead of the failed snapshots those that are held for review. They may be made twice."`
+	Code string `query:"code" maxLength:"100" doc:"Only this error code; InternalError includes InternalError.Timeout"`
+	Held bool   `query:"held" doc:"Retry those held for review instead; this may create a second task of each"`
 }
 
 type retryFailuresOutput struct {

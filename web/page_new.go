@@ -219,15 +219,17 @@ func (p *Pages) readDraft(r *http.Request) (string, any, error) {
 
 // enqueueDraft makes a batch of a draft, the same one however often it is asked
 // for.
-func (a *API) enqueueDraft(r *http.Request, id string, d draft, list io.Reader) (batch enqueue.Batch, bad int, err error) {
+func (a *API) enqueueDraft(r *http.Request, id string, d draft, list io.Reader) (batch enqueue.Batch, bad int,
+	err error) {
 	report := rowReport{}
 	name := d.Head.Name
 	if name == "" {
 		name = nameOf(d.Name) + "-"
 	}
-	batch, err = a.queue.Batch(r.Context(), goodRooms(rooms.Read(list, a.draftOptions(d, &report)), false, &report), enqueue.BatchOptions{
-		ID: name, Defaults: d.Head.Defaults, By: PrincipalOf(r.Context()).key(), Replicated: a.o.Replicated,
-	})
+	batch, err = a.queue.Batch(r.Context(), goodRooms(rooms.Read(list, a.draftOptions(d, &report)), false, &report),
+		enqueue.BatchOptions{
+			ID: name, Defaults: d.Head.Defaults, By: PrincipalOf(r.Context()).key(), Replicated: a.o.Replicated,
+		})
 	if errors.Is(err, enqueue.ErrExists) {
 		return batch, 0, problem(http.StatusConflict, codeExists, "nothing was enqueued: %v; give this one another name", err)
 	}

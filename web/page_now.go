@@ -258,7 +258,8 @@ func codeFix(code string) text     { return text{"code.fix", []any{code}} }
 func limitTroubles(s ratelimit.State) (all []trouble) {
 	if s.Effective < s.Limit {
 		all = append(all, trouble{
-			What: say("limit.slowed", s.Effective), Why: codeMeaning("RequestLimitExceeded"), Fix: codeFix("RequestLimitExceeded"),
+			What: say("limit.slowed", s.Effective), Why: codeMeaning("RequestLimitExceeded"),
+			Fix: codeFix("RequestLimitExceeded"),
 		})
 	}
 	if s.Lowest != s.Highest {
@@ -316,7 +317,8 @@ func (v *nowReader) lookSlowly(ctx context.Context, batches []ledger.Batch) erro
 
 // byCode groups the newest failures of batches, or what is held, by their code:
 // at most so many, and partial says that there are more.
-func (a *API) byCode(ctx context.Context, batches []string, held bool, most int) (all []*results.Failure, partial bool, err error) {
+func (a *API) byCode(ctx context.Context, batches []string, held bool, most int) (all []*results.Failure,
+	partial bool, err error) {
 	n := 0
 	newest := iter.Seq2[results.Result, error](func(yield func(results.Result, error) bool) {
 		for s, err := range a.results.Failed(ctx, batches, held) {
@@ -359,7 +361,8 @@ func redisTroubles(servers []rdb.Server, err error) (all []trouble) {
 	for _, s := range servers {
 		name := strings.TrimSpace("Redis " + s.Addr)
 		if err := s.CheckPolicy(); err != nil {
-			all = append(all, trouble{What: say("redis.evicts", name), Why: raw("maxmemory-policy: " + s.Policy), Fix: say("redis.evicts.fix")})
+			all = append(all, trouble{What: say("redis.evicts", name), Why: raw("maxmemory-policy: " + s.Policy),
+				Fix: say("redis.evicts.fix")})
 		}
 		if s.AOFBroken {
 			all = append(all, trouble{What: say("redis.aof", name), Why: say("redis.aof.why"), Fix: say("redis.aof.fix")})

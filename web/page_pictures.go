@@ -86,7 +86,8 @@ func (p *Pages) picturesRoutes() []Route {
 			return b.ID, d, err
 		},
 	})
-	return append(append(routes, shared...), Route{"GET /pictures/{pass}/{row}/{n}", "", http.HandlerFunc(p.sharedPicture)})
+	return append(append(routes, shared...),
+		Route{"GET /pictures/{pass}/{row}/{n}", "", http.HandlerFunc(p.sharedPicture)})
 }
 
 // pictures reads the rooms of a batch that have pictures.
@@ -134,7 +135,8 @@ func (p *Pages) shared(r *http.Request) (b ledger.Batch, until time.Time, err er
 	}
 	id, err1 := base64.RawURLEncoding.DecodeString(field[0])
 	unix, err2 := strconv.ParseInt(field[1], 36, 64)
-	if until = time.Unix(unix, 0); err1 != nil || err2 != nil || !time.Now().Before(until) || !tasks.ValidBatchID(string(id)) {
+	if until = time.Unix(unix, 0); err1 != nil || err2 != nil || !time.Now().Before(until) ||
+		!tasks.ValidBatchID(string(id)) {
 		return b, until, gone
 	}
 	b, err = p.api.ledger.Batch(r.Context(), string(id))

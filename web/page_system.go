@@ -44,7 +44,8 @@ type auditData struct {
 
 // systemRoutes are the pages of what does the work.
 func (p *Pages) systemRoutes() []Route {
-	routes := p.screen(limitPage, screen{path: "/limit", role: RoleView, nav: "limit", every: 2 * time.Second, read: p.readLimit})
+	routes := p.screen(limitPage,
+		screen{path: "/limit", role: RoleView, nav: "limit", every: 2 * time.Second, read: p.readLimit})
 	routes = append(routes, p.screen(workersPage, screen{
 		path: "/workers", role: RoleView, nav: "workers", every: 5 * time.Second,
 		read: func(r *http.Request) (string, any, error) {

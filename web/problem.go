@@ -204,19 +204,24 @@ func problemOf(err error) *Problem {
 	case errors.Is(err, ledger.ErrCursor):
 		return invalid("cursor", "is none that a page before gave")
 	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, backlog.ErrNotFound):
-		return problem(http.StatusNotFound, codeNotFound, "there is nothing of that id; what has ended is kept for a while only")
+		return problem(http.StatusNotFound, codeNotFound,
+			"there is nothing of that id; what has ended is kept for a while only")
 	case errors.As(err, &full):
 		return problem(http.StatusServiceUnavailable, codeRedisFull, "nothing was enqueued: %v", full).retryAfter(time.Minute)
 	case errors.As(err, &evicts):
-		return problem(http.StatusServiceUnavailable, codeRedisEvicts, "nothing was enqueued: %v", evicts).retryAfter(time.Minute)
+		return problem(http.StatusServiceUnavailable, codeRedisEvicts, "nothing was enqueued: %v",
+			evicts).retryAfter(time.Minute)
 	case errors.Is(err, enqueue.ErrNotReplicated):
 		return problem(http.StatusServiceUnavailable, codeNotReplicated,
-			"accepted here, but not every replica has confirmed it; the same request with the same Idempotency-Key waits again").retryAfter(time.Second)
+			"accepted, but not every replica of Redis has confirmed it; repeat the request with its Idempotency-Key").
+			retryAfter(time.Second)
 	case errors.Is(err, backlog.ErrLoadLost):
-		return problem(http.StatusRequestTimeout, codeTimeout, "nothing was enqueued: the upload has stood still for too long")
+		return problem(http.StatusRequestTimeout, codeTimeout,
+			"nothing was enqueued: the upload has stood still for too long")
 	case errors.As(err, &refusal), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, redis.ErrClosed), errors.Is(err, context.DeadlineExceeded):
-		return problem(http.StatusServiceUnavailable, codeRedisAway, "Redis does not answer as it should; try again").retryAfter(redisPatience)
+		return problem(http.StatusServiceUnavailable, codeRedisAway,
+			"unexpected error from Redis; try again").retryAfter(redisPatience)
 	}
 	return nil
 }
@@ -241,7 +246,8 @@ func answerPanic(log *slog.Logger, next http.Handler) http.Handler {
 				return
 			}
 			if reason != http.ErrAbortHandler {
-				log.Error("panic in a handler", "method", r.Method, "path", r.URL.Path, "panic", reason, "stack", string(debug.Stack()))
+				log.Error("panic in a handler", "method", r.Method, "path", r.URL.Path, "panic", reason, "stack",
+					string(debug.Stack()))
 			}
 			if sw.status != 0 || reason == http.ErrAbortHandler {
 				panic(http.ErrAbortHandler)

@@ -106,7 +106,8 @@ func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 		}
 		sw := &statusWriter{ResponseWriter: w}
 		route.Handler.ServeHTTP(sw, r)
-		o.Log.Info("request", "by", p.Name, "method", r.Method, "path", baseOf(r)+r.URL.Path, "status", cmp.Or(sw.status, http.StatusOK), "from", r.RemoteAddr)
+		o.Log.Info("request", "by", p.Name, "method", r.Method, "path", baseOf(r)+r.URL.Path, "status",
+			cmp.Or(sw.status, http.StatusOK), "from", r.RemoteAddr)
 	})
 }
 

@@ -24,7 +24,8 @@ const revokeTimeout = time.Second
 type sessions struct{ key []byte }
 
 func (s sessions) make(id string, u User, expiry time.Time) string {
-	text := strings.Join([]string{id, strconv.FormatInt(expiry.Unix(), 10), base64.RawURLEncoding.EncodeToString([]byte(u.Name))}, ".")
+	text := strings.Join([]string{id, strconv.FormatInt(expiry.Unix(), 10),
+		base64.RawURLEncoding.EncodeToString([]byte(u.Name))}, ".")
 	return text + "." + s.mac(text, u)
 }
 
@@ -96,5 +97,6 @@ func setSession(w http.ResponseWriter, r *http.Request, value string, maxAge int
 // overTLS reports whether the browser speaks https, perhaps to a proxy. Nobody
 // can harm anybody else by saying so.
 func overTLS(r *http.Request) bool {
-	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" || strings.HasPrefix(r.Header.Get("Origin"), "https://")
+	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" ||
+		strings.HasPrefix(r.Header.Get("Origin"), "https://")
 }

@@ -86,7 +86,8 @@ func formatOfMedia(media string) (format listFormat, ok bool) {
 	switch media {
 	case "text/csv":
 		return listCSV, true
-	case "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/json-lines":
+	case "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
+		"application/json-lines":
 		return listJSONLines, true
 	case "application/json":
 		return listJSON, true
@@ -111,7 +112,8 @@ type upload struct {
 }
 
 func newUpload(w http.ResponseWriter, r *http.Request, limit int64, pace time.Duration, sum hash.Hash) *upload {
-	return &upload{body: http.MaxBytesReader(w, r.Body, limit), control: http.NewResponseController(w), pace: pace, sum: sum}
+	return &upload{body: http.MaxBytesReader(w, r.Body, limit), control: http.NewResponseController(w),
+		pace: pace, sum: sum}
 }
 
 func (u *upload) Read(p []byte) (int, error) {
@@ -209,7 +211,8 @@ func goodRooms(rows iter.Seq2[rooms.Row, error], strict bool, report *rowReport)
 			}
 		}
 		if good == 0 || strict && report.bad > 0 {
-			p := problem(http.StatusUnprocessableEntity, codeInvalid, "nothing was enqueued: no row is in order, %d wrong", report.bad)
+			p := problem(http.StatusUnprocessableEntity, codeInvalid,
+				"nothing was enqueued: no row is in order, %d wrong", report.bad)
 			if good > 0 {
 				p.Detail = fmt.Sprintf("nothing was enqueued: %d of the rows wrong, and strict was asked for", report.bad)
 			}
@@ -221,7 +224,7 @@ func goodRooms(rows iter.Seq2[rooms.Row, error], strict bool, report *rowReport)
 
 // batchHead is what a JSON object says beside its rooms.
 type batchHead struct {
-	Name     string     `json:"name,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the batch; default: a new one"`
+	Name     string     `json:"name,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id; default: a new one"`
 	Strict   bool       `json:"strict,omitempty" doc:"Enqueue nothing if any room is wrong"`
 	Webhook  string     `json:"webhook,omitempty" doc:"URL that is told of the end, if the configuration allows its host"`
 	Defaults tasks.Room `json:"defaults,omitempty" doc:"What rooms leave out"`
@@ -280,7 +283,8 @@ type budget struct {
 
 func (b *budget) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, problem(http.StatusUnprocessableEntity, codeInvalid, "nothing was enqueued: one member of the body is larger than %d bytes", maxJSONRoom)
+		return 0, problem(http.StatusUnprocessableEntity, codeInvalid,
+			"nothing was enqueued: one member of the body is larger than %d bytes", maxJSONRoom)
 	}
 	n, err := b.r.Read(p[:min(len(p), b.left)])
 	b.left -= n
@@ -446,5 +450,6 @@ func (l *jsonList) fault(err error) error {
 	if l.n > 0 {
 		where = fmt.Sprintf(", after room %d", l.n)
 	}
-	return problem(http.StatusUnprocessableEntity, codeInvalid, "nothing was enqueued: the body is not what it should be%s: %v", where, err)
+	return problem(http.StatusUnprocessableEntity, codeInvalid,
+		"nothing was enqueued: the body is not what it should be%s: %v", where, err)
 }

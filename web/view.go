@@ -356,7 +356,8 @@ func (v *view) takeSaid(w http.ResponseWriter, r *http.Request) {
 	if err == nil && json.Unmarshal(b, &said) == nil && catalog[said.Key] != [languages]string{} {
 		v.Said = &said
 	}
-	http.SetCookie(w, &http.Cookie{Name: saidCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.SetCookie(w, &http.Cookie{Name: saidCookie, Path: "/", MaxAge: -1, HttpOnly: true,
+		SameSite: http.SameSiteStrictMode})
 }
 
 // icons are the shapes of small pictures, in a box of 24 by 24.

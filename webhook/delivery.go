@@ -18,7 +18,8 @@ import (
 	"tiwsnap/tasks"
 )
 
-// Server is the asynq server of the webhooks, for Handler. It takes them until ctx ends. A receiver that is slow or away
+// Server is the asynq server of the webhooks, for Handler. It takes them until ctx ends. A receiver that is slow or
+// away
 // holds up no snapshot.
 func (d *Dispatcher) Server(ctx context.Context) *asynq.Server {
 	queue := d.o.Namespace.QueueWebhooks()

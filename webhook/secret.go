@@ -25,7 +25,8 @@ const secretPrefix = "whsec_"
 func ParseSecret(s string) (Secret, error) {
 	text, ok := strings.CutPrefix(s, secretPrefix)
 	key, err := base64.StdEncoding.DecodeString(text)
-	if !ok || err != nil || len(key) < 24 || len(key) > 64 || strings.ContainsAny(text, "\r\n") { // which base64 passes over
+	lineBreak := strings.ContainsAny(text, "\r\n") // which base64 passes over
+	if !ok || err != nil || len(key) < 24 || len(key) > 64 || lineBreak {
 		return Secret{}, errors.New("must be whsec_ and 24 to 64 bytes in base64")
 	}
 	k := string(key)

@@ -87,7 +87,8 @@ func (e *Error) Error() string {
 	case e.Host == "":
 		return "webhook URL " + e.Err.Error()
 	case e.Status != 0:
-		return strings.TrimRight(fmt.Sprintf("%s answered %d %s", e.Host, e.Status, http.StatusText(e.Status)), " ") + suffix(e.Err)
+		return strings.TrimRight(fmt.Sprintf("%s answered %d %s", e.Host, e.Status, http.StatusText(e.Status)), " ") +
+			suffix(e.Err)
 	}
 	return e.Host + suffix(e.Err)
 }

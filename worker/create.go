@@ -238,14 +238,16 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 // failed decides what happens next, from the class of the error and from whom it
 // concerns. out is what is known of the outcome by itself.
 func (w *Worker) failed(
-	ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, out ledger.Outcome, concerns gate.Verdict, err error,
+	ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, out ledger.Outcome,
+	concerns gate.Verdict, err error,
 ) (again bool, _ error) {
 	var e *tiw.Error
 	if !errors.As(err, &e) {
 		e = &tiw.Error{Class: tiw.Unknown, Code: "Unclassified", Message: err.Error(), Err: err}
 	}
 	out.RequestID, out.Code, out.Message = e.RequestID, e.Code, e.Message
-	log := w.log.With("id", p.ID, "attempt", intent.Attempt, "class", e.Class.String(), "code", e.Code, "request_id", e.RequestID)
+	log := w.log.With("id", p.ID, "attempt", intent.Attempt, "class", e.Class.String(), "code", e.Code, "request_id",
+		e.RequestID)
 	failures, delay := intent.Failures, stoppedDelay+jitter(stoppedDelay)
 	if concerns == gate.Room {
 		failures++
@@ -262,7 +264,8 @@ func (w *Worker) failed(
 	case tiw.Clock:
 		out.State = ledger.Queued
 		w.write(ctx, p, intent.Attempt, out)
-		log.Warn("this machine's clock is wrong: signing with Tencent's time from now on", "offset", w.tiw.ClockOffset().Round(time.Second))
+		log.Warn("this machine's clock is wrong: signing with Tencent's time from now on", "offset",
+			w.tiw.ClockOffset().Round(time.Second))
 		return true, nil
 
 	case tiw.Account:

@@ -83,7 +83,8 @@ func (l *lane) server(ctx context.Context, concurrency int, first bool) *asynq.S
 	if !first {
 		forward = time.Hour
 	}
-	taker := asynqx.Taker{Queue: l.queue, Wanted: l.wanted, Types: []string{tasks.TypeSnapshot}, Foreign: w.foreign(l.queue)}
+	taker := asynqx.Taker{Queue: l.queue, Wanted: l.wanted, Types: []string{tasks.TypeSnapshot},
+		Foreign: w.foreign(l.queue)}
 	return asynq.NewServerFromRedisClient(taker.Redis(ctx, w.o.Redis), asynq.Config{
 		Concurrency: concurrency,
 		Queues:      map[string]int{l.queue: asynqx.Weight},

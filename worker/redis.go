@@ -23,7 +23,8 @@ func (w *Worker) CheckRedis(ctx context.Context) error {
 	var refusal redis.Error
 	switch {
 	case errors.As(err, &refusal):
-		w.log.Warn("Redis does not tell its settings: maxmemory-policy must be noeviction, or tasks are lost when it is full", "err", err)
+		w.log.Warn("the settings of Redis are unknown: maxmemory-policy must be noeviction, or tasks are lost when it is full",
+			"err", err)
 	case err != nil:
 		return fmt.Errorf("ask Redis for its settings: %w", err)
 	}
@@ -34,7 +35,8 @@ func (w *Worker) CheckRedis(ctx context.Context) error {
 		}
 		faults = append(faults, s.CheckPolicy())
 		if s.Policy == "" {
-			w.log.Warn("Redis does not tell its maxmemory-policy: it must be noeviction, or tasks are lost when it is full", "server", s.Addr)
+			w.log.Warn("the maxmemory-policy of Redis is unknown: it must be noeviction, or tasks are lost when it is full",
+				"server", s.Addr)
 		}
 		if s.AppendOnly == "no" {
 			w.log.Warn("Redis keeps no append-only file: what was accepted is lost if it dies", "server", s.Addr,
@@ -71,6 +73,7 @@ func (w *Worker) lookAtRedis(ctx context.Context) {
 func (w *Worker) compareClocks(ctx context.Context) {
 	skew, err := rdb.Skew(ctx, w.o.Redis)
 	if err == nil && skew.Abs() > rdb.MaxSkew {
-		w.log.Warn("the clock of Redis and the clock here differ: tasks of live workers may be taken for lost", "by", skew, "fix", "run an NTP client on both machines")
+		w.log.Warn("the clock of Redis and the clock here differ: tasks of live workers may be taken for lost", "by",
+			skew, "fix", "run an NTP client on both machines")
 	}
 }

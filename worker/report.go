@@ -36,7 +36,8 @@ func (t *traffic) count(err error) {
 func (w *Worker) report(ctx context.Context) {
 	host, _ := os.Hostname() // without one its process id has to do
 	self := roster.Worker{
-		ID: w.name, Host: host, PID: os.Getpid(), Version: version.Read().String(), Started: time.Now().UTC(), Settings: w.settings(),
+		ID: w.name, Host: host, PID: os.Getpid(), Version: version.Read().String(), Started: time.Now().UTC(),
+		Settings: w.settings(),
 	}
 	for first := true; first || pause(ctx, roster.Every); first = false {
 		self.Busy, self.Sent = int(w.traffic.busy.Load()), w.traffic.total.Load()

@@ -93,7 +93,8 @@ func run(ctx context.Context, minutes int) (err error) {
 	}
 	f.armFrom(first)
 	last := first.Add(time.Duration(minutes-1) * time.Minute)
-	fmt.Printf("%d workers; ticks from %s to %s UTC\n", workers, first.UTC().Format(time.TimeOnly), last.UTC().Format(time.TimeOnly))
+	fmt.Printf("%d workers; ticks from %s to %s UTC\n", workers, first.UTC().Format(time.TimeOnly),
+		last.UTC().Format(time.TimeOnly))
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -174,17 +175,20 @@ func (f *fleet) killedAt(tick time.Time) string {
 // start starts worker i, which asks for its rooms under a path of its own.
 func (f *fleet) start(ctx context.Context, i int, source string) error {
 	file := filepath.Join(f.bed.Dir, fmt.Sprintf("worker-%d.yml", i))
-	text := fmt.Sprintf("schedules: [{name: %s, cron: '* * * * *', rooms: {url: '%s/%d'}, defaults: {SdkAppId: 1400123480}}]\n", name, source, i)
+	text := fmt.Sprintf("schedules: [{name: %s, cron: '* * * * *', "+
+		"rooms: {url: '%s/%d'}, defaults: {SdkAppId: 1400123480}}]\n", name, source, i)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(f.bed.Dir, fmt.Sprintf("worker-%d.log", i)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(f.bed.Dir, fmt.Sprintf("worker-%d.log", i)),
+		os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	cmd := exec.CommandContext(ctx, f.bed.Binary, "worker", "--config", file)
-	cmd.Env = append(slices.Clone(f.bed.Environ), "TIWSNAP_WORKER_SPOOL="+filepath.Join(f.bed.Dir, fmt.Sprintf("spool-%d", i)))
+	cmd.Env = append(slices.Clone(f.bed.Environ),
+		"TIWSNAP_WORKER_SPOOL="+filepath.Join(f.bed.Dir, fmt.Sprintf("spool-%d", i)))
 	cmd.Stderr = log
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -159,7 +159,8 @@ func (f *Faults) Validate() error {
 	if f.ForeignLoad < 0 || f.ForeignLoad > maxForeignLoad {
 		errs = append(errs, fmt.Errorf("foreignLoad is %d, it must be from 0 to %d", f.ForeignLoad, maxForeignLoad))
 	}
-	if f.CallbackDelay < 0 || f.CallbackRetryAfter < 0 || f.During.After < 0 || f.During.For < 0 || f.Arrears.After < 0 || f.Arrears.For < 0 {
+	if f.CallbackDelay < 0 || f.CallbackRetryAfter < 0 || f.During.After < 0 || f.During.For < 0 ||
+		f.Arrears.After < 0 || f.Arrears.For < 0 {
 		errs = append(errs, errors.New("a duration of the faults is negative"))
 	}
 	return errors.Join(errs...)

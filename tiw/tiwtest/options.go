@@ -134,7 +134,8 @@ func (o *Options) Validate() error {
 	if o.ImageBytes < 0 || o.ImageBytes > maxImageBytes {
 		bad("image bytes is %d, it must be from 0 to %d", o.ImageBytes, maxImageBytes)
 	}
-	for name, n := range map[string]int{"max tasks": o.MaxTasks, "callback senders": o.CallbackSenders, "call log": o.CallLog} {
+	for name, n := range map[string]int{"max tasks": o.MaxTasks, "callback senders": o.CallbackSenders,
+		"call log": o.CallLog} {
 		if n < 0 {
 			bad("%s is %d, it must not be negative", name, n)
 		}

@@ -134,7 +134,8 @@ func (f *field) check(value any, path string) *apiError {
 		if len(f.enum) > 0 && !slices.Contains(f.enum, s) {
 			return errorf("InvalidParameter", "The parameter `%s` is not one of %s.", path, strings.Join(f.enum, ", "))
 		}
-		if s != "" && len(f.prefixes) > 0 && !slices.ContainsFunc(f.prefixes, func(p string) bool { return strings.HasPrefix(s, p) }) {
+		if s != "" && len(f.prefixes) > 0 &&
+			!slices.ContainsFunc(f.prefixes, func(p string) bool { return strings.HasPrefix(s, p) }) {
 			return errorf("InvalidParameter", "The parameter `%s` does not begin with %s.",
 				path, strings.Join(f.prefixes, " or "))
 		}

@@ -125,7 +125,8 @@ func (s *Server) signatureMatches(r *http.Request, a authorization, key Secret, 
 	return false
 }
 
-func canonicalRequest(method string, header http.Header, host string, signed []string, payload [sha256.Size]byte) string {
+func canonicalRequest(method string, header http.Header, host string, signed []string,
+	payload [sha256.Size]byte) string {
 	names := slices.Sorted(slices.Values(signed))
 	var b strings.Builder
 	b.WriteString(method + "\n/\n\n")
