@@ -35,43 +35,6 @@ func search(times []time.Time, at time.Time) int {
 	return i
 }
 
-// most is how many of the times, which are sorted, are in the fullest second of
-// [from, to), wherever it begins.
-func most(times []time.Time, from, to time.Time) (n int) {
-	times = times[search(times, from):search(times, to)]
-	for i, t := range times {
-		n = max(n, count(times[i:], t, t.Add(time.Second)))
-	}
-	return n
-}
-
-// least is how many of the times, which are sorted, are in the emptiest second
-// that lies in [from, to), wherever it begins; -1 where there is no such second.
-func least(times []time.Time, from, to time.Time) (n int) {
-	last := to.Add(-time.Second) // the last that it can begin
-	if last.Before(from) {
-		return -1
-	}
-	n = count(times, from, from.Add(time.Second))
-	// The emptiest one begins at from or right after one of the times.
-	for _, t := range times[search(times, from):search(times, last)] {
-		t = t.Add(1)
-		n = min(n, count(times, t, t.Add(time.Second)))
-	}
-	return n
-}
-
-// leastCounted is the same for the seconds from, from+1 s, … alone.
-func leastCounted(times []time.Time, from, to time.Time) int {
-	n := -1
-	for t := from; !t.Add(time.Second).After(to); t = t.Add(time.Second) {
-		if c := count(times, t, t.Add(time.Second)); n < 0 || c < n {
-			n = c
-		}
-	}
-	return n
-}
-
 // pace is how many of the times, which are sorted, there are a second in
 // [from, to), which is longer than a second. It is the mean over all beginnings
 // in the first second, so that it does not matter whether the first or the last
@@ -99,7 +62,6 @@ func timesOf(calls []tiwtest.Call, keep func(tiwtest.Call) bool) (times []time.T
 
 func anyCall(tiwtest.Call) bool    { return true }
 func accepted(c tiwtest.Call) bool { return c.Outcome == tiwtest.OK }
-func rejected(c tiwtest.Call) bool { return c.Outcome == "RequestLimitExceeded" }
 func roomsFrom(first, n uint64) func(tiwtest.Call) bool {
 	return func(c tiwtest.Call) bool { return c.RoomId >= first && c.RoomId < first+n }
 }

@@ -51,34 +51,6 @@ func TestFloor(t *testing.T) {
 	}
 }
 
-func TestSeconds(t *testing.T) {
-	times := at(0, 0.5, 0.9, 1.4, 1.5, 3.2)
-	for _, test := range []struct {
-		name                string
-		from, to            float64
-		most, least, counts int
-	}{
-		{"a second is half open", 0, 2, 3, 2, 2},
-		{"a fuller second lies across two of the counted ones", 0.5, 2.5, 3, 1, 1},
-		{"what lies outside does not count", 0.95, 3, 2, 0, 0},
-		{"where there is no whole second there is no emptiest", 0, 0.9, 2, -1, -1},
-		{"what begins after the last time is empty", 3.3, 5, 0, 0, 0},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			from, to := at(test.from)[0], at(test.to)[0]
-			if got := most(times, from, to); got != test.most {
-				t.Errorf("most: got %d, want %d", got, test.most)
-			}
-			if got := least(times, from, to); got != test.least {
-				t.Errorf("least: got %d, want %d", got, test.least)
-			}
-			if got := leastCounted(times, from, to); got != test.counts {
-				t.Errorf("least of the counted ones: got %d, want %d", got, test.counts)
-			}
-		})
-	}
-}
-
 func TestCount(t *testing.T) {
 	if got := count(at(1, 1, 2, 3), at(1)[0], at(3)[0]); got != 3 {
 		t.Errorf("got %d, want 3: the first moment belongs to it and the last does not", got)

@@ -50,8 +50,8 @@ func drainBy(ctx context.Context, r *recorder, name string, procs, n int) error 
 	r.add(name+": enqueue to last request", d.wall.Seconds(), "s", atMost(floor(n, capacity).Seconds()+0.8))
 	r.add(name+": first to last request", d.span.Seconds(), "s", noted)
 	r.add(name+": rejected", float64(d.rejected), "", atMost(0))
-	r.add(name+": fullest second", float64(d.sliding), "", atMost(capacity))
-	r.add(name+": fullest calendar second", float64(d.calendar), "", atMost(capacity))
+	r.add(name+": peak second", float64(d.sliding), "", atMost(capacity))
+	r.add(name+": peak calendar second", float64(d.calendar), "", atMost(capacity))
 	r.add(name+": seconds over the cap, the referee's own delays aside", float64(d.over), "", atMost(0))
 	if d.over > 0 {
 		r.broke("%s: %d times more than %d requests in a second", name, d.over, capacity)
@@ -65,7 +65,7 @@ type drained struct {
 	span     time.Duration // from the first request to the last
 	requests int
 	rejected int
-	sliding  int // in the fullest second
+	sliding  int // in the peak second
 	calendar int
 	over     int // seconds with too many, those left out that the referee's own delays explain
 }

@@ -4,17 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/ledger"
 	"tiwsnap/tasks"
+	"tiwsnap/tiw/tiwtest"
 )
 
 // growth measures how the cost of a snapshot grows with the number of
-// processes, with how long the API takes to answer, with how far away Redis
-// is, and with how many rooms wait, and what a look costs with many batches. The
-// other rows have one of each.
+// processes, the latency of the API and of Redis and the number of queued rooms,
+// and the cost of reading with the number of batches.
 func growth(ctx context.Context, r *recorder) error {
 	for _, run := range []struct {
 		name         string
@@ -48,10 +57,10 @@ func growth(ctx context.Context, r *recorder) error {
 			return err
 		}
 	}
-	if err := growthLooks(ctx, r, 10, 50, 10); err != nil {
+	if err := growthBatches(ctx, r, 10, 50, 10); err != nil {
 		return err
 	}
-	return growthLooks(ctx, r, 10_000, 50_000, 100_000)
+	return growthBatches(ctx, r, 10_000, 50_000, 100_000)
 }
 
 // growthWaiting measures what Redis and a client take for one room while many
@@ -92,5 +101,223 @@ func growthWaiting(ctx context.Context, r *recorder, n int) (err error) {
 	}
 	r.add(name+": enqueue of a single room, p50", percentile(enqueued, 50), "µs", noted)
 	r.add(name+": the next one taken and read, p50", percentile(fed, 50), "µs", noted)
+	return nil
+}
+
+// cost is what snapshots take in a steady drain: each from its turn in the
+// backlog to its result, and the workers' looking around between.
+type cost struct {
+	pace           float64 // requests a second
+	trips          float64 // round trips to Redis a snapshot
+	redis, workers float64 // processor time a snapshot, ms
+}
+
+// steady drains a batch by so many processes, which are that far from Redis (a
+// round trip of the network), and watches for a while in which results come in
+// as fast as requests go out.
+func (r *recorder) steady(ctx context.Context, name string, procs int, away time.Duration, o tiwtest.Options,
+	watched time.Duration) (c cost, err error) {
+	s, err := r.newStage(name, o)
+	if err != nil {
+		return c, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	p, err := newProxy(s.Redis.Addr, away)
+	if err != nil {
+		return c, err
+	}
+	defer p.close()
+	s.Environ = append(s.Environ, "TIWSNAP_REDIS_URL=redis://"+p.addr+"/0")
+	if err := s.startWorkers(ctx, procs); err != nil {
+		return c, err
+	}
+	if err := s.batch(ctx, "steady", firstRoom, 2000); err != nil {
+		return c, err
+	}
+	if err := s.Sim.WaitCalls(ctx, 6*capacity); err != nil {
+		return c, err
+	}
+	look := func() (c cost, err error) {
+		c.trips = float64(p.trips.Load())
+		redis, err := redisCPU(ctx, s.DB)
+		if err != nil {
+			return c, err
+		}
+		workers, err := s.workersCPU()
+		c.redis, c.workers = milliseconds(redis), milliseconds(workers)
+		return c, err
+	}
+	before, err := look()
+	if err != nil {
+		return c, err
+	}
+	from := time.Now()
+	if !pause(ctx, watched) {
+		return c, ctx.Err()
+	}
+	to := time.Now()
+	after, err := look()
+	if err != nil {
+		return c, err
+	}
+	c.pace = pace(timesOf(s.Sim.Calls(), anyCall), from, to)
+	n := c.pace * to.Sub(from).Seconds()
+	c.trips = (after.trips - before.trips) / n
+	c.redis, c.workers = (after.redis-before.redis)/n, (after.workers-before.workers)/n
+	return c, nil
+}
+
+// growthBatches measures what a look costs with few and with many batches: the
+// feeder's, the first page, the list of batches, the metrics, and the command status.
+func growthBatches(ctx context.Context, r *recorder, open, canceled, ended int) (err error) {
+	name := fmt.Sprintf("%s open batches, %s single cancels, %s ended batches",
+		grouped(fmt.Sprint(open)), grouped(fmt.Sprint(canceled)), grouped(fmt.Sprint(ended)))
+	s, err := r.newRedis(fmt.Sprint(open, "-open"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.fill(ctx, open, canceled, ended); err != nil {
+		return err
+	}
+	p95 := func(what string, samples int, between time.Duration, look func() error) error {
+		var took []float64
+		for range samples {
+			begin := time.Now()
+			if err := look(); err != nil {
+				return fmt.Errorf("%s: %w", what, err)
+			}
+			took = append(took, milliseconds(time.Since(begin)))
+			if !pause(ctx, between) {
+				return ctx.Err()
+			}
+		}
+		r.add(name+": "+what+", p95", percentile(took, 95), "ms", noted)
+		return nil
+	}
+
+	b := backlog.New(s.DB, keys.Default)
+	depth := 0
+	if err := p95("the feeder takes a room", 200, 0, func() error {
+		depth++
+		ids, _, err := b.Take(ctx, "bench", depth)
+		if err == nil && len(ids) != 1 {
+			err = fmt.Errorf("took %d rooms, not 1", len(ids))
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := p95("how many rooms wait", 200, 0, func() error {
+		_, _, err := b.Waiting(ctx)
+		return err
+	}); err != nil {
+		return err
+	}
+	l, row := ledger.New(s.DB, ledger.Options{}), canceled
+	if err := p95("a single cancel", 20, 0, func() error {
+		row++
+		_, err := l.Cancel(ctx, tasks.RowID("canceled", row), tasks.Room{SdkAppId: sdkAppID, RoomId: uint64(row)})
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := p95("tiwsnap status --limit 50", 20, 0, func() error {
+		cmd := exec.CommandContext(ctx, s.Binary, "status", "--limit", "50")
+		cmd.Env = s.Environ
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, out)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	addr := listener.Addr().String()
+	listener.Close()
+	web, err := startProcess(filepath.Join(s.Dir, "web.log"), "serving HTTP",
+		append(s.Environ, "TIWSNAP_HTTP_ADDR="+addr), s.Binary, "web")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopAll([]*process{web})) }()
+	if err := web.await(ctx); err != nil {
+		return err
+	}
+	for _, page := range []struct {
+		path  string
+		fresh time.Duration // how long it shows what it has read
+	}{{"/", time.Second}, {"/batches", 0}, {"/batches?state=open", 0}, {"/metrics", 2100 * time.Millisecond}} {
+		if err := p95("GET "+page.path, 10, page.fresh,
+			func() error { return get(ctx, "http://"+addr+page.path) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func get(ctx context.Context, url string) error {
+	q, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		return err
+	}
+	q.Header.Set("Accept", "text/html")
+	resp, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return nil
+}
+
+// fill makes open batches of 30 rooms, one of which rows are canceled one by one,
+// and what is left of ended ones.
+func (s *stage) fill(ctx context.Context, open, canceled, ended int) error {
+	g, all := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for i := range open {
+		g.Go(func() error { return s.batch(all, fmt.Sprintf("open-%d", i), uint64(firstRoom+30*i), 30) })
+	}
+	g.Go(func() error { return s.batch(all, "canceled", 1, canceled+100) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	l := ledger.New(s.DB, ledger.Options{})
+	g, all = errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for row := 1; row <= canceled; row++ {
+		g.Go(func() error {
+			_, err := l.Cancel(all, tasks.RowID("canceled", row), tasks.Room{SdkAppId: sdkAppID, RoomId: uint64(row)})
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	now := time.Now().UnixMilli()
+	for first := 0; first < ended; first += 1000 {
+		pipe := s.DB.Pipeline()
+		for i := first; i < min(first+1000, ended); i++ {
+			id, at := fmt.Sprintf("ended-%d", i), now-int64(ended-i)*6000
+			pipe.HSet(ctx, keys.Default.Batch(id), "total", 30, "fed", 30, "succeeded", 29, "failed", 1, "images", 58,
+				"labels", "[]",
+				"created_at", at, "ended_at", at+5000)
+			pipe.ZAdd(ctx, keys.Default.Batches(), redis.Z{Score: float64(at), Member: id})
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
 }

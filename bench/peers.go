@@ -197,8 +197,8 @@ func (r *recorder) peerDrain(ctx context.Context, s peerSoftware, p peer, procs 
 		r.add(name+fmt.Sprintf(": %d accepted in", n), good[n-1].Sub(start).Seconds(), "s", noted)
 	}
 	r.add(name+": rejected", float64(create.Rejected), "", noted)
-	r.add(name+": fullest second", float64(create.Received.SlidingSecond.Calls), "", noted)
-	r.add(name+": fullest calendar second", float64(create.Received.CalendarSecond.Calls), "", noted)
+	r.add(name+": peak second", float64(create.Received.SlidingSecond.Calls), "", noted)
+	r.add(name+": peak calendar second", float64(create.Received.CalendarSecond.Calls), "", noted)
 	return nil
 }
 

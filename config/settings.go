@@ -133,8 +133,8 @@ var settings = []setting{
 		"URL of the store for copies of images: file:///srv/boards, or " +
 			"s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION; " +
 			"empty: no copies, and Tencent deletes images after three days", imageStore, hideUser},
-	{"images.access_key_id", "", "", "access key ID of an S3 store; empty: from the environment, credentials file or instance role of AWS",
-		secret, hide},
+	{"images.access_key_id", "", "",
+		"access key ID of an S3 store; empty: from the environment, credentials file or instance role of AWS", secret, hide},
 	{"images.secret_access_key", "", "", "secret access key of an S3 store", secret, hide},
 	{"images.private", "", "",
 		"image hosts that may be in a private network: host names, addresses and networks such as 10.1.2.0/24",

@@ -41,7 +41,7 @@ type Snapshot struct {
 	PossibleDuplicates int            `json:"possible_duplicates,omitempty"`
 	History            []Attempt      `json:"history"`               // never nil; of more than 50, the first and last
 	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of the tasks beside its own
-	ReportedTasks      map[int]string `json:"-"`                     // TaskID by attempt, reported by callbacks, not confirmed
+	ReportedTasks      map[int]string `json:"-"`                     // TaskID by attempt, from unconfirmed callbacks
 	Callbacks          int            `json:"callbacks,omitempty"`
 	Callback           string         `json:"-"`                   // body that came for its task, as far as it is kept
 	Held               bool           `json:"held,omitempty"`      // unknown, and waits for a person

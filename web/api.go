@@ -164,7 +164,7 @@ func (a *API) operations() []operation {
 		{"GET /v1/batches/{id}/images.zip", roleRead, "get-batch-images",
 			"All images of a batch with its lists, as a ZIP archive", a.getImages},
 		{"GET /v1/batches/{id}/events", roleRead, "follow-batch", "Follow a batch to its end by server-sent events",
-			streaming("Event batch: the whole batch, after each change. The last event is end, or gone if it has expired", a.batchEvents)},
+			streaming("Event batch: the whole batch after each change; finally end, or gone if it has expired", a.batchEvents)},
 		{"POST /v1/batches/{id}/cancel", RoleProduce, "cancel-batch",
 			"Cancel a batch, as far as Tencent has not accepted it", handle(a.cancelBatch)},
 		{"POST /v1/batches/{id}/pause", RoleOperate, "pause-batch",
@@ -264,7 +264,7 @@ func answerable(ctx context.Context, operation string, err error) *Problem {
 		log.Error("request failed", "operation", operation, "err", err)
 		p = problem(http.StatusInternalServerError, codeInternal, "something went wrong here, and the log says what")
 	case p.Code == codeRedisAway: // or it has refused what we asked of it
-		log.Warn("Redis does not answer as it should", "operation", operation, "err", err)
+		log.Warn("unexpected error from Redis", "operation", operation, "err", err)
 	case p.Code == codeNoDisk:
 		log.Warn("no room for a temporary file", "operation", operation, "err", err)
 	}

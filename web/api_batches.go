@@ -39,7 +39,7 @@ func (x *exchange) Resolve(ctx huma.Context) []error {
 // createBatchInput is a list and what is said of it beside.
 type createBatchInput struct {
 	exchange
-	Key      string `header:"Idempotency-Key" maxLength:"255" doc:"Key of this request, such as a UUID; a repeat creates nothing"`
+	Key      string `header:"Idempotency-Key" maxLength:"255" doc:"A repeat with the same key creates nothing"`
 	Name     string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the batch; default: a new one"`
 	Strict   bool   `query:"strict" doc:"Enqueue nothing if any row is wrong"`
 	Check    bool   `query:"check" doc:"Check the list and enqueue nothing: 200 with what is wrong"`
@@ -328,7 +328,7 @@ func (a *API) getBatch(ctx context.Context, in *batchInput) (*batchOutput, error
 type listBatchesInput struct {
 	Limit  int       `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"How many at most"`
 	Cursor string    `query:"cursor" maxLength:"100" doc:"next of the page before"`
-	State  string    `query:"state" enum:"open,running,paused,canceled,ended,failed" doc:"open: not ended; failed: with failures"`
+	State  string    `query:"state" enum:"open,running,paused,canceled,ended,failed" doc:"failed: with failures"`
 	Text   string    `query:"text" maxLength:"100" doc:"Only those with this text in their id or in the name of a label"`
 	Since  time.Time `query:"since" doc:"Only those that were made then or later"`
 	Until  time.Time `query:"until" doc:"Only those that were made before"`
@@ -350,7 +350,7 @@ const scanBatches = 2000
 type listBatchesOutput struct {
 	Body struct {
 		Batches []Batch `json:"batches" doc:"The newest first"`
-		Next    string  `json:"next,omitempty" doc:"Cursor of the next page, if any; a page with few batches may not be the last"`
+		Next    string  `json:"next,omitempty" doc:"Cursor of the next page, if any; a short page may not be the last"`
 	}
 }
 
@@ -499,7 +499,7 @@ func (a *API) retryBatch(ctx context.Context, in *retryBatchInput) (*retryBatchO
 
 type againBatchInput struct {
 	ID   string `path:"id" maxLength:"64" doc:"Id of the batch"`
-	Name string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the new batch; default: the old id and the time"`
+	Name string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id; default: the old id and the time"`
 }
 
 // AgainBatch is a batch that was made of the rooms of another one.

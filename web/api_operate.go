@@ -35,7 +35,7 @@ func (a *API) limitHistory(ctx context.Context, in *historyInput) (*historyOutpu
 }
 
 type setLimitInput struct {
-	Limit int `query:"limit" minimum:"0" maximum:"10000" required:"true" doc:"Requests per second of all workers; 0: as configured"`
+	Limit int `query:"limit" minimum:"0" maximum:"10000" required:"true" doc:"Requests per second; 0: as configured"`
 }
 
 func (a *API) setLimit(ctx context.Context, in *setLimitInput) (*limitOutput, error) {
@@ -172,7 +172,7 @@ type redisOutput struct {
 		Servers []RedisServer    `json:"servers" doc:"Empty where Redis does not tell"`
 		Skew    float64          `json:"clock_ahead_seconds" doc:"By how much its clock is ahead of the one here"`
 		Batches int64            `json:"batches" doc:"That are kept"`
-		Record  int64            `json:"record_bytes,omitempty" doc:"Size of the record of one snapshot, from the newest batch"`
+		Record  int64            `json:"record_bytes,omitempty" doc:"Size of one snapshot's record, from the newest batch"`
 		Totals  map[string]int64 `json:"totals" doc:"What has become of everything that ever ran here"`
 	}
 }

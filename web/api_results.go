@@ -55,7 +55,7 @@ type listSnapshotsInput struct {
 // SnapshotPage is a page of the snapshots of a batch.
 type SnapshotPage struct {
 	Snapshots []results.Result `json:"snapshots" doc:"In the order of the class list"`
-	Next      int              `json:"next,omitempty" doc:"Cursor of the next page, if any; a short page may not be the last"`
+	Next      int              `json:"next,omitempty" doc:"Cursor of the next page; a short page may not be the last"`
 }
 
 func (in *listSnapshotsInput) media() string {

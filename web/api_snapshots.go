@@ -19,7 +19,7 @@ import (
 
 // createSnapshotInput is one room, in the names of Tencent's API.
 type createSnapshotInput struct {
-	Idempotency string `header:"Idempotency-Key" maxLength:"255" doc:"Key of this request, such as a UUID; a repeat creates nothing"`
+	Idempotency string `header:"Idempotency-Key" maxLength:"255" doc:"A repeat with the same key creates nothing"`
 	RawBody     []byte
 	Body        struct {
 		tasks.Room

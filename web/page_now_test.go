@@ -42,7 +42,7 @@ func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
 		"it is full": {func(_ *redistest.Server, c *redis.Client) error {
 			return c.ConfigSet(t.Context(), "maxmemory", "1000000").Err()
 		}, "% full"},
-		"it is away": {func(s *redistest.Server, _ *redis.Client) error { s.Kill(); return nil }, "Redis does not answer as it should"},
+		"it is away": {func(s *redistest.Server, _ *redis.Client) error { s.Kill(); return nil }, "Unexpected error from Redis"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Real(t)

@@ -23,7 +23,7 @@ func (w *Worker) CheckRedis(ctx context.Context) error {
 	var refusal redis.Error
 	switch {
 	case errors.As(err, &refusal):
-		w.log.Warn("the settings of Redis are unknown: maxmemory-policy must be noeviction, or tasks are lost when it is full",
+		w.log.Warn("the settings of Redis are unknown: its maxmemory-policy must be noeviction, or tasks are lost",
 			"err", err)
 	case err != nil:
 		return fmt.Errorf("ask Redis for its settings: %w", err)

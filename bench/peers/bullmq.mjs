@@ -28,7 +28,8 @@ async function create(room) {
     body,
     headers: {
       "content-type": "application/json",
-      "authorization": `TC3-HMAC-SHA256 Credential=simulator/${scope}, SignedHeaders=content-type;host, Signature=${signature}`,
+      "authorization": `TC3-HMAC-SHA256 Credential=simulator/${scope}, ` +
+        `SignedHeaders=content-type;host, Signature=${signature}`,
       "x-tc-action": "CreateSnapshotTask",
       "x-tc-version": "2019-09-19",
       "x-tc-region": "ap-singapore",
