@@ -111,6 +111,38 @@ local function end_batch()
   tell('batch', BATCH_ID, webhook)
 end
 
+-- Counts a request or a result in the chart of the batch: the rows have "sent:N" and
+-- "ended:N" for each bar, the batch how wide one is (s). Where the bars do not
+-- reach any more each two become one.
+local BARS = 60
+local function plot(series)
+  local created_at, width = unpack(redis.call('HMGET', BATCH, 'created_at', 'chart'))
+  width = tonumber(width or 1)
+  local bar = math.floor(math.max(0, NOW - (created_at or NOW)) / 1000 / width)
+  if bar >= BARS then
+    local by = 1
+    while bar >= BARS do
+      by, bar = by * 2, math.floor(bar / 2)
+    end
+    for _, name in ipairs({'sent:', 'ended:'}) do
+      local sums = {}
+      for i = 0, BARS - 1 do
+        local n = redis.call('HGET', ROWS, name .. i)
+        if n then
+          local to = math.floor(i / by)
+          sums[to] = (sums[to] or 0) + n
+          redis.call('HDEL', ROWS, name .. i)
+        end
+      end
+      for i, n in pairs(sums) do
+        redis.call('HSET', ROWS, name .. i, n)
+      end
+    end
+    redis.call('HSET', BATCH, 'chart', width * by)
+  end
+  redis.call('HINCRBY', ROWS, series .. ':' .. bar, 1)
+end
+
 -- Moves the snapshot to another state. This is the only place where a state
 -- changes, so the counters of the batch, the sets of work in progress and what
 -- follows from an end move exactly once with it.
@@ -154,6 +186,11 @@ local function move(from, to)
     end
     if to ~= 'queued' then
       redis.call('HINCRBY', BATCH, to, 1)
+    end
+    if to == 'sending' then
+      plot('sent')
+    elseif to == 'succeeded' or to == 'failed' then
+      plot('ended')
     end
     if ENDED[to] then
       end_batch()

@@ -7,16 +7,18 @@ import (
 	"strings"
 	"time"
 
+	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 )
 
 // chart is the requests a second over a span, as an SVG picture.
 type chart struct {
 	Span   string
-	Points []ratelimit.Point
-	slot   float64 // seconds
+	Points []ratelimit.Point // of slots that are over: one that is not looks like a fall
+	Until  time.Time         // when the last of them was over
+	Slot   time.Duration
 	Cap    int     // the highest limit of the span, or that of now
-	Peak   float64 // requests a second in the fullest slot
+	Peak   float64 // requests a second in the busiest slot
 	Sent   int
 	Over   int // refused
 }
@@ -36,7 +38,11 @@ func (a *API) chart(r *http.Request) (chart, error) {
 	if err != nil {
 		return chart{}, err
 	}
-	c := chart{Span: string(h.Span), Points: h.Points, slot: float64(h.Slot), Cap: a.limiter().Limit()}
+	last := len(h.Points) - 1
+	c := chart{
+		Span: string(h.Span), Points: h.Points[:last], Until: h.Points[last].At,
+		Slot: time.Duration(h.Slot) * time.Second, Cap: a.limiter().Limit(),
+	}
 	for _, p := range h.Points {
 		c.Cap = max(c.Cap, p.Limit)
 		c.Peak = max(c.Peak, c.rate(p))
@@ -45,7 +51,7 @@ func (a *API) chart(r *http.Request) (chart, error) {
 	return c, nil
 }
 
-func (c chart) rate(p ratelimit.Point) float64 { return float64(p.Sent) / c.slot }
+func (c chart) rate(p ratelimit.Point) float64 { return float64(p.Sent) / c.Slot.Seconds() }
 
 // The size of a chart. Its height holds a little more than the cap.
 const chartWidth, chartHeight = 720, 160
@@ -76,11 +82,8 @@ func (c chart) Line() string {
 // CapY is where the cap is.
 func (c chart) CapY() string { return fmt.Sprintf("%.1f", c.y(float64(c.Cap))) }
 
-// Since and Until are the ends of the chart.
+// Since is the beginning of the chart.
 func (c chart) Since() time.Time { return c.Points[0].At }
-
-// Until is the end of the chart.
-func (c chart) Until() time.Time { return c.Points[len(c.Points)-1].At }
 
 // Refusals are small marks where requests were refused.
 func (c chart) Refusals() template.HTML {
@@ -92,4 +95,60 @@ func (c chart) Refusals() template.HTML {
 		}
 	}
 	return template.HTML(b.String())
+}
+
+// batchChart is the requests and results of a batch over its time, as an SVG picture.
+type batchChart struct {
+	ledger.Chart
+	Parts int // of the time, each as wide as a bar: those that are over
+}
+
+func batchChartOf(c ledger.Chart, b ledger.Batch, now time.Time) batchChart {
+	parts := len(c.Bars)
+	if !b.Ended() { // a bar that is not over looks like a fall, and where nothing goes on there is none
+		parts = max(int(now.Sub(c.Since)/c.Width), 0)
+		c.Bars = c.Bars[:min(len(c.Bars), parts)]
+	}
+	return batchChart{c, parts}
+}
+
+// Peak is the requests a second in the busiest bar.
+func (c batchChart) Peak() (peak float64) {
+	for _, b := range c.Bars {
+		peak = max(peak, float64(b.Sent)/c.Width.Seconds())
+	}
+	return peak
+}
+
+// Until is the end of the last part.
+func (c batchChart) Until() time.Time { return c.Since.Add(time.Duration(c.Parts) * c.Width) }
+
+// Sent is the path of the requests, as steps.
+func (c batchChart) Sent() string { return c.steps(func(b ledger.Bar) int { return b.Sent }) }
+
+// Results is the path of the results, as steps.
+func (c batchChart) Results() string { return c.steps(func(b ledger.Bar) int { return b.Ended }) }
+
+func (c batchChart) steps(of func(ledger.Bar) int) string {
+	top := 1
+	for _, b := range c.Bars {
+		top = max(top, b.Sent, b.Ended)
+	}
+	x := func(part int) float64 { return chartWidth * float64(part) / float64(c.Parts) }
+	var b strings.Builder
+	mark := "M"
+	for i, bar := range c.Bars {
+		y := chartHeight * (1 - float64(of(bar))/float64(top)/1.1)
+		fmt.Fprintf(&b, "%s%.1f %.1fL%.1f %.1f", mark, x(i), y, x(i+1), y)
+		mark = "L"
+	}
+	if n := len(c.Bars); n < c.Parts {
+		fmt.Fprintf(&b, "L%.1f %dL%d %d", x(n), chartHeight, chartWidth, chartHeight)
+	}
+	return b.String()
+}
+
+// Area is the path of the requests down to the ground.
+func (c batchChart) Area() string {
+	return fmt.Sprintf("M0 %d%s L%d %d Z", chartHeight, strings.Replace(c.Sent(), "M", " L", 1), chartWidth, chartHeight)
 }

@@ -34,6 +34,7 @@ type batchData struct {
 	Next      int
 	Columns   []string // labels
 	Stopped   []trouble
+	Chart     batchChart
 }
 
 // Row is the row of the class list that a snapshot is of.
@@ -108,6 +109,11 @@ func (p *Pages) readBatch(r *http.Request) (string, any, error) {
 			return "", nil, err
 		}
 	}
+	chart, err := p.api.ledger.Chart(ctx, b)
+	if err != nil {
+		return "", nil, err
+	}
+	d.Chart = batchChartOf(chart, b, time.Now())
 	if d.Only != "" && !slices.Contains(allStates, ledger.State(d.Only)) {
 		return "", nil, invalid("state", "is not known")
 	}

@@ -199,6 +199,7 @@ func functions(l lang) template.FuncMap {
 		"count":      count,
 		"sentence":   func(s string) string { return strings.TrimRight(s, ".") + [languages]string{".", "。"}[l] },
 		"left":       l.left,
+		"roughly":    l.roughly,
 		"span":       func(a, b time.Time) string { return l.left(b.Sub(a)) },
 		"explain":    l.explain,
 		"navigation": navigation,

@@ -552,9 +552,15 @@ var catalog = map[string][languages]string{
 	"audit.none":   {"Nobody has changed anything.", "没有操作记录。"},
 
 	"chart.title": {"Requests a second", "每秒请求数"},
-	"chart.span":  {"Time", "时间范围"},
-	"chart.says":  {"peak %s of %s a second, %s sent, %s refused", "峰值 %s / %s 每秒，已发送 %s，被限流 %s"},
-	"span.15m":    {"15 min", "15 分钟"},
-	"span.24h":    {"24 h", "24 小时"},
-	"span.7d":     {"7 days", "7 天"},
+	"batch.chart": {"Requests and results", "请求与结果"},
+	"batch.chart.says": {
+		"area: requests, peak %s a second over %s; dashes: results", "面积：请求，峰值每秒 %s（%s 平均）；虚线：结果",
+	},
+	"chart.span": {"Time", "时间范围"},
+	"chart.says": {
+		"peak %s of %s a second over %s, %s sent, %s refused", "峰值每秒 %s / %s（%s 平均），已发送 %s，被限流 %s",
+	},
+	"span.15m": {"15 min", "15 分钟"},
+	"span.24h": {"24 h", "24 小时"},
+	"span.7d":  {"7 days", "7 天"},
 }

@@ -188,7 +188,8 @@ func (ns Namespace) Replicated() string { return ns.key("replicated") }
 func (ns Namespace) Batch(id string) string { return ns.key("batch:" + id) }
 
 // Rows is a hash of chunk number to chunk: the rooms of a batch, compressed; and
-// of "canceled:ROW" for those that were canceled before it was their turn.
+// of "canceled:ROW" for those that were canceled before it was their turn, and of
+// the bars of its chart, "sent:N" and "ended:N".
 func (ns Namespace) Rows(batch string) string { return ns.key("rows:" + batch) }
 
 // Loading is a Rows hash of a batch that is still being pushed. It expires.
