@@ -53,7 +53,7 @@ var rows = []row{
 	{"pipeline", "everything but Tencent: no rate limit and an API that answers at once, by 1 and 2 processes", false,
 		3 * time.Minute, pipeline},
 	{"growth", "what a snapshot costs with more processes, a slower API or Redis, more rooms and more batches", false,
-		15 * time.Minute, growth},
+		20 * time.Minute, growth},
 	{"peers", "BullMQ, and asynq behind three limiters: drain, idle latency, bulk", false,
 		20 * time.Minute, measurePeers},
 }
