@@ -7,10 +7,12 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 var update = flag.Bool("update", false, "write the packages into docs/architecture.md")
@@ -25,9 +27,9 @@ type aPackage struct {
 // that each imports.
 func packages(t *testing.T) map[string]aPackage {
 	t.Helper()
-	list := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Imports", "tiwsnap/...")
-	list.Stderr = os.Stderr
-	out, err := list.Output()
+	goList := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Imports", "tiwsnap/...")
+	goList.Stderr = os.Stderr
+	out, err := goList.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,25 +91,46 @@ func drawing(all map[string]aPackage) string {
 	return "```text\n" + strings.Join(lines, "\n") + "\n```\n"
 }
 
-// table lists the packages for which which is true: what each does, by its own
-// comment, and what it imports.
-func table(all map[string]aPackage, which func(folder string) bool) string {
-	s := "| package | | imports |\n| --- | --- | --- |\n"
+// list lists the packages for which which is true: what each does, by the first
+// sentence of its own comment, and what it imports.
+func list(all map[string]aPackage, which func(folder string) bool) string {
+	var s strings.Builder
 	for _, folder := range slices.Sorted(maps.Keys(all)) {
 		if !which(folder) {
 			continue
 		}
 		p := all[folder]
-		does := strings.TrimPrefix(strings.TrimPrefix(p.Doc, "Package "+p.Name+" "), "Command "+p.Name+" ")
+		does := strings.TrimPrefix(strings.TrimPrefix(p.Doc, "Package "+p.Name+" "), "Command "+path.Base(folder)+" ")
 		var imports []string
 		for _, i := range p.Imports {
 			if !inside(i) {
-				imports = append(imports, i)
+				imports = append(imports, "`"+i+"`")
 			}
 		}
-		s += fmt.Sprintf("| [%s](../%s) | %s | %s |\n", folder, folder, does, strings.Join(imports, ", "))
+		item := fmt.Sprintf("- [%s](../%s) %s", folder, folder, does)
+		if len(imports) > 0 {
+			item += " Imports " + strings.Join(imports, ", ") + "."
+		}
+		s.WriteString(wrap(item, 120) + "\n")
 	}
-	return s
+	return s.String()
+}
+
+// wrap breaks an item of a list into lines of at most so many columns.
+func wrap(item string, columns int) string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(item) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > columns {
+			lines = append(lines, line)
+			line = " "
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+		if len(lines) > 0 && !strings.HasPrefix(line, "  ") {
+			line = "  " + strings.TrimLeft(line, " ")
+		}
+	}
+	return strings.Join(append(lines, line), "\n")
 }
 
 // docs/architecture.md shows the packages as they are, and each file that it
@@ -122,8 +145,8 @@ func TestArchitecture(t *testing.T) {
 	want := string(text)
 	for name, made := range map[string]string{
 		"drawing": drawing(all),
-		"story":   table(all, func(folder string) bool { return !inside(folder) }),
-		"inside":  table(all, inside),
+		"story":   list(all, func(folder string) bool { return !inside(folder) }),
+		"inside":  list(all, inside),
 	} {
 		begin, end := "<!-- "+name+" -->\n", "<!-- end -->\n"
 		before, rest, found := strings.Cut(want, begin)

@@ -1,7 +1,7 @@
-// Package backlog holds the batches that wait: their rooms as compressed
-// chunks that never change, and how far each batch has been fed. The feeder
-// takes from the open batches in turn, so a small batch never waits behind a
-// large one.
+// Package backlog stores the rooms of open batches, as compressed chunks that
+// never change, and how far each batch has been fed to the queue. The feeder
+// takes rooms from all open batches in turn, so a small batch never waits
+// behind a large one.
 package backlog
 
 import (

@@ -1,7 +1,7 @@
-// Command bench measures what tiwsnap promises, a row at a time: worker
-// processes of the binary that it builds, a real redis-server, the simulator as
-// the referee over real HTTP, and the peers' ways of doing the same where their
-// software is there. Everything is on loopback and ends by itself.
+// Command bench measures what tiwsnap promises, one row at a time. It builds
+// the binary and runs worker processes against a real redis-server and the
+// simulator, which is the referee. It measures other job queues in the same
+// way. Everything runs on loopback and ends by itself.
 package main
 
 import (

@@ -1,8 +1,8 @@
-// Command chaos breaks everything around a batch of rooms, by a seeded
-// schedule, and then compares three truths: the class list, the log of the
-// simulator as the referee, the ledger. The workers are processes of the
-// tiwsnap binary that it builds, Redis is a real redis-server, all on loopback.
-// It ends by itself, and exits 1 on a broken promise.
+// Command chaos injects faults around a batch of rooms, on a seeded schedule,
+// and then compares the class list, the referee's log and the ledger. It builds
+// the binary and runs worker processes, a real redis-server and the simulator,
+// which is the referee, all on loopback. The exit code is 1 if a promise is
+// broken.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// Package cli is the command line: one file for each subcommand. It is the
-// only place that reads flags and prints for people; programs read stdout,
-// people read stderr.
+// Package cli implements the command line, one file for each subcommand. Only
+// this package reads flags and prints for people: results go to stdout,
+// messages to stderr.
 package cli
 
 import (

@@ -1,7 +1,9 @@
-// Package client is what Go programs use that let workers take snapshots: enqueue rooms, see what became of them, wait,
-// read the results, cancel. It talks to the workers' Redis and to nothing else.
+// Package client is the Go client of tiwsnap: enqueue rooms, follow and wait
+// for them, read the results, cancel. It connects to the Redis of the workers
+// and to nothing else.
 //
-// A batch and a snapshot each have an id: what Batch and Room return, and what the command line and the pages show.
+// A batch and a snapshot each have an id, which Batch and Room return and which
+// the command line and the pages show.
 package client
 
 import (

@@ -1,6 +1,7 @@
 // Package config reads the settings of tiwsnap: defaults, a YAML file, the
-// environment and flags, each stronger than the one before. settings.go lists
-// every setting, one line each. What is wrong is reported all at once, by name.
+// environment and flags, each overriding the one before. settings.go lists
+// every setting, one line each. All errors are reported at once, each with the
+// name of its setting.
 package config
 
 import (

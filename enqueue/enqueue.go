@@ -1,6 +1,6 @@
-// Package enqueue is what producers call: one room, or a batch of any size.
-// One room goes straight to the asynq queue that is served first; a batch
-// goes to the backlog, all of it or nothing.
+// Package enqueue accepts work from producers: a single room, or a batch of any
+// size. A single room goes to the asynq queue that is served first. A batch
+// goes to the backlog, as a whole or not at all.
 package enqueue
 
 import (

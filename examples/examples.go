@@ -1,5 +1,5 @@
-// Package examples holds the class lists and the configuration file that the
-// documentation speaks of. The demo runs one of them.
+// Package examples contains the class lists and the configuration file that the
+// documentation uses. The demo runs one of them.
 package examples
 
 import _ "embed"

@@ -1,14 +1,14 @@
-// Package gate answers one question for all processes of a namespace: may a
-// call of Tencent's API go now? It stands over the rate limit. A caller gets a
-// permit, or is told that sending is stopped, or that the application of the
-// call is suspended; and it reports what became of the call.
+// Package gate decides whether a request to Tencent's API may be sent now, for
+// all processes of a namespace. It combines the rate limit with a circuit
+// breaker. A caller gets a permit, or learns that sending is stopped or that an
+// application is suspended, and reports the outcome of its request.
 //
-// A trouble that hits everybody stops everybody and costs no room anything: the
-// breaker opens, and single real calls show when it is over. A trouble that hits
-// one room, or one application, stops nobody else. docs/gate.md has the states
-// on a timeline.
+// A fault that concerns every request opens the breaker and costs no room an
+// attempt. A fault of one room or one application stops nothing else.
+// docs/gate.md shows the states on a timeline.
 //
-// All state is in Redis, changes by Lua scripts, and runs on Redis' clock.
+// All state is in Redis, is changed by Lua scripts, and follows the clock of
+// Redis.
 package gate
 
 import (

@@ -1,5 +1,5 @@
-// Package images keeps copies of the images that Tencent deletes after three
-// days: in a folder or in an S3 bucket, under names that a person can browse.
+// Package images copies images into a folder or an S3 bucket before Tencent
+// deletes them after three days, under names that people can browse.
 package images
 
 import (

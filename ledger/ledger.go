@@ -1,7 +1,7 @@
-// Package ledger keeps what has happened to each snapshot and each batch. It
-// decides whether a request may be sent: the intent is written before the
-// send and the outcome after it, by compare-and-set in Lua, fenced by the
-// number of the attempt. Redis TIME is the only clock.
+// Package ledger records the state of each snapshot and each batch, and decides
+// whether a request may be sent. The intent is written before the request and
+// the outcome after it, by compare-and-set in Lua, fenced by the number of the
+// attempt. Redis TIME is the only clock.
 package ledger
 
 import (

@@ -1,6 +1,6 @@
-// Package ratelimit hands out permits to call one API action of one account,
-// to any number of processes that share a Redis: never more than the limit
-// are used in any second, and nearly as many as the limit when they are wanted.
+// Package ratelimit is a rate limiter for one API action of one account, shared
+// by all processes of a Redis. No second holds more than the limit, and a
+// backlog uses nearly all of it. README.md has the proof.
 package ratelimit
 
 import (

@@ -1,6 +1,6 @@
-// Package results says what became of snapshots and batches, wherever they
-// stand: in the ledger, in the backlog, or on a queue. The command line and
-// the HTTP API show what it reads, and write result lists with it.
+// Package results reads the state and the results of snapshots and batches,
+// wherever they are: in the ledger, in the backlog or on a queue. The command
+// line, the API and the pages all use it. It also writes result lists.
 package results
 
 import (

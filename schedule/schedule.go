@@ -1,5 +1,5 @@
-// Package schedule knows when class lists are due, where their rooms come from,
-// and what became of each tick. Its Clock makes the ticks.
+// Package schedule knows the schedules: when class lists are due, where their
+// rooms come from, and the outcome of each tick. Its Clock makes the ticks.
 package schedule
 
 import (

@@ -1,6 +1,6 @@
-// Package tasks is the contract between producers and workers: the types of
-// the tasks on the asynq queues, their payloads and their options. It imports
-// nothing of ours, so that a producer needs this package and asynq only.
+// Package tasks is the contract between producers and workers: the types of the
+// tasks on the asynq queues, their payloads and their options. It imports no
+// other package of tiwsnap, so a producer needs only this package and asynq.
 package tasks
 
 import (

@@ -1,7 +1,7 @@
 // Package tiw is a client of the snapshot API of Tencent Interactive
-// Whiteboard. A call is one HTTP request at most, never a second one: there is
-// no idempotency key, so a request sent twice is a task made twice. What a
-// failure means for the caller is the Class of the Error.
+// Whiteboard. A call sends at most one HTTP request: the API has no idempotency
+// key, so a second request would create a second task. The Class of an Error
+// says what the failure means for the caller.
 package tiw
 
 import (

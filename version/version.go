@@ -1,4 +1,4 @@
-// Package version says which release a binary is, and of which commit.
+// Package version reports the release and the commit of a binary.
 package version
 
 import (

@@ -1,5 +1,5 @@
-// Package web is what tiwsnap serves over HTTP to those who may: the API, the
-// pages, asynqmon and the metrics.
+// Package web serves the API, the pages, asynqmon and the metrics over HTTP, to
+// users with the right role.
 package web
 
 import (

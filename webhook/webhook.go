@@ -1,8 +1,7 @@
-// Package webhook tells other people's servers what has happened. A Sender makes
-// signed requests by the scheme of https://www.standardwebhooks.com, and keeps
-// those servers' addresses from leading into its own network. A Dispatcher takes
-// what the ledger has noted through the outbox to the receivers, each of which
-// has its share.
+// Package webhook delivers notifications to other people's servers. A Sender
+// makes requests signed by the scheme of https://www.standardwebhooks.com and
+// refuses private addresses. A Dispatcher moves events from the ledger's outbox
+// to the receivers, each of which has its share of the capacity.
 package webhook
 
 import (

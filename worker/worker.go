@@ -1,6 +1,6 @@
-// Package worker runs the snapshots: it feeds the backlog into asynq, sends
-// the requests under the shared rate limit, asks what became of them, and
-// looks after what got lost. It is the only package that knows all the others.
+// Package worker runs the snapshots: it feeds the backlog to asynq, sends
+// requests under the shared rate limit, polls for results, and recovers lost
+// work. It is the only package that knows all the others.
 package worker
 
 import (

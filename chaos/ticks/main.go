@@ -1,10 +1,10 @@
-// Command ticks shows that a tick of a schedule is one batch: three worker
-// processes have the same schedule of every minute, and every other tick the
-// worker that has begun it is killed with SIGKILL while it reads the rooms.
+// Command ticks tests that each tick of a schedule creates exactly one batch.
+// Three worker processes have the same schedule of every minute. On every other
+// tick, the worker that has started it is killed while it reads the rooms.
 //
-// It starts a redis-server, the simulator and the tiwsnap binary that it builds,
-// all on loopback, and ends by itself after the minutes. It exits 1 unless there
-// was exactly one batch a minute and every room was snapshotted once for each.
+// It builds the binary, starts a redis-server and the simulator on loopback,
+// and ends after the given minutes. The exit code is 0 if there was one batch a
+// minute and every room was snapshotted once for each.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// Package asynqx is what tiwsnap knows of asynq's insides: the names of its keys, the form of its scripts and of its
-// task messages. Each relies on one release of asynq; contract_test.go runs asynq itself and fails on another one that
-// differs.
+// Package asynqx contains everything that depends on the internals of asynq:
+// key names, scripts and task messages. It is written for one release of asynq;
+// contract_test.go fails if another release differs.
 package asynqx
 
 import "strings"

@@ -1,5 +1,5 @@
-// Package audit keeps who did what and when: every change that a person or a
-// program has made, by whatever way.
+// Package audit stores the audit log: who changed what and when, on the pages,
+// through the API or on the command line.
 package audit
 
 import (

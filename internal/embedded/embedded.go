@@ -1,5 +1,6 @@
-// Package embedded is a Redis inside this process, for demos and tests. It is not durable. Package rdb opens every
-// other one; whatever links this one links miniredis and its Lua.
+// Package embedded runs a Redis inside this process, for demos and tests. It is
+// not durable. It is separate from package rdb so that clients do not link
+// miniredis and its Lua.
 package embedded
 
 import (

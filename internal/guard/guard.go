@@ -1,5 +1,5 @@
-// Package guard keeps requests to addresses that others name out of this
-// machine and its network (SSRF).
+// Package guard protects the private network from requests to addresses that
+// users supply (SSRF).
 package guard
 
 import (

@@ -1,7 +1,6 @@
-// Package keys names every Redis key of tiwsnap's own, so that the whole schema
-// can be read in one place. All keys of a namespace share one hash tag: every
-// script works on Redis Cluster. asynq's keys ("asynq:…") are asynq's business
-// and not here.
+// Package keys names every Redis key of tiwsnap, so that the schema can be read
+// in one place. All keys of a namespace share one hash tag, so every script
+// works on Redis Cluster. Keys of asynq ("asynq:…") are in package asynqx.
 package keys
 
 import (

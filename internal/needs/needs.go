@@ -1,7 +1,7 @@
-// Package needs is for tests that need what may be lacking: a program, or time.
-// Where there is no such program the test is skipped, and its package says at the
-// end what it left out and why. Where TIWSNAP_TEST_REQUIRE is set, as in CI, the
-// lack of a program fails the test instead. `go test -short` has no time.
+// Package needs skips tests that need a program that is not installed, or more
+// time than `go test -short` allows. Each package reports at the end what it
+// skipped and why. With TIWSNAP_TEST_REQUIRE, as in CI, a missing program fails
+// the test instead.
 package needs
 
 import (

@@ -1,5 +1,5 @@
-// Package password hashes passwords and access tokens, and checks them against
-// the hashes. A hash in the configuration reveals neither.
+// Package password hashes passwords and access tokens, and verifies them
+// against the hashes. A hash in the configuration reveals neither.
 package password
 
 import (

@@ -1,7 +1,7 @@
-// Package rdb opens Redis from a URL: a single server, TLS, a Unix socket,
-// Sentinel, Cluster. Every client it gives out has bounded pools and timeouts and
-// obeys the deadlines of its contexts. What can be asked of any Redis, whatever
-// lies in it, is here too.
+// Package rdb connects to Redis by URL: a single server, TLS, a Unix socket,
+// Sentinel or Cluster. Its clients have bounded pools and timeouts and respect
+// context deadlines. It also has the checks that apply to any Redis, such as
+// memory, eviction and clock.
 package rdb
 
 import (

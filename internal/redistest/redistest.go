@@ -1,7 +1,7 @@
-// Package redistest gives tests their Redis: a real redis-server each, on a free
-// loopback port, with its data in its own folder, or the product's embedded one.
-// Real servers can be killed, frozen and restarted, because that is what is
-// tested. Programs that measure and break start them here too.
+// Package redistest provides Redis for tests: a real redis-server each, on a
+// free loopback port with its own data folder, or the embedded Redis. Tests can
+// kill, freeze and restart a real server. The commands bench and chaos use it
+// too.
 package redistest
 
 import (

@@ -1,7 +1,6 @@
-// Package rooms reads class lists into rooms to snapshot: CSV with a header,
-// JSON lines, a JSON array, or a workbook (.xlsx). Every fault of a file is told
-// with its line and column; of the file itself only the row at hand is held, and
-// which rooms were seen.
+// Package rooms parses class lists: CSV with a header, JSON lines, a JSON array
+// or a workbook (.xlsx). Errors have a line and a column. Only the current row
+// and the set of seen rooms are kept in memory.
 package rooms
 
 import (

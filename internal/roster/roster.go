@@ -1,5 +1,5 @@
-// Package roster knows which workers run. Each tells of itself every few
-// seconds.
+// Package roster lists the running workers. Each worker sends a heartbeat every
+// few seconds.
 package roster
 
 import (

@@ -1,5 +1,5 @@
-// Package seldom keeps a log readable where others decide how often something
-// happens.
+// Package seldom limits how often a log message is repeated when outside events
+// trigger it.
 package seldom
 
 import (

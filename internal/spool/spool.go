@@ -1,5 +1,5 @@
-// Package spool keeps text that can be used only when all of it is there: a
-// little of it in memory, more in a temporary file.
+// Package spool buffers text until it is complete: a little in memory, the rest
+// in a temporary file.
 package spool
 
 import (

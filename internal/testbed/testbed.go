@@ -1,6 +1,6 @@
-// Package testbed sets up what the measuring and the breaking programs need: a
-// redis-server, the simulator of Tencent's API as the referee, and a tiwsnap
-// binary that is led to these two. Everything is on loopback.
+// Package testbed sets up what bench and chaos need: a redis-server, the
+// simulator as the referee, and a tiwsnap binary that uses both. Everything is
+// on loopback.
 package testbed
 
 import (

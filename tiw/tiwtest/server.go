@@ -1,7 +1,7 @@
-// Package tiwtest is a stand-in for the snapshot actions of Tencent Interactive
-// Whiteboard: it checks signatures and bodies, holds callers to the quota,
-// counts what they really sent and breaks on demand. README.md says what it
-// imitates and what it does not. It is not Tencent.
+// Package tiwtest simulates the snapshot API of Tencent Interactive Whiteboard:
+// it verifies signatures and bodies, enforces the rate limit, counts requests
+// and injects faults. README.md lists what it simulates and what it does not.
+// It is not Tencent.
 package tiwtest
 
 import (

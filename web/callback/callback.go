@@ -1,5 +1,6 @@
-// Package callback receives Tencent's callbacks over HTTP, from the whole
-// Internet: what a URL of ours names is kept, and all else is not found.
+// Package callback receives Tencent's callbacks over HTTP. A URL that tiwsnap
+// has signed is recorded; every other request from the Internet is answered
+// with 404.
 package callback
 
 import (

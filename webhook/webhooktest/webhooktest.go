@@ -1,4 +1,4 @@
-// Package webhooktest has a receiver of webhooks, for tests.
+// Package webhooktest provides a webhook receiver for tests.
 package webhooktest
 
 import (

@@ -1,4 +1,4 @@
-// Package guardtest has a name server for tests of guarded requests.
+// Package guardtest provides a name server for tests of guarded requests.
 package guardtest
 
 import (
