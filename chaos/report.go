@@ -30,8 +30,8 @@ type report struct {
 	Calls         int64   `json:"calls"`
 	Rejected      int64   `json:"rejected"`
 	Foreign       int64   `json:"foreign"` // of others, on the same quota
-	Sliding       int     `json:"fullest_sliding_second"`
-	Calendar      int     `json:"fullest_calendar_second"`
+	Sliding       int     `json:"peak_sliding_second"`
+	Calendar      int     `json:"peak_calendar_second"`
 	Over          int     `json:"over"` // times that a second held more than the rate, and no stall explains it
 	Tightest      tight   `json:"tightest"`
 	DescribesEach float64 `json:"describes_per_snapshot"`
@@ -200,14 +200,14 @@ func (r *report) print(w io.Writer) error {
 	line("unexplained duplicates", "%d", r.Unexplained)
 	if r.Explained+r.Learned > 0 {
 		line("extra tasks that nobody could count", "%d, explained by the loss", r.Explained)
-		line("lost tasks that were told of later", "%d, %d of them not in the ledger", r.Learned, r.Unlearned)
+		line("lost tasks that were reported later", "%d, %d of them not in the ledger", r.Learned, r.Unlearned)
 	}
 	line("tasks made again within the grace", "%d", r.Early)
 	line("tasks made again despite a callback", "%d", r.Despite)
 	line("requests", "%d, %d rejected, %d of others", r.Calls, r.Rejected, r.Foreign)
-	line("requests in the fullest second", "%d sliding, %d calendar, of %d", r.Sliding, r.Calendar, r.Rate)
+	line("requests in the peak second", "%d sliding, %d calendar, of %d", r.Sliding, r.Calendar, r.Rate)
 	line(fmt.Sprintf("tightest %d requests", r.Rate+1),
-		"%.4f s, at %.1f s; the referee was held up %d times, %.3f s at most",
+		"%.4f s, at %.1f s; the referee was delayed %d times, %.3f s at most",
 		r.Tightest.Took, r.Tightest.At, len(r.Stalls), longest(r.Stalls))
 	line("seconds with more than the rate", "%d", r.Over)
 	line("created but cut", "%d", r.Struck["cut"])
@@ -256,7 +256,7 @@ func (r *report) print(w io.Writer) error {
 func printTable(w io.Writer, all []*report) error {
 	var b strings.Builder
 	b.WriteString("| fault | rooms | succeeded | failed, must | lost | extra tasks | counted | unexplained |" +
-		" lost with Redis' data | rejected | fullest second | too full | images lost or wrong | seconds |" +
+		" lost with Redis' data | rejected | peak second | too full | images lost or wrong | seconds |" +
 		" promises broken |\n" + strings.Repeat("| --- ", 15) + "|\n")
 	for _, r := range all {
 		fmt.Fprintf(&b, "| %s | %d | %d | %d, %d | %d | %d | %d | %d | %d | %d | %d of %d | %d | %d of %d | %.0f | %d |\n",

@@ -62,7 +62,7 @@ applies. The limit of a worker that has stopped is forgotten within a minute.`,
 			return printJSON(e.stdout, map[string]any{
 				"configured": c.cfg.Rate.Limit, "limit": s.Limit, "available": s.Effective,
 				"margin_ms": float64(s.Margin.Round(100*time.Microsecond)) / float64(time.Millisecond),
-				"used":      s.Used, "peak": s.Fullest,
+				"used":      s.Used, "peak": s.Peak,
 			}, true)
 		}
 		why := ""
@@ -78,7 +78,7 @@ applies. The limit of a worker that has stopped is forgotten within a minute.`,
 			"available rate", fmt.Sprintf("%d%s", s.Effective, why),
 			"safety margin", s.Margin.Round(100*time.Microsecond),
 			"used in the last second", s.Used,
-			"peak second (last 2 min)", s.Fullest,
+			"peak second (last 2 min)", s.Peak,
 		)
 	}
 	return cmd

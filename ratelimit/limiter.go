@@ -204,7 +204,7 @@ type State struct {
 	Highest   int           // the same
 	Effective int           // what is left of them, lower where others spend too
 	Used      int           // permits of all processes used in the last second, as far as reported
-	Fullest   int           // the same in the fullest second of this minute and the last, by the clock of Redis
+	Peak      int           // the same in the peak second of this minute and the last, by the clock of Redis
 	Out       int           // tokens of all processes that are out: reserved, or used and not back yet
 	Waiting   [2]int        // callers of Acquire in this process, by Priority
 	Margin    time.Duration // at the moment
@@ -245,7 +245,7 @@ func Read(ctx context.Context, o Options) (State, error) {
 func (a answer) state() State {
 	return State{
 		Limit: a.limit, Lowest: a.lowest, Highest: a.highest, Effective: a.currentLimit,
-		Used: a.used, Fullest: a.peak, Out: a.out, Margin: a.margin,
+		Used: a.used, Peak: a.peak, Out: a.out, Margin: a.margin,
 	}
 }
 

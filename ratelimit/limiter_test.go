@@ -112,8 +112,8 @@ func TestThroughput(t *testing.T) {
 					t.Errorf("%.2f permits a second, want at least %.2f", rate, c.min)
 				}
 				s, err := limiters[0].State(t.Context())
-				if most, _ := u.most(); err != nil || s.Fullest > c.limit || s.Fullest < most-1 {
-					t.Errorf("fullest second of %d, %v; it was %d", s.Fullest, err, most)
+				if most, _ := u.most(); err != nil || s.Peak > c.limit || s.Peak < most-1 {
+					t.Errorf("fullest second of %d, %v; it was %d", s.Peak, err, most)
 				}
 			})
 		})
@@ -377,7 +377,7 @@ func TestStateTellsWhatIsWrong(t *testing.T) {
 		}
 		synctest.Wait()
 		s, err := l.State(t.Context())
-		want := ratelimit.State{Limit: 20, Lowest: 20, Highest: 20, Effective: 20, Used: 3, Fullest: 3, Out: 3, Margin: 15 * time.Millisecond}
+		want := ratelimit.State{Limit: 20, Lowest: 20, Highest: 20, Effective: 20, Used: 3, Peak: 3, Out: 3, Margin: 15 * time.Millisecond}
 		if diff := cmp.Diff(want, s); diff != "" || err != nil {
 			t.Errorf("state (-want +got), error %v:\n%s", err, diff)
 		}

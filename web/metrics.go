@@ -290,7 +290,7 @@ func (r *reading) limits(ctx context.Context) error {
 		r.gauge(descLimit, float64(s.Limit), action)
 		r.gauge(descEffective, float64(s.Effective), action)
 		r.gauge(descUsed, float64(s.Used), action)
-		r.gauge(descPeak, float64(s.Fullest), action)
+		r.gauge(descPeak, float64(s.Peak), action)
 		r.gauge(descMargin, s.Margin.Seconds(), action)
 		for i, priority := range []string{"bulk", "interactive"} {
 			r.gauge(descWaiting, float64(s.Waiting[i]), action, priority)

@@ -11,14 +11,14 @@ const (
 
 const second = int64(1e9) // ns
 
-// Peak is the fullest second of its kind.
+// Peak is the peak second of its kind.
 type Peak struct {
 	Calls   int   `json:"calls"`
 	BeginNs int64 `json:"beginNs"` // Unix ns
 }
 
 // meter counts calls at given times (Unix ns, never going back) and remembers
-// the fullest second of both kinds. Two calls exactly one second apart are
+// the peak second of both kinds. Two calls exactly one second apart are
 // never in the same second.
 type meter struct {
 	total    int64

@@ -34,7 +34,7 @@ type State struct {
 }
 
 // ActionState is what was counted for one action: sums over all secret ids,
-// and the fullest seconds of any single one, since each has its own quota.
+// and the peak seconds of any single one, since each has its own quota.
 // A call counts from the moment of its arrival, also if its signature turns
 // out to be wrong; calls of unknown secret ids are left out.
 type ActionState struct {
@@ -44,11 +44,11 @@ type ActionState struct {
 	Foreign  int64 `json:"foreign"`  // imitated calls of others on the same quota
 }
 
-// Flow is a number of calls and their fullest seconds.
+// Flow is a number of calls and their peak seconds.
 type Flow struct {
 	Calls          int64 `json:"calls"`
-	CalendarSecond Peak  `json:"fullestCalendarSecond"`
-	SlidingSecond  Peak  `json:"fullestSlidingSecond"`
+	CalendarSecond Peak  `json:"peakCalendarSecond"`
+	SlidingSecond  Peak  `json:"peakSlidingSecond"`
 }
 
 // TaskState counts tasks. Created is the sum of the others but Kept.
