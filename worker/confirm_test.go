@@ -24,6 +24,7 @@ import (
 func TestCallbacks(t *testing.T) {
 	t.Parallel()
 	t.Run("name the task of a request whose answer was lost: nothing is made twice", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{
 			Cut: 0.2, InternalErrorCreated: 0.2, Silent: 0.1, CallbackDouble: 0.5, CallbackEarly: 0.3,
 		}})
@@ -43,6 +44,7 @@ func TestCallbacks(t *testing.T) {
 	})
 
 	t.Run("that are lost leave a retry after the grace, counted as a possible duplicate", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 0.3, CallbackLost: 1}})
 		w.callbacks()
 		w.work()
@@ -58,6 +60,7 @@ func TestCallbacks(t *testing.T) {
 	})
 
 	t.Run("wake the confirmation", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 		w.callbacks()
 		w.slow = true
@@ -70,6 +73,7 @@ func TestCallbacks(t *testing.T) {
 }
 
 func TestResultThatNeverComes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: time.Hour})
 	w.work()
 	w.enqueue("a", 1)
@@ -114,6 +118,7 @@ func TestOddResults(t *testing.T) {
 		tiwtest.ShapeNulls:            {state: ledger.Failed, code: tiw.CodeOddResult, minutes: true},
 	} {
 		t.Run(string(shape), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Shapes: map[tiwtest.Shape]float64{shape: 1}}})
 			w.work()
 			w.enqueue("a", 1)
@@ -142,6 +147,7 @@ func TestRefusals(t *testing.T) {
 	t.Parallel()
 	refused := tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.TaskNotFound", Actions: []string{tiwtest.ActionDescribe}}
 	t.Run("five in a row are believed", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: refused})
 		w.work()
 		w.enqueue("a", 1)
@@ -154,6 +160,7 @@ func TestRefusals(t *testing.T) {
 		}
 	})
 	t.Run("of many rooms are summed up in the log", func(t *testing.T) {
+		t.Parallel()
 		var log bytes.Buffer
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: refused})
 		w.log = &log
@@ -167,6 +174,7 @@ func TestRefusals(t *testing.T) {
 		}
 	})
 	t.Run("one after any number of others is not, and nothing is lost", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: 4 * time.Second})
 		w.slow = true // a minute between refusals
 		w.work()

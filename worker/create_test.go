@@ -20,7 +20,9 @@ import (
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	t.Run("InternalError and cut connections are retried and counted as possible duplicates", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{InternalError: 0.05, InternalErrorCreated: 0.05, Cut: 0.1}})
+		w.second = 10 * time.Millisecond // a room may fail five times
 		w.work()
 		w.enqueue("a", 60)
 		b := w.ended("a")
@@ -41,6 +43,7 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("attempts are bounded, and the reason is kept", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{InternalError: 1}})
 		api, err := tiw.New(tiw.Options{Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
 		if err != nil {
@@ -66,6 +69,7 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("a permanent error fails the snapshot at once with Tencent's own words", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
 		w.work()
 		w.enqueue("a", 2)
@@ -84,6 +88,7 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("a failed render fails the snapshot", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskFailure: 1})
 		w.work()
 		w.enqueue("a", 2)
@@ -101,6 +106,7 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("somebody else on the same quota costs no attempt", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{ForeignLoad: 10}})
 		w.work()
 		w.enqueue("a", 40)
@@ -115,6 +121,7 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("arrears stop all sending, burn no attempt, and say why", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{
 			SdkAppIds: []uint64{app}, // the probe has to ask for one of them
 			Faults:    tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}},
@@ -197,6 +204,7 @@ func TestHoldLastAttempt(t *testing.T) {
 }
 
 func TestWrongClock(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Clock: func() time.Time { return time.Now().Add(10 * time.Minute) }})
 	w.work()
 	w.enqueue("a", 30)

@@ -29,6 +29,7 @@ func TestSmallBatchBehindALargeOne(t *testing.T) {
 
 // A task that vanished from asynq, by hand or by accident, is put back.
 func TestLostTask(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.enqueue("a", 5)
 	ids, _, err := backlog.New(w.rdb, keys.Default).Take(t.Context(), "a feeder that died", 3)

@@ -99,7 +99,7 @@ func TestStorm(t *testing.T) {
 			w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: faults})
 			w.attempts = 4
 			w.work()
-			w.enqueue("a", 200)
+			w.enqueue("a", 100)
 			s := w.stoppedFor(gate.Storm)
 			if s.Code == "" || s.Fix == "" || s.WaitsFor == "" {
 				t.Errorf("%+v", s)
@@ -107,7 +107,7 @@ func TestStorm(t *testing.T) {
 			if name != "most calls fail" {
 				w.eventually("some trials have failed", func() bool { return w.stop().Trials >= 8 })
 				if n := w.creates(); n > 40 {
-					t.Errorf("%d requests while nothing works, for 200 rooms", n)
+					t.Errorf("%d requests while nothing works, for 100 rooms", n)
 				}
 			}
 			w.faults(tiwtest.Faults{})
@@ -116,11 +116,11 @@ func TestStorm(t *testing.T) {
 			if d := time.Since(back); d > 30*time.Second {
 				t.Errorf("back after %s", d)
 			}
-			if b := w.ended("a"); b.Succeeded != 200 {
+			if b := w.ended("a"); b.Succeeded != 100 {
 				t.Errorf("%+v", b)
 			}
-			if n := w.creates(); n > 240 {
-				t.Errorf("%d requests for 200 rooms", n)
+			if n := w.creates(); n > 140 {
+				t.Errorf("%d requests for 100 rooms", n)
 			}
 			w.cap()
 		})
@@ -167,6 +167,7 @@ func TestAccountProbe(t *testing.T) {
 func TestCreateAloneIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: 3 * time.Second})
+	w.second = 20 * time.Millisecond
 	w.work()
 	w.enqueue("a", 3)
 	w.until("a", "is accepted", func(b ledger.Batch) bool { return b.Accepted == 3 })
@@ -198,19 +199,19 @@ func TestOneRoomIsRefused(t *testing.T) {
 			}})
 			w.work()
 			began := time.Now()
-			w.enqueue("a", 200)
+			w.enqueue("a", 100)
 			b := w.ended("a")
-			if b.Succeeded != 199 || b.Failed != 1 {
+			if b.Succeeded != 99 || b.Failed != 1 {
 				t.Errorf("%+v", b)
 			}
-			if took := time.Since(began); took > 45*time.Second { // 10 s without it
+			if took := time.Since(began); took > 45*time.Second { // 5 s without it
 				t.Errorf("took %s", took)
 			}
 			if s, err := w.ledger.Snapshot(t.Context(), "a.40"); err != nil || s.State != ledger.Failed || s.Code != code {
 				t.Errorf("%+v, %v", s, err)
 			}
 			w.eventually("all is well", func() bool { return w.stop().Cause == "" && w.suspended(app).Cause == "" })
-			if n := w.creates(); n > 215 {
+			if n := w.creates(); n > 115 {
 				t.Errorf("%d requests", n)
 			}
 		})
@@ -339,7 +340,7 @@ func TestPersonStops(t *testing.T) {
 	if before, err := b.Stop(t.Context(), "ada", "maintenance"); before != "" || err != nil {
 		t.Fatal(before, err)
 	}
-	w.enqueue("a", 100)
+	w.enqueue("a", 40)
 	room := tasks.Room{SdkAppId: app, RoomId: 1000}
 	if _, err := w.queue.Room(t.Context(), room, enqueue.RoomOptions{Key: "k"}); err != nil {
 		t.Fatal(err)
@@ -360,7 +361,7 @@ func TestPersonStops(t *testing.T) {
 	if before, err := b.Start(t.Context()); before != gate.Person || err != nil {
 		t.Fatal(before, err)
 	}
-	if b := w.ended("a"); b.Succeeded != 100 {
+	if b := w.ended("a"); b.Succeeded != 40 {
 		t.Errorf("%+v", b)
 	}
 
@@ -383,11 +384,11 @@ func TestQuotaIsUsedUp(t *testing.T) {
 	t.Parallel()
 	used := tiwtest.Faults{Code: 1, CodeName: "LimitExceeded.TaskConcurrency"}
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: used})
-	w.attempts = 1
+	w.second, w.attempts = 20*time.Millisecond, 1
 	w.work()
 	w.enqueue("a", 40)
 	s := w.stoppedFor(gate.Account)
-	if d := s.NextTrial.Sub(s.Since); d < 50*50*time.Millisecond { // a minute is 3 s here
+	if d := s.NextTrial.Sub(s.Since); d < 50*w.second { // a minute is 60 of them
 		t.Errorf("asked again after %s", d)
 	}
 	if !strings.Contains(s.Why, "the account has reached its limit of concurrent tasks") {

@@ -18,9 +18,6 @@ const (
 	// checkEvery is asynq's TaskCheckInterval: how often a lane looks for a
 	// task while it cannot wait for one in Redis, as in a paused queue.
 	checkEvery = 50 * time.Millisecond
-	// forwardEvery is asynq's DelayedTaskCheckInterval: how often each process
-	// looks for tasks whose retry is due. It costs four round trips.
-	forwardEvery = 5 * time.Second
 	// cleanEvery is asynq's JanitorInterval. No task of ours is kept when it has
 	// ended, so there is nothing to clean.
 	cleanEvery = time.Hour
@@ -75,11 +72,15 @@ func (l *lane) servers(ctx context.Context, takers int) (all []*asynq.Server) {
 	return all
 }
 
+// forwardEvery is asynq's DelayedTaskCheckInterval: how often each process looks
+// for tasks whose retry is due. It costs four round trips.
+func (w *Worker) forwardEvery() time.Duration { return max(5*w.o.Second, checkEvery) }
+
 // server is one asynq server of the lane. The first one also does what is done
 // once in each process.
 func (l *lane) server(ctx context.Context, concurrency int, first bool) *asynq.Server {
 	w := l.worker
-	forward := forwardEvery
+	forward := w.forwardEvery()
 	if !first {
 		forward = time.Hour
 	}

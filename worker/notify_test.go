@@ -58,6 +58,7 @@ func (w world) webhooks(n int, list func(string, ...asynq.ListOption) ([]*asynq.
 }
 
 func TestEndsAreTold(t *testing.T) {
+	t.Parallel()
 	t.Run("each of a snapshot and of a batch once, by three workers", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})

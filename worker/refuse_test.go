@@ -19,6 +19,7 @@ import (
 // Rooms that another release has taken, and whose fields mean nothing to this
 // one, end like all others.
 func TestRoomsOfAnotherRelease(t *testing.T) {
+	t.Parallel()
 	refused := func(w world, id string) {
 		w.Helper()
 		s, err := w.ledger.Snapshot(t.Context(), id)
@@ -28,6 +29,7 @@ func TestRoomsOfAnotherRelease(t *testing.T) {
 	}
 
 	t.Run("as a row of a batch", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 		load := backlog.New(w.rdb, keys.Default).Load(tasks.Room{SdkAppId: app}) // which checks nothing
 		for _, room := range []tasks.Room{{RoomId: 1}, {RoomId: 2, SnapshotMode: "Hologram"}, {RoomId: 3}} {
@@ -53,6 +55,7 @@ func TestRoomsOfAnotherRelease(t *testing.T) {
 	})
 
 	t.Run("as a task on its queue", func(t *testing.T) {
+		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 		payload := fmt.Sprintf(`{"v":1,"id":"s-odd","room":{"SdkAppId":%d,"RoomId":2,"SnapshotMode":"Hologram"}}`, app)
 		task := asynq.NewTask(tasks.TypeSnapshot, []byte(payload), asynq.TaskID("s-odd"), asynq.Queue(keys.Default.QueueInteractive()))

@@ -105,6 +105,7 @@ func (w world) snapshot(id string) ledger.Snapshot {
 }
 
 func TestCallbacksOfRooms(t *testing.T) {
+	t.Parallel()
 	t.Run("have the bytes that Tencent sent", func(t *testing.T) {
 		for _, envelope := range []tiwtest.Envelope{tiwtest.EnvelopeTIW, tiwtest.EnvelopeFlat, tiwtest.EnvelopeResult, tiwtest.EnvelopeEmpty} {
 			for _, failure := range []float64{0, 1} {
