@@ -7,6 +7,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 )
@@ -15,6 +16,7 @@ import (
 const turnMost = 2 * time.Second
 
 func TestTurnsOfThoseWhoDoNotFeed(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	rdb := redistest.Client(t)
 	b := backlog.New(rdb, keys.Default)

@@ -134,6 +134,7 @@ func (f fixture) lasts(d time.Duration) {
 }
 
 func TestConnection(t *testing.T) {
+	t.Parallel()
 	t.Run("five calls in a row that find none, of all processes", func(t *testing.T) {
 		f := setup(t)
 		f.calls(4, unreached)
@@ -236,6 +237,7 @@ func TestConnection(t *testing.T) {
 }
 
 func TestStorm(t *testing.T) {
+	t.Parallel()
 	t.Run("ten failures in a row", func(t *testing.T) {
 		f := setup(t)
 		f.calls(9, internalError)
@@ -377,6 +379,7 @@ func TestStorm(t *testing.T) {
 }
 
 func TestAccount(t *testing.T) {
+	t.Parallel()
 	probe := func(f fixture) (*gate.Permit, string, uint64) {
 		f.Helper()
 		f.due()
@@ -600,6 +603,7 @@ func (f fixture) waits(app uint64, id string) {
 
 func TestApplication(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	// next makes the step that is due, whose trial ends with err.
 	next := func(f fixture, err error) {
 		f.Helper()

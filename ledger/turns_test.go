@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/ledger"
 )
 
@@ -25,6 +26,7 @@ func (f fixture) ask(owner string) ledger.Polls {
 }
 
 func TestTurnsOfPollers(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	looks := func(f fixture, each func()) (n int, took time.Duration) {
 		f.Helper()
@@ -51,6 +53,7 @@ func TestTurnsOfPollers(t *testing.T) {
 	}
 
 	t.Run("come ten times a second, of all together, while nothing waits", func(t *testing.T) {
+		t.Parallel()
 		f := setup(t, 1)
 		n, took := looks(f, func() {})
 		if most := 15 + int(10*took.Seconds()) + 1; n > most {
@@ -59,6 +62,7 @@ func TestTurnsOfPollers(t *testing.T) {
 	})
 
 	t.Run("come not more often while somebody polls", func(t *testing.T) {
+		t.Parallel()
 		f := setup(t, 3)
 		f.accept(3)
 		f.at(1, -time.Second, -time.Hour)
@@ -74,6 +78,7 @@ func TestTurnsOfPollers(t *testing.T) {
 	})
 
 	t.Run("come in time for the last who is left of many", func(t *testing.T) {
+		t.Parallel()
 		f := setup(t, 3)
 		f.accept(3)
 		f.at(1, -time.Second, -time.Hour)
@@ -94,6 +99,7 @@ func TestTurnsOfPollers(t *testing.T) {
 	})
 
 	t.Run("are over at once where more may poll", func(t *testing.T) {
+		t.Parallel()
 		f := setup(t, 2)
 		f.accept(2)
 		f.at(1, -time.Second, -time.Hour)

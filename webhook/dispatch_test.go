@@ -136,6 +136,7 @@ func (w site) put(p tasks.NotifyPayload) {
 }
 
 func TestDelivery(t *testing.T) {
+	t.Parallel()
 	// told is a world with a batch that has ended, and the webhook for it.
 	told := func(t *testing.T) (site, tasks.NotifyPayload) {
 		w := newSite(t)
@@ -320,19 +321,23 @@ func TestReceiverThatHangs(t *testing.T) {
 	w := newSite(t)
 	healthy := webhooktest.NewReceiver(t)
 	var underWay, most, ended atomic.Int64
+	atTheEnd := make(chan struct{})
 	hanging := webhooktest.Receiver{Server: httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		n := underWay.Add(1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
 		io.Copy(io.Discard, r.Body) // or the server does not see that the sender has gone
-		<-r.Context().Done()
+		select {
+		case <-r.Context().Done():
+		case <-atTheEnd: // else the dispatcher waits for it before it ends
+		}
 		underWay.Add(-1)
 		ended.Add(1)
 	}))}
 	t.Cleanup(hanging.Close)
-	t.Cleanup(hanging.CloseClientConnections)
 	w.endedBatches("stuck", events, hanging.URL)
 	w.dispatch(webhooktest.SubscribeWithin(t, 2*time.Minute, healthy, hanging))
+	t.Cleanup(func() { close(atTheEnd) })
 	w.eventually("the receiver that hangs has its share", func() bool { return underWay.Load() >= 8 })
 	for i := range 5 {
 		w.endedBatches(fmt.Sprintf("well-%d", i), 10, "")

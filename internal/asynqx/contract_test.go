@@ -109,6 +109,7 @@ func TestPaused(t *testing.T) {
 
 func TestTaker(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	c := redistest.Client(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
@@ -161,6 +162,7 @@ func TestTaker(t *testing.T) {
 // asynq computes the lease of a task before it asks for one, so that no look may last nearly as long.
 func TestALookEndsBeforeItsLease(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	c := redistest.Client(t)
 	sha := c.ScriptLoad(t.Context(), "return nil").Val()
 	prefix := asynqx.Prefix(queue)
@@ -223,6 +225,7 @@ func TestDropStale(t *testing.T) {
 
 func TestForeign(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	c := redistest.Client(t)
 	nothing := func(context.Context, *asynq.Task) error { return nil }
 	serve(t, c, asynqx.Weight, nothing)
