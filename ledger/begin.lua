@@ -37,6 +37,7 @@ if state == 'accepted' or ENDED[state] then
 end
 if not state then
   create(ARGV[5])
+  unknown_at = get('unknown_at') -- of a request that Redis has lost
   for i = 14, #ARGV, 2 do
     index(ARGV[i], ARGV[i + 1])
   end

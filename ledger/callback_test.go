@@ -264,6 +264,7 @@ func TestCallback(t *testing.T) {
 
 	t.Run("for a record that has expired leaves nothing", func(t *testing.T) {
 		f := patient(t)
+		f.rdb.FlushDB(t.Context())
 		f.callBack(row(1), 1, "t1")
 		if n := f.rdb.Exists(t.Context(), keys.Default.Snapshot(row(1).ID), keys.Default.Confirm()).Val(); n != 0 {
 			t.Error("it has made a record")

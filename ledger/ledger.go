@@ -55,6 +55,9 @@ var (
 	// or the snapshot has ended. What came late changed nothing; a TaskID in
 	// it was kept with the record as an extra task.
 	ErrLate = errors.New("the record has moved on")
+	// ErrLost means that there is no record: Redis has lost it, or it has expired.
+	// Restore keeps what came for it.
+	ErrLost = errors.New("there is no record of it")
 	// ErrTaken means that the task is another snapshot's.
 	ErrTaken = errors.New("the task belongs to another snapshot")
 )
@@ -320,7 +323,7 @@ type Outcome struct {
 }
 
 // Outcome writes the outcome of an attempt. Writing it twice is writing it
-// once. Errors: ErrLate, or Redis'.
+// once. Errors: ErrLate, ErrLost, or Redis'.
 func (l *Ledger) Outcome(ctx context.Context, id string, attempt int, o Outcome) error {
 	reply, err := l.outcome(ctx, tasks.SnapshotPayload{ID: id}, attempt, o, false)
 	return late(reply, err, "write the outcome of snapshot %s, attempt %d", id, attempt)
@@ -328,7 +331,7 @@ func (l *Ledger) Outcome(ctx context.Context, id string, attempt int, o Outcome)
 
 // ClaimTask takes the task that a callback has named for an attempt as the
 // snapshot's own, as if the answer had come; Tencent must have said that it
-// knows the task. Errors: ErrTaken, which changes nothing, ErrLate, or Redis'.
+// knows the task. Errors: ErrTaken, which changes nothing, ErrLate, ErrLost, or Redis'.
 func (l *Ledger) ClaimTask(ctx context.Context, id string, attempt int, taskID string) error {
 	others, err := l.find(ctx, taskID)
 	var reply string
@@ -345,9 +348,11 @@ func (l *Ledger) ClaimTask(ctx context.Context, id string, attempt int, taskID s
 	return late(reply, err, "claim task %s for snapshot %s, attempt %d", taskID, id, attempt)
 }
 
-// Restore writes the accepted outcome of an attempt again, where a failover may have
-// lost it, and the record with it. Errors: ErrLate where the snapshot has another
-// task by now, and this one is counted as an extra one; or Redis'.
+// Restore writes the outcome of an attempt again, where Redis may have lost it, and
+// the record with it. Errors: ErrLate where the snapshot has another task by now, and
+// this one is counted as an extra one; ErrLost where the batch is lost, too, or the
+// outcome is not Accepted: then it is kept for the retention, and where the same room
+// is enqueued anew under the same id its record begins with it; or Redis'.
 func (l *Ledger) Restore(ctx context.Context, p tasks.SnapshotPayload, attempt int, o Outcome) error {
 	reply, err := l.outcome(ctx, p, attempt, o, false)
 	return late(reply, err, "restore the outcome of snapshot %s, attempt %d", p.ID, attempt)
@@ -385,8 +390,9 @@ const maxCallback = 4 << 10
 
 // Callback writes that Tencent has called the callback URL of an attempt, and
 // the TaskID in the body if there is one. It is a hint: the confirmation is
-// woken and asks Tencent. Any number of times is once; for a record that has
-// expired it is nothing.
+// woken and asks Tencent. Any number of times is once. Where Redis has lost the
+// record it is kept for the one that is made anew; for a record that has expired
+// it is nothing.
 func (l *Ledger) Callback(ctx context.Context, id string, attempt int, taskID string, body []byte) error {
 	call := func() *redis.Cmd {
 		return l.run(ctx, callbackScript, id, batchOf(id), nil, attempt, taskID, body, maxCallback)
@@ -477,6 +483,9 @@ func (l *Ledger) runAll(
 func late(reply string, err error, format string, args ...any) error {
 	if err == nil && reply == "late" {
 		err = ErrLate
+	}
+	if err == nil && reply == "lost" {
+		err = ErrLost
 	}
 	if err != nil {
 		return fmt.Errorf(format+": %w", append(args, err)...)

@@ -273,11 +273,12 @@ func (l *Ledger) newest(ctx context.Context) ([]string, error) {
 // Redis.
 func (l *Ledger) missing(ctx context.Context, ids []string) ([]string, error) {
 	pipe := l.rdb.Pipeline()
-	there := make([][]*redis.IntCmd, len(ids))
-	packed := make([]*redis.BoolCmd, len(ids))
+	there := make([][]*redis.BoolCmd, len(ids))
 	for i, id := range ids {
-		there[i] = []*redis.IntCmd{pipe.Exists(ctx, l.ns.Batch(id)), pipe.Exists(ctx, l.ns.Snapshot(id))}
-		packed[i] = pipe.HExists(ctx, l.ns.Packed(""), id)
+		there[i] = []*redis.BoolCmd{
+			pipe.HExists(ctx, l.ns.Batch(id), "total"), pipe.HExists(ctx, l.ns.Snapshot(id), "state"),
+			pipe.HExists(ctx, l.ns.Packed(""), id),
+		}
 	}
 	if len(ids) > 0 {
 		if _, err := pipe.Exec(ctx); err != nil {
@@ -286,7 +287,7 @@ func (l *Ledger) missing(ctx context.Context, ids []string) ([]string, error) {
 	}
 	gone := []string{}
 	for i, id := range ids {
-		if there[i][0].Val()+there[i][1].Val() == 0 && !packed[i].Val() {
+		if !slices.ContainsFunc(there[i], (*redis.BoolCmd).Val) {
 			gone = append(gone, id)
 		}
 	}

@@ -13,14 +13,15 @@
 -- ARGV[14] claim    "1" if a callback has named the task and no answer
 -- ARGV[15] unsent   "1" if no request was sent
 -- ARGV[16] wait     ms that the request had waited for its permit, or ""
--- ARGV[17] room     JSON, where a record that Redis has lost is made anew, else ""
+-- ARGV[17] room     JSON, where a record that Redis has lost is made anew, or what
+--                   became of the attempt is kept until it is; else ""
 -- ARGV[18] SdkAppId of it
 -- ARGV[19] ...      TaskID and RequestId, as far as there are, each as its hash
 --                   and an entry, see index
 -- Returns "ok"; "taken" if the task that is claimed is another snapshot's, and
 -- nothing was changed; "late" if a newer attempt or an end stands in the record,
--- and this outcome changed nothing but the list of its tasks; "packed" if the
--- record has to be unpacked before.
+-- and this outcome changed nothing but the list of its tasks; "lost" if there is no
+-- record; or "packed" if the record has to be unpacked before.
 local attempt, to, task = ARGV[5], ARGV[6], ARGV[8]
 local state, current, known, spare, cancel, sent_at, token =
   get('state', 'attempt', 'task:' .. attempt, 'spare', 'cancel', 'sent_at', 'token')
@@ -43,23 +44,29 @@ if not ours then
   if known and known == task or to ~= 'accepted' and current == attempt and state == to then
     return 'ok' -- written before, the reply was lost
   end
+  if not state and not packed_state() then
+    if ARGV[17] == '' then
+      return 'lost'
+    end
+    if to ~= 'accepted' or BATCH_ID ~= '' and redis.call('EXISTS', BATCH) == 0 then
+      if ARGV[15] ~= '1' then
+        keep_lost(ARGV[17], attempt, ARGV[16], to, ARGV[10], ARGV[9], task)
+      end
+      return 'lost'
+    end
+    if not create(ARGV[17])[attempt] then
+      may_have_made_task()
+    end
+    set('attempt', math.max(tonumber(attempt), tonumber(get('attempt') or 0)), 'app', ARGV[18], 'sent_at', NOW)
+    redis.call('ZREM', TRANSIT, ID)
+    state = 'queued'
+    move(nil, state)
+  end
   if to ~= 'accepted' then
     return 'late'
   end
   if not state then
-    if packed_state() then
-      return 'packed'
-    end
-    if ARGV[17] == '' or BATCH_ID ~= '' and redis.call('EXISTS', BATCH) == 0 then
-      redis.call('HINCRBY', TOTALS, 'extra_tasks', 1) -- Redis has lost what asked for it
-      return 'late'
-    end
-    create(ARGV[17])
-    set('attempt', attempt, 'app', ARGV[18], 'sent_at', NOW)
-    redis.call('ZREM', TRANSIT, ID)
-    may_have_made_task()
-    state = 'queued'
-    move(nil, state)
+    return 'packed'
   end
   index_words()
   if current == attempt and not mine or known then

@@ -209,15 +209,6 @@ local function may_have_made_task()
   end
 end
 
--- Makes the record of a snapshot that has none. A row of a batch needs no room in
--- it: the batch has that.
-local function create(room)
-  set('created_at', NOW)
-  if BATCH_ID == '' then
-    set('room', room)
-  end
-end
-
 -- Adds a snapshot to the index, under a word of the given hash (0 to 2^31-1).
 --
 -- The index is buckets of entries. There are twice as many for each level, and a
@@ -293,6 +284,59 @@ local function note(attempt, sent_at, wait, to, code, request)
   if drop > 1 then
     redis.call('HDEL', SNAPSHOT, 'try:' .. drop)
   end
+end
+
+-- Forgets what is kept of a record that Redis has lost, if it was of another room.
+local function forget_other(room)
+  local lost = get('lost')
+  if lost and lost ~= redis.sha1hex(room) then
+    redis.call('UNLINK', SNAPSHOT)
+  end
+end
+
+-- Keeps what became of an attempt whose record Redis has lost, in a hash that has no
+-- state and is no record yet: the snapshot may be enqueued anew.
+local function keep_lost(room, attempt, wait, to, code, request, task)
+  forget_other(room)
+  set('lost', redis.sha1hex(room))
+  note(attempt, '', wait, to, code, request)
+  if task ~= '' then
+    set('told:' .. attempt, task)
+  elseif to == 'unknown' then
+    set('unknown_at', NOW)
+  end
+  redis.call('PEXPIRE', SNAPSHOT, RETENTION)
+end
+
+-- Makes the record of a snapshot that has none. A row of a batch needs no room in
+-- it: the batch has that. Where answers or callbacks of requests are kept that Redis
+-- has lost, the record goes on after those. Returns the attempts, as strings, that
+-- have made a task or may have.
+local function create(room)
+  forget_other(room)
+  redis.call('HDEL', SNAPSHOT, 'lost')
+  local last, made = 0, {}
+  for _, field in ipairs(redis.call('HKEYS', SNAPSHOT)) do
+    local kind, attempt = string.match(field, '^(%a+):(%d+)$')
+    if attempt then
+      last = math.max(last, tonumber(attempt))
+      made[attempt] = made[attempt] or kind ~= 'try' or string.match(get(field), '^.-\t.-\tunknown\t') ~= nil
+    end
+  end
+  for _, may in pairs(made) do
+    if may then
+      may_have_made_task()
+    end
+  end
+  set('created_at', NOW)
+  if BATCH_ID == '' then
+    set('room', room)
+  end
+  if last > 0 then
+    set('attempt', last, 'app', string.format('%.0f', cjson.decode(room).SdkAppId))
+    redis.call('PERSIST', SNAPSHOT)
+  end
+  return made
 end
 
 -- Keeps the TaskID of a request that certainly has made a task, as Tencent has

@@ -199,6 +199,9 @@ func (l *Ledger) packed(ctx context.Context, ids []string, wanted func(i int) bo
 }
 
 func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
+	if f["state"] == "" {
+		f = nil // there is none yet, only a callback that came before it
+	}
 	s := Snapshot{
 		ID:         id,
 		State:      State(f["state"]),

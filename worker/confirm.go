@@ -289,7 +289,8 @@ func (c *confirmation) writeAll(ctx context.Context) {
 // logPollError says why nothing has come of polling a snapshot, if so.
 func (w *Worker) logPollError(ctx context.Context, id string, err error) {
 	// What is late somebody else has written meanwhile.
-	if err != nil && !errors.Is(err, ledger.ErrLate) && ctx.Err() == nil {
+	moved := errors.Is(err, ledger.ErrLate) || errors.Is(err, ledger.ErrLost)
+	if err != nil && !moved && ctx.Err() == nil {
 		w.log.Warn("poll failed, it is due again soon", "id", id, "err", err)
 	}
 }

@@ -317,8 +317,11 @@ func (w *Worker) write(ctx context.Context, p tasks.SnapshotPayload, attempt int
 	spooled := ""
 	for delay := 50 * time.Millisecond; ; delay = min(2*delay, 2*time.Second) {
 		err := w.ledger.Outcome(ctx, id, attempt, out)
-		if errors.Is(err, ledger.ErrLate) {
-			log.Warn("outcome came late: the record has moved on")
+		if errors.Is(err, ledger.ErrLost) {
+			err = w.ledger.Restore(ctx, p, attempt, out)
+		}
+		if errors.Is(err, ledger.ErrLate) || errors.Is(err, ledger.ErrLost) {
+			log.Warn("outcome came late", "why", err)
 			w.spool.remove(spooled)
 			return
 		}

@@ -95,7 +95,7 @@ func (o *outcome) lacks(s ledger.Snapshot) bool {
 		return false
 	}
 	if o.State != ledger.Accepted {
-		return s.State == ledger.Sending
+		return s.State == ledger.Sending || s.State == "" && o.State == ledger.Unknown
 	}
 	return s.TaskID != o.TaskID && !slices.Contains(slices.Collect(maps.Values(s.ExtraTasks)), o.TaskID)
 }
@@ -106,6 +106,13 @@ func (o *outcome) lacks(s ledger.Snapshot) bool {
 func (w *Worker) restore(ctx context.Context) {
 	w.outcomes.restoring.Lock()
 	defer w.outcomes.restoring.Unlock()
+	kept := 0
+	defer func() {
+		if kept > 0 {
+			w.log.Warn("outcomes kept that Redis had lost with their batches", "number", kept,
+				"fix", "enqueue the same rooms under the same name: they are used then")
+		}
+	}()
 	for some := range slices.Chunk(w.outcomes.snapshot(), restoreMany) {
 		ids := make([]string, len(some))
 		for i, o := range some {
@@ -124,9 +131,11 @@ func (w *Worker) restore(ctx context.Context) {
 			switch err := w.ledger.Restore(ctx, o.payload, o.attempt, o.Outcome); {
 			case err == nil:
 				log.Warn("outcome restored that Redis had lost")
+			case errors.Is(err, ledger.ErrLost):
+				kept++
 			case errors.Is(err, ledger.ErrLate) && o.TaskID != "":
 				o.counted = true
-				log.Warn("extra task: Redis had lost the answer, and the snapshot has another task or is gone")
+				log.Warn("extra task: Redis had lost the answer, and the snapshot has another task")
 			case !errors.Is(err, ledger.ErrLate):
 				log.Error("outcome not restored that Redis had lost", "err", err)
 			}

@@ -18,7 +18,8 @@ import (
 )
 
 // Redis loses everything under a running worker. The receiver of webhooks is told, with what is missing; the same list
-// again makes a batch that ends with right counts, whenever that is; and what Tencent has made beside it is counted.
+// again makes a batch that ends with right counts, whenever that is; what Tencent has made beside it is counted; and what
+// the worker knows to be made before is not made again.
 func TestRedisIsEmptied(t *testing.T) {
 	t.Parallel()
 	for when, again := range map[string]func(w world, lost <-chan struct{}){
@@ -75,7 +76,7 @@ func TestRedisIsEmptied(t *testing.T) {
 				for range w.sim.Tasks() {
 					made++
 				}
-				return n+extra == made
+				return n+extra == made && (when == "at once" || extra == 0)
 			})
 			var types []string
 			for len(types) < 2 {

@@ -153,7 +153,7 @@ func (w *Worker) replayOne(ctx context.Context, name string) error {
 		return err
 	}
 	err = w.ledger.Outcome(ctx, e.ID, e.Attempt, e.Outcome)
-	if err != nil && !errors.Is(err, ledger.ErrLate) {
+	if err != nil && !errors.Is(err, ledger.ErrLate) && !errors.Is(err, ledger.ErrLost) {
 		return err
 	}
 	w.log.Info("outcome written from the spool", "id", e.ID, "attempt", e.Attempt, "state", e.Outcome.State)
