@@ -40,7 +40,9 @@ func (p *product) through(name string, breaks func()) {
 	until(p.T, "the batch is under way", func() bool { return p.succeeded(name) > 5 })
 	breaks()
 	until(p.T, "the batch has succeeded", func() bool { return p.succeeded(name) == rooms })
-	if peak := p.sim.State().Actions[tiwtest.ActionCreate].Received.SlidingSecond.Calls; peak > 20 {
+	// What the bucket has lost only the worker's own limiter makes good, whose millisecond of margin a busy machine uses up.
+	const most = 20 + 5
+	if peak := p.sim.State().Actions[tiwtest.ActionCreate].Received.SlidingSecond.Calls; peak > most {
 		p.Errorf("%d requests in one second", peak)
 	}
 }
@@ -105,17 +107,76 @@ func TestOnACluster(t *testing.T) {
 	p.start("worker")
 	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{nodes[2].Addr}})
 	t.Cleanup(func() { c.Close() })
-	master, err := c.MasterForKey(t.Context(), "{tiwsnap}:batches")
-	if err != nil {
-		t.Fatal(err)
+	master := func() *redis.Client {
+		m, err := c.MasterForKey(t.Context(), "{tiwsnap}:batches")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
 	}
-	p.through("killed", func() {
+	// A replica takes over that has not followed for a while, as if its master had died: what it lacks is lost.
+	p.through("taken-over", func() {
+		var replica *redis.Client
 		for _, n := range nodes {
-			if n.Addr == master.Options().Addr {
+			r := redis.NewClient(&redis.Options{Addr: n.Addr})
+			t.Cleanup(func() { r.Close() })
+			if strings.Contains(r.Info(t.Context(), "replication").Val(), "master_port:"+port(master().Options().Addr)+"\r") {
+				replica = r
+			}
+		}
+		if replica == nil {
+			t.Fatal("the master has no replica")
+		}
+		do := func(args ...any) {
+			if err := replica.Do(t.Context(), args...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		do("config", "set", "masteruser", "nobody", "masterauth", "wrong")
+		do("client", "kill", "type", "master")
+		have := p.succeeded("taken-over")
+		until(t, "the replica is behind", func() bool { return p.succeeded("taken-over") >= have+20 })
+		do("cluster", "failover", "takeover")
+		do("config", "set", "masteruser", "", "masterauth", "")
+		until(t, "there is another master", func() bool {
+			c.ReloadState(t.Context())
+			return master().Options().Addr == replica.Options().Addr
+		})
+	})
+	until(t, "the old master follows", func() bool {
+		return strings.Contains(master().Info(t.Context(), "replication").Val(), "state=online")
+	})
+	p.through("killed", func() {
+		addr := master().Options().Addr
+		for _, n := range nodes {
+			if n.Addr == addr {
 				n.Kill()
 			}
 		}
 	})
+	p.everyTaskIsKnown("taken-over", "killed")
+}
+
+func port(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
+}
+
+// everyTaskIsKnown waits until each task that was made is either the one of a snapshot of the batches or counted as an
+// extra one, and returns how many of these there are.
+func (p *product) everyTaskIsKnown(batches ...string) int {
+	p.Helper()
+	rooms, made := 0, 0
+	for _, batch := range batches {
+		rooms += p.succeeded(batch)
+	}
+	for range p.sim.Tasks() {
+		made++
+	}
+	// A worker restores what it knows within two seconds.
+	until(p.T, "every task is known", func() bool { return rooms+p.extra() == made })
+	p.Logf("%d tasks for %d rooms", made, rooms)
+	return made - rooms
 }
 
 // extra is how many tasks beside the one of their snapshot tiwsnap has counted.
@@ -195,19 +256,9 @@ func failovers(t *testing.T, durability string) {
 		}
 		changes(second)
 	})
-	rooms, made := 0, 0
-	for _, batch := range []string{"planned", "killed"} {
-		rooms += p.succeeded(batch)
+	if extra := p.everyTaskIsKnown("planned", "killed"); durability == "replicated" && extra != 0 {
+		t.Errorf("%d extra tasks", extra)
 	}
-	for range p.sim.Tasks() {
-		made++
-	}
-	// A worker restores what it knows within two seconds.
-	until(t, "every task is known", func() bool { return rooms+p.extra() == made })
-	if durability == "replicated" && made != rooms {
-		t.Errorf("%d tasks for %d rooms", made, rooms)
-	}
-	t.Logf("%d tasks for %d rooms, %d of them counted as extra", made, rooms, p.extra())
 }
 
 // withoutExtra are the settings of Redis that docs/redis.md names.
