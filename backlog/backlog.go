@@ -190,8 +190,9 @@ func (b *Backlog) RoomsFrom(ctx context.Context, batch string, n int) iter.Seq2[
 			yield(tasks.Room{}, err)
 			return
 		}
+		scan := &Backlog{rdb: b.rdb, ns: b.ns, cache: chunkCache{max: scanCache}}
 		for next := max(n, 1) - 1; next < total; {
-			c, err := b.chunk(ctx, batch, next)
+			c, err := scan.chunk(ctx, batch, next)
 			if err != nil {
 				yield(tasks.Room{}, err)
 				return
@@ -316,6 +317,10 @@ func (id chunkID) name() string {
 // maxCache is how much a chunkCache keeps, in bytes: more than a hundred chunks
 // of plain rooms.
 const maxCache = 4 << 20
+
+// scanCache is the same for who reads all rooms in their order: that needs no chunk
+// twice, only where the parts of one start.
+const scanCache = 64 << 10
 
 // chunkCache keeps the chunks used last. Chunks never change, but a batch id
 // may come back with other rooms after the batch has expired, days later:

@@ -751,6 +751,9 @@ func (l *Ledger) newestFirst(ctx context.Context, key string) iter.Seq2[Snapshot
 }
 
 func unixMilli(s string) time.Time {
+	if s == "" { // as most fields of most records: an error costs an allocation
+		return time.Time{}
+	}
 	ms, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
 		return time.Time{}
@@ -759,6 +762,9 @@ func unixMilli(s string) time.Time {
 }
 
 func atoi(s string) int {
+	if s == "" {
+		return 0
+	}
 	n, _ := strconv.Atoi(s) // a missing counter is 0; we alone write them
 	return n
 }
