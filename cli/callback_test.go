@@ -30,6 +30,7 @@ func (s site) callbacks(h *hook) {
 // Tencent's own example is taken by every input, and its CallbackURL is called,
 // by Tencent or beside tiwsnap's own callbacks by tiwsnap.
 func TestCallbackURLOfARoom(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	for name, setUp := range map[string]func(site, *hook){
 		"called by Tencent": func(s site, _ *hook) { delete(s.environ, "TIWSNAP_WEBHOOK_URL") },

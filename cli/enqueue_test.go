@@ -140,6 +140,7 @@ func TestKilledProducers(t *testing.T) {
 }
 
 func TestRoomWithAKey(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	args := []string{"enqueue", "room", "--app", "1400123480", "--room", "12345", "--key", "lesson 7"}

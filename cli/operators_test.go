@@ -92,6 +92,7 @@ func (s site) fed() *ledger.Ledger {
 }
 
 func TestCancel(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	t.Run("of a room that waits on the queue", func(t *testing.T) {
 		t.Parallel()
@@ -360,6 +361,7 @@ func TestHeld(t *testing.T) {
 }
 
 func TestStopAndStart(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	if code, out, stderr := s.run("", "start"); code != exitOK || out != "sending was not stopped\n" || stderr != "" {

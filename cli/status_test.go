@@ -171,6 +171,7 @@ func (s site) watching(words string, args ...string) (code int, text string) {
 }
 
 func TestStatusWatch(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	t.Run("prints a line each round where there is no terminal", func(t *testing.T) {
 		t.Parallel()

@@ -256,6 +256,7 @@ func TestFirstLogin(t *testing.T) {
 // SIGHUP changes who may come in, the API key and the log level, and ends
 // nothing. What is wrong changes nothing.
 func TestHangup(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	dir := t.TempDir()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tiwsnap/config"
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -61,6 +62,7 @@ func TestCallbackURL(t *testing.T) {
 }
 
 func TestWorkerListensForCallbacks(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

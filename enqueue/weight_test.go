@@ -13,6 +13,7 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -21,6 +22,7 @@ import (
 // Whatever was accepted ends: Redis takes no more than it has memory for to the
 // end, with boards of 60 images and with parameters of 12 kB.
 func TestWhatWasAcceptedEnds(t *testing.T) {
+	needs.Time(t)
 	for _, of := range []struct {
 		name       string
 		images     int

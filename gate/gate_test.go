@@ -134,6 +134,7 @@ func (f fixture) lasts(d time.Duration) {
 }
 
 func TestConnection(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	t.Run("five calls in a row that find none, of all processes", func(t *testing.T) {
 		f := setup(t)
@@ -237,6 +238,7 @@ func TestConnection(t *testing.T) {
 }
 
 func TestStorm(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	t.Run("ten failures in a row", func(t *testing.T) {
 		f := setup(t)
@@ -379,6 +381,7 @@ func TestStorm(t *testing.T) {
 }
 
 func TestAccount(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	probe := func(f fixture) (*gate.Permit, string, uint64) {
 		f.Helper()

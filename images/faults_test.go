@@ -17,6 +17,7 @@ import (
 	"tiwsnap/images"
 	"tiwsnap/internal/guard"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/results"
 	"tiwsnap/tiw"
@@ -56,6 +57,7 @@ func pictures(t *testing.T, sim *tiwtest.Server, n int) [][]string {
 // Each fault of the host of the images costs time, and no image: what lies there in
 // the end is what the host has, byte for byte, and nothing else.
 func TestCopierOutlivesImageFaults(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const rooms, struck = 4, 6
 	for _, fault := range tiwtest.ImageFaults {

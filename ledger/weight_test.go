@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -15,6 +16,7 @@ import (
 // An ended snapshot with 2 images takes at most 400 bytes of Redis with all that
 // leads to it, one with 60 at most 2.5 kB, in a batch or by itself.
 func TestWeight(t *testing.T) {
+	needs.Time(t)
 	const snapshots = 4000
 	for _, of := range []struct {
 		name          string

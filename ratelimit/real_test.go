@@ -214,6 +214,7 @@ func TestStateLostAgainAndAgain(t *testing.T) {
 }
 
 func TestRedisAway(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	for _, c := range []struct {
 		name       string

@@ -18,6 +18,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/embedded"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
@@ -486,6 +487,7 @@ func TestTickIsGivenUpOnce(t *testing.T) {
 
 // A Redis that has no room for new work lets the tick wait.
 func TestTickThatFindsNoRoom(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	// full is a Redis that has taken more than it should, and could take more.
 	full := func(t *testing.T) *redis.Client {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/web"
 )
@@ -40,6 +41,7 @@ func (c *conns) count() int {
 // Clients that are slow, or gone without a word, do not keep others from being
 // served, and leave nothing behind.
 func TestSlowClients(t *testing.T) {
+	needs.Time(t)
 	open := conns{open: map[net.Conn]bool{}}
 	s := serveBy(t, func(server *http.Server) {
 		server.ReadHeaderTimeout, server.ReadTimeout = time.Second, 2*time.Second

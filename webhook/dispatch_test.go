@@ -136,6 +136,7 @@ func (w site) put(p tasks.NotifyPayload) {
 }
 
 func TestDelivery(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	// told is a world with a batch that has ended, and the webhook for it.
 	told := func(t *testing.T) (site, tasks.NotifyPayload) {
@@ -396,6 +397,7 @@ func TestReceiverIsGone(t *testing.T) {
 }
 
 func TestFailedTickIsTold(t *testing.T) {
+	needs.Time(t)
 	s := schedule.Schedule{Name: "s", Cron: "@yearly", Zone: "UTC"}
 	// fail settles a tick that failed.
 	fail := func(w site) schedule.Outcome {

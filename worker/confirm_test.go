@@ -13,6 +13,7 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -22,6 +23,7 @@ import (
 )
 
 func TestCallbacks(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	t.Run("name the task of a request whose answer was lost: nothing is made twice", func(t *testing.T) {
 		t.Parallel()
@@ -73,6 +75,7 @@ func TestCallbacks(t *testing.T) {
 }
 
 func TestResultThatNeverComes(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: time.Hour})
 	w.work()
@@ -99,6 +102,7 @@ func (w world) longAgo(id string, ago time.Duration) {
 }
 
 func TestOddResults(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	for shape, want := range map[tiwtest.Shape]struct {
 		state          ledger.State
@@ -144,6 +148,7 @@ func TestOddResults(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	refused := tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.TaskNotFound", Actions: []string{tiwtest.ActionDescribe}}
 	t.Run("five in a row are believed", func(t *testing.T) {
@@ -220,6 +225,7 @@ func (w world) lost(id, task string) {
 }
 
 func TestReportedTasks(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	t.Run("of another room are not claimed", func(t *testing.T) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
@@ -255,6 +261,7 @@ func TestReportedTasks(t *testing.T) {
 }
 
 func TestPollsDoNotWaitForOneAnother(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Silent: 1, Actions: []string{tiwtest.ActionDescribe}}})
 	api, err := tiw.New(tiw.Options{
@@ -284,6 +291,7 @@ func TestPollsDoNotWaitForOneAnother(t *testing.T) {
 }
 
 func TestResultsAreKnownSoon(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	const rooms, duration = 12, 7 * time.Second
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: duration})

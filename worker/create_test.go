@@ -9,6 +9,7 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/gate"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -18,6 +19,7 @@ import (
 )
 
 func TestFaults(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	t.Run("InternalError and cut connections are retried and counted as possible duplicates", func(t *testing.T) {
 		t.Parallel()
@@ -146,6 +148,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestHoldUnknown(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 1}})
 	w.hold = true
@@ -183,6 +186,7 @@ func TestHoldUnknown(t *testing.T) {
 
 // The last attempt allowed is held, too, and not given up.
 func TestHoldLastAttempt(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Cut: 1}})
 	w.hold, w.attempts = true, 1
@@ -204,6 +208,7 @@ func TestHoldLastAttempt(t *testing.T) {
 }
 
 func TestWrongClock(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Clock: func() time.Time { return time.Now().Add(10 * time.Minute) }})
 	w.work()

@@ -7,12 +7,14 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tiw/tiwtest"
 )
 
 func TestSmallBatchBehindALargeOne(t *testing.T) {
+	needs.Time(t)
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.enqueue("large", 100_000)
 	w.work()
@@ -29,6 +31,7 @@ func TestSmallBatchBehindALargeOne(t *testing.T) {
 
 // A task that vanished from asynq, by hand or by accident, is put back.
 func TestLostTask(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.enqueue("a", 5)

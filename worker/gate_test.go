@@ -9,6 +9,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -35,6 +36,7 @@ func (w world) stoppedFor(c gate.Cause) gate.Stop {
 // An endpoint that cannot be reached costs nothing, and sending goes on soon
 // after its return.
 func TestOutage(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.work()
@@ -87,6 +89,7 @@ func TestOutage(t *testing.T) {
 
 // A storm costs few requests and no room its life.
 func TestStorm(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	for name, faults := range map[string]tiwtest.Faults{
 		"no task is made": {InternalError: 1},
@@ -130,6 +133,7 @@ func TestStorm(t *testing.T) {
 // What the newest task is asked for opens the breaker on any answer of Tencent's
 // that is not of the account; without an answer a Create does.
 func TestAccountProbe(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	describes := []string{tiwtest.ActionDescribe}
 	for name, faults := range map[string]tiwtest.Faults{
@@ -165,6 +169,7 @@ func TestAccountProbe(t *testing.T) {
 
 // Where Create alone is refused Create is what is probed, and results come.
 func TestCreateAloneIsRefused(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: 3 * time.Second})
 	w.second = 20 * time.Millisecond
@@ -190,6 +195,7 @@ func TestCreateAloneIsRefused(t *testing.T) {
 // One room that is always refused by a code of the account fails with it, and
 // stops the others for a moment only.
 func TestOneRoomIsRefused(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	for _, code := range []string{"UnauthorizedOperation", "UnauthorizedOperation.SdkAppId"} {
 		t.Run(code, func(t *testing.T) {
@@ -236,6 +242,7 @@ func (w world) mixed(id string, n int, apps ...uint64) {
 // The rooms of an application that has never worked fail within five minutes,
 // those of the others are sent meanwhile, and a retry brings them back.
 func TestUnknownApplication(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{SdkAppIds: []uint64{app}})
 	w.second = 20 * time.Millisecond
@@ -280,6 +287,7 @@ func TestUnknownApplication(t *testing.T) {
 // An application that has worked waits for as long as it may; then it goes on,
 // or its rooms fail.
 func TestKnownApplication(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	refused := tiwtest.Faults{AppCodes: map[uint64]string{app + 1: "UnauthorizedOperation.SdkAppId"}}
 	setup := func(t *testing.T, suspendFor time.Duration) world {
@@ -317,6 +325,7 @@ func TestKnownApplication(t *testing.T) {
 
 // What waits for an application can be canceled, and then nothing is suspended.
 func TestCancelSuspended(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{SdkAppIds: []uint64{app}})
 	w.work()
@@ -333,6 +342,7 @@ func TestCancelSuspended(t *testing.T) {
 
 // A person stops all sending at once, and starts it, whatever stopped it.
 func TestPersonStops(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.work()
@@ -381,6 +391,7 @@ func TestPersonStops(t *testing.T) {
 // A quota of the account that is used up stops everybody for minutes, is called
 // what it is, and costs no attempt.
 func TestQuotaIsUsedUp(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	used := tiwtest.Faults{Code: 1, CodeName: "LimitExceeded.TaskConcurrency"}
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: used})
@@ -406,6 +417,7 @@ func TestQuotaIsUsedUp(t *testing.T) {
 
 // A room that fails alone while others succeed backs off, and ends.
 func TestRoomFailsAlone(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{
 		RoomCodes: map[uint64]string{7: "InternalError"},

@@ -9,6 +9,7 @@ import (
 
 	"tiwsnap/internal/audit"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -39,6 +40,7 @@ func (l *lines) with(message string) (found []string) {
 
 // The log of three workers has one line for what has happened once.
 func TestLogOfBatchesAndChanges(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	log := &lines{}

@@ -10,6 +10,7 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
@@ -47,6 +48,7 @@ func (w world) sent(n int) {
 }
 
 func TestIdleWorkers(t *testing.T) {
+	needs.Time(t)
 	for _, workers := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d of them take a task once, whoever has put it on the queue", workers), func(t *testing.T) {
 			w := newRealWorld(t)
@@ -135,6 +137,7 @@ func TestIdleWorkers(t *testing.T) {
 }
 
 func TestTasksInHand(t *testing.T) {
+	needs.Time(t)
 	w := newRealWorld(t)
 	w.limit = 1
 	for room := range uint64(100) {
@@ -168,6 +171,7 @@ func TestTasksInHand(t *testing.T) {
 // After an error asynq asks again at once, and some are answered at once: that
 // Redis is out of memory, or its disk full.
 func TestRedisRefuses(t *testing.T) {
+	needs.Time(t)
 	w := newRealWorld(t)
 	w.work()
 	w.idle(1)

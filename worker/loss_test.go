@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -21,6 +22,7 @@ import (
 // again makes a batch that ends with right counts, whenever that is; what Tencent has made beside it is counted; and what
 // the worker knows to be made before is not made again.
 func TestRedisIsEmptied(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	for when, again := range map[string]func(w world, lost <-chan struct{}){
 		"at once":           func(world, <-chan struct{}) {},

@@ -13,6 +13,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
@@ -84,6 +85,7 @@ func (w world) only(from, n int) {
 // Two accounts on one Redis take none of each other's rooms, whoever works first,
 // though their ids are the same.
 func TestNamespacesShareNothing(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	for _, name := range []string{"A works first", "B works first"} {
 		t.Run(name, func(t *testing.T) {
@@ -144,6 +146,7 @@ func ownKeys(t *testing.T, rdb *redis.Client) {
 
 // What a person does to one account changes nothing for the other one.
 func TestNamespacesAreOperatedAlone(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	rdb := redistest.Client(t)
 	a, b := twoAccounts(t, rdb)
@@ -239,6 +242,7 @@ func TestNamespacesAreOperatedAlone(t *testing.T) {
 // asynq has one channel for what is canceled in a whole Redis, and names a task
 // there by its id alone. That costs neither account a room.
 func TestNamespacesCancelTasks(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	rdb := redistest.Client(t)
 	a, b := twoAccounts(t, rdb)

@@ -11,6 +11,7 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/results"
 	"tiwsnap/tasks"
@@ -58,6 +59,7 @@ func (w world) webhooks(n int, list func(string, ...asynq.ListOption) ([]*asynq.
 }
 
 func TestEndsAreTold(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	t.Run("each of a snapshot and of a batch once, by three workers", func(t *testing.T) {
 		t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tiw/tiwtest"
@@ -15,6 +16,7 @@ import (
 
 // A task that panics ends as failed, for tiwsnap and in asynq's statistics, and holds up no other.
 func TestATaskThatPanics(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.options = func(o *worker.Options) {

@@ -9,6 +9,7 @@ import (
 
 	"tiwsnap/backlog"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -19,6 +20,7 @@ import (
 // Rooms that another release has taken, and whose fields mean nothing to this
 // one, end like all others.
 func TestRoomsOfAnotherRelease(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	refused := func(w world, id string) {
 		w.Helper()

@@ -20,6 +20,7 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -105,6 +106,7 @@ func (w world) snapshot(id string) ledger.Snapshot {
 }
 
 func TestCallbacksOfRooms(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	t.Run("have the bytes that Tencent sent", func(t *testing.T) {
 		for _, envelope := range []tiwtest.Envelope{tiwtest.EnvelopeTIW, tiwtest.EnvelopeFlat, tiwtest.EnvelopeResult, tiwtest.EnvelopeEmpty} {

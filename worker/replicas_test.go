@@ -8,6 +8,7 @@ import (
 
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -18,6 +19,7 @@ import (
 // With Options.Replicated nothing is sent that a failover could lose: while a replica does not confirm, the rooms wait,
 // nothing is spent, everybody is told, and it goes on by itself.
 func TestIntentsOnReplicas(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	master := redistest.Real(t, "--repl-diskless-sync-delay", "0")
 	host, port, _ := strings.Cut(master.Addr, ":")

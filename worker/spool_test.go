@@ -10,6 +10,7 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -19,6 +20,7 @@ import (
 // What a worker that died could not tell Redis is told by the next one. The
 // form of the file is pinned: the next one may be of another release.
 func TestSpoolIsReadAtTheStart(t *testing.T) {
+	needs.Time(t)
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.enqueue("a", 1)
 	p := tasks.SnapshotPayload{ID: "a.1", Batch: "a", Room: tasks.Room{SdkAppId: app, RoomId: 1}}
@@ -49,6 +51,7 @@ func TestSpoolIsReadAtTheStart(t *testing.T) {
 
 // A worker that dies while it writes leaves half a file, of no use to anybody.
 func TestSpoolIsTidiedUp(t *testing.T) {
+	needs.Time(t)
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.spool = t.TempDir()
 	left, fresh := filepath.Join(w.spool, "123.tmp"), filepath.Join(w.spool, "456.tmp")
@@ -74,6 +77,7 @@ func TestSpoolIsTidiedUp(t *testing.T) {
 // While Redis is away the outcomes lie on disk, and nothing is left of them
 // when it is back.
 func TestSpoolBridgesRedis(t *testing.T) {
+	needs.Time(t)
 	server := redistest.Real(t, "--appendonly", "yes", "--appendfsync", "always")
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1})
 	t.Cleanup(func() { rdb.Close() })

@@ -10,6 +10,7 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -45,6 +46,7 @@ func (w world) look(look func() ([]string, error), want ...string) {
 }
 
 func TestOrphans(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	for _, queue := range []string{keys.Default.QueueInteractive(), keys.Default.QueueBulk()} {
 		t.Run("on "+queue+" run again once they were seen twice", func(t *testing.T) {

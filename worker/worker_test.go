@@ -10,6 +10,7 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
@@ -17,6 +18,7 @@ import (
 )
 
 func TestDrain(t *testing.T) {
+	needs.Time(t)
 	for _, workers := range []int{1, 3} {
 		t.Run(fmt.Sprintf("of a batch by %d workers snapshots every room once, at the cap", workers), func(t *testing.T) {
 			w := newWorld(t, redistest.Client(t), tiwtest.Options{Latency: 30 * time.Millisecond})
@@ -44,6 +46,7 @@ func TestDrain(t *testing.T) {
 }
 
 func TestSingleRoom(t *testing.T) {
+	needs.Time(t)
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.enqueue("large", 200)
 	w.work()
@@ -69,6 +72,7 @@ func TestSingleRoom(t *testing.T) {
 }
 
 func TestHandOver(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Latency: 300 * time.Millisecond})
 	stop := w.work()
@@ -90,6 +94,7 @@ func TestHandOver(t *testing.T) {
 }
 
 func TestRedisRestarts(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	server := redistest.Real(t, "--appendonly", "yes", "--appendfsync", "always")
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr})

@@ -9,12 +9,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 )
 
 // Each way in which a Redis does not serve is told by its own words, with its own fix.
 func TestProbe(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	user := func(t *testing.T, rights ...string) string {
 		s := redistest.Real(t, append([]string{"--user", "worker", "on", ">secret"}, rights...)...)

@@ -197,6 +197,7 @@ func (p *product) extra() int {
 // A failover in mid-batch loses what the replica that is promoted did not have. Every task that is made twice for it
 // is counted; with the settings of docs/redis.md that prevent it there is none.
 func TestOnSentinel(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	for _, durability := range []string{"local", "replicated"} {
 		t.Run(durability, func(t *testing.T) {
