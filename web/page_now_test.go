@@ -38,7 +38,7 @@ func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
 		"no worker": {func(*redistest.Server, *redis.Client) error { return nil }, "start one with tiwsnap worker"},
 		"it evicts": {func(_ *redistest.Server, c *redis.Client) error {
 			return c.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err()
-		}, "throws tasks away when it is full"},
+		}, "deletes tasks when it is full"},
 		"it is full": {func(_ *redistest.Server, c *redis.Client) error {
 			return c.ConfigSet(t.Context(), "maxmemory", "1000000").Err()
 		}, "% full"},
