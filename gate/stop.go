@@ -26,25 +26,25 @@ const (
 	NoWorker    Cause = "no-worker"    // nobody is there who could make calls; the gate itself does not know it
 )
 
-// Stop is why requests are not sent: all of them, or those of one application.
-// Every place that shows the state shows this.
+// Stop is why calls are not made: all of them, or those for one application.
+// Everything that shows the state shows this.
 type Stop struct {
 	What      string    `json:"what" doc:"What is stopped"`
 	Cause     Cause     `json:"cause" enum:"application,storm,connection,account,person,paused-queue,no-replica,no-worker"`
-	Queue     string    `json:"queue,omitempty" doc:"The paused queue"`
-	App       uint64    `json:"sdk_app_id,omitempty" doc:"The suspended application"`
+	Queue     string    `json:"queue,omitempty" doc:"That is paused"`
+	App       uint64    `json:"sdk_app_id,omitempty" doc:"Of a suspended application, which alone is concerned"`
 	Phase     string    `json:"phase" enum:"open,half-open" doc:"half-open: single requests are sent as trials"`
-	Since     time.Time `json:"since,omitzero" doc:"Left out if unknown"`
+	Since     time.Time `json:"since,omitzero" doc:"Left out where it is not known"`
 	Why       string    `json:"why"`
 	WaitsFor  string    `json:"waits_for" doc:"What ends it by itself, if anything"`
-	NextTrial time.Time `json:"next_trial_at,omitzero" doc:"Time of the next trial, by the clock of Redis"`
-	Trials    int       `json:"trials,omitempty" doc:"Failed trials"`
+	NextTrial time.Time `json:"next_trial_at,omitzero" doc:"When that is tried next, by the clock of Redis"`
+	Trials    int       `json:"trials,omitempty" doc:"How many trials have failed"`
 	Fix       string    `json:"fix" doc:"What a person can do"`
 	Code      string    `json:"code,omitempty" doc:"Tencent's, or one that begins with ClientError"`
-	Message   string    `json:"message,omitempty" doc:"Text of Tencent, the network or the person"`
+	Message   string    `json:"message,omitempty" doc:"As Tencent, the network or the person has put it"`
 	RequestID string    `json:"request_id,omitempty" doc:"Of the request that was refused"`
-	By        string    `json:"by,omitempty" doc:"The person who stopped it"`
-	Waiting   int       `json:"waiting,omitempty" doc:"Rooms that wait for the application"`
+	By        string    `json:"by,omitempty" doc:"The person who has stopped it"`
+	Waiting   int       `json:"waiting,omitempty" doc:"Rooms that were set aside until the application goes on"`
 
 	turn  string
 	probe string // describe | create
@@ -86,30 +86,31 @@ func (s *Stop) what() string {
 	case s.Cause == PausedQueue:
 		return "Queue " + s.Queue + " is paused"
 	case s.Cause == NoWorker:
-		return "No worker is running"
+		return "No worker runs"
 	case s.Cause == Application:
 		return fmt.Sprintf("Application %d is suspended", s.App)
 	case s.Phase == "half-open":
 		return "Sending is being resumed"
 	}
-	return "Sending is stopped"
+	return "All sending is stopped"
 }
 
 func (s *Stop) why() string {
 	meaning := s.Code + ": " + tiw.Explain(s.Code).Meaning
 	switch s.Cause {
 	case PausedQueue:
-		return "it was paused, most likely in asynqmon; its tasks wait"
+		return "somebody has paused it, in asynqmon most likely; what is on it waits"
 	case NoWorker:
-		return "queued rooms wait"
+		return "what is enqueued waits"
 	case NoReplica:
-		return "the replicas of Redis do not confirm writes, which TIWSNAP_REDIS_DURABILITY=replicated requires"
+		return "the replicas of Redis do not confirm that a request is to be sent, " +
+			"as TIWSNAP_REDIS_DURABILITY=replicated asks for"
 	case Person:
 		return strings.TrimSuffix("stopped by "+s.By+": "+s.Message, ": ")
 	case Connection:
 		return "the endpoint of Tencent's API cannot be reached: " + cmp.Or(s.Message, s.Code)
 	case Storm:
-		return "Tencent's API returns only errors or does not answer: " + meaning
+		return "Tencent's API answers with errors only, or not at all: " + meaning
 	}
 	return meaning
 }
@@ -123,17 +124,17 @@ func (s *Stop) waitsFor() string {
 	case s.Cause == NoWorker:
 		return ""
 	case s.Cause == NoReplica:
-		return "the replicas, which are checked every few seconds"
+		return "the replicas, which are asked again every few seconds"
 	case s.Cause == Person, s.Cause == PausedQueue:
-		return "tiwsnap start"
+		return "a person who starts it"
 	case s.Cause == Application:
-		return "an accepted request for it" + at
+		return "one request for it that is accepted" + at
 	case s.Phase == "half-open":
-		return "accepted trial requests"
+		return "single requests that are accepted"
 	case s.Cause == Account && s.probe == "describe":
-		return "a DescribeSnapshotTask that is not refused for the account" + at
+		return "a harmless request that finds the account in order" + at
 	}
-	return "an accepted request" + at
+	return "one request that is accepted" + at
 }
 
 func (s *Stop) fix() string {
@@ -143,7 +144,7 @@ func (s *Stop) fix() string {
 	case NoWorker:
 		return "start one with tiwsnap worker"
 	case NoReplica:
-		return "start the replicas of Redis, or check why they lag: INFO replication"
+		return "start the replicas of Redis, or see why they are behind: INFO replication"
 	case Person, PausedQueue:
 		return "tiwsnap start, or the button on the first page"
 	case Application:

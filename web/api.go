@@ -119,8 +119,9 @@ func NewAPI(o APIOptions) *API {
 	if b := o.Beside; b != nil {
 		a.uploads, a.downloads, a.sheets, a.streams, a.pictures = b.uploads, b.downloads, b.sheets, b.streams, b.pictures
 	}
-	a.results.LocateCopies(func(_ context.Context, s ledger.Snapshot, n int) string {
-		return fmt.Sprintf("%s/v1/snapshots/%s/images/%d", o.Base, s.ID, n)
+	a.results.LocateCopies(func(ctx context.Context, s ledger.Snapshot, n int) string {
+		at, _ := ctx.Value(originKey{}).(string)
+		return fmt.Sprintf("%s%s/v1/snapshots/%s/images/%d", at, o.Base, s.ID, n)
 	})
 	a.watcher = &watcher{a: a, streams: map[string]int{}}
 	return a

@@ -44,6 +44,7 @@ type listSnapshotsInput struct {
 	exchange
 	ID     string `path:"id" maxLength:"64" doc:"Id of the batch"`
 	State  string `query:"state" enum:"queued,sending,unknown,accepted,succeeded,failed,canceled" doc:"Only this state"`
+	Code   string `query:"code" maxLength:"100" doc:"Only with this error code, as ClientError.NoImage"`
 	Format string `query:"format" enum:"json,jsonl,csv,xlsx" doc:"In place of the header Accept"`
 	Excel  bool   `query:"excel" doc:"CSV for Excel: a byte order mark, a column for each image, times in tz"`
 	Zone   string `query:"tz" maxLength:"64" doc:"Of .xlsx and of CSV for Excel; default: UTC" example:"Asia/Shanghai"`
@@ -105,6 +106,7 @@ func (a *API) listSnapshots() func(huma.API, huma.Operation) {
 			kind := a.downloads
 			if zone != nil {
 				kind = a.sheets
+				ctx = context.WithValue(ctx, originKey{}, site(in.r)) // from a sheet a path leads nowhere
 			}
 			free, err := kind.take(ctx)
 			if err != nil {
@@ -138,7 +140,7 @@ func (a *API) snapshotPage(ctx context.Context, b ledger.Batch, in *listSnapshot
 	defer cancel()
 	p := &SnapshotPage{Snapshots: []results.Result{}}
 	row, n := max(in.Cursor, 1), scanRows
-	if in.State == "" {
+	if in.all() {
 		n = in.Limit
 	}
 	for s, err := range a.results.Batch(ctx, b, row, n) {
@@ -146,7 +148,7 @@ func (a *API) snapshotPage(ctx context.Context, b ledger.Batch, in *listSnapshot
 			return nil, err
 		}
 		row++
-		if in.State == "" || s.State == ledger.State(in.State) {
+		if in.wants(s) {
 			p.Snapshots = append(p.Snapshots, s)
 		}
 		if len(p.Snapshots) == in.Limit {
@@ -188,11 +190,19 @@ func (in *listSnapshotsInput) sheet(media string) (*time.Location, error) {
 	return zone, nil
 }
 
-// list is all of a batch, or those in the state that was asked for.
+// all reports whether nothing is left out.
+func (in *listSnapshotsInput) all() bool { return in.State == "" && in.Code == "" }
+
+// wants reports whether a snapshot was asked for.
+func (in *listSnapshotsInput) wants(s results.Result) bool {
+	return (in.State == "" || s.State == ledger.State(in.State)) && s.HasCode(in.Code)
+}
+
+// list is all of a batch, or those that were asked for.
 func (a *API) list(ctx context.Context, b ledger.Batch, in *listSnapshotsInput) iter.Seq2[results.Result, error] {
 	return func(yield func(results.Result, error) bool) {
 		for s, err := range a.results.Batch(ctx, b, 1, b.Total) {
-			if err != nil || in.State == "" || s.State == ledger.State(in.State) {
+			if err != nil || in.wants(s) {
 				if !yield(s, err) {
 					return
 				}

@@ -17,6 +17,24 @@ import (
 	"tiwsnap/tasks"
 )
 
+// deadWebhook leaves an archived webhook about a batch on the queue webhooks.
+func (w *whole) deadWebhook(batch string) (id string) {
+	w.Helper()
+	notify, err := tasks.NewNotify("batch.done", batch, time.Now(), "https://school.example/hook").Task("")
+	if err == nil {
+		var info *asynq.TaskInfo
+		c := asynq.NewClientFromRedisClient(w.rdb)
+		if info, err = c.EnqueueContext(w.Context(), notify, asynq.ProcessIn(time.Hour)); err == nil {
+			id = info.ID
+			err = asynq.NewInspectorFromRedisClient(w.rdb).ArchiveTask(keys.Default.QueueWebhooks(), id)
+		}
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	return id
+}
+
 // everyState puts a snapshot in each state of asynq's on the queue bulk, named after it, and an archived webhook on the
 // queue webhooks. A server that is busy with the active one serves the queue interactive, too.
 func (w *whole) everyState() (webhook string) {
@@ -42,17 +60,7 @@ func (w *whole) everyState() (webhook string) {
 	if err := inspector.ArchiveTask(bulk, "class-7b-archived.1"); err != nil {
 		w.Fatal(err)
 	}
-	notify, err := tasks.NewNotify("batch.done", "class-7b", time.Now(), "https://school.example/hook").Task("")
-	if err == nil {
-		var info *asynq.TaskInfo
-		if info, err = c.EnqueueContext(w.Context(), notify, asynq.ProcessIn(time.Hour)); err == nil {
-			webhook = info.ID
-			err = inspector.ArchiveTask(keys.Default.QueueWebhooks(), webhook)
-		}
-	}
-	if err != nil {
-		w.Fatal(err)
-	}
+	webhook = w.deadWebhook("class-7b")
 	enqueue("retry", asynq.MaxRetry(3))
 	enqueue("completed", asynq.Retention(time.Hour))
 	enqueue("active")
@@ -64,7 +72,7 @@ func (w *whole) everyState() (webhook string) {
 		StrictPriority: true,
 		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Hour },
 	})
-	err = srv.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
+	err := srv.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
 		switch id := task.ResultWriter().TaskID(); {
 		case strings.Contains(id, "retry"):
 			return errors.New("Tencent is away")

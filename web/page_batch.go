@@ -17,7 +17,7 @@ import (
 const (
 	batchRows     = 50   // snapshots
 	batchFailures = 2000 // newest failures that are counted by code
-	batchLabels   = 3    // columns of labels
+	batchLabels   = 3    // columns of labels; more come in one
 )
 
 var batchPage = page("batch.html")
@@ -28,13 +28,26 @@ type batchData struct {
 	Failures  []*results.Failure
 	Partial   bool // there are more failures than were counted
 	Held      []*results.Failure
+	Waits     int    // those of Held, as far as they were counted
 	Only      string // state of the snapshots that are listed; empty: all
+	Code      string // their error code; empty: any
 	From      int    // row from which on they are listed
 	Snapshots []results.Result
 	Next      int
-	Columns   []string // labels
+	Columns   []string // labels, each in one; none: all are in one
 	Stopped   []trouble
 	Chart     batchChart
+}
+
+// AllLabels are the labels of a snapshot, on one line.
+func (batchData) AllLabels(s results.Result) string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(s.Room.Label)) {
+		if value := shown(s.Room.Label[key]); value != "" {
+			all = append(all, value)
+		}
+	}
+	return strings.Join(all, " · ")
 }
 
 // Row is the row of the class list that a snapshot is of.
@@ -97,7 +110,10 @@ func (p *Pages) readBatch(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	d := batchData{openBatch: p.api.open(b), Only: q.Get("state"), Columns: b.Labels[:min(len(b.Labels), batchLabels)]}
+	d := batchData{openBatch: p.api.open(b), Only: q.Get("state"), Code: q.Get("code"), Columns: b.Labels}
+	if len(b.Labels) > batchLabels {
+		d.Columns = nil
+	}
 	if d.Failures, d.Partial, err = p.api.failuresOf(r, b.ID, b.Failed+b.LostImages, false); err != nil {
 		return "", nil, err
 	}
@@ -105,8 +121,15 @@ func (p *Pages) readBatch(r *http.Request) (string, any, error) {
 		return "", nil, err
 	}
 	if !b.Ended() {
-		if d.Stopped, _, err = p.api.troubles(ctx); err != nil {
+		var still bool
+		if d.Stopped, still, err = p.api.troubles(ctx); err != nil {
 			return "", nil, err
+		}
+		for _, f := range d.Held {
+			d.Waits += f.Count
+		}
+		if still || d.Waits == b.Total-b.Done() { // nobody knows how long
+			d.Rate, d.Left = 0, 0
 		}
 	}
 	chart, err := p.api.ledger.Chart(ctx, b)
@@ -119,7 +142,7 @@ func (p *Pages) readBatch(r *http.Request) (string, any, error) {
 	}
 	from, _ := strconv.Atoi(q.Get("from"))
 	d.From = max(from, 1)
-	page, err := p.api.snapshotPage(ctx, b, &listSnapshotsInput{ID: b.ID, State: d.Only, Limit: batchRows, Cursor: d.From})
+	page, err := p.api.snapshotPage(ctx, b, &listSnapshotsInput{ID: b.ID, State: d.Only, Code: d.Code, Limit: batchRows, Cursor: d.From})
 	if err != nil {
 		return "", nil, err
 	}
@@ -142,7 +165,7 @@ func labelOf(s results.Result) string {
 	var parts []string
 	for _, key := range slices.Sorted(maps.Keys(s.Room.Label)) {
 		if value := strings.TrimSpace(s.Room.Label[key]); value != "" && len(parts) < 2 {
-			parts = append(parts, value)
+			parts = append(parts, shown(value))
 		}
 	}
 	if len(parts) == 0 {

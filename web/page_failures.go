@@ -52,8 +52,8 @@ func (p *Pages) failuresRoutes() []Route {
 		}
 	}
 	// chosen does something with each snapshot that was chosen, or else with all
-	// of the code.
-	chosen := func(to string, each func(context.Context, string) error,
+	// of the code, and says so.
+	chosen := func(to, said string, each func(context.Context, string) error,
 		all func(context.Context, string) (int, bool, error)) func(*http.Request) (string, text, error) {
 		return func(r *http.Request) (string, text, error) {
 			if r.PostFormValue("all") != "" {
@@ -76,7 +76,7 @@ func (p *Pages) failuresRoutes() []Route {
 				}
 				n++
 			}
-			return to, say("said.chosen", n), nil
+			return to, text{said, []any{n}}, nil
 		}
 	}
 	retry := func(ctx context.Context, id string) error {
@@ -101,9 +101,9 @@ func (p *Pages) failuresRoutes() []Route {
 	routes = append(routes, p.screen(failuresPage,
 		screen{path: "/held", role: RoleView, nav: "held", every: 5 * time.Second, read: read(true)})...)
 	return append(routes,
-		p.action("/failures/retry", RoleOperate, chosen("/failures", retry, every(false))),
-		p.action("/held/retry", RoleOperate, chosen("/held", retry, every(true))),
-		p.action("/held/cancel", RoleOperate, chosen("/held", cancel, every(true))),
+		p.action("/failures/retry", RoleOperate, chosen("/failures", "said.retried", retry, every(false))),
+		p.action("/held/retry", RoleOperate, chosen("/held", "said.retried", retry, every(true))),
+		p.action("/held/cancel", RoleOperate, chosen("/held", "said.canceled.some", cancel, every(true))),
 	)
 }
 

@@ -2,7 +2,10 @@ package web
 
 import (
 	"errors"
+	"maps"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 
 	"tiwsnap/ledger"
@@ -21,14 +24,28 @@ type findData struct {
 	Next      string // cursor, if there are more of them
 }
 
-// LabelOf is what a person calls the room of a snapshot by.
-func (findData) LabelOf(s results.Result) string { return labelOf(s) }
+// LabelOf is what a person calls the room of a snapshot by, and the label in
+// which the text was found.
+func (d findData) LabelOf(s results.Result) string {
+	name := labelOf(s)
+	for _, key := range slices.Sorted(maps.Keys(s.Room.Label)) {
+		value := shown(s.Room.Label[key])
+		if contains(value, d.Text) && !contains(name, d.Text) {
+			return name + " · " + value
+		}
+	}
+	return name
+}
+
+func contains(s, part string) bool {
+	return strings.Contains(strings.ToLower(s), strings.ToLower(part))
+}
 
 // findShown is how many snapshots the page shows.
 const findShown = 100
 
 // findRoutes are those of the box on every page. The id of a batch or of a
-// snapshot leads right to its page.
+// snapshot, a TaskID or a RequestId lead right to the page.
 func (p *Pages) findRoutes() []Route {
 	routes := p.screen(findPage, screen{
 		path: "/find", role: roleRead,
@@ -59,7 +76,28 @@ func (p *Pages) findRoutes() []Route {
 				return
 			}
 		}
+		if err == nil || errors.Is(err, ledger.ErrNotFound) {
+			if s, ok := p.only(r, id); ok {
+				http.Redirect(w, r, newView(r, "", nil).Link("/snapshots/%s", s.ID), http.StatusSeeOther)
+				return
+			}
+		}
 		show.ServeHTTP(w, r)
 	})
 	return routes
 }
+
+// only is the snapshot of a TaskID or RequestId, if it is the only one.
+func (p *Pages) only(r *http.Request, id string) (s results.Result, ok bool) {
+	if !uuid.MatchString(id) {
+		return s, false
+	}
+	out, err := p.api.find(r.Context(), &findInput{id, 2, ""})
+	if err != nil || len(out.Body.Snapshots) != 1 || out.Body.Next != "" {
+		return s, false
+	}
+	return out.Body.Snapshots[0], true
+}
+
+// uuid is the form of a TaskID and of a RequestId.
+var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)

@@ -32,6 +32,8 @@ type newData struct {
 	Rooms   []tasks.Room // the first ones
 	Labels  []string
 	Problem string // why nothing can be enqueued
+	Default string // how the name of the batch begins where none is given
+	NoApp   bool   // what is wrong is that nobody has said the SdkAppId
 }
 
 func (p *Pages) newRoutes() []Route {
@@ -182,7 +184,7 @@ func (p *Pages) readDraft(r *http.Request) (string, any, error) {
 	}
 	defer list.Close()
 	report := rowReport{}
-	out := newData{ID: r.PathValue("draft"), File: d.Name, Head: d.Head}
+	out := newData{ID: r.PathValue("draft"), File: d.Name, Head: d.Head, Default: nameOf(d.Name)}
 	var fault error
 	for room, err := range goodRooms(rooms.Read(list, p.api.draftOptions(d, &report)), false, &report) {
 		if err != nil {
@@ -214,6 +216,9 @@ func (p *Pages) readDraft(r *http.Request) (string, any, error) {
 			out.Faults = known.Faults
 		}
 	}
+	out.NoApp = d.Head.Defaults.SdkAppId == 0 && slices.ContainsFunc(out.Faults, func(f Fault) bool {
+		return strings.Contains(f.Reason, rooms.NoSdkAppId)
+	})
 	return langOf(r).say("new.link"), out, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,9 +15,11 @@ import (
 	"tiwsnap/gate"
 	"tiwsnap/internal/asynqx"
 	"tiwsnap/internal/rdb"
+	"tiwsnap/internal/roster"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
 	"tiwsnap/results"
+	"tiwsnap/schedule"
 )
 
 // What the first page looks at and shows, at most.
@@ -41,7 +44,7 @@ type now struct {
 	Limit    ratelimit.State
 	Limited  bool          // Limit is known
 	Waiting  int           // rooms that nobody has begun
-	InWork   int           // rooms of open batches that are begun and have not ended
+	InWork   int           // rooms of open batches that are begun, have not ended and are not held
 	Left     time.Duration // until they are sent, at the full rate
 	Stopped  bool          // all sending is
 	Open     []openBatch
@@ -52,6 +55,16 @@ type now struct {
 	Chart    chart
 }
 
+// NoWorker reports whether nobody is there who could send.
+func (o now) NoWorker() bool { return o.stoppedBy(gate.NoWorker) }
+
+// ByPerson reports whether a person has stopped all sending.
+func (o now) ByPerson() bool { return o.stoppedBy(gate.Person) }
+
+func (o now) stoppedBy(c gate.Cause) bool {
+	return slices.ContainsFunc(o.Troubles, func(t trouble) bool { return t.Stop != nil && t.Stop.Cause == c })
+}
+
 // trouble is why something does not go on, and what to do about it.
 type trouble struct {
 	What      text
@@ -60,10 +73,13 @@ type trouble struct {
 	WaitsFor  text // what ends it by itself, if anything
 	NextTrial time.Time
 	Fix       text
-	Stop      *gate.Stop // where it can be started
+	Stop      *gate.Stop // what it is of; nil: no stop
 	Path      string     // of the page where it can be mended; empty: none
 	Page      string     // text of the link to it
 }
+
+// Start reports whether a person can start what the trouble has stopped.
+func (t trouble) Start() bool { return t.Stop != nil && t.Stop.Cause != gate.NoWorker }
 
 // openBatch is a batch that goes on, and how fast.
 type openBatch struct {
@@ -81,6 +97,7 @@ type nowReader struct {
 	last     now
 	slowAt   time.Time
 	slow     []trouble // of Redis itself
+	held     int       // snapshots of batches that wait for a person
 	failures []*results.Failure
 	partial  bool
 	charts   map[ratelimit.Span]chart
@@ -132,11 +149,16 @@ func (v *nowReader) look(ctx context.Context) (o now, err error) {
 			o.Ended = append(o.Ended, b)
 		}
 	}
+	still := o.Stopped || o.NoWorker()
 	for _, b := range open {
 		o.InWork += b.Sending + b.Unknown + b.Accepted
 		o.Waiting += b.Queued
 		if len(o.Open) < nowOpen {
-			o.Open = append(o.Open, v.api.open(b))
+			one := v.api.open(b)
+			if still { // nobody knows how long
+				one.Rate, one.Left = 0, 0
+			}
+			o.Open = append(o.Open, one)
 		}
 	}
 	o.More = running - len(o.Open)
@@ -149,6 +171,7 @@ func (v *nowReader) look(ctx context.Context) (o now, err error) {
 	if err := v.lookSlowly(ctx, all); err != nil {
 		return o, err
 	}
+	o.InWork = max(o.InWork-v.held, 0)
 	o.Troubles = append(o.Troubles, v.slow...)
 	o.Failures, o.Partial = v.failures, v.partial
 	return o, nil
@@ -202,6 +225,11 @@ func (v *nowReader) waiting(ctx context.Context, queued int) (int, error) {
 func (a *API) troubles(ctx context.Context) (all []trouble, stopped bool, err error) {
 	stops, err := a.results.Stops(ctx)
 	for _, s := range stops {
+		if s.Cause == gate.NoWorker {
+			if s.Since, err = roster.LastSeen(ctx, a.o.Redis, a.o.Namespace); err != nil {
+				return nil, false, err
+			}
+		}
 		all = append(all, stopTrouble(s))
 		stopped = stopped || s.Cause != gate.Application && s.Cause != gate.NoWorker
 	}
@@ -215,7 +243,9 @@ func stopTrouble(s gate.Stop) trouble {
 	t.Why, t.Fix, t.WaitsFor = code, codeFix(s.Code), say("stop.waits.request")
 	switch {
 	case s.Cause == gate.NoWorker:
-		return trouble{What: say("stop.noworker"), Why: say("stop.noworker.why"), Fix: say("stop.noworker.fix")}
+		return trouble{
+			What: say("stop.noworker"), Since: s.Since, Why: say("stop.noworker.why"), Fix: say("stop.noworker.fix"), Stop: &s,
+		}
 	case s.Cause == gate.NoReplica:
 		return trouble{
 			What: say("stop.all"), Since: s.Since, Why: say("stop.noreplica.why"), WaitsFor: say("stop.waits.replicas"),
@@ -285,11 +315,16 @@ func (v *nowReader) lookSlowly(ctx context.Context, batches []ledger.Batch) erro
 	if v.failures, v.partial, err = v.api.byCode(ctx, ids, false, nowFailures); err != nil {
 		return err
 	}
-	held, err := v.api.heldTroubles(ctx, batches)
-	if err != nil {
+	var held []trouble
+	if held, v.held, err = v.api.heldTroubles(ctx, batches); err != nil {
 		return err
 	}
 	v.slow = append(held, redisTroubles(rdb.Servers(ctx, v.api.o.Redis, "memory", "persistence"))...)
+	schedules, err := v.api.listSchedules(ctx, nil)
+	if err != nil {
+		return err
+	}
+	v.slow = append(v.slow, scheduleTroubles(schedules.Body.Schedules)...)
 	loss, err := v.api.ledger.LastLoss(ctx)
 	if err != nil {
 		return err
@@ -332,25 +367,51 @@ func (a *API) byCode(ctx context.Context, batches []string, held bool, most int)
 }
 
 // heldTroubles says how many snapshots wait for a person, of batches and of the
-// single rooms.
-func (a *API) heldTroubles(ctx context.Context, batches []ledger.Batch) ([]trouble, error) {
+// single rooms, and how many of them are of batches.
+func (a *API) heldTroubles(ctx context.Context, batches []ledger.Batch) (all []trouble, inBatches int, err error) {
 	ids := []string{""}
 	for _, b := range batches {
 		if b.Unknown > 0 {
 			ids = append(ids, b.ID)
 		}
 	}
-	codes, _, err := a.byCode(ctx, ids, true, nowFailures)
 	n := 0
-	for _, f := range codes {
-		n += f.Count
+	for s, err := range a.results.Failed(ctx, ids, true) {
+		if err != nil {
+			return nil, 0, err
+		}
+		if n++; s.Batch != "" {
+			inBatches++
+		}
+		if n == nowFailures {
+			break
+		}
 	}
-	if n == 0 || err != nil {
-		return nil, err
+	if n > 0 {
+		all = append(all, trouble{
+			What: say("held.some", n), Why: say("held.some.why"), Fix: say("held.some.fix"), Path: "/held", Page: "nav.held",
+		})
 	}
-	return []trouble{{
-		What: say("held.some", n), Why: say("held.some.why"), Fix: say("held.some.fix"), Path: "/held", Page: "nav.held",
-	}}, nil
+	return all, inBatches, nil
+}
+
+// scheduleTroubles says which schedules do not get their rooms.
+func scheduleTroubles(all []schedule.Status) (troubles []trouble) {
+	for _, s := range all {
+		t := trouble{
+			What: say("schedule.fails", s.Name), Fix: say("schedule.fails.fix"), Path: "/schedules", Page: "nav.schedules",
+		}
+		switch {
+		case s.Trying != nil && s.Trying.Failures > 0:
+			t.Since, t.Why = s.Trying.Begun, raw(s.Trying.Error)
+		case s.Last != nil && s.Last.Result == schedule.Failed:
+			t.Since, t.Why = s.Last.At, raw(s.Last.Error)
+		default:
+			continue
+		}
+		troubles = append(troubles, t)
+	}
+	return troubles
 }
 
 // redisTroubles says what will go wrong with Redis, as far as it tells.

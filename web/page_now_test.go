@@ -11,9 +11,12 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/internal/roster"
 	"tiwsnap/ledger"
+	"tiwsnap/tasks"
 	"tiwsnap/web"
 )
 
@@ -38,7 +41,7 @@ func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
 		"no worker": {func(*redistest.Server, *redis.Client) error { return nil }, "start one with tiwsnap worker"},
 		"it evicts": {func(_ *redistest.Server, c *redis.Client) error {
 			return c.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err()
-		}, "deletes tasks when it is full"},
+		}, "throws tasks away when it is full"},
 		"it is full": {func(_ *redistest.Server, c *redis.Client) error {
 			return c.ConfigSet(t.Context(), "maxmemory", "1000000").Err()
 		}, "% full"},
@@ -114,5 +117,49 @@ func TestTheStreamOfAPageEndsWithTheServer(t *testing.T) {
 	}
 	if err := lines.Err(); err != nil {
 		t.Error(err)
+	}
+}
+
+// What waits for a person is not in progress, and nothing is said to end by itself.
+func TestWhatIsHeldIsNotInProgress(t *testing.T) {
+	rdb := redistest.Client(t)
+	book := ledger.New(rdb, ledger.Options{Hold: true})
+	room := tasks.Room{SdkAppId: 1400123480, RoomId: 20101}
+	rooms := func(yield func(tasks.Room, error) bool) { yield(room, nil) }
+	if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), rooms, enqueue.BatchOptions{ID: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	p := tasks.SnapshotPayload{ID: "b.1", Batch: "b", Room: room}
+	intent, err := book.Begin(t.Context(), p, "token", "")
+	if err == nil {
+		unknown := ledger.Outcome{State: ledger.Unknown, Code: "InternalError"}
+		err = book.Outcome(t.Context(), p.ID, intent.Attempt, unknown)
+	}
+	if err == nil { // a worker that finds it so again leaves it to a person
+		_, err = book.Begin(t.Context(), p, "token", "")
+	}
+	if err == nil {
+		err = roster.Tell(t.Context(), rdb, keys.Default, roster.Worker{ID: "w"})
+	}
+	if err == nil {
+		err = roster.Leave(t.Context(), rdb, keys.Default, "w")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, h := first(t, rdb)
+	page := func(path string) string {
+		return strings.Join(strings.Fields(ask(t, h, "GET", path, "Accept", "text/html").Body.String()), " ")
+	}
+	for path, wants := range map[string][]string{
+		"/":          {"<h2>In progress</h2> <p class=\"figure\">0 ", "1 snapshot is held for review", "what is enqueued waits. Since <time"},
+		"/batches/b": {"1 held for review: a person decides", "Look at it, and retry or cancel it"},
+		"/workers":   {"No worker runs. Start one with tiwsnap worker."},
+	} {
+		for _, want := range wants {
+			if body := page(path); !strings.Contains(body, want) {
+				t.Errorf("%s does not say %q:\n%s", path, want, body)
+			}
+		}
 	}
 }

@@ -27,6 +27,7 @@ type picturesData struct {
 	ledger.Batch
 	Snapshots []results.Result
 	From      int
+	Last      int // row of the class list that was looked at
 	Next      int
 	Pass      string    // of a link that was given away; empty: of who has logged in
 	Until     time.Time // of that link
@@ -35,6 +36,14 @@ type picturesData struct {
 
 // LabelOf is what a person calls the room of a snapshot by.
 func (picturesData) LabelOf(s results.Result) string { return labelOf(s) }
+
+// Caption names a room in words and by its id.
+func (picturesData) Caption(s results.Result) string {
+	if len(s.Room.Label) == 0 {
+		return labelOf(s)
+	}
+	return fmt.Sprintf("%s · %d", labelOf(s), s.Room.RoomId)
+}
 
 // Row is the row of the class list that a snapshot is of.
 func (picturesData) Row(s results.Result) int {
@@ -108,6 +117,7 @@ func (p *Pages) pictures(r *http.Request, b ledger.Batch) (picturesData, error) 
 			break
 		}
 	}
+	d.Last = row - 1
 	if row <= b.Total {
 		d.Next = row
 	}
@@ -167,6 +177,10 @@ func (p *Pages) sharedPicture(w http.ResponseWriter, r *http.Request) {
 	}
 	answerable(p.logged(r.Context()), "picture", err).write(w, r)
 }
+
+// originKey is the key of what site returns in the context of a list whose URLs
+// have to be whole.
+type originKey struct{}
 
 // site is scheme and host by which this request has come.
 func site(r *http.Request) string {

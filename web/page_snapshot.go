@@ -107,15 +107,20 @@ func timeline(s ledger.Snapshot, b ledger.Batch) (all []moment) {
 		return say(key, value)
 	}
 	add(b.CreatedAt, say("moment.enqueued"), "", "")
+	before := 0
 	for _, a := range s.History {
-		var outcome, permit text
+		var outcome, permit, unsent text
+		if n := a.Number - before - 1; n > 0 && len(s.History) < 50 { // of more, those in the middle are dropped
+			unsent = say("moment.unsent", n)
+		}
+		before = a.Number
 		if a.Outcome == ledger.Unknown || a.Outcome == ledger.Queued {
 			outcome = say("moment." + string(a.Outcome))
 		}
 		if a.PermitWaitMS > 0 {
 			permit = say("moment.permit", a.PermitWaitMS)
 		}
-		add(a.SentAt, say("moment.sent", a.Number), "", a.Code, outcome, permit, given("moment.request", a.RequestID),
+		add(a.SentAt, say("moment.sent", a.Number), "", a.Code, unsent, outcome, permit, given("moment.request", a.RequestID),
 			given("moment.task", a.TaskID))
 	}
 	if len(s.History) == 0 { // its record is of an older release

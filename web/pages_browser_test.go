@@ -176,8 +176,15 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 		b.until(`document.querySelector('.viewer img').src !== '` + first + `'`)
 		key("ArrowLeft")
 		b.until(`document.querySelector('.viewer img').src === '` + first + `'`)
+		// Who has no keys, as on a phone, has buttons.
+		b.until(`document.querySelector('.viewer p').innerText.includes('20101 · Image 1 (1/')`)
+		b.until(`document.querySelector('.viewer [data-step="-1"]').disabled`)
+		b.click(".viewer button", "›")
+		b.until(`document.querySelector('.viewer img').src !== '` + first + `'`)
+		b.click(".viewer button", "‹")
+		b.until(`document.querySelector('.viewer img').src === '` + first + `'`)
 	}
-	b.do(chromedp.Click(chromedp.CSS(`.viewer button`)))
+	b.click(".viewer button", "Close")
 	b.until(`!document.querySelector('.viewer[open]')`)
 
 	// A link for the teacher, who has no login.
@@ -190,6 +197,8 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.do(chromedp.Click(chromedp.CSS(`[data-copy]`)))
+	b.until(`document.querySelector('[data-copy]').innerText === 'Copied'`)
 	batch, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.pathname.split('/')[2]`))
 
 	b.do(
@@ -250,6 +259,7 @@ func TestEveryPageInABrowser(t *testing.T) {
 		}
 	}
 	w.hold("s-held", 303)
+	w.deadWebhook("class-3b-evening-by-hand-20261128t111106z")
 	b := newBrowser(t, w.URL)
 	for _, look := range looks[:2] {
 		b.do(chromedp.Navigate(w.URL + "/login"))
@@ -266,8 +276,8 @@ func TestEveryPageInABrowser(t *testing.T) {
 
 	pages := []struct{ name, path, has string }{
 		{"batches", "/batches", `.list`},
-		{"batch", "/batches/class-3b-monday", `.rooms`},
-		{"batch-running", "/batches/class-3c-evening", `.rooms`},
+		{"batch", "/batches/class-3b-monday", `#chart .line`},
+		{"batch-running", "/batches/class-3c-evening", `#chart .line`},
 		{"pictures", "/batches/class-3b-monday/pictures", `.wall img`},
 		{"snapshot", "/snapshots/class-3b-monday.1", `.timeline`},
 		{"snapshot-failed", "/snapshots/s-broken-0", `.trouble`},
@@ -276,7 +286,7 @@ func TestEveryPageInABrowser(t *testing.T) {
 		{"failures", "/failures", `.failures`},
 		{"held", "/held", `#list`},
 		{"schedules", "/schedules", `#schedules`},
-		{"webhooks", "/webhooks", `#webhooks`},
+		{"webhooks", "/webhooks", `#webhooks table`},
 		{"limit", "/limit", `.chart`},
 		{"workers", "/workers", `.card`},
 		{"redis", "/redis", `#weight`},
@@ -297,6 +307,11 @@ func TestEveryPageInABrowser(t *testing.T) {
 			}
 			// Nothing sticks out of the page.
 			b.until(`document.documentElement.scrollWidth <= innerWidth`)
+			// No column of a table is so narrow that its words come letter by letter.
+			if thin := b.text(`[...document.querySelectorAll('main :is(td, th)')].filter((e) => e.checkVisibility() &&
+				e.innerText.trim().length > 8 && e.clientWidth < 64).map((e) => e.outerHTML.slice(0, 200)).join()`); thin != "" {
+				t.Errorf("%s at %d px: %s", p.name, look.width, thin)
+			}
 			b.picture(p.name, look)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -118,7 +119,7 @@ func TestEveryPageIsShown(t *testing.T) {
 		"/batches/monday/pictures":      {"高二（1）班", "分享链接"},
 		"/failures":                     {"AuthFailure", "密钥被拒绝"},
 		"/failures?code=InternalErr":    {"20102", "20102"},
-		"/held":                         {"Nothing is held for review.", "没有需要人工确认的。"},
+		"/held":                         {"Nothing waits for a person.", "没有需要人工确认的。"},
 		"/schedules":                    {"Next ticks", "接下来的运行时间"},
 		"/webhooks":                     {"Every webhook was delivered", "所有通知均已送达"},
 		"/webhooks?state=waiting":       {"No webhook waits", "没有等待重试的通知"},
@@ -128,7 +129,7 @@ func TestEveryPageIsShown(t *testing.T) {
 		"/audit":                        {"pause-batch", "pause-batch"},
 		"/find?q=20102":                 {"/snapshots/monday.2", "/snapshots/monday.2"},
 		"/find?q=request-monday.1":      {"/snapshots/monday.1", "/snapshots/monday.1"},
-		"/find?q=nothing":               {"Nothing found.", "没有找到。"},
+		"/find?q=nothing":               {"Nothing is found.", "没有找到。"},
 		"/docs":                         {"POST /v1/batches", "POST /v1/batches"},
 		"/login?next=%2Fbatches%2Fnone": {"", ""},
 	} {
@@ -211,6 +212,28 @@ func withSchedules(t *testing.T) func(*web.APIOptions) {
 			Name: "after-class", Cron: "45 10 * * 1-5", Zone: "Asia/Shanghai", Spec: spec,
 			Source: schedule.List("SdkAppId,RoomId\n7,1\n7,2\n7,x\n"),
 		}}
+	}
+}
+
+// A schedule whose list cannot be read is a trouble of the first page.
+func TestTheFirstPageSaysThatAScheduleFails(t *testing.T) {
+	rdb := redistest.Client(t)
+	var o web.APIOptions
+	withSchedules(t)(&o)
+	store := schedule.NewStore(rdb, keys.Default)
+	if _, _, err := store.Begin(t.Context(), o.Schedules[0]); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	try := schedule.Trying{Tick: now, Begun: now, Failures: 3, Error: "rooms of https://portal.example.com: it answers 503"}
+	if err := store.Try(t.Context(), o.Schedules[0], try); err != nil {
+		t.Fatal(err)
+	}
+	body := ask(t, pagesOf(t, rdb, withSchedules(t)), "GET", "/", "Accept", "text/html").Body.String()
+	for _, want := range []string{"Schedule after-class fails", "it answers 503", `href="/schedules">Schedules`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("it does not say %q:\n%s", want, body)
+		}
 	}
 }
 
@@ -306,7 +329,7 @@ func TestChangesOnPages(t *testing.T) {
 		{"/batches/monday/resume", "", "/batches/monday", "Resumed.", "resume-batch"},
 		{"/batches/monday/retry", "code=InternalErr", "/batches/monday", "1 snapshot is queued again.", "retry-batch"},
 		{"/snapshots/monday.4/retry", "", "/snapshots/monday.4", "Queued again.", "retry-snapshot"},
-		{"/failures/retry", "id=monday.5&id=monday.1&id=nobody", "/failures", "Done for 1 snapshot.", "retry-snapshot"},
+		{"/failures/retry", "id=monday.5&id=monday.1&id=nobody", "/failures", "1 snapshot is queued again.", "retry-snapshot"},
 		{"/batches/monday/again", "name=tuesday", "/batches/tuesday", "60 rooms of monday", "again-batch"},
 		{"/snapshots/tuesday.9/cancel", "", "/snapshots/tuesday.9", "Canceled.", "cancel-snapshot"},
 		{"/batches/tuesday/cancel", "", "/batches/tuesday", "Canceled: 59 rooms", "cancel-batch"},
@@ -314,10 +337,10 @@ func TestChangesOnPages(t *testing.T) {
 		{"/limit", "limit=10", "/limit", "10 a second", "set-limit"},
 		{"/limit", "default=true", "/limit", "as configured", "set-limit"},
 		{"/schedules/after-class/pause", "", "/schedules", "is paused", "pause-schedule"},
-		{"/schedules/after-class/resume", "", "/schedules", "is resumed", "resume-schedule"},
+		{"/schedules/after-class/resume", "", "/schedules", "goes on", "resume-schedule"},
 		{"/schedules/after-class/run", "", "/batches/after-class-", "2 rooms are enqueued. Left out as wrong: 1.", "run-schedule"},
 		{"/webhooks/resend", "", "/webhooks", "0 webhooks", "run-schedule"},
-		{"/stop", "reason=exam", "/", "Sending is stopped.", "stop-sending"},
+		{"/stop", "reason=exam", "/", "All sending is stopped.", "stop-sending"},
 		{"/start", "", "/", "Sending is started.", "start-sending"},
 	} {
 		form, err := url.ParseQuery(step.form)

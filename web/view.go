@@ -149,6 +149,14 @@ func (v view) Second(t time.Time) template.HTML {
 	return v.time(t, t.In(v.zone).Format("2006-01-02 15:04:05"))
 }
 
+// Milli is At with its milliseconds.
+func (v view) Milli(t time.Time) template.HTML {
+	if t.IsZero() {
+		return ""
+	}
+	return v.time(t, t.In(v.zone).Format("2006-01-02 15:04:05.000"))
+}
+
 // When is a time as people say it: relative while it is near.
 func (v view) When(t time.Time) template.HTML {
 	if t.IsZero() {
@@ -162,10 +170,21 @@ func (v view) When(t time.Time) template.HTML {
 	switch {
 	case d < time.Minute && key == "time.ago":
 		return v.time(t, v.Lang.say("time.now"))
-	case d < 24*time.Hour:
+	case v.Near(t):
 		return v.time(t, v.Lang.say(key, v.Lang.roughly(d)))
 	}
 	return v.time(t, v.clock(t))
+}
+
+// Near reports whether When says a time in relation to now.
+func (v view) Near(t time.Time) bool { return v.now.Sub(t).Abs() < 24*time.Hour }
+
+// Detail is what an entry of the audit log tells beside its object.
+func (v view) Detail(s string) any {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return v.At(t)
+	}
+	return s
 }
 
 func (v view) clock(t time.Time) string { return t.In(v.zone).Format("2006-01-02 15:04") }
@@ -200,6 +219,13 @@ func functions(l lang) template.FuncMap {
 		"sentence":   func(s string) string { return strings.TrimRight(s, ".") + [languages]string{".", "。"}[l] },
 		"left":       l.left,
 		"roughly":    l.roughly,
+		"code":       breakable,
+		"shown":      shown,
+		"translate":  l.translate,
+		"skew":       skew,
+		"total":      func(name string) string { return l.known("total."+name, name) },
+		"via":        func(name string) string { return l.known("via."+name, name) },
+		"did":        func(name string) string { return l.known("did."+name, name) },
 		"span":       func(a, b time.Time) string { return l.left(b.Sub(a)) },
 		"explain":    l.explain,
 		"navigation": navigation,
@@ -271,6 +297,14 @@ func (l lang) say(key string, args ...any) string {
 	return fmt.Sprintf(format, args...)
 }
 
+// known is the text of the catalog for a name that programs use, or else the name.
+func (l lang) known(key, name string) string {
+	if words, ok := catalog[key]; ok {
+		return words[l]
+	}
+	return name
+}
+
 // number is a text about a number: its words are those for one and, after "|",
 // those for any other number, where the language tells them apart.
 func (l lang) number(key string, n int, args ...any) string {
@@ -291,6 +325,28 @@ func count(n int) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// breakable is an error code that a narrow column breaks after a dot.
+func breakable(code string) template.HTML {
+	return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(code), ".", ".<wbr>"))
+}
+
+// skew writes by how many seconds a clock is ahead.
+func skew(s float64) string {
+	if text := fmt.Sprintf("%+.2f", s); strings.Trim(text, "+-0.") != "" {
+		return text
+	}
+	return "0.00"
+}
+
+// shown is the value of a label as people read it: a time as programs write it is
+// shortened, in its own zone.
+func shown(value string) string {
+	if t, err := time.Parse(time.RFC3339, value); err == nil {
+		return t.Format("2006-01-02 15:04")
+	}
+	return value
 }
 
 // bytesOf writes a size by its greatest unit.

@@ -1,13 +1,20 @@
 package web
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
 
+	"tiwsnap/internal/audit"
 	"tiwsnap/ledger"
 )
 
@@ -37,6 +44,12 @@ func TestTheCatalogIsComplete(t *testing.T) {
 	}
 	take(os.DirFS("pages"), ".html", `\{\{[^}]*?\bt "([a-z0-9.-]+)"`, `\(t "([a-z0-9.-]+)"`, `\bn "([a-z0-9.-]+)"`)
 	take(os.DirFS("."), ".go", `\b(?:say|given)\("([a-z0-9.-]+)"`)
+	take(os.DirFS("."), ".go", `"(said[.][a-z.]+)"`)
+	for _, folder := range []string{".", "../cli"} { // what the audit log has
+		for _, action := range matches(t, os.DirFS(folder), `\bdid\([^,]+, "([a-z-]+)"`) {
+			used["did."+action] = true
+		}
+	}
 	// Those whose names are put together.
 	some := func(prefix string, names ...string) {
 		for _, name := range names {
@@ -47,6 +60,12 @@ func TestTheCatalogIsComplete(t *testing.T) {
 		some("state.", string(s))
 	}
 	some("state.", "held")
+	some("did.", "pause-batch", "resume-batch", "pause-schedule", "resume-schedule")
+	some("via.", audit.Page, audit.API, audit.Command)
+	some("mode.", "AllMarks", "LatestMarksOnly")
+	some("total.", "queued", "sending", "accepted", "unknown", "succeeded", "failed", "canceled", "possible_duplicates",
+		"no_image", "missing_images", "images", "images_copied", "images_lost", "images_pending", "waiting", "packed",
+		"packed_bytes")
 	some("time.", "ago", "in")
 	some("redis.", "emptied", "older") // the kinds of a loss
 	some("span.", "15m", "24h", "7d")
@@ -95,5 +114,127 @@ func TestTheCatalogIsComplete(t *testing.T) {
 				t.Errorf("%q: %q has %s in it, want %s", key, form, got, want)
 			}
 		}
+	}
+}
+
+// matches are what a form finds in the Go files of a folder.
+func matches(t *testing.T, folder fs.FS, form string) (all []string) {
+	t.Helper()
+	names, err := fs.Glob(folder, "*.go")
+	if err != nil || len(names) == 0 {
+		t.Fatal("no files", err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(folder, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(string(text), -1) {
+			all = append(all, m[1])
+		}
+	}
+	return all
+}
+
+// What can be wrong with a list of rooms is said in Chinese, too.
+func TestReasonsAreTranslated(t *testing.T) {
+	formats := map[string]token.Position{}
+	for _, pattern := range []string{"../internal/rooms/*.go", "../tasks/room.go"} {
+		names, _ := filepath.Glob(pattern)
+		names = slices.DeleteFunc(names, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
+		collect(t, names, formats)
+	}
+	if len(formats) < 70 {
+		t.Fatalf("%d formats were found", len(formats))
+	}
+	verb := regexp.MustCompile(`%[0-9.]*[a-z]`)
+	for format, at := range formats {
+		said := verb.ReplaceAllStringFunc(format, func(v string) string {
+			return map[byte]string{'d': "12", 'q': `"a, \"b\": c"`}[v[len(v)-1]] + map[bool]string{true: "X"}[strings.ContainsAny(v[len(v)-1:], "sv")]
+		})
+		if got := chinese.translate(said); !strings.ContainsFunc(got, func(c rune) bool { return unicode.Is(unicode.Han, c) }) {
+			t.Errorf("%s: %q is not in Chinese: translate.go", at, format)
+		}
+		if got := english.translate(said); got != said {
+			t.Errorf("%q in English is %q", said, got)
+		}
+	}
+	for said, want := range map[string]string{
+		`is "9.00013E+05", spreadsheets shorten long numbers like that: format the column as text and save the file again`: `为 "9.00013E+05"，电子表格会这样缩写长数字：请将该列设为文本格式后重新保存`,
+		"30001 of SdkAppId 1400123480 is already on line 2":                                                                "30001（SdkAppId 1400123480）已在第 2 行出现",
+		`the row has 3 fields, the header has 2 (a field that contains ',' must be in quotes)`:                             "该行有 3 个字段，表头有 2 个（含有 ',' 的字段必须加引号）",
+		"what nobody has translated": "what nobody has translated",
+	} {
+		if got := chinese.translate(said); got != want {
+			t.Errorf("%q is %q, want %q", said, got, want)
+		}
+	}
+}
+
+// collect finds the texts that the functions of the files say what is wrong by.
+func collect(t *testing.T, names []string, formats map[string]token.Position) {
+	t.Helper()
+	files := token.NewFileSet()
+	constants := map[string]string{}
+	var text func(e ast.Expr) (string, bool)
+	text = func(e ast.Expr) (string, bool) {
+		switch e := e.(type) {
+		case *ast.BasicLit:
+			s, err := strconv.Unquote(e.Value)
+			return s, err == nil && e.Kind == token.STRING
+		case *ast.Ident:
+			s, ok := constants[e.Name]
+			return s, ok
+		case *ast.BinaryExpr:
+			a, ok1 := text(e.X)
+			b, ok2 := text(e.Y)
+			return a + b, ok1 && ok2
+		}
+		return "", false
+	}
+	says := regexp.MustCompile(`^(fault|syntax|fileError|note|bad)$`)
+	var parsed []*ast.File
+	for _, name := range names {
+		file, err := parser.ParseFile(files, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, file)
+		ast.Inspect(file, func(n ast.Node) bool {
+			if v, ok := n.(*ast.ValueSpec); ok && len(v.Values) == 1 {
+				if s, ok := text(v.Values[0]); ok {
+					constants[v.Names[0].Name] = s
+				}
+			}
+			return true
+		})
+	}
+	for _, file := range parsed {
+		ast.Inspect(file, func(n ast.Node) bool {
+			var candidates []ast.Expr
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				name := ""
+				switch f := n.Fun.(type) {
+				case *ast.Ident:
+					name = f.Name
+				case *ast.SelectorExpr:
+					name = f.Sel.Name
+				}
+				if says.MatchString(name) {
+					candidates = n.Args
+				}
+			case *ast.AssignStmt:
+				if id, ok := n.Lhs[0].(*ast.Ident); ok && id.Name == "hint" {
+					candidates = n.Rhs
+				}
+			}
+			for _, c := range candidates {
+				if s, ok := text(c); ok && strings.Contains(s, " ") {
+					formats[s] = files.Position(c.Pos())
+				}
+			}
+			return true
+		})
 	}
 }

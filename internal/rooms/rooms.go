@@ -86,6 +86,9 @@ type Row struct {
 	Room tasks.Room
 }
 
+// NoSdkAppId is the reason of a Fault that a default for the SdkAppId mends.
+const NoSdkAppId = "the header has no column SdkAppId, and there is no default for it"
+
 // Fault is one thing that is wrong with a file.
 type Fault struct {
 	// Column is the field in a line of CSV and the byte in a line of JSON,

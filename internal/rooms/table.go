@@ -134,7 +134,7 @@ func (t *tableRows) header(rec *record, cells [][]byte) error {
 			rec.fault(0, "", "the header has no column RoomId")
 		}
 		if rec.column("SdkAppId") == 0 && !t.haveApp {
-			rec.fault(0, "", "the header has no column SdkAppId, and there is no default for it")
+			rec.fault(0, "", NoSdkAppId)
 		}
 	}
 	if len(rec.faults) > 0 {

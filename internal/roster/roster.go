@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -41,7 +42,24 @@ func Tell(ctx context.Context, rdb redis.UniversalClient, ns keys.Namespace, w W
 	if err != nil {
 		return fmt.Errorf("encode the worker: %w", err)
 	}
-	return rdb.HSet(ctx, ns.Workers(), w.ID, text).Err()
+	return rdb.HSet(ctx, ns.Workers(), w.ID, text, anybody, w.Seen.UnixMilli()).Err()
+}
+
+// anybody is the field, beside those of the workers, of when one of them has told
+// of itself last: Unix milliseconds.
+const anybody = "last"
+
+// LastSeen is when a worker has told of itself last; zero: never. The error is
+// that of Redis.
+func LastSeen(ctx context.Context, rdb redis.UniversalClient, ns keys.Namespace) (time.Time, error) {
+	ms, err := rdb.HGet(ctx, ns.Workers(), anybody).Int64()
+	if errors.Is(err, redis.Nil) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the roster: %w", err)
+	}
+	return time.UnixMilli(ms).UTC(), nil
 }
 
 // Leave takes a worker off the roster. The error is that of Redis.
@@ -57,6 +75,7 @@ func List(ctx context.Context, rdb redis.UniversalClient, ns keys.Namespace) ([]
 		return nil, fmt.Errorf("read the roster: %w", err)
 	}
 	all, gone := []Worker{}, []string{}
+	delete(texts, anybody)
 	for id, text := range texts {
 		var w Worker
 		if err := json.Unmarshal([]byte(text), &w); err != nil || time.Since(w.Seen) > Gone {

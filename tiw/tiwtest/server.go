@@ -335,7 +335,7 @@ func (s *Server) backend(r *http.Request, c *call, doc document, malformed *apiE
 	}
 	if code := s.faults.codeOf(app, doc.uint("RoomId")); code != "" {
 		s.struck["byName"]++
-		return fail(errorf(code, "Answered because the simulator was told to."))
+		return fail(errorf(code, "A fault that was asked for."))
 	}
 	struck := s.faults.pick(c.action, since, c.rng.Float64())
 	if struck != "" {
@@ -365,7 +365,7 @@ func (s *Server) backend(r *http.Request, c *call, doc document, malformed *apiE
 		rep.response = failure{errorf(rep.code, "An internal error has occurred. Retry your request."), c.requestID}
 	case faultCode:
 		rep.code = s.faults.CodeName
-		rep.response = failure{errorf(rep.code, "Answered because the simulator was told to."), c.requestID}
+		rep.response = failure{errorf(rep.code, "A fault that was asked for."), c.requestID}
 	}
 	rep.fault = struck
 	return rep

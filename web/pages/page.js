@@ -33,7 +33,8 @@
     const [image, caption] = [viewer.querySelector('img'), viewer.querySelector('p')];
     image.src = all[i].href;
     image.alt = all[i].querySelector('img').alt;
-    caption.textContent = all[i].dataset.picture || image.alt;
+    caption.textContent = `${all[i].dataset.picture || image.alt} (${i + 1}/${all.length})`;
+    viewer.querySelectorAll('[data-step]').forEach((step) => { step.disabled = !all[i + Number(step.dataset.step)]; });
   };
   document.addEventListener('click', (event) => {
     const link = event.target.closest('a[data-picture]');
@@ -46,7 +47,11 @@
         const step = { ArrowRight: 1, ArrowLeft: -1 }[key.key];
         if (step) { key.preventDefault(); show(at + step); }
       });
-      viewer.addEventListener('click', (inside) => { if (inside.target === viewer) viewer.close(); });
+      viewer.addEventListener('click', (inside) => {
+        const step = Number(inside.target.closest('[data-step]')?.dataset.step);
+        if (step) show(at + step);
+        if (inside.target === viewer) viewer.close();
+      });
       viewer.addEventListener('close', () => pictures()[at]?.focus());
     }
     show(pictures().indexOf(link));
@@ -71,6 +76,18 @@
     document.querySelectorAll(asked).forEach((open) => { if (!open.contains(event.target)) open.open = false; });
   });
   document.querySelector('[data-select]')?.addEventListener('focus', (event) => event.target.select());
+
+  // A link is copied by a button, also where the page has come by HTTP and there is no clipboard to write to.
+  document.querySelectorAll('[data-copy]').forEach((button) => {
+    button.hidden = false;
+    button.addEventListener('click', async () => {
+      const from = document.getElementById(button.dataset.copy);
+      from.select();
+      const done = await navigator.clipboard?.writeText(from.value).then(() => true, () => false)
+        || document.execCommand('copy');
+      if (done) button.textContent = button.dataset.done;
+    });
+  });
 
   // The server sends the HTML of the live part each time that it has changed,
   // and the sections that differ are replaced. A hidden tab asks for nothing.
