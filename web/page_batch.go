@@ -142,7 +142,8 @@ func (p *Pages) readBatch(r *http.Request) (string, any, error) {
 	}
 	from, _ := strconv.Atoi(q.Get("from"))
 	d.From = max(from, 1)
-	page, err := p.api.snapshotPage(ctx, b, &listSnapshotsInput{ID: b.ID, State: d.Only, Code: d.Code, Limit: batchRows, Cursor: d.From})
+	in := &listSnapshotsInput{ID: b.ID, State: d.Only, Code: d.Code, Limit: batchRows, Cursor: d.From}
+	page, err := p.api.snapshotPage(ctx, b, in)
 	if err != nil {
 		return "", nil, err
 	}

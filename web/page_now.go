@@ -244,7 +244,8 @@ func stopTrouble(s gate.Stop) trouble {
 	switch {
 	case s.Cause == gate.NoWorker:
 		return trouble{
-			What: say("stop.noworker"), Since: s.Since, Why: say("stop.noworker.why"), Fix: say("stop.noworker.fix"), Stop: &s,
+			What: say("stop.noworker"), Since: s.Since, Why: say("stop.noworker.why"),
+			Fix: say("stop.noworker.fix"), Stop: &s,
 		}
 	case s.Cause == gate.NoReplica:
 		return trouble{
@@ -389,7 +390,8 @@ func (a *API) heldTroubles(ctx context.Context, batches []ledger.Batch) (all []t
 	}
 	if n > 0 {
 		all = append(all, trouble{
-			What: say("held.some", n), Why: say("held.some.why"), Fix: say("held.some.fix"), Path: "/held", Page: "nav.held",
+			What: say("held.some", n), Why: say("held.some.why"), Fix: say("held.some.fix"),
+			Path: "/held", Page: "nav.held",
 		})
 	}
 	return all, inBatches, nil
@@ -399,7 +401,8 @@ func (a *API) heldTroubles(ctx context.Context, batches []ledger.Batch) (all []t
 func scheduleTroubles(all []schedule.Status) (troubles []trouble) {
 	for _, s := range all {
 		t := trouble{
-			What: say("schedule.fails", s.Name), Fix: say("schedule.fails.fix"), Path: "/schedules", Page: "nav.schedules",
+			What: say("schedule.fails", s.Name), Fix: say("schedule.fails.fix"),
+			Path: "/schedules", Page: "nav.schedules",
 		}
 		switch {
 		case s.Trying != nil && s.Trying.Failures > 0:

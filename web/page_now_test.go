@@ -152,7 +152,10 @@ func TestWhatIsHeldIsNotInProgress(t *testing.T) {
 		return strings.Join(strings.Fields(ask(t, h, "GET", path, "Accept", "text/html").Body.String()), " ")
 	}
 	for path, wants := range map[string][]string{
-		"/":          {"<h2>In progress</h2> <p class=\"figure\">0 ", "1 snapshot is held for review", "what is enqueued waits. Since <time"},
+		"/": {
+			`<h2>In progress</h2> <p class="figure">0 `, "1 snapshot is held for review",
+			"what is enqueued waits. Since <time",
+		},
 		"/batches/b": {"1 held for review: a person decides", "Look at it, and retry or cancel it"},
 		"/workers":   {"No worker runs. Start one with tiwsnap worker."},
 	} {

@@ -120,8 +120,8 @@ func timeline(s ledger.Snapshot, b ledger.Batch) (all []moment) {
 		if a.PermitWaitMS > 0 {
 			permit = say("moment.permit", a.PermitWaitMS)
 		}
-		add(a.SentAt, say("moment.sent", a.Number), "", a.Code, unsent, outcome, permit, given("moment.request", a.RequestID),
-			given("moment.task", a.TaskID))
+		add(a.SentAt, say("moment.sent", a.Number), "", a.Code, unsent, outcome, permit,
+			given("moment.request", a.RequestID), given("moment.task", a.TaskID))
 	}
 	if len(s.History) == 0 { // its record is of an older release
 		add(s.SentAt, say("moment.sent", s.Attempts), "", "", given("moment.request", s.RequestID))

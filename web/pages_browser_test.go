@@ -308,8 +308,10 @@ func TestEveryPageInABrowser(t *testing.T) {
 			// Nothing sticks out of the page.
 			b.until(`document.documentElement.scrollWidth <= innerWidth`)
 			// No column of a table is so narrow that its words come letter by letter.
-			if thin := b.text(`[...document.querySelectorAll('main :is(td, th)')].filter((e) => e.checkVisibility() &&
-				e.innerText.trim().length > 8 && e.clientWidth < 64).map((e) => e.outerHTML.slice(0, 200)).join()`); thin != "" {
+			thin := b.text(`[...document.querySelectorAll('main :is(td, th)')]
+				.filter((e) => e.checkVisibility() && e.innerText.trim().length > 8 && e.clientWidth < 64)
+				.map((e) => e.outerHTML.slice(0, 200)).join()`)
+			if thin != "" {
 				t.Errorf("%s at %d px: %s", p.name, look.width, thin)
 			}
 			b.picture(p.name, look)

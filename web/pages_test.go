@@ -225,12 +225,13 @@ func TestTheFirstPageSaysThatAScheduleFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	try := schedule.Trying{Tick: now, Begun: now, Failures: 3, Error: "rooms of https://portal.example.com: it answers 503"}
+	reason := "rooms of https://portal.example.com: it answers 503"
+	try := schedule.Trying{Tick: now, Begun: now, Failures: 3, Error: reason}
 	if err := store.Try(t.Context(), o.Schedules[0], try); err != nil {
 		t.Fatal(err)
 	}
 	body := ask(t, pagesOf(t, rdb, withSchedules(t)), "GET", "/", "Accept", "text/html").Body.String()
-	for _, want := range []string{"Schedule after-class fails", "it answers 503", `href="/schedules">Schedules`} {
+	for _, want := range []string{"Schedule after-class fails", reason, `href="/schedules">Schedules`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("it does not say %q:\n%s", want, body)
 		}
@@ -329,7 +330,10 @@ func TestChangesOnPages(t *testing.T) {
 		{"/batches/monday/resume", "", "/batches/monday", "Resumed.", "resume-batch"},
 		{"/batches/monday/retry", "code=InternalErr", "/batches/monday", "1 snapshot is queued again.", "retry-batch"},
 		{"/snapshots/monday.4/retry", "", "/snapshots/monday.4", "Queued again.", "retry-snapshot"},
-		{"/failures/retry", "id=monday.5&id=monday.1&id=nobody", "/failures", "1 snapshot is queued again.", "retry-snapshot"},
+		{
+			"/failures/retry", "id=monday.5&id=monday.1&id=nobody", "/failures", "1 snapshot is queued again.",
+			"retry-snapshot",
+		},
 		{"/batches/monday/again", "name=tuesday", "/batches/tuesday", "60 rooms of monday", "again-batch"},
 		{"/snapshots/tuesday.9/cancel", "", "/snapshots/tuesday.9", "Canceled.", "cancel-snapshot"},
 		{"/batches/tuesday/cancel", "", "/batches/tuesday", "Canceled: 59 rooms", "cancel-batch"},

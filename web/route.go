@@ -92,7 +92,8 @@ func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 				unauthorized(w, r, err)
 				return
 			case !p.May(route.Role):
-				refuse(w, r, http.StatusForbidden, "role", "this needs the role "+string(route.Role)+", which "+p.Name+" lacks")
+				refuse(w, r, http.StatusForbidden, "role",
+					"this needs the role "+string(route.Role)+", which "+p.Name+" lacks")
 				return
 			}
 			if p := limit.take(p); p != nil {

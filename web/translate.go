@@ -124,10 +124,11 @@ var foreign = [][2]string{
 		"文件中有超过 %s 个不同的 SdkAppId，SdkAppId 和 RoomId 两列可能写反了"},
 	{`the file is not text, save it as .xlsx or as "CSV UTF-8"`, "文件不是文本，请另存为 .xlsx 或“CSV UTF-8”"},
 	{`the file is an XML document, save it as .xlsx or as "CSV UTF-8"`, "文件是 XML 文档，请另存为 .xlsx 或“CSV UTF-8”"},
-	{`the file is an HTML page: download the list itself, or open the page in a spreadsheet and save it as .xlsx or as "CSV UTF-8"`,
+	{"the file is an HTML page: download the list itself, " +
+		`or open the page in a spreadsheet and save it as .xlsx or as "CSV UTF-8"`,
 		"文件是 HTML 网页：请下载名单本身，或用电子表格打开后另存为 .xlsx 或“CSV UTF-8”"},
-	{`the file is an object with "rooms", as POST /v1/batches takes it: send it there, or give the array of its rooms alone, ` +
-		`as jq .rooms prints it, and what else it has as flags`,
+	{`the file is an object with "rooms", as POST /v1/batches takes it: send it there, ` +
+		`or give the array of its rooms alone, as jq .rooms prints it, and what else it has as flags`,
 		"文件是带有 rooms 的对象（POST /v1/batches 的格式）：请发送到该接口，或只提供其中的 rooms 数组"},
 	{"an old workbook (.xls) or one with a password: save it as .xlsx, without a password",
 		"旧版工作簿（.xls）或带密码的工作簿：请另存为不带密码的 .xlsx"},

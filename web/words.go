@@ -209,9 +209,11 @@ var catalog = map[string][languages]string{
 	"stop.queue.why": {
 		"somebody has paused it, in asynqmon most likely; what is on it waits", "有人暂停了它（多半在 asynqmon 中），其中的任务在等待",
 	},
-	"stop.noworker":          {"No worker runs", "没有 worker 在运行"},
-	"stop.noworker.why":      {"what is enqueued waits", "已提交的任务在等待"},
-	"workers.none":           {"No worker runs. Start one with tiwsnap worker.", "没有 worker 在运行。运行 tiwsnap worker 启动一个。"},
+	"stop.noworker":     {"No worker runs", "没有 worker 在运行"},
+	"stop.noworker.why": {"what is enqueued waits", "已提交的任务在等待"},
+	"workers.none": {
+		"No worker runs. Start one with tiwsnap worker.", "没有 worker 在运行。运行 tiwsnap worker 启动一个。",
+	},
 	"stop.noworker.fix":      {"start one with tiwsnap worker", "运行 tiwsnap worker 启动一个"},
 	"stop.person":            {"stopped by %s", "由 %s 停止"},
 	"stop.person.why":        {"stopped by %s: %s", "由 %s 停止：%s"},

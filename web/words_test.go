@@ -86,9 +86,7 @@ func TestTheCatalogIsComplete(t *testing.T) {
 	}
 
 	verbs := regexp.MustCompile(`%[0-9]*[a-z]`)
-	han := func(s string) bool {
-		return strings.ContainsFunc(s, func(c rune) bool { return unicode.Is(unicode.Han, c) })
-	}
+	hasHan := func(s string) bool { return strings.ContainsFunc(s, han) }
 	for key := range used {
 		if _, ok := catalog[key]; !ok && key != "code.meaning" && key != "code.fix" && !strings.HasSuffix(key, ".") {
 			t.Errorf("%q is used and not in the catalog", key)
@@ -98,11 +96,11 @@ func TestTheCatalogIsComplete(t *testing.T) {
 		if !used[key] && !strings.HasPrefix(key, "problem.") {
 			t.Errorf("%q is in the catalog and nowhere used", key)
 		}
-		if words[english] == "" || han(words[english]) {
+		if words[english] == "" || hasHan(words[english]) {
 			t.Errorf("%q in English is %q", key, words[english])
 		}
 		same := words[english] == words[chinese] // names that both have
-		if words[chinese] == "" || !same && !han(words[chinese]) {
+		if words[chinese] == "" || !same && !hasHan(words[chinese]) {
 			t.Errorf("%q in Chinese is %q", key, words[chinese])
 		}
 		if !strings.HasPrefix(key, "time.") && strings.Contains(words[english], "%d") {
@@ -116,6 +114,8 @@ func TestTheCatalogIsComplete(t *testing.T) {
 		}
 	}
 }
+
+func han(c rune) bool { return unicode.Is(unicode.Han, c) }
 
 // matches are what a form finds in the Go files of a folder.
 func matches(t *testing.T, folder fs.FS, form string) (all []string) {
@@ -150,19 +150,20 @@ func TestReasonsAreTranslated(t *testing.T) {
 	verb := regexp.MustCompile(`%[0-9.]*[a-z]`)
 	for format, at := range formats {
 		said := verb.ReplaceAllStringFunc(format, func(v string) string {
-			return map[byte]string{'d': "12", 'q': `"a, \"b\": c"`}[v[len(v)-1]] + map[bool]string{true: "X"}[strings.ContainsAny(v[len(v)-1:], "sv")]
+			return map[string]string{"d": "12", "q": `"a, \"b\": c"`, "s": "X", "v": "X"}[v[len(v)-1:]]
 		})
-		if got := chinese.translate(said); !strings.ContainsFunc(got, func(c rune) bool { return unicode.Is(unicode.Han, c) }) {
+		if got := chinese.translate(said); !strings.ContainsFunc(got, han) {
 			t.Errorf("%s: %q is not in Chinese: translate.go", at, format)
 		}
 		if got := english.translate(said); got != said {
 			t.Errorf("%q in English is %q", said, got)
 		}
 	}
+	const quoted = "the row has 3 fields, the header has 2 (a field that contains ',' must be in quotes)"
 	for said, want := range map[string]string{
-		`is "9.00013E+05", spreadsheets shorten long numbers like that: format the column as text and save the file again`: `为 "9.00013E+05"，电子表格会这样缩写长数字：请将该列设为文本格式后重新保存`,
-		"30001 of SdkAppId 1400123480 is already on line 2":                                                                "30001（SdkAppId 1400123480）已在第 2 行出现",
-		`the row has 3 fields, the header has 2 (a field that contains ',' must be in quotes)`:                             "该行有 3 个字段，表头有 2 个（含有 ',' 的字段必须加引号）",
+		`is "abc", it must be a whole number`:               `为 "abc"，必须是整数`,
+		"30001 of SdkAppId 1400123480 is already on line 2": "30001（SdkAppId 1400123480）已在第 2 行出现",
+		quoted:                       "该行有 3 个字段，表头有 2 个（含有 ',' 的字段必须加引号）",
 		"what nobody has translated": "what nobody has translated",
 	} {
 		if got := chinese.translate(said); got != want {
