@@ -7,6 +7,7 @@
 -- KEYS[2]  hash:
 --            epoch             instant at which this bucket was made; its identity
 --            seq               permits reserved since then
+--            server            the Redis server that wrote this, as a number; 0: it does not tell
 --            tokens            members of KEYS[1] after the last call
 --            opens_at          no permit is for an instant before this one
 --            limit             permits in any second, where it was set by hand
@@ -76,6 +77,7 @@ local ISOLATED = 2 * SECOND  -- a lesson about the margin stands if no other fol
 local PAUSE_MIN, PAUSE_MAX = 3 * SECOND, 7 * SECOND -- after a trial that has failed
 local ASKED = 30 * SECOND    -- a limit that workers are configured for counts in its period and the next
 local DISTANCE_MAX = 250 * MS
+local TWO_MASTERS = SECOND   -- how much longer than another process this one may stay with an old master
 
 local limit, floor, validity, spacing = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local known_epoch, known_seq = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -91,7 +93,7 @@ if wanted == 0 and #ARGV < 16 and not leaves and not spread then write = redis.p
 local t = redis.call('TIME')
 local now = t[1] * SECOND + t[2]
 
-local fields = {'epoch', 'seq', 'tokens', 'opens_at', 'limit',
+local fields = {'epoch', 'seq', 'server', 'tokens', 'opens_at', 'limit',
   'asked_period', 'asked_low', 'asked_high', 'asked_low_before', 'asked_high_before',
   'bulk_at', 'urgent_at', 'urgent_streak', 'spread_until',
   'margin', 'last_raise', 'raised_at', 'margin_refund', 'margin_learned',
@@ -104,6 +106,17 @@ end
 
 local lost = h.epoch == 0 or h.epoch == known_epoch and h.seq < known_seq
   or redis.call('ZCARD', KEYS[1]) ~= h.tokens -- state is missing, and where nobody knows of any this is a first start
+
+-- What another server wrote may be old here: a replica that was promoted lacks the newest tokens, and meanwhile
+-- the old master may give more of them to others.
+local function run_id()
+  local info = redis.pcall('INFO', 'server')
+  local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+  return id and tonumber(string.sub(id, 1, 12), 16) or 0
+end
+local server = run_id()
+local moved = h.server ~= 0 and server ~= 0 and h.server ~= server
+if server ~= 0 then h.server = server end
 
 -- The limit is the one set by hand, or else the lowest that a worker is configured for.
 local function lower(a, b) return (a == 0 or b == 0) and math.max(a, b) or math.min(a, b) end
@@ -135,6 +148,7 @@ local horizon = SECOND + h.margin + NEAR -- how far ahead an urgent permit may b
 local near = NEAR + 3 * distance -- how far ahead another may be: the answer and the intent take a trip each
 -- No token is ever out for longer, in the eyes of whoever. The margin may be lost with the rest.
 local longest = SECOND + MARGIN_MAX + NEAR + validity + SECOND + MARGIN_MAX + DISTANCE_MAX
+local shut = moved and longest + TWO_MASTERS or longest
 
 local function instant(i) return string.format('%.0f', i) end
 local function count(key, from, to) -- scores between the two
@@ -145,7 +159,7 @@ end
 if h.bulk_at > now + horizon then h.bulk_at = now end
 if h.urgent_at > now + horizon then h.urgent_at = now end
 h.spread_until = math.min(h.spread_until, now + SPREAD_URGENT)
-h.opens_at = math.min(h.opens_at, now + longest)
+h.opens_at = math.min(h.opens_at, now + longest + TWO_MASTERS)
 h.raised_at, h.ignore_until = math.min(h.raised_at, now), math.min(h.ignore_until, now + horizon)
 if h.last_raise > 0 and now - h.raised_at > ISOLATED then h.last_raise, h.margin_learned = 0, 1 end
 h.next_trial_at = math.min(h.next_trial_at, now + PAUSE_MAX)
@@ -161,8 +175,8 @@ if h.epoch == 0 then h.margin = math.max(h.margin, MARGIN_FIRST) end
 if h.epoch == 0 and known_epoch == 0 then
   -- Nothing here and nobody remembers anything: most likely a first start.
   h.epoch, h.opens_at = now, now + SECOND + h.margin
-elseif lost then
-  h.epoch, h.seq, h.opens_at = now, math.max(h.seq, known_seq), now + longest
+elseif lost or moved then
+  h.epoch, h.seq, h.opens_at = now, math.max(h.seq, known_seq), now + shut
 elseif known_epoch ~= 0 and h.epoch ~= known_epoch then
   -- The caller remembers a bucket that was lost before this one was made.
   h.opens_at = math.max(h.opens_at, h.epoch + longest)

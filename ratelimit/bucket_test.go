@@ -223,6 +223,19 @@ func TestBucketStories(t *testing.T) {
 			{2100, "A", "used 1 100, urgent 2", "again 5050"},
 			{4050, "A", "urgent 2", "5100"},
 		}},
+		{"data of another server is lost state, and that one may have given a second's permits more", []call{
+			{0, "A", "", "none"},
+			{2000, "A", "reserve 1", "2000"},
+			{2100, "Redis", "server 7", ""},
+			{2100, "B", "urgent 1", "again 6050"},
+			{3000, "A", "used 1 1000", "none"},
+			{5050, "B", "urgent 1", "6100"},
+		}},
+		{"data of no server that tells which one it is, as an older release has left it, is not lost", []call{
+			{0, "A", "", "none"},
+			{2000, "Redis", "server 0", ""},
+			{2100, "B", "reserve 1", "2100"},
+		}},
 		{"a use that Redis has forgotten counts when it is reported", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
@@ -294,7 +307,7 @@ func (w *storyWorld) until(at int) {
 func (w *storyWorld) happens(what string) {
 	name, argument, _ := strings.Cut(what, " ")
 	switch name {
-	case "urgent_streak", "limit":
+	case "urgent_streak", "limit", "server":
 		w.client.HSet(w.t.Context(), "tokens:meta", name, argument)
 	case "flush":
 		w.client.FlushAll(w.t.Context())

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -210,6 +211,66 @@ func TestStateLostAgainAndAgain(t *testing.T) {
 		<-tick.C
 	}
 	awaitMore(t, u, 21, 10*time.Second)
+	u.atMost(t, 20)
+}
+
+// road leads to one of two Redis servers.
+type road struct {
+	second  redis.UniversalClient
+	changed atomic.Bool
+}
+
+func (r *road) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (r *road) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (r *road) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if r.changed.Load() {
+			return r.second.Process(ctx, cmd)
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// A replica that lacks the newest permits becomes the master, and the processes
+// change over one after the other, while the old master still gives permits.
+func TestFailover(t *testing.T) {
+	needs.Time(t)
+	t.Parallel()
+	master := redistest.Real(t)
+	replicas, err := redistest.StartReplicas(t.Context(), 1, t.TempDir(), master)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { redistest.KillAll(replicas) })
+	promoted := redis.NewClient(&redis.Options{Addr: replicas[0].Addr, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { promoted.Close() })
+	u := new(uses)
+	roads := make([]*road, 3)
+	limiters := make([]*ratelimit.Limiter, len(roads))
+	for i := range roads {
+		o := realOptions(master.Addr)
+		t.Cleanup(func() { o.Redis.Close() })
+		roads[i] = &road{second: promoted}
+		o.Redis.AddHook(roads[i])
+		limiters[i] = limiter(t, o)
+	}
+	load(t, u, limiters[1:]...) // the first one does not know what they use
+	awaitMore(t, u, 30, 10*time.Second)
+	if err := promoted.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
+		t.Fatal(err)
+	}
+	awaitMore(t, u, 21, 5*time.Second) // it lacks these
+	roads[0].changed.Store(true)
+	load(t, u, limiters[0])
+	for _, r := range roads[1:] {
+		time.Sleep(400 * time.Millisecond)
+		r.changed.Store(true)
+	}
+	awaitMore(t, u, 30, 15*time.Second)
 	u.atMost(t, 20)
 }
 

@@ -54,6 +54,7 @@ const (
 	mend      = "mend"       // the line
 	kill      = "kill"       // the process: nothing is heard of it again
 	clockBack = "clock back" // of Redis, by as long as the wait before
+	failover  = "failover"   // to a replica that is behind; for a second some processes are with the old master
 )
 
 func drawPlan(t *rapid.T) plan {
@@ -84,7 +85,7 @@ func drawPlan(t *rapid.T) plan {
 		})
 	}
 	kinds := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{
-		flush, cut, deaf, kill, clockBack,
+		flush, cut, deaf, kill, clockBack, failover,
 	}), 1, 3, rapid.ID).Draw(t, "kinds")
 	for range rapid.IntRange(0, 12).Draw(t, "events") {
 		p.Events = append(p.Events, event{
@@ -166,7 +167,7 @@ func (p plan) run(t *testing.T) *uses {
 		time.Sleep(e.After)
 		switch e.What {
 		case flush:
-			w.client(t).FlushAll(t.Context())
+			w.client().FlushAll(t.Context())
 		case cut:
 			lines[e.Process].set(true, false)
 		case deaf:
@@ -180,6 +181,14 @@ func (p plan) run(t *testing.T) *uses {
 			lines[e.Process].set(true, false)
 			kills[e.Process]()
 			killed[e.Process] = true
+		case failover:
+			promote := w.replica(t)
+			time.Sleep(e.After / 2)
+			newest := promote()
+			move := rand.New(rand.NewPCG(p.Seed, uint64(newest.n)))
+			for _, l := range lines {
+				time.AfterFunc(time.Duration(move.Int64N(int64(time.Second))), func() { l.move(newest) })
+			}
 		case clockBack:
 			w.mu.Lock()
 			w.offset -= e.After

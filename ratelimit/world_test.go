@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,16 +71,57 @@ func (u *uses) atMost(t interface{ Errorf(string, ...any) }, limit int) {
 
 // world is a Redis in the virtual time of a synctest bubble.
 type world struct {
-	redis *embedded.Server
-
 	mu     sync.Mutex
+	master *master       // the newest
 	offset time.Duration // of the clock of Redis
 }
 
-func newWorld(t testing.TB) *world {
-	w := &world{redis: embedded.New()}
-	t.Cleanup(w.redis.Close)
-	return w
+// master is a Redis server that takes writes, after so many others.
+type master struct {
+	redis *embedded.Server
+	c     *redis.Client
+	n     int
+}
+
+func newMaster(t testing.TB, n int) *master {
+	m := &master{redis: embedded.New(), n: n}
+	t.Cleanup(m.redis.Close)
+	m.c = m.client(t)
+	return m
+}
+
+func (m *master) client(t testing.TB) *redis.Client {
+	c := redis.NewClient(&redis.Options{
+		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return m.redis.Dial() },
+		MaxRetries:               -1,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func newWorld(t testing.TB) *world { return &world{master: newMaster(t, 0)} }
+
+// replica returns a copy of the bucket as it is now: promote makes that the newest
+// master, which nobody has called yet.
+func (w *world) replica(t testing.TB) (promote func() *master) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	from, to := w.master, newMaster(t, w.master.n+1)
+	if meta := from.c.HGetAll(t.Context(), key+":meta").Val(); len(meta) > 0 {
+		to.c.HSet(t.Context(), key+":meta", meta)
+	}
+	for _, set := range []string{key, key + ":line", key + ":refused"} {
+		if all := from.c.ZRangeWithScores(t.Context(), set, 0, -1).Val(); len(all) > 0 {
+			to.c.ZAdd(t.Context(), set, all...)
+		}
+	}
+	return func() *master {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.master = to
+		return to
+	}
 }
 
 // line is the network between one process and Redis.
@@ -91,6 +131,7 @@ type line struct {
 	back  func() time.Duration // of answers
 
 	mu    sync.Mutex
+	to    *master
 	cut   bool // nothing gets through
 	deaf  bool // requests arrive, answers do not
 	calls int
@@ -108,6 +149,15 @@ func (l *line) get() (cut, deaf bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.cut, l.deaf
+}
+
+// move has the process call a newer master.
+func (l *line) move(to *master) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if to.n > l.to.n {
+		l.to = to
+	}
 }
 
 // count returns how many calls have reached Redis.
@@ -131,9 +181,6 @@ func (l *line) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 
 func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if !strings.HasPrefix(cmd.Name(), "eval") { // the handshake of a connection
-			return next(ctx, cmd)
-		}
 		wait(l.delay)
 		if cut, _ := l.get(); cut {
 			cmd.SetErr(errCut)
@@ -141,8 +188,11 @@ func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		w := l.world
 		w.mu.Lock()
-		w.redis.SetTime(time.Now().Add(w.offset))
-		err := next(ctx, cmd)
+		l.mu.Lock()
+		to := l.to
+		l.mu.Unlock()
+		to.redis.SetTime(time.Now().Add(w.offset))
+		err := to.c.Process(ctx, cmd)
 		w.mu.Unlock()
 		l.mu.Lock()
 		l.calls++
@@ -158,21 +208,19 @@ func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 // line returns a network line into the world and a Redis client on it.
 func (w *world) line(t testing.TB, delay func() time.Duration) (*line, redis.UniversalClient) {
-	l := &line{world: w, delay: delay, back: delay}
-	c := w.client(t)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := &line{world: w, delay: delay, back: delay, to: w.master}
+	c := w.master.client(t)
 	c.AddHook(l)
 	return l, c
 }
 
 // client returns a client that is right beside Redis.
-func (w *world) client(t testing.TB) *redis.Client {
-	c := redis.NewClient(&redis.Options{
-		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return w.redis.Dial() },
-		MaxRetries:               -1,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
-	t.Cleanup(func() { c.Close() })
-	return c
+func (w *world) client() *redis.Client {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.master.c
 }
 
 // limiter returns a limiter that is closed at the end of the test.

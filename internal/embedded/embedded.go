@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/internal/rdb"
@@ -24,6 +26,7 @@ const expireEvery = time.Second
 type Server struct {
 	redis    *miniredis.Miniredis
 	password string
+	runID    string
 
 	mu     sync.Mutex
 	stop   func() // ends the ticker that lets keys expire, and waits for it; nil: none runs
@@ -33,7 +36,16 @@ type Server struct {
 // New returns an embedded Redis that nobody but Dial reaches yet. It
 // starts no goroutine, so it works in a testing/synctest bubble too.
 func New() *Server {
-	return &Server{redis: miniredis.NewMiniRedis(), password: rand.Text()}
+	return &Server{redis: miniredis.NewMiniRedis(), password: rand.Text(), runID: fmt.Sprintf("%x", rand.Text())[:40]}
+}
+
+// info has INFO server tell which server this is, as that of Redis does.
+func (s *Server) info(c *server.Peer, cmd string, args ...string) (answered bool) {
+	if cmd != "INFO" || len(args) != 1 || !strings.EqualFold(args[0], "server") {
+		return false
+	}
+	c.WriteBulk("# Server\r\nrun_id:" + s.runID + "\r\n")
+	return true
 }
 
 // Listen opens a port on 127.0.0.1, behind a random password that is part of
@@ -43,6 +55,7 @@ func (s *Server) Listen() error {
 	if err := s.redis.StartAddr("127.0.0.1:0"); err != nil {
 		return fmt.Errorf("start the embedded redis: %w", err)
 	}
+	s.redis.Server().SetPreHook(s.info)
 	done := make(chan struct{})
 	var ticker sync.WaitGroup
 	ticker.Go(func() { expire(s.redis, done) })
@@ -62,7 +75,13 @@ func (s *Server) URL() string {
 
 // Dial returns a connection that touches no network. It needs no password
 // unless Listen was called.
-func (s *Server) Dial() (net.Conn, error) { return s.redis.Dial() }
+func (s *Server) Dial() (net.Conn, error) {
+	c, err := s.redis.Dial()
+	if err == nil {
+		s.redis.Server().SetPreHook(s.info)
+	}
+	return c, err
+}
 
 // SetTime takes the clock into the hands of a test: from now on TIME says t,
 // and keys expire by that clock alone, until the next SetTime.

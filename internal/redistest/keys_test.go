@@ -118,7 +118,7 @@ func keyArguments(args []ast.Expr) []ast.Expr {
 	}
 	rest := args[1:]
 	switch name {
-	case "TIME":
+	case "TIME", "INFO":
 		return nil
 	case "DEL", "UNLINK", "EXISTS":
 		return rest
