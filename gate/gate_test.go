@@ -285,9 +285,9 @@ func TestStorm(t *testing.T) {
 
 	t.Run("more than half of the last 40", func(t *testing.T) {
 		f := setup(t)
-		for range 20 {
-			f.call("x", nil)
-			f.call("y", internalError)
+		for i := range 20 {
+			f.call(fmt.Sprint("good-", i), nil)
+			f.call(fmt.Sprint("bad-", i), internalError)
 		}
 		if s := f.stop(); s.Cause != "" {
 			t.Fatalf("half of them: %+v", s)
@@ -295,6 +295,25 @@ func TestStorm(t *testing.T) {
 		f.call("x", internalError)
 		if s := f.stop(); s.Cause != gate.Storm {
 			t.Errorf("%+v", s)
+		}
+	})
+
+	t.Run("not by a few rooms among others, however often they fail", func(t *testing.T) {
+		f := setup(t)
+		for i := range 60 {
+			f.call(fmt.Sprint("bad-", i%3), internalError)
+			if i%2 == 0 {
+				f.call(fmt.Sprint("good-", i), nil)
+			}
+		}
+		if s := f.stop(); s.Cause != "" {
+			t.Fatalf("by three of many: %+v", s)
+		}
+		for i := range 40 { // nobody else is there
+			f.call(fmt.Sprint("bad-", i%3), internalError)
+		}
+		if s := f.stop(); s.Cause != "" {
+			t.Fatalf("by three: %+v", s)
 		}
 	})
 

@@ -65,5 +65,5 @@ end
 
 local function close()
   redis.call('DEL', BREAKER)
-  redis.call('HDEL', GATE, 'unreached', 'failed', 'failed_id', 'window')
+  redis.call('HDEL', GATE, 'unreached', 'window')
 end

@@ -50,16 +50,30 @@ local function trial_is_free()
   end
 end
 
--- Notes one more outcome, and returns how many of the last 40 have failed; 0
--- while there are fewer.
+-- Notes the outcome of this room, in the place of the one before, and returns how
+-- many rooms in a row have failed, and how many of the last 40: 0 while there are
+-- fewer. So one room counts once, however often it is tried. The oldest is first,
+-- each as "1ID" or "0ID"; 1 is a failure.
 local function note(failed)
-  local window = string.sub((redis.call('HGET', GATE, 'window') or '') .. failed, -40)
-  redis.call('HSET', GATE, 'window', window)
-  if #window < 40 then
-    return 0
+  local outcomes, row, bad = {}, 0, 0
+  for outcome in string.gmatch(redis.call('HGET', GATE, 'window') or '', '%S+') do
+    if string.sub(outcome, 2) ~= id then
+      outcomes[#outcomes + 1] = outcome
+    end
   end
-  local _, n = string.gsub(window, '1', '')
-  return n
+  outcomes[#outcomes + 1] = failed .. id
+  if #outcomes > 40 then
+    table.remove(outcomes, 1)
+  end
+  redis.call('HSET', GATE, 'window', table.concat(outcomes, ' '))
+  for i = 1, #outcomes do
+    if string.sub(outcomes[i], 1, 1) == '1' then
+      row, bad = row + 1, bad + 1
+    else
+      row = 0
+    end
+  end
+  return row, #outcomes == 40 and bad or 0
 end
 
 -- Lets more calls go after a storm: 1 a second, then 5, then all.
@@ -219,7 +233,6 @@ end
 if outcome == 'accepted' then
   count('accepted')
   redis.call('HSET', GATE, 'task_id', ARGV[10], 'task_app', app)
-  redis.call('HDEL', GATE, 'failed', 'failed_id')
   note('0')
   redis.call('HINCRBY', APPS, app, 1)
   redis.call('HDEL', REFUSED, id)
@@ -233,14 +246,7 @@ if outcome == 'accepted' then
 end
 
 if outcome == 'failed' or outcome == 'silent' then
-  -- A room that fails again and again, and no other meanwhile, counts once: it may be the room.
-  if not cause and id ~= '' then
-    if redis.call('HGET', GATE, 'failed_id') == id then
-      return 'room'
-    end
-    redis.call('HSET', GATE, 'failed_id', id)
-  end
-  local row, bad = count('failed'), note('1')
+  local row, bad = note('1')
   if not cause then
     if row < 10 and bad <= 20 then
       return 'room'
