@@ -95,7 +95,7 @@ func New(rdb redis.UniversalClient, ns keys.Namespace) *Backlog {
 //
 // wait is until it is this owner's turn to ask again: 0 while it is that one,
 // negative as long as b.ns.Ring() is empty, but a minute at most. The more owners
-// ask, the later it is each one's turn: after two seconds at the latest.
+// ask, the later it is each one's turn: after ten seconds at the latest.
 func (b *Backlog) Take(ctx context.Context, owner string, depth int) (ids []string, wait time.Duration, err error) {
 	// What was next at the last call is next now, but for what has changed since.
 	b.mu.Lock()

@@ -28,12 +28,12 @@
 -- how many ms it is this owner's turn to ask again, 0 if it feeds, -1 if no batch
 -- has rooms left; more is 1 where the next call, at once, will take more; the
 -- batches are those to name then. Those who do not feed have their turns 100 ms
--- apart, but after two seconds at the latest: soon enough after the lease, and
+-- apart, but after ten seconds at the latest: soon enough after the lease, and
 -- together not too often.
 local ring, transit = KEYS[1], KEYS[2]
 local depth, lease = tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local BETWEEN, LATEST = 100, 2000
+local BETWEEN, LATEST = 100, 10000
 local ROWS = 1000 -- that one call goes over, canceled ones included
 
 local t = redis.call('TIME')

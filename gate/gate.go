@@ -73,13 +73,17 @@ type view struct {
 	trials  map[uint64]string // by suspended application, the snapshot that may be sent
 }
 
+// describeBunch is how many permits for Describe are reserved at once: one process
+// polls for all, and nobody waits for a poll.
+const describeBunch = 4
+
 // viewFor is how old the view may be. A Create is safe with any: the ledger
 // writes its intent only under a pass that is still good.
 const viewFor = 500 * time.Millisecond
 
 // seenFor is how old it may be for who only wants to know whether there is
 // something to do: what is done then is decided in Redis. Those who do it look
-// every two seconds, so that all of them use one view.
+// every two seconds or more rarely, so that all of them use one view.
 const seenFor = 2 * time.Second
 
 // New returns a gate. It does not wait for Redis.
@@ -101,7 +105,7 @@ func New(o Options) (*Gate, error) {
 	}
 	if g.describe, err = ratelimit.New(ratelimit.Options{
 		Redis: o.Redis, Key: o.Namespace.Limit(ActionDescribe), Margin: o.Margin,
-		Limit: max(1, o.RateLimit*o.DescribeShare/100), Follows: o.Follows,
+		Limit: max(1, o.RateLimit*o.DescribeShare/100), Follows: o.Follows, Bunch: describeBunch,
 	}); err != nil {
 		g.create.Close(context.Background())
 		return nil, err
@@ -232,6 +236,17 @@ func (g *Gate) enter(ctx context.Context, v view, action, snapshot string) (pass
 	case <-t.C:
 	}
 	return pass, nil
+}
+
+// Unreached reports whether the last call of this process found no connection.
+func (g *Gate) Unreached() bool { return g.unreached.Load() }
+
+// Goes reports whether nothing was stopped or suspended when this process looked
+// last, and it knows of no reason to look again.
+func (g *Gate) Goes() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.last.at.IsZero() && g.last.stop.Cause == "" && !g.last.apps
 }
 
 // in is how long it takes until the next trial; a second where nobody knows.

@@ -579,7 +579,7 @@ type Polls struct {
 	Early []Snapshot    // that may be polled where quota is free
 	Now   time.Time     // by the clock of Redis
 	Next  time.Duration // until there is more, as far as is known now; negative: nothing waits, or others poll it
-	Turn  time.Duration // until the owner, one of many, is to look again: 2 s at most, 0 if it polls
+	Turn  time.Duration // until the owner, one of many, is to look again: 10 s at most, 0 if it polls
 }
 
 // Poll hands out at most n snapshots to poll to an owner. They come with their records as

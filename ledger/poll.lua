@@ -17,12 +17,12 @@
 -- Returns {now, wait, turn, due, id...}: the time (ms); ms until there is more, as
 -- far as is known now (-1: nothing waits, or others poll it); ms until it is the
 -- owner's turn to look again, 0 if it polls: the others look one after the other,
--- all together ten times a second, but each after two seconds at the latest; how
+-- all together ten times a second, but each after ten seconds at the latest; how
 -- many of the ids, from the first one on, are due.
 local CONFIRM, EARLY, LOOKS, POLLERS, NUMBER = KEYS[1], KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[1])
 local OWNER = ARGV[4]
 local STALE = 100 -- members of early without meaning that are dropped in one go
-local BETWEEN, LATEST = 100, 2000 -- two turns; the next turn of an owner
+local BETWEEN, LATEST = 100, 10000 -- two turns; the next turn of an owner
 
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)

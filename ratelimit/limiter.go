@@ -44,21 +44,22 @@ const (
 	maxBackoff  = time.Second           // after many
 
 	sendTime    = 100 * time.Millisecond // what is left of a permit's validity for its send, at least
-	reportDelay = 50 * time.Millisecond  // of a report, where permits are many
+	reportDelay = 50 * time.Millisecond  // of a report, where permits are many,
+	bunchDelay  = 200 * time.Millisecond // and where they are reserved in bunches; it must come within a second
 
 	// silence is the longest time between two calls to Redis: the bucket
-	// remembers a limit for twice as long at the least.
-	silence = 15 * time.Second
+	// remembers a limit for 30 seconds at the least.
+	silence = 25 * time.Second
 )
 
-// batch is how many permits a process reserves at once: one, and the share of
-// 40 ms of a limit above 100. A process that is far from Redis reserves more, so
+// batch is how many permits a process reserves at once: those of its options, or the
+// share of 40 ms of a limit above 100. A process that is far from Redis reserves more, so
 // that enough are on their way: each takes a round trip to be reserved, and one
 // to be written down, and is asked for up to two before its instant.
-func batch(limit int, distance time.Duration) int {
-	n := 1
+func batch(least, limit int, distance time.Duration) int {
+	n := least
 	if limit > 100 {
-		n = limit / 25
+		n = max(n, limit/25)
 	}
 	return n + int(math.Round(5*distance.Seconds()*float64(limit)))
 }
@@ -78,6 +79,7 @@ func batch(limit int, distance time.Duration) int {
 // limit by itself.
 type Limiter struct {
 	lead    time.Duration
+	bunch   int
 	bucket  *bucket
 	guard   *guard
 	wake    chan struct{}
@@ -116,9 +118,10 @@ func New(o Options) (*Limiter, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &Limiter{
 		lead:    o.Lead,
+		bunch:   o.Bunch,
 		bucket:  newBucket(o),
 		guard:   newGuard(o.Limit),
-		batch:   batch(o.Limit, 0),
+		batch:   batch(o.Bunch, o.Limit, 0),
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 		stop:    stop,
@@ -385,7 +388,10 @@ func (l *Limiter) reservation(unclaimed int, due func(time.Time) bool) (urgent b
 func (l *Limiter) report(r report) {
 	if len(l.reports) == 0 {
 		l.reportAt = time.Now()
-		if l.batch > 1 {
+		switch {
+		case l.bunch > 1:
+			l.reportAt = l.reportAt.Add(bunchDelay)
+		case l.batch > 1:
 			l.reportAt = l.reportAt.Add(reportDelay)
 		}
 	}
@@ -419,7 +425,7 @@ func (l *Limiter) tell(ctx context.Context, req request) {
 		l.failures, l.last = 0, a
 		l.guard.set(a.limit)
 		l.distance = l.bucket.away()
-		l.batch = batch(a.limit, l.distance)
+		l.batch = batch(l.bunch, a.limit, l.distance)
 		l.callBy = time.Now().Add(silence)
 		for _, r := range a.permits {
 			l.ahead = append(l.ahead, &Permit{limiter: l, reservation: r})

@@ -21,7 +21,7 @@ const (
 	// nothing is known to come sooner: callbacks make polls due at any time. Where
 	// many processes look, each waits for its turn.
 	// lookLeast is that while there is something.
-	lookMost, lookLeast = 500 * time.Millisecond, 100 * time.Millisecond
+	lookMost, lookLeast = 500 * time.Millisecond, 200 * time.Millisecond
 	// describeTimeout is the deadline of one Describe.
 	describeTimeout = 5 * time.Second
 	// pollersFor is the share of a poller in one request a second.

@@ -41,8 +41,9 @@ func (w *Worker) feed(ctx context.Context) {
 	}()
 	var counted time.Time
 	var memory memoryWatch
+	feeds := false // and no other worker does
 	for ctx.Err() == nil {
-		if w.replicas.lacking() || memory.full(ctx, w) {
+		if w.replicas.lacking() || feeds && memory.full(ctx, w) {
 			pause(ctx, time.Second)
 			continue
 		}
@@ -55,6 +56,7 @@ func (w *Worker) feed(ctx context.Context) {
 			pause(ctx, time.Second)
 			continue
 		}
+		feeds = wait == 0
 		// What fails here stays in transit and is taken again.
 		if err := w.feedSome(ctx, ids); err != nil && ctx.Err() == nil {
 			w.log.Error("snapshots not put on the queue", "err", err)

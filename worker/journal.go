@@ -18,7 +18,7 @@ import (
 
 const (
 	// journalEvery is how often the log is given what is new, in one round trip.
-	journalEvery = 3 * time.Second
+	journalEvery = 5 * time.Second
 	// journalMany bounds what one look takes: new batches, changes, and open batches that may have ended.
 	journalMany = 200
 	// watchMost is how many open batches are watched for their end. With more of them a look takes journalMany in turn.
@@ -111,6 +111,7 @@ func (j *journal) look(ctx context.Context) error {
 	for i, id := range watched {
 		running[i] = pipe.ZScore(ctx, ns.Running(), id)
 	}
+	changes := audit.New(rdb, ns).After(ctx, pipe, j.changes, journalMany)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return err
 	}
@@ -129,7 +130,7 @@ func (j *journal) look(ctx context.Context) error {
 		}
 	}
 	j.looked(watched, ended)
-	return j.change(ctx)
+	return j.change(ctx, changes)
 }
 
 // looked puts the watched batches at the end of the line, without those that have
@@ -244,8 +245,8 @@ func (j *journal) ended(ctx context.Context, id string) error {
 }
 
 // change tells of what the audit log has got.
-func (j *journal) change(ctx context.Context) error {
-	all, err := audit.New(j.w.o.Redis, j.w.o.Namespace).After(ctx, j.changes, journalMany)
+func (j *journal) change(ctx context.Context, read func() ([]audit.Entry, error)) error {
+	all, err := read()
 	if err != nil || len(all) == 0 {
 		return err
 	}

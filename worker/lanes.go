@@ -10,6 +10,7 @@ import (
 
 	"tiwsnap/gate"
 	"tiwsnap/internal/asynqx"
+	"tiwsnap/internal/lease"
 	"tiwsnap/ratelimit"
 	"tiwsnap/tasks"
 )
@@ -25,6 +26,10 @@ const (
 	// wait for, beside a Redis: far from it permits are reserved sooner. What is
 	// taken sooner is out of reach for other processes.
 	takeAhead = 50 * time.Millisecond
+	// takeFor is how long a process may take the rooms of batches after it has looked
+	// last. The fewer do, the fewer round trips each room costs: more permits are
+	// reported and reserved in one, and fewer are waited for in vain.
+	takeFor = 2 * time.Second
 	// mostTakers bounds the servers of one lane.
 	mostTakers = 8
 )
@@ -36,12 +41,29 @@ type lane struct {
 	worker   *Worker
 	queue    string
 	priority ratelimit.Priority
+	lease    *lease.Lease  // to take tasks under; nil: none is needed
 	waiting  atomic.Int64  // tasks in hand without a permit
 	fewer    chan struct{} // has something in it after that has gone down
 }
 
 func (w *Worker) lane(queue string, priority ratelimit.Priority) *lane {
-	return &lane{worker: w, queue: queue, priority: priority, fewer: make(chan struct{}, 1)}
+	l := &lane{worker: w, queue: queue, priority: priority, fewer: make(chan struct{}, 1)}
+	if priority == ratelimit.Bulk {
+		l.lease = w.lease("bulk", takeFor)
+	}
+	return l
+}
+
+// lease is this process' share in what a few do for all.
+func (w *Worker) lease(what string, lasts time.Duration) *lease.Lease {
+	return &lease.Lease{Redis: w.o.Redis, Namespace: w.o.Namespace, What: what, Owner: w.name, For: lasts}
+}
+
+// leave gives a lease back while the worker stops.
+func (w *Worker) leave(ctx context.Context, l *lease.Lease) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = l.Leave(ctx) // else it runs out
 }
 
 // takers is how many asynq servers a lane needs, 1 to mostTakers: each takes
@@ -51,15 +73,15 @@ func (w *Worker) takers(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	trip := time.Second
-	for range 3 { // the first one has to connect
+	// The first one has to connect, and a busy machine is no distance.
+	for first, n := time.Now(), 0; n < 3 || time.Since(first) < 500*time.Millisecond; n++ {
 		began := time.Now()
 		if w.o.Redis.Ping(ctx).Err() != nil {
 			return 1 // Redis is away, and how far it will be nobody knows
 		}
-		trip = min(trip, time.Since(began))
-	}
-	if trip < 10*time.Millisecond {
-		return 1 // much work is taken by more processes
+		if trip = min(trip, time.Since(began)); trip < 10*time.Millisecond {
+			return 1 // much work is taken by more processes
+		}
 	}
 	return min(max(1, int(math.Ceil(1.5*trip.Seconds()*float64(w.o.RateLimit)))), mostTakers)
 }
@@ -73,19 +95,19 @@ func (l *lane) servers(ctx context.Context, takers int) (all []*asynq.Server) {
 }
 
 // forwardEvery is asynq's DelayedTaskCheckInterval: how often each process looks
-// for tasks whose retry is due. It costs four round trips.
+// for tasks whose retry is due: one server for all queues of snapshots.
 func (w *Worker) forwardEvery() time.Duration { return max(5*w.o.Second, checkEvery) }
 
-// server is one asynq server of the lane. The first one also does what is done
-// once in each process.
+// server is one asynq server of the lane. The first one of bulk also does what is
+// done once in each process.
 func (l *lane) server(ctx context.Context, concurrency int, first bool) *asynq.Server {
 	w := l.worker
-	forward := w.forwardEvery()
-	if !first {
-		forward = time.Hour
-	}
 	taker := asynqx.Taker{Queue: l.queue, Wanted: l.wanted, Types: []string{tasks.TypeSnapshot},
 		Foreign: w.foreign(l.queue)}
+	forward := time.Hour
+	if first && l.priority == ratelimit.Bulk {
+		forward, taker.Forwards = w.forwardEvery(), []string{w.o.Namespace.QueueInteractive()}
+	}
 	return asynq.NewServerFromRedisClient(taker.Redis(ctx, w.o.Redis), asynq.Config{
 		Concurrency: concurrency,
 		Queues:      map[string]int{l.queue: asynqx.Weight},
@@ -148,5 +170,28 @@ func (l *lane) wanted(ctx context.Context) {
 			return
 		}
 	}
+	l.await(ctx)
 	l.poke() // the next one
+}
+
+// await waits until this process is one of those that take tasks, or ctx ends. As
+// many do as are needed for the rate limit where every call takes as long as it
+// may, and two more, so that the death of one is no pause. Who reached nobody with
+// its last call stands back: it may be the network here.
+func (l *lane) await(ctx context.Context) {
+	if l.lease == nil {
+		return
+	}
+	w := l.worker
+	n := 3 + w.create.Limit()*int(w.o.CallTimeout/time.Second)/w.o.Concurrency
+	if w.gate.Unreached() {
+		w.leave(ctx, l.lease)
+		pause(ctx, w.o.Second) // others take it
+	}
+	for {
+		held, turn, err := l.lease.Take(ctx, n)
+		if held || err != nil || !pause(ctx, turn) {
+			return
+		}
+	}
 }

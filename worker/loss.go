@@ -14,8 +14,13 @@ import (
 	"tiwsnap/tasks"
 )
 
-// serverEvery is how often it is looked which server of Redis answers.
-const serverEvery = 2 * time.Second
+const (
+	// serverEvery is how often it is looked which server of Redis answers, if there
+	// are new connections: another server cannot have the old ones.
+	serverEvery = 2 * time.Second
+	// serverMost is the longest time between two looks: a proxy keeps connections.
+	serverMost = 30 * time.Second
+)
 
 // watchLoss raises an alarm where Redis has lost data, and restores what this process
 // knows of it.
@@ -34,10 +39,19 @@ func (w *Worker) watchLoss(ctx context.Context) {
 
 // watchServer restores what a failover has lost and no look for a loss finds.
 func (w *Worker) watchServer(ctx context.Context) {
+	dialed, looked := w.o.Redis.PoolStats().Misses, time.Now()
 	server := w.server(ctx)
 	for pause(ctx, serverEvery) {
+		now := w.o.Redis.PoolStats().Misses
+		if server != "" && now == dialed && time.Since(looked) < serverMost {
+			continue
+		}
 		is := w.server(ctx)
-		if is == "" || is == server {
+		if is == "" {
+			continue
+		}
+		dialed, looked = now, time.Now()
+		if is == server {
 			continue
 		}
 		if server != "" {

@@ -10,7 +10,12 @@ import (
 // probe sees to it that sending goes on: it asks whether an account that was
 // refused is in order again, and lets suspended applications go on.
 func (w *Worker) probe(ctx context.Context) {
+	looked := time.Now()
 	for pause(ctx, 2*w.o.Second) {
+		if w.gate.Goes() && time.Since(looked) < 10*w.o.Second {
+			continue // whoever sends sees what stops it
+		}
+		looked = time.Now()
 		err := w.probeAccount(ctx)
 		if err == nil {
 			err = w.moveApps(ctx)

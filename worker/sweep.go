@@ -12,6 +12,10 @@ import (
 const (
 	// sweepEvery is how often lost work is looked for.
 	sweepEvery = 15 * time.Second
+	// sweepFor is how long one process sweeps for all after its last look.
+	sweepFor = 2*sweepEvery + 5*time.Second
+	// othersEvery is how often the others ask whether nobody packs or sweeps.
+	othersEvery = 30 * time.Second
 	// sweepAge is how long a snapshot may be begun, and neither accepted nor
 	// ended, without any change. asynq's own recovery takes up to 125 s. Of one
 	// that waits longer for its retry, asynq has the task.
@@ -28,12 +32,22 @@ const (
 const (
 	packEvery, packMost = 2 * time.Second, 10 * time.Second
 	packMany            = 200
+	// packFor is how long a process may pack for all after its last look, and
+	// packShare how many requests a second one packs what comes of.
+	packFor   = packMost + 5*time.Second
+	packShare = 200
 )
 
 // pack makes the records of ended snapshots small.
 func (w *Worker) pack(ctx context.Context) {
+	share := w.lease("pack", packFor)
+	defer w.leave(ctx, share)
 	for next := packEvery; pause(ctx, next); {
 		next = min(2*next, packMost)
+		if held, turn, err := share.Take(ctx, 1+w.create.Limit()/packShare); err == nil && !held {
+			next = max(othersEvery, turn)
+			continue
+		}
 		for {
 			n, err := w.ledger.Pack(ctx, packMany)
 			if n > 0 {
@@ -52,7 +66,14 @@ func (w *Worker) pack(ctx context.Context) {
 // sweep puts snapshots whose task was lost back on their queue: deleted, or
 // archived by hand.
 func (w *Worker) sweep(ctx context.Context) {
-	for pause(ctx, sweepEvery) {
+	share := w.lease("sweep", sweepFor)
+	defer w.leave(ctx, share)
+	for next := sweepEvery; pause(ctx, next); {
+		if held, turn, err := share.Take(ctx, 1); err == nil && !held {
+			next = max(othersEvery, turn)
+			continue
+		}
+		next = sweepEvery
 		stuck, err := w.ledger.Stuck(ctx, sweepAge, sweepMany)
 		if err != nil {
 			if ctx.Err() == nil {

@@ -189,10 +189,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	var servers []*asynq.Server
 	var handlers []asynq.Handler
 	takers := w.takers(ctx)
+	bulk := w.lane(w.o.Namespace.QueueBulk(), ratelimit.Bulk)
 	w.countReplicas(ctx) // before the first send
 	for _, l := range []*lane{
 		w.lane(w.o.Namespace.QueueInteractive(), ratelimit.Interactive),
-		w.lane(w.o.Namespace.QueueBulk(), ratelimit.Bulk),
+		bulk,
 	} {
 		for _, s := range l.servers(ctx, takers) {
 			servers, handlers = append(servers, s), append(handlers, l.handler())
@@ -245,6 +246,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	for _, server := range servers {
 		server.Stop()
 	}
+	w.leave(ctx, bulk.lease)
 	stop, cancel := context.WithTimeout(context.Background(), w.o.CallTimeout+5*time.Second)
 	defer cancel()
 	err := w.gate.Close(stop)

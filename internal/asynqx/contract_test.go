@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -174,6 +175,61 @@ func TestALookEndsBeforeItsLease(t *testing.T) {
 	}
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it took %s", took)
+	}
+}
+
+// counting counts the pipelines in which asynq lists a server.
+type counting struct{ heartbeats atomic.Int32 }
+
+func (c *counting) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (c *counting) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (c *counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if cmds[0].Name() == "zadd" && cmds[0].Args()[1] == "asynq:servers" {
+			c.heartbeats.Add(1)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// A server tells nothing new every five seconds, and is listed all the same. It
+// forwards for others.
+func TestHousekeeping(t *testing.T) {
+	needs.Time(t)
+	t.Parallel()
+	c := redistest.Client(t)
+	count := new(counting)
+	c.AddHook(count)
+	inspector := asynq.NewInspectorFromRedisClient(c)
+	client := asynq.NewClientFromRedisClient(c)
+	for id, q := range map[string]string{"own": queue, "of another": "other"} {
+		task := asynq.NewTask("ours", nil, asynq.Queue(q), asynq.TaskID(id), asynq.ProcessIn(time.Second))
+		if _, err := client.Enqueue(task); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ran := make(chan struct{}, 1)
+	taker := asynqx.Taker{Queue: queue, Types: []string{"ours"}, Forwards: []string{"other"}}
+	serve(t, taker.Redis(t.Context(), c), asynqx.Weight, func(context.Context, *asynq.Task) error {
+		ran <- struct{}{}
+		return nil
+	})
+	<-ran
+	until(t, "the task of the other queue is pending", func() bool {
+		info, err := inspector.GetTaskInfo("other", "of another")
+		return err == nil && info.State == asynq.TaskStatePending
+	})
+	began := time.Now()
+	first := count.heartbeats.Load()
+	for time.Since(began) < 12*time.Second {
+		if all, err := inspector.Servers(); err != nil || len(all) != 1 {
+			t.Fatalf("%d servers are listed, %v", len(all), err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if n := count.heartbeats.Load() - first; n > 1 { // asynq itself: at least two
+		t.Errorf("an idle server has told %d times of itself in 12 s", n)
 	}
 }
 

@@ -38,6 +38,8 @@ type Taker struct {
 	Wanted func(context.Context)
 	// Types are the types of task that are taken. Tasks of others stay on the queue, for whoever has put them there.
 	Types []string
+	// Forwards are other queues of which this server forwards the tasks whose time has come, together with its own.
+	Forwards []string
 	// Foreign is told of each task of another type that is met. Default: nobody is.
 	Foreign func(kind, id string)
 }
@@ -60,6 +62,8 @@ type taking struct {
 	beaten    int        // times in a row that it was empty on waking
 	forwarded *redis.Cmd // of the retries, with the scheduled tasks before them
 	listed    []listing  // of the heartbeat at hand
+	beat      []any      // what the last heartbeat told
+	beatAt    time.Time
 }
 
 // EvalSha knows asynq's scripts by their keys.

@@ -2,13 +2,33 @@ package asynqx
 
 import (
 	"context"
+	"reflect"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // What every asynq server does every few seconds, whether there is work or not, takes it five round trips: three for a
-// heartbeat, and two to forward the tasks whose time has come. Here each of the two takes one.
+// heartbeat, and two to forward the tasks whose time has come. Here each of the two takes one, a heartbeat that tells
+// nothing new is left out most times, and one server forwards for several queues.
+
+const (
+	// sameFor is how long a heartbeat is left out that is like the one before, and beatFor how long a server is listed
+	// after a heartbeat. asynq itself writes every 5 s and lists for 10.
+	sameFor, beatFor = 15 * time.Second, 30 * time.Second
+	// aliveFor is the time between two pings of the connection on which asynq is told of cancelations. go-redis would
+	// send one every 3 s.
+	aliveFor = 30 * time.Second
+)
+
+// Subscribe fixes the time between pings: the channel that asynq asks for next is this one.
+func (t *taking) Subscribe(ctx context.Context, channels ...string) *redis.PubSub {
+	p := t.UniversalClient.Subscribe(ctx, channels...)
+	p.Channel(redis.WithChannelHealthCheckInterval(aliveFor))
+	return p
+}
 
 // The sorted sets in which asynq lists its servers and what they run. Its script that writes a server's state has one
 // key for each, which begins so.
@@ -39,26 +59,47 @@ func (t *taking) together(ctx context.Context, sha string, keys []string, args [
 		return nil
 	}
 	prefix, pipe := Prefix(t.Queue), t.UniversalClient.Pipeline()
-	run := func() *redis.Cmd { return pipe.EvalSha(ctx, sha, keys, args...) }
 	switch {
 	case strings.HasPrefix(keys[0], allServers+":") && t.listed != nil:
+		entries := t.listed
+		t.listed = nil
+		if slices.EqualFunc(args[1:], t.beat, reflect.DeepEqual) && time.Since(t.beatAt) < sameFor {
+			return redis.NewCmdResult("OK", nil)
+		}
 		var listed []*redis.IntCmd
-		for _, l := range t.listed {
+		until := float64(time.Now().Add(beatFor).Unix())
+		for _, l := range entries {
+			for i := range l.members {
+				l.members[i].Score = until
+			}
 			listed = append(listed, pipe.ZAdd(ctx, l.key, l.members...))
 		}
-		t.listed = nil
-		cmd := run()
+		state := slices.Clone(args)
+		state[0] = int(beatFor.Seconds())
+		cmd := pipe.EvalSha(ctx, sha, keys, state...)
 		_, _ = pipe.Exec(ctx) // the commands have their errors
 		for _, l := range listed {
 			if l.Err() != nil {
 				cmd.SetErr(l.Err())
 			}
 		}
+		t.beat, t.beatAt = nil, time.Now()
+		if cmd.Err() == nil {
+			t.beat = state[1:]
+		}
 		return cmd
 	case keys[1] == prefix+"pending" && keys[0] == prefix+"scheduled":
-		cmd := run()
-		keys = []string{prefix + "retry", keys[1]}
-		t.forwarded = run()
+		run := func(queue, from string) *redis.Cmd {
+			args := slices.Clone(args) // the time, the prefix of tasks, the time in ns, the prefix of groups
+			args[1], args[3] = TaskPrefix(queue), Prefix(queue)+"g:"
+			return pipe.EvalSha(ctx, sha, []string{Prefix(queue) + from, Pending(queue)}, args...)
+		}
+		cmd := run(t.Queue, "scheduled")
+		t.forwarded = run(t.Queue, "retry")
+		for _, queue := range t.Forwards {
+			run(queue, "scheduled")
+			run(queue, "retry")
+		}
 		_, _ = pipe.Exec(ctx)
 		return cmd
 	case keys[1] == prefix+"pending" && keys[0] == prefix+"retry" && t.forwarded != nil:

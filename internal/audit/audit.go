@@ -103,18 +103,22 @@ func (l *Log) Page(ctx context.Context, cursor string, n int) (all []Entry, next
 	return all, next, nil
 }
 
-// After returns the entries after the one of that id, at most the n newest of
-// them, the oldest first. Errors: Redis'.
-func (l *Log) After(ctx context.Context, id string, n int) ([]Entry, error) {
-	got, err := l.rdb.XRevRangeN(ctx, l.key, "+", "("+id, int64(n)).Result()
-	if err != nil {
-		return nil, fmt.Errorf("read the audit log: %w", err)
+// After has a pipeline read the entries after the one of that id, at most the n
+// newest of them. When it has run, read returns them, the oldest first. Errors:
+// Redis'.
+func (l *Log) After(ctx context.Context, pipe redis.Pipeliner, id string, n int) (read func() ([]Entry, error)) {
+	cmd := pipe.XRevRangeN(ctx, l.key, "+", "("+id, int64(n))
+	return func() ([]Entry, error) {
+		got, err := cmd.Result()
+		if err != nil {
+			return nil, fmt.Errorf("read the audit log: %w", err)
+		}
+		all := make([]Entry, 0, len(got))
+		for _, m := range slices.Backward(got) {
+			all = append(all, parse(m))
+		}
+		return all, nil
 	}
-	all := make([]Entry, 0, len(got))
-	for _, m := range slices.Backward(got) {
-		all = append(all, parse(m))
-	}
-	return all, nil
 }
 
 func parse(m redis.XMessage) Entry {

@@ -58,9 +58,15 @@ func TestTheLogInPages(t *testing.T) {
 }
 
 func TestWhatIsNewInTheLog(t *testing.T) {
-	l := audit.New(redistest.Client(t), "")
-	id := "0-0"
-	if all, err := l.After(t.Context(), id, 10); len(all) != 0 || err != nil {
+	c := redistest.Client(t)
+	l := audit.New(c, "")
+	after := func(id string, n int) ([]audit.Entry, error) {
+		pipe := c.Pipeline()
+		read := l.After(t.Context(), pipe, id, n)
+		pipe.Exec(t.Context())
+		return read()
+	}
+	if all, err := after("0-0", 10); len(all) != 0 || err != nil {
 		t.Fatalf("of nothing: %v %v", all, err)
 	}
 	for i := range 5 {
@@ -69,11 +75,11 @@ func TestWhatIsNewInTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	all, err := l.After(t.Context(), id, 3)
+	all, err := after("0-0", 3)
 	if err != nil || len(all) != 3 || all[0].Detail != "2" || all[2].Detail != "4" || all[0].From != "192.0.2.7" {
 		t.Errorf("the newest three are %+v, %v", all, err)
 	}
-	if all, err := l.After(t.Context(), all[1].ID, 3); err != nil || len(all) != 1 || all[0].Detail != "4" {
+	if all, err := after(all[1].ID, 3); err != nil || len(all) != 1 || all[0].Detail != "4" {
 		t.Errorf("after the last but one come %+v, %v", all, err)
 	}
 }

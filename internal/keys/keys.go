@@ -119,6 +119,14 @@ func (ns Namespace) PollTurn() string { return ns.key("poll-turn") }
 // Pollers is a sorted set of those who poll, by until when (ms).
 func (ns Namespace) Pollers() string { return ns.key("pollers") }
 
+// Lease is a sorted set of the processes that do something for all, by until when
+// (ms). It expires.
+func (ns Namespace) Lease(what string) string { return ns.key("lease:" + what) }
+
+// LeaseTurn is when the last of the others is to ask for a lease again (ms). It
+// expires.
+func (ns Namespace) LeaseTurn(what string) string { return ns.key("lease-turn:" + what) }
+
 // Notices is a sorted set of what is to be told by webhook, by when it is
 // due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID" with the time
 // of the end, "images:MS:BATCH" of a batch whose images are copied, "schedule:MS:TICK" of a tick that failed.

@@ -18,7 +18,7 @@ import (
 
 // Every is how often a worker tells of itself; after Gone it is gone.
 const (
-	Every = 5 * time.Second
+	Every = 8 * time.Second
 	Gone  = 20 * time.Second
 )
 
