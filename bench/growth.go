@@ -139,6 +139,7 @@ func growthTrips(ctx context.Context, r *recorder, procs int) (err error) {
 	}
 	defer p.close()
 	defer func() { err = errors.Join(err, s.stopWorkers(len(s.workers))) }() // while they have their Redis
+	defer func() { err = errors.Join(err, s.stopWorkers(len(s.workers))) }() // while they have their Redis
 	s.Environ = append(s.Environ, "TIWSNAP_REDIS_URL=redis://"+p.addr+"/0")
 	if err := s.startWorkers(ctx, procs); err != nil {
 		return err

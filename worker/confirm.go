@@ -76,15 +76,18 @@ func (w *Worker) confirm(ctx context.Context) {
 	}
 	var polls, writer sync.WaitGroup
 	writer.Go(func() { c.writeAll(ctx) })
+	mine := true // it is this worker that polls
 	for ctx.Err() == nil {
-		if in := w.gate.DescribeIn(ctx); in > 0 {
-			pause(ctx, min(in, w.o.Second))
-			continue
+		if mine {
+			if in := w.gate.DescribeIn(ctx); in > 0 {
+				pause(ctx, min(in, w.o.Second))
+				continue
+			}
 		}
-		// A short line, so that whatever becomes due does not wait long behind
-		// what was taken early, in any process.
+		// A line of half a second: what is due goes before what was taken early, and
+		// many polls share a look.
 		limit := w.describe.Limit()
-		ahead := int64(max(4, limit/5))
+		ahead := int64(max(4, limit/2))
 		pollers := min(max(w.o.Concurrency, limit*int(describeTimeout/time.Second)), pollersMost)
 		n := min(ahead-c.line.Load(), int64(pollers)-c.out.Load())
 		if n <= 0 || c.line.Load() > ahead/2 {
@@ -102,6 +105,7 @@ func (w *Worker) confirm(ctx context.Context) {
 			pause(ctx, time.Second)
 			continue
 		}
+		mine = p.Turn == 0
 		start := func(s ledger.Snapshot, urgency ratelimit.Priority) {
 			c.line.Add(1)
 			c.out.Add(1)

@@ -29,7 +29,7 @@ const (
 	// takeFor is how long a process may take the rooms of batches after it has looked
 	// last. The fewer do, the fewer round trips each room costs: more permits are
 	// reported and reserved in one, and fewer are waited for in vain.
-	takeFor = 2 * time.Second
+	takeFor = 3 * time.Second
 	// mostTakers bounds the servers of one lane.
 	mostTakers = 8
 )
@@ -176,14 +176,14 @@ func (l *lane) wanted(ctx context.Context) {
 
 // await waits until this process is one of those that take tasks, or ctx ends. As
 // many do as are needed for the rate limit where every call takes as long as it
-// may, and two more, so that the death of one is no pause. Who reached nobody with
+// may, and one more, so that the death of one is no pause. Who reached nobody with
 // its last call stands back: it may be the network here.
 func (l *lane) await(ctx context.Context) {
 	if l.lease == nil {
 		return
 	}
 	w := l.worker
-	n := 3 + w.create.Limit()*int(w.o.CallTimeout/time.Second)/w.o.Concurrency
+	n := 2 + w.create.Limit()*int(w.o.CallTimeout/time.Second)/w.o.Concurrency
 	if w.gate.Unreached() {
 		w.leave(ctx, l.lease)
 		pause(ctx, w.o.Second) // others take it

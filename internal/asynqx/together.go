@@ -18,17 +18,7 @@ const (
 	// sameFor is how long a heartbeat is left out that is like the one before, and beatFor how long a server is listed
 	// after a heartbeat. asynq itself writes every 5 s and lists for 10.
 	sameFor, beatFor = 15 * time.Second, 30 * time.Second
-	// aliveFor is the time between two pings of the connection on which asynq is told of cancelations. go-redis would
-	// send one every 3 s.
-	aliveFor = 30 * time.Second
 )
-
-// Subscribe fixes the time between pings: the channel that asynq asks for next is this one.
-func (t *taking) Subscribe(ctx context.Context, channels ...string) *redis.PubSub {
-	p := t.UniversalClient.Subscribe(ctx, channels...)
-	p.Channel(redis.WithChannelHealthCheckInterval(aliveFor))
-	return p
-}
 
 // The sorted sets in which asynq lists its servers and what they run. Its script that writes a server's state has one
 // key for each, which begins so.
