@@ -34,8 +34,9 @@ func TestWorkOfALookDoesNotGrow(t *testing.T) {
 		three := more[name]
 		t.Logf("%-28s %5d commands, %7d bytes; with three times as much %5d, %7d",
 			name, one.commands, one.bytes, three.commands, three.bytes)
-		// Cursors and counts have a digit more, and Redis' own figures differ.
-		if three.commands > one.commands+one.commands/20+5 || three.bytes > one.bytes+one.bytes/10+500 {
+		// Cursors and counts have a digit more, and the answers about the figures themselves differ. What reads a list of
+		// all batches, or of all rows, reads 50 kB more.
+		if three.commands > one.commands+one.commands/20+5 || three.bytes > one.bytes+one.bytes/20+5000 {
 			t.Errorf("%s: %d commands and %d bytes, and %d and %d with three times as much",
 				name, one.commands, one.bytes, three.commands, three.bytes)
 		}
