@@ -182,7 +182,9 @@ func TestTake(t *testing.T) {
 			ids := take(t, b, "me", 20)
 			total += len(ids)
 			for _, id := range ids { // as if taken a while ago, and not long enough to be taken again
-				rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{Score: float64(time.Now().Add(-15 * time.Second).UnixMilli()), Member: id})
+				rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{
+					Score: float64(time.Now().Add(-15 * time.Second).UnixMilli()), Member: id,
+				})
 			}
 		}
 		if total != 100 {
@@ -339,7 +341,9 @@ func TestSeal(t *testing.T) {
 			{"one more", append(first[:5:5], first[0]), defaults, false},
 			{"another one twice", []tasks.Room{first[0], first[0], first[1], first[3], first[4]}, defaults, false},
 			{"another room", append(first[:4:4], tasks.Room{RoomId: 9}), defaults, false},
-			{"another label", append(first[:3:3], tasks.Room{RoomId: 3, Label: map[string]string{"Class": "3C", "N": "1"}}, first[4]), defaults, false},
+			{"another label",
+				append(first[:3:3], tasks.Room{RoomId: 3, Label: map[string]string{"Class": "3C", "N": "1"}}, first[4]),
+				defaults, false},
 			{"other defaults", first, other, false},
 		} {
 			rdb := redistest.Client(t)
@@ -357,7 +361,8 @@ func TestSeal(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, err := seal(tt.rooms, tt.defaults)
-			if want := (backlog.Batch{ID: "maths", Rooms: 5}); got != want || tt.same != (err == nil) || !tt.same && !errors.Is(err, backlog.ErrExists) {
+			if want := (backlog.Batch{ID: "maths", Rooms: 5}); got != want || tt.same != (err == nil) ||
+				!tt.same && !errors.Is(err, backlog.ErrExists) {
 				t.Errorf("%s: %+v, %v", tt.name, got, err)
 			}
 			if n := len(take(t, b, "me", 100)); n != 5 {
@@ -490,7 +495,8 @@ func TestWaiting(t *testing.T) {
 	must(b.Pause(t.Context(), "held"))
 	waiting(2500, 10)
 	for row := 1; row <= 2300; row++ {
-		if _, err := l.Cancel(t.Context(), tasks.RowID("large", row), tasks.Room{SdkAppId: 1, RoomId: uint64(row)}); err != nil {
+		if _, err := l.Cancel(t.Context(), tasks.RowID("large", row),
+			tasks.Room{SdkAppId: 1, RoomId: uint64(row)}); err != nil {
 			t.Fatal(err)
 		}
 	}

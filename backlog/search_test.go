@@ -44,7 +44,9 @@ func TestSearch(t *testing.T) {
 	load("plain", tasks.Room{}, plain...)
 	load("large", tasks.Room{Label: map[string]string{"School": "No. 3"}}, large...)
 	for n := range 600 {
-		load(fmt.Sprintf("small-%d", n), tasks.Room{}, tasks.Room{SdkAppId: 1, RoomId: uint64(n + 1), Label: map[string]string{"Of": "all"}})
+		load(fmt.Sprintf("small-%d", n), tasks.Room{}, tasks.Room{
+			SdkAppId: 1, RoomId: uint64(n + 1), Label: map[string]string{"Of": "all"},
+		})
 	}
 	const rooms = 3000 + 700 + 600
 

@@ -17,7 +17,8 @@ func TestAgain(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
 	s.worker()
 	const list = `{"RoomId":1,"Label":{"Class":"3B"}}` + "\n" + `{"RoomId":2,"SnapshotMode":"LatestMarksOnly"}` + "\n"
-	if code, _, stderr := s.run(list, "enqueue", "batch", "-", "--app", "1400123480", "--name", "monday", "--wait"); code != exitOK {
+	if code, _, stderr := s.run(list, "enqueue", "batch", "-", "--app", "1400123480", "--name", "monday",
+		"--wait"); code != exitOK {
 		t.Fatal(stderr)
 	}
 	code, stdout, stderr := s.run("", "again", "monday", "--name", "tuesday", "--wait", "-o", "jsonl")
@@ -41,10 +42,12 @@ func TestAgain(t *testing.T) {
 		Rooms int
 	}
 	_, stdout, stderr = s.run("", "again", "monday", "-o", "json")
-	if err := json.Unmarshal([]byte(stdout), &named); err != nil || !strings.HasPrefix(named.ID, "monday-20") || named.Rooms != 2 {
+	if err := json.Unmarshal([]byte(stdout), &named); err != nil || !strings.HasPrefix(named.ID, "monday-20") ||
+		named.Rooms != 2 {
 		t.Errorf("%v: %q, %q", err, stdout, stderr)
 	}
-	if code, stdout, _ := s.run("", "audit", "-o", "json"); code != exitOK || !strings.Contains(stdout, "tuesday: 2 rooms") {
+	if code, stdout, _ := s.run("", "audit", "-o", "json"); code != exitOK ||
+		!strings.Contains(stdout, "tuesday: 2 rooms") {
 		t.Errorf("the audit log has %s", stdout)
 	}
 }
@@ -59,7 +62,8 @@ func TestEnqueueBatchChecks(t *testing.T) {
 		!strings.Contains(stderr, "line 3") || !strings.Contains(stderr, "line 5") {
 		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
 	}
-	if code, stdout, _ := s.run("RoomId\n1\n", "enqueue", "batch", "-", "--app", "7", "--check", "-o", "jsonl"); code != exitOK ||
+	if code, stdout, _ := s.run("RoomId\n1\n", "enqueue", "batch", "-", "--app", "7",
+		"--check", "-o", "jsonl"); code != exitOK ||
 		stdout != `{"bad_rows":0,"rooms":1}`+"\n" {
 		t.Errorf("exit %d, %q", code, stdout)
 	}

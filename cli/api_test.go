@@ -110,7 +110,8 @@ $`)
 	t.Run("curl", func(t *testing.T) {
 		needs.Program(t, "curl")
 		out := s.tool(t, "bash", "-euc", apiExample(t, "sh"))
-		for _, want := range []string{`"created":true`, `"rooms":240`, "event: batch\n", "event: end\n", `"succeeded":240`, "Snapshot,SdkAppId,RoomId,State", "monday.240,"} {
+		for _, want := range []string{`"created":true`, `"rooms":240`, "event: batch\n", "event: end\n",
+			`"succeeded":240`, "Snapshot,SdkAppId,RoomId,State", "monday.240,"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("it does not say %s:\n%s", want, out)
 			}

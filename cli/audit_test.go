@@ -37,7 +37,8 @@ func TestTheAuditLogHasWhatCommandsChange(t *testing.T) {
 	}
 	slices.Reverse(got)
 	want := []string{
-		"create-batch monday", "pause-batch monday", "resume-batch monday", "cancel monday.2", "cancel monday", "retry monday.1",
+		"create-batch monday", "pause-batch monday", "resume-batch monday", "cancel monday.2", "cancel monday",
+		"retry monday.1",
 		"stop-sending ", "start-sending ", "set-limit ",
 	}
 	if !slices.Equal(got, want) {

@@ -46,13 +46,16 @@ func TestCallbackURLOfARoom(t *testing.T) {
 			inputs := map[string]func() (code int, stdout, stderr string){
 				"JSON lines": func() (int, string, string) { return s.run(row, "enqueue", "batch", "-", "--name", "lines") },
 				"CSV": func() (int, string, string) {
-					return s.run("SdkAppId,RoomId,CallbackURL\n1400124720,12345,"+h.URL+"/cb?token=S3CR3T\n", "enqueue", "batch", "-", "--name", "csv")
+					return s.run("SdkAppId,RoomId,CallbackURL\n1400124720,12345,"+h.URL+"/cb?token=S3CR3T\n", "enqueue",
+						"batch", "-", "--name", "csv")
 				},
 				"a flag of a batch": func() (int, string, string) {
-					return s.run("SdkAppId,RoomId\n1400124720,12345\n", "enqueue", "batch", "-", "--name", "flag", "--callback-url", h.URL+"/cb?token=S3CR3T")
+					return s.run("SdkAppId,RoomId\n1400124720,12345\n", "enqueue", "batch", "-", "--name", "flag",
+						"--callback-url", h.URL+"/cb?token=S3CR3T")
 				},
 				"a flag of a room": func() (int, string, string) {
-					return s.run("", "enqueue", "room", "--app", "1400124720", "--room", "12345", "--callback-url", h.URL+"/cb?token=S3CR3T")
+					return s.run("", "enqueue", "room", "--app", "1400124720", "--room", "12345",
+						"--callback-url", h.URL+"/cb?token=S3CR3T")
 				},
 			}
 			for input, enqueue := range inputs {
@@ -71,7 +74,8 @@ func TestCallbackURLOfARoom(t *testing.T) {
 					}
 				}
 				raw := h.nextBody(t)
-				if err := json.Unmarshal([]byte(raw), &body); err != nil || body.EventData.TaskID == "" || body.EventData.Result.ErrorCode != "OK" {
+				if err := json.Unmarshal([]byte(raw), &body); err != nil || body.EventData.TaskID == "" ||
+					body.EventData.Result.ErrorCode != "OK" {
 					t.Errorf("%s, %v", raw, err)
 				}
 			}
@@ -87,7 +91,8 @@ func TestCallbackURLThatIsNotAllowed(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
 	h := newHook(s)
 	s.callbacks(h)
-	const reason = `leads to "elsewhere.example", which is not in TIWSNAP_WEBHOOK_ALLOW (tiwsnap calls it, as Tencent calls TIWSNAP_CALLBACK_URL)`
+	const reason = `leads to "elsewhere.example", which is not in TIWSNAP_WEBHOOK_ALLOW (tiwsnap calls it, as ` +
+		`Tencent calls TIWSNAP_CALLBACK_URL)`
 	const list = "SdkAppId,RoomId,CallbackURL\n1,2,https://elsewhere.example/S3CR3T\n1,3,\n"
 	for _, args := range [][]string{
 		{"enqueue", "batch", "-"}, {"enqueue", "batch", "-", "--strict"},
@@ -110,10 +115,14 @@ func TestCallbackURLThatIsNotAllowed(t *testing.T) {
 		s.says(exitUsage, want, "enqueue", "room", "--app", "1", "--room", "2", "--callback-url", callback)
 	}
 	s.environ["TIWSNAP_WEBHOOK_ALLOW"] += ",10.1.2.3"
-	s.says(exitUsage, "leads to a private address: TIWSNAP_WEBHOOK_PRIVATE allows it", "enqueue", "room", "--app", "1", "--room", "2", "--callback-url", "https://10.1.2.3/")
+	s.says(exitUsage, "leads to a private address: TIWSNAP_WEBHOOK_PRIVATE allows it", "enqueue", "room", "--app", "1",
+		"--room", "2", "--callback-url", "https://10.1.2.3/")
 	s.environ["TIWSNAP_WEBHOOK_HTTP"] = "false"
-	s.says(exitUsage, "must be https://: TIWSNAP_WEBHOOK_HTTP=true also allows http://", "enqueue", "room", "--app", "1", "--room", "2", "--callback-url", h.URL)
-	s.environ["TIWSNAP_CONFIG"] = s.file("c.yml", `schedules: [{name: a, cron: "@daily", rooms: {list: [1]}, defaults: {SdkAppId: 1, CallbackURL: "https://elsewhere.example/S3CR3T"}}]`)
+	s.says(exitUsage, "must be https://: TIWSNAP_WEBHOOK_HTTP=true also allows http://", "enqueue", "room",
+		"--app", "1", "--room", "2", "--callback-url", h.URL)
+	s.environ["TIWSNAP_CONFIG"] = s.file("c.yml",
+		`schedules: [{name: a, cron: "@daily", rooms: {list: [1]}, defaults: {SdkAppId: 1, CallbackURL: `+
+			`"https://elsewhere.example/S3CR3T"}}]`)
 	s.says(exitConfig, "schedule a: defaults: CallbackURL "+reason, "schedule", "run", "a")
 }
 

@@ -113,7 +113,8 @@ func TestCompose(t *testing.T) {
 		t.Errorf("the pages are published at %v, want %v", services["web"].Ports, want)
 	}
 	redis := services["redis"].Command
-	for _, want := range [][]string{{"--appendonly", "yes"}, {"--appendfsync", "everysec"}, {"--maxmemory-policy", "noeviction"}} {
+	for _, want := range [][]string{{"--appendonly", "yes"}, {"--appendfsync", "everysec"},
+		{"--maxmemory-policy", "noeviction"}} {
 		i := slices.Index(redis, want[0])
 		if i < 0 || i+1 >= len(redis) || redis[i+1] != want[1] {
 			t.Errorf("redis runs without %v: %v", want, redis)

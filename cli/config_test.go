@@ -75,7 +75,8 @@ func TestConfigPrint(t *testing.T) {
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d, %q", code, errs)
 	}
-	for _, want := range []string{"  url: redis://:***@db:6379/0 # TIWSNAP_REDIS_URL\n", "  limit: 19 # --rate\n", "retention: 168h # default\n"} {
+	for _, want := range []string{"  url: redis://:***@db:6379/0 # TIWSNAP_REDIS_URL\n", "  limit: 19 # --rate\n",
+		"retention: 168h # default\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it lacks %q:\n%s", want, out)
 		}
@@ -115,7 +116,8 @@ func TestOpenRedis(t *testing.T) {
 		if !errors.As(err, &exit) || exit.code != exitUnavailable {
 			t.Fatalf("got %v", err)
 		}
-		want := "redis at " + s.URL() + " does not answer: dial tcp " + s.Addr + ": connect: connection refused; start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"
+		want := "redis at " + s.URL() + " does not answer: dial tcp " + s.Addr +
+			": connect: connection refused; start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"
 		if diff := cmp.Diff(want, err.Error()); diff != "" {
 			t.Error(diff)
 		}
@@ -128,7 +130,9 @@ func TestLogger(t *testing.T) {
 		{"info", "json", `"level":"INFO","msg":"one"}` + "\n" + `"level":"WARN","msg":"two","key":"***"}` + "\n"},
 	} {
 		t.Run(test.level+" as "+test.format, func(t *testing.T) {
-			c, err := config.Load(config.Source{Environ: []string{"TIWSNAP_LOG_LEVEL=" + test.level, "TIWSNAP_LOG_FORMAT=" + test.format}})
+			c, err := config.Load(config.Source{
+				Environ: []string{"TIWSNAP_LOG_LEVEL=" + test.level, "TIWSNAP_LOG_FORMAT=" + test.format},
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

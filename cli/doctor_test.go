@@ -243,8 +243,10 @@ func TestDoctorOnRedis(t *testing.T) {
 		s := redistest.Real(t, "--maxmemory", "1kb", "--maxmemory-policy", "allkeys-lru")
 		lines, code := doctor(t, s.URL())
 		want := []string{
-			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: a full Redis would delete snapshots, so no worker starts and nothing is enqueued; fix: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
-			"warn  redis persistence: AOF is off: accepted snapshots are lost if Redis crashes; fix: CONFIG SET appendonly yes, and the same in redis.conf",
+			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: a full Redis would delete snapshots, so no " +
+				"worker starts and nothing is enqueued; fix: CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+			"warn  redis persistence: AOF is off: accepted snapshots are lost if Redis crashes; fix: CONFIG SET " +
+				"appendonly yes, and the same in redis.conf",
 			"FAIL  redis memory: # of # used: Redis is about to refuse writes; fix: raise maxmemory, or cancel batches",
 			"warn  worker: No worker runs: what is enqueued waits; fix: start one with tiwsnap worker",
 		}
@@ -275,8 +277,9 @@ func TestDoctorOnRedis(t *testing.T) {
 	t.Run("rights that are missing", func(t *testing.T) {
 		s := redistest.Real(t, "--user", "worker", "on", ">S3CR3T", "~*", "&*", "+@all", "-time", "-zadd")
 		lines, code := doctor(t, "redis://worker:S3CR3T@"+s.Addr)
-		if code != exitUnavailable || !strings.Contains(lines[0], "FAIL  redis: redis at redis://worker:***@# refuses to serve: "+
-			"NOPERM this user may not run TIME, ZADD on ") || !strings.Contains(lines[0], "docs/redis.md") {
+		if code != exitUnavailable ||
+			!strings.Contains(lines[0], "FAIL  redis: redis at redis://worker:***@# refuses to serve: "+
+				"NOPERM this user may not run TIME, ZADD on ") || !strings.Contains(lines[0], "docs/redis.md") {
 			t.Errorf("exit %d\n%s", code, strings.Join(lines, "\n"))
 		}
 	})
@@ -320,7 +323,8 @@ func TestDoctorOnRedis(t *testing.T) {
 			}
 		}
 		lines, code := doctor(t, "redis+cluster://"+s.Addr)
-		if text := strings.Join(lines, "\n"); !strings.Contains(text, "\nok    redis # eviction: noeviction\n") || code != exitOK {
+		if text := strings.Join(lines, "\n"); !strings.Contains(text, "\nok    redis # eviction: noeviction\n") ||
+			code != exitOK {
 			t.Errorf("exit %d\n%s", code, text)
 		}
 	})
@@ -329,7 +333,8 @@ func TestDoctorOnRedis(t *testing.T) {
 		s := redistest.Real(t)
 		s.Kill()
 		lines, code := doctor(t, s.URL())
-		want := []string{"FAIL  redis: redis at redis://#/0 does not answer: dial tcp #: connect: connection refused; fix: start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"}
+		want := []string{"FAIL  redis: redis at redis://#/0 does not answer: dial tcp #: connect: connection " +
+			"refused; fix: start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"}
 		if diff := cmp.Diff(want, lines); diff != "" || code != exitUnavailable {
 			t.Errorf("exit %d\n%s", code, diff)
 		}
@@ -345,12 +350,15 @@ func TestDoctorOnAnotherRedis(t *testing.T) {
 		want string
 		code int
 	}{
-		{"too old", rdb.Server{Version: "5.0.14"}, "FAIL  redis version: 5.0.14 is too old: 6.2 or later is needed; fix: upgrade Redis\n", exitUnavailable},
+		{"too old", rdb.Server{Version: "5.0.14"},
+			"FAIL  redis version: 5.0.14 is too old: 6.2 or later is needed; fix: upgrade Redis\n", exitUnavailable},
 		{"old enough", rdb.Server{Version: "6.2.0"}, "ok    redis version: 6.2.0\n", exitOK},
 		{"two digits", rdb.Server{Version: "10.0.1"}, "ok    redis version: 10.0.1\n", exitOK},
 		{"evicts, without a limit yet", rdb.Server{Policy: "allkeys-lru", Memory: &rdb.Memory{}},
-			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: a full Redis would delete snapshots, so no worker starts and nothing is enqueued; fix: ", exitUnavailable},
-		{"a broken AOF", rdb.Server{AppendOnly: "yes", AOFBroken: true}, "FAIL  redis persistence: the last write to the AOF failed; fix: ", exitUnavailable},
+			"FAIL  redis eviction: maxmemory-policy is allkeys-lru: a full Redis would delete snapshots, so no " +
+				"worker starts and nothing is enqueued; fix: ", exitUnavailable},
+		{"a broken AOF", rdb.Server{AppendOnly: "yes", AOFBroken: true},
+			"FAIL  redis persistence: the last write to the AOF failed; fix: ", exitUnavailable},
 		{"filling up", rdb.Server{Memory: &rdb.Memory{Used: 85e6, Max: 100e6}},
 			"warn  redis memory: 85.0 MB of 100.0 MB used: Redis is too full to enqueue more; fix: raise maxmemory\n", exitOK},
 	} {
@@ -392,13 +400,15 @@ func TestDoctorInJSON(t *testing.T) {
 }
 
 func TestDoctorRefusesAnotherForm(t *testing.T) {
-	if _, errs, code := tiwsnap(t, nil, "doctor", "-o", "xml"); code != exitUsage || errs != "tiwsnap: --output \"xml\": it must be one of table, json\n" {
+	if _, errs, code := tiwsnap(t, nil, "doctor", "-o", "xml"); code != exitUsage ||
+		errs != "tiwsnap: --output \"xml\": it must be one of table, json\n" {
 		t.Errorf("exit %d, %q", code, errs)
 	}
 }
 
 func TestDoctorStopsAtABadConfiguration(t *testing.T) {
-	if out, errs, code := tiwsnap(t, []string{"TIWSNAP_RATE_LIMIT=0"}, "doctor"); code != exitConfig || out != "" || !strings.Contains(errs, "TIWSNAP_RATE_LIMIT") {
+	if out, errs, code := tiwsnap(t, []string{"TIWSNAP_RATE_LIMIT=0"}, "doctor"); code != exitConfig || out != "" ||
+		!strings.Contains(errs, "TIWSNAP_RATE_LIMIT") {
 		t.Errorf("exit %d, %q, %q", code, out, errs)
 	}
 }
@@ -412,18 +422,23 @@ func TestTroubleComesFirst(t *testing.T) {
 	err := errors.Join(
 		c.HSet(t.Context(), keys.Default.Breaker(), "cause", "account", "code", "ResourceUnavailable.ServiceExpired",
 			"since", since.UnixMilli(), "turn", 1, "next_trial_at", since.AddDate(1000, 0, 0).UnixMilli()).Err(),
-		c.HSet(t.Context(), keys.Default.Suspension(7), "code", "UnauthorizedOperation.SdkAppId", "since", since.UnixMilli()).Err(),
-		c.ZAdd(t.Context(), keys.Default.Suspended(), redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: 7}).Err(),
+		c.HSet(t.Context(), keys.Default.Suspension(7), "code", "UnauthorizedOperation.SdkAppId", "since",
+			since.UnixMilli()).Err(),
+		c.ZAdd(t.Context(), keys.Default.Suspended(),
+			redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: 7}).Err(),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	code, out, _ := s.run("", "doctor")
-	if code != exitUnavailable || !strings.HasPrefix(out, "FAIL  sending: All sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
+	if code != exitUnavailable ||
+		!strings.HasPrefix(out,
+			"FAIL  sending: All sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
 		!strings.Contains(out, "FAIL  application 7: Application 7 is suspended since") {
 		t.Errorf("doctor, exit code %d:\n%s", code, out)
 	}
-	if _, _, stderr := s.run("", "status"); !strings.HasPrefix(stderr, "All sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
+	if _, _, stderr := s.run("", "status"); !strings.HasPrefix(stderr,
+		"All sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
 		!strings.Contains(stderr, "Application 7 is suspended") {
 		t.Errorf("status: %s", stderr)
 	}
@@ -448,14 +463,18 @@ func TestDoctorOnSchedules(t *testing.T) {
 	}
 	this := time.Date(time.Now().UTC().Year(), 1, 1, 0, 0, 0, 0, time.UTC) // the last tick that was due
 	settled("fine", schedule.Outcome{Tick: this, Result: schedule.Enqueued, Rooms: 2})
-	settled("odd", schedule.Outcome{Tick: this, Result: schedule.Enqueued, Rooms: 1, Report: schedule.Report{BadRows: 1, Reasons: []string{"line 3: \x1b[2J"}}})
+	settled("odd", schedule.Outcome{
+		Tick: this, Result: schedule.Enqueued, Rooms: 1,
+		Report: schedule.Report{BadRows: 1, Reasons: []string{"line 3: \x1b[2J"}},
+	})
 	settled("down", schedule.Outcome{Tick: this, Result: schedule.Failed, Error: "rooms of list: gone"})
 	settled("nobody", schedule.Outcome{Tick: this.AddDate(-1, 0, 0), Result: schedule.Enqueued})
 	for name, trying := range map[string]schedule.Trying{
 		"trying": {Tick: this, RetryAt: at(time.March), Failures: 3, Error: "rooms of list: it answers 503"},
 		"full":   {Tick: this, RetryAt: at(time.April), Failures: 9, Error: "Redis is full", Waits: true},
 	} {
-		if err := store.Try(t.Context(), settled(name, schedule.Outcome{Tick: this.AddDate(-1, 0, 0), Result: schedule.Enqueued}), trying); err != nil {
+		if err := store.Try(t.Context(),
+			settled(name, schedule.Outcome{Tick: this.AddDate(-1, 0, 0), Result: schedule.Enqueued}), trying); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -471,12 +490,17 @@ func TestDoctorOnSchedules(t *testing.T) {
 	lines, code := doctorSays(t, nil, "--skip-tiw", "--redis-url", s.URL(), "--config", file)
 	next, due := clock(this.AddDate(1, 0, 0)), clock(this)
 	want := []string{
-		"warn  schedule down: the tick of " + due + " failed: rooms of list: gone; fix: correct the source, then run tiwsnap schedule run down",
+		"warn  schedule down: the tick of " + due +
+			" failed: rooms of list: gone; fix: correct the source, then run tiwsnap schedule run down",
 		"ok    schedule fine: next tick at " + next,
-		"warn  schedule full: the tick of " + due + " waits: Redis is full; fix: free memory in Redis: the tick is retried at 2020-04-01T00:00:00Z",
-		"warn  schedule nobody: no worker has started the tick of " + due + "; fix: run a worker with this configuration file",
+		"warn  schedule full: the tick of " + due +
+			" waits: Redis is full; fix: free memory in Redis: the tick is retried at 2020-04-01T00:00:00Z",
+		"warn  schedule nobody: no worker has started the tick of " + due +
+			"; fix: run a worker with this configuration file",
 		"warn  schedule odd: its last batch left out 1 bad row: line 3: \\u001b[2J; fix: correct the class list",
-		"warn  schedule trying: the tick of " + due + " has failed 3 times: rooms of list: it answers 503; fix: correct the source: it is read again at 2020-03-01T00:00:00Z",
+		"warn  schedule trying: the tick of " + due +
+			" has failed 3 times: rooms of list: it answers 503; fix: correct the source: it is read again at " +
+			"2020-03-01T00:00:00Z",
 		"ok    schedule new: next tick at " + next,
 	}
 	if diff := cmp.Diff(want, lines[max(0, len(lines)-1-len(want)):len(lines)-1]); diff != "" || code != exitOK {

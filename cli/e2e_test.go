@@ -103,7 +103,8 @@ func (s site) worker(flags ...string) (stop func()) {
 	var done sync.WaitGroup
 	done.Go(func() {
 		var out, errs bytes.Buffer
-		if code := run(ctx, append([]string{"worker"}, flags...), env{strings.NewReader(""), &out, &errs, variables(s.environ)}); code != exitOK {
+		if code := run(ctx, append([]string{"worker"}, flags...),
+			env{strings.NewReader(""), &out, &errs, variables(s.environ)}); code != exitOK {
 			s.Errorf("worker: exit code %d\n%s", code, errs.String())
 		}
 	})
@@ -142,7 +143,8 @@ func TestBatchFromListToImages(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.worker()
-	list := s.file("Class 3B.csv", "SdkAppId;RoomId;Label.Class;Label.Note\r\n1400123480;7;3B 数学;=SUM(A1)\r\n1400123480;8;3C;\"a, \"\"b\"\"\"\r\n")
+	list := s.file("Class 3B.csv",
+		"SdkAppId;RoomId;Label.Class;Label.Note\r\n1400123480;7;3B 数学;=SUM(A1)\r\n1400123480;8;3C;\"a, \"\"b\"\"\"\r\n")
 	id := strings.Fields(s.ok("enqueue", "batch", list, "--wait", "-o", "json"))
 	if len(id) == 0 {
 		t.Fatal("nothing printed")
@@ -159,7 +161,8 @@ func TestBatchFromListToImages(t *testing.T) {
 		t.Fatalf("%d rows", len(rows))
 	}
 	for i, want := range []map[string]string{
-		{"Snapshot": batch + ".1", "SdkAppId": "1400123480", "RoomId": "7", "State": "succeeded", "Attempts": "1", "Label.Class": "3B 数学", "Label.Note": "'=SUM(A1)"},
+		{"Snapshot": batch + ".1", "SdkAppId": "1400123480", "RoomId": "7", "State": "succeeded", "Attempts": "1",
+			"Label.Class": "3B 数学", "Label.Note": "'=SUM(A1)"},
 		{"Snapshot": batch + ".2", "RoomId": "8", "State": "succeeded", "Label.Class": "3C", "Label.Note": `a, "b"`},
 	} {
 		for name, value := range want {
@@ -193,10 +196,12 @@ func TestBatchFromListToImages(t *testing.T) {
 	if len(lines) != 2 {
 		t.Fatalf("%d lines", len(lines))
 	}
-	if err := json.Unmarshal([]byte(lines[1]), &line); err != nil || line.ID != batch+".2" || line.Room.RoomId != 8 || len(line.Images) == 0 {
+	if err := json.Unmarshal([]byte(lines[1]), &line); err != nil || line.ID != batch+".2" || line.Room.RoomId != 8 ||
+		len(line.Images) == 0 {
 		t.Errorf("%s: %v", lines[1], err)
 	}
-	if out := s.ok("status", batch+".1"); !strings.Contains(out, "succeeded") || !strings.Contains(out, "RequestId") || !strings.Contains(out, ".png") {
+	if out := s.ok("status", batch+".1"); !strings.Contains(out, "succeeded") || !strings.Contains(out, "RequestId") ||
+		!strings.Contains(out, ".png") {
 		t.Errorf("status of a row: %s", out)
 	}
 	if out := s.ok("status", batch); !strings.Contains(out, "ended") {
@@ -204,14 +209,16 @@ func TestBatchFromListToImages(t *testing.T) {
 	}
 
 	code, stdout, stderr := s.run("", "enqueue", "batch", list)
-	if code != exitOK || strings.TrimSpace(stdout) != batch || !strings.Contains(stderr, "exists already with the same 2 rooms") {
+	if code != exitOK || strings.TrimSpace(stdout) != batch ||
+		!strings.Contains(stderr, "exists already with the same 2 rooms") {
 		t.Errorf("the same list again: %d %q %q", code, stdout, stderr)
 	}
 	if n := s.sim.State().Tasks.Created; n != 2 {
 		t.Errorf("%d tasks made for 2 rooms", n)
 	}
 	other := s.file("other.csv", "SdkAppId,RoomId\n1400123480,9\n")
-	if code, _, stderr := s.run("", "enqueue", "batch", other, "--name", batch); code != exitUsage || !strings.Contains(stderr, "with other rooms") {
+	if code, _, stderr := s.run("", "enqueue", "batch", other, "--name", batch); code != exitUsage ||
+		!strings.Contains(stderr, "with other rooms") {
 		t.Errorf("other rooms under the same name: %q", stderr)
 	}
 }
@@ -220,7 +227,8 @@ func TestRoomFromEnqueueToImages(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
-	id := strings.TrimSpace(s.ok("enqueue", "room", "--app", "1400123480", "--room", "12345", "--width", "640", "--height", "0", "--label", "Class=3B"))
+	id := strings.TrimSpace(s.ok("enqueue", "room", "--app", "1400123480", "--room", "12345", "--width", "640",
+		"--height", "0", "--label", "Class=3B"))
 	if out := s.ok("status", id); !strings.Contains(out, "queued") || !strings.Contains(out, "12345") {
 		t.Errorf("before any worker: %s", out)
 	}
@@ -239,7 +247,8 @@ func TestRoomFromEnqueueToImages(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatal(err)
 	}
-	if w := got.Room.Whiteboard; got.State != "succeeded" || *w.Width != 640 || *w.Height != 0 || got.Room.Label["Class"] != "3B" {
+	if w := got.Room.Whiteboard; got.State != "succeeded" || *w.Width != 640 || *w.Height != 0 ||
+		got.Room.Label["Class"] != "3B" {
 		t.Errorf("%s", out)
 	}
 	for _, args := range [][]string{
@@ -278,7 +287,8 @@ func TestBadRows(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
 	text := "SdkAppId,RoomId\n1400123480,1\n1400123480,x\n1400123480,\n1400123480,1\n1400123480,2\n"
 	code, stdout, stderr := s.run(text, "enqueue", "batch", "-", "--strict", "--name", "b")
-	if code != exitUsage || stdout != "" || !strings.Contains(stderr, "3 bad rows, and --strict allows none; nothing was enqueued") {
+	if code != exitUsage || stdout != "" ||
+		!strings.Contains(stderr, "3 bad rows, and --strict allows none; nothing was enqueued") {
 		t.Errorf("strict: exit code %d, %q, %q", code, stdout, stderr)
 	}
 	for _, line := range []string{"line 3", "line 4", "line 5", "already on line 2"} {
@@ -290,7 +300,8 @@ func TestBadRows(t *testing.T) {
 		t.Errorf("something was enqueued: %s", out)
 	}
 	code, stdout, stderr = s.run(text, "enqueue", "batch", "-", "--name", "b", "-o", "jsonl")
-	if code != exitFailed || !strings.Contains(stdout, `"rooms":2`) || !strings.Contains(stdout, `"bad_rows":3`) || !strings.Contains(stderr, "3 bad rows left out") {
+	if code != exitFailed || !strings.Contains(stdout, `"rooms":2`) || !strings.Contains(stdout, `"bad_rows":3`) ||
+		!strings.Contains(stderr, "3 bad rows left out") {
 		t.Errorf("not strict: exit code %d, %q, %q", code, stdout, stderr)
 	}
 	for name, text := range map[string]string{
@@ -299,11 +310,13 @@ func TestBadRows(t *testing.T) {
 		"an unknown column": "SdkAppId,RoomId,Widht\n1,1,1\n",
 		"only bad rows":     "SdkAppId,RoomId\n1,x\n",
 	} {
-		if code, stdout, stderr := s.run(text, "enqueue", "batch", "-"); code != exitUsage || stdout != "" || !strings.Contains(stderr, "nothing was enqueued") {
+		if code, stdout, stderr := s.run(text, "enqueue", "batch", "-"); code != exitUsage || stdout != "" ||
+			!strings.Contains(stderr, "nothing was enqueued") {
 			t.Errorf("%s: exit code %d, %q, %q", name, code, stdout, stderr)
 		}
 	}
-	if code, _, stderr := s.run("", "enqueue", "batch", filepath.Join(t.TempDir(), "none.csv")); code != exitUsage || !strings.Contains(stderr, "none.csv") {
+	if code, _, stderr := s.run("", "enqueue", "batch", filepath.Join(t.TempDir(), "none.csv")); code != exitUsage ||
+		!strings.Contains(stderr, "none.csv") {
 		t.Errorf("no such file: exit code %d, %q", code, stderr)
 	}
 }
@@ -313,7 +326,8 @@ func TestRedisAway(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	s.environ["TIWSNAP_REDIS_URL"] = "redis://:s3cret@127.0.0.1:1/0"
-	for _, args := range [][]string{{"worker"}, {"status"}, {"enqueue", "room", "--app", "1", "--room", "1"}, {"enqueue", "batch", "../examples/class.csv"}} {
+	for _, args := range [][]string{{"worker"}, {"status"}, {"enqueue", "room", "--app", "1", "--room", "1"},
+		{"enqueue", "batch", "../examples/class.csv"}} {
 		code, _, stderr := s.run("", args...)
 		if code != exitUnavailable || !strings.Contains(stderr, "127.0.0.1:1") || strings.Contains(stderr, "s3cret") {
 			t.Errorf("%v: exit code %d, %q", args, code, stderr)
@@ -346,7 +360,8 @@ func TestDemo(t *testing.T) {
 	if err := os.WriteFile(path, []byte(list), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code := run(t.Context(), []string{"demo", "--rooms", path}, env{strings.NewReader(""), &out, &errs, variables(nil)}); code != exitOK {
+	if code := run(t.Context(), []string{"demo", "--rooms", path},
+		env{strings.NewReader(""), &out, &errs, variables(nil)}); code != exitOK {
 		t.Fatalf("exit code %d: %s", code, errs.String())
 	}
 	if !strings.Contains(errs.String(), "nothing of it is durable") {

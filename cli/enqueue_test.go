@@ -111,7 +111,8 @@ func TestKilledProducers(t *testing.T) {
 		}
 	}
 
-	for i, want := range []string{"batch school: 200000 rooms enqueued", "batch school exists already with the same 200000 rooms"} {
+	for i, want := range []string{"batch school: 200000 rooms enqueued",
+		"batch school exists already with the same 200000 rooms"} {
 		p := program(t, server.URL(), "enqueue", "batch", "-", "--name", "school")
 		p.Stdin = bytes.NewReader(text)
 		if out, err := p.CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
@@ -160,7 +161,8 @@ func TestRoomWithAKey(t *testing.T) {
 	}
 	for _, more := range [][]string{nil, {"--wait"}, {"-o", "json"}, {"--durability", "replicated"}} {
 		code, stdout, stderr := s.run("", append(append(args, "--width", "640"), more...)...)
-		want := "tiwsnap: nothing was enqueued: snapshot " + first + " exists already with other parameters; choose another --key\n"
+		want := "tiwsnap: nothing was enqueued: snapshot " + first +
+			" exists already with other parameters; choose another --key\n"
 		if code != exitUsage || stdout != "" || stderr != want {
 			t.Errorf("other parameters, %v: exit %d, %q, %q", more, code, stdout, stderr)
 		}
@@ -169,11 +171,13 @@ func TestRoomWithAKey(t *testing.T) {
 		ID      string
 		Created bool
 	}
-	if err := json.Unmarshal([]byte(s.ok(append(args, "-o", "json")...)), &got); err != nil || got.ID != first || got.Created {
+	if err := json.Unmarshal([]byte(s.ok(append(args, "-o", "json")...)), &got); err != nil || got.ID != first ||
+		got.Created {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, bad := range []string{"", "a\nb", strings.Repeat("x", 256)} {
-		if code, stdout, stderr := s.run("", "enqueue", "room", "--app", "1", "--room", "1", "--key", bad); code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "tiwsnap: --key: ") {
+		if code, stdout, stderr := s.run("", "enqueue", "room", "--app", "1", "--room", "1",
+			"--key", bad); code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "tiwsnap: --key: ") {
 			t.Errorf("key %q: exit %d, %q", bad, code, stderr)
 		}
 	}
@@ -195,13 +199,16 @@ func TestBatchOfANameThatExists(t *testing.T) {
 		"as JSON lines":    `{"RoomId":1}` + "\n" + `{"RoomId":3,"SdkAppId":1400123480}` + "\n" + `{"RoomId":2}`,
 	} {
 		code, _, stderr := s.run(list, "enqueue", "batch", "-", "--app", "1400123480", "--name", "monday", "--wait")
-		if code != exitOK || !strings.Contains(stderr, "batch monday exists already with the same 3 rooms; nothing was enqueued") {
+		if code != exitOK ||
+			!strings.Contains(stderr, "batch monday exists already with the same 3 rooms; nothing was enqueued") {
 			t.Errorf("%s: exit %d, %q", name, code, stderr)
 		}
 	}
 	for _, more := range [][]string{nil, {"--strict"}, {"--wait"}, {"--wait", "--strict", "-o", "json"}, {"-o", "jsonl"}} {
-		code, stdout, stderr := s.run("RoomId\n1\n2\n4\n", append([]string{"enqueue", "batch", "-", "--app", "1400123480", "--name", "monday"}, more...)...)
-		want := "tiwsnap: nothing was enqueued: batch monday exists already with other rooms (3 of them); choose another --name\n"
+		code, stdout, stderr := s.run("RoomId\n1\n2\n4\n",
+			append([]string{"enqueue", "batch", "-", "--app", "1400123480", "--name", "monday"}, more...)...)
+		want := "tiwsnap: nothing was enqueued: batch monday exists already with other rooms (3 of them); choose " +
+			"another --name\n"
 		if code != exitUsage || stdout != "" || stderr != want {
 			t.Errorf("%v: exit %d, %q, %q", more, code, stdout, stderr)
 		}
@@ -222,12 +229,14 @@ func TestRowsLeftOut(t *testing.T) {
 		args := append([]string{"enqueue", "batch", "-", "--app", "1400123480", "--name", name}, more...)
 		for i, want := range []string{": 2 rooms enqueued", " exists already with the same 2 rooms"} {
 			code, stdout, stderr := s.run(list, args...)
-			if code != exitFailed || !strings.Contains(stdout, name) || !strings.Contains(stderr, "2 bad rows left out") || !strings.Contains(stderr, "batch "+name+want) {
+			if code != exitFailed || !strings.Contains(stdout, name) ||
+				!strings.Contains(stderr, "2 bad rows left out") || !strings.Contains(stderr, "batch "+name+want) {
 				t.Errorf("%s, call %d: exit %d, %q, %q", name, i+1, code, stdout, stderr)
 			}
 		}
 	}
-	if code, stdout, stderr := s.run(list, "enqueue", "batch", "-", "--app", "1400123480", "--name", "strict", "--strict"); code != exitUsage || stdout != "" || !strings.Contains(stderr, "nothing was enqueued") {
+	if code, stdout, stderr := s.run(list, "enqueue", "batch", "-", "--app", "1400123480", "--name", "strict",
+		"--strict"); code != exitUsage || stdout != "" || !strings.Contains(stderr, "nothing was enqueued") {
 		t.Errorf("--strict: exit %d, %q, %q", code, stdout, stderr)
 	}
 	s.says(exitUsage, "there is no snapshot or batch strict", "status", "strict")
@@ -255,9 +264,11 @@ func TestEnqueueingRefused(t *testing.T) {
 		want []string
 	}{
 		{"where Redis is full", []string{"--maxmemory", "1mb"}, exitTempFail,
-			[]string{"nothing was enqueued: Redis is full: ", "of 1.0 MB; new work is accepted up to 80 %; retry when records have expired, or raise maxmemory\n"}},
+			[]string{"nothing was enqueued: Redis is full: ",
+				"of 1.0 MB; new work is accepted up to 80 %; retry when records have expired, or raise maxmemory\n"}},
 		{"where Redis evicts", []string{"--maxmemory-policy", "volatile-lru"}, exitConfig,
-			[]string{"nothing was enqueued: maxmemory-policy of Redis is volatile-lru", "fix: CONFIG SET maxmemory-policy noeviction"}},
+			[]string{"nothing was enqueued: maxmemory-policy of Redis is volatile-lru",
+				"fix: CONFIG SET maxmemory-policy noeviction"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := redistest.Real(t, test.args...)
@@ -283,7 +294,9 @@ func TestEnqueueingReplicated(t *testing.T) {
 		server := redistest.Real(t)
 		for name, enqueue := range enqueueing(t, server.URL(), "--durability", "replicated") {
 			code, stdout, stderr := enqueue()
-			if code != exitTempFail || stdout != "" || !strings.Contains(stderr, " is accepted here but not replicated: 0 of 1 replicas confirmed it within 1s; it is safe to repeat the command") {
+			if code != exitTempFail || stdout != "" ||
+				!strings.Contains(stderr,
+					" is accepted here but not replicated: 0 of 1 replicas confirmed it within 1s; it is safe to repeat the command") {
 				t.Errorf("%s: exit %d, %q, %q", name, code, stdout, stderr)
 			}
 		}
@@ -338,14 +351,17 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 		}
 	}
 	const big5 = "RoomId,Label.Class\n2,\xa4\x54\xa6\x7e\n"
-	if code, _, stderr := s.run(big5, "enqueue", "batch", "-", "--app", "1", "--name", "big5", "--encoding", "big5"); code != exitOK {
+	if code, _, stderr := s.run(big5, "enqueue", "batch", "-", "--app", "1", "--name", "big5",
+		"--encoding", "big5"); code != exitOK {
 		t.Errorf("exit %d, %q", code, stderr)
 	}
 	for says, args := range map[string][]string{
 		`--encoding: "klingon" is not a known encoding`:           {"--encoding", "klingon"},
 		`the file is no workbook (.xlsx), so it has no sheet "x"`: {"--sheet", "x"},
 	} {
-		if code, _, stderr := s.run(big5, append([]string{"enqueue", "batch", "-", "--app", "1"}, args...)...); code != exitUsage || !strings.Contains(stderr, says) {
+		if code, _, stderr := s.run(big5,
+			append([]string{"enqueue", "batch", "-", "--app", "1"}, args...)...); code != exitUsage ||
+			!strings.Contains(stderr, says) {
 			t.Errorf("exit %d, %q", code, stderr)
 		}
 	}

@@ -558,17 +558,20 @@ schedules:
 	if err := s.sim.SetFaults(tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}); err != nil {
 		s.Fatal(err)
 	}
-	if code, _, stderr := s.run("SdkAppId,RoomId\n1400123480,9\n", "enqueue", "batch", "-", "--name", "failed", "--wait"); code != exitFailed {
+	if code, _, stderr := s.run("SdkAppId,RoomId\n1400123480,9\n", "enqueue", "batch", "-", "--name", "failed",
+		"--wait"); code != exitFailed {
 		s.Fatal(stderr)
 	}
-	if code, _, stderr := s.run("", "enqueue", "room", "--app", "1400123480", "--room", "9", "--key", "failed", "--wait"); code != exitFailed {
+	if code, _, stderr := s.run("", "enqueue", "room", "--app", "1400123480", "--room", "9", "--key", "failed",
+		"--wait"); code != exitFailed {
 		s.Fatal(stderr)
 	}
 	stop()
 	s.batch("cancelme", 1)
 
 	c := s.client()
-	if _, err := asynq.NewClientFromRedisClient(c).EnqueueContext(s.Context(), asynq.NewTask("x", nil), asynq.TaskID("dead"), asynq.Queue(keys.Default.QueueWebhooks())); err != nil {
+	if _, err := asynq.NewClientFromRedisClient(c).EnqueueContext(s.Context(), asynq.NewTask("x", nil),
+		asynq.TaskID("dead"), asynq.Queue(keys.Default.QueueWebhooks())); err != nil {
 		s.Fatal(err)
 	}
 	if err := asynq.NewInspectorFromRedisClient(c).ArchiveTask(keys.Default.QueueWebhooks(), "dead"); err != nil {

@@ -80,7 +80,8 @@ func TestImagesTo(t *testing.T) {
 	t.Parallel()
 	s, want := pictured(t, "monday", 3)
 	dir := filepath.Join(t.TempDir(), "boards")
-	s.says(exitOK, "6 images of batch monday, 0 of them kept from before: "+dir+"/monday/index.html", "images", "monday", "--to", dir)
+	s.says(exitOK, "6 images of batch monday, 0 of them kept from before: "+dir+"/monday/index.html", "images",
+		"monday", "--to", dir)
 	if diff := cmp.Diff(want, withoutLists(t, "monday", tree(t, dir))); diff != "" {
 		t.Errorf("%.1000s", diff)
 	}

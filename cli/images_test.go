@@ -35,7 +35,9 @@ func TestImagesThatLack(t *testing.T) {
 	})
 	t.Run("some", func(t *testing.T) {
 		t.Parallel()
-		s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Shapes: map[tiwtest.Shape]float64{tiwtest.ShapeFewerImages: 1}}})
+		s := newSite(t, tiwtest.Options{
+			Faults: tiwtest.Faults{Shapes: map[tiwtest.Shape]float64{tiwtest.ShapeFewerImages: 1}},
+		})
 		s.worker()
 		s.batch("a", 1)
 		s.ok("wait", "a")

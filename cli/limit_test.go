@@ -30,7 +30,8 @@ func TestLimit(t *testing.T) {
 			t.Errorf("%q: exit code %d, %s%s", c.args, code, out, errs)
 		}
 	}
-	if _, errs, code := tiwsnap(t, environ, "limit", "0"); code != exitUsage || !strings.Contains(errs, "from 1 to 10000") {
+	if _, errs, code := tiwsnap(t, environ, "limit", "0"); code != exitUsage ||
+		!strings.Contains(errs, "from 1 to 10000") {
 		t.Errorf("limit 0: exit code %d, %s", code, errs)
 	}
 }

@@ -52,7 +52,9 @@ func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
 	sim := tiwtest.Start(t, tiwtest.Options{})
-	api, err := tiw.New(tiw.Options{Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+	api, err := tiw.New(tiw.Options{
+		Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +73,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}()
 	callback.NewHandler(callback.Options{Metrics: c})
 	images.NewCopier(images.CopierOptions{Metrics: c})
-	c.MustRegister(web.NewAPI(web.APIOptions{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{}), Limiters: w.Limiters()}).Collector())
+	figures := web.NewAPI(web.APIOptions{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{}), Limiters: w.Limiters()})
+	c.MustRegister(figures.Collector())
 
 	text, err := os.ReadFile("../docs/metrics.md")
 	if err != nil {
@@ -113,7 +116,10 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}, enqueue.BatchOptions{ID: "b"}); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"tiwsnap_backlog_rooms 7", "tiwsnap_redis_up 1", `tiwsnap_snapshots{state="queued"} 7`, `tiwsnap_limit_requests{action="CreateSnapshotTask"} 20`}
+	want := []string{
+		"tiwsnap_backlog_rooms 7", "tiwsnap_redis_up 1", `tiwsnap_snapshots{state="queued"} 7`,
+		`tiwsnap_limit_requests{action="CreateSnapshotTask"} 20`,
+	}
 	tick := time.NewTicker(200 * time.Millisecond) // a scrape's answers stand for two seconds
 	defer tick.Stop()
 	for deadline := time.After(20 * time.Second); len(want) > 0; {

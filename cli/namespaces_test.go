@@ -95,7 +95,9 @@ func TestOneWorkerForTwoNamespaces(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
-	other := tiwtest.Start(t, tiwtest.Options{Credentials: map[string]tiwtest.Secret{"b": "bkey"}, TaskDuration: 100 * time.Millisecond})
+	other := tiwtest.Start(t, tiwtest.Options{
+		Credentials: map[string]tiwtest.Secret{"b": "bkey"}, TaskDuration: 100 * time.Millisecond,
+	})
 	addr, callbacks := freeAddr(t), freeAddr(t)
 	file := s.file("tiwsnap.yml", fmt.Sprintf(`
 callback: {addr: %q, url: "http://%s", key: 0123456789abcdef0123456789abcdef}

@@ -23,7 +23,8 @@ func (s site) says(code int, words string, args ...string) {
 	s.Helper()
 	got, stdout, stderr := s.run("", args...)
 	if got != code || !strings.Contains(stdout+stderr, words) {
-		s.Errorf("tiwsnap %s: exit code %d, want %d; it does not say %q but\n%s%s", strings.Join(args, " "), got, code, words, stdout, stderr)
+		s.Errorf("tiwsnap %s: exit code %d, want %d; it does not say %q but\n%s%s", strings.Join(args, " "), got, code,
+			words, stdout, stderr)
 	}
 }
 
@@ -189,7 +190,8 @@ func TestCancel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.says(exitOK, "b.1: a request is in flight; it will be canceled unless Tencent accepts that request\n", "cancel", "b.1")
+		s.says(exitOK, "b.1: a request is in flight; it will be canceled unless Tencent accepts that request\n",
+			"cancel", "b.1")
 		s.says(exitOK, "1 already fed will be canceled, unless Tencent accepts them first", "cancel", "b")
 		if err := l.Outcome(t.Context(), p.ID, in.Attempt, ledger.Outcome{State: ledger.Unknown}); err != nil {
 			t.Fatal(err)
@@ -264,7 +266,8 @@ func TestFailuresAndRetry(t *testing.T) {
 		t.Fatalf("%v:\n%s", err, out)
 	}
 	first, second := groups.Failures[0], groups.Failures[1]
-	if first.Code != "InvalidParameter" || first.Class != "permanent" || first.Count != 3 || first.Meaning != "a parameter is wrong" ||
+	if first.Code != "InvalidParameter" || first.Class != "permanent" || first.Count != 3 ||
+		first.Meaning != "a parameter is wrong" ||
 		!strings.Contains(first.Fix, "correct the room's parameters") || !strings.HasPrefix(first.Newest.ID, "a.") ||
 		first.Newest.Message == "" || first.Newest.RequestID == "" {
 		t.Errorf("%+v", first)
@@ -279,7 +282,8 @@ func TestFailuresAndRetry(t *testing.T) {
 	if lines := strings.Count(s.ok("failures", "-o", "jsonl"), "\n"); lines != 2 {
 		t.Errorf("%d lines", lines)
 	}
-	for _, words := range []string{"InvalidParameter", "permanent", "a parameter is wrong", "correct the room's parameters", "RequestId"} {
+	for _, words := range []string{"InvalidParameter", "permanent", "a parameter is wrong",
+		"correct the room's parameters", "RequestId"} {
 		s.says(exitOK, words, "failures")
 	}
 	if _, rows := table(t, s.ok("failures", "--list", "-o", "csv")); len(rows) != 5 {
@@ -293,7 +297,8 @@ func TestFailuresAndRetry(t *testing.T) {
 	}
 	s.says(exitUsage, "there is no snapshot or batch none", "failures", "--batch", "none")
 	var listed struct{ Failures []struct{ ID string } }
-	if err := json.Unmarshal([]byte(s.ok("failures", "--list", "-o", "json")), &listed); err != nil || len(listed.Failures) != 5 {
+	if err := json.Unmarshal([]byte(s.ok("failures", "--list", "-o", "json")), &listed); err != nil ||
+		len(listed.Failures) != 5 {
 		t.Errorf("%+v, %v", listed, err)
 	}
 
@@ -301,7 +306,8 @@ func TestFailuresAndRetry(t *testing.T) {
 	if err := s.sim.SetFaults(tiwtest.Faults{}); err != nil {
 		t.Fatal(err)
 	}
-	s.says(exitFailed, "a: nothing to retry: no snapshot that failed has the code UnsupportedOperation; they have InvalidParameter (3)\n",
+	s.says(exitFailed,
+		"a: nothing to retry: no snapshot that failed has the code UnsupportedOperation; they have InvalidParameter (3)\n",
 		"retry", "a", "--failed", "--code", "UnsupportedOperation")
 	s.says(exitFailed, "a: nothing to retry: no snapshot is held for review\n", "retry", "a", "--held")
 	s.says(exitOK, "b: 1 queued for retry\n", "retry", "b", "--failed", "--code", "UnsupportedOperation") // the family
@@ -338,7 +344,8 @@ func TestHeld(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := l.Outcome(t.Context(), p.ID, in.Attempt, ledger.Outcome{State: ledger.Unknown, Code: "InternalError"}); err != nil {
+		if err := l.Outcome(t.Context(), p.ID, in.Attempt,
+			ledger.Outcome{State: ledger.Unknown, Code: "InternalError"}); err != nil {
 			t.Fatal(err)
 		}
 		if in, err := l.Begin(t.Context(), p, "y", ""); err != nil || in.Verdict != ledger.Done {

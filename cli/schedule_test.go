@@ -50,15 +50,18 @@ schedules:
 	if out, _ = tiwsnap(exitOK, "status", "-o", "json"); !strings.Contains(out, "evening-by-hand-") {
 		t.Errorf("the batches are\n%s", out)
 	}
-	if _, stderr := tiwsnap(exitUsage, "schedule", "run", "morning"); !strings.Contains(stderr, "the schedules are evening") {
+	if _, stderr := tiwsnap(exitUsage, "schedule", "run", "morning"); !strings.Contains(stderr,
+		"the schedules are evening") {
 		t.Errorf("it said %s", stderr)
 	}
 	tiwsnap(exitUsage, "schedule", "next", "evening", "-n", "0")
 
-	if err := os.WriteFile(file, []byte("schedules: [{name: a, cron: '0 0 30 2 *', rooms: {file: missing.csv}}]\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("schedules: [{name: a, cron: '0 0 30 2 *', rooms: {file: missing.csv}}]\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr := tiwsnap(exitConfig, "config", "check"); !strings.Contains(stderr, "never matches") || !strings.Contains(stderr, "missing.csv") {
+	if _, stderr := tiwsnap(exitConfig, "config", "check"); !strings.Contains(stderr, "never matches") ||
+		!strings.Contains(stderr, "missing.csv") {
 		t.Errorf("it said %s", stderr)
 	}
 }

@@ -88,7 +88,8 @@ func disguised(word string) map[string]string {
 	words := map[string]string{word: word, word + " in hex": hex.EncodeToString([]byte(word))}
 	for offset := range 3 {
 		text := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("x", offset) + word))
-		words[fmt.Sprintf("%s in base64, %d", word, offset)] = text[(offset*8+5)/6 : (offset+len(word))*8/6] // the characters that are the word's alone
+		words[fmt.Sprintf("%s in base64, %d", word,
+			offset)] = text[(offset*8+5)/6 : (offset+len(word))*8/6] // the characters that are the word's alone
 	}
 	return words
 }
@@ -117,10 +118,12 @@ func TestNoSecretIsShown(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	out := &written{all: map[string]*bytes.Buffer{}}
-	server := redistest.Real(t, "--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--user", "worker", "on", ">"+canary+"redis", "~*", "&*", "+@all")
+	server := redistest.Real(t, "--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--user", "worker", "on",
+		">"+canary+"redis", "~*", "&*", "+@all")
 	sim := tiwtest.Start(t, tiwtest.Options{
-		Credentials: map[string]tiwtest.Secret{canary + "id": canary + "key"}, Tokens: map[string]tiwtest.Secret{canary + "id": canary + "token"},
-		Window: tiwtest.Sliding, TaskDuration: 50 * time.Millisecond, TaskFailure: 0.2,
+		Credentials: map[string]tiwtest.Secret{canary + "id": canary + "key"},
+		Tokens:      map[string]tiwtest.Secret{canary + "id": canary + "token"},
+		Window:      tiwtest.Sliding, TaskDuration: 50 * time.Millisecond, TaskFailure: 0.2,
 		Faults: tiwtest.Faults{Cut: 0.1, InternalErrorCreated: 0.1, HTML: 0.1, CallbackDouble: 0.5},
 	})
 	told := make(chan string, 100)
@@ -233,11 +236,13 @@ func TestNoSecretIsShown(t *testing.T) {
 			t.Fatal(err)
 		}
 		tick := now.Truncate(time.Minute)
-		if _, err := store.Settle(t.Context(), it, schedule.Outcome{Tick: tick.Add(-time.Minute), Result: schedule.Enqueued}); err != nil {
+		if _, err := store.Settle(t.Context(), it,
+			schedule.Outcome{Tick: tick.Add(-time.Minute), Result: schedule.Enqueued}); err != nil {
 			t.Fatal(err)
 		}
 		if name == "bad" {
-			if err := store.Try(t.Context(), it, schedule.Trying{Tick: tick, Begun: now.Add(-time.Hour), RetryAt: now, Failures: 9}); err != nil {
+			if err := store.Try(t.Context(), it,
+				schedule.Trying{Tick: tick, Begun: now.Add(-time.Hour), RetryAt: now, Failures: 9}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -248,11 +253,13 @@ func TestNoSecretIsShown(t *testing.T) {
 	var workers sync.WaitGroup
 	for log, s := range map[string]site{
 		"the log of a worker": s,
-		"the log of a worker as JSON": with(map[string]string{"TIWSNAP_LOG_FORMAT": "json", "TIWSNAP_HTTP_ADDR": "", "TIWSNAP_METRICS_ADDR": freeAddr(t),
+		"the log of a worker as JSON": with(map[string]string{"TIWSNAP_LOG_FORMAT": "json", "TIWSNAP_HTTP_ADDR": "",
+			"TIWSNAP_METRICS_ADDR":  freeAddr(t),
 			"TIWSNAP_CALLBACK_ADDR": freeAddr(t)}),
 	} {
 		workers.Go(func() {
-			if code := run(ctx, []string{"worker"}, env{strings.NewReader(""), out.to(log), out.to(log), variables(s.environ)}); code != exitOK {
+			if code := run(ctx, []string{"worker"},
+				env{strings.NewReader(""), out.to(log), out.to(log), variables(s.environ)}); code != exitOK {
 				t.Errorf("%s: exit code %d", log, code)
 			}
 		})
@@ -301,7 +308,8 @@ func TestNoSecretIsShown(t *testing.T) {
 			t.Errorf("%s: status %d", what, got)
 		}
 	}
-	if got := ask("POST", "/login", form(canary+"password"), "Content-Type", isForm); got != http.StatusSeeOther || cookie == "" {
+	if got := ask("POST", "/login", form(canary+"password"), "Content-Type", isForm); got != http.StatusSeeOther ||
+		cookie == "" {
 		t.Fatalf("login: status %d", got)
 	}
 	bearer := []string{"Authorization", "Bearer " + token}
@@ -309,13 +317,19 @@ func TestNoSecretIsShown(t *testing.T) {
 	for n := range 30 {
 		list += fmt.Sprintf("1400123480,%d,%s/%s\n", n+1, hook.URL, ownHook)
 	}
-	if got := ask("POST", "/v1/batches?name=own&webhook="+url.QueryEscape(hook.URL+"/"+ownHook), list, append(bearer, "Content-Type", "text/csv")...); got != http.StatusAccepted {
+	if got := ask("POST", "/v1/batches?name=own&webhook="+url.QueryEscape(hook.URL+"/"+ownHook), list,
+		append(bearer, "Content-Type", "text/csv")...); got != http.StatusAccepted {
 		t.Fatalf("a batch: status %d", got)
 	}
-	ask("POST", "/v1/batches?name=elsewhere&webhook="+url.QueryEscape("http://elsewhere.example/"+ownHook), list, append(bearer, "Content-Type", "text/csv")...)
-	ask("POST", "/v1/batches?name=elsewhere&CallbackURL="+url.QueryEscape("http://elsewhere.example/"+ownHook), list, append(bearer, "Content-Type", "text/csv")...)
-	ask("POST", "/v1/snapshots", `{"SdkAppId":1400123480,"RoomId":78,"CallbackURL":"http://elsewhere.example/`+ownHook+`"}`, append(bearer, "Content-Type", "application/json")...)
-	ask("POST", "/v1/snapshots", `{"SdkAppId":1400123480,"RoomId":77}`, append(bearer, "Content-Type", "application/json", "Idempotency-Key", "once")...)
+	ask("POST", "/v1/batches?name=elsewhere&webhook="+url.QueryEscape("http://elsewhere.example/"+ownHook), list,
+		append(bearer, "Content-Type", "text/csv")...)
+	ask("POST", "/v1/batches?name=elsewhere&CallbackURL="+url.QueryEscape("http://elsewhere.example/"+ownHook), list,
+		append(bearer, "Content-Type", "text/csv")...)
+	ask("POST", "/v1/snapshots",
+		`{"SdkAppId":1400123480,"RoomId":78,"CallbackURL":"http://elsewhere.example/`+ownHook+`"}`,
+		append(bearer, "Content-Type", "application/json")...)
+	ask("POST", "/v1/snapshots", `{"SdkAppId":1400123480,"RoomId":77}`,
+		append(bearer, "Content-Type", "application/json", "Idempotency-Key", "once")...)
 
 	// Redis goes away in the middle.
 	until("half of it is done", func() bool { return sim.State().Tasks.Created > 10 })
@@ -344,16 +358,20 @@ func TestNoSecretIsShown(t *testing.T) {
 		"/", "/login", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics",
 		"/v1/batches", "/v1/batches/own", "/v1/batches/own/snapshots", "/v1/batches/own/events", "/v1/snapshots/own.1",
 		"/v1/failures", "/v1/find?q=1", "/v1/limit", "/v1/schedules", "/v1/nothing",
-		"/asynqmon/", "/asynqmon/api/queues", "/asynqmon/api/servers", "/asynqmon/api/redis_info", "/asynqmon/api/queue_stats",
-		"/asynqmon/api/queues/tiwsnap-webhooks/archived_tasks", "/asynqmon/api/queues/tiwsnap-webhooks/completed_tasks", "/asynqmon/api/queues/tiwsnap-webhooks/retry_tasks",
+		"/asynqmon/", "/asynqmon/api/queues", "/asynqmon/api/servers", "/asynqmon/api/redis_info",
+		"/asynqmon/api/queue_stats",
+		"/asynqmon/api/queues/tiwsnap-webhooks/archived_tasks", "/asynqmon/api/queues/tiwsnap-webhooks/completed_tasks",
+		"/asynqmon/api/queues/tiwsnap-webhooks/retry_tasks",
 	} {
 		if status := ask("GET", path, "", "Cookie", cookie); status >= 500 {
 			t.Errorf("%s: status %d", path, status)
 		}
 	}
 	for _, args := range [][]string{
-		{"config", "print"}, {"config", "check"}, {"doctor"}, {"doctor", "-o", "json"}, {"status"}, {"status", "own"}, {"status", "own", "-o", "jsonl"}, {"failures"}, {"limit"},
-		{"webhooks"}, {"webhooks", "-o", "json"}, {"schedule", "list"}, {"schedule", "list", "-o", "json"}, {"schedule", "run", "good"}, {"schedule", "run", "bad"},
+		{"config", "print"}, {"config", "check"}, {"doctor"}, {"doctor", "-o", "json"}, {"status"}, {"status", "own"},
+		{"status", "own", "-o", "jsonl"}, {"failures"}, {"limit"},
+		{"webhooks"}, {"webhooks", "-o", "json"}, {"schedule", "list"}, {"schedule", "list", "-o", "json"},
+		{"schedule", "run", "good"}, {"schedule", "run", "bad"},
 		{"enqueue", "batch", "nothing.csv", "--webhook", "http://elsewhere.example/" + ownHook},
 		{"enqueue", "room", "--app", "1", "--room", "1", "--callback-url", "http://elsewhere.example/" + ownHook},
 		{"enqueue", "room", "--app", "1", "--room", "1", "--callback-url", "ftp://elsewhere.example/" + ownHook},
@@ -387,8 +405,10 @@ func TestNoSecretIsShown(t *testing.T) {
 		{"TENCENTCLOUD_TOKEN": canary + " token"},
 		{"TENCENTCLOUD_SECRET_ID": canary + "unknown"},
 		{"TENCENTCLOUD_SECRET_KEY_FILE": "", "TENCENTCLOUD_SECRET_KEY": canary + "wrong"},
-		{"TIWSNAP_CONFIG": file("userinfo.yml", "schedules: [{name: a, cron: '* * * * *', rooms: {url: 'https://user:"+canary+"@example.com'}}]")},
-		{"TIWSNAP_CONFIG": file("unknown.yml", "webhook: {secret: ["+canary+"]}\ntencentcloud: {secret_key: {"+canary+": x}}\n")},
+		{"TIWSNAP_CONFIG": file("userinfo.yml",
+			"schedules: [{name: a, cron: '* * * * *', rooms: {url: 'https://user:"+canary+"@example.com'}}]")},
+		{"TIWSNAP_CONFIG": file("unknown.yml",
+			"webhook: {secret: ["+canary+"]}\ntencentcloud: {secret_key: {"+canary+": x}}\n")},
 	} {
 		s := with(change)
 		says(s, "config", "check")

@@ -148,7 +148,8 @@ func TestRotatedKeysCostNoCall(t *testing.T) {
 			allAtOnce(v)
 			for _, name := range []string{"secret_id", "secret_key", "token"} {
 				next := filepath.Join(dir, "next")
-				if err := errors.Join(os.Symlink(filepath.Join("..data", name), next), os.Rename(next, filepath.Join(dir, name))); err != nil {
+				if err := errors.Join(os.Symlink(filepath.Join("..data", name), next),
+					os.Rename(next, filepath.Join(dir, name))); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -174,7 +175,9 @@ func TestRotatedKeysCostNoCall(t *testing.T) {
 		calls.Unlock()
 	}
 	before := sim.State().Calls
-	for deadline, tick := time.After(10*time.Second), time.NewTicker(5*time.Millisecond); sim.State().Calls < before+10*callers; {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(10 * time.Second); sim.State().Calls < before+10*callers; {
 		select {
 		case <-tick.C:
 		case <-deadline:
@@ -186,7 +189,8 @@ func TestRotatedKeysCostNoCall(t *testing.T) {
 			t.Errorf("%d calls were answered %s", n, code)
 		}
 	}
-	if n := strings.Count(log.String(), "reloaded the API key"); n != rotations || strings.Count(log.String(), "\n") != rotations {
+	if n := strings.Count(log.String(), "reloaded the API key"); n != rotations ||
+		strings.Count(log.String(), "\n") != rotations {
 		t.Errorf("%d rotations were logged of %d:\n%s", n, rotations, log.String())
 	}
 }

@@ -41,7 +41,8 @@ func TestResultListsForPeople(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if lines, err := f.GetRows("Snapshots"); err != nil || len(lines) != 3 || lines[0][10] != "Ended (Europe/Berlin)" || lines[1][11] != "高二（3）班" {
+	if lines, err := f.GetRows("Snapshots"); err != nil || len(lines) != 3 || lines[0][10] != "Ended (Europe/Berlin)" ||
+		lines[1][11] != "高二（3）班" {
 		t.Errorf("%v, %q", err, lines)
 	}
 	s.ok("status", "monday.1", "-o", "xlsx")
@@ -60,7 +61,8 @@ func TestResultListsForPeople(t *testing.T) {
 			t.Errorf("%s: exit code %d: %s", name, code, errs)
 		}
 		header, rows := table(t, s.ok("status", again, "-o", "csv"))
-		if len(rows) != 2 || rows[0][header["RoomId"]] != "7" || rows[0][header["Label.Sum"]] != "'=1+1" || rows[0][header["Label.Class"]] != "高二（3）班" ||
+		if len(rows) != 2 || rows[0][header["RoomId"]] != "7" || rows[0][header["Label.Sum"]] != "'=1+1" ||
+			rows[0][header["Label.Class"]] != "高二（3）班" ||
 			rows[0][header["Whiteboard.Width"]] != "" || rows[1][header["Whiteboard.Width"]] != "640" {
 			t.Errorf("%s: %q", name, rows)
 		}

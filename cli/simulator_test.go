@@ -78,7 +78,8 @@ func createCode(t *testing.T, url, id, key, token string) string {
 	p.HttpProfile.Scheme = "HTTP"
 	c := common.NewCommonClient(common.NewTokenCredential(id, key, token), "ap-singapore", p)
 	req := tchttp.NewCommonRequest("tiw", "2019-09-19", tiwtest.ActionCreate)
-	if err := req.SetActionParameters(map[string]any{"SdkAppId": 1400124720, "RoomId": 7, "Whiteboard": map[string]any{}}); err != nil {
+	if err := req.SetActionParameters(map[string]any{"SdkAppId": 1400124720, "RoomId": 7,
+		"Whiteboard": map[string]any{}}); err != nil {
 		t.Fatal(err)
 	}
 	err := c.Send(req, tchttp.NewCommonResponse())
@@ -102,7 +103,8 @@ func TestSimulator(t *testing.T) {
 		if code != exitOK {
 			t.Errorf("exit code %d", code)
 		}
-		for _, want := range []string{"NOT Tencent", url, "20 calls in a calendar second", "1 calls; CreateSnapshotTask: 1, rejected 0", "tasks 1"} {
+		for _, want := range []string{"NOT Tencent", url, "20 calls in a calendar second",
+			"1 calls; CreateSnapshotTask: 1, rejected 0", "tasks 1"} {
 			if !strings.Contains(said, want) {
 				t.Errorf("it does not say %q:\n%s", want, said)
 			}
@@ -209,8 +211,10 @@ func TestSimulatorRefuses(t *testing.T) {
 		{"a shape without a rate", nil, []string{"--fault-shapes", "nulls=often"}, exitUsage, `"often" is not a rate`},
 		{"a fault of images that does not exist", nil, []string{"--fault-images", "500=1"}, exitUsage, `"500"`},
 		{"images that are too large", nil, []string{"--image-bytes", "100000000"}, exitUsage, "image bytes is 100000000"},
-		{"a room that is no number", nil, []string{"--fault-room-codes", "x=FailedOperation"}, exitUsage, `"x" is not a number`},
-		{"a secret id without its key", map[string]string{"TENCENTCLOUD_SECRET_ID": "x"}, nil, exitConfig, "TENCENTCLOUD_SECRET_KEY"},
+		{"a room that is no number", nil, []string{"--fault-room-codes", "x=FailedOperation"}, exitUsage,
+			`"x" is not a number`},
+		{"a secret id without its key", map[string]string{"TENCENTCLOUD_SECRET_ID": "x"}, nil, exitConfig,
+			"TENCENTCLOUD_SECRET_KEY"},
 		{"an argument", nil, []string{"x"}, exitUsage, "x"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -226,10 +230,12 @@ func TestSimulatorRefuses(t *testing.T) {
 
 func TestSimulatorHelp(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	if code := run(t.Context(), []string{"simulator", "--help"}, env{strings.NewReader(""), &stdout, &stderr, variables(nil)}); code != exitOK {
+	if code := run(t.Context(), []string{"simulator", "--help"},
+		env{strings.NewReader(""), &stdout, &stderr, variables(nil)}); code != exitOK {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
-	for _, want := range []string{"NOT Tencent", "renders no whiteboards", "/state/tasks", "/admin/faults", "TENCENTCLOUD_SECRET_KEY"} {
+	for _, want := range []string{"NOT Tencent", "renders no whiteboards", "/state/tasks", "/admin/faults",
+		"TENCENTCLOUD_SECRET_KEY"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("the help does not say %q", want)
 		}

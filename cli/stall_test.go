@@ -39,7 +39,9 @@ func (s site) follow(args ...string) (prints func(text string), end func() (code
 	ended := make(chan int, 1)
 	go func() {
 		defer cancel()
-		ended <- run(ctx, args, env{strings.NewReader(""), writerFunc(func(p []byte) (int, error) { return len(p), nil }), stderr, variables(s.environ)})
+		ended <- run(ctx, args,
+			env{strings.NewReader(""), writerFunc(func(p []byte) (int, error) { return len(p), nil }), stderr,
+				variables(s.environ)})
 	}()
 	prints = func(want string) {
 		s.Helper()

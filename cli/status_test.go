@@ -135,13 +135,15 @@ func TestStatusListsAllBatches(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, since := range []string{"47h", time.Now().UTC().Add(-24 * time.Hour).Format(time.DateOnly), time.Now().Add(-time.Hour).Format(time.RFC3339)} {
+	for _, since := range []string{"47h", time.Now().UTC().Add(-24 * time.Hour).Format(time.DateOnly),
+		time.Now().Add(-time.Hour).Format(time.RFC3339)} {
 		if got, _ := s.list("--since", since); len(got.Batches) != n/2 || *got.More {
 			t.Errorf("since %s: %d, want %d", since, len(got.Batches), n/2)
 		}
 	}
 	for _, args := range [][]string{
-		{"--since", "yesterday"}, {"--since", "-1h"}, {"--state", "runing"}, {"--limit", "-1"}, {"b-1", "--limit", "1"}, {"--watch", "-o", "json"},
+		{"--since", "yesterday"}, {"--since", "-1h"}, {"--state", "runing"}, {"--limit", "-1"}, {"b-1", "--limit", "1"},
+		{"--watch", "-o", "json"},
 	} {
 		s.says(exitUsage, args[len(args)-2], append([]string{"status"}, args...)...)
 	}
@@ -214,7 +216,8 @@ func TestStatusWatch(t *testing.T) {
 			}
 			return len(p), nil
 		}))
-		if code := run(ctx, []string{"status", "--watch"}, env{strings.NewReader(""), tty, tty, variables(s.environ)}); code != exitOK {
+		if code := run(ctx, []string{"status", "--watch"},
+			env{strings.NewReader(""), tty, tty, variables(s.environ)}); code != exitOK {
 			t.Errorf("exit code %d", code)
 		}
 		shown := strings.Split(read(), "\x1b[H\x1b[2J")
@@ -247,7 +250,8 @@ func TestStatusWatch(t *testing.T) {
 			}
 			return len(p), nil
 		})
-		if code := run(ctx, []string{"status", "--watch"}, env{strings.NewReader(""), w, w, variables(s.environ)}); code != exitOK ||
+		if code := run(ctx, []string{"status", "--watch"},
+			env{strings.NewReader(""), w, w, variables(s.environ)}); code != exitOK ||
 			!strings.Contains(b.String(), "waiting: Redis at ") {
 			t.Errorf("exit %d, %q", code, b.String())
 		}
@@ -306,12 +310,17 @@ func TestOutcomesAsJSON(t *testing.T) {
 		args []string
 		want string
 	}{
-		{exitOK, []string{"pause", "b-1"}, `{"results":[{"id":"b-1","done":true,"message":"paused; rooms already fed to the queue are still sent"}]}`},
+		{exitOK, []string{"pause", "b-1"},
+			`{"results":[{"id":"b-1","done":true,"message":"paused; rooms already fed to the queue are still sent"}]}`},
 		{exitOK, []string{"resume", "b-1"}, `{"results":[{"id":"b-1","done":true,"message":"resumed"}]}`},
-		{exitFailed, []string{"retry", "b-1", "--failed"}, `{"results":[{"id":"b-1","done":false,"message":"nothing to retry: no snapshot failed"}]}`},
-		{exitUsage, []string{"cancel", "none", "b-2"}, `{"results":[{"id":"none","done":false,"message":"there is no snapshot or batch none; records are kept for 168h0m0s after the end"},` +
-			`{"id":"b-2","done":true,"message":"1 canceled"}]}`},
-		{exitFailed, []string{"webhooks", "resend", "--all"}, `{"results":[{"id":"all","done":false,"message":"nothing to resend: all webhooks were delivered"}]}`},
+		{exitFailed, []string{"retry", "b-1", "--failed"},
+			`{"results":[{"id":"b-1","done":false,"message":"nothing to retry: no snapshot failed"}]}`},
+		{exitUsage, []string{"cancel", "none", "b-2"},
+			`{"results":[{"id":"none","done":false,"message":"there is no snapshot or batch none; records are kept ` +
+				`for 168h0m0s after the end"},` +
+				`{"id":"b-2","done":true,"message":"1 canceled"}]}`},
+		{exitFailed, []string{"webhooks", "resend", "--all"},
+			`{"results":[{"id":"all","done":false,"message":"nothing to resend: all webhooks were delivered"}]}`},
 	} {
 		code, stdout, stderr := s.run("", append(tt.args, "-o", "json")...)
 		var got, want any

@@ -96,8 +96,10 @@ func TestNothingRawReachesATerminal(t *testing.T) {
 	for _, args := range [][]string{
 		{"status"}, {"status", "b"}, {"status", "b.1"}, {"status", "b.1", "-o", "json"}, {"status", "b.1", "-o", "csv"},
 		{"status", "b", "-o", "csv"}, {"status", "b", "-o", "jsonl"}, {"status", evil}, {evil}, {"status", "--" + evil},
-		{"failures"}, {"failures", "--list"}, {"failures", "-o", "csv"}, {"failures", "-o", "json"}, {"failures", "--batch", evil},
-		{"wait", "b"}, {"wait", evil}, {"retry", evil}, {"cancel", evil}, {"pause", evil}, {"schedule", "next", evil}, {"webhooks", "resend", evil},
+		{"failures"}, {"failures", "--list"}, {"failures", "-o", "csv"}, {"failures", "-o", "json"},
+		{"failures", "--batch", evil},
+		{"wait", "b"}, {"wait", evil}, {"retry", evil}, {"cancel", evil}, {"pause", evil}, {"schedule", "next", evil},
+		{"webhooks", "resend", evil},
 		{"enqueue", "batch", evil}, {"limit", evil}, {"status", "--redis-url", evil}, {"help", evil},
 	} {
 		_, shown := s.onTerminal(args...)
@@ -154,9 +156,11 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 	for _, args := range [][]string{
 		{"status"}, {"status", "-o", "json"}, {"status", "-o", "jsonl"}, {"status", "-o", "csv"},
 		{"status", "b"}, {"status", "b", "-o", "json"}, {"status", "b", "-o", "jsonl"}, {"status", "b", "-o", "csv"},
-		{"status", "b.1", "-o", "csv"}, {"failures", "-o", "json"}, {"failures", "-o", "csv"}, {"failures", "--list", "-o", "csv"},
+		{"status", "b.1", "-o", "csv"}, {"failures", "-o", "json"}, {"failures", "-o", "csv"},
+		{"failures", "--list", "-o", "csv"},
 		{"enqueue", "room", "--app", "1", "--room", "1", "--key", "k"}, {"limit"}, {"pause", "b"}, {"resume", "b"},
-		{"schedule", "list", "-o", "json"}, {"webhooks", "-o", "json"}, {"token"}, {"version"}, {"config", "print"}, {"config", "check"},
+		{"schedule", "list", "-o", "json"}, {"webhooks", "-o", "json"}, {"token"}, {"version"}, {"config", "print"},
+		{"config", "check"},
 		{"doctor"}, {"completion", "bash"}, {"-h"}, {"cancel", "b"},
 	} {
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)

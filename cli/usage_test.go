@@ -27,11 +27,13 @@ func TestWrongUse(t *testing.T) {
 		"status --redis-ulr y":          "unknown flag: --redis-ulr: did you mean --redis-url?",
 		"status --nonsense":             "unknown flag: --nonsense: see tiwsnap status -h",
 		"status -z":                     "unknown shorthand flag: 'z' in -z: see tiwsnap status -h",
-		"enqueue batch":                 "no arguments given; usage: tiwsnap enqueue batch FILE [flags], see tiwsnap enqueue batch -h",
-		"status a b":                    "2 arguments given: a b; usage: tiwsnap status [ID] [flags], see tiwsnap status -h",
-		"enqueue bach x":                `unknown command "bach" for "tiwsnap enqueue": did you mean tiwsnap enqueue batch?`,
-		"completion bsh":                `unknown command "bsh" for "tiwsnap completion": did you mean tiwsnap completion bash?`,
-		"token x":                       "1 argument given: x; usage: tiwsnap token [flags], see tiwsnap token -h",
+		"enqueue batch": "no arguments given; usage: tiwsnap enqueue batch FILE [flags], see tiwsnap " +
+			"enqueue batch -h",
+		"status a b":     "2 arguments given: a b; usage: tiwsnap status [ID] [flags], see tiwsnap status -h",
+		"enqueue bach x": `unknown command "bach" for "tiwsnap enqueue": did you mean tiwsnap enqueue batch?`,
+		"completion bsh": `unknown command "bsh" for "tiwsnap completion": did you mean tiwsnap ` +
+			`completion bash?`,
+		"token x": "1 argument given: x; usage: tiwsnap token [flags], see tiwsnap token -h",
 	} {
 		code, stdout, stderr := s.run("", strings.Fields(args)...)
 		if code != exitUsage || stdout != "" || stderr != "tiwsnap: "+want+"\n" {

@@ -72,7 +72,8 @@ func TestWebhookTellsTheStatus(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
 	h := newHook(s)
 	s.worker()
-	s.ok("enqueue", "batch", s.file("a.csv", "SdkAppId,RoomId,Label.Class\n1400123480,7,3B & 3C\n"), "--name", "monday", "--wait")
+	s.ok("enqueue", "batch", s.file("a.csv", "SdkAppId,RoomId,Label.Class\n1400123480,7,3B & 3C\n"),
+		"--name", "monday", "--wait")
 	for range 2 {
 		event, data := h.next(t)
 		s.sameAsStatus(map[string]string{"snapshot.ended": "monday.1", "batch.ended": "monday"}[event], data)
@@ -134,8 +135,10 @@ func TestDeadWebhooks(t *testing.T) {
 	}
 	h.next(t)
 	dead := s.dead(1)
-	if dead[0].Event != "snapshot.ended" || dead[0].Ref != snapshot.ID || dead[0].Tries != 1 || "http://"+dead[0].Receiver != h.URL ||
-		!strings.HasSuffix(dead[0].Error, "answered 410 Gone: it wants no more webhooks") || time.Since(dead[0].DiedAt) > time.Minute || dead[0].EndedAt.Truncate(time.Second).After(dead[0].DiedAt) {
+	if dead[0].Event != "snapshot.ended" || dead[0].Ref != snapshot.ID || dead[0].Tries != 1 ||
+		"http://"+dead[0].Receiver != h.URL ||
+		!strings.HasSuffix(dead[0].Error, "answered 410 Gone: it wants no more webhooks") ||
+		time.Since(dead[0].DiedAt) > time.Minute || dead[0].EndedAt.Truncate(time.Second).After(dead[0].DiedAt) {
 		t.Errorf("%+v", dead[0])
 	}
 	table := s.ok("webhooks")
@@ -200,7 +203,8 @@ func TestBatchWithAReceiverOfItsOwn(t *testing.T) {
 	h := newHook(s)
 	delete(s.environ, "TIWSNAP_WEBHOOK_URL")
 	list := s.file("a.csv", "SdkAppId,RoomId\n1400123480,7\n")
-	if code, _, stderr := s.run("", "enqueue", "batch", list, "--webhook", h.URL+"/own"); code != exitUsage || !strings.Contains(stderr, "TIWSNAP_WEBHOOK_ALLOW") {
+	if code, _, stderr := s.run("", "enqueue", "batch", list, "--webhook", h.URL+"/own"); code != exitUsage ||
+		!strings.Contains(stderr, "TIWSNAP_WEBHOOK_ALLOW") {
 		t.Errorf("a host that is not allowed: exit code %d, %s", code, stderr)
 	}
 	s.environ["TIWSNAP_WEBHOOK_ALLOW"] = strings.TrimPrefix(h.URL, "http://")

@@ -51,11 +51,13 @@ func TestCallbackURL(t *testing.T) {
 			{tiw.NewCallbackKeys(callbackKey), began, true},
 			{tiw.NewCallbackKeys(callbackKeyOld), began, false},
 		} {
-			if snapshot, attempt, err := test.keys.Verify("/cb/"+path, test.now); (err == nil) != test.good || test.good && (snapshot != "monday.17" || attempt != 3) {
+			if snapshot, attempt, err := test.keys.Verify("/cb/"+path, test.now); (err == nil) != test.good ||
+				test.good && (snapshot != "monday.17" || attempt != 3) {
 				t.Errorf("got %q, %d, %v", snapshot, attempt, err)
 			}
 		}
-		if _, _, err := callbackKeys(c).Verify(tiw.NewCallbackKeys(callbackKeyOld).URL("", "monday.17", 3, began), began); err != nil {
+		if _, _, err := callbackKeys(c).Verify(tiw.NewCallbackKeys(callbackKeyOld).URL("", "monday.17", 3, began),
+			began); err != nil {
 			t.Errorf("the old key: %v", err)
 		}
 	})
@@ -77,7 +79,10 @@ func TestWorkerListensForCallbacks(t *testing.T) {
 
 	t.Run("an address that is taken: exit 69 with the reason", func(t *testing.T) {
 		code, _, stderr := s.run("", "worker")
-		if code != exitUnavailable || !strings.Contains(stderr, "tiwsnap: callbacks: listen tcp "+addr+": bind: address already in use; choose another address with TIWSNAP_CALLBACK_ADDR or") {
+		if code != exitUnavailable ||
+			!strings.Contains(stderr,
+				"tiwsnap: callbacks: listen tcp "+addr+": bind: address already in use; choose another address with "+
+					"TIWSNAP_CALLBACK_ADDR or") {
 			t.Errorf("exit code %d: %s", code, stderr)
 		}
 	})
@@ -89,7 +94,9 @@ func TestWorkerListensForCallbacks(t *testing.T) {
 		var out, errs strings.Builder
 		ended := make(chan int)
 		go func() {
-			ended <- run(ctx, []string{"worker", "--log-level", "debug"}, env{strings.NewReader(""), &out, &errs, variables(s.environ)})
+			ended <- run(ctx, []string{"worker", "--log-level", "debug"}, env{
+				strings.NewReader(""), &out, &errs, variables(s.environ),
+			})
 		}()
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		post := func(url string) (status int, err error) {
@@ -133,7 +140,8 @@ func TestWorkerListensForCallbacks(t *testing.T) {
 			t.Fatal(err)
 		}
 		token := u.Path[strings.LastIndex(u.Path, "/"):]
-		if log := errs.String(); strings.Contains(log, "CANARY") || strings.Contains(log, token) || !strings.Contains(log, "listening for callbacks") {
+		if log := errs.String(); strings.Contains(log, "CANARY") || strings.Contains(log, token) ||
+			!strings.Contains(log, "listening for callbacks") {
 			t.Errorf("logged:\n%s", log)
 		}
 	})

@@ -216,7 +216,8 @@ func TestEviction(t *testing.T) {
 		t.Fatal(err)
 	}
 	var evicts *client.EvictionError
-	if _, err := c.Room(t.Context(), client.Room{SdkAppId: app, RoomId: 1}, client.RoomOptions{}); !errors.As(err, &evicts) {
+	if _, err := c.Room(t.Context(), client.Room{SdkAppId: app, RoomId: 1},
+		client.RoomOptions{}); !errors.As(err, &evicts) {
 		t.Errorf("err = %v", err)
 	}
 }

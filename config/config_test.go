@@ -25,37 +25,47 @@ const escapes = " (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"
 
 func TestEveryFlawOfAFile(t *testing.T) {
 	wants := map[string]string{
-		"bad-syntax.yml":              `testdata/bad-syntax.yml: is not YAML: line 1: did not find expected ',' or ']'`,
-		"bad-not-text.yml":            `testdata/bad-not-text.yml: is not YAML: incomplete UTF-16 character`,
-		"bad-list.yml":                `testdata/bad-list.yml:1: must be a block of NAME: VALUE lines`,
-		"bad-value-for-block.yml":     `testdata/bad-value-for-block.yml:1: rate: must be a block of NAME: VALUE lines`,
-		"bad-list-for-value.yml":      `testdata/bad-list-for-value.yml:2: rate.limit: must be a single value, not a block or a list`,
-		"bad-unknown-key.yml":         `testdata/bad-unknown-key.yml:2: worker.concurency: is not a setting: did you mean worker.concurrency?`,
-		"bad-unknown-block.yml":       `testdata/bad-unknown-block.yml:1: workers: is not a setting: did you mean worker?`,
-		"bad-unknown-far.yml":         `testdata/bad-unknown-far.yml:1: kitchen-sink: is not a setting: "tiwsnap config print" lists them`,
-		"bad-block-twice.yml":         `testdata/bad-block-twice.yml:2: rate: is already on line 1: remove one of them`,
-		"bad-key-twice.yml":           `testdata/bad-key-twice.yml:3: rate.limit: is already on line 2: remove one of them`,
-		"bad-two-documents.yml":       `testdata/bad-two-documents.yml: holds more than one document`,
-		"bad-second-document.yml":     `testdata/bad-second-document.yml: is not YAML: line 3: did not find expected node content`,
-		"bad-no-unit.yml":             `testdata/bad-no-unit.yml:2: tiw.timeout: "10" must be a duration such as 500ms, 30s, 10m or 24h, from 100ms to 1m`,
-		"bad-timeout.yml":             `testdata/bad-timeout.yml:2: tiw.timeout: "61s" must be a duration such as 500ms, 30s, 10m or 24h, from 100ms to 1m`,
-		"bad-empty-value.yml":         `testdata/bad-empty-value.yml:2: rate.limit: "" must be a whole number from 1 to 10000`,
-		"bad-number.yml":              `testdata/bad-number.yml:2: rate.limit: "2e1" must be a whole number from 1 to 10000`,
-		"bad-rate.yml":                `testdata/bad-rate.yml:2: rate.limit: "10001" must be a whole number from 1 to 10000`,
-		"bad-attempts.yml":            `testdata/bad-attempts.yml:2: worker.attempts: "0" must be a whole number from 1 to 100`,
-		"bad-redis-url.yml":           `testdata/bad-redis-url.yml:2: redis.url: "redis://user:***@host:port" is not a Redis URL: the port is not a number` + escapes,
-		"bad-endpoint.yml":            `testdata/bad-endpoint.yml:2: tiw.endpoint: "tiw.tencentcloudapi.com" must be https://HOST or http://HOST:PORT, without a path`,
-		"bad-region.yml":              `testdata/bad-region.yml:2: tiw.region: "Singapore" must be a region such as ap-singapore`,
-		"bad-namespace.yml":           `testdata/bad-namespace.yml:1: namespace: "Main account" must be 1 to 32 of a-z, 0-9 and -`,
-		"bad-tiw-account.yml":         `testdata/bad-tiw-account.yml:2: tiw.account: is gone: set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for each account on this Redis`,
-		"bad-log-level.yml":           `testdata/bad-log-level.yml:2: log.level: "verbose" must be debug, info, warn or error`,
-		"bad-log-format.yml":          `testdata/bad-log-format.yml:2: log.format: "logfmt" must be text or json`,
-		"bad-half-a-key.yml":          `TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi`,
-		"bad-secret-with-space.yml":   `testdata/bad-secret-with-space.yml:3: tencentcloud.secret_key: must not contain a space or a line break`,
-		"bad-secret-masked.yml":       `testdata/bad-secret-masked.yml:3: tencentcloud.secret_key: is the placeholder that config print shows: give the secret itself`,
-		"bad-secret-and-file.yml":     `testdata/bad-secret-and-file.yml:4: tencentcloud.secret_key_file: testdata/bad-secret-and-file.yml:3: tencentcloud.secret_key is the same setting: remove one of them`,
-		"bad-secret-file-missing.yml": `testdata/bad-secret-file-missing.yml:3: tencentcloud.secret_key_file: "testdata/missing" cannot be read: no such file or directory`,
-		"bad-secret-file-empty.yml":   `testdata/bad-secret-file-empty.yml:3: tencentcloud.secret_key_file: "testdata/empty.yml" is empty: it must contain the secret`,
+		"bad-syntax.yml":          `YML: is not YAML: line 1: did not find expected ',' or ']'`,
+		"bad-not-text.yml":        `YML: is not YAML: incomplete UTF-16 character`,
+		"bad-list.yml":            `YML:1: must be a block of NAME: VALUE lines`,
+		"bad-value-for-block.yml": `YML:1: rate: must be a block of NAME: VALUE lines`,
+		"bad-list-for-value.yml":  `YML:2: rate.limit: must be a single value, not a block or a list`,
+		"bad-unknown-key.yml":     `YML:2: worker.concurency: is not a setting: did you mean worker.concurrency?`,
+		"bad-unknown-block.yml":   `YML:1: workers: is not a setting: did you mean worker?`,
+		"bad-unknown-far.yml":     `YML:1: kitchen-sink: is not a setting: "tiwsnap config print" lists them`,
+		"bad-block-twice.yml":     `YML:2: rate: is already on line 1: remove one of them`,
+		"bad-key-twice.yml":       `YML:3: rate.limit: is already on line 2: remove one of them`,
+		"bad-two-documents.yml":   `YML: holds more than one document`,
+		"bad-second-document.yml": `YML: is not YAML: line 3: did not find expected node content`,
+		"bad-no-unit.yml": `YML:2: tiw.timeout: "10" must be a duration such as 500ms, 30s, 10m or 24h, ` +
+			`from 100ms to 1m`,
+		"bad-timeout.yml": `YML:2: tiw.timeout: "61s" must be a duration such as 500ms, 30s, 10m or ` +
+			`24h, from 100ms to 1m`,
+		"bad-empty-value.yml": `YML:2: rate.limit: "" must be a whole number from 1 to 10000`,
+		"bad-number.yml":      `YML:2: rate.limit: "2e1" must be a whole number from 1 to 10000`,
+		"bad-rate.yml":        `YML:2: rate.limit: "10001" must be a whole number from 1 to 10000`,
+		"bad-attempts.yml":    `YML:2: worker.attempts: "0" must be a whole number from 1 to 100`,
+		"bad-redis-url.yml": `YML:2: redis.url: "redis://user:***@host:port" is not a Redis URL: the port ` +
+			`is not a number` + escapes,
+		"bad-endpoint.yml": `YML:2: tiw.endpoint: "tiw.tencentcloudapi.com" must be https://HOST or ` +
+			`http://HOST:PORT, without a path`,
+		"bad-region.yml":    `YML:2: tiw.region: "Singapore" must be a region such as ap-singapore`,
+		"bad-namespace.yml": `YML:1: namespace: "Main account" must be 1 to 32 of a-z, 0-9 and -`,
+		"bad-tiw-account.yml": `YML:2: tiw.account: is gone: set TIWSNAP_NAMESPACE instead (YAML: ` +
+			`namespace), to a name of its own for each account on this Redis`,
+		"bad-log-level.yml":  `YML:2: log.level: "verbose" must be debug, info, warn or error`,
+		"bad-log-format.yml": `YML:2: log.format: "logfmt" must be text or json`,
+		"bad-half-a-key.yml": `TENCENTCLOUD_SECRET_KEY: is missing: set it, or ` +
+			`TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi`,
+		"bad-secret-with-space.yml": `YML:3: tencentcloud.secret_key: must not contain a space or a line break`,
+		"bad-secret-masked.yml": `YML:3: tencentcloud.secret_key: is the placeholder that config print shows: ` +
+			`give the secret itself`,
+		"bad-secret-and-file.yml": `YML:4: tencentcloud.secret_key_file: YML:3: tencentcloud.secret_key is the ` +
+			`same setting: remove one of them`,
+		"bad-secret-file-missing.yml": `YML:3: tencentcloud.secret_key_file: "testdata/missing" cannot be read: no ` +
+			`such file or directory`,
+		"bad-secret-file-empty.yml": `YML:3: tencentcloud.secret_key_file: "testdata/empty.yml" is empty: it must ` +
+			`contain the secret`,
 	}
 	files, err := filepath.Glob("testdata/bad-*.yml")
 	if err != nil || len(files) != len(wants) {
@@ -63,11 +73,12 @@ func TestEveryFlawOfAFile(t *testing.T) {
 	}
 	for name, want := range wants {
 		t.Run(name, func(t *testing.T) {
-			_, err := config.Load(config.Source{File: "testdata/" + name})
+			file := "testdata/" + name
+			_, err := config.Load(config.Source{File: file})
 			if err == nil {
 				t.Fatal("it was accepted")
 			}
-			if diff := cmp.Diff(want, err.Error()); diff != "" {
+			if diff := cmp.Diff(strings.ReplaceAll(want, "YML", file), err.Error()); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -81,17 +92,26 @@ func TestEveryFlawOfTheEnvironment(t *testing.T) {
 	}{
 		{[]string{"TIWSNAP_REDIS_ULR=redis://h"}, `TIWSNAP_REDIS_ULR: is not a setting: did you mean TIWSNAP_REDIS_URL?`},
 		{[]string{"TIWSNAP_FLAVOUR="}, `TIWSNAP_FLAVOUR: is not a setting: "tiwsnap config print" lists them`},
-		{[]string{"TIWSNAP_TIW_ACCOUNT=two"}, `TIWSNAP_TIW_ACCOUNT: is gone: set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for each account on this Redis`},
+		{[]string{"TIWSNAP_TIW_ACCOUNT=two"},
+			`TIWSNAP_TIW_ACCOUNT: is gone: set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for ` +
+				`each account on this Redis`},
 		{[]string{"TIWSNAP_NAMESPACE=a_b"}, `TIWSNAP_NAMESPACE: "a_b" must be 1 to 32 of a-z, 0-9 and -`},
-		{[]string{"TIWSNAP_NAMESPACE=" + strings.Repeat("a", 33)}, `TIWSNAP_NAMESPACE: "` + strings.Repeat("a", 33) + `" must be 1 to 32 of a-z, 0-9 and -`},
+		{[]string{"TIWSNAP_NAMESPACE=" + strings.Repeat("a", 33)},
+			`TIWSNAP_NAMESPACE: "` + strings.Repeat("a", 33) + `" must be 1 to 32 of a-z, 0-9 and -`},
 		{[]string{"TIWSNAP_RATE_LIMIT=fast"}, `TIWSNAP_RATE_LIMIT: "fast" must be a whole number from 1 to 10000`},
-		{[]string{"TIWSNAP_RATE_LIMIT=" + strings.Repeat("9", 100)}, `TIWSNAP_RATE_LIMIT: "` + strings.Repeat("9", 80) + `…" must be a whole number from 1 to 10000`},
-		{[]string{"TIWSNAP_REDIS_URL=redis://:S3CR3T/@h"}, `TIWSNAP_REDIS_URL: "redis://:***@h" is not a Redis URL: there is an @ after the host` + escapes},
-		{[]string{"TIWSNAP_CONFIG=testdata/missing.yml"}, `TIWSNAP_CONFIG: "testdata/missing.yml" cannot be read: no such file or directory`},
-		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY=S3CR3T\n"}, `TENCENTCLOUD_SECRET_KEY: must not contain a space or a line break`},
-		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY=S3CR3T", "TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret"},
+		{[]string{"TIWSNAP_RATE_LIMIT=" + strings.Repeat("9", 100)},
+			`TIWSNAP_RATE_LIMIT: "` + strings.Repeat("9", 80) + `…" must be a whole number from 1 to 10000`},
+		{[]string{"TIWSNAP_REDIS_URL=redis://:S3CR3T/@h"},
+			`TIWSNAP_REDIS_URL: "redis://:***@h" is not a Redis URL: there is an @ after the host` + escapes},
+		{[]string{"TIWSNAP_CONFIG=testdata/missing.yml"},
+			`TIWSNAP_CONFIG: "testdata/missing.yml" cannot be read: no such file or directory`},
+		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY=S3CR3T\n"},
+			`TENCENTCLOUD_SECRET_KEY: must not contain a space or a line break`},
+		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY=S3CR3T",
+			"TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret"},
 			`TENCENTCLOUD_SECRET_KEY_FILE: TENCENTCLOUD_SECRET_KEY is the same setting: remove one of them`},
-		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY_FILE=testdata"}, `TENCENTCLOUD_SECRET_KEY_FILE: "testdata" cannot be read: is a directory`},
+		{[]string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY_FILE=testdata"},
+			`TENCENTCLOUD_SECRET_KEY_FILE: "testdata" cannot be read: is a directory`},
 		{[]string{"TIWSNAP_REDIS_DURABILITY=both"}, `TIWSNAP_REDIS_DURABILITY: "both" must be local or replicated`},
 		{[]string{"TIWSNAP_REDIS_DURABILITY=replicated", "TIWSNAP_REDIS_URL=embedded"},
 			"TIWSNAP_REDIS_DURABILITY: replicated needs a Redis with replicas, but TIWSNAP_REDIS_URL is embedded"},
@@ -103,8 +123,11 @@ func TestEveryFlawOfTheEnvironment(t *testing.T) {
 			"begin with rediss:// (or rediss+sentinel://, rediss+cluster://), or remove these settings"},
 		{[]string{"TIWSNAP_IMAGES_KEEP=72h"}, "TIWSNAP_IMAGES_KEEP: 72h is less than TIWSNAP_RETENTION, 168h, during which " +
 			"result lists link to the copies: set it to that or more"},
-		{[]string{"TENCENTCLOUD_TOKEN=S3CR3T"}, "TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on https://console.tencentcloud.com/cam/capi\n" +
-			"TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi"},
+		{[]string{"TENCENTCLOUD_TOKEN=S3CR3T"},
+			"TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on " +
+				"https://console.tencentcloud.com/cam/capi\n" +
+				"TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on " +
+				"https://console.tencentcloud.com/cam/capi"},
 	} {
 		t.Run(strings.Join(test.environ, " "), func(t *testing.T) {
 			_, err := config.Load(config.Source{Environ: test.environ})
@@ -126,11 +149,15 @@ func TestCallbackSettings(t *testing.T) {
 
 		notPublic = `must be https://HOST or http://HOST:PORT, with or without a path`
 		notAddr   = `must be HOST:PORT, or :PORT for all addresses of this machine`
-		noKey     = `TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or TIWSNAP_CALLBACK_KEY_FILE, to the output of openssl rand -hex 32, the same in all workers`
-		noURL     = `TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens for callbacks, but Tencent does not know the URL; set it to the URL at which Tencent reaches that address, or remove both`
-		noAddr    = `TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL sends callbacks here, but nothing listens; set it to an address such as :8081, or remove both`
-		twoURLs   = `TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent calls only one URL; remove one of them`
-		shortKey  = `must have at least 32 characters: make one with openssl rand -hex 32`
+		noKey     = `TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or ` +
+			`TIWSNAP_CALLBACK_KEY_FILE, to the output of openssl rand -hex 32, the same in all workers`
+		noURL = `TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens for callbacks, but Tencent does ` +
+			`not know the URL; set it to the URL at which Tencent reaches that address, or remove both`
+		noAddr = `TIWSNAP_CALLBACK_ADDR: is missing: TIWSNAP_CALLBACK_URL sends callbacks here, but nothing ` +
+			`listens; set it to an address such as :8081, or remove both`
+		twoURLs = `TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent calls only one URL; ` +
+			`remove one of them`
+		shortKey = `must have at least 32 characters: make one with openssl rand -hex 32`
 	)
 	for _, test := range []struct {
 		name    string
@@ -142,17 +169,25 @@ func TestCallbackSettings(t *testing.T) {
 		{"no key", []string{addr, url}, noKey},
 		{"a key that cannot be read is one fault, not two", []string{addr, url, "TIWSNAP_CALLBACK_KEY_FILE=testdata/missing"},
 			`TIWSNAP_CALLBACK_KEY_FILE: "testdata/missing" cannot be read: no such file or directory`},
-		{"a short key", []string{addr, url, "TIWSNAP_CALLBACK_KEY=S3CR3T-0123456789-0123456789-01"}, "TIWSNAP_CALLBACK_KEY: " + shortKey},
-		{"a short second key", []string{addr, url, key, "TIWSNAP_CALLBACK_KEY_OLD=S3CR3T"}, "TIWSNAP_CALLBACK_KEY_OLD: " + shortKey},
+		{"a short key", []string{addr, url, "TIWSNAP_CALLBACK_KEY=S3CR3T-0123456789-0123456789-01"},
+			"TIWSNAP_CALLBACK_KEY: " + shortKey},
+		{"a short second key", []string{addr, url, key, "TIWSNAP_CALLBACK_KEY_OLD=S3CR3T"},
+			"TIWSNAP_CALLBACK_KEY_OLD: " + shortKey},
 		{"two receivers", []string{addr, url, key, "TIWSNAP_TIW_CALLBACK_URL=https://example.org/S3CR3T"}, twoURLs},
-		{"a receiver that is no URL", []string{"TIWSNAP_TIW_CALLBACK_URL=example.org/S3CR3T"}, "TIWSNAP_TIW_CALLBACK_URL: must be a URL that begins with https:// or http://"},
+		{"a receiver that is no URL", []string{"TIWSNAP_TIW_CALLBACK_URL=example.org/S3CR3T"},
+			"TIWSNAP_TIW_CALLBACK_URL: must be a URL that begins with https:// or http://"},
 		{"turned off by half", []string{"TIWSNAP_CONFIG=testdata/callback.yml", "TIWSNAP_CALLBACK_ADDR="}, noAddr},
 		{"no port", []string{"TIWSNAP_CALLBACK_ADDR=0.0.0.0", url, key}, `TIWSNAP_CALLBACK_ADDR: "0.0.0.0" ` + notAddr},
-		{"port 0, which nobody can know", []string{"TIWSNAP_CALLBACK_ADDR=:0", url, key}, `TIWSNAP_CALLBACK_ADDR: ":0" ` + notAddr},
-		{"a port that is none", []string{"TIWSNAP_CALLBACK_ADDR=:65536", url, key}, `TIWSNAP_CALLBACK_ADDR: ":65536" ` + notAddr},
-		{"a base with a query", []string{addr, "TIWSNAP_CALLBACK_URL=https://h/?a=b", key}, `TIWSNAP_CALLBACK_URL: "https://h/?a=b" ` + notPublic},
-		{"a base without a scheme", []string{addr, "TIWSNAP_CALLBACK_URL=h:8081", key}, `TIWSNAP_CALLBACK_URL: "h:8081" ` + notPublic},
-		{"what follows an unknown outcome", []string{"TIWSNAP_UNKNOWN=ignore", "TIWSNAP_UNKNOWN_GRACE=0s", "TIWSNAP_CONFIRM_SHARE=0"},
+		{"port 0, which nobody can know", []string{"TIWSNAP_CALLBACK_ADDR=:0", url, key},
+			`TIWSNAP_CALLBACK_ADDR: ":0" ` + notAddr},
+		{"a port that is none", []string{"TIWSNAP_CALLBACK_ADDR=:65536", url, key},
+			`TIWSNAP_CALLBACK_ADDR: ":65536" ` + notAddr},
+		{"a base with a query", []string{addr, "TIWSNAP_CALLBACK_URL=https://h/?a=b", key},
+			`TIWSNAP_CALLBACK_URL: "https://h/?a=b" ` + notPublic},
+		{"a base without a scheme", []string{addr, "TIWSNAP_CALLBACK_URL=h:8081", key},
+			`TIWSNAP_CALLBACK_URL: "h:8081" ` + notPublic},
+		{"what follows an unknown outcome",
+			[]string{"TIWSNAP_UNKNOWN=ignore", "TIWSNAP_UNKNOWN_GRACE=0s", "TIWSNAP_CONFIRM_SHARE=0"},
 			`TIWSNAP_CONFIRM_SHARE: "0" must be a whole number from 1 to 100` + "\n" +
 				`TIWSNAP_UNKNOWN: "ignore" must be wait or retry or hold` + "\n" +
 				`TIWSNAP_UNKNOWN_GRACE: "0s" must be a duration such as 500ms, 30s, 10m or 24h, from 1s to 1h`},
@@ -170,7 +205,8 @@ func TestCallbackSettings(t *testing.T) {
 
 	t.Run("on, below a path", func(t *testing.T) {
 		c := load(t, config.Source{Environ: []string{addr, "TIWSNAP_CALLBACK_URL=HTTPS://h:8443/tiw%20snap/", key}}).Callback
-		if c.Addr != ":8081" || c.URL != "https://h:8443/tiw%20snap" || !strings.HasPrefix(c.Key.Reveal(), "S3CR3T-") || !c.KeyOld.Empty() {
+		if c.Addr != ":8081" || c.URL != "https://h:8443/tiw%20snap" || !strings.HasPrefix(c.Key.Reveal(), "S3CR3T-") ||
+			!c.KeyOld.Empty() {
 			t.Errorf("got %+v", c)
 		}
 	})
@@ -204,17 +240,21 @@ func TestAllFaultsOfAllLayersAtOnce(t *testing.T) {
 	}
 	want := strings.Join([]string{
 		`testdata/many-flaws.yml:4: tiw.endpont: is not a setting: did you mean tiw.endpoint?`,
-		`testdata/many-flaws.yml:2: redis.url: "redis//127.0.0.1" is not a Redis URL: it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://`,
+		`testdata/many-flaws.yml:2: redis.url: "redis//127.0.0.1" is not a Redis URL: it must be embedded, or begin ` +
+			`with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://`,
 		`testdata/many-flaws.yml:5: tiw.timeout: "1h" must be a duration such as 500ms, 30s, 10m or 24h, from 100ms to 1m`,
 		`testdata/many-flaws.yml:7: rate.limit: "twenty" must be a whole number from 1 to 10000`,
 		`testdata/many-flaws.yml:9: worker.attempts: "1000" must be a whole number from 1 to 100`,
-		`testdata/many-flaws.yml:10: retention: "forever" must be a duration such as 500ms, 30s, 10m or 24h, from 1m to 8760h`,
+		`testdata/many-flaws.yml:10: retention: "forever" must be a duration such as 500ms, 30s, 10m or 24h, ` +
+			`from 1m to 8760h`,
 		`TIWSNAP_TIW_REGOIN: is not a setting: did you mean TIWSNAP_TIW_REGION?`,
 		`TIWSNAP_CONFIRM_AFTER: "soon" must be a duration such as 500ms, 30s, 10m or 24h, from 100ms to 1h`,
 		`--concurrency: "0" must be a whole number from 1 to 1000`,
 		`--log-format: "" must be text or json`,
-		`TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on https://console.tencentcloud.com/cam/capi`,
-		`TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on https://console.tencentcloud.com/cam/capi`,
+		`TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on ` +
+			`https://console.tencentcloud.com/cam/capi`,
+		`TENCENTCLOUD_SECRET_KEY: is missing: set it, or TENCENTCLOUD_SECRET_KEY_FILE, as on ` +
+			`https://console.tencentcloud.com/cam/capi`,
 	}, "\n")
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Error(diff)
@@ -228,10 +268,12 @@ func TestLayers(t *testing.T) {
 			if got := c.Redis.URL.Reveal(); got != "redis://127.0.0.1:6379/0" {
 				t.Errorf("redis is at %s", got)
 			}
-			if want := (config.TIW{Endpoint: "https://tiw.tencentcloudapi.com", Region: "ap-singapore", Timeout: 10 * time.Second}); c.TIW != want {
+			if want := (config.TIW{Endpoint: "https://tiw.tencentcloudapi.com", Region: "ap-singapore",
+				Timeout: 10 * time.Second}); c.TIW != want {
 				t.Errorf("TIW is %+v", c.TIW)
 			}
-			if c.Rate.Limit != 20 || c.Worker != (config.Worker{Concurrency: 256, Attempts: 8}) || c.Confirm != (config.Confirm{After: 30 * time.Second, Share: 100}) || c.Retention != 168*time.Hour {
+			if c.Rate.Limit != 20 || c.Worker != (config.Worker{Concurrency: 256, Attempts: 8}) ||
+				c.Confirm != (config.Confirm{After: 30 * time.Second, Share: 100}) || c.Retention != 168*time.Hour {
 				t.Errorf("got %+v", c)
 			}
 			if c.Callback != (config.Callback{}) || c.Unknown != "wait" || c.UnknownGrace != 2*time.Minute {
@@ -287,7 +329,9 @@ func TestLayers(t *testing.T) {
 	})
 
 	t.Run("a secret comes from a file, without the newline at its end", func(t *testing.T) {
-		c := load(t, config.Source{Environ: []string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret"}})
+		c := load(t, config.Source{
+			Environ: []string{"TENCENTCLOUD_SECRET_ID=id", "TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret"},
+		})
 		if got := c.TencentCloud.SecretKey.Reveal(); got != "S3CR3T" {
 			t.Errorf("got %q", got)
 		}
@@ -295,10 +339,13 @@ func TestLayers(t *testing.T) {
 
 	t.Run("variables that are not ours to judge", func(t *testing.T) {
 		load(t, config.Source{Environ: []string{
-			"PATH=/bin", "TENCENTCLOUD_REGION=ap-guangzhou", "TIWSNAP_TEST_REQUIRE=1", "TIWSNAP_SIMULATOR_CALLBACK_KEY=x", "TIWSNAP_CONFIG=",
+			"PATH=/bin", "TENCENTCLOUD_REGION=ap-guangzhou", "TIWSNAP_TEST_REQUIRE=1",
+			"TIWSNAP_SIMULATOR_CALLBACK_KEY=x", "TIWSNAP_CONFIG=",
 			// Kubernetes, for the Services tiwsnap and tiwsnap-redis:
-			"TIWSNAP_SERVICE_HOST=10.0.0.1", "TIWSNAP_SERVICE_PORT=80", "TIWSNAP_SERVICE_PORT_HTTP=80", "TIWSNAP_PORT=tcp://10.0.0.1:80",
-			"TIWSNAP_REDIS_SERVICE_HOST=10.0.0.2", "TIWSNAP_REDIS_PORT=tcp://10.0.0.2:6379", "TIWSNAP_REDIS_PORT_6379_TCP=tcp://10.0.0.2:6379",
+			"TIWSNAP_SERVICE_HOST=10.0.0.1", "TIWSNAP_SERVICE_PORT=80", "TIWSNAP_SERVICE_PORT_HTTP=80",
+			"TIWSNAP_PORT=tcp://10.0.0.1:80",
+			"TIWSNAP_REDIS_SERVICE_HOST=10.0.0.2", "TIWSNAP_REDIS_PORT=tcp://10.0.0.2:6379",
+			"TIWSNAP_REDIS_PORT_6379_TCP=tcp://10.0.0.2:6379",
 			"TIWSNAP_REDIS_PORT_6379_TCP_ADDR=10.0.0.2",
 		}})
 	})
@@ -329,9 +376,10 @@ func TestPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := load(t, config.Source{
-		File:    "testdata/good.yml",
-		Environ: []string{"TENCENTCLOUD_SECRET_ID=S3CR3T", "TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret", "TIWSNAP_TIW_TIMEOUT=2s"},
-		Flags:   flags,
+		File: "testdata/good.yml",
+		Environ: []string{"TENCENTCLOUD_SECRET_ID=S3CR3T", "TENCENTCLOUD_SECRET_KEY_FILE=testdata/secret",
+			"TIWSNAP_TIW_TIMEOUT=2s"},
+		Flags: flags,
 	})
 	want := `namespace: null # --namespace
 redis:
@@ -484,7 +532,10 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 		"a slice":             []config.Secret{s},
 		"a map":               map[string]config.Secret{"key": s},
 		"an error":            fmt.Errorf("the key %v is refused", s),
-		"the configuration":   load(t, config.Source{Environ: []string{"TENCENTCLOUD_SECRET_ID=" + text, "TENCENTCLOUD_SECRET_KEY=" + text, "TIWSNAP_REDIS_URL=redis://u:" + text + "@h"}}),
+		"the configuration": load(t, config.Source{
+			Environ: []string{"TENCENTCLOUD_SECRET_ID=" + text, "TENCENTCLOUD_SECRET_KEY=" + text,
+				"TIWSNAP_REDIS_URL=redis://u:" + text + "@h"},
+		}),
 	}
 	for name, v := range values {
 		t.Run(name, func(t *testing.T) {

@@ -141,7 +141,8 @@ func TestTheAPIKeyFollowsItsFiles(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		r.want("static-secret_id", "new-secret_key", "static-token")
-		if r.key.GetSecretId() != "static-secret_id" || r.key.GetSecretKey() != "new-secret_key" || r.key.GetToken() != "static-token" {
+		if r.key.GetSecretId() != "static-secret_id" || r.key.GetSecretKey() != "new-secret_key" ||
+			r.key.GetToken() != "static-token" {
 			r.Error("the parts alone differ")
 		}
 	}, key)
@@ -207,7 +208,10 @@ func TestAnAPIKeyFromAPipeIsReadOnce(t *testing.T) {
 	defer out.Close()
 	io.WriteString(in, "piped")
 	in.Close()
-	c := load(t, config.Source{Environ: []string{"TENCENTCLOUD_SECRET_ID=id", fmt.Sprintf("TENCENTCLOUD_SECRET_KEY_FILE=/dev/fd/%d", out.Fd())}})
+	c := load(t, config.Source{
+		Environ: []string{"TENCENTCLOUD_SECRET_ID=id",
+			fmt.Sprintf("TENCENTCLOUD_SECRET_KEY_FILE=/dev/fd/%d", out.Fd())},
+	})
 	var log bytes.Buffer
 	key := c.TencentCloud.Credential(slog.New(slog.NewTextHandler(&log, nil)))
 	if got := key.GetSecretKey(); got != "piped" || log.Len() > 0 {

@@ -53,7 +53,8 @@ func TestNamespaces(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	src.Environ = append(src.Environ, "TIWSNAP_NAMESPACE=school-b")
-	if one, err := config.Load(src); err != nil || one.Namespace != "school-b" || one.TencentCloud.SecretKey.Reveal() != "bkey" {
+	if one, err := config.Load(src); err != nil || one.Namespace != "school-b" ||
+		one.TencentCloud.SecretKey.Reveal() != "bkey" {
 		t.Errorf("%+v, %v", one, err)
 	}
 
@@ -89,19 +90,23 @@ func TestFaultsOfNamespaces(t *testing.T) {
 		},
 		"nameless, twice, unknown": {
 			"namespaces:\n- rate: {limit: 5}\n- name: a\n- name: a\n- name: b\n  rate: {limits: 5}\n", "",
-			[]string{":2: namespaces.name: is missing", `:4: namespaces.name: "a" appears twice`, ":6: rate.limits: is not a setting"},
+			[]string{":2: namespaces.name: is missing", `:4: namespaces.name: "a" appears twice`,
+				":6: rate.limits: is not a setting"},
 		},
 		"a name beside the list, and schedules": {
-			"namespace: a\nnamespaces:\n- name: a\nschedules:\n- {name: d, cron: \"0 1 * * *\", timezone: UTC, rooms: {file: x.csv}}\n", "",
+			"namespace: a\nnamespaces:\n- name: a\nschedules:\n- {name: d, cron: \"0 1 * * *\", timezone: UTC, " +
+				"rooms: {file: x.csv}}\n", "",
 			[]string{"namespace: cannot be used with namespaces", "schedules: not allowed beside namespaces"},
 		},
 		"no list": {"namespaces: a\n", "", []string{"namespaces: must be a list"}},
 		"of one": {
-			"tencentcloud: {secret_id: i, secret_key: k}\nnamespaces:\n- name: a\n- name: b\n  tencentcloud: {secret_id: x}\n", "",
+			"tencentcloud: {secret_id: i, secret_key: k}\nnamespaces:\n- name: a\n- name: b\n  tencentcloud: " +
+				"{secret_id: x}\n", "",
 			[]string{"namespace b: TENCENTCLOUD_SECRET_KEY: is missing"},
 		},
 		"one store": {
-			"tencentcloud: {secret_id: i, secret_key: k}\nimages: {store: \"file:///srv/boards\"}\nnamespaces:\n- name: a\n- name: b\n", "",
+			"tencentcloud: {secret_id: i, secret_key: k}\nimages: {store: \"file:///srv/boards\"}\nnamespaces:\n" +
+				"- name: a\n- name: b\n", "",
 			[]string{"namespace b: images.store: another namespace uses the same store"},
 		},
 		"of all": {
@@ -110,7 +115,8 @@ func TestFaultsOfNamespaces(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := config.LoadAll(config.Source{File: yamlFile(t, test.text), Environ: []string{test.environ}}, config.Credentials)
+			_, err := config.LoadAll(config.Source{File: yamlFile(t, test.text), Environ: []string{test.environ}},
+				config.Credentials)
 			if err == nil {
 				t.Fatal("no fault")
 			}

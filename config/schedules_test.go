@@ -19,7 +19,8 @@ func TestSchedules(t *testing.T) {
 	want := []config.Schedule{
 		{
 			Name: "evening", Cron: "30 17 * * 1-5", Timezone: "Asia/Shanghai",
-			Rooms: config.ScheduledRooms{List: `{"RoomId":12345}` + "\n" + `{"Label":{"class":"5b"},"RoomId":12346,"SdkAppId":1400123481}` + "\n"},
+			Rooms: config.ScheduledRooms{List: `{"RoomId":12345}` + "\n" +
+				`{"Label":{"class":"5b"},"RoomId":12346,"SdkAppId":1400123481}` + "\n"},
 			Defaults: tasks.Room{
 				SdkAppId: 1400123480, Whiteboard: &tasks.Whiteboard{Width: &width, Height: &height},
 				COS: &tasks.COS{Uin: 100000000001, Region: "ap-guangzhou", Bucket: "boards-1250000000"},
@@ -37,7 +38,8 @@ func TestSchedules(t *testing.T) {
 		},
 	}
 	got := c.Schedules
-	if r := got[2].Rooms; r.URL.Reveal() != "https://portal.example.com/S3CR3T/rooms.jsonl" || r.Token.Reveal() != "S3CR3T" {
+	if r := got[2].Rooms; r.URL.Reveal() != "https://portal.example.com/S3CR3T/rooms.jsonl" ||
+		r.Token.Reveal() != "S3CR3T" {
 		t.Errorf("the rooms of portal are from %q with %q", r.URL.Reveal(), r.Token.Reveal())
 	}
 	got[2].Rooms = config.ScheduledRooms{}
@@ -47,14 +49,17 @@ func TestSchedules(t *testing.T) {
 	}
 
 	out := printed(t, c)
-	if strings.Contains(out, "S3CR3T") || !strings.Contains(out, "  - name: evening # testdata/schedules.yml:2: schedules.name\n") ||
-		!strings.Contains(out, "      url: https://portal.example.com/*** # testdata/schedules.yml:23: schedules.rooms.url\n") {
+	if strings.Contains(out, "S3CR3T") ||
+		!strings.Contains(out, "  - name: evening # testdata/schedules.yml:2: schedules.name\n") ||
+		!strings.Contains(out,
+			"      url: https://portal.example.com/*** # testdata/schedules.yml:23: schedules.rooms.url\n") {
 		t.Errorf("printed as:\n%s", out)
 	}
 
 	t.Run("and what it prints is a configuration file", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "printed.yml")
-		text := strings.NewReplacer("https://portal.example.com/***", "https://portal.example.com/x", "'***'", "x").Replace(out)
+		text := strings.NewReplacer("https://portal.example.com/***", "https://portal.example.com/x", "'***'", "x").
+			Replace(out)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -81,10 +86,12 @@ func TestEveryFlawOfTheSchedules(t *testing.T) {
 		`6: schedules.defaults: "{\"RoomId\":5}" must not have a RoomId: that is different for each room`,
 		`8: schedules.name: is missing: it must be 1 to 32 of a-z, 0-9 and -`,
 		`8: schedules.cron: "@every 5m" must name fixed times: for every five minutes write */5 * * * *`,
-		`9: schedules.rooms.url: must be a URL such as https://HOST/PATH, without a user or a password: use rooms.token for those`,
+		`9: schedules.rooms.url: must be a URL such as https://HOST/PATH, without a user or a password: use ` +
+			`rooms.token for those`,
 		`10: schedules.missed: "never" must be skip or one or all`,
 		`12: schedules.cron: "0 0 30 2 *" never matches: no year has such a date`,
-		`14: schedules.defaults: "{\"SdkAppId\":0,\"Size\":3,\"Whiteboard\":{\"Width\":9999}}" cannot be read: SdkAppId is 0, it must be 1 or more; "Size" is no known name, give your own words a name like Label.Size`,
+		`14: schedules.defaults: "{\"SdkAppId\":0,\"Size\":3,\"Whiteboard\":{\"Width\":9999}}" cannot be read: ` +
+			`SdkAppId is 0, it must be 1 or more; "Size" is no known name, give your own words a name like Label.Size`,
 		`27: schedules.name: is already on line 26: remove one of them`,
 		`28: schedules.cron: "CRON_TZ=UTC 0 2 * * *" must not contain a time zone: set timezone instead`,
 		`30: schedules: must be a block of NAME: VALUE lines`,
@@ -150,7 +157,8 @@ func TestCallbackURLsOfSchedules(t *testing.T) {
       1,1,HTTPS://own.example/S3CR3T
 `)
 	c := load(t, config.Source{File: file})
-	if d := c.Schedules[0].Defaults; d.CallbackURL != "https://all.example/x?token=S3CR3T&a=b" || !strings.Contains(c.Schedules[0].Rooms.List, "S3CR3T") {
+	if d := c.Schedules[0].Defaults; d.CallbackURL != "https://all.example/x?token=S3CR3T&a=b" ||
+		!strings.Contains(c.Schedules[0].Rooms.List, "S3CR3T") {
 		t.Errorf("got %+v", c.Schedules)
 	}
 	out := printed(t, c)
@@ -158,7 +166,8 @@ func TestCallbackURLsOfSchedules(t *testing.T) {
 		t.Errorf("printed as:\n%s", out)
 	}
 	write(out)
-	if _, err := config.Load(config.Source{File: file}); err == nil || strings.Count(err.Error(), `has the CallbackURL placeholder`) != 3 {
+	if _, err := config.Load(config.Source{File: file}); err == nil ||
+		strings.Count(err.Error(), `has the CallbackURL placeholder`) != 3 {
 		t.Errorf("what is printed was taken: %v", err)
 	}
 }

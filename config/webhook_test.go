@@ -20,19 +20,37 @@ func TestEveryFlawOfTheWebhooks(t *testing.T) {
 		environ []string
 		want    string
 	}{
-		{[]string{hookURL}, "TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to the output of: echo whsec_$(openssl rand -base64 32)"},
-		{[]string{"TIWSNAP_WEBHOOK_ALLOW=hooks.example.com"}, "TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to the output of: echo whsec_$(openssl rand -base64 32)"},
+		{[]string{hookURL},
+			"TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to the output of: echo " +
+				"whsec_$(openssl rand -base64 32)"},
+		{[]string{"TIWSNAP_WEBHOOK_ALLOW=hooks.example.com"},
+			"TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to the output of: echo " +
+				"whsec_$(openssl rand -base64 32)"},
 		{[]string{hookURL, "TIWSNAP_WEBHOOK_SECRET=K3Y"}, "TIWSNAP_WEBHOOK_SECRET: " + badSecret},
 		{[]string{hookURL, hookSecret, "TIWSNAP_WEBHOOK_SECRET_OLD=whsec_K3Y="}, "TIWSNAP_WEBHOOK_SECRET_OLD: " + badSecret},
-		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=hooks.example.com/K3Y"}, "TIWSNAP_WEBHOOK_URL: must be a URL as in https://HOST/PATH"},
-		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=https://u:K3Y@hooks.example.com"}, "TIWSNAP_WEBHOOK_URL: must not hold a user or a password: webhooks are signed"},
-		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=https://hooks.example.com/***"}, `TIWSNAP_WEBHOOK_URL: is the placeholder that config print shows: give the URL itself`},
-		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=http://hooks.example.com/K3Y"}, "TIWSNAP_WEBHOOK_URL: must be https://: http is not allowed by the settings: TIWSNAP_WEBHOOK_HTTP=true allows it"},
-		{[]string{"TIWSNAP_WEBHOOK_EVENTS=batch,room"}, `TIWSNAP_WEBHOOK_EVENTS: "batch,room" must be snapshot or batch or images or schedule, or several of them separated by commas`},
-		{[]string{"TIWSNAP_WEBHOOK_EVENTS=,"}, `TIWSNAP_WEBHOOK_EVENTS: "," must be snapshot or batch or images or schedule, or several of them separated by commas`},
-		{[]string{"TIWSNAP_WEBHOOK_ALLOW=ok.example.com,https://x.example.com"}, `TIWSNAP_WEBHOOK_ALLOW: "ok.example.com,https://x.example.com" must be hosts such as hooks.example.com or hooks.example.com:8443, separated by commas: "https://x.example.com" is not a host`},
-		{[]string{"TIWSNAP_WEBHOOK_ALLOW=x.example.com/path"}, `TIWSNAP_WEBHOOK_ALLOW: "x.example.com/path" must be hosts such as hooks.example.com or hooks.example.com:8443, separated by commas: "x.example.com/path" is not a host`},
-		{[]string{"TIWSNAP_WEBHOOK_PRIVATE=10.1.2.3/24"}, `TIWSNAP_WEBHOOK_PRIVATE: "10.1.2.3/24" must be host names, addresses and networks, separated by commas: "10.1.2.3/24" is not a network: write 10.1.2.0/24, or the address alone`},
+		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=hooks.example.com/K3Y"},
+			"TIWSNAP_WEBHOOK_URL: must be a URL as in https://HOST/PATH"},
+		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=https://u:K3Y@hooks.example.com"},
+			"TIWSNAP_WEBHOOK_URL: must not hold a user or a password: webhooks are signed"},
+		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=https://hooks.example.com/***"},
+			`TIWSNAP_WEBHOOK_URL: is the placeholder that config print shows: give the URL itself`},
+		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=http://hooks.example.com/K3Y"},
+			"TIWSNAP_WEBHOOK_URL: must be https://: http is not allowed by the settings: TIWSNAP_WEBHOOK_HTTP=true allows it"},
+		{[]string{"TIWSNAP_WEBHOOK_EVENTS=batch,room"},
+			`TIWSNAP_WEBHOOK_EVENTS: "batch,room" must be snapshot or batch or images or schedule, or several of ` +
+				`them separated by commas`},
+		{[]string{"TIWSNAP_WEBHOOK_EVENTS=,"},
+			`TIWSNAP_WEBHOOK_EVENTS: "," must be snapshot or batch or images or schedule, or several of them ` +
+				`separated by commas`},
+		{[]string{"TIWSNAP_WEBHOOK_ALLOW=ok.example.com,https://x.example.com"},
+			`TIWSNAP_WEBHOOK_ALLOW: "ok.example.com,https://x.example.com" must be hosts such as hooks.example.com ` +
+				`or hooks.example.com:8443, separated by commas: "https://x.example.com" is not a host`},
+		{[]string{"TIWSNAP_WEBHOOK_ALLOW=x.example.com/path"},
+			`TIWSNAP_WEBHOOK_ALLOW: "x.example.com/path" must be hosts such as hooks.example.com or ` +
+				`hooks.example.com:8443, separated by commas: "x.example.com/path" is not a host`},
+		{[]string{"TIWSNAP_WEBHOOK_PRIVATE=10.1.2.3/24"},
+			`TIWSNAP_WEBHOOK_PRIVATE: "10.1.2.3/24" must be host names, addresses and networks, separated by commas: ` +
+				`"10.1.2.3/24" is not a network: write 10.1.2.0/24, or the address alone`},
 		{[]string{"TIWSNAP_WEBHOOK_HTTP=yes"}, `TIWSNAP_WEBHOOK_HTTP: "yes" must be true or false`},
 	} {
 		t.Run(strings.Join(test.environ, " "), func(t *testing.T) {
@@ -48,14 +66,20 @@ func TestEveryFlawOfTheWebhooks(t *testing.T) {
 }
 
 func TestWebhookSettings(t *testing.T) {
-	if c := load(t, config.Source{}); c.Webhook.On() || c.Webhook.HTTP || !cmp.Equal(c.Webhook.Events, []string{"snapshot", "batch", "images", "schedule"}) {
+	if c := load(t, config.Source{}); c.Webhook.On() || c.Webhook.HTTP ||
+		!cmp.Equal(c.Webhook.Events, []string{"snapshot", "batch", "images", "schedule"}) {
 		t.Errorf("the defaults are %+v", c.Webhook)
 	}
-	c := load(t, config.Source{Environ: []string{hookURL, hookSecret, "TIWSNAP_WEBHOOK_EVENTS= batch ", "TIWSNAP_WEBHOOK_ALLOW=A.example.com, b.example.com:8443 ,c.example.com:443"}})
-	if !c.Webhook.On() || c.Webhook.URL.Reveal() != "https://hooks.example.com/K3Y?also=K3Y" || !cmp.Equal(c.Webhook.Events, []string{"batch"}) {
+	c := load(t, config.Source{
+		Environ: []string{hookURL, hookSecret, "TIWSNAP_WEBHOOK_EVENTS= batch ",
+			"TIWSNAP_WEBHOOK_ALLOW=A.example.com, b.example.com:8443 ,c.example.com:443"},
+	})
+	if !c.Webhook.On() || c.Webhook.URL.Reveal() != "https://hooks.example.com/K3Y?also=K3Y" ||
+		!cmp.Equal(c.Webhook.Events, []string{"batch"}) {
 		t.Errorf("got %+v", c.Webhook)
 	}
-	if out := printed(t, c); strings.Contains(out, "K3Y") || strings.Contains(out, "MfKQ") || !strings.Contains(out, "  url: https://hooks.example.com/*** # TIWSNAP_WEBHOOK_URL\n") {
+	if out := printed(t, c); strings.Contains(out, "K3Y") || strings.Contains(out, "MfKQ") ||
+		!strings.Contains(out, "  url: https://hooks.example.com/*** # TIWSNAP_WEBHOOK_URL\n") {
 		t.Errorf("printed as:\n%s", out)
 	}
 
@@ -79,8 +103,10 @@ func TestWebhookSettings(t *testing.T) {
 }
 
 func TestCheckCallback(t *testing.T) {
-	callbacks := []string{"TIWSNAP_CALLBACK_ADDR=:8081", "TIWSNAP_CALLBACK_URL=https://tiwsnap.example.com", "TIWSNAP_CALLBACK_KEY=0123456789abcdef0123456789abcdef"}
-	webhooks := []string{hookSecret, "TIWSNAP_WEBHOOK_ALLOW=hooks.example.com,10.0.0.1,[fd00::1],127.0.0.1,10.0.0.2", "TIWSNAP_WEBHOOK_PRIVATE=10.0.0.2"}
+	callbacks := []string{"TIWSNAP_CALLBACK_ADDR=:8081", "TIWSNAP_CALLBACK_URL=https://tiwsnap.example.com",
+		"TIWSNAP_CALLBACK_KEY=0123456789abcdef0123456789abcdef"}
+	webhooks := []string{hookSecret, "TIWSNAP_WEBHOOK_ALLOW=hooks.example.com,10.0.0.1,[fd00::1],127.0.0.1,10.0.0.2",
+		"TIWSNAP_WEBHOOK_PRIVATE=10.0.0.2"}
 	for name, environ := range map[string][]string{"no callbacks": webhooks, "no webhooks": callbacks} {
 		c := load(t, config.Source{Environ: environ})
 		for _, url := range []string{"https://elsewhere.example/?a=b", "http://10.0.0.1:8080/x"} {

@@ -58,7 +58,9 @@ func TestAgainMany(t *testing.T) {
 	client, queue := enqueue.New(rdb, keys.Default), asynq.NewInspectorFromRedisClient(rdb)
 	var all []tasks.SnapshotPayload
 	for n := range 30 {
-		all = append(all, tasks.SnapshotPayload{ID: tasks.RowID("a", n+1), Batch: "a", Room: tasks.Room{SdkAppId: 1, RoomId: uint64(n + 1)}})
+		all = append(all, tasks.SnapshotPayload{
+			ID: tasks.RowID("a", n+1), Batch: "a", Room: tasks.Room{SdkAppId: 1, RoomId: uint64(n + 1)},
+		})
 	}
 	all = append(all, tasks.SnapshotPayload{ID: "s-1", Room: tasks.Room{SdkAppId: 1, RoomId: 99}})
 	again := func() {
@@ -66,7 +68,8 @@ func TestAgainMany(t *testing.T) {
 		if err := client.Again(t.Context(), all...); err != nil {
 			t.Fatal(err)
 		}
-		for name, want := range map[string][]tasks.SnapshotPayload{keys.Default.QueueBulk(): all[:30], keys.Default.QueueInteractive(): all[30:]} {
+		for name, want := range map[string][]tasks.SnapshotPayload{keys.Default.QueueBulk(): all[:30],
+			keys.Default.QueueInteractive(): all[30:]} {
 			infos, err := queue.ListPendingTasks(name, asynq.PageSize(100))
 			if err != nil || len(infos) != len(want) {
 				t.Fatalf("%d tasks wait in %s, want %d: %v", len(infos), name, len(want), err)

@@ -78,7 +78,8 @@ func TestBatch(t *testing.T) {
 			}
 			yield(tasks.Room{}, broken)
 		}
-		if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), rooms, enqueue.BatchOptions{Defaults: defaults}); !errors.Is(err, broken) {
+		if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), rooms,
+			enqueue.BatchOptions{Defaults: defaults}); !errors.Is(err, broken) {
 			t.Errorf("err = %v", err)
 		}
 		nothing(t, rdb)
@@ -86,7 +87,8 @@ func TestBatch(t *testing.T) {
 
 	t.Run("with a room that breaks the API's rules is refused", func(t *testing.T) {
 		rdb := redistest.Client(t)
-		_, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), list(tasks.Room{RoomId: 1}, tasks.Room{}), enqueue.BatchOptions{Defaults: defaults})
+		_, err := enqueue.New(rdb, keys.Default).
+			Batch(t.Context(), list(tasks.Room{RoomId: 1}, tasks.Room{}), enqueue.BatchOptions{Defaults: defaults})
 		var bad *tasks.RoomError
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), "room 2 of the batch") {
 			t.Errorf("err = %v", err)
@@ -108,7 +110,8 @@ func TestBatch(t *testing.T) {
 		}
 		client := enqueue.New(rdb, keys.Default)
 		for i, created := range []bool{true, false} {
-			b, err := client.Batch(t.Context(), list(tasks.Room{RoomId: 1}, tasks.Room{RoomId: 2}), enqueue.BatchOptions{ID: "class-", Defaults: defaults})
+			b, err := client.Batch(t.Context(), list(tasks.Room{RoomId: 1}, tasks.Room{RoomId: 2}),
+				enqueue.BatchOptions{ID: "class-", Defaults: defaults})
 			if err != nil || b.Rooms != 2 || b.Created != created {
 				t.Errorf("call %d: %+v, %v", i+1, b, err)
 			}
@@ -132,7 +135,8 @@ func TestBatch(t *testing.T) {
 			t.Errorf("the same rooms: %+v, %v", b, err)
 		}
 		b, err := batch(one, three)
-		if !errors.Is(err, enqueue.ErrExists) || b.ID != "monday" || b.Rooms != 2 || err.Error() != "batch monday exists already with other rooms (2 of them)" {
+		if !errors.Is(err, enqueue.ErrExists) || b.ID != "monday" || b.Rooms != 2 ||
+			err.Error() != "batch monday exists already with other rooms (2 of them)" {
 			t.Errorf("other rooms: %+v, %v", b, err)
 		}
 		if all := rdb.Keys(t.Context(), keys.Default.Loading("*")).Val(); len(all) > 0 {
@@ -143,7 +147,8 @@ func TestBatch(t *testing.T) {
 	t.Run("says where Redis is away", func(t *testing.T) {
 		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 		defer rdb.Close()
-		if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), list(tasks.Room{SdkAppId: 1, RoomId: 1}), enqueue.BatchOptions{}); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), list(tasks.Room{SdkAppId: 1, RoomId: 1}),
+			enqueue.BatchOptions{}); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 			t.Errorf("err = %v", err)
 		}
 	})

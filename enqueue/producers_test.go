@@ -36,7 +36,9 @@ const app = 1400123480
 func drain(t *testing.T, c redis.UniversalClient, rate int) *tiwtest.Server {
 	t.Helper()
 	sim := tiwtest.Start(t, tiwtest.Options{Limit: rate, TaskDuration: time.Millisecond, Latency: time.Millisecond})
-	api, err := tiw.New(tiw.Options{Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+	api, err := tiw.New(tiw.Options{
+		Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,15 +184,18 @@ func TestKey(t *testing.T) {
 
 	t.Run("is an error also where the other one comes and goes while this one is enqueued", func(t *testing.T) {
 		c := redistest.Client(t)
-		other := tasks.SnapshotPayload{ID: tasks.KeyID(app, 5, "k"), Room: tasks.Room{SdkAppId: app, RoomId: 5, SnapshotMode: tasks.ModeAllMarks}}
+		other := tasks.SnapshotPayload{ID: tasks.KeyID(app, 5, "k"),
+			Room: tasks.Room{SdkAppId: app, RoomId: 5, SnapshotMode: tasks.ModeAllMarks}}
 		hooked := redis.NewClient(c.Options())
 		defer hooked.Close()
 		hooked.AddHook(afterFirst("hgetall", func() {
-			if in, err := ledger.New(c, ledger.Options{}).Begin(t.Context(), other, "x", ""); err != nil || in.Verdict != ledger.Send {
+			if in, err := ledger.New(c, ledger.Options{}).Begin(t.Context(), other, "x", ""); err != nil ||
+				in.Verdict != ledger.Send {
 				t.Errorf("%+v, %v", in, err)
 			}
 		}))
-		s, err := enqueue.New(hooked, keys.Default).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 5}, enqueue.RoomOptions{Key: "k"})
+		s, err := enqueue.New(hooked, keys.Default).
+			Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 5}, enqueue.RoomOptions{Key: "k"})
 		if !errors.Is(err, enqueue.ErrExists) || s.ID != other.ID || s.Created {
 			t.Errorf("%+v, %v", s, err)
 		}
@@ -213,7 +218,8 @@ func TestKey(t *testing.T) {
 
 	t.Run("that is not printable is refused", func(t *testing.T) {
 		c := redistest.Client(t)
-		_, err := enqueue.New(c, keys.Default).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 5}, enqueue.RoomOptions{Key: "a\nb"})
+		_, err := enqueue.New(c, keys.Default).
+			Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 5}, enqueue.RoomOptions{Key: "a\nb"})
 		var bad *tasks.RoomError
 		if !errors.As(err, &bad) {
 			t.Errorf("err = %v", err)
@@ -416,7 +422,8 @@ func TestFull(t *testing.T) {
 			return done >= rooms && sim.State().Tasks.Created >= int64(rooms+singles)
 		})
 		if n := sim.State().Tasks.Created; succeeded != rooms || n != int64(rooms+singles) {
-			t.Errorf("%d rooms of batches and %d single ones accepted; %d succeeded, %d tasks at Tencent", rooms, singles, succeeded, n)
+			t.Errorf("%d rooms of batches and %d single ones accepted; %d succeeded, %d tasks at Tencent", rooms,
+				singles, succeeded, n)
 		}
 		t.Logf("%d rooms of batches and %d single ones came to their end", rooms, singles)
 		if out := c.Info(t.Context(), "errorstats").Val(); strings.Contains(out, "errorstat_OOM") {
@@ -443,7 +450,8 @@ func TestFull(t *testing.T) {
 		if _, err := enqueue.New(c, keys.Default).Room(t.Context(), room, o); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the snapshot is begun", func() bool { return c.Exists(t.Context(), keys.Default.Snapshot(tasks.KeyID(app, 5, "k"))).Val() == 1 })
+		until(t, "the snapshot is begun",
+			func() bool { return c.Exists(t.Context(), keys.Default.Snapshot(tasks.KeyID(app, 5, "k"))).Val() == 1 })
 		others(t, c, 18_000_000)
 		if s, err := enqueue.New(c, keys.Default).Room(t.Context(), room, o); err != nil || s.Created {
 			t.Errorf("%+v, %v", s, err)
@@ -483,7 +491,8 @@ func TestEviction(t *testing.T) {
 	c := redis.NewClient(&redis.Options{Addr: redistest.Real(t, "--maxmemory-policy", "allkeys-lru").Addr})
 	defer c.Close()
 	_, room := enqueue.New(c, keys.Default).Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 1}, enqueue.RoomOptions{})
-	_, batch := enqueue.New(c, keys.Default).Batch(t.Context(), list(tasks.Room{SdkAppId: app, RoomId: 1}), enqueue.BatchOptions{})
+	_, batch := enqueue.New(c, keys.Default).
+		Batch(t.Context(), list(tasks.Room{SdkAppId: app, RoomId: 1}), enqueue.BatchOptions{})
 	for name, err := range map[string]error{"room": room, "batch": batch} {
 		var evicts *rdb.EvictionError
 		if !errors.As(err, &evicts) || evicts.Policy != "allkeys-lru" {
@@ -510,7 +519,9 @@ func TestReplicated(t *testing.T) {
 		return client.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 1}, enqueue.RoomOptions{Key: key, Replicated: true})
 	}
 	batch := func(id string) (enqueue.Batch, error) {
-		return client.Batch(t.Context(), list(tasks.Room{SdkAppId: app, RoomId: 1}), enqueue.BatchOptions{ID: id, Replicated: true})
+		return client.Batch(t.Context(), list(tasks.Room{SdkAppId: app, RoomId: 1}), enqueue.BatchOptions{
+			ID: id, Replicated: true,
+		})
 	}
 	onReplica := func(id string) bool {
 		_, err := asynq.NewInspectorFromRedisClient(r).GetTaskInfo(keys.Default.QueueInteractive(), id)
@@ -524,7 +535,8 @@ func TestReplicated(t *testing.T) {
 				t.Errorf("room %d: %+v, %v", i, s, err)
 			}
 		}
-		if _, err := batch("a"); err != nil || r.Exists(t.Context(), keys.Default.Batch("a"), keys.Default.Rows("a")).Val() != 2 {
+		if _, err := batch("a"); err != nil ||
+			r.Exists(t.Context(), keys.Default.Batch("a"), keys.Default.Rows("a")).Val() != 2 {
 			t.Errorf("batch: %v", err)
 		}
 	})
@@ -536,7 +548,8 @@ func TestReplicated(t *testing.T) {
 		defer replica.Thaw()
 		for i, created := range []bool{true, false} {
 			s, err := room("k")
-			if !errors.Is(err, enqueue.ErrNotReplicated) || s.Created != created || !strings.Contains(err.Error(), s.ID+" is accepted here") {
+			if !errors.Is(err, enqueue.ErrNotReplicated) || s.Created != created ||
+				!strings.Contains(err.Error(), s.ID+" is accepted here") {
 				t.Errorf("room, call %d: %+v, %v", i+1, s, err)
 			}
 			b, err := batch("b")

@@ -59,7 +59,9 @@ func TestWhatWasAcceptedEnds(t *testing.T) {
 			}
 			var batches []string
 			for {
-				b, err := c.Batch(t.Context(), batch(1+rooms*len(batches)), enqueue.BatchOptions{ID: fmt.Sprintf("b%d", len(batches))})
+				b, err := c.Batch(t.Context(), batch(1+rooms*len(batches)), enqueue.BatchOptions{
+					ID: fmt.Sprintf("b%d", len(batches)),
+				})
 				var full *enqueue.FullError
 				if errors.As(err, &full) {
 					break

@@ -44,7 +44,8 @@ func settledAt(t *testing.T, rdb *redis.Client, id string, urls [][]string) *led
 	rooms := len(urls)
 	l := ledger.New(rdb, ledger.Options{})
 	room := func(row int) tasks.Room {
-		return tasks.Room{SdkAppId: 7, RoomId: uint64(row), Label: map[string]string{"Class": fmt.Sprintf("%d班/../%d", row, row)}}
+		return tasks.Room{SdkAppId: 7, RoomId: uint64(row),
+			Label: map[string]string{"Class": fmt.Sprintf("%d班/../%d", row, row)}}
 	}
 	if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
 		for i := range rooms {
@@ -59,12 +60,15 @@ func settledAt(t *testing.T, rdb *redis.Client, id string, urls [][]string) *led
 		snapshot := tasks.RowID(id, row)
 		in, err := l.Begin(t.Context(), tasks.SnapshotPayload{ID: snapshot, Batch: id, Room: room(row)}, snapshot, "")
 		if err == nil {
-			err = l.Outcome(t.Context(), snapshot, in.Attempt, ledger.Outcome{State: ledger.Accepted, TaskID: "task-" + snapshot})
+			err = l.Outcome(t.Context(), snapshot, in.Attempt, ledger.Outcome{
+				State: ledger.Accepted, TaskID: "task-" + snapshot,
+			})
 		}
 		if err == nil {
-			err = l.SettleAll(t.Context(), []ledger.Settlement{{ID: snapshot, TaskID: "task-" + snapshot, Copy: true, Result: ledger.Result{
-				State: ledger.Succeeded, Images: urls[row-1],
-			}}})[0]
+			result := ledger.Result{State: ledger.Succeeded, Images: urls[row-1]}
+			err = l.SettleAll(t.Context(), []ledger.Settlement{
+				{ID: snapshot, TaskID: "task-" + snapshot, Copy: true, Result: result},
+			})[0]
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -132,12 +132,15 @@ func TestFetch(t *testing.T) {
 			w.Header().Set("Location", "file:///etc/passwd")
 			w.WriteHeader(http.StatusFound)
 		}, nil, "neither an https:// nor an http:// URL"},
-		{"403", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, nil, "answered 403 Forbidden"},
+		{"403", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, nil,
+			"answered 403 Forbidden"},
 		{"404", http.NotFound, nil, "answered 404 Not Found"},
-		{"503", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, nil, "answered 503"},
+		{"503", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, nil,
+			"answered 503"},
 		{"HTML", whole([]byte("<html>gone</html>")), nil, `no PNG or JPEG but begins with "<h"`},
 		{"nothing", whole(nil), nil, "cut off"},
-		{"a header that lies", whole(append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, 100)...)), nil, "header cannot be read"},
+		{"a header that lies", whole(append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, 100)...)), nil,
+			"header cannot be read"},
 		{"cut off, by its length", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(board)))
 			w.Write(board[:len(board)/2])
@@ -164,7 +167,8 @@ func TestFetch(t *testing.T) {
 		}, nil, "more than 1048576"},
 		{"endless", endless(board), nil, "more than 1048576 bytes"},
 		{"endless header", endless(photo[:20]), nil, "header cannot be read"},
-		{"never an answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, nil, "not read within 500ms"},
+		{"never an answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, nil,
+			"not read within 500ms"},
 		{"never an end", func(w http.ResponseWriter, r *http.Request) {
 			w.Write(board[:100])
 			w.(http.Flusher).Flush()
@@ -210,7 +214,8 @@ func TestFetchGuard(t *testing.T) {
 	t.Cleanup(outer.Close)
 	resolver := guardtest.DNS(t, func() []string { return []string{"127.0.0.1"} })
 	for _, url := range []string{
-		inner.URL, "http://localhost" + port, "http://[::1]" + port, "http://[::ffff:127.0.0.1]" + port, "http://0.0.0.0" + port,
+		inner.URL, "http://localhost" + port, "http://[::1]" + port, "http://[::ffff:127.0.0.1]" + port,
+		"http://0.0.0.0" + port,
 		"http://rebound.test" + port, "http://169.254.0.23/", "http://100.64.0.1/", "http://10.0.0.1/",
 	} {
 		f := fetcher(t, images.FetcherOptions{Timeout: 5 * time.Second})
@@ -236,7 +241,8 @@ func TestFetchGuard(t *testing.T) {
 	if _, got, err := read(t.Context(), fetcher(t, images.FetcherOptions{}, "localhost"), redirecting); err == nil {
 		t.Errorf("public.test is not listed, and %d bytes came", len(got))
 	}
-	if _, got, err := read(t.Context(), fetcher(t, images.FetcherOptions{}, "127.0.0.1"), inner.URL); err != nil || !bytes.Equal(got, board) {
+	if _, got, err := read(t.Context(), fetcher(t, images.FetcherOptions{}, "127.0.0.1"), inner.URL); err != nil ||
+		!bytes.Equal(got, board) {
 		t.Errorf("a listed address: %v", err)
 	}
 }

@@ -42,7 +42,8 @@ func gatewayAt(t *testing.T, addr, dir string) (kill func()) {
 	if err := os.MkdirAll(filepath.Join(dir, "boards"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "--quiet", "--port", addr, "--access", testKey, "--secret", testSecret, "posix", "--sidecar", t.TempDir(), dir)
+	cmd := exec.Command(program, "--quiet", "--port", addr, "--access", testKey, "--secret", testSecret, "posix",
+		"--sidecar", t.TempDir(), dir)
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -145,7 +146,8 @@ func TestStores(t *testing.T) {
 				if b, err := os.ReadFile(u.Path); string(b) != "another" {
 					t.Errorf("%s: %q, %v", link, b, err)
 				}
-			} else if resp, err := http.Get(link); err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "image/png" {
+			} else if resp, err := http.Get(link); err != nil || resp.StatusCode != http.StatusOK ||
+				resp.Header.Get("Content-Type") != "image/png" {
 				t.Errorf("%s: %v, %v", link, resp, err)
 			} else {
 				resp.Body.Close()
@@ -229,8 +231,10 @@ func TestBucketAway(t *testing.T) {
 
 func TestOpenStore(t *testing.T) {
 	for _, bad := range []string{
-		"", "/srv/boards", "boards", "file:boards", "file://host/boards", "file:///boards?x=1", "ftp://host/boards", "s3://", "s3:///boards",
-		"s3://b?endpoint=host", "s3://b?endpoint=ftp://host", "s3://b?endpoint=https://h/path", "s3://b?reigon=x", "s3://u:p@b",
+		"", "/srv/boards", "boards", "file:boards", "file://host/boards", "file:///boards?x=1", "ftp://host/boards",
+		"s3://", "s3:///boards",
+		"s3://b?endpoint=host", "s3://b?endpoint=ftp://host", "s3://b?endpoint=https://h/path", "s3://b?reigon=x",
+		"s3://u:p@b",
 	} {
 		if s, err := images.OpenStore(bad, images.Credentials{}); err == nil {
 			t.Errorf("%q is %s", bad, s)
@@ -241,7 +245,8 @@ func TestOpenStore(t *testing.T) {
 // What was written must be what is read.
 func TestCheckReads(t *testing.T) {
 	t.Parallel()
-	if err := images.Check(t.Context(), lying{open(t, "file://"+t.TempDir())}); err == nil || !strings.Contains(err.Error(), "reads as") {
+	if err := images.Check(t.Context(), lying{open(t, "file://"+t.TempDir())}); err == nil ||
+		!strings.Contains(err.Error(), "reads as") {
 		t.Errorf("a store that returns something else: %v", err)
 	}
 }

@@ -114,7 +114,8 @@ func TestCallback(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := f.record(row(1))
-		if s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 || len(s.ExtraTasks)+len(s.ReportedTasks) != 0 {
+		if s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 ||
+			len(s.ExtraTasks)+len(s.ReportedTasks) != 0 {
 			t.Errorf("%+v", s)
 		}
 		f.verdict(row(1), "y", ledger.Done)
@@ -291,9 +292,11 @@ func TestOlderAttempt(t *testing.T) {
 	}
 
 	for name, end := range map[string]func(f fixture){
-		"is throttled":       func(f fixture) { f.outcome(row(1), 2, throttled) },
-		"is unknown":         func(f fixture) { f.outcome(row(1), 2, unknown) },
-		"fails":              func(f fixture) { f.outcome(row(1), 2, ledger.Outcome{State: ledger.Failed, Code: "InvalidParameter"}) },
+		"is throttled": func(f fixture) { f.outcome(row(1), 2, throttled) },
+		"is unknown":   func(f fixture) { f.outcome(row(1), 2, unknown) },
+		"fails": func(f fixture) {
+			f.outcome(row(1), 2, ledger.Outcome{State: ledger.Failed, Code: "InvalidParameter"})
+		},
 		"fails and canceled": func(f fixture) { f.cancel(row(1)); f.outcome(row(1), 2, throttled) },
 		"is cut off":         func(f fixture) { f.cutOff(row(1)); f.verdict(row(1), "z", ledger.Done) },
 	} {
@@ -353,7 +356,8 @@ func TestGrace(t *testing.T) {
 	// ago makes the unknown outcome of a snapshot that old.
 	ago := func(f fixture, p tasks.SnapshotPayload, d time.Duration) {
 		f.Helper()
-		if err := f.rdb.HSet(f.Context(), keys.Default.Snapshot(p.ID), "unknown_at", time.Now().Add(-d).UnixMilli()).Err(); err != nil {
+		if err := f.rdb.HSet(f.Context(), keys.Default.Snapshot(p.ID), "unknown_at",
+			time.Now().Add(-d).UnixMilli()).Err(); err != nil {
 			f.Fatal(err)
 		}
 	}
@@ -461,7 +465,8 @@ func TestDiscardReportedTask(t *testing.T) {
 	t.Run("ends the asking", func(t *testing.T) {
 		f, s := asking(t)
 		f.discard(s)
-		if f.in(keys.Default.Confirm(), row(1)) || len(f.record(row(1)).ReportedTasks) != 0 || !f.in(keys.Default.Open(), row(1)) {
+		if f.in(keys.Default.Confirm(), row(1)) || len(f.record(row(1)).ReportedTasks) != 0 ||
+			!f.in(keys.Default.Open(), row(1)) {
 			t.Errorf("%+v", f.record(row(1)))
 		}
 	})
@@ -529,7 +534,9 @@ func TestUntrack(t *testing.T) {
 func TestRelay(t *testing.T) {
 	relaying := func(t *testing.T) (f fixture, p tasks.SnapshotPayload) {
 		f = setup(t, 2)
-		f.Ledger = ledger.New(f.rdb, ledger.Options{Busy: 10 * time.Second, Retention: time.Hour, ConfirmAfter: time.Nanosecond, Relay: true})
+		f.Ledger = ledger.New(f.rdb, ledger.Options{
+			Busy: 10 * time.Second, Retention: time.Hour, ConfirmAfter: time.Nanosecond, Relay: true,
+		})
 		p = row(1)
 		p.Room.CallbackURL = "https://example.com/cb"
 		return f, p
@@ -544,8 +551,12 @@ func TestRelay(t *testing.T) {
 				f.outcome(p, 1, accepted("t1"))
 				f.settle(p, "t1", ledger.Succeeded)
 			}, 1},
-			"refused":  {func(f fixture, p tasks.SnapshotPayload) { f.fail(p, "InvalidParameter") }, 1},
-			"canceled": {func(f fixture, p tasks.SnapshotPayload) { f.begin(p, "x"); f.cancel(p); f.outcome(p, 1, throttled) }, 0},
+			"refused": {func(f fixture, p tasks.SnapshotPayload) { f.fail(p, "InvalidParameter") }, 1},
+			"canceled": {func(f fixture, p tasks.SnapshotPayload) {
+				f.begin(p, "x")
+				f.cancel(p)
+				f.outcome(p, 1, throttled)
+			}, 0},
 		} {
 			f, p := relaying(t)
 			test.end(f, p)

@@ -106,7 +106,8 @@ func TestLeftovers(t *testing.T) {
 	day := time.Now().Unix() / (24 * 60 * 60)
 	f.feed(1) // the feeder drops the batch from the ring
 
-	want, left := []string{keys.Default.Batches(), keys.Default.Index(day), keys.Default.Indexes(), keys.Default.Totals()}, []string(nil)
+	want, left := []string{keys.Default.Batches(), keys.Default.Index(day), keys.Default.Indexes(),
+		keys.Default.Totals()}, []string(nil)
 	for deadline := time.Now().Add(5 * time.Second); !slices.Equal(left, want); {
 		if time.Now().After(deadline) {
 			t.Fatal(cmp.Diff(want, left))

@@ -65,8 +65,9 @@ func TestFind(t *testing.T) {
 		}
 	}
 	look("while the batch waits", map[string][]string{
-		"70003": {"school.4"}, "三年级 <3>": {one.ID, "school.1004", "school.4", "school.504"}, "r-first": {one.ID}, "r-t-one": {one.ID},
-		"t-one": {one.ID}, "7": {one.ID}, "7000": nil, "Class": nil, "": nil,
+		"70003": {"school.4"}, "三年级 <3>": {one.ID, "school.1004", "school.4", "school.504"}, "r-first": {one.ID},
+		"r-t-one": {one.ID},
+		"t-one":   {one.ID}, "7": {one.ID}, "7000": nil, "Class": nil, "": nil,
 	})
 	if ids, more := f.find("No. 3", 10); len(ids) != 10 || !more {
 		t.Errorf("%d of 1500 are found, more: %t", len(ids), more)

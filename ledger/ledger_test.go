@@ -24,7 +24,8 @@ type fixture struct {
 
 func setup(t *testing.T, total int) fixture {
 	rdb := redistest.Client(t)
-	f := fixture{t, ledger.New(rdb, ledger.Options{Busy: 10 * time.Second, Retention: time.Hour, ConfirmAfter: time.Nanosecond}), rdb}
+	f := fixture{t,
+		ledger.New(rdb, ledger.Options{Busy: 10 * time.Second, Retention: time.Hour, ConfirmAfter: time.Nanosecond}), rdb}
 	f.load(total)
 	rdb.HSet(t.Context(), keys.Default.Batch("b"), "created_at", 1)
 	rdb.ZAdd(t.Context(), keys.Default.Batches(), redis.Z{Score: 1, Member: "b"})
@@ -126,7 +127,8 @@ func TestLife(t *testing.T) {
 	if again := f.due(); len(again) != 0 {
 		t.Errorf("handed out twice: %v", again)
 	}
-	if ms := f.rdb.ZScore(t.Context(), keys.Default.Confirm(), due[0].ID).Val(); time.Until(time.UnixMilli(int64(ms))) < 25*time.Second {
+	if ms := f.rdb.ZScore(t.Context(), keys.Default.Confirm(),
+		due[0].ID).Val(); time.Until(time.UnixMilli(int64(ms))) < 25*time.Second {
 		t.Errorf("it is handed out again at %s", time.UnixMilli(int64(ms)))
 	}
 	images := []string{"http://h/1.png", "http://h/2.png"}
@@ -151,7 +153,8 @@ func TestLife(t *testing.T) {
 	if b := f.batch(); b.Failed != 1 || !b.Ended() || b.Queued != 0 {
 		t.Errorf("batch at its end: %+v", b)
 	}
-	if n := f.rdb.ZCard(t.Context(), keys.Default.Open()).Val() + f.rdb.ZCard(t.Context(), keys.Default.Confirm()).Val(); n != 0 {
+	if n := f.rdb.ZCard(t.Context(), keys.Default.Open()).Val() +
+		f.rdb.ZCard(t.Context(), keys.Default.Confirm()).Val(); n != 0 {
 		t.Errorf("%d entries left in the sets of work in progress", n)
 	}
 }
@@ -176,22 +179,23 @@ func TestBegin(t *testing.T) {
 		}
 	})
 
-	t.Run("sends again after a worker was cut off, and counts a possible duplicate if that is accepted", func(t *testing.T) {
-		f := setup(t, 1)
-		f.begin(row(1), "x")
-		f.cutOff(row(1))
-		in := f.begin(row(1), "y")
-		if in.Verdict != ledger.Send || in.Attempt != 2 {
-			t.Fatalf("%+v", in)
-		}
-		f.outcome(row(1), 2, accepted("t2"))
-		if s := f.record(row(1)); s.PossibleDuplicates != 1 {
-			t.Errorf("record: %+v", s)
-		}
-		if b := f.batch(); b.PossibleDuplicates != 1 || b.Accepted != 1 || b.Sending != 0 {
-			t.Errorf("batch: %+v", b)
-		}
-	})
+	t.Run("sends again after a worker was cut off, and counts a possible duplicate if that is accepted",
+		func(t *testing.T) {
+			f := setup(t, 1)
+			f.begin(row(1), "x")
+			f.cutOff(row(1))
+			in := f.begin(row(1), "y")
+			if in.Verdict != ledger.Send || in.Attempt != 2 {
+				t.Fatalf("%+v", in)
+			}
+			f.outcome(row(1), 2, accepted("t2"))
+			if s := f.record(row(1)); s.PossibleDuplicates != 1 {
+				t.Errorf("record: %+v", s)
+			}
+			if b := f.batch(); b.PossibleDuplicates != 1 || b.Accepted != 1 || b.Sending != 0 {
+				t.Errorf("batch: %+v", b)
+			}
+		})
 
 	t.Run("sends nothing while sending is stopped, and loses nothing", func(t *testing.T) {
 		f := setup(t, 2)
@@ -315,7 +319,9 @@ func TestSettle(t *testing.T) {
 		for n := 1; n <= 3; n++ {
 			f.begin(row(n), "a")
 			f.outcome(row(n), 1, accepted("t"))
-			all = append(all, ledger.Settlement{ID: row(n).ID, TaskID: "t", Result: ledger.Result{State: ledger.Succeeded, Images: []string{"u"}}})
+			all = append(all, ledger.Settlement{
+				ID: row(n).ID, TaskID: "t", Result: ledger.Result{State: ledger.Succeeded, Images: []string{"u"}},
+			})
 		}
 		all[1].TaskID = "another"
 		all[2].State, all[2].Code = ledger.Failed, "InternalErr"
@@ -339,7 +345,8 @@ func TestSettle(t *testing.T) {
 		if due := f.due(); len(due) != 0 {
 			t.Errorf("due %v", due)
 		}
-		if ms := f.rdb.ZScore(t.Context(), keys.Default.Confirm(), row(1).ID).Val(); time.Until(time.UnixMilli(int64(ms))) < 50*time.Minute {
+		if ms := f.rdb.ZScore(t.Context(), keys.Default.Confirm(),
+			row(1).ID).Val(); time.Until(time.UnixMilli(int64(ms))) < 50*time.Minute {
 			t.Errorf("it is due at %s", time.UnixMilli(int64(ms)))
 		}
 	})

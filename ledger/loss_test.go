@@ -227,7 +227,8 @@ func TestCallbackBeforeTheRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := f.record(row(1))
-		if s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 || len(s.ExtraTasks) != 0 || s.Attempts != 1 {
+		if s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 || len(s.ExtraTasks) != 0 ||
+			s.Attempts != 1 {
 			t.Errorf("%+v", s)
 		}
 		f.verdict(row(1), "new", ledger.Done)

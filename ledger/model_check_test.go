@@ -39,9 +39,11 @@ func (w *world) places() places {
 	pipe := w.rdb.Pipeline()
 	z := func(key string) *redis.StringSliceCmd { return pipe.ZRange(w.ctx, key, 0, -1) }
 	open, confirm, transit := z(keys.Default.Open()), z(keys.Default.Confirm()), z(keys.Default.Transit())
-	waiting, waiting0, failed, failed0 := z(keys.Default.Waiting("b")), z(keys.Default.Waiting("")), z(keys.Default.Failed("b")), z(keys.Default.Failed(""))
+	waiting, waiting0, failed, failed0 := z(keys.Default.Waiting("b")), z(keys.Default.Waiting("")),
+		z(keys.Default.Failed("b")), z(keys.Default.Failed(""))
 	again := pipe.LRange(w.ctx, keys.Default.Again("b"), 0, -1)
-	suspended1, suspended2 := pipe.LRange(w.ctx, keys.Default.SuspendedRooms(1), 0, -1), pipe.LRange(w.ctx, keys.Default.SuspendedRooms(2), 0, -1)
+	suspended1, suspended2 := pipe.LRange(w.ctx, keys.Default.SuspendedRooms(1), 0, -1),
+		pipe.LRange(w.ctx, keys.Default.SuspendedRooms(2), 0, -1)
 	ring := pipe.LRange(w.ctx, keys.Default.Ring(), 0, -1)
 	paused := pipe.HExists(w.ctx, keys.Default.Batch("b"), "paused")
 	ttl := make(map[string]*redis.DurationCmd)
@@ -80,7 +82,8 @@ func (w *world) places() places {
 		expires["b."+row] = true
 	}
 	return places{
-		set(open), set(confirm), set(transit), set(waiting, waiting0), set(failed, failed0), set(again), set(suspended1, suspended2), expires,
+		set(open), set(confirm), set(transit), set(waiting, waiting0), set(failed, failed0), set(again),
+		set(suspended1, suspended2), expires,
 	}
 }
 
@@ -203,7 +206,8 @@ func (w *world) checkPlace(s ledger.Snapshot, at places) {
 // checkTasks checks that no TaskID is lost, and that every task but the first
 // was announced as a possible duplicate.
 func (w *world) checkTasks(s ledger.Snapshot) {
-	ids := slices.Concat([]string{s.TaskID}, slices.Collect(maps.Values(s.ExtraTasks)), slices.Collect(maps.Values(s.ReportedTasks)))
+	ids := slices.Concat([]string{s.TaskID}, slices.Collect(maps.Values(s.ExtraTasks)),
+		slices.Collect(maps.Values(s.ReportedTasks)))
 	for _, id := range w.lives[s.ID].known {
 		if !slices.Contains(ids, id) {
 			w.t.Fatalf("%s (%s): task %s is lost; the record has %q", s.ID, s.State, id, ids)
@@ -221,7 +225,8 @@ func (w *world) checkTasks(s ledger.Snapshot) {
 		}
 	}
 	if made > 1+s.PossibleDuplicates {
-		w.t.Fatalf("%s (%s): %d tasks were made, %d possible duplicates are counted", s.ID, s.State, made, s.PossibleDuplicates)
+		w.t.Fatalf("%s (%s): %d tasks were made, %d possible duplicates are counted", s.ID, s.State, made,
+			s.PossibleDuplicates)
 	}
 }
 
@@ -249,7 +254,8 @@ func (w *world) leftovers() {
 	w.must(err)
 	for _, key := range all {
 		switch key {
-		case keys.Default.Totals(), keys.Default.Batches(), keys.Default.Feeder(), keys.Default.Gate(), keys.Default.Indexes(), keys.Default.Packed(""), keys.Default.Expiring():
+		case keys.Default.Totals(), keys.Default.Batches(), keys.Default.Feeder(), keys.Default.Gate(),
+			keys.Default.Indexes(), keys.Default.Packed(""), keys.Default.Expiring():
 			continue
 		}
 		if ttl := w.rdb.PTTL(w.ctx, key).Val(); ttl < 0 {

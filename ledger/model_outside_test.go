@@ -158,7 +158,8 @@ func (w *world) release(app uint64) {
 
 // timePasses makes everything in the ledger older.
 func (w *world) timePasses() {
-	w.pass(rapid.SampledFrom([]time.Duration{time.Second, modelBusy, time.Minute, 2 * time.Minute, modelSweep}).Draw(w.t, "time"))
+	w.pass(rapid.SampledFrom([]time.Duration{time.Second, modelBusy, time.Minute, 2 * time.Minute, modelSweep}).
+		Draw(w.t, "time"))
 }
 
 var ageScript = redis.NewScript(`

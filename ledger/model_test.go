@@ -137,8 +137,9 @@ type life struct {
 
 func newWorld(t *rapid.T, rdb *redis.Client) *world {
 	w := &world{
-		t: t, ctx: t.Context(), rdb: rdb, breaker: gate.NewBreaker(rdb, keys.Default), backlog: backlog.New(rdb, keys.Default),
-		lives: make(map[string]*life), batchEnds: make(map[time.Time]bool), told: make(map[time.Time]bool),
+		t: t, ctx: t.Context(), rdb: rdb, breaker: gate.NewBreaker(rdb, keys.Default),
+		backlog: backlog.New(rdb, keys.Default),
+		lives:   make(map[string]*life), batchEnds: make(map[time.Time]bool), told: make(map[time.Time]bool),
 	}
 	o := ledger.Options{Busy: modelBusy, Attempts: modelAttempts}
 	switch rapid.SampledFrom([]string{"wait", "retry", "hold"}).Draw(t, "unknown") {

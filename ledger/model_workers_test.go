@@ -111,7 +111,8 @@ func (w *world) answer() {
 	open := slices.DeleteFunc(slices.Clone(w.calls), func(c *call) bool { return c.outcome != nil })
 	c := open[pick(w, "call", open)]
 	w.answerWith(c, rapid.SampledFrom([]string{
-		"accepted", "accepted", "unknown, made", "unknown, not made", "throttled", "not sent", "permanent", "arrears", "app refused",
+		"accepted", "accepted", "unknown, made", "unknown, not made", "throttled", "not sent", "permanent", "arrears",
+		"app refused",
 	}).Draw(w.t, "answer"))
 }
 
@@ -310,7 +311,8 @@ func (w *world) settle(id, taskID string) {
 	if t.state == "" || w.chance("Describe fails") {
 		w.must(w.ledger.Postpone(w.ctx, ledger.Postponement{
 			ID: id, Wait: time.Minute, Early: rapid.SampledFrom([]time.Duration{0, time.Millisecond}).Draw(w.t, "early"),
-			Answer: rapid.SampledFrom([]ledger.Answer{ledger.NoAnswer, ledger.Running, ledger.Refused, ledger.Odd}).Draw(w.t, "answer"),
+			Answer: rapid.SampledFrom([]ledger.Answer{ledger.NoAnswer, ledger.Running, ledger.Refused, ledger.Odd}).
+				Draw(w.t, "answer"),
 		}))
 		return
 	}

@@ -44,7 +44,8 @@ func TestNamedTask(t *testing.T) {
 		if in := f.begin(p, "z"); in.Verdict != ledger.Done {
 			t.Errorf("begun after its task was claimed: %+v", in)
 		}
-		if s := f.record(p); s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 || len(s.ReportedTasks) != 0 {
+		if s := f.record(p); s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 ||
+			len(s.ReportedTasks) != 0 {
 			t.Errorf("after the claim: %+v", s)
 		}
 	})
@@ -102,7 +103,8 @@ func TestNamedTask(t *testing.T) {
 		f.named(p, 2, "t2")
 		f.outcome(p, 2, accepted("t2"))
 		s := f.record(p)
-		if diff := cmp.Diff(map[int]string{1: "t1"}, s.ExtraTasks); s.TaskID != "t2" || diff != "" || len(s.ReportedTasks) != 0 || s.PossibleDuplicates != 1 {
+		if diff := cmp.Diff(map[int]string{1: "t1"}, s.ExtraTasks); s.TaskID != "t2" || diff != "" ||
+			len(s.ReportedTasks) != 0 || s.PossibleDuplicates != 1 {
 			t.Errorf("after both: %+v %s", s, diff)
 		}
 	})

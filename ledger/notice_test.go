@@ -62,11 +62,20 @@ func TestNotices(t *testing.T) {
 			f.outcome(row(2), 1, accepted("t2"))
 			f.settle(row(2), "t2", ledger.Failed)
 		},
-		"is refused":               func(f fixture) { f.fail(row(2), "InvalidParameter") },
-		"is canceled before it":    func(f fixture) { f.cancel(row(2)) },
-		"is canceled while it":     func(f fixture) { f.begin(row(2), "x"); f.cancel(row(2)); f.outcome(row(2), 1, throttled) },
-		"is canceled with all":     func(f fixture) { f.feed(2); f.cancelBatch(); f.begin(row(2), "x") },
-		"is canceled cut off":      func(f fixture) { f.begin(row(2), "x"); f.cancel(row(2)); f.cutOff(row(2)); f.begin(row(2), "y") },
+		"is refused":            func(f fixture) { f.fail(row(2), "InvalidParameter") },
+		"is canceled before it": func(f fixture) { f.cancel(row(2)) },
+		"is canceled while it": func(f fixture) {
+			f.begin(row(2), "x")
+			f.cancel(row(2))
+			f.outcome(row(2), 1, throttled)
+		},
+		"is canceled with all": func(f fixture) { f.feed(2); f.cancelBatch(); f.begin(row(2), "x") },
+		"is canceled cut off": func(f fixture) {
+			f.begin(row(2), "x")
+			f.cancel(row(2))
+			f.cutOff(row(2))
+			f.begin(row(2), "y")
+		},
 		"is canceled when unknown": func(f fixture) { f.begin(row(2), "x"); f.outcome(row(2), 1, unknown); f.cancel(row(2)) },
 	} {
 		t.Run("come once for each end where the last snapshot "+name, func(t *testing.T) {

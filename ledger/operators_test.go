@@ -238,7 +238,9 @@ func holding(f fixture) *ledger.Ledger {
 // fail makes a snapshot fail at its first attempt.
 func (f fixture) fail(p tasks.SnapshotPayload, code string) {
 	f.Helper()
-	f.outcome(p, f.begin(p, "fail").Attempt, ledger.Outcome{State: ledger.Failed, Costs: true, Code: code, Message: "m", RequestID: "r"})
+	f.outcome(p, f.begin(p, "fail").Attempt, ledger.Outcome{
+		State: ledger.Failed, Costs: true, Code: code, Message: "m", RequestID: "r",
+	})
 }
 
 func TestRetry(t *testing.T) {
@@ -254,7 +256,8 @@ func TestRetry(t *testing.T) {
 			t.Error("it was not retried once")
 		}
 		f.counts(ledger.Batch{Total: 2, Queued: 1, Failed: 1})
-		if b := f.batch(); b.Ended() || f.rdb.TTL(t.Context(), keys.Default.Batch("b")).Val() >= 0 || f.rdb.TTL(t.Context(), keys.Default.Snapshot("b.2")).Val() >= 0 {
+		if b := f.batch(); b.Ended() || f.rdb.TTL(t.Context(), keys.Default.Batch("b")).Val() >= 0 ||
+			f.rdb.TTL(t.Context(), keys.Default.Snapshot("b.2")).Val() >= 0 {
 			t.Errorf("it still expires: %+v", b)
 		}
 		if stuck, _ := f.Stuck(t.Context(), 0, 10); len(stuck) != 0 {
@@ -268,18 +271,19 @@ func TestRetry(t *testing.T) {
 		}
 	})
 
-	t.Run("is watched over by the sweeper from its first attempt on, also if that finds sending stopped", func(t *testing.T) {
-		f := open(t, 1)
-		f.feed(1)
-		f.fail(row(1), "InvalidParameter")
-		f.retry(row(1))
-		f.feed(1)
-		f.stop()
-		f.verdict(row(1), "y", ledger.Stopped)
-		if n := f.rdb.ZCard(t.Context(), keys.Default.Open()).Val(); n != 1 {
-			t.Errorf("%d open, want 1", n)
-		}
-	})
+	t.Run("is watched over by the sweeper from its first attempt on, also if that finds sending stopped",
+		func(t *testing.T) {
+			f := open(t, 1)
+			f.feed(1)
+			f.fail(row(1), "InvalidParameter")
+			f.retry(row(1))
+			f.feed(1)
+			f.stop()
+			f.verdict(row(1), "y", ledger.Stopped)
+			if n := f.rdb.ZCard(t.Context(), keys.Default.Open()).Val(); n != 1 {
+				t.Errorf("%d open, want 1", n)
+			}
+		})
 
 	t.Run("does not wait for the end of a pause that ended with its batch", func(t *testing.T) {
 		f := open(t, 1)

@@ -45,7 +45,8 @@ func TestPackedRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.pack()
-	if n := f.rdb.Exists(t.Context(), keys.Default.Snapshot(row(1).ID), keys.Default.Snapshot(single(1).ID)).Val(); n != 0 {
+	if n := f.rdb.Exists(t.Context(), keys.Default.Snapshot(row(1).ID),
+		keys.Default.Snapshot(single(1).ID)).Val(); n != 0 {
 		t.Errorf("%d hashes are left", n)
 	}
 	after, err := f.Snapshots(t.Context(), ids)

@@ -25,10 +25,14 @@ func (f fixture) accept(n int) {
 // from now; early 0: not at all.
 func (f fixture) at(n int, due, early time.Duration) {
 	f.Helper()
-	f.rdb.ZAdd(f.Context(), keys.Default.Confirm(), redis.Z{Score: float64(time.Now().Add(due).UnixMilli()), Member: row(n).ID})
+	f.rdb.ZAdd(f.Context(), keys.Default.Confirm(), redis.Z{
+		Score: float64(time.Now().Add(due).UnixMilli()), Member: row(n).ID,
+	})
 	f.rdb.ZRem(f.Context(), keys.Default.Early(), row(n).ID)
 	if early != 0 {
-		f.rdb.ZAdd(f.Context(), keys.Default.Early(), redis.Z{Score: float64(time.Now().Add(early).UnixMilli()), Member: row(n).ID})
+		f.rdb.ZAdd(f.Context(), keys.Default.Early(), redis.Z{
+			Score: float64(time.Now().Add(early).UnixMilli()), Member: row(n).ID,
+		})
 	}
 }
 
@@ -98,7 +102,8 @@ func TestPoll(t *testing.T) {
 		f := setup(t, 1)
 		f.accept(1)
 		f.polls(9)
-		for set, want := range map[string]time.Duration{keys.Default.Confirm(): 30 * time.Second, keys.Default.Early(): 2 * time.Second} {
+		for set, want := range map[string]time.Duration{keys.Default.Confirm(): 30 * time.Second,
+			keys.Default.Early(): 2 * time.Second} {
 			left := time.Until(time.UnixMilli(int64(f.rdb.ZScore(t.Context(), set, row(1).ID).Val())))
 			if left > want || left < want-2*time.Second {
 				t.Errorf("%s: again in %s, want %s", set, left, want)
@@ -265,13 +270,18 @@ func TestResultsWithoutImages(t *testing.T) {
 		}
 		return f.record(row(n))
 	}
-	if s := settle(1, ledger.Result{State: ledger.Succeeded, Code: "c", Total: new(0)}); len(s.Images) != 0 || s.Total != nil || s.Code != "c" {
+	if s := settle(1, ledger.Result{State: ledger.Succeeded, Code: "c", Total: new(0)}); len(s.Images) != 0 ||
+		s.Total != nil || s.Code != "c" {
 		t.Errorf("without images: %+v", s)
 	}
-	if s := settle(2, ledger.Result{State: ledger.Succeeded, Images: []string{"u", "v"}, Total: new(5)}); len(s.Images) != 2 || s.Total == nil || *s.Total != 5 {
+	if s := settle(2,
+		ledger.Result{State: ledger.Succeeded, Images: []string{"u", "v"}, Total: new(5)}); len(s.Images) != 2 ||
+		s.Total == nil || *s.Total != 5 {
 		t.Errorf("with fewer than counted: %+v", s)
 	}
-	if s := settle(3, ledger.Result{State: ledger.Failed, Code: "InternalErr", Images: []string{"w"}, Total: new(1)}); len(s.Images) != 1 || s.Total != nil {
+	if s := settle(3,
+		ledger.Result{State: ledger.Failed, Code: "InternalErr", Images: []string{"w"},
+			Total: new(1)}); len(s.Images) != 1 || s.Total != nil {
 		t.Errorf("failed with images: %+v", s)
 	}
 	b := f.batch()

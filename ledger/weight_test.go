@@ -37,7 +37,8 @@ func TestWeight(t *testing.T) {
 				f.outcome(p, 1, ledger.Outcome{State: ledger.Accepted, TaskID: task, RequestID: uuid.NewString(), PermitWait: 1})
 				images := make([]string, of.images)
 				for i := range images {
-					images[i] = fmt.Sprintf("https://tiw-1259648581.cos.ap-nanjing.myqcloud.com/%d/%s/%d.png", p.Room.RoomId, task, i+1)
+					images[i] = fmt.Sprintf("https://tiw-1259648581.cos.ap-nanjing.myqcloud.com/%d/%s/%d.png",
+						p.Room.RoomId, task, i+1)
 				}
 				if err := f.Settle(t.Context(), p.ID, task, ledger.Result{State: ledger.Succeeded, Images: images}); err != nil {
 					t.Fatal(err)

@@ -43,7 +43,8 @@ func TestTheHistoryOfALimit(t *testing.T) {
 		if len(h.Points) != want.n || h.Slot != want.seconds || sent != 150 || refused != 6 || limit != 20 {
 			t.Errorf("%s: %d points of %d s, %d sent, %d refused, limit %d", span, len(h.Points), h.Slot, sent, refused, limit)
 		}
-		if age := time.Since(h.Points[len(h.Points)-1].At); age < -time.Minute || age > time.Duration(h.Slot)*time.Second+time.Minute {
+		if age := time.Since(h.Points[len(h.Points)-1].At); age < -time.Minute ||
+			age > time.Duration(h.Slot)*time.Second+time.Minute {
 			t.Errorf("%s: the last point is %s old", span, age)
 		}
 	}

@@ -377,7 +377,8 @@ func TestStateTellsWhatIsWrong(t *testing.T) {
 		}
 		synctest.Wait()
 		s, err := l.State(t.Context())
-		want := ratelimit.State{Limit: 20, Lowest: 20, Highest: 20, Effective: 20, Used: 3, Peak: 3, Out: 3, Margin: 15 * time.Millisecond}
+		want := ratelimit.State{Limit: 20, Lowest: 20, Highest: 20, Effective: 20, Used: 3, Peak: 3, Out: 3,
+			Margin: 15 * time.Millisecond}
 		if diff := cmp.Diff(want, s); diff != "" || err != nil {
 			t.Errorf("state (-want +got), error %v:\n%s", err, diff)
 		}

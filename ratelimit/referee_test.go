@@ -138,7 +138,8 @@ func (r *referee) sendAll(ctx context.Context, n, workers int, limiters ...*rate
 }
 
 // sendOne sends a request until it is accepted.
-func (r *referee) sendOne(ctx context.Context, l *ratelimit.Limiter, priority ratelimit.Priority, answer func() time.Duration) error {
+func (r *referee) sendOne(ctx context.Context, l *ratelimit.Limiter, priority ratelimit.Priority,
+	answer func() time.Duration) error {
 	for {
 		p, err := l.Acquire(ctx, priority)
 		if err != nil {

@@ -89,7 +89,8 @@ func TestOthersSpend(t *testing.T) {
 						calls, refused := r.count(from, from+phase)
 						settled, b := r.count(from+settling, from+phase)
 						share := float64(settled-b) / (phase - settling).Seconds() / float64(20-others)
-						t.Logf("others spend %d: %.1f %% of the rest used after 10 s, %d of %d refused", others, 100*share, refused, calls)
+						t.Logf("others spend %d: %.1f %% of the rest used after 10 s, %d of %d refused", others,
+							100*share, refused, calls)
 						if share < 0.95 {
 							t.Errorf("others spend %d: %.1f %% of the rest used after 10 s", others, 100*share)
 						}

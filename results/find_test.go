@@ -21,7 +21,8 @@ func TestFindWhatHasNotBegun(t *testing.T) {
 	client, r, l := enqueue.New(rdb, keys.Default), results.NewReader(rdb, keys.Default), ledger.New(rdb, ledger.Options{})
 	single := func(n uint64) string {
 		t.Helper()
-		s, err := client.Room(ctx, tasks.Room{SdkAppId: 7, RoomId: n, Label: map[string]string{"Class": "3b"}}, enqueue.RoomOptions{Key: "k"})
+		s, err := client.Room(ctx, tasks.Room{SdkAppId: 7, RoomId: n, Label: map[string]string{"Class": "3b"}},
+			enqueue.RoomOptions{Key: "k"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +50,8 @@ func TestFindWhatHasNotBegun(t *testing.T) {
 	want("queued", "3b", map[string]ledger.State{one: ledger.Queued, two: ledger.Queued})
 	want("queued", "1", map[string]ledger.State{one: ledger.Queued})
 
-	payload := tasks.SnapshotPayload{ID: one, Room: tasks.Room{SdkAppId: 7, RoomId: 1, Label: map[string]string{"Class": "3b"}}}
+	payload := tasks.SnapshotPayload{ID: one,
+		Room: tasks.Room{SdkAppId: 7, RoomId: 1, Label: map[string]string{"Class": "3b"}}}
 	entries := func() (n int) {
 		days, err := rdb.ZRange(ctx, keys.Default.Indexes(), 0, -1).Result()
 		if err != nil {
@@ -102,7 +104,8 @@ func TestFindWhatHasNotBegun(t *testing.T) {
 			break
 		}
 	}
-	if diff := cmp.Diff(map[string]ledger.State{"b.1": ledger.Queued, "b.2": ledger.Canceled, "b.3": ledger.Queued}, got); diff != "" {
+	if diff := cmp.Diff(map[string]ledger.State{"b.1": ledger.Queued, "b.2": ledger.Canceled, "b.3": ledger.Queued},
+		got); diff != "" {
 		t.Errorf("by %d pages: %s", pages, diff)
 	}
 }

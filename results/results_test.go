@@ -103,11 +103,13 @@ func TestCSVText(t *testing.T) {
 		}
 	}
 	var list strings.Builder
-	bad := results.Result{Snapshot: ledger.Snapshot{ID: "s-1", Code: "@code", TaskID: "+task", RequestID: "＝id", Message: "-m", Images: []string{"=cmd()", "https://x"}}}
+	bad := results.Result{Snapshot: ledger.Snapshot{ID: "s-1", Code: "@code", TaskID: "+task", RequestID: "＝id",
+		Message: "-m", Images: []string{"=cmd()", "https://x"}}}
 	if err := results.WriteCSV(&list, nil, func(yield func(results.Result, error) bool) { yield(bad, nil) }); err != nil {
 		t.Fatal(err)
 	}
-	if _, row, _ := strings.Cut(list.String(), "\n"); row != "s-1,0,0,,'@code,'-m,'+task,'＝id,0,2,'=cmd() https://x,,,,,,,,,,\n" {
+	if _, row, _ := strings.Cut(list.String(), "\n"); row != "s-1,0,0,,'@code,'-m,'+task,'＝id,0,2,'=cmd() "+
+		"https://x,,,,,,,,,,\n" {
 		t.Errorf("%q", row)
 	}
 }

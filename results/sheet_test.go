@@ -30,7 +30,8 @@ import (
 
 var (
 	nasty = []string{
-		"高二（3）班", "=1+1", "+49", "-x", "@SUM(A1)", "＝1", "a,b;c\"d\"", "'quoted'", " blank ", "=HYPERLINK(\"x\")", "1e5", "007",
+		"高二（3）班", "=1+1", "+49", "-x", "@SUM(A1)", "＝1", "a,b;c\"d\"", "'quoted'", " blank ", "=HYPERLINK(\"x\")",
+		"1e5", "007",
 	}
 	labelNames = []string{"Class", "Note", "=x"}
 )
@@ -51,12 +52,14 @@ func ended() []results.Result {
 			room.Whiteboard = &tasks.Whiteboard{Width: new(uint64(0)), Height: new(uint64(2)), InitParams: `{"a": "=1"}`}
 		case 3:
 			room.RoomId = tasks.MaxDocumentedRoomID
-			room.COS = &tasks.COS{Uin: 100012345678, Region: "ap-guangzhou", Bucket: "b-1250000000", TargetDir: "-x/=y", Domain: "d.example"}
+			room.COS = &tasks.COS{Uin: 100012345678, Region: "ap-guangzhou", Bucket: "b-1250000000", TargetDir: "-x/=y",
+				Domain: "d.example"}
 		case 4:
 			room.CallbackURL = "https://hooks.example/secret"
 			room.SdkAppId = 1<<53 + 1
 		}
-		s := ledger.Snapshot{ID: fmt.Sprintf("monday.%d", i+1), Batch: "monday", Room: room, State: ledger.Succeeded, Attempts: 1, SentAt: at, EndedAt: at.Add(time.Second)}
+		s := ledger.Snapshot{ID: fmt.Sprintf("monday.%d", i+1), Batch: "monday", Room: room, State: ledger.Succeeded,
+			Attempts: 1, SentAt: at, EndedAt: at.Add(time.Second)}
 		for n := range i % 4 {
 			s.Images = append(s.Images, fmt.Sprintf("https://b.example/%d/%d.png", i, n))
 		}
@@ -117,7 +120,8 @@ func TestResultListsAreClassLists(t *testing.T) {
 			}
 			var notes []string
 			var got []tasks.Room
-			for row, err := range rooms.Read(bytes.NewReader(list.Bytes()), rooms.Options{Notes: func(n rooms.Note) { notes = append(notes, n.String()) }}) {
+			for row, err := range rooms.Read(bytes.NewReader(list.Bytes()),
+				rooms.Options{Notes: func(n rooms.Note) { notes = append(notes, n.String()) }}) {
 				if err != nil {
 					t.Error(err)
 				}
@@ -141,7 +145,8 @@ func TestResultListsAreClassLists(t *testing.T) {
 // A list that is no result list may not have its columns: they might be meant as
 // labels.
 func TestOtherListsHaveNoResultColumns(t *testing.T) {
-	for _, list := range []string{"SdkAppId,RoomId,State\n1,2,Bavaria\n", `{"SdkAppId":1,"RoomId":2,"state":"Bavaria"}`, `{"room":7,"SdkAppId":1,"RoomId":2}`} {
+	for _, list := range []string{"SdkAppId,RoomId,State\n1,2,Bavaria\n", `{"SdkAppId":1,"RoomId":2,"state":"Bavaria"}`,
+		`{"room":7,"SdkAppId":1,"RoomId":2}`} {
 		for _, err := range rooms.Read(strings.NewReader(list), rooms.Options{}) {
 			if err == nil {
 				t.Errorf("it was read: %s", list)
@@ -163,17 +168,21 @@ func TestExcelCSV(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := strings.Split("Snapshot,SdkAppId,RoomId,State,Code,Message,TaskID,RequestId,Attempts,Sent (Asia/Shanghai),Ended (Asia/Shanghai),"+
-		"Label.Class,Label.Note,Label.=x,SnapshotMode,Whiteboard.Width,Whiteboard.Height,Whiteboard.InitParams,COS.Uin,COS.Region,COS.Bucket,COS.TargetDir,COS.Domain,"+
+	want := strings.Split("Snapshot,SdkAppId,RoomId,State,Code,Message,TaskID,RequestId,Attempts,Sent "+
+		"(Asia/Shanghai),Ended (Asia/Shanghai),"+
+		"Label.Class,Label.Note,Label.=x,SnapshotMode,Whiteboard.Width,Whiteboard.Height,Whiteboard.InitParams,"+
+		"COS.Uin,COS.Region,COS.Bucket,COS.TargetDir,COS.Domain,"+
 		"Total,Image1,Image2,Image3", ",")
 	if diff := cmp.Diff(want, lines[0]); diff != "" {
 		t.Error(diff)
 	}
 	column := func(name string) int { return slices.Index(lines[0], name) }
-	if row := lines[1]; row[column("Message")] != "'=broken" || row[column("Ended (Asia/Shanghai)")] != "2026-11-23 18:45:04" || row[column("Image1")] != "" {
+	if row := lines[1]; row[column("Message")] != "'=broken" ||
+		row[column("Ended (Asia/Shanghai)")] != "2026-11-23 18:45:04" || row[column("Image1")] != "" {
 		t.Errorf("%q", row)
 	}
-	if row := lines[4]; row[column("Total")] != "3" || row[column("Image1")] != "https://b.example/3/0.png" || row[column("Image3")] != "https://b.example/3/2.png" {
+	if row := lines[4]; row[column("Total")] != "3" || row[column("Image1")] != "https://b.example/3/0.png" ||
+		row[column("Image3")] != "https://b.example/3/2.png" {
 		t.Errorf("%q", row)
 	}
 }
@@ -221,7 +230,8 @@ func TestXLSX(t *testing.T) {
 	cell("Ended (Asia/Shanghai)", 2, number, "2026-11-23 18:45:04")
 	cell("Image3", 5, text, "https://b.example/3/2.png")
 	cell("COS.Uin", 5, text, "100012345678")
-	if raw, err := f.GetCellValue("Snapshots", fmt.Sprint(at["Ended (Asia/Shanghai)"], 2), excelize.Options{RawCellValue: true}); err != nil || !strings.HasPrefix(raw, "46349.78") {
+	if raw, err := f.GetCellValue("Snapshots", fmt.Sprint(at["Ended (Asia/Shanghai)"], 2),
+		excelize.Options{RawCellValue: true}); err != nil || !strings.HasPrefix(raw, "46349.78") {
 		t.Errorf("the time is stored as %s, %v", raw, err)
 	}
 }

@@ -168,7 +168,8 @@ func TestTickIsOneBatchWhoeverMakesIt(t *testing.T) {
 	c.want("120100 120200")
 
 	s := c.status()
-	if o := s.Last; o == nil || o.Result != schedule.Enqueued || o.Rooms != 2 || o.BadRows != 1 || len(o.Reasons) != 1 || !strings.Contains(o.Reasons[0], "line 4") {
+	if o := s.Last; o == nil || o.Result != schedule.Enqueued || o.Rooms != 2 || o.BadRows != 1 ||
+		len(o.Reasons) != 1 || !strings.Contains(o.Reasons[0], "line 4") {
 		t.Errorf("the outcome is %+v", o)
 	}
 	if want := monday.Add(150 * time.Second); !s.Next.Equal(want) || s.Missed != 0 || !s.Overdue.IsZero() {
@@ -230,7 +231,8 @@ func TestTickOfAWorkerThatDies(t *testing.T) {
 		c.tick(w, 1)
 		c.at(30 * time.Second)
 		rooms := func(yield func(tasks.Room, error) bool) { yield(tasks.Room{RoomId: 9}, nil) }
-		if _, err := enqueue.New(c.rdb, keys.Default).Batch(t.Context(), rooms, enqueue.BatchOptions{ID: "s-20261123t120100z", Defaults: c.schedule.Defaults}); err != nil {
+		if _, err := enqueue.New(c.rdb, keys.Default).Batch(t.Context(), rooms,
+			enqueue.BatchOptions{ID: "s-20261123t120100z", Defaults: c.schedule.Defaults}); err != nil {
 			t.Fatal(err)
 		}
 		c.tick(w, 2)
@@ -327,10 +329,12 @@ func TestOverlap(t *testing.T) {
 	c.at(90 * time.Second)
 	c.tick(w, 1)
 	c.want("120100")
-	if o := c.status().Last; o.Result != schedule.Skipped || !strings.Contains(o.Error, "s-20261123t120100z is still open") {
+	if o := c.status().Last; o.Result != schedule.Skipped ||
+		!strings.Contains(o.Error, "s-20261123t120100z is still open") {
 		t.Errorf("the outcome is %+v", o)
 	}
-	if err := c.rdb.HSet(t.Context(), keys.Default.Batch("s-20261123t120100z"), "ended_at", c.now.UnixMilli()).Err(); err != nil {
+	if err := c.rdb.HSet(t.Context(), keys.Default.Batch("s-20261123t120100z"), "ended_at",
+		c.now.UnixMilli()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	c.at(150 * time.Second)
@@ -361,7 +365,8 @@ func TestSourceThatFails(t *testing.T) {
 	c.tick(w, 1)
 	c.at(30 * time.Second)
 	c.tick(w, 5) // and not again before it is time
-	if s := c.status(); asked.Load() != 1 || s.Trying == nil || s.Trying.Failures != 1 || !strings.Contains(s.Trying.Error, "it answers 503") || strings.Contains(s.Trying.Error, "S3CR3T") {
+	if s := c.status(); asked.Load() != 1 || s.Trying == nil || s.Trying.Failures != 1 ||
+		!strings.Contains(s.Trying.Error, "it answers 503") || strings.Contains(s.Trying.Error, "S3CR3T") {
 		t.Errorf("it was asked %d times and stands at %+v", asked.Load(), s)
 	}
 	status.Store(http.StatusOK)
@@ -416,7 +421,8 @@ func TestRedisThatTakesNothing(t *testing.T) {
 
 // yearly is a schedule on a real Redis of which so many ticks are due, the last
 // of them that of this year. The first of them is the one that is tried.
-func yearly(t *testing.T, c redis.UniversalClient, source schedule.Source, due int, trying *schedule.Trying) (s schedule.Schedule) {
+func yearly(t *testing.T, c redis.UniversalClient, source schedule.Source, due int,
+	trying *schedule.Trying) (s schedule.Schedule) {
 	t.Helper()
 	spec, err := schedule.ParseSpec("@yearly", "UTC")
 	if err != nil {

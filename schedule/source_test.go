@@ -47,7 +47,8 @@ func TestFileIsReadAtTheTick(t *testing.T) {
 	if err := os.WriteFile(name, []byte("RoomId\nx\ny\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, report, err := read(t, source); err == nil || !strings.Contains(err.Error(), "none of 2 rows is valid") || report.BadRows != 2 {
+	if _, report, err := read(t, source); err == nil || !strings.Contains(err.Error(), "none of 2 rows is valid") ||
+		report.BadRows != 2 {
 		t.Errorf("got %v", err)
 	}
 	pipe := filepath.Join(t.TempDir(), "pipe")
@@ -83,7 +84,8 @@ func TestURL(t *testing.T) {
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
 	})
-	mux.HandleFunc("/K3Y/page", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>Please log in</html>") })
+	mux.HandleFunc("/K3Y/page",
+		func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>Please log in</html>") })
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	for path, want := range map[string]string{
@@ -103,7 +105,8 @@ func TestURL(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s: got %s, want %s", path, got, want)
 		}
-		if all := fmt.Sprintf("%s %+v %#v", got, source, source); strings.Contains(all, "K3Y") || strings.Contains(all, "T0KEN") {
+		if all := fmt.Sprintf("%s %+v %#v", got, source, source); strings.Contains(all, "K3Y") ||
+			strings.Contains(all, "T0KEN") {
 			t.Errorf("%s shows a secret: %s", path, all)
 		}
 	}
@@ -132,7 +135,8 @@ func TestCallbackURLs(t *testing.T) {
 		}
 		urls = append(urls, room.CallbackURL)
 	}
-	if len(urls) != 2 || urls[0] != "https://a.example" || report.BadRows != 1 || !strings.Contains(report.Reasons[0], "CallbackURL leads elsewhere") {
+	if len(urls) != 2 || urls[0] != "https://a.example" || report.BadRows != 1 ||
+		!strings.Contains(report.Reasons[0], "CallbackURL leads elsewhere") {
 		t.Errorf("got %q, %+v", urls, report)
 	}
 }

@@ -56,7 +56,8 @@ var whens = []when{
 	{"0 2 31 * *", []int{2}, []int{0}, func(d time.Time) bool { return d.Day() == 31 }},
 	{"15,45 * * * sun", nil, []int{15, 45}, sunday},
 	{"15,45 * * feb,apr,oct thu-sat", nil, []int{15, 45}, dayBefore},
-	{"0 0-23 1-7 3,4,10,11 *", nil, []int{0}, func(d time.Time) bool { return d.Day() <= 7 && slices.Contains([]int{3, 4, 10, 11}, int(d.Month())) }},
+	{"0 0-23 1-7 3,4,10,11 *", nil, []int{0},
+		func(d time.Time) bool { return d.Day() <= 7 && slices.Contains([]int{3, 4, 10, 11}, int(d.Month())) }},
 }
 
 var zones = []string{
@@ -190,13 +191,20 @@ func compare(t *testing.T, expr string, zone *time.Location, want, got []time.Ti
 // The cases that people know, with their answers written out.
 func TestDaylightSaving(t *testing.T) {
 	for _, test := range []struct{ name, expr, zone, after, want string }{
-		{"in the hour that is skipped: right after it", "30 2 * * *", "America/Los_Angeles", "2026-03-08T00:00:00-08:00", "2026-03-08T03:00:00-07:00 2026-03-09T02:30:00-07:00"},
-		{"several of them: once", "*/20 2 * * *", "Europe/Berlin", "2026-03-29T00:00:00+01:00", "2026-03-29T03:00:00+02:00 2026-03-30T02:00:00+02:00"},
-		{"in the hour that is repeated: the first time", "30 1 * * *", "America/New_York", "2026-11-01T00:00:00-04:00", "2026-11-01T01:30:00-04:00 2026-11-02T01:30:00-05:00"},
-		{"every hour, one is skipped", "30 * * * *", "America/New_York", "2026-03-08T01:00:00-05:00", "2026-03-08T01:30:00-05:00 2026-03-08T03:30:00-04:00"},
-		{"every hour, one is repeated", "30 * * * *", "America/New_York", "2026-11-01T01:00:00-04:00", "2026-11-01T01:30:00-04:00 2026-11-01T01:30:00-05:00 2026-11-01T02:30:00-05:00"},
-		{"a day without midnight", "0 0 * * *", "Africa/Cairo", "2026-04-23T12:00:00+02:00", "2026-04-24T01:00:00+03:00 2026-04-25T00:00:00+03:00"},
-		{"a day that never was", "0 2 30 * *", "Pacific/Apia", "2011-12-29T12:00:00-10:00", "2011-12-31T00:00:00+14:00 2012-01-30T02:00:00+14:00"},
+		{"in the hour that is skipped: right after it", "30 2 * * *", "America/Los_Angeles",
+			"2026-03-08T00:00:00-08:00", "2026-03-08T03:00:00-07:00 2026-03-09T02:30:00-07:00"},
+		{"several of them: once", "*/20 2 * * *", "Europe/Berlin", "2026-03-29T00:00:00+01:00",
+			"2026-03-29T03:00:00+02:00 2026-03-30T02:00:00+02:00"},
+		{"in the hour that is repeated: the first time", "30 1 * * *", "America/New_York", "2026-11-01T00:00:00-04:00",
+			"2026-11-01T01:30:00-04:00 2026-11-02T01:30:00-05:00"},
+		{"every hour, one is skipped", "30 * * * *", "America/New_York", "2026-03-08T01:00:00-05:00",
+			"2026-03-08T01:30:00-05:00 2026-03-08T03:30:00-04:00"},
+		{"every hour, one is repeated", "30 * * * *", "America/New_York", "2026-11-01T01:00:00-04:00",
+			"2026-11-01T01:30:00-04:00 2026-11-01T01:30:00-05:00 2026-11-01T02:30:00-05:00"},
+		{"a day without midnight", "0 0 * * *", "Africa/Cairo", "2026-04-23T12:00:00+02:00",
+			"2026-04-24T01:00:00+03:00 2026-04-25T00:00:00+03:00"},
+		{"a day that never was", "0 2 30 * *", "Pacific/Apia", "2011-12-29T12:00:00-10:00",
+			"2011-12-31T00:00:00+14:00 2012-01-30T02:00:00+14:00"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			zone, err := time.LoadLocation(test.zone)

@@ -25,7 +25,8 @@ func TestKeyID(t *testing.T) {
 		key       string
 	}
 	draw := rapid.Custom(func(t *rapid.T) three {
-		return three{rapid.Uint64Range(0, 3).Draw(t, "app"), rapid.Uint64Range(0, 3).Draw(t, "room"), rapid.StringMatching(`[0-3]{0,3}`).Draw(t, "key")}
+		return three{rapid.Uint64Range(0, 3).Draw(t, "app"), rapid.Uint64Range(0, 3).Draw(t, "room"),
+			rapid.StringMatching(`[0-3]{0,3}`).Draw(t, "key")}
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := draw.Draw(t, "a"), draw.Draw(t, "b")
@@ -45,7 +46,8 @@ func TestCheckKey(t *testing.T) {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", strings.Repeat("x", 256), strings.Repeat("三", 86), "a\nb", "a\x00b", "\xff", "\u202e", "\x1b[31m"} {
+	for _, bad := range []string{"", strings.Repeat("x", 256), strings.Repeat("三", 86), "a\nb", "a\x00b", "\xff",
+		"\u202e", "\x1b[31m"} {
 		var e *tasks.RoomError
 		if err := tasks.CheckKey(bad); !errors.As(err, &e) || strings.ContainsAny(err.Error(), "\n\x00\x1b") {
 			t.Errorf("%q: %v", bad, err)

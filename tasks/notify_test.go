@@ -19,7 +19,8 @@ func TestNotifyPayloadIsPinned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := tasks.NewNotify(tasks.SnapshotEnded, "class-0123456789ab.17", time.UnixMilli(1795430700123), "https://hooks.example.com/tiwsnap?a=b&c")
+	p := tasks.NewNotify(tasks.SnapshotEnded, "class-0123456789ab.17", time.UnixMilli(1795430700123),
+		"https://hooks.example.com/tiwsnap?a=b&c")
 	task, err := p.Task("school-a")
 	if err != nil {
 		t.Fatal(err)

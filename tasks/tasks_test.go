@@ -30,7 +30,8 @@ func TestPayloadIsPinned(t *testing.T) {
 			Whiteboard:   &tasks.Whiteboard{Width: &width, Height: &height, InitParams: `{"ratio":"16:9"}`},
 			SnapshotMode: tasks.ModeLatestMarksOnly,
 			COS: &tasks.COS{
-				Uin: 100012345678, Region: "ap-guangzhou", Bucket: "boards-1250000000", TargetDir: "/2026", Domain: "cdn.example.com",
+				Uin: 100012345678, Region: "ap-guangzhou", Bucket: "boards-1250000000", TargetDir: "/2026",
+				Domain: "cdn.example.com",
 			},
 			Label: map[string]string{"Class": "三年级 <2> & \"B\""},
 		},
@@ -57,7 +58,8 @@ func TestParseSnapshot(t *testing.T) {
 	if _, err := tasks.ParseSnapshot(newer); !errors.Is(err, tasks.ErrNewerPayload) {
 		t.Errorf("a newer payload: %v", err)
 	}
-	for _, bad := range []string{"", "{", "null", `{"v":1,"room":{"SdkAppId":1,"RoomId":1}}`, `{"v":1,"id":"s-1","room":{}}`, `{"v":1,"id":5}`} {
+	for _, bad := range []string{"", "{", "null", `{"v":1,"room":{"SdkAppId":1,"RoomId":1}}`,
+		`{"v":1,"id":"s-1","room":{}}`, `{"v":1,"id":5}`} {
 		if _, err := tasks.ParseSnapshot([]byte(bad)); err == nil || errors.Is(err, tasks.ErrNewerPayload) {
 			t.Errorf("payload %q: %v", bad, err)
 		}

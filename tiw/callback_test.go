@@ -24,7 +24,8 @@ func TestCallbackURL(t *testing.T) {
 	keys := tiw.NewCallbackKeys(newKey, oldKey)
 	made := keys.URL("https://example.org/tiw", "monday.17", 3, at)
 	path, ok := strings.CutPrefix(made, "https://example.org/tiw")
-	if part := strings.Split(path, "/"); !ok || len(part) != 8 || part[1] != "cb" || part[2] != "v1" || len(part[3]) != 8 ||
+	if part := strings.Split(path, "/"); !ok || len(part) != 8 || part[1] != "cb" || part[2] != "v1" ||
+		len(part[3]) != 8 ||
 		part[4] != "monday.17" || part[5] != "3" || part[6] != "tro8w0" || len(part[7]) != 43 {
 		t.Fatalf("got %s", made)
 	}
@@ -53,7 +54,8 @@ func TestCallbackURL(t *testing.T) {
 	})
 
 	t.Run("keys can be replaced while URLs are about", func(t *testing.T) {
-		before, halfway, after := tiw.NewCallbackKeys(oldKey, ""), tiw.NewCallbackKeys(oldKey, newKey), tiw.NewCallbackKeys(newKey)
+		before, halfway, after := tiw.NewCallbackKeys(oldKey, ""), tiw.NewCallbackKeys(oldKey, newKey),
+			tiw.NewCallbackKeys(newKey)
 		old := before.URL("", "monday.17", 3, at)
 		if old == path || halfway.URL("", "monday.17", 3, at) != old || after.URL("", "monday.17", 3, at) != path {
 			t.Error("it is not the first key that signs")
@@ -120,7 +122,8 @@ func TestCallbackURL(t *testing.T) {
 
 	t.Run("keys are never printed", func(t *testing.T) {
 		var out bytes.Buffer
-		for _, v := range []any{keys, &keys, struct{ Keys tiw.CallbackKeys }{keys}, struct{ keys tiw.CallbackKeys }{keys}, []tiw.CallbackKeys{keys}} {
+		for _, v := range []any{keys, &keys, struct{ Keys tiw.CallbackKeys }{keys},
+			struct{ keys tiw.CallbackKeys }{keys}, []tiw.CallbackKeys{keys}} {
 			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 				fmt.Fprintf(&out, verb+"\n", v)
 			}
@@ -157,7 +160,9 @@ func FuzzCallbackURL(f *testing.F) {
 func TestParseCallback(t *testing.T) {
 	for _, test := range []struct{ name, body, want string }{
 		{"at the top", `{"TaskID":"t-1"}`, "t-1"},
-		{"in the event that Tencent documents for other tasks", `{"EventType":"X","EventData":{"TaskId":"t-1","Status":"Finished"},"SdkAppId":1,"Timestamp":2,"ExpireTime":3,"Sign":"s"}`, "t-1"},
+		{"in the event that Tencent documents for other tasks",
+			`{"EventType":"X","EventData":{"TaskId":"t-1","Status":"Finished"},"SdkAppId":1,"Timestamp":2,` +
+				`"ExpireTime":3,"Sign":"s"}`, "t-1"},
 		{"in the answer of a Describe", `{"Response":{"TaskID":"t-1","Result":{"Snapshots":["https://h/1.png"]}}}`, "t-1"},
 		{"in JSON that is the text of a string", `{"EventData":" {\"Result\":{},\"task_id\":\"t-1\"}"}`, "t-1"},
 		{"a lower-case name", `{"taskid":"t-1"}`, "t-1"},
@@ -166,7 +171,8 @@ func TestParseCallback(t *testing.T) {
 		{"an array of them", `{"TaskID":["t-1","t-2"]}`, "t-1"},
 		{"the exact name wins", `{"taskId":"t-2","x":{"TaskID":"t-1"},"task_id":"t-3"}`, "t-1"},
 		{"the first of the same name wins", `{"TaskID":"t-1","TaskID":"t-2","x":{"TaskID":"t-3"}}`, "t-1"},
-		{"an empty one, null, a number and an object are none", `{"TaskID":"","a":{"TaskID":null},"b":{"TaskID":12},"c":{"TaskID":{"d":"e"}},"f":{"TaskID":"t-1"}}`, "t-1"},
+		{"an empty one, null, a number and an object are none",
+			`{"TaskID":"","a":{"TaskID":null},"b":{"TaskID":12},"c":{"TaskID":{"d":"e"}},"f":{"TaskID":"t-1"}}`, "t-1"},
 		{"of 128 characters", `{"TaskID":"` + strings.Repeat("a", 128) + `"}`, strings.Repeat("a", 128)},
 		{"one that is too long", `{"TaskID":"` + strings.Repeat("a", 129) + `"}`, ""},
 		{"one with a line break", `{"TaskID":"t-1\n"}`, ""},
@@ -198,7 +204,8 @@ func TestParseCallback(t *testing.T) {
 
 func FuzzParseCallback(f *testing.F) {
 	for _, body := range []string{
-		`{"EventType":"X","EventData":{"TaskID":"t-1"},"SdkAppId":1,"Timestamp":2}`, `[{"task_id":"t"},"{\"TaskId\":1}"]`, "{", `"\ud800"`, "\ufeff{}", "[[[", `{"a":{"a":`,
+		`{"EventType":"X","EventData":{"TaskID":"t-1"},"SdkAppId":1,"Timestamp":2}`,
+		`[{"task_id":"t"},"{\"TaskId\":1}"]`, "{", `"\ud800"`, "\ufeff{}", "[[[", `{"a":{"a":`,
 	} {
 		f.Add([]byte(body))
 	}

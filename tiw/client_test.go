@@ -57,7 +57,9 @@ func TestRequestsOnTheWire(t *testing.T) {
 		if diff := cmp.Diff(wantBody, body); diff != "" {
 			t.Errorf("body (-want +got):\n%s", diff)
 		}
-		scope := "TC3-HMAC-SHA256 Credential=AKID-1/" + time.Now().UTC().Format("2006-01-02") + "/tiw/tc3_request, SignedHeaders=content-type;host, Signature="
+		today := time.Now().UTC().Format(time.DateOnly)
+		scope := "TC3-HMAC-SHA256 Credential=AKID-1/" + today +
+			"/tiw/tc3_request, SignedHeaders=content-type;host, Signature="
 		if a := got.Header.Get("Authorization"); !strings.HasPrefix(a, scope) {
 			t.Errorf("authorization %q, want it to begin with %q", a, scope)
 		}
@@ -74,7 +76,8 @@ func TestRequestsOnTheWire(t *testing.T) {
 		r.RoomId = common.Uint64Ptr(4294967295)
 		r.CallbackURL = common.StringPtr("https://example.org/cb")
 		r.COS = &tiw.SnapshotCOS{
-			Uin: common.Uint64Ptr(100000000001), Region: common.StringPtr("ap-guangzhou"), Bucket: common.StringPtr("b-1250000000"),
+			Uin: common.Uint64Ptr(100000000001), Region: common.StringPtr("ap-guangzhou"),
+			Bucket:    common.StringPtr("b-1250000000"),
 			TargetDir: common.StringPtr("boards"), Domain: common.StringPtr("cdn.example.org"),
 		}
 		r.SnapshotMode = common.StringPtr("LatestMarksOnly")
@@ -85,10 +88,12 @@ func TestRequestsOnTheWire(t *testing.T) {
 		if *p.TaskID != "task-1" || *p.RequestId != "req-1" {
 			t.Errorf("got %q and %q", *p.TaskID, *p.RequestId)
 		}
-		check(t, s.Listener.Addr().String(), "CreateSnapshotTask", `{"Whiteboard":{"Width":0,"Height":2560,"InitParams":"{\"ratio\":\"4:3\"}"},`+
-			`"SdkAppId":1400123480,"RoomId":4294967295,"CallbackURL":"https://example.org/cb",`+
-			`"COS":{"Uin":100000000001,"Region":"ap-guangzhou","Bucket":"b-1250000000","TargetDir":"boards","Domain":"cdn.example.org"},`+
-			`"SnapshotMode":"LatestMarksOnly"}`)
+		check(t, s.Listener.Addr().String(), "CreateSnapshotTask",
+			`{"Whiteboard":{"Width":0,"Height":2560,"InitParams":"{\"ratio\":\"4:3\"}"},`+
+				`"SdkAppId":1400123480,"RoomId":4294967295,"CallbackURL":"https://example.org/cb",`+
+				`"COS":{"Uin":100000000001,"Region":"ap-guangzhou","Bucket":"b-1250000000","TargetDir":"boards",`+
+				`"Domain":"cdn.example.org"},`+
+				`"SnapshotMode":"LatestMarksOnly"}`)
 	})
 	t.Run("a task with no more than it needs", func(t *testing.T) {
 		s := serve(t, keep(created))
@@ -129,15 +134,21 @@ func TestUnusableOptions(t *testing.T) {
 		options tiw.Options
 		want    string
 	}{
-		{"an endpoint without a scheme", tiw.Options{Endpoint: "tiw.tencentcloudapi.com"}, `endpoint "tiw.tencentcloudapi.com": ` + want},
-		{"an endpoint with host and port only", tiw.Options{Endpoint: "localhost:8089"}, `endpoint "localhost:8089": ` + want},
+		{"an endpoint without a scheme", tiw.Options{Endpoint: "tiw.tencentcloudapi.com"},
+			`endpoint "tiw.tencentcloudapi.com": ` + want},
+		{"an endpoint with host and port only", tiw.Options{Endpoint: "localhost:8089"},
+			`endpoint "localhost:8089": ` + want},
 		{"another scheme", tiw.Options{Endpoint: "redis://127.0.0.1"}, `endpoint "redis://127.0.0.1": ` + want},
 		{"no host", tiw.Options{Endpoint: "http://:80"}, `endpoint "http://:80": ` + want},
-		{"a path", tiw.Options{Endpoint: "http://127.0.0.1/v1"}, `endpoint "http://127.0.0.1/v1" has more than scheme, host and port: ` + want},
-		{"a query", tiw.Options{Endpoint: "http://127.0.0.1?a=b"}, `endpoint "http://127.0.0.1?a=b" has more than scheme, host and port: ` + want},
+		{"a path", tiw.Options{Endpoint: "http://127.0.0.1/v1"},
+			`endpoint "http://127.0.0.1/v1" has more than scheme, host and port: ` + want},
+		{"a query", tiw.Options{Endpoint: "http://127.0.0.1?a=b"},
+			`endpoint "http://127.0.0.1?a=b" has more than scheme, host and port: ` + want},
 		{"a password", tiw.Options{Endpoint: "http://me:canary@127.0.0.1"}, "endpoint has a user name in it: " + want},
-		{"a password in what is no URL", tiw.Options{Endpoint: "http://me:canary@127.0.0.1:a"}, `endpoint cannot be read (invalid port ":a" after host): ` + want},
-		{"a region with a line end", tiw.Options{Region: "ap-singapore\n"}, `region "ap-singapore\n": want a name such as ap-singapore`},
+		{"a password in what is no URL", tiw.Options{Endpoint: "http://me:canary@127.0.0.1:a"},
+			`endpoint cannot be read (invalid port ":a" after host): ` + want},
+		{"a region with a line end", tiw.Options{Region: "ap-singapore\n"},
+			`region "ap-singapore\n": want a name such as ap-singapore`},
 		{"a negative timeout", tiw.Options{Timeout: -time.Second}, "timeout -1s: want more than 0"},
 		{"negative connections", tiw.Options{MaxConns: -1}, "connections -1: want 1 or more"},
 	} {
@@ -151,7 +162,8 @@ func TestUnusableOptions(t *testing.T) {
 	}
 	t.Run("several at once", func(t *testing.T) {
 		_, err := tiw.New(tiw.Options{Endpoint: "x", Timeout: -1})
-		if got := fmt.Sprint(err); strings.Count(got, "\n") != 2 || !strings.Contains(got, "credential is missing: want a SecretId and a SecretKey") {
+		if got := fmt.Sprint(err); strings.Count(got, "\n") != 2 ||
+			!strings.Contains(got, "credential is missing: want a SecretId and a SecretKey") {
 			t.Errorf("got %s", got)
 		}
 	})
@@ -179,7 +191,8 @@ func TestTheSDKHasEveryRetryTurnedOff(t *testing.T) {
 		got["Http."+http.Type().Field(i).Name] = fmt.Sprint(http.Field(i))
 	}
 	want := map[string]string{
-		"rb": "<nil>", "debug": "false", "Debug": "false", "DisableRegionBreaker": "true", "BackupEndPoint": "", "BackupEndpoint": "",
+		"rb": "<nil>", "debug": "false", "Debug": "false", "DisableRegionBreaker": "true", "BackupEndPoint": "",
+		"BackupEndpoint":           "",
 		"NetworkFailureMaxRetries": "0", "RateLimitExceededMaxRetries": "0", "UnsafeRetryOnConnectionFailure": "false",
 		"SignMethod": "TC3-HMAC-SHA256", "UnsignedPayload": "false", "Language": "en-US",
 		"Http.ReqMethod": "POST", "Http.ReqTimeout": "0", "Http.Protocol": "", "Http.Scheme": "http", "Http.RootDomain": "",
@@ -261,10 +274,11 @@ func TestSecretsStaySecret(t *testing.T) {
 		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "v", v)
 	}
 	for name, endpoint := range map[string]string{
-		"a page":                 serve(t, echo(502, "")).URL,
-		"a page with 200":        serve(t, echo(200, "")).URL,
-		"an object":              serve(t, echo(200, `{"Response":{"TaskID":7,"Echo":%s}}`)).URL,
-		"an error envelope":      serve(t, echo(200, `{"Response":{"Error":{"Code":"AuthFailure.SignatureFailure","Message":%s}}}`)).URL,
+		"a page":          serve(t, echo(502, "")).URL,
+		"a page with 200": serve(t, echo(200, "")).URL,
+		"an object":       serve(t, echo(200, `{"Response":{"TaskID":7,"Echo":%s}}`)).URL,
+		"an error envelope": serve(t,
+			echo(200, `{"Response":{"Error":{"Code":"AuthFailure.SignatureFailure","Message":%s}}}`)).URL,
 		"nobody":                 refused,
 		"a connection that ends": serve(t, hijack(t, reset)).URL,
 	} {
@@ -351,7 +365,8 @@ func TestGate(t *testing.T) {
 				}
 			}
 			before := s.hits.Load()
-			_, err := create(tiw.WithGate(t.Context(), func(context.Context) error { return shut }, func() { t.Error("written") }), c)
+			_, err := create(tiw.WithGate(t.Context(), func(context.Context) error { return shut },
+				func() { t.Error("written") }), c)
 			e := failure(t, err)
 			if !errors.Is(err, shut) || e.Class != tiw.NotSent || e.Code != "ClientError.NotPermitted" {
 				t.Errorf("kept connection %v: %+v", kept, e)

@@ -44,7 +44,8 @@ func TestAWrongClock(t *testing.T) {
 			}
 			_, err := create(gated, c)
 			e := failure(t, err)
-			if e.Class != tiw.Clock || e.Code != "ClientError.ClockSkew" || e.RequestID == "" || !strings.Contains(e.Message, "AuthFailure.SignatureExpire") {
+			if e.Class != tiw.Clock || e.Code != "ClientError.ClockSkew" || e.RequestID == "" ||
+				!strings.Contains(e.Message, "AuthFailure.SignatureExpire") {
 				t.Errorf("got %+v", e)
 			}
 			if got := (c.ClockOffset() - off).Abs(); got > 5*time.Second {

@@ -32,7 +32,8 @@ var classes = map[tiw.Class][]string{
 	tiw.Unknown: {"InternalError", "ServiceUnavailable", "ResponseSizeLimitExceeded"},
 	tiw.NotSent: {"ResourceUnavailable", "ResourceInsufficient", "ResourceInUse", "FailedOperation"},
 	tiw.Account: {
-		"ResourceUnavailable.NotRegistered", "ResourceUnavailable.ServiceExpired", "ResourceUnavailable.InterfaceUnAuthorized",
+		"ResourceUnavailable.NotRegistered", "ResourceUnavailable.ServiceExpired",
+		"ResourceUnavailable.InterfaceUnAuthorized",
 		"UnauthorizedOperation", "UnauthorizedOperation.SdkAppId",
 		"AuthFailure", "AuthFailure.UnauthorizedOperation", "AuthFailure.SignatureExpire", "AuthFailure.SignatureFailure",
 		"AuthFailure.TokenFailure", "AuthFailure.SecretIdNotFound", "AuthFailure.InvalidSecretId",
@@ -151,7 +152,8 @@ func TestAnswers(t *testing.T) {
 	}{
 		{"a proxy's HTML page", 500, nil, "<html>broken\x00\x1b[31m</html>", "ClientError.HttpStatusCodeError", tiw.Unknown,
 			"HTTP 500 Internal Server Error: <html>broken [31m</html>"},
-		{"a bad gateway without a body", 502, nil, "", "ClientError.HttpStatusCodeError", tiw.Unknown, "HTTP 502 Bad Gateway"},
+		{"a bad gateway without a body", 502, nil, "", "ClientError.HttpStatusCodeError", tiw.Unknown,
+			"HTTP 502 Bad Gateway"},
 		{"an empty object with 503", 503, nil, "{}", "ClientError.HttpStatusCodeError", tiw.Unknown, "HTTP 503"},
 		{"a task id with 500", 500, nil, created, "ClientError.HttpStatusCodeError", tiw.Unknown, "HTTP 500"},
 		{"no content", 204, nil, "", "ClientError.HttpStatusCodeError", tiw.Unknown, "HTTP 204"},
@@ -159,12 +161,16 @@ func TestAnswers(t *testing.T) {
 		{"an unheard-of status", 599, nil, "", "ClientError.HttpStatusCodeError", tiw.Unknown, "HTTP 599"},
 		{"429 with HTML", 429, nil, "<html>slow down</html>", "ClientError.TooManyRequests", tiw.Throttled, "slow down"},
 		{"429 with nothing", 429, nil, "", "ClientError.TooManyRequests", tiw.Throttled, "HTTP 429"},
-		{"429 with a gateway's own JSON", 429, nil, `{"code":429,"message":"slow down"}`, "ClientError.TooManyRequests", tiw.Throttled, "slow down"},
+		{"429 with a gateway's own JSON", 429, nil, `{"code":429,"message":"slow down"}`, "ClientError.TooManyRequests",
+			tiw.Throttled, "slow down"},
 		{"429 with an envelope", 429, nil, errorEnvelope("InternalError"), "InternalError", tiw.Unknown, "so it is"},
 		{"403 with an envelope", 403, nil, errorEnvelope("AuthFailure"), "AuthFailure", tiw.Account, "so it is"},
-		{"the legacy envelope", 200, nil, `{"code":4000,"message":"so it is","codeDesc":"InvalidParameter"}`, "InvalidParameter", tiw.Permanent, "so it is"},
-		{"the legacy envelope without a name", 200, nil, `{"code":4000,"message":"so it is"}`, "ClientError.ParseJsonError", tiw.Unknown, "so it is"},
-		{"an envelope that claims nothing was sent", 200, nil, errorEnvelope("ClientError.ConnectError"), "ClientError.ParseJsonError", tiw.Unknown, "ConnectError"},
+		{"the legacy envelope", 200, nil, `{"code":4000,"message":"so it is","codeDesc":"InvalidParameter"}`,
+			"InvalidParameter", tiw.Permanent, "so it is"},
+		{"the legacy envelope without a name", 200, nil, `{"code":4000,"message":"so it is"}`,
+			"ClientError.ParseJsonError", tiw.Unknown, "so it is"},
+		{"an envelope that claims nothing was sent", 200, nil, errorEnvelope("ClientError.ConnectError"),
+			"ClientError.ParseJsonError", tiw.Unknown, "ConnectError"},
 		{"a code that nobody knows", 200, nil, errorEnvelope("NeverHeardOf.It"), "NeverHeardOf.It", tiw.Unknown, "so it is"},
 		{"nothing", 200, nil, "", "ClientError.ParseJsonError", tiw.Unknown, "(empty)"},
 		{"HTML with 200", 200, nil, "<html>log in</html>", "ClientError.ParseJsonError", tiw.Unknown, "<html>log in"},
@@ -172,17 +178,26 @@ func TestAnswers(t *testing.T) {
 		{"a list", 200, nil, "[]", "ClientError.ParseJsonError", tiw.Unknown, "[]"},
 		{"half an object", 200, nil, created[:30], "ClientError.ParseJsonError", tiw.Unknown, "TaskID"},
 		{"a number for the task id", 200, nil, `{"Response":{"TaskID":7}}`, "ClientError.ParseJsonError", tiw.Unknown, "7"},
-		{"an event stream", 200, header{"Content-Type": "text/event-stream"}, created, "ClientError.ParseJsonError", tiw.Unknown, "task-1"},
+		{"an event stream", 200, header{"Content-Type": "text/event-stream"}, created, "ClientError.ParseJsonError",
+			tiw.Unknown, "task-1"},
 		{"an empty object", 200, nil, "{}", "ClientError.IncompleteResponse", tiw.Unknown, "no TaskID"},
 		{"a null response", 200, nil, `{"Response":null}`, "ClientError.IncompleteResponse", tiw.Unknown, "no TaskID"},
-		{"no task id", 200, nil, `{"Response":{"RequestId":"req-1"}}`, "ClientError.IncompleteResponse", tiw.Unknown, "no TaskID"},
-		{"a null task id", 200, nil, `{"Response":{"TaskID":null}}`, "ClientError.IncompleteResponse", tiw.Unknown, "no TaskID"},
-		{"an empty task id", 200, nil, `{"Response":{"TaskID":""}}`, "ClientError.IncompleteResponse", tiw.Unknown, "no TaskID"},
-		{"too much", 200, nil, strings.Repeat(" ", 1<<20) + created, "ClientError.IOError", tiw.Unknown, "larger than 1048576 bytes"},
-		{"a gzip bomb", 200, header{"Content-Encoding": "gzip"}, bomb(gzipped), "ClientError.IOError", tiw.Unknown, "larger than 1048576 bytes"},
-		{"a gzip bomb with 502", 502, header{"Content-Encoding": "gzip"}, bomb(gzipped), "ClientError.HttpStatusCodeError", tiw.Unknown, "HTTP 502"},
-		{"a deflate bomb", 200, header{"Content-Encoding": "deflate"}, bomb(deflated), "ClientError.IOError", tiw.Unknown, "not asked for"},
-		{"what is no gzip", 200, header{"Content-Encoding": "gzip"}, created, "ClientError.IOError", tiw.Unknown, "read response"},
+		{"no task id", 200, nil, `{"Response":{"RequestId":"req-1"}}`, "ClientError.IncompleteResponse", tiw.Unknown,
+			"no TaskID"},
+		{"a null task id", 200, nil, `{"Response":{"TaskID":null}}`, "ClientError.IncompleteResponse", tiw.Unknown,
+			"no TaskID"},
+		{"an empty task id", 200, nil, `{"Response":{"TaskID":""}}`, "ClientError.IncompleteResponse", tiw.Unknown,
+			"no TaskID"},
+		{"too much", 200, nil, strings.Repeat(" ", 1<<20) + created, "ClientError.IOError", tiw.Unknown,
+			"larger than 1048576 bytes"},
+		{"a gzip bomb", 200, header{"Content-Encoding": "gzip"}, bomb(gzipped), "ClientError.IOError", tiw.Unknown,
+			"larger than 1048576 bytes"},
+		{"a gzip bomb with 502", 502, header{"Content-Encoding": "gzip"}, bomb(gzipped),
+			"ClientError.HttpStatusCodeError", tiw.Unknown, "HTTP 502"},
+		{"a deflate bomb", 200, header{"Content-Encoding": "deflate"}, bomb(deflated), "ClientError.IOError",
+			tiw.Unknown, "not asked for"},
+		{"what is no gzip", 200, header{"Content-Encoding": "gzip"}, created, "ClientError.IOError", tiw.Unknown,
+			"read response"},
 		{"a long page", 500, nil, strings.Repeat("ä ", 10_000), "ClientError.HttpStatusCodeError", tiw.Unknown, "ä…"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -270,7 +285,8 @@ func TestNothingWasSent(t *testing.T) {
 		{"when the connection is refused", t.Context(), closedURL(t), as[*net.OpError]},
 		{"when the name does not exist", t.Context(), "http://no..such.name", as[*net.DNSError]},
 		{"when the port cannot be", t.Context(), "http://127.0.0.1:99999", as[*net.AddrError]},
-		{"when the certificate is for another name", t.Context(), strings.Replace(overTLS.URL, "127.0.0.1", "localhost", 1), as[x509.HostnameError]},
+		{"when the certificate is for another name", t.Context(),
+			strings.Replace(overTLS.URL, "127.0.0.1", "localhost", 1), as[x509.HostnameError]},
 		{"when the server does not speak TLS", t.Context(), "https://" + reached.Listener.Addr().String(), nil},
 		{"when the context had ended before", canceled, reached.URL, is(context.Canceled)},
 	} {
@@ -321,7 +337,8 @@ func TestAConnectionThatNeverGetsReadyIsGivenUp(t *testing.T) {
 	}()
 	c := newClient(t, tiw.Options{Endpoint: "https://" + l.Addr().String(), Timeout: 300 * time.Millisecond})
 	_, err = create(t.Context(), c)
-	if e := failure(t, err); e.Code != "ClientError.ConnectError" || e.Class != tiw.NotSent || !errors.Is(err, context.DeadlineExceeded) {
+	if e := failure(t, err); e.Code != "ClientError.ConnectError" || e.Class != tiw.NotSent ||
+		!errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", e)
 	}
 	if err := <-given; err != nil {

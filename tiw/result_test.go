@@ -17,22 +17,29 @@ func TestResults(t *testing.T) {
 		name, body string
 		want       tiw.Result
 	}{
-		{"a task that runs, with nulls", `{"TaskID":"task-1","Status":"Running","CreateTime":1600000000,"FinishTime":null,"Result":null}`,
+		{"a task that runs, with nulls",
+			`{"TaskID":"task-1","Status":"Running","CreateTime":1600000000,"FinishTime":null,"Result":null}`,
 			tiw.Result{Status: "Running", Created: time.Unix(1600000000, 0)}},
 		{"a task that runs, without them", `{"Status":"Running"}`, tiw.Result{Status: "Running"}},
 		{"a task that worked", `{"Status":"Finished","CreateTime":1600000000,"FinishTime":1600001028,
 			"Result":{"ErrorCode":"OK","ErrorMessage":"","Total":2,"Snapshots":["https://b/1/t/0.png",null,"","https://b/1/t/1.png"]}}`,
-			tiw.Result{Status: "Finished", Code: "OK", Total: new(2), Images: []string{"https://b/1/t/0.png", "https://b/1/t/1.png"},
+			tiw.Result{Status: "Finished", Code: "OK", Total: new(2),
+				Images:  []string{"https://b/1/t/0.png", "https://b/1/t/1.png"},
 				Created: time.Unix(1600000000, 0), Finished: time.Unix(1600001028, 0)}},
 		{"a room without marks", `{"Status":"Finished","Result":{"ErrorCode":"OK","Total":0,"Snapshots":[]}}`,
 			tiw.Result{Status: "Finished", Code: "OK", Total: new(0)}},
-		{"a task that failed", `{"Status":"Finished","Result":{"ErrorCode":"InternalErr","ErrorMessage":"render: timeout","Total":null,"Snapshots":null}}`,
+		{"a task that failed",
+			`{"Status":"Finished","Result":{"ErrorCode":"InternalErr","ErrorMessage":"render: ` +
+				`timeout","Total":null,"Snapshots":null}}`,
 			tiw.Result{Status: "Finished", Code: "InternalErr", Message: "render: timeout"}},
 		{"an end without a result", `{"Status":"Finished","Result":null}`, tiw.Result{Status: "Finished"}},
-		{"an end without a code", `{"Status":"Finished","Result":{"Total":1}}`, tiw.Result{Status: "Finished", Total: new(1)}},
-		{"a result of a task that still runs", `{"Status":"Running","Result":{"ErrorCode":"OK"}}`, tiw.Result{Status: "Running", Code: "OK"}},
+		{"an end without a code", `{"Status":"Finished","Result":{"Total":1}}`,
+			tiw.Result{Status: "Finished", Total: new(1)}},
+		{"a result of a task that still runs", `{"Status":"Running","Result":{"ErrorCode":"OK"}}`,
+			tiw.Result{Status: "Running", Code: "OK"}},
 		{"a status that is not documented", `{"Status":"Pau\u0007sed"}`, tiw.Result{Status: "Pau sed"}},
-		{"nothing but nulls", `{"TaskID":null,"Status":null,"CreateTime":null,"FinishTime":null,"Result":null,"RequestId":"req-1"}`, tiw.Result{}},
+		{"nothing but nulls",
+			`{"TaskID":null,"Status":null,"CreateTime":null,"FinishTime":null,"Result":null,"RequestId":"req-1"}`, tiw.Result{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -58,7 +58,8 @@ func TestImagesThatTencentHas(t *testing.T) {
 	settle := func(id, url string) {
 		s.outcome(id, ledger.Outcome{State: ledger.Accepted, TaskID: "task-" + id})
 		l := ledger.New(rdb, ledger.Options{})
-		if err := l.Settle(t.Context(), id, "task-"+id, ledger.Result{State: ledger.Succeeded, Images: []string{url}}); err != nil {
+		if err := l.Settle(t.Context(), id, "task-"+id,
+			ledger.Result{State: ledger.Succeeded, Images: []string{url}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -70,11 +71,13 @@ func TestImagesThatTencentHas(t *testing.T) {
 		t.Errorf("%d, %d bytes of %d, %v", got.status, len(got.body), pic.Len(), got.header)
 	}
 	small := s.send("GET", "/v1/snapshots/a.1/images/1?width=320", "")
-	if config, err := jpeg.DecodeConfig(bytes.NewReader([]byte(small.body))); err != nil || config.Width != 320 || config.Height != 180 {
+	if config, err := jpeg.DecodeConfig(bytes.NewReader([]byte(small.body))); err != nil || config.Width != 320 ||
+		config.Height != 180 {
 		t.Errorf("a thumbnail is %+v, %v", config, err)
 	}
 	before := served.Load()
-	if again := s.send("GET", "/v1/snapshots/a.1/images/1?width=320", ""); again.body != small.body || served.Load() != before {
+	if again := s.send("GET", "/v1/snapshots/a.1/images/1?width=320", ""); again.body != small.body ||
+		served.Load() != before {
 		t.Error("the thumbnail was made twice")
 	}
 	s.send("GET", "/v1/snapshots/a.1/images/2", "").problem(http.StatusNotFound, "not-found")
@@ -97,7 +100,8 @@ func TestImagesThatTencentHas(t *testing.T) {
 		}
 	}
 	// Three days after its acceptance the image is not even asked for.
-	if err := rdb.HSet(t.Context(), "{tiwsnap}:snapshot:a.1", "accepted_at", time.Now().Add(-ledger.TencentKeeps).UnixMilli()).Err(); err != nil {
+	if err := rdb.HSet(t.Context(), "{tiwsnap}:snapshot:a.1", "accepted_at",
+		time.Now().Add(-ledger.TencentKeeps).UnixMilli()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	before = served.Load()

@@ -50,7 +50,8 @@ func (s *service) outcome(id string, o ledger.Outcome) {
 	}
 }
 
-var broken = ledger.Outcome{State: ledger.Failed, Costs: true, Code: "FailedOperation.Transcode", Message: "=broken", RequestID: "r-1"}
+var broken = ledger.Outcome{State: ledger.Failed, Costs: true, Code: "FailedOperation.Transcode", Message: "=broken",
+	RequestID: "r-1"}
 
 func TestBatchesInPages(t *testing.T) {
 	s := newService(t)
@@ -106,13 +107,14 @@ func TestResultsInEveryForm(t *testing.T) {
 	failed := []string{"b.3", "b.700", "b.1234"}
 
 	for query, want := range map[string][]string{
-		"":                        all,
-		"limit=1000":              all,
-		"limit=617":               all,
-		"state=failed":            failed,
-		"state=failed&limit=1":    failed,
-		"state=succeeded":         nil,
-		"state=queued&limit=1000": slices.DeleteFunc(slices.Clone(all), func(id string) bool { return slices.Contains(failed, id) }),
+		"":                     all,
+		"limit=1000":           all,
+		"limit=617":            all,
+		"state=failed":         failed,
+		"state=failed&limit=1": failed,
+		"state=succeeded":      nil,
+		"state=queued&limit=1000": slices.DeleteFunc(slices.Clone(all),
+			func(id string) bool { return slices.Contains(failed, id) }),
 	} {
 		var got []string
 		for cursor := 1; cursor != 0; {
@@ -135,7 +137,8 @@ func TestResultsInEveryForm(t *testing.T) {
 			if err != nil || len(lines) != 1235 || lines[3][0] != "b.3" || lines[3][5] != "'=broken" || lines[3][11] != "'=1+1" {
 				t.Errorf("%v, %d lines, %q", err, len(lines), lines[3])
 			}
-			if r.header.Get("Content-Type") != "text/csv; charset=utf-8" || r.header.Get("Content-Disposition") != `attachment; filename="b.csv"` {
+			if r.header.Get("Content-Type") != "text/csv; charset=utf-8" ||
+				r.header.Get("Content-Disposition") != `attachment; filename="b.csv"` {
 				t.Errorf("%v", r.header)
 			}
 		}
@@ -176,7 +179,8 @@ func TestResultsInEveryForm(t *testing.T) {
 func TestSnapshots(t *testing.T) {
 	s := newService(t)
 	var made web.EnqueuedSnapshot
-	r := s.send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1,"Key":"lesson-7","Label":{"Class":"3B"}}`, "Content-Type", "application/json").want(202, &made)
+	r := s.send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1,"Key":"lesson-7","Label":{"Class":"3B"}}`,
+		"Content-Type", "application/json").want(202, &made)
 	if !made.Created || r.header.Get("Location") != "/v1/snapshots/"+made.ID {
 		t.Errorf("%+v %v", made, r.header)
 	}
@@ -249,7 +253,8 @@ func TestOperations(t *testing.T) {
 		Complete bool
 	}
 	s.send("GET", "/v1/failures", "").want(200, &failures)
-	if len(failures.Failures) != 1 || failures.Failures[0].Count != 2 || failures.Failures[0].Code != broken.Code || !failures.Complete {
+	if len(failures.Failures) != 1 || failures.Failures[0].Count != 2 || failures.Failures[0].Code != broken.Code ||
+		!failures.Complete {
 		t.Errorf("failures: %+v", failures)
 	}
 	s.send("GET", "/v1/failures?batch=b", "").want(200, &failures)
@@ -302,7 +307,8 @@ func TestOperations(t *testing.T) {
 	for _, verb := range []string{"cancel", "pause", "resume", "retry"} {
 		s.send("POST", "/v1/batches/none/"+verb, "").problem(404, "not-found")
 	}
-	if log := s.log.String(); !strings.Contains(log, `"by":"the-operate","method":"POST","path":"/v1/batches/b/cancel","status":200`) {
+	if log := s.log.String(); !strings.Contains(log,
+		`"by":"the-operate","method":"POST","path":"/v1/batches/b/cancel","status":200`) {
 		t.Errorf("who canceled is not logged:\n%s", log)
 	}
 }

@@ -51,7 +51,8 @@ func serve(t *testing.T, rdb redis.UniversalClient, change ...func(*web.APIOptio
 }
 
 // serveBy serves by a server that differs.
-func serveBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient, change ...func(*web.APIOptions)) *service {
+func serveBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient,
+	change ...func(*web.APIOptions)) *service {
 	t.Helper()
 	s := &service{T: t, rdb: rdb, log: new(buffer), tokens: map[web.Role]string{}, client: &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second,
@@ -60,7 +61,9 @@ func serveBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient,
 	var tokens []web.Token
 	for _, role := range []web.Role{web.RoleView, web.RoleProduce, web.RoleOperate} {
 		s.tokens[role] = password.NewToken()
-		tokens = append(tokens, web.Token{Name: "the-" + string(role), Hash: password.HashToken(s.tokens[role]), Roles: []web.Role{role}})
+		tokens = append(tokens, web.Token{
+			Name: "the-" + string(role), Hash: password.HashToken(s.tokens[role]), Roles: []web.Role{role},
+		})
 	}
 	auth, err := web.NewAuth(web.AuthOptions{Tokens: tokens})
 	if err != nil {
@@ -168,7 +171,8 @@ func (r reply) problem(status int, code string) web.Problem {
 		r.header.Get("Content-Type") != "application/problem+json" {
 		r.Errorf("status %d, want %d %s: %v %s (%v)", r.status, status, code, r.header, r.body, err)
 	}
-	if retry := status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests || code == "key-in-flight"; retry != (r.header.Get("Retry-After") != "") {
+	if retry := status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests ||
+		code == "key-in-flight"; retry != (r.header.Get("Retry-After") != "") {
 		r.Errorf("%d %s has Retry-After %q", status, code, r.header.Get("Retry-After"))
 	}
 	return p
@@ -187,11 +191,14 @@ func (s *service) batches() int {
 func TestBatchInEveryFormat(t *testing.T) {
 	s := newService(t)
 	for name, test := range map[string]struct{ path, media, body string }{
-		"csv":   {"/v1/batches?name=csv", "text/csv; charset=utf-8", "SdkAppId;RoomId;Label.Class\n7;1;3B\n7;2;\n"},
-		"lines": {"/v1/batches?name=lines&SdkAppId=7", "application/x-ndjson", `{"RoomId":1,"Label":{"Class":"3B"}}` + "\n" + `{"RoomId":2}`},
-		"array": {"/v1/batches?name=array&SdkAppId=7", "application/json", "[ {\"RoomId\": 1,\n \"Label.Class\":\"3B\"},{\"RoomId\":2}\n]\n"},
+		"csv": {"/v1/batches?name=csv", "text/csv; charset=utf-8", "SdkAppId;RoomId;Label.Class\n7;1;3B\n7;2;\n"},
+		"lines": {"/v1/batches?name=lines&SdkAppId=7", "application/x-ndjson",
+			`{"RoomId":1,"Label":{"Class":"3B"}}` + "\n" + `{"RoomId":2}`},
+		"array": {"/v1/batches?name=array&SdkAppId=7", "application/json",
+			"[ {\"RoomId\": 1,\n \"Label.Class\":\"3B\"},{\"RoomId\":2}\n]\n"},
 		"object": {"/v1/batches", "application/json",
-			`{"name":"object","defaults":{"SdkAppId":7,"SnapshotMode":"AllMarks"},"rooms":[{"RoomId":1,"Label":{"Class":"3B"}},{"RoomId":2}]}`},
+			`{"name":"object","defaults":{"SdkAppId":7,"SnapshotMode":"AllMarks"},"rooms":[{"RoomId":1,` +
+				`"Label":{"Class":"3B"}},{"RoomId":2}]}`},
 	} {
 		var got web.Enqueued
 		r := s.send("POST", test.path, test.body, "Content-Type", test.media).want(202, &got)
@@ -216,14 +223,17 @@ func TestCallbackURLInEveryFormat(t *testing.T) {
 	s := newService(t)
 	const all, own = "https://example.com/all?token=S3CR3T", "https://example.org/own?token=S3CR3T"
 	for name, test := range map[string]struct{ query, media, body string }{
-		"csv":   {"&SdkAppId=7&CallbackURL=" + url.QueryEscape(all), "text/csv", "RoomId,CallbackURL\n1," + own + "\n2,\n"},
-		"lines": {"&SdkAppId=7&CallbackURL=" + url.QueryEscape(all), "application/x-ndjson", `{"RoomId":1,"CallbackURL":"` + own + `"}` + "\n" + `{"RoomId":2}`},
+		"csv": {"&SdkAppId=7&CallbackURL=" + url.QueryEscape(all), "text/csv", "RoomId,CallbackURL\n1," + own + "\n2,\n"},
+		"lines": {"&SdkAppId=7&CallbackURL=" + url.QueryEscape(all), "application/x-ndjson",
+			`{"RoomId":1,"CallbackURL":"` + own + `"}` + "\n" + `{"RoomId":2}`},
 		"object": {"", "application/json",
-			`{"defaults":{"SdkAppId":7,"CallbackURL":"` + all + `"},"rooms":[{"RoomId":1,"CallbackURL":"` + own + `"},{"RoomId":2}]}`},
+			`{"defaults":{"SdkAppId":7,"CallbackURL":"` + all + `"},"rooms":[{"RoomId":1,"CallbackURL":"` + own +
+				`"},{"RoomId":2}]}`},
 	} {
 		s.send("POST", "/v1/batches?name="+name+test.query, test.body, "Content-Type", test.media).want(202, nil)
 		for n, want := range []string{own, all} {
-			if room, err := backlog.New(s.rdb, keys.Default).Room(t.Context(), name, n+1); err != nil || room.CallbackURL != want {
+			if room, err := backlog.New(s.rdb, keys.Default).Room(t.Context(), name, n+1); err != nil ||
+				room.CallbackURL != want {
 				t.Errorf("%s: room %d is %+v, %v", name, n+1, room, err)
 			}
 		}
@@ -261,27 +271,37 @@ func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
 		{"no good room", "?SdkAppId=7", js, `[{"RoomId":0}]`, 422, "invalid", `"field":"RoomId","reason":"is 0`},
 		{"strict", "?SdkAppId=7&strict=true", lines, "{\"RoomId\":1}\n{\"RoomId\":1}", 422, "invalid", `"line":2`},
 		{"a bad name", "?name=A", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid", "query.name"},
-		{"a bad name in the body", "", js, `{"name":"-","rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid", "name must be"},
+		{"a bad name in the body", "", js, `{"name":"-","rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid",
+			"name must be"},
 		{"two names", "?name=a", js, `{"name":"b","rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid", "name is one thing"},
 		{"an unknown parameter", "?nmae=a", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid", "nmae"},
 		{"an unknown column", "", csv, "SdkAppId,RoomId,Romm\n7,1,2\n", 422, "invalid", "Romm"},
 		{"an unknown member", "", js, `{"room":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid", `\"room\" is not known`},
 		{"an unknown default", "", js, `{"defaults":{"AppId":7},"rooms":[{"RoomId":1}]}`, 422, "invalid", "AppId"},
-		{"an unknown member behind", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"room":true}`, 422, "invalid", `\"room\" is not known`},
-		{"an unknown default behind", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"defaults":{"AppId":7}}`, 422, "invalid", "AppId"},
-		{"strict behind", "?SdkAppId=7", js, `{"rooms":[{"RoomId":1},{"RoomId":0}],"strict":true}`, 422, "invalid", `"line":2`},
+		{"an unknown member behind", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"room":true}`, 422, "invalid",
+			`\"room\" is not known`},
+		{"an unknown default behind", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"defaults":{"AppId":7}}`, 422,
+			"invalid", "AppId"},
+		{"strict behind", "?SdkAppId=7", js, `{"rooms":[{"RoomId":1},{"RoomId":0}],"strict":true}`, 422, "invalid",
+			`"line":2`},
 		{"rooms twice", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"rooms":[]}`, 422, "invalid", "appears twice"},
 		{"rooms that are none", "", js, `{"rooms":{"SdkAppId":7,"RoomId":1}}`, 422, "invalid", "must be an array of rooms"},
 		{"no rooms at all", "", js, `{"name":"a"}`, 422, "invalid", "must be an array of rooms"},
 		{"more behind an object", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}]}{}`, 422, "invalid", "there is more"},
-		{"half of an object", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],`, 422, "invalid", "after room 1: it ends too early"},
+		{"half of an object", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],`, 422, "invalid",
+			"after room 1: it ends too early"},
 		{"more behind", "", js, `[{"SdkAppId":7,"RoomId":1}] 1`, 422, "invalid", "there is more"},
 		{"half of it", "", js, `[{"SdkAppId":7,"RoomId":1},{"SdkAppId"`, 422, "invalid", "after room 1: it ends too early"},
 		{"broken JSON", "", js, `[{"SdkAppId":7,"RoomId":1},{"SdkAppId"]`, 422, "invalid", "after room 1"},
-		{"a CallbackURL", "?CallbackURL=https://a.example", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid", "CallbackURL leads elsewhere"},
-		{"a CallbackURL in the body", "", js, `{"defaults":{"CallbackURL":"https://a.example"},"rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid", "CallbackURL leads elsewhere"},
-		{"a CallbackURL of a row", "", csv, "SdkAppId,RoomId,CallbackURL\n7,1,https://a.example\n", 422, "invalid", `"line":2,"column":3,"field":"CallbackURL","reason":"leads elsewhere"`},
-		{"a webhook", "?webhook=https://a.example", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid", "webhook cannot be named here"},
+		{"a CallbackURL", "?CallbackURL=https://a.example", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid",
+			"CallbackURL leads elsewhere"},
+		{"a CallbackURL in the body", "", js,
+			`{"defaults":{"CallbackURL":"https://a.example"},"rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid",
+			"CallbackURL leads elsewhere"},
+		{"a CallbackURL of a row", "", csv, "SdkAppId,RoomId,CallbackURL\n7,1,https://a.example\n", 422, "invalid",
+			`"line":2,"column":3,"field":"CallbackURL","reason":"leads elsewhere"`},
+		{"a webhook", "?webhook=https://a.example", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid",
+			"webhook cannot be named here"},
 		{"too large", "", lines, strings.Repeat("{\"SdkAppId\":7,\"RoomId\":1}\n", 1000), 413, "too-large", "10000 bytes"},
 		{"too many", "?SdkAppId=7", csv, "RoomId\n" + strings.Repeat("1\n", 101), 422, "invalid", "more than 100 rows"},
 	} {
@@ -296,7 +316,8 @@ func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
 	}
 	s.T = t
 	t.Run("too large, of unknown length", func(t *testing.T) {
-		body := io.MultiReader(strings.NewReader("SdkAppId,RoomId,Label.A\n"), bytes.NewReader(bytes.Repeat([]byte("7,1,"+strings.Repeat("a", 1000)+"\n"), 50)))
+		body := io.MultiReader(strings.NewReader("SdkAppId,RoomId,Label.A\n"),
+			bytes.NewReader(bytes.Repeat([]byte("7,1,"+strings.Repeat("a", 1000)+"\n"), 50)))
 		r, err := http.NewRequestWithContext(t.Context(), "POST", s.url+"/v1/batches", io.NopCloser(body))
 		if err != nil {
 			t.Fatal(err)
@@ -310,7 +331,9 @@ func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(conn, "POST /v1/batches?name=half HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: text/csv\r\nContent-Length: 5000\r\n\r\nSdkAppId,RoomId\n7,1\n",
+		fmt.Fprintf(conn,
+			"POST /v1/batches?name=half HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: "+
+				"text/csv\r\nContent-Length: 5000\r\n\r\nSdkAppId,RoomId\n7,1\n",
 			s.tokens[web.RoleProduce])
 		conn.(*net.TCPConn).CloseWrite()
 		all, err := io.ReadAll(conn)
@@ -336,7 +359,9 @@ func TestRowsThatAreWrongAreReported(t *testing.T) {
 	if got.Rooms != 150 || got.BadRows != 150 || len(got.Faults) != 100 {
 		t.Errorf("%d rooms, %d bad, %d faults", got.Rooms, got.BadRows, len(got.Faults))
 	}
-	if want := (web.Fault{Line: 3, Column: 1, Field: "RoomId", Reason: "is \"x\", it must be a whole number"}); got.Faults[0].Line != want.Line || got.Faults[0].Field != want.Field {
+	if want := (web.Fault{Line: 3, Column: 1, Field: "RoomId",
+		Reason: "is \"x\", it must be a whole number"}); got.Faults[0].Line != want.Line ||
+		got.Faults[0].Field != want.Field {
 		t.Errorf("the first: %+v", got.Faults[0])
 	}
 }
@@ -346,14 +371,17 @@ func TestRowsThatAreWrongAreReported(t *testing.T) {
 func TestAListIsChecked(t *testing.T) {
 	s := newService(t)
 	for name, test := range map[string]struct{ media, body string }{
-		"csv":    {"text/csv", "SdkAppId,RoomId\n7,1\n7,x\n7,2\n7,1\n"},
-		"lines":  {"application/x-ndjson", "{\"SdkAppId\":7,\"RoomId\":1}\n{\"SdkAppId\":7}\n{\"SdkAppId\":7,\"RoomId\":2}\n7\n"},
-		"object": {"application/json", `{"defaults":{"SdkAppId":7},"rooms":[{"RoomId":1},{"RoomId":"x"},{"RoomId":2},{"RoomId":2}]}`},
+		"csv": {"text/csv", "SdkAppId,RoomId\n7,1\n7,x\n7,2\n7,1\n"},
+		"lines": {"application/x-ndjson",
+			"{\"SdkAppId\":7,\"RoomId\":1}\n{\"SdkAppId\":7}\n{\"SdkAppId\":7,\"RoomId\":2}\n7\n"},
+		"object": {"application/json",
+			`{"defaults":{"SdkAppId":7},"rooms":[{"RoomId":1},{"RoomId":"x"},{"RoomId":2},{"RoomId":2}]}`},
 	} {
 		var got web.Enqueued
 		s.send("POST", "/v1/batches?check=true&name=monday", test.body, "Content-Type", test.media, "Idempotency-Key", "k").
 			want(200, &got)
-		if got.ID != "" || got.Rooms != 2 || got.Created || got.BadRows != 2 || len(got.Faults) != 2 || got.Faults[0].Reason == "" {
+		if got.ID != "" || got.Rooms != 2 || got.Created || got.BadRows != 2 || len(got.Faults) != 2 ||
+			got.Faults[0].Reason == "" {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -368,7 +396,8 @@ func TestAListIsChecked(t *testing.T) {
 	if left, err := s.rdb.Keys(t.Context(), "*").Result(); err != nil || len(left) != 0 {
 		t.Errorf("there is left: %v, %v", left, err)
 	}
-	s.send("POST", "/v1/batches?name=monday", "SdkAppId,RoomId\n7,1\n", "Content-Type", "text/csv", "Idempotency-Key", "k").
+	s.send("POST", "/v1/batches?name=monday", "SdkAppId,RoomId\n7,1\n", "Content-Type", "text/csv",
+		"Idempotency-Key", "k").
 		want(202, nil)
 }
 

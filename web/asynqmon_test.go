@@ -33,7 +33,8 @@ func newMon(t *testing.T) mon {
 	t.Helper()
 	rdb := redistest.Client(t)
 	log := new(buffer)
-	s := newSite(t, web.NewAsynqmon(web.AsynqmonOptions{Redis: rdb, Log: slog.New(slog.NewJSONHandler(log, nil))}).Routes()...)
+	s := newSite(t,
+		web.NewAsynqmon(web.AsynqmonOptions{Redis: rdb, Log: slog.New(slog.NewJSONHandler(log, nil))}).Routes()...)
 	return mon{s, rdb, asynq.NewInspectorFromRedisClient(rdb)}
 }
 
@@ -45,7 +46,8 @@ func (m mon) enqueue(n int) {
 		room := tasks.Room{SdkAppId: 1400123480, RoomId: uint64(i + 1)}
 		room.Whiteboard = &tasks.Whiteboard{InitParams: `{"secret":"CANARY-init"}`}
 		room.Label = map[string]string{"teacher": "CANARY-label"}
-		task, err := tasks.SnapshotPayload{ID: tasks.RowID("monday", i+1), Batch: "monday", Room: room}.Task(asynq.Queue(keys.Default.QueueBulk()))
+		task, err := tasks.SnapshotPayload{ID: tasks.RowID("monday", i+1), Batch: "monday",
+			Room: room}.Task(asynq.Queue(keys.Default.QueueBulk()))
 		if err != nil {
 			m.Fatal(err)
 		}
@@ -65,13 +67,15 @@ func TestAsynqmonShowsQueuesWithoutWhatIsPrivate(t *testing.T) {
 	m := newMon(t)
 	m.enqueue(3)
 	w := m.as("view", "GET", "/api/queues/tiwsnap-bulk/pending_tasks?size=20&page=1")
-	if body := w.Body.String(); w.Code != 200 || strings.Contains(body, "CANARY") || !strings.Contains(body, `\"batch\":\"monday\",\"SdkAppId\":1400123480,\"RoomId\":2}`) {
+	if body := w.Body.String(); w.Code != 200 || strings.Contains(body, "CANARY") ||
+		!strings.Contains(body, `\"batch\":\"monday\",\"SdkAppId\":1400123480,\"RoomId\":2}`) {
 		t.Errorf("got %d %s", w.Code, body)
 	}
 	if kind := w.Header().Get("Content-Type"); kind != "application/json" {
 		t.Errorf("it is %s", kind)
 	}
-	if w := m.as("view", "GET", "/api/queues/tiwsnap-bulk/tasks/monday.1"); w.Code != 200 || strings.Contains(w.Body.String(), "CANARY") {
+	if w := m.as("view", "GET", "/api/queues/tiwsnap-bulk/tasks/monday.1"); w.Code != 200 ||
+		strings.Contains(w.Body.String(), "CANARY") {
 		t.Errorf("a task: %d %s", w.Code, w.Body)
 	}
 }
@@ -90,7 +94,8 @@ func TestAsynqmonNeedsNothingFromOutside(t *testing.T) {
 		}
 		policy := w.Header().Get("Content-Security-Policy")
 		nonce := regexp.MustCompile(`script-src 'self' 'nonce-([A-Z2-7]+)'`).FindStringSubmatch(policy)
-		if nonce == nil || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "frame-ancestors 'none'") || nonces[nonce[1]] {
+		if nonce == nil || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "frame-ancestors 'none'") ||
+			nonces[nonce[1]] {
 			t.Fatalf("%s: the policy is %s", path, policy)
 		}
 		nonces[nonce[1]] = true
@@ -98,7 +103,8 @@ func TestAsynqmonNeedsNothingFromOutside(t *testing.T) {
 			t.Errorf("%s: %d of the scripts have the nonce", path, n)
 		}
 		for _, file := range regexp.MustCompile(`(?:src|href)="(/asynqmon/[^"]*)"`).FindAllStringSubmatch(page, -1) {
-			if w := m.ask("GET", file[1], "Authorization", "Bearer "+m.tokens["view"]); w.Code != 200 || strings.HasPrefix(w.Body.String(), "<!doctype") {
+			if w := m.ask("GET", file[1], "Authorization", "Bearer "+m.tokens["view"]); w.Code != 200 ||
+				strings.HasPrefix(w.Body.String(), "<!doctype") {
 				t.Errorf("%s: got %d", file[1], w.Code)
 			}
 		}
@@ -109,7 +115,9 @@ func TestAsynqmonNeedsNothingFromOutside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := io.ReadAll(z); err != nil || string(b) != plain.Body.String() || zipped.Header().Get("Content-Encoding") != "gzip" || zipped.Header().Get("Cache-Control") != "private, max-age=31536000, immutable" {
+	if b, err := io.ReadAll(z); err != nil || string(b) != plain.Body.String() ||
+		zipped.Header().Get("Content-Encoding") != "gzip" ||
+		zipped.Header().Get("Cache-Control") != "private, max-age=31536000, immutable" {
 		t.Errorf("%d bytes, %v, %v", len(b), err, zipped.Header())
 	}
 }
@@ -121,15 +129,18 @@ func TestAsynqmonIsReadOnlyForThoseWhoView(t *testing.T) {
 		role, method, path string
 		want               int
 	}{
-		{"none", "GET", "/", 401}, {"none", "GET", "/api/queues", 401}, {"none", "GET", "/static/js/runtime-main.9fea6c1a.js", 401},
+		{"none", "GET", "/", 401}, {"none", "GET", "/api/queues", 401},
+		{"none", "GET", "/static/js/runtime-main.9fea6c1a.js", 401},
 		{"produce", "GET", "/", 403}, {"produce", "GET", "/api/queues", 403},
 		{"view", "GET", "/api/queues", 200}, {"view", "HEAD", "/api/queues", 200}, {"view", "HEAD", "/", 200},
 		{"view", "GET", "/api/redis_info", 403}, {"operate", "GET", "/api/redis_info", 200},
 		{"view", "POST", "/api/queues/tiwsnap-bulk:pause", 403},
-		{"view", "DELETE", "/api/queues/tiwsnap-bulk", 403}, {"view", "POST", "/api/queues/tiwsnap-bulk/pending_tasks:archive_all", 403},
+		{"view", "DELETE", "/api/queues/tiwsnap-bulk", 403},
+		{"view", "POST", "/api/queues/tiwsnap-bulk/pending_tasks:archive_all", 403},
 		{"view", "DELETE", "/api/queues/tiwsnap-bulk/pending_tasks/monday.1", 403},
 		{"operate", "PUT", "/api/queues/tiwsnap-bulk:pause", 405}, {"operate", "POST", "/", 405},
-		{"operate", "POST", "/api/queues/tiwsnap-bulk:pause", 204}, {"operate", "POST", "/api/queues/tiwsnap-bulk:resume", 204},
+		{"operate", "POST", "/api/queues/tiwsnap-bulk:pause", 204},
+		{"operate", "POST", "/api/queues/tiwsnap-bulk:resume", 204},
 		{"operate", "DELETE", "/api/queues/tiwsnap-bulk/pending_tasks/monday.1", 204},
 	} {
 		if w := m.as(test.role, test.method, test.path); w.Code != test.want {
@@ -156,7 +167,8 @@ func TestAsynqmonListsAHundredAtMost(t *testing.T) {
 	for _, test := range []struct {
 		query string
 		want  int
-	}{{"", 20}, {"?size=50", 50}, {"?size=100", 100}, {"?size=101", 100}, {"?size=-1", 1}, {"?size=0", 1}, {"?size=all", 1}, {"?size=9999999999999999999", 100}, {"?size=50&page=3", 20}, {"?size=50&page=-7", 50}} {
+	}{{"", 20}, {"?size=50", 50}, {"?size=100", 100}, {"?size=101", 100}, {"?size=-1", 1}, {"?size=0", 1},
+		{"?size=all", 1}, {"?size=9999999999999999999", 100}, {"?size=50&page=3", 20}, {"?size=50&page=-7", 50}} {
 		w := m.as("view", "GET", "/api/queues/tiwsnap-bulk/pending_tasks"+test.query)
 		var got struct{ Tasks []struct{ ID string } }
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got.Tasks) != test.want {
@@ -166,7 +178,8 @@ func TestAsynqmonListsAHundredAtMost(t *testing.T) {
 }
 
 func TestOneIDWithoutATaskDoesNotTakeTheQueuePageDown(t *testing.T) {
-	for _, path := range []string{"/api/queues", "/api/queues/tiwsnap-bulk", "/api/queues/tiwsnap-bulk/pending_tasks", "/api/queues/tiwsnap-bulk/archived_tasks"} {
+	for _, path := range []string{"/api/queues", "/api/queues/tiwsnap-bulk", "/api/queues/tiwsnap-bulk/pending_tasks",
+		"/api/queues/tiwsnap-bulk/archived_tasks"} {
 		m := newMon(t)
 		m.enqueue(5)
 		if err := m.inspector.ArchiveTask("tiwsnap-bulk", "monday.5"); err != nil {
@@ -219,11 +232,13 @@ func TestAsynqmonDoesNotTouchTooManyTasksAtOnce(t *testing.T) {
 		t.Errorf("as many as asynq keeps: %d %s", w.Code, w.Body)
 	}
 	ids("asynq:{tiwsnap-bulk}:pending", 2)
-	if w := m.as("operate", "POST", "/api/queues/tiwsnap-bulk/pending_tasks:archive_all"); w.Code != 409 || !strings.Contains(w.Body.String(), "would lose the oldest") {
+	if w := m.as("operate", "POST", "/api/queues/tiwsnap-bulk/pending_tasks:archive_all"); w.Code != 409 ||
+		!strings.Contains(w.Body.String(), "would lose the oldest") {
 		t.Errorf("more than asynq keeps: %d %s", w.Code, w.Body)
 	}
 	ids("asynq:{tiwsnap-bulk}:pending", 10_000)
-	for _, operation := range []string{"POST /api/queues/tiwsnap-bulk/pending_tasks:archive_all", "DELETE /api/queues/tiwsnap-bulk/pending_tasks:delete_all"} {
+	for _, operation := range []string{"POST /api/queues/tiwsnap-bulk/pending_tasks:archive_all",
+		"DELETE /api/queues/tiwsnap-bulk/pending_tasks:delete_all"} {
 		method, path, _ := strings.Cut(operation, " ")
 		if w := m.as("operate", method, path); w.Code != 409 || !strings.Contains(w.Body.String(), "would stop Redis") {
 			t.Errorf("%s on 10,002: %d %s", operation, w.Code, w.Body)

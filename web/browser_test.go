@@ -65,14 +65,17 @@ func newBrowser(t *testing.T, site string) *browser {
 	}
 	var options []chromedp.ExecAllocatorOption
 	for _, flag := range []string{
-		"headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "no-default-browser-check", "hide-scrollbars", "disable-dev-shm-usage",
-		"disable-background-networking", "disable-component-update", "disable-sync", "disable-default-apps", "disable-extensions",
+		"headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "no-default-browser-check",
+		"hide-scrollbars", "disable-dev-shm-usage",
+		"disable-background-networking", "disable-component-update", "disable-sync", "disable-default-apps",
+		"disable-extensions",
 	} {
 		options = append(options, chromedp.Flag(flag, true))
 	}
 	b := &browser{T: t, host: at.Host, statuses: map[string]int64{}, dialogs: make(chan string, 100)}
 	// Not t.Context, which ends before the cleanups: the browser is closed in order.
-	alloc, stop := chromedp.NewExecAllocator(context.Background(), append(options, chromedp.ExecPath(program), chromedp.WindowSize(1280, 900))...)
+	alloc, stop := chromedp.NewExecAllocator(context.Background(),
+		append(options, chromedp.ExecPath(program), chromedp.WindowSize(1280, 900))...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(alloc, chromedp.WithListener(b.event))
 	t.Cleanup(cancel)
@@ -110,7 +113,8 @@ func (b *browser) fault(format string, args ...any) {
 func (b *browser) event(e any) {
 	switch e := e.(type) {
 	case *network.EventRequestWillBeSent:
-		if at, err := url.Parse(e.Request.URL); err != nil || at.Host != b.host && at.Scheme != "data" && at.Scheme != "blob" {
+		if at, err := url.Parse(e.Request.URL); err != nil ||
+			at.Host != b.host && at.Scheme != "data" && at.Scheme != "blob" {
 			b.fault("a request to %s", e.Request.URL)
 		}
 	case *network.EventResponseReceived:
@@ -329,7 +333,8 @@ func (w *whole) work(o tiwtest.Options) *worker.Worker {
 }
 
 // hostile is text that does harm wherever it is taken for HTML or JavaScript.
-const hostile = `"'><img src=x onerror=alert(1)><script>alert(2)</script></script><svg onload=alert(3)>{{.}}${alert(4)}javascript:alert(5)`
+const hostile = `"'><img src=x onerror=alert(1)><script>alert(2)</script></script><svg ` +
+	`onload=alert(3)>{{.}}${alert(4)}javascript:alert(5)`
 
 // batch enqueues n rooms that hold hostile text wherever text may be.
 func (w *whole) batch(id string, n int) {
@@ -354,7 +359,9 @@ func TestPagesInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser and half a minute")
 	}
-	w := newWhole(t, &tiwtest.Options{Latency: 60 * time.Millisecond, TaskDuration: time.Second, TaskSigma: 0.4, TaskFailure: 0.04})
+	w := newWhole(t, &tiwtest.Options{
+		Latency: 60 * time.Millisecond, TaskDuration: time.Second, TaskSigma: 0.4, TaskFailure: 0.04,
+	})
 	b := newBrowser(t, w.URL)
 	b.do(chromedp.Navigate(w.URL+"/"), chromedp.WaitVisible(chromedp.CSS(`#password`)))
 	b.shots("login")
@@ -417,7 +424,9 @@ func TestPagesInABrowser(t *testing.T) {
 	t.Run("a page of another site pauses nothing", func(t *testing.T) {
 		pause := w.URL + "/asynqmon/api/queues/tiwsnap-bulk:pause"
 		evil := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(rw, `<!doctype html><link rel="icon" href="data:,"><form method=post action=%q></form><script>document.forms[0].submit()</script>`, pause)
+			fmt.Fprintf(rw,
+				`<!doctype html><link rel="icon" href="data:,"><form method=post `+
+					`action=%q></form><script>document.forms[0].submit()</script>`, pause)
 		}))
 		defer evil.Close()
 		elsewhere := strings.Replace(evil.URL, "127.0.0.1", "localhost", 1) // another site than 127.0.0.1
@@ -428,13 +437,16 @@ func TestPagesInABrowser(t *testing.T) {
 		b.mu.Lock()
 		status := b.statuses[pause]
 		b.mu.Unlock()
-		if info, err := asynq.NewInspectorFromRedisClient(w.rdb).GetQueueInfo("tiwsnap-bulk"); err != nil || info.Paused || status != 403 {
+		if info, err := asynq.NewInspectorFromRedisClient(w.rdb).GetQueueInfo("tiwsnap-bulk"); err != nil ||
+			info.Paused || status != 403 {
 			t.Errorf("status %d, %+v, %v", status, info, err)
 		}
 	})
 
 	t.Run("and ends the session", func(t *testing.T) {
-		b.do(chromedp.Navigate(w.URL+"/"), chromedp.WaitVisible(chromedp.CSS(`#now`)), chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)), chromedp.Navigate(w.URL+"/asynqmon/"))
+		b.do(chromedp.Navigate(w.URL+"/"), chromedp.WaitVisible(chromedp.CSS(`#now`)),
+			chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)),
+			chromedp.Navigate(w.URL+"/asynqmon/"))
 		b.until(`location.pathname === '/login'`)
 	})
 }
@@ -480,28 +492,34 @@ func TestHostileTextInABrowser(t *testing.T) {
 	b := newBrowser(t, w.URL)
 	l := ledger.New(w.rdb, ledger.Options{})
 	// A failure and a stop whose words were made to do harm.
-	p := tasks.SnapshotPayload{ID: "s-hostile", Room: tasks.Room{SdkAppId: 1, RoomId: 1, Label: map[string]string{hostile[:20]: hostile}}}
+	p := tasks.SnapshotPayload{ID: "s-hostile",
+		Room: tasks.Room{SdkAppId: 1, RoomId: 1, Label: map[string]string{hostile[:20]: hostile}}}
 	intent, err := l.Begin(t.Context(), p, "token", "")
 	if err == nil {
-		err = l.Outcome(t.Context(), p.ID, intent.Attempt, ledger.Outcome{State: ledger.Failed, Code: hostile, Message: hostile})
+		err = l.Outcome(t.Context(), p.ID, intent.Attempt, ledger.Outcome{
+			State: ledger.Failed, Code: hostile, Message: hostile,
+		})
 	}
 	stopped(t, w.rdb, hostile)
 	if err == nil {
-		_, err = asynq.NewClientFromRedisClient(w.rdb).Enqueue(asynq.NewTask(hostile, []byte(hostile)), asynq.Queue("other"), asynq.TaskID(hostile))
+		_, err = asynq.NewClientFromRedisClient(w.rdb).
+			Enqueue(asynq.NewTask(hostile, []byte(hostile)), asynq.Queue("other"), asynq.TaskID(hostile))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.batch("monday", 5)
 	b.logIn(w.URL, "ada")
-	b.until(`document.querySelector('.trouble')?.innerText.includes('onerror=alert') && document.querySelector('#failures').innerText.includes('onerror=alert')`)
+	b.until(`document.querySelector('.trouble')?.innerText.includes('onerror=alert') && ` +
+		`document.querySelector('#failures').innerText.includes('onerror=alert')`)
 	b.shots("trouble")
 	b.do(chromedp.Navigate(w.URL + "/asynqmon/queues/other?status=pending"))
 	b.until(`document.body.innerText.includes('onerror=alert')`)
 	b.do(chromedp.Navigate(w.URL + "/login?next=" + url.QueryEscape(hostile)))
 	b.until(`location.pathname === '/'`) // logged in already
 	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)))
-	b.do(chromedp.SendKeys(chromedp.CSS(`#name`), hostile), chromedp.SendKeys(chromedp.CSS(`#password`), "wrong"), chromedp.Submit(chromedp.CSS(`#password`)), chromedp.WaitVisible(chromedp.CSS(`.fault`)))
+	b.do(chromedp.SendKeys(chromedp.CSS(`#name`), hostile), chromedp.SendKeys(chromedp.CSS(`#password`), "wrong"),
+		chromedp.Submit(chromedp.CSS(`#password`)), chromedp.WaitVisible(chromedp.CSS(`.fault`)))
 	b.until(`document.querySelector('#name').value.includes('onerror')`)
 	b.expected("401")
 }
@@ -515,7 +533,8 @@ func TestPagesWithoutJavaScript(t *testing.T) {
 	b.do(call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))
 	w.batch("monday", 600)
 	b.do(
-		chromedp.Navigate(w.URL+"/"), chromedp.WaitVisible(chromedp.CSS(`#password`)), chromedp.SendKeys(chromedp.CSS(`#name`), "ada"), chromedp.SendKeys(chromedp.CSS(`#password`), word),
+		chromedp.Navigate(w.URL+"/"), chromedp.WaitVisible(chromedp.CSS(`#password`)),
+		chromedp.SendKeys(chromedp.CSS(`#name`), "ada"), chromedp.SendKeys(chromedp.CSS(`#password`), word),
 		chromedp.Submit(chromedp.CSS(`#password`)), chromedp.WaitVisible(chromedp.CSS(`.batches`)),
 	)
 	// It loads itself again, now and then in the middle of a look.

@@ -62,7 +62,8 @@ func TestAChartEndsWhereTimeIsOver(t *testing.T) {
 	if path, flat := line(t, h, "/?span=7d"); !flat {
 		t.Errorf("the slot that is not over is drawn: %s", path)
 	}
-	if body := ask(t, h, "GET", "/?span=7d", "Accept", "text/html").Body.String(); !strings.Contains(body, "over 30 min, 600 sent") {
+	if body := ask(t, h, "GET", "/?span=7d", "Accept", "text/html").Body.String(); !strings.Contains(body,
+		"over 30 min, 600 sent") {
 		t.Errorf("it does not say what was sent so far:\n%s", body)
 	}
 
@@ -76,7 +77,8 @@ func TestAChartEndsWhereTimeIsOver(t *testing.T) {
 		rdb.HSet(t.Context(), keys.Default.Batch("b"), "created_at", time.Now().Add(-d).UnixMilli())
 	}
 	age(42*2048*time.Second + time.Minute)
-	if _, err := book.Begin(t.Context(), tasks.SnapshotPayload{ID: "b.1", Batch: "b", Room: room}, "token", ""); err != nil {
+	if _, err := book.Begin(t.Context(), tasks.SnapshotPayload{ID: "b.1", Batch: "b", Room: room}, "token",
+		""); err != nil {
 		t.Fatal(err)
 	}
 	if path, flat := line(t, h, "/batches/b"); !flat {

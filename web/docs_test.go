@@ -22,7 +22,8 @@ func TestEveryOperationIsDescribed(t *testing.T) {
 	}
 	s.send("GET", "/openapi.json", "", "Authorization", "").want(200, &spec)
 	page := s.send("GET", "/docs", "", "Authorization", "").want(200, nil).body
-	if strings.Contains(page, "http://") || strings.Contains(page, "https://") || strings.Contains(page, "<script>") || strings.Contains(page, "style=") {
+	if strings.Contains(page, "http://") || strings.Contains(page, "https://") || strings.Contains(page, "<script>") ||
+		strings.Contains(page, "style=") {
 		t.Error("it may load something from outside, or what the policy forbids")
 	}
 	text, err := os.ReadFile("../docs/api.md")
@@ -40,7 +41,8 @@ func TestEveryOperationIsDescribed(t *testing.T) {
 				t.Errorf("%s: %+v", path, op)
 			}
 			shown := strings.TrimPrefix(path, "/v1/batches/{id}")
-			if last := shown[strings.LastIndex(shown, "/")+1:]; !strings.Contains(string(text), path) && !strings.Contains(string(text), "…/"+last) {
+			if last := shown[strings.LastIndex(shown, "/")+1:]; !strings.Contains(string(text), path) &&
+				!strings.Contains(string(text), "…/"+last) {
 				t.Errorf("docs/api.md lacks %s", path)
 			}
 		}

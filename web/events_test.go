@@ -129,7 +129,8 @@ func TestStreamsAreBounded(t *testing.T) {
 		}
 	}
 	s.send("GET", "/v1/batches/b/events", "").problem(503, "busy")
-	resp, err := s.client.Do(s.request("GET", "/v1/batches/b/events", "", "Authorization", "Bearer "+s.tokens[web.RoleView]))
+	resp, err := s.client.Do(s.request("GET", "/v1/batches/b/events", "", "Authorization",
+		"Bearer "+s.tokens[web.RoleView]))
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("somebody else: %v, %v", resp, err)
 	}

@@ -37,7 +37,8 @@ func TestReadiness(t *testing.T) {
 		}
 		r := s.send("GET", "/readyz", "", "Authorization", "")
 		want := 503
-		if strings.HasPrefix(r.body, `{"checks":[{"name":"redis","ok":true},{"name":"memory","ok":true},{"name":"policy","ok":true}],"ready":true}`) {
+		if strings.HasPrefix(r.body,
+			`{"checks":[{"name":"redis","ok":true},{"name":"memory","ok":true},{"name":"policy","ok":true}],"ready":true}`) {
 			want = 200
 		}
 		r.want(want, &got)
@@ -85,7 +86,8 @@ func TestStopAndStart(t *testing.T) {
 	s := newService(t)
 	var got struct{ Stopped []gate.Stop }
 	s.send("POST", "/v1/stop?reason=exams", "").want(200, &got)
-	if len(got.Stopped) != 2 || got.Stopped[1].Cause != gate.NoWorker || got.Stopped[0].Cause != gate.Person || got.Stopped[0].Message != "exams" ||
+	if len(got.Stopped) != 2 || got.Stopped[1].Cause != gate.NoWorker || got.Stopped[0].Cause != gate.Person ||
+		got.Stopped[0].Message != "exams" ||
 		got.Stopped[0].By == "" {
 		t.Errorf("%+v", got)
 	}

@@ -21,7 +21,8 @@ func TestFiftyClientsWithOneKeyMakeOneBatch(t *testing.T) {
 	ids, statuses := map[string]int{}, map[int]int{}
 	for range 50 {
 		all.Go(func() {
-			r, err := s.client.Do(s.request("POST", "/v1/batches", body, "Content-Type", "text/csv", "Idempotency-Key", "lesson-7"))
+			r, err := s.client.Do(s.request("POST", "/v1/batches", body, "Content-Type", "text/csv", "Idempotency-Key",
+				"lesson-7"))
 			if err != nil {
 				t.Error(err)
 				return
@@ -51,7 +52,8 @@ func TestFiftyClientsWithOneKeyMakeOneBatch(t *testing.T) {
 	}
 	var again web.Enqueued
 	r := s.send("POST", "/v1/batches", body, "Content-Type", "text/csv", "Idempotency-Key", `"lesson-7"`).want(202, &again)
-	if ids[again.ID] == 0 || !again.Created || again.BadRows != 1 || r.header.Get("Idempotent-Replayed") != "true" || r.header.Get("Location") != "/v1/batches/"+again.ID {
+	if ids[again.ID] == 0 || !again.Created || again.BadRows != 1 || r.header.Get("Idempotent-Replayed") != "true" ||
+		r.header.Get("Location") != "/v1/batches/"+again.ID {
 		t.Errorf("once more: %+v %v", again, r.header)
 	}
 }
@@ -68,7 +70,8 @@ func TestKeys(t *testing.T) {
 		s.T = t
 		post("k", "/v1/batches", list+"7,3\n").problem(422, "key-reused")
 		post("k", "/v1/batches?strict=true", list).problem(422, "key-reused")
-		post("k", "/v1/batches", `{"SdkAppId":7,"RoomId":1}`, "Content-Type", "application/x-ndjson").problem(422, "key-reused")
+		post("k", "/v1/batches", `{"SdkAppId":7,"RoomId":1}`, "Content-Type", "application/x-ndjson").
+			problem(422, "key-reused")
 	})
 	s.T = t
 	t.Run("another principal's, and another operation's, is another", func(t *testing.T) {

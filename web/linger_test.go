@@ -92,7 +92,8 @@ func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 			}
 			defer conn.Close()
 			conn.SetDeadline(time.Now().Add(30 * time.Second))
-			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+			fmt.Fprintf(conn,
+				"POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
 				path, token, media, size)
 			if _, err := conn.Write(list); err != nil {
 				t.Errorf("while it sends: %v", err)
@@ -104,10 +105,12 @@ func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 			return string(b)
 		},
 		"curl": func(t *testing.T, path, media, token string) string {
-			return tool(t, "curl", "-sS", "--noproxy", "*", s.url+path, "-H", "Authorization: Bearer "+token, "-H", "Content-Type: "+media, "--data-binary", "@"+file)
+			return tool(t, "curl", "-sS", "--noproxy", "*", s.url+path, "-H", "Authorization: Bearer "+token,
+				"-H", "Content-Type: "+media, "--data-binary", "@"+file)
 		},
 		"curl that does not wait": func(t *testing.T, path, media, token string) string {
-			return tool(t, "curl", "-sS", "--noproxy", "*", s.url+path, "-H", "Authorization: Bearer "+token, "-H", "Content-Type: "+media,
+			return tool(t, "curl", "-sS", "--noproxy", "*", s.url+path, "-H", "Authorization: Bearer "+token,
+				"-H", "Content-Type: "+media,
 				"-H", "Expect:", "-H", "Transfer-Encoding: chunked", "-X", "POST", "-T", file)
 		},
 		"fetch of Node": func(t *testing.T, path, media, token string) string {

@@ -16,7 +16,8 @@ import (
 // What people have is taken as it is, and what was recognised is told.
 func TestListsAsPeopleHaveThem(t *testing.T) {
 	s := newService(t)
-	const notUTF8 = "the text is read as gb18030, as its bytes suggest; if labels look wrong, name it (--encoding, or encoding= in a URL)"
+	const notUTF8 = "the text is read as gb18030, as its bytes suggest; if labels look wrong, name it (--encoding, " +
+		"or encoding= in a URL)"
 	for file, want := range map[string]web.Enqueued{
 		"01-utf16le-bom-tab.csv": {Rooms: 2,
 			Notes: []web.Note{{Text: "the text is read as utf-16le, as its byte order mark says"}}},

@@ -116,7 +116,8 @@ func TestLogin(t *testing.T) {
 	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != "/page?a=b" {
 		t.Fatalf("got %d %s %s", w.Code, to, w.Body)
 	}
-	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Secure || c.MaxAge != 12*3600 || strings.Contains(c.Value, word) {
+	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Secure || c.MaxAge != 12*3600 ||
+		strings.Contains(c.Value, word) {
 		t.Errorf("the cookie is %v", c)
 	}
 	if c := cookie(d.logIn("ada", word, "", "X-Forwarded-Proto", "https")); !c.Secure {
@@ -125,12 +126,14 @@ func TestLogin(t *testing.T) {
 	if status, who := d.page(c); status != 200 || who != "ada" {
 		t.Errorf("with the cookie: %d %s", status, who)
 	}
-	if w := ask(t, d.handler, "GET", "/login?next=/page", "Cookie", c.Name+"="+c.Value); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/page" {
+	if w := ask(t, d.handler, "GET", "/login?next=/page", "Cookie",
+		c.Name+"="+c.Value); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/page" {
 		t.Errorf("who is logged in sees the login page: %d", w.Code)
 	}
 	t.Run("not with a wrong name or password, and the answers are alike", func(t *testing.T) {
 		var answers []string
-		for _, try := range [][2]string{{"ada", "wrong"}, {"eve", word}, {"ada", ""}, {"", word}, {"ada", strings.Repeat("x", 1000)}} {
+		for _, try := range [][2]string{{"ada", "wrong"}, {"eve", word}, {"ada", ""}, {"", word},
+			{"ada", strings.Repeat("x", 1000)}} {
 			w := d.logIn(try[0], try[1], "/")
 			if w.Code != http.StatusUnauthorized || len(w.Result().Cookies()) != 0 {
 				t.Errorf("%.20q: got %d and %d cookies", try, w.Code, len(w.Result().Cookies()))
@@ -146,7 +149,8 @@ func TestLogin(t *testing.T) {
 func TestNobodyIsLedElsewhereAfterTheLogin(t *testing.T) {
 	d := newDoor(t)
 	for i, next := range []string{
-		"//evil.example", `/\evil.example`, "https://evil.example/", "javascript:alert(1)", "", "page", "/login", "/logout", "/\t/evil.example", "\\\\evil.example", "/%0d%0aX: y\r\n",
+		"//evil.example", `/\evil.example`, "https://evil.example/", "javascript:alert(1)", "", "page", "/login",
+		"/logout", "/\t/evil.example", "\\\\evil.example", "/%0d%0aX: y\r\n",
 	} {
 		w := d.logIn("ada", word, next, "from", fmt.Sprintf("192.0.2.%d:1", i))
 		if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != "/" {
@@ -216,7 +220,8 @@ func TestLogoutEndsTheSessionForCopiesOfItsCookieToo(t *testing.T) {
 	if gone := cookie(w); w.Code != http.StatusSeeOther || gone.Name != c.Name || gone.MaxAge >= 0 {
 		t.Errorf("got %d and the cookie %v", w.Code, gone)
 	}
-	for name, server := range map[string]*door{"this server": d, "another server": newDoor(t, func(o *web.AuthOptions) { o.Redis = client })} {
+	for name, server := range map[string]*door{"this server": d,
+		"another server": newDoor(t, func(o *web.AuthOptions) { o.Redis = client })} {
 		if status, _ := server.page(c); status != http.StatusUnauthorized {
 			t.Errorf("%s: a copy of the cookie: %d", name, status)
 		}

@@ -83,7 +83,8 @@ func TestListsAreLists(t *testing.T) {
 			}
 		}
 	}
-	look("/v1/batches", "/v1/failures", "/v1/find?q=none", "/v1/limit", "/v1/schedules", "/readyz", "/v1/batches/none", "/v1/batches?limit=0")
+	look("/v1/batches", "/v1/failures", "/v1/find?q=none", "/v1/limit", "/v1/schedules", "/readyz", "/v1/batches/none",
+		"/v1/batches?limit=0")
 	s.add("b", 4)
 	s.outcome("b.1", broken)
 	l := ledger.New(s.rdb, ledger.Options{})
@@ -94,7 +95,8 @@ func TestListsAreLists(t *testing.T) {
 	var single struct{ ID string }
 	s.send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1}`).want(202, &single)
 	look("/v1/batches", "/v1/batches/b", "/v1/failures", "/v1/batches/b/snapshots", "/v1/batches/b/snapshots?format=jsonl",
-		"/v1/batches/b/snapshots?state=sending", "/v1/snapshots/b.1", "/v1/snapshots/b.2", "/v1/snapshots/b.3", "/v1/snapshots/"+single.ID)
+		"/v1/batches/b/snapshots?state=sending", "/v1/snapshots/b.1", "/v1/snapshots/b.2", "/v1/snapshots/b.3",
+		"/v1/snapshots/"+single.ID)
 	s.add("plain", 1)
 	r := s.send("POST", "/v1/batches?SdkAppId=7", `[{"RoomId":1}]`, "Content-Type", "application/json").want(202, nil)
 	noNull(t, "POST /v1/batches", r.body)

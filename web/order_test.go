@@ -35,7 +35,8 @@ func TestMembersInAnyOrder(t *testing.T) {
 	n := 0
 	permutations([]string{
 		`"name":%q`, `"strict":true`, `"webhook":"https://a.example/x"`,
-		`"defaults":{"SdkAppId":7,"SnapshotMode":"AllMarks"}`, `"rooms":[{"RoomId":1},{"RoomId":2,"SnapshotMode":"LatestMarksOnly"}]`,
+		`"defaults":{"SdkAppId":7,"SnapshotMode":"AllMarks"}`,
+		`"rooms":[{"RoomId":1},{"RoomId":2,"SnapshotMode":"LatestMarksOnly"}]`,
 	}, func(members []string) {
 		n++
 		name := fmt.Sprintf("order-%d", n)

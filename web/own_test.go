@@ -24,20 +24,25 @@ func TestWhoProducesSeesItsOwnOnly(t *testing.T) {
 	}
 	mine, others := "Bearer "+s.tokens[web.RoleProduce], "Bearer "+other
 	const list = "SdkAppId,RoomId\n7,4711\n7,4712\n"
-	s.send("POST", "/v1/batches?name=mine", list, "Content-Type", "text/csv", "Authorization", mine).want(http.StatusAccepted, nil)
-	s.send("POST", "/v1/batches?name=theirs", list, "Content-Type", "text/csv", "Authorization", others).want(http.StatusAccepted, nil)
+	s.send("POST", "/v1/batches?name=mine", list, "Content-Type", "text/csv", "Authorization", mine).
+		want(http.StatusAccepted, nil)
+	s.send("POST", "/v1/batches?name=theirs", list, "Content-Type", "text/csv", "Authorization", others).
+		want(http.StatusAccepted, nil)
 	var single, theirs web.EnqueuedSnapshot
 	room := `{"SdkAppId":7,"RoomId":4711,"Key":"lesson"}`
-	s.send("POST", "/v1/snapshots", room, "Content-Type", "application/json", "Authorization", mine).want(http.StatusAccepted, &single)
+	s.send("POST", "/v1/snapshots", room, "Content-Type", "application/json", "Authorization", mine).
+		want(http.StatusAccepted, &single)
 	s.send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":4711,"Key":"theirs"}`, "Content-Type", "application/json",
 		"Authorization", others).want(http.StatusAccepted, &theirs)
 	// The same key again does not make it somebody else's.
 	s.send("POST", "/v1/snapshots", room, "Content-Type", "application/json", "Authorization", others).want(200, nil)
 
 	for path, status := range map[string]int{
-		"/v1/batches/mine": 200, "/v1/batches/mine/snapshots": 200, "/v1/snapshots/mine.1": 200, "/v1/snapshots/" + single.ID: 200,
-		"/v1/batches/theirs": 404, "/v1/batches/theirs/snapshots": 404, "/v1/batches/theirs/images.zip": 404, "/v1/batches/theirs/events": 404,
-		"/v1/snapshots/theirs.1": 404, "/v1/snapshots/" + theirs.ID: 404, "/v1/snapshots/theirs.1/images/1": 404,
+		"/v1/batches/mine": 200, "/v1/batches/mine/snapshots": 200, "/v1/snapshots/mine.1": 200,
+		"/v1/snapshots/" + single.ID: 200,
+		"/v1/batches/theirs":         404, "/v1/batches/theirs/snapshots": 404, "/v1/batches/theirs/images.zip": 404,
+		"/v1/batches/theirs/events": 404,
+		"/v1/snapshots/theirs.1":    404, "/v1/snapshots/" + theirs.ID: 404, "/v1/snapshots/theirs.1/images/1": 404,
 		"/v1/audit": 403, "/v1/failures": 403,
 	} {
 		if r := s.send("GET", path, "", "Authorization", mine); r.status != status {
@@ -96,7 +101,8 @@ func TestWhoProducesHasPages(t *testing.T) {
 	if code, to, _ := get("/"); code != http.StatusSeeOther || to != "/batches" {
 		t.Errorf("the first page: %d %s", code, to)
 	}
-	if code, _, body := get("/batches"); code != 200 || strings.Contains(body, "monday") || strings.Contains(body, "/audit") {
+	if code, _, body := get("/batches"); code != 200 || strings.Contains(body, "monday") ||
+		strings.Contains(body, "/audit") {
 		t.Errorf("%d %s", code, body)
 	}
 	for _, path := range []string{"/batches/monday", "/snapshots/monday.1", "/batches/monday/pictures"} {

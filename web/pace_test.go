@@ -13,7 +13,8 @@ import (
 func TestTimeLeftAfterALateRetry(t *testing.T) {
 	s := newService(t)
 	s.send("POST", "/v1/batches?name=b&SdkAppId=7", "RoomId\n1\n2\n3\n", "Content-Type", "text/csv").want(202, nil)
-	s.rdb.HSet(t.Context(), keys.Default.Batch("b"), "created_at", time.Now().Add(-48*time.Hour).UnixMilli(), "succeeded", 2)
+	s.rdb.HSet(t.Context(), keys.Default.Batch("b"), "created_at", time.Now().Add(-48*time.Hour).UnixMilli(),
+		"succeeded", 2)
 	var b web.Batch
 	s.send("GET", "/v1/batches/b", "").want(200, &b)
 	if b.Rate != 0 || b.Left != 0 || b.Succeeded != 2 {

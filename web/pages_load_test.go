@@ -45,7 +45,8 @@ func TestPagesOverMuch(t *testing.T) {
 		for i := first; i < first+5000; i++ {
 			id := fmt.Sprintf("class-%05d", i)
 			at := now - int64(100_000-i)*6000 // one each six seconds, a week in all
-			pipe.HSet(ctx, ns.Batch(id), "total", 10, "fed", 10, "succeeded", 9, "failed", 1, "images", 18, "labels", `["Class"]`,
+			pipe.HSet(ctx, ns.Batch(id), "total", 10, "fed", 10, "succeeded", 9, "failed", 1, "images", 18, "labels",
+				`["Class"]`,
 				"created_at", at, "ended_at", at+5000, "by", "schedule evening")
 			pipe.ZAdd(ctx, ns.Batches(), redis.Z{Score: float64(at), Member: id})
 		}
@@ -56,7 +57,8 @@ func TestPagesOverMuch(t *testing.T) {
 	rooms := func(n int) func(func(tasks.Room, error) bool) {
 		return func(yield func(tasks.Room, error) bool) {
 			for i := range n {
-				if !yield(tasks.Room{SdkAppId: 7, RoomId: uint64(i + 1), Label: map[string]string{"Class": fmt.Sprint(i % 500)}}, nil) {
+				if !yield(tasks.Room{SdkAppId: 7, RoomId: uint64(i + 1),
+					Label: map[string]string{"Class": fmt.Sprint(i % 500)}}, nil) {
 					return
 				}
 			}
@@ -75,10 +77,13 @@ func TestPagesOverMuch(t *testing.T) {
 	listAll(t, "redis://"+rdb.Options().Addr, "ended", 1_000_000)
 	h := pagesOf(t, rdb, withLimiter(t, rdb), withSchedules(t))
 	for _, path := range []string{
-		"/", "/batches", "/batches?state=failed", "/batches?q=nothing-of-that-name", "/batches?state=open", "/batches/waiting",
-		"/batches/waiting?from=900001", "/batches/ended", "/batches/ended?from=900001", "/batches/ended?state=failed", "/batches/ended/pictures",
+		"/", "/batches", "/batches?state=failed", "/batches?q=nothing-of-that-name", "/batches?state=open",
+		"/batches/waiting",
+		"/batches/waiting?from=900001", "/batches/ended", "/batches/ended?from=900001", "/batches/ended?state=failed",
+		"/batches/ended/pictures",
 		"/snapshots/ended.10",
-		"/snapshots/waiting.900000", "/find?q=999999", "/find?q=477", "/find?q=nothing", "/find?q=task-ended.777", "/failures", "/failures?code=InvalidParameter", "/held", "/schedules",
+		"/snapshots/waiting.900000", "/find?q=999999", "/find?q=477", "/find?q=nothing", "/find?q=task-ended.777",
+		"/failures", "/failures?code=InvalidParameter", "/held", "/schedules",
 		"/webhooks", "/limit", "/workers", "/redis", "/audit",
 	} {
 		var took []time.Duration
@@ -169,7 +174,9 @@ func endMany(t *testing.T, rdb *redis.Client, l *ledger.Ledger, batch string, n 
 				return err
 			}
 			if i%10 == 0 {
-				return l.Outcome(ctx, id, intent.Attempt, ledger.Outcome{State: ledger.Failed, Code: "InvalidParameter", Message: "no"})
+				return l.Outcome(ctx, id, intent.Attempt, ledger.Outcome{
+					State: ledger.Failed, Code: "InvalidParameter", Message: "no",
+				})
 			}
 			o := ledger.Outcome{State: ledger.Accepted, TaskID: "task-" + id, RequestID: uuid.NewString()}
 			if err := l.Outcome(ctx, id, intent.Attempt, o); err != nil {

@@ -48,13 +48,15 @@ func TestALinkToPictures(t *testing.T) {
 	o := web.APIOptions{Redis: rdb, Ledger: l}
 	withSimulator(t)(&o)
 	api := web.NewAPI(o)
-	h := web.NewHandler(web.HandlerOptions{Auth: auth}, append(web.NewPages(web.PagesOptions{Auth: auth, API: api}).Routes(), api.Routes()...)...)
+	h := web.NewHandler(web.HandlerOptions{Auth: auth},
+		append(web.NewPages(web.PagesOptions{Auth: auth, API: api}).Routes(), api.Routes()...)...)
 
 	w := send(t, h, "/batches/monday/share", url.Values{"days": {"7"}}, "Authorization", "Bearer tiw_view")
 	if w.Code != http.StatusSeeOther {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
-	body := ask(t, h, "GET", w.Header().Get("Location"), "Accept", "text/html", "Authorization", "Bearer tiw_view").Body.String()
+	body := ask(t, h, "GET", w.Header().Get("Location"), "Accept", "text/html", "Authorization",
+		"Bearer tiw_view").Body.String()
 	m := regexp.MustCompile(`value="http://[^/"]+(/pictures/[^"]+)"`).FindStringSubmatch(body)
 	if m == nil {
 		t.Fatalf("there is no link in %s", body)
@@ -88,8 +90,10 @@ func TestALinkToPictures(t *testing.T) {
 		t.Errorf("%d %s", page.Code, body)
 	}
 	for path, status := range map[string]int{
-		link + "/7/1": 200, link + "/7/1?width=320": 200, link + "/7/2": 404, link + "/8/1": 404, link + "/61/1": 404, link + "/0/1": 404,
-		link + "/7/1?width=480": 404, "/batches/monday": http.StatusSeeOther, "/v1/snapshots/monday.7/images/1": http.StatusSeeOther,
+		link + "/7/1": 200, link + "/7/1?width=320": 200, link + "/7/2": 404, link + "/8/1": 404, link + "/61/1": 404,
+		link + "/0/1":           404,
+		link + "/7/1?width=480": 404, "/batches/monday": http.StatusSeeOther,
+		"/v1/snapshots/monday.7/images/1": http.StatusSeeOther,
 	} {
 		if w := get(path); w.Code != status {
 			t.Errorf("%s: %d, want %d %s", path, w.Code, status, w.Body)
@@ -109,7 +113,9 @@ func TestALinkToPictures(t *testing.T) {
 		}
 	}
 	// Another key ends it.
-	if err := auth.Replace(nil, []web.Token{{Name: "ada", Hash: password.HashToken("x"), Roles: []web.Role{web.RoleView}}}, strings.Repeat("k", 32)); err != nil {
+	if err := auth.Replace(nil,
+		[]web.Token{{Name: "ada", Hash: password.HashToken("x"), Roles: []web.Role{web.RoleView}}},
+		strings.Repeat("k", 32)); err != nil {
 		t.Fatal(err)
 	}
 	if w := get(link); w.Code != http.StatusNotFound {

@@ -46,7 +46,8 @@ func TestWhoIsBehindAProxy(t *testing.T) {
 		}
 	}
 	// Nobody is on this machine because its proxy is.
-	if w := ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000", "X-Forwarded-For", "192.0.2.7"); w.Code != http.StatusUnauthorized {
+	if w := ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000", "X-Forwarded-For",
+		"192.0.2.7"); w.Code != http.StatusUnauthorized {
 		t.Errorf("from outside: %d", w.Code)
 	}
 	if w := ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000"); w.Code != http.StatusOK {
@@ -61,7 +62,8 @@ func TestLoginsBehindAProxyAreLimited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.handler = web.NewHandler(web.HandlerOptions{Auth: auth, Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
+	d.handler = web.NewHandler(web.HandlerOptions{Auth: auth,
+		Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
 		web.NewPages(web.PagesOptions{Auth: auth}).Routes()...)
 	last := 0
 	for range 15 {

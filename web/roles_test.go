@@ -17,15 +17,19 @@ import (
 func TestEveryRouteWithEveryRole(t *testing.T) {
 	rdb := redistest.Client(t)
 	api := web.NewAPI(web.APIOptions{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{})})
-	auth, err := web.NewAuth(web.AuthOptions{Users: []web.User{{Name: "ada", Hash: hash, Roles: []web.Role{web.RoleView}}}})
+	auth, err := web.NewAuth(web.AuthOptions{
+		Users: []web.User{{Name: "ada", Hash: hash, Roles: []web.Role{web.RoleView}}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	pages := web.NewPages(web.PagesOptions{Auth: auth, API: api})
-	routes := slices.Concat([]web.Route{*web.MetricsRoute(web.NewRegistry())}, api.Routes(), api.HealthRoutes(), pages.Routes(), web.NewAsynqmon(web.AsynqmonOptions{Redis: rdb}).Routes())
+	routes := slices.Concat([]web.Route{*web.MetricsRoute(web.NewRegistry())}, api.Routes(), api.HealthRoutes(),
+		pages.Routes(), web.NewAsynqmon(web.AsynqmonOptions{Redis: rdb}).Routes())
 
 	// What is open to everybody, so that nothing becomes so by mistake.
-	open := regexp.MustCompile(`^(GET /static/|GET /favicon\.ico$|GET /openapi\.json$|GET /docs|GET /livez$|GET /readyz$|(GET|POST) /login$|POST /settings$|GET /pictures/|POST /logout$)`)
+	open := regexp.MustCompile(`^(GET /static/|GET /favicon\.ico$|GET /openapi\.json$|GET /docs|GET /livez$|GET ` +
+		`/readyz$|(GET|POST) /login$|POST /settings$|GET /pictures/|POST /logout$)`)
 	reached := false
 	for i := range routes {
 		if (routes[i].Role == "") != open.MatchString(routes[i].Pattern) {

@@ -34,7 +34,9 @@ func newSite(t *testing.T, routes ...web.Route) *site {
 	for _, role := range []web.Role{web.RoleView, web.RoleProduce, web.RoleOperate} {
 		token := password.NewToken()
 		s.tokens[string(role)] = token
-		o.Tokens = append(o.Tokens, web.Token{Name: "the-" + string(role), Hash: password.HashToken(token), Roles: []web.Role{role}})
+		o.Tokens = append(o.Tokens, web.Token{
+			Name: "the-" + string(role), Hash: password.HashToken(token), Roles: []web.Role{role},
+		})
 	}
 	a, err := web.NewAuth(o)
 	if err != nil {
@@ -100,10 +102,13 @@ func TestRoles(t *testing.T) {
 			}
 			w := s.ask(method, target, header...)
 			got = append(got, w.Code)
-			if w.Code == 200 && slices.Contains([]string{"view", "produce", "operate"}, test.token) && w.Body.String() != "the-"+test.token {
+			if w.Code == 200 && slices.Contains([]string{"view", "produce", "operate"}, test.token) &&
+				w.Body.String() != "the-"+test.token {
 				t.Errorf("%s with %s: the principal is %q", route, test.token, w.Body)
 			}
-			if w.Code != 200 && (w.Header().Get("Content-Type") != "application/problem+json" || !strings.Contains(w.Body.String(), `"status":`+strconv.Itoa(w.Code))) {
+			if w.Code != 200 &&
+				(w.Header().Get("Content-Type") != "application/problem+json" ||
+					!strings.Contains(w.Body.String(), `"status":`+strconv.Itoa(w.Code))) {
 				t.Errorf("%s with %q: %d is no problem document: %v %s", route, test.token, w.Code, w.Header(), w.Body)
 			}
 			if (w.Code == 401) != (w.Header().Get("WWW-Authenticate") != "") {
@@ -134,7 +139,8 @@ func TestAHandlerThatPanics(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		panic("CANARY-reason")
 	})
-	s := newSite(t, web.Route{Pattern: "/early", Handler: early}, web.Route{Pattern: "/late", Role: web.RoleView, Handler: late}, web.Route{Pattern: "/fine", Handler: echo})
+	s := newSite(t, web.Route{Pattern: "/early", Handler: early},
+		web.Route{Pattern: "/late", Role: web.RoleView, Handler: late}, web.Route{Pattern: "/fine", Handler: echo})
 	server := httptest.NewServer(s.handler)
 	defer server.Close()
 	get := func(path, accept string) (*http.Response, string, error) {
@@ -153,7 +159,8 @@ func TestAHandlerThatPanics(t *testing.T) {
 		b, err := io.ReadAll(resp.Body)
 		return resp, string(b), err
 	}
-	for accept, want := range map[string]string{"*/*": `{"status":500,"title":"Internal Server Error","code":"internal","detail":`, "text/html": "<!doctype html>"} {
+	for accept, want := range map[string]string{"*/*": `{"status":500,"title":"Internal Server ` +
+		`Error","code":"internal","detail":`, "text/html": "<!doctype html>"} {
 		before := strings.Count(s.log.String(), "\n")
 		resp, body, err := get("/early", accept)
 		if err != nil || resp.StatusCode != 500 || !strings.HasPrefix(body, want) || strings.Contains(body, "CANARY") {
@@ -166,7 +173,8 @@ func TestAHandlerThatPanics(t *testing.T) {
 			t.Errorf("logged %d times", n)
 		}
 	}
-	if log := s.log.String(); !strings.Contains(log, "CANARY-reason") || !strings.Contains(log, "route_test.go") || !strings.Contains(log, `"path":"/early"`) {
+	if log := s.log.String(); !strings.Contains(log, "CANARY-reason") || !strings.Contains(log, "route_test.go") ||
+		!strings.Contains(log, `"path":"/early"`) {
 		t.Errorf("the log lacks the reason, the stack or the path:\n%s", log)
 	}
 	if _, body, err := get("/late", "*/*"); err == nil {
@@ -180,7 +188,8 @@ func TestAHandlerThatPanics(t *testing.T) {
 func TestWhoIsNotLoggedInIsLedToTheLogin(t *testing.T) {
 	s := newSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo})
 	w := s.ask("GET", "/page?a=b&c=//d", "Accept", "text/html,*/*;q=0.8")
-	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != "/login?next=%2Fpage%3Fa%3Db%26c%3D%2F%2Fd" {
+	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther ||
+		to != "/login?next=%2Fpage%3Fa%3Db%26c%3D%2F%2Fd" {
 		t.Errorf("got %d %s", w.Code, to)
 	}
 	w = s.ask("POST", "/page", "Accept", "text/html") // of a form whose session has ended
@@ -200,7 +209,8 @@ func TestPeopleAreRefusedByAPage(t *testing.T) {
 		404: s.ask("GET", "/nothing", "Accept", "text/html"),
 		421: s.ask("GET", "/operate", "Accept", "text/html", "Host", "evil.example"),
 	} {
-		if body := w.Body.String(); w.Code != want || !strings.HasPrefix(body, "<!doctype html>") || !strings.Contains(body, titles[want]) {
+		if body := w.Body.String(); w.Code != want || !strings.HasPrefix(body, "<!doctype html>") ||
+			!strings.Contains(body, titles[want]) {
 			t.Errorf("got %d %s", w.Code, body)
 		}
 	}
@@ -254,8 +264,11 @@ func TestWithoutUsersAndTokensOnlyThisMachineGetsIn(t *testing.T) {
 	if err != nil || !a.Open() {
 		t.Fatalf("open %v, %v", a.Open(), err)
 	}
-	h := web.NewHandler(web.HandlerOptions{Auth: a}, web.Route{Pattern: "POST /operate", Role: web.RoleOperate, Handler: echo})
-	for from, want := range map[string]int{"127.0.0.1:40000": 200, "[::1]:40000": 200, "[::ffff:127.0.0.1]:40000": 200, "192.0.2.1:40000": 401, "": 401} {
+	h := web.NewHandler(web.HandlerOptions{Auth: a}, web.Route{
+		Pattern: "POST /operate", Role: web.RoleOperate, Handler: echo,
+	})
+	for from, want := range map[string]int{"127.0.0.1:40000": 200, "[::1]:40000": 200, "[::ffff:127.0.0.1]:40000": 200,
+		"192.0.2.1:40000": 401, "": 401} {
 		if w := ask(t, h, "POST", "/operate", "from", from); w.Code != want {
 			t.Errorf("from %q: got %d, want %d", from, w.Code, want)
 		}
@@ -276,7 +289,8 @@ func TestNewAuthListsEveryFault(t *testing.T) {
 		Tokens:     []web.Token{{Name: "t", Hash: "sha256:12"}},
 		SessionKey: "short",
 	})
-	for _, want := range []string{`user "ada": the name is`, `user "bob": there is no role "root"`, `user "bob": must be a hash`, `token "t": has no role`, `token "t": must be a hash`, "session key"} {
+	for _, want := range []string{`user "ada": the name is`, `user "bob": there is no role "root"`,
+		`user "bob": must be a hash`, `token "t": has no role`, `token "t": must be a hash`, "session key"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("it lacks %s: %v", want, err)
 		}
@@ -284,11 +298,14 @@ func TestNewAuthListsEveryFault(t *testing.T) {
 }
 
 func TestHeadersAreOnEveryAnswer(t *testing.T) {
-	s := newSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo}, web.Route{Pattern: "/public", Handler: echo})
+	s := newSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo}, web.Route{
+		Pattern: "/public", Handler: echo,
+	})
 	for name, w := range map[string]*httptest.ResponseRecorder{
 		"200": s.ask("GET", "/public"), "401": s.ask("GET", "/page"), "404": s.ask("GET", "/nothing"),
 		"303": s.ask("GET", "/page", "Accept", "text/html"),
-		"403": s.ask("POST", "/public", "Sec-Fetch-Site", "cross-site"), "421": s.ask("GET", "/public", "Host", "evil.example"),
+		"403": s.ask("POST", "/public", "Sec-Fetch-Site", "cross-site"),
+		"421": s.ask("GET", "/public", "Host", "evil.example"),
 	} {
 		if strconv.Itoa(w.Code) != name {
 			t.Errorf("got %d, want %s", w.Code, name)
@@ -302,7 +319,8 @@ func TestHeadersAreOnEveryAnswer(t *testing.T) {
 			}
 		}
 		for _, want := range []string{"frame-ancestors 'none'", "base-uri 'none'"} {
-			if got := w.Header().Get("Content-Security-Policy"); !strings.Contains(got, want) || strings.Contains(got, "unsafe") {
+			if got := w.Header().Get("Content-Security-Policy"); !strings.Contains(got, want) ||
+				strings.Contains(got, "unsafe") {
 				t.Errorf("%s: the policy is %s", name, got)
 			}
 		}
@@ -327,9 +345,11 @@ func TestAQueryThatCannotBeReadIsRefused(t *testing.T) {
 func TestHosts(t *testing.T) {
 	s := newSite(t, web.Route{Pattern: "/public", Handler: echo})
 	for host, want := range map[string]int{
-		"127.0.0.1": 200, "127.0.0.1:8080": 200, "[::1]:8080": 200, "localhost": 200, "LOCALHOST:1": 200, "10.1.2.3:8080": 200,
+		"127.0.0.1": 200, "127.0.0.1:8080": 200, "[::1]:8080": 200, "localhost": 200, "LOCALHOST:1": 200,
+		"10.1.2.3:8080":       200,
 		"tiwsnap.example.com": 200, "tiwsnap.example.com:8443": 200, "TIWSNAP.example.com.": 200,
-		"": 421, "evil.example": 421, "tiwsnap.example.com.evil.example": 421, "x.tiwsnap.example.com": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example:80": 421,
+		"": 421, "evil.example": 421, "tiwsnap.example.com.evil.example": 421, "x.tiwsnap.example.com": 421,
+		"localhost.evil.example": 421, "127.0.0.1.evil.example:80": 421,
 	} {
 		if w := s.ask("GET", "/public", "Host", host); w.Code != want {
 			t.Errorf("%q: got %d, want %d", host, w.Code, want)
@@ -339,10 +359,12 @@ func TestHosts(t *testing.T) {
 
 func TestPagesOfOtherSitesChangeNothing(t *testing.T) {
 	var changed int
-	s := newSite(t, web.Route{Pattern: "/change", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { changed++ })})
+	s := newSite(t,
+		web.Route{Pattern: "/change", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { changed++ })})
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
 		for _, header := range [][]string{
-			{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"},
+			{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"},
+			{"Origin", "null"},
 			{"Sec-Fetch-Site", "cross-site", "Content-Type", "text/plain", "Origin", "https://evil.example"},
 		} {
 			if w := s.ask(method, "/change", header...); w.Code != http.StatusForbidden {

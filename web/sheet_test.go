@@ -35,7 +35,8 @@ func TestResultsForExcel(t *testing.T) {
 	s.finish("b.2", 2)
 	t.Run("a workbook", func(t *testing.T) {
 		for _, form := range [][]string{
-			{"?format=xlsx&tz=Asia/Shanghai"}, {"?tz=Asia/Shanghai", "Accept", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"},
+			{"?format=xlsx&tz=Asia/Shanghai"},
+			{"?tz=Asia/Shanghai", "Accept", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"},
 		} {
 			r := s.send("GET", "/v1/batches/b/snapshots"+form[0], "", form[1:]...).want(200, nil)
 			if r.header.Get("Content-Disposition") != `attachment; filename="b.xlsx"` ||
@@ -47,7 +48,8 @@ func TestResultsForExcel(t *testing.T) {
 				t.Fatal(err)
 			}
 			lines, err := f.GetRows("Snapshots")
-			if err != nil || len(lines) != 5 || lines[0][9] != "Sent (Asia/Shanghai)" || lines[2][len(lines[2])-1] != "https://b.example/b.2/2.png" {
+			if err != nil || len(lines) != 5 || lines[0][9] != "Sent (Asia/Shanghai)" ||
+				lines[2][len(lines[2])-1] != "https://b.example/b.2/2.png" {
 				t.Errorf("%v, %q", err, lines)
 			}
 			if _, err := time.Parse(time.DateTime, lines[1][9]); err != nil {
@@ -58,24 +60,28 @@ func TestResultsForExcel(t *testing.T) {
 	})
 	t.Run("CSV", func(t *testing.T) {
 		r := s.send("GET", "/v1/batches/b/snapshots?format=csv&excel=true&state=succeeded", "").want(200, nil)
-		want := "\ufeffSnapshot,SdkAppId,RoomId,State,Code,Message,TaskID,RequestId,Attempts,Sent (UTC),Ended (UTC),Label.Sum,Total,Image1,Image2\nb.2,7,2,succeeded,,,t-b.2,"
+		want := "\ufeffSnapshot,SdkAppId,RoomId,State,Code,Message,TaskID,RequestId,Attempts,Sent (UTC),Ended " +
+			"(UTC),Label.Sum,Total,Image1,Image2\nb.2,7,2,succeeded,,,t-b.2,"
 		if !strings.HasPrefix(r.body, want) || strings.Count(r.body, "\n") != 2 {
 			t.Errorf("%q", r.body)
 		}
 	})
 	t.Run("what does not go is said", func(t *testing.T) {
 		for query, says := range map[string]string{
-			"format=xlsx&tz=Mars/Olympus": "tz must be a time zone", "format=csv&tz=UTC": "tz goes with", "excel=true": "excel goes with CSV",
+			"format=xlsx&tz=Mars/Olympus": "tz must be a time zone", "format=csv&tz=UTC": "tz goes with",
+			"excel=true":         "excel goes with CSV",
 			"format=csv&limit=2": "limit goes with pages of JSON", "format=jsonl&cursor=2": "cursor goes with pages of JSON",
 			"format=jsonl&excel=true": "excel goes with CSV", "format=xlsx&tz=Local": "tz must be",
 		} {
-			if p := s.send("GET", "/v1/batches/b/snapshots?"+query, "").problem(422, "invalid"); !strings.Contains(p.Detail, says) {
+			if p := s.send("GET", "/v1/batches/b/snapshots?"+query, "").problem(422,
+				"invalid"); !strings.Contains(p.Detail, says) {
 				t.Errorf("%s: %s", query, p.Detail)
 			}
 		}
 		s.send("GET", "/v1/batches/none/snapshots?format=xlsx", "").problem(404, "not-found")
 	})
-	if r := s.send("HEAD", "/v1/batches/b/snapshots?format=xlsx", ""); r.status != 200 || r.header.Get("Content-Disposition") == "" {
+	if r := s.send("HEAD", "/v1/batches/b/snapshots?format=xlsx", ""); r.status != 200 ||
+		r.header.Get("Content-Disposition") == "" {
 		t.Errorf("HEAD: %d %v", r.status, r.header)
 	}
 }
@@ -97,8 +103,9 @@ func TestResultListsCanBeUploaded(t *testing.T) {
 		return all
 	}
 	want := rooms("b")
-	for name, media := range map[string]string{"csv": "text/csv", "csv&excel=true": "text/csv", "jsonl": "application/x-ndjson",
-		"xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"} {
+	for name, media := range map[string]string{"csv": "text/csv", "csv&excel=true": "text/csv",
+		"jsonl": "application/x-ndjson",
+		"xlsx":  "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"} {
 		list := s.send("GET", "/v1/batches/b/snapshots?format="+name, "").want(200, nil)
 		var got web.Enqueued
 		s.send("POST", "/v1/batches", list.body, "Content-Type", media).want(202, &got)

@@ -62,7 +62,8 @@ func TestSlowClients(t *testing.T) {
 		return conn.(*net.TCPConn)
 	}
 	request := func(method, path string, more ...string) string {
-		return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n%s", method, path, s.tokens[web.RoleProduce], strings.Join(more, ""))
+		return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n%s", method, path,
+			s.tokens[web.RoleProduce], strings.Join(more, ""))
 	}
 	// trickle sends a beginning, and then a byte now and then until the server
 	// has had enough.
@@ -86,11 +87,15 @@ func TestSlowClients(t *testing.T) {
 	const many = 45 // of eight kinds: one address has 512 connections
 	for range many {
 		trickle(request("GET", "/v1/batches/b", "X-Slow: "))
-		trickle(request("POST", "/v1/snapshots", "Content-Type: application/json\r\nContent-Length: 10000\r\n\r\n", `{"Key":"`))
-		trickle(request("POST", "/v1/batches?name=slow", "Content-Type: text/csv\r\nContent-Length: 1000000\r\n\r\n", "SdkAppId,RoomId,Label.A\n7,1,"))
+		trickle(request("POST", "/v1/snapshots", "Content-Type: application/json\r\nContent-Length: 10000\r\n\r\n",
+			`{"Key":"`))
+		trickle(request("POST", "/v1/batches?name=slow", "Content-Type: text/csv\r\nContent-Length: 1000000\r\n\r\n",
+			"SdkAppId,RoomId,Label.A\n7,1,"))
 		// These are answered before their body has come.
-		trickle(request("POST", "/v1/batches?webhook=https://a.example", "Content-Type: text/csv\r\nContent-Length: 200000\r\n\r\n"))
-		trickle(request("POST", "/v1/batches?webhook=https://a.example", "Content-Type: text/csv\r\nContent-Length: 2000000\r\n\r\n"))
+		trickle(request("POST", "/v1/batches?webhook=https://a.example",
+			"Content-Type: text/csv\r\nContent-Length: 200000\r\n\r\n"))
+		trickle(request("POST", "/v1/batches?webhook=https://a.example",
+			"Content-Type: text/csv\r\nContent-Length: 2000000\r\n\r\n"))
 		trickle(request("GET", "/v1/batches/b/events", "Content-Length: 200000\r\n\r\n"))
 		clients.Go(func() { // says nothing at all, until the server hangs up
 			if conn := dial(); conn != nil {
@@ -152,7 +157,8 @@ func TestUploadsOfOneTokenAreBounded(t *testing.T) {
 	for n := range web.MaxOwnUploads {
 		list, w := io.Pipe()
 		// The server asks for the list when it has begun with it.
-		r := s.request("POST", fmt.Sprintf("/v1/batches?name=slow-%d", n), "", "Content-Type", "text/csv", "Expect", "100-continue")
+		r := s.request("POST", fmt.Sprintf("/v1/batches?name=slow-%d", n), "", "Content-Type", "text/csv", "Expect",
+			"100-continue")
 		r.Body, r.ContentLength = list, -1
 		done.Go(func() {
 			var got web.Enqueued
@@ -162,7 +168,8 @@ func TestUploadsOfOneTokenAreBounded(t *testing.T) {
 		slow = append(slow, w)
 	}
 	one := func(token web.Role) reply {
-		return s.send("POST", "/v1/batches?name=one", "SdkAppId,RoomId\n7,1\n", "Content-Type", "text/csv", "Authorization", "Bearer "+s.tokens[token])
+		return s.send("POST", "/v1/batches?name=one", "SdkAppId,RoomId\n7,1\n", "Content-Type", "text/csv",
+			"Authorization", "Bearer "+s.tokens[token])
 	}
 	one(web.RoleOperate).problem(503, "busy")
 	if r := one(web.RoleProduce); r.status/100 != 2 {

@@ -96,7 +96,8 @@ func (w site) webhooks(n int, list func(string, ...asynq.ListOption) ([]*asynq.T
 // record makes the record of a batch that has ended.
 func (w site) record(id string, ended time.Time) {
 	w.Helper()
-	if err := w.rdb.HSet(w.Context(), keys.Default.Batch(id), "total", 1, "succeeded", 1, "created_at", 1, "ended_at", ended.UnixMilli()).Err(); err != nil {
+	if err := w.rdb.HSet(w.Context(), keys.Default.Batch(id), "total", 1, "succeeded", 1, "created_at", 1, "ended_at",
+		ended.UnixMilli()).Err(); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -201,7 +202,8 @@ func TestDelivery(t *testing.T) {
 		r.Next(t)
 		inspector := w.inspector
 		info := w.webhooks(1, inspector.ListArchivedTasks)[0]
-		if want := r.Listener.Addr().String() + " answered 410 Gone: it wants no more webhooks"; info.LastErr != want || info.ID != p.ID {
+		if want := r.Listener.Addr().String() + " answered 410 Gone: it wants no more webhooks"; info.LastErr != want ||
+			info.ID != p.ID {
 			t.Errorf("%+v", info)
 		}
 		if err := webhook.NewOutbox(w.rdb, keys.Default).ReturnAll(t.Context()); err != nil {
@@ -256,7 +258,8 @@ func TestDelivery(t *testing.T) {
 		w, p := told(t)
 		r := webhooktest.NewReceiver(t)
 		payload := []byte(`{"v":2,"id":"w-new","kind":"?"}`)
-		if _, err := asynq.NewClientFromRedisClient(w.rdb).Enqueue(asynq.NewTask(tasks.TypeNotify, payload, asynq.Queue(keys.Default.QueueWebhooks()), asynq.TaskID("w-new"))); err != nil {
+		if _, err := asynq.NewClientFromRedisClient(w.rdb).Enqueue(asynq.NewTask(tasks.TypeNotify, payload,
+			asynq.Queue(keys.Default.QueueWebhooks()), asynq.TaskID("w-new"))); err != nil {
 			t.Fatal(err)
 		}
 		w.put(p)
@@ -288,7 +291,9 @@ func TestEndsWaitInTheLedger(t *testing.T) {
 	w.endedBatches("new", inAsynq+more, "")
 	ended := time.Now().Add(-25 * time.Hour)
 	w.record("old", ended)
-	w.rdb.ZAdd(t.Context(), keys.Default.Notices(), redis.Z{Score: 1, Member: fmt.Sprintf("batch:%d:old", ended.UnixMilli())})
+	w.rdb.ZAdd(t.Context(), keys.Default.Notices(), redis.Z{
+		Score: 1, Member: fmt.Sprintf("batch:%d:old", ended.UnixMilli()),
+	})
 	w.dispatch(tell)
 	w.webhooks(1+inAsynq, inspector.ListPendingTasks)
 	notices := func() int64 { return w.rdb.ZCard(t.Context(), keys.Default.Notices()).Val() }
@@ -323,7 +328,7 @@ func TestReceiverThatHangs(t *testing.T) {
 	healthy := webhooktest.NewReceiver(t)
 	var underWay, most, ended atomic.Int64
 	atTheEnd := make(chan struct{})
-	hanging := webhooktest.Receiver{Server: httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	hang := func(_ http.ResponseWriter, r *http.Request) {
 		n := underWay.Add(1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
@@ -334,7 +339,8 @@ func TestReceiverThatHangs(t *testing.T) {
 		}
 		underWay.Add(-1)
 		ended.Add(1)
-	}))}
+	}
+	hanging := webhooktest.Receiver{Server: httptest.NewServer(http.HandlerFunc(hang))}
 	t.Cleanup(hanging.Close)
 	w.endedBatches("stuck", events, hanging.URL)
 	w.dispatch(webhooktest.SubscribeWithin(t, 2*time.Minute, healthy, hanging))

@@ -128,7 +128,8 @@ func TestNodeExample(t *testing.T) {
 		for _, s := range secrets {
 			o.Secrets = append(o.Secrets, parse(t, s))
 		}
-		return sender(t, o, address).Send(t.Context(), address, "w-snapshot-a_1-1", at, []byte(`{"type":"snapshot.ended","data":{"id":"a.1"}}`))
+		return sender(t, o, address).Send(t.Context(), address, "w-snapshot-a_1-1", at,
+			[]byte(`{"type":"snapshot.ended","data":{"id":"a.1"}}`))
 	}
 	for _, secrets := range [][]string{{secretA}, {secretB, secretA}} {
 		if err := send(time.Now(), secrets...); err != nil {
@@ -145,7 +146,8 @@ func TestNodeExample(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if resp, err := http.Post(address, "application/json", strings.NewReader("{}")); err != nil || resp.StatusCode != http.StatusUnauthorized {
+	if resp, err := http.Post(address, "application/json", strings.NewReader("{}")); err != nil ||
+		resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("an unsigned request: %v, %v", resp, err)
 	} else {
 		resp.Body.Close()

@@ -116,7 +116,8 @@ func TestSend(t *testing.T) {
 		// The values are those of its own test, see
 		// https://github.com/standard-webhooks/standard-webhooks/blob/main/libraries/go/webhook_test.go.
 		s := sender(t, loopback(t), server.URL)
-		if err := s.Send(t.Context(), server.URL+"/a/b?c=d", "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`)); err != nil {
+		if err := s.Send(t.Context(), server.URL+"/a/b?c=d", "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0),
+			[]byte(`{"test": 2432232314}`)); err != nil {
 			t.Fatal(err)
 		}
 		r := <-got
@@ -160,7 +161,8 @@ func TestSend(t *testing.T) {
 		o := loopback(t)
 		o.HTTP = false
 		s := sender(t, o, server.URL)
-		if e := failed(t, s.Send(t.Context(), server.URL, "w-1", time.Now(), noBody)); e.Final || !strings.Contains(e.Error(), "certificate") {
+		if e := failed(t, s.Send(t.Context(), server.URL, "w-1", time.Now(), noBody)); e.Final ||
+			!strings.Contains(e.Error(), "certificate") {
 			t.Errorf("an unknown certificate: %v", e)
 		}
 		s.Trust(server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs)
@@ -192,7 +194,8 @@ func TestAnswers(t *testing.T) {
 		{200, "", false, 0, ""},
 		{202, "", false, 0, ""},
 		{299, "", false, 0, ""},
-		{301, "Location: http://169.254.169.254/", true, 0, " answered 301 Moved Permanently: redirects are not followed, the final URL is needed"},
+		{301, "Location: http://169.254.169.254/", true, 0,
+			" answered 301 Moved Permanently: redirects are not followed, the final URL is needed"},
 		{304, "", true, 0, " answered 304 Not Modified: redirects are not followed, the final URL is needed"},
 		{400, "", false, 0, " answered 400 Bad Request"},
 		{404, "", false, 0, " answered 404 Not Found"},
@@ -249,13 +252,19 @@ func TestNoWayIntoTheOwnNetwork(t *testing.T) {
 	// As a resolver of the C library reads them, or a name server of an attacker.
 	resolver := guardtest.DNS(t, func() []string { return []string{"127.0.0.1"} })
 	for _, host := range []string{
-		"127.0.0.1", "127.0.0.2", "127.255.255.254", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1", "017700000001",
+		"127.0.0.1", "127.0.0.2", "127.255.255.254", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1",
+		"017700000001",
 		"0177.0.0.1", "127.0.0.1.", "127.000.000.001", "0", "0.0.0.0", "0.1.2.3", "localhost", "LOCALHOST", "localhost.",
-		"metadata.attacker.test", "[::1]", "[0:0:0:0:0:0:0:1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]",
-		"[::ffff:0:127.0.0.1]", "[64:ff9b::127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]", "[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]",
-		"[2001:0:7f00:1::]", "[2001:db8::1]", "[100::1]", "[fe80::1]", "[fe80::1%25lo]", "[fec0::1]", "[fc00::1]", "[fd00:ec2::254]", "[ff02::1]",
-		"10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.0.1", "169.254.169.254", "169.254.0.23", "100.64.0.1", "100.100.100.200",
-		"192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255",
+		"metadata.attacker.test", "[::1]", "[0:0:0:0:0:0:0:1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
+		"[::127.0.0.1]",
+		"[::ffff:0:127.0.0.1]", "[64:ff9b::127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]",
+		"[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]",
+		"[2001:0:7f00:1::]", "[2001:db8::1]", "[100::1]", "[fe80::1]", "[fe80::1%25lo]", "[fec0::1]", "[fc00::1]",
+		"[fd00:ec2::254]", "[ff02::1]",
+		"10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.0.1", "169.254.169.254", "169.254.0.23", "100.64.0.1",
+		"100.100.100.200",
+		"192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255",
+		"240.0.0.1", "255.255.255.255",
 	} {
 		t.Run(host, func(t *testing.T) {
 			address := "http://" + host + ":" + port
@@ -313,9 +322,10 @@ func TestDNSRebinding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outside := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Connection", "close") // the next request needs a new one
-	})}}
+	outside := &httptest.Server{Listener: l,
+		Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Connection", "close") // the next request needs a new one
+		})}}
 	outside.Start()
 	defer outside.Close()
 
@@ -425,7 +435,9 @@ func TestWhatTheEnvironmentAndReceiversCannotDo(t *testing.T) {
 	t.Run("nobody listens: it can be tried again", func(t *testing.T) {
 		server := serve(t, func(http.ResponseWriter, *http.Request) {})
 		server.Close()
-		if e := failed(t, sender(t, loopback(t), server.URL).Send(t.Context(), server.URL, "w-1", time.Now(), noBody)); e.Final || e.Status != 0 {
+		if e := failed(t,
+			sender(t, loopback(t), server.URL).Send(t.Context(), server.URL, "w-1", time.Now(), noBody)); e.Final ||
+			e.Status != 0 {
 			t.Error(e)
 		}
 	})
@@ -521,8 +533,10 @@ func TestParseURL(t *testing.T) {
 }
 
 func TestParsePrivate(t *testing.T) {
-	for _, bad := range []string{"", "*.lan", "http://hook.lan", "hook.lan:80", "10.0.0.1/8", "10.0.0.0/33", "a b", "[::1]", "hook.lan/24", "…"} {
-		if _, err := guard.ParsePrivate([]string{"ok.lan", bad}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", bad)) {
+	for _, bad := range []string{"", "*.lan", "http://hook.lan", "hook.lan:80", "10.0.0.1/8", "10.0.0.0/33", "a b",
+		"[::1]", "hook.lan/24", "…"} {
+		if _, err := guard.ParsePrivate([]string{"ok.lan", bad}); err == nil ||
+			!strings.Contains(err.Error(), fmt.Sprintf("%q", bad)) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -530,7 +544,8 @@ func TestParsePrivate(t *testing.T) {
 
 func TestSecret(t *testing.T) {
 	for _, bad := range []string{
-		"", "whsec_", secretA[6:], "whsec_dG9vIHNob3J0", "whsec_" + secretA, secretA + "=", secretA + "\n", "whsk_" + secretA[6:],
+		"", "whsec_", secretA[6:], "whsec_dG9vIHNob3J0", "whsec_" + secretA, secretA + "=", secretA + "\n",
+		"whsk_" + secretA[6:],
 		"whsec_" + strings.Repeat("QUFB", 22),
 	} {
 		if _, err := webhook.ParseSecret(bad); err == nil || strings.Contains(err.Error(), "MfKQ") {
@@ -543,7 +558,8 @@ func TestSecret(t *testing.T) {
 
 	s := parse(t, secretA)
 	var out strings.Builder
-	for _, v := range []any{s, &s, struct{ S webhook.Secret }{s}, struct{ s webhook.Secret }{s}, []webhook.Secret{s}, webhook.Options{Secrets: []webhook.Secret{s}}} {
+	for _, v := range []any{s, &s, struct{ S webhook.Secret }{s}, struct{ s webhook.Secret }{s}, []webhook.Secret{s},
+		webhook.Options{Secrets: []webhook.Secret{s}}} {
 		fmt.Fprintf(&out, "%v %+v %#v %s %x %d\n", v, v, v, v, v, v)
 		slog.New(slog.NewTextHandler(&out, nil)).Info("text", "v", v)
 		if err := json.NewEncoder(&out).Encode(v); err != nil {

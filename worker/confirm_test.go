@@ -123,7 +123,9 @@ func TestOddResults(t *testing.T) {
 	} {
 		t.Run(string(shape), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Shapes: map[tiwtest.Shape]float64{shape: 1}}})
+			w := newWorld(t, redistest.Client(t), tiwtest.Options{
+				Faults: tiwtest.Faults{Shapes: map[tiwtest.Shape]float64{shape: 1}},
+			})
 			w.work()
 			w.enqueue("a", 1)
 			if want.minutes {
@@ -150,14 +152,16 @@ func TestOddResults(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	refused := tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.TaskNotFound", Actions: []string{tiwtest.ActionDescribe}}
+	refused := tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.TaskNotFound",
+		Actions: []string{tiwtest.ActionDescribe}}
 	t.Run("five in a row are believed", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: refused})
 		w.work()
 		w.enqueue("a", 1)
 		w.ended("a")
-		if s, err := w.ledger.Snapshot(t.Context(), "a.1"); err != nil || s.State != ledger.Failed || s.Code != refused.CodeName {
+		if s, err := w.ledger.Snapshot(t.Context(), "a.1"); err != nil || s.State != ledger.Failed ||
+			s.Code != refused.CodeName {
 			t.Errorf("%+v, %v", s, err)
 		}
 		if n := w.sim.State().Codes[refused.CodeName]; n != 5 {
@@ -245,7 +249,8 @@ func TestReportedTasks(t *testing.T) {
 		w.lost("a", other.TaskID)
 		b := w.ended("a")
 		s, err := w.ledger.Snapshot(t.Context(), "a.1")
-		if err != nil || b.Succeeded != 1 || s.TaskID == other.TaskID || len(s.Images) == 0 || !strings.Contains(s.Images[0], "/images/1/") {
+		if err != nil || b.Succeeded != 1 || s.TaskID == other.TaskID || len(s.Images) == 0 ||
+			!strings.Contains(s.Images[0], "/images/1/") {
 			t.Errorf("%+v, %v; the other one's task is %s", s, err, other.TaskID)
 		}
 	})
@@ -263,15 +268,19 @@ func TestReportedTasks(t *testing.T) {
 func TestPollsDoNotWaitForOneAnother(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Silent: 1, Actions: []string{tiwtest.ActionDescribe}}})
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{
+		Faults: tiwtest.Faults{Silent: 1, Actions: []string{tiwtest.ActionDescribe}},
+	})
 	api, err := tiw.New(tiw.Options{
-		Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret), Timeout: time.Minute,
+		Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
+		Timeout: time.Minute,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.run(worker.Options{
-		Redis: w.rdb, TIW: api, CallTimeout: time.Minute, ConfirmAfter: 200 * time.Millisecond, Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+		Redis: w.rdb, TIW: api, CallTimeout: time.Minute, ConfirmAfter: 200 * time.Millisecond,
+		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
 	})
 	w.enqueue("silent", 5)
 	w.eventually("five calls that are never answered", func() bool { return w.sim.State().Faults["silent"] >= 5 })

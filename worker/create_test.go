@@ -23,7 +23,9 @@ func TestFaults(t *testing.T) {
 	t.Parallel()
 	t.Run("InternalError and cut connections are retried and counted as possible duplicates", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{InternalError: 0.05, InternalErrorCreated: 0.05, Cut: 0.1}})
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{
+			Faults: tiwtest.Faults{InternalError: 0.05, InternalErrorCreated: 0.05, Cut: 0.1},
+		})
 		w.second = 10 * time.Millisecond // a room may fail five times
 		w.work()
 		w.enqueue("a", 60)
@@ -47,7 +49,9 @@ func TestFaults(t *testing.T) {
 	t.Run("attempts are bounded, and the reason is kept", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{InternalError: 1}})
-		api, err := tiw.New(tiw.Options{Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+		api, err := tiw.New(tiw.Options{
+			Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +69,8 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%+v", b)
 		}
 		s, err := w.ledger.Snapshot(t.Context(), "a.1")
-		if err != nil || s.State != ledger.Failed || s.Code != "InternalError" || s.Attempts != 3 || s.PossibleDuplicates != 2 {
+		if err != nil || s.State != ledger.Failed || s.Code != "InternalError" || s.Attempts != 3 ||
+			s.PossibleDuplicates != 2 {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
@@ -210,7 +215,8 @@ func TestHoldLastAttempt(t *testing.T) {
 func TestWrongClock(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	w := newWorld(t, redistest.Client(t), tiwtest.Options{Clock: func() time.Time { return time.Now().Add(10 * time.Minute) }})
+	w := newWorld(t, redistest.Client(t),
+		tiwtest.Options{Clock: func() time.Time { return time.Now().Add(10 * time.Minute) }})
 	w.work()
 	w.enqueue("a", 30)
 	if b := w.ended("a"); b.Succeeded != 30 || b.PossibleDuplicates != 0 {

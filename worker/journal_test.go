@@ -52,7 +52,8 @@ func TestLogOfBatchesAndChanges(t *testing.T) {
 	changes := audit.New(w.rdb, keys.Default)
 	add := func(action string) {
 		t.Helper()
-		entry := audit.Entry{By: "ann@desk", Via: audit.Command, From: "192.0.2.7", Action: action, Object: "a", Detail: "why"}
+		entry := audit.Entry{By: "ann@desk", Via: audit.Command, From: "192.0.2.7", Action: action, Object: "a",
+			Detail: "why"}
 		if err := changes.Add(t.Context(), entry); err != nil {
 			t.Fatal(err)
 		}
@@ -72,8 +73,9 @@ func TestLogOfBatchesAndChanges(t *testing.T) {
 	for message, want := range map[string]string{
 		`"batch enqueued"`: ` batch=a rooms=30 `,
 		`"batch begun"`:    ` batch=a rooms=30 waited=`,
-		`"batch ended"`:    ` duration=[0-9.]+m?s rate=[0-9.]+/s batch=a rooms=30 succeeded=30 no_image=0 failed=0 canceled=0 `,
-		`changed`:          ` from=192.0.2.7 action=pause-batch object=a detail=why by=ann@desk via=command at=`,
+		`"batch ended"`: ` duration=[0-9.]+m?s rate=[0-9.]+/s batch=a rooms=30 succeeded=30 no_image=0 ` +
+			`failed=0 canceled=0 `,
+		`changed`: ` from=192.0.2.7 action=pause-batch object=a detail=why by=ann@desk via=command at=`,
 	} {
 		found := log.with(message)
 		if len(found) != 1 || !regexp.MustCompile(want).MatchString(found[0]) {

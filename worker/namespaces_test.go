@@ -97,7 +97,8 @@ func TestNamespacesShareNothing(t *testing.T) {
 			}
 			const of1, of2 = 1, 1001 // the first room of each
 			second.batch("class", of2, 40)
-			if _, err := second.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: of2 + 40}, enqueue.RoomOptions{}); err != nil {
+			if _, err := second.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: of2 + 40},
+				enqueue.RoomOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			first.batch("class", of1, 40)

@@ -31,7 +31,9 @@ func (w world) workTelling(tell webhook.Subscription) {
 // workWith starts a worker with these options and some more, until the test ends.
 func (w world) workWith(o worker.Options) {
 	w.Helper()
-	api, err := tiw.New(tiw.Options{Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+	api, err := tiw.New(tiw.Options{
+		Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
+	})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -119,7 +121,8 @@ func TestEndsAreTold(t *testing.T) {
 		w.enqueue("a", 1)
 		var data struct{ State, Code, Meaning, Fix string }
 		d := r.Next(t)
-		if err := json.Unmarshal(d.Body.Data, &data); err != nil || data.State != "failed" || data.Code != "InvalidParameter" || data.Meaning == "" || data.Fix == "" {
+		if err := json.Unmarshal(d.Body.Data, &data); err != nil || data.State != "failed" ||
+			data.Code != "InvalidParameter" || data.Meaning == "" || data.Fix == "" {
 			t.Errorf("%s, %v", d.Body.Data, err)
 		}
 	})

@@ -54,11 +54,13 @@ func TestCheckRedis(t *testing.T) {
 		}
 	})
 
-	for _, policy := range []string{"allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"} {
+	for _, policy := range []string{"allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu",
+		"volatile-random", "volatile-ttl"} {
 		t.Run("refuses "+policy, func(t *testing.T) {
 			_, err := check(t, redistest.Real(t, "--maxmemory-policy", policy).Addr)
 			var evicts *rdb.EvictionError
-			if !errors.As(err, &evicts) || evicts.Policy != policy || !strings.Contains(err.Error(), "fix: CONFIG SET maxmemory-policy noeviction") {
+			if !errors.As(err, &evicts) || evicts.Policy != policy ||
+				!strings.Contains(err.Error(), "fix: CONFIG SET maxmemory-policy noeviction") {
 				t.Errorf("err = %v", err)
 			}
 		})
@@ -74,7 +76,8 @@ func TestCheckRedis(t *testing.T) {
 	t.Run("warns of one that does not tell", func(t *testing.T) {
 		s := redistest.Real(t, "--user", "worker", "on", ">secret", "~*", "&*", "+@all", "-info")
 		log, err := check(t, "worker:secret@"+s.Addr)
-		if err != nil || strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "maxmemory-policy must be noeviction") {
+		if err != nil || strings.Count(log, "level=WARN") != 1 ||
+			!strings.Contains(log, "maxmemory-policy must be noeviction") {
 			t.Errorf("%v\n%s", err, log)
 		}
 	})

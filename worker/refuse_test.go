@@ -25,7 +25,8 @@ func TestRoomsOfAnotherRelease(t *testing.T) {
 	refused := func(w world, id string) {
 		w.Helper()
 		s, err := w.ledger.Snapshot(t.Context(), id)
-		if err != nil || s.State != ledger.Failed || s.Code != tiw.CodeInvalidRoom || !strings.Contains(s.Message, `SnapshotMode: is "Hologram"`) {
+		if err != nil || s.State != ledger.Failed || s.Code != tiw.CodeInvalidRoom ||
+			!strings.Contains(s.Message, `SnapshotMode: is "Hologram"`) {
 			t.Errorf("%s is %+v, %v", id, s, err)
 		}
 	}
@@ -60,7 +61,8 @@ func TestRoomsOfAnotherRelease(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 		payload := fmt.Sprintf(`{"v":1,"id":"s-odd","room":{"SdkAppId":%d,"RoomId":2,"SnapshotMode":"Hologram"}}`, app)
-		task := asynq.NewTask(tasks.TypeSnapshot, []byte(payload), asynq.TaskID("s-odd"), asynq.Queue(keys.Default.QueueInteractive()))
+		task := asynq.NewTask(tasks.TypeSnapshot, []byte(payload), asynq.TaskID("s-odd"),
+			asynq.Queue(keys.Default.QueueInteractive()))
 		if _, err := asynq.NewClientFromRedisClient(w.rdb).EnqueueContext(t.Context(), task); err != nil {
 			t.Fatal(err)
 		}

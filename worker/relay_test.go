@@ -109,11 +109,14 @@ func TestCallbacksOfRooms(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	t.Run("have the bytes that Tencent sent", func(t *testing.T) {
-		for _, envelope := range []tiwtest.Envelope{tiwtest.EnvelopeTIW, tiwtest.EnvelopeFlat, tiwtest.EnvelopeResult, tiwtest.EnvelopeEmpty} {
+		for _, envelope := range []tiwtest.Envelope{tiwtest.EnvelopeTIW, tiwtest.EnvelopeFlat, tiwtest.EnvelopeResult,
+			tiwtest.EnvelopeEmpty} {
 			for _, failure := range []float64{0, 1} {
 				t.Run(fmt.Sprintf("%s, failure %v", envelope, failure), func(t *testing.T) {
 					t.Parallel()
-					w := newWorld(t, redistest.Client(t), tiwtest.Options{Envelope: envelope, CallbackKey: "key", TaskFailure: failure})
+					w := newWorld(t, redistest.Client(t), tiwtest.Options{
+						Envelope: envelope, CallbackKey: "key", TaskFailure: failure,
+					})
 					r := webhooktest.NewReceiver(t)
 					h := w.relay(r)
 					w.called(r)
@@ -122,7 +125,8 @@ func TestCallbacksOfRooms(t *testing.T) {
 						d := r.Next(t)
 						seen[d.Path] = d.Raw
 					}
-					want := map[string]string{"/own?token=S3CR3T": h.of(w.snapshot("a.1").TaskID), "/batch": h.of(w.snapshot("a.2").TaskID)}
+					want := map[string]string{"/own?token=S3CR3T": h.of(w.snapshot("a.1").TaskID),
+						"/batch": h.of(w.snapshot("a.2").TaskID)}
 					if diff := cmp.Diff(want, seen); diff != "" || want["/batch"] == "" {
 						t.Error(diff)
 					}
@@ -143,7 +147,9 @@ func TestCallbacksOfRooms(t *testing.T) {
 				direct.workWith(worker.Options{})
 				direct.called(asked)
 
-				w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskFailure: failure, Faults: tiwtest.Faults{CallbackLost: 1}})
+				w := newWorld(t, redistest.Client(t), tiwtest.Options{
+					TaskFailure: failure, Faults: tiwtest.Faults{CallbackLost: 1},
+				})
 				r := webhooktest.NewReceiver(t)
 				w.relay(r)
 				w.called(r)
@@ -231,7 +237,9 @@ func TestCallbacksOfRooms(t *testing.T) {
 			"no callbacks":               {},
 			"a setting for the others":   {OtherCallbackURL: "http://192.0.2.1/all"},
 			"webhooks, and no callbacks": {Webhooks: webhooktest.Subscribe(t, webhooktest.NewReceiver(t))},
-			"callbacks, and no webhooks": {CallbackURL: func(id string, n int) string { return keys.URL("http://192.0.2.1", id, n, time.Now()) }},
+			"callbacks, and no webhooks": {CallbackURL: func(id string, n int) string {
+				return keys.URL("http://192.0.2.1", id, n, time.Now())
+			}},
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -252,7 +260,8 @@ func TestCallbacksOfRooms(t *testing.T) {
 						other = task.CallbackURL
 					}
 				}
-				if want := o.OtherCallbackURL; o.CallbackURL == nil && other != want || o.CallbackURL != nil && !strings.HasPrefix(other, "http://192.0.2.1/cb/") {
+				if want := o.OtherCallbackURL; o.CallbackURL == nil && other != want ||
+					o.CallbackURL != nil && !strings.HasPrefix(other, "http://192.0.2.1/cb/") {
 					t.Errorf("a room without one was sent with %q", other)
 				}
 			})
@@ -267,7 +276,8 @@ func TestCallbacksOfRooms(t *testing.T) {
 		w.called(webhooktest.NewReceiver(t))
 		for range 3 {
 			d := r.Next(t)
-			if strings.Contains(d.Raw, "S3CR3T") || d.Body.Type == tasks.SnapshotEnded && !strings.Contains(d.Raw, `"CallbackURL":"http://127.0.0.1:`) {
+			if strings.Contains(d.Raw, "S3CR3T") ||
+				d.Body.Type == tasks.SnapshotEnded && !strings.Contains(d.Raw, `"CallbackURL":"http://127.0.0.1:`) {
 				t.Errorf("%s", d.Raw)
 			}
 		}
@@ -301,7 +311,9 @@ func flat(m map[string]any) map[string]any {
 // describe is what DescribeSnapshotTask answers, flattened.
 func (w world) describe(task string) map[string]any {
 	w.Helper()
-	api, err := tiw.New(tiw.Options{Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+	api, err := tiw.New(tiw.Options{
+		Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
+	})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -30,7 +30,8 @@ func TestSpoolIsReadAtTheStart(t *testing.T) {
 	w.spool = t.TempDir()
 	file := filepath.Join(w.spool, "a.1-1.outcome.json")
 	text := `{"id":"a.1","attempt":1,"outcome":{"state":"accepted","task_id":"lost-and-found","request_id":"r"}}`
-	for name, text := range map[string]string{file: text, filepath.Join(w.spool, "half.tmp"): `{"id":`, filepath.Join(w.spool, "odd.outcome.json"): `{`} {
+	for name, text := range map[string]string{file: text, filepath.Join(w.spool, "half.tmp"): `{"id":`,
+		filepath.Join(w.spool, "odd.outcome.json"): `{`} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -78,7 +78,8 @@ func TestOrphans(t *testing.T) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 		lease := "asynq:{" + keys.Default.QueueInteractive() + "}:lease"
 		for n := range 2 {
-			if _, err := w.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: uint64(n + 1)}, enqueue.RoomOptions{}); err != nil {
+			if _, err := w.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: uint64(n + 1)},
+				enqueue.RoomOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}

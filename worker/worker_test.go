@@ -33,10 +33,12 @@ func TestDrain(t *testing.T) {
 			w.cap()
 			w.onceEach(60)
 			s, err := w.ledger.Snapshot(t.Context(), "a.1")
-			if err != nil || s.State != ledger.Succeeded || len(s.Images) == 0 || s.TaskID == "" || s.RequestID == "" || s.Attempts != 1 {
+			if err != nil || s.State != ledger.Succeeded || len(s.Images) == 0 || s.TaskID == "" || s.RequestID == "" ||
+				s.Attempts != 1 {
 				t.Errorf("a.1: %+v, %v", s, err)
 			}
-			for _, key := range []string{keys.Default.Transit(), keys.Default.Open(), keys.Default.Confirm(), keys.Default.Ring()} {
+			for _, key := range []string{keys.Default.Transit(), keys.Default.Open(), keys.Default.Confirm(),
+				keys.Default.Ring()} {
 				if n := w.rdb.Exists(t.Context(), key).Val(); n != 0 {
 					t.Errorf("%s is left over", key)
 				}

@@ -114,8 +114,9 @@ func (w world) work() (stop func()) {
 	}
 	o := worker.Options{
 		Margin: 100 * time.Millisecond, // the referee shares two cores with everything else, under the race detector
-		Redis:  w.rdb, Namespace: w.ns, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond, Spool: w.spool,
-		Log: slog.New(slog.NewTextHandler(cmp.Or(w.log, w.Output()), nil)),
+		Redis:  w.rdb, Namespace: w.ns, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond,
+		Spool: w.spool,
+		Log:   slog.New(slog.NewTextHandler(cmp.Or(w.log, w.Output()), nil)),
 	}
 	o.Attempts, o.RateLimit, o.SuspendFor, o.Second = w.attempts, w.limit, w.suspendFor, w.second
 	if w.second == 0 {

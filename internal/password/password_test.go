@@ -32,7 +32,8 @@ func TestPasswords(t *testing.T) {
 		if !password.Verify(h, word) {
 			t.Errorf("%s does not know its password", h)
 		}
-		for _, wrong := range []string{"", "correct hors", word + " ", strings.ToUpper(word), strings.Repeat("x", 100), strings.Repeat("x", 1<<20)} {
+		for _, wrong := range []string{"", "correct hors", word + " ", strings.ToUpper(word), strings.Repeat("x", 100),
+			strings.Repeat("x", 1<<20)} {
 			if password.Verify(h, wrong) {
 				t.Errorf("%s takes %.80q", h, wrong)
 			}
@@ -98,7 +99,8 @@ func TestTokens(t *testing.T) {
 	if err := password.CheckToken(hash); err != nil {
 		t.Error(err)
 	}
-	for _, wrong := range []string{"", token, "sha256:", hash[:len(hash)-1], hash + "0", strings.ToUpper(hash), strings.TrimPrefix(hash, "sha256:")} {
+	for _, wrong := range []string{"", token, "sha256:", hash[:len(hash)-1], hash + "0", strings.ToUpper(hash),
+		strings.TrimPrefix(hash, "sha256:")} {
 		if password.CheckToken(wrong) == nil {
 			t.Errorf("%q passes for a hash", wrong)
 		}

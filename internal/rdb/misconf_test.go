@@ -19,10 +19,12 @@ func TestReadsGoOnWhereNothingIsSaved(t *testing.T) {
 	p.start("web")
 	breakDisk(t, server)
 
-	for _, args := range [][]string{{"status"}, {"status", "monday"}, {"status", "monday", "-o", "csv"}, {"failures"}, {"limit"}} {
+	for _, args := range [][]string{{"status"}, {"status", "monday"}, {"status", "monday", "-o", "csv"}, {"failures"},
+		{"limit"}} {
 		p.ok(args...)
 	}
-	for _, path := range []string{"/", "/v1/batches", "/v1/batches/monday/snapshots", "/metrics", "/v1/limit", "/asynqmon/api/queues"} {
+	for _, path := range []string{"/", "/v1/batches", "/v1/batches/monday/snapshots", "/metrics", "/v1/limit",
+		"/asynqmon/api/queues"} {
 		if status, body := p.send("GET", path); status != http.StatusOK {
 			t.Errorf("%s: %d\n%.500s", path, status, body)
 		}
@@ -32,7 +34,8 @@ func TestReadsGoOnWhereNothingIsSaved(t *testing.T) {
 		status, body := p.send("GET", "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, fix)
 	})
-	for _, args := range [][]string{{"doctor", "--skip-tiw"}, {"worker"}, {"enqueue", "batch", p.list(2)}, {"cancel", "monday"}} {
+	for _, args := range [][]string{{"doctor", "--skip-tiw"}, {"worker"}, {"enqueue", "batch", p.list(2)},
+		{"cancel", "monday"}} {
 		if code, out := p.run(args...); code != 69 || !strings.Contains(out, "MISCONF") || !strings.Contains(out, fix) {
 			t.Errorf("%v: exit code %d\n%s", args, code, out)
 		}

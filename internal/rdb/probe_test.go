@@ -63,7 +63,8 @@ func TestProbe(t *testing.T) {
 			"READONLY", "the URL of the master"},
 		{"too few replicas", func(t *testing.T) string { return redistest.Real(t, "--min-replicas-to-write", "1").URL() },
 			"NOREPLICAS", "start the replicas"},
-		{"a disk that takes nothing", func(t *testing.T) string { return misconf(t).URL() }, "MISCONF", "free or repair the disk"},
+		{"a disk that takes nothing", func(t *testing.T) string { return misconf(t).URL() }, "MISCONF",
+			"free or repair the disk"},
 		{"a TLS port", func(t *testing.T) string {
 			addr := newAuthority(t).tlsServer(t, loopback)
 			return "redis://" + addr

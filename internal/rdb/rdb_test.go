@@ -79,7 +79,8 @@ func startSentinel(t *testing.T, addr string) string {
 	host, masterPort, _ := net.SplitHostPort(addr)
 	port := freePort(t)
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("port %s\nbind 127.0.0.1\nrequirepass watch\nsentinel monitor main %s %s 1\n", port, host, masterPort)
+	text := fmt.Sprintf("port %s\nbind 127.0.0.1\nrequirepass watch\nsentinel monitor main %s %s 1\n", port,
+		host, masterPort)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -192,17 +193,21 @@ func TestOpenRefusesABadURL(t *testing.T) {
 	for _, test := range []struct{ url, want string }{
 		{"embedded", "embedded is a Redis inside one process, which no other process can reach; give the URL of a server"},
 		{"", "it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"},
-		{"127.0.0.1:6379", "it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"},
-		{"http://127.0.0.1:6379", "it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"},
+		{"127.0.0.1:6379",
+			"it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"},
+		{"http://127.0.0.1:6379",
+			"it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"},
 		{"redis://h/first", `redis: invalid database number: "first"`},
 		{"redis://h?pool=3", "redis: unexpected option: pool"},
-		{"redis://u:S3CR3T#x@h", "there is an @ after the host (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
+		{"redis://u:S3CR3T#x@h",
+			"there is an @ after the host (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
 		{"redis://u:S3%CR3T@h", "it is not a URL (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
 		{"redis://h:S3CR3T", "the port is not a number (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
 		{"unix://", "redis: empty unix socket path"},
 		{"redis+sentinel://h1,h2", "the name of the sentinels' master is missing: redis+sentinel://HOST/MASTER/DB"},
 		{"redis+sentinel://h1,/main", "a host name is missing"},
-		{"redis+sentinel://h1,h2:x/main", "the port is not a number (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
+		{"redis+sentinel://h1,h2:x/main",
+			"the port is not a number (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"},
 		{"redis+cluster://h1,h2/3", `it names database "3", but a cluster has no databases`},
 	} {
 		t.Run(test.url, func(t *testing.T) {
@@ -244,7 +249,8 @@ func TestPingSaysWhoAndWhy(t *testing.T) {
 	t.Run("where nobody listens", func(t *testing.T) {
 		port := freePort(t)
 		_, err := open(t, "redis://user:S3CR3T@127.0.0.1:"+port+"/0")
-		want := "redis at redis://user:***@127.0.0.1:" + port + "/0 does not answer: dial tcp 127.0.0.1:" + port + ": connect: connection refused"
+		want := "redis at redis://user:***@127.0.0.1:" + port + "/0 does not answer: dial tcp 127.0.0.1:" + port +
+			": connect: connection refused"
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
@@ -253,7 +259,8 @@ func TestPingSaysWhoAndWhy(t *testing.T) {
 	t.Run("where the password is wrong", func(t *testing.T) {
 		s := redistest.Real(t)
 		_, err := open(t, "redis://user:S3CR3T@"+s.Addr)
-		want := "redis at redis://user:***@" + s.Addr + " refuses to serve: WRONGPASS invalid username-password pair or user is disabled."
+		want := "redis at redis://user:***@" + s.Addr +
+			" refuses to serve: WRONGPASS invalid username-password pair or user is disabled."
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
@@ -304,7 +311,9 @@ func TestRedact(t *testing.T) {
 
 // Whatever somebody forgets to escape, the password is in no message.
 func TestNoMessageHasThePassword(t *testing.T) {
-	scheme := rapid.SampledFrom([]string{"redis://", "rediss://", "redis+cluster://", "redis+sentinel://", "redi://", "unix://", ""})
+	scheme := rapid.SampledFrom([]string{
+		"redis://", "rediss://", "redis+cluster://", "redis+sentinel://", "redi://", "unix://", "",
+	})
 	user := rapid.StringMatching(`[a-z@/%?#,]{0,4}`)
 	piece := rapid.OneOf(rapid.StringMatching(`[a-z0-9@:/?#%&=,\[\]]{0,6}`), rapid.String())
 	tail := rapid.SampledFrom([]string{"h", "h:6379/0", "h1,h2/main/0", "h?db=1", "[::1]:6379"})

@@ -50,7 +50,8 @@ func TestServers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if all, err := strconv.Atoi(c.InfoMap(t.Context(), "memory").Item("Memory", "used_memory")); err != nil || all < 10_000_000 {
+		if all, err := strconv.Atoi(c.InfoMap(t.Context(), "memory").Item("Memory", "used_memory")); err != nil ||
+			all < 10_000_000 {
 			t.Fatalf("the buffer is not there: used_memory is %d, %v", all, err)
 		}
 		if m := one(t, c).Memory; m.Used <= 0 || m.Used > 9_000_000 {
@@ -183,7 +184,8 @@ func TestAwaitReplica(t *testing.T) {
 	t.Run("on a cluster it asks the master that has the key", func(t *testing.T) {
 		var nodes []*redis.Client
 		for range 3 {
-			s := redistest.Real(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", "--repl-diskless-sync-delay", "0")
+			s := redistest.Real(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1",
+				"--repl-diskless-sync-delay", "0")
 			c := redis.NewClient(&redis.Options{Addr: s.Addr})
 			defer c.Close()
 			nodes = append(nodes, c)
@@ -206,7 +208,8 @@ func TestAwaitReplica(t *testing.T) {
 			}
 		}
 		id := masters[1].ClusterMyID(t.Context()).Val()
-		until(t, "the replica knows its master", func() bool { return follower.ClusterReplicate(t.Context(), id).Err() == nil })
+		until(t, "the replica knows its master",
+			func() bool { return follower.ClusterReplicate(t.Context(), id).Err() == nil })
 		followed(t, masters[1])
 		until(t, "the cluster is up", func() bool {
 			return strings.Contains(masters[0].ClusterInfo(t.Context()).Val(), "cluster_state:ok") &&

@@ -40,7 +40,8 @@ func (p *product) through(name string, breaks func()) {
 	until(p.T, "the batch is under way", func() bool { return p.succeeded(name) > 5 })
 	breaks()
 	until(p.T, "the batch has succeeded", func() bool { return p.succeeded(name) == rooms })
-	// What the bucket has lost only the worker's own limiter makes good, whose millisecond of margin a busy machine uses up.
+	// What the bucket has lost only the worker's own limiter makes good, whose
+	// millisecond of margin a busy machine uses up.
 	const most = 20 + 5
 	if peak := p.sim.State().Actions[tiwtest.ActionCreate].Received.SlidingSecond.Calls; peak > most {
 		p.Errorf("%d requests in one second", peak)

@@ -36,7 +36,8 @@ func BenchmarkJSON(b *testing.B) {
 	})
 	b.Run("four labels", func(b *testing.B) {
 		bench(b, "", func(i int) string {
-			return fmt.Sprintf(`{"SdkAppId":1400123480,"RoomId":%d,"Label":{"School":"南京市第一中学","Class":"高二（3）班","Teacher":"王老师","EndsAt":"2026-11-23T10:45:00+08:00"}}`+"\n", 100_000+i)
+			return fmt.Sprintf(`{"SdkAppId":1400123480,"RoomId":%d,"Label":{"School":"南京市第一中学","Class":"高二（3）班",`+
+				`"Teacher":"王老师","EndsAt":"2026-11-23T10:45:00+08:00"}}`+"\n", 100_000+i)
 		})
 	})
 }

@@ -91,7 +91,9 @@ func FuzzFile(f *testing.F) {
 		"RoomId,Label.A\n1,\xc8\xfd\xc4\xea\n", "RoomId,Label.A\n1,Caf\xe9\n",
 		"R\x00o\x00o\x00m\x00I\x00d\x00\n\x001\x00\n\x00", "\xfe\xff\x00R", "[\n{\"RoomId\":1},\n{\"RoomId\":2\n}]",
 		"{\n\"RoomId\":1}\n{\"RoomId\":[}", "<html>", "PK\x03\x04",
-		"RoomId,SdkAppId,SnapshotMode,Whiteboard.Width,Whiteboard.Height,Whiteboard.InitParams,COS.Uin,COS.Region,COS.Bucket,COS.TargetDir,COS.Domain,Label.A\n1,2,AllMarks,3,4,{},5,r,b,t,d,a\n",
+		"RoomId,SdkAppId,SnapshotMode,Whiteboard.Width,Whiteboard.Height,Whiteboard.InitParams," +
+			"COS.Uin,COS.Region,COS.Bucket,COS.TargetDir,COS.Domain,Label.A\n" +
+			"1,2,AllMarks,3,4,{},5,r,b,t,d,a\n",
 	} {
 		f.Add(file)
 	}
@@ -176,7 +178,8 @@ func FuzzCSV(f *testing.F) {
 func FuzzJSON(f *testing.F) {
 	for _, file := range []string{
 		`{"SdkAppId":1,"RoomId":2}` + "\r\n\n" + `{"SdkAppId":1,"RoomId":3,"Label":{"a":"b\n\u00e9\\"}}`,
-		`{"SdkAppId":1,"RoomId":2,"Whiteboard":{"Width":0,"InitParams":"{\"a\":[1,{\"b\":\"}\"}]}"},"COS":{"Uin":1,"Region":"r","Bucket":"b"}}`,
+		`{"SdkAppId":1,"RoomId":2,"Whiteboard":{"Width":0,"InitParams":"{\"a\":[1,{\"b\":\"}\"}]}"},` +
+			`"COS":{"Uin":1,"Region":"r","Bucket":"b"}}`,
 		`{"SdkAppId":1,"RoomId":2,"Label.a":"b","COS":null,"Label":{},"Whiteboard.Height":7}`,
 		`{ "SdkAppId" : 1 , "Room\u0049d" : 2 } ` + "\r" + `{"RoomId":"2","x":[{"]":1}],"RoomId":2e1}`,
 		`{"SdkAppId":1,"RoomId":2,"Label":{"\ud800":"\ud83d\ude00"}}` + "\n" + `{"a":1}{}` + "\n" + `[1]` + "\n" + `5`,
@@ -222,7 +225,8 @@ func FuzzJSON(f *testing.F) {
 // FuzzArray compares an array, on one line and indented, with the same rooms as JSON lines.
 func FuzzArray(f *testing.F) {
 	f.Add(`{"SdkAppId":1,"RoomId":2}` + "\n" + `{"SdkAppId":1,"RoomId":3,"Label":{"a":"]},[{\""}}`)
-	f.Add(`{"SdkAppId":1,"RoomId":2,"Whiteboard":{"InitParams":{"a":[1, 2]}}}` + "\n" + `{"SdkAppId":1,"RoomId":-1}` + "\n5\n[]\ntrue")
+	f.Add(`{"SdkAppId":1,"RoomId":2,"Whiteboard":{"InitParams":{"a":[1, 2]}}}` + "\n" +
+		`{"SdkAppId":1,"RoomId":-1}` + "\n5\n[]\ntrue")
 	f.Fuzz(func(t *testing.T, file string) {
 		file = `{"SdkAppId":1,"RoomId":1}` + "\n" + file
 		var values []string
@@ -300,8 +304,10 @@ func FuzzWorkbook(f *testing.F) {
 	const texts = `<sst><si><t>SdkAppId</t></si><si><t>RoomId</t></si><si><r><t>Label.</t></r><r><t>A</t></r></si></sst>`
 	for _, sheet := range []string{
 		sheetXML + "</sheetData></worksheet>", sheetXML,
-		`<worksheet><sheetData><row r="3"><c r="A3" t="s"><v>0</v></c><c r="B3" t="s"><v>1</v></c></row><row><c r="ZZ4"><v>1</v></c></row></sheetData></worksheet>`,
-		`<worksheet><sheetData><row><c t="s"><v>1</v></c><c t="s"><v>2</v></c></row><row><c t="b"><v>1</v></c><c t="e" s="9"><f>A1</f><v>-1</v></c></row></sheetData></worksheet>`,
+		`<worksheet><sheetData><row r="3"><c r="A3" t="s"><v>0</v></c><c r="B3" t="s"><v>1</v></c></row>` +
+			`<row><c r="ZZ4"><v>1</v></c></row></sheetData></worksheet>`,
+		`<worksheet><sheetData><row><c t="s"><v>1</v></c><c t="s"><v>2</v></c></row>` +
+			`<row><c t="b"><v>1</v></c><c t="e" s="9"><f>A1</f><v>-1</v></c></row></sheetData></worksheet>`,
 	} {
 		f.Add(sheet, texts)
 	}

@@ -48,14 +48,17 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 		"04-gb18030-label.csv": {
 			app(2, `"RoomId":900040,"Label":{"Class":"三年级一班"}`), app(3,
 				`"RoomId":900041,"Label":{"Class":"Maths 3b"}`),
-			"note: the text is read as gb18030, as its bytes suggest; if labels look wrong, name it (--encoding, or encoding= in a URL)"},
+			"note: the text is read as gb18030, as its bytes suggest; if labels look wrong, name it (--encoding, or " +
+				"encoding= in a URL)"},
 		"07-sep-line.csv": {
 			app(3, `"RoomId":900070,"Label":{"Class":"三年级一班"}`), app(4,
 				`"RoomId":900071,"Label":{"Class":"Maths 3b"}`)},
 		"09-trailing-empty-columns.csv": {app(2, `"RoomId":900090`), app(3, `"RoomId":900091`)},
 		"11-scientific.csv": {
-			`line 2, column 1: SdkAppId is "1.40012E+09", spreadsheets shorten long numbers like that: format the column as text and save the file again`,
-			`line 3, column 2: RoomId is "9.00E+05", spreadsheets shorten long numbers like that: format the column as text and save the file again`},
+			`line 2, column 1: SdkAppId is "1.40012E+09", spreadsheets shorten long numbers like that: format the ` +
+				`column as text and save the file again`,
+			`line 3, column 2: RoomId is "9.00E+05", spreadsheets shorten long numbers like that: format the column ` +
+				`as text and save the file again`},
 		"13-bom-in-middle.csv": {
 			app(2, `"RoomId":900130`), app(4, `"RoomId":900131`), "note: line 3: the header again, skipped"},
 		"16-leading-apostrophe.csv": {app(2, `"RoomId":900160`), app(3, `"RoomId":900161`)},
@@ -64,7 +67,8 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 			`line 4, column 2: RoomId is "900232.5", it must be a whole number`},
 		"27-header-spaces-case.csv": {app(2, `"RoomId":900270,"Label":{"Class":"a"}`)},
 		"33-empty.csv":              {"the file is empty"},
-		"36-html-renamed.csv":       {`the file is an HTML page: download the list itself, or open the page in a spreadsheet and save it as .xlsx or as "CSV UTF-8"`},
+		"36-html-renamed.csv": {`the file is an HTML page: download the list itself, or open the page in a ` +
+			`spreadsheet and save it as .xlsx or as "CSV UTF-8"`},
 		"38-big-roomids.csv": {
 			app(2, `"RoomId":4294967295`), app(3, `"RoomId":4294967296`), app(4, `"RoomId":9007199254740993`), app(5,
 				`"RoomId":18446744073709551615`),
@@ -73,7 +77,9 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 			`line 8, column 2: RoomId is "room-7", it must be a whole number`,
 			"note: line 3: the first of 3 rooms with a RoomId above 4294967295, which other whiteboard APIs do not take"},
 		"40-init-params.jsonl": {
-			app(1, `"RoomId":900370,"Whiteboard":{"InitParams":"{\"ratio\":\"16:9\",\"t\":\"he said \\\"hi\\\" 😀 \u003cb\u003e\u0026\"}"}`),
+			app(1,
+				`"RoomId":900370,"Whiteboard":{"InitParams":"{\"ratio\":\"16:9\",\"t\":\"he said \\\"hi\\\" 😀 `+
+					`\u003cb\u003e\u0026\"}"}`),
 			app(2, `"RoomId":900371,"Whiteboard":{"InitParams":"{\"ratio\":\"4:3\",\"t\":\"😀\"}"}`),
 			app(3, `"RoomId":900372,"Whiteboard":{"InitParams":"{}"}`),
 			"line 4, column 67: Whiteboard.InitParams is not a JSON document"},
@@ -200,7 +206,8 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-const unclear = `line 2: the text is not UTF-8, and its encoding is not clear: name it (--encoding, or encoding= in a URL), or save the file as "CSV UTF-8"`
+const unclear = `line 2: the text is not UTF-8, and its encoding is not clear: name it (--encoding, or encoding= in ` +
+	`a URL), or save the file as "CSV UTF-8"`
 
 func TestHeadersAsPeopleWriteThem(t *testing.T) {
 	ok := []string{room(2, 2)}
@@ -263,11 +270,13 @@ func TestHeadersAsPeopleWriteThem(t *testing.T) {
 
 func TestNumbersAsPeopleWriteThem(t *testing.T) {
 	for text, want := range map[string]uint64{
-		"7": 7, "'7": 7, "’7": 7, "`7": 7, "７００": 700, "'７．０": 7, "7.0": 7, "7.00": 7, "7.0000": 7, "1400123480.000": 1400123480,
-		`"=""7"""`: 7, `"7,0"`: 7, `"7,00"`: 7, "007": 7, "18446744073709551615": 18446744073709551615,
+		"7": 7, "'7": 7, "’7": 7, "`7": 7, "７００": 700, "'７．０": 7, "7.0": 7, "7.00": 7, "7.0000": 7,
+		"1400123480.000": 1400123480,
+		`"=""7"""`:       7, `"7,0"`: 7, `"7,00"`: 7, "007": 7, "18446744073709551615": 18446744073709551615,
 		"18446744073709551615.0": 18446744073709551615,
 		"9007199254740993.0":     9007199254740993,
-		"900.000":                0, `"900,000"`: 0, "7.": 0, ".0": 0, "7.05": 0, "7.5": 0, "''7": 0, "'": 0, "7'": 0, "7.0.0": 0,
+		"900.000":                0, `"900,000"`: 0, "7.": 0, ".0": 0, "7.05": 0, "7.5": 0, "''7": 0, "'": 0,
+		"7'": 0, "7.0.0": 0,
 		"7e0": 0, "1.0e3": 0,
 		"18446744073709551616": 0, "18446744073709551615.5": 0, `"7,000,000"`: 0, "７５％": 0, "-7": 0, "0.0": 0,
 	} {
@@ -296,7 +305,8 @@ func TestJSONArrays(t *testing.T) {
 	run(t, rooms.Options{}, []test{
 		{"on one line", ` [{"SdkAppId":1,"RoomId":2},{"SdkAppId":1,"RoomId":3}] `, []string{room(1, 2), room(1, 3)}},
 		{"indented",
-			"\ufeff[\r\n  {\r\n    \"SdkAppId\": 1,\r\n    \"RoomId\": 2,\r\n    \"Label\": {\"A\": \"]},\\\"[{\"}\r\n  },\r\n  {\"SdkAppId\":1,\"RoomId\":3}\r\n]\r\n",
+			"\ufeff[\r\n  {\r\n    \"SdkAppId\": 1,\r\n    \"RoomId\": 2,\r\n    \"Label\": {\"A\": \"]},\\\"[{\"}\r\n  },\r\n" +
+				"  {\"SdkAppId\":1,\"RoomId\":3}\r\n]\r\n",
 			[]string{`2 {"SdkAppId":1,"RoomId":2,"Label":{"A":"]},\"[{"}}`, room(7, 3)}},
 		{"indented objects", "{\n  \"SdkAppId\": 1,\n  \"RoomId\": 2\n}\n{\n  \"SdkAppId\": 1,\n  \"RoomId\": 3\n}\n",
 			[]string{room(1, 2), room(5, 3)}},
@@ -304,7 +314,8 @@ func TestJSONArrays(t *testing.T) {
 			"[{\"SdkAppId\":1,\"RoomId\":2,\"Whiteboard\":{\"InitParams\":{\n\t\"a\": [1, 2.50],\n\t\"b\": \"x  y\"\n}}}]",
 			[]string{`1 {"SdkAppId":1,"RoomId":2,"Whiteboard":{"InitParams":"{\"a\":[1,2.50],\"b\":\"x  y\"}"}}`}},
 		{"faults have their column where the value has one line",
-			"[\n  {\"SdkAppId\":1,\"RoomId\":0}, {\"SdkAppId\":1,\"RoomId\":-1},\n  {\n\"SdkAppId\":1,\"RoomId\":0},\n  {\"SdkAppId\":1,\"RoomId\":2}\n]\n",
+			"[\n  {\"SdkAppId\":1,\"RoomId\":0}, {\"SdkAppId\":1,\"RoomId\":-1},\n" +
+				"  {\n\"SdkAppId\":1,\"RoomId\":0},\n  {\"SdkAppId\":1,\"RoomId\":2}\n]\n",
 			[]string{"line 2, column 26: RoomId is 0, it must be 1 or more",
 				`line 2, column 53: RoomId is "-1", it must not be negative`,
 				"line 3: RoomId is 0, it must be 1 or more", room(5, 2)}},

@@ -22,11 +22,13 @@ func TestBodyOfARequestIsNoClassList(t *testing.T) {
 		for _, err := range rooms.Read(strings.NewReader(text), rooms.Options{}) {
 			n, last = n+1, err
 		}
-		if n != 1 || last == nil || !strings.Contains(last.Error(), "give the array of its rooms alone, as jq .rooms prints it") {
+		if n != 1 || last == nil ||
+			!strings.Contains(last.Error(), "give the array of its rooms alone, as jq .rooms prints it") {
 			t.Errorf("%s: %d rows, %v", name, n, last)
 		}
 	}
-	for _, text := range []string{room + "\n", "{\"RoomId\":7,\n\"Label\":{\"rooms\":\"[1]\"}}", `{"Label.rooms":"x","RoomId":7}`} {
+	for _, text := range []string{room + "\n", "{\"RoomId\":7,\n\"Label\":{\"rooms\":\"[1]\"}}",
+		`{"Label.rooms":"x","RoomId":7}`} {
 		for _, err := range rooms.Read(strings.NewReader(text), rooms.Options{}) {
 			if err != nil && strings.Contains(err.Error(), "POST /v1/batches") {
 				t.Errorf("%s: %v", text, err)

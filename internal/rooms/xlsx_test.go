@@ -92,7 +92,8 @@ func TestWorkbooks(t *testing.T) {
 			want: []string{room(2, -1),
 				`line 3, column 2: RoomId is "9007199254740993", of which spreadsheets keep 15 digits: format the column as text`,
 				`line 4, column 2: RoomId is "1.5", it must be a whole number`,
-				`line 5, column 2: RoomId is "18446744073709551615", of which spreadsheets keep 15 digits: format the column as text`,
+				`line 5, column 2: RoomId is "18446744073709551615", of which spreadsheets keep 15 digits: format ` +
+					`the column as text`,
 				room(6, 900),
 				"note: line 2: the first of 1 room with a RoomId above 4294967295, which other whiteboard APIs do not take"}},
 		{name: "truth, errors and formulas", rows: [][]any{header, {1, true}, {1, "#N/A"}, {1, 4}, {1, nil}},
@@ -110,7 +111,8 @@ func TestWorkbooks(t *testing.T) {
 				f.SetSheetVisible(s, false)
 			}},
 			want: []string{room(2, 2),
-				"note: of the 2 sheets of the workbook the first is read, Monday; others need --sheet, or sheet= in a URL: Sheet1, Monday"}},
+				"note: of the 2 sheets of the workbook the first is read, Monday; others need --sheet, or sheet= in " +
+					"a URL: Sheet1, Monday"}},
 		{name: "a sheet by name", rows: [][]any{{"x"}}, change: []func(*excelize.File, string){twoSheets}, sheet: "monday",
 			want: []string{room(2, 2)}},
 		{name: "no such sheet", rows: [][]any{{"x"}}, change: []func(*excelize.File, string){twoSheets}, sheet: "Friday",
@@ -190,7 +192,8 @@ func rezipped(t testing.TB, file []byte, parts map[string][]byte) []byte {
 }
 
 const sheetXML = `<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>` +
-	`<row><c t="inlineStr"><is><t>SdkAppId</t></is></c><c t="inlineStr"><is><t>RoomId</t></is></c></row><row><c><v>1</v></c><c><v>2</v></c></row>`
+	`<row><c t="inlineStr"><is><t>SdkAppId</t></is></c><c ` +
+	`t="inlineStr"><is><t>RoomId</t></is></c></row><row><c><v>1</v></c><c><v>2</v></c></row>`
 
 // Nothing of a workbook that is damaged is taken for a whole list, and none is
 // too large once it is unpacked.

@@ -61,7 +61,8 @@ func TestWithoutAFolder(t *testing.T) {
 	if _, err := io.WriteString(&s, "little"); err != nil {
 		t.Errorf("what fits in memory needs no folder: %v", err)
 	}
-	if _, err := io.WriteString(&s, strings.Repeat("much", 1<<20)); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "temporary file") {
+	if _, err := io.WriteString(&s, strings.Repeat("much", 1<<20)); !errors.Is(err, fs.ErrNotExist) ||
+		!strings.Contains(err.Error(), "temporary file") {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -50,11 +50,14 @@ func roomWith(callback string) string {
 }
 
 func TestCallbackEnvelopes(t *testing.T) {
-	for _, e := range []tiwtest.Envelope{tiwtest.EnvelopeTIW, tiwtest.EnvelopeFlat, tiwtest.EnvelopeResult, tiwtest.EnvelopeEmpty} {
+	for _, e := range []tiwtest.Envelope{tiwtest.EnvelopeTIW, tiwtest.EnvelopeFlat, tiwtest.EnvelopeResult,
+		tiwtest.EnvelopeEmpty} {
 		for _, failure := range []float64{0, 1} {
 			t.Run(fmt.Sprintf("%s, failure %v", e, failure), func(t *testing.T) {
 				url, bodies := hook(t, 200)
-				srv := tiwtest.Start(t, tiwtest.Options{Envelope: e, CallbackKey: "key", TaskFailure: failure, TaskDuration: 20 * time.Millisecond})
+				srv := tiwtest.Start(t, tiwtest.Options{
+					Envelope: e, CallbackKey: "key", TaskFailure: failure, TaskDuration: 20 * time.Millisecond,
+				})
 				c := newCaller(hostOf(srv))
 				id := over(t, c.request(t, create, roomWith(url))).TaskID
 				body := receive(t, bodies)
@@ -85,7 +88,8 @@ func TestCallbackEnvelopes(t *testing.T) {
 				case tiwtest.EnvelopeTIW:
 					told = got.EventData
 					sum := md5.Sum(fmt.Appendf(nil, "key%d", got.ExpireTime))
-					if got.EventType == "" || got.SdkAppId != 1400124720 || got.Timestamp == 0 || got.ExpireTime <= got.Timestamp || got.Sign != hex.EncodeToString(sum[:]) {
+					if got.EventType == "" || got.SdkAppId != 1400124720 || got.Timestamp == 0 ||
+						got.ExpireTime <= got.Timestamp || got.Sign != hex.EncodeToString(sum[:]) {
 						t.Errorf("the envelope is wrong: %s", body)
 					}
 				case tiwtest.EnvelopeFlat:
@@ -117,7 +121,8 @@ func TestCallbackEnvelopes(t *testing.T) {
 			ExpireTime int64
 			Sign       string
 		}
-		if err := json.Unmarshal(receive(t, bodies), &got); err != nil || got.ExpireTime != 1588040109 || got.Sign != "a2dabb362a9b811c0e26953a6276a41c" {
+		if err := json.Unmarshal(receive(t, bodies), &got); err != nil || got.ExpireTime != 1588040109 ||
+			got.Sign != "a2dabb362a9b811c0e26953a6276a41c" {
 			t.Errorf("got %+v, %v", got, err)
 		}
 	})
@@ -173,7 +178,9 @@ func TestCallbackFaults(t *testing.T) {
 	})
 	t.Run("before the answer", func(t *testing.T) {
 		var answered, early atomic.Bool
-		receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { early.Store(!answered.Load()) }))
+		receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			early.Store(!answered.Load())
+		}))
 		defer receiver.Close()
 		srv, call := start(t, tiwtest.Options{Faults: tiwtest.Faults{CallbackEarly: 1}, TaskDuration: time.Hour})
 		call(receiver.URL)
@@ -212,7 +219,9 @@ func TestCallbacksAreCounted(t *testing.T) {
 		receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 		defer receiver.Close()
 		defer close(release)
-		srv := tiwtest.Start(t, tiwtest.Options{Faults: tiwtest.Faults{CallbackEarly: 1}, CallbackTimeout: 30 * time.Millisecond})
+		srv := tiwtest.Start(t, tiwtest.Options{
+			Faults: tiwtest.Faults{CallbackEarly: 1}, CallbackTimeout: 30 * time.Millisecond,
+		})
 		over(t, newCaller(hostOf(srv)).request(t, create, roomWith(receiver.URL)))
 		if got := srv.State().Callbacks; got != (tiwtest.CallbackState{Sent: 1, Unreached: 1}) {
 			t.Errorf("got %+v", got)

@@ -41,7 +41,8 @@ func TestFaults(t *testing.T) {
 	}{
 		{"internalError", tiwtest.Faults{InternalError: 1}, false, wantCode("InternalError")},
 		{"internalErrorCreated", tiwtest.Faults{InternalErrorCreated: 1}, true, wantCode("InternalError")},
-		{"code", tiwtest.Faults{Code: 1, CodeName: "ResourceUnavailable.NotRegistered"}, false, wantCode("ResourceUnavailable.NotRegistered")},
+		{"code", tiwtest.Faults{Code: 1, CodeName: "ResourceUnavailable.NotRegistered"}, false,
+			wantCode("ResourceUnavailable.NotRegistered")},
 		{"cut", tiwtest.Faults{Cut: 1}, true, func(t *testing.T, resp *http.Response, _ []byte, err error) {
 			if !errors.Is(err, io.EOF) {
 				t.Errorf("got %v, %v, want a connection that ends", resp, err)
@@ -232,11 +233,13 @@ func TestFaultPeriods(t *testing.T) {
 	if d := cmp.Diff([]string{"OK", expired, expired, "OK"}, codes(tiwtest.Faults{Arrears: period})); d != "" {
 		t.Errorf("arrears for a while: %s", d)
 	}
-	if d := cmp.Diff([]string{"OK", "InternalError", "InternalError", "OK"}, codes(tiwtest.Faults{InternalError: 1, During: period})); d != "" {
+	if d := cmp.Diff([]string{"OK", "InternalError", "InternalError", "OK"},
+		codes(tiwtest.Faults{InternalError: 1, During: period})); d != "" {
 		t.Errorf("errors for a while: %s", d)
 	}
 	period.For = 0
-	if d := cmp.Diff([]string{"OK", "InternalError", "InternalError", "InternalError"}, codes(tiwtest.Faults{InternalError: 1, During: period})); d != "" {
+	if d := cmp.Diff([]string{"OK", "InternalError", "InternalError", "InternalError"},
+		codes(tiwtest.Faults{InternalError: 1, During: period})); d != "" {
 		t.Errorf("errors without end: %s", d)
 	}
 	if d := cmp.Diff([]string{"OK", "OK", "OK", "OK"}, codes(tiwtest.Faults{Arrears: period})); d != "" {
@@ -246,7 +249,9 @@ func TestFaultPeriods(t *testing.T) {
 
 func TestFaultsComeAsOftenAsToldAndTheSameForASeed(t *testing.T) {
 	outcomes := func(seed uint64) map[string]int64 {
-		srv := newServer(t, tiwtest.Options{Limit: -1, Seed: seed, Faults: tiwtest.Faults{InternalError: 0.1, InternalErrorCreated: 0.2, CutJSON: 0.3}})
+		srv := newServer(t, tiwtest.Options{
+			Limit: -1, Seed: seed, Faults: tiwtest.Faults{InternalError: 0.1, InternalErrorCreated: 0.2, CutJSON: 0.3},
+		})
 		c := newCaller("h")
 		for range 2000 {
 			srv.ServeHTTP(discard{http.Header{}}, c.request(t, create, room7))
@@ -288,13 +293,15 @@ func TestAdminFaults(t *testing.T) {
 		}
 		return resp.StatusCode, string(b)
 	}
-	status, body := post(`{"internalError": 0.5, "code": 0.5, "codeName": "FailedOperation", "arrears": {"after": "1h", "for": "30s"}, "foreignLoad": 5, "callbackDelay": "2s"}`)
+	status, body := post(`{"internalError": 0.5, "code": 0.5, "codeName": "FailedOperation", "arrears": {"after": ` +
+		`"1h", "for": "30s"}, "foreignLoad": 5, "callbackDelay": "2s"}`)
 	if status != 200 {
 		t.Fatalf("%d: %s", status, body)
 	}
 	want := tiwtest.Faults{
-		InternalError: 0.5, Code: 0.5, CodeName: "FailedOperation", ForeignLoad: 5, CallbackDelay: tiwtest.Duration(2 * time.Second),
-		Arrears: tiwtest.Period{After: tiwtest.Duration(time.Hour), For: tiwtest.Duration(30 * time.Second)},
+		InternalError: 0.5, Code: 0.5, CodeName: "FailedOperation", ForeignLoad: 5,
+		CallbackDelay: tiwtest.Duration(2 * time.Second),
+		Arrears:       tiwtest.Period{After: tiwtest.Duration(time.Hour), For: tiwtest.Duration(30 * time.Second)},
 	}
 	check := func() {
 		t.Helper()
@@ -312,7 +319,8 @@ func TestAdminFaults(t *testing.T) {
 		}
 	}
 	check()
-	if code := over(t, newCaller(hostOf(srv)).request(t, create, room7)).code(); code != "InternalError" && code != "FailedOperation" {
+	if code := over(t, newCaller(hostOf(srv)).request(t, create, room7)).code(); code != "InternalError" &&
+		code != "FailedOperation" {
 		t.Errorf("a call in the middle of it got %s", code)
 	}
 	for _, test := range []struct{ body, want string }{
@@ -382,7 +390,8 @@ func TestOptionsAreChecked(t *testing.T) {
 		Faults: tiwtest.Faults{Cut: 2},
 	}
 	err := o.Validate()
-	for _, want := range []string{"window", "envelope", "task failure", "latency sigma", "latency is", "max tasks", "cut"} {
+	for _, want := range []string{"window", "envelope", "task failure", "latency sigma", "latency is",
+		"max tasks", "cut"} {
 		if !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("the error does not name %s: %v", want, err)
 		}

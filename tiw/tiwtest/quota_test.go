@@ -54,23 +54,32 @@ func TestQuota(t *testing.T) {
 		peaks [4]int
 	}{
 		{name: "twenty in a second pass", bursts: []burst{{0, 21}}, passed: []int{20}, peaks: [4]int{21, 21, 20, 20}},
-		{name: "a calendar second begins anew", bursts: []burst{{999 * ms, 20}, {1000 * ms, 20}}, passed: []int{20, 20}, peaks: [4]int{20, 40, 20, 40}},
-		{name: "a calendar second forgets what was rejected before it", bursts: []burst{{500 * ms, 60}, {1000 * ms, 20}}, passed: []int{20, 20}, peaks: [4]int{60, 80, 20, 40}},
+		{name: "a calendar second begins anew", bursts: []burst{{999 * ms, 20}, {1000 * ms, 20}}, passed: []int{20, 20},
+			peaks: [4]int{20, 40, 20, 40}},
+		{name: "a calendar second forgets what was rejected before it",
+			bursts: []burst{{500 * ms, 60}, {1000 * ms, 20}}, passed: []int{20, 20}, peaks: [4]int{60, 80, 20, 40}},
 		{name: "a sliding second does not begin anew", opt: tiwtest.Options{Window: tiwtest.Sliding},
 			bursts: []burst{{999 * ms, 20}, {1000 * ms, 20}}, passed: []int{20, 0}, peaks: [4]int{20, 40, 20, 20}},
 		{name: "a call leaves the sliding second exactly one second later", opt: tiwtest.Options{Window: tiwtest.Sliding},
-			bursts: []burst{{999 * ms, 20}, {1998*ms + 999*time.Microsecond, 0}, {1999 * ms, 21}}, passed: []int{20, 0, 20}, peaks: [4]int{21, 21, 20, 20}},
+			bursts: []burst{{999 * ms, 20}, {1998*ms + 999*time.Microsecond, 0}, {1999 * ms, 21}},
+			passed: []int{20, 0, 20}, peaks: [4]int{21, 21, 20, 20}},
 		{name: "rejected calls count in a sliding second", opt: tiwtest.Options{Window: tiwtest.Sliding},
 			bursts: []burst{{0, 20}, {500 * ms, 10}, {1000 * ms, 20}}, passed: []int{20, 0, 10}, peaks: [4]int{30, 30, 20, 20}},
 		{name: "a caller who does not stop never gets through", opt: tiwtest.Options{Window: tiwtest.Sliding},
-			bursts: []burst{{0, 20}, {900 * ms, 20}, {1800 * ms, 20}, {2700 * ms, 20}}, passed: []int{20, 0, 0, 0}, peaks: [4]int{40, 40, 20, 20}},
+			bursts: []burst{{0, 20}, {900 * ms, 20}, {1800 * ms, 20}, {2700 * ms, 20}}, passed: []int{20, 0, 0, 0},
+			peaks: [4]int{40, 40, 20, 20}},
 		{name: "rejected calls can be free", opt: tiwtest.Options{Window: tiwtest.Sliding, RejectedFree: true},
 			bursts: []burst{{0, 20}, {500 * ms, 10}, {1000 * ms, 20}}, passed: []int{20, 0, 20}, peaks: [4]int{30, 30, 20, 20}},
-		{name: "the limit can be another", opt: tiwtest.Options{Limit: 3}, bursts: []burst{{0, 5}}, passed: []int{3}, peaks: [4]int{5, 5, 3, 3}},
-		{name: "there can be no limit", opt: tiwtest.Options{Limit: -1}, bursts: []burst{{0, 50}}, passed: []int{50}, peaks: [4]int{50, 50, 50, 50}},
-		{name: "somebody else's calls count in a calendar second", opt: tiwtest.Options{Faults: tiwtest.Faults{ForeignLoad: 10}},
-			bursts: []burst{{500 * ms, 20}, {1000 * ms, 0}, {1990 * ms, 20}}, passed: []int{15, 0, 10}, peaks: [4]int{20, 20, 15, 15}},
-		{name: "somebody else's calls count in a sliding second", opt: tiwtest.Options{Window: tiwtest.Sliding, Faults: tiwtest.Faults{ForeignLoad: 10}},
+		{name: "the limit can be another", opt: tiwtest.Options{Limit: 3}, bursts: []burst{{0, 5}}, passed: []int{3},
+			peaks: [4]int{5, 5, 3, 3}},
+		{name: "there can be no limit", opt: tiwtest.Options{Limit: -1}, bursts: []burst{{0, 50}}, passed: []int{50},
+			peaks: [4]int{50, 50, 50, 50}},
+		{name: "somebody else's calls count in a calendar second",
+			opt:    tiwtest.Options{Faults: tiwtest.Faults{ForeignLoad: 10}},
+			bursts: []burst{{500 * ms, 20}, {1000 * ms, 0}, {1990 * ms, 20}}, passed: []int{15, 0, 10},
+			peaks: [4]int{20, 20, 15, 15}},
+		{name: "somebody else's calls count in a sliding second",
+			opt:    tiwtest.Options{Window: tiwtest.Sliding, Faults: tiwtest.Faults{ForeignLoad: 10}},
 			bursts: []burst{{500 * ms, 5}, {1450 * ms, 20}}, passed: []int{5, 5}, peaks: [4]int{20, 25, 5, 10}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -79,7 +88,8 @@ func TestQuota(t *testing.T) {
 				t.Errorf("passed (-want +got):\n%s", d)
 			}
 			a := srv.State().Actions[create]
-			got := [4]int{a.Received.CalendarSecond.Calls, a.Received.SlidingSecond.Calls, a.Accepted.CalendarSecond.Calls, a.Accepted.SlidingSecond.Calls}
+			got := [4]int{a.Received.CalendarSecond.Calls, a.Received.SlidingSecond.Calls,
+				a.Accepted.CalendarSecond.Calls, a.Accepted.SlidingSecond.Calls}
 			if got != test.peaks {
 				t.Errorf("fullest seconds are %v, want %v", got, test.peaks)
 			}
@@ -97,7 +107,9 @@ func TestQuota(t *testing.T) {
 
 func TestQuotasAreApart(t *testing.T) {
 	clk := newClock(time.Unix(1760000000, 0))
-	srv := newServer(t, tiwtest.Options{Clock: clk.now, Limit: 2, Credentials: map[string]tiwtest.Secret{"a": "k", "b": "k"}})
+	srv := newServer(t, tiwtest.Options{
+		Clock: clk.now, Limit: 2, Credentials: map[string]tiwtest.Secret{"a": "k", "b": "k"},
+	})
 	codes := func(id, action, body string) (codes []string) {
 		c := newCaller("h")
 		c.id, c.key, c.now = id, "k", clk.now
@@ -120,7 +132,8 @@ func TestQuotasAreApart(t *testing.T) {
 	codes("nobody", create, room7)
 	a := srv.State().Actions[create]
 	if a.Received.Calls != 6 || a.Received.CalendarSecond.Calls != 3 {
-		t.Errorf("received %+v: want both secret ids in the sum, one in the fullest second, an unknown one in neither", a.Received)
+		t.Errorf("received %+v: want both secret ids in the sum, one in the fullest second, an unknown "+
+			"one in neither", a.Received)
 	}
 }
 
@@ -149,9 +162,12 @@ func TestQuotaMessage(t *testing.T) {
 func TestFullestSecondsOfAnyTraffic(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		window := rapid.SampledFrom([]tiwtest.Window{tiwtest.Calendar, tiwtest.Sliding}).Draw(rt, "window")
-		gaps := rapid.SliceOfN(rapid.SampledFrom([]int64{0, 1, 1e6, 3e8, 5e8, 999_999_999, 1e9, 1_000_000_001}), 1, 60).Draw(rt, "gaps")
+		gaps := rapid.SliceOfN(rapid.SampledFrom([]int64{0, 1, 1e6, 3e8, 5e8, 999_999_999, 1e9, 1_000_000_001}), 1, 60).
+			Draw(rt, "gaps")
 		clk := newClock(time.Unix(1760000000, 123_456_789))
-		srv := tiwtest.New(tiwtest.Options{Clock: clk.now, Limit: 4, Window: window, RejectedFree: rapid.Bool().Draw(rt, "free")})
+		srv := tiwtest.New(tiwtest.Options{
+			Clock: clk.now, Limit: 4, Window: window, RejectedFree: rapid.Bool().Draw(rt, "free"),
+		})
 		defer srv.Close()
 		c := newCaller("h")
 		c.now = clk.now

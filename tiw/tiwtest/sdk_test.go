@@ -49,7 +49,8 @@ func TestGoSDK(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv := tiwtest.Start(t, tiwtest.Options{TaskDuration: time.Hour})
 			c := goSDK(srv, unsigned)
-			room := map[string]any{"SdkAppId": uint64(1400124720), "RoomId": 7, "Whiteboard": map[string]any{"InitParams": `{"a":"<&>白板"}`}}
+			room := map[string]any{"SdkAppId": uint64(1400124720), "RoomId": 7,
+				"Whiteboard": map[string]any{"InitParams": `{"a":"<&>白板"}`}}
 			first, err := send(t, c, create, room)
 			if err != nil {
 				t.Fatal(err)
@@ -123,13 +124,15 @@ func TestNodeSDK(t *testing.T) {
 		t.Errorf("created %q, described %q", got.Created.TaskID, got.Described.TaskID)
 	}
 	r := got.Described.Result
-	if got.Described.Status != "Finished" || r == nil || r.ErrorCode != "OK" || r.Total == 0 || r.Total != len(r.Snapshots) {
+	if got.Described.Status != "Finished" || r == nil || r.ErrorCode != "OK" || r.Total == 0 ||
+		r.Total != len(r.Snapshots) {
 		t.Errorf("described as %+v", got.Described)
 	}
 	if got.Refused.Code != "InvalidParameter" || len(got.Refused.RequestID) != 36 {
 		t.Errorf("refused with %+v", got.Refused)
 	}
-	if st := srv.State(); st.Codes["AuthFailure.SignatureFailure"] != 0 || st.Tasks.Created != 1 || st.Tasks.Succeeded != 1 {
+	if st := srv.State(); st.Codes["AuthFailure.SignatureFailure"] != 0 || st.Tasks.Created != 1 ||
+		st.Tasks.Succeeded != 1 {
 		t.Errorf("state: %v, %+v", st.Codes, st.Tasks)
 	}
 }

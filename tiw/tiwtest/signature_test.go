@@ -31,21 +31,25 @@ func TestSignatureOfTheDocumentedSample(t *testing.T) {
 
 	t.Run("the published signature is accepted", func(t *testing.T) {
 		r := c.request(t, "DescribeInstances", body)
-		r.Header.Set("Authorization", "TC3-HMAC-SHA256 Credential=simulator/2019-02-25/cvm/tc3_request, SignedHeaders=content-type;host, Signature="+want)
+		r.Header.Set("Authorization",
+			"TC3-HMAC-SHA256 Credential=simulator/2019-02-25/cvm/tc3_request, SignedHeaders=content-type;host, Signature="+want)
 		if got := direct(t, srv, r).code(); got != "InvalidAction" {
 			t.Errorf("got %s", got)
 		}
 	})
 	t.Run("with one digit changed it is not", func(t *testing.T) {
 		r := c.request(t, "DescribeInstances", body)
-		r.Header.Set("Authorization", "TC3-HMAC-SHA256 Credential=simulator/2019-02-25/cvm/tc3_request, SignedHeaders=content-type;host, Signature="+strings.Replace(want, "7", "8", 1))
+		r.Header.Set("Authorization",
+			"TC3-HMAC-SHA256 Credential=simulator/2019-02-25/cvm/tc3_request, "+
+				"SignedHeaders=content-type;host, Signature="+strings.Replace(want, "7", "8", 1))
 		if got := direct(t, srv, r).code(); got != "AuthFailure.SignatureFailure" {
 			t.Errorf("got %s", got)
 		}
 	})
 	t.Run("the published hash that covers x-tc-action is accepted", func(t *testing.T) {
 		r := c.request(t, "DescribeInstances", body)
-		c.authorize(r, stamp, []string{"content-type", "host", "x-tc-action"}, "7019a55be8395899b900fb5564e4200d984910f34794a27cb3fb7d10ff6a1e84")
+		c.authorize(r, stamp, []string{"content-type", "host", "x-tc-action"},
+			"7019a55be8395899b900fb5564e4200d984910f34794a27cb3fb7d10ff6a1e84")
 		if got := direct(t, srv, r).code(); got != "InvalidAction" {
 			t.Errorf("got %s", got)
 		}
@@ -64,20 +68,27 @@ func TestSignature(t *testing.T) {
 		{name: "a plain signature is accepted", want: "OK"},
 		{name: "the host may be signed with its port", caller: func(c *caller) { c.signHost = "127.0.0.1:9090" }, want: "OK"},
 		{name: "the host may be signed without its port", caller: func(c *caller) { c.signHost = "127.0.0.1" }, want: "OK"},
-		{name: "another host is refused", caller: func(c *caller) { c.signHost = "127.0.0.1:9091" }, want: "AuthFailure.SignatureFailure"},
+		{name: "another host is refused", caller: func(c *caller) { c.signHost = "127.0.0.1:9091" },
+			want: "AuthFailure.SignatureFailure"},
 		{name: "the service may be the first label of the host", caller: func(c *caller) { c.service = "127" }, want: "OK"},
-		{name: "a strict server refuses the first label", opt: tiwtest.Options{StrictService: true}, caller: func(c *caller) { c.service = "127" }, want: "AuthFailure.SignatureFailure"},
+		{name: "a strict server refuses the first label", opt: tiwtest.Options{StrictService: true},
+			caller: func(c *caller) { c.service = "127" }, want: "AuthFailure.SignatureFailure"},
 		{name: "a strict server accepts tiw", opt: tiwtest.Options{StrictService: true}, want: "OK"},
-		{name: "another service is refused", caller: func(c *caller) { c.service = "cvm" }, want: "AuthFailure.SignatureFailure"},
+		{name: "another service is refused", caller: func(c *caller) { c.service = "cvm" },
+			want: "AuthFailure.SignatureFailure"},
 		{name: "more headers may be signed", caller: func(c *caller) {
 			c.signed = []string{"content-type", "host", "x-tc-action", "x-tc-timestamp", "x-tc-region"}
 		}, want: "OK"},
 		{name: "a signed header that was changed is refused", caller: func(c *caller) {
 			c.signed = []string{"content-type", "host", "x-tc-region"}
-		}, spoil: func(r *http.Request) { r.Header.Set("X-TC-Region", "ap-guangzhou") }, want: "AuthFailure.SignatureFailure"},
-		{name: "host must be signed", caller: func(c *caller) { c.signed = []string{"content-type"} }, want: "AuthFailure.InvalidAuthorization"},
-		{name: "content-type must be signed", caller: func(c *caller) { c.signed = []string{"host"} }, want: "AuthFailure.InvalidAuthorization"},
-		{name: "no Authorization", spoil: func(r *http.Request) { r.Header.Del("Authorization") }, want: "AuthFailure.InvalidAuthorization"},
+		}, spoil: func(r *http.Request) { r.Header.Set("X-TC-Region", "ap-guangzhou") },
+			want: "AuthFailure.SignatureFailure"},
+		{name: "host must be signed", caller: func(c *caller) { c.signed = []string{"content-type"} },
+			want: "AuthFailure.InvalidAuthorization"},
+		{name: "content-type must be signed", caller: func(c *caller) { c.signed = []string{"host"} },
+			want: "AuthFailure.InvalidAuthorization"},
+		{name: "no Authorization", spoil: func(r *http.Request) { r.Header.Del("Authorization") },
+			want: "AuthFailure.InvalidAuthorization"},
 		{name: "another algorithm", spoil: func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "TC3-", "TC4-", 1))
 		}, want: "AuthFailure.InvalidAuthorization"},
@@ -89,17 +100,21 @@ func TestSignature(t *testing.T) {
 		}, want: "OK"},
 		{name: "an unknown secret id", caller: func(c *caller) { c.id = "nobody" }, want: "AuthFailure.SecretIdNotFound"},
 		{name: "a wrong key", caller: func(c *caller) { c.key = "wrong" }, want: "AuthFailure.SignatureFailure"},
-		{name: "another body than was signed", caller: func(c *caller) { c.payload = room7 + " " }, want: "AuthFailure.SignatureFailure"},
+		{name: "another body than was signed", caller: func(c *caller) { c.payload = room7 + " " },
+			want: "AuthFailure.SignatureFailure"},
 		{name: "an unsigned payload", caller: func(c *caller) {
 			c.payload = "UNSIGNED-PAYLOAD"
 			c.header = map[string]string{"X-TC-Content-SHA256": "UNSIGNED-PAYLOAD"}
 		}, want: "OK"},
 		{name: "300 seconds late is in time", caller: func(c *caller) { c.now = unix(at - 300) }, want: "OK"},
-		{name: "301 seconds late has expired", caller: func(c *caller) { c.now = unix(at - 301) }, want: "AuthFailure.SignatureExpire"},
+		{name: "301 seconds late has expired", caller: func(c *caller) { c.now = unix(at - 301) },
+			want: "AuthFailure.SignatureExpire"},
 		{name: "300 seconds early is in time", caller: func(c *caller) { c.now = unix(at + 300) }, want: "OK"},
-		{name: "301 seconds early is refused", caller: func(c *caller) { c.now = unix(at + 301) }, want: "AuthFailure.SignatureExpire"},
+		{name: "301 seconds early is refused", caller: func(c *caller) { c.now = unix(at + 301) },
+			want: "AuthFailure.SignatureExpire"},
 		{name: "no timestamp", spoil: func(r *http.Request) { r.Header.Del("X-TC-Timestamp") }, want: "MissingParameter"},
-		{name: "a timestamp that is no number", spoil: func(r *http.Request) { r.Header.Set("X-TC-Timestamp", "now") }, want: "InvalidParameter"},
+		{name: "a timestamp that is no number", spoil: func(r *http.Request) { r.Header.Set("X-TC-Timestamp", "now") },
+			want: "InvalidParameter"},
 		{name: "the date of the scope is not that of the timestamp", spoil: func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "/2025-10-09/", "/2025-10-08/", 1))
 		}, want: "AuthFailure.SignatureFailure"},
@@ -107,19 +122,25 @@ func TestSignature(t *testing.T) {
 			caller: func(c *caller) { c.header = map[string]string{"X-TC-Token": "tok"} }, want: "OK"},
 		{name: "a wrong token", opt: tiwtest.Options{Tokens: map[string]tiwtest.Secret{"simulator": "tok"}},
 			caller: func(c *caller) { c.header = map[string]string{"X-TC-Token": "tik"} }, want: "AuthFailure.TokenFailure"},
-		{name: "a token is missing", opt: tiwtest.Options{Tokens: map[string]tiwtest.Secret{"simulator": "tok"}}, want: "AuthFailure.TokenFailure"},
-		{name: "a token of a secret id that has none", caller: func(c *caller) { c.header = map[string]string{"X-TC-Token": "tok"} }, want: "AuthFailure.TokenFailure"},
+		{name: "a token is missing", opt: tiwtest.Options{Tokens: map[string]tiwtest.Secret{"simulator": "tok"}},
+			want: "AuthFailure.TokenFailure"},
+		{name: "a token of a secret id that has none",
+			caller: func(c *caller) { c.header = map[string]string{"X-TC-Token": "tok"} }, want: "AuthFailure.TokenFailure"},
 
 		{name: "GET is refused", spoil: func(r *http.Request) { r.Method = "GET" }, want: "UnsupportedProtocol"},
 		{name: "a form is refused", caller: func(c *caller) {
 			c.header = map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
 		}, want: "UnsupportedProtocol"},
 		{name: "no action", spoil: func(r *http.Request) { r.Header.Del("X-TC-Action") }, want: "MissingParameter"},
-		{name: "another action", spoil: func(r *http.Request) { r.Header.Set("X-TC-Action", "CreateTranscode") }, want: "InvalidAction"},
-		{name: "another version", caller: func(c *caller) { c.header = map[string]string{"X-TC-Version": "2017-03-12"} }, want: "NoSuchVersion"},
+		{name: "another action", spoil: func(r *http.Request) { r.Header.Set("X-TC-Action", "CreateTranscode") },
+			want: "InvalidAction"},
+		{name: "another version",
+			caller: func(c *caller) { c.header = map[string]string{"X-TC-Version": "2017-03-12"} }, want: "NoSuchVersion"},
 		{name: "no region", spoil: func(r *http.Request) { r.Header.Del("X-TC-Region") }, want: "MissingParameter"},
-		{name: "a region that is not offered", opt: tiwtest.Options{Regions: []string{"ap-guangzhou"}}, want: "UnsupportedRegion"},
-		{name: "a region that is offered", opt: tiwtest.Options{Regions: []string{"ap-guangzhou", "ap-singapore"}}, want: "OK"},
+		{name: "a region that is not offered", opt: tiwtest.Options{Regions: []string{"ap-guangzhou"}},
+			want: "UnsupportedRegion"},
+		{name: "a region that is offered", opt: tiwtest.Options{Regions: []string{"ap-guangzhou", "ap-singapore"}},
+			want: "OK"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.opt.Clock = unix(at)

@@ -19,7 +19,9 @@ import (
 )
 
 func TestStateAsJSON(t *testing.T) {
-	srv := tiwtest.Start(t, tiwtest.Options{Clock: newClock(time.Now()).now, Limit: 3, Window: tiwtest.Sliding, Seed: 5, TaskDuration: time.Hour})
+	srv := tiwtest.Start(t, tiwtest.Options{
+		Clock: newClock(time.Now()).now, Limit: 3, Window: tiwtest.Sliding, Seed: 5, TaskDuration: time.Hour,
+	})
 	c := newCaller(hostOf(srv))
 	first := over(t, c.request(t, create, roomWith("http://192.0.2.1/hook"))).TaskID
 	over(t, c.request(t, create, room7))
@@ -37,14 +39,16 @@ func TestStateAsJSON(t *testing.T) {
 	if err := d.Decode(&st); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(st.Note, "not Tencent") || st.Seed != 5 || st.Limit != 3 || st.Window != tiwtest.Sliding || st.Calls != 4 {
+	if !strings.Contains(st.Note, "not Tencent") || st.Seed != 5 || st.Limit != 3 || st.Window != tiwtest.Sliding ||
+		st.Calls != 4 {
 		t.Errorf("got %+v", st)
 	}
 	if d := cmp.Diff(map[string]int64{"OK": 2, "MissingParameter": 1, "RequestLimitExceeded": 1}, st.Codes); d != "" {
 		t.Errorf("codes (-want +got):\n%s", d)
 	}
 	a := st.Actions[create]
-	if a.Received.Calls != 4 || a.Accepted.Calls != 3 || a.Rejected != 1 || a.Received.SlidingSecond.Calls != 4 || a.Accepted.SlidingSecond.Calls != 3 {
+	if a.Received.Calls != 4 || a.Accepted.Calls != 3 || a.Rejected != 1 || a.Received.SlidingSecond.Calls != 4 ||
+		a.Accepted.SlidingSecond.Calls != 3 {
 		t.Errorf("calls: %+v", a)
 	}
 	if age := time.Since(time.Unix(0, a.Received.SlidingSecond.BeginNs)); age < 0 || age > time.Minute {
@@ -53,7 +57,8 @@ func TestStateAsJSON(t *testing.T) {
 	if st.Tasks != (tiwtest.TaskState{Created: 2, Running: 2, Kept: 2}) {
 		t.Errorf("tasks: %+v", st.Tasks)
 	}
-	want := tiwtest.RoomState{Rooms: 1, Repeated: 1, Most: []tiwtest.RoomTasks{{SdkAppId: 1400124720, RoomId: 7, Tasks: 2}}}
+	want := tiwtest.RoomState{Rooms: 1, Repeated: 1,
+		Most: []tiwtest.RoomTasks{{SdkAppId: 1400124720, RoomId: 7, Tasks: 2}}}
 	if d := cmp.Diff(want, st.Rooms); d != "" {
 		t.Errorf("rooms (-want +got):\n%s", d)
 	}
@@ -75,7 +80,8 @@ func TestStateAsJSON(t *testing.T) {
 		}
 		tasks = append(tasks, task)
 	}
-	if len(tasks) != 2 || tasks[0].TaskID != first || tasks[0].CallbackURL != "http://192.0.2.1/hook" || tasks[0].RoomId != 7 ||
+	if len(tasks) != 2 || tasks[0].TaskID != first || tasks[0].CallbackURL != "http://192.0.2.1/hook" ||
+		tasks[0].RoomId != 7 ||
 		tasks[0].SdkAppId != 1400124720 || tasks[0].State != "Running" || tasks[0].CreatedNs > tasks[1].CreatedNs {
 		t.Errorf("tasks: %+v", tasks)
 	}
@@ -143,9 +149,10 @@ func TestWaitCalls(t *testing.T) {
 }
 
 func TestManyCallersAtOnce(t *testing.T) {
-	srv := tiwtest.Start(t, tiwtest.Options{Limit: 100, Window: tiwtest.Sliding, Latency: time.Millisecond, LatencySigma: 1, Faults: tiwtest.Faults{
-		InternalErrorCreated: 0.1, CutJSON: 0.1,
-	}})
+	srv := tiwtest.Start(t, tiwtest.Options{
+		Limit: 100, Window: tiwtest.Sliding, Latency: time.Millisecond, LatencySigma: 1,
+		Faults: tiwtest.Faults{InternalErrorCreated: 0.1, CutJSON: 0.1},
+	})
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

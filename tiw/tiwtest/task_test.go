@@ -20,7 +20,9 @@ func describeBody(id string) string {
 func TestTasksRunAndEnd(t *testing.T) {
 	start := time.Unix(1760000000, 0)
 	clk := newClock(start)
-	srv := newServer(t, tiwtest.Options{Clock: clk.now, TaskDuration: 10 * time.Second, TaskRetention: time.Hour, PublicURL: "https://images.example/"})
+	srv := newServer(t, tiwtest.Options{
+		Clock: clk.now, TaskDuration: 10 * time.Second, TaskRetention: time.Hour, PublicURL: "https://images.example/",
+	})
 	c := newCaller("h")
 	c.now = clk.now
 	id := direct(t, srv, c.request(t, create, room7)).TaskID
@@ -35,7 +37,8 @@ func TestTasksRunAndEnd(t *testing.T) {
 	if d.Status != "Finished" || d.FinishTime == nil || *d.FinishTime != start.Unix()+10 {
 		t.Fatalf("after 10 seconds: %+v", d)
 	}
-	if r := d.Result; r.ErrorCode != "OK" || r.ErrorMessage != "" || r.Total < 1 || r.Total > 4 || len(r.Snapshots) != r.Total {
+	if r := d.Result; r.ErrorCode != "OK" || r.ErrorMessage != "" || r.Total < 1 || r.Total > 4 ||
+		len(r.Snapshots) != r.Total {
 		t.Errorf("the result is %+v", d.Result)
 	}
 	if want := "https://images.example/images/7/" + id + "/1.png"; d.Result.Snapshots[0] != want {
@@ -56,7 +59,8 @@ func TestFailedTasks(t *testing.T) {
 	c := newCaller("h")
 	id := direct(t, srv, c.request(t, create, room7)).TaskID
 	d := direct(t, srv, c.request(t, describe, describeBody(id)))
-	if d.Status != "Finished" || d.Result == nil || d.Result.ErrorCode != "InternalErr" || d.Result.ErrorMessage == "" || d.Result.Total != 0 {
+	if d.Status != "Finished" || d.Result == nil || d.Result.ErrorCode != "InternalErr" ||
+		d.Result.ErrorMessage == "" || d.Result.Total != 0 {
 		t.Errorf("described as %+v %+v", d, d.Result)
 	}
 	if st := srv.State().Tasks; st.Failed != 1 || st.Succeeded != 0 {
@@ -66,7 +70,9 @@ func TestFailedTasks(t *testing.T) {
 
 func TestTaskDurationsAreSpread(t *testing.T) {
 	clk := newClock(time.Unix(1760000000, 0))
-	srv := newServer(t, tiwtest.Options{Clock: clk.now, Limit: -1, Seed: 1, TaskDuration: 10 * time.Second, TaskSigma: 0.5})
+	srv := newServer(t, tiwtest.Options{
+		Clock: clk.now, Limit: -1, Seed: 1, TaskDuration: 10 * time.Second, TaskSigma: 0.5,
+	})
 	c := newCaller("h")
 	c.now = clk.now
 	for range 400 {
@@ -98,7 +104,8 @@ func TestTasksAreBounded(t *testing.T) {
 	if st.Rooms.Rooms != 150 || st.Rooms.Repeated != 150 || len(st.Rooms.Most) != 100 || st.Rooms.Most[0].Tasks != 2 {
 		t.Errorf("rooms: %d, repeated %d", st.Rooms.Rooms, st.Rooms.Repeated)
 	}
-	for i, want := range map[int]string{0: "InvalidParameter.TaskNotFound", 1699: "InvalidParameter.TaskNotFound", 1700: "OK", 1999: "OK"} {
+	for i, want := range map[int]string{0: "InvalidParameter.TaskNotFound", 1699: "InvalidParameter.TaskNotFound",
+		1700: "OK", 1999: "OK"} {
 		if code := direct(t, srv, c.request(t, describe, describeBody(ids[i]))).code(); code != want {
 			t.Errorf("task %d: %s, want %s", i, code, want)
 		}
@@ -209,7 +216,8 @@ func TestShapes(t *testing.T) {
 		tiwtest.ShapeFewerImages:      {`"ErrorCode":"OK"`, `"Total":N`, images},
 		tiwtest.ShapeFailedWithImages: {`"ErrorCode":"InternalErr"`, images},
 		tiwtest.ShapeStatusFailed:     {`"Status":"Failed"`, `"Result":null`},
-		tiwtest.ShapeNulls:            {`{"Response":{"TaskID":null,"Status":null,"CreateTime":null,"FinishTime":null,"Result":null,"RequestId":"`},
+		tiwtest.ShapeNulls: {`{"Response":{"TaskID":null,"Status":null,"CreateTime":null,` +
+			`"FinishTime":null,"Result":null,"RequestId":"`},
 	} {
 		t.Run(string(shape), func(t *testing.T) {
 			clk := newClock(time.Unix(1760000000, 0))

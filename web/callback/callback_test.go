@@ -213,7 +213,9 @@ const ok = `{"error_code":0}`
 func TestCallbacksOfTheSimulator(t *testing.T) {
 	create := func(r *receiver, sim *tiwtest.Server, callbackURL string) (taskID string) {
 		r.Helper()
-		api, err := tiw.New(tiw.Options{Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)})
+		api, err := tiw.New(tiw.Options{
+			Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
+		})
 		if err != nil {
 			r.Fatal(err)
 		}
@@ -228,7 +230,8 @@ func TestCallbacksOfTheSimulator(t *testing.T) {
 		}
 		return *resp.TaskID
 	}
-	for _, envelope := range []tiwtest.Envelope{tiwtest.EnvelopeTIW, tiwtest.EnvelopeFlat, tiwtest.EnvelopeResult, tiwtest.EnvelopeEmpty} {
+	for _, envelope := range []tiwtest.Envelope{tiwtest.EnvelopeTIW, tiwtest.EnvelopeFlat, tiwtest.EnvelopeResult,
+		tiwtest.EnvelopeEmpty} {
 		t.Run("envelope "+string(envelope), func(t *testing.T) {
 			r := newReceiver(t)
 			sim := tiwtest.Start(t, tiwtest.Options{Envelope: envelope, CallbackKey: "key", TaskDuration: 10 * time.Millisecond})
@@ -313,15 +316,22 @@ func TestEverythingElseIsAnsweredAlike(t *testing.T) {
 		}
 	}
 	expired := strings.TrimPrefix(r.keys.URL(r.URL, "monday.17", 1, time.Now().Add(-2*time.Second)), r.URL)
-	foreign := strings.TrimPrefix(tiw.NewCallbackKeys("CANARY-foreign-0123456789-0123456789").URL(r.URL, "monday.17", 1, time.Now().Add(time.Hour)), r.URL)
+	foreign := strings.TrimPrefix(tiw.NewCallbackKeys("CANARY-foreign-0123456789-0123456789").
+		URL(r.URL, "monday.17", 1, time.Now().Add(time.Hour)), r.URL)
 	for _, target := range []string{
-		"", "/", "//", "/cb", "/cb/v1", "/cb/v1/", "/cb/v1/////", "/healthz", "/metrics", "/favicon.ico", "/?" + path, "/" + strings.Repeat("a", 5000),
+		"", "/", "//", "/cb", "/cb/v1", "/cb/v1/", "/cb/v1/////", "/healthz", "/metrics", "/favicon.ico", "/?" + path,
+		"/" + strings.Repeat("a", 5000),
 		expired, foreign,
-		path + "/", path + "/.", path + "/..", path + "/x", path + "%2F", path + "%20", path + "%00", path + ";a=b", path + "=", path[:len(path)-1],
-		"/" + strings.ReplaceAll(path[1:], "/", "%2F"), strings.Replace(path, "/v1/", "%2Fv1%2F", 1), strings.Replace(path, "/v1/", "//v1/", 1), strings.Replace(path, "/v1/", "/./v1/", 1),
-		strings.Replace(path, "/v1/", "/x/../v1/", 1), strings.Replace(path, "/v1/", `/v1\`, 1), strings.Replace(path, "/cb/", "/CB/", 1), strings.Replace(path, "/v1/", "/V1/", 1),
-		with(4, "monday%2E17"), with(4, "Monday.17"), with(4, "monday.18"), with(4, "."), with(4, ".."), with(4, ""), with(4, "monday.17%00"),
-		with(5, "2"), with(5, "01"), with(5, "+1"), with(5, "%31"), with(5, "0"), with(5, "-1"), with(5, "99999999999999999999"),
+		path + "/", path + "/.", path + "/..", path + "/x", path + "%2F", path + "%20", path + "%00", path + ";a=b",
+		path + "=", path[:len(path)-1],
+		"/" + strings.ReplaceAll(path[1:], "/", "%2F"), strings.Replace(path, "/v1/", "%2Fv1%2F", 1),
+		strings.Replace(path, "/v1/", "//v1/", 1), strings.Replace(path, "/v1/", "/./v1/", 1),
+		strings.Replace(path, "/v1/", "/x/../v1/", 1), strings.Replace(path, "/v1/", `/v1\`, 1),
+		strings.Replace(path, "/cb/", "/CB/", 1), strings.Replace(path, "/v1/", "/V1/", 1),
+		with(4, "monday%2E17"), with(4, "Monday.17"), with(4, "monday.18"), with(4, "."), with(4, ".."), with(4, ""),
+		with(4, "monday.17%00"),
+		with(5, "2"), with(5, "01"), with(5, "+1"), with(5, "%31"), with(5, "0"), with(5, "-1"),
+		with(5, "99999999999999999999"),
 		with(6, strings.ToUpper(part[6])), with(6, "zzzzzz"), with(6, "zzzzzzzzzzzzzzzzzz"), with(6, "0"+part[6]),
 		with(7, ""), with(7, strings.ToLower(part[7])), with(7, strings.Repeat("A", 43)), with(3, ""), with(3, "AAAAAAAA"),
 		"/cb/v1" + path[len("/cb/v1/")+len(part[3]):],
@@ -457,7 +467,8 @@ func TestBodies(t *testing.T) {
 		{"JSON without a TaskID", `[1,null,"a"]`, "", 12},
 		{"exactly 64 KiB", long[:tiw.MaxCallback], "t-1", tiw.MaxCallback},
 		{"more than 64 KiB: the beginning counts", long, "t-1", tiw.MaxCallback},
-		{"more than 64 KiB: the end does not", `{"a":"` + long[len(`{"TaskID":"t-1"`):] + `,"TaskID":"t-1"}`, "", tiw.MaxCallback},
+		{"more than 64 KiB: the end does not", `{"a":"` + long[len(`{"TaskID":"t-1"`):] + `,"TaskID":"t-1"}`, "",
+			tiw.MaxCallback},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newReceiver(t)
@@ -485,7 +496,8 @@ func TestBodies(t *testing.T) {
 
 	t.Run("without an end, sent to nowhere: answered like all such", func(t *testing.T) {
 		r := newReceiver(t, func(s *http.Server, _ *callback.Options) { s.ReadTimeout = 100 * time.Millisecond })
-		if got := r.raw("POST /cb/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 404 ") {
+		if got := r.raw("POST /cb/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"); !strings.HasPrefix(got,
+			"HTTP/1.1 404 ") {
 			t.Errorf("got %q", got)
 		}
 	})
@@ -538,7 +550,8 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 		}
 		defer server.Thaw()
 		began := time.Now()
-		if status, _ := r.post(r.url(1), strings.NewReader(`{}`)); status != http.StatusServiceUnavailable || time.Since(began) > 5*time.Second {
+		if status, _ := r.post(r.url(1), strings.NewReader(`{}`)); status != http.StatusServiceUnavailable ||
+			time.Since(began) > 5*time.Second {
 			t.Errorf("got %d after %s", status, time.Since(began))
 		}
 	})
@@ -569,7 +582,8 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 // A server that anybody can reach has a bound on everything.
 func TestNewCallbackServer(t *testing.T) {
 	s := callback.NewServer("127.0.0.1:0", nil)
-	if s.ReadHeaderTimeout <= 0 || s.ReadHeaderTimeout > 5*time.Second || s.ReadTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes > 16<<10 {
+	if s.ReadHeaderTimeout <= 0 || s.ReadHeaderTimeout > 5*time.Second || s.ReadTimeout <= 0 || s.IdleTimeout <= 0 ||
+		s.MaxHeaderBytes > 16<<10 {
 		t.Errorf("got %+v", s)
 	}
 	if s.WriteTimeout < s.ReadTimeout+3*time.Second {
