@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,6 +33,7 @@ type (
 	Batch        = enqueue.Batch        // its id, how many rooms it has, and whether it is new
 	Status       = ledger.Batch         // how many snapshots of a batch are in which state
 	Result       = results.Result       // what became of one snapshot: state, error code, images
+	Loss         = ledger.Loss          // that Redis has lost data: when, and what is missing
 )
 
 // Errors that a program may have to tell apart, by errors.As and errors.Is.
@@ -49,7 +51,8 @@ var (
 	ErrExists = enqueue.ErrExists
 	// ErrNotReplicated means that a replica was to confirm what was enqueued, and none has.
 	ErrNotReplicated = enqueue.ErrNotReplicated
-	// ErrNotFound means that there is no batch or snapshot of that id, or that its retention is over.
+	// ErrNotFound means that there is no batch or snapshot of that id, that its retention is over, or that Redis has lost
+	// it: see Lost.
 	ErrNotFound = ledger.ErrNotFound
 )
 
@@ -59,6 +62,10 @@ type Client struct {
 	ledger  *ledger.Ledger
 	results *results.Reader
 	close   func() error
+
+	seen   ledger.Seen
+	mu     sync.Mutex
+	looked time.Time // for a loss
 }
 
 // Open returns a client on the Redis at redisURL, in the forms of TIWSNAP_REDIS_URL:
@@ -102,6 +109,31 @@ func New(conn redis.UniversalClient, namespace string) (*Client, error) {
 // Close closes the connections of Open. What was enqueued goes on.
 func (c *Client) Close() error { return c.close() }
 
+// lookEvery is the least time between two looks for a loss of data.
+const lookEvery = 2 * time.Second
+
+// look raises the alarm if Redis has lost data since this client has used it. Only that: what goes wrong with it is told
+// by what follows.
+func (c *Client) look(ctx context.Context) {
+	c.mu.Lock()
+	due := time.Since(c.looked) >= lookEvery
+	if due {
+		c.looked = time.Now()
+	}
+	c.mu.Unlock()
+	if due {
+		_, _ = c.ledger.Watch(ctx, &c.seen, false)
+	}
+}
+
+// Lost returns the newest loss of Redis' data, if one was found within the last day: by a worker, by another process, or
+// by this client, which looks for it before it enqueues. Enqueue again what is missing: the same id and rooms are the
+// same batch, and the same room and key the same snapshot. It is nil if there is none. Errors: Redis'.
+func (c *Client) Lost(ctx context.Context) (*Loss, error) {
+	c.look(ctx)
+	return c.ledger.LastLoss(ctx)
+}
+
 // Room enqueues one room, ahead of every batch. With a key that was enqueued before it returns the snapshot of then,
 // unchanged, also after that has ended.
 //
@@ -109,7 +141,12 @@ func (c *Client) Close() error { return c.close() }
 // ErrNotReplicated, or Redis'. After the last two the room may have been enqueued all the same: to try again is safe
 // with a key, and may be a second snapshot without.
 func (c *Client) Room(ctx context.Context, room Room, o RoomOptions) (Snapshot, error) {
-	return c.queue.Room(ctx, room, o)
+	c.look(ctx)
+	s, err := c.queue.Room(ctx, room, o)
+	if err == nil {
+		c.seen.Add(s.ID)
+	}
+	return s, err
 }
 
 // Batch enqueues all rooms as one batch, or none of them if rooms yields an error. Memory does not grow with their
@@ -118,7 +155,12 @@ func (c *Client) Room(ctx context.Context, room Room, o RoomOptions) (Snapshot, 
 // Errors: *RoomError (wrapped, with the number of the room), ErrExists, *FullError, *EvictionError, ErrNotReplicated,
 // or Redis'. After ErrNotReplicated the batch is enqueued.
 func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[Room, error], o BatchOptions) (Batch, error) {
-	return c.queue.Batch(ctx, rooms, o)
+	c.look(ctx)
+	b, err := c.queue.Batch(ctx, rooms, o)
+	if err == nil {
+		c.seen.Add(b.ID)
+	}
+	return b, err
 }
 
 // Status returns how far a batch is. Errors: ErrNotFound, or Redis'.

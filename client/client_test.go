@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -219,5 +220,53 @@ func TestEviction(t *testing.T) {
 	if _, err := c.Room(t.Context(), client.Room{SdkAppId: app, RoomId: 1},
 		client.RoomOptions{}); !errors.As(err, &evicts) {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// A producer learns that Redis has lost what it had enqueued, and everybody is told what that was; the same batch again
+// is enqueued.
+func TestLost(t *testing.T) {
+	c, url := open(t)
+	ctx := t.Context()
+	if _, err := c.Batch(ctx, class(3), client.BatchOptions{ID: "monday"}); err != nil {
+		t.Fatal(err)
+	}
+	room, err := c.Room(ctx, client.Room{SdkAppId: app, RoomId: 9}, client.RoomOptions{Key: "lesson"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if loss, err := c.Lost(ctx); loss != nil || err != nil {
+		t.Fatalf("nothing is lost: %v, %v", loss, err)
+	}
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := redis.NewClient(o)
+	t.Cleanup(func() { db.Close() })
+	if err := db.FlushDB(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	var loss *client.Loss
+	late := time.After(time.Minute)
+	for loss == nil {
+		select {
+		case <-time.Tick(50 * time.Millisecond):
+		case <-late:
+			t.Fatal("the loss is not found")
+		}
+		if loss, err = c.Lost(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Contains(loss.Missing, "monday") || !slices.Contains(loss.Missing, room.ID) {
+		t.Fatalf("lost: %+v", loss)
+	}
+	if _, err := c.Wait(ctx, "monday"); !errors.Is(err, client.ErrNotFound) {
+		t.Errorf("wait for what is lost: %v", err)
+	}
+	b, err := c.Batch(ctx, class(3), client.BatchOptions{ID: "monday"})
+	if err != nil || !b.Created {
+		t.Errorf("%+v, %v", b, err)
 	}
 }

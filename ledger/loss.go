@@ -160,10 +160,13 @@ func replaceFile(dir, name string, b []byte) error {
 	return err
 }
 
-// Add adds a batch, or a snapshot without a batch.
+// Add adds a batch, or a snapshot without a batch. The newest two thousand are remembered.
 func (s *Seen) Add(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if n := len(s.state.IDs); n >= 2*seenMost {
+		s.state.IDs = slices.Delete(s.state.IDs, 0, n-seenMost)
+	}
 	if !slices.Contains(s.state.IDs, id) {
 		s.state.IDs = append(s.state.IDs, id)
 	}
