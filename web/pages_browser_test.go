@@ -100,7 +100,8 @@ func (b *browser) picture(name string, l look) {
 	}
 }
 
-// fewColours is the image with its 64 most frequent colours.
+// fewColours is the image with 64 of its colours: the most frequent ones, and of
+// the others those that differ, so that a rare red is not lost among greys.
 func fewColours(full image.Image) *image.Paletted {
 	count := map[color.RGBA]int{}
 	area := full.Bounds()
@@ -116,8 +117,14 @@ func fewColours(full image.Image) *image.Paletted {
 	}
 	slices.SortFunc(all, func(a, b color.RGBA) int { return count[b] - count[a] })
 	palette := color.Palette{}
-	for _, c := range all[:min(len(all), 64)] {
-		palette = append(palette, c)
+	taken := map[color.RGBA]bool{}
+	for far := 64; far > 0; far /= 2 {
+		for _, c := range all {
+			near := func(p color.Color) bool { return distance(p.(color.RGBA), c) < far }
+			if len(palette) < 64 && !taken[c] && (len(palette) < 32 || !slices.ContainsFunc(palette, near)) {
+				palette, taken[c] = append(palette, c), true
+			}
+		}
 	}
 	out := image.NewPaletted(area, palette)
 	near := map[color.RGBA]uint8{}
@@ -134,6 +141,13 @@ func fewColours(full image.Image) *image.Paletted {
 	}
 	return out
 }
+
+// distance is how much two colours differ, in the channel in which they do most.
+func distance(a, b color.RGBA) int {
+	return max(abs(int(a.R)-int(b.R)), abs(int(a.G)-int(b.G)), abs(int(a.B)-int(b.B)))
+}
+
+func abs(n int) int { return max(n, -n) }
 
 // An administrator logs in, starts a batch from a list, looks at the pictures,
 // gives a teacher a link, and finds a room. The teacher sees the pictures.
@@ -273,6 +287,10 @@ func TestEveryPageInABrowser(t *testing.T) {
 	b.do(chromedp.Navigate(w.URL + "/batches/class-3b-monday"))
 	b.until(`document.querySelector('h1 .pill')?.innerText === 'ended'`)
 	school("class-3c-evening", 900)
+	if os.Getenv(shotsEnv) != "" { // a picture of its chart has something to show
+		b.do(chromedp.Navigate(w.URL + "/batches/class-3c-evening"))
+		b.until(`document.querySelector('#chart .line')?.getAttribute('d').length > 200`)
+	}
 
 	pages := []struct{ name, path, has string }{
 		{"batches", "/batches", `.list`},
@@ -308,7 +326,7 @@ func TestEveryPageInABrowser(t *testing.T) {
 			// Nothing sticks out of the page.
 			b.until(`document.documentElement.scrollWidth <= innerWidth`)
 			// No column of a table is so narrow that its words come letter by letter.
-			thin := b.text(`[...document.querySelectorAll('main :is(td, th)')]
+			thin := b.text(`[...document.querySelectorAll('main tbody :is(td, th):not(.act)')]
 				.filter((e) => e.checkVisibility() && e.innerText.trim().length > 8 && e.clientWidth < 64)
 				.map((e) => e.outerHTML.slice(0, 200)).join()`)
 			if thin != "" {
