@@ -14,6 +14,7 @@ import (
 
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/password"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -40,7 +41,7 @@ type apiSite struct {
 }
 
 func newAPISite(t *testing.T, o tiwtest.Options) apiSite {
-	s := apiSite{newSite(t, o), freeAddr(t), password.NewToken()}
+	s := apiSite{newSite(t, o), redistest.FreeAddr(t), password.NewToken()}
 	s.environ["TIWSNAP_HTTP_ADDR"] = s.addr
 	s.environ["TIWSNAP_HTTP_TOKENS"] = "lms produce " + password.HashToken(s.token)
 	s.worker()

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tiwsnap/internal/needs"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -19,7 +20,7 @@ const example = `"Whiteboard":{"Width":1280,"Height":960,"InitParams":"{\"ratio\
 // callbacks makes the workers of the site take Tencent's callbacks and allows
 // the host of the hook.
 func (s site) callbacks(h *hook) {
-	addr := freeAddr(s.T)
+	addr := redistest.FreeAddr(s.T)
 	s.environ["TIWSNAP_CALLBACK_ADDR"] = addr
 	s.environ["TIWSNAP_CALLBACK_URL"] = "http://" + addr
 	s.environ["TIWSNAP_CALLBACK_KEY"] = callbackKey

@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"tiwsnap/images"
 	"tiwsnap/internal/needs"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/internal/rooms"
 	"tiwsnap/ledger"
 	"tiwsnap/tiw/tiwtest"
@@ -61,15 +61,7 @@ func (s site) copied(id string) {
 // eventually asks every 20 ms, where nothing tells.
 func (s site) eventually(what string, ok func() bool) {
 	s.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(2 * time.Minute); !ok(); {
-		select {
-		case <-deadline:
-			s.Fatalf("not within two minutes: %s", what)
-		case <-tick.C:
-		}
-	}
+	redistest.Until(s, what, ok)
 }
 
 // get reads what a URL leads to.

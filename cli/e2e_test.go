@@ -6,12 +6,9 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -60,24 +57,6 @@ func (s site) client() redis.UniversalClient {
 	}
 	s.Cleanup(func() { closeRedis() })
 	return c
-}
-
-// freeAddr is an address on this machine at which nobody listens. Its port is
-// below those that systems give to clients, so that no connection takes it
-// before the test does.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		port := strconv.Itoa(20_000 + rand.IntN(10_000))
-		l, err := net.Listen("tcp", ":"+port)
-		if err != nil {
-			continue
-		}
-		l.Close()
-		return "127.0.0.1:" + port
-	}
-	t.Fatal("100 ports from 20000 to 29999 are taken")
-	return ""
 }
 
 // run runs a command to its end.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -53,20 +52,6 @@ func program(t *testing.T, redisURL string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// until asks every 10 ms, because Redis does not tell, for at most 30 s.
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(30 * time.Second); !done(); {
-		select {
-		case <-deadline:
-			t.Fatalf("not within 30 s: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 func TestKilledProducers(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -96,7 +81,7 @@ func TestKilledProducers(t *testing.T) {
 		if _, err := stdin.Write(text[:len(text)/part]); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "Redis has a good deal of the rooms", func() bool {
+		redistest.Until(t, "Redis has a good deal of the rooms", func() bool {
 			all := c.Keys(t.Context(), keys.Default.Loading("*")).Val()
 			return len(all) == 1 && c.HLen(t.Context(), all[0]).Val()*512 > int64(n/part/2-8192)
 		})

@@ -515,7 +515,7 @@ func TestExitCodes(t *testing.T) {
 			site = site.but(name, value)
 		}
 		words := strings.NewReplacer(
-			"SIMULATOR", strings.TrimPrefix(s.sim.URL, "http://"), "FREE", freeAddr(t),
+			"SIMULATOR", strings.TrimPrefix(s.sim.URL, "http://"), "FREE", redistest.FreeAddr(t),
 		).Replace(x.run)
 		args := slices.Concat(strings.Fields(x.command), strings.Fields(words))
 		code, text := site.ends(x.stdin, x.stop, args)

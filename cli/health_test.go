@@ -24,14 +24,14 @@ func TestHealth(t *testing.T) {
 	}
 	for _, command := range []string{"web", "worker"} {
 		t.Run(command, func(t *testing.T) {
-			addr := freeAddr(t)
+			addr := redistest.FreeAddr(t)
 			if command == "web" {
 				addr, _ = s.web(nil)
 			} else {
 				s.environ["TIWSNAP_HTTP_ADDR"] = addr
 				s.worker()
 			}
-			until(t, "it lives", func() bool { code, _ := health(addr); return code == exitOK })
+			redistest.Until(t, "it lives", func() bool { code, _ := health(addr); return code == exitOK })
 		})
 	}
 	t.Run("simulator", func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestHealth(t *testing.T) {
 	t.Run("all addresses of the machine, and a name that is not in http.hosts", func(t *testing.T) {
 		hash := "ada view $2b$12$K3YK3YK3YK3YK3YK3YK3YOK3YK3YK3YK3YK3YK3YK3YK3YK3YK3YK"
 		for _, host := range []string{"0.0.0.0", "[::]", ""} {
-			_, port, err := net.SplitHostPort(freeAddr(t))
+			_, port, err := net.SplitHostPort(redistest.FreeAddr(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,7 +66,7 @@ func TestHealth(t *testing.T) {
 		}
 	})
 	t.Run("nobody listens", func(t *testing.T) {
-		code, text := health(freeAddr(t))
+		code, text := health(redistest.FreeAddr(t))
 		if code != exitUnavailable || !strings.Contains(text, "/livez does not answer: dial tcp ") {
 			t.Errorf("exit %d: %s", code, text)
 		}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tiwsnap/internal/needs"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -40,7 +41,7 @@ func TestInterruptAtAPrompt(t *testing.T) {
 		}
 		shown := newExpect(master)
 		shown.until(t, "Password: ")
-		until(t, "the password cannot be seen", func() bool { return !echoes() })
+		redistest.Until(t, "the password cannot be seen", func() bool { return !echoes() })
 		io.WriteString(master, typed)
 		if typed != "" {
 			shown.until(t, "Again: ")

@@ -34,7 +34,7 @@ func TestProducersNoticeALoss(t *testing.T) {
 	}
 	id := strings.Fields(room("second"))
 	var log lines
-	site := program(t, server.URL(), "web", "--http-addr", freeAddr(t))
+	site := program(t, server.URL(), "web", "--http-addr", redistest.FreeAddr(t))
 	site.Stderr = &log
 	if err := site.Start(); err != nil {
 		t.Fatal(err)
@@ -46,8 +46,8 @@ func TestProducersNoticeALoss(t *testing.T) {
 			t.Log(log.String())
 		}
 	})
-	until(t, "web serves", func() bool { return strings.Contains(log.String(), "serving HTTP") })
-	until(t, "web has looked", func() bool { return c.HGet(t.Context(), "{tiwsnap}:epoch", "beat").Val() > "2" })
+	redistest.Until(t, "web serves", func() bool { return strings.Contains(log.String(), "serving HTTP") })
+	redistest.Until(t, "web has looked", func() bool { return c.HGet(t.Context(), "{tiwsnap}:epoch", "beat").Val() > "2" })
 
 	waits := program(t, server.URL(), "wait", id[len(id)-1])
 	var said lines
@@ -55,7 +55,7 @@ func TestProducersNoticeALoss(t *testing.T) {
 	if err := waits.Start(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the command waits", func() bool { return strings.Contains(said.String(), "No worker runs") })
+	redistest.Until(t, "the command waits", func() bool { return strings.Contains(said.String(), "No worker runs") })
 	c.FlushAll(t.Context())
 	if out := room("first"); !strings.Contains(out, "warning: Redis has lost its data; missing: ") ||
 		!strings.Contains(out, "Fix: enqueue again what is missing") || !strings.Contains(out, "enqueued") {
@@ -64,7 +64,7 @@ func TestProducersNoticeALoss(t *testing.T) {
 	if out := room("first"); strings.Contains(out, "lost") {
 		t.Errorf("it is said twice:\n%s", out)
 	}
-	until(t, "web raises the alarm", func() bool {
+	redistest.Until(t, "web raises the alarm", func() bool {
 		return strings.Contains(log.String(), "ALARM: Redis has lost its data")
 	})
 	const lost = "was lost while it was waited for: enqueue it again"

@@ -12,6 +12,7 @@ import (
 	"tiwsnap/images"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/needs"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
@@ -52,7 +53,7 @@ func TestLostImages(t *testing.T) {
 	t.Parallel()
 	s, dir := copying(t, tiwtest.Options{})
 	h := newHook(s)
-	s.environ["TIWSNAP_HTTP_ADDR"] = freeAddr(t)
+	s.environ["TIWSNAP_HTTP_ADDR"] = redistest.FreeAddr(t)
 	s.environ["TIWSNAP_WEBHOOK_EVENTS"] = "images"
 	s.batch("monday", 2)
 	settleLongAgo(t, s.client(), "monday", s.sim.URL+"/gone", 2, 73*time.Hour) // the simulator answers 404

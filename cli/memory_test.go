@@ -69,7 +69,7 @@ func staysSmall(t *testing.T, binary, media, query string, rooms int, write func
 	// A good third is the program itself, which the kernel maps and can drop.
 	const most = 80_000_000
 	s := newSiteOn(t, redistest.Real(t).URL(), tiwtest.Options{})
-	addr := freeAddr(t)
+	addr := redistest.FreeAddr(t)
 	s.environ["TIWSNAP_HTTP_ADDR"] = addr
 	s.environ["TIWSNAP_WORKER_SPOOL"] = t.TempDir()
 	environ := variables(s.environ)()

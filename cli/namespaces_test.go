@@ -15,6 +15,7 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/internal/needs"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -98,7 +99,7 @@ func TestOneWorkerForTwoNamespaces(t *testing.T) {
 	other := tiwtest.Start(t, tiwtest.Options{
 		Credentials: map[string]tiwtest.Secret{"b": "bkey"}, TaskDuration: 100 * time.Millisecond,
 	})
-	addr, callbacks := freeAddr(t), freeAddr(t)
+	addr, callbacks := redistest.FreeAddr(t), redistest.FreeAddr(t)
 	file := s.file("tiwsnap.yml", fmt.Sprintf(`
 callback: {addr: %q, url: "http://%s", key: 0123456789abcdef0123456789abcdef}
 namespaces:

@@ -168,7 +168,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := password.NewToken()
-	addr, callbacks := freeAddr(t), freeAddr(t)
+	addr, callbacks := redistest.FreeAddr(t), redistest.FreeAddr(t)
 	hookHost := strings.TrimPrefix(hook.URL, "http://")
 	secretOf := func(name string) string {
 		return "whsec_" + base64.StdEncoding.EncodeToString([]byte(canary+name+"0123456789012345"))
@@ -212,18 +212,6 @@ func TestNoSecretIsShown(t *testing.T) {
 		code, stdout, stderr := s.run("", args...)
 		out.add("tiwsnap "+strings.Join(args, " "), fmt.Sprint(code, stdout, stderr))
 	}
-	until := func(what string, ok func() bool) {
-		t.Helper()
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for deadline := time.After(2 * time.Minute); !ok(); {
-			select {
-			case <-deadline:
-				t.Fatalf("not within two minutes: %s", what)
-			case <-tick.C:
-			}
-		}
-	}
 
 	// Both schedules are due, and one of them is given up.
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "worker", Password: canary + "redis"})
@@ -254,8 +242,8 @@ func TestNoSecretIsShown(t *testing.T) {
 	for log, s := range map[string]site{
 		"the log of a worker": s,
 		"the log of a worker as JSON": with(map[string]string{"TIWSNAP_LOG_FORMAT": "json", "TIWSNAP_HTTP_ADDR": "",
-			"TIWSNAP_METRICS_ADDR":  freeAddr(t),
-			"TIWSNAP_CALLBACK_ADDR": freeAddr(t)}),
+			"TIWSNAP_METRICS_ADDR":  redistest.FreeAddr(t),
+			"TIWSNAP_CALLBACK_ADDR": redistest.FreeAddr(t)}),
 	} {
 		workers.Go(func() {
 			if code := run(ctx, []string{"worker"},
@@ -264,7 +252,7 @@ func TestNoSecretIsShown(t *testing.T) {
 			}
 		})
 	}
-	until("a worker serves HTTP", func() bool { return out.has("the log of a worker", "serving HTTP") })
+	redistest.Until(t, "a worker serves HTTP", func() bool { return out.has("the log of a worker", "serving HTTP") })
 
 	// Programs and people come in, and some who may not.
 	web := &http.Client{
@@ -332,9 +320,9 @@ func TestNoSecretIsShown(t *testing.T) {
 		append(bearer, "Content-Type", "application/json", "Idempotency-Key", "once")...)
 
 	// Redis goes away in the middle.
-	until("half of it is done", func() bool { return sim.State().Tasks.Created > 10 })
+	redistest.Until(t, "half of it is done", func() bool { return sim.State().Tasks.Created > 10 })
 	server.Kill()
-	until("the workers are in trouble", func() bool { return out.has("the log of a worker", "feeder waits") })
+	redistest.Until(t, "the workers are in trouble", func() bool { return out.has("the log of a worker", "feeder waits") })
 	says(s, "status")
 	says(s, "doctor")
 	if err := server.Restart(); err != nil {

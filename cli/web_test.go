@@ -16,6 +16,7 @@ import (
 
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/password"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -41,7 +42,7 @@ func (l *lines) String() string {
 // key.
 func (s site) web(change map[string]string) (addr string, log *lines) {
 	s.Helper()
-	addr = freeAddr(s.T)
+	addr = redistest.FreeAddr(s.T)
 	environ := map[string]string{"TIWSNAP_REDIS_URL": s.environ["TIWSNAP_REDIS_URL"], "TIWSNAP_HTTP_ADDR": addr}
 	for name, value := range change {
 		environ[name] = value
@@ -56,7 +57,7 @@ func (s site) web(change map[string]string) (addr string, log *lines) {
 		}
 	})
 	s.Cleanup(func() { cancel(); done.Wait() })
-	until(s.T, "web serves", func() bool { return strings.Contains(log.String(), "serving HTTP") })
+	redistest.Until(s.T, "web serves", func() bool { return strings.Contains(log.String(), "serving HTTP") })
 	return addr, log
 }
 
@@ -163,12 +164,12 @@ func TestWebWithoutWorking(t *testing.T) {
 		_, body := b.send("GET", "http://"+one+"/asynqmon/api/queues", nil)
 		return strings.Contains(body, `"tiwsnap-interactive"`)
 	}
-	until(t, "the queue is seen", queued)
+	redistest.Until(t, "the queue is seen", queued)
 	if n := s.sim.State().Calls; n != 0 {
 		t.Errorf("Tencent was called %d times without a worker", n)
 	}
 	s.worker()
-	until(t, "the worker works", func() bool { return s.sim.State().Tasks.Created == 1 })
+	redistest.Until(t, "the worker works", func() bool { return s.sim.State().Tasks.Created == 1 })
 
 	for _, secret := range []string{said[1], "argon2id$v="} {
 		if strings.Contains(log.String(), secret) {
@@ -285,7 +286,7 @@ func TestHangup(t *testing.T) {
 			settings := put(command+".yml", "log: {level: warn}\n")
 			users := put(command+"-users", line("ada", "CANARY-old"))
 			key := put(command+"-key", "CANARY-key-1")
-			addr := freeAddr(t)
+			addr := redistest.FreeAddr(t)
 			p := program(t, s.environ["TIWSNAP_REDIS_URL"], command)
 			log := new(lines)
 			p.Stderr = log
@@ -303,7 +304,7 @@ func TestHangup(t *testing.T) {
 					t.Errorf("%v\n%s", err, log)
 				}
 			}()
-			until(t, "it lives", func() bool {
+			redistest.Until(t, "it lives", func() bool {
 				_, _, code := tiwsnap(t, nil, "health", "--http-addr", addr)
 				return code == exitOK
 			})
@@ -314,7 +315,7 @@ func TestHangup(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, w := range words {
-					until(t, "the log has "+w, func() bool { return strings.Contains(log.String()[before:], w) })
+					redistest.Until(t, "the log has "+w, func() bool { return strings.Contains(log.String()[before:], w) })
 				}
 			}
 			b := &browser{T: t}

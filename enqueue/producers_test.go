@@ -64,20 +64,6 @@ func drain(t *testing.T, c redis.UniversalClient, rate int) *tiwtest.Server {
 	return sim
 }
 
-// until asks every 20 ms, because Redis does not tell, for at most a minute.
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(time.Minute); !done(); {
-		select {
-		case <-deadline:
-			t.Fatalf("not within a minute: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 // clients are n producers, each with its own connections.
 func clients(t *testing.T, url string, n int) []*enqueue.Client {
 	t.Helper()
@@ -134,13 +120,13 @@ func TestKey(t *testing.T) {
 		t.Cleanup(func() { closeRedis() })
 		sim := drain(t, c, 20)
 		records := ledger.New(c, ledger.Options{})
-		until(t, "the snapshot ended", func() bool {
+		redistest.Until(t, "the snapshot ended", func() bool {
 			atOnce() // while it runs, too
 			s, err := records.Snapshot(t.Context(), id)
 			return err == nil && s.State == ledger.Succeeded
 		})
 		inspector := asynq.NewInspectorFromRedisClient(c)
-		until(t, "its task is gone", func() bool {
+		redistest.Until(t, "its task is gone", func() bool {
 			_, err := inspector.GetTaskInfo(keys.Default.QueueInteractive(), id)
 			return errors.Is(err, asynq.ErrTaskNotFound)
 		})
@@ -174,7 +160,7 @@ func TestKey(t *testing.T) {
 		check("other on the queue", other, false, false)
 
 		drain(t, c, 20)
-		until(t, "the snapshot ended", func() bool {
+		redistest.Until(t, "the snapshot ended", func() bool {
 			s, err := ledger.New(c, ledger.Options{}).Snapshot(t.Context(), tasks.KeyID(app, 5, "k"))
 			return err == nil && s.State.Ended()
 		})
@@ -407,7 +393,7 @@ func TestFull(t *testing.T) {
 		sim := drain(t, c, 500)
 		records := ledger.New(c, ledger.Options{})
 		var done, succeeded int
-		until(t, "all batches ended", func() bool {
+		redistest.Until(t, "all batches ended", func() bool {
 			if _, err := batch(t, c, 600); err == nil {
 				t.Error("a batch was accepted while the first ones drained")
 			}
@@ -450,7 +436,7 @@ func TestFull(t *testing.T) {
 		if _, err := enqueue.New(c, keys.Default).Room(t.Context(), room, o); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the snapshot is begun",
+		redistest.Until(t, "the snapshot is begun",
 			func() bool { return c.Exists(t.Context(), keys.Default.Snapshot(tasks.KeyID(app, 5, "k"))).Val() == 1 })
 		others(t, c, 18_000_000)
 		if s, err := enqueue.New(c, keys.Default).Room(t.Context(), room, o); err != nil || s.Created {
@@ -511,7 +497,7 @@ func TestReplicated(t *testing.T) {
 	m, r := redis.NewClient(&redis.Options{Addr: master.Addr}), redis.NewClient(&redis.Options{Addr: replica.Addr})
 	defer m.Close()
 	defer r.Close()
-	until(t, "the replica follows", func() bool {
+	redistest.Until(t, "the replica follows", func() bool {
 		return strings.Contains(m.Info(t.Context(), "replication").Val(), "state=online")
 	})
 	client := enqueue.New(m, keys.Default)
@@ -560,7 +546,7 @@ func TestReplicated(t *testing.T) {
 		if err := replica.Thaw(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the replica is back", func() bool {
+		redistest.Until(t, "the replica is back", func() bool {
 			s, err := room("k")
 			if err == nil && (s.Created || !onReplica(s.ID)) {
 				t.Errorf("%+v, on the replica: %v", s, onReplica(s.ID))
@@ -578,7 +564,7 @@ func TestReplicated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		until(t, "its task is gone", func() bool {
+		redistest.Until(t, "its task is gone", func() bool {
 			_, err := asynq.NewInspectorFromRedisClient(m).GetTaskInfo(keys.Default.QueueInteractive(), s.ID)
 			return errors.Is(err, asynq.ErrTaskNotFound)
 		})

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -99,20 +98,6 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// until asks every 10 ms, where nothing tells.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(time.Minute); !ok(); {
-		select {
-		case <-deadline:
-			t.Fatalf("not within a minute: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 // A folder made by copiers that were killed ten times on the way is that of one that
 // worked in peace, byte for byte, though the host of the images fails now and then.
 func TestTenKills(t *testing.T) {
@@ -148,7 +133,9 @@ func TestTenKills(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			until(t, "a copier works", func() bool { return len(files(t, filepath.Join(dir, "a"))) >= min(2*n, rooms) })
+			redistest.Until(t, "a copier works", func() bool {
+				return len(files(t, filepath.Join(dir, "a"))) >= min(2*n, rooms)
+			})
 			cmd.Process.Kill()
 			cmd.Wait()
 		}
@@ -156,7 +143,7 @@ func TestTenKills(t *testing.T) {
 		var running sync.WaitGroup
 		c := copier(rdb, "file://"+dir)
 		running.Go(func() { c.Run(ctx) })
-		until(t, "all is copied", func() bool {
+		redistest.Until(t, "all is copied", func() bool {
 			b, err := l.Batch(t.Context(), "a")
 			return err == nil && b.PendingImages == 0 && images.Archived(b)
 		})

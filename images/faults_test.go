@@ -88,7 +88,7 @@ func TestCopierOutlivesImageFaults(t *testing.T) {
 			running.Go(func() { c.Run(ctx) })
 			defer running.Wait()
 			defer stop()
-			until(t, "all is copied", func() bool {
+			redistest.Until(t, "all is copied", func() bool {
 				b, err := l.Batch(t.Context(), "a")
 				return err == nil && b.CopiedImages == 2*rooms && images.Archived(b)
 			})

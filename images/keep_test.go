@@ -61,7 +61,7 @@ func TestKeep(t *testing.T) {
 		c.Keep = 24 * time.Hour
 		var running sync.WaitGroup
 		running.Go(func() { c.Run(ctx) })
-		until(t, "the copier has done it", done)
+		redistest.Until(t, "the copier has done it", done)
 		stop()
 		running.Wait()
 		c.Fetcher.Close()

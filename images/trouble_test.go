@@ -65,7 +65,7 @@ func run(t *testing.T, rdb *redis.Client, store string) (stop func()) {
 // stuck waits until it is told that no image can be copied, and why.
 func stuck(t *testing.T, l *ledger.Ledger, words string) {
 	t.Helper()
-	until(t, "it is told that no image can be copied", func() bool {
+	redistest.Until(t, "it is told that no image can be copied", func() bool {
 		trouble, err := l.CopyTrouble(t.Context())
 		if err != nil || trouble == nil {
 			return false
@@ -81,11 +81,11 @@ func stuck(t *testing.T, l *ledger.Ledger, words string) {
 // and no trouble is told any more.
 func allCopied(t *testing.T, l *ledger.Ledger, id string, n int) {
 	t.Helper()
-	until(t, "all is copied", func() bool {
+	redistest.Until(t, "all is copied", func() bool {
 		b, err := l.Batch(t.Context(), id)
 		return err == nil && b.CopiedImages == n && b.PendingImages+b.LostImages == 0 && images.Archived(b)
 	})
-	until(t, "no trouble is told", func() bool {
+	redistest.Until(t, "no trouble is told", func() bool {
 		trouble, err := l.CopyTrouble(t.Context())
 		return err == nil && trouble == nil
 	})
@@ -110,7 +110,7 @@ func TestCopierToS3(t *testing.T) {
 	l := settled(t, rdb, "a", host.URL, rooms)
 	stop := run(t, rdb, "s3://boards/school?region=us-east-1&endpoint="+url.QueryEscape("http://"+addr))
 	folder := filepath.Join(dir, "boards/school/a")
-	until(t, "some images are there", func() bool { return len(files(t, folder)) >= 4 })
+	redistest.Until(t, "some images are there", func() bool { return len(files(t, folder)) >= 4 })
 	kill()
 	b, err := l.Batch(t.Context(), "a")
 	if err != nil {

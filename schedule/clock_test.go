@@ -81,15 +81,7 @@ func (c *clockwork) run() {
 // eventually asks every 20 ms, because Redis does not tell, for at most a minute.
 func (c *clockwork) eventually(what string, done func() bool) {
 	c.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(time.Minute); !done(); {
-		select {
-		case <-deadline:
-			c.Fatalf("not within a minute: %s", what)
-		case <-tick.C:
-		}
-	}
+	redistest.Until(c, what, done)
 }
 
 // tick lets a clock make what is due, so often.

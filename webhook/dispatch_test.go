@@ -64,15 +64,7 @@ func (w site) dispatch(tell webhook.Subscription) {
 // eventually asks every 20 ms, because Redis does not tell, for at most a minute.
 func (w site) eventually(what string, done func() bool) {
 	w.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(time.Minute); !done(); {
-		select {
-		case <-deadline:
-			w.Fatalf("not within a minute: %s", what)
-		case <-tick.C:
-		}
-	}
+	redistest.Until(w, what, done)
 }
 
 // webhooks waits until asynq has this many of them in a state.

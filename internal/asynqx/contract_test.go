@@ -34,21 +34,6 @@ func TestTheReleaseOfAsynq(t *testing.T) {
 	}
 }
 
-// until waits until done, for ten seconds at most.
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-deadline:
-			t.Fatalf("after 10 s still not: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 func enqueue(t *testing.T, c redis.UniversalClient, kind, id string, opts ...asynq.Option) {
 	t.Helper()
 	opts = append([]asynq.Option{asynq.Queue(queue), asynq.TaskID(id)}, opts...)
@@ -139,7 +124,7 @@ func TestTaker(t *testing.T) {
 			t.Errorf("%s has a lease for %s", id, left)
 		}
 		again <- struct{}{}
-		until(t, "it is acknowledged", func() bool {
+		redistest.Until(t, "it is acknowledged", func() bool {
 			_, err := inspector.GetTaskInfo(queue, id)
 			return errors.Is(err, asynq.ErrTaskNotFound)
 		})
@@ -216,7 +201,7 @@ func TestHousekeeping(t *testing.T) {
 		return nil
 	})
 	<-ran
-	until(t, "the task of the other queue is pending", func() bool {
+	redistest.Until(t, "the task of the other queue is pending", func() bool {
 		info, err := inspector.GetTaskInfo("other", "of another")
 		return err == nil && info.State == asynq.TaskStatePending
 	})
@@ -287,7 +272,7 @@ func TestForeign(t *testing.T) {
 	serve(t, c, asynqx.Weight, nothing)
 	inspector := asynq.NewInspectorFromRedisClient(c)
 	servers := func(n int) {
-		until(t, "the servers have their heartbeats", func() bool {
+		redistest.Until(t, "the servers have their heartbeats", func() bool {
 			all, err := inspector.Servers()
 			return err == nil && len(all) == n
 		})

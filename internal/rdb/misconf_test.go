@@ -30,7 +30,7 @@ func TestReadsGoOnWhereNothingIsSaved(t *testing.T) {
 		}
 	}
 	const fix = "free or repair the disk of Redis"
-	until(t, "/readyz tells it", func() bool {
+	redistest.Until(t, "/readyz tells it", func() bool {
 		status, body := p.send("GET", "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, fix)
 	})

@@ -141,7 +141,7 @@ func breakDisk(t *testing.T, s *redistest.Server) {
 		t.Fatal(err)
 	}
 	c.BgSave(t.Context())
-	until(t, "it takes no writes", func() bool { return rdb.Misconf(c.Set(t.Context(), "k", "v", 0).Err()) })
+	redistest.Until(t, "it takes no writes", func() bool { return rdb.Misconf(c.Set(t.Context(), "k", "v", 0).Err()) })
 }
 
 // outside is an address of this machine that is not loopback.

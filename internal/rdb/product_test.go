@@ -6,19 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"tiwsnap/internal/redistest"
 	"tiwsnap/internal/testbed"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -48,7 +46,7 @@ func newProduct(t *testing.T, redisURL string) *product {
 		t.Fatal(err)
 	}
 	sim := tiwtest.Start(t, tiwtest.Options{Window: tiwtest.Sliding, TaskDuration: 100 * time.Millisecond})
-	addr := freeAddr(t)
+	addr := redistest.FreeAddr(t)
 	return &product{t, binary, append(testbed.Environ(),
 		"TIWSNAP_REDIS_URL="+redisURL,
 		"TIWSNAP_TIW_ENDPOINT="+sim.URL,
@@ -58,20 +56,6 @@ func newProduct(t *testing.T, redisURL string) *product {
 		"TIWSNAP_HTTP_ADDR="+addr,
 		"TIWSNAP_WORKER_SPOOL="+t.TempDir(),
 	), sim, addr}
-}
-
-// freeAddr is an address at which nobody listens, below the ports that systems give to clients.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		addr := "127.0.0.1:" + strconv.Itoa(20_000+rand.IntN(10_000))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			l.Close()
-			return addr
-		}
-	}
-	t.Fatal("no port from 20000 to 29999 is free")
-	return ""
 }
 
 // run runs a command to its end and returns its exit code and all that it printed.
@@ -127,7 +111,7 @@ func (p *product) start(args ...string) {
 			p.Errorf("tiwsnap %s: %v\n%s", strings.Join(args, " "), err, log.String())
 		}
 	})
-	until(p.T, args[0]+" serves", func() bool {
+	redistest.Until(p.T, args[0]+" serves", func() bool {
 		resp, err := http.Get("http://" + p.addr + "/livez")
 		if err == nil {
 			resp.Body.Close()

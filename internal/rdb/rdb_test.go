@@ -57,21 +57,6 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// until asks again and again, until done or ten seconds are over.
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	deadline := time.After(time.Minute)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-deadline:
-			t.Fatalf("not within a minute: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 // startSentinel starts a sentinel that watches the server at addr as "main",
 // and returns its address. Its own password is "watch".
 func startSentinel(t *testing.T, addr string) string {
@@ -94,7 +79,7 @@ func startSentinel(t *testing.T, addr string) string {
 	})
 	c := redis.NewSentinelClient(&redis.Options{Addr: "127.0.0.1:" + port, Password: "watch"})
 	defer c.Close()
-	until(t, "the sentinel answers", func() bool { return c.Ping(t.Context()).Err() == nil })
+	redistest.Until(t, "the sentinel answers", func() bool { return c.Ping(t.Context()).Err() == nil })
 	return "127.0.0.1:" + port
 }
 
@@ -157,7 +142,7 @@ func TestOpen(t *testing.T) {
 		if err := direct.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the cluster is up", func() bool {
+		redistest.Until(t, "the cluster is up", func() bool {
 			return strings.Contains(direct.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
 		})
 		// The first host is away: the second one has to be understood too.

@@ -115,7 +115,7 @@ func replica(t *testing.T, s *redistest.Server) *redistest.Server {
 // followed waits until the master has a replica that confirms what it gets.
 func followed(t *testing.T, master *redis.Client) {
 	t.Helper()
-	until(t, "a replica follows", func() bool {
+	redistest.Until(t, "a replica follows", func() bool {
 		return strings.Contains(master.Info(t.Context(), "replication").Val(), "state=online")
 	})
 }
@@ -168,7 +168,7 @@ func TestAwaitReplica(t *testing.T) {
 		if err := r.Thaw(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the replica has it", func() bool {
+		redistest.Until(t, "the replica has it", func() bool {
 			_, n, _ := await(t, c, "{t}:k")
 			return n == 1
 		})
@@ -208,10 +208,10 @@ func TestAwaitReplica(t *testing.T) {
 			}
 		}
 		id := masters[1].ClusterMyID(t.Context()).Val()
-		until(t, "the replica knows its master",
+		redistest.Until(t, "the replica knows its master",
 			func() bool { return follower.ClusterReplicate(t.Context(), id).Err() == nil })
 		followed(t, masters[1])
-		until(t, "the cluster is up", func() bool {
+		redistest.Until(t, "the cluster is up", func() bool {
 			return strings.Contains(masters[0].ClusterInfo(t.Context()).Val(), "cluster_state:ok") &&
 				strings.Contains(masters[1].ClusterInfo(t.Context()).Val(), "cluster_state:ok")
 		})

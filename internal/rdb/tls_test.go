@@ -158,9 +158,9 @@ func TestTLSWithClientCertificates(t *testing.T) {
 		}
 		install(otherCert, otherKey)
 		c.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
-		until(t, "the new files are read", func() bool { return rdb.Ping(t.Context(), c, "") != nil })
+		redistest.Until(t, "the new files are read", func() bool { return rdb.Ping(t.Context(), c, "") != nil })
 		install(next, nextKey)
-		until(t, "it connects again", func() bool { return rdb.Ping(t.Context(), c, "") == nil })
+		redistest.Until(t, "it connects again", func() bool { return rdb.Ping(t.Context(), c, "") == nil })
 	})
 }
 

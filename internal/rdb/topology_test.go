@@ -37,9 +37,9 @@ func (p *product) through(name string, breaks func()) {
 	p.Helper()
 	const rooms = 80
 	p.ok("enqueue", "batch", p.list(rooms), "--name", name)
-	until(p.T, "the batch is under way", func() bool { return p.succeeded(name) > 5 })
+	redistest.Until(p.T, "the batch is under way", func() bool { return p.succeeded(name) > 5 })
 	breaks()
-	until(p.T, "the batch has succeeded", func() bool { return p.succeeded(name) == rooms })
+	redistest.Until(p.T, "the batch has succeeded", func() bool { return p.succeeded(name) == rooms })
 	// What the bucket has lost only the worker's own limiter makes good, whose
 	// millisecond of margin a busy machine uses up.
 	const most = 20 + 5
@@ -78,10 +78,12 @@ func cluster(t *testing.T) (nodes [6]*redistest.Server) {
 	}
 	for i, c := range clients[3:] {
 		master := clients[i].ClusterMyID(t.Context()).Val()
-		until(t, "a replica knows its master", func() bool { return c.ClusterReplicate(t.Context(), master).Err() == nil })
+		redistest.Until(t, "a replica knows its master", func() bool {
+			return c.ClusterReplicate(t.Context(), master).Err() == nil
+		})
 	}
 	for i, c := range clients {
-		until(t, "the cluster is up", func() bool {
+		redistest.Until(t, "the cluster is up", func() bool {
 			return strings.Contains(c.ClusterInfo(t.Context()).Val(), "cluster_state:ok") &&
 				strings.Count(c.ClusterNodes(t.Context()).Val(), "slave ") == 3
 		})
@@ -136,15 +138,15 @@ func TestOnACluster(t *testing.T) {
 		do("config", "set", "masteruser", "nobody", "masterauth", "wrong")
 		do("client", "kill", "type", "master")
 		have := p.succeeded("taken-over")
-		until(t, "the replica is behind", func() bool { return p.succeeded("taken-over") >= have+20 })
+		redistest.Until(t, "the replica is behind", func() bool { return p.succeeded("taken-over") >= have+20 })
 		do("cluster", "failover", "takeover")
 		do("config", "set", "masteruser", "", "masterauth", "")
-		until(t, "there is another master", func() bool {
+		redistest.Until(t, "there is another master", func() bool {
 			c.ReloadState(t.Context())
 			return master().Options().Addr == replica.Options().Addr
 		})
 	})
-	until(t, "the old master follows", func() bool {
+	redistest.Until(t, "the old master follows", func() bool {
 		return strings.Contains(master().Info(t.Context(), "replication").Val(), "state=online")
 	})
 	p.through("killed", func() {
@@ -175,7 +177,7 @@ func (p *product) everyTaskIsKnown(batches ...string) int {
 		made++
 	}
 	// A worker restores what it knows within two seconds.
-	until(p.T, "every task is known", func() bool { return rooms+p.extra() == made })
+	redistest.Until(p.T, "every task is known", func() bool { return rooms+p.extra() == made })
 	p.Logf("%d tasks for %d rooms", made, rooms)
 	return made - rooms
 }
@@ -225,7 +227,7 @@ func failovers(t *testing.T, durability string) {
 	sentinels := []string{sentinel(t, first.Addr), sentinel(t, first.Addr), sentinel(t, first.Addr)}
 	watch := redis.NewSentinelClient(&redis.Options{Addr: sentinels[0]})
 	t.Cleanup(func() { watch.Close() })
-	until(t, "the sentinels know all", func() bool {
+	redistest.Until(t, "the sentinels know all", func() bool {
 		others, err := watch.Sentinels(t.Context(), "main").Result()
 		replicas, rerr := watch.Replicas(t.Context(), "main").Result()
 		return err == nil && rerr == nil && len(others) == 2 && len(replicas) == 2
@@ -235,19 +237,19 @@ func failovers(t *testing.T, durability string) {
 		return strings.Join(addr, ":")
 	}
 	changes := func(from string) {
-		until(t, "there is another master", func() bool { return master() != "" && master() != from })
+		redistest.Until(t, "there is another master", func() bool { return master() != "" && master() != from })
 	}
 	p := newProduct(t, "redis+sentinel://"+strings.Join(sentinels, ",")+"/main/0")
 	p.environ = append(p.environ, "TIWSNAP_REDIS_DURABILITY="+durability)
 	p.start("worker")
 	p.through("planned", func() {
-		until(t, "the failover begins", func() bool { return watch.Failover(t.Context(), "main").Err() == nil })
+		redistest.Until(t, "the failover begins", func() bool { return watch.Failover(t.Context(), "main").Err() == nil })
 		changes(first.Addr)
 	})
 	second := master()
 	c := redis.NewClient(&redis.Options{Addr: second})
 	t.Cleanup(func() { c.Close() })
-	until(t, "both replicas follow", func() bool {
+	redistest.Until(t, "both replicas follow", func() bool {
 		return strings.Count(c.Info(t.Context(), "replication").Val(), "state=online") == 2
 	})
 	p.through("killed", func() {
@@ -285,7 +287,7 @@ func sentinel(t *testing.T, addr string) string {
 	t.Helper()
 	host, masterPort, _ := net.SplitHostPort(addr)
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	own := freeAddr(t)
+	own := redistest.FreeAddr(t)
 	_, port, _ := net.SplitHostPort(own)
 	text := fmt.Sprintf("port %s\nbind 127.0.0.1\nsentinel monitor main %s %s 2\n"+
 		"sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 3000\n", port, host, masterPort)
@@ -302,6 +304,6 @@ func sentinel(t *testing.T, addr string) string {
 	})
 	c := redis.NewSentinelClient(&redis.Options{Addr: own})
 	defer c.Close()
-	until(t, "the sentinel answers", func() bool { return c.Ping(t.Context()).Err() == nil })
+	redistest.Until(t, "the sentinel answers", func() bool { return c.Ping(t.Context()).Err() == nil })
 	return own
 }

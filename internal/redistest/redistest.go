@@ -8,8 +8,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -168,4 +170,37 @@ func Client(tb testing.TB) *redis.Client {
 	}
 	tb.Cleanup(func() { c.Close() })
 	return c.(*redis.Client)
+}
+
+// Until asks every 20 ms whether it is done, because Redis does not tell, and
+// fails the test after two minutes. what is to be so then.
+func Until(tb testing.TB, what string, done func() bool) {
+	tb.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(2 * time.Minute); !done(); {
+		select {
+		case <-deadline:
+			tb.Fatalf("not within two minutes: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// FreeAddr is an address of loopback at which nobody listens. Its port is below
+// those that systems give to clients, so that no connection takes it before the
+// test does.
+func FreeAddr(tb testing.TB) string {
+	tb.Helper()
+	for range 100 {
+		port := strconv.Itoa(20_000 + rand.IntN(10_000))
+		l, err := net.Listen("tcp", ":"+port) // so that no address of the machine has it
+		if err != nil {
+			continue
+		}
+		l.Close()
+		return "127.0.0.1:" + port
+	}
+	tb.Fatal("100 ports from 20000 to 29999 are taken")
+	return ""
 }
