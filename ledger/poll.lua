@@ -35,7 +35,8 @@ local function turn(soonest)
 end
 
 redis.call('ZREMRANGEBYSCORE', POLLERS, '-inf', NOW)
-if not redis.call('ZSCORE', POLLERS, OWNER) and redis.call('ZCARD', POLLERS) >= tonumber(ARGV[5]) then
+redis.call('ZREM', POLLERS, OWNER) -- and there again unless there are enough without it
+if redis.call('ZCARD', POLLERS) >= tonumber(ARGV[5]) then
   return {NOW, -1, turn(tonumber(redis.call('ZRANGE', POLLERS, 0, 0, 'WITHSCORES')[2])), 0}
 end
 

@@ -17,7 +17,8 @@ local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', HOLDERS, '-inf', NOW)
 -- The server's clock may have been set back: no lease lasts longer than a new one.
 redis.call('ZREMRANGEBYSCORE', HOLDERS, '(' .. (NOW + HOLD), '+inf')
-if redis.call('ZSCORE', HOLDERS, OWNER) or redis.call('ZCARD', HOLDERS) < NUMBER then
+redis.call('ZREM', HOLDERS, OWNER) -- it does without its lease where there are enough others
+if redis.call('ZCARD', HOLDERS) < NUMBER then
   redis.call('ZADD', HOLDERS, NOW + HOLD, OWNER)
   redis.call('PEXPIRE', HOLDERS, HOLD)
   return -1

@@ -69,6 +69,16 @@ func TestLease(t *testing.T) {
 		}
 	})
 
+	t.Run("is given back where fewer are wanted", func(t *testing.T) {
+		a, b := of("less work", "a", 2*time.Second), of("less work", "b", 2*time.Second)
+		take(a)
+		take(b)
+		time.Sleep(1100 * time.Millisecond) // then a renews it
+		if held, _, err := a.Take(t.Context(), 1); held || err != nil {
+			t.Errorf("of two one is to stay: %t, %v", held, err)
+		}
+	})
+
 	t.Run("runs out where its owner has died", func(t *testing.T) {
 		for _, owner := range []string{"a", "b"} {
 			take(of("short work", owner, 50*time.Millisecond))
