@@ -22,6 +22,7 @@ type plan struct {
 	Spacing   time.Duration
 	Validity  time.Duration
 	Lead      time.Duration
+	Bunch     int
 	Seed      uint64
 	Processes []process
 	Events    []event
@@ -67,6 +68,7 @@ func drawPlan(t *rapid.T) plan {
 		Spacing:  ms("spacing", 1, 50),
 		Validity: ms("validity", 200, 1000),
 		Lead:     ms("lead", 1, 50),
+		Bunch:    rapid.IntRange(1, 4).Draw(t, "bunch"),
 		Seed:     rapid.Uint64().Draw(t, "seed"),
 	}
 	for range rapid.IntRange(1, 6).Draw(t, "processes") {
@@ -118,7 +120,7 @@ func (p plan) run(t *testing.T) *uses {
 		percent := func(n int) bool { return below(99) < time.Duration(n) }
 
 		o := ratelimit.Options{
-			Limit: p.Limit, Margin: p.Margin, Spacing: p.Spacing, Validity: p.Validity, Lead: p.Lead,
+			Limit: p.Limit, Margin: p.Margin, Spacing: p.Spacing, Validity: p.Validity, Lead: p.Lead, Bunch: p.Bunch,
 		}
 		lines[i], o.Redis = w.line(t, func() time.Duration { return proc.Delay + below(proc.Jitter) })
 		lines[i].back = func() time.Duration { return proc.Back + below(proc.Jitter) }
