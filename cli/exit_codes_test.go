@@ -42,8 +42,8 @@ var anyCommand = []ending{
 	{how: "it needs Redis, which does not answer", code: exitUnavailable},
 	{how: "the output cannot be written, for example on a full disk", code: exitTempFail},
 	{
-		how: "interrupted, unless its own rows say otherwise: Ctrl-C or SIGTERM, " +
-			"also at a prompt or while stdin is read",
+		how: "interrupted by Ctrl-C or SIGTERM, also at a prompt or while it reads stdin, " +
+			"unless a row below differs",
 		code: exitTempFail,
 	},
 	{how: "the configuration is wrong", code: exitConfig},

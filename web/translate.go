@@ -70,7 +70,7 @@ var foreign = [][2]string{
 	{"is %q, %s", "为 %s，%s"},
 	{"that is too large", "数值过大"},
 	{"it must not be negative", "不能为负数"},
-	{"spreadsheets shorten long numbers like that: format the column as text and save the file again",
+	{"spreadsheets shorten long numbers: format the column as text and save again",
 		"电子表格会这样缩写长数字：请将该列设为文本格式后重新保存"},
 	{"it must be a whole number", "必须是整数"},
 	{"it must have no thousands separators", "不能有千位分隔符"},

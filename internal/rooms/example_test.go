@@ -31,6 +31,6 @@ func Example() {
 	// Output:
 	// room 101 of Maths 3b
 	// line 3, column 2: Whiteboard.Width is 19200, it must be from 0 to 2560
-	// line 4, column 1: RoomId is "1.03E+02", spreadsheets shorten long numbers like that: format the column as text and save the file again
+	// line 4, column 1: RoomId is "1.03E+02", spreadsheets shorten long numbers: format the column as text and save again
 	// line 5, column 1: RoomId 101 of SdkAppId 1400123480 is already on line 2
 }

@@ -208,7 +208,7 @@ func whyNoNumber(s string, err error) string {
 	case notFloat == nil && strings.HasPrefix(s, "-"):
 		hint = "it must not be negative"
 	case notFloat == nil && isDigits(s[:1]) && strings.ContainsAny(s, "eE"):
-		hint = "spreadsheets shorten long numbers like that: format the column as text and save the file again"
+		hint = "spreadsheets shorten long numbers: format the column as text and save again"
 	case notFloat == nil && strings.Contains(s, ".") && !strings.HasSuffix(s, "000"):
 		hint = "it must be a whole number"
 	case isDigits(strings.NewReplacer(",", "", ".", "", "'", "", " ", "", "\u00a0", "", "\u202f", "").Replace(s)):
