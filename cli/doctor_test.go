@@ -232,7 +232,7 @@ func TestDoctorOnRedis(t *testing.T) {
 			"ok    redis eviction: noeviction",
 			"ok    redis persistence: AOF is on",
 			"ok    redis memory: # of # used",
-			"warn  worker: No worker runs: what is enqueued waits; fix: start one with tiwsnap worker",
+			"warn  worker: No worker is running: queued rooms wait; fix: start one with tiwsnap worker",
 		}
 		if diff := cmp.Diff(want, lines); diff != "" || code != exitOK {
 			t.Errorf("exit %d\n%s", code, diff)
@@ -248,7 +248,7 @@ func TestDoctorOnRedis(t *testing.T) {
 			"warn  redis persistence: AOF is off: accepted snapshots are lost if Redis crashes; fix: CONFIG SET " +
 				"appendonly yes, and the same in redis.conf",
 			"FAIL  redis memory: # of # used: Redis is about to refuse writes; fix: raise maxmemory, or cancel batches",
-			"warn  worker: No worker runs: what is enqueued waits; fix: start one with tiwsnap worker",
+			"warn  worker: No worker is running: queued rooms wait; fix: start one with tiwsnap worker",
 		}
 		if diff := cmp.Diff(want, lines[min(3, len(lines)):]); diff != "" || code != exitUnavailable {
 			t.Errorf("exit %d\n%s", code, diff)
@@ -262,7 +262,7 @@ func TestDoctorOnRedis(t *testing.T) {
 			"ok    redis: redis://worker:***@# answers in #",
 			"ok    redis clock: differs by # from the clock here",
 			"warn  redis info: version, eviction, persistence and memory are unknown: NOPERM ",
-			"warn  worker: No worker runs: ",
+			"warn  worker: No worker is running: ",
 		}
 		if len(lines) != len(want) || code != exitOK {
 			t.Fatalf("exit %d\n%s", code, strings.Join(lines, "\n"))
@@ -433,12 +433,12 @@ func TestTroubleComesFirst(t *testing.T) {
 	code, out, _ := s.run("", "doctor")
 	if code != exitUnavailable ||
 		!strings.HasPrefix(out,
-			"FAIL  sending: All sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
+			"FAIL  sending: Sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
 		!strings.Contains(out, "FAIL  application 7: Application 7 is suspended since") {
 		t.Errorf("doctor, exit code %d:\n%s", code, out)
 	}
 	if _, _, stderr := s.run("", "status"); !strings.HasPrefix(stderr,
-		"All sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
+		"Sending is stopped since 2026-01-02T03:04:05Z: ResourceUnavailable.ServiceExpired") ||
 		!strings.Contains(stderr, "Application 7 is suspended") {
 		t.Errorf("status: %s", stderr)
 	}

@@ -55,7 +55,7 @@ func TestProducersNoticeALoss(t *testing.T) {
 	if err := waits.Start(); err != nil {
 		t.Fatal(err)
 	}
-	redistest.Until(t, "the command waits", func() bool { return strings.Contains(said.String(), "No worker runs") })
+	redistest.Until(t, "the command waits", func() bool { return strings.Contains(said.String(), "No worker is running") })
 	c.FlushAll(t.Context())
 	if out := room("first"); !strings.Contains(out, "warning: Redis has lost its data; missing: ") ||
 		!strings.Contains(out, "Fix: enqueue again what is missing") || !strings.Contains(out, "enqueued") {

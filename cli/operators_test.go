@@ -379,11 +379,11 @@ func TestStopAndStart(t *testing.T) {
 		t.Errorf("exit code %d, %q", code, out)
 	}
 	_, _, stderr := s.run("", "status")
-	if !strings.HasPrefix(stderr, "All sending is stopped since ") ||
-		!strings.Contains(stderr, ": exams until 6. It waits for a person who starts it. Fix: tiwsnap start") {
+	if !strings.HasPrefix(stderr, "Sending is stopped since ") ||
+		!strings.Contains(stderr, ": exams until 6. It waits for tiwsnap start. Fix: tiwsnap start") {
 		t.Errorf("%q", stderr)
 	}
-	if code, out, _ := s.run("", "start"); code != exitOK || out != "sending has started; it was stopped by: person\n" {
+	if code, out, _ := s.run("", "start"); code != exitOK || out != "sending has started; cause of the stop: person\n" {
 		t.Errorf("exit code %d, %q", code, out)
 	}
 	if _, _, stderr := s.run("", "status"); stderr != noWorker+"no batches\n" {

@@ -16,7 +16,7 @@ import (
 )
 
 // noWorker is what status says first where no worker runs.
-const noWorker = "No worker runs: what is enqueued waits. Fix: start one with tiwsnap worker\n"
+const noWorker = "No worker is running: queued rooms wait. Fix: start one with tiwsnap worker\n"
 
 // follow runs a command and returns a function that waits until it has printed
 // a text to people, and one that waits for its end.
@@ -75,7 +75,7 @@ func TestWaitSaysWhyNothingMoves(t *testing.T) {
 
 	prints, end := s.follow("wait", "b")
 	reasons := []string{
-		"b: waiting: All sending is stopped since ", ": exams. It waits for a person who starts it. Fix: tiwsnap start",
+		"b: waiting: Sending is stopped since ", ": exams. It waits for tiwsnap start. Fix: tiwsnap start",
 		"b: waiting: Application 7 is suspended since 2026-01-02T03:04:05Z: UnauthorizedOperation.SdkAppId",
 		"b: waiting: " + noWorker,
 		"b: waiting: the batch is paused. Fix: tiwsnap resume b\n",
@@ -107,7 +107,7 @@ func TestNoWorkerRuns(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
 	commands := [][]string{{"status"}, {"status", "-o", "json"}, {"doctor"}, {"doctor", "-o", "json"}}
 	for _, args := range commands {
-		s.says(exitOK, "No worker runs", args...)
+		s.says(exitOK, "No worker is running", args...)
 		s.says(exitOK, "start one with tiwsnap worker", args...)
 	}
 	prints, end := s.follow("enqueue", "room", "--app", "1400123480", "--room", "7", "--wait")

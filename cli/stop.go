@@ -74,7 +74,7 @@ An error that persists stops sending again.`,
 		c.did(e, "start-sending", "", string(before))
 		said := "sending was not stopped"
 		if before != "" {
-			said = fmt.Sprintf("sending has started; it was stopped by: %s", before)
+			said = fmt.Sprintf("sending has started; cause of the stop: %s", before)
 		}
 		return printSending(e, said, false, *output)
 	}

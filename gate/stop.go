@@ -26,25 +26,25 @@ const (
 	NoWorker    Cause = "no-worker"    // nobody is there who could make calls; the gate itself does not know it
 )
 
-// Stop is why calls are not made: all of them, or those for one application.
-// Everything that shows the state shows this.
+// Stop is why requests are not sent: all of them, or those of one application.
+// Every place that shows the state shows this.
 type Stop struct {
 	What      string    `json:"what" doc:"What is stopped"`
 	Cause     Cause     `json:"cause" enum:"application,storm,connection,account,person,paused-queue,no-replica,no-worker"`
-	Queue     string    `json:"queue,omitempty" doc:"That is paused"`
-	App       uint64    `json:"sdk_app_id,omitempty" doc:"Of a suspended application, which alone is concerned"`
+	Queue     string    `json:"queue,omitempty" doc:"The paused queue"`
+	App       uint64    `json:"sdk_app_id,omitempty" doc:"The suspended application"`
 	Phase     string    `json:"phase" enum:"open,half-open" doc:"half-open: single requests are sent as trials"`
-	Since     time.Time `json:"since,omitzero" doc:"Left out where it is not known"`
+	Since     time.Time `json:"since,omitzero" doc:"Left out if unknown"`
 	Why       string    `json:"why"`
 	WaitsFor  string    `json:"waits_for" doc:"What ends it by itself, if anything"`
-	NextTrial time.Time `json:"next_trial_at,omitzero" doc:"When that is tried next, by the clock of Redis"`
-	Trials    int       `json:"trials,omitempty" doc:"How many trials have failed"`
+	NextTrial time.Time `json:"next_trial_at,omitzero" doc:"Time of the next trial, by the clock of Redis"`
+	Trials    int       `json:"trials,omitempty" doc:"Failed trials"`
 	Fix       string    `json:"fix" doc:"What a person can do"`
 	Code      string    `json:"code,omitempty" doc:"Tencent's, or one that begins with ClientError"`
-	Message   string    `json:"message,omitempty" doc:"As Tencent, the network or the person has put it"`
+	Message   string    `json:"message,omitempty" doc:"Text of Tencent, the network or the person"`
 	RequestID string    `json:"request_id,omitempty" doc:"Of the request that was refused"`
-	By        string    `json:"by,omitempty" doc:"The person who has stopped it"`
-	Waiting   int       `json:"waiting,omitempty" doc:"Rooms that were set aside until the application goes on"`
+	By        string    `json:"by,omitempty" doc:"The person who stopped it"`
+	Waiting   int       `json:"waiting,omitempty" doc:"Rooms that wait for the application"`
 
 	turn  string
 	probe string // describe | create
@@ -86,31 +86,30 @@ func (s *Stop) what() string {
 	case s.Cause == PausedQueue:
 		return "Queue " + s.Queue + " is paused"
 	case s.Cause == NoWorker:
-		return "No worker runs"
+		return "No worker is running"
 	case s.Cause == Application:
 		return fmt.Sprintf("Application %d is suspended", s.App)
 	case s.Phase == "half-open":
 		return "Sending is being resumed"
 	}
-	return "All sending is stopped"
+	return "Sending is stopped"
 }
 
 func (s *Stop) why() string {
 	meaning := s.Code + ": " + tiw.Explain(s.Code).Meaning
 	switch s.Cause {
 	case PausedQueue:
-		return "somebody has paused it, in asynqmon most likely; what is on it waits"
+		return "it was paused, most likely in asynqmon; its tasks wait"
 	case NoWorker:
-		return "what is enqueued waits"
+		return "queued rooms wait"
 	case NoReplica:
-		return "the replicas of Redis do not confirm that a request is to be sent, " +
-			"as TIWSNAP_REDIS_DURABILITY=replicated asks for"
+		return "the replicas of Redis do not confirm writes, which TIWSNAP_REDIS_DURABILITY=replicated requires"
 	case Person:
 		return strings.TrimSuffix("stopped by "+s.By+": "+s.Message, ": ")
 	case Connection:
 		return "the endpoint of Tencent's API cannot be reached: " + cmp.Or(s.Message, s.Code)
 	case Storm:
-		return "Tencent's API answers with errors only, or not at all: " + meaning
+		return "Tencent's API returns only errors or does not answer: " + meaning
 	}
 	return meaning
 }
@@ -124,17 +123,17 @@ func (s *Stop) waitsFor() string {
 	case s.Cause == NoWorker:
 		return ""
 	case s.Cause == NoReplica:
-		return "the replicas, which are asked again every few seconds"
+		return "the replicas, which are checked every few seconds"
 	case s.Cause == Person, s.Cause == PausedQueue:
-		return "a person who starts it"
+		return "tiwsnap start"
 	case s.Cause == Application:
-		return "one request for it that is accepted" + at
+		return "an accepted request for it" + at
 	case s.Phase == "half-open":
-		return "single requests that are accepted"
+		return "accepted trial requests"
 	case s.Cause == Account && s.probe == "describe":
-		return "a harmless request that finds the account in order" + at
+		return "a DescribeSnapshotTask that is not refused for the account" + at
 	}
-	return "one request that is accepted" + at
+	return "an accepted request" + at
 }
 
 func (s *Stop) fix() string {
@@ -144,7 +143,7 @@ func (s *Stop) fix() string {
 	case NoWorker:
 		return "start one with tiwsnap worker"
 	case NoReplica:
-		return "start the replicas of Redis, or see why they are behind: INFO replication"
+		return "start the replicas of Redis, or check why they lag: INFO replication"
 	case Person, PausedQueue:
 		return "tiwsnap start, or the button on the first page"
 	case Application:

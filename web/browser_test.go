@@ -470,13 +470,13 @@ func TestStopAndStartInABrowser(t *testing.T) {
 	b.shots("stopped")
 	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)))
 	b.logIn(w.URL, "ada")
-	b.until(`document.querySelector('.trouble')?.innerText.includes('All sending is stopped')`)
+	b.until(`document.querySelector('.trouble')?.innerText.includes('Sending is stopped')`)
 	b.until(`!document.querySelector('main form')`)
 	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)))
 	b.logIn(w.URL, "bob")
 	b.do(chromedp.Click(chromedp.CSS(`.trouble form[action="/start"] button`)))
 	b.until(`document.querySelector('#now') &&
-		[...document.querySelectorAll('.trouble h2')].map((h) => h.innerText).join() === 'No worker runs'`)
+		[...document.querySelectorAll('.trouble h2')].map((h) => h.innerText).join() === 'No worker is running'`)
 	if log := w.log.String(); !strings.Contains(log,
 		`msg="all sending stopped by a person" by=bob reason="maintenance until 6"`) ||
 		!strings.Contains(log, `msg="all sending started by a person" by=bob before=person`) {

@@ -92,7 +92,7 @@ func TestStopAndStart(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	limit := s.send("GET", "/v1/limit", "").body
-	if !strings.Contains(limit, `"what":"All sending is stopped"`) || !strings.Contains(limit, `: exams"`) {
+	if !strings.Contains(limit, `"what":"Sending is stopped"`) || !strings.Contains(limit, `: exams"`) {
 		t.Error(limit)
 	}
 	s.send("POST", "/v1/start", "").want(200, &got)

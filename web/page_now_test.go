@@ -41,7 +41,7 @@ func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
 		"no worker": {func(*redistest.Server, *redis.Client) error { return nil }, "start one with tiwsnap worker"},
 		"it evicts": {func(_ *redistest.Server, c *redis.Client) error {
 			return c.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err()
-		}, "throws tasks away when it is full"},
+		}, "deletes tasks when it is full"},
 		"it is full": {func(_ *redistest.Server, c *redis.Client) error {
 			return c.ConfigSet(t.Context(), "maxmemory", "1000000").Err()
 		}, "% full"},
@@ -154,10 +154,10 @@ func TestWhatIsHeldIsNotInProgress(t *testing.T) {
 	for path, wants := range map[string][]string{
 		"/": {
 			`<h2>In progress</h2> <p class="figure">0 `, "1 snapshot is held for review",
-			"what is enqueued waits. Since <time",
+			"queued rooms wait. Since <time",
 		},
 		"/batches/b": {"1 held for review: a person decides", "Look at it, and retry or cancel it"},
-		"/workers":   {"No worker runs. Start one with tiwsnap worker."},
+		"/workers":   {"No worker is running. Start one with tiwsnap worker."},
 	} {
 		for _, want := range wants {
 			if body := page(path); !strings.Contains(body, want) {

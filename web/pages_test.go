@@ -119,7 +119,7 @@ func TestEveryPageIsShown(t *testing.T) {
 		"/batches/monday/pictures":      {"高二（1）班", "分享链接"},
 		"/failures":                     {"AuthFailure", "密钥被拒绝"},
 		"/failures?code=InternalErr":    {"20102", "20102"},
-		"/held":                         {"Nothing waits for a person.", "没有需要人工确认的。"},
+		"/held":                         {"Nothing is held for review.", "没有需要人工确认的。"},
 		"/schedules":                    {"Next ticks", "接下来的运行时间"},
 		"/webhooks":                     {"Every webhook was delivered", "所有通知均已送达"},
 		"/webhooks?state=waiting":       {"No webhook waits", "没有等待重试的通知"},
@@ -129,7 +129,7 @@ func TestEveryPageIsShown(t *testing.T) {
 		"/audit":                        {"pause-batch", "pause-batch"},
 		"/find?q=20102":                 {"/snapshots/monday.2", "/snapshots/monday.2"},
 		"/find?q=request-monday.1":      {"/snapshots/monday.1", "/snapshots/monday.1"},
-		"/find?q=nothing":               {"Nothing is found.", "没有找到。"},
+		"/find?q=nothing":               {"Nothing found.", "没有找到。"},
 		"/docs":                         {"POST /v1/batches", "POST /v1/batches"},
 		"/login?next=%2Fbatches%2Fnone": {"", ""},
 	} {
@@ -341,10 +341,10 @@ func TestChangesOnPages(t *testing.T) {
 		{"/limit", "limit=10", "/limit", "10 a second", "set-limit"},
 		{"/limit", "default=true", "/limit", "as configured", "set-limit"},
 		{"/schedules/after-class/pause", "", "/schedules", "is paused", "pause-schedule"},
-		{"/schedules/after-class/resume", "", "/schedules", "goes on", "resume-schedule"},
+		{"/schedules/after-class/resume", "", "/schedules", "is resumed", "resume-schedule"},
 		{"/schedules/after-class/run", "", "/batches/after-class-", "2 rooms are enqueued. Left out as wrong: 1.", "run-schedule"},
 		{"/webhooks/resend", "", "/webhooks", "0 webhooks", "run-schedule"},
-		{"/stop", "reason=exam", "/", "All sending is stopped.", "stop-sending"},
+		{"/stop", "reason=exam", "/", "Sending is stopped.", "stop-sending"},
 		{"/start", "", "/", "Sending is started.", "start-sending"},
 	} {
 		form, err := url.ParseQuery(step.form)

@@ -92,7 +92,7 @@ func TestAnOperatorAtNightInABrowser(t *testing.T) {
 	gone := `document.querySelector('#now') && !document.querySelector('.trouble')`
 
 	// The account is in arrears. It is paid, and a person does not wait for the probe.
-	b.until(`document.querySelector('.trouble h2')?.innerText === 'All sending is stopped'`)
+	b.until(`document.querySelector('.trouble h2')?.innerText === 'Sending is stopped'`)
 	b.until(`document.querySelector('.trouble').innerText.includes('arrears') && document.querySelector('.trouble time')`)
 	b.until(`document.querySelector('#now').innerText.includes('20 rooms')`)
 	fault(tiwtest.Faults{RoomCodes: map[uint64]string{3: "InvalidParameter.Width", 7: "InvalidParameter.Width"}})

@@ -41,7 +41,7 @@ func TestIntentsOnReplicas(t *testing.T) {
 	w.eventually("it is told", func() bool {
 		stops, err := b.Stops(t.Context())
 		return err == nil && len(stops) == 1 && stops[0].Cause == gate.NoReplica &&
-			strings.Contains(stops[0].String(), "All sending is stopped since 20") &&
+			strings.Contains(stops[0].String(), "Sending is stopped since 20") &&
 			strings.Contains(stops[0].String(), "TIWSNAP_REDIS_DURABILITY=replicated")
 	})
 	w.until("b", "is queued", func(b ledger.Batch) bool { return b.Queued == 10 })

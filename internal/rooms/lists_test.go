@@ -55,9 +55,9 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 				`"RoomId":900071,"Label":{"Class":"Maths 3b"}`)},
 		"09-trailing-empty-columns.csv": {app(2, `"RoomId":900090`), app(3, `"RoomId":900091`)},
 		"11-scientific.csv": {
-			`line 2, column 1: SdkAppId is "1.40012E+09", spreadsheets shorten long numbers like that: format the ` +
+			`line 2, column 1: SdkAppId is "1.40012E+09", spreadsheets shorten long numbers: format the ` +
 				`column as text and save again`,
-			`line 3, column 2: RoomId is "9.00E+05", spreadsheets shorten long numbers like that: format the column ` +
+			`line 3, column 2: RoomId is "9.00E+05", spreadsheets shorten long numbers: format the column ` +
 				`as text and save again`},
 		"13-bom-in-middle.csv": {
 			app(2, `"RoomId":900130`), app(4, `"RoomId":900131`), "note: line 3: the header again, skipped"},

@@ -110,9 +110,9 @@ func TestCSVFaults(t *testing.T) {
 			"1;十二", "1;NaN",
 			"1;18446744073709551616", "1;99999999999999999999", "1;-1e5", "1;=A1\x1b[31m"}, "\n"),
 			[]string{
-				`line 2, column 1: SdkAppId is "1.4E+09", spreadsheets shorten long numbers like that: format the ` +
+				`line 2, column 1: SdkAppId is "1.4E+09", spreadsheets shorten long numbers: format the ` +
 					`column as text and save again`,
-				`line 3, column 2: RoomId is "1.23e+09", spreadsheets shorten long numbers like that: format the ` +
+				`line 3, column 2: RoomId is "1.23e+09", spreadsheets shorten long numbers: format the ` +
 					`column as text and save again`,
 				`line 4, column 2: RoomId is "12345.5", it must be a whole number`,
 				`line 5, column 2: RoomId is "12,345", it must have no thousands separators`,
@@ -324,7 +324,7 @@ func TestJSONFaults(t *testing.T) {
 				`line 1, column 24: RoomId is the text "12345", it must be a number without quotes`,
 				"line 2, column 24: RoomId is true, it must be a number",
 				"line 3, column 24: RoomId is [2], it must be a number",
-				`line 4, column 24: RoomId is "1.2e3", spreadsheets shorten long numbers like that: format the ` +
+				`line 4, column 24: RoomId is "1.2e3", spreadsheets shorten long numbers: format the ` +
 					`column as text and save again`,
 				`line 5, column 24: RoomId is "-2", it must not be negative`,
 				"line 6, column 41: SnapshotMode is 1, it must be a text in quotes",
