@@ -112,9 +112,8 @@ func (c *Client) Close() error { return c.close() }
 // lookEvery is the least time between two looks for a loss of data.
 const lookEvery = 2 * time.Second
 
-// look raises the alarm if Redis has lost data since this client has used it. Only that: what goes wrong with it is
-// told
-// by what follows.
+// look raises the alarm if Redis has lost data since this client has used it. The calls that follow report errors of
+// Redis.
 func (c *Client) look(ctx context.Context) {
 	c.mu.Lock()
 	due := time.Since(c.looked) >= lookEvery
@@ -128,9 +127,8 @@ func (c *Client) look(ctx context.Context) {
 }
 
 // Lost returns the newest loss of Redis' data, if one was found within the last day: by a worker, by another
-// process, or
-// by this client, which looks for it before it enqueues. Enqueue again what is missing: the same id and rooms are the
-// same batch, and the same room and key the same snapshot. It is nil if there is none. Errors: Redis'.
+// process, or by this client, which looks for it before it enqueues. Enqueue again what is missing: the same id and
+// rooms are the same batch, and the same room and key the same snapshot. It is nil if there is none. Errors: Redis'.
 func (c *Client) Lost(ctx context.Context) (*Loss, error) {
 	c.look(ctx)
 	return c.ledger.LastLoss(ctx)

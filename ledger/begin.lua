@@ -60,7 +60,8 @@ if state == 'sending' then
   failures = redis.call('HINCRBY', SNAPSHOT, 'failures', 1)
   unknown_at = sent_at
   note(attempt, sent_at, '', 'unknown', 'ClientError.WorkerLost', '')
-  set('unknown_at', sent_at, 'code', 'ClientError.WorkerLost', 'message', 'the worker was lost with the request on its way')
+  set('unknown_at', sent_at, 'code', 'ClientError.WorkerLost',
+    'message', 'the worker was lost with the request on its way')
   move(state, 'unknown')
   state = 'unknown'
   if spare then

@@ -349,7 +349,8 @@ end
 -- Takes the task of an attempt, which is kept, as the snapshot's own.
 local function accept(from, attempt)
   set('task_id', get('task:' .. attempt), 'accepted_at', NOW)
-  redis.call('HDEL', SNAPSHOT, 'code', 'message', 'spare', 'unknown_at', 'cancel', 'answer', 'answers', 'answer_at', 'total')
+  redis.call('HDEL', SNAPSHOT, 'code', 'message', 'spare', 'unknown_at', 'cancel',
+    'answer', 'answers', 'answer_at', 'total')
   move(from, 'accepted')
   if redis.call('HEXISTS', SNAPSHOT, 'callback:' .. attempt) == 1 then
     redis.call('ZADD', CONFIRM, NOW, ID) -- its callback came first: it has ended

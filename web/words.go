@@ -499,13 +499,15 @@ var catalog = map[string][languages]string{
 		"No worker has run the due tick. Is a worker with this configuration running?",
 		"到期的任务没有 worker 执行。是否有使用此配置的 worker 在运行？",
 	},
-	"schedule.trying":       {"The tick that is due has failed %s times:", "本次运行已失败 %s 次："},
-	"tick.enqueued":         {"enqueued", "已提交"},
-	"tick.skipped":          {"skipped", "已跳过"},
-	"tick.missed":           {"missed", "已错过"},
-	"tick.failed":           {"failed", "失败"},
-	"said.schedule.paused":  {"The schedule is paused.", "定时任务已暂停。"},
-	"said.schedule.resumed": {"The schedule is resumed. Ticks missed during the pause are not made up.", "定时任务已继续。暂停期间错过的不再补做。"},
+	"schedule.trying":      {"The tick that is due has failed %s times:", "本次运行已失败 %s 次："},
+	"tick.enqueued":        {"enqueued", "已提交"},
+	"tick.skipped":         {"skipped", "已跳过"},
+	"tick.missed":          {"missed", "已错过"},
+	"tick.failed":          {"failed", "失败"},
+	"said.schedule.paused": {"The schedule is paused.", "定时任务已暂停。"},
+	"said.schedule.resumed": {
+		"The schedule is resumed. Ticks missed during the pause are not made up.", "定时任务已继续。暂停期间错过的不再补做。",
+	},
 
 	"webhooks.dead":        {"Undelivered", "投递失败"},
 	"webhooks.waiting":     {"Waiting", "等待重试"},
@@ -563,7 +565,8 @@ var catalog = map[string][languages]string{
 	"redis.totals":    {"Totals", "累计"},
 
 	"audit.says": {
-		"Who changed what, on the pages, through the API and on the command line. Kept for 90 days.", "谁在何时做了什么：页面、API 和命令行。保留 90 天。",
+		"Who changed what, on the pages, through the API and on the command line. Kept for 90 days.",
+		"谁在何时做了什么：页面、API 和命令行。保留 90 天。",
 	},
 	"audit.by":     {"Who", "操作人"},
 	"audit.via":    {"By", "途径"},

@@ -96,7 +96,8 @@
   const lost = document.getElementById('lost');
   let source;
 
-  const busy = (part) => part.contains(document.activeElement) && part.querySelector('input:focus, select:focus, textarea:focus')
+  const busy = (part) => part.contains(document.activeElement) &&
+    part.querySelector('input:focus, select:focus, textarea:focus')
     || part.querySelector('details[open], input:checked');
 
   const replace = (html) => {
