@@ -122,7 +122,8 @@ func TestStorm(t *testing.T) {
 			if b := w.ended("a"); b.Succeeded != 100 {
 				t.Errorf("%+v", b)
 			}
-			if n := w.creates(); n > 140 {
+			// A room counts once towards the breaker: retries come on top until it opens.
+			if n := w.creates(); n > 160 {
 				t.Errorf("%d requests for 100 rooms", n)
 			}
 			w.cap()
