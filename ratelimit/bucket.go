@@ -130,6 +130,7 @@ type reservation struct {
 	id     string
 	at     time.Time // not to be used before
 	latest time.Time // nor after: just in time for the send
+	clock  int64     // at by the clock of Redis, in Unix microseconds
 }
 
 func (b *bucket) id(number uint64) string { return b.name + "-" + strconv.FormatUint(number, 10) }
@@ -186,7 +187,9 @@ func (b *bucket) call(ctx context.Context, req request) (answer, error) {
 		a.again = sent.Add(ahead(v[11]))
 	}
 	for i, at := range v[12:] {
-		a.permits = append(a.permits, place(b.id(req.number+uint64(i)), ahead(at), b.validity, sent, received.Add(short)))
+		r := place(b.id(req.number+uint64(i)), ahead(at), b.validity, sent, received.Add(short))
+		r.clock = at
+		a.permits = append(a.permits, r)
 	}
 	return a, nil
 }

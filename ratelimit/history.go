@@ -4,6 +4,8 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -39,25 +41,69 @@ type Point struct {
 	Limit   int       `json:"limit,omitempty"` // a second, as it was in force; 0: nothing was sent
 }
 
+// RecordWithin is the time within which each worker calls Record again.
+const RecordWithin = 10 * time.Second
+
 // History is the requests of all processes over a span, the oldest slot first.
-// The last slot is not over yet.
+// The last slot is not over yet. Points[:Complete] ended RecordWithin ago, so
+// that workers have recorded all of them.
 type History struct {
-	Span   Span    `json:"span"`
-	Slot   int     `json:"slot_seconds"`
-	Points []Point `json:"points"`
+	Span     Span    `json:"span"`
+	Slot     int     `json:"slot_seconds"`
+	Complete int     `json:"complete"`
+	Points   []Point `json:"points"`
 }
 
-// Record adds requests that were sent in the last seconds to the history, in one
-// round trip. The error is that of Redis.
-func (l *Limiter) Record(ctx context.Context, sent, refused int) error {
-	args := []any{sent, refused, l.Limit()}
+// counts are the requests of this process in slots of the finest ring, by the
+// beginning of the slot in Unix seconds on the clock of Redis. A request counts
+// from the instant of its permit: no second holds more of those than the limit,
+// so no slot exceeds it, however late it is recorded.
+type counts map[int64]count
+
+type count struct{ sent, refused int }
+
+// add adds to a slot. It keeps as many slots as the finest ring has, so that it
+// is bounded where nobody records them.
+func (c counts) add(slot int64, n count) {
+	was := c[slot]
+	c[slot] = count{was.sent + n.sent, was.refused + n.refused}
+	if len(c) > spans[0].n {
+		delete(c, slices.Min(slices.Collect(maps.Keys(c))))
+	}
+}
+
+// count counts requests of the permit. The caller has the limiter's mu.
+func (p *Permit) count(sent, refused int) {
+	p.limiter.counts.add(time.UnixMicro(p.clock).Truncate(spans[0].slot).Unix(), count{sent, refused})
+}
+
+// Record adds the requests of this process to the history, each to the slot of
+// its permit, in one round trip; in none where there are none. After an error,
+// which is that of Redis, the next call adds them.
+func (l *Limiter) Record(ctx context.Context) error {
+	l.mu.Lock()
+	unrecorded := l.counts
+	l.counts = counts{}
+	l.mu.Unlock()
+	if len(unrecorded) == 0 {
+		return nil
+	}
+	args := []any{l.Limit()}
 	for _, s := range spans {
 		args = append(args, int(s.slot.Seconds()))
 	}
 	for _, s := range spans {
 		args = append(args, s.n)
 	}
+	for slot, n := range unrecorded {
+		args = append(args, slot, n.sent, n.refused)
+	}
 	if err := historyScript.Run(ctx, l.bucket.redis, l.bucket.history(), args...).Err(); err != nil && err != redis.Nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for slot, n := range unrecorded {
+			l.counts.add(slot, n)
+		}
 		return fmt.Errorf("write the history of the rate limit: %w", err)
 	}
 	return nil
@@ -86,6 +132,7 @@ func (l *Limiter) History(ctx context.Context, span Span) (History, error) {
 		h := History{Span: span, Slot: int(s.slot.Seconds()), Points: make([]Point, s.n)}
 		newest := clock.Val().Unix() / int64(h.Slot)
 		first := newest - int64(s.n) + 1
+		h.Complete = int(clock.Val().Add(-RecordWithin).Unix()/int64(h.Slot) - first)
 		for n := range h.Points {
 			h.Points[n].At = time.Unix((first+int64(n))*int64(h.Slot), 0).UTC()
 		}

@@ -97,6 +97,7 @@ type Limiter struct {
 	number    uint64        // of the next permit
 	reports   []report      // not yet told to Redis
 	reportAt  time.Time     // when they must be, unless a reservation comes before
+	counts    counts        // not yet in the history
 	greet     bool          // Redis must be called
 	spread    bool          // and is to spread what is not urgent
 	failures  int           // calls to Redis that failed in a row
@@ -126,6 +127,7 @@ func New(o Options) (*Limiter, error) {
 		stopped: make(chan struct{}),
 		stop:    stop,
 		waiting: [2]*list.List{list.New(), list.New()},
+		counts:  counts{},
 		last:    answer{limit: o.Limit},
 		greet:   true,
 	}

@@ -49,6 +49,7 @@ func (p *Permit) Use(ctx context.Context) error {
 		return ErrStale
 	}
 	p.state = used
+	p.count(1, 0)
 	return nil
 }
 
@@ -72,6 +73,7 @@ func (p *Permit) Sent() {
 func (p *Permit) Throttled() {
 	l := p.limiter
 	l.mu.Lock()
+	p.count(0, 1)
 	l.report(report{id: p.id, refused: true})
 	l.reportAt = time.Now()
 	l.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 // chart is the requests a second over a span, as an SVG picture.
 type chart struct {
 	Span   string
-	Points []ratelimit.Point // of slots that are over: one that is not looks like a fall
+	Points []ratelimit.Point // of slots that all workers have recorded: another looks like a fall
 	Until  time.Time         // when the last of them was over
 	Slot   time.Duration
 	Cap    int     // the highest limit of the span, or that of now
@@ -38,9 +38,8 @@ func (a *API) chart(r *http.Request) (chart, error) {
 	if err != nil {
 		return chart{}, err
 	}
-	last := len(h.Points) - 1
 	c := chart{
-		Span: string(h.Span), Points: h.Points[:last], Until: h.Points[last].At,
+		Span: string(h.Span), Points: h.Points[:h.Complete], Until: h.Points[h.Complete].At,
 		Slot: time.Duration(h.Slot) * time.Second, Cap: a.limiter().Limit(),
 	}
 	for _, p := range h.Points {

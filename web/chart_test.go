@@ -56,14 +56,24 @@ func TestAChartEndsWhereTimeIsOver(t *testing.T) {
 	for time.Now().Truncate(30 * time.Minute).Before(time.Now().Add(-30*time.Minute + 20*time.Second)) {
 		time.Sleep(time.Second) // it ends in this moment
 	}
-	if err := l.Record(t.Context(), 600, 0); err != nil {
+	for range 3 {
+		p, err := l.Acquire(t.Context(), ratelimit.Bulk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Use(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.Sent()
+	}
+	if err := l.Record(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if path, flat := line(t, h, "/?span=7d"); !flat {
 		t.Errorf("the slot that is not over is drawn: %s", path)
 	}
 	if body := ask(t, h, "GET", "/?span=7d", "Accept", "text/html").Body.String(); !strings.Contains(body,
-		"over 30 min, 600 sent") {
+		"over 30 min, 3 sent") {
 		t.Errorf("it does not say what was sent so far:\n%s", body)
 	}
 

@@ -222,7 +222,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 		return true, nil
 	}
 	w.metrics.called(actionCreate, began, err)
-	w.traffic.count(err)
+	w.traffic.total.Add(1)
 	if err == nil {
 		out := ledger.Outcome{
 			State: ledger.Accepted, TaskID: *response.TaskID, RequestID: deref(response.RequestId),

@@ -1,0 +1,45 @@
+package worker_test
+
+import (
+	"testing"
+	"time"
+
+	"tiwsnap/gate"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/ratelimit"
+	"tiwsnap/tiw/tiwtest"
+)
+
+// The quota is less than the limit, so that some requests are refused.
+func TestTheHistoryOfTheRateHasAllRequestsOfAWorker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{Limit: 12})
+	stop := w.work()
+	w.enqueue("a", 40)
+	w.ended("a")
+	stop() // with its last report
+
+	l, err := ratelimit.New(ratelimit.Options{
+		Redis: w.rdb, Key: w.ns.Limit(gate.ActionCreate), Limit: 20, Follows: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(t.Context()) })
+	h, err := l.History(t.Context(), ratelimit.Quarter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent, refused int
+	for _, p := range h.Points {
+		sent, refused = sent+p.Sent, refused+p.Refused
+		if p.Sent > 20*h.Slot || p.Refused > p.Sent {
+			t.Errorf("%s: %d requests in %d s, %d refused", p.At.Format(time.TimeOnly), p.Sent, h.Slot, p.Refused)
+		}
+	}
+	calls := w.sim.State().Actions[tiwtest.ActionCreate]
+	if sent != int(calls.Received.Calls) || refused != int(calls.Rejected) || refused == 0 {
+		t.Errorf("%d requests, %d refused; the API has got %d and refused %d", sent, refused, calls.Received.Calls,
+			calls.Rejected)
+	}
+}
