@@ -26,7 +26,7 @@ func (p *Pages) live(t pageTemplate, every time.Duration, look func(*http.Reques
 					return s.send("live", "lost", "", nil)
 				}
 				var html bytes.Buffer
-				if err := t[v.Lang].ExecuteTemplate(&html, "live", v); err != nil {
+				if err := t()[v.Lang].ExecuteTemplate(&html, "live", v); err != nil {
 					p.o.Log.Error("page not kept up to date", "path", r.URL.Path, "err", err)
 					return err
 				}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"sync"
 	"time"
 
 	"tiwsnap/gate"
@@ -43,10 +44,13 @@ type Pages struct {
 	refused seldom.Message
 }
 
-// NewPages returns the pages. It does not touch Redis.
+// NewPages returns the pages, with all their templates parsed. It does not touch Redis.
 func NewPages(o PagesOptions) *Pages {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, t := range pageTemplates {
+		t() // a broken one panics here and not when somebody opens the page
 	}
 	return &Pages{
 		o: o, api: o.API, now: newNowReader(o.API), refused: seldom.New(),
@@ -166,7 +170,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, status int, t pageT
 // answered.
 func (v view) show(w http.ResponseWriter, r *http.Request, status int, t pageTemplate) error {
 	var b bytes.Buffer
-	if err := t[v.Lang].Execute(&b, v); err != nil {
+	if err := t()[v.Lang].Execute(&b, v); err != nil {
 		r.Header.Del("Accept") // of another page it would be the same
 		problem(http.StatusInternalServerError, codeInternal, "this page cannot be shown, and the log says why").write(w, r)
 		return err
@@ -178,15 +182,23 @@ func (v view) show(w http.ResponseWriter, r *http.Request, status int, t pageTem
 	return nil
 }
 
-// pageTemplate is the template of a page in each language.
-type pageTemplate [languages]*template.Template
+// pageTemplate returns the template of a page in each language. It is parsed at
+// the first call: most commands show no page, and should not pay for it.
+type pageTemplate func() [languages]*template.Template
+
+// pageTemplates are those of all pages.
+var pageTemplates []pageTemplate
 
 // page reads the template of a page and puts it into the layout.
-func page(name string) (t pageTemplate) {
-	for l := range t {
-		t[l] = template.Must(template.New("layout.html").Funcs(functions(lang(l))).
-			ParseFS(pageFiles, "pages/layout.html", "pages/parts.html", "pages/"+name))
-	}
+func page(name string) pageTemplate {
+	t := sync.OnceValue(func() (t [languages]*template.Template) {
+		for l := range t {
+			t[l] = template.Must(template.New("layout.html").Funcs(functions(lang(l))).
+				ParseFS(pageFiles, "pages/layout.html", "pages/parts.html", "pages/"+name))
+		}
+		return t
+	})
+	pageTemplates = append(pageTemplates, t)
 	return t
 }
 
