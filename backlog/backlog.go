@@ -166,12 +166,24 @@ func (b *Backlog) setPaused(ctx context.Context, batch string, paused bool) erro
 // Room returns room n (from 1) of a batch, the batch's defaults filled in.
 // Errors: ErrNotFound, or Redis'.
 func (b *Backlog) Room(ctx context.Context, batch string, n int) (tasks.Room, error) {
+	p, err := b.Snapshot(ctx, batch, n)
+	return p.Room, err
+}
+
+// Snapshot returns what is enqueued for room n (from 1) of a batch. Errors:
+// ErrNotFound, or Redis'.
+func (b *Backlog) Snapshot(ctx context.Context, batch string, n int) (tasks.SnapshotPayload, error) {
 	c, err := b.chunk(ctx, batch, n-1)
 	if err != nil {
-		return tasks.Room{}, err
+		return tasks.SnapshotPayload{}, err
 	}
-	return c.room(n - 1)
+	room, err := c.room(n - 1)
+	return tasks.SnapshotPayload{ID: tasks.RowID(batch, n), Batch: batch, List: c.list, Room: room}, err
 }
+
+// Forget forgets the rooms that were read: where Redis has lost its data, a batch
+// may come back with others.
+func (b *Backlog) Forget() { b.cache.clear() }
 
 // Rooms returns all rooms of a batch in their order, the batch's defaults
 // filled in. It reads a chunk at a time. An error ends the sequence.
@@ -233,12 +245,12 @@ func (b *Backlog) field(ctx context.Context, id chunkID) (*chunk, error) {
 // exist is nil.
 func (b *Backlog) fieldsOf(ctx context.Context, ids []chunkID) ([]*chunk, error) {
 	all := make([]*chunk, len(ids))
-	blobs, defaults := make([]*redis.StringCmd, len(ids)), make([]*redis.StringCmd, len(ids))
+	blobs, lists := make([]*redis.StringCmd, len(ids)), make([]*redis.SliceCmd, len(ids))
 	pipe := b.rdb.Pipeline()
 	for i, id := range ids {
 		if all[i] = b.cache.get(id); all[i] == nil {
 			blobs[i] = pipe.HGet(ctx, b.ns.Rows(id.batch), id.name())
-			defaults[i] = pipe.HGet(ctx, b.ns.Batch(id.batch), "defaults")
+			lists[i] = pipe.HMGet(ctx, b.ns.Batch(id.batch), "defaults", "digest")
 		}
 	}
 	pipe.Exec(ctx) // each reply has its error
@@ -246,13 +258,22 @@ func (b *Backlog) fieldsOf(ctx context.Context, ids []chunkID) ([]*chunk, error)
 		if all[i] != nil {
 			continue
 		}
-		if err := cmp.Or(blobs[i].Err(), defaults[i].Err()); errors.Is(err, redis.Nil) {
-			continue
-		} else if err != nil {
+		err := cmp.Or(blobs[i].Err(), lists[i].Err())
+		if err != nil && !errors.Is(err, redis.Nil) {
 			return nil, fmt.Errorf("read rooms of batch %s: %w", id.batch, err)
 		}
-		c := &chunk{first: id.n*chunkRows + max(id.start, 0)}
-		if err := json.Unmarshal([]byte(defaults[i].Val()), &c.defaults); err != nil {
+		var list struct {
+			Defaults string `redis:"defaults"`
+			Digest   string `redis:"digest"`
+		}
+		if err == nil {
+			err = lists[i].Scan(&list)
+		}
+		if err != nil || list.Defaults == "" {
+			continue
+		}
+		c := &chunk{first: id.n*chunkRows + max(id.start, 0), list: fmt.Sprintf("%.12s", list.Digest)}
+		if err := json.Unmarshal([]byte(list.Defaults), &c.defaults); err != nil {
 			return nil, fmt.Errorf("defaults of batch %s: %w", id.batch, err)
 		}
 		text, err := inflate([]byte(blobs[i].Val()))
@@ -272,6 +293,7 @@ func (b *Backlog) fieldsOf(ctx context.Context, ids []chunkID) ([]*chunk, error)
 // chunk is up to chunkRows rooms of a batch, each as one line of JSON; or a
 // part of such, or where its parts start.
 type chunk struct {
+	list     string // beginning of the digest of the batch
 	defaults tasks.Room
 	first    int // its first row in the batch, from 0
 	lines    [][]byte
@@ -323,8 +345,8 @@ const maxCache = 4 << 20
 const scanCache = 64 << 10
 
 // chunkCache keeps the chunks used last. Chunks never change, but a batch id
-// may come back with other rooms after the batch has expired, days later:
-// a chunk is forgotten long before that.
+// may come back with other rooms: after a loss, see Forget, or after the batch has
+// expired, days later. A chunk is forgotten long before that.
 type chunkCache struct {
 	max  int // bytes
 	mu   sync.Mutex
@@ -364,6 +386,14 @@ func (cc *chunkCache) put(id chunkID, c *chunk) {
 	for cc.size > cc.max && cc.used.Len() > 1 {
 		cc.drop(cc.used.Back())
 	}
+}
+
+func (cc *chunkCache) clear() {
+	cc.mu.Lock()
+	defer cc.mu.Unlock()
+	clear(cc.byID)
+	cc.used.Init()
+	cc.size = 0
 }
 
 func (cc *chunkCache) drop(e *list.Element) {

@@ -16,7 +16,8 @@
 -- ARGV[12] relay     "1" where Tencent calls tiwsnap, which then has to call the
 --                    room's own CallbackURL
 -- ARGV[13] SdkAppId
--- ARGV[14] ...       words of the room, each as its hash and an entry, see index
+-- ARGV[14] list      beginning of the digest of the batch that the room is from, or ""
+-- ARGV[15] ...       words of the room, each as its hash and an entry, see index
 -- Returns {verdict, ...}:
 --   {"send", attempt, failures}  the intent is written; attempt fences the outcome
 --   {"wait", ms}                 a request is on its way, or its callback may come
@@ -27,6 +28,12 @@
 local state, sent_at, token, attempt, failures, unknown_at, spare, cancel, cancels =
   get('state', 'sent_at', 'token', 'attempt', 'failures', 'unknown_at', 'spare', 'cancel', 'cancels')
 
+-- A batch of that name that came after a loss may have other rooms: its own is taken
+-- again when it has been in transit for a while.
+local digest = redis.call('HGET', BATCH, 'digest')
+if digest and string.sub(digest, 1, #ARGV[14]) ~= ARGV[14] then
+  return {'done', 'gone'}
+end
 redis.call('ZREM', TRANSIT, ID)
 if BATCH_ID ~= '' and redis.call('EXISTS', BATCH) == 0 then
   return {'done', 'gone'} -- Redis has lost the batch: what is enqueued anew is another one
@@ -38,7 +45,7 @@ end
 if not state then
   create(ARGV[5])
   unknown_at = get('unknown_at') -- of a request that Redis has lost
-  for i = 14, #ARGV, 2 do
+  for i = 15, #ARGV, 2 do
     index(ARGV[i], ARGV[i + 1])
   end
   move(nil, 'queued')

@@ -240,7 +240,7 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token, pass
 	}
 	args := append([]any{
 		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, pass, l.o.Attempts,
-		l.o.Relay && p.Room.CallbackURL != "", p.Room.SdkAppId,
+		l.o.Relay && p.Room.CallbackURL != "", p.Room.SdkAppId, p.List,
 	}, indexed(p.ID, p.Room.Words()...)...)
 	k, a := l.input(p.ID, p.Batch,
 		[]string{l.ns.Breaker(), l.ns.Suspension(p.Room.SdkAppId), l.ns.SuspendedRooms(p.Room.SdkAppId)}, args)

@@ -52,11 +52,13 @@ const handlerTimeout = 30 * time.Minute
 var ErrNewerPayload = errors.New("payload was written by a newer release")
 
 // SnapshotPayload is the payload of a TypeSnapshot task. Batch is empty for a
-// snapshot that was enqueued by itself.
+// snapshot that was enqueued by itself. List stands for the rooms of the batch: where
+// Redis has lost its data a batch may come back with others. Empty: not known.
 type SnapshotPayload struct {
 	V     int    `json:"v"`
 	ID    string `json:"id"`
 	Batch string `json:"batch,omitempty"`
+	List  string `json:"list,omitempty"`
 	Room  Room   `json:"room"`
 }
 

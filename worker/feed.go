@@ -104,8 +104,7 @@ func (w *Worker) row(ctx context.Context, id string) (tasks.SnapshotPayload, err
 	if !ok {
 		return tasks.SnapshotPayload{}, errors.New("not the id of a row")
 	}
-	room, err := w.backlog.Room(ctx, batch, n)
-	return tasks.SnapshotPayload{ID: id, Batch: batch, Room: room}, err
+	return w.backlog.Snapshot(ctx, batch, n)
 }
 
 // enqueue puts snapshots on their queues unless they are there already. Those

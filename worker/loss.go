@@ -29,6 +29,7 @@ func (w *Worker) watchLoss(ctx context.Context) {
 		Dir: w.spool.dir, Tell: w.o.Webhooks.Sender != nil, Log: w.log,
 		Found: func(loss ledger.Loss) {
 			w.metrics.losses.WithLabelValues(loss.Kind).Inc()
+			w.backlog.Forget()
 			if w.o.Webhooks.Sender != nil {
 				w.webhooks.Subscribe(ctx) // that ends are to be noted is lost, too
 			}

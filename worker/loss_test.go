@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tiwsnap/enqueue"
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
@@ -109,6 +110,48 @@ func TestRedisIsEmptied(t *testing.T) {
 				t.Errorf("told %q", types)
 			}
 		})
+	}
+}
+
+// Another list under the name of the one that was lost: its rooms are sent, not those
+// that a worker has read before.
+func TestOtherRoomsAfterALoss(t *testing.T) {
+	needs.Time(t)
+	t.Parallel()
+	const n = 40
+	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
+	w.spool = t.TempDir()
+	w.enqueue("monday", n)
+	w.work()
+	w.until("monday", "is under way", func(b ledger.Batch) bool { return b.Succeeded > 5 })
+	w.rdb.FlushDB(t.Context())
+	w.eventually("the loss is noticed", func() bool {
+		loss, err := w.ledger.LastLoss(t.Context())
+		return err == nil && loss != nil
+	})
+	w.quiet()
+
+	others := func(yield func(tasks.Room, error) bool) {
+		for room, err := range rooms(n) {
+			if room.RoomId += 1000; !yield(room, err) {
+				return
+			}
+		}
+	}
+	if _, err := w.queue.Batch(t.Context(), others, enqueue.BatchOptions{ID: "monday"}); err != nil {
+		t.Fatal(err)
+	}
+	if b := w.ended("monday"); b.Succeeded != n {
+		t.Errorf("got %+v", b)
+	}
+	sent := map[uint64]bool{}
+	for task := range w.sim.Tasks() {
+		if task.RoomId > 1000 {
+			sent[task.RoomId] = true
+		}
+	}
+	if len(sent) != n {
+		t.Errorf("%d of the %d new rooms were sent", len(sent), n)
 	}
 }
 
