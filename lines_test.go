@@ -21,8 +21,6 @@ func wide(path string) string {
 		return "an object is one line"
 	case strings.HasSuffix(base, ".svg"):
 		return "a drawing"
-	case strings.HasSuffix(base, "_test.go"):
-		return "tables of inputs and outputs"
 	case path == "docs/settings.md":
 		return "its table is made from config/settings.go"
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 // example is a room with all that Tencent's API has, its CallbackURL apart.
-const example = `"Whiteboard":{"Width":1280,"Height":960,"InitParams":"{\"ratio\":\"4:3\"}"},"SdkAppId":1400124720,"RoomId":12345,
+const example = `"SdkAppId":1400124720,"RoomId":12345,
+"Whiteboard":{"Width":1280,"Height":960,"InitParams":"{\"ratio\":\"4:3\"}"},
 "COS":{"Uin":100000000001,"Region":"ap-guangzhou","Bucket":"notes-1250000000"},"SnapshotMode":"AllMarks"`
 
 // callbacks makes the workers of the site take Tencent's callbacks and allows

@@ -60,8 +60,8 @@ func TestConfigCheck(t *testing.T) {
   ` + file + `:1: worker.concurency: is not a setting: did you mean worker.concurrency?
   TIWSNAP_LOG_LEVEL: "loud" must be debug, info, warn or error
   --rate: "0" must be a whole number from 1 to 10000
-  TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, as on https://console.tencentcloud.com/cam/capi
-`
+  TENCENTCLOUD_SECRET_ID: is missing: set it, or TENCENTCLOUD_SECRET_ID_FILE, ` +
+			"as on https://console.tencentcloud.com/cam/capi\n"
 		if diff := cmp.Diff(want, errs); diff != "" || out != "" || code != exitConfig {
 			t.Errorf("stdout %q, exit %d, stderr:\n%s", out, code, diff)
 		}

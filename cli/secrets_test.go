@@ -158,10 +158,13 @@ func TestNoSecretIsShown(t *testing.T) {
 	}
 	const ownHook = "OWNHOOK" // of the producer: Redis has to keep it
 	config := file("tiwsnap.yml", `schedules:
-- {name: good, cron: "* * * * *", rooms: {url: "`+portal.URL+`/`+canary+`good", token_file: "`+file("portal", canary+"portal")+`"},
+- {name: good, cron: "* * * * *",
+   rooms: {url: "`+portal.URL+`/`+canary+`good", token_file: "`+file("portal", canary+"portal")+`"},
    defaults: {SdkAppId: 1400123480, CallbackURL: "`+hook.URL+`/`+ownHook+`?a=`+ownHook+`"}}
 - {name: never, cron: "0 0 29 2 *", rooms: {list: [{RoomId: 1, SdkAppId: 1, CallbackURL: "`+hook.URL+`/`+ownHook+`"}]}}
-- {name: bad, cron: "* * * * *", rooms: {url: "`+portal.URL+`/`+canary+`bad?key=`+canary+`", token: `+canary+`wrong}, defaults: {SdkAppId: 1400123480}}
+- {name: bad, cron: "* * * * *",
+   rooms: {url: "`+portal.URL+`/`+canary+`bad?key=`+canary+`", token: `+canary+`wrong},
+   defaults: {SdkAppId: 1400123480}}
 `)
 	hash, err := password.Hash(canary + "password")
 	if err != nil {

@@ -305,12 +305,12 @@ func runSimulator(ctx context.Context, e env, addr string, opt tiwtest.Options, 
 	if e.getenv("TENCENTCLOUD_SECRET_ID") != "" {
 		credentials = "those of TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY"
 	}
-	fmt.Fprintf(e.stderr, `This is a simulator, NOT Tencent: it renders no whiteboard and forgets all when it ends.
+	fmt.Fprintf(e.stderr, `This is a simulator, NOT Tencent: it renders no whiteboard and keeps nothing when it ends.
   address      %[1]s (TIWSNAP_TIW_ENDPOINT of the workers)
   credentials  %[2]s
   quota        %[3]s
-  counted      %[1]s/state
-  break it     curl -d '{"internalErrorCreated": 0.05}' %[1]s/admin/faults
+  statistics   %[1]s/state
+  add faults   curl -d '{"internalErrorCreated": 0.05}' %[1]s/admin/faults
   seed         %[4]d
 `, srv.URL, credentials, quota, st.Seed)
 	<-ctx.Done()

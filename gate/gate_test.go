@@ -362,7 +362,8 @@ func TestStorm(t *testing.T) {
 	})
 
 	for _, refusal := range []*tiw.Error{invalid, wrongApp} {
-		t.Run("a request that is refused does not end it, and another one is tried at once: "+refusal.Code, func(t *testing.T) {
+		name := "a request that is refused does not end it, and another one is tried at once: " + refusal.Code
+		t.Run(name, func(t *testing.T) {
 			f := setup(t)
 			f.calls(10, internalError)
 			f.due()

@@ -87,8 +87,8 @@ func (r Result) copyURL(i int) string {
 	return r.CopyList[i].URL
 }
 
-// Fate says for people what becomes of the images that have no copy: "gone in 2 days
-// 4 h", or "gone". It is empty where there are none, or nothing is known.
+// Fate says for people what becomes of the images that have no copy: "will be deleted
+// in 2 days 4 h", or "gone". It is empty where there are none, or nothing is known.
 func (r Result) Fate(now time.Time) string {
 	for _, c := range r.CopyList {
 		if c.State == string(ledger.Copied) {
@@ -101,7 +101,7 @@ func (r Result) Fate(now time.Time) string {
 		case left <= 0:
 			return gone
 		}
-		return "gone in " + daysAndHours(left)
+		return "will be deleted in " + daysAndHours(left)
 	}
 	return ""
 }

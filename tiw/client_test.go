@@ -321,8 +321,10 @@ func TestSecretsStaySecret(t *testing.T) {
 
 func ExampleExplain() {
 	e := tiw.Explain("ResourceUnavailable.ServiceExpired")
-	fmt.Printf("%s: %s; %s\n", e.Class, e.Meaning, e.Fix)
-	// Output: account: the service has expired or the account is in arrears; renew it or top up the account in Tencent's console
+	fmt.Printf("%s: %s\n%s\n", e.Class, e.Meaning, e.Fix)
+	// Output:
+	// account: the service has expired or the account is in arrears
+	// renew it or top up the account in Tencent's console
 }
 
 func TestGate(t *testing.T) {

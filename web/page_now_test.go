@@ -45,7 +45,10 @@ func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
 		"it is full": {func(_ *redistest.Server, c *redis.Client) error {
 			return c.ConfigSet(t.Context(), "maxmemory", "1000000").Err()
 		}, "% full"},
-		"it is away": {func(s *redistest.Server, _ *redis.Client) error { s.Kill(); return nil }, "Unexpected error from Redis"},
+		"it is away": {func(s *redistest.Server, _ *redis.Client) error {
+			s.Kill()
+			return nil
+		}, "Unexpected error from Redis"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Real(t)
@@ -66,7 +69,8 @@ func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
 func TestTheFirstPageTellsOfImagesThatLack(t *testing.T) {
 	rdb := redistest.Client(t)
 	for id, ended := range map[string][]any{"open": nil, "ended": {"ended_at", 2}} {
-		rdb.HSet(t.Context(), keys.Default.Batch(id), append(ended, "total", 9, "created_at", 1, "no_image", 1234, "missing_images", 5)...)
+		fields := append(ended, "total", 9, "created_at", 1, "no_image", 1234, "missing_images", 5)
+		rdb.HSet(t.Context(), keys.Default.Batch(id), fields...)
 		rdb.ZAdd(t.Context(), keys.Default.Batches(), redis.Z{Score: 1, Member: id})
 	}
 	rdb.ZAdd(t.Context(), keys.Default.Running(), redis.Z{Score: 1, Member: "open"})

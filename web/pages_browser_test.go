@@ -28,7 +28,8 @@ import (
 // https://github.com/dequelabs/axe-core/blob/develop/doc/API.md
 func (b *browser) axe(source, name string) {
 	b.Helper()
-	if _, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](source+`; window.found = null; axe.run(document, {resultTypes: ['violations']})
+	if _, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](source+`; window.found = null;
+		axe.run(document, {resultTypes: ['violations']})
 		.then((r) => { window.found = JSON.stringify(r.violations.map((v) =>
 			v.id + ': ' + v.nodes.map((n) => n.target + ' ' + n.failureSummary).join('; '))); }); true`)); err != nil {
 		b.Fatal(err)
@@ -183,7 +184,8 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := func(name string) {
-		b.until(`document.querySelector('.viewer').dispatchEvent(new KeyboardEvent('keydown', {key: '` + name + `', bubbles: true})) || true`)
+		b.until(`document.querySelector('.viewer').dispatchEvent(
+			new KeyboardEvent('keydown', {key: '` + name + `', bubbles: true})) || true`)
 	}
 	if n, _ := chromedp.Run(b.ctx, chromedp.Evaluate[int](`document.querySelectorAll('a[data-picture]').length`)); n > 1 {
 		key("ArrowRight")
@@ -224,7 +226,8 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 	)
 	b.until(`document.querySelector('.timeline').innerText.includes('Accepted by Tencent')`)
 
-	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)), chromedp.Navigate(link))
+	b.do(chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)))
+	b.do(chromedp.Navigate(link))
 	b.until(`document.querySelector('.wall img')?.naturalWidth > 0 && !document.querySelector('.side')`)
 	b.do(chromedp.Navigate(w.URL + "/batches/" + batch))
 	b.until(`location.pathname === '/login'`)
@@ -240,7 +243,9 @@ func TestEveryPageInABrowser(t *testing.T) {
 	if err != nil {
 		needs.Skip(t, "no axe-core (npm ci --prefix web/testdata/node)")
 	}
-	w := newWhole(t, &tiwtest.Options{Latency: 30 * time.Millisecond, TaskDuration: 300 * time.Millisecond, TaskFailure: 0.05})
+	w := newWhole(t, &tiwtest.Options{
+		Latency: 30 * time.Millisecond, TaskDuration: 300 * time.Millisecond, TaskFailure: 0.05,
+	})
 	class := "高二（3）班"
 	if os.Getenv(shotsEnv) == "" {
 		class = hostile
@@ -254,7 +259,8 @@ func TestEveryPageInABrowser(t *testing.T) {
 				}
 			}
 		}
-		if _, err := enqueue.New(w.rdb, keys.Default).Batch(t.Context(), rooms, enqueue.BatchOptions{ID: id, By: "user bob"}); err != nil {
+		o := enqueue.BatchOptions{ID: id, By: "user bob"}
+		if _, err := enqueue.New(w.rdb, keys.Default).Batch(t.Context(), rooms, o); err != nil {
 			t.Fatal(err)
 		}
 	}

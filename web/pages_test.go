@@ -65,7 +65,8 @@ func school(t *testing.T, rdb redis.UniversalClient, id string, n int) {
 		if i >= n {
 			return
 		}
-		p := tasks.SnapshotPayload{ID: tasks.RowID(id, i+1), Batch: id, Room: tasks.Room{SdkAppId: 1400123480, RoomId: uint64(20101 + i)}}
+		room := tasks.Room{SdkAppId: 1400123480, RoomId: uint64(20101 + i)}
+		p := tasks.SnapshotPayload{ID: tasks.RowID(id, i+1), Batch: id, Room: room}
 		intent, err := l.Begin(t.Context(), p, "token"+p.ID, "")
 		if err != nil {
 			t.Fatal(err)
@@ -97,7 +98,8 @@ func TestEveryPageIsShown(t *testing.T) {
 	rdb := redistest.Client(t)
 	school(t, rdb, "monday", 60)
 	h := pagesOf(t, rdb, withLimiter(t, rdb), withSchedules(t))
-	if err := roster.Tell(t.Context(), rdb, "", roster.Worker{ID: "w", Host: "snap-1", Settings: map[string]string{"rate.limit": "20"}}); err != nil {
+	one := roster.Worker{ID: "w", Host: "snap-1", Settings: map[string]string{"rate.limit": "20"}}
+	if err := roster.Tell(t.Context(), rdb, "", one); err != nil {
 		t.Fatal(err)
 	}
 	ask(t, h, "POST", "/batches/monday/pause", "Accept", "text/html")
@@ -154,7 +156,8 @@ func TestEveryPageIsShown(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/batches/nobody", "/snapshots/nobody", "/batches?day=x", "/batches/monday?state=x"} {
-		if w := ask(t, h, "GET", path, "Accept", "text/html"); w.Code != 404 && w.Code != 422 || !strings.Contains(w.Body.String(), "<h1>") {
+		w := ask(t, h, "GET", path, "Accept", "text/html")
+		if w.Code != 404 && w.Code != 422 || !strings.Contains(w.Body.String(), "<h1>") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
@@ -163,7 +166,8 @@ func TestEveryPageIsShown(t *testing.T) {
 // picture lets a row of a batch succeed with an image.
 func picture(t *testing.T, l *ledger.Ledger, batch string, row int, urls ...string) {
 	t.Helper()
-	p := tasks.SnapshotPayload{ID: tasks.RowID(batch, row), Batch: batch, Room: tasks.Room{SdkAppId: 1400123480, RoomId: uint64(20100 + row)}}
+	room := tasks.Room{SdkAppId: 1400123480, RoomId: uint64(20100 + row)}
+	p := tasks.SnapshotPayload{ID: tasks.RowID(batch, row), Batch: batch, Room: room}
 	intent, err := l.Begin(t.Context(), p, "token"+p.ID, "")
 	if err == nil {
 		err = l.Outcome(t.Context(), p.ID, intent.Attempt, ledger.Outcome{State: ledger.Accepted, TaskID: "task-" + p.ID})
@@ -286,20 +290,23 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 		}
 		return w.Body.String()
 	}
-	if body := show(); !strings.Contains(body, "Nothing can be enqueued") || !strings.Contains(body, "SdkAppId") || strings.Contains(body, "/enqueue") {
+	if body := show(); !strings.Contains(body, "Nothing can be enqueued") || !strings.Contains(body, "SdkAppId") ||
+		strings.Contains(body, "/enqueue") {
 		t.Errorf("without an SdkAppId it shows %s", body)
 	}
 	if w := send(t, h, draft+"/defaults", url.Values{"SdkAppId": {"1400123480"}}); w.Code != http.StatusSeeOther {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
-	if body := show(); !strings.Contains(body, "2 rooms are in order") || !strings.Contains(body, "2 rows are wrong") || !strings.Contains(body, "Enqueue 2 rooms") {
+	if body := show(); !strings.Contains(body, "2 rooms are in order") || !strings.Contains(body, "2 rows are wrong") ||
+		!strings.Contains(body, "Enqueue 2 rooms") {
 		t.Errorf("it shows %s", body)
 	}
 	if batches() != 0 {
 		t.Error("a list that was only looked at is enqueued")
 	}
 	w = send(t, h, draft+"/enqueue", nil)
-	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || !strings.HasPrefix(to, "/batches/class-3b-") || batches() != 1 {
+	to := w.Header().Get("Location")
+	if w.Code != http.StatusSeeOther || !strings.HasPrefix(to, "/batches/class-3b-") || batches() != 1 {
 		t.Errorf("%d %s %s, %d batches", w.Code, to, w.Body, batches())
 	}
 	if w := send(t, h, draft+"/enqueue", nil); w.Code != http.StatusNotFound || batches() != 1 {
@@ -315,7 +322,8 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 	if w := upload(nil, "", ""); w.Code != 422 || !strings.Contains(w.Body.String(), "choose a file or paste rows") {
 		t.Errorf("nothing: %d %s", w.Code, w.Body)
 	}
-	if w := upload(nil, "big.csv", "RoomId\n"+strings.Repeat("1234567890\n", 17<<20/11)); w.Code != http.StatusRequestEntityTooLarge {
+	big := "RoomId\n" + strings.Repeat("1234567890\n", 17<<20/11)
+	if w := upload(nil, "big.csv", big); w.Code != http.StatusRequestEntityTooLarge {
 		t.Errorf("a large one: %d", w.Code)
 	}
 }
@@ -342,7 +350,8 @@ func TestChangesOnPages(t *testing.T) {
 		{"/limit", "default=true", "/limit", "as configured", "set-limit"},
 		{"/schedules/after-class/pause", "", "/schedules", "is paused", "pause-schedule"},
 		{"/schedules/after-class/resume", "", "/schedules", "is resumed", "resume-schedule"},
-		{"/schedules/after-class/run", "", "/batches/after-class-", "2 rooms are enqueued. Left out as wrong: 1.", "run-schedule"},
+		{"/schedules/after-class/run", "", "/batches/after-class-",
+			"2 rooms are enqueued. Left out as wrong: 1.", "run-schedule"},
 		{"/webhooks/resend", "", "/webhooks", "0 webhooks", "run-schedule"},
 		{"/stop", "reason=exam", "/", "Sending is stopped.", "stop-sending"},
 		{"/start", "", "/", "Sending is started.", "start-sending"},
@@ -366,12 +375,14 @@ func TestChangesOnPages(t *testing.T) {
 			t.Errorf("%s %s: then %s is %d and does not say %q:\n%s", step.path, step.form, to, page.Code, step.said, page.Body)
 		}
 		all, _, err := audit.New(rdb, "").Page(t.Context(), "", 1)
-		if err != nil || len(all) != 1 || all[0].Action != step.action || all[0].By != "anonymous" || all[0].Via != audit.Page || all[0].From == "" {
+		if err != nil || len(all) != 1 || all[0].Action != step.action || all[0].By != "anonymous" ||
+			all[0].Via != audit.Page || all[0].From == "" {
 			t.Errorf("%s: the audit log has %+v, %v", step.path, all, err)
 		}
 	}
 	for path, form := range map[string]string{
-		"/limit": "limit=0", "/schedules/none/run": "", "/webhooks/none/resend": "", "/batches/none/again": "", "/snapshots/monday.1/retry": "",
+		"/limit": "limit=0", "/schedules/none/run": "", "/webhooks/none/resend": "", "/batches/none/again": "",
+		"/snapshots/monday.1/retry": "",
 	} {
 		values, err := url.ParseQuery(form)
 		if err != nil {

@@ -89,7 +89,8 @@ func TestResultsForExcel(t *testing.T) {
 // What came out can be uploaded again as it is.
 func TestResultListsCanBeUploaded(t *testing.T) {
 	s := newService(t)
-	s.send("POST", "/v1/batches?name=b", `{"SdkAppId":7,"RoomId":1,"Label":{"Sum":"=1+1"},"SnapshotMode":"AllMarks","Whiteboard":{"Width":640}}
+	s.send("POST", "/v1/batches?name=b",
+		`{"SdkAppId":7,"RoomId":1,"Label":{"Sum":"=1+1"},"SnapshotMode":"AllMarks","Whiteboard":{"Width":640}}
 {"SdkAppId":7,"RoomId":2,"COS":{"Uin":1,"Region":"ap-guangzhou","Bucket":"b-1"}}
 {"SdkAppId":7,"RoomId":3,"Label":{"Class":"三年级"}}`, "Content-Type", "application/x-ndjson").want(202, nil)
 	s.outcome("b.1", broken)

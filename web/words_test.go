@@ -72,7 +72,11 @@ func TestTheCatalogIsComplete(t *testing.T) {
 	some("tick.", "enqueued", "skipped", "missed", "failed")
 	some("batch.", "running", "paused", "canceled", "ended")
 	some("filter.", "open", "running", "paused", "canceled", "ended", "failed")
-	some("moment.", string(ledger.Unknown), string(ledger.Queued), string(ledger.Succeeded), string(ledger.Failed), string(ledger.Canceled))
+	for _, s := range []ledger.State{
+		ledger.Unknown, ledger.Queued, ledger.Succeeded, ledger.Failed, ledger.Canceled,
+	} {
+		some("moment.", string(s))
+	}
 	some("next.", "queued", "sending", "unknown", "accepted")
 	for _, v := range []view{{}, {Who: Principal{Roles: []Role{RoleOperate}}}} {
 		for _, group := range navigation(v) {

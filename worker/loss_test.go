@@ -19,9 +19,10 @@ import (
 	"tiwsnap/worker"
 )
 
-// Redis loses everything under a running worker. The receiver of webhooks is told, with what is missing; the same list
-// again makes a batch that ends with right counts, whenever that is; what Tencent has made beside it is counted; and what
-// the worker knows to be made before is not made again.
+// Redis loses everything under a running worker. The receiver of webhooks is told, with
+// what is missing; the same list again makes a batch that ends with right counts, whenever
+// that is; what Tencent has made beside it is counted; and what the worker knows to be
+// made before is not made again.
 func TestRedisIsEmptied(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

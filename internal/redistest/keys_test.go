@@ -84,6 +84,13 @@ func TestUndeclaredKeysAreFound(t *testing.T) {
 	}
 }
 
+func newKeyScan() *keyScan {
+	return &keyScan{
+		given: map[string][]ast.Expr{}, params: map[string][]string{},
+		calls: map[string][][]ast.Expr{}, wrappers: map[string]bool{},
+	}
+}
+
 // undeclaredKeys returns the calls of Redis in a script with a key that is not one of
 // KEYS, and how many calls there are. A name stands for a key where all that it is
 // ever given are keys.
@@ -92,7 +99,7 @@ func undeclaredKeys(text string) (faults []string, calls int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	s := &keyScan{given: map[string][]ast.Expr{}, params: map[string][]string{}, calls: map[string][][]ast.Expr{}, wrappers: map[string]bool{}}
+	s := newKeyScan()
 	s.statements(chunk)
 	for _, c := range s.redis {
 		calls++
@@ -230,7 +237,7 @@ func (s *keyScan) function(name string, f *ast.FunctionExpr) {
 
 // passesOn reports whether a function calls Redis with just what it is given.
 func passesOn(f *ast.FunctionExpr) bool {
-	inner := &keyScan{given: map[string][]ast.Expr{}, params: map[string][]string{}, calls: map[string][][]ast.Expr{}, wrappers: map[string]bool{}}
+	inner := newKeyScan()
 	inner.statements(f.Stmts)
 	return slices.ContainsFunc(inner.redis, func(args []ast.Expr) bool {
 		_, ok := args[0].(*ast.Comma3Expr)

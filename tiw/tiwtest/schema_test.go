@@ -12,7 +12,8 @@ func TestCreateSchema(t *testing.T) {
 	c := newCaller("h")
 	for _, test := range []struct{ name, body, want, message string }{
 		{name: "the least", body: room7, want: "OK"},
-		{name: "everything", want: "OK", body: `{"SdkAppId":1400124720,"RoomId":4294967295,"CallbackURL":"https://192.0.2.1/x","SnapshotMode":"LatestMarksOnly",
+		{name: "everything", want: "OK", body: `{"SdkAppId":1400124720,"RoomId":4294967295,
+			"CallbackURL":"https://192.0.2.1/x","SnapshotMode":"LatestMarksOnly",
 			"Whiteboard":{"Width":2560,"Height":0,"InitParams":"{\"ratio\":\"16:9\"}"},
 			"COS":{"Uin":100000000000,"Region":"ap-guangzhou","Bucket":"b-1","TargetDir":"d","Domain":"e"}}`},
 		{name: "null is the same as nothing", body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{"Width":null},"COS":null}`,
