@@ -86,6 +86,7 @@ func growthAway(ctx context.Context, r *recorder, away time.Duration, pace float
 		return err
 	}
 	defer p.close()
+	defer func() { err = errors.Join(err, s.stopWorkers(len(s.workers))) }() // while they have their Redis
 	s.Environ = append(s.Environ, "TIWSNAP_REDIS_URL=redis://"+p.addr+"/0")
 	if err := s.startWorkers(ctx, 2); err != nil {
 		return err
@@ -237,6 +238,7 @@ func (r *recorder) steady(ctx context.Context, name string, procs int, away time
 		return c, err
 	}
 	defer p.close()
+	defer func() { err = errors.Join(err, s.stopWorkers(len(s.workers))) }() // while they have their Redis
 	s.Environ = append(s.Environ, "TIWSNAP_REDIS_URL=redis://"+p.addr+"/0")
 	if err := s.startWorkers(ctx, procs); err != nil {
 		return c, err
