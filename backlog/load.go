@@ -6,13 +6,13 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
-	"io"
 	"maps"
 	"reflect"
 	"slices"
@@ -25,10 +25,13 @@ import (
 	"tiwsnap/tasks"
 )
 
+var (
+	//go:embed seal.lua
+	sealSource string
+	sealScript = redis.NewScript(sealSource)
+)
+
 const (
-	// chunkRows is the number of rooms in a chunk. It is part of the format:
-	// a row's chunk is found by division.
-	chunkRows = 512
 	// partBytes is from how many bytes on a chunk is cut into parts, so that no
 	// more of it need be held at a time, here or by who reads it.
 	partBytes = 64 << 10
@@ -41,9 +44,6 @@ const (
 	// maxLabelNames bounds the different label names in a batch: each is a
 	// column of its result list.
 	maxLabelNames = 1000
-	// maxPart bounds a chunk or a part when it is read back, in bytes: there is
-	// one more room in it than fits, and that may have half a million.
-	maxPart = 1 << 20
 )
 
 // ErrLoadLost means that the load expired before it was sealed, because
@@ -87,59 +87,6 @@ type Load struct {
 	whole    roomLines  // the same as text
 	sum      roomSum
 	labels   map[string]bool
-}
-
-// roomLines are rooms, each as one line of JSON.
-type roomLines struct {
-	bytes.Buffer
-	json *json.Encoder
-}
-
-func (l *roomLines) add(room *tasks.Room) error {
-	if !plain(room) {
-		if l.json == nil {
-			l.json = json.NewEncoder(&l.Buffer)
-		}
-		return l.json.Encode(room)
-	}
-	// The plain room is most of every large batch: 4 times as fast by hand.
-	b := l.AvailableBuffer()
-	if room.SdkAppId != 0 {
-		b = append(b, `{"SdkAppId":`...)
-		b = strconv.AppendUint(b, room.SdkAppId, 10)
-		b = append(b, `,"RoomId":`...)
-	} else {
-		b = append(b, `{"RoomId":`...)
-	}
-	b = strconv.AppendUint(b, room.RoomId, 10)
-	b = append(b, "}\n"...)
-	l.Write(b)
-	return nil
-}
-
-// plain reports whether a room has nothing but its ids.
-func plain(room *tasks.Room) bool {
-	return room.Whiteboard == nil && room.COS == nil && len(room.Label) == 0 &&
-		room.CallbackURL == "" && room.SnapshotMode == ""
-}
-
-// roomSum tells whether two batches have the same rooms, in whatever order and
-// whatever of them comes from the defaults: the sum of the digests of all.
-type roomSum [4]uint64
-
-func (s *roomSum) add(room []byte) {
-	digest := sha256.Sum256(room)
-	for i := range s {
-		s[i] += binary.BigEndian.Uint64(digest[8*i:])
-	}
-}
-
-func (s roomSum) String() string { return fmt.Sprintf("%016x%016x%016x%016x", s[0], s[1], s[2], s[3]) }
-
-// pushed is a field on its way to Redis, and where it ends in packed.
-type pushed struct {
-	name string
-	end  int
 }
 
 // Batch is what Seal made, or found.
@@ -197,10 +144,6 @@ func (l *Load) Add(ctx context.Context, room *tasks.Room) error {
 	}
 	return nil
 }
-
-// A chunk is the field NUMBER of the hash: a line of JSON for each room. Where
-// it is in parts, that field is one line, a JSON array of the starts of the
-// parts, and each part is the field NUMBER.START. Its filter is the field NUMBER.f.
 
 func (l *Load) endChunk(ctx context.Context) error {
 	n := (l.rows - 1) / chunkRows
@@ -347,11 +290,55 @@ func (l *Load) Discard(ctx context.Context) error {
 	return l.rdb.Unlink(ctx, l.key).Err()
 }
 
-func inflate(b []byte) ([]byte, error) {
-	r := flate.NewReader(bytes.NewReader(b))
-	text, err := io.ReadAll(io.LimitReader(r, maxPart+1))
-	if err == nil && len(text) > maxPart {
-		err = fmt.Errorf("larger than %d bytes", maxPart)
-	}
-	return text, err
+// pushed is a field on its way to Redis, and where it ends in packed.
+type pushed struct {
+	name string
+	end  int
 }
+
+// roomLines are rooms, each as one line of JSON.
+type roomLines struct {
+	bytes.Buffer
+	json *json.Encoder
+}
+
+func (l *roomLines) add(room *tasks.Room) error {
+	if !plain(room) {
+		if l.json == nil {
+			l.json = json.NewEncoder(&l.Buffer)
+		}
+		return l.json.Encode(room)
+	}
+	// The plain room is most of every large batch: 4 times as fast by hand.
+	b := l.AvailableBuffer()
+	if room.SdkAppId != 0 {
+		b = append(b, `{"SdkAppId":`...)
+		b = strconv.AppendUint(b, room.SdkAppId, 10)
+		b = append(b, `,"RoomId":`...)
+	} else {
+		b = append(b, `{"RoomId":`...)
+	}
+	b = strconv.AppendUint(b, room.RoomId, 10)
+	b = append(b, "}\n"...)
+	l.Write(b)
+	return nil
+}
+
+// plain reports whether a room has nothing but its ids.
+func plain(room *tasks.Room) bool {
+	return room.Whiteboard == nil && room.COS == nil && len(room.Label) == 0 &&
+		room.CallbackURL == "" && room.SnapshotMode == ""
+}
+
+// roomSum tells whether two batches have the same rooms, in whatever order and
+// whatever of them comes from the defaults: the sum of the digests of all.
+type roomSum [4]uint64
+
+func (s *roomSum) add(room []byte) {
+	digest := sha256.Sum256(room)
+	for i := range s {
+		s[i] += binary.BigEndian.Uint64(digest[8*i:])
+	}
+}
+
+func (s roomSum) String() string { return fmt.Sprintf("%016x%016x%016x%016x", s[0], s[1], s[2], s[3]) }

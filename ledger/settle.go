@@ -1,0 +1,58 @@
+package ledger
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed settle.lua
+	settleSource string
+	settleScript = redis.NewScript(prelude + copiesSource + settleSource)
+)
+
+// Result is what became of an accepted task.
+type Result struct {
+	State   State // Succeeded or Failed
+	Images  []string
+	Total   *int // images by Tencent's own count; nil if that is not known
+	Code    string
+	Message string
+}
+
+// Settle writes the result of the snapshot's task and so ends it. Errors:
+// ErrLate if the record does not wait for that task, or Redis'.
+func (l *Ledger) Settle(ctx context.Context, id, taskID string, r Result) error {
+	return l.SettleAll(ctx, []Settlement{{ID: id, TaskID: taskID, Result: r}})[0]
+}
+
+// Settlement is the result of the task that a snapshot waits for.
+type Settlement struct {
+	ID, TaskID string
+	Result
+	Copy bool // its images are to be copied
+}
+
+// SettleAll is Settle for many snapshots, in one round trip. The errors are
+// those of each.
+func (l *Ledger) SettleAll(ctx context.Context, all []Settlement) []error {
+	replies := l.runAll(ctx, settleScript, len(all), func(i int) (string, []any) {
+		s := all[i]
+		images, _ := json.Marshal(s.Images) // strings can be encoded
+		total := ""
+		if s.Total != nil && *s.Total != len(s.Images) {
+			total = strconv.Itoa(*s.Total)
+		}
+		return s.ID, []any{s.TaskID, string(s.State), images, len(s.Images), s.Code, s.Message, total, s.Copy}
+	})
+	errs := make([]error, len(all))
+	for i, s := range all {
+		reply, err := replies[i].Text()
+		errs[i] = late(reply, err, "settle snapshot %s, task %s", s.ID, s.TaskID)
+	}
+	return errs
+}
