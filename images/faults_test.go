@@ -98,7 +98,7 @@ func TestCopierOutlivesImageFaults(t *testing.T) {
 			want := map[string]string{"results.csv": "", "results.jsonl": "", "index.html": ""}
 			for i, room := range urls {
 				for n, url := range room {
-					_, b, err := read(t.Context(), f, url)
+					b, err := read(t.Context(), f, url)
 					if err != nil {
 						t.Fatal(err)
 					}

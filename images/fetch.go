@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"image"
 	"image/jpeg"
 	"image/png"
 	"io"
@@ -117,9 +116,8 @@ func (e *FetchError) Unwrap() error { return e.Err }
 // Image is an image that is being read. Read returns io.EOF only where all of it
 // has come. Close it.
 type Image struct {
-	Format        Format
-	Width, Height int   // pixels
-	Size          int64 // bytes; -1 where the host does not tell
+	Format Format
+	Size   int64 // bytes; -1 where the host does not tell
 
 	host string
 	max  int64
@@ -233,12 +231,9 @@ func (i *Image) readHeader(r io.Reader) error {
 	default:
 		return fmt.Errorf("it is no PNG or JPEG but begins with %q", magic)
 	}
-	var config image.Config
-	config, err := decode(io.MultiReader(bytes.NewReader(magic[:]), r))
-	if err != nil {
+	if _, err := decode(io.MultiReader(bytes.NewReader(magic[:]), r)); err != nil {
 		return fmt.Errorf("its header cannot be read: %w", err)
 	}
-	i.Width, i.Height = config.Width, config.Height
 	return nil
 }
 

@@ -76,17 +76,6 @@ func (c *Clock) run(ctx context.Context, s Schedule) {
 	}
 }
 
-// Tick makes the next tick of each schedule that is due, if any. Run does it all
-// the time.
-func (c *Clock) Tick(ctx context.Context) error {
-	var errs []error
-	for _, s := range c.schedules {
-		_, err := c.tick(ctx, s)
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
 // tick makes the next tick of a schedule that is due, if any, and returns when
 // to look again. A tick is one batch whoever makes it, since the schedule and
 // the tick are its id. Time is what the clock of Redis says, and no tick
@@ -100,7 +89,7 @@ func (c *Clock) tick(ctx context.Context, s Schedule) (wait time.Duration, err e
 	if wait := untilDue(s, state, now); wait > 0 {
 		return wait, nil
 	}
-	mine, err := c.store.Claim(ctx, s, c.name, tickClaim)
+	mine, err := c.store.claim(ctx, s, c.name, tickClaim)
 	if err != nil || !mine {
 		return tickSoon, err
 	}
@@ -123,7 +112,7 @@ func (c *Clock) keepClaim(ctx context.Context, s Schedule) (release func()) {
 	go func() {
 		defer close(kept)
 		for pause(keeping, tickClaim/4) {
-			c.store.Extend(keeping, s, tickClaim) // if it fails another worker makes the tick too
+			c.store.extend(keeping, s, tickClaim) // if it fails another worker makes the tick too
 		}
 	}()
 	return func() {
@@ -131,7 +120,7 @@ func (c *Clock) keepClaim(ctx context.Context, s Schedule) (release func()) {
 		<-kept
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		c.store.Release(last, s) // if it fails it expires
+		c.store.release(last, s) // if it fails it expires
 	}
 }
 
@@ -140,7 +129,7 @@ func untilDue(s Schedule, state State, now time.Time) time.Duration {
 	if !state.Paused.IsZero() {
 		return tickLook
 	}
-	due, missed := s.Due(state.Last, begun(state), now)
+	due, missed := s.due(state.Last, begun(state), now)
 	next := s.Spec.Next(now)
 	switch t := state.Trying; {
 	case t != nil && len(due) > 0 && due[0].Equal(t.Tick):
@@ -165,7 +154,7 @@ func begun(state State) time.Time {
 // makeTick makes the first tick that is due, and settles it or notes that it is
 // to be tried again.
 func (c *Clock) makeTick(ctx context.Context, s Schedule, state State, now time.Time) error {
-	due, missed := s.Due(state.Last, begun(state), now)
+	due, missed := s.due(state.Last, begun(state), now)
 	o := Outcome{At: now, Missed: len(missed)}
 	if t := state.Trying; t != nil && t.Tick.After(state.Last) && (len(due) == 0 || !due[0].Equal(t.Tick)) {
 		// The tick after it is due by now, and only that will be made.

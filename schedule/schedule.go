@@ -56,11 +56,11 @@ func (s Schedule) HandID(now time.Time) string {
 	return s.Name + "-by-hand-" + now.UTC().Format(stamp)
 }
 
-// Due is the ticks after last and until now: those to make and those that were
+// due is the ticks after last and until now: those to make and those that were
 // missed, each in their order. begun is a tick that was begun in time and is not
 // done yet, or zero: it does not count as missed. Ticks older than MissedWithin
 // are in neither.
-func (s Schedule) Due(last, begun, now time.Time) (due, missed []time.Time) {
+func (s Schedule) due(last, begun, now time.Time) (due, missed []time.Time) {
 	after := last
 	if oldest := now.Add(-s.MissedWithin); after.Before(oldest) {
 		after = oldest

@@ -202,20 +202,20 @@ func (st *Store) Failure(ctx context.Context, id string) (Failure, error) {
 	return f, nil
 }
 
-// Claim reports whether owner may make the ticks of s for d, while nobody else
+// claim reports whether owner may make the ticks of s for d, while nobody else
 // does: that saves the source from being read by every worker, nothing depends
 // on it.
-func (st *Store) Claim(ctx context.Context, s Schedule, owner string, d time.Duration) (bool, error) {
+func (st *Store) claim(ctx context.Context, s Schedule, owner string, d time.Duration) (bool, error) {
 	return st.rdb.SetNX(ctx, st.ns.Ticking(s.Name), owner, d).Result()
 }
 
-// Extend keeps a claim for d from now.
-func (st *Store) Extend(ctx context.Context, s Schedule, d time.Duration) error {
+// extend keeps a claim for d from now.
+func (st *Store) extend(ctx context.Context, s Schedule, d time.Duration) error {
 	return st.rdb.PExpire(ctx, st.ns.Ticking(s.Name), d).Err()
 }
 
-// Release gives a claim back.
-func (st *Store) Release(ctx context.Context, s Schedule) error {
+// release gives a claim back.
+func (st *Store) release(ctx context.Context, s Schedule) error {
 	return st.rdb.Del(ctx, st.ns.Ticking(s.Name)).Err()
 }
 

@@ -1,7 +1,5 @@
 package tiw
 
-import "time"
-
 // What Tencent documents as the Status of a task, and the ErrorCode of one
 // that worked.
 const (
@@ -22,8 +20,6 @@ type Result struct {
 	Images        []string // URLs
 	// Total is the number of images by Tencent's own count; nil where none came.
 	Total *int
-	// Created and Finished have a resolution of one second; zero when not told.
-	Created, Finished time.Time
 }
 
 // ResultOf reads p. Everything in it may be nil, and p too.
@@ -36,11 +32,9 @@ func ResultOf(p *DescribeSnapshotTaskResponseParams) Result {
 		result = &SnapshotResult{}
 	}
 	r := Result{
-		Status:   clean(value(p.Status)),
-		Code:     clean(value(result.ErrorCode)),
-		Message:  clean(value(result.ErrorMessage)),
-		Created:  unix(p.CreateTime),
-		Finished: unix(p.FinishTime),
+		Status:  clean(value(p.Status)),
+		Code:    clean(value(result.ErrorCode)),
+		Message: clean(value(result.ErrorMessage)),
 	}
 	if result.Total != nil {
 		r.Total = new(int(*result.Total))
@@ -59,11 +53,4 @@ func value[T any](p *T) (v T) {
 		v = *p
 	}
 	return v
-}
-
-func unix(seconds *uint64) time.Time {
-	if value(seconds) == 0 {
-		return time.Time{}
-	}
-	return time.Unix(int64(*seconds), 0)
 }

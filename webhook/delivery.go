@@ -83,7 +83,7 @@ func (d *Dispatcher) Handler() asynq.HandlerFunc {
 		}
 		err = d.deliver(ctx, shares, p)
 		if err == nil || errors.As(err, new(dead)) {
-			if err := d.outbox.Done(context.WithoutCancel(ctx), HostOf(p.URL), p.ID); err != nil {
+			if err := d.outbox.done(context.WithoutCancel(ctx), HostOf(p.URL), p.ID); err != nil {
 				d.log.Warn("a webhook takes a place of its receiver's for a day", "id", p.ID, "err", err)
 			}
 		}
@@ -108,7 +108,7 @@ func (d *Dispatcher) deliver(ctx context.Context, shares *Shares, p tasks.Notify
 	}
 	sent := false
 	defer func() { release(sent, err) }()
-	switch gone, err := d.outbox.IsGone(ctx, to.batch, to.url); {
+	switch gone, err := d.outbox.isGone(ctx, to.batch, to.url); {
 	case err != nil:
 		return &retryLater{after: time.Second, why: err.Error()}
 	case gone:
@@ -152,7 +152,7 @@ func (d *Dispatcher) setGone(ctx context.Context, p tasks.NotifyPayload) {
 	if to.batch == "" && p.URL != "" {
 		return
 	}
-	first, err := d.outbox.SetGone(context.WithoutCancel(ctx), to.batch, to.url)
+	first, err := d.outbox.setGone(context.WithoutCancel(ctx), to.batch, to.url)
 	log := d.log.With("receiver", HostOf(to.url), "of", cmp.Or(to.batch, "the settings"))
 	switch {
 	case err != nil:

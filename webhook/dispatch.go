@@ -161,7 +161,7 @@ func (d *Dispatcher) handOn(ctx context.Context, notices []ledger.Notice) (told,
 		to := d.receiver(*p)
 		gone, known := isGone[to]
 		if !known {
-			if gone, err = d.outbox.IsGone(ctx, to.batch, to.url); err != nil {
+			if gone, err = d.outbox.isGone(ctx, to.batch, to.url); err != nil {
 				return nil, nil, err
 			}
 			isGone[to] = gone
@@ -173,7 +173,7 @@ func (d *Dispatcher) handOn(ctx context.Context, notices []ledger.Notice) (told,
 		}
 		host := HostOf(p.URL)
 		if _, known := room[host]; !known {
-			if room[host], err = d.outbox.Room(ctx, host); err != nil {
+			if room[host], err = d.outbox.room(ctx, host); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -186,7 +186,7 @@ func (d *Dispatcher) handOn(ctx context.Context, notices []ledger.Notice) (told,
 		some, told = append(some, *p), append(told, notices[i])
 	}
 	for host, ids := range queued {
-		if err := d.outbox.Queue(ctx, host, ids...); err != nil {
+		if err := d.outbox.queue(ctx, host, ids...); err != nil {
 			return nil, nil, err
 		}
 	}

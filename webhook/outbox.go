@@ -61,9 +61,9 @@ func BatchOf(p tasks.NotifyPayload) string {
 	return ""
 }
 
-// Room returns how many more webhooks may be put in asynq for a host, as HostOf
+// room returns how many more webhooks may be put in asynq for a host, as HostOf
 // names it.
-func (o *Outbox) Room(ctx context.Context, host string) (int, error) {
+func (o *Outbox) room(ctx context.Context, host string) (int, error) {
 	pipe := o.rdb.Pipeline()
 	pipe.ZRemRangeByScore(ctx, o.ns.WebhooksQueued(host), "-inf", ago(queuedFor))
 	queued := pipe.ZCard(ctx, o.ns.WebhooksQueued(host))
@@ -73,8 +73,8 @@ func (o *Outbox) Room(ctx context.Context, host string) (int, error) {
 	return max(0, mostQueued-int(queued.Val())), nil
 }
 
-// Queue notes that webhooks for a host are about to be put in asynq.
-func (o *Outbox) Queue(ctx context.Context, host string, ids ...string) error {
+// queue notes that webhooks for a host are about to be put in asynq.
+func (o *Outbox) queue(ctx context.Context, host string, ids ...string) error {
 	now := float64(time.Now().UnixMilli())
 	members := make([]redis.Z, len(ids))
 	for i, id := range ids {
@@ -89,8 +89,8 @@ func (o *Outbox) Queue(ctx context.Context, host string, ids ...string) error {
 	return nil
 }
 
-// Done notes that a webhook was delivered or is not tried any more.
-func (o *Outbox) Done(ctx context.Context, host, id string) error {
+// done notes that a webhook was delivered or is not tried any more.
+func (o *Outbox) done(ctx context.Context, host, id string) error {
 	return o.rdb.ZRem(ctx, o.ns.WebhooksQueued(host), id).Err()
 }
 
@@ -107,9 +107,9 @@ func goneMember(batch, url string) string {
 	return fmt.Sprintf("%s %s %.8x", batch, HostOf(url), sha256.Sum256([]byte(url)))
 }
 
-// SetGone notes that the receiver at a URL, of a batch or of the settings (""),
+// setGone notes that the receiver at a URL, of a batch or of the settings (""),
 // is gone. first: it was not yet.
-func (o *Outbox) SetGone(ctx context.Context, batch, url string) (first bool, err error) {
+func (o *Outbox) setGone(ctx context.Context, batch, url string) (first bool, err error) {
 	key := o.ns.WebhooksGone()
 	pipe := o.rdb.TxPipeline()
 	added := pipe.ZAddNX(ctx, key, redis.Z{Score: float64(time.Now().UnixMilli()), Member: goneMember(batch, url)})
@@ -122,9 +122,9 @@ func (o *Outbox) SetGone(ctx context.Context, batch, url string) (first bool, er
 	return added.Val() > 0, nil
 }
 
-// IsGone reports whether SetGone was called for it, and a person has not had its
+// isGone reports whether setGone was called for it, and a person has not had its
 // webhooks resent since.
-func (o *Outbox) IsGone(ctx context.Context, batch, url string) (bool, error) {
+func (o *Outbox) isGone(ctx context.Context, batch, url string) (bool, error) {
 	_, err := o.rdb.ZScore(ctx, o.ns.WebhooksGone(), goneMember(batch, url)).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return false, fmt.Errorf("read which receivers are gone: %w", err)

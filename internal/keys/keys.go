@@ -243,13 +243,6 @@ func (ns Namespace) SuspendedRooms(app uint64) string {
 	return ns.Suspended() + ":" + strconv.FormatUint(app, 10)
 }
 
-// TaskOwners is a hash of TaskID to the snapshot that has it: of one shard of
-// the TaskIDs that became known in one period. Shards are small, so that Redis
-// packs them. It expires.
-func (ns Namespace) TaskOwners(period int64, shard string) string {
-	return ns.key("tasks:" + strconv.FormatInt(period, 10) + ":" + shard)
-}
-
 // LoggedOut is an empty string: the session of that id was ended before it
 // expired. It expires.
 func (ns Namespace) LoggedOut(session string) string { return ns.key("loggedout:" + session) }

@@ -16,9 +16,9 @@ import (
 	"tiwsnap/internal/needs"
 )
 
-// KindEnv chooses the Redis that URL and Client give: server or embedded. Not
+// kindEnv chooses the Redis that URL and Client give: server or embedded. Not
 // set: the tests run on both, on a machine without a redis-server on the embedded one.
-const KindEnv = "TIWSNAP_TEST_REDIS"
+const kindEnv = "TIWSNAP_TEST_REDIS"
 
 const (
 	onServer   = "server"
@@ -54,7 +54,7 @@ func Both(m *testing.M) needs.Runner { return needs.Reporting(both{m}) }
 
 func (b both) Run() int {
 	kinds := []string{onServer, onEmbedded}
-	switch chosen := os.Getenv(KindEnv); chosen {
+	switch chosen := os.Getenv(kindEnv); chosen {
 	case onServer, onEmbedded:
 		kinds = []string{chosen}
 	case "":
@@ -62,7 +62,7 @@ func (b both) Run() int {
 			kinds = []string{onEmbedded}
 		}
 	default:
-		fmt.Fprintf(os.Stderr, "%s is %q, not %s or %s\n", KindEnv, chosen, onServer, onEmbedded)
+		fmt.Fprintf(os.Stderr, "%s is %q, not %s or %s\n", kindEnv, chosen, onServer, onEmbedded)
 		return 2
 	}
 	runMore()

@@ -112,9 +112,6 @@ func (s *Server) Freeze() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
 // Thaw is the end of Freeze.
 func (s *Server) Thaw() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 
-// PID is the server's process id.
-func (s *Server) PID() int { return s.cmd.Process.Pid }
-
 // URL is the server's address as tiwsnap's configuration takes it.
 func (s *Server) URL() string { return "redis://" + s.Addr + "/0" }
 
