@@ -51,7 +51,7 @@ func pace(times []time.Time, from, to time.Time) float64 {
 }
 
 // timesOf is when the calls arrived that keep lets through.
-func timesOf(calls []tiwtest.Call, keep func(tiwtest.Call) bool) (times []time.Time) {
+func timesOf(calls []tiwtest.Request, keep func(tiwtest.Request) bool) (times []time.Time) {
 	for _, c := range calls {
 		if keep(c) {
 			times = append(times, time.Unix(0, c.AtNs))
@@ -60,10 +60,10 @@ func timesOf(calls []tiwtest.Call, keep func(tiwtest.Call) bool) (times []time.T
 	return times
 }
 
-func anyCall(tiwtest.Call) bool    { return true }
-func accepted(c tiwtest.Call) bool { return c.Outcome == tiwtest.OK }
-func roomsFrom(first, n uint64) func(tiwtest.Call) bool {
-	return func(c tiwtest.Call) bool { return c.RoomId >= first && c.RoomId < first+n }
+func anyCall(tiwtest.Request) bool    { return true }
+func accepted(c tiwtest.Request) bool { return c.Outcome == tiwtest.OK }
+func roomsFrom(first, n uint64) func(tiwtest.Request) bool {
+	return func(c tiwtest.Request) bool { return c.RoomId >= first && c.RoomId < first+n }
 }
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }

@@ -91,7 +91,7 @@ func (r *recorder) drained(ctx context.Context, name string, procs, n int, o tiw
 	if err := s.batch(ctx, "drain", firstRoom, n); err != nil {
 		return d, err
 	}
-	if err := s.Sim.WaitCalls(ctx, n); err != nil {
+	if err := s.Sim.WaitRequests(ctx, n); err != nil {
 		return d, err
 	}
 	if _, err := s.ended(ctx, "drain"); err != nil {
@@ -99,15 +99,15 @@ func (r *recorder) drained(ctx context.Context, name string, procs, n int, o tiw
 	}
 	held := stalls()
 
-	calls := s.Sim.Calls()
+	calls := s.Sim.Requests()
 	times := timesOf(calls, anyCall)
 	last := times[len(times)-1]
 	create := s.Sim.State().Actions[tiwtest.ActionCreate]
 	d = drained{
 		wall: last.Sub(start), span: last.Sub(times[0]),
 		requests: len(calls), rejected: int(create.Rejected),
-		sliding: create.Received.SlidingSecond.Calls, calendar: create.Received.CalendarSecond.Calls,
-		over: tiwtest.Over(calls, capacity, start, held),
+		sliding: create.Received.SlidingSecond.Requests, calendar: create.Received.CalendarSecond.Requests,
+		over: tiwtest.OverLimit(calls, capacity, start, held),
 	}
 	results, err := s.Command(ctx, "status", "drain", "-o", "csv")
 	if err != nil {
@@ -128,7 +128,7 @@ func watchStalls(ctx context.Context, start time.Time) func() []tiwtest.Stall {
 	ctx, cancel := context.WithCancel(ctx)
 	var all []tiwtest.Stall
 	var watching sync.WaitGroup
-	watching.Go(func() { all = tiwtest.Stalls(ctx, start) })
+	watching.Go(func() { all = tiwtest.WatchStalls(ctx, start) })
 	return func() []tiwtest.Stall {
 		cancel()
 		watching.Wait()

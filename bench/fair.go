@@ -27,19 +27,19 @@ func fair(ctx context.Context, r *recorder) (err error) {
 	if err := s.batch(ctx, "large", large, 100_000); err != nil {
 		return err
 	}
-	if err := s.Sim.WaitCalls(ctx, 3*capacity); err != nil {
+	if err := s.Sim.WaitRequests(ctx, 3*capacity); err != nil {
 		return err
 	}
 	begin := time.Now()
 	if err := s.batch(ctx, "small", small, 30); err != nil {
 		return err
 	}
-	arrived := arrivals(s.Sim.Calls(), small, 30)
+	arrived := arrivals(s.Sim.Requests(), small, 30)
 	for len(arrived) < 30 {
 		if !pause(ctx, 100*time.Millisecond) {
 			return ctx.Err()
 		}
-		arrived = arrivals(s.Sim.Calls(), small, 30)
+		arrived = arrivals(s.Sim.Requests(), small, 30)
 	}
 	var last time.Time
 	for _, t := range arrived {
@@ -63,7 +63,7 @@ func fair(ctx context.Context, r *recorder) (err error) {
 	if !pause(ctx, window) {
 		return ctx.Err()
 	}
-	calls := s.Sim.Calls()
+	calls := s.Sim.Requests()
 	all := float64(count(timesOf(calls, anyCall), from, from.Add(window)))
 	worst := 0.0
 	for _, first := range []uint64{large, middle, third} {

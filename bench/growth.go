@@ -106,16 +106,16 @@ func growthAway(ctx context.Context, r *recorder, away time.Duration, pace float
 	if err := s.batch(ctx, "far", firstRoom, n); err != nil {
 		return err
 	}
-	if err := s.Sim.WaitCalls(ctx, first+n); err != nil {
+	if err := s.Sim.WaitRequests(ctx, first+n); err != nil {
 		return err
 	}
-	times := timesOf(s.Sim.Calls(), anyCall)
+	times := timesOf(s.Sim.Requests(), anyCall)
 	times = times[search(times, start):]
 	last := times[len(times)-1]
 	r.add(name+": requests a second, from the enqueue to the last", n/last.Sub(start).Seconds(), "/s", atLeast(pace))
 	r.add(name+": enqueue to first request", times[0].Sub(start).Seconds(), "s", noted)
 	create := s.Sim.State().Actions[tiwtest.ActionCreate]
-	r.add(name+": peak second", float64(create.Received.SlidingSecond.Calls), "", atMost(capacity))
+	r.add(name+": peak second", float64(create.Received.SlidingSecond.Requests), "", atMost(capacity))
 	if _, err := s.ended(ctx, "far"); err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func growthTrips(ctx context.Context, r *recorder, procs int) (err error) {
 	if err := s.batch(ctx, "many", firstRoom, 2000); err != nil {
 		return err
 	}
-	if err := s.Sim.WaitCalls(ctx, 3*capacity); err != nil {
+	if err := s.Sim.WaitRequests(ctx, 3*capacity); err != nil {
 		return err
 	}
 	waiting, err := trips(20 * time.Second)
@@ -246,7 +246,7 @@ func (r *recorder) steady(ctx context.Context, name string, procs int, away time
 	if err := s.batch(ctx, "steady", firstRoom, 2000); err != nil {
 		return c, err
 	}
-	if err := s.Sim.WaitCalls(ctx, 6*capacity); err != nil {
+	if err := s.Sim.WaitRequests(ctx, 6*capacity); err != nil {
 		return c, err
 	}
 	look := func() (c cost, err error) {
@@ -272,7 +272,7 @@ func (r *recorder) steady(ctx context.Context, name string, procs int, away time
 	if err != nil {
 		return c, err
 	}
-	c.pace = pace(timesOf(s.Sim.Calls(), anyCall), from, to)
+	c.pace = pace(timesOf(s.Sim.Requests(), anyCall), from, to)
 	n := c.pace * to.Sub(from).Seconds()
 	c.trips = (after.trips - before.trips) / n
 	c.redis, c.workers = (after.redis-before.redis)/n, (after.workers-before.workers)/n

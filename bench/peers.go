@@ -189,7 +189,7 @@ func (r *recorder) peerDrain(ctx context.Context, s peerSoftware, p peer, procs 
 			return ctx.Err()
 		}
 	}
-	good := timesOf(st.Sim.Calls(), accepted)
+	good := timesOf(st.Sim.Requests(), accepted)
 	create := st.Sim.State().Actions[tiwtest.ActionCreate]
 	if len(good) < n {
 		r.add(name+fmt.Sprintf(": accepted in %g s", patience.Seconds()), float64(len(good)), "", noted)
@@ -197,8 +197,8 @@ func (r *recorder) peerDrain(ctx context.Context, s peerSoftware, p peer, procs 
 		r.add(name+fmt.Sprintf(": %d accepted in", n), good[n-1].Sub(start).Seconds(), "s", noted)
 	}
 	r.add(name+": rejected", float64(create.Rejected), "", noted)
-	r.add(name+": peak second", float64(create.Received.SlidingSecond.Calls), "", noted)
-	r.add(name+": peak calendar second", float64(create.Received.CalendarSecond.Calls), "", noted)
+	r.add(name+": peak second", float64(create.Received.SlidingSecond.Requests), "", noted)
+	r.add(name+": peak calendar second", float64(create.Received.CalendarSecond.Requests), "", noted)
 	return nil
 }
 

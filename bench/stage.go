@@ -71,7 +71,7 @@ func (r *recorder) newRedis(name string, settings ...string) (*stage, error) {
 // second counts, and rejected calls too.
 func referee() tiwtest.Options {
 	return tiwtest.Options{
-		Window: tiwtest.Sliding, Limit: capacity, CallLog: 1_000_000,
+		Window: tiwtest.Sliding, Limit: capacity, RequestLog: 1_000_000,
 		Latency: 80 * time.Millisecond, LatencySigma: 0.35, TaskDuration: 500 * time.Millisecond, TaskSigma: 0.35,
 	}
 }

@@ -36,7 +36,7 @@ func urgentBy(ctx context.Context, r *recorder, procs int) (took []float64, err 
 	if err := s.batch(ctx, "large", firstRoom, 10_000); err != nil {
 		return nil, err
 	}
-	if err := s.Sim.WaitCalls(ctx, 3*capacity); err != nil {
+	if err := s.Sim.WaitRequests(ctx, 3*capacity); err != nil {
 		return nil, err
 	}
 	return s.single(ctx, 50, 200*time.Millisecond, time.Second)
@@ -65,7 +65,7 @@ func (s *stage) took(ctx context.Context, begun map[uint64]time.Time) (took []fl
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		arrived := arrivals(s.Sim.Calls(), 1, uint64(len(begun)))
+		arrived := arrivals(s.Sim.Requests(), 1, uint64(len(begun)))
 		if len(arrived) == len(begun) {
 			for room, begin := range begun {
 				took = append(took, milliseconds(arrived[room].Sub(begin)))
@@ -80,7 +80,7 @@ func (s *stage) took(ctx context.Context, begun map[uint64]time.Time) (took []fl
 }
 
 // arrivals is when each of n rooms arrived for the first time.
-func arrivals(calls []tiwtest.Call, first, n uint64) map[uint64]time.Time {
+func arrivals(calls []tiwtest.Request, first, n uint64) map[uint64]time.Time {
 	ours := roomsFrom(first, n)
 	all := make(map[uint64]time.Time)
 	for _, c := range calls {

@@ -25,7 +25,7 @@ type evidence struct {
 	results []results.Result  // the ledger's
 	batch   ledger.Batch
 	tasks   []tiwtest.Task // the referee's
-	calls   []tiwtest.Call
+	calls   []tiwtest.Request
 	taken   map[string]time.Time // callback URL to when a worker took the first callback
 	grace   time.Duration        // 0: there are no callbacks
 	strikes []strike
@@ -110,7 +110,7 @@ func audit(e evidence) finding {
 	for _, t := range e.tasks {
 		tasks[t.RoomId] = append(tasks[t.RoomId], t)
 	}
-	calls := make(map[uint64][]tiwtest.Call)
+	calls := make(map[uint64][]tiwtest.Request)
 	for _, c := range e.calls {
 		calls[c.RoomId] = append(calls[c.RoomId], c)
 	}
@@ -198,7 +198,7 @@ func imagesOf(s ledger.Snapshot, n int) bool {
 
 // duplicates sets what the ledger counts against what the referee saw. Of what a
 // loss took away the ledger can count nothing.
-func (f *finding) duplicates(e evidence, s ledger.Snapshot, tasks []tiwtest.Task, calls []tiwtest.Call) {
+func (f *finding) duplicates(e evidence, s ledger.Snapshot, tasks []tiwtest.Task, calls []tiwtest.Request) {
 	extra := max(0, len(tasks)-1)
 	if extra > 0 {
 		f.RoomsTwice++

@@ -24,8 +24,8 @@ func madeAt(task string, seconds float64) tiwtest.Task {
 	}
 }
 
-func callAt(task, outcome string, seconds float64) tiwtest.Call {
-	return tiwtest.Call{AtNs: at(seconds), RoomId: 1, Outcome: outcome, TaskID: task}
+func callAt(task, outcome string, seconds float64) tiwtest.Request {
+	return tiwtest.Request{AtNs: at(seconds), RoomId: 1, Outcome: outcome, TaskID: task}
 }
 
 // story is a room whose request was cut off after it had made the task lost,
@@ -40,7 +40,7 @@ func story() evidence {
 		}}},
 		batch: ledger.Batch{Total: 1, Succeeded: 1, Images: 2, PossibleDuplicates: 2, EndedAt: noon.Add(72 * time.Second)},
 		tasks: []tiwtest.Task{madeAt("lost", 0), madeAt("own", 70)},
-		calls: []tiwtest.Call{callAt("lost", "cut", 0), callAt("", "internalError", 35), callAt("own", tiwtest.OK, 70)},
+		calls: []tiwtest.Request{callAt("lost", "cut", 0), callAt("", "internalError", 35), callAt("own", tiwtest.OK, 70)},
 		taken: map[string]time.Time{"cb/own": noon.Add(71 * time.Second)},
 		grace: 30 * time.Second,
 	}
@@ -214,7 +214,7 @@ func TestStorm(t *testing.T) {
 		rooms:   []uint64{1, 2, 3, 4, 5, 6},
 		strikes: []strike{{Fault: faultOutage, At: noon, Since: noon.Add(time.Minute)}, storm},
 		tasks:   []tiwtest.Task{madeAt("before", 9), {RoomId: 2, CreatedNs: at(11)}},
-		calls: []tiwtest.Call{
+		calls: []tiwtest.Request{
 			callAt("before", tiwtest.OK, 9), callAt("", "internalError", 10), callAt("after", tiwtest.OK, 20),
 		},
 	}
@@ -258,7 +258,7 @@ func TestJudge(t *testing.T) {
 }
 
 func TestRecoveries(t *testing.T) {
-	var calls []tiwtest.Call
+	var calls []tiwtest.Request
 	for _, s := range []float64{1, 2, 5} {
 		calls = append(calls, callAt("", fmt.Sprint(s), s))
 	}
@@ -274,7 +274,7 @@ func TestRecoveries(t *testing.T) {
 }
 
 func TestTightest(t *testing.T) {
-	var calls []tiwtest.Call
+	var calls []tiwtest.Request
 	for _, s := range []float64{1, 1.5, 2.25, 2.5, 3.5} {
 		calls = append(calls, callAt("", tiwtest.OK, s))
 	}

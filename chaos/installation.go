@@ -72,7 +72,7 @@ func (s *stage) install(bed *testbed.Testbed, ns keys.Namespace, environ ...stri
 		Limit:       s.rate, Window: tiwtest.Sliding, Seed: s.seed, Faults: in.faults,
 		Latency: 80 * time.Millisecond, LatencySigma: 0.35, TaskDuration: 500 * time.Millisecond, TaskSigma: 0.35,
 		CallbackTimeout: time.Duration(s.workers+1) * proxyPatience,
-		CallLog:         100_000 + 50*s.rooms,
+		RequestLog:      100_000 + 50*s.rooms,
 	})
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (in *installation) enqueue(ctx context.Context) error {
 // sent waits until so many of the rooms, from 0 to 1, have been sent, retries
 // included.
 func (in *installation) sent(ctx context.Context, share float64) error {
-	return in.Sim.WaitCalls(ctx, int(share*float64(in.stage.rooms)))
+	return in.Sim.WaitRequests(ctx, int(share*float64(in.stage.rooms)))
 }
 
 // follow waits until every room has ended and no image is to be copied any more,
@@ -170,7 +170,7 @@ func (in *installation) finish(ctx context.Context, e evidence) (*report, error)
 	settle(after, in.Sim)
 	in.stop()
 
-	e.rooms, e.must, e.calls = in.list.rooms, in.list.must, in.Sim.Calls()
+	e.rooms, e.must, e.calls = in.list.rooms, in.list.must, in.Sim.Requests()
 	for t := range in.Sim.Tasks() {
 		e.tasks = append(e.tasks, t)
 	}
@@ -194,10 +194,10 @@ func (in *installation) finish(ctx context.Context, e evidence) (*report, error)
 	r := &report{
 		Name: s.name, Seed: s.seed, Workers: s.workers, Rate: s.rate, Faults: s.kinds, KillEvery: s.killEvery.String(),
 		finding: found,
-		Calls:   create.Received.Calls, Rejected: create.Rejected, Foreign: create.Foreign,
-		Sliding: create.Received.SlidingSecond.Calls, Calendar: create.Received.CalendarSecond.Calls,
+		Calls:   create.Received.Requests, Rejected: create.Rejected, Foreign: create.Foreign,
+		Sliding: create.Received.SlidingSecond.Requests, Calendar: create.Received.CalendarSecond.Requests,
 		Tightest:      tightest(e.calls, s.rate, s.begun),
-		DescribesEach: float64(st.Actions[tiwtest.ActionDescribe].Received.Calls) / float64(s.rooms),
+		DescribesEach: float64(st.Actions[tiwtest.ActionDescribe].Received.Requests) / float64(s.rooms),
 		Struck:        st.Faults, Callbacks: st.Callbacks,
 		Strikes: e.strikes, Recovery: recoveries(e.strikes, e.calls),
 		Bad: failures(e), Deaths: in.fleet.deaths(), Seconds: in.ended.Sub(s.begun).Seconds(), Load: testbed.LoadAverage(),
@@ -246,7 +246,7 @@ func settle(ctx context.Context, sim *tiwtest.Server) {
 	since := time.Now()
 	for time.Since(since) < quiet && pause(ctx, 100*time.Millisecond) {
 		st := sim.State()
-		if st.Tasks.Running > 0 || st.Calls != last.Calls || st.Callbacks != last.Callbacks {
+		if st.Tasks.Running > 0 || st.Requests != last.Requests || st.Callbacks != last.Callbacks {
 			since = time.Now()
 		}
 		last = st
@@ -280,7 +280,7 @@ func (in *installation) readLedger(ctx context.Context) (all []results.Result, b
 }
 
 // saveCalls writes the log of the referee, for whoever wants to know more.
-func saveCalls(name string, calls []tiwtest.Call) error {
+func saveCalls(name string, calls []tiwtest.Request) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	for _, c := range calls {

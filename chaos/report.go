@@ -50,7 +50,7 @@ type report struct {
 	Load    float64  `json:"load"`    // of the machine, over the last minute
 	Broken  []string `json:"broken,omitempty"`
 
-	calls   []tiwtest.Call
+	calls   []tiwtest.Request
 	results []results.Result
 }
 
@@ -63,7 +63,7 @@ type tight struct {
 
 // tightest finds it in the calls of a run that began at start; it is 0 where
 // there were not so many.
-func tightest(calls []tiwtest.Call, rate int, start time.Time) (t tight) {
+func tightest(calls []tiwtest.Request, rate int, start time.Time) (t tight) {
 	for i := rate; i < len(calls); i++ {
 		took := time.Duration(calls[i].AtNs - calls[i-rate].AtNs).Seconds()
 		if t.Took == 0 || took < t.Took {
@@ -99,11 +99,11 @@ func recoveryOf(took []time.Duration) (r recovery) {
 
 // recoveries is, by fault, how long it took from a strike until the referee saw
 // the next request. A strike after which none came is left out.
-func recoveries(strikes []strike, calls []tiwtest.Call) map[string]recovery {
+func recoveries(strikes []strike, calls []tiwtest.Request) map[string]recovery {
 	took := make(map[string][]time.Duration)
 	for _, s := range strikes {
 		since := s.Since.UnixNano()
-		i, _ := slices.BinarySearchFunc(calls, since, func(c tiwtest.Call, t int64) int {
+		i, _ := slices.BinarySearchFunc(calls, since, func(c tiwtest.Request, t int64) int {
 			if c.AtNs < t {
 				return -1
 			}

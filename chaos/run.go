@@ -138,7 +138,7 @@ func (r run) start(ctx context.Context, o options, faults []string, binary, dir 
 	}
 	held := s.held()
 	for _, r := range reports {
-		r.Stalls, r.Over = held, tiwtest.Over(r.calls, r.Rate, s.begun, held)
+		r.Stalls, r.Over = held, tiwtest.OverLimit(r.calls, r.Rate, s.begun, held)
 		r.judge()
 	}
 	return reports, err
@@ -160,7 +160,7 @@ func (s *stage) begin() {
 	s.begun = time.Now()
 	ctx, stop := context.WithCancel(context.Background())
 	held := make(chan []tiwtest.Stall, 1)
-	go func() { held <- tiwtest.Stalls(ctx, s.begun) }()
+	go func() { held <- tiwtest.WatchStalls(ctx, s.begun) }()
 	s.held = func() []tiwtest.Stall {
 		stop()
 		return <-held

@@ -64,7 +64,7 @@ func (a *arena) run(ctx context.Context, events []event) {
 			break
 		}
 		out.Go(func() {
-			if e.after > 0 && a.in.Sim.WaitCalls(ctx, e.after) != nil {
+			if e.after > 0 && a.in.Sim.WaitRequests(ctx, e.after) != nil {
 				return // all is over
 			}
 			if err := a.strike(ctx, e); err != nil {

@@ -249,7 +249,7 @@ func demoSummary(ctx context.Context, e env, c *connection, id string, sim *tiwt
 	if output == "json" {
 		return printJSON(e.stdout, map[string]any{
 			"batch": b, "seconds": b.EndedAt.Sub(b.CreatedAt).Seconds(),
-			"peak_second": create.Received.SlidingSecond.Calls, "rejected": create.Rejected,
+			"peak_second": create.Received.SlidingSecond.Requests, "rejected": create.Rejected,
 		}, true)
 	}
 	return fields(e.stdout,
@@ -259,7 +259,7 @@ func demoSummary(ctx context.Context, e env, c *connection, id string, sim *tiwt
 		"failed", b.Failed,
 		"images", b.Images,
 		"seconds", fmt.Sprintf("%.1f", b.EndedAt.Sub(b.CreatedAt).Seconds()),
-		"requests in the peak second", create.Received.SlidingSecond.Calls,
+		"requests in the peak second", create.Received.SlidingSecond.Requests,
 		"rejected", create.Rejected,
 	)
 }

@@ -194,7 +194,7 @@ func TestDoctorTakesAPermit(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	c := s.client()
-	describes := func() int { return int(s.sim.State().Actions[tiwtest.ActionDescribe].Received.Calls) }
+	describes := func() int { return int(s.sim.State().Actions[tiwtest.ActionDescribe].Received.Requests) }
 	if code, out, _ := s.run("", "doctor"); code != exitOK || describes() != 1 {
 		t.Errorf("exit code %d, %d requests:\n%s", code, describes(), out)
 	}

@@ -71,8 +71,8 @@ func TestNamespaceMoves(t *testing.T) {
 	there.says(exitConfig, "tiwsnap worker --moved", "worker")
 	there.says(exitConfig, "FAIL  namespace: namespace tiwsnap works with the endpoint "+s.sim.URL, "doctor")
 	for action, st := range other.State().Actions {
-		if st.Received.Calls > 0 {
-			t.Errorf("%d calls of %s at the other endpoint", st.Received.Calls, action)
+		if st.Received.Requests > 0 {
+			t.Errorf("%d calls of %s at the other endpoint", st.Received.Requests, action)
 		}
 	}
 	s.batch("b", 1)

@@ -152,7 +152,7 @@ func TestCancel(t *testing.T) {
 		s := newSite(t, tiwtest.Options{Latency: 200 * time.Millisecond})
 		s.worker()
 		s.batch("b", 200)
-		if err := s.sim.WaitCalls(t.Context(), 5); err != nil {
+		if err := s.sim.WaitRequests(t.Context(), 5); err != nil {
 			t.Fatal(err)
 		}
 		s.says(exitOK, "canceled", "cancel", "b")

@@ -174,10 +174,10 @@ func TestRotatedKeysCostNoCall(t *testing.T) {
 		sim.SetCredentials(valid(v))
 		calls.Unlock()
 	}
-	before := sim.State().Calls
+	before := sim.State().Requests
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(10 * time.Second); sim.State().Calls < before+10*callers; {
+	for deadline := time.After(10 * time.Second); sim.State().Requests < before+10*callers; {
 		select {
 		case <-tick.C:
 		case <-deadline:

@@ -24,7 +24,7 @@ account or address, no CAM, no COS and no rate limit by region. A task is known 
 the region that created it. All state is lost when the process ends.
 
 It requires no login, so keep it on a loopback address:
-  GET  /state          counters: calls, peak seconds, codes, tasks, faults
+  GET  /state          counters: requests, peak seconds, codes, tasks, faults
   GET  /state/tasks    all tasks, as JSON lines
   POST /admin/faults   replace the faults, as JSON; GET returns them
   GET  /livez          ok
@@ -53,18 +53,18 @@ func newSimulator(e env) *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&addr, "addr", "127.0.0.1:9090", "`HOST:PORT` to listen on")
-	f.StringVar(&opt.PublicURL, "public-url", "", "base `URL` of the images; default: the Host header of the call")
+	f.StringVar(&opt.PublicURL, "public-url", "", "base `URL` of the images; default: the Host header of the request")
 	f.Uint64Var(&opt.Seed, "seed", 0, "seed of all random draws; 0: a random seed")
 
-	f.IntVar(&opt.Limit, "limit", 20, "calls per second for each action and secret id; negative: no limit")
+	f.IntVar(&opt.Limit, "limit", 20, "requests per second for each action and secret id; negative: no limit")
 	f.StringVar((*string)(&opt.Window), "window",
 		string(tiwtest.Calendar), "how seconds are counted: calendar or sliding")
-	f.BoolVar(&countRejected, "count-rejected", true, "rejected calls count against the limit too")
+	f.BoolVar(&countRejected, "count-rejected", true, "rejected requests count against the limit, too")
 	f.BoolVar(
 		&opt.StrictService,
 		"strict-service",
 		false,
-		"accept only the service tiw in signatures, not also the first label of the host",
+		"reject signatures with the first label of the host as the service; accept only tiw",
 	)
 	f.StringSliceVar(&opt.Regions, "region", nil, "accepted `region`s; default: any")
 	f.UintSliceVar(&apps, "sdk-app-id", nil, "`SdkAppId`s of the account; default: any")
@@ -73,7 +73,7 @@ func newSimulator(e env) *cobra.Command {
 		&opt.Delay,
 		"delay",
 		0,
-		"median network delay before a call arrives; calls may overtake one another",
+		"median network delay before a request arrives; requests may overtake one another",
 	)
 	f.Float64Var(
 		&opt.DelaySigma,
@@ -81,7 +81,7 @@ func newSimulator(e env) *cobra.Command {
 		0.35,
 		"sigma of the lognormal delay; 0: constant",
 	)
-	f.DurationVar(&opt.Latency, "latency", 80*time.Millisecond, "median time until the answer")
+	f.DurationVar(&opt.Latency, "latency", 80*time.Millisecond, "median time to a response")
 	f.Float64Var(
 		&opt.LatencySigma,
 		"latency-sigma",
@@ -92,12 +92,12 @@ func newSimulator(e env) *cobra.Command {
 		&opt.RejectLatency,
 		"reject-latency",
 		10*time.Millisecond,
-		"time until the answer of a call that is rejected before the backend",
+		"time to the response of a request that is rejected before the backend",
 	)
 	f.DurationVar(&opt.TaskDuration, "task-duration", 5*time.Second, "median duration of a task")
 	f.Float64Var(&opt.TaskSigma, "task-sigma", 0.5, "sigma of the lognormal task duration")
 	f.Float64Var(&opt.TaskFailure, "task-failure", 0, "`rate` of tasks that end as InternalErr")
-	f.DurationVar(&opt.TaskRetention, "task-retention", 72*time.Hour, "how long a task is known after its end")
+	f.DurationVar(&opt.TaskRetention, "task-retention", 72*time.Hour, "how long a task is kept after its end")
 	f.DurationVar(
 		&opt.ImageRetention,
 		"image-retention",
@@ -106,7 +106,7 @@ func newSimulator(e env) *cobra.Command {
 	)
 	f.IntVar(&opt.Images, "images", 0, "images per task; 0: 1 to 4, by room")
 	f.IntVar(&opt.ImageBytes, "image-bytes", 0, "`size` in bytes that images are padded to; 0: as they are")
-	f.IntVar(&opt.MaxTasks, "max-tasks", 2_000_000, "maximum tasks kept; beyond it the oldest is dropped")
+	f.IntVar(&opt.MaxTasks, "max-tasks", 2_000_000, "maximum number of tasks kept; beyond it the oldest is evicted")
 
 	f.StringVar(
 		(*string)(&opt.Envelope),
@@ -118,16 +118,16 @@ func newSimulator(e env) *cobra.Command {
 	f.IntVar(&opt.CallbackSenders, "callback-senders", 32, "concurrent callbacks")
 
 	f.DurationVar(&opt.HoldLimit, "hold-limit",
-		2*time.Minute, "how long an unanswered call or image request is kept open")
-	f.DurationVar(&opt.SlowByte, "slow-byte", 100*time.Millisecond, "time between two bytes of a slow answer")
+		2*time.Minute, "how long an unanswered request is kept open")
+	f.DurationVar(&opt.SlowByte, "slow-byte", 100*time.Millisecond, "time between two bytes of a slow response")
 	faultFlags(f, &opt.Faults)
 
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		// In Options a zero stands for the default.
+		// In Options, zero means the default.
 		for _, name := range []string{"limit", "task-retention", "image-retention", "max-tasks",
 			"callback-timeout", "callback-senders", "hold-limit", "slow-byte"} {
 			if v := f.Lookup(name).Value.String(); v == "0" || v == "0s" {
-				return fmt.Errorf("--%s 0: it must be more than 0", name)
+				return fmt.Errorf("--%s is 0, it must be more than 0", name)
 			}
 		}
 		opt.RejectedFree = !countRejected
@@ -145,8 +145,8 @@ func newSimulator(e env) *cobra.Command {
 	return cmd
 }
 
-// pairsFlag is a flag of pairs NAME=VALUE, separated by commas, that set is
-// called with.
+// pairsFlag adds a flag of NAME=VALUE pairs, separated by commas. It calls set for
+// each pair.
 func pairsFlag(f *pflag.FlagSet, name, usage string, set func(name, value string) error) {
 	f.Func(name, usage, func(text string) error {
 		for pair := range strings.SplitSeq(text, ",") {
@@ -162,7 +162,7 @@ func pairsFlag(f *pflag.FlagSet, name, usage string, set func(name, value string
 	})
 }
 
-// ratesFlag is a flag of rates by name.
+// ratesFlag adds a flag of rates by name.
 func ratesFlag[Name ~string](f *pflag.FlagSet, rates *map[Name]float64, name, usage string) {
 	pairsFlag(f, name, usage, func(what, text string) error {
 		rate, err := strconv.ParseFloat(text, 64)
@@ -177,7 +177,7 @@ func ratesFlag[Name ~string](f *pflag.FlagSet, rates *map[Name]float64, name, us
 	})
 }
 
-// codesFlag is a flag of error codes by numeric id.
+// codesFlag adds a flag of error codes by numeric id.
 func codesFlag(f *pflag.FlagSet, codes *map[uint64]string, name, usage string) {
 	pairsFlag(f, name, usage, func(text, code string) error {
 		id, err := strconv.ParseUint(text, 10, 64)
@@ -192,25 +192,24 @@ func codesFlag(f *pflag.FlagSet, codes *map[uint64]string, name, usage string) {
 	})
 }
 
-// faultFlags has one flag for each field of Faults, under the name that the
-// field has in JSON.
+// faultFlags adds a flag for each field of Faults, named as the field in JSON.
 func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 	for _, rate := range []struct {
 		value       *float64
 		name, usage string
 	}{
-		{&faults.InternalError, "internal-error", "answered InternalError, no task created"},
-		{&faults.InternalErrorCreated, "internal-error-created", "answered InternalError, task created"},
-		{&faults.Cut, "cut", "task created, connection cut"},
-		{&faults.Silent, "silent", "task created, never answered"},
-		{&faults.HTML, "html", "answered 502 with HTML, no task created"},
-		{&faults.CutJSON, "cut-json", "task created, answered half the JSON"},
-		{&faults.Empty, "empty", "task created, answered {}"},
-		{&faults.SlowBody, "slow-body", "task created, answered byte by byte"},
-		{&faults.Redirect, "redirect", "answered 302, no task created"},
-		{&faults.Code, "code", "answered the code of --fault-code-name, no task created"},
+		{&faults.InternalError, "internal-error", "InternalError, no task created"},
+		{&faults.InternalErrorCreated, "internal-error-created", "InternalError, task created"},
+		{&faults.Cut, "cut", "task created, connection closed without a response"},
+		{&faults.Silent, "silent", "task created, no response"},
+		{&faults.HTML, "html", "502 with HTML, no task created"},
+		{&faults.CutJSON, "cut-json", "task created, half of the JSON"},
+		{&faults.Empty, "empty", "task created, response {}"},
+		{&faults.SlowBody, "slow-body", "task created, response byte by byte"},
+		{&faults.Redirect, "redirect", "302, no task created"},
+		{&faults.Code, "code", "the code of --fault-code-name, no task created"},
 	} {
-		f.Float64Var(rate.value, "fault-"+rate.name, 0, "`rate` of calls: "+rate.usage)
+		f.Float64Var(rate.value, "fault-"+rate.name, 0, "`rate` of requests: "+rate.usage)
 	}
 	duration := func(d *tiwtest.Duration, name, usage string) {
 		f.DurationVar((*time.Duration)(d), "fault-"+name, 0, usage)
@@ -220,16 +219,16 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 		&faults.Actions,
 		"fault-actions",
 		nil,
-		"`actions` that the rates of calls apply to; default: CreateSnapshotTask",
+		"`actions` that the request faults apply to; default: CreateSnapshotTask",
 	)
-	duration(&faults.During.After, "during-after", "the rates of calls apply from this long after the start")
-	duration(&faults.During.For, "during-for", "the rates of calls apply for this long; 0: forever")
-	duration(&faults.Arrears.After, "arrears-after", "the account is in arrears from this long after the start")
+	duration(&faults.During.After, "during-after", "the request faults begin this long after the start")
+	duration(&faults.During.For, "during-for", "the request faults last this long; 0: forever")
+	duration(&faults.Arrears.After, "arrears-after", "the account is in arrears this long after the start")
 	duration(&faults.Arrears.For, "arrears-for", "the account is in arrears for this long")
 	f.IntVar(&faults.ForeignLoad, "fault-foreign-load",
 		0, "`requests` per second that another client sends on the same limit")
 	ratesFlag(f, &faults.Shapes, "fault-shapes",
-		fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose result has an odd shape: %s", tiwtest.Shapes))
+		fmt.Sprintf("`SHAPE=RATE,...`: rates of tasks whose result has an undocumented shape: %s", tiwtest.Shapes))
 	ratesFlag(f, &faults.Images, "fault-images",
 		fmt.Sprintf("`FAULT=RATE,...`: rates of image requests that fail: %s", tiwtest.ImageFaults))
 	f.IntVar(&faults.ImagesFirst, "fault-images-first", 0,
@@ -238,9 +237,10 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 		f,
 		&faults.RoomCodes,
 		"fault-room-codes",
-		"`ROOMID=CODE,...`: rooms that are always answered this error code, no task created",
+		"`ROOMID=CODE,...`: error codes of all requests for these rooms, no task created",
 	)
-	codesFlag(f, &faults.AppCodes, "fault-app-codes", "`SDKAPPID=CODE,...`: the same for applications")
+	codesFlag(f, &faults.AppCodes, "fault-app-codes",
+		"`SDKAPPID=CODE,...`: error codes of all requests for these applications")
 	f.StringVar(&faults.UnknownTask, "fault-unknown-task", "",
 		"error `code` for a Describe of an unknown task, or nulls; default: InvalidParameter.TaskNotFound")
 	f.Float64Var(&faults.CallbackLost, "fault-callback-lost", 0, "`rate` of callbacks that are never sent")
@@ -249,19 +249,19 @@ func faultFlags(f *pflag.FlagSet, faults *tiwtest.Faults) {
 		&faults.CallbackEarly,
 		"fault-callback-early",
 		0,
-		"`rate` of tasks whose callback is sent before the answer",
+		"`rate` of tasks whose callback is sent before the response",
 	)
 	duration(&faults.CallbackDelay, "callback-delay", "time from the end of a task to its callback")
 	f.IntVar(
 		&faults.CallbackRetries,
 		"fault-callback-retries",
 		0,
-		"how often a callback not answered with 2xx is retried",
+		"maximum retries of a callback that gets no 2xx response",
 	)
 	duration(&faults.CallbackRetryAfter, "callback-retry-after", "time from a failed callback to its retry")
 }
 
-// simulatorSecrets takes the secrets from the environment.
+// simulatorSecrets reads the secrets from the environment.
 func simulatorSecrets(e env, opt *tiwtest.Options) error {
 	id, key := e.getenv("TENCENTCLOUD_SECRET_ID"), e.getenv("TENCENTCLOUD_SECRET_KEY")
 	if (id == "") != (key == "") {
@@ -288,7 +288,7 @@ func runSimulator(ctx context.Context, e env, addr string, opt tiwtest.Options, 
 	if err := srv.Listen(addr); err != nil {
 		return fail(exitUnavailable, "simulator: %w (--addr chooses another address)", err)
 	}
-	// The address alone on stdout, for programs: with port 0 it is news.
+	// Only the URL goes to stdout, for programs: with port 0 they do not know it.
 	if output == "json" {
 		if err := printJSON(e.stdout, map[string]string{"url": srv.URL}, false); err != nil {
 			return err
@@ -297,28 +297,28 @@ func runSimulator(ctx context.Context, e env, addr string, opt tiwtest.Options, 
 		fmt.Fprintln(e.stdout, srv.URL)
 	}
 	st := srv.State()
-	quota := fmt.Sprintf("%d calls in a %s second, for each action", st.Limit, st.Window)
+	limit := fmt.Sprintf("%d requests per %s second, for each action", st.Limit, st.Window)
 	if st.Limit < 0 {
-		quota = "none"
+		limit = "none"
 	}
 	credentials := "secret id and key " + tiwtest.DefaultSecret
 	if e.getenv("TENCENTCLOUD_SECRET_ID") != "" {
 		credentials = "those of TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY"
 	}
-	fmt.Fprintf(e.stderr, `This is a simulator, NOT Tencent: it renders no whiteboard and keeps nothing when it ends.
+	fmt.Fprintf(e.stderr, `This is a simulator, NOT Tencent: it renders no whiteboards, and its state is lost when it ends.
   address      %[1]s (TIWSNAP_TIW_ENDPOINT of the workers)
   credentials  %[2]s
-  quota        %[3]s
-  statistics   %[1]s/state
-  add faults   curl -d '{"internalErrorCreated": 0.05}' %[1]s/admin/faults
+  rate limit   %[3]s
+  counters     %[1]s/state
+  set faults   curl -d '{"internalErrorCreated": 0.05}' %[1]s/admin/faults
   seed         %[4]d
-`, srv.URL, credentials, quota, st.Seed)
+`, srv.URL, credentials, limit, st.Seed)
 	<-ctx.Done()
 
 	st = srv.State()
 	create := st.Actions[tiwtest.ActionCreate]
-	fmt.Fprintf(e.stderr, "%d calls; %s: %d, rejected %d, peak calendar second %d, peak sliding second %d; tasks %d\n",
-		st.Calls, tiwtest.ActionCreate, create.Received.Calls, create.Rejected,
-		create.Received.CalendarSecond.Calls, create.Received.SlidingSecond.Calls, st.Tasks.Created)
+	fmt.Fprintf(e.stderr, "%d requests; %s: %d, rejected %d, peak calendar second %d, peak sliding second %d; tasks %d\n",
+		st.Requests, tiwtest.ActionCreate, create.Received.Requests, create.Rejected,
+		create.Received.CalendarSecond.Requests, create.Received.SlidingSecond.Requests, st.Tasks.Created)
 	return nil
 }

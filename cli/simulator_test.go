@@ -103,8 +103,8 @@ func TestSimulator(t *testing.T) {
 		if code != exitOK {
 			t.Errorf("exit code %d", code)
 		}
-		for _, want := range []string{"NOT Tencent", url, "20 calls in a calendar second",
-			"1 calls; CreateSnapshotTask: 1, rejected 0", "tasks 1"} {
+		for _, want := range []string{"NOT Tencent", url, "20 requests per calendar second",
+			"1 requests; CreateSnapshotTask: 1, rejected 0", "tasks 1"} {
 			if !strings.Contains(said, want) {
 				t.Errorf("it does not say %q:\n%s", want, said)
 			}
@@ -204,8 +204,8 @@ func TestSimulatorRefuses(t *testing.T) {
 	}{
 		{"an address that is taken", nil, []string{"--addr", strings.TrimPrefix(url, "http://")}, exitUnavailable, "--addr"},
 		{"a window that does not exist", nil, []string{"--window", "rolling"}, exitUsage, `"rolling"`},
-		{"a limit of 0", nil, []string{"--limit", "0"}, exitUsage, "--limit 0"},
-		{"a retention of 0", nil, []string{"--task-retention", "0"}, exitUsage, "--task-retention 0"},
+		{"a limit of 0", nil, []string{"--limit", "0"}, exitUsage, "--limit is 0"},
+		{"a retention of 0", nil, []string{"--task-retention", "0"}, exitUsage, "--task-retention is 0"},
 		{"a rate over 1", nil, []string{"--fault-cut", "2"}, exitUsage, "fault cut is 2"},
 		{"a shape that does not exist", nil, []string{"--fault-shapes", "round=1"}, exitUsage, `"round"`},
 		{"a shape without a rate", nil, []string{"--fault-shapes", "nulls=often"}, exitUsage, `"often" is not a rate`},

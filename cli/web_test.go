@@ -165,7 +165,7 @@ func TestWebWithoutWorking(t *testing.T) {
 		return strings.Contains(body, `"tiwsnap-interactive"`)
 	}
 	redistest.Until(t, "the queue is seen", queued)
-	if n := s.sim.State().Calls; n != 0 {
+	if n := s.sim.State().Requests; n != 0 {
 		t.Errorf("Tencent was called %d times without a worker", n)
 	}
 	s.worker()

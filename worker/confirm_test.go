@@ -193,7 +193,7 @@ func TestRefusals(t *testing.T) {
 		soon()
 		w.eventually("five answers that it runs", func() bool {
 			soon()
-			return w.sim.State().Actions[tiwtest.ActionDescribe].Accepted.Calls >= 5
+			return w.sim.State().Actions[tiwtest.ActionDescribe].Accepted.Requests >= 5
 		})
 		if err := w.sim.SetFaults(refused); err != nil {
 			t.Fatal(err)
@@ -322,7 +322,7 @@ func TestResultsAreKnownSoon(t *testing.T) {
 		}
 	}
 	// They were polled each second, and not more often.
-	if n := w.sim.State().Actions[tiwtest.ActionDescribe].Received.Calls; n > rooms*10 {
+	if n := w.sim.State().Actions[tiwtest.ActionDescribe].Received.Requests; n > rooms*10 {
 		t.Errorf("%d calls for %d tasks of %s", n, rooms, duration)
 	}
 }

@@ -135,7 +135,7 @@ func TestFaults(t *testing.T) {
 		})
 		w.work()
 		w.enqueue("a", 500)
-		if err := w.sim.WaitCalls(t.Context(), 1); err != nil {
+		if err := w.sim.WaitRequests(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
 		w.until("a", "has no request out", func(b ledger.Batch) bool {
@@ -173,7 +173,7 @@ func TestHoldUnknown(t *testing.T) {
 		info, err := inspector.GetQueueInfo(tasks.QueueBulk(""))
 		return held() == 2 && err == nil && info.Size == 0
 	})
-	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls; n != 2 {
+	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Requests; n != 2 {
 		t.Errorf("%d requests, want one each", n)
 	}
 	if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil {

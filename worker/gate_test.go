@@ -17,7 +17,9 @@ import (
 )
 
 // creates is how many requests to make a task have arrived.
-func (w world) creates() int { return int(w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls) }
+func (w world) creates() int {
+	return int(w.sim.State().Actions[tiwtest.ActionCreate].Received.Requests)
+}
 
 func (w world) faults(f tiwtest.Faults) {
 	w.Helper()
@@ -61,7 +63,7 @@ func TestOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	back := time.Now()
-	if err := again.WaitCalls(t.Context(), 1); err != nil {
+	if err := again.WaitRequests(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	if d := time.Since(back); d > 15*time.Second {
@@ -70,7 +72,7 @@ func TestOutage(t *testing.T) {
 	// The tasks that the first simulator made are unknown to the second: their
 	// results do not count here.
 	b := w.until("a", "is sent", func(b ledger.Batch) bool { return b.Queued+b.Sending+b.Unknown == 0 })
-	sent := before + int(again.State().Actions[tiwtest.ActionCreate].Received.Calls)
+	sent := before + int(again.State().Actions[tiwtest.ActionCreate].Received.Requests)
 	cut := sent - 120 // what was on its way when the first one died
 	if cut > 5 {
 		t.Errorf("%d requests for 120 rooms", sent)
@@ -154,7 +156,7 @@ func TestAccountProbe(t *testing.T) {
 			w.enqueue("b", 30)
 			w.stoppedFor(gate.Account)
 			w.eventually("some probes were refused", func() bool { return w.stop().Trials >= 2 })
-			if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls; n > 40 {
+			if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Requests; n > 40 {
 				t.Errorf("%d requests were sent into the arrears", n)
 			}
 			faults.Arrears = tiwtest.Period{} // somebody has paid

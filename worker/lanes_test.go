@@ -42,7 +42,7 @@ func (w world) single(room uint64) {
 // sent waits until n requests have reached Tencent.
 func (w world) sent(n int) {
 	w.Helper()
-	if err := w.sim.WaitCalls(w.Context(), n); err != nil {
+	if err := w.sim.WaitRequests(w.Context(), n); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -163,7 +163,7 @@ func TestTasksInHand(t *testing.T) {
 	if active > 0 || retry > 0 {
 		t.Errorf("a stopped worker left %d tasks active and %d to be retried", active, retry)
 	}
-	if sent := len(w.sim.Calls()); sent+count(inspector.ListPendingTasks) != 100 {
+	if sent := len(w.sim.Requests()); sent+count(inspector.ListPendingTasks) != 100 {
 		t.Errorf("of 100 tasks %d were sent and %d wait", sent, count(inspector.ListPendingTasks))
 	}
 }

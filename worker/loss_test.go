@@ -161,7 +161,7 @@ func (w world) quiet() {
 	w.Helper()
 	last, since := int64(-1), time.Now()
 	w.eventually("nothing is sent any more", func() bool {
-		if n := w.sim.State().Calls; n != last {
+		if n := w.sim.State().Requests; n != last {
 			last, since = n, time.Now()
 		}
 		return time.Since(since) > 3*time.Second

@@ -59,7 +59,7 @@ func (w world) untouched(batch string, n int) {
 	if err != nil || info.Pending != 1 || info.Size != 1 {
 		w.Errorf("of namespace %s: %+v, %v", w.ns, info, err)
 	}
-	if calls := w.sim.State().Calls; calls != 0 {
+	if calls := w.sim.State().Requests; calls != 0 {
 		w.Errorf("%d calls for namespace %s", calls, w.ns)
 	}
 }
@@ -198,7 +198,7 @@ func TestNamespacesAreOperatedAlone(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	}
-	if calls := a.sim.State().Calls; calls != 0 {
+	if calls := a.sim.State().Requests; calls != 0 {
 		t.Errorf("%d calls for A, which is stopped", calls)
 	}
 

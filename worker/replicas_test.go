@@ -45,7 +45,7 @@ func TestIntentsOnReplicas(t *testing.T) {
 			strings.Contains(stops[0].String(), "TIWSNAP_REDIS_DURABILITY=replicated")
 	})
 	w.until("b", "is queued", func(b ledger.Batch) bool { return b.Queued == 10 })
-	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls; n != 0 {
+	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Requests; n != 0 {
 		t.Errorf("%d requests were sent", n)
 	}
 	if err := replica.Thaw(); err != nil {

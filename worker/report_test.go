@@ -38,8 +38,8 @@ func TestTheHistoryOfTheRateHasAllRequestsOfAWorker(t *testing.T) {
 		}
 	}
 	calls := w.sim.State().Actions[tiwtest.ActionCreate]
-	if sent != int(calls.Received.Calls) || refused != int(calls.Rejected) || refused == 0 {
-		t.Errorf("%d requests, %d refused; the API has got %d and refused %d", sent, refused, calls.Received.Calls,
+	if sent != int(calls.Received.Requests) || refused != int(calls.Rejected) || refused == 0 {
+		t.Errorf("%d requests, %d refused; the API has got %d and refused %d", sent, refused, calls.Received.Requests,
 			calls.Rejected)
 	}
 }

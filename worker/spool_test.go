@@ -45,7 +45,7 @@ func TestSpoolIsReadAtTheStart(t *testing.T) {
 		_, err := os.Stat(file)
 		return os.IsNotExist(err)
 	})
-	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Calls; n != 0 {
+	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Requests; n != 0 {
 		t.Errorf("%d requests sent for a snapshot that has its task", n)
 	}
 }
@@ -87,7 +87,7 @@ func TestSpoolBridgesRedis(t *testing.T) {
 	w.queue = enqueue.New(rdb, keys.Default)
 	w.work()
 	w.enqueue("a", 20)
-	if err := w.sim.WaitCalls(t.Context(), 10); err != nil {
+	if err := w.sim.WaitRequests(t.Context(), 10); err != nil {
 		t.Fatal(err)
 	}
 	server.Kill()

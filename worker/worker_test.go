@@ -60,7 +60,7 @@ func TestSingleRoom(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for n := 1; w.tasksByRoom()[9999] == 0; n++ {
-		if err := w.sim.WaitCalls(ctx, n); err != nil {
+		if err := w.sim.WaitRequests(ctx, n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -79,7 +79,7 @@ func TestHandOver(t *testing.T) {
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Latency: 300 * time.Millisecond})
 	stop := w.work()
 	w.enqueue("a", 60)
-	if err := w.sim.WaitCalls(t.Context(), 15); err != nil {
+	if err := w.sim.WaitRequests(t.Context(), 15); err != nil {
 		t.Fatal(err)
 	}
 	stop() // requests are out, others wait for a permit
@@ -104,7 +104,7 @@ func TestRedisRestarts(t *testing.T) {
 	w := newWorld(t, rdb, tiwtest.Options{Latency: 200 * time.Millisecond})
 	w.work()
 	w.enqueue("a", 60)
-	if err := w.sim.WaitCalls(t.Context(), 15); err != nil {
+	if err := w.sim.WaitRequests(t.Context(), 15); err != nil {
 		t.Fatal(err)
 	}
 	server.Kill() // requests are out: their outcomes have to wait

@@ -241,7 +241,7 @@ func (w world) ended(id string) ledger.Batch {
 func (w world) cap() {
 	w.Helper()
 	st := w.sim.State().Actions[tiwtest.ActionCreate]
-	if n := st.Received.SlidingSecond.Calls; n > 20 || st.Rejected > 0 {
+	if n := st.Received.SlidingSecond.Requests; n > 20 || st.Rejected > 0 {
 		w.Errorf("%d requests in the fullest second, %d rejected", n, st.Rejected)
 	}
 }

@@ -37,7 +37,7 @@ func (p *product) through(name string, breaks func()) {
 	redistest.Until(p.T, "the batch is under way", func() bool { return p.succeeded(name) > 5 })
 	breaks()
 	redistest.Until(p.T, "the batch has succeeded", func() bool { return p.succeeded(name) == rooms })
-	if peak := p.sim.State().Actions[tiwtest.ActionCreate].Received.SlidingSecond.Calls; peak > 20 {
+	if peak := p.sim.State().Actions[tiwtest.ActionCreate].Received.SlidingSecond.Requests; peak > 20 {
 		p.Errorf("%d requests in one second", peak)
 	}
 }

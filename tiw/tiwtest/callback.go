@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Envelope is the form of a callback's body. What Tencent really sends when a
-// snapshot ends is not documented: each of these is an assumption.
+// Envelope is the form of a callback's body. Each form is an assumption: Tencent
+// does not document the callback of a snapshot.
 type Envelope string
 
 const (
@@ -22,18 +22,18 @@ const (
 	// recording: EventType, EventData, SdkAppId, Timestamp and, with a key,
 	// ExpireTime and Sign = md5(key + ExpireTime). The EventType is made up.
 	EnvelopeTIW Envelope = "tiw"
-	// EnvelopeFlat has every field of the result at the top.
+	// EnvelopeFlat has all fields of the result at the top level.
 	EnvelopeFlat Envelope = "flat"
-	// EnvelopeResult is the answer of DescribeSnapshotTask.
+	// EnvelopeResult is the response of DescribeSnapshotTask.
 	EnvelopeResult Envelope = "result"
-	// EnvelopeEmpty is {}: only the URL tells anything.
+	// EnvelopeEmpty is {}: only the URL identifies the task.
 	EnvelopeEmpty Envelope = "empty"
 )
 
 const (
-	signLife       = 10 * time.Minute // of a callback's Sign; made up
-	maxOutbox      = 100_000          // callbacks that wait for a sender; above, the oldest are dropped
-	callbackAnswer = 64 << 10         // bytes of a receiver's answer that are read
+	signLife       = 10 * time.Minute // validity of Sign; made up
+	maxOutbox      = 100_000          // pending callbacks; beyond it the oldest is dropped
+	callbackAnswer = 64 << 10         // bytes of a response that are read
 )
 
 // body encodes the callback of an ended task.
@@ -76,9 +76,9 @@ func sign(key Secret, expire int64) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// settle ends the tasks whose time has come and puts their callbacks into the
+// endDueTasks ends the tasks that are due by now and adds their callbacks to the
 // outbox. The caller holds the lock.
-func (s *Server) settle(now int64) {
+func (s *Server) endDueTasks(now int64) {
 	for {
 		e, t, ok := s.tasks.due(now)
 		if !ok {
@@ -89,22 +89,22 @@ func (s *Server) settle(now int64) {
 				s.outbox.pop()
 				s.callbacks.Dropped++
 			}
-			s.outbox.push(delivery{*t, e.tries})
+			s.outbox.push(delivery{*t, e.attempts})
 			continue
 		}
-		if t.callback == "" || t.told {
+		if t.callback == "" || t.earlyCallback {
 			continue
 		}
 		rng := rand.New(rand.NewPCG(s.opt.Seed, ^e.seq))
 		if rng.Float64() < s.faults.CallbackLost {
-			s.struck["callbackLost"]++
+			s.faultCounts["callbackLost"]++
 			continue
 		}
 		at := t.ends + int64(s.faults.CallbackDelay)
-		s.tasks.plan(event{at: at, seq: e.seq, callback: true})
+		s.tasks.schedule(event{at: at, seq: e.seq, callback: true})
 		if rng.Float64() < s.faults.CallbackDouble {
-			s.struck["callbackDouble"]++
-			s.tasks.plan(event{at: at, seq: e.seq, callback: true})
+			s.faultCounts["callbackDouble"]++
+			s.tasks.schedule(event{at: at, seq: e.seq, callback: true})
 		}
 	}
 	if s.outbox.len() > 0 {
@@ -119,22 +119,22 @@ func (s *Server) wakeSender() {
 	}
 }
 
-// sendCallbacks sends what becomes due until the server is closed.
+// sendCallbacks sends callbacks when they are due, until the server is closed.
 func (s *Server) sendCallbacks() {
 	slots := make(chan struct{}, s.opt.CallbackSenders)
 	for {
 		s.mu.Lock()
 		now := s.now()
-		s.settle(now)
+		s.endDueTasks(now)
 		var d delivery
 		waiting := s.outbox.len() > 0
 		if waiting {
 			d = s.outbox.pop()
 		}
 		pause := time.Hour
-		if len(s.tasks.agenda) > 0 {
-			// With a clock that stands still this must not become a busy loop.
-			pause = max(time.Duration(s.tasks.agenda[0].at-now), time.Millisecond)
+		if len(s.tasks.events) > 0 {
+			// The minimum prevents a busy loop with a test clock that stands still.
+			pause = max(time.Duration(s.tasks.events[0].at-now), time.Millisecond)
 		}
 		s.mu.Unlock()
 
@@ -163,15 +163,14 @@ func (s *Server) sendCallbacks() {
 	}
 }
 
-// delivery is a callback that is to be sent now.
+// delivery is a callback in the outbox.
 type delivery struct {
 	task
-	tries int // that have failed
+	attempts int // failed attempts
 }
 
-// sendCallback posts one callback and counts what became of it. One that
-// failed is sent again where the faults say so: whether Tencent does that is
-// not documented.
+// sendCallback posts a callback and counts its result. A failed callback is
+// retried if Faults.CallbackRetries is set: Tencent does not document retries.
 func (s *Server) sendCallback(d delivery) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.opt.CallbackTimeout)
 	defer cancel()
@@ -188,9 +187,10 @@ func (s *Server) sendCallback(d delivery) {
 		s.callbacks.Delivered++
 		return
 	}
-	if seq, kept := s.tasks.byID[d.id]; kept && d.tries < s.faults.CallbackRetries {
-		s.struck["callbackRetried"]++
-		s.tasks.plan(event{at: s.now() + int64(s.faults.CallbackRetryAfter), seq: seq, callback: true, tries: d.tries + 1})
+	if seq, kept := s.tasks.byID[d.id]; kept && d.attempts < s.faults.CallbackRetries {
+		s.faultCounts["callbackRetried"]++
+		at := s.now() + int64(s.faults.CallbackRetryAfter)
+		s.tasks.schedule(event{at: at, seq: seq, callback: true, attempts: d.attempts + 1})
 		s.wakeSender()
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Duration is a time.Duration that reads and writes "1m30s" in JSON.
+// Duration is a time.Duration that is a string such as "1m30s" in JSON.
 type Duration time.Duration
 
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
@@ -21,99 +21,97 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return err
 }
 
-// Period is a while that begins After and lasts For, both from the moment the
-// faults were set.
+// Period begins After the faults were set and lasts For.
 type Period struct {
 	After Duration `json:"after"`
 	For   Duration `json:"for"`
 }
 
-// contains reports whether the time since the faults were set is in the
-// period.
+// contains reports whether the period contains the time since ns after the faults
+// were set.
 func (p Period) contains(since int64) bool {
 	return since >= int64(p.After) && since-int64(p.After) < int64(p.For)
 }
 
-// Faults says what goes wrong, and how often. The rates are probabilities from
-// 0 to 1; at most one of the rates of calls strikes a call, so their sum is at
-// most 1. They strike a call that passed every check of ours.
+// Faults are the injected faults. Rates are probabilities from 0 to 1. A request
+// gets at most one fault, so the rates of request faults add up to at most 1. They
+// apply to requests that pass all checks.
 type Faults struct {
-	// InternalError answers InternalError; no task is created.
+	// InternalError responds with InternalError; no task is created.
 	InternalError float64 `json:"internalError"`
-	// InternalErrorCreated answers InternalError; the task is created.
+	// InternalErrorCreated responds with InternalError; the task is created.
 	InternalErrorCreated float64 `json:"internalErrorCreated"`
-	// Cut creates the task and cuts the connection without an answer.
+	// Cut creates the task and closes the connection without a response.
 	Cut float64 `json:"cut"`
-	// Silent creates the task and never answers, until the client leaves or
-	// Options.HoldLimit is over.
+	// Silent creates the task and sends no response. The connection closes after
+	// Options.HoldLimit.
 	Silent float64 `json:"silent"`
-	// HTML answers 502 with an HTML page; no task is created.
+	// HTML responds with status 502 and an HTML page; no task is created.
 	HTML float64 `json:"html"`
-	// CutJSON creates the task and answers with the first half of the JSON.
+	// CutJSON creates the task and sends the first half of the JSON.
 	CutJSON float64 `json:"cutJSON"`
-	// Empty creates the task and answers {}.
+	// Empty creates the task and responds with {}.
 	Empty float64 `json:"empty"`
-	// SlowBody creates the task and answers byte by byte, one each
-	// Options.SlowByte.
+	// SlowBody creates the task and sends one byte each Options.SlowByte.
 	SlowBody float64 `json:"slowBody"`
-	// Redirect answers 302 to a page of the simulator that counts its visits
-	// as "redirectFollowed"; no task is created.
+	// Redirect responds with status 302; no task is created. Its target is a page
+	// of the simulator, which counts its requests as "redirectFollowed".
 	Redirect float64 `json:"redirect"`
-	// Code answers the error code CodeName; no task is created.
+	// Code responds with the error code CodeName; no task is created.
 	Code     float64 `json:"code"`
 	CodeName string  `json:"codeName"`
 
 	// Actions are the actions that the rates above apply to. Empty:
-	// CreateSnapshotTask. For DescribeSnapshotTask nothing is created anyway.
+	// CreateSnapshotTask. DescribeSnapshotTask never creates a task.
 	Actions []string `json:"actions,omitempty"`
-	// During is when the rates above apply. A zero For: from After on, without end.
+	// During is the period in which the rates above apply. A zero For: from After
+	// on, without end.
 	During Period `json:"during"`
 
-	// Arrears is when every call is refused with
+	// Arrears is the period in which every request is rejected with
 	// ResourceUnavailable.ServiceExpired. A zero For: never.
 	Arrears Period `json:"arrears"`
-	// RoomCodes are error codes by RoomId, and AppCodes by SdkAppId: calls that
-	// name one are answered the code, always, and no task is created.
+	// RoomCodes maps RoomIds, AppCodes SdkAppIds, to the error code of every
+	// request for them. No task is created.
 	RoomCodes map[uint64]string `json:"roomCodes,omitempty"`
 	AppCodes  map[uint64]string `json:"appCodes,omitempty"`
-	// ForeignLoad is how many CreateSnapshotTask calls a second, 0 to 10,000,
-	// somebody else sends on the same quota, evenly spread.
+	// ForeignLoad is the number of CreateSnapshotTask requests per second, 0 to
+	// 10,000, that another client sends on the same quota, evenly spaced.
 	ForeignLoad int `json:"foreignLoad"`
 
-	// Shapes are the rates of tasks, by the shape in which their end is told;
-	// their sum is at most 1.
+	// Shapes are the rates of tasks whose result has an undocumented shape; they
+	// add up to at most 1.
 	Shapes map[Shape]float64 `json:"shapes,omitempty"`
-	// Images are the rates of requests for images, by what they are answered
-	// instead; their sum is at most 1. ImagesFirst ends that after so many requests
-	// since the faults were set; 0: never.
+	// Images are the rates of image requests that fail, by fault; they add up to at
+	// most 1. They apply to the first ImagesFirst image requests after the faults
+	// were set; 0: to all.
 	Images      map[ImageFault]float64 `json:"images,omitempty"`
 	ImagesFirst int                    `json:"imagesFirst"`
-	// UnknownTask is the error code that a Describe of an unknown task is
-	// answered with, or "nulls": an answer whose fields are null. Empty:
-	// InvalidParameter.TaskNotFound.
+	// UnknownTask is the error code of a Describe of an unknown task, or "nulls": a
+	// response whose fields are null. Empty: InvalidParameter.TaskNotFound.
 	UnknownTask string `json:"unknownTask"`
 
 	// CallbackLost is the rate of callbacks that are never sent.
 	CallbackLost float64 `json:"callbackLost"`
 	// CallbackDouble is the rate of callbacks that are sent twice.
 	CallbackDouble float64 `json:"callbackDouble"`
-	// CallbackEarly is the rate of tasks that end at once and whose callback
-	// is sent before the answer to the call that created them.
+	// CallbackEarly is the rate of tasks that end at once and whose callback is sent
+	// before the response to the request that created them.
 	CallbackEarly float64 `json:"callbackEarly"`
-	// CallbackDelay is how long after the end of the task its callback is sent.
+	// CallbackDelay is the time from the end of a task to its callback.
 	CallbackDelay Duration `json:"callbackDelay"`
-	// CallbackRetries is how often a callback is sent again that was not
-	// answered 2xx, and CallbackRetryAfter how long after each try.
+	// CallbackRetries is the maximum number of retries of a callback that got no 2xx
+	// response, CallbackRetryAfter the time before each retry.
 	CallbackRetries    int      `json:"callbackRetries"`
 	CallbackRetryAfter Duration `json:"callbackRetryAfter"`
 }
 
 const maxForeignLoad = 10_000
 
-// unknownTaskNulls is the UnknownTask that is no error code.
+// unknownTaskNulls is the value of UnknownTask for a response of nulls.
 const unknownTaskNulls = "nulls"
 
-// Validate reports everything that is wrong with the faults.
+// Validate returns an error that lists all invalid faults, or nil.
 func (f *Faults) Validate() error {
 	var errs []error
 	sum := 0.0
@@ -124,7 +122,7 @@ func (f *Faults) Validate() error {
 		}
 	}
 	if sum > 1+1e-9 {
-		errs = append(errs, fmt.Errorf("the rates of the faults of calls add up to %v, at most 1 is possible", sum))
+		errs = append(errs, fmt.Errorf("the rates of the request faults add up to %v, they must not exceed 1", sum))
 	}
 	for name, rate := range map[string]float64{
 		"callbackLost": f.CallbackLost, "callbackDouble": f.CallbackDouble, "callbackEarly": f.CallbackEarly,
@@ -141,18 +139,18 @@ func (f *Faults) Validate() error {
 		errs = append(errs, fmt.Errorf("callbackRetries is %d, it must not be negative", f.CallbackRetries))
 	}
 	if f.Code > 0 && f.CodeName == "" {
-		errs = append(errs, errors.New("fault code needs codeName, the error code to answer"))
+		errs = append(errs, errors.New("fault code needs codeName, the error code of the response"))
 	}
 	for name, codes := range map[string]map[uint64]string{"roomCodes": f.RoomCodes, "appCodes": f.AppCodes} {
 		for id, code := range codes {
 			if code == "" {
-				errs = append(errs, fmt.Errorf("%s names no error code for %d", name, id))
+				errs = append(errs, fmt.Errorf("%s has no error code for %d", name, id))
 			}
 		}
 	}
 	for _, a := range f.Actions {
 		if a != ActionCreate && a != ActionDescribe {
-			errs = append(errs, fmt.Errorf("faults name the action %q, known are %s and %s",
+			errs = append(errs, fmt.Errorf("unknown action %q in the faults, it must be %s or %s",
 				a, ActionCreate, ActionDescribe))
 		}
 	}
@@ -166,35 +164,36 @@ func (f *Faults) Validate() error {
 	return errors.Join(errs...)
 }
 
-// validateRates reports what is wrong with rates by name, which are a share each.
+// validateRates returns an error for unknown names, for rates outside 0 to 1 and
+// for a sum beyond 1.
 func validateRates[Name ~string](what string, known []Name, rates map[Name]float64) error {
 	var errs []error
 	sum := 0.0
 	for name, rate := range rates {
 		sum += rate
 		if !slices.Contains(known, name) {
-			errs = append(errs, fmt.Errorf("fault %ss names %.40q, known are %s", what, name, known))
+			errs = append(errs, fmt.Errorf("unknown %s fault %.40q, it must be one of %s", what, name, known))
 		}
 		if !(rate >= 0 && rate <= 1) {
-			errs = append(errs, fmt.Errorf("fault %s %s is %v, it must be from 0 to 1", what, name, rate))
+			errs = append(errs, fmt.Errorf("%s fault %s is %v, it must be from 0 to 1", what, name, rate))
 		}
 	}
 	if sum > 1+1e-9 {
-		errs = append(errs, fmt.Errorf("the rates of the %ss add up to %v, at most 1 is possible", what, sum))
+		errs = append(errs, fmt.Errorf("the rates of the %s faults add up to %v, they must not exceed 1", what, sum))
 	}
 	return errors.Join(errs...)
 }
 
-// codeOf is the error code that calls for the application, or for the room, are
-// answered, or empty.
-func (f *Faults) codeOf(app, room uint64) string {
+// codeFor returns the error code that is set for the application or the room, or
+// an empty string.
+func (f *Faults) codeFor(app, room uint64) string {
 	if code := f.AppCodes[app]; code != "" {
 		return code
 	}
 	return f.RoomCodes[room]
 }
 
-// fault is what strikes one call, by its name in JSON. Empty: nothing.
+// fault is the JSON name of a request fault. Empty: none.
 type fault string
 
 const (
@@ -210,7 +209,7 @@ const (
 	faultCode                 fault = "code"
 )
 
-// creates reports whether the call does its work before the fault strikes.
+// creates reports whether the task is created in spite of the fault.
 func (f fault) creates() bool {
 	switch f {
 	case faultInternalError, faultHTML, faultRedirect, faultCode:
@@ -239,8 +238,8 @@ func (f *Faults) rates() [10]rate {
 	}
 }
 
-// pick returns the fault that strikes a call of the action, since ns after the
-// faults were set, for a u drawn from [0, 1).
+// pick returns the fault of a request for the action, since ns after the faults
+// were set. u is drawn from [0, 1).
 func (f *Faults) pick(action string, since int64, u float64) fault {
 	if len(f.Actions) == 0 && action != ActionCreate || len(f.Actions) > 0 && !slices.Contains(f.Actions, action) {
 		return ""
@@ -257,15 +256,15 @@ func (f *Faults) pick(action string, since int64, u float64) fault {
 	return ""
 }
 
-// SetFaults replaces the faults; their periods begin now. The error says what
-// is wrong with them, and then nothing changes.
+// SetFaults replaces the faults; their periods begin now. If the faults are
+// invalid, it returns the error of Validate and changes nothing.
 func (s *Server) SetFaults(f Faults) error {
 	if err := f.Validate(); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults, s.faultsAt, s.asked = f, s.now(), 0
+	s.faults, s.faultsAt, s.imageRequests = f, s.now(), 0
 	for _, b := range s.buckets {
 		b.last = s.faultsAt // foreign load begins now
 	}
@@ -295,9 +294,9 @@ func (s *Server) serveSetFaults(w http.ResponseWriter, r *http.Request) {
 	s.serveFaults(w, r)
 }
 
-func (s *Server) serveElsewhere(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) serveRedirected(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
-	s.struck["redirectFollowed"]++
+	s.faultCounts["redirectFollowed"]++
 	s.mu.Unlock()
-	io.WriteString(w, "a client of the API has no business here\n")
+	io.WriteString(w, "A client of the API must not follow redirects.\n")
 }

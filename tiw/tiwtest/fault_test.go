@@ -69,7 +69,7 @@ func TestFaults(t *testing.T) {
 			}
 		}},
 		{"redirect", tiwtest.Faults{Redirect: 1}, false, func(t *testing.T, resp *http.Response, _ []byte, err error) {
-			if err != nil || resp.StatusCode != 302 || !strings.HasSuffix(resp.Header.Get("Location"), "/elsewhere") {
+			if err != nil || resp.StatusCode != 302 || !strings.HasSuffix(resp.Header.Get("Location"), "/redirected") {
 				t.Errorf("got %v, %v", resp, err)
 			}
 		}},
@@ -87,14 +87,14 @@ func TestFaults(t *testing.T) {
 			if d := cmp.Diff(map[string]int64{test.name: 1}, st.Faults); d != "" {
 				t.Errorf("faults counted (-want +got):\n%s", d)
 			}
-			call := srv.Calls()[0]
+			call := srv.Requests()[0]
 			if call.Outcome != test.name || call.RoomId != 7 {
 				t.Errorf("logged as %+v", call)
 			}
 			if created := st.Tasks.Created == 1; created != test.creates || (call.TaskID != "") != test.creates {
 				t.Errorf("task created: %v, logged %q, want %v", created, call.TaskID, test.creates)
 			}
-			if a := st.Actions[create]; a.Received.Calls != 1 || a.Rejected != 0 {
+			if a := st.Actions[create]; a.Received.Requests != 1 || a.Rejected != 0 {
 				t.Errorf("the call was counted as %+v", a)
 			}
 
@@ -110,7 +110,7 @@ func TestFaults(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			defer cancel()
-			if err := srv.WaitCalls(t.Context(), 1); err != nil {
+			if err := srv.WaitRequests(t.Context(), 1); err != nil {
 				t.Error(err)
 			}
 		}()
@@ -354,7 +354,7 @@ func TestLatency(t *testing.T) {
 		srv := tiwtest.Start(t, tiwtest.Options{Delay: 60 * time.Millisecond})
 		sent := time.Now()
 		over(t, newCaller(hostOf(srv)).request(t, create, room7))
-		if d := time.Unix(0, srv.Calls()[0].AtNs).Sub(sent); d < 60*time.Millisecond {
+		if d := time.Unix(0, srv.Requests()[0].AtNs).Sub(sent); d < 60*time.Millisecond {
 			t.Errorf("it arrived after %v, want 60 ms", d)
 		}
 	})
@@ -368,7 +368,7 @@ func TestLatency(t *testing.T) {
 			_, err := http.DefaultClient.Do(r)
 			first <- err
 		}()
-		if err := srv.WaitCalls(t.Context(), 1); err != nil {
+		if err := srv.WaitRequests(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
 		if code := over(t, c.request(t, create, room7)).code(); code != "RequestLimitExceeded" {

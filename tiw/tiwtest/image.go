@@ -27,13 +27,13 @@ func (s *Server) serveImage(w http.ResponseWriter, r *http.Request) {
 		t.state(now) == OK && now < t.ends+int64(s.opt.ImageRetention) && page >= 1 && page <= int(t.pages)
 	var fault ImageFault
 	if ready {
-		s.asked++
-		fault = s.faults.pickImage(s.asked, s.pictures.Float64())
+		s.imageRequests++
+		fault = s.faults.pickImage(s.imageRequests, s.imageRand.Float64())
 		switch fault {
 		case "":
-			s.images++
+			s.imagesServed++
 		default:
-			s.struck["images."+string(fault)]++
+			s.faultCounts["images."+string(fault)]++
 		}
 	}
 	s.mu.Unlock()
@@ -42,12 +42,12 @@ func (s *Server) serveImage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	select {
-	case s.drawn <- struct{}{}:
+	case s.drawSlots <- struct{}{}:
 	case <-r.Context().Done():
 		return
 	}
 	img := func() []byte {
-		defer func() { <-s.drawn }()
+		defer func() { <-s.drawSlots }()
 		var b bytes.Buffer
 		drawBoard(&b, t.room, page, int(t.pages), int(t.width), int(t.height))
 		return padded(b.Bytes(), s.opt.ImageBytes)
@@ -55,8 +55,8 @@ func (s *Server) serveImage(w http.ResponseWriter, r *http.Request) {
 	s.sendImage(w, r, fault, img)
 }
 
-// padded is a PNG made size bytes long, if it is shorter, by a chunk that no
-// reader looks at.
+// padded extends a PNG to size bytes by an ancillary chunk that decoders ignore. A
+// PNG of size bytes or more is returned unchanged.
 func padded(img []byte, size int) []byte {
 	const end, frame = 12, 12 // IEND; length, type and checksum of a chunk
 	pad := size - len(img) - frame
@@ -73,8 +73,8 @@ func padded(img []byte, size int) []byte {
 	return append(out, img[len(img)-end:]...)
 }
 
-// drawBoard writes a PNG of a drawn whiteboard, the same for the same room and
-// page. It bears the number of the room and the page.
+// drawBoard writes a PNG of a whiteboard that shows the numbers of its room and
+// page. The drawing depends on the room and the page alone.
 func drawBoard(w io.Writer, r room, page, pages, width, height int) error {
 	const (
 		white = iota
@@ -129,7 +129,7 @@ func drawBoard(w io.Writer, r room, page, pages, width, height int) error {
 	return e.Encode(w, board)
 }
 
-// stroke walks along a cubic Bézier curve.
+// stroke calls dot for each point of a random cubic Bézier curve.
 func stroke(rng *rand.Rand, width, height int, dot func(x, y int)) {
 	var px, py [4]float64
 	for i := range 4 {
@@ -143,7 +143,7 @@ func stroke(rng *rand.Rand, width, height int, dot func(x, y int)) {
 	}
 }
 
-// glyph is a letter of 3 by 5 dots, a row each.
+// glyph returns a letter of 3 by 5 dots, one element per row.
 func glyph(c rune) [5]uint8 {
 	switch c {
 	case '0':

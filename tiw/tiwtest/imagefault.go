@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// ImageFault is what a request for an image is answered instead of the image.
+// ImageFault is a fault of the response to an image request.
 type ImageFault string
 
 // The faults of images.
@@ -14,29 +14,29 @@ const (
 	ImageForbidden   ImageFault = "403"
 	ImageNotFound    ImageFault = "404"
 	ImageUnavailable ImageFault = "503"
-	ImageHang        ImageFault = "hang"    // never answered, until the client leaves or Options.HoldLimit is over
-	ImageStall       ImageFault = "stall"   // half the image, and then nothing for as long
-	ImageHTML        ImageFault = "html"    // 200 and image/png, but an HTML page
-	ImageType        ImageFault = "type"    // the image, as text/html
-	ImageCut         ImageFault = "cut"     // half of what Content-Length says, then the connection is cut
-	ImageShort       ImageFault = "short"   // half the image, and Content-Length says that this is all
-	ImageChunked     ImageFault = "chunked" // half the image without a Content-Length, ended as if it were all
-	ImageEndless     ImageFault = "endless" // the image without its end, then zeros until the client leaves
+	ImageHang        ImageFault = "hang"    // no response; closed after Options.HoldLimit
+	ImageStall       ImageFault = "stall"   // half the image, then nothing; closed after Options.HoldLimit
+	ImageHTML        ImageFault = "html"    // an HTML page with status 200 and type image/png
+	ImageType        ImageFault = "type"    // the image with type text/html
+	ImageCut         ImageFault = "cut"     // half of Content-Length, then the connection closes
+	ImageShort       ImageFault = "short"   // half the image, with a matching Content-Length
+	ImageChunked     ImageFault = "chunked" // half the image as a complete chunked body
+	ImageEndless     ImageFault = "endless" // the image without its end, then zeros until the client disconnects
 )
 
-// ImageFaults are all of them.
+// ImageFaults lists all image faults.
 var ImageFaults = []ImageFault{
 	ImageForbidden, ImageNotFound, ImageUnavailable, ImageHang, ImageStall, ImageHTML, ImageType, ImageCut,
 	ImageShort, ImageChunked, ImageEndless,
 }
 
-// pickImage returns the fault that strikes a request for an image, the n-th since
-// the faults were set, for a u drawn from [0, 1).
+// pickImage returns the fault of the n-th image request after the faults were set.
+// u is drawn from [0, 1).
 func (f *Faults) pickImage(n int, u float64) ImageFault {
 	if f.ImagesFirst > 0 && n > f.ImagesFirst {
 		return ""
 	}
-	for _, fault := range ImageFaults { // in a fixed order
+	for _, fault := range ImageFaults { // a fixed order makes draws reproducible
 		if u < f.Images[fault] {
 			return fault
 		}
@@ -45,7 +45,7 @@ func (f *Faults) pickImage(n int, u float64) ImageFault {
 	return ""
 }
 
-// sendImage answers a request for an image, or what the fault makes of it.
+// sendImage sends the image, altered by the fault.
 func (s *Server) sendImage(w http.ResponseWriter, r *http.Request, fault ImageFault, img []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "image/png")
@@ -79,7 +79,7 @@ func (s *Server) sendImage(w http.ResponseWriter, r *http.Request, fault ImageFa
 	case ImageChunked:
 		send(half)
 	case ImageEndless:
-		send(img[:len(img)-12]) // IEND is as long
+		send(img[:len(img)-12]) // 12: the chunk IEND
 		zeros := make([]byte, 64<<10)
 		for s.ctx.Err() == nil {
 			if _, err := w.Write(zeros); err != nil {

@@ -131,10 +131,12 @@ func TestImageFaultsAreAShare(t *testing.T) {
 
 func TestImageFaultsValidate(t *testing.T) {
 	for want, f := range map[string]tiwtest.Faults{
-		`fault images names "500"`: {Images: map[tiwtest.ImageFault]float64{"500": 1}},
-		"fault image cut is 2":     {Images: map[tiwtest.ImageFault]float64{tiwtest.ImageCut: 2}},
-		"the rates of the images":  {Images: map[tiwtest.ImageFault]float64{tiwtest.ImageCut: .6, tiwtest.ImageHTML: .6}},
-		"imagesFirst is -1":        {ImagesFirst: -1},
+		`unknown image fault "500"`: {Images: map[tiwtest.ImageFault]float64{"500": 1}},
+		"image fault cut is 2":      {Images: map[tiwtest.ImageFault]float64{tiwtest.ImageCut: 2}},
+		"the rates of the image faults": {
+			Images: map[tiwtest.ImageFault]float64{tiwtest.ImageCut: .6, tiwtest.ImageHTML: .6},
+		},
+		"imagesFirst is -1": {ImagesFirst: -1},
 	} {
 		if err := f.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)

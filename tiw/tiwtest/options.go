@@ -11,94 +11,95 @@ import (
 
 const maxImageBytes = 64 << 20
 
-// DefaultSecret is the secret id, and the secret key, where no credentials are
-// given.
+// DefaultSecret is the default secret id and the default secret key.
 const DefaultSecret = "simulator"
 
-// Options say how the server behaves. The zero value is a server that answers
-// at once, whose tasks end at once and that never fails.
+// Options configure a Server. With the zero value, responses are immediate, tasks
+// end at once and there are no faults.
 type Options struct {
 	// Credentials are the keys by secret id. Default: simulator / simulator.
 	Credentials map[string]Secret
-	// Tokens are the X-TC-Token values by secret id. Of a secret id without
-	// one no token is accepted.
+	// Tokens are the X-TC-Token values by secret id. For a secret id without one,
+	// requests with a token are rejected.
 	Tokens map[string]Secret
-	// StrictService accepts only the service "tiw" in a signature. SDKs take
-	// it from the first label of the endpoint, which is "127" for an address,
-	// so by default that label is accepted too.
+	// StrictService accepts only the service "tiw" in a signature. By default the
+	// first label of the host is accepted, too: SDKs take the service from it, which
+	// is "127" for 127.0.0.1.
 	StrictService bool
 	// Regions are the accepted values of X-TC-Region. Empty: any.
 	Regions []string
 	// SdkAppIds are the applications of the account. Empty: any.
 	SdkAppIds []uint64
 
-	// Limit is the quota: calls in a second for each action and secret id.
-	// 0: 20, as documented; negative: none.
+	// Limit is the quota: requests per second for each action and secret id.
+	// 0: 20, as documented; negative: no limit.
 	Limit int
-	// Window is how seconds are drawn. Default: Calendar.
+	// Window is how seconds are counted. Default: Calendar.
 	Window Window
-	// RejectedFree makes rejected calls take nothing from the quota.
+	// RejectedFree excludes rejected requests from the quota.
 	RejectedFree bool
 
-	// Delay is the median time that each call is on its way before it arrives
-	// and is counted, DelaySigma the sigma of its lognormal distribution (0:
-	// always the same). Calls may overtake one another.
+	// Delay is the median network delay before a request arrives and is counted,
+	// DelaySigma the sigma of its lognormal distribution (0: constant). Requests may
+	// overtake one another.
 	Delay      time.Duration
 	DelaySigma float64
-	// Latency is the median time to an answer, LatencySigma the sigma of its
-	// lognormal distribution (0: always the same).
+	// Latency is the median time to a response, LatencySigma the sigma of its
+	// lognormal distribution (0: constant).
 	Latency      time.Duration
 	LatencySigma float64
-	// RejectLatency is the time to an answer of a call that is refused before
-	// it reaches the backend.
+	// RejectLatency is the time to the response of a request that is rejected before
+	// the backend.
 	RejectLatency time.Duration
 
-	// TaskDuration is the median time that a task runs, TaskSigma the sigma of
-	// its lognormal distribution.
+	// TaskDuration is the median duration of a task, TaskSigma the sigma of its
+	// lognormal distribution.
 	TaskDuration time.Duration
 	TaskSigma    float64
 	// TaskFailure is the probability that a task ends as InternalErr.
 	TaskFailure float64
-	// TaskRetention and ImageRetention are how long a task is known and its
-	// images are served after its end. Default: 72 h.
+	// TaskRetention is how long a task is kept after its end, ImageRetention how long
+	// its images are served. Default: 72 h.
 	TaskRetention, ImageRetention time.Duration
-	// Images is how many images a task has, at most 255. Default: 1 to 4, by room.
+	// Images is the number of images of a task, at most 255. Default: 1 to 4, by room.
 	Images int
-	// ImageBytes is the size that images are padded to, at most 64 MiB. Default: none.
+	// ImageBytes is the size that images are padded to, at most 64 MiB. 0: no padding.
 	ImageBytes int
-	// MaxTasks is how many tasks are kept; above, the oldest goes. Default: 2,000,000.
+	// MaxTasks is the number of tasks kept; beyond it the oldest is evicted. Default:
+	// 2,000,000.
 	MaxTasks int
-	// PublicURL is the base of the image URLs. Default: http:// and the Host
-	// of the call that created the task.
+	// PublicURL is the base of the image URLs. Default: http:// and the Host header of
+	// the request that created the task.
 	PublicURL string
 
 	// Envelope is the form of the callbacks. Default: EnvelopeTIW.
 	Envelope Envelope
 	// CallbackKey signs callbacks of EnvelopeTIW. Empty: they are not signed.
 	CallbackKey Secret
-	// CallbackTimeout bounds one callback. Default: 5 s.
+	// CallbackTimeout is the timeout of a callback. Default: 5 s.
 	CallbackTimeout time.Duration
-	// CallbackSenders is how many callbacks are sent at a time. Default: 32.
+	// CallbackSenders is the number of concurrent callbacks. Default: 32.
 	CallbackSenders int
 
-	// Faults are what goes wrong from the beginning; SetFaults changes them.
+	// Faults are the injected faults at the start; SetFaults replaces them.
 	Faults Faults
-	// HoldLimit is how long a call with Faults.Silent, or an image that hangs, is
-	// held. Default: 2 min.
+	// HoldLimit is how long an unanswered request is kept open (Faults.Silent,
+	// ImageHang, ImageStall). Default: 2 min.
 	HoldLimit time.Duration
 	// SlowByte is the time between two bytes with Faults.SlowBody. Default: 100 ms.
 	SlowByte time.Duration
 
-	// CallLog is how many CreateSnapshotTask calls Calls remembers. Default: 100,000.
-	CallLog int
-	// Seed makes everything that is drawn a function of the order of arrival.
-	// 0: a random one, which State tells.
+	// RequestLog is the size of the log of CreateSnapshotTask requests. Default:
+	// 100,000.
+	RequestLog int
+	// Seed is the seed of all random draws, which depend on it and on the order of
+	// arrival alone. 0: a random seed, which State reports.
 	Seed uint64
 	// Clock is the server's clock. Default: time.Now.
 	Clock func() time.Time
 }
 
-// Validate reports everything that is wrong with the options.
+// Validate returns an error that lists all invalid options, or nil.
 func (o *Options) Validate() error {
 	errs := []error{o.Faults.Validate()}
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -135,7 +136,7 @@ func (o *Options) Validate() error {
 		bad("image bytes is %d, it must be from 0 to %d", o.ImageBytes, maxImageBytes)
 	}
 	for name, n := range map[string]int{"max tasks": o.MaxTasks, "callback senders": o.CallbackSenders,
-		"call log": o.CallLog} {
+		"request log": o.RequestLog} {
 		if n < 0 {
 			bad("%s is %d, it must not be negative", name, n)
 		}
@@ -159,9 +160,9 @@ func (o *Options) setDefaults() {
 	orDefault(&o.CallbackSenders, 32)
 	orDefault(&o.HoldLimit, 2*time.Minute)
 	orDefault(&o.SlowByte, 100*time.Millisecond)
-	orDefault(&o.CallLog, 100_000)
+	orDefault(&o.RequestLog, 100_000)
 	if o.Seed == 0 {
-		o.Seed = 1 + rand.Uint64N(1<<32) // few enough digits to be typed again
+		o.Seed = 1 + rand.Uint64N(1<<32) // few digits, easy to type
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now

@@ -2,12 +2,12 @@ package tiwtest
 
 const chunkLen = 256
 
-// queue is a first-in first-out list whose elements are numbered from 0 in the
-// order they came. It lies in chunks, so that it grows without copying and its
-// memory goes with what is popped.
+// queue is a FIFO queue whose elements are numbered from 0. It is stored in
+// chunks, so that it grows without copying and frees the memory of popped
+// elements.
 type queue[T any] struct {
 	chunks      []*[chunkLen]T
-	first, next uint64 // numbers of the oldest element and of the one to come
+	first, next uint64 // numbers of the oldest element and of the next one
 }
 
 func (q *queue[T]) len() int { return int(q.next - q.first) }
@@ -22,8 +22,8 @@ func (q *queue[T]) push(v T) uint64 {
 	return n
 }
 
-// at returns element n, which must be in first..next-1. The pointer is good
-// until the element is popped.
+// at returns element n, from first to next-1. The pointer is valid until the
+// element is popped.
 func (q *queue[T]) at(n uint64) *T {
 	return &q.chunks[n/chunkLen-q.first/chunkLen][n%chunkLen]
 }

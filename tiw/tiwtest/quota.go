@@ -1,91 +1,90 @@
 package tiwtest
 
-// Window is how the quota draws its seconds. Tencent documents "requests per
-// second by arrival at the server" and not which of the two it means.
+// Window is how the quota counts seconds. Tencent documents "requests per
+// second by arrival at the server", but not which of the two it means.
 type Window string
 
 const (
-	Calendar Window = "calendar" // each second of the server's clock by itself
-	Sliding  Window = "sliding"  // any second, wherever it begins
+	Calendar Window = "calendar" // seconds of the server's clock
+	Sliding  Window = "sliding"  // any period of one second
 )
 
 const second = int64(1e9) // ns
 
-// Peak is the peak second of its kind.
+// Peak is the second with the most requests.
 type Peak struct {
-	Calls   int   `json:"calls"`
-	BeginNs int64 `json:"beginNs"` // Unix ns
+	Requests int   `json:"requests"`
+	BeginNs  int64 `json:"beginNs"` // Unix ns
 }
 
-// meter counts calls at given times (Unix ns, never going back) and remembers
-// the peak second of both kinds. Two calls exactly one second apart are
-// never in the same second.
+// meter counts requests by arrival time (Unix ns, non-decreasing) and keeps the
+// peak second of both kinds. Two requests exactly one second apart are in
+// different seconds.
 type meter struct {
-	total    int64
-	current  int64 // the calendar second of the last call, Unix s
-	calls    int   // in it
-	recent   queue[int64]
-	calendar Peak
-	sliding  Peak
+	total     int64
+	current   int64 // calendar second of the last request, Unix s
+	inCurrent int   // requests in the current second
+	recent    queue[int64]
+	calendar  Peak
+	sliding   Peak
 }
 
-// count returns how many calls are in the window that a call at t falls in,
-// that one not included.
+// count returns the number of earlier requests in the window of a request at t.
 func (m *meter) count(w Window, t int64) int {
 	if w == Sliding {
-		m.forget(t)
+		m.dropOld(t)
 		return m.recent.len()
 	}
 	if t/second != m.current {
 		return 0
 	}
-	return m.calls
+	return m.inCurrent
 }
 
 func (m *meter) add(t int64) {
 	m.total++
 	if t/second != m.current {
-		m.current, m.calls = t/second, 0
+		m.current, m.inCurrent = t/second, 0
 	}
-	m.calls++
-	if m.calls > m.calendar.Calls {
-		m.calendar = Peak{m.calls, m.current * second}
+	m.inCurrent++
+	if m.inCurrent > m.calendar.Requests {
+		m.calendar = Peak{m.inCurrent, m.current * second}
 	}
-	m.forget(t)
+	m.dropOld(t)
 	m.recent.push(t)
-	if n := m.recent.len(); n > m.sliding.Calls {
+	if n := m.recent.len(); n > m.sliding.Requests {
 		m.sliding = Peak{n, *m.recent.at(m.recent.first)}
 	}
 }
 
-func (m *meter) forget(t int64) {
+func (m *meter) dropOld(t int64) {
 	for m.recent.len() > 0 && *m.recent.at(m.recent.first) <= t-second {
 		m.recent.pop()
 	}
 }
 
-// quota is the rule that every bucket follows.
+// quota has the settings that all buckets share.
 type quota struct {
-	limit        int // calls in a second; negative: no limit
+	limit        int // requests per second; negative: no limit
 	window       Window
-	rejectedFree bool // a rejected call takes nothing from the quota
+	rejectedFree bool // rejected requests do not count
 }
 
 // bucket is the quota of one action of one secret id.
 type bucket struct {
-	received, accepted meter // of our caller
-	spent              meter // what the quota counts: also what others sent
-	foreign            int64
+	received, accepted meter // requests of the client under test
+	spent              meter // requests that the quota counts, with foreign ones
+	foreign            int64 // simulated requests of other clients
 	last               int64 // Unix ns of the last arrival
 }
 
-// arrive counts a call at t while others send foreign calls a second, evenly
-// spread. It returns the number of calls in the window, this one included, and
-// whether the quota lets it through.
+// arrive counts a request at t. Since the last arrival other clients have sent
+// foreign requests per second, evenly spaced. It returns the number of requests
+// in the window, this one included, and whether the quota permits this one.
 func (b *bucket) arrive(q quota, t int64, foreign int) (n int, ok bool) {
 	if foreign > 0 {
 		step := second / int64(foreign)
-		// What is more than a second back is in no window of this call.
+		// Foreign requests older than a second are outside every window of t.
 		from := max(b.last, t-second)
 		for f := from - from%step + step; f <= t; f += step {
 			b.foreign++

@@ -88,8 +88,8 @@ func TestQuota(t *testing.T) {
 				t.Errorf("passed (-want +got):\n%s", d)
 			}
 			a := srv.State().Actions[create]
-			got := [4]int{a.Received.CalendarSecond.Calls, a.Received.SlidingSecond.Calls,
-				a.Accepted.CalendarSecond.Calls, a.Accepted.SlidingSecond.Calls}
+			got := [4]int{a.Received.CalendarSecond.Requests, a.Received.SlidingSecond.Requests,
+				a.Accepted.CalendarSecond.Requests, a.Accepted.SlidingSecond.Requests}
 			if got != test.peaks {
 				t.Errorf("fullest seconds are %v, want %v", got, test.peaks)
 			}
@@ -98,8 +98,9 @@ func TestQuota(t *testing.T) {
 				sent += b.calls
 				ok += test.passed[i]
 			}
-			if a.Received.Calls != int64(sent) || a.Accepted.Calls != int64(ok) || a.Rejected != int64(sent-ok) {
-				t.Errorf("counted %d, accepted %d, rejected %d of %d, %d", a.Received.Calls, a.Accepted.Calls, a.Rejected, sent, ok)
+			if a.Received.Requests != int64(sent) || a.Accepted.Requests != int64(ok) || a.Rejected != int64(sent-ok) {
+				t.Errorf("counted %d, accepted %d, rejected %d of %d, %d",
+					a.Received.Requests, a.Accepted.Requests, a.Rejected, sent, ok)
 			}
 		})
 	}
@@ -131,7 +132,7 @@ func TestQuotasAreApart(t *testing.T) {
 	}
 	codes("nobody", create, room7)
 	a := srv.State().Actions[create]
-	if a.Received.Calls != 6 || a.Received.CalendarSecond.Calls != 3 {
+	if a.Received.Requests != 6 || a.Received.CalendarSecond.Requests != 3 {
 		t.Errorf("received %+v: want both secret ids in the sum, one in the fullest second, an unknown "+
 			"one in neither", a.Received)
 	}
@@ -148,7 +149,7 @@ func TestQuotaMessage(t *testing.T) {
 		c := newCaller("h")
 		c.now = clk.now
 		c.header = map[string]string{"X-TC-Language": test.language}
-		for srv.State().Actions[create].Accepted.Calls < 2 {
+		for srv.State().Actions[create].Accepted.Requests < 2 {
 			direct(t, srv, c.request(t, create, room7))
 		}
 		a := direct(t, srv, c.request(t, create, room7))
@@ -186,14 +187,14 @@ func TestFullestSecondsOfAnyTraffic(t *testing.T) {
 			times []int64
 		}{{"received", a.Received, received}, {"accepted", a.Accepted, accepted}} {
 			calendar, sliding := slowPeaks(f.times)
-			if d := cmp.Diff(tiwtest.Flow{Calls: int64(len(f.times)), CalendarSecond: calendar, SlidingSecond: sliding}, f.flow,
-				cmpopts.IgnoreFields(tiwtest.Peak{}, "BeginNs")); d != "" {
+			want := tiwtest.Flow{Requests: int64(len(f.times)), CalendarSecond: calendar, SlidingSecond: sliding}
+			if d := cmp.Diff(want, f.flow, cmpopts.IgnoreFields(tiwtest.Peak{}, "BeginNs")); d != "" {
 				rt.Fatalf("%s (-want +got):\n%s", f.name, d)
 			}
 		}
-		limit := a.Accepted.CalendarSecond.Calls
+		limit := a.Accepted.CalendarSecond.Requests
 		if window == tiwtest.Sliding {
-			limit = a.Accepted.SlidingSecond.Calls
+			limit = a.Accepted.SlidingSecond.Requests
 		}
 		if limit > 4 {
 			rt.Fatalf("%d passed in a %s second, the limit is 4", limit, window)
@@ -212,7 +213,7 @@ func slowPeaks(times []int64) (calendar, sliding tiwtest.Peak) {
 				s++
 			}
 		}
-		calendar.Calls, sliding.Calls = max(calendar.Calls, c), max(sliding.Calls, s)
+		calendar.Requests, sliding.Requests = max(calendar.Requests, c), max(sliding.Requests, s)
 	}
 	return calendar, sliding
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// The actions that are imitated.
+// The simulated actions.
 const (
 	ActionCreate   = "CreateSnapshotTask"
 	ActionDescribe = "DescribeSnapshotTask"
@@ -27,20 +27,19 @@ const (
 	object
 )
 
-// field is one documented field of a request. Which error code a fault of each
-// kind gets is not documented; see check.
+// field is a documented field of a request.
 type field struct {
 	name     string
 	kind     kind
 	required bool
-	min, max uint64   // of a number
-	enum     []string // of a text; empty: anything
-	prefixes []string // of a text that is not empty
-	fields   []field  // of an object
+	min, max uint64   // number: range
+	enum     []string // text: permitted values; empty: any
+	prefixes []string // text: permitted prefixes, unless the text is empty
+	fields   []field  // object
 }
 
 // schemas are the request bodies of version 2019-09-19 as Tencent documents
-// them. The range of RoomId is that of the sibling action StartOnlineRecord.
+// them. The range of RoomId is documented for the action StartOnlineRecord only.
 var schemas = map[string][]field{
 	ActionCreate: {
 		{name: "SdkAppId", kind: number, required: true, min: 1, max: math.MaxUint64},
@@ -69,7 +68,7 @@ var schemas = map[string][]field{
 // document is a decoded JSON object; numbers are json.Number.
 type document map[string]any
 
-// decode reads the body of a request. An empty body is an empty object.
+// decode decodes the body of a request. An empty body is an empty object.
 func decode(body []byte) (document, *apiError) {
 	if len(body) == 0 {
 		return document{}, nil
@@ -81,14 +80,15 @@ func decode(body []byte) (document, *apiError) {
 		return nil, errorf("InvalidParameter", "The request body is not a JSON object.")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errorf("InvalidParameter", "The request body goes on after its JSON object.")
+		return nil, errorf("InvalidParameter", "The request body continues after its JSON object.")
 	}
 	return doc, nil
 }
 
-// check is the only place that maps a fault of the body to an error code:
-// missing is MissingParameter, not documented is UnknownParameter, wrong in
-// type, range or value is InvalidParameter. A null counts as missing.
+// check validates a request body. Its error codes are an assumption, because
+// Tencent does not document them: MissingParameter for a missing or null field,
+// UnknownParameter for an undocumented field, InvalidParameter for a wrong type,
+// range or value.
 func check(doc document, fields []field, path string) *apiError {
 	for _, name := range slices.Sorted(maps.Keys(doc)) {
 		if !slices.ContainsFunc(fields, func(f field) bool { return f.name == name }) {
@@ -149,7 +149,7 @@ func (f *field) check(value any, path string) *apiError {
 	return nil
 }
 
-// uint, text and object return the zero value for what is absent or of
+// uint, text and object return the zero value for a field that is missing or has
 // another type.
 func (d document) uint(name string) uint64 {
 	n, _ := d[name].(json.Number)

@@ -25,40 +25,40 @@ import (
 
 const maxBody = 10 << 20 // bytes, as documented for a signed POST
 
-// Server is the stand-in, an http.Handler. Close it.
+// Server is the simulator. It is an http.Handler. Close releases its resources.
 type Server struct {
-	// URL is where the server listens, empty before Listen.
+	// URL is the base URL of the server, empty before Listen.
 	URL string
 
-	opt    Options
-	mux    *http.ServeMux
-	http   *http.Server
-	client *http.Client // sends the callbacks
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	wake   chan struct{} // the agenda has a new first event, or the outbox a callback
-	drawn  chan struct{} // one slot for each image that is being drawn
-	anchor time.Time
+	opt       Options
+	mux       *http.ServeMux
+	http      *http.Server
+	client    *http.Client // sends the callbacks
+	ctx       context.Context
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	wake      chan struct{} // the next event has changed, or the outbox has a callback
+	drawSlots chan struct{} // semaphore of the images being drawn
+	anchor    time.Time
 
-	mu        sync.Mutex // everything below; it orders the arrivals
-	last      int64      // Unix ns, the newest reading of the clock
-	arrivals  uint64
-	ways      *rand.Rand // draws how long calls are on their way
-	buckets   map[bucketKey]*bucket
-	faults    Faults
-	faultsAt  int64 // Unix ns
-	struck    map[string]int64
-	codes     map[string]int64
-	log       queue[logged]
-	waiters   []waiter
-	tasks     *store
-	base      string // of the last task
-	outbox    queue[delivery]
-	callbacks CallbackState
-	images    int64
-	asked     int        // requests for images since the faults were set
-	pictures  *rand.Rand // draws which of them a fault strikes
+	mu            sync.Mutex // guards the fields below and orders arrivals
+	last          int64      // Unix ns, the last reading of the clock
+	arrivals      uint64
+	delayRand     *rand.Rand // draws the network delays
+	buckets       map[bucketKey]*bucket
+	faults        Faults
+	faultsAt      int64 // Unix ns
+	faultCounts   map[string]int64
+	codes         map[string]int64
+	log           queue[loggedRequest]
+	waiters       []waiter
+	tasks         *store
+	base          string // base URL of the last task's images
+	outbox        queue[delivery]
+	callbacks     CallbackState
+	imagesServed  int64
+	imageRequests int        // image requests since the faults were set
+	imageRand     *rand.Rand // draws the image faults
 }
 
 type bucketKey struct{ action, secretID string }
@@ -70,18 +70,18 @@ func New(o Options) *Server {
 	}
 	o.setDefaults()
 	s := &Server{
-		opt:      o,
-		mux:      http.NewServeMux(),
-		wake:     make(chan struct{}, 1),
-		drawn:    make(chan struct{}, 4),
-		anchor:   o.Clock(),
-		ways:     rand.New(rand.NewPCG(o.Seed, 0)),     // no call has the number 0
-		pictures: rand.New(rand.NewPCG(o.Seed, 1<<63)), // nor that one
-		buckets:  map[bucketKey]*bucket{},
-		faults:   o.Faults,
-		struck:   map[string]int64{},
-		codes:    map[string]int64{},
-		tasks:    newStore(o.MaxTasks, int64(o.TaskRetention)),
+		opt:         o,
+		mux:         http.NewServeMux(),
+		wake:        make(chan struct{}, 1),
+		drawSlots:   make(chan struct{}, 4),
+		anchor:      o.Clock(),
+		delayRand:   rand.New(rand.NewPCG(o.Seed, 0)),     // arrivals are numbered from 1
+		imageRand:   rand.New(rand.NewPCG(o.Seed, 1<<63)), // never reached by arrivals
+		buckets:     map[bucketKey]*bucket{},
+		faults:      o.Faults,
+		faultCounts: map[string]int64{},
+		codes:       map[string]int64{},
+		tasks:       newStore(o.MaxTasks, int64(o.TaskRetention)),
 		client: &http.Client{
 			Transport:     &http.Transport{MaxIdleConnsPerHost: o.CallbackSenders, IdleConnTimeout: 30 * time.Second},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -93,7 +93,7 @@ func New(o Options) *Server {
 
 	s.mux.HandleFunc("/{$}", s.serveAPI)
 	s.mux.HandleFunc("GET /images/{room}/{task}/{file}", s.serveImage)
-	s.mux.HandleFunc("/elsewhere", s.serveElsewhere)
+	s.mux.HandleFunc("/redirected", s.serveRedirected)
 	s.mux.HandleFunc("GET /state", s.serveState)
 	s.mux.HandleFunc("GET /state/tasks", s.serveTasks)
 	s.mux.HandleFunc("GET /admin/faults", s.serveFaults)
@@ -132,12 +132,11 @@ func (s *Server) Listen(addr string) error {
 	return nil
 }
 
-// Refuse cuts every connection and refuses new ones, until Listen with the same
-// addr. The state stays, tasks go on, and callbacks are sent.
+// Refuse closes all connections and refuses new ones until Listen is called with
+// the same addr. The state is kept, tasks continue and callbacks are sent.
 func (s *Server) Refuse() { s.http.Close() }
 
-// Close cuts every connection and gives up the callbacks that are due. The
-// state stays readable.
+// Close closes all connections and drops pending callbacks. State remains usable.
 func (s *Server) Close() {
 	s.cancel()
 	if s.http != nil {
@@ -152,8 +151,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// SetCredentials replaces the keys by secret id, for the calls that arrive from
-// now on. The tokens stay.
+// SetCredentials replaces the keys by secret id for new requests. The tokens are
+// kept.
 func (s *Server) SetCredentials(keys map[string]Secret) {
 	keys = maps.Clone(keys)
 	s.mu.Lock()
@@ -161,40 +160,39 @@ func (s *Server) SetCredentials(keys map[string]Secret) {
 	s.opt.Credentials = keys
 }
 
-// now reads the clock in Unix ns: monotonic from the start on, and never back.
-// The caller holds the lock.
+// now returns the time in Unix ns. It never decreases. The caller holds the lock.
 func (s *Server) now() int64 {
 	s.last = max(s.last, s.anchor.UnixNano()+int64(s.opt.Clock().Sub(s.anchor)))
 	return s.last
 }
 
-// apiError is the Error of an answer.
+// apiError is the Error of a response.
 type apiError struct{ Code, Message string }
 
 func errorf(code, format string, args ...any) *apiError {
 	return &apiError{code, fmt.Sprintf(format, args...)}
 }
 
-// call is one call of the API.
-type call struct {
-	at         int64 // Unix ns of its arrival
+// apiRequest is one request to the API.
+type apiRequest struct {
+	at         int64 // Unix ns of arrival
 	rng        *rand.Rand
 	requestID  string
 	action     string
 	auth       authorization
-	wellFormed bool // auth
+	wellFormed bool // auth is valid
 	key        Secret
-	known      bool // the secret id, so key
-	spent      int  // calls in its window, itself included
-	limited    bool // the quota refuses it
+	known      bool // the secret id exists, key is set
+	inWindow   int  // requests in its window, itself included
+	limited    bool // beyond the quota
 }
 
-// reply is what a call is answered with.
+// reply is the response to a request.
 type reply struct {
-	response any // the content of Response: an answer or a failure
+	response any // content of the field Response
 	code     string
 	fault    fault
-	backend  bool // the call came as far as the backend
+	backend  bool // the request reached the backend
 	task     *task
 }
 
@@ -204,19 +202,19 @@ type failure struct {
 }
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
-	if !s.pause(r.Context(), s.way()) {
+	if !s.pause(r.Context(), s.drawDelay()) {
 		panic(http.ErrAbortHandler)
 	}
 	c := s.arrive(r)
-	// The body has a deadline of its own: one on the connection would end a
-	// call that is held.
+	// The deadline is for the body only: with one for the whole connection,
+	// Faults.Silent could not keep a request open.
 	control := http.NewResponseController(w)
 	control.SetReadDeadline(time.Now().Add(30 * time.Second))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	control.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
 	if err != nil && !errors.As(err, &tooLarge) {
-		panic(http.ErrAbortHandler) // the client is gone
+		panic(http.ErrAbortHandler) // the client has disconnected
 	}
 	doc, malformed := decode(body)
 	var rep reply
@@ -229,29 +227,29 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		rep = s.backend(r, c, doc, malformed)
 	}
 	s.record(c, doc, rep)
-	if rep.task != nil && rep.task.told {
+	if rep.task != nil && rep.task.earlyCallback {
 		s.sendCallback(delivery{task: *rep.task})
 	}
 	s.answer(w, r, c, rep)
 }
 
-// way draws how long the next call is on its way.
-func (s *Server) way() time.Duration {
+// drawDelay draws the network delay of the next request.
+func (s *Server) drawDelay() time.Duration {
 	if s.opt.Delay == 0 {
 		return 0
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return lognormal(s.ways, s.opt.Delay, s.opt.DelaySigma)
+	return lognormal(s.delayRand, s.opt.Delay, s.opt.DelaySigma)
 }
 
-// arrive takes the time of a call before anything else is done about it, so
-// that the order of the lock is the order of the arrivals, and counts the call
-// against the quota of its secret id. Calls of unknown secret ids count nowhere.
-func (s *Server) arrive(r *http.Request) *call {
+// arrive takes the arrival time of a request under the lock, before any check, and
+// counts the request against the quota of its secret id. Requests with unknown
+// secret ids do not count.
+func (s *Server) arrive(r *http.Request) *apiRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &call{at: s.now(), action: r.Header.Get("X-TC-Action")}
+	c := &apiRequest{at: s.now(), action: r.Header.Get("X-TC-Action")}
 	s.arrivals++
 	c.rng = rand.New(rand.NewPCG(s.opt.Seed, s.arrivals))
 	c.requestID = newUUID(c.rng).String()
@@ -271,13 +269,12 @@ func (s *Server) arrive(r *http.Request) *call {
 		foreign = s.faults.ForeignLoad
 	}
 	n, ok := b.arrive(quota{s.opt.Limit, s.opt.Window, s.opt.RejectedFree}, c.at, foreign)
-	c.spent, c.limited = n, !ok
+	c.inWindow, c.limited = n, !ok
 	return c
 }
 
-// gateway makes the checks that come before the backend. Their true order is
-// not documented.
-func (s *Server) gateway(r *http.Request, c *call, body []byte, tooLarge bool) *apiError {
+// gateway runs the checks that precede the backend. Their order is undocumented.
+func (s *Server) gateway(r *http.Request, c *apiRequest, body []byte, tooLarge bool) *apiError {
 	if r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
 		return errorf("UnsupportedProtocol", "The protocol or method is not supported; use POST with application/json.")
 	}
@@ -293,7 +290,7 @@ func (s *Server) gateway(r *http.Request, c *call, body []byte, tooLarge bool) *
 		}
 	}
 	if schemas[c.action] == nil {
-		return errorf("InvalidAction", "The action `%.80s` is not imitated or does not exist.", c.action)
+		return errorf("InvalidAction", "The action `%.80s` is not simulated or does not exist.", c.action)
 	}
 	if r.Header.Get("X-TC-Version") != apiVersion {
 		return errorf("NoSuchVersion", "The version is not %s.", apiVersion)
@@ -302,19 +299,19 @@ func (s *Server) gateway(r *http.Request, c *call, body []byte, tooLarge bool) *
 		return errorf("UnsupportedRegion", "The region `%.80s` is not supported.", region)
 	}
 	if c.limited {
-		// Tencent answers in Chinese unless told otherwise.
+		// Chinese is Tencent's default language.
 		message := "您当前每秒请求 `%d` 次，超过了每秒频率上限 `%d`，请稍后重试。"
 		if r.Header.Get("X-TC-Language") == "en-US" {
 			message = "Your current request times equals to `%d` in a second, which exceeds the frequency limit " +
-				"`%d` for a second. Please reduce the frequency of calls."
+				"`%d` for a second. Please reduce the frequency of calls." // Tencent's words
 		}
-		return errorf("RequestLimitExceeded", message, c.spent, s.opt.Limit)
+		return errorf("RequestLimitExceeded", message, c.inWindow, s.opt.Limit)
 	}
 	return nil
 }
 
-// backend does what the call asks for, unless a fault strikes.
-func (s *Server) backend(r *http.Request, c *call, doc document, malformed *apiError) reply {
+// backend creates or describes a task, or injects a fault.
+func (s *Server) backend(r *http.Request, c *apiRequest, doc document, malformed *apiError) reply {
 	fail := func(err *apiError) reply {
 		return reply{response: failure{err, c.requestID}, code: err.Code, backend: true}
 	}
@@ -330,19 +327,19 @@ func (s *Server) backend(r *http.Request, c *call, doc document, malformed *apiE
 	defer s.mu.Unlock()
 	since := c.at - s.faultsAt
 	if s.faults.Arrears.contains(since) {
-		s.struck["arrears"]++
+		s.faultCounts["arrears"]++
 		return fail(errorf("ResourceUnavailable.ServiceExpired", "The service is in arrears or has expired."))
 	}
-	if code := s.faults.codeOf(app, doc.uint("RoomId")); code != "" {
-		s.struck["byName"]++
-		return fail(errorf(code, "A fault that was asked for."))
+	if code := s.faults.codeFor(app, doc.uint("RoomId")); code != "" {
+		s.faultCounts["byName"]++
+		return fail(errorf(code, "An injected fault."))
 	}
-	struck := s.faults.pick(c.action, since, c.rng.Float64())
-	if struck != "" {
-		s.struck[string(struck)]++
+	injected := s.faults.pick(c.action, since, c.rng.Float64())
+	if injected != "" {
+		s.faultCounts[string(injected)]++
 	}
 	rep := reply{code: OK, backend: true}
-	if struck == "" || struck.creates() {
+	if injected == "" || injected.creates() {
 		switch c.action {
 		case ActionCreate:
 			rep.task = s.create(c, doc, r)
@@ -353,26 +350,26 @@ func (s *Server) backend(r *http.Request, c *call, doc document, malformed *apiE
 			case t != nil && t.room.app == app && t.region == unique.Make(r.Header.Get("X-TC-Region")):
 				rep.response = s.faults.shape(t).answer(t, c.at, c.requestID)
 			case s.faults.UnknownTask == unknownTaskNulls:
-				rep.response = shaped{RequestId: c.requestID}
+				rep.response = nullableDescribed{RequestId: c.requestID}
 			default:
 				rep = fail(errorf(cmp.Or(s.faults.UnknownTask, "InvalidParameter.TaskNotFound"), "There is no such task."))
 			}
 		}
 	}
-	switch struck {
+	switch injected {
 	case faultInternalError, faultInternalErrorCreated:
 		rep.code = "InternalError"
 		rep.response = failure{errorf(rep.code, "An internal error has occurred. Retry your request."), c.requestID}
 	case faultCode:
 		rep.code = s.faults.CodeName
-		rep.response = failure{errorf(rep.code, "A fault that was asked for."), c.requestID}
+		rep.response = failure{errorf(rep.code, "An injected fault."), c.requestID}
 	}
-	rep.fault = struck
+	rep.fault = injected
 	return rep
 }
 
-// answer sends the reply after its latency, or what a fault makes of it.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, rep reply) {
+// answer sends the reply after its latency, altered by its fault.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *apiRequest, rep reply) {
 	latency := s.opt.RejectLatency
 	if rep.backend {
 		latency = lognormal(c.rng, s.opt.Latency, s.opt.LatencySigma)
@@ -396,7 +393,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, rep rep
 		io.WriteString(w, "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad "+
 			"Gateway</h1></body></html>\n")
 	case faultRedirect:
-		h.Set("Location", "http://"+r.Host+"/elsewhere")
+		h.Set("Location", "http://"+r.Host+"/redirected")
 		w.WriteHeader(http.StatusFound)
 	case faultCutJSON:
 		w.Write(body[:len(body)/2])
@@ -415,7 +412,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, rep rep
 	}
 }
 
-// pause waits; it returns false if the client left or the server is closed.
+// pause waits for d. It returns false if the client disconnects or the server is
+// closed.
 func (s *Server) pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true

@@ -2,34 +2,34 @@ package tiwtest
 
 import "encoding/binary"
 
-// Shape is how DescribeSnapshotTask tells of a task that has ended, where not
-// in the documented way. Tencent's page allows every field to be null and does
-// not list the values of Status and ErrorCode. A callback keeps its usual form.
+// Shape is an undocumented form of DescribeSnapshotTask's response for a task that
+// has ended. Tencent's page allows every field to be null and does not list the
+// values of Status and ErrorCode. Callbacks keep their usual form.
 type Shape string
 
-// The shapes. A task that runs is told of as usual.
+// The shapes. The response for a running task keeps its documented form.
 const (
 	ShapeNullCode         Shape = "nullCode"         // ErrorCode null, with the images
 	ShapeEmptyCode        Shape = "emptyCode"        // ErrorCode "", with the images
 	ShapeMissingCode      Shape = "missingCode"      // no ErrorCode, with the images
 	ShapeNoResult         Shape = "noResult"         // Finished, Result null
 	ShapeNoImages         Shape = "noImages"         // OK, Total 0 and Snapshots []
-	ShapeFewerImages      Shape = "fewerImages"      // OK, Total counts three more than there are Snapshots
+	ShapeFewerImages      Shape = "fewerImages"      // OK, Total is three more than the number of Snapshots
 	ShapeFailedWithImages Shape = "failedWithImages" // InternalErr, with the images
 	ShapeStatusFailed     Shape = "statusFailed"     // Status Failed, Result null
-	ShapeNulls            Shape = "nulls"            // every field null but RequestId
+	ShapeNulls            Shape = "nulls"            // all fields null, except RequestId
 )
 
-// Shapes are all of them.
+// Shapes lists all shapes.
 var Shapes = []Shape{
 	ShapeNullCode, ShapeEmptyCode, ShapeMissingCode, ShapeNoResult, ShapeNoImages, ShapeFewerImages,
 	ShapeFailedWithImages, ShapeStatusFailed, ShapeNulls,
 }
 
-// shape is that of a task, the same each time as long as the faults are.
+// shape returns the shape of a task. It is constant while the faults are.
 func (f *Faults) shape(t *task) Shape {
 	u := float64(binary.BigEndian.Uint32(t.id[:4])) / (1 << 32)
-	for _, s := range Shapes { // in a fixed order
+	for _, s := range Shapes { // a fixed order makes draws reproducible
 		if u < f.Shapes[s] {
 			return s
 		}
@@ -38,8 +38,8 @@ func (f *Faults) shape(t *task) Shape {
 	return ""
 }
 
-// shaped is an answer whose fields may be null.
-type shaped struct {
+// nullableDescribed is a response whose fields may be null.
+type nullableDescribed struct {
 	TaskID     *string
 	Status     *string
 	CreateTime *int64
@@ -48,14 +48,15 @@ type shaped struct {
 	RequestId  string
 }
 
-// answer is what is told of a task at a time: described as usual, or in the shape.
+// answer returns the response for a task at a time (Unix ns): the documented form
+// while it runs or if s is empty, otherwise the shape.
 func (s Shape) answer(t *task, now int64, requestID string) any {
 	d := describe(t, now)
 	d.RequestId = requestID
 	if s == "" || d.Result == nil {
 		return d
 	}
-	a := shaped{&d.TaskID, &d.Status, &d.CreateTime, d.FinishTime, d.Result, requestID}
+	a := nullableDescribed{&d.TaskID, &d.Status, &d.CreateTime, d.FinishTime, d.Result, requestID}
 	result := struct {
 		ErrorCode    *string
 		ErrorMessage string
@@ -87,7 +88,7 @@ func (s Shape) answer(t *task, now int64, requestID string) any {
 	case ShapeStatusFailed:
 		a.Status, a.Result = new("Failed"), nil
 	case ShapeNulls:
-		a = shaped{RequestId: requestID}
+		a = nullableDescribed{RequestId: requestID}
 	}
 	return a
 }

@@ -65,9 +65,9 @@ func parseAuthorization(header string) (a authorization, ok bool) {
 	return a, ok
 }
 
-// authenticate checks the signature of a request as Tencent's "Signature v3"
-// page describes it, over the bytes of the body as they came.
-func (s *Server) authenticate(r *http.Request, c *call, body []byte, now time.Time) *apiError {
+// authenticate checks the signature of a request over the raw bytes of its body, as
+// Tencent's page "Signature v3" describes it.
+func (s *Server) authenticate(r *http.Request, c *apiRequest, body []byte, now time.Time) *apiError {
 	if !c.wellFormed {
 		return errorf("AuthFailure.InvalidAuthorization", "The Authorization header is missing or does not follow %s.",
 			algorithm)
@@ -142,18 +142,18 @@ func canonicalRequest(method string, header http.Header, host string, signed []s
 }
 
 func signingKey(key Secret, date, service string) []byte {
-	k := mac([]byte("TC3"+string(key)), date)
-	return mac(mac(k, service), terminator)
+	k := hmacSHA256([]byte("TC3"+string(key)), date)
+	return hmacSHA256(hmacSHA256(k, service), terminator)
 }
 
 func signature(signing []byte, a authorization, unix int64, canonical string) string {
 	hash := sha256.Sum256([]byte(canonical))
 	scope := a.date + "/" + a.service + "/" + terminator
-	return hex.EncodeToString(mac(signing,
+	return hex.EncodeToString(hmacSHA256(signing,
 		algorithm+"\n"+strconv.FormatInt(unix, 10)+"\n"+scope+"\n"+hex.EncodeToString(hash[:])))
 }
 
-func mac(key []byte, message string) []byte {
+func hmacSHA256(key []byte, message string) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(message))
 	return h.Sum(nil)

@@ -10,15 +10,15 @@ const (
 	stallLeast = 10 * time.Millisecond
 )
 
-// Stall is a while in which this process, and so a server in it, did not get
-// to run. A call that came meanwhile bears the time of its end.
+// Stall is a period in which this process, and so a server in it, did not run.
+// Requests that arrived during a stall have the time of its end.
 type Stall struct {
-	At   float64 `json:"at_s"` // since the start
+	At   float64 `json:"at_s"` // seconds since the start
 	Took float64 `json:"took_s"`
 }
 
-// Stalls watches until ctx ends, and returns those of more than 10 ms.
-func Stalls(ctx context.Context, start time.Time) (all []Stall) {
+// WatchStalls returns the stalls of more than 10 ms until ctx ends.
+func WatchStalls(ctx context.Context, start time.Time) (all []Stall) {
 	tick := time.NewTicker(stallTick)
 	defer tick.Stop()
 	last := time.Now()
@@ -36,12 +36,13 @@ func Stalls(ctx context.Context, start time.Time) (all []Stall) {
 	}
 }
 
-// Over counts the seconds that held more than limit calls. The first call of
-// each is given the time at which it may have come: the server sees what comes
-// during a stall only after it. The calls are in the order of their arrival.
-func Over(calls []Call, limit int, start time.Time, stalls []Stall) (n int) {
-	for i := limit; i < len(calls); i++ {
-		first := calls[i-limit].AtNs
+// OverLimit counts the sliding seconds with more than limit requests. The server
+// sees a request that arrives during a stall only after the stall. So a first
+// request during a stall counts from the beginning of the stall. The requests are
+// in order of arrival.
+func OverLimit(requests []Request, limit int, start time.Time, stalls []Stall) (n int) {
+	for i := limit; i < len(requests); i++ {
+		first := requests[i-limit].AtNs
 		for _, s := range stalls {
 			begin := start.Add(time.Duration(s.At * 1e9)).UnixNano()
 			if begin < first && first < begin+int64((s.Took+stallLeast.Seconds())*1e9) {
@@ -49,7 +50,7 @@ func Over(calls []Call, limit int, start time.Time, stalls []Stall) (n int) {
 				break
 			}
 		}
-		if calls[i].AtNs-first < second {
+		if requests[i].AtNs-first < second {
 			n++
 		}
 	}

@@ -9,9 +9,9 @@ import (
 
 func TestOver(t *testing.T) {
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	var calls []tiwtest.Call
+	var calls []tiwtest.Request
 	for _, s := range []float64{1, 1.5, 2.1, 2.4, 3.5} {
-		calls = append(calls, tiwtest.Call{AtNs: noon.Add(time.Duration(s * 1e9)).UnixNano()})
+		calls = append(calls, tiwtest.Request{AtNs: noon.Add(time.Duration(s * 1e9)).UnixNano()})
 	}
 	for _, test := range []struct {
 		name   string
@@ -25,7 +25,7 @@ func TestOver(t *testing.T) {
 		{"a stall after the first of them explains nothing", []tiwtest.Stall{{At: 1.6, Took: 0.3}}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := tiwtest.Over(calls, 2, noon, test.stalls); got != test.want {
+			if got := tiwtest.OverLimit(calls, 2, noon, test.stalls); got != test.want {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 		})

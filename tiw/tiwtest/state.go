@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// State is everything that the server counted since its start.
+// State has the counters of the server since its start.
 type State struct {
 	Note      string    `json:"note"`
 	StartedAt time.Time `json:"startedAt"`
 	Seed      uint64    `json:"seed"`
-	Limit     int       `json:"limit"` // calls in a second; negative: none
+	Limit     int       `json:"limit"` // requests per second; negative: no limit
 	Window    Window    `json:"window"`
-	// Calls counts the calls of the API, whatever became of them.
-	Calls   int64                  `json:"calls"`
-	Actions map[string]ActionState `json:"actions"`
-	// Codes counts the calls by the error code that they were given; "OK" is
-	// success. A call that a fault leaves without a code is not in it.
+	// Requests counts all requests to the API, rejected ones included.
+	Requests int64                  `json:"requests"`
+	Actions  map[string]ActionState `json:"actions"`
+	// Codes counts the requests by the error code of their response; "OK" is
+	// success. Requests that a fault leaves without a code are not counted here.
 	Codes map[string]int64 `json:"codes"`
-	// Faults counts what was done to callers, by the names of Faults.
+	// Faults counts the injected faults, by their names in Faults.
 	Faults    map[string]int64 `json:"faults"`
 	Tasks     TaskState        `json:"tasks"`
 	Rooms     RoomState        `json:"rooms"`
@@ -33,31 +33,31 @@ type State struct {
 	Images    int64            `json:"images"` // served
 }
 
-// ActionState is what was counted for one action: sums over all secret ids,
-// and the peak seconds of any single one, since each has its own quota.
-// A call counts from the moment of its arrival, also if its signature turns
-// out to be wrong; calls of unknown secret ids are left out.
+// ActionState has the counters of one action. Totals are sums over all secret
+// ids. Peak seconds are those of a single secret id, because each has its own
+// quota. A request counts on arrival, even if its signature turns out to be
+// wrong; requests with unknown secret ids do not count.
 type ActionState struct {
 	Received Flow  `json:"received"`
-	Accepted Flow  `json:"accepted"` // let through by the quota
-	Rejected int64 `json:"rejected"` // refused by the quota
-	Foreign  int64 `json:"foreign"`  // imitated calls of others on the same quota
+	Accepted Flow  `json:"accepted"` // within the quota
+	Rejected int64 `json:"rejected"` // beyond the quota
+	Foreign  int64 `json:"foreign"`  // simulated requests of other clients on the same quota
 }
 
-// Flow is a number of calls and their peak seconds.
+// Flow is a number of requests and their peak seconds.
 type Flow struct {
-	Calls          int64 `json:"calls"`
+	Requests       int64 `json:"requests"`
 	CalendarSecond Peak  `json:"peakCalendarSecond"`
 	SlidingSecond  Peak  `json:"peakSlidingSecond"`
 }
 
-// TaskState counts tasks. Created is the sum of the others but Kept.
+// TaskState counts tasks. Created = Running + Succeeded + Failed + Dropped.
 type TaskState struct {
 	Created   int64 `json:"created"`
 	Running   int64 `json:"running"`
 	Succeeded int64 `json:"succeeded"`
 	Failed    int64 `json:"failed"`
-	Dropped   int64 `json:"dropped"` // pushed out by newer ones before their end
+	Dropped   int64 `json:"dropped"` // evicted by newer tasks before their end
 	Kept      int   `json:"kept"`
 }
 
@@ -65,8 +65,8 @@ type TaskState struct {
 type RoomState struct {
 	Rooms    int `json:"rooms"`
 	Repeated int `json:"repeated"` // rooms with more than one task
-	// Most are up to 100 of the repeated rooms, those with most tasks first;
-	// of more than 5,000 repeated rooms only some are looked at.
+	// Most lists up to 100 repeated rooms, those with most tasks first. Of more
+	// than 5,000 repeated rooms, an arbitrary 5,000 are considered.
 	Most []RoomTasks `json:"most"`
 }
 
@@ -77,13 +77,13 @@ type RoomTasks struct {
 	Tasks    int `json:"tasks"`
 }
 
-// CallbackState counts callbacks. Sent is the sum of the three after it.
+// CallbackState counts callbacks. Sent = Delivered + Refused + Unreached.
 type CallbackState struct {
 	Sent      int64 `json:"sent"`
-	Delivered int64 `json:"delivered"` // answered 2xx
-	Refused   int64 `json:"refused"`   // answered something else
-	Unreached int64 `json:"unreached"` // not answered in time, or not at all
-	Dropped   int64 `json:"dropped"`   // too many waited
+	Delivered int64 `json:"delivered"` // 2xx response
+	Refused   int64 `json:"refused"`   // any other response
+	Unreached int64 `json:"unreached"` // no response within the timeout
+	Dropped   int64 `json:"dropped"`   // the outbox was full
 }
 
 // Task is one task of the server.
@@ -92,29 +92,30 @@ type Task struct {
 	SdkAppId    uint64
 	RoomId      uint64
 	CreatedNs   int64  `json:"createdNs"` // Unix ns
-	EndsNs      int64  `json:"endsNs"`    // Unix ns, when it ends or has ended
+	EndsNs      int64  `json:"endsNs"`    // Unix ns of its end, which may be in the future
 	State       string `json:"state"`     // Running, OK or InternalErr
-	Images      int    `json:"images"`    // that it has, or will have unless it fails
+	Images      int    `json:"images"`    // number of images, once it succeeds
 	CallbackURL string `json:",omitempty"`
 }
 
-// Call is one CreateSnapshotTask call.
-type Call struct {
+// Request is a CreateSnapshotTask request in the request log.
+type Request struct {
 	AtNs     int64  // Unix ns of its arrival
-	SdkAppId uint64 // 0 where the body did not tell
+	SdkAppId uint64 // 0: missing in the body
 	RoomId   uint64
-	Outcome  string // OK, an error code, or the name of the fault that struck
+	Outcome  string // OK, an error code, or the name of the injected fault
 	TaskID   string // empty: no task was created
 }
 
-type logged struct {
+// loggedRequest is the compact form of Request.
+type loggedRequest struct {
 	at      int64
 	room    room
 	outcome string
 	task    uuid
 }
 
-// waiter waits until n calls have been logged.
+// waiter waits until n requests have been logged.
 type waiter struct {
 	n    uint64
 	done chan struct{}
@@ -123,12 +124,12 @@ type waiter struct {
 const (
 	note      = "a simulator, not Tencent"
 	mostRooms = 100
-	maxSample = 5000 // repeated rooms that are sorted while callers wait
+	maxSample = 5000 // repeated rooms sorted under the lock
 )
 
-// record counts what a call is answered with, before it is answered.
-func (s *Server) record(c *call, doc document, rep reply) {
-	l := logged{at: c.at, room: room{doc.uint("SdkAppId"), doc.uint("RoomId")}, outcome: rep.code}
+// record counts and logs the response to a request before it is sent.
+func (s *Server) record(c *apiRequest, doc document, rep reply) {
+	l := loggedRequest{at: c.at, room: room{doc.uint("SdkAppId"), doc.uint("RoomId")}, outcome: rep.code}
 	if rep.task != nil {
 		l.task = rep.task.id
 	}
@@ -146,7 +147,7 @@ func (s *Server) record(c *call, doc document, rep reply) {
 	if c.action != ActionCreate {
 		return
 	}
-	if s.log.len() == s.opt.CallLog {
+	if s.log.len() == s.opt.RequestLog {
 		s.log.pop()
 	}
 	s.log.push(l)
@@ -159,9 +160,9 @@ func (s *Server) record(c *call, doc document, rep reply) {
 	})
 }
 
-// WaitCalls waits until the server has decided n CreateSnapshotTask calls
-// since its start, whatever it decided. The error is the context's.
-func (s *Server) WaitCalls(ctx context.Context, n int) error {
+// WaitRequests waits until the server has processed n CreateSnapshotTask
+// requests since its start, rejected ones included. The error is that of ctx.
+func (s *Server) WaitRequests(ctx context.Context, n int) error {
 	w := waiter{uint64(n), make(chan struct{})}
 	s.mu.Lock()
 	if s.log.next >= w.n {
@@ -178,51 +179,51 @@ func (s *Server) WaitCalls(ctx context.Context, n int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiters = slices.DeleteFunc(s.waiters, func(o waiter) bool { return o.done == w.done })
-	return fmt.Errorf("waiting for %d calls, %d came: %w", n, s.log.next, ctx.Err())
+	return fmt.Errorf("waiting for %d requests, %d received: %w", n, s.log.next, ctx.Err())
 }
 
-// Calls returns the CreateSnapshotTask calls in the order of their arrival, at
-// most the last Options.CallLog.
-func (s *Server) Calls() []Call {
+// Requests returns the latest CreateSnapshotTask requests in order of arrival,
+// at most Options.RequestLog.
+func (s *Server) Requests() []Request {
 	s.mu.Lock()
-	log := make([]logged, 0, s.log.len())
+	log := make([]loggedRequest, 0, s.log.len())
 	for n := s.log.first; n < s.log.next; n++ {
 		log = append(log, *s.log.at(n))
 	}
 	s.mu.Unlock()
-	slices.SortStableFunc(log, func(a, b logged) int { return cmp.Compare(a.at, b.at) })
-	calls := make([]Call, len(log))
+	slices.SortStableFunc(log, func(a, b loggedRequest) int { return cmp.Compare(a.at, b.at) })
+	requests := make([]Request, len(log))
 	for i, l := range log {
-		calls[i] = Call{AtNs: l.at, SdkAppId: l.room.app, RoomId: l.room.id, Outcome: l.outcome}
+		requests[i] = Request{AtNs: l.at, SdkAppId: l.room.app, RoomId: l.room.id, Outcome: l.outcome}
 		if l.task != (uuid{}) {
-			calls[i].TaskID = l.task.String()
+			requests[i].TaskID = l.task.String()
 		}
 	}
-	return calls
+	return requests
 }
 
-// State returns what was counted so far.
+// State returns the current counters.
 func (s *Server) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settle(s.now())
+	s.endDueTasks(s.now())
 	st := State{
 		Note:      note,
 		StartedAt: s.anchor.UTC(),
 		Seed:      s.opt.Seed,
 		Limit:     s.opt.Limit,
 		Window:    s.opt.Window,
-		Calls:     int64(s.arrivals),
+		Requests:  int64(s.arrivals),
 		Actions:   map[string]ActionState{},
 		Codes:     maps.Clone(s.codes),
-		Faults:    maps.Clone(s.struck),
+		Faults:    maps.Clone(s.faultCounts),
 		Tasks: TaskState{
 			Created: s.tasks.created, Running: s.tasks.running, Succeeded: s.tasks.succeeded,
 			Failed: s.tasks.failed, Dropped: s.tasks.dropped, Kept: s.tasks.list.len(),
 		},
 		Rooms:     s.tasks.roomState(),
 		Callbacks: s.callbacks,
-		Images:    s.images,
+		Images:    s.imagesServed,
 	}
 	for key, b := range s.buckets {
 		a := st.Actions[key.action]
@@ -236,11 +237,11 @@ func (s *Server) State() State {
 }
 
 func (f *Flow) add(m *meter) {
-	f.Calls += m.total
-	if m.calendar.Calls > f.CalendarSecond.Calls {
+	f.Requests += m.total
+	if m.calendar.Requests > f.CalendarSecond.Requests {
 		f.CalendarSecond = m.calendar
 	}
-	if m.sliding.Calls > f.SlidingSecond.Calls {
+	if m.sliding.Requests > f.SlidingSecond.Requests {
 		f.SlidingSecond = m.sliding
 	}
 }
@@ -260,13 +261,13 @@ func (s *store) roomState() RoomState {
 	return rs
 }
 
-// Tasks returns the kept tasks, oldest first. Tasks that come or go meanwhile
-// may be missing.
+// Tasks returns the kept tasks, oldest first. Tasks created or evicted during
+// the iteration may be missing.
 func (s *Server) Tasks() iter.Seq[Task] {
 	return func(yield func(Task) bool) {
 		next := uint64(0)
 		for {
-			// A few at a time, so that arrivals do not wait for the lock.
+			// In chunks, so that requests do not wait for the lock.
 			var some []Task
 			s.mu.Lock()
 			now := s.now()

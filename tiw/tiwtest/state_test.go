@@ -40,15 +40,15 @@ func TestStateAsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(st.Note, "not Tencent") || st.Seed != 5 || st.Limit != 3 || st.Window != tiwtest.Sliding ||
-		st.Calls != 4 {
+		st.Requests != 4 {
 		t.Errorf("got %+v", st)
 	}
 	if d := cmp.Diff(map[string]int64{"OK": 2, "MissingParameter": 1, "RequestLimitExceeded": 1}, st.Codes); d != "" {
 		t.Errorf("codes (-want +got):\n%s", d)
 	}
 	a := st.Actions[create]
-	if a.Received.Calls != 4 || a.Accepted.Calls != 3 || a.Rejected != 1 || a.Received.SlidingSecond.Calls != 4 ||
-		a.Accepted.SlidingSecond.Calls != 3 {
+	if a.Received.Requests != 4 || a.Accepted.Requests != 3 || a.Rejected != 1 || a.Received.SlidingSecond.Requests != 4 ||
+		a.Accepted.SlidingSecond.Requests != 3 {
 		t.Errorf("calls: %+v", a)
 	}
 	if age := time.Since(time.Unix(0, a.Received.SlidingSecond.BeginNs)); age < 0 || age > time.Minute {
@@ -97,13 +97,13 @@ func TestStateAsJSON(t *testing.T) {
 }
 
 func TestCallLog(t *testing.T) {
-	srv := newServer(t, tiwtest.Options{Clock: newClock(time.Now()).now, Limit: 4, Window: tiwtest.Sliding, CallLog: 3})
+	srv := newServer(t, tiwtest.Options{Clock: newClock(time.Now()).now, Limit: 4, Window: tiwtest.Sliding, RequestLog: 3})
 	c := newCaller("h")
 	for i := range 5 {
 		direct(t, srv, c.request(t, create, fmt.Sprintf(`{"SdkAppId":1,"RoomId":%d,"Whiteboard":{}}`, i+1)))
 	}
 	direct(t, srv, c.request(t, describe, `{"TaskID":"x","SdkAppId":1}`))
-	calls := srv.Calls()
+	calls := srv.Requests()
 	if len(calls) != 3 {
 		t.Fatalf("%d calls are logged, want the last 3", len(calls))
 	}
@@ -125,7 +125,7 @@ func TestWaitCalls(t *testing.T) {
 	srv := newServer(t, tiwtest.Options{})
 	c := newCaller("h")
 	done := make(chan error, 1)
-	go func() { done <- srv.WaitCalls(t.Context(), 3) }()
+	go func() { done <- srv.WaitRequests(t.Context(), 3) }()
 	for range 2 {
 		direct(t, srv, c.request(t, create, room7))
 	}
@@ -138,12 +138,12 @@ func TestWaitCalls(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if err := srv.WaitCalls(t.Context(), 3); err != nil {
+	if err := srv.WaitRequests(t.Context(), 3); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := srv.WaitCalls(ctx, 4); !errors.Is(err, context.Canceled) {
+	if err := srv.WaitRequests(ctx, 4); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
 }
@@ -174,13 +174,13 @@ func TestManyCallersAtOnce(t *testing.T) {
 	wg.Wait()
 	st := srv.State()
 	a := st.Actions[create]
-	if a.Received.Calls != 400 || a.Accepted.SlidingSecond.Calls > 100 || a.Accepted.Calls+a.Rejected != 400 {
+	if a.Received.Requests != 400 || a.Accepted.SlidingSecond.Requests > 100 || a.Accepted.Requests+a.Rejected != 400 {
 		t.Errorf("calls: %+v", a)
 	}
-	if st.Tasks.Created != a.Accepted.Calls || st.Rooms.Most[0].Tasks != int(st.Tasks.Created) {
-		t.Errorf("%d calls passed, %d tasks were created", a.Accepted.Calls, st.Tasks.Created)
+	if st.Tasks.Created != a.Accepted.Requests || st.Rooms.Most[0].Tasks != int(st.Tasks.Created) {
+		t.Errorf("%d calls passed, %d tasks were created", a.Accepted.Requests, st.Tasks.Created)
 	}
-	calls := srv.Calls()
+	calls := srv.Requests()
 	for i := 1; i < len(calls); i++ {
 		if calls[i].AtNs < calls[i-1].AtNs {
 			t.Fatalf("call %d came before call %d", i, i-1)

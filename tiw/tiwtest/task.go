@@ -41,23 +41,22 @@ func parseUUID(s string) (id uuid, ok bool) {
 
 type room struct{ app, id uint64 }
 
-// task is kept small: the simulator holds millions.
+// task is compact, because the simulator keeps millions.
 type task struct {
 	id            uuid
 	room          room
-	region        unique.Handle[string] // X-TC-Region of the call that created it
+	region        unique.Handle[string] // X-TC-Region of the request that created it
 	created, ends int64                 // Unix ns
 	callback      string
-	base          string // URL that its images are under
+	base          string // base URL of its images
 	width, height uint16 // pixels
-	pages         uint8  // images
+	pages         uint8  // number of images
 	failed        bool   // it ends as InternalErr
-	told          bool   // its callback goes out before the answer
+	earlyCallback bool   // the callback precedes the response
 	ended         bool   // counted as ended
 }
 
-// The states of a task as State and Tasks report them: Running, or the
-// ErrorCode of its result.
+// The states of a task in State and Tasks: Running, or the ErrorCode of its result.
 const (
 	Running     = "Running"
 	OK          = "OK"
@@ -74,12 +73,13 @@ func (t *task) state(now int64) string {
 	return OK
 }
 
-// pagesOf is the number of images of a room: the same for the same room.
-func pagesOf(r room) int {
+// imageCount returns the number of images of a room, from 1 to 4. It depends on the
+// room alone.
+func imageCount(r room) int {
 	return 1 + rand.New(rand.NewPCG(r.app, r.id)).IntN(4)
 }
 
-// images are the URLs of its images.
+// images returns the URLs of the task's images.
 func (t *task) images() []string {
 	urls := make([]string, t.pages)
 	for page := range urls {
@@ -88,28 +88,28 @@ func (t *task) images() []string {
 	return urls
 }
 
-// event is something that happens to task number seq at a time (Unix ns).
+// event is a scheduled event of task number seq.
 type event struct {
 	at       int64
 	seq      uint64
-	callback bool // its callback is due; otherwise it ends
-	tries    int  // how often that callback was sent before
+	callback bool // the callback is due; false: the task ends
+	attempts int  // previous attempts of the callback
 }
 
-type agenda []event
+type eventHeap []event
 
-func (a agenda) Len() int           { return len(a) }
-func (a agenda) Less(i, j int) bool { return a[i].at < a[j].at }
-func (a agenda) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
-func (a *agenda) Push(x any)        { *a = append(*a, x.(event)) }
-func (a *agenda) Pop() any {
+func (a eventHeap) Len() int           { return len(a) }
+func (a eventHeap) Less(i, j int) bool { return a[i].at < a[j].at }
+func (a eventHeap) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
+func (a *eventHeap) Push(x any)        { *a = append(*a, x.(event)) }
+func (a *eventHeap) Pop() any {
 	last := len(*a) - 1
 	e := (*a)[last]
 	*a = (*a)[:last]
 	return e
 }
 
-// store holds the tasks, oldest first. The owner of the Server's lock uses it.
+// store keeps the tasks, oldest first. Its methods require the Server's lock.
 type store struct {
 	max       int   // tasks
 	retention int64 // ns after the end
@@ -117,8 +117,8 @@ type store struct {
 	byID      map[uuid]uint64
 	rooms     map[room]int
 	repeated  map[room]int // rooms with more than one task
-	agenda    agenda
-	// created = running + succeeded + failed + dropped (before they ended).
+	events    eventHeap
+	// created = running + succeeded + failed + dropped (evicted while running).
 	created, running, succeeded, failed, dropped int64
 }
 
@@ -129,7 +129,8 @@ func newStore(max int, retention int64) *store {
 	}
 }
 
-// add keeps a task that begins now. Where that is one too many, the oldest goes.
+// add adds a new task. It evicts expired tasks, and the oldest one beyond the
+// maximum.
 func (s *store) add(t task) {
 	for s.list.len() > 0 && (s.list.len() >= s.max || s.expired(s.list.at(s.list.first), t.created)) {
 		s.dropOldest()
@@ -142,7 +143,7 @@ func (s *store) add(t task) {
 	}
 	s.created++
 	s.running++
-	s.plan(event{at: t.ends, seq: seq})
+	s.schedule(event{at: t.ends, seq: seq})
 }
 
 func (s *store) expired(t *task, now int64) bool { return t.ends+s.retention <= now }
@@ -165,20 +166,20 @@ func (s *store) dropOldest() {
 	}
 }
 
-// plan puts an event on the agenda. Events of dropped tasks stay on it until
-// they are many.
-func (s *store) plan(e event) {
-	heap.Push(&s.agenda, e)
-	if len(s.agenda) > 4*s.max+chunkLen {
-		s.agenda = slices.DeleteFunc(s.agenda, func(e event) bool { return e.seq < s.list.first })
-		heap.Init(&s.agenda)
+// schedule adds an event. Events of evicted tasks are removed only when there are
+// many events.
+func (s *store) schedule(e event) {
+	heap.Push(&s.events, e)
+	if len(s.events) > 4*s.max+chunkLen {
+		s.events = slices.DeleteFunc(s.events, func(e event) bool { return e.seq < s.list.first })
+		heap.Init(&s.events)
 	}
 }
 
-// due takes the next event that is due, with its task, off the agenda.
+// due removes and returns the next event that is due, with its task.
 func (s *store) due(now int64) (e event, t *task, ok bool) {
-	for len(s.agenda) > 0 && s.agenda[0].at <= now {
-		e = heap.Pop(&s.agenda).(event)
+	for len(s.events) > 0 && s.events[0].at <= now {
+		e = heap.Pop(&s.events).(event)
 		if e.seq < s.list.first {
 			continue
 		}
@@ -197,7 +198,7 @@ func (s *store) due(now int64) (e event, t *task, ok bool) {
 	return event{}, nil, false
 }
 
-// find returns the task with that TaskID, nil where there is none any more.
+// find returns the task with a TaskID, or nil if it is unknown or has expired.
 func (s *store) find(id string, now int64) *task {
 	u, ok := parseUUID(id)
 	if !ok {
@@ -235,9 +236,9 @@ type described struct {
 	RequestId  string `json:",omitempty"`
 }
 
-// create adds a task, a new one whatever came before: the API knows no
-// idempotency. The caller holds the lock. The task returned is a copy.
-func (s *Server) create(c *call, doc document, r *http.Request) *task {
+// create adds a task and returns a copy. Like the API it is not idempotent: every
+// request creates a task. The caller holds the lock.
+func (s *Server) create(c *apiRequest, doc document, r *http.Request) *task {
 	board := doc.object("Whiteboard")
 	base := s.opt.PublicURL
 	if base == "" {
@@ -253,33 +254,33 @@ func (s *Server) create(c *call, doc document, r *http.Request) *task {
 		created:  c.at,
 		ends:     c.at + int64(lognormal(c.rng, s.opt.TaskDuration, s.opt.TaskSigma)),
 		callback: doc.text("CallbackURL"),
-		base:     s.base, // one string for all tasks of the same base
+		base:     s.base, // tasks with the same base share one string
 		width:    uint16(board.uint("Width")),
 		height:   uint16(board.uint("Height")),
 		failed:   c.rng.Float64() < s.opt.TaskFailure,
 	}
-	t.pages = uint8(cmp.Or(s.opt.Images, pagesOf(t.room)))
+	t.pages = uint8(cmp.Or(s.opt.Images, imageCount(t.room)))
 	orDefault(&t.width, 1280)
 	orDefault(&t.height, 720)
 	if t.callback != "" && c.rng.Float64() < s.faults.CallbackEarly {
-		s.struck["callbackEarly"]++
-		t.told, t.ends = true, c.at
+		s.faultCounts["callbackEarly"]++
+		t.earlyCallback, t.ends = true, c.at
 	}
-	s.settle(c.at) // what has ended is not dropped before its end
+	s.endDueTasks(c.at) // before add, which evicts tasks: they must not count as dropped
 	s.tasks.add(t)
-	if s.tasks.agenda[0].at == t.ends {
+	if s.tasks.events[0].at == t.ends {
 		s.wakeSender()
 	}
 	return &t
 }
 
 func lognormal(rng *rand.Rand, median time.Duration, sigma float64) time.Duration {
-	z := rng.NormFloat64() // drawn in any case, so that what is drawn next does not depend on sigma
+	z := rng.NormFloat64() // always drawn, so that later draws do not depend on sigma
 	return time.Duration(float64(median) * math.Exp(sigma*z))
 }
 
-// describe is the answer about a task at a time. What is null while a task
-// runs, and Snapshots of a failed one, is not documented.
+// describe returns the response for a task at a time (Unix ns). Which fields are
+// null while a task runs, and the Snapshots of a failed one, are undocumented.
 func describe(t *task, now int64) described {
 	d := described{TaskID: t.id.String(), Status: Running, CreateTime: t.created / second}
 	state := t.state(now)
