@@ -57,7 +57,7 @@ func (b *Backlog) Resume(ctx context.Context, batch string) error {
 
 func (b *Backlog) setPaused(ctx context.Context, batch string, paused bool) error {
 	found, err := pauseScript.Run(ctx, b.rdb,
-		[]string{b.ns.Batch(batch), b.ns.Ring(), b.ns.Again(batch), b.ns.Totals()}, batch, paused).Bool()
+		[]string{b.ns.Batch(batch), b.ns.Ring(), b.ns.Refeed(batch), b.ns.Totals()}, batch, paused).Bool()
 	if err == nil && !found {
 		err = ErrNotFound
 	}

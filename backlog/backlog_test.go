@@ -51,7 +51,7 @@ func take(t *testing.T, b *backlog.Backlog, owner string, depth int) []string {
 func begun(t *testing.T, rdb *redis.Client, ids []string) {
 	t.Helper()
 	for _, id := range ids {
-		if err := rdb.ZRem(t.Context(), keys.Default.Transit(), id).Err(); err != nil {
+		if err := rdb.ZRem(t.Context(), keys.Default.InFlight(), id).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -166,7 +166,7 @@ func TestTake(t *testing.T) {
 			t.Fatalf("handed out again at once: %v", again)
 		}
 		for _, id := range first { // as if taken long ago
-			rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{Score: 1, Member: id})
+			rdb.ZAdd(t.Context(), keys.Default.InFlight(), redis.Z{Score: 1, Member: id})
 		}
 		if d := cmp.Diff(first, take(t, b, "me", 10)); d != "" {
 			t.Error(d)
@@ -182,7 +182,7 @@ func TestTake(t *testing.T) {
 			ids := take(t, b, "me", 20)
 			total += len(ids)
 			for _, id := range ids { // as if taken a while ago, and not long enough to be taken again
-				rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{
+				rdb.ZAdd(t.Context(), keys.Default.InFlight(), redis.Z{
 					Score: float64(time.Now().Add(-15 * time.Second).UnixMilli()), Member: id,
 				})
 			}
@@ -198,7 +198,7 @@ func TestTake(t *testing.T) {
 		push(t, b, "a", 100, tasks.Room{SdkAppId: 1})
 		lost := take(t, b, "me", 3)
 		for _, id := range lost {
-			rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{Score: 1, Member: id})
+			rdb.ZAdd(t.Context(), keys.Default.InFlight(), redis.Z{Score: 1, Member: id})
 		}
 		if d := cmp.Diff(append(lost, "a.4", "a.5", "a.6"), take(t, b, "me", 3)); d != "" {
 			t.Error(d)
@@ -264,7 +264,7 @@ func TestAgain(t *testing.T) {
 	b := backlog.New(rdb, keys.Default)
 	push(t, b, "a", 3, tasks.Room{SdkAppId: 1})
 	begun(t, rdb, take(t, b, "me", 2))
-	rdb.RPush(t.Context(), keys.Default.Again("a"), "a.1")
+	rdb.RPush(t.Context(), keys.Default.Refeed("a"), "a.1")
 	if d := cmp.Diff([]string{"a.1", "a.3"}, take(t, b, "me", 9)); d != "" {
 		t.Error(d)
 	}
@@ -504,7 +504,7 @@ func TestWaiting(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiting(200, 9)
-	begun(t, rdb, rdb.ZRange(t.Context(), keys.Default.Transit(), 0, -1).Val())
+	begun(t, rdb, rdb.ZRange(t.Context(), keys.Default.InFlight(), 0, -1).Val())
 	taken = take(t, b, "me", 3)
 	if want := []string{"large.2301", "large.2302", "large.2303"}; !slices.Equal(taken, want) {
 		t.Errorf("took %v, want %v", taken, want)

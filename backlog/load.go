@@ -267,7 +267,7 @@ func (l *Load) Seal(ctx context.Context, id, webhook string) (Batch, error) {
 		[]string{
 			l.key, l.ns.Rows(id), l.ns.Batch(id), l.ns.Batches(), l.ns.Ring(), l.ns.Running(),
 			l.ns.Totals(),
-			l.ns.Packed(id), l.ns.Failed(id), l.ns.Waiting(id), l.ns.Again(id), l.ns.CopiesOf(id), l.ns.Copying(id),
+			l.ns.Packed(id), l.ns.Failed(id), l.ns.Held(id), l.ns.Refeed(id), l.ns.CopiesOf(id), l.ns.Copying(id),
 			l.ns.LostImages(id),
 		},
 		id, l.rows, l.fields, digest, words, l.key, labels, webhook, l.sum.String(), l.By,

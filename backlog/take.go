@@ -61,13 +61,13 @@ func (b *Backlog) Take(ctx context.Context, owner string, depth int) (ids []stri
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for range takeCalls {
-		k := []string{b.ns.Ring(), b.ns.Transit(), b.ns.Feeder(), b.ns.Breaker(), b.ns.FeederTurn(), b.ns.Totals()}
+		k := []string{b.ns.Ring(), b.ns.InFlight(), b.ns.Feeder(), b.ns.Breaker(), b.ns.FeederStandby(), b.ns.Totals()}
 		args := []any{
 			owner, depth, feederLease.Milliseconds(), staleAfter.Milliseconds(), lateAfter.Milliseconds(),
 			lateBound * depth, takeBatches,
 		}
 		for _, batch := range b.next {
-			k = append(k, b.ns.Batch(batch), b.ns.Again(batch), b.ns.Rows(batch))
+			k = append(k, b.ns.Batch(batch), b.ns.Refeed(batch), b.ns.Rows(batch))
 			args = append(args, batch)
 		}
 		reply, err := takeScript.Run(ctx, b.rdb, k, args...).Slice()

@@ -12,7 +12,7 @@
 -- KEYS[3] feeder   the owner who feeds at the moment
 -- KEYS[4] breaker  of the gate: exists while not everything may be sent; from
 --                  its "feed_from" (ms) on it wants "feed" rooms to send
--- KEYS[5] takers   the latest turn that was given to an owner who does not feed (ms)
+-- KEYS[5] standby  the latest call that was scheduled for an owner that does not feed (ms)
 -- KEYS[6] totals   hash of counters
 -- KEYS[7] ...      of each batch that is named: its hash, list of snapshots to
 --                  feed again, and rows
@@ -39,8 +39,8 @@ local ROWS = 1000 -- that one call goes over, canceled ones included
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
--- turn is the wait of an owner who does not feed, and is not to ask before soonest.
-local function turn(soonest)
+-- Schedules the next call of an owner that does not feed, at the earliest at soonest (ms).
+local function standby(soonest)
   local latest = tonumber(redis.call('GET', KEYS[5]) or 0)
   local at = math.max(soonest, math.min(latest + BETWEEN, now + LATEST))
   redis.call('SET', KEYS[5], at, 'PX', LATEST)
@@ -49,13 +49,13 @@ end
 
 local feeder = redis.call('GET', KEYS[3])
 if feeder and feeder ~= ARGV[1] then
-  return turn(now + math.max(1, redis.call('PTTL', KEYS[3])))
+  return standby(now + math.max(1, redis.call('PTTL', KEYS[3])))
 end
 
 local stopped, feed, feed_from = unpack(redis.call('HMGET', KEYS[4], 'cause', 'feed', 'feed_from'))
 if stopped then
   if not feed_from or now < tonumber(feed_from) then
-    return turn(now + lease)
+    return standby(now + lease)
   end
   depth = math.min(depth, tonumber(feed))
 end

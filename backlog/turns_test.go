@@ -78,7 +78,7 @@ func TestTurnsOfThoseWhoDoNotFeed(t *testing.T) {
 		if wait < turnMost-time.Second {
 			t.Errorf("the last of 110 is to look after %s", wait)
 		}
-		begun(t, rdb, rdb.ZRange(t.Context(), keys.Default.Transit(), 0, -1).Val())
+		begun(t, rdb, rdb.ZRange(t.Context(), keys.Default.InFlight(), 0, -1).Val())
 		time.Sleep(wait)
 		if ids, _ := ask("another 109"); len(ids) != 1 {
 			t.Errorf("in its turn it was given %v", ids)

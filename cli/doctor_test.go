@@ -421,7 +421,7 @@ func TestTroubleComesFirst(t *testing.T) {
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	err := errors.Join(
 		c.HSet(t.Context(), keys.Default.Breaker(), "cause", "account", "code", "ResourceUnavailable.ServiceExpired",
-			"since", since.UnixMilli(), "turn", 1, "next_trial_at", since.AddDate(1000, 0, 0).UnixMilli()).Err(),
+			"since", since.UnixMilli(), "pass", 1, "next_trial_at", since.AddDate(1000, 0, 0).UnixMilli()).Err(),
 		c.HSet(t.Context(), keys.Default.Suspension(7), "code", "UnauthorizedOperation.SdkAppId", "since",
 			since.UnixMilli()).Err(),
 		c.ZAdd(t.Context(), keys.Default.Suspended(),

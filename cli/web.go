@@ -76,7 +76,7 @@ SIGTERM ends the process after its open requests. SIGHUP makes it ` + reloadHelp
 			site := &hosted{connection: c, limiters: g.Limiters(), schedules: schedules, log: c.log(log, len(all))}
 			loops.Go(func() {
 				c.ledger.WatchLosses(ctx, ledger.LossWatch{
-					Dir: spoolFolder(c.cfg), Tell: !c.cfg.Webhook.URL.Empty(), Log: site.log,
+					Dir: spoolFolder(c.cfg), Notify: !c.cfg.Webhook.URL.Empty(), Log: site.log,
 				})
 			})
 			sites = append(sites, site)

@@ -13,9 +13,8 @@ import (
 // Step is how a suspended application goes on.
 type Step struct {
 	App uint64
-	// Ask is the id of a snapshot that is to be sent, to see whether calls work
-	// again.
-	Ask string
+	// Trial is the id of a snapshot to send as a trial.
+	Trial string
 	// Release says that the snapshots which wait are to be let go, by Release.
 	Release bool
 }
@@ -26,7 +25,7 @@ func (g *Gate) Next(ctx context.Context) (step Step, ok bool, err error) {
 	if !g.seen(ctx, seenFor).apps {
 		return Step{}, false, nil
 	}
-	due, err := g.run(ctx, dueScript, []string{g.ns.Suspended()}).StringSlice()
+	due, err := g.run(ctx, dueAppScript, []string{g.ns.Suspended()}).StringSlice()
 	if err != nil || len(due) == 0 {
 		return Step{}, false, err
 	}
@@ -40,7 +39,7 @@ func (g *Gate) Next(ctx context.Context) (step Step, ok bool, err error) {
 		if err != nil {
 			return Step{}, false, err
 		}
-		if reply, err = g.run(ctx, askScript,
+		if reply, err = g.run(ctx, appTrialScript,
 			[]string{g.ns.Suspended(), g.ns.Suspension(step.App), g.ns.SuspendedRooms(step.App), g.ns.Open()},
 			append([]any{step.App, lease}, ended...)...,
 		).StringSlice(); err != nil {
@@ -48,8 +47,8 @@ func (g *Gate) Next(ctx context.Context) (step Step, ok bool, err error) {
 		}
 	}
 	switch reply[0] {
-	case "ask":
-		step.Ask = reply[1]
+	case "trial":
+		step.Trial = reply[1]
 	case "release":
 		step.Release = true
 	case "none":

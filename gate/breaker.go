@@ -26,19 +26,19 @@ var (
 	reportSource string
 	//go:embed switch.lua
 	switchSource string
-	//go:embed due.lua
-	dueSource string
-	//go:embed ask.lua
-	askSource string
+	//go:embed due_app.lua
+	dueAppSource string
+	//go:embed app_trial.lua
+	appTrialSource string
 	//go:embed release.lua
 	releaseSource string
 
-	enterScript   = redis.NewScript(prelude + enterSource)
-	reportScript  = redis.NewScript(prelude + reportSource)
-	switchScript  = redis.NewScript(prelude + switchSource)
-	dueScript     = redis.NewScript(prelude + dueSource)
-	askScript     = redis.NewScript(prelude + askSource)
-	releaseScript = redis.NewScript(prelude + releaseSource)
+	enterScript    = redis.NewScript(prelude + enterSource)
+	reportScript   = redis.NewScript(prelude + reportSource)
+	switchScript   = redis.NewScript(prelude + switchSource)
+	dueAppScript   = redis.NewScript(prelude + dueAppSource)
+	appTrialScript = redis.NewScript(prelude + appTrialSource)
+	releaseScript  = redis.NewScript(prelude + releaseSource)
 )
 
 // Breaker is the state that all processes share: for those who look at it, and
@@ -141,7 +141,7 @@ func (b *Breaker) suspensions(ctx context.Context) ([]Stop, error) {
 			continue // what waited for it is being released
 		}
 		s := parse(f)
-		s.Cause, s.App, s.Trials, s.Waiting = Application, apps[i], atoi(f["asked"]), int(lengths[i].Val())
+		s.Cause, s.App, s.Trials, s.Waiting = Application, apps[i], atoi(f["trials"]), int(lengths[i].Val())
 		s.NextTrial = time.UnixMilli(int64(z.Score)).UTC()
 		if s.trial != "" {
 			s.Phase = "half-open"
@@ -194,7 +194,7 @@ func (b *Breaker) Release(ctx context.Context, app uint64) (singles []string, er
 		args := []any{app}
 		for _, id := range ids {
 			batch, _, _ := tasks.SplitRowID(id)
-			k, args = append(k, b.ns.Snapshot(id), b.ns.Batch(batch), b.ns.Again(batch)), append(args, id)
+			k, args = append(k, b.ns.Snapshot(id), b.ns.Batch(batch), b.ns.Refeed(batch)), append(args, id)
 		}
 		reply, err := b.run(ctx, releaseScript, k, args...).Slice()
 		if err != nil {

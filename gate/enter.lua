@@ -8,8 +8,8 @@
 -- Returns {"go", pass, ms to wait before} with an empty pass where all calls of
 -- that kind may go; {"probe", pass, TaskID, SdkAppId}; or {"stopped"}.
 local action = ARGV[2]
-local cause, probe, next_at, trial_until, ramp, ramp_at, turn =
-  get('cause', 'probe', 'next_trial_at', 'trial_until', 'ramp', 'ramp_at', 'turn')
+local cause, probe, next_at, trial_until, ramp, ramp_at, pass =
+  get('cause', 'probe', 'next_trial_at', 'trial_until', 'ramp', 'ramp_at', 'pass')
 
 local results_go = cause == 'storm' or cause == 'account' and probe ~= 'describe'
 if action == 'describe' and (not cause or results_go) or action == 'create' and not cause then
@@ -24,7 +24,7 @@ if ramp then
     return {'stopped'}
   end
   set('ramp_at', at + math.floor(SECOND / ramp))
-  return {'go', turn, at - NOW}
+  return {'go', pass, at - NOW}
 end
 if NOW < tonumber(next_at) or trial_until and NOW < tonumber(trial_until) then
   return {'stopped'}
@@ -38,10 +38,10 @@ if action == 'probe' and not task then
   set('probe', 'create', 'feed', 1, 'feed_from', NOW) -- what was known of it is lost
   return {'stopped'}
 end
-turn = tostring(new_turn())
+pass = tostring(issue_pass())
 set('trial_until', NOW + ARGV[4])
 if action == 'probe' then
-  return {'probe', turn, task, app}
+  return {'probe', pass, task, app}
 end
 set('feed_from', NOW + ARGV[4] + SECOND)
-return {'go', turn, 0}
+return {'go', pass, 0}

@@ -137,15 +137,15 @@ func (g *Gate) Close(ctx context.Context) error {
 func (g *Gate) Create(ctx context.Context, snapshot string, app uint64, p ratelimit.Priority) (*Permit, error) {
 	v := g.view(ctx)
 	trial, suspended := v.trials[app]
-	asks := suspended && trial == snapshot
-	if suspended && !asks {
+	isTrial := suspended && trial == snapshot
+	if suspended && !isTrial {
 		return nil, &Suspended{app}
 	}
 	pass, err := g.enter(ctx, v, "create", snapshot)
 	if err != nil {
 		return nil, err
 	}
-	permit := &Permit{gate: g, action: "create", pass: pass, snapshot: snapshot, app: app, asks: asks}
+	permit := &Permit{gate: g, action: "create", pass: pass, snapshot: snapshot, app: app, appTrial: isTrial}
 	if permit.rate, err = g.create.Acquire(ctx, p); err != nil {
 		permit.Release()
 		return nil, err
@@ -273,7 +273,7 @@ func (g *Gate) seen(ctx context.Context, within time.Duration) view {
 		g.last.at = time.Now() // who comes next need not wait for Redis, too
 		return g.last
 	}
-	if v.stop.turn != g.last.stop.turn {
+	if v.stop.pass != g.last.stop.pass {
 		g.log(g.last.stop, v.stop)
 	}
 	g.last = v

@@ -604,17 +604,17 @@ func (f fixture) suspension(app uint64) gate.Stop {
 // appDue makes an application due, as if its time had come.
 func (f fixture) appDue(app uint64) {
 	f.rdb.ZAddXX(f.Context(), keys.Default.Suspended(), redis.Z{Score: 1, Member: app})
-	f.rdb.HDel(f.Context(), keys.Default.Gate(), "ask_at")
+	f.rdb.HDel(f.Context(), keys.Default.Gate(), "app_trial_at")
 }
 
 // ask makes the step of an application that is due, which sends a snapshot.
 func (f fixture) ask() (app uint64, snapshot string) {
 	f.Helper()
 	step, ok, err := f.Next(f.Context())
-	if err != nil || !ok || step.Ask == "" {
+	if err != nil || !ok || step.Trial == "" {
 		f.Fatalf("%+v, %t, %v", step, ok, err)
 	}
-	return step.App, step.Ask
+	return step.App, step.Trial
 }
 
 // waits puts a snapshot with those that wait for an application, as the ledger
@@ -733,7 +733,7 @@ func TestApplication(t *testing.T) {
 			f.rdb.RPush(t.Context(), keys.Default.SuspendedRooms(app), id)
 		}
 		f.appDue(app)
-		if step, ok, err := f.Next(t.Context()); err != nil || !ok || step.Ask != "" || step.Release {
+		if step, ok, err := f.Next(t.Context()); err != nil || !ok || step.Trial != "" || step.Release {
 			t.Errorf("%+v, %t, %v", step, ok, err)
 		}
 		if s := f.suspension(app); s.Cause != "" {
@@ -760,7 +760,7 @@ func TestApplication(t *testing.T) {
 func TestManyApplications(t *testing.T) {
 	f := setup(t)
 	for a := range uint64(900) {
-		f.rdb.HSet(t.Context(), keys.Default.Suspension(a+1), "since", 1, "asked", 0)
+		f.rdb.HSet(t.Context(), keys.Default.Suspension(a+1), "since", 1, "trials", 0)
 		f.rdb.ZAdd(t.Context(), keys.Default.Suspended(), redis.Z{Score: 1, Member: a + 1})
 		f.waits(a+1, fmt.Sprint("s-", a))
 	}
@@ -770,7 +770,7 @@ func TestManyApplications(t *testing.T) {
 			t.Fatalf("%+v, %v", step, err)
 		}
 	}
-	f.rdb.HDel(t.Context(), keys.Default.Gate(), "ask_at") // a second later
+	f.rdb.HDel(t.Context(), keys.Default.Gate(), "app_trial_at") // a second later
 	f.ask()
 	if all, err := f.Stops(t.Context()); err != nil || len(all) != 900 {
 		t.Errorf("%d are shown, %v", len(all), err)

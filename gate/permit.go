@@ -18,7 +18,7 @@ type Permit struct {
 	pass     string
 	snapshot string
 	app      uint64
-	asks     bool // whether the application works again
+	appTrial bool // of a suspended application
 	done     bool
 }
 
@@ -96,7 +96,7 @@ func (p *Permit) Release() {
 	if p.rate != nil {
 		p.rate.Release()
 	}
-	if !p.done && (p.pass != "" || p.asks) {
+	if !p.done && (p.pass != "" || p.appTrial) {
 		p.done = true
 		p.report(context.Background(), "none", &tiw.Error{}, "")
 	}

@@ -23,11 +23,11 @@ local function count(field)
   return redis.call('HINCRBY', GATE, field, 1)
 end
 
--- Gives the turn to a new pass, so that no older one is good any more.
-local function new_turn()
-  local turn = count('turn')
-  set('turn', turn)
-  return turn
+-- Issues a pass. From now on it is the only valid one.
+local function issue_pass()
+  local pass = count('passes')
+  set('pass', pass)
+  return pass
 end
 
 -- Seconds until the next trial, after so many that have failed and so many
@@ -52,7 +52,7 @@ local function wait_for_trial(trials)
   local next_at = NOW + math.floor(SECOND * interval(cause, quota, trials, (NOW - since) / SECOND))
   redis.call('HDEL', BREAKER, 'trial_until', 'ramp', 'ramp_at', 'ramp_good', 'ramp_bad', 'feed_from')
   set('trials', trials, 'next_trial_at', next_at)
-  new_turn()
+  issue_pass()
   if probe ~= 'describe' then
     set('feed', 1, 'feed_from', next_at + SECOND) -- where no room comes by itself
   end

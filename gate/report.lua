@@ -29,8 +29,8 @@ local REFUSED, APPS, SUSPENDED, SUSPENSION = KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local action, pass, id, app, outcome = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local code, message, request_id = ARGV[7], ARGV[8], ARGV[9]
 
-local cause, turn, ramp, since, trials, quota = get('cause', 'turn', 'ramp', 'since', 'trials', 'quota')
-local mine = cause and pass ~= '' and pass == turn -- of the trial, or of the ramp
+local cause, valid_pass, ramp, since, trials, quota = get('cause', 'pass', 'ramp', 'since', 'trials', 'quota')
+local mine = cause and pass ~= '' and pass == valid_pass -- of the trial, or of the ramp
 local trial = mine and not ramp
 
 local function weaker(than)
@@ -127,10 +127,10 @@ end
 
 -- The application.
 
-local app_since, app_trial, asked = unpack(redis.call('HMGET', SUSPENSION, 'since', 'trial', 'asked'))
-local app_asks = id ~= '' and app_trial == id
+local app_since, app_trial, app_trials = unpack(redis.call('HMGET', SUSPENSION, 'since', 'trial', 'trials'))
+local is_app_trial = id ~= '' and app_trial == id
 
-local function ask_app_in(seconds)
+local function schedule_app_trial(seconds)
   redis.call('HDEL', SUSPENSION, 'trial')
   redis.call('ZADD', SUSPENDED, NOW + seconds * SECOND, app)
   count('version')
@@ -143,41 +143,41 @@ local function release_app()
 end
 
 local function suspend_app()
-  if app_since and not app_asks then
+  if app_since and not is_app_trial then
     return
   end
   redis.call('PERSIST', SUSPENSION)
   redis.call('HSET', SUSPENSION, 'code', code, 'message', message, 'request_id', request_id)
   if not app_since then
-    redis.call('HSET', SUSPENSION, 'since', NOW, 'asked', 0)
-    ask_app_in(15)
+    redis.call('HSET', SUSPENSION, 'since', NOW, 'trials', 0)
+    schedule_app_trial(15)
     return
   end
-  asked = redis.call('HINCRBY', SUSPENSION, 'asked', 1)
+  app_trials = redis.call('HINCRBY', SUSPENSION, 'trials', 1)
   local worked = redis.call('HEXISTS', APPS, app) == 1
-  if worked and NOW - app_since < tonumber(ARGV[11]) or not worked and asked < 3 then
-    ask_app_in(({MINUTE, 3 * MINUTE})[asked] or 5 * MINUTE)
+  if worked and NOW - app_since < tonumber(ARGV[11]) or not worked and app_trials < 3 then
+    schedule_app_trial(({MINUTE, 3 * MINUTE})[app_trials] or 5 * MINUTE)
     return
   end
   -- What was enqueued until now fails. What comes later is asked for anew.
   redis.call('HSET', SUSPENSION, 'failed_at', NOW)
-  redis.call('HDEL', SUSPENSION, 'since', 'asked')
+  redis.call('HDEL', SUSPENSION, 'since', 'trials')
   redis.call('PEXPIRE', SUSPENSION, 7 * DAY * SECOND)
-  ask_app_in(0)
+  schedule_app_trial(0)
 end
 
 if outcome == 'none' then
   if trial then
     trial_is_free()
   end
-  if app_asks then
-    ask_app_in(15)
+  if is_app_trial then
+    schedule_app_trial(15)
   end
   return 'everybody'
 end
 
-if app_asks and outcome ~= 'accepted' and outcome ~= 'answered' and outcome ~= 'app' then
-  ask_app_in(15)
+if is_app_trial and outcome ~= 'accepted' and outcome ~= 'answered' and outcome ~= 'app' then
+  schedule_app_trial(15)
 end
 if outcome ~= 'unreached' then
   redis.call('HDEL', GATE, 'unreached')
@@ -221,7 +221,7 @@ if outcome == 'gateway' and action == 'create' and cause ~= 'connection' then
 end
 
 if outcome == 'answered' or outcome == 'gateway' or action == 'describe' then
-  if app_asks and outcome == 'answered' then
+  if is_app_trial and outcome == 'answered' then
     release_app()
   end
   if action == 'create' or mine and cause == 'connection' then
@@ -274,8 +274,8 @@ end
 
 if outcome == 'app' then
   if refused_alone(redis.call('HGET', APPS, app)) then
-    if app_asks then
-      ask_app_in(0)
+    if is_app_trial then
+      schedule_app_trial(0)
     end
     works()
     return 'room alone'

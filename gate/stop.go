@@ -46,7 +46,7 @@ type Stop struct {
 	By        string    `json:"by,omitempty" doc:"The person who stopped it"`
 	Waiting   int       `json:"waiting,omitempty" doc:"Rooms that wait for the application"`
 
-	turn  string
+	pass  string
 	probe string // describe | create
 	trial string // id of the snapshot that may be sent
 }
@@ -159,7 +159,7 @@ func parseStop(f map[string]string) Stop {
 	}
 	s := parse(f)
 	s.Cause, s.By, s.Trials = Cause(f["cause"]), f["by"], atoi(f["trials"])
-	s.turn, s.probe = f["turn"], f["probe"]
+	s.pass, s.probe = f["pass"], f["probe"]
 	s.NextTrial = unixMilli(f["next_trial_at"])
 	if f["ramp"] != "" || f["trial_until"] != "" {
 		s.Phase = "half-open"

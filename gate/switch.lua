@@ -11,7 +11,7 @@ if ARGV[2] == 'stop' then
   if before ~= 'person' then
     open('person', '', ARGV[4], '', 0)
     set('by', ARGV[3])
-    new_turn()
+    issue_pass()
   end
   return before
 end

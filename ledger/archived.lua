@@ -11,6 +11,6 @@ if (was or '') ~= ARGV[5] or redis.call('EXISTS', BATCH) == 0 then
 end
 redis.call('HSET', BATCH, 'archived', ARGV[6])
 if ARGV[7] == '1' then
-  tell('images', BATCH_ID, webhook)
+  notify('images', BATCH_ID, webhook)
 end
 return 1

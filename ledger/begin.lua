@@ -34,7 +34,7 @@ local digest = redis.call('HGET', BATCH, 'digest')
 if digest and string.sub(digest, 1, #ARGV[14]) ~= ARGV[14] then
   return {'done', 'gone'}
 end
-redis.call('ZREM', TRANSIT, ID)
+redis.call('ZREM', IN_FLIGHT, ID)
 if BATCH_ID ~= '' and redis.call('EXISTS', BATCH) == 0 then
   return {'done', 'gone'} -- Redis has lost the batch: what is enqueued anew is another one
 end
@@ -48,7 +48,7 @@ if not state then
   for i = 15, #ARGV, 2 do
     index(ARGV[i], ARGV[i + 1])
   end
-  move(nil, 'queued')
+  transition(nil, 'queued')
   state = 'queued'
 end
 
@@ -66,10 +66,10 @@ if state == 'sending' then
   may_have_made_task()
   failures = redis.call('HINCRBY', SNAPSHOT, 'failures', 1)
   unknown_at = sent_at
-  note(attempt, sent_at, '', 'unknown', 'ClientError.WorkerLost', '')
+  note_attempt(attempt, sent_at, '', 'unknown', 'ClientError.WorkerLost', '')
   set('unknown_at', sent_at, 'code', 'ClientError.WorkerLost',
     'message', 'the worker was lost with the request on its way')
-  move(state, 'unknown')
+  transition(state, 'unknown')
   state = 'unknown'
   if spare then
     accept(state, spare)
@@ -79,7 +79,7 @@ end
 
 -- What a person has retried since the batch was canceled goes on.
 if cancel or tonumber(redis.call('HGET', BATCH, 'cancels') or 0) > tonumber(cancels or 0) then
-  move(state, 'canceled')
+  transition(state, 'canceled')
   return {'done', 'canceled'}
 end
 if spare then
@@ -95,7 +95,7 @@ if asked_at then
 end
 if state == 'unknown' and ARGV[9] == '1' and redis.call('HEXISTS', SNAPSHOT, 'release') == 0 then
   redis.call('ZREM', OPEN, ID)
-  redis.call('ZADD', WAITING, 'NX', NOW, ID)
+  redis.call('ZADD', HELD, 'NX', NOW, ID)
   set('held', 1)
   return {'done', 'held'}
 end
@@ -111,7 +111,7 @@ if failures >= tonumber(ARGV[11]) then
   if state == 'unknown' then
     set('message', 'attempts used up, a task may exist: ' .. (get('message') or ''))
   end
-  move(state, 'failed')
+  transition(state, 'failed')
   return {'done', 'failed'}
 end
 local since, trial, failed_at, code, message =
@@ -124,7 +124,7 @@ if failed_at then
     if ARGV[12] == '1' then
       set('relay', 1)
     end
-    move(state, 'failed')
+    transition(state, 'failed')
     return {'done', 'failed'}
   end
 end
@@ -133,8 +133,8 @@ if since and trial ~= ID then
   redis.call('RPUSH', KEYS[21], ID)
   return {'done', 'suspended'}
 end
-local turn = redis.call('HGET', KEYS[19], 'turn')
-if ARGV[10] == '-' or turn and turn ~= ARGV[10] then
+local valid_pass = redis.call('HGET', KEYS[19], 'pass')
+if ARGV[10] == '-' or valid_pass and valid_pass ~= ARGV[10] then
   return {'stopped'}
 end
 
@@ -143,5 +143,5 @@ set('sent_at', NOW, 'token', ARGV[6], 'app', ARGV[13])
 if ARGV[12] == '1' then
   set('relay', 1)
 end
-move(state, 'sending')
+transition(state, 'sending')
 return {'send', attempt, failures}

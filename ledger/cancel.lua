@@ -6,7 +6,7 @@
 -- way, after which it will be canceled unless that is accepted; or the state
 -- that stands, or "gone" if the batch has no such row.
 local state = get('state') or packed_state()
-redis.call('ZREM', TRANSIT, ID)
+redis.call('ZREM', IN_FLIGHT, ID)
 if state == 'accepted' or ENDED[state] then
   return state
 end
@@ -33,5 +33,5 @@ if not state then
     index(ARGV[i], ARGV[i + 1])
   end
 end
-move(state, 'canceled')
+transition(state, 'canceled')
 return 'canceled'

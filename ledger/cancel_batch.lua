@@ -10,7 +10,7 @@ if not total then
 end
 redis.call('HDEL', BATCH, 'paused')
 if (accepted or 0) + (succeeded or 0) + (failed or 0) + (canceled or 0) >= tonumber(total) then
-  redis.call('UNLINK', AGAIN) -- what it has was accepted late, or canceled, there
+  redis.call('UNLINK', REFEED) -- what it has was accepted late, or canceled, there
   return 0
 end
 local rest = total - fed - (ahead or 0) -- those ahead were canceled, and counted, one by one
@@ -23,7 +23,7 @@ redis.call('HINCRBY', BATCH, 'canceled', rest)
 redis.call('HINCRBY', TOTALS, 'canceled', rest)
 redis.call('LREM', RING, 0, BATCH_ID)
 -- Snapshots that were to be fed again are begun and canceled one by one.
-if redis.call('EXISTS', AGAIN) == 1 then
+if redis.call('EXISTS', REFEED) == 1 then
   redis.call('LPUSH', RING, BATCH_ID)
 end
 end_batch()

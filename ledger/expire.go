@@ -65,8 +65,8 @@ func (l *Ledger) dropExpired(ctx context.Context) error {
 // in this moment stays.
 func (l *Ledger) drop(ctx context.Context, id string) error {
 	err := dropScript.Run(ctx, l.rdb, []string{
-		l.ns.Batch(id), l.ns.Batches(), l.ns.Running(), l.ns.Rows(id), l.ns.Packed(id), l.ns.Failed(id), l.ns.Waiting(id),
-		l.ns.Again(id),
+		l.ns.Batch(id), l.ns.Batches(), l.ns.Running(), l.ns.Rows(id), l.ns.Packed(id), l.ns.Failed(id), l.ns.Held(id),
+		l.ns.Refeed(id),
 		l.ns.CopiesOf(id), l.ns.Copying(id), l.ns.LostImages(id),
 	}, id).Err()
 	if err != nil {

@@ -71,12 +71,12 @@ func (l *Ledger) Find(ctx context.Context, word string, limit int, after string)
 				continue
 			}
 		case m.Fed:
-			err := l.rdb.ZScore(ctx, l.ns.Transit(), s.ID).Err()
+			err := l.rdb.ZScore(ctx, l.ns.InFlight(), s.ID).Err()
 			if errors.Is(err, redis.Nil) {
 				continue // it was begun in this moment, or is none any more
 			}
 			if err != nil {
-				return found, fmt.Errorf("read %s: %w", l.ns.Transit(), err)
+				return found, fmt.Errorf("read %s: %w", l.ns.InFlight(), err)
 			}
 			fallthrough
 		default:

@@ -104,12 +104,12 @@ var unknown = ledger.Outcome{State: ledger.Unknown, Costs: true, Code: "Internal
 func TestLife(t *testing.T) {
 	f := setup(t, 2)
 	p := row(1)
-	f.rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{Score: 1, Member: p.ID})
+	f.rdb.ZAdd(t.Context(), keys.Default.InFlight(), redis.Z{Score: 1, Member: p.ID})
 
 	if in := f.begin(p, "x"); in.Verdict != ledger.Send || in.Attempt != 1 || in.Failures != 0 {
 		t.Fatalf("first begin: %+v", in)
 	}
-	if n := f.rdb.ZCard(t.Context(), keys.Default.Transit()).Val(); n != 0 {
+	if n := f.rdb.ZCard(t.Context(), keys.Default.InFlight()).Val(); n != 0 {
 		t.Error("a begun snapshot is still in transit")
 	}
 	if b := f.batch(); b.Sending != 1 || b.Queued != 1 {

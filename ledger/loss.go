@@ -67,10 +67,10 @@ const LossFix = "enqueue again what is missing; " +
 
 // LossWatch is how a process looks for losses of data.
 type LossWatch struct {
-	Dir   string       // where what was seen is kept for the next process; empty: nowhere
-	Tell  bool         // by webhook
-	Log   *slog.Logger // required
-	Found func(Loss)   // may be nil
+	Dir    string       // where what was seen is kept for the next process; empty: nowhere
+	Notify bool         // by webhook
+	Log    *slog.Logger // required
+	Found  func(Loss)   // may be nil
 }
 
 // WatchLosses raises an alarm where Redis has lost data since the last look, also
@@ -91,7 +91,7 @@ func (l *Ledger) WatchLosses(ctx context.Context, o LossWatch) {
 	tick := time.NewTicker(lossEvery)
 	defer tick.Stop()
 	for {
-		loss, err := l.Watch(ctx, seen, o.Tell)
+		loss, err := l.Watch(ctx, seen, o.Notify)
 		if loss != nil {
 			o.Log.Error("ALARM: "+loss.String(), "kind", loss.Kind, "missing", len(loss.Missing), "fix", LossFix)
 			if o.Found != nil {
@@ -196,7 +196,7 @@ func (l *Ledger) note(ctx context.Context, loss *Loss, tell bool) error {
 	for _, id := range loss.Missing {
 		args = append(args, id)
 	}
-	at, err := lossScript.Run(ctx, l.rdb, []string{l.ns.Loss(), l.ns.Missing(), l.ns.Notices()}, args...).Int64()
+	at, err := lossScript.Run(ctx, l.rdb, []string{l.ns.Loss(), l.ns.Missing(), l.ns.Outbox()}, args...).Int64()
 	if err != nil {
 		return fmt.Errorf("note that Redis has lost data: %w", err)
 	}

@@ -345,7 +345,7 @@ func TestWatch(t *testing.T) {
 	if err != nil || loss == nil || loss.Kind != ledger.Emptied || !cmp.Equal(loss.Missing, want) {
 		t.Errorf("%+v, %v", loss, err)
 	}
-	if n := f.rdb.ZCard(t.Context(), keys.Default.Notices()).Val(); n != 1 {
+	if n := f.rdb.ZCard(t.Context(), keys.Default.Outbox()).Val(); n != 1 {
 		t.Errorf("%d notices for one loss", n)
 	}
 

@@ -38,10 +38,10 @@ type places struct {
 func (w *world) places() places {
 	pipe := w.rdb.Pipeline()
 	z := func(key string) *redis.StringSliceCmd { return pipe.ZRange(w.ctx, key, 0, -1) }
-	open, confirm, transit := z(keys.Default.Open()), z(keys.Default.Confirm()), z(keys.Default.Transit())
-	waiting, waiting0, failed, failed0 := z(keys.Default.Waiting("b")), z(keys.Default.Waiting("")),
+	open, confirm, transit := z(keys.Default.Open()), z(keys.Default.Confirm()), z(keys.Default.InFlight())
+	waiting, waiting0, failed, failed0 := z(keys.Default.Held("b")), z(keys.Default.Held("")),
 		z(keys.Default.Failed("b")), z(keys.Default.Failed(""))
-	again := pipe.LRange(w.ctx, keys.Default.Again("b"), 0, -1)
+	again := pipe.LRange(w.ctx, keys.Default.Refeed("b"), 0, -1)
 	suspended1, suspended2 := pipe.LRange(w.ctx, keys.Default.SuspendedRooms(1), 0, -1),
 		pipe.LRange(w.ctx, keys.Default.SuspendedRooms(2), 0, -1)
 	ring := pipe.LRange(w.ctx, keys.Default.Ring(), 0, -1)
@@ -239,7 +239,7 @@ func (w *world) leftovers() {
 		w.begin(id)
 	}
 	w.tell(w.ends)
-	ends, err := w.ledger.Notices(w.ctx, 100)
+	ends, err := w.ledger.TakeNotices(w.ctx, 100)
 	w.must(err)
 	w.tell(ends)
 	if diff := cmp.Diff(w.batchEnds, w.told); diff != "" {

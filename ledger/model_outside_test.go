@@ -186,7 +186,7 @@ func (w *world) pack() {
 }
 
 func (w *world) pass(d time.Duration) {
-	old := []string{keys.Default.Transit(), keys.Default.Open(), keys.Default.Confirm(), keys.Default.Notices()}
+	old := []string{keys.Default.InFlight(), keys.Default.Open(), keys.Default.Confirm(), keys.Default.Outbox()}
 	for _, id := range w.ids() {
 		old = append(old, keys.Default.Snapshot(id))
 	}

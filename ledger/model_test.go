@@ -150,7 +150,7 @@ func newWorld(t *rapid.T, rdb *redis.Client) *world {
 		o.Hold = true
 	}
 	w.ledger = ledger.New(rdb, o)
-	w.must(w.ledger.Tell(w.ctx, true, true, false, false))
+	w.must(w.ledger.SetNotifications(w.ctx, true, true, false, false))
 
 	load := w.backlog.Load(tasks.Room{})
 	for n := 1; n <= modelRows; n++ {

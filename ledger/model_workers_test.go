@@ -353,7 +353,7 @@ func (w *world) rescueOne(i int) {
 // announce tells of what has ended, at once or later, or dies on the way.
 func (w *world) announce() {
 	if len(w.ends) == 0 {
-		ends, err := w.ledger.Notices(w.ctx, 3)
+		ends, err := w.ledger.TakeNotices(w.ctx, 3)
 		w.must(err)
 		w.ends = ends
 	}
@@ -372,5 +372,5 @@ func (w *world) tell(ends []ledger.Notice) {
 			w.told[n.At] = true
 		}
 	}
-	w.must(w.ledger.Announced(w.ctx, ends))
+	w.must(w.ledger.DeleteNotices(w.ctx, ends))
 }

@@ -12,7 +12,7 @@ import (
 
 func (f fixture) notices() []ledger.Notice {
 	f.Helper()
-	notices, err := f.Notices(f.Context(), 100)
+	notices, err := f.TakeNotices(f.Context(), 100)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -21,14 +21,14 @@ func (f fixture) notices() []ledger.Notice {
 
 func (f fixture) announced(notices []ledger.Notice) {
 	f.Helper()
-	if err := f.Announced(f.Context(), notices); err != nil {
+	if err := f.DeleteNotices(f.Context(), notices); err != nil {
 		f.Fatal(err)
 	}
 }
 
 func (f fixture) tell(snapshots, batches bool) {
 	f.Helper()
-	if err := f.Tell(f.Context(), snapshots, batches, false, false); err != nil {
+	if err := f.SetNotifications(f.Context(), snapshots, batches, false, false); err != nil {
 		f.Fatal(err)
 	}
 }
@@ -93,7 +93,7 @@ func TestNotices(t *testing.T) {
 			}
 			f.begin(row(2), "late")
 			f.announced(notices)
-			if n := f.rdb.Exists(t.Context(), keys.Default.Notices()).Val(); n != 0 {
+			if n := f.rdb.Exists(t.Context(), keys.Default.Outbox()).Val(); n != 0 {
 				t.Error("some are left")
 			}
 		})
@@ -114,8 +114,8 @@ func TestNotices(t *testing.T) {
 		if again := f.notices(); len(again) != 0 {
 			t.Errorf("handed out twice: %+v", again)
 		}
-		for _, z := range f.rdb.ZRangeWithScores(t.Context(), keys.Default.Notices(), 0, -1).Val() {
-			f.rdb.ZIncrBy(t.Context(), keys.Default.Notices(), -30_000, z.Member.(string)) // as if 30 s ago
+		for _, z := range f.rdb.ZRangeWithScores(t.Context(), keys.Default.Outbox(), 0, -1).Val() {
+			f.rdb.ZIncrBy(t.Context(), keys.Default.Outbox(), -30_000, z.Member.(string)) // as if 30 s ago
 		}
 		if diff := cmp.Diff(first, f.notices()); diff != "" {
 			t.Error(diff)
@@ -176,7 +176,7 @@ func TestNotices(t *testing.T) {
 	t.Run("do not stay for ever, nor does the wish for them", func(t *testing.T) {
 		f := telling(t, 1)
 		f.fail(row(1), "InvalidParameter")
-		for _, key := range []string{keys.Default.Notices(), keys.Default.Tell()} {
+		for _, key := range []string{keys.Default.Outbox(), keys.Default.Notifications()} {
 			if ttl := f.rdb.TTL(t.Context(), key).Val(); ttl < 23*time.Hour || ttl > 48*time.Hour {
 				t.Errorf("%s expires in %s", key, ttl)
 			}

@@ -19,7 +19,7 @@ import (
 // feed takes the next n snapshots from the backlog, as a worker does.
 func (f fixture) feed(n int) []string {
 	f.Helper()
-	depth := n + int(f.rdb.ZCard(f.Context(), keys.Default.Transit()).Val())
+	depth := n + int(f.rdb.ZCard(f.Context(), keys.Default.InFlight()).Val())
 	ids, _, err := backlog.New(f.rdb, keys.Default).Take(f.Context(), "feeder", depth)
 	if err != nil {
 		f.Fatal(err)

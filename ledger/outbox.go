@@ -22,39 +22,39 @@ type Notice struct {
 	URL  string // of the batch's own receiver, or empty; not set for a callback
 }
 
-// tellFor is how long what Tell has set holds.
+// tellFor is how long what SetNotifications has set holds.
 const tellFor = 24 * time.Hour
 
-// Tell makes a notice of each snapshot, or of each batch, that ends from now
+// SetNotifications makes a notice of each snapshot, or of each batch, that ends from now
 // on, whoever ends it, of each batch whose images are copied, or of each tick of a
 // schedule that fails (package schedule does that). It has to be called again within 24 hours. A batch with
 // a receiver of its own makes a notice of its end in any case.
-func (l *Ledger) Tell(ctx context.Context, snapshots, batches, images, schedules bool) error {
+func (l *Ledger) SetNotifications(ctx context.Context, snapshots, batches, images, schedules bool) error {
 	pipe := l.rdb.TxPipeline()
-	pipe.HSet(ctx, l.ns.Tell(), "snapshot", snapshots, "batch", batches, "images", images, "schedule", schedules)
-	pipe.PExpire(ctx, l.ns.Tell(), tellFor)
+	pipe.HSet(ctx, l.ns.Notifications(), "snapshot", snapshots, "batch", batches, "images", images, "schedule", schedules)
+	pipe.PExpire(ctx, l.ns.Notifications(), tellFor)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("write what is told: %w", err)
 	}
 	return nil
 }
 
-// noticeLease is how long a worker has to hand on what Notices gave it.
+// noticeLease is how long a worker has to hand on what TakeNotices gave it.
 const noticeLease = 30 * time.Second
 
 // HasNotices reports whether something was not told yet.
 func (l *Ledger) HasNotices(ctx context.Context) (bool, error) {
-	n, err := l.rdb.Exists(ctx, l.ns.Notices()).Result()
+	n, err := l.rdb.Exists(ctx, l.ns.Outbox()).Result()
 	if err != nil {
-		return false, fmt.Errorf("read %s: %w", l.ns.Notices(), err)
+		return false, fmt.Errorf("read %s: %w", l.ns.Outbox(), err)
 	}
 	return n > 0, nil
 }
 
-// Notices hands out at most n of what was not told yet. Nobody else gets
-// them for 30 seconds; Announced removes them.
-func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {
-	members, err := l.due(ctx, l.ns.Notices(), 0, n, noticeLease)
+// TakeNotices hands out at most n of what was not told yet. Nobody else gets
+// them for 30 seconds; DeleteNotices removes them.
+func (l *Ledger) TakeNotices(ctx context.Context, n int) ([]Notice, error) {
+	members, err := l.due(ctx, l.ns.Outbox(), 0, n, noticeLease)
 	if err != nil || len(members) == 0 {
 		return nil, err
 	}
@@ -83,8 +83,8 @@ func (l *Ledger) Notices(ctx context.Context, n int) ([]Notice, error) {
 	return notices, nil
 }
 
-// Announced removes notices that were handed on.
-func (l *Ledger) Announced(ctx context.Context, notices []Notice) error {
+// DeleteNotices removes notices that were handed on.
+func (l *Ledger) DeleteNotices(ctx context.Context, notices []Notice) error {
 	if len(notices) == 0 {
 		return nil
 	}
@@ -92,7 +92,7 @@ func (l *Ledger) Announced(ctx context.Context, notices []Notice) error {
 	for i, n := range notices {
 		members[i] = n.member()
 	}
-	return l.rdb.ZRem(ctx, l.ns.Notices(), members...).Err()
+	return l.rdb.ZRem(ctx, l.ns.Outbox(), members...).Err()
 }
 
 // PostponeNotices puts notices off that cannot be handed on yet: they are handed
@@ -102,7 +102,7 @@ func (l *Ledger) PostponeNotices(ctx context.Context, notices []Notice) error {
 		return nil
 	}
 	pipe := l.rdb.Pipeline()
-	now, waiting := pipe.Time(ctx), pipe.ZCard(ctx, l.ns.Notices())
+	now, waiting := pipe.Time(ctx), pipe.ZCard(ctx, l.ns.Outbox())
 	_, err := pipe.Exec(ctx)
 	if err == nil {
 		spread := time.Second + time.Duration(waiting.Val())*10*time.Millisecond
@@ -111,7 +111,7 @@ func (l *Ledger) PostponeNotices(ctx context.Context, notices []Notice) error {
 			at := now.Val().Add(time.Second + rand.N(spread))
 			members[i] = redis.Z{Score: float64(at.UnixMilli()), Member: n.member()}
 		}
-		err = l.rdb.ZAddXX(ctx, l.ns.Notices(), members...).Err()
+		err = l.rdb.ZAddXX(ctx, l.ns.Outbox(), members...).Err()
 	}
 	if err != nil {
 		return fmt.Errorf("put notices off: %w", err)
@@ -119,7 +119,7 @@ func (l *Ledger) PostponeNotices(ctx context.Context, notices []Notice) error {
 	return nil
 }
 
-// member is the notice as it lies in l.ns.Notices().
+// member is the notice as it lies in l.ns.Outbox().
 func (n Notice) member() string { return fmt.Sprintf("%s:%d:%s", n.Kind, n.At.UnixMilli(), n.ID) }
 
 func parseNotice(member string) Notice {

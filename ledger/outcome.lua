@@ -58,9 +58,9 @@ if not ours then
       may_have_made_task()
     end
     set('attempt', math.max(tonumber(attempt), tonumber(get('attempt') or 0)), 'app', ARGV[18], 'sent_at', NOW)
-    redis.call('ZREM', TRANSIT, ID)
+    redis.call('ZREM', IN_FLIGHT, ID)
     state = 'queued'
-    move(nil, state)
+    transition(nil, state)
   end
   if to ~= 'accepted' then
     return 'late'
@@ -73,7 +73,7 @@ if not ours then
     attempt = '0' -- of a life before this one, which Redis has lost
   end
   keep_task(attempt, task)
-  note(attempt, '', ARGV[16], to, '', ARGV[9])
+  note_attempt(attempt, '', ARGV[16], to, '', ARGV[9])
   if state == 'unknown' or state == 'queued' then
     accept(state, attempt) -- the answer came after all, and nothing is on its way
     return 'ok'
@@ -95,7 +95,7 @@ end
 if ARGV[15] == '1' then
   redis.call('HINCRBY', SNAPSHOT, 'unsent', 1)
 else
-  note(attempt, sent_at, ARGV[16], to, ARGV[10], ARGV[9])
+  note_attempt(attempt, sent_at, ARGV[16], to, ARGV[10], ARGV[9])
 end
 if ARGV[12] == '1' then
   may_have_made_task()
@@ -117,8 +117,8 @@ if to == 'unknown' then
 end
 if cancel and to ~= 'failed' then
   to = 'canceled'
-elseif to == 'failed' and told() then
+elseif to == 'failed' and has_reported_task() then
   to = 'unknown' -- a callback has named a task: Tencent is asked about it first
 end
-move(state, to)
+transition(state, to)
 return 'ok'

@@ -30,11 +30,11 @@ const (
 
 // Polls is what is to be polled: to be asked about with DescribeSnapshotTask.
 type Polls struct {
-	Due   []Snapshot    // whose time has come, or whose callback
-	Early []Snapshot    // that may be polled where quota is free
-	Now   time.Time     // by the clock of Redis
-	Next  time.Duration // until there is more, as far as is known now; negative: nothing waits, or others poll it
-	Turn  time.Duration // until the owner, one of many, is to look again: 10 s at most, 0 if it polls
+	Due     []Snapshot    // whose time has come, or whose callback
+	Early   []Snapshot    // that may be polled where quota is free
+	Now     time.Time     // by the clock of Redis
+	Next    time.Duration // until there is more, as far as is known now; negative: nothing waits, or others poll it
+	Standby time.Duration // until this owner is to call again, if others poll: at most 10 s; 0 if it polls
 }
 
 // Poll hands out at most n snapshots to poll to an owner. They come with their records as
@@ -44,13 +44,13 @@ type Polls struct {
 // So many owners as pollers are given any; the others get none until one of these
 // has not looked for a second. That saves work, nothing depends on it.
 func (l *Ledger) Poll(ctx context.Context, owner string, pollers, n int) (Polls, error) {
-	reply, err := pollScript.Run(ctx, l.rdb, []string{l.ns.Confirm(), l.ns.Early(), l.ns.PollTurn(), l.ns.Pollers()},
+	reply, err := pollScript.Run(ctx, l.rdb, []string{l.ns.Confirm(), l.ns.Early(), l.ns.PollerStandby(), l.ns.Pollers()},
 		n, pollLease.Milliseconds(), pollHedge.Milliseconds(), owner, pollers, pollHold.Milliseconds()).Slice()
 	if err != nil {
 		return Polls{}, fmt.Errorf("read %s: %w", l.ns.Confirm(), err)
 	}
 	ms := func(v any) time.Duration { return time.Duration(v.(int64)) * time.Millisecond }
-	p := Polls{Now: time.UnixMilli(reply[0].(int64)).UTC(), Next: ms(reply[1]), Turn: ms(reply[2])}
+	p := Polls{Now: time.UnixMilli(reply[0].(int64)).UTC(), Next: ms(reply[1]), Standby: ms(reply[2])}
 	due, ids := reply[3].(int64), make([]string, len(reply)-4)
 	if len(ids) == 0 {
 		return p, nil

@@ -6,7 +6,7 @@
 --
 -- KEYS[1] confirm  sorted set of snapshots by their next poll (ms)
 -- KEYS[2] early    sorted set of them by when they may be polled early (ms)
--- KEYS[3] looks    the latest turn that an owner was given (ms)
+-- KEYS[3] standby  the latest call that was scheduled for an owner that does not poll (ms)
 -- KEYS[4] pollers  sorted set of the owners who poll, by until when (ms)
 -- ARGV[1] number   at most so many
 -- ARGV[2] lease    ms
@@ -19,7 +19,7 @@
 -- owner's turn to look again, 0 if it polls: the others look one after the other,
 -- all together ten times a second, but each after ten seconds at the latest; how
 -- many of the ids, from the first one on, are due.
-local CONFIRM, EARLY, LOOKS, POLLERS, NUMBER = KEYS[1], KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[1])
+local CONFIRM, EARLY, STANDBY, POLLERS, NUMBER = KEYS[1], KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[1])
 local OWNER = ARGV[4]
 local STALE = 100 -- members of early without meaning that are dropped in one go
 local BETWEEN, LATEST = 100, 10000 -- two turns; the next turn of an owner
@@ -27,17 +27,18 @@ local BETWEEN, LATEST = 100, 10000 -- two turns; the next turn of an owner
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 
--- turn is the wait of an owner who does not poll, and is not to look before soonest.
-local function turn(soonest)
-  local at = math.max(soonest, math.min(tonumber(redis.call('GET', LOOKS) or 0) + BETWEEN, NOW + LATEST))
-  redis.call('SET', LOOKS, at, 'PX', LATEST)
+-- Schedules the next call of an owner that does not poll, at the earliest at soonest
+-- (ms), and returns how long that is (ms).
+local function standby(soonest)
+  local at = math.max(soonest, math.min(tonumber(redis.call('GET', STANDBY) or 0) + BETWEEN, NOW + LATEST))
+  redis.call('SET', STANDBY, at, 'PX', LATEST)
   return at - NOW
 end
 
 redis.call('ZREMRANGEBYSCORE', POLLERS, '-inf', NOW)
 redis.call('ZREM', POLLERS, OWNER) -- and there again unless there are enough without it
 if redis.call('ZCARD', POLLERS) >= tonumber(ARGV[5]) then
-  return {NOW, -1, turn(tonumber(redis.call('ZRANGE', POLLERS, 0, 0, 'WITHSCORES')[2])), 0}
+  return {NOW, -1, standby(tonumber(redis.call('ZRANGE', POLLERS, 0, 0, 'WITHSCORES')[2])), 0}
 end
 
 local ids = redis.call('ZRANGEBYSCORE', CONFIRM, '-inf', NOW, 'LIMIT', 0, NUMBER)
@@ -75,7 +76,7 @@ end
 local reply = {NOW, wait, 0, due}
 if wait < 0 then
   redis.call('ZREM', POLLERS, OWNER)
-  reply[3] = turn(NOW)
+  reply[3] = standby(NOW)
 else
   redis.call('ZADD', POLLERS, NOW + ARGV[6], OWNER)
   redis.call('PEXPIRE', POLLERS, 60 * 60 * 1000)

@@ -26,9 +26,9 @@
 -- ARGV[2] batch id or ""
 -- ARGV[3] retention  ms that ended records are kept
 -- ARGV[4] confirm    ms from acceptance to the first Describe
-local SNAPSHOT, BATCH, ROWS, FAILED, AGAIN = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local TRANSIT, OPEN, CONFIRM, NOTICES, TOTALS, RING = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
-local WAITING, TELL, PACKED, UNPACKED, INDEX, INDEXES = KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
+local SNAPSHOT, BATCH, ROWS, FAILED, REFEED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local IN_FLIGHT, OPEN, CONFIRM, OUTBOX, TOTALS, RING = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local HELD, NOTIFICATIONS, PACKED, UNPACKED, INDEX, INDEXES = KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
 local RUNNING = KEYS[18]
 local ID, BATCH_ID, RETENTION = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ROW = BATCH_ID ~= '' and tonumber(string.match(ID, '%.(%d+)$') or '') -- in its batch, from 1
@@ -62,7 +62,7 @@ local function packed_state()
 end
 
 -- Reports whether a callback has named a task that nobody has asked about yet.
-local function told()
+local function has_reported_task()
   for _, field in ipairs(redis.call('HKEYS', SNAPSHOT)) do
     if string.sub(field, 1, 5) == 'told:' then
       return true
@@ -72,9 +72,9 @@ local function told()
 end
 
 -- Ends the wait for a person.
-local function unhold()
+local function release_hold()
   redis.call('HDEL', SNAPSHOT, 'held', 'release')
-  redis.call('ZREM', WAITING, ID)
+  redis.call('ZREM', HELD, ID)
 end
 
 -- Reports whether the snapshot was canceled with its batch before it was fed.
@@ -86,10 +86,10 @@ end
 
 -- Leaves a notice of an end, if it is to be told. Each end has its own, also
 -- where something ends again after a retry.
-local function tell(kind, id, wanted)
-  if wanted or redis.call('HGET', TELL, kind) == '1' then
-    redis.call('ZADD', NOTICES, NOW, kind .. ':' .. NOW .. ':' .. id)
-    redis.call('PEXPIRE', NOTICES, 2 * DAY) -- where nobody tells any more
+local function notify(kind, id, wanted)
+  if wanted or redis.call('HGET', NOTIFICATIONS, kind) == '1' then
+    redis.call('ZADD', OUTBOX, NOW, kind .. ':' .. NOW .. ':' .. id)
+    redis.call('PEXPIRE', OUTBOX, 2 * DAY) -- where nobody tells any more
   end
 end
 
@@ -107,15 +107,15 @@ local function end_batch()
   for _, key in ipairs({ROWS, FAILED, PACKED}) do
     redis.call('PEXPIRE', key, RETENTION + OUTLIVE)
   end
-  redis.call('UNLINK', AGAIN) -- what it has was canceled there, or accepted late
-  tell('batch', BATCH_ID, webhook)
+  redis.call('UNLINK', REFEED) -- what it has was canceled there, or accepted late
+  notify('batch', BATCH_ID, webhook)
 end
 
 -- Counts a request or a result in the chart of the batch: the rows have "sent:N" and
 -- "ended:N" for each bar, the batch how wide one is (s). Where the bars do not
 -- reach any more each two become one.
 local BARS = 60
-local function plot(series)
+local function add_to_chart(series)
   local created_at, width = unpack(redis.call('HMGET', BATCH, 'created_at', 'chart'))
   width = tonumber(width or 1)
   local bar = math.floor(math.max(0, NOW - (created_at or NOW)) / 1000 / width)
@@ -146,11 +146,11 @@ end
 -- Moves the snapshot to another state. This is the only place where a state
 -- changes, so the counters of the batch, the sets of work in progress and what
 -- follows from an end move exactly once with it.
-local function move(from, to)
+local function transition(from, to)
   set('state', to)
   redis.call('HINCRBY', TOTALS, to, 1)
   if from == 'unknown' then
-    unhold()
+    release_hold()
   end
   if to == 'accepted' then
     redis.call('ZREM', OPEN, ID)
@@ -170,13 +170,13 @@ local function move(from, to)
         redis.call('PEXPIRE', FAILED, RETENTION)
       end
     end
-    tell('snapshot', ID)
+    notify('snapshot', ID)
     if to ~= 'canceled' and redis.call('HEXISTS', SNAPSHOT, 'relay') == 1 then
-      tell('callback', ID, true)
+      notify('callback', ID, true)
     end
   else
     redis.call('ZADD', OPEN, NOW, ID)
-    if to ~= 'sending' and told() then
+    if to ~= 'sending' and has_reported_task() then
       redis.call('ZADD', CONFIRM, NOW, ID)
     end
   end
@@ -188,9 +188,9 @@ local function move(from, to)
       redis.call('HINCRBY', BATCH, to, 1)
     end
     if to == 'sending' then
-      plot('sent')
+      add_to_chart('sent')
     elseif to == 'succeeded' or to == 'failed' then
-      plot('ended')
+      add_to_chart('ended')
     end
     if ENDED[to] then
       end_batch()
@@ -273,7 +273,7 @@ end
 -- the place of what was known before. Of more than HISTORY attempts the first
 -- and the last ones are kept.
 local HISTORY = 50
-local function note(attempt, sent_at, wait, to, code, request)
+local function note_attempt(attempt, sent_at, wait, to, code, request)
   local field = 'try:' .. attempt
   local was_sent, waited, _, _, known = string.match(get(field) or '', '^(.-)\t(.-)\t(.-)\t(.-)\t(.*)$')
   if request == '' then
@@ -299,7 +299,7 @@ end
 local function keep_lost(room, attempt, wait, to, code, request, task)
   forget_other(room)
   set('lost', redis.sha1hex(room))
-  note(attempt, '', wait, to, code, request)
+  note_attempt(attempt, '', wait, to, code, request)
   if task ~= '' then
     set('told:' .. attempt, task)
   elseif to == 'unknown' then
@@ -351,7 +351,7 @@ local function accept(from, attempt)
   set('task_id', get('task:' .. attempt), 'accepted_at', NOW)
   redis.call('HDEL', SNAPSHOT, 'code', 'message', 'spare', 'unknown_at', 'cancel',
     'answer', 'answers', 'answer_at', 'total')
-  move(from, 'accepted')
+  transition(from, 'accepted')
   if redis.call('HEXISTS', SNAPSHOT, 'callback:' .. attempt) == 1 then
     redis.call('ZADD', CONFIRM, NOW, ID) -- its callback came first: it has ended
   end

@@ -25,11 +25,11 @@ redis.call('PERSIST', SNAPSHOT)
 redis.call('ZREM', FAILED, ID)
 redis.call('ZREM', UNPACKED, ID)
 if held then
-  unhold()
+  release_hold()
   set('release', 1)
   redis.call('ZADD', OPEN, NOW, ID)
 else
-  move(state, 'queued')
+  transition(state, 'queued')
 end
 local total, cancels = unpack(redis.call('HMGET', BATCH, 'total', 'cancels'))
 if total then
@@ -40,7 +40,7 @@ if total then
     redis.call('PERSIST', key)
   end
   redis.call('ZREM', OPEN, ID) -- until it is begun, the backlog looks after it
-  redis.call('RPUSH', AGAIN, ID)
+  redis.call('RPUSH', REFEED, ID)
   if not redis.call('LPOS', RING, BATCH_ID) then
     redis.call('LPUSH', RING, BATCH_ID)
   end

@@ -29,9 +29,9 @@ func (l *Ledger) run(
 // input is the KEYS and ARGV of a script that begins with the prelude.
 func (l *Ledger) input(id, batch string, moreKeys []string, args []any) (k []string, a []any) {
 	k = append([]string{
-		l.ns.Snapshot(id), l.ns.Batch(batch), l.ns.Rows(batch), l.ns.Failed(batch), l.ns.Again(batch),
-		l.ns.Transit(), l.ns.Open(), l.ns.Confirm(), l.ns.Notices(), l.ns.Totals(),
-		l.ns.Ring(), l.ns.Waiting(batch), l.ns.Tell(),
+		l.ns.Snapshot(id), l.ns.Batch(batch), l.ns.Rows(batch), l.ns.Failed(batch), l.ns.Refeed(batch),
+		l.ns.InFlight(), l.ns.Open(), l.ns.Confirm(), l.ns.Outbox(), l.ns.Totals(),
+		l.ns.Ring(), l.ns.Held(batch), l.ns.Notifications(),
 		l.ns.Packed(batch), l.ns.Unpacked(), l.ns.Index(today()), l.ns.Indexes(), l.ns.Running(),
 	}, moreKeys...)
 	a = append([]any{

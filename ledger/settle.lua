@@ -59,5 +59,5 @@ elseif images > 0 and redis.call('HEXISTS', COPIES, COPY_FIELD) == 1 then
 end
 redis.call('HDEL', SNAPSHOT, 'answer', 'answers', 'answer_at')
 redis.call('ZREM', KEYS[19], ID)
-move(state, to)
+transition(state, to)
 return 'ok'

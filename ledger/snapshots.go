@@ -20,7 +20,7 @@ func (l *Ledger) Failures(ctx context.Context, batch string) iter.Seq2[Snapshot,
 // whose outcome is unknown and that wait for a person, in the manner of
 // Failures.
 func (l *Ledger) Held(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
-	return l.newestFirst(ctx, l.ns.Waiting(batch))
+	return l.newestFirst(ctx, l.ns.Held(batch))
 }
 
 // suspended returns the snapshots of a batch that wait until their SdkAppId is
@@ -81,7 +81,7 @@ func (l *Ledger) Singles(ctx context.Context) iter.Seq2[Snapshot, error] {
 				return
 			}
 		}
-		for _, key := range []string{l.ns.Waiting(""), l.ns.Open(), l.ns.Confirm(), l.ns.Unpacked()} {
+		for _, key := range []string{l.ns.Held(""), l.ns.Open(), l.ns.Confirm(), l.ns.Unpacked()} {
 			for ids, err := range l.ranks(ctx, key) {
 				if !l.giveSingles(ctx, ids, err, give) {
 					return

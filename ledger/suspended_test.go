@@ -231,14 +231,14 @@ func TestPass(t *testing.T) {
 		t.Errorf("without a permit: %s", v)
 	}
 	f.stop()
-	turn := f.rdb.HGet(t.Context(), keys.Default.Breaker(), "turn").Val()
+	valid := f.rdb.HGet(t.Context(), keys.Default.Breaker(), "pass").Val()
 	for _, pass := range []string{"", "0", gate.NoPass} {
 		if v := begin(f, pass); v != ledger.Stopped {
 			t.Errorf("with the pass %q: %s", pass, v)
 		}
 	}
-	if v := begin(f, turn); v != ledger.Send || turn == "" {
-		t.Errorf("with the pass whose turn it is, %q: %s", turn, v)
+	if v := begin(f, valid); v != ledger.Send || valid == "" {
+		t.Errorf("with the valid pass, %q: %s", valid, v)
 	}
 }
 

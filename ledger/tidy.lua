@@ -5,9 +5,9 @@
 --                       named and is not the snapshot's
 -- Returns 1.
 for i = 5, #ARGV, 2 do
-  local told = 'told:' .. ARGV[i]
-  if get(told) == ARGV[i + 1] then
-    redis.call('HDEL', SNAPSHOT, told, 'answer', 'answers', 'answer_at')
+  local reported = 'told:' .. ARGV[i]
+  if get(reported) == ARGV[i + 1] then
+    redis.call('HDEL', SNAPSHOT, reported, 'answer', 'answers', 'answer_at')
   end
 end
 local state = get('state')
@@ -15,7 +15,7 @@ local ended = not state or ENDED[state]
 if ended or state == 'accepted' then
   redis.call('ZREM', OPEN, ID)
 end
-if state ~= 'accepted' and (ended or not told()) then
+if state ~= 'accepted' and (ended or not has_reported_task()) then
   redis.call('ZREM', CONFIRM, ID)
 end
 return 1

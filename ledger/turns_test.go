@@ -19,8 +19,8 @@ func (f fixture) ask(owner string) ledger.Polls {
 	if err != nil {
 		f.Fatal(err)
 	}
-	if p.Turn < 0 || p.Turn > turnMost {
-		f.Errorf("%s is to wait for %s", owner, p.Turn)
+	if p.Standby < 0 || p.Standby > turnMost {
+		f.Errorf("%s is to wait for %s", owner, p.Standby)
 	}
 	return p
 }
@@ -45,7 +45,7 @@ func TestTurnsOfPollers(t *testing.T) {
 					continue
 				}
 				n++
-				next[i] = time.Now().Add(f.ask(fmt.Sprint("owner ", i)).Turn)
+				next[i] = time.Now().Add(f.ask(fmt.Sprint("owner ", i)).Standby)
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -68,7 +68,7 @@ func TestTurnsOfPollers(t *testing.T) {
 		f.at(1, -time.Second, -time.Hour)
 		f.at(2, time.Hour, time.Hour)
 		f.at(3, time.Hour, time.Hour)
-		if p := f.ask("poller"); len(p.Due) != 1 || p.Turn != 0 {
+		if p := f.ask("poller"); len(p.Due) != 1 || p.Standby != 0 {
 			t.Fatalf("the first who asks is given %+v", p)
 		}
 		n, took := looks(f, func() { f.ask("poller") })
@@ -89,10 +89,10 @@ func TestTurnsOfPollers(t *testing.T) {
 		for i := range 110 {
 			p = f.ask(fmt.Sprint("owner ", i))
 		}
-		if p.Turn < turnMost-time.Second {
-			t.Errorf("the last of 110 is to look after %s", p.Turn)
+		if p.Standby < turnMost-time.Second {
+			t.Errorf("the last of 110 is to look after %s", p.Standby)
 		}
-		time.Sleep(p.Turn)
+		time.Sleep(p.Standby)
 		if p = f.ask("owner 109"); len(p.Due) != 1 {
 			t.Errorf("in its turn it is given %+v", p)
 		}

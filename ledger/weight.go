@@ -27,7 +27,7 @@ func (l *Ledger) Weight(ctx context.Context) (Weight, error) {
 	pipe := l.rdb.Pipeline()
 	packed := pipe.HMGet(ctx, l.ns.Totals(), "packed", "packed_bytes")
 	begun := []*redis.IntCmd{
-		pipe.ZCard(ctx, l.ns.Transit()), pipe.ZCard(ctx, l.ns.Open()), pipe.ZCard(ctx, l.ns.Confirm()),
+		pipe.ZCard(ctx, l.ns.InFlight()), pipe.ZCard(ctx, l.ns.Open()), pipe.ZCard(ctx, l.ns.Confirm()),
 		pipe.ZCard(ctx, l.ns.Unpacked()),
 	}
 	if _, err := pipe.Exec(ctx); err != nil {

@@ -460,7 +460,7 @@ func TestTickIsGivenUpOnce(t *testing.T) {
 				Begun: time.Now().Add(-time.Hour), RetryAt: time.Now(), Failures: 9, Error: "the one before",
 			}
 			c := &clockwork{T: t, rdb: client, schedule: yearly(t, client, source, 1, &tried)}
-			if err := ledger.New(client, ledger.Options{}).Tell(t.Context(), false, false, false, told); err != nil {
+			if err := ledger.New(client, ledger.Options{}).SetNotifications(t.Context(), false, false, false, told); err != nil {
 				t.Fatal(err)
 			}
 			for range 3 {
@@ -474,7 +474,7 @@ func TestTickIsGivenUpOnce(t *testing.T) {
 			if told {
 				want = 1
 			}
-			notices := client.ZRange(t.Context(), keys.Default.Notices(), 0, -1).Val()
+			notices := client.ZRange(t.Context(), keys.Default.Outbox(), 0, -1).Val()
 			kept := client.Keys(t.Context(), keys.Default.FailedTick("*")).Val()
 			if len(notices) != want || len(kept) != want {
 				t.Errorf("noted %v, kept %v, want %d", notices, kept, want)

@@ -175,7 +175,7 @@ func (st *Store) Settle(ctx context.Context, s Schedule, o Outcome) (bool, error
 	}
 	id := s.BatchID(o.Tick)
 	first, err := settleScript.Run(ctx, st.rdb,
-		[]string{st.ns.Schedule(s.Name), st.ns.Notices(), st.ns.Tell(), st.ns.FailedTick(id)},
+		[]string{st.ns.Schedule(s.Name), st.ns.Outbox(), st.ns.Notifications(), st.ns.FailedTick(id)},
 		s.lastField(), o.Tick.UnixMilli(), text, o.Batch, o.Missed, s.tryingField(),
 		failure, failureKept.Milliseconds(), o.At.UnixMilli(), id).Bool()
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 func stopped(t *testing.T, rdb redis.UniversalClient, code string) {
 	t.Helper()
 	err := rdb.HSet(t.Context(), keys.Default.Breaker(), "cause", "account", "code", code, "message", code,
-		"since", time.Now().UnixMilli(), "next_trial_at", time.Now().Add(time.Minute).UnixMilli(), "turn", 1).Err()
+		"since", time.Now().UnixMilli(), "next_trial_at", time.Now().Add(time.Minute).UnixMilli(), "pass", 1).Err()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -210,7 +210,7 @@ func (v *nowReader) waiting(ctx context.Context, queued int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	transit, err := v.api.o.Redis.ZCard(ctx, v.api.o.Namespace.Transit()).Result()
+	transit, err := v.api.o.Redis.ZCard(ctx, v.api.o.Namespace.InFlight()).Result()
 	if err != nil {
 		return 0, err
 	}

@@ -111,7 +111,8 @@ func (d *Dispatcher) Run(ctx context.Context) {
 
 // Subscribe lets everyone who ends something know that it is to be told: for a few minutes, which Run renews.
 func (d *Dispatcher) Subscribe(ctx context.Context) {
-	if err := d.ledger.Tell(ctx, d.o.Snapshots, d.o.Batches, d.o.Images, d.o.Schedules); err != nil && ctx.Err() == nil {
+	err := d.ledger.SetNotifications(ctx, d.o.Snapshots, d.o.Batches, d.o.Images, d.o.Schedules)
+	if err != nil && ctx.Err() == nil {
 		d.log.Warn("what ends may not be told by webhook", "err", err)
 	}
 }
@@ -123,7 +124,7 @@ func (d *Dispatcher) announceSome(ctx context.Context) error {
 		return err
 	}
 	for ctx.Err() == nil {
-		notices, err := d.ledger.Notices(ctx, announceMany)
+		notices, err := d.ledger.TakeNotices(ctx, announceMany)
 		if err != nil || len(notices) == 0 {
 			return err
 		}
@@ -131,7 +132,7 @@ func (d *Dispatcher) announceSome(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(d.ledger.Announced(ctx, told), d.ledger.PostponeNotices(ctx, wait)); err != nil {
+		if err := errors.Join(d.ledger.DeleteNotices(ctx, told), d.ledger.PostponeNotices(ctx, wait)); err != nil {
 			return err
 		}
 		if len(notices) < announceMany {

@@ -107,7 +107,7 @@ func (w site) endedBatches(name string, n int, url string) {
 				p.HSet(w.Context(), keys.Default.Batch(id), "webhook", url)
 			}
 			member := fmt.Sprintf("batch:%d:%s", at.UnixMilli(), id)
-			p.ZAdd(w.Context(), keys.Default.Notices(), redis.Z{Score: 1, Member: member})
+			p.ZAdd(w.Context(), keys.Default.Outbox(), redis.Z{Score: 1, Member: member})
 		}
 		return nil
 	})
@@ -283,12 +283,12 @@ func TestEndsWaitInTheLedger(t *testing.T) {
 	w.endedBatches("new", inAsynq+more, "")
 	ended := time.Now().Add(-25 * time.Hour)
 	w.record("old", ended)
-	w.rdb.ZAdd(t.Context(), keys.Default.Notices(), redis.Z{
+	w.rdb.ZAdd(t.Context(), keys.Default.Outbox(), redis.Z{
 		Score: 1, Member: fmt.Sprintf("batch:%d:old", ended.UnixMilli()),
 	})
 	w.dispatch(tell)
 	w.webhooks(1+inAsynq, inspector.ListPendingTasks)
-	notices := func() int64 { return w.rdb.ZCard(t.Context(), keys.Default.Notices()).Val() }
+	notices := func() int64 { return w.rdb.ZCard(t.Context(), keys.Default.Outbox()).Val() }
 	w.eventually("the others wait in the ledger", func() bool { return notices() == more })
 
 	if err := inspector.UnpauseQueue(keys.Default.QueueWebhooks()); err != nil {
@@ -371,7 +371,7 @@ func TestReceiverIsGone(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	w.eventually("nothing waits", func() bool {
-		return w.rdb.ZCard(t.Context(), keys.Default.Notices()).Val() == 0
+		return w.rdb.ZCard(t.Context(), keys.Default.Outbox()).Val() == 0
 	})
 	gone, err := outbox.ListGone(t.Context())
 	if err != nil || len(gone) != 1 || gone[0].Host != r.Listener.Addr().String() || gone[0].Batch != "" {

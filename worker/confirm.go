@@ -105,7 +105,7 @@ func (w *Worker) confirm(ctx context.Context) {
 			pause(ctx, time.Second)
 			continue
 		}
-		mine = p.Turn == 0
+		mine = p.Standby == 0
 		start := func(s ledger.Snapshot, urgency ratelimit.Priority) {
 			c.line.Add(1)
 			c.out.Add(1)
@@ -122,7 +122,7 @@ func (w *Worker) confirm(ctx context.Context) {
 			if p.Next >= 0 {
 				next = min(max(p.Next, lookLeast), lookMost)
 			}
-			pause(ctx, max(next, p.Turn))
+			pause(ctx, max(next, p.Standby))
 		}
 	}
 	polls.Wait()

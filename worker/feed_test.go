@@ -40,7 +40,7 @@ func TestLostTask(t *testing.T) {
 		t.Fatal(ids, err)
 	}
 	for _, id := range ids {
-		w.rdb.ZAdd(t.Context(), keys.Default.Transit(), redis.Z{Score: 1, Member: id}) // a minute ago
+		w.rdb.ZAdd(t.Context(), keys.Default.InFlight(), redis.Z{Score: 1, Member: id}) // a minute ago
 	}
 	w.work()
 	if b := w.ended("a"); b.Succeeded != 5 {

@@ -26,7 +26,7 @@ const (
 // knows of it.
 func (w *Worker) watchLoss(ctx context.Context) {
 	w.ledger.WatchLosses(ctx, ledger.LossWatch{
-		Dir: w.spool.dir, Tell: w.o.Webhooks.Sender != nil, Log: w.log,
+		Dir: w.spool.dir, Notify: w.o.Webhooks.Sender != nil, Log: w.log,
 		Found: func(loss ledger.Loss) {
 			w.metrics.losses.WithLabelValues(loss.Kind).Inc()
 			w.backlog.Forget()

@@ -104,7 +104,7 @@ func TestEndsAreTold(t *testing.T) {
 		w.webhooks(21, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
 		// A notice is dropped after its webhook is on the queue, which may be delivered before that.
 		w.eventually("no notice is left", func() bool {
-			return w.rdb.ZCard(t.Context(), keys.Default.Notices()).Val() == 0
+			return w.rdb.ZCard(t.Context(), keys.Default.Outbox()).Val() == 0
 		})
 		if n := len(r.Got); n != 0 {
 			t.Errorf("%d webhooks came late", n)

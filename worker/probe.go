@@ -52,8 +52,8 @@ func (w *Worker) moveApps(ctx context.Context) error {
 	if err != nil || !due {
 		return err
 	}
-	ids := []string{step.Ask}
-	if step.Ask == "" {
+	ids := []string{step.Trial}
+	if step.Trial == "" {
 		if !step.Release {
 			w.log.Info("application is no longer suspended: nothing waits for it", "app", step.App)
 			return nil

@@ -37,7 +37,7 @@ func TestDrain(t *testing.T) {
 				s.Attempts != 1 {
 				t.Errorf("a.1: %+v, %v", s, err)
 			}
-			for _, key := range []string{keys.Default.Transit(), keys.Default.Open(), keys.Default.Confirm(),
+			for _, key := range []string{keys.Default.InFlight(), keys.Default.Open(), keys.Default.Confirm(),
 				keys.Default.Ring()} {
 				if n := w.rdb.Exists(t.Context(), key).Val(); n != 0 {
 					t.Errorf("%s is left over", key)

@@ -60,19 +60,19 @@ func (ns Namespace) Running() string { return ns.key("running") }
 // Ring is a list of the batches that still have rooms to feed, in turn.
 func (ns Namespace) Ring() string { return ns.key("ring") }
 
-// Transit is a sorted set of snapshot ids that the feeder has taken from
+// InFlight is a sorted set of snapshot ids that the feeder has taken from
 // the backlog and no worker has begun, by the time they were taken (ms).
-func (ns Namespace) Transit() string { return ns.key("transit") }
+func (ns Namespace) InFlight() string { return ns.key("transit") }
 
 // Feeder is a string: the process that feeds at the moment. It expires.
 func (ns Namespace) Feeder() string { return ns.key("feeder") }
 
-// FeederTurn is when the last of those who do not feed is to ask again (ms). It
+// FeederStandby is when the last of those who do not feed is to ask again (ms). It
 // expires.
-func (ns Namespace) FeederTurn() string { return ns.key("feeder-turn") }
+func (ns Namespace) FeederStandby() string { return ns.key("feeder-turn") }
 
 // Breaker is a hash that exists while not everything may be sent: why, since
-// when, what opens it. Only the pass that its field "turn" names may be used.
+// when, what opens it. Only the pass in its field "pass" is valid.
 // From "feed_from" (ms) on it wants "feed" rooms on their way to the queue.
 func (ns Namespace) Breaker() string { return ns.key("breaker") }
 
@@ -112,9 +112,9 @@ func (ns Namespace) Confirm() string { return ns.key("confirm") }
 // are not in Confirm mean nothing. It expires.
 func (ns Namespace) Early() string { return ns.key("early") }
 
-// PollTurn is when the last of those who look for snapshots to poll is to look
+// PollerStandby is when the last of those who look for snapshots to poll is to look
 // again (ms). It expires.
-func (ns Namespace) PollTurn() string { return ns.key("poll-turn") }
+func (ns Namespace) PollerStandby() string { return ns.key("poll-turn") }
 
 // Pollers is a sorted set of those who poll, by until when (ms).
 func (ns Namespace) Pollers() string { return ns.key("pollers") }
@@ -127,14 +127,14 @@ func (ns Namespace) Lease(what string) string { return ns.key("lease:" + what) }
 // expires.
 func (ns Namespace) LeaseTurn(what string) string { return ns.key("lease-turn:" + what) }
 
-// Notices is a sorted set of what is to be told by webhook, by when it is
+// Outbox is a sorted set of what is to be told by webhook, by when it is
 // due to be handed on (ms): "snapshot:MS:ID" and "batch:MS:ID" with the time
 // of the end, "images:MS:BATCH" of a batch whose images are copied, "schedule:MS:TICK" of a tick that failed.
-func (ns Namespace) Notices() string { return ns.key("notices") }
+func (ns Namespace) Outbox() string { return ns.key("notices") }
 
-// Tell is a hash of what is told by webhook: "snapshot", "batch",
+// Notifications is a hash of what is told by webhook: "snapshot", "batch",
 // "images" and "schedule", each 1 or 0. It expires unless a worker that tells renews it.
-func (ns Namespace) Tell() string { return ns.key("tell") }
+func (ns Namespace) Notifications() string { return ns.key("tell") }
 
 // WebhooksQueued is a sorted set of the webhooks for one host that asynq has, by
 // when they were put there (ms). It expires.
@@ -218,17 +218,17 @@ func (ns Namespace) Copying(batch string) string { return ns.key("copying:" + ba
 // are lost, by when they were given up (ms); those without a batch are under "".
 func (ns Namespace) LostImages(batch string) string { return ns.key("lost-images:" + batch) }
 
-// Again is a list of the snapshot ids of a batch that are to be fed again.
-func (ns Namespace) Again(batch string) string { return ns.key("again:" + batch) }
+// Refeed is a list of the snapshot ids of a batch that are to be fed again.
+func (ns Namespace) Refeed(batch string) string { return ns.key("again:" + batch) }
 
 // Failed is a sorted set of the failed snapshots of a batch by when they ended
 // (ms); those without a batch are under "".
 func (ns Namespace) Failed(batch string) string { return ns.key("failed:" + batch) }
 
-// Waiting is a sorted set of the snapshots of a batch whose outcome is unknown
+// Held is a sorted set of the snapshots of a batch whose outcome is unknown
 // and that wait for a person to decide, by since when (ms); those without a
 // batch are under "".
-func (ns Namespace) Waiting(batch string) string { return ns.key("waiting:" + batch) }
+func (ns Namespace) Held(batch string) string { return ns.key("waiting:" + batch) }
 
 // Suspension is a hash: why calls for an SdkAppId are not made, since when, and
 // which snapshot may be sent to see whether they work again; or since when its

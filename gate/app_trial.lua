@@ -8,7 +8,7 @@
 -- ARGV[3] lease       ms after which another one is asked for, if nothing is
 --                     heard of the first
 -- ARGV[4], ARGV[5] ...  ids at the list's head that have ended meanwhile
--- Returns {"ask", snapshot id}: this one may be sent, to see whether calls work
+-- Returns {"trial", snapshot id}: this one may be sent, to see whether calls work
 -- again; {"release"}: what waits is let go; {"none"}: not now; {"more"}: all that
 -- was looked at had ended; {"ended"}: nothing waits for it any more, so that it
 -- is no longer suspended.
@@ -21,8 +21,8 @@ if redis.call('HEXISTS', SUSPENSION, 'since') == 0 then
   redis.call('ZADD', SUSPENDED, NOW + 15 * SECOND, app) -- until then nobody else releases
   return {'release'}
 end
-local ask_at = redis.call('HGET', GATE, 'ask_at')
-if ask_at and NOW < tonumber(ask_at) then
+local app_trial_at = redis.call('HGET', GATE, 'app_trial_at')
+if app_trial_at and NOW < tonumber(app_trial_at) then
   return {'none'}
 end
 for i = 4, #ARGV do
@@ -40,9 +40,9 @@ if not id then
   count('version')
   return {'ended'}
 end
-redis.call('HSET', GATE, 'ask_at', NOW + SECOND) -- one a second, of all applications
+redis.call('HSET', GATE, 'app_trial_at', NOW + SECOND) -- one a second, of all applications
 redis.call('HSET', SUSPENSION, 'trial', id)
 redis.call('ZADD', SUSPENDED, NOW + ARGV[3], app)
 redis.call('ZADD', KEYS[6], NOW, id)
 count('version')
-return {'ask', id}
+return {'trial', id}
