@@ -3,12 +3,8 @@ package images
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -18,78 +14,32 @@ import (
 )
 
 const (
-	// archiveEvery is how often batches are looked for whose lists may have to be
-	// written, and archiveMany how many are handled in one go.
+	// archiveEvery is the time between two polls for batches whose lists may be due. A poll takes at most
+	// archiveMany batches.
 	archiveEvery, archiveMany = 250 * time.Millisecond, 4
-	// While a batch has images to copy, or has not ended, it is looked at again
-	// after archiveSoon, or longer where it is large; then each archiveLate, as a
-	// retry may change it.
+	// A batch that is in progress or has images to copy is checked again after archiveSoon, a large one after
+	// archivePerRoom for each room. A complete batch is checked each archiveLate, because a retry may change it.
 	archiveSoon, archiveLate = 500 * time.Millisecond, 10 * time.Minute
 	archivePerRoom           = 10 * time.Millisecond
-	// bareEvery is how often the bareMany newest batches are looked at for those that
-	// have ended within bareWithin and have no image to copy.
-	bareEvery, bareMany, bareWithin = 10 * time.Second, 100, 24 * time.Hour
-	// cleanEvery is how often old copies are looked for.
-	cleanEvery = time.Hour
+	// imagelessEvery is the time between two searches for batches without an image to copy. A search reads the
+	// imagelessMany newest batches and takes those that ended within imagelessWithin.
+	imagelessEvery, imagelessMany, imagelessWithin = 10 * time.Second, 100, 24 * time.Hour
 )
 
-// Writer is what a Store and a Zip have in common.
-type Writer interface {
-	Put(ctx context.Context, name, mediaType string, fill func(io.Writer) error) error
-}
-
-// WriteLists writes what stands beside the copies of a batch into its folder:
-// results.csv, as Excel opens it, results.jsonl, and index.html, a page that needs
-// nothing but the folder. The URLs of copies in the results are relative to it.
-func WriteLists(ctx context.Context, w Writer, folder string, b ledger.Batch,
-	all iter.Seq2[results.Result, error]) error {
-	var n counts
-	sheet, err := results.NewSheet(b.Labels, time.UTC, func(yield func(results.Result, error) bool) {
-		for r, err := range all {
-			n.add(r)
-			if !yield(r, err) {
-				return
-			}
-		}
-	})
-	if err != nil {
-		return err
-	}
-	defer sheet.Close()
-	err = w.Put(ctx, path.Join(folder, "results.csv"), "text/csv; charset=utf-8", sheet.WriteCSV)
-	if err != nil {
-		return err
-	}
-	err = w.Put(ctx, path.Join(folder, "results.jsonl"), "application/x-ndjson", func(w io.Writer) error {
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		return sheet.Each(func(r results.Result) error { return enc.Encode(r) })
-	})
-	if err != nil {
-		return err
-	}
-	return w.Put(ctx, path.Join(folder, "index.html"), "text/html; charset=utf-8", func(w io.Writer) error {
-		return writeIndex(w, b, n, sheet.Each)
-	})
-}
-
-// archiveAll writes the lists of batches that have ended, and again when they have
-// changed.
+// archiveAll writes the lists of each batch that has ended. It writes them again when the batch has changed.
 func (c *Copier) archiveAll(ctx context.Context) {
-	var looked time.Time
+	var searched time.Time
 	for pause(ctx, archiveEvery) {
-		c.mu.Lock()
-		away := c.trouble != nil
-		c.mu.Unlock()
-		if away {
+		if c.storeErr() != nil {
 			continue
 		}
-		batches, err := c.Ledger.Archives(ctx, archiveMany, c.Lease) // whoever is slower writes the same
-		if err == nil && time.Since(looked) >= bareEvery {
-			looked = time.Now()
-			var bare []ledger.Batch
-			bare, err = c.bare(ctx)
-			batches = append(batches, bare...)
+		// Two copiers may take the same batch if a lease runs out. Both write the same lists.
+		batches, err := c.Ledger.Archives(ctx, archiveMany, c.Lease)
+		if err == nil && time.Since(searched) >= imagelessEvery {
+			searched = time.Now()
+			var imageless []ledger.Batch
+			imageless, err = c.imageless(ctx)
+			batches = append(batches, imageless...)
 		}
 		for _, b := range batches {
 			if err == nil {
@@ -97,33 +47,33 @@ func (c *Copier) archiveAll(ctx context.Context) {
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			c.Log.Warn("lists of copies wait", "err", err)
+			c.Log.Warn("cannot write the lists of a batch, retrying", "err", err)
 			pause(ctx, time.Second)
 		}
 	}
 }
 
-// bare are batches without an image to copy whose lists are to be written: what has
-// failed, or lies in a bucket of the user's own, is to be known in ten years, too.
-func (c *Copier) bare(ctx context.Context) ([]ledger.Batch, error) {
-	all, err := c.Ledger.Batches(ctx, bareMany)
+// imageless returns the batches without an image to copy whose lists are due. Their rooms failed, or their images
+// are in a bucket of the user. Their results must outlive the records in Redis, too.
+func (c *Copier) imageless(ctx context.Context) ([]ledger.Batch, error) {
+	all, err := c.Ledger.Batches(ctx, imagelessMany)
 	return slices.DeleteFunc(all, func(b ledger.Batch) bool {
-		return !b.Ended() || Archived(b) || time.Since(b.EndedAt) > bareWithin || copiesOf(b) > 0
+		return !b.Ended() || Archived(b) || time.Since(b.EndedAt) > imagelessWithin || imagesToCopy(b) > 0
 	}), err
 }
 
-// copiesOf is how many images of a batch were to be copied.
-func copiesOf(b ledger.Batch) int { return b.CopiedImages + b.PendingImages + b.LostImages }
+// imagesToCopy returns how many images of a batch were or are to be copied.
+func imagesToCopy(b ledger.Batch) int { return b.CopiedImages + b.PendingImages + b.LostImages }
 
-// archivedAs stands for the batch as lists are written of it.
-func archivedAs(b ledger.Batch) string {
+// archiveVersion identifies the state of a batch that its lists show.
+func archiveVersion(b ledger.Batch) string {
 	return fmt.Sprint(b.EndedAt.UnixMilli(), b.CopiedImages, b.PendingImages, b.LostImages)
 }
 
-// Archived reports whether the lists of a batch are written as it is now.
-func Archived(b ledger.Batch) bool { return b.Ended() && b.Archived == archivedAs(b) }
+// Archived reports whether the lists of a batch are written and show its present state.
+func Archived(b ledger.Batch) bool { return b.Ended() && b.Archived == archiveVersion(b) }
 
-// archive writes the lists of one batch, if they are to be written.
+// archive writes the lists of one batch if they are due, and says when to check the batch again.
 func (c *Copier) archive(ctx context.Context, b ledger.Batch) error {
 	soon := min(max(archiveSoon, time.Duration(b.Total)*archivePerRoom), c.Lease)
 	switch {
@@ -135,17 +85,18 @@ func (c *Copier) archive(ctx context.Context, b ledger.Batch) error {
 		return c.Ledger.ArchiveLater(ctx, b.ID, archiveLate)
 	}
 	err := c.writeLists(ctx, b)
-	var away *StoreError
-	if errors.As(err, &away) {
+	var storeErr *StoreError
+	if errors.As(err, &storeErr) {
 		c.storeFailed(err)
 	}
 	if err == nil {
-		err = c.Ledger.Archive(ctx, b, archivedAs(b))
+		err = c.Ledger.Archive(ctx, b, archiveVersion(b))
 	}
 	later := context.WithoutCancel(ctx)
 	return errors.Join(err, c.Ledger.ArchiveLater(later, b.ID, soon))
 }
 
+// writeLists writes the lists of a batch into its folder. URLs of copies are relative to the folder.
 func (c *Copier) writeLists(ctx context.Context, b ledger.Batch) (err error) {
 	if b.Folder == "" {
 		if b.Folder, err = c.folderOf(ctx, b.ID); err != nil {
@@ -166,44 +117,4 @@ func (c *Copier) writeLists(ctx context.Context, b ledger.Batch) (err error) {
 		return fmt.Errorf("lists of batch %s: %w", b.ID, err)
 	}
 	return c.Ledger.KeepFolder(ctx, b.Folder)
-}
-
-// cleanUp removes copies that are older than they are to be kept, and what killed
-// processes have left in a folder.
-func (c *Copier) cleanUp(ctx context.Context) {
-	for {
-		if err := c.cleanUpOnce(ctx); err != nil && ctx.Err() == nil {
-			c.Log.Warn("old copies of images stay for now", "err", err)
-		}
-		if !pause(ctx, cleanEvery) {
-			return
-		}
-	}
-}
-
-func (c *Copier) cleanUpOnce(ctx context.Context) error {
-	if f, ok := c.Store.(folder); ok {
-		if err := f.clean(); err != nil {
-			return err
-		}
-	}
-	if c.Keep == 0 {
-		return nil
-	}
-	old, err := c.Ledger.OldFolders(ctx, c.Keep)
-	if err != nil {
-		return err
-	}
-	for _, name := range old {
-		for _, name := range []string{name, path.Join(thumbFolder, name)} {
-			if err := c.Store.RemoveAll(ctx, name); err != nil {
-				return err
-			}
-		}
-		if err := c.Ledger.ForgetFolder(ctx, name); err != nil {
-			return err
-		}
-		c.Log.Info("old copies of images deleted", "folder", name, "older_than", c.Keep)
-	}
-	return nil
 }

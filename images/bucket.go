@@ -20,17 +20,17 @@ import (
 )
 
 const (
-	// signedFor is how long the URLs of a bucket are good: the most that S3 allows.
+	// signedFor is the lifetime of a signed URL: the longest that S3 allows.
 	signedFor = 7 * 24 * time.Hour
-	// bucketTries is how often a request to a bucket is made before it fails.
+	// bucketTries is the number of attempts of a request to a bucket.
 	bucketTries = 3
 )
 
-// bucket is a store in a bucket of S3, or of what speaks its protocol.
+// bucket is a store in a bucket of S3 or of a compatible service.
 type bucket struct {
 	client       *minio.Client
 	name, prefix string // the prefix ends with a slash, or is empty
-	text         string
+	text         string // for messages: s3://BUCKET/PREFIX
 }
 
 func newBucket(u *url.URL, c Credentials) (Store, error) {
@@ -86,6 +86,7 @@ func newBucket(u *url.URL, c Credentials) (Store, error) {
 
 func (b *bucket) String() string { return b.text }
 
+// fail returns an error of minio as Store documents it.
 func (b *bucket) fail(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
@@ -98,12 +99,11 @@ func (b *bucket) fail(ctx context.Context, err error) error {
 	return &StoreError{b.text, err}
 }
 
-// Put has what it puts in memory, or in a temporary file, first: S3 wants to know the
-// size of an object before.
+// Put buffers the object in memory or in a temporary file first, because S3 needs its size beforehand.
 func (b *bucket) Put(ctx context.Context, name, mediaType string, fill func(io.Writer) error) error {
 	var whole spool.Spool
 	defer whole.Close()
-	w := &noting{w: &whole}
+	w := &sink{w: &whole}
 	err := fill(w)
 	if w.err != nil {
 		return &StoreError{b.text, w.err}
@@ -116,7 +116,7 @@ func (b *bucket) Put(ctx context.Context, name, mediaType string, fill func(io.W
 		return &StoreError{b.text, err}
 	}
 	_, err = b.client.PutObject(ctx, b.name, b.prefix+name, r, w.n, minio.PutObjectOptions{
-		ContentType: mediaType, SendContentMd5: true, DisableMultipart: w.n <= MaxBytes,
+		ContentType: mediaType, SendContentMd5: true, DisableMultipart: w.n <= maxBytes,
 	})
 	return b.fail(ctx, err)
 }

@@ -1,7 +1,6 @@
 package images
 
 import (
-	"archive/zip"
 	"context"
 	"errors"
 	"fmt"
@@ -10,26 +9,23 @@ import (
 	"iter"
 	"path"
 	"strconv"
-	"time"
 
-	"tiwsnap/internal/spool"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 )
 
-// Exported is what Export has done.
+// Exported counts what Export has done.
 type Exported struct {
-	Images  int // that are there now
-	Kept    int // of them, those that were there already
-	Missing int // that could not be read, or are gone
-	Why     error
+	Images  int   // in the folder now
+	Kept    int   // of these, images that were in the folder before
+	Missing int   // could not be read
+	Why     error // why the last missing image could not be read
 }
 
-// Export writes the images of a batch, from wherever they are, and its lists into the
-// folder of w that has the id of the batch. Images that are there already stay, so
-// that it can be called again; those that are older than the end of their snapshot
-// are another batch's. An image that cannot be read is counted, and the others go
-// on. Errors: those of w, of the results, or of ctx.
+// Export writes the images of a batch and its lists into the folder of w that is named by the id of the batch. It reads
+// each image from the copy or from Tencent. Export can be repeated: an image that is in the folder stays, unless it is
+// older than the end of its snapshot and therefore of another batch. An image that cannot be read is counted, and the
+// export goes on. Errors: those of w, of the results, or of ctx.
 func Export(
 	ctx context.Context, w Writer, s *Source, b ledger.Batch, all iter.Seq2[results.Result, error],
 ) (Exported, error) {
@@ -45,18 +41,18 @@ func Export(
 			}
 		}
 	}
-	// The lists are written last, and read the results to their end first.
+	// WriteLists reads all results, and thereby exports the images, before it writes the first list.
 	err := WriteLists(ctx, w, folder, b, exporting)
 	return done, err
 }
 
-// export writes the images of one snapshot, and says in its CopyList where.
+// export writes the images of one snapshot, and sets their place in its CopyList.
 func (s *Source) export(ctx context.Context, w Writer, folder string, r *results.Result, done *Exported) error {
 	own := r.Snapshot
 	own.Folder = ""
 	for i := range r.CopyList {
 		format, kept, err := s.exportImage(ctx, w, path.Join(folder, Folder(own)), r.Snapshot, i+1)
-		var away *StoreError
+		var storeErr *StoreError
 		switch {
 		case err == nil:
 			done.Images++
@@ -67,7 +63,7 @@ func (s *Source) export(ctx context.Context, w Writer, folder string, r *results
 			r.CopyList[i] = results.Copy{State: string(ledger.Copied), URL: name}
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.As(err, &away):
+		case errors.As(err, &storeErr):
 			return err
 		default:
 			done.Missing++
@@ -81,6 +77,7 @@ func (s *Source) export(ctx context.Context, w Writer, folder string, r *results
 	return nil
 }
 
+// exportImage writes image n of a snapshot into a folder, unless w has it (kept).
 func (s *Source) exportImage(
 	ctx context.Context, w Writer, folder string, snap ledger.Snapshot, n int,
 ) (format Format, kept bool, err error) {
@@ -110,50 +107,3 @@ func (s *Source) exportImage(
 		return err
 	})
 }
-
-// Zip is a Writer of a ZIP archive. Close it, or Discard it.
-type Zip struct {
-	w     *zip.Writer
-	at    time.Time
-	entry spool.Spool // of what is being put: one for all, as there may be a million
-}
-
-// NewZip returns an archive that is written to w as it comes. at is the time of what
-// is in it.
-func NewZip(w io.Writer, at time.Time) *Zip { return &Zip{w: zip.NewWriter(w), at: at} }
-
-// Put has what it puts in memory, or in a temporary file, first: an entry that was
-// begun cannot be taken back.
-func (z *Zip) Put(_ context.Context, name, mediaType string, fill func(io.Writer) error) error {
-	if err := z.entry.Reset(); err != nil {
-		return err
-	}
-	if err := fill(&z.entry); err != nil {
-		return err
-	}
-	r, err := z.entry.Reader()
-	if err != nil {
-		return err
-	}
-	h := &zip.FileHeader{Name: name, Method: zip.Deflate, Modified: z.at}
-	if mediaType == PNG.MediaType() || mediaType == JPEG.MediaType() {
-		h.Method = zip.Store // they are compressed
-	}
-	entry, err := z.w.CreateHeader(h)
-	if err == nil {
-		_, err = io.Copy(entry, r)
-	}
-	if err != nil {
-		return fmt.Errorf("write the archive: %w", err)
-	}
-	return nil
-}
-
-// Close writes the directory of the archive. The writer stays the caller's.
-func (z *Zip) Close() error {
-	z.Discard()
-	return z.w.Close()
-}
-
-// Discard removes the temporary file of an archive that is not to be finished.
-func (z *Zip) Discard() { z.entry.Close() }

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"image/jpeg"
-	"image/png"
 	"io"
 	"net/http"
 	"net/url"
@@ -18,28 +16,27 @@ import (
 )
 
 const (
-	// MaxBytes is the size of an image at most.
-	MaxBytes = 40 << 20
-	// maxHeader is where the header of an image ends at the latest.
+	// maxBytes is the default limit on the size of an image.
+	maxBytes = 40 << 20
+	// maxHeader bounds the header of an image, in bytes.
 	maxHeader = 1 << 20
-	// maxRedirects is how many redirects of one image are followed.
+	// maxRedirects is how many redirects a fetch follows.
 	maxRedirects = 5
-	// headersWithin bounds the time to the headers of an answer, and
-	// fetchWithin that of a whole image.
+	// headersWithin bounds the time to the headers of a response, and fetchWithin that to its last byte.
 	headersWithin, fetchWithin = 15 * time.Second, 2 * time.Minute
 )
 
 // FetcherOptions are the settings of a Fetcher.
 type FetcherOptions struct {
-	Private  guard.Private // hosts of images that may be at a private address
-	Requests rate.Limit    // requests a second; default: no bound
-	Bytes    rate.Limit    // bytes a second; default: no bound
-	MaxBytes int64         // of one image; default MaxBytes
+	Private  guard.Private // hosts that may resolve to a private address
+	Requests rate.Limit    // requests a second; default: unlimited
+	Bytes    rate.Limit    // bytes a second; default: unlimited
+	MaxBytes int64         // of one image; default 40 MiB
 	Timeout  time.Duration // of one image; default 2 min
 }
 
-// Fetcher reads images from the hosts that results name. It never reads from a
-// private network, and checks what comes. It is safe for concurrent use.
+// Fetcher fetches images from the hosts that results name. It refuses private addresses and checks that each image is
+// a whole PNG or JPEG. It is safe for concurrent use.
 type Fetcher struct {
 	o               FetcherOptions
 	dialer          *guard.Dialer
@@ -51,7 +48,7 @@ type Fetcher struct {
 // NewFetcher returns a fetcher. Close it.
 func NewFetcher(o FetcherOptions) *Fetcher {
 	if o.MaxBytes == 0 {
-		o.MaxBytes = MaxBytes
+		o.MaxBytes = maxBytes
 	}
 	if o.Timeout == 0 {
 		o.Timeout = fetchWithin
@@ -59,11 +56,11 @@ func NewFetcher(o FetcherOptions) *Fetcher {
 	f := &Fetcher{o: o, dialer: o.Private.Dialer(0)}
 	f.requests, f.bytes = limiter(o.Requests), limiter(o.Bytes)
 	f.transport = &http.Transport{
-		Proxy:                  nil, // it would dial in our place, past the guard
+		Proxy:                  nil, // a proxy would connect for us, past the guard
 		DialContext:            f.dialer.DialContext,
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  headersWithin,
-		DisableCompression:     true, // so that Content-Length is that of the image
+		DisableCompression:     true, // so that Content-Length is the size of the image
 		MaxResponseHeaderBytes: 64 << 10,
 		MaxIdleConnsPerHost:    64,
 		IdleConnTimeout:        30 * time.Second,
@@ -78,7 +75,7 @@ func NewFetcher(o FetcherOptions) *Fetcher {
 	return f
 }
 
-// limiter allows r in each second, all of it at once if need be.
+// limiter returns a limiter of r a second with a burst of one second; 0 is unlimited.
 func limiter(r rate.Limit) *rate.Limiter {
 	if r == 0 {
 		return rate.NewLimiter(rate.Inf, 0)
@@ -96,11 +93,10 @@ func checkURL(u *url.URL) error {
 	return nil
 }
 
-// FetchError says why an image could not be read. It names the host alone: the
-// rest of a URL may be a key.
+// FetchError is a failure to fetch an image. It names only the host, because the rest of a URL may be secret.
 type FetchError struct {
 	Host   string
-	Status int // of the answer, where that is the reason; else 0
+	Status int // HTTP status, if that is the reason; else 0
 	Err    error
 }
 
@@ -113,41 +109,8 @@ func (e *FetchError) Error() string {
 
 func (e *FetchError) Unwrap() error { return e.Err }
 
-// Image is an image that is being read. Read returns io.EOF only where all of it
-// has come. Close it.
-type Image struct {
-	Format Format
-	Size   int64 // bytes; -1 where the host does not tell
-
-	host string
-	max  int64
-	body io.Reader // with what was read of it already
-	resp *http.Response
-	stop context.CancelFunc
-	n    int64   // bytes so far
-	tail [8]byte // the last ones
-	done bool    // the end of the image is among them
-}
-
-// Format is the format of an image, as file names end.
-type Format string
-
-// The formats.
-const (
-	PNG  Format = "png"
-	JPEG Format = "jpg"
-)
-
-// MediaType is the media type of the format.
-func (f Format) MediaType() string {
-	if f == JPEG {
-		return "image/jpeg"
-	}
-	return "image/png"
-}
-
-// Open begins to read an image, follows redirects, and checks its header. The
-// error is a *FetchError, or that of ctx.
+// Open starts to fetch an image: it follows redirects and checks the image's header. The error is a *FetchError, or
+// that of ctx.
 func (f *Fetcher) Open(ctx context.Context, rawURL string) (*Image, error) {
 	u, err := url.Parse(rawURL)
 	if err == nil {
@@ -174,7 +137,7 @@ func (f *Fetcher) Open(ctx context.Context, rawURL string) (*Image, error) {
 
 func (f *Fetcher) open(ctx context.Context, u *url.URL) (*Image, error) {
 	fail := func(err error) error {
-		var e *url.Error // has the whole URL in its text
+		var e *url.Error // its text has the whole URL
 		if errors.As(err, &e) {
 			err = e.Err
 		}
@@ -201,7 +164,7 @@ func (f *Fetcher) open(ctx context.Context, u *url.URL) (*Image, error) {
 		case img.Size > img.max:
 			return fail(fmt.Errorf("it has %d bytes, more than %d", img.Size, img.max))
 		}
-		body := &slowed{ctx, resp.Body, f.bytes}
+		body := &throttled{ctx, resp.Body, f.bytes}
 		var head bytes.Buffer
 		if err := img.readHeader(io.TeeReader(io.LimitReader(body, maxHeader), &head)); err != nil {
 			return fail(err)
@@ -216,88 +179,20 @@ func (f *Fetcher) open(ctx context.Context, u *url.URL) (*Image, error) {
 	return img, nil
 }
 
-// readHeader reads format and size in pixels.
-func (i *Image) readHeader(r io.Reader) error {
-	var magic [2]byte
-	if _, err := io.ReadFull(r, magic[:]); err != nil {
-		return fmt.Errorf("it is cut off: %w", err)
-	}
-	decode := png.DecodeConfig
-	switch magic {
-	case [2]byte{0x89, 'P'}:
-		i.Format = PNG
-	case [2]byte{0xff, 0xd8}:
-		i.Format, decode = JPEG, jpeg.DecodeConfig
-	default:
-		return fmt.Errorf("it is no PNG or JPEG but begins with %q", magic)
-	}
-	if _, err := decode(io.MultiReader(bytes.NewReader(magic[:]), r)); err != nil {
-		return fmt.Errorf("its header cannot be read: %w", err)
-	}
-	return nil
-}
-
-// Read returns io.EOF only at the end of the image. Other errors are a
-// *FetchError.
-func (i *Image) Read(p []byte) (int, error) {
-	n, err := i.body.Read(p)
-	i.n += int64(n)
-	i.lookForEnd(p[:n])
-	switch {
-	case i.n > i.max:
-		err = &FetchError{Host: i.host, Err: fmt.Errorf("it has more than %d bytes", i.max)}
-	case err == io.EOF && !i.done: // whatever its length says
-		err = &FetchError{Host: i.host, Err: fmt.Errorf("it is cut off after %d bytes", i.n)}
-	case err != nil && err != io.EOF:
-		err = &FetchError{Host: i.host, Err: fmt.Errorf("it breaks off after %d bytes: %w", i.n, err)}
-	}
-	return n, err
-}
-
-// lookForEnd notes whether the image has come to its end, after these bytes. Bytes
-// behind the end do no harm. In a JPEG the marker that ends it counts behind that
-// of the last scan: images within its header have both.
-func (i *Image) lookForEnd(p []byte) {
-	if len(p) == 0 {
-		return
-	}
-	seam := append(i.tail[:len(i.tail):len(i.tail)], p[:min(len(p), len(i.tail))]...)
-	copy(i.tail[:], seam[len(seam)-len(i.tail):])
-	if len(p) > len(i.tail) {
-		copy(i.tail[:], p[len(p)-len(i.tail):])
-	}
-	for _, part := range [][]byte{seam, p} {
-		if i.Format == PNG {
-			i.done = i.done || bytes.Contains(part, []byte("IEND\xae\x42\x60\x82"))
-			continue
-		}
-		end, scan := bytes.LastIndex(part, []byte{0xff, 0xd9}), bytes.LastIndex(part, []byte{0xff, 0xda})
-		if end >= 0 || scan >= 0 {
-			i.done = end > scan
-		}
-	}
-}
-
-// Close ends the request.
-func (i *Image) Close() error {
-	i.stop()
-	return i.resp.Body.Close()
-}
-
-// slowed reads no faster than a limiter allows.
-type slowed struct {
+// throttled is a reader that a limiter slows down.
+type throttled struct {
 	ctx   context.Context
 	r     io.Reader
 	bytes *rate.Limiter
 }
 
-func (s *slowed) Read(p []byte) (int, error) {
-	if burst := s.bytes.Burst(); burst > 0 && len(p) > burst {
+func (t *throttled) Read(p []byte) (int, error) {
+	if burst := t.bytes.Burst(); burst > 0 && len(p) > burst {
 		p = p[:burst]
 	}
-	n, err := s.r.Read(p)
+	n, err := t.r.Read(p)
 	if n > 0 {
-		if wait := s.bytes.WaitN(s.ctx, n); wait != nil {
+		if wait := t.bytes.WaitN(t.ctx, n); wait != nil {
 			return n, wait
 		}
 	}

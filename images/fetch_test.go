@@ -136,7 +136,7 @@ func TestFetch(t *testing.T) {
 		{"404", http.NotFound, nil, "answered 404 Not Found"},
 		{"503", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, nil,
 			"answered 503"},
-		{"HTML", whole([]byte("<html>gone</html>")), nil, `no PNG or JPEG but begins with "<h"`},
+		{"HTML", whole([]byte("<html>gone</html>")), nil, `neither PNG nor JPEG: it begins with "<h"`},
 		{"nothing", whole(nil), nil, "cut off"},
 		{"a header that lies", whole(append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, 100)...)), nil,
 			"header cannot be read"},

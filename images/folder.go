@@ -14,15 +14,13 @@ import (
 )
 
 const (
-	// tempFolder is where files lie while they are written. What a process that
-	// was killed has left there is removed when it is as old as tempOld.
+	// tempFolder holds files while they are written. Files of killed processes are removed at the age of tempOld.
 	tempFolder = ".tmp"
 	tempOld    = time.Hour
 )
 
-// folder is a store in the file system. The folder itself is never made: where
-// it is missing, most likely a volume is not mounted. It is opened anew each
-// time, since a volume may be mounted anew.
+// folder is a store in the file system. It never creates its top folder: if that is missing, a volume is probably not
+// mounted. Each operation opens the folder anew, because the volume may have been mounted in between.
 type folder struct{ dir string }
 
 func newFolder(u *url.URL) (Store, error) {
@@ -35,7 +33,7 @@ func newFolder(u *url.URL) (Store, error) {
 
 func (f folder) String() string { return f.dir }
 
-// fail makes an error of the file system one of the store, and leaves the others.
+// fail wraps an error of the file system in a StoreError.
 func (f folder) fail(err error) error {
 	if err == nil {
 		return nil
@@ -43,7 +41,7 @@ func (f folder) fail(err error) error {
 	return &StoreError{f.dir, err}
 }
 
-// within opens the folder, which nothing leads out of.
+// within calls do with the folder opened as a root: neither a name nor a symbolic link leads out of it.
 func (f folder) within(do func(*os.Root) error) error {
 	root, err := os.OpenRoot(f.dir)
 	if err != nil {
@@ -63,7 +61,7 @@ func (f folder) Put(ctx context.Context, name, _ string, fill func(io.Writer) er
 		if err != nil {
 			return f.fail(err)
 		}
-		w := &noting{w: file}
+		w := &sink{w: file}
 		err = fill(w)
 		if w.err != nil {
 			err = f.fail(w.err)
@@ -86,21 +84,6 @@ func (f folder) Put(ctx context.Context, name, _ string, fill func(io.Writer) er
 		}
 		return err
 	})
-}
-
-// noting keeps the error of a writer, as what fill returns may be another's, and
-// counts.
-type noting struct {
-	w   io.Writer
-	n   int64 // bytes
-	err error
-}
-
-func (n *noting) Write(p []byte) (int, error) {
-	done, err := n.w.Write(p)
-	n.n += int64(done)
-	n.err = errors.Join(n.err, err)
-	return done, err
 }
 
 func (f folder) Open(_ context.Context, name string) (o *Object, err error) {
@@ -149,32 +132,4 @@ func (f folder) RemoveAll(_ context.Context, name string) error {
 
 func (f folder) URL(_ context.Context, name string) (string, error) {
 	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(f.dir, filepath.FromSlash(name)))}).String(), nil
-}
-
-// clean removes what processes that were killed have left.
-func (f folder) clean() error {
-	return f.within(func(root *os.Root) error {
-		dir, err := root.Open(tempFolder)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return f.fail(err)
-		}
-		defer dir.Close()
-		for {
-			entries, err := dir.ReadDir(100)
-			for _, e := range entries {
-				if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > tempOld {
-					root.Remove(path.Join(tempFolder, e.Name()))
-				}
-			}
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return f.fail(err)
-			}
-		}
-	})
 }

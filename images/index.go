@@ -24,12 +24,12 @@ var (
 	//go:embed index.js
 	indexScript string
 
-	// The page is written card by card: a batch may have a million.
+	// The page is written card by card, because a batch may have a million.
 	indexPage = template.Must(template.New("").Parse(indexSource))
 )
 
-// indexPolicy lets the page load nothing but the images beside it. A page that is
-// opened from a folder has no origin that 'self' could mean.
+// indexPolicy allows the page to load only the images beside it. It has file: because a page that is opened from a
+// folder has no origin for 'self'.
 var indexPolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file:; style-src '" +
 	digest(indexStyle) + "'; script-src '" + digest(indexScript) + "'"
 
@@ -38,17 +38,17 @@ func digest(s string) string {
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// card is one snapshot of the page.
+// card is a snapshot on the page.
 type card struct {
 	results.Result
 	Row    string
 	Labels []label
-	Search string
-	Boards []board // images that have a copy
+	Search string  // the text that the search field matches, lower case
+	Boards []board // images with a copy
 	counts
 }
 
-// counts are how many images of a batch are where.
+// counts are the images of a batch or snapshot: on the page, lost, and not copied yet.
 type counts struct{ Shown, Lost, Remote int }
 
 func (n *counts) add(r results.Result) {
@@ -66,6 +66,7 @@ func (n *counts) add(r results.Result) {
 
 type label struct{ Name, Value string }
 
+// board is an image on the page.
 type board struct {
 	N   int
 	URL string
@@ -88,7 +89,7 @@ func newCard(r results.Result) card {
 	return c
 }
 
-// writeIndex writes the page of a batch.
+// writeIndex writes index.html of a batch. each calls its argument for every result in order.
 func writeIndex(w io.Writer, b ledger.Batch, n counts, each func(func(results.Result) error) error) error {
 	var out bytes.Buffer
 	flush := func(name string, data any) error {

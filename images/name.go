@@ -17,17 +17,17 @@ import (
 	"tiwsnap/tasks"
 )
 
-// singles is the folder of snapshots that have no batch. No batch can have that
-// id.
-const singles = "_single"
+const (
+	// singles is the folder of snapshots without a batch. No batch can have that id.
+	singles = "_single"
+	// maxFileName bounds the length of a name that fileName returns, in bytes. File systems allow 255.
+	maxFileName = 60
+)
 
-// maxLabel is the length of a label in the name of a folder, in bytes. File
-// systems allow 255 for a name.
-const maxLabel = 60
-
-// Folder is the folder of the copies of a snapshot: in that of its batch its row
-// and its labels, or its RoomId where it has none; and by the day of its end where
-// it has no batch. It follows from the snapshot alone and is its own.
+// Folder returns the folder of the copies of a snapshot. No other snapshot has it.
+//
+//	FOLDER-OF-BATCH/ROW-LABELS      in a batch; the RoomId if there are no labels
+//	_single/YYYY-MM-DD/LABELS-ID    by itself, by the day of its end in UTC
 func Folder(s ledger.Snapshot) string {
 	room := cmp.Or(fileName(labels(s.Room)), strconv.FormatUint(s.Room.RoomId, 10))
 	if _, row, ok := tasks.SplitRowID(s.ID); ok {
@@ -36,8 +36,7 @@ func Folder(s ledger.Snapshot) string {
 	return path.Join(singles, s.EndedAt.UTC().Format("2006-01-02"), room+"-"+fileName(s.ID))
 }
 
-// Name is the name of the copy of image n of a snapshot, from 1, or empty where it
-// has none.
+// Name returns the name of the copy of image n of a snapshot, from 1, or "" if there is no copy.
 func Name(s ledger.Snapshot, n int) string {
 	if n > len(s.Copies) {
 		return ""
@@ -49,6 +48,7 @@ func Name(s ledger.Snapshot, n int) string {
 	return path.Join(Folder(s), strconv.Itoa(n)+"."+c.Format)
 }
 
+// labels joins the labels of a room in the order of their columns' names.
 func labels(r tasks.Room) string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(r.Label)) {
@@ -59,8 +59,8 @@ func labels(r tasks.Room) string {
 	return strings.Join(all, " ")
 }
 
-// fileName makes of any text a name that every file system takes: letters and
-// digits of any script, blanks, and some signs. It may be empty.
+// fileName turns any text into a name that every file system accepts: letters and digits of any script, spaces and a
+// few signs. It may be empty.
 func fileName(s string) string {
 	var b strings.Builder
 	last := '-'
@@ -75,7 +75,7 @@ func fileName(s string) string {
 		if c == last && (c == '-' || c == ' ' || c == '.') {
 			continue
 		}
-		if b.Len()+utf8.RuneLen(c) > maxLabel {
+		if b.Len()+utf8.RuneLen(c) > maxFileName {
 			break
 		}
 		b.WriteRune(c)

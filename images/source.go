@@ -15,29 +15,27 @@ import (
 var (
 	// ErrNoImage means that a snapshot has no image of that number.
 	ErrNoImage = errors.New("there is no such image")
-	// ErrGone means that an image was deleted: by Tencent, where there is no copy,
-	// or from the store.
+	// ErrGone means that an image was deleted: by Tencent before it was copied, or from the store.
 	ErrGone = errors.New("the image is gone")
 )
 
-// Source opens images wherever they are: the copy where there is one, else what
-// Tencent has.
+// Source opens images wherever they are: the copy if there is one, else the original at Tencent.
 type Source struct {
-	Store   Store // nil where there is none
+	Store   Store // nil: none
 	Fetcher *Fetcher
 }
 
-// Picture is an image that is being read. Close it.
-type Picture struct {
+// Opened is an image that a Source has opened. Close it.
+type Opened struct {
 	io.ReadCloser
 	Format Format
-	Size   int64         // bytes; -1 where it is not known
-	Seeker io.ReadSeeker // the same, of a copy; else nil
+	Size   int64         // bytes; -1 if it is not known
+	Seeker io.ReadSeeker // the same image, if it is a copy; else nil
 }
 
 // Open opens image n of a snapshot, from 1. Errors: ErrNoImage, ErrGone, a
 // *StoreError, a *FetchError, or that of ctx.
-func (s *Source) Open(ctx context.Context, snap ledger.Snapshot, n int) (*Picture, error) {
+func (s *Source) Open(ctx context.Context, snap ledger.Snapshot, n int) (*Opened, error) {
 	if n < 1 || n > len(snap.Images) {
 		return nil, ErrNoImage
 	}
@@ -54,7 +52,7 @@ func (s *Source) Open(ctx context.Context, snap ledger.Snapshot, n int) (*Pictur
 		if err != nil {
 			return nil, err
 		}
-		return &Picture{o, Format(path.Ext(name)[1:]), o.Size, o}, nil
+		return &Opened{o, Format(path.Ext(name)[1:]), o.Size, o}, nil
 	case snap.Gone(time.Now()):
 		return nil, fmt.Errorf("%w: Tencent keeps images for three days, and it was not copied", ErrGone)
 	}
@@ -62,5 +60,5 @@ func (s *Source) Open(ctx context.Context, snap ledger.Snapshot, n int) (*Pictur
 	if err != nil {
 		return nil, err
 	}
-	return &Picture{img, img.Format, img.Size, nil}, nil
+	return &Opened{img, img.Format, img.Size, nil}, nil
 }

@@ -1,5 +1,8 @@
-// Package images copies images into a folder or an S3 bucket before Tencent
-// deletes them after three days, under names that people can browse.
+// Package images keeps the images of snapshots. Tencent deletes them after three days.
+//
+// A Copier fetches each image and copies it into a Store, a folder or an S3 bucket, under names that people can browse.
+// It writes the results and a page beside the copies of a batch. A Source opens an image wherever it is: the copy, or
+// the original at Tencent. Thumbnails and Export read from a Source.
 package images
 
 import (
@@ -13,36 +16,33 @@ import (
 	"time"
 )
 
-// Store is a place for copies. Names are paths with slashes, as in
-// monday/0017-3B/1.png. It is safe for concurrent use.
+// Store is a place for copies. Names are paths with slashes, as in monday/0017-3B/1.png. It is safe for concurrent use.
 //
-// Errors are a *StoreError, but those of fill, of ctx, and fs.ErrNotExist.
+// Errors: those of fill, those of ctx, fs.ErrNotExist, else a *StoreError.
 type Store interface {
-	// Put writes an object in one go: whoever reads the name sees all that fill
-	// has written, or what was there before. An error of fill leaves that.
+	// Put replaces an object atomically with what fill writes. If fill fails, the old object stays.
 	Put(ctx context.Context, name, mediaType string, fill func(io.Writer) error) error
-	// Open opens an object. Errors: fs.ErrNotExist where there is none.
+	// Open opens an object. Errors: fs.ErrNotExist if it does not exist.
 	Open(ctx context.Context, name string) (*Object, error)
-	// Holds reports whether there is any object in a folder.
+	// Holds reports whether a folder contains any object.
 	Holds(ctx context.Context, folder string) (bool, error)
-	// RemoveAll removes a folder with all objects in it, or one object.
+	// RemoveAll removes an object, or a folder with all objects in it.
 	RemoveAll(ctx context.Context, name string) error
-	// URL is where people and programs find an object: a URL of the store, which
-	// is signed where it can be.
+	// URL returns the URL of an object: file://, or a signed https:// URL of a bucket.
 	URL(ctx context.Context, name string) (string, error)
-	// String names the store in messages, without anything secret.
+	// String names the store in messages, without secrets.
 	String() string
 }
 
-// Object is an object that is being read. Close it.
+// Object is an open object of a store. Close it.
 type Object struct {
 	io.ReadSeekCloser
 	Size     int64 // bytes
 	Modified time.Time
 }
 
-// StoreError says why a store did not do what it should: it is away, full, or
-// forbids it. No image is at fault, and trying again later may help.
+// StoreError is a failure of the store: it is unreachable, full, or denies access. The image is not at fault, and a
+// later retry may succeed.
 type StoreError struct {
 	Store string
 	Err   error
@@ -52,20 +52,19 @@ func (e *StoreError) Error() string { return fmt.Sprintf("store %s: %v", e.Store
 
 func (e *StoreError) Unwrap() error { return e.Err }
 
-// Credentials are those of an S3 store. Where they are empty they come from where
-// AWS' own tools look: AWS_ACCESS_KEY_ID and its like, ~/.aws/credentials, the
-// machine's role.
+// Credentials are those of an S3 store. If they are empty, the usual sources of AWS are used: AWS_ACCESS_KEY_ID and
+// AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, the role of the machine.
 type Credentials struct {
 	AccessKeyID     string
 	SecretAccessKey string
 }
 
-// OpenStore returns the store of a URL. It does not touch it.
+// OpenStore returns the store of a URL. It does not connect to it. The URL is one of
 //
 //	file:///srv/boards
 //	s3://BUCKET/PREFIX?endpoint=https://HOST&region=REGION
 //
-// The prefix, the endpoint (default: AWS') and the region may be left out.
+// The prefix, the endpoint (default: AWS) and the region are optional.
 func OpenStore(rawURL string, c Credentials) (Store, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -81,7 +80,7 @@ func OpenStore(rawURL string, c Credentials) (Store, error) {
 		u.Scheme)
 }
 
-// Check writes, reads and removes one object, as a copy would be.
+// Check writes, reads and removes one object. Errors are those of a Store.
 func Check(ctx context.Context, s Store) error {
 	const text = "tiwsnap checks that copies of images can be written here"
 	name := path.Join(tempFolder, "check-"+rand.Text()) // others may check at the same time
@@ -93,12 +92,27 @@ func Check(ctx context.Context, s Store) error {
 	}
 	o, err := s.Open(ctx, name)
 	if err != nil {
-		return fmt.Errorf("what was written cannot be read: %w", err)
+		return fmt.Errorf("the object written as a check cannot be read: %w", err)
 	}
 	defer o.Close()
 	got, err := io.ReadAll(io.LimitReader(o, 1<<10))
 	if err != nil || string(got) != text {
-		return fmt.Errorf("what was written reads as %.60q, %v", got, err)
+		return fmt.Errorf("the object written as a check reads as %.60q, %v", got, err)
 	}
 	return s.RemoveAll(ctx, name)
+}
+
+// sink is the writer that a store hands to fill. It counts bytes and keeps the errors of writing, so that they can be
+// told apart from other errors that fill returns.
+type sink struct {
+	w   io.Writer
+	n   int64 // bytes
+	err error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.n += int64(n)
+	s.err = errors.Join(s.err, err)
+	return n, err
 }

@@ -24,48 +24,43 @@ import (
 )
 
 const (
-	// thumbFolder is where thumbnails are kept in a store, under the names of
-	// their images.
+	// thumbFolder holds the thumbnails in a store, under the names of their images.
 	thumbFolder = ".thumbnails"
-	// thumbQuality is that of a JPEG: lines stay clear, and 320 pixels take about
-	// 10 kB.
+	// thumbQuality is the quality of a JPEG: lines stay sharp, and a width of 320 pixels takes about 10 kB.
 	thumbQuality = 80
-	// thumbMakers is how many thumbnails a process makes at a time. One takes up
-	// to 200 MB for a moment, and 4 MB mostly.
-	thumbMakers = 2
-	// maxPixels is the most that an image may have for a thumbnail to be made of
-	// it: a few bytes of PNG can claim any number.
+	// thumbWorkers is how many thumbnails a process makes at a time. One takes up to 200 MB for a moment, usually 4 MB.
+	thumbWorkers = 2
+	// maxPixels bounds the size of an image: a few bytes of PNG can claim any number of pixels.
 	maxPixels = 50_000_000
-	// thumbMemory bounds the thumbnails of images that have no copy, in bytes.
-	thumbMemory = 8 << 20
+	// thumbCache bounds the thumbnails of images without a copy, in bytes.
+	thumbCache = 8 << 20
 )
 
-// Thumbnails makes thumbnails, once each: those of copies are kept in the store,
-// the others in memory, the most recent ones. It is safe for concurrent use.
+// Thumbnails makes each thumbnail once. It keeps thumbnails of copies in the store, and others in a cache in memory. It
+// is safe for concurrent use.
 type Thumbnails struct {
-	source *Source
-	once   singleflight.Group
-	makers chan struct{}
+	source  *Source
+	once    singleflight.Group
+	workers chan struct{}
 
-	mu   sync.Mutex
-	by   map[string]*list.Element
-	used *list.List // of kept, the most recent first
-	size int
+	mu     sync.Mutex
+	cache  map[string]*list.Element
+	recent *list.List // of cached, the most recently used first
+	size   int        // bytes of all
 }
 
-type kept struct {
+type cached struct {
 	name string
 	jpeg []byte
 }
 
-// NewThumbnails returns what makes thumbnails of the images of a source.
+// NewThumbnails returns the thumbnails of the images of a source.
 func NewThumbnails(s *Source) *Thumbnails {
-	return &Thumbnails{source: s, makers: make(chan struct{}, thumbMakers), by: map[string]*list.Element{},
-		used: list.New()}
+	return &Thumbnails{source: s, workers: make(chan struct{}, thumbWorkers), cache: map[string]*list.Element{},
+		recent: list.New()}
 }
 
-// Open returns image n of a snapshot, from 1, as a JPEG of at most that width in
-// pixels. Errors are those of Source.Open.
+// Open returns a JPEG of image n of a snapshot, from 1, at most width pixels wide. Errors are those of Source.Open.
 func (t *Thumbnails) Open(ctx context.Context, snap ledger.Snapshot, n, width int) ([]byte, error) {
 	if n < 1 || n > len(snap.Images) {
 		return nil, ErrNoImage
@@ -77,12 +72,12 @@ func (t *Thumbnails) Open(ctx context.Context, snap ledger.Snapshot, n, width in
 	}
 	name = thumbName(name, width)
 	if !copied {
-		if b := t.remembered(name); b != nil && !snap.Gone(time.Now()) {
+		if b := t.cached(name); b != nil && !snap.Gone(time.Now()) {
 			return b, nil
 		}
 	}
 	made := t.once.DoChan(name, func() (any, error) {
-		// Others may wait for it when this caller has left.
+		// Other callers may wait for the thumbnail after this one has left.
 		make, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchWithin)
 		defer cancel()
 		if copied {
@@ -90,23 +85,23 @@ func (t *Thumbnails) Open(ctx context.Context, snap ledger.Snapshot, n, width in
 				return b, err
 			}
 		}
-		t.makers <- struct{}{}
-		defer func() { <-t.makers }()
+		t.workers <- struct{}{}
+		defer func() { <-t.workers }()
 		b, err := t.make(make, snap, n, width)
 		if err != nil {
 			return nil, err
 		}
 		if !copied {
-			t.remember(name, b)
+			t.addToCache(name, b)
 			return b, nil
 		}
 		err = t.source.Store.Put(make, name, JPEG.MediaType(), func(w io.Writer) error {
 			_, err := w.Write(b)
 			return err
 		})
-		var full *StoreError
-		if errors.As(err, &full) {
-			err = nil // it is made again next time
+		var storeErr *StoreError
+		if errors.As(err, &storeErr) {
+			err = nil // the next request makes the thumbnail again
 		}
 		return b, err
 	})
@@ -119,7 +114,7 @@ func (t *Thumbnails) Open(ctx context.Context, snap ledger.Snapshot, n, width in
 	}
 }
 
-// thumbName is the name of the thumbnail of an image.
+// thumbName returns the name of the thumbnail of an image.
 func thumbName(name string, width int) string {
 	return path.Join(thumbFolder, fmt.Sprintf("%s-%d.jpg", strings.TrimSuffix(name, path.Ext(name)), width))
 }
@@ -130,7 +125,7 @@ func readAll(ctx context.Context, s Store, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer o.Close()
-	return io.ReadAll(io.LimitReader(o, thumbMemory))
+	return io.ReadAll(io.LimitReader(o, thumbCache))
 }
 
 func (t *Thumbnails) make(ctx context.Context, snap ledger.Snapshot, n, width int) ([]byte, error) {
@@ -142,8 +137,7 @@ func (t *Thumbnails) make(ctx context.Context, snap ledger.Snapshot, n, width in
 	return thumbnail(p, p.Format, width)
 }
 
-// thumbnail reads an image and returns it as a JPEG on white, no wider than
-// width.
+// thumbnail reads an image and returns it as a JPEG on white, at most width pixels wide.
 func thumbnail(r io.Reader, f Format, width int) ([]byte, error) {
 	decode, header := png.Decode, png.DecodeConfig
 	if f == JPEG {
@@ -172,24 +166,25 @@ func thumbnail(r io.Reader, f Format, width int) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func (t *Thumbnails) remembered(name string) []byte {
+// cached returns a thumbnail of the cache, or nil.
+func (t *Thumbnails) cached(name string) []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e := t.by[name]
+	e := t.cache[name]
 	if e == nil {
 		return nil
 	}
-	t.used.MoveToFront(e)
-	return e.Value.(kept).jpeg
+	t.recent.MoveToFront(e)
+	return e.Value.(cached).jpeg
 }
 
-func (t *Thumbnails) remember(name string, b []byte) {
+func (t *Thumbnails) addToCache(name string, b []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.by[name] = t.used.PushFront(kept{name, b})
-	for t.size += len(b); t.size > thumbMemory; {
-		last := t.used.Remove(t.used.Back()).(kept)
-		t.size -= len(last.jpeg)
-		delete(t.by, last.name)
+	t.cache[name] = t.recent.PushFront(cached{name, b})
+	for t.size += len(b); t.size > thumbCache; {
+		oldest := t.recent.Remove(t.recent.Back()).(cached)
+		t.size -= len(oldest.jpeg)
+		delete(t.cache, oldest.name)
 	}
 }
