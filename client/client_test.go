@@ -226,6 +226,8 @@ func TestEviction(t *testing.T) {
 // A producer learns that Redis has lost what it had enqueued, and everybody is told what that was; the same batch again
 // is enqueued.
 func TestLost(t *testing.T) {
+	needs.Time(t)
+	t.Parallel()
 	c, url := open(t)
 	ctx := t.Context()
 	if _, err := c.Batch(ctx, class(3), client.BatchOptions{ID: "monday"}); err != nil {

@@ -22,8 +22,9 @@ type fixture struct {
 	rdb *redis.Client
 }
 
-func setup(t *testing.T, total int) fixture {
-	rdb := redistest.Client(t)
+func setup(t *testing.T, total int) fixture { return setupOn(t, redistest.Client(t), total) }
+
+func setupOn(t *testing.T, rdb *redis.Client, total int) fixture {
 	f := fixture{t,
 		ledger.New(rdb, ledger.Options{Busy: 10 * time.Second, Retention: time.Hour, ConfirmAfter: time.Nanosecond}), rdb}
 	f.load(total)

@@ -3,9 +3,10 @@ package ledger_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"tiwsnap/internal/needs"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 )
 
@@ -26,60 +27,49 @@ func (f fixture) ask(owner string) ledger.Polls {
 }
 
 func TestTurnsOfPollers(t *testing.T) {
-	needs.Time(t)
-	t.Parallel()
-	looks := func(f fixture, each func()) (n int, took time.Duration) {
+	inBubble := func(name string, rows int, test func(f fixture)) {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(setupOn(t, redistest.InBubble(t), rows)) })
+		})
+	}
+	// rare asks for 15 owners for 10 s, each in its turn, and calls each beside. All together they ask ten times
+	// a second.
+	rare := func(f fixture, each func()) {
 		f.Helper()
-		now := func() time.Time {
-			now, err := f.rdb.Time(f.Context()).Result()
-			if err != nil {
-				f.Fatal(err)
-			}
-			return now
-		}
-		began, next := now(), make([]time.Time, 15)
-		for now().Sub(began) < 2*time.Second {
+		const owners, seconds = 15, 10
+		var next [owners]time.Time
+		asked := 0
+		for end := time.Now().Add(seconds * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 			each()
 			for i := range next {
 				if time.Now().Before(next[i]) {
 					continue
 				}
-				n++
+				asked++
 				next[i] = time.Now().Add(f.ask(fmt.Sprint("owner ", i)).Standby)
 			}
-			time.Sleep(10 * time.Millisecond)
 		}
-		return n, now().Sub(began)
+		if most := owners + 10*seconds + 1; asked > most || asked < most/2 {
+			f.Errorf("they asked %d times in %d s, want %d at most", asked, seconds, most)
+		}
 	}
 
-	t.Run("come ten times a second, of all together, while nothing waits", func(t *testing.T) {
-		t.Parallel()
-		f := setup(t, 1)
-		n, took := looks(f, func() {})
-		if most := 15 + int(10*took.Seconds()) + 1; n > most {
-			t.Errorf("%d looks in %s, want %d at most", n, took, most)
-		}
+	inBubble("come ten times a second, of all together, while nothing waits", 1, func(f fixture) {
+		rare(f, func() {})
 	})
 
-	t.Run("come not more often while somebody polls", func(t *testing.T) {
-		t.Parallel()
-		f := setup(t, 3)
+	inBubble("come not more often while somebody polls", 3, func(f fixture) {
 		f.accept(3)
 		f.at(1, -time.Second, -time.Hour)
 		f.at(2, time.Hour, time.Hour)
 		f.at(3, time.Hour, time.Hour)
 		if p := f.ask("poller"); len(p.Due) != 1 || p.Standby != 0 {
-			t.Fatalf("the first who asks is given %+v", p)
+			f.Fatalf("the first who asks is given %+v", p)
 		}
-		n, took := looks(f, func() { f.ask("poller") })
-		if most := 15 + int(10*took.Seconds()) + 1; n > most {
-			t.Errorf("%d looks in %s, want %d at most", n, took, most)
-		}
+		rare(f, func() { f.ask("poller") })
 	})
 
-	t.Run("come in time for the last who is left of many", func(t *testing.T) {
-		t.Parallel()
-		f := setup(t, 3)
+	inBubble("come in time for the last who is left of many", 3, func(f fixture) {
 		f.accept(3)
 		f.at(1, -time.Second, -time.Hour)
 		f.at(2, -time.Minute, -time.Hour)
@@ -90,23 +80,21 @@ func TestTurnsOfPollers(t *testing.T) {
 			p = f.ask(fmt.Sprint("owner ", i))
 		}
 		if p.Standby < turnMost-time.Second {
-			t.Errorf("the last of 110 is to look after %s", p.Standby)
+			f.Errorf("the last of 110 is to look after %s", p.Standby)
 		}
 		time.Sleep(p.Standby)
 		if p = f.ask("owner 109"); len(p.Due) != 1 {
-			t.Errorf("in its turn it is given %+v", p)
+			f.Errorf("in its turn it is given %+v", p)
 		}
 	})
 
-	t.Run("are over at once where more may poll", func(t *testing.T) {
-		t.Parallel()
-		f := setup(t, 2)
+	inBubble("are over at once where more may poll", 2, func(f fixture) {
 		f.accept(2)
 		f.at(1, -time.Second, -time.Hour)
 		f.at(2, -time.Minute, -time.Hour)
 		f.ask("a")
-		if p, err := f.Poll(t.Context(), "b", 2, 1); err != nil || len(p.Due) != 1 {
-			t.Errorf("a second one is given %+v, %v", p, err)
+		if p, err := f.Poll(f.Context(), "b", 2, 1); err != nil || len(p.Due) != 1 {
+			f.Errorf("a second one is given %+v, %v", p, err)
 		}
 	})
 }

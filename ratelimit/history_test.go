@@ -2,11 +2,13 @@ package ratelimit_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ratelimit"
 )
@@ -21,6 +23,8 @@ func send(t *testing.T, l *ratelimit.Limiter) *ratelimit.Permit {
 }
 
 func TestTheHistoryOfALimit(t *testing.T) {
+	needs.Time(t)
+	t.Parallel()
 	rdb := redistest.Client(t)
 	limiter := func() *ratelimit.Limiter {
 		l, err := ratelimit.New(ratelimit.Options{Redis: rdb, Key: "{t}:limit:history", Limit: 20})
@@ -73,90 +77,46 @@ func TestTheHistoryOfALimit(t *testing.T) {
 	}
 }
 
-// A worker reports late on a busy machine: what it has sent belongs to the slot in
-// which it was sent all the same.
+// A worker reports late on a busy machine: a request counts in the slot in which it was
+// sent all the same.
 func TestALateReportAddsToTheSlotsOfItsRequests(t *testing.T) {
-	t.Parallel()
-	rdb := redistest.Client(t)
-	l, err := ratelimit.New(ratelimit.Options{Redis: rdb, Key: "{t}:limit:late", Limit: 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close(t.Context()) })
-	clock := func() time.Time {
-		now, err := rdb.Time(t.Context()).Result()
-		if err != nil {
+	inWorld(t, func(t *testing.T, w *world) {
+		_, redis := w.line(t, nil)
+		l := limiter(t, ratelimit.Options{Redis: redis, Limit: 20})
+		const slot = 5 * time.Second
+		// sendIn uses n permits in the next slot.
+		sendIn := func(n int) (began time.Time, last *ratelimit.Permit) {
+			began = time.Now().Truncate(slot).Add(slot).UTC()
+			time.Sleep(time.Until(began) + time.Second)
+			for range n {
+				last = send(t, l)
+			}
+			return began, last
+		}
+		first, refused := sendIn(3)
+		second, _ := sendIn(2)
+		refused.Throttled()
+
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := l.Record(gone); err == nil {
+			t.Fatal("it was recorded with a context that was over")
+		}
+		if err := l.Record(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		return now.UTC()
-	}
-	// points are those of the finest span where something was sent.
-	points := func() (all []ratelimit.Point) {
 		h, err := l.History(t.Context(), ratelimit.Quarter)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range h.Points {
-			if p.Sent+p.Refused > 0 {
-				all = append(all, p)
-			}
+		points := slices.DeleteFunc(h.Points, func(p ratelimit.Point) bool { return p.Sent+p.Refused == 0 })
+		want := []ratelimit.Point{{At: first, Sent: 3, Refused: 1, Limit: 20}, {At: second, Sent: 2, Limit: 20}}
+		if diff := cmp.Diff(want, points); diff != "" {
+			t.Error(diff)
 		}
-		return all
-	}
-	// wait waits for the clock of Redis.
-	wait := func(until func(now time.Time) bool) time.Time {
-		for {
-			if now := clock(); until(now) {
-				return now
-			}
-			time.Sleep(20 * time.Millisecond)
+		// Where there is nothing to report Redis is not called.
+		if err := l.Record(gone); err != nil {
+			t.Errorf("nothing was recorded: %v", err)
 		}
-	}
-	// burst uses permits in one slot, and returns when that began, or not ok where this took too long.
-	const slot = 5 * time.Second
-	burst := func(n int) (began time.Time, last *ratelimit.Permit, ok bool) {
-		began = wait(func(now time.Time) bool { return now.Sub(now.Truncate(slot)) < slot/2 }).Truncate(slot)
-		for range n {
-			last = send(t, l)
-		}
-		return began, last, clock().Before(began.Add(slot))
-	}
-
-	// Three requests in one slot and two in a later one, and a single report after that.
-	var first, second time.Time
-	for range 5 {
-		send(t, l) // the bucket of the first round opens
-		if err := l.Record(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		rdb.Del(t.Context(), "{t}:limit:late:history:15m")
-
-		began, refused, whole := burst(3)
-		wait(func(now time.Time) bool { return !now.Before(began.Add(slot)) })
-		later, _, alsoWhole := burst(2)
-		refused.Throttled()
-		if whole && alsoWhole {
-			first, second = began, later
-			break
-		}
-	}
-	if second.IsZero() {
-		t.Fatal("five permits never came within their two slots")
-	}
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := l.Record(gone); err == nil {
-		t.Fatal("it was recorded with a context that was over")
-	}
-	if err := l.Record(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	want := []ratelimit.Point{{At: first, Sent: 3, Refused: 1, Limit: 20}, {At: second, Sent: 2, Limit: 20}}
-	if diff := cmp.Diff(want, points()); diff != "" {
-		t.Error(diff)
-	}
-	// Where there is nothing to say Redis is not called.
-	if err := l.Record(gone); err != nil {
-		t.Errorf("nothing was recorded: %v", err)
-	}
+	})
 }

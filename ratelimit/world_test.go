@@ -5,16 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"tiwsnap/internal/embedded"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ratelimit"
 )
 
@@ -86,18 +85,8 @@ type master struct {
 func newMaster(t testing.TB, n int) *master {
 	m := &master{redis: embedded.New(), n: n}
 	t.Cleanup(m.redis.Close)
-	m.c = m.client(t)
+	m.c = redistest.DialClient(t, m.redis)
 	return m
-}
-
-func (m *master) client(t testing.TB) *redis.Client {
-	c := redis.NewClient(&redis.Options{
-		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return m.redis.Dial() },
-		MaxRetries:               -1,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
-	t.Cleanup(func() { c.Close() })
-	return c
 }
 
 func newWorld(t testing.TB) *world { return &world{master: newMaster(t, 0)} }
@@ -211,7 +200,7 @@ func (w *world) line(t testing.TB, delay func() time.Duration) (*line, redis.Uni
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l := &line{world: w, delay: delay, back: delay, to: w.master}
-	c := w.master.client(t)
+	c := redistest.DialClient(t, w.master.redis)
 	c.AddHook(l)
 	return l, c
 }

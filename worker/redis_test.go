@@ -36,6 +36,7 @@ func logged(t *testing.T, rdb redis.UniversalClient) (*Worker, *bytes.Buffer) {
 }
 
 func TestCheckRedis(t *testing.T) {
+	t.Parallel()
 	check := func(t *testing.T, addr string) (string, error) {
 		t.Helper()
 		c, closeRedis, err := rdb.Open("redis://" + addr)
@@ -54,10 +55,14 @@ func TestCheckRedis(t *testing.T) {
 		}
 	})
 
+	evicting := redistest.RealClient(t)
 	for _, policy := range []string{"allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu",
 		"volatile-random", "volatile-ttl"} {
 		t.Run("refuses "+policy, func(t *testing.T) {
-			_, err := check(t, redistest.Real(t, "--maxmemory-policy", policy).Addr)
+			if err := evicting.ConfigSet(t.Context(), "maxmemory-policy", policy).Err(); err != nil {
+				t.Fatal(err)
+			}
+			_, err := check(t, evicting.Options().Addr)
 			var evicts *rdb.EvictionError
 			if !errors.As(err, &evicts) || evicts.Policy != policy ||
 				!strings.Contains(err.Error(), "fix: CONFIG SET maxmemory-policy noeviction") {
@@ -97,7 +102,7 @@ func TestCheckRedis(t *testing.T) {
 	t.Run("fails where Redis is away", func(t *testing.T) {
 		s := redistest.Real(t)
 		s.Kill()
-		if _, err := check(t, s.Addr); err == nil || !strings.Contains(err.Error(), s.Addr) {
+		if _, err := check(t, s.Addr+"?max_retries=-1"); err == nil || !strings.Contains(err.Error(), s.Addr) {
 			t.Errorf("err = %v", err)
 		}
 	})

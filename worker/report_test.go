@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tiwsnap/gate"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ratelimit"
 	"tiwsnap/tiw/tiwtest"
@@ -12,6 +13,7 @@ import (
 
 // The quota is less than the limit, so that some requests are refused.
 func TestTheHistoryOfTheRateHasAllRequestsOfAWorker(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Limit: 12})
 	stop := w.work()

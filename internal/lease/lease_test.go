@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tiwsnap/internal/lease"
@@ -14,8 +15,8 @@ func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
 
 func TestLease(t *testing.T) {
 	c := redistest.Client(t)
-	of := func(what, owner string, lasts time.Duration) *lease.Lease {
-		return &lease.Lease{Redis: c, What: what, Owner: owner, For: lasts}
+	of := func(what, owner string) *lease.Lease {
+		return &lease.Lease{Redis: c, What: what, Owner: owner, For: time.Hour}
 	}
 	take := func(l *lease.Lease) (bool, time.Duration) {
 		t.Helper()
@@ -30,22 +31,22 @@ func TestLease(t *testing.T) {
 	}
 
 	t.Run("is held by so many, and given back", func(t *testing.T) {
-		a := of("work", "a", time.Hour)
-		for _, l := range []*lease.Lease{a, of("work", "b", time.Hour), a} {
+		a := of("work", "a")
+		for _, l := range []*lease.Lease{a, of("work", "b"), a} {
 			if held, _ := take(l); !held {
 				t.Fatalf("%s has none of two", l.Owner)
 			}
 		}
-		if held, _ := take(of("work", "c", time.Hour)); held {
+		if held, _ := take(of("work", "c")); held {
 			t.Error("three have one of two")
 		}
-		if held, _ := take(of("other work", "c", time.Hour)); !held {
+		if held, _ := take(of("other work", "c")); !held {
 			t.Error("what others do keeps nobody from this")
 		}
 		if err := a.Leave(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if held, _ := take(of("work", "c", time.Hour)); !held {
+		if held, _ := take(of("work", "c")); !held {
 			t.Error("nobody gets a lease that was given back")
 		}
 		if held, _ := take(a); held {
@@ -56,50 +57,68 @@ func TestLease(t *testing.T) {
 	t.Run("is asked for by one after the other, and by each within ten seconds", func(t *testing.T) {
 		var turn time.Duration
 		for i := range 20 {
-			_, turn = take(of("work", fmt.Sprint("other ", i), time.Hour))
+			_, turn = take(of("work", fmt.Sprint("other ", i)))
 		}
 		if turn < time.Second {
 			t.Errorf("the 20th asks again after %s", turn)
 		}
 		for i := range 120 {
-			_, turn = take(of("work", fmt.Sprint("another ", i), time.Hour))
+			_, turn = take(of("work", fmt.Sprint("another ", i)))
 		}
 		if turn < 9*time.Second {
 			t.Errorf("the 140th asks again after %s", turn)
 		}
 	})
+}
 
-	t.Run("is given back where fewer are wanted", func(t *testing.T) {
-		a, b := of("less work", "a", 2*time.Second), of("less work", "b", 2*time.Second)
-		take(a)
-		take(b)
-		held := true
-		for deadline := time.Now().Add(10 * time.Second); held && time.Now().Before(deadline); {
-			var err error
-			if held, _, err = a.Take(t.Context(), 1); err != nil { // it asks Redis only to renew its lease
-				t.Fatal(err)
-			}
-			if _, _, err = b.Take(t.Context(), 2); err != nil { // b stays
-				t.Fatal(err)
-			}
-			time.Sleep(10 * time.Millisecond)
+func TestLeaseInTime(t *testing.T) {
+	take := func(t *testing.T, l *lease.Lease, n int) bool {
+		t.Helper()
+		held, _, err := l.Take(t.Context(), n)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if held {
-			t.Error("of two both stay where one is wanted")
-		}
+		return held
+	}
+
+	t.Run("is given back where fewer are wanted, when it is to be renewed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := redistest.InBubble(t)
+			a := &lease.Lease{Redis: c, What: "work", Owner: "a", For: 2 * time.Second}
+			b := &lease.Lease{Redis: c, What: "work", Owner: "b", For: 2 * time.Second}
+			take(t, a, 2)
+			take(t, b, 2)
+			time.Sleep(999 * time.Millisecond)
+			if !take(t, a, 1) {
+				t.Error("a has asked Redis before half of its time")
+			}
+			time.Sleep(time.Millisecond)
+			if take(t, a, 1) || !take(t, b, 1) {
+				t.Error("of two both or none stay where one is wanted")
+			}
+		})
 	})
 
 	t.Run("runs out where its owner has died", func(t *testing.T) {
-		for _, owner := range []string{"a", "b"} {
-			take(of("short work", owner, 50*time.Millisecond))
-		}
-		l := of("short work", "c", time.Hour)
-		held, _ := take(l)
-		for deadline := time.Now().Add(10 * time.Second); !held && time.Now().Before(deadline); held, _ = take(l) {
-			time.Sleep(10 * time.Millisecond)
-		}
-		if !held {
-			t.Error("nobody gets the lease of who has died")
-		}
+		synctest.Test(t, func(t *testing.T) {
+			c := redistest.InBubble(t)
+			of := func(owner string) *lease.Lease {
+				return &lease.Lease{Redis: c, What: "work", Owner: owner, For: time.Hour}
+			}
+			take(t, of("a"), 2)
+			time.Sleep(time.Minute)
+			take(t, of("b"), 2)
+			time.Sleep(59*time.Minute - time.Millisecond)
+			if take(t, of("c"), 2) {
+				t.Error("three have one of two")
+			}
+			time.Sleep(time.Millisecond)
+			if !take(t, of("c"), 2) {
+				t.Error("nobody gets the lease of who has died")
+			}
+			if take(t, of("d"), 2) {
+				t.Error("the lease of b has run out with that of a")
+			}
+		})
 	})
 }

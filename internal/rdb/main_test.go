@@ -1,10 +1,22 @@
 package rdb_test
 
 import (
+	"log"
 	"os"
 	"testing"
 
 	"tiwsnap/internal/needs"
 )
 
-func TestMain(m *testing.M) { os.Exit(needs.Reporting(m).Run()) }
+// binDir gets the binary that build makes.
+var binDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if binDir, err = os.MkdirTemp("", "tiwsnap-test"); err != nil {
+		log.Fatal(err)
+	}
+	code := needs.Reporting(m).Run()
+	os.RemoveAll(binDir)
+	os.Exit(code)
+}

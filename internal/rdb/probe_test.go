@@ -156,7 +156,7 @@ func outside(t *testing.T) string {
 			return ip.IP.String()
 		}
 	}
-	t.Skip("this machine has no other address than loopback")
+	needs.Skip(t, "no address of this machine but loopback")
 	return ""
 }
 

@@ -21,14 +21,8 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// build builds tiwsnap once for all tests. Its folder goes with the process's other temporary files.
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "tiwsnap-test")
-	if err != nil {
-		return "", err
-	}
-	return testbed.Build(context.Background(), dir)
-})
+// build builds tiwsnap once for all tests.
+var build = sync.OnceValues(func() (string, error) { return testbed.Build(context.Background(), binDir) })
 
 // product is tiwsnap as its users run it, on a Redis and a simulator.
 type product struct {

@@ -17,7 +17,8 @@ import (
 )
 
 // kindEnv chooses the Redis that URL and Client give: server or embedded. Not
-// set: the tests run on both, on a machine without a redis-server on the embedded one.
+// set: the tests run on both; under -short, and on a machine without a
+// redis-server, on the embedded one.
 const kindEnv = "TIWSNAP_TEST_REDIS"
 
 const (
@@ -48,17 +49,21 @@ func useEither(tb testing.TB) string {
 type both struct{ m *testing.M }
 
 // Both returns m, which now runs each test that calls URL or Client on a real
-// redis-server and then on the embedded Redis. The other tests run once. It
-// says at the end what was left out.
+// redis-server and then on the embedded Redis, see kindEnv. The other tests run
+// once. It says at the end what was left out.
 func Both(m *testing.M) needs.Runner { return needs.Reporting(both{m}) }
 
 func (b both) Run() int {
+	if !flag.Parsed() {
+		flag.Parse()
+	}
 	kinds := []string{onServer, onEmbedded}
 	switch chosen := os.Getenv(kindEnv); chosen {
 	case onServer, onEmbedded:
 		kinds = []string{chosen}
 	case "":
-		if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv(needs.RequireEnv) == "" {
+		_, err := exec.LookPath("redis-server")
+		if testing.Short() || err != nil && os.Getenv(needs.RequireEnv) == "" {
 			kinds = []string{onEmbedded}
 		}
 	default:
@@ -80,9 +85,6 @@ func (b both) Run() int {
 // runMore lets eight parallel tests run at once, unless -parallel says how many:
 // they wait most of the time.
 func runMore() {
-	if !flag.Parsed() {
-		flag.Parse()
-	}
 	said := false
 	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
 	if !said {

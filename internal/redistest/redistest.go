@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"tiwsnap/internal/embedded"
 	"tiwsnap/internal/needs"
@@ -146,6 +147,48 @@ func Embedded(tb testing.TB) *embedded.Server {
 	}
 	tb.Cleanup(s.Close)
 	return s
+}
+
+// InBubble returns a client of an embedded Redis for a test in a bubble of
+// testing/synctest. Its clock is that of the bubble: to wait takes no time.
+func InBubble(tb testing.TB) *redis.Client {
+	tb.Helper()
+	s := embedded.New()
+	tb.Cleanup(s.Close)
+	c := DialClient(tb, s)
+	c.AddHook(bubbleClock{s})
+	return c
+}
+
+// DialClient returns a client of an embedded Redis that uses no network, which
+// would keep the clock of a bubble from moving on.
+func DialClient(tb testing.TB, s *embedded.Server) *redis.Client {
+	c := redis.NewClient(&redis.Options{
+		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return s.Dial() },
+		MaxRetries:               -1,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	tb.Cleanup(func() { c.Close() })
+	return c
+}
+
+// bubbleClock sets the clock of Redis before each command.
+type bubbleClock struct{ server *embedded.Server }
+
+func (b bubbleClock) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (b bubbleClock) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		b.server.SetTime(time.Now())
+		return next(ctx, cmd)
+	}
+}
+
+func (b bubbleClock) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		b.server.SetTime(time.Now())
+		return next(ctx, cmds)
+	}
 }
 
 // URL is the address of an empty Redis for one test. The test runs on each kind
