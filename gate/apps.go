@@ -10,19 +10,20 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Step is how a suspended application goes on.
+// Step is the next step of a suspended application. Without Trial and Release its
+// suspension has ended because no room waits for it.
 type Step struct {
 	App uint64
 	// Trial is the id of a snapshot to send as a trial.
 	Trial string
-	// Release says that the snapshots which wait are to be let go, by Release.
+	// Release says that Breaker.Release is to be called.
 	Release bool
 }
 
-// Next returns the next step of an application that is due, if there is one: at
-// most one a second asks, of all applications.
-func (g *Gate) Next(ctx context.Context) (step Step, ok bool, err error) {
-	if !g.seen(ctx, seenFor).apps {
+// NextStep returns the next step of an application that is due, if there is one. All
+// applications together have at most one trial a second.
+func (g *Gate) NextStep(ctx context.Context) (step Step, ok bool, err error) {
+	if !g.viewWithin(ctx, idleViewFor).apps {
 		return Step{}, false, nil
 	}
 	due, err := g.run(ctx, dueAppScript, []string{g.ns.Suspended()}).StringSlice()
@@ -57,8 +58,8 @@ func (g *Gate) Next(ctx context.Context) (step Step, ok bool, err error) {
 	return step, true, nil
 }
 
-// ended returns the ids at the head of the list of those that wait for an
-// application which have ended, or were accepted late.
+// ended returns the ids at the head of the list of an application that need no trial
+// any more: those snapshots have ended, or were accepted late.
 func (g *Gate) ended(ctx context.Context, app uint64) (ids []any, err error) {
 	head, err := g.rdb.LRange(ctx, g.ns.SuspendedRooms(app), 0, releaseMany-1).Result()
 	if err != nil {

@@ -41,15 +41,15 @@ var (
 	releaseScript  = redis.NewScript(prelude + releaseSource)
 )
 
-// Breaker is the state that all processes share: for those who look at it, and
-// for a person who stops and starts. It is safe for concurrent use.
+// Breaker is the state that all processes share. It reads that state, and stops and
+// starts sending for a person. It is safe for concurrent use.
 type Breaker struct {
 	rdb    redis.UniversalClient
 	ns     keys.Namespace
 	second time.Duration
 }
 
-// NewBreaker returns the breaker of a namespace that lies in rdb.
+// NewBreaker returns the breaker of a namespace in rdb.
 func NewBreaker(rdb redis.UniversalClient, ns keys.Namespace) *Breaker {
 	return &Breaker{rdb, ns, time.Second}
 }
@@ -59,8 +59,9 @@ func (b *Breaker) run(ctx context.Context, script *redis.Script, moreKeys []stri
 	return script.Run(ctx, b.rdb, k, append([]any{b.second.Milliseconds()}, args...)...)
 }
 
-// Stops returns why calls are not made: first why none is, then the suspended applications in their order, then that
-// replicas do not confirm, then the queues that are paused. It is empty while all is well.
+// Stops returns everything that stops requests, in this order: what stops all of
+// them, the suspended applications by SdkAppId, replicas that do not confirm, and
+// paused queues. It is empty in normal operation.
 func (b *Breaker) Stops(ctx context.Context) ([]Stop, error) {
 	f, err := b.rdb.HGetAll(ctx, b.ns.Breaker()).Result()
 	if err != nil {
@@ -79,24 +80,24 @@ func (b *Breaker) Stops(ctx context.Context) ([]Stop, error) {
 	}
 	if err == nil {
 		s := Stop{Cause: NoReplica, Phase: "open", Since: unixMilli(since)}
-		s.say()
+		s.fillTexts()
 		all = append(all, s)
 	}
 	paused, err := asynqx.Paused(ctx, b.rdb, b.ns.Queues()...)
 	for _, p := range paused {
 		s := Stop{Cause: PausedQueue, Phase: "open", Since: p.Since, Queue: p.Queue}
-		s.say()
+		s.fillTexts()
 		all = append(all, s)
 	}
 	return all, err
 }
 
-// unreplicatedFor is how long it is shown that replicas have not confirmed: longer
-// than the time until a room is tried again.
+// unreplicatedFor is how long unconfirmed writes are shown: longer than the time
+// until a room is retried.
 const unreplicatedFor = 15 * time.Second
 
-// NotReplicated notes that the replicas of Redis have not confirmed what is to be
-// sent, for a moment.
+// NotReplicated records, for 15 seconds, that the replicas of Redis have not
+// confirmed an intent.
 func (b *Breaker) NotReplicated(ctx context.Context) error {
 	pipe := b.rdb.Pipeline()
 	pipe.SetNX(ctx, b.ns.Unreplicated(), time.Now().UnixMilli(), unreplicatedFor)
@@ -107,7 +108,7 @@ func (b *Breaker) NotReplicated(ctx context.Context) error {
 	return nil
 }
 
-// Replicated notes that they confirm.
+// Replicated records that the replicas confirm again.
 func (b *Breaker) Replicated(ctx context.Context) error {
 	if err := b.rdb.Del(ctx, b.ns.Unreplicated()).Err(); err != nil {
 		return fmt.Errorf("delete %s: %w", b.ns.Unreplicated(), err)
@@ -115,7 +116,7 @@ func (b *Breaker) Replicated(ctx context.Context) error {
 	return nil
 }
 
-// suspensions returns the suspended applications in their order.
+// suspensions returns the suspended applications by SdkAppId.
 func (b *Breaker) suspensions(ctx context.Context) ([]Stop, error) {
 	due, err := b.rdb.ZRangeWithScores(ctx, b.ns.Suspended(), 0, -1).Result()
 	if err != nil {
@@ -138,7 +139,7 @@ func (b *Breaker) suspensions(ctx context.Context) ([]Stop, error) {
 	for i, z := range due {
 		f := hashes[i].Val()
 		if f["since"] == "" {
-			continue // what waited for it is being released
+			continue // its rooms are being released
 		}
 		s := parse(f)
 		s.Cause, s.App, s.Trials, s.Waiting = Application, apps[i], atoi(f["trials"]), int(lengths[i].Val())
@@ -146,23 +147,22 @@ func (b *Breaker) suspensions(ctx context.Context) ([]Stop, error) {
 		if s.trial != "" {
 			s.Phase = "half-open"
 		}
-		s.say()
+		s.fillTexts()
 		all = append(all, s)
 	}
 	slices.SortFunc(all, func(a, b Stop) int { return cmp.Compare(a.App, b.App) })
 	return all, nil
 }
 
-// Stop stops all sending, for everyone, until Start. by is who does it, reason
-// may be empty. Whatever kept it shut before is forgotten. It returns what that
-// was, if anything.
+// Stop stops all sending, in every process, until Start. by names the person; reason
+// may be empty. It replaces any other cause, and returns that one.
 func (b *Breaker) Stop(ctx context.Context, by, reason string) (before Cause, err error) {
 	return b.switchTo(ctx, "stop", by, reason)
 }
 
-// Start lets everyone send again, whatever kept it shut, has suspended
-// applications asked for at once, and lets paused queues go on. It returns why
-// sending was stopped, if it was.
+// Start closes the breaker whatever its cause, makes the trials of suspended
+// applications due at once, and resumes paused queues. It returns the cause that
+// the breaker had, if any.
 func (b *Breaker) Start(ctx context.Context) (before Cause, err error) {
 	if err := asynqx.Unpause(ctx, b.rdb, b.ns.Queues()...); err != nil {
 		return "", err
@@ -178,17 +178,17 @@ func (b *Breaker) switchTo(ctx context.Context, do, by, reason string) (Cause, e
 	return Cause(before), nil
 }
 
-// releaseMany is how many waiting snapshots are let go in one call.
+// releaseMany is how many snapshots one script releases.
 const releaseMany = 500
 
-// Release lets the snapshots go on that wait for an application. Those of
-// batches are fed again in their turn; the ids of the others are returned, to be
-// put on their queue. After an error the application stays due.
+// Release releases the snapshots that wait for an application. Those of batches are
+// fed again with their batch. The caller enqueues the others, whose ids it returns.
+// After an error the application stays due.
 func (b *Breaker) Release(ctx context.Context, app uint64) (singles []string, err error) {
 	for left := int64(1); left > 0; {
 		ids, err := b.rdb.LRange(ctx, b.ns.SuspendedRooms(app), 0, releaseMany-1).Result()
 		if err != nil {
-			return singles, fmt.Errorf("read what waits for application %d: %w", app, err)
+			return singles, fmt.Errorf("read the rooms of suspended application %d: %w", app, err)
 		}
 		k := []string{b.ns.Suspended(), b.ns.Suspension(app), b.ns.SuspendedRooms(app), b.ns.Open(), b.ns.Ring()}
 		args := []any{app}

@@ -27,7 +27,7 @@ import (
 	"tiwsnap/ratelimit"
 )
 
-// The API's actions, by which limiters and metrics are named.
+// The actions of the API. Limiters and metrics carry these names.
 const (
 	ActionCreate   = "CreateSnapshotTask"
 	ActionDescribe = "DescribeSnapshotTask"
@@ -35,40 +35,40 @@ const (
 
 // Options are the settings of a Gate. Redis is required.
 type Options struct {
-	Redis         redis.UniversalClient // stays the caller's to close
-	Namespace     keys.Namespace        // whose calls these are; default: keys.Default
+	Redis         redis.UniversalClient // not closed by the gate
+	Namespace     keys.Namespace        // default: keys.Default
 	RateLimit     int                   // requests a second for each API action; default 20
-	Follows       bool                  // it is no worker's: the rate limit is that of the workers, where there are any
-	DescribeShare int                   // percent of it that is for Describe; default 100
-	Margin        time.Duration         // as ratelimit.Options has it
+	Follows       bool                  // use the rate limit of the workers, if there are any
+	DescribeShare int                   // percent of the rate limit that Describe may use; default 100
+	Margin        time.Duration         // see ratelimit.Options
 	CallTimeout   time.Duration         // of one API call; default 10 s
-	SuspendFor    time.Duration         // of an application that has worked before; default 24 h
-	// Second is how long a second of the gate's own schedule lasts: of the
-	// intervals between trials and probes. Default 1 s; tests make it shorter.
+	SuspendFor    time.Duration         // longest suspension of an application that has worked; default 24 h
+	// Second is the length of a second in the schedule of trials and probes.
+	// Default 1 s; tests make it shorter.
 	Second time.Duration
 	Log    *slog.Logger // default: none
 }
 
-// Gate is one process' side. It is safe for concurrent use. Close it when done.
+// Gate is the gate of one process. It is safe for concurrent use. Close it when done.
 type Gate struct {
 	*Breaker
 	o        Options
 	create   *ratelimit.Limiter
 	describe *ratelimit.Limiter
 
-	unreached atomic.Bool // the last call that was reported found no connection
+	unreached atomic.Bool // the last reported call found no connection
 
-	mu   sync.Mutex // held while Redis is asked, too: one asks for all
+	mu   sync.Mutex // also held during the query to Redis, so that one query serves all callers
 	last view
 }
 
-// view is what this process knows of the state.
+// view is a cached copy of the state in Redis.
 type view struct {
-	at      time.Time // zero: nothing
-	stop    Stop      // of all calls; none where its cause is empty
+	at      time.Time // of the query; zero: none yet
+	stop    Stop      // its cause is empty while requests are sent
 	skew    time.Duration
 	apps    bool // applications are suspended, or being released
-	known   bool // the suspensions are, of this version
+	known   bool // trials are those of version
 	version string
 	trials  map[uint64]string // by suspended application, the snapshot that may be sent
 }
@@ -77,22 +77,21 @@ type view struct {
 // polls for all, and nobody waits for a poll.
 const describeBunch = 4
 
-// viewFor is how old the view may be. A Create is safe with any: the ledger
-// writes its intent only under a pass that is still good.
+// viewFor is the longest age of the view for a permit. A stale view is harmless for
+// Create: the ledger writes an intent only under a valid pass.
 const viewFor = 500 * time.Millisecond
 
-// seenFor is how old it may be for who only wants to know whether there is
-// something to do: what is done then is decided in Redis. Those who do it look
-// every two seconds or more rarely, so that all of them use one view.
-const seenFor = 2 * time.Second
+// idleViewFor is the longest age of the view for periodic work, which Redis decides
+// on anyway. That work runs every two seconds or more rarely, so all of it shares a view.
+const idleViewFor = 2 * time.Second
 
 // New returns a gate. It does not wait for Redis.
 func New(o Options) (*Gate, error) {
-	def(&o.RateLimit, 20)
-	def(&o.DescribeShare, 100)
-	def(&o.CallTimeout, 10*time.Second)
-	def(&o.SuspendFor, 24*time.Hour)
-	def(&o.Second, time.Second)
+	setDefault(&o.RateLimit, 20)
+	setDefault(&o.DescribeShare, 100)
+	setDefault(&o.CallTimeout, 10*time.Second)
+	setDefault(&o.SuspendFor, 24*time.Hour)
+	setDefault(&o.Second, time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -113,27 +112,27 @@ func New(o Options) (*Gate, error) {
 	return g, nil
 }
 
-func def[T comparable](v *T, value T) {
+func setDefault[T comparable](v *T, value T) {
 	var zero T
 	if *v == zero {
 		*v = value
 	}
 }
 
-// Limiters are those of this process, by API action.
+// Limiters returns the rate limiters of this process by API action.
 func (g *Gate) Limiters() map[string]*ratelimit.Limiter {
 	return map[string]*ratelimit.Limiter{ActionCreate: g.create, ActionDescribe: g.describe}
 }
 
-// Close ends the gate: whoever waits gets ratelimit.ErrClosed at once, permits
-// that are held may still be used. The error is the context's.
+// Close closes the gate. Waiting calls return ratelimit.ErrClosed at once; permits
+// that were given out may still be used. The error is the context's.
 func (g *Gate) Close(ctx context.Context) error {
 	return errors.Join(g.create.Close(ctx), g.describe.Close(ctx))
 }
 
-// Create waits for a permit to make the task of a snapshot. Whoever gets one
-// must write the intent under its Pass, and call Done or Release. Errors:
-// *Stopped, *Suspended, ratelimit.ErrClosed, the context's, or Redis'.
+// Create waits for a permit to send the CreateSnapshotTask of a snapshot. The caller
+// must write the intent under the permit's Pass, and then call Done or Release.
+// Errors: *Stopped, *Suspended, ratelimit.ErrClosed, the context's, or Redis'.
 func (g *Gate) Create(ctx context.Context, snapshot string, app uint64, p ratelimit.Priority) (*Permit, error) {
 	v := g.view(ctx)
 	trial, suspended := v.trials[app]
@@ -153,8 +152,8 @@ func (g *Gate) Create(ctx context.Context, snapshot string, app uint64, p rateli
 	return permit, nil
 }
 
-// Describe waits for a permit to ask about a task. Whoever gets one must call
-// Done or Release. Errors: those of Create but *Suspended.
+// Describe waits for a permit to send a DescribeSnapshotTask. The caller must call
+// Done or Release. Errors: those of Create except *Suspended.
 func (g *Gate) Describe(ctx context.Context, p ratelimit.Priority) (*Permit, error) {
 	for {
 		v := g.view(ctx)
@@ -167,29 +166,28 @@ func (g *Gate) Describe(ctx context.Context, p ratelimit.Priority) (*Permit, err
 			permit.Release()
 			return nil, err
 		}
-		if now := g.view(ctx).stop; pass != "" || now.Cause == "" || now.resultsGo() {
+		if now := g.view(ctx).stop; pass != "" || now.Cause == "" || now.allowsPolling() {
 			return permit, nil
 		}
 		permit.Release() // sending was stopped while it waited
 	}
 }
 
-// DescribeIn is how long no Describe may go, as far as this process knows; 0 if
-// one may.
-func (g *Gate) DescribeIn(ctx context.Context) time.Duration {
+// DescribeDelay returns how long no Describe may be sent, as far as this process
+// knows; 0 if one may.
+func (g *Gate) DescribeDelay(ctx context.Context) time.Duration {
 	v := g.view(ctx)
-	if v.stop.Cause == "" || v.stop.resultsGo() {
+	if v.stop.Cause == "" || v.stop.allowsPolling() {
 		return 0
 	}
-	return v.in()
+	return v.untilTrial()
 }
 
-// Probe returns the permit for a Describe of a task that exists, if it is time
-// to ask whether the account is in order. Otherwise it returns nil. Errors: as
-// of Describe.
+// Probe returns a permit for a Describe of a task that exists, if a probe of the
+// account is due. Otherwise it returns nil. Errors: those of Describe.
 func (g *Gate) Probe(ctx context.Context) (p *Permit, task string, app uint64, err error) {
-	v := g.seen(ctx, seenFor)
-	if v.stop.Cause != Account || v.stop.probe != "describe" || v.in() > 0 {
+	v := g.viewWithin(ctx, idleViewFor)
+	if v.stop.Cause != Account || v.stop.probe != "describe" || v.untilTrial() > 0 {
 		return nil, "", 0, nil
 	}
 	reply, err := g.run(ctx, enterScript, []string{g.ns.Refused()}, "probe", "", g.lease().Milliseconds()).Slice()
@@ -209,10 +207,10 @@ func (g *Gate) Probe(ctx context.Context) (p *Permit, task string, app uint64, e
 	return permit, task, app, nil
 }
 
-// lease is how long a trial may take.
+// lease returns how long a trial may take.
 func (g *Gate) lease() time.Duration { return 2*g.o.CallTimeout + 5*time.Second }
 
-// enter returns the pass under which a call may go: the empty one while all may.
+// enter returns the pass for a call. It is empty while the breaker is closed.
 func (g *Gate) enter(ctx context.Context, v view, action, snapshot string) (pass string, err error) {
 	if v.stop.Cause == "" {
 		return "", nil
@@ -222,7 +220,7 @@ func (g *Gate) enter(ctx context.Context, v view, action, snapshot string) (pass
 		return "", err
 	}
 	if reply[0] == "stopped" {
-		return "", &Stopped{v.stop, v.in()}
+		return "", &Stopped{v.stop, v.untilTrial()}
 	}
 	pass = reply[1].(string)
 	if pass == "" {
@@ -241,36 +239,36 @@ func (g *Gate) enter(ctx context.Context, v view, action, snapshot string) (pass
 // Unreached reports whether the last call of this process found no connection.
 func (g *Gate) Unreached() bool { return g.unreached.Load() }
 
-// Goes reports whether nothing was stopped or suspended when this process looked
-// last, and it knows of no reason to look again.
-func (g *Gate) Goes() bool {
+// Clear reports whether nothing was stopped or suspended at the last query to Redis,
+// and no outcome since then may have changed that.
+func (g *Gate) Clear() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return !g.last.at.IsZero() && g.last.stop.Cause == "" && !g.last.apps
 }
 
-// in is how long it takes until the next trial; a second where nobody knows.
-func (v view) in() time.Duration {
+// untilTrial returns the time until the next trial; one second if that is unknown.
+func (v view) untilTrial() time.Duration {
 	if v.stop.NextTrial.IsZero() {
 		return time.Second
 	}
 	return max(0, time.Until(v.stop.NextTrial.Add(-v.skew)))
 }
 
-// view returns the state as it was within viewFor.
-func (g *Gate) view(ctx context.Context) view { return g.seen(ctx, viewFor) }
+// view returns a view that is at most viewFor old.
+func (g *Gate) view(ctx context.Context) view { return g.viewWithin(ctx, viewFor) }
 
-// seen returns the state as it was within that time. Where Redis is away it is
-// that which was seen last: without Redis there are no permits anyway.
-func (g *Gate) seen(ctx context.Context, within time.Duration) view {
+// viewWithin returns a view that is at most maxAge old. If Redis is away it returns
+// the last one: without Redis there are no permits anyway.
+func (g *Gate) viewWithin(ctx context.Context, maxAge time.Duration) view {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if time.Since(g.last.at) < within {
+	if time.Since(g.last.at) < maxAge {
 		return g.last
 	}
-	v, err := g.look(ctx, g.last)
+	v, err := g.query(ctx, g.last)
 	if err != nil {
-		g.last.at = time.Now() // who comes next need not wait for Redis, too
+		g.last.at = time.Now() // so that the next caller does not wait for Redis, too
 		return g.last
 	}
 	if v.stop.pass != g.last.stop.pass {
@@ -280,21 +278,23 @@ func (g *Gate) seen(ctx context.Context, within time.Duration) view {
 	return v
 }
 
-// Forget makes this process look anew at everything before it answers again.
-func (g *Gate) Forget() {
+// Invalidate makes the next call query Redis for the breaker and all suspensions.
+func (g *Gate) Invalidate() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.last.at, g.last.known = time.Time{}, false
 }
 
-// stale makes this process look again whether sending is stopped.
-func (g *Gate) stale() {
+// expireView makes the next call query Redis.
+func (g *Gate) expireView() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.last.at = time.Time{}
 }
 
-func (g *Gate) look(ctx context.Context, last view) (view, error) {
+// query reads the state from Redis. It reads the suspensions only if their version
+// differs from that of the last view.
+func (g *Gate) query(ctx context.Context, last view) (view, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	pipe := g.o.Redis.Pipeline()
@@ -331,7 +331,7 @@ func (g *Gate) look(ctx context.Context, last view) (view, error) {
 	return v, nil
 }
 
-// log says that sending was stopped or goes on, once in each process.
+// log logs that sending was stopped or has started again.
 func (g *Gate) log(before, now Stop) {
 	switch {
 	case now.Cause == "" && before.Cause != "":

@@ -59,7 +59,7 @@ var (
 // create gets a permit to create.
 func (f fixture) create(snapshot string) *gate.Permit {
 	f.Helper()
-	f.Forget()
+	f.Invalidate()
 	p, err := f.Create(f.Context(), snapshot, app, ratelimit.Bulk)
 	if err != nil {
 		f.Fatalf("create %s: %v", snapshot, err)
@@ -93,7 +93,7 @@ func (f fixture) calls(n int, err error) (last gate.Verdict) {
 // refused checks that no Create may go.
 func (f fixture) refused() *gate.Stopped {
 	f.Helper()
-	f.Forget()
+	f.Invalidate()
 	p, err := f.Create(f.Context(), "any", app, ratelimit.Bulk)
 	var stopped *gate.Stopped
 	if !errors.As(err, &stopped) {
@@ -191,12 +191,12 @@ func TestConnection(t *testing.T) {
 	t.Run("a Describe is as good a trial", func(t *testing.T) {
 		f := setup(t)
 		f.calls(5, unreached)
-		f.Forget()
-		if in := f.DescribeIn(t.Context()); in <= 0 {
+		f.Invalidate()
+		if in := f.DescribeDelay(t.Context()); in <= 0 {
 			t.Error("a Describe may go")
 		}
 		f.due()
-		f.Forget()
+		f.Invalidate()
 		p, err := f.Describe(t.Context(), ratelimit.Bulk)
 		if err != nil {
 			t.Fatal(err)
@@ -257,8 +257,8 @@ func TestStorm(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		f.refused()
-		f.Forget()
-		if in := f.DescribeIn(t.Context()); in != 0 {
+		f.Invalidate()
+		if in := f.DescribeDelay(t.Context()); in != 0 {
 			t.Error("results are not asked for")
 		}
 	})
@@ -367,7 +367,7 @@ func TestStorm(t *testing.T) {
 			f := setup(t)
 			f.calls(10, internalError)
 			f.due()
-			f.Forget()
+			f.Invalidate()
 			p, err := f.Create(t.Context(), "x", app+1, ratelimit.Bulk)
 			if err != nil {
 				t.Fatal(err)
@@ -406,7 +406,7 @@ func TestAccount(t *testing.T) {
 	probe := func(f fixture) (*gate.Permit, string, uint64) {
 		f.Helper()
 		f.due()
-		f.Forget()
+		f.Invalidate()
 		p, task, a, err := f.Probe(f.Context())
 		if err != nil {
 			f.Fatal(err)
@@ -490,8 +490,8 @@ func TestAccount(t *testing.T) {
 			if p, _, _ := probe(f); p != nil {
 				t.Fatal("it is probed by Describe again")
 			}
-			f.Forget()
-			if in := f.DescribeIn(t.Context()); in != 0 {
+			f.Invalidate()
+			if in := f.DescribeDelay(t.Context()); in != 0 {
 				t.Error("results are not asked for")
 			}
 		}
@@ -504,7 +504,7 @@ func TestAccount(t *testing.T) {
 		p, _, _ := probe(f)
 		p.Done(t.Context(), "", nil)
 		f.rdb.HSet(t.Context(), keys.Default.Breaker(), "next_trial_at", time.Now().UnixMilli())
-		f.Forget()
+		f.Invalidate()
 		if _, err := f.Create(t.Context(), "bad", app, ratelimit.Bulk); err == nil {
 			t.Error("it is the trial itself, before any other")
 		}
@@ -576,7 +576,7 @@ func TestStrongestCauseWins(t *testing.T) {
 	next(1, nil, gate.Person)
 	f.due()
 	f.refused()
-	f.Forget()
+	f.Invalidate()
 	if _, err := f.Describe(t.Context(), ratelimit.Bulk); err == nil {
 		t.Error("a Describe may go")
 	}
@@ -610,7 +610,7 @@ func (f fixture) appDue(app uint64) {
 // ask makes the step of an application that is due, which sends a snapshot.
 func (f fixture) ask() (app uint64, snapshot string) {
 	f.Helper()
-	step, ok, err := f.Next(f.Context())
+	step, ok, err := f.NextStep(f.Context())
 	if err != nil || !ok || step.Trial == "" {
 		f.Fatalf("%+v, %t, %v", step, ok, err)
 	}
@@ -667,7 +667,7 @@ func TestApplication(t *testing.T) {
 			t.Errorf("its rooms fail since %d, %v", failedAt, err)
 		}
 		f.waits(app, "s-2")
-		step, ok, err := f.Next(t.Context())
+		step, ok, err := f.NextStep(t.Context())
 		if err != nil || !ok || !step.Release {
 			t.Errorf("%+v, %t, %v", step, ok, err)
 		}
@@ -733,7 +733,7 @@ func TestApplication(t *testing.T) {
 			f.rdb.RPush(t.Context(), keys.Default.SuspendedRooms(app), id)
 		}
 		f.appDue(app)
-		if step, ok, err := f.Next(t.Context()); err != nil || !ok || step.Trial != "" || step.Release {
+		if step, ok, err := f.NextStep(t.Context()); err != nil || !ok || step.Trial != "" || step.Release {
 			t.Errorf("%+v, %t, %v", step, ok, err)
 		}
 		if s := f.suspension(app); s.Cause != "" {
@@ -766,7 +766,7 @@ func TestManyApplications(t *testing.T) {
 	}
 	f.ask()
 	for range 10 {
-		if step, ok, err := f.Next(t.Context()); ok || err != nil {
+		if step, ok, err := f.NextStep(t.Context()); ok || err != nil {
 			t.Fatalf("%+v, %v", step, err)
 		}
 	}

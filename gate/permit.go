@@ -22,11 +22,11 @@ type Permit struct {
 	done     bool
 }
 
-// NoPass is the pass of whoever has no permit. It is never good.
+// NoPass is the pass of a caller without a permit. It is never valid.
 const NoPass = "-"
 
-// Pass is what the intent is written under: while not everything may be sent,
-// only the newest one is good. Without a permit it is NoPass.
+// Pass returns the pass under which the intent is written. While the breaker is not
+// closed, only the newest pass is valid. A nil permit has NoPass.
 func (p *Permit) Pass() string {
 	if p == nil {
 		return NoPass
@@ -39,22 +39,22 @@ func (p *Permit) Context(ctx context.Context) context.Context {
 	return tiw.WithGate(ctx, p.rate.Use, p.rate.Sent)
 }
 
-// Verdict is whom the outcome of a call concerns.
+// Verdict says whom the outcome of a call concerns.
 type Verdict string
 
 // The verdicts.
 const (
 	Room      Verdict = "room"       // a failure counts against its attempts
 	Everybody Verdict = "everybody"  // it costs the room nothing
-	RoomAlone Verdict = "room alone" // a code of the account, and others are accepted: the room fails with it
+	RoomAlone Verdict = "room alone" // a code of the account while other rooms are accepted: the room fails with it
 )
 
 // doneTime bounds the report of an outcome.
 const doneTime = 5 * time.Second
 
-// Done reports what became of the call: err, or the TaskID of a Create. Where
-// the report is lost the verdict is the milder one that the error alone allows.
-// The permit is released.
+// Done reports the outcome of the call, err or the TaskID of a Create, and releases
+// the permit. If Redis does not take the report, the verdict is Everybody: then the
+// room pays nothing.
 func (p *Permit) Done(ctx context.Context, taskID string, err error) Verdict {
 	defer p.Release()
 	out, e := outcomeOf(taskID, err)
@@ -66,7 +66,7 @@ func (p *Permit) Done(ctx context.Context, taskID string, err error) Verdict {
 	}
 	p.done = true
 	if p.action == "describe" && p.pass == "" && out != "unreached" && !p.gate.unreached.Load() {
-		return Room // that Describe is answered is no news
+		return Room // an answered Describe changes nothing while the breaker is closed
 	}
 	p.gate.unreached.Store(out == "unreached")
 	return p.report(ctx, out, e, taskID)
@@ -85,13 +85,13 @@ func (p *Permit) report(ctx context.Context, out string, e *tiw.Error, taskID st
 		text = string(Everybody)
 	}
 	if out != "accepted" || p.pass != "" {
-		g.stale()
+		g.expireView()
 	}
 	return Verdict(text)
 }
 
-// Release ends a permit whose call was not made, or was reported. Any number of
-// times is once.
+// Release releases a permit whose call was not made. After Done, or a second time,
+// it does nothing.
 func (p *Permit) Release() {
 	if p.rate != nil {
 		p.rate.Release()
@@ -103,7 +103,7 @@ func (p *Permit) Release() {
 	p.done = true
 }
 
-// outcomeOf is what report.lua calls the outcome.
+// outcomeOf returns the outcome as report.lua names it.
 func outcomeOf(taskID string, err error) (string, *tiw.Error) {
 	e := &tiw.Error{}
 	switch {

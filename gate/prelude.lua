@@ -1,7 +1,26 @@
--- Common part of the gate's scripts; it is put in front of each of them.
+-- Common part of the gate's scripts, prepended to each of them.
 --
--- KEYS[1] breaker  hash that exists while not everything may be sent
--- KEYS[2] gate     hash of what the gate remembers
+-- KEYS[1] breaker  hash that exists while the breaker is not closed:
+--                  cause          storm | connection | account | person
+--                  since, code, message, request_id, app, by  of what opened it
+--                  quota          1 if the code is that of a quota
+--                  probe          describe | create: the trial of an account
+--                  pass           the only valid pass
+--                  trials         failed trials
+--                  next_trial_at, trial_until  of the trials (ms)
+--                  feed, feed_from  how many rooms the feeder sends for trials, and
+--                                 from when (ms)
+--                  ramp, ramp_at  rate of requests after a storm (1/s), and the time
+--                                 of the next one (ms)
+--                  ramp_good, ramp_bad  outcomes during the ramp
+--                  doubt_since    since when probes have no clear result (ms)
+-- KEYS[2] gate     hash that outlives it:
+--                  passes, accepted, version  counters of passes, accepted requests
+--                                 and changes of suspensions
+--                  unreached      requests in a row that could not connect
+--                  window         outcomes of the last 40 rooms, see report.lua
+--                  task_id, task_app  the newest task
+--                  app_trial_at   the earliest time of the next trial of an application (ms)
 -- ARGV[1] second   ms that a second of the gate's own schedule lasts
 local BREAKER, GATE, SECOND = KEYS[1], KEYS[2], tonumber(ARGV[1])
 
@@ -30,8 +49,8 @@ local function issue_pass()
   return pass
 end
 
--- Seconds until the next trial, after so many that have failed and so many
--- seconds of the trouble.
+-- Returns the seconds until the next trial: trials have failed so far, and the
+-- breaker has been open for age seconds.
 local function interval(cause, quota, trials, age)
   local first, most = 1, 8
   if cause == 'connection' then
@@ -46,7 +65,7 @@ local function interval(cause, quota, trials, age)
   return math.min(most, first * 2 ^ math.min(trials, 16))
 end
 
--- Opens the breaker until its next trial.
+-- Keeps the breaker open until its next trial.
 local function wait_for_trial(trials)
   local cause, since, quota, probe = get('cause', 'since', 'quota', 'probe')
   local next_at = NOW + math.floor(SECOND * interval(cause, quota, trials, (NOW - since) / SECOND))
@@ -54,10 +73,11 @@ local function wait_for_trial(trials)
   set('trials', trials, 'next_trial_at', next_at)
   issue_pass()
   if probe ~= 'describe' then
-    set('feed', 1, 'feed_from', next_at + SECOND) -- where no room comes by itself
+    set('feed', 1, 'feed_from', next_at + SECOND) -- unless a room arrives before
   end
 end
 
+-- Opens the breaker with a new cause.
 local function open(cause, code, message, request_id, app)
   redis.call('DEL', BREAKER)
   set('cause', cause, 'since', NOW, 'code', code, 'message', message, 'request_id', request_id, 'app', app)

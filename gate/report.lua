@@ -1,37 +1,43 @@
--- Takes in the outcome of a call, and judges it.
+-- Records the outcome of a call, and moves the breaker and the suspension of the
+-- application accordingly.
 --
--- KEYS[3] refused     hash of the snapshots that a code of the account has refused
--- KEYS[4] apps        hash of SdkAppId to how many requests were accepted
--- KEYS[5] suspended   sorted set of suspended SdkAppIds by when they go on (ms)
--- KEYS[6] suspension  hash of this SdkAppId
+-- KEYS[3] refused     hash of snapshot id to the count of accepted requests at its
+--                     refusal and the code of the account that refused it
+-- KEYS[4] apps        hash of SdkAppId to its accepted requests
+-- KEYS[5] suspended   sorted set of suspended SdkAppIds by their next step (ms)
+-- KEYS[6] suspension  hash of this SdkAppId: code, message and request_id of the
+--                     refusal; since (ms), trial (the snapshot that may be sent) and
+--                     trials (failed ones) while it is suspended; failed_at (ms) once
+--                     its rooms fail
 -- ARGV[2]  action     create | describe | probe
 -- ARGV[3]  pass       of the permit
--- ARGV[4]  snapshot   its id, of a create
+-- ARGV[4]  snapshot   id of the snapshot of a create, else ""
 -- ARGV[5]  SdkAppId
 -- ARGV[6]  outcome    accepted   a task was made
---                     answered   Tencent has answered, and nothing else is known
---                     failed     Tencent has answered that it failed
---                     silent     sent, and not answered by Tencent
---                     unreached  nothing was sent: there was no connection
+--                     answered   Tencent has answered: a Describe succeeded, or the
+--                                room was refused
+--                     failed     Tencent has answered with an error of its own
+--                     silent     sent, but Tencent has not answered
+--                     unreached  not sent: no connection
 --                     account    refused for the account
 --                     app        refused for the SdkAppId
 --                     quota      refused for a quota of the account
---                     gateway    refused before Tencent looked at it
+--                     gateway    refused by Tencent's gateway: rate limit or clock
 --                     none       the call was not made
 -- ARGV[7]  code
 -- ARGV[8]  message
 -- ARGV[9]  RequestId
 -- ARGV[10] TaskID
--- ARGV[11] suspend    ms that an SdkAppId which has worked is suspended for
--- Returns whom the outcome concerns: "room", "everybody", or "room alone" where
--- a code of the account is the room's own and it should fail with it.
+-- ARGV[11] suspend    longest suspension of an SdkAppId that has worked (ms)
+-- Returns whom the outcome concerns: "room"; "everybody"; or "room alone" if the room
+-- should fail with this code of the account because other rooms are accepted.
 local REFUSED, APPS, SUSPENDED, SUSPENSION = KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local action, pass, id, app, outcome = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local code, message, request_id = ARGV[7], ARGV[8], ARGV[9]
 
 local cause, valid_pass, ramp, since, trials, quota = get('cause', 'pass', 'ramp', 'since', 'trials', 'quota')
-local mine = cause and pass ~= '' and pass == valid_pass -- of the trial, or of the ramp
-local trial = mine and not ramp
+local is_current = cause and pass ~= '' and pass == valid_pass -- a trial, or part of the ramp
+local is_trial = is_current and not ramp
 
 local function weaker(than)
   return not cause or STRENGTH[cause] < STRENGTH[than]
@@ -41,8 +47,8 @@ local function trial_failed()
   wait_for_trial(trials + 1)
 end
 
--- Lets another call be the trial, at once.
-local function trial_is_free()
+-- Makes another trial due at once.
+local function allow_new_trial()
   redis.call('HDEL', BREAKER, 'trial_until')
   set('next_trial_at', NOW)
   if get('probe') ~= 'describe' then
@@ -50,12 +56,12 @@ local function trial_is_free()
   end
 end
 
--- Notes the outcome of this room, in the place of the one before, and returns how
--- many rooms in a row have failed, and how many of the last 40: 0 while there are
--- fewer. So one room counts once, however often it is tried. The oldest is first,
--- each as "1ID" or "0ID"; 1 is a failure.
-local function note(failed)
-  local outcomes, row, bad = {}, 0, 0
+-- Records the outcome of this room in the window; failed is "1" or "0". Returns how
+-- many rooms in a row have failed, and how many of the last 40: 0 until there are 40.
+-- The newest outcome of a room replaces its older one, so one room counts once. The
+-- window has the oldest first, each as "1ID" or "0ID".
+local function record_outcome(failed)
+  local outcomes, streak, bad = {}, 0, 0
   for outcome in string.gmatch(redis.call('HGET', GATE, 'window') or '', '%S+') do
     if string.sub(outcome, 2) ~= id then
       outcomes[#outcomes + 1] = outcome
@@ -68,15 +74,15 @@ local function note(failed)
   redis.call('HSET', GATE, 'window', table.concat(outcomes, ' '))
   for i = 1, #outcomes do
     if string.sub(outcomes[i], 1, 1) == '1' then
-      row, bad = row + 1, bad + 1
+      streak, bad = streak + 1, bad + 1
     else
-      row = 0
+      streak = 0
     end
   end
-  return row, #outcomes == 40 and bad or 0
+  return streak, #outcomes == 40 and bad or 0
 end
 
--- Lets more calls go after a storm: 1 a second, then 5, then all.
+-- Raises the rate after a storm: 1 request a second, then 5, then no limit.
 local function ramp_up()
   if not ramp then
     redis.call('HDEL', BREAKER, 'trial_until', 'next_trial_at')
@@ -91,23 +97,24 @@ local function ramp_up()
   end
 end
 
--- Something that Tencent has answered shows that it can be reached, and is not
--- said to an account that is refused. Only a request that is accepted shows that
--- a storm is over: what is refused may never have come to where that is.
-local function works()
-  if mine and cause == 'storm' then
+-- An answer of Tencent shows that it can be reached and does not refuse the account.
+-- Only an accepted request shows that a storm is over: a refused one may not have
+-- reached the part that failed.
+local function trial_succeeded()
+  if is_current and cause == 'storm' then
     if outcome == 'accepted' then
       ramp_up()
-    elseif trial then
-      trial_is_free()
+    elseif is_trial then
+      allow_new_trial()
     end
-  elseif mine then
+  elseif is_current then
     close()
   end
 end
 
--- Reports whether the snapshot was refused by this code before, with others
--- accepted since then. If not, it is noted.
+-- Reports whether the snapshot was refused with this code before, and other requests
+-- were accepted since then. If not, it records the refusal. accepted is the count of
+-- accepted requests.
 local function refused_alone(accepted)
   accepted = tonumber(accepted or 0)
   local n, before = string.match(redis.call('HGET', REFUSED, id) or '', '^(%d+) (.*)$')
@@ -125,23 +132,24 @@ local function refused_alone(accepted)
   return false
 end
 
--- The application.
-
 local app_since, app_trial, app_trials = unpack(redis.call('HMGET', SUSPENSION, 'since', 'trial', 'trials'))
 local is_app_trial = id ~= '' and app_trial == id
 
+-- Schedules the next trial of the application.
 local function schedule_app_trial(seconds)
   redis.call('HDEL', SUSPENSION, 'trial')
   redis.call('ZADD', SUSPENDED, NOW + seconds * SECOND, app)
   count('version')
 end
 
+-- Ends the suspension: the rooms that wait for the application are due for release.
 local function release_app()
   redis.call('DEL', SUSPENSION)
   redis.call('ZADD', SUSPENDED, NOW, app)
   count('version')
 end
 
+-- Suspends the application, or after a failed trial decides how it goes on.
 local function suspend_app()
   if app_since and not is_app_trial then
     return
@@ -159,7 +167,7 @@ local function suspend_app()
     schedule_app_trial(({MINUTE, 3 * MINUTE})[app_trials] or 5 * MINUTE)
     return
   end
-  -- What was enqueued until now fails. What comes later is asked for anew.
+  -- Rooms that were enqueued until now fail. Later ones are tried anew.
   redis.call('HSET', SUSPENSION, 'failed_at', NOW)
   redis.call('HDEL', SUSPENSION, 'since', 'trials')
   redis.call('PEXPIRE', SUSPENSION, 7 * DAY * SECOND)
@@ -167,8 +175,8 @@ local function suspend_app()
 end
 
 if outcome == 'none' then
-  if trial then
-    trial_is_free()
+  if is_trial then
+    allow_new_trial()
   end
   if is_app_trial then
     schedule_app_trial(15)
@@ -188,18 +196,18 @@ if outcome == 'unreached' then
   if action ~= 'probe' and n >= 5 and weaker('connection') then
     open('connection', code, message, request_id, app)
     wait_for_trial(0)
-  elseif trial then
+  elseif is_trial then
     trial_failed()
   end
   return 'everybody'
 end
 
 if action == 'probe' then
-  if mine and (outcome == 'answered' or outcome ~= 'account' and request_id ~= '') then
-    -- In order, as far as a Describe tells: one Create is the test.
+  if is_current and (outcome == 'answered' or outcome ~= 'account' and request_id ~= '') then
+    -- Describe works again. One Create is the next trial.
     set('probe', 'create')
-    trial_is_free()
-  elseif mine then
+    allow_new_trial()
+  elseif is_current then
     if outcome == 'account' then
       redis.call('HDEL', BREAKER, 'doubt_since')
     else
@@ -214,8 +222,8 @@ if action == 'probe' then
 end
 
 if outcome == 'gateway' and action == 'create' and cause ~= 'connection' then
-  if trial then
-    trial_is_free()
+  if is_trial then
+    allow_new_trial()
   end
   return 'everybody'
 end
@@ -224,8 +232,8 @@ if outcome == 'answered' or outcome == 'gateway' or action == 'describe' then
   if is_app_trial and outcome == 'answered' then
     release_app()
   end
-  if action == 'create' or mine and cause == 'connection' then
-    works()
+  if action == 'create' or is_current and cause == 'connection' then
+    trial_succeeded()
   end
   return 'room'
 end
@@ -233,7 +241,7 @@ end
 if outcome == 'accepted' then
   count('accepted')
   redis.call('HSET', GATE, 'task_id', ARGV[10], 'task_app', app)
-  note('0')
+  record_outcome('0')
   redis.call('HINCRBY', APPS, app, 1)
   redis.call('HDEL', REFUSED, id)
   if app_since then
@@ -241,32 +249,32 @@ if outcome == 'accepted' then
   else
     redis.call('DEL', SUSPENSION)
   end
-  works()
+  trial_succeeded()
   return 'room'
 end
 
 if outcome == 'failed' or outcome == 'silent' then
-  local row, bad = note('1')
+  local streak, bad = record_outcome('1')
   if not cause then
-    if row < 10 and bad <= 20 then
+    if streak < 10 and bad <= 20 then
       return 'room'
     end
     open('storm', code, message, request_id, app)
     wait_for_trial(0)
     return 'everybody'
   end
-  if mine and (cause == 'connection' or cause == 'account' and outcome == 'failed') then
+  if is_current and (cause == 'connection' or cause == 'account' and outcome == 'failed') then
     close()
-  elseif mine and ramp then
-    local worse = redis.call('HINCRBY', BREAKER, 'ramp_bad', 1)
-    if worse >= 3 and worse > tonumber(get('ramp_good')) then
+  elseif is_current and ramp then
+    local ramp_bad = redis.call('HINCRBY', BREAKER, 'ramp_bad', 1)
+    if ramp_bad >= 3 and ramp_bad > tonumber(get('ramp_good')) then
       wait_for_trial(tonumber(trials))
     end
-  elseif mine then
+  elseif is_current then
     trial_failed()
   end
-  -- A storm of a day is none: what still fails then should end.
-  if mine and cause == 'storm' and NOW - since > DAY * SECOND then
+  -- After a day of a storm failures count again, so that every room ends.
+  if is_current and cause == 'storm' and NOW - since > DAY * SECOND then
     return 'room'
   end
   return 'everybody'
@@ -277,24 +285,24 @@ if outcome == 'app' then
     if is_app_trial then
       schedule_app_trial(0)
     end
-    works()
+    trial_succeeded()
     return 'room alone'
   end
   suspend_app()
-  works()
+  trial_succeeded()
   return 'everybody'
 end
 
 if outcome == 'account' and refused_alone(redis.call('HGET', GATE, 'accepted')) then
-  if trial then
-    trial_is_free()
+  if is_trial then
+    allow_new_trial()
   end
   return 'room alone'
 end
 
-if trial and cause == 'account' and (outcome == 'quota') == (quota == '1') then
-  trial_failed() -- also where Describe said before that all was in order
-elseif weaker('account') or trial and cause == 'account' then
+if is_trial and cause == 'account' and (outcome == 'quota') == (quota == '1') then
+  trial_failed() -- also if a Describe has succeeded before
+elseif weaker('account') or is_trial and cause == 'account' then
   open('account', code, message, request_id, app)
   local known = redis.call('HEXISTS', GATE, 'task_id') == 1
   if outcome == 'quota' then

@@ -10,23 +10,22 @@ import (
 	"tiwsnap/tiw"
 )
 
-// Cause is what stops calls, the weakest first: where there are several, the
-// strongest counts.
+// Cause is what stops requests.
 type Cause string
 
-// The causes.
+// The causes. Of those that open the breaker, Storm to Person, the later one prevails.
 const (
-	Application Cause = "application"  // Tencent refuses the SdkAppId: only its calls are stopped
-	Storm       Cause = "storm"        // Tencent answers with errors, or not at all
+	Application Cause = "application"  // Tencent refuses the SdkAppId: only its requests are stopped
+	Storm       Cause = "storm"        // Tencent's API returns errors, or does not answer
 	Connection  Cause = "connection"   // the endpoint cannot be reached
 	Account     Cause = "account"      // Tencent refuses the account: arrears, credentials, a quota
-	Person      Cause = "person"       // somebody has stopped all sending
-	PausedQueue Cause = "paused-queue" // somebody has paused a queue in asynqmon: nothing is taken from it
-	NoReplica   Cause = "no-replica"   // replicas of Redis do not confirm what is to be sent, and are asked to
-	NoWorker    Cause = "no-worker"    // nobody is there who could make calls; the gate itself does not know it
+	Person      Cause = "person"       // a person has stopped all sending
+	PausedQueue Cause = "paused-queue" // a person has paused a queue in asynqmon
+	NoReplica   Cause = "no-replica"   // replicas of Redis do not confirm intents, as the settings require
+	NoWorker    Cause = "no-worker"    // no worker runs; never set by the gate itself
 )
 
-// Stop is why requests are not sent: all of them, or those of one application.
+// Stop says why requests are not sent: all of them, or those of one application.
 // Every place that shows the state shows this.
 type Stop struct {
 	What      string    `json:"what" doc:"What is stopped"`
@@ -51,14 +50,14 @@ type Stop struct {
 	trial string // id of the snapshot that may be sent
 }
 
-// NoWorkerRuns is the Stop of the cause NoWorker.
+// NoWorkerRuns returns the Stop of the cause NoWorker.
 func NoWorkerRuns() Stop {
 	s := Stop{Cause: NoWorker, Phase: "open"}
-	s.say()
+	s.fillTexts()
 	return s
 }
 
-// String is all of it for people, on one line.
+// String returns all of it for people, on one line.
 func (s Stop) String() string {
 	since := ""
 	if !s.Since.IsZero() {
@@ -71,13 +70,13 @@ func (s Stop) String() string {
 	return fmt.Sprintf("%s%s: %s.%s Fix: %s", s.What, since, s.Why, waits, s.Fix)
 }
 
-// resultsGo reports whether Describe goes on all the same.
-func (s Stop) resultsGo() bool {
+// allowsPolling reports whether Describe is still sent.
+func (s Stop) allowsPolling() bool {
 	return s.Cause == Storm || s.Cause == Account && s.probe != "describe"
 }
 
-// say fills in what people read.
-func (s *Stop) say() {
+// fillTexts fills in the fields for people.
+func (s *Stop) fillTexts() {
 	s.What, s.Why, s.WaitsFor, s.Fix = s.what(), s.why(), s.waitsFor(), s.fix()
 }
 
@@ -152,7 +151,7 @@ func (s *Stop) fix() string {
 	return x.Fix + "; " + start
 }
 
-// parseStop reads the hash of the breaker.
+// parseStop parses the hash of the breaker. Without a cause nothing is stopped.
 func parseStop(f map[string]string) Stop {
 	if f["cause"] == "" {
 		return Stop{}
@@ -164,7 +163,7 @@ func parseStop(f map[string]string) Stop {
 	if f["ramp"] != "" || f["trial_until"] != "" {
 		s.Phase = "half-open"
 	}
-	s.say()
+	s.fillTexts()
 	return s
 }
 
@@ -184,20 +183,19 @@ func unixMilli(s string) time.Time {
 }
 
 func atoi(s string) int {
-	n, _ := strconv.Atoi(s) // a missing field is 0; we alone write them
+	n, _ := strconv.Atoi(s) // a missing field is 0; only our scripts write these fields
 	return n
 }
 
-// Stopped is the error of a call that may not go: nothing may, or nothing of
-// its kind.
+// Stopped is the error of a call while its action is stopped.
 type Stopped struct {
 	Stop
-	In time.Duration // until the next trial, as far as it is known
+	RetryIn time.Duration // until the next trial; 1 s if that is unknown
 }
 
 func (e *Stopped) Error() string { return "sending is stopped: " + e.Why }
 
-// Suspended is the error of a call for an application that is suspended.
+// Suspended is the error of a call for a suspended application.
 type Suspended struct {
 	App uint64
 }

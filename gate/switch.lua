@@ -1,11 +1,11 @@
--- Stops all sending, or starts it: then whatever kept it shut is forgotten, and
--- suspended applications are asked for again at once.
+-- Stops all sending for a person, or closes the breaker whatever its cause and makes
+-- the trials of suspended applications due at once.
 --
--- KEYS[3] suspended  sorted set of suspended SdkAppIds by when they go on (ms)
--- ARGV[2] do         stop | start
--- ARGV[3] by         who does it
--- ARGV[4] reason
--- Returns the cause that it was stopped for before, or "".
+-- KEYS[3] suspended  sorted set of suspended SdkAppIds by their next step (ms)
+-- ARGV[2] action     stop | start
+-- ARGV[3] by         who stops it
+-- ARGV[4] reason     or ""
+-- Returns the cause that the breaker had before, or "" if it was closed.
 local before = get('cause') or ''
 if ARGV[2] == 'stop' then
   if before ~= 'person' then

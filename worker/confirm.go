@@ -79,7 +79,7 @@ func (w *Worker) confirm(ctx context.Context) {
 	mine := true // it is this worker that polls
 	for ctx.Err() == nil {
 		if mine {
-			if in := w.gate.DescribeIn(ctx); in > 0 {
+			if in := w.gate.DescribeDelay(ctx); in > 0 {
 				pause(ctx, min(in, w.o.Second))
 				continue
 			}

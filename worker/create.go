@@ -192,7 +192,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 		return pause(ctx, aloneFor), notNow(intent)
 	}
 	if intent.Verdict == ledger.Stopped && suspended != nil {
-		w.gate.Forget() // it is not, not any more, or not for this room
+		w.gate.Invalidate() // it is not, not any more, or not for this room
 		return true, nil
 	}
 	if intent.Verdict != ledger.Send {

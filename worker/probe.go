@@ -12,7 +12,7 @@ import (
 func (w *Worker) probe(ctx context.Context) {
 	looked := time.Now()
 	for pause(ctx, 2*w.o.Second) {
-		if w.gate.Goes() && time.Since(looked) < 10*w.o.Second {
+		if w.gate.Clear() && time.Since(looked) < 10*w.o.Second {
 			continue // whoever sends sees what stops it
 		}
 		looked = time.Now()
@@ -48,7 +48,7 @@ func (w *Worker) probeAccount(ctx context.Context) error {
 
 // moveApps makes the next step of suspended applications that are due.
 func (w *Worker) moveApps(ctx context.Context) error {
-	step, due, err := w.gate.Next(ctx)
+	step, due, err := w.gate.NextStep(ctx)
 	if err != nil || !due {
 		return err
 	}
