@@ -5,12 +5,13 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -59,10 +60,19 @@ func (s site) client() redis.UniversalClient {
 	return c
 }
 
+// within is how long a command may take that a test waits for.
+const within = 4 * time.Minute
+
 // run runs a command to its end.
 func (s site) run(stdin string, args ...string) (code int, stdout, stderr string) {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), within)
+	defer cancel()
 	var out, errs bytes.Buffer
-	code = run(s.Context(), args, env{strings.NewReader(stdin), &out, &errs, variables(s.environ)})
+	code = run(ctx, args, env{strings.NewReader(stdin), &out, &errs, variables(s.environ)})
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		s.Fatalf("tiwsnap %s: not ended within %s\n%s", strings.Join(args, " "), within, errs.String())
+	}
 	return code, out.String(), errs.String()
 }
 
@@ -79,17 +89,23 @@ func (s site) ok(args ...string) string {
 // worker runs the worker command until the test ends, or stop is called.
 func (s site) worker(flags ...string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var done sync.WaitGroup
-	done.Go(func() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
 		var out, errs bytes.Buffer
 		if code := run(ctx, append([]string{"worker"}, flags...),
 			env{strings.NewReader(""), &out, &errs, variables(s.environ)}); code != exitOK {
 			s.Errorf("worker: exit code %d\n%s", code, errs.String())
 		}
-	})
+	}()
 	stop = func() {
 		cancel()
-		done.Wait()
+		select {
+		case <-done:
+		case <-time.After(within):
+			pprof.Lookup("goroutine").WriteTo(os.Stderr, 2)
+			s.Errorf("the worker has not stopped within %s", within)
+		}
 	}
 	s.Cleanup(stop)
 	return stop

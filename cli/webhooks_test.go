@@ -31,7 +31,11 @@ func newHook(s site) *hook {
 	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		w.WriteHeader(int(h.status.Load()))
-		h.bodies <- string(b)
+		select {
+		case h.bodies <- string(b):
+		default: // else the server could not be closed
+			s.Errorf("no test has read the last %d webhooks", cap(h.bodies))
+		}
 	}))
 	s.Cleanup(h.Close)
 	s.environ["TIWSNAP_WEBHOOK_URL"] = h.URL + "/K3Y"

@@ -49,7 +49,11 @@ func NewReceiver(t *testing.T) Receiver {
 			w.WriteHeader(status)
 		default:
 		}
-		r.Got <- d
+		select {
+		case r.Got <- d:
+		default: // else the server could not be closed
+			t.Errorf("no test has read the last %d webhooks", cap(r.Got))
+		}
 	}))
 	t.Cleanup(r.Close)
 	return r
