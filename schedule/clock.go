@@ -17,29 +17,27 @@ import (
 )
 
 const (
-	// tickClaim is how long one worker has a schedule to itself after its last
-	// sign of life. Then another one makes the tick.
+	// tickClaim is the lease of a worker on a schedule. If the worker dies, another one makes the tick after it.
 	tickClaim = 10 * time.Second
-	// tickLook is the longest time between two looks at a schedule, and
-	// tickSoon the time while another worker is at it.
-	tickLook = 10 * time.Second
-	tickSoon = time.Second
-	// A source that fails is read again after tickRetry, then after twice as
-	// long, and so on up to tickRetryMax. It is tried until the next tick,
-	// but for tickGiveUp at most and tickTries at the least.
+	// tickPoll is the longest time between two polls of a schedule, and tickPollSoon the time while another worker
+	// makes its tick.
+	tickPoll     = 10 * time.Second
+	tickPollSoon = time.Second
+	// A source that fails is read again after tickRetry. The delay doubles up to tickRetryMax. Retries end at the next
+	// tick, but not before tickTries and not after tickGiveUp.
 	tickRetry    = 2 * time.Second
 	tickRetryMax = time.Minute
 	tickGiveUp   = 10 * time.Minute
 	tickTries    = 30 * time.Second
-	// maxCause is how much is kept of why a tick could not be made, in characters.
+	// tickRetryFull is the delay between two attempts while Redis accepts no new work.
+	tickRetryFull = 15 * time.Second
+	// maxCause bounds the stored reason of a failure, in characters.
 	maxCause = 500
-	// tickWaits is the time between two tries while Redis takes no new work.
-	tickWaits = 15 * time.Second
 )
 
-// Clock makes the ticks of schedules: each is a batch. Every worker has one.
+// Clock makes the ticks of schedules. Each tick makes a batch. Every worker has a clock.
 type Clock struct {
-	name      string // among the clocks of all processes
+	name      string // unique among all processes
 	schedules []Schedule
 	store     *Store
 	producer  *enqueue.Client
@@ -47,7 +45,7 @@ type Clock struct {
 	log       *slog.Logger
 }
 
-// NewClock returns a clock of these schedules in a namespace of rdb.
+// NewClock returns a clock for the schedules of a namespace in rdb.
 func NewClock(rdb redis.UniversalClient, ns keys.Namespace, all []Schedule, log *slog.Logger) *Clock {
 	return &Clock{
 		name: rand.Text(), schedules: all, store: NewStore(rdb, ns), producer: enqueue.New(rdb, ns),
@@ -69,65 +67,63 @@ func (c *Clock) run(ctx context.Context, s Schedule) {
 		var err error
 		if wait, err = c.tick(ctx, s); err != nil {
 			if ctx.Err() == nil {
-				c.log.Warn("schedule waits", "schedule", s.Name, "err", err)
+				c.log.Warn("cannot make the tick of a schedule, retrying", "schedule", s.Name, "err", err)
 			}
-			wait = tickSoon
+			wait = tickPollSoon
 		}
 	}
 }
 
-// tick makes the next tick of a schedule that is due, if any, and returns when
-// to look again. A tick is one batch whoever makes it, since the schedule and
-// the tick are its id. Time is what the clock of Redis says, and no tick
-// is made again once it is settled: no clock that is wrong or jumps makes two
-// of one.
+// tick makes the next tick of a schedule if it is due, and returns the time until the next poll. No tick makes two
+// batches: the id of the batch is made of the schedule and the tick, so several workers make the same one. A wrong
+// clock does no harm, because the time is that of Redis and a settled tick is never made again.
 func (c *Clock) tick(ctx context.Context, s Schedule) (wait time.Duration, err error) {
 	state, now, err := c.store.Begin(ctx, s)
 	if err != nil {
 		return 0, err
 	}
-	if wait := untilDue(s, state, now); wait > 0 {
+	if wait := waitUntilDue(s, state, now); wait > 0 {
 		return wait, nil
 	}
 	mine, err := c.store.claim(ctx, s, c.name, tickClaim)
 	if err != nil || !mine {
-		return tickSoon, err
+		return tickPollSoon, err
 	}
-	release := c.keepClaim(ctx, s)
+	release := c.renewClaim(ctx, s)
 	defer release()
-	// Another worker may have made it between the look and the claim.
+	// Another worker may have made the tick before this claim.
 	if state, now, err = c.store.Begin(ctx, s); err != nil {
 		return 0, err
 	}
-	if wait := untilDue(s, state, now); wait > 0 {
+	if wait := waitUntilDue(s, state, now); wait > 0 {
 		return wait, nil
 	}
 	return 0, c.makeTick(ctx, s, state, now)
 }
 
-// keepClaim keeps the claim on a schedule until it is released.
-func (c *Clock) keepClaim(ctx context.Context, s Schedule) (release func()) {
-	keeping, cancel := context.WithCancel(ctx)
-	kept := make(chan struct{})
+// renewClaim renews the claim on a schedule until release is called.
+func (c *Clock) renewClaim(ctx context.Context, s Schedule) (release func()) {
+	renewing, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
 	go func() {
-		defer close(kept)
-		for pause(keeping, tickClaim/4) {
-			c.store.extend(keeping, s, tickClaim) // if it fails another worker makes the tick too
+		defer close(done)
+		for pause(renewing, tickClaim/4) {
+			c.store.extend(renewing, s, tickClaim) // on failure another worker may make the tick, too
 		}
 	}()
 	return func() {
 		cancel()
-		<-kept
+		<-done
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		c.store.release(last, s) // if it fails it expires
+		c.store.release(last, s) // on failure the claim expires
 	}
 }
 
-// untilDue is how long there is nothing to do, at most tickLook.
-func untilDue(s Schedule, state State, now time.Time) time.Duration {
+// waitUntilDue returns the time until a tick is due, at most tickPoll.
+func waitUntilDue(s Schedule, state State, now time.Time) time.Duration {
 	if !state.Paused.IsZero() {
-		return tickLook
+		return tickPoll
 	}
 	due, missed := s.due(state.Last, begun(state), now)
 	next := s.Spec.Next(now)
@@ -138,12 +134,12 @@ func untilDue(s Schedule, state State, now time.Time) time.Duration {
 		return 0
 	}
 	if next.IsZero() {
-		return tickLook
+		return tickPoll
 	}
-	return min(tickLook, next.Sub(now))
+	return min(tickPoll, next.Sub(now))
 }
 
-// begun is the tick that is being tried, or zero.
+// begun returns the tick that is being retried, or zero.
 func begun(state State) time.Time {
 	if state.Trying == nil {
 		return time.Time{}
@@ -151,13 +147,12 @@ func begun(state State) time.Time {
 	return state.Trying.Tick
 }
 
-// makeTick makes the first tick that is due, and settles it or notes that it is
-// to be tried again.
+// makeTick makes the first tick that is due. It settles the tick or records that it must be retried.
 func (c *Clock) makeTick(ctx context.Context, s Schedule, state State, now time.Time) error {
 	due, missed := s.due(state.Last, begun(state), now)
 	o := Outcome{At: now, Missed: len(missed)}
 	if t := state.Trying; t != nil && t.Tick.After(state.Last) && (len(due) == 0 || !due[0].Equal(t.Tick)) {
-		// The tick after it is due by now, and only that will be made.
+		// A later tick is due by now and is made instead of the one that was retried.
 		o.Missed = 0
 		for _, tick := range missed {
 			if tick.Before(t.Tick) {
@@ -175,7 +170,7 @@ func (c *Clock) makeTick(ctx context.Context, s Schedule, state State, now time.
 	id := s.BatchID(o.Tick)
 	made, err := c.ledger.Batch(ctx, id)
 	if err == nil {
-		// By a worker that has died right after that.
+		// A worker made the batch and died before it settled the tick.
 		o.Result, o.Batch, o.Rooms = Enqueued, id, made.Total
 		return c.settleTick(ctx, s, o)
 	}
@@ -186,7 +181,7 @@ func (c *Clock) makeTick(ctx context.Context, s Schedule, state State, now time.
 		before, err := c.ledger.Batch(ctx, state.Batch)
 		switch {
 		case err == nil && !before.Ended():
-			o.Result, o.Error = Skipped, fmt.Sprintf("%s is still open", state.Batch)
+			o.Result, o.Error = Skipped, fmt.Sprintf("%s is still in progress", state.Batch)
 			return c.settleTick(ctx, s, o)
 		case err != nil && !errors.Is(err, ledger.ErrNotFound):
 			return err
@@ -199,18 +194,18 @@ func (c *Clock) makeTick(ctx context.Context, s Schedule, state State, now time.
 	})
 	now = now.Add(time.Since(begin))
 	o.At = now
-	if err == nil || errors.Is(err, enqueue.ErrExists) { // another worker has just made it, of what the source was then
+	if err == nil || errors.Is(err, enqueue.ErrExists) { // ErrExists: another worker made it from an earlier reading
 		o.Result, o.Batch, o.Rooms = Enqueued, id, batch.Rooms
 		return c.settleTick(ctx, s, o)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return c.tryAgain(ctx, s, state, o, err, now)
+	return c.retryTick(ctx, s, state, o, err, now)
 }
 
-// tryAgain notes that the rooms of a tick could not be enqueued, or gives up.
-func (c *Clock) tryAgain(ctx context.Context, s Schedule, state State, o Outcome, cause error, now time.Time) error {
+// retryTick records that a tick failed and when to retry it, or gives up and settles it.
+func (c *Clock) retryTick(ctx context.Context, s Schedule, state State, o Outcome, cause error, now time.Time) error {
 	t := Trying{Tick: o.Tick, Begun: now}
 	if before := state.Trying; before != nil && before.Tick.Equal(o.Tick) {
 		t = *before
@@ -220,7 +215,7 @@ func (c *Clock) tryAgain(ctx context.Context, s Schedule, state State, o Outcome
 	var full *enqueue.FullError
 	var evicts *enqueue.EvictionError
 	if t.Waits = errors.As(cause, &full) || errors.As(cause, &evicts); t.Waits {
-		t.RetryAt = now.Add(tickWaits)
+		t.RetryAt = now.Add(tickRetryFull)
 	} else {
 		t.RetryAt = now.Add(min(tickRetryMax, tickRetry<<min(t.Failures-1, 10)))
 		giveUp := t.Begun.Add(tickGiveUp)
@@ -235,11 +230,11 @@ func (c *Clock) tryAgain(ctx context.Context, s Schedule, state State, o Outcome
 			return c.settleTick(ctx, s, o)
 		}
 	}
-	c.log.Warn("tick is tried again", "schedule", s.Name, "tick", t.Tick, "at", t.RetryAt, "err", cause)
+	c.log.Warn("tick failed, retrying", "schedule", s.Name, "tick", t.Tick, "at", t.RetryAt, "err", cause)
 	return c.store.Try(ctx, s, t)
 }
 
-// settleTick writes the end of a tick and tells of it, unless another worker has.
+// settleTick records the end of a tick, and logs it unless another worker has.
 func (c *Clock) settleTick(ctx context.Context, s Schedule, o Outcome) error {
 	first, err := c.store.Settle(ctx, s, o)
 	if err != nil || !first {
@@ -247,13 +242,13 @@ func (c *Clock) settleTick(ctx context.Context, s Schedule, o Outcome) error {
 	}
 	log := c.log.With("schedule", s.Name, "tick", o.Tick)
 	if o.Missed > 0 {
-		log.Warn("ticks were missed and are not made up", "ticks", o.Missed)
+		log.Warn("missed ticks are not made up", "ticks", o.Missed)
 	}
 	switch o.Result {
 	case Enqueued:
 		log.Info("tick made", "batch", o.Batch, "rooms", o.Rooms)
 		if o.BadRows > 0 {
-			log.Warn("bad rows were left out", "rows", o.BadRows, "first", o.Reasons)
+			log.Warn("bad rows left out", "rows", o.BadRows, "first", o.Reasons)
 		}
 	case Skipped:
 		log.Warn("tick skipped", "why", o.Error)
@@ -263,7 +258,7 @@ func (c *Clock) settleTick(ctx context.Context, s Schedule, o Outcome) error {
 	return nil
 }
 
-// pause waits for d and reports whether ctx is still alive.
+// pause waits for d. It returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

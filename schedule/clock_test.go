@@ -322,7 +322,7 @@ func TestOverlap(t *testing.T) {
 	c.tick(w, 1)
 	c.want("120100")
 	if o := c.status().Last; o.Result != schedule.Skipped ||
-		!strings.Contains(o.Error, "s-20261123t120100z is still open") {
+		!strings.Contains(o.Error, "s-20261123t120100z is still in progress") {
 		t.Errorf("the outcome is %+v", o)
 	}
 	if err := c.rdb.HSet(t.Context(), keys.Default.Batch("s-20261123t120100z"), "ended_at",

@@ -17,17 +17,17 @@ import (
 	"tiwsnap/tasks"
 )
 
-// Bounds of a source.
 const (
-	MaxBytes    = 256 << 20        // of an answer: ten million plain rows
-	readWithin  = 5 * time.Minute  // for all of it
-	answerTime  = 30 * time.Second // until it begins
-	maxReasons  = 5                // faults of rows that are kept
-	maxReason   = 300              // bytes of each
-	maxRedirect = 5
+	// MaxBytes bounds a class list that is fetched: ten million plain rows.
+	MaxBytes = 256 << 20
+	// readWithin bounds the time to read a class list, and answerWithin the time until a response begins.
+	readWithin, answerWithin = 5 * time.Minute, 30 * time.Second
+	// A report keeps maxReasons faults of rows, each of at most maxReason bytes.
+	maxReasons, maxReason = 5, 300
+	maxRedirects          = 5
 )
 
-// Source is where the rooms of a schedule come from. It prints no secret.
+// Source is the class list of a schedule. It prints no secret.
 type Source struct {
 	name string // for people
 	open func(context.Context) (io.ReadCloser, error)
@@ -36,17 +36,17 @@ type Source struct {
 // String names the source: "list", the file, or the host of the URL.
 func (s Source) String() string { return s.name }
 
-// List is a class list that is always the same.
+// List returns a source with a fixed class list.
 func List(text string) Source {
 	return Source{"list", func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(text)), nil
 	}}
 }
 
-// File is a class list on disk, as it is at the tick.
+// File returns a source that reads a file at each tick.
 func File(name string) Source {
 	return Source{name, func(context.Context) (io.ReadCloser, error) {
-		// The opening of a pipe may last for ever.
+		// Opening a pipe could block for ever.
 		if info, err := os.Stat(name); err != nil {
 			return nil, err
 		} else if !info.Mode().IsRegular() {
@@ -56,23 +56,22 @@ func File(name string) Source {
 	}}
 }
 
-// URL is a class list that rawURL answers with, http or https. token, unless
-// empty, is sent as a bearer token. The URL is the operator's own, so any host
-// may be dialed, private ones and a proxy of the environment too; but a
-// redirect is followed only to the same host, so that nobody else decides.
+// URL returns a source that fetches rawURL, http or https, at each tick. token is sent as a bearer token unless empty.
+// The operator has chosen the URL, so any host is allowed: private ones, too, and a proxy of the environment. Redirects
+// are followed only to the same host, so that nobody else chooses.
 func URL(rawURL, token string) (Source, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return Source{}, errors.New("the URL of the rooms must be https://HOST/PATH")
 	}
-	name := u.Scheme + "://" + u.Host // the rest may be a key
+	name := u.Scheme + "://" + u.Host // the rest may be secret
 	client := http.Client{
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: answerTime}).DialContext,
+			DialContext:            (&net.Dialer{Timeout: answerWithin}).DialContext,
 			ForceAttemptHTTP2:      true,
-			TLSHandshakeTimeout:    answerTime,
-			ResponseHeaderTimeout:  answerTime,
+			TLSHandshakeTimeout:    answerWithin,
+			ResponseHeaderTimeout:  answerWithin,
 			MaxResponseHeaderBytes: 64 << 10,
 			DisableKeepAlives:      true, // the next tick is long after this one
 		},
@@ -81,8 +80,8 @@ func URL(rawURL, token string) (Source, error) {
 			case next.URL.Scheme != u.Scheme || next.URL.Host != u.Host:
 				return fmt.Errorf("it redirects to %.80q: only redirects to the same host are followed",
 					next.URL.Scheme+"://"+next.URL.Host)
-			case len(via) > maxRedirect:
-				return fmt.Errorf("it redirects more than %d times", maxRedirect)
+			case len(via) > maxRedirects:
+				return fmt.Errorf("it redirects more than %d times", maxRedirects)
 			}
 			return nil
 		},
@@ -113,7 +112,7 @@ func URL(rawURL, token string) (Source, error) {
 	}}, nil
 }
 
-// withoutURL drops the URL from an error of net/http: its path may be a key.
+// withoutURL removes the URL from an error of net/http, because its path may be secret.
 func withoutURL(err error) error {
 	var e *url.Error
 	if errors.As(err, &e) {
@@ -124,7 +123,7 @@ func withoutURL(err error) error {
 
 var errTooLarge = fmt.Errorf("the class list is larger than %d MB", MaxBytes>>20)
 
-// bounded fails where a plain limit would make a short list of a long one.
+// bounded fails after too many bytes. io.LimitReader would end the list in silence.
 type bounded struct {
 	io.ReadCloser
 	left int64
@@ -138,7 +137,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// SourceError says why the rooms cannot be had.
+// SourceError means that the rooms cannot be read.
 type SourceError struct {
 	Source string
 	Err    error
@@ -148,16 +147,15 @@ func (e *SourceError) Error() string { return fmt.Sprintf("rooms of %s: %v", e.S
 
 func (e *SourceError) Unwrap() error { return e.Err }
 
-// Report is what was wrong with the rows of a source.
+// Report counts the bad rows of a source.
 type Report struct {
 	BadRows int      `json:"bad_rows,omitempty"`
-	Reasons []string `json:"reasons"` // of the first few
-	Notes   []string `json:"notes"`   // the first few of what rooms.Read notes
+	Reasons []string `json:"reasons"` // faults of the first five bad rows
+	Notes   []string `json:"notes"`   // the first five notes of rooms.Read
 }
 
-// Rooms reads the source now, as enqueue.Client.Batch takes it. Rows that are
-// wrong are left out and counted in report. The source is an error as a whole
-// if it cannot be read to its end or has no good row.
+// Rooms reads the source, for enqueue.Client.Batch. It skips bad rows and counts them in report. It yields a
+// *SourceError if the source cannot be read to its end or has no good row.
 func (s Schedule) Rooms(ctx context.Context, report *Report) iter.Seq2[tasks.Room, error] {
 	return func(yield func(tasks.Room, error) bool) {
 		*report = Report{}

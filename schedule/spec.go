@@ -5,35 +5,34 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	_ "time/tzdata" // many containers have no time zones; 0.4 MB of the binary
+	_ "time/tzdata" // many containers have no time zone database; 0.4 MB
 
 	"github.com/netresearch/go-cron"
 )
 
-// maxSpec bounds an expression, in bytes.
-const maxSpec = 256
+const (
+	// maxSpec bounds an expression, in bytes.
+	maxSpec = 256
+	// maxYearsAhead bounds the search for the next tick: around 2100 two leap days are eight years apart.
+	maxYearsAhead = 10
+)
 
-// farthest is how far ahead a tick is looked for, in years: two leap days are
-// eight apart where a century begins between them.
-const farthest = 10
-
-// parser reads the five fields of crontab(5), its words, and what is widely
-// used beyond them: L (the last day), 15W (the weekday nearest to the 15th),
-// 5#3 (the third Friday). Where both days are restricted either will do.
+// parser reads the five fields and the words of crontab(5), and common extensions: L (the last day), 15W (the weekday
+// nearest to the 15th), 5#3 (the third Friday). If both days are restricted, a time matches if either does.
 var parser = cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow |
 	cron.Descriptor | cron.DowOrDom | cron.Extended).
-	WithMaxSearchYears(farthest)
+	WithMaxSearchYears(maxYearsAhead)
 
-// Spec is when a schedule ticks: a cron expression in a time zone.
+// Spec is a cron expression in a time zone.
 type Spec struct {
-	wall      cron.Schedule // in wall clock time, which it takes for UTC
+	wall      cron.Schedule // of wall clock times, which the library takes for UTC
 	zone      *time.Location
 	everyHour bool
 }
 
-// ParseSpec reads a cron expression: the five fields of crontab(5), with L, W
-// and # for days, or @hourly, @daily, @weekly, @monthly or @yearly. zone is an IANA name as in
-// Asia/Shanghai. The errors read on after the expression or the zone.
+// ParseSpec reads a cron expression: the five fields of crontab(5), with L, W and # for days, or @hourly, @daily,
+// @weekly, @monthly or @yearly. zone is an IANA name such as Asia/Shanghai. The errors continue a sentence that begins
+// with the expression or the zone.
 func ParseSpec(expr, zone string) (Spec, error) {
 	location, err := ParseZone(zone)
 	if err != nil {
@@ -65,14 +64,13 @@ func parse(expr string) (cron.Schedule, error) {
 	}
 	wall, err := parser.Parse(expr)
 	if err != nil {
-		return nil, wrongField(expr)
+		return nil, explainField(expr)
 	}
 	return wall, nil
 }
 
-// wrongField says which field of a wrong expression is wrong. The library's own
-// errors speak of its options.
-func wrongField(expr string) error {
+// explainField returns an error that names the wrong field of an expression. Errors of the library name its options.
+func explainField(expr string) error {
 	if strings.HasPrefix(expr, "@") {
 		return errors.New("is not one of @hourly, @daily, @weekly, @monthly, @yearly")
 	}
@@ -106,18 +104,16 @@ func ParseZone(name string) (*time.Location, error) {
 // Zone returns the time zone.
 func (s Spec) Zone() *time.Location { return s.zone }
 
-// Next returns the first tick after t, in UTC; the zero time if there is none
-// within ten years. Daylight saving is as ISC cron has it (crontab(5)).
-// Schedules of every hour tick whenever the clock on the wall shows their
-// time. The others miss nothing and repeat nothing: a tick in an hour that is
-// skipped comes right after it, one in an hour that is repeated comes the first
-// time.
+// Next returns the first tick after t, in UTC, or the zero time if there is none within ten years. Daylight saving time
+// is treated as in ISC cron (crontab(5)). A schedule of every hour ticks whenever the wall clock shows its time. Any
+// other schedule misses and repeats no tick: a tick in a skipped hour comes right after it, and a tick in a repeated
+// hour comes the first time.
 func (s Spec) Next(t time.Time) time.Time {
 	t = t.In(s.zone)
 	if s.everyHour {
-		return s.nextShown(t)
+		return s.nextOnWall(t)
 	}
-	for wall := s.after(onWall(t)); !wall.IsZero(); wall = s.after(wall) {
+	for wall := s.after(wallClock(t)); !wall.IsZero(); wall = s.after(wall) {
 		if tick := s.first(wall); tick.After(t) {
 			return tick.UTC()
 		}
@@ -125,29 +121,27 @@ func (s Spec) Next(t time.Time) time.Time {
 	return time.Time{}
 }
 
-// after is the first tick after wall, both by the clock on the wall. Ticks are
-// at whole minutes; the library would try every second before one.
+// after returns the first tick after wall, both in wall clock time. Ticks are at whole minutes, and the library would
+// try each second before one.
 func (s Spec) after(wall time.Time) time.Time {
 	return s.wall.Next(wall.Truncate(time.Minute).Add(59 * time.Second))
 }
 
-// onWall is what the clock on the wall shows at t, as if that were UTC. The
-// library never sees another zone.
-func onWall(t time.Time) time.Time {
+// wallClock returns the wall clock time at t, as if it were UTC. The library never sees another zone.
+func wallClock(t time.Time) time.Time {
 	_, offset := t.Zone()
 	return t.UTC().Add(time.Duration(offset) * time.Second)
 }
 
-// atOffset is when the clock on the wall shows wall, if it has the offset of t.
+// atOffset returns when the wall clock shows wall, given the UTC offset of t.
 func atOffset(wall, t time.Time) time.Time {
 	_, offset := t.Zone()
 	return wall.Add(-time.Duration(offset) * time.Second)
 }
 
-// nextShown is the first time after t at which the clock on the wall shows a
-// tick.
-func (s Spec) nextShown(t time.Time) time.Time {
-	for after := onWall(t); ; after = onWall(t).Add(-time.Second) {
+// nextOnWall returns the first time after t at which the wall clock shows a tick.
+func (s Spec) nextOnWall(t time.Time) time.Time {
+	for after := wallClock(t); ; after = wallClock(t).Add(-time.Second) {
 		wall := s.after(after)
 		if wall.IsZero() {
 			return wall
@@ -157,14 +151,14 @@ func (s Spec) nextShown(t time.Time) time.Time {
 		if end.IsZero() || tick.Before(end) {
 			return tick
 		}
-		t = end // the clock is put forward or back before that
+		t = end // the offset changes before that
 	}
 }
 
-// first is the first time at which the clock on the wall shows wall; where it
-// skips that, the moment of the skip.
+// first returns the first time at which the wall clock shows wall, or the moment of the change if the wall clock skips
+// it.
 func (s Spec) first(wall time.Time) time.Time {
-	const ahead = 24 * time.Hour // more than any clock is ahead of UTC
+	const ahead = 24 * time.Hour // more than any zone is ahead of UTC
 	t := wall.Add(-ahead).In(s.zone)
 	for {
 		start, end := t.ZoneBounds()

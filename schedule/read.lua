@@ -1,11 +1,10 @@
--- Reads a schedule and the clock, and notes when it was first seen.
+-- Reads the state of a schedule and the time. Notes when the schedule was first seen, if it is to begin.
 --
 -- KEYS[1] schedule hash
--- ARGV[1] name of the field that holds the last tick (ms)
--- ARGV[2] name of the field that holds the tick that is tried (JSON)
--- ARGV[3] begin  1: from now on it ticks, if it never did
--- Returns {now (µs), last, tried, batch, outcome, missed, paused}; what is not there is
--- empty.
+-- ARGV[1] name of the field with the last tick (ms)
+-- ARGV[2] name of the field with the tick that is being retried (JSON)
+-- ARGV[3] begin  1: the schedule ticks from now on, if it never did
+-- Returns {now (µs), last, trying, batch, outcome, missed, paused}; a missing value is empty.
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 if ARGV[3] == '1' then
