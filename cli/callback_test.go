@@ -111,7 +111,7 @@ func TestCallbackURLThatIsNotAllowed(t *testing.T) {
 	}
 	for callback, want := range map[string]string{
 		"ftp://elsewhere.example":           "--callback-url must be a URL that begins with https:// or http://",
-		"https://user:pw@elsewhere.example": "must not hold a user or a password",
+		"https://user:pw@elsewhere.example": "must not contain a user or a password",
 		"https://10.1.2.3/":                 "10.1.2.3",
 	} {
 		s.says(exitUsage, want, "enqueue", "room", "--app", "1", "--room", "2", "--callback-url", callback)

@@ -31,7 +31,7 @@ func TestEveryFlawOfTheWebhooks(t *testing.T) {
 		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=hooks.example.com/K3Y"},
 			"TIWSNAP_WEBHOOK_URL: must be a URL as in https://HOST/PATH"},
 		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=https://u:K3Y@hooks.example.com"},
-			"TIWSNAP_WEBHOOK_URL: must not hold a user or a password: webhooks are signed"},
+			"TIWSNAP_WEBHOOK_URL: must not contain a user or a password: webhooks are signed"},
 		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=https://hooks.example.com/***"},
 			`TIWSNAP_WEBHOOK_URL: is the placeholder that config print shows: give the URL itself`},
 		{[]string{hookSecret, "TIWSNAP_WEBHOOK_URL=http://hooks.example.com/K3Y"},
@@ -127,7 +127,7 @@ func TestCheckCallback(t *testing.T) {
 		"https://10.0.0.1/K3Y":            "leads to a private address: TIWSNAP_WEBHOOK_PRIVATE allows it",
 		"https://127.0.0.1/K3Y":           "leads to a private address: TIWSNAP_WEBHOOK_PRIVATE allows it",
 		"https://[fd00::1]/K3Y":           "leads to a private address: TIWSNAP_WEBHOOK_PRIVATE allows it",
-		"https://u:K3Y@hooks.example.com": "must not hold a user or a password: webhooks are signed",
+		"https://u:K3Y@hooks.example.com": "must not contain a user or a password: webhooks are signed",
 	} {
 		got := ""
 		if err := c.CheckCallback(url); err != nil {

@@ -14,19 +14,17 @@ import (
 	"tiwsnap/tiw"
 )
 
-// callbackWaits is how long Tencent's callback is waited for after the end of a
-// snapshot, since a poll may have found the result first. They are few, as each
-// counts as a try of the webhook.
-var callbackWaits = []time.Duration{2 * time.Second, 8 * time.Second}
+// callbackDelays are the delays before a callback is sent that Tencent's own callback may still precede: a poll may
+// have found the result first. They are few, because each counts as an attempt at the webhook.
+var callbackDelays = []time.Duration{2 * time.Second, 8 * time.Second}
 
-// callback is the callback of a snapshot as Tencent documents it for its
-// other tasks, with the answer of DescribeSnapshotTask as its data. The real
-// one is not documented.
+// callback has the form of the callbacks that Tencent documents for its other tasks, with the response of
+// DescribeSnapshotTask as its data. That of snapshots is not documented.
 type callback struct {
 	EventType string
 	EventData struct {
 		TaskID     string
-		RoomId     uint64 `json:",omitempty"` // only where there is no task
+		RoomId     uint64 `json:",omitempty"` // only if there is no task
 		Status     string
 		CreateTime int64 `json:",omitempty"` // Unix s
 		FinishTime int64 // Unix s
@@ -41,9 +39,8 @@ type callback struct {
 	Timestamp int64 // Unix s
 }
 
-// callbackBody is what a room's CallbackURL is told: what Tencent has sent for the
-// task, byte for byte, or where that did not come the same made of the record.
-// It is nil where the record is gone, or goes on. The error is a *retryLater
+// callbackBody returns the body for the CallbackURL of a room: the callback of Tencent byte for byte, or one made of
+// the record if none came. It is nil if the record has expired or is in progress again. The error is a *retryLater
 // while Tencent's callback may still come.
 func (d *Dispatcher) callbackBody(ctx context.Context, p tasks.NotifyPayload) ([]byte, error) {
 	s, err := d.ledger.Snapshot(ctx, p.Ref)
@@ -53,13 +50,13 @@ func (d *Dispatcher) callbackBody(ctx context.Context, p tasks.NotifyPayload) ([
 	case err != nil:
 		return nil, err
 	}
-	// The TaskID of a life before a retry stays until there is another one.
+	// After a retry the record keeps the old TaskID until there is a new one.
 	made := s.TaskID != "" && !s.AcceptedAt.Before(s.SentAt)
-	if made && tencents(s) {
+	if made && fromTencent(s) {
 		return []byte(s.Callback), nil
 	}
-	if tries, _ := asynq.GetRetryCount(ctx); made && s.Callback == "" && tries < len(callbackWaits) {
-		return nil, &retryLater{after: callbackWaits[tries], why: "Tencent's callback may still come"}
+	if tries, _ := asynq.GetRetryCount(ctx); made && s.Callback == "" && tries < len(callbackDelays) {
+		return nil, &retryLater{after: callbackDelays[tries], why: "Tencent's callback may still come"}
 	}
 	var b callback
 	b.EventType, b.SdkAppId, b.Timestamp = "SnapshotTaskFinished", s.Room.SdkAppId, p.At/1000
@@ -85,9 +82,8 @@ func (d *Dispatcher) callbackBody(ctx context.Context, p tasks.NotifyPayload) ([
 	return body, nil
 }
 
-// tencents reports whether the callback that came for the snapshot is whole and
-// of its task, as far as it names one.
-func tencents(s ledger.Snapshot) bool {
+// fromTencent reports whether the record has a complete callback, and one of its task if it names a task.
+func fromTencent(s ledger.Snapshot) bool {
 	id := tiw.ParseCallback([]byte(s.Callback)).TaskID
 	return json.Valid([]byte(s.Callback)) && (id == s.TaskID || id == "")
 }

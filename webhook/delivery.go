@@ -18,9 +18,8 @@ import (
 	"tiwsnap/tasks"
 )
 
-// Server is the asynq server of the webhooks, for Handler. It takes them until ctx ends. A receiver that is slow or
-// away
-// holds up no snapshot.
+// Server returns the asynq server that runs Handler. It takes webhooks until ctx ends. Webhooks have a server of their
+// own, so that a slow receiver delays no snapshot.
 func (d *Dispatcher) Server(ctx context.Context) *asynq.Server {
 	queue := d.o.Namespace.QueueWebhooks()
 	taker := asynqx.Taker{
@@ -35,18 +34,16 @@ func (d *Dispatcher) Server(ctx context.Context) *asynq.Server {
 		DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout:          d.o.ShutdownTimeout,
 		Logger:                   asynqx.Log(d.log),
-		LogLevel:                 asynq.ErrorLevel, // its warnings are ours, in other words
+		LogLevel:                 asynq.ErrorLevel, // its warnings repeat ours
 	})
 }
 
-// dead is what a handler returns for a webhook that will not be tried again:
-// asynq archives it, and "tiwsnap webhooks" lists it.
-type dead struct{ error }
+// deadLetter is the error of a webhook that is given up. asynq archives it, and "tiwsnap webhooks" lists it.
+type deadLetter struct{ error }
 
-func (dead) Is(target error) bool { return target == asynq.SkipRetry }
+func (deadLetter) Is(target error) bool { return target == asynq.SkipRetry }
 
-// retryDelay is asynq's RetryDelayFunc for webhooks. What waits for its host
-// has not been tried, so that is no failure in asynq either.
+// retryDelay is the RetryDelayFunc of asynq. A BusyError is no failure in asynq, because no request was made.
 func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 	var busy *BusyError
 	var later *retryLater
@@ -56,53 +53,53 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 	case errors.As(err, &later):
 		return later.after
 	}
-	return 0 // a lost lease
+	return 0 // the lease was lost
 }
 
-// retryLater is what a handler returns for a webhook that is tried again after a time.
+// retryLater is the error of a webhook that is to be retried after a delay.
 type retryLater struct {
 	after time.Duration
 	why   string
 }
 
 func (e *retryLater) Error() string {
-	return fmt.Sprintf("%s; again in %s", e.why, e.after.Round(time.Second))
+	return fmt.Sprintf("%s; retry in %s", e.why, e.after.Round(time.Second))
 }
 
-// Handler sends one webhook.
+// Handler returns the asynq handler that delivers one webhook.
 func (d *Dispatcher) Handler() asynq.HandlerFunc {
-	shares := &Shares{Changed: d.receiverChanged}
+	hosts := &Hosts{Changed: d.receiverChanged}
 	return func(ctx context.Context, t *asynq.Task) error {
 		p, err := tasks.ParseNotify(t.Payload())
 		switch {
 		case errors.Is(err, tasks.ErrNewerPayload):
 			return &retryLater{after: time.Minute, why: err.Error()}
 		case err != nil:
-			d.log.Error("a webhook can never be sent: its payload is wrong", "id", p.ID, "err", err)
-			return dead{err}
+			d.log.Error("webhook given up: its payload is invalid", "id", p.ID, "err", err)
+			return deadLetter{err}
 		}
-		err = d.deliver(ctx, shares, p)
-		if err == nil || errors.As(err, new(dead)) {
+		err = d.deliver(ctx, hosts, p)
+		if err == nil || errors.As(err, new(deadLetter)) {
 			if err := d.outbox.done(context.WithoutCancel(ctx), HostOf(p.URL), p.ID); err != nil {
-				d.log.Warn("a webhook takes a place of its receiver's for a day", "id", p.ID, "err", err)
+				d.log.Warn("cannot release the place of a webhook: its receiver has one less for a day", "id", p.ID, "err", err)
 			}
 		}
 		return err
 	}
 }
 
-// deliver sends one webhook when it is the turn of its receiver's host.
-func (d *Dispatcher) deliver(ctx context.Context, shares *Shares, p tasks.NotifyPayload) error {
+// deliver sends one webhook as soon as its host has a place.
+func (d *Dispatcher) deliver(ctx context.Context, hosts *Hosts, p tasks.NotifyPayload) error {
 	to := d.receiver(p)
 	if to.url == "" {
-		return dead{errors.New("there is no receiver: the settings name none any more")}
+		return deadLetter{errors.New("no receiver: the settings name none any more")}
 	}
 	host := HostOf(to.url)
-	release, err := shares.Acquire(ctx, host)
+	release, err := hosts.Acquire(ctx, host)
 	if err != nil {
-		if time.Since(time.UnixMilli(p.At)) > tryFor {
-			d.log.Error("webhook dead: it is not tried again; see tiwsnap webhooks", "id", p.ID, "err", err)
-			return dead{err}
+		if time.Since(time.UnixMilli(p.At)) > retryFor {
+			d.log.Error("webhook given up; see tiwsnap webhooks", "id", p.ID, "err", err)
+			return deadLetter{err}
 		}
 		return err
 	}
@@ -113,7 +110,7 @@ func (d *Dispatcher) deliver(ctx context.Context, shares *Shares, p tasks.Notify
 		return &retryLater{after: time.Second, why: err.Error()}
 	case gone:
 		d.total.WithLabelValues("gone").Inc()
-		return dead{fmt.Errorf("not sent: %s has answered 410 Gone to another webhook", host)}
+		return deadLetter{fmt.Errorf("not sent: %s has answered 410 Gone to another webhook", host)}
 	}
 	body, err := d.body(ctx, p)
 	switch {
@@ -122,50 +119,48 @@ func (d *Dispatcher) deliver(ctx context.Context, shares *Shares, p tasks.Notify
 	case err != nil:
 		return &retryLater{after: time.Second, why: err.Error()}
 	case body == nil:
-		d.log.Info("webhook dropped: its record has expired, or it goes on", "id", p.ID)
+		d.log.Info("webhook dropped: its record has expired or is in progress again", "id", p.ID)
 		return nil
 	}
 	sent = true
 	if err = d.o.Sender.Send(ctx, to.url, p.ID, time.Now(), body); err != nil {
 		d.total.WithLabelValues("failed").Inc()
-		return d.undelivered(ctx, p, err)
+		return d.failed(ctx, p, err)
 	}
 	d.total.WithLabelValues("delivered").Inc()
 	d.log.Debug("webhook delivered", "id", p.ID)
 	return nil
 }
 
-// receiverChanged tells of a host that is left alone for a while, and of its
-// return.
+// receiverChanged logs that the breaker of a host has opened or closed.
 func (d *Dispatcher) receiverChanged(host string, until time.Time, err error) {
 	if err == nil {
-		d.log.Info("webhook receiver answers again", "receiver", host)
+		d.log.Info("webhook receiver works again", "receiver", host)
 		return
 	}
-	d.log.Warn("webhook receiver does not answer: its webhooks wait", "receiver", host, "until", until, "err", err)
+	d.log.Warn("webhook receiver fails: its webhooks wait", "receiver", host, "until", until, "err", err)
 }
 
-// setGone notes that a receiver wants no more webhooks. Of a single room there
-// are no others.
-func (d *Dispatcher) setGone(ctx context.Context, p tasks.NotifyPayload) {
+// markGone records that a receiver has answered 410 Gone. The receiver of a single room needs no record: it gets no
+// other webhooks.
+func (d *Dispatcher) markGone(ctx context.Context, p tasks.NotifyPayload) {
 	to := d.receiver(p)
 	if to.batch == "" && p.URL != "" {
 		return
 	}
-	first, err := d.outbox.setGone(context.WithoutCancel(ctx), to.batch, to.url)
+	first, err := d.outbox.markGone(context.WithoutCancel(ctx), to.batch, to.url)
 	log := d.log.With("receiver", HostOf(to.url), "of", cmp.Or(to.batch, "the settings"))
 	switch {
 	case err != nil:
-		log.Warn("a receiver that is gone is still sent webhooks", "err", err)
+		log.Warn("cannot record that a receiver is gone: it still gets webhooks", "err", err)
 	case first:
-		log.Warn("webhook receiver has answered 410 Gone: it is sent no more",
+		log.Warn("webhook receiver has answered 410 Gone: it gets no more webhooks",
 			"fix", "tiwsnap webhooks resend ID, if it wants them")
 	}
 }
 
-// body is what is sent: the same data as "tiwsnap status REF -o json"
-// shows, and of a schedule what "tiwsnap schedule list -o json" did. It is nil
-// where there is no such record any more, and where it is not ended any more.
+// body returns the body of a webhook. Its data are those of "tiwsnap status REF -o json", and for a schedule those of
+// "tiwsnap schedule list -o json". It is nil if the record has expired or is in progress again.
 func (d *Dispatcher) body(ctx context.Context, p tasks.NotifyPayload) ([]byte, error) {
 	var data any
 	var ended time.Time
@@ -212,27 +207,26 @@ func (d *Dispatcher) body(ctx context.Context, p tasks.NotifyPayload) ([]byte, e
 	return body, nil
 }
 
-// undelivered decides when a webhook is tried again: after a time that doubles
-// and half of which is random, or later where the receiver asks for it, for a
-// day in all.
-func (d *Dispatcher) undelivered(ctx context.Context, p tasks.NotifyPayload, err error) error {
+// failed decides whether and when to retry a webhook. The delay doubles, half of it is jitter, and Retry-After can make
+// it longer. Retries end after a day.
+func (d *Dispatcher) failed(ctx context.Context, p tasks.NotifyPayload, err error) error {
 	tries, _ := asynq.GetRetryCount(ctx)
 	log := d.log.With("id", p.ID, "err", err, "try", tries+1)
-	left := time.Until(time.UnixMilli(p.At).Add(tryFor))
+	left := time.Until(time.UnixMilli(p.At).Add(retryFor))
 	var e *Error
 	if errors.As(err, &e) && e.Status == http.StatusGone {
-		d.setGone(ctx, p)
+		d.markGone(ctx, p)
 	}
 	if e != nil && e.Final || left <= 0 {
-		log.Error("webhook dead: it is not tried again; see tiwsnap webhooks")
-		return dead{err}
+		log.Error("webhook given up; see tiwsnap webhooks")
+		return deadLetter{err}
 	}
-	delay := min(tryFirst<<min(tries, 16), tryMost)
+	delay := min(retryFirst<<min(tries, 16), retryMax)
 	delay = delay/2 + rand.N(delay/2)
 	if e != nil {
 		delay = max(delay, e.RetryAfter)
 	}
 	delay = min(delay, left)
-	log.Warn("webhook not delivered", "again_in", delay)
+	log.Warn("webhook failed, retrying", "again_in", delay)
 	return &retryLater{after: delay, why: err.Error()}
 }

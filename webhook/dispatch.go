@@ -21,53 +21,51 @@ import (
 )
 
 const (
-	// announceEvery is how often ends that nobody was told of are looked for.
-	announceEvery = 500 * time.Millisecond
-	// tellEvery is how often it is renewed that ends are to be noted.
-	tellEvery = time.Minute
-	// announceMany is how many are handled in one go: with announceEvery far
-	// more than the quota lets end.
-	announceMany = 100
-	// announceParallel is how many of them are put on their queue at once.
-	announceParallel = 8
-	// concurrency is how many webhooks one process has in hand. It is the
-	// shares of 16 hosts: see Shares.
+	// pollEvery is the time between two polls of the ledger's outbox.
+	pollEvery = 500 * time.Millisecond
+	// subscribeEvery is the time between two renewals of the subscription to events.
+	subscribeEvery = time.Minute
+	// pollMany is how many events are handled at a time: with pollEvery far more than the quota can produce.
+	pollMany = 100
+	// enqueueParallel is how many webhooks are enqueued in asynq at a time.
+	enqueueParallel = 8
+	// concurrency bounds the webhooks of one process: the limits of 16 hosts, see Hosts.
 	concurrency = 1024
-	// tryFor is how long a webhook is tried.
-	tryFor = 24 * time.Hour
-	// tryFirst and tryMost bound the time between two tries; it doubles.
-	tryFirst, tryMost = 2 * time.Second, time.Hour
+	// retryFor is how long a webhook is retried.
+	retryFor = 24 * time.Hour
+	// retryFirst and retryMax bound the delay between two attempts; it doubles.
+	retryFirst, retryMax = 2 * time.Second, time.Hour
 )
 
-// Subscription says who is told when a snapshot or a batch has ended, or a tick has failed. A batch that
-// names a receiver of its own tells that one.
+// Subscription selects events and their receiver. A batch may name a receiver of its own, which gets its events
+// instead.
 type Subscription struct {
-	Sender    *Sender // default: nobody is told; stays the caller's to close
-	URL       string  // the receiver where a batch names none; default: none
-	Snapshots bool    // tell of each snapshot
-	Batches   bool    // tell of each batch; one that names a receiver is told of in any case
-	Images    bool    // tell of each batch whose images are copied
-	Schedules bool    // tell of each tick of a schedule that fails
+	Sender    *Sender // default: no webhooks; the caller closes it
+	URL       string  // the default receiver; default: none
+	Snapshots bool    // the end of each snapshot
+	Batches   bool    // the end of each batch; a receiver of the batch's own gets it in any case
+	Images    bool    // each batch whose images are copied
+	Schedules bool    // each failed tick of a schedule
 }
 
 // DispatcherOptions are the settings of a Dispatcher. Redis, Ledger, Log and the Sender of the Subscription are
 // required.
 type DispatcherOptions struct {
-	Redis     redis.UniversalClient // stays the caller's to close
+	Redis     redis.UniversalClient // the caller closes it
 	Namespace keys.Namespace
-	Ledger    *ledger.Ledger // has the notes of what ends
+	Ledger    *ledger.Ledger // its outbox has the events
 	Subscription
-	// Explain is what is told of a snapshot that has ended. Default: results.Explain, which knows nothing of copies.
+	// Explain returns the data of a snapshot event. Default: results.Explain, which has no copies of images.
 	Explain func(context.Context, ledger.Snapshot) results.Result
-	// Foreign is told of tasks of others on the queue of the webhooks. Default: nobody is.
+	// Foreign is called for tasks of other applications on the queue of the webhooks. Default: none.
 	Foreign func(kind, id string)
-	// ShutdownTimeout is how long the webhooks that are being sent are waited for. Default 15 s.
+	// ShutdownTimeout is how long a stop waits for webhooks that are being sent. Default 15 s.
 	ShutdownTimeout time.Duration
 	Log             *slog.Logger
-	Metrics         prometheus.Registerer // default: nobody sees them
+	Metrics         prometheus.Registerer // default: none
 }
 
-// Dispatcher turns what the ledger has noted into webhooks, and delivers these. Any number may work on one Redis.
+// Dispatcher turns events of the ledger's outbox into webhooks and delivers them. Any number may share one Redis.
 type Dispatcher struct {
 	o         DispatcherOptions
 	log       *slog.Logger
@@ -94,57 +92,56 @@ func NewDispatcher(o DispatcherOptions) *Dispatcher {
 	}
 }
 
-// Run puts webhooks for what the ledger has noted on their queue, until ctx ends.
+// Run enqueues webhooks for the events in the ledger's outbox until ctx ends.
 func (d *Dispatcher) Run(ctx context.Context) {
-	told := time.Now()
-	for pause(ctx, announceEvery) {
-		if time.Since(told) >= tellEvery {
+	subscribed := time.Now()
+	for pause(ctx, pollEvery) {
+		if time.Since(subscribed) >= subscribeEvery {
 			d.Subscribe(ctx)
-			told = time.Now()
+			subscribed = time.Now()
 		}
-		if err := d.announceSome(ctx); err != nil && ctx.Err() == nil {
-			d.log.Warn("webhooks wait", "err", err)
+		if err := d.enqueueDue(ctx); err != nil && ctx.Err() == nil {
+			d.log.Warn("cannot enqueue webhooks, retrying", "err", err)
 			pause(ctx, time.Second)
 		}
 	}
 }
 
-// Subscribe lets everyone who ends something know that it is to be told: for a few minutes, which Run renews.
+// Subscribe makes all processes record the selected events in the outbox. It lasts a few minutes; Run renews it.
 func (d *Dispatcher) Subscribe(ctx context.Context) {
 	err := d.ledger.SetNotifications(ctx, d.o.Snapshots, d.o.Batches, d.o.Images, d.o.Schedules)
 	if err != nil && ctx.Err() == nil {
-		d.log.Warn("what ends may not be told by webhook", "err", err)
+		d.log.Warn("cannot subscribe to events: webhooks may be missing", "err", err)
 	}
 }
 
-// announceSome hands on what is due, and postpones what has to wait since its
-// receiver's host has its share of webhooks in asynq.
-func (d *Dispatcher) announceSome(ctx context.Context) error {
+// enqueueDue enqueues the webhooks of all events that are due. It postpones events whose host has its limit of webhooks
+// in asynq.
+func (d *Dispatcher) enqueueDue(ctx context.Context) error {
 	if some, err := d.ledger.HasNotices(ctx); !some || err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
-		notices, err := d.ledger.TakeNotices(ctx, announceMany)
+		notices, err := d.ledger.TakeNotices(ctx, pollMany)
 		if err != nil || len(notices) == 0 {
 			return err
 		}
-		told, wait, err := d.handOn(ctx, notices)
+		done, wait, err := d.enqueue(ctx, notices)
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(d.ledger.DeleteNotices(ctx, told), d.ledger.PostponeNotices(ctx, wait)); err != nil {
+		if err := errors.Join(d.ledger.DeleteNotices(ctx, done), d.ledger.PostponeNotices(ctx, wait)); err != nil {
 			return err
 		}
-		if len(notices) < announceMany {
+		if len(notices) < pollMany {
 			break
 		}
 	}
 	return ctx.Err()
 }
 
-// handOn puts the webhooks of notices on their queue. Those that wait have no
-// place there yet; told are all others.
-func (d *Dispatcher) handOn(ctx context.Context, notices []ledger.Notice) (told, wait []ledger.Notice, err error) {
+// enqueue enqueues the webhooks of events in asynq. wait are the events whose host has no place; done are all others.
+func (d *Dispatcher) enqueue(ctx context.Context, notices []ledger.Notice) (done, wait []ledger.Notice, err error) {
 	payloads, err := d.payloads(ctx, notices)
 	if err != nil {
 		return nil, nil, err
@@ -153,10 +150,10 @@ func (d *Dispatcher) handOn(ctx context.Context, notices []ledger.Notice) (told,
 	queued := map[string][]string{} // ids by host
 	isGone := map[receiver]bool{}
 	skipped := map[string]int{} // by host
-	var some []tasks.NotifyPayload
+	var ready []tasks.NotifyPayload
 	for i, p := range payloads {
 		if p == nil {
-			told = append(told, notices[i])
+			done = append(done, notices[i])
 			continue
 		}
 		to := d.receiver(*p)
@@ -169,7 +166,7 @@ func (d *Dispatcher) handOn(ctx context.Context, notices []ledger.Notice) (told,
 		}
 		if gone {
 			skipped[HostOf(to.url)]++
-			told = append(told, notices[i])
+			done = append(done, notices[i])
 			continue
 		}
 		host := HostOf(p.URL)
@@ -184,7 +181,7 @@ func (d *Dispatcher) handOn(ctx context.Context, notices []ledger.Notice) (told,
 		}
 		room[host]--
 		queued[host] = append(queued[host], p.ID)
-		some, told = append(some, *p), append(told, notices[i])
+		ready, done = append(ready, *p), append(done, notices[i])
 	}
 	for host, ids := range queued {
 		if err := d.outbox.queue(ctx, host, ids...); err != nil {
@@ -192,21 +189,20 @@ func (d *Dispatcher) handOn(ctx context.Context, notices []ledger.Notice) (told,
 		}
 	}
 	var g errgroup.Group
-	g.SetLimit(announceParallel)
-	for _, p := range some {
+	g.SetLimit(enqueueParallel)
+	for _, p := range ready {
 		g.Go(func() error {
 			task, err := p.Task(d.o.Namespace.String())
 			if err != nil {
 				return err
 			}
 			if _, err = d.queue.EnqueueContext(ctx, task); errors.Is(err, asynq.ErrTaskIDConflict) {
-				err = nil // it is there already
+				err = nil // enqueued before
 			}
 			return err
 		})
 	}
-	// Where this ends in the middle all of them are handed out again, and the
-	// TaskIDs make that harmless.
+	// If this process dies here, the events are enqueued again, and the TaskIDs make that harmless.
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
 	}
@@ -214,35 +210,34 @@ func (d *Dispatcher) handOn(ctx context.Context, notices []ledger.Notice) (told,
 		d.total.WithLabelValues("gone").Add(float64(n))
 		d.log.Info("webhooks not sent: their receiver has answered 410 Gone", "receiver", host, "webhooks", n)
 	}
-	return told, wait, nil
+	return done, wait, nil
 }
 
-// receiver is whom a webhook is for.
+// receiver is the receiver of a webhook.
 type receiver struct {
 	url   string
-	batch string // whose receiver it is; empty: that of the settings, or of a single room
+	batch string // that names it; empty: it is that of the settings or of a single room
 }
 
 func (d *Dispatcher) receiver(p tasks.NotifyPayload) receiver {
 	return receiver{cmp.Or(p.URL, d.o.URL), BatchOf(p)}
 }
 
-// payloads are the webhooks to send for these notices, in their order. It is nil for what
-// has expired, or goes on (it was retried and will end again), for an end
-// longer ago than a webhook is tried, and where there is no receiver.
+// payloads returns the webhook of each event, in their order. It is nil if there is no receiver, or if the record has
+// expired, is in progress again after a retry, or ended longer ago than webhooks are retried.
 func (d *Dispatcher) payloads(ctx context.Context, notices []ledger.Notice) ([]*tasks.NotifyPayload, error) {
 	all := make([]*tasks.NotifyPayload, len(notices))
 	add := func(i int, n ledger.Notice, event string, ended time.Time) {
 		switch {
 		case ended.IsZero() || cmp.Or(n.URL, d.o.URL) == "":
-		case time.Since(ended) > tryFor:
-			d.log.Error("webhook given up: its turn did not come in time", "event", event, "ref", n.ID, "ended", ended)
+		case time.Since(ended) > retryFor:
+			d.log.Error("webhook given up: it waited too long in the outbox", "event", event, "ref", n.ID, "ended", ended)
 		default:
 			p := tasks.NewNotify(event, n.ID, ended, n.URL)
 			all[i] = &p
 		}
 	}
-	var snapshots, callbacks []int // places in notices
+	var snapshots, callbacks []int // indexes of notices
 	var ids, calledIDs []string
 	for i, n := range notices {
 		switch n.Kind {
@@ -284,7 +279,7 @@ func (d *Dispatcher) payloads(ctx context.Context, notices []ledger.Notice) ([]*
 	return all, err
 }
 
-// pause waits for d and reports whether ctx is still alive.
+// pause waits for d. It returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -9,9 +9,8 @@ import (
 	"tiwsnap/internal/guard"
 )
 
-// ParseURL checks and parses the URL of a receiver: https, or http where
-// allowHTTP is set, with a host in ASCII and without user, password or
-// fragment. The error does not repeat the URL: its path may be a secret.
+// ParseURL checks and parses the URL of a receiver: https, or http if allowHTTP is set, with a host in ASCII and
+// without user, password or fragment. The error does not contain the URL, because its path may be secret.
 func ParseURL(s string, allowHTTP bool) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
@@ -20,7 +19,7 @@ func ParseURL(s string, allowHTTP bool) (*url.URL, error) {
 	case u.Scheme == "http" && !allowHTTP:
 		return nil, errors.New("must be https://: http is not allowed by the settings")
 	case u.User != nil:
-		return nil, errors.New("must not hold a user or a password: webhooks are signed")
+		return nil, errors.New("must not contain a user or a password: webhooks are signed")
 	case u.Fragment != "":
 		return nil, errors.New("must not have a fragment (#)")
 	case strings.ContainsFunc(u.Host, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
@@ -29,8 +28,8 @@ func ParseURL(s string, allowHTTP bool) (*url.URL, error) {
 	return u, nil
 }
 
-// Host returns the host of a URL as lists of receivers have it: in lower case,
-// and with its port unless that is the scheme's own.
+// Host returns the host of a URL in the form of Options.Hosts: in lower case, with its port unless that is the default
+// of the scheme.
 func Host(u *url.URL) string {
 	name, port := guard.Hostname(u.Hostname()), u.Port()
 	switch {

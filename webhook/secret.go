@@ -12,20 +12,18 @@ import (
 	"time"
 )
 
-// Secret is the key that a sender and its receivers share. No way of printing
-// reveals it.
+// Secret is the key that a sender and its receivers share. It prints as *** in every way.
 type Secret struct {
-	key *string // behind a pointer: fmt prints unexported fields past every method
+	key *string // a pointer, because fmt prints unexported fields without calling their methods
 }
 
 const secretPrefix = "whsec_"
 
-// ParseSecret reads a secret as Standard Webhooks spells it: whsec_ and 24 to
-// 64 random bytes in base64.
+// ParseSecret reads a secret in the format of Standard Webhooks: whsec_ and 24 to 64 random bytes in base64.
 func ParseSecret(s string) (Secret, error) {
 	text, ok := strings.CutPrefix(s, secretPrefix)
 	key, err := base64.StdEncoding.DecodeString(text)
-	lineBreak := strings.ContainsAny(text, "\r\n") // which base64 passes over
+	lineBreak := strings.ContainsAny(text, "\r\n") // base64 ignores it
 	if !ok || err != nil || len(key) < 24 || len(key) > 64 || lineBreak {
 		return Secret{}, errors.New("must be whsec_ and 24 to 64 bytes in base64")
 	}
@@ -33,7 +31,7 @@ func ParseSecret(s string) (Secret, error) {
 	return Secret{&k}, nil
 }
 
-// sign returns one signature of the header webhook-signature.
+// sign returns a signature for the header webhook-signature.
 func (s Secret) sign(id string, at time.Time, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(*s.key))
 	fmt.Fprintf(mac, "%s.%d.%s", id, at.Unix(), body)
@@ -43,7 +41,7 @@ func (s Secret) sign(id string, at time.Time, body []byte) string {
 // Format prints *** for every verb of package fmt.
 func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, "***") }
 
-// LogValue is *** in every log.
+// LogValue returns *** for every log.
 func (Secret) LogValue() slog.Value { return slog.StringValue("***") }
 
 // MarshalText returns ***.

@@ -503,11 +503,11 @@ func TestParseURL(t *testing.T) {
 		"file:///etc/passwd":              "must be a URL as in https://HOST/PATH",
 		"gopher://hook.test":              "must be a URL as in https://HOST/PATH",
 		"https://hook.test\r\nX: y":       "must be a URL as in https://HOST/PATH",
-		"https://u:p@hook.test":           "must not hold a user or a password: webhooks are signed",
+		"https://u:p@hook.test":           "must not contain a user or a password: webhooks are signed",
 		"https://hook.test#x":             "must not have a fragment (#)",
 		"https://①②⑦.⓪.⓪.①/":              "must have a host name in ASCII (xn--…)",
 		"https://127。0。0。1/":              "must have a host name in ASCII (xn--…)",
-		"https://hook.test%2f@127.0.0.1/": "must not hold a user or a password: webhooks are signed",
+		"https://hook.test%2f@127.0.0.1/": "must not contain a user or a password: webhooks are signed",
 		"https://hook.test\\@127.0.0.1/":  "must be a URL as in https://HOST/PATH",
 		"https://hook.test%00.evil.test/": "must be a URL as in https://HOST/PATH",
 	} {

@@ -14,14 +14,14 @@ import (
 	"tiwsnap/webhook"
 )
 
-// Receiver is a server that webhooks go to.
+// Receiver is an HTTP server that receives webhooks.
 type Receiver struct {
 	*httptest.Server
 	Got    chan Delivery
-	Answer chan int // the status of each answer; 200 where there is none
+	Answer chan int // statuses of the next responses; 200 if it is empty
 }
 
-// Delivery is one request that came to a receiver.
+// Delivery is a request that a receiver got.
 type Delivery struct {
 	ID, Path string
 	Raw      string
@@ -71,14 +71,13 @@ func (r Receiver) Next(t *testing.T) Delivery {
 	}
 }
 
-// Subscribe returns what tells these receivers of everything but copies of images. The first one is that of the
-// settings.
+// Subscribe returns a subscription to all events except copies of images. The first receiver is that of the settings.
 func Subscribe(t *testing.T, receivers ...Receiver) webhook.Subscription {
 	t.Helper()
 	return SubscribeWithin(t, 0, receivers...)
 }
 
-// SubscribeWithin is Subscribe with a timeout for each request; 0: the default.
+// SubscribeWithin is Subscribe with a timeout for each request; 0 is the default.
 func SubscribeWithin(t *testing.T, timeout time.Duration, receivers ...Receiver) webhook.Subscription {
 	t.Helper()
 	secret, err := webhook.ParseSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")

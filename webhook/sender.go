@@ -1,7 +1,8 @@
-// Package webhook delivers notifications to other people's servers. A Sender
-// makes requests signed by the scheme of https://www.standardwebhooks.com and
-// refuses private addresses. A Dispatcher moves events from the ledger's outbox
-// to the receivers, each of which has its share of the capacity.
+// Package webhook delivers events to the servers of users.
+//
+// The ledger records events in its outbox. A Dispatcher turns them into webhooks on a queue of asynq and delivers
+// them, with limits for each host. A Sender makes one request, signed as https://www.standardwebhooks.com describes.
+// An Outbox counts the queued webhooks of each host and knows which receivers are gone.
 package webhook
 
 import (
@@ -21,13 +22,12 @@ import (
 
 // Options are the settings of a Sender. Secrets are required.
 type Options struct {
-	Secrets []Secret // each signs every webhook: while one is replaced there are two
-	// Hosts are the receivers that may be sent to, in the form of Host. They
-	// are not patterns.
+	Secrets []Secret // each signs every webhook; during a rotation there are two
+	// Hosts are the allowed receivers in the form of Host, without wildcards.
 	Hosts   []string
-	HTTP    bool          // http:// receivers too
-	Private guard.Private // receivers that may be at a private address
-	Timeout time.Duration // of one request, the look-up of the name included; default 10 s
+	HTTP    bool          // allow http:// receivers
+	Private guard.Private // hosts that may be at a private address
+	Timeout time.Duration // of one request, including the DNS lookup; default 10 s
 }
 
 // Sender sends webhooks. It is safe for concurrent use.
@@ -38,10 +38,9 @@ type Sender struct {
 }
 
 const (
-	// maxDrained is how much of an answer is read, in bytes, so that its
-	// connection can be used again. What it says is of no interest.
+	// maxDrained is how much of a response is read, in bytes, so that its connection can be reused. It is discarded.
 	maxDrained = 4 << 10
-	// maxRetryAfter bounds what a receiver can ask for.
+	// maxRetryAfter bounds the header Retry-After.
 	maxRetryAfter = time.Hour
 )
 
@@ -58,7 +57,7 @@ func New(o Options) (*Sender, error) {
 		dialer: o.Private.Dialer(o.Timeout),
 	}
 	s.transport = &http.Transport{
-		Proxy:                  nil, // it would dial in our place, past the guard
+		Proxy:                  nil, // a proxy would connect for us, past the guard
 		DialContext:            s.dialer.DialContext,
 		TLSHandshakeTimeout:    o.Timeout,
 		DisableCompression:     true,
@@ -72,13 +71,13 @@ func New(o Options) (*Sender, error) {
 // Close closes the idle connections.
 func (s *Sender) Close() { s.transport.CloseIdleConnections() }
 
-// Error says why a webhook was not delivered.
+// Error means that a webhook was not delivered.
 type Error struct {
-	Host       string        // of the receiver; empty where the URL has none
-	Status     int           // of the answer; 0 where there was none
-	Final      bool          // trying again is of no use
-	RetryAfter time.Duration // how long the receiver wants to be left alone, at most an hour; 0 where it did not say
-	Err        error         // why
+	Host       string        // of the receiver; empty if the URL has none
+	Status     int           // of the response; 0: no response
+	Final      bool          // a retry is of no use
+	RetryAfter time.Duration // that the receiver asks for, at most an hour; 0: none
+	Err        error         // the reason, if Status does not say it
 }
 
 func (e *Error) Error() string {
@@ -107,13 +106,12 @@ var (
 	errUnlisted = errors.New("not among the hosts that webhooks may go to")
 )
 
-// Send makes one request to the URL. The id names the event, is the same each
-// time the event is sent, and must not contain a dot (the signature is over
-// ID.TIME.BODY); now is when this request is made. The answer's body is ignored.
+// Send makes one request to the URL. The id identifies the event: it is the same in each attempt, and must not contain
+// a dot, because the signature is over ID.TIME.BODY. now is the time of this attempt. The body of the response is
+// ignored.
 //
-// The error is an *Error. After Standard Webhooks, 2xx is delivered and all
-// else is not. Final are 410 Gone, redirects, URLs that are not allowed, and
-// addresses in private networks; all else may be tried again.
+// The error is an *Error. As Standard Webhooks says, 2xx is success and every other status is a failure. Final are 410
+// Gone, redirects, URLs that are not allowed, and addresses in private networks; every other failure can be retried.
 func (s *Sender) Send(ctx context.Context, url, id string, now time.Time, body []byte) error {
 	u, err := ParseURL(url, s.o.HTTP)
 	if err != nil {
@@ -139,7 +137,7 @@ func (s *Sender) Send(ctx context.Context, url, id string, now time.Time, body [
 	req.Header.Set("Webhook-Timestamp", strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set("Webhook-Signature", strings.Join(signatures, " "))
 
-	// The transport, and not http.Client: that would follow redirects.
+	// An http.Client would follow redirects.
 	resp, err := s.transport.RoundTrip(req)
 	switch {
 	case errors.Is(err, guard.ErrPrivate):
@@ -150,7 +148,7 @@ func (s *Sender) Send(ctx context.Context, url, id string, now time.Time, body [
 		return &Error{Host: host, Err: err}
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusSwitchingProtocols { // behind that is the bare connection, which no deadline ends
+	if resp.StatusCode != http.StatusSwitchingProtocols { // its body is the connection, which no deadline ends
 		io.CopyN(io.Discard, resp.Body, maxDrained)
 	}
 

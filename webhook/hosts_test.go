@@ -22,7 +22,7 @@ func busy(t *testing.T, err error) *webhook.BusyError {
 
 func TestShareOfAHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s webhook.Shares
+		var s webhook.Hosts
 		var releases []func(bool, error)
 		for range 8 {
 			release, err := s.Acquire(t.Context(), "a.test")
@@ -96,7 +96,7 @@ func TestBreakerOfAHost(t *testing.T) {
 			open bool
 		}
 		var changes []change
-		s := webhook.Shares{Changed: func(host string, until time.Time, err error) {
+		s := webhook.Hosts{Changed: func(host string, until time.Time, err error) {
 			changes = append(changes, change{max(time.Until(until), 0), err != nil})
 		}}
 		away := &webhook.Error{Host: "a.test", Err: errors.New("no answer within 10s")}
