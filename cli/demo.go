@@ -30,7 +30,7 @@ import (
 	"tiwsnap/schedule"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
-	"tiwsnap/web"
+	"tiwsnap/web/metrics"
 	"tiwsnap/worker"
 )
 
@@ -114,7 +114,7 @@ func demo(
 	}
 	defer api.Close()
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	metrics := web.NewRegistry()
+	registry := metrics.NewRegistry()
 	c := &connection{
 		rdb: client, ledger: ledger.New(client, ledger.Options{}), backlog: backlog.New(client, keys.Default),
 		results: results.NewReader(client, keys.Default),
@@ -123,7 +123,7 @@ func demo(
 		return err
 	}
 	defer os.Remove(strings.TrimPrefix(c.cfg.Images.Store, "file://")) // if nothing came of it
-	copier, closeCopier, err := newCopier(c, log, metrics)
+	copier, closeCopier, err := newCopier(c, log, registry)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func demo(
 		Redis: client, TIW: api, ConfirmAfter: time.Second,
 		Margin:    50 * time.Millisecond, // simulator, Redis and worker hold up one another in one process
 		Schedules: schedules, Copier: copier,
-		Log: log, Metrics: ofNamespace(metrics, config.Config{}),
+		Log: log, Metrics: ofNamespace(registry, config.Config{}),
 	})
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func demo(
 		c.cfg.HTTP.Addr = "127.0.0.1:0"
 		h, err := serveHTTP(served{
 			sites:   []*hosted{{connection: c, limiters: w.Limiters(), schedules: schedules, log: log}},
-			metrics: metrics, log: log,
+			metrics: registry, log: log,
 		})
 		if err != nil {
 			return err

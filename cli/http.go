@@ -17,6 +17,11 @@ import (
 	"tiwsnap/schedule"
 	"tiwsnap/version"
 	"tiwsnap/web"
+	"tiwsnap/web/api"
+	"tiwsnap/web/asynqmon"
+	"tiwsnap/web/health"
+	"tiwsnap/web/metrics"
+	"tiwsnap/web/pages"
 )
 
 // httpPatience is how long requests may go on when the process ends.
@@ -73,26 +78,28 @@ func (h httpServer) replaceLogins(c config.HTTP) error {
 // ready to return.
 func serveHTTP(s served) (httpServer, error) {
 	cfg := s.sites[0].cfg
-	var apis []*web.API
+	var apis []*api.API
 	for i, h := range s.sites {
 		pictures, err := imageSource(h.cfg.Images)
 		if err != nil {
 			return httpServer{}, err
 		}
-		var first *web.API
+		var first *api.API
 		if i > 0 {
 			first = apis[0]
 		}
-		api := web.NewAPI(web.APIOptions{
+		one := api.New(api.Options{
 			Redis: h.rdb, Namespace: h.cfg.Namespace, Ledger: h.ledger, Replicated: h.replicated(),
 			CheckWebhook: h.cfg.Webhook.Check, CheckCallback: h.cfg.CheckCallback,
 			Images: pictures, Limiters: h.limiters, Schedules: h.schedules, Version: version.Read().String(), Log: h.log,
 			Base: h.site(i).Base, Beside: first,
 		})
-		ofNamespace(s.metrics, h.cfg).MustRegister(api.Collector())
-		apis = append(apis, api)
+		apis = append(apis, one)
+		ofNamespace(s.metrics, h.cfg).MustRegister(metrics.NewCollector(metrics.Options{
+			Redis: h.rdb, Namespace: h.cfg.Namespace, Ledger: h.ledger, Limiters: h.limiters, Version: version.Read().String(),
+		}))
 	}
-	metrics := web.MetricsRoute(s.metrics)
+	scraped := []web.Route{metrics.Route(s.metrics)}
 	stopMetrics := func() {}
 	if addr := cfg.Metrics.Addr; addr != "" {
 		l, err := net.Listen("tcp", addr)
@@ -101,13 +108,13 @@ func serveHTTP(s served) (httpServer, error) {
 				"metrics: %w; choose another address with TIWSNAP_METRICS_ADDR or --metrics-addr, or none", err)
 		}
 		s.log.Info("serving metrics", "addr", l.Addr().String())
-		stopMetrics = serve(l, web.NewServer(metrics.Handler, s.log), s.failed(l))
-		metrics = nil
+		stopMetrics = serve(l, web.NewServer(scraped[0].Handler, s.log), s.failed(l))
+		scraped = nil
 	}
 	if cfg.HTTP.Addr == "" {
 		return httpServer{stop: stopMetrics}, nil
 	}
-	h, err := s.serve(cfg.HTTP, apis, metrics)
+	h, err := s.serve(cfg.HTTP, apis, scraped)
 	if err != nil {
 		stopMetrics()
 		return httpServer{}, err
@@ -135,8 +142,8 @@ func serve(l net.Listener, server *http.Server, failed func(error)) (stop func()
 	return func() { cancel(); <-ended }
 }
 
-// serve serves all sites, and the metrics where they are given.
-func (s served) serve(c config.HTTP, apis []*web.API, metrics *web.Route) (httpServer, error) {
+// serve serves all sites, and the routes of the process itself.
+func (s served) serve(c config.HTTP, apis []*api.API, routes []web.Route) (httpServer, error) {
 	users, tokens := logins(c)
 	auth, err := web.NewAuth(web.AuthOptions{
 		Users: users, Tokens: tokens, SessionKey: c.SessionKey.Reveal(),
@@ -164,28 +171,24 @@ func (s served) serve(c config.HTTP, apis []*web.API, metrics *web.Route) (httpS
 			l.Addr(),
 		)
 	}
-	var routes []web.Route
 	var sites []web.Site
 	var closers []func()
 	for i, h := range s.sites {
-		site, api := h.site(i), apis[i]
-		pages := web.NewPages(web.PagesOptions{Auth: auth, API: api, Log: h.log})
-		queues := web.NewAsynqmon(web.AsynqmonOptions{
+		site := h.site(i)
+		shown := pages.New(pages.Options{Auth: auth, API: apis[i], Log: h.log})
+		queues := asynqmon.New(asynqmon.Options{
 			Redis: h.rdb, Namespace: h.cfg.Namespace, Base: site.Base, Log: h.log,
 		})
 		routes = append(routes, site.Under(slices.Concat(
-			api.Routes(), api.HealthRoutes(), pages.Routes(), queues.Routes(),
+			apis[i].Routes(), health.Routes(h.rdb, h.cfg.Namespace), shown.Routes(), queues.Routes(),
 		)...)...)
-		sites, closers = append(sites, site), append(closers, api.Close)
+		sites, closers = append(sites, site), append(closers, apis[i].Close)
 	}
 	if len(sites) == 1 {
 		sites = nil
 	}
-	if metrics != nil {
-		routes = append(routes, *metrics)
-	}
 	handler := web.NewHandler(web.HandlerOptions{
-		Auth: auth, Hosts: c.Hosts, Proxies: c.Proxies, Sites: sites, Log: s.log,
+		Auth: auth, ProblemPage: pages.ShowProblem, Hosts: c.Hosts, Proxies: c.Proxies, Sites: sites, Log: s.log,
 	}, routes...)
 	server := web.NewServer(handler, s.log)
 	for _, closeSite := range closers {

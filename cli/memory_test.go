@@ -18,7 +18,7 @@ import (
 	"tiwsnap/internal/redistest"
 	"tiwsnap/internal/testbed"
 	"tiwsnap/tiw/tiwtest"
-	"tiwsnap/web"
+	"tiwsnap/web/api"
 )
 
 // A worker takes in a list of two million rooms, as many as there may be, and
@@ -105,7 +105,7 @@ func staysSmall(t *testing.T, binary, media, query string, rooms int, write func
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var got web.Enqueued
+	var got api.Enqueued
 	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil || got.Rooms != rooms {
 		t.Errorf("status %d, %d rooms, %v", resp.StatusCode, got.Rooms, err)
 	}

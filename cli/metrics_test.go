@@ -22,8 +22,8 @@ import (
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
-	"tiwsnap/web"
 	"tiwsnap/web/callback"
+	"tiwsnap/web/metrics"
 	"tiwsnap/webhook"
 	"tiwsnap/worker"
 )
@@ -73,8 +73,9 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}()
 	callback.NewHandler(callback.Options{Metrics: c})
 	images.NewCopier(images.CopierOptions{Metrics: c})
-	figures := web.NewAPI(web.APIOptions{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{}), Limiters: w.Limiters()})
-	c.MustRegister(figures.Collector())
+	c.MustRegister(metrics.NewCollector(metrics.Options{
+		Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{}), Limiters: w.Limiters(),
+	}))
 
 	text, err := os.ReadFile("../docs/metrics.md")
 	if err != nil {

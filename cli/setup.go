@@ -20,7 +20,7 @@ import (
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 	"tiwsnap/tiw"
-	"tiwsnap/web"
+	"tiwsnap/web/health"
 )
 
 // loadConfig reads the settings for a command that works on one namespace: the
@@ -74,7 +74,7 @@ func (c *connection) probe(ctx context.Context) error {
 }
 
 func probeRedis(ctx context.Context, c config.Config, client redis.UniversalClient) error {
-	return rdb.Probe(ctx, client, c.Redis.URL.Reveal(), web.ProbeKeys(c.Namespace)...)
+	return rdb.Probe(ctx, client, c.Redis.URL.Reveal(), health.ProbeKeys(c.Namespace)...)
 }
 
 // connection is what a command has in hand that works on the Redis of the

@@ -10,7 +10,7 @@ import (
 	"tiwsnap/gate"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
-	"tiwsnap/web"
+	"tiwsnap/web/metrics"
 )
 
 func newWeb(e env) *cobra.Command {
@@ -81,7 +81,7 @@ SIGTERM ends the process after its open requests. SIGHUP makes it ` + reloadHelp
 			})
 			sites = append(sites, site)
 		}
-		h, err := serveHTTP(served{sites: sites, metrics: web.NewRegistry(), log: log})
+		h, err := serveHTTP(served{sites: sites, metrics: metrics.NewRegistry(), log: log})
 		if err != nil {
 			return err
 		}

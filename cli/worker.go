@@ -28,8 +28,8 @@ import (
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/roster"
 	"tiwsnap/tiw"
-	"tiwsnap/web"
 	"tiwsnap/web/callback"
+	"tiwsnap/web/metrics"
 	"tiwsnap/worker"
 )
 
@@ -87,14 +87,14 @@ outcomes. SIGHUP makes it ` + reloadHelp,
 			log.Warn("Redis is embedded in this process: nothing is durable or shared. Set TIWSNAP_REDIS_URL to " +
 				"use a Redis server")
 		}
-		metrics := web.NewRegistry()
+		registry := metrics.NewRegistry()
 		var installed []*installation
 		var sites []*hosted
 		for _, c := range all {
 			if err := c.probe(ctx); err != nil {
 				return err
 			}
-			n, err := install(ctx, c, c.log(log, len(all)), ofNamespace(metrics, c.cfg), *moved)
+			n, err := install(ctx, c, c.log(log, len(all)), ofNamespace(registry, c.cfg), *moved)
 			if err != nil {
 				return err
 			}
@@ -107,7 +107,7 @@ outcomes. SIGHUP makes it ` + reloadHelp,
 			return err
 		}
 		defer stopCallbacks()
-		h, err := serveHTTP(served{sites: sites, metrics: metrics, log: log, mayYield: true})
+		h, err := serveHTTP(served{sites: sites, metrics: registry, log: log, mayYield: true})
 		if err != nil {
 			return err
 		}
@@ -159,7 +159,7 @@ func (c *connection) log(log *slog.Logger, of int) *slog.Logger {
 
 // install makes the worker of one namespace. The error is ready to return.
 func install(
-	ctx context.Context, c *connection, log *slog.Logger, metrics prometheus.Registerer, moved bool,
+	ctx context.Context, c *connection, log *slog.Logger, registry prometheus.Registerer, moved bool,
 ) (_ *installation, err error) {
 	n := &installation{key: c.cfg.TencentCloud.Credential(log)}
 	defer func() {
@@ -181,7 +181,7 @@ func install(
 	if err != nil {
 		return nil, err
 	}
-	copier, closeCopier, err := newCopier(c, log, metrics)
+	copier, closeCopier, err := newCopier(c, log, registry)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +207,7 @@ func install(
 		Webhooks:     webhooks,
 		Schedules:    schedules,
 		Copier:       copier,
-		Metrics:      metrics,
+		Metrics:      registry,
 		Log:          log,
 
 		OtherCallbackURL: c.cfg.TIW.CallbackURL.Reveal(),
@@ -226,7 +226,7 @@ func install(
 		return nil, c.away(err)
 	}
 	n.callbacks = callback.NewHandler(callback.Options{
-		Keys: callbackKeys(c.cfg), Record: c.ledger.Callback, Log: log, Metrics: metrics,
+		Keys: callbackKeys(c.cfg), Record: c.ledger.Callback, Log: log, Metrics: registry,
 	})
 	n.hosted = hosted{connection: c, limiters: n.worker.Limiters(), schedules: schedules, log: log}
 	return n, nil

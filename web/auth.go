@@ -32,7 +32,7 @@ const (
 
 // roleRead is what a route needs that tells of something whose id one must know:
 // either of two roles. Nobody is given it.
-const roleRead Role = "view or produce"
+const RoleRead Role = "view or produce"
 
 // Principal is who makes a request.
 type Principal struct {
@@ -40,11 +40,11 @@ type Principal struct {
 	Roles []Role
 	Token bool // known by a bearer token, and not by a session
 
-	session bool // known by a session, which a logout ends
+	Session bool // known by a session, which a logout ends
 }
 
 // key tells principals apart: a user and a token may have the same name.
-func (p Principal) key() string {
+func (p Principal) Key() string {
 	if p.Token {
 		return "token " + p.Name
 	}
@@ -55,7 +55,7 @@ func (p Principal) key() string {
 // "operate" may everything, and everybody may what needs none.
 func (p Principal) May(r Role) bool {
 	has := func(r Role) bool { return slices.Contains(p.Roles, r) }
-	return r == "" || has(r) || has(RoleOperate) || r == roleRead && (has(RoleView) || has(RoleProduce))
+	return r == "" || has(r) || has(RoleOperate) || r == RoleRead && (has(RoleView) || has(RoleProduce))
 }
 
 // User may log in with a password.
@@ -114,7 +114,7 @@ type Auth struct {
 	o        AuthOptions // but for who may come in
 	logins   atomic.Pointer[logins]
 	attempts *attempts
-	checks   chan struct{} // passwords that are being checked
+	checks   Slots // passwords that are being checked
 }
 
 // logins is who may come in, and what signs their sessions.
@@ -137,7 +137,7 @@ func NewAuth(o AuthOptions) (*Auth, error) {
 	if o.SessionKey == "" {
 		o.SessionKey = rand.Text() + rand.Text()
 	}
-	a := &Auth{o: o, attempts: newAttempts(), checks: make(chan struct{}, maxChecks)}
+	a := &Auth{o: o, attempts: newAttempts(), checks: Slots{All: maxChecks}}
 	return a, a.Replace(o.Users, o.Tokens, o.SessionKey)
 }
 
@@ -193,6 +193,9 @@ func (a *Auth) Open() bool {
 	return len(l.users) == 0 && len(l.tokens) == 0
 }
 
+// HasUsers reports whether anybody can log in with a password.
+func (a *Auth) HasUsers() bool { return len(a.logins.Load().users) > 0 }
+
 // Authenticate returns who makes a request: by its bearer token, or else by its
 // session. Errors: ErrNoCredentials, ErrBadCredentials, *LimitedError.
 func (a *Auth) Authenticate(r *http.Request) (Principal, error) {
@@ -212,7 +215,7 @@ func (a *Auth) Authenticate(r *http.Request) (Principal, error) {
 		}
 		return Principal{Name: t.Name, Roles: t.Roles, Token: true}, nil
 	}
-	cookie, err := r.Cookie(sessionCookie)
+	cookie, err := r.Cookie(SessionCookie)
 	if err != nil {
 		return Principal{}, ErrNoCredentials
 	}
@@ -220,7 +223,7 @@ func (a *Auth) Authenticate(r *http.Request) (Principal, error) {
 	if !ok {
 		return Principal{}, ErrBadCredentials
 	}
-	return Principal{Name: u.Name, Roles: u.Roles, session: true}, nil
+	return Principal{Name: u.Name, Roles: u.Roles, Session: true}, nil
 }
 
 // user is the user of that name.
@@ -238,20 +241,14 @@ const checkWait = 3 * time.Second
 // checkPassword returns the user of that name and password. Whoever asks for a
 // user that does not exist waits as long as for a wrong password. Errors:
 // ErrBadCredentials, *LimitedError, or ctx's.
-func (a *Auth) checkPassword(ctx context.Context, addr, name, word string) (User, error) {
+func (a *Auth) CheckPassword(ctx context.Context, addr, name, word string) (User, error) {
 	if err := a.attempts.take(addr); err != nil {
 		return User{}, err
 	}
-	timeout := time.NewTimer(checkWait)
-	defer timeout.Stop()
-	select {
-	case a.checks <- struct{}{}:
-		defer func() { <-a.checks }()
-	case <-timeout.C:
-		return User{}, &LimitedError{checkWait}
-	case <-ctx.Done():
-		return User{}, ctx.Err()
+	if !a.checks.wait(ctx, "", checkWait) {
+		return User{}, cmp.Or(ctx.Err(), error(&LimitedError{checkWait}))
 	}
+	defer a.checks.free("")
 	l := a.logins.Load()
 	u, ok := l.user(name)
 	if !ok {

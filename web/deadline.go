@@ -5,19 +5,22 @@ import (
 	"time"
 )
 
+// answerTime is the time in which each piece of an answer must be taken.
+const AnswerTime = 30 * time.Second
+
 // deadlineWriter writes an answer of any length, of which each piece must be
 // taken within answerTime.
-type deadlineWriter struct {
+type DeadlineWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 }
 
-func newDeadlineWriter(w http.ResponseWriter) *deadlineWriter {
-	return &deadlineWriter{w, http.NewResponseController(w)}
+func NewDeadlineWriter(w http.ResponseWriter) *DeadlineWriter {
+	return &DeadlineWriter{w, http.NewResponseController(w)}
 }
 
-func (d *deadlineWriter) Write(b []byte) (int, error) {
-	if err := d.control.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
+func (d *DeadlineWriter) Write(b []byte) (int, error) {
+	if err := d.control.SetWriteDeadline(time.Now().Add(AnswerTime)); err != nil {
 		return 0, err
 	}
 	return d.w.Write(b)
@@ -27,7 +30,7 @@ func (d *deadlineWriter) Write(b []byte) (int, error) {
 const eventTime = 10 * time.Second
 
 // event writes an event of a stream, at once.
-func (d *deadlineWriter) event(b []byte) error {
+func (d *DeadlineWriter) event(b []byte) error {
 	if err := d.control.SetWriteDeadline(time.Now().Add(eventTime)); err != nil {
 		return err
 	}

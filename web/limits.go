@@ -73,12 +73,12 @@ func (q *requests) take(p Principal) *Problem {
 	if p.Token {
 		limit = &q.tokens
 	}
-	wait := limit.take(p.key())
+	wait := limit.take(p.Key())
 	if wait == 0 {
 		return nil
 	}
-	return problem(http.StatusTooManyRequests, codeRate, "more than %g requests a second", float64(limit.limit)).
-		retryAfter(wait)
+	return NewProblem(http.StatusTooManyRequests, codeRate, "more than %g requests a second", float64(limit.limit)).
+		RetryAfter(wait)
 }
 
 // attempts limits how often credentials are tried: of each address, and in all.
@@ -123,10 +123,10 @@ func network(remote string) netip.Prefix {
 // slots bound what is under way at a time: in all, and for one of those that
 // share them, so that nobody alone can keep the others out by being slow. The
 // zero value bounds nothing. It is safe for concurrent use.
-type slots struct {
-	what     string // for the answer to those who find none
-	all, own int    // 0: any number
-	retry    time.Duration
+type Slots struct {
+	What     string        // for the answer to those who find none, as in "lists are being uploaded"
+	All, Own int           // 0: any number
+	Retry    time.Duration // Retry-After of that answer
 
 	mu    sync.Mutex
 	taken int
@@ -136,10 +136,10 @@ type slots struct {
 
 // try takes a slot, and reports whether there was one. Otherwise freed is closed
 // when there may be.
-func (s *slots) try(who string) (ok bool, freed <-chan struct{}) {
+func (s *Slots) try(who string) (ok bool, freed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all > 0 && s.taken >= s.all || s.own > 0 && s.by[who] >= s.own {
+	if s.All > 0 && s.taken >= s.All || s.Own > 0 && s.by[who] >= s.Own {
 		if s.freed == nil {
 			s.freed = make(chan struct{})
 		}
@@ -153,7 +153,7 @@ func (s *slots) try(who string) (ok bool, freed <-chan struct{}) {
 	return true, nil
 }
 
-func (s *slots) free(who string) {
+func (s *Slots) free(who string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.taken--
@@ -168,27 +168,34 @@ func (s *slots) free(who string) {
 
 // take takes a slot for who makes the request of ctx, until free is called. The
 // error is a *Problem.
-func (s *slots) take(ctx context.Context) (free func(), err error) { return s.await(ctx, 0) }
+func (s *Slots) Take(ctx context.Context) (free func(), err error) { return s.Await(ctx, 0) }
 
 // await is take for those who wait for a slot, for patience at most.
-func (s *slots) await(ctx context.Context, patience time.Duration) (free func(), err error) {
-	who := PrincipalOf(ctx).key()
+func (s *Slots) Await(ctx context.Context, patience time.Duration) (free func(), err error) {
+	who := PrincipalOf(ctx).Key()
 	if PrincipalOf(ctx).Name == "" { // as with a link to pictures
-		from, _ := ctx.Value(fromKey{}).(string)
-		who = "address " + network(from).String()
+		who = "address " + network(AddressOf(ctx)).String()
 	}
+	if !s.wait(ctx, who, patience) {
+		return nil, NewProblem(http.StatusServiceUnavailable, codeBusy,
+			"too many %s already: at most %d, and %d of one token or user", s.What, s.All, s.Own).RetryAfter(s.Retry)
+	}
+	return func() { s.free(who) }, nil
+}
+
+// wait takes a slot, for which it waits for patience at most, and reports whether there was one.
+func (s *Slots) wait(ctx context.Context, who string, patience time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		ok, freed := s.try(who)
 		if ok {
-			return func() { s.free(who) }, nil
+			return true
 		}
 		select {
 		case <-freed:
 		case <-ctx.Done():
-			return nil, problem(http.StatusServiceUnavailable, codeBusy,
-				"too many %s already: at most %d, and %d of one token or user", s.what, s.all, s.own).retryAfter(s.retry)
+			return false
 		}
 	}
 }

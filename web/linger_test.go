@@ -16,6 +16,7 @@ import (
 
 	"tiwsnap/internal/needs"
 	"tiwsnap/web"
+	"tiwsnap/web/webtest"
 )
 
 // A client that is still sending sees why its list is refused, whatever it is
@@ -23,9 +24,9 @@ import (
 func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 	needs.Time(t)
 	const size = 16 << 20
-	s := newService(t, func(o *web.APIOptions) { o.SetUpload(size, 100) })
+	s := webtest.NewService(t)
 	list := bytes.Repeat([]byte("7,1,a list that is far too long\n"), size/32)
-	operate, view := s.tokens[web.RoleOperate], s.tokens[web.RoleView]
+	operate, view := s.Tokens[web.RoleOperate], s.Tokens[web.RoleView]
 	refusals := []struct {
 		what, path, media, token string
 		status                   int
@@ -63,14 +64,14 @@ func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 		"Go": func(t *testing.T, path, media, token string) string {
 			var all string
 			for _, length := range []int64{size, -1} {
-				r, err := http.NewRequestWithContext(t.Context(), "POST", s.url+path, io.NopCloser(bytes.NewReader(list)))
+				r, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+path, io.NopCloser(bytes.NewReader(list)))
 				if err != nil {
 					t.Fatal(err)
 				}
 				r.ContentLength = length
 				r.Header.Set("Content-Type", media)
 				r.Header.Set("Authorization", "Bearer "+token)
-				resp, err := s.client.Do(r)
+				resp, err := s.Client.Do(r)
 				if err != nil {
 					t.Errorf("length %d: %v", length, err)
 					continue
@@ -86,7 +87,7 @@ func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 		},
 		// As many clients do, it reads the answer only when it has sent everything.
 		"one that sends first": func(t *testing.T, path, media, token string) string {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+			conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,11 +106,11 @@ func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 			return string(b)
 		},
 		"curl": func(t *testing.T, path, media, token string) string {
-			return tool(t, "curl", "-sS", "--noproxy", "*", s.url+path, "-H", "Authorization: Bearer "+token,
+			return tool(t, "curl", "-sS", "--noproxy", "*", s.URL+path, "-H", "Authorization: Bearer "+token,
 				"-H", "Content-Type: "+media, "--data-binary", "@"+file)
 		},
 		"curl that does not wait": func(t *testing.T, path, media, token string) string {
-			return tool(t, "curl", "-sS", "--noproxy", "*", s.url+path, "-H", "Authorization: Bearer "+token,
+			return tool(t, "curl", "-sS", "--noproxy", "*", s.URL+path, "-H", "Authorization: Bearer "+token,
 				"-H", "Content-Type: "+media,
 				"-H", "Expect:", "-H", "Transfer-Encoding: chunked", "-X", "POST", "-T", file)
 		},
@@ -121,7 +122,7 @@ for (const body of [readFileSync(file), createReadStream(file)]) {
   const response = await fetch(url, {
     method: 'POST', headers: { 'Content-Type': media, Authorization: 'Bearer ' + token }, body, duplex: 'half' });
   console.log(await response.text());
-}`, s.url+path, media, token, file)
+}`, s.URL+path, media, token, file)
 		},
 		"http of Node": func(t *testing.T, path, media, token string) string {
 			return tool(t, "node", "--input-type=module", "-e", `
@@ -132,7 +133,7 @@ const r = request(url, { method: 'POST', headers: { 'Content-Type': media, Autho
 let seen = false;
 r.on('response', (response) => { seen = true; response.pipe(process.stdout); });
 r.on('error', (err) => { if (!seen) throw err; });
-createReadStream(file).pipe(r);`, s.url+path, media, token, file)
+createReadStream(file).pipe(r);`, s.URL+path, media, token, file)
 		},
 	}
 	for name, send := range clients {
@@ -140,7 +141,7 @@ createReadStream(file).pipe(r);`, s.url+path, media, token, file)
 			t.Run(name+"/"+r.what, func(t *testing.T) { told(t, send(t, r.path, r.media, r.token), r.status) })
 		}
 	}
-	if n := s.batches(); n != 0 {
+	if n := s.Batches(); n != 0 {
 		t.Errorf("%d batches", n)
 	}
 }

@@ -14,34 +14,25 @@ import (
 	"tiwsnap/internal/password"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/web"
+	"tiwsnap/web/pages"
+	"tiwsnap/web/webtest"
 )
-
-const word = "CANARY-correct-horse"
-
-// hash is that of word.
-var hash = func() string {
-	h, err := password.Hash(word)
-	if err != nil {
-		panic(err)
-	}
-	return h
-}()
 
 // door is a handler with the login page, and /page for those who may view.
 type door struct {
 	*testing.T
 	handler http.Handler
-	log     *buffer
+	log     *webtest.Buffer
 	options web.AuthOptions
 }
 
 func newDoor(t *testing.T, change ...func(*web.AuthOptions)) *door {
 	t.Helper()
-	d := &door{T: t, log: new(buffer)}
+	d := &door{T: t, log: new(webtest.Buffer)}
 	d.options = web.AuthOptions{
 		Users: []web.User{
-			{Name: "ada", Hash: hash, Roles: []web.Role{web.RoleView}},
-			{Name: "bob", Hash: hash, Roles: []web.Role{web.RoleOperate}},
+			{Name: "ada", Hash: webtest.PasswordHash, Roles: []web.Role{web.RoleView}},
+			{Name: "bob", Hash: webtest.PasswordHash, Roles: []web.Role{web.RoleOperate}},
 		},
 		SessionKey: "CANARY-0123456789-0123456789-0123456789",
 		Log:        slog.New(slog.NewJSONHandler(d.log, nil)),
@@ -51,7 +42,7 @@ func newDoor(t *testing.T, change ...func(*web.AuthOptions)) *door {
 	}
 	d.handler = d.serve(d.options)
 	t.Cleanup(func() {
-		for _, secret := range []string{word, hash, d.options.SessionKey} {
+		for _, secret := range []string{webtest.Password, webtest.PasswordHash, d.options.SessionKey} {
 			if secret != "" && strings.Contains(d.log.String(), secret) {
 				t.Errorf("the log shows %s:\n%s", secret, d.log)
 			}
@@ -71,9 +62,9 @@ func (d *door) serve(o web.AuthOptions) http.Handler {
 
 // behind is the handler behind an Auth.
 func (d *door) behind(a *web.Auth) http.Handler {
-	routes := append(web.NewPages(web.PagesOptions{Auth: a, Log: d.options.Log}).Routes(),
-		web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo})
-	return web.NewHandler(web.HandlerOptions{Auth: a, Log: d.options.Log}, routes...)
+	routes := append(pages.New(pages.Options{Auth: a, Log: d.options.Log}).Routes(),
+		web.Route{Pattern: "/page", Role: web.RoleView, Handler: webtest.Echo})
+	return web.NewHandler(web.HandlerOptions{Auth: a, ProblemPage: pages.ShowProblem, Log: d.options.Log}, routes...)
 }
 
 // logIn posts the form.
@@ -105,34 +96,34 @@ func cookie(w *httptest.ResponseRecorder) *http.Cookie {
 // page asks for /page with a cookie.
 func (d *door) page(c *http.Cookie) (status int, who string) {
 	d.Helper()
-	w := ask(d.T, d.handler, "GET", "/page", "Cookie", c.Name+"="+c.Value)
+	w := webtest.Ask(d.T, d.handler, "GET", "/page", "Cookie", c.Name+"="+c.Value)
 	return w.Code, w.Body.String()
 }
 
 func TestLogin(t *testing.T) {
 	d := newDoor(t)
-	w := d.logIn("ada", word, "/page?a=b")
+	w := d.logIn("ada", webtest.Password, "/page?a=b")
 	c := cookie(w)
 	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != "/page?a=b" {
 		t.Fatalf("got %d %s %s", w.Code, to, w.Body)
 	}
 	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Secure || c.MaxAge != 12*3600 ||
-		strings.Contains(c.Value, word) {
+		strings.Contains(c.Value, webtest.Password) {
 		t.Errorf("the cookie is %v", c)
 	}
-	if c := cookie(d.logIn("ada", word, "", "X-Forwarded-Proto", "https")); !c.Secure {
+	if c := cookie(d.logIn("ada", webtest.Password, "", "X-Forwarded-Proto", "https")); !c.Secure {
 		t.Errorf("over https the cookie is %v", c)
 	}
 	if status, who := d.page(c); status != 200 || who != "ada" {
 		t.Errorf("with the cookie: %d %s", status, who)
 	}
-	if w := ask(t, d.handler, "GET", "/login?next=/page", "Cookie",
+	if w := webtest.Ask(t, d.handler, "GET", "/login?next=/page", "Cookie",
 		c.Name+"="+c.Value); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/page" {
 		t.Errorf("who is logged in sees the login page: %d", w.Code)
 	}
 	t.Run("not with a wrong name or password, and the answers are alike", func(t *testing.T) {
 		var answers []string
-		for _, try := range [][2]string{{"ada", "wrong"}, {"eve", word}, {"ada", ""}, {"", word},
+		for _, try := range [][2]string{{"ada", "wrong"}, {"eve", webtest.Password}, {"ada", ""}, {"", webtest.Password},
 			{"ada", strings.Repeat("x", 1000)}} {
 			w := d.logIn(try[0], try[1], "/")
 			if w.Code != http.StatusUnauthorized || len(w.Result().Cookies()) != 0 {
@@ -152,7 +143,7 @@ func TestNobodyIsLedElsewhereAfterTheLogin(t *testing.T) {
 		"//evil.example", `/\evil.example`, "https://evil.example/", "javascript:alert(1)", "", "page", "/login",
 		"/logout", "/\t/evil.example", "\\\\evil.example", "/%0d%0aX: y\r\n",
 	} {
-		w := d.logIn("ada", word, next, "from", fmt.Sprintf("192.0.2.%d:1", i))
+		w := d.logIn("ada", webtest.Password, next, "from", fmt.Sprintf("192.0.2.%d:1", i))
 		if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != "/" {
 			t.Errorf("%q: led to %q, %d", next, to, w.Code)
 		}
@@ -161,7 +152,7 @@ func TestNobodyIsLedElsewhereAfterTheLogin(t *testing.T) {
 
 func TestCookiesThatAreNotGood(t *testing.T) {
 	d := newDoor(t)
-	good := cookie(d.logIn("ada", word, ""))
+	good := cookie(d.logIn("ada", webtest.Password, ""))
 	with := func(value string) *http.Cookie { return &http.Cookie{Name: good.Name, Value: value} }
 	field := strings.Split(good.Value, ".")
 	for i := range field {
@@ -173,7 +164,7 @@ func TestCookiesThatAreNotGood(t *testing.T) {
 			}
 		}
 	}
-	bobs := cookie(d.logIn("bob", word, ""))
+	bobs := cookie(d.logIn("bob", webtest.Password, ""))
 	field[2] = strings.Split(bobs.Value, ".")[2]
 	if status, who := d.page(with(strings.Join(field, "."))); status != http.StatusUnauthorized {
 		t.Errorf("with bob's name: got %d %s", status, who)
@@ -200,7 +191,7 @@ func TestCookiesThatAreNotGood(t *testing.T) {
 func TestSessionsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoor(t, func(o *web.AuthOptions) { o.SessionLife = time.Hour })
-		c := cookie(d.logIn("ada", word, ""))
+		c := cookie(d.logIn("ada", webtest.Password, ""))
 		time.Sleep(time.Hour - time.Second)
 		if status, _ := d.page(c); status != 200 {
 			t.Errorf("a second before its end: %d", status)
@@ -215,8 +206,8 @@ func TestSessionsExpire(t *testing.T) {
 func TestLogoutEndsTheSessionForCopiesOfItsCookieToo(t *testing.T) {
 	client := redistest.Client(t)
 	d := newDoor(t, func(o *web.AuthOptions) { o.Redis = client })
-	c, other := cookie(d.logIn("ada", word, "")), cookie(d.logIn("ada", word, ""))
-	w := ask(t, d.handler, "POST", "/logout", "Cookie", c.Name+"="+c.Value)
+	c, other := cookie(d.logIn("ada", webtest.Password, "")), cookie(d.logIn("ada", webtest.Password, ""))
+	w := webtest.Ask(t, d.handler, "POST", "/logout", "Cookie", c.Name+"="+c.Value)
 	if gone := cookie(w); w.Code != http.StatusSeeOther || gone.Name != c.Name || gone.MaxAge >= 0 {
 		t.Errorf("got %d and the cookie %v", w.Code, gone)
 	}
@@ -249,14 +240,14 @@ func TestLoginsAreLimited(t *testing.T) {
 		if count[401] != 10 || count[429] != 990 {
 			t.Errorf("of 1000 from one address: %v", count)
 		}
-		if w := d.logIn("ada", word, ""); w.Code != http.StatusTooManyRequests {
+		if w := d.logIn("ada", webtest.Password, ""); w.Code != http.StatusTooManyRequests {
 			t.Errorf("then the right password is tried too: %d", w.Code)
 		}
-		if w := d.logIn("ada", word, "", "from", "192.0.2.9:1"); w.Code != http.StatusSeeOther {
+		if w := d.logIn("ada", webtest.Password, "", "from", "192.0.2.9:1"); w.Code != http.StatusSeeOther {
 			t.Errorf("from another address: %d", w.Code)
 		}
 		time.Sleep(10 * time.Second)
-		if w := d.logIn("ada", word, ""); w.Code != http.StatusSeeOther {
+		if w := d.logIn("ada", webtest.Password, ""); w.Code != http.StatusSeeOther {
 			t.Errorf("ten seconds later: %d", w.Code)
 		}
 	})
@@ -282,7 +273,7 @@ func TestReplacedLogins(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.handler = d.behind(auth)
-	ada, bob := cookie(d.logIn("ada", word, "")), cookie(d.logIn("bob", word, ""))
+	ada, bob := cookie(d.logIn("ada", webtest.Password, "")), cookie(d.logIn("bob", webtest.Password, ""))
 	is := func(what string, c *http.Cookie, want int) {
 		t.Helper()
 		if status, _ := d.page(c); status != want {
@@ -306,5 +297,5 @@ func TestReplacedLogins(t *testing.T) {
 		t.Fatal(err)
 	}
 	is("a session of the old key", bob, http.StatusUnauthorized)
-	is("a session of the new key", cookie(d.logIn("bob", word, "")), 200)
+	is("a session of the new key", cookie(d.logIn("bob", webtest.Password, "")), 200)
 }

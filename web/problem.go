@@ -3,28 +3,13 @@ package web
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
 	"time"
-
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/redis/go-redis/v9"
-
-	"tiwsnap/backlog"
-	"tiwsnap/enqueue"
-	"tiwsnap/internal/rdb"
-	"tiwsnap/internal/rooms"
-	"tiwsnap/ledger"
-	"tiwsnap/results"
-	"tiwsnap/tasks"
 )
 
 // Problem is an error as clients get it: an RFC 9457 problem document. Its
@@ -49,38 +34,43 @@ type Fault struct {
 
 // The codes of problems. They are part of the API: docs/api.md lists them.
 const (
-	codeInvalid       = "invalid"
-	codeNotFound      = "not-found"
+	CodeInvalid       = "invalid"
+	CodeNotFound      = "not-found"
 	codeMethod        = "method-not-allowed"
-	codeMediaType     = "media-type"
-	codeTooLarge      = "too-large"
-	codeTimeout       = "timeout"
-	codeKeyInFlight   = "key-in-flight"
-	codeKeyReused     = "key-reused"
-	codeExists        = "exists"
-	codeState         = "state"
+	CodeMediaType     = "media-type"
+	CodeTooLarge      = "too-large"
+	CodeTimeout       = "timeout"
+	CodeKeyInFlight   = "key-in-flight"
+	CodeKeyReused     = "key-reused"
+	CodeExists        = "exists"
+	CodeState         = "state"
 	codeBusy          = "busy"
-	codeRedisFull     = "redis-full"
-	codeRedisEvicts   = "redis-evicts"
-	codeRedisAway     = "redis-away"
-	codeNoDisk        = "no-disk"
-	codeNotReplicated = "not-replicated"
-	codeInternal      = "internal"
+	CodeRedisFull     = "redis-full"
+	CodeRedisEvicts   = "redis-evicts"
+	CodeRedisAway     = "redis-away"
+	CodeNoDisk        = "no-disk"
+	CodeNotReplicated = "not-replicated"
+	CodeInternal      = "internal"
 	codeRate          = "rate"
-	codeSource        = "source"
-	codeExpired       = "expired"
-	codeGone          = "gone"
-	codeImage         = "image-unavailable"
+	CodeSource        = "source"
+	CodeExpired       = "expired"
+	CodeGone          = "gone"
+	CodeImage         = "image-unavailable"
 )
 
-func problem(status int, code, format string, args ...any) *Problem {
+func NewProblem(status int, code, format string, args ...any) *Problem {
 	return &Problem{
 		Status: status, Title: http.StatusText(status), Code: code, Detail: fmt.Sprintf(format, args...), Faults: []Fault{},
 	}
 }
 
-// retryAfter is the problem with a Retry-After of d.
-func (p *Problem) retryAfter(d time.Duration) *Problem {
+// InternalProblem returns a problem that says nothing of its cause: an error of ours may tell too much.
+func InternalProblem() *Problem {
+	return NewProblem(http.StatusInternalServerError, CodeInternal, "something went wrong here, and the log says what")
+}
+
+// RetryAfter adds a Retry-After of d.
+func (p *Problem) RetryAfter(d time.Duration) *Problem {
 	p.after = d
 	return p
 }
@@ -106,17 +96,12 @@ func (p *Problem) GetHeaders() http.Header {
 }
 
 // write answers with the problem outside of huma: to a person by a page.
-func (p *Problem) write(w http.ResponseWriter, r *http.Request) {
+func (p *Problem) Write(w http.ResponseWriter, r *http.Request) {
 	for name, values := range p.GetHeaders() {
 		w.Header()[name] = values
 	}
-	if asksForPage(r) {
-		l := langOf(r)
-		title := l.say("problem." + p.Code)
-		if title == "problem."+p.Code {
-			title = p.Title
-		}
-		newView(r, title, p).show(w, r, p.Status, problemPage) // what can fail in it is compiled in
+	if show, ok := r.Context().Value(problemPageKey{}).(ProblemPage); ok && asksForPage(r) {
+		show(w, r, p)
 		return
 	}
 	w.Header().Set("Content-Type", p.ContentType(""))
@@ -126,114 +111,30 @@ func (p *Problem) write(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// invalid is a problem with one field or parameter.
+func Invalid(field, reason string) *Problem {
+	p := NewProblem(http.StatusUnprocessableEntity, CodeInvalid, "%s %s", field, reason)
+	p.Faults = []Fault{{Field: field, Reason: reason}}
+	return p
+}
+
+// ProblemPage writes a problem as a page, for people.
+type ProblemPage func(http.ResponseWriter, *http.Request, *Problem)
+
+type problemPageKey struct{}
+
+// showProblems lets the problems of next be shown by a page.
+func showProblems(show ProblemPage, next http.Handler) http.Handler {
+	if show == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), problemPageKey{}, show)))
+	})
+}
+
 // maxFaults is how many faults an answer lists.
-const maxFaults = 100
-
-// A list is always a list. Where huma itself finds fault with a request, its
-// words become a Problem. These variables are the only way to tell it that.
-func init() {
-	huma.DefaultArrayNullable = false
-	huma.NewError = func(status int, detail string, errs ...error) huma.StatusError {
-		code := codeInvalid
-		switch {
-		case status == http.StatusRequestEntityTooLarge:
-			code = codeTooLarge
-		case status == http.StatusRequestTimeout:
-			code = codeTimeout
-		case status == http.StatusUnsupportedMediaType:
-			code = codeMediaType
-		case status >= 500: // an error of ours may tell too much
-			return problem(status, codeInternal, "something went wrong here, and the log says what")
-		}
-		p := problem(status, code, "%s", detail)
-		for _, err := range errs[:min(len(errs), maxFaults)] {
-			var own *Problem
-			var d *huma.ErrorDetail
-			switch {
-			case errors.As(err, &own):
-				return own
-			case errors.As(err, &d):
-				p.Faults = append(p.Faults, Fault{Field: d.Location, Reason: d.Message})
-			case err != nil:
-				p.Faults = append(p.Faults, Fault{Reason: err.Error()})
-			}
-		}
-		return p
-	}
-}
-
-// redisPatience is the Retry-After where Redis is away.
-const redisPatience = 5 * time.Second
-
-// problemOf finds the Problem in an error of the packages below. It is nil for
-// one that is nobody's fault but ours.
-func problemOf(err error) *Problem {
-	var (
-		own      *Problem
-		room     *tasks.RoomError
-		file     *rooms.FileError
-		full     *enqueue.FullError
-		evicts   *rdb.EvictionError
-		refusal  redis.Error
-		network  net.Error
-		tooLarge *http.MaxBytesError
-		excel    *results.SheetError
-		disk     *fs.PathError
-	)
-	switch {
-	case errors.As(err, &own):
-		return own
-	case errors.As(err, &tooLarge):
-		return problem(http.StatusRequestEntityTooLarge, codeTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
-	case errors.As(err, &room):
-		p := problem(http.StatusUnprocessableEntity, codeInvalid, "the room breaks the rules of Tencent's API")
-		for _, f := range room.Faults[:min(len(room.Faults), maxFaults)] {
-			p.Faults = append(p.Faults, Fault{Field: f.Field, Reason: f.Reason})
-		}
-		return p
-	case errors.As(err, &file) && file.Err == nil:
-		p := problem(http.StatusUnprocessableEntity, codeInvalid, "the list cannot be read; nothing was enqueued")
-		p.Faults = faults(file.Line, file.Faults)
-		return p
-	case errors.As(err, &excel):
-		return problem(http.StatusUnprocessableEntity, codeInvalid, "%v: ask for format=csv, or for a state", excel)
-	case errors.As(err, &disk):
-		return problem(http.StatusInsufficientStorage, codeNoDisk, "no room for a temporary file here: %v", disk)
-	case errors.Is(err, backlog.ErrLabels):
-		return problem(http.StatusUnprocessableEntity, codeInvalid, "nothing was enqueued: %v", backlog.ErrLabels)
-	case errors.Is(err, ledger.ErrCursor):
-		return invalid("cursor", "is none that a page before gave")
-	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, backlog.ErrNotFound):
-		return problem(http.StatusNotFound, codeNotFound,
-			"there is nothing of that id; what has ended is kept for a while only")
-	case errors.As(err, &full):
-		return problem(http.StatusServiceUnavailable, codeRedisFull, "nothing was enqueued: %v", full).retryAfter(time.Minute)
-	case errors.As(err, &evicts):
-		return problem(http.StatusServiceUnavailable, codeRedisEvicts, "nothing was enqueued: %v",
-			evicts).retryAfter(time.Minute)
-	case errors.Is(err, enqueue.ErrNotReplicated):
-		return problem(http.StatusServiceUnavailable, codeNotReplicated,
-			"accepted, but not every replica of Redis has confirmed it; repeat the request with its Idempotency-Key").
-			retryAfter(time.Second)
-	case errors.Is(err, backlog.ErrLoadLost):
-		return problem(http.StatusRequestTimeout, codeTimeout,
-			"nothing was enqueued: the upload has stood still for too long")
-	case errors.As(err, &refusal), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, redis.ErrClosed), errors.Is(err, context.DeadlineExceeded):
-		return problem(http.StatusServiceUnavailable, codeRedisAway,
-			"unexpected error from Redis; try again").retryAfter(redisPatience)
-	}
-	return nil
-}
-
-// faults are those of one line of a list.
-func faults(line int, all []rooms.Fault) []Fault {
-	list := make([]Fault, 0, len(all))
-	for _, f := range all {
-		list = append(list, Fault{line, f.Column, f.Field, f.Reason})
-	}
-	return list
-}
+const MaxFaults = 100
 
 // answerPanic answers 500 where a handler panics, if it has not answered yet.
 // The connection ends, so that nobody takes half an answer for a whole one.
@@ -253,7 +154,7 @@ func answerPanic(log *slog.Logger, next http.Handler) http.Handler {
 				panic(http.ErrAbortHandler)
 			}
 			w.Header().Set("Connection", "close")
-			problem(http.StatusInternalServerError, codeInternal, "something went wrong here, and the log says what").write(w, r)
+			InternalProblem().Write(w, r)
 		}()
 		next.ServeHTTP(sw, r)
 	})
@@ -272,10 +173,10 @@ func answerNothing(mux *http.ServeMux) http.Handler {
 		h.ServeHTTP(&missed, r)
 		if allow := missed.Header().Get("Allow"); missed.status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", allow)
-			problem(http.StatusMethodNotAllowed, codeMethod, "here only %s", allow).write(w, r)
+			NewProblem(http.StatusMethodNotAllowed, codeMethod, "here only %s", allow).Write(w, r)
 			return
 		}
-		problem(http.StatusNotFound, codeNotFound, "there is nothing under this path").write(w, r)
+		NewProblem(http.StatusNotFound, CodeNotFound, "there is nothing under this path").Write(w, r)
 	})
 }
 

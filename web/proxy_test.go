@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"tiwsnap/web"
+	"tiwsnap/web/pages"
+	"tiwsnap/web/webtest"
 )
 
 func TestWhoIsBehindAProxy(t *testing.T) {
@@ -16,7 +18,8 @@ func TestWhoIsBehindAProxy(t *testing.T) {
 	where := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(r.RemoteAddr)) })
 	h := web.NewHandler(web.HandlerOptions{Auth: auth, Proxies: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/8"),
-	}}, web.Route{Pattern: "/where", Handler: where}, web.Route{Pattern: "/mine", Role: web.RoleView, Handler: echo})
+	}}, web.Route{Pattern: "/where", Handler: where},
+		web.Route{Pattern: "/mine", Role: web.RoleView, Handler: webtest.Echo})
 	for _, test := range []struct{ from, forwarded, want string }{
 		{"127.0.0.1:40000", "", "127.0.0.1:40000"},
 		{"127.0.0.1:40000", "192.0.2.7", "192.0.2.7:0"},
@@ -41,16 +44,16 @@ func TestWhoIsBehindAProxy(t *testing.T) {
 		if test.forwarded != "" {
 			header = append(header, "X-Forwarded-For", test.forwarded)
 		}
-		if w := ask(t, h, "GET", "/where", header...); w.Body.String() != test.want {
+		if w := webtest.Ask(t, h, "GET", "/where", header...); w.Body.String() != test.want {
 			t.Errorf("from %s for %q: got %s, want %s", test.from, test.forwarded, w.Body, test.want)
 		}
 	}
 	// Nobody is on this machine because its proxy is.
-	if w := ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000", "X-Forwarded-For",
+	if w := webtest.Ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000", "X-Forwarded-For",
 		"192.0.2.7"); w.Code != http.StatusUnauthorized {
 		t.Errorf("from outside: %d", w.Code)
 	}
-	if w := ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000"); w.Code != http.StatusOK {
+	if w := webtest.Ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000"); w.Code != http.StatusOK {
 		t.Errorf("from this machine: %d", w.Code)
 	}
 }
@@ -64,7 +67,7 @@ func TestLoginsBehindAProxyAreLimited(t *testing.T) {
 	}
 	d.handler = web.NewHandler(web.HandlerOptions{Auth: auth,
 		Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
-		web.NewPages(web.PagesOptions{Auth: auth}).Routes()...)
+		pages.New(pages.Options{Auth: auth}).Routes()...)
 	last := 0
 	for range 15 {
 		last = d.logIn("ada", "wrong", "", "X-Forwarded-For", "192.0.2.7").Code
@@ -72,7 +75,7 @@ func TestLoginsBehindAProxyAreLimited(t *testing.T) {
 	if last != http.StatusTooManyRequests {
 		t.Errorf("after 15 wrong ones: %d", last)
 	}
-	if w := d.logIn("ada", word, "", "X-Forwarded-For", "192.0.2.8"); w.Code != http.StatusSeeOther {
+	if w := d.logIn("ada", webtest.Password, "", "X-Forwarded-For", "192.0.2.8"); w.Code != http.StatusSeeOther {
 		t.Errorf("somebody else: %d", w.Code)
 	}
 }

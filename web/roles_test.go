@@ -3,29 +3,30 @@ package web_test
 import (
 	"net/http"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/web"
+	"tiwsnap/web/api"
+	"tiwsnap/web/metrics"
+	"tiwsnap/web/webtest"
 )
 
 // Every route of the whole is walked with every role: who lacks the role of
 // the table gets nowhere, and who has it is not refused for that.
 func TestEveryRouteWithEveryRole(t *testing.T) {
 	rdb := redistest.Client(t)
-	api := web.NewAPI(web.APIOptions{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{})})
 	auth, err := web.NewAuth(web.AuthOptions{
-		Users: []web.User{{Name: "ada", Hash: hash, Roles: []web.Role{web.RoleView}}},
+		Users: []web.User{{Name: "ada", Hash: webtest.PasswordHash, Roles: []web.Role{web.RoleView}}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages := web.NewPages(web.PagesOptions{Auth: auth, API: api})
-	routes := slices.Concat([]web.Route{*web.MetricsRoute(web.NewRegistry())}, api.Routes(), api.HealthRoutes(),
-		pages.Routes(), web.NewAsynqmon(web.AsynqmonOptions{Redis: rdb}).Routes())
+	routes, stop := webtest.Routes(auth, api.Options{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{})})
+	t.Cleanup(stop)
+	routes = append(routes, metrics.Route(metrics.NewRegistry()))
 
 	// What is open to everybody, so that nothing becomes so by mistake.
 	open := regexp.MustCompile(`^(GET /static/|GET /favicon\.ico$|GET /openapi\.json$|GET /docs|GET /livez$|GET ` +
@@ -37,7 +38,7 @@ func TestEveryRouteWithEveryRole(t *testing.T) {
 		}
 		routes[i].Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true })
 	}
-	s := newSite(t, routes...)
+	s := webtest.NewSite(t, routes...)
 	wildcard := regexp.MustCompile(`\{[^}]*\}`)
 	for _, route := range routes {
 		method, path, _ := strings.Cut(route.Pattern, " ")
@@ -45,10 +46,10 @@ func TestEveryRouteWithEveryRole(t *testing.T) {
 		for _, role := range []string{"", "view", "produce", "operate"} {
 			var header []string
 			if role != "" {
-				header = []string{"Authorization", "Bearer " + s.tokens[role]}
+				header = []string{"Authorization", "Bearer " + s.Tokens[role]}
 			}
 			reached = false
-			w := s.ask(method, path, header...)
+			w := s.Ask(method, path, header...)
 			may := web.Principal{Roles: []web.Role{web.Role(role)}}.May(route.Role)
 			if reached != may {
 				t.Errorf("%s (%s) with the role %q: reached %v, status %d", route.Pattern, route.Role, role, reached, w.Code)

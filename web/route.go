@@ -21,6 +21,9 @@ type Route struct {
 	Handler http.Handler
 }
 
+// handle returns the Route of a handler.
+func Handle(pattern string, role Role, h http.HandlerFunc) Route { return Route{pattern, role, h} }
+
 // HandlerOptions are the settings of NewHandler.
 type HandlerOptions struct {
 	Auth *Auth // required
@@ -34,9 +37,11 @@ type HandlerOptions struct {
 	// Sites are all that have routes here, where there are several: each page
 	// leads to the others.
 	Sites []Site
-	Log   *slog.Logger // default: none
-
-	linger time.Duration // default: 30 s
+	// ProblemPage shows problems to people. Default: they get the document, too.
+	ProblemPage ProblemPage
+	Log         *slog.Logger // default: none
+	// Linger is how long the rest of a body is read after an early answer. Default: 30 s, as nginx does.
+	Linger time.Duration
 }
 
 // NewHandler returns the handler of all routes. None of them is reached but by
@@ -66,8 +71,8 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 		}
 		mux.Handle(pattern, site.at(o.Sites, only(o, limit, route)))
 	}
-	all := behind(o.Proxies, guard(o.Hosts, answerPanic(o.Log, answerNothing(mux))))
-	return linger(cmp.Or(o.linger, lingerTime), all)
+	all := guard(o.Hosts, answerPanic(o.Log, answerNothing(mux)))
+	return linger(cmp.Or(o.Linger, lingerTime), behind(o.Proxies, showProblems(o.ProblemPage, all)))
 }
 
 // only lets those through to a route who have its role.
@@ -76,11 +81,11 @@ func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 		// URL.Query leaves out what it cannot read, and a batch would get
 		// another name than it was given.
 		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
-			refuse(w, r, http.StatusBadRequest, codeInvalid, "the query of the URL cannot be read: "+err.Error())
+			refuse(w, r, http.StatusBadRequest, CodeInvalid, "the query of the URL cannot be read: "+err.Error())
 			return
 		}
 		p, err := o.Auth.Authenticate(r)
-		ctx := context.WithValue(r.Context(), fromKey{}, r.RemoteAddr)
+		ctx := context.WithValue(r.Context(), addressKey{}, r.RemoteAddr)
 		r = r.WithContext(context.WithValue(ctx, principalKey{}, p))
 		if route.Role != "" {
 			var limited *LimitedError
@@ -97,7 +102,7 @@ func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 				return
 			}
 			if p := limit.take(p); p != nil {
-				p.write(w, r)
+				p.Write(w, r)
 				return
 			}
 		}
@@ -107,9 +112,17 @@ func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 		}
 		sw := &statusWriter{ResponseWriter: w}
 		route.Handler.ServeHTTP(sw, r)
-		o.Log.Info("request", "by", p.Name, "method", r.Method, "path", baseOf(r)+r.URL.Path, "status",
+		o.Log.Info("request", "by", p.Name, "method", r.Method, "path", BaseOf(r)+r.URL.Path, "status",
 			cmp.Or(sw.status, http.StatusOK), "from", r.RemoteAddr)
 	})
+}
+
+type addressKey struct{}
+
+// addressOf returns the client's IP address and port of the request of ctx.
+func AddressOf(ctx context.Context) string {
+	from, _ := ctx.Value(addressKey{}).(string)
+	return from
 }
 
 // statusWriter remembers the status of an answer.
@@ -138,7 +151,7 @@ func asksForPage(r *http.Request) bool {
 
 func unauthorized(w http.ResponseWriter, r *http.Request, err error) {
 	if asksForPage(r) {
-		to := baseOf(r) + "/login"
+		to := BaseOf(r) + "/login"
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
 			to += "?next=" + url.QueryEscape(r.URL.RequestURI())
 		}
@@ -156,5 +169,5 @@ func tooMany(w http.ResponseWriter, r *http.Request, err *LimitedError) {
 
 // refuse answers with a problem document. The code is one of ours and stays.
 func refuse(w http.ResponseWriter, r *http.Request, status int, code, detail string) {
-	problem(status, code, "%s", detail).write(w, r)
+	NewProblem(status, code, "%s", detail).Write(w, r)
 }

@@ -3,7 +3,6 @@ package web_test
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -15,73 +14,15 @@ import (
 
 	"tiwsnap/internal/password"
 	"tiwsnap/web"
+	"tiwsnap/web/webtest"
 )
 
-// site is a handler of some routes, and tokens by the names of their roles.
-type site struct {
-	*testing.T
-	handler http.Handler
-	tokens  map[string]string
-	log     *buffer
-}
-
-// newSite serves routes to tokens that have one role each, to one named "none"
-// that does not exist, and to hosts tiwsnap.example.com.
-func newSite(t *testing.T, routes ...web.Route) *site {
-	t.Helper()
-	s := &site{T: t, tokens: map[string]string{"none": password.NewToken()}, log: new(buffer)}
-	o := web.AuthOptions{}
-	for _, role := range []web.Role{web.RoleView, web.RoleProduce, web.RoleOperate} {
-		token := password.NewToken()
-		s.tokens[string(role)] = token
-		o.Tokens = append(o.Tokens, web.Token{
-			Name: "the-" + string(role), Hash: password.HashToken(token), Roles: []web.Role{role},
-		})
-	}
-	a, err := web.NewAuth(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.handler = web.NewHandler(web.HandlerOptions{
-		Auth: a, Hosts: []string{"tiwsnap.example.com"}, Log: slog.New(slog.NewJSONHandler(s.log, nil)),
-	}, routes...)
-	return s
-}
-
-// ask makes a request; header is name, value, ….
-func (s *site) ask(method, target string, header ...string) *httptest.ResponseRecorder {
-	s.Helper()
-	return ask(s.T, s.handler, method, target, header...)
-}
-
-func ask(t *testing.T, h http.Handler, method, target string, header ...string) *httptest.ResponseRecorder {
-	t.Helper()
-	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
-	r.Host, r.RemoteAddr = "127.0.0.1:8080", "127.0.0.1:40000"
-	for i := 0; i < len(header); i += 2 {
-		if header[i] == "Host" {
-			r.Host = header[i+1]
-		} else if header[i] == "from" {
-			r.RemoteAddr = header[i+1]
-		}
-		r.Header.Set(header[i], header[i+1])
-	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
-}
-
-// echo answers with who asks.
-var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-	fmt.Fprint(w, web.PrincipalOf(r.Context()).Name)
-})
-
 func TestRoles(t *testing.T) {
-	s := newSite(t,
-		web.Route{Pattern: "GET /public", Handler: echo},
-		web.Route{Pattern: "GET /view", Role: web.RoleView, Handler: echo},
-		web.Route{Pattern: "POST /produce", Role: web.RoleProduce, Handler: echo},
-		web.Route{Pattern: "POST /operate", Role: web.RoleOperate, Handler: echo},
+	s := webtest.NewSite(t,
+		web.Route{Pattern: "GET /public", Handler: webtest.Echo},
+		web.Route{Pattern: "GET /view", Role: web.RoleView, Handler: webtest.Echo},
+		web.Route{Pattern: "POST /produce", Role: web.RoleProduce, Handler: webtest.Echo},
+		web.Route{Pattern: "POST /operate", Role: web.RoleOperate, Handler: webtest.Echo},
 	)
 	for _, test := range []struct {
 		token string
@@ -98,9 +39,9 @@ func TestRoles(t *testing.T) {
 			method, target, _ := strings.Cut(route, " ")
 			var header []string
 			if test.token != "" {
-				header = []string{"Authorization", "Bearer " + s.tokens[test.token]}
+				header = []string{"Authorization", "Bearer " + s.Tokens[test.token]}
 			}
-			w := s.ask(method, target, header...)
+			w := s.Ask(method, target, header...)
 			got = append(got, w.Code)
 			if w.Code == 200 && slices.Contains([]string{"view", "produce", "operate"}, test.token) &&
 				w.Body.String() != "the-"+test.token {
@@ -119,11 +60,11 @@ func TestRoles(t *testing.T) {
 			t.Errorf("with the token %q: got %v, want %v", test.token, got, test.want)
 		}
 	}
-	log := s.log.String()
+	log := s.Log.String()
 	if want := `"by":"the-produce","method":"POST","path":"/produce","status":200`; !strings.Contains(log, want) {
 		t.Errorf("who did what is not logged:\n%s", log)
 	}
-	for name, token := range s.tokens {
+	for name, token := range s.Tokens {
 		if strings.Contains(log, token) {
 			t.Errorf("the log shows the token %s", name)
 		}
@@ -139,9 +80,9 @@ func TestAHandlerThatPanics(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		panic("CANARY-reason")
 	})
-	s := newSite(t, web.Route{Pattern: "/early", Handler: early},
-		web.Route{Pattern: "/late", Role: web.RoleView, Handler: late}, web.Route{Pattern: "/fine", Handler: echo})
-	server := httptest.NewServer(s.handler)
+	s := webtest.NewSite(t, web.Route{Pattern: "/early", Handler: early},
+		web.Route{Pattern: "/late", Role: web.RoleView, Handler: late}, web.Route{Pattern: "/fine", Handler: webtest.Echo})
+	server := httptest.NewServer(s.Handler)
 	defer server.Close()
 	get := func(path, accept string) (*http.Response, string, error) {
 		t.Helper()
@@ -150,7 +91,7 @@ func TestAHandlerThatPanics(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Accept", accept)
-		r.Header.Set("Authorization", "Bearer "+s.tokens["view"])
+		r.Header.Set("Authorization", "Bearer "+s.Tokens["view"])
 		resp, err := server.Client().Do(r)
 		if err != nil {
 			t.Fatal(err)
@@ -161,7 +102,7 @@ func TestAHandlerThatPanics(t *testing.T) {
 	}
 	for accept, want := range map[string]string{"*/*": `{"status":500,"title":"Internal Server ` +
 		`Error","code":"internal","detail":`, "text/html": "<!doctype html>"} {
-		before := strings.Count(s.log.String(), "\n")
+		before := strings.Count(s.Log.String(), "\n")
 		resp, body, err := get("/early", accept)
 		if err != nil || resp.StatusCode != 500 || !strings.HasPrefix(body, want) || strings.Contains(body, "CANARY") {
 			t.Errorf("got %d %s, %v", resp.StatusCode, body, err)
@@ -169,11 +110,11 @@ func TestAHandlerThatPanics(t *testing.T) {
 		if kind := resp.Header.Get("Content-Type"); accept == "*/*" && kind != "application/problem+json" {
 			t.Errorf("it is %s", kind)
 		}
-		if n := strings.Count(s.log.String(), "\n") - before; n != 1 {
+		if n := strings.Count(s.Log.String(), "\n") - before; n != 1 {
 			t.Errorf("logged %d times", n)
 		}
 	}
-	if log := s.log.String(); !strings.Contains(log, "CANARY-reason") || !strings.Contains(log, "route_test.go") ||
+	if log := s.Log.String(); !strings.Contains(log, "CANARY-reason") || !strings.Contains(log, "route_test.go") ||
 		!strings.Contains(log, `"path":"/early"`) {
 		t.Errorf("the log lacks the reason, the stack or the path:\n%s", log)
 	}
@@ -186,28 +127,28 @@ func TestAHandlerThatPanics(t *testing.T) {
 }
 
 func TestWhoIsNotLoggedInIsLedToTheLogin(t *testing.T) {
-	s := newSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo})
-	w := s.ask("GET", "/page?a=b&c=//d", "Accept", "text/html,*/*;q=0.8")
+	s := webtest.NewSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: webtest.Echo})
+	w := s.Ask("GET", "/page?a=b&c=//d", "Accept", "text/html,*/*;q=0.8")
 	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther ||
 		to != "/login?next=%2Fpage%3Fa%3Db%26c%3D%2F%2Fd" {
 		t.Errorf("got %d %s", w.Code, to)
 	}
-	w = s.ask("POST", "/page", "Accept", "text/html") // of a form whose session has ended
+	w = s.Ask("POST", "/page", "Accept", "text/html") // of a form whose session has ended
 	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != "/login" {
 		t.Errorf("a POST: got %d %s", w.Code, to)
 	}
-	if w := s.ask("POST", "/page"); w.Code != http.StatusUnauthorized {
+	if w := s.Ask("POST", "/page"); w.Code != http.StatusUnauthorized {
 		t.Errorf("a POST of a program: got %d", w.Code)
 	}
 }
 
 func TestPeopleAreRefusedByAPage(t *testing.T) {
-	s := newSite(t, web.Route{Pattern: "/operate", Role: web.RoleOperate, Handler: echo})
+	s := webtest.NewSite(t, web.Route{Pattern: "/operate", Role: web.RoleOperate, Handler: webtest.Echo})
 	titles := map[int]string{403: "You may not do that", 404: "Not found", 421: "Unknown host name"}
 	for want, w := range map[int]*httptest.ResponseRecorder{
-		403: s.ask("GET", "/operate", "Accept", "text/html", "Authorization", "Bearer "+s.tokens["view"]),
-		404: s.ask("GET", "/nothing", "Accept", "text/html"),
-		421: s.ask("GET", "/operate", "Accept", "text/html", "Host", "evil.example"),
+		403: s.Ask("GET", "/operate", "Accept", "text/html", "Authorization", "Bearer "+s.Tokens["view"]),
+		404: s.Ask("GET", "/nothing", "Accept", "text/html"),
+		421: s.Ask("GET", "/operate", "Accept", "text/html", "Host", "evil.example"),
 	} {
 		if body := w.Body.String(); w.Code != want || !strings.HasPrefix(body, "<!doctype html>") ||
 			!strings.Contains(body, titles[want]) {
@@ -215,7 +156,7 @@ func TestPeopleAreRefusedByAPage(t *testing.T) {
 		}
 	}
 	for _, method := range []string{"POST", "GET"} {
-		if w := s.ask(method, "/nothing"); w.Header().Get("Content-Type") != "application/problem+json" {
+		if w := s.Ask(method, "/nothing"); w.Header().Get("Content-Type") != "application/problem+json" {
 			t.Errorf("a program is refused by %v", w.Header())
 		}
 	}
@@ -223,9 +164,9 @@ func TestPeopleAreRefusedByAPage(t *testing.T) {
 
 func TestWrongTokensAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // its clock stands still
-		s := newSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo})
+		s := webtest.NewSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: webtest.Echo})
 		wrong := func(from string) *httptest.ResponseRecorder {
-			return s.ask("GET", "/page", "Authorization", "Bearer wrong", "from", from)
+			return s.Ask("GET", "/page", "Authorization", "Bearer wrong", "from", from)
 		}
 		count := map[int]int{}
 		var last *httptest.ResponseRecorder
@@ -239,7 +180,7 @@ func TestWrongTokensAreLimited(t *testing.T) {
 		if after := last.Header().Get("Retry-After"); after != "10" {
 			t.Errorf("Retry-After: %q", after)
 		}
-		if w := s.ask("GET", "/page", "Authorization", "Bearer "+s.tokens["view"], "from", "192.0.2.1:1234"); w.Code != 200 {
+		if w := s.Ask("GET", "/page", "Authorization", "Bearer "+s.Tokens["view"], "from", "192.0.2.1:1234"); w.Code != 200 {
 			t.Errorf("the right token from there: %d", w.Code)
 		}
 		if w := wrong("192.0.2.2:1234"); w.Code != 401 {
@@ -265,11 +206,11 @@ func TestWithoutUsersAndTokensOnlyThisMachineGetsIn(t *testing.T) {
 		t.Fatalf("open %v, %v", a.Open(), err)
 	}
 	h := web.NewHandler(web.HandlerOptions{Auth: a}, web.Route{
-		Pattern: "POST /operate", Role: web.RoleOperate, Handler: echo,
+		Pattern: "POST /operate", Role: web.RoleOperate, Handler: webtest.Echo,
 	})
 	for from, want := range map[string]int{"127.0.0.1:40000": 200, "[::1]:40000": 200, "[::ffff:127.0.0.1]:40000": 200,
 		"192.0.2.1:40000": 401, "": 401} {
-		if w := ask(t, h, "POST", "/operate", "from", from); w.Code != want {
+		if w := webtest.Ask(t, h, "POST", "/operate", "from", from); w.Code != want {
 			t.Errorf("from %q: got %d, want %d", from, w.Code, want)
 		}
 	}
@@ -298,14 +239,14 @@ func TestNewAuthListsEveryFault(t *testing.T) {
 }
 
 func TestHeadersAreOnEveryAnswer(t *testing.T) {
-	s := newSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: echo}, web.Route{
-		Pattern: "/public", Handler: echo,
+	s := webtest.NewSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: webtest.Echo}, web.Route{
+		Pattern: "/public", Handler: webtest.Echo,
 	})
 	for name, w := range map[string]*httptest.ResponseRecorder{
-		"200": s.ask("GET", "/public"), "401": s.ask("GET", "/page"), "404": s.ask("GET", "/nothing"),
-		"303": s.ask("GET", "/page", "Accept", "text/html"),
-		"403": s.ask("POST", "/public", "Sec-Fetch-Site", "cross-site"),
-		"421": s.ask("GET", "/public", "Host", "evil.example"),
+		"200": s.Ask("GET", "/public"), "401": s.Ask("GET", "/page"), "404": s.Ask("GET", "/nothing"),
+		"303": s.Ask("GET", "/page", "Accept", "text/html"),
+		"403": s.Ask("POST", "/public", "Sec-Fetch-Site", "cross-site"),
+		"421": s.Ask("GET", "/public", "Host", "evil.example"),
 	} {
 		if strconv.Itoa(w.Code) != name {
 			t.Errorf("got %d, want %s", w.Code, name)
@@ -328,22 +269,22 @@ func TestHeadersAreOnEveryAnswer(t *testing.T) {
 }
 
 func TestAQueryThatCannotBeReadIsRefused(t *testing.T) {
-	s := newSite(t, web.Route{Pattern: "/public", Handler: echo})
+	s := webtest.NewSite(t, web.Route{Pattern: "/public", Handler: webtest.Echo})
 	for _, query := range []string{"?name=%zz", "?a=b;c=d", "?%"} {
 		r := httptest.NewRequestWithContext(t.Context(), "POST", "/public", nil)
 		r.Host, r.URL.RawQuery = "localhost", query[1:]
 		w := httptest.NewRecorder()
-		if s.handler.ServeHTTP(w, r); w.Code != 400 || !strings.Contains(w.Body.String(), `"code":"invalid"`) {
+		if s.Handler.ServeHTTP(w, r); w.Code != 400 || !strings.Contains(w.Body.String(), `"code":"invalid"`) {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)
 		}
 	}
-	if w := s.ask("POST", "/public?name=%7A&a"); w.Code != 200 {
+	if w := s.Ask("POST", "/public?name=%7A&a"); w.Code != 200 {
 		t.Errorf("a good one: %d", w.Code)
 	}
 }
 
 func TestHosts(t *testing.T) {
-	s := newSite(t, web.Route{Pattern: "/public", Handler: echo})
+	s := webtest.NewSite(t, web.Route{Pattern: "/public", Handler: webtest.Echo})
 	for host, want := range map[string]int{
 		"127.0.0.1": 200, "127.0.0.1:8080": 200, "[::1]:8080": 200, "localhost": 200, "LOCALHOST:1": 200,
 		"10.1.2.3:8080":       200,
@@ -351,7 +292,7 @@ func TestHosts(t *testing.T) {
 		"": 421, "evil.example": 421, "tiwsnap.example.com.evil.example": 421, "x.tiwsnap.example.com": 421,
 		"localhost.evil.example": 421, "127.0.0.1.evil.example:80": 421,
 	} {
-		if w := s.ask("GET", "/public", "Host", host); w.Code != want {
+		if w := s.Ask("GET", "/public", "Host", host); w.Code != want {
 			t.Errorf("%q: got %d, want %d", host, w.Code, want)
 		}
 	}
@@ -359,7 +300,7 @@ func TestHosts(t *testing.T) {
 
 func TestPagesOfOtherSitesChangeNothing(t *testing.T) {
 	var changed int
-	s := newSite(t,
+	s := webtest.NewSite(t,
 		web.Route{Pattern: "/change", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { changed++ })})
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
 		for _, header := range [][]string{
@@ -367,7 +308,7 @@ func TestPagesOfOtherSitesChangeNothing(t *testing.T) {
 			{"Origin", "null"},
 			{"Sec-Fetch-Site", "cross-site", "Content-Type", "text/plain", "Origin", "https://evil.example"},
 		} {
-			if w := s.ask(method, "/change", header...); w.Code != http.StatusForbidden {
+			if w := s.Ask(method, "/change", header...); w.Code != http.StatusForbidden {
 				t.Errorf("%s %v: got %d", method, header, w.Code)
 			}
 		}
@@ -376,7 +317,7 @@ func TestPagesOfOtherSitesChangeNothing(t *testing.T) {
 		t.Errorf("%d got through", changed)
 	}
 	for _, header := range [][]string{{}, {"Sec-Fetch-Site", "same-origin"}, {"Origin", "http://127.0.0.1:8080"}} {
-		if w := s.ask("POST", "/change", header...); w.Code != 200 {
+		if w := s.Ask("POST", "/change", header...); w.Code != 200 {
 			t.Errorf("%v: got %d", header, w.Code)
 		}
 	}

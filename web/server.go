@@ -1,5 +1,7 @@
-// Package web serves the API, the pages, asynqmon and the metrics over HTTP, to
-// users with the right role.
+// Package web is the HTTP server on which the packages below it serve: each gives it routes with the role that may
+// call them. It authenticates the client, checks role, Host header and origin, and limits connections, requests and
+// streams. Errors are problem documents (RFC 9457), or pages for people.
+// It knows nothing of snapshots. Package cli puts the routes together.
 package web
 
 import (
@@ -44,7 +46,7 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 func Serve(ctx context.Context, s *http.Server, l net.Listener, patience time.Duration) error {
 	failed := make(chan error, 1)
 	go func() {
-		failed <- s.Serve(netutil.LimitListener(&fairListener{Listener: l, open: slots{own: maxOwnConns}}, maxConns))
+		failed <- s.Serve(netutil.LimitListener(&fairListener{Listener: l, open: Slots{Own: maxOwnConns}}, maxConns))
 	}()
 	select {
 	case err := <-failed:
@@ -67,7 +69,7 @@ func Serve(ctx context.Context, s *http.Server, l net.Listener, patience time.Du
 // others find one.
 type fairListener struct {
 	net.Listener
-	open slots
+	open Slots
 }
 
 func (l *fairListener) Accept() (net.Conn, error) {

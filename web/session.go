@@ -14,7 +14,7 @@ import (
 )
 
 // sessionCookie is the name of the cookie.
-const sessionCookie = "tiwsnap_session"
+const SessionCookie = "tiwsnap_session"
 
 // revokeTimeout bounds the question whether a session was logged out.
 const revokeTimeout = time.Second
@@ -32,6 +32,13 @@ func (s sessions) make(id string, u User, expiry time.Time) string {
 func (s sessions) mac(text string, u User) string {
 	mac := hmac.New(sha256.New, s.key)
 	fmt.Fprintf(mac, "tiwsnap session\n%s\n%s", text, u.Hash)
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// Sign returns the HMAC-SHA256 of a text under the session key, in base64url. Another session key ends it.
+func (a *Auth) Sign(text string) string {
+	mac := hmac.New(sha256.New, a.logins.Load().sessions.key)
+	mac.Write([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
@@ -65,16 +72,16 @@ func (a *Auth) session(ctx context.Context, cookie string) (u User, id string, o
 }
 
 // logIn begins a session of the user.
-func (a *Auth) logIn(w http.ResponseWriter, r *http.Request, u User) {
+func (a *Auth) LogIn(w http.ResponseWriter, r *http.Request, u User) {
 	expiry := time.Now().Add(a.o.SessionLife)
 	setSession(w, r, a.logins.Load().sessions.make(rand.Text(), u, expiry), int(a.o.SessionLife.Seconds()))
 }
 
 // logOut ends the session of a request, also for whoever has a copy of its
 // cookie. The error is that of Redis; the browser forgets the cookie anyhow.
-func (a *Auth) logOut(w http.ResponseWriter, r *http.Request) error {
+func (a *Auth) LogOut(w http.ResponseWriter, r *http.Request) error {
 	setSession(w, r, "", -1)
-	cookie, err := r.Cookie(sessionCookie)
+	cookie, err := r.Cookie(SessionCookie)
 	if err != nil {
 		return nil
 	}
@@ -89,14 +96,14 @@ func (a *Auth) logOut(w http.ResponseWriter, r *http.Request) error {
 
 func setSession(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
-		Name: sessionCookie, Value: value, Path: "/", MaxAge: maxAge,
-		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: overTLS(r),
+		Name: SessionCookie, Value: value, Path: "/", MaxAge: maxAge,
+		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: OverTLS(r),
 	})
 }
 
 // overTLS reports whether the browser speaks https, perhaps to a proxy. Nobody
 // can harm anybody else by saying so.
-func overTLS(r *http.Request) bool {
+func OverTLS(r *http.Request) bool {
 	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" ||
 		strings.HasPrefix(r.Header.Get("Origin"), "https://")
 }

@@ -38,7 +38,7 @@ func (s Site) at(all []Site, h http.Handler) http.Handler {
 }
 
 // siteOf is the site of a request.
-func siteOf(r *http.Request) Site {
+func SiteOf(r *http.Request) Site {
 	s, _ := r.Context().Value(siteKey{}).(Site)
 	return s
 }
@@ -46,10 +46,18 @@ func siteOf(r *http.Request) Site {
 type sitesKey struct{}
 
 // sitesOf is all sites of the server, where it has several.
-func sitesOf(r *http.Request) []Site {
+func SitesOf(r *http.Request) []Site {
 	all, _ := r.Context().Value(sitesKey{}).([]Site)
 	return all
 }
 
 // baseOf is the path before those of all routes.
-func baseOf(r *http.Request) string { return siteOf(r).Base }
+func BaseOf(r *http.Request) string { return SiteOf(r).Base }
+
+// origin returns the scheme and host by which a request has come.
+func Origin(r *http.Request) string {
+	if OverTLS(r) {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -14,35 +15,35 @@ const (
 	// streamLife is how long a stream lasts. Clients open the next one by
 	// themselves, if they still may.
 	streamLife = 5 * time.Minute
-	// maxStreams is how many there are in a process, and maxOwnStreams how many
+	// maxStreams is how many there are in a process, and MaxOwnStreams how many
 	// of one principal.
 	maxStreams    = 300
-	maxOwnStreams = 50
+	MaxOwnStreams = 50
 )
 
 // streams are those who follow something by server-sent events
 // (https://html.spec.whatwg.org/#server-sent-events), pages and programs.
-type streams struct {
-	slots
+type Streams struct {
+	Slots
 	closing sync.Once
 	closed  chan struct{}
 }
 
-func newStreams() *streams {
-	return &streams{
-		slots:  slots{what: "streams are open", all: maxStreams, own: maxOwnStreams, retry: 10 * time.Second},
+func NewStreams() *Streams {
+	return &Streams{
+		Slots:  Slots{What: "streams are open", All: maxStreams, Own: MaxOwnStreams, Retry: 10 * time.Second},
 		closed: make(chan struct{}),
 	}
 }
 
 // close ends all streams, so that a server can shut down.
-func (s *streams) close() { s.closing.Do(func() { close(s.closed) }) }
+func (s *Streams) Close() { s.closing.Do(func() { close(s.closed) }) }
 
 // follow opens a stream, and has tell send what is new, at once and every so
 // often, until the client has gone or tell returns an error. The error of follow
 // is from before the stream has begun.
-func (s *streams) follow(w http.ResponseWriter, r *http.Request, every time.Duration, tell func(*stream) error) error {
-	free, err := s.take(r.Context())
+func (s *Streams) Follow(w http.ResponseWriter, r *http.Request, every time.Duration, tell func(*Stream) error) error {
+	free, err := s.Take(r.Context())
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (s *streams) follow(w http.ResponseWriter, r *http.Request, every time.Dura
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	client := &stream{w: newDeadlineWriter(w), sent: map[string][]byte{}}
+	client := &Stream{w: NewDeadlineWriter(w), sent: map[string][]byte{}}
 	err = client.write("retry: 2000\n\n")
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -79,16 +80,21 @@ func (s *streams) follow(w http.ResponseWriter, r *http.Request, every time.Dura
 }
 
 // stream is one client that follows.
-type stream struct {
-	w    *deadlineWriter
+type Stream struct {
+	w    *DeadlineWriter
 	sent map[string][]byte // the last of each kind of event
 	at   time.Time         // of the last write
+}
+
+// forget has the next event be sent under each key for which which is true, also if it is the same.
+func (s *Stream) Forget(which func(key string) bool) {
+	maps.DeleteFunc(s.sent, func(key string, _ []byte) bool { return which(key) })
 }
 
 // send writes an event unless it is the same as the last under that key. Each is
 // the whole state, so that a client may miss any number of them. An event without
 // a name is a message. The id may be empty.
-func (s *stream) send(key, event, id string, data []byte) error {
+func (s *Stream) Send(key, event, id string, data []byte) error {
 	if last, ok := s.sent[key]; ok && bytes.Equal(last, data) {
 		return nil
 	}
@@ -105,7 +111,7 @@ func (s *stream) send(key, event, id string, data []byte) error {
 	return s.write(b.String())
 }
 
-func (s *stream) write(text string) error {
+func (s *Stream) write(text string) error {
 	s.at = time.Now()
 	return s.w.event([]byte(text))
 }

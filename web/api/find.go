@@ -1,0 +1,39 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"tiwsnap/ledger"
+	"tiwsnap/results"
+	"tiwsnap/web"
+)
+
+type FindInput struct {
+	Word  string `query:"q" required:"true" minLength:"1" maxLength:"1024" doc:"RoomId, TaskID, RequestId or label value"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"At most so many"`
+	After string `query:"cursor" doc:"The member next of the answer before: go on with the rooms that wait"`
+}
+
+type findOutput struct{ Body results.Found }
+
+func (a *API) Find(ctx context.Context, in *FindInput) (*findOutput, error) {
+	found, err := a.Results.Find(ctx, in.Word, in.Limit, in.After)
+	if err != nil {
+		return nil, err
+	}
+	if !SeesAll(ctx) {
+		mine := []results.Result{}
+		for _, s := range found.Snapshots {
+			by, err := a.Owner(ctx, s.Snapshot)
+			if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+				return nil, err
+			}
+			if by == web.PrincipalOf(ctx).Key() {
+				mine = append(mine, s)
+			}
+		}
+		found.Snapshots = mine
+	}
+	return &findOutput{found}, nil
+}

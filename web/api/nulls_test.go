@@ -1,0 +1,110 @@
+package api_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"tiwsnap/ledger"
+	"tiwsnap/web/webtest"
+)
+
+// noNull checks that JSON has no null anywhere.
+func noNull(t *testing.T, path, text string) {
+	t.Helper()
+	var check func(at string, v any)
+	check = func(at string, v any) {
+		switch v := v.(type) {
+		case nil:
+			t.Errorf("%s: %s is null: %s", path, at, text)
+		case []any:
+			for _, e := range v {
+				check(at+"[]", e)
+			}
+		case map[string]any:
+			for name, e := range v {
+				check(at+"."+name, e)
+			}
+		}
+	}
+	for line := range strings.Lines(text) {
+		var v any
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatalf("%s: %v: %s", path, err, line)
+		}
+		check("", v)
+	}
+}
+
+// Every list of an answer is there, and is a list, also where it is empty: so
+// says the description, and so it is.
+func TestListsAreLists(t *testing.T) {
+	s := webtest.NewService(t)
+	var spec map[string]any
+	s.Send("GET", "/openapi.json", "").Want(200, &spec)
+	lists := 0
+	var check func(at string, schema any)
+	check = func(at string, schema any) {
+		m, ok := schema.(map[string]any)
+		if !ok {
+			return
+		}
+		required, _ := m["required"].([]any)
+		properties, _ := m["properties"].(map[string]any)
+		for name, p := range properties {
+			property, _ := p.(map[string]any)
+			if _, isList := property["items"]; !isList {
+				continue
+			}
+			lists++
+			if property["type"] != "array" || !slices.Contains(required, any(name)) {
+				t.Errorf("%s.%s may be left out or null: %v", at, name, property)
+			}
+		}
+		for name, v := range m {
+			check(at+"."+name, v)
+		}
+	}
+	check("", spec)
+	if lists < 10 {
+		t.Errorf("the description has %d lists", lists)
+	}
+
+	look := func(paths ...string) {
+		t.Helper()
+		for _, path := range paths {
+			r := s.Send("GET", path, "")
+			noNull(t, path, r.Body)
+			if strings.Contains(r.Body, `"room":`) && strings.Count(r.Body, `"images":[`) != strings.Count(r.Body, `"room":`) {
+				t.Errorf("%s: not each snapshot has a list of images: %s", path, r.Body)
+			}
+			if r.Status >= 400 && !strings.Contains(r.Body, `"errors":[`) {
+				t.Errorf("%s: a problem has no list of errors: %s", path, r.Body)
+			}
+		}
+	}
+	look("/v1/batches", "/v1/failures", "/v1/find?q=none", "/v1/limit", "/v1/schedules", "/readyz", "/v1/batches/none",
+		"/v1/batches?limit=0")
+	s.Add("b", 4)
+	s.Outcome("b.1", webtest.Broken)
+	l := ledger.New(s.Redis, ledger.Options{})
+	s.Outcome("b.2", ledger.Outcome{State: ledger.Accepted, TaskID: "t-1"})
+	if err := l.Settle(t.Context(), "b.2", "t-1", ledger.Result{State: ledger.Succeeded}); err != nil {
+		t.Fatal(err)
+	}
+	var single struct{ ID string }
+	s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1}`).Want(202, &single)
+	look("/v1/batches", "/v1/batches/b", "/v1/failures", "/v1/batches/b/snapshots", "/v1/batches/b/snapshots?format=jsonl",
+		"/v1/batches/b/snapshots?state=sending", "/v1/snapshots/b.1", "/v1/snapshots/b.2", "/v1/snapshots/b.3",
+		"/v1/snapshots/"+single.ID)
+	s.Add("plain", 1)
+	r := s.Send("POST", "/v1/batches?SdkAppId=7", `[{"RoomId":1}]`, "Content-Type", "application/json").Want(202, nil)
+	noNull(t, "POST /v1/batches", r.Body)
+	look("/v1/batches") // of which one has no labels
+	if e, ok := s.Follow("/v1/events")(); !ok {
+		t.Error("no event")
+	} else {
+		noNull(t, "/v1/events", e.Data)
+	}
+}

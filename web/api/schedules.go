@@ -1,0 +1,116 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/schedule"
+	"tiwsnap/web"
+)
+
+type schedulesOutput struct {
+	Body struct {
+		Schedules []schedule.Status `json:"schedules"`
+	}
+}
+
+func (a *API) ListSchedules(ctx context.Context, _ *struct{}) (*schedulesOutput, error) {
+	out := &schedulesOutput{}
+	all, err := schedule.NewStore(a.Redis, a.Namespace).Status(ctx, a.o.Schedules)
+	out.Body.Schedules = all
+	if all == nil {
+		out.Body.Schedules = []schedule.Status{}
+	}
+	return out, err
+}
+
+type ScheduleInput struct {
+	Name string `path:"name" maxLength:"32" doc:"Of the schedule"`
+}
+
+// schedule returns a schedule of the configuration. The error is a *Problem.
+func (a *API) schedule(name string) (schedule.Schedule, error) {
+	i := slices.IndexFunc(a.o.Schedules, func(s schedule.Schedule) bool { return s.Name == name })
+	if i < 0 {
+		return schedule.Schedule{}, web.NewProblem(http.StatusNotFound, web.CodeNotFound,
+			"the configuration has no schedule %q", name)
+	}
+	return a.o.Schedules[i], nil
+}
+
+// RanSchedule is the batch that a schedule has made by hand.
+type RanSchedule struct {
+	ID      string   `json:"id" doc:"Of the batch"`
+	Rooms   int      `json:"rooms"`
+	BadRows int      `json:"bad_rows" doc:"Rows that were left out because they are wrong"`
+	Reasons []string `json:"reasons" doc:"What is wrong with the first few"`
+	Notes   []string `json:"notes" doc:"What was recognised"`
+}
+
+type ranOutput struct {
+	Status int
+	Body   RanSchedule
+}
+
+// runTime bounds the reading of a source that somebody waits for.
+const runTime = 45 * time.Second
+
+func (a *API) RunSchedule(ctx context.Context, in *ScheduleInput) (*ranOutput, error) {
+	s, err := a.schedule(in.Name)
+	if err != nil {
+		return nil, err
+	}
+	report := schedule.Report{Reasons: []string{}, Notes: []string{}}
+	batch, err := a.queue.Batch(ctx, s.Rooms(ctx, &report), enqueue.BatchOptions{
+		ID: s.HandID(time.Now()), Defaults: s.Defaults, By: web.PrincipalOf(ctx).Key(), Replicated: a.o.Replicated,
+	})
+	var source *schedule.SourceError
+	switch {
+	case errors.As(err, &source):
+		return nil, web.NewProblem(http.StatusBadGateway, web.CodeSource, "nothing was enqueued: %v", err)
+	case errors.Is(err, enqueue.ErrExists):
+		return nil, web.NewProblem(http.StatusConflict, web.CodeExists,
+			"nothing was enqueued: %v; it was made in this very second, try again", err)
+	case err != nil:
+		return nil, err
+	}
+	a.Audit(ctx, "run-schedule", in.Name, fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
+	return &ranOutput{http.StatusAccepted,
+		RanSchedule{batch.ID, batch.Rooms, report.BadRows, report.Reasons, report.Notes}}, nil
+}
+
+type scheduleOutput struct {
+	Body schedule.Status
+}
+
+func (a *API) PauseSchedule(ctx context.Context, in *ScheduleInput) (*scheduleOutput, error) {
+	return a.turnSchedule(ctx, in.Name, "pause-schedule", (*schedule.Store).Pause)
+}
+
+func (a *API) ResumeSchedule(ctx context.Context, in *ScheduleInput) (*scheduleOutput, error) {
+	return a.turnSchedule(ctx, in.Name, "resume-schedule", (*schedule.Store).Resume)
+}
+
+func (a *API) turnSchedule(
+	ctx context.Context, name, action string, do func(*schedule.Store, context.Context, schedule.Schedule) error,
+) (*scheduleOutput, error) {
+	s, err := a.schedule(name)
+	if err != nil {
+		return nil, err
+	}
+	store := schedule.NewStore(a.Redis, a.Namespace)
+	if err := do(store, ctx, s); err != nil {
+		return nil, err
+	}
+	a.Audit(ctx, action, name, "")
+	all, err := store.Status(ctx, []schedule.Schedule{s})
+	if err != nil {
+		return nil, err
+	}
+	return &scheduleOutput{all[0]}, nil
+}

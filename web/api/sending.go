@@ -1,0 +1,147 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+
+	"tiwsnap/gate"
+	"tiwsnap/ratelimit"
+	"tiwsnap/web"
+)
+
+// Limit is the request quota of one API action.
+type Limit struct {
+	Action    string  `json:"action"`
+	Limit     int     `json:"limit" doc:"Requests in any second, as configured"`
+	Effective int     `json:"effective" doc:"The same at the moment: lower after Tencent has throttled"`
+	Used      int     `json:"used" doc:"Requests of all processes in the last second"`
+	Margin    float64 `json:"margin_seconds" doc:"Safety margin added to the one-second window"`
+}
+
+type limitOutput struct {
+	Body struct {
+		Limits  []Limit     `json:"limits"`
+		Stopped []gate.Stop `json:"stopped" doc:"Why nothing is sent, or nothing for an application"`
+	}
+}
+
+func (a *API) getLimit(ctx context.Context, _ *struct{}) (*limitOutput, error) {
+	out := &limitOutput{}
+	var err error
+	if out.Body.Stopped, err = a.Results.Stops(ctx); err != nil {
+		return nil, err
+	}
+	out.Body.Limits, err = a.Limits(ctx)
+	return out, err
+}
+
+type StopInput struct {
+	Reason string `query:"reason" maxLength:"200" doc:"Shown wherever it is said that sending is stopped"`
+}
+
+// stopOutput is the state after it.
+type stopOutput struct {
+	Body struct {
+		Stopped []gate.Stop `json:"stopped" doc:"Why nothing is sent, or nothing for an application"`
+	}
+}
+
+func (a *API) Stop(ctx context.Context, in *StopInput) (*stopOutput, error) {
+	if err := stopSending(ctx, a.gate, a.o.Log, in.Reason); err != nil {
+		return nil, err
+	}
+	a.Audit(ctx, "stop-sending", "", in.Reason)
+	return a.stopped(ctx)
+}
+
+func (a *API) Start(ctx context.Context, _ *struct{}) (*stopOutput, error) {
+	if err := startSending(ctx, a.gate, a.o.Log); err != nil {
+		return nil, err
+	}
+	a.Audit(ctx, "start-sending", "", "")
+	return a.stopped(ctx)
+}
+
+func (a *API) stopped(ctx context.Context) (*stopOutput, error) {
+	out := &stopOutput{}
+	var err error
+	out.Body.Stopped, err = a.Results.Stops(ctx)
+	return out, err
+}
+
+// stopSending stops all sending for the one who asks for it. The log keeps who
+// that was.
+func stopSending(ctx context.Context, b *gate.Breaker, log *slog.Logger, reason string) error {
+	who := web.PrincipalOf(ctx).Name
+	before, err := b.Stop(ctx, who, reason)
+	if err == nil {
+		log.Warn("all sending stopped by a person", "by", who, "reason", reason, "before", before)
+	}
+	return err
+}
+
+// startSending is the opposite of stopSending, and opens what was shut for any
+// other cause.
+func startSending(ctx context.Context, b *gate.Breaker, log *slog.Logger) error {
+	before, err := b.Start(ctx)
+	if err == nil {
+		log.Warn("all sending started by a person", "by", web.PrincipalOf(ctx).Name, "before", before)
+	}
+	return err
+}
+
+// limits are the quotas as the limiters of this process know them, by the name
+// of the action.
+func (a *API) Limits(ctx context.Context) ([]Limit, error) {
+	all := []Limit{}
+	for _, action := range slices.Sorted(maps.Keys(a.o.Limiters)) {
+		s, err := a.o.Limiters[action].State(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Limit{action, s.Limit, s.Effective, s.Used, s.Margin.Seconds()})
+	}
+	return all, nil
+}
+
+type historyInput struct {
+	Span string `query:"span" enum:"15m,24h,7d" default:"15m" doc:"How far back"`
+}
+
+type historyOutput struct {
+	Body ratelimit.History
+}
+
+// limitHistory is the requests of CreateSnapshotTask over some time.
+func (a *API) limitHistory(ctx context.Context, in *historyInput) (*historyOutput, error) {
+	l := a.Limiter
+	if l == nil {
+		return nil, web.NewProblem(http.StatusNotFound, web.CodeNotFound, "this process knows of no rate limit")
+	}
+	h, err := l.History(ctx, ratelimit.Span(in.Span))
+	return &historyOutput{h}, err
+}
+
+type SetLimitInput struct {
+	Limit int `query:"limit" minimum:"0" maximum:"10000" required:"true" doc:"Requests per second; 0: as configured"`
+}
+
+func (a *API) SetLimit(ctx context.Context, in *SetLimitInput) (*limitOutput, error) {
+	l := a.Limiter
+	if l == nil {
+		return nil, web.NewProblem(http.StatusNotFound, web.CodeNotFound, "this process knows of no rate limit")
+	}
+	if err := l.Set(ctx, in.Limit); err != nil {
+		return nil, err
+	}
+	detail := fmt.Sprint(in.Limit)
+	if in.Limit == 0 {
+		detail = "default"
+	}
+	a.Audit(ctx, "set-limit", "", detail)
+	return a.getLimit(ctx, nil)
+}

@@ -1,0 +1,101 @@
+package pages_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"tiwsnap/enqueue"
+	"tiwsnap/gate"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/ledger"
+	"tiwsnap/ratelimit"
+	"tiwsnap/tasks"
+	"tiwsnap/web/api"
+	"tiwsnap/web/webtest"
+)
+
+// line is the path of what a page's chart draws, and whether it leaves the ground.
+func line(t *testing.T, h http.Handler, page string) (path string, flat bool) {
+	t.Helper()
+	w := webtest.Ask(t, h, "GET", page, "Accept", "text/html")
+	found := regexp.MustCompile(`class="line" d="([^"]+)"`).FindStringSubmatch(w.Body.String())
+	if w.Code != 200 || found == nil {
+		t.Fatalf("%s: %d, no chart:\n%s", page, w.Code, w.Body)
+	}
+	for _, point := range regexp.MustCompile(`[0-9.]+ ([0-9.]+)`).FindAllStringSubmatch(found[1], -1) {
+		if strings.TrimSuffix(point[1], ".0") != "160" {
+			return found[1], false
+		}
+	}
+	return found[1], true
+}
+
+// What is not over yet looks like a fall to nothing: a chart leaves it out.
+func TestAChartEndsWhereTimeIsOver(t *testing.T) {
+	rdb := redistest.Client(t)
+	l, err := ratelimit.New(ratelimit.Options{Redis: rdb, Key: keys.Default.Limit(gate.ActionCreate), Limit: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(t.Context()) })
+	book := ledger.New(rdb, ledger.Options{})
+	h := webtest.NewPages(t, rdb, func(o *api.Options) {
+		o.Limiters = map[string]*ratelimit.Limiter{gate.ActionCreate: l}
+	})
+
+	// The slot of a week's chart is half an hour.
+	for time.Now().Truncate(30 * time.Minute).Before(time.Now().Add(-30*time.Minute + 20*time.Second)) {
+		time.Sleep(time.Second) // it ends in this moment
+	}
+	for range 3 {
+		p, err := l.Acquire(t.Context(), ratelimit.Bulk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Use(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.Sent()
+	}
+	if err := l.Record(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if path, flat := line(t, h, "/?span=7d"); !flat {
+		t.Errorf("the slot that is not over is drawn: %s", path)
+	}
+	if body := webtest.Ask(t, h, "GET", "/?span=7d", "Accept", "text/html").Body.String(); !strings.Contains(body,
+		"over 30 min, 3 sent") {
+		t.Errorf("it does not say what was sent so far:\n%s", body)
+	}
+
+	// A batch of yesterday has bars of 2,048 seconds.
+	room := tasks.Room{SdkAppId: 1400123480, RoomId: 20101}
+	rooms := func(yield func(tasks.Room, error) bool) { yield(room, nil) }
+	if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), rooms, enqueue.BatchOptions{ID: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	age := func(d time.Duration) {
+		rdb.HSet(t.Context(), keys.Default.Batch("b"), "created_at", time.Now().Add(-d).UnixMilli())
+	}
+	age(42*2048*time.Second + time.Minute)
+	if _, err := book.Begin(t.Context(), tasks.SnapshotPayload{ID: "b.1", Batch: "b", Room: room}, "token",
+		""); err != nil {
+		t.Fatal(err)
+	}
+	if path, flat := line(t, h, "/batches/b"); !flat {
+		t.Errorf("the bar that is not over is drawn: %s", path)
+	}
+	age(43*2048*time.Second + time.Minute)
+	path, flat := line(t, h, "/batches/b")
+	if flat || !strings.HasSuffix(path, "L720.0 14.5") {
+		t.Errorf("the bar that is over is not the last one: %s", path)
+	}
+	age(86*2048*time.Second + time.Minute)
+	if path, _ := line(t, h, "/batches/b"); !strings.HasSuffix(path, "L360.0 160L720 160") {
+		t.Errorf("a batch that has not got on since then shows it as %s", path)
+	}
+}

@@ -1,0 +1,182 @@
+package pages
+
+import (
+	"context"
+	"crypto/hmac"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"tiwsnap/ledger"
+	"tiwsnap/results"
+	"tiwsnap/tasks"
+	"tiwsnap/web"
+	"tiwsnap/web/api"
+)
+
+var picturesPage = page("pictures.html")
+
+// picturesRooms is how many rooms with pictures a page shows.
+const picturesRooms = 60
+
+// pictureRows is how many rows of a batch a page looks at, to find those with images.
+const pictureRows = 10_000
+
+// picturesData is what the wall of pictures shows.
+type picturesData struct {
+	ledger.Batch
+	Snapshots []results.Result
+	From      int
+	Last      int // row of the class list that was looked at
+	Next      int
+	Pass      string    // of a link that was given away; empty: of who has logged in
+	Until     time.Time // of that link
+	Link      string    // that was just made
+}
+
+// LabelOf is what a person calls the room of a snapshot by.
+func (picturesData) LabelOf(s results.Result) string { return labelOf(s) }
+
+// Caption names a room in words and by its id.
+func (picturesData) Caption(s results.Result) string {
+	if len(s.Room.Label) == 0 {
+		return labelOf(s)
+	}
+	return fmt.Sprintf("%s · %d", labelOf(s), s.Room.RoomId)
+}
+
+// Row is the row of the class list that a snapshot is of.
+func (picturesData) Row(s results.Result) int {
+	_, row, _ := tasks.SplitRowID(s.ID)
+	return row
+}
+
+// sharedFor are the days for which a link may be good.
+var sharedFor = []int{1, 7, 30}
+
+func (p *Pages) picturesRoutes() []web.Route {
+	routes := p.screen(picturesPage, screen{
+		path: "/batches/{id}/pictures", role: web.RoleRead, nav: "batches",
+		read: func(r *http.Request) (string, any, error) {
+			b, err := p.api.Batch(r.Context(), r.PathValue("id"))
+			if err != nil {
+				return "", nil, err
+			}
+			d, err := p.pictures(r, b)
+			if until, bad := strconv.ParseInt(r.URL.Query().Get("link"), 10, 64); bad == nil && err == nil {
+				d.Until = time.Unix(until, 0)
+				d.Link = web.Origin(r) + web.BaseOf(r) + "/pictures/" + p.pass(b, d.Until)
+			}
+			return b.ID, d, err
+		},
+	})
+	routes = append(routes, p.action("/batches/{id}/share", web.RoleRead, func(r *http.Request) (string, text, error) {
+		b, err := p.api.Batch(r.Context(), r.PathValue("id"))
+		if err != nil {
+			return "", text{}, err
+		}
+		days, err := strconv.Atoi(r.PostFormValue("days"))
+		if err != nil || days < 1 || days > sharedFor[len(sharedFor)-1] {
+			return "", text{}, web.Invalid("days", fmt.Sprintf("must be 1 to %d", sharedFor[len(sharedFor)-1]))
+		}
+		until := time.Now().Add(time.Duration(days) * 24 * time.Hour)
+		p.api.Audit(r.Context(), "share-pictures", b.ID, until.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("/batches/%s/pictures?link=%d", b.ID, until.Unix()), text{}, nil
+	}))
+	shared := p.screen(picturesPage, screen{
+		path: "/pictures/{pass}", role: "",
+		read: func(r *http.Request) (string, any, error) {
+			b, until, err := p.shared(r)
+			if err != nil {
+				return "", nil, err
+			}
+			d, err := p.pictures(r, b)
+			d.Pass, d.Until = r.PathValue("pass"), until
+			return b.ID, d, err
+		},
+	})
+	return append(append(routes, shared...),
+		web.Handle("GET /pictures/{pass}/{row}/{n}", "", p.sharedPicture))
+}
+
+// pictures reads the rooms of a batch that have pictures.
+func (p *Pages) pictures(r *http.Request, b ledger.Batch) (picturesData, error) {
+	from, _ := strconv.Atoi(r.URL.Query().Get("from"))
+	d := picturesData{Batch: b, From: max(from, 1)}
+	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
+	defer cancel()
+	row := d.From
+	for s, err := range p.api.Results.Batch(ctx, b, row, pictureRows) {
+		if err != nil {
+			return d, err
+		}
+		if row++; len(s.Images) > 0 {
+			d.Snapshots = append(d.Snapshots, s)
+		}
+		if len(d.Snapshots) == picturesRooms {
+			break
+		}
+	}
+	d.Last = row - 1
+	if row <= b.Total {
+		d.Next = row
+	}
+	return d, nil
+}
+
+// pass is what lets anybody see the pictures of a batch until then: ID.UNIX.MAC.
+// The MAC covers when the batch was made, so that another one of that name has
+// other links, and the session key, whose change ends them all.
+func (p *Pages) pass(b ledger.Batch, until time.Time) string {
+	head := base64.RawURLEncoding.EncodeToString([]byte(b.ID)) + "." + strconv.FormatInt(until.Unix(), 36)
+	return head + "." + p.o.Auth.Sign(fmt.Sprintf("tiwsnap pictures\n%s\n%d", head, b.CreatedAt.UnixMilli()))
+}
+
+// shared is the batch whose pictures a link shows. The error is a *Problem, or
+// Redis'.
+func (p *Pages) shared(r *http.Request) (b ledger.Batch, until time.Time, err error) {
+	gone := web.NewProblem(http.StatusNotFound, web.CodeExpired,
+		"this link is not good, or not any more: ask for a new one")
+	pass := r.PathValue("pass")
+	field := strings.Split(pass, ".")
+	if len(field) != 3 {
+		return b, until, gone
+	}
+	id, err1 := base64.RawURLEncoding.DecodeString(field[0])
+	unix, err2 := strconv.ParseInt(field[1], 36, 64)
+	if until = time.Unix(unix, 0); err1 != nil || err2 != nil || !time.Now().Before(until) ||
+		!tasks.ValidBatchID(string(id)) {
+		return b, until, gone
+	}
+	b, err = p.api.Ledger.Batch(r.Context(), string(id))
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && !hmac.Equal([]byte(pass), []byte(p.pass(b, until))) {
+		err = gone
+	}
+	return b, until, err
+}
+
+// sharedPicture serves a picture to who has the link.
+func (p *Pages) sharedPicture(w http.ResponseWriter, r *http.Request) {
+	b, _, err := p.shared(r)
+	row, err1 := strconv.Atoi(r.PathValue("row"))
+	n, err2 := strconv.Atoi(r.PathValue("n"))
+	width, _ := strconv.Atoi(r.URL.Query().Get("width"))
+	if err == nil && (err1 != nil || err2 != nil || row < 1 || row > b.Total || width != 0 && width != 320) {
+		err = web.NewProblem(http.StatusNotFound, web.CodeNotFound, "there is no such picture")
+	}
+	if err == nil {
+		var s ledger.Snapshot
+		if s, err = p.api.Results.Snapshot(r.Context(), tasks.RowID(b.ID, row)); err == nil {
+			var write func()
+			if write, err = p.api.Image(r.Context(), w, r, s, n, width); err == nil {
+				write()
+				return
+			}
+		}
+	}
+	api.ProblemOf(p.o.Log, "picture", err).Write(w, r)
+}

@@ -1,0 +1,136 @@
+package pages
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"tiwsnap/internal/audit"
+	"tiwsnap/internal/rdb"
+	"tiwsnap/internal/roster"
+	"tiwsnap/ratelimit"
+	"tiwsnap/web"
+	"tiwsnap/web/api"
+)
+
+var (
+	limitPage   = page("limit.html")
+	workersPage = page("workers.html")
+	redisPage   = page("redis.html")
+	auditPage   = page("audit.html")
+)
+
+// limitData is what the page of the rate limit shows.
+type limitData struct {
+	Known    bool // to this process
+	State    ratelimit.State
+	Limits   []api.Limit
+	Troubles []trouble
+	Chart    chart
+	Changes  []audit.Entry
+}
+
+// workersData is what the page of the workers shows.
+type workersData struct {
+	Workers []roster.Worker
+	Differ  []string
+	Servers int // that asynq knows
+}
+
+// auditData is what the page of the audit log shows.
+type auditData struct {
+	Entries []audit.Entry
+	Next    string
+}
+
+// systemRoutes are the pages of what does the work.
+func (p *Pages) systemRoutes() []web.Route {
+	routes := p.screen(limitPage,
+		screen{path: "/limit", role: web.RoleView, nav: "limit", every: 2 * time.Second, read: p.readLimit})
+	routes = append(routes, p.screen(workersPage, screen{
+		path: "/workers", role: web.RoleView, nav: "workers", every: 5 * time.Second,
+		read: func(r *http.Request) (string, any, error) {
+			out, err := p.api.ListWorkers(r.Context(), nil)
+			if err != nil {
+				return "", nil, err
+			}
+			return langOf(r).say("nav.workers"), workersData{Workers: out.Body.Workers, Differ: out.Body.Differ}, nil
+		},
+	})...)
+	routes = append(routes, p.screen(redisPage, screen{
+		path: "/redis", role: web.RoleView, nav: "redis", every: 5 * time.Second,
+		read: func(r *http.Request) (string, any, error) {
+			out, err := p.api.GetRedis(r.Context(), nil)
+			if err != nil {
+				return "", nil, err
+			}
+			d := redisData{*out, redisTroubles(rdb.Servers(r.Context(), p.api.Redis, "memory", "persistence"))}
+			return "Redis", d, nil
+		},
+	})...)
+	routes = append(routes, p.screen(auditPage, screen{
+		path: "/audit", role: web.RoleView, nav: "audit",
+		read: func(r *http.Request) (string, any, error) {
+			out, err := p.api.ListAudit(r.Context(), &api.AuditInput{Limit: 100, Cursor: r.URL.Query().Get("cursor")})
+			if err != nil {
+				return "", nil, err
+			}
+			return langOf(r).say("nav.audit"), auditData{out.Body.Entries, out.Body.Next}, nil
+		},
+	})...)
+	return append(routes, p.action("/limit", web.RoleOperate, func(r *http.Request) (string, text, error) {
+		n := 0
+		if r.PostFormValue("default") == "" {
+			var err error
+			if n, err = strconv.Atoi(r.PostFormValue("limit")); err != nil || n < 1 || n > ratelimit.MaxLimit {
+				return "", text{}, web.Invalid("limit", "must be a whole number from 1 to "+count(ratelimit.MaxLimit))
+			}
+		}
+		if _, err := p.api.SetLimit(r.Context(), &api.SetLimitInput{Limit: n}); err != nil {
+			return "", text{}, err
+		}
+		if n == 0 {
+			return "/limit", say("said.limit.default"), nil
+		}
+		return "/limit", say("said.limit", n), nil
+	}))
+}
+
+// redisData is what the page of Redis shows.
+type redisData struct {
+	api.RedisOutput
+	Troubles []trouble
+}
+
+// limitChanges is how many entries of the audit log the page of the rate limit
+// looks at.
+const limitChanges = 500
+
+func (p *Pages) readLimit(r *http.Request) (string, any, error) {
+	ctx := r.Context()
+	d := limitData{}
+	if l := p.api.Limiter; l != nil {
+		var err error
+		if d.State, err = l.State(ctx); err != nil {
+			return "", nil, err
+		}
+		d.Known, d.Troubles = true, limitTroubles(d.State)
+		if d.Chart, err = chartOf(p.api, r); err != nil {
+			return "", nil, err
+		}
+		if d.Limits, err = p.api.Limits(ctx); err != nil {
+			return "", nil, err
+		}
+	}
+	all, _, err := audit.New(p.api.Redis, p.api.Namespace).Page(ctx, "", limitChanges)
+	if err != nil && !errors.Is(err, audit.ErrCursor) {
+		return "", nil, err
+	}
+	for _, e := range all {
+		if e.Action == "set-limit" && len(d.Changes) < 20 {
+			d.Changes = append(d.Changes, e)
+		}
+	}
+	return langOf(r).say("nav.limit"), d, nil
+}

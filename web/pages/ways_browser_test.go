@@ -1,0 +1,316 @@
+package pages_test
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/web/webtest"
+)
+
+// An operator is woken at night: the first page says what is wrong in words, and
+// each trouble is mended by its button and is seen to go.
+func TestAnOperatorAtNightInABrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes a browser")
+	}
+	w := webtest.NewInstallation(t, &tiwtest.Options{Latency: 20 * time.Millisecond, TaskDuration: 100 * time.Millisecond})
+	fault := func(f tiwtest.Faults) {
+		if err := w.Simulator.SetFaults(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fault(tiwtest.Faults{Code: 1, CodeName: "ResourceUnavailable.ServiceExpired"})
+	w.Rooms("evening", 20)
+	b := webtest.NewBrowser(t, w.URL)
+	b.LogIn(w.URL, "bob")
+	gone := `document.querySelector('#now') && !document.querySelector('.trouble')`
+
+	// The account is in arrears. It is paid, and a person does not wait for the probe.
+	b.Until(`document.querySelector('.trouble h2')?.innerText === 'Sending is stopped'`)
+	b.Until(`document.querySelector('.trouble').innerText.includes('arrears') && document.querySelector('.trouble time')`)
+	b.Until(`document.querySelector('#now').innerText.includes('20 rooms')`)
+	fault(tiwtest.Faults{RoomCodes: map[uint64]string{3: "InvalidParameter.Width", 7: "InvalidParameter.Width"}})
+	b.Click(".trouble button", "Start sending")
+	b.Until(`document.querySelector('.said')?.innerText === 'Sending is started.'`)
+	b.Until(gone)
+
+	// Two rooms have failed with a code, which is mended at its source.
+	b.Until(`document.querySelector('#ended .failed')?.innerText === '2'`)
+	fault(tiwtest.Faults{})
+	b.Until(`document.querySelector('#failures tbody td.n')?.innerText === '2'`)
+	b.Click("#failures tbody a", "InvalidParameter.Width")
+	b.Until(`document.querySelectorAll('#list tbody tr').length === 2`)
+	b.Click("#codes td.act button", "Retry all")
+	b.Until(`document.querySelector('.said')?.innerText === '2 snapshots are queued again.'`)
+	b.Click(".side a", "Now")
+	b.Until(`document.querySelector('#failures .none')`)
+
+	// One waits for a person, who looks at it first.
+	w.Hold("s-held", 99)
+	b.Until(`document.querySelector('.trouble h2')?.innerText === '1 snapshot is held for review'`)
+	b.Click(".trouble a", "Held for review")
+	b.Click("#list tbody th a", "99")
+	b.Until(`document.querySelector('.next')?.innerText.includes('A person decides')`)
+	b.Click(".head summary", "Retry")
+	b.Click(".head .ask button", "Retry")
+	b.Until(`document.querySelector('h1 .pill')?.innerText === 'succeeded'`)
+	b.Click(".side a", "Now")
+	b.Until(gone)
+
+	// A person has stopped it, and another one starts it.
+	b.Click("details.act summary", "Stop all sending")
+	b.Do(chromedp.SendKeys(chromedp.CSS("#reason"), "exam"))
+	b.Click("details.act button", "Stop")
+	b.Until(`document.querySelector('.trouble')?.innerText.includes('exam')`)
+	b.Click(".trouble button", "Start sending")
+	b.Until(gone)
+
+	// The rate limit is set for all workers, and given back.
+	b.Click(".side a", "Rate limit")
+	b.Until(`document.querySelector('#limit')`)
+	b.Do(chromedp.SetValue(chromedp.CSS("#limit"), "5"))
+	b.Click(".inline button", "Set")
+	b.Until(`document.querySelector('#tiles .figure')?.innerText.startsWith('5 ')`)
+	b.Click(".card button", "Set as configured")
+	b.Until(`document.querySelector('#tiles .figure')?.innerText.startsWith('20 ')`)
+	b.Until(`[...document.querySelectorAll('#changes tbody tr')].length === 2 &&
+		document.querySelector('#changes').innerText.includes('bob')`)
+}
+
+// A developer has a RequestId from a log of Tencent's: they find its snapshot,
+// read its timeline and its JSON, and look at the queues and come back.
+func TestADeveloperInABrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes a browser")
+	}
+	w := webtest.NewInstallation(t, &tiwtest.Options{Latency: 20 * time.Millisecond, TaskDuration: 100 * time.Millisecond})
+	w.Rooms("monday", 3)
+	b := webtest.NewBrowser(t, w.URL)
+	b.LogIn(w.URL, "ada")
+	b.Do(chromedp.Navigate(w.URL + "/snapshots/monday.2"))
+	b.Until(`document.querySelector('h1 .pill')?.innerText === 'succeeded'`)
+	request := b.Text(`[...document.querySelectorAll('.facts dt')]
+		.find((e) => e.innerText === 'RequestId').nextElementSibling.innerText`)
+	b.Do(
+		chromedp.Navigate(w.URL+"/"),
+		chromedp.WaitVisible(chromedp.CSS("#find")),
+		chromedp.SendKeys(chromedp.CSS("#find"), request+kb.Enter),
+	)
+	b.Until(`document.querySelector('.rooms tbody a')?.pathname === '/snapshots/monday.2' ||
+		location.pathname === '/snapshots/monday.2'`)
+	if b.Text(`location.pathname`) == "/find" {
+		b.Click(".rooms tbody a", "2")
+	}
+	b.Until(`document.querySelector('.timeline')?.innerText.includes('Accepted by Tencent')`)
+	b.Until(fmt.Sprintf(`document.querySelector('.timeline').innerText.includes(%q)`, request))
+	b.Click("details.act summary", "")
+	var shown string
+	b.Until(`document.querySelector('details.act pre')?.checkVisibility()`)
+	shown = b.Text(`JSON.parse(document.querySelector('details.act pre').innerText).request_id`)
+	if shown != request {
+		t.Errorf("the JSON has the RequestId %q, want %q", shown, request)
+	}
+	b.Click("details.act a", "/v1/snapshots/monday.2")
+	b.Until(`JSON.parse(document.body.innerText).id === 'monday.2'`)
+	b.Do(chromedp.Navigate(w.URL + "/"))
+	b.Click(".side a", "Queues")
+	b.Until(`location.pathname.startsWith('/asynqmon') && document.body.innerText.includes('tiwsnap-bulk')`)
+	b.Text(`history.back() ?? ''`) // a page that Chromium has kept loads nothing, for which NavigateBack would wait
+	b.Until(`document.querySelector('#now')`)
+}
+
+// All is reached by the keyboard alone, and what has the focus is seen.
+func TestPagesByKeyboard(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes a browser")
+	}
+	w := webtest.NewInstallation(t, &tiwtest.Options{Latency: 20 * time.Millisecond, TaskDuration: 100 * time.Millisecond})
+	w.Rooms("monday", 8)
+	b := webtest.NewBrowser(t, w.URL)
+	b.LogIn(w.URL, "bob")
+	b.Do(chromedp.Navigate(w.URL + "/batches"))
+	b.Until(`document.querySelector('.list tbody a')`)
+
+	// The first Tab leads to a link over the navigation, and then comes the content.
+	b.Press(kb.Tab, 1)
+	b.Until(`document.activeElement.matches('.skip') && document.activeElement.getBoundingClientRect().height > 20`)
+	b.Press(kb.Enter, 1)
+	b.Until(`document.activeElement.matches('main') || location.hash === '#main'`)
+
+	// From one end to the other Tab stops at each thing once, in the order in which
+	// they stand there, and a frame shows where.
+	for _, path := range []string{"/", "/batches/monday", "/batches/new", "/limit"} {
+		b.Do(chromedp.Navigate(w.URL + path))
+		b.Until(`document.querySelector('main h1')`)
+		b.Until(`(window.stops = [], document.addEventListener('focusin', (e) => window.stops.push(e.target)), true)`)
+		n := 0
+		for ; n < 80; n++ {
+			b.Press(kb.Tab, 1)
+			if b.Text(`(document.activeElement === document.body ||
+				window.stops.indexOf(document.activeElement) < window.stops.length - 1) ? 'end' : ''`) != "" {
+				break
+			}
+			seen := b.Text(`(() => { const e = document.activeElement; const s = getComputedStyle(e);
+				const box = (e.matches('#menu') ? e.nextElementSibling : e).getBoundingClientRect();
+				const seen = s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1 && box.width > 1;
+				return seen ? '' : e.outerHTML.slice(0, 200); })()`)
+			if seen != "" {
+				t.Errorf("%s: nobody sees that this has the focus: %s", path, seen)
+			}
+		}
+		if order := b.Text(`window.stops.every((e, i) => !i || !e.isConnected || !window.stops[i - 1].isConnected ||
+			window.stops[i - 1].compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING ||
+			i === window.stops.length - 1) ? '' : 'no'`); order != "" || n < 15 {
+			t.Errorf("%s: Tab stops %d times, in order: %q", path, n, order)
+		}
+	}
+
+	// The wall: Enter opens a picture, the arrows lead on, Esc leads back to it.
+	b.Do(chromedp.Navigate(w.URL + "/batches/monday/pictures"))
+	b.Until(`document.querySelectorAll('a[data-picture]').length > 2`)
+	b.Until(`(document.querySelector('a[data-picture]').focus(), true)`)
+	b.Press(kb.Enter, 1)
+	b.Until(`document.querySelector('dialog.viewer[open] img').naturalWidth >= 640`)
+	first := b.Text(`document.querySelector('.viewer img').src`)
+	b.Press(kb.ArrowRight, 2)
+	b.Until(`document.querySelector('.viewer img').src === document.querySelectorAll('a[data-picture]')[2].href`)
+	b.Press(kb.ArrowLeft, 3)
+	b.Until(fmt.Sprintf(`document.querySelector('.viewer img').src === %q`, first))
+	b.Press(kb.ArrowRight, 1)
+	b.Press(kb.Escape, 1)
+	b.Until(`!document.querySelector('dialog.viewer[open]') &&
+		document.activeElement === document.querySelectorAll('a[data-picture]')[1]`)
+
+	// A menu opens by Enter and shuts by Esc.
+	b.Do(chromedp.Navigate(w.URL + "/batches/monday"))
+	b.Until(`(document.querySelector('details.menu summary')?.focus(),
+		document.activeElement.matches('details.menu summary'))`)
+	b.Press(kb.Enter, 1)
+	b.Until(`document.querySelector('details.menu[open] a')?.checkVisibility()`)
+	b.Press(kb.Tab, 1)
+	b.Press(kb.Escape, 1)
+	b.Until(`!document.querySelector('details.menu[open]') && document.activeElement.matches('details.menu summary')`)
+}
+
+// A list is dropped on the form, anywhere.
+func TestAListIsDroppedInABrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes a browser")
+	}
+	w := webtest.NewInstallation(t, nil)
+	b := webtest.NewBrowser(t, w.URL)
+	list := filepath.Join(t.TempDir(), "class-3b.csv")
+	if err := os.WriteFile(list, []byte("SdkAppId,RoomId,Label.Class\n7,20101,3B\n7,x,3B\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.LogIn(w.URL, "bob")
+	b.Do(chromedp.Navigate(w.URL+"/batches/new"), chromedp.WaitVisible(chromedp.CSS("#file")))
+	for _, kind := range []input.DispatchDragEventType{"dragEnter", "dragOver", "drop"} {
+		b.Do(webtest.Call(input.DispatchDragEvent, input.DispatchDragEventParams{
+			Type: kind, X: 500, Y: 420, Data: &input.DragData{Files: []string{list}, DragOperationsMask: 1},
+		}))
+		if kind == "dragOver" {
+			b.Until(`document.querySelector('form.over')`)
+		}
+	}
+	b.Until(`document.querySelector('#file').files[0]?.name === 'class-3b.csv' && !document.querySelector('form.over')`)
+	b.Click(".form button", "Check")
+	b.Until(`document.querySelector('#verdict')?.innerText === '1 room is in order, 1 row is wrong'`)
+	b.Until(`document.querySelector('.meta').innerText.includes('class-3b.csv')`)
+}
+
+// On paper there are the pictures with their labels and no navigation.
+func TestPicturesOnPaper(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes a browser")
+	}
+	w := webtest.NewInstallation(t, &tiwtest.Options{Latency: 20 * time.Millisecond, TaskDuration: 100 * time.Millisecond})
+	w.Rooms("monday", 30)
+	b := webtest.NewBrowser(t, w.URL)
+	b.LogIn(w.URL, "bob")
+	b.Do(chromedp.Navigate(w.URL + "/batches/monday"))
+	b.Until(`document.querySelector('h1 .pill')?.innerText === 'ended'`)
+	b.Do(chromedp.Navigate(w.URL+"/batches/monday/pictures"),
+		webtest.Call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Media: "print", Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}},
+		}))
+	b.Until(`document.querySelector('.wall img')?.checkVisibility()`)
+	for _, none := range []string{".side", ".find", ".who", "footer", ".buttons", ".crumbs", ".pager", ".skip"} {
+		b.Until(fmt.Sprintf(`![...document.querySelectorAll(%q)].some((e) => e.checkVisibility())`, none))
+	}
+	b.Until(`[...document.querySelectorAll('.wall > li h2')].every((e) => /^Class \d+\s+\d+$/.test(e.innerText))`)
+	// Those that were not scrolled to are there, too. One that a busy machine has refused is asked for again.
+	b.Until(`[...document.querySelectorAll('.wall img')].
+		filter((i) => i.complete && i.naturalWidth === 0 && (i.src = i.src)).length === 0 &&
+		[...document.querySelectorAll('.wall img')].every((i) => i.complete && i.naturalWidth > 0)`)
+	b.Until(`getComputedStyle(document.querySelector('.wall > li')).breakInside === 'avoid'`)
+	b.Until(`getComputedStyle(document.body).color === 'rgb(23, 33, 43)'`) // who likes it dark, too
+}
+
+// Without JavaScript a batch is started from a file, retried, canceled and found.
+func TestTheMainWaysWithoutJavaScript(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: it takes a browser")
+	}
+	w := webtest.NewInstallation(t, &tiwtest.Options{
+		Latency: 20 * time.Millisecond, TaskDuration: 100 * time.Millisecond,
+		Faults: tiwtest.Faults{RoomCodes: map[uint64]string{20102: "InvalidParameter.Width"}},
+	})
+	b := webtest.NewBrowser(t, w.URL)
+	b.Do(webtest.Call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))
+	list := filepath.Join(t.TempDir(), "class-3b.csv")
+	if err := os.WriteFile(list, []byte("SdkAppId,RoomId\n1400123480,20101\n1400123480,20102\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.Do(
+		chromedp.Navigate(w.URL+"/batches/new"), chromedp.WaitVisible(chromedp.CSS("#password")),
+		chromedp.SendKeys(chromedp.CSS("#name"), "bob"),
+		chromedp.SendKeys(chromedp.CSS("#password"), webtest.Password+kb.Enter),
+		chromedp.WaitVisible(chromedp.CSS("#file")),
+		chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{list}),
+		chromedp.Click(chromedp.CSS(".form button")),
+		chromedp.WaitVisible(chromedp.CSS("#verdict")),
+		chromedp.Click(chromedp.CSS(`form[action$="/enqueue"] button`)),
+		chromedp.WaitVisible(chromedp.CSS(".said")),
+	)
+	batch := b.Text(`location.pathname`)
+	if !strings.HasPrefix(batch, "/batches/class-3b-") {
+		t.Fatalf("it leads to %s", batch)
+	}
+	// It loads itself again, until the batch has ended.
+	b.Until(`document.querySelector('h1 .pill')?.innerText === 'ended'`)
+	if err := w.Simulator.SetFaults(tiwtest.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	b.Do(chromedp.Click(chromedp.CSS(`#progress form[action$="/retry"] button`)))
+	b.Until(`document.querySelector('.said')?.innerText === '1 snapshot is queued again.'`)
+	b.Until(`document.querySelector('.figure')?.innerText === '100 %' && !document.querySelector('#failures')`)
+
+	if err := w.Simulator.SetFaults(tiwtest.Faults{Code: 1, CodeName: "ResourceUnavailable.ServiceExpired"}); err != nil {
+		t.Fatal(err)
+	}
+	w.Rooms("monday", 30)
+	b.Do(
+		chromedp.Navigate(w.URL+"/batches/monday"),
+		chromedp.Click(chromedp.CSS(`#progress details.ask summary`)),
+		chromedp.Click(chromedp.CSS(`form[action$="/cancel"] button`)),
+	)
+	b.Until(`document.querySelector('.said')?.innerText.startsWith('Canceled:')`)
+	b.Do(
+		chromedp.Navigate(w.URL+"/find?q="+url.QueryEscape("20102")),
+		chromedp.WaitVisible(chromedp.CSS(".rooms tbody a")),
+		chromedp.Click(chromedp.CSS(".rooms tbody a")),
+		chromedp.WaitVisible(chromedp.CSS(".timeline")),
+	)
+}
