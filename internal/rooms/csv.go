@@ -21,7 +21,7 @@ type csvRows struct {
 	ends   []int    // where each of them ends in buf
 }
 
-// newCSV begins with the line at hand.
+// newCSV returns a parser that starts with the current line.
 func newCSV(l *lines) *csvRows {
 	c := &csvRows{lines: l}
 	if delim, ok := delimiterLine(l.text); ok && !l.more {
@@ -32,8 +32,7 @@ func newCSV(l *lines) *csvRows {
 	return c
 }
 
-// delimiterLine reads a line like sep=; in which spreadsheets name the
-// delimiter before the header.
+// delimiterLine reads a line such as sep=; with which spreadsheets declare the delimiter before the header.
 func delimiterLine(line []byte) (byte, bool) {
 	line = bytes.Trim(bytes.TrimRight(line, " "), `"`)
 	if len(line) < 5 || !bytes.EqualFold(line[:4], []byte("sep=")) {
@@ -50,7 +49,7 @@ func delimiterLine(line []byte) (byte, bool) {
 
 func (c *csvRows) delimiter() byte { return c.delim }
 
-// likeliestDelimiter is the one that occurs most outside quotes in the header.
+// likeliestDelimiter returns the delimiter that occurs most outside quotes in the header.
 func likeliestDelimiter(header []byte) byte {
 	best, most := byte(','), 0
 	for _, d := range []byte(",;\t") {
@@ -91,7 +90,7 @@ func (c *csvRows) next(rec *record) (cells, shown [][]byte, err error) {
 	return c.fields, nil, err
 }
 
-// empty reports whether a line has nothing but blanks and delimiters.
+// empty reports whether a line has only spaces and delimiters.
 func (c *csvRows) empty(line []byte) bool {
 	for _, b := range line {
 		if b != c.delim && b != ' ' && b != '\t' {
@@ -101,9 +100,8 @@ func (c *csvRows) empty(line []byte) bool {
 	return true
 }
 
-// split takes the row that begins with the line at hand apart into c.fields,
-// and reads on where a quoted field does. After a fault the rest of the line
-// is lost, or of the row if that is too long.
+// split parses the row that starts with the current line into c.fields, and reads further lines if a quoted field goes
+// on. After a fault it skips the rest of the line, or the rest of the row if that is too long.
 func (c *csvRows) split(rec *record) error {
 	l, text := c.lines, c.lines.text
 	c.fields = c.fields[:0]
@@ -143,7 +141,7 @@ func (c *csvRows) split(rec *record) error {
 				i := bytes.IndexByte(text, '"')
 				if i < 0 {
 					if l.more || len(c.buf)+len(text) >= MaxRowBytes {
-						return c.tooLong(rec, inQuotes)
+						return c.skipRow(rec, inQuotes)
 					}
 					c.buf = append(append(c.buf, text...), '\n')
 					if err := l.next(); err == io.EOF {
@@ -171,7 +169,7 @@ func (c *csvRows) split(rec *record) error {
 			}
 		}
 		if !more && l.more {
-			return c.tooLong(rec, state)
+			return c.skipRow(rec, state)
 		}
 		c.ends = append(c.ends, len(c.buf))
 	}
@@ -183,7 +181,7 @@ func (c *csvRows) split(rec *record) error {
 	return nil
 }
 
-// fault is one of the field at hand.
+// fault adds a fault of the current field.
 func (c *csvRows) fault(rec *record, reason string) Fault {
 	at := len(c.ends) + 1
 	if at > len(rec.places) || rec.places[at-1].name() == "" { // also while the header is read
@@ -192,7 +190,7 @@ func (c *csvRows) fault(rec *record, reason string) Fault {
 	return Fault{at, rec.places[at-1].name(), reason}
 }
 
-// bad notes a fault of the field at hand and gives up the line.
+// bad adds a fault of the current field and skips the line.
 func (c *csvRows) bad(rec *record, reason string) error {
 	rec.faults, rec.broken = append(rec.faults, c.fault(rec, reason)), true
 	return c.lines.skip()
@@ -208,9 +206,8 @@ const (
 	afterQuotes                 // after its closing quote, or between two doubled ones
 )
 
-// tooLong notes that the row is too long in the field at hand, and skips it
-// without holding it.
-func (c *csvRows) tooLong(rec *record, state csvState) error {
+// skipRow adds the fault that the row is too long in the current field, and skips the row without buffering it.
+func (c *csvRows) skipRow(rec *record, state csvState) error {
 	rec.faults = append(rec.faults, c.fault(rec, fmt.Sprintf("makes the row longer than %d KiB", MaxRowBytes>>10)))
 	rec.broken = true
 	for c.lines.more || state == inQuotes {
@@ -238,7 +235,7 @@ func (c *csvRows) tooLong(rec *record, state csvState) error {
 	return nil
 }
 
-// unclosed is the error for the field at hand, whose quote opens on line.
+// unclosed returns the error for the current field, whose quote opens on line.
 func (c *csvRows) unclosed(rec *record, line int) error {
 	return &FileError{Line: line, Faults: []Fault{
 		c.fault(rec, "has a quote that is never closed, so the rest of the file cannot be read")}}

@@ -16,8 +16,7 @@ import (
 	"golang.org/x/text/transform"
 )
 
-// Encoding is the character encoding of a class list. The zero value stands
-// for the one that Read recognises.
+// Encoding is the character encoding of a class list. The zero value makes Read recognise it.
 type Encoding struct {
 	name  string
 	table encoding.Encoding // nil for UTF-8
@@ -31,16 +30,14 @@ var (
 	windows1252 = Encoding{"windows-1252", charmap.Windows1252}
 )
 
-// windowsNames are those of code pages that the WHATWG list lacks.
+// windowsNames are names of Windows code pages that are not in the WHATWG standard.
 var windowsNames = map[string]string{
 	"utf16": "utf-16le", "utf16le": "utf-16le", "utf16be": "utf-16be", "cp65001": "utf-8",
 	"cp936": "gbk", "cp950": "big5", "cp932": "shift-jis", "cp949": "euc-kr",
 }
 
-// ParseEncoding returns the encoding of that name, such as utf-8, utf-16le,
-// gb18030, gbk, big5 or windows-1252: the names of the WHATWG standard and
-// those of Windows' code pages, in any case. The empty name gives the zero
-// Encoding.
+// ParseEncoding returns the encoding of a name such as utf-8, utf-16le, gb18030, gbk, big5 or windows-1252. It accepts
+// the names of the WHATWG standard and of Windows code pages, in any case. The empty name is the zero Encoding.
 func ParseEncoding(name string) (Encoding, error) {
 	label := strings.ReplaceAll(strings.ToLower(strings.TrimSpace(name)), "_", "-")
 	if label == "" {
@@ -68,23 +65,20 @@ func ParseEncoding(name string) (Encoding, error) {
 	}
 }
 
-// Text gives a text in UTF-8, without a byte order mark. Notes, unless nil, is
-// called with the encoding that was recognised. A text whose encoding is not
-// clear ends with a *FileError.
+// Text returns a reader that converts a text to UTF-8 without a byte order mark. notes, unless nil, is called with the
+// encoding that was recognised. If the encoding is not clear, reading ends with a *FileError.
 func Text(r io.Reader, e Encoding, notes func(Note)) io.Reader {
 	return newDecoder(bufio.NewReaderSize(r, textWindow), e, noter(notes))
 }
 
-// How people name an encoding, for errors and notes.
+// nameEncoding says in errors and notes how a person can set the encoding.
 const nameEncoding = "name it (--encoding, or encoding= in a URL)"
 
-// textWindow is how many bytes, from the first that is not ASCII, decide on
-// the encoding.
+// textWindow is how many bytes decide on the encoding, from the first that is not ASCII.
 const textWindow = 64 << 10
 
-// decoder gives a text in UTF-8. A byte order mark counts most, then the
-// encoding that was asked for, then what the bytes look like. ASCII is passed
-// on without a decision, so that a list may have its first other byte anywhere.
+// decoder converts a text to UTF-8. The byte order mark decides on the encoding, then the requested encoding, then the
+// bytes themselves. ASCII is passed on without a decision, so the first other byte may come anywhere.
 type decoder struct {
 	in     *bufio.Reader
 	text   io.Reader // in UTF-8; nil while the encoding is not known
@@ -117,7 +111,7 @@ func newDecoder(in *bufio.Reader, asked Encoding, note func(int, string, ...any)
 	return d
 }
 
-// decode reads all that comes in an encoding.
+// decode reads the rest of the text in an encoding.
 func (d *decoder) decode(from Encoding) {
 	d.from, d.text = from, d.in
 	if from.table != nil {
@@ -143,7 +137,7 @@ func (d *decoder) Read(p []byte) (int, error) {
 	return d.text.Read(p)
 }
 
-// recognise decides on the encoding by what comes next.
+// recognise decides on the encoding by the next bytes.
 func (d *decoder) recognise() {
 	window, err := d.in.Peek(textWindow)
 	if err != nil && err != io.EOF && len(window) == 0 {
@@ -168,7 +162,7 @@ func (d *decoder) recognise() {
 	d.note(0, "the text is read as %s, as its bytes suggest; if labels look wrong, %s", d.from.name, nameEncoding)
 }
 
-// ascii returns how many bytes of ASCII the data begin with.
+// ascii returns the number of ASCII bytes at the start of the data.
 func ascii(data []byte) int {
 	for i, b := range data {
 		if b >= utf8.RuneSelf {
@@ -190,8 +184,8 @@ func byteOrderMark(head []byte) (e Encoding, size int) {
 	return Encoding{}, 0
 }
 
-// wideText recognises UTF-16 without a byte order mark: the header and the
-// numbers of a list are ASCII, so every other byte of them is 0.
+// wideText recognises UTF-16 without a byte order mark. The header and the numbers of a list are ASCII, so every other
+// byte is 0.
 func wideText(head []byte) (Encoding, bool) {
 	var zeros [2]int
 	for i, b := range head {
@@ -208,8 +202,7 @@ func wideText(head []byte) (Encoding, bool) {
 	return Encoding{}, false
 }
 
-// looksUTF8 reports whether the window is UTF-8; unless it is the end of the
-// text, its last rune may be cut.
+// looksUTF8 reports whether the window is UTF-8. Its last rune may be cut, unless the window is the end of the text.
 func looksUTF8(window []byte, end bool) bool {
 	for n := 1; !end && n < utf8.UTFMax && n <= len(window); n++ {
 		if tail := window[len(window)-n:]; utf8.RuneStart(tail[0]) {
@@ -222,10 +215,9 @@ func looksUTF8(window []byte, end bool) bool {
 	return utf8.Valid(window)
 }
 
-// looksGB18030 reports whether the window can be GB18030 (or GBK, its part),
-// and at least half of it is in the 3755 characters of everyday Chinese (level
-// 1 of GB 2312), in their punctuation, or in full-width letters. Western text
-// almost never is: there a letter with an accent has ASCII behind it.
+// looksGB18030 reports whether the window can be GB18030 (or its subset GBK), and at least half of it are the 3755
+// common Chinese characters (level 1 of GB 2312), their punctuation, or full-width letters. Western text almost never
+// matches, because ASCII follows a letter with an accent.
 func looksGB18030(window []byte) bool {
 	pairs, everyday := 0, 0
 	for i := ascii(window); i < len(window); i += 1 + ascii(window[i+1:]) {
@@ -257,8 +249,8 @@ func looksGB18030(window []byte) bool {
 	return pairs > 0 && 2*everyday >= pairs
 }
 
-// looksWindows1252 reports whether the window can be windows-1252, and is
-// western: most bytes beyond ASCII are letters, and few of them stand together.
+// looksWindows1252 reports whether the window can be windows-1252 and is western text: most bytes beyond ASCII are
+// letters, and few of them are adjacent.
 func looksWindows1252(window []byte) bool {
 	high, letters, runs := 0, 0, 0
 	before := byte(0)

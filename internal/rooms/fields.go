@@ -12,8 +12,8 @@ import (
 	"tiwsnap/tasks"
 )
 
-// field is a field of a room other than a label: a number or a text. The
-// functions return where it lives, and make the block that it lives in.
+// field is a field of a room other than a label: a number or a text. Its functions return a pointer to the value, and
+// allocate the block that contains it.
 type field struct {
 	name   string
 	plain  string // the name as plain makes it
@@ -54,8 +54,7 @@ func made[T any](p **T) *T {
 
 const labelPrefix = "Label."
 
-// column is what a name stands for: a field, or the label of that name. The
-// zero column has no name.
+// column is the meaning of a name: a field, or the label of that name. The zero column has no name.
 type column struct {
 	field *field
 	label string // or the name of a column that is ignored
@@ -63,7 +62,7 @@ type column struct {
 	ignored bool
 }
 
-// name is empty for the zero column.
+// name returns the name of the column, empty for the zero column.
 func (c column) name() string {
 	switch {
 	case c.ignored:
@@ -76,9 +75,8 @@ func (c column) name() string {
 	return ""
 }
 
-// lookup returns the column of that name. Case, blanks and punctuation do not
-// count, but in the NAME of Label.NAME. The index is that of its field, -1 for
-// a label.
+// lookup returns the column of a name and the index of its field, -1 for a label. It ignores case, spaces and
+// punctuation, except in the NAME of Label.NAME.
 func lookup(name []byte) (c column, index int, ok bool) {
 	for i := range fields {
 		if string(name) == fields[i].name {
@@ -100,7 +98,7 @@ func lookup(name []byte) (c column, index int, ok bool) {
 	return column{}, -1, false
 }
 
-// cutLabel cuts Label. from a name, as people write it.
+// cutLabel cuts Label. from a name in the variants that people write.
 func cutLabel(name string) (label string, ok bool) {
 	if label, ok := strings.CutPrefix(name, labelPrefix); ok {
 		return strings.TrimSpace(label), true
@@ -113,7 +111,7 @@ func cutLabel(name string) (label string, ok bool) {
 	return strings.TrimSpace(label), len(label) < len(name)-len(word)
 }
 
-// isPunctuation reports whether a rune stands between the words of a name.
+// isPunctuation reports whether a rune may separate the words of a name.
 func isPunctuation(c rune) bool {
 	switch c = narrow(c); c {
 	case '.', '_', '-', ':', '\u3002':
@@ -122,7 +120,7 @@ func isPunctuation(c rune) bool {
 	return unicode.IsSpace(c)
 }
 
-// narrow makes ASCII of the full-width forms of Chinese keyboards.
+// narrow turns the full-width forms of Chinese keyboards into ASCII.
 func narrow(c rune) rune {
 	if c >= '\uff01' && c <= '\uff5e' {
 		return c - '\uff01' + '!'
@@ -148,9 +146,8 @@ func (r *record) setNumber(f *field, at int, text []byte) {
 	}
 }
 
-// wholeNumber returns the digits of a whole number as spreadsheets write it: with
-// an apostrophe or as ="7", which keep it as text, with decimals that are 0, or
-// in full-width digits. Nothing is rounded.
+// wholeNumber returns the digits of a whole number. It accepts the variants of spreadsheets: an apostrophe or ="7",
+// which mark text, decimals of 0, and full-width digits. It rounds nothing.
 func wholeNumber(s string) (digits string, ok bool) {
 	s = strings.Map(narrow, s)
 	if quoted, ok := strings.CutPrefix(s, `="`); ok {
@@ -173,13 +170,12 @@ func wholeNumber(s string) (digits string, ok bool) {
 	return s, isDigits(s)
 }
 
-// isGroup reports whether the zeros may be thousands, as in 900.000.
+// isGroup reports whether zeros may be a group of thousands, as in 900.000.
 func isGroup(whole, zeros string) bool { return len(whole) <= 3 && len(zeros) == 3 }
 
 func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// isWords reports whether a cell with a number looks like something else, such
-// as a date.
+// isWords reports whether the shown text of a number is something else, such as a date.
 func isWords(number, look []byte) bool {
 	if bytes.Equal(number, look) {
 		return false
@@ -191,7 +187,7 @@ func isWords(number, look []byte) bool {
 		bytes.Count(look, []byte("-")) > 1
 }
 
-// setLabel sets a label. n is how many the row may have, as far as is known.
+// setLabel sets a label. n is the expected number of labels of the row.
 func (r *record) setLabel(name, value string, n int) {
 	if r.Room.Label == nil {
 		r.Room.Label = make(map[string]string, n)
@@ -219,8 +215,7 @@ func whyNoNumber(s string, err error) string {
 	return fmt.Sprintf("is %.40q, %s", s, hint)
 }
 
-// whyUnknown says what to do about a name that lookup does not know. what is
-// the format's own word for it.
+// whyUnknown returns what to do about a name that lookup does not know. what is the format's word for a name.
 func whyUnknown(what, name string) string {
 	n := plain(name)
 	switch n {
@@ -240,7 +235,7 @@ func whyUnknown(what, name string) string {
 	return fmt.Sprintf("%.40q is no known %s, give your own words a name like %s%.40s", name, what, labelPrefix, name)
 }
 
-// plain is a name without what people vary: case, punctuation and width.
+// plain returns a name without case, punctuation and full-width forms.
 func plain(name string) string {
 	return strings.ToLower(strings.Map(func(c rune) rune {
 		if isPunctuation(c) {
@@ -250,8 +245,7 @@ func plain(name string) string {
 	}, name))
 }
 
-// distance is how many bytes must be added, dropped or changed to make b of a
-// (Levenshtein), or some large number for long names.
+// distance returns the Levenshtein distance of a and b in bytes, or a large number for long names.
 func distance(a, b string) int {
 	if len(b) > 40 {
 		return len(b)
@@ -275,7 +269,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// trim drops the blanks around a value, also those that only Unicode knows.
+// trim removes the white space around a value, including that of Unicode.
 func trim(b []byte) []byte {
 	if n := len(b); n > 0 && b[0] > ' ' && b[0] < utf8.RuneSelf && b[n-1] > ' ' && b[n-1] < utf8.RuneSelf {
 		return b

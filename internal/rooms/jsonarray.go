@@ -5,19 +5,18 @@ import (
 	"io"
 )
 
-// jsonValues takes apart what programs write instead of JSON lines: an array of
-// rooms, indented or not, or indented objects one behind the other. It only
-// finds where each value ends; what it is jsonRows finds out.
+// jsonValues splits JSON that is not in lines: an array of rooms, indented or not, or a sequence of indented objects.
+// It only finds the end of each value; jsonRows parses the value.
 type jsonValues struct {
 	jsonRows
 	lines *lines
-	text  []byte // what is left of the text of the line at hand
+	text  []byte // the rest of the current line
 	start int    // of that text in its line
 	array bool   // and not yet closed
 	value []byte // scratch
 }
 
-// newJSONValues begins with the line at hand.
+// newJSONValues returns a parser that starts with the current line.
 func newJSONValues(l *lines, note func(int, string, ...any)) *jsonValues {
 	j := &jsonValues{jsonRows: jsonRows{note: note}, lines: l}
 	j.text = l.text
@@ -53,7 +52,7 @@ func (j *jsonValues) next(rec *record) error {
 	return j.read(rec)
 }
 
-// advance goes on to the next line, or the next text of a long one.
+// advance reads the next line, or the next part of a long one.
 func (j *jsonValues) advance() error {
 	if j.start += len(j.lines.text); !j.lines.more {
 		j.start = 0
@@ -63,9 +62,9 @@ func (j *jsonValues) advance() error {
 	return err
 }
 
-// read takes in the value that begins at the text at hand.
+// read reads the value that begins at the current text.
 func (j *jsonValues) read(rec *record) error {
-	first, depth, quoted, escaped, tooLong := j.lines.n, 0, false, false, false
+	first, depth, quoted, escaped, skipRow := j.lines.n, 0, false, false, false
 	at := j.start + len(j.lines.text) - len(j.text) // where the value is in its line
 	j.value = j.value[:0]
 	for {
@@ -90,7 +89,7 @@ func (j *jsonValues) read(rec *record) error {
 			}
 		}
 		if j.value = append(j.value, j.text[:i]...); len(j.value) > MaxRowBytes {
-			tooLong, j.value = true, j.value[:0]
+			skipRow, j.value = true, j.value[:0]
 		}
 		j.text = j.text[i:]
 		if done || depth == 0 && !j.lines.more {
@@ -108,7 +107,7 @@ func (j *jsonValues) read(rec *record) error {
 			j.value, quoted, escaped = append(j.value, ' '), false, false
 		}
 	}
-	if tooLong {
+	if skipRow {
 		rec.syntax(0, "", "the object is longer than %d KiB", MaxRowBytes>>10)
 		return nil
 	}
@@ -125,8 +124,7 @@ func (j *jsonValues) read(rec *record) error {
 	return nil
 }
 
-// column makes a byte of the file's line of one of the value. It is 0 where
-// the value goes over several lines.
+// column returns the position in its line of a position in the value. It is 0 if the value has several lines.
 func (j *jsonValues) column(in, at, first int) int {
 	if in == 0 || j.lines.n != first {
 		return 0

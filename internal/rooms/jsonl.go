@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// jsonRows parses JSON objects, one room each. encoding/json says whether one
-// is valid; as it cannot report unknown names with their place, nor duplicate
-// ones, the (valid) object is then walked by hand.
+// jsonRows parses JSON objects, one room each. encoding/json checks an object. It reports neither duplicate names nor
+// the position of unknown ones, so the valid object is then parsed by hand.
 type jsonRows struct {
 	text []byte // the object at hand
 	name []byte // scratch
@@ -21,7 +20,7 @@ type jsonRows struct {
 	inner  bool // it is the room of such an object
 }
 
-// jsonLines are objects of a line each.
+// jsonLines parses one object a line.
 type jsonLines struct {
 	jsonRows
 	lines *lines
@@ -72,8 +71,7 @@ func (j *jsonRows) parse(rec *record, text []byte) {
 	}
 }
 
-// resultRoom returns where the room of a result begins: it is the member "room"
-// of the object at i, among what became of it.
+// resultRoom returns the position of the room of a result: the member "room" of the object at i.
 func (j *jsonRows) resultRoom(i int) (at int, ok bool) {
 	text := j.text
 	if !bytes.Contains(text, []byte(`"room"`)) {
@@ -95,7 +93,7 @@ func (j *jsonRows) resultRoom(i int) (at int, ok bool) {
 	}
 }
 
-// object walks the members of the object at i in the text, whose names get the prefix.
+// object parses the members of the object at i. Their names get the prefix.
 func (j *jsonRows) object(rec *record, prefix string, i int) {
 	text := j.text
 	for i++; ; i++ {
@@ -175,7 +173,7 @@ func (j *jsonRows) member(rec *record, prefix string, key []byte, at int, value 
 	}
 }
 
-// blockName returns the name of the object that the key stands for, or "".
+// blockName returns the name of the block of that key, or "".
 func blockName(key []byte) string {
 	if len(key) <= len("Whiteboard") {
 		for _, name := range []string{"Whiteboard", "COS", "Label"} {
@@ -187,7 +185,7 @@ func blockName(key []byte) string {
 	return ""
 }
 
-// The functions below trust that text is a valid JSON object.
+// The functions below require that text is a valid JSON object.
 
 func skipSpace(text []byte, i int) int {
 	for i < len(text) && (text[i] == ' ' || text[i] == '\t') {
@@ -196,7 +194,7 @@ func skipSpace(text []byte, i int) int {
 	return i
 }
 
-// skipValue returns the index behind the value that begins at i.
+// skipValue returns the index after the value that begins at i.
 func skipValue(text []byte, i int) int {
 	for depth := 0; ; i++ {
 		switch text[i] {
@@ -221,7 +219,7 @@ func skipValue(text []byte, i int) int {
 	}
 }
 
-// unquote returns what a JSON string stands for.
+// unquote returns the value of a JSON string.
 func unquote(text []byte) []byte {
 	if bytes.IndexByte(text, '\\') < 0 {
 		return text[1 : len(text)-1]
@@ -231,5 +229,5 @@ func unquote(text []byte) []byte {
 	return []byte(s)
 }
 
-// quote shows a value to people, cut to a bearable length.
+// quote returns a value for people, cut to a readable length.
 func quote(value []byte) string { return fmt.Sprintf("%.40s", value) }

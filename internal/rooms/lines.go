@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// lines takes a text apart into lines that end in LF, CRLF or CR.
+// lines splits a text into lines that end in LF, CRLF or CR.
 type lines struct {
 	in   *decoder
 	r    *bufio.Reader // of in
@@ -50,7 +50,7 @@ func (l *lines) next() error {
 	return l.check(l.text)
 }
 
-// failed makes a FileError of an error of the reader that is not io.EOF.
+// failed wraps an error of the reader in a FileError, except io.EOF.
 func (l *lines) failed(err error) error {
 	var unclear *FileError // of the decoder
 	switch {
@@ -65,7 +65,7 @@ func (l *lines) failed(err error) error {
 
 const byteOrderMarkUTF8 = "\ufeff"
 
-// check returns an error if the text at hand is not in the encoding it should be in.
+// check returns an error if the current text is not valid in its encoding.
 func (l *lines) check(text []byte) error {
 	switch {
 	case l.in.from.table != nil && bytes.ContainsRune(text, utf8.RuneError):
@@ -76,7 +76,7 @@ func (l *lines) check(text []byte) error {
 	return nil
 }
 
-// skip drops the rest of a line that is too long.
+// skip skips the rest of a line that is too long.
 func (l *lines) skip() error {
 	for l.more {
 		if err := l.next(); err != nil && err != io.EOF {
@@ -86,7 +86,7 @@ func (l *lines) skip() error {
 	return nil
 }
 
-// scan sets text, more and used. The error is the reader's.
+// scan sets text, more and used. The error is that of the reader.
 func (l *lines) scan() error {
 	l.r.Discard(l.used)
 	l.text, l.more, l.used = nil, false, 0

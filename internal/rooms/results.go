@@ -10,9 +10,8 @@ import (
 	"tiwsnap/tasks"
 )
 
-// The columns that a result list has beside those of a class list. A list with
-// ColumnSnapshot is a result list: Read takes its rooms and leaves the others
-// out, so that what came out can be enqueued again as it is.
+// The columns that a result list has beside those of a class list. A list with ColumnSnapshot is a result list: Read
+// ignores these columns, so that a result list can be enqueued again as it is.
 const (
 	ColumnSnapshot  = "Snapshot"
 	ColumnState     = "State"
@@ -57,15 +56,14 @@ func isResultColumn(name string) bool {
 	return ok && (before == columnSent || before == columnEnded) && strings.HasSuffix(zone, ")")
 }
 
-// callbackField is a field of which result lists in JSON have no more than scheme
-// and host, so that it cannot be read from there.
+// callbackField is a field that Read ignores in a result list in JSON, which has only its scheme and host.
 const callbackField = "CallbackURL"
 
 // noCallback ends the Note about a result list.
 const noCallback = "a CallbackURL must be given again"
 
-// unguard takes away the apostrophe that a result list has before text that a
-// spreadsheet would take for a formula (results.CSVText).
+// unguard removes the apostrophe that a result list has before text that a spreadsheet would take for a formula
+// (results.CSVText).
 func unguard(text []byte) []byte {
 	if len(text) < 2 || text[0] != '\'' {
 		return text
@@ -76,8 +74,8 @@ func unguard(text []byte) []byte {
 	return text
 }
 
-// Parameters are the fields of a room that a result list has beside SdkAppId,
-// RoomId and labels: all but CallbackURL, which may hold a token.
+// Parameters are the fields of a room that a result list has beside SdkAppId, RoomId and labels: all except
+// CallbackURL, which may contain a token.
 var Parameters = func() (names []string) {
 	for _, f := range fields {
 		if f.name != "SdkAppId" && f.name != "RoomId" && f.name != callbackField {
@@ -87,8 +85,7 @@ var Parameters = func() (names []string) {
 	return names
 }()
 
-// ParameterValues returns the values of the Parameters in their order, empty
-// where the room leaves one out.
+// ParameterValues returns the values of the Parameters in their order, empty for those that the room leaves out.
 func ParameterValues(r tasks.Room) []string {
 	whole := func(n *uint64) string {
 		if n == nil {

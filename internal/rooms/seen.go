@@ -5,12 +5,11 @@ import (
 	"math/rand/v2"
 )
 
-// seen remembers on which line each room is, in 8 bytes a room, and never moves
-// what it has. (With Go maps 2 million rooms took 61 MB of heap at the peak.)
-// The upper half of a hash that loses nothing picks the bucket, so that an entry
-// need only hold the lower half, the number of the app and the line.
+// seen maps each room to its line, in 8 bytes a room. It never moves an entry; growing Go maps took 61 MB of heap at
+// the peak for 2 million rooms. The upper half of a reversible hash selects the bucket, so an entry needs only the
+// lower half, the number of the app and the line.
 type seen struct {
-	odd     uint32 // random: no file can fill one bucket on purpose
+	odd     uint32 // random factor of the hash, so that no file can fill one bucket on purpose
 	apps    map[uint64]uint32
 	newest  [1 << 16]uint32 // block of each bucket, from 1
 	blocks  uint32
@@ -18,13 +17,13 @@ type seen struct {
 	wide    map[wideRoom]uint32 // line of each room that has no place in a block
 }
 
-// wideRoom is a room whose RoomId is above 2^32-1. Such are rare.
+// wideRoom is a room with a RoomId above 2^32-1, which is rare.
 type wideRoom struct {
 	room uint64
 	app  uint32
 }
 
-// seenBlock is up to blockRooms rooms of one bucket, and 64 bytes long.
+// seenBlock has up to blockRooms rooms of one bucket in 64 bytes.
 type seenBlock struct {
 	older uint32             // the block before, which is full
 	place [blockRooms]uint32 // number of the app, then line: lineBits, 0 where there is no room yet
@@ -42,7 +41,7 @@ func newSeen() *seen {
 	return &seen{odd: rand.Uint32() | 1, apps: make(map[uint64]uint32), wide: make(map[wideRoom]uint32)}
 }
 
-// app returns the number of an app, below maxApps, or false if it is one too many.
+// app returns the number of an app, below maxApps, or false if there are too many apps.
 func (s *seen) app(id uint64) (uint32, bool) {
 	n, ok := s.apps[id]
 	if !ok {
@@ -55,8 +54,8 @@ func (s *seen) app(id uint64) (uint32, bool) {
 	return n, true
 }
 
-// add notes the line of a room and returns 0, or the line that it had before:
-// maxLine stands for that and every later one.
+// add records the line of a room and returns 0. If the room was recorded before, it returns that line; maxLine means
+// that line or a later one.
 func (s *seen) add(app uint32, room uint64, line int) uint32 {
 	shown := uint32(min(line, maxLine))
 	if room > math.MaxUint32 {
@@ -96,7 +95,7 @@ func (s *seen) block(n uint32) *seenBlock {
 	return &s.storage[(n-1)/slabBlocks][(n-1)%slabBlocks]
 }
 
-// grow makes a block and returns its number.
+// grow allocates a block and returns its number.
 func (s *seen) grow(older uint32) uint32 {
 	if s.blocks%slabBlocks == 0 {
 		s.storage = append(s.storage, new([slabBlocks]seenBlock))

@@ -20,7 +20,7 @@ type cellReader interface {
 	delimiter() byte
 }
 
-// tableRows makes rooms of the rows of a table, by the names in its header.
+// tableRows turns the rows of a table into rooms, by the names in its header.
 type tableRows struct {
 	cells   cellReader
 	haveApp bool
@@ -31,10 +31,10 @@ type tableRows struct {
 	result  bool // the table is a result list
 }
 
-// maxPreamble is how many rows may stand before the header: titles, comments.
+// maxPreamble is how many rows may precede the header: titles, comments.
 const maxPreamble = 20
 
-// newTable reads up to the header, which is the first row with a cell RoomId.
+// newTable reads to the header, which is the first row with a cell RoomId.
 func newTable(cells cellReader, haveApp bool, note func(int, string, ...any)) (*tableRows, error) {
 	t := &tableRows{cells: cells, haveApp: haveApp, note: note}
 	type row struct {
@@ -61,7 +61,7 @@ func newTable(cells cellReader, haveApp bool, note func(int, string, ...any)) (*
 			if err := t.header(rec, cells); err != nil {
 				return nil, err
 			}
-			t.tellResult()
+			t.noteResult()
 			for _, s := range skipped {
 				t.note(s.line, "skipped, as it stands before the header: %.60s", s.text)
 			}
@@ -102,8 +102,7 @@ func isData(cells [][]byte) bool {
 	return numbers > 1 || numbers == 1 && all == 1
 }
 
-// header takes the cells for the names of the columns. The error is a
-// *FileError.
+// header reads the cells as the names of the columns. The error is a *FileError.
 func (t *tableRows) header(rec *record, cells [][]byte) error {
 	if rec.broken {
 		return &FileError{Line: rec.Line, Faults: rec.faults}
@@ -144,8 +143,8 @@ func (t *tableRows) header(rec *record, cells [][]byte) error {
 	return nil
 }
 
-// tellResult tells, of a result list, what is left out of it.
-func (t *tableRows) tellResult() {
+// noteResult adds a note about the ignored columns of a result list.
+func (t *tableRows) noteResult() {
 	var ignored []string
 	for _, p := range t.columns {
 		if p.ignored {
@@ -175,7 +174,7 @@ func (t *tableRows) next(rec *record) error {
 		if err != nil || rec.broken {
 			return err
 		}
-		if blank(cells) || t.headerAgain(rec.Line, cells) {
+		if blank(cells) || t.repeatsHeader(rec.Line, cells) {
 			continue
 		}
 		if cells = t.fit(rec, cells); !rec.broken {
@@ -185,9 +184,9 @@ func (t *tableRows) next(rec *record) error {
 	}
 }
 
-// headerAgain reports whether the row is a header, as in lists that were put
-// together. If it has other columns, they hold for the rows behind it.
-func (t *tableRows) headerAgain(line int, cells [][]byte) bool {
+// repeatsHeader reports whether the row is another header, as in lists that were concatenated. If its columns differ,
+// they apply to the rows after it.
+func (t *tableRows) repeatsHeader(line int, cells [][]byte) bool {
 	if t.room >= len(cells) || len(cells[t.room]) == 0 || isNumber(cells[t.room][:1]) ||
 		!slices.ContainsFunc(cells, isRoomID) {
 		return false
@@ -204,8 +203,7 @@ func (t *tableRows) headerAgain(line int, cells [][]byte) bool {
 	return true
 }
 
-// fit drops empty cells for which there is no column. A row that still has
-// too many or too few is a fault.
+// fit drops empty cells that have no column. A row with too many or too few cells is a fault.
 func (t *tableRows) fit(rec *record, cells [][]byte) [][]byte {
 	for len(cells) > len(t.columns) && !filled(cells[len(cells)-1]) {
 		cells = cells[:len(cells)-1]
@@ -233,7 +231,7 @@ func (t *tableRows) fit(rec *record, cells [][]byte) [][]byte {
 	return cells
 }
 
-// exactDigits is how many digits spreadsheets keep of a number, as against a text.
+// exactDigits is how many digits of a number spreadsheets keep.
 const exactDigits = 15
 
 const noName = "%.40q is in a column without a name: name it in the header, or delete it"
@@ -274,7 +272,7 @@ func (t *tableRows) row(rec *record, cells, shown [][]byte) {
 	}
 }
 
-// blank reports whether there is nothing in the cells.
+// blank reports whether all cells are empty.
 func blank(cells [][]byte) bool { return !slices.ContainsFunc(cells, filled) }
 
 func filled(cell []byte) bool { return len(trim(cell)) > 0 }

@@ -13,7 +13,7 @@ import (
 	"github.com/xuri/excelize/v2"
 )
 
-// Bounds of a workbook. What is larger is better saved as CSV, which has none.
+// Bounds of a workbook. A larger list must be saved as CSV, which has no bounds.
 const (
 	maxWorkbook = 16 << 20  // bytes of the file
 	maxUnpacked = 256 << 20 // bytes of its parts together
@@ -22,11 +22,10 @@ const (
 	maxSpilled  = 1 << 20   // bytes of a sheet, or of the texts, that are held in memory and not in a file
 )
 
-// workbook reads a sheet of an .xlsx file with excelize, which streams the rows,
-// but takes a broken part for its end and holds what it is given. So all of the
-// file is verified first. The rows come twice, as excelize gives either what is
-// stored in a cell or how it looks: a number must not be rounded by its format,
-// and a date is a number until it is formatted.
+// workbook reads a sheet of an .xlsx file with excelize. Excelize streams the rows, but takes a broken part for the end
+// of the sheet, and does not bound memory. The whole file is therefore verified first. Each row is read twice, because
+// excelize returns either the stored value of a cell or its shown text: the format must not round a number, and a date
+// is a number until it is formatted.
 type workbook struct {
 	*tableRows
 	file string // temporary
@@ -34,8 +33,7 @@ type workbook struct {
 	rows sheetRows
 }
 
-// openWorkbook copies a workbook to a temporary file, verifies it, and reads up
-// to the header. The error is a *FileError.
+// openWorkbook copies a workbook to a temporary file, verifies it, and reads to the header. The error is a *FileError.
 func openWorkbook(r io.Reader, o Options, note func(int, string, ...any)) (l list, err error) {
 	w := new(workbook)
 	defer func() {
@@ -71,7 +69,7 @@ func openWorkbook(r io.Reader, o Options, note func(int, string, ...any)) (l lis
 	return w, err
 }
 
-// spool copies the file, as a zip archive is read from its end.
+// spool copies the file, because a ZIP archive is read from its end.
 func (w *workbook) spool(r io.Reader) error {
 	f, err := os.CreateTemp("", "tiwsnap-*.xlsx")
 	if err != nil {
@@ -101,7 +99,7 @@ func (w *workbook) Close() error {
 	return os.Remove(w.file)
 }
 
-// sheet finds the sheet of that name, or the first that can be seen.
+// sheet returns the sheet of that name, or the first that is not hidden.
 func (w *workbook) sheet(name string, note func(int, string, ...any)) (string, error) {
 	all := w.book.GetSheetList()
 	list := fmt.Sprintf("%.200s", strings.Join(all, ", "))
@@ -129,7 +127,7 @@ func (w *workbook) next(rec *record) (err error) {
 	return w.tableRows.next(rec)
 }
 
-// asFileError makes an error of a panic: excelize has met what nobody writes.
+// asFileError turns a panic of excelize on a malformed file into an error.
 func asFileError(panicked any, err error) error {
 	if panicked != nil {
 		return fileError(0, "the workbook cannot be read: %.200v", panicked)
@@ -137,7 +135,7 @@ func asFileError(panicked any, err error) error {
 	return err
 }
 
-// sheetRows reads the cells of a sheet, as they are stored and as they look.
+// sheetRows reads the cells of a sheet, both stored values and shown texts.
 type sheetRows struct {
 	raw, look   *excelize.Rows
 	row         int
@@ -184,8 +182,8 @@ func (s *sheetRows) next(rec *record) (cells, shown [][]byte, err error) {
 	}
 }
 
-// verify reads all of a workbook: its parts are whole and no larger than they
-// may be, and its sheets and texts are XML to their end.
+// verify reads the whole workbook. It checks that each part is complete and within its bound, and that sheets and texts
+// are XML to their end.
 func verify(file string) error {
 	z, err := zip.OpenReader(file)
 	if err != nil {
@@ -219,7 +217,7 @@ func verify(file string) error {
 
 func isTexts(part *zip.File) bool { return partName(part) == "xl/sharedstrings.xml" }
 
-// isSheet is as excelize sees it.
+// isSheet reports whether excelize takes a part for a sheet.
 func isSheet(part *zip.File) bool { return strings.HasPrefix(partName(part), "xl/worksheets/sheet") }
 
 func partName(part *zip.File) string {
@@ -228,7 +226,7 @@ func partName(part *zip.File) string {
 
 var errTooManyTexts = errors.New("too many texts")
 
-// archiveOf says what a zip archive is if it is no workbook.
+// archiveOf says what a ZIP archive is that is no workbook.
 func archiveOf(parts []*zip.File) string {
 	what := "a zip archive without a workbook (.xlsx)"
 	for _, part := range parts {
@@ -248,7 +246,7 @@ func archiveOf(parts []*zip.File) string {
 	return what
 }
 
-// verifyPart reads a part to its end, where its checksum is.
+// verifyPart reads a part to its end, where its checksum is verified.
 func verifyPart(part *zip.File) error {
 	r, err := part.Open()
 	if err != nil {
@@ -262,7 +260,7 @@ func verifyPart(part *zip.File) error {
 	return err
 }
 
-// verifyXML reads XML, of which no token may be longer than a row.
+// verifyXML reads XML. No token may be longer than a row.
 func verifyXML(r io.Reader) error {
 	in := &bounded{r: r}
 	d := xml.NewDecoder(bufio.NewReaderSize(in, bufferXML))
@@ -286,7 +284,7 @@ func verifyXML(r io.Reader) error {
 
 const bufferXML = 64 << 10
 
-// bounded is a reader that fails where a token is too long.
+// bounded is a reader that fails if a token is too long.
 type bounded struct {
 	r    io.Reader
 	left int
