@@ -11,7 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/enqueue"
 	"tiwsnap/images"
@@ -26,6 +25,7 @@ import (
 	"tiwsnap/web/metrics"
 	"tiwsnap/webhook"
 	"tiwsnap/worker"
+	"tiwsnap/worker/workertest"
 )
 
 // catcher notes what is registered.
@@ -52,13 +52,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Client(t)
 	sim := tiwtest.Start(t, tiwtest.Options{})
-	api, err := tiw.New(tiw.Options{
-		Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer api.Close()
+	api := workertest.API(t, sim, tiw.Options{})
 	c := &catcher{Registry: prometheus.NewPedanticRegistry()}
 	w, err := worker.New(worker.Options{
 		Redis: rdb, TIW: api, Metrics: c, Webhooks: webhook.Subscription{Sender: new(webhook.Sender)},

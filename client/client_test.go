@@ -8,12 +8,10 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/client"
 	"tiwsnap/internal/needs"
@@ -22,6 +20,7 @@ import (
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/worker"
+	"tiwsnap/worker/workertest"
 )
 
 const (
@@ -65,30 +64,11 @@ func work(t *testing.T, url string) {
 	}
 	o.ContextTimeoutEnabled = true
 	rdb := redis.NewClient(o)
+	t.Cleanup(func() { rdb.Close() })
 	sim := tiwtest.Start(t, tiwtest.Options{TaskDuration: time.Millisecond})
-	key := common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret)
-	api, err := tiw.New(tiw.Options{Endpoint: sim.URL, Credential: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := worker.New(worker.Options{
-		Redis: rdb, Namespace: namespace, TIW: api, ConfirmAfter: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var run sync.WaitGroup
-	run.Go(func() {
-		if err := w.Run(ctx); err != nil {
-			t.Errorf("worker: %v", err)
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		run.Wait()
-		api.Close()
-		rdb.Close()
+	workertest.Run(t, worker.Options{
+		Redis: rdb, Namespace: namespace, TIW: workertest.API(t, sim, tiw.Options{}), ConfirmAfter: 50 * time.Millisecond,
+		Log: slog.New(slog.DiscardHandler),
 	})
 }
 

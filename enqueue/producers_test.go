@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
-	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/backlog"
 	"tiwsnap/enqueue"
@@ -27,6 +25,7 @@ import (
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/worker"
+	"tiwsnap/worker/workertest"
 )
 
 const app = 1400123480
@@ -36,30 +35,9 @@ const app = 1400123480
 func drain(t *testing.T, c redis.UniversalClient, rate int) *tiwtest.Server {
 	t.Helper()
 	sim := tiwtest.Start(t, tiwtest.Options{Limit: rate, TaskDuration: time.Millisecond, Latency: time.Millisecond})
-	api, err := tiw.New(tiw.Options{
-		Endpoint: sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := worker.New(worker.Options{
-		Redis: c, TIW: api, RateLimit: rate, ConfirmAfter: 100 * time.Millisecond,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var run sync.WaitGroup
-	run.Go(func() {
-		if err := w.Run(ctx); err != nil {
-			t.Errorf("worker: %v", err)
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		run.Wait()
-		api.Close()
+	workertest.Run(t, worker.Options{
+		Redis: c, TIW: workertest.API(t, sim, tiw.Options{}), RateLimit: rate, ConfirmAfter: 100 * time.Millisecond,
+		Log: slog.New(slog.DiscardHandler),
 	})
 	return sim
 }

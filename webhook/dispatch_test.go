@@ -67,24 +67,6 @@ func (w site) eventually(what string, done func() bool) {
 	redistest.Until(w, what, done)
 }
 
-// webhooks waits until asynq has this many of them in a state.
-func (w site) webhooks(n int, list func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error)) []*asynq.TaskInfo {
-	w.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(30 * time.Second); ; {
-		infos, err := list(keys.Default.QueueWebhooks(), asynq.PageSize(10000))
-		if err == nil && len(infos) == n {
-			return infos
-		}
-		select {
-		case <-deadline:
-			w.Fatalf("not within 30 s: %d webhooks; there are %v, %v", n, infos, err)
-		case <-tick.C:
-		}
-	}
-}
-
 // record makes the record of a batch that has ended.
 func (w site) record(id string, ended time.Time) {
 	w.Helper()
@@ -154,7 +136,7 @@ func TestDelivery(t *testing.T) {
 			}
 		}
 		inspector := w.inspector
-		info := w.webhooks(1, inspector.ListRetryTasks)[0]
+		info := webhooktest.Queued(w, 1, inspector.ListRetryTasks)[0]
 		// 4 to 8 s, in whole seconds.
 		if d := info.NextProcessAt.Sub(info.LastFailedAt); d < 3*time.Second || d > 9*time.Second || info.Retried != 3 {
 			t.Errorf("after the third try the next one comes in %s: %+v", d, info)
@@ -165,7 +147,7 @@ func TestDelivery(t *testing.T) {
 		if d := r.Next(t); d.ID != p.ID {
 			t.Errorf("told as %s, not %s", d.ID, p.ID)
 		}
-		w.webhooks(1, inspector.ListCompletedTasks)
+		webhooktest.Queued(w, 1, inspector.ListCompletedTasks)
 	})
 
 	t.Run("is left alone for as long as the receiver asks", func(t *testing.T) {
@@ -178,7 +160,7 @@ func TestDelivery(t *testing.T) {
 		defer busy.Close()
 		w.put(p)
 		w.dispatch(webhooktest.Subscribe(t, webhooktest.Receiver{Server: busy}))
-		info := w.webhooks(1, w.inspector.ListRetryTasks)[0]
+		info := webhooktest.Queued(w, 1, w.inspector.ListRetryTasks)[0]
 		if left := time.Until(info.NextProcessAt); left < 25*time.Minute || left > 31*time.Minute {
 			t.Errorf("again in %s", left)
 		}
@@ -193,7 +175,7 @@ func TestDelivery(t *testing.T) {
 		w.dispatch(webhooktest.Subscribe(t, r))
 		r.Next(t)
 		inspector := w.inspector
-		info := w.webhooks(1, inspector.ListArchivedTasks)[0]
+		info := webhooktest.Queued(w, 1, inspector.ListArchivedTasks)[0]
 		if want := r.Listener.Addr().String() + " answered 410 Gone: it wants no more webhooks"; info.LastErr != want ||
 			info.ID != p.ID {
 			t.Errorf("%+v", info)
@@ -207,7 +189,7 @@ func TestDelivery(t *testing.T) {
 		if d := r.Next(t); d.ID != p.ID {
 			t.Errorf("%+v", d)
 		}
-		w.webhooks(1, inspector.ListCompletedTasks)
+		webhooktest.Queued(w, 1, inspector.ListCompletedTasks)
 	})
 
 	t.Run("ends as dead after a day, and where the URL may not be sent to", func(t *testing.T) {
@@ -223,7 +205,7 @@ func TestDelivery(t *testing.T) {
 		w.put(tasks.NewNotify(p.Type, p.Ref, time.Now().Add(-24*time.Hour-time.Second), ""))
 		w.put(tasks.NewNotify(p.Type, p.Ref, time.Now(), "http://"+other.Addr().String()))
 		w.dispatch(webhooktest.Subscribe(t, r))
-		w.webhooks(2, w.inspector.ListArchivedTasks)
+		webhooktest.Queued(w, 2, w.inspector.ListArchivedTasks)
 		if len(r.Got) != 1 {
 			t.Errorf("%d webhooks came", len(r.Got))
 		}
@@ -239,7 +221,7 @@ func TestDelivery(t *testing.T) {
 		w.put(tasks.NewNotify(tasks.SnapshotEnded, "gone.1", time.Now(), ""))
 		w.put(p)
 		w.dispatch(webhooktest.Subscribe(t, r))
-		w.webhooks(4, w.inspector.ListCompletedTasks)
+		webhooktest.Queued(w, 4, w.inspector.ListCompletedTasks)
 		if d := r.Next(t); d.ID != p.ID || len(r.Got) != 0 {
 			t.Errorf("%+v and %d more came", d, len(r.Got))
 		}
@@ -257,7 +239,7 @@ func TestDelivery(t *testing.T) {
 		w.put(p)
 		w.dispatch(webhooktest.Subscribe(t, r))
 		r.Next(t)
-		info := w.webhooks(1, w.inspector.ListRetryTasks)[0]
+		info := webhooktest.Queued(w, 1, w.inspector.ListRetryTasks)[0]
 		if info.ID != "w-new" {
 			t.Errorf("%+v", info)
 		}
@@ -287,7 +269,7 @@ func TestEndsWaitInTheLedger(t *testing.T) {
 		Score: 1, Member: fmt.Sprintf("batch:%d:old", ended.UnixMilli()),
 	})
 	w.dispatch(tell)
-	w.webhooks(1+inAsynq, inspector.ListPendingTasks)
+	webhooktest.Queued(w, 1+inAsynq, inspector.ListPendingTasks)
 	notices := func() int64 { return w.rdb.ZCard(t.Context(), keys.Default.Outbox()).Val() }
 	w.eventually("the others wait in the ledger", func() bool { return notices() == more })
 
@@ -302,7 +284,7 @@ func TestEndsWaitInTheLedger(t *testing.T) {
 		}
 		told[data.ID] = true
 	}
-	w.webhooks(1+inAsynq+more, inspector.ListCompletedTasks)
+	webhooktest.Queued(w, 1+inAsynq+more, inspector.ListCompletedTasks)
 	if n := notices(); n != 0 || len(told) != inAsynq+more || told["old"] {
 		t.Errorf("%d notices are left; told were %d", n, len(told))
 	}
@@ -364,7 +346,7 @@ func TestReceiverIsGone(t *testing.T) {
 	w.endedBatches("first", 1, "")
 	w.dispatch(tell)
 	r.Next(t)
-	first := w.webhooks(1, inspector.ListArchivedTasks)[0]
+	first := webhooktest.Queued(w, 1, inspector.ListArchivedTasks)[0]
 	w.endedBatches("later", 50, "")
 	w.endedBatches("own", 1, own.URL+"/a?key=secret")
 	if d := own.Next(t); d.Path != "/a?key=secret" {

@@ -3,13 +3,11 @@ package worker_test
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
@@ -20,6 +18,7 @@ import (
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/worker"
+	"tiwsnap/worker/workertest"
 )
 
 func TestCallbacks(t *testing.T) {
@@ -271,16 +270,9 @@ func TestPollsDoNotWaitForOneAnother(t *testing.T) {
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{
 		Faults: tiwtest.Faults{Silent: 1, Actions: []string{tiwtest.ActionDescribe}},
 	})
-	api, err := tiw.New(tiw.Options{
-		Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
-		Timeout: time.Minute,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.run(worker.Options{
-		Redis: w.rdb, TIW: api, CallTimeout: time.Minute, ConfirmAfter: 200 * time.Millisecond,
-		Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+	workertest.Run(t, worker.Options{
+		Redis: w.rdb, TIW: workertest.API(t, w.sim, tiw.Options{Timeout: time.Minute}), CallTimeout: time.Minute,
+		ConfirmAfter: 200 * time.Millisecond,
 	})
 	w.enqueue("silent", 5)
 	w.eventually("five calls that are never answered", func() bool { return w.sim.State().Faults["silent"] >= 5 })

@@ -1,12 +1,10 @@
 package worker_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/gate"
 	"tiwsnap/internal/needs"
@@ -16,6 +14,7 @@ import (
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/worker"
+	"tiwsnap/worker/workertest"
 )
 
 func TestFaults(t *testing.T) {
@@ -49,21 +48,9 @@ func TestFaults(t *testing.T) {
 	t.Run("attempts are bounded, and the reason is kept", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{InternalError: 1}})
-		api, err := tiw.New(tiw.Options{
-			Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
+		workertest.Run(t, worker.Options{
+			Redis: w.rdb, TIW: workertest.API(t, w.sim, tiw.Options{}), Attempts: 3, Second: 50 * time.Millisecond,
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer api.Close()
-		wk, err := worker.New(worker.Options{Redis: w.rdb, TIW: api, Attempts: 3, Second: 50 * time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- wk.Run(ctx) }()
-		defer func() { cancel(); <-done }()
 		w.enqueue("a", 2)
 		if b := w.ended("a"); b.Failed != 2 {
 			t.Errorf("%+v", b)

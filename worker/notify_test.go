@@ -2,13 +2,11 @@ package worker_test
 
 import (
 	"encoding/json"
-	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
-	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/needs"
@@ -20,6 +18,7 @@ import (
 	"tiwsnap/webhook"
 	"tiwsnap/webhook/webhooktest"
 	"tiwsnap/worker"
+	"tiwsnap/worker/workertest"
 )
 
 // workTelling starts a worker that sends webhooks, until the test ends.
@@ -31,33 +30,8 @@ func (w world) workTelling(tell webhook.Subscription) {
 // workWith starts a worker with these options and some more, until the test ends.
 func (w world) workWith(o worker.Options) {
 	w.Helper()
-	api, err := tiw.New(tiw.Options{
-		Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
-	o.Redis, o.TIW, o.ConfirmAfter = w.rdb, api, 200*time.Millisecond
-	o.Log = slog.New(slog.NewTextHandler(w.Output(), nil))
-	w.run(o)
-}
-
-// webhooks waits until asynq has this many of them in a state.
-func (w world) webhooks(n int, list func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error)) []*asynq.TaskInfo {
-	w.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(30 * time.Second); ; {
-		infos, err := list(keys.Default.QueueWebhooks(), asynq.PageSize(10000))
-		if err == nil && len(infos) == n {
-			return infos
-		}
-		select {
-		case <-deadline:
-			w.Fatalf("not within 30 s: %d webhooks; there are %v, %v", n, infos, err)
-		case <-tick.C:
-		}
-	}
+	o.Redis, o.TIW, o.ConfirmAfter = w.rdb, workertest.API(w, w.sim, tiw.Options{}), 200*time.Millisecond
+	workertest.Run(w, o)
 }
 
 func TestEndsAreTold(t *testing.T) {
@@ -101,7 +75,7 @@ func TestEndsAreTold(t *testing.T) {
 				t.Errorf("%s %s:\n%s", want.event, want.ref, diff)
 			}
 		}
-		w.webhooks(21, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
+		webhooktest.Queued(w, 21, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
 		// A notice is dropped after its webhook is on the queue, which may be delivered before that.
 		w.eventually("no notice is left", func() bool {
 			return w.rdb.ZCard(t.Context(), keys.Default.Outbox()).Val() == 0

@@ -30,6 +30,7 @@ import (
 	"tiwsnap/webhook"
 	"tiwsnap/webhook/webhooktest"
 	"tiwsnap/worker"
+	"tiwsnap/worker/workertest"
 )
 
 // heard is what Tencent has sent to tiwsnap's receiver of callbacks, by TaskID;
@@ -212,7 +213,7 @@ func TestCallbacksOfRooms(t *testing.T) {
 		if len(count) != 2 {
 			t.Errorf("came as %v", count)
 		}
-		w.webhooks(2, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
+		webhooktest.Queued(w, 2, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
 	})
 
 	t.Run("are dead where webhooks may not go there", func(t *testing.T) {
@@ -221,7 +222,7 @@ func TestCallbacksOfRooms(t *testing.T) {
 		r, other := webhooktest.NewReceiver(t), webhooktest.NewReceiver(t)
 		w.relay(other)
 		w.called(r)
-		for _, info := range w.webhooks(2, asynq.NewInspectorFromRedisClient(w.rdb).ListArchivedTasks) {
+		for _, info := range webhooktest.Queued(w, 2, asynq.NewInspectorFromRedisClient(w.rdb).ListArchivedTasks) {
 			if want := r.Listener.Addr().String() + ": not among the hosts that webhooks may go to"; info.LastErr != want {
 				t.Errorf("got %q, want %q", info.LastErr, want)
 			}
@@ -311,16 +312,9 @@ func flat(m map[string]any) map[string]any {
 // describe is what DescribeSnapshotTask answers, flattened.
 func (w world) describe(task string) map[string]any {
 	w.Helper()
-	api, err := tiw.New(tiw.Options{
-		Endpoint: w.sim.URL, Credential: common.NewCredential(tiwtest.DefaultSecret, tiwtest.DefaultSecret),
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer api.Close()
 	req := tiw.NewDescribeSnapshotTaskRequest()
 	req.TaskID, req.SdkAppId = common.StringPtr(task), common.Uint64Ptr(app)
-	response, err := api.DescribeSnapshotTask(w.Context(), req)
+	response, err := workertest.API(w, w.sim, tiw.Options{}).DescribeSnapshotTask(w.Context(), req)
 	if err != nil {
 		w.Fatal(err)
 	}

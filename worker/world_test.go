@@ -2,7 +2,6 @@ package worker_test
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"io"
 	"iter"
@@ -27,6 +26,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/web/callback"
 	"tiwsnap/worker"
+	"tiwsnap/worker/workertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(redistest.Both(m)) }
@@ -104,14 +104,9 @@ func newAccount(t *testing.T, rdb *redis.Client, ns keys.Namespace, secret strin
 // work starts a worker and returns what stops it and waits for its end.
 func (w world) work() (stop func()) {
 	w.Helper()
-	api, err := tiw.New(tiw.Options{
-		Endpoint:   w.sim.URL,
-		Credential: common.NewCredential(w.secret, w.secret),
-		Timeout:    2 * time.Second,
+	api := workertest.API(w, w.sim, tiw.Options{
+		Credential: common.NewCredential(w.secret, w.secret), Timeout: 2 * time.Second,
 	})
-	if err != nil {
-		w.Fatal(err)
-	}
 	o := worker.Options{
 		Margin: 100 * time.Millisecond, // the referee shares two cores with everything else, under the race detector
 		Redis:  w.rdb, Namespace: w.ns, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond,
@@ -137,32 +132,7 @@ func (w world) work() (stop func()) {
 	if w.options != nil {
 		w.options(&o)
 	}
-	return w.run(o)
-}
-
-// run runs a worker until the test ends or stop is called, which waits for its
-// end.
-func (w world) run(o worker.Options) (stop func()) {
-	w.Helper()
-	wk, err := worker.New(o)
-	if err != nil {
-		w.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := wk.Run(ctx); err != nil {
-			w.Errorf("worker: %v", err)
-		}
-		o.TIW.Close()
-	}()
-	stop = func() {
-		cancel()
-		<-done
-	}
-	w.Cleanup(stop)
-	return stop
+	return workertest.Run(w, o)
 }
 
 // callbacks makes a receiver of Tencent's callbacks.

@@ -3,6 +3,7 @@ package webhooktest
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,7 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
+
 	"tiwsnap/internal/guard"
+	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/webhook"
 )
 
@@ -69,6 +74,19 @@ func (r Receiver) Next(t *testing.T) Delivery {
 		t.Fatal("no webhook came within 30 s")
 		panic("unreachable")
 	}
+}
+
+// Queued waits until asynq has n webhooks in the state whose tasks list returns.
+func Queued(
+	t testing.TB, n int, list func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error),
+) (tasks []*asynq.TaskInfo) {
+	t.Helper()
+	redistest.Until(t, fmt.Sprint(n, " webhooks are in their queue"), func() bool {
+		var err error
+		tasks, err = list(keys.Default.QueueWebhooks(), asynq.PageSize(10_000))
+		return err == nil && len(tasks) == n
+	})
+	return tasks
 }
 
 // Subscribe returns a subscription to all events except copies of images. The first receiver is that of the settings.
