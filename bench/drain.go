@@ -17,9 +17,8 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// drain measures the first promise: a batch goes out at the cap by any number
-// of processes, no second holds more than the cap, nothing is rejected, and
-// every room is snapshotted exactly once.
+// drain measures the first promise: any number of processes sends a batch at the rate limit, no second has more
+// requests, none is rejected, and every room gets exactly one snapshot.
 func drain(ctx context.Context, r *recorder) error {
 	n, procs := 600, []int{1, 4, 16}
 	if r.Short {
@@ -33,7 +32,7 @@ func drain(ctx context.Context, r *recorder) error {
 	if r.Short {
 		return nil
 	}
-	defer busy()()
+	defer loadCores()()
 	for _, p := range procs {
 		if err := drainBy(ctx, r, processes(p)+", cores busy", p, n); err != nil {
 			return err
@@ -43,35 +42,33 @@ func drain(ctx context.Context, r *recorder) error {
 }
 
 func drainBy(ctx context.Context, r *recorder, name string, procs, n int) error {
-	d, err := r.drained(ctx, name, procs, n, referee())
+	d, err := r.drained(ctx, name, procs, n, simulator())
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	r.add(name+": enqueue to last request", d.wall.Seconds(), "s", atMost(floor(n, capacity).Seconds()+0.8))
-	r.add(name+": first to last request", d.span.Seconds(), "s", noted)
+	r.add(name+": first to last request", d.span.Seconds(), "s", noTarget)
 	r.add(name+": rejected", float64(d.rejected), "", atMost(0))
 	r.add(name+": peak second", float64(d.sliding), "", atMost(capacity))
 	r.add(name+": peak calendar second", float64(d.calendar), "", atMost(capacity))
-	r.add(name+": seconds over the cap, the referee's own delays aside", float64(d.over), "", atMost(0))
+	r.add(name+": seconds over the limit", float64(d.over), "", atMost(0))
 	if d.over > 0 {
-		r.broke("%s: %d times more than %d requests in a second", name, d.over, capacity)
+		r.broken("%s: %d times more than %d requests in a second", name, d.over, capacity)
 	}
 	return nil
 }
 
-// drained is how a batch went out.
+// drained is the result of draining a batch.
 type drained struct {
 	wall     time.Duration // from the start of the enqueue to the last request
 	span     time.Duration // from the first request to the last
-	requests int
 	rejected int
-	sliding  int // in the peak second
-	calendar int
-	over     int // seconds with too many, those left out that the referee's own delays explain
+	sliding  int // requests in the peak second
+	calendar int // requests in the peak calendar second
+	over     int // seconds over the limit, except those that delays of the simulator explain
 }
 
-// drained drains n rooms by so many processes and checks that none was lost
-// and none made twice.
+// drained drains n rooms with procs workers and checks that no room is lost or has two tasks.
 func (r *recorder) drained(ctx context.Context, name string, procs, n int, o tiwtest.Options) (d drained, err error) {
 	s, err := r.newStage(name, o)
 	if err != nil {
@@ -83,7 +80,7 @@ func (r *recorder) drained(ctx context.Context, name string, procs, n int, o tiw
 	if err := s.startWorkers(ctx, procs); err != nil {
 		return d, err
 	}
-	if err := settled(ctx); err != nil {
+	if err := settle(ctx); err != nil {
 		return d, err
 	}
 	start := time.Now()
@@ -100,13 +97,13 @@ func (r *recorder) drained(ctx context.Context, name string, procs, n int, o tiw
 	held := stalls()
 
 	calls := s.Sim.Requests()
-	times := timesOf(calls, anyCall)
+	times := timesOf(calls, anyRequest)
 	last := times[len(times)-1]
 	create := s.Sim.State().Actions[tiwtest.ActionCreate]
 	d = drained{
 		wall: last.Sub(start), span: last.Sub(times[0]),
-		requests: len(calls), rejected: int(create.Rejected),
-		sliding: create.Received.SlidingSecond.Requests, calendar: create.Received.CalendarSecond.Requests,
+		rejected: int(create.Rejected),
+		sliding:  create.Received.SlidingSecond.Requests, calendar: create.Received.CalendarSecond.Requests,
 		over: tiwtest.OverLimit(calls, capacity, start, held),
 	}
 	results, err := s.Command(ctx, "status", "drain", "-o", "csv")
@@ -114,16 +111,15 @@ func (r *recorder) drained(ctx context.Context, name string, procs, n int, o tiw
 		return d, err
 	}
 	if err := audit(results, n); err != nil {
-		r.broke("%s: %v", name, err)
+		r.broken("%s: %v", name, err)
 	}
 	if all, twice := tasksOf(s.Sim); all != n || twice > 0 {
-		r.broke("%s: %d of %d rooms have a task, %d of them more than one", name, all, n, twice)
+		r.broken("%s: %d of %d rooms have a task, %d of them more than one", name, all, n, twice)
 	}
 	return d, nil
 }
 
-// watchStalls watches for the referee's own delays until the function that it
-// returns is called.
+// watchStalls records delays of the simulator until the function that it returns is called.
 func watchStalls(ctx context.Context, start time.Time) func() []tiwtest.Stall {
 	ctx, cancel := context.WithCancel(ctx)
 	var all []tiwtest.Stall
@@ -136,8 +132,7 @@ func watchStalls(ctx context.Context, start time.Time) func() []tiwtest.Stall {
 	}
 }
 
-// tasksOf is how many rooms the referee has a task for, and how many of them
-// have more than one.
+// tasksOf returns how many rooms have a task in the simulator, and how many have more than one.
 func tasksOf(sim *tiwtest.Server) (all, twice int) {
 	st := sim.State()
 	return st.Rooms.Rooms, st.Rooms.Repeated
@@ -175,9 +170,8 @@ func audit(results []byte, n int) error {
 	return nil
 }
 
-// busy keeps every core busy until the function that it returns is called, or
-// each of its processes has had two minutes of a core.
-func busy() (stop func()) {
+// loadCores keeps every core busy until stop is called. Each of its processes ends after two minutes of processor time.
+func loadCores() (stop func()) {
 	var all []*exec.Cmd
 	for range runtime.NumCPU() {
 		cmd := exec.Command("sh", "-c", "ulimit -t 120; while :; do :; done")
@@ -192,11 +186,4 @@ func busy() (stop func()) {
 			cmd.Wait()
 		}
 	}
-}
-
-func processes(n int) string {
-	if n == 1 {
-		return "1 process"
-	}
-	return fmt.Sprint(n, " processes")
 }

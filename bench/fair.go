@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// fair measures how long a small batch waits behind a large one, and how
-// equally open batches share.
+// fair measures how long a small batch waits behind a large one, and how equally batches share the limit.
 func fair(ctx context.Context, r *recorder) (err error) {
 	const (
 		large  = 1_000_000 // first rooms of the batches
@@ -16,7 +15,7 @@ func fair(ctx context.Context, r *recorder) (err error) {
 		middle = 3_000_000
 		third  = 4_000_000
 	)
-	s, err := r.newStage("fair", referee())
+	s, err := r.newStage("fair", simulator())
 	if err != nil {
 		return err
 	}
@@ -64,12 +63,12 @@ func fair(ctx context.Context, r *recorder) (err error) {
 		return ctx.Err()
 	}
 	calls := s.Sim.Requests()
-	all := float64(count(timesOf(calls, anyCall), from, from.Add(window)))
+	all := float64(count(timesOf(calls, anyRequest), from, from.Add(window)))
 	worst := 0.0
 	for _, first := range []uint64{large, middle, third} {
 		n := float64(count(timesOf(calls, roomsFrom(first, 1_000_000)), from, from.Add(window)))
 		worst = max(worst, math.Abs(percent(3*n, all)-100))
 	}
-	r.add("batches of 100,000, 1,000 and 300: share off equal by", worst, "%", atMost(10))
+	r.add("batches of 100,000, 1,000 and 300: largest deviation from an equal share", worst, "%", atMost(10))
 	return nil
 }

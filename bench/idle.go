@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// idle measures how soon a worker with nothing to do begins, and what its
-// waiting costs.
+// idle measures the latency of an idle worker, and the processor time that it takes.
 func idle(ctx context.Context, r *recorder) (err error) {
-	s, err := r.newStage("idle", referee())
+	s, err := r.newStage("idle", simulator())
 	if err != nil {
 		return err
 	}
@@ -17,7 +16,7 @@ func idle(ctx context.Context, r *recorder) (err error) {
 	if err := s.startWorkers(ctx, 1); err != nil {
 		return err
 	}
-	if err := settled(ctx); err != nil {
+	if err := settle(ctx); err != nil {
 		return err
 	}
 	took, err := s.single(ctx, 200, 200*time.Millisecond, 800*time.Millisecond)
@@ -26,7 +25,7 @@ func idle(ctx context.Context, r *recorder) (err error) {
 	}
 	r.add("enqueue to request, p50", percentile(took, 50), "ms", atMost(10))
 	r.add("enqueue to request, p99", percentile(took, 99), "ms", atMost(30))
-	// Until then the last results have come in.
+	// The last results come in meanwhile.
 	if !pause(ctx, 5*time.Second) {
 		return ctx.Err()
 	}
@@ -50,7 +49,7 @@ func idle(ctx context.Context, r *recorder) (err error) {
 	if err != nil {
 		return err
 	}
-	r.add("nothing to do: Redis, of a core", percent((redisAfter-redis).Seconds(), watched.Seconds()), "%", atMost(1))
-	r.add("nothing to do: the worker, of a core", percent((ownAfter-own).Seconds(), watched.Seconds()), "%", noted)
+	r.add("idle: Redis, of a core", percent((redisAfter-redis).Seconds(), watched.Seconds()), "%", atMost(1))
+	r.add("idle: the worker, of a core", percent((ownAfter-own).Seconds(), watched.Seconds()), "%", noTarget)
 	return nil
 }

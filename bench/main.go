@@ -1,7 +1,6 @@
-// Command bench measures what tiwsnap promises, one row at a time. It builds
-// the binary and runs worker processes against a real redis-server and the
-// simulator, which is the referee. It measures other job queues in the same
-// way. Everything runs on loopback and ends by itself.
+// Command bench measures tiwsnap, one row at a time. It builds the binary and runs worker processes against a real
+// redis-server and the simulator, which counts the requests. It measures other job queues (peers) in the same way.
+// Everything runs on loopback and ends by itself.
 package main
 
 import (
@@ -24,18 +23,18 @@ import (
 	"tiwsnap/internal/testbed"
 )
 
-const help = `Measure what tiwsnap promises, and print figures beside what they are to reach.
+const help = `Measure tiwsnap and print each figure beside its target.
 
 Usage: go run ./bench [flags] [ROW...]
 
-Each row starts a redis-server (append-only file, everysec), the simulator as
-the referee, and worker processes of tiwsnap, all on loopback, and ends them
-again. The row peers also needs Node and npm for BullMQ. A figure that falls
-short is marked; only a broken promise (a second over the cap, a room lost or
-made twice) makes the exit code 1.
+Each row starts a redis-server (append-only file, everysec), the simulator of the
+API, and worker processes of tiwsnap, all on loopback, and stops them at the end.
+The row peers also needs Node and npm for BullMQ. A figure that misses its target
+is marked "missed". The exit code is 1 only if a promise is broken: a second over
+the rate limit, a lost room, or a second task for a room.
 
-Figures are of this machine at this moment: leave it alone meanwhile. The load
-average beside each tells whether others did.
+Run nothing else on the machine meanwhile. Each figure has the load average, which
+shows if something did.
 
 ROWS
 %s
@@ -54,21 +53,20 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run returns the exit code: 0 every promise is kept, 1 one is broken or a row
-// could not be measured, 2 usage.
+// run returns the exit code: 0, or 1 if a promise is broken or a row could not be measured, or 2 for wrong usage.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o := options{Log: stderr}
 	var out, compare string
 	var asJSON bool
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.BoolVar(&o.Short, "short", false, "half a minute in all: enough to see a broken promise")
-	f.DurationVar(&o.Margin, "margin", 0, "TIWSNAP_RATE_MARGIN of the workers; by default their own")
-	f.StringVar(&out, "out", "", "also write the report to this `file`, as JSON")
-	f.StringVar(&compare, "compare", "", "`file` that --out wrote: print each figure's ratio to the one there")
-	f.BoolVar(&asJSON, "json", false, "print the report as JSON, not as a table")
-	f.StringVar(&o.Peers, "peers", filepath.Join("bench", "peers"), "`folder` of the peers' programs")
-	f.StringVar(&o.Keep, "keep", "", "`folder` for the data and logs of each row, which are thrown away otherwise")
+	f.BoolVar(&o.Short, "short", false, "short form, half a minute in all: shows a broken promise")
+	f.DurationVar(&o.Margin, "margin", 0, "TIWSNAP_RATE_MARGIN of the workers; default: that of a worker")
+	f.StringVar(&out, "out", "", "also write the report as JSON to this `file`")
+	f.StringVar(&compare, "compare", "", "print the ratio of each figure to that in this `file`, which --out has written")
+	f.BoolVar(&asJSON, "json", false, "print the report as JSON instead of a table")
+	f.StringVar(&o.Peers, "peers", filepath.Join("bench", "peers"), "`folder` with the programs of the peers")
+	f.StringVar(&o.Keep, "keep", "", "keep the data and logs of each row in this `folder`; default: delete them")
 	f.Usage = func() {
 		var list, flags strings.Builder
 		for _, r := range rows {
@@ -89,7 +87,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "bench:", err)
 		return code
 	}
-	if _, err := choose(o); err != nil {
+	if _, err := chosenRows(o); err != nil {
 		return complain(2, err)
 	}
 	var before *report

@@ -22,7 +22,7 @@ func TestArguments(t *testing.T) {
 			[]string{"--compare", "main_test.go"}, 2, "main_test.go is not the report of a bench",
 		},
 		"a flag that there is not": {[]string{"--shrot"}, 2, "not defined: -shrot"},
-		"help names the rows":      {[]string{"--help"}, 0, "  growth     what a snapshot costs"},
+		"help names the rows":      {[]string{"--help"}, 0, "  growth     the cost of a snapshot"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errs strings.Builder

@@ -18,12 +18,12 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// peer is software that others would take for the same work, in front of the
-// same referee. See docs/performance.md for why each is set as it is.
+// peer is other software for the same work, measured with the same simulator. docs/performance.md explains its
+// settings.
 type peer struct {
-	name string
-	node bool
-	way  string // argument of its worker
+	name    string
+	node    bool   // runs on Node
+	setting string // argument of its worker
 }
 
 var peers = []peer{
@@ -34,7 +34,7 @@ var peers = []peer{
 	{"asynq, as its wiki has it", false, "wiki"},
 }
 
-// product is its name without how it is set.
+// product returns the name without the settings.
 func (p peer) product() string {
 	if p.node {
 		return "BullMQ"
@@ -42,15 +42,14 @@ func (p peer) product() string {
 	return "asynq"
 }
 
-// peerSoftware is where the peers' programs are, built.
+// peerSoftware are the built programs of the peers.
 type peerSoftware struct {
 	folder string
-	binary string // empty: there is none
-	node   bool
+	binary string // empty: could not be built
+	node   bool   // Node and its packages are there
 }
 
-// prepare builds what of the peers' programs this machine can build. What it
-// cannot is in missing.
+// prepare builds the programs of the peers. missing lists what could not be built.
 func (r *recorder) prepare(ctx context.Context) (s peerSoftware, missing []string, err error) {
 	if s.folder, err = filepath.Abs(r.Peers); err != nil {
 		return s, nil, err
@@ -84,10 +83,10 @@ func (r *recorder) prepare(ctx context.Context) (s peerSoftware, missing []strin
 	return s, missing, nil
 }
 
-// can reports whether the peer can be run.
-func (s peerSoftware) can(p peer) bool { return p.node && s.node || !p.node && s.binary != "" }
+// available reports whether the peer can be run.
+func (s peerSoftware) available(p peer) bool { return p.node && s.node || !p.node && s.binary != "" }
 
-// command is the program of a peer and its arguments.
+// command returns the program of a peer and its arguments.
 func (s peerSoftware) command(p peer, args ...string) (program string, all []string) {
 	if p.node {
 		return "node", append([]string{filepath.Join(s.folder, "bullmq.mjs")}, args...)
@@ -95,7 +94,7 @@ func (s peerSoftware) command(p peer, args ...string) (program string, all []str
 	return s.binary, args
 }
 
-// measurePeers measures the peers that are there.
+// measurePeers measures the peers that are available.
 func measurePeers(ctx context.Context, r *recorder) error {
 	software, missing, err := r.prepare(ctx)
 	if err != nil {
@@ -106,16 +105,16 @@ func measurePeers(ctx context.Context, r *recorder) error {
 	}
 	var errs []error
 	for i, p := range peers {
-		if !software.can(p) || ctx.Err() != nil {
+		if !software.available(p) || ctx.Err() != nil {
 			continue
 		}
 		for _, procs := range []int{1, 4} {
-			r.say("%s, %s", p.name, processes(procs))
+			r.log("%s, %s", p.name, processes(procs))
 			if err := r.peerDrain(ctx, software, p, procs); err != nil {
 				errs = append(errs, fmt.Errorf("%s, %s: %w", p.name, processes(procs), err))
 			}
 		}
-		// The limiter has no part in these two.
+		// These two do not depend on the limiter.
 		if i == 0 || peers[i-1].node != p.node {
 			if err := errors.Join(r.peerIdle(ctx, software, p), r.peerBulk(ctx, software, p)); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", p.product(), err))
@@ -125,11 +124,10 @@ func measurePeers(ctx context.Context, r *recorder) error {
 	return errors.Join(errs...)
 }
 
-// peerStage is a stage with the processes of a peer and its producer. closeAll
-// ends all of it.
+// peerStage starts a stage with the workers of a peer and its producer. closeAll stops all of it.
 func (r *recorder) peerStage(ctx context.Context, name string, s peerSoftware, p peer, procs int,
 ) (st *stage, q *producer, closeAll func() error, err error) {
-	st, err = r.newStage(strings.ReplaceAll(name, "/", " by "), referee())
+	st, err = r.newStage(strings.ReplaceAll(name, "/", " by "), simulator())
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -143,7 +141,7 @@ func (r *recorder) peerStage(ctx context.Context, name string, s peerSoftware, p
 	}
 	environ := append(testbed.Environ(), "PEER_REDIS="+st.Redis.Addr, "PEER_API="+st.Sim.URL,
 		fmt.Sprint("PEER_PROCESSES=", procs))
-	program, args := s.command(p, "worker", p.way)
+	program, args := s.command(p, "worker", p.setting)
 	for i := range procs {
 		w, err := startProcess(filepath.Join(st.Dir, fmt.Sprintf("worker-%d.log", i+1)), "ready", environ, program, args...)
 		if err != nil {
@@ -160,15 +158,14 @@ func (r *recorder) peerStage(ctx context.Context, name string, s peerSoftware, p
 	if q, err = newProducer(environ, program, args...); err != nil {
 		return nil, nil, nil, errors.Join(err, closeAll())
 	}
-	if err := settled(ctx); err != nil {
+	if err := settle(ctx); err != nil {
 		return nil, nil, nil, errors.Join(err, closeAll())
 	}
 	return st, q, closeAll, nil
 }
 
-// peerDrain drains 600 jobs, which takes 29 s at the least. A peer that is not
-// done after 40 s is stopped, and its figure is how far it came: some would take
-// minutes.
+// peerDrain drains 600 jobs, which takes at least 29 s. It stops a peer that is not done after 40 s, because some would
+// take minutes, and reports how many jobs were accepted.
 func (r *recorder) peerDrain(ctx context.Context, s peerSoftware, p peer, procs int) (err error) {
 	const (
 		n        = 600
@@ -192,17 +189,17 @@ func (r *recorder) peerDrain(ctx context.Context, s peerSoftware, p peer, procs 
 	good := timesOf(st.Sim.Requests(), accepted)
 	create := st.Sim.State().Actions[tiwtest.ActionCreate]
 	if len(good) < n {
-		r.add(name+fmt.Sprintf(": accepted in %g s", patience.Seconds()), float64(len(good)), "", noted)
+		r.add(name+fmt.Sprintf(": accepted in %g s", patience.Seconds()), float64(len(good)), "", noTarget)
 	} else {
-		r.add(name+fmt.Sprintf(": %d accepted in", n), good[n-1].Sub(start).Seconds(), "s", noted)
+		r.add(name+fmt.Sprintf(": %d accepted in", n), good[n-1].Sub(start).Seconds(), "s", noTarget)
 	}
-	r.add(name+": rejected", float64(create.Rejected), "", noted)
-	r.add(name+": peak second", float64(create.Received.SlidingSecond.Requests), "", noted)
-	r.add(name+": peak calendar second", float64(create.Received.CalendarSecond.Requests), "", noted)
+	r.add(name+": rejected", float64(create.Rejected), "", noTarget)
+	r.add(name+": peak second", float64(create.Received.SlidingSecond.Requests), "", noTarget)
+	r.add(name+": peak calendar second", float64(create.Received.CalendarSecond.Requests), "", noTarget)
 	return nil
 }
 
-// peerIdle measures how soon an idle worker begins.
+// peerIdle measures the latency of an idle worker.
 func (r *recorder) peerIdle(ctx context.Context, s peerSoftware, p peer) (err error) {
 	name := p.product() + ", idle"
 	st, q, closeAll, err := r.peerStage(ctx, name, s, p, 1)
@@ -225,12 +222,12 @@ func (r *recorder) peerIdle(ctx context.Context, s peerSoftware, p peer) (err er
 	if err != nil {
 		return err
 	}
-	r.add(name+": enqueue to request, p50", percentile(took, 50), "ms", noted)
-	r.add(name+": enqueue to request, p99", percentile(took, 99), "ms", noted)
+	r.add(name+": enqueue to request, p50", percentile(took, 50), "ms", noTarget)
+	r.add(name+": enqueue to request, p99", percentile(took, 99), "ms", noTarget)
 	return nil
 }
 
-// peerBulk measures how fast jobs are put on the queue, and what they take up.
+// peerBulk measures how fast jobs are enqueued, and the memory that they take.
 func (r *recorder) peerBulk(ctx context.Context, s peerSoftware, p peer) (err error) {
 	const n = 100_000
 	name := p.product() + ", bulk"
@@ -252,12 +249,12 @@ func (r *recorder) peerBulk(ctx context.Context, s peerSoftware, p peer) (err er
 	if err != nil {
 		return err
 	}
-	r.add(name+": enqueue of 100,000", n/took.Seconds(), "jobs/s", noted)
-	r.add(name+": Redis' memory for a waiting job", (after-before)/n, "B", noted)
+	r.add(name+": enqueue of 100,000", n/took.Seconds(), "jobs/s", noTarget)
+	r.add(name+": Redis' memory for a waiting job", (after-before)/n, "B", noTarget)
 	return nil
 }
 
-// producer is a program of a peer that enqueues what it is told to.
+// producer is a running program of a peer that enqueues jobs.
 type producer struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -265,7 +262,7 @@ type producer struct {
 	log strings.Builder
 }
 
-// newProducer starts it and waits until it is ready.
+// newProducer starts a producer and waits until it is ready.
 func newProducer(environ []string, program string, args ...string) (*producer, error) {
 	q := &producer{cmd: exec.Command(program, args...)}
 	q.cmd.Env, q.cmd.Stderr = environ, &q.log
@@ -298,8 +295,7 @@ func (q *producer) expect(line string) error {
 	return nil
 }
 
-// enqueue enqueues n jobs, from the room with that number on, and returns when
-// they are on the queue.
+// enqueue enqueues n jobs for rooms with consecutive numbers from first.
 func (q *producer) enqueue(n int, first uint64) error {
 	if _, err := fmt.Fprintln(q.in, n, first); err != nil {
 		return err
@@ -307,7 +303,7 @@ func (q *producer) enqueue(n int, first uint64) error {
 	return q.expect("done")
 }
 
-// close lets the program end, and ends it where it does not.
+// close ends the program, and kills it if it does not end within 10 s.
 func (q *producer) close() error {
 	q.in.Close()
 	late := time.AfterFunc(10*time.Second, func() { q.cmd.Process.Kill() })

@@ -16,11 +16,11 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// uncapped is the highest limit that the workers take.
+// uncapped is the highest rate limit that a worker accepts.
 const uncapped = 10_000
 
-// pipeline measures how fast everything but Tencent is: the backlog, asynq, the
-// limiter, the ledger, confirmation, with an API that answers at once.
+// pipeline measures the throughput of everything except Tencent: backlog, asynq, limiter, ledger and confirmation, with
+// an API that answers at once.
 func pipeline(ctx context.Context, r *recorder) error {
 	for _, procs := range []int{1, 2} {
 		if err := pipelineBy(ctx, r, procs); err != nil {
@@ -61,7 +61,7 @@ func pipelineBy(ctx context.Context, r *recorder, procs int) (err error) {
 		created       int64
 		redis, worker time.Duration
 	}
-	look := func() (m mark, err error) {
+	sample := func() (m mark, err error) {
 		b, err := ledger.New(s.DB, ledger.Options{}).Batch(ctx, "pipeline")
 		if err != nil {
 			return m, err
@@ -73,7 +73,7 @@ func pipelineBy(ctx context.Context, r *recorder, procs int) (err error) {
 		m.worker, err = s.workersCPU()
 		return m, err
 	}
-	before, err := look()
+	before, err := sample()
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func pipelineBy(ctx context.Context, r *recorder, procs int) (err error) {
 	if !pause(ctx, watched) {
 		return ctx.Err()
 	}
-	after, err := look()
+	after, err := sample()
 	if err != nil {
 		return err
 	}
@@ -89,19 +89,18 @@ func pipelineBy(ctx context.Context, r *recorder, procs int) (err error) {
 
 	ended := float64(after.ended - before.ended)
 	r.add(name+": snapshots created and confirmed", ended/took, "/s", atLeast(2000))
-	r.add(name+": requests to create", float64(after.created-before.created)/took, "/s", noted)
+	r.add(name+": requests to create", float64(after.created-before.created)/took, "/s", noTarget)
 	if ended > 0 {
-		r.add(name+": the workers' processor time a snapshot", milliseconds(after.worker-before.worker)/ended, "ms", noted)
-		r.add(name+": Redis' processor time a snapshot", milliseconds(after.redis-before.redis)/ended, "ms", noted)
+		r.add(name+": the workers' processor time a snapshot", milliseconds(after.worker-before.worker)/ended, "ms", noTarget)
+		r.add(name+": Redis' processor time a snapshot", milliseconds(after.redis-before.redis)/ended, "ms", noTarget)
 	}
 	if n := api.twice.Load(); n > 0 {
-		r.broke("%s: %d rooms made twice", name, n)
+		r.broken("%s: %d rooms have two tasks", name, n)
 	}
 	return nil
 }
 
-// noop answers as the API does, at once and without looking at signatures or
-// quotas: it shares the machine with what is measured.
+// noop is an API that answers at once and checks neither signatures nor quotas, to take little of the machine.
 type noop struct {
 	url     string
 	server  *http.Server

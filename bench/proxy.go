@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// proxy stands in front of Redis and counts the round trips through it. What a
-// client sends before it has an answer to what it sent before is the same trip:
-// a pipeline is one. It can be far away.
+// proxy is a proxy in front of Redis. It counts round trips and can add latency. Bytes that a client sends before it
+// has a reply belong to the same trip, so a pipeline counts as one.
 type proxy struct {
 	addr     string
 	listener net.Listener
@@ -25,14 +24,13 @@ type proxy struct {
 	closed bool
 }
 
-// newProxy listens on a free loopback port. A round trip through it takes away
-// longer, half of that each way. Close it.
-func newProxy(target string, away time.Duration) (*proxy, error) {
+// newProxy listens on a free loopback port. It adds latency to each round trip, half of it each way. Close it.
+func newProxy(target string, latency time.Duration) (*proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{addr: l.Addr().String(), listener: l, target: target, oneWay: away / 2, open: make(map[net.Conn]bool)}
+	p := &proxy{addr: l.Addr().String(), listener: l, target: target, oneWay: latency / 2, open: make(map[net.Conn]bool)}
 	p.wg.Go(func() {
 		for {
 			client, err := l.Accept()
@@ -78,16 +76,16 @@ func (p *proxy) serve(client net.Conn) {
 	if !p.keep(client) || !p.keep(server) {
 		return
 	}
-	var answered atomic.Bool // since the client has last sent anything
+	var answered atomic.Bool // the client has a reply to its last bytes
 	answered.Store(true)
 	var both sync.WaitGroup
 	both.Go(func() {
-		to := newRoad(server, p.oneWay)
+		to := newDelayLine(server, p.oneWay)
 		defer to.Close()
 		io.Copy(to, departure{client, &answered, &p.trips})
 	})
 	both.Go(func() {
-		to := newRoad(arrival{client, &answered}, p.oneWay)
+		to := newDelayLine(arrival{client, &answered}, p.oneWay)
 		defer to.Close()
 		io.Copy(to, server)
 	})
@@ -98,8 +96,7 @@ func (p *proxy) serve(client net.Conn) {
 	p.mu.Unlock()
 }
 
-// departure is where requests leave the client. They are counted before Redis
-// has them, and so before it can answer.
+// departure reads requests of the client. It counts them before Redis has them, and so before a reply.
 type departure struct {
 	io.Reader
 	answered *atomic.Bool
@@ -114,7 +111,7 @@ func (d departure) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// arrival is where answers reach the client.
+// arrival writes replies to the client.
 type arrival struct {
 	net.Conn
 	answered *atomic.Bool
@@ -125,12 +122,11 @@ func (a arrival) Write(b []byte) (int, error) {
 	return a.Conn.Write(b)
 }
 
-// road leads to a connection: what is written to it arrives some time later, in
-// order. Close closes the connection after the last of it has arrived.
-type road struct {
+// delayLine writes to a connection with a delay and in order. Close closes the connection after the last write.
+type delayLine struct {
 	to    io.WriteCloser
 	takes time.Duration
-	queue chan parcel // nil where it takes no time
+	queue chan parcel // nil if there is no delay
 }
 
 type parcel struct {
@@ -138,8 +134,8 @@ type parcel struct {
 	bytes []byte
 }
 
-func newRoad(to io.WriteCloser, takes time.Duration) *road {
-	r := &road{to: to, takes: takes}
+func newDelayLine(to io.WriteCloser, takes time.Duration) *delayLine {
+	r := &delayLine{to: to, takes: takes}
 	if takes > 0 {
 		r.queue = make(chan parcel, 1000)
 		go r.deliver()
@@ -147,7 +143,7 @@ func newRoad(to io.WriteCloser, takes time.Duration) *road {
 	return r
 }
 
-func (r *road) Write(b []byte) (int, error) {
+func (r *delayLine) Write(b []byte) (int, error) {
 	if r.queue == nil {
 		return r.to.Write(b)
 	}
@@ -155,15 +151,15 @@ func (r *road) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (r *road) deliver() {
+func (r *delayLine) deliver() {
 	defer r.to.Close()
 	for p := range r.queue {
 		time.Sleep(time.Until(p.due))
-		r.to.Write(p.bytes) // where that fails, the other direction ends, too, and with it this one
+		r.to.Write(p.bytes) // on failure the other direction ends, too, and then this one
 	}
 }
 
-func (r *road) Close() error {
+func (r *delayLine) Close() error {
 	if r.queue == nil {
 		return r.to.Close()
 	}

@@ -20,11 +20,11 @@ func through(t *testing.T, p *proxy, server *redis.Client) *redis.Client {
 	return c
 }
 
-// A Redis that is far away takes as long at the least, and loses nothing.
+// A Redis that is far away takes at least as long, and loses nothing.
 func TestProxyFarAway(t *testing.T) {
 	server := redistest.Client(t)
-	const away = 20 * time.Millisecond
-	p, err := newProxy(server.Options().Addr, away)
+	const latency = 20 * time.Millisecond
+	p, err := newProxy(server.Options().Addr, latency)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,8 +43,8 @@ func TestProxyFarAway(t *testing.T) {
 	if err != nil || got != long {
 		t.Errorf("%d bytes came back, want %d: %v", len(got), len(long), err)
 	}
-	if took, n := time.Since(begin), p.trips.Load()-trips; took < 2*away || n != 2 {
-		t.Errorf("%d round trips in %v, want 2 in %v or more", n, took, 2*away)
+	if took, n := time.Since(begin), p.trips.Load()-trips; took < 2*latency || n != 2 {
+		t.Errorf("%d round trips in %v, want 2 in %v or more", n, took, 2*latency)
 	}
 }
 

@@ -10,19 +10,19 @@ import (
 
 func TestVerdict(t *testing.T) {
 	for _, test := range []struct {
-		value float64
-		reach reach
-		want  string
+		value  float64
+		target target
+		want   string
 	}{
 		{29.8, atMost(29.8), "ok"},
-		{29.81, atMost(29.8), "short"},
+		{29.81, atMost(29.8), "missed"},
 		{95, atLeast(95), "ok"},
-		{94.9, atLeast(95), "short"},
+		{94.9, atLeast(95), "missed"},
 		{0, atMost(0), "ok"},
-		{1, noted, ""},
+		{1, noTarget, ""},
 	} {
-		if got := (figure{Value: test.value, Reach: test.reach}).verdict(); got != test.want {
-			t.Errorf("%v %v: got %q, want %q", test.value, test.reach, got, test.want)
+		if got := (figure{Value: test.value, Target: test.target}).verdict(); got != test.want {
+			t.Errorf("%v %v: got %q, want %q", test.value, test.target, got, test.want)
 		}
 	}
 }
@@ -54,7 +54,7 @@ func TestRatio(t *testing.T) {
 // What one run wrote another one compares with, figure by figure.
 func TestCompare(t *testing.T) {
 	before := &report{Machine: "2 cores", Figures: []figure{
-		{Row: "drain", Name: "rejected", Value: 2, Reach: atMost(0), Load: 0.5},
+		{Row: "drain", Name: "rejected", Value: 2, Target: atMost(0), Load: 0.5},
 		{Row: "drain", Name: "wall", Value: 40, Unit: "s"},
 	}}
 	file := filepath.Join(t.TempDir(), "before.json")
@@ -71,7 +71,7 @@ func TestCompare(t *testing.T) {
 
 	var out strings.Builder
 	table := newTable(&out, read)
-	table.add(figure{Row: "drain", Name: "rejected", Value: 1, Reach: atMost(0)})
+	table.add(figure{Row: "drain", Name: "rejected", Value: 1, Target: atMost(0)})
 	table.add(figure{Row: "drain", Name: "wall", Value: 30, Unit: "s"})
 	table.add(figure{Row: "drain", Name: "wall", Value: 30, Unit: "ms"})
 	var last []string

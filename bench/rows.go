@@ -16,53 +16,49 @@ import (
 	"tiwsnap/internal/testbed"
 )
 
-// options say what is measured, and with what.
+// options are the settings of a run.
 type options struct {
-	Binary string        // the tiwsnap whose processes are measured
-	Rows   []string      // by name; empty: all
-	Short  bool          // the short form of some rows, half a minute in all
+	Binary string        // the tiwsnap binary
+	Rows   []string      // names of rows; empty: all
+	Short  bool          // only rows with a short form, and in that form: half a minute in all
 	Margin time.Duration // TIWSNAP_RATE_MARGIN of the workers; 0: their default
-	Peers  string        // folder of the peers' programs
-	Keep   string        // folder for the data and logs of each row; empty: they are thrown away
-	Log    io.Writer     // is told how it gets on
-	Each   func(figure)  // is given each figure as soon as it is known
+	Peers  string        // folder with the programs of the peers
+	Keep   string        // folder for the data and logs of each row; empty: they are deleted
+	Log    io.Writer     // gets progress messages
+	Each   func(figure)  // is called with each figure as soon as it is measured
 }
 
-// row is one thing that is measured.
+// row is a measurement.
 type row struct {
-	name  string
-	about string
-	short bool // it has a short form
-	limit time.Duration
-	run   func(context.Context, *recorder) error
+	name    string
+	about   string
+	short   bool // has a short form
+	timeout time.Duration
+	run     func(context.Context, *recorder) error
 }
 
-// rows are all rows, in the order in which they run. The limits are several
-// times what a quiet machine takes.
+// rows are all rows in the order in which they run. The timeouts are several times the duration on an idle machine.
 var rows = []row{
 	{"drain", "600 rooms at 20 a second, by 1, 4 and 16 processes, and with all cores busy", true,
 		10 * time.Minute, drain},
 	{"urgent", "single rooms during a batch of 10,000, by 1 and 8 processes", false,
 		5 * time.Minute, urgent},
-	{"fair", "30 rooms behind 100,000, and the shares of three batches of different size", false,
+	{"fair", "30 rooms behind 100,000, and the shares of three batches of different sizes", false,
 		5 * time.Minute, fair},
-	{"idle", "single rooms to an idle worker, and what its idling costs", false,
+	{"idle", "single rooms to an idle worker, and the cost of an idle worker", false,
 		6 * time.Minute, idle},
-	{"bulk", "the command that enqueues a class list of 100,000 and of 1,000,000 rooms", false,
-		5 * time.Minute, bulk},
-	{"pipeline", "everything but Tencent: no rate limit and an API that answers at once, by 1 and 2 processes", false,
+	{"pipeline", "everything except Tencent: no rate limit and an API that answers at once, by 1 and 2 processes", false,
 		3 * time.Minute, pipeline},
-	{"growth", "what a snapshot costs with more processes, a slower API or Redis, more rooms and more batches", false,
+	{"growth", "the cost of a snapshot with more processes, a slower API or Redis, more rooms and more batches", false,
 		20 * time.Minute, growth},
-	{"peers", "BullMQ, and asynq behind three limiters: drain, idle latency, bulk", false,
+	{"peers", "BullMQ, and asynq behind three limiters: drain, idle latency, bulk enqueue", false,
 		20 * time.Minute, measurePeers},
 }
 
-// measure runs the rows. The report names the rows whose software is missing,
-// and the promises that are broken. The error says which rows broke off; the
-// report has what was measured until then.
+// measure runs the rows. The report lists rows whose software is missing, and broken promises. The error lists the rows
+// that failed; the report has their figures up to then.
 func measure(ctx context.Context, o options) (*report, error) {
-	chosen, err := choose(o)
+	chosen, err := chosenRows(o)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +75,7 @@ func measure(ctx context.Context, o options) (*report, error) {
 	return report, errors.Join(errs...)
 }
 
-func choose(o options) (chosen []row, err error) {
+func chosenRows(o options) (chosen []row, err error) {
 	for _, name := range o.Rows {
 		if !slices.ContainsFunc(rows, func(r row) bool { return r.name == name }) {
 			var names []string
@@ -110,7 +106,7 @@ func runRow(ctx context.Context, o options, r row, report *report) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.limit)
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	err = r.run(ctx, &recorder{options: o, row: r.name, dir: dir, report: report})
 	var missing *missingError
@@ -121,12 +117,12 @@ func runRow(ctx context.Context, o options, r row, report *report) error {
 	return err
 }
 
-// missingError says what a row needs that is not there.
+// missingError means that software that a row needs is not installed.
 type missingError struct{ what string }
 
 func (e *missingError) Error() string { return e.what }
 
-// recorder takes down what a row measures.
+// recorder records the figures of a row.
 type recorder struct {
 	options
 	row    string
@@ -134,26 +130,26 @@ type recorder struct {
 	report *report
 }
 
-// add takes down a figure.
-func (r *recorder) add(name string, value float64, unit string, reach reach) {
-	f := figure{Row: r.row, Name: name, Value: value, Unit: unit, Reach: reach, Load: testbed.LoadAverage()}
+// add records a figure.
+func (r *recorder) add(name string, value float64, unit string, target target) {
+	f := figure{Row: r.row, Name: name, Value: value, Unit: unit, Target: target, Load: testbed.LoadAverage()}
 	r.report.Figures = append(r.report.Figures, f)
 	if r.Each != nil {
 		r.Each(f)
 	}
 }
 
-// broke takes down that a promise was broken.
-func (r *recorder) broke(format string, args ...any) {
+// broken records that a promise was broken.
+func (r *recorder) broken(format string, args ...any) {
 	r.report.Broken = append(r.report.Broken, r.row+": "+fmt.Sprintf(format, args...))
 }
 
-// say tells the reader how it gets on.
-func (r *recorder) say(format string, args ...any) {
+// log prints a progress message.
+func (r *recorder) log(format string, args ...any) {
 	fmt.Fprintf(r.Log, r.row+": "+format+"\n", args...)
 }
 
-// machine is what was measured on.
+// machine describes this machine.
 func machine() string {
 	words := []string{fmt.Sprintf("%d cores", runtime.NumCPU())}
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -178,7 +174,7 @@ func machine() string {
 	return strings.Join(words, ", ")
 }
 
-// pause waits for d and reports whether ctx is still alive.
+// pause waits for d. It returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -186,4 +182,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-time.After(d):
 		return true
 	}
+}
+
+func processes(n int) string {
+	if n == 1 {
+		return "1 process"
+	}
+	return fmt.Sprint(n, " processes")
 }

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"sync"
-	"syscall"
 	"time"
 
 	"tiwsnap/enqueue"
@@ -23,16 +19,16 @@ import (
 
 const (
 	sdkAppID  = 1400123480
-	capacity  = 20 // requests a second, the account's quota
+	capacity  = 20 // the quota of the account, requests a second
 	firstRoom = 100_000
 )
 
-// stage is a testbed with workers on it.
+// stage is a testbed with workers.
 type stage struct {
 	*testbed.Testbed
 	queue   *enqueue.Client
 	workers []*process
-	started int // workers, for the names of their logs
+	started int // workers started so far, for the names of their logs
 }
 
 // newStage starts Redis and a simulator. Close it.
@@ -47,11 +43,10 @@ func (r *recorder) newStage(name string, o tiwtest.Options) (*stage, error) {
 	return s, nil
 }
 
-// newRedis starts Redis alone, for a row that has a referee of its own or needs
-// none. The settings are NAME=value.
+// newRedis starts only Redis, for a row with an API of its own or none. The settings are NAME=value.
 func (r *recorder) newRedis(name string, settings ...string) (*stage, error) {
 	dir := filepath.Join(r.dir, name)
-	// What a kept run left would be Redis' data of this one.
+	// Redis would load the data that an earlier run with --keep has left.
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
 		return nil, err
 	}
@@ -67,24 +62,23 @@ func (r *recorder) newRedis(name string, settings ...string) (*stage, error) {
 	return &stage{Testbed: bed, queue: enqueue.New(bed.DB, keys.Default)}, nil
 }
 
-// referee is the quota as it is documented, drawn in the strictest way: any
-// second counts, and rejected calls too.
-func referee() tiwtest.Options {
+// simulator returns the options of the simulator: the documented quota in its strictest reading. Any window of a second
+// counts, and rejected requests count, too.
+func simulator() tiwtest.Options {
 	return tiwtest.Options{
 		Window: tiwtest.Sliding, Limit: capacity, RequestLog: 1_000_000,
 		Latency: 80 * time.Millisecond, LatencySigma: 0.35, TaskDuration: 500 * time.Millisecond, TaskSigma: 0.35,
 	}
 }
 
-// close ends all that the stage has started. The error says what did not end
-// in order.
+// close stops all processes of the stage. The error lists those that failed.
 func (s *stage) close() error {
 	err := s.stopWorkers(len(s.workers))
 	s.Close()
 	return err
 }
 
-// startWorkers starts n workers more and waits until they work.
+// startWorkers starts n more workers and waits until they are ready.
 func (s *stage) startWorkers(ctx context.Context, n int) error {
 	var fresh []*process
 	for range n {
@@ -104,22 +98,22 @@ func (s *stage) startWorkers(ctx context.Context, n int) error {
 	return nil
 }
 
-// stopWorkers stops n workers in order, those that were started last.
+// stopWorkers stops the n workers that were started last.
 func (s *stage) stopWorkers(n int) error {
 	leaving := s.workers[len(s.workers)-n:]
 	s.workers = s.workers[:len(s.workers)-n]
 	return stopAll(leaving)
 }
 
-// settled waits until workers that have just started are idle.
-func settled(ctx context.Context) error {
+// settle waits until workers that have just started are idle.
+func settle(ctx context.Context) error {
 	if !pause(ctx, 2*time.Second) {
 		return ctx.Err()
 	}
 	return nil
 }
 
-// batch enqueues n rooms, from the room with that number on.
+// batch enqueues n rooms with consecutive numbers from first.
 func (s *stage) batch(ctx context.Context, id string, first uint64, n int) error {
 	b, err := s.queue.Batch(ctx, rooms(first, n), enqueue.BatchOptions{ID: id})
 	if err == nil && b.Rooms != n {
@@ -138,7 +132,7 @@ func rooms(first uint64, n int) iter.Seq2[tasks.Room, error] {
 	}
 }
 
-// room enqueues one room and returns when that began.
+// room enqueues one room and returns when the enqueue began.
 func (s *stage) room(ctx context.Context, number uint64) (time.Time, error) {
 	begin := time.Now()
 	_, err := s.queue.Room(ctx, tasks.Room{SdkAppId: sdkAppID, RoomId: number}, enqueue.RoomOptions{})
@@ -157,110 +151,4 @@ func (s *stage) ended(ctx context.Context, id string) (ledger.Batch, error) {
 			return b, fmt.Errorf("%d of %d rooms of batch %s have ended: %w", b.Done(), b.Total, id, ctx.Err())
 		}
 	}
-}
-
-// process is a program that was started and is to end when it is asked to.
-type process struct {
-	cmd    *exec.Cmd
-	log    *os.File
-	ready  *phrase
-	exited chan struct{}
-	err    error // set when exited is closed
-}
-
-// startProcess starts a program. It is ready when it has printed the given
-// words. All that it prints is in the file log.
-func startProcess(log, ready string, environ []string, program string, args ...string) (*process, error) {
-	f, err := os.Create(log)
-	if err != nil {
-		return nil, err
-	}
-	p := &process{log: f, exited: make(chan struct{})}
-	p.ready = &phrase{file: f, words: []byte(ready), seen: make(chan struct{})}
-	p.cmd = exec.Command(program, args...)
-	p.cmd.Env = environ
-	p.cmd.Stdout, p.cmd.Stderr = p.ready, p.ready
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
-		f.Close()
-		return nil, err
-	}
-	go func() {
-		p.err = p.cmd.Wait()
-		f.Close()
-		close(p.exited)
-	}()
-	return p, nil
-}
-
-// await waits until the program is ready.
-func (p *process) await(ctx context.Context) error {
-	select {
-	case <-p.ready.seen:
-		return nil
-	case <-p.exited:
-		return fmt.Errorf("%s ended at its start: %v\n%s", p.cmd.Path, p.err, tail(p.log.Name()))
-	case <-ctx.Done():
-		return fmt.Errorf("%s did not get ready: %w\n%s", p.cmd.Path, ctx.Err(), tail(p.log.Name()))
-	}
-}
-
-// stopAll asks programs to end and waits until they have; after 20 s it ends
-// them.
-func stopAll(all []*process) error {
-	for _, p := range all {
-		p.cmd.Process.Signal(syscall.SIGTERM)
-	}
-	late := time.AfterFunc(20*time.Second, func() {
-		for _, p := range all {
-			p.cmd.Process.Kill()
-		}
-	})
-	defer late.Stop()
-	var errs []error
-	for _, p := range all {
-		<-p.exited
-		if p.err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w\n%s", filepath.Base(p.log.Name()), p.err, tail(p.log.Name())))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// tail is the end of a file.
-func tail(name string) []byte {
-	b, _ := os.ReadFile(name)
-	return tailOf(b)
-}
-
-// tailOf is the end of what a program printed.
-func tailOf(out []byte) []byte {
-	const most = 2000
-	return out[max(0, len(out)-most):]
-}
-
-// phrase writes to a file and closes seen when the words have come by.
-type phrase struct {
-	file  *os.File
-	words []byte
-	seen  chan struct{}
-
-	mu   sync.Mutex
-	last []byte // what may be the beginning of the words
-	done bool
-}
-
-func (p *phrase) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.done {
-		p.last = append(p.last, b...)
-		if bytes.Contains(p.last, p.words) {
-			p.done, p.last = true, nil
-			close(p.seen)
-		} else {
-			p.last = bytes.Clone(p.last[max(0, len(p.last)-len(p.words)):])
-		}
-	}
-	return p.file.Write(b)
 }

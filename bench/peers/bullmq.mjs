@@ -1,4 +1,4 @@
-// BullMQ as its documentation has it, for tiwsnap bench.
+// Runs BullMQ as its documentation shows it, for go run ./bench.
 //   node bullmq.mjs worker window|smooth
 //   node bullmq.mjs enqueue
 // Environment: PEER_REDIS (host:port), PEER_API (URL). It prints "ready" when it

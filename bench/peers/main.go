@@ -1,11 +1,11 @@
-// Command peers is asynq behind the usual limiters, as their documentation has
-// them, for go run ./bench.
+// Command peers runs asynq behind common limiters, as their documentation
+// shows them, for go run ./bench.
 //
 //	peers worker wiki|wait|redis_rate
 //	peers enqueue
 //
 // Environment: PEER_REDIS (host:port), PEER_API (URL), PEER_PROCESSES. It prints
-// "ready" when it is; "enqueue" then reads lines "COUNT FIRST" and answers each
+// "ready" when it is ready; "enqueue" then reads lines "COUNT FIRST" and answers each
 // with "done".
 package main
 

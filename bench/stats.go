@@ -8,8 +8,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// percentile is the least of the values that p percent of them do not exceed,
-// or 0 where there are none.
+// percentile returns the smallest value that p percent of the values do not exceed, or 0 if there are none.
 func percentile(values []float64, p float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -19,13 +18,12 @@ func percentile(values []float64, p float64) float64 {
 	return sorted[min(max(i, 0), len(sorted)-1)]
 }
 
-// floor is the least time from the first to the last of n requests at limit a
-// second.
-func floor(n, limit int) time.Duration {
-	return time.Duration((n-1)/limit) * time.Second
+// floor returns the shortest possible time from the first to the last of n requests at rate a second.
+func floor(n, rate int) time.Duration {
+	return time.Duration((n-1)/rate) * time.Second
 }
 
-// count is how many of the times, which are sorted, are in [from, to).
+// count returns how many of the sorted times are in [from, to).
 func count(times []time.Time, from, to time.Time) int {
 	return search(times, to) - search(times, from)
 }
@@ -35,10 +33,8 @@ func search(times []time.Time, at time.Time) int {
 	return i
 }
 
-// pace is how many of the times, which are sorted, there are a second in
-// [from, to), which is longer than a second. It is the mean over all beginnings
-// in the first second, so that it does not matter whether the first or the last
-// bunch of requests lies just inside or outside.
+// pace returns how many of the sorted times there are a second in [from, to), which must be longer than a second. It is
+// the mean over windows that begin in the first second, so that a burst of requests at either end matters little.
 func pace(times []time.Time, from, to time.Time) float64 {
 	const beginnings = 100
 	length := to.Sub(from) - time.Second
@@ -50,7 +46,7 @@ func pace(times []time.Time, from, to time.Time) float64 {
 	return float64(n) / beginnings / length.Seconds()
 }
 
-// timesOf is when the calls arrived that keep lets through.
+// timesOf returns the arrival times of the requests that keep accepts.
 func timesOf(calls []tiwtest.Request, keep func(tiwtest.Request) bool) (times []time.Time) {
 	for _, c := range calls {
 		if keep(c) {
@@ -60,7 +56,7 @@ func timesOf(calls []tiwtest.Request, keep func(tiwtest.Request) bool) (times []
 	return times
 }
 
-func anyCall(tiwtest.Request) bool    { return true }
+func anyRequest(tiwtest.Request) bool { return true }
 func accepted(c tiwtest.Request) bool { return c.Outcome == tiwtest.OK }
 func roomsFrom(first, n uint64) func(tiwtest.Request) bool {
 	return func(c tiwtest.Request) bool { return c.RoomId >= first && c.RoomId < first+n }
@@ -68,7 +64,7 @@ func roomsFrom(first, n uint64) func(tiwtest.Request) bool {
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// percent is a part of a whole in percent, 0 where there is none.
+// percent returns a part of a whole in percent, or 0 if the whole is 0.
 func percent(part, whole float64) float64 {
 	if whole == 0 {
 		return 0

@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// info is what Redis tells of itself.
+// info is the reply of the Redis command INFO.
 type info map[string]string
 
 func infoOf(ctx context.Context, rdb redis.UniversalClient, sections ...string) (info, error) {
@@ -28,14 +28,13 @@ func infoOf(ctx context.Context, rdb redis.UniversalClient, sections ...string) 
 	return all, nil
 }
 
-// float is a number of it, 0 where there is none.
+// float returns a number of the reply, or 0.
 func (i info) float(name string) float64 {
 	v, _ := strconv.ParseFloat(i[name], 64)
 	return v
 }
 
-// redisCPU is the processor time that Redis has used, that of its children
-// included.
+// redisCPU returns the processor time that Redis and its child processes have used.
 func redisCPU(ctx context.Context, rdb redis.UniversalClient) (time.Duration, error) {
 	info, err := infoOf(ctx, rdb, "cpu")
 	if err != nil {
@@ -46,7 +45,7 @@ func redisCPU(ctx context.Context, rdb redis.UniversalClient) (time.Duration, er
 	return time.Duration(s * 1e9), nil
 }
 
-// workersCPU is the processor time that the workers have used which run now.
+// workersCPU returns the processor time that the running workers have used.
 func (s *stage) workersCPU() (total time.Duration, err error) {
 	for _, w := range s.workers {
 		used, err := processCPU(w.cmd.Process.Pid)
@@ -58,15 +57,14 @@ func (s *stage) workersCPU() (total time.Duration, err error) {
 	return total, nil
 }
 
-// processCPU is the processor time that a process has used, from /proc.
+// processCPU returns the processor time that a process has used, from /proc.
 func processCPU(pid int) (time.Duration, error) {
 	const tick = time.Second / 100 // USER_HZ, the same on all of Linux
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// The name in parentheses may hold anything; utime and stime are the 14th
-	// and 15th fields.
+	// The name in parentheses may contain spaces; utime and stime are the 14th and 15th fields.
 	_, rest, _ := strings.Cut(string(b), ") ")
 	fields := strings.Fields(rest)
 	if len(fields) < 13 {
@@ -78,4 +76,10 @@ func processCPU(pid int) (time.Duration, error) {
 		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, b)
 	}
 	return time.Duration(user+system) * tick, nil
+}
+
+// memory returns the memory that Redis uses, without the buffers of its append-only file.
+func (s *stage) memory(ctx context.Context) (float64, error) {
+	info, err := infoOf(ctx, s.DB, "memory")
+	return info.float("used_memory") - info.float("mem_not_counted_for_evict"), err
 }
