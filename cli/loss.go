@@ -27,7 +27,7 @@ func (c *connection) remember(ctx context.Context, e env) memory {
 
 // look looks for a loss once more, and reports whether there is one.
 func (m memory) look(ctx context.Context, e env) bool {
-	loss, err := m.c.ledger.Watch(ctx, m.seen, !m.c.cfg.Webhook.URL.Empty())
+	loss, err := m.c.ledger.CheckLoss(ctx, m.seen, !m.c.cfg.Webhook.URL.Empty())
 	if err != nil || loss == nil {
 		return false
 	}

@@ -122,7 +122,7 @@ func (c *Client) look(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	if due {
-		_, _ = c.ledger.Watch(ctx, &c.seen, false)
+		_, _ = c.ledger.CheckLoss(ctx, &c.seen, false)
 	}
 }
 

@@ -34,7 +34,7 @@ func (c *Copier) archiveAll(ctx context.Context) {
 			continue
 		}
 		// Two copiers may take the same batch if a lease runs out. Both write the same lists.
-		batches, err := c.Ledger.Archives(ctx, archiveMany, c.Lease)
+		batches, err := c.Ledger.TakeArchives(ctx, archiveMany, c.Lease)
 		if err == nil && time.Since(searched) >= imagelessEvery {
 			searched = time.Now()
 			var imageless []ledger.Batch
@@ -78,11 +78,11 @@ func (c *Copier) archive(ctx context.Context, b ledger.Batch) error {
 	soon := min(max(archiveSoon, time.Duration(b.Total)*archivePerRoom), c.Lease)
 	switch {
 	case !b.Ended():
-		return c.Ledger.ArchiveLater(ctx, b.ID, archiveSoon)
+		return c.Ledger.PostponeArchive(ctx, b.ID, archiveSoon)
 	case Archived(b) && b.PendingImages > 0:
-		return c.Ledger.ArchiveLater(ctx, b.ID, soon)
+		return c.Ledger.PostponeArchive(ctx, b.ID, soon)
 	case Archived(b):
-		return c.Ledger.ArchiveLater(ctx, b.ID, archiveLate)
+		return c.Ledger.PostponeArchive(ctx, b.ID, archiveLate)
 	}
 	err := c.writeLists(ctx, b)
 	var storeErr *StoreError
@@ -93,7 +93,7 @@ func (c *Copier) archive(ctx context.Context, b ledger.Batch) error {
 		err = c.Ledger.Archive(ctx, b, archiveVersion(b))
 	}
 	later := context.WithoutCancel(ctx)
-	return errors.Join(err, c.Ledger.ArchiveLater(later, b.ID, soon))
+	return errors.Join(err, c.Ledger.PostponeArchive(later, b.ID, soon))
 }
 
 // writeLists writes the lists of a batch into its folder. URLs of copies are relative to the folder.
@@ -116,5 +116,5 @@ func (c *Copier) writeLists(ctx context.Context, b ledger.Batch) (err error) {
 	if err := WriteLists(ctx, c.Store, b.Folder, b, relative); err != nil {
 		return fmt.Errorf("lists of batch %s: %w", b.ID, err)
 	}
-	return c.Ledger.KeepFolder(ctx, b.Folder)
+	return c.Ledger.TouchFolder(ctx, b.Folder)
 }

@@ -232,7 +232,7 @@ func (c *Copier) copySnapshot(ctx context.Context, s ledger.Snapshot) {
 	defer cancel()
 	err = c.Ledger.Copied(write, s, wait)
 	if err == nil && s.Batch == "" && s.Count(ledger.Copied) > 0 {
-		err = c.Ledger.KeepFolder(write, path.Dir(Folder(s))) // the folder of the day
+		err = c.Ledger.TouchFolder(write, path.Dir(Folder(s))) // the folder of the day
 	}
 	if err != nil && !errors.Is(err, ledger.ErrLate) {
 		c.Log.Warn("cannot record the copies of a snapshot: they will be made again", "id", s.ID, "err", err)

@@ -12,13 +12,13 @@ import (
 )
 
 var (
-	//go:embed archived.lua
-	archivedSource string
-	archivedScript = redis.NewScript(prelude + archivedSource)
+	//go:embed archive.lua
+	archiveSource string
+	archiveScript = redis.NewScript(prelude + archiveSource)
 )
 
-// CopyFolder returns the folder of the copies of a batch: the one that it has, or
-// from now on this one. Errors: ErrNotFound, or Redis'.
+// CopyFolder returns the folder of the copies of a batch. If the batch has none, it
+// becomes folder. Errors: ErrNotFound, or Redis'.
 func (l *Ledger) CopyFolder(ctx context.Context, batch, folder string) (string, error) {
 	if n, err := l.rdb.Exists(ctx, l.ns.Batch(batch)).Result(); err != nil || n == 0 {
 		if err == nil {
@@ -35,10 +35,9 @@ func (l *Ledger) CopyFolder(ctx context.Context, batch, folder string) (string, 
 	return got.Val(), nil
 }
 
-// Archives hands out at most n batches whose copies may have changed since their
-// lists were written. Nobody else gets them before the lease is over; ArchiveLater
-// gives them back.
-func (l *Ledger) Archives(ctx context.Context, n int, lease time.Duration) ([]Batch, error) {
+// TakeArchives leases at most n batches whose copies may have changed since the lists
+// in their folders were written. PostponeArchive ends the lease.
+func (l *Ledger) TakeArchives(ctx context.Context, n int, lease time.Duration) ([]Batch, error) {
 	ids, err := l.due(ctx, l.ns.Archives(), 0, n, lease)
 	if err != nil || len(ids) == 0 {
 		return nil, err
@@ -57,52 +56,52 @@ func (l *Ledger) Archives(ctx context.Context, n int, lease time.Duration) ([]Ba
 	return all, nil
 }
 
-// ArchiveLater looks at a batch again after wait.
-func (l *Ledger) ArchiveLater(ctx context.Context, batch string, wait time.Duration) error {
+// PostponeArchive makes a batch due for TakeArchives after wait.
+func (l *Ledger) PostponeArchive(ctx context.Context, batch string, wait time.Duration) error {
 	now, err := l.rdb.Time(ctx).Result()
 	if err == nil {
 		err = l.rdb.ZAddXX(ctx, l.ns.Archives(), redis.Z{Score: float64(now.Add(wait).UnixMilli()), Member: batch}).Err()
 	}
 	if err != nil {
-		return fmt.Errorf("put off the lists of batch %s: %w", batch, err)
+		return fmt.Errorf("postpone the lists of batch %s: %w", batch, err)
 	}
 	return nil
 }
 
-// Archive notes that the lists of a batch are written as they were at a time that
-// the text stands for. Where it had images to copy, and all have a copy then or are
-// lost, that is told by webhook.
-func (l *Ledger) Archive(ctx context.Context, b Batch, text string) error {
-	err := l.run(ctx, archivedScript, "", b.ID, nil, b.Archived, text,
+// Archive records that the lists of a batch are written; version identifies their
+// content. If the batch has copies and none is pending, it also makes a notice of
+// kind images.
+func (l *Ledger) Archive(ctx context.Context, b Batch, version string) error {
+	err := l.run(ctx, archiveScript, "", b.ID, nil, b.Archived, version,
 		b.PendingImages == 0 && b.CopiedImages+b.LostImages > 0).Err()
 	if err != nil {
-		return fmt.Errorf("note the lists of batch %s: %w", b.ID, err)
+		return fmt.Errorf("record the lists of batch %s: %w", b.ID, err)
 	}
 	return nil
 }
 
-// KeepFolder notes that a folder of copies was written now.
-func (l *Ledger) KeepFolder(ctx context.Context, folder string) error {
+// TouchFolder records that a folder of copies was written now.
+func (l *Ledger) TouchFolder(ctx context.Context, folder string) error {
 	err := l.rdb.ZAdd(ctx, l.ns.Folders(), redis.Z{Score: float64(time.Now().UnixMilli()), Member: folder}).Err()
 	if err != nil {
-		return fmt.Errorf("note folder %s: %w", folder, err)
+		return fmt.Errorf("record folder %s: %w", folder, err)
 	}
 	return nil
 }
 
-// OldFolders returns the folders of copies, at most 100, that were last written longer
-// ago than age.
+// OldFolders returns at most 100 folders of copies that were last written longer ago
+// than age.
 func (l *Ledger) OldFolders(ctx context.Context, age time.Duration) ([]string, error) {
 	old, err := l.rdb.ZRangeByScore(ctx, l.ns.Folders(), &redis.ZRangeBy{
 		Min: "-inf", Max: strconv.FormatInt(time.Now().Add(-age).UnixMilli(), 10), Count: 100,
 	}).Result()
 	if err != nil {
-		return nil, fmt.Errorf("look for old folders: %w", err)
+		return nil, fmt.Errorf("read old folders: %w", err)
 	}
 	return old, nil
 }
 
-// ForgetFolder notes that a folder of copies is removed.
+// ForgetFolder deletes the record of a folder of copies, which was removed.
 func (l *Ledger) ForgetFolder(ctx context.Context, folder string) error {
 	if err := l.rdb.ZRem(ctx, l.ns.Folders(), folder).Err(); err != nil {
 		return fmt.Errorf("forget folder %s: %w", folder, err)

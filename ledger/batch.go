@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Batch is a batch and how many of its snapshots are in which state.
+// Batch is a batch and the number of its snapshots in each state.
 type Batch struct {
 	ID                 string    `json:"id"`
 	State              string    `json:"state"` // running, paused, canceled or ended
@@ -24,18 +24,18 @@ type Batch struct {
 	Canceled           int       `json:"canceled"`
 	NoImage            int       `json:"no_image"` // of the succeeded ones, those without an image
 	Images             int       `json:"images"`
-	MissingImages      int       `json:"missing_images,omitempty"` // that Tencent has counted and not named
+	MissingImages      int       `json:"missing_images,omitempty"` // counted by Tencent, but without a URL
 	CopiedImages       int       `json:"images_copied,omitempty"`
-	PendingImages      int       `json:"images_pending,omitempty"` // that will be copied
-	LostImages         int       `json:"images_lost,omitempty"`    // that could not be copied while Tencent had them
+	PendingImages      int       `json:"images_pending,omitempty"` // still to be copied
+	LostImages         int       `json:"images_lost,omitempty"`    // not copied before Tencent deleted them
 	Folder             string    `json:"-"`                        // of the copies in their store; empty if none
-	Archived           string    `json:"-"`                        // what Archive has noted
+	Archived           string    `json:"-"`                        // version of the written lists, see Archive
 	PossibleDuplicates int       `json:"possible_duplicates"`
 	Paused             bool      `json:"paused,omitempty"`
 	CanceledFrom       int       `json:"-"`                 // first row that was canceled before it was fed; 0: none
-	Webhook            string    `json:"webhook,omitempty"` // its own receiver, without the path: that may be a key
+	Webhook            string    `json:"webhook,omitempty"` // its own receiver, without the path, which may be secret
 	Labels             []string  `json:"labels"`            // label names of its rooms, sorted; never nil
-	By                 string    `json:"by,omitempty"`      // who has enqueued it
+	By                 string    `json:"by,omitempty"`      // who enqueued it
 	CreatedAt          time.Time `json:"created_at"`
 	EndedAt            time.Time `json:"ended_at,omitzero"`
 }
@@ -43,11 +43,11 @@ type Batch struct {
 // Ended reports whether every snapshot of the batch has ended.
 func (b Batch) Ended() bool { return !b.EndedAt.IsZero() }
 
-// Done is the number of snapshots that have ended.
+// Done returns the number of snapshots that have ended.
 func (b Batch) Done() int { return b.Succeeded + b.Failed + b.Canceled }
 
-// CanceledUnfed reports whether a row of the batch was canceled with it before
-// it was fed. Such a snapshot has no record.
+// CanceledUnfed reports whether a row (from 1) was canceled with the batch before it
+// was fed. Such a snapshot has no record.
 func (b Batch) CanceledUnfed(row int) bool { return b.CanceledFrom > 0 && row >= b.CanceledFrom }
 
 // Batch returns one batch. Errors: ErrNotFound, or Redis'.
@@ -62,7 +62,8 @@ func (l *Ledger) Batch(ctx context.Context, id string) (Batch, error) {
 	return parseBatch(id, f)
 }
 
-// BatchesOf returns the batches of these ids, without those that have expired.
+// BatchesOf returns the batches of these ids, in their order. Expired ones are left
+// out.
 func (l *Ledger) BatchesOf(ctx context.Context, ids []string) ([]Batch, error) {
 	pipe := l.rdb.Pipeline()
 	replies := make([]*redis.MapStringStringCmd, len(ids))
@@ -87,7 +88,7 @@ func (l *Ledger) BatchesOf(ctx context.Context, ids []string) ([]Batch, error) {
 	return all, nil
 }
 
-// receiver is scheme and host of a URL, or empty.
+// receiver returns the scheme and host of a URL, or "".
 func receiver(rawURL string) string {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" {

@@ -11,8 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Batches returns the batches that have not expired, newest first, at most n;
-// 0 means all of them.
+// Batches returns at most n batches, newest first; 0 means all.
 func (l *Ledger) Batches(ctx context.Context, n int) ([]Batch, error) {
 	ids, err := l.rdb.ZRevRange(ctx, l.ns.Batches(), 0, int64(n)-1).Result()
 	if err != nil {
@@ -25,13 +24,13 @@ func (l *Ledger) Batches(ctx context.Context, n int) ([]Batch, error) {
 	return all, l.dropExpired(ctx)
 }
 
-// OpenBatches returns the batches that have not ended, newest first, at most n,
-// and how many there are.
+// OpenBatches returns at most n batches that have not ended, newest first, and the
+// total number of these.
 func (l *Ledger) OpenBatches(ctx context.Context, n int) (newest []Batch, total int, err error) {
 	return l.openBatches(ctx, l.rdb.ZRevRange, n)
 }
 
-// OldestOpen returns the batches that have not ended, oldest first, at most n.
+// OldestOpen returns at most n batches that have not ended, oldest first.
 func (l *Ledger) OldestOpen(ctx context.Context, n int) ([]Batch, error) {
 	all, _, err := l.openBatches(ctx, l.rdb.ZRange, n)
 	return all, err
@@ -52,9 +51,9 @@ func (l *Ledger) openBatches(
 	return all, int(number), err
 }
 
-// BatchesWithTrouble returns the ids of the batches that have snapshots which
-// failed, or whose outcome is unknown, or images that are lost, newest first. It
-// reads three counters of every batch.
+// BatchesWithTrouble returns the ids of the batches that have failed snapshots,
+// unknown outcomes or lost images, newest first. It reads three counters of every
+// batch.
 func (l *Ledger) BatchesWithTrouble(ctx context.Context) (ids []string, err error) {
 	for all, err := range l.ranks(ctx, l.ns.Batches()) {
 		if err != nil {
@@ -80,12 +79,12 @@ func (l *Ledger) BatchesWithTrouble(ctx context.Context) (ids []string, err erro
 	return ids, nil
 }
 
-// ErrCursor means that a cursor is none that BatchPage has returned.
+// ErrCursor means that a cursor is not one that an earlier call has returned.
 var ErrCursor = errors.New("not a cursor")
 
-// BatchPage returns at most n batches, newest first, that come after the cursor
-// of the page before; empty: from the newest on. next is the cursor of the next
-// page, empty if there is none. Errors: ErrCursor, or Redis'.
+// BatchPage returns at most n batches, newest first, from the cursor of the previous
+// page on; empty: from the newest on. next is the cursor of the next page, empty if
+// there is none. Errors: ErrCursor, or Redis'.
 func (l *Ledger) BatchPage(ctx context.Context, cursor string, n int) (all []Batch, next string, err error) {
 	from, seen := "+inf", ""
 	if cursor != "" {
@@ -103,7 +102,7 @@ func (l *Ledger) BatchPage(ctx context.Context, cursor string, n int) (all []Bat
 			return nil, "", fmt.Errorf("read batches: %w", err)
 		}
 		for _, z := range got {
-			if score(z) != from || z.Member.(string) < seen { // else it is on a page before
+			if score(z) != from || z.Member.(string) < seen { // else it was on the previous page
 				found = append(found, z)
 			}
 		}
@@ -121,10 +120,10 @@ func (l *Ledger) BatchPage(ctx context.Context, cursor string, n int) (all []Bat
 	return all, next, err
 }
 
-// Cursor is that of the page which comes after the batch.
+// Cursor returns the cursor of the page after the batch.
 func (b Batch) Cursor() string { return strconv.FormatInt(b.CreatedAt.UnixMilli(), 10) + "." + b.ID }
 
-// CursorBefore is that of the page of batches which were made before t.
+// CursorBefore returns the cursor of the batches that were created before t.
 func CursorBefore(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) + "." }
 
 func names(members []redis.Z) []string {

@@ -19,16 +19,16 @@ var (
 	beginScript = redis.NewScript(prelude + beginSource)
 )
 
-// Verdict says whether a request may be sent.
+// Verdict is the answer of Begin: whether a request may be sent.
 type Verdict string
 
 // The verdicts of Begin.
 const (
 	Send    Verdict = "send"    // the intent is written: send
-	Wait    Verdict = "wait"    // a request is on its way, or its callback may come: ask again after Wait
-	Stopped Verdict = "stopped" // the pass is not good: get another one
-	Alone   Verdict = "alone"   // the intent is written, but a failover may lose it: do not send
-	Done    Verdict = "done"    // accepted, ended, held or waiting for its SdkAppId: this task has nothing to do
+	Wait    Verdict = "wait"    // a request is in progress, or its callback may come: call again after Wait
+	Stopped Verdict = "stopped" // the pass is not valid: get another one
+	Alone   Verdict = "alone"   // the intent is written but not replicated: do not send
+	Done    Verdict = "done"    // accepted, ended, held or waiting for its SdkAppId: nothing to send
 )
 
 // Intent is the answer of Begin.
@@ -39,11 +39,11 @@ type Intent struct {
 	Wait     time.Duration // Wait
 }
 
-// Begin writes the intent to send one request for the snapshot, or says why
-// none may be sent. The token names the intent: beginning twice with the same
-// one, because a reply was lost, is beginning once. The pass is that of the
-// gate's permit: whether it is good is seen in the moment in which the intent is
-// written. A snapshot whose SdkAppId is suspended is put with those that wait.
+// Begin writes the intent to send one request for the snapshot, or says why none may
+// be sent. The token is an idempotency key: calling again with it, because a reply
+// was lost, begins no other attempt. The pass is that of the gate's permit, and is
+// checked by the script that writes the intent. A snapshot whose SdkAppId is
+// suspended is added to those that wait for it.
 func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token, pass string) (Intent, error) {
 	room, err := json.Marshal(p.Room)
 	if err != nil {
@@ -52,12 +52,12 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token, pass
 	args := append([]any{
 		room, token, l.o.Busy.Milliseconds(), l.o.Grace.Milliseconds(), l.o.Hold, pass, l.o.Attempts,
 		l.o.Relay && p.Room.CallbackURL != "", p.Room.SdkAppId, p.List,
-	}, indexed(p.ID, p.Room.Words()...)...)
+	}, indexArgs(p.ID, p.Room.Words()...)...)
 	k, a := l.input(p.ID, p.Batch,
 		[]string{l.ns.Breaker(), l.ns.Suspension(p.Room.SdkAppId), l.ns.SuspendedRooms(p.Room.SdkAppId)}, args)
 	replicated := true
 	var reply []any
-	if l.o.Replicas == nil || pass == gateless {
+	if l.o.Replicas == nil || pass == noPass {
 		reply, err = beginScript.Run(ctx, l.rdb, k, a...).Slice()
 	} else {
 		reply, replicated, err = l.beginReplicated(ctx, k, a)
@@ -78,16 +78,16 @@ func (l *Ledger) Begin(ctx context.Context, p tasks.SnapshotPayload, token, pass
 	return in, nil
 }
 
-// gateless is the pass of whoever has no permit: nothing is sent then.
-const gateless = "-"
+// noPass is the pass of a caller without a permit. Nothing is sent under it.
+const noPass = "-"
 
-// replicaPatience is how long the replicas have to confirm an intent. Its permit
-// grows old meanwhile.
-const replicaPatience = 500 * time.Millisecond
+// replicaTimeout is how long the replicas have to confirm an intent. It is short
+// because the permit expires meanwhile.
+const replicaTimeout = 500 * time.Millisecond
 
-// beginReplicated is the script of Begin, and the wait for the replicas on the
-// same connection. Redis waits there for the last write, which is the intent: the
-// script writes it again where it is there already.
+// beginReplicated runs the script of Begin and WAIT on the same connection. WAIT
+// covers the last write of a connection, so the script writes the intent again if it
+// exists already.
 func (l *Ledger) beginReplicated(ctx context.Context, k []string, a []any) (reply []any, replicated bool, err error) {
 	node, err := rdb.Master(ctx, l.rdb, k[0])
 	if err != nil {
@@ -99,7 +99,7 @@ func (l *Ledger) beginReplicated(ctx context.Context, k []string, a []any) (repl
 	} {
 		pipe := node.Pipeline()
 		begun := run(ctx, pipe, k, a...)
-		acked := pipe.Do(ctx, "wait", needed, replicaPatience.Milliseconds())
+		acked := pipe.Do(ctx, "wait", needed, replicaTimeout.Milliseconds())
 		_, err = pipe.Exec(ctx)
 		if redis.HasErrorPrefix(begun.Err(), "NOSCRIPT") {
 			continue

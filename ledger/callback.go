@@ -18,22 +18,21 @@ var (
 	callbackScript = redis.NewScript(prelude + callbackSource)
 )
 
-// maxCallback is how much of a callback's body is kept, in bytes, where it is
-// not to be handed on to a room's CallbackURL.
+// maxCallback is how much of a callback's body is stored, in bytes. A body that is
+// forwarded to a room's CallbackURL is stored whole.
 const maxCallback = 4 << 10
 
-// Callback writes that Tencent has called the callback URL of an attempt, and
-// the TaskID in the body if there is one. It is a hint: the confirmation is
-// woken and asks Tencent. Any number of times is once. Where Redis has lost the
-// record it is kept for the one that is made anew; for a record that has expired
-// it is nothing.
+// Callback records that Tencent has called the callback URL of an attempt, and the
+// TaskID in the body, if any. A callback is only a hint: it makes a poll due. It is
+// idempotent. If Redis has lost the record, the callback is kept for the record that
+// is made anew. For an expired record it does nothing.
 func (l *Ledger) Callback(ctx context.Context, id string, attempt int, taskID string, body []byte) error {
 	call := func() *redis.Cmd {
 		return l.run(ctx, callbackScript, id, batchOf(id), nil, attempt, taskID, body, maxCallback)
 	}
 	reply, err := call().Text()
 	if err == nil && reply == "packed" {
-		// It has ended. Only a task that nobody knows is worth keeping.
+		// The snapshot has ended. Only an unknown task is worth unpacking its record.
 		var s Snapshot
 		if s, err = l.Snapshot(ctx, id); err == nil && taskID != "" && s.TaskID != taskID && s.ExtraTasks[attempt] != taskID {
 			err = l.unpacking(ctx, id, call).Err()
@@ -48,9 +47,9 @@ func (l *Ledger) Callback(ctx context.Context, id string, attempt int, taskID st
 	return nil
 }
 
-// ClaimTask takes the task that a callback has named for an attempt as the
-// snapshot's own, as if the answer had come; Tencent must have said that it
-// knows the task. Errors: ErrTaken, which changes nothing, ErrLate, ErrLost, or Redis'.
+// ClaimTask makes the task that a callback has reported for an attempt the snapshot's
+// own, as if the response had arrived. The caller must have checked that Tencent knows
+// the task. Errors: ErrTaken, which changes nothing, ErrLate, ErrLost, or Redis'.
 func (l *Ledger) ClaimTask(ctx context.Context, id string, attempt int, taskID string) error {
 	others, err := l.find(ctx, taskID)
 	var reply string
@@ -64,11 +63,11 @@ func (l *Ledger) ClaimTask(ctx context.Context, id string, attempt int, taskID s
 	if err == nil && reply == "taken" {
 		err = ErrTaken
 	}
-	return late(reply, err, "claim task %s for snapshot %s, attempt %d", taskID, id, attempt)
+	return replyError(reply, err, "claim task %s for snapshot %s, attempt %d", taskID, id, attempt)
 }
 
-// DiscardReportedTask drops a task that a callback has named for an attempt: it
-// is not the snapshot's.
+// DiscardReportedTask removes a task that a callback has reported for an attempt and
+// that is not the snapshot's.
 func (l *Ledger) DiscardReportedTask(ctx context.Context, id string, attempt int, taskID string) error {
-	return l.tidy(ctx, id, attempt, taskID)
+	return l.untrack(ctx, id, attempt, taskID)
 }

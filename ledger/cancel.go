@@ -21,16 +21,16 @@ var (
 	cancelBatchScript = redis.NewScript(prelude + cancelBatchSource)
 )
 
-// Cancel cancels a snapshot that is queued or unknown. It returns the state
-// after that: Canceled; Sending if a request is on its way, which will be
-// canceled unless that is accepted; or the state that stands. Errors:
+// Cancel cancels a snapshot that is queued or unknown. It returns the state after
+// that: Canceled; Sending if a request is in progress, after which the snapshot is
+// canceled unless the request is accepted; or else the unchanged state. Errors:
 // ErrNotFound if the batch has no such row, or Redis'.
 func (l *Ledger) Cancel(ctx context.Context, id string, room tasks.Room) (State, error) {
 	words, err := json.Marshal(room)
 	if err != nil {
 		return "", fmt.Errorf("encode room: %w", err)
 	}
-	args := append([]any{words}, indexed(id, room.Words()...)...)
+	args := append([]any{words}, indexArgs(id, room.Words()...)...)
 	reply, err := l.run(ctx, cancelScript, id, batchOf(id), nil, args...).Text()
 	if err == nil && reply == "gone" {
 		err = ErrNotFound
@@ -41,10 +41,10 @@ func (l *Ledger) Cancel(ctx context.Context, id string, room tasks.Room) (State,
 	return State(reply), nil
 }
 
-// CancelBatch cancels all snapshots of a batch that are neither accepted nor
-// ended, and returns how many of them it canceled at once: those that were not
-// fed, and those that wait for a person or for their SdkAppId. The others
-// follow as workers come to them. Errors: ErrNotFound, or Redis'.
+// CancelBatch cancels all snapshots of a batch that are neither accepted nor ended.
+// It returns how many it has canceled at once: those that were not fed, those held for
+// review, and those that wait for their SdkAppId. Workers cancel the others when they
+// begin them. Errors: ErrNotFound, or Redis'.
 func (l *Ledger) CancelBatch(ctx context.Context, batch string) (int, error) {
 	n, err := l.run(ctx, cancelBatchScript, "", batch, nil).Int()
 	if err == nil && n < 0 {

@@ -7,21 +7,20 @@ import (
 	"time"
 )
 
-// chartBars is how many bars a chart has at most. It is part of the format, see
-// prelude.lua.
+// chartBars is the maximum number of bars. It is part of the format, see prelude.lua.
 const chartBars = 60
 
-// Chart is how a batch got on: requests and results in equal parts of its time.
+// Chart shows the progress of a batch: requests and results in intervals of equal width.
 type Chart struct {
-	Since time.Time // of the first bar: when the batch was made
+	Since time.Time // of the first bar: when the batch was created
 	Width time.Duration
-	Bars  []Bar // up to the last one that has anything; at most 60
+	Bars  []Bar // up to the last one that is not empty; at most 60
 }
 
-// Bar is one part of the time of a chart.
-type Bar struct{ Sent, Ended int } // requests; snapshots that succeeded or failed
+// Bar counts the requests of one interval, and the snapshots that succeeded or failed.
+type Bar struct{ Sent, Ended int }
 
-// Chart returns the chart of a batch. Without bars nothing was sent yet, or the
+// Chart returns the chart of a batch. It has no bars if nothing was sent yet, or the
 // batch has expired.
 func (l *Ledger) Chart(ctx context.Context, b Batch) (Chart, error) {
 	names := make([]string, 0, 2*chartBars)

@@ -19,28 +19,28 @@ import (
 //go:embed copies.lua
 var copiesSource string
 
-// TencentKeeps is how long Tencent keeps an image that is not in a bucket of
-// one's own.
+// TencentKeeps is how long Tencent keeps an image, unless the room has a bucket of the
+// user's own (parameter COS).
 const TencentKeeps = 72 * time.Hour
 
-// CopyState says where an image is.
+// CopyState is the state of the copy of an image.
 type CopyState string
 
-// The states of an image.
+// The states.
 const (
-	Remote  CopyState = "remote"  // only where its URL leads, and nobody copies it
-	Pending CopyState = "pending" // the same, and it will be copied
+	Remote  CopyState = "remote"  // there is no copy, and none is planned
+	Pending CopyState = "pending" // to be copied
 	Copied  CopyState = "copied"
-	Lost    CopyState = "lost" // it was to be copied, and that failed for as long as Tencent kept it
+	Lost    CopyState = "lost" // copying failed until Tencent deleted the image
 )
 
-// Copy is what became of one image.
+// Copy is the copy of one image.
 type Copy struct {
 	State  CopyState
-	Format string // Copied: png or jpg, as the name of the copy ends
+	Format string // Copied: png or jpg, the suffix of the copy's name
 }
 
-// copyLetters are the states as copies.lua has them.
+// copyLetters are the states as copies.lua stores them.
 var copyLetters = map[byte]Copy{'.': {Pending, ""}, 'x': {Lost, ""}, 'p': {Copied, "png"}, 'j': {Copied, "jpg"}}
 
 func (c Copy) letter() byte {
@@ -49,17 +49,18 @@ func (c Copy) letter() byte {
 			return letter
 		}
 	}
-	return '.' // Remote has none: it is written where it is to be copied
+	return '.' // Remote has no letter: it is stored only once it is to be copied
 }
 
-// copyKeys are the KEYS that copies.lua describes.
+// copyKeys returns the KEYS of copies.lua.
 func (l *Ledger) copyKeys(id string) []string {
 	of, _ := copyPlace(id)
 	return []string{l.ns.CopiesOf(of), l.ns.Copying(batchOf(id)), l.ns.Copies(), l.ns.Archives(),
 		l.ns.LostImages(batchOf(id))}
 }
 
-// copyPlace is where it is kept what became of the images of a snapshot.
+// copyPlace returns where the copies of a snapshot are stored: the argument of
+// keys.CopiesOf, and the field of that hash.
 func copyPlace(id string) (of, field string) {
 	if batch, row, ok := tasks.SplitRowID(id); ok {
 		return batch, strconv.Itoa(row)
@@ -67,9 +68,8 @@ func copyPlace(id string) (of, field string) {
 	return id, "0"
 }
 
-// readCopies reads what became of the images of snapshots, and where the copies of
-// their batches are, in at most one round trip. What was written of other images
-// counts for nothing.
+// readCopies sets Copies, CopyProblem and Folder of snapshots, in at most one round
+// trip. It ignores copies of the images that a snapshot had before a retry.
 func (l *Ledger) readCopies(ctx context.Context, all []Snapshot) error {
 	byPlace := make(map[string][]int) // indexes in all
 	for i, s := range all {
@@ -114,7 +114,8 @@ func (l *Ledger) readCopies(ctx context.Context, all []Snapshot) error {
 	return nil
 }
 
-// copyFence tells the images of a snapshot from those that it had before a retry.
+// copyFence returns the prefix of the TaskID that identifies the images of a snapshot,
+// as opposed to those before a retry.
 func copyFence(s Snapshot) string { return s.TaskID[:min(8, len(s.TaskID))] }
 
 // Count returns how many images of the snapshot are in a state.
@@ -127,9 +128,9 @@ func (s Snapshot) Count(state CopyState) (n int) {
 	return n
 }
 
-// GoneAt is when Tencent deletes the images of the snapshot, or has: reckoned
-// from its acceptance, so that it is early by the time that the task has run.
-// It is zero where they are in a bucket of the user's own.
+// GoneAt returns when Tencent deletes the images of the snapshot, or has deleted them.
+// It counts from the acceptance, so it is early by the duration of the task. It is
+// zero if the images are in a bucket of the user's own, or there are none.
 func (s Snapshot) GoneAt() time.Time {
 	if s.Room.COS != nil || s.AcceptedAt.IsZero() || len(s.Images) == 0 {
 		return time.Time{}
@@ -137,19 +138,19 @@ func (s Snapshot) GoneAt() time.Time {
 	return s.AcceptedAt.Add(TencentKeeps)
 }
 
-// Gone reports whether the images that have no copy are deleted by then.
+// Gone reports whether Tencent has deleted the images at a time.
 func (s Snapshot) Gone(now time.Time) bool {
 	at := s.GoneAt()
 	return !at.IsZero() && !now.Before(at)
 }
 
-// LostImages returns the snapshots of a batch, or with "" those that have no batch,
-// that have images that are lost, in the manner of Failures.
+// LostImages returns the snapshots of a batch, or with "" the single ones, that have
+// lost images. It iterates as Failures does.
 func (l *Ledger) LostImages(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
 	return func(yield func(Snapshot, error) bool) {
 		for s, err := range l.newestFirst(ctx, l.ns.LostImages(batch)) {
 			if err == nil && s.Count(Lost) == 0 {
-				continue // it was retried, and has other images or will have
+				continue // it was retried
 			}
 			if !yield(s, err) {
 				return

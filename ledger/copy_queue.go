@@ -20,10 +20,9 @@ var (
 	takeCopiesScript = redis.NewScript(takeCopiesSource)
 )
 
-// TakeCopies hands out at most n snapshots that have images to copy: of the batches
-// in turn, and of each those first whose images are deleted first. Nobody else gets
-// them before the lease is over; Copied gives them back. With fewer than n, no
-// other is due.
+// TakeCopies leases at most n snapshots that have images to copy: from the batches in
+// turn, and of each batch the earliest due first. Copied ends the lease. If it returns
+// fewer than n, no other is due.
 func (l *Ledger) TakeCopies(ctx context.Context, n int, lease time.Duration) ([]Snapshot, error) {
 	now, err := l.rdb.Time(ctx).Result()
 	if err != nil {
@@ -52,16 +51,16 @@ func (l *Ledger) TakeCopies(ctx context.Context, n int, lease time.Duration) ([]
 	if err != nil {
 		return nil, err
 	}
-	// What has expired, or has no such images any more, is off the queue for good.
-	var lost []Snapshot
+	// Snapshots that have expired or have nothing to copy any more leave the queue.
+	var obsolete []Snapshot
 	all = slices.DeleteFunc(all, func(s Snapshot) bool {
 		if s.Count(Pending) > 0 {
 			return false
 		}
-		lost = append(lost, s)
+		obsolete = append(obsolete, s)
 		return true
 	})
-	for _, s := range lost {
+	for _, s := range obsolete {
 		if err := l.rdb.ZRem(ctx, l.ns.Copying(batchOf(s.ID)), s.ID).Err(); err != nil {
 			return nil, fmt.Errorf("take images to copy: %w", err)
 		}
@@ -69,8 +68,7 @@ func (l *Ledger) TakeCopies(ctx context.Context, n int, lease time.Duration) ([]
 	return all, nil
 }
 
-// RenewCopies makes the lease of snapshots that TakeCopies has handed out last that
-// long from now on.
+// RenewCopies extends the leases of snapshots from TakeCopies to a lease from now on.
 func (l *Ledger) RenewCopies(ctx context.Context, ids []string, lease time.Duration) error {
 	now, err := l.rdb.Time(ctx).Result()
 	if err != nil {
@@ -86,9 +84,9 @@ func (l *Ledger) RenewCopies(ctx context.Context, ids []string, lease time.Durat
 	return nil
 }
 
-// Copied writes what became of the images of a snapshot that TakeCopies has handed
-// out: its Copies, and CopyProblem. Those that are Pending are due again after wait.
-// Errors: ErrLate if it has other images by now, or Redis'.
+// Copied stores the Copies and the CopyProblem of a snapshot from TakeCopies, and ends
+// its lease. Images that are still Pending are due again after wait. Errors: ErrLate
+// if it has other images by now, or Redis'.
 func (l *Ledger) Copied(ctx context.Context, s Snapshot, wait time.Duration) error {
 	letters := make([]byte, len(s.Copies))
 	left := int64(-1)
@@ -101,11 +99,11 @@ func (l *Ledger) Copied(ctx context.Context, s Snapshot, wait time.Duration) err
 	reply, err := l.run(ctx, copiedScript, s.ID, batchOf(s.ID),
 		append([]string{l.ns.Early(), l.ns.Expiring()}, l.copyKeys(s.ID)...),
 		copyFence(s), letters, s.CopyProblem, left, false).Text()
-	return late(reply, err, "write the copies of snapshot %s", s.ID)
+	return replyError(reply, err, "write the copies of snapshot %s", s.ID)
 }
 
-// CopyAgain makes the images of an ended snapshot that have no copy due to be copied,
-// those that are lost too, and returns how many they are.
+// CopyAgain queues the images of an ended snapshot that have no copy, lost ones
+// included, and returns their number.
 func (l *Ledger) CopyAgain(ctx context.Context, s Snapshot) (n int, err error) {
 	letters := make([]byte, len(s.Copies))
 	for i, c := range s.Copies {
@@ -121,20 +119,20 @@ func (l *Ledger) CopyAgain(ctx context.Context, s Snapshot) (n int, err error) {
 	reply, err := l.run(ctx, copiedScript, s.ID, batchOf(s.ID),
 		append([]string{l.ns.Early(), l.ns.Expiring()}, l.copyKeys(s.ID)...),
 		copyFence(s), letters, "", 0, true).Text()
-	return n, late(reply, err, "copy the images of snapshot %s again", s.ID)
+	return n, replyError(reply, err, "copy the images of snapshot %s again", s.ID)
 }
 
-// CopyTrouble is why no image can be copied at the moment.
+// CopyTrouble says why no image can be copied at the moment.
 type CopyTrouble struct {
 	Why   string    `json:"why"`
 	Since time.Time `json:"since"`
 }
 
-// copyTroubleFor is how long a trouble stands that nobody reports again.
+// copyTroubleFor is how long a trouble is shown unless it is reported again.
 const copyTroubleFor = 2 * time.Minute
 
-// ReportCopyTrouble notes why no image can be copied, for two minutes, or with ""
-// that they can.
+// ReportCopyTrouble records for two minutes why no image can be copied, or with ""
+// that images can be copied.
 func (l *Ledger) ReportCopyTrouble(ctx context.Context, why string) error {
 	pipe := l.rdb.TxPipeline()
 	if why == "" {
@@ -145,12 +143,12 @@ func (l *Ledger) ReportCopyTrouble(ctx context.Context, why string) error {
 		pipe.PExpire(ctx, l.ns.CopyTrouble(), copyTroubleFor)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("note why no image is copied: %w", err)
+		return fmt.Errorf("record why no image is copied: %w", err)
 	}
 	return nil
 }
 
-// CopyTrouble returns why no image can be copied at the moment, nil where they can.
+// CopyTrouble returns why no image can be copied at the moment, or nil.
 func (l *Ledger) CopyTrouble(ctx context.Context) (*CopyTrouble, error) {
 	f, err := l.rdb.HGetAll(ctx, l.ns.CopyTrouble()).Result()
 	if err != nil {

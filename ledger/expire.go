@@ -17,9 +17,9 @@ var (
 	dropScript = redis.NewScript(dropSource)
 )
 
-// Purge drops the records of single snapshots whose retention is over and what is
-// left of expired batches, looking at the oldest ones, and keeps the index for as
-// long as any record may be found by it.
+// Purge deletes the records of single snapshots whose retention is over and the
+// remains of expired batches, starting with the oldest. It also extends the life of
+// index days that still have records.
 func (l *Ledger) Purge(ctx context.Context) error {
 	for n := purgeMany; n == purgeMany; {
 		var err error
@@ -35,7 +35,7 @@ func (l *Ledger) Purge(ctx context.Context) error {
 	return l.keepIndexes(ctx)
 }
 
-// purgeMany is how many of the oldest batches one look takes.
+// purgeMany is how many of the oldest batches or records are checked at a time.
 const purgeMany = 100
 
 func (l *Ledger) dropExpired(ctx context.Context) error {
@@ -49,7 +49,7 @@ func (l *Ledger) dropExpired(ctx context.Context) error {
 		there[i] = pipe.Exists(ctx, l.ns.Batch(id))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("look for expired batches: %w", err)
+		return fmt.Errorf("check for expired batches: %w", err)
 	}
 	for i, id := range ids {
 		if there[i].Val() == 0 {
@@ -61,8 +61,7 @@ func (l *Ledger) dropExpired(ctx context.Context) error {
 	return nil
 }
 
-// drop drops what is left of a batch that has expired. One that was enqueued anew
-// in this moment stays.
+// drop deletes the remains of an expired batch, unless a batch of that id exists again.
 func (l *Ledger) drop(ctx context.Context, id string) error {
 	err := dropScript.Run(ctx, l.rdb, []string{
 		l.ns.Batch(id), l.ns.Batches(), l.ns.Running(), l.ns.Rows(id), l.ns.Packed(id), l.ns.Failed(id), l.ns.Held(id),

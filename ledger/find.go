@@ -13,26 +13,25 @@ import (
 	"tiwsnap/tasks"
 )
 
-// Found is what Find has found.
+// Found is the result of Find.
 type Found struct {
-	Snapshots []Snapshot // newest first, those that wait in open batches last
+	Snapshots []Snapshot // newest first, then those that wait in open batches
 	More      bool       // there are more records than the limit, or than the index keeps
-	// Unrecorded are the ids of single rooms that may have the word and have no
-	// record: they wait on the queue, or have expired.
+	// Unrecorded are the ids of single snapshots that may match and have no record:
+	// they wait on the queue, or have expired.
 	Unrecorded []string
-	Searched   int    // rooms that wait in open batches and were looked at
-	Next       string // cursor: there are more rooms that wait; empty: all were looked at
+	Searched   int    // waiting rooms of open batches searched so far
+	Next       string // cursor of the other waiting rooms; empty: all were searched
 }
 
-// afterRecords is the cursor before the first room that waits.
+// afterRecords is the cursor before the first waiting room.
 const afterRecords = "waiting"
 
-// Find returns the snapshots of a word, at most limit: those with that RoomId, a
-// label of that very value, or that TaskID or RequestId of any of their attempts.
-// Of rooms that wait in open batches it finds RoomId and labels. What it costs
-// does not depend on how many records there are; of the rooms that wait it looks
-// at a few million. after is the cursor of the Find before, or empty.
-// Errors: ErrCursor, or Redis'.
+// Find returns at most limit snapshots that match a word: a RoomId, the exact value of
+// a label, or the TaskID or RequestId of any attempt. Rooms that wait in open batches
+// match by RoomId and label. The cost does not depend on the number of records; at
+// most about four million waiting rooms are searched. after is the cursor of the
+// previous call, or empty. Errors: ErrCursor, or Redis'.
 func (l *Ledger) Find(ctx context.Context, word string, limit int, after string) (Found, error) {
 	var found Found
 	if after == "" {
@@ -65,7 +64,7 @@ func (l *Ledger) Find(ctx context.Context, word string, limit int, after string)
 		s := records[i]
 		switch {
 		case s.State != "" && after != "" && m.Fed:
-			continue // it came with the records
+			continue // it was among the records
 		case s.State != "":
 			if slices.ContainsFunc(found.Snapshots, func(o Snapshot) bool { return o.ID == s.ID }) {
 				continue
@@ -73,7 +72,7 @@ func (l *Ledger) Find(ctx context.Context, word string, limit int, after string)
 		case m.Fed:
 			err := l.rdb.ZScore(ctx, l.ns.InFlight(), s.ID).Err()
 			if errors.Is(err, redis.Nil) {
-				continue // it was begun in this moment, or is none any more
+				continue // it was just begun, or has been removed
 			}
 			if err != nil {
 				return found, fmt.Errorf("read %s: %w", l.ns.InFlight(), err)
@@ -88,8 +87,8 @@ func (l *Ledger) Find(ctx context.Context, word string, limit int, after string)
 	return found, nil
 }
 
-// findRecords adds the snapshots that have a record with the word, newest first,
-// some more than the limit if there are.
+// findRecords adds the snapshots whose record matches the word, newest first. It may
+// add more than limit.
 func (l *Ledger) findRecords(ctx context.Context, word string, limit int, found *Found) error {
 	ids, more, err := l.candidates(ctx, word)
 	if err != nil {
@@ -117,7 +116,7 @@ func (l *Ledger) findRecords(ctx context.Context, word string, limit int, found 
 	return nil
 }
 
-// find returns the snapshots that have a record with the word.
+// find returns the snapshots whose record matches the word.
 func (l *Ledger) find(ctx context.Context, word string) ([]Snapshot, error) {
 	ids, _, err := l.candidates(ctx, word)
 	if err != nil || len(ids) == 0 {
@@ -127,7 +126,7 @@ func (l *Ledger) find(ctx context.Context, word string) ([]Snapshot, error) {
 	return slices.DeleteFunc(all, func(s Snapshot) bool { return s.State == "" || !s.Has(word) }), err
 }
 
-// Has reports whether a word is one by which the snapshot is found.
+// Has reports whether the snapshot matches a word, see Find.
 func (s Snapshot) Has(word string) bool {
 	return s.TaskID == word || s.RequestID == word || slices.Contains(s.Room.Words(), word) ||
 		slices.ContainsFunc(s.History, func(a Attempt) bool { return a.TaskID == word || a.RequestID == word })

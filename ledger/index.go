@@ -22,18 +22,20 @@ var (
 	indexScript = redis.NewScript(prelude + indexSource)
 )
 
-// The index leads from a word to the snapshots that may have it: RoomId, values
-// of labels, TaskID, RequestId. prelude.lua has its form, a hash for each day. An
-// entry is two bytes of the word's digest, the length of what follows in a byte,
-// and the snapshot: of a batch four bytes of the digest of its id and the row
-// number, most significant byte first; else the id, and the length has ofSingle.
+// The index maps a word (RoomId, value of a label, TaskID, RequestId) to the snapshots
+// that may have it. It is a hash for each day; prelude.lua describes its buckets. An
+// entry is
+//
+//	2 bytes of the word's digest
+//	1 byte: the length of the rest, plus ofSingle if the snapshot has no batch
+//	of a batch: 4 bytes of the digest of the batch id, then the row number, most
+//	significant byte first; else the snapshot id
 
-// Of the levels that an index has prelude.lua uses the one that its number of
-// entries asks for, and extraLevels more.
+// These numbers are part of the format, see prelude.lua.
 const (
 	bucketEntries = 32
 	extraLevels   = 8
-	batchDigest   = 4 // bytes that stand for a batch
+	batchDigest   = 4 // bytes of the digest of a batch id
 	ofSingle      = 0x80
 )
 
@@ -41,28 +43,28 @@ const dayMilli = 24 * 60 * 60 * 1000
 
 func today() int64 { return time.Now().UnixMilli() / dayMilli }
 
-// place is where a word is in the index: its hash chooses the bucket, its mark
-// tells entries there apart.
-func place(word string) (hash uint32, mark []byte) {
+// hashWord returns the hash of a word, which chooses the bucket, and its mark, which
+// identifies its entries there.
+func hashWord(word string) (hash uint32, mark []byte) {
 	digest := sha256.Sum256([]byte(word))
 	return binary.BigEndian.Uint32(digest[:]) >> 1, digest[4:6]
 }
 
-// indexed are the words of a snapshot as the scripts take them. Empty ones are
-// left out.
-func indexed(id string, words ...string) (args []any) {
+// indexArgs returns the words of a snapshot as arguments of a script: hash and entry
+// of each. Empty words are left out.
+func indexArgs(id string, words ...string) (args []any) {
 	ref := reference(id)
 	slices.Sort(words)
 	for _, word := range slices.Compact(words) {
 		if word != "" {
-			hash, mark := place(word)
+			hash, mark := hashWord(word)
 			args = append(args, hash, slices.Concat(mark, ref))
 		}
 	}
 	return args
 }
 
-// reference is what an entry has for a snapshot, from the length on.
+// reference returns the part of an entry that names the snapshot, from the length on.
 func reference(id string) []byte {
 	batch, row, ok := tasks.SplitRowID(id)
 	if !ok {
@@ -76,26 +78,26 @@ func reference(id string) []byte {
 	return slices.Concat([]byte{byte(batchDigest + len(number))}, digest[:batchDigest], number)
 }
 
-// Index lets a snapshot be found by words before it is begun. It is called before
-// a single room is put on its queue: what is not there and has no record is not found.
+// Index adds a snapshot to the index before it is begun. Call it before a single room
+// is enqueued, so that Find never misses one on the queue.
 func (l *Ledger) Index(ctx context.Context, id string, words ...string) error {
-	if err := l.run(ctx, indexScript, id, batchOf(id), nil, indexed(id, words...)...).Err(); err != nil {
+	if err := l.run(ctx, indexScript, id, batchOf(id), nil, indexArgs(id, words...)...).Err(); err != nil {
 		return fmt.Errorf("index snapshot %s: %w", id, err)
 	}
 	return nil
 }
 
-// candidates returns the ids that the index has for a word, those of the newest
-// days first, each once. more is set where it could not take them all.
+// candidates returns the ids that the index has for a word, newest days first, each
+// once. more is true if the index could not store them all.
 func (l *Ledger) candidates(ctx context.Context, word string) (ids []string, more bool, err error) {
 	days, err := l.rdb.ZRevRange(ctx, l.ns.Indexes(), 0, -1).Result()
 	if err != nil {
 		return nil, false, fmt.Errorf("read %s: %w", l.ns.Indexes(), err)
 	}
-	hash, mark := place(word)
+	hash, mark := hashWord(word)
 	counts := make([]*redis.SliceCmd, len(days))
 	key := func(day string) string {
-		n, _ := strconv.ParseInt(day, 10, 64) // we alone write them
+		n, _ := strconv.ParseInt(day, 10, 64) // only our scripts write them
 		return l.ns.Index(n)
 	}
 	pipe := l.rdb.Pipeline()
@@ -127,11 +129,11 @@ func (l *Ledger) candidates(ctx context.Context, word string) (ids []string, mor
 			refs = append(refs, entries(bucket, mark)...)
 		}
 		slices.Reverse(refs)
-		named, err := l.named(ctx, key(day), refs)
+		all, err := l.resolve(ctx, key(day), refs)
 		if err != nil {
 			return nil, false, err
 		}
-		for _, id := range named {
+		for _, id := range all {
 			if !seen[id] {
 				seen[id] = true
 				ids = append(ids, id)
@@ -141,7 +143,7 @@ func (l *Ledger) candidates(ctx context.Context, word string) (ids []string, mor
 	return ids, more, nil
 }
 
-// levelOf is the level of an index with n entries.
+// levelOf returns the level of an index with n entries.
 func levelOf(n int) int {
 	level := 0
 	for size := 1; bucketEntries*2*size <= n; size *= 2 {
@@ -150,7 +152,7 @@ func levelOf(n int) int {
 	return level
 }
 
-// entries are the references in a bucket under a mark.
+// entries returns the references in a bucket that have a mark.
 func entries(bucket string, mark []byte) (refs []string) {
 	for len(bucket) > 2 {
 		end := min(3+int(bucket[2]&^ofSingle), len(bucket))
@@ -162,10 +164,10 @@ func entries(bucket string, mark []byte) (refs []string) {
 	return refs
 }
 
-// named returns the ids that references in an index stand for.
-func (l *Ledger) named(ctx context.Context, index string, refs []string) ([]string, error) {
+// resolve returns the ids of references in an index.
+func (l *Ledger) resolve(ctx context.Context, index string, refs []string) ([]string, error) {
 	digest := func(ref string) string { return ref[1:min(1+batchDigest, len(ref))] }
-	names := make(map[string]string) // of batches, by field
+	names := make(map[string]string) // batch ids by field of the index
 	for _, ref := range refs {
 		if ref[0]&ofSingle == 0 {
 			names["batch:"+digest(ref)] = ""
@@ -196,9 +198,9 @@ func (l *Ledger) named(ctx context.Context, index string, refs []string) ([]stri
 	return ids, nil
 }
 
-// keepIndexes lets the index of a day live until all of it has expired: records
-// of a batch do so after its end, and nobody knows that of one that goes on. What
-// was enqueued or canceled was indexed by a process that may not know the retention.
+// keepIndexes extends the life of the index of each day until its records have
+// expired. Records of a batch expire after the batch's end, which is unknown while it
+// is open, and the process that indexed them may not have known the retention.
 func (l *Ledger) keepIndexes(ctx context.Context) error {
 	days, err := l.rdb.ZRange(ctx, l.ns.Indexes(), 0, -1).Result()
 	if err != nil {
@@ -223,7 +225,7 @@ func (l *Ledger) keepIndexes(ctx context.Context) error {
 		case err != nil:
 		case left == -2: // go-redis' value for a key that does not exist
 			err = l.rdb.ZRem(ctx, l.ns.Indexes(), day).Err()
-		case left < need-time.Hour: // not at each look
+		case left < need-time.Hour: // not at each call
 			err = l.rdb.PExpire(ctx, l.ns.Index(n), need).Err()
 		}
 		if err != nil {

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// lossKept is how long a loss of data is shown.
-	lossKept = 24 * time.Hour
-	// lossEvery is the time between two looks for a loss.
+	// lossShown is how long a loss of data is shown.
+	lossShown = 24 * time.Hour
+	// lossEvery is the interval of the checks for a loss.
 	lossEvery = 2 * time.Second
 )
 
@@ -31,17 +31,16 @@ var (
 
 // The kinds of losses.
 const (
-	Emptied = "emptied" // Redis has begun anew: FLUSHALL, a restart without its data, or another Redis
+	Emptied = "emptied" // Redis lost everything: FLUSHALL, a restart without its data, or another Redis
 	Older   = "older"   // Redis went back to an older state: a failover to a stale replica, or a backup
 )
 
-// Loss is that Redis has lost data.
+// Loss is a loss of data in Redis.
 type Loss struct {
 	Kind string    `json:"kind"` // Emptied or Older
 	At   time.Time `json:"at"`   // when it was found
-	// Missing are the batches and the snapshots without a batch that some process
-	// has seen before, and that are not there any more; sorted, never nil. There may
-	// be more.
+	// Missing are the batches and single snapshots that some process has seen before
+	// and that do not exist any more; sorted, never nil. There may be others.
 	Missing []string `json:"missing"`
 }
 
@@ -61,21 +60,21 @@ func (l Loss) String() string {
 	return fmt.Sprintf("%s; missing: %s%s", what, strings.Join(shown, ", "), more)
 }
 
-// LossFix is what to do after a loss.
+// LossFix says what to do after a loss.
 const LossFix = "enqueue again what is missing; " +
 	"see that Redis keeps an append-only file and that replicas are not behind"
 
-// LossWatch is how a process looks for losses of data.
+// LossWatch are the settings of WatchLosses.
 type LossWatch struct {
-	Dir    string       // where what was seen is kept for the next process; empty: nowhere
+	Dir    string       // folder that keeps Seen for the next process; empty: none
 	Notify bool         // by webhook
 	Log    *slog.Logger // required
-	Found  func(Loss)   // may be nil
+	Found  func(Loss)   // called for each loss; may be nil
 }
 
-// WatchLosses raises an alarm where Redis has lost data since the last look, also
-// the last one of the process before this one. It looks every two seconds until ctx
-// ends.
+// WatchLosses checks every two seconds, until ctx ends, whether Redis has lost data
+// since the last check, also the last one of a previous process. It logs an alarm for
+// each loss.
 func (l *Ledger) WatchLosses(ctx context.Context, o LossWatch) {
 	seen, err := ReadSeen(o.Dir)
 	if err != nil {
@@ -91,7 +90,7 @@ func (l *Ledger) WatchLosses(ctx context.Context, o LossWatch) {
 	tick := time.NewTicker(lossEvery)
 	defer tick.Stop()
 	for {
-		loss, err := l.Watch(ctx, seen, o.Notify)
+		loss, err := l.CheckLoss(ctx, seen, o.Notify)
 		if loss != nil {
 			o.Log.Error("ALARM: "+loss.String(), "kind", loss.Kind, "missing", len(loss.Missing), "fix", LossFix)
 			if o.Found != nil {
@@ -99,7 +98,7 @@ func (l *Ledger) WatchLosses(ctx context.Context, o LossWatch) {
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			o.Log.Debug("whether Redis has lost data is not known", "err", err)
+			o.Log.Debug("cannot check whether Redis has lost data", "err", err)
 		}
 		if loss != nil || time.Since(kept) >= seenEvery {
 			keep()
@@ -113,10 +112,10 @@ func (l *Ledger) WatchLosses(ctx context.Context, o LossWatch) {
 	}
 }
 
-// Watch compares Redis with what was seen of it before, and returns a loss where
-// data is gone or older; it is noted in Redis, so that everybody can tell it. With
-// tell it is also told by webhook. Errors: Redis'.
-func (l *Ledger) Watch(ctx context.Context, s *Seen, tell bool) (*Loss, error) {
+// CheckLoss compares Redis with what was seen of it before. It returns a loss if data
+// is gone or older, and records it in Redis for every process to show. With notify it
+// also makes a notice. Errors: Redis'.
+func (l *Ledger) CheckLoss(ctx context.Context, s *Seen, notify bool) (*Loss, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	reply, err := epochScript.Run(ctx, l.rdb, []string{l.ns.Epoch()}, rand.Text()).Slice()
@@ -139,8 +138,8 @@ func (l *Ledger) Watch(ctx context.Context, s *Seen, tell bool) (*Loss, error) {
 		if loss.Missing, err = l.missing(ctx, s.state.IDs); err != nil {
 			return nil, err
 		}
-		if err := l.note(ctx, loss, tell); err != nil {
-			return nil, err // it is found again at the next look
+		if err := l.recordLoss(ctx, loss, notify); err != nil {
+			return nil, err // the next check finds it again
 		}
 	}
 	s.state.Epoch, s.state.Beat = epoch, beat
@@ -159,14 +158,13 @@ func (l *Ledger) newest(ctx context.Context) ([]string, error) {
 	batches := pipe.ZRevRange(ctx, l.ns.Batches(), 0, seenMost-1)
 	open, confirm := pipe.ZRevRange(ctx, l.ns.Open(), 0, seenMost-1), pipe.ZRevRange(ctx, l.ns.Confirm(), 0, seenMost-1)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("look at what there is: %w", err)
+		return nil, fmt.Errorf("read the newest batches and snapshots: %w", err)
 	}
 	singles := slices.DeleteFunc(append(open.Val(), confirm.Val()...), func(id string) bool { return batchOf(id) != "" })
 	return append(batches.Val(), singles[:min(len(singles), seenMost)]...), nil
 }
 
-// missing returns those of ids, of batches and single snapshots, that are not in
-// Redis.
+// missing returns the ids, of batches and single snapshots, that are not in Redis.
 func (l *Ledger) missing(ctx context.Context, ids []string) ([]string, error) {
 	pipe := l.rdb.Pipeline()
 	there := make([][]*redis.BoolCmd, len(ids))
@@ -178,7 +176,7 @@ func (l *Ledger) missing(ctx context.Context, ids []string) ([]string, error) {
 	}
 	if len(ids) > 0 {
 		if _, err := pipe.Exec(ctx); err != nil {
-			return nil, fmt.Errorf("look for what is missing: %w", err)
+			return nil, fmt.Errorf("check for missing batches and snapshots: %w", err)
 		}
 	}
 	gone := []string{}
@@ -191,20 +189,21 @@ func (l *Ledger) missing(ctx context.Context, ids []string) ([]string, error) {
 	return slices.Compact(gone), nil
 }
 
-func (l *Ledger) note(ctx context.Context, loss *Loss, tell bool) error {
-	args := []any{loss.Kind, lossKept.Milliseconds(), tell}
+// recordLoss stores the loss in Redis, and sets its time.
+func (l *Ledger) recordLoss(ctx context.Context, loss *Loss, notify bool) error {
+	args := []any{loss.Kind, lossShown.Milliseconds(), notify}
 	for _, id := range loss.Missing {
 		args = append(args, id)
 	}
 	at, err := lossScript.Run(ctx, l.rdb, []string{l.ns.Loss(), l.ns.Missing(), l.ns.Outbox()}, args...).Int64()
 	if err != nil {
-		return fmt.Errorf("note that Redis has lost data: %w", err)
+		return fmt.Errorf("record that Redis has lost data: %w", err)
 	}
 	loss.At = time.UnixMilli(at).UTC()
 	return nil
 }
 
-// LastLoss returns the last loss of data, or nil where none was found within a day.
+// LastLoss returns the last loss of data, or nil if none was found within a day.
 func (l *Ledger) LastLoss(ctx context.Context) (*Loss, error) {
 	pipe := l.rdb.Pipeline()
 	f, missing := pipe.HGetAll(ctx, l.ns.Loss()), pipe.SMembers(ctx, l.ns.Missing())

@@ -298,7 +298,7 @@ func TestCallbackBeforeTheRecord(t *testing.T) {
 // watch looks for a loss of data.
 func (f fixture) watch(s *ledger.Seen) *ledger.Loss {
 	f.Helper()
-	loss, err := f.Watch(f.Context(), s, true)
+	loss, err := f.CheckLoss(f.Context(), s, true)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -11,38 +11,38 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Notice is one end of something, or a tick that failed, to be told by webhook.
-// What is retried ends again, and that is another notice.
+// Notice is an event in the outbox, to be sent by webhook. A snapshot or batch that
+// ends again after a retry makes another notice.
 type Notice struct {
-	// Kind is snapshot, batch, images (of a batch), schedule, loss (of data), or callback: of
-	// a snapshot, for the CallbackURL of its room.
+	// Kind is snapshot (ended), batch (ended), images (all of a batch copied or lost),
+	// schedule (a tick failed), loss (of data), or callback (a snapshot ended whose
+	// room has a CallbackURL).
 	Kind string
 	ID   string
 	At   time.Time
-	URL  string // of the batch's own receiver, or empty; not set for a callback
+	URL  string // receiver of the batch's own, or empty; never set for a callback
 }
 
-// tellFor is how long what SetNotifications has set holds.
-const tellFor = 24 * time.Hour
+// notificationsTTL is how long SetNotifications is in effect.
+const notificationsTTL = 24 * time.Hour
 
-// SetNotifications makes a notice of each snapshot, or of each batch, that ends from now
-// on, whoever ends it, of each batch whose images are copied, or of each tick of a
-// schedule that fails (package schedule does that). It has to be called again within 24 hours. A batch with
-// a receiver of its own makes a notice of its end in any case.
+// SetNotifications sets which events make notices from now on, in any process: ended
+// snapshots, ended batches, copied images, failed ticks of schedules. It is in effect
+// for 24 hours. The end of a batch with a receiver of its own always makes a notice.
 func (l *Ledger) SetNotifications(ctx context.Context, snapshots, batches, images, schedules bool) error {
 	pipe := l.rdb.TxPipeline()
 	pipe.HSet(ctx, l.ns.Notifications(), "snapshot", snapshots, "batch", batches, "images", images, "schedule", schedules)
-	pipe.PExpire(ctx, l.ns.Notifications(), tellFor)
+	pipe.PExpire(ctx, l.ns.Notifications(), notificationsTTL)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("write what is told: %w", err)
+		return fmt.Errorf("write %s: %w", l.ns.Notifications(), err)
 	}
 	return nil
 }
 
-// noticeLease is how long a worker has to hand on what TakeNotices gave it.
+// noticeLease is how long a notice is leased to the worker that processes it.
 const noticeLease = 30 * time.Second
 
-// HasNotices reports whether something was not told yet.
+// HasNotices reports whether the outbox has notices.
 func (l *Ledger) HasNotices(ctx context.Context) (bool, error) {
 	n, err := l.rdb.Exists(ctx, l.ns.Outbox()).Result()
 	if err != nil {
@@ -51,8 +51,8 @@ func (l *Ledger) HasNotices(ctx context.Context) (bool, error) {
 	return n > 0, nil
 }
 
-// TakeNotices hands out at most n of what was not told yet. Nobody else gets
-// them for 30 seconds; DeleteNotices removes them.
+// TakeNotices leases at most n due notices for 30 seconds. DeleteNotices or
+// PostponeNotices ends the lease.
 func (l *Ledger) TakeNotices(ctx context.Context, n int) ([]Notice, error) {
 	members, err := l.due(ctx, l.ns.Outbox(), 0, n, noticeLease)
 	if err != nil || len(members) == 0 {
@@ -83,7 +83,7 @@ func (l *Ledger) TakeNotices(ctx context.Context, n int) ([]Notice, error) {
 	return notices, nil
 }
 
-// DeleteNotices removes notices that were handed on.
+// DeleteNotices deletes notices from the outbox.
 func (l *Ledger) DeleteNotices(ctx context.Context, notices []Notice) error {
 	if len(notices) == 0 {
 		return nil
@@ -95,8 +95,8 @@ func (l *Ledger) DeleteNotices(ctx context.Context, notices []Notice) error {
 	return l.rdb.ZRem(ctx, l.ns.Outbox(), members...).Err()
 }
 
-// PostponeNotices puts notices off that cannot be handed on yet: they are handed
-// out again from then on, at about 100 a second.
+// PostponeNotices postpones notices that cannot be processed yet. Those of a full
+// outbox become due again at about 100 a second.
 func (l *Ledger) PostponeNotices(ctx context.Context, notices []Notice) error {
 	if len(notices) == 0 {
 		return nil
@@ -114,12 +114,12 @@ func (l *Ledger) PostponeNotices(ctx context.Context, notices []Notice) error {
 		err = l.rdb.ZAddXX(ctx, l.ns.Outbox(), members...).Err()
 	}
 	if err != nil {
-		return fmt.Errorf("put notices off: %w", err)
+		return fmt.Errorf("postpone notices: %w", err)
 	}
 	return nil
 }
 
-// member is the notice as it lies in l.ns.Outbox().
+// member returns the member of the outbox, "KIND:MS:ID".
 func (n Notice) member() string { return fmt.Sprintf("%s:%d:%s", n.Kind, n.At.UnixMilli(), n.ID) }
 
 func parseNotice(member string) Notice {

@@ -19,43 +19,44 @@ var (
 	outcomeScript = redis.NewScript(prelude + outcomeSource)
 )
 
-// Outcome is what became of one request.
+// Outcome is the outcome of one request.
 type Outcome struct {
 	// State is Queued (certainly no task was made, or throttled), Unknown,
 	// Accepted or Failed.
 	State State `json:"state"`
-	// Costs is true if the attempt counts against the attempts allowed.
+	// Costs means that the attempt counts against the allowed attempts.
 	Costs bool `json:"costs,omitempty"`
-	// Unsent is true if no request was sent: it is no attempt.
+	// Unsent means that no request was sent. Such an attempt is not counted.
 	Unsent    bool   `json:"unsent,omitempty"`
 	TaskID    string `json:"task_id,omitempty"` // Accepted
 	RequestID string `json:"request_id,omitempty"`
 	Code      string `json:"code,omitempty"` // of the error, as Tencent spells it
 	Message   string `json:"message,omitempty"`
-	// Token is that of the intent. Empty: whatever intent has that attempt.
+	// Token is that of the intent. If it is empty, any intent of that attempt matches.
 	Token string `json:"token,omitempty"`
-	// PermitWait is how long the request had waited for its permit.
+	// PermitWait is how long the request waited for its permit.
 	PermitWait time.Duration `json:"permit_wait,omitempty"`
 }
 
-// Outcome writes the outcome of an attempt. Writing it twice is writing it
-// once. Errors: ErrLate, ErrLost, or Redis'.
+// Outcome writes the outcome of an attempt. It is idempotent. Errors: ErrLate,
+// ErrLost, or Redis'.
 func (l *Ledger) Outcome(ctx context.Context, id string, attempt int, o Outcome) error {
 	reply, err := l.outcome(ctx, tasks.SnapshotPayload{ID: id}, attempt, o, false)
-	return late(reply, err, "write the outcome of snapshot %s, attempt %d", id, attempt)
+	return replyError(reply, err, "write the outcome of snapshot %s, attempt %d", id, attempt)
 }
 
-// Restore writes the outcome of an attempt again, where Redis may have lost it, and
-// the record with it. Errors: ErrLate where the snapshot has another task by now, and
-// this one is counted as an extra one; ErrLost where the batch is lost, too, or the
-// outcome is not Accepted: then it is kept for the retention, and where the same room
-// is enqueued anew under the same id its record begins with it; or Redis'.
+// Restore writes the outcome of an attempt again after Redis may have lost it and its
+// record. If the outcome is Accepted and the batch still exists, the record is made
+// anew. Errors: ErrLate if the snapshot has another task by now, so that this one is
+// counted as an extra task; ErrLost if the batch is lost, too, or the outcome is not
+// Accepted; or Redis'. After ErrLost the outcome is kept for the retention: if the
+// same room is enqueued under the same id again, its record starts with it.
 func (l *Ledger) Restore(ctx context.Context, p tasks.SnapshotPayload, attempt int, o Outcome) error {
 	reply, err := l.outcome(ctx, p, attempt, o, false)
-	return late(reply, err, "restore the outcome of snapshot %s, attempt %d", p.ID, attempt)
+	return replyError(reply, err, "restore the outcome of snapshot %s, attempt %d", p.ID, attempt)
 }
 
-// outcome writes an outcome. With a room a record that is lost is made anew.
+// outcome runs the script. With a room in p it makes a lost record anew.
 func (l *Ledger) outcome(
 	ctx context.Context, p tasks.SnapshotPayload, attempt int, o Outcome, claim bool,
 ) (string, error) {
@@ -73,9 +74,9 @@ func (l *Ledger) outcome(
 	}
 	args := append([]any{
 		attempt, string(o.State), o.Costs, o.TaskID, o.RequestID, o.Code, o.Message,
-		o.State == Unknown || o.State == Accepted, // has made a task, or may have
+		o.State == Unknown || o.State == Accepted, // a task was made, or may have been
 		o.Token, claim, o.Unsent, wait, room, p.Room.SdkAppId,
-	}, indexed(id, words...)...)
+	}, indexArgs(id, words...)...)
 	return l.unpacking(ctx, id, func() *redis.Cmd {
 		return l.run(ctx, outcomeScript, id, batchOf(id), []string{l.ns.Claim(o.TaskID)}, args...)
 	}).Text()

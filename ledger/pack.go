@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -21,15 +20,15 @@ var (
 )
 
 const (
-	// packAge is how old an end is when its record is packed: most callbacks have
-	// come by then.
+	// packAge is the delay from the end of a snapshot to the packing of its record:
+	// most callbacks have come by then.
 	packAge = 3 * time.Second
-	// packLease is how long a worker has to pack what was handed out to it.
+	// packLease is how long a record is leased to the worker that packs it.
 	packLease = 10 * time.Second
 )
 
 // Pack packs at most n records of snapshots that have ended at least three seconds
-// ago, and returns how many it has looked at.
+// ago, and returns how many it has processed.
 func (l *Ledger) Pack(ctx context.Context, n int) (int, error) {
 	ids, err := l.due(ctx, l.ns.Unpacked(), packAge, n, packLease)
 	if err != nil || len(ids) == 0 {
@@ -59,8 +58,8 @@ func (l *Ledger) Pack(ctx context.Context, n int) (int, error) {
 	return len(ids), nil
 }
 
-// packed returns the packed records of those ids that are wanted, as far as there
-// are any, in one round trip.
+// packed returns the packed records of the ids for which wanted is true, in one round
+// trip; "" where there is none.
 func (l *Ledger) packed(ctx context.Context, ids []string, wanted func(i int) bool) ([]string, error) {
 	of := make(map[string][]int) // by batch: indexes in ids
 	for i, id := range ids {
@@ -92,12 +91,12 @@ func (l *Ledger) packed(ctx context.Context, ids []string, wanted func(i int) bo
 	return all, nil
 }
 
-// unpackTries is how often a script is run that finds a record packed: each time
-// somebody else must have packed it again.
+// unpackTries is how often a script runs that finds its record packed. Each further
+// try means that another process has packed it again.
 const unpackTries = 5
 
-// unpacking runs a script that answers "packed" where the record has to be
-// unpacked before.
+// unpacking runs a script. If it returns "packed", unpacking unpacks the record and
+// runs it again.
 func (l *Ledger) unpacking(ctx context.Context, id string, run func() *redis.Cmd) *redis.Cmd {
 	for range unpackTries {
 		reply := run()
@@ -110,14 +109,14 @@ func (l *Ledger) unpacking(ctx context.Context, id string, run func() *redis.Cmd
 		}
 	}
 	reply := redis.NewCmd(ctx)
-	reply.SetErr(errors.New("the record is packed again and again"))
+	reply.SetErr(fmt.Errorf("another process packed the record again, %d times", unpackTries))
 	return reply
 }
 
 func (l *Ledger) unpackRecord(ctx context.Context, id string) error {
 	packed, err := l.packed(ctx, []string{id}, func(int) bool { return true })
 	if err != nil || packed[0] == "" {
-		return err // it has expired, or is unpacked already
+		return err // expired, or unpacked already
 	}
 	f, err := unpack(packed[0])
 	if err != nil {

@@ -14,23 +14,26 @@ import (
 	"sync"
 )
 
-// An ended record is packed: one value in place of a hash, a fifth of its size.
-// Its first byte is the initial of the state, the second packVersion, and the next
-// four are when it has ended (Unix s, most significant byte first): the scripts look
-// at them. The rest is compressed by DEFLATE with packWords as its dictionary: the
-// other fields, each as a name and a value with their lengths before them (varints).
-// Most of a record is UUIDs; they lie in it as 16 bytes.
+// An ended record is packed from a hash into one value, a fifth of its size:
+//
+//	1 byte   initial of the state
+//	1 byte   packVersion
+//	4 bytes  end (Unix s, most significant byte first)
+//	the rest the other fields, compressed by DEFLATE with the dictionary packWords:
+//	         names and values, each after its length (varint)
+//
+// Scripts read the head. Most of a record is UUIDs; they are stored as 16 bytes.
 
 const (
 	packVersion = 1
-	packHead    = 6 // bytes that are not compressed
-	// maxUnpacked bounds a record when it is read back, in bytes. A room of half a
-	// million and the body of a callback are the largest parts of any.
+	packHead    = 6 // uncompressed bytes
+	// maxUnpacked bounds an unpacked record, in bytes. The largest parts of one are a
+	// room of up to half a million bytes and the body of a callback.
 	maxUnpacked = 8 << 20
 )
 
-// packWords is what most records have in common, the most frequent last. It is
-// part of the format: with another text goes another version.
+// packWords has what most records have in common, the most frequent last. It is part
+// of the format: a change needs a new packVersion.
 const packWords = `FailedOperation.RoomNotExistAuthFailureInvalidParameterResourceUnavailableUnauthorizedOperation` +
 	`RequestLimitExceededClientError.WorkerLostClientError.NoImageInternalErrorattempts used up, a task may exist: ` +
 	`{"SdkAppId":1400000000,"RoomId":,"Whiteboard":{"Width":1280,"Height":720},"SnapshotMode":"AllMarks",` +
@@ -42,13 +45,13 @@ const packWords = `FailedOperation.RoomNotExistAuthFailureInvalidParameterResour
 	"\x04made\x011\x0arequest_id\x11\x01" +
 	"\x07sent_at\x0d176\x06task:1\x11\x01\x07task_id\x11\x01\x05try:1\taccepted\t\t"
 
-// kept are the fields that a record keeps when it is packed.
+// kept returns the fields of a record that are packed.
 func kept(f map[string]string) map[string]string {
 	kept := maps.Clone(f)
 	for _, name := range []string{"state", "batch", "app", "token", "answer", "answers", "answer_at"} {
 		delete(kept, name)
 	}
-	if f["relay"] == "" { // nobody else is told of them
+	if f["relay"] == "" { // callbacks are not forwarded
 		maps.DeleteFunc(kept, func(name, _ string) bool { return strings.HasPrefix(name, "callback:") })
 	}
 	return kept
@@ -84,7 +87,7 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// unpack is the reverse of pack, as far as fields are kept.
+// unpack returns the fields of a packed record: the state and those of kept.
 func unpack(packed string) (map[string]string, error) {
 	if len(packed) < packHead || stateOf(packed) == "" {
 		return nil, errors.New("not a packed record")
@@ -120,7 +123,7 @@ func unpack(packed string) (map[string]string, error) {
 	return f, nil
 }
 
-// unpacker is a reader of packed records, kept for its memory.
+// unpacker reads packed records. It is reused to save memory.
 type unpacker struct {
 	in   strings.Reader
 	r    io.ReadCloser
@@ -141,7 +144,7 @@ func cutText(b []byte) (text, rest []byte, err error) {
 	return b[size : size+int(n)], b[size+int(n):], nil
 }
 
-// stateOf is the state of a packed record, or empty.
+// stateOf returns the state of a packed record, or "" if it is not one.
 func stateOf(packed string) State {
 	for _, s := range []State{Succeeded, Failed, Canceled} {
 		if packed != "" && packed[0] == s[0] {
@@ -151,16 +154,15 @@ func stateOf(packed string) State {
 	return ""
 }
 
-// In a text with its UUIDs shortened, uuidFollows is before the 16 bytes of one,
-// and escape before a byte of the text that is one of these two.
+// In a shortened text, uuidFollows precedes the 16 bytes of a UUID, and escape
+// precedes a byte of the text that is one of these two.
 const (
 	uuidFollows = 1
 	escape      = 2
 	uuidLength  = 36
 )
 
-// shortenUUIDs writes the UUIDs in a text, as far as they are in lower case, as
-// their bytes.
+// shortenUUIDs replaces the lower-case UUIDs in a text by their bytes.
 func shortenUUIDs(s string) string {
 	if strings.IndexByte(s, '-') < 0 && strings.IndexFunc(s, func(r rune) bool { return r <= escape }) < 0 {
 		return s
@@ -192,7 +194,7 @@ func parseUUID(s string) (raw []byte, ok bool) {
 	return raw, err == nil && strings.ToLower(digits) == digits
 }
 
-// restoreUUIDs is the reverse of shortenUUIDs. A text that is cut off ends there.
+// restoreUUIDs is the inverse of shortenUUIDs. It never fails on a truncated text.
 func restoreUUIDs(text []byte) string {
 	if bytes.IndexByte(text, uuidFollows) < 0 && bytes.IndexByte(text, escape) < 0 {
 		return string(text)

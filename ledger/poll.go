@@ -19,16 +19,16 @@ var (
 )
 
 const (
-	// pollLease is how long a worker has to poll what Poll gave it.
+	// pollLease is how long a snapshot is leased to its poller.
 	pollLease = 30 * time.Second
-	// pollHedge is after how long without an answer somebody else may poll it,
-	// where quota is free: most answers come within a tenth of that.
+	// pollHedge is how long after a poll without an answer another owner may repeat
+	// it, if quota is free. Most answers come within a tenth of that.
 	pollHedge = 2 * time.Second
-	// pollHold is how long an owner who polls may go without a look.
+	// pollHold is how long an owner stays a poller without calling Poll.
 	pollHold = time.Second
 )
 
-// Polls is what is to be polled: to be asked about with DescribeSnapshotTask.
+// Polls lists the snapshots to poll with DescribeSnapshotTask.
 type Polls struct {
 	Due     []Snapshot    // whose time has come, or whose callback
 	Early   []Snapshot    // that may be polled where quota is free
@@ -37,12 +37,12 @@ type Polls struct {
 	Standby time.Duration // until this owner is to call again, if others poll: at most 10 s; 0 if it polls
 }
 
-// Poll hands out at most n snapshots to poll to an owner. They come with their records as
-// they are now, see Records. Nobody else gets them for 30 seconds, or after 2 seconds where
-// quota is free and no answer has come.
+// Poll leases at most n snapshots to an owner, which is to poll them. They have their
+// current records, see Records. The lease ends after 30 seconds, or if quota is free
+// and no answer has come, after 2 seconds.
 //
-// So many owners as pollers are given any; the others get none until one of these
-// has not looked for a second. That saves work, nothing depends on it.
+// Only as many owners as pollers get any. The others get none until one of those has
+// not called for a second. This saves work; correctness does not depend on it.
 func (l *Ledger) Poll(ctx context.Context, owner string, pollers, n int) (Polls, error) {
 	reply, err := pollScript.Run(ctx, l.rdb, []string{l.ns.Confirm(), l.ns.Early(), l.ns.PollerStandby(), l.ns.Pollers()},
 		n, pollLease.Milliseconds(), pollHedge.Milliseconds(), owner, pollers, pollHold.Milliseconds()).Slice()
@@ -66,33 +66,32 @@ func (l *Ledger) Poll(ctx context.Context, owner string, pollers, n int) (Polls,
 	return p, nil
 }
 
-// Answer is the kind of an answer about a task from which no result follows.
+// Answer is the kind of a poll's answer that has no result.
 type Answer string
 
-// The kinds of answers. Those that are Refused or Odd are counted as long as
-// they come in a row.
+// The kinds of answers. Refused and Odd are counted while they come in a row.
 const (
-	NoAnswer Answer = ""        // or none that says anything about the task: it ends no row
-	Running  Answer = "running" // the task is in order
+	NoAnswer Answer = ""        // none, or nothing about the task; a count goes on
+	Running  Answer = "running" // the task is in progress
 	Refused  Answer = "refused" // Tencent does not know the task
-	Odd      Answer = "odd"     // nothing follows from it
+	Odd      Answer = "odd"     // an answer that cannot be interpreted
 )
 
-// Postponement puts off the next poll of a snapshot.
+// Postponement postpones the next poll of a snapshot.
 type Postponement struct {
 	ID     string
 	Wait   time.Duration // until it is due
-	Early  time.Duration // until it may be polled where quota is free; 0: not before it is due
-	Answer Answer        // that has come
+	Early  time.Duration // until it may be polled if quota is free; 0: not before it is due
+	Answer Answer        // of the last poll
 }
 
-// Postpone puts off the next poll of a snapshot.
+// Postpone postpones the next poll of a snapshot.
 func (l *Ledger) Postpone(ctx context.Context, p Postponement) error {
 	return l.PostponeAll(ctx, []Postponement{p})[0]
 }
 
-// PostponeAll is Postpone for many snapshots, in one round trip. The errors are
-// those of each.
+// PostponeAll is Postpone for many snapshots in one round trip. It returns one error
+// for each.
 func (l *Ledger) PostponeAll(ctx context.Context, all []Postponement) []error {
 	replies := l.runAll(ctx, postponeScript, len(all), func(i int) (string, []any) {
 		p := all[i]

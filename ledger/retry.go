@@ -17,10 +17,10 @@ var (
 	retryScript = redis.NewScript(prelude + retrySource)
 )
 
-// Retry gives a failed, canceled or held snapshot a new life, with its attempts
-// counted anew. One of a batch is fed again by itself; for another one the
-// caller puts the task on the queue. ok is false if the snapshot is in none of
-// these states. The room is for one that was canceled before it had a record.
+// Retry queues a failed or canceled snapshot again, or releases a held one; its
+// attempts count from 0. A snapshot of a batch is fed again by the backlog; the caller
+// enqueues a single one. ok is false if the snapshot is in none of these states. The
+// room is needed for a snapshot that was canceled before it had a record.
 func (l *Ledger) Retry(ctx context.Context, id string, room tasks.Room) (ok bool, err error) {
 	words, err := json.Marshal(room)
 	if err != nil {

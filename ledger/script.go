@@ -18,7 +18,7 @@ var (
 	dueScript = redis.NewScript(dueSource)
 )
 
-// run runs a script that begins with the prelude.
+// run runs a script that contains the prelude.
 func (l *Ledger) run(
 	ctx context.Context, script *redis.Script, id, batch string, moreKeys []string, args ...any,
 ) *redis.Cmd {
@@ -26,7 +26,7 @@ func (l *Ledger) run(
 	return script.Run(ctx, l.rdb, k, a...)
 }
 
-// input is the KEYS and ARGV of a script that begins with the prelude.
+// input returns the KEYS and ARGV of a script that contains the prelude.
 func (l *Ledger) input(id, batch string, moreKeys []string, args []any) (k []string, a []any) {
 	k = append([]string{
 		l.ns.Snapshot(id), l.ns.Batch(batch), l.ns.Rows(batch), l.ns.Failed(batch), l.ns.Refeed(batch),
@@ -40,8 +40,8 @@ func (l *Ledger) input(id, batch string, moreKeys []string, args []any) (k []str
 	return k, a
 }
 
-// runAll runs a script, which has Early and Expiring as its KEYS[19] and KEYS[20] and
-// then those of copies.lua, for n snapshots in one round trip.
+// runAll runs a script for n snapshots in one round trip. Its KEYS[19] and KEYS[20]
+// are Early and Expiring, and those of copies.lua follow.
 func (l *Ledger) runAll(
 	ctx context.Context, script *redis.Script, n int, input func(i int) (id string, args []any),
 ) []*redis.Cmd {
@@ -55,7 +55,7 @@ func (l *Ledger) runAll(
 	for i := range replies {
 		replies[i] = run(pipe, i)
 	}
-	_, _ = pipe.Exec(ctx) // each reply has its error
+	_, _ = pipe.Exec(ctx) // each reply has its own error
 	for i, reply := range replies {
 		if redis.HasErrorPrefix(reply.Err(), "NOSCRIPT") {
 			replies[i] = run(l.rdb, i)
@@ -64,6 +64,8 @@ func (l *Ledger) runAll(
 	return replies
 }
 
+// due returns at most n members of a sorted set whose time is at least age ago, and
+// leases them to the caller.
 func (l *Ledger) due(ctx context.Context, key string, age time.Duration, n int, lease time.Duration) ([]string, error) {
 	members, err := dueScript.Run(ctx, l.rdb, []string{key}, age.Milliseconds(), n, lease.Milliseconds()).StringSlice()
 	if err != nil {
@@ -72,7 +74,8 @@ func (l *Ledger) due(ctx context.Context, key string, age time.Duration, n int, 
 	return members, nil
 }
 
-func late(reply string, err error, format string, args ...any) error {
+// replyError returns the error of a script's reply, with the formatted context.
+func replyError(reply string, err error, format string, args ...any) error {
 	if err == nil && reply == "late" {
 		err = ErrLate
 	}
@@ -86,7 +89,7 @@ func late(reply string, err error, format string, args ...any) error {
 }
 
 func unixMilli(s string) time.Time {
-	if s == "" { // as most fields of most records: an error costs an allocation
+	if s == "" { // most fields of most records; an error would cost an allocation
 		return time.Time{}
 	}
 	ms, err := strconv.ParseInt(s, 10, 64)
@@ -100,6 +103,6 @@ func atoi(s string) int {
 	if s == "" {
 		return 0
 	}
-	n, _ := strconv.Atoi(s) // a missing counter is 0; we alone write them
+	n, _ := strconv.Atoi(s) // a missing counter is 0; only our scripts write them
 	return n
 }

@@ -13,18 +13,19 @@ import (
 
 const (
 	// seenMost is how many batches, and how many single snapshots, a process
-	// remembers to say what is missing: the newest ones.
+	// remembers to name what is missing: the newest ones.
 	seenMost = 1000
-	// seenEvery is how often it looks what there is, and keeps that in seenFile.
+	// seenEvery is the interval at which it reads these, and writes seenFile.
 	seenEvery = 10 * time.Second
 	seenFile  = "seen.json"
 )
 
-// Seen is what a process remembers of Redis, so that it notices a loss of data, in
-// this life or, kept in a file, in the next. It is safe for concurrent use.
+// Seen is what a process has seen of Redis. With it CheckLoss notices a loss of data;
+// if it is kept in a file, also after a restart of the process. It is safe for
+// concurrent use.
 type Seen struct {
 	mu    sync.Mutex
-	at    time.Time
+	at    time.Time // when the ids were read
 	state seenState
 }
 
@@ -34,22 +35,22 @@ type seenState struct {
 	IDs   []string `json:"ids"` // batches, and snapshots without a batch
 }
 
-// MarshalJSON is for keeping it in a file.
+// MarshalJSON encodes it for a file.
 func (s *Seen) MarshalJSON() ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return json.Marshal(s.state)
 }
 
-// UnmarshalJSON is the reverse.
+// UnmarshalJSON is the inverse of MarshalJSON.
 func (s *Seen) UnmarshalJSON(b []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return json.Unmarshal(b, &s.state)
 }
 
-// ReadSeen reads what Keep has written into that folder. Where there is nothing, or
-// no folder is named, it is empty.
+// ReadSeen reads what Keep has written into a folder. Without a file or a folder the
+// result is empty.
 func ReadSeen(dir string) (*Seen, error) {
 	s := new(Seen)
 	if dir == "" {
@@ -63,13 +64,14 @@ func ReadSeen(dir string) (*Seen, error) {
 		err = json.Unmarshal(b, s)
 	}
 	if err != nil {
-		return new(Seen), fmt.Errorf("what was seen of Redis cannot be read: %w", err)
+		return new(Seen), fmt.Errorf("read %s, which detects losses of data across restarts: %w",
+			filepath.Join(dir, seenFile), err)
 	}
 	return s, nil
 }
 
-// Keep writes it into a folder for the next process; several may do so. Where no
-// folder is named it does nothing.
+// Keep writes it into a folder for the next process. Several processes may share the
+// folder. Without a folder it does nothing.
 func (s *Seen) Keep(dir string) error {
 	if dir == "" {
 		return nil
@@ -82,12 +84,13 @@ func (s *Seen) Keep(dir string) error {
 		err = replaceFile(dir, seenFile, b)
 	}
 	if err != nil {
-		return fmt.Errorf("what was seen of Redis cannot be kept: %w", err)
+		return fmt.Errorf("write %s, which detects losses of data across restarts: %w",
+			filepath.Join(dir, seenFile), err)
 	}
 	return nil
 }
 
-// replaceFile writes a file, whole or not at all.
+// replaceFile writes a file atomically.
 func replaceFile(dir, name string, b []byte) error {
 	f, err := os.CreateTemp(dir, "*.tmp")
 	if err != nil {
@@ -104,7 +107,7 @@ func replaceFile(dir, name string, b []byte) error {
 	return err
 }
 
-// Add adds a batch, or a snapshot without a batch. The newest two thousand are remembered.
+// Add adds a batch or a single snapshot. At most the newest two thousand are kept.
 func (s *Seen) Add(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,17 +15,17 @@ var (
 	settleScript = redis.NewScript(prelude + copiesSource + settleSource)
 )
 
-// Result is what became of an accepted task.
+// Result is the result of an accepted task.
 type Result struct {
 	State   State // Succeeded or Failed
 	Images  []string
-	Total   *int // images by Tencent's own count; nil if that is not known
+	Total   *int // Tencent's count of the images; nil if it is unknown
 	Code    string
 	Message string
 }
 
-// Settle writes the result of the snapshot's task and so ends it. Errors:
-// ErrLate if the record does not wait for that task, or Redis'.
+// Settle writes the result of the snapshot's task, which ends the snapshot. Errors:
+// ErrLate if the snapshot does not wait for that task, or Redis'.
 func (l *Ledger) Settle(ctx context.Context, id, taskID string, r Result) error {
 	return l.SettleAll(ctx, []Settlement{{ID: id, TaskID: taskID, Result: r}})[0]
 }
@@ -37,12 +37,12 @@ type Settlement struct {
 	Copy bool // its images are to be copied
 }
 
-// SettleAll is Settle for many snapshots, in one round trip. The errors are
-// those of each.
+// SettleAll is Settle for many snapshots in one round trip. It returns one error for
+// each.
 func (l *Ledger) SettleAll(ctx context.Context, all []Settlement) []error {
 	replies := l.runAll(ctx, settleScript, len(all), func(i int) (string, []any) {
 		s := all[i]
-		images, _ := json.Marshal(s.Images) // strings can be encoded
+		images, _ := json.Marshal(s.Images) // strings always encode
 		total := ""
 		if s.Total != nil && *s.Total != len(s.Images) {
 			total = strconv.Itoa(*s.Total)
@@ -52,7 +52,7 @@ func (l *Ledger) SettleAll(ctx context.Context, all []Settlement) []error {
 	errs := make([]error, len(all))
 	for i, s := range all {
 		reply, err := replies[i].Text()
-		errs[i] = late(reply, err, "settle snapshot %s, task %s", s.ID, s.TaskID)
+		errs[i] = replyError(reply, err, "settle snapshot %s, task %s", s.ID, s.TaskID)
 	}
 	return errs
 }

@@ -24,46 +24,46 @@ type Snapshot struct {
 	Room               tasks.Room     `json:"room"`
 	State              State          `json:"state"`
 	Attempts           int            `json:"attempts"` // requests sent, refused ones included
-	Answer             Answer         `json:"-"`        // Refused or Odd: the kind of the last ones about its task,
-	Answers            int            `json:"-"`        // how many in a row,
-	AnswersSince       time.Time      `json:"-"`        // and when the first of them came
+	Answer             Answer         `json:"-"`        // kind of the last answers to polls: Refused, Odd or empty
+	Answers            int            `json:"-"`        // number of these in a row
+	AnswersSince       time.Time      `json:"-"`        // time of the first of them
 	TaskID             string         `json:"task_id,omitempty"`
 	RequestID          string         `json:"request_id,omitempty"`
 	Code               string         `json:"code,omitempty"`
 	Message            string         `json:"message,omitempty"`
 	Images             []string       `json:"images"`                 // never nil
-	Copies             []Copy         `json:"-"`                      // what became of each of them
+	Copies             []Copy         `json:"-"`                      // one for each image
 	Folder             string         `json:"-"`                      // of the copies of its batch; empty if none
-	CopyProblem        string         `json:"copy_problem,omitempty"` // why one of them is not copied
+	CopyProblem        string         `json:"copy_problem,omitempty"` // why an image is not copied
 	Total              *int           `json:"total,omitempty"`        // Tencent's count of the images, if it differs
 	PossibleDuplicates int            `json:"possible_duplicates,omitempty"`
-	History            []Attempt      `json:"history"`               // never nil; of more than 50, the first and last
-	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of the tasks beside its own
+	History            []Attempt      `json:"history"`               // never nil; at most 50: the first and the last ones
+	ExtraTasks         map[int]string `json:"extra_tasks,omitempty"` // TaskID by attempt, of tasks other than its own
 	ReportedTasks      map[int]string `json:"-"`                     // TaskID by attempt, from unconfirmed callbacks
 	Callbacks          int            `json:"callbacks,omitempty"`
-	Callback           string         `json:"-"`                   // body that came for its task, as far as it is kept
-	Held               bool           `json:"held,omitempty"`      // unknown, and waits for a person
+	Callback           string         `json:"-"`                   // stored body of the callback of its task
+	Held               bool           `json:"held,omitempty"`      // unknown, and held for review
 	CreatedAt          time.Time      `json:"created_at,omitzero"` // first attempt
 	SentAt             time.Time      `json:"sent_at,omitzero"`    // last attempt
 	AcceptedAt         time.Time      `json:"accepted_at,omitzero"`
 	EndedAt            time.Time      `json:"ended_at,omitzero"`
 }
 
-// Attempt is one request that was sent for a snapshot, and what became of it.
+// Attempt is one request for a snapshot and its outcome.
 type Attempt struct {
-	Number       int       `json:"number"`                   // from 1; those that sent no request are left out
+	Number       int       `json:"number"`                   // from 1; attempts that sent no request are left out
 	SentAt       time.Time `json:"sent_at,omitzero"`         // when its intent was written
-	PermitWaitMS int       `json:"permit_wait_ms,omitempty"` // how long it had waited for its permit
+	PermitWaitMS int       `json:"permit_wait_ms,omitempty"` // how long it waited for its permit
 	// Outcome is accepted; queued: no task was made; unknown: one may have been
-	// made; failed; or sending: the request is on its way.
+	// made; failed; or sending: the request is in progress.
 	Outcome   State  `json:"outcome"`
 	Code      string `json:"code,omitempty"`       // of the error, as Tencent spells it
 	RequestID string `json:"request_id,omitempty"` // of the answer, if one came
-	TaskID    string `json:"task_id,omitempty"`    // of the task that it has made, as far as that is known
+	TaskID    string `json:"task_id,omitempty"`    // of the task that it made, if known
 }
 
-// HasCode reports whether the snapshot's error is of that code or, where that
-// has no dot, of that family. Every snapshot is of the empty code.
+// HasCode reports whether the snapshot's error has that code or, if that has no dot,
+// belongs to that family. The empty code matches every snapshot.
 func (s Snapshot) HasCode(code string) bool {
 	return code == "" || s.Code == code || strings.HasPrefix(s.Code, code+".")
 }
@@ -80,8 +80,8 @@ func (l *Ledger) Snapshot(ctx context.Context, id string) (Snapshot, error) {
 	return all[0], nil
 }
 
-// Snapshots returns the records of ids, in their order. One that does not exist
-// has nothing but its ID.
+// Snapshots returns the records of ids, in their order. A record that does not exist
+// has only its ID.
 func (l *Ledger) Snapshots(ctx context.Context, ids []string) ([]Snapshot, error) {
 	all, err := l.Records(ctx, ids)
 	if err != nil {
@@ -105,8 +105,8 @@ func (l *Ledger) Snapshots(ctx context.Context, ids []string) ([]Snapshot, error
 	return all, nil
 }
 
-// Records is Snapshots without the rooms of batches: those lie in the backlog.
-// While such a snapshot is in progress the SdkAppId of its room is set.
+// Records is Snapshots without the rooms of batches, which the backlog stores. While
+// such a snapshot is in progress, its Room has the SdkAppId.
 func (l *Ledger) Records(ctx context.Context, ids []string) ([]Snapshot, error) {
 	fields, err := l.fields(ctx, ids)
 	if err != nil {
@@ -121,9 +121,9 @@ func (l *Ledger) Records(ctx context.Context, ids []string) ([]Snapshot, error) 
 	return all, l.readCopies(ctx, all)
 }
 
-// fields returns the fields of records, packed or not, in at most three round
-// trips. Most of many have ended, so that is where it looks first; what is packed
-// meanwhile is found by a second look.
+// fields returns the fields of records, packed or not, in at most three round trips.
+// It reads the packed records first, because most snapshots have ended, and again at
+// the end for records that were packed meanwhile.
 func (l *Ledger) fields(ctx context.Context, ids []string) ([]map[string]string, error) {
 	all := make([]map[string]string, len(ids))
 	readPacked := func() error {
@@ -165,7 +165,7 @@ func (l *Ledger) fields(ctx context.Context, ids []string) ([]map[string]string,
 
 func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 	if f["state"] == "" {
-		f = nil // there is none yet, only a callback that came before it
+		f = nil // no record yet, only a callback that came before it
 	}
 	s := Snapshot{
 		ID:         id,
@@ -198,7 +198,7 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 	if room := f["room"]; room != "" {
 		errs = append(errs, json.Unmarshal([]byte(room), &s.Room))
 	} else {
-		s.Room.SdkAppId, _ = strconv.ParseUint(f["app"], 10, 64) // we alone write it
+		s.Room.SdkAppId, _ = strconv.ParseUint(f["app"], 10, 64) // only our scripts write it
 	}
 	if images := f["images"]; images != "" {
 		errs = append(errs, json.Unmarshal([]byte(images), &s.Images))
@@ -213,7 +213,7 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 		}
 	}
 	if reported := byAttempt(f, "told:"); s.State == Accepted || s.State.Ended() {
-		maps.Copy(s.ExtraTasks, reported) // nobody will ask about them
+		maps.Copy(s.ExtraTasks, reported) // they are not polled any more
 	} else {
 		s.ReportedTasks = reported
 	}
@@ -225,13 +225,13 @@ func parseSnapshot(id string, f map[string]string) (Snapshot, error) {
 	return s, nil
 }
 
-// history is what became of the attempts, from what prelude.lua has noted.
+// history returns the attempts from the fields "try:N" of a record, see prelude.lua.
 func history(f map[string]string) []Attempt {
 	all := []Attempt{}
 	for n, line := range byAttempt(f, "try:") {
 		v := strings.Split(line, "\t")
 		if len(v) != 5 {
-			continue // none of ours
+			continue // not written by our scripts
 		}
 		all = append(all, Attempt{
 			Number: n, SentAt: unixMilli(v[0]), PermitWaitMS: atoi(v[1]), Outcome: State(v[2]), Code: v[3], RequestID: v[4],
@@ -245,7 +245,7 @@ func history(f map[string]string) []Attempt {
 	return all
 }
 
-// byAttempt collects the fields of one kind that a record has for attempts.
+// byAttempt returns the fields of a record with a prefix, by number of the attempt.
 func byAttempt(f map[string]string, prefix string) map[int]string {
 	m := make(map[int]string)
 	for name, value := range f {

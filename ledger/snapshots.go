@@ -8,23 +8,22 @@ import (
 	"strconv"
 )
 
-// Failures returns the failed snapshots of a batch, or with "" those that have
-// no batch, the newest first. They are read a few hundred at a time; retrying
-// them on the way leaves none out, and one that fails anew meanwhile does not
-// come a second time. An error ends the sequence.
+// Failures returns the failed snapshots of a batch, or with "" the single ones, newest
+// first. It reads a few hundred at a time. Retrying snapshots during the iteration
+// skips none, and one that fails again meanwhile is not repeated. An error ends the
+// sequence.
 func (l *Ledger) Failures(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
 	return l.newestFirst(ctx, l.ns.Failed(batch))
 }
 
-// Held returns the snapshots of a batch, or with "" those that have no batch,
-// whose outcome is unknown and that wait for a person, in the manner of
-// Failures.
+// Held returns the snapshots of a batch, or with "" the single ones, that are held for
+// review. It iterates as Failures does.
 func (l *Ledger) Held(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
 	return l.newestFirst(ctx, l.ns.Held(batch))
 }
 
-// suspended returns the snapshots of a batch that wait until their SdkAppId is
-// no longer suspended. What is let go meanwhile may be left out.
+// suspended returns the snapshots of a batch, or with "" the single ones, that wait
+// for a suspended SdkAppId. It may skip some if others are released meanwhile.
 func (l *Ledger) suspended(ctx context.Context, batch string) iter.Seq2[Snapshot, error] {
 	return func(yield func(Snapshot, error) bool) {
 		apps, err := l.rdb.ZRange(ctx, l.ns.Suspended(), 0, -1).Result()
@@ -63,12 +62,12 @@ func (l *Ledger) suspended(ctx context.Context, batch string) iter.Seq2[Snapshot
 	}
 }
 
-// Singles returns the snapshots without a batch that have a record: first those
-// that have not ended, then the ended ones, the newest first. One that goes on
-// meanwhile comes once. An error ends the sequence.
+// Singles returns the single snapshots that have a record: first those that have not
+// ended, then the ended ones, newest first. A snapshot that changes state meanwhile is
+// not repeated. An error ends the sequence.
 func (l *Ledger) Singles(ctx context.Context) iter.Seq2[Snapshot, error] {
 	return func(yield func(Snapshot, error) bool) {
-		seen := map[string]bool{} // of what is not packed, which is little
+		seen := map[string]bool{} // ids
 		give := func(s Snapshot, err error) bool {
 			if err == nil && (seen[s.ID] || s.State == "") {
 				return true
@@ -88,7 +87,7 @@ func (l *Ledger) Singles(ctx context.Context) iter.Seq2[Snapshot, error] {
 				}
 			}
 		}
-		for last := int64(-1); ; last -= page { // what is packed now comes behind
+		for last := int64(-1); ; last -= page { // records that are packed meanwhile are appended
 			ids, err := l.rdb.LRange(ctx, l.ns.Expiring(), last-page+1, last).Result()
 			if err != nil {
 				err = fmt.Errorf("read %s: %w", l.ns.Expiring(), err)
@@ -101,8 +100,8 @@ func (l *Ledger) Singles(ctx context.Context) iter.Seq2[Snapshot, error] {
 	}
 }
 
-// giveSingles gives the records of those ids that have no batch. It returns
-// false where nothing more is wanted.
+// giveSingles calls give with the records of the ids that have no batch. It returns
+// false if give does.
 func (l *Ledger) giveSingles(ctx context.Context, ids []string, err error, give func(Snapshot, error) bool) bool {
 	var all []Snapshot
 	if err == nil {
@@ -119,12 +118,12 @@ func (l *Ledger) giveSingles(ctx context.Context, ids []string, err error, give 
 	return true
 }
 
-// page is how many ids are read at a time where there may be a million.
+// page is how many ids are read at a time from a set of up to a million.
 const page = 500
 
-// ranks goes through a sorted set of ids from the last rank down, a page at a
-// time: neither what is added behind nor what is taken away there changes the
-// ranks that are still to come. An error ends the sequence.
+// ranks iterates over a sorted set of ids from the last rank down, a page at a time.
+// Adding or removing members at the end does not change the ranks that remain. An
+// error ends the sequence.
 func (l *Ledger) ranks(ctx context.Context, key string) iter.Seq2[[]string, error] {
 	return func(yield func([]string, error) bool) {
 		n, err := l.rdb.ZCard(ctx, key).Result()
@@ -146,7 +145,7 @@ func (l *Ledger) ranks(ctx context.Context, key string) iter.Seq2[[]string, erro
 	}
 }
 
-// newestFirst returns the snapshots of a sorted set, in the manner of ranks.
+// newestFirst returns the snapshots of a sorted set in the order of ranks.
 func (l *Ledger) newestFirst(ctx context.Context, key string) iter.Seq2[Snapshot, error] {
 	return func(yield func(Snapshot, error) bool) {
 		for ids, err := range l.ranks(ctx, key) {
@@ -160,7 +159,7 @@ func (l *Ledger) newestFirst(ctx context.Context, key string) iter.Seq2[Snapshot
 				return
 			}
 			for _, s := range all {
-				if s.State != "" && !yield(s, nil) { // else it has expired
+				if s.State != "" && !yield(s, nil) { // an empty state: expired
 					return
 				}
 			}

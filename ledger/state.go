@@ -1,9 +1,9 @@
 package ledger
 
-// State is where a snapshot stands. The states and the moves between them:
+// State is the state of a snapshot. The states and their transitions:
 //
 //	queued ─► sending ─► accepted ─► succeeded
-//	  ▲         │  │         └─────► failed   (the render failed, or 72 h ran out)
+//	  ▲         │  │         └─────► failed   (the render failed, or 72 h have passed)
 //	  │         │  └─► unknown ─► accepted    (a callback, or a late answer, named its task)
 //	  │         │         └─────► sending     (the grace ran out: a possible duplicate)
 //	  └─ throttled, not sent └──► failed      (permanent, or attempts used up)
@@ -22,5 +22,5 @@ const (
 	Canceled  State = "canceled"
 )
 
-// Ended reports whether nothing more will happen to the snapshot.
+// Ended reports whether the state is final, unless a person retries the snapshot.
 func (s State) Ended() bool { return s == Succeeded || s == Failed || s == Canceled }

@@ -10,14 +10,14 @@ import (
 )
 
 var (
-	//go:embed tidy.lua
-	tidySource string
-	tidyScript = redis.NewScript(prelude + tidySource)
+	//go:embed untrack.lua
+	untrackSource string
+	untrackScript = redis.NewScript(prelude + untrackSource)
 )
 
-// Stuck hands out at most n snapshots that were begun, are neither accepted
-// nor ended, and have not changed for age: their task may be lost. Nobody else
-// gets them for the same time.
+// Stuck leases at most n snapshots that were begun, are neither accepted nor ended,
+// and have not changed for age: their tasks on the queue may be lost. The lease lasts
+// for age, too.
 func (l *Ledger) Stuck(ctx context.Context, age time.Duration, n int) ([]Snapshot, error) {
 	ids, err := l.due(ctx, l.ns.Open(), age, n, age)
 	if err != nil || len(ids) == 0 {
@@ -26,14 +26,14 @@ func (l *Ledger) Stuck(ctx context.Context, age time.Duration, n int) ([]Snapsho
 	return l.Snapshots(ctx, ids)
 }
 
-// Untrack takes a snapshot out of the sets of work in progress that it has no
-// place in: its record is gone, has ended, or is accepted and waits for its
-// result only. What has changed since the caller looked is left alone.
-func (l *Ledger) Untrack(ctx context.Context, id string) error { return l.tidy(ctx, id) }
+// Untrack removes a snapshot from the sets of work in progress that its current state
+// does not belong to: its record is gone, has ended, or only waits for its result.
+func (l *Ledger) Untrack(ctx context.Context, id string) error { return l.untrack(ctx, id) }
 
-func (l *Ledger) tidy(ctx context.Context, id string, discarded ...any) error {
-	if err := l.run(ctx, tidyScript, id, batchOf(id), nil, discarded...).Err(); err != nil {
-		return fmt.Errorf("tidy up after snapshot %s: %w", id, err)
+// untrack is Untrack, and discards reported tasks: attempt, TaskID, attempt ...
+func (l *Ledger) untrack(ctx context.Context, id string, discarded ...any) error {
+	if err := l.run(ctx, untrackScript, id, batchOf(id), nil, discarded...).Err(); err != nil {
+		return fmt.Errorf("untrack snapshot %s: %w", id, err)
 	}
 	return nil
 }

@@ -7,22 +7,23 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Weight is what the records of a namespace take, measured and to come.
+// Weight is the memory that records take in Redis.
 type Weight struct {
-	Record int // bytes that an ended record takes on average, with all that leads to it
-	Begun  int // snapshots that have not ended, those in the backlog left out
+	Record int // average bytes of an ended record, with its entries in the index
+	Begun  int // snapshots that have left the backlog and have not been packed
 }
 
 const (
-	// recordOverhead is what a packed record takes beside itself: its place in the
-	// hash, its entries in the index, and what Redis rounds up to.
+	// recordOverhead is the memory of a packed record beside its value, in bytes: its
+	// field of the hash, its entries in the index, and the rounding of Redis.
 	recordOverhead = 200
-	// unknownRecord is what a record is taken for before weighedEnough of them were
-	// packed: that of a board of 60 images whose names have nothing in common.
+	// unknownRecord is the assumed size of a record, in bytes, until weighedEnough of
+	// them were packed: a board of 60 images whose names have nothing in common.
 	unknownRecord, weighedEnough = 2500, 100
 )
 
-// Weight returns what the records take. It costs the same however many they are.
+// Weight returns the memory that records take. Its cost does not depend on their
+// number.
 func (l *Ledger) Weight(ctx context.Context) (Weight, error) {
 	pipe := l.rdb.Pipeline()
 	packed := pipe.HMGet(ctx, l.ns.Totals(), "packed", "packed_bytes")
@@ -31,7 +32,7 @@ func (l *Ledger) Weight(ctx context.Context) (Weight, error) {
 		pipe.ZCard(ctx, l.ns.Unpacked()),
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return Weight{}, fmt.Errorf("weigh the records: %w", err)
+		return Weight{}, fmt.Errorf("read the size of the records: %w", err)
 	}
 	w := Weight{Record: unknownRecord}
 	n, _ := packed.Val()[0].(string)
