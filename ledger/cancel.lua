@@ -1,10 +1,10 @@
--- Cancels a snapshot, unless it is accepted: a task cannot be called back.
+-- Cancels a snapshot, unless it is accepted: the API cannot cancel a task.
 --
 -- ARGV[5] room JSON, for a snapshot that has no record yet
--- ARGV[6] ...  its words, each as its hash and an entry, see index
--- Returns the state after it: "canceled"; "sending" if a request is on its
--- way, after which it will be canceled unless that is accepted; or the state
--- that stands, or "gone" if the batch has no such row.
+-- ARGV[6] ...  words of the room, each as its hash and an entry, see index
+-- Returns the state after that: "canceled"; "sending" if a request is in progress,
+-- after which the snapshot is canceled unless the request is accepted; or else the
+-- unchanged state; or "gone" if the batch has no such row.
 local state = get('state') or packed_state()
 redis.call('ZREM', IN_FLIGHT, ID)
 if state == 'accepted' or ENDED[state] then
@@ -23,7 +23,7 @@ if not state then
     return 'gone'
   end
   if fed and ROW > tonumber(fed) then
-    -- So that it is neither fed nor counted once more. "ahead" is how many there are.
+    -- So that it is neither fed nor counted again. "ahead" counts these rows.
     redis.call('HSET', ROWS, 'canceled:' .. ROW, 1)
     redis.call('HINCRBY', BATCH, 'ahead', 1)
     redis.call('HINCRBY', TOTALS, paused and 'waiting_paused' or 'waiting', -1)

@@ -1,10 +1,11 @@
--- Writes what became of the images of a snapshot.
+-- Writes the states of the copies of a snapshot.
 --
--- ARGV[5] TaskID   beginning of the one that they are of: the fence
--- ARGV[6] letters  one for each image
--- ARGV[7] why      one is not copied, or ""
--- ARGV[8] wait     ms until those that are left are due again; -1: none are left
--- ARGV[9] again   "1" where a person wants them copied, whatever was written before
+-- KEYS[21] to KEYS[25]  see copies.lua
+-- ARGV[5] TaskID   prefix of the TaskID of the images: the fence
+-- ARGV[6] letters  one for each image, see copies.lua
+-- ARGV[7] why      an image is not copied, or ""
+-- ARGV[8] wait     ms until the pending ones are due again; -1: none is pending
+-- ARGV[9] again    "1" if a person wants them copied, whatever was written before
 -- Returns "ok", or "late" if the snapshot has other images by now.
 local letters, task = copies()
 if ARGV[9] ~= '1' and (task ~= ARGV[5] or #letters ~= #ARGV[6]) then

@@ -1,21 +1,20 @@
--- What the scripts about copies of images have in common, beside the prelude.
+-- Common part of the scripts about copies of images, put after the prelude.
 --
--- KEYS[21] copies   hash of rows of the batch to what became of their images: a
---                   letter for each ("." to be copied, "p" and "j" copied as PNG
---                   and JPEG, "x" lost), the beginning of the TaskID that they are
---                   of, and why one is not copied, with blanks between them
+-- KEYS[21] copies   hash of row to the copies of its images, separated by blanks: a
+--                   letter for each ("." pending, "p" and "j" copied as PNG and JPEG,
+--                   "x" lost), the prefix of their TaskID, and why one is not copied
 -- KEYS[22] copying  sorted set of the snapshots of the batch that have images to
 --                   copy, by when they are due (ms)
--- KEYS[23] queues   sorted set of the batches that have such, by when one is due
--- KEYS[24] archives sorted set of the batches whose lists are to be written, by
---                   when it is looked whether that is due (ms)
--- KEYS[25] lost     sorted set of the snapshots of the batch that have images that
---                   are lost, by when they were given up (ms)
+-- KEYS[23] queues   sorted set of the batches that have such, by when one is due (ms)
+-- KEYS[24] archives sorted set of the batches whose lists are to be written, by when
+--                   they are due for a check (ms)
+-- KEYS[25] lost     sorted set of the snapshots of the batch that have lost images, by
+--                   when they were given up (ms)
 local COPIES, COPYING, QUEUES, ARCHIVES, LOST = KEYS[21], KEYS[22], KEYS[23], KEYS[24], KEYS[25]
 local COPY_FIELD = ROW or '0'
 local COUNTERS = {['.'] = 'images_pending', p = 'images_copied', j = 'images_copied', x = 'images_lost'}
 
--- Counts images that are no longer, or are now, what these letters say.
+-- Adds by (1 or -1) to the counters of the states that the letters name.
 local function count_copies(letters, by)
   for i = 1, #letters do
     local counter = COUNTERS[string.sub(letters, i, i)]
@@ -26,14 +25,14 @@ local function count_copies(letters, by)
   end
 end
 
--- Returns the letters that stand in the record, and the TaskID that they are of.
+-- Returns the stored letters, and the prefix of their TaskID.
 local function copies()
   local value = redis.call('HGET', COPIES, COPY_FIELD) or ''
   local letters, task = string.match(value, '^(%S*) ?(%S*)')
   return letters, task
 end
 
--- Writes the letters of the images of a task.
+-- Stores the letters of the images of a task.
 local function set_copies(letters, task, why)
   count_copies(copies(), -1)
   count_copies(letters, 1)
@@ -53,7 +52,8 @@ local function set_copies(letters, task, why)
   end
 end
 
--- Makes the images of the snapshot due at a time, or takes it off the queue.
+-- Makes the images of the snapshot due at a time (ms), or without one removes the
+-- snapshot from the queue.
 local function queue_copies(at)
   if at then
     redis.call('ZADD', COPYING, at, ID)

@@ -1,10 +1,9 @@
--- Hands out the members of a sorted set whose time has come, and puts each off
--- so that nobody else gets it meanwhile.
+-- Leases the members of a sorted set that are due.
 --
--- KEYS[1] set      members by time (ms)
--- ARGV[1] age      ms: a member is due when its time is this long past
--- ARGV[2] number   at most so many
--- ARGV[3] lease    ms until a member that was handed out is due again
+-- KEYS[1] set      sorted set of members by time (ms)
+-- ARGV[1] age      a member is due this long after its time (ms)
+-- ARGV[2] number   of members, at most
+-- ARGV[3] lease    ms until a leased member is due again
 -- Returns {member, member ...}.
 local t = redis.call('TIME')
 local limit = t[1] * 1000 + math.floor(t[2] / 1000) - ARGV[1]

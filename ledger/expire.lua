@@ -1,11 +1,11 @@
--- Drops the records of snapshots without a batch whose retention is over.
+-- Deletes the records of single snapshots whose retention is over.
 --
--- KEYS[1] packed    hash of packed records by id
--- KEYS[2] expiring  list of their ids, the oldest end first. An id without a record
---                   was retried; it comes again when it has ended again
+-- KEYS[1] packed    hash of id to packed record
+-- KEYS[2] expiring  list of ids in the order of their packing. An id without a packed
+--                   record was retried; it is appended again when it is packed again
 -- ARGV[1] retention  ms
--- ARGV[2] number     at most so many
--- Returns how many were looked at.
+-- ARGV[2] number     of ids to process, at most
+-- Returns the number of ids processed.
 local t = redis.call('TIME')
 local over = t[1] - ARGV[1] / 1000 -- Unix s
 for i = 1, tonumber(ARGV[2]) do

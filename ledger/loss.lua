@@ -1,14 +1,14 @@
--- Notes that Redis has lost data, and what is missing. What several processes find
--- within a minute is one loss.
+-- Records that Redis has lost data, and what is missing. Reports of several processes
+-- within a minute are one loss.
 --
--- KEYS[1] loss     hash of the last loss: kind, at (ms), told
--- KEYS[2] missing  set of the ids of batches and single snapshots that are missing
--- KEYS[3] notices  sorted set of what is to be told by webhook
+-- KEYS[1] loss     hash of the last loss: kind, at (ms), told (1: it has a notice)
+-- KEYS[2] missing  set of the ids of missing batches and single snapshots
+-- KEYS[3] outbox   sorted set of notices
 -- ARGV[1] kind     emptied | older
--- ARGV[2] kept     ms that the loss is shown
--- ARGV[3] tell     "1" if it is to be told by webhook
--- ARGV[4] ...      ids that are missing
--- Returns when the loss was noted first (ms).
+-- ARGV[2] shown    ms that the loss is shown
+-- ARGV[3] notify   "1" to make a notice
+-- ARGV[4] ...      missing ids
+-- Returns the time of the first report (ms).
 local MINUTE, DAY = 60 * 1000, 24 * 60 * 60 * 1000 -- ms
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

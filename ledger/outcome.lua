@@ -1,27 +1,26 @@
--- Writes what became of one request.
+-- Writes the outcome of one request.
 --
--- KEYS[19] claim    string: the snapshot that has claimed the task, of late
--- ARGV[5]  attempt  that sent the request: the fence
+-- KEYS[19] claim    string: the snapshot that has claimed the task within a day
+-- ARGV[5]  attempt  of the request: the fence
 -- ARGV[6]  state    queued | unknown | accepted | failed
--- ARGV[7]  cost     "1" if the outcome counts against the attempts allowed
+-- ARGV[7]  cost     "1" if the outcome counts against the allowed attempts
 -- ARGV[8]  TaskID   of an accepted request, else ""
 -- ARGV[9]  RequestId or ""
 -- ARGV[10] error code or ""
 -- ARGV[11] error message or ""
 -- ARGV[12] made     "1" if the request has made a task, or may have
 -- ARGV[13] token    of the intent, or "" for any
--- ARGV[14] claim    "1" if a callback has named the task and no answer
+-- ARGV[14] claim    "1" if the task was reported by a callback, not by an answer
 -- ARGV[15] unsent   "1" if no request was sent
--- ARGV[16] wait     ms that the request had waited for its permit, or ""
--- ARGV[17] room     JSON, where a record that Redis has lost is made anew, or what
---                   became of the attempt is kept until it is; else ""
--- ARGV[18] SdkAppId of it
--- ARGV[19] ...      TaskID and RequestId, as far as there are, each as its hash
---                   and an entry, see index
--- Returns "ok"; "taken" if the task that is claimed is another snapshot's, and
--- nothing was changed; "late" if a newer attempt or an end stands in the record,
--- and this outcome changed nothing but the list of its tasks; "lost" if there is no
--- record; or "packed" if the record has to be unpacked before.
+-- ARGV[16] wait     ms that the request waited for its permit, or ""
+-- ARGV[17] room     JSON, to make a lost record anew, or to keep the outcome for it;
+--                   else ""
+-- ARGV[18] SdkAppId of the room
+-- ARGV[19] ...      words to index, each as its hash and an entry, see index
+-- Returns "ok"; "taken" if the claimed task is another snapshot's, and nothing was
+-- changed; "late" if a newer attempt was begun or the snapshot has ended, and only an
+-- extra task was stored; "lost" if there is no record; or "packed" if the record has
+-- to be unpacked first.
 local attempt, to, task = ARGV[5], ARGV[6], ARGV[8]
 local state, current, known, spare, cancel, sent_at, token =
   get('state', 'attempt', 'task:' .. attempt, 'spare', 'cancel', 'sent_at', 'token')
@@ -38,11 +37,10 @@ local function index_words()
   end
 end
 
-local mine = ARGV[13] == '' or not token or token == ARGV[13]
-local ours = state == 'sending' and current == attempt and mine
-if not ours then
+local same_intent = ARGV[13] == '' or not token or token == ARGV[13]
+if state ~= 'sending' or current ~= attempt or not same_intent then
   if known and known == task or to ~= 'accepted' and current == attempt and state == to then
-    return 'ok' -- written before, the reply was lost
+    return 'ok' -- written before; the reply was lost
   end
   if not state and not packed_state() then
     if ARGV[17] == '' then
@@ -69,17 +67,17 @@ if not ours then
     return 'packed'
   end
   index_words()
-  if current == attempt and not mine or known then
-    attempt = '0' -- of a life before this one, which Redis has lost
+  if current == attempt and not same_intent or known then
+    attempt = '0' -- of an earlier record, which Redis has lost
   end
   keep_task(attempt, task)
   note_attempt(attempt, '', ARGV[16], to, '', ARGV[9])
   if state == 'unknown' or state == 'queued' then
-    accept(state, attempt) -- the answer came after all, and nothing is on its way
+    accept(state, attempt) -- the answer came late, and no other request is in progress
     return 'ok'
   end
   if state ~= 'accepted' and state ~= 'succeeded' then
-    set('spare', attempt) -- it takes over if no other task is made, or before another life
+    set('spare', attempt) -- used if the request in progress makes no task, or after a retry
   end
   redis.call('HINCRBY', TOTALS, 'extra_tasks', 1)
   return 'late'
@@ -118,7 +116,7 @@ end
 if cancel and to ~= 'failed' then
   to = 'canceled'
 elseif to == 'failed' and has_reported_task() then
-  to = 'unknown' -- a callback has named a task: Tencent is asked about it first
+  to = 'unknown' -- a callback has reported a task, which is polled first
 end
 transition(state, to)
 return 'ok'

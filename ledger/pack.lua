@@ -1,10 +1,11 @@
--- Packs the record of a snapshot that has ended, if it is as it was read.
+-- Packs the record of a snapshot that has ended, unless it has changed since it was
+-- read.
 --
--- KEYS[20] expiring  list of the snapshots without a batch, by when they were packed
--- ARGV[5] packed   the record, packed
--- ARGV[6] ...      what it was when it was read: the number of its fields, ended_at,
---                  attempt, callbacks and retried_at, each "" where there was none
--- Returns 1, or 0 if it is not to be packed, or has changed.
+-- KEYS[20] expiring  list of single snapshots in the order of their packing
+-- ARGV[5] packed   the packed record
+-- ARGV[6] ...      of the record as it was read: the number of its fields, ended_at,
+--                  attempt, callbacks and retried_at, each "" if missing
+-- Returns 1, or 0 if the snapshot has not ended, or the record has changed.
 local state, ended_at, attempt, callbacks, retried_at = get('state', 'ended_at', 'attempt', 'callbacks', 'retried_at')
 if not ENDED[state] then
   redis.call('ZREM', UNPACKED, ID)
@@ -21,14 +22,14 @@ if ROW then
     if left >= 0 and redis.call('PTTL', PACKED) == -1 then
       redis.call('PEXPIRE', PACKED, left + OUTLIVE)
     end
-  end -- else the batch has expired, and its records with it
+  end -- else the batch has expired with its records
 else
   redis.call('HSET', PACKED, ID, ARGV[5])
   redis.call('RPUSH', KEYS[20], ID)
 end
 redis.call('UNLINK', SNAPSHOT)
 redis.call('ZREM', UNPACKED, ID)
--- The average of the last ones: older ones count half as much each time.
+-- For the average size: halving both sums lets older records count less.
 local n, bytes = unpack(redis.call('HMGET', TOTALS, 'packed', 'packed_bytes'))
 n, bytes = (n or 0) + 1, (bytes or 0) + #ARGV[5]
 if n >= 2000 then

@@ -1,28 +1,28 @@
--- Hands out snapshots to poll: those that are due, the earliest first, and
--- where they are fewer than wanted those that may be polled early. Nobody else
--- gets them until the lease is over; without an answer they may be polled
--- early again before that. A few owners poll, so that each has much to report and
--- to reserve in one round trip; the others take over where one looks no more.
+-- Leases snapshots to poll to an owner: first those that are due, the earliest first,
+-- then those that may be polled early. Without an answer they may be polled early
+-- again before the lease ends. Only a few owners poll, so that each can report and
+-- reserve much in one round trip; another takes over if one stops calling.
 --
 -- KEYS[1] confirm  sorted set of snapshots by their next poll (ms)
--- KEYS[2] early    sorted set of them by when they may be polled early (ms)
+-- KEYS[2] early    sorted set of snapshots by when they may be polled early (ms)
 -- KEYS[3] standby  the latest call that was scheduled for an owner that does not poll (ms)
--- KEYS[4] pollers  sorted set of the owners who poll, by until when (ms)
--- ARGV[1] number   at most so many
+-- KEYS[4] pollers  sorted set of the owners that poll, by until when (ms)
+-- ARGV[1] number   of snapshots, at most
 -- ARGV[2] lease    ms
--- ARGV[3] hedge    ms until one may be polled early if no answer has come
--- ARGV[4] owner    who asks
--- ARGV[5] owners   so many may poll at a time
--- ARGV[6] hold     ms until another may poll instead of an owner who looks no more
--- Returns {now, wait, turn, due, id...}: the time (ms); ms until there is more, as
--- far as is known now (-1: nothing waits, or others poll it); ms until it is the
--- owner's turn to look again, 0 if it polls: the others look one after the other,
--- all together ten times a second, but each after ten seconds at the latest; how
--- many of the ids, from the first one on, are due.
+-- ARGV[3] hedge    ms until a snapshot may be polled early if no answer has come
+-- ARGV[4] owner    the caller
+-- ARGV[5] owners   number of them that may poll at a time
+-- ARGV[6] hold     ms without a call after which an owner does not poll any more
+-- Returns {now, wait, standby, due, id ...}
+--   now      time (ms)
+--   wait     ms until another snapshot may be polled; -1: none is planned, or others poll
+--   standby  ms until this owner is to call again, 0 if it polls. The others call one
+--            after another, ten times a second in total, each at least every ten seconds
+--   due      how many of the ids are due; the rest may be polled early
 local CONFIRM, EARLY, STANDBY, POLLERS, NUMBER = KEYS[1], KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[1])
 local OWNER = ARGV[4]
-local STALE = 100 -- members of early without meaning that are dropped in one go
-local BETWEEN, LATEST = 100, 10000 -- two turns; the next turn of an owner
+local STALE = 100 -- obsolete members of early to drop in one call
+local BETWEEN, LATEST = 100, 10000 -- ms between standby calls; until the next one of an owner
 
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -36,7 +36,7 @@ local function standby(soonest)
 end
 
 redis.call('ZREMRANGEBYSCORE', POLLERS, '-inf', NOW)
-redis.call('ZREM', POLLERS, OWNER) -- and there again unless there are enough without it
+redis.call('ZREM', POLLERS, OWNER) -- added again below unless there are enough others
 if redis.call('ZCARD', POLLERS) >= tonumber(ARGV[5]) then
   return {NOW, -1, standby(tonumber(redis.call('ZRANGE', POLLERS, 0, 0, 'WITHSCORES')[2])), 0}
 end
@@ -61,7 +61,7 @@ for _, id in ipairs(ids) do
   redis.call('ZADD', EARLY, NOW + ARGV[3], id)
 end
 if #ids > 0 then
-  redis.call('PEXPIRE', EARLY, 60 * 60 * 1000) -- where nobody polls any more
+  redis.call('PEXPIRE', EARLY, 60 * 60 * 1000) -- in case polling ends
 end
 
 local wait = -1

@@ -1,11 +1,11 @@
--- Puts off the next poll of a snapshot, if it is to be polled at all.
+-- Postpones the next poll of a snapshot, if one is planned.
 --
 -- KEYS[19] early   sorted set of snapshots by when they may be polled early (ms)
 -- ARGV[5]  wait    ms until the poll is due
--- ARGV[6]  early   ms until it may be polled where quota is free; 0: not before it is due
--- ARGV[7]  answer  kind that is counted in a row; "running": the count ends;
---                  "": nothing was answered that counts
--- Returns 1, or 0 if it is not to be polled.
+-- ARGV[6]  early   ms until it may be polled if quota is free; 0: not before it is due
+-- ARGV[7]  answer  kind of the last answer, which is counted while it repeats;
+--                  "running": ends the count; "": does not change it
+-- Returns 1, or 0 if no poll is planned.
 if not redis.call('ZSCORE', CONFIRM, ID) then
   return 0
 end

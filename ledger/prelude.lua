@@ -1,37 +1,57 @@
--- Common part of the ledger's scripts; it is put in front of each of them.
+-- Common part of the ledger's scripts, prepended to each of them.
 -- Every script has the same KEYS[1] to KEYS[18] and ARGV[1] to ARGV[4]:
 --
--- KEYS[1]  snapshot  the record
--- KEYS[2]  batch     hash of its batch (of an empty id where it has none)
--- KEYS[3]  rows      rows of its batch
+-- KEYS[1]  snapshot  hash: the record, see below
+-- KEYS[2]  batch     hash of its batch; of a single snapshot the one of the id ""
+-- KEYS[3]  rows      hash of the rows of the batch
 -- KEYS[4]  failed    sorted set of failed snapshots of the batch by end (ms)
--- KEYS[5]  again     list of snapshots of the batch to feed again
--- KEYS[6]  transit   sorted set of snapshots taken and not begun
--- KEYS[7]  open      sorted set of snapshots begun and not accepted or ended
+-- KEYS[5]  refeed    list of snapshots of the batch to feed again
+-- KEYS[6]  in flight sorted set of snapshots fed and not begun, by the time of feeding (ms)
+-- KEYS[7]  open      sorted set of snapshots begun and not accepted or ended, by the
+--                    time of their last change (ms)
 -- KEYS[8]  confirm   sorted set of snapshots by their next Describe (ms)
--- KEYS[9]  notices   sorted set of ends to tell by webhook
--- KEYS[10] totals    hash of counters
+-- KEYS[9]  outbox    sorted set of notices, "KIND:MS:ID", by when they are due (ms)
+-- KEYS[10] totals    hash of counters of the namespace
 -- KEYS[11] ring      list of the batches that have rooms to feed
--- KEYS[12] waiting   sorted set of snapshots of the batch whose outcome is
---                    unknown and that wait for a person, by since when (ms)
--- KEYS[13] tell      hash of what is told by webhook
--- KEYS[14] packed    hash of the packed records of the batch by row; of those without
---                    a batch by id
--- KEYS[15] unpacked  sorted set of ended snapshots whose records are to be packed,
---                    by when they ended (ms)
--- KEYS[16] index     hash of words to the snapshots that have them, of today
--- KEYS[17] indexes   sorted set of the days that have one, by themselves
+-- KEYS[12] held      sorted set of snapshots of the batch that are held for review, by
+--                    since when (ms)
+-- KEYS[13] notifications  hash of kind of notice to 1 if it is enabled
+-- KEYS[14] packed    hash of row to packed record of the batch; of id to packed record
+--                    of single snapshots
+-- KEYS[15] unpacked  sorted set of ended snapshots whose records are to be packed, by
+--                    end (ms)
+-- KEYS[16] index     hash: the index of today, see index below
+-- KEYS[17] indexes   sorted set of the days that have an index; each is its own score
 -- KEYS[18] running   sorted set of the batches that have not ended, by creation (ms)
--- ARGV[1] snapshot id
--- ARGV[2] batch id or ""
+-- ARGV[1] snapshot id, or "" if the script is about a batch
+-- ARGV[2] batch id, or ""
 -- ARGV[3] retention  ms that ended records are kept
 -- ARGV[4] confirm    ms from acceptance to the first Describe
+--
+-- Fields of a record; N is the number of an attempt:
+--   state, attempt     the latter is the number of the last attempt, from 1
+--   room, app          JSON, of a single snapshot; the SdkAppId
+--   token              of the last intent
+--   failures, unsent   attempts that count against the limit, and that sent nothing
+--   made               requests that made a task, or may have
+--   task_id, request_id, code, message, images (JSON), total  of Tencent's answers
+--   created_at, sent_at, unknown_at, accepted_at, ended_at, retried_at  times (ms)
+--   task:N, told:N     TaskID from the API's answer, and from an unconfirmed callback
+--   callback:N, callbacks  body of a callback, and how many came
+--   try:N              outcome of an attempt, see note_attempt
+--   spare              N of an extra task that replaces a missing or failed one
+--   answer, answers, answer_at  kind, count and begin (ms) of polls without a result
+--   held, release      1: held for review; 1: released by a person
+--   cancel             1: to be canceled after the request in progress
+--   cancels            of the batch, when the snapshot was retried last
+--   relay              1: the end is a notice of kind callback
+--   lost               digest of the room whose record Redis has lost; without a state
 local SNAPSHOT, BATCH, ROWS, FAILED, REFEED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local IN_FLIGHT, OPEN, CONFIRM, OUTBOX, TOTALS, RING = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local HELD, NOTIFICATIONS, PACKED, UNPACKED, INDEX, INDEXES = KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16], KEYS[17]
 local RUNNING = KEYS[18]
 local ID, BATCH_ID, RETENTION = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local ROW = BATCH_ID ~= '' and tonumber(string.match(ID, '%.(%d+)$') or '') -- in its batch, from 1
+local ROW = BATCH_ID ~= '' and tonumber(string.match(ID, '%.(%d+)$') or '') -- from 1; false if single
 
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -39,8 +59,8 @@ local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 local DAY = 24 * 60 * 60 * 1000 -- ms
 local ENDED = {succeeded = true, failed = true, canceled = true}
 local INITIAL = {s = 'succeeded', f = 'failed', c = 'canceled'}
--- The large keys of a batch outlive its hash by a little, so that the sweeper can
--- unlink them: Redis itself may stop for them when they expire.
+-- The large keys of a batch live longer than its hash, so that the sweeper can unlink
+-- them: Redis itself may block while it expires a large key.
 local OUTLIVE = math.min(RETENTION / 10, 60 * 60 * 1000) -- ms
 
 local function get(...)
@@ -56,12 +76,12 @@ local function packed()
   return redis.call('HGET', PACKED, ROW or ID)
 end
 
--- Returns the state of a packed record, or nil where there is none.
+-- Returns the state of the packed record, or nil without one.
 local function packed_state()
   return INITIAL[string.sub(packed() or '', 1, 1)]
 end
 
--- Reports whether a callback has named a task that nobody has asked about yet.
+-- Reports whether a callback has reported a task that is not confirmed yet.
 local function has_reported_task()
   for _, field in ipairs(redis.call('HKEYS', SNAPSHOT)) do
     if string.sub(field, 1, 5) == 'told:' then
@@ -71,25 +91,25 @@ local function has_reported_task()
   return false
 end
 
--- Ends the wait for a person.
+-- Ends the hold for review.
 local function release_hold()
   redis.call('HDEL', SNAPSHOT, 'held', 'release')
   redis.call('ZREM', HELD, ID)
 end
 
--- Reports whether the snapshot was canceled with its batch before it was fed.
--- Such a one is counted in the batch and has no record.
+-- Reports whether the snapshot was canceled with its batch before it was fed. Such a
+-- snapshot is counted in the batch and has no record.
 local function canceled_unfed()
   local from, total = unpack(redis.call('HMGET', BATCH, 'canceled_from', 'total'))
   return from and ROW and ROW >= tonumber(from) and ROW <= tonumber(total)
 end
 
--- Leaves a notice of an end, if it is to be told. Each end has its own, also
--- where something ends again after a retry.
-local function notify(kind, id, wanted)
-  if wanted or redis.call('HGET', NOTIFICATIONS, kind) == '1' then
+-- Adds a notice to the outbox, if its kind is enabled or it is forced. Each end makes
+-- one of its own, also after a retry.
+local function notify(kind, id, forced)
+  if forced or redis.call('HGET', NOTIFICATIONS, kind) == '1' then
     redis.call('ZADD', OUTBOX, NOW, kind .. ':' .. NOW .. ':' .. id)
-    redis.call('PEXPIRE', OUTBOX, 2 * DAY) -- where nobody tells any more
+    redis.call('PEXPIRE', OUTBOX, 2 * DAY) -- in case no worker processes it any more
   end
 end
 
@@ -101,19 +121,19 @@ local function end_batch()
     return
   end
   redis.call('HSET', BATCH, 'ended_at', NOW)
-  redis.call('HDEL', BATCH, 'paused') -- else what is retried later would wait for ever
+  redis.call('HDEL', BATCH, 'paused') -- else a snapshot retried later would wait forever
   redis.call('ZREM', RUNNING, BATCH_ID)
   redis.call('PEXPIRE', BATCH, RETENTION)
   for _, key in ipairs({ROWS, FAILED, PACKED}) do
     redis.call('PEXPIRE', key, RETENTION + OUTLIVE)
   end
-  redis.call('UNLINK', REFEED) -- what it has was canceled there, or accepted late
+  redis.call('UNLINK', REFEED) -- its snapshots were canceled or accepted late meanwhile
   notify('batch', BATCH_ID, webhook)
 end
 
--- Counts a request or a result in the chart of the batch: the rows have "sent:N" and
--- "ended:N" for each bar, the batch how wide one is (s). Where the bars do not
--- reach any more each two become one.
+-- Counts a request or a result in the chart of the batch. The rows have the fields
+-- "sent:N" and "ended:N" for bar N, the batch has the width of a bar (s). If the bars
+-- do not reach the current time, the width doubles until they do.
 local BARS = 60
 local function add_to_chart(series)
   local created_at, width = unpack(redis.call('HMGET', BATCH, 'created_at', 'chart'))
@@ -143,9 +163,8 @@ local function add_to_chart(series)
   redis.call('HINCRBY', ROWS, series .. ':' .. bar, 1)
 end
 
--- Moves the snapshot to another state. This is the only place where a state
--- changes, so the counters of the batch, the sets of work in progress and what
--- follows from an end move exactly once with it.
+-- Moves the snapshot to another state. States change only here, so the counters of the
+-- batch, the sets of work in progress and the notices change exactly once with them.
 local function transition(from, to)
   set('state', to)
   redis.call('HINCRBY', TOTALS, to, 1)
@@ -198,8 +217,8 @@ local function transition(from, to)
   end
 end
 
--- Notes that one more request has made a task, or may have: its outcome is
--- unknown. Every one after the first is a possible duplicate.
+-- Counts a request that has made a task, or may have. Every one after the first is a
+-- possible duplicate.
 local function may_have_made_task()
   if redis.call('HINCRBY', SNAPSHOT, 'made', 1) > 1 then
     redis.call('HINCRBY', TOTALS, 'possible_duplicates', 1)
@@ -209,16 +228,15 @@ local function may_have_made_task()
   end
 end
 
--- Adds a snapshot to the index, under a word of the given hash (0 to 2^31-1).
---
--- The index is buckets of entries. There are twice as many for each level, and a
--- level is used when there are BUCKET entries for each bucket of the one before.
--- So buckets are as full in a small index as in a large one. Where one is full
--- the next level has the entry: a word that a million snapshots have fills some
--- buckets, and is noted as having more.
+-- The index is a hash of buckets, "LEVEL:NUMBER", with entries (see index.go). Level L
+-- has 2^L buckets. New entries go to the level at which a bucket has BUCKET to
+-- 2 * BUCKET entries on average, so buckets are as full in a small index as in a large
+-- one. If a bucket is full, the next of up to EXTRA_LEVELS levels gets the entry. A
+-- word that a million snapshots have fills all of its buckets, and is marked "more:HASH".
+-- "n" counts the entries; "batch:DIGEST" is the id of a batch.
 local BUCKET, FULL, EXTRA_LEVELS = 32, 1024, 8 -- entries, bytes, levels
 
--- Returns the level that an index of n entries uses, and how many buckets that has.
+-- Returns the level for new entries in an index of n, and its number of buckets.
 local function level_of(n)
   local level, buckets = 0, 1
   while BUCKET * 2 * buckets <= n do
@@ -227,7 +245,7 @@ local function level_of(n)
   return level, buckets
 end
 
--- Reports whether the index has the entry under a word of that hash.
+-- Reports whether the index has the entry for a word of that hash.
 local function in_index(hash, entry)
   local last = level_of(tonumber(redis.call('HGET', INDEX, 'n') or 0)) + EXTRA_LEVELS
   local buckets = 1
@@ -241,6 +259,7 @@ local function in_index(hash, entry)
   return false
 end
 
+-- Adds an entry for a word of that hash (0 to 2^31-1).
 local function index(hash, entry)
   hash = tonumber(hash)
   if not ROW and in_index(hash, entry) then
@@ -252,7 +271,7 @@ local function index(hash, entry)
     local day = string.match(INDEX, '%d+$')
     redis.call('ZADD', INDEXES, day, day)
   end
-  if ROW then -- the entry has four bytes that stand for the batch
+  if ROW then -- the entry has four bytes of the digest of the batch id
     redis.call('HSETNX', INDEX, 'batch:' .. string.sub(entry, 4, 7), BATCH_ID)
   end
   local level, buckets = level_of(n)
@@ -268,10 +287,10 @@ local function index(hash, entry)
   redis.call('HSET', INDEX, 'more:' .. hash, 1)
 end
 
--- Notes what became of an attempt: when it was sent (ms), how long it had waited
--- for its permit (ms), its state, code and RequestId. What is known later takes
--- the place of what was known before. Of more than HISTORY attempts the first
--- and the last ones are kept.
+-- Stores the outcome of an attempt as "try:N", separated by tabs: the time of sending
+-- (ms), the wait for its permit (ms), state, error code and RequestId. A later outcome
+-- replaces an earlier one. Of more than HISTORY attempts the first and the last ones
+-- are kept.
 local HISTORY = 50
 local function note_attempt(attempt, sent_at, wait, to, code, request)
   local field = 'try:' .. attempt
@@ -286,18 +305,18 @@ local function note_attempt(attempt, sent_at, wait, to, code, request)
   end
 end
 
--- Forgets what is kept of a record that Redis has lost, if it was of another room.
-local function forget_other(room)
+-- Deletes what is kept of a lost record, if that was of another room.
+local function delete_other(room)
   local lost = get('lost')
   if lost and lost ~= redis.sha1hex(room) then
     redis.call('UNLINK', SNAPSHOT)
   end
 end
 
--- Keeps what became of an attempt whose record Redis has lost, in a hash that has no
--- state and is no record yet: the snapshot may be enqueued anew.
+-- Keeps the outcome of an attempt whose record Redis has lost, in a hash without a
+-- state: the snapshot may be enqueued again, and then create goes on from there.
 local function keep_lost(room, attempt, wait, to, code, request, task)
-  forget_other(room)
+  delete_other(room)
   set('lost', redis.sha1hex(room))
   note_attempt(attempt, '', wait, to, code, request)
   if task ~= '' then
@@ -308,12 +327,12 @@ local function keep_lost(room, attempt, wait, to, code, request, task)
   redis.call('PEXPIRE', SNAPSHOT, RETENTION)
 end
 
--- Makes the record of a snapshot that has none. A row of a batch needs no room in
--- it: the batch has that. Where answers or callbacks of requests are kept that Redis
--- has lost, the record goes on after those. Returns the attempts, as strings, that
--- have made a task or may have.
+-- Makes the record of a snapshot that has none. The room of a batch is not stored in
+-- it. If outcomes or callbacks of a lost record are kept, the record continues that
+-- one. Returns a table from attempt, as a string, to whether it has made a task or may
+-- have.
 local function create(room)
-  forget_other(room)
+  delete_other(room)
   redis.call('HDEL', SNAPSHOT, 'lost')
   local last, made = 0, {}
   for _, field in ipairs(redis.call('HKEYS', SNAPSHOT)) do
@@ -339,20 +358,20 @@ local function create(room)
   return made
 end
 
--- Keeps the TaskID of a request that certainly has made a task, as Tencent has
--- answered. What callbacks name is kept apart, in told:N, until then.
+-- Stores the TaskID of a request that has made a task, from the API's answer. A TaskID
+-- from a callback is in told:N until it is confirmed.
 local function keep_task(attempt, task)
   set('task:' .. attempt, task)
   redis.call('HDEL', SNAPSHOT, 'told:' .. attempt)
 end
 
--- Takes the task of an attempt, which is kept, as the snapshot's own.
+-- Makes the stored task of an attempt the snapshot's own.
 local function accept(from, attempt)
   set('task_id', get('task:' .. attempt), 'accepted_at', NOW)
   redis.call('HDEL', SNAPSHOT, 'code', 'message', 'spare', 'unknown_at', 'cancel',
     'answer', 'answers', 'answer_at', 'total')
   transition(from, 'accepted')
   if redis.call('HEXISTS', SNAPSHOT, 'callback:' .. attempt) == 1 then
-    redis.call('ZADD', CONFIRM, NOW, ID) -- its callback came first: it has ended
+    redis.call('ZADD', CONFIRM, NOW, ID) -- its callback came first, so the task has ended
   end
 end

@@ -1,10 +1,10 @@
--- Gives a failed, canceled or held snapshot a new life, with its attempts
--- counted anew: as queued, or, if it was held, as unknown until it is sent.
--- One of a batch is fed again in the batch's turn.
+-- Queues a failed or canceled snapshot again, or releases a held one, which stays
+-- unknown until it is sent. Failures count from 0. A snapshot of a batch is fed again
+-- with the batch.
 --
 -- ARGV[5] room JSON, for a snapshot that was canceled before it had a record
 -- Returns 1; 0 if the snapshot is in none of these states; or "packed" if its record
--- has to be unpacked before.
+-- has to be unpacked first.
 local state, held = get('state', 'held')
 if not state then
   state = packed_state()
@@ -39,7 +39,7 @@ if total then
   for _, key in ipairs({BATCH, ROWS, FAILED, PACKED}) do
     redis.call('PERSIST', key)
   end
-  redis.call('ZREM', OPEN, ID) -- until it is begun, the backlog looks after it
+  redis.call('ZREM', OPEN, ID) -- the backlog is responsible for it until it is begun
   redis.call('RPUSH', REFEED, ID)
   if not redis.call('LPOS', RING, BATCH_ID) then
     redis.call('LPUSH', RING, BATCH_ID)

@@ -1,16 +1,16 @@
--- Writes the result of an accepted snapshot's task.
+-- Writes the result of the task of an accepted snapshot.
 --
--- KEYS[19] early    sorted set of snapshots by when they may be polled early
--- KEYS[21] to KEYS[25]  of copies.lua
--- ARGV[5]  TaskID   that the result is of: the fence
+-- KEYS[19] early    sorted set of snapshots by when they may be polled early (ms)
+-- KEYS[21] to KEYS[25]  see copies.lua
+-- ARGV[5]  TaskID   of the result: the fence
 -- ARGV[6]  state    succeeded | failed
 -- ARGV[7]  images   JSON list of URLs
 -- ARGV[8]  number of images
 -- ARGV[9]  error code or ""
 -- ARGV[10] error message or ""
--- ARGV[11] total    images by Tencent's own count, where that is another; else ""
+-- ARGV[11] total    Tencent's count of the images, if it differs; else ""
 -- ARGV[12] copy     "1" if the images are to be copied
--- Returns "ok", or "late" if the record is not waiting for this task.
+-- Returns "ok", or "late" if the snapshot does not wait for this task.
 local state, task, old = get('state', 'task_id', 'images')
 if state ~= 'accepted' or task ~= ARGV[5] then
   return 'late'
@@ -24,7 +24,7 @@ local function count(counter, n)
   end
 end
 
--- The images of a failure before a retry stay until there are others.
+-- The images of an earlier failure stay until there are others.
 if images > 0 or to == 'succeeded' then
   count('images', images - (old and old ~= 'null' and #cjson.decode(old) or 0))
   if images > 0 then
@@ -54,7 +54,7 @@ if ARGV[12] == '1' and images > 0 then
     redis.call('ZADD', ARCHIVES, 'NX', NOW, BATCH_ID)
   end
 elseif images > 0 and redis.call('HEXISTS', COPIES, COPY_FIELD) == 1 then
-  set_copies('', string.sub(task, 1, 8), '') -- those were of other images
+  set_copies('', string.sub(task, 1, 8), '') -- delete the copies of earlier images
   queue_copies()
 end
 redis.call('HDEL', SNAPSHOT, 'answer', 'answers', 'answer_at')

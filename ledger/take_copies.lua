@@ -1,12 +1,11 @@
--- Hands out snapshots of one batch that have images to copy, and puts the batch
--- behind the others that have some. A snapshot that is handed out is due again
--- when its lease is over.
+-- Leases snapshots of one batch that have images to copy, and puts the batch behind
+-- the other batches that have some.
 --
 -- KEYS[1] copying  sorted set of the snapshots of the batch by when they are due (ms)
--- KEYS[2] queues   sorted set of batches by when one of theirs is due (ms)
+-- KEYS[2] queues   sorted set of batches by when a snapshot of theirs is due (ms)
 -- ARGV[1] batch id or ""
--- ARGV[2] number   at most so many
--- ARGV[3] lease    ms
+-- ARGV[2] number   of snapshots, at most
+-- ARGV[3] lease    ms until a leased snapshot is due again
 -- Returns {id, id ...}.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

@@ -1,8 +1,8 @@
--- Makes a record of a packed one again.
+-- Unpacks a record.
 --
--- ARGV[5] packed   the record as it was read
+-- ARGV[5] packed   the packed record as it was read
 -- ARGV[6] ...      its fields: name, value, name ...
--- Returns 1, or 0 if it is another one now.
+-- Returns 1, or 0 if the packed record has changed or the record exists.
 if packed() ~= ARGV[5] or redis.call('EXISTS', SNAPSHOT) == 1 then
   return 0
 end

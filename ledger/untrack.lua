@@ -1,8 +1,7 @@
--- Takes a snapshot out of the sets of work in progress where its record, as it
--- is now, has no need of them.
+-- Removes a snapshot from the sets of work in progress that its current state does not
+-- belong to.
 --
--- ARGV[5], ARGV[6] ...  attempt and TaskID, in pairs: what callbacks have
---                       named and is not the snapshot's
+-- ARGV[5], ARGV[6] ...  pairs of attempt and TaskID: reported tasks to discard
 -- Returns 1.
 for i = 5, #ARGV, 2 do
   local reported = 'told:' .. ARGV[i]
