@@ -1,7 +1,6 @@
-// Package config reads the settings of tiwsnap: defaults, a YAML file, the
-// environment and flags, each overriding the one before. settings.go lists
-// every setting, one line each. All errors are reported at once, each with the
-// name of its setting.
+// Package config reads the settings of tiwsnap: defaults, a YAML file, the environment
+// and flags, each overriding the one before. settings.go lists all settings. All errors
+// are reported at once, each with the name of its setting.
 package config
 
 import (
@@ -26,7 +25,7 @@ import (
 	"tiwsnap/webhook"
 )
 
-// Config is every setting, by its YAML key. The ranges are in settings.go.
+// Config has all settings, by YAML key. settings.go has their ranges.
 type Config struct {
 	Namespace    keys.Namespace `koanf:"namespace"`
 	Redis        Redis          `koanf:"redis"`
@@ -38,14 +37,14 @@ type Config struct {
 	Callback     Callback       `koanf:"callback"`
 	HTTP         HTTP           `koanf:"http"`
 	Metrics      Metrics        `koanf:"metrics"`
-	// Unknown is what to do with a request of unknown outcome: wait, retry or
-	// hold. UnknownGrace is how long wait waits.
+	// Unknown is what to do with a request of unknown outcome: wait, retry or hold.
+	// UnknownGrace is how long it waits for a callback.
 	Unknown      string        `koanf:"unknown"`
 	UnknownGrace time.Duration `koanf:"unknown_grace"`
-	// SuspendFor is how long an application that has worked waits where Tencent
-	// refuses it.
+	// SuspendFor is how long an application that has worked stays suspended when
+	// Tencent refuses it.
 	SuspendFor time.Duration `koanf:"suspend_for"`
-	// Retention is how long records of ended snapshots stay.
+	// Retention is how long records of ended snapshots are kept.
 	Retention time.Duration `koanf:"retention"`
 	Images    Images        `koanf:"images"`
 	Log       Log           `koanf:"log"`
@@ -53,19 +52,18 @@ type Config struct {
 	Schedules []Schedule    `koanf:"schedules"`
 
 	shown map[string]shown              // by key
-	texts map[string]Secret             // by key: the values as they were given
+	texts map[string]Secret             // by key: the text of the value
 	lists map[string][]map[string]shown // by key: the entries of each list
-
 }
 
-// Redis is where everything is kept.
+// Redis is the connection to Redis.
 type Redis struct {
-	URL        Secret `koanf:"url"`        // in the forms of rdb.Check; it may hold a password
+	URL        Secret `koanf:"url"`        // see rdb.Check; it may contain a password
 	Durability string `koanf:"durability"` // local or replicated
 	TLS        TLS    `koanf:"tls"`
 }
 
-// TLS is how rediss:// connects, in the form of rdb.TLS. All may be empty.
+// TLS has the files and the name for rediss://, see rdb.TLS. All may be empty.
 type TLS struct {
 	CA         string `koanf:"ca"`
 	Cert       string `koanf:"cert"`
@@ -73,7 +71,7 @@ type TLS struct {
 	ServerName string `koanf:"server_name"`
 }
 
-// TencentCloud is the API key. All are empty where none was given.
+// TencentCloud is the API key. All are empty if none is set.
 type TencentCloud struct {
 	SecretID  Secret `koanf:"secret_id"`
 	SecretKey Secret `koanf:"secret_key"`
@@ -84,42 +82,42 @@ type TencentCloud struct {
 type TIW struct {
 	Endpoint string        `koanf:"endpoint"` // http(s)://HOST[:PORT]
 	Region   string        `koanf:"region"`
-	Timeout  time.Duration `koanf:"timeout"` // of a whole call
-	// CallbackURL is somebody else's receiver of callbacks; empty where
-	// Callback.URL is not.
+	Timeout  time.Duration `koanf:"timeout"` // of a request
+	// CallbackURL is the CallbackURL of rooms without one. It is empty if Callback.URL is
+	// set.
 	CallbackURL Secret `koanf:"callback_url"`
 }
 
-// Rate is the quota.
+// Rate is the rate limit.
 type Rate struct {
-	Limit  int           `koanf:"limit"`  // requests a second, for each API action
-	Margin time.Duration `koanf:"margin"` // added to that second
+	Limit  int           `koanf:"limit"`  // requests per second, for each API action
+	Margin time.Duration `koanf:"margin"` // added to the one-second window
 }
 
 // Worker is one worker process.
 type Worker struct {
-	Concurrency int `koanf:"concurrency"` // calls in flight
-	Attempts    int `koanf:"attempts"`    // sends of one snapshot, at most
-	// Spool is a folder for what Redis cannot take; empty for the default.
+	Concurrency int `koanf:"concurrency"` // maximum requests in flight
+	Attempts    int `koanf:"attempts"`    // maximum attempts for one snapshot
+	// Spool is the folder for outcomes that Redis cannot store; empty: the default folder.
 	Spool string `koanf:"spool"`
 }
 
-// Confirm is how an accepted snapshot is followed.
+// Confirm is the polling for results.
 type Confirm struct {
-	After time.Duration `koanf:"after"` // from the acceptance to the first question
-	Share int           `koanf:"share"` // percent of the quota
+	After time.Duration `koanf:"after"` // from the acceptance to the first poll
+	Share int           `koanf:"share"` // percent of the rate limit
 }
 
-// Callback is tiwsnap's own receiver of callbacks. Either Addr, URL and Key are
-// all given, or there is none.
+// Callback is tiwsnap's receiver of callbacks. Either Addr, URL and Key are all set, or
+// none of them.
 type Callback struct {
 	Addr   string `koanf:"addr"` // host:port to listen on
-	URL    string `koanf:"url"`  // public base, without a slash at its end
+	URL    string `koanf:"url"`  // public base URL, without a trailing slash
 	Key    Secret `koanf:"key"`
-	KeyOld Secret `koanf:"key_old"` // verifies too; may be empty
+	KeyOld Secret `koanf:"key_old"` // also verifies; may be empty
 }
 
-// Images is where images are kept.
+// Images is the store for copies of images.
 type Images struct {
 	Store           string        `koanf:"store"` // URL of images.OpenStore, or empty
 	AccessKeyID     Secret        `koanf:"access_key_id"`
@@ -127,33 +125,33 @@ type Images struct {
 	Private         guard.Private `koanf:"private"`
 	Copy            string        `koanf:"copy"` // tencent or all
 	Rate            ImageRate     `koanf:"rate"`
-	Keep            time.Duration `koanf:"keep"` // 0: for ever
+	Keep            time.Duration `koanf:"keep"` // 0: forever
 }
 
-// ImageRate is how fast one process reads images, at most.
-type ImageRate struct{ Requests, Bytes int } // a second
+// ImageRate is the maximum rate at which one process downloads images, per second.
+type ImageRate struct{ Requests, Bytes int }
 
-// Log is what goes to stderr.
+// Log is the log on stderr.
 type Log struct {
 	Level  slog.Level `koanf:"level"`
 	Format string     `koanf:"format"` // text or json
 }
 
-// Webhook is who is told what, and how it is signed.
+// Webhook has the receivers, events and secrets of webhooks.
 type Webhook struct {
-	URL       Secret        `koanf:"url"`    // the default receiver; its path may be a key
-	Secret    Secret        `koanf:"secret"` // in the form of webhook.ParseSecret
+	URL       Secret        `koanf:"url"`    // the default receiver; its path may contain a key
+	Secret    Secret        `koanf:"secret"` // see webhook.ParseSecret
 	SecretOld Secret        `koanf:"secret_old"`
-	Events    []string      `koanf:"events"` // snapshot, batch, schedule
-	Allow     []string      `koanf:"allow"`  // hosts, in the form of webhook.Host
+	Events    []string      `koanf:"events"` // snapshot, batch, images, schedule
+	Allow     []string      `koanf:"allow"`  // hosts, see webhook.Host
 	Private   guard.Private `koanf:"private"`
 	HTTP      bool          `koanf:"http"`
 }
 
-// On reports whether anybody can be told anything.
+// On reports whether there can be receivers.
 func (w Webhook) On() bool { return !w.URL.Empty() || len(w.Allow) > 0 }
 
-// Check checks the receiver that a batch names.
+// Check checks the URL of a batch's receiver.
 func (w Webhook) Check(url string) error {
 	u, err := webhook.ParseURL(url, true)
 	switch {
@@ -173,10 +171,9 @@ func (w Webhook) Check(url string) error {
 	return nil
 }
 
-// CheckCallback checks the CallbackURL of a room; the error reads on after the
-// field. Where tiwsnap takes Tencent's callbacks and sends webhooks it calls that
-// URL itself, so it must be one that webhooks may go to. Everywhere else Tencent
-// calls it.
+// CheckCallback checks the CallbackURL of a room. The error continues the name of the
+// field. If tiwsnap receives Tencent's callbacks and sends webhooks, it calls that URL
+// itself, so the URL must be allowed as a webhook receiver. Otherwise Tencent calls it.
 func (c Config) CheckCallback(url string) error {
 	if err := tasks.CheckCallbackURL(url); err != nil {
 		return err
@@ -190,29 +187,28 @@ func (c Config) CheckCallback(url string) error {
 	return nil
 }
 
-// Source is where Load reads.
+// Source is the input of Load.
 type Source struct {
-	File    string         // a YAML file; where empty, TIWSNAP_CONFIG may name one
-	Environ []string       // NAME=value, as os.Environ has them
-	Flags   *pflag.FlagSet // may be nil; only what Flags defined is read
+	File    string         // YAML file; empty: that of TIWSNAP_CONFIG, if set
+	Environ []string       // NAME=value, see os.Environ
+	Flags   *pflag.FlagSet // may be nil; only flags defined by Flags are read
 }
 
-// Need is something that some commands cannot do without.
+// Need is a requirement of some commands.
 type Need int
 
 const (
-	// Credentials are needed by whatever calls Tencent's API.
+	// Credentials: the API key must be set.
 	Credentials Need = iota + 1
-	// RoomFiles are needed by whatever runs schedules.
+	// RoomFiles: the files of schedules must be readable.
 	RoomFiles
 )
 
-// Load reads all layers. The error has a line for every fault in any of them,
-// and for every need that is not met: where the value came from, the value
-// unless it is secret, and what it must be.
+// Load reads all layers. The error has a line for every invalid setting and every unmet
+// need: the origin of the value, the value unless it is secret, and the valid values.
 //
-// Where the file has a list of namespaces it is the first one, or the one that
-// the environment or a flag chooses; see LoadAll.
+// If the file has a list of namespaces, Load returns the first one, or the one that the
+// environment or a flag selects; see LoadAll.
 func Load(src Source, needs ...Need) (Config, error) {
 	all, err := LoadAll(src, needs...)
 	if err != nil {
@@ -221,7 +217,8 @@ func Load(src Source, needs ...Need) (Config, error) {
 	return all[0], nil
 }
 
-// Changed returns the keys of what b has otherwise than a: settings in the order of their table, then lists.
+// Changed returns the keys of the settings that differ between a and b, in the order of
+// settings.go, then of the lists.
 func Changed(a, b Config) []string {
 	var keys []string
 	for _, s := range settings {
@@ -235,12 +232,12 @@ func Changed(a, b Config) []string {
 	return keys
 }
 
-// SameNamespaces reports whether two that LoadAll has returned name the same.
+// SameNamespaces reports whether two results of LoadAll have the same namespaces.
 func SameNamespaces(a, b []Config) bool {
 	return slices.EqualFunc(a, b, func(a, b Config) bool { return a.Namespace == b.Namespace })
 }
 
-// ChangedAll is Changed for what LoadAll returns, of the same namespaces.
+// ChangedAll is Changed for two results of LoadAll with the same namespaces.
 func ChangedAll(a, b []Config) (keys []string) {
 	for i := range a {
 		for _, key := range Changed(a[i], b[i]) {
@@ -252,8 +249,8 @@ func ChangedAll(a, b []Config) (keys []string) {
 	return keys
 }
 
-// HTTPAddr returns HTTP.Addr alone. What is wrong with other settings does not matter: a process that runs already has
-// not read them.
+// HTTPAddr returns HTTP.Addr alone and ignores errors of other settings: they do not
+// affect a process that is already running.
 func HTTPAddr(src Source) (string, error) {
 	l := newLoader()
 	for _, all := range [][]given{defaults(), l.file(src), l.environment(src.Environ), flags(src.Flags)} {
@@ -267,15 +264,16 @@ func HTTPAddr(src Source) (string, error) {
 	return v.Text, nil
 }
 
-// The endpoints that Tencent's documents have: the page of 2023 the first one, also for ap-singapore, and those of the
-// international site since 2024 the second.
+// The documented endpoints: the page of 2023 has the first one, also for ap-singapore;
+// those of the international site since 2024 have the second.
 const (
 	ChinaEndpoint = "https://tiw.tencentcloudapi.com"
 	IntlEndpoint  = "https://tiw.intl.tencentcloudapi.com"
 )
 
-// RegionWarning returns why the region most likely does not go with the endpoint, and what to do; both are empty where
-// nothing is known against the pair. It goes by Tencent's documents, so that it is no more than a warning.
+// RegionWarning returns why the endpoint most likely does not have the region, and the
+// fix. Both are empty without such evidence. It is only a warning, because Tencent's
+// documents may be outdated.
 func (c Config) RegionWarning() (why, fix string) {
 	u, err := url.Parse(c.TIW.Endpoint)
 	if err != nil || !strings.EqualFold("https://"+u.Hostname(), IntlEndpoint) || c.TIW.Region == "ap-singapore" {
@@ -286,52 +284,52 @@ func (c Config) RegionWarning() (why, fix string) {
 	return why, "set TIWSNAP_TIW_REGION to ap-singapore, or TIWSNAP_TIW_ENDPOINT to " + ChinaEndpoint
 }
 
-// loader collects the layers and the faults in them.
+// loader merges the layers and collects their errors.
 type loader struct {
 	koanf  *koanf.Koanf
 	faults []error
-	tried  map[string]bool // the keys that somebody gave a value, even a faulty one
+	isSet  map[string]bool // keys with a value in some layer, even an invalid one
 
-	entries     []entry // of the file's list of namespaces
-	noCallbacks bool    // the entry of this namespace has an empty callback.url: it wants none, whatever others have
+	entries     []entry // the file's list of namespaces
+	noCallbacks bool    // the entry of this namespace has an empty callback.url: no callbacks
 }
 
 func (l *loader) fault(format string, args ...any) {
 	l.faults = append(l.faults, fmt.Errorf(format, args...))
 }
 
-// given is a setting as one layer has it.
+// given is the value of a setting in one layer.
 type given struct {
 	setting setting
-	isFile  bool // text names the file that holds the value
+	isFile  bool // text is the name of the file with the value
 	text    string
-	origin  string // for a message: where to look
+	origin  string // for messages: variable, flag, or file and line
 }
 
-// leaf is what the layers are merged from. Later ones replace earlier ones.
-// koanf copies them, so that they hold nothing but exported strings.
+// leaf is a value in koanf, where later layers replace earlier ones. koanf copies it,
+// so it has exported strings only.
 type leaf struct {
 	Key, Text, Origin string
-	File              string // that Text was read from, if it was
+	File              string // the file that Text was read from, or empty
 }
 
-// layer puts the settings of one layer over those before it.
+// layer adds a layer, which overrides the earlier ones.
 func (l *loader) layer(all []given) {
 	for _, g := range all {
-		l.tried[g.setting.key] = l.tried[g.setting.key] || g.text != ""
+		l.isSet[g.setting.key] = l.isSet[g.setting.key] || g.text != ""
 	}
 	l.put(l.leaves(all))
 }
 
-// put puts values, by key, over those before them.
+// put adds values by key, which override earlier ones.
 func (l *loader) put(values map[string]any) {
 	if err := l.koanf.Load(provider(values), nil); err != nil {
-		panic(err) // provider has none
+		panic(err) // provider returns no error
 	}
 }
 
-// leaves reads and checks settings that must not be given twice. They are by
-// key.
+// leaves reads and checks the settings of a layer, and returns them by key. A setting
+// that appears twice is an error.
 func (l *loader) leaves(all []given) map[string]any {
 	leaves := map[string]any{}
 	for _, g := range all {
@@ -358,15 +356,15 @@ func (l *loader) leaves(all []given) map[string]any {
 	return leaves
 }
 
-// provider is a layer as koanf takes it.
+// provider is a koanf.Provider of a layer.
 type provider map[string]any
 
 func (p provider) Read() (map[string]any, error) { return maps.Unflatten(p, "."), nil }
 
 func (p provider) ReadBytes() ([]byte, error) { return nil, errors.ErrUnsupported }
 
-// fill puts the values into c. Where they can all be parsed it can fail only if
-// Config and settings.go do not agree.
+// fill stores the values in c. If all of them are valid, it panics only if Config and
+// settings.go do not match.
 func (l *loader) fill(c *Config) {
 	parse := func(_, _ reflect.Type, data any) (any, error) {
 		if v, ok := data.(leaf); ok {
@@ -403,7 +401,7 @@ func (l *loader) fill(c *Config) {
 	}
 }
 
-// together checks what one setting alone cannot show.
+// together checks settings that depend on one another.
 func (l *loader) together(c Config, needs []Need) {
 	if c.Redis.Durability == "replicated" && c.Redis.URL.Reveal() == rdb.Embedded {
 		l.fault("TIWSNAP_REDIS_DURABILITY: replicated needs a Redis with replicas, but TIWSNAP_REDIS_URL is embedded")
@@ -414,14 +412,13 @@ func (l *loader) together(c Config, needs []Need) {
 	l.credentials(needs)
 	if keep := c.Images.Keep; keep > 0 && keep < c.Retention {
 		l.fault("TIWSNAP_IMAGES_KEEP: %s is less than TIWSNAP_RETENTION, %s, during which result lists link to the "+
-			"copies: "+
-			"set it to that or more", brief(keep), brief(c.Retention))
+			"copies: set it to that or more", brief(keep), brief(c.Retention))
 	}
 	if c.Images.Store != "" && c.Retention < imagesNeed {
 		l.fault("TIWSNAP_RETENTION: %s is less than %s, which images may need until they are copied to "+
 			"TIWSNAP_IMAGES_STORE: set it to that or more", brief(c.Retention), brief(imagesNeed))
 	}
-	if l.tried["images.access_key_id"] != l.tried["images.secret_access_key"] {
+	if l.isSet["images.access_key_id"] != l.isSet["images.secret_access_key"] {
 		l.fault("TIWSNAP_IMAGES_ACCESS_KEY_ID and TIWSNAP_IMAGES_SECRET_ACCESS_KEY: only one of them is set: " +
 			"set both or neither")
 	}
@@ -447,17 +444,17 @@ func (l *loader) tls(r Redis) {
 	}
 }
 
-// imagesNeed is how long the records of images to copy are needed: as long as Tencent
-// keeps them.
+// imagesNeed is the minimum retention if images are copied: as long as Tencent keeps
+// them.
 const imagesNeed = 72 * time.Hour
 
 func (l *loader) callbacks() {
-	// The environment or a flag can turn off what the file has on.
-	inForce := func(key string) bool {
+	// The environment or a flag may reset a value of the file.
+	isSet := func(key string) bool {
 		v, _ := l.koanf.Get(key).(leaf)
 		return v.Text != ""
 	}
-	addr, url := inForce("callback.addr"), inForce("callback.url")
+	addr, url := isSet("callback.addr"), isSet("callback.url")
 	if addr && !url && !l.noCallbacks {
 		l.fault(
 			"TIWSNAP_CALLBACK_URL: is missing: TIWSNAP_CALLBACK_ADDR listens for callbacks, but Tencent does not " +
@@ -470,13 +467,13 @@ func (l *loader) callbacks() {
 				"set it to an address such as :8081, or remove both",
 		)
 	}
-	if url && !l.tried["callback.key"] {
+	if url && !l.isSet["callback.key"] {
 		l.fault(
 			"TIWSNAP_CALLBACK_KEY: is missing: it signs the URLs under TIWSNAP_CALLBACK_URL; set it, or " +
 				"TIWSNAP_CALLBACK_KEY_FILE, to the output of openssl rand -hex 32, the same in all workers",
 		)
 	}
-	if url && l.tried["tiw.callback_url"] {
+	if url && l.isSet["tiw.callback_url"] {
 		l.fault(
 			"TIWSNAP_TIW_CALLBACK_URL: cannot be used with TIWSNAP_CALLBACK_URL: Tencent calls only one URL; " +
 				"remove one of them",
@@ -485,8 +482,8 @@ func (l *loader) callbacks() {
 }
 
 func (l *loader) credentials(needs []Need) {
-	id, key := l.tried["tencentcloud.secret_id"], l.tried["tencentcloud.secret_key"]
-	if !slices.Contains(needs, Credentials) && !id && !key && !l.tried["tencentcloud.token"] {
+	id, key := l.isSet["tencentcloud.secret_id"], l.isSet["tencentcloud.secret_key"]
+	if !slices.Contains(needs, Credentials) && !id && !key && !l.isSet["tencentcloud.token"] {
 		return
 	}
 	missing := func(name string) {
@@ -500,9 +497,9 @@ func (l *loader) credentials(needs []Need) {
 	}
 }
 
-// webhook checks what the settings of webhooks need of each other.
+// webhook checks the settings of webhooks that depend on one another.
 func (l *loader) webhook(w Webhook) {
-	if w.On() && !l.tried["webhook.secret"] {
+	if w.On() && !l.isSet["webhook.secret"] {
 		l.fault(
 			"TIWSNAP_WEBHOOK_SECRET: is missing: set it, or TIWSNAP_WEBHOOK_SECRET_FILE, to the output of: echo " +
 				"whsec_$(openssl rand -base64 32)",

@@ -35,7 +35,7 @@ func TestEveryFlawOfAFile(t *testing.T) {
 		"bad-unknown-far.yml":     `YML:1: kitchen-sink: is not a setting: "tiwsnap config print" lists them`,
 		"bad-block-twice.yml":     `YML:2: rate: is already on line 1: remove one of them`,
 		"bad-key-twice.yml":       `YML:3: rate.limit: is already on line 2: remove one of them`,
-		"bad-two-documents.yml":   `YML: holds more than one document`,
+		"bad-two-documents.yml":   `YML: has more than one document`,
 		"bad-second-document.yml": `YML: is not YAML: line 3: did not find expected node content`,
 		"bad-no-unit.yml": `YML:2: tiw.timeout: "10" must be a duration such as 500ms, 30s, 10m or 24h, ` +
 			`from 100ms to 1m`,
@@ -51,7 +51,7 @@ func TestEveryFlawOfAFile(t *testing.T) {
 			`http://HOST:PORT, without a path`,
 		"bad-region.yml":    `YML:2: tiw.region: "Singapore" must be a region such as ap-singapore`,
 		"bad-namespace.yml": `YML:1: namespace: "Main account" must be 1 to 32 of a-z, 0-9 and -`,
-		"bad-tiw-account.yml": `YML:2: tiw.account: is gone: set TIWSNAP_NAMESPACE instead (YAML: ` +
+		"bad-tiw-account.yml": `YML:2: tiw.account: was removed: set TIWSNAP_NAMESPACE instead (YAML: ` +
 			`namespace), to a name of its own for each account on this Redis`,
 		"bad-log-level.yml":  `YML:2: log.level: "verbose" must be debug, info, warn or error`,
 		"bad-log-format.yml": `YML:2: log.format: "logfmt" must be text or json`,
@@ -93,7 +93,7 @@ func TestEveryFlawOfTheEnvironment(t *testing.T) {
 		{[]string{"TIWSNAP_REDIS_ULR=redis://h"}, `TIWSNAP_REDIS_ULR: is not a setting: did you mean TIWSNAP_REDIS_URL?`},
 		{[]string{"TIWSNAP_FLAVOUR="}, `TIWSNAP_FLAVOUR: is not a setting: "tiwsnap config print" lists them`},
 		{[]string{"TIWSNAP_TIW_ACCOUNT=two"},
-			`TIWSNAP_TIW_ACCOUNT: is gone: set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for ` +
+			`TIWSNAP_TIW_ACCOUNT: was removed: set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for ` +
 				`each account on this Redis`},
 		{[]string{"TIWSNAP_NAMESPACE=a_b"}, `TIWSNAP_NAMESPACE: "a_b" must be 1 to 32 of a-z, 0-9 and -`},
 		{[]string{"TIWSNAP_NAMESPACE=" + strings.Repeat("a", 33)},

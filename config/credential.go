@@ -10,40 +10,36 @@ import (
 	"time"
 )
 
-// fileRest is how long a file must have been left alone before it is read
-// again: whoever replaces several of them one by one, or writes them in place,
-// is done by then. It is also the time between two looks at them.
+// fileRest is the minimum age of a changed file before it is read, so that an update of
+// several files, or a write in place, is complete. It is also the interval of the checks.
 const fileRest = time.Second
 
-// Credential is an API key of which some parts lie in files, and which follows
-// them: they are looked at when it is asked for, once a second at most, and
-// read again all together when one has changed, be it by a write, a rename or a
-// symbolic link as Kubernetes has them. It is a CredentialIface of Tencent's
-// SDK, and safe for concurrent use.
+// Credential is an API key that is reloaded when its files change. GetCredential checks
+// the files, at most once per second. If one has changed (by a write, a rename or a
+// symbolic link, as in Kubernetes), all are read again. Credential implements
+// CredentialIface of Tencent's SDK and is safe for concurrent use.
 type Credential struct {
 	log *slog.Logger
 	key atomic.Pointer[TencentCloud]
 
-	mu    sync.Mutex // of whoever looks at the files
-	next  time.Time  // not before
+	mu    sync.Mutex // held while the files are checked
+	next  time.Time  // earliest time of the next check
 	files []os.FileInfo
-	fault string // the last one that was logged, while it lasts
+	fault string // the current error, which has been logged
 }
 
-// Credential returns the API key, which follows its files from now on. log is
-// told when it has changed, and once why a file cannot be read; the old key
-// stays meanwhile.
+// Credential returns the API key, which reloads its files from now on. It logs each
+// change, and once per error that a file cannot be read; it then keeps the old key.
 func (t TencentCloud) Credential(log *slog.Logger) *Credential {
 	c := &Credential{log: log}
 	c.Replace(t)
 	return c
 }
 
-// Replace puts another API key into use, which follows its files as the one
-// before did.
+// Replace replaces the API key by another one, which also reloads its files.
 func (c *Credential) Replace(t TencentCloud) {
 	for _, s := range t.parts() {
-		// A pipe, as of a shell's <(...), has been read and has no more.
+		// A pipe, such as a shell's <(...), cannot be read again.
 		if info, err := os.Stat(s.file); err == nil && !info.Mode().IsRegular() {
 			s.file = ""
 		}
@@ -54,12 +50,11 @@ func (c *Credential) Replace(t TencentCloud) {
 	c.key.Store(&t)
 }
 
-// GetCredential returns the parts, which belong together. The token may be
-// empty.
+// GetCredential returns the parts of one API key. The token may be empty.
 func (c *Credential) GetCredential() (secretID, secretKey, token string) {
-	// Files may be slow: one caller looks, the others go on with what there is.
+	// Files may be slow: one caller checks them, the others use the current key.
 	if c.mu.TryLock() {
-		c.look()
+		c.check()
 		c.mu.Unlock()
 	}
 	t := c.key.Load()
@@ -75,13 +70,14 @@ func (c *Credential) GetSecretKey() string { _, key, _ := c.GetCredential(); ret
 // GetToken returns the token alone.
 func (c *Credential) GetToken() string { _, _, token := c.GetCredential(); return token }
 
-func (c *Credential) look() {
+// check reloads the files if the last check is fileRest ago.
+func (c *Credential) check() {
 	now := time.Now()
 	if now.Before(c.next) {
 		return
 	}
 	c.next = now.Add(fileRest)
-	err := c.follow(now)
+	err := c.reload(now)
 	switch {
 	case err == nil:
 		c.fault = ""
@@ -91,8 +87,8 @@ func (c *Credential) look() {
 	}
 }
 
-// follow reads the files again if they have changed.
-func (c *Credential) follow(now time.Time) error {
+// reload reads the files again if they have changed.
+func (c *Credential) reload(now time.Time) error {
 	old := c.key.Load()
 	files, err := old.stat()
 	if err != nil || slices.EqualFunc(files, c.files, sameFile) {
@@ -109,8 +105,8 @@ func (c *Credential) follow(now time.Time) error {
 			return err
 		}
 	}
-	// What was read may be half old and half new if the files have changed
-	// since they were looked at.
+	// If the files have changed since the first stat, the key may be a mix of old and new
+	// parts.
 	again, err := old.stat()
 	if err != nil || !slices.EqualFunc(files, again, sameFile) {
 		return err
@@ -129,7 +125,7 @@ func (t *TencentCloud) reveal() [3]string {
 	return [3]string{t.SecretID.Reveal(), t.SecretKey.Reveal(), t.Token.Reveal()}
 }
 
-// stat looks at the files of the parts, as far as they have some.
+// stat returns the file infos of the parts that have a file.
 func (t *TencentCloud) stat() (files []os.FileInfo, err error) {
 	for _, s := range t.parts() {
 		if s.file == "" {
@@ -144,13 +140,12 @@ func (t *TencentCloud) stat() (files []os.FileInfo, err error) {
 	return files, nil
 }
 
-// sameFile reports whether a file is still what it was, by all that can be
-// known without reading it.
+// sameFile reports whether a file is unchanged, without reading it.
 func sameFile(a, b os.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-// reread reads the secret from its file, if it has one.
+// reread reads the secret from its file again, if it has one.
 func (s *Secret) reread() error {
 	if s.file == "" {
 		return nil

@@ -10,29 +10,29 @@ import (
 	"strings"
 )
 
-// DefaultHTTPAddr is where HTTP.Addr listens unless it is set.
+// DefaultHTTPAddr is the default of HTTP.Addr.
 const DefaultHTTPAddr = "127.0.0.1:8080"
 
-// HTTP is the listener for browsers and programs, and who may come in.
+// HTTP is the listener of the pages and the API, with its users and tokens.
 type HTTP struct {
 	Addr       string         `koanf:"addr"`    // host:port to listen on; empty: none
-	Hosts      []string       `koanf:"hosts"`   // its names, in lower case and without ports
-	Proxies    []netip.Prefix `koanf:"proxies"` // those whose X-Forwarded-For is believed
+	Hosts      []string       `koanf:"hosts"`   // host names, in lower case and without ports
+	Proxies    []netip.Prefix `koanf:"proxies"` // proxies whose X-Forwarded-For is trusted
 	SessionKey Secret         `koanf:"session_key"`
 	Users      []Login        `koanf:"users"`
 	Tokens     []Login        `koanf:"tokens"`
 }
 
-// Metrics is a listener of its own for Prometheus.
+// Metrics is a separate listener for Prometheus.
 type Metrics struct {
-	Addr string `koanf:"addr"` // host:port; empty: HTTP.Addr serves them
+	Addr string `koanf:"addr"` // host:port; empty: metrics are served at HTTP.Addr
 }
 
-// Login is a user, or a program with a token.
+// Login is a user, or an access token of a program.
 type Login struct {
 	Name  string
 	Roles []string // view, produce, operate
-	Hash  Secret   // of the password or the token, in the form of package password
+	Hash  Secret   // hash of the password or the token, see package password
 }
 
 var (
@@ -40,8 +40,7 @@ var (
 	roles     = []string{"view", "produce", "operate"}
 )
 
-// lines are the lines of a text with logins, or its parts between semicolons,
-// without those that are empty or comments.
+// lines splits a text at line breaks and semicolons, without empty lines and comments.
 func lines(s string) (all []string) {
 	for line := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '\n' || r == ';' }) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
@@ -51,8 +50,7 @@ func lines(s string) (all []string) {
 	return all
 }
 
-// logins reads lines of NAME ROLES HASH, as a file of passwords has them. check
-// knows the form of the hashes.
+// logins parses lines of NAME ROLES HASH. check validates the hash.
 func logins(check func(string) error) func(string) (any, error) {
 	return func(s string) (any, error) {
 		all := []Login{}
@@ -97,14 +95,14 @@ func login(line string, check func(string) error) (Login, error) {
 	return l, nil
 }
 
-// hideHashes shows who may come in and hides the hashes.
+// hideHashes shows names and roles, and hides the hashes.
 func hideHashes(s string) string {
 	var shown []string
 	for _, line := range lines(s) {
 		field := strings.Fields(line)
 		if len(field) != 3 || !loginName.MatchString(field[0]) ||
 			slices.ContainsFunc(list(field[1]), func(r string) bool { return !slices.Contains(roles, r) }) {
-			return mask // which part is the hash cannot be known
+			return mask // any part may be the hash
 		}
 		shown = append(shown, field[0]+" "+field[1]+" "+mask)
 	}
@@ -127,7 +125,7 @@ func hostNames(s string) (any, error) {
 	return all, nil
 }
 
-// networks reads IP addresses and networks.
+// networks parses IP addresses and networks.
 func networks(s string) (any, error) {
 	all := []netip.Prefix{}
 	for _, entry := range list(s) {
@@ -147,9 +145,9 @@ func networks(s string) (any, error) {
 	return all, nil
 }
 
-// http checks that not everybody in the network may everything.
+// http checks that only this machine has full access without a login.
 func (l *loader) http(h HTTP) {
-	if h.Addr == "" || loopback(h.Addr) || l.tried["http.users"] || l.tried["http.tokens"] {
+	if h.Addr == "" || loopback(h.Addr) || l.isSet["http.users"] || l.isSet["http.tokens"] {
 		return
 	}
 	l.fault(
@@ -159,7 +157,7 @@ func (l *loader) http(h HTTP) {
 	)
 }
 
-// loopback reports whether nobody but this machine reaches an address.
+// loopback reports whether only this machine can reach an address.
 func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

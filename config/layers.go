@@ -17,11 +17,11 @@ import (
 
 const (
 	envPrefix    = "TIWSNAP_"
-	envConfig    = "TIWSNAP_CONFIG"     // names the YAML file
-	envTest      = "TIWSNAP_TEST_"      // begins what only tests read
-	envSimulator = "TIWSNAP_SIMULATOR_" // begins what only the simulator reads
-	fileSuffix   = "_file"              // of a key or variable that names a file with the value
-	maxFile      = 1 << 20              // bytes of a YAML file
+	envConfig    = "TIWSNAP_CONFIG"     // the YAML file
+	envTest      = "TIWSNAP_TEST_"      // prefix of variables that only tests read
+	envSimulator = "TIWSNAP_SIMULATOR_" // prefix of variables that only the simulator reads
+	fileSuffix   = "_file"              // suffix of keys and variables for a file with the value
+	maxFile      = 1 << 20              // maximum size of a YAML file in bytes
 )
 
 func defaults() []given {
@@ -32,11 +32,11 @@ func defaults() []given {
 	return all
 }
 
-// flagKey annotates a flag with the setting that it gives.
+// flagKey is the annotation of a flag with its setting.
 const flagKey = "tiwsnap_setting"
 
-// Flags defines the flags of some settings, named by their YAML keys. Secrets
-// have none, because everybody on the machine can read a command line.
+// Flags defines the flags of some settings, given by YAML key. Secrets have none,
+// because every user of the machine can read command lines.
 func Flags(fs *pflag.FlagSet, keys ...string) {
 	for _, key := range keys {
 		s, ok := byKey(key)
@@ -70,8 +70,8 @@ func flags(fs *pflag.FlagSet) []given {
 	return all
 }
 
-// environment reads the variables. An empty one counts as unset, unless empty
-// is a value of its setting.
+// environment reads the variables. An empty variable counts as unset, unless empty is a
+// valid value of its setting.
 func (l *loader) environment(environ []string) []given {
 	known := map[string]given{}
 	for _, s := range settings {
@@ -101,8 +101,8 @@ func (l *loader) environment(environ []string) []given {
 	return all
 }
 
-// serviceLink matches what Kubernetes puts into the environment of every
-// container for a Service whose name begins with "tiwsnap".
+// serviceLink matches the variables that Kubernetes sets in every container for a Service
+// whose name begins with "tiwsnap".
 var serviceLink = regexp.MustCompile(
 	`^TIWSNAP_(\w+_)?(SERVICE_HOST=|SERVICE_PORT(_\w+)?=|PORT=\w+://|PORT_\d+_[A-Z]+(_\w+)?=)`,
 )
@@ -133,7 +133,7 @@ func (l *loader) file(src Source) []given {
 	if err == nil {
 		switch err = decoder.Decode(&second); {
 		case err == nil:
-			err = errors.New("holds more than one document")
+			err = errors.New("has more than one document")
 		case errors.Is(err, io.EOF):
 			err = nil
 		}
@@ -141,7 +141,7 @@ func (l *loader) file(src Source) []given {
 	switch {
 	case limited.N == 0:
 		l.fault("%s: is larger than %d bytes", name, maxFile)
-	case errors.Is(err, io.EOF): // nothing, or nothing but comments
+	case errors.Is(err, io.EOF): // empty, or only comments
 	case err != nil:
 		l.fault("%s: %s", name, strings.ReplaceAll(err.Error(), "yaml: ", "is not YAML: "))
 	default:
@@ -150,15 +150,14 @@ func (l *loader) file(src Source) []given {
 	return y.all
 }
 
-// yamlFile is a YAML file, or an entry of a list in it, while its settings are
-// collected.
+// yamlFile collects the settings of a YAML file, or of an entry of a list in it.
 type yamlFile struct {
 	*loader
 	name  string
 	known map[string]given
 	lists map[string][]setting
-	entry bool           // it is an entry of the list of namespaces
-	lines map[string]int // where a key was seen
+	entry bool           // an entry of the list of namespaces
+	lines map[string]int // by key: its line
 	all   []given
 }
 
@@ -177,10 +176,10 @@ func (y *yamlFile) at(n *yaml.Node, key string) string {
 	return fmt.Sprintf("%s:%d: %s", y.name, n.Line, key)
 }
 
-// mapping collects the settings of a block; prefix is its key.
+// mapping collects the settings of a block with the key prefix.
 func (y *yamlFile) mapping(prefix string, n *yaml.Node) {
 	if n.Tag == "!!null" {
-		return // a block with nothing but comments
+		return // a block with only comments
 	}
 	if n.Kind != yaml.MappingNode {
 		y.fault("%s: must be a block of NAME: VALUE lines", strings.TrimSuffix(y.at(n, prefix), ": "))
@@ -238,7 +237,7 @@ func (y *yamlFile) isBlock(key string) bool {
 	return false
 }
 
-// names is every name that may stand here: of settings, lists and blocks.
+// names returns all valid keys: of settings, lists and blocks.
 func (y *yamlFile) names() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		keys := slices.Collect(maps.Keys(y.known))
@@ -252,10 +251,10 @@ func (y *yamlFile) names() iter.Seq[string] {
 	}
 }
 
-// unknown reports a name that is no setting, and the one that may be meant.
+// unknown reports an unknown name, with the nearest known one.
 func (l *loader) unknown(origin, name string, known iter.Seq[string]) {
 	if instead := replaced[strings.ToLower(strings.TrimPrefix(name, envPrefix))]; instead != "" {
-		l.fault("%s: is gone: %s", origin, instead)
+		l.fault("%s: was removed: %s", origin, instead)
 		return
 	}
 	best := Nearest(name, known)
@@ -269,12 +268,11 @@ func (l *loader) unknown(origin, name string, known iter.Seq[string]) {
 const accountReplaced = "set TIWSNAP_NAMESPACE instead (YAML: namespace), to a name of its own for each account on " +
 	"this Redis"
 
-// replaced says what to do in place of settings of older releases, by their
-// names in lower case.
+// replaced has the replacements of settings of older releases, by name in lower case.
 var replaced = map[string]string{"tiw_account": accountReplaced, "tiw.account": accountReplaced}
 
-// Nearest is the name that is most likely meant by one that is not known, or
-// empty.
+// Nearest returns the known name that is most similar to name, or an empty string if
+// none is similar.
 func Nearest(name string, known iter.Seq[string]) string {
 	best, least := "", len(name)/3+1
 	for k := range known {
@@ -285,7 +283,7 @@ func Nearest(name string, known iter.Seq[string]) string {
 	return best
 }
 
-// distance is the number of letters to insert, delete or replace to make a into b.
+// distance returns the Levenshtein distance of a and b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -305,7 +303,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// quote quotes a value for a message, at most 80 letters of it.
+// quote quotes at most 80 characters of a value for a message.
 func quote(s string) string {
 	if r := []rune(s); len(r) > 80 {
 		s = string(r[:80]) + "…"

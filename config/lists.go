@@ -9,23 +9,22 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// lists is the settings that are lists of blocks, by their keys, each with the
-// settings of an entry. Only the YAML file can give them: they have no
-// variables and no flags. A new list is a line here, its table, and a field of
-// Config that is a slice. An entry's setting whose default its parse refuses
-// has to be given.
+// lists has the settings that are lists of blocks, by key, each with the settings of an
+// entry. Only the YAML file has lists; they have no variables and no flags. A new list
+// needs a line here, a table, and a slice in Config. A setting of an entry is required
+// if parse rejects its default.
 var lists = map[string][]setting{
 	"schedules": schedules,
 }
 
-// trees is the entries' settings that may also be a block or a list themselves.
-// Their text is JSON then.
+// trees are the settings of entries that may be a block or a list. Their text is then
+// JSON.
 var trees = []string{"schedules.rooms.list", "schedules.defaults"}
 
 // list collects the entries of a list.
 func (y *yamlFile) list(key string, table []setting, line int, n *yaml.Node) {
 	if n.Tag == "!!null" {
-		return // nothing but comments
+		return // only comments
 	}
 	if n.Kind != yaml.SequenceNode {
 		y.fault("%s:%d: %s: must be a list with entries such as - NAME: VALUE", y.name, line, key)
@@ -39,7 +38,7 @@ func (y *yamlFile) list(key string, table []setting, line int, n *yaml.Node) {
 		e := newYAML(y.loader, y.name, table)
 		e.mapping(key, item)
 		if item.Kind != yaml.MappingNode {
-			continue // that is its only fault
+			continue // mapping has reported it
 		}
 		for _, s := range table {
 			if e.lines[s.key] > 0 || e.lines[s.key+fileSuffix] > 0 {
@@ -61,7 +60,7 @@ func (y *yamlFile) list(key string, table []setting, line int, n *yaml.Node) {
 	y.put(map[string]any{key: entries})
 }
 
-// treeText is a block or a list as JSON.
+// treeText returns a block or a list as JSON.
 func treeText(n *yaml.Node) (string, error) {
 	var v any
 	if err := n.Decode(&v); err != nil {

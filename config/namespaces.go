@@ -11,26 +11,25 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// namespacesKey is the list of namespaces in the YAML file. Each entry may have
-// every setting but those of the whole process, and its name.
+// namespacesKey is the key of the list of namespaces in the YAML file. An entry has a
+// name, and may have every setting except those of the whole process.
 const namespacesKey = "namespaces"
 
-// processWide begins the settings that a process has once, whatever namespaces it
-// serves.
+// processWide has the keys and prefixes of settings that apply to the whole process.
 var processWide = []string{"redis", "http", "metrics", "log", "callback.addr", "worker.concurrency", "worker.spool"}
 
 func isProcessWide(key string) bool {
 	return slices.ContainsFunc(processWide, func(p string) bool { return key == p || strings.HasPrefix(key, p+".") })
 }
 
-// ofNamespace is the settings that an entry of the list may have.
+// ofNamespace returns the settings that an entry of the list may have.
 func ofNamespace() []setting {
 	return slices.DeleteFunc(slices.Clone(settings), func(s setting) bool {
 		return s.key == "namespace" || isProcessWide(s.key)
 	})
 }
 
-// entry is a namespace of the list, as far as its entry tells.
+// entry is an entry of the list of namespaces.
 type entry struct {
 	*loader
 	name string
@@ -39,7 +38,7 @@ type entry struct {
 // namespaces collects the list of namespaces.
 func (y *yamlFile) namespaces(line int, n *yaml.Node) {
 	if n.Tag == "!!null" {
-		return // nothing but comments
+		return // only comments
 	}
 	if n.Kind != yaml.SequenceNode {
 		y.fault("%s:%d: %s: must be a list with entries such as - name: NAME", y.name, line, namespacesKey)
@@ -58,7 +57,7 @@ func (y *yamlFile) namespaces(line int, n *yaml.Node) {
 		y.faults = append(y.faults, one.faults...)
 		v, _ := one.koanf.Get("namespace").(leaf)
 		switch one.name = v.Text; {
-		case item.Kind != yaml.MappingNode: // that is its fault
+		case item.Kind != yaml.MappingNode: // mapping has reported it
 		case one.name == "":
 			y.fault("%s: is missing: each namespace needs one", y.at(item, namespacesKey+".name"))
 		case slices.ContainsFunc(y.entries, func(before entry) bool { return before.name == one.name }):
@@ -68,10 +67,10 @@ func (y *yamlFile) namespaces(line int, n *yaml.Node) {
 	}
 }
 
-// LoadAll is Load for each namespace that a process serves, at least one: that of
-// the settings, or where the file has a list of namespaces all of those in their
-// order, or the one that the environment or a flag chooses. An entry of the list
-// is weaker than flags, and stronger than everything else.
+// LoadAll is Load for each namespace that a process serves, at least one. If the file has
+// a list of namespaces, it returns all of them in order, or the one that the environment
+// or a flag selects. Flags override an entry of the list, which overrides everything
+// else.
 func LoadAll(src Source, needs ...Need) ([]Config, error) {
 	l := newLoader()
 	l.layer(defaults())
@@ -82,7 +81,7 @@ func LoadAll(src Source, needs ...Need) ([]Config, error) {
 	all := l.chosen(file, slices.Concat(environment, byFlags))
 
 	var configs []Config
-	said := map[string]int{}
+	count := map[string]int{} // by error text
 	var faults []error
 	for _, one := range all {
 		full := l.with(one)
@@ -94,7 +93,7 @@ func LoadAll(src Source, needs ...Need) ([]Config, error) {
 		full.schedules(c, needs)
 		configs = append(configs, c)
 		for _, err := range full.faults {
-			said[err.Error()]++
+			count[err.Error()]++
 			if len(all) > 1 && !slices.ContainsFunc(l.faults, func(f error) bool { return f.Error() == err.Error() }) {
 				err = fmt.Errorf("namespace %s: %w", one.name, err)
 			}
@@ -105,21 +104,20 @@ func LoadAll(src Source, needs ...Need) ([]Config, error) {
 		if c.Images.Store != "" &&
 			slices.ContainsFunc(configs[:i], func(b Config) bool { return b.Images.Store == c.Images.Store }) {
 			faults = append(faults, fmt.Errorf("namespace %s: images.store: another namespace uses the same store: "+
-				"give each its own, "+
-				"as their batches may have one name", c.Namespace))
+				"give each its own, because their batches may have the same name", c.Namespace))
 		}
 	}
 	if faults == nil {
 		return configs, nil
 	}
-	return nil, errors.Join(once(faults, said, len(all))...)
+	return nil, errors.Join(unique(faults, count, len(all))...)
 }
 
-// once says what is wrong with every namespace once, and without the name of any.
-func once(faults []error, said map[string]int, of int) (all []error) {
+// unique returns an error of all namespaces once, without the name of a namespace.
+func unique(faults []error, count map[string]int, of int) (all []error) {
 	seen := map[string]bool{}
 	for _, err := range faults {
-		if inner := errors.Unwrap(err); inner != nil && said[inner.Error()] == of && of > 1 {
+		if inner := errors.Unwrap(err); inner != nil && count[inner.Error()] == of && of > 1 {
 			err = inner
 		}
 		if !seen[err.Error()] {
@@ -130,8 +128,8 @@ func once(faults []error, said map[string]int, of int) (all []error) {
 	return all
 }
 
-// chosen returns the entries that are served: one without a loader where there is
-// no list.
+// chosen returns the entries to serve. Without a list it returns one entry without a
+// loader.
 func (l *loader) chosen(file, stronger []given) []entry {
 	if l.entries == nil {
 		return []entry{{}}
@@ -163,23 +161,23 @@ func (l *loader) chosen(file, stronger []given) []entry {
 	return l.entries
 }
 
-// with is what the layers before the flags have, and an entry over it. An entry
-// with a part of an API key has all of it: no half of another account's.
+// with returns the layers before the flags, overridden by an entry. An entry with a part
+// of an API key inherits no other part, which would belong to another account.
 func (l *loader) with(e entry) *loader {
-	full := &loader{koanf: l.koanf.Copy(), tried: maps.Clone(l.tried), faults: slices.Clone(l.faults)}
+	full := &loader{koanf: l.koanf.Copy(), isSet: maps.Clone(l.isSet), faults: slices.Clone(l.faults)}
 	if e.loader == nil {
 		return full
 	}
 	const key = "tencentcloud."
-	for name, tried := range e.tried {
-		if !tried || !strings.HasPrefix(name, key) {
+	for name, set := range e.isSet {
+		if !set || !strings.HasPrefix(name, key) {
 			continue
 		}
 		none := []given{}
 		for _, s := range settings {
 			if strings.HasPrefix(s.key, key) {
 				none = append(none, given{s, false, s.def, "default"})
-				full.tried[s.key] = false
+				full.isSet[s.key] = false
 			}
 		}
 		full.layer(none)
@@ -191,10 +189,10 @@ func (l *loader) with(e entry) *loader {
 	if err := full.koanf.Merge(e.koanf); err != nil {
 		panic(err) // both are maps
 	}
-	for name, tried := range e.tried {
-		full.tried[name] = full.tried[name] || tried
+	for name, set := range e.isSet {
+		full.isSet[name] = full.isSet[name] || set
 	}
 	return full
 }
 
-func newLoader() *loader { return &loader{koanf: koanf.New("."), tried: map[string]bool{}} }
+func newLoader() *loader { return &loader{koanf: koanf.New("."), isSet: map[string]bool{}} }

@@ -9,10 +9,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// shown is what of a setting may be seen.
+// shown is the printable value of a setting, without secrets.
 type shown struct{ text, origin string }
 
-// show is what may be seen of leaves, by their keys.
+// show returns the printable values of leaves, by key.
 func show(leaves map[string]any) map[string]shown {
 	all := map[string]shown{}
 	for _, v := range leaves {
@@ -24,14 +24,14 @@ func show(leaves map[string]any) map[string]shown {
 	return all
 }
 
-// Value is a setting as it may be seen: secrets are ***.
+// Value is the value of a setting for printing: secrets are ***.
 type Value struct {
 	Value string `json:"value"`
-	From  string `json:"from"` // the layer that it comes from; empty: it is not set
+	From  string `json:"from"` // its origin; empty: not set
 }
 
-// Shown is the effective settings by their keys, such as rate.limit, and the
-// lists of the file, such as schedules, as their entries with keys like those.
+// Shown returns the effective settings by key, such as rate.limit. Lists such as schedules
+// are lists of entries with such keys.
 func (c Config) Shown() map[string]any {
 	all := map[string]any{}
 	for _, s := range settings {
@@ -53,8 +53,8 @@ func (c Config) Shown() map[string]any {
 	return all
 }
 
-// Print writes the effective settings as a YAML file, each with where it came
-// from in a comment, and secrets as ***.
+// Print writes the effective settings as a YAML file, with the origin of each in a comment
+// and secrets as ***.
 func (c Config) Print(w io.Writer) error {
 	root := blocks{"": {Kind: yaml.MappingNode}}
 	root.settings("", settings, c.shown)
@@ -62,7 +62,7 @@ func (c Config) Print(w io.Writer) error {
 	return root.write(w)
 }
 
-// PrintAll is Print for what LoadAll returns: several are a list of namespaces.
+// PrintAll is Print for the result of LoadAll: several configs are a list of namespaces.
 func PrintAll(w io.Writer, all []Config) error {
 	if len(all) == 1 {
 		return all[0].Print(w)
@@ -83,8 +83,8 @@ func PrintAll(w io.Writer, all []Config) error {
 	return root.write(w)
 }
 
-// ShownAll is Shown for what LoadAll returns: several are by their names, under
-// namespaces.
+// ShownAll is Shown for the result of LoadAll: several configs are under namespaces, by
+// name.
 func ShownAll(all []Config) map[string]any {
 	if len(all) == 1 {
 		return all[0].Shown()
@@ -96,7 +96,7 @@ func ShownAll(all []Config) map[string]any {
 	return map[string]any{namespacesKey: named}
 }
 
-// lists adds the lists of the file.
+// lists adds the lists, such as schedules.
 func (b blocks) lists(c Config) {
 	for _, key := range slices.Sorted(maps.Keys(lists)) {
 		list := &yaml.Node{Kind: yaml.SequenceNode}
@@ -121,10 +121,10 @@ func (b blocks) write(w io.Writer) error {
 	return e.Close()
 }
 
-// blocks are the nodes of a YAML file by their keys; "" is the whole.
+// blocks are the nodes of a YAML file by key; "" is the root.
 type blocks map[string]*yaml.Node
 
-// settings adds those of a table, whose keys begin with prefix.
+// settings adds the settings of a table, without the prefix of their keys.
 func (b blocks) settings(prefix string, table []setting, values map[string]shown) {
 	for _, s := range table {
 		value := &yaml.Node{Kind: yaml.ScalarNode, LineComment: "not set"}
@@ -135,7 +135,7 @@ func (b blocks) settings(prefix string, table []setting, values map[string]shown
 	}
 }
 
-// add adds a value, and the blocks that it is in.
+// add adds a value, and its blocks if they do not exist.
 func (b blocks) add(key string, value *yaml.Node) {
 	block, name := "", key
 	if i := strings.LastIndex(key, "."); i >= 0 {

@@ -14,30 +14,29 @@ import (
 	"tiwsnap/tasks"
 )
 
-// Schedule is one entry of schedules: rooms that are snapshotted again and
-// again.
+// Schedule is an entry of schedules: rooms to enqueue at fixed times (ticks).
 type Schedule struct {
 	Name     string         `koanf:"name"`
 	Cron     string         `koanf:"cron"`
 	Timezone string         `koanf:"timezone"`
 	Rooms    ScheduledRooms `koanf:"rooms"`
 	Defaults tasks.Room     `koanf:"defaults"` // without a RoomId
-	// Missed is what to do with ticks at which no worker ran: skip, one or all
-	// of them, if they are no older than MissedWithin.
+	// Missed is what to do with ticks at which no worker ran: skip, one (the last) or
+	// all. Ticks older than MissedWithin are skipped.
 	Missed       string        `koanf:"missed"`
 	MissedWithin time.Duration `koanf:"missed_within"`
 	Overlap      string        `koanf:"overlap"` // skip or queue
 }
 
-// ScheduledRooms is where the rooms come from: List, File or URL.
+// ScheduledRooms is the source of the rooms: List, File or URL.
 type ScheduledRooms struct {
-	List  string `koanf:"list"` // itself a class list
+	List  string `koanf:"list"` // text of a class list
 	File  string `koanf:"file"`
-	URL   Secret `koanf:"url"`   // its path may be a key
+	URL   Secret `koanf:"url"`   // its path may contain a key
 	Token Secret `koanf:"token"` // for the URL; may be empty
 }
 
-// schedules is the table of an entry of schedules.
+// schedules are the settings of an entry of schedules.
 var schedules = []setting{
 	{"schedules.name", "", "",
 		"name, which also begins the ids of its batches",
@@ -64,7 +63,7 @@ var schedules = []setting{
 		oneOf("skip", "queue"), plain},
 }
 
-// cronExpr leaves the time zone to schedules.
+// cronExpr checks a cron expression; its time zone is a separate setting.
 func cronExpr(s string) (any, error) {
 	if _, err := schedule.ParseSpec(s, "UTC"); err != nil {
 		return nil, err
@@ -79,7 +78,7 @@ func timezone(s string) (any, error) {
 	return s, nil
 }
 
-// roomsURL is a secret since such a URL often has a token.
+// roomsURL returns a Secret, because such a URL often contains a token.
 func roomsURL(s string) (any, error) {
 	if strings.HasSuffix(s, "/"+mask) {
 		return nil, errors.New("is the placeholder that config print shows: give the URL itself")
@@ -91,8 +90,8 @@ func roomsURL(s string) (any, error) {
 	return secret(s)
 }
 
-// roomList returns a class list. A YAML list of RoomIds and blocks, which
-// comes as JSON, becomes JSON lines.
+// roomList returns the text of a class list. A YAML list of RoomIds and blocks, given as
+// JSON, becomes JSON lines.
 func roomList(s string) (any, error) {
 	if err := notShown(s); err != nil {
 		return nil, err
@@ -120,7 +119,7 @@ func roomList(s string) (any, error) {
 	return lines.String(), nil
 }
 
-// notShown returns an error where the text is what hideCallbacks has made.
+// notShown returns an error if the text is an output of hideCallbacks.
 func notShown(s string) error {
 	for _, u := range urlText.FindAllString(s, -1) {
 		if strings.HasSuffix(u, "/"+mask) {
@@ -130,8 +129,8 @@ func notShown(s string) error {
 	return nil
 }
 
-// roomDefaults reads a room without its RoomId, which a class list would not
-// have without one.
+// roomDefaults parses a room without a RoomId. It adds one for the parser of class lists,
+// which requires it.
 func roomDefaults(s string) (any, error) {
 	if s == "" {
 		return tasks.Room{}, nil
@@ -151,7 +150,7 @@ func roomDefaults(s string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What the defaults lack the rooms have to have.
+	// Rooms may set the fields that the defaults lack.
 	whole := tasks.Room{SdkAppId: 1, COS: &tasks.COS{Uin: 1, Region: "r", Bucket: "b"}}
 	var room tasks.Room
 	for row, err := range rooms.Read(strings.NewReader(string(line)),
@@ -165,7 +164,7 @@ func roomDefaults(s string) (any, error) {
 	return room, nil
 }
 
-// reason is what is wrong with a line, without its place.
+// reason returns the error of a row without its line number.
 func reason(err error) error {
 	var row *rooms.RowError
 	if !errors.As(err, &row) {
@@ -178,14 +177,14 @@ func reason(err error) error {
 	return errors.New(strings.Join(all, "; "))
 }
 
-// maxListFaults is how many faults of the rooms in the file are told.
+// maxListFaults is the maximum number of reported bad rows of a list in the file.
 const maxListFaults = 10
 
-// schedules checks what the settings of a schedule need of each other, and the
-// files if they are needed.
+// schedules checks the settings of a schedule that depend on one another, and the files
+// if needs has RoomFiles.
 func (l *loader) schedules(c Config, needs []Need) {
 	const key = "schedules"
-	names := map[string]string{} // to where they are
+	names := map[string]string{} // origins by name
 	for i, entry := range c.lists[key] {
 		at := func(field string) string {
 			for _, k := range []string{field, "name", "cron", "timezone"} {
@@ -193,7 +192,7 @@ func (l *loader) schedules(c Config, needs []Need) {
 					return v.origin
 				}
 			}
-			return key // an entry of which nothing can be read
+			return key // an entry without readable settings
 		}
 		name := entry[key+".name"].text
 		if before, twice := names[name]; twice && name != "" {
@@ -217,7 +216,7 @@ func (l *loader) schedules(c Config, needs []Need) {
 			}
 		}
 		if i >= len(c.Schedules) {
-			continue // its faults have been told
+			continue // its errors are already reported
 		}
 		s := c.Schedules[i]
 		if s.Rooms.List != "" {
@@ -231,7 +230,7 @@ func (l *loader) schedules(c Config, needs []Need) {
 	}
 }
 
-// roomList checks the rooms that stand in the file itself.
+// roomList checks the rooms of a list in the file.
 func (l *loader) roomList(origin string, s Schedule) {
 	n := 0
 	for _, err := range rooms.Read(strings.NewReader(s.Rooms.List), rooms.Options{Defaults: s.Defaults}) {

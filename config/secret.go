@@ -11,11 +11,11 @@ import (
 
 const mask = "***"
 
-// Secret is text that no way of printing reveals: only Reveal does. The zero
-// value is the empty secret.
+// Secret is text that prints as ***; only Reveal returns it. The zero value is the empty
+// secret.
 type Secret struct {
 	text *string // behind a pointer: fmt prints unexported fields past every method
-	file string  // that it was read from, if it was
+	file string  // the file that it was read from, or empty
 }
 
 // NewSecret returns text as a Secret.
@@ -26,7 +26,7 @@ func NewSecret(text string) Secret {
 	return Secret{text: &text}
 }
 
-// Reveal returns the text itself.
+// Reveal returns the text.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -46,16 +46,16 @@ func (Secret) GoString() string { return mask }
 // Format prints *** for every verb of package fmt.
 func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, mask) }
 
-// LogValue is *** in every log.
+// LogValue returns ***, for package slog.
 func (Secret) LogValue() slog.Value { return slog.StringValue(mask) }
 
-// MarshalText returns ***; JSON and YAML use it too.
+// MarshalText returns ***, also for JSON and YAML.
 func (Secret) MarshalText() ([]byte, error) { return []byte(mask), nil }
 
-// maxSecret bounds a file that should hold one secret, in bytes.
+// maxSecret is the maximum size of a file with a secret, in bytes.
 const maxSecret = 16 << 10
 
-// readSecret returns what is in a file, without the newline at its end.
+// readSecret returns the content of a file without trailing newlines.
 func readSecret(name string) (string, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -74,7 +74,7 @@ func readSecret(name string) (string, error) {
 	return strings.TrimRight(string(b), "\r\n"), nil
 }
 
-// unreadable says why a file cannot be read, with its name once.
+// unreadable returns the error of a file that cannot be read, with its name once.
 func unreadable(name string, err error) error {
 	if cause := errors.Unwrap(err); cause != nil {
 		err = cause

@@ -22,17 +22,17 @@ import (
 	"tiwsnap/webhook"
 )
 
-// setting is one row of the table.
+// setting is a row of the table of settings.
 type setting struct {
-	key   string // in YAML; the environment variable follows from it, see env
-	flag  string // empty: none
+	key   string // YAML key; env derives the environment variable from it
+	flag  string // empty: no flag
 	def   string
 	doc   string
-	parse func(string) (any, error) // the value for Config; an error reads on after the value
-	show  func(string) string       // what of the value may be seen
+	parse func(string) (any, error) // returns the value for Config; the error continues the value
+	show  func(string) string       // returns the printable value, without secrets
 }
 
-// settings is the whole table. A new setting is a line here and a field of
+// settings is the table of all settings. A new setting needs a line here and a field in
 // Config.
 var settings = []setting{
 	{"namespace", "namespace", keys.Default.String(),
@@ -167,8 +167,8 @@ var settings = []setting{
 	{"webhook.http", "", "false", "also allow http:// receivers: true or false", boolean, plain},
 }
 
-// env is the environment variable of the setting: its YAML key in capitals.
-// The credentials have the names that Tencent's own tools use.
+// env returns the environment variable of the setting: its YAML key in capitals. The
+// credentials have the names that Tencent's tools use.
 func (s setting) env() string {
 	name := strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
 	if strings.HasPrefix(s.key, "tencentcloud.") {
@@ -177,8 +177,8 @@ func (s setting) env() string {
 	return "TIWSNAP_" + name
 }
 
-// secret reports whether the value must never be seen. Such a setting can also
-// be given as a file: KEY_file, and NAME_FILE in the environment.
+// secret reports whether the value must never be printed. Such a setting can also be read
+// from a file: KEY_file, and NAME_FILE in the environment.
 func (s setting) secret() bool { return s.show("x") == mask }
 
 func byKey(key string) (setting, bool) {
@@ -240,7 +240,7 @@ func publicURL(s string) (any, error) {
 	return strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), nil
 }
 
-// ownCallback is a secret since a URL that takes callbacks often has a token.
+// ownCallback returns a Secret, because such a URL often contains a token.
 func ownCallback(s string) (any, error) {
 	if _, ok := httpURL(s); !ok && s != "" {
 		return nil, errors.New("must be a URL that begins with https:// or http://")
@@ -259,8 +259,8 @@ func listenAddr(s string) (any, error) {
 	return s, nil
 }
 
-// minKey is the least length of a key, in bytes: HMAC-SHA256 gains nothing
-// from more.
+// minKey is the minimum length of a key in bytes: longer keys do not strengthen
+// HMAC-SHA256.
 const minKey = 32
 
 func signingKey(s string) (any, error) {
@@ -302,7 +302,7 @@ func duration(lo, hi time.Duration) func(string) (any, error) {
 	}
 }
 
-// brief is 168h where Duration.String is 168h0m0s.
+// brief formats a duration without zero units: 168h instead of 168h0m0s.
 func brief(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -323,7 +323,7 @@ func oneOf(words ...string) func(string) (any, error) {
 	}
 }
 
-// list splits at commas.
+// list splits a text at commas, without empty elements.
 func list(s string) []string {
 	var all []string
 	for word := range strings.SplitSeq(s, ",") {
@@ -366,7 +366,7 @@ func webhookSecret(s string) (any, error) {
 	return NewSecret(s), nil
 }
 
-// webhookURL leaves the choice between https and http to webhook.http.
+// webhookURL accepts https and http; webhook.http decides which.
 func webhookURL(s string) (any, error) {
 	if strings.HasSuffix(s, "/"+mask) {
 		return nil, errors.New("is the placeholder that config print shows: give the URL itself")
@@ -377,8 +377,7 @@ func webhookURL(s string) (any, error) {
 	return NewSecret(s), nil
 }
 
-// hideUser hides what stands before a host, where nothing should: a password
-// most likely.
+// hideUser hides the part before the host of a URL, which is most likely a password.
 func hideUser(s string) string {
 	i := strings.LastIndex(s, "@")
 	if i < 0 {
@@ -391,7 +390,7 @@ func hideUser(s string) string {
 	return scheme + "://" + mask + s[i:]
 }
 
-// hidePath shows where a URL leads and hides the rest: that may be a key.
+// hidePath shows scheme and host of a URL and hides the rest, which may be a key.
 func hidePath(s string) string {
 	u, err := url.Parse(s)
 	switch {
@@ -403,11 +402,11 @@ func hidePath(s string) string {
 	return u.Scheme + "://" + u.Host + "/" + mask
 }
 
-// urlText finds URLs in a class list or a block, also with escaped slashes.
+// urlText matches URLs in a class list or a block, also with escaped slashes.
 var urlText = regexp.MustCompile(`(?i)https?:[^\s",;']+`)
 
-// hideCallbacks hides the paths of all URLs where there is a CallbackURL, which
-// may hold a token.
+// hideCallbacks hides the paths of all URLs if there is a CallbackURL, which may contain
+// a token.
 func hideCallbacks(s string) string {
 	if !strings.Contains(strings.ToLower(s), "callbackurl") {
 		return s
@@ -436,7 +435,7 @@ func privateHosts(s string) (any, error) {
 	return p, nil
 }
 
-// imageStore leaves the credentials to settings of their own.
+// imageStore checks the URL of a store; the credentials are separate settings.
 func imageStore(s string) (any, error) {
 	if s == "" {
 		return s, nil
@@ -447,7 +446,7 @@ func imageStore(s string) (any, error) {
 	return s, nil
 }
 
-// imageRate reads requests and bytes a second, as in 200,100MB.
+// imageRate parses requests and bytes per second, such as 200,100MB.
 func imageRate(s string) (any, error) {
 	wrong := errors.New("must be requests and bytes per second, such as 200,100MB: " +
 		"from 1 to 10000, and from 1MB to 10000MB")

@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// CallbackKeys make and verify the callback URLs of attempts. Tencent
-// documents neither the body of a snapshot's callback nor a signature on it,
-// so what a callback can prove lies in its URL: nobody but Tencent was told it.
+// CallbackKeys sign and verify the callback URLs of attempts. Tencent documents
+// neither the body nor a signature of a snapshot's callback. The secret URL is the
+// only proof, because only Tencent gets it.
 //
-// To replace a key while URLs signed with it are about: first give the new key
-// as the second one everywhere, then swap the two, and take the old one away
-// when the last of its URLs has expired. The zero value verifies nothing.
+// To rotate a key, first add the new key as the second one in all processes, then
+// swap the two. Remove the old key when its last URL has expired. The zero value
+// verifies no URL.
 type CallbackKeys struct {
 	keys []callbackKey
 }
@@ -32,14 +32,14 @@ type callbackKey struct {
 	secret *string // behind a pointer: fmt prints unexported fields past every method
 }
 
-// NewCallbackKeys returns keys of which the first signs and all verify. Empty
-// secrets are left out. A secret should be random, of at least 32 bytes.
+// NewCallbackKeys returns keys: the first signs, all verify. Empty secrets are
+// ignored. A secret should have at least 32 random bytes.
 func NewCallbackKeys(secrets ...string) CallbackKeys {
 	var k CallbackKeys
 	for _, secret := range secrets {
 		if secret != "" {
 			key := callbackKey{secret: &secret}
-			key.id = key.mac("key id")[:8] // what is signed begins with a slash, so this signs nothing
+			key.id = key.mac("key id")[:8] // no URL: their signed part begins with a slash
 			k.keys = append(k.keys, key)
 		}
 	}
@@ -49,14 +49,13 @@ func NewCallbackKeys(secrets ...string) CallbackKeys {
 // Format prints *** for every verb of package fmt.
 func (CallbackKeys) Format(f fmt.State, _ rune) { io.WriteString(f, "***") }
 
-// callbackRoot begins the path of every callback URL. It has the version of
-// what follows, since URLs that are about outlive a deployment.
+// callbackRoot begins the path of every callback URL. It has a version, because URLs
+// outlive a deployment.
 const callbackRoot = "/cb/v1/"
 
-// URL returns the callback URL of one attempt at a snapshot. Whoever knows it
-// can report for that attempt until it expires, so it is a secret. base is the
-// public URL without a slash at its end; expires has a resolution of one
-// second. It panics where there is no key.
+// URL returns the callback URL of an attempt. It is a secret: anyone who has it can
+// report for that attempt until it expires. base is the public URL without a
+// trailing slash; expires has a resolution of one second. It panics without a key.
 func (k CallbackKeys) URL(base, snapshot string, attempt int, expires time.Time) string {
 	return base + k.keys[0].path(snapshot, attempt, expires.Unix())
 }
@@ -73,18 +72,17 @@ func (k callbackKey) mac(text string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// Why a path is refused. None of them says anything of the path itself.
+// Reasons to refuse a path. None contains a part of the path.
 var (
 	errCallbackPath      = errors.New("not the path of a callback")
-	errCallbackKey       = errors.New("made with a key that is not known here")
+	errCallbackKey       = errors.New("signed with an unknown key")
 	errCallbackSignature = errors.New("the signature is wrong")
 	errCallbackExpired   = errors.New("expired")
 )
 
-// Verify returns what a callback URL was made for, from its path as it was
-// sent: any other spelling is refused, an escaped one too. Only the path of the
-// base is of no interest, since proxies take it off or leave it on. The error
-// says why a path is refused, in words that may be logged.
+// Verify returns the snapshot and the attempt of a callback URL. path is its path as
+// sent; any other spelling or escaping is refused. The path of the base is ignored,
+// because proxies may remove it. The error may be logged.
 func (k CallbackKeys) Verify(path string, now time.Time) (snapshot string, attempt int, err error) {
 	path = path[max(strings.LastIndex(path, callbackRoot), 0):]
 	fields, ok := strings.CutPrefix(path, callbackRoot)
@@ -102,7 +100,7 @@ func (k CallbackKeys) Verify(path string, now time.Time) (snapshot string, attem
 	if err != nil || attemptErr != nil || expiresErr != nil {
 		return "", 0, errCallbackPath
 	}
-	// Making the path again and comparing all of it leaves no second spelling.
+	// Comparing with a newly made path permits no other spelling.
 	if !hmac.Equal([]byte(path), []byte(k.keys[i].path(snapshot, attempt, expires))) {
 		return "", 0, errCallbackSignature
 	}
@@ -112,21 +110,21 @@ func (k CallbackKeys) Verify(path string, now time.Time) (snapshot string, attem
 	return snapshot, attempt, nil
 }
 
-// MaxCallback bounds the body of a callback, in bytes: ParseCallback reads no
-// further.
+// MaxCallback is the maximum number of bytes of a callback's body that
+// ParseCallback reads.
 const MaxCallback = 64 << 10
 
-// Callback is what the body of a callback tells. It is a hint and never the
-// truth: anybody in between may have written it.
+// Callback is the content of a callback's body. It is only a hint, because it is not
+// authenticated.
 type Callback struct {
-	TaskID string // of 1 to 128 printable ASCII characters without a space; empty if there is none
+	TaskID string // 1 to 128 printable ASCII characters without spaces; empty: none
 }
 
-// ParseCallback finds the TaskID in a body of any form. The body of a
-// snapshot's callback is not documented, so the TaskID may be anywhere in the
-// JSON, also in JSON that is the text of a string. A field named exactly
-// TaskID wins over TaskId, task_id and the like, and the first over later ones.
-// The body is read as far as it is JSON, at most 32 levels deep.
+// ParseCallback finds the TaskID in a body of any form. Tencent does not document
+// the body of a snapshot's callback, so the TaskID may be anywhere in the JSON, even
+// in JSON inside a string. A field TaskID takes precedence over TaskId, task_id and
+// similar names, and the first over later ones. Only valid JSON of at most 32 levels
+// is read.
 func ParseCallback(body []byte) Callback {
 	body = body[:min(len(body), MaxCallback)]
 	var s taskSearch
@@ -136,18 +134,18 @@ func ParseCallback(body []byte) Callback {
 
 type taskSearch struct {
 	taskID string
-	exact  bool // its field was named TaskID
+	exact  bool // the field was named TaskID
 }
 
 func (s *taskSearch) document(text []byte, depth int) {
 	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber() // else a number that is too large would end the document
+	d.UseNumber() // otherwise a number that is too large would be an error
 	for s.value(d, "", depth) {
 	}
 }
 
-// value reads one value, which has a name in its object, and reports whether
-// there may be more behind it.
+// value reads one value, the field name of an object. It returns false at the end of
+// the input.
 func (s *taskSearch) value(d *json.Decoder, name string, depth int) bool {
 	token, err := d.Token()
 	if err != nil {
@@ -169,13 +167,13 @@ func (s *taskSearch) value(d *json.Decoder, name string, depth int) bool {
 				if err != nil {
 					return false
 				}
-				name = key.(string) // else it were an error; elements of an array go by the array's name
+				name = key.(string) // always a string here; array elements have the name of the array
 			}
 			if !s.value(d, name, depth-1) {
 				return false
 			}
 		}
-		if _, err := d.Token(); err != nil { // the closing one
+		if _, err := d.Token(); err != nil { // the closing bracket
 			return false
 		}
 	}

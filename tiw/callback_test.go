@@ -66,9 +66,9 @@ func TestCallbackURL(t *testing.T) {
 		for _, k := range []tiw.CallbackKeys{halfway, keys, after} {
 			good(t, k, path, at)
 		}
-		refused(t, before, path, at, "made with a key that is not known here")
-		refused(t, after, old, at, "made with a key that is not known here")
-		refused(t, tiw.CallbackKeys{}, path, at, "made with a key that is not known here")
+		refused(t, before, path, at, "signed with an unknown key")
+		refused(t, after, old, at, "signed with an unknown key")
+		refused(t, tiw.CallbackKeys{}, path, at, "signed with an unknown key")
 	})
 
 	t.Run("no byte of it can be changed, added or left out", func(t *testing.T) {

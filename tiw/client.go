@@ -1,7 +1,7 @@
-// Package tiw is a client of the snapshot API of Tencent Interactive
-// Whiteboard. A call sends at most one HTTP request: the API has no idempotency
-// key, so a second request would create a second task. The Class of an Error
-// says what the failure means for the caller.
+// Package tiw is a client of the snapshot API of Tencent Interactive Whiteboard.
+// A call sends at most one HTTP request: the API has no idempotency key, so a second
+// request would create a second task. The Class of an Error tells the caller whether
+// to retry.
 package tiw
 
 import (
@@ -20,31 +20,30 @@ import (
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/profile"
 )
 
-// Options of a Client. Credential is required; for the rest the zero value is
-// the default.
+// Options of a Client. Credential is required; zero values of the others are the
+// defaults.
 type Options struct {
-	// Endpoint is the URL of the API without a path; https or, for a server
-	// nearby, http. Default https://tiw.tencentcloudapi.com; the international
+	// Endpoint is the URL of the API without a path: https or, for a simulator, http.
+	// Default https://tiw.tencentcloudapi.com; the international
 	// site is https://tiw.intl.tencentcloudapi.com.
 	Endpoint string
 	// Region is the X-TC-Region. Default ap-singapore, the only one of the
 	// international site.
 	Region string
-	// Credential is asked once in each call, by GetCredential, and must neither
-	// block nor fail.
+	// Credential is read once per call, by GetCredential, which must neither block nor
+	// fail.
 	Credential common.CredentialIface
-	// Timeout bounds a whole call, from the connection to the last byte of the
-	// answer. Default 10 s.
+	// Timeout bounds a call, from the connection to the last byte of the response.
+	// Default 10 s.
 	Timeout time.Duration
-	// MaxConns is how many connections are kept for the next calls: as many as
-	// calls are normally in flight. Default 32. One call more is not held back,
-	// since the permit of the rate limit that it was given would run out; it
-	// opens a connection for itself.
+	// MaxConns is the number of idle connections that are kept, usually the number of
+	// calls in flight. Default 32. It does not limit calls, because their permits of the
+	// rate limit would expire: further calls open new connections.
 	MaxConns int
 }
 
-// Client calls the API. It is safe for concurrent use. HTTP(S)_PROXY and
-// NO_PROXY of the environment apply, but never to loopback addresses.
+// Client calls the API. It is safe for concurrent use. HTTP(S)_PROXY and NO_PROXY of
+// the environment apply, except to loopback addresses.
 type Client struct {
 	sdk       *common.Client
 	transport *transport
@@ -54,8 +53,8 @@ type Client struct {
 
 var validRegion = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 
-// New returns a Client. It does not touch the network. The error lists every
-// option that cannot be used.
+// New returns a Client. It does not use the network. The error lists all invalid
+// options.
 func New(o Options) (*Client, error) {
 	endpoint, endpointErr := parseEndpoint(cmp.Or(o.Endpoint, "https://tiw.tencentcloudapi.com"))
 	region := cmp.Or(o.Region, "ap-singapore")
@@ -90,11 +89,11 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 	const want = "want a URL such as https://tiw.tencentcloudapi.com or http://127.0.0.1:8089"
 	u, err := url.Parse(endpoint)
 	if err != nil {
-		var parse *url.Error // it repeats the whole URL, which may hold a password
+		var parse *url.Error // it contains the URL, which may have a password
 		if errors.As(err, &parse) {
 			err = parse.Err
 		}
-		return nil, fmt.Errorf("endpoint cannot be read (%w): %s", err, want)
+		return nil, fmt.Errorf("endpoint cannot be parsed (%w): %s", err, want)
 	}
 	switch {
 	case u.User != nil:
@@ -107,13 +106,12 @@ func parseEndpoint(endpoint string) (*url.URL, error) {
 	return u, nil
 }
 
-// newProfile turns off whatever makes the SDK send a request twice or to
-// another host.
+// newProfile disables all retries and redirections to other hosts in the SDK.
 func newProfile(endpoint *url.URL) *profile.ClientProfile {
 	p := profile.NewClientProfile()
 	p.HttpProfile.Scheme = endpoint.Scheme
 	p.HttpProfile.Endpoint = strings.ToLower(endpoint.Host)
-	p.HttpProfile.ReqTimeout = 0 // ours is the context's, which also knows fractions of a second
+	p.HttpProfile.ReqTimeout = 0 // the context has the timeout; this one is in whole seconds
 	p.Language = "en-US"
 	p.Debug = false // it would log the Authorization header
 	p.DisableRegionBreaker = true
@@ -123,21 +121,21 @@ func newProfile(endpoint *url.URL) *profile.ClientProfile {
 	return p
 }
 
-// Close closes the connections that are kept for the next calls.
+// Close closes the idle connections.
 func (c *Client) Close() { c.transport.http.CloseIdleConnections() }
 
-// ClockOffset is what is added to this machine's time to sign a request: 0, or
-// from an error of class Clock on how far Tencent's clock is ahead, to about a
-// second; negative if it is behind, at most a day.
+// ClockOffset returns the time that is added to this machine's clock to sign requests:
+// 0 until an error of class Clock, then Tencent's lead to about a second. It is
+// negative if Tencent's clock is behind, and at most a day.
 func (c *Client) ClockOffset() time.Duration { return c.clock.learntOffset() }
 
-// CreateSnapshotTask makes a task. Without an error, the TaskID is not empty.
-// The request is not changed. Every error is an *Error.
+// CreateSnapshotTask creates a task. Without an error, the TaskID is not empty. The
+// request is not modified. Every error is an *Error.
 func (c *Client) CreateSnapshotTask(ctx context.Context,
 	request *CreateSnapshotTaskRequest) (*CreateSnapshotTaskResponseParams, error) {
 	req, resp := *request, NewCreateSnapshotTaskResponse()
 	req.BaseRequest = NewCreateSnapshotTaskRequest().BaseRequest
-	// A callback URL lets whoever knows it report results.
+	// The callback URL is a secret.
 	if err := c.send(ctx, &req, resp, value(req.CallbackURL)); err != nil {
 		return nil, err
 	}
@@ -148,9 +146,9 @@ func (c *Client) CreateSnapshotTask(ctx context.Context,
 	return params, nil
 }
 
-// DescribeSnapshotTask asks what has become of a task; ResultOf reads the
-// answer. Without an error, it has a RequestId or a Status, and may have
-// nothing else. The request is not changed. Every error is an *Error.
+// DescribeSnapshotTask returns the state of a task; ResultOf reads it. Without an
+// error, it has at least a RequestId or a Status. The request is not modified. Every
+// error is an *Error.
 func (c *Client) DescribeSnapshotTask(ctx context.Context,
 	request *DescribeSnapshotTaskRequest) (*DescribeSnapshotTaskResponseParams, error) {
 	req, resp := *request, NewDescribeSnapshotTaskResponse()
@@ -165,10 +163,10 @@ func (c *Client) DescribeSnapshotTask(ctx context.Context,
 	return params, nil
 }
 
-// send sends the request once. The caller has given it a BaseRequest of its
-// own: the SDK keeps the state of the call there, and an idempotency header
-// among a caller's would let net/http repeat a POST. The Message of the error
-// has neither the secrets nor the credentials.
+// send sends the request once. The request needs a BaseRequest of its own: the SDK
+// stores the state of the call there, and an idempotency header of the caller would
+// let net/http repeat the POST. The Message of the error contains neither secrets nor
+// credentials.
 func (c *Client) send(ctx context.Context, req tchttp.Request, resp tchttp.Response, secrets ...string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout,
 		fmt.Errorf("timed out after %s: %w", c.timeout, context.DeadlineExceeded))
@@ -176,11 +174,11 @@ func (c *Client) send(ctx context.Context, req tchttp.Request, resp tchttp.Respo
 	ctx, x := withExchange(ctx, cancel)
 	req.SetContext(ctx)
 	signed := c.clock.now()
-	req.SetHeader(map[string]string{ // the SDK signs this time in place of its own
+	req.SetHeader(map[string]string{ // the SDK signs this time instead of its own
 		"X-TC-Timestamp": strconv.FormatInt(signed.Unix(), 10),
 	})
-	// The key may be replaced at any time, so one copy of it serves the whole
-	// call, to the redaction of the answer.
+	// The key may be replaced at any time; the whole call, including the redaction,
+	// uses one copy.
 	id, key, token := c.sdk.GetCredential().GetCredential()
 	sdk := *c.sdk
 	sdk.WithCredential(common.NewTokenCredential(id, key, token))
@@ -200,8 +198,8 @@ func (c *Client) send(ctx context.Context, req tchttp.Request, resp tchttp.Respo
 
 var signature = regexp.MustCompile(`Signature=\w+`)
 
-// redact is for servers that repeat what they were sent: it takes out the
-// secrets and the signature, which is good for five minutes.
+// redact removes the secrets and the signature, which is valid for five minutes, from
+// the text of a server that may repeat the request.
 func redact(s string, secrets []string) string {
 	for _, secret := range secrets {
 		if secret != "" {

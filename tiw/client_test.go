@@ -146,7 +146,7 @@ func TestUnusableOptions(t *testing.T) {
 			`endpoint "http://127.0.0.1?a=b" has more than scheme, host and port: ` + want},
 		{"a password", tiw.Options{Endpoint: "http://me:canary@127.0.0.1"}, "endpoint has a user name in it: " + want},
 		{"a password in what is no URL", tiw.Options{Endpoint: "http://me:canary@127.0.0.1:a"},
-			`endpoint cannot be read (invalid port ":a" after host): ` + want},
+			`endpoint cannot be parsed (invalid port ":a" after host): ` + want},
 		{"a region with a line end", tiw.Options{Region: "ap-singapore\n"},
 			`region "ap-singapore\n": want a name such as ap-singapore`},
 		{"a negative timeout", tiw.Options{Timeout: -time.Second}, "timeout -1s: want more than 0"},

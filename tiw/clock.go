@@ -7,24 +7,24 @@ import (
 )
 
 const (
-	// clockSlack is what two readings of one clock may differ by: no call takes
-	// longer than a minute, and Tencent refuses only what is 5 minutes off.
+	// clockSlack is the tolerance for two readings of one clock. A call takes at most a
+	// minute, and Tencent rejects times that are 5 minutes off.
 	// https://cloud.tencent.com/document/api/362/4208
 	clockSlack = 2 * time.Minute
-	// clockMax bounds what is learnt. A machine that is a day off has other
-	// troubles, and nobody should be able to have requests signed for next year.
+	// clockMax bounds the correction, so that no server can make this client sign
+	// requests for next year.
 	clockMax = 24 * time.Hour
-	// clockHold is how long what was learnt stays, so that servers that
-	// disagree about the time cannot keep a call going round.
+	// clockHold is the minimum time between two corrections. It prevents endless retries
+	// between servers that disagree about the time.
 	clockHold = time.Minute
 )
 
-// clock tells Tencent's time. That is this machine's until a request is refused
-// for its time; then it is what the answer says. The zero value is ready.
+// clock returns Tencent's time. It is this machine's time until a request is rejected
+// for its time, then the time of that response. The zero value is ready to use.
 type clock struct {
 	mu     sync.Mutex
-	offset time.Duration // of Tencent's time from this machine's
-	learnt time.Time     // when, by this machine
+	offset time.Duration // Tencent's time minus this machine's
+	learnt time.Time     // time of the last correction, by this machine
 }
 
 func (c *clock) now() time.Time { return time.Now().Add(c.learntOffset()) }
@@ -35,8 +35,8 @@ func (c *clock) learntOffset() time.Duration {
 	return c.offset
 }
 
-// correct is for an answer, with a Date header, that refused the time that was
-// signed. It reports whether now is another time than that, and a better one.
+// correct learns Tencent's time from the Date header of a response that rejected the
+// signed time. It reports whether now returns a corrected time.
 func (c *clock) correct(signed time.Time, date string) bool {
 	theirs, err := http.ParseTime(date)
 	if err != nil {
@@ -44,12 +44,12 @@ func (c *clock) correct(signed time.Time, date string) bool {
 	}
 	offset := time.Until(theirs).Round(time.Second)
 	if near(theirs.Sub(signed), 0) || offset.Abs() > clockMax {
-		return false // the time was right and was not the reason, or is absurd
+		return false // the signed time was correct, or the response's time is absurd
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if near(offset, c.offset) {
-		return true // another call has learnt it since, or the clock here was set
+		return true // another call has corrected it, or this machine's clock was set
 	}
 	if !c.learnt.IsZero() && time.Since(c.learnt) < clockHold {
 		return false

@@ -2,8 +2,8 @@ package tiw
 
 import "strings"
 
-// Codes of this client's own, for calls that got no answer with a code of
-// Tencent's. They follow the SDK's names where it has one.
+// Codes of this client, for calls without an error code of Tencent. They have the SDK's
+// names, if it has one.
 const (
 	clientError         = "ClientError"
 	codeNotPermitted    = clientError + ".NotPermitted"
@@ -16,45 +16,42 @@ const (
 	codeBuildRequest    = clientError + ".BuildRequestError"
 	codeClockSkew       = clientError + ".ClockSkew"
 
-	// CodeConnect is for a call that got no connection: nothing was sent.
+	// CodeConnect: no connection, nothing was sent.
 	CodeConnect = clientError + ".ConnectError"
-	// CodeResultTimeout is for a task whose result was not there in time. No
-	// call ends with it.
+	// The following codes are results of snapshots, not of calls.
+
+	// CodeResultTimeout: the task had no result in time.
 	CodeResultTimeout = clientError + ".ResultTimeout"
-	// CodeOddResult is for a task whose end Tencent has told in no way that it
-	// documents. No call ends with it.
+	// CodeOddResult: the result has an undocumented form.
 	CodeOddResult = clientError + ".OddResult"
-	// CodeNoImage is for a task that worked and made no image. No call ends
-	// with it, and it is no failure.
+	// CodeNoImage: the task succeeded without an image, which is no failure.
 	CodeNoImage = clientError + ".NoImage"
-	// CodeImageLost is for a snapshot that has an image that could not be copied
-	// while Tencent had it. No call ends with it, and no snapshot fails with it.
+	// CodeImageLost: an image could not be copied while Tencent had it. The snapshot has
+	// succeeded.
 	CodeImageLost = clientError + ".ImageLost"
-	// CodeInvalidRoom is for a room that was accepted by another release of
-	// tiwsnap and breaks the rules of this one. No call ends with it.
+	// CodeInvalidRoom: another release of tiwsnap accepted the room, but it is invalid in
+	// this one.
 	CodeInvalidRoom = clientError + ".InvalidRoom"
 
-	// Tencent's code for a time that is too far off. Where its answer helps to
-	// set it right, the call ends with codeClockSkew instead.
+	// Tencent's code for a wrong signing time. If the response allows a correction, the
+	// call ends with codeClockSkew instead.
 	codeSignatureExpire = "AuthFailure.SignatureExpire"
 )
 
 func isClientError(code string) bool { return strings.HasPrefix(code, clientError) }
 
-// Explanation is what an error code means and what a person can do about it.
+// Explanation is the meaning of an error code and its fix.
 type Explanation struct {
 	Class   Class
 	Meaning string
 	Fix     string
-	// OneApp is true when the fault lies in the SdkAppId of the request and
-	// calls for other applications go on.
+	// OneApp is true if the error concerns only the SdkAppId of the request.
 	OneApp bool
 }
 
-// Explain looks up an error code: the exact one, then the part before the
-// first dot. A code that is in neither form in Tencent's documents is Unknown:
-// it may come from behind the point where tasks are made, and a retry that is
-// bounded and counted as a possible duplicate is the lesser harm.
+// Explain looks up an error code, then its part before the first dot. An undocumented
+// code is of class Unknown: the task may exist, so a retry is bounded and counted as a
+// possible duplicate.
 func Explain(code string) Explanation {
 	if e, ok := explanations[code]; ok {
 		return e
@@ -70,14 +67,14 @@ func Explain(code string) Explanation {
 	}
 }
 
-// explanations has every code that Tencent documents for the two actions, the
-// common ones of its API 3.0 and the client's own. Sources:
+// explanations has the codes that Tencent documents for the two actions, the common
+// codes of its API 3.0, and those of this client. Sources:
 // https://www.tencentcloud.com/document/product/1176/55153 (the action),
 // https://www.tencentcloud.com/document/product/1176/55215 (common codes),
 // https://cloud.tencent.com/document/product/1278/109059 (frequency limits).
-// The classes are this project's judgment.
+// The classes are this project's choice.
 var explanations = map[string]Explanation{
-	// Quota. Tencent counts these calls before they reach the service.
+	// Quota: rejected before the request reaches the service.
 	"RequestLimitExceeded": {
 		Class:   Throttled,
 		Meaning: "more requests in a second than the rate limit of this API allows",
@@ -115,7 +112,7 @@ var explanations = map[string]Explanation{
 		Fix:     "look at the proxy or gateway between here and Tencent",
 	},
 
-	// The task may have been made.
+	// The task may exist.
 	"InternalError": {
 		Class:   Unknown,
 		Meaning: "something failed inside Tencent; its gateway also says so when the service behind it was too slow",
@@ -128,22 +125,22 @@ var explanations = map[string]Explanation{
 	},
 	"ResponseSizeLimitExceeded": {
 		Class:   Unknown,
-		Meaning: "the answer was too large for Tencent's gateway, so what it said is lost",
+		Meaning: "the response was too large for Tencent's gateway and is lost",
 		Fix:     "ask Tencent's support with the RequestId",
 	},
 	codeNetwork: {
 		Class:   Unknown,
-		Meaning: "the connection broke, or the time ran out, after the request may have been sent",
+		Meaning: "the connection broke or timed out, after the request may have been sent",
 		Fix:     "look at the network between here and Tencent, and at the timeout",
 	},
 	codeIO: {
 		Class:   Unknown,
-		Meaning: "the answer could not be read to its end",
+		Meaning: "the response could not be read to its end",
 		Fix:     "look at the network between here and Tencent, and at the timeout",
 	},
 	codeParseJSON: {
 		Class:   Unknown,
-		Meaning: "the answer is not one of Tencent's API",
+		Meaning: "the response is not one of Tencent's API",
 		Fix:     "check the endpoint, and what proxy stands in between",
 	},
 	codeHTTPStatus: {
@@ -153,7 +150,7 @@ var explanations = map[string]Explanation{
 	},
 	codeIncomplete: {
 		Class:   Unknown,
-		Meaning: "the answer reports success but lacks what was asked for",
+		Meaning: "the response reports success but lacks a required field",
 		Fix:     "ask Tencent's support with the RequestId",
 	},
 	clientError: {
@@ -162,40 +159,40 @@ var explanations = map[string]Explanation{
 		Fix:     "read the message",
 	},
 
-	// Results of tasks rather than of calls.
+	// Results of tasks, not of calls.
 	"InternalErr": {
 		Class:   Permanent,
-		Meaning: "Tencent made the task and failed to render the whiteboard",
+		Meaning: "Tencent created the task and failed to render the whiteboard",
 		Fix:     "retry the room; if it fails again, ask Tencent's support with the TaskID",
 	},
 	CodeResultTimeout: {
 		Class:   Permanent,
-		Meaning: "the task was made and has not finished in time",
+		Meaning: "the task was created and has not finished in time",
 		Fix:     "ask Tencent's support with the TaskID",
 	},
 	CodeOddResult: {
 		Class:   Permanent,
 		Meaning: "the task was created, but Tencent reported its end in an undocumented way",
-		Fix:     "look at the images, if there are any; else retry the room, or ask Tencent's support with the TaskID",
+		Fix:     "look at the images, if there are any; otherwise retry the room, or ask Tencent's support with the TaskID",
 	},
 	CodeNoImage: {
 		Class:   Permanent,
 		Meaning: "the task succeeded without an image: most likely nobody has marked a page of the board",
-		Fix:     "see that the classroom application calls addSnapshotMark, then enqueue the room again",
+		Fix:     "make the classroom application call addSnapshotMark, then enqueue the room again",
 	},
 	CodeImageLost: {
 		Class:   Permanent,
 		Meaning: "an image could not be copied in the three days for which Tencent keeps it",
 		Fix: "read the message about its host; a retry copies the image if Tencent still has it; " +
-			"else enqueue the room again",
+			"otherwise enqueue the room again",
 	},
 	CodeInvalidRoom: {
 		Class:   Permanent,
-		Meaning: "the room breaks a rule that the release that enqueued it did not have: nothing was sent",
+		Meaning: "the room was accepted by another release of tiwsnap and is invalid in this one: nothing was sent",
 		Fix:     "correct the room as the message says, and enqueue it again",
 	},
 
-	// Certainly no task, and another time it may work.
+	// No task exists; a retry may succeed.
 	CodeConnect: {
 		Class:   NotSent,
 		Meaning: "no connection to the endpoint: nothing was sent",
@@ -203,13 +200,13 @@ var explanations = map[string]Explanation{
 	},
 	codeNotPermitted: {
 		Class:   NotSent,
-		Meaning: "the permit of the rate limit was void by the time there was a connection: nothing was sent",
-		Fix:     "nothing, unless it lasts: then look why connections to the endpoint take so long",
+		Meaning: "the permit of the rate limit expired before the connection was ready: nothing was sent",
+		Fix:     "nothing, unless it lasts: then find out why connections to the endpoint take so long",
 	},
 	"ResourceUnavailable": {
 		Class:   NotSent,
 		Meaning: "refused: something that the task needs is not available",
-		Fix:     "check in Tencent's console that the application is in order",
+		Fix:     "check the application in Tencent's console",
 	},
 	"ResourceInsufficient": {
 		Class:   NotSent,
@@ -227,7 +224,7 @@ var explanations = map[string]Explanation{
 		Fix:     "read the message; if it lasts, ask Tencent's support with the RequestId",
 	},
 
-	// Tencent's clock is known now, and the next call signed by it.
+	// The next call is signed with Tencent's time.
 	codeClockSkew: {
 		Class: Clock,
 		Meaning: "this machine's clock is more than 5 minutes off Tencent's: requests are signed with Tencent's " +
@@ -235,7 +232,7 @@ var explanations = map[string]Explanation{
 		Fix: "nothing for the snapshots; set this machine's clock, by NTP",
 	},
 
-	// A person has to act first.
+	// A person must act first.
 	"ResourceUnavailable.NotRegistered": {
 		Class:   Account,
 		Meaning: "Interactive Whiteboard is not enabled for this account",
@@ -354,13 +351,13 @@ var explanations = map[string]Explanation{
 		Fix:     "check the public base URL of the callbacks",
 	},
 	codeBuildRequest: {
-		// No request's own data can do this: it is JSON, which carries all.
+		// Caused by settings, never by the data of a room: JSON can encode all of it.
 		Class:   Account,
 		Meaning: "no request can be built from these settings",
 		Fix:     "check SecretId and token for line ends and other stray characters",
 	},
 
-	// This request will never work.
+	// This request never succeeds.
 	"InvalidParameter": {
 		Class:   Permanent,
 		Meaning: "a parameter is wrong",
@@ -374,7 +371,7 @@ var explanations = map[string]Explanation{
 	"InvalidParameter.TaskNotFound": {
 		Class:   Permanent,
 		Meaning: "there is no such task for this SdkAppId, or it is too old",
-		Fix: "retry the room, which makes a new task: " +
+		Fix: "retry the room, which creates a new task: " +
 			"tiwsnap retry BATCH --failed --code InvalidParameter.TaskNotFound, or tiwsnap retry SNAPSHOT",
 	},
 	"InvalidParameterValue": {
@@ -419,8 +416,8 @@ var explanations = map[string]Explanation{
 	},
 }
 
-// Label is an error code as a metric may have it: one that is documented, or
-// "other", so that their number is bounded. The empty code is "OK".
+// Label returns the label of an error code in metrics: "OK" for the empty code, a
+// documented code, or "other", so that the number of labels is bounded.
 func Label(code string) string {
 	if code == "" {
 		return "OK"

@@ -2,7 +2,7 @@ package tiw
 
 import "strings"
 
-// Chinese is what Explain says of an error code, in Chinese.
+// Chinese returns the meaning and the fix of an error code in Chinese. See Explain.
 func Chinese(code string) (meaning, fix string) {
 	family, _, _ := strings.Cut(code, ".")
 	for _, c := range []string{code, family} {
@@ -21,7 +21,7 @@ const (
 	zhParams  = "按错误信息修正房间的参数"
 )
 
-// chinese is meaning and fix of each code of explanations.
+// chinese has the meaning and the fix of each code of explanations.
 var chinese = map[string][2]string{
 	"RequestLimitExceeded":                  {"一秒内的请求数超过了该接口的频率限制", "无需处理；如果持续出现，说明同一账号还有别的程序在调用，或向腾讯云申请提高限额"},
 	"RequestLimitExceeded.IPLimitExceeded":  {"一秒内的请求数超过了单个来源 IP 的限制", "找出此 IP 上还有什么在调用腾讯云，或换一个 IP"},

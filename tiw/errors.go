@@ -15,29 +15,27 @@ import (
 	tchttp "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/http"
 )
 
-// Class is what a failed call means for the one who made it.
+// Class is the meaning of a failed call for its caller.
 type Class uint8
 
 const (
-	// Unknown: the task may have been made, and without an idempotency key
-	// nobody can look it up. It is the zero value because it is the careful
-	// answer.
+	// Unknown: the task may exist, and the API cannot look it up. It is the zero value,
+	// because it is the safe assumption.
 	Unknown Class = iota
-	// Throttled: refused for the quota before anything ran. It costs the job
-	// nothing; try again later.
+	// Throttled: rejected for the quota, before anything ran. Retry later; it costs no
+	// attempt.
 	Throttled
-	// NotSent: certainly no task was made, since Tencent was not reached or
-	// refused for a passing reason. A retry may work.
+	// NotSent: no task exists, because Tencent was not reached or rejected the request
+	// for a temporary reason. Retry.
 	NotSent
-	// Account: every call will fail until a person acts.
+	// Account: all calls fail until a person acts.
 	Account
-	// Permanent: this request will never work.
+	// Permanent: this request never succeeds.
 	Permanent
-	// Clock: certainly no task was made, since Tencent refused the time that
-	// was signed. Its answer told the right one, with which the next call of
-	// this Client is signed: try again at once. It costs the job nothing and
-	// cannot go round: what was learnt stays for a minute, and what is refused
-	// for its time meanwhile is of class Account.
+	// Clock: no task exists, because Tencent rejected the signed time. The next call of
+	// this Client uses the time of the response: retry at once; it costs no attempt. This
+	// cannot repeat endlessly: within a minute after a correction, a rejected time is of
+	// class Account.
 	Clock
 )
 
@@ -63,15 +61,15 @@ func (c Class) String() string {
 type Error struct {
 	Action string // CreateSnapshotTask or DescribeSnapshotTask
 	Class  Class  // always that of Explain(Code)
-	// Code is Tencent's, or one of this client's own that begins with
+	// Code is Tencent's error code, or one of this client that begins with
 	// "ClientError.".
 	Code string
-	// Message says what happened, in at most 256 printable bytes without
-	// secrets. Tencent may change its texts: show it, never parse it.
+	// Message describes the error in at most 256 printable bytes without secrets. Tencent
+	// may change its texts: show it, never parse it.
 	Message   string
-	RequestID string // empty when no answer came
-	// Err is the cause where there is one: of the network, or of the context,
-	// also when the context ended in the middle of the answer.
+	RequestID string // empty without a response
+	// Err is the cause, if there is one: an error of the network or of the context, which
+	// may have ended during the response.
 	Err error
 }
 
@@ -85,13 +83,13 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// newError reads what the SDK returned and what the transport saw of a call.
-// Its Message is as others wrote it.
+// newError makes an Error from the error of the SDK and the exchange that the transport
+// recorded. Its Message is not cleaned yet.
 func newError(ctx context.Context, x *exchange, err error) *Error {
 	e := &Error{}
 	var answer *tcerr.TencentCloudSDKError
 	errors.As(err, &answer)
-	var broken *url.Error // whatever goes wrong in the transport comes as one
+	var broken *url.Error // every error of the transport is one
 	if errors.As(err, &broken) {
 		e.Err = broken.Err
 		e.Message = broken.Err.Error()
@@ -116,14 +114,14 @@ func newError(ctx context.Context, x *exchange, err error) *Error {
 		e.Code = codeNetwork
 	case x.stage == connecting, ctx.Err() != nil:
 		e.Code = CodeConnect
-	default: // the transport refused the request before it asked for a connection
+	default: // the transport rejected the request before connecting
 		e.Code, e.Message = codeBuildRequest, cmp.Or(e.Message, err.Error())
 	}
 	e.Class = Explain(e.Code).Class
 	return e
 }
 
-// incomplete is the error for an answer that reports success without field.
+// incomplete returns the error for a successful response without a field.
 func incomplete(req tchttp.Request, field, requestID string) *Error {
 	return &Error{
 		Action:    req.GetAction(),
@@ -134,8 +132,7 @@ func incomplete(req tchttp.Request, field, requestID string) *Error {
 	}
 }
 
-// describe names the status, and the body because proxies explain themselves
-// there.
+// describe returns the status and the body, in which proxies explain errors.
 func (x *exchange) describe() string {
 	s := fmt.Sprintf("HTTP %d %s", x.status, http.StatusText(x.status))
 	if len(x.body) > 0 {
@@ -144,10 +141,10 @@ func (x *exchange) describe() string {
 	return s
 }
 
-// maxText bounds what others wrote and people will read, in bytes.
+// maxText is the maximum length of a message from a server, in bytes.
 const maxText = 256
 
-// clean makes one printable line of at most maxText bytes.
+// clean returns s as one printable line of at most maxText bytes.
 func clean(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -195,7 +195,7 @@ func TestAnswers(t *testing.T) {
 		{"a gzip bomb with 502", 502, header{"Content-Encoding": "gzip"}, bomb(gzipped),
 			"ClientError.HttpStatusCodeError", tiw.Unknown, "HTTP 502"},
 		{"a deflate bomb", 200, header{"Content-Encoding": "deflate"}, bomb(deflated), "ClientError.IOError",
-			tiw.Unknown, "not asked for"},
+			tiw.Unknown, "not requested"},
 		{"what is no gzip", 200, header{"Content-Encoding": "gzip"}, created, "ClientError.IOError", tiw.Unknown,
 			"read response"},
 		{"a long page", 500, nil, strings.Repeat("ä ", 10_000), "ClientError.HttpStatusCodeError", tiw.Unknown, "ä…"},

@@ -6,8 +6,8 @@ import (
 	tchttp "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/http"
 )
 
-// Every name, type and tag in this file is that of Tencent's generated package
-// tencentcloud/tiw/v20190919, so that the official package can take its place.
+// The names, types and tags in this file are those of Tencent's generated package
+// tencentcloud/tiw/v20190919, so that the official package can replace it.
 
 const (
 	service    = "tiw"
@@ -23,7 +23,7 @@ type SnapshotWhiteboard struct {
 	Width *uint64 `json:"Width,omitnil,omitempty" name:"Width"`
 	// Pixels, 0..2560, default 720.
 	Height *uint64 `json:"Height,omitnil,omitempty" name:"Height"`
-	// A JSON document in a string, handed to the whiteboard SDK as it is.
+	// A JSON document in a string, passed to the whiteboard SDK unchanged.
 	InitParams *string `json:"InitParams,omitnil,omitempty" name:"InitParams"`
 }
 
@@ -41,8 +41,8 @@ type SnapshotCOS struct {
 	Domain *string `json:"Domain,omitnil,omitempty" name:"Domain"`
 }
 
-// CreateSnapshotTaskRequest asks for images of the marked pages of one room.
-// Whiteboard, SdkAppId and RoomId are required; an empty Whiteboard will do.
+// CreateSnapshotTaskRequest requests images of the marked pages of a room.
+// Whiteboard, SdkAppId and RoomId are required; Whiteboard may be empty.
 // https://www.tencentcloud.com/document/product/1176/55153
 type CreateSnapshotTaskRequest struct {
 	*tchttp.BaseRequest
@@ -52,7 +52,7 @@ type CreateSnapshotTaskRequest struct {
 	RoomId     *uint64             `json:"RoomId,omitnil,omitempty" name:"RoomId"`
 	// Tencent posts the result here when the task ends; optional.
 	CallbackURL *string `json:"CallbackURL,omitnil,omitempty" name:"CallbackURL"`
-	// Without it the images lie in Tencent's public bucket for three days.
+	// Without it the images are in Tencent's public bucket for three days.
 	COS *SnapshotCOS `json:"COS,omitnil,omitempty" name:"COS"`
 	// AllMarks (default): one image for each mark. LatestMarksOnly: one for
 	// the newest mark of each page, with whiteboard SDK 2.6.8 or later.
@@ -66,14 +66,14 @@ func NewCreateSnapshotTaskRequest() *CreateSnapshotTaskRequest {
 	return r
 }
 
-// CreateSnapshotTaskResponseParams is the answer to a CreateSnapshotTask.
+// CreateSnapshotTaskResponseParams is the response of CreateSnapshotTask.
 type CreateSnapshotTaskResponseParams struct {
 	TaskID    *string `json:"TaskID,omitnil,omitempty" name:"TaskID"`
 	RequestId *string `json:"RequestId,omitnil,omitempty" name:"RequestId"`
 }
 
-// CreateSnapshotTaskResponse is CreateSnapshotTaskResponseParams in the
-// envelope that every answer comes in.
+// CreateSnapshotTaskResponse is CreateSnapshotTaskResponseParams in
+// the envelope of every response.
 type CreateSnapshotTaskResponse struct {
 	*tchttp.BaseResponse
 	Response *CreateSnapshotTaskResponseParams `json:"Response"`
@@ -84,8 +84,7 @@ func NewCreateSnapshotTaskResponse() *CreateSnapshotTaskResponse {
 	return &CreateSnapshotTaskResponse{BaseResponse: &tchttp.BaseResponse{}}
 }
 
-// DescribeSnapshotTaskRequest asks what has become of a task. Both fields are
-// required. https://www.tencentcloud.com/document/product/1176/55152
+// DescribeSnapshotTaskRequest requests the state of a task. Both fields are required. https://www.tencentcloud.com/document/product/1176/55152
 type DescribeSnapshotTaskRequest struct {
 	*tchttp.BaseRequest
 
@@ -100,10 +99,9 @@ func NewDescribeSnapshotTaskRequest() *DescribeSnapshotTaskRequest {
 	return r
 }
 
-// SnapshotResult is how a finished task ended. Tencent may leave every field
-// null.
+// SnapshotResult is the result of a finished task. Tencent may leave every field null.
 type SnapshotResult struct {
-	// OK, or why no images were made.
+	// OK, or the reason why there are no images.
 	ErrorCode    *string `json:"ErrorCode,omitnil,omitempty" name:"ErrorCode"`
 	ErrorMessage *string `json:"ErrorMessage,omitnil,omitempty" name:"ErrorMessage"`
 	// The number of images.
@@ -112,7 +110,7 @@ type SnapshotResult struct {
 	Snapshots []*string `json:"Snapshots,omitnil,omitempty" name:"Snapshots"`
 }
 
-// DescribeSnapshotTaskResponseParams is the answer to a DescribeSnapshotTask.
+// DescribeSnapshotTaskResponseParams is the response of DescribeSnapshotTask.
 // Tencent may leave every field null; see ResultOf.
 type DescribeSnapshotTaskResponseParams struct {
 	TaskID *string `json:"TaskID,omitnil,omitempty" name:"TaskID"`
@@ -126,8 +124,8 @@ type DescribeSnapshotTaskResponseParams struct {
 	RequestId  *string         `json:"RequestId,omitnil,omitempty" name:"RequestId"`
 }
 
-// DescribeSnapshotTaskResponse is DescribeSnapshotTaskResponseParams in the
-// envelope that every answer comes in.
+// DescribeSnapshotTaskResponse is DescribeSnapshotTaskResponseParams in
+// the envelope of every response.
 type DescribeSnapshotTaskResponse struct {
 	*tchttp.BaseResponse
 	Response *DescribeSnapshotTaskResponseParams `json:"Response"`

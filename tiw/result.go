@@ -1,28 +1,26 @@
 package tiw
 
-// What Tencent documents as the Status of a task, and the ErrorCode of one
-// that worked.
+// The documented values of Status, and the ErrorCode of a successful task.
 const (
 	StatusRunning  = "Running"
 	StatusFinished = "Finished"
 	ResultOK       = "OK"
 )
 
-// Result is what DescribeSnapshotTask tells of a task, without nils in the
-// middle. Tencent may leave out any of it.
+// Result is the response of DescribeSnapshotTask without nils. Tencent may leave out
+// any field.
 type Result struct {
-	// Status is StatusRunning, StatusFinished, a word that is not documented,
-	// or empty where none came.
+	// Status is StatusRunning, StatusFinished, an undocumented word, or empty if missing.
 	Status string
-	// Code is the ErrorCode: ResultOK, or why the task failed, or empty where
-	// none came; Message is the ErrorMessage. Both are at most 256 bytes.
+	// Code is the ErrorCode: ResultOK, the reason of the failure, or empty if missing.
+	// Message is the ErrorMessage. Both have at most 256 bytes.
 	Code, Message string
 	Images        []string // URLs
-	// Total is the number of images by Tencent's own count; nil where none came.
+	// Total is the number of images that Tencent counted; nil if missing.
 	Total *int
 }
 
-// ResultOf reads p. Everything in it may be nil, and p too.
+// ResultOf converts p, which may be nil, as may all its fields.
 func ResultOf(p *DescribeSnapshotTaskResponseParams) Result {
 	if p == nil {
 		p = &DescribeSnapshotTaskResponseParams{}
@@ -47,7 +45,7 @@ func ResultOf(p *DescribeSnapshotTaskResponseParams) Result {
 	return r
 }
 
-// value is *p, or the zero value.
+// value returns *p, or the zero value if p is nil.
 func value[T any](p *T) (v T) {
 	if p != nil {
 		v = *p

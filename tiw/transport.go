@@ -13,25 +13,24 @@ import (
 	"time"
 )
 
-// maxResponse bounds an answer after decompression, in bytes. The largest one
-// lists the images of one task: some thousands of URLs.
+// maxResponse bounds a response after decompression, in bytes. The largest one has the
+// images of a task: some thousand URLs.
 const maxResponse = 1 << 20
 
-// exchange is what the transport saw of one call. It travels in the context of
-// the request.
+// exchange records one call in the transport. It is in the context of the request.
 type exchange struct {
 	stage   stage
-	refused error  // of the gate; the request was not written
-	status  int    // of the response; 0 before there is one
-	date    string // of the response, its header
-	body    []byte // of the response, as far as it came
+	refused error  // error of the gate; the request was not written
+	status  int    // of the response; 0 without one
+	date    string // Date header of the response
+	body    []byte // of the response, as far as it was received
 }
 
 type stage uint8
 
 const (
-	notTried   stage = iota // no connection was asked for
-	connecting              // nothing was written yet
+	notTried   stage = iota // no connection was requested
+	connecting              // nothing was written
 	sent                    // some or all of the request may have been written
 )
 
@@ -44,46 +43,43 @@ type gate struct {
 	written func()
 }
 
-// WithGate returns a context for one call, which will wait for pass between
-// having a connection and writing the request. That is the place for a rate
-// limit's last word: the set-up of a connection takes a varying time, and
-// nothing else comes after it. If pass fails nothing is written, the class of
-// the error is NotSent and it wraps that of pass.
+// WithGate returns a context for one call that runs pass after the connection is ready
+// and before the request is written. A rate limit belongs there, because connecting
+// takes a varying time. If pass fails, nothing is written; the error has the class
+// NotSent and wraps that of pass.
 //
-// written, if not nil, is called when the network has taken the request; once
-// for each part of a request that is too large to be written at once, and not
-// at all when the call ends before.
+// written, if not nil, is called when the request has been written to the network: once
+// for each part if the request needs several writes, and never if the call ends before.
 func WithGate(ctx context.Context, pass func(context.Context) error, written func()) context.Context {
 	return context.WithValue(ctx, gateKey{}, gate{pass, written})
 }
 
-// withExchange prepares a context that abort ends.
+// withExchange returns a context with an exchange. abort must cancel ctx.
 func withExchange(ctx context.Context, abort context.CancelFunc) (context.Context, *exchange) {
 	x := &exchange{}
 	gate, _ := ctx.Value(gateKey{}).(gate)
 	ctx = context.WithValue(ctx, exchangeKey{}, x)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		// net/http goes back to GetConn with a POST only when it wrote nothing
-		// on the connection that it had got, because that was closed meanwhile.
+		// net/http calls GetConn again for a POST only if the connection was closed before
+		// anything was written.
 		GetConn: func(string) { x.stage = connecting },
-		// It calls GotConn from the goroutine that will hand over the request
-		// to be written, and waits for its return.
+		// net/http waits for GotConn before it writes the request.
 		GotConn: func(info httptrace.GotConnInfo) {
 			if gate.pass != nil {
 				if x.refused = gate.pass(ctx); x.refused != nil {
 					abort()
-					info.Conn.Close() // net/http would write first and look at the context then
+					info.Conn.Close() // net/http would write before it checks the context
 					return
 				}
 			}
 			x.stage = sent
-			tellWrites(info.Conn, gate.written)
+			onWrite(info.Conn, gate.written)
 		},
 	}), x
 }
 
-// conn is a connection that tells when something was written to it. The hook
-// of net/http for that, WroteRequest, comes before the last buffer is flushed.
+// conn is a connection with a hook after each write. The hook WroteRequest of net/http
+// is called before the last buffer is flushed.
 type conn struct {
 	net.Conn
 	written atomic.Value // func()
@@ -97,9 +93,9 @@ func (c *conn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// tellWrites has written called, or nothing, after each write of the request
-// that c is for now. TLS lies over the connection that tells.
-func tellWrites(c net.Conn, written func()) {
+// onWrite sets the hook of the conn below c, which may be a TLS connection. written may
+// be nil.
+func onWrite(c net.Conn, written func()) {
 	for {
 		over, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -112,19 +108,18 @@ func tellWrites(c net.Conn, written func()) {
 	}
 }
 
-// transport is an http.RoundTripper that reads the whole answer before it
-// returns, so that the deadline and the size limit hold for the body too and
-// the SDK, which reads without bounds and panics on some bodies, sees JSON
-// objects only. Anything else is an error, redirects above all: following one
-// would send the request twice.
+// transport is an http.RoundTripper that reads the whole response before it returns.
+// So the deadline and the size limit also apply to the body. The SDK, which reads
+// without bounds and panics on some bodies, gets JSON objects only. Everything else is
+// an error, including redirects: following one would send the request twice.
 type transport struct {
 	http *http.Transport
 }
 
-// newTransport returns a transport that keeps idle connections to one host.
-// timeout is that of a call. net/http goes on setting up a connection when the
-// call that wanted it has ended, so that has bounds of its own; they are wider,
-// so that a call always ends by its context.
+// newTransport returns a transport that keeps up to idle connections to one host.
+// timeout is the timeout of a call. net/http continues to connect after the call has
+// ended, so connecting has its own timeouts. They are longer, so that a call always
+// ends by its context.
 func newTransport(idle int, timeout time.Duration) *transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -140,8 +135,8 @@ func newTransport(idle int, timeout time.Duration) *transport {
 		},
 		TLSHandshakeTimeout: 2 * timeout,
 		MaxIdleConnsPerHost: idle,
-		// Tencent closes an idle connection after about 60 s; a request that
-		// crosses the close on the wire is lost with its outcome unknown.
+		// Tencent closes idle connections after about 60 s. A request that is sent at that
+		// moment would have an unknown outcome.
 		IdleConnTimeout:        45 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 		Protocols:              protocols,
@@ -152,7 +147,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	x := req.Context().Value(exchangeKey{}).(*exchange)
 	resp, err := t.http.RoundTrip(req)
 	if err != nil && x.stage == sent {
-		return nil, fmt.Errorf("no answer: %w", err)
+		return nil, fmt.Errorf("no response: %w", err)
 	}
 	if err != nil {
 		return nil, err
@@ -160,12 +155,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer resp.Body.Close()
 	x.status, x.date = resp.StatusCode, resp.Header.Get("Date")
 
-	// The body behind 101 is the bare connection, which no deadline would end.
+	// The body of a 101 is the raw connection, without a deadline.
 	if resp.StatusCode < 200 || 300 <= resp.StatusCode && resp.StatusCode < 400 {
 		return nil, errors.New("redirects and upgrades are not followed")
 	}
 	if enc := resp.Header.Get("Content-Encoding"); enc != "" {
-		return nil, fmt.Errorf("response has the content encoding %.40q, which was not asked for", enc)
+		return nil, fmt.Errorf("response has the content encoding %.40q, which was not requested", enc)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
 	x.body = body
