@@ -41,11 +41,11 @@ exists already is an error (exit code 2).`,
 		}
 		defer c.close()
 		batch, err := enqueue.New(c.rdb, c.cfg.Namespace).Rerun(ctx, args[0], enqueue.BatchOptions{
-			ID: *name, By: "command " + person(), Replicated: c.replicated(),
+			ID: *name, By: "command " + currentUser(), Replicated: c.replicated(),
 		})
 		switch {
 		case errors.Is(err, enqueue.ErrNotReplicated):
-			return c.refused(err)
+			return c.enqueueError(err)
 		case err != nil && ctx.Err() != nil:
 			return fail(exitTempFail, "interrupted; nothing was enqueued")
 		case errors.Is(err, backlog.ErrNotFound):
@@ -53,9 +53,9 @@ exists already is an error (exit code 2).`,
 		case errors.Is(err, enqueue.ErrExists):
 			return fail(exitUsage, "nothing was enqueued: %w; choose another --name", err)
 		case err != nil:
-			return c.refused(err)
+			return c.enqueueError(err)
 		}
-		c.did(e, "again-batch", args[0], fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
+		c.audit(e, "again-batch", args[0], fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
 		fmt.Fprintf(e.stderr, "batch %s: %s of %s enqueued\n", batch.ID, plural(batch.Rooms, "room"), args[0])
 		switch {
 		case *wait:
@@ -69,7 +69,7 @@ exists already is an error (exit code 2).`,
 	return cmd
 }
 
-// checkName checks the id that --name gives a batch. The error is ready to return.
+// checkName checks the batch id of --name. The error has an exit code.
 func checkName(name string) error {
 	if name != "" && !tasks.ValidBatchID(name) {
 		return fail(exitUsage, "--name %q: it must be 1 to 64 of a-z, 0-9 and -, and not begin with -", name)

@@ -11,13 +11,14 @@ import (
 	"tiwsnap/internal/audit"
 )
 
-// did keeps who did what, after it was done: a command is not to fail for that.
-func (c *connection) did(e env, action, object, detail string) {
+// audit adds a change to the audit log. A failure only prints a warning, because the
+// change has been made.
+func (c *connection) audit(e env, action, object, detail string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	entry := audit.Entry{By: person(), Via: audit.Command, Action: action, Object: object, Detail: detail}
+	entry := audit.Entry{By: currentUser(), Via: audit.Command, Action: action, Object: object, Detail: detail}
 	if err := audit.New(c.rdb, c.cfg.Namespace).Add(ctx, entry); err != nil {
-		fmt.Fprintf(e.stderr, "warning: this change could not be written to the audit log: %v\n", err)
+		fmt.Fprintf(e.stderr, "warning: the change was not written to the audit log: %v\n", err)
 	}
 }
 
@@ -32,7 +33,7 @@ line. The log keeps the newest 100,000 changes of the last 90 days.`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	n := cmd.Flags().IntP("number", "n", 100, "how many changes to list, newest first: 1 to 100000")
+	n := cmd.Flags().IntP("number", "n", 100, "`number` of changes to list, newest first: 1 to 100000")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *n < 1 || *n > audit.Most {
@@ -45,7 +46,7 @@ line. The log keeps the newest 100,000 changes of the last 90 days.`,
 		defer c.close()
 		all, more, err := audit.New(c.rdb, c.cfg.Namespace).Page(cmd.Context(), "", *n)
 		if err != nil {
-			return c.away(err)
+			return c.redisError(err)
 		}
 		if more != "" {
 			fmt.Fprintf(e.stderr, "older changes are not listed; list more with --number\n")

@@ -31,7 +31,7 @@ func TestTheAuditLogHasWhatCommandsChange(t *testing.T) {
 	var got []string
 	for _, e := range log.Entries {
 		got = append(got, e.Action+" "+e.Object)
-		if e.By != person() || e.Via != audit.Command {
+		if e.By != currentUser() || e.Via != audit.Command {
 			t.Errorf("%+v", e)
 		}
 	}

@@ -18,21 +18,21 @@ import (
 	"tiwsnap/results"
 )
 
-// batchStates are those of ledger.Batch.
+// batchStates are the states of a ledger.Batch.
 var batchStates = []string{"running", "paused", "canceled", "ended"}
 
-// batchPage is how many batches are read at a time.
+// batchPage is the number of batches read at a time.
 const batchPage = 500
 
-// batchFilter chooses among all batches. The zero value takes every one.
+// batchFilter selects batches. The zero value selects all.
 type batchFilter struct {
 	states []string
 	since  time.Time
-	limit  int // 0: none
+	limit  int // 0: no limit
 }
 
-// batchFilterFlags adds the flags that choose, and returns a function that reads
-// them. Its error is ready to return.
+// batchFilterFlags adds the filter flags and returns a function that reads them, whose
+// error has an exit code.
 func batchFilterFlags(cmd *cobra.Command) func() (batchFilter, error) {
 	states := cmd.Flags().
 		StringSlice("state", nil, "list only batches in these `states`: "+strings.Join(batchStates, ", "))
@@ -53,14 +53,14 @@ func batchFilterFlags(cmd *cobra.Command) func() (batchFilter, error) {
 		}
 		var err error
 		if *since != "" {
-			f.since, err = ago(*since, time.Now())
+			f.since, err = parseSince(*since, time.Now())
 		}
 		return f, err
 	}
 }
 
-// ago reads a time: how long before now, a date in UTC, or RFC 3339.
-func ago(text string, now time.Time) (time.Time, error) {
+// parseSince parses a duration before now, a date in UTC, or RFC 3339.
+func parseSince(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
@@ -74,8 +74,8 @@ func ago(text string, now time.Time) (time.Time, error) {
 		text, now.UTC().Format(time.DateOnly), now.UTC().Format(time.RFC3339))
 }
 
-// batches are those chosen, the newest first, read a page at a time. more tells
-// at the end whether the limit has left any out. An error ends the sequence.
+// batches returns the selected batches, newest first, read in pages. At the end, more
+// is true if the limit left any out. An error ends the sequence.
 func (f batchFilter) batches(ctx context.Context, l *ledger.Ledger, more *bool) iter.Seq2[ledger.Batch, error] {
 	return func(yield func(ledger.Batch, error) bool) {
 		n := 0
@@ -108,17 +108,17 @@ func (f batchFilter) batches(ctx context.Context, l *ledger.Ledger, more *bool) 
 	}
 }
 
-// printBatches prints a line for each batch, as they come.
+// printBatches prints one line per batch, as they are read.
 func printBatches(ctx context.Context, e env, c *connection, f batchFilter, output string) error {
 	var more bool
 	all := f.batches(ctx, c.ledger, &more)
 	if output == "json" {
-		return c.away(printJSONList(e.stdout, "batches", all, &more))
+		return c.redisError(printJSONList(e.stdout, "batches", all, &more))
 	}
-	n, err := printRows(e, inNamespace("", all), output, false)
+	n, err := printRows(e, withNamespace("", all), output, false)
 	switch {
 	case err != nil:
-		return c.away(err)
+		return c.redisError(err)
 	case more:
 		fmt.Fprintf(e.stderr, "only the newest %d are listed; list more with --limit\n", f.limit)
 	case n == 0 && output == "table" && (len(f.states) > 0 || !f.since.IsZero()):
@@ -129,17 +129,17 @@ func printBatches(ctx context.Context, e env, c *connection, f batchFilter, outp
 	return nil
 }
 
-// screen is how many lines of a table are aligned with one another.
-const screen = 100
+// alignedRows is the number of table rows that are aligned and printed together.
+const alignedRows = 100
 
-// namedBatch is a batch of one of several namespaces.
+// namedBatch is a batch with the name of its namespace.
 type namedBatch struct {
 	Namespace string `json:"namespace,omitempty"`
 	ledger.Batch
 }
 
-// inNamespace names the namespace of batches.
-func inNamespace(name string, all iter.Seq2[ledger.Batch, error]) iter.Seq2[namedBatch, error] {
+// withNamespace adds the name of their namespace to batches.
+func withNamespace(name string, all iter.Seq2[ledger.Batch, error]) iter.Seq2[namedBatch, error] {
 	return func(yield func(namedBatch, error) bool) {
 		for b, err := range all {
 			if !yield(namedBatch{name, b}, err) {
@@ -149,11 +149,11 @@ func inNamespace(name string, all iter.Seq2[ledger.Batch, error]) iter.Seq2[name
 	}
 }
 
-// printNamespaces prints the batches of several namespaces, with the name of its own for each.
+// printNamespaces prints the batches of several namespaces, each with its namespace.
 func printNamespaces(ctx context.Context, e env, all []*connection, f batchFilter, output string) error {
 	for _, c := range all {
 		var said bytes.Buffer
-		if err := sayTrouble(ctx, env{stderr: &said}, c); err != nil {
+		if err := printWarnings(ctx, env{stderr: &said}, c); err != nil {
 			return err
 		}
 		for line := range strings.Lines(said.String()) {
@@ -165,7 +165,7 @@ func printNamespaces(ctx context.Context, e env, all []*connection, f batchFilte
 	batches := func(yield func(namedBatch, error) bool) {
 		for _, at = range all {
 			var some bool
-			for b, err := range inNamespace(at.cfg.Namespace.String(), f.batches(ctx, at.ledger, &some)) {
+			for b, err := range withNamespace(at.cfg.Namespace.String(), f.batches(ctx, at.ledger, &some)) {
 				if !yield(b, err) || err != nil {
 					return
 				}
@@ -174,16 +174,16 @@ func printNamespaces(ctx context.Context, e env, all []*connection, f batchFilte
 		}
 	}
 	if output == "json" {
-		return at.away(printJSONList(e.stdout, "batches", batches, &more))
+		return at.redisError(printJSONList(e.stdout, "batches", batches, &more))
 	}
 	n, err := printRows(e, batches, output, true)
 	switch {
 	case err != nil:
-		return at.away(err)
+		return at.redisError(err)
 	case more:
-		fmt.Fprintf(e.stderr, "only the newest %d of each namespace are shown: there are more (--limit)\n", f.limit)
+		fmt.Fprintf(e.stderr, "only the newest %d of each namespace are listed; list more with --limit\n", f.limit)
 	case n == 0 && output == "table":
-		fmt.Fprintln(e.stderr, "no such batch in any namespace")
+		fmt.Fprintln(e.stderr, "no batches in any namespace")
 	}
 	return nil
 }
@@ -197,7 +197,7 @@ func printRows(e env, all iter.Seq2[namedBatch, error], output string, named boo
 	}
 	line := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")) }
 	if output == "csv" {
-		line = func(row ...string) { cells.Write(row) } // it keeps its error
+		line = func(row ...string) { cells.Write(row) } // the error is checked below
 	}
 	for b, err := range all {
 		if err != nil {
@@ -214,7 +214,7 @@ func printRows(e env, all iter.Seq2[namedBatch, error], output string, named boo
 			} else {
 				line(row...)
 			}
-			if n%screen == screen-1 {
+			if n%alignedRows == alignedRows-1 {
 				err = table.Flush()
 			}
 		}
@@ -252,15 +252,15 @@ func batchRow(b ledger.Batch) []string {
 		b.ID, b.State, strconv.Itoa(b.Total), strconv.Itoa(b.Queued), strconv.Itoa(inProgress(b)),
 		strconv.Itoa(b.Succeeded), strconv.Itoa(b.NoImage), strconv.Itoa(b.Failed), strconv.Itoa(b.Canceled),
 		strconv.Itoa(b.Images),
-		clock(b.CreatedAt), clock(b.EndedAt),
+		formatTime(b.CreatedAt), formatTime(b.EndedAt),
 	}
 }
 
-// inProgress is how many snapshots of a batch have been sent and not ended.
+// inProgress returns the number of snapshots of a batch that are sent and not ended.
 func inProgress(b ledger.Batch) int { return b.Sending + b.Unknown + b.Accepted }
 
-// batchWords says how far a batch is, on one line.
-func batchWords(b ledger.Batch, p *results.Pace) string {
+// batchSummary returns the progress of a batch on one line.
+func batchSummary(b ledger.Batch, p *results.Pace) string {
 	words := fmt.Sprintf("%d/%d done, %d failed", b.Done(), b.Total, b.Failed)
 	if b.Canceled > 0 {
 		words += fmt.Sprintf(", %d canceled", b.Canceled)
@@ -268,7 +268,7 @@ func batchWords(b ledger.Batch, p *results.Pace) string {
 	if b.NoImage > 0 {
 		words += fmt.Sprintf(", %d without an image", b.NoImage)
 	}
-	if b.Accepted > 0 { // for a while there is nothing else to see: see confirm.after
+	if b.Accepted > 0 { // the only visible progress until the first result poll
 		words += fmt.Sprintf(", %d accepted", b.Accepted)
 	}
 	if rate := p.Rate(); rate > 0 && !b.Ended() {

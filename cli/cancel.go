@@ -24,32 +24,28 @@ its task goes on. Exit code 1 if there is nothing left to cancel.`,
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := connect(cmd, e)
-		if err != nil {
-			return err
-		}
-		defer c.close()
+	cmd.RunE = withRedis(e, func(cmd *cobra.Command, c *connection, args []string) error {
 		return eachID(e, c, args, *output, func(id string) (said string, done bool, err error) {
 			said, done, err = cancel(cmd.Context(), c, id)
 			if done && err == nil {
-				c.did(e, "cancel", id, said)
+				c.audit(e, "cancel", id, said)
 			}
 			return said, done, err
 		})
-	}
+	})
 	return cmd
 }
 
-// outcome is what a command has done with one id.
+// outcome is the result of a command for one id.
 type outcome struct {
 	ID      string `json:"id"`
-	Done    bool   `json:"done"` // false: there was nothing to do, or it cannot be done
+	Done    bool   `json:"done"` // false: nothing to do, or not possible
 	Message string `json:"message"`
 }
 
-// eachID does something with each id, says what became of it, and ends with
-// exitUsage if one is unknown or wrong, else with exitFailed if one was not done.
+// eachID calls do for each id and prints the outcomes. It exits with exitUsage if an id
+// is unknown or invalid, otherwise with exitFailed if one was not done. do returns a
+// message, and whether it was done.
 func eachID(
 	e env, c *connection, ids []string, output string, do func(id string) (said string, done bool, err error),
 ) error {
@@ -69,7 +65,7 @@ func eachID(
 					continue
 				}
 			case err != nil:
-				yield(outcome{}, c.away(err))
+				yield(outcome{}, c.redisError(err))
 				return
 			case !done && code == exitOK:
 				code = exitFailed
@@ -101,8 +97,8 @@ func eachID(
 	return nil
 }
 
-// cancel cancels what has that id and says what that did. done is false if it
-// cannot be canceled any more.
+// cancel cancels the batch or snapshot of an id and returns a message. done is false if
+// it can no longer be canceled.
 func cancel(ctx context.Context, c *connection, id string) (said string, done bool, err error) {
 	before, err := c.ledger.Batch(ctx, id)
 	if errors.Is(err, ledger.ErrNotFound) {

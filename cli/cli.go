@@ -26,7 +26,7 @@ const (
 	exitConfig      = 78 // bad configuration
 )
 
-// exitError ends the program with a code. A nil err prints nothing more.
+// exitError ends the program with an exit code. If err is nil, no error is printed.
 type exitError struct {
 	code int
 	err  error
@@ -45,7 +45,7 @@ func fail(code int, format string, args ...any) error {
 	return &exitError{code, fmt.Errorf(format, args...)}
 }
 
-// env is what a command may touch of the outside world.
+// env is the environment of a command.
 type env struct {
 	stdin   io.Reader
 	stdout  io.Writer
@@ -53,7 +53,7 @@ type env struct {
 	environ func() []string // NAME=value, as os.Environ
 }
 
-// getenv is the value of a variable, or empty.
+// getenv returns the value of a variable, or an empty string.
 func (e env) getenv(name string) string {
 	for _, entry := range e.environ() {
 		if value, ok := strings.CutPrefix(entry, name+"="); ok {
@@ -63,8 +63,8 @@ func (e env) getenv(name string) string {
 	return ""
 }
 
-// input is stdin. A read ends with ctx: a terminal, or a pipe whose other end
-// says nothing, would not let an interrupt through.
+// input returns stdin, whose reads end with ctx. Otherwise a read from a terminal or
+// an idle pipe would block an interrupt.
 func (e env) input(ctx context.Context) io.Reader {
 	r, w := io.Pipe()
 	go func() {
@@ -75,8 +75,8 @@ func (e env) input(ctx context.Context) io.Reader {
 	return r
 }
 
-// Run runs the command line and returns the exit code. SIGINT and SIGTERM end
-// the command in order; a second one ends the process at once.
+// Run runs the command line and returns the exit code. SIGINT or SIGTERM stops the
+// command gracefully; a second one ends the process at once.
 func Run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -98,11 +98,11 @@ func run(ctx context.Context, args []string, e env) int {
 	case errors.As(err, &exit):
 		code, err = exit.code, exit.err
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // whatever it was doing
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		code, err = exitTempFail, errors.New("interrupted")
 	}
 	lost := stdout.end()
-	if err != nil && (lost == nil || !strings.Contains(err.Error(), lost.Error())) { // not the same twice
+	if err != nil && (lost == nil || !strings.Contains(err.Error(), lost.Error())) { // do not print it twice
 		fmt.Fprintf(stderr, "tiwsnap: %v\n", err)
 	}
 	if lost != nil {
@@ -171,7 +171,7 @@ func newRoot(e env) *cobra.Command {
 		}
 	}
 	root.SetFlagErrorFunc(flagError)
-	usage(root, e)
+	explainUsageErrors(root, e)
 	root.SetUsageTemplate(strings.NewReplacer(
 		"Usage:", "USAGE:", "Aliases:", "ALIASES:", "Examples:", "EXAMPLES:", "Available Commands:", "COMMANDS:",
 		"Global Flags:", "GLOBAL FLAGS:", "Flags:", "FLAGS:",
@@ -179,7 +179,7 @@ func newRoot(e env) *cobra.Command {
 	return root
 }
 
-// newHelp is cobra's help command, which ends well when it knows no such command.
+// newHelp replaces cobra's help command, which exits with 0 for an unknown command.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:     "help [COMMAND]",
@@ -197,7 +197,7 @@ func newHelp() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			found, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return fail(exitUsage, "there is no command %q: see tiwsnap -h", strings.Join(args, " "))
+				return fail(exitUsage, "unknown command %q: see tiwsnap -h", strings.Join(args, " "))
 			}
 			found.InitDefaultHelpFlag()
 			return found.Help()

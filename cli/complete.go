@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// completeTime is how long a shell waits for names.
-	completeTime = 2 * time.Second
-	// maxCompleted is how many names are offered, of the newest batches.
+	// completionTimeout bounds a completion from Redis.
+	completionTimeout = 2 * time.Second
+	// maxCompleted is the number of batches that completion offers.
 	maxCompleted = 100
 )
 
-// completeBatches offers the names of the newest batches that a command is good
-// for. It says nothing where Redis is away: a shell has no place for errors.
+// completeBatches completes the names of the newest batches for which good is true.
+// Errors of Redis are ignored, because a shell cannot show them.
 func completeBatches(e env, good func(ledger.Batch) bool) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
 		names, _ := batchNames(cmd, e, begin, good)
@@ -29,7 +29,7 @@ func completeBatches(e env, good func(ledger.Batch) bool) cobra.CompletionFunc {
 }
 
 func batchNames(cmd *cobra.Command, e env, begin string, good func(ledger.Batch) bool) ([]string, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), completeTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), completionTimeout)
 	defer cancel()
 	cfg, err := loadConfig(cmd, e)
 	if err != nil || cfg.Redis.URL.Reveal() == rdb.Embedded {
@@ -56,10 +56,10 @@ func batchNames(cmd *cobra.Command, e env, begin string, good func(ledger.Batch)
 	return names, nil
 }
 
-// anyBatch is for commands that are good for every batch.
+// anyBatch accepts every batch.
 func anyBatch(ledger.Batch) bool { return true }
 
-// completeSchedules offers the names of the schedules.
+// completeSchedules completes the names of the schedules.
 func completeSchedules(e env) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		var names []string

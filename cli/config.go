@@ -14,7 +14,7 @@ YAML key rate.limit is TIWSNAP_RATE_LIMIT.
 
 Tencent's API key is TENCENTCLOUD_SECRET_ID, TENCENTCLOUD_SECRET_KEY and, for
 temporary credentials, TENCENTCLOUD_TOKEN. Each can be read from a file instead, as
-with TENCENTCLOUD_SECRET_KEY_FILE. There are no flags for them, because everybody on
+with TENCENTCLOUD_SECRET_KEY_FILE. There are no flags for them, because every user of
 the machine can read command lines.`
 
 func newConfig(e env) *cobra.Command {

@@ -34,8 +34,7 @@ import (
 	"tiwsnap/worker"
 )
 
-// demoSecret is the demo's secret id and key. It opens nothing but the demo's
-// own simulator.
+// demoSecret is the demo's secret id and key, valid only for its own simulator.
 const demoSecret = "demo"
 
 func newDemo(e env) *cobra.Command {
@@ -44,8 +43,8 @@ func newDemo(e env) *cobra.Command {
 		Short: "Run a demo in one process, without Redis or a Tencent account",
 		Long: `Run a demo in one process, without Redis or a Tencent account: an embedded Redis, a
 simulator of Tencent's API and a worker, all on loopback. They snapshot the rooms of
-three classes that end at the same time. Nothing is durable but the copied images.
-Of a --config file only the schedules are used.`,
+three classes that end at the same time. Only the copied images are kept. Of a --config
+file, only the schedules are used.`,
 		Example: `  tiwsnap demo
   tiwsnap demo --keep
   tiwsnap demo --rooms class.csv`,
@@ -83,7 +82,7 @@ func demo(
 	ctx context.Context, e env, list io.Reader, name string, keep bool, schedules []schedule.Schedule, output string,
 ) (err error) {
 	fmt.Fprintln(e.stderr, "demo: an embedded Redis, a simulator of Tencent's API and a worker, in this process; "+
-		"nothing of it is durable")
+		"nothing is durable")
 	redis := embedded.New()
 	if err := redis.Listen(); err != nil {
 		return fail(exitUnavailable, "%w", err)
@@ -122,7 +121,7 @@ func demo(
 	if err := demoImages(&c.cfg.Images); err != nil {
 		return err
 	}
-	defer os.Remove(strings.TrimPrefix(c.cfg.Images.Store, "file://")) // if nothing came of it
+	defer os.Remove(strings.TrimPrefix(c.cfg.Images.Store, "file://")) // if it is empty
 	copier, closeCopier, err := newCopier(c, log, registry)
 	if err != nil {
 		return err
@@ -130,7 +129,7 @@ func demo(
 	defer closeCopier()
 	w, err := worker.New(worker.Options{
 		Redis: client, TIW: api, ConfirmAfter: time.Second,
-		Margin:    50 * time.Millisecond, // simulator, Redis and worker hold up one another in one process
+		Margin:    50 * time.Millisecond, // simulator, Redis and worker delay one another in one process
 		Schedules: schedules, Copier: copier,
 		Log: log, Metrics: ofNamespace(registry, config.Config{}),
 	})
@@ -172,7 +171,7 @@ func demo(
 	fmt.Fprintf(e.stderr, "batch %s: %s of %s enqueued\n", batch.ID, plural(batch.Rooms, "room"), name)
 	failed, err := watch(ctx, e, c, batch.ID)
 	if ctx.Err() != nil {
-		return fail(exitTempFail, "interrupted; the demo left nothing behind")
+		return fail(exitTempFail, "interrupted; nothing of the demo is kept")
 	}
 	if err != nil {
 		return err
@@ -196,12 +195,12 @@ Still running; stop it with Ctrl-C:
 	if failed > 0 {
 		return &exitError{exitFailed, nil}
 	}
-	return leftOut(lines.bad)
+	return badRowsExit(lines.bad)
 }
 
-// demoImages makes a folder for copies of the images, which is left.
+// demoImages creates a folder for copies of the images, which is kept.
 func demoImages(c *config.Images) (err error) {
-	if c.Private, err = guard.ParsePrivate([]string{"127.0.0.1"}); err != nil { // the simulator's
+	if c.Private, err = guard.ParsePrivate([]string{"127.0.0.1"}); err != nil { // the simulator's address
 		return err
 	}
 	dir, err := os.MkdirTemp("", "tiwsnap-demo-")
@@ -212,12 +211,12 @@ func demoImages(c *config.Images) (err error) {
 	return nil
 }
 
-// demoPatience is how long the demo waits for the last copies.
-const demoPatience = 30 * time.Second
+// demoTimeout bounds the wait for the last copies.
+const demoTimeout = 30 * time.Second
 
-// demoCopied waits until the images of the batch are copied, and prints where.
+// demoCopied waits until the images of the batch are copied, and prints their path.
 func demoCopied(ctx context.Context, e env, c *connection, id string) error {
-	wait, cancel := context.WithTimeout(ctx, demoPatience)
+	wait, cancel := context.WithTimeout(ctx, demoTimeout)
 	defer cancel()
 	for {
 		b, err := c.ledger.Batch(ctx, id)
@@ -233,13 +232,13 @@ func demoCopied(ctx context.Context, e env, c *connection, id string) error {
 		select {
 		case <-wait.Done():
 			return fail(exitFailed, "%[2]d of %[1]d images were not copied within %[3]s",
-				b.Images, b.PendingImages, demoPatience)
+				b.Images, b.PendingImages, demoTimeout)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
 
-// demoSummary prints what came of the batch.
+// demoSummary prints the result of the batch.
 func demoSummary(ctx context.Context, e env, c *connection, id string, sim *tiwtest.Server, output string) error {
 	b, err := c.ledger.Batch(ctx, id)
 	if err != nil {
@@ -252,7 +251,7 @@ func demoSummary(ctx context.Context, e env, c *connection, id string, sim *tiwt
 			"peak_second": create.Received.SlidingSecond.Requests, "rejected": create.Rejected,
 		}, true)
 	}
-	return fields(e.stdout,
+	return printFields(e.stdout,
 		"rooms", b.Total,
 		"succeeded", b.Succeeded,
 		"of them without an image", nonzero(b.NoImage),

@@ -66,9 +66,9 @@ func TestDoctorOnTheAPI(t *testing.T) {
 		want    string
 	}{
 		{"a good key", tiwtest.Faults{}, good, exitOK,
-			"ok    credentials: accepted (the probe was answered InvalidParameter.TaskNotFound)"},
+			"ok    credentials: accepted (response to the probe: InvalidParameter.TaskNotFound)"},
 		{"another account's application", refused("UnauthorizedOperation.SdkAppId"), good, exitOK,
-			"ok    credentials: accepted (the probe was answered UnauthorizedOperation.SdkAppId)"},
+			"ok    credentials: accepted (response to the probe: UnauthorizedOperation.SdkAppId)"},
 		{"an unknown SecretId", tiwtest.Faults{}, key("nobody", "S3CR3T"), exitConfig,
 			"FAIL  credentials: AuthFailure.SecretIdNotFound, the SecretId does not exist"},
 		{"a wrong SecretKey", tiwtest.Faults{}, key(tiwtest.DefaultSecret, "S3CR3T"), exitConfig,
@@ -117,7 +117,7 @@ func TestDoctorOnTheAPI(t *testing.T) {
 			redisLine,
 			endpointLine,
 			"warn  endpoint clock: differs by -# from the clock here; fix: run an NTP client on this machine",
-			"ok    credentials: accepted (the probe was answered InvalidParameter.TaskNotFound)",
+			"ok    credentials: accepted (response to the probe: InvalidParameter.TaskNotFound)",
 		}, "\n")
 		if diff := cmp.Diff(want, text); diff != "" || code != exitOK {
 			t.Errorf("exit %d\n%s", code, diff)
@@ -488,7 +488,7 @@ func TestDoctorOnSchedules(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines, code := doctorSays(t, nil, "--skip-tiw", "--redis-url", s.URL(), "--config", file)
-	next, due := clock(this.AddDate(1, 0, 0)), clock(this)
+	next, due := formatTime(this.AddDate(1, 0, 0)), formatTime(this)
 	want := []string{
 		"warn  schedule down: the tick of " + due +
 			" failed: rooms of list: gone; fix: correct the source, then run tiwsnap schedule run down",

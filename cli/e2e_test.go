@@ -283,7 +283,7 @@ func TestBadRows(t *testing.T) {
 	text := "SdkAppId,RoomId\n1400123480,1\n1400123480,x\n1400123480,\n1400123480,1\n1400123480,2\n"
 	code, stdout, stderr := s.run(text, "enqueue", "batch", "-", "--strict", "--name", "b")
 	if code != exitUsage || stdout != "" ||
-		!strings.Contains(stderr, "3 bad rows, and --strict allows none; nothing was enqueued") {
+		!strings.Contains(stderr, "3 bad rows, but --strict allows none; nothing was enqueued") {
 		t.Errorf("strict: exit code %d, %q, %q", code, stdout, stderr)
 	}
 	for _, line := range []string{"line 3", "line 4", "line 5", "already on line 2"} {
@@ -359,7 +359,7 @@ func TestDemo(t *testing.T) {
 		env{strings.NewReader(""), &out, &errs, variables(nil)}); code != exitOK {
 		t.Fatalf("exit code %d: %s", code, errs.String())
 	}
-	if !strings.Contains(errs.String(), "nothing of it is durable") {
+	if !strings.Contains(errs.String(), "nothing is durable") {
 		t.Errorf("it does not warn: %s", errs.String())
 	}
 	words := strings.Fields(out.String())

@@ -396,7 +396,7 @@ func endings(full, evicting, taken string) []ending {
 
 		{
 			command: "web",
-			how:     "stopped in order",
+			how:     "stopped gracefully",
 			code:    exitOK,
 			run:     "--http-addr FREE",
 			stop:    true,
@@ -414,7 +414,7 @@ func endings(full, evicting, taken string) []ending {
 		{command: "webhooks resend", how: "nothing to resend, or it is being delivered", code: exitFailed, run: "--all"},
 		{command: "webhooks resend", how: "there is no such webhook", code: exitUsage, run: "none"},
 
-		{command: "worker", how: "stopped in order", code: exitOK, stop: true},
+		{command: "worker", how: "stopped gracefully", code: exitOK, stop: true},
 		{
 			command: "worker",
 			how:     "it cannot listen at an address",
@@ -423,7 +423,7 @@ func endings(full, evicting, taken string) []ending {
 		},
 		{
 			command: "worker",
-			how:     "did not stop in order: the log says why",
+			how:     "did not stop gracefully: see the log",
 			code:    exitTempFail,
 			run:     "... it would take a worker that hangs",
 		},

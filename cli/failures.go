@@ -36,44 +36,37 @@ code means, how to fix it, and the newest example. "tiwsnap retry" retries them.
 	cmd.RegisterFlagCompletionFunc("batch", withFailures)
 	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = withRedis(e, func(cmd *cobra.Command, c *connection, _ []string) error {
 		ctx := cmd.Context()
-		c, err := connect(cmd, e)
-		if err != nil {
-			return err
-		}
-		defer c.close()
-		batches, err := batchesOrOne(ctx, c, *batch)
+		batches, err := selectBatches(ctx, c, *batch)
 		if err != nil {
 			return err
 		}
 		all := c.results.Failed(ctx, batches, *held)
 		if *list {
-			return c.away(printFailures(e, all, *output))
+			return c.redisError(printFailures(e, all, *output))
 		}
 		groups, err := results.Group(all)
 		if err != nil {
-			return c.away(err)
+			return c.redisError(err)
 		}
 		if len(groups) == 0 && *output == "table" {
 			fmt.Fprintln(e.stderr, "no failures")
 		}
 		return printGroups(e.stdout, groups, *output)
-	}
+	})
 	return cmd
 }
 
-// batchesOrOne is the given batch, or all of them and "" for the single rooms.
-func batchesOrOne(ctx context.Context, c *connection, id string) ([]string, error) {
+// selectBatches returns the given batch. For an empty id it returns all batches, and ""
+// for single rooms. The error has an exit code.
+func selectBatches(ctx context.Context, c *connection, id string) ([]string, error) {
 	if id != "" {
-		_, err := c.ledger.Batch(ctx, id)
-		if errors.Is(err, ledger.ErrNotFound) {
-			return nil, c.unknownID(id)
-		}
-		return []string{id}, c.away(err)
+		_, err := c.batch(ctx, id)
+		return []string{id}, err
 	}
 	all, err := c.results.Everywhere(ctx)
-	return all, c.away(err)
+	return all, c.redisError(err)
 }
 
 func printGroups(w io.Writer, groups []*results.Failure, output string) error {
@@ -92,7 +85,7 @@ func printGroups(w io.Writer, groups []*results.Failure, output string) error {
 			text := results.CSVText
 			rows = append(rows, []string{
 				text(g.Code), g.Class, strconv.Itoa(g.Count), g.Meaning, g.Fix, g.Newest.ID,
-				text(g.Newest.Message), text(g.Newest.RequestID), text(g.Newest.TaskID), clock(g.Newest.At),
+				text(g.Newest.Message), text(g.Newest.RequestID), text(g.Newest.TaskID), formatTime(g.Newest.At),
 			})
 		}
 		return csv.NewWriter(w).WriteAll(rows)
@@ -101,14 +94,14 @@ func printGroups(w io.Writer, groups []*results.Failure, output string) error {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		if err := fields(w,
+		if err := printFields(w,
 			"error", g.Code,
 			"snapshots", g.Count,
 			"class", g.Class,
 			"meaning", g.Meaning,
 			"fix", g.Fix,
 			"newest", g.Newest.ID,
-			"at", clock(g.Newest.At),
+			"at", formatTime(g.Newest.At),
 			"message", g.Newest.Message,
 			"RequestId", g.Newest.RequestID,
 			"TaskID", g.Newest.TaskID,
@@ -119,7 +112,7 @@ func printGroups(w io.Writer, groups []*results.Failure, output string) error {
 	return nil
 }
 
-// printFailures prints a line for each snapshot, as they come.
+// printFailures prints one line per snapshot, as they are read.
 func printFailures(e env, all iter.Seq2[results.Result, error], output string) error {
 	w := e.stdout
 	switch output {
@@ -144,8 +137,8 @@ func printFailures(e env, all iter.Seq2[results.Result, error], output string) e
 			fmt.Fprintln(tw, "SNAPSHOT\tROOM\tCODE\tREQUESTID\tMESSAGE")
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n",
-			s.ID, roomWords(s.Room), plain(s.Code), plain(s.RequestID), plain(s.Message))
-		if n++; n%screen == 0 {
+			s.ID, roomName(s.Room), plain(s.Code), plain(s.RequestID), plain(s.Message))
+		if n++; n%alignedRows == 0 {
 			if err := tw.Flush(); err != nil {
 				return err
 			}

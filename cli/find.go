@@ -16,7 +16,7 @@ func newFind(e env) *cobra.Command {
 		Use:   "find WORD",
 		Short: "Find snapshots by RoomId, TaskID, RequestId or label",
 		Long: `Find snapshots by RoomId, by the TaskID or RequestId of any attempt, or by the exact
-value of a label, newest first. Queued rooms are found too. A snapshot is found until
+value of a label, newest first. Queued rooms are included. A snapshot is found until
 its record expires. Exit code 1 if there is none.`,
 		Example: `  tiwsnap find 10007
   tiwsnap find "Class 3b" --limit 1000 -o csv > class-3b.csv
@@ -43,7 +43,7 @@ its record expires. Exit code 1 if there is none.`,
 			found.Searched, found.Next = more.Searched, more.Next
 		}
 		if err != nil {
-			return c.away(err)
+			return c.redisError(err)
 		}
 		if err := printFound(e.stdout, found, *output); err != nil {
 			return err
@@ -51,11 +51,11 @@ its record expires. Exit code 1 if there is none.`,
 		switch {
 		case len(found.Snapshots) == 0:
 			return fail(exitFailed, "no snapshot has the RoomId, TaskID, RequestId or label %s; records are kept "+
-				"for %s",
+				"for %s after the end",
 				plain(args[0]), c.cfg.Retention)
 		case found.Next != "" && !found.More:
-			fmt.Fprintf(e.stderr, "these are %d, and %d of the %d rooms that wait were searched; --limit prints "+
-				"more of them\n",
+			fmt.Fprintf(e.stderr, "%d are listed; %d of %d queued rooms were searched; search more with "+
+				"--limit\n",
 				len(found.Snapshots), found.Searched, found.Waiting)
 		case found.More:
 			fmt.Fprintf(e.stderr, "only the newest %d are listed; list more with --limit\n", len(found.Snapshots))
@@ -87,7 +87,7 @@ func printFound(w io.Writer, found results.Found, output string) error {
 	fmt.Fprintln(tw, "SNAPSHOT\tROOM\tSTATE\tIMAGES\tENDED\tTASKID\tREQUESTID")
 	for _, s := range found.Snapshots {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
-			s.ID, roomWords(s.Room), s.State, len(s.Images), clock(s.EndedAt), plain(s.TaskID), plain(s.RequestID))
+			s.ID, roomName(s.Room), s.State, len(s.Images), formatTime(s.EndedAt), plain(s.TaskID), plain(s.RequestID))
 	}
 	return tw.Flush()
 }

@@ -14,7 +14,7 @@ import (
 	"tiwsnap/internal/password"
 )
 
-// The files that first-login makes.
+// The files and the user that first-login creates.
 const (
 	usersFile      = "users"
 	sessionKeyFile = "session_key"
@@ -33,7 +33,7 @@ and session_key, for TIWSNAP_HTTP_SESSION_KEY_FILE. Only their owner can read th
 Existing files are kept. If TIWSNAP_HTTP_USERS is set, its users are written instead
 of admin.`,
 		Example: `  tiwsnap first-login /run/tiwsnap
-  tiwsnap first-login --reset /run/tiwsnap   # password lost; then send SIGHUP to the worker`,
+  tiwsnap first-login --reset /run/tiwsnap   # a new password; then send SIGHUP to the worker`,
 		Args: cobra.ExactArgs(1),
 	}
 	reset := cmd.Flags().Bool("reset", false, "replace all users by a new admin")
@@ -73,7 +73,7 @@ of admin.`,
 			fmt.Fprintf(e.stderr, "%s now has the users of TIWSNAP_HTTP_USERS\n", users)
 			return nil
 		case hasUsers && !*reset:
-			fmt.Fprintf(e.stderr, "%s exists and is kept: its password was printed when it was created; "+
+			fmt.Fprintf(e.stderr, "%s exists and is kept; its password was printed when it was created. "+
 				"--reset creates a new one\n", users)
 			return nil
 		}
@@ -89,21 +89,21 @@ of admin.`,
 		if *output == "json" {
 			return printJSON(e.stdout, map[string]string{"pages": *url, "user": firstUser, "password": word}, true)
 		}
-		return fields(e.stdout, "pages", *url, "user", firstUser, "password", word)
+		return printFields(e.stdout, "pages", *url, "user", firstUser, "password", word)
 	}
 	return cmd
 }
 
-// newPassword is one of 100 random bits, to be typed: abcde-fghij-klmno-pqrst.
+// newPassword returns a password of 100 random bits, as abcde-fghij-klmno-pqrst.
 func newPassword() string {
 	s := strings.ToLower(rand.Text())
 	return strings.Join([]string{s[:5], s[5:10], s[10:15], s[15:20]}, "-")
 }
 
-// writePrivate replaces a file, which only its owner can read, at once. The
-// error is ready to return.
+// writePrivate atomically replaces a file that only its owner can read. The error has an
+// exit code.
 func writePrivate(file string, lines ...string) error {
-	// The temporary file is nothing that anybody knows.
+	// The error names file instead of the temporary file.
 	failed := func(err error) error {
 		var path *fs.PathError
 		var link *os.LinkError
@@ -118,7 +118,7 @@ func writePrivate(file string, lines ...string) error {
 	if err != nil {
 		return failed(err)
 	}
-	defer os.Remove(f.Name()) // if it is still there
+	defer os.Remove(f.Name()) // fails after the rename
 	_, err = f.WriteString(strings.Join(lines, "\n") + "\n")
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {

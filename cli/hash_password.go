@@ -45,8 +45,8 @@ the password is its first line.`,
 	return cmd
 }
 
-// readPassword reads a password: twice from a terminal, where it is not shown,
-// or the first line of stdin. The error is ready to return.
+// readPassword prompts twice for a password on a terminal, without echo. If stdin is not
+// a terminal, it reads its first line. The error has an exit code.
 func readPassword(ctx context.Context, e env) (string, error) {
 	in, ok := e.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
@@ -76,7 +76,7 @@ func readPassword(ctx context.Context, e env) (string, error) {
 				return "", fail(exitUsage, "terminal: %w", err)
 			}
 			return string(b), nil
-		case <-ctx.Done(): // it reads on, and would leave the terminal silent
+		case <-ctx.Done(): // the read continues, with the echo off
 			return "", errors.Join(ctx.Err(), term.Restore(int(in.Fd()), shown))
 		}
 	}

@@ -21,9 +21,9 @@ func newHealth(e env) *cobra.Command {
 		Use:   "health",
 		Short: "Check that the worker or web process on this machine is alive",
 		Long: `Check that the worker or web process on this machine is alive: GET /livez at its
-http.addr must answer within two seconds. The only setting that is read is http.addr.
+http.addr must answer within two seconds. No other setting is read.
 
-It does not check Redis or Tencent. A process waits until they are back, and a restart
+It does not check Redis or Tencent: a process waits until they are back, and a restart
 would not help.
 
 Exit code 0: alive. 69: no answer.`,
@@ -43,10 +43,10 @@ Exit code 0: alive. 69: no answer.`,
 			return fail(exitConfig, "bad configuration: %w", err)
 		}
 		if addr == "" {
-			return fail(exitConfig, "TIWSNAP_HTTP_ADDR is empty, so no process can be checked: "+
+			return fail(exitConfig, "TIWSNAP_HTTP_ADDR is empty, so there is no address to check: "+
 				"set it for the process and for this command")
 		}
-		if err := lives(cmd.Context(), addr); err != nil {
+		if err := checkLive(cmd.Context(), addr); err != nil {
 			return fail(exitUnavailable, "%w (TIWSNAP_HTTP_ADDR is %s)", err, addr)
 		}
 		if *output == "json" {
@@ -58,15 +58,16 @@ Exit code 0: alive. 69: no answer.`,
 	return cmd
 }
 
-// lives returns why the process that listens at addr does not say that it lives.
-func lives(ctx context.Context, addr string) error {
+// checkLive sends GET /livez to the process that listens at addr. It returns an error
+// unless the response is 200.
+func checkLive(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(addr)+"/livez", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+dialAddr(addr)+"/livez", nil)
 	if err != nil {
 		return err
 	}
-	req.Host = "localhost"           // the names of the address need not be in http.hosts
+	req.Host = "localhost"           // always accepted, unlike names that are not in http.hosts
 	transport := new(http.Transport) // without a proxy
 	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(req)
@@ -80,9 +81,9 @@ func lives(ctx context.Context, addr string) error {
 	return nil
 }
 
-// reachable is where to reach who listens at addr: what listens at all addresses
-// of this machine is asked at loopback.
-func reachable(addr string) string {
+// dialAddr returns the address to connect to a listener at addr: loopback, if it listens
+// on all addresses.
+func dialAddr(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return addr

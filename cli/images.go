@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -47,24 +46,17 @@ Exit code 1 if an image is missing.`,
 	cmd.MarkFlagsMutuallyExclusive("to", "zip")
 	output := outputFlag(cmd, "table", "json")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "images.store")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = withRedis(e, func(cmd *cobra.Command, c *connection, args []string) error {
 		ctx := cmd.Context()
-		c, err := connect(cmd, e)
-		if err != nil {
-			return err
-		}
-		defer c.close()
-		b, err := c.ledger.Batch(ctx, args[0])
+		b, err := c.batch(ctx, args[0])
 		switch {
-		case errors.Is(err, ledger.ErrNotFound):
-			return c.unknownID(args[0])
 		case err != nil:
-			return c.away(err)
+			return err
 		case *to == "" && *file == "":
 			return c.printImages(ctx, e, b, *output)
 		}
 		return c.exportImages(ctx, e, b, *to, *file, *output)
-	}
+	})
 	cmd.AddCommand(newImagesRetry(e))
 	return cmd
 }
@@ -82,49 +74,41 @@ keeps them.`,
 	}
 	output := outputFlag(cmd, "table", "json")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = withRedis(e, func(cmd *cobra.Command, c *connection, args []string) error {
 		ctx := cmd.Context()
-		c, err := connect(cmd, e)
+		b, err := c.batch(ctx, args[0])
 		if err != nil {
 			return err
-		}
-		defer c.close()
-		b, err := c.ledger.Batch(ctx, args[0])
-		if errors.Is(err, ledger.ErrNotFound) {
-			return c.unknownID(args[0])
-		}
-		if err != nil {
-			return c.away(err)
 		}
 		n := 0
 		for r, err := range c.results.Batch(ctx, b, 1, b.Total) {
 			if err != nil {
-				return c.away(err)
+				return c.redisError(err)
 			}
 			queued, err := c.ledger.CopyAgain(ctx, r.Snapshot)
 			if err != nil {
-				return c.away(err)
+				return c.redisError(err)
 			}
 			n += queued
 		}
 		if n > 0 {
-			c.did(e, "retry-images", b.ID, fmt.Sprintf("%d images", n))
+			c.audit(e, "retry-images", b.ID, fmt.Sprintf("%d images", n))
 		}
 		switch {
 		case *output == "json":
 			err = printJSON(e.stdout, map[string]any{"batch": b.ID, "queued": n}, true)
 		case n > 0:
-			_, err = fmt.Fprintf(e.stdout, "%d images of batch %s queued for copying\n", n, b.ID)
+			_, err = fmt.Fprintf(e.stdout, "%s of batch %s queued for copying\n", plural(n, "image"), b.ID)
 		}
 		if err == nil && n == 0 {
 			return fail(exitFailed, "nothing to copy: batch %s has no images, or all are copied or queued", b.ID)
 		}
 		return err
-	}
+	})
 	return cmd
 }
 
-// printImages says where the images of a batch are.
+// printImages prints the counts of a batch's images and the URL of their page.
 func (c *connection) printImages(ctx context.Context, e env, b ledger.Batch, output string) error {
 	where := ""
 	store, err := imageStore(c.cfg.Images)
@@ -134,7 +118,7 @@ func (c *connection) printImages(ctx context.Context, e env, b ledger.Batch, out
 	if store != nil && b.Folder != "" && images.Archived(b) {
 		where = b.Folder + "/index.html"
 		if bucket := store.String(); strings.HasPrefix(bucket, "s3://") {
-			where = bucket + "/" + where // a signed URL of the page would show no image: theirs are not signed
+			where = bucket + "/" + where // not signed: a signed page would link to unsigned images
 		} else if where, err = store.URL(ctx, where); err != nil {
 			return fail(exitUnavailable, "%w", err)
 		}
@@ -145,7 +129,7 @@ func (c *connection) printImages(ctx context.Context, e env, b ledger.Batch, out
 			"page": where,
 		}, true)
 	}
-	return fields(e.stdout,
+	return printFields(e.stdout,
 		"batch", b.ID,
 		"images", b.Images,
 		"copied", b.CopiedImages,
@@ -155,7 +139,7 @@ func (c *connection) printImages(ctx context.Context, e env, b ledger.Batch, out
 	)
 }
 
-// exportImages writes the images of a batch into a folder or a file.
+// exportImages writes the images of a batch into a folder or a ZIP file.
 func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to, file, output string) error {
 	source, err := imageSource(c.cfg.Images)
 	if err != nil {
@@ -209,7 +193,7 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 	return nil
 }
 
-// exportZip writes an archive, which has its name only when it is whole.
+// exportZip writes a ZIP archive, which gets its name only when it is complete.
 func exportZip(
 	ctx context.Context, e env, s *images.Source, b ledger.Batch, rows iter.Seq2[results.Result, error], file string,
 ) (done images.Exported, err error) {
@@ -219,7 +203,7 @@ func exportZip(
 		if temp, err = os.CreateTemp(filepath.Dir(file), ".tiwsnap-*.zip"); err != nil {
 			return done, err
 		}
-		defer os.Remove(temp.Name()) // which it has no more when all went well
+		defer os.Remove(temp.Name()) // fails after the rename
 		defer temp.Close()
 		out = temp
 	}
@@ -242,8 +226,7 @@ func exportFailed(err error) error {
 	return fail(exitTempFail, "the images are incomplete: %w", err)
 }
 
-// imageSource returns what opens images by the settings. The error is ready to
-// return.
+// imageSource returns a source of images by the settings. The error has an exit code.
 func imageSource(c config.Images) (*images.Source, error) {
 	store, err := imageStore(c)
 	if err != nil {
@@ -252,8 +235,8 @@ func imageSource(c config.Images) (*images.Source, error) {
 	return &images.Source{Store: store, Fetcher: newFetcher(c)}, nil
 }
 
-// imageStore returns the store of the settings, nil where they name none. The
-// error is ready to return.
+// imageStore returns the store of the settings, or nil if none is set. The error has an
+// exit code.
 func imageStore(c config.Images) (images.Store, error) {
 	if c.Store == "" {
 		return nil, nil
@@ -273,8 +256,8 @@ func newFetcher(c config.Images) *images.Fetcher {
 	})
 }
 
-// newCopier returns what copies images by the settings, and what ends it; nil where
-// they name no store. The error is ready to return.
+// newCopier returns the copier of images and a function that closes it. The copier is nil
+// if no store is set. The error has an exit code.
 func newCopier(c *connection, log *slog.Logger, metrics prometheus.Registerer) (*images.Copier, func(), error) {
 	store, err := imageStore(c.cfg.Images)
 	if store == nil {
@@ -287,7 +270,7 @@ func newCopier(c *connection, log *slog.Logger, metrics prometheus.Registerer) (
 	}), fetcher.Close, nil
 }
 
-// locateCopies makes result lists tell where copies lie in their store.
+// locateCopies adds the URLs of copies to result lists. The error has an exit code.
 func (c *connection) locateCopies() error {
 	store, err := imageStore(c.cfg.Images)
 	if store == nil {
@@ -296,33 +279,9 @@ func (c *connection) locateCopies() error {
 	c.results.LocateCopies(func(ctx context.Context, s ledger.Snapshot, n int) string {
 		url, err := store.URL(ctx, images.Name(s, n))
 		if err != nil {
-			return "" // no credentials: the image itself says more
+			return "" // no credentials: reading an image reports the error
 		}
 		return url
 	})
 	return nil
-}
-
-// doctorPatience bounds what doctor asks of the store of images.
-const doctorPatience = 30 * time.Second
-
-// images writes, reads and removes one object in the store of images.
-func (d *doctor) images(ctx context.Context, c config.Images) {
-	const check = "image store"
-	store, err := imageStore(c)
-	if store == nil && err == nil {
-		return
-	}
-	if err == nil {
-		ctx, cancel := context.WithTimeout(ctx, doctorPatience)
-		defer cancel()
-		err = images.Check(ctx, store)
-	}
-	if err != nil {
-		d.fail(exitUnavailable, check, "create the folder or bucket of TIWSNAP_IMAGES_STORE and let this user "+
-			"write to it",
-			"cannot store copies: %v", err)
-		return
-	}
-	d.ok(check, "%s: a test object was written, read and deleted", store)
 }

@@ -50,13 +50,13 @@ applies. The limit of a worker that has stopped is forgotten within a minute.`,
 		key := c.cfg.Namespace.Limit("CreateSnapshotTask")
 		if len(args) > 0 {
 			if err := ratelimit.Set(ctx, c.rdb, key, limit); err != nil {
-				return c.away(err)
+				return c.redisError(err)
 			}
-			c.did(e, "set-limit", "", args[0])
+			c.audit(e, "set-limit", "", args[0])
 		}
 		s, err := createLimit(ctx, c.rdb, c.cfg)
 		if err != nil {
-			return c.away(err)
+			return c.redisError(err)
 		}
 		if *output == "json" {
 			return printJSON(e.stdout, map[string]any{
@@ -72,7 +72,7 @@ applies. The limit of a worker that has stopped is forgotten within a minute.`,
 		if differ := limitsDiffer(s); differ != "" {
 			fmt.Fprintf(e.stderr, "%s; %s\n", differ, limitsFix)
 		}
-		return fields(e.stdout,
+		return printFields(e.stdout,
 			"configured", fmt.Sprintf("%d per second", c.cfg.Rate.Limit),
 			"in force", s.Limit,
 			"available rate", fmt.Sprintf("%d%s", s.Effective, why),
@@ -84,15 +84,15 @@ applies. The limit of a worker that has stopped is forgotten within a minute.`,
 	return cmd
 }
 
-// createLimit reads the state of the limit of CreateSnapshotTask.
+// createLimit reads the state of the rate limit of CreateSnapshotTask.
 func createLimit(ctx context.Context, rdb redis.UniversalClient, c config.Config) (ratelimit.State, error) {
 	return ratelimit.Read(ctx, ratelimit.Options{
 		Redis: rdb, Key: c.Namespace.Limit("CreateSnapshotTask"), Limit: c.Rate.Limit, Margin: c.Rate.Margin,
 	})
 }
 
-// limitsDiffer says that the workers are configured for different limits, and
-// which one holds; empty if they are not.
+// limitsDiffer returns a message if workers are configured with different limits,
+// otherwise an empty string.
 func limitsDiffer(s ratelimit.State) string {
 	if s.Lowest == s.Highest {
 		return ""

@@ -7,26 +7,26 @@ import (
 	"tiwsnap/ledger"
 )
 
-// memory is what commands that enqueue remember of a Redis on this machine, so that
-// the next one notices a loss of data. It is for that alone: where it cannot be read
-// or kept, nothing is said.
-type memory struct {
+// lossWatch detects that Redis has lost data between two commands on this machine. It
+// stores what the commands have enqueued. Errors are ignored, because detection is only
+// an extra.
+type lossWatch struct {
 	c    *connection
 	dir  string
 	seen *ledger.Seen
 }
 
-// remember tells on stderr that Redis has lost data since the last command, or since
-// the worker that shares the spool folder has looked.
-func (c *connection) remember(ctx context.Context, e env) memory {
-	m := memory{c: c, dir: spoolFolder(c.cfg)}
+// watchLoss warns on stderr if Redis has lost data since the last command, or since the
+// last check of a worker with the same spool folder.
+func (c *connection) watchLoss(ctx context.Context, e env) lossWatch {
+	m := lossWatch{c: c, dir: spoolFolder(c.cfg)}
 	m.seen, _ = ledger.ReadSeen(m.dir)
-	m.look(ctx, e)
+	m.check(ctx, e)
 	return m
 }
 
-// look looks for a loss once more, and reports whether there is one.
-func (m memory) look(ctx context.Context, e env) bool {
+// check checks for a loss again, and reports whether there is one.
+func (m lossWatch) check(ctx context.Context, e env) bool {
 	loss, err := m.c.ledger.CheckLoss(ctx, m.seen, !m.c.cfg.Webhook.URL.Empty())
 	if err != nil || loss == nil {
 		return false
@@ -35,8 +35,8 @@ func (m memory) look(ctx context.Context, e env) bool {
 	return true
 }
 
-// keep remembers what was enqueued.
-func (m memory) keep(id string) {
+// save stores the id of what was enqueued.
+func (m lossWatch) save(id string) {
 	m.seen.Add(id)
 	_ = m.seen.Keep(m.dir)
 }

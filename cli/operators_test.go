@@ -383,7 +383,7 @@ func TestStopAndStart(t *testing.T) {
 		!strings.Contains(stderr, ": exams until 6. It waits for tiwsnap start. Fix: tiwsnap start") {
 		t.Errorf("%q", stderr)
 	}
-	if code, out, _ := s.run("", "start"); code != exitOK || out != "sending has started; cause of the stop: person\n" {
+	if code, out, _ := s.run("", "start"); code != exitOK || out != "sending has started; it was stopped by a person\n" {
 		t.Errorf("exit code %d, %q", code, out)
 	}
 	if _, _, stderr := s.run("", "status"); stderr != noWorker+"no batches\n" {

@@ -28,7 +28,7 @@ func outputFlag(cmd *cobra.Command, formats ...string) *string {
 	return o
 }
 
-// printJSON prints v on one line, or indented if it is for reading.
+// printJSON prints v on one line, or indented.
 func printJSON(w io.Writer, v any, indent bool) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
@@ -38,7 +38,7 @@ func printJSON(w io.Writer, v any, indent bool) error {
 	return enc.Encode(v)
 }
 
-// printLines prints each value as JSON on a line of its own.
+// printLines prints each value as one line of JSON.
 func printLines[T any](w io.Writer, all []T) error {
 	for _, v := range all {
 		if err := printJSON(w, v, false); err != nil {
@@ -48,8 +48,8 @@ func printLines[T any](w io.Writer, all []T) error {
 	return nil
 }
 
-// printJSONList prints an object with one list, value by value as they come, and
-// with "more" where that is given: whether the list goes on.
+// printJSONList prints an object with one list, as its values are read. If more is not
+// nil, the object also has "more": whether the list continues.
 func printJSONList[T any](w io.Writer, name string, all iter.Seq2[T, error], more *bool) error {
 	fmt.Fprintf(w, "{\n  %q: [", name)
 	n := 0
@@ -80,7 +80,7 @@ func printJSONList[T any](w io.Writer, name string, all iter.Seq2[T, error], mor
 	return err
 }
 
-// printTable prints rows with their cells aligned; the first is the heading.
+// printTable prints rows with aligned columns; the first row is the heading.
 func printTable(w io.Writer, rows [][]string) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
@@ -95,8 +95,8 @@ func printTable(w io.Writer, rows [][]string) error {
 	return tw.Flush()
 }
 
-// fields prints names and values in two columns, leaving out empty values.
-func fields(w io.Writer, pairs ...any) error {
+// printFields prints pairs of name and value in two columns, without empty values.
+func printFields(w io.Writer, pairs ...any) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for i := 0; i < len(pairs); i += 2 {
 		if v := fmt.Sprint(pairs[i+1]); v != "" {
@@ -106,10 +106,10 @@ func fields(w io.Writer, pairs ...any) error {
 	return tw.Flush()
 }
 
-// plain is text on one line, with nothing in it that could command a terminal.
+// plain escapes control characters and line breaks.
 func plain(s string) string { return escape(s, "") }
 
-// plural is a number of things: 1 room, 2 rooms, 3 batches.
+// plural returns a number with its noun: 1 room, 2 rooms, 3 batches.
 func plural(n int, thing string) string {
 	switch {
 	case n == 1:
@@ -120,7 +120,7 @@ func plural(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// roomWords names a room for people.
-func roomWords(r tasks.Room) string {
+// roomName returns the name of a room for people.
+func roomName(r tasks.Room) string {
 	return fmt.Sprintf("room %d of app %d", r.RoomId, r.SdkAppId)
 }

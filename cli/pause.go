@@ -13,32 +13,31 @@ import (
 )
 
 func newPause(e env) *cobra.Command {
-	return newTurn(e, &cobra.Command{
+	return newPauseCommand(e, &cobra.Command{
 		Use:   "pause BATCH...",
 		Short: "Pause batches",
-		Long: `Pause batches: no more rooms of them are sent until tiwsnap resume. A few seconds of
-work that were fed to the queue before still go out. Exit code 1 if a batch has
-nothing left to send.`,
+		Long: `Pause batches: their rooms are not sent until tiwsnap resume, except a few seconds of
+work that are already in the queue. Exit code 1 if a batch has nothing left to send.`,
 		Example: `  tiwsnap pause monday
   tiwsnap pause monday tuesday -o json`,
 		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return !b.Ended() && !b.Paused }),
-	}, (*backlog.Backlog).Pause, "paused; rooms already fed to the queue are still sent")
+	}, (*backlog.Backlog).Pause, "paused; rooms that are already in the queue are still sent")
 }
 
 func newResume(e env) *cobra.Command {
-	return newTurn(e, &cobra.Command{
+	return newPauseCommand(e, &cobra.Command{
 		Use:   "resume BATCH...",
 		Short: "Resume paused batches",
 		Long: `Resume paused batches: their rooms are sent again, in turn with the other batches. A
-batch that is not paused is left alone. Exit code 1 if a batch has nothing left to send.`,
+batch that is not paused does not change. Exit code 1 if a batch has nothing left to send.`,
 		Example: `  tiwsnap resume monday
   tiwsnap resume $(tiwsnap status --state paused -o jsonl | jq -r .id)`,
 		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return b.Paused }),
 	}, (*backlog.Backlog).Resume, "resumed")
 }
 
-// newTurn completes a command that takes batches out of their turn or back in.
-func newTurn(
+// newPauseCommand completes the commands pause and resume.
+func newPauseCommand(
 	e env,
 	cmd *cobra.Command,
 	do func(*backlog.Backlog, context.Context, string) error,
@@ -47,13 +46,8 @@ func newTurn(
 	cmd.Args = cobra.MinimumNArgs(1)
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = withRedis(e, func(cmd *cobra.Command, c *connection, args []string) error {
 		ctx := cmd.Context()
-		c, err := connect(cmd, e)
-		if err != nil {
-			return err
-		}
-		defer c.close()
 		return eachID(e, c, args, *output, func(id string) (string, bool, error) {
 			b, err := c.ledger.Batch(ctx, id)
 			if err != nil {
@@ -64,13 +58,13 @@ func newTurn(
 			}
 			err = do(c.backlog, ctx, id)
 			if errors.Is(err, backlog.ErrNotFound) {
-				err = ledger.ErrNotFound // it has expired just now
+				err = ledger.ErrNotFound // it has just expired
 			}
 			if err == nil {
-				c.did(e, cmd.Name()+"-batch", id, "")
+				c.audit(e, cmd.Name()+"-batch", id, "")
 			}
 			return said, true, err
 		})
-	}
+	})
 	return cmd
 }

@@ -15,23 +15,23 @@ import (
 )
 
 const (
-	// refreshEvery is the time between two rounds of status --watch.
+	// refreshEvery is the interval of status --watch.
 	refreshEvery = 2 * time.Second
-	// watchedBatches is how many batches are looked at in each round where there
-	// is no terminal, whose height says it.
+	// watchedBatches is the default number of batches if stdout is not a terminal. On
+	// a terminal it follows from the height.
 	watchedBatches = 20
 )
 
-// refresh shows the status again and again until ctx ends, or what has the id
-// has ended: redrawn on a terminal, else as a line each round. Redis being away
-// is waited out, but for the first round.
+// refresh prints the status repeatedly, until ctx ends or the batch or snapshot of the id
+// has ended. On a terminal it redraws the screen, otherwise it prints a line each time.
+// After the first round it waits while Redis is unavailable.
 func refresh(ctx context.Context, e env, c *connection, id string, f batchFilter) error {
 	terminal := terminalOf(e.stdout)
 	var pace results.Pace
 	for round := 0; ; round++ {
 		var text bytes.Buffer
 		view := env{stdout: &text, stderr: &text}
-		ended, err := false, sayTrouble(ctx, view, c)
+		ended, err := false, printWarnings(ctx, view, c)
 		switch {
 		case err != nil:
 		case id == "":
@@ -42,13 +42,13 @@ func refresh(ctx context.Context, e env, c *connection, id string, f batchFilter
 				}
 				err = printBatches(ctx, view, c, f, "table")
 			} else {
-				err = printSums(ctx, view, c, f)
+				err = printTotals(ctx, view, c, f)
 			}
 		default:
-			ended, err = printOne(ctx, view, c, id, terminal != nil, &pace)
+			ended, err = printProgress(ctx, view, c, id, terminal != nil, &pace)
 		}
 		if ctx.Err() != nil {
-			return nil // the way to end it
+			return nil // Ctrl-C
 		}
 		if err != nil {
 			if round == 0 {
@@ -60,8 +60,8 @@ func refresh(ctx context.Context, e env, c *connection, id string, f batchFilter
 			if _, err := io.Copy(e.stdout, &text); err != nil {
 				return err
 			}
-		} else if _, err := fmt.Fprintf(terminal, "\x1b[H\x1b[2J%s  every %s, end with Ctrl-C\n%s",
-			clock(time.Now()), refreshEvery, escape(text.String(), "\n\t")); err != nil {
+		} else if _, err := fmt.Fprintf(terminal, "\x1b[H\x1b[2J%s  every %s, stop with Ctrl-C\n%s",
+			formatTime(time.Now()), refreshEvery, escape(text.String(), "\n\t")); err != nil {
 			return err
 		}
 		if ended || !sleep(ctx, refreshEvery) {
@@ -70,8 +70,8 @@ func refresh(ctx context.Context, e env, c *connection, id string, f batchFilter
 	}
 }
 
-// printSums prints a line about the batches that are chosen.
-func printSums(ctx context.Context, e env, c *connection, f batchFilter) error {
+// printTotals prints one line with the totals of the selected batches.
+func printTotals(ctx context.Context, e env, c *connection, f batchFilter) error {
 	if f.limit == 0 {
 		f.limit = watchedBatches
 	}
@@ -81,7 +81,7 @@ func printSums(ctx context.Context, e env, c *connection, f batchFilter) error {
 	batches := 0
 	for b, err := range f.batches(ctx, c.ledger, &more) {
 		if err != nil {
-			return c.away(err)
+			return c.redisError(err)
 		}
 		batches++
 		n[b.State]++
@@ -100,14 +100,14 @@ func printSums(ctx context.Context, e env, c *connection, f batchFilter) error {
 	_, err := fmt.Fprintf(e.stdout,
 		"%s %s: %d running, %d paused, %d canceled, %d ended; "+
 			"%s: %d queued, %d in progress, %d succeeded, %d failed%s\n",
-		clock(time.Now()), which, n["running"], n["paused"], n["canceled"], n["ended"],
+		formatTime(time.Now()), which, n["running"], n["paused"], n["canceled"], n["ended"],
 		plural(all.Total, "room"), all.Queued, all.Sending, all.Succeeded, all.Failed, canceled)
 	return err
 }
 
-// printOne prints the snapshot or batch of that id, whole or on a line, and
-// reports whether it has ended.
-func printOne(
+// printProgress prints the snapshot or batch of an id, in full or on one line, and reports
+// whether it has ended.
+func printProgress(
 	ctx context.Context,
 	e env,
 	c *connection,
@@ -122,13 +122,13 @@ func printOne(
 	case s != nil && whole:
 		return s.State.Ended(), printSnapshot(e.stdout, *s, "table")
 	case s != nil:
-		_, err = fmt.Fprintf(e.stdout, "%s %s: %s\n", clock(time.Now()), id, s.State)
+		_, err = fmt.Fprintf(e.stdout, "%s %s: %s\n", formatTime(time.Now()), id, s.State)
 		return s.State.Ended(), err
 	}
 	p.Look(time.Now(), *b)
 	if whole {
 		return b.Ended(), printBatch(ctx, e, c, *b, "table")
 	}
-	_, err = fmt.Fprintf(e.stdout, "%s %s: %s, %s\n", clock(time.Now()), id, b.State, batchWords(*b, p))
+	_, err = fmt.Fprintf(e.stdout, "%s %s: %s, %s\n", formatTime(time.Now()), id, b.State, batchSummary(*b, p))
 	return b.Ended(), err
 }

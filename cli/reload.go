@@ -15,26 +15,26 @@ import (
 	"tiwsnap/config"
 )
 
-// reloadHelp ends a sentence of the commands that reload.
+// reloadHelp completes the help of the commands that reload settings on SIGHUP.
 const reloadHelp = `reload its YAML file and the
 files of secrets. Only the log level, Tencent's API key, users, tokens and the session
 key change without a restart. If anything is wrong, the process keeps its settings and
 logs the error.`
 
-// reloadable is the settings that change without a restart.
+// reloadable lists the settings that change without a restart.
 var reloadable = []string{
 	"tencentcloud.secret_id", "tencentcloud.secret_key", "tencentcloud.token",
 	"http.session_key", "http.users", "http.tokens", "log.level",
 }
 
-// reloader reads the settings of a command again when SIGHUP comes.
+// reloader reloads the settings of a command on SIGHUP.
 type reloader struct {
 	load    func() ([]config.Config, error)
 	hangups chan os.Signal
 }
 
-// newReloader keeps SIGHUP from ending the process, from now on. A command calls
-// it first and run once it works. Close it when done.
+// newReloader catches SIGHUP, which would end the process, from now on. A command calls
+// it first, and run after its start.
 func newReloader(cmd *cobra.Command, e env, needs ...config.Need) *reloader {
 	r := &reloader{
 		load:    func() ([]config.Config, error) { return loadConfigs(cmd, e, needs...) },
@@ -46,8 +46,8 @@ func newReloader(cmd *cobra.Command, e env, needs ...config.Need) *reloader {
 
 func (r *reloader) close() { signal.Stop(r.hangups) }
 
-// run reloads until ctx ends. apply takes the new settings, or changes nothing
-// and returns why.
+// run reloads the settings on SIGHUP until ctx ends. apply applies them, or changes
+// nothing and returns an error.
 func (r *reloader) run(ctx context.Context, now []config.Config, log *slog.Logger, level *slog.LevelVar,
 	apply func([]config.Config) error) {
 	for {
@@ -75,7 +75,7 @@ func (r *reloader) run(ctx context.Context, now []config.Config, log *slog.Logge
 				waiting = append(waiting, key)
 			}
 		}
-		level.Set(min(now[0].Log.Level, next[0].Log.Level)) // so that the old or the new level shows the next line
+		level.Set(min(now[0].Log.Level, next[0].Log.Level)) // log the next line if the old or the new level permits it
 		log.Info("SIGHUP: reloaded the settings", "changed", strings.Join(changed, ", "))
 		if waiting != nil {
 			log.Warn("changed settings need a restart", "settings", strings.Join(waiting, ", "))

@@ -16,8 +16,8 @@ func newRetry(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retry ID... | BATCH... --failed|--held",
 		Short: "Retry snapshots that failed, were canceled, or are held for review",
-		Long: `Retry snapshots that failed, were canceled, or are held for review. Their attempts are
-counted from zero. --failed and --held retry those of whole batches.
+		Long: `Retry snapshots that failed, were canceled, or are held for review. Their count of
+attempts restarts at zero. --failed and --held retry all such snapshots of batches.
 
 A snapshot is held for review if the outcome of its last request is unknown. Retrying
 it may create a second task.
@@ -55,7 +55,7 @@ Exit code 1 if there is nothing to retry.`,
 				said, done, err = r.snapshot(ctx, id)
 			}
 			if done && err == nil {
-				c.did(e, "retry", id, said)
+				c.audit(e, "retry", id, said)
 			}
 			return said, done, err
 		})
@@ -63,7 +63,7 @@ Exit code 1 if there is nothing to retry.`,
 	return cmd
 }
 
-// retrier gives snapshots a new life.
+// retrier retries snapshots and batches.
 type retrier struct {
 	c     *connection
 	queue *enqueue.Client
@@ -90,8 +90,8 @@ func (r retrier) snapshot(ctx context.Context, id string) (said string, done boo
 	return "queued again", true, nil
 }
 
-// batch retries the failed snapshots of a batch, or those that are held, that
-// have the code, if one is given.
+// batch retries the failed or the held snapshots of a batch, only those with the code if
+// one is given.
 func (r retrier) batch(ctx context.Context, id string, held bool, code string) (said string, done bool, err error) {
 	if _, err := r.c.ledger.Batch(ctx, id); err != nil {
 		return "", false, err

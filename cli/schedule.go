@@ -19,21 +19,21 @@ func newSchedule(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schedule",
 		Short: "List, run, pause and resume schedules",
-		Long: `Show the schedules of the configuration file, and run one now. The workers make
-the ticks; they must have the same file.`,
+		Long: `List the schedules of the configuration file, run one now, pause and resume them. A
+schedule enqueues its rooms at fixed times, called ticks. The workers do that, with the
+same configuration file.`,
 		Example: `  tiwsnap schedule list --config tiwsnap.yml`,
 	}
 	cmd.AddCommand(newScheduleList(e), newScheduleNext(e), newScheduleRun(e),
-		newScheduleTurn(e, "pause", "Pause a schedule",
-			`Make no more ticks of a schedule, by any worker, until tiwsnap schedule resume. Ticks
-of the pause are not made up.`, (*schedule.Store).Pause),
-		newScheduleTurn(e, "resume", "Resume a paused schedule",
-			`Make the ticks of a paused schedule again, from now on.`, (*schedule.Store).Resume))
+		newSchedulePauseCommand(e, "pause", "Pause a schedule",
+			`Pause a schedule: no worker enqueues its rooms until tiwsnap schedule resume. Ticks
+during the pause are not made up.`, (*schedule.Store).Pause),
+		newSchedulePauseCommand(e, "resume", "Resume a paused schedule",
+			`Resume a paused schedule, from its next tick on.`, (*schedule.Store).Resume))
 	return cmd
 }
 
-// newSchedules returns the schedules of the settings. The error is ready to
-// return.
+// newSchedules returns the schedules of the settings. The error has an exit code.
 func newSchedules(c config.Config) ([]schedule.Schedule, error) {
 	var all []schedule.Schedule
 	for _, s := range c.Schedules {
@@ -64,9 +64,8 @@ func newSchedules(c config.Config) ([]schedule.Schedule, error) {
 	return all, nil
 }
 
-// scheduleNamed returns one schedule of the settings. The error is ready to
-// return.
-func scheduleNamed(c config.Config, name string) (schedule.Schedule, error) {
+// findSchedule returns the schedule of a name. The error has an exit code.
+func findSchedule(c config.Config, name string) (schedule.Schedule, error) {
 	all, err := newSchedules(c)
 	if err != nil {
 		return schedule.Schedule{}, err
@@ -79,39 +78,33 @@ func scheduleNamed(c config.Config, name string) (schedule.Schedule, error) {
 		names = append(names, s.Name)
 	}
 	if names == nil {
-		return schedule.Schedule{}, fail(
-			exitUsage,
-			"there are no schedules: add one to the configuration file (--config, see docs/schedules.md)",
-		)
+		return schedule.Schedule{}, fail(exitUsage, noSchedules)
 	}
 	return schedule.Schedule{}, fail(exitUsage, "no schedule is named %.80q: the schedules are %s",
 		name, strings.Join(names, ", "))
 }
 
+const noSchedules = "there are no schedules: add one to the configuration file (--config, see docs/schedules.md)"
+
 func newScheduleList(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the schedules",
-		Long:  "List the schedules, each with its next tick, its last tick and the outcome of that.",
+		Long:  "List the schedules, each with its next tick, its last tick and the outcome of the last one.",
 		Example: `  tiwsnap schedule list --config tiwsnap.yml
   tiwsnap schedule list -o json`,
 		Args: cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := connect(cmd, e)
-		if err != nil {
-			return err
-		}
-		defer c.close()
+	cmd.RunE = withRedis(e, func(cmd *cobra.Command, c *connection, _ []string) error {
 		all, err := newSchedules(c.cfg)
 		if err != nil {
 			return err
 		}
 		list, err := schedule.NewStore(c.rdb, c.cfg.Namespace).Status(cmd.Context(), all)
 		if err != nil {
-			return c.away(err)
+			return c.redisError(err)
 		}
 		switch *output {
 		case "json":
@@ -120,8 +113,7 @@ func newScheduleList(e env) *cobra.Command {
 			return printLines(e.stdout, list)
 		}
 		if len(list) == 0 {
-			fmt.Fprintln(e.stderr, "there are no schedules: add one to the configuration file (--config, see "+
-				"docs/schedules.md)")
+			fmt.Fprintln(e.stderr, noSchedules)
 			return nil
 		}
 		rows := [][]string{{"SCHEDULE", "CRON", "ROOMS", "NEXT", "LAST", "OUTCOME"}}
@@ -131,15 +123,16 @@ func newScheduleList(e env) *cobra.Command {
 			if s.Last != nil {
 				last = s.Last.Tick.In(zone).Format(time.RFC3339)
 			}
-			rows = append(rows, []string{s.Name, s.Cron, s.Source, s.Next.In(zone).Format(time.RFC3339), last, scheduleWords(s)})
+			next := s.Next.In(zone).Format(time.RFC3339)
+			rows = append(rows, []string{s.Name, s.Cron, s.Source, next, last, scheduleOutcome(s)})
 		}
 		return printTable(e.stdout, rows)
-	}
+	})
 	return cmd
 }
 
-// scheduleWords says how a schedule stands.
-func scheduleWords(s schedule.Status) string {
+// scheduleOutcome describes the state and the last tick of a schedule.
+func scheduleOutcome(s schedule.Status) string {
 	var words []string
 	if !s.Paused.IsZero() {
 		words = append(words, "PAUSED since "+s.Paused.Format(time.RFC3339))
@@ -181,7 +174,7 @@ func newScheduleNext(e env) *cobra.Command {
 		ValidArgsFunction: completeSchedules(e),
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
-	n := cmd.Flags().IntP("number", "n", 5, "how many ticks to print, 1 to 1000")
+	n := cmd.Flags().IntP("number", "n", 5, "`number` of ticks to print, 1 to 1000")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *n < 1 || *n > 1000 {
 			return fail(exitUsage, "--number %d: it must be 1 to 1000", *n)
@@ -190,7 +183,7 @@ func newScheduleNext(e env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		s, err := scheduleNamed(cfg, args[0])
+		s, err := findSchedule(cfg, args[0])
 		if err != nil {
 			return err
 		}
@@ -216,8 +209,8 @@ func newScheduleRun(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run NAME",
 		Short: "Enqueue the rooms of a schedule now",
-		Long: `Enqueue the rooms of a schedule now, as a batch, and print its id. Its name tells it
-from the batches of the ticks. Exit code 1 if rows were left out.`,
+		Long: `Enqueue the rooms of a schedule now, as a batch, and print its id, which contains
+"by-hand". Exit code 1 if rows were left out.`,
 		Example: `  tiwsnap schedule run nightly
   tiwsnap wait $(tiwsnap schedule run nightly)`,
 		Args:              cobra.ExactArgs(1),
@@ -231,7 +224,7 @@ from the batches of the ticks. Exit code 1 if rows were left out.`,
 			return err
 		}
 		defer c.close()
-		s, err := scheduleNamed(c.cfg, args[0])
+		s, err := findSchedule(c.cfg, args[0])
 		if err != nil {
 			return err
 		}
@@ -243,7 +236,7 @@ from the batches of the ticks. Exit code 1 if rows were left out.`,
 func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule, output string) error {
 	var report schedule.Report
 	batch, err := enqueue.New(c.rdb, c.cfg.Namespace).Batch(ctx, s.Rooms(ctx, &report), enqueue.BatchOptions{
-		ID: s.HandID(time.Now()), Defaults: s.Defaults, By: "command " + person(), Replicated: c.replicated(),
+		ID: s.HandID(time.Now()), Defaults: s.Defaults, By: "command " + currentUser(), Replicated: c.replicated(),
 	})
 	for _, note := range report.Notes {
 		fmt.Fprintf(e.stderr, "%s: %s\n", s.Source, plain(note))
@@ -252,18 +245,18 @@ func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule,
 		fmt.Fprintf(e.stderr, "%s: %s\n", s.Source, plain(reason))
 	}
 	if report.BadRows > 0 {
-		fmt.Fprintf(e.stderr, "%s: %s\n", s.Source, leftOutWords(report.BadRows))
+		fmt.Fprintf(e.stderr, "%s: %s\n", s.Source, badRowsText(report.BadRows))
 	}
 	var source *schedule.SourceError
 	switch {
 	case errors.As(err, &source):
 		return fail(exitUnavailable, "nothing was enqueued: %w", err)
 	case errors.Is(err, enqueue.ErrExists):
-		return fail(exitTempFail, "nothing was enqueued: %w, created in this same second; try again", err)
+		return fail(exitTempFail, "nothing was enqueued: %w, created in the same second; try again", err)
 	case err != nil:
-		return c.refused(err)
+		return c.enqueueError(err)
 	}
-	c.did(e, "run-schedule", s.Name, fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
+	c.audit(e, "run-schedule", s.Name, fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
 	fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural(batch.Rooms, "room"))
 	if output == "table" {
 		_, err = fmt.Fprintln(e.stdout, batch.ID)
@@ -272,11 +265,11 @@ func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule,
 			"id": batch.ID, "rooms": batch.Rooms, "created": batch.Created, "bad_rows": report.BadRows,
 		}, output == "json")
 	}
-	return cmp.Or(err, leftOut(report.BadRows))
+	return cmp.Or(err, badRowsExit(report.BadRows))
 }
 
-// newScheduleTurn is the command that pauses a schedule, or the one that resumes it.
-func newScheduleTurn(
+// newSchedulePauseCommand returns the command schedule pause or schedule resume.
+func newSchedulePauseCommand(
 	e env, name, short, long string, do func(*schedule.Store, context.Context, schedule.Schedule) error,
 ) *cobra.Command {
 	cmd := &cobra.Command{
@@ -289,26 +282,21 @@ func newScheduleTurn(
 	}
 	output := outputFlag(cmd, "table", "json")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := connect(cmd, e)
-		if err != nil {
-			return err
-		}
-		defer c.close()
-		s, err := scheduleNamed(c.cfg, args[0])
+	cmd.RunE = withRedis(e, func(cmd *cobra.Command, c *connection, args []string) error {
+		s, err := findSchedule(c.cfg, args[0])
 		if err != nil {
 			return err
 		}
 		if err := do(schedule.NewStore(c.rdb, c.cfg.Namespace), cmd.Context(), s); err != nil {
-			return c.away(err)
+			return c.redisError(err)
 		}
-		c.did(e, name+"-schedule", s.Name, "")
+		c.audit(e, name+"-schedule", s.Name, "")
 		said := map[string]string{"pause": "paused", "resume": "resumed"}[name]
 		if *output == "json" {
 			return printJSON(e.stdout, map[string]any{"schedule": s.Name, "state": said}, true)
 		}
 		_, err = fmt.Fprintf(e.stdout, "schedule %s: %s\n", s.Name, said)
 		return err
-	}
+	})
 	return cmd
 }

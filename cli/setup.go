@@ -23,8 +23,8 @@ import (
 	"tiwsnap/web/health"
 )
 
-// loadConfig reads the settings for a command that works on one namespace: the
-// chosen one, or the first. The error is ready to return, as of loadConfigs.
+// loadConfig reads the settings of one namespace: the selected one, or the first. The
+// error has an exit code.
 func loadConfig(cmd *cobra.Command, e env, needs ...config.Need) (config.Config, error) {
 	all, err := loadConfigs(cmd, e, needs...)
 	if err != nil {
@@ -33,8 +33,8 @@ func loadConfig(cmd *cobra.Command, e env, needs ...config.Need) (config.Config,
 	return all[0], nil
 }
 
-// loadConfigs reads the settings of all namespaces for a command that serves them.
-// The error is ready to return: it lists every fault and exits with exitConfig.
+// loadConfigs reads the settings of all namespaces. The error lists all invalid settings
+// and exits with exitConfig.
 func loadConfigs(cmd *cobra.Command, e env, needs ...config.Need) ([]config.Config, error) {
 	file, err := cmd.Flags().GetString("config")
 	if err != nil {
@@ -47,8 +47,7 @@ func loadConfigs(cmd *cobra.Command, e env, needs ...config.Need) ([]config.Conf
 	return all, nil
 }
 
-// openRedis connects to the Redis of the settings. The error is ready to
-// return: where Redis does not answer it exits with exitUnavailable.
+// openRedis connects to the Redis of the settings. Errors exit with exitUnavailable.
 func openRedis(ctx context.Context, c config.Config) (redis.UniversalClient, func(), error) {
 	client, closeRedis, err := dialRedis(ctx, c)
 	if err != nil {
@@ -57,7 +56,7 @@ func openRedis(ctx context.Context, c config.Config) (redis.UniversalClient, fun
 	return client, closeRedis, nil
 }
 
-// withFix adds what to do about an error of Redis, where that is known.
+// withFix adds the fix to an error of Redis, if there is a known one.
 func withFix(err error) error {
 	if fix := rdb.Fix(err); fix != "" {
 		return fmt.Errorf("%w; %s", err, fix)
@@ -65,7 +64,8 @@ func withFix(err error) error {
 	return err
 }
 
-// probe finds out whether Redis takes what a process needs that runs on. The error is ready to return.
+// probe checks that Redis accepts the commands of a long-running process. The error has an
+// exit code.
 func (c *connection) probe(ctx context.Context) error {
 	if err := probeRedis(ctx, c.cfg, c.rdb); err != nil {
 		return &exitError{exitUnavailable, withFix(err)}
@@ -77,8 +77,7 @@ func probeRedis(ctx context.Context, c config.Config, client redis.UniversalClie
 	return rdb.Probe(ctx, client, c.Redis.URL.Reveal(), health.ProbeKeys(c.Namespace)...)
 }
 
-// connection is what a command has in hand that works on the Redis of the
-// settings.
+// connection is a connection to the Redis of the settings, with the stores on it.
 type connection struct {
 	cfg     config.Config
 	rdb     redis.UniversalClient
@@ -88,8 +87,7 @@ type connection struct {
 	close   func()
 }
 
-// connect reads the settings and connects to Redis. The error is ready to
-// return.
+// connect reads the settings and connects to Redis. The error has an exit code.
 func connect(cmd *cobra.Command, e env, needs ...config.Need) (*connection, error) {
 	cfg, err := loadConfig(cmd, e, needs...)
 	if err != nil {
@@ -101,18 +99,31 @@ func connect(cmd *cobra.Command, e env, needs ...config.Need) (*connection, erro
 	return connectTo(cmd.Context(), cfg)
 }
 
-// notEmbedded refuses a Redis inside this process: what it took would be gone with
-// it. The error is ready to return.
+// withRedis returns a RunE that connects to Redis and calls run.
+func withRedis(e env, run func(cmd *cobra.Command, c *connection, args []string) error,
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := connect(cmd, e)
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		return run(cmd, c, args)
+	}
+}
+
+// notEmbedded returns an error for an embedded Redis, whose data this process would lose
+// at its end. The error has an exit code.
 func notEmbedded(cfg config.Config) error {
 	if cfg.Redis.URL.Reveal() != rdb.Embedded {
 		return nil
 	}
 	return fail(exitConfig, "TIWSNAP_REDIS_URL is \"embedded\", a Redis inside one worker, which no other process "+
-		"can reach: "+
-		"give the URL of the workers' Redis (a worker with an embedded Redis serves the pages and the API itself)")
+		"can reach: set it to the URL of the workers' Redis (a worker with an embedded Redis serves the pages "+
+		"and the API itself)")
 }
 
-// connectEach is connect for each namespace of the settings. Close all of them.
+// connectEach is connect for each namespace of the settings. The caller closes them.
 func connectEach(cmd *cobra.Command, e env) ([]*connection, error) {
 	cfgs, err := loadConfigs(cmd, e)
 	if err != nil {
@@ -124,8 +135,7 @@ func connectEach(cmd *cobra.Command, e env) ([]*connection, error) {
 	return connectAll(cmd.Context(), cfgs)
 }
 
-// connectTo connects to any Redis, one inside this process included. The error
-// is ready to return.
+// connectTo connects to a Redis, which may be embedded. The error has an exit code.
 func connectTo(ctx context.Context, cfg config.Config) (*connection, error) {
 	client, closeRedis, err := openRedis(ctx, cfg)
 	if err != nil {
@@ -134,8 +144,8 @@ func connectTo(ctx context.Context, cfg config.Config) (*connection, error) {
 	return newConnection(client, closeRedis, cfg)
 }
 
-// connectAll connects to the Redis of all namespaces. Each has connections of its
-// own, but where Redis is embedded. Close each. The error is ready to return.
+// connectAll connects each namespace to Redis with its own client; they share an embedded
+// Redis. The caller closes all. The error has an exit code.
 func connectAll(ctx context.Context, cfgs []config.Config) (all []*connection, err error) {
 	defer func() {
 		if err != nil {
@@ -157,15 +167,15 @@ func connectAll(ctx context.Context, cfgs []config.Config) (all []*connection, e
 	return all, nil
 }
 
-// closeAll closes the connections, the first one last: others may share it.
+// closeAll closes the connections, the first one last, because others may share it.
 func closeAll(all []*connection) {
 	for _, c := range slices.Backward(all) {
 		c.close()
 	}
 }
 
-// newConnection is what a command has in hand on a client. The error is ready to
-// return; Redis is closed then.
+// newConnection returns a connection on a client. On error it closes the client; the error
+// has an exit code.
 func newConnection(client redis.UniversalClient, closeRedis func(), cfg config.Config) (*connection, error) {
 	l := ledger.New(client, ledger.Options{Namespace: cfg.Namespace, Retention: cfg.Retention})
 	c := &connection{cfg, client, l, backlog.New(client, cfg.Namespace),
@@ -177,9 +187,18 @@ func newConnection(client redis.UniversalClient, closeRedis func(), cfg config.C
 	return c, nil
 }
 
-// away makes an error of Redis ready to return: try again later. Errors that
-// are ready already, and nil, stay as they are.
-func (c *connection) away(err error) error {
+// batch returns the batch of an id. The error has an exit code.
+func (c *connection) batch(ctx context.Context, id string) (ledger.Batch, error) {
+	b, err := c.ledger.Batch(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return b, c.unknownID(id)
+	}
+	return b, c.redisError(err)
+}
+
+// redisError adds exitUnavailable and the address to an error of Redis. It returns nil,
+// and errors with an exit code, unchanged.
+func (c *connection) redisError(err error) error {
 	var ready *exitError
 	if err == nil || errors.As(err, &ready) {
 		return err
@@ -188,7 +207,7 @@ func (c *connection) away(err error) error {
 }
 
 func dialRedis(ctx context.Context, c config.Config) (redis.UniversalClient, func(), error) {
-	logging.Disable() // go-redis would print every dial that fails, and retries; its errors say it once
+	logging.Disable() // go-redis would log every failed dial; its errors report it once
 	url := c.Redis.URL.Reveal()
 	t := c.Redis.TLS
 	if url == rdb.Embedded {
@@ -206,7 +225,7 @@ func dialRedis(ctx context.Context, c config.Config) (redis.UniversalClient, fun
 	return client, func() { closeRedis() }, nil
 }
 
-// newTIW returns a client of the API with that API key.
+// newTIW returns a client of Tencent's API. The error has an exit code.
 func newTIW(c config.Config, key *config.Credential) (*tiw.Client, error) {
 	client, err := tiw.New(tiw.Options{
 		Endpoint:   c.TIW.Endpoint,
@@ -221,7 +240,7 @@ func newTIW(c config.Config, key *config.Credential) (*tiw.Client, error) {
 	return client, nil
 }
 
-// newLogger returns the log of a long-running command, and its level to change.
+// newLogger returns the log of a long-running command, and its level.
 func newLogger(c config.Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	level := new(slog.LevelVar)
 	level.Set(c.Log.Level)

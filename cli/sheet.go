@@ -18,15 +18,15 @@ import (
 	"tiwsnap/results"
 )
 
-// sheetOptions say how a result list is written for a spreadsheet program.
+// sheetOptions are the options of a result list for a spreadsheet program.
 type sheetOptions struct {
 	xlsx bool
 	zone *time.Location
 }
 
-// sheetFlags adds the flags of result lists for spreadsheet programs and returns
-// a function that reads them: nil where none was asked for. The error is ready
-// to return.
+// sheetFlags adds the flags of result lists for spreadsheet programs. It returns a
+// function that reads them, which returns nil for other output. Its error has an exit
+// code.
 func sheetFlags(cmd *cobra.Command, e env) func(output string, args []string) (*sheetOptions, error) {
 	excel := cmd.Flags().Bool("excel", false,
 		"with -o csv: a CSV for Excel, with a column for each image and times in local time")
@@ -58,8 +58,8 @@ func sheetFlags(cmd *cobra.Command, e env) func(output string, args []string) (*
 	}
 }
 
-// localZone is the time zone of this machine under its name, or where that is
-// not known its offset from UTC of today.
+// localZone returns the time zone of this machine by name. If the name is unknown, it
+// returns today's offset from UTC.
 func localZone(e env) *time.Location {
 	name := strings.TrimPrefix(e.getenv("TZ"), ":")
 	if name == "" {
@@ -85,36 +85,35 @@ func printSheet(ctx context.Context, e env, c *connection, id string, o sheetOpt
 	case err == nil:
 		labels, all = b.Labels, c.results.Batch(ctx, b, 1, b.Total)
 	case !errors.Is(err, ledger.ErrNotFound):
-		return c.away(err)
+		return c.redisError(err)
 	default:
 		s, err := c.results.Snapshot(ctx, id)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
 			return c.unknownID(id)
 		case err != nil:
-			return c.away(err)
+			return c.redisError(err)
 		}
 		labels = slices.Sorted(maps.Keys(s.Room.Label))
 		all = func(yield func(results.Result, error) bool) { yield(c.results.Explain(ctx, s), nil) }
 	}
 	sheet, err := results.NewSheet(labels, o.zone, all)
 	if err != nil {
-		return c.noSheet(err)
+		return c.sheetError(err)
 	}
 	defer sheet.Close()
 	if o.xlsx {
 		if n := sheet.Lossy(); n > 0 {
 			fmt.Fprintf(e.stderr, "%s: control characters were replaced by U+FFFD, because a workbook cannot store "+
-				"them; "+
-				"-o csv keeps them\n", plural(n, "room"))
+				"them; -o csv keeps them\n", plural(n, "room"))
 		}
-		return c.noSheet(sheet.WriteXLSX(e.stdout))
+		return c.sheetError(sheet.WriteXLSX(e.stdout))
 	}
-	return c.noSheet(sheet.WriteCSV(e.stdout))
+	return c.sheetError(sheet.WriteCSV(e.stdout))
 }
 
-// noSheet makes an error of a Sheet ready to return.
-func (c *connection) noSheet(err error) error {
+// sheetError adds the exit code to an error of a Sheet.
+func (c *connection) sheetError(err error) error {
 	var excel *results.SheetError
 	var file *fs.PathError
 	switch {
@@ -123,5 +122,5 @@ func (c *connection) noSheet(err error) error {
 	case errors.As(err, &file): // the output, or a temporary file
 		return fail(exitTempFail, "%w", err)
 	}
-	return c.away(err)
+	return c.redisError(err)
 }

@@ -9,7 +9,7 @@ import (
 	"tiwsnap/results"
 )
 
-// printSingles prints a line for each single room, limit at most; 0: all.
+// printSingles prints one line per single room, at most limit; 0: all.
 func printSingles(ctx context.Context, e env, c *connection, limit int, output string) error {
 	more := false
 	var all iter.Seq2[results.Result, error] = func(yield func(results.Result, error) bool) {
@@ -27,7 +27,7 @@ func printSingles(ctx context.Context, e env, c *connection, limit int, output s
 	var err error
 	switch output {
 	case "json":
-		return c.away(printJSONList(e.stdout, "snapshots", all, &more))
+		return c.redisError(printJSONList(e.stdout, "snapshots", all, &more))
 	case "csv":
 		err = results.WriteCSV(e.stdout, nil, all)
 	default:
@@ -35,7 +35,7 @@ func printSingles(ctx context.Context, e env, c *connection, limit int, output s
 		for s, failed := range all {
 			switch {
 			case failed != nil:
-				return c.away(failed)
+				return c.redisError(failed)
 			case output == "jsonl":
 				err = printJSON(e.stdout, s, false)
 			default:
@@ -43,9 +43,9 @@ func printSingles(ctx context.Context, e env, c *connection, limit int, output s
 					fmt.Fprintln(tw, "SNAPSHOT\tROOM\tSTATE\tCODE\tIMAGES\tSENT\tENDED")
 				}
 				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n",
-					s.ID, roomWords(s.Room), s.State, plain(s.Code),
-					len(s.Images), clock(s.SentAt), clock(s.EndedAt))
-				if n%screen == screen-1 {
+					s.ID, roomName(s.Room), s.State, plain(s.Code),
+					len(s.Images), formatTime(s.SentAt), formatTime(s.EndedAt))
+				if n%alignedRows == alignedRows-1 {
 					err = tw.Flush()
 				}
 			}
@@ -57,7 +57,7 @@ func printSingles(ctx context.Context, e env, c *connection, limit int, output s
 	}
 	switch {
 	case err != nil:
-		return c.away(err)
+		return c.redisError(err)
 	case more:
 		fmt.Fprintf(e.stderr, "only %d are listed; list more with --limit\n", limit)
 	case n == 0 && output == "table":

@@ -9,25 +9,26 @@ import (
 	"tiwsnap/ledger"
 )
 
-// stallEvery is the time between two looks for why nothing moves.
-const stallEvery = 2 * time.Second
+// stallInterval is the time between two checks for a stall.
+const stallInterval = 2 * time.Second
 
-// stall says why what is waited for does not move, once for each change.
-type stall struct {
-	id   string
-	say  func(line string)
-	at   time.Time
-	said map[string]bool // the reasons that hold
+// stallReporter reports why a snapshot or batch makes no progress, once for each change.
+type stallReporter struct {
+	id       string
+	print    func(line string)
+	at       time.Time
+	reported map[string]bool // the current reasons
 }
 
-// look looks again: every stallEvery, and each time until what it said is over.
-// The first time is stallEvery after the first call, as a worker may be starting. own are reasons beside those that
-// concern all sending. Where Redis is away nothing is said: whoever waits says so.
-func (s *stall) look(ctx context.Context, c *connection, own []string) {
+// report checks every stallInterval, and at each call while there is a reason. The first
+// check is stallInterval after the first call, because a worker may be starting. own are
+// reasons besides those that stop all sending. While Redis is unavailable it reports
+// nothing, because the caller does.
+func (s *stallReporter) report(ctx context.Context, c *connection, own []string) {
 	if s.at.IsZero() {
 		s.at = time.Now()
 	}
-	if len(s.said) == 0 && time.Since(s.at) < stallEvery {
+	if len(s.reported) == 0 && time.Since(s.at) < stallInterval {
 		return
 	}
 	s.at = time.Now()
@@ -38,8 +39,8 @@ func (s *stall) look(ctx context.Context, c *connection, own []string) {
 	hold := map[string]bool{}
 	reason := func(key, text string) {
 		hold[key] = true
-		if !s.said[key] {
-			s.say(fmt.Sprintf("%s: waiting: %s", s.id, plain(text)))
+		if !s.reported[key] {
+			s.print(fmt.Sprintf("%s: waiting: %s", s.id, plain(text)))
 		}
 	}
 	for _, stop := range stops {
@@ -48,26 +49,25 @@ func (s *stall) look(ctx context.Context, c *connection, own []string) {
 	for _, text := range own {
 		reason(text, text)
 	}
-	if len(s.said) > 0 && len(hold) == 0 {
-		s.say(s.id + ": running again")
+	if len(s.reported) > 0 && len(hold) == 0 {
+		s.print(s.id + ": running again")
 	}
-	s.said = hold
+	s.reported = hold
 }
 
-// stopKey tells one stop from another: not its phase or its next trial, which
-// change all the time.
+// stopKey identifies a stop, without its phase and next trial, which change often.
 func stopKey(s gate.Stop) string { return fmt.Sprint(s.Cause, s.Queue, s.App, s.Code, s.Since.Unix()) }
 
-// pausedBatch says that a batch is paused, if so.
-func pausedBatch(b ledger.Batch) []string {
+// pausedReason returns the reason of a paused batch.
+func pausedReason(b ledger.Batch) []string {
 	if !b.Paused {
 		return nil
 	}
 	return []string{"the batch is paused. Fix: tiwsnap resume " + b.ID}
 }
 
-// heldSnapshot says that a snapshot is held for review, if so.
-func heldSnapshot(s ledger.Snapshot) []string {
+// heldReason returns the reason of a snapshot that is held for review.
+func heldReason(s ledger.Snapshot) []string {
 	if !s.Held {
 		return nil
 	}

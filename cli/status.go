@@ -26,7 +26,7 @@ batches of each of them, unless --namespace selects one.
 For a batch, -o csv and -o jsonl print the result list: one line per room, in the order
 of the class list, with labels and image URLs. -o xlsx and -o csv --excel print it for
 Excel, with a column for each image and times in local time. All of these can be
-enqueued again as they are.
+enqueued again.
 
 --rooms lists the rooms that were enqueued one by one, by tiwsnap enqueue room or over
 HTTP: first those that have not ended, then the newest.
@@ -94,7 +94,7 @@ or until Ctrl-C. Without a terminal it prints one line each time.`,
 		if *repeat {
 			return refresh(cmd.Context(), e, c, id, f)
 		}
-		if err := sayTrouble(cmd.Context(), e, c); err != nil {
+		if err := printWarnings(cmd.Context(), e, c); err != nil {
 			return err
 		}
 		if asSheet != nil {
@@ -111,32 +111,7 @@ or until Ctrl-C. Without a terminal it prints one line each time.`,
 	return cmd
 }
 
-func newWait(e env) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "wait ID...",
-		Short: "Wait until snapshots or batches have ended",
-		Long: `Wait until snapshots or batches have ended, and print their status. Exit code 1 if a
-snapshot failed or was canceled. Ctrl-C stops the waiting, not the work (exit code 75).`,
-		Example: `  tiwsnap wait monday
-  tiwsnap wait monday tuesday -o json
-  tiwsnap wait monday -o csv > monday.csv`,
-		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return !b.Ended() }),
-	}
-	output := outputFlag(cmd, "table", "json", "jsonl", "csv")
-	config.Flags(cmd.Flags(), "redis.url", "namespace")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := connect(cmd, e)
-		if err != nil {
-			return err
-		}
-		defer c.close()
-		return waitAndPrint(cmd.Context(), e, c, args, *output)
-	}
-	return cmd
-}
-
-// printStatus prints the snapshot or batch of that id.
+// printStatus prints the snapshot or batch of an id.
 func printStatus(ctx context.Context, e env, c *connection, id, output string) error {
 	b, s, err := c.find(ctx, id)
 	switch {
@@ -148,28 +123,27 @@ func printStatus(ctx context.Context, e env, c *connection, id, output string) e
 	return printSnapshot(e.stdout, *s, output)
 }
 
-// find returns the batch or the snapshot of that id. The error is ready to
-// return.
+// find returns the batch or the snapshot of an id. The error has an exit code.
 func (c *connection) find(ctx context.Context, id string) (*ledger.Batch, *results.Result, error) {
 	b, err := c.ledger.Batch(ctx, id)
 	if err == nil {
 		return &b, nil, nil
 	}
 	if !errors.Is(err, ledger.ErrNotFound) {
-		return nil, nil, c.away(err)
+		return nil, nil, c.redisError(err)
 	}
 	s, err := c.results.Snapshot(ctx, id)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return nil, nil, c.unknownID(id)
 	case err != nil:
-		return nil, nil, c.away(err)
+		return nil, nil, c.redisError(err)
 	}
 	r := c.results.Explain(ctx, s)
 	return nil, &r, nil
 }
 
-// unknownID is the error, ready to return, for an id that nothing has.
+// unknownID returns the error for an unknown id.
 func (c *connection) unknownID(id string) error {
 	return fail(exitUsage, "there is no snapshot or batch %s; records are kept for %s after the end",
 		plain(id), c.cfg.Retention)
@@ -195,9 +169,9 @@ func printSnapshot(w io.Writer, s results.Result, output string) error {
 	if s.Total != nil {
 		counted = fmt.Sprintf("%d according to Tencent, %d URLs", *s.Total, len(s.Images))
 	}
-	return fields(w,
+	return printFields(w,
 		"snapshot", s.ID,
-		"room", roomWords(s.Room),
+		"room", roomName(s.Room),
 		"batch", s.Batch,
 		"state", s.State,
 		"held", held,
@@ -209,9 +183,9 @@ func printSnapshot(w io.Writer, s results.Result, output string) error {
 		"meaning", s.Meaning,
 		"fix", s.Fix,
 		"possible duplicates", nonzero(s.PossibleDuplicates),
-		"sent", clock(s.SentAt),
-		"accepted", clock(s.AcceptedAt),
-		"ended", clock(s.EndedAt),
+		"sent", formatTime(s.SentAt),
+		"accepted", formatTime(s.AcceptedAt),
+		"ended", formatTime(s.EndedAt),
 		"images counted", counted,
 		"images", strings.Join(s.Links(), " "),
 		"copies", copiesLine(s),
@@ -220,7 +194,7 @@ func printSnapshot(w io.Writer, s results.Result, output string) error {
 	)
 }
 
-// copiesLine says where the copies of a snapshot's images are.
+// copiesLine returns the URLs of the copies of a snapshot's images.
 func copiesLine(s results.Result) string {
 	var urls []string
 	for _, c := range s.CopyList {
@@ -236,11 +210,11 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 	case "json":
 		return printJSON(e.stdout, b, true)
 	case "csv":
-		return c.away(results.WriteCSV(e.stdout, b.Labels, c.results.Batch(ctx, b, 1, b.Total)))
+		return c.redisError(results.WriteCSV(e.stdout, b.Labels, c.results.Batch(ctx, b, 1, b.Total)))
 	case "jsonl":
 		for s, err := range c.results.Batch(ctx, b, 1, b.Total) {
 			if err != nil {
-				return c.away(err)
+				return c.redisError(err)
 			}
 			if err := printJSON(e.stdout, s, false); err != nil {
 				return err
@@ -252,7 +226,7 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 	if b.Ended() {
 		took = b.EndedAt.Sub(b.CreatedAt)
 	}
-	return fields(e.stdout,
+	return printFields(e.stdout,
 		"batch", b.ID,
 		"state", b.State,
 		"rooms", b.Total,
@@ -270,39 +244,40 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 		"images to copy", nonzero(b.PendingImages),
 		"images lost", nonzero(b.LostImages),
 		"possible duplicates", nonzero(b.PossibleDuplicates),
-		"enqueued", clock(b.CreatedAt),
-		"ended", clock(b.EndedAt),
+		"enqueued", formatTime(b.CreatedAt),
+		"ended", formatTime(b.EndedAt),
 		"took", took.Round(100*time.Millisecond),
 	)
 }
 
-// sayTrouble says on stderr, before anything else, why sending is stopped.
-func sayTrouble(ctx context.Context, e env, c *connection) error {
+// printWarnings prints on stderr why sending is stopped, and other problems of the
+// namespace. The error has an exit code.
+func printWarnings(ctx context.Context, e env, c *connection) error {
 	stops, err := c.results.Stops(ctx)
 	if err != nil {
-		return c.away(err)
+		return c.redisError(err)
 	}
 	for _, s := range stops {
 		fmt.Fprintln(e.stderr, plain(s.String()))
 	}
 	trouble, err := c.ledger.CopyTrouble(ctx)
 	if err != nil {
-		return c.away(err)
+		return c.redisError(err)
 	}
 	if trouble != nil {
-		fmt.Fprintf(e.stderr, "Images cannot be copied since %s: %s. They wait. Fix: see tiwsnap doctor\n",
-			clock(trouble.Since), plain(trouble.Why))
+		fmt.Fprintf(e.stderr, "Images cannot be copied since %s: %s. Copying is retried. Fix: see tiwsnap doctor\n",
+			formatTime(trouble.Since), plain(trouble.Why))
 	}
 	loss, err := c.ledger.LastLoss(ctx)
 	if err != nil {
-		return c.away(err)
+		return c.redisError(err)
 	}
 	if loss != nil {
-		fmt.Fprintf(e.stderr, "%s (found %s). Fix: %s\n", loss, clock(loss.At), ledger.LossFix)
+		fmt.Fprintf(e.stderr, "%s (found %s). Fix: %s\n", loss, formatTime(loss.At), ledger.LossFix)
 	}
 	limit, err := createLimit(ctx, c.rdb, c.cfg)
 	if err != nil {
-		return c.away(err)
+		return c.redisError(err)
 	}
 	if differ := limitsDiffer(limit); differ != "" {
 		fmt.Fprintf(e.stderr, "%s; %s\n", differ, limitsFix)
@@ -310,15 +285,15 @@ func sayTrouble(ctx context.Context, e env, c *connection) error {
 	return nil
 }
 
-// clock is a time for people; empty for none.
-func clock(t time.Time) string {
+// formatTime returns a time in RFC 3339 and UTC, or an empty string for the zero time.
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339)
 }
 
-// nonzero is n, or empty for 0.
+// nonzero returns n as text, or an empty string for 0.
 func nonzero(n int) string {
 	if n == 0 {
 		return ""

@@ -226,7 +226,7 @@ func TestStatusWatch(t *testing.T) {
 		}
 		for _, round := range shown[1:3] {
 			if lines := strings.Count(round, "\n"); lines > 39 || lines < 36 ||
-				!strings.Contains(round, "end with Ctrl-C\n"+noWorker+"BATCH ") ||
+				!strings.Contains(round, "stop with Ctrl-C\n"+noWorker+"BATCH ") ||
 				!strings.HasSuffix(round, "list more with --limit\n") {
 				t.Errorf("%d lines: %s", lines, round)
 			}
@@ -311,7 +311,7 @@ func TestOutcomesAsJSON(t *testing.T) {
 		want string
 	}{
 		{exitOK, []string{"pause", "b-1"},
-			`{"results":[{"id":"b-1","done":true,"message":"paused; rooms already fed to the queue are still sent"}]}`},
+			`{"results":[{"id":"b-1","done":true,"message":"paused; rooms that are already in the queue are still sent"}]}`},
 		{exitOK, []string{"resume", "b-1"}, `{"results":[{"id":"b-1","done":true,"message":"resumed"}]}`},
 		{exitFailed, []string{"retry", "b-1", "--failed"},
 			`{"results":[{"id":"b-1","done":false,"message":"nothing to retry: no snapshot failed"}]}`},

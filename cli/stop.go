@@ -37,51 +37,54 @@ doctor, the pages, metrics and logs show who stopped sending, and why.`,
 			return err
 		}
 		defer c.close()
-		if _, err := gate.NewBreaker(c.rdb, c.cfg.Namespace).Stop(cmd.Context(), person(), reason); err != nil {
-			return c.away(err)
+		if _, err := gate.NewBreaker(c.rdb, c.cfg.Namespace).Stop(cmd.Context(), currentUser(), reason); err != nil {
+			return c.redisError(err)
 		}
-		c.did(e, "stop-sending", "", reason)
+		c.audit(e, "stop-sending", "", reason)
 		return printSending(e, "sending is stopped; start it again with: tiwsnap start", true, *output)
 	}
 	return cmd
 }
 
-// maxReason is how long a reason may be, in bytes.
+// maxReason is the maximum length of a reason in bytes.
 const maxReason = 200
 
 func newStart(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start",
-		Short: "Start sending again, whatever has stopped it",
+		Short: "Start sending again",
 		Long: `Start sending again, after tiwsnap stop or after an error of the account, of the
-connection or of Tencent's API has stopped it. Suspended applications are tried at once.
-An error that persists stops sending again.`,
+connection or of Tencent's API. Suspended applications are tried at once. An error that
+persists stops sending again.`,
 		Example: `  tiwsnap start`,
 		Args:    cobra.NoArgs,
 	}
 	output := outputFlag(cmd, "table", "json")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := connect(cmd, e)
-		if err != nil {
-			return err
-		}
-		defer c.close()
+	cmd.RunE = withRedis(e, func(cmd *cobra.Command, c *connection, _ []string) error {
 		before, err := gate.NewBreaker(c.rdb, c.cfg.Namespace).Start(cmd.Context())
 		if err != nil {
-			return c.away(err)
+			return c.redisError(err)
 		}
-		c.did(e, "start-sending", "", string(before))
+		c.audit(e, "start-sending", "", string(before))
 		said := "sending was not stopped"
 		if before != "" {
-			said = fmt.Sprintf("sending has started; cause of the stop: %s", before)
+			said = "sending has started; it was stopped " + cmp.Or(stopCauses[before], string(before))
 		}
 		return printSending(e, said, false, *output)
-	}
+	})
 	return cmd
 }
 
-// printSending prints what became of sending.
+// stopCauses completes the sentence "it was stopped".
+var stopCauses = map[gate.Cause]string{
+	gate.Person:     "by a person",
+	gate.Account:    "because Tencent refused the account",
+	gate.Connection: "because the endpoint was unreachable",
+	gate.Storm:      "because Tencent's API returned only errors",
+}
+
+// printSending prints whether sending is stopped.
 func printSending(e env, said string, stopped bool, output string) error {
 	if output == "json" {
 		return printJSON(e.stdout, map[string]any{"stopped": stopped, "message": said}, true)
@@ -90,12 +93,12 @@ func printSending(e env, said string, stopped bool, output string) error {
 	return err
 }
 
-// person is who runs the command.
-func person() string {
+// currentUser returns USER@HOST of the command.
+func currentUser() string {
 	name := "somebody"
 	if u, err := user.Current(); err == nil {
 		name = u.Username
 	}
-	host, _ := os.Hostname() // without one the name alone has to do
+	host, _ := os.Hostname()
 	return name + "@" + cmp.Or(host, "unknown")
 }

@@ -12,20 +12,19 @@ import (
 	"golang.org/x/term"
 )
 
-// stream is stdout or stderr of a command. It remembers the first write that
-// failed, so that no output is cut in silence, and escapes what could command
-// a terminal where people read it.
+// stream is stdout or stderr of a command. It keeps the first write error, so that no
+// output is lost in silence. For people it escapes characters that control a terminal.
 type stream struct {
-	terminal *os.File // nil where it is none
+	terminal *os.File // nil if w is not a terminal
 
 	mu     sync.Mutex
 	w      io.Writer
 	escape bool
-	rest   []byte // the beginning of a character whose end is still to be written
-	err    error  // of the first write that failed
+	rest   []byte // bytes of an incomplete character
+	err    error  // first write error
 }
 
-// newStream returns a stream to w. A terminal is always for people.
+// newStream returns a stream to w. It escapes if people is true or w is a terminal.
 func newStream(w io.Writer, people bool) *stream {
 	s := &stream{w: w, escape: people}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -46,7 +45,7 @@ func (s *stream) Write(p []byte) (int, error) {
 		return n, err
 	}
 	text := append(s.rest, p...)
-	whole := len(text) - partial(text)
+	whole := len(text) - incompleteRune(text)
 	_, s.err = io.WriteString(s.w, escape(string(text[:whole]), "\n\t"))
 	s.rest = append([]byte(nil), text[whole:]...)
 	if s.err != nil {
@@ -55,7 +54,7 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end writes what is left and returns the error of the first write that failed.
+// end writes the rest and returns the first write error.
 func (s *stream) end() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,8 +65,8 @@ func (s *stream) end() error {
 	return s.err
 }
 
-// partial is the number of bytes at the end that begin a character.
-func partial(p []byte) int {
+// incompleteRune returns the number of bytes at the end that begin a character.
+func incompleteRune(p []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
 		if last := p[len(p)-n:]; utf8.RuneStart(last[0]) {
 			if utf8.FullRune(last) {
@@ -79,16 +78,16 @@ func partial(p []byte) int {
 	return 0
 }
 
-// escape makes text harmless to a terminal, but for the characters to keep:
-// control characters and those that turn the direction of writing become \u001b
-// as in JSON, and a byte that is no UTF-8 becomes U+FFFD.
+// escape escapes text for a terminal, except the characters of keep. Control characters
+// and those that change the writing direction become \u001b as in JSON. Invalid UTF-8
+// becomes U+FFFD.
 func escape(s, keep string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return commands(r) || r == utf8.RuneError }) < 0 {
+	if strings.IndexFunc(s, func(r rune) bool { return unsafeRune(r) || r == utf8.RuneError }) < 0 {
 		return s
 	}
 	var b strings.Builder
 	for _, r := range s {
-		if commands(r) && !strings.ContainsRune(keep, r) {
+		if unsafeRune(r) && !strings.ContainsRune(keep, r) {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		} else {
 			b.WriteRune(r)
@@ -97,12 +96,12 @@ func escape(s, keep string) string {
 	return b.String()
 }
 
-// commands reports whether a character could command a terminal.
-func commands(r rune) bool {
+// unsafeRune reports whether a character can control a terminal.
+func unsafeRune(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 }
 
-// terminalOf is the terminal that a command prints on, or nil.
+// terminalOf returns the terminal that a command prints on, or nil.
 func terminalOf(w io.Writer) *os.File {
 	if s, ok := w.(*stream); ok {
 		return s.terminal

@@ -10,9 +10,9 @@ func newToken(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Create an access token for a program",
-		Long: `Make an access token for a program. The token goes to the program, which sends it
-as "Authorization: Bearer TOKEN"; the hash goes into a line of TIWSNAP_HTTP_TOKENS:
-NAME ROLES HASH. Nothing of it is kept.`,
+		Long: `Create an access token for a program. Give the token to the program, which sends it as
+"Authorization: Bearer TOKEN". Put the hash into a line of TIWSNAP_HTTP_TOKENS: NAME
+ROLES HASH. The command stores neither.`,
 		Example: `  tiwsnap token
   tiwsnap token -o json`,
 		Args: cobra.NoArgs,
@@ -24,7 +24,7 @@ NAME ROLES HASH. Nothing of it is kept.`,
 		if *output == "json" {
 			return printJSON(e.stdout, map[string]string{"token": token, "hash": hash}, true)
 		}
-		return fields(e.stdout, "token", token, "hash", hash)
+		return printFields(e.stdout, "token", token, "hash", hash)
 	}
 	return cmd
 }

@@ -11,11 +11,11 @@ import (
 	"tiwsnap/config"
 )
 
-// usage makes a command and those below it say what is wrong with how they are
-// called: which flag or argument, what it must be, and where to read on.
-func usage(cmd *cobra.Command, e env) {
+// explainUsageErrors improves the usage errors of a command and its subcommands: the flag or
+// argument, the allowed values, and the help to read.
+func explainUsageErrors(cmd *cobra.Command, e env) {
 	if cmd.HasSubCommands() && !cmd.Runnable() {
-		// cobra would show the help and end well.
+		// cobra would show the help and exit with 0.
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])
@@ -28,7 +28,7 @@ func usage(cmd *cobra.Command, e env) {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			err := check(cmd, args)
 			var said *exitError
-			if err == nil || errors.As(err, &said) { // a check of ours says it in its own words
+			if err == nil || errors.As(err, &said) { // already explained
 				return err
 			}
 			if cmd.HasSubCommands() && len(args) > 0 {
@@ -42,11 +42,11 @@ func usage(cmd *cobra.Command, e env) {
 		}
 	}
 	for _, sub := range cmd.Commands() {
-		usage(sub, e)
+		explainUsageErrors(sub, e)
 	}
 }
 
-// unknownCommand says that a command has no other of that name.
+// unknownCommand returns the error for an unknown subcommand, with the nearest name.
 func unknownCommand(cmd *cobra.Command, name string) error {
 	hint := fmt.Sprintf("see %s -h", cmd.CommandPath())
 	names := func(yield func(string) bool) {
@@ -62,7 +62,7 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	return fail(exitUsage, "unknown command %q for %q: %s", name, cmd.CommandPath(), hint)
 }
 
-// flagError says what is wrong with a flag.
+// flagError explains an error of a flag.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	var wrong *pflag.InvalidValueError
@@ -79,19 +79,20 @@ func flagError(cmd *cobra.Command, err error) error {
 		return fail(exitUsage, "unknown flag: --%s: %s", unknown.GetSpecifiedName(), hint)
 	case errors.As(err, &wrong):
 		f := wrong.GetFlag()
-		if must := kind(f); must != "" {
+		if must := expectedValue(f); must != "" {
 			return fail(exitUsage, "--%s %q: it must be %s", f.Name, wrong.GetValue(), must)
 		}
-		return fail(exitUsage, "--%s %q: %w", f.Name, wrong.GetValue(), wrong.Unwrap()) // in our words already
+		// A value type of this package explains itself.
+		return fail(exitUsage, "--%s %q: %w", f.Name, wrong.GetValue(), wrong.Unwrap())
 	case errors.As(err, &lacks):
 		return fail(exitUsage, "--%s needs a value: see %s -h", lacks.GetFlag().Name, cmd.CommandPath())
 	}
 	return fail(exitUsage, "%w: see %s -h", err, cmd.CommandPath())
 }
 
-// kind is what the value of a flag must be; empty for a type of our own, which
-// says it itself.
-func kind(f *pflag.Flag) string {
+// expectedValue describes the valid values of a flag. It is empty for value types of this
+// package, whose errors explain themselves.
+func expectedValue(f *pflag.Flag) string {
 	switch f.Value.Type() {
 	case "uint64":
 		return "a whole number from 0 to 18446744073709551615"

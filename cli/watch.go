@@ -13,34 +13,34 @@ import (
 	"tiwsnap/results"
 )
 
-// watch waits until the snapshot or batch has ended, showing progress on
-// stderr, and returns how many snapshots failed or were canceled. Redis being
-// away is waited out.
+// watch waits until a snapshot or batch has ended. It shows the progress on stderr and
+// returns the number of failed and canceled snapshots. While Redis is unavailable it
+// waits.
 func watch(ctx context.Context, e env, c *connection, id string) (failed int, err error) {
 	b, err := c.ledger.Batch(ctx, id)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return watchSnapshot(ctx, e, c, id)
 	}
 	if err != nil {
-		return 0, cmp.Or(goesOn(ctx, id), c.away(err))
+		return 0, cmp.Or(interruptedWait(ctx, id), c.redisError(err))
 	}
-	seen := c.remember(ctx, e)
+	seen := c.watchLoss(ctx, e)
 	p := newProgress(e, b)
 	defer p.close()
-	stalled := stall{id: id, say: p.say}
+	stalled := stallReporter{id: id, print: p.printLine}
 	for !b.Ended() {
-		stalled.look(ctx, c, pausedBatch(b))
+		stalled.report(ctx, c, pausedReason(b))
 		if !sleep(ctx, 250*time.Millisecond) {
-			return 0, goesOn(ctx, id)
+			return 0, interruptedWait(ctx, id)
 		}
 		next, err := c.ledger.Batch(ctx, id)
 		switch {
-		case errors.Is(err, ledger.ErrNotFound) && seen.look(ctx, e):
+		case errors.Is(err, ledger.ErrNotFound) && seen.check(ctx, e):
 			return 0, fail(exitFailed, "batch %s was lost while it was waited for: enqueue it again", id)
 		case errors.Is(err, ledger.ErrNotFound):
 			return 0, fail(exitFailed, "batch %s expired during the wait", id)
 		case err != nil:
-			p.trouble(err)
+			p.showError(err)
 			continue
 		}
 		b = next
@@ -50,12 +50,12 @@ func watch(ctx context.Context, e env, c *connection, id string) (failed int, er
 }
 
 func watchSnapshot(ctx context.Context, e env, c *connection, id string) (failed int, err error) {
-	stalled := stall{id: id, say: func(line string) { fmt.Fprintln(e.stderr, line) }}
-	seen := c.remember(ctx, e)
+	stalled := stallReporter{id: id, print: func(line string) { fmt.Fprintln(e.stderr, line) }}
+	seen := c.watchLoss(ctx, e)
 	for {
 		s, err := c.results.Snapshot(ctx, id)
 		switch {
-		case errors.Is(err, ledger.ErrNotFound) && seen.look(ctx, e):
+		case errors.Is(err, ledger.ErrNotFound) && seen.check(ctx, e):
 			return 0, fail(exitFailed, "snapshot %s was lost while it was waited for: enqueue it again", id)
 		case errors.Is(err, ledger.ErrNotFound):
 			return 0, c.unknownID(id)
@@ -64,29 +64,28 @@ func watchSnapshot(ctx context.Context, e env, c *connection, id string) (failed
 		case err == nil && s.State.Ended():
 			return 1, nil
 		case err == nil:
-			stalled.look(ctx, c, heldSnapshot(s))
+			stalled.report(ctx, c, heldReason(s))
 		}
 		if !sleep(ctx, 250*time.Millisecond) {
-			return 0, goesOn(ctx, id)
+			return 0, interruptedWait(ctx, id)
 		}
 	}
 }
 
-// goesOn is the end of a command that was interrupted while it waited; nil if it
-// was not.
-func goesOn(ctx context.Context, id string) error {
+// interruptedWait returns the error of an interrupted wait, or nil if ctx has not ended.
+func interruptedWait(ctx context.Context, id string) error {
 	if ctx.Err() == nil {
 		return nil
 	}
-	return fail(exitTempFail, "interrupted; the work goes on, wait for it with: tiwsnap wait %s", id)
+	return fail(exitTempFail, "interrupted; the work continues, wait for it with: tiwsnap wait %s", id)
 }
 
-// progress shows how a batch gets on: a bar on a terminal, else a line every
-// two seconds.
+// progress shows the progress of a batch: a bar on a terminal, otherwise a line every two
+// seconds.
 type progress struct {
 	e    env
 	bar  *progressbar.ProgressBar
-	line time.Time // when the last line was printed
+	line time.Time // time of the last line
 	pace results.Pace
 	last ledger.Batch
 }
@@ -110,7 +109,7 @@ func (p *progress) show(b ledger.Batch) {
 	now := time.Now()
 	p.last = b
 	p.pace.Look(now, b)
-	words := batchWords(b, &p.pace)
+	words := batchSummary(b, &p.pace)
 	switch {
 	case p.bar != nil:
 		p.bar.Describe(words)
@@ -121,15 +120,15 @@ func (p *progress) show(b ledger.Batch) {
 	}
 }
 
-func (p *progress) trouble(err error) {
+func (p *progress) showError(err error) {
 	if now := time.Now(); now.Sub(p.line) >= 2*time.Second {
 		p.line = now
 		fmt.Fprintf(p.e.stderr, "%s: waiting: %v\n", p.last.ID, err)
 	}
 }
 
-// say prints a line beside the progress.
-func (p *progress) say(line string) {
+// printLine prints a line without disturbing the progress bar.
+func (p *progress) printLine(line string) {
 	if p.bar != nil {
 		p.bar.Clear()
 	}
@@ -142,7 +141,7 @@ func (p *progress) close() {
 	}
 }
 
-// sleep waits for d and reports whether ctx is still alive.
+// sleep waits for d. It returns false if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -152,4 +151,29 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
+}
+
+// waitAndPrint waits for snapshots and batches and prints their status. The error has an
+// exit code.
+func waitAndPrint(ctx context.Context, e env, c *connection, ids []string, output string) error {
+	for _, id := range ids {
+		if _, _, err := c.find(ctx, id); err != nil {
+			return cmp.Or(interruptedWait(ctx, id), err)
+		}
+	}
+	failed := 0
+	for _, id := range ids {
+		n, err := watch(ctx, e, c, id)
+		if err != nil {
+			return err
+		}
+		failed += n
+		if err := printStatus(ctx, e, c, id, output); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return &exitError{exitFailed, nil}
+	}
+	return nil
 }

@@ -18,7 +18,7 @@ func newWeb(e env) *cobra.Command {
 		Use:   "web",
 		Short: "Serve the pages, the API and asynqmon, without a worker",
 		Long: `Serve the pages, the HTTP API, asynqmon and the metrics of the workers on the same
-Redis, without running snapshots. It needs the workers' configuration file, but not
+Redis, without taking snapshots. It needs the workers' configuration file, but not
 Tencent's API key. Any number of processes may run; with the same http.session_key a
 login is valid in all of them.
 
@@ -31,7 +31,7 @@ SIGTERM ends the process after its open requests. SIGHUP makes it ` + reloadHelp
 		"http.addr", "metrics.addr", "retention", "log.level", "log.format")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
-		collectEarly(e)
+		tuneGC(e)
 		r := newReloader(cmd, e)
 		defer r.close()
 		cfgs, err := loadConfigs(cmd, e)
@@ -72,7 +72,7 @@ SIGTERM ends the process after its open requests. SIGHUP makes it ` + reloadHelp
 			if err != nil {
 				return fail(exitConfig, "%w", err)
 			}
-			defer g.Close(context.WithoutCancel(ctx)) // it holds no permits, so that there is nothing to wait for
+			defer g.Close(context.WithoutCancel(ctx)) // it holds no permits, so Close does not wait
 			site := &hosted{connection: c, limiters: g.Limiters(), schedules: schedules, log: c.log(log, len(all))}
 			loops.Go(func() {
 				c.ledger.WatchLosses(ctx, ledger.LossWatch{

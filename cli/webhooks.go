@@ -22,8 +22,8 @@ func newWebhooks(e env) *cobra.Command {
 		Use:   "webhooks",
 		Short: "List webhooks that could not be delivered",
 		Long: `List webhooks, and calls of CallbackURLs, that could not be delivered. Delivery fails
-after 24 hours of retries, when the receiver refuses for good, or when the receiver is
-not allowed (TIWSNAP_WEBHOOK_ALLOW and _PRIVATE). The newest 10,000 are kept, for 90 days.
+after 24 hours of retries, after a redirect or 410 Gone, or if the receiver is not
+allowed (TIWSNAP_WEBHOOK_ALLOW and _PRIVATE). The newest 10,000 are kept for 90 days.
 
 Receivers that answered 410 Gone are listed on stderr. They get no more webhooks.`,
 		Example: `  tiwsnap webhooks
@@ -32,32 +32,27 @@ Receivers that answered 410 Gone are listed on stderr. They get no more webhooks
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := connect(cmd, e)
-		if err != nil {
-			return err
-		}
-		defer c.close()
+	cmd.RunE = withRedis(e, func(cmd *cobra.Command, c *connection, _ []string) error {
 		all, err := deadWebhooks(c)
 		if err != nil {
-			return c.away(err)
+			return c.redisError(err)
 		}
 		gone, err := c.outbox().ListGone(cmd.Context())
 		if err != nil {
-			return c.away(err)
+			return c.redisError(err)
 		}
 		for _, g := range gone {
 			fmt.Fprintf(e.stderr, "%s answered 410 Gone at %s and gets no more webhooks %s; resend one of them to "+
 				"change that\n",
-				g.Host, clock(g.Since), goneOf(g.Batch))
+				g.Host, formatTime(g.Since), goneOf(g.Batch))
 		}
 		return printDead(e, all, *output)
-	}
+	})
 	cmd.AddCommand(newResend(e))
 	return cmd
 }
 
-// goneOf is what a receiver that is gone is told nothing of.
+// goneOf describes the webhooks that a receiver no longer gets after 410 Gone.
 func goneOf(batch string) string {
 	if batch == "" {
 		return "of the default receiver"
@@ -72,8 +67,8 @@ func newResend(e env) *cobra.Command {
 		Long: `Resend webhooks that could not be delivered, with the current state of their snapshot
 or batch. A webhook whose 24 hours are over is tried once.
 
-Resending also lifts the block of a receiver that answered 410 Gone: for the webhooks
-given, or for all receivers with --all. Exit code 1 if there is nothing to resend.`,
+Resending also unblocks receivers that answered 410 Gone: those of the given webhooks,
+or all of them with --all. Exit code 1 if there is nothing to resend.`,
 		Example: `  tiwsnap webhooks resend --all
   tiwsnap webhooks resend n-01hqx5mz7k3v9t2b8n4c6d0f1g`,
 	}
@@ -86,18 +81,13 @@ given, or for all receivers with --all. Exit code 1 if there is nothing to resen
 	}
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
-	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
-		c, err := connect(cmd, e)
-		if err != nil {
-			return err
-		}
-		defer c.close()
+	cmd.RunE = withRedis(e, func(cmd *cobra.Command, c *connection, ids []string) error {
 		inspector := asynq.NewInspectorFromRedisClient(c.rdb)
 		if !*all {
 			return eachID(e, c, ids, *output, func(id string) (string, bool, error) {
 				said, done, err := resend(cmd.Context(), c, inspector, id)
 				if done && err == nil {
-					c.did(e, "resend-webhook", id, "")
+					c.audit(e, "resend-webhook", id, "")
 				}
 				return said, done, err
 			})
@@ -115,15 +105,16 @@ given, or for all receivers with --all. Exit code 1 if there is nothing to resen
 			}
 			n, err := inspector.RunAllArchivedTasks(c.cfg.Namespace.QueueWebhooks())
 			if err == nil {
-				c.did(e, "resend-webhooks", "", strconv.Itoa(n))
+				c.audit(e, "resend-webhooks", "", strconv.Itoa(n))
 			}
 			return fmt.Sprintf("%d queued for delivery", n), true, err
 		})
-	}
+	})
 	return cmd
 }
 
-// resend queues one webhook again. The error is exitUsage's, or Redis'.
+// resend queues one webhook for delivery. The error exits with exitUsage, or is one of
+// Redis.
 func resend(
 	ctx context.Context, c *connection, inspector *asynq.Inspector, id string,
 ) (said string, done bool, err error) {
@@ -137,7 +128,7 @@ func resend(
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateRetry:
 		return "is being delivered, or was delivered", false, nil
 	}
-	// A payload that nobody can read is of no receiver.
+	// A payload that cannot be parsed has no receiver to unblock.
 	if p, err := tasks.ParseNotify(info.Payload); err == nil {
 		if err := c.outbox().Return(ctx, webhook.BatchOf(p)); err != nil {
 			return "", false, err
@@ -148,7 +139,7 @@ func resend(
 
 func (c *connection) outbox() *webhook.Outbox { return webhook.NewOutbox(c.rdb, c.cfg.Namespace) }
 
-// deadWebhook is a webhook that is not tried any more.
+// deadWebhook is a webhook that is no longer retried.
 type deadWebhook struct {
 	ID       string    `json:"id"`
 	Event    string    `json:"event"`
@@ -156,11 +147,11 @@ type deadWebhook struct {
 	Receiver string    `json:"receiver"` // host
 	Tries    int       `json:"tries"`
 	Error    string    `json:"error"`
-	EndedAt  time.Time `json:"ended_at"` // of what it would have told
+	EndedAt  time.Time `json:"ended_at"` // end of the snapshot or batch
 	DiedAt   time.Time `json:"died_at"`
 }
 
-// deadWebhooks lists them, the one that died last first.
+// deadWebhooks returns the undelivered webhooks, newest failure first.
 func deadWebhooks(c *connection) ([]deadWebhook, error) {
 	const page = 500
 	inspector := asynq.NewInspectorFromRedisClient(c.rdb)
@@ -171,7 +162,7 @@ func deadWebhooks(c *connection) ([]deadWebhook, error) {
 			return nil, err
 		}
 		for _, info := range infos {
-			// A payload that nobody can read is dead too: what is known of it is shown.
+			// A payload that cannot be parsed is listed, too, with empty fields.
 			p, _ := tasks.ParseNotify(info.Payload)
 			all = append(all, deadWebhook{
 				ID: info.ID, Event: p.Type, Ref: p.Ref, Receiver: receiver(c.cfg, p.URL), Tries: info.Retried + 1,
@@ -184,7 +175,8 @@ func deadWebhooks(c *connection) ([]deadWebhook, error) {
 	}
 }
 
-// receiver is the host of a URL, which may hold a key in its path.
+// receiver returns the host of a URL without its path, which may contain a key. An empty
+// URL is the default receiver.
 func receiver(c config.Config, own string) string {
 	if own == "" {
 		own = c.Webhook.URL.Reveal()
@@ -209,12 +201,13 @@ func printDead(e env, all []deadWebhook, output string) error {
 	}
 	rows := [][]string{{"ID", "EVENT", "REF", "RECEIVER", "TRIES", "DIED", "LAST ERROR"}}
 	for _, d := range all {
-		rows = append(rows, []string{d.ID, d.Event, d.Ref, d.Receiver, strconv.Itoa(d.Tries), clock(d.DiedAt), d.Error})
+		rows = append(rows, []string{d.ID, d.Event, d.Ref, d.Receiver, strconv.Itoa(d.Tries), formatTime(d.DiedAt), d.Error})
 	}
 	return printTable(e.stdout, rows)
 }
 
-// newSender returns whom the worker tells, and what closes it.
+// newSender returns the webhook settings of the worker and a function that closes the
+// sender. The error has an exit code.
 func newSender(c config.Config) (webhook.Subscription, func(), error) {
 	s := c.Webhook
 	if !s.On() {

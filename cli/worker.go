@@ -33,14 +33,13 @@ import (
 	"tiwsnap/worker"
 )
 
-// gcPercent is by how much the heap of a long-running process grows before it is
-// collected. Of a list of 2 million rooms that comes in 20 MB stay until its end, and with
-// Go's 100 percent as much garbage again: this keeps the process below 64 MB and
-// costs a few percent of the time that reading the list takes.
+// gcPercent is GOGC of a long-running process. An upload of 2 million rooms keeps 20 MB
+// live until its end; Go's default of 100 would add as much garbage. 25 keeps the process
+// below 64 MB and costs a few percent of the upload's time.
 const gcPercent = 25
 
-// collectEarly sets that, unless the environment sets another pace.
-func collectEarly(e env) {
+// tuneGC sets gcPercent, unless the environment sets GOGC or GOMEMLIMIT.
+func tuneGC(e env) {
 	if e.getenv("GOGC") == "" && e.getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -56,8 +55,8 @@ API and the pages and, with a callback address, receives Tencent's callbacks. If
 configuration file lists several namespaces, it works for all of them, or for the one
 chosen with --namespace.
 
-SIGTERM ends the process in order: it waits for the requests in flight and stores their
-outcomes. SIGHUP makes it ` + reloadHelp,
+SIGTERM stops the worker gracefully: it waits for the requests in flight and stores
+their outcomes. SIGHUP makes it ` + reloadHelp,
 		Example: `  tiwsnap worker
   tiwsnap worker --config tiwsnap.yml --http-addr ""`,
 		Args: cobra.NoArgs,
@@ -72,7 +71,7 @@ outcomes. SIGHUP makes it ` + reloadHelp,
 		ctx := cmd.Context()
 		r := newReloader(cmd, e, config.Credentials, config.RoomFiles)
 		defer r.close()
-		collectEarly(e)
+		tuneGC(e)
 		cfgs, err := loadConfigs(cmd, e, config.Credentials, config.RoomFiles)
 		if err != nil {
 			return err
@@ -101,7 +100,7 @@ outcomes. SIGHUP makes it ` + reloadHelp,
 			defer n.close()
 			installed, sites = append(installed, n), append(sites, &n.hosted)
 		}
-		// Callbacks of calls that end while the worker stops still come in.
+		// Callbacks are still received while the worker stops.
 		stopCallbacks, err := serveCallbacks(installed, log)
 		if err != nil {
 			return err
@@ -126,30 +125,30 @@ outcomes. SIGHUP makes it ` + reloadHelp,
 			running.Go(func() error { return n.worker.Run(ctx) })
 		}
 		if err := running.Wait(); err != nil {
-			return fail(exitTempFail, "the worker did not stop in order: %w", err)
+			return fail(exitTempFail, "the worker did not stop gracefully: %w", err)
 		}
 		return nil
 	}
 	return cmd
 }
 
-// installation is one namespace that this process works for.
+// installation is a namespace that this process works for.
 type installation struct {
 	hosted
 	worker    *worker.Worker
 	key       *config.Credential
-	callbacks http.Handler // of its own URLs
+	callbacks http.Handler // for its own callback URLs
 	closers   []func()
 }
 
-// close ends what install has opened.
+// close closes the resources that install has opened.
 func (n *installation) close() {
 	for _, closeOne := range slices.Backward(n.closers) {
 		closeOne()
 	}
 }
 
-// log is the log of a namespace, which names it where there are several.
+// log returns the log of a namespace, with its name if there are several.
 func (c *connection) log(log *slog.Logger, of int) *slog.Logger {
 	if of == 1 {
 		return log
@@ -157,7 +156,7 @@ func (c *connection) log(log *slog.Logger, of int) *slog.Logger {
 	return log.With("namespace", c.cfg.Namespace)
 }
 
-// install makes the worker of one namespace. The error is ready to return.
+// install creates the worker of a namespace. The error has an exit code.
 func install(
 	ctx context.Context, c *connection, log *slog.Logger, registry prometheus.Registerer, moved bool,
 ) (_ *installation, err error) {
@@ -223,7 +222,7 @@ func install(
 	case errors.As(err, &evicts):
 		return nil, fail(exitConfig, "%w", err)
 	case err != nil:
-		return nil, c.away(err)
+		return nil, c.redisError(err)
 	}
 	n.callbacks = callback.NewHandler(callback.Options{
 		Keys: callbackKeys(c.cfg), Record: c.ledger.Callback, Log: log, Metrics: registry,
@@ -232,11 +231,11 @@ func install(
 	return n, nil
 }
 
-// useEndpoint remembers the endpoint that the namespace works with. The error is
-// ready to return: the namespace works with another one, unless it has moved.
+// useEndpoint records the endpoint of the namespace. If another one is recorded, it
+// returns an error, unless moved is true. The error has an exit code.
 func (c *connection) useEndpoint(ctx context.Context, moved bool) error {
 	if moved {
-		if err := c.mayMove(ctx); err != nil {
+		if err := c.checkMove(ctx); err != nil {
 			return err
 		}
 	}
@@ -245,20 +244,20 @@ func (c *connection) useEndpoint(ctx context.Context, moved bool) error {
 	if errors.As(err, &other) {
 		return fail(exitConfig, "%w: %s", err, other.Fix())
 	}
-	return c.away(err)
+	return c.redisError(err)
 }
 
-// mayMove refuses a move while workers with the other endpoint run: they would go on there. The error is ready to
-// return.
-func (c *connection) mayMove(ctx context.Context) error {
+// checkMove returns an error while workers with the other endpoint are running, because
+// they would continue with it. The error has an exit code.
+func (c *connection) checkMove(ctx context.Context) error {
 	err := gate.NewBreaker(c.rdb, c.cfg.Namespace).CheckEndpoint(ctx, c.cfg.TIW.Endpoint)
 	var other *gate.EndpointError
 	if !errors.As(err, &other) {
-		return c.away(err)
+		return c.redisError(err)
 	}
 	running, err := roster.List(ctx, c.rdb, c.cfg.Namespace)
 	if err != nil {
-		return c.away(err)
+		return c.redisError(err)
 	}
 	if len(running) == 0 {
 		return nil
@@ -270,17 +269,16 @@ func (c *connection) mayMove(ctx context.Context) error {
 	if n := len(running) - len(who); n > 0 {
 		who = append(who, fmt.Sprintf("%d more", n))
 	}
-	return fail(exitConfig, "--moved: workers of namespace %s still run with %s: %s; stop them first (one that was "+
-		"killed "+
-		"is forgotten after %s)", c.cfg.Namespace, other.Known, strings.Join(who, ", "), roster.Gone)
+	return fail(exitConfig, "--moved: workers of namespace %s still run with %s: %s; stop them first (a killed "+
+		"worker is forgotten after %s)", c.cfg.Namespace, other.Known, strings.Join(who, ", "), roster.Gone)
 }
 
-// callbackLife is how long a callback URL is good for. After three days neither
-// Tencent nor tiwsnap waits for the result any more.
+// callbackLife is the validity of a callback URL. After three days neither Tencent nor
+// tiwsnap waits for the result.
 const callbackLife = 72 * time.Hour
 
-// callbackURL returns what makes the CallbackURL of an attempt, which leads to
-// tiwsnap. It is nil where results come by polling alone.
+// callbackURL returns a function that makes the CallbackURL of an attempt. It returns nil
+// if tiwsnap receives no callbacks.
 func callbackURL(c config.Config) func(snapshot string, attempt int) string {
 	if c.Callback.URL == "" {
 		return nil
@@ -291,8 +289,8 @@ func callbackURL(c config.Config) func(snapshot string, attempt int) string {
 	}
 }
 
-// spoolFolder is where outcomes lie while Redis is away. Each Redis and each
-// namespace has its own: an outcome must not be told to another one.
+// spoolFolder returns the folder for outcomes while Redis is unavailable. Each Redis and
+// each namespace has its own, so that no outcome is stored in another one.
 func spoolFolder(c config.Config) string {
 	dir := c.Worker.Spool
 	if dir == "" {
@@ -303,15 +301,15 @@ func spoolFolder(c config.Config) string {
 		dir = filepath.Join(cache, "tiwsnap", "spool")
 	}
 	where := rdb.Redact(c.Redis.URL.Reveal())
-	if c.Namespace != keys.Default { // whose folder is that of releases without namespaces
+	if c.Namespace != keys.Default { // the default keeps the folder of releases without namespaces
 		where += " " + c.Namespace.String()
 	}
 	sum := sha256.Sum256([]byte(where))
 	return filepath.Join(dir, hex.EncodeToString(sum[:8]))
 }
 
-// unknownGrace is how long an unknown outcome waits for its callback: not at
-// all where callbacks do not come to tiwsnap.
+// unknownGrace returns how long an unknown outcome waits for its callback: 0 if tiwsnap
+// receives no callbacks.
 func unknownGrace(c config.Config) time.Duration {
 	if c.Callback.URL == "" {
 		return 0
@@ -319,8 +317,8 @@ func unknownGrace(c config.Config) time.Duration {
 	return c.UnknownGrace
 }
 
-// callbackKeys are the keys of a namespace. Namespaces may share their secret: what
-// it signs for one is not good for another, though their snapshots have one id.
+// callbackKeys returns the callback keys of a namespace. Namespaces may share a secret:
+// each derives its own key, so a URL of one is invalid for another with the same ids.
 func callbackKeys(c config.Config) tiw.CallbackKeys {
 	secret := func(s config.Secret) string {
 		if s.Empty() || c.Namespace == keys.Default {
@@ -333,8 +331,8 @@ func callbackKeys(c config.Config) tiw.CallbackKeys {
 	return tiw.NewCallbackKeys(secret(c.Callback.Key), secret(c.Callback.KeyOld))
 }
 
-// serveCallbacks listens for the callbacks of all namespaces, where that is set,
-// until stop is called. The error is ready to return.
+// serveCallbacks listens for the callbacks of all namespaces until stop is called, if
+// callback.addr is set. The error has an exit code.
 func serveCallbacks(all []*installation, log *slog.Logger) (stop func(), err error) {
 	addr := all[0].cfg.Callback.Addr
 	if addr == "" {
@@ -353,8 +351,8 @@ func serveCallbacks(all []*installation, log *slog.Logger) (stop func(), err err
 	}), nil
 }
 
-// callbackHandler gives a callback to the namespace whose key has signed its URL,
-// and what nobody has signed to the first one, which refuses and counts it.
+// callbackHandler routes a callback to the namespace whose key has signed its URL. The
+// first namespace refuses and counts unsigned ones.
 func callbackHandler(all []*installation) http.Handler {
 	keys := make([]tiw.CallbackKeys, len(all))
 	for i, n := range all {

@@ -84,7 +84,8 @@ func NewCreateSnapshotTaskResponse() *CreateSnapshotTaskResponse {
 	return &CreateSnapshotTaskResponse{BaseResponse: &tchttp.BaseResponse{}}
 }
 
-// DescribeSnapshotTaskRequest requests the state of a task. Both fields are required. https://www.tencentcloud.com/document/product/1176/55152
+// DescribeSnapshotTaskRequest requests the state of a task. Both fields are
+// required. https://www.tencentcloud.com/document/product/1176/55152
 type DescribeSnapshotTaskRequest struct {
 	*tchttp.BaseRequest
 
