@@ -13,27 +13,26 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// slack is what an intent may be older than the request that followed it: the
-// life of a permit and some. The referee sees requests, promises are about
-// intents.
+// slack is how much older an intent may be than its request: the lifetime of a permit and some more. The simulator sees
+// requests, but promises are about intents.
 const slack = 2 * time.Second
 
-// evidence is the three truths, and what else is known.
+// evidence are the three records that the audit compares, and what the run knows besides.
 type evidence struct {
 	rooms   []uint64          // enqueued and acknowledged
-	must    map[uint64]string // those of them that must fail, with the error code
-	results []results.Result  // the ledger's
+	must    map[uint64]string // error code by RoomId of the rooms that must fail
+	results []results.Result  // of the ledger
 	batch   ledger.Batch
-	tasks   []tiwtest.Task // the referee's
+	tasks   []tiwtest.Task // of the simulator
 	calls   []tiwtest.Request
-	taken   map[string]time.Time // callback URL to when a worker took the first callback
+	taken   map[string]time.Time // by callback URL: when a worker received the first callback
 	grace   time.Duration        // 0: there are no callbacks
 	strikes []strike
 	lost    *span // when writes to Redis were lost; nil: never
-	intents bool  // none of them was an intent: those are on a replica before their request is sent
+	intents bool  // no intent was lost, because each is on a replica before its request is sent
 }
 
-// lostIntents is when intents were lost.
+// lostIntents returns when intents were lost; nil: never.
 func (e evidence) lostIntents() *span {
 	if e.intents {
 		return nil
@@ -41,7 +40,7 @@ func (e evidence) lostIntents() *span {
 	return e.lost
 }
 
-// span is a while.
+// span is a period.
 type span struct{ from, to time.Time }
 
 // has reports whether an instant (Unix ns) is in the span. Nothing is in a nil one.
@@ -49,8 +48,7 @@ func (s *span) has(ns int64) bool {
 	return s != nil && ns >= s.from.Add(-slack).UnixNano() && ns <= s.to.UnixNano()
 }
 
-// finding is what the audit found. Everything below Promises is 0 or a promise
-// is broken.
+// finding is the result of an audit. From Open on, every number except KeptImages is 0, or a promise is broken.
 type finding struct {
 	Rooms     int `json:"rooms"`
 	Succeeded int `json:"succeeded"`
@@ -64,31 +62,31 @@ type finding struct {
 	ExtraKnown         int `json:"extra_known"`          // of these, by id in the ledger
 	PossibleDuplicates int `json:"possible_duplicates"`  // as the ledger counts
 	InternalErrors     int `json:"internal_errors_only"` // possible duplicates that were an InternalError without a task
-	NeverArrived       int `json:"never_arrived"`        // possible duplicates whose request the referee did not see
+	NeverArrived       int `json:"never_arrived"`        // possible duplicates whose request did not arrive
 
 	MustFail int        `json:"must_fail"` // failures that are right: of the bad room and the bad application
-	Pressed  []pressure `json:"pressed"`   // what was sent while nothing could succeed
+	Pressed  []pressure `json:"pressed"`   // requests while none could succeed
 
-	Explained int `json:"explained"` // extra tasks that a loss of Redis' data explains, and that nobody could count
-	Learned   int `json:"learned"`   // of tasks whose record was lost, those that a worker was told of afterwards
+	Explained int `json:"explained"` // extra tasks that a loss of Redis' data explains
+	Learned   int `json:"learned"`   // tasks whose record was lost and whose callback a worker received later
 
 	Open        int `json:"open"`         // batches that have not ended
-	Spoiled     int `json:"spoiled"`      // failed, with nothing wrong with the room or its task
-	KeptImages  int `json:"kept_images"`  // copies that are byte for byte what the simulator gives
-	LostImages  int `json:"lost_images"`  // without a copy, where there is a store
-	WrongImages int `json:"wrong_images"` // copies that are anything else
+	Spoiled     int `json:"spoiled"`      // rooms that failed although they and their tasks are in order
+	KeptImages  int `json:"kept_images"`  // copies that equal the simulator's image byte for byte
+	LostImages  int `json:"lost_images"`  // images without a copy, if there is a store
+	WrongImages int `json:"wrong_images"` // copies that differ
 
-	Lost        int `json:"lost"`        // acknowledged and in no final state
-	WrongFinal  int `json:"wrong_final"` // the final state is not what the referee knows
-	Unexplained int `json:"unexplained"` // extra tasks beyond the room's possible duplicates, and no loss explains them
-	Unlearned   int `json:"unlearned"`   // of those that were learned, the ones that the ledger does not have
-	Uncounted   int `json:"uncounted"`   // requests of unknown outcome beyond them
+	Lost        int `json:"lost"`        // rooms that are acknowledged and in no final state
+	WrongFinal  int `json:"wrong_final"` // final states that contradict the simulator
+	Unexplained int `json:"unexplained"` // extra tasks beyond the room's possible duplicates that no loss explains
+	Unlearned   int `json:"unlearned"`   // learned tasks that are not in the ledger
+	Uncounted   int `json:"uncounted"`   // requests of unknown outcome beyond the possible duplicates
 	Unannounced int `json:"unannounced"` // requests beyond the attempts in the ledger
-	Early       int `json:"early"`       // another task before the grace of the one before ran out
-	Despite     int `json:"despite"`     // another task though the callback of the one before had been taken
-	Counters    int `json:"counters"`    // of the batch that differ from its snapshots
+	Early       int `json:"early"`       // second tasks before the grace of the first one ran out
+	Despite     int `json:"despite"`     // second tasks after the callback of the first one
+	Counters    int `json:"counters"`    // counters of the batch that differ from its snapshots
 
-	Examples []string `json:"examples,omitempty"` // in words, the first few
+	Examples []string `json:"examples,omitempty"` // the first few, in words
 }
 
 const maxExamples = 20
@@ -99,7 +97,7 @@ func (f *finding) example(format string, args ...any) {
 	}
 }
 
-// audit compares the three truths.
+// audit compares the three records.
 func audit(e evidence) finding {
 	f := finding{Rooms: len(e.rooms), Tasks: len(e.tasks)}
 	records := make(map[uint64]ledger.Snapshot)
@@ -147,7 +145,7 @@ func (f *finding) end(s ledger.Snapshot, tasks []tiwtest.Task, must string) {
 		i := slices.IndexFunc(tasks, func(t tiwtest.Task) bool { return t.TaskID == s.TaskID })
 		switch {
 		case i < 0:
-			f.wrong(s, "the referee has no task %s for it", s.TaskID)
+			f.wrong(s, "the simulator has no task %s for it", s.TaskID)
 		case tasks[i].State != tiwtest.OK:
 			f.wrong(s, "its task %s is %s", s.TaskID, tasks[i].State)
 		case !imagesOf(s, tasks[i].Images):
@@ -161,7 +159,7 @@ func (f *finding) end(s ledger.Snapshot, tasks []tiwtest.Task, must string) {
 			f.MustFail++
 		case !slices.ContainsFunc(tasks, func(t tiwtest.Task) bool { return t.State == tiwtest.InternalErr }):
 			f.Spoiled++
-			f.example("%s: failed, with nothing wrong with it: %s %s", s.ID, s.Code, s.Message)
+			f.example("%s: failed although it is in order: %s %s", s.ID, s.Code, s.Message)
 		}
 	case ledger.Canceled:
 		f.Canceled++
@@ -196,8 +194,7 @@ func imagesOf(s ledger.Snapshot, n int) bool {
 	return true
 }
 
-// duplicates sets what the ledger counts against what the referee saw. Of what a
-// loss took away the ledger can count nothing.
+// duplicates compares the counts of the ledger with the simulator. The ledger cannot count what a loss took away.
 func (f *finding) duplicates(e evidence, s ledger.Snapshot, tasks []tiwtest.Task, calls []tiwtest.Request) {
 	extra := max(0, len(tasks)-1)
 	if extra > 0 {
@@ -209,7 +206,7 @@ func (f *finding) duplicates(e evidence, s ledger.Snapshot, tasks []tiwtest.Task
 		if slices.ContainsFunc(tasks, func(t tiwtest.Task) bool { return t.TaskID == id }) {
 			f.ExtraKnown++
 		} else {
-			f.wrong(s, "its extra task %s is not known to the referee", id)
+			f.wrong(s, "the simulator has no extra task %s", id)
 		}
 	}
 	tasksLost, unclearLost, lost := 0, 0, 0
@@ -218,7 +215,7 @@ func (f *finding) duplicates(e evidence, s ledger.Snapshot, tasks []tiwtest.Task
 			tasksLost++
 		}
 	}
-	unclear := 0 // requests that have made a task, or left that open
+	unclear := 0 // requests that created a task or may have
 	for _, c := range calls {
 		may := c.TaskID != "" || c.Outcome == "internalError"
 		if may {
@@ -243,7 +240,7 @@ func (f *finding) duplicates(e evidence, s ledger.Snapshot, tasks []tiwtest.Task
 	f.NeverArrived += max(0, s.PossibleDuplicates-seen)
 	if n := seen - s.PossibleDuplicates - unclearLost; n > 0 {
 		f.Uncounted += n
-		f.example("%s: %d requests made a task or may have, %d possible duplicates in the ledger",
+		f.example("%s: %d requests created a task or may have, %d possible duplicates in the ledger",
 			s.ID, unclear, s.PossibleDuplicates)
 	}
 	if n := len(calls) - s.Attempts - lost; n > 0 {
@@ -252,8 +249,8 @@ func (f *finding) duplicates(e evidence, s ledger.Snapshot, tasks []tiwtest.Task
 	}
 }
 
-// learned checks that a task whose record was lost is in the ledger all the same
-// if its callback was taken once the room had a record again.
+// learned checks that a task whose record was lost is in the ledger if a worker received its callback after the room
+// had a record again.
 func (f *finding) learned(e evidence, s ledger.Snapshot, tasks []tiwtest.Task) {
 	for _, t := range tasks {
 		taken, ok := e.taken[t.CallbackURL]
@@ -263,13 +260,13 @@ func (f *finding) learned(e evidence, s ledger.Snapshot, tasks []tiwtest.Task) {
 		f.Learned++
 		if s.TaskID != t.TaskID && !slices.Contains(slices.Collect(maps.Values(s.ExtraTasks)), t.TaskID) {
 			f.Unlearned++
-			f.example("%s: the callback of task %s was taken, and the ledger does not have it", s.ID, t.TaskID)
+			f.example("%s: the callback of task %s was received, but the task is not in the ledger", s.ID, t.TaskID)
 		}
 	}
 }
 
-// second checks each task after the first of a room: there may be one only if
-// the outcome of the one before was unknown and its grace ran out.
+// second checks each task after the first of a room. It is allowed only if the outcome of the one before was unknown
+// and its grace ran out.
 func (f *finding) second(e evidence, s ledger.Snapshot, tasks []tiwtest.Task) {
 	if e.grace == 0 {
 		return
@@ -278,30 +275,31 @@ func (f *finding) second(e evidence, s ledger.Snapshot, tasks []tiwtest.Task) {
 	for i := 1; i < len(tasks); i++ {
 		one, two := tasks[i-1], tasks[i]
 		if e.lostIntents().has(one.CreatedNs) {
-			continue // nobody could know of it
+			continue // the record of the first one was lost
 		}
 		at := time.Unix(0, two.CreatedNs)
 		if after := at.Sub(time.Unix(0, one.CreatedNs)); after < e.grace-slack {
 			f.Early++
-			f.example("%s: task %s was made %s after %s, within the grace of %s", s.ID, two.TaskID, after, one.TaskID, e.grace)
+			f.example("%s: task %s was created %s after %s, within the grace of %s",
+				s.ID, two.TaskID, after, one.TaskID, e.grace)
 		}
 		if taken, ok := e.taken[one.CallbackURL]; ok && taken.Add(slack).Before(at) && !e.lost.has(taken.UnixNano()) {
 			f.Despite++
-			f.example("%s: task %s was made %s after the callback of %s had been taken",
+			f.example("%s: task %s was created %s after the callback of %s was received",
 				s.ID, two.TaskID, at.Sub(taken), one.TaskID)
 		}
 	}
 }
 
-// pressure is what was sent during a fault in which nothing can succeed.
+// pressure counts the requests during a fault in which none can succeed.
 type pressure struct {
 	Fault    string `json:"fault"`
-	Rooms    int    `json:"rooms"`    // that had no task when it began
-	Requests int    `json:"requests"` // that arrived while it lasted
-	Most     int    `json:"most"`     // that may
+	Rooms    int    `json:"rooms"`    // rooms without a task when it began
+	Requests int    `json:"requests"` // requests that arrived during the fault
+	Most     int    `json:"most"`     // limit of these
 }
 
-// pressed counts what was sent into storms and refusals.
+// pressed counts the requests during faults in which none can succeed.
 func (f *finding) pressed(e evidence) {
 	for _, s := range e.strikes {
 		o, ok := onsetOf(s.Fault)

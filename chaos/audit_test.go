@@ -87,7 +87,7 @@ func TestAudit(t *testing.T) {
 			e.results[0].State = ledger.Unknown
 			e.batch.Succeeded, e.batch.Images = 0, 0
 		}, func(f *finding) { f.Succeeded, f.Images, f.Lost = 0, 0, 1 }, 1},
-		{"a success whose task the referee does not have is wrong", func(e *evidence) { e.results[0].TaskID = "made up" },
+		{"a success whose task the simulator does not have is wrong", func(e *evidence) { e.results[0].TaskID = "made up" },
 			func(f *finding) { f.WrongFinal = 1 }, 1},
 		{"a success whose task failed is wrong", func(e *evidence) { e.tasks[1].State = tiwtest.InternalErr },
 			func(f *finding) { f.WrongFinal = 1 }, 1},
@@ -133,7 +133,7 @@ func TestAudit(t *testing.T) {
 			e.results[0].ExtraTasks = map[int]string{1: "lost"}
 		},
 			func(f *finding) { f.ExtraKnown = 1 }, 0},
-		{"an extra task that the referee does not have is wrong", func(e *evidence) {
+		{"an extra task that the simulator does not have is wrong", func(e *evidence) {
 			e.results[0].ExtraTasks = map[int]string{1: "made up"}
 		},
 			func(f *finding) { f.WrongFinal = 1 }, 1},

@@ -21,16 +21,15 @@ const (
 	replicated = "replicated"
 )
 
-// appendOnly is how users are told to run Redis.
+// appendOnly are the arguments with which docs/redis.md runs Redis.
 var appendOnly = []string{"--appendonly", "yes", "--appendfsync", "everysec"}
 
-// failover breaks the Redis of an installation in mid-batch, and returns when
-// writes to it may have been lost.
+// failover breaks the Redis of an installation in mid-batch. It returns the period of writes that may be lost.
 type failover func(context.Context) (span, error)
 
-// through runs a batch through a failover. With the durability replicated each
-// intent is on a replica before its request is sent, so that every extra task is
-// counted; without it some are not, but those that a worker learns of are.
+// through runs a batch through a failover. With the durability replicated each intent is on a replica before its
+// request is sent, so every extra task is counted. With local some are not counted, except those whose callback a
+// worker receives.
 func (s *stage) through(ctx context.Context, redisURL, durability string, breaks failover) ([]*report, error) {
 	dir, err := s.folder("a")
 	if err != nil {
@@ -56,7 +55,7 @@ func (s *stage) through(ctx context.Context, redisURL, durability string, breaks
 	if err != nil {
 		return nil, err
 	}
-	s.say("failover", "took %s", lost.to.Sub(lost.from).Round(time.Millisecond))
+	s.log("failover", "took %s", lost.to.Sub(lost.from).Round(time.Millisecond))
 	in.follow(ctx)
 	r, err := in.finish(ctx, evidence{lost: &lost, intents: durability == replicated})
 	if err != nil {
@@ -65,11 +64,11 @@ func (s *stage) through(ctx context.Context, redisURL, durability string, breaks
 	return []*report{r}, nil
 }
 
-// staleLag is how long a replica is cut off before it is promoted.
+// staleLag is how long a replica is disconnected before it is promoted.
 const staleLag = 2 * time.Second
 
-// staleReplica kills a master whose only replica has been cut off for a while, and
-// gives its address to that one. Another replica follows it then.
+// staleReplica disconnects the only replica of a master for some time, kills the master, and gives its address to the
+// replica. Another replica follows it then.
 func staleReplica(durability string) func(context.Context, *stage) ([]*report, error) {
 	return func(ctx context.Context, s *stage) ([]*report, error) {
 		dir, err := s.folder("redis")
@@ -94,7 +93,7 @@ func staleReplica(durability string) func(context.Context, *stage) ([]*report, e
 			if err := c.ReplicaOf(ctx, "NO", "ONE").Err(); err != nil {
 				return lost, fmt.Errorf("cut the replica off: %w", err)
 			}
-			s.say(faultStale, "the replica is cut off for %s, then promoted", staleLag)
+			s.log(faultStale, "the replica is disconnected for %s, then promoted", staleLag)
 			pause(ctx, staleLag)
 			master.Kill()
 			old.Kill() // what it has is in its append-only file
@@ -132,12 +131,12 @@ func plannedFailover(durability string) func(context.Context, *stage) ([]*report
 		defer sentinels.Kill()
 		url := "redis+sentinel://" + strings.Join(sentinels.Addrs, ",") + "/" + redistest.MasterName + "/0"
 		return s.through(ctx, url, durability, func(ctx context.Context) (lost span, err error) {
-			s.say(faultFailover, "begins")
+			s.log(faultFailover, "begins")
 			lost.from = time.Now()
 			if _, err := sentinels.Failover(ctx); err != nil {
 				return lost, err
 			}
-			// The old master takes writes, which are lost, until it follows the new one.
+			// Until the old master follows the new one it accepts writes, which are lost.
 			err = redistest.Follows(ctx, master)
 			lost.to = time.Now()
 			return lost, err
@@ -170,7 +169,7 @@ func clusterMasterKilled(durability string) func(context.Context, *stage) ([]*re
 			addr := master.Options().Addr
 			killed := nodes[slices.IndexFunc(nodes, func(n *redistest.Server) bool { return n.Addr == addr })]
 			killed.Kill()
-			s.say(faultCluster, "master %s is killed", addr)
+			s.log(faultCluster, "master %s is killed", addr)
 			for pause(ctx, 20*time.Millisecond) {
 				c.ReloadState(ctx)
 				if now, err := c.MasterForKey(ctx, key); err == nil && now.Options().Addr != addr {
@@ -178,8 +177,7 @@ func clusterMasterKilled(durability string) func(context.Context, *stage) ([]*re
 				}
 			}
 			lost.to = time.Now()
-			// It comes back as a replica of the new master, which has no other one: with
-			// the durability replicated nothing is sent before.
+			// It returns as the only replica of the new master. With the durability replicated nothing is sent before.
 			return lost, errors.Join(killed.Restart(), ctx.Err())
 		})
 	}

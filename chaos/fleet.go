@@ -21,21 +21,21 @@ import (
 )
 
 const (
-	exitAway  = 69 // tiwsnap's exit code where Redis does not answer at its start
-	exitLater = 75 // where a worker was stopped and not all was in order
+	exitAway  = 69 // exit code of tiwsnap if Redis is unavailable at its start
+	exitLater = 75 // exit code of a worker that was stopped with errors
 )
 
-// restartAfter is what a supervisor takes to start a worker again.
+// restartAfter is the delay before a worker is started again.
 const restartAfter = 500 * time.Millisecond
 
-// fleet is the worker processes. Whatever ends, it starts again.
+// fleet supervises the worker processes: it restarts those that end.
 type fleet struct {
 	workers []*worker
 	running sync.WaitGroup
 	halt    context.CancelFunc
 }
 
-// worker is one place in the fleet, and the process that has it at the moment.
+// worker is a supervised worker and its current process.
 type worker struct {
 	n        int
 	binary   string
@@ -46,16 +46,15 @@ type worker struct {
 	mu     sync.Mutex
 	cmd    *exec.Cmd      // nil between two processes
 	exited chan struct{}  // closed when cmd has ended
-	asked  syscall.Signal // that was sent to end it, or 0
-	died   []string       // ends that nobody asked for
+	asked  syscall.Signal // the signal that was sent to end it, or 0
+	died   []string       // unexpected ends
 }
 
-// newFleet prepares n workers in dir. environ is what they have in common.
+// newFleet prepares n workers in dir. environ are their common settings.
 func newFleet(n int, binary, dir string, environ []string) (*fleet, error) {
 	f := &fleet{}
 	for i := range n {
-		// Until the worker listens, the port is anybody's. A worker that does
-		// not get it exits and is reported.
+		// Another process could take the port before the worker listens. The worker then exits and is reported.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
@@ -72,7 +71,7 @@ func newFleet(n int, binary, dir string, environ []string) (*fleet, error) {
 	return f, nil
 }
 
-// callbackAddrs is where the workers take callbacks.
+// callbackAddrs returns the callback listeners of the workers.
 func (f *fleet) callbackAddrs() []string {
 	var all []string
 	for _, w := range f.workers {
@@ -81,8 +80,7 @@ func (f *fleet) callbackAddrs() []string {
 	return all
 }
 
-// setCallbacks makes the workers take callbacks, under the public URL base. It
-// is called before start.
+// setCallbacks makes the workers receive callbacks under the public URL base. Call it before start.
 func (f *fleet) setCallbacks(base, key string, grace time.Duration) {
 	for _, w := range f.workers {
 		w.environ = append(w.environ, "TIWSNAP_CALLBACK_ADDR="+w.callback, "TIWSNAP_CALLBACK_URL="+base,
@@ -90,7 +88,7 @@ func (f *fleet) setCallbacks(base, key string, grace time.Duration) {
 	}
 }
 
-// up waits until all workers of the namespace have told of themselves.
+// up waits until all workers of the namespace are in its roster.
 func (f *fleet) up(ctx context.Context, rdb redis.UniversalClient, ns keys.Namespace) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -117,8 +115,7 @@ func (f *fleet) start() {
 	}
 }
 
-// stop ends all workers in order, and for good, within the patience; then it
-// kills them.
+// stop stops all workers for good. It kills those that do not end within patience.
 func (f *fleet) stop(patience time.Duration) {
 	f.halt()
 	for _, w := range f.workers {
@@ -134,7 +131,7 @@ func (f *fleet) stop(patience time.Duration) {
 	f.running.Wait()
 }
 
-// supervise keeps a process in the worker's place.
+// supervise restarts the worker until ctx ends.
 func (w *worker) supervise(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := w.run(ctx); err != nil {
@@ -146,8 +143,7 @@ func (w *worker) supervise(ctx context.Context) {
 	}
 }
 
-// run runs one process to its end, unless ctx has ended before. The error says
-// why nobody wanted that end.
+// run runs one process to its end, unless ctx has ended before. An unexpected end is an error.
 func (w *worker) run(ctx context.Context) error {
 	log, err := os.OpenFile(w.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -161,7 +157,7 @@ func (w *worker) run(ctx context.Context) error {
 	exited := make(chan struct{})
 
 	w.mu.Lock()
-	if ctx.Err() != nil { // else a process could start behind the back of stop
+	if ctx.Err() != nil { // else a process could start after stop
 		w.mu.Unlock()
 		return nil
 	}
@@ -205,7 +201,7 @@ func (w *worker) signal(s syscall.Signal) (pid int, exited <-chan struct{}, ok b
 	return w.cmd.Process.Pid, w.exited, w.cmd.Process.Signal(s) == nil
 }
 
-// deaths are the ends of processes that nobody asked for.
+// deaths returns the unexpected ends of processes.
 func (f *fleet) deaths() []string {
 	var all []string
 	for _, w := range f.workers {
@@ -216,7 +212,7 @@ func (f *fleet) deaths() []string {
 	return all
 }
 
-// pause waits for d and reports whether ctx is still alive.
+// pause waits for d. It returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():

@@ -6,12 +6,11 @@ import (
 	"time"
 )
 
-// alarmWithin is how long a loss of Redis' data may stay unnoticed.
+// alarmWithin is how soon a loss of Redis' data must be reported.
 const alarmWithin = 15 * time.Second
 
-// flush empties Redis in mid-batch (FLUSHALL). status and doctor must tell of it,
-// and the same command again must give a batch that ends, with right counts. What
-// had been sent before is sent once more: the loss explains that.
+// flush empties Redis in mid-batch (FLUSHALL). status and doctor must report it. The same enqueue again must give a
+// batch that ends with the right counts. Rooms that were sent before are sent again, which the loss explains.
 func flush(ctx context.Context, s *stage) ([]*report, error) {
 	in, err := s.onServer()
 	if err != nil {
@@ -32,9 +31,9 @@ func flush(ctx context.Context, s *stage) ([]*report, error) {
 	}
 	lost.to = time.Now()
 	again := time.Duration(rng.Float64() * float64(10*time.Second)).Round(time.Millisecond)
-	s.say(faultFlush, "the same command again after %s", again)
-	told := make(chan []string, 1)
-	go func() { told <- in.alarms(ctx) }()
+	s.log(faultFlush, "the same command again after %s", again)
+	alarms := make(chan []string, 1)
+	go func() { alarms <- in.alarms(ctx) }()
 	pause(ctx, again)
 	if err := in.enqueue(ctx); err != nil {
 		return nil, err
@@ -44,11 +43,11 @@ func flush(ctx context.Context, s *stage) ([]*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Broken = append(r.Broken, <-told...)
+	r.Broken = append(r.Broken, <-alarms...)
 	return []*report{r}, nil
 }
 
-// alarms lists what did not tell in time that Redis has lost its data.
+// alarms lists the commands that did not report the loss in time.
 func (in *installation) alarms(ctx context.Context) (broken []string) {
 	began := time.Now()
 	for _, args := range [][]string{{"status"}, {"doctor", "--skip-tiw"}} {
@@ -56,7 +55,7 @@ func (in *installation) alarms(ctx context.Context) (broken []string) {
 			broken = append(broken, err.Error())
 			continue
 		}
-		in.stage.say("alarm", "told by %s after %.1f s", fmt.Sprint(args), time.Since(began).Seconds())
+		in.stage.log("alarm", "reported by %s after %.1f s", fmt.Sprint(args), time.Since(began).Seconds())
 	}
 	return broken
 }

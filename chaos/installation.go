@@ -26,28 +26,26 @@ import (
 
 const batchName = "chaos"
 
-// installation is a namespace of tiwsnap with its own account, which the
-// simulator keeps, its own workers, and its own class list, which is one batch.
+// installation is a namespace of tiwsnap with a simulator, an account, workers, and a class list that is one batch.
 type installation struct {
 	*testbed.Testbed
 	stage *stage
 	ns    keys.Namespace
 	list  list
-	file  string // that has the list
+	file  string // with the list
 	fleet *fleet
 	front *proxy // in front of the workers' callback listeners; nil without callbacks
 	base  string // its URL
-	store *store // for copies of images; nil without
-	close func() // ends all of it
+	store *store // for copies of images; nil: none
+	close func() // stops everything
 
 	mu       sync.Mutex
 	faults   tiwtest.Faults // of the simulator
-	ended    time.Time      // the batch, and the copies of its images
-	negative bool           // a counter of the batch was below 0 once
+	ended    time.Time      // end of the batch and of copying its images
+	negative bool           // a counter of the batch was negative at some time
 }
 
-// install prepares an installation on the Redis of bed, which it closes. environ
-// are settings of it alone.
+// install starts an installation on the Redis of bed, which it closes. environ are additional settings.
 func (s *stage) install(bed *testbed.Testbed, ns keys.Namespace, environ ...string) (_ *installation, err error) {
 	in := &installation{Testbed: bed, stage: s, ns: ns, list: newList(s.seed, s.kinds, s.rooms)}
 	in.file = filepath.Join(bed.Dir, "rooms.csv")
@@ -114,7 +112,7 @@ func (s *stage) install(bed *testbed.Testbed, ns keys.Namespace, environ ...stri
 	return in, in.fleet.up(context.Background(), bed.DB, ns)
 }
 
-// stop ends the workers.
+// stop stops the workers.
 func (in *installation) stop() { in.fleet.stop(in.stage.timeout + 10*time.Second) }
 
 // enqueue enqueues the batch.
@@ -123,48 +121,45 @@ func (in *installation) enqueue(ctx context.Context) error {
 	return err
 }
 
-// sent waits until so many of the rooms, from 0 to 1, have been sent, retries
-// included.
+// sent waits until the number of requests is that share of the rooms, 0 to 1.
 func (in *installation) sent(ctx context.Context, share float64) error {
 	return in.Sim.WaitRequests(ctx, int(share*float64(in.stage.rooms)))
 }
 
-// follow waits until every room has ended and no image is to be copied any more,
-// or until ctx ends, and tells how it gets on.
+// follow waits until every room has ended and all images are copied, or until ctx ends. It prints the progress.
 func (in *installation) follow(ctx context.Context) {
 	l := ledger.New(in.DB, ledger.Options{Namespace: in.ns})
-	told := time.Now()
+	logged := time.Now()
 	for pause(ctx, 250*time.Millisecond) {
 		b, err := l.Batch(ctx, batchName)
 		if err != nil {
-			continue // Redis is away: that is part of the game
+			continue // Redis is unavailable on purpose
 		}
 		in.negative = in.negative || min(b.Queued, b.Sending, b.Unknown, b.Accepted, b.Succeeded, b.Failed) < 0
 		over := b.Ended() && b.PendingImages == 0
-		if time.Since(told) > 10*time.Second || over {
-			told = time.Now()
-			in.stage.say(in.ns.String(),
+		if time.Since(logged) > 10*time.Second || over {
+			logged = time.Now()
+			in.stage.log(in.ns.String(),
 				"%d of %d ended, %d failed; %d accepted, %d unknown, %d sending, %d queued; %d images to copy",
 				b.Done(), b.Total, b.Failed, b.Accepted, b.Unknown, b.Sending, b.Queued, b.PendingImages)
 		}
 		if over {
-			in.ended = told
+			in.ended = logged
 			return
 		}
 	}
 }
 
-// finish stops the workers when nothing is on its way any more, and reports. The
-// evidence has what the caller alone knows: strikes, and what was lost.
+// finish stops the workers when nothing is in flight any more, and makes the report. The caller adds what only it knows
+// to the evidence: strikes, and what was lost.
 func (in *installation) finish(ctx context.Context, e evidence) (*report, error) {
 	s := in.stage
 	if in.ended.IsZero() {
 		in.ended = time.Now()
 	}
-	// What is still on its way may make an extra task or tell of one. From here
-	// on the bound of the run does not count: it has been reached, or all rooms
-	// have ended.
-	s.say("end", "waiting for what is on its way")
+	// Requests and callbacks in flight may create or report an extra task. The time limit of the run does not apply any
+	// more: it has been reached, or all rooms have ended.
+	s.log("end", "waiting for requests and callbacks in flight")
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
 	settle(after, in.Sim)
@@ -183,7 +178,7 @@ func (in *installation) finish(ctx context.Context, e evidence) (*report, error)
 	}
 	found := audit(e)
 	if in.store != nil {
-		found.pictures(after, e.results)
+		found.compareImages(after, e.results)
 	}
 	if err := saveCalls(filepath.Join(in.Dir, "calls.jsonl"), e.calls); err != nil {
 		return nil, err
@@ -212,7 +207,7 @@ func (in *installation) finish(ctx context.Context, e evidence) (*report, error)
 	return r, nil
 }
 
-// setFaults changes what the simulator does, and leaves the rest of it.
+// setFaults changes some faults of the simulator.
 func (in *installation) setFaults(change func(*tiwtest.Faults)) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -220,26 +215,25 @@ func (in *installation) setFaults(change func(*tiwtest.Faults)) error {
 	return in.Sim.SetFaults(in.faults)
 }
 
-// says waits until a command of tiwsnap prints a text, for at most the patience.
+// says runs a command of tiwsnap until it prints a text, for at most patience.
 func (in *installation) says(ctx context.Context, patience time.Duration, text string, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		cmd := exec.CommandContext(ctx, in.Binary, args...)
 		cmd.Env = in.Environ
-		out, _ := cmd.CombinedOutput() // a command that tells of a loss may well exit with it
+		out, _ := cmd.CombinedOutput() // a command that reports a loss may exit with an error
 		if strings.Contains(string(out), text) {
 			return nil
 		}
 		if !pause(ctx, 100*time.Millisecond) {
-			return fmt.Errorf("tiwsnap %s did not say %q within %s, but:\n%s", strings.Join(args, " "), text, patience, out)
+			return fmt.Errorf("tiwsnap %s did not print %q within %s, but:\n%s", strings.Join(args, " "), text, patience, out)
 		}
 	}
 }
 
-// settle waits until the simulator has nothing more to tell: no task runs, and
-// for a while no callback was sent. By then a zombie that was let go has done
-// what it does.
+// settle waits until no task runs and no request or callback has come for some time. By then a worker that was
+// suspended has done its work.
 func settle(ctx context.Context, sim *tiwtest.Server) {
 	const quiet = 3 * time.Second
 	var last tiwtest.State
@@ -253,7 +247,7 @@ func settle(ctx context.Context, sim *tiwtest.Server) {
 	}
 }
 
-// readLedger asks the program what has become of the batch.
+// readLedger reads the results of the batch with tiwsnap status.
 func (in *installation) readLedger(ctx context.Context) (all []results.Result, b ledger.Batch, err error) {
 	out, err := in.Command(ctx, "status", batchName, "-o", "json")
 	if err == nil {
@@ -279,7 +273,7 @@ func (in *installation) readLedger(ctx context.Context) (all []results.Result, b
 	}
 }
 
-// saveCalls writes the log of the referee, for whoever wants to know more.
+// saveCalls writes the log of the simulator, for debugging.
 func saveCalls(name string, calls []tiwtest.Request) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -291,7 +285,7 @@ func saveCalls(name string, calls []tiwtest.Request) error {
 	return os.WriteFile(name, b.Bytes(), 0o600)
 }
 
-// serve serves on a free loopback port until closed.
+// serve serves HTTP on a free loopback port until closed is called.
 func serve(h http.Handler) (base string, closed func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

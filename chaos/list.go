@@ -22,11 +22,10 @@ const (
 type list struct {
 	rooms []uint64          // RoomIds
 	apps  map[uint64]uint64 // SdkAppId by RoomId
-	must  map[uint64]string // the rooms that must fail, with the error code
+	must  map[uint64]string // error code by RoomId of the rooms that must fail
 }
 
-// newList makes a list of n rooms, at least 10. The faults put bad ones in it,
-// at places that the seed chooses.
+// newList returns a list of n rooms, at least 10. Faults of the class list make some rooms bad; the seed chooses them.
 func newList(seed uint64, faults []string, n int) list {
 	l := list{apps: make(map[uint64]uint64), must: make(map[uint64]string)}
 	for i := range n {
@@ -46,7 +45,7 @@ func newList(seed uint64, faults []string, n int) list {
 	return l
 }
 
-// roomCodes and appCodes are what the simulator answers for the bad ones.
+// roomCodes and appCodes are the error codes that the simulator returns for bad rooms and applications.
 func (l list) roomCodes() map[uint64]string {
 	codes := make(map[uint64]string)
 	for room, code := range l.must {
@@ -59,8 +58,7 @@ func (l list) roomCodes() map[uint64]string {
 
 func (l list) appCodes() map[uint64]string { return map[uint64]string{badApp: badAppCode} }
 
-// write writes the list as CSV. The whiteboards are small, so that drawing their
-// images leaves the machine to those who are measured.
+// write writes the list as CSV. The whiteboards are small, so that drawing the images takes little of the machine.
 func (l list) write(name string) error {
 	var b strings.Builder
 	b.WriteString("SdkAppId,RoomId,Whiteboard.Width,Whiteboard.Height\n")

@@ -1,8 +1,6 @@
-// Command chaos injects faults around a batch of rooms, on a seeded schedule,
-// and then compares the class list, the referee's log and the ledger. It builds
-// the binary and runs worker processes, a real redis-server and the simulator,
-// which is the referee, all on loopback. The exit code is 1 if a promise is
-// broken.
+// Command chaos injects faults around a batch of rooms, on a seeded schedule. Then it compares the class list, the log
+// of the simulator and the ledger. It builds the binary and runs worker processes, a real redis-server and the
+// simulator, all on loopback. The exit code is 1 if a promise is broken.
 package main
 
 import (
@@ -48,31 +46,31 @@ func exitCode() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var o options
-	flag.Uint64Var(&o.seed, "seed", 0, "of the schedule and of the simulator; 0: a random one, which is printed")
-	flag.IntVar(&o.rooms, "rooms", 1000, "rooms of the batch; runs of their own have a fifth of them, at least 80")
-	flag.IntVar(&o.workers, "workers", 3, "worker processes, 1 to 16; runs of their own have two")
-	flag.IntVar(&o.rate, "rate", 20, "requests a second, for the workers and for the referee")
+	flag.Uint64Var(&o.seed, "seed", 0, "seed of the schedule and of the simulator; 0: a random one, which is printed")
+	flag.IntVar(&o.rooms, "rooms", 1000, "rooms of the batch; a run of a single fault has a fifth of them, at least 80")
+	flag.IntVar(&o.workers, "workers", 3, "worker processes, 1 to 16; a run of a single fault has two")
+	flag.IntVar(&o.rate, "rate", 20, "rate limit of the workers and of the simulator, requests a second")
 	flag.DurationVar(&o.margin, "margin", 15*time.Millisecond,
-		"what the workers add to the second: as much as the machine delays requests on their way")
-	flag.Float64Var(&o.minutes, "minutes", 30, "after so many minutes a run ends, whether all rooms have or not")
-	flag.StringVar(&o.faults, "faults", strings.Join(allFaults(), ","), "what strikes: a `list` of the default's words")
+		"TIWSNAP_RATE_MARGIN of the workers; a busy machine that delays requests needs a larger one")
+	flag.Float64Var(&o.minutes, "minutes", 30, "end a run after this time, even if rooms are in progress")
+	flag.StringVar(&o.faults, "faults", strings.Join(allFaults(), ","), "`list` of faults; default: all")
 	flag.DurationVar(&o.killEvery, "kill-every", 10*time.Second,
-		"time between two kills; all other times of the schedule are in proportion")
+		"time between two kills; the other times of the schedule are multiples of it")
 	flag.DurationVar(&o.strikeFor, "strike-for", 5*time.Minute,
-		"how long the schedule goes on; 0: until every room has ended")
-	flag.BoolVar(&o.callbacks, "callbacks", true, "give the workers a callback address; without one they can only ask")
-	flag.DurationVar(&o.grace, "grace", 30*time.Second, "how long an unknown outcome waits for its callback")
-	flag.DurationVar(&o.timeout, "timeout", 10*time.Second, "of one call of the API")
-	flag.Float64Var(&o.cut, "cut", 0.05, "probability that a request makes a task and its connection is cut")
-	flag.Float64Var(&o.silent, "silent", 0.05, "probability that a request makes a task and is never answered")
+		"duration of the schedule; 0: until every room has ended")
+	flag.BoolVar(&o.callbacks, "callbacks", true, "give the workers a callback address; without one they only poll")
+	flag.DurationVar(&o.grace, "grace", 30*time.Second, "TIWSNAP_UNKNOWN_GRACE of the workers")
+	flag.DurationVar(&o.timeout, "timeout", 10*time.Second, "TIWSNAP_TIW_TIMEOUT of the workers")
+	flag.Float64Var(&o.cut, "cut", 0.05, "probability that a request creates a task and its connection is cut")
+	flag.Float64Var(&o.silent, "silent", 0.05, "probability that a request creates a task and is never answered")
 	flag.Float64Var(&o.internal, "internal", 0.05, "probability of InternalError without a task")
 	flag.Float64Var(&o.internalC, "internal-created", 0.05, "probability of InternalError with a task")
 	flag.Float64Var(&o.lost, "callback-lost", 0.2, "probability that a callback is lost")
 	flag.Float64Var(&o.double, "callback-double", 0.2, "probability that a callback comes twice")
-	flag.BoolVar(&o.short, "short", false, "a run of under a minute without kill -9, for CI; other flags are over it")
-	flag.StringVar(&o.json, "json", "", "`file` for the reports; - for stdout")
+	flag.BoolVar(&o.short, "short", false, "a run of under a minute without kill -9, for CI; other flags override it")
+	flag.StringVar(&o.json, "json", "", "write the reports as JSON to this `file`; - is stdout")
 	flag.StringVar(&o.keep, "keep", "",
-		"`folder` for Redis' data and the logs of the workers; by default they are kept only if a promise was broken")
+		"keep the data of Redis and the logs in this `folder`; default: keep them only if a promise is broken")
 	flag.Parse()
 	if o.short {
 		o.setShort()
@@ -91,7 +89,7 @@ func exitCode() int {
 	return 0
 }
 
-// setShort sets what was not set by a flag.
+// setShort applies -short to the flags that are not set.
 func (o *options) setShort() {
 	given := make(map[string]bool)
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -132,8 +130,7 @@ func (o *options) requestFaults() tiwtest.Faults {
 	}
 }
 
-// runAll runs all that the faults ask for, and prints what each has found. The
-// error lists the promises that were broken.
+// runAll runs all runs of the chosen faults and prints their reports. The error lists the broken promises.
 func runAll(ctx context.Context, o options) error {
 	dir, err := folder(o.keep)
 	if err != nil {
@@ -147,7 +144,7 @@ func runAll(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	logging.Disable() // Redis being away is part of the game
+	logging.Disable() // Redis is unavailable on purpose
 	var all []*report
 	broken := []string{fmt.Sprintf("promises broken (seed %d, logs in %s):", o.seed, dir)}
 	for i, done := range startAll(ctx, o, faults, binary, dir) {

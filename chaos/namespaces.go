@@ -13,9 +13,8 @@ import (
 	"tiwsnap/internal/testbed"
 )
 
-// twoNamespaces runs two installations on one Redis: two accounts with the same
-// rooms, the same name of the batch, a simulator each, and workers each. Redis
-// fails both, every other fault strikes only one of them. Nothing may cross.
+// twoNamespaces runs two installations on one Redis: two accounts with the same rooms and batch name, each with its own
+// simulator and workers. Faults of Redis hit both, every other fault only one. Neither may see data of the other.
 func twoNamespaces(ctx context.Context, s *stage) ([]*report, error) {
 	dirs := map[keys.Namespace]string{}
 	for _, ns := range []keys.Namespace{"school-a", "school-b"} {
@@ -85,7 +84,7 @@ func twoNamespaces(ctx context.Context, s *stage) ([]*report, error) {
 	return reports, nil
 }
 
-// crossed lists what the account has seen of another one's credentials.
+// crossed lists requests at an account with the credentials of the other one.
 func (in *installation) crossed() (broken []string) {
 	for code, n := range in.Sim.State().Codes {
 		switch code {
@@ -96,8 +95,8 @@ func (in *installation) crossed() (broken []string) {
 	return broken
 }
 
-// foreignKeys are the keys in the Redis of two installations that are of neither,
-// nor of asynq as a whole.
+// foreignKeys returns the keys in the Redis of two installations that belong to neither and are not global keys of
+// asynq.
 func foreignKeys(ctx context.Context, a, b *installation) (foreign []string, err error) {
 	var own []string // prefixes
 	for _, ns := range []keys.Namespace{a.ns, b.ns} {

@@ -16,8 +16,8 @@ const (
 	proxyBody     = 1 << 20         // bytes
 )
 
-// proxy stands in front of the workers as a load balancer does: a callback
-// goes to whichever worker takes it. It remembers which were taken, and when.
+// proxy is a load balancer in front of the workers: a callback goes to any worker that accepts it. It records which
+// were accepted, and when.
 type proxy struct {
 	targets []string // host:port
 	client  http.Client
@@ -38,8 +38,7 @@ func newProxy(targets []string) *proxy {
 	}
 }
 
-// ServeHTTP tries one worker after the other until one answers anything but
-// 5xx.
+// ServeHTTP tries one worker after another until one answers with a status other than 5xx.
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, proxyBody))
 	if err != nil {
@@ -81,7 +80,7 @@ func (p *proxy) forward(ctx context.Context, target string, r *http.Request, bod
 	return resp.StatusCode, nil
 }
 
-// takenAt returns when each callback URL was taken. base is the public URL.
+// takenAt returns when each callback URL was first accepted. base is the public URL.
 func (p *proxy) takenAt(base string) map[string]time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()

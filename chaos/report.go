@@ -14,7 +14,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// report is what a run measured, as -json writes it.
+// report is the result of a run, as -json writes it.
 type report struct {
 	Name string `json:"name"` // of the run
 
@@ -29,10 +29,10 @@ type report struct {
 
 	Calls         int64   `json:"calls"`
 	Rejected      int64   `json:"rejected"`
-	Foreign       int64   `json:"foreign"` // of others, on the same quota
+	Foreign       int64   `json:"foreign"` // requests of other clients on the same quota
 	Sliding       int     `json:"peak_sliding_second"`
 	Calendar      int     `json:"peak_calendar_second"`
-	Over          int     `json:"over"` // times that a second held more than the rate, and no stall explains it
+	Over          int     `json:"over"` // seconds over the rate limit that no stall of the simulator explains
 	Tightest      tight   `json:"tightest"`
 	DescribesEach float64 `json:"describes_per_snapshot"`
 
@@ -41,28 +41,26 @@ type report struct {
 
 	Strikes  []strike            `json:"strikes"`
 	Recovery map[string]recovery `json:"recovery"` // by fault
-	Bad      map[string]recovery `json:"bad"`      // rooms that must fail, by error code, to their end
-	Orphans  recovery            `json:"orphans"`  // snapshots that lost their worker, to their end
+	Bad      map[string]recovery `json:"bad"`      // time to the end of rooms that must fail, by error code
+	Orphans  recovery            `json:"orphans"`  // time to the end of snapshots that lost their worker
 	Stalls   []tiwtest.Stall     `json:"stalls"`
 	Deaths   []string            `json:"deaths,omitempty"`
 
 	Seconds float64  `json:"seconds"` // from the enqueue to the last end
-	Load    float64  `json:"load"`    // of the machine, over the last minute
+	Load    float64  `json:"load"`    // load average of the machine over the last minute
 	Broken  []string `json:"broken,omitempty"`
 
 	calls   []tiwtest.Request
 	results []results.Result
 }
 
-// tight is the least time in which the referee saw one request more than the
-// rate, and when that began, both in seconds.
+// tight is the shortest time in which the simulator got one request more than the rate, and its start, in seconds.
 type tight struct {
 	Took float64 `json:"took_s"`
 	At   float64 `json:"at_s"`
 }
 
-// tightest finds it in the calls of a run that began at start; it is 0 where
-// there were not so many.
+// tightest returns it for the requests of a run that began at start. It is zero if there were too few.
 func tightest(calls []tiwtest.Request, rate int, start time.Time) (t tight) {
 	for i := rate; i < len(calls); i++ {
 		took := time.Duration(calls[i].AtNs - calls[i-rate].AtNs).Seconds()
@@ -73,7 +71,7 @@ func tightest(calls []tiwtest.Request, rate int, start time.Time) (t tight) {
 	return t
 }
 
-// longest is how long the longest stall took, in seconds.
+// longest returns the duration of the longest stall, in seconds.
 func longest(all []tiwtest.Stall) (took float64) {
 	for _, s := range all {
 		took = max(took, s.Took)
@@ -81,7 +79,7 @@ func longest(all []tiwtest.Stall) (took float64) {
 	return took
 }
 
-// recovery is how long something took, in seconds.
+// recovery summarizes durations, in seconds.
 type recovery struct {
 	Count  int     `json:"count"`
 	Median float64 `json:"median_s"`
@@ -97,8 +95,7 @@ func recoveryOf(took []time.Duration) (r recovery) {
 	return r
 }
 
-// recoveries is, by fault, how long it took from a strike until the referee saw
-// the next request. A strike after which none came is left out.
+// recoveries returns, by fault, the times from a strike to the next request. It leaves out strikes without one.
 func recoveries(strikes []strike, calls []tiwtest.Request) map[string]recovery {
 	took := make(map[string][]time.Duration)
 	for _, s := range strikes {
@@ -120,7 +117,7 @@ func recoveries(strikes []strike, calls []tiwtest.Request) map[string]recovery {
 	return all
 }
 
-// orphaned is how long snapshots that lost their worker took to their end.
+// orphaned returns how long snapshots that lost their worker took to end.
 func orphaned(lost map[string]time.Time, all []results.Result) recovery {
 	var took []time.Duration
 	for _, s := range all {
@@ -131,8 +128,7 @@ func orphaned(lost map[string]time.Time, all []results.Result) recovery {
 	return recoveryOf(took)
 }
 
-// failures is, by error code, how long the rooms that must fail took to it, from
-// their first attempt.
+// failures returns, by error code, how long the rooms that must fail took from their first attempt to their failure.
 func failures(e evidence) map[string]recovery {
 	took := make(map[string][]time.Duration)
 	for _, s := range e.results {
@@ -147,7 +143,7 @@ func failures(e evidence) map[string]recovery {
 	return all
 }
 
-// judge lists the promises that were broken.
+// judge lists the broken promises.
 func (r *report) judge() {
 	promise := func(n int, format string, args ...any) {
 		if n > 0 {
@@ -155,26 +151,26 @@ func (r *report) judge() {
 		}
 	}
 	promise(r.Open, "%d batches have not ended", r.Open)
-	promise(r.Spoiled, "%d rooms failed with nothing wrong with them", r.Spoiled)
+	promise(r.Spoiled, "%d rooms failed although they and their tasks are in order", r.Spoiled)
 	for _, p := range r.Pressed {
-		promise(p.Requests-p.Most, "%d requests too many during %s: %d, for %d rooms",
+		promise(p.Requests-p.Most, "%d requests too many during %s: %d for %d rooms",
 			p.Requests-p.Most, p.Fault, p.Requests, p.Rooms)
 	}
 	promise(r.LostImages, "%d images have no copy", r.LostImages)
-	promise(r.WrongImages, "%d copies are not what the simulator gives", r.WrongImages)
+	promise(r.WrongImages, "%d copies differ from the images of the simulator", r.WrongImages)
 	promise(r.Lost, "%d rooms lost: acknowledged and in no final state", r.Lost)
 	promise(r.WrongFinal, "%d final states are wrong", r.WrongFinal)
 	promise(r.Unexplained, "%d unexplained duplicates: extra tasks that are not counted as possible", r.Unexplained)
-	promise(r.Unlearned, "%d tasks that a worker was told of after a loss are not in the ledger", r.Unlearned)
+	promise(r.Unlearned, "%d tasks whose callback a worker received after a loss are not in the ledger", r.Unlearned)
 	promise(r.Uncounted, "%d requests of unknown outcome are not counted as possible duplicates", r.Uncounted)
 	promise(r.Unannounced, "%d requests without an intent in the ledger", r.Unannounced)
-	promise(r.Early, "%d tasks made again before the grace ran out", r.Early)
-	promise(r.Despite, "%d tasks made again though the first had been named by its callback", r.Despite)
+	promise(r.Early, "%d second tasks created before the grace ran out", r.Early)
+	promise(r.Despite, "%d second tasks created after the callback of the first one", r.Despite)
 	promise(r.Counters, "%d counters of the batch differ from its snapshots", r.Counters)
-	promise(r.Over, "%d times more than %d requests in a second", r.Over, r.Rate)
+	promise(r.Over, "%d seconds over the rate limit of %d", r.Over, r.Rate)
 	promise(len(r.Deaths), "%d workers ended by themselves", len(r.Deaths))
 	if missed := r.Struck["callbackLost"] + r.Callbacks.Refused + r.Callbacks.Unreached; r.Grace != "" && missed == 0 {
-		promise(r.ExtraTasks, "%d extra tasks though no callback was lost", r.ExtraTasks)
+		promise(r.ExtraTasks, "%d extra tasks although no callback was lost", r.ExtraTasks)
 	}
 }
 
@@ -183,7 +179,7 @@ func (r *report) print(w io.Writer) error {
 	line := func(name, format string, args ...any) { fmt.Fprintf(tw, name+"\t"+format+"\n", args...) }
 	line("run", "%s", r.Name)
 	line("seed", "%d", r.Seed)
-	line("rooms", "%d: %d succeeded, %d failed (%d must), %d canceled",
+	line("rooms", "%d: %d succeeded, %d failed (%d must fail), %d canceled",
 		r.Rooms, r.Succeeded, r.Failed, r.MustFail, r.Canceled)
 	line("seconds", "%.1f", r.Seconds)
 	line("lost", "%d", r.Lost)
@@ -193,37 +189,37 @@ func (r *report) print(w io.Writer) error {
 	line("extra tasks", "%d, %d of them known by id", r.ExtraTasks, r.ExtraKnown)
 	rest := ""
 	if r.Uncounted+r.Explained > 0 {
-		rest = " - what is not counted"
+		rest = " - uncounted ones"
 	}
 	line("possible duplicates counted", "%d = %d extra tasks + %d InternalErrors without one + %d never arrived%s",
 		r.PossibleDuplicates, r.ExtraTasks, r.InternalErrors, r.NeverArrived, rest)
 	line("unexplained duplicates", "%d", r.Unexplained)
 	if r.Explained+r.Learned > 0 {
-		line("extra tasks that nobody could count", "%d, explained by the loss", r.Explained)
-		line("lost tasks that were reported later", "%d, %d of them not in the ledger", r.Learned, r.Unlearned)
+		line("extra tasks lost with Redis' data", "%d", r.Explained)
+		line("callbacks of lost tasks", "%d received, %d of these tasks not in the ledger", r.Learned, r.Unlearned)
 	}
-	line("tasks made again within the grace", "%d", r.Early)
-	line("tasks made again despite a callback", "%d", r.Despite)
-	line("requests", "%d, %d rejected, %d of others", r.Calls, r.Rejected, r.Foreign)
-	line("requests in the peak second", "%d sliding, %d calendar, of %d", r.Sliding, r.Calendar, r.Rate)
-	line(fmt.Sprintf("tightest %d requests", r.Rate+1),
-		"%.4f s, at %.1f s; the referee was delayed %d times, %.3f s at most",
+	line("second task within the grace", "%d", r.Early)
+	line("second task after a callback", "%d", r.Despite)
+	line("requests", "%d, %d rejected, %d of other clients", r.Calls, r.Rejected, r.Foreign)
+	line("requests in the peak second", "%d sliding, %d calendar; limit %d", r.Sliding, r.Calendar, r.Rate)
+	line(fmt.Sprintf("shortest time of %d requests", r.Rate+1),
+		"%.4f s, at %.1f s; the simulator was delayed %d times, by at most %.3f s",
 		r.Tightest.Took, r.Tightest.At, len(r.Stalls), longest(r.Stalls))
-	line("seconds with more than the rate", "%d", r.Over)
-	line("created but cut", "%d", r.Struck["cut"])
-	line("created but never answered", "%d", r.Struck["silent"])
+	line("seconds over the rate limit", "%d", r.Over)
+	line("task created, connection cut", "%d", r.Struck["cut"])
+	line("task created, never answered", "%d", r.Struck["silent"])
 	line("InternalError", "%d without a task, %d with one", r.Struck["internalError"], r.Struck["internalErrorCreated"])
-	line("callbacks", "%d taken, %d lost, %d doubled, %d not taken", r.Callbacks.Delivered, r.Struck["callbackLost"],
-		r.Struck["callbackDouble"], r.Callbacks.Refused+r.Callbacks.Unreached)
+	line("callbacks", "%d delivered, %d lost, %d sent twice, %d not accepted", r.Callbacks.Delivered,
+		r.Struck["callbackLost"], r.Struck["callbackDouble"], r.Callbacks.Refused+r.Callbacks.Unreached)
 	if n := r.KeptImages + r.LostImages + r.WrongImages; n > 0 {
 		bad := []string{}
 		for _, fault := range tiwtest.ImageFaults {
 			bad = append(bad, fmt.Sprintf("%d %s", r.Struck["images."+string(fault)], fault))
 		}
 		line("images", "%d: %d copied byte for byte, %d lost, %d wrong", n, r.KeptImages, r.LostImages, r.WrongImages)
-		line("image requests answered badly", "%s", strings.Join(bad, ", "))
+		line("faults of image requests", "%s", strings.Join(bad, ", "))
 	}
-	line("Describe calls a snapshot", "%.2f", r.DescribesEach)
+	line("Describe requests a snapshot", "%.2f", r.DescribesEach)
 	for _, fault := range allFaults() {
 		n := 0
 		for _, s := range r.Strikes {
@@ -236,27 +232,28 @@ func (r *report) print(w io.Writer) error {
 		case fault == faultImages, fault == faultStoreAway, fault == faultStoreFull: // they do not touch requests
 			line(fault, "%d times", n)
 		default:
-			line(fault, "%d times, to the next request %.1f s (median), %.1f s (longest)", n, rec.Median, rec.Max)
+			line(fault, "%d times; to the next request: median %.1f s, longest %.1f s", n, rec.Median, rec.Max)
 		}
 	}
 	for _, p := range r.Pressed {
-		line("requests during "+p.Fault, "%d, for %d rooms without a task, at most %d", p.Requests, p.Rooms, p.Most)
+		line("requests during "+p.Fault, "%d for %d rooms without a task; limit %d", p.Requests, p.Rooms, p.Most)
 	}
 	for _, code := range slices.Sorted(maps.Keys(r.Bad)) {
 		rec := r.Bad[code]
-		line(code, "%d must fail with it, after %.1f s (median), %.1f s (longest)", rec.Count, rec.Median, rec.Max)
+		line(code, "%d rooms must fail with it; to their failure: median %.1f s, longest %.1f s",
+			rec.Count, rec.Median, rec.Max)
 	}
-	line("snapshots that lost their worker", "%d, to their end %.1f s (median), %.1f s (longest)",
+	line("snapshots that lost their worker", "%d; to their end: median %.1f s, longest %.1f s",
 		r.Orphans.Count, r.Orphans.Median, r.Orphans.Max)
 	line("load", "%.2f", r.Load)
 	return tw.Flush()
 }
 
-// printTable writes a line for each run, as docs/chaos.md has them.
+// printTable prints a Markdown table with a line for each run, for docs/chaos.md.
 func printTable(w io.Writer, all []*report) error {
 	var b strings.Builder
-	b.WriteString("| fault | rooms | succeeded | failed, must | lost | extra tasks | counted | unexplained |" +
-		" lost with Redis' data | rejected | peak second | too full | images lost or wrong | seconds |" +
+	b.WriteString("| run | rooms | succeeded | failed, must | lost | extra tasks | counted | unexplained |" +
+		" lost with Redis' data | rejected | peak second | over the limit | images lost or wrong | seconds |" +
 		" promises broken |\n" + strings.Repeat("| --- ", 15) + "|\n")
 	for _, r := range all {
 		fmt.Fprintf(&b, "| %s | %d | %d | %d, %d | %d | %d | %d | %d | %d | %d | %d of %d | %d | %d of %d | %.0f | %d |\n",

@@ -37,15 +37,14 @@ var trials = []run{
 	{faultCluster + "-replicated", faultCluster, clusterMasterKilled(replicated)},
 }
 
-// run is one run: of one fault that needs one of its own, or of all others
-// together on one Redis.
+// run is a run of one fault, or of all faults that can share a Redis.
 type run struct {
 	name  string
-	fault string // that asks for it
+	fault string // empty: all that share a Redis
 	do    func(context.Context, *stage) ([]*report, error)
 }
 
-// runsOf returns the runs that the faults ask for.
+// runsOf returns the runs of the faults.
 func runsOf(faults []string) (all []run) {
 	alone := 0
 	for _, t := range trials {
@@ -64,18 +63,16 @@ func runsOf(faults []string) (all []run) {
 	return all
 }
 
-// atOnce is how many of the trials run at a time: they wait most of the time. What
-// the other faults do together runs alone.
+// atOnce is how many trials run at a time: they wait most of the time. The run of the other faults runs alone.
 const atOnce = 3
 
-// done is what has come of a run.
+// done is the result of a run.
 type done struct {
 	reports []*report
 	err     error
 }
 
-// startAll starts the runs of the faults, each in a folder under dir, and returns
-// what each gives when it is over, in their order.
+// startAll starts the runs of the faults, each in a folder under dir. It returns a channel for the result of each run.
 func startAll(ctx context.Context, o options, faults []string, binary, dir string) []chan done {
 	runs := runsOf(faults)
 	all := make([]chan done, len(runs))
@@ -103,18 +100,18 @@ func startAll(ctx context.Context, o options, faults []string, binary, dir strin
 	return all
 }
 
-// stage is what a run has of its own.
+// stage is the state of a run.
 type stage struct {
 	options
 	name, binary string
 	dir          string
-	kinds        []string // faults that are on together
+	kinds        []string // faults of this run
 
 	begun time.Time
-	held  func() []tiwtest.Stall // ends the watch, and returns when the referee was held up
+	held  func() []tiwtest.Stall // stops watching the simulator and returns its stalls
 }
 
-// start runs it in a folder of its own.
+// start runs the run in the folder dir, which it empties first.
 func (r run) start(ctx context.Context, o options, faults []string, binary, dir string) ([]*report, error) {
 	s := &stage{options: o, name: r.name, binary: binary, dir: dir}
 	if r.fault == "" {
@@ -126,7 +123,7 @@ func (r run) start(ctx context.Context, o options, faults []string, binary, dir 
 		s.killEvery, s.strikeFor, s.minutes = min(o.killEvery, 2*time.Second), 15*time.Second, min(o.minutes, 5)
 		s.grace, s.timeout = min(o.grace, 6*time.Second), min(o.timeout, 2*time.Second)
 	}
-	// What a kept run left would be Redis' data of this one.
+	// Redis would load the data that an earlier run with -keep has left.
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
 	}
@@ -144,7 +141,7 @@ func (r run) start(ctx context.Context, o options, faults []string, binary, dir 
 	return reports, err
 }
 
-// has reports whether one of the faults is on.
+// has reports whether the run has one of the faults.
 func (s *stage) has(faults ...string) bool {
 	return slices.ContainsFunc(faults, func(f string) bool { return slices.Contains(s.kinds, f) })
 }
@@ -155,7 +152,7 @@ func (s *stage) folder(name string) (string, error) {
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
-// begin is when the batch is enqueued.
+// begin starts the clock of the run; the batch is enqueued next.
 func (s *stage) begin() {
 	s.begun = time.Now()
 	ctx, stop := context.WithCancel(context.Background())
@@ -165,11 +162,11 @@ func (s *stage) begin() {
 		stop()
 		return <-held
 	}
-	s.say("begin", "%d rooms, %d workers, %d requests a second, seed %d", s.rooms, s.workers, s.rate, s.seed)
+	s.log("begin", "%d rooms, %d workers, %d requests a second, seed %d", s.rooms, s.workers, s.rate, s.seed)
 }
 
-// say tells how the run gets on.
-func (s *stage) say(what, format string, args ...any) {
+// log prints a progress message.
+func (s *stage) log(what, format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%-24s %7.1fs  %-10s  %s\n",
 		s.name, time.Since(s.begun).Seconds(), what, fmt.Sprintf(format, args...))
 }
@@ -187,7 +184,7 @@ func (s *stage) onServer() (*installation, error) {
 	return s.install(bed, keys.Default)
 }
 
-// together is the run of all faults that strike one batch on one Redis.
+// together runs all faults that can share one batch on one Redis.
 func together(ctx context.Context, s *stage) ([]*report, error) {
 	in, err := s.onServer()
 	if err != nil {

@@ -10,32 +10,31 @@ import (
 	"time"
 )
 
-// The faults that -faults knows. Those of single requests and callbacks are the
-// simulator's and strike by probability.
+// The faults of -faults. Faults of single requests and callbacks have a probability and are injected by the simulator.
 const (
 	faultKill    = "kill"    // kill -9 of one worker
-	faultStop    = "stop"    // SIGSTOP of one worker, later SIGCONT: a zombie
-	faultTerm    = "term"    // SIGTERM of every worker in turn: a deployment
+	faultStop    = "stop"    // SIGSTOP of one worker, later SIGCONT
+	faultTerm    = "term"    // SIGTERM of every worker in turn, as in a deployment
 	faultRedis   = "redis"   // kill -9 of redis-server, later started again
 	faultFreeze  = "freeze"  // SIGSTOP of redis-server, later SIGCONT
-	faultArrears = "arrears" // every call of the API is refused for a while
-	faultForeign = "foreign" // somebody else spends from the quota for a while
+	faultArrears = "arrears" // every API request is refused
+	faultForeign = "foreign" // another client uses part of the quota
 
-	faultOddProbe = "odd-probe" // arrears, then a Describe of an unknown task is answered oddly for a while
-	faultOutage   = "outage"    // the endpoint refuses connections for a while
-	faultStorm    = "storm"     // every CreateSnapshotTask is answered InternalError for a while
-	faultNoCreate = "no-create" // every CreateSnapshotTask is refused for a while, and no Describe
+	faultOddProbe = "odd-probe" // arrears, and a Describe of an unknown task gets an odd answer
+	faultOutage   = "outage"    // the endpoint refuses connections
+	faultStorm    = "storm"     // every CreateSnapshotTask is answered InternalError
+	faultNoCreate = "no-create" // every CreateSnapshotTask is refused, but no Describe
 
-	faultImages    = "images"     // requests for images are answered badly, by probability, until the end
-	faultStoreAway = "store-away" // the store of images is not there for a while
-	faultStoreFull = "store-full" // and has no room
+	faultImages    = "images"     // image requests fail with a probability, until the end
+	faultStoreAway = "store-away" // the folder of the image store is missing
+	faultStoreFull = "store-full" // the volume of the image store is full
 
 	faultBadRoom = "bad-room" // one room is always answered UnauthorizedOperation
 	faultBadApp  = "bad-app"  // some rooms have a mistyped SdkAppId
 )
 
-// allFaults are all of them: those that strike again and again, once, those that
-// are in the class list (list.go), and those that need a run of their own (run.go).
+// allFaults returns all faults: recurring ones, those that happen once, those of the class list (list.go), and those
+// with a run of their own (run.go).
 func allFaults() (all []string) {
 	for _, r := range rhythms {
 		all = append(all, r.fault)
@@ -52,16 +51,15 @@ func allFaults() (all []string) {
 	return all
 }
 
-// rhythm is how often a fault strikes and how long it lasts, in beats. The
-// beat is -kill-every.
+// rhythm is the interval and duration of a recurring fault, in beats. A beat is -kill-every.
 type rhythm struct {
 	fault    string
-	every    float64 // mean; from half of it to half as much again
-	min, max float64 // duration; both 0: it is over at once
+	every    float64 // mean interval; the interval is random, from half of it to one and a half of it
+	min, max float64 // duration; both 0: none
 }
 
 var rhythms = []rhythm{
-	{faultKill, 1, 0, 0}, // to the beat, with no chance in it
+	{faultKill, 1, 0, 0}, // exactly each beat
 	{faultStop, 3, 0.1, 4},
 	{faultTerm, 6, 0, 0},
 	{faultRedis, 5, 0.1, 0.5},
@@ -72,23 +70,22 @@ var rhythms = []rhythm{
 	{faultStoreFull, 8, 0.5, 2},
 }
 
-// onset is when a fault strikes that does so once. It goes by requests and not
-// by time, so that there are rooms left to send whatever else strikes.
+// onset is the start of a fault that happens once. It depends on requests instead of time, so that rooms are left
+// whatever other faults do.
 type onset struct {
 	fault    string
-	from, to float64 // requests that have arrived before, a request a room being 1
+	from, to float64 // requests before it, as a multiple of the rooms
 	min, max float64 // duration in beats
-	// most is how many requests may be sent while it lasts, with so many rooms
-	// that have no task; nil: as many as go.
+	// most returns how many requests are allowed during the fault if that many rooms have no task; nil: any number.
 	most func(rooms int, lasts time.Duration) int
 }
 
-// In the order in which they strike: between two of them all is sent for a while.
+// onsets are in their order. Between two of them requests succeed for some time.
 var onsets = []onset{
 	{faultOddProbe, 0.1, 0.2, 0.6, 1, nil},
 	{faultOutage, 0.3, 0.4, 6, 12, nil},
 	{faultStorm, 0.5, 0.6, 6, 12, func(rooms int, _ time.Duration) int { return rooms / 5 }},
-	// Those that were on their way when it began, and then trials at growing intervals.
+	// Requests that were in flight when it began, and then trials at growing intervals.
 	{faultNoCreate, 0.7, 0.8, 4, 6, func(_ int, lasts time.Duration) int { return 20 + int(lasts/(10*time.Second)) }},
 }
 
@@ -100,13 +97,13 @@ func onsetOf(fault string) (onset, bool) {
 	return onsets[i], true
 }
 
-// event is one strike of a fault.
+// event is a fault at a time of the schedule.
 type event struct {
-	at    time.Duration // from the beginning of the faults
-	after int           // or, where that is not 0, once so many requests have arrived
+	at    time.Duration // since the start of the schedule
+	after int           // unless 0: after so many requests, instead of at
 	fault string
 	lasts time.Duration
-	which float64 // the victim or the strength, from 0 to 1
+	which float64 // selects the victim or the strength, 0 to 1
 }
 
 // parseFaults reads a list as in "kill,stop".
@@ -125,16 +122,14 @@ func parseFaults(list string) ([]string, error) {
 	return faults, nil
 }
 
-// random draws for one fault, so that it strikes at the same times whichever others
-// are on.
+// random returns the random numbers of one fault. They do not depend on which other faults are selected.
 func random(seed uint64, fault string) *rand.Rand {
 	h := fnv.New64a()
 	h.Write([]byte(fault))
 	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
 
-// schedule is everything that strikes a batch of rooms until the end, in order.
-// It is a function of its arguments: what processes do between the strikes is not.
+// schedule returns the events until the end, in their order. It is a pure function of its arguments.
 func schedule(seed uint64, faults []string, rooms int, beat, end time.Duration) []event {
 	beats := func(n float64) time.Duration { return time.Duration(n * float64(beat)) }
 	var all []event

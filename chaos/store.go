@@ -21,9 +21,8 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// imageFaults are the rates of requests for images that a fault strikes. A worker
-// gives up an image that stalls after two minutes, and one that hangs after 15 s, so
-// a short run has neither.
+// imageFaults returns the shares of image requests with each fault. A worker gives up an image that stalls after two
+// minutes, and one that hangs after 15 s, so a short run has neither.
 func imageFaults(short bool) map[tiwtest.ImageFault]float64 {
 	rates := maps.Clone(imageRates)
 	if short {
@@ -39,16 +38,16 @@ var imageRates = map[tiwtest.ImageFault]float64{
 	tiwtest.ImageCut: 0.03, tiwtest.ImageShort: 0.03, tiwtest.ImageChunked: 0.03, tiwtest.ImageEndless: 0.002,
 }
 
-// volumeSize is that of a store that is not full.
+// volumeSize is the size of the volume while it is not full.
 const volumeSize = "1g"
 
-// store is a folder for copies of images, on a volume that can be away or full.
+// store is a folder for copies of images, on a volume that can be missing or full.
 type store struct {
 	volume  string // folder that has the store in it
 	mounted bool   // it is a tmpfs, else it cannot be full
 }
 
-// newStore makes a store. One that can be full needs the right to mount.
+// newStore makes a store. For a volume that can be full it must be allowed to mount.
 func newStore(volume string, full bool) (*store, error) {
 	s := &store{volume: volume}
 	if full {
@@ -68,12 +67,11 @@ func (s *store) dir() string { return filepath.Join(s.volume, "boards") }
 
 func (s *store) url() string { return "file://" + s.dir() }
 
-// leave makes the folder vanish, as when its volume is not mounted any more, and
-// comeBack ends that.
+// leave makes the folder missing, as if its volume were not mounted; comeBack ends it.
 func (s *store) leave() error    { return os.Rename(s.dir(), s.dir()+".away") }
 func (s *store) comeBack() error { return os.Rename(s.dir()+".away", s.dir()) }
 
-// fill leaves no room on the volume, and drain ends that.
+// fill fills the volume; drain ends it.
 func (s *store) fill() error {
 	var stat syscall.Statfs_t
 	for range 100 { // it may grow between the two calls
@@ -101,8 +99,8 @@ func (s *store) close() error {
 	return syscall.Unmount(s.volume, syscall.MNT_DETACH)
 }
 
-// pictures compares the copies of all images with what the simulator gives.
-func (f *finding) pictures(ctx context.Context, all []results.Result) {
+// compareImages compares the copies of all images with the images of the simulator.
+func (f *finding) compareImages(ctx context.Context, all []results.Result) {
 	var mu sync.Mutex
 	var out errgroup.Group
 	out.SetLimit(4)

@@ -12,34 +12,33 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// oddAfter is how long an unknown task is answered oddly after the arrears, in
-// times that they last: longer than a probe waits that has failed.
+// oddAfter is how long odd answers for an unknown task outlast the arrears, in multiples of their duration. It is
+// longer than the backoff after a failed probe.
 const oddAfter = 6
 
-// arena is what the faults strike.
+// arena injects faults into an installation.
 type arena struct {
 	in *installation
 
-	// What one fault holds another one does not touch: that strike is left out.
+	// A fault locks what it breaks. A second fault of the same part is skipped.
 	server, account, quota, answers, deployment, volume sync.Mutex
 
 	mu      sync.Mutex
 	strikes []strike
-	broken  []error // strikes that did not work out
+	broken  []error // strikes that could not be carried out
 }
 
-// strike is one fault that struck.
+// strike is a fault that was injected.
 type strike struct {
 	Fault string    `json:"fault"`
 	What  string    `json:"what"`
 	At    time.Time `json:"at"`
-	// Since is when things can get better: at once where a worker is struck,
-	// since others are left; otherwise when the fault is over.
+	// Since is when recovery can begin: at once for a fault of a single worker, else at the end of the fault.
 	Since time.Time `json:"since"`
 }
 
-// start strikes until the returned function is called. That returns when all is as
-// it was before; the error says which strikes did not work out.
+// start injects faults until end is called. end returns after everything is repaired; its error lists the strikes that
+// could not be carried out.
 func (a *arena) start(ctx context.Context, events []event) (end func() error) {
 	ctx, stop := context.WithCancel(ctx)
 	over := make(chan struct{})
@@ -54,8 +53,7 @@ func (a *arena) start(ctx context.Context, events []event) (end func() error) {
 	}
 }
 
-// run strikes with each event at its time until ctx ends, and returns when all
-// is as it was before.
+// run injects each event at its time until ctx ends. It returns after everything is repaired.
 func (a *arena) run(ctx context.Context, events []event) {
 	start := time.Now()
 	var out sync.WaitGroup
@@ -65,7 +63,7 @@ func (a *arena) run(ctx context.Context, events []event) {
 		}
 		out.Go(func() {
 			if e.after > 0 && a.in.Sim.WaitRequests(ctx, e.after) != nil {
-				return // all is over
+				return // the run is over
 			}
 			if err := a.strike(ctx, e); err != nil {
 				a.mu.Lock()
@@ -147,7 +145,7 @@ func (a *arena) strike(ctx context.Context, e event) error {
 		pause(ctx, e.lasts)
 		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) { f.ForeignLoad = 0 }))
 	case faultOddProbe:
-		a.account.Lock() // it strikes once, so it waits until others are over
+		a.account.Lock() // it happens once, so it waits until others are over
 		answer := []string{"InternalError", "nulls"}[int(2*e.which)]
 		a.note(e, e.lasts, "arrears for %s, and unknown tasks are answered %s", e.lasts, answer)
 		err := a.in.setFaults(func(f *tiwtest.Faults) {
@@ -164,12 +162,12 @@ func (a *arena) strike(ctx context.Context, e event) error {
 		pause(ctx, e.lasts)
 		return a.in.Sim.Listen(strings.TrimPrefix(a.in.Sim.URL, "http://"))
 	case faultStorm:
-		a.answers.Lock() // they strike once each, so one waits until the other is over
+		a.answers.Lock() // storm and no-create happen once each, so one waits until the other is over
 		defer a.answers.Unlock()
-		a.note(e, e.lasts, "for %s, half of the requests make a task", e.lasts)
+		a.note(e, e.lasts, "for %s, half of the requests create a task", e.lasts)
 		return a.answer(ctx, e.lasts, func(f *tiwtest.Faults) { f.InternalError, f.InternalErrorCreated = 0.5, 0.5 })
 	case faultImages:
-		a.note(e, e.lasts, "requests for images are answered badly, for %s", e.lasts)
+		a.note(e, e.lasts, "faults of image requests, for %s", e.lasts)
 		err := a.in.setFaults(func(f *tiwtest.Faults) { f.Images = imageFaults(a.in.stage.short) })
 		pause(ctx, e.lasts)
 		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) { f.Images = nil }))
@@ -199,7 +197,7 @@ func (a *arena) strike(ctx context.Context, e event) error {
 	return nil
 }
 
-// answer has the simulator answer every CreateSnapshotTask in one way for a while.
+// answer makes the simulator answer every CreateSnapshotTask in one way for some time.
 func (a *arena) answer(ctx context.Context, lasts time.Duration, in func(*tiwtest.Faults)) error {
 	rates := func(from tiwtest.Faults) func(*tiwtest.Faults) {
 		return func(f *tiwtest.Faults) {
@@ -216,7 +214,7 @@ func (a *arena) answer(ctx context.Context, lasts time.Duration, in func(*tiwtes
 
 func (a *arena) note(e event, better time.Duration, format string, args ...any) {
 	what := fmt.Sprintf(format, args...)
-	a.in.stage.say(e.fault, "%s", what)
+	a.in.stage.log(e.fault, "%s", what)
 	now := time.Now()
 	a.mu.Lock()
 	a.strikes = append(a.strikes, strike{e.fault, what, now, now.Add(better)})

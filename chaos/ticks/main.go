@@ -32,7 +32,7 @@ const (
 	workers  = 3
 	name     = "minute"
 	rooms    = 5
-	patience = 40 * time.Second // for the last batch to end, and a killed worker's tick to be taken over
+	patience = 40 * time.Second // for the last batch to end and another worker to take over the tick of a killed one
 )
 
 func main() {
@@ -82,7 +82,7 @@ func run(ctx context.Context, minutes int) (err error) {
 			return err
 		}
 	}
-	// The first tick counts once all workers know the schedule.
+	// The first tick that counts comes after all workers know the schedule.
 	began, err := bed.DB.Time(ctx).Result()
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func run(ctx context.Context, minutes int) (err error) {
 	return audit(ctx, bed, f, first, minutes)
 }
 
-// audit compares what should be with what is.
+// audit checks that each tick has one batch and each of its rooms one task.
 func audit(ctx context.Context, bed *testbed.Testbed, f *fleet, first time.Time, minutes int) error {
 	batches, err := ledger.New(bed.DB, ledger.Options{}).Batches(ctx, 0)
 	if err != nil {
@@ -144,7 +144,7 @@ func audit(ctx context.Context, bed *testbed.Testbed, f *fleet, first time.Time,
 	return errors.Join(faults...)
 }
 
-// fleet is the workers, and the server of their rooms, which kills them.
+// fleet are the workers and the server of their rooms, which kills them.
 type fleet struct {
 	bed *testbed.Testbed
 
@@ -172,7 +172,7 @@ func (f *fleet) killedAt(tick time.Time) string {
 	return "-"
 }
 
-// start starts worker i, which asks for its rooms under a path of its own.
+// start starts worker i, which reads its rooms under a path of its own.
 func (f *fleet) start(ctx context.Context, i int, source string) error {
 	file := filepath.Join(f.bed.Dir, fmt.Sprintf("worker-%d.yml", i))
 	text := fmt.Sprintf("schedules: [{name: %s, cron: '* * * * *', "+
@@ -221,8 +221,7 @@ func (f *fleet) stop() {
 	f.running.Wait()
 }
 
-// ServeHTTP answers with the rooms, and kills the first to ask for them at
-// every other tick.
+// ServeHTTP returns the rooms. At every other tick it kills the first worker that requests them.
 func (f *fleet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var i int
 	fmt.Sscanf(strings.TrimPrefix(r.URL.Path, "/"), "%d", &i)
