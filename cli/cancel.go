@@ -16,7 +16,7 @@ func newCancel(e env) *cobra.Command {
 		Use:   "cancel ID...",
 		Short: "Cancel snapshots or batches that Tencent has not accepted yet",
 		Long: `Cancel snapshots or batches. A snapshot that Tencent has accepted cannot be canceled:
-its task goes on. Exit code 1 if there is nothing left to cancel.`,
+its task continues. Exit code 1 if there is nothing left to cancel.`,
 		Example: `  tiwsnap cancel monday
   tiwsnap cancel monday.17 s-01hqx5mz7k3v9t2b8n4c6d0f1g`,
 		Args:              cobra.MinimumNArgs(1),
@@ -125,10 +125,10 @@ func cancel(ctx context.Context, c *connection, id string) (said string, done bo
 	}
 	said = fmt.Sprintf("%d canceled", n)
 	if follow > 0 {
-		said += fmt.Sprintf("; %d already fed will be canceled, unless Tencent accepts them first", follow)
+		said += fmt.Sprintf("; %d in the queue will be canceled, unless Tencent accepts them first", follow)
 	}
 	if b.Accepted > 0 {
-		said += fmt.Sprintf("; %d were accepted by Tencent and go on", b.Accepted)
+		said += fmt.Sprintf("; %d were accepted by Tencent and continue", b.Accepted)
 	}
 	return said, true, nil
 }

@@ -173,6 +173,7 @@ func newRoot(e env) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	explainUsageErrors(root, e)
 	root.SetUsageTemplate(strings.NewReplacer(
+		"{{if .Runnable}}", `{{if and .Runnable (not (index .Annotations "`+needsSubcommand+`"))}}`,
 		"Usage:", "USAGE:", "Aliases:", "ALIASES:", "Examples:", "EXAMPLES:", "Available Commands:", "COMMANDS:",
 		"Global Flags:", "GLOBAL FLAGS:", "Flags:", "FLAGS:",
 	).Replace(root.UsageTemplate()))

@@ -52,7 +52,7 @@ its record expires. Exit code 1 if there is none.`,
 		case len(found.Snapshots) == 0:
 			return fail(exitFailed, "no snapshot has the RoomId, TaskID, RequestId or label %s; records are kept "+
 				"for %s after the end",
-				plain(args[0]), c.cfg.Retention)
+				plain(args[0]), config.Brief(c.cfg.Retention))
 		case found.Next != "" && !found.More:
 			fmt.Fprintf(e.stderr, "%d are listed; %d of %d queued rooms were searched; search more with "+
 				"--limit\n",

@@ -29,8 +29,8 @@ func newImages(e env) *cobra.Command {
 		Long: `Download the images of a batch into a folder (--to) or a ZIP archive (--zip), with
 results.csv, results.jsonl and index.html, a page to browse them offline. Images are
 read from the store of copies; an image without a copy comes from Tencent, as long as
-Tencent keeps it. Files that are in the folder already are kept, so the command can be
-repeated. Without --to and --zip it prints where the images are.
+Tencent keeps it. Existing files are kept, so the command can be repeated. Without --to
+and --zip it prints where the images are.
 
 Exit code 1 if an image is missing.`,
 		Example: `  tiwsnap images monday

@@ -74,7 +74,7 @@ applies. The limit of a worker that has stopped is forgotten within a minute.`,
 		}
 		return printFields(e.stdout,
 			"configured", fmt.Sprintf("%d per second", c.cfg.Rate.Limit),
-			"in force", s.Limit,
+			"current limit", s.Limit,
 			"available rate", fmt.Sprintf("%d%s", s.Effective, why),
 			"safety margin", s.Margin.Round(100*time.Microsecond),
 			"used in the last second", s.Used,

@@ -20,11 +20,11 @@ func TestLimit(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"limit"}, "in force                  20\n"},
-		{[]string{"limit", "7"}, "in force                  7\n"},
+		{[]string{"limit"}, "current limit             20\n"},
+		{[]string{"limit", "7"}, "current limit             7\n"},
 		{[]string{"limit"}, "available rate            7\n"},
 		{[]string{"limit", "-o", "json"}, "\"limit\": 7,\n"},
-		{[]string{"limit", "default"}, "in force                  20\n"},
+		{[]string{"limit", "default"}, "current limit             20\n"},
 	} {
 		if out, errs, code := tiwsnap(t, environ, c.args...); code != exitOK || !strings.Contains(out, c.want) {
 			t.Errorf("%q: exit code %d, %s%s", c.args, code, out, errs)

@@ -29,7 +29,8 @@ func newResume(e env) *cobra.Command {
 		Use:   "resume BATCH...",
 		Short: "Resume paused batches",
 		Long: `Resume paused batches: their rooms are sent again, in turn with the other batches. A
-batch that is not paused does not change. Exit code 1 if a batch has nothing left to send.`,
+batch that is not paused does not change. Exit code 1 if a batch has nothing left to
+send.`,
 		Example: `  tiwsnap resume monday
   tiwsnap resume $(tiwsnap status --state paused -o jsonl | jq -r .id)`,
 		ValidArgsFunction: completeBatches(e, func(b ledger.Batch) bool { return b.Paused }),

@@ -15,11 +15,12 @@ import (
 	"tiwsnap/config"
 )
 
-// reloadHelp completes the help of the commands that reload settings on SIGHUP.
-const reloadHelp = `reload its YAML file and the
-files of secrets. Only the log level, Tencent's API key, users, tokens and the session
-key change without a restart. If anything is wrong, the process keeps its settings and
-logs the error.`
+// reloadHelp is the paragraph about SIGHUP in the help of the commands that reload settings.
+const reloadHelp = `
+
+SIGHUP reloads the YAML file and the files of secrets. Only the log level, Tencent's API
+key, users, tokens and the session key change without a restart. If a setting is invalid,
+the process keeps its settings and logs the error.`
 
 // reloadable lists the settings that change without a restart.
 var reloadable = []string{

@@ -90,7 +90,7 @@ func newScheduleList(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the schedules",
-		Long:  "List the schedules, each with its next tick, its last tick and the outcome of the last one.",
+		Long:  "List the schedules, each with its next tick, its last tick and the outcome of that tick.",
 		Example: `  tiwsnap schedule list --config tiwsnap.yml
   tiwsnap schedule list -o json`,
 		Args: cobra.NoArgs,

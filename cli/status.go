@@ -146,7 +146,7 @@ func (c *connection) find(ctx context.Context, id string) (*ledger.Batch, *resul
 // unknownID returns the error for an unknown id.
 func (c *connection) unknownID(id string) error {
 	return fail(exitUsage, "there is no snapshot or batch %s; records are kept for %s after the end",
-		plain(id), c.cfg.Retention)
+		plain(id), config.Brief(c.cfg.Retention))
 }
 
 func printSnapshot(w io.Writer, s results.Result, output string) error {

@@ -317,7 +317,7 @@ func TestOutcomesAsJSON(t *testing.T) {
 			`{"results":[{"id":"b-1","done":false,"message":"nothing to retry: no snapshot failed"}]}`},
 		{exitUsage, []string{"cancel", "none", "b-2"},
 			`{"results":[{"id":"none","done":false,"message":"there is no snapshot or batch none; records are kept ` +
-				`for 168h0m0s after the end"},` +
+				`for 168h after the end"},` +
 				`{"id":"b-2","done":true,"message":"1 canceled"}]}`},
 		{exitFailed, []string{"webhooks", "resend", "--all"},
 			`{"results":[{"id":"all","done":false,"message":"nothing to resend: all webhooks were delivered"}]}`},

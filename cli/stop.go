@@ -66,11 +66,12 @@ persists stops sending again.`,
 		if err != nil {
 			return c.redisError(err)
 		}
-		c.audit(e, "start-sending", "", string(before))
-		said := "sending was not stopped"
+		said, was := "sending was not stopped", ""
 		if before != "" {
-			said = "sending has started; it was stopped " + cmp.Or(stopCauses[before], string(before))
+			was = "it was stopped " + cmp.Or(stopCauses[before], string(before))
+			said = "sending has started; " + was
 		}
+		c.audit(e, "start-sending", "", was)
 		return printSending(e, said, false, *output)
 	})
 	return cmd

@@ -11,10 +11,14 @@ import (
 	"tiwsnap/config"
 )
 
+// needsSubcommand annotates commands that only run their subcommands.
+const needsSubcommand = "needs-subcommand"
+
 // explainUsageErrors improves the usage errors of a command and its subcommands: the flag or
 // argument, the allowed values, and the help to read.
 func explainUsageErrors(cmd *cobra.Command, e env) {
 	if cmd.HasSubCommands() && !cmd.Runnable() {
+		cmd.Annotations = map[string]string{needsSubcommand: "true"}
 		// cobra would show the help and exit with 0.
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {

@@ -22,7 +22,7 @@ Redis, without taking snapshots. It needs the workers' configuration file, but n
 Tencent's API key. Any number of processes may run; with the same http.session_key a
 login is valid in all of them.
 
-SIGTERM ends the process after its open requests. SIGHUP makes it ` + reloadHelp,
+SIGTERM ends the process after its open requests.` + reloadHelp,
 		Example: `  tiwsnap web
   tiwsnap web --http-addr 127.0.0.1:8081 --redis-url redis://db:6379/0`,
 		Args: cobra.NoArgs,

@@ -56,7 +56,7 @@ configuration file lists several namespaces, it works for all of them, or for th
 chosen with --namespace.
 
 SIGTERM stops the worker gracefully: it waits for the requests in flight and stores
-their outcomes. SIGHUP makes it ` + reloadHelp,
+their outcomes.` + reloadHelp,
 		Example: `  tiwsnap worker
   tiwsnap worker --config tiwsnap.yml --http-addr ""`,
 		Args: cobra.NoArgs,

@@ -412,11 +412,11 @@ func (l *loader) together(c Config, needs []Need) {
 	l.credentials(needs)
 	if keep := c.Images.Keep; keep > 0 && keep < c.Retention {
 		l.fault("TIWSNAP_IMAGES_KEEP: %s is less than TIWSNAP_RETENTION, %s, during which result lists link to the "+
-			"copies: set it to that or more", brief(keep), brief(c.Retention))
+			"copies: set it to that or more", Brief(keep), Brief(c.Retention))
 	}
 	if c.Images.Store != "" && c.Retention < imagesNeed {
 		l.fault("TIWSNAP_RETENTION: %s is less than %s, which images may need until they are copied to "+
-			"TIWSNAP_IMAGES_STORE: set it to that or more", brief(c.Retention), brief(imagesNeed))
+			"TIWSNAP_IMAGES_STORE: set it to that or more", Brief(c.Retention), Brief(imagesNeed))
 	}
 	if l.isSet["images.access_key_id"] != l.isSet["images.secret_access_key"] {
 		l.fault("TIWSNAP_IMAGES_ACCESS_KEY_ID and TIWSNAP_IMAGES_SECRET_ACCESS_KEY: only one of them is set: " +

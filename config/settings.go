@@ -296,14 +296,14 @@ func duration(lo, hi time.Duration) func(string) (any, error) {
 	return func(s string) (any, error) {
 		d, err := time.ParseDuration(s)
 		if err != nil || d < lo || d > hi {
-			return nil, fmt.Errorf("must be a duration such as 500ms, 30s, 10m or 24h, from %s to %s", brief(lo), brief(hi))
+			return nil, fmt.Errorf("must be a duration such as 500ms, 30s, 10m or 24h, from %s to %s", Brief(lo), Brief(hi))
 		}
 		return d, nil
 	}
 }
 
-// brief formats a duration without zero units: 168h instead of 168h0m0s.
-func brief(d time.Duration) string {
+// Brief formats a duration without zero units: 168h instead of 168h0m0s.
+func Brief(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
