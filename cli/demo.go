@@ -131,7 +131,7 @@ func demo(
 		Redis: client, TIW: api, ConfirmAfter: time.Second,
 		Margin:    50 * time.Millisecond, // simulator, Redis and worker delay one another in one process
 		Schedules: schedules, Copier: copier,
-		Log: log, Metrics: ofNamespace(registry, config.Config{}),
+		Log: log, Metrics: withNamespaceLabel(registry, config.Config{}),
 	})
 	if err != nil {
 		return err
@@ -147,8 +147,8 @@ func demo(
 	var addr string
 	if keep {
 		c.cfg.HTTP.Addr = "127.0.0.1:0"
-		h, err := serveHTTP(served{
-			sites:   []*hosted{{connection: c, limiters: w.Limiters(), schedules: schedules, log: log}},
+		h, err := serveHTTP(serving{
+			sites:   []*servedNamespace{{connection: c, limiters: w.Limiters(), schedules: schedules, log: log}},
 			metrics: registry, log: log,
 		})
 		if err != nil {

@@ -24,28 +24,29 @@ import (
 	"tiwsnap/web/pages"
 )
 
-// httpPatience is how long requests may go on when the process ends.
-const httpPatience = 5 * time.Second
+// shutdownTimeout is how long open requests may continue when the process ends.
+const shutdownTimeout = 5 * time.Second
 
-// served is what is served over HTTP.
-type served struct {
-	sites   []*hosted // of the namespaces; the settings of the process are the first one's
+// serving has what a process serves over HTTP.
+type serving struct {
+	sites   []*servedNamespace // one per namespace; the first has the settings of the process
 	metrics *prometheus.Registry
 	log     *slog.Logger
-	// mayYield leaves the default address to another process that listens there.
+	// mayYield: if another process listens at the default address, do not serve, without
+	// an error.
 	mayYield bool
 }
 
-// hosted is what is served of one namespace.
-type hosted struct {
+// servedNamespace has what a process serves of one namespace.
+type servedNamespace struct {
 	*connection
 	limiters  map[string]*ratelimit.Limiter
 	schedules []schedule.Schedule
 	log       *slog.Logger
 }
 
-// site is where a namespace is served, by its place among all.
-func (h *hosted) site(i int) web.Site {
+// path returns the name and base path of the i-th site.
+func (h *servedNamespace) path(i int) web.Site {
 	name := h.cfg.Namespace.String()
 	if i == 0 {
 		return web.Site{Name: name}
@@ -53,19 +54,19 @@ func (h *hosted) site(i int) web.Site {
 	return web.Site{Name: name, Base: "/n/" + name}
 }
 
-// ofNamespace labels metrics with the namespace.
-func ofNamespace(metrics prometheus.Registerer, c config.Config) prometheus.Registerer {
+// withNamespaceLabel adds the label namespace to metrics.
+func withNamespaceLabel(metrics prometheus.Registerer, c config.Config) prometheus.Registerer {
 	return prometheus.WrapRegistererWith(prometheus.Labels{"namespace": c.Namespace.String()}, metrics)
 }
 
-// httpServer serves until stop is called.
+// httpServer is a running HTTP server.
 type httpServer struct {
-	addr string    // where it listens; empty: nowhere
-	auth *web.Auth // nil where it does not listen
+	addr string    // address; empty: it does not listen
+	auth *web.Auth // nil if it does not listen
 	stop func()
 }
 
-// replaceLogins replaces who may come in.
+// replaceLogins replaces users, tokens and the session key.
 func (h httpServer) replaceLogins(c config.HTTP) error {
 	if h.auth == nil {
 		return nil
@@ -74,9 +75,9 @@ func (h httpServer) replaceLogins(c config.HTTP) error {
 	return h.auth.Replace(users, tokens, c.SessionKey.Reveal())
 }
 
-// serveHTTP serves browsers and programs, where an address is set. The error is
-// ready to return.
-func serveHTTP(s served) (httpServer, error) {
+// serveHTTP serves the pages, the API and the metrics at the addresses that are set. The
+// error has an exit code.
+func serveHTTP(s serving) (httpServer, error) {
 	cfg := s.sites[0].cfg
 	var apis []*api.API
 	for i, h := range s.sites {
@@ -92,10 +93,10 @@ func serveHTTP(s served) (httpServer, error) {
 			Redis: h.rdb, Namespace: h.cfg.Namespace, Ledger: h.ledger, Replicated: h.replicated(),
 			CheckWebhook: h.cfg.Webhook.Check, CheckCallback: h.cfg.CheckCallback,
 			Images: pictures, Limiters: h.limiters, Schedules: h.schedules, Version: version.Read().String(), Log: h.log,
-			Base: h.site(i).Base, Beside: first,
+			Base: h.path(i).Base, Beside: first,
 		})
 		apis = append(apis, one)
-		ofNamespace(s.metrics, h.cfg).MustRegister(metrics.NewCollector(metrics.Options{
+		withNamespaceLabel(s.metrics, h.cfg).MustRegister(metrics.NewCollector(metrics.Options{
 			Redis: h.rdb, Namespace: h.cfg.Namespace, Ledger: h.ledger, Limiters: h.limiters, Version: version.Read().String(),
 		}))
 	}
@@ -124,26 +125,26 @@ func serveHTTP(s served) (httpServer, error) {
 	return h, nil
 }
 
-// failed tells that a listener fails.
-func (s served) failed(l net.Listener) func(error) {
+// failed returns a function that logs the failure of a listener.
+func (s serving) failed(l net.Listener) func(error) {
 	return func(err error) { s.log.Error("HTTP is no longer served", "addr", l.Addr().String(), "err", err) }
 }
 
-// serve serves on l until stop is called, or until it fails.
+// serve serves on l until stop is called or the server fails.
 func serve(l net.Listener, server *http.Server, failed func(error)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := web.Serve(ctx, server, l, httpPatience); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		if err := web.Serve(ctx, server, l, shutdownTimeout); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			failed(err)
 		}
 	}()
 	return func() { cancel(); <-ended }
 }
 
-// serve serves all sites, and the routes of the process itself.
-func (s served) serve(c config.HTTP, apis []*api.API, routes []web.Route) (httpServer, error) {
+// serve serves all sites and the routes of the process.
+func (s serving) serve(c config.HTTP, apis []*api.API, routes []web.Route) (httpServer, error) {
 	users, tokens := logins(c)
 	auth, err := web.NewAuth(web.AuthOptions{
 		Users: users, Tokens: tokens, SessionKey: c.SessionKey.Reveal(),
@@ -174,15 +175,15 @@ func (s served) serve(c config.HTTP, apis []*api.API, routes []web.Route) (httpS
 	var sites []web.Site
 	var closers []func()
 	for i, h := range s.sites {
-		site := h.site(i)
+		path := h.path(i)
 		shown := pages.New(pages.Options{Auth: auth, API: apis[i], Log: h.log})
 		queues := asynqmon.New(asynqmon.Options{
-			Redis: h.rdb, Namespace: h.cfg.Namespace, Base: site.Base, Log: h.log,
+			Redis: h.rdb, Namespace: h.cfg.Namespace, Base: path.Base, Log: h.log,
 		})
-		routes = append(routes, site.Under(slices.Concat(
+		routes = append(routes, path.Under(slices.Concat(
 			apis[i].Routes(), health.Routes(h.rdb, h.cfg.Namespace), shown.Routes(), queues.Routes(),
 		)...)...)
-		sites, closers = append(sites, site), append(closers, apis[i].Close)
+		sites, closers = append(sites, path), append(closers, apis[i].Close)
 	}
 	if len(sites) == 1 {
 		sites = nil
@@ -198,7 +199,7 @@ func (s served) serve(c config.HTTP, apis []*api.API, routes []web.Route) (httpS
 	return httpServer{l.Addr().String(), auth, serve(l, server, s.failed(l))}, nil
 }
 
-// logins is who may come in.
+// logins returns the users and tokens of the settings.
 func logins(c config.HTTP) (users []web.User, tokens []web.Token) {
 	roles := func(l config.Login) (all []web.Role) {
 		for _, r := range l.Roles {

@@ -54,7 +54,7 @@ SIGTERM ends the process after its open requests.` + reloadHelp,
 				config.DefaultHTTPAddr)
 		}
 		log, level := newLogger(cfgs[0], e.stderr)
-		var sites []*hosted
+		var sites []*servedNamespace
 		for _, c := range all {
 			if err := c.probe(ctx); rdb.Misconf(err) {
 				log.Warn("Redis refuses writes: serving reads only", "err", err)
@@ -73,15 +73,15 @@ SIGTERM ends the process after its open requests.` + reloadHelp,
 				return fail(exitConfig, "%w", err)
 			}
 			defer g.Close(context.WithoutCancel(ctx)) // it holds no permits, so Close does not wait
-			site := &hosted{connection: c, limiters: g.Limiters(), schedules: schedules, log: c.log(log, len(all))}
+			one := &servedNamespace{connection: c, limiters: g.Limiters(), schedules: schedules, log: c.log(log, len(all))}
 			loops.Go(func() {
 				c.ledger.WatchLosses(ctx, ledger.LossWatch{
-					Dir: spoolFolder(c.cfg), Notify: !c.cfg.Webhook.URL.Empty(), Log: site.log,
+					Dir: spoolFolder(c.cfg), Notify: !c.cfg.Webhook.URL.Empty(), Log: one.log,
 				})
 			})
-			sites = append(sites, site)
+			sites = append(sites, one)
 		}
-		h, err := serveHTTP(served{sites: sites, metrics: metrics.NewRegistry(), log: log})
+		h, err := serveHTTP(serving{sites: sites, metrics: metrics.NewRegistry(), log: log})
 		if err != nil {
 			return err
 		}

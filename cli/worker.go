@@ -88,17 +88,17 @@ their outcomes.` + reloadHelp,
 		}
 		registry := metrics.NewRegistry()
 		var installed []*installation
-		var sites []*hosted
+		var sites []*servedNamespace
 		for _, c := range all {
 			if err := c.probe(ctx); err != nil {
 				return err
 			}
-			n, err := install(ctx, c, c.log(log, len(all)), ofNamespace(registry, c.cfg), *moved)
+			n, err := install(ctx, c, c.log(log, len(all)), withNamespaceLabel(registry, c.cfg), *moved)
 			if err != nil {
 				return err
 			}
 			defer n.close()
-			installed, sites = append(installed, n), append(sites, &n.hosted)
+			installed, sites = append(installed, n), append(sites, &n.servedNamespace)
 		}
 		// Callbacks are still received while the worker stops.
 		stopCallbacks, err := serveCallbacks(installed, log)
@@ -106,7 +106,7 @@ their outcomes.` + reloadHelp,
 			return err
 		}
 		defer stopCallbacks()
-		h, err := serveHTTP(served{sites: sites, metrics: registry, log: log, mayYield: true})
+		h, err := serveHTTP(serving{sites: sites, metrics: registry, log: log, mayYield: true})
 		if err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ their outcomes.` + reloadHelp,
 
 // installation is a namespace that this process works for.
 type installation struct {
-	hosted
+	servedNamespace
 	worker    *worker.Worker
 	key       *config.Credential
 	callbacks http.Handler // for its own callback URLs
@@ -227,7 +227,7 @@ func install(
 	n.callbacks = callback.NewHandler(callback.Options{
 		Keys: callbackKeys(c.cfg), Record: c.ledger.Callback, Log: log, Metrics: registry,
 	})
-	n.hosted = hosted{connection: c, limiters: n.worker.Limiters(), schedules: schedules, log: log}
+	n.servedNamespace = servedNamespace{connection: c, limiters: n.worker.Limiters(), schedules: schedules, log: log}
 	return n, nil
 }
 
