@@ -32,7 +32,7 @@ func newVersion(e env) *cobra.Command {
 	return cmd
 }
 
-// versionLine is what version and --version print.
+// versionLine returns the output of version and --version.
 func versionLine() string {
 	v := version.Read()
 	commit := cmp.Or(v.Commit, "unknown")

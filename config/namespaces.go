@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/knadh/koanf/v2"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -88,7 +87,7 @@ func LoadAll(src Source, needs ...Need) ([]Config, error) {
 		full.layer(byFlags)
 		var c Config
 		full.fill(&c)
-		full.together(c, needs)
+		full.checkRules(c, needs)
 		full.webhook(c.Webhook)
 		full.schedules(c, needs)
 		configs = append(configs, c)
@@ -194,5 +193,3 @@ func (l *loader) with(e entry) *loader {
 	}
 	return full
 }
-
-func newLoader() *loader { return &loader{koanf: koanf.New("."), isSet: map[string]bool{}} }
