@@ -614,6 +614,9 @@ func TestLargeRooms(t *testing.T) {
 		{"a part ends with the batch", 64, func(n int) tasks.Room { return tasks.Room{Label: label(n, 1000)} }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if tt.rooms > 1000 {
+				needs.Time(t)
+			}
 			b := backlog.New(redistest.Client(t), keys.Default)
 			load := b.Load(tasks.Room{})
 			var want []tasks.Room

@@ -141,7 +141,7 @@ func TestSpread(t *testing.T) {
 
 // TestLimitIsSet lowers the limit of four busy processes and raises it again.
 func TestLimitIsSet(t *testing.T) {
-	const phase = 10 * time.Second
+	const phase = 5 * time.Second
 	inWorld(t, func(t *testing.T, w *world) {
 		r := &referee{limit: 20}
 		limiters := processes(t, w, 4, ratelimit.Options{})
@@ -160,8 +160,9 @@ func TestLimitIsSet(t *testing.T) {
 		r.sendAll(ctx, 100_000, 32, limiters...)
 		for i, limit := range []int{20, 10, 20} {
 			from := time.Duration(i)*phase + 1500*time.Millisecond
-			calls, refused := r.count(from, from+phase-2*time.Second)
-			if rate := float64(calls) / 8; rate < 0.9*float64(limit) || rate > 1.1*float64(limit) || refused > 0 {
+			const counted = phase - 2*time.Second
+			calls, refused := r.count(from, from+counted)
+			if rate := float64(calls) / counted.Seconds(); rate < 0.9*float64(limit) || rate > 1.1*float64(limit) || refused > 0 {
 				t.Errorf("%.1f a second at a limit of %d, %d refused", rate, limit, refused)
 			}
 		}

@@ -204,6 +204,7 @@ func TestCSVTooLong(t *testing.T) {
 			[]string{"line 1, column 3: the field makes the row longer than 128 KiB"}},
 	})
 	t.Run("at every distance from the bound a long row is told from the next", func(t *testing.T) {
+		needs.Time(t)
 		for n := rooms.MaxRowBytes - 20; n < rooms.MaxRowBytes+5; n++ {
 			for _, tail := range []string{"\n", "\r", "\r\n", ",\n", ",\"a\nb\"\r\n"} {
 				for _, quote := range []string{"", `"`} {
@@ -393,6 +394,7 @@ func TestOptions(t *testing.T) {
 
 // Which line a room was on is told of the first four million.
 func TestALongFile(t *testing.T) {
+	needs.Time(t)
 	blank := strings.Repeat("\n", 1<<22)
 	got := read(strings.NewReader("SdkAppId,RoomId\n1,2\n"+blank+"1,3\n1,2\n1,3\n"), rooms.Options{})
 	want := []string{
