@@ -14,6 +14,7 @@ import (
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
+	"tiwsnap/ledger/ledgertest"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -25,24 +26,14 @@ func settleLongAgo(t *testing.T, rdb redis.UniversalClient, batch, host string, 
 	l := ledger.New(rdb, ledger.Options{})
 	for row := 1; row <= rows; row++ {
 		id := tasks.RowID(batch, row)
-		in, err := l.Begin(t.Context(), tasks.SnapshotPayload{
+		ledgertest.Accept(t, l, tasks.SnapshotPayload{
 			ID: id, Batch: batch, Room: tasks.Room{SdkAppId: 1400123480, RoomId: uint64(row)},
-		}, id, "")
-		if err == nil {
-			err = l.Outcome(t.Context(), id, in.Attempt, ledger.Outcome{State: ledger.Accepted, TaskID: "task-" + id})
-		}
-		if err == nil {
-			err = rdb.HSet(t.Context(), keys.Default.Snapshot(id), "accepted_at", time.Now().Add(-ago).UnixMilli()).Err()
-		}
-		if err == nil {
-			urls := []string{fmt.Sprintf("%s/%d/1.png", host, row), fmt.Sprintf("%s/%d/2.png", host, row)}
-			err = l.SettleAll(t.Context(), []ledger.Settlement{{
-				ID: id, TaskID: "task-" + id, Copy: true, Result: ledger.Result{State: ledger.Succeeded, Images: urls},
-			}})[0]
-		}
-		if err != nil {
+		})
+		accepted := time.Now().Add(-ago).UnixMilli()
+		if err := rdb.HSet(t.Context(), keys.Default.Snapshot(id), "accepted_at", accepted).Err(); err != nil {
 			t.Fatal(err)
 		}
+		ledgertest.Succeed(t, l, id, fmt.Sprintf("%s/%d/1.png", host, row), fmt.Sprintf("%s/%d/2.png", host, row))
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
+	"tiwsnap/ledger/ledgertest"
 	"tiwsnap/tasks"
 )
 
@@ -57,21 +58,8 @@ func settledAt(t *testing.T, rdb *redis.Client, id string, urls [][]string) *led
 	}
 	for row := 1; row <= rooms; row++ {
 		snapshot := tasks.RowID(id, row)
-		in, err := l.Begin(t.Context(), tasks.SnapshotPayload{ID: snapshot, Batch: id, Room: room(row)}, snapshot, "")
-		if err == nil {
-			err = l.Outcome(t.Context(), snapshot, in.Attempt, ledger.Outcome{
-				State: ledger.Accepted, TaskID: "task-" + snapshot,
-			})
-		}
-		if err == nil {
-			result := ledger.Result{State: ledger.Succeeded, Images: urls[row-1]}
-			err = l.SettleAll(t.Context(), []ledger.Settlement{
-				{ID: snapshot, TaskID: "task-" + snapshot, Copy: true, Result: result},
-			})[0]
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		ledgertest.Accept(t, l, tasks.SnapshotPayload{ID: snapshot, Batch: id, Room: room(row)})
+		ledgertest.Succeed(t, l, snapshot, urls[row-1]...)
 	}
 	return l
 }

@@ -18,26 +18,9 @@ import (
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
-	"tiwsnap/ledger"
+	"tiwsnap/ledger/ledgertest"
 	"tiwsnap/tasks"
 )
-
-// settledSingle makes a snapshot without a batch that has ended with an image.
-func settledSingle(t *testing.T, l *ledger.Ledger, id, url string) {
-	t.Helper()
-	in, err := l.Begin(t.Context(), tasks.SnapshotPayload{ID: id, Room: tasks.Room{SdkAppId: 7, RoomId: 9}}, id, "")
-	if err == nil {
-		err = l.Outcome(t.Context(), id, in.Attempt, ledger.Outcome{State: ledger.Accepted, TaskID: "task-" + id})
-	}
-	if err == nil {
-		err = l.SettleAll(t.Context(), []ledger.Settlement{{
-			ID: id, TaskID: "task-" + id, Copy: true, Result: ledger.Result{State: ledger.Succeeded, Images: []string{url}},
-		}})[0]
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // What is old enough is deleted: the folder of a batch, the day of snapshots without
 // one, and the thumbnails of both; and nothing else.
@@ -53,7 +36,9 @@ func TestKeep(t *testing.T) {
 	dir := t.TempDir()
 	l := settled(t, rdb, "old", host.URL, 2)
 	settled(t, rdb, "young", host.URL, 2)
-	settledSingle(t, l, "alone", host.URL)
+	// A snapshot without a batch.
+	ledgertest.Accept(t, l, tasks.SnapshotPayload{ID: "alone", Room: tasks.Room{SdkAppId: 7, RoomId: 9}})
+	ledgertest.Succeed(t, l, "alone", host.URL)
 	work := func(done func() bool) {
 		t.Helper()
 		ctx, stop := context.WithCancel(t.Context())
