@@ -92,6 +92,11 @@ func run(ctx context.Context, args []string, e env) int {
 	root.SetArgs(args)
 	code, err := exitUsage, root.ExecuteContext(ctx)
 	var exit *exitError
+	if name := ""; err != nil && !errors.As(err, &exit) {
+		if n, _ := fmt.Sscanf(err.Error(), "unknown command %q", &name); n == 1 { // cobra's, without a hint
+			err = unknownCommand(root, name)
+		}
+	}
 	switch {
 	case err == nil:
 		code = exitOK

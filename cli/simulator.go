@@ -127,7 +127,7 @@ func newSimulator(e env) *cobra.Command {
 		for _, name := range []string{"limit", "task-retention", "image-retention", "max-tasks",
 			"callback-timeout", "callback-senders", "hold-limit", "slow-byte"} {
 			if v := f.Lookup(name).Value.String(); v == "0" || v == "0s" {
-				return fmt.Errorf("--%s is 0, it must be more than 0", name)
+				return fmt.Errorf("--%s 0: it must be more than 0", name)
 			}
 		}
 		opt.RejectedFree = !countRejected

@@ -204,8 +204,8 @@ func TestSimulatorRefuses(t *testing.T) {
 	}{
 		{"an address that is taken", nil, []string{"--addr", strings.TrimPrefix(url, "http://")}, exitUnavailable, "--addr"},
 		{"a window that does not exist", nil, []string{"--window", "rolling"}, exitUsage, `"rolling"`},
-		{"a limit of 0", nil, []string{"--limit", "0"}, exitUsage, "--limit is 0"},
-		{"a retention of 0", nil, []string{"--task-retention", "0"}, exitUsage, "--task-retention is 0"},
+		{"a limit of 0", nil, []string{"--limit", "0"}, exitUsage, "--limit 0"},
+		{"a retention of 0", nil, []string{"--task-retention", "0"}, exitUsage, "--task-retention 0"},
 		{"a rate over 1", nil, []string{"--fault-cut", "2"}, exitUsage, "fault cut is 2"},
 		{"a shape that does not exist", nil, []string{"--fault-shapes", "round=1"}, exitUsage, `"round"`},
 		{"a shape without a rate", nil, []string{"--fault-shapes", "nulls=often"}, exitUsage, `"often" is not a rate`},

@@ -30,6 +30,7 @@ func TestWrongUse(t *testing.T) {
 		"enqueue batch": "no arguments given; usage: tiwsnap enqueue batch FILE [flags], see tiwsnap " +
 			"enqueue batch -h",
 		"status a b":     "2 arguments given: a b; usage: tiwsnap status [ID] [flags], see tiwsnap status -h",
+		"foo --limit 1":  `unknown command "foo" for "tiwsnap": see tiwsnap -h`,
 		"enqueue bach x": `unknown command "bach" for "tiwsnap enqueue": did you mean tiwsnap enqueue batch?`,
 		"completion bsh": `unknown command "bsh" for "tiwsnap completion": did you mean tiwsnap ` +
 			`completion bash?`,
