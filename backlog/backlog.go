@@ -1,7 +1,7 @@
-// Package backlog stores the rooms of open batches, as compressed chunks that
-// never change, and how far each batch has been fed to the queue. The feeder
-// takes rooms from all open batches in turn, so a small batch never waits
-// behind a large one.
+// Package backlog stores the rooms of batches in compressed chunks that never change,
+// and how far each open batch has been fed to the queue. The feeder takes rooms from
+// all open batches in turn, so a small batch never waits behind a large one. It also
+// searches the rooms that wait.
 package backlog
 
 import (
@@ -29,23 +29,23 @@ var (
 // ErrNotFound means that there is no such batch, or that it has expired.
 var ErrNotFound = errors.New("no such batch")
 
-// Backlog is the waiting batches in one Redis. It is safe for concurrent use.
+// Backlog reads and feeds the batches of one namespace. It is safe for concurrent use.
 type Backlog struct {
 	rdb   redis.UniversalClient
 	ns    keys.Namespace
 	cache chunkCache
 
-	mu   sync.Mutex // of a Take, and
-	next []string   // the batches whose turn was next after it
+	mu   sync.Mutex // held during Take
+	next []string   // the batches that come next, as of the last Take
 }
 
-// New returns the backlog of a namespace that lies in rdb.
+// New returns the backlog of a namespace in rdb.
 func New(rdb redis.UniversalClient, ns keys.Namespace) *Backlog {
 	return &Backlog{rdb: rdb, ns: ns, cache: chunkCache{max: maxCache}}
 }
 
-// Pause stops feeding a batch; what was fed goes on. Errors: ErrNotFound, or
-// Redis'.
+// Pause stops feeding a batch. Rooms that were fed are still sent. Errors:
+// ErrNotFound, or Redis'.
 func (b *Backlog) Pause(ctx context.Context, batch string) error {
 	return b.setPaused(ctx, batch, true)
 }
@@ -67,17 +67,16 @@ func (b *Backlog) setPaused(ctx context.Context, batch string, paused bool) erro
 	return nil
 }
 
-// Waiting returns how many rooms of all batches wait to be taken, and how many
-// wait in batches that are paused. What it costs does not depend on how many
-// batches there are.
+// Waiting returns the number of rooms that wait to be fed: in running batches, and in
+// paused ones. Its cost does not depend on the number of batches.
 func (b *Backlog) Waiting(ctx context.Context) (inTurn, paused int, err error) {
 	counts, err := b.rdb.HMGet(ctx, b.ns.Totals(), "waiting", "waiting_paused").Result()
 	if err != nil {
-		return 0, 0, fmt.Errorf("count the rooms that wait: %w", err)
+		return 0, 0, fmt.Errorf("count the waiting rooms: %w", err)
 	}
 	n := func(i int) int {
 		text, _ := counts[i].(string)
-		n, _ := strconv.Atoi(text) // a missing counter is 0; we alone write them
+		n, _ := strconv.Atoi(text) // a missing counter is 0; only our scripts write them
 		return max(n, 0)
 	}
 	return n(0), n(1), nil

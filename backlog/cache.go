@@ -6,23 +6,22 @@ import (
 	"time"
 )
 
-// maxCache is how much a chunkCache keeps, in bytes: more than a hundred chunks
-// of plain rooms.
+// maxCache is the size of a cache, in bytes: more than a hundred chunks of plain rooms.
 const maxCache = 4 << 20
 
-// scanCache is the same for who reads all rooms in their order: that needs no chunk
-// twice, only where the parts of one start.
+// scanCache is the size of the cache of a scan over all rooms, in bytes. A scan reads
+// each chunk once, but the starts of the parts of one repeatedly.
 const scanCache = 64 << 10
 
-// chunkCache keeps the chunks used last. Chunks never change, but a batch id
-// may come back with other rooms: after a loss, see Forget, or after the batch has
-// expired, days later. A chunk is forgotten long before that.
+// chunkCache is an LRU cache of chunks. Chunks never change, but a batch id may get
+// other rooms: after a loss of data, see ClearCache, or after the batch has expired,
+// days later. Entries expire after an hour.
 type chunkCache struct {
 	max  int // bytes
 	mu   sync.Mutex
-	size int
+	size int // bytes
 	byID map[chunkID]*list.Element
-	used list.List // of cachedChunk, last used first
+	used list.List // of cachedChunk, most recently used first
 }
 
 type cachedChunk struct {

@@ -17,34 +17,34 @@ import (
 	"tiwsnap/tasks"
 )
 
-// A chunk is the field NUMBER of the hash: a line of JSON for each room. Where
-// it is in parts, that field is one line, a JSON array of the starts of the
-// parts, and each part is the field NUMBER.START. Its filter is the field NUMBER.f.
+// The rooms of a batch are a hash of chunks, each compressed by DEFLATE. Chunk N is the
+// field "N", with a line of JSON for each room. A large chunk is split into parts: then
+// the field "N" is a JSON array of the first row of each part, counted from 0 in the
+// chunk, and a part is the field "N.ROW". The field "N.f" is the filter of the chunk.
 
 const (
-	// chunkRows is the number of rooms in a chunk. It is part of the format:
-	// a row's chunk is found by division.
+	// chunkRows is the number of rooms in a chunk. It is part of the format: the chunk
+	// of a row follows by division.
 	chunkRows = 512
-	// maxPart bounds a chunk or a part when it is read back, in bytes: there is
-	// one more room in it than fits, and that may have half a million.
+	// maxPart bounds an inflated chunk or part, in bytes. The last room of a part may
+	// exceed partBytes, and a room may have half a million bytes.
 	maxPart = 1 << 20
 )
 
-// chunk is up to chunkRows rooms of a batch, each as one line of JSON; or a
-// part of such, or where its parts start.
+// chunk is one field of the hash: a chunk, a part of one, or the starts of its parts.
 type chunk struct {
-	list     string // beginning of the digest of the batch
+	list     string // prefix of the digest of the batch
 	defaults tasks.Room
-	first    int // its first row in the batch, from 0
-	lines    [][]byte
-	parts    []int
+	first    int      // first row in the batch, from 0
+	lines    [][]byte // rooms
+	parts    []int    // first rows of the parts, from 0 in the chunk
 }
 
-// room returns that of a row of the batch, from 0.
+// room returns the room of a row of the batch, from 0.
 func (c *chunk) room(row int) (tasks.Room, error) {
 	i := row - c.first
 	if i >= len(c.lines) {
-		return tasks.Room{}, fmt.Errorf("%w: it has no row %d", ErrNotFound, row+1)
+		return tasks.Room{}, fmt.Errorf("%w: there is no row %d", ErrNotFound, row+1)
 	}
 	var r tasks.Room
 	if err := json.Unmarshal(c.lines[i], &r); err != nil {
@@ -53,7 +53,7 @@ func (c *chunk) room(row int) (tasks.Room, error) {
 	return r.Over(c.defaults), nil
 }
 
-// size is about the memory that it takes, in bytes.
+// size returns its approximate memory, in bytes.
 func (c *chunk) size() int {
 	n := 500
 	for _, line := range c.lines {
@@ -62,8 +62,8 @@ func (c *chunk) size() int {
 	return n
 }
 
-// chunkID is a field of the rows of a batch: a chunk, or the part of it that
-// begins with row start (from 0); start is -1 for the chunk.
+// chunkID names a field of the hash of a batch: chunk n, or its part that starts at row
+// start (from 0 in the chunk). start is -1 for the chunk.
 type chunkID struct {
 	batch    string
 	n, start int
@@ -76,18 +76,18 @@ func (id chunkID) name() string {
 	return fmt.Sprintf("%d.%d", id.n, id.start)
 }
 
-// chunk returns the chunk that holds a row (from 0), or the part of it.
+// chunk returns the chunk, or the part of one, that has a row (from 0) of a batch.
 func (b *Backlog) chunk(ctx context.Context, batch string, row int) (*chunk, error) {
 	n, at := row/chunkRows, row%chunkRows
 	c, err := b.field(ctx, chunkID{batch, n, -1})
 	if err != nil || len(c.parts) == 0 {
 		return c, err
 	}
-	after, _ := slices.BinarySearch(c.parts, at+1) // the first part starts with 0
+	after, _ := slices.BinarySearch(c.parts, at+1) // the first part starts at 0
 	return b.field(ctx, chunkID{batch, n, c.parts[max(after-1, 0)]})
 }
 
-// field reads one field of the rows of a batch.
+// field reads one field. Errors: ErrNotFound, or Redis'.
 func (b *Backlog) field(ctx context.Context, id chunkID) (*chunk, error) {
 	all, err := b.fieldsOf(ctx, []chunkID{id})
 	if err == nil && all[0] == nil {
@@ -99,8 +99,8 @@ func (b *Backlog) field(ctx context.Context, id chunkID) (*chunk, error) {
 	return all[0], nil
 }
 
-// fieldsOf reads fields of the rows of batches, in one round trip. What does not
-// exist is nil.
+// fieldsOf reads fields of batches in one round trip. A field that does not exist is
+// nil.
 func (b *Backlog) fieldsOf(ctx context.Context, ids []chunkID) ([]*chunk, error) {
 	all := make([]*chunk, len(ids))
 	blobs, lists := make([]*redis.StringCmd, len(ids)), make([]*redis.SliceCmd, len(ids))
@@ -111,7 +111,7 @@ func (b *Backlog) fieldsOf(ctx context.Context, ids []chunkID) ([]*chunk, error)
 			lists[i] = pipe.HMGet(ctx, b.ns.Batch(id.batch), "defaults", "digest")
 		}
 	}
-	pipe.Exec(ctx) // each reply has its error
+	pipe.Exec(ctx) // each reply has its own error
 	for i, id := range ids {
 		if all[i] != nil {
 			continue

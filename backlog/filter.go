@@ -8,19 +8,18 @@ import (
 	"tiwsnap/tasks"
 )
 
-// A filter says which words the rooms of a chunk may have: a Bloom filter with
-// filterBits bits a word, of which filterHashes are set. So of a hundred chunks
-// without the word about one is looked through. It is the field NUMBER.f beside
-// the chunk, and these numbers and the hash (XXH64) are part of the format.
+// A filter is a Bloom filter of the words of a chunk, with filterBits bits and
+// filterHashes hashes a word. About 1 % of the chunks without a word are false
+// positives. These numbers and the hash (XXH64) are part of the format.
 const (
 	filterBits   = 10
 	filterHashes = 4
 )
 
-// words are those of the chunk that is being filled, by their hashes.
+// words are the hashes of the words of the chunk that is being filled.
 type words struct {
 	rooms  []uint64
-	labels map[uint64]struct{} // a class has many rooms
+	labels map[uint64]struct{} // a set, because the rooms of a class share labels
 }
 
 func (w *words) add(room *tasks.Room) {
@@ -34,7 +33,7 @@ func (w *words) add(room *tasks.Room) {
 	}
 }
 
-// appendFilter appends the filter of the words to b, and forgets them.
+// appendFilter appends the filter of the words to b, and clears the words.
 func (w *words) appendFilter(b []byte) []byte {
 	n := len(w.rooms) + len(w.labels)
 	begin := len(b)
@@ -55,7 +54,7 @@ func filterName(chunk int) string { return strconv.Itoa(chunk) + ".f" }
 
 type filter []byte
 
-// bit is the place of a hash's nth bit, by double hashing.
+// bit returns the position of the nth bit of a hash, by double hashing.
 func (f filter) bit(hash uint64, n int) (index int, mask byte) {
 	h := uint32(hash) + uint32(n)*(uint32(hash>>32)|1)
 	bit := uint64(h) * uint64(len(f)*8) >> 32
@@ -69,8 +68,8 @@ func (f filter) add(hash uint64) {
 	}
 }
 
-// mayHave reports whether the chunk may have the word. One without a filter, of
-// an older release, may have any.
+// mayHave reports whether the chunk may have the word of a hash. A chunk of an older
+// release has no filter and may have any word.
 func (f filter) mayHave(hash uint64) bool {
 	if len(f) == 0 {
 		return true

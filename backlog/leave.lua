@@ -1,8 +1,8 @@
--- Lets another feeder begin at once.
+-- Ends the lease of the feeder.
 --
--- KEYS[1] feeder  the owner who feeds at the moment
--- ARGV[1] owner   who stops
--- Returns 1, or 0 if it was not the feeder.
+-- KEYS[1] feeder  string: the owner that feeds at the moment
+-- ARGV[1] owner   the caller
+-- Returns 1, or 0 if the caller is not the feeder.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end

@@ -32,39 +32,37 @@ var (
 )
 
 const (
-	// partBytes is from how many bytes on a chunk is cut into parts, so that no
-	// more of it need be held at a time, here or by who reads it.
+	// partBytes is the size at which a part of a chunk ends, in bytes. It bounds the
+	// memory of the writer and of readers.
 	partBytes = 64 << 10
-	// pushFields is how many chunks, parts and filters go to Redis in one round trip.
+	// pushFields is how many chunks, parts and filters are written in one round trip,
+	// pushBytes how many bytes at most, but for the last of them.
 	pushFields = 32
-	// pushBytes is from how many bytes on there are fewer.
-	pushBytes = 256 << 10
+	pushBytes  = 256 << 10
 	// loadTTL is how long an unfinished load is kept after its last push.
 	loadTTL = 10 * time.Minute
-	// maxLabelNames bounds the different label names in a batch: each is a
+	// maxLabelNames bounds the number of label names of a batch, because each is a
 	// column of its result list.
 	maxLabelNames = 1000
 )
 
-// ErrLoadLost means that the load expired before it was sealed, because
-// nothing was pushed for ten minutes. Nothing was enqueued.
+// ErrLoadLost means that the load expired before Seal, because nothing was added for
+// ten minutes. Nothing was enqueued.
 var ErrLoadLost = errors.New("the load has expired in Redis before it was complete")
 
 // ErrLabels means that a batch has more than 1000 different label names.
 var ErrLabels = fmt.Errorf("the batch has more than %d different label names", maxLabelNames)
 
-// ErrExists means that the id stands for other rooms already. Nothing was
-// enqueued.
+// ErrExists means that a batch of that id has other rooms. Nothing was enqueued.
 var ErrExists = errors.New("exists already")
 
-// Load is a batch on its way into the backlog. Rooms are added one by one and
-// become visible, all at once, by Seal. A load that is never sealed leaves
-// nothing behind.
+// Load is a batch that is being loaded into the backlog. Seal makes all added rooms
+// visible at once. A load that is never sealed expires.
 type Load struct {
-	// Admit, if set, is asked before every push whether Redis may take that
-	// many rooms, all those of the load so far, and the bytes of this push. Its error ends the load.
+	// Admit, if set, is called before every push with the number of all rooms of the
+	// load so far and the bytes of this push. Its error ends the load.
 	Admit func(ctx context.Context, rooms, bytes int) error
-	// By is who enqueues the batch, for those who look at it.
+	// By is the name of who enqueues the batch, for display.
 	By string
 
 	rdb      redis.UniversalClient
@@ -72,31 +70,31 @@ type Load struct {
 	defaults tasks.Room
 	key      string
 	rows     int       // all rooms so far
-	text     roomLines // of the chunk being filled, as far as not in a part
-	start    int       // the first of them in the chunk, from 0
-	parts    []int     // where the parts of the chunk start
-	fields   int       // chunks, their parts and filters, all so far
+	text     roomLines // of the chunk or part being filled
+	start    int       // row of the first of them, from 0 in the chunk
+	parts    []int     // starts of the finished parts of the chunk
+	fields   int       // all fields so far
 	words    words     // of the chunk being filled
 	flate    *flate.Writer
-	packed   bytes.Buffer // what is pushed next
+	packed   bytes.Buffer // fields of the next push
 	push     []pushed
-	args     []any // of HSET, kept for its memory
+	args     []any // of HSET, reused
 	digest   hash.Hash
 	bare     bool       // there are no defaults
-	room     tasks.Room // the one at hand, its defaults filled in
-	whole    roomLines  // the same as text
+	room     tasks.Room // the current one, with the defaults
+	whole    roomLines  // its text
 	sum      roomSum
-	labels   map[string]bool
+	labels   map[string]bool // names
 }
 
-// Batch is what Seal made, or found.
+// Batch is the result of Seal.
 type Batch struct {
 	ID      string
 	Rooms   int
-	Created bool // false: a batch of this id was there already and is unchanged
+	Created bool // false: a batch of this id existed already and is unchanged
 }
 
-// Load begins a new batch. The defaults fill in what its rooms leave out.
+// Load starts a new batch. The defaults apply to fields that its rooms leave out.
 func (b *Backlog) Load(defaults tasks.Room) *Load {
 	w, err := flate.NewWriter(nil, flate.BestSpeed)
 	if err != nil {
@@ -108,8 +106,7 @@ func (b *Backlog) Load(defaults tasks.Room) *Load {
 	}
 }
 
-// Add adds one room. Fields that are left out take the batch's defaults.
-// Errors: ErrLabels, that of Admit, or Redis'.
+// Add adds one room. Errors: ErrLabels, that of Admit, or Redis'.
 func (l *Load) Add(ctx context.Context, room *tasks.Room) error {
 	for name := range room.Label {
 		l.labels[name] = true
@@ -181,7 +178,7 @@ func (l *Load) endPart(ctx context.Context) error {
 	return l.put(ctx, name)
 }
 
-// compress moves the text to what is packed.
+// compress appends the compressed text to packed, and clears the text.
 func (l *Load) compress() {
 	l.flate.Reset(&l.packed)
 	l.flate.Write(l.text.Bytes()) // to a buffer: cannot fail
@@ -189,7 +186,7 @@ func (l *Load) compress() {
 	l.text.Reset()
 }
 
-// put makes what is packed, and in no field yet, the field of that name.
+// put ends the current field of packed and names it. It pushes if enough is packed.
 func (l *Load) put(ctx context.Context, name string) error {
 	l.fields++
 	l.push = append(l.push, pushed{name, l.packed.Len()})
@@ -222,14 +219,13 @@ func (l *Load) flush(ctx context.Context) error {
 	return nil
 }
 
-// Seal makes the batch visible under the id, or returns the batch that has
-// this id already. If id ends with "-", twelve hex digits of the content are
-// added: the same rooms in the same order with the same defaults are then the
-// same batch. webhook is the URL that is told of its end, or empty.
-// Errors: ErrExists, beside the batch, where that has other rooms, in whatever
-// order; ErrLoadLost, or Redis'. After an error nothing is enqueued, unless
-// the connection broke: then the same load can be made again, and finds the
-// batch if it exists.
+// Seal makes the batch visible under the id, or returns the batch that already has
+// this id. If id ends with "-", twelve hex digits of the digest of the content are
+// appended, so that the same rooms in the same order with the same defaults are the
+// same batch. webhook is the URL of its own receiver, or empty. Errors: ErrExists,
+// with the batch, if that has other rooms (the order does not matter); ErrLoadLost, or
+// Redis'. After an error nothing is enqueued, unless the connection broke: then
+// loading the same rooms again finds the batch if it exists.
 func (l *Load) Seal(ctx context.Context, id, webhook string) (Batch, error) {
 	if l.rows == 0 {
 		return Batch{}, errors.New("a batch needs at least one room")
@@ -285,18 +281,18 @@ func (l *Load) Seal(ctx context.Context, id, webhook string) (Batch, error) {
 	return b, nil
 }
 
-// Discard throws the load away.
+// Discard deletes the load.
 func (l *Load) Discard(ctx context.Context) error {
 	return l.rdb.Unlink(ctx, l.key).Err()
 }
 
-// pushed is a field on its way to Redis, and where it ends in packed.
+// pushed is a field to push, and its end in packed.
 type pushed struct {
 	name string
 	end  int
 }
 
-// roomLines are rooms, each as one line of JSON.
+// roomLines are rooms, one line of JSON each.
 type roomLines struct {
 	bytes.Buffer
 	json *json.Encoder
@@ -309,7 +305,7 @@ func (l *roomLines) add(room *tasks.Room) error {
 		}
 		return l.json.Encode(room)
 	}
-	// The plain room is most of every large batch: 4 times as fast by hand.
+	// Most rooms of large batches are plain: this is 4 times as fast as encoding/json.
 	b := l.AvailableBuffer()
 	if room.SdkAppId != 0 {
 		b = append(b, `{"SdkAppId":`...)
@@ -324,14 +320,14 @@ func (l *roomLines) add(room *tasks.Room) error {
 	return nil
 }
 
-// plain reports whether a room has nothing but its ids.
+// plain reports whether a room has only SdkAppId and RoomId.
 func plain(room *tasks.Room) bool {
 	return room.Whiteboard == nil && room.COS == nil && len(room.Label) == 0 &&
 		room.CallbackURL == "" && room.SnapshotMode == ""
 }
 
-// roomSum tells whether two batches have the same rooms, in whatever order and
-// whatever of them comes from the defaults: the sum of the digests of all.
+// roomSum is the sum of the digests of all rooms, with their defaults. It is the same
+// for batches of the same rooms in any order.
 type roomSum [4]uint64
 
 func (s *roomSum) add(room []byte) {

@@ -1,10 +1,10 @@
--- Takes a batch out of the turn, or back in. One that has ended is left alone:
--- what is retried of it later would wait for ever.
+-- Pauses or resumes a batch. A batch that has ended is not changed: else a snapshot
+-- that is retried later would wait forever.
 --
--- KEYS[1] batch  the batch hash
+-- KEYS[1] batch  hash of the batch
 -- KEYS[2] ring   list of the batches that have rooms to feed
--- KEYS[3] again  list of snapshots of the batch to feed again
--- KEYS[4] totals hash of counters
+-- KEYS[3] refeed list of snapshots of the batch to feed again
+-- KEYS[4] totals hash of counters of the namespace
 -- ARGV[1] batch id
 -- ARGV[2] "1" to pause, "0" to resume
 -- Returns 1, or 0 if there is no such batch.

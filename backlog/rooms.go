@@ -11,14 +11,14 @@ import (
 	"tiwsnap/tasks"
 )
 
-// Room returns room n (from 1) of a batch, the batch's defaults filled in.
-// Errors: ErrNotFound, or Redis'.
+// Room returns room n (from 1) of a batch, with the batch's defaults. Errors:
+// ErrNotFound, or Redis'.
 func (b *Backlog) Room(ctx context.Context, batch string, n int) (tasks.Room, error) {
 	p, err := b.Snapshot(ctx, batch, n)
 	return p.Room, err
 }
 
-// Snapshot returns what is enqueued for room n (from 1) of a batch. Errors:
+// Snapshot returns the payload of the task of room n (from 1) of a batch. Errors:
 // ErrNotFound, or Redis'.
 func (b *Backlog) Snapshot(ctx context.Context, batch string, n int) (tasks.SnapshotPayload, error) {
 	c, err := b.chunk(ctx, batch, n-1)
@@ -29,13 +29,13 @@ func (b *Backlog) Snapshot(ctx context.Context, batch string, n int) (tasks.Snap
 	return tasks.SnapshotPayload{ID: tasks.RowID(batch, n), Batch: batch, List: c.list, Room: room}, err
 }
 
-// Rooms returns all rooms of a batch in their order, the batch's defaults
-// filled in. It reads a chunk at a time. An error ends the sequence.
+// Rooms returns all rooms of a batch in their order, with the batch's defaults. It
+// reads a chunk at a time. An error ends the sequence.
 func (b *Backlog) Rooms(ctx context.Context, batch string) iter.Seq2[tasks.Room, error] {
 	return b.RoomsFrom(ctx, batch, 1)
 }
 
-// RoomsFrom is Rooms from room n (from 1) on.
+// RoomsFrom is Rooms, starting at room n (from 1).
 func (b *Backlog) RoomsFrom(ctx context.Context, batch string, n int) iter.Seq2[tasks.Room, error] {
 	return func(yield func(tasks.Room, error) bool) {
 		total, err := b.rdb.HGet(ctx, b.ns.Batch(batch), "total").Int()
@@ -62,6 +62,6 @@ func (b *Backlog) RoomsFrom(ctx context.Context, batch string, n int) iter.Seq2[
 	}
 }
 
-// Forget forgets the rooms that were read: where Redis has lost its data, a batch
-// may come back with others.
-func (b *Backlog) Forget() { b.cache.clear() }
+// ClearCache clears the cache of rooms. After a loss of data in Redis a batch id may
+// have other rooms.
+func (b *Backlog) ClearCache() { b.cache.clear() }

@@ -1,29 +1,27 @@
--- Turns a loaded list of rooms into an open batch, all at once: before this
--- call nobody sees the batch, after it the feeder takes from it. Where a batch
--- of that id exists already, the load is thrown away and that batch stays.
+-- Makes a load an open batch, atomically: then the feeder takes rooms from it. If a
+-- batch of that id exists already, the load is deleted and that batch is unchanged.
 --
--- KEYS[1] loading  hash of chunks and their parts that was pushed
--- KEYS[2] rows     where the chunks belong
--- KEYS[3] batch    the batch hash
--- KEYS[4] batches  sorted set of all batches by creation time (ms)
--- KEYS[5] ring     list of the batches that have rooms left
--- KEYS[6] running  sorted set of the batches that have not ended by creation time (ms)
--- KEYS[7] totals   hash of counters
--- KEYS[8] ...      what an expired batch of that id may have left: packed records, failed,
---                  waiting, to be fed again, copies of images, and images to copy
+-- KEYS[1] loading  hash of the pushed chunks, parts and filters
+-- KEYS[2] rows     hash of the same of the batch
+-- KEYS[3] batch    hash of the batch
+-- KEYS[4] batches  sorted set of all batches by creation (ms)
+-- KEYS[5] ring     list of the batches that have rooms to feed
+-- KEYS[6] running  sorted set of the batches that have not ended, by creation (ms)
+-- KEYS[7] totals   hash of counters of the namespace
+-- KEYS[8] ...      other keys of a batch of that id, which an expired one may have left
 -- ARGV[1] batch id
 -- ARGV[2] total    number of rooms
--- ARGV[3] fields   number of them that must be there
--- ARGV[4] digest   of the rooms in their order, and the defaults: its beginning may be in the id
+-- ARGV[3] fields   number of fields that the load must have
+-- ARGV[4] digest   of the rooms in their order and of the defaults; the id may contain its prefix
 -- ARGV[5] defaults JSON
--- ARGV[6] load     token of this load: sealing it twice is sealing it once
+-- ARGV[6] load     token of this load, the idempotency key of this script
 -- ARGV[7] labels   JSON list of the label names in the batch
--- ARGV[8] webhook  URL that is told of the batch's end, or ""
--- ARGV[9] sum      of the rooms in any order, defaults filled in. A batch of an older release has none:
---                  there the digest alone tells.
--- ARGV[10] by      who has enqueued it, or ""
--- Returns {created 0|1, total, same rooms 0|1}; or an error reply starting with
--- "LOADLOST" if the load expired on the way.
+-- ARGV[8] webhook  URL of the batch's own receiver, or ""
+-- ARGV[9] sum      of the rooms in any order, with their defaults. A batch of an older
+--                  release has none; then only the digest is compared.
+-- ARGV[10] by      who enqueued it, or ""
+-- Returns {created 0|1, total, same rooms 0|1}; or an error reply that starts with
+-- "LOADLOST" if the load has expired.
 local loading, rows, batch = KEYS[1], KEYS[2], KEYS[3]
 local digest, sum, total, load = unpack(redis.call('HMGET', batch, 'digest', 'sum', 'total', 'load'))
 if digest then

@@ -16,46 +16,46 @@ import (
 	"tiwsnap/tasks"
 )
 
-// One search looks at no more than that, so that it takes about a tenth of a
-// second: so many open batches, filters, and chunks or parts of them.
+// Bounds of one search, which then takes about a tenth of a second. Parts count as
+// chunks.
 const (
-	searchBatches = 10_000
-	searchFilters = 8_000 // four million rooms
-	searchChunks  = 512
+	maxBatches = 10_000
+	maxFilters = 8_000 // four million rooms
+	maxChunks  = 512
 )
 
-// How much of it is read in one round trip.
+// Bounds of one round trip.
 const (
 	readBatches = 500
 	readFilters = 1000
 	readChunks  = 16
 )
 
-// fedAhead is how many rooms of a batch may be on their way to a worker.
+// fedAhead is how many rooms of a batch may have been fed and not begun.
 const fedAhead = 2000
 
-// ErrCursor means that a cursor is none that Search has returned.
+// ErrCursor means that a cursor is not one that Search has returned.
 var ErrCursor = errors.New("not a cursor")
 
-// Match is a room of an open batch that has a word.
+// Match is a room of an open batch that matches the word.
 type Match struct {
 	Batch string
 	Row   int // from 1
 	Room  tasks.Room
-	Fed   bool // it was taken: it waits where it is in transit, and has a record else
+	Fed   bool // it was fed: it is in flight, or has a record
 }
 
-// Matches is what a search has found.
+// Matches is the result of a search.
 type Matches struct {
 	Rooms    []Match
-	Searched int    // rooms that wait and were looked at, those before the cursor included
-	Next     string // cursor to go on from; empty: all rooms were looked at
+	Searched int    // waiting rooms searched so far, previous pages included
+	Next     string // cursor of the next page; empty: all rooms were searched
 }
 
-// Search returns rooms of open batches that have a word, their RoomId or the value
-// of a label, at most limit: those of the newest batch first, among them some
-// that were taken lately. after is the cursor of the search before, or empty. A
-// search looks at about four million rooms at most. Errors: ErrCursor, or Redis'.
+// Search returns at most limit rooms of open batches that match a word, by RoomId or
+// the value of a label. Newest batches come first; some of the rooms may have been fed
+// lately. after is the cursor of the previous page, or empty. One call searches at most
+// about four million rooms. Errors: ErrCursor, or Redis'.
 func (b *Backlog) Search(ctx context.Context, word, after string, limit int) (Matches, error) {
 	at := position{score: "+inf"}
 	if after != "" {
@@ -77,19 +77,18 @@ func (b *Backlog) Search(ctx context.Context, word, after string, limit int) (Ma
 		if err != nil || len(batches) == 0 {
 			return s.found, err
 		}
-		if done, err := s.look(ctx, batches); err != nil || done {
+		if done, err := s.searchBatches(ctx, batches); err != nil || done {
 			return s.found, err
 		}
 		at = batches[len(batches)-1].position
 	}
 }
 
-// position is where a search is to go on: with a row of a batch, the newest
-// batches come first.
+// position is where a search goes on: at a row of a batch. As a string it is a cursor.
 type position struct {
-	score    string // when the batch was made (ms)
+	score    string // creation of the batch (ms)
 	batch    string
-	row      int
+	row      int // from 1
 	searched int
 }
 
@@ -111,26 +110,27 @@ func parsePosition(cursor string) (p position, err error) {
 	return position{parts[0], parts[1], row, searched}, nil
 }
 
+// search is the state of one search.
 type search struct {
 	b     *Backlog
 	word  string
-	text  []byte // the word as it is in a chunk
+	text  []byte // the word as it is encoded in a chunk
 	hash  uint64
 	limit int
 	found Matches
 
-	batches, filters, chunks int // looked at
+	batches, filters, chunks int // read so far
 }
 
 // open is an open batch that is searched from the row of its position on.
 type open struct {
 	position
 	total, fed int
-	all        bool // the word is in its defaults: any room may have it
+	all        bool // its defaults match the word, so any room may
 }
 
-// openBatches returns the batches that come next: with the one at the position,
-// or behind it.
+// openBatches returns the next batches after the position; if inclusive, starting with
+// the batch of the position.
 func (s *search) openBatches(ctx context.Context, at position, inclusive bool) (all []open, err error) {
 	running := s.b.ns.Running()
 	for offset := int64(0); len(all) == 0; offset += readBatches {
@@ -165,7 +165,7 @@ func (s *search) openBatches(ctx context.Context, at position, inclusive bool) (
 		o, v := &all[i], replies[i].Val()
 		total, _ := v[0].(string)
 		fed, _ := v[1].(string)
-		o.total, _ = strconv.Atoi(total) // we alone write them; none of a batch that has just expired
+		o.total, _ = strconv.Atoi(total) // only our scripts write them; missing if the batch has just expired
 		o.fed, _ = strconv.Atoi(fed)
 		o.row = max(o.row, o.fed+1-fedAhead)
 		if defaults, _ := v[2].(string); strings.Contains(defaults, string(s.text)) {
@@ -179,14 +179,14 @@ func (s *search) openBatches(ctx context.Context, at position, inclusive bool) (
 	return all, nil
 }
 
-// span is some chunks of a batch.
+// span is the chunks of a batch from first to end, exclusively.
 type span struct {
 	*open
-	first, end int // chunks, end is not in it
+	first, end int
 }
 
-// look looks through batches. done is set where the search ends.
-func (s *search) look(ctx context.Context, batches []open) (done bool, err error) {
+// searchBatches searches batches. done means that the search has ended.
+func (s *search) searchBatches(ctx context.Context, batches []open) (done bool, err error) {
 	var spans []span
 	n := 0
 	for i := range batches {
@@ -197,25 +197,24 @@ func (s *search) look(ctx context.Context, batches []open) (done bool, err error
 			n += end - first
 			first = end
 			if n == readFilters {
-				if done, err = s.lookAt(ctx, spans); done || err != nil {
+				if done, err = s.searchSpans(ctx, spans); done || err != nil {
 					return done, err
 				}
 				spans, n = spans[:0], 0
 			}
 		}
-		if s.batches++; s.batches == searchBatches {
-			if done, err = s.lookAt(ctx, spans); !done && err == nil {
+		if s.batches++; s.batches == maxBatches {
+			if done, err = s.searchSpans(ctx, spans); !done && err == nil {
 				s.stop(o, o.total+1)
 			}
 			return true, err
 		}
 	}
-	return s.lookAt(ctx, spans)
+	return s.searchSpans(ctx, spans)
 }
 
-// lookAt reads the filters of chunks, and looks through those chunks that may have
-// the word.
-func (s *search) lookAt(ctx context.Context, spans []span) (done bool, err error) {
+// searchSpans reads the filters of chunks, and searches the chunks that may match.
+func (s *search) searchSpans(ctx context.Context, spans []span) (done bool, err error) {
 	pipe := s.b.rdb.Pipeline()
 	replies := make([]*redis.SliceCmd, len(spans))
 	for i, p := range spans {
@@ -226,7 +225,7 @@ func (s *search) lookAt(ctx context.Context, spans []span) (done bool, err error
 		replies[i] = pipe.HMGet(ctx, s.b.ns.Rows(p.batch), names...)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return false, fmt.Errorf("read the filters of rooms that wait: %w", err)
+		return false, fmt.Errorf("read the filters of waiting rooms: %w", err)
 	}
 	type candidate struct {
 		span int
@@ -260,17 +259,17 @@ func (s *search) lookAt(ctx context.Context, spans []span) (done bool, err error
 		s.chunks += len(ids)
 		for i, c := range some {
 			countBefore(c.span)
-			if done, err := s.lookThrough(ctx, spans[c.span].open, c.id, chunks[i]); done || err != nil {
+			if done, err := s.searchChunk(ctx, spans[c.span].open, c.id, chunks[i]); done || err != nil {
 				return done, err
 			}
 		}
-		if last := some[len(some)-1]; s.chunks >= searchChunks {
+		if last := some[len(some)-1]; s.chunks >= maxChunks {
 			s.stop(spans[last.span].open, (last.id.n+1)*chunkRows+1)
 			return true, nil
 		}
 	}
 	countBefore(len(spans))
-	if s.filters >= searchFilters {
+	if s.filters >= maxFilters {
 		last := spans[len(spans)-1]
 		s.stop(last.open, last.end*chunkRows+1)
 		return true, nil
@@ -278,9 +277,9 @@ func (s *search) lookAt(ctx context.Context, spans []span) (done bool, err error
 	return false, nil
 }
 
-// lookThrough adds the rooms of a chunk, or of a part, that have the word. A chunk
-// that is not there is of a batch that has just expired.
-func (s *search) lookThrough(ctx context.Context, o *open, id chunkID, c *chunk) (done bool, err error) {
+// searchChunk adds the matching rooms of a chunk or part. c is nil if the batch has
+// just expired.
+func (s *search) searchChunk(ctx context.Context, o *open, id chunkID, c *chunk) (done bool, err error) {
 	if c == nil {
 		return false, nil
 	}
@@ -295,7 +294,7 @@ func (s *search) lookThrough(ctx context.Context, o *open, id chunkID, c *chunk)
 		}
 		s.chunks += len(some)
 		for i, part := range all {
-			if done, err := s.lookThrough(ctx, o, some[i], part); done || err != nil {
+			if done, err := s.searchChunk(ctx, o, some[i], part); done || err != nil {
 				return done, err
 			}
 		}
@@ -324,14 +323,14 @@ func (s *search) lookThrough(ctx context.Context, o *open, id chunkID, c *chunk)
 	return false, nil
 }
 
-// count counts the rooms of the batch that wait, up to a row, as looked at.
+// count counts the waiting rooms of the batch up to a row as searched.
 func (s *search) count(o *open, row int) {
 	row = min(row, o.total)
 	s.found.Searched += max(0, row+1-max(o.row, o.fed+1))
 	o.row = max(o.row, row+1)
 }
 
-// stop ends the search before a row.
+// stop ends the search before a row, and sets the cursor.
 func (s *search) stop(o *open, row int) {
 	s.count(o, row-1)
 	s.found.Next = position{o.score, o.batch, max(row, 1), s.found.Searched}.String()

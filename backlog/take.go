@@ -18,46 +18,41 @@ var (
 	leaveScript = redis.NewScript(leaveSource)
 )
 
-// staleAfter is how long a snapshot may be in transit, taken and not begun,
-// before it is handed out again. The queue behind the feeder is a few seconds
-// long, so that this much means that the task was lost.
+// staleAfter is how long a snapshot may be in flight, taken and not begun, before it
+// is taken again. The queue behind the feeder holds a few seconds of work, so after
+// that its task is lost.
 const staleAfter = time.Minute
 
-// What has been in transit for longer than lateAfter does not count as that any
-// more: its worker has died or hangs, and the other ones are not to wait until
-// asynq gives it to them. At most lateBound depths are in transit in all.
+// After lateAfter in flight a snapshot does not count towards the depth: its worker is
+// lost or hangs, and the others are not to wait until asynq gives it to them. In total
+// at most lateBound depths are in flight.
 const (
 	lateAfter = 10 * time.Second
 	lateBound = 5
 )
 
-// One call of the script takes from so many batches, and one Take makes so many
-// calls at most.
 const (
-	takeBatches = 32
-	takeCalls   = 16
+	takeBatches = 32 // batches named in one call of the script
+	takeCalls   = 16 // calls of the script in one Take, at most
 )
 
-// feederLease is how long a feeder stays the feeder without taking. When it
-// dies the queue has to last for that much longer.
+// feederLease is how long a feeder keeps its role without calling Take. After its loss
+// the queue must last that long.
 const feederLease = 700 * time.Millisecond
 
-// Take takes snapshots from the open batches, one from each in turn, until
-// depth of them are in transit: taken within the last ten seconds, and not
-// begun by any worker yet. Snapshots that have been in transit for over a minute are among those
-// returned, again: enqueueing them twice is harmless because the TaskID is the
-// snapshot id.
+// Take takes snapshots from the open batches, one from each in turn, until depth of
+// them are in flight: taken within the last ten seconds and not begun by a worker. It
+// returns snapshots that have been in flight for over a minute again; enqueueing them
+// twice is harmless because the id of the asynq task is the snapshot id.
 //
-// Only one owner at a time is given any; the others get none until it has
-// stopped for 700 ms. That saves work, nothing depends on it. While sending is
-// stopped nobody is given any, but for those that are wanted to see whether it
-// works again (see b.ns.Breaker()).
+// Only one owner at a time gets any. The others get none until it has not called for
+// 700 ms. This saves work; correctness does not depend on it. While sending is stopped,
+// Take returns only the rooms that the gate wants as trials.
 //
-// wait is until it is this owner's turn to ask again: 0 while it is that one,
-// negative as long as b.ns.Ring() is empty, but a minute at most. The more owners
-// ask, the later it is each one's turn: after ten seconds at the latest.
+// wait is the time until this owner is to call again: 0 if it is the feeder, else up to
+// ten seconds, the longer the more owners call. It is negative if no batch has rooms
+// left: then the caller waits for an element of the ring, for a minute at most.
 func (b *Backlog) Take(ctx context.Context, owner string, depth int) (ids []string, wait time.Duration, err error) {
-	// What was next at the last call is next now, but for what has changed since.
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for range takeCalls {
@@ -92,7 +87,7 @@ func texts(list any) []string {
 	return all
 }
 
-// Leave says that the owner takes no more, so that another one can at once.
+// Leave gives up the role of the feeder, so that another owner gets it at once.
 func (b *Backlog) Leave(ctx context.Context, owner string) error {
 	if err := leaveScript.Run(ctx, b.rdb, []string{b.ns.Feeder()}, owner).Err(); err != nil {
 		return fmt.Errorf("stop feeding: %w", err)

@@ -1,40 +1,40 @@
--- Takes snapshots from the open batches, one from each in turn, until enough
--- are in transit. Those that are to be fed again come first in their batch.
--- What has been in transit for long lies with a worker that has died or hangs:
--- it does not count, up to a bound, or nothing would be fed until it is back.
+-- Takes snapshots from the open batches, one from each in turn, until enough are in
+-- flight. Snapshots to feed again come first in their batch. A snapshot that has been
+-- in flight for long is with a worker that is lost or hangs. Up to a bound it does not
+-- count; else nothing would be fed until its worker is back.
 --
--- Whose turn it is only Redis knows, and each key has to be named: so the caller
--- names the batches that were next at its last call. Where others are next now
--- nothing is taken from them before the next call, which names them.
+-- A script must declare its keys, but only Redis knows which batches come next. So the
+-- caller names the batches that came next after its last call. If others come next
+-- now, the reply names them for another call.
 --
--- KEYS[1] ring     list of ids of the batches that have rooms left
--- KEYS[2] transit  sorted set of snapshot ids taken and not begun, by when (ms)
--- KEYS[3] feeder   the owner who feeds at the moment
--- KEYS[4] breaker  of the gate: exists while not everything may be sent; from
---                  its "feed_from" (ms) on it wants "feed" rooms to send
+-- KEYS[1] ring     list of the batches that have rooms to feed
+-- KEYS[2] in flight sorted set of snapshots taken and not begun, by the time of taking (ms)
+-- KEYS[3] feeder   string: the owner that feeds at the moment; expires
+-- KEYS[4] breaker  hash of the gate, exists while sending is stopped; from "feed_from"
+--                  (ms) on, "feed" rooms are wanted for trials
 -- KEYS[5] standby  the latest call that was scheduled for an owner that does not feed (ms)
--- KEYS[6] totals   hash of counters
--- KEYS[7] ...      of each batch that is named: its hash, list of snapshots to
---                  feed again, and rows
--- ARGV[1] owner    who asks
--- ARGV[2] depth    how many may be in transit
+-- KEYS[6] totals   hash of counters of the namespace
+-- KEYS[7] ...      three for each named batch: its hash, its list of snapshots to feed
+--                  again, and its rows
+-- ARGV[1] owner    the caller
+-- ARGV[2] depth    how many snapshots may be in flight
 -- ARGV[3] lease    ms until another owner may feed
--- ARGV[4] stale    ms after which a snapshot in transit is handed out again
--- ARGV[5] late     ms after which a snapshot in transit does not count
--- ARGV[6] bound    how many may be in transit, those that do not count included
--- ARGV[7] next     how many batches are to be named at the next call
--- ARGV[8] ...      the batches that are named
--- Returns {wait, more, {batch id ...}, {snapshot id to enqueue ...}}: wait is after
--- how many ms it is this owner's turn to ask again, 0 if it feeds, -1 if no batch
--- has rooms left; more is 1 where the next call, at once, will take more; the
--- batches are those to name then. Those who do not feed have their turns 100 ms
--- apart, but after ten seconds at the latest: soon enough after the lease, and
--- together not too often.
-local ring, transit = KEYS[1], KEYS[2]
+-- ARGV[4] stale    ms after which a snapshot in flight is taken again
+-- ARGV[5] late     ms after which a snapshot in flight does not count
+-- ARGV[6] bound    how many may be in flight, late ones included
+-- ARGV[7] next     how many batches to name for the next call, at most
+-- ARGV[8] ...      ids of the named batches
+-- Returns {wait, more, {batch id ...}, {snapshot id to enqueue ...}}
+--   wait     ms until this owner is to call again; 0: it feeds; -1: no batch has rooms
+--            left. Owners that do not feed call 100 ms apart, each at least every ten
+--            seconds: soon after the end of a lease, and in total not too often
+--   more     1 if another call can take more at once
+--   batches  to name in the next call
+local ring, in_flight = KEYS[1], KEYS[2]
 local depth, lease = tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local BETWEEN, LATEST = 100, 10000
-local ROWS = 1000 -- that one call goes over, canceled ones included
+local BETWEEN, LATEST = 100, 10000 -- ms between standby calls; until the next one of an owner
+local ROWS = 1000 -- rows that one call processes at most, canceled ones included
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -61,10 +61,10 @@ if stopped then
 end
 
 local late = now - ARGV[5]
-local stale = redis.call('ZRANGEBYSCORE', transit, '-inf', now - ARGV[4], 'LIMIT', 0, depth)
+local stale = redis.call('ZRANGEBYSCORE', in_flight, '-inf', now - ARGV[4], 'LIMIT', 0, depth)
 local empty = redis.call('EXISTS', ring) == 0
 if empty and (redis.call('HGET', KEYS[6], 'waiting') or '0') ~= '0' then
-  redis.call('HSET', KEYS[6], 'waiting', 0) -- whatever was counted
+  redis.call('HSET', KEYS[6], 'waiting', 0) -- corrects any drift of the counter
 end
 if #stale == 0 and empty then
   return {-1, 0, {}, {}}
@@ -73,17 +73,17 @@ redis.call('SET', KEYS[3], ARGV[1], 'PX', lease)
 
 local ids = {}
 for _, id in ipairs(stale) do
-  redis.call('ZADD', transit, late, id)
+  redis.call('ZADD', in_flight, late, id)
   ids[#ids + 1] = id
 end
 
-local named = {} -- where the keys of a batch begin
+local named = {} -- batch id to the index of its first key
 for i = 8, #ARGV do
   named[ARGV[i]] = 7 + 3 * (i - 8)
 end
 local room = math.min(
-  depth - redis.call('ZCOUNT', transit, '(' .. late, '+inf'),
-  ARGV[6] - redis.call('ZCARD', transit)
+  depth - redis.call('ZCOUNT', in_flight, '(' .. late, '+inf'),
+  ARGV[6] - redis.call('ZCARD', in_flight)
 )
 local rows, more, waiting = 0, 0, 0
 while room > 0 do
@@ -109,7 +109,7 @@ while room > 0 do
     end
   end
   if id then
-    redis.call('ZADD', transit, now, id)
+    redis.call('ZADD', in_flight, now, id)
     ids[#ids + 1] = id
     room = room - 1
   end

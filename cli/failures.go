@@ -65,7 +65,7 @@ func selectBatches(ctx context.Context, c *connection, id string) ([]string, err
 		_, err := c.batch(ctx, id)
 		return []string{id}, err
 	}
-	all, err := c.results.Everywhere(ctx)
+	all, err := c.results.WithTrouble(ctx)
 	return all, c.redisError(err)
 }
 

@@ -125,7 +125,7 @@ func printProgress(
 		_, err = fmt.Fprintf(e.stdout, "%s %s: %s\n", formatTime(time.Now()), id, s.State)
 		return s.State.Ended(), err
 	}
-	p.Look(time.Now(), *b)
+	p.Add(time.Now(), *b)
 	if whole {
 		return b.Ended(), printBatch(ctx, e, c, *b, "table")
 	}

@@ -189,7 +189,7 @@ func printSnapshot(w io.Writer, s results.Result, output string) error {
 		"images counted", counted,
 		"images", strings.Join(s.Links(), " "),
 		"copies", copiesLine(s),
-		"images at Tencent", s.Fate(time.Now()),
+		"images at Tencent", s.Expiry(time.Now()),
 		"not copied", s.CopyProblem,
 	)
 }

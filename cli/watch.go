@@ -108,7 +108,7 @@ func newProgress(e env, b ledger.Batch) *progress {
 func (p *progress) show(b ledger.Batch) {
 	now := time.Now()
 	p.last = b
-	p.pace.Look(now, b)
+	p.pace.Add(now, b)
 	words := batchSummary(b, &p.pace)
 	switch {
 	case p.bar != nil:

@@ -16,24 +16,23 @@ import (
 )
 
 const (
-	// AdmitUpTo is the share of Redis' maxmemory up to which new work is
-	// taken. A full Redis refuses the workers' writes too, and then nothing
-	// would ever end and make room.
+	// AdmitUpTo is the share of Redis' maxmemory up to which new work is accepted. A
+	// full Redis refuses the writes of workers, too, so no work would end and free
+	// memory.
 	AdmitUpTo = 0.80
-	// copies is in how many places the parameters of a single room lie at once: the
-	// task on its queue, the record, and the packed record.
+	// copies is how often Redis stores the parameters of a single room: in the task on
+	// the queue, in the record, and in the packed record.
 	copies = 3
-	// verdictFor is how long the admission of one room stands for the next.
+	// verdictFor is how long the verdict on one room is valid for others.
 	verdictFor = time.Second
 )
 
-// FullError means that Redis has no memory left for new work. Nothing was
-// enqueued. What was accepted before goes on, and the same call succeeds once
-// there is room again. All figures are bytes.
+// FullError means that Redis has no memory for new work. Nothing was enqueued. Accepted
+// work goes on, and the same call succeeds once memory is free. All figures are bytes.
 type FullError struct {
-	Used     int64 // in use now
-	Reserved int64 // for the records of the rooms that wait, those refused included
-	Max      int64 // maxmemory; 0 if it is not known
+	Used     int64 // used_memory
+	Reserved int64 // for records of queued rooms, the refused ones included
+	Max      int64 // maxmemory; 0 if unknown
 }
 
 func (e *FullError) Error() string {
@@ -49,11 +48,11 @@ const fullFix = "retry when records have expired, or raise maxmemory"
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
-// EvictionError means that a server of Redis throws keys away when it is full, and snapshots that were accepted with
-// them. Nothing was enqueued.
+// EvictionError means that a server of Redis evicts keys when it is full, and accepted
+// snapshots with them. Nothing was enqueued.
 type EvictionError = rdb.EvictionError
 
-// admission says whether Redis may take new work.
+// admission decides whether Redis has memory for new work.
 type admission struct {
 	rdb     redis.UniversalClient
 	backlog *backlog.Backlog
@@ -61,16 +60,16 @@ type admission struct {
 	last    atomic.Pointer[verdict]
 }
 
-// verdict stands for a second, or for as many bytes as there was room for.
+// verdict is a cached decision. It is valid for verdictFor, and until left is used up.
 type verdict struct {
 	at   time.Time
 	err  error
-	left atomic.Int64
-	each int // bytes of a record
+	left atomic.Int64 // bytes
+	each int          // bytes of a record
 }
 
-// room admits one room with parameters of so many bytes. The answer may be a
-// second old.
+// room admits one room whose parameters have that many bytes. The verdict may be a
+// second old. Errors: those of rooms.
 func (a *admission) room(ctx context.Context, parameters int) error {
 	if v := a.last.Load(); v != nil && time.Since(v.at) < verdictFor {
 		if v.err != nil || v.left.Add(-int64(v.each+copies*parameters)) >= 0 {
@@ -89,21 +88,21 @@ func (a *admission) room(ctx context.Context, parameters int) error {
 	return v.err
 }
 
-// rooms admits so many rooms of a batch, and more bytes of their list. Errors:
-// *FullError, *EvictionError, or Redis'. A Redis that does not tell its memory,
-// or has no limit, takes everything.
+// rooms admits n rooms of a batch and further bytes of their list. A Redis without a
+// limit, or one that does not report its memory, admits everything. Errors:
+// *FullError, *EvictionError, or Redis'.
 func (a *admission) rooms(ctx context.Context, n, bytes int) error {
 	_, _, err := a.headroom(ctx, n, bytes)
 	return err
 }
 
-// headroom returns how many bytes may be taken beside n more rooms and their
-// parameters, and what a record takes.
+// headroom returns how many bytes are left after n more rooms and that many bytes of
+// parameters, and the average size of a record.
 func (a *admission) headroom(ctx context.Context, n, bytes int) (left int64, record int, err error) {
 	servers, err := rdb.Servers(ctx, a.rdb, "memory")
 	var refusal redis.Error
 	if errors.As(err, &refusal) {
-		return math.MaxInt64, 0, nil // forbidden, or embedded
+		return math.MaxInt64, 0, nil // INFO is not permitted, or Redis is embedded
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("read the memory usage of Redis: %w", err)
@@ -141,8 +140,8 @@ func (a *admission) headroom(ctx context.Context, n, bytes int) (left int64, rec
 	return left, weight.Record, nil
 }
 
-// explain makes a *FullError of an error by which Redis itself has refused a
-// write for lack of memory.
+// explain turns an out-of-memory error of Redis into a *FullError. Other errors are
+// returned unchanged.
 func (a *admission) explain(ctx context.Context, err error) error {
 	var full *FullError
 	if !rdb.OutOfMemory(err) || errors.As(err, &full) {

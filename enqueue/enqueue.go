@@ -1,6 +1,7 @@
-// Package enqueue accepts work from producers: a single room, or a batch of any
-// size. A single room goes to the asynq queue that is served first. A batch
-// goes to the backlog, as a whole or not at all.
+// Package enqueue accepts work from producers: a single room, or a batch of any size.
+// A single room goes to the asynq queue that is served first. A batch goes to the
+// backlog, as a whole or not at all. It refuses work that Redis has no memory for, and
+// retries failed snapshots.
 package enqueue
 
 import (
@@ -20,7 +21,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-// Client enqueues. It is safe for concurrent use.
+// Client enqueues rooms and batches. It is safe for concurrent use.
 type Client struct {
 	rdb       redis.UniversalClient
 	ns        keys.Namespace
@@ -31,11 +32,11 @@ type Client struct {
 	admission admission
 }
 
-// Namespace names the installation of tiwsnap whose workers take what is
-// enqueued: 1 to 32 of a-z, 0-9 and "-". The empty one is "tiwsnap".
+// Namespace names an installation of tiwsnap: 1 to 32 of a-z, 0-9 and "-". The empty
+// one is "tiwsnap".
 type Namespace = keys.Namespace
 
-// New returns a client of a namespace on rdb, which stays the caller's to close.
+// New returns a client of a namespace in rdb. It does not close rdb.
 func New(rdb redis.UniversalClient, ns Namespace) *Client {
 	b, l := backlog.New(rdb, ns), ledger.New(rdb, ledger.Options{Namespace: ns})
 	return &Client{
@@ -49,43 +50,44 @@ func New(rdb redis.UniversalClient, ns Namespace) *Client {
 	}
 }
 
-// ErrExists means that the id of a batch stands for other rooms already, or the
-// key of a room for other parameters. Nothing was enqueued.
+// ErrExists means that the id of a batch exists with other rooms, or the key of a room
+// with other parameters. Nothing was enqueued.
 var ErrExists = backlog.ErrExists
 
 // RoomOptions are the settings of one room.
 type RoomOptions struct {
-	// Key names what the snapshot is of, such as the id of a class session: 1
-	// to 255 bytes of printable text. The same application, room and key are
-	// the same snapshot, whatever number of times and by whomever they are
-	// enqueued, until its record has expired. Empty: a new snapshot each time.
+	// Key is an idempotency key, such as the id of a class session: 1 to 255 bytes of
+	// printable text. The same application, room and key are the same snapshot,
+	// however often and by whom they are enqueued, until its record has expired.
+	// Empty: a new snapshot each time.
 	Key string
-	// Replicated waits until a replica of Redis has the snapshot too.
+	// Replicated waits until the replicas of Redis have the snapshot.
 	Replicated bool
 }
 
-// Snapshot is what became of a room: a snapshot made, or found under its key.
+// Snapshot is the snapshot of an enqueued room: a new one, or that of its key.
 type Snapshot struct {
 	ID      string
-	Created bool // false: it was there already and is unchanged
+	Created bool // false: it existed already and is unchanged
 }
 
-// Room enqueues one room, ahead of every batch. With a key that was enqueued
-// before it returns the snapshot of then, unchanged, also after it has ended.
+// Room enqueues one room, ahead of all batches. If its key was enqueued before, it
+// returns that snapshot unchanged, also after its end.
 //
-// Errors: *tasks.RoomError for a room or a key that breaks the rules, ErrExists beside the snapshot that has the key
-// with other parameters, *FullError, *EvictionError, ErrNotReplicated, or Redis'. After the last two the room may have
-// been enqueued all the same: to try again is safe with a key, and may be a second snapshot without. There is one
-// snapshot for a key whatever happens, but Created is a hint: it may be false for what this very call has made, where a
-// connection broke and the Redis client sent again, and true for two calls, where one overlaps the other's request to
-// Tencent.
+// Errors: *tasks.RoomError for an invalid room or key; ErrExists, with the snapshot, if
+// the key has other parameters; *FullError, *EvictionError, ErrNotReplicated, or
+// Redis'. After the last two the room may have been enqueued: a retry is safe with a
+// key, and may make a second snapshot without one. A key never has two snapshots, but
+// Created is only a hint. It may be false for a snapshot that this call has made, if
+// the Redis client retried after a broken connection. It may be true in two calls that
+// overlap with the request to Tencent.
 func (c *Client) Room(ctx context.Context, room tasks.Room, o RoomOptions) (Snapshot, error) {
 	s, err := c.room(ctx, room, o.Key)
 	if err != nil {
 		return s, c.admission.explain(ctx, err)
 	}
 	if o.Replicated {
-		// A fast worker may have ended its task already; then there is a record.
+		// A fast worker may have completed the task already; then there is a record.
 		err = c.awaitReplicas(ctx, "snapshot "+s.ID,
 			c.task(s.ID), place{c.ns.Snapshot(s.ID), c.ns.Replicated()})
 	}
@@ -105,9 +107,9 @@ func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapsho
 		return Snapshot{}, err
 	}
 	if key != "" {
-		// The task of a snapshot that was accepted is gone, its record is not.
-		// (Where that happens right after this look there is a new task. The
-		// worker looks into the ledger first and has nothing to do.)
+		// An accepted snapshot has a record but no task any more. If it is accepted
+		// right after this query, a second task is enqueued. That is harmless: the
+		// worker checks the ledger first.
 		s, err := c.begun(ctx, p)
 		if !errors.Is(err, ledger.ErrNotFound) {
 			return s, err
@@ -122,7 +124,7 @@ func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapsho
 	_, err = c.queue.EnqueueContext(ctx, task)
 	switch {
 	case err == nil && key != "":
-		// Between the look and now another may have come and gone.
+		// Another call's task may have come and gone since the first query.
 		s, err := c.begun(ctx, p)
 		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 			return s, err
@@ -133,13 +135,13 @@ func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapsho
 	case !errors.Is(err, asynq.ErrTaskIDConflict):
 		return Snapshot{}, fmt.Errorf("enqueue room %d: %w", room.RoomId, err)
 	case key == "":
-		// The id is random: the conflict is with ourselves. The reply to a
-		// first try was lost and the Redis client sent it again.
+		// The id is random, so this call has enqueued it: the first reply was lost,
+		// and the Redis client retried.
 		return Snapshot{p.ID, true}, nil
 	}
 	info, err := c.inspector.GetTaskInfo(c.ns.QueueInteractive(), p.ID)
 	if errors.Is(err, asynq.ErrTaskNotFound) {
-		return c.begun(ctx, p) // and ended in this very moment
+		return c.begun(ctx, p) // completed meanwhile
 	}
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("look up snapshot %s on its queue: %w", p.ID, err)
@@ -148,22 +150,22 @@ func (c *Client) room(ctx context.Context, room tasks.Room, key string) (Snapsho
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("decode snapshot %s on its queue: %w", p.ID, err)
 	}
-	return found(p, first.Room)
+	return existing(p, first.Room)
 }
 
-// begun returns the snapshot of p's id if the ledger has it. Errors:
+// begun returns the snapshot of p's id if it has a record. Errors: ErrExists,
 // ledger.ErrNotFound, or Redis'.
 func (c *Client) begun(ctx context.Context, p tasks.SnapshotPayload) (Snapshot, error) {
 	record, err := c.ledger.Snapshot(ctx, p.ID)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	return found(p, record.Room)
+	return existing(p, record.Room)
 }
 
-// found is the snapshot of p's id, which was enqueued before with that room, and
-// ErrExists where p's is another.
-func found(p tasks.SnapshotPayload, first tasks.Room) (Snapshot, error) {
+// existing returns the snapshot of p's id, which was enqueued before with the room
+// first. It returns ErrExists if p has another room.
+func existing(p tasks.SnapshotPayload, first tasks.Room) (Snapshot, error) {
 	before, err := json.Marshal(first)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("encode room: %w", err)
@@ -181,37 +183,35 @@ func found(p tasks.SnapshotPayload, first tasks.Room) (Snapshot, error) {
 
 // BatchOptions are the settings of one batch.
 type BatchOptions struct {
-	// ID names the batch: 1 to 64 of a-z, 0-9 and "-". If it ends with "-",
-	// twelve hex digits of the content are added, so that the same rooms with
-	// the same defaults are the same batch. Default "batch-".
+	// ID is the id of the batch: 1 to 64 of a-z, 0-9 and "-". If it ends with "-",
+	// twelve hex digits of the digest of the content are appended, so that the same
+	// rooms with the same defaults are the same batch. Default "batch-".
 	ID string
-	// Defaults fill in what a room leaves out.
+	// Defaults apply to fields that a room leaves out.
 	Defaults tasks.Room
-	// Webhook is the URL that is told of the batch's end and of its snapshots'
-	// ends, in place of the workers' own; the workers must allow its host.
+	// Webhook is the URL that receives the ends of the batch and of its snapshots,
+	// instead of the workers' own. The workers must allow its host.
 	Webhook string
-	// By is who enqueues it, for those who look at it. The same batch from
-	// somebody else stays the first one's.
+	// By is the name of who enqueues the batch, for display. Enqueueing the same batch
+	// again does not change it.
 	By string
-	// Replicated waits until a replica of Redis has the batch too.
+	// Replicated waits until the replicas of Redis have the batch.
 	Replicated bool
 }
 
-// Batch is what became of a batch: made, or found under its id.
+// Batch is an enqueued batch: a new one, or that of its id.
 type Batch = backlog.Batch
 
-// Batch enqueues all rooms as one batch. Nothing is visible before the last of
-// them: if rooms yields an error, or the process dies on the way, nothing is
-// enqueued, and the same call again makes the batch. Where a batch of that id
-// exists already it is returned unchanged, with Created false, and with
-// ErrExists if it has other rooms, in whatever order. A room that
-// breaks the API's rules, its defaults filled in, is an error that wraps a
-// *tasks.RoomError; duplicates are not looked for. Memory does not grow with
-// the number of rooms.
+// Batch enqueues all rooms as one batch, atomically: if rooms yields an error or the
+// process dies, nothing is enqueued, and the same call makes the batch. If a batch of
+// that id exists, Batch returns it unchanged with Created false, and with ErrExists if
+// it has other rooms (the order does not matter). An invalid room, with its defaults,
+// is an error that wraps a *tasks.RoomError. Batch does not check for duplicates.
+// Memory does not grow with the number of rooms.
 //
-// Other errors: *FullError where the batch as a whole would not fit,
-// *EvictionError, ErrNotReplicated, or Redis'. After ErrNotReplicated the
-// batch is enqueued, and the same call again finds it.
+// Other errors: *FullError if the whole batch does not fit, *EvictionError,
+// ErrNotReplicated, or Redis'. After ErrNotReplicated the batch is enqueued, and the
+// same call finds it.
 func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[tasks.Room, error], o BatchOptions) (Batch, error) {
 	if o.ID == "" {
 		o.ID = "batch-"
@@ -220,7 +220,7 @@ func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[tasks.Room, error], 
 	load.Admit, load.By = c.admission.rooms, o.By
 	b, err := c.load(ctx, load, rooms, o)
 	if err != nil {
-		// An expired load leaves nothing either: this only says it sooner.
+		// The load would also expire by itself. This frees its memory at once.
 		err = errors.Join(err, load.Discard(context.WithoutCancel(ctx)))
 		return b, c.admission.explain(ctx, err)
 	}

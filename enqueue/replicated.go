@@ -10,39 +10,38 @@ import (
 	"tiwsnap/internal/rdb"
 )
 
-// replicaPatience is how long the replicas have to confirm.
-const replicaPatience = time.Second
+// replicaTimeout is how long the replicas have to confirm.
+const replicaTimeout = time.Second
 
-// ErrNotReplicated means that what was enqueued is accepted by this Redis, and
-// that not every replica has confirmed it: a failover may lose it.
-// The same call again waits again, and adds nothing where a key or a batch id
-// names the work.
+// ErrNotReplicated means that Redis has accepted the work, but not every replica has
+// confirmed it in time: a failover may lose it. The same call waits again. It enqueues
+// nothing twice if the work has a key or a batch id.
 var ErrNotReplicated = errors.New("not replicated")
 
-// task is where asynq keeps a task of the interactive queue until it has ended.
+// task returns the place of a task of the interactive queue in asynq.
 func (c *Client) task(id string) place {
 	queue := asynqx.Prefix(c.ns.QueueInteractive())
 	return place{queue + "t:" + id, queue + "tiwsnap:replicated"}
 }
 
-// place is where in Redis something may lie, and a key of ours in the same slot
-// of a cluster.
+// place is a key that may exist, and a key of ours in the same slot of a cluster, which
+// is written for WAIT.
 type place struct{ key, marker string }
 
-// awaitReplicas waits for all replicas to have what lies at the first of the places
-// where there is anything: a failover may promote the one that has it not.
+// awaitReplicas waits until all replicas have the first of the places that exists. One
+// replica is not enough, because a failover may promote another one.
 func (c *Client) awaitReplicas(ctx context.Context, what string, places ...place) error {
 	for _, p := range places {
 		all := rdb.NewReplicas(c.rdb, p.key)
-		_ = all.Look(ctx) // who may not run INFO waits for one
+		_ = all.Look(ctx) // without permission for INFO, one replica must confirm
 		needed := all.Needed()
-		found, replicas, err := rdb.AwaitReplicas(ctx, c.rdb, p.key, p.marker, needed, replicaPatience)
+		found, replicas, err := rdb.AwaitReplicas(ctx, c.rdb, p.key, p.marker, needed, replicaTimeout)
 		switch {
 		case err != nil:
 			return fmt.Errorf("%s is accepted here but %w: %w", what, ErrNotReplicated, err)
 		case found && replicas < needed:
 			return fmt.Errorf("%s is accepted here but %w: %d of %d replicas confirmed it within %s",
-				what, ErrNotReplicated, replicas, needed, replicaPatience)
+				what, ErrNotReplicated, replicas, needed, replicaTimeout)
 		case found:
 			return nil
 		}

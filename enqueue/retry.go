@@ -11,19 +11,19 @@ import (
 	"tiwsnap/tiw"
 )
 
-// retryParallel is how many snapshots are retried at a time.
+// retryParallel is how many snapshots are retried concurrently.
 const retryParallel = 16
 
-// Retry sends a snapshot again that has failed, was canceled, or is held. Of one that
-// succeeded and has lost images it has them copied again. ok is false if it is none
-// of these.
+// Retry retries a snapshot that has failed, was canceled, or is held for review. If it
+// succeeded and has lost images, it queues these for copying again. ok is false if it
+// is none of these.
 func (c *Client) Retry(ctx context.Context, s ledger.Snapshot) (ok bool, err error) {
 	if s.State == ledger.Succeeded && s.Count(ledger.Lost) > 0 {
 		return c.copyAgain(ctx, s)
 	}
 	ok, err = c.ledger.Retry(ctx, s.ID, s.Room)
 	if ok && s.Batch == "" {
-		err = c.Again(ctx, tasks.SnapshotPayload{ID: s.ID, Room: s.Room})
+		err = c.Reenqueue(ctx, tasks.SnapshotPayload{ID: s.ID, Room: s.Room})
 	}
 	return ok, err
 }
@@ -33,25 +33,25 @@ func (c *Client) copyAgain(ctx context.Context, s ledger.Snapshot) (ok bool, err
 	return n > 0, err
 }
 
-// RetryBatch retries the failed snapshots of a batch, or with held those that
-// wait for a person, if they have the code; all have the empty one. With the code
-// tiw.CodeImageLost it has images that are lost copied again instead. It returns
-// how many it has queued again, also with an error: where ctx has ended in the
-// middle, the same call does the rest.
+// RetryBatch retries the failed snapshots of a batch, or with held those that are held
+// for review, that have the error code; the empty code matches all. With the code
+// tiw.CodeImageLost it queues lost images for copying again instead. It returns how
+// many it has retried, also with an error: if ctx has ended, the same call does the
+// rest.
 func (c *Client) RetryBatch(ctx context.Context, batch string, held bool, code string) (int, error) {
-	all, again := c.ledger.Failures(ctx, batch), c.Retry
+	all, retry := c.ledger.Failures(ctx, batch), c.Retry
 	switch {
 	case held:
 		all = c.ledger.Held(ctx, batch)
 	case code == tiw.CodeImageLost:
-		all, again, code = c.ledger.LostImages(ctx, batch), c.copyAgain, ""
+		all, retry, code = c.ledger.LostImages(ctx, batch), c.copyAgain, ""
 	}
 	var n atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(retryParallel)
 	for s, err := range all {
 		if gctx.Err() != nil {
-			break // the error is the group's, or the end of ctx
+			break // the error is that of the group or of ctx
 		}
 		if err != nil {
 			g.Go(func() error { return err })
@@ -61,7 +61,7 @@ func (c *Client) RetryBatch(ctx context.Context, batch string, held bool, code s
 			continue
 		}
 		g.Go(func() error {
-			ok, err := again(gctx, s)
+			ok, err := retry(gctx, s)
 			if ok {
 				n.Add(1)
 			}

@@ -8,18 +8,18 @@ import (
 	"tiwsnap/ledger"
 )
 
-// Copy is what became of one image.
+// Copy is the copy of one image.
 type Copy struct {
-	// State is one of those of package ledger, or gone: Tencent has deleted the
-	// image, and there is no copy.
+	// State is a ledger.CopyState, or gone: Tencent has deleted the image, and there is
+	// no copy.
 	State string `json:"state"`
 	URL   string `json:"url,omitempty"` // of the copy
 }
 
-// gone is the state of an image that nobody has any more.
+// gone is the state of a deleted image without a copy.
 const gone = "gone"
 
-// copies is what became of the images of a snapshot.
+// copies returns the copies of the images of a snapshot.
 func copies(s ledger.Snapshot) []Copy {
 	all := make([]Copy, len(s.Images))
 	for i := range all {
@@ -34,14 +34,14 @@ func copies(s ledger.Snapshot) []Copy {
 	return all
 }
 
-// LocateCopies makes the URL of the copy of image n of a snapshot, from 1, for what is
-// explained from now on. It is called for what is copied alone. Call it before others
-// use the reader.
+// LocateCopies sets the function that returns the URL of the copy of image n (from 1)
+// of a snapshot. The reader calls it for copied images only. Call LocateCopies before
+// the reader is used concurrently.
 func (r *Reader) LocateCopies(url func(ctx context.Context, s ledger.Snapshot, n int) string) {
 	r.copyURL = url
 }
 
-// Explain is Explain with the URLs of copies, as far as it is known where they are.
+// Explain is the function Explain, and sets the URLs of copies, see LocateCopies.
 func (r *Reader) Explain(ctx context.Context, s ledger.Snapshot) Result {
 	e := Explain(s)
 	for i, c := range e.CopyList {
@@ -52,8 +52,8 @@ func (r *Reader) Explain(ctx context.Context, s ledger.Snapshot) Result {
 	return e
 }
 
-// image is the URL of an image for people, from 0; it is empty where there is none,
-// and no dead link.
+// image returns the URL of image i (from 0) for people: "" if there is none, "gone" if
+// Tencent has deleted it.
 func (r Result) image(i int) string {
 	switch {
 	case i >= len(r.Images):
@@ -64,7 +64,7 @@ func (r Result) image(i int) string {
 	return r.Images[i]
 }
 
-// Links are the URLs of the images for people: "gone" where Tencent has deleted them.
+// Links returns the URLs of the images for people; "gone" if Tencent has deleted them.
 func (r Result) Links() []string {
 	urls := make([]string, len(r.Images))
 	for i := range urls {
@@ -73,13 +73,12 @@ func (r Result) Links() []string {
 	return urls
 }
 
-// Vanished reports whether nobody has an image any more, from 0: there is no copy,
-// and Tencent has deleted it.
+// Vanished reports whether image i (from 0) has no copy and was deleted by Tencent.
 func (r Result) Vanished(i int) bool {
 	return r.Gone(time.Now()) && (i >= len(r.CopyList) || r.CopyList[i].State != string(ledger.Copied))
 }
 
-// copyURL is the URL of the copy of an image, from 0, or empty.
+// copyURL returns the URL of the copy of image i (from 0), or "".
 func (r Result) copyURL(i int) string {
 	if i >= len(r.CopyList) {
 		return ""
@@ -87,9 +86,9 @@ func (r Result) copyURL(i int) string {
 	return r.CopyList[i].URL
 }
 
-// Fate says for people what becomes of the images that have no copy: "will be deleted
-// in 2 days 4 h", or "gone". It is empty where there are none, or nothing is known.
-func (r Result) Fate(now time.Time) string {
+// Expiry describes the expiry of the images without a copy: "will be deleted in 2 days
+// 4 h", or "gone". It is empty if all have copies, or the time is unknown.
+func (r Result) Expiry(now time.Time) string {
 	for _, c := range r.CopyList {
 		if c.State == string(ledger.Copied) {
 			continue
@@ -106,7 +105,7 @@ func (r Result) Fate(now time.Time) string {
 	return ""
 }
 
-// daysAndHours is a time for people: days and hours, hours and minutes, or minutes.
+// daysAndHours formats a duration as days and hours, hours and minutes, or minutes.
 func daysAndHours(d time.Duration) string {
 	minutes := int(d / time.Minute)
 	days, hours, minutes := minutes/(24*60), minutes/60%24, minutes%60

@@ -11,8 +11,8 @@ import (
 	"tiwsnap/internal/rooms"
 )
 
-// WriteCSV writes a result list: a header, then a line for each snapshot as it
-// comes. labels are the names of the labels that become columns.
+// WriteCSV writes a result list: a header, and a line for each snapshot as it arrives.
+// Each of labels becomes a column.
 func WriteCSV(w io.Writer, labels []string, all iter.Seq2[Result, error]) error {
 	cw := csv.NewWriter(w)
 	if err := writeCSV(cw, header(labels)); err != nil {
@@ -37,10 +37,10 @@ func writeCSV(w *csv.Writer, row []string) error {
 	return w.Error()
 }
 
-// CSVText makes text of others harmless in a spreadsheet: a cell that would be
-// read as a formula gets an apostrophe in front, and so does one that has some
-// before such a character already. Readers of class lists take one away again.
-// See https://owasp.org/www-community/attacks/CSV_Injection.
+// CSVText protects a cell against formula injection in spreadsheets: text that would
+// be read as a formula, even after some apostrophes, gets an apostrophe in front.
+// Readers of class lists remove one again. See
+// https://owasp.org/www-community/attacks/CSV_Injection.
 func CSVText(s string) string {
 	if first, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, "'")); strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + s
@@ -48,7 +48,7 @@ func CSVText(s string) string {
 	return s
 }
 
-// header is the first line of a result list.
+// header returns the first line of a result list.
 func header(labels []string) []string {
 	h := []string{
 		rooms.ColumnSnapshot, "SdkAppId", "RoomId", rooms.ColumnState, rooms.ColumnCode, rooms.ColumnMessage,
@@ -60,7 +60,7 @@ func header(labels []string) []string {
 	return append(append(h, rooms.Parameters...), rooms.ColumnCopies)
 }
 
-// total is the number of images by Tencent's own count.
+// total returns Tencent's count of the images.
 func total(s Result) int {
 	if s.Total != nil {
 		return *s.Total
@@ -68,9 +68,8 @@ func total(s Result) int {
 	return len(s.Images)
 }
 
-// row is the line of one snapshot: Total is the number of images by Tencent's
-// own count, and the URLs of the images are in one cell, separated by blanks, as
-// are those of the copies.
+// row returns the line of one snapshot. The URLs of the images share a cell, separated
+// by blanks; so do those of the copies.
 func row(s Result, labels []string) []string {
 	var copies []string
 	for _, c := range s.CopyList {

@@ -14,10 +14,10 @@ import (
 	"tiwsnap/tiw"
 )
 
-// Failed returns the failed snapshots of batches, and with "" among them those
-// that have no batch: the newest of each first. Behind those of each come the
-// snapshots that have lost images, with the code tiw.CodeImageLost. With held it
-// returns those that wait for a person instead. An error ends the sequence.
+// Failed returns the failed snapshots of batches, newest first for each batch; the
+// batch "" stands for the single rooms. After those of each batch come its snapshots
+// with lost images, with the code tiw.CodeImageLost. With held it returns those that
+// are held for review instead. An error ends the sequence.
 func (r *Reader) Failed(ctx context.Context, batches []string, held bool) iter.Seq2[Result, error] {
 	of := r.ledger.Failures
 	if held {
@@ -42,14 +42,14 @@ func (r *Reader) Failed(ctx context.Context, batches []string, held bool) iter.S
 	}
 }
 
-// lost is a snapshot that has lost images, as a failure.
+// lost returns a snapshot with lost images as a failure.
 func (r *Reader) lost(ctx context.Context, s ledger.Snapshot) Result {
 	s.Code, s.Message = tiw.CodeImageLost, s.CopyProblem
 	return r.Explain(ctx, s)
 }
 
-// NothingToRetry says why no snapshot of a batch was retried: none failed, or
-// with held none is held for review, or none of them has the code.
+// NothingToRetry says for people why no snapshot of a batch was retried: none failed,
+// or with held none is held for review, or none of these has the code.
 func (r *Reader) NothingToRetry(ctx context.Context, batch string, held bool, code string) (string, error) {
 	groups, err := Group(r.Failed(ctx, []string{batch}, held))
 	if err != nil {
@@ -70,14 +70,14 @@ func (r *Reader) NothingToRetry(ctx context.Context, batch string, held bool, co
 		state, code, strings.Join(codes, ", ")), nil
 }
 
-// Everywhere is what Failed takes for all batches and the single rooms: those
-// without failed or held snapshots or lost images are left out.
-func (r *Reader) Everywhere(ctx context.Context) ([]string, error) {
+// WithTrouble returns the batches for Failed that have failed snapshots, unknown
+// outcomes or lost images, and "" for the single rooms.
+func (r *Reader) WithTrouble(ctx context.Context) ([]string, error) {
 	ids, err := r.ledger.BatchesWithTrouble(ctx)
 	return append([]string{""}, ids...), err
 }
 
-// Failure is the failures with one code.
+// Failure summarizes the failures with one code.
 type Failure struct {
 	Code    string  `json:"code"`
 	Class   string  `json:"class"`
@@ -87,7 +87,7 @@ type Failure struct {
 	Newest  Example `json:"newest"`
 }
 
-// Example is one failed snapshot of many.
+// Example is one of the failed snapshots.
 type Example struct {
 	ID        string    `json:"id"`
 	Message   string    `json:"message,omitempty"`
@@ -96,7 +96,7 @@ type Example struct {
 	At        time.Time `json:"at"`
 }
 
-// Group groups by code, the most frequent first.
+// Group groups failures by code, the most frequent first.
 func Group(all iter.Seq2[Result, error]) ([]*Failure, error) {
 	byCode := make(map[string]*Failure)
 	for s, err := range all {

@@ -11,7 +11,7 @@ import (
 	"tiwsnap/ledger"
 )
 
-// Found is what Find has found.
+// Found is the result of Find.
 type Found struct {
 	Snapshots []Result `json:"snapshots" doc:"Newest first"`
 	More      bool     `json:"more" doc:"There are more than were asked for, or than the index keeps"`
@@ -20,8 +20,8 @@ type Found struct {
 	Next      string   `json:"next,omitempty" doc:"Cursor of the other queued rooms; left out if all were searched"`
 }
 
-// Find returns the snapshots of a word, at most limit: of a RoomId, a TaskID, a
-// RequestId, or the value of a label. after is the cursor of the Find before, or
+// Find returns at most limit snapshots that match a word: a RoomId, a TaskID, a
+// RequestId, or the value of a label. after is the cursor of the previous call, or
 // empty. See ledger.Find. Errors: ledger.ErrCursor, or Redis'.
 func (r *Reader) Find(ctx context.Context, word string, limit int, after string) (Found, error) {
 	all := Found{Snapshots: []Result{}}
@@ -58,7 +58,7 @@ func (r *Reader) Find(ctx context.Context, word string, limit int, after string)
 	return all, nil
 }
 
-// onQueue returns those of the ids that the queue of single rooms has.
+// onQueue returns the ids that are on the queue of single rooms.
 func (r *Reader) onQueue(ctx context.Context, ids []string) (queued []string, err error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -69,7 +69,7 @@ func (r *Reader) onQueue(ctx context.Context, ids []string) (queued []string, er
 		there[i] = pipe.Exists(ctx, asynqx.TaskPrefix(r.ns.QueueInteractive())+id)
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("look for single rooms on their queue: %w", err)
+		return nil, fmt.Errorf("check for single rooms on their queue: %w", err)
 	}
 	for i, id := range ids {
 		if there[i].Val() == 1 {

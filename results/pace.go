@@ -6,23 +6,24 @@ import (
 	"tiwsnap/ledger"
 )
 
-// paceOver is the time over which a rate is taken.
+// paceOver is the interval over which the rate is measured.
 const paceOver = 5 * time.Second
 
-// Pace is how fast a batch gets on, from looks at it. The zero value is ready.
+// Pace measures the progress of a batch. The zero value is ready to use.
 type Pace struct {
-	marks []mark // of the last paceOver and one before
+	marks []mark // of the last paceOver, and one before
 }
 
+// mark is a number of ended snapshots at a time.
 type mark struct {
 	at   time.Time
 	done int
 }
 
-// Look takes in how far the batch is now.
-func (p *Pace) Look(now time.Time, b ledger.Batch) {
+// Add adds a reading of the batch.
+func (p *Pace) Add(now time.Time, b ledger.Batch) {
 	if n := len(p.marks); n > 0 && (p.marks[n-1].done == 0 || p.marks[n-1].done > b.Done()) {
-		p.marks = p.marks[:0] // the rate is that since the first result, or since a retry
+		p.marks = p.marks[:0] // start again at the first result, and after a retry
 	}
 	p.marks = append(p.marks, mark{now, b.Done()})
 	for len(p.marks) > 2 && now.Sub(p.marks[0].at) > paceOver {
@@ -30,8 +31,8 @@ func (p *Pace) Look(now time.Time, b ledger.Batch) {
 	}
 }
 
-// Rate is how many snapshots ended a second, over the last seconds. It is 0
-// where too little was seen to say.
+// Rate returns how many snapshots ended a second over the last five seconds; 0 until
+// half a second is covered.
 func (p *Pace) Rate() float64 {
 	if len(p.marks) == 0 {
 		return 0
@@ -44,7 +45,7 @@ func (p *Pace) Rate() float64 {
 	return float64(last.done-first.done) / elapsed
 }
 
-// Left is the time until the batch ends at that rate, and 0 where the rate is.
+// Left returns the time until the batch ends at a rate (1/s); 0 if the rate is 0.
 func Left(b ledger.Batch, rate float64) time.Duration {
 	if rate <= 0 {
 		return 0

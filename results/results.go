@@ -1,6 +1,7 @@
-// Package results reads the state and the results of snapshots and batches,
-// wherever they are: in the ledger, in the backlog or on a queue. The command
-// line, the API and the pages all use it. It also writes result lists.
+// Package results reads the state and the results of snapshots and batches, whether
+// they are in the ledger, in the backlog or on a queue, and explains their errors. The
+// command line, the API and the pages all use it. It also writes result lists as CSV
+// and as workbooks.
 package results
 
 import (
@@ -20,21 +21,21 @@ import (
 	"tiwsnap/tiw"
 )
 
-// Result is a snapshot as people and programs see it.
+// Result is a snapshot as it is shown to people and returned to programs.
 type Result struct {
 	ledger.Snapshot
 	Meaning  string    `json:"meaning,omitempty"` // of the error code
 	Fix      string    `json:"fix,omitempty"`
-	CopyList []Copy    `json:"copies"`                  // what became of each image; never nil
-	GoneAt   time.Time `json:"images_gone_at,omitzero"` // when Tencent deletes those that have no copy
+	CopyList []Copy    `json:"copies"`                  // one for each image; never nil
+	GoneAt   time.Time `json:"images_gone_at,omitzero"` // when Tencent deletes images without a copy
 }
 
-// Explain adds to a snapshot what its error code means and what to do. Of the
-// room's CallbackURL it leaves scheme and host: the rest may hold a token.
+// Explain adds the meaning of the error code and a fix to a snapshot. It reduces the
+// room's CallbackURL to scheme and host, because the rest may contain a token.
 func Explain(s ledger.Snapshot) Result {
 	s.Room = s.Room.Redacted()
 	r := Result{Snapshot: s}
-	if r.Images == nil { // it has no record yet
+	if r.Images == nil { // no record yet
 		r.Images = []string{}
 	}
 	if r.History == nil {
@@ -60,8 +61,7 @@ type Reader struct {
 	copyURL   func(ctx context.Context, s ledger.Snapshot, n int) string
 }
 
-// NewReader returns a reader of what lies in a namespace of rdb, which stays the caller's to
-// close.
+// NewReader returns a reader of a namespace in rdb. It does not close rdb.
 func NewReader(rdb redis.UniversalClient, ns keys.Namespace) *Reader {
 	return &Reader{
 		rdb:       rdb,
@@ -73,9 +73,8 @@ func NewReader(rdb redis.UniversalClient, ns keys.Namespace) *Reader {
 	}
 }
 
-// Snapshot returns the snapshot of that id, wherever it is: in the ledger, in
-// the backlog, or on the queue and not begun. Errors: ledger.ErrNotFound, or
-// Redis'.
+// Snapshot returns the snapshot of an id from the ledger, from the backlog, or from
+// the queue if it was not begun. Errors: ledger.ErrNotFound, or Redis'.
 func (r *Reader) Snapshot(ctx context.Context, id string) (ledger.Snapshot, error) {
 	s, err := r.ledger.Snapshot(ctx, id)
 	if !errors.Is(err, ledger.ErrNotFound) {
@@ -94,7 +93,7 @@ func (r *Reader) Snapshot(ctx context.Context, id string) (ledger.Snapshot, erro
 	}
 	info, err := r.inspector.GetTaskInfo(r.ns.QueueInteractive(), id)
 	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
-		return r.ledger.Snapshot(ctx, id) // it may have been begun and accepted between the two looks
+		return r.ledger.Snapshot(ctx, id) // begun and accepted since the first query?
 	}
 	if err != nil {
 		return s, err
@@ -103,7 +102,7 @@ func (r *Reader) Snapshot(ctx context.Context, id string) (ledger.Snapshot, erro
 	return ledger.Snapshot{ID: id, Room: p.Room, State: ledger.Queued}, err
 }
 
-// unbegun is a row of a batch that has no record.
+// unbegun returns the snapshot of a row (from 1) without a record.
 func unbegun(b ledger.Batch, row int, room tasks.Room) ledger.Snapshot {
 	s := ledger.Snapshot{ID: tasks.RowID(b.ID, row), Batch: b.ID, Room: room, State: ledger.Queued}
 	if b.CanceledUnfed(row) {
@@ -112,12 +111,11 @@ func unbegun(b ledger.Batch, row int, room tasks.Room) ledger.Snapshot {
 	return s
 }
 
-// page is how many snapshots are read at a time where there may be a million.
+// page is how many snapshots are read at a time from up to a million.
 const page = 500
 
-// Batch returns n snapshots of a batch, or as many as there are, in the order of
-// the class list from row first (from 1) on. They are read a few hundred at a
-// time. An error ends the sequence.
+// Batch returns at most n snapshots of a batch in the order of its rows, from row first
+// (from 1) on. It reads a few hundred at a time. An error ends the sequence.
 func (r *Reader) Batch(ctx context.Context, b ledger.Batch, first, n int) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		var ids []string

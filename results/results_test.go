@@ -26,7 +26,7 @@ func TestPace(t *testing.T) {
 	look := func(after time.Duration, done int, rate float64) {
 		t.Helper()
 		at = at.Add(after)
-		p.Look(at, batch(done))
+		p.Add(at, batch(done))
 		if got := p.Rate(); got != rate {
 			t.Errorf("rate %g, want %g", got, rate)
 		}

@@ -20,36 +20,36 @@ import (
 	"tiwsnap/internal/spool"
 )
 
-// Bounds of a sheet, which are Excel's:
+// The limits of Excel:
 // https://support.microsoft.com/office/1672b34d-7043-467e-8e27-269d656771c3.
-var maxSheetRows = 1_048_576 // the tests make it smaller
+var maxSheetRows = 1_048_576 // a variable for the tests
 
 const (
 	maxSheetCols  = 16_384
-	maxSheetCell  = 32_767 // UTF-16 units of text; fewer bytes are never more
-	maxSheetExact = 999_999_999_999_999
+	maxSheetCell  = 32_767              // UTF-16 units of text, compared with bytes, which are never fewer
+	maxSheetExact = 999_999_999_999_999 // largest exact whole number
 )
 
-// SheetError says why a result list is no sheet of Excel.
+// SheetError says why Excel cannot hold a result list.
 type SheetError struct{ Reason string }
 
 func (e *SheetError) Error() string { return "Excel cannot hold the list: " + e.Reason }
 
-// Sheet is a result list for spreadsheet programs: a column for each image, times
-// in a time zone, and of the rooms' fields those that some room has. Close it.
+// Sheet is a result list for spreadsheet programs. It has a column for each image,
+// times in a time zone, and columns for the parameters that some room has. Close it.
 type Sheet struct {
 	rows   spool.Spool // the results in JSON
 	n      int
 	labels []string
-	used   []int // which of rooms.Parameters
-	images int   // the most that a snapshot has
-	copies int   // the same of those that are copied
+	used   []int // indexes in rooms.Parameters
+	images int   // maximum number of images of a snapshot
+	copies int   // maximum number of copies of a snapshot
 	zone   *time.Location
 	lossy  int // results with text that a workbook cannot hold
 }
 
-// Lossy is how many snapshots have control characters in their text, which a
-// workbook cannot hold: they are U+FFFD there. CSV keeps them.
+// Lossy returns the number of snapshots with control characters in their text. A
+// workbook cannot hold these and has U+FFFD instead. CSV keeps them.
 func (s *Sheet) Lossy() int { return s.lossy }
 
 // lossy reports whether XML cannot hold a text (https://www.w3.org/TR/xml/#charsets).
@@ -60,10 +60,9 @@ func lossy(v any) bool {
 	})
 }
 
-// NewSheet reads a result list to its end, since its columns are not known
-// before. labels are the names of the labels that become columns, zone is that
-// of the times. Errors: a *SheetError, that of the list, or of the temporary file
-// in which a long list lies.
+// NewSheet reads a result list to its end, because only then its columns are known.
+// Each of labels becomes a column; times are in zone. Errors: a *SheetError, that of
+// the list, or of the temporary file that stores a long list.
 func NewSheet(labels []string, zone *time.Location, all iter.Seq2[Result, error]) (*Sheet, error) {
 	s := &Sheet{labels: labels, zone: zone}
 	if err := s.read(all); err != nil {
@@ -81,7 +80,7 @@ func (s *Sheet) read(all iter.Seq2[Result, error]) error {
 			return err
 		}
 		if s.n++; s.n > maxSheetRows-1 {
-			return &SheetError{fmt.Sprintf("it has more than %d rows; CSV has no such bound", maxSheetRows-1)}
+			return &SheetError{fmt.Sprintf("it has more than %d rows; CSV has no such limit", maxSheetRows-1)}
 		}
 		s.images = max(s.images, len(r.Images))
 		for i := range r.CopyList {
@@ -105,7 +104,7 @@ func (s *Sheet) read(all iter.Seq2[Result, error]) error {
 		}
 	}
 	if n := len(s.header()); n > maxSheetCols {
-		return &SheetError{fmt.Sprintf("it has %d columns, %d of them images, and at most %d go; CSV has no such bound",
+		return &SheetError{fmt.Sprintf("it has %d columns, %d of them images; the maximum is %d; CSV has no such limit",
 			n, s.images, maxSheetCols)}
 	}
 	return nil
@@ -136,7 +135,7 @@ func (s *Sheet) header() []string {
 	return h
 }
 
-// cells are those of one row: strings, whole numbers (uint64) and times.
+// cells returns the cells of one row: strings, whole numbers (uint64) and times.
 func (s *Sheet) cells(r Result) []any {
 	c := []any{
 		r.ID, r.Room.SdkAppId, r.Room.RoomId, string(r.State), r.Code, r.Message,
@@ -183,8 +182,8 @@ func (s *Sheet) Each(f func(Result) error) error {
 	}
 }
 
-// WriteCSV writes the list as Excel opens it by a double click: UTF-8 with a byte
-// order mark.
+// WriteCSV writes the list as CSV for a double click in Excel: UTF-8 with a byte order
+// mark.
 func (s *Sheet) WriteCSV(w io.Writer) error {
 	if _, err := io.WriteString(w, "\ufeff"); err != nil {
 		return err
@@ -221,12 +220,12 @@ func (s *Sheet) WriteCSV(w io.Writer) error {
 	return cw.Error()
 }
 
-// WriteXLSX writes the list as a workbook of one worksheet. It takes up to 40 MB
-// of memory and a temporary file, however long the list is.
+// WriteXLSX writes the list as a workbook with one worksheet. It needs up to 40 MB of
+// memory and a temporary file, however long the list is.
 func (s *Sheet) WriteXLSX(w io.Writer) (err error) {
 	f := excelize.NewFile()
 	defer func() { err = errors.Join(err, f.Close()) }()
-	f.SetZipWriter(func(io.Writer) excelize.ZipWriter { return zip.NewWriter(w) }) // else all of it is in memory first
+	f.SetZipWriter(func(io.Writer) excelize.ZipWriter { return zip.NewWriter(w) }) // else it buffers everything
 	const name = "Snapshots"
 	if err := f.SetSheetName("Sheet1", name); err != nil {
 		return err
@@ -235,7 +234,7 @@ func (s *Sheet) WriteXLSX(w io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	whole, err := f.NewStyle(&excelize.Style{NumFmt: 1}) // "0": else Excel shows long ones as 1.4E+09
+	whole, err := f.NewStyle(&excelize.Style{NumFmt: 1}) // "0": else Excel shows long numbers as 1.4E+09
 	if err != nil {
 		return err
 	}
@@ -271,14 +270,14 @@ func (s *Sheet) WriteXLSX(w io.Writer) (err error) {
 			switch v := v.(type) {
 			case string:
 				if len(v) > maxSheetCell {
-					return &SheetError{fmt.Sprintf("%s of snapshot %v has %d bytes, and a cell at most %d",
+					return &SheetError{fmt.Sprintf("%s of snapshot %v has %d bytes; the maximum of a cell is %d",
 						header[i], row[0], len(v), maxSheetCell)}
 				}
 				if v != "" {
 					cells[i] = v
 				}
 			case uint64:
-				if v > maxSheetExact { // numbers have 15 digits there
+				if v > maxSheetExact { // Excel's numbers have 15 digits
 					cells[i] = strconv.FormatUint(v, 10)
 				} else {
 					cells[i] = excelize.Cell{StyleID: whole, Value: v}
@@ -297,5 +296,5 @@ func (s *Sheet) WriteXLSX(w io.Writer) (err error) {
 	if err := sw.Flush(); err != nil {
 		return err
 	}
-	return f.Write(io.Discard) // to the zip.Writer above
+	return f.Write(io.Discard) // it writes to the zip.Writer above
 }

@@ -12,9 +12,9 @@ import (
 	"tiwsnap/tasks"
 )
 
-// Singles returns the snapshots of rooms that were enqueued one by one: first
-// those that have not ended, the queued ones before all, then the ended ones, the
-// newest first. What goes on meanwhile may be left out. An error ends the sequence.
+// Singles returns the snapshots of single rooms: the queued ones, then the others that
+// have not ended, then the ended ones, newest first. A snapshot that changes state
+// meanwhile may be left out. An error ends the sequence.
 func (r *Reader) Singles(ctx context.Context) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
@@ -28,7 +28,7 @@ func (r *Reader) Singles(ctx context.Context) iter.Seq2[Result, error] {
 				if err == nil {
 					err = r.queued(ctx, infos, yield)
 				}
-				if err == errEnough {
+				if err == errStop {
 					return
 				}
 				if err != nil {
@@ -48,11 +48,11 @@ func (r *Reader) Singles(ctx context.Context) iter.Seq2[Result, error] {
 	}
 }
 
-// errEnough ends a sequence of which nothing more is wanted.
-var errEnough = errors.New("enough")
+// errStop means that the consumer has stopped the iteration.
+var errStop = errors.New("stop")
 
-// queued yields those tasks of single rooms that no worker has begun: the ledger
-// has the others.
+// queued yields the tasks of single rooms that no worker has begun. The ledger has the
+// others.
 func (r *Reader) queued(ctx context.Context, infos []*asynq.TaskInfo, yield func(Result, error) bool) error {
 	ids := make([]string, len(infos))
 	for i, info := range infos {
@@ -65,10 +65,10 @@ func (r *Reader) queued(ctx context.Context, infos []*asynq.TaskInfo, yield func
 	for i, info := range infos {
 		p, err := tasks.ParseSnapshot(info.Payload)
 		if err != nil || p.Batch != "" || records[i].State != "" {
-			continue // not a single room of ours, or not only queued
+			continue // not a single room, or begun
 		}
 		if !yield(Explain(ledger.Snapshot{ID: info.ID, Room: p.Room, State: ledger.Queued}), nil) {
-			return errEnough
+			return errStop
 		}
 	}
 	return nil

@@ -10,36 +10,36 @@ import (
 	"tiwsnap/internal/asynqx"
 )
 
-// heartbeats are read again after that time, however many look.
-const heartbeats = 2 * time.Second
+// heartbeatsFor is how long the result of WorkerRuns is cached.
+const heartbeatsFor = 2 * time.Second
 
-// workers remembers whether a worker runs.
+// workers caches whether a worker runs.
 type workers struct {
 	mu  sync.Mutex
 	at  time.Time
 	run bool
 }
 
-// Stops returns why nothing is sent: what the gate says, and at last that no
-// worker runs. It is empty while all is well. A worker that was killed counts as
-// running for ten seconds more. Errors are those of Redis.
+// Stops returns everything that stops requests: that of gate.Breaker.Stops, and then
+// that no worker runs. It is empty in normal operation. A killed worker counts as
+// running for ten more seconds. Errors are those of Redis.
 func (r *Reader) Stops(ctx context.Context) ([]gate.Stop, error) {
 	all, err := r.gate.Stops(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// A Redis that takes no writes does not tell: asynq tidies up as it reads.
+	// This fails on a Redis that accepts no writes: asynq deletes old entries as it reads.
 	if run, err := r.WorkerRuns(); err == nil && !run {
 		all = append(all, gate.NoWorkerRuns())
 	}
 	return all, nil
 }
 
-// WorkerRuns reports whether some process takes rooms from their queue.
+// WorkerRuns reports whether a worker serves the queue of single rooms.
 func (r *Reader) WorkerRuns() (bool, error) {
 	r.workers.mu.Lock()
 	defer r.workers.mu.Unlock()
-	if time.Since(r.workers.at) < heartbeats {
+	if time.Since(r.workers.at) < heartbeatsFor {
 		return r.workers.run, nil
 	}
 	servers, err := r.inspector.Servers()

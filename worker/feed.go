@@ -120,5 +120,5 @@ func (w *Worker) enqueue(ctx context.Context, all ...tasks.SnapshotPayload) erro
 			errs = append(errs, fmt.Errorf("snapshot %s: %w", p.ID, err))
 		}
 	}
-	return errors.Join(append(errs, w.producer.Again(ctx, good...))...)
+	return errors.Join(append(errs, w.producer.Reenqueue(ctx, good...))...)
 }

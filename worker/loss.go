@@ -29,7 +29,7 @@ func (w *Worker) watchLoss(ctx context.Context) {
 		Dir: w.spool.dir, Notify: w.o.Webhooks.Sender != nil, Log: w.log,
 		Found: func(loss ledger.Loss) {
 			w.metrics.losses.WithLabelValues(loss.Kind).Inc()
-			w.backlog.Forget()
+			w.backlog.ClearCache()
 			if w.o.Webhooks.Sender != nil {
 				w.webhooks.Subscribe(ctx) // that ends are to be noted is lost, too
 			}

@@ -26,7 +26,7 @@ func (a *API) listFailures(ctx context.Context, in *failuresInput) (*failuresOut
 	batches := []string{in.Batch}
 	var err error
 	if in.Batch == "" {
-		batches, err = a.Results.Everywhere(ctx)
+		batches, err = a.Results.WithTrouble(ctx)
 	} else {
 		_, err = a.Ledger.Batch(ctx, in.Batch)
 	}
@@ -67,7 +67,7 @@ type retryFailuresOutput struct {
 
 // retryFailures retries what has failed everywhere.
 func (a *API) RetryFailures(ctx context.Context, in *RetryFailuresInput) (*retryFailuresOutput, error) {
-	ids, err := a.Results.Everywhere(ctx)
+	ids, err := a.Results.WithTrouble(ctx)
 	if err != nil {
 		return nil, err
 	}

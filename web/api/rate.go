@@ -55,7 +55,7 @@ func (p *paces) of(b ledger.Batch) Batch {
 		p.byID[b.ID] = e
 	}
 	if now.Sub(e.at) >= paceEvery {
-		e.pace.Look(now, b)
+		e.pace.Add(now, b)
 		e.at = now
 	}
 	rate := e.pace.Rate()

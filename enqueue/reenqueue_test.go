@@ -11,7 +11,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-func TestAgain(t *testing.T) {
+func TestReenqueue(t *testing.T) {
 	rdb := redistest.Client(t)
 	client, queue := enqueue.New(rdb, keys.Default), asynq.NewInspectorFromRedisClient(rdb)
 	room := tasks.Room{SdkAppId: 1, RoomId: 7}
@@ -25,7 +25,7 @@ func TestAgain(t *testing.T) {
 	}
 	again := func(id string) {
 		t.Helper()
-		if err := client.Again(t.Context(), tasks.SnapshotPayload{ID: id, Room: room}); err != nil {
+		if err := client.Reenqueue(t.Context(), tasks.SnapshotPayload{ID: id, Room: room}); err != nil {
 			t.Fatal(err)
 		}
 		if got := state(id); got != asynq.TaskStatePending {
@@ -48,12 +48,12 @@ func TestAgain(t *testing.T) {
 	if p, err := tasks.ParseSnapshot(info.Payload); err != nil || p.ID != "s-1" || p.Room.RoomId != 7 {
 		t.Errorf("payload %+v, %v", p, err)
 	}
-	if err := client.Again(t.Context(), tasks.SnapshotPayload{ID: "s-2"}); err == nil {
+	if err := client.Reenqueue(t.Context(), tasks.SnapshotPayload{ID: "s-2"}); err == nil {
 		t.Error("a room that breaks the API's rules was enqueued")
 	}
 }
 
-func TestAgainMany(t *testing.T) {
+func TestReenqueueMany(t *testing.T) {
 	rdb := redistest.Client(t)
 	client, queue := enqueue.New(rdb, keys.Default), asynq.NewInspectorFromRedisClient(rdb)
 	var all []tasks.SnapshotPayload
@@ -65,7 +65,7 @@ func TestAgainMany(t *testing.T) {
 	all = append(all, tasks.SnapshotPayload{ID: "s-1", Room: tasks.Room{SdkAppId: 1, RoomId: 99}})
 	again := func() {
 		t.Helper()
-		if err := client.Again(t.Context(), all...); err != nil {
+		if err := client.Reenqueue(t.Context(), all...); err != nil {
 			t.Fatal(err)
 		}
 		for name, want := range map[string][]tasks.SnapshotPayload{keys.Default.QueueBulk(): all[:30],
@@ -89,10 +89,10 @@ func TestAgainMany(t *testing.T) {
 	again() // one was archived by hand
 	rdb.FlushDB(t.Context())
 	all[7].Room = tasks.Room{}
-	if err := client.Again(t.Context(), all...); err == nil {
+	if err := client.Reenqueue(t.Context(), all...); err == nil {
 		t.Error("a room that breaks the API's rules was enqueued")
 	}
-	if err := client.Again(t.Context()); err != nil {
+	if err := client.Reenqueue(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

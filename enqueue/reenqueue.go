@@ -11,17 +11,16 @@ import (
 	"tiwsnap/tasks"
 )
 
-// Again puts snapshots on their queues, under the ids that they have, unless
-// they are there still: those of batches on the one for bulk, the others on the
-// interactive one. It is one round trip, however many they are. With an error
-// some of them may be there; the same call again does the rest. Errors:
-// *tasks.RoomError, or Redis'.
-func (c *Client) Again(ctx context.Context, all ...tasks.SnapshotPayload) error {
+// Reenqueue enqueues snapshots under their own ids, unless they are still on their
+// queue: those of batches on the bulk queue, the others on the interactive one. It
+// takes one round trip, however many they are. After an error some of them may be
+// enqueued; the same call does the rest. Errors: *tasks.RoomError, or Redis'.
+func (c *Client) Reenqueue(ctx context.Context, all ...tasks.SnapshotPayload) error {
 	if len(all) == 0 {
 		return nil
 	}
-	later := &pipeline{UniversalClient: c.rdb, pipe: c.rdb.Pipeline()}
-	queue := asynq.NewClientFromRedisClient(later)
+	deferred := &pipeline{UniversalClient: c.rdb, pipe: c.rdb.Pipeline()}
+	queue := asynq.NewClientFromRedisClient(deferred)
 	for _, p := range all {
 		task, err := p.Task(asynq.Queue(c.queueOf(p)))
 		if err == nil {
@@ -32,26 +31,27 @@ func (c *Client) Again(ctx context.Context, all ...tasks.SnapshotPayload) error 
 		}
 	}
 	var refusal redis.Error
-	if _, err := later.pipe.Exec(ctx); err != nil && !errors.As(err, &refusal) {
+	if _, err := deferred.pipe.Exec(ctx); err != nil && !errors.As(err, &refusal) {
 		return fmt.Errorf("enqueue %d snapshots again: %w", len(all), err)
 	}
-	for i, script := range later.scripts {
+	for i, script := range deferred.scripts {
 		if n, err := script.Int(); n == 1 && err == nil {
 			continue
 		}
-		// It is there, or Redis did not know the script, or said no.
-		if err := c.again(ctx, all[i]); err != nil {
+		// It is on the queue, or Redis does not know the script, or refused it.
+		if err := c.reenqueueOne(ctx, all[i]); err != nil {
 			return fmt.Errorf("enqueue snapshot %s again: %w", all[i].ID, err)
 		}
 		if redis.HasErrorPrefix(script.Err(), "NOSCRIPT") {
-			return c.Again(ctx, all[i+1:]...) // now it does
+			return c.Reenqueue(ctx, all[i+1:]...) // now Redis knows the script
 		}
 	}
 	return nil
 }
 
-// again puts one snapshot on its queue.
-func (c *Client) again(ctx context.Context, p tasks.SnapshotPayload) error {
+// reenqueueOne enqueues one snapshot. It runs its task at once if a person has archived
+// it.
+func (c *Client) reenqueueOne(ctx context.Context, p tasks.SnapshotPayload) error {
 	queue := c.queueOf(p)
 	task, err := p.Task(asynq.Queue(queue))
 	if err != nil {
@@ -61,11 +61,11 @@ func (c *Client) again(ctx context.Context, p tasks.SnapshotPayload) error {
 	if !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return err
 	}
-	// It waits there, or runs, unless somebody archived it by hand.
+	// It waits or runs, unless a person has archived it.
 	info, err := c.inspector.GetTaskInfo(queue, p.ID)
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound):
-		return nil // it has ended just now; the sweeper puts it back
+		return nil // completed just now; the sweeper enqueues it again if needed
 	case err == nil && info.State == asynq.TaskStateArchived:
 		err = c.inspector.RunTask(queue, p.ID)
 	}
@@ -79,21 +79,21 @@ func (c *Client) queueOf(p tasks.SnapshotPayload) string {
 	return c.ns.QueueInteractive()
 }
 
-// pipeline is the Redis of an asynq client that enqueues many tasks: asynq
-// v0.26.0 does that one by one. What it runs is put into a pipeline and looks
-// as if all had gone well; the truth is known when that was executed.
+// pipeline lets an asynq client enqueue many tasks in one round trip, which asynq
+// v0.26.0 cannot do. It adds the client's commands to a pipeline and reports success;
+// the real results are known after the pipeline is executed.
 type pipeline struct {
 	redis.UniversalClient
 	pipe    redis.Pipeliner
 	scripts []*redis.Cmd // one for each task
 }
 
-// SAdd is for the set of all queues.
+// SAdd adds the queue to asynq's set of queues.
 func (p *pipeline) SAdd(ctx context.Context, key string, members ...any) *redis.IntCmd {
 	return p.pipe.SAdd(ctx, key, members...)
 }
 
-// EvalSha is for the task.
+// EvalSha enqueues a task.
 func (p *pipeline) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	cmd := p.pipe.EvalSha(ctx, sha, keys, args...)
 	cmd.SetVal(int64(1))
