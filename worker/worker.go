@@ -21,6 +21,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
 	"tiwsnap/images"
+	"tiwsnap/internal/asynqx"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
@@ -203,13 +204,15 @@ func (w *Worker) Run(ctx context.Context) error {
 		servers, handlers = append(servers, w.webhooks.Server(ctx)), append(handlers, w.webhooks.Handler())
 		w.webhooks.Subscribe(ctx) // before the first end
 	}
+	cancels := new(asynqx.Cancels)
 	for i, server := range servers {
-		if err := server.Start(handlers[i]); err != nil {
+		if err := server.Start(cancels.Handler(handlers[i])); err != nil {
 			return fmt.Errorf("start worker: %w", err)
 		}
 	}
 
 	var loops sync.WaitGroup
+	loops.Go(func() { cancels.Run(ctx, w.o.Redis) })
 	loops.Go(func() { w.feed(ctx) })
 	loops.Go(func() { w.confirm(ctx) })
 	loops.Go(func() { w.sweep(ctx) })

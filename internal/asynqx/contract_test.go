@@ -3,9 +3,11 @@ package asynqx_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -160,6 +162,50 @@ func TestALookEndsBeforeItsLease(t *testing.T) {
 	}
 	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it took %s", took)
+	}
+}
+
+// A process has one subscription to the requests to cancel tasks, however many servers it runs, and they end in order.
+func TestCancels(t *testing.T) {
+	needs.Time(t)
+	t.Parallel()
+	c := redistest.Client(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var log strings.Builder
+	began, ended := make(chan struct{}), make(chan error)
+	cancels := new(asynqx.Cancels)
+	server := asynq.NewServerFromRedisClient(asynqx.Taker{Queue: queue, Types: []string{"ours"}}.Redis(ctx, c), asynq.Config{
+		Queues: map[string]int{queue: 1}, Logger: asynqx.Log(slog.New(slog.NewTextHandler(&log, nil))),
+		LogLevel: asynq.ErrorLevel,
+	})
+	err := server.Start(cancels.Handler(asynq.HandlerFunc(func(ctx context.Context, _ *asynq.Task) error {
+		began <- struct{}{}
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return nil
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var run sync.WaitGroup
+	run.Go(func() { cancels.Run(ctx, c) })
+	enqueue(t, c, "ours", "one")
+	<-began
+	redistest.Until(t, "the process has subscribed", func() bool {
+		return c.PubSubNumSub(t.Context(), "asynq:cancel").Val()["asynq:cancel"] == 1
+	})
+	if err := asynq.NewInspectorFromRedisClient(c).CancelProcessing("one"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the context of the task: %v", err)
+	}
+	stop()
+	server.Shutdown()
+	run.Wait()
+	if log.Len() > 0 {
+		t.Error(log.String())
 	}
 }
 

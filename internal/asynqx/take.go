@@ -44,7 +44,8 @@ type Taker struct {
 	Foreign func(kind, id string)
 }
 
-// Redis is the Redis to give to that asynq server; it takes tasks until ctx ends. asynq has no blocking pop: where it
+// Redis is the Redis to give to that asynq server; it takes tasks until ctx ends, which must be before the server is
+// shut down. Running tasks are canceled on request by Cancels alone. asynq has no blocking pop: where it
 // finds its queue empty it sleeps and looks again. Here that look lasts until there is something. So an idle worker
 // takes a task in about a millisecond, whoever has put it there (any asynq client, a retry, asynq's own recovery), and
 // asks every nine seconds instead of twenty times a second. The signal is the list itself and no message beside it, so

@@ -17,7 +17,7 @@ import (
 const (
 	// sameFor is how long a heartbeat is left out that is like the one before, and beatFor how long a server is listed
 	// after a heartbeat. asynq itself writes every 5 s and lists for 10.
-	sameFor, beatFor = 15 * time.Second, 30 * time.Second
+	sameFor, beatFor = 18 * time.Second, 30 * time.Second
 )
 
 // The sorted sets in which asynq lists its servers and what they run. Its script that writes a server's state has one
