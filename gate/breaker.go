@@ -55,8 +55,15 @@ func NewBreaker(rdb redis.UniversalClient, ns keys.Namespace) *Breaker {
 }
 
 func (b *Breaker) run(ctx context.Context, script *redis.Script, moreKeys []string, args ...any) *redis.Cmd {
+	return b.runOn(ctx, b.rdb, script, moreKeys, args...)
+}
+
+// runOn is run on a client or a pipeline.
+func (b *Breaker) runOn(
+	ctx context.Context, c redis.Scripter, script *redis.Script, moreKeys []string, args ...any,
+) *redis.Cmd {
 	k := append([]string{b.ns.Breaker(), b.ns.Gate()}, moreKeys...)
-	return script.Run(ctx, b.rdb, k, append([]any{b.second.Milliseconds()}, args...)...)
+	return script.Run(ctx, c, k, append([]any{b.second.Milliseconds()}, args...)...)
 }
 
 // Stops returns everything that stops requests, in this order: what stops all of

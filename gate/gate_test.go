@@ -806,3 +806,23 @@ func TestEndpoint(t *testing.T) {
 	is("moved", f.UseEndpoint(t.Context(), second, true), "")
 	is("a worker that was left behind", f.UseEndpoint(t.Context(), first, false), second)
 }
+
+// A report that goes with the commands of the caller counts once, also where Redis does not know the script yet.
+func TestReportInAPipeline(t *testing.T) {
+	f := setup(t)
+	for want := range 3 {
+		permit := f.create(fmt.Sprint("room-", want))
+		pipe := f.rdb.Pipeline()
+		permit.Report(t.Context(), pipe, "task")
+		_, err := pipe.Exec(t.Context())
+		if first := redis.HasErrorPrefix(err, "NOSCRIPT"); first != (want == 0) {
+			t.Fatalf("call %d: %v", want, err)
+		}
+		if verdict := f.end(permit, nil); verdict != gate.Room {
+			t.Errorf("call %d: %s", want, verdict)
+		}
+		if n, err := f.rdb.HGet(t.Context(), keys.Default.Gate(), "accepted").Int(); n != want+1 || err != nil {
+			t.Errorf("call %d: %d are accepted, %v", want, n, err)
+		}
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"tiwsnap/ratelimit"
 	"tiwsnap/tiw"
 )
@@ -20,6 +22,7 @@ type Permit struct {
 	app      uint64
 	appTrial bool // of a suspended application
 	done     bool
+	reported *redis.Cmd // by Report
 }
 
 // NoPass is the pass of a caller without a permit. It is never valid.
@@ -72,22 +75,35 @@ func (p *Permit) Done(ctx context.Context, taskID string, err error) Verdict {
 	return p.report(ctx, out, e, taskID)
 }
 
+// Report adds the report that the call has made a task to a pipeline of the caller, so that it costs no round trip of
+// its own. Call Done when the pipeline has run: it reports again what has failed there.
+func (p *Permit) Report(ctx context.Context, pipe redis.Pipeliner, taskID string) {
+	p.reported = p.runReport(ctx, pipe, "accepted", &tiw.Error{}, taskID)
+}
+
 func (p *Permit) report(ctx context.Context, out string, e *tiw.Error, taskID string) Verdict {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), doneTime)
-	defer cancel()
-	g := p.gate
-	text, err := g.run(ctx, reportScript,
-		[]string{p.gate.ns.Refused(), p.gate.ns.Apps(), p.gate.ns.Suspended(), p.gate.ns.Suspension(p.app)},
-		p.action, p.pass, p.snapshot, p.app, out, e.Code, e.Message, e.RequestID, taskID, g.o.SuspendFor.Milliseconds(),
-	).Text()
+	reply := p.reported
+	if reply == nil || reply.Err() != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), doneTime)
+		defer cancel()
+		reply = p.runReport(ctx, p.gate.rdb, out, e, taskID)
+	}
+	text, err := reply.Text()
 	if err != nil {
-		g.o.Log.Warn("could not report the outcome of a request", "outcome", out, "code", e.Code, "err", err)
+		p.gate.o.Log.Warn("could not report the outcome of a request", "outcome", out, "code", e.Code, "err", err)
 		text = string(Everybody)
 	}
 	if out != "accepted" || p.pass != "" {
-		g.expireView()
+		p.gate.expireView()
 	}
 	return Verdict(text)
+}
+
+func (p *Permit) runReport(ctx context.Context, c redis.Scripter, out string, e *tiw.Error, taskID string) *redis.Cmd {
+	g := p.gate
+	return g.runOn(ctx, c, reportScript,
+		[]string{g.ns.Refused(), g.ns.Apps(), g.ns.Suspended(), g.ns.Suspension(p.app)},
+		p.action, p.pass, p.snapshot, p.app, out, e.Code, e.Message, e.RequestID, taskID, g.o.SuspendFor.Milliseconds())
 }
 
 // Release releases a permit whose call was not made. After Done, or a second time,

@@ -38,10 +38,13 @@ type Outcome struct {
 	PermitWait time.Duration `json:"permit_wait,omitempty"`
 }
 
-// Outcome writes the outcome of an attempt. It is idempotent. Errors: ErrLate,
-// ErrLost, or Redis'.
-func (l *Ledger) Outcome(ctx context.Context, id string, attempt int, o Outcome) error {
-	reply, err := l.outcome(ctx, tasks.SnapshotPayload{ID: id}, attempt, o, false)
+// Outcome writes the outcome of an attempt. It is idempotent. The commands that
+// with adds are sent in the same round trip, after the outcome; their errors stay
+// with them. Errors: ErrLate, ErrLost, or Redis'.
+func (l *Ledger) Outcome(
+	ctx context.Context, id string, attempt int, o Outcome, with ...func(redis.Pipeliner),
+) error {
+	reply, err := l.outcome(ctx, tasks.SnapshotPayload{ID: id}, attempt, o, false, with...)
 	return replyError(reply, err, "write the outcome of snapshot %s, attempt %d", id, attempt)
 }
 
@@ -58,7 +61,7 @@ func (l *Ledger) Restore(ctx context.Context, p tasks.SnapshotPayload, attempt i
 
 // outcome runs the script. With a room in p it makes a lost record anew.
 func (l *Ledger) outcome(
-	ctx context.Context, p tasks.SnapshotPayload, attempt int, o Outcome, claim bool,
+	ctx context.Context, p tasks.SnapshotPayload, attempt int, o Outcome, claim bool, with ...func(redis.Pipeliner),
 ) (string, error) {
 	id, room, words := p.ID, "", []string{o.TaskID, o.RequestID}
 	if p.Room.RoomId != 0 {
@@ -77,7 +80,21 @@ func (l *Ledger) outcome(
 		o.State == Unknown || o.State == Accepted, // a task was made, or may have been
 		o.Token, claim, o.Unsent, wait, room, p.Room.SdkAppId,
 	}, indexArgs(id, words...)...)
+	k, a := l.input(id, batchOf(id), []string{l.ns.Claim(o.TaskID)}, args)
 	return l.unpacking(ctx, id, func() *redis.Cmd {
-		return l.run(ctx, outcomeScript, id, batchOf(id), []string{l.ns.Claim(o.TaskID)}, args...)
+		if len(with) == 0 {
+			return outcomeScript.Run(ctx, l.rdb, k, a...)
+		}
+		pipe := l.rdb.Pipeline()
+		reply := outcomeScript.Run(ctx, pipe, k, a...)
+		for _, add := range with {
+			add(pipe)
+		}
+		with = nil            // only once, also if the record has to be unpacked
+		_, _ = pipe.Exec(ctx) // each command has its error
+		if redis.HasErrorPrefix(reply.Err(), "NOSCRIPT") {
+			reply = outcomeScript.Run(ctx, l.rdb, k, a...)
+		}
+		return reply
 	}).Text()
 }

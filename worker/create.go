@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/gate"
 	"tiwsnap/ledger"
@@ -228,8 +229,8 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 			State: ledger.Accepted, TaskID: *response.TaskID, RequestID: deref(response.RequestId),
 			PermitWait: waited, Token: used,
 		}
-		w.write(ctx, p, intent.Attempt, out)
-		permit.Done(ctx, *response.TaskID, nil)
+		w.write(ctx, p, intent.Attempt, out, func(pipe redis.Pipeliner) { permit.Report(ctx, pipe, out.TaskID) })
+		permit.Done(ctx, out.TaskID, nil)
 		return false, nil
 	}
 	return w.failed(ctx, p, intent, ledger.Outcome{PermitWait: waited, Token: used}, permit.Done(ctx, "", err), err)
@@ -309,14 +310,18 @@ func (w *Worker) failed(
 // Redis takes it. Redis being away stops all sending, so the number of
 // outcomes that wait here is at most the number of calls in flight. Meanwhile
 // the outcome lies in the spool, in case this process does not live so long.
-func (w *Worker) write(ctx context.Context, p tasks.SnapshotPayload, attempt int, out ledger.Outcome) {
+// The first try sends the commands of with in the same round trip.
+func (w *Worker) write(
+	ctx context.Context, p tasks.SnapshotPayload, attempt int, out ledger.Outcome, with ...func(redis.Pipeliner),
+) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writePatience)
 	defer cancel()
 	id := p.ID
 	log := w.log.With("id", id, "attempt", attempt, "state", out.State, "task_id", out.TaskID, "request_id", out.RequestID)
 	spooled := ""
 	for delay := 50 * time.Millisecond; ; delay = min(2*delay, 2*time.Second) {
-		err := w.ledger.Outcome(ctx, id, attempt, out)
+		err := w.ledger.Outcome(ctx, id, attempt, out, with...)
+		with = nil
 		if errors.Is(err, ledger.ErrLost) {
 			err = w.ledger.Restore(ctx, p, attempt, out)
 		}
