@@ -16,8 +16,9 @@ import (
 const (
 	// lossShown is how long a loss of data is shown.
 	lossShown = 24 * time.Hour
-	// lossEvery is the interval of the checks for a loss.
-	lossEvery = 2 * time.Second
+	// lossEvery is the interval of the checks for a loss by all processes together, and
+	// lossMost the longest interval of one process.
+	lossEvery, lossMost = 2 * time.Second, 5 * time.Second
 )
 
 var (
@@ -72,9 +73,9 @@ type LossWatch struct {
 	Found  func(Loss)   // called for each loss; may be nil
 }
 
-// WatchLosses checks every two seconds, until ctx ends, whether Redis has lost data
-// since the last check, also the last one of a previous process. It logs an alarm for
-// each loss.
+// WatchLosses checks, until ctx ends, whether Redis has lost data since the last check,
+// also the last one of a previous process. It checks every two seconds, or up to every
+// five while other processes check too. It logs an alarm for each loss.
 func (l *Ledger) WatchLosses(ctx context.Context, o LossWatch) {
 	seen, err := ReadSeen(o.Dir)
 	if err != nil {
@@ -87,9 +88,8 @@ func (l *Ledger) WatchLosses(ctx context.Context, o LossWatch) {
 	}
 	defer keep()
 	kept := time.Now()
-	tick := time.NewTicker(lossEvery)
-	defer tick.Stop()
 	for {
+		before := seen.beat()
 		loss, err := l.CheckLoss(ctx, seen, o.Notify)
 		if loss != nil {
 			o.Log.Error("ALARM: "+loss.String(), "kind", loss.Kind, "missing", len(loss.Missing), "fix", LossFix)
@@ -104,10 +104,11 @@ func (l *Ledger) WatchLosses(ctx context.Context, o LossWatch) {
 			keep()
 			kept = time.Now()
 		}
+		checks := min(max(1, seen.beat()-before), 10) // of all processes since the last one of this process
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(min(time.Duration(checks)*lossEvery, lossMost)):
 		}
 	}
 }

@@ -17,20 +17,22 @@
 --   now      time (ms)
 --   wait     ms until another snapshot may be polled; -1: none is planned, or others poll
 --   standby  ms until this owner is to call again, 0 if it polls. The others call one
---            after another, ten times a second in total, each at least every ten seconds
+--            after another, four times a second in total if one polls, else ten times,
+--            each at least every ten seconds
 --   due      how many of the ids are due; the rest may be polled early
 local CONFIRM, EARLY, STANDBY, POLLERS, NUMBER = KEYS[1], KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[1])
 local OWNER = ARGV[4]
 local STALE = 100 -- obsolete members of early to drop in one call
-local BETWEEN, LATEST = 100, 10000 -- ms between standby calls; until the next one of an owner
+local BETWEEN = {poll = 250, idle = 100} -- ms between standby calls, while others poll and while none does
+local LATEST = 10000 -- ms until the next standby call of an owner
 
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
 
 -- Schedules the next call of an owner that does not poll, at the earliest at soonest
 -- (ms), and returns how long that is (ms).
-local function standby(soonest)
-  local at = math.max(soonest, math.min(tonumber(redis.call('GET', STANDBY) or 0) + BETWEEN, NOW + LATEST))
+local function standby(soonest, between)
+  local at = math.max(soonest, math.min(tonumber(redis.call('GET', STANDBY) or 0) + between, NOW + LATEST))
   redis.call('SET', STANDBY, at, 'PX', LATEST)
   return at - NOW
 end
@@ -38,7 +40,7 @@ end
 redis.call('ZREMRANGEBYSCORE', POLLERS, '-inf', NOW)
 redis.call('ZREM', POLLERS, OWNER) -- added again below unless there are enough others
 if redis.call('ZCARD', POLLERS) >= tonumber(ARGV[5]) then
-  return {NOW, -1, standby(tonumber(redis.call('ZRANGE', POLLERS, 0, 0, 'WITHSCORES')[2])), 0}
+  return {NOW, -1, standby(tonumber(redis.call('ZRANGE', POLLERS, 0, 0, 'WITHSCORES')[2]), BETWEEN.poll), 0}
 end
 
 local ids = redis.call('ZRANGEBYSCORE', CONFIRM, '-inf', NOW, 'LIMIT', 0, NUMBER)
@@ -76,7 +78,7 @@ end
 local reply = {NOW, wait, 0, due}
 if wait < 0 then
   redis.call('ZREM', POLLERS, OWNER)
-  reply[3] = standby(NOW)
+  reply[3] = standby(NOW, BETWEEN.idle)
 else
   redis.call('ZADD', POLLERS, NOW + ARGV[6], OWNER)
   redis.call('PEXPIRE', POLLERS, 60 * 60 * 1000)

@@ -107,6 +107,13 @@ func replaceFile(dir, name string, b []byte) error {
 	return err
 }
 
+// beat returns the beat of the last check.
+func (s *Seen) beat() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.Beat
+}
+
 // Add adds a batch or a single snapshot. At most the newest two thousand are kept.
 func (s *Seen) Add(id string) {
 	s.mu.Lock()

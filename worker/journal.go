@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	// journalEvery is how often the log is given what is new, in one round trip.
+	// journalEvery is how often the log is given what is new, in one round trip. Where other workers look, too, each
+	// looks half as often.
 	journalEvery = 5 * time.Second
 	// journalMany bounds what one look takes: new batches, changes, and open batches that may have ended.
 	journalMany = 200
@@ -38,6 +39,8 @@ type journal struct {
 	batches string          // score of the newest batch that was seen (ms)
 	newest  map[string]bool // the batches of that score
 	changes string          // id of the newest change that was seen
+	looks   int64           // by all workers, before the last one of this worker
+	next    time.Duration   // until the next look
 
 	mu    sync.Mutex
 	open  []string // batches that had not ended, the one that was looked at longest ago first
@@ -46,7 +49,7 @@ type journal struct {
 
 // run looks until ctx ends.
 func (j *journal) run(ctx context.Context) {
-	for pause(ctx, journalEvery) {
+	for j.next = journalEvery; pause(ctx, j.next); {
 		if err := j.look(ctx); err != nil && ctx.Err() == nil {
 			j.w.log.Debug("the log lacks batches and changes for now", "err", err)
 		}
@@ -112,9 +115,14 @@ func (j *journal) look(ctx context.Context) error {
 		running[i] = pipe.ZScore(ctx, ns.Running(), id)
 	}
 	changes := audit.New(rdb, ns).After(ctx, pipe, j.changes, journalMany)
+	looks := pipe.HIncrBy(ctx, ns.Journal(), "looks", 1)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return err
 	}
+	if j.next = journalEvery; looks.Val() > j.looks+1 {
+		j.next *= 2
+	}
+	j.looks = looks.Val()
 	if err := j.enqueued(ctx, batches.Val()); err != nil {
 		return err
 	}

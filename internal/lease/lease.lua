@@ -6,10 +6,10 @@
 -- ARGV[2] number   of leases
 -- ARGV[3] hold     ms that one lasts
 -- Returns -1 if the owner has a lease; else ms until its turn to ask again. The
--- turns are 100 ms apart, but after ten seconds at the latest: soon enough where
+-- turns are 250 ms apart, but after ten seconds at the latest: soon enough where
 -- a lease has run out, and together not too often.
 local HOLDERS, TURN, OWNER, NUMBER, HOLD = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local BETWEEN, LATEST = 100, 10000
+local BETWEEN, LATEST = 250, 10000
 
 local t = redis.call('TIME')
 local NOW = t[1] * 1000 + math.floor(t[2] / 1000)
