@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"fmt"
 	"maps"
@@ -77,17 +78,36 @@ func (p *Permit) count(sent, refused int) {
 	p.limiter.counts.add(time.UnixMicro(p.clock).Truncate(spans[0].slot).Unix(), count{sent, refused})
 }
 
+// record is counts on their way to the history. Its id makes Redis add them once, however often they are sent.
+type record struct {
+	id     string
+	counts counts
+}
+
 // Record adds the requests of this process to the history, each to the slot of
-// its permit, in one round trip; in none where there are none. After an error,
-// which is that of Redis, the next call adds them.
+// its permit. It takes one round trip, or none where there are no requests.
+// After an error, which is that of Redis, the next call adds them.
 func (l *Limiter) Record(ctx context.Context) error {
-	l.mu.Lock()
-	unrecorded := l.counts
-	l.counts = counts{}
-	l.mu.Unlock()
-	if len(unrecorded) == 0 {
-		return nil
+	for {
+		l.mu.Lock()
+		if l.unrecorded == nil && len(l.counts) > 0 {
+			l.unrecorded, l.counts = &record{rand.Text(), l.counts}, counts{}
+		}
+		r := l.unrecorded
+		l.mu.Unlock()
+		if r == nil {
+			return nil
+		}
+		if err := l.write(ctx, r); err != nil {
+			return fmt.Errorf("write the history of the rate limit: %w", err)
+		}
+		l.mu.Lock()
+		l.unrecorded = nil
+		l.mu.Unlock()
 	}
+}
+
+func (l *Limiter) write(ctx context.Context, r *record) error {
 	args := []any{l.Limit()}
 	for _, s := range spans {
 		args = append(args, int(s.slot.Seconds()))
@@ -95,16 +115,12 @@ func (l *Limiter) Record(ctx context.Context) error {
 	for _, s := range spans {
 		args = append(args, s.n)
 	}
-	for slot, n := range unrecorded {
+	for slot, n := range r.counts {
 		args = append(args, slot, n.sent, n.refused)
 	}
-	if err := historyScript.Run(ctx, l.bucket.redis, l.bucket.history(), args...).Err(); err != nil && err != redis.Nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for slot, n := range unrecorded {
-			l.counts.add(slot, n)
-		}
-		return fmt.Errorf("write the history of the rate limit: %w", err)
+	keys := append(l.bucket.history(), l.bucket.key+":recorded:"+r.id)
+	if err := historyScript.Run(ctx, l.bucket.redis, keys, args...).Err(); err != nil && err != redis.Nil {
+		return err
 	}
 	return nil
 }

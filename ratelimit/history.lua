@@ -3,6 +3,7 @@
 -- than the ring is left out of it.
 --
 -- KEYS[1..3]  hash: number of the slot in the ring -> "slot sent refused limit", the slot counted since 1970
+-- KEYS[4]     exists for ten minutes once these requests have been added: if they come again they are ignored
 -- ARGV[1]     limit    in force
 -- ARGV[2..4]  seconds of a slot
 -- ARGV[5..7]  slots of the ring
@@ -11,6 +12,9 @@
 --             sent     how many, refused ones included,
 --             refused  and how many of them were beyond the quota
 -- Returns nothing.
+if not redis.call('SET', KEYS[4], '', 'NX', 'PX', 600000) then
+  return
+end
 local now = tonumber(redis.call('TIME')[1])
 for i = 1, 3 do
   local seconds, slots = tonumber(ARGV[1 + i]), tonumber(ARGV[4 + i])

@@ -2,11 +2,13 @@ package ratelimit_test
 
 import (
 	"context"
+	"io"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
@@ -119,4 +121,61 @@ func TestALateReportAddsToTheSlotsOfItsRequests(t *testing.T) {
 			t.Errorf("nothing was recorded: %v", err)
 		}
 	})
+}
+
+// answerLost is a hook that loses what Redis answers to the calls of a context that has it as a value.
+type answerLost struct{}
+
+func (answerLost) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (answerLost) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (answerLost) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if ctx.Value(answerLost{}) != nil {
+			err = io.ErrUnexpectedEOF
+			cmd.SetErr(err)
+		}
+		return err
+	}
+}
+
+func TestARequestCountsOnceWhereAnAnswerIsLost(t *testing.T) {
+	rdb := redistest.Client(t)
+	rdb.AddHook(answerLost{})
+	l, err := ratelimit.New(ratelimit.Options{Redis: rdb, Key: "{t}:limit:once", Limit: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(t.Context()) })
+	want := 0
+	for range 3 {
+		send(t, l)
+		want++
+		if err := l.Record(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		send(t, l)
+		want++
+		if err := l.Record(context.WithValue(t.Context(), answerLost{}, true)); err == nil {
+			t.Fatal("Record does not notice that the answer was lost")
+		}
+	}
+	if err := l.Record(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h, err := l.History(t.Context(), ratelimit.Week)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := 0
+	for _, p := range h.Points {
+		sent += p.Sent
+	}
+	if sent != want {
+		t.Errorf("%d requests are in the history, want %d", sent, want)
+	}
 }

@@ -86,26 +86,27 @@ type Limiter struct {
 	stopped chan struct{} // closed when run has ended
 	stop    context.CancelFunc
 
-	mu        sync.Mutex
-	waiting   [2]*list.List // of chan *Permit, by Priority
-	askAfter  [2]time.Time  // no reservation for them before
-	inLine    bool          // Bulk was told when to come back
-	streak    int           // permits in a row for Interactive while Bulk waited
-	ahead     []*Permit     // reservations of this process that are not sent yet, by instant
-	batch     int           // how many of them there may be
-	distance  time.Duration // the shortest round trip to Redis
-	number    uint64        // of the next permit
-	reports   []report      // not yet told to Redis
-	reportAt  time.Time     // when they must be, unless a reservation comes before
-	counts    counts        // not yet in the history
-	greet     bool          // Redis must be called
-	spread    bool          // and is to spread what is not urgent
-	failures  int           // calls to Redis that failed in a row
-	last      answer        // to the last call that did not fail
-	err       error         // of the last call
-	callAfter time.Time     // no call to Redis before
-	callBy    time.Time     // and one at the latest by then
-	closed    bool
+	mu         sync.Mutex
+	waiting    [2]*list.List // of chan *Permit, by Priority
+	askAfter   [2]time.Time  // no reservation for them before
+	inLine     bool          // Bulk was told when to come back
+	streak     int           // permits in a row for Interactive while Bulk waited
+	ahead      []*Permit     // reservations of this process that are not sent yet, by instant
+	batch      int           // how many of them there may be
+	distance   time.Duration // the shortest round trip to Redis
+	number     uint64        // of the next permit
+	reports    []report      // not yet told to Redis
+	reportAt   time.Time     // when they must be, unless a reservation comes before
+	counts     counts        // of requests that are in no record yet
+	unrecorded *record       // not known to be in the history
+	greet      bool          // Redis must be called
+	spread     bool          // and is to spread what is not urgent
+	failures   int           // calls to Redis that failed in a row
+	last       answer        // to the last call that did not fail
+	err        error         // of the last call
+	callAfter  time.Time     // no call to Redis before
+	callBy     time.Time     // and one at the latest by then
+	closed     bool
 }
 
 // New returns a running limiter. It does not wait for Redis but calls it at

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tiwsnap/internal/roster"
+	"tiwsnap/ratelimit"
 	"tiwsnap/version"
 )
 
@@ -17,15 +18,19 @@ type traffic struct {
 	total atomic.Int64 // requests since it has started
 }
 
-// report tells every few seconds what this worker is and does: on the roster of
-// the workers, and in the history of the rate limit, within ratelimit.RecordWithin.
+// reportEvery is the time between two reports: in time for the roster, and two
+// seconds sooner than the history of the rate limit expects them.
+const reportEvery = min(roster.Every, ratelimit.RecordWithin-2*time.Second)
+
+// report writes every few seconds what this worker is and does: to the roster of
+// workers, and to the history of the rate limit.
 func (w *Worker) report(ctx context.Context) {
 	host, _ := os.Hostname() // without one its process id has to do
 	self := roster.Worker{
 		ID: w.name, Host: host, PID: os.Getpid(), Version: version.Read().String(), Started: time.Now().UTC(),
 		Settings: w.settings(),
 	}
-	for first := true; first || pause(ctx, roster.Every); first = false {
+	for first := true; first || pause(ctx, reportEvery); first = false {
 		self.Busy, self.Sent = int(w.traffic.busy.Load()), w.traffic.total.Load()
 		err := roster.Tell(ctx, w.o.Redis, w.o.Namespace, self)
 		if err == nil {
