@@ -27,6 +27,7 @@ const (
 )
 
 // exitError ends the program with an exit code. If err is nil, no error is printed.
+// Where a comment says that an error has an exit code, the error is an *exitError.
 type exitError struct {
 	code int
 	err  error
