@@ -86,7 +86,7 @@ func TestLostImages(t *testing.T) {
 		"/failures":                {"ClientError.ImageLost", "answered 404", "a retry copies the image"},
 		"/":                        {"ClientError.ImageLost", "4 images lost"},
 		"/snapshots/monday.1":      {"2 images lost", "Tencent has deleted it", "answered 404"},
-		"/batches/monday/pictures": {"Tencent has deleted it"},
+		"/batches/monday/images": {"Tencent has deleted it"},
 		"/metrics":                 {`tiwsnap_images_lost_total{namespace="tiwsnap"} 4`},
 	} {
 		page := get(t, base+path)

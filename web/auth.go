@@ -20,30 +20,30 @@ import (
 	"tiwsnap/internal/password"
 )
 
-// Role is something that a user or a token may do.
+// Role is a set of permissions.
 type Role string
 
-// The roles. A route that names none is open to everybody.
+// The roles. A route without a role is open to anyone.
 const (
-	RoleView    Role = "view"    // look at everything
-	RoleProduce Role = "produce" // enqueue, and look at what was enqueued
-	RoleOperate Role = "operate" // everything
+	RoleView    Role = "view"    // sees everything
+	RoleProduce Role = "produce" // enqueues, and sees what it has enqueued
+	RoleOperate Role = "operate" // full access
 )
 
-// roleRead is what a route needs that tells of something whose id one must know:
-// either of two roles. Nobody is given it.
+// RoleRead is the role of a route that shows one object to those who know its id: either view or produce. It cannot be
+// granted.
 const RoleRead Role = "view or produce"
 
-// Principal is who makes a request.
+// Principal is the user or program that makes a request.
 type Principal struct {
-	Name  string // of the user or the token; "anonymous" where nobody has one
+	Name  string // of the user or the token; "anonymous" if there are no logins
 	Roles []Role
-	Token bool // known by a bearer token, and not by a session
+	Token bool // authenticated by a bearer token
 
-	Session bool // known by a session, which a logout ends
+	Session bool // authenticated by a session, which a logout ends
 }
 
-// key tells principals apart: a user and a token may have the same name.
+// Key identifies a principal: a user and a token may have the same name.
 func (p Principal) Key() string {
 	if p.Token {
 		return "token " + p.Name
@@ -51,8 +51,7 @@ func (p Principal) Key() string {
 	return "user " + p.Name
 }
 
-// May reports whether the principal may do what needs the role. A role
-// "operate" may everything, and everybody may what needs none.
+// May reports whether the principal has a role. Operate includes all others, and anyone has the empty role.
 func (p Principal) May(r Role) bool {
 	has := func(r Role) bool { return slices.Contains(p.Roles, r) }
 	return r == "" || has(r) || has(RoleOperate) || r == RoleRead && (has(RoleView) || has(RoleProduce))
@@ -65,7 +64,7 @@ type User struct {
 	Roles []Role
 }
 
-// Token lets a program in, as "Authorization: Bearer …".
+// Token authenticates a program: "Authorization: Bearer …".
 type Token struct {
 	Name  string
 	Hash  string // in the form of password.CheckToken
@@ -74,33 +73,29 @@ type Token struct {
 
 // AuthOptions are the settings of an Auth.
 type AuthOptions struct {
-	// Users and Tokens are who may come in. Without any of both everybody on
-	// this machine may everything: listen on loopback only.
+	// Users and Tokens are the allowed credentials. If both are empty, anyone on this machine has full access: listen
+	// on loopback only.
 	Users  []User
 	Tokens []Token
-	// SessionKey signs the cookies of sessions: 32 random bytes or more, the
-	// same in all processes that share their users. Default: a random one, so
-	// that sessions end with the process.
+	// SessionKey signs session cookies: 32 random bytes or more, the same in all processes with the same users.
+	// Default: a random key, so sessions end with the process.
 	SessionKey string
-	// SessionLife is how long a login lasts. Default 12 h.
+	// SessionLife is how long a login is valid. Default: 12 h.
 	SessionLife time.Duration
-	// Redis remembers who has logged out. Where it is nil or away, a cookie
-	// that somebody has kept past the logout is good until it expires.
+	// Redis stores the sessions that were logged out. If it is nil or away, a copied cookie stays valid until it
+	// expires.
 	Redis     redis.UniversalClient
 	Namespace keys.Namespace // default: keys.Default
 	Log       *slog.Logger   // default: none
 }
 
-// ErrNoCredentials means that a request carries neither a bearer token nor the
-// cookie of a session.
+// ErrNoCredentials means that a request has neither a bearer token nor a session cookie.
 var ErrNoCredentials = errors.New("log in, or send a bearer token")
 
-// ErrBadCredentials means that the token or the session of a request, or a name
-// and password, are wrong or no longer good.
+// ErrBadCredentials means that a token, a session, or a name and password are wrong or have expired.
 var ErrBadCredentials = errors.New("the credentials are wrong or have expired")
 
-// LimitedError means that too many wrong credentials came, from one address or
-// in all.
+// LimitedError means too many failed attempts, from one address or in total.
 type LimitedError struct {
 	RetryAfter time.Duration
 }
@@ -109,23 +104,22 @@ func (e *LimitedError) Error() string {
 	return fmt.Sprintf("too many attempts: try again in %s", e.RetryAfter.Round(time.Second))
 }
 
-// Auth knows who may come in. It is safe for concurrent use.
+// Auth authenticates requests. It is safe for concurrent use.
 type Auth struct {
-	o        AuthOptions // but for who may come in
+	o        AuthOptions // without the credentials
 	logins   atomic.Pointer[logins]
 	attempts *attempts
 	checks   Slots // passwords that are being checked
 }
 
-// logins is who may come in, and what signs their sessions.
+// logins are the allowed credentials, and the key of the sessions.
 type logins struct {
 	users    []User
 	tokens   map[string]Token // by hash
 	sessions sessions
 }
 
-// maxChecks is how many passwords are checked at a time: each takes memory and
-// a processor as argon2 wants it.
+// maxChecks is how many passwords are checked at a time: argon2 takes much memory and a processor.
 const maxChecks = 2
 
 // NewAuth returns an Auth. The error lists every fault of the options.
@@ -141,9 +135,8 @@ func NewAuth(o AuthOptions) (*Auth, error) {
 	return a, a.Replace(o.Users, o.Tokens, o.SessionKey)
 }
 
-// Replace replaces who may come in, and the session key unless that is empty.
-// Sessions of users who are gone, or whose hash is another, end. The error lists
-// every fault; those of before stay then.
+// Replace replaces the allowed credentials, and the session key unless it is empty. Sessions of users that are gone or
+// have another hash end. The error lists all faults; nothing is replaced then.
 func (a *Auth) Replace(users []User, tokens []Token, sessionKey string) error {
 	sessionKey = cmp.Or(sessionKey, a.o.SessionKey)
 	next := &logins{users, map[string]Token{}, sessions{[]byte(sessionKey)}}
@@ -156,7 +149,7 @@ func (a *Auth) Replace(users []User, tokens []Token, sessionKey string) error {
 	names := map[string]bool{}
 	check := func(what, name string, roles []Role) {
 		if name == "" || names[what+name] {
-			fault(what, name, errors.New("the name is empty or there twice"))
+			fault(what, name, errors.New("the name is empty or used twice"))
 		}
 		names[what+name] = true
 		if len(roles) == 0 {
@@ -186,18 +179,17 @@ func (a *Auth) Replace(users []User, tokens []Token, sessionKey string) error {
 	return errors.Join(errs...)
 }
 
-// Open reports whether there are neither users nor tokens, so that everybody on
-// this machine may everything.
+// Open reports whether there are neither users nor tokens, so that anyone on this machine has full access.
 func (a *Auth) Open() bool {
 	l := a.logins.Load()
 	return len(l.users) == 0 && len(l.tokens) == 0
 }
 
-// HasUsers reports whether anybody can log in with a password.
+// HasUsers reports whether anyone can log in with a password.
 func (a *Auth) HasUsers() bool { return len(a.logins.Load().users) > 0 }
 
-// Authenticate returns who makes a request: by its bearer token, or else by its
-// session. Errors: ErrNoCredentials, ErrBadCredentials, *LimitedError.
+// Authenticate returns the principal of a request, by its bearer token or its session. Errors: ErrNoCredentials,
+// ErrBadCredentials, *LimitedError.
 func (a *Auth) Authenticate(r *http.Request) (Principal, error) {
 	if a.Open() {
 		if addr, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !addr.Addr().Unmap().IsLoopback() {
@@ -207,8 +199,7 @@ func (a *Auth) Authenticate(r *http.Request) (Principal, error) {
 	}
 	if header := r.Header.Get("Authorization"); header != "" {
 		scheme, token, _ := strings.Cut(header, " ")
-		// The hash of what was sent is looked up: how long that takes tells
-		// nothing about a token.
+		// The hash is looked up, so timing reveals nothing about a token.
 		t, ok := a.logins.Load().tokens[password.HashToken(strings.TrimSpace(token))]
 		if !ok || !strings.EqualFold(scheme, "Bearer") {
 			return Principal{}, cmp.Or(a.attempts.take(r.RemoteAddr), ErrBadCredentials)
@@ -226,7 +217,7 @@ func (a *Auth) Authenticate(r *http.Request) (Principal, error) {
 	return Principal{Name: u.Name, Roles: u.Roles, Session: true}, nil
 }
 
-// user is the user of that name.
+// user returns the user of that name.
 func (l *logins) user(name string) (User, bool) {
 	i := slices.IndexFunc(l.users, func(u User) bool { return u.Name == name })
 	if i < 0 {
@@ -235,12 +226,11 @@ func (l *logins) user(name string) (User, bool) {
 	return l.users[i], true
 }
 
-// checkWait is how long a login waits for its turn to be checked.
+// checkWait is how long a login waits until its password is checked.
 const checkWait = 3 * time.Second
 
-// checkPassword returns the user of that name and password. Whoever asks for a
-// user that does not exist waits as long as for a wrong password. Errors:
-// ErrBadCredentials, *LimitedError, or ctx's.
+// CheckPassword returns the user of that name and password. An unknown name takes as long as a wrong password. Errors:
+// ErrBadCredentials, *LimitedError, or that of ctx.
 func (a *Auth) CheckPassword(ctx context.Context, addr, name, word string) (User, error) {
 	if err := a.attempts.take(addr); err != nil {
 		return User{}, err
@@ -265,8 +255,7 @@ func (a *Auth) CheckPassword(ctx context.Context, addr, name, word string) (User
 
 type principalKey struct{}
 
-// PrincipalOf returns who makes the request of that context, as far as
-// NewHandler has asked.
+// PrincipalOf returns the principal of a request, from its context.
 func PrincipalOf(ctx context.Context) Principal {
 	p, _ := ctx.Value(principalKey{}).(Principal)
 	return p

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// answerTime is the time in which each piece of an answer must be taken.
+// AnswerTime is the time in which the client must take each piece of an answer.
 const AnswerTime = 30 * time.Second
 
-// deadlineWriter writes an answer of any length, of which each piece must be
-// taken within answerTime.
+// DeadlineWriter writes an answer of any length. The client must take each piece within AnswerTime.
 type DeadlineWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 }
 
+// NewDeadlineWriter returns a DeadlineWriter for an answer.
 func NewDeadlineWriter(w http.ResponseWriter) *DeadlineWriter {
 	return &DeadlineWriter{w, http.NewResponseController(w)}
 }
@@ -26,10 +26,10 @@ func (d *DeadlineWriter) Write(b []byte) (int, error) {
 	return d.w.Write(b)
 }
 
-// eventTime is the time in which an event must be taken.
+// eventTime is the time in which the client must take an event.
 const eventTime = 10 * time.Second
 
-// event writes an event of a stream, at once.
+// event writes an event of a stream and flushes it.
 func (d *DeadlineWriter) event(b []byte) error {
 	if err := d.control.SetWriteDeadline(time.Now().Add(eventTime)); err != nil {
 		return err

@@ -10,8 +10,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// rates limits how often each of many does something: a token bucket for each.
-// It is safe for concurrent use.
+// rates is a rate limit for each of many clients, by token buckets. It is safe for concurrent use.
 type rates struct {
 	limit rate.Limit // a second
 	burst int        // at once
@@ -20,11 +19,10 @@ type rates struct {
 	by map[string]*rate.Limiter
 }
 
-// maxRated bounds those that are remembered.
+// maxRated bounds the clients in memory.
 const maxRated = 10_000
 
-// take counts one of who. If there were too many it returns after what time
-// there is one more, else 0.
+// take counts one event of a client. It returns 0, or how long until the next one is allowed.
 func (q *rates) take(who string) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -47,7 +45,7 @@ func (q *rates) take(who string) time.Duration {
 	return max(wait, time.Second)
 }
 
-// forget drops those that have done nothing lately, or all.
+// forget drops clients with full buckets, or all if there are none.
 func (q *rates) forget(now time.Time) {
 	for who, l := range q.by {
 		if l.TokensAt(now) >= float64(q.burst) {
@@ -59,15 +57,15 @@ func (q *rates) forget(now time.Time) {
 	}
 }
 
-// requests limits how many requests a principal makes. A person's browser loads
-// a wall of pictures at once; how many are served at a time is bounded by slots.
+// requests limits the requests of a principal. A browser loads a page of many images at once: Slots bound how many are
+// served at a time.
 type requests struct{ tokens, persons rates }
 
 func newRequests() *requests {
 	return &requests{tokens: rates{limit: 50, burst: 200}, persons: rates{limit: 200, burst: 2000}}
 }
 
-// take counts one request. It returns a *Problem if there were too many.
+// take counts a request. It returns a *Problem if there were too many.
 func (q *requests) take(p Principal) *Problem {
 	limit := &q.persons
 	if p.Token {
@@ -81,8 +79,8 @@ func (q *requests) take(p Principal) *Problem {
 		RetryAfter(wait)
 }
 
-// attempts limits how often credentials are tried: of each address, and in all.
-// A login counts whether it succeeds or not.
+// attempts limits login attempts and wrong tokens, for each address and in total. A login counts whether it succeeds
+// or not.
 type attempts struct{ address, all rates }
 
 func newAttempts() *attempts {
@@ -92,10 +90,9 @@ func newAttempts() *attempts {
 	}
 }
 
-// take counts an attempt from remote, which is an IP address with a port. It
-// returns a *LimitedError if there were too many.
+// take counts an attempt from remote, an IP address with a port. It returns a *LimitedError if there were too many.
 func (a *attempts) take(remote string) error {
-	// An address that is refused takes nothing from the others.
+	// A refused address uses up nothing of the total.
 	if wait := a.address.take(network(remote).String()); wait > 0 {
 		return &LimitedError{wait}
 	}
@@ -105,8 +102,7 @@ func (a *attempts) take(remote string) error {
 	return nil
 }
 
-// network is what counts as one address: of IPv6 the 64 bits that one customer
-// has at least.
+// network returns the network that counts as one address: of IPv6 the /64 that one customer has at least.
 func network(remote string) netip.Prefix {
 	addr, err := netip.ParseAddrPort(remote)
 	if err != nil {
@@ -120,13 +116,12 @@ func network(remote string) netip.Prefix {
 	return p
 }
 
-// slots bound what is under way at a time: in all, and for one of those that
-// share them, so that nobody alone can keep the others out by being slow. The
-// zero value bounds nothing. It is safe for concurrent use.
+// Slots bound how much runs at a time, in total and for each client, so that one slow client cannot block the others.
+// The zero value has no bounds. It is safe for concurrent use.
 type Slots struct {
-	What     string        // for the answer to those who find none, as in "lists are being uploaded"
-	All, Own int           // 0: any number
-	Retry    time.Duration // Retry-After of that answer
+	What     string        // for the error, as in "lists are being uploaded"
+	All, Own int           // in total and for each client; 0: unlimited
+	Retry    time.Duration // Retry-After of the error
 
 	mu    sync.Mutex
 	taken int
@@ -134,8 +129,7 @@ type Slots struct {
 	freed chan struct{} // closed when one is
 }
 
-// try takes a slot, and reports whether there was one. Otherwise freed is closed
-// when there may be.
+// try takes a slot and reports whether one was free. If not, freed is closed when one may be.
 func (s *Slots) try(who string) (ok bool, freed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,14 +160,13 @@ func (s *Slots) free(who string) {
 	}
 }
 
-// take takes a slot for who makes the request of ctx, until free is called. The
-// error is a *Problem.
+// Take takes a slot for the principal of ctx until free is called. The error is a *Problem.
 func (s *Slots) Take(ctx context.Context) (free func(), err error) { return s.Await(ctx, 0) }
 
-// await is take for those who wait for a slot, for patience at most.
+// Await is Take, but waits for a slot for at most patience.
 func (s *Slots) Await(ctx context.Context, patience time.Duration) (free func(), err error) {
 	who := PrincipalOf(ctx).Key()
-	if PrincipalOf(ctx).Name == "" { // as with a link to pictures
+	if PrincipalOf(ctx).Name == "" { // with a shared link
 		who = "address " + network(AddressOf(ctx)).String()
 	}
 	if !s.wait(ctx, who, patience) {
@@ -183,7 +176,7 @@ func (s *Slots) Await(ctx context.Context, patience time.Duration) (free func(),
 	return func() { s.free(who) }, nil
 }
 
-// wait takes a slot, for which it waits for patience at most, and reports whether there was one.
+// wait takes a slot, for which it waits for at most patience. It reports whether there was one.
 func (s *Slots) wait(ctx context.Context, who string, patience time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

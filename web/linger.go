@@ -6,24 +6,20 @@ import (
 	"time"
 )
 
-// How long the rest of a body is read after the answer: in all, and while
-// nothing comes. These are the defaults of nginx (lingering_time and
-// lingering_timeout).
+// How long the rest of a body is read after the answer: in total, and while nothing comes. Both are the defaults of
+// nginx (lingering_time and lingering_timeout).
 const (
 	lingerTime = 30 * time.Second
 	lingerIdle = 5 * time.Second
 )
 
-// smallRest is the rest of a body that net/http reads by itself before it
-// answers, in bytes (maxPostHandlerReadBytes).
+// smallRest is how much of a body net/http itself reads before it answers, in bytes (maxPostHandlerReadBytes).
 const smallRest = 256 << 10
 
-// linger brings an early answer, as to a list that is refused by its name, to a
-// client that is still sending its body. net/http closes the connection half a
-// second after such an answer; what the client then sends is answered by a reset,
-// with which its system throws away the answer too (RFC 9112, section 9.6). So
-// the answer goes out at once, and what comes after it is read and thrown away,
-// for total at most.
+// linger delivers an early answer, such as the refusal of a list, to a client that is still sending its body. net/http
+// closes the connection half a second after such an answer. The client then gets a reset and loses the answer, too
+// (RFC 9112, section 9.6). So the answer is sent at once, and the rest of the body is read and discarded, for at most
+// total.
 func linger(total time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body == nil || r.Body == http.NoBody {
@@ -32,7 +28,7 @@ func linger(total time.Duration, next http.Handler) http.Handler {
 		}
 		lw := &lingerWriter{ResponseWriter: w, length: r.ContentLength}
 		lw.body.Reader = r.Body
-		r2 := *r // net/http looks at the body of its own request
+		r2 := *r // net/http reads the body of its own request
 		r2.Body = &lw.body
 		next.ServeHTTP(lw, &r2)
 		if lw.early {
@@ -41,7 +37,7 @@ func linger(total time.Duration, next http.Handler) http.Handler {
 	})
 }
 
-// lingerWriter notices an answer that is given before the body has come.
+// lingerWriter notices an answer that comes before the end of the body.
 type lingerWriter struct {
 	http.ResponseWriter
 	length int64 // of the body; -1 where it is not known
@@ -62,7 +58,7 @@ func (w *lingerWriter) begin() {
 }
 
 func (w *lingerWriter) WriteHeader(status int) {
-	if status >= http.StatusOK { // else the answer is still to come
+	if status >= http.StatusOK { // 1xx is not the answer yet
 		w.begin()
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -94,11 +90,11 @@ func (w *lingerWriter) drain(total time.Duration) {
 	}
 }
 
-// countedBody counts the bytes that are read of a body. net/http closes it.
+// countedBody counts the bytes that are read of a body.
 type countedBody struct {
 	io.Reader
 	read  int64
-	ended bool // at its end, or by an error: nothing more comes
+	ended bool // or failed: nothing more comes
 }
 
 func (b *countedBody) Read(p []byte) (int, error) {
@@ -108,5 +104,5 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close leaves the rest to be drained.
+// Close does nothing: the rest is drained, and net/http closes its own body.
 func (b *countedBody) Close() error { return nil }

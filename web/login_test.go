@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/password"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/web"
@@ -227,6 +228,7 @@ func TestLogoutEndsTheSessionForCopiesOfItsCookieToo(t *testing.T) {
 }
 
 func TestLoginsAreLimited(t *testing.T) {
+	needs.Time(t)
 	synctest.Test(t, func(t *testing.T) { // its clock stands still
 		d := newDoor(t)
 		count := map[int]int{}

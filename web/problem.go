@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// Problem is an error as clients get it: an RFC 9457 problem document. Its
-// media type is application/problem+json.
+// Problem is an error for clients: an RFC 9457 problem document, media type application/problem+json.
 type Problem struct {
 	Status int     `json:"status" doc:"The HTTP status"`
 	Title  string  `json:"title" doc:"The words of the HTTP status"`
@@ -24,7 +23,7 @@ type Problem struct {
 	after time.Duration // Retry-After, if it is not 0
 }
 
-// Fault is one thing that is wrong with a request.
+// Fault is one fault in a request.
 type Fault struct {
 	Line   int    `json:"line,omitempty" doc:"The line of a list, or the number of a room in a JSON array, from 1"`
 	Column int    `json:"column,omitempty" doc:"The field of a line of CSV, or the byte of a line of JSON, from 1"`
@@ -32,7 +31,7 @@ type Fault struct {
 	Reason string `json:"reason" doc:"What is wrong with it" example:"is missing"`
 }
 
-// The codes of problems. They are part of the API: docs/api.md lists them.
+// The codes of problems. They are part of the API; docs/api.md lists them.
 const (
 	CodeInvalid       = "invalid"
 	CodeNotFound      = "not-found"
@@ -58,18 +57,19 @@ const (
 	CodeImage         = "image-unavailable"
 )
 
+// NewProblem returns a problem. The title is the text of the status.
 func NewProblem(status int, code, format string, args ...any) *Problem {
 	return &Problem{
 		Status: status, Title: http.StatusText(status), Code: code, Detail: fmt.Sprintf(format, args...), Faults: []Fault{},
 	}
 }
 
-// InternalProblem returns a problem that says nothing of its cause: an error of ours may tell too much.
+// InternalProblem returns a problem without its cause, which may reveal internals. Log the cause.
 func InternalProblem() *Problem {
-	return NewProblem(http.StatusInternalServerError, CodeInternal, "something went wrong here, and the log says what")
+	return NewProblem(http.StatusInternalServerError, CodeInternal, "internal error; see the log of the server")
 }
 
-// RetryAfter adds a Retry-After of d.
+// RetryAfter sets the Retry-After header.
 func (p *Problem) RetryAfter(d time.Duration) *Problem {
 	p.after = d
 	return p
@@ -95,12 +95,12 @@ func (p *Problem) GetHeaders() http.Header {
 	return h
 }
 
-// write answers with the problem outside of huma: to a person by a page.
+// Write answers with the problem: with a page if the client is a browser, otherwise with the document.
 func (p *Problem) Write(w http.ResponseWriter, r *http.Request) {
 	for name, values := range p.GetHeaders() {
 		w.Header()[name] = values
 	}
-	if show, ok := r.Context().Value(problemPageKey{}).(ProblemPage); ok && asksForPage(r) {
+	if show, ok := r.Context().Value(problemPageKey{}).(ProblemPage); ok && wantsHTML(r) {
 		show(w, r, p)
 		return
 	}
@@ -111,19 +111,19 @@ func (p *Problem) Write(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// invalid is a problem with one field or parameter.
+// Invalid returns a problem with one field or parameter.
 func Invalid(field, reason string) *Problem {
 	p := NewProblem(http.StatusUnprocessableEntity, CodeInvalid, "%s %s", field, reason)
 	p.Faults = []Fault{{Field: field, Reason: reason}}
 	return p
 }
 
-// ProblemPage writes a problem as a page, for people.
+// ProblemPage writes a problem as a page.
 type ProblemPage func(http.ResponseWriter, *http.Request, *Problem)
 
 type problemPageKey struct{}
 
-// showProblems lets the problems of next be shown by a page.
+// showProblems lets next show problems as pages.
 func showProblems(show ProblemPage, next http.Handler) http.Handler {
 	if show == nil {
 		return next
@@ -133,12 +133,12 @@ func showProblems(show ProblemPage, next http.Handler) http.Handler {
 	})
 }
 
-// maxFaults is how many faults an answer lists.
+// MaxFaults bounds the faults in an answer.
 const MaxFaults = 100
 
-// answerPanic answers 500 where a handler panics, if it has not answered yet.
-// The connection ends, so that nobody takes half an answer for a whole one.
-func answerPanic(log *slog.Logger, next http.Handler) http.Handler {
+// recoverPanic answers 500 if a handler panics before it has answered. Otherwise it breaks the connection, so that
+// nobody takes half an answer for a whole one.
+func recoverPanic(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sw := &statusWriter{ResponseWriter: w}
 		defer func() {
@@ -160,9 +160,8 @@ func answerPanic(log *slog.Logger, next http.Handler) http.Handler {
 	})
 }
 
-// answerNothing is mux, but for requests that it has no handler for: they are
-// answered by a problem document.
-func answerNothing(mux *http.ServeMux) http.Handler {
+// withNotFound is mux, but answers 404 and 405 with a problem.
+func withNotFound(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
@@ -173,14 +172,14 @@ func answerNothing(mux *http.ServeMux) http.Handler {
 		h.ServeHTTP(&missed, r)
 		if allow := missed.Header().Get("Allow"); missed.status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", allow)
-			NewProblem(http.StatusMethodNotAllowed, codeMethod, "here only %s", allow).Write(w, r)
+			NewProblem(http.StatusMethodNotAllowed, codeMethod, "only %s is allowed here", allow).Write(w, r)
 			return
 		}
 		NewProblem(http.StatusNotFound, CodeNotFound, "there is nothing under this path").Write(w, r)
 	})
 }
 
-// headers is an answer of which the body is of no interest.
+// headers is a ResponseWriter that drops the body.
 type headers struct {
 	header http.Header
 	status int

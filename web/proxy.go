@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// behind gives requests that come through one of our proxies the address of
-// whoever made them.
-func behind(proxies []netip.Prefix, next http.Handler) http.Handler {
+// withClientAddress sets RemoteAddr to the address of the client for requests that come through one of our proxies.
+func withClientAddress(proxies []netip.Prefix, next http.Handler) http.Handler {
 	if len(proxies) == 0 {
 		return next
 	}
@@ -23,10 +22,9 @@ func behind(proxies []netip.Prefix, next http.Handler) http.Handler {
 	})
 }
 
-// client is the address that a request comes from: the nearest one that is no
-// proxy of ours. Each of them adds the address that it was asked from at the end
-// of X-Forwarded-For; what stands before those may be made up. Where one has
-// added what is no address, it is that proxy's own. A port that is not known is 0.
+// client returns the address of the client: the nearest one that is not one of our proxies. Each proxy appends the
+// address that it got the request from; entries before that may be forged. If an entry is no address, the proxy that
+// appended it counts as the client. An unknown port is 0.
 func client(r *http.Request, proxies []netip.Prefix) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	ours := func(a netip.Addr) bool {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/web"
 	"tiwsnap/web/pages"
 	"tiwsnap/web/webtest"
@@ -60,6 +61,7 @@ func TestWhoIsBehindAProxy(t *testing.T) {
 
 // Each who is behind a proxy has attempts of their own.
 func TestLoginsBehindAProxyAreLimited(t *testing.T) {
+	needs.Time(t)
 	d := newDoor(t)
 	auth, err := web.NewAuth(d.options)
 	if err != nil {

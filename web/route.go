@@ -14,49 +14,45 @@ import (
 	"time"
 )
 
-// Route is one thing that can be asked for, and who may.
+// Route is an endpoint and the role that may call it.
 type Route struct {
 	Pattern string // of http.ServeMux, as in "GET /v1/batches/{id}"
-	Role    Role   // empty: everybody, also who is not known
+	Role    Role   // empty: anyone, also without credentials
 	Handler http.Handler
 }
 
-// handle returns the Route of a handler.
+// Handle returns a Route.
 func Handle(pattern string, role Role, h http.HandlerFunc) Route { return Route{pattern, role, h} }
 
 // HandlerOptions are the settings of NewHandler.
 type HandlerOptions struct {
 	Auth *Auth // required
-	// Hosts are the names, in lower case and without ports, under which
-	// browsers and programs reach this server, beside IP addresses and
-	// localhost.
+	// Hosts are the host names of this server, in lower case and without ports. IP addresses and localhost are always
+	// allowed.
 	Hosts []string
-	// Proxies are those through which others reach this server: of a request
-	// from one of them the address is taken from X-Forwarded-For.
+	// Proxies are reverse proxies in front of this server. For their requests the client address is taken from
+	// X-Forwarded-For.
 	Proxies []netip.Prefix
-	// Sites are all that have routes here, where there are several: each page
-	// leads to the others.
+	// Sites are all sites with routes here, if there are several. Each page links to the others.
 	Sites []Site
-	// ProblemPage shows problems to people. Default: they get the document, too.
+	// ProblemPage shows problems to people. Default: they get the problem document.
 	ProblemPage ProblemPage
 	Log         *slog.Logger // default: none
 	// Linger is how long the rest of a body is read after an early answer. Default: 30 s, as nginx does.
 	Linger time.Duration
 }
 
-// NewHandler returns the handler of all routes. None of them is reached but by
-// those who have its role, by a name that is ours, and not from a page of
-// another site; every answer has the headers that keep browsers out of trouble.
-// Who is not let in is answered
+// NewHandler returns the handler of all routes. Each route checks the role, the Host header and the origin. Every
+// answer has security headers. Refused requests get
 //
-//	400 with a query that cannot be read
-//	401 without credentials or with wrong ones; a browser is led to /login
+//	400 if the query cannot be parsed
+//	401 without credentials or with wrong ones; a browser is redirected to /login
 //	403 without the role, or from a page of another site
-//	421 by a name that is not ours
-//	429 after too many wrong ones, or too many requests, with Retry-After
+//	421 for a Host header that is not in Hosts
+//	429 after too many wrong credentials or too many requests, with Retry-After
 //
-// by a page, or where none was asked for by a problem document (RFC 9457). What
-// principals change is logged with their names.
+// as a page if the client accepts HTML, otherwise as a problem document (RFC 9457). Requests that change something are
+// logged with the name of the principal.
 func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -69,19 +65,18 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 			site = h.site
 			pattern = strings.Replace(pattern, "/", site.Base+"/", 1)
 		}
-		mux.Handle(pattern, site.at(o.Sites, only(o, limit, route)))
+		mux.Handle(pattern, site.at(o.Sites, authorize(o, limit, route)))
 	}
-	all := guard(o.Hosts, answerPanic(o.Log, answerNothing(mux)))
-	return linger(cmp.Or(o.Linger, lingerTime), behind(o.Proxies, showProblems(o.ProblemPage, all)))
+	all := protect(o.Hosts, recoverPanic(o.Log, withNotFound(mux)))
+	return linger(cmp.Or(o.Linger, lingerTime), withClientAddress(o.Proxies, showProblems(o.ProblemPage, all)))
 }
 
-// only lets those through to a route who have its role.
-func only(o HandlerOptions, limit *requests, route Route) http.Handler {
+// authorize calls the handler of a route only for principals that have its role.
+func authorize(o HandlerOptions, limit *requests, route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// URL.Query leaves out what it cannot read, and a batch would get
-		// another name than it was given.
+		// URL.Query drops what it cannot parse: a batch would get another name than was asked for.
 		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
-			refuse(w, r, http.StatusBadRequest, CodeInvalid, "the query of the URL cannot be read: "+err.Error())
+			writeProblem(w, r, http.StatusBadRequest, CodeInvalid, "the query of the URL cannot be read: "+err.Error())
 			return
 		}
 		p, err := o.Auth.Authenticate(r)
@@ -97,7 +92,7 @@ func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 				unauthorized(w, r, err)
 				return
 			case !p.May(route.Role):
-				refuse(w, r, http.StatusForbidden, "role",
+				writeProblem(w, r, http.StatusForbidden, "role",
 					"this needs the role "+string(route.Role)+", which "+p.Name+" lacks")
 				return
 			}
@@ -119,13 +114,13 @@ func only(o HandlerOptions, limit *requests, route Route) http.Handler {
 
 type addressKey struct{}
 
-// addressOf returns the client's IP address and port of the request of ctx.
+// AddressOf returns the IP address and port of the client of a request, from its context.
 func AddressOf(ctx context.Context) string {
 	from, _ := ctx.Value(addressKey{}).(string)
 	return from
 }
 
-// statusWriter remembers the status of an answer.
+// statusWriter records the status of an answer.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -144,13 +139,13 @@ func (w *statusWriter) Write(p []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// asksForPage reports whether a person's browser wants to show the answer.
-func asksForPage(r *http.Request) bool {
+// wantsHTML reports whether the client is a browser that shows the answer to a person.
+func wantsHTML(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 func unauthorized(w http.ResponseWriter, r *http.Request, err error) {
-	if asksForPage(r) {
+	if wantsHTML(r) {
 		to := BaseOf(r) + "/login"
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
 			to += "?next=" + url.QueryEscape(r.URL.RequestURI())
@@ -159,15 +154,15 @@ func unauthorized(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="tiwsnap"`)
-	refuse(w, r, http.StatusUnauthorized, "credentials", err.Error())
+	writeProblem(w, r, http.StatusUnauthorized, "credentials", err.Error())
 }
 
 func tooMany(w http.ResponseWriter, r *http.Request, err *LimitedError) {
 	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(err.RetryAfter.Seconds()))))
-	refuse(w, r, http.StatusTooManyRequests, "attempts", err.Error())
+	writeProblem(w, r, http.StatusTooManyRequests, "attempts", err.Error())
 }
 
-// refuse answers with a problem document. The code is one of ours and stays.
-func refuse(w http.ResponseWriter, r *http.Request, status int, code, detail string) {
+// writeProblem answers with a problem. See the codes in problem.go.
+func writeProblem(w http.ResponseWriter, r *http.Request, status int, code, detail string) {
 	NewProblem(status, code, "%s", detail).Write(w, r)
 }

@@ -144,7 +144,7 @@ func TestWhoIsNotLoggedInIsLedToTheLogin(t *testing.T) {
 
 func TestPeopleAreRefusedByAPage(t *testing.T) {
 	s := webtest.NewSite(t, web.Route{Pattern: "/operate", Role: web.RoleOperate, Handler: webtest.Echo})
-	titles := map[int]string{403: "You may not do that", 404: "Not found", 421: "Unknown host name"}
+	titles := map[int]string{403: "Not permitted", 404: "Not found", 421: "Unknown host name"}
 	for want, w := range map[int]*httptest.ResponseRecorder{
 		403: s.Ask("GET", "/operate", "Accept", "text/html", "Authorization", "Bearer "+s.Tokens["view"]),
 		404: s.Ask("GET", "/nothing", "Accept", "text/html"),

@@ -16,15 +16,14 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// maxConns is how many connections a server has at a time, and maxOwnConns how
-// many from one address.
 const (
+	// maxConns bounds the connections of a server, and maxOwnConns those from one address.
 	maxConns    = 1024
 	maxOwnConns = 512
 )
 
-// NewServer returns a server for the handler of NewHandler. A handler that
-// needs more time to read or to write moves its own deadlines.
+// NewServer returns a server for the handler of NewHandler. A handler that needs more time to read or write moves its
+// own deadlines.
 func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -33,20 +32,19 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 		WriteTimeout:      time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // mostly what broken clients do
-		// Else "OPTIONS *" would be answered 200 to anybody.
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // mostly faults of clients
+		// Otherwise anyone would get 200 for "OPTIONS *".
 		DisableGeneralOptionsHandler: true,
 	}
 }
 
-// Serve serves on l until ctx ends, and then lets requests end that are under
-// way, for at most patience. It closes l. There are 1024 connections at a time,
-// others wait to be accepted; and 512 from one address (of IPv6: one network of
-// 64 bits), others are closed.
+// Serve serves on l until ctx ends, then lets running requests end, for at most patience. It closes l. At most 1024
+// connections are open; others wait to be accepted. At most 512 are from one address (of IPv6: one /64 network);
+// others are closed.
 func Serve(ctx context.Context, s *http.Server, l net.Listener, patience time.Duration) error {
 	failed := make(chan error, 1)
 	go func() {
-		failed <- s.Serve(netutil.LimitListener(&fairListener{Listener: l, open: Slots{Own: maxOwnConns}}, maxConns))
+		failed <- s.Serve(netutil.LimitListener(&addressListener{Listener: l, open: Slots{Own: maxOwnConns}}, maxConns))
 	}()
 	select {
 	case err := <-failed:
@@ -65,14 +63,13 @@ func Serve(ctx context.Context, s *http.Server, l net.Listener, patience time.Du
 	return err
 }
 
-// fairListener lets nobody have more than maxOwnConns of the connections, so that
-// others find one.
-type fairListener struct {
+// addressListener closes connections from an address that has maxOwnConns already, so that other clients find one.
+type addressListener struct {
 	net.Listener
 	open Slots
 }
 
-func (l *fairListener) Accept() (net.Conn, error) {
+func (l *addressListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
@@ -80,19 +77,19 @@ func (l *fairListener) Accept() (net.Conn, error) {
 		}
 		from := network(conn.RemoteAddr().String()).String()
 		if ok, _ := l.open.try(from); ok {
-			return &fairConn{Conn: conn, free: sync.OnceFunc(func() { l.open.free(from) })}, nil
+			return &addressConn{Conn: conn, free: sync.OnceFunc(func() { l.open.free(from) })}, nil
 		}
 		conn.Close()
 	}
 }
 
-// fairConn is a connection that its address has.
-type fairConn struct {
+// addressConn frees the place of its address when it is closed.
+type addressConn struct {
 	net.Conn
 	free func()
 }
 
-func (c *fairConn) Close() error {
+func (c *addressConn) Close() error {
 	defer c.free()
 	return c.Conn.Close()
 }

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// sessionCookie is the name of the cookie.
+// SessionCookie is the name of the session cookie.
 const SessionCookie = "tiwsnap_session"
 
-// revokeTimeout bounds the question whether a session was logged out.
+// revokeTimeout bounds the check whether a session was logged out.
 const revokeTimeout = time.Second
 
-// sessions makes and reads cookies: ID.EXPIRY.NAME.MAC. The MAC covers the hash
-// of the user's password too, so that a new password ends all sessions.
+// sessions makes and checks cookies: ID.EXPIRY.NAME.MAC. The MAC also covers the hash of the password, so a new
+// password ends all sessions.
 type sessions struct{ key []byte }
 
 func (s sessions) make(id string, u User, expiry time.Time) string {
@@ -35,15 +35,14 @@ func (s sessions) mac(text string, u User) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// Sign returns the HMAC-SHA256 of a text under the session key, in base64url. Another session key ends it.
+// Sign returns the HMAC-SHA256 of a text under the session key, in base64url.
 func (a *Auth) Sign(text string) string {
 	mac := hmac.New(sha256.New, a.logins.Load().sessions.key)
 	mac.Write([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// session returns the user whose cookie it is and the id of the session, if
-// the cookie is good.
+// session returns the user of a cookie and the id of the session, if the cookie is valid.
 func (a *Auth) session(ctx context.Context, cookie string) (u User, id string, ok bool) {
 	field := strings.Split(cookie, ".")
 	if len(field) != 4 {
@@ -54,7 +53,7 @@ func (a *Auth) session(ctx context.Context, cookie string) (u User, id string, o
 		return u, "", false
 	}
 	l := a.logins.Load()
-	u, known := l.user(string(name)) // the MAC of one who is unknown is compared all the same
+	u, known := l.user(string(name)) // for an unknown user the MAC is compared, too
 	expiry, err := strconv.ParseInt(field[1], 10, 64)
 	text := strings.Join(field[:3], ".")
 	good := hmac.Equal([]byte(field[3]), []byte(l.sessions.mac(text, u)))
@@ -71,14 +70,14 @@ func (a *Auth) session(ctx context.Context, cookie string) (u User, id string, o
 	return u, field[0], true
 }
 
-// logIn begins a session of the user.
+// LogIn begins a session of the user.
 func (a *Auth) LogIn(w http.ResponseWriter, r *http.Request, u User) {
 	expiry := time.Now().Add(a.o.SessionLife)
 	setSession(w, r, a.logins.Load().sessions.make(rand.Text(), u, expiry), int(a.o.SessionLife.Seconds()))
 }
 
-// logOut ends the session of a request, also for whoever has a copy of its
-// cookie. The error is that of Redis; the browser forgets the cookie anyhow.
+// LogOut ends the session of a request, also for copies of its cookie. The error is that of Redis; the browser drops
+// the cookie in any case.
 func (a *Auth) LogOut(w http.ResponseWriter, r *http.Request) error {
 	setSession(w, r, "", -1)
 	cookie, err := r.Cookie(SessionCookie)
@@ -101,8 +100,8 @@ func setSession(w http.ResponseWriter, r *http.Request, value string, maxAge int
 	})
 }
 
-// overTLS reports whether the browser speaks https, perhaps to a proxy. Nobody
-// can harm anybody else by saying so.
+// OverTLS reports whether the browser uses https, perhaps to a proxy. A false claim harms only the client that makes
+// it.
 func OverTLS(r *http.Request) bool {
 	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" ||
 		strings.HasPrefix(r.Header.Get("Origin"), "https://")

@@ -5,14 +5,14 @@ import (
 	"net/http"
 )
 
-// Site is the pages and the API of one namespace, where a server has several:
-// all their paths begin with Base, which is empty for one of them.
+// Site is the pages and the API of one namespace, if a server serves several. All its paths begin with Base, which is
+// empty for one of the sites.
 type Site struct {
 	Name string // of the namespace
 	Base string // as in "/n/school-b"
 }
 
-// Under returns the routes below the base of a site.
+// Under returns the routes with the base of the site before their paths.
 func (s Site) Under(routes ...Route) []Route {
 	for i, r := range routes {
 		routes[i].Handler = siteHandler{r.Handler, s}
@@ -28,8 +28,7 @@ type siteHandler struct {
 
 type siteKey struct{}
 
-// at serves a route of the site, which is one of all, by a handler that knows no
-// base.
+// at serves a route of the site by a handler that does not know the base.
 func (s Site) at(all []Site, h http.Handler) http.Handler {
 	return http.StripPrefix(s.Base, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := context.WithValue(context.WithValue(r.Context(), siteKey{}, s), sitesKey{}, all)
@@ -37,7 +36,7 @@ func (s Site) at(all []Site, h http.Handler) http.Handler {
 	}))
 }
 
-// siteOf is the site of a request.
+// SiteOf returns the site of a request.
 func SiteOf(r *http.Request) Site {
 	s, _ := r.Context().Value(siteKey{}).(Site)
 	return s
@@ -45,16 +44,16 @@ func SiteOf(r *http.Request) Site {
 
 type sitesKey struct{}
 
-// sitesOf is all sites of the server, where it has several.
+// SitesOf returns all sites of the server, if it has several.
 func SitesOf(r *http.Request) []Site {
 	all, _ := r.Context().Value(sitesKey{}).([]Site)
 	return all
 }
 
-// baseOf is the path before those of all routes.
+// BaseOf returns the base of the site of a request.
 func BaseOf(r *http.Request) string { return SiteOf(r).Base }
 
-// origin returns the scheme and host by which a request has come.
+// Origin returns the scheme and host that the client has used, as in "https://tiwsnap.example.com".
 func Origin(r *http.Request) string {
 	if OverTLS(r) {
 		return "https://" + r.Host

@@ -10,25 +10,24 @@ import (
 )
 
 const (
-	// pingEvery is how often a stream shows that it lives where nothing changes.
+	// pingEvery is how often a stream without changes sends a comment, which shows that it is alive.
 	pingEvery = 15 * time.Second
-	// streamLife is how long a stream lasts. Clients open the next one by
-	// themselves, if they still may.
+	// streamLife bounds the life of a stream. Clients reconnect by themselves, and are authenticated again.
 	streamLife = 5 * time.Minute
-	// maxStreams is how many there are in a process, and MaxOwnStreams how many
-	// of one principal.
+	// maxStreams bounds the streams of a process, and MaxOwnStreams those of one principal.
 	maxStreams    = 300
 	MaxOwnStreams = 50
 )
 
-// streams are those who follow something by server-sent events
-// (https://html.spec.whatwg.org/#server-sent-events), pages and programs.
+// Streams are the open streams of server-sent events (https://html.spec.whatwg.org/#server-sent-events), for pages and
+// for programs.
 type Streams struct {
 	Slots
 	closing sync.Once
 	closed  chan struct{}
 }
 
+// NewStreams returns streams with the limits of a process.
 func NewStreams() *Streams {
 	return &Streams{
 		Slots:  Slots{What: "streams are open", All: maxStreams, Own: MaxOwnStreams, Retry: 10 * time.Second},
@@ -36,20 +35,21 @@ func NewStreams() *Streams {
 	}
 }
 
-// close ends all streams, so that a server can shut down.
+// Close ends all streams, so that a server can shut down.
 func (s *Streams) Close() { s.closing.Do(func() { close(s.closed) }) }
 
-// follow opens a stream, and has tell send what is new, at once and every so
-// often, until the client has gone or tell returns an error. The error of follow
-// is from before the stream has begun.
-func (s *Streams) Follow(w http.ResponseWriter, r *http.Request, every time.Duration, tell func(*Stream) error) error {
+// Follow opens a stream. It calls update at once and then every so often, until the client is gone or update returns
+// an error. Its own error is from before the stream has begun.
+func (s *Streams) Follow(
+	w http.ResponseWriter, r *http.Request, every time.Duration, update func(*Stream) error,
+) error {
 	free, err := s.Take(r.Context())
 	if err != nil {
 		return err
 	}
 	defer free()
 	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // or proxies wait for more
+	w.Header().Set("X-Accel-Buffering", "no") // otherwise proxies buffer
 	if r.Method == http.MethodHead {
 		return nil
 	}
@@ -60,7 +60,7 @@ func (s *Streams) Follow(w http.ResponseWriter, r *http.Request, every time.Dura
 	end := time.NewTimer(streamLife)
 	defer end.Stop()
 	for err == nil {
-		if err = tell(client); err == nil && time.Since(client.at) >= pingEvery {
+		if err = update(client); err == nil && time.Since(client.at) >= pingEvery {
 			err = client.write(":\n\n")
 		}
 		if err != nil {
@@ -76,24 +76,23 @@ func (s *Streams) Follow(w http.ResponseWriter, r *http.Request, every time.Dura
 			return nil
 		}
 	}
-	return nil // nobody is there to be told, or all is said
+	return nil // the client is gone, or the stream has ended
 }
 
-// stream is one client that follows.
+// Stream is the stream of one client.
 type Stream struct {
 	w    *DeadlineWriter
 	sent map[string][]byte // the last of each kind of event
 	at   time.Time         // of the last write
 }
 
-// forget has the next event be sent under each key for which which is true, also if it is the same.
-func (s *Stream) Forget(which func(key string) bool) {
-	maps.DeleteFunc(s.sent, func(key string, _ []byte) bool { return which(key) })
+// Forget drops the last events of the keys for which match is true: their next event is sent even if it is the same.
+func (s *Stream) Forget(match func(key string) bool) {
+	maps.DeleteFunc(s.sent, func(key string, _ []byte) bool { return match(key) })
 }
 
-// send writes an event unless it is the same as the last under that key. Each is
-// the whole state, so that a client may miss any number of them. An event without
-// a name is a message. The id may be empty.
+// Send writes an event, unless it equals the last one of that key. Each event is a whole state, so a client may miss
+// any number of them. Without a name it is a message. The id may be empty.
 func (s *Stream) Send(key, event, id string, data []byte) error {
 	if last, ok := s.sent[key]; ok && bytes.Equal(last, data) {
 		return nil

@@ -33,29 +33,27 @@ import (
 	"tiwsnap/web"
 )
 
-// APIOptions are the settings of an API. Redis and Ledger are required.
+// Options are the settings of an API. Redis and Ledger are required.
 type Options struct {
 	Redis     redis.UniversalClient // stays the caller's to close
 	Namespace keys.Namespace        // default: keys.Default
-	// Ledger writes what is ended here, with the settings of the workers.
+	// Ledger cancels with the settings of the workers.
 	Ledger *ledger.Ledger
-	// Replicated answers an enqueue only when a replica of Redis has it too.
+	// Replicated answers an enqueue only after a replica of Redis has confirmed it.
 	Replicated bool
-	// CheckWebhook says what is wrong with the receiver that a batch names.
-	// Default: none may be named.
+	// CheckWebhook returns why the webhook of a batch is not allowed. Default: none is.
 	CheckWebhook func(url string) error
-	// CheckCallback says what is wrong with the CallbackURL of a room. Default:
-	// nothing but what tasks.Room does not allow.
+	// CheckCallback returns why the CallbackURL of a room is not allowed. Default: tasks.CheckCallbackURL.
 	CheckCallback func(url string) error
-	// Images opens images. Default: those that Tencent has, from public hosts.
+	// Images opens images. Default: those at Tencent, from public hosts.
 	Images *images.Source
-	// Limiters are those of this process, by API action.
+	// Limiters are the rate limiters of this process, by API action.
 	Limiters map[string]*ratelimit.Limiter
 	// Schedules are those of the configuration.
 	Schedules []schedule.Schedule
 	Version   string // of this build
-	// Base is that of its Site. Beside is another API of this process, whose
-	// bounds on what is under way hold for both. Default: none.
+	// Base is that of its Site. Beside is another API of this process that shares its limits on what runs at a time.
+	// Default: none.
 	Base   string
 	Beside *API
 	Log    *slog.Logger // default: none
@@ -85,7 +83,7 @@ type API struct {
 	keys      idempotency
 	paces     paces
 	watcher   *watcher
-	// Those under way.
+	// Limits on what runs at a time.
 	Uploads, downloads, sheets, images *web.Slots
 	Streams                            *web.Streams
 
@@ -95,7 +93,7 @@ type API struct {
 	spec   *huma.OpenAPI
 }
 
-// NewAPI returns the API. It does not touch Redis.
+// New returns the API. It does not use Redis.
 func New(o Options) *API {
 	o.maxUpload = cmp.Or(o.maxUpload, maxUpload)
 	o.maxRows = cmp.Or(o.maxRows, maxUploadRows)
@@ -126,7 +124,8 @@ func New(o Options) *API {
 		Uploads: &web.Slots{What: "lists are being uploaded", All: maxUploads, Own: maxOwnUploads, Retry: 5 * time.Second},
 		downloads: &web.Slots{What: "lists are being downloaded", All: maxDownloads, Own: maxOwnDownloads,
 			Retry: 5 * time.Second},
-		sheets:  &web.Slots{What: "lists for Excel are made", All: maxSheets, Own: maxOwnSheets, Retry: 5 * time.Second},
+		sheets:  &web.Slots{What: "lists for Excel are being made", All: maxSheets, Own: maxOwnSheets,
+			Retry: 5 * time.Second},
 		Streams: web.NewStreams(),
 		images:  &web.Slots{What: "images are being read", All: maxImages, Own: maxOwnImages, Retry: time.Second},
 
@@ -144,51 +143,52 @@ func New(o Options) *API {
 	return a
 }
 
-// Close ends all streams, also those to open pages, so that a server can shut
-// down.
+// Close ends all streams, also those of pages, so that a server can shut down.
 func (a *API) Close() {
 	a.Streams.Close()
 	a.o.Images.Fetcher.Close()
 }
 
-// operation is one line of the table of what the API does.
+// operation is a line of the table of operations.
 type operation struct {
 	pattern string // method and path
 	role    web.Role
-	id      string // its name for generated clients; it stays
+	id      string // name in generated clients; never changes
 	summary string
 	add     func(huma.API, huma.Operation)
 }
 
-// operations is the table.
+// operations returns the table.
 func (a *API) operations() []operation {
 	return []operation{
 		{"POST /v1/snapshots", web.RoleProduce, "create-snapshot", "Enqueue one room, ahead of every batch",
 			enqueues[EnqueuedSnapshot](limited(a.createSnapshot))},
-		{"GET /v1/snapshots/{id}", web.RoleRead, "get-snapshot", "What became of a snapshot", limited(a.getSnapshot)},
+		{"GET /v1/snapshots/{id}", web.RoleRead, "get-snapshot", "The state and result of a snapshot",
+			limited(a.getSnapshot)},
 		{"GET /v1/snapshots/{id}/images/{n}", web.RoleRead, "get-image",
 			"An image of a snapshot, or with width a thumbnail of it", a.getImage},
 		{"POST /v1/snapshots/{id}/cancel", web.RoleProduce, "cancel-snapshot",
 			"Cancel a snapshot, unless Tencent has accepted it", limited(a.CancelSnapshot)},
 		{"POST /v1/snapshots/{id}/retry", web.RoleOperate, "retry-snapshot",
-			"Send a snapshot again that failed, was canceled or is held", limited(a.RetrySnapshot)},
+			"Retry a snapshot that failed, was canceled or is held for review", limited(a.RetrySnapshot)},
 
 		{"POST /v1/batches", web.RoleProduce, "create-batch", "Enqueue a batch: a list of rooms of any size",
 			enqueues[Enqueued](a.createBatch)},
 		{"GET /v1/batches", web.RoleRead, "list-batches", "All batches", limited(a.ListBatches)},
-		{"GET /v1/batches/{id}", web.RoleRead, "get-batch", "What became of a batch", limited(a.getBatch)},
+		{"GET /v1/batches/{id}", web.RoleRead, "get-batch", "The state of a batch", limited(a.getBatch)},
 		{"GET /v1/batches/{id}/snapshots", web.RoleRead, "list-snapshots",
-			"What became of the snapshots of a batch: a page, or the whole list", a.listSnapshots()},
+			"The results of a batch: a page, or the whole list", a.listSnapshots()},
 		{"GET /v1/batches/{id}/images.zip", web.RoleRead, "get-batch-images",
 			"All images of a batch with its lists, as a ZIP archive", a.getImages},
 		{"GET /v1/batches/{id}/events", web.RoleRead, "follow-batch", "Follow a batch to its end by server-sent events",
-			streaming("Event batch: the whole batch after each change; finally end, or gone if it has expired", a.batchEvents)},
+			streaming("Event batch: the whole batch after each change; at its end event end, or gone if it has expired",
+				a.batchEvents)},
 		{"POST /v1/batches/{id}/cancel", web.RoleProduce, "cancel-batch",
 			"Cancel a batch, as far as Tencent has not accepted it", limited(a.CancelBatch)},
 		{"POST /v1/batches/{id}/pause", web.RoleOperate, "pause-batch",
-			"Feed nothing more of a batch; what was fed, a few seconds of work, goes on", limited(a.PauseBatch)},
-		{"POST /v1/batches/{id}/resume", web.RoleOperate, "resume-batch", "Let a paused batch go on", limited(a.ResumeBatch)},
-		{"POST /v1/batches/{id}/retry", web.RoleOperate, "retry-batch", "Send the failed snapshots of a batch again",
+			"Pause a batch; the few seconds of work on the queue continue", limited(a.PauseBatch)},
+		{"POST /v1/batches/{id}/resume", web.RoleOperate, "resume-batch", "Resume a paused batch", limited(a.ResumeBatch)},
+		{"POST /v1/batches/{id}/retry", web.RoleOperate, "retry-batch", "Retry the failed snapshots of a batch",
 			limited(a.RetryBatch)},
 		{"POST /v1/batches/{id}/again", web.RoleOperate, "again-batch", "Enqueue the rooms of a batch as a new one",
 			within(runTime, a.AgainBatch)},
@@ -196,47 +196,47 @@ func (a *API) operations() []operation {
 		{"GET /v1/find", web.RoleRead, "find-snapshots",
 			"Find snapshots by RoomId, TaskID, RequestId or the value of a label", limited(a.Find)},
 		{"GET /v1/failures", web.RoleView, "list-failures",
-			"What failed, by error code: how often, what it means, what to do", limited(a.listFailures)},
-		{"POST /v1/failures/retry", web.RoleOperate, "retry-failures", "Send again what has failed everywhere",
+			"Failures by error code: count, meaning, fix", limited(a.listFailures)},
+		{"POST /v1/failures/retry", web.RoleOperate, "retry-failures", "Retry the failed snapshots of all batches",
 			limited(a.RetryFailures)},
 		{"GET /v1/schedules", web.RoleView, "list-schedules",
-			"The schedules: when each comes next, and what became of its last tick", limited(a.ListSchedules)},
+			"The schedules: next ticks, and the outcome of the last one", limited(a.ListSchedules)},
 		{"POST /v1/schedules/{name}/run", web.RoleOperate, "run-schedule", "Enqueue the rooms of a schedule now",
 			within(runTime, a.RunSchedule)},
-		{"POST /v1/schedules/{name}/pause", web.RoleOperate, "pause-schedule", "Make no more ticks of a schedule",
+		{"POST /v1/schedules/{name}/pause", web.RoleOperate, "pause-schedule", "Pause a schedule",
 			limited(a.PauseSchedule)},
 		{"POST /v1/schedules/{name}/resume", web.RoleOperate, "resume-schedule",
-			"Make the ticks of a schedule again, from now on", limited(a.ResumeSchedule)},
-		{"GET /v1/webhooks", web.RoleView, "list-webhooks", "The webhooks that could not be delivered, or wait",
+			"Resume a schedule; ticks missed during the pause are not made up", limited(a.ResumeSchedule)},
+		{"GET /v1/webhooks", web.RoleView, "list-webhooks", "Undelivered webhooks, and those that wait for a retry",
 			limited(a.ListWebhooks)},
 		{"POST /v1/webhooks/{id}/resend", web.RoleOperate, "resend-webhook",
-			"Send a webhook again that could not be delivered", limited(a.ResendWebhook)},
+			"Resend an undelivered webhook", limited(a.ResendWebhook)},
 		{"POST /v1/webhooks/resend", web.RoleOperate, "resend-webhooks",
-			"Send all webhooks again that could not be delivered", limited(a.ResendWebhooks)},
-		{"GET /v1/workers", web.RoleView, "list-workers", "The workers that run, and settings in which they differ",
+			"Resend all undelivered webhooks", limited(a.ResendWebhooks)},
+		{"GET /v1/workers", web.RoleView, "list-workers", "The running workers, and settings in which they differ",
 			limited(a.ListWorkers)},
-		{"GET /v1/redis", web.RoleView, "get-redis", "How Redis is", limited(a.GetRedis)},
-		{"GET /v1/audit", web.RoleView, "list-audit", "Who has changed what, when", limited(a.ListAudit)},
+		{"GET /v1/redis", web.RoleView, "get-redis", "The state of Redis", limited(a.GetRedis)},
+		{"GET /v1/audit", web.RoleView, "list-audit", "The audit log: who changed what, and when", limited(a.ListAudit)},
 		{"POST /v1/limit", web.RoleOperate, "set-limit", "Set the rate limit of all workers", limited(a.SetLimit)},
-		{"GET /v1/limit/history", web.RoleView, "get-limit-history", "The requests of the last 15 minutes, day or week",
+		{"GET /v1/limit/history", web.RoleView, "get-limit-history", "Requests of the last 15 minutes, day or week",
 			limited(a.limitHistory)},
-		{"GET /v1/limit", web.RoleView, "get-limit", "The request quotas, and why nothing is sent", limited(a.getLimit)},
-		{"POST /v1/stop", web.RoleOperate, "stop-sending", "Stop all sending at once, until it is started", limited(a.Stop)},
+		{"GET /v1/limit", web.RoleView, "get-limit", "The rate limits, and why sending is stopped", limited(a.getLimit)},
+		{"POST /v1/stop", web.RoleOperate, "stop-sending", "Stop all sending until it is started", limited(a.Stop)},
 		{"POST /v1/start", web.RoleOperate, "start-sending", "Start all sending, whatever has stopped it", limited(a.Start)},
 		{"GET /v1/events", web.RoleView, "follow-all", "Follow everything by server-sent events", streaming(
-			"Events batch with a whole batch, of the 50 newest, and status, each time that something has changed", a.allEvents)},
+			"Events batch (a whole batch, of the 50 newest) and status, after each change", a.allEvents)},
 	}
 }
 
-// callTimeout bounds a call that neither uploads nor downloads a list.
+// callTimeout bounds an operation that neither uploads nor downloads a list.
 const callTimeout = 10 * time.Second
 
-// limited makes an operation of a function. Errors become problems.
+// limited registers a method as an operation. Its errors become problems.
 func limited[I, O any](f func(context.Context, *I) (*O, error)) func(huma.API, huma.Operation) {
 	return within(callTimeout, f)
 }
 
-// within is limited for a function that may take longer.
+// within is limited for a method that may take longer.
 func within[I, O any](d time.Duration, f func(context.Context, *I) (*O, error)) func(huma.API, huma.Operation) {
 	return func(api huma.API, op huma.Operation) {
 		huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
@@ -251,7 +251,7 @@ func within[I, O any](d time.Duration, f func(context.Context, *I) (*O, error)) 
 	}
 }
 
-// enqueues tells what an operation answers that enqueues.
+// enqueues describes the answers of an operation that enqueues.
 func enqueues[O any](add func(huma.API, huma.Operation)) func(huma.API, huma.Operation) {
 	return func(api huma.API, op huma.Operation) {
 		op.DefaultStatus = http.StatusAccepted
@@ -261,7 +261,7 @@ func enqueues[O any](add func(huma.API, huma.Operation)) func(huma.API, huma.Ope
 			}}
 		}
 		op.Responses = map[string]*huma.Response{"202": answer("Enqueued"),
-			"200": answer("It was there already, and is the same")}
+			"200": answer("It existed already and is the same")}
 		op.Errors = []int{http.StatusConflict, http.StatusUnprocessableEntity, http.StatusServiceUnavailable}
 		add(api, op)
 	}
@@ -270,10 +270,10 @@ func enqueues[O any](add func(huma.API, huma.Operation)) func(huma.API, huma.Ope
 // Routes returns the routes of the API and of its description.
 func (a *API) Routes() []web.Route { return slices.Clone(a.routes) }
 
-// OpenAPI returns the description. Do not change it.
+// OpenAPI returns the description of the API. Do not change it.
 func (a *API) OpenAPI() *huma.OpenAPI { return a.spec }
 
-// register makes the routes and their description of the table.
+// register returns the routes of the operations and their description.
 func (a *API) register() ([]web.Route, *huma.OpenAPI) {
 	c := &adapter{log: a.o.Log}
 	config := huma.Config{
@@ -313,11 +313,10 @@ func (a *API) register() ([]web.Route, *huma.OpenAPI) {
 const description = "Snapshots of Tencent Interactive Whiteboards at the rate limit of the account. " +
 	"Errors are problem documents (RFC 9457) with a stable code."
 
-// adapter is the adapter by which huma gives its handlers to the table of
-// routes.
+// adapter collects the routes that huma makes of the operations.
 type adapter struct {
 	log    *slog.Logger
-	role   web.Role // of what is registered now
+	role   web.Role // of the operation that is being registered
 	routes []web.Route
 }
 
@@ -332,11 +331,10 @@ func (c *adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
 	}))
 }
 
-// ServeHTTP is for huma's tests.
+// ServeHTTP is for tests of huma.
 func (c *adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
 
-// exchange is embedded in the input of an operation that reads or writes its
-// body by itself.
+// exchange is embedded in the input of an operation that itself reads or writes the body.
 type exchange struct {
 	w http.ResponseWriter
 	r *http.Request

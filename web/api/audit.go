@@ -10,18 +10,17 @@ import (
 	"tiwsnap/web"
 )
 
-// auditTime bounds the writing of an entry of the audit log.
+// auditTime bounds the write of an entry of the audit log.
 const auditTime = 2 * time.Second
 
 type viaKey struct{}
 
-// withVia returns a context whose changes the audit log has as made that way, as audit.Page. Default: audit.API.
+// WithVia returns a context for changes that are made on another way than the API, as audit.Page.
 func WithVia(ctx context.Context, via string) context.Context {
 	return context.WithValue(ctx, viaKey{}, via)
 }
 
-// did keeps who did what, after it was done. Where Redis does not take the entry
-// the log has it.
+// Audit adds an entry to the audit log, after the change. If Redis does not take it, it is logged.
 func (a *API) Audit(ctx context.Context, action, object, detail string) {
 	who := web.PrincipalOf(ctx)
 	via, _ := ctx.Value(viaKey{}).(string)
@@ -51,16 +50,17 @@ type AuditInput struct {
 type auditOutput struct {
 	Body struct {
 		Entries []audit.Entry `json:"entries" doc:"The newest first; kept for 90 days"`
-		Next    string        `json:"next,omitempty" doc:"Cursor of the next page, if there is one"`
+		Next    string        `json:"next,omitempty" doc:"Cursor of the next page, if any"`
 	}
 }
 
+// ListAudit returns a page of the audit log.
 func (a *API) ListAudit(ctx context.Context, in *AuditInput) (*auditOutput, error) {
 	out := &auditOutput{}
 	var err error
 	out.Body.Entries, out.Body.Next, err = audit.New(a.Redis, a.Namespace).Page(ctx, in.Cursor, in.Limit)
 	if errors.Is(err, audit.ErrCursor) {
-		err = web.Invalid("cursor", "is none that a page before gave")
+		err = web.Invalid("cursor", "is not one that an earlier page returned")
 	}
 	return out, err
 }

@@ -22,15 +22,15 @@ type batchOutput struct {
 	Body Batch
 }
 
-// Batch is a batch as programs see it.
+// Batch is a ledger.Batch with its rate.
 type Batch struct {
 	ledger.Batch
 	Rate float64 `json:"rate,omitempty" doc:"Snapshots that recently ended per second; from the second request on"`
 	Left float64 `json:"seconds_left,omitempty" doc:"Until the end at that rate"`
 }
 
-// batch returns a batch that the principal of ctx may see. Errors:
-// ledger.ErrNotFound, also where it may not, or Redis'.
+// Batch returns a batch that the principal of ctx may see. Errors: ledger.ErrNotFound, also for those it may not see,
+// or that of Redis.
 func (a *API) Batch(ctx context.Context, id string) (ledger.Batch, error) {
 	b, err := a.Ledger.Batch(ctx, id)
 	if err == nil && !SeesAll(ctx) && b.By != web.PrincipalOf(ctx).Key() {
@@ -39,17 +39,16 @@ func (a *API) Batch(ctx context.Context, id string) (ledger.Batch, error) {
 	return b, err
 }
 
-// seesAll reports whether the principal of ctx sees what others have enqueued.
+// SeesAll reports whether the principal of ctx may see what others have enqueued.
 func SeesAll(ctx context.Context) bool {
 	p := web.PrincipalOf(ctx)
 	return p.May(web.RoleView)
 }
 
-// mayChange returns a *Problem where what by has enqueued is not the
-// principal's to cancel.
+// mayChange returns a *Problem if the principal of ctx may not cancel what by has enqueued.
 func mayChange(ctx context.Context, by string) error {
 	if p := web.PrincipalOf(ctx); !p.May(web.RoleOperate) && by != p.Key() {
-		return web.NewProblem(http.StatusForbidden, "role", "%s may cancel only what it has enqueued itself", p.Name)
+		return web.NewProblem(http.StatusForbidden, "role", "%s may cancel only its own batches and rooms", p.Name)
 	}
 	return nil
 }
@@ -64,14 +63,14 @@ func (a *API) getBatch(ctx context.Context, in *BatchInput) (*batchOutput, error
 
 type ListBatchesInput struct {
 	Limit  int       `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"How many at most"`
-	Cursor string    `query:"cursor" maxLength:"100" doc:"next of the page before"`
+	Cursor string    `query:"cursor" maxLength:"100" doc:"next of the previous page"`
 	State  string    `query:"state" enum:"open,running,paused,canceled,ended,failed" doc:"failed: with failures"`
-	Text   string    `query:"text" maxLength:"100" doc:"Only those with this text in their id or in the name of a label"`
-	Since  time.Time `query:"since" doc:"Only those that were made then or later"`
-	Until  time.Time `query:"until" doc:"Only those that were made before"`
+	Text   string    `query:"text" maxLength:"100" doc:"Only those with this text in their id or a label name"`
+	Since  time.Time `query:"since" doc:"Only those created then or later"`
+	Until  time.Time `query:"until" doc:"Only those created before"`
 }
 
-// matches reports whether a batch is one that is asked for.
+// matches reports whether a batch passes the filters.
 func (in *ListBatchesInput) matches(b ledger.Batch) bool {
 	state := in.State == "" || b.State == in.State || in.State == "open" && !b.Ended() ||
 		in.State == "failed" && b.Failed > 0
@@ -80,8 +79,7 @@ func (in *ListBatchesInput) matches(b ledger.Batch) bool {
 	return state && (has(b.ID) || slices.ContainsFunc(b.Labels, has))
 }
 
-// scanBatches is how many batches one page looks at, to find those that are
-// asked for.
+// scanBatches bounds the batches that one page searches.
 const scanBatches = 2000
 
 type listBatchesOutput struct {
@@ -91,6 +89,7 @@ type listBatchesOutput struct {
 	}
 }
 
+// ListBatches returns a page of batches, the newest first.
 func (a *API) ListBatches(ctx context.Context, in *ListBatchesInput) (*listBatchesOutput, error) {
 	out := &listBatchesOutput{}
 	out.Body.Batches = []Batch{}
@@ -136,6 +135,7 @@ type cancelBatchOutput struct {
 	}
 }
 
+// CancelBatch cancels a batch, except snapshots that Tencent has accepted.
 func (a *API) CancelBatch(ctx context.Context, in *BatchInput) (*cancelBatchOutput, error) {
 	before, err := a.Batch(ctx, in.ID)
 	if err == nil {
@@ -162,16 +162,18 @@ func (a *API) CancelBatch(ctx context.Context, in *BatchInput) (*cancelBatchOutp
 	return out, nil
 }
 
+// PauseBatch stops feeding a batch.
 func (a *API) PauseBatch(ctx context.Context, in *BatchInput) (*batchOutput, error) {
-	return a.turn(ctx, in.ID, "pause-batch", a.Backlog.Pause)
+	return a.setPaused(ctx, in.ID, "pause-batch", a.Backlog.Pause)
 }
 
+// ResumeBatch feeds a paused batch again.
 func (a *API) ResumeBatch(ctx context.Context, in *BatchInput) (*batchOutput, error) {
-	return a.turn(ctx, in.ID, "resume-batch", a.Backlog.Resume)
+	return a.setPaused(ctx, in.ID, "resume-batch", a.Backlog.Resume)
 }
 
-// turn takes a batch out of its turn or back in.
-func (a *API) turn(ctx context.Context, id, action string,
+// setPaused pauses or resumes a batch.
+func (a *API) setPaused(ctx context.Context, id, action string,
 	do func(context.Context, string) error) (*batchOutput, error) {
 	b, err := a.Batch(ctx, id)
 	if err != nil {
@@ -187,7 +189,7 @@ func (a *API) turn(ctx context.Context, id, action string,
 	return a.getBatch(ctx, &BatchInput{ID: id})
 }
 
-// retryTime bounds the retry of a batch: within it come some 50,000 snapshots.
+// retryTime bounds one retry of a batch: enough for some 50,000 snapshots.
 const retryTime = 8 * time.Second
 
 type RetryBatchInput struct {
@@ -199,11 +201,12 @@ type RetryBatchInput struct {
 type retryBatchOutput struct {
 	Body struct {
 		Retried  int   `json:"retried" doc:"Snapshots that were queued again"`
-		Complete bool  `json:"complete" doc:"false: there are more, and the same request again does the rest"`
+		Complete bool  `json:"complete" doc:"false: there are more; repeat the request"`
 		Batch    Batch `json:"batch"`
 	}
 }
 
+// RetryBatch retries the failed snapshots of a batch, or those held for review.
 func (a *API) RetryBatch(ctx context.Context, in *RetryBatchInput) (*retryBatchOutput, error) {
 	if _, err := a.Batch(ctx, in.ID); err != nil {
 		return nil, err
@@ -239,7 +242,7 @@ type AgainBatchInput struct {
 	Name string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id; default: the old id and the time"`
 }
 
-// AgainBatch is a batch that was made of the rooms of another one.
+// AgainBatch is a batch with the rooms of another one.
 type AgainBatch struct {
 	ID    string `json:"id" doc:"Of the new batch"`
 	Rooms int    `json:"rooms"`
@@ -250,7 +253,7 @@ type againBatchOutput struct {
 	Body   AgainBatch
 }
 
-// againBatch enqueues the rooms of a batch as a new one.
+// AgainBatch enqueues the rooms of a batch as a new batch.
 func (a *API) AgainBatch(ctx context.Context, in *AgainBatchInput) (*againBatchOutput, error) {
 	if _, err := a.Batch(ctx, in.ID); err != nil {
 		return nil, err

@@ -17,29 +17,29 @@ import (
 	"tiwsnap/web"
 )
 
-// createBatchInput is a list and what is said of it beside.
+// createBatchInput is a list and its options.
 type createBatchInput struct {
 	exchange
 	Key      string `header:"Idempotency-Key" maxLength:"255" doc:"A repeat with the same key creates nothing"`
 	Name     string `query:"name" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id of the batch; default: a new one"`
 	Strict   bool   `query:"strict" doc:"Enqueue nothing if any row is wrong"`
 	Check    bool   `query:"check" doc:"Check the list and enqueue nothing: 200 with what is wrong"`
-	Webhook  string `query:"webhook" doc:"URL that is told of the end, if the configuration allows its host"`
-	SdkAppId uint64 `query:"SdkAppId" doc:"What rows leave out"`
-	Callback string `query:"CallbackURL" doc:"What rows leave out"`
-	Mode     string `query:"SnapshotMode" enum:"AllMarks,LatestMarksOnly" doc:"What rows leave out"`
+	Webhook  string `query:"webhook" doc:"URL to notify at the end, if the configuration allows its host"`
+	SdkAppId uint64 `query:"SdkAppId" doc:"Default for rows without one"`
+	Callback string `query:"CallbackURL" doc:"Default for rows without one"`
+	Mode     string `query:"SnapshotMode" enum:"AllMarks,LatestMarksOnly" doc:"Default for rows without one"`
 	Encoding string `query:"encoding" maxLength:"40" doc:"Of a text, such as gb18030; default: as recognised"`
 	Sheet    string `query:"sheet" maxLength:"100" doc:"Name of the worksheet of an .xlsx file; default: the first"`
 }
 
-// Enqueued is what became of a list.
+// Enqueued is the outcome of an uploaded list.
 type Enqueued struct {
-	ID      string      `json:"id" doc:"Of the batch; empty where the list was only checked"`
-	Rooms   int         `json:"rooms" doc:"In the batch, or in order"`
+	ID      string      `json:"id" doc:"Of the batch; empty if the list was only checked"`
+	Rooms   int         `json:"rooms" doc:"Valid rooms"`
 	Created bool        `json:"created" doc:"false: only checked, or the same batch existed already"`
-	BadRows int         `json:"bad_rows" doc:"Rows that were left out because they are wrong"`
-	Faults  []web.Fault `json:"errors" doc:"What is wrong with them; at most 100"`
-	Notes   []Note      `json:"notes" doc:"What was recognised, and rows that are no rooms; at most 100"`
+	BadRows int         `json:"bad_rows" doc:"Rows that were left out because of a fault"`
+	Faults  []web.Fault `json:"errors" doc:"Their faults; at most 100"`
+	Notes   []Note      `json:"notes" doc:"What was detected, and skipped rows; at most 100"`
 }
 
 func (a *API) createBatch(api huma.API, op huma.Operation) {
@@ -51,7 +51,7 @@ func (a *API) createBatch(api huma.API, op huma.Operation) {
 		return out, nil
 	})
 	room := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[tasks.Room](), true, "")
-	// Told to huma any earlier, it would read the body whole.
+	// Set before, it would make huma read the whole body into memory.
 	api.OpenAPI().Paths[op.Path].Post.RequestBody = &huma.RequestBody{
 		Required:    true,
 		Description: "The rooms: CSV with a header, .xlsx, JSON lines, or JSON. docs/lists.md says what is recognised.",
@@ -94,7 +94,7 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 	if err != nil {
 		return nil, err
 	}
-	var done *kept
+	var done *storedAnswer
 	defer func() { claim.end(ctx, done, a.o.Log) }()
 
 	sum := sha256.New()
@@ -137,20 +137,20 @@ func (a *API) takeBatch(ctx context.Context, in *createBatchInput) (*accepted, e
 	}
 	body, err := json.Marshal(Enqueued{
 		ID: batch.ID, Rooms: batch.Rooms, BadRows: report.Bad, Faults: report.Faults, Notes: report.Notes,
-		// What was found under an id that only this request has was made by it.
+		// A batch with the id of this request was made by this request, or an earlier try of it.
 		Created: batch.Created || head.Name == "",
 	})
 	if err != nil {
 		return nil, err
 	}
-	done = &kept{digest, http.StatusAccepted, a.o.Base + "/v1/batches/" + batch.ID, string(body)}
+	done = &storedAnswer{digest, http.StatusAccepted, a.o.Base + "/v1/batches/" + batch.ID, string(body)}
 	if !batch.Created && head.Name != "" {
 		done.status = http.StatusOK
 	}
 	return done.accepted(false), nil
 }
 
-// checkList reads a list to its end and tells what is wrong with it.
+// checkList reads a list and returns what is wrong with it.
 func (a *API) checkList(
 	ctx context.Context, in *createBatchInput, format listFormat, encoding rooms.Encoding,
 ) (*accepted, error) {

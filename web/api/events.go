@@ -19,23 +19,21 @@ import (
 )
 
 const (
-	// eventsEvery is the time between two looks at Redis, for all streams
-	// together.
+	// eventsEvery is the time between two reads of Redis, for all streams together.
 	eventsEvery = time.Second
-	// eventsBatches is how many of the newest batches the stream of everything
-	// tells of.
+	// eventsBatches is how many of the newest batches the stream of all batches has.
 	eventsBatches = 50
 )
 
-// Status is what stands beside the batches.
+// Status is the event status of the stream of all batches.
 type Status struct {
 	Waiting int         `json:"waiting" doc:"Rooms that wait in all batches"`
 	Limits  []Limit     `json:"limits"`
 	Stopped []gate.Stop `json:"stopped" doc:"Why nothing is sent, or nothing for an application"`
 }
 
-// news is what Redis said in one look.
-type news struct {
+// state is the result of one read of Redis.
+type state struct {
 	batches map[string][]byte // JSON, of the newest batches and of those with a stream of their own
 	ended   map[string]bool
 	newest  []string // of them, the newest ones
@@ -43,22 +41,22 @@ type news struct {
 	err     error
 }
 
-// watcher looks at Redis once for all streams.
+// watcher reads Redis once for all streams.
 type watcher struct {
 	a *API
 
 	mu      sync.Mutex
 	streams map[string]int // how many, by batch; "": of everything
 	at      time.Time
-	last    news
+	last    state
 }
 
-// open counts a stream in.
+// open registers a stream.
 func (w *watcher) open(batch string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.streams[batch]++
-	w.at = time.Time{} // what it wants may not have been looked at
+	w.at = time.Time{} // its batch may not have been read
 }
 
 func (w *watcher) close(batch string) {
@@ -69,26 +67,26 @@ func (w *watcher) close(batch string) {
 	}
 }
 
-// look returns the news, which are at most eventsEvery old.
-func (w *watcher) look(ctx context.Context) news {
+// poll returns the state, which is at most eventsEvery old.
+func (w *watcher) poll(ctx context.Context) state {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if time.Since(w.at) < eventsEvery*9/10 {
 		return w.last
 	}
-	// It is looked for all, not only for the stream that asks.
+	// The read is for all streams: it does not end with this one.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
 	n, err := w.read(ctx)
 	if err != nil {
-		n = news{err: err}
+		n = state{err: err}
 	}
 	w.at, w.last = time.Now(), n
 	return n
 }
 
-func (w *watcher) read(ctx context.Context) (news, error) {
-	n := news{batches: map[string][]byte{}, ended: map[string]bool{}}
+func (w *watcher) read(ctx context.Context) (state, error) {
+	n := state{batches: map[string][]byte{}, ended: map[string]bool{}}
 	var all []ledger.Batch
 	if w.streams[""] > 0 {
 		newest, err := w.a.Ledger.Batches(ctx, eventsBatches)
@@ -136,12 +134,12 @@ func (w *watcher) status(ctx context.Context) (s Status, err error) {
 	}
 	s.Limits, err = w.a.Limits(ctx)
 	for i := range s.Limits {
-		s.Limits[i].Used = 0 // it changes all the time
+		s.Limits[i].Used = 0 // changes all the time
 	}
 	return s, err
 }
 
-// lastEvent is the id of the event after which nothing follows.
+// lastEvent is the id of the last event of a batch.
 const lastEvent = "end"
 
 type batchEventsInput struct {
@@ -150,26 +148,25 @@ type batchEventsInput struct {
 	Last string `header:"Last-Event-ID" doc:"As browsers send it where a stream broke off"`
 }
 
-// errEnded ends a stream in order.
+// errEnded ends a stream without an error.
 var errEnded = errors.New("nothing follows")
 
-// follow gives news to a stream, until tell ends it or the client does.
-func (a *API) follow(x exchange, batch string, tell func(*web.Stream, news) error) error {
+// follow streams the state of a batch, or of all, until update returns an error or the client is gone.
+func (a *API) follow(x exchange, batch string, update func(*web.Stream, state) error) error {
 	a.watcher.open(batch)
 	defer a.watcher.close(batch)
 	return a.Streams.Follow(x.w, x.r, eventsEvery, func(s *web.Stream) error {
-		n := a.watcher.look(x.r.Context())
+		n := a.watcher.poll(x.r.Context())
 		if n.err != nil {
 			p, _ := json.Marshal(answerable(x.r.Context(), "events", n.err))
 			return s.Send("trouble", "trouble", "", p)
 		}
 		s.Forget(func(key string) bool { return key == "trouble" })
-		return tell(s, n)
+		return update(s, n)
 	})
 }
 
-// streaming makes an operation of a function that follows. What it returns is an
-// error from before the stream has begun.
+// streaming registers a function that streams. Its error is from before the stream has begun.
 func streaming[I any](events string, f func(context.Context, *I) (func() error, error)) func(huma.API, huma.Operation) {
 	return func(api huma.API, op huma.Operation) {
 		op.Responses = map[string]*huma.Response{"200": {Description: events, Content: map[string]*huma.MediaType{
@@ -202,10 +199,10 @@ func (a *API) batchEvents(ctx context.Context, in *batchEventsInput) (func() err
 	}
 	return func() error {
 		if b.Ended() && in.Last == lastEvent {
-			in.w.WriteHeader(http.StatusNoContent) // which tells browsers not to come back
+			in.w.WriteHeader(http.StatusNoContent) // browsers do not reconnect then
 			return nil
 		}
-		return a.follow(in.exchange, in.ID, func(s *web.Stream, n news) error {
+		return a.follow(in.exchange, in.ID, func(s *web.Stream, n state) error {
 			text, ok := n.batches[in.ID]
 			if !ok {
 				if err := s.Send("end", "gone", lastEvent, []byte("{}")); err != nil {
@@ -228,7 +225,7 @@ type eventsInput struct{ exchange }
 
 func (a *API) allEvents(_ context.Context, in *eventsInput) (func() error, error) {
 	return func() error {
-		return a.follow(in.exchange, "", func(s *web.Stream, n news) error {
+		return a.follow(in.exchange, "", func(s *web.Stream, n state) error {
 			if err := s.Send("status", "status", "", n.status); err != nil {
 				return err
 			}

@@ -8,20 +8,21 @@ import (
 )
 
 type failuresInput struct {
-	Batch string `query:"batch" maxLength:"64" doc:"Only those of this batch"`
-	Held  bool   `query:"held" doc:"Instead of failures what waits for a person, as the outcome of a request is unknown"`
+	Batch string `query:"batch" maxLength:"64" doc:"Only of this batch"`
+	Held  bool   `query:"held" doc:"Those held for review instead: the outcome of a request is unknown"`
 }
 
 type failuresOutput struct {
 	Body struct {
 		Failures []*results.Failure `json:"failures" doc:"By error code, the most frequent first"`
-		Complete bool               `json:"complete" doc:"false: there are more than 50,000, the rest is not counted"`
+		Complete bool               `json:"complete" doc:"false: there are more than 50,000; the rest is not counted"`
 	}
 }
 
-// maxFailures is how many failures one answer counts.
+// maxFailures bounds the failures that one answer counts.
 const maxFailures = 50_000
 
+// listFailures returns the failures by error code.
 func (a *API) listFailures(ctx context.Context, in *failuresInput) (*failuresOutput, error) {
 	batches := []string{in.Batch}
 	var err error
@@ -61,11 +62,11 @@ type RetryFailuresInput struct {
 type retryFailuresOutput struct {
 	Body struct {
 		Retried  int  `json:"retried" doc:"Snapshots that were queued again"`
-		Complete bool `json:"complete" doc:"false: there are more, and the same request again does the rest"`
+		Complete bool `json:"complete" doc:"false: there are more; repeat the request"`
 	}
 }
 
-// retryFailures retries what has failed everywhere.
+// RetryFailures retries the failed snapshots of all batches, or those held for review.
 func (a *API) RetryFailures(ctx context.Context, in *RetryFailuresInput) (*retryFailuresOutput, error) {
 	ids, err := a.Results.WithTrouble(ctx)
 	if err != nil {

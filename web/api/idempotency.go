@@ -34,41 +34,39 @@ var (
 const (
 	// idempotencyLife is how long the answer to a key is kept.
 	idempotencyLife = 24 * time.Hour
-	// idempotencyLease is how long a key stays with a process that has died.
+	// idempotencyLease is how long a key is locked by a process that has died.
 	idempotencyLease = 30 * time.Second
 )
 
-// idempotency remembers what clients have asked for under a key of theirs.
+// idempotency stores the answers to requests with an idempotency key.
 type idempotency struct {
 	rdb redis.UniversalClient
 	ns  keys.Namespace
 }
 
-// claim is one request under a key. Without a key it is a claim of nothing.
+// claim is a request with a key. Without a key it stores nothing.
 type claim struct {
 	rdb    redis.UniversalClient
-	record string // its key in Redis; empty: none
+	record string // key in Redis; empty: none
 	token  string
-	id     string // of what is to be made: the same for all requests under the key
-	answer *kept
+	id     string // of what is created: the same for all requests with the key
+	answer *storedAnswer
 	stop   func() // renewing
 }
 
-// kept is what a request under a key was answered.
-type kept struct {
-	sum      string // of the request
+// storedAnswer is the answer to a request with a key.
+type storedAnswer struct {
+	sum      string // SHA-256 of the request, in hexadecimal
 	status   int
 	location string
 	body     string
 }
 
-// claim begins a request of a principal under a key. It has an answer where
-// there was one before. Errors: a *Problem where another request under that
-// key is under way, or Redis'.
+// claim begins a request of a principal with a key. It has an answer if there was one before. Errors: a *Problem if
+// another request with the key is running, or that of Redis.
 func (i idempotency) claim(ctx context.Context, operation, key string) (*claim, error) {
 	c := &claim{rdb: i.rdb, token: rand.Text(), id: strings.ToLower(rand.Text()[:16]), stop: func() {}}
-	// Some clients send the key as the string of RFC 9651 that the draft of the
-	// header asks for, in quotes.
+	// Some clients send the key in quotes, as a string of RFC 9651: the draft of the header asks for that.
 	key = strings.Trim(key, `"`)
 	if key == "" {
 		return c, nil
@@ -106,11 +104,11 @@ func (c *claim) take(ctx context.Context) error {
 		return nil
 	}
 	status, _ := strconv.Atoi(reply[2].(string))
-	c.answer = &kept{reply[1].(string), status, reply[3].(string), reply[4].(string)}
+	c.answer = &storedAnswer{reply[1].(string), status, reply[3].(string), reply[4].(string)}
 	return nil
 }
 
-// renew keeps the key until the claim has ended.
+// renew holds the key until the claim ends.
 func (c *claim) renew(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -121,7 +119,7 @@ func (c *claim) renew(ctx context.Context) {
 		for {
 			select {
 			case <-tick.C:
-				c.call(ctx) // where this fails, the next may not; the id is the same for all in any case
+				c.call(ctx) // a failure does no harm: the id is the same for all requests
 			case <-ctx.Done():
 				return
 			}
@@ -130,8 +128,7 @@ func (c *claim) renew(ctx context.Context) {
 	c.stop = func() { cancel(); <-done }
 }
 
-// replay answers what was answered before to a request of that sum. The error
-// is a *Problem if it is not the same request.
+// replay returns the stored answer to a request of that sum. The error is a *Problem if it is another request.
 func (c *claim) replay(sum string) (*accepted, error) {
 	if c.answer.sum != sum {
 		return nil, web.NewProblem(http.StatusUnprocessableEntity, web.CodeKeyReused,
@@ -140,10 +137,9 @@ func (c *claim) replay(sum string) (*accepted, error) {
 	return c.answer.accepted(true), nil
 }
 
-// end ends the claim: with the answer, or with nil so that the client may try
-// again under the same key. Where Redis does not take it, the key is free again
-// after the lease, and the id leads to what was made.
-func (c *claim) end(ctx context.Context, a *kept, log *slog.Logger) {
+// end ends the claim: with the answer, or with nil so that the client may try again with the same key. If Redis does
+// not take it, the key is free after the lease, and the id leads to what was created.
+func (c *claim) end(ctx context.Context, a *storedAnswer, log *slog.Logger) {
 	c.stop()
 	if c.record == "" || c.answer != nil {
 		return
@@ -167,7 +163,7 @@ type accepted struct {
 	Body     json.RawMessage
 }
 
-func (k *kept) accepted(again bool) *accepted {
+func (k *storedAnswer) accepted(again bool) *accepted {
 	out := &accepted{Status: k.status, Location: k.location, Body: json.RawMessage(k.body)}
 	if again {
 		out.Replayed = "true"

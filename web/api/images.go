@@ -16,16 +16,16 @@ import (
 )
 
 const (
-	// maxImages is how many images a process serves at a time, and maxOwnImages
-	// how many to one principal, or one address with a link.
+	// maxImages bounds the images that a process serves at a time, and maxOwnImages those to one principal, or to one
+	// address with a link.
 	maxImages    = 64
 	maxOwnImages = 32
-	// imageTurn is how long a request waits until it is served: a wall asks for
-	// more images than that at once, and a browser would not ask again.
+	// imageTurn is how long a request waits until it is served. A page asks for more images at once than that, and a
+	// browser does not retry.
 	imageTurn = 20 * time.Second
 )
 
-// imagePatience is the Retry-After where an image cannot be read at the moment.
+// imagePatience is the Retry-After of an image that cannot be read now.
 const imagePatience = 10 * time.Second
 
 type imageInput struct {
@@ -36,9 +36,10 @@ type imageInput struct {
 }
 
 func (a *API) getImage(api huma.API, op huma.Operation) {
-	picture := &huma.Schema{Type: "string", Format: "binary"}
-	op.Responses = map[string]*huma.Response{"200": {Description: "The copy, or while there is none what Tencent has",
-		Content: map[string]*huma.MediaType{"image/png": {Schema: picture}, "image/jpeg": {Schema: picture}}}}
+	binary := &huma.Schema{Type: "string", Format: "binary"}
+	op.Responses = map[string]*huma.Response{"200": {
+		Description: "The copy, or the image at Tencent while there is no copy",
+		Content: map[string]*huma.MediaType{"image/png": {Schema: binary}, "image/jpeg": {Schema: binary}}}}
 	op.Errors = []int{http.StatusNotFound, http.StatusGone, http.StatusServiceUnavailable}
 	huma.Register(api, op, func(ctx context.Context, in *imageInput) (*huma.StreamResponse, error) {
 		s, err := a.Snapshot(ctx, in.ID)
@@ -53,8 +54,8 @@ func (a *API) getImage(api huma.API, op huma.Operation) {
 	})
 }
 
-// image returns what writes an image of a snapshot, or with a width its
-// thumbnail: call it. The error is a *Problem, or Redis'.
+// Image returns a function that writes an image of a snapshot, or with a width its thumbnail. Call it. The error is a
+// *Problem, or that of Redis.
 func (a *API) Image(
 	ctx context.Context, w http.ResponseWriter, r *http.Request, s ledger.Snapshot, n, width int,
 ) (write func(), err error) {
@@ -97,13 +98,13 @@ func (a *API) Image(
 			if ctx.Err() == nil {
 				a.o.Log.Warn("image broken off", "snapshot", s.ID, "image", n, "err", err)
 			}
-			panic(http.ErrAbortHandler) // so that nobody takes a part for the whole
+			panic(http.ErrAbortHandler) // the client must not take a part for the whole
 		}
 	}, nil
 }
 
 func (a *API) getImages(api huma.API, op huma.Operation) {
-	op.Responses = map[string]*huma.Response{"200": {Description: "The archive, as it is made",
+	op.Responses = map[string]*huma.Response{"200": {Description: "The archive",
 		Content: map[string]*huma.MediaType{
 			typeZip: {Schema: &huma.Schema{Type: "string", Format: "binary"}},
 		}}}
@@ -137,7 +138,7 @@ func (a *API) getImages(api huma.API, op huma.Operation) {
 				if ctx.Err() == nil {
 					a.o.Log.Warn("archive broken off", "batch", b.ID, "err", err)
 				}
-				panic(http.ErrAbortHandler) // so that nobody takes a part for the whole
+				panic(http.ErrAbortHandler) // the client must not take a part for the whole
 			}
 		}}, nil
 	})
@@ -150,11 +151,11 @@ type imagesInput struct {
 	ID string `path:"id" maxLength:"64" doc:"Id of the batch"`
 }
 
-// imageCache lets a browser keep an image, which does not change. Others must
-// not: who may see it is decided here.
+// imageCache lets the browser keep an image, which does not change. Shared caches must not: this server checks who may
+// see it.
 const imageCache = "private, max-age=86400, immutable"
 
-// imageProblem makes a Problem of an error of an image.
+// imageProblem returns the problem with an image.
 func imageProblem(err error) error {
 	var remote *images.FetchError
 	var store *images.StoreError
@@ -164,7 +165,7 @@ func imageProblem(err error) error {
 	case errors.Is(err, images.ErrGone):
 		return web.NewProblem(http.StatusGone, web.CodeGone, "%v", err)
 	case errors.As(err, &remote):
-		return web.NewProblem(http.StatusServiceUnavailable, web.CodeImage, "%v; it may be there again later",
+		return web.NewProblem(http.StatusServiceUnavailable, web.CodeImage, "%v; try again later",
 			remote).RetryAfter(imagePatience)
 	case errors.As(err, &store):
 		return web.NewProblem(http.StatusServiceUnavailable, web.CodeImage, "the copy cannot be read: %v",

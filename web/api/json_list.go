@@ -13,31 +13,30 @@ import (
 	"tiwsnap/web"
 )
 
-// maxJSONRoom bounds one member of a JSON body, in bytes, far above the limit
-// of a row: what is between is a row that is wrong.
+// maxJSONRoom bounds one member of a JSON body, in bytes. It is far above the limit of a row: rows between are
+// reported as faults.
 const maxJSONRoom = 1 << 20
 
-// jsonList reads the rooms of a JSON body as JSON lines, a line for each: those
-// of an array as they come, those of an object when all of it has come, since
-// its members have no order.
+// jsonList converts a JSON body to JSON lines, one for each room. The rooms of an array are read as they come, those
+// of an object when it has come whole, since its members have no order.
 type jsonList struct {
 	head   ListHead
 	object bool
 	rooms  spool.Spool // of an object
-	budget *budget
+	member *memberReader
 	dec    *json.Decoder
 	line   bytes.Buffer
 	n      int // rooms
 	err    error
 }
 
-// budget is a reader that fails where one member of a body is too large.
-type budget struct {
+// memberReader fails if one member of a body is too large.
+type memberReader struct {
 	r    io.Reader
 	left int
 }
 
-func (b *budget) Read(p []byte) (int, error) {
+func (b *memberReader) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, web.NewProblem(http.StatusUnprocessableEntity, web.CodeInvalid,
 			"nothing was enqueued: one member of the body is larger than %d bytes", maxJSONRoom)
@@ -47,11 +46,11 @@ func (b *budget) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// newJSONList reads an object to its end, and of an array nothing yet. The
-// error is a *Problem, or the reader's. Close the list.
+// newJSONList reads an object to its end, and of an array nothing yet. The error is a *Problem, or that of the reader.
+// Close the list.
 func newJSONList(r io.Reader) (*jsonList, error) {
-	l := &jsonList{budget: &budget{r: r, left: maxJSONRoom}}
-	l.dec = json.NewDecoder(l.budget)
+	l := &jsonList{member: &memberReader{r: r, left: maxJSONRoom}}
+	l.dec = json.NewDecoder(l.member)
 	if err := l.open(); err != nil {
 		l.Close()
 		return nil, l.fault(err)
@@ -62,11 +61,11 @@ func newJSONList(r io.Reader) (*jsonList, error) {
 // Close drops what is left.
 func (l *jsonList) Close() { l.rooms.Close() }
 
-// lines gives the rooms.
+// lines returns the rooms.
 func (l *jsonList) lines() (io.Reader, error) {
 	if l.object {
 		r, err := l.rooms.Reader()
-		return r, noDisk(err)
+		return r, spoolProblem(err)
 	}
 	return l, nil
 }
@@ -112,7 +111,7 @@ func (l *jsonList) open() error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		l.budget.left = maxJSONRoom
+		l.member.left = maxJSONRoom
 	}
 	if _, err := l.dec.Token(); err != nil { // }
 		return err
@@ -137,16 +136,16 @@ func (l *jsonList) keep() error {
 			return err
 		}
 		if _, err := l.line.WriteTo(&l.rooms); err != nil {
-			return noDisk(err)
+			return spoolProblem(err)
 		}
 	}
 	_, err = l.dec.Token() // ]
 	return err
 }
 
-// next makes the next room a line.
+// next appends the next room as a line.
 func (l *jsonList) next() error {
-	l.budget.left = maxJSONRoom
+	l.member.left = maxJSONRoom
 	var room json.RawMessage
 	if err := l.dec.Decode(&room); err != nil {
 		return err
@@ -157,7 +156,7 @@ func (l *jsonList) next() error {
 	return nil
 }
 
-// Read gives the rooms of an array.
+// Read returns the rooms of an array.
 func (l *jsonList) Read(p []byte) (int, error) {
 	for l.line.Len() == 0 && l.err == nil {
 		if l.dec.More() {
@@ -182,17 +181,16 @@ func (l *jsonList) end() error {
 	return nil
 }
 
-// noDisk is the Problem with a temporary file.
-func noDisk(err error) error {
+// spoolProblem returns the problem with a temporary file.
+func spoolProblem(err error) error {
 	if err == nil {
 		return nil
 	}
 	return web.NewProblem(http.StatusInsufficientStorage, web.CodeNoDisk,
-		"nothing was enqueued: the rooms of a JSON object lie in a temporary file here "+
-			"until it has come whole, and there is none: %v; send JSON lines or an array", err)
+		"nothing was enqueued: the rooms of a JSON object need a temporary file: %v; send JSON lines or an array", err)
 }
 
-// fault makes a Problem of an error in the body's form.
+// fault returns the problem with the form of the body.
 func (l *jsonList) fault(err error) error {
 	var own *web.Problem
 	var tooLarge *http.MaxBytesError
@@ -207,5 +205,5 @@ func (l *jsonList) fault(err error) error {
 		where = fmt.Sprintf(", after room %d", l.n)
 	}
 	return web.NewProblem(http.StatusUnprocessableEntity, web.CodeInvalid,
-		"nothing was enqueued: the body is not what it should be%s: %v", where, err)
+		"nothing was enqueued: the body is malformed%s: %v", where, err)
 }

@@ -15,15 +15,15 @@ import (
 	"tiwsnap/web"
 )
 
-// roomList is a list that comes with a request.
+// List is a list of rooms that is being read.
 type List struct {
 	head   ListHead
-	Rooms  iter.Seq2[tasks.Room, error] // those in order; an error ends it
-	Report *Report                      // of the others, when all were read
+	Rooms  iter.Seq2[tasks.Room, error] // the valid ones; an error ends it
+	Report *Report                      // complete when all rooms are read
 	close  func()
 }
 
-// openList begins to read a list. The error is a *Problem, or that of the body.
+// openList begins to read the list of a request. The error is a *Problem, or that of the body.
 func (a *API) openList(
 	in *createBatchInput, up io.Reader, format listFormat, encoding rooms.Encoding,
 ) (list *List, err error) {
@@ -75,7 +75,7 @@ func (a *API) openList(
 	return l, nil
 }
 
-// readList begins to read a list of any format that rooms.Read recognises.
+// ReadList begins to read a list of any format that rooms.Read detects.
 func (a *API) ReadList(r io.Reader, head ListHead) *List {
 	l := &List{head: head, Report: &Report{}, close: func() {}}
 	l.Rooms = goodRooms(rooms.Read(r, rooms.Options{
@@ -84,8 +84,8 @@ func (a *API) ReadList(r io.Reader, head ListHead) *List {
 	return l
 }
 
-// enqueueList enqueues a list as a batch. An id that ends in "-" is the beginning of a new one. Errors: that of the
-// list, enqueue.ErrExists, or Redis'.
+// EnqueueList enqueues a list as a batch. If the id ends in "-", a new id begins with it. Errors: that of the list,
+// enqueue.ErrExists, or that of Redis.
 func (a *API) EnqueueList(ctx context.Context, l *List, id string) (enqueue.Batch, error) {
 	batch, err := a.queue.Batch(ctx, l.Rooms, enqueue.BatchOptions{
 		ID: id, Defaults: l.head.Defaults, Webhook: l.head.Webhook, By: web.PrincipalOf(ctx).Key(),
@@ -97,7 +97,7 @@ func (a *API) EnqueueList(ctx context.Context, l *List, id string) (enqueue.Batc
 	return batch, err
 }
 
-// checkCallback returns a *Problem where the CallbackURL is not allowed.
+// checkCallback returns a *Problem if the CallbackURL is not allowed.
 func (a *API) checkCallback(r tasks.Room) error {
 	if r.CallbackURL != "" {
 		if err := a.o.CheckCallback(r.CallbackURL); err != nil {
@@ -107,17 +107,16 @@ func (a *API) checkCallback(r tasks.Room) error {
 	return nil
 }
 
-// rowReport is what was wrong with the rows of a list, and what else is to be
-// told about it.
+// Report is the faulty rows of a list, and notes about it.
 type Report struct {
 	Bad    int
 	Faults []web.Fault
 	Notes  []Note
 }
 
-// Note is something about a list that is no fault.
+// Note is a remark about a list that is no fault.
 type Note struct {
-	Line int    `json:"line,omitempty" doc:"From 1; left out if it is about the whole list"`
+	Line int    `json:"line,omitempty" doc:"From 1; left out for the whole list"`
 	Text string `json:"text" example:"the text is read as gb18030, as its bytes suggest"`
 }
 
@@ -136,9 +135,8 @@ func (r *Report) add(line int, all []rooms.Fault) {
 	}
 }
 
-// goodRooms yields the rooms of the rows that are in order, and notes the
-// others in the report. The last thing it yields is an error if nothing may be
-// enqueued; strict: if any row is wrong.
+// goodRooms yields the rooms of valid rows and reports the others. At the end it yields an error if nothing may be
+// enqueued: no row is valid, or strict and a row is not.
 func goodRooms(rows iter.Seq2[rooms.Row, error], strict bool, report *Report) iter.Seq2[tasks.Room, error] {
 	return func(yield func(tasks.Room, error) bool) {
 		good := 0
@@ -151,7 +149,7 @@ func goodRooms(rows iter.Seq2[rooms.Row, error], strict bool, report *Report) it
 				yield(tasks.Room{}, err)
 				return
 			case strict && report.Bad > 0:
-				good++ // nothing will come of it: only the faults are still of interest
+				good++ // nothing is enqueued any more: only the faults matter
 			default:
 				good++
 				if !yield(row.Room, nil) {
@@ -161,9 +159,9 @@ func goodRooms(rows iter.Seq2[rooms.Row, error], strict bool, report *Report) it
 		}
 		if good == 0 || strict && report.Bad > 0 {
 			p := web.NewProblem(http.StatusUnprocessableEntity, web.CodeInvalid,
-				"nothing was enqueued: no row is in order, %d wrong", report.Bad)
+				"nothing was enqueued: no row is valid, %d are wrong", report.Bad)
 			if good > 0 {
-				p.Detail = fmt.Sprintf("nothing was enqueued: %d of the rows wrong, and strict was asked for", report.Bad)
+				p.Detail = fmt.Sprintf("nothing was enqueued: %d rows are wrong, and strict is set", report.Bad)
 			}
 			p.Faults = report.Faults
 			yield(tasks.Room{}, p)
@@ -171,16 +169,15 @@ func goodRooms(rows iter.Seq2[rooms.Row, error], strict bool, report *Report) it
 	}
 }
 
-// batchHead is what a JSON object says beside its rooms.
+// ListHead is the options of a list.
 type ListHead struct {
 	Name     string     `json:"name,omitempty" pattern:"^[a-z0-9][a-z0-9-]{0,63}$" doc:"Id; default: a new one"`
 	Strict   bool       `json:"strict,omitempty" doc:"Enqueue nothing if any room is wrong"`
-	Webhook  string     `json:"webhook,omitempty" doc:"URL that is told of the end, if the configuration allows its host"`
-	Defaults tasks.Room `json:"defaults,omitempty" doc:"What rooms leave out"`
+	Webhook  string     `json:"webhook,omitempty" doc:"URL to notify at the end, if the configuration allows its host"`
+	Defaults tasks.Room `json:"defaults,omitempty" doc:"Defaults for rooms"`
 }
 
-// over puts what a query says over the head. The error is a *Problem where they
-// contradict each other.
+// over merges the options of a query into those of a body. The error is a *Problem if they contradict each other.
 func (h ListHead) over(query ListHead) (ListHead, error) {
 	for _, p := range []struct {
 		field       string

@@ -18,15 +18,13 @@ import (
 )
 
 const (
-	// scanRows is how many rows of a batch one page looks at, to find those in a
-	// state.
+	// scanRows bounds the rows that one page searches.
 	scanRows = 10_000
-	// maxDownloads is how many whole lists a process gives out at a time, and
-	// maxOwnDownloads how many to one principal.
+	// maxDownloads bounds the lists that a process sends at a time, and maxOwnDownloads those to one principal.
 	maxDownloads    = 16
 	maxOwnDownloads = 8
-	// maxSheets is how many lists for Excel a process makes at a time, and
-	// maxOwnSheets how many for one principal. A workbook takes 40 MB.
+	// maxSheets bounds the lists for Excel that a process makes at a time, and maxOwnSheets those for one principal. A
+	// workbook takes 40 MB.
 	maxSheets    = 2
 	maxOwnSheets = 1
 )
@@ -104,7 +102,7 @@ func (a *API) listSnapshots() func(huma.API, huma.Operation) {
 			kind := a.downloads
 			if zone != nil {
 				kind = a.sheets
-				ctx = context.WithValue(ctx, originKey{}, web.Origin(in.r)) // from a sheet a path leads nowhere
+				ctx = context.WithValue(ctx, originKey{}, web.Origin(in.r)) // a sheet needs absolute URLs
 			}
 			free, err := kind.Take(ctx)
 			if err != nil {
@@ -132,7 +130,7 @@ func (a *API) listSnapshots() func(huma.API, huma.Operation) {
 	}
 }
 
-// snapshotPage reads one page.
+// SnapshotPage reads a page of the snapshots of a batch.
 func (a *API) SnapshotPage(ctx context.Context, b ledger.Batch, in *ListSnapshotsInput) (*SnapshotPage, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -159,7 +157,7 @@ func (a *API) SnapshotPage(ctx context.Context, b ledger.Batch, in *ListSnapshot
 	return p, nil
 }
 
-// paging refuses to give a page of what is the whole list. The error is a *Problem.
+// paging returns a *Problem if a page of a whole list is asked for.
 func (in *ListSnapshotsInput) paging(media string) error {
 	for _, name := range []string{"limit", "cursor"} {
 		if media != typeJSON && in.r.URL.Query().Has(name) {
@@ -169,8 +167,7 @@ func (in *ListSnapshotsInput) paging(media string) error {
 	return nil
 }
 
-// sheet returns the time zone of a list for Excel, and nil for other lists. The
-// error is a *Problem.
+// sheet returns the time zone of a list for Excel, and nil for other lists. The error is a *Problem.
 func (in *ListSnapshotsInput) sheet(media string) (*time.Location, error) {
 	isSheet := media == typeWorkbook || media == typeCSV && in.Excel
 	switch {
@@ -188,15 +185,15 @@ func (in *ListSnapshotsInput) sheet(media string) (*time.Location, error) {
 	return zone, nil
 }
 
-// all reports whether nothing is left out.
+// all reports whether there is no filter.
 func (in *ListSnapshotsInput) all() bool { return in.State == "" && in.Code == "" }
 
-// wants reports whether a snapshot was asked for.
+// wants reports whether a snapshot passes the filters.
 func (in *ListSnapshotsInput) wants(s results.Result) bool {
 	return (in.State == "" || s.State == ledger.State(in.State)) && s.HasCode(in.Code)
 }
 
-// list is all of a batch, or those that were asked for.
+// list yields the snapshots of a batch that pass the filters.
 func (a *API) list(ctx context.Context, b ledger.Batch, in *ListSnapshotsInput) iter.Seq2[results.Result, error] {
 	return func(yield func(results.Result, error) bool) {
 		for s, err := range a.Results.Batch(ctx, b, 1, b.Total) {
@@ -209,8 +206,8 @@ func (a *API) list(ctx context.Context, b ledger.Batch, in *ListSnapshotsInput) 
 	}
 }
 
-// download writes the whole list. Where that fails on the way the connection
-// breaks off, so that nobody takes a part for the whole.
+// download writes a whole list. If that fails on the way, it breaks the connection, so that nobody takes a part for
+// the whole.
 func (a *API) download(
 	ctx context.Context, b ledger.Batch, in *ListSnapshotsInput, media string, write func(io.Writer) error,
 ) {
@@ -249,6 +246,5 @@ func writeList(w io.Writer, media string, labels []string, all iter.Seq2[results
 	return nil
 }
 
-// originKey is the key of what site returns in the context of a list whose URLs
-// have to be whole.
+// originKey is the context key of the Origin for lists with absolute URLs.
 type originKey struct{}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/web/api"
 	"tiwsnap/web/webtest"
@@ -49,6 +50,7 @@ func (r *rowsOf) Read(p []byte) (int, error) {
 // An upload is streamed: the heap of client and server together does not grow
 // by as much as the list is long.
 func TestAnUploadTakesLittleMemory(t *testing.T) {
+	needs.Time(t)
 	const size, most = 48 << 20, 40 << 20
 	s := webtest.Serve(t, redistest.RealClient(t))
 	s.Client.Timeout = 0

@@ -23,8 +23,7 @@ import (
 	"tiwsnap/web"
 )
 
-// A list is always a list. Where huma itself finds fault with a request, its
-// words become a Problem. These variables are the only way to tell it that.
+// Lists are never null, and errors of huma itself become problems. Both can only be set in variables.
 func init() {
 	huma.DefaultArrayNullable = false
 	huma.NewError = func(status int, detail string, errs ...error) huma.StatusError {
@@ -36,7 +35,7 @@ func init() {
 			code = web.CodeTimeout
 		case status == http.StatusUnsupportedMediaType:
 			code = web.CodeMediaType
-		case status >= 500: // an error of ours may tell too much
+		case status >= 500: // it may reveal internals
 			return web.InternalProblem()
 		}
 		p := web.NewProblem(status, code, "%s", detail)
@@ -56,11 +55,10 @@ func init() {
 	}
 }
 
-// redisPatience is the Retry-After where Redis is away.
+// redisPatience is the Retry-After if Redis is away.
 const redisPatience = 5 * time.Second
 
-// problemOf finds the Problem in an error of the packages below. It is nil for
-// one that is nobody's fault but ours.
+// ClientProblem returns the problem for an error of the packages below. It is nil for an internal error.
 func ClientProblem(err error) *web.Problem {
 	var (
 		own      *web.Problem
@@ -98,10 +96,10 @@ func ClientProblem(err error) *web.Problem {
 	case errors.Is(err, backlog.ErrLabels):
 		return web.NewProblem(http.StatusUnprocessableEntity, web.CodeInvalid, "nothing was enqueued: %v", backlog.ErrLabels)
 	case errors.Is(err, ledger.ErrCursor):
-		return web.Invalid("cursor", "is none that a page before gave")
+		return web.Invalid("cursor", "is not one that an earlier page returned")
 	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, backlog.ErrNotFound):
 		return web.NewProblem(http.StatusNotFound, web.CodeNotFound,
-			"there is nothing of that id; what has ended is kept for a while only")
+			"there is nothing with that id; ended batches and snapshots are kept for a while only")
 	case errors.As(err, &full):
 		return web.NewProblem(http.StatusServiceUnavailable, web.CodeRedisFull, "nothing was enqueued: %v",
 			full).RetryAfter(time.Minute)
@@ -117,7 +115,7 @@ func ClientProblem(err error) *web.Problem {
 			RetryAfter(time.Second)
 	case errors.Is(err, backlog.ErrLoadLost):
 		return web.NewProblem(http.StatusRequestTimeout, web.CodeTimeout,
-			"nothing was enqueued: the upload has stood still for too long")
+			"nothing was enqueued: the upload stalled for too long")
 	case errors.As(err, &refusal), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, redis.ErrClosed), errors.Is(err, context.DeadlineExceeded):
 		return web.NewProblem(http.StatusServiceUnavailable, web.CodeRedisAway,
@@ -126,7 +124,7 @@ func ClientProblem(err error) *web.Problem {
 	return nil
 }
 
-// faults are those of one line of a list.
+// faults returns the faults of one line of a list.
 func faults(line int, all []rooms.Fault) []web.Fault {
 	list := make([]web.Fault, 0, len(all))
 	for _, f := range all {
@@ -137,7 +135,7 @@ func faults(line int, all []rooms.Fault) []web.Fault {
 
 type logKey struct{}
 
-// answerable is answer with the log of the request.
+// answerable is ProblemOf with the log of the request.
 func answerable(ctx context.Context, operation string, err error) *web.Problem {
 	log, _ := ctx.Value(logKey{}).(*slog.Logger)
 	if log == nil {
@@ -146,18 +144,17 @@ func answerable(ctx context.Context, operation string, err error) *web.Problem {
 	return ProblemOf(log, operation, err)
 }
 
-// answerProblem makes a Problem of any error, and tells the log of those that are
-// not the client's fault.
+// ProblemOf returns the problem for any error, and logs what is not the fault of the client.
 func ProblemOf(log *slog.Logger, operation string, err error) *web.Problem {
 	p := ClientProblem(err)
 	switch {
 	case p == nil && errors.Is(err, context.Canceled):
 		// Nobody reads it.
-		p = web.NewProblem(http.StatusRequestTimeout, web.CodeTimeout, "the request has ended before its answer")
+		p = web.NewProblem(http.StatusRequestTimeout, web.CodeTimeout, "the client has canceled the request")
 	case p == nil:
 		log.Error("request failed", "operation", operation, "err", err)
 		p = web.InternalProblem()
-	case p.Code == web.CodeRedisAway: // or it has refused what we asked of it
+	case p.Code == web.CodeRedisAway: // or it has refused a command
 		log.Warn("unexpected error from Redis", "operation", operation, "err", err)
 	case p.Code == web.CodeNoDisk:
 		log.Warn("no room for a temporary file", "operation", operation, "err", err)

@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	// paceEvery is the least time between two looks at a batch that count.
+	// paceEvery is the shortest time between two measurements of a batch.
 	paceEvery = 500 * time.Millisecond
-	// paceFor is how long a batch is remembered that nobody asks for.
+	// paceFor is how long a batch is kept that nobody asks for.
 	paceFor = time.Minute
-	// maxPaces bounds the batches that are remembered.
+	// maxPaces bounds the batches that are kept.
 	maxPaces = 1000
 )
 
-// paces remembers how fast batches get on that somebody asks for. The zero value
-// is ready, and safe for concurrent use.
+// paces measures the rate of batches while somebody asks for them. The zero value is ready to use, and safe for
+// concurrent use.
 type paces struct {
 	mu   sync.Mutex
-	byID map[string]*sight
+	byID map[string]*measured
 }
 
-type sight struct {
+type measured struct {
 	pace results.Pace
 	at   time.Time
 }
@@ -32,9 +32,8 @@ type sight struct {
 // WithRate adds to a batch how many of its snapshots end per second.
 func (a *API) WithRate(b ledger.Batch) Batch { return a.paces.of(b) }
 
-// of adds to a batch how fast it gets on: over the last seconds in which it was
-// asked for. Where nobody has nothing is said: what the batch has ended since it
-// was enqueued says nothing of now, as after a pause or a retry.
+// of adds the rate to a batch: over the last seconds in which it was asked for. Without an earlier request there is
+// none: the average since the start is wrong after a pause or a retry.
 func (p *paces) of(b ledger.Batch) Batch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -49,9 +48,9 @@ func (p *paces) of(b ledger.Batch) Batch {
 			p.forget(now)
 		}
 		if p.byID == nil {
-			p.byID = map[string]*sight{}
+			p.byID = map[string]*measured{}
 		}
-		e = &sight{}
+		e = &measured{}
 		p.byID[b.ID] = e
 	}
 	if now.Sub(e.at) >= paceEvery {

@@ -19,6 +19,7 @@ type schedulesOutput struct {
 	}
 }
 
+// ListSchedules returns the schedules with their ticks.
 func (a *API) ListSchedules(ctx context.Context, _ *struct{}) (*schedulesOutput, error) {
 	out := &schedulesOutput{}
 	all, err := schedule.NewStore(a.Redis, a.Namespace).Status(ctx, a.o.Schedules)
@@ -43,13 +44,13 @@ func (a *API) schedule(name string) (schedule.Schedule, error) {
 	return a.o.Schedules[i], nil
 }
 
-// RanSchedule is the batch that a schedule has made by hand.
+// RanSchedule is a batch that a schedule has made on request.
 type RanSchedule struct {
 	ID      string   `json:"id" doc:"Of the batch"`
 	Rooms   int      `json:"rooms"`
-	BadRows int      `json:"bad_rows" doc:"Rows that were left out because they are wrong"`
-	Reasons []string `json:"reasons" doc:"What is wrong with the first few"`
-	Notes   []string `json:"notes" doc:"What was recognised"`
+	BadRows int      `json:"bad_rows" doc:"Rows that were left out because of a fault"`
+	Reasons []string `json:"reasons" doc:"Faults of the first few"`
+	Notes   []string `json:"notes" doc:"What was detected"`
 }
 
 type ranOutput struct {
@@ -57,9 +58,10 @@ type ranOutput struct {
 	Body   RanSchedule
 }
 
-// runTime bounds the reading of a source that somebody waits for.
+// runTime bounds the reading of a source while a client waits.
 const runTime = 45 * time.Second
 
+// RunSchedule enqueues the rooms of a schedule now.
 func (a *API) RunSchedule(ctx context.Context, in *ScheduleInput) (*ranOutput, error) {
 	s, err := a.schedule(in.Name)
 	if err != nil {
@@ -75,7 +77,7 @@ func (a *API) RunSchedule(ctx context.Context, in *ScheduleInput) (*ranOutput, e
 		return nil, web.NewProblem(http.StatusBadGateway, web.CodeSource, "nothing was enqueued: %v", err)
 	case errors.Is(err, enqueue.ErrExists):
 		return nil, web.NewProblem(http.StatusConflict, web.CodeExists,
-			"nothing was enqueued: %v; it was made in this very second, try again", err)
+			"nothing was enqueued: %v; it ran in this second, try again", err)
 	case err != nil:
 		return nil, err
 	}
@@ -88,15 +90,18 @@ type scheduleOutput struct {
 	Body schedule.Status
 }
 
+// PauseSchedule stops the ticks of a schedule.
 func (a *API) PauseSchedule(ctx context.Context, in *ScheduleInput) (*scheduleOutput, error) {
-	return a.turnSchedule(ctx, in.Name, "pause-schedule", (*schedule.Store).Pause)
+	return a.setSchedulePaused(ctx, in.Name, "pause-schedule", (*schedule.Store).Pause)
 }
 
+// ResumeSchedule makes the ticks of a schedule again.
 func (a *API) ResumeSchedule(ctx context.Context, in *ScheduleInput) (*scheduleOutput, error) {
-	return a.turnSchedule(ctx, in.Name, "resume-schedule", (*schedule.Store).Resume)
+	return a.setSchedulePaused(ctx, in.Name, "resume-schedule", (*schedule.Store).Resume)
 }
 
-func (a *API) turnSchedule(
+// setSchedulePaused pauses or resumes a schedule.
+func (a *API) setSchedulePaused(
 	ctx context.Context, name, action string, do func(*schedule.Store, context.Context, schedule.Schedule) error,
 ) (*scheduleOutput, error) {
 	s, err := a.schedule(name)

@@ -13,11 +13,11 @@ import (
 	"tiwsnap/web"
 )
 
-// Limit is the request quota of one API action.
+// Limit is the rate limit of one API action.
 type Limit struct {
 	Action    string  `json:"action"`
 	Limit     int     `json:"limit" doc:"Requests in any second, as configured"`
-	Effective int     `json:"effective" doc:"The same at the moment: lower after Tencent has throttled"`
+	Effective int     `json:"effective" doc:"Current limit: lower after Tencent has throttled"`
 	Used      int     `json:"used" doc:"Requests of all processes in the last second"`
 	Margin    float64 `json:"margin_seconds" doc:"Safety margin added to the one-second window"`
 }
@@ -25,7 +25,7 @@ type Limit struct {
 type limitOutput struct {
 	Body struct {
 		Limits  []Limit     `json:"limits"`
-		Stopped []gate.Stop `json:"stopped" doc:"Why nothing is sent, or nothing for an application"`
+		Stopped []gate.Stop `json:"stopped" doc:"Why sending is stopped, or an application is suspended"`
 	}
 }
 
@@ -40,16 +40,17 @@ func (a *API) getLimit(ctx context.Context, _ *struct{}) (*limitOutput, error) {
 }
 
 type StopInput struct {
-	Reason string `query:"reason" maxLength:"200" doc:"Shown wherever it is said that sending is stopped"`
+	Reason string `query:"reason" maxLength:"200" doc:"Shown wherever the stop is shown"`
 }
 
-// stopOutput is the state after it.
+// stopOutput is the state after a stop or a start.
 type stopOutput struct {
 	Body struct {
-		Stopped []gate.Stop `json:"stopped" doc:"Why nothing is sent, or nothing for an application"`
+		Stopped []gate.Stop `json:"stopped" doc:"Why sending is stopped, or an application is suspended"`
 	}
 }
 
+// Stop stops all sending for the principal of ctx. The log keeps who that was.
 func (a *API) Stop(ctx context.Context, in *StopInput) (*stopOutput, error) {
 	if err := stopSending(ctx, a.gate, a.o.Log, in.Reason); err != nil {
 		return nil, err
@@ -58,6 +59,7 @@ func (a *API) Stop(ctx context.Context, in *StopInput) (*stopOutput, error) {
 	return a.stopped(ctx)
 }
 
+// Start starts all sending, whatever has stopped it.
 func (a *API) Start(ctx context.Context, _ *struct{}) (*stopOutput, error) {
 	if err := startSending(ctx, a.gate, a.o.Log); err != nil {
 		return nil, err
@@ -73,8 +75,7 @@ func (a *API) stopped(ctx context.Context) (*stopOutput, error) {
 	return out, err
 }
 
-// stopSending stops all sending for the one who asks for it. The log keeps who
-// that was.
+// stopSending stops all sending for the principal of ctx.
 func stopSending(ctx context.Context, b *gate.Breaker, log *slog.Logger, reason string) error {
 	who := web.PrincipalOf(ctx).Name
 	before, err := b.Stop(ctx, who, reason)
@@ -84,8 +85,7 @@ func stopSending(ctx context.Context, b *gate.Breaker, log *slog.Logger, reason 
 	return err
 }
 
-// startSending is the opposite of stopSending, and opens what was shut for any
-// other cause.
+// startSending starts all sending, whatever has stopped it.
 func startSending(ctx context.Context, b *gate.Breaker, log *slog.Logger) error {
 	before, err := b.Start(ctx)
 	if err == nil {
@@ -94,8 +94,7 @@ func startSending(ctx context.Context, b *gate.Breaker, log *slog.Logger) error 
 	return err
 }
 
-// limits are the quotas as the limiters of this process know them, by the name
-// of the action.
+// Limits returns the rate limits of this process, by API action.
 func (a *API) Limits(ctx context.Context) ([]Limit, error) {
 	all := []Limit{}
 	for _, action := range slices.Sorted(maps.Keys(a.o.Limiters)) {
@@ -116,11 +115,11 @@ type historyOutput struct {
 	Body ratelimit.History
 }
 
-// limitHistory is the requests of CreateSnapshotTask over some time.
+// limitHistory returns the requests of CreateSnapshotTask over a span of time.
 func (a *API) limitHistory(ctx context.Context, in *historyInput) (*historyOutput, error) {
 	l := a.Limiter
 	if l == nil {
-		return nil, web.NewProblem(http.StatusNotFound, web.CodeNotFound, "this process knows of no rate limit")
+		return nil, web.NewProblem(http.StatusNotFound, web.CodeNotFound, "this process has no rate limit")
 	}
 	h, err := l.History(ctx, ratelimit.Span(in.Span))
 	return &historyOutput{h}, err
@@ -130,10 +129,11 @@ type SetLimitInput struct {
 	Limit int `query:"limit" minimum:"0" maximum:"10000" required:"true" doc:"Requests per second; 0: as configured"`
 }
 
+// SetLimit sets the rate limit of all workers.
 func (a *API) SetLimit(ctx context.Context, in *SetLimitInput) (*limitOutput, error) {
 	l := a.Limiter
 	if l == nil {
-		return nil, web.NewProblem(http.StatusNotFound, web.CodeNotFound, "this process knows of no rate limit")
+		return nil, web.NewProblem(http.StatusNotFound, web.CodeNotFound, "this process has no rate limit")
 	}
 	if err := l.Set(ctx, in.Limit); err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ import (
 	"tiwsnap/web"
 )
 
-// createSnapshotInput is one room, in the names of Tencent's API.
+// createSnapshotInput is one room, with the field names of Tencent.
 type createSnapshotInput struct {
 	Idempotency string `header:"Idempotency-Key" maxLength:"255" doc:"A repeat with the same key creates nothing"`
 	RawBody     []byte
@@ -28,10 +28,10 @@ type createSnapshotInput struct {
 	}
 }
 
-// EnqueuedSnapshot is what became of one room.
+// EnqueuedSnapshot is the outcome of enqueuing one room.
 type EnqueuedSnapshot struct {
 	ID      string `json:"id" doc:"Of the snapshot"`
-	Created bool   `json:"created" doc:"false: it was there already, and nothing was added"`
+	Created bool   `json:"created" doc:"false: it existed already, and nothing was added"`
 }
 
 func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*accepted, error) {
@@ -39,7 +39,7 @@ func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*acc
 	if err != nil {
 		return nil, err
 	}
-	var done *kept
+	var done *storedAnswer
 	defer func() { claim.end(ctx, done, a.o.Log) }()
 	digest := sha256.Sum256(in.RawBody)
 	sum := hex.EncodeToString(digest[:])
@@ -51,7 +51,7 @@ func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*acc
 	}
 	o := enqueue.RoomOptions{Key: in.Body.Key, Replicated: a.o.Replicated}
 	if o.Key == "" && in.Idempotency != "" {
-		o.Key = "idempotency " + claim.id // where this process dies now, the next request finds it
+		o.Key = "idempotency " + claim.id // if this process dies now, the next request finds it
 	}
 	s, err := a.queue.Room(ctx, in.Body.Room, o)
 	switch {
@@ -65,7 +65,7 @@ func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*acc
 		return nil, err
 	}
 	if !SeesAll(ctx) {
-		// Who asks for it first has it: who has the same Key, and comes later, has not.
+		// The first principal owns it: a later one with the same Key does not.
 		err := a.Redis.SetNX(ctx, a.Namespace.Owner(s.ID), web.PrincipalOf(ctx).Key(), ownerKept).Err()
 		if err != nil {
 			return nil, err
@@ -75,7 +75,7 @@ func (a *API) createSnapshot(ctx context.Context, in *createSnapshotInput) (*acc
 	if err != nil {
 		return nil, err
 	}
-	done = &kept{sum, http.StatusAccepted, a.o.Base + "/v1/snapshots/" + s.ID, string(body)}
+	done = &storedAnswer{sum, http.StatusAccepted, a.o.Base + "/v1/snapshots/" + s.ID, string(body)}
 	if !s.Created && in.Body.Key != "" {
 		done.status = http.StatusOK
 	}
@@ -91,12 +91,11 @@ type snapshotOutput struct {
 	Body   results.Result
 }
 
-// ownerKept is how long it is known who has enqueued a single room: longer than
-// its record is kept by far.
+// ownerKept is how long the owner of a single room is kept: much longer than its record.
 const ownerKept = 90 * 24 * time.Hour
 
-// snapshot returns a snapshot that the principal of ctx may see. Errors:
-// ledger.ErrNotFound, also where it may not, or Redis'.
+// Snapshot returns a snapshot that the principal of ctx may see. Errors: ledger.ErrNotFound, also for those it may not
+// see, or that of Redis.
 func (a *API) Snapshot(ctx context.Context, id string) (ledger.Snapshot, error) {
 	s, err := a.Results.Snapshot(ctx, id)
 	if err != nil || SeesAll(ctx) {
@@ -112,8 +111,8 @@ func (a *API) Snapshot(ctx context.Context, id string) (ledger.Snapshot, error) 
 	return s, nil
 }
 
-// owner is who has enqueued a snapshot; empty where that is not known. Of single
-// rooms it is known where the one who has could not see it otherwise.
+// Owner returns who has enqueued a snapshot, or "" if that is not known. Of single rooms it is stored only for
+// principals that could not see them otherwise.
 func (a *API) Owner(ctx context.Context, s ledger.Snapshot) (string, error) {
 	if s.Batch != "" {
 		b, err := a.Ledger.Batch(ctx, s.Batch)
@@ -134,6 +133,7 @@ func (a *API) getSnapshot(ctx context.Context, in *SnapshotInput) (*snapshotOutp
 	return &snapshotOutput{http.StatusOK, a.Results.Explain(ctx, s)}, nil
 }
 
+// CancelSnapshot cancels a snapshot, unless Tencent has accepted it.
 func (a *API) CancelSnapshot(ctx context.Context, in *SnapshotInput) (*snapshotOutput, error) {
 	s, err := a.Snapshot(ctx, in.ID)
 	if err != nil {
@@ -153,11 +153,11 @@ func (a *API) CancelSnapshot(ctx context.Context, in *SnapshotInput) (*snapshotO
 	out := &snapshotOutput{Status: http.StatusOK}
 	switch state {
 	case ledger.Canceled:
-	case ledger.Sending: // a request is on its way; it is canceled unless that is accepted
+	case ledger.Sending: // a request is in flight; canceled unless Tencent accepts it
 		out.Status = http.StatusAccepted
 	case ledger.Accepted:
 		return nil, web.NewProblem(http.StatusConflict, web.CodeState,
-			"Tencent has accepted it: a task cannot be called back")
+			"Tencent has accepted it: a task cannot be canceled")
 	default:
 		return nil, web.NewProblem(http.StatusConflict, web.CodeState, "it has %s already", state)
 	}
@@ -165,6 +165,7 @@ func (a *API) CancelSnapshot(ctx context.Context, in *SnapshotInput) (*snapshotO
 	return out, a.reread(ctx, in.ID, out)
 }
 
+// RetrySnapshot retries a snapshot that failed, was canceled or is held for review.
 func (a *API) RetrySnapshot(ctx context.Context, in *SnapshotInput) (*snapshotOutput, error) {
 	s, err := a.Snapshot(ctx, in.ID)
 	if err != nil {
@@ -176,14 +177,14 @@ func (a *API) RetrySnapshot(ctx context.Context, in *SnapshotInput) (*snapshotOu
 	}
 	if !ok {
 		return nil, web.NewProblem(http.StatusConflict, web.CodeState,
-			"it is %s: only what failed, was canceled or is held can be retried", s.State)
+			"it is %s: only failed, canceled and held snapshots can be retried", s.State)
 	}
 	a.Audit(ctx, "retry-snapshot", in.ID, "")
 	out := &snapshotOutput{Status: http.StatusAccepted}
 	return out, a.reread(ctx, in.ID, out)
 }
 
-// reread puts the snapshot as it is now into an answer.
+// reread puts the current snapshot into an answer.
 func (a *API) reread(ctx context.Context, id string, out *snapshotOutput) error {
 	s, err := a.Results.Snapshot(ctx, id)
 	out.Body = a.Results.Explain(ctx, s)

@@ -12,11 +12,12 @@ import (
 
 type workersOutput struct {
 	Body struct {
-		Workers []roster.Worker `json:"workers" doc:"Those that have told of themselves within 20 seconds"`
+		Workers []roster.Worker `json:"workers" doc:"Those with a heartbeat within 20 seconds"`
 		Differ  []string        `json:"differ" doc:"Settings in which they differ"`
 	}
 }
 
+// ListWorkers returns the running workers, and the settings in which they differ.
 func (a *API) ListWorkers(ctx context.Context, _ *struct{}) (*workersOutput, error) {
 	out := &workersOutput{}
 	var err error
@@ -27,9 +28,9 @@ func (a *API) ListWorkers(ctx context.Context, _ *struct{}) (*workersOutput, err
 	return out, err
 }
 
-// RedisServer is how one server of Redis is.
+// RedisServer is the state of one Redis server.
 type RedisServer struct {
-	Addr       string `json:"addr,omitempty" doc:"Of a master of a cluster; left out where there is one server"`
+	Addr       string `json:"addr,omitempty" doc:"Of a master of a cluster; left out if there is one server"`
 	Version    string `json:"version,omitempty"`
 	Policy     string `json:"maxmemory_policy,omitempty"`
 	AppendOnly string `json:"appendonly,omitempty" enum:"yes,no"`
@@ -40,14 +41,15 @@ type RedisServer struct {
 
 type RedisOutput struct {
 	Body struct {
-		Servers []RedisServer    `json:"servers" doc:"Empty where Redis does not tell"`
-		Skew    float64          `json:"clock_ahead_seconds" doc:"By how much its clock is ahead of the one here"`
-		Batches int64            `json:"batches" doc:"That are kept"`
+		Servers []RedisServer    `json:"servers" doc:"Empty if INFO is not permitted"`
+		Skew    float64          `json:"clock_ahead_seconds" doc:"How far the clock of Redis is ahead of this machine"`
+		Batches int64            `json:"batches" doc:"Batches that are kept"`
 		Record  int64            `json:"record_bytes,omitempty" doc:"Size of one snapshot's record, from the newest batch"`
-		Totals  map[string]int64 `json:"totals" doc:"What has become of everything that ever ran here"`
+		Totals  map[string]int64 `json:"totals" doc:"Counters of everything that ran in this namespace"`
 	}
 }
 
+// GetRedis returns the state of Redis.
 func (a *API) GetRedis(ctx context.Context, _ *struct{}) (*RedisOutput, error) {
 	out := &RedisOutput{}
 	out.Body.Servers, out.Body.Totals = []RedisServer{}, map[string]int64{}
@@ -75,7 +77,7 @@ func (a *API) GetRedis(ctx context.Context, _ *struct{}) (*RedisOutput, error) {
 	}
 	out.Body.Batches = batches.Val()
 	if newest, err := a.Ledger.Batches(ctx, 1); err == nil && len(newest) == 1 {
-		// A Redis that does not tell, or has packed it, leaves it out.
+		// Without permission, or if the record is packed, it is left out.
 		out.Body.Record, _ = a.Redis.MemoryUsage(ctx, a.Namespace.Snapshot(tasks.RowID(newest[0].ID, 1))).Result()
 	}
 	for name, text := range totals.Val() {

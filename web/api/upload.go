@@ -14,17 +14,13 @@ import (
 	"tiwsnap/web"
 )
 
-// Bounds of the lists that are uploaded. Memory does not grow with a list but
-// for 8 bytes a row, which tell rooms apart.
+// Bounds of uploaded lists. Of each row only 8 bytes stay in memory, which find duplicates.
 const (
-	// maxUpload is the size of a list in bytes: two million rows of 500 bytes,
-	// where a plain row takes 20.
+	// maxUpload is the size of a list in bytes: two million rows of 500 bytes. A plain row takes 20.
 	maxUpload = 1 << 30
-	// maxUploadRows is the rooms in a list: more than a day's work at 20 a
-	// second.
+	// maxUploadRows bounds the rooms of a list: more than a day's work at 20 a second.
 	maxUploadRows = 2_000_000
-	// maxUploads is how many lists a process takes in at a time, and
-	// maxOwnUploads how many of one principal.
+	// maxUploads bounds the lists that a process reads at a time, and maxOwnUploads those of one principal.
 	maxUploads    = 8
 	maxOwnUploads = 4
 	// uploadPace is the time in which the next uploadStep bytes must come.
@@ -39,14 +35,13 @@ const (
 	listCSV listFormat = iota
 	listJSONLines
 	listJSON
-	listAny // a workbook, or what the content shows
+	listAny // a workbook, or detected from the content
 )
 
 // typeWorkbook is the media type of an .xlsx file.
 const typeWorkbook = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
-// formatOf finds the format by the media type, and the encoding that it names.
-// The error is a *Problem.
+// formatOf returns the format of a list by its media type, and its encoding if that is named. The error is a *Problem.
 func formatOf(r *http.Request) (listFormat, rooms.Encoding, error) {
 	var encoding rooms.Encoding
 	refused := func(what string) (listFormat, rooms.Encoding, error) {
@@ -55,13 +50,13 @@ func formatOf(r *http.Request) (listFormat, rooms.Encoding, error) {
 			what, typeWorkbook)
 	}
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return refused(fmt.Sprintf("Content-Encoding %.40q is not understood", e))
+		return refused(fmt.Sprintf("Content-Encoding %.40q is not supported", e))
 	}
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
 		return refused("Content-Type is missing or wrong")
 	}
-	// Clients add UTF-8 without a look at the list.
+	// Clients add UTF-8 without checking.
 	if c := params["charset"]; c != "" && !utf8Name[c] {
 		if encoding, err = rooms.ParseEncoding(c); err != nil {
 			return refused(fmt.Sprintf("charset %v", err))
@@ -69,7 +64,7 @@ func formatOf(r *http.Request) (listFormat, rooms.Encoding, error) {
 	}
 	format, ok := formatOfMedia(media)
 	if !ok {
-		return refused(fmt.Sprintf("Content-Type %.60q is not understood", media))
+		return refused(fmt.Sprintf("Content-Type %.60q is not supported", media))
 	}
 	return format, encoding, nil
 }
@@ -92,15 +87,14 @@ func formatOfMedia(media string) (format listFormat, ok bool) {
 
 var utf8Name = map[string]bool{"utf-8": true, "UTF-8": true, "utf8": true, "us-ascii": true}
 
-// upload is the body of a request that may be large. Its bytes must keep
-// coming, and it ends with an *http.MaxBytesError after too many.
+// upload reads a large body. Bytes must keep coming. After too many it returns an *http.MaxBytesError.
 type upload struct {
 	body    io.Reader
 	control *http.ResponseController
 	pace    time.Duration // in which the next uploadStep bytes must come
 	sum     hash.Hash
 	size    int64
-	due     int64 // size at which there is time again
+	due     int64 // size at which the deadline moves
 }
 
 func newUpload(w http.ResponseWriter, r *http.Request, limit int64, pace time.Duration, sum hash.Hash) *upload {
@@ -121,7 +115,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, u.fault(err)
 }
 
-// fault makes a Problem of what is the client's.
+// fault returns the problem for a fault of the client.
 func (u *upload) fault(err error) error {
 	var tooLarge *http.MaxBytesError
 	var slow interface{ Timeout() bool }
@@ -130,19 +124,19 @@ func (u *upload) fault(err error) error {
 		return err
 	case errors.As(err, &slow) && slow.Timeout():
 		return web.NewProblem(http.StatusRequestTimeout, web.CodeTimeout,
-			"nothing was enqueued: the upload has stood still, %d bytes must come every %s", uploadStep, u.pace)
+			"nothing was enqueued: the upload stalled, %d bytes must come every %s", uploadStep, u.pace)
 	}
 	return web.NewProblem(http.StatusBadRequest, web.CodeInvalid, "nothing was enqueued: the body broke off: %v", err)
 }
 
-// finish is called when nothing more is read, before the answer. net/http reads
-// some of what is left of the body before it sends that.
+// finish is called before the answer, when nothing more is read. net/http reads some of the rest of the body before it
+// sends the answer.
 func (u *upload) finish() {
 	u.control.SetReadDeadline(time.Now().Add(u.pace))
 	u.control.SetWriteDeadline(time.Now().Add(web.AnswerTime))
 }
 
-// digest reads the rest and returns what stands for the whole.
+// digest reads the rest and returns the hash of the whole body, in hexadecimal.
 func (u *upload) digest() (string, error) {
 	if _, err := io.Copy(io.Discard, u); err != nil {
 		return "", err

@@ -14,18 +14,17 @@ import (
 	"tiwsnap/webhook"
 )
 
-// Webhook is a message to somebody else's server that is not delivered yet, or
-// will not be.
+// Webhook is a notification that is not delivered yet, or was given up.
 type Webhook struct {
 	ID       string    `json:"id"`
 	Event    string    `json:"event"`
-	Ref      string    `json:"ref" doc:"Id of the snapshot or the batch that it tells of"`
+	Ref      string    `json:"ref" doc:"Id of the snapshot or the batch"`
 	Receiver string    `json:"receiver" doc:"Host; default: that of the configuration"`
 	Tries    int       `json:"tries"`
 	Error    string    `json:"error,omitempty" doc:"Of the last try"`
-	EndedAt  time.Time `json:"ended_at" doc:"Of what it tells"`
-	FailedAt time.Time `json:"failed_at,omitzero" doc:"When it was tried last"`
-	NextAt   time.Time `json:"next_at,omitzero" doc:"When it is tried next"`
+	EndedAt  time.Time `json:"ended_at" doc:"End of the snapshot or the batch"`
+	FailedAt time.Time `json:"failed_at,omitzero" doc:"Time of the last try"`
+	NextAt   time.Time `json:"next_at,omitzero" doc:"Time of the next try"`
 }
 
 type ListWebhooksInput struct {
@@ -36,15 +35,15 @@ type ListWebhooksInput struct {
 
 type listWebhooksOutput struct {
 	Body struct {
-		Webhooks []Webhook `json:"webhooks"`
-		Waiting  int       `json:"waiting" doc:"How many are tried again, or wait for their turn"`
-		Dead     int       `json:"dead" doc:"How many are not tried any more"`
-		// Gone are the receivers that are sent no more.
-		Gone []webhook.Gone `json:"gone" doc:"Receivers that answered 410 Gone: they are sent no more until a resend"`
-		Next int            `json:"next,omitempty" doc:"The next page, if there is one"`
+		Webhooks []Webhook      `json:"webhooks"`
+		Waiting  int            `json:"waiting" doc:"How many wait for a try"`
+		Dead     int            `json:"dead" doc:"How many were given up"`
+		Gone     []webhook.Gone `json:"gone" doc:"Receivers that answered 410 Gone: nothing is sent to them until a resend"`
+		Next     int            `json:"next,omitempty" doc:"The next page, if any"`
 	}
 }
 
+// ListWebhooks returns a page of webhooks.
 func (a *API) ListWebhooks(ctx context.Context, in *ListWebhooksInput) (*listWebhooksOutput, error) {
 	out := &listWebhooksOutput{}
 	out.Body.Webhooks = []Webhook{}
@@ -69,7 +68,7 @@ func (a *API) ListWebhooks(ctx context.Context, in *ListWebhooksInput) (*listWeb
 	}
 	out.Body.Waiting, out.Body.Dead = info.Retry+info.Pending+info.Scheduled, info.Archived
 	for _, t := range all {
-		// A payload that nobody can read is dead, too: what is known of it is shown.
+		// An unreadable payload is given up, too: what is known of it is shown.
 		p, _ := tasks.ParseNotify(t.Payload)
 		w := Webhook{
 			ID: t.ID, Event: p.Type, Ref: p.Ref, Receiver: webhook.HostOf(p.URL), Tries: t.Retried, Error: t.LastErr,
@@ -100,18 +99,19 @@ type resendOutput struct {
 	}
 }
 
+// ResendWebhook queues an undelivered webhook again.
 func (a *API) ResendWebhook(ctx context.Context, in *ResendInput) (*resendOutput, error) {
 	info, err := a.inspector.GetTaskInfo(a.Namespace.QueueWebhooks(), in.ID)
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
 		return nil, web.NewProblem(http.StatusNotFound, web.CodeNotFound,
-			"there is no webhook of that id; what was delivered is not kept")
+			"no webhook has that id; delivered ones are not kept")
 	case err != nil:
 		return nil, err
 	case info.State != asynq.TaskStateArchived && info.State != asynq.TaskStateRetry:
-		return nil, web.NewProblem(http.StatusConflict, web.CodeState, "it is on its way, or was delivered")
+		return nil, web.NewProblem(http.StatusConflict, web.CodeState, "it is being delivered, or was delivered")
 	}
-	// A payload that nobody can read is of no receiver.
+	// An unreadable payload has no receiver.
 	if p, err := tasks.ParseNotify(info.Payload); err == nil {
 		if err := a.outbox().Return(ctx, webhook.BatchOf(p)); err != nil {
 			return nil, err
@@ -126,12 +126,13 @@ func (a *API) ResendWebhook(ctx context.Context, in *ResendInput) (*resendOutput
 	return out, nil
 }
 
+// ResendWebhooks queues all undelivered webhooks again.
 func (a *API) ResendWebhooks(ctx context.Context, _ *struct{}) (*resendOutput, error) {
 	out := &resendOutput{}
 	if err := a.outbox().ReturnAll(ctx); err != nil {
 		return nil, err
 	}
-	// Of a queue that nothing was ever put on, only the list says so.
+	// Only the list reports a queue that does not exist yet.
 	_, err := a.inspector.ListArchivedTasks(a.Namespace.QueueWebhooks(), asynq.PageSize(1))
 	if errors.Is(err, asynq.ErrQueueNotFound) {
 		return out, nil

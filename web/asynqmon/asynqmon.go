@@ -1,5 +1,5 @@
 // Package asynqmon serves asynqmon, the web UI of asynq, with our roles. Its page loads nothing from other sites, shows
-// no private part of a payload, and links back to our pages. Requests that would stop Redis or lose tasks are refused.
+// no private part of a payload, and links back to our pages. Requests that would block Redis or lose tasks are refused.
 package asynqmon
 
 import (
@@ -30,32 +30,29 @@ import (
 	"tiwsnap/web"
 )
 
-// asynqmonPath is where asynqmon lives. It calls itself by this path.
+// asynqmonPath is where asynqmon is served. Its own links use this path.
 const asynqmonPath = "/asynqmon"
 
-// Pages of asynqmon that not everybody is offered, under asynqmonPath.
+// Pages of asynqmon that some roles do not see, under asynqmonPath.
 const (
 	schedulersPath = "/schedulers"
 	redisPath      = "/redis"
 )
 
 const (
-	// maxPage is how many tasks asynqmon lists at a time. Left to itself it
-	// lists all of them for size=-1.
+	// maxPage bounds the tasks on a page. Without it asynqmon lists all of them for size=-1.
 	maxPage = 100
-	// maxBulk is how many tasks may be in a state for asynqmon to move or
-	// delete all of them: each such operation is one script, during which
-	// Redis serves nobody. 10,000 take some 30 ms.
+	// maxBulk bounds the tasks that asynqmon may move or delete in one operation. Each operation is one script, which
+	// blocks Redis: 10,000 tasks take some 30 ms.
 	maxBulk = 10_000
-	// maxArchive is how many archived tasks asynq keeps. From what is archived
-	// all at once beyond that it leaves records that nobody can reach.
+	// maxArchive is how many archived tasks asynq keeps. If more are archived at once, it leaves records that nothing
+	// can reach.
 	maxArchive = 9_999
-	// repairEvery is the least time between two looks for stale ids.
+	// repairEvery is the shortest time between two searches for stale ids.
 	repairEvery = 5 * time.Second
 )
 
-// AsynqmonOptions are the settings of asynqmon. Redis is required: a
-// *redis.Client or a *redis.ClusterClient.
+// Options are the settings of the UI. Redis is required: a *redis.Client or a *redis.ClusterClient.
 type Options struct {
 	Redis     redis.UniversalClient
 	Namespace keys.Namespace // default: keys.Default
@@ -63,12 +60,9 @@ type Options struct {
 	Log       *slog.Logger   // default: none
 }
 
-// Asynqmon serves asynqmon, asynq's own page, under /asynqmon: as it is for
-// those who may operate, and for those who may view with its switches off. Its
-// page loads nothing from outside and fits a strict policy; payloads are shown
-// without what may be private, ids are whole, and a link leads back to our
-// pages. Its page of schedulers, which knows asynq's own alone, gives way to
-// ours of schedules.
+// UI serves asynqmon under /asynqmon: complete for the role operate, read-only for view. Its page loads nothing from
+// other sites and has a strict Content-Security-Policy. It shows payloads without private parts, whole ids, and a link
+// back to our pages. Its page of schedulers, which knows only those of asynq, redirects to our schedules.
 type UI struct {
 	o         Options
 	inspector *asynq.Inspector
@@ -82,13 +76,12 @@ type UI struct {
 	zipped  map[string][]byte // files of asynqmon's, by path
 }
 
-// connOpt gives asynqmon our client. Nobody may call asynqmon's Close, which
-// would close it.
+// connOpt gives asynqmon our client. Do not call Close of asynqmon: it would close the client.
 type connOpt struct{ rdb redis.UniversalClient }
 
 func (o connOpt) MakeRedisClient() any { return o.rdb }
 
-// NewAsynqmon returns asynqmon on a Redis.
+// New returns the UI of a Redis.
 func New(o Options) *UI {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -108,14 +101,14 @@ func New(o Options) *UI {
 	}
 }
 
-// Routes returns the routes of asynqmon.
+// Routes returns the routes of the UI.
 func (a *UI) Routes() []web.Route {
 	return []web.Route{
 		web.Handle("GET "+asynqmonPath+"/", web.RoleView, a.page),
 		web.Handle("GET "+asynqmonPath+schedulersPath, web.RoleView,
 			http.RedirectHandler(a.o.Base+"/schedules", http.StatusFound).ServeHTTP),
 		web.Handle("GET "+asynqmonPath+"/api/", web.RoleView, a.read),
-		// They tell the paths and the version of the server.
+		// These show paths and the version of the server.
 		web.Handle("GET "+asynqmonPath+redisPath, web.RoleOperate, a.page),
 		web.Handle("GET "+asynqmonPath+"/api/redis_info", web.RoleOperate, a.read),
 		web.Handle("POST "+asynqmonPath+"/api/", web.RoleOperate, a.change),
@@ -123,8 +116,7 @@ func (a *UI) Routes() []web.Route {
 	}
 }
 
-// formatPayload shows what a task is about: the other fields of a room may be
-// private to the customer.
+// formatPayload shows the ids of a task. The other fields of a room may be private.
 func formatPayload(kind string, payload []byte) string {
 	var about any
 	switch kind {
@@ -158,7 +150,7 @@ func formatPayload(kind string, payload []byte) string {
 	return string(b)
 }
 
-// answer is what a handler of asynqmon says, before it is passed on.
+// answer is an answer of asynqmon, before it is sent.
 type answer struct {
 	header http.Header
 	status int
@@ -169,7 +161,7 @@ func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
-// ask gives a request to asynqmon. It knows no HEAD.
+// ask passes a request to asynqmon, which does not support HEAD.
 func (a *UI) ask(r *http.Request) *answer {
 	handler := a.view
 	if web.PrincipalOf(r.Context()).May(web.RoleOperate) {
@@ -187,7 +179,7 @@ func (a *UI) ask(r *http.Request) *answer {
 	return got
 }
 
-// send passes an answer on.
+// send sends the answer.
 func (a *answer) send(w http.ResponseWriter) {
 	w.Header().Set("Content-Length", strconv.Itoa(a.body.Len()))
 	w.WriteHeader(a.status)
@@ -195,28 +187,26 @@ func (a *answer) send(w http.ResponseWriter) {
 }
 
 var (
-	// unwanted matches what the page loads from other sites, Google's fonts:
-	// without them text has the font of the system, and its icons are drawn. And
-	// the manifest, which browsers ask for without their cookies.
+	// unwanted matches the fonts of Google, without which text has the font of the system. It also matches the
+	// manifest, which browsers request without cookies.
 	unwanted = regexp.MustCompile(`<link rel="(stylesheet" href="https://[^"]*|manifest" href="[^"]*)"/>`)
 	inline   = regexp.MustCompile(`<script>`)
-	// shortened is how asynqmon's script leaves an id: up to the first "-", as
-	// for UUIDs. Two snapshots of batches monday-1 and monday-2 look the same.
+	// shortened is how the script of asynqmon cuts an id: at the first "-", as for UUIDs. Snapshots of the batches
+	// monday-1 and monday-2 would look the same.
 	shortened    = []byte(`var t=e.indexOf("-");return-1===t?e:e.substr(0,t)`)
 	Installation = []byte(`return e`)
 )
 
-// backStyle places the link back into asynqmon's bar, above it and below
-// dialogs, readable on the light bar and the dark, and beside the logo on a
-// phone. Long ids wrap.
+// backStyle places the link back in the bar of asynqmon, above it and below dialogs, readable on the light and the
+// dark bar, and beside the logo on a phone. Long ids wrap.
 const backStyle = `.tiwsnap-back{position:fixed;top:16px;right:24px;z-index:1250;padding:0 16px;border-radius:16px;` +
 	`background:#0b6a6a;color:#fff;font:600 14px/32px system-ui,sans-serif;text-decoration:none}` +
 	`.tiwsnap-back:hover,.tiwsnap-back:focus-visible{outline:2px solid #62c8c2;outline-offset:2px}` +
 	`@media(max-width:600px){.tiwsnap-back{top:12px;right:8px;padding:0 8px;font-size:13px}}` +
 	`th[scope=row]>div{min-width:12em;overflow-wrap:anywhere}`
 
-// additions are what asynqmon's page has from us at the begin of its body: a
-// link back, and a style that hides the pages that the principal is not offered.
+// additions returns what is added to the page: a link back, and a style that hides the links to pages that the
+// principal may not open.
 func (a *UI) additions(who web.Principal, nonce string) string {
 	hidden := `a[href$="` + asynqmonPath + schedulersPath + `"]`
 	if !who.May(web.RoleOperate) {
@@ -226,7 +216,7 @@ func (a *UI) additions(who web.Principal, nonce string) string {
 		nonce, backStyle, hidden, a.o.Base)
 }
 
-// page answers with asynqmon's page or one of the files that it loads.
+// page answers with the page of asynqmon or one of its files.
 func (a *UI) page(w http.ResponseWriter, r *http.Request) {
 	got := a.ask(r)
 	kind := got.header.Get("Content-Type")
@@ -249,7 +239,7 @@ func (a *UI) page(w http.ResponseWriter, r *http.Request) {
 	nonce := rand.Text()
 	page := unwanted.ReplaceAll(got.body.Bytes(), nil)
 	page = inline.ReplaceAll(page, []byte(`<script nonce="`+nonce+`">`))
-	// JSS, which makes its styles, takes the nonce from there.
+	// JSS, which makes the styles, reads the nonce there.
 	page = bytes.Replace(page, []byte("<head>"), []byte(`<head><meta property="csp-nonce" content="`+nonce+`"/>`), 1)
 	added := a.additions(web.PrincipalOf(r.Context()), nonce)
 	page = bytes.Replace(page, []byte("<body>"), []byte("<body>"+added), 1)
@@ -261,7 +251,7 @@ func (a *UI) page(w http.ResponseWriter, r *http.Request) {
 	got.send(w)
 }
 
-// zip compresses a file of asynqmon's, once.
+// zip compresses a file of asynqmon, once.
 func (a *UI) zip(path string, b []byte) []byte {
 	a.zipping.Lock()
 	defer a.zipping.Unlock()
@@ -275,7 +265,7 @@ func (a *UI) zip(path string, b []byte) []byte {
 	return a.zipped[path]
 }
 
-// read answers what the page asks for.
+// read answers the GET requests of the page.
 func (a *UI) read(w http.ResponseWriter, r *http.Request) {
 	if queue, foreign := a.foreignQueue(r); foreign {
 		a.refuse(w, queue)
@@ -297,17 +287,17 @@ func (a *UI) read(w http.ResponseWriter, r *http.Request) {
 	if got.status != http.StatusOK {
 		switch known, err := a.registerServed(r); {
 		case err != nil:
-			a.o.Log.Warn("a queue that nothing has been on not made known to asynq", "err", err)
+			a.o.Log.Warn("a new queue is not registered with asynq", "err", err)
 		case known:
 			got = a.ask(r)
 		}
 	}
 	if got.status == http.StatusInternalServerError && strings.HasPrefix(r.URL.Path, asynqmonPath+"/api/queues") {
-		// asynq cannot count the memory of a queue that has an id without its
-		// task. See https://github.com/hibiken/asynq/issues/1146.
+		// asynq fails to count the memory of a queue that has the id of a deleted task. See
+		// https://github.com/hibiken/asynq/issues/1146.
 		switch n, err := a.dropStale(r.Context()); {
 		case err != nil:
-			a.o.Log.Warn("ids of tasks that are gone not dropped", "err", err)
+			a.o.Log.Warn("ids of deleted tasks not removed", "err", err)
 		case n > 0:
 			got = a.ask(r)
 		}
@@ -319,11 +309,11 @@ func (a *UI) read(w http.ResponseWriter, r *http.Request) {
 		}
 		// The page shows the text as it is.
 		got.body.Reset()
-		fmt.Fprintf(&got.body, "Task %s is not on queue %s: asynq drops what is done. What became of it is at %s",
+		fmt.Fprintf(&got.body, "Task %s is not on queue %s: asynq deletes finished tasks. Its result is at %s",
 			m[2], m[1], a.o.Base+place)
 	}
 	if err := a.own(r, got); err != nil {
-		http.Error(w, "asynqmon has answered otherwise than expected: "+err.Error(), http.StatusBadGateway)
+		http.Error(w, "unexpected answer of asynqmon: "+err.Error(), http.StatusBadGateway)
 		return
 	}
 	if got.status == http.StatusOK {
@@ -334,12 +324,11 @@ func (a *UI) read(w http.ResponseWriter, r *http.Request) {
 	got.send(w)
 }
 
-// oneTask matches what the page of a task asks for.
+// oneTask matches the request for a task.
 var oneTask = regexp.MustCompile(`^` + asynqmonPath + `/api/queues/([^/]+)/tasks/(.+)$`)
 
-// registerServed makes the queue that a request is about known to asynq, if a
-// server serves it and nothing has been on it yet: the page of servers links to
-// its page, which would be an error. It reports whether the queue is new.
+// registerServed registers the queue of a request with asynq, if a server serves it and nothing has been on it yet.
+// Otherwise the link on the page of servers would lead to an error. It reports whether the queue is new.
 func (a *UI) registerServed(r *http.Request) (bool, error) {
 	queue, ok := queueOf(r)
 	if !ok {
@@ -355,8 +344,7 @@ func (a *UI) registerServed(r *http.Request) (bool, error) {
 	return asynqx.Register(r.Context(), a.o.Redis, queue)
 }
 
-// dropStale takes the ids of tasks that do not exist out of all queues, and
-// returns how many there were.
+// dropStale removes the ids of deleted tasks from all queues, and returns how many there were.
 func (a *UI) dropStale(ctx context.Context) (n int, err error) {
 	a.repairing.Lock()
 	defer a.repairing.Unlock()
@@ -372,7 +360,7 @@ func (a *UI) dropStale(ctx context.Context) (n int, err error) {
 	}
 	for _, queue := range queues {
 		err := asynqx.DropStale(ctx, a.o.Redis, queue, func(state, id string) {
-			a.o.Log.Warn("asynq had the id of a task that is gone: dropped", "queue", queue, "state", state, "id", id)
+			a.o.Log.Warn("removed the id of a deleted task", "queue", queue, "state", state, "id", id)
 			n++
 		})
 		if err != nil {
@@ -382,23 +370,23 @@ func (a *UI) dropStale(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// refuse answers about a queue that is none of the namespace.
+// refuse answers a request for a queue of another namespace.
 func (a *UI) refuse(w http.ResponseWriter, queue string) {
 	http.Error(w, fmt.Sprintf("namespace %s has no queue %q", a.o.Namespace, queue), http.StatusNotFound)
 }
 
-// bulk matches the operations on all tasks of a state of a queue.
+// bulk matches operations on all tasks of a queue in a state.
 var bulk = regexp.MustCompile(`^` + asynqmonPath + `/api/queues/([^/]+)/(?:groups/[^/]+/)?` +
 	`(active|pending|scheduled|retry|archived|completed|aggregating)_tasks:(archive|delete|run|cancel)_all$`)
 
-// change does what the page is told to do, unless that would do harm.
+// change passes on an operation, unless it would do harm.
 func (a *UI) change(w http.ResponseWriter, r *http.Request) {
 	if queue, foreign := a.foreignQueue(r); foreign {
 		a.refuse(w, queue)
 		return
 	}
 	if m := bulk.FindStringSubmatch(r.URL.Path); m != nil {
-		if err := a.mayAll(r.Context(), m[1], m[2], m[3]); err != nil {
+		if err := a.checkBulk(r.Context(), m[1], m[2], m[3]); err != nil {
 			// The page shows the text as it is.
 			http.Error(w, err.Error(), http.StatusConflict)
 			return
@@ -413,8 +401,8 @@ func (a *UI) change(w http.ResponseWriter, r *http.Request) {
 	got.send(w)
 }
 
-// mayAll returns why an operation on all tasks of a state must not be done.
-func (a *UI) mayAll(ctx context.Context, queue, state, operation string) error {
+// checkBulk returns why an operation on all tasks in a state must not run.
+func (a *UI) checkBulk(ctx context.Context, queue, state, operation string) error {
 	info, err := a.inspector.GetQueueInfo(queue)
 	if errors.Is(err, asynq.ErrQueueNotFound) {
 		return err
@@ -425,7 +413,7 @@ func (a *UI) mayAll(ctx context.Context, queue, state, operation string) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("not done: how many tasks there are cannot be told: %w", err)
+		return fmt.Errorf("refused: the tasks cannot be counted: %w", err)
 	}
 	n := map[string]int{
 		"active": info.Active, "pending": info.Pending, "scheduled": info.Scheduled, "retry": info.Retry,
@@ -433,10 +421,10 @@ func (a *UI) mayAll(ctx context.Context, queue, state, operation string) error {
 	}[state]
 	switch {
 	case n > maxBulk:
-		return fmt.Errorf("not done: %d %s tasks at once would stop Redis for everybody; up to %d may be. "+
+		return fmt.Errorf("refused: %d %s tasks at once would block Redis; at most %d are allowed. "+
 			"To stop batches use tiwsnap pause or cancel", n, state, maxBulk)
 	case operation == "archive" && info.Archived+n > maxArchive:
-		return fmt.Errorf("not done: asynq keeps %d archived tasks and %d are there already; "+
+		return fmt.Errorf("refused: asynq keeps %d archived tasks and has %d; "+
 			"archiving %d more would lose the oldest",
 			maxArchive, info.Archived, n)
 	}

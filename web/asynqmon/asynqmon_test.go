@@ -241,7 +241,7 @@ func TestAsynqmonDoesNotTouchTooManyTasksAtOnce(t *testing.T) {
 	for _, operation := range []string{"POST /api/queues/tiwsnap-bulk/pending_tasks:archive_all",
 		"DELETE /api/queues/tiwsnap-bulk/pending_tasks:delete_all"} {
 		method, path, _ := strings.Cut(operation, " ")
-		if w := m.as("operate", method, path); w.Code != 409 || !strings.Contains(w.Body.String(), "would stop Redis") {
+		if w := m.as("operate", method, path); w.Code != 409 || !strings.Contains(w.Body.String(), "would block Redis") {
 			t.Errorf("%s on 10,002: %d %s", operation, w.Code, w.Body)
 		}
 	}

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// What asynqmon shows under /n/NAME/ is that namespace's alone; at the top it shows all of asynq's.
+// Under /n/NAME/ asynqmon shows only that namespace; at the top it shows all queues.
 
-// queueOf returns the queue that a request is about, if any.
+// queueOf returns the queue of a request, if any.
 func queueOf(r *http.Request) (queue string, ok bool) {
 	rest, ok := strings.CutPrefix(r.URL.Path, asynqmonPath+"/api/queues/")
 	queue, _, _ = strings.Cut(rest, "/")
@@ -18,7 +18,7 @@ func queueOf(r *http.Request) (queue string, ok bool) {
 	return queue, ok
 }
 
-// foreignQueue returns the queue that a request is about, if it is none of the namespace.
+// foreignQueue returns the queue of a request, if it is of another namespace.
 func (a *UI) foreignQueue(r *http.Request) (queue string, foreign bool) {
 	queue, ok := queueOf(r)
 	if !ok || a.o.Base == "" {
@@ -27,7 +27,7 @@ func (a *UI) foreignQueue(r *http.Request) (queue string, foreign bool) {
 	return queue, !slices.Contains(a.o.Namespace.Queues(), queue)
 }
 
-// own leaves in the lists that asynqmon answers with what is the namespace's. The error is about the answer.
+// own removes from the lists of an answer what is of other namespaces. The error is about the answer.
 func (a *UI) own(r *http.Request, got *answer) error {
 	if a.o.Base == "" || got.status != http.StatusOK {
 		return nil
@@ -83,7 +83,7 @@ func (a *UI) own(r *http.Request, got *answer) error {
 	return got.encode(all)
 }
 
-// encode makes v the body.
+// encode sets the body to v.
 func (a *answer) encode(v any) error {
 	text, err := json.Marshal(v)
 	a.body = *bytes.NewBuffer(text)

@@ -18,23 +18,19 @@ import (
 	"tiwsnap/tiw"
 )
 
-// Options are the settings of a callback handler. Keys and Record are
-// required.
+// Options are the settings of a callback handler. Keys and Record are required.
 type Options struct {
 	// Keys verify the URLs.
 	Keys tiw.CallbackKeys
-	// Record keeps a callback: one write, which may be repeated. The taskID is
-	// empty where the body does not tell one; the body has at most
-	// tiw.MaxCallback bytes, of which a sender may make anything. ctx ends
-	// after 3 s and not with the request.
+	// Record stores a callback. It may be called again for the same one. taskID is empty if the body has none. The
+	// body has at most tiw.MaxCallback bytes and may be forged. ctx ends after 3 s, and not with the request.
 	Record func(ctx context.Context, snapshot string, attempt int, taskID string, body []byte) error
 	Log    *slog.Logger // default: none
-	// Metrics takes how many there were. Default: nobody sees it.
+	// Metrics registers the counter of callbacks. Default: none.
 	Metrics prometheus.Registerer
 }
 
-// recordTimeout bounds Record. A sender should have its answer within 5 s,
-// which is what other products of Tencent wait for.
+// recordTimeout bounds Record. Other products of Tencent wait 5 s for an answer.
 const recordTimeout = 3 * time.Second
 
 // NewHandler returns the receiver of Tencent's callbacks. A POST to a

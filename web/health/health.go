@@ -21,14 +21,13 @@ import (
 )
 
 const (
-	// readyTime bounds the look that readyz takes, and readyFor is how long what
-	// it saw stands.
+	// readyTime bounds the check of readyz, and readyFor is how long its result is reused.
 	readyTime = 2 * time.Second
 	readyFor  = time.Second
 )
 
-// HealthRoutes returns the routes that tell whether this process works. They are
-// open to everybody, as probes have no tokens, and tell nothing private.
+// Routes returns the probes of a process. They are open to anyone, as probes have no tokens, and reveal nothing
+// private.
 func Routes(redis redis.UniversalClient, ns keys.Namespace) []web.Route {
 	ready := &readiness{redis: redis, ns: ns}
 	return []web.Route{
@@ -37,18 +36,17 @@ func Routes(redis redis.UniversalClient, ns keys.Namespace) []web.Route {
 	}
 }
 
-// livez answers as long as the process does.
+// livez answers as long as the process lives.
 func livez(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }
 
-// Check is one thing that must be in order for work to be taken. Whether it is
-// sent is another question: in arrears the pages are needed most.
+// Check is a condition for taking work. Whether sending is stopped does not count: then the pages are needed most.
 type Check struct {
 	Name   string `json:"name"` // redis, memory or policy
 	OK     bool   `json:"ok"`
 	Reason string `json:"reason,omitempty"` // where it is not
 }
 
-// readiness asks at most once a second, for all who ask it.
+// readiness checks at most once a second, for all clients.
 type readiness struct {
 	redis  redis.UniversalClient
 	ns     keys.Namespace
@@ -77,7 +75,7 @@ func (r *readiness) serve(w http.ResponseWriter, req *http.Request) {
 	json.NewEncoder(w).Encode(map[string]any{"ready": status == http.StatusOK, "checks": checks})
 }
 
-// ProbeKeys are keys for rdb.Probe, one in each part of Redis that a namespace uses.
+// ProbeKeys returns keys for rdb.Probe, one in each part of Redis that a namespace uses.
 func ProbeKeys(ns keys.Namespace) []string {
 	all := []string{ns.Probe()}
 	for _, queue := range ns.Queues() {
@@ -86,8 +84,7 @@ func ProbeKeys(ns keys.Namespace) []string {
 	return all
 }
 
-// check looks at what it needs to take work. What Redis does not tell is taken to be in
-// order.
+// check checks Redis. What INFO does not tell counts as in order.
 func check(ctx context.Context, client redis.UniversalClient, ns keys.Namespace) []Check {
 	reasons := map[string]string{}
 	var refusal redis.Error

@@ -29,25 +29,23 @@ import (
 )
 
 const (
-	// scrapeTime bounds what one scrape asks of Redis, and scrapeFor is how long
-	// its answers stand.
+	// scrapeTime bounds the reads of a scrape, and scrapeFor is how long they are reused.
 	scrapeTime = 3 * time.Second
 	scrapeFor  = 2 * time.Second
-	// scrapeBatches is how many batches are counted, the newest.
+	// scrapeBatches is how many of the newest batches are counted.
 	scrapeBatches = 1000
-	// scrapeOpen is how many of the oldest open batches are looked at for the one that has
-	// waited longest.
+	// scrapeOpen is how many of the oldest open batches are searched for the one that waits longest.
 	scrapeOpen = 100
 )
 
-// NewRegistry returns a registry with the figures of this process itself.
+// NewRegistry returns a registry with the metrics of this process.
 func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 
-// MetricsRoute serves what a registry has, in the text format of Prometheus.
+// Route serves a registry in the text format of Prometheus.
 func Route(r *prometheus.Registry) web.Route {
 	o := promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}
 	return web.Handle("GET /metrics", web.RoleView, promhttp.HandlerFor(r, o).ServeHTTP)
@@ -98,7 +96,7 @@ var (
 	}
 )
 
-// MetricsOptions are the settings of a collector. Redis and Ledger are required.
+// Options are the settings of a collector. Redis and Ledger are required.
 type Options struct {
 	Redis     redis.UniversalClient
 	Namespace keys.Namespace // default: keys.Default
@@ -107,8 +105,8 @@ type Options struct {
 	Version   string                        // of this build
 }
 
-// NewCollector returns the metrics of all processes of a namespace together, as Redis has them. They are read at a
-// scrape, and at most every two seconds.
+// NewCollector returns the metrics of a namespace, for all processes together. It reads them from Redis at a scrape,
+// at most every two seconds.
 func NewCollector(o Options) prometheus.Collector {
 	return &collector{
 		o: o, backlog: backlog.New(o.Redis, o.Namespace), gate: gate.NewBreaker(o.Redis, o.Namespace),
@@ -155,7 +153,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// reading is one look at Redis.
+// reading is one read of Redis.
 type reading struct {
 	c       *collector
 	metrics []prometheus.Metric
@@ -233,7 +231,7 @@ func (r *reading) all(ctx context.Context) error {
 		r.gauge(descPaused, paused[queue], queue)
 		info, err := r.c.queues.GetQueueInfo(queue)
 		if err != nil {
-			continue // there is none yet, or it has the id of a task that is gone
+			continue // the queue does not exist yet, or has the id of a deleted task
 		}
 		for state, n := range map[string]int{
 			"pending": info.Pending, "active": info.Active, "scheduled": info.Scheduled, "retry": info.Retry,

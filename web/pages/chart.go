@@ -12,7 +12,7 @@ import (
 	"tiwsnap/web/api"
 )
 
-// chart is the requests a second over a span, as an SVG picture.
+// chart is the requests a second over a span, as SVG.
 type chart struct {
 	Span   string
 	Points []ratelimit.Point // of slots that all workers have recorded: another looks like a fall
@@ -24,7 +24,7 @@ type chart struct {
 	Over   int // refused
 }
 
-// spanOf is the span that the query asks for.
+// spanOf returns the span of the query.
 func spanOf(r *http.Request) ratelimit.Span {
 	switch s := ratelimit.Span(r.URL.Query().Get("span")); s {
 	case ratelimit.Day, ratelimit.Week:
@@ -33,7 +33,7 @@ func spanOf(r *http.Request) ratelimit.Span {
 	return ratelimit.Quarter
 }
 
-// chartOf reads the chart that a page shows. This process must have a limiter.
+// chartOf reads the chart of a page. This process must have a limiter.
 func chartOf(a *api.API, r *http.Request) (chart, error) {
 	h, err := a.Limiter.History(r.Context(), spanOf(r))
 	if err != nil {
@@ -61,12 +61,12 @@ func (c chart) y(rate float64) float64 {
 	return chartHeight * (1 - rate/top)
 }
 
-// Area is the path of what was sent, and Line that of its upper edge.
+// Area returns the path of the requests, closed at the bottom.
 func (c chart) Area() string {
 	return fmt.Sprintf("M0 %d%s L%d %d Z", chartHeight, strings.Replace(c.Line(), "M", " L", 1), chartWidth, chartHeight)
 }
 
-// Line is the path of the requests a second.
+// Line returns the path of the requests a second.
 func (c chart) Line() string {
 	var b strings.Builder
 	for i, p := range c.Points {
@@ -97,7 +97,7 @@ func (c chart) Refusals() template.HTML {
 	return template.HTML(b.String())
 }
 
-// batchChart is the requests and results of a batch over its time, as an SVG picture.
+// batchChart is the requests and results of a batch over time, as SVG.
 type batchChart struct {
 	ledger.Chart
 	Parts int // of the time, each as wide as a bar: those that are over
@@ -112,7 +112,7 @@ func batchChartOf(c ledger.Chart, b ledger.Batch, now time.Time) batchChart {
 	return batchChart{c, parts}
 }
 
-// Peak is the requests a second in the busiest bar.
+// Peak returns the requests a second in the busiest bar.
 func (c batchChart) Peak() (peak float64) {
 	for _, b := range c.Bars {
 		peak = max(peak, float64(b.Sent)/c.Width.Seconds())
@@ -120,13 +120,13 @@ func (c batchChart) Peak() (peak float64) {
 	return peak
 }
 
-// Until is the end of the last part.
+// Until returns the end of the last part.
 func (c batchChart) Until() time.Time { return c.Since.Add(time.Duration(c.Parts) * c.Width) }
 
-// Sent is the path of the requests, as steps.
+// Sent returns the path of the requests, in steps.
 func (c batchChart) Sent() string { return c.steps(func(b ledger.Bar) int { return b.Sent }) }
 
-// Results is the path of the results, as steps.
+// Results returns the path of the results, in steps.
 func (c batchChart) Results() string { return c.steps(func(b ledger.Bar) int { return b.Ended }) }
 
 func (c batchChart) steps(of func(ledger.Bar) int) string {
@@ -148,7 +148,7 @@ func (c batchChart) steps(of func(ledger.Bar) int) string {
 	return b.String()
 }
 
-// Area is the path of the requests down to the ground.
+// Area returns the path of the requests, closed at the bottom.
 func (c batchChart) Area() string {
 	return fmt.Sprintf("M0 %d%s L%d %d Z", chartHeight, strings.Replace(c.Sent(), "M", " L", 1), chartWidth, chartHeight)
 }

@@ -10,6 +10,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/ratelimit"
@@ -36,6 +37,7 @@ func line(t *testing.T, h http.Handler, page string) (path string, flat bool) {
 
 // What is not over yet looks like a fall to nothing: a chart leaves it out.
 func TestAChartEndsWhereTimeIsOver(t *testing.T) {
+	needs.Time(t)
 	rdb := redistest.Client(t)
 	l, err := ratelimit.New(ratelimit.Options{Redis: rdb, Key: keys.Default.Limit(gate.ActionCreate), Limit: 20})
 	if err != nil {

@@ -19,25 +19,24 @@ import (
 	"tiwsnap/web/api"
 )
 
-// A draft is a list that a person has uploaded and has not enqueued yet: it lies
-// in Redis, packed, so that any process can show what is wrong with it and
-// enqueue it.
+// A draft is a list that a person has uploaded and not enqueued yet. It is stored in Redis, compressed, so that any
+// process can show its faults and enqueue it.
 const (
-	// maxDraft is the size of a list in bytes, before and after packing: half a
-	// million plain rows. Longer ones go by the API or the command line.
+	// maxDraft is the size of a list in bytes, before and after compression: half a million plain rows. Longer ones
+	// need the API or the command line.
 	maxDraft = 16 << 20
-	// draftLife is how long a person has to look at it.
+	// draftLife is how long a draft is kept.
 	draftLife = time.Hour
 )
 
-// draft is a list and what was said of it.
+// draft is a list and its options.
 type draft struct {
-	By   string       `json:"by"`   // the principal, who alone sees it
+	By   string       `json:"by"`   // the principal; others do not see it
 	Name string       `json:"name"` // of the file
-	Head api.ListHead `json:"head"` // what was set
+	Head api.ListHead `json:"head"` // its options
 }
 
-// keepDraft packs a list and keeps it. The error is a *Problem, or Redis'.
+// keepDraft compresses and stores a list. The error is a *Problem, or that of Redis.
 func (p *Pages) keepDraft(ctx context.Context, d draft, list io.Reader) (id string, err error) {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
@@ -57,7 +56,7 @@ func (p *Pages) keepDraft(ctx context.Context, d draft, list io.Reader) (id stri
 	return id, p.setDraft(ctx, id, d, packed.Bytes())
 }
 
-// setDraft writes a draft; without a list its list stays.
+// setDraft stores a draft. Without a list it keeps the stored one.
 func (p *Pages) setDraft(ctx context.Context, id string, d draft, packed []byte) error {
 	d.By = web.PrincipalOf(ctx).Key()
 	head, err := json.Marshal(d)
@@ -76,10 +75,9 @@ func (p *Pages) setDraft(ctx context.Context, id string, d draft, packed []byte)
 	return err
 }
 
-// draft returns a draft of the principal and its list. The error is a *Problem,
-// or Redis'.
+// draft returns a draft of the principal and its list. The error is a *Problem, or that of Redis.
 func (p *Pages) draft(ctx context.Context, id string) (d draft, list io.ReadCloser, err error) {
-	gone := web.NewProblem(http.StatusNotFound, web.CodeNotFound, "this list is not kept any more: upload it again")
+	gone := web.NewProblem(http.StatusNotFound, web.CodeNotFound, "this list has expired: upload it again")
 	got, err := p.api.Redis.HMGet(ctx, p.api.Namespace.Draft(id), "draft", "list").Result()
 	if err != nil {
 		return d, nil, err
@@ -102,7 +100,7 @@ func (p *Pages) draft(ctx context.Context, id string) (d draft, list io.ReadClos
 	return d, z, nil
 }
 
-// dropDraft forgets a draft. Where that fails it expires.
+// dropDraft deletes a draft. If that fails, it expires.
 func (p *Pages) dropDraft(ctx context.Context, id string) {
 	p.api.Redis.Unlink(ctx, p.api.Namespace.Draft(id))
 }

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/text/language"
 )
 
-// lang is a language of the pages, and the index of its words.
+// lang is a language of the pages, and the index of its texts.
 type lang int
 
 // The languages.
@@ -21,15 +21,15 @@ const (
 	languages = 2
 )
 
-// String is the language tag (BCP 47).
+// String returns the language tag (BCP 47).
 func (l lang) String() string { return [languages]string{"en", "zh-CN"}[l] }
 
-// Name is what the language calls itself.
+// Name returns the name of the language, in the language itself.
 func (l lang) Name() string { return [languages]string{"English", "中文"}[l] }
 
 var matcher = language.NewMatcher([]language.Tag{language.English, language.SimplifiedChinese})
 
-// langOf is the language that was chosen, or else the browser's.
+// langOf returns the language that the user has chosen, or that of the browser.
 func langOf(r *http.Request) lang {
 	if c, err := r.Cookie(langCookie); err == nil {
 		for l := range lang(languages) {
@@ -42,7 +42,7 @@ func langOf(r *http.Request) lang {
 	return lang(i)
 }
 
-// text is a text of the catalog with what stands in it.
+// text is a text of the catalog with its arguments.
 type text struct {
 	Key  string
 	Args []any
@@ -50,11 +50,10 @@ type text struct {
 
 func say(key string, args ...any) text { return text{key, args} }
 
-// raw is a text that others wrote.
+// raw is a text that is not in the catalog, as an error.
 func raw(s string) text { return text{"%s", []any{s}} }
 
-// say is a text of the catalog in the language, with what stands in it. Where its
-// first part is a number its words may be two, as for number.
+// say returns a text of the catalog. If its first argument is a number, the text may have two forms, as for number.
 func (l lang) say(key string, args ...any) string {
 	if words, ok := l.special(key, args); ok {
 		return words
@@ -91,7 +90,7 @@ func (l lang) say(key string, args ...any) string {
 	return fmt.Sprintf(format, args...)
 }
 
-// known is the text of the catalog for a name that programs use, or else the name.
+// known returns the text of the catalog for a name that programs use, or the name if there is none.
 func (l lang) known(key, name string) string {
 	if words, ok := catalog[key]; ok {
 		return words[l]
@@ -99,8 +98,8 @@ func (l lang) known(key, name string) string {
 	return name
 }
 
-// number is a text about a number: its words are those for one and, after "|",
-// those for any other number, where the language tells them apart.
+// number returns a text about a number. It has the form for 1 before "|" and the form for other numbers after it, if
+// the language has both.
 func (l lang) number(key string, n int, args ...any) string {
 	one, many, ok := strings.Cut(catalog[key][l], "|")
 	if ok && n != 1 {
@@ -112,7 +111,7 @@ func (l lang) number(key string, n int, args ...any) string {
 	return l.say(one, append([]any{n}, args...)...)
 }
 
-// count writes a number with its thousands apart.
+// count formats a number with commas between the thousands.
 func count(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
@@ -121,7 +120,7 @@ func count(n int) string {
 	return s
 }
 
-// left writes a duration as people say it.
+// left formats a duration for people.
 func (l lang) left(d time.Duration) string {
 	switch d = max(d, 0).Round(time.Second); {
 	case d < time.Minute:
@@ -134,7 +133,7 @@ func (l lang) left(d time.Duration) string {
 	return fmt.Sprintf(l.say("time.d"), int(d.Hours())/24)
 }
 
-// roughly writes a duration by its greatest unit.
+// roughly formats a duration in its greatest unit.
 func (l lang) roughly(d time.Duration) string {
 	switch {
 	case d < time.Minute:

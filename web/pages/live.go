@@ -9,23 +9,23 @@ import (
 	"tiwsnap/web/api"
 )
 
-// liveEvery is the time between two looks for a page that people watch.
+// liveEvery is the time between two reads for the first page.
 const liveEvery = time.Second
 
-// live is a stream that keeps a page up to date: the HTML of its template "live",
-// each time that it has changed. pages/page.js puts it in place.
-func (p *Pages) live(t pageTemplate, every time.Duration, look func(*http.Request) (view, error)) http.HandlerFunc {
+// live streams the HTML of the template "live" of a page, each time that it has changed. templates/page.js replaces
+// the content of the page with it.
+func (p *Pages) live(t pageTemplate, every time.Duration, load func(*http.Request) (view, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		v, err := look(r)
+		v, err := load(r)
 		first := true
 		if err == nil {
 			err = p.api.Streams.Follow(w, r, every, func(s *web.Stream) error {
 				var lost error
 				if !first {
-					v, lost = look(r)
+					v, lost = load(r)
 				}
 				first = false
-				if lost != nil { // it is tried again, and the page says that it is old
+				if lost != nil { // the page shows that its data is stale
 					return s.Send("live", "lost", "", nil)
 				}
 				var html bytes.Buffer

@@ -15,7 +15,7 @@ import (
 	"tiwsnap/web/api"
 )
 
-// What the page of a batch shows, at most.
+// Limits of the page of a batch.
 const (
 	batchRows     = 50   // snapshots
 	batchFailures = 2000 // newest failures that are counted by code
@@ -24,7 +24,7 @@ const (
 
 var batchPage = page("batch.html")
 
-// batchData is what the page of a batch shows.
+// batchData is the data of the page of a batch.
 type batchData struct {
 	openBatch
 	Failures  []*results.Failure
@@ -41,7 +41,7 @@ type batchData struct {
 	Chart     batchChart
 }
 
-// AllLabels are the labels of a snapshot, on one line.
+// AllLabels returns the labels of a snapshot, on one line.
 func (batchData) AllLabels(s results.Result) string {
 	var all []string
 	for _, key := range slices.Sorted(maps.Keys(s.Room.Label)) {
@@ -52,7 +52,7 @@ func (batchData) AllLabels(s results.Result) string {
 	return strings.Join(all, " · ")
 }
 
-// Row is the row of the class list that a snapshot is of.
+// Row returns the row of a snapshot in the class list.
 func (d batchData) Row(s results.Result) int {
 	_, row, _ := tasks.SplitRowID(s.ID)
 	return row
@@ -62,7 +62,7 @@ func (p *Pages) batchRoutes() []web.Route {
 	routes := p.screen(batchPage, screen{
 		path: "/batches/{id}", role: web.RoleRead, nav: "batches", every: 2 * time.Second, read: p.readBatch,
 	})
-	// done leads back to the batch.
+	// done returns to the batch.
 	done := func(id string, said text, err error) (string, text, error) { return "/batches/" + id, said, err }
 	return append(routes,
 		p.action("/batches/{id}/cancel", web.RoleProduce, func(r *http.Request) (string, text, error) {
@@ -130,7 +130,7 @@ func (p *Pages) readBatch(r *http.Request) (string, any, error) {
 		for _, f := range d.Held {
 			d.Waits += f.Count
 		}
-		if still || d.Waits == b.Total-b.Done() { // nobody knows how long
+		if still || d.Waits == b.Total-b.Done() { // the time left is unknown
 			d.Rate, d.Left = 0, 0
 		}
 	}
@@ -153,21 +153,20 @@ func (p *Pages) readBatch(r *http.Request) (string, any, error) {
 	return b.ID, d, nil
 }
 
-// openBatch is a batch that goes on, and how fast.
+// openBatch is a batch with its rate.
 type openBatch struct {
 	ledger.Batch
 	Rate float64 // snapshots that ended a second
 	Left time.Duration
 }
 
-// openBatchOf adds to a batch how fast it gets on.
+// openBatchOf adds the rate to a batch.
 func openBatchOf(a *api.API, b ledger.Batch) openBatch {
 	p := a.WithRate(b)
 	return openBatch{b, p.Rate, time.Duration(p.Left * float64(time.Second))}
 }
 
-// failuresOf groups the failures of a batch, or what is held of it, by code.
-// Where there are none nothing is read.
+// failuresOf groups the failures of a batch, or its held snapshots, by code. If there are none, it reads nothing.
 func failuresOf(r *http.Request, a *api.API, batch string, n int, held bool) ([]*results.Failure, bool, error) {
 	if n == 0 {
 		return nil, false, nil
@@ -175,8 +174,7 @@ func failuresOf(r *http.Request, a *api.API, batch string, n int, held bool) ([]
 	return byCode(r.Context(), a, []string{batch}, held, batchFailures)
 }
 
-// labelOf is what a person calls a room by: its first two labels, or else its
-// id.
+// labelOf returns the name of a room for people: its first two labels, or its id.
 func labelOf(s results.Result) string {
 	var parts []string
 	for _, key := range slices.Sorted(maps.Keys(s.Room.Label)) {

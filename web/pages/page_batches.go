@@ -14,7 +14,7 @@ const pageBatches = 50
 
 var batchesPage = page("batches.html")
 
-// batchesData is what the list of batches shows.
+// batchesData is the data of the list of batches.
 type batchesData struct {
 	State, Text, Day string // the filter
 	Filtered         bool

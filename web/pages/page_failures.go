@@ -13,7 +13,7 @@ import (
 	"tiwsnap/web/api"
 )
 
-// What the pages of failures and of what is held look at and show, at most.
+// Limits of the pages of failures and of held snapshots.
 const (
 	failuresBatches = 500  // newest batches
 	failuresCounted = 2000 // newest snapshots that are counted by code
@@ -22,7 +22,7 @@ const (
 
 var failuresPage = page("failures.html")
 
-// failuresData is what these pages show.
+// failuresData is the data of these pages.
 type failuresData struct {
 	Held      bool
 	Codes     []*results.Failure
@@ -32,7 +32,7 @@ type failuresData struct {
 	Cut       bool // there are more snapshots
 }
 
-// Path is that of the page.
+// Path returns the path of the page.
 func (d failuresData) Path() string {
 	if d.Held {
 		return "/held"
@@ -40,7 +40,7 @@ func (d failuresData) Path() string {
 	return "/failures"
 }
 
-// LabelOf is what a person calls the room of a snapshot by.
+// LabelOf returns the name of a room for people.
 func (failuresData) LabelOf(s results.Result) string { return labelOf(s) }
 
 func (p *Pages) failuresRoutes() []web.Route {
@@ -54,8 +54,7 @@ func (p *Pages) failuresRoutes() []web.Route {
 			return langOf(r).say(title), d, err
 		}
 	}
-	// chosen does something with each snapshot that was chosen, or else with all
-	// of the code, and says so.
+	// chosen applies an action to each chosen snapshot, or to all with the code.
 	chosen := func(to, said string, each func(context.Context, string) error,
 		all func(context.Context, string) (int, bool, error)) func(*http.Request) (string, text, error) {
 		return func(r *http.Request) (string, text, error) {
@@ -72,7 +71,7 @@ func (p *Pages) failuresRoutes() []web.Route {
 				err := each(r.Context(), id)
 				var gone *web.Problem
 				if errors.As(err, &gone) && gone.Status == http.StatusConflict || errors.Is(err, ledger.ErrNotFound) {
-					continue // somebody else was faster
+					continue // somebody else has done it
 				}
 				if err != nil {
 					return to, text{}, err
@@ -110,8 +109,7 @@ func (p *Pages) failuresRoutes() []web.Route {
 	)
 }
 
-// failures reads what has failed, or is held, of the newest batches and of the
-// single rooms.
+// failures reads the failures, or the held snapshots, of the newest batches and of single rooms.
 func failures(ctx context.Context, a *api.API, held bool, code string) (d failuresData, err error) {
 	d.Held, d.Code = held, code
 	all, err := a.Ledger.Batches(ctx, failuresBatches)
@@ -144,8 +142,8 @@ func failures(ctx context.Context, a *api.API, held bool, code string) (d failur
 	return d, err
 }
 
-// byCode groups the newest failures of batches, or what is held, by their code:
-// at most so many, and partial says that there are more.
+// byCode groups the newest failures of batches, or held snapshots, by code. It reads at most so many; partial reports
+// that there are more.
 func byCode(ctx context.Context, a *api.API, batches []string, held bool, most int) (all []*results.Failure,
 	partial bool, err error) {
 	n := 0

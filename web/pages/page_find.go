@@ -16,7 +16,7 @@ import (
 
 var findPage = page("find.html")
 
-// findData is what was looked for and found.
+// findData is the search text and its results.
 type findData struct {
 	Text      string
 	Snapshots []results.Result
@@ -26,8 +26,7 @@ type findData struct {
 	Next      string // cursor, if there are more of them
 }
 
-// LabelOf is what a person calls the room of a snapshot by, and the label in
-// which the text was found.
+// LabelOf returns the name of a room for people, and the label that matches the text.
 func (d findData) LabelOf(s results.Result) string {
 	name := labelOf(s)
 	for _, key := range slices.Sorted(maps.Keys(s.Room.Label)) {
@@ -46,8 +45,8 @@ func contains(s, part string) bool {
 // findShown is how many snapshots the page shows.
 const findShown = 100
 
-// findRoutes are those of the box on every page. The id of a batch or of a
-// snapshot, a TaskID or a RequestId lead right to the page.
+// findRoutes returns the routes of the search box. The id of a batch or a snapshot, a TaskID and a RequestId redirect
+// to the page.
 func (p *Pages) findRoutes() []web.Route {
 	routes := p.screen(findPage, screen{
 		path: "/find", role: web.RoleRead,
@@ -81,7 +80,7 @@ func (p *Pages) findRoutes() []web.Route {
 			}
 		}
 		if err == nil || errors.Is(err, ledger.ErrNotFound) {
-			if s, ok := p.only(r, id); ok {
+			if s, ok := p.single(r, id); ok {
 				http.Redirect(w, r, newView(r, "", nil).Link("/snapshots/%s", s.ID), http.StatusSeeOther)
 				return
 			}
@@ -91,8 +90,8 @@ func (p *Pages) findRoutes() []web.Route {
 	return routes
 }
 
-// only is the snapshot of a TaskID or RequestId, if it is the only one.
-func (p *Pages) only(r *http.Request, id string) (s results.Result, ok bool) {
+// single returns the snapshot of a TaskID or RequestId, if there is only one.
+func (p *Pages) single(r *http.Request, id string) (s results.Result, ok bool) {
 	if !uuid.MatchString(id) {
 		return s, false
 	}
@@ -103,5 +102,5 @@ func (p *Pages) only(r *http.Request, id string) (s results.Result, ok bool) {
 	return out.Body.Snapshots[0], true
 }
 
-// uuid is the form of a TaskID and of a RequestId.
+// uuid matches a TaskID and a RequestId.
 var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)

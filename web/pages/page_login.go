@@ -11,11 +11,11 @@ import (
 
 var loginPage = page("login.html")
 
-// loginData is what the login page shows.
+// loginData is the data of the login page.
 type loginData struct {
 	Name, Next string
 	Fault      text
-	NoUsers    bool // there are tokens only
+	NoUsers    bool // only tokens are configured
 }
 
 // maxForm bounds the body of a form, in bytes.
@@ -42,7 +42,7 @@ func (p *Pages) showLogin(w http.ResponseWriter, r *http.Request) {
 func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
-		web.NewProblem(http.StatusBadRequest, web.CodeInvalid, "this is not the form of the login page").Write(w, r)
+		web.NewProblem(http.StatusBadRequest, web.CodeInvalid, "the login form cannot be read").Write(w, r)
 		return
 	}
 	name, next := r.PostForm.Get("name"), localPath(r.PostForm.Get("next"))
@@ -53,7 +53,7 @@ func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, web.BaseOf(r)+next, http.StatusSeeOther)
 		return
 	}
-	// Who mistypes may have put the password where the name belongs.
+	// The name is not logged: somebody may have typed the password there.
 	if n := p.refused.Now(); n > 0 {
 		p.o.Log.Warn("logins refused", "count", n, "last_from", r.RemoteAddr, "last_err", err)
 	}

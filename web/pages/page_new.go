@@ -18,10 +18,10 @@ import (
 
 var newPage = page("new.html")
 
-// previewRows is how many rooms of a list are shown before it is enqueued.
+// previewRows is how many rooms of a draft are shown.
 const previewRows = 10
 
-// newData is what the page shows on which a batch is started.
+// newData is the data of the page that starts a batch.
 type newData struct {
 	ID      string // of the draft; empty: none was uploaded yet
 	File    string
@@ -33,8 +33,8 @@ type newData struct {
 	Rooms   []tasks.Room // the first ones
 	Labels  []string
 	Problem string // why nothing can be enqueued
-	Default string // how the name of the batch begins where none is given
-	NoApp   bool   // what is wrong is that nobody has said the SdkAppId
+	Default string // start of the name if none is given
+	NoApp   bool   // the fault is a missing SdkAppId
 }
 
 func (p *Pages) newRoutes() []web.Route {
@@ -83,7 +83,7 @@ func (p *Pages) newRoutes() []web.Route {
 	)
 }
 
-// headOf reads what a form says of a list. The error is a *Problem.
+// headOf reads the options of a list from a form. The error is a *Problem.
 func headOf(value func(string) string) (h api.ListHead, err error) {
 	h.Name = strings.TrimSpace(value("name"))
 	if h.Name != "" && !tasks.ValidBatchID(h.Name) {
@@ -103,8 +103,7 @@ func headOf(value func(string) string) (h api.ListHead, err error) {
 	return h, nil
 }
 
-// upload keeps a list that was uploaded or pasted, and leads to what is wrong
-// with it.
+// upload stores a list that was uploaded or pasted, and redirects to its check.
 func (p *Pages) upload(w http.ResponseWriter, r *http.Request) {
 	id, err := p.takeUpload(w, r)
 	if err != nil {
@@ -123,7 +122,7 @@ func (p *Pages) takeUpload(w http.ResponseWriter, r *http.Request) (id string, e
 	r.Body = http.MaxBytesReader(w, r.Body, maxDraft+maxForm)
 	parts, err := r.MultipartReader()
 	if err != nil {
-		return "", web.Invalid("form", "is no upload: "+err.Error())
+		return "", web.Invalid("form", "is not an upload: "+err.Error())
 	}
 	values := map[string]string{}
 	for {
@@ -136,7 +135,7 @@ func (p *Pages) takeUpload(w http.ResponseWriter, r *http.Request) (id string, e
 		}
 		switch part.FormName() {
 		case "file", "text":
-			// The fields come in the order of the form: these are its last ones.
+			// Fields come in the order of the form: these are the last.
 			head, err := headOf(func(name string) string { return values[name] })
 			if err != nil {
 				return "", err
@@ -157,7 +156,7 @@ func (p *Pages) takeUpload(w http.ResponseWriter, r *http.Request) (id string, e
 	}
 }
 
-// formFault makes a Problem of a form that breaks off.
+// formFault returns the problem with a form that broke off.
 func formFault(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, multipart.ErrMessageTooLarge) {
 		return web.NewProblem(http.StatusBadRequest, web.CodeInvalid, "nothing was enqueued: the upload broke off: %v", err)
@@ -165,13 +164,13 @@ func formFault(err error) error {
 	return err
 }
 
-// fileName is what the browser calls the file.
+// fileName returns the name of the file in the browser.
 func fileName(part *multipart.Part) string {
 	name := []rune(part.FileName())
 	return string(name[:min(len(name), 100)])
 }
 
-// readDraft reads a list and shows what would be enqueued of it.
+// readDraft reads a draft and shows what would be enqueued.
 func (p *Pages) readDraft(r *http.Request) (string, any, error) {
 	d, list, err := p.draft(r.Context(), r.PathValue("draft"))
 	if err != nil {
@@ -217,7 +216,7 @@ func (p *Pages) readDraft(r *http.Request) (string, any, error) {
 	return langOf(r).say("new.link"), out, nil
 }
 
-// nameOf makes the beginning of the id of a batch of the name of a file.
+// nameOf returns the start of a batch id, made from a file name.
 func nameOf(file string) string {
 	if i := strings.LastIndexByte(file, '.'); i > 0 {
 		file = file[:i]

@@ -19,14 +19,14 @@ import (
 	"tiwsnap/web/api"
 )
 
-// What the first page looks at and shows, at most.
+// Limits of the first page.
 const (
 	nowBatches  = 200  // newest batches, and newest open ones
 	nowOpen     = 50   // open batches shown
 	nowEnded    = 8    // ended batches shown
 	nowFailures = 1000 // newest failures that are counted by code
-	// nowEvery is the least time between two looks at Redis, however many
-	// people watch, and nowSlow that for what is more to read.
+	// nowEvery is the shortest time between two reads of Redis, however many people watch, and nowSlow that of the
+	// longer reads.
 	nowEvery   = 900 * time.Millisecond
 	nowSlow    = 5 * time.Second
 	nowTimeout = 3 * time.Second
@@ -34,7 +34,7 @@ const (
 
 var nowPage = page("now.html")
 
-// now is what the first page shows.
+// now is the data of the first page.
 type now struct {
 	Away     bool // Redis is, and there is nothing to show
 	Troubles []trouble
@@ -52,7 +52,7 @@ type now struct {
 	Chart    chart
 }
 
-// NoWorker reports whether nobody is there who could send.
+// NoWorker reports whether no worker is running.
 func (o now) NoWorker() bool { return o.stoppedBy(gate.NoWorker) }
 
 // ByPerson reports whether a person has stopped all sending.
@@ -62,7 +62,7 @@ func (o now) stoppedBy(c gate.Cause) bool {
 	return slices.ContainsFunc(o.Troubles, func(t trouble) bool { return t.Stop != nil && t.Stop.Cause == c })
 }
 
-// nowReader reads the first page, once for all who watch.
+// nowReader reads the first page once for all viewers.
 type nowReader struct {
 	api *api.API
 
@@ -78,18 +78,17 @@ type nowReader struct {
 	chartAt  map[ratelimit.Span]time.Time
 }
 
-// read returns what the first page shows, as it was a second ago or is now.
-// Where Redis does not answer that is what it says.
+// read returns the first page, which is at most a second old. If Redis does not answer, the page shows that.
 func (v *nowReader) read(ctx context.Context) now {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if time.Since(v.at) < nowEvery {
 		return v.last
 	}
-	// It is read for all who watch, not only for the one who asks.
+	// The read is for all viewers: it does not end with this request.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nowTimeout)
 	defer cancel()
-	all, err := v.look(ctx)
+	all, err := v.load(ctx)
 	if err != nil {
 		all = now{Away: true, Troubles: []trouble{{What: raw("Redis"), Why: raw(err.Error()), Fix: say("redis.away.fix")}}}
 	}
@@ -97,7 +96,7 @@ func (v *nowReader) read(ctx context.Context) now {
 	return all
 }
 
-func (v *nowReader) look(ctx context.Context) (o now, err error) {
+func (v *nowReader) load(ctx context.Context) (o now, err error) {
 	if o.Troubles, o.Stopped, err = troubles(ctx, v.api); err != nil {
 		return o, err
 	}
@@ -140,7 +139,7 @@ func (v *nowReader) look(ctx context.Context) (o now, err error) {
 	if rate := cmp.Or(o.Limit.Effective, o.Limit.Limit); rate > 0 {
 		o.Left = time.Duration((o.Waiting+rate-1)/rate) * time.Second
 	}
-	if err := v.lookSlowly(ctx, all); err != nil {
+	if err := v.readSlow(ctx, all); err != nil {
 		return o, err
 	}
 	o.InWork = max(o.InWork-v.held, 0)
@@ -149,7 +148,7 @@ func (v *nowReader) look(ctx context.Context) (o now, err error) {
 	return o, nil
 }
 
-// chart is that of the span that a request asks for, a few seconds old.
+// chart returns the chart of the requested span, which is a few seconds old.
 func (v *nowReader) chart(r *http.Request) (chart, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -168,9 +167,8 @@ func (v *nowReader) chart(r *http.Request) (chart, error) {
 	return c, nil
 }
 
-// waiting counts the rooms that are to be sent: queued ones of the batches that
-// were looked at, or of all where those in the backlog and on their way to the
-// queue are more; and single ones.
+// waiting counts the rooms to send: the queued ones of the batches that were read, or those in the backlog and in
+// flight to the queue if these are more; and single rooms.
 func (v *nowReader) waiting(ctx context.Context, queued int) (int, error) {
 	n, _, err := v.api.Backlog.Waiting(ctx)
 	if err != nil {
@@ -181,14 +179,13 @@ func (v *nowReader) waiting(ctx context.Context, queued int) (int, error) {
 		return 0, err
 	}
 	n = max(queued, n+int(inFlight))
-	// The name is asynq's. Its inspector tells the same, but not of a queue that
-	// has the id of a task that is gone.
+	// The inspector of asynq fails for a queue that has the id of a deleted task.
 	singles, err := v.api.Redis.LLen(ctx, asynqx.Pending(v.api.Namespace.QueueInteractive())).Result()
 	return n + int(singles), err
 }
 
-// lookSlowly reads what takes longer and changes less.
-func (v *nowReader) lookSlowly(ctx context.Context, batches []ledger.Batch) error {
+// readSlow reads what takes longer and changes less.
+func (v *nowReader) readSlow(ctx context.Context, batches []ledger.Batch) error {
 	if time.Since(v.slowAt) < nowSlow {
 		return nil
 	}
@@ -273,7 +270,7 @@ func (p *Pages) nowRoutes() []web.Route {
 	)
 }
 
-// fresh has the first page look anew, and returns its path.
+// fresh lets the next request read the first page again, and returns its path.
 func (p *Pages) fresh() string {
 	p.now.mu.Lock()
 	defer p.now.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/internal/roster"
 	"tiwsnap/ledger"
@@ -33,6 +34,7 @@ func first(t *testing.T, rdb redis.UniversalClient) (h http.Handler, stop func()
 }
 
 func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
+	needs.Time(t)
 	for name, test := range map[string]struct {
 		breakIt func(*redistest.Server, *redis.Client) error
 		want    string
@@ -160,7 +162,7 @@ func TestWhatIsHeldIsNotInProgress(t *testing.T) {
 			`<h2>In progress</h2> <p class="figure">0 `, "1 snapshot is held for review",
 			"queued rooms wait. Since <time",
 		},
-		"/batches/b": {"1 held for review: a person decides", "Look at it, and retry or cancel it"},
+		"/batches/b": {"1 held for review", "Review it, then retry or cancel it"},
 		"/workers":   {"No worker is running. Start one with tiwsnap worker."},
 	} {
 		for _, want := range wants {

@@ -12,8 +12,7 @@ import (
 // settingsLife is how long a browser keeps its settings, in seconds.
 const settingsLife = 365 * 24 * 3600
 
-// settingsRoutes are those of the form at the foot of each page: language and
-// time zone, for browsers that tell another one or none.
+// settingsRoutes returns the routes of the form at the foot of each page: language and time zone.
 func (p *Pages) settingsRoutes() []web.Route {
 	return []web.Route{web.Handle("POST /settings", "", func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
@@ -39,8 +38,7 @@ func (p *Pages) settingsRoutes() []web.Route {
 	})}
 }
 
-// localPath is next where that is a path on this server, and otherwise the
-// first page.
+// localPath returns next if that is a path of this server, and otherwise the first page.
 func localPath(next string) string {
 	u, err := url.Parse(next)
 	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(next, "/") ||

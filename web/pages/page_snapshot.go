@@ -15,20 +15,20 @@ import (
 
 var snapshotPage = page("snapshot.html")
 
-// snapshotData is what the page of a snapshot shows.
+// snapshotData is the data of the page of a snapshot.
 type snapshotData struct {
 	results.Result
 	By       string // who has enqueued it
-	Name     string // by which a person knows the room
+	Name     string // of the room, for people
 	Timeline []moment
 	Next     text // what happens next
 	NextAt   time.Time
-	Extra    []string // other tasks of it
-	Callback string   // body that came
+	Extra    []string // other tasks of the snapshot
+	Callback string   // its body
 	JSON     string
 }
 
-// moment is one thing that has happened to a snapshot.
+// moment is an event of a snapshot.
 type moment struct {
 	At     time.Time
 	What   text
@@ -94,7 +94,7 @@ func (p *Pages) readSnapshot(r *http.Request) (string, any, error) {
 	return d.Name, d, err
 }
 
-// timeline is what has happened to a snapshot, as far as its record tells.
+// timeline returns the events of a snapshot in its record.
 func timeline(s ledger.Snapshot, b ledger.Batch) (all []moment) {
 	add := func(at time.Time, what text, kind, code string, detail ...text) {
 		if !at.IsZero() {
@@ -112,7 +112,7 @@ func timeline(s ledger.Snapshot, b ledger.Batch) (all []moment) {
 	before := 0
 	for _, a := range s.History {
 		var outcome, permit, unsent text
-		if n := a.Number - before - 1; n > 0 && len(s.History) < 50 { // of more, those in the middle are dropped
+		if n := a.Number - before - 1; n > 0 && len(s.History) < 50 { // of longer histories the middle is dropped
 			unsent = say("moment.unsent", n)
 		}
 		before = a.Number
@@ -139,7 +139,7 @@ func timeline(s ledger.Snapshot, b ledger.Batch) (all []moment) {
 	return all
 }
 
-// whatNext says what happens to a snapshot next.
+// whatNext returns what happens to a snapshot next.
 func whatNext(s ledger.Snapshot, b ledger.Batch, stopped bool) text {
 	switch {
 	case s.Held:

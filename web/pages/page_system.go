@@ -21,7 +21,7 @@ var (
 	auditPage   = page("audit.html")
 )
 
-// limitData is what the page of the rate limit shows.
+// limitData is the data of the page of the rate limit.
 type limitData struct {
 	Known    bool // to this process
 	State    ratelimit.State
@@ -31,20 +31,20 @@ type limitData struct {
 	Changes  []audit.Entry
 }
 
-// workersData is what the page of the workers shows.
+// workersData is the data of the page of the workers.
 type workersData struct {
 	Workers []roster.Worker
 	Differ  []string
 	Servers int // that asynq knows
 }
 
-// auditData is what the page of the audit log shows.
+// auditData is the data of the page of the audit log.
 type auditData struct {
 	Entries []audit.Entry
 	Next    string
 }
 
-// systemRoutes are the pages of what does the work.
+// systemRoutes returns the pages of rate limit, workers, Redis and audit log.
 func (p *Pages) systemRoutes() []web.Route {
 	routes := p.screen(limitPage,
 		screen{path: "/limit", role: web.RoleView, nav: "limit", every: 2 * time.Second, read: p.readLimit})
@@ -97,14 +97,13 @@ func (p *Pages) systemRoutes() []web.Route {
 	}))
 }
 
-// redisData is what the page of Redis shows.
+// redisData is the data of the page of Redis.
 type redisData struct {
 	api.RedisOutput
 	Troubles []trouble
 }
 
-// limitChanges is how many entries of the audit log the page of the rate limit
-// looks at.
+// limitChanges is how many entries of the audit log the page of the rate limit searches.
 const limitChanges = 500
 
 func (p *Pages) readLimit(r *http.Request) (string, any, error) {

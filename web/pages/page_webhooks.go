@@ -12,7 +12,7 @@ import (
 
 var webhooksPage = page("webhooks.html")
 
-// webhooksData is what the page of the webhooks shows.
+// webhooksData is the data of the page of the webhooks.
 type webhooksData struct {
 	State         string
 	Waiting, Dead int

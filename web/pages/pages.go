@@ -25,21 +25,17 @@ import (
 	"tiwsnap/web/api"
 )
 
-// The pages. Each has a Go file here (page_NAME.go), with its routes and what
-// it shows, and a template in pages/, which fills in the layout. Its words, in
-// each language, are in words.go.
-//
 //go:embed templates
 var pageFiles embed.FS
 
-// PagesOptions are the settings of the pages. Auth and API are required.
+// Options are the settings of the pages. Auth and API are required.
 type Options struct {
 	Auth *web.Auth
 	API  *api.API     // what the pages show and do is the API's
 	Log  *slog.Logger // default: none
 }
 
-// Pages are what people see in a browser.
+// Pages serves the pages.
 type Pages struct {
 	o       Options
 	api     *api.API
@@ -47,13 +43,13 @@ type Pages struct {
 	refused seldom.Message
 }
 
-// NewPages returns the pages, with all their templates parsed. It does not touch Redis.
+// New returns the pages, with all templates parsed. It does not use Redis.
 func New(o Options) *Pages {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	for _, t := range pageTemplates {
-		t() // a broken one panics here and not when somebody opens the page
+		t() // a broken one panics now, and not when it is shown
 	}
 	return &Pages{
 		o: o, api: o.API, now: &nowReader{api: o.API}, refused: seldom.New(),
@@ -69,7 +65,7 @@ func (p *Pages) Routes() []web.Route {
 		p.nowRoutes(),
 		p.batchesRoutes(),
 		p.batchRoutes(),
-		p.picturesRoutes(),
+		p.imagesRoutes(),
 		p.snapshotRoutes(),
 		p.newRoutes(),
 		p.findRoutes(),
@@ -81,29 +77,28 @@ func (p *Pages) Routes() []web.Route {
 	)
 }
 
-// pageTime bounds what is read for a page.
+// pageTime bounds the reads for a page.
 const pageTime = 5 * time.Second
 
-// screen is a page: what is read for it, and where it stands.
+// screen describes a page.
 type screen struct {
 	path string // as in "/batches/{id}"
 	role web.Role
-	nav  string // the line of the navigation that it belongs to
-	// read returns the title, in the language of the request, and the data of
-	// the template. The error is answered as the API does.
+	nav  string // its line of the navigation
+	// read returns the title, in the language of the request, and the data of the template. The error is answered as
+	// by the API.
 	read func(r *http.Request) (title string, data any, err error)
-	// every is the time between two looks of the stream that keeps the page up
-	// to date, by its template "live"; 0: there is none.
+	// every is the time between two reads of the stream that updates the page by its template "live"; 0: none.
 	every time.Duration
 }
 
-// screen returns the routes of a page.
+// screen returns the routes of a page, and of its stream.
 func (p *Pages) screen(t pageTemplate, s screen) []web.Route {
 	pattern := s.path
 	if pattern == "/" {
 		pattern = "/{$}"
 	}
-	look := func(r *http.Request) (view, error) {
+	load := func(r *http.Request) (view, error) {
 		ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 		defer cancel()
 		title, data, err := s.read(r.WithContext(ctx))
@@ -112,7 +107,7 @@ func (p *Pages) screen(t pageTemplate, s screen) []web.Route {
 		return v, err
 	}
 	routes := []web.Route{web.Handle("GET "+pattern, s.role, func(w http.ResponseWriter, r *http.Request) {
-		v, err := look(r)
+		v, err := load(r)
 		if err != nil {
 			api.ProblemOf(p.o.Log, s.path, err).Write(w, r)
 			return
@@ -120,29 +115,29 @@ func (p *Pages) screen(t pageTemplate, s screen) []web.Route {
 		if s.every > 0 {
 			v.Live = v.base + "/live" + r.URL.RequestURI()
 		}
-		v.takeSaid(w, r)
+		v.takeFlash(w, r)
 		if err := v.show(w, r, http.StatusOK, t); err != nil {
 			p.o.Log.Error("page not shown", "path", r.URL.Path, "err", err)
 		}
 	})}
 	if s.every > 0 {
-		routes = append(routes, web.Handle("GET /live"+pattern, s.role, p.live(t, s.every, look)))
+		routes = append(routes, web.Handle("GET /live"+pattern, s.role, p.live(t, s.every, load)))
 	}
 	return routes
 }
 
-// actionTime bounds what a form does: some read a class list from another server.
+// actionTime bounds the action of a form: some read a class list from another server.
 const actionTime = 45 * time.Second
 
-// action is the route of a form: it does what the form asks for, leads to a
-// page, and has that say what was done.
+// action returns the route of a form. It does what the form asks for, redirects to a page, and shows there what was
+// done.
 func (p *Pages) action(
 	pattern string, role web.Role, do func(*http.Request) (to string, said text, err error),
 ) web.Route {
 	return web.Handle("POST "+pattern, role, func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		if err := r.ParseForm(); err != nil {
-			web.NewProblem(http.StatusBadRequest, web.CodeInvalid, "this form cannot be read: %v", err).Write(w, r)
+			web.NewProblem(http.StatusBadRequest, web.CodeInvalid, "the form cannot be read: %v", err).Write(w, r)
 			return
 		}
 		ctx, cancel := context.WithTimeout(api.WithVia(r.Context(), audit.Page), actionTime)
@@ -152,12 +147,18 @@ func (p *Pages) action(
 			api.ProblemOf(p.o.Log, pattern, err).Write(w, r)
 			return
 		}
-		keepSaid(w, r, said)
+		setFlash(w, r, said)
 		http.Redirect(w, r, web.BaseOf(r)+to, http.StatusSeeOther)
 	})
 }
 
 var problemPage = page("problem.html")
+
+// problemData is the data of the page of a problem.
+type problemData struct {
+	Detail string
+	Faults []web.Fault
+}
 
 // ShowProblem writes a problem as a page.
 func ShowProblem(w http.ResponseWriter, r *http.Request, p *web.Problem) {
@@ -166,7 +167,11 @@ func ShowProblem(w http.ResponseWriter, r *http.Request, p *web.Problem) {
 	if title == "problem."+p.Code {
 		title = p.Title
 	}
-	newView(r, title, p).show(w, r, p.Status, problemPage) // what can fail in it is compiled in
+	d := problemData{p.Detail, p.Faults}
+	if len(d.Faults) == 1 && d.Detail == d.Faults[0].Field+" "+d.Faults[0].Reason {
+		d.Detail = "" // the list of faults has it
+	}
+	newView(r, title, d).show(w, r, p.Status, problemPage) // the template is compiled in, and cannot fail
 }
 
 // show answers with a page.
@@ -176,12 +181,11 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, status int, t pageT
 	}
 }
 
-// show answers with the page. The error is that of its template, and has been
-// answered.
+// show answers with the page. An error of the template is returned, and answered with 500.
 func (v view) show(w http.ResponseWriter, r *http.Request, status int, t pageTemplate) error {
 	var b bytes.Buffer
 	if err := t()[v.Lang].Execute(&b, v); err != nil {
-		r.Header.Del("Accept") // of another page it would be the same
+		r.Header.Del("Accept") // a page of the problem would fail, too
 		web.InternalProblem().Write(w, r)
 		return err
 	}
@@ -192,14 +196,14 @@ func (v view) show(w http.ResponseWriter, r *http.Request, status int, t pageTem
 	return nil
 }
 
-// pageTemplate returns the template of a page in each language. It is parsed at
-// the first call: most commands show no page, and should not pay for it.
+// pageTemplate returns the template of a page in each language. It is parsed at the first call: most commands show no
+// page.
 type pageTemplate func() [languages]*template.Template
 
-// pageTemplates are those of all pages.
+// pageTemplates are the templates of all pages.
 var pageTemplates []pageTemplate
 
-// page reads the template of a page and puts it into the layout.
+// page returns the template of a page, in the layout.
 func page(name string) pageTemplate {
 	t := sync.OnceValue(func() (t [languages]*template.Template) {
 		for l := range t {
@@ -212,8 +216,8 @@ func page(name string) pageTemplate {
 	return t
 }
 
-// assets are the URLs of what pages load, by file name. They change with the
-// content, so that browsers may keep it for ever.
+// assets are the URLs of scripts, styles and icons, by file name. The URL changes with the content, so browsers may
+// keep it for ever.
 var assets = func() map[string]string {
 	all := map[string]string{}
 	entries, err := fs.ReadDir(pageFiles, "templates")
@@ -243,7 +247,7 @@ func assetRoutes() (routes []web.Route) {
 			w.Write(b)
 		}))
 	}
-	// What browsers ask for beside answers that are no page.
+	// Browsers request it with answers that are no page.
 	icon := http.RedirectHandler(assets["icon.svg"], http.StatusFound)
 	return append(routes, web.Handle("GET /favicon.ico", "", icon.ServeHTTP))
 }

@@ -17,8 +17,8 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// An administrator logs in, starts a batch from a list, looks at the pictures,
-// gives a teacher a link, and finds a room. The teacher sees the pictures.
+// An administrator logs in, starts a batch from a list, views the images,
+// gives a teacher a link, and finds a room. The teacher sees the images.
 func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
@@ -40,11 +40,11 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 	b.Do(chromedp.Click(chromedp.CSS(`form[action$="/enqueue"] button`)), chromedp.WaitVisible(chromedp.CSS(`.said`)))
 	b.Until(`document.querySelector('.said').innerText.includes('3 rooms are enqueued')`)
 	b.Until(`document.querySelector('h1 .pill').innerText === 'ended'`) // live
-	b.Do(chromedp.Click(chromedp.CSS(`a[href$="/pictures"]`)), chromedp.WaitVisible(chromedp.CSS(`.wall img`)))
+	b.Do(chromedp.Click(chromedp.CSS(`a[href$="/images"]`)), chromedp.WaitVisible(chromedp.CSS(`.wall img`)))
 	b.Until(`[...document.querySelectorAll('.wall img')].slice(0, 2).every((i) => i.complete && i.naturalWidth > 0)`)
 
-	// A picture in full size, and on by the keys.
-	b.Do(chromedp.Click(chromedp.CSS(`.wall a[data-picture]`)))
+	// An image in full size; the keys show the others.
+	b.Do(chromedp.Click(chromedp.CSS(`.wall a[data-image]`)))
 	b.Until(`document.querySelector('dialog.viewer[open] img').naturalWidth >= 640`)
 	first, err := chromedp.Run(b.Ctx, chromedp.Evaluate[string](`document.querySelector('.viewer img').src`))
 	if err != nil {
@@ -54,7 +54,7 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 		b.Until(`document.querySelector('.viewer').dispatchEvent(
 			new KeyboardEvent('keydown', {key: '` + name + `', bubbles: true})) || true`)
 	}
-	if n, _ := chromedp.Run(b.Ctx, chromedp.Evaluate[int](`document.querySelectorAll('a[data-picture]').length`)); n > 1 {
+	if n, _ := chromedp.Run(b.Ctx, chromedp.Evaluate[int](`document.querySelectorAll('a[data-image]').length`)); n > 1 {
 		key("ArrowRight")
 		b.Until(`document.querySelector('.viewer img').src !== '` + first + `'`)
 		key("ArrowLeft")
@@ -169,7 +169,7 @@ func TestEveryPageInABrowser(t *testing.T) {
 		{"batches", "/batches", `.list`},
 		{"batch", "/batches/class-3b-monday", `#chart .line`},
 		{"batch-running", "/batches/class-3c-evening", `#chart .line`},
-		{"pictures", "/batches/class-3b-monday/pictures", `.wall img`},
+		{"images", "/batches/class-3b-monday/images", `.wall img`},
 		{"snapshot", "/snapshots/class-3b-monday.1", `.timeline`},
 		{"snapshot-failed", "/snapshots/s-broken-0", `.trouble`},
 		{"new", "/batches/new", `.form`},

@@ -81,7 +81,7 @@ func TestPagesOverMuch(t *testing.T) {
 		"/", "/batches", "/batches?state=failed", "/batches?q=nothing-of-that-name", "/batches?state=open",
 		"/batches/waiting",
 		"/batches/waiting?from=900001", "/batches/ended", "/batches/ended?from=900001", "/batches/ended?state=failed",
-		"/batches/ended/pictures",
+		"/batches/ended/images",
 		"/snapshots/ended.10",
 		"/snapshots/waiting.900000", "/find?q=999999", "/find?q=477", "/find?q=nothing", "/find?q=task-ended.777",
 		"/failures", "/failures?code=InvalidParameter", "/held", "/schedules",

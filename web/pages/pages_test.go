@@ -49,7 +49,7 @@ func TestEveryPageIsShown(t *testing.T) {
 		"/snapshots/monday.50":          {"Its batch is paused", "所属批次已暂停"},
 		"/?span=24h":                    {"Requests a second", "每秒请求数"},
 		"/batches/new":                  {"Check the list", "检查名单"},
-		"/batches/monday/pictures":      {"高二（1）班", "分享链接"},
+		"/batches/monday/images":        {"高二（1）班", "分享链接"},
 		"/failures":                     {"AuthFailure", "密钥被拒绝"},
 		"/failures?code=InternalErr":    {"20102", "20102"},
 		"/held":                         {"Nothing is held for review.", "没有需要人工确认的。"},
@@ -295,7 +295,7 @@ func TestWhoProducesHasPages(t *testing.T) {
 		strings.Contains(body, "/audit") {
 		t.Errorf("%d %s", code, body)
 	}
-	for _, path := range []string{"/batches/monday", "/snapshots/monday.1", "/batches/monday/pictures"} {
+	for _, path := range []string{"/batches/monday", "/snapshots/monday.1", "/batches/monday/images"} {
 		if code, _, _ := get(path); code != 404 {
 			t.Errorf("%s: %d", path, code)
 		}

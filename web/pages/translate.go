@@ -6,9 +6,8 @@ import (
 	"sync"
 )
 
-// translate says in the language what another package has said in English: the
-// reasons of rows that are wrong, and problems. What it does not know stays as
-// it is. What stands in a text is translated, too.
+// translate returns an English text of another package in the language: the reasons of faulty rows, and problems. An
+// unknown text stays as it is. The parts of a text are translated, too.
 func (l lang) translate(s string) string {
 	if l == english {
 		return s
@@ -33,7 +32,7 @@ type translation struct {
 var translations = sync.OnceValue(func() (all []translation) {
 	verb := regexp.MustCompile(`%[0-9.]*[a-z]`)
 	for _, pair := range foreign {
-		// A value in quotes may hold all that a text may be.
+		// A quoted value may contain anything.
 		pattern := verb.ReplaceAllStringFunc(regexp.QuoteMeta(pair[0]), func(v string) string {
 			switch v[len(v)-1] {
 			case 'd':
@@ -48,8 +47,7 @@ var translations = sync.OnceValue(func() (all []translation) {
 	return all
 })
 
-// foreign are texts of other packages, as their formats, and in Chinese. The
-// first one that fits is taken.
+// foreign are formats of texts of other packages, in English and Chinese. The first match is used.
 var foreign = [][2]string{
 	// tasks.Room
 	{"is missing", "缺失"},
@@ -180,11 +178,96 @@ var foreign = [][2]string{
 	{"of the %d sheets of the workbook the first is read, %s; others need --sheet, or sheet= in a URL: %s",
 		"工作簿有 %s 个工作表，只读取第一个：%s（全部：%[3]s）"},
 
-	// Problems
+	// Problems: lists and forms
 	{"the list cannot be read; nothing was enqueued", "无法读取名单，没有提交任何房间"},
-	{"nothing was enqueued: no row is in order, %d wrong", "没有提交任何房间：没有正确的行，%s 行有问题"},
+	{"the list is larger than %d MB: send it by POST /v1/batches or tiwsnap enqueue batch",
+		"名单超过 %s MB：请用 POST /v1/batches 或 tiwsnap enqueue batch 提交"},
+	{"the body is larger than %d bytes", "内容超过 %s 字节"},
+	{"the form cannot be read: %s", "无法读取表单：%s"},
+	{"the login form cannot be read", "无法读取登录表单"},
+	{"the query of the URL cannot be read: %s", "无法解析网址中的查询参数：%s"},
 	{"is empty: choose a file or paste rows", "是空的：请选择文件或粘贴行"},
-	{"this link is not good, or not any more: ask for a new one", "此链接无效或已失效，请索取新的链接"},
-	{"there is nothing of that id; what has ended is kept for a while only", "没有此 ID 的内容；已结束的内容只保留一段时间"},
+	{"is not an upload: %s", "不是上传的表单：%s"},
+	{"is not known", "不是已知的值"},
+	{"is not one that an earlier page returned", "不是前一页返回的值"},
+	{"must be a date such as 2026-11-28", "必须是日期，例如 2026-11-28"},
+	{"must be a number", "必须是数字"},
+	{"must be a time zone such as Asia/Shanghai", "必须是时区，例如 Asia/Shanghai"},
+	{"must be a whole number from 1 to %s", "必须是 1 到 %s 的整数"},
+	{"must be 1 to 64 of a-z, 0-9 and -, and not begin with -", "必须是 1 到 64 个 a-z、0-9 或 - 字符，且不以 - 开头"},
+	{"must be 1 to %d", "必须在 1 到 %s 之间"},
+	{"must be AllMarks or LatestMarksOnly", "必须是 AllMarks 或 LatestMarksOnly"},
+	{"the room breaks the rules of Tencent's API", "房间不符合腾讯云 API 的要求"},
+
+	// Problems: what may be done
 	{"this needs the role %s, which %s lacks", "此操作需要角色 %s，而 %s 没有"},
+	{"%s may cancel only its own batches and rooms", "%s 只能取消自己提交的批次和房间"},
+	{"nothing is left to cancel: %d accepted, %d succeeded, %d failed, %d canceled",
+		"没有可取消的：已受理 %s，成功 %s，失败 %s，已取消 %s"},
+	{"nothing is left to feed: the batch is %s", "没有可提交的房间：批次%s"},
+	{"nothing to retry: no snapshot that %s has the code %s; they have %s",
+		"没有可重试的：%s的快照中没有错误码 %s，只有 %s"},
+	{"nothing to retry: no snapshot %s", "没有可重试的：没有%s的快照"},
+	{"it has %s already", "该快照已%s"},
+	{"it is %s: only failed, canceled and held snapshots can be retried",
+		"该快照%s：只有失败、已取消和待人工确认的快照可以重试"},
+	{"Tencent has accepted it: a task cannot be canceled", "腾讯云已受理，任务无法取消"},
+	{"it is being delivered, or was delivered", "正在投递或已送达"},
+	{"queued", "排队中"}, {"sending", "发送中"}, {"unknown", "结果未知"}, {"accepted", "已受理"}, {"succeeded", "成功"},
+	{"failed", "失败"}, {"canceled", "已取消"}, {"ended", "已结束"}, {"paused", "已暂停"}, {"running", "进行中"},
+	{"is held for review", "待人工确认"},
+
+	// Problems: what is not there
+	{"there is nothing with that id; ended batches and snapshots are kept for a while only",
+		"没有此 ID 的内容；已结束的批次和快照只保留一段时间"},
+	{"there is nothing under this path", "此路径下没有内容"},
+	{"only %s is allowed here", "此处只允许 %s"},
+	{"no webhook has that id; delivered ones are not kept", "没有此 ID 的通知；已送达的不保留"},
+	{"the configuration has no schedule %q", "配置中没有定时任务 %s"},
+	{"this process has no rate limit", "本进程没有频率限制"},
+	{"the snapshot has no image of that number", "该快照没有此编号的图片"},
+	{"there is no such image", "没有此图片"},
+	{"the image is gone", "图片已不存在"},
+	{"the copy cannot be read: %s", "无法读取副本：%s"},
+	{"this link is invalid or has expired: ask for a new one", "此链接无效或已过期，请索取新的链接"},
+	{"this list has expired: upload it again", "此名单已过期，请重新上传"},
+
+	// Problems: the client
+	{"more than %s requests a second", "每秒请求超过 %s 个"},
+	{"too many attempts: try again in %s", "尝试次数过多，请在 %s 后重试"},
+	{"too many %s already: at most %d, and %d of one token or user", "%s过多：最多 %s 个，每个令牌或用户最多 %s 个"},
+	{"lists are being uploaded", "正在上传的名单"},
+	{"lists are being downloaded", "正在下载的名单"},
+	{"lists for Excel are being made", "正在生成的 Excel 列表"},
+	{"streams are open", "打开的实时更新"},
+	{"images are being read", "正在读取的图片"},
+	{"log in, or send a bearer token", "请登录，或发送 bearer 令牌"},
+	{"the credentials are wrong or have expired", "凭据有误或已过期"},
+	{"a page of another site made this request", "此请求来自其他网站的页面"},
+	{"Host header not in http.hosts (TIWSNAP_HTTP_HOSTS): add the name there",
+		"Host 请求头不在 http.hosts（TIWSNAP_HTTP_HOSTS）中：请在其中添加此名称"},
+
+	// Problems: the server
+	{"internal error; see the log of the server", "程序内部错误，详见服务器日志"},
+	{"unexpected error from Redis; try again", "Redis 返回意外错误，请重试"},
+	{"no room for a temporary file here: %s", "没有临时文件空间：%s"},
+	{"the client has canceled the request", "请求已被客户端取消"},
+	{"accepted, but not every replica of Redis has confirmed it; repeat the request with its Idempotency-Key",
+		"已接收，但 Redis 副本尚未全部确认；请用相同的 Idempotency-Key 重复请求"},
+	{"%s; try again later", "%s；请稍后重试"},
+	{"retry when records have expired, or raise maxmemory", "请在记录过期后重试，或提高 maxmemory"},
+	{"Redis is full: %s used and %s reserved for records of queued rooms, of %s; new work is accepted up to %s %%; %s",
+		"Redis 已满：已用 %s，为排队房间的记录预留 %s，上限 %s；使用率不超过 %s %% 时才接收新任务；%s"},
+	{"Redis is full; %s", "Redis 已满；%s"},
+	{"the batch has more than %d different label names", "批次中有超过 %s 个不同的标签名"},
+
+	// Problems: nothing was enqueued
+	{"nothing was enqueued: no row is valid, %d are wrong", "没有提交任何房间：没有正确的行，%s 行有问题"},
+	{"nothing was enqueued: the upload broke off: %s", "没有提交任何房间：上传中断：%s"},
+	{"nothing was enqueued: the upload stalled for too long", "没有提交任何房间：上传停顿过久"},
+	{"nothing was enqueued: %s; give this one another name", "没有提交任何房间：%s；请换一个名称"},
+	{"nothing was enqueued: %s; it ran in this second, try again", "没有提交任何房间：%s；这一秒内刚运行过，请重试"},
+	{"nothing was enqueued: %s", "没有提交任何房间：%s"},
+	{"batch %s exists already with other rooms (%d of them)", "批次 %s 已存在，且房间不同（%s 个）"},
+	{"rooms of %s: %s", "%s 的房间：%s"},
 }

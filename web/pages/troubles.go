@@ -17,23 +17,23 @@ import (
 	"tiwsnap/web/api"
 )
 
-// trouble is why something does not go on, and what to do about it.
+// trouble is a problem that keeps work from going on, and its fix.
 type trouble struct {
 	What      text
 	Since     time.Time // zero: not known
 	Why       text
-	WaitsFor  text // what ends it by itself, if anything
+	WaitsFor  text // what ends it without a person, if anything
 	NextTrial time.Time
 	Fix       text
-	Stop      *gate.Stop // what it is of; nil: no stop
-	Path      string     // of the page where it can be mended; empty: none
+	Stop      *gate.Stop // nil: it is not a stop
+	Path      string     // of the page where it can be fixed; empty: none
 	Page      string     // text of the link to it
 }
 
-// Start reports whether a person can start what the trouble has stopped.
+// Start reports whether a person can start what has stopped.
 func (t trouble) Start() bool { return t.Stop != nil && t.Stop.Cause != gate.NoWorker }
 
-// troubles says why calls are not made, and whether none is.
+// troubles returns why sending is stopped, and whether all of it is.
 func troubles(ctx context.Context, a *api.API) (all []trouble, stopped bool, err error) {
 	stops, err := a.Results.Stops(ctx)
 	for _, s := range stops {
@@ -48,7 +48,7 @@ func troubles(ctx context.Context, a *api.API) (all []trouble, stopped bool, err
 	return all, stopped, err
 }
 
-// stopTrouble says why calls are not made.
+// stopTrouble describes a stop.
 func stopTrouble(s gate.Stop) trouble {
 	t := trouble{Since: s.Since, NextTrial: s.NextTrial, Stop: &s}
 	code := say("%s: %s", s.Code, codeMeaning(s.Code))
@@ -92,12 +92,11 @@ func stopTrouble(s gate.Stop) trouble {
 	return t
 }
 
-// codeMeaning and codeFix are the texts of an error code in the language in
-// which they are said.
+// codeMeaning and codeFix are the texts of an error code.
 func codeMeaning(code string) text { return text{"code.meaning", []any{code}} }
 func codeFix(code string) text     { return text{"code.fix", []any{code}} }
 
-// limitTroubles says what is wrong with the rate limit.
+// limitTroubles returns what is wrong with the rate limit.
 func limitTroubles(s ratelimit.State) (all []trouble) {
 	if s.Effective < s.Limit {
 		all = append(all, trouble{
@@ -113,8 +112,7 @@ func limitTroubles(s ratelimit.State) (all []trouble) {
 	return all
 }
 
-// heldTroubles says how many snapshots wait for a person, of batches and of the
-// single rooms, and how many of them are of batches.
+// heldTroubles returns how many snapshots are held for review, and how many of them are of batches.
 func heldTroubles(ctx context.Context, a *api.API, batches []ledger.Batch) (all []trouble, inBatches int, err error) {
 	ids := []string{""}
 	for _, b := range batches {
@@ -143,7 +141,7 @@ func heldTroubles(ctx context.Context, a *api.API, batches []ledger.Batch) (all 
 	return all, inBatches, nil
 }
 
-// scheduleTroubles says which schedules do not get their rooms.
+// scheduleTroubles returns the schedules whose list cannot be read.
 func scheduleTroubles(all []schedule.Status) (troubles []trouble) {
 	for _, s := range all {
 		t := trouble{
@@ -163,10 +161,10 @@ func scheduleTroubles(all []schedule.Status) (troubles []trouble) {
 	return troubles
 }
 
-// redisTroubles says what will go wrong with Redis, as far as it tells.
+// redisTroubles returns what is wrong with the settings and the memory of Redis, as far as INFO is permitted.
 func redisTroubles(servers []rdb.Server, err error) (all []trouble) {
 	if err != nil {
-		return nil // it is forbidden to ask, or what was read before has failed too
+		return nil // INFO is not permitted, or an earlier read has failed, too
 	}
 	for _, s := range servers {
 		name := strings.TrimSpace("Redis " + s.Addr)

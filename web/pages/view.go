@@ -15,14 +15,14 @@ import (
 	"tiwsnap/web"
 )
 
-// The cookies of a browser's settings, which hold no secret.
+// Cookies with settings. They hold no secret.
 const (
-	langCookie = "tiwsnap_lang"
-	zoneCookie = "tiwsnap_zone" // pages/page.js sets it, too
-	saidCookie = "tiwsnap_said"
+	langCookie  = "tiwsnap_lang"
+	zoneCookie  = "tiwsnap_zone" // templates/page.js sets it, too
+	flashCookie = "tiwsnap_said"
 )
 
-// zoneOf is the time zone that was chosen, or that the browser has told.
+// zoneOf returns the time zone that the user has chosen, or that the script has found in the browser.
 func zoneOf(r *http.Request) (zone *time.Location, known bool) {
 	if c, err := r.Cookie(zoneCookie); err == nil && c.Value != "" && c.Value != "Local" {
 		name, _ := url.QueryUnescape(c.Value)
@@ -33,16 +33,16 @@ func zoneOf(r *http.Request) (zone *time.Location, known bool) {
 	return time.UTC, false
 }
 
-// view is what a template shows.
+// view is the data of a template.
 type view struct {
 	Title string
-	Nav   string        // the line of the navigation that is here
-	Who   web.Principal // nobody where the name is empty
+	Nav   string        // current line of the navigation
+	Who   web.Principal // without a name: not logged in
 	Login bool          // there is a session to end
 	Lang  lang
 	Here  string // path and query of this page
-	Live  string // URL of the stream that keeps it up to date; empty: none
-	Said  *text  // what the last form has done
+	Live  string // URL of the stream that updates it; empty: none
+	Flash *text  // what the last form has done
 	Data  any    // of the page
 
 	Site  web.Site   // where the server has several
@@ -69,8 +69,7 @@ func (v view) MayChange(by string) bool {
 	return v.Who.May(web.RoleOperate) || v.Who.May(web.RoleProduce) && by == v.Who.Key()
 }
 
-// Link is the URL of a page: a format in which each %s stands for a value that
-// is escaped.
+// Link returns the URL of a page. Each %s of the format stands for a value, which is escaped.
 func (v view) Link(format string, values ...any) string {
 	for i, value := range values {
 		values[i] = strings.ReplaceAll(url.QueryEscape(fmt.Sprint(value)), "+", "%20")
@@ -78,7 +77,7 @@ func (v view) Link(format string, values ...any) string {
 	return v.base + fmt.Sprintf(format, values...)
 }
 
-// With is the URL of this page with one parameter of the query changed.
+// With returns the URL of this page with one parameter of the query changed.
 func (v view) With(name string, value any) string {
 	u, err := url.Parse(v.Here)
 	if err != nil {
@@ -86,7 +85,7 @@ func (v view) With(name string, value any) string {
 	}
 	q := u.Query()
 	for _, page := range []string{"cursor", "from"} {
-		q.Del(page) // another list begins at its beginning
+		q.Del(page) // another list starts at its first page
 	}
 	if s := fmt.Sprint(value); s == "" {
 		q.Del(name)
@@ -97,10 +96,10 @@ func (v view) With(name string, value any) string {
 	return v.base + u.String()
 }
 
-// Zone is the name of the viewer's time zone.
+// Zone returns the name of the viewer's time zone.
 func (v view) Zone() string { return v.zone.String() }
 
-// At is a time in the viewer's zone.
+// At formats a time in the viewer's zone, to the minute.
 func (v view) At(t time.Time) template.HTML {
 	if t.IsZero() {
 		return ""
@@ -108,7 +107,7 @@ func (v view) At(t time.Time) template.HTML {
 	return v.time(t, v.clock(t))
 }
 
-// Second is At with its seconds.
+// Second is At to the second.
 func (v view) Second(t time.Time) template.HTML {
 	if t.IsZero() {
 		return ""
@@ -116,7 +115,7 @@ func (v view) Second(t time.Time) template.HTML {
 	return v.time(t, t.In(v.zone).Format("2006-01-02 15:04:05"))
 }
 
-// Milli is At with its milliseconds.
+// Milli is At to the millisecond.
 func (v view) Milli(t time.Time) template.HTML {
 	if t.IsZero() {
 		return ""
@@ -124,7 +123,7 @@ func (v view) Milli(t time.Time) template.HTML {
 	return v.time(t, t.In(v.zone).Format("2006-01-02 15:04:05.000"))
 }
 
-// When is a time as people say it: relative while it is near.
+// When formats a time relative to now if it is within a day.
 func (v view) When(t time.Time) template.HTML {
 	if t.IsZero() {
 		return ""
@@ -143,10 +142,10 @@ func (v view) When(t time.Time) template.HTML {
 	return v.time(t, v.clock(t))
 }
 
-// Near reports whether When says a time in relation to now.
+// Near reports whether When is relative to now.
 func (v view) Near(t time.Time) bool { return v.now.Sub(t).Abs() < 24*time.Hour }
 
-// Detail is what an entry of the audit log tells beside its object.
+// Detail formats the detail of an entry of the audit log.
 func (v view) Detail(s string) any {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return v.At(t)
@@ -157,13 +156,12 @@ func (v view) Detail(s string) any {
 func (v view) clock(t time.Time) string { return t.In(v.zone).Format("2006-01-02 15:04") }
 
 func (v view) time(t time.Time, words string) template.HTML {
-	// Neither of these has a character that HTML knows.
+	// The other values have no special characters of HTML.
 	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s %s">%s</time>`,
 		t.UTC().Format(time.RFC3339), t.In(v.zone).Format("2006-01-02 15:04:05"), v.zone, template.HTMLEscapeString(words)))
 }
 
-// functions are what templates say numbers, times and texts with, in a
-// language.
+// functions are the functions of the templates in a language.
 func functions(l lang) template.FuncMap {
 	return template.FuncMap{
 		"asset":      func(name string) string { return assets[name] },
@@ -207,7 +205,7 @@ var allStates = []ledger.State{
 	ledger.Queued, ledger.Sending, ledger.Unknown, ledger.Accepted, ledger.Succeeded, ledger.Failed, ledger.Canceled,
 }
 
-// ofState is how many snapshots of a batch are in a state.
+// ofState returns how many snapshots of a batch are in a state.
 func ofState(b ledger.Batch, s ledger.State) int {
 	return map[ledger.State]int{
 		ledger.Queued: b.Queued, ledger.Sending: b.Sending, ledger.Unknown: b.Unknown, ledger.Accepted: b.Accepted,
@@ -215,12 +213,12 @@ func ofState(b ledger.Batch, s ledger.State) int {
 	}[s]
 }
 
-// breakable is an error code that a narrow column breaks after a dot.
+// breakable lets a narrow column break an error code after a dot.
 func breakable(code string) template.HTML {
 	return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(code), ".", ".<wbr>"))
 }
 
-// skew writes by how many seconds a clock is ahead.
+// skew formats how many seconds a clock is ahead.
 func skew(s float64) string {
 	if text := fmt.Sprintf("%+.2f", s); strings.Trim(text, "+-0.") != "" {
 		return text
@@ -228,8 +226,7 @@ func skew(s float64) string {
 	return "0.00"
 }
 
-// shown is the value of a label as people read it: a time as programs write it is
-// shortened, in its own zone.
+// shown formats the value of a label: a time in RFC 3339 is shortened, in its own zone.
 func shown(value string) string {
 	if t, err := time.Parse(time.RFC3339, value); err == nil {
 		return t.Format("2006-01-02 15:04")
@@ -237,7 +234,7 @@ func shown(value string) string {
 	return value
 }
 
-// bytesOf writes a size by its greatest unit.
+// bytesOf formats a size in its greatest unit.
 func bytesOf(n int64) string {
 	f, units := float64(n), []string{"B", "kB", "MB", "GB", "TB"}
 	for f >= 1000 && len(units) > 1 {
@@ -249,9 +246,9 @@ func bytesOf(n int64) string {
 	return fmt.Sprintf("%.1f %s", f, units[0])
 }
 
-// keepSaid has the next page say what was done.
-func keepSaid(w http.ResponseWriter, r *http.Request, said text) {
-	for i, a := range said.Args { // so that they come back as what they are
+// setFlash lets the next page show what was done.
+func setFlash(w http.ResponseWriter, r *http.Request, said text) {
+	for i, a := range said.Args { // JSON would return it as a float
 		if n, ok := a.(int); ok {
 			said.Args[i] = count(n)
 		}
@@ -261,27 +258,27 @@ func keepSaid(w http.ResponseWriter, r *http.Request, said text) {
 		return
 	}
 	http.SetCookie(w, &http.Cookie{
-		Name: saidCookie, Value: base64.RawURLEncoding.EncodeToString(b), Path: "/", MaxAge: 60,
+		Name: flashCookie, Value: base64.RawURLEncoding.EncodeToString(b), Path: "/", MaxAge: 60,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: web.OverTLS(r),
 	})
 }
 
-// takeSaid shows what keepSaid has kept, once.
-func (v *view) takeSaid(w http.ResponseWriter, r *http.Request) {
-	c, err := r.Cookie(saidCookie)
+// takeFlash shows the text of setFlash, once.
+func (v *view) takeFlash(w http.ResponseWriter, r *http.Request) {
+	c, err := r.Cookie(flashCookie)
 	if err != nil {
 		return
 	}
 	var said text
 	b, err := base64.RawURLEncoding.DecodeString(c.Value)
 	if err == nil && json.Unmarshal(b, &said) == nil && catalog[said.Key] != [languages]string{} {
-		v.Said = &said
+		v.Flash = &said
 	}
-	http.SetCookie(w, &http.Cookie{Name: saidCookie, Path: "/", MaxAge: -1, HttpOnly: true,
+	http.SetCookie(w, &http.Cookie{Name: flashCookie, Path: "/", MaxAge: -1, HttpOnly: true,
 		SameSite: http.SameSiteStrictMode})
 }
 
-// icons are the shapes of small pictures, in a box of 24 by 24.
+// icons are the paths of icons, in a box of 24 by 24.
 var icons = map[string]string{
 	"now":       "M3 12h4l3-8 4 16 3-8h4",
 	"batches":   "M4 6h16M4 12h16M4 18h10",
@@ -296,13 +293,13 @@ var icons = map[string]string{
 	"queues":    "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
 	"api":       "M8 8l-4 4 4 4M16 8l4 4-4 4M13 5l-2 14",
 	"find":      "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5",
-	"picture":   "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M9 9h.01",
+	"image":     "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M9 9h.01",
 	"download":  "M12 4v11m-5-5 5 5 5-5M5 20h14",
 	"new":       "M12 5v14M5 12h14",
 	"menu":      "M4 7h16M4 12h16M4 17h16",
 }
 
-// icon is a small picture beside a text that says the same.
+// icon returns an icon for beside a text.
 func icon(name string) template.HTML {
 	return template.HTML(`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="` + icons[name] + `"/></svg>`)
 }

@@ -176,21 +176,21 @@ func TestPagesByKeyboard(t *testing.T) {
 		}
 	}
 
-	// The wall: Enter opens a picture, the arrows lead on, Esc leads back to it.
-	b.Do(chromedp.Navigate(w.URL + "/batches/monday/pictures"))
-	b.Until(`document.querySelectorAll('a[data-picture]').length > 2`)
-	b.Until(`(document.querySelector('a[data-picture]').focus(), true)`)
+	// The wall: Enter opens an image, the arrows lead on, Esc leads back to it.
+	b.Do(chromedp.Navigate(w.URL + "/batches/monday/images"))
+	b.Until(`document.querySelectorAll('a[data-image]').length > 2`)
+	b.Until(`(document.querySelector('a[data-image]').focus(), true)`)
 	b.Press(kb.Enter, 1)
 	b.Until(`document.querySelector('dialog.viewer[open] img').naturalWidth >= 640`)
 	first := b.Text(`document.querySelector('.viewer img').src`)
 	b.Press(kb.ArrowRight, 2)
-	b.Until(`document.querySelector('.viewer img').src === document.querySelectorAll('a[data-picture]')[2].href`)
+	b.Until(`document.querySelector('.viewer img').src === document.querySelectorAll('a[data-image]')[2].href`)
 	b.Press(kb.ArrowLeft, 3)
 	b.Until(fmt.Sprintf(`document.querySelector('.viewer img').src === %q`, first))
 	b.Press(kb.ArrowRight, 1)
 	b.Press(kb.Escape, 1)
 	b.Until(`!document.querySelector('dialog.viewer[open]') &&
-		document.activeElement === document.querySelectorAll('a[data-picture]')[1]`)
+		document.activeElement === document.querySelectorAll('a[data-image]')[1]`)
 
 	// A menu opens by Enter and shuts by Esc.
 	b.Do(chromedp.Navigate(w.URL + "/batches/monday"))
@@ -230,8 +230,8 @@ func TestAListIsDroppedInABrowser(t *testing.T) {
 	b.Until(`document.querySelector('.meta').innerText.includes('class-3b.csv')`)
 }
 
-// On paper there are the pictures with their labels and no navigation.
-func TestPicturesOnPaper(t *testing.T) {
+// Paper has the images with their labels and no navigation.
+func TestImagesOnPaper(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
 	}
@@ -241,7 +241,7 @@ func TestPicturesOnPaper(t *testing.T) {
 	b.LogIn(w.URL, "bob")
 	b.Do(chromedp.Navigate(w.URL + "/batches/monday"))
 	b.Until(`document.querySelector('h1 .pill')?.innerText === 'ended'`)
-	b.Do(chromedp.Navigate(w.URL+"/batches/monday/pictures"),
+	b.Do(chromedp.Navigate(w.URL+"/batches/monday/images"),
 		webtest.Call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Media: "print", Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}},
 		}))

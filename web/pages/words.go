@@ -7,14 +7,13 @@ import (
 	"tiwsnap/web"
 )
 
-// entry is a line of the navigation: its name, which is that of its icon, and
-// the path of its page.
+// entry is a line of the navigation: its name, which is also that of its icon, and the path of its page.
 type entry struct{ Name, Path string }
 
-// Key is the text of the line.
+// Key returns the key of its text.
 func (e entry) Key() string { return "nav." + e.Name }
 
-// navigation is what a viewer may look at, in groups.
+// navigation returns the lines for a viewer, in groups.
 func navigation(v view) [][]entry {
 	if !v.Who.May(web.RoleView) {
 		return [][]entry{{{"batches", "/batches"}}, {{"api", "/docs"}}}
@@ -27,7 +26,7 @@ func navigation(v view) [][]entry {
 	}
 }
 
-// explain is what an error code means, in the language.
+// explain returns the meaning and the fix of an error code.
 func (l lang) explain(code string) tiw.Explanation {
 	x := tiw.Explain(code)
 	if l == chinese {
@@ -36,7 +35,7 @@ func (l lang) explain(code string) tiw.Explanation {
 	return x
 }
 
-// special are the texts of the catalog that are looked up elsewhere.
+// special returns texts of the catalog that other packages have.
 func (l lang) special(key string, args []any) (string, bool) {
 	if len(args) != 1 {
 		return "", false
@@ -50,14 +49,13 @@ func (l lang) special(key string, args []any) (string, bool) {
 	return "", false
 }
 
-// catalog is every text of the pages, in each language. Where a text is about a
-// number that English tells from others, the words for one stand before "|".
+// catalog is all texts of the pages, in each language. A text about a number has the English form for 1 before "|".
 var catalog = map[string][languages]string{
-	"layout.skip":   {"Skip to the content", "跳到正文"},
+	"layout.skip":   {"Skip to content", "跳到正文"},
 	"layout.pages":  {"Pages", "页面"},
 	"layout.menu":   {"Menu", "菜单"},
 	"layout.sites":  {"Namespaces", "命名空间"},
-	"layout.crumbs": {"Where this page belongs", "当前位置"},
+	"layout.crumbs": {"Breadcrumbs", "当前位置"},
 	"layout.lost":   {"Connection lost. Showing stale data, reconnecting.", "连接已断开。显示的是旧数据，正在重新连接。"},
 	"logout":        {"Log out", "退出"},
 	"find.label": {
@@ -78,7 +76,7 @@ var catalog = map[string][languages]string{
 	"nav.workers":   {"Workers", "Worker 进程"},
 	"nav.redis":     {"Redis", "Redis"},
 	"nav.audit":     {"Audit", "操作记录"},
-	"nav.pictures":  {"Pictures", "图片"},
+	"nav.images":    {"Images", "图片"},
 	"nav.find":      {"Find", "查找"},
 	"nav.queues":    {"Queues", "队列"},
 	"nav.api":       {"API", "API"},
@@ -97,7 +95,7 @@ var catalog = map[string][languages]string{
 	"login.name":     {"Name", "用户名"},
 	"login.password": {"Password", "密码"},
 	"login.button":   {"Log in", "登录"},
-	"login.wrong":    {"The name or the password is wrong.", "用户名或密码错误。"},
+	"login.wrong":    {"Wrong name or password.", "用户名或密码错误。"},
 	"login.limited":  {"Too many attempts. Try again in %s s.", "尝试次数过多，请 %s 秒后再试。"},
 	"login.nousers": {
 		"No users are configured, only tokens for programs. Add one to http.users; this command makes the hash:",
@@ -105,12 +103,12 @@ var catalog = map[string][languages]string{
 	},
 
 	"problem.who":          {"You are %s.", "当前用户：%s。"},
-	"problem.first":        {"To the first page", "回到首页"},
+	"problem.first":        {"Go to the first page", "回到首页"},
 	"problem.invalid":      {"Invalid request", "请求有误"},
 	"problem.not-found":    {"Not found", "没有找到"},
-	"problem.role":         {"You may not do that", "没有权限"},
+	"problem.role":         {"Not permitted", "没有权限"},
 	"problem.exists":       {"It exists already", "已经存在"},
-	"problem.state":        {"Not possible any more", "当前状态不允许"},
+	"problem.state":        {"Not possible in this state", "当前状态不允许"},
 	"problem.busy":         {"Too busy", "系统繁忙"},
 	"problem.redis-away":   {"Redis does not answer", "Redis 没有响应"},
 	"problem.redis-full":   {"Redis is full", "Redis 已满"},
@@ -131,7 +129,7 @@ var catalog = map[string][languages]string{
 	"col.batch":     {"Batch", "批次"},
 	"col.progress":  {"Progress", "进度"},
 	"col.done":      {"Done", "完成"},
-	"col.of":        {"of", "总数"},
+	"col.of":        {"Total", "总数"},
 	"col.failed":    {"Failed", "失败"},
 	"col.rate":      {"Rate", "速率"},
 	"col.left":      {"Left", "剩余"},
@@ -168,7 +166,7 @@ var catalog = map[string][languages]string{
 		"%s succeeded, %s failed, %s canceled, %s in progress, %s waiting", "成功 %s，失败 %s，取消 %s，进行中 %s，等待 %s",
 	},
 
-	"now.troubles":    {"Trouble", "问题"},
+	"now.troubles":    {"Problems", "问题"},
 	"now.used":        {"Requests in the last second", "最近一秒的请求"},
 	"now.of":          {"of %s", "上限 %s"},
 	"now.waiting":     {"Waiting", "等待中"},
@@ -277,8 +275,8 @@ var catalog = map[string][languages]string{
 	"find.more":     {"There are more results. Enter a more exact value.", "结果不止这些，请使用更精确的内容。"},
 	"find.none.yet": {"Nothing found so far.", "目前没有找到。"},
 	"find.searched": {"%s of %s queued rooms are searched.", "批次中等待的房间已查找 %s / %s 个。"},
-	"find.on":       {"Search on", "继续查找"},
-	"find.short":    {"Enter what to find.", "要查找什么？"},
+	"find.on":       {"Continue", "继续查找"},
+	"find.short":    {"Enter a search text.", "请输入要查找的内容。"},
 
 	"filter":          {"Filter", "筛选"},
 	"filter.state":    {"State", "状态"},
@@ -297,7 +295,7 @@ var catalog = map[string][languages]string{
 	"batches.none":    {"There is no batch yet.", "还没有批次。"},
 	"batches.find":    {"Find “%s” in all rooms", "在所有房间中查找“%s”"},
 	"batches.nomatch": {"No batch matches.", "没有匹配的批次。"},
-	"batches.further": {"None of the searched batches match. There are older ones.", "已查看的批次中没有匹配。还有更早的批次。"},
+	"batches.further": {"No searched batch matches. There are older ones.", "已查看的批次中没有匹配。还有更早的批次。"},
 	"rooms.range":     {"rooms %s to %s of %s", "第 %s 至 %s 个房间，共 %s 个"},
 	"share.copy":      {"Copy", "复制"},
 	"share.copied":    {"Copied", "已复制"},
@@ -306,26 +304,26 @@ var catalog = map[string][languages]string{
 		"Anyone with the link sees the images of this batch and their labels, without a login, and nothing else.",
 		"持有链接者无需登录即可查看本批次的图片和标签，看不到其他内容。",
 	},
-	"share.link":        {"Link, valid until", "链接有效期至"},
-	"share.days":        {"Valid for", "有效期"},
-	"share.n":           {"%s day|%s days", "%s 天"},
-	"share.make":        {"Create a link", "生成链接"},
-	"share.until":       {"This link is valid until", "此链接有效期至"},
-	"pictures.none":     {"No room has an image.", "没有图片。"},
-	"pictures.notyet":   {"No room has an image yet.", "还没有图片。"},
-	"pictures.previous": {"Previous picture", "上一张"},
-	"pictures.next":     {"Next picture", "下一张"},
-	"pictures.close":    {"Close", "关闭"},
-	"page.older":        {"Older", "更早"},
-	"page.next":         {"Next", "下一页"},
-	"page.first":        {"First page", "第一页"},
+	"share.link":      {"Link, valid until", "链接有效期至"},
+	"share.days":      {"Valid for", "有效期"},
+	"share.n":         {"%s day|%s days", "%s 天"},
+	"share.make":      {"Create a link", "生成链接"},
+	"share.until":     {"This link is valid until", "此链接有效期至"},
+	"images.none":     {"No room has an image.", "没有图片。"},
+	"images.notyet":   {"No room has an image yet.", "还没有图片。"},
+	"images.previous": {"Previous image", "上一张"},
+	"images.next":     {"Next image", "下一张"},
+	"images.close":    {"Close", "关闭"},
+	"page.older":      {"Older", "更早"},
+	"page.next":       {"Next", "下一页"},
+	"page.first":      {"First page", "第一页"},
 
 	"batch.created": {"created", "创建于"},
 	"batch.took":    {"took %s", "用时 %s"},
 	"batch.by":      {"by", "提交者"},
 	"batch.webhook": {"webhook", "通知"},
 	"batch.done":    {"%s of %s done", "完成 %s / %s"},
-	"batch.held":    {"%s held for review: a person decides|%s held for review: a person decides", "%s 个待人工确认"},
+	"batch.held":    {"%s held for review", "%s 个待人工确认"},
 	"batch.left":    {"%s left", "剩余 %s"},
 	"batch.partial": {"counted among the newest 2,000", "仅统计最近 2,000 条"},
 	"download":      {"Download", "下载"},
@@ -333,7 +331,7 @@ var catalog = map[string][languages]string{
 	"download.zip":  {"All images (ZIP)", "全部图片（ZIP）"},
 	"download.json": {"Counts as JSON", "统计（JSON）"},
 	"rooms.all":     {"show all", "显示全部"},
-	"rooms.none":    {"No room here.", "没有房间。"},
+	"rooms.none":    {"No rooms.", "没有房间。"},
 
 	"pause":        {"Pause", "暂停"},
 	"resume":       {"Resume", "继续"},
@@ -362,9 +360,9 @@ var catalog = map[string][languages]string{
 		"It is unknown whether the last request created a task, and no callback has come",
 		"无法确定最后一次请求是否已创建任务，也没有收到回调",
 	},
-	"held.some.fix": {"look at each, and retry or cancel it", "请逐个查看，并重试或取消"},
+	"held.some.fix": {"review each, then retry or cancel it", "请逐个查看，并重试或取消"},
 	"held.fix": {
-		"Look at it, and retry or cancel it: a retry may make a second task.", "请查看后重试或取消：重试可能会创建第二个任务。",
+		"Review it, then retry or cancel it: a retry may create a second task.", "请查看后重试或取消：重试可能会创建第二个任务。",
 	},
 	"held.retry.says": {"This may create a second, billed task.", "可能会创建第二个任务并产生费用。"},
 	"held.retry":      {"Retry those held", "重试待确认的快照"},
@@ -416,10 +414,10 @@ var catalog = map[string][languages]string{
 	"moment.task":      {"TaskID %s", "TaskID %s"},
 	"moment.images":    {"%s image|%s images", "%s 张图片"},
 
-	"next.held":    {"A person decides: retry or cancel.", "由人决定：重试或取消。"},
+	"next.held":    {"It is held for review: retry or cancel it.", "待人工确认：请重试或取消。"},
 	"next.paused":  {"Its batch is paused. It continues when the batch is resumed.", "所属批次已暂停，恢复后继续。"},
 	"next.stopped": {"Sending is stopped. The room is sent when sending resumes.", "所有发送已停止，恢复后发送。"},
-	"next.queued":  {"It waits for its turn at the rate limit.", "按频率限制排队等待发送。"},
+	"next.queued":  {"It waits for a permit of the rate limit.", "按频率限制排队等待发送。"},
 	"next.sending": {"A request is in flight.", "请求正在发往腾讯云。"},
 	"next.unknown": {
 		"The outcome of the request is unknown. It waits for the callback and is then retried.", "请求结果未知。先等待回调，然后再次发送。",
@@ -444,7 +442,7 @@ var catalog = map[string][languages]string{
 	"new.nothing":          {"Nothing can be enqueued", "没有可提交的行"},
 	"new.good":             {"%s room is in order|%s rooms are in order", "%s 个房间没有问题"},
 	"new.bad":              {"%s row is wrong|%s rows are wrong", "%s 行有问题"},
-	"new.asrows":           {"as the rows say", "按行中所写"},
+	"new.asrows":           {"as in the rows", "按行中所写"},
 	"new.name":             {"Name of the batch", "批次名称"},
 	"new.noapp":            {"give the SdkAppId above, and press Apply.", "请在上面填写 SdkAppId，然后点“应用”。"},
 	"mode.AllMarks":        {"an image for each mark", "每个标记一张图片"},
@@ -484,7 +482,7 @@ var catalog = map[string][languages]string{
 
 	"schedule.fails": {"Schedule %s fails", "定时任务 %s 失败"},
 	"schedule.fails.fix": {
-		"see that its list can be read; Run now makes up for the tick", "请检查其名单能否读取；“立即运行”可补做本次",
+		"check that its list can be read; Run now makes up for the tick", "请检查其名单能否读取；“立即运行”可补做本次",
 	},
 	"schedule.run": {"Run now", "立即运行"},
 	"schedule.run.says": {
@@ -492,10 +490,10 @@ var catalog = map[string][languages]string{
 	},
 	"schedule.next":     {"Next ticks", "接下来的运行时间"},
 	"schedule.last":     {"Last tick", "上次运行"},
-	"schedule.never":    {"It never ticks.", "永不运行。"},
+	"schedule.never":    {"Never.", "永不运行。"},
 	"schedule.none":     {"The configuration has no schedules.", "配置中没有定时任务。"},
 	"schedule.none.yet": {"None yet.", "尚未运行。"},
-	"schedule.missed":   {"%s tick was never made|%s ticks were never made", "有 %s 次没有运行"},
+	"schedule.missed":   {"%s tick was missed|%s ticks were missed", "有 %s 次没有运行"},
 	"schedule.overdue": {
 		"No worker has run the due tick. Is a worker with this configuration running?",
 		"到期的任务没有 worker 执行。是否有使用此配置的 worker 在运行？",
@@ -541,7 +539,7 @@ var catalog = map[string][languages]string{
 	"limit.margin":       {"Safety margin", "安全余量"},
 	"limit.actions":      {"By action", "按接口"},
 	"limit.action":       {"Action", "接口"},
-	"limit.unknown":      {"This process has no rate limit.", "本进程不知道频率限制。"},
+	"limit.unknown":      {"This process has no rate limit.", "本进程没有频率限制。"},
 	"limit.changes":      {"History", "修改记录"},
 	"limit.nochanges":    {"Nobody has changed it.", "没有人修改过。"},
 	"limit.to":           {"Limit", "限制"},
@@ -557,7 +555,7 @@ var catalog = map[string][languages]string{
 	"redis.used":      {"%s of %s used", "已用 %s / %s"},
 	"redis.unlimited": {"%s used, no limit is set", "已用 %s，未设置上限"},
 	"redis.noaof":     {"nothing survives a restart of Redis", "Redis 重启后数据全部丢失"},
-	"redis.silent":    {"The state of Redis is unknown: INFO is not permitted.", "Redis 未提供状态：不允许 INFO。"},
+	"redis.silent":    {"The state of Redis is unknown: INFO is not permitted.", "无法得知 Redis 的状态：不允许执行 INFO。"},
 	"redis.batches":   {"Batches kept", "保留的批次"},
 	"redis.record":    {"Size of a record", "每条记录大小"},
 	"redis.bytes":     {"bytes", "字节"},
@@ -580,8 +578,8 @@ var catalog = map[string][languages]string{
 	"via.api":     {"API", "API"},
 	"via.command": {"command", "命令行"},
 
-	"did.create-batch":    {"started a batch", "新建批次"},
-	"did.again-batch":     {"started a batch again", "再次提交批次"},
+	"did.create-batch":    {"enqueued a batch", "新建批次"},
+	"did.again-batch":     {"enqueued a batch again", "再次提交批次"},
 	"did.cancel-batch":    {"canceled a batch", "取消批次"},
 	"did.pause-batch":     {"paused a batch", "暂停批次"},
 	"did.resume-batch":    {"resumed a batch", "继续批次"},
@@ -592,7 +590,7 @@ var catalog = map[string][languages]string{
 	"did.retry-snapshot":  {"retried a snapshot", "重试快照"},
 	"did.retry-failures":  {"retried all failures", "重试所有失败"},
 	"did.retry-images":    {"copied images again", "重新复制图片"},
-	"did.share-pictures":  {"gave a link to pictures, until", "分享图片链接，有效期至"},
+	"did.share-images":    {"shared a link to images, valid until", "分享图片链接，有效期至"},
 	"did.set-limit":       {"set the rate limit", "设置频率限制"},
 	"did.stop-sending":    {"stopped all sending", "停止所有发送"},
 	"did.start-sending":   {"started sending", "开始发送"},
@@ -603,7 +601,7 @@ var catalog = map[string][languages]string{
 	"did.resend-webhooks": {"resent all webhooks", "重发所有通知"},
 
 	"total.queued":              {"snapshots queued", "排队的快照"},
-	"total.sending":             {"requests begun", "开始的请求"},
+	"total.sending":             {"requests started", "开始的请求"},
 	"total.accepted":            {"accepted by Tencent", "腾讯云受理"},
 	"total.unknown":             {"outcome unknown", "结果未知"},
 	"total.succeeded":           {"succeeded", "成功"},

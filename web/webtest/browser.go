@@ -29,7 +29,7 @@ import (
 	"tiwsnap/internal/needs"
 )
 
-// browser is a Chromium with a profile of its own, and what it complained of.
+// Browser is a Chromium with a profile of its own.
 type Browser struct {
 	*testing.T
 	Ctx  context.Context
@@ -42,9 +42,8 @@ type Browser struct {
 	Statuses map[string]int64 // of what was loaded, by URL
 }
 
-// newBrowser starts a Chromium for one test, or leaves the test out where the
-// machine has none. When the test ends it fails for every message on the
-// console, dialog, report of the policy and request to another host.
+// NewBrowser starts a Chromium for one test, or skips the test if there is none. At its end the test fails for every
+// message on the console, dialog, report of the policy, and request to another host.
 func NewBrowser(t *testing.T, site string) *Browser {
 	t.Helper()
 	program := needs.Program(t, "chromium")
@@ -128,7 +127,7 @@ func (b *Browser) event(e any) {
 	}
 }
 
-// expected takes back a fault that the test has provoked.
+// Expected removes a fault that the test has provoked.
 func (b *Browser) Expected(part string) {
 	b.Helper()
 	b.Mu.Lock()
@@ -142,7 +141,7 @@ func (b *Browser) Expected(part string) {
 	b.Errorf("the browser does not complain of %q but of %q", part, b.faults)
 }
 
-// call is an action that sends a command of the protocol.
+// Call returns an action that sends a command of the protocol.
 func Call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, command, params)
@@ -163,8 +162,7 @@ func (b *Browser) Do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// until waits until a JavaScript expression is true, also over a change of
-// pages.
+// Until waits until a JavaScript expression is true, also across pages.
 func (b *Browser) Until(expression string) {
 	b.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -184,10 +182,10 @@ func (b *Browser) Until(expression string) {
 	}
 }
 
-// shotsEnv names a folder for pictures of what the browser shows.
+// ShotsEnv names a folder for screenshots.
 const ShotsEnv = "TIWSNAP_TEST_SHOTS"
 
-// shot takes a picture, if pictures are wanted.
+// shot takes a screenshot, if ShotsEnv is set.
 func (b *Browser) shot(name string) {
 	dir := os.Getenv(ShotsEnv)
 	if dir == "" {
@@ -198,7 +196,7 @@ func (b *Browser) shot(name string) {
 	}
 }
 
-// shots takes pictures in every form that people see a page in.
+// Shots takes screenshots in each size and colour scheme.
 func (b *Browser) Shots(name string) {
 	if os.Getenv(ShotsEnv) == "" {
 		return
@@ -223,7 +221,7 @@ func (b *Browser) Shots(name string) {
 	b.Do(enable(emulation.ClearDeviceMetricsOverride), enable(emulation.SetEmulatedMedia))
 }
 
-// logIn fills in the form of the login page.
+// LogIn fills in the login form.
 func (b *Browser) LogIn(site, name string) {
 	b.Helper()
 	b.Do(
@@ -236,7 +234,7 @@ func (b *Browser) LogIn(site, name string) {
 	)
 }
 
-// click clicks on what is named so in words, in what the selector finds.
+// Click clicks the element with that text, among those of a selector.
 func (b *Browser) Click(selector, words string) {
 	b.Helper()
 	b.Until(fmt.Sprintf(`(() => { const found = [...document.querySelectorAll(%q)]
@@ -244,7 +242,7 @@ func (b *Browser) Click(selector, words string) {
 		found?.click(); return found; })()`, selector, words))
 }
 
-// text is what a JavaScript expression is.
+// Text returns the value of a JavaScript expression.
 func (b *Browser) Text(expression string) string {
 	b.Helper()
 	s, err := chromedp.Run(b.Ctx, chromedp.Evaluate[string](expression))
@@ -254,7 +252,7 @@ func (b *Browser) Text(expression string) string {
 	return s
 }
 
-// press presses a key, as often as is said.
+// Press presses a key several times.
 func (b *Browser) Press(key string, times int, modifiers ...chromedp.Modifier) {
 	b.Helper()
 	for range times {
@@ -262,8 +260,7 @@ func (b *Browser) Press(key string, times int, modifiers ...chromedp.Modifier) {
 	}
 }
 
-// axe looks for barriers on the page that is shown.
-// https://github.com/dequelabs/axe-core/blob/develop/doc/API.md
+// Axe checks the accessibility of the page: https://github.com/dequelabs/axe-core/blob/develop/doc/API.md
 func (b *Browser) Axe(source, name string) {
 	b.Helper()
 	if _, err := chromedp.Run(b.Ctx, chromedp.Evaluate[bool](source+`; window.found = null;
@@ -286,18 +283,18 @@ func (b *Browser) Axe(source, name string) {
 	}
 }
 
-// look is a form in which people see a page.
+// Look is a size, colour scheme and language.
 type Look struct {
 	Width, height int64
 	scheme, Lang  string
 }
 
-// looks are such that each width, colour scheme and language is there.
+// Looks have each size, colour scheme and language.
 var Looks = []Look{
 	{1280, 900, "light", "en"}, {1280, 900, "dark", "zh-CN"}, {390, 844, "light", "zh-CN"}, {390, 844, "dark", "en"},
 }
 
-// looks at the page that is shown in a form.
+// As shows the page in a look.
 func (b *Browser) As(l Look) {
 	b.Helper()
 	b.Do(
@@ -311,7 +308,7 @@ func (b *Browser) As(l Look) {
 	b.Until(`document.cookie = 'tiwsnap_lang=` + l.Lang + `; path=/'`)
 }
 
-// picture writes what is shown to the folder of the pictures, small.
+// Picture takes a small screenshot.
 func (b *Browser) Picture(name string, l Look) {
 	b.Helper()
 	dir := os.Getenv(ShotsEnv)
@@ -339,8 +336,8 @@ func (b *Browser) Picture(name string, l Look) {
 	}
 }
 
-// fewColours is the image with 64 of its colours: the most frequent ones, and of
-// the others those that differ, so that a rare red is not lost among greys.
+// fewColours reduces an image to 64 colours: the most frequent ones, and of the others those that differ, so that a
+// rare red is not lost among greys.
 func fewColours(full image.Image) *image.Paletted {
 	count := map[color.RGBA]int{}
 	area := full.Bounds()
@@ -381,7 +378,7 @@ func fewColours(full image.Image) *image.Paletted {
 	return out
 }
 
-// distance is how much two colours differ, in the channel in which they do most.
+// distance is the greatest difference of two colours in a channel.
 func distance(a, b color.RGBA) int {
 	return max(abs(int(a.R)-int(b.R)), abs(int(a.G)-int(b.G)), abs(int(a.B)-int(b.B)))
 }

@@ -26,8 +26,7 @@ import (
 	"tiwsnap/worker"
 )
 
-// whole is the whole thing: Redis, simulator, worker, and a site with ada, who
-// views, and bob, who operates.
+// Installation is Redis, simulator, worker and server, with the users ada, who views, and bob, who operates.
 type Installation struct {
 	*testing.T
 	URL       string
@@ -36,7 +35,7 @@ type Installation struct {
 	Simulator *tiwtest.Server // where it was started
 }
 
-// newWhole starts all of it, or without options no simulator and no worker.
+// NewInstallation starts all of it. Without options there is no simulator and no worker.
 func NewInstallation(t *testing.T, o *tiwtest.Options) *Installation {
 	t.Helper()
 	w := &Installation{T: t, Redis: redistest.Client(t), Log: new(Buffer)}
@@ -108,11 +107,11 @@ func (w *Installation) work(o tiwtest.Options) *worker.Worker {
 	return wk
 }
 
-// hostile is text that does harm wherever it is taken for HTML or JavaScript.
+// Hostile is text that does harm if it is taken for HTML or JavaScript.
 const Hostile = `"'><img src=x onerror=alert(1)><script>alert(2)</script></script><svg ` +
 	`onload=alert(3)>{{.}}${alert(4)}javascript:alert(5)`
 
-// batch enqueues n rooms that hold hostile text wherever text may be.
+// Batch enqueues n rooms with hostile text in all labels.
 func (w *Installation) Batch(id string, n int) {
 	w.Helper()
 	rooms := func(yield func(tasks.Room, error) bool) {
@@ -131,7 +130,7 @@ func (w *Installation) Batch(id string, n int) {
 	}
 }
 
-// rooms enqueues a batch of rooms 1 to n of a class.
+// Rooms enqueues a batch of the rooms 1 to n of a class.
 func (w *Installation) Rooms(id string, n int) {
 	w.Helper()
 	rooms := func(yield func(tasks.Room, error) bool) {
@@ -148,7 +147,7 @@ func (w *Installation) Rooms(id string, n int) {
 	}
 }
 
-// hold leaves a snapshot whose outcome nobody knows to a person.
+// Hold leaves a snapshot with an unknown outcome held for review.
 func (w *Installation) Hold(id string, room uint64) {
 	w.Helper()
 	l := ledger.New(w.Redis, ledger.Options{Hold: true})
@@ -165,7 +164,7 @@ func (w *Installation) Hold(id string, room uint64) {
 	}
 }
 
-// deadWebhook leaves an archived webhook about a batch on the queue webhooks.
+// DeadWebhook leaves an archived webhook about a batch.
 func (w *Installation) DeadWebhook(batch string) (id string) {
 	w.Helper()
 	notify, err := tasks.NewNotify("batch.done", batch, time.Now(), "https://school.example/hook").Task("")

@@ -14,13 +14,13 @@ import (
 	"sync"
 )
 
-// runTests runs the tests of a package on both kinds of Redis, and fails if one leaves a goroutine.
+// Main runs the tests of a package on both kinds of Redis, and fails if one leaks a goroutine.
 func Main(m *testing.M) {
 	logging.Disable() // of go-redis, which would print every dial that fails
 	goleak.VerifyTestMain(redistest.Both(m))
 }
 
-// buffer is a bytes.Buffer for several goroutines.
+// Buffer is a bytes.Buffer for several goroutines.
 type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -23,9 +23,10 @@ import (
 	"tiwsnap/web/api"
 )
 
+// Password is that of all users.
 const Password = "CANARY-correct-horse"
 
-// hash is that of word.
+// PasswordHash is the hash of Password.
 var PasswordHash = func() string {
 	h, err := password.Hash(Password)
 	if err != nil {
@@ -34,7 +35,7 @@ var PasswordHash = func() string {
 	return h
 }()
 
-// pagesOf is the pages and the API over a Redis, open to this machine.
+// NewPages serves everything of a Redis, open to this machine.
 func NewPages(t *testing.T, rdb redis.UniversalClient, change ...func(*api.Options)) http.Handler {
 	t.Helper()
 	auth, err := web.NewAuth(web.AuthOptions{})
@@ -50,7 +51,7 @@ func NewPages(t *testing.T, rdb redis.UniversalClient, change ...func(*api.Optio
 	return h
 }
 
-// school enqueues a batch of rooms with labels, of which some have ended.
+// School enqueues a batch of rooms with labels, of which some have ended.
 func School(t *testing.T, rdb redis.UniversalClient, id string, n int) {
 	t.Helper()
 	rooms := func(yield func(tasks.Room, error) bool) {
@@ -96,7 +97,7 @@ func School(t *testing.T, rdb redis.UniversalClient, id string, n int) {
 	}
 }
 
-// picture lets a row of a batch succeed with an image.
+// SucceedWith lets a row of a batch succeed with images.
 func SucceedWith(t *testing.T, l *ledger.Ledger, batch string, row int, urls ...string) {
 	t.Helper()
 	room := tasks.Room{SdkAppId: 1400123480, RoomId: uint64(20100 + row)}
@@ -113,7 +114,7 @@ func SucceedWith(t *testing.T, l *ledger.Ledger, batch string, row int, urls ...
 	}
 }
 
-// withLimiter gives the API the rate limit of a worker.
+// WithLimiter gives the API the rate limiter of a worker.
 func WithLimiter(t *testing.T, rdb redis.UniversalClient) func(*api.Options) {
 	l, err := ratelimit.New(ratelimit.Options{Redis: rdb, Key: keys.Default.Limit(gate.ActionCreate)})
 	if err != nil {
@@ -123,7 +124,7 @@ func WithLimiter(t *testing.T, rdb redis.UniversalClient) func(*api.Options) {
 	return func(o *api.Options) { o.Limiters = map[string]*ratelimit.Limiter{gate.ActionCreate: l} }
 }
 
-// withSchedules gives the API a schedule of two rooms.
+// WithSchedules gives the API a schedule of two rooms.
 func WithSchedules(t *testing.T) func(*api.Options) {
 	spec, err := schedule.ParseSpec("45 10 * * 1-5", "Asia/Shanghai")
 	if err != nil {
@@ -137,7 +138,7 @@ func WithSchedules(t *testing.T) func(*api.Options) {
 	}
 }
 
-// withSimulator lets the API read images from the tests' own network.
+// WithSimulator lets the API read images from loopback.
 func WithSimulator(t *testing.T) func(*api.Options) {
 	t.Helper()
 	private, err := guard.ParsePrivate([]string{"127.0.0.1"})
@@ -149,7 +150,7 @@ func WithSimulator(t *testing.T) func(*api.Options) {
 	}
 }
 
-// stopped stops all sending for a code of the account.
+// StopSending stops all sending for an error code of the account.
 func StopSending(t *testing.T, rdb redis.UniversalClient, code string) {
 	t.Helper()
 	err := rdb.HSet(t.Context(), keys.Default.Breaker(), "cause", "account", "code", code, "message", code,

@@ -26,9 +26,8 @@ import (
 	"tiwsnap/web/api"
 )
 
-// service is a served API and a client of it, which is let in with every role
-// that it says.
-type service struct {
+// Service is a server and a client of it, with a token for each role.
+type Service struct {
 	*testing.T
 	URL       string
 	Redis     redis.UniversalClient
@@ -39,22 +38,23 @@ type service struct {
 	Client    *http.Client
 }
 
-// newService serves an API on a redis of its own until the test ends.
-func NewService(t *testing.T, change ...func(*api.Options)) *service {
+// NewService serves a Redis of its own until the test ends.
+func NewService(t *testing.T, change ...func(*api.Options)) *Service {
 	t.Helper()
 	return Serve(t, redistest.Client(t), change...)
 }
 
-func Serve(t *testing.T, rdb redis.UniversalClient, change ...func(*api.Options)) *service {
+// Serve serves a Redis until the test ends.
+func Serve(t *testing.T, rdb redis.UniversalClient, change ...func(*api.Options)) *Service {
 	t.Helper()
 	return ServeBy(t, func(*http.Server) {}, rdb, change...)
 }
 
-// serveBy serves with a server that differs.
+// ServeBy is Serve with changes to the server.
 func ServeBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient,
-	change ...func(*api.Options)) *service {
+	change ...func(*api.Options)) *Service {
 	t.Helper()
-	s := &service{T: t, Redis: rdb, Log: new(Buffer), Tokens: map[web.Role]string{}, Client: &http.Client{
+	s := &Service{T: t, Redis: rdb, Log: new(Buffer), Tokens: map[web.Role]string{}, Client: &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second,
 	}}
 	log := slog.New(slog.NewJSONHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -101,7 +101,7 @@ func ServeBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient,
 	return s
 }
 
-// reply is an answer that was read.
+// Reply is an answer with its body.
 type Reply struct {
 	*testing.T
 	Status int
@@ -109,14 +109,13 @@ type Reply struct {
 	Body   string
 }
 
-// send makes a request; header is name, value, …. It goes out with the token
-// of the role operate unless a header says otherwise.
-func (s *service) Send(method, path, body string, header ...string) Reply {
+// Send makes a request; header is name, value, …. It has the token of the role operate unless a header says otherwise.
+func (s *Service) Send(method, path, body string, header ...string) Reply {
 	s.Helper()
 	return s.Do(s.Request(method, path, body, header...))
 }
 
-func (s *service) Request(method, path, body string, header ...string) *http.Request {
+func (s *Service) Request(method, path, body string, header ...string) *http.Request {
 	s.Helper()
 	r, err := http.NewRequestWithContext(s.Context(), method, s.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -129,7 +128,7 @@ func (s *service) Request(method, path, body string, header ...string) *http.Req
 	return r
 }
 
-func (s *service) Do(r *http.Request) Reply {
+func (s *Service) Do(r *http.Request) Reply {
 	s.Helper()
 	resp, err := s.Client.Do(r)
 	if err != nil {
@@ -143,7 +142,7 @@ func (s *service) Do(r *http.Request) Reply {
 	return Reply{s.T, resp.StatusCode, resp.Header, string(b)}
 }
 
-// want checks the status and decodes the body.
+// Want checks the status and decodes the body.
 func (r Reply) Want(status int, into any) Reply {
 	r.Helper()
 	if r.Status != status {
@@ -157,8 +156,7 @@ func (r Reply) Want(status int, into any) Reply {
 	return r
 }
 
-// problem checks that the answer is a problem document of that status and code,
-// and returns it.
+// Problem checks that the answer is a problem of that status and code, and returns it.
 func (r Reply) Problem(status int, code string) web.Problem {
 	r.Helper()
 	var p web.Problem
@@ -176,8 +174,8 @@ func (r Reply) Problem(status int, code string) web.Problem {
 	return p
 }
 
-// batches is how many there are.
-func (s *service) Batches() int {
+// Batches returns how many batches there are.
+func (s *Service) Batches() int {
 	s.Helper()
 	all, err := ledger.New(s.Redis, ledger.Options{}).Batches(s.Context(), 0)
 	if err != nil {
@@ -186,8 +184,8 @@ func (s *service) Batches() int {
 	return len(all)
 }
 
-// until waits for something to become true.
-func (s *service) Until(done func() bool) {
+// Until waits until done returns true.
+func (s *Service) Until(done func() bool) {
 	s.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -202,7 +200,7 @@ func (s *service) Until(done func() bool) {
 }
 
 // add enqueues a batch of n rooms.
-func (s *service) Add(id string, n int) {
+func (s *Service) Add(id string, n int) {
 	s.Helper()
 	_, err := enqueue.New(s.Redis, keys.Default).Batch(s.Context(), func(yield func(tasks.Room, error) bool) {
 		for i := range n {
@@ -217,7 +215,7 @@ func (s *service) Add(id string, n int) {
 }
 
 // outcome makes one attempt at a snapshot, which comes to this.
-func (s *service) Outcome(id string, o ledger.Outcome) {
+func (s *Service) Outcome(id string, o ledger.Outcome) {
 	s.Helper()
 	l := ledger.New(s.Redis, ledger.Options{})
 	batch, row, _ := tasks.SplitRowID(id)
@@ -231,8 +229,8 @@ func (s *service) Outcome(id string, o ledger.Outcome) {
 	}
 }
 
-// finish gives a snapshot of a batch that many images.
-func (s *service) Finish(id string, images int) {
+// Finish gives a snapshot of a batch that many images.
+func (s *Service) Finish(id string, images int) {
 	s.Helper()
 	s.Outcome(id, ledger.Outcome{State: ledger.Accepted, TaskID: "t-" + id})
 	r := ledger.Result{State: ledger.Succeeded}
@@ -249,12 +247,11 @@ var Broken = ledger.Outcome{State: ledger.Failed, Costs: true, Code: "FailedOper
 
 const List = "SdkAppId,RoomId\n7,1\n7,2\n"
 
-// event is one of a stream.
+// Event is an event of a stream.
 type Event struct{ Name, Id, Data string }
 
-// follow opens a stream and returns what reads the next event of it; ok is false
-// at its end.
-func (s *service) Follow(path string, header ...string) (next func() (e Event, ok bool)) {
+// Follow opens a stream and returns a function that reads its next event; ok is false at its end.
+func (s *Service) Follow(path string, header ...string) (next func() (e Event, ok bool)) {
 	s.Helper()
 	resp, err := s.Client.Do(s.Request("GET", path, "", header...))
 	if err != nil {
@@ -283,7 +280,7 @@ func (s *service) Follow(path string, header ...string) (next func() (e Event, o
 	}
 }
 
-// conns counts the connections of a server.
+// Conns counts the connections of a server.
 type Conns struct {
 	mu   sync.Mutex
 	Open map[net.Conn]bool

@@ -19,7 +19,7 @@ import (
 	"tiwsnap/web/pages"
 )
 
-// site is a handler of some routes, and tokens by the names of their roles.
+// Site is a handler of some routes, with tokens by the names of their roles.
 type Site struct {
 	*testing.T
 	Handler http.Handler
@@ -43,8 +43,8 @@ func Handler(auth *web.Auth, o api.Options) (h http.Handler, stop func()) {
 	}, all...), stop
 }
 
-// newSite serves routes to tokens that have one role each, to one named "none"
-// that does not exist, and to hosts tiwsnap.example.com.
+// NewSite serves routes to tokens with one role each, to a token "none" that does not exist, and to the host
+// tiwsnap.example.com.
 func NewSite(t *testing.T, routes ...web.Route) *Site {
 	t.Helper()
 	s := &Site{T: t, Tokens: map[string]string{"none": password.NewToken()}, Log: new(Buffer)}
@@ -67,12 +67,13 @@ func NewSite(t *testing.T, routes ...web.Route) *Site {
 	return s
 }
 
-// ask makes a request; header is name, value, ….
+// Ask makes a request; header is name, value, ….
 func (s *Site) Ask(method, target string, header ...string) *httptest.ResponseRecorder {
 	s.Helper()
 	return Ask(s.T, s.Handler, method, target, header...)
 }
 
+// Ask makes a request to a handler; header is name, value, …. "from" is the address of the client.
 func Ask(t *testing.T, h http.Handler, method, target string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
@@ -90,12 +91,12 @@ func Ask(t *testing.T, h http.Handler, method, target string, header ...string) 
 	return w
 }
 
-// echo answers with who asks.
+// Echo answers with the name of the principal.
 var Echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, web.PrincipalOf(r.Context()).Name)
 })
 
-// send sends a form to a handler, with headers: name, value, …
+// Send posts a form, with headers: name, value, ….
 func Send(t *testing.T, h http.Handler, path string, values url.Values, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), "POST", "http://127.0.0.1"+path, strings.NewReader(values.Encode()))

@@ -22,22 +22,22 @@
     if (event.dataTransfer.files.length) drop.elements.file.files = event.dataTransfer.files;
   });
 
-  // A picture is shown in its full size over the page; the arrow keys lead on.
+  // An image opens in full size over the page; the arrow keys show the others.
   let viewer;
   let at;
-  const pictures = () => [...document.querySelectorAll('a[data-picture]')];
+  const images = () => [...document.querySelectorAll('a[data-image]')];
   const show = (i) => {
-    const all = pictures();
+    const all = images();
     if (!all[i]) return;
     at = i;
     const [image, caption] = [viewer.querySelector('img'), viewer.querySelector('p')];
     image.src = all[i].href;
     image.alt = all[i].querySelector('img').alt;
-    caption.textContent = `${all[i].dataset.picture || image.alt} (${i + 1}/${all.length})`;
+    caption.textContent = `${all[i].dataset.image || image.alt} (${i + 1}/${all.length})`;
     viewer.querySelectorAll('[data-step]').forEach((step) => { step.disabled = !all[i + Number(step.dataset.step)]; });
   };
   document.addEventListener('click', (event) => {
-    const link = event.target.closest('a[data-picture]');
+    const link = event.target.closest('a[data-image]');
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
     if (!viewer) {
@@ -52,14 +52,14 @@
         if (step) show(at + step);
         if (inside.target === viewer) viewer.close();
       });
-      viewer.addEventListener('close', () => pictures()[at]?.focus());
+      viewer.addEventListener('close', () => images()[at]?.focus());
     }
-    show(pictures().indexOf(link));
+    show(images().indexOf(link));
     viewer.showModal();
-    viewer.focus(); // not its button, which the Enter that opens the picture would press
+    viewer.focus(); // not its button, which the Enter that opens the image would press
   });
 
-  // On paper there is nothing to scroll to: all pictures come.
+  // Paper does not scroll: load all images.
   window.matchMedia('print').addEventListener('change', (paper) => {
     if (paper.matches) document.querySelectorAll('img[loading=lazy]').forEach((image) => { image.loading = 'eager'; });
   });

@@ -18,58 +18,58 @@ import (
 	"tiwsnap/web/api"
 )
 
-var picturesPage = page("pictures.html")
+var imagesPage = page("images.html")
 
-// picturesRooms is how many rooms with pictures a page shows.
-const picturesRooms = 60
+// imagesRooms is how many rooms with images a page shows.
+const imagesRooms = 60
 
-// pictureRows is how many rows of a batch a page looks at, to find those with images.
-const pictureRows = 10_000
+// imageRows bounds the rows of a batch that a page searches for images.
+const imageRows = 10_000
 
-// picturesData is what the wall of pictures shows.
-type picturesData struct {
+// imagesData is the data of the page of images.
+type imagesData struct {
 	ledger.Batch
 	Snapshots []results.Result
 	From      int
-	Last      int // row of the class list that was looked at
+	Last      int // last row that was searched
 	Next      int
-	Pass      string    // of a link that was given away; empty: of who has logged in
+	Pass      string    // of a shared link; empty: logged in
 	Until     time.Time // of that link
-	Link      string    // that was just made
+	Link      string    // that was just created
 }
 
-// LabelOf is what a person calls the room of a snapshot by.
-func (picturesData) LabelOf(s results.Result) string { return labelOf(s) }
+// LabelOf returns the name of a room for people.
+func (imagesData) LabelOf(s results.Result) string { return labelOf(s) }
 
-// Caption names a room in words and by its id.
-func (picturesData) Caption(s results.Result) string {
+// Caption returns the name of a room and its id.
+func (imagesData) Caption(s results.Result) string {
 	if len(s.Room.Label) == 0 {
 		return labelOf(s)
 	}
 	return fmt.Sprintf("%s · %d", labelOf(s), s.Room.RoomId)
 }
 
-// Row is the row of the class list that a snapshot is of.
-func (picturesData) Row(s results.Result) int {
+// Row returns the row of a snapshot in the class list.
+func (imagesData) Row(s results.Result) int {
 	_, row, _ := tasks.SplitRowID(s.ID)
 	return row
 }
 
-// sharedFor are the days for which a link may be good.
+// sharedFor are the days for which a link can be valid.
 var sharedFor = []int{1, 7, 30}
 
-func (p *Pages) picturesRoutes() []web.Route {
-	routes := p.screen(picturesPage, screen{
-		path: "/batches/{id}/pictures", role: web.RoleRead, nav: "batches",
+func (p *Pages) imagesRoutes() []web.Route {
+	routes := p.screen(imagesPage, screen{
+		path: "/batches/{id}/images", role: web.RoleRead, nav: "batches",
 		read: func(r *http.Request) (string, any, error) {
 			b, err := p.api.Batch(r.Context(), r.PathValue("id"))
 			if err != nil {
 				return "", nil, err
 			}
-			d, err := p.pictures(r, b)
+			d, err := p.images(r, b)
 			if until, bad := strconv.ParseInt(r.URL.Query().Get("link"), 10, 64); bad == nil && err == nil {
 				d.Until = time.Unix(until, 0)
-				d.Link = web.Origin(r) + web.BaseOf(r) + "/pictures/" + p.pass(b, d.Until)
+				d.Link = web.Origin(r) + web.BaseOf(r) + "/images/" + p.pass(b, d.Until)
 			}
 			return b.ID, d, err
 		},
@@ -84,40 +84,40 @@ func (p *Pages) picturesRoutes() []web.Route {
 			return "", text{}, web.Invalid("days", fmt.Sprintf("must be 1 to %d", sharedFor[len(sharedFor)-1]))
 		}
 		until := time.Now().Add(time.Duration(days) * 24 * time.Hour)
-		p.api.Audit(r.Context(), "share-pictures", b.ID, until.UTC().Format(time.RFC3339))
-		return fmt.Sprintf("/batches/%s/pictures?link=%d", b.ID, until.Unix()), text{}, nil
+		p.api.Audit(r.Context(), "share-images", b.ID, until.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("/batches/%s/images?link=%d", b.ID, until.Unix()), text{}, nil
 	}))
-	shared := p.screen(picturesPage, screen{
-		path: "/pictures/{pass}", role: "",
+	shared := p.screen(imagesPage, screen{
+		path: "/images/{pass}", role: "",
 		read: func(r *http.Request) (string, any, error) {
 			b, until, err := p.shared(r)
 			if err != nil {
 				return "", nil, err
 			}
-			d, err := p.pictures(r, b)
+			d, err := p.images(r, b)
 			d.Pass, d.Until = r.PathValue("pass"), until
 			return b.ID, d, err
 		},
 	})
 	return append(append(routes, shared...),
-		web.Handle("GET /pictures/{pass}/{row}/{n}", "", p.sharedPicture))
+		web.Handle("GET /images/{pass}/{row}/{n}", "", p.sharedImage))
 }
 
-// pictures reads the rooms of a batch that have pictures.
-func (p *Pages) pictures(r *http.Request, b ledger.Batch) (picturesData, error) {
+// images reads the rooms of a batch that have images.
+func (p *Pages) images(r *http.Request, b ledger.Batch) (imagesData, error) {
 	from, _ := strconv.Atoi(r.URL.Query().Get("from"))
-	d := picturesData{Batch: b, From: max(from, 1)}
+	d := imagesData{Batch: b, From: max(from, 1)}
 	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
 	row := d.From
-	for s, err := range p.api.Results.Batch(ctx, b, row, pictureRows) {
+	for s, err := range p.api.Results.Batch(ctx, b, row, imageRows) {
 		if err != nil {
 			return d, err
 		}
 		if row++; len(s.Images) > 0 {
 			d.Snapshots = append(d.Snapshots, s)
 		}
-		if len(d.Snapshots) == picturesRooms {
+		if len(d.Snapshots) == imagesRooms {
 			break
 		}
 	}
@@ -128,19 +128,18 @@ func (p *Pages) pictures(r *http.Request, b ledger.Batch) (picturesData, error) 
 	return d, nil
 }
 
-// pass is what lets anybody see the pictures of a batch until then: ID.UNIX.MAC.
-// The MAC covers when the batch was made, so that another one of that name has
-// other links, and the session key, whose change ends them all.
+// pass returns the secret of a link to the images of a batch that is valid until then: ID.UNIX.MAC. The MAC covers the
+// time of the batch, so that another batch of that name has other links, and is made with the session key, whose
+// change ends all links.
 func (p *Pages) pass(b ledger.Batch, until time.Time) string {
 	head := base64.RawURLEncoding.EncodeToString([]byte(b.ID)) + "." + strconv.FormatInt(until.Unix(), 36)
-	return head + "." + p.o.Auth.Sign(fmt.Sprintf("tiwsnap pictures\n%s\n%d", head, b.CreatedAt.UnixMilli()))
+	return head + "." + p.o.Auth.Sign(fmt.Sprintf("tiwsnap images\n%s\n%d", head, b.CreatedAt.UnixMilli()))
 }
 
-// shared is the batch whose pictures a link shows. The error is a *Problem, or
-// Redis'.
+// shared returns the batch of a link. The error is a *Problem, or that of Redis.
 func (p *Pages) shared(r *http.Request) (b ledger.Batch, until time.Time, err error) {
 	gone := web.NewProblem(http.StatusNotFound, web.CodeExpired,
-		"this link is not good, or not any more: ask for a new one")
+		"this link is invalid or has expired: ask for a new one")
 	pass := r.PathValue("pass")
 	field := strings.Split(pass, ".")
 	if len(field) != 3 {
@@ -159,14 +158,14 @@ func (p *Pages) shared(r *http.Request) (b ledger.Batch, until time.Time, err er
 	return b, until, err
 }
 
-// sharedPicture serves a picture to who has the link.
-func (p *Pages) sharedPicture(w http.ResponseWriter, r *http.Request) {
+// sharedImage serves an image to anyone with the link.
+func (p *Pages) sharedImage(w http.ResponseWriter, r *http.Request) {
 	b, _, err := p.shared(r)
 	row, err1 := strconv.Atoi(r.PathValue("row"))
 	n, err2 := strconv.Atoi(r.PathValue("n"))
 	width, _ := strconv.Atoi(r.URL.Query().Get("width"))
 	if err == nil && (err1 != nil || err2 != nil || row < 1 || row > b.Total || width != 0 && width != 320) {
-		err = web.NewProblem(http.StatusNotFound, web.CodeNotFound, "there is no such picture")
+		err = web.NewProblem(http.StatusNotFound, web.CodeNotFound, "there is no such image")
 	}
 	if err == nil {
 		var s ledger.Snapshot
@@ -178,5 +177,5 @@ func (p *Pages) sharedPicture(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	api.ProblemOf(p.o.Log, "picture", err).Write(w, r)
+	api.ProblemOf(p.o.Log, "image", err).Write(w, r)
 }

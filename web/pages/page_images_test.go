@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/password"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
@@ -27,8 +28,8 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// A link shows the pictures of its batch to whoever has it, and nothing else.
-func TestALinkToPictures(t *testing.T) {
+// A link shows the images of its batch to anyone who has it, and nothing else.
+func TestALinkToImages(t *testing.T) {
 	var pic bytes.Buffer
 	if err := png.Encode(&pic, image.NewPaletted(image.Rect(0, 0, 1280, 720), color.Palette{color.White})); err != nil {
 		t.Fatal(err)
@@ -58,7 +59,7 @@ func TestALinkToPictures(t *testing.T) {
 	}
 	body := webtest.Ask(t, h, "GET", w.Header().Get("Location"), "Accept", "text/html", "Authorization",
 		"Bearer tiw_view").Body.String()
-	m := regexp.MustCompile(`value="http://[^/"]+(/pictures/[^"]+)"`).FindStringSubmatch(body)
+	m := regexp.MustCompile(`value="http://[^/"]+(/images/[^"]+)"`).FindStringSubmatch(body)
 	if m == nil {
 		t.Fatalf("there is no link in %s", body)
 	}
@@ -101,15 +102,15 @@ func TestALinkToPictures(t *testing.T) {
 		}
 	}
 	// Of another batch, for longer, or with another signature it is not good.
-	field := strings.Split(strings.TrimPrefix(link, "/pictures/"), ".")
+	field := strings.Split(strings.TrimPrefix(link, "/images/"), ".")
 	for _, bad := range []string{
 		base64.RawURLEncoding.EncodeToString([]byte("secret")) + "." + field[1] + "." + field[2],
 		field[0] + ".zzzzzzz." + field[2], field[0] + ".1." + field[2], field[0] + "." + field[1] + ".x", "x",
 	} {
-		if w := get("/pictures/" + bad); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "has expired") {
+		if w := get("/images/" + bad); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "has expired") {
 			t.Errorf("%s: %d %s", bad, w.Code, w.Body)
 		}
-		if w := get("/pictures/" + bad + "/7/1"); w.Code != http.StatusNotFound {
+		if w := get("/images/" + bad + "/7/1"); w.Code != http.StatusNotFound {
 			t.Errorf("%s: %d", bad, w.Code)
 		}
 	}
@@ -128,9 +129,10 @@ func TestALinkToPictures(t *testing.T) {
 	}
 }
 
-// The pictures of a class of 60 rooms come all at once, for who has logged in
+// The images of a class of 60 rooms come all at once, for who has logged in
 // and for who has a link: none is refused because others are on their way.
 func TestAWallComesWhole(t *testing.T) {
+	needs.Time(t)
 	var pic bytes.Buffer
 	if err := png.Encode(&pic, image.NewPaletted(image.Rect(0, 0, 64, 36), color.Palette{color.White})); err != nil {
 		t.Fatal(err)
@@ -186,15 +188,15 @@ func TestAWallComesWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`value="http://[^/"]+(/pictures/[^"]+)"`).FindSubmatch(shared)
+	m := regexp.MustCompile(`value="http://[^/"]+(/images/[^"]+)"`).FindSubmatch(shared)
 	if m == nil {
 		t.Fatalf("there is no link in %s", shared)
 	}
-	for _, wall := range []string{"/batches/wall/pictures", html.UnescapeString(string(m[1]))} {
+	for _, wall := range []string{"/batches/wall/images", html.UnescapeString(string(m[1]))} {
 		status, body := get(wall)
 		all := regexp.MustCompile(`<img src="(/[^"]+width=320)"`).FindAllStringSubmatch(body, -1)
 		if status != 200 || len(all) != 300 {
-			t.Fatalf("%s: %d with %d pictures", wall, status, len(all))
+			t.Fatalf("%s: %d with %d images", wall, status, len(all))
 		}
 		var under sync.WaitGroup
 		for _, img := range all {
