@@ -124,7 +124,7 @@ func New(o Options) *API {
 		Uploads: &web.Slots{What: "lists are being uploaded", All: maxUploads, Own: maxOwnUploads, Retry: 5 * time.Second},
 		downloads: &web.Slots{What: "lists are being downloaded", All: maxDownloads, Own: maxOwnDownloads,
 			Retry: 5 * time.Second},
-		sheets:  &web.Slots{What: "lists for Excel are being made", All: maxSheets, Own: maxOwnSheets,
+		sheets: &web.Slots{What: "lists for Excel are being made", All: maxSheets, Own: maxOwnSheets,
 			Retry: 5 * time.Second},
 		Streams: web.NewStreams(),
 		images:  &web.Slots{What: "images are being read", All: maxImages, Own: maxOwnImages, Retry: time.Second},

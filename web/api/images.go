@@ -39,7 +39,7 @@ func (a *API) getImage(api huma.API, op huma.Operation) {
 	binary := &huma.Schema{Type: "string", Format: "binary"}
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "The copy, or the image at Tencent while there is no copy",
-		Content: map[string]*huma.MediaType{"image/png": {Schema: binary}, "image/jpeg": {Schema: binary}}}}
+		Content:     map[string]*huma.MediaType{"image/png": {Schema: binary}, "image/jpeg": {Schema: binary}}}}
 	op.Errors = []int{http.StatusNotFound, http.StatusGone, http.StatusServiceUnavailable}
 	huma.Register(api, op, func(ctx context.Context, in *imageInput) (*huma.StreamResponse, error) {
 		s, err := a.Snapshot(ctx, in.ID)
