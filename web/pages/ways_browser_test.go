@@ -61,7 +61,7 @@ func TestAnOperatorAtNightInABrowser(t *testing.T) {
 	b.Until(`document.querySelector('.trouble h2')?.innerText === '1 snapshot is held for review'`)
 	b.Click(".trouble a", "Held for review")
 	b.Click("#list tbody th a", "99")
-	b.Until(`document.querySelector('.next')?.innerText.includes('A person decides')`)
+	b.Until(`document.querySelector('.next')?.innerText.includes('held for review')`)
 	b.Click(".head summary", "Retry")
 	b.Click(".head .ask button", "Retry")
 	b.Until(`document.querySelector('h1 .pill')?.innerText === 'succeeded'`)
