@@ -162,7 +162,8 @@ func TestLimitIsSet(t *testing.T) {
 			from := time.Duration(i)*phase + 1500*time.Millisecond
 			const counted = phase - 2*time.Second
 			calls, refused := r.count(from, from+counted)
-			if rate := float64(calls) / counted.Seconds(); rate < 0.9*float64(limit) || rate > 1.1*float64(limit) || refused > 0 {
+			rate := float64(calls) / counted.Seconds()
+			if rate < 0.9*float64(limit) || rate > 1.1*float64(limit) || refused > 0 {
 				t.Errorf("%.1f a second at a limit of %d, %d refused", rate, limit, refused)
 			}
 		}

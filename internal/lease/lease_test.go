@@ -30,7 +30,7 @@ func TestLease(t *testing.T) {
 		return held, turn
 	}
 
-	t.Run("is held by so many, and given back", func(t *testing.T) {
+	t.Run("is held by at most n owners until one leaves", func(t *testing.T) {
 		a := of("work", "a")
 		for _, l := range []*lease.Lease{a, of("work", "b"), a} {
 			if held, _ := take(l); !held {
@@ -54,7 +54,7 @@ func TestLease(t *testing.T) {
 		}
 	})
 
-	t.Run("is asked for by one after the other, and by each within ten seconds", func(t *testing.T) {
+	t.Run("has turns 100 ms apart and at most ten seconds away", func(t *testing.T) {
 		var turn time.Duration
 		for i := range 20 {
 			_, turn = take(of("work", fmt.Sprint("other ", i)))
@@ -71,7 +71,7 @@ func TestLease(t *testing.T) {
 	})
 }
 
-func TestLeaseInTime(t *testing.T) {
+func TestLeaseExpires(t *testing.T) {
 	take := func(t *testing.T, l *lease.Lease, n int) bool {
 		t.Helper()
 		held, _, err := l.Take(t.Context(), n)
@@ -81,7 +81,7 @@ func TestLeaseInTime(t *testing.T) {
 		return held
 	}
 
-	t.Run("is given back where fewer are wanted, when it is to be renewed", func(t *testing.T) {
+	t.Run("is not renewed where n is smaller now", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := redistest.InBubble(t)
 			a := &lease.Lease{Redis: c, What: "work", Owner: "a", For: 2 * time.Second}
@@ -99,7 +99,7 @@ func TestLeaseInTime(t *testing.T) {
 		})
 	})
 
-	t.Run("runs out where its owner has died", func(t *testing.T) {
+	t.Run("expires where its owner has died", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := redistest.InBubble(t)
 			of := func(owner string) *lease.Lease {

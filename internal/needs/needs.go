@@ -19,7 +19,8 @@ import (
 	"golang.org/x/term"
 )
 
-// RequireEnv, when set, lets no test be left out.
+// RequireEnv, when set, makes each test fail that would be skipped for what the
+// machine lacks.
 const RequireEnv = "TIWSNAP_TEST_REQUIRE"
 
 var (
@@ -38,7 +39,7 @@ func Program(tb testing.TB, name string) string {
 	return path
 }
 
-// Skip leaves a test out because of what the machine lacks, or fails it if
+// Skip skips a test because of what the machine lacks, or fails it if
 // RequireEnv is set.
 func Skip(tb testing.TB, lack string) {
 	tb.Helper()
@@ -52,28 +53,29 @@ func Skip(tb testing.TB, lack string) {
 	tb.Skip("left out: " + lack)
 }
 
-// Time is called first by a test that takes longer than about half a second: of
-// `go test -short` it is no part.
+// Time skips a test under -short. A test that takes longer than about half a
+// second calls it first.
 func Time(tb testing.TB) {
 	tb.Helper()
 	if testing.Short() {
-		tb.Skip("-short has no time for it")
+		tb.Skip("it takes too long for -short")
 	}
 }
 
-// Runner is what testing.M is, and what goleak.VerifyTestMain takes.
+// Runner is a *testing.M, or one that does more. goleak.VerifyTestMain takes it.
 type Runner interface{ Run() int }
 
 type reporting struct{ Runner }
 
-// Reporting returns m, which now says at the end what was left out.
+// Reporting returns a Runner that runs m and then prints which tests were skipped,
+// and why.
 func Reporting(m Runner) Runner { return reporting{m} }
 
 func (r reporting) Run() int {
 	code := r.Runner.Run()
 	report(os.Stdout)
-	// `go test ./...` shows nothing of what packages print that pass. The person
-	// at the terminal is told all the same.
+	// `go test ./...` hides the output of packages that pass, so the report also
+	// goes to the terminal.
 	if code == 0 && !testing.Verbose() && !term.IsTerminal(int(os.Stdout.Fd())) {
 		if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil {
 			report(tty)

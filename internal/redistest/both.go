@@ -32,8 +32,8 @@ var (
 	users = map[string]bool{} // top-level tests that have called URL
 )
 
-// useEither notes that the test runs on either Redis, and returns the kind that
-// it is to run on now.
+// useEither records that a test runs on either Redis, and returns the kind to run
+// it on now.
 func useEither(tb testing.TB) string {
 	tb.Helper()
 	mu.Lock()
@@ -48,9 +48,9 @@ func useEither(tb testing.TB) string {
 
 type both struct{ m *testing.M }
 
-// Both returns m, which now runs each test that calls URL or Client on a real
-// redis-server and then on the embedded Redis, see kindEnv. The other tests run
-// once. It says at the end what was left out.
+// Both returns a Runner that runs each test that calls URL or Client twice: on a
+// real redis-server and then on the embedded Redis, see kindEnv. The other tests
+// run once. It prints at the end which tests were skipped.
 func Both(m *testing.M) needs.Runner { return needs.Reporting(both{m}) }
 
 func (b both) Run() int {
@@ -70,30 +70,30 @@ func (b both) Run() int {
 		fmt.Fprintf(os.Stderr, "%s is %q, not %s or %s\n", kindEnv, chosen, onServer, onEmbedded)
 		return 2
 	}
-	runMore()
+	raiseParallel()
 	kind = kinds[0]
 	code := b.m.Run()
 	if len(kinds) > 1 && len(users) > 0 && code == 0 {
 		kind = kinds[1]
-		again()
-		fmt.Printf("%d tests once more, on the embedded Redis\n", len(users))
+		selectUsers()
+		fmt.Printf("running %d tests again on the embedded Redis\n", len(users))
 		code = b.m.Run()
 	}
 	return code
 }
 
-// runMore lets eight parallel tests run at once, unless -parallel says how many:
-// they wait most of the time.
-func runMore() {
-	said := false
-	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
-	if !said {
+// raiseParallel sets -parallel to eight at least, unless it was given: parallel
+// tests wait most of the time.
+func raiseParallel() {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
 		flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0))))
 	}
 }
 
-// again sets the flags of package testing to those tests alone that have called URL.
-func again() {
+// selectUsers sets -run to the tests that have called URL.
+func selectUsers() {
 	run := flag.Lookup("test.run")
 	names := make([]string, 0, len(users))
 	for name := range users {

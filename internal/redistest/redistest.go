@@ -44,7 +44,7 @@ func Start(dir string, args ...string) (*Server, error) {
 		return nil, err
 	}
 	var last error
-	for range 5 { // the free port may be taken before the server listens on it
+	for range 5 { // another process may take the port before the server listens on it
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
@@ -99,25 +99,24 @@ func (s *Server) Restart() error {
 	}
 }
 
-// Kill ends the server with SIGKILL and waits until it is gone.
+// Kill kills the server with SIGKILL and waits until its process has ended.
 func (s *Server) Kill() {
 	s.cmd.Process.Kill()
 	err := <-s.exit
 	s.exit <- err
 }
 
-// Freeze stops the process in the middle of whatever it does (SIGSTOP); Thaw
-// lets it go on.
+// Freeze stops the process wherever it is (SIGSTOP); Thaw continues it.
 func (s *Server) Freeze() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Thaw is the end of Freeze.
+// Thaw continues a process that Freeze has stopped (SIGCONT).
 func (s *Server) Thaw() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 
 // URL is the server's address as tiwsnap's configuration takes it.
 func (s *Server) URL() string { return "redis://" + s.Addr + "/0" }
 
-// Real starts a redis-server for one test and ends it with the test. Where the
-// machine has none the test is left out, see package needs.
+// Real starts a redis-server for one test and kills it when the test ends. Where
+// the machine has none the test is skipped, see package needs.
 func Real(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	needs.Program(tb, "redis-server")
@@ -138,7 +137,7 @@ func RealClient(tb testing.TB, args ...string) *redis.Client {
 	return c
 }
 
-// Embedded starts an embedded Redis for one test and ends it with the test.
+// Embedded starts an embedded Redis for one test and closes it when the test ends.
 func Embedded(tb testing.TB) *embedded.Server {
 	tb.Helper()
 	s := embedded.New()
@@ -212,8 +211,8 @@ func Client(tb testing.TB) *redis.Client {
 	return c.(*redis.Client)
 }
 
-// Until asks every 20 ms whether it is done, because Redis does not tell, and
-// fails the test after two minutes. what is to be so then.
+// Until polls done every 20 ms until it returns true: Redis sends no event. It
+// fails the test after two minutes, with what names the condition.
 func Until(tb testing.TB, what string, done func() bool) {
 	tb.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -227,9 +226,9 @@ func Until(tb testing.TB, what string, done func() bool) {
 	}
 }
 
-// FreeAddr is an address of loopback at which nobody listens. Its port is below
-// those that systems give to clients, so that no connection takes it before the
-// test does.
+// FreeAddr returns a loopback address at which nobody listens. Its port is below
+// the range that systems give to outgoing connections, so that none takes it
+// before the test does.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
 	for range 100 {

@@ -17,7 +17,7 @@ import (
 // MasterName is the name under which Sentinels watch.
 const MasterName = "main"
 
-// within bounds what a topology waits for.
+// within is the longest time that setting up a topology waits for one condition.
 const within = 30 * time.Second
 
 // until waits until done returns true. The error names what.
@@ -34,8 +34,8 @@ func until(ctx context.Context, what string, done func(context.Context) bool) er
 	return nil
 }
 
-// inFolders starts n servers with a folder each under dir. The error has ended
-// them all.
+// inFolders starts n servers, each with a folder of its own under dir. On an error
+// it kills those that it has started.
 func inFolders(n int, dir, name string, args ...string) ([]*Server, error) {
 	var all []*Server
 	for i := range n {
@@ -62,8 +62,8 @@ func KillAll(all []*Server) {
 }
 
 // StartReplicas starts n replicas of a server with their data in folders under
-// dir, and waits until they follow it. The server tells new replicas of itself
-// at once from then on.
+// dir, and waits until they follow it. From then on the server sends its data to a
+// new replica without delay.
 func StartReplicas(ctx context.Context, n int, dir string, of *Server, args ...string) ([]*Server, error) {
 	c := redis.NewClient(&redis.Options{Addr: of.Addr})
 	defer c.Close()
@@ -85,15 +85,15 @@ func StartReplicas(ctx context.Context, n int, dir string, of *Server, args ...s
 	return all, nil
 }
 
-// StartAt starts a server on an address with the data that is in dir: another
-// one that had it has ended.
+// StartAt starts a server on an address with the data that another server, which
+// has ended, left in dir.
 func StartAt(addr, dir string, args ...string) (*Server, error) {
 	s := &Server{Addr: addr, Dir: dir, args: args}
 	return s, s.Restart()
 }
 
-// Sentinels are three processes that watch a server as MasterName: it is down
-// after a second without an answer.
+// Sentinels are three processes that monitor a server as MasterName. They take it
+// for down after one second without an answer.
 type Sentinels struct {
 	Addrs []string // host:port
 
@@ -153,14 +153,14 @@ func (s *Sentinels) start(conf, master string) error {
 	return nil
 }
 
-// Master is the address of the master that the first sentinel names, or empty.
+// Master returns the address of the master that the first sentinel names, or "".
 func (s *Sentinels) Master(ctx context.Context) string {
 	addr, _ := s.clients[0].GetMasterAddrByName(ctx, MasterName).Result()
 	return strings.Join(addr, ":")
 }
 
-// Failover makes a replica the master (SENTINEL FAILOVER), and returns its address
-// when the first sentinel names it.
+// Failover promotes a replica to master (SENTINEL FAILOVER). It returns the address
+// of the new master as soon as the first sentinel names it.
 func (s *Sentinels) Failover(ctx context.Context) (string, error) {
 	before := s.Master(ctx)
 	err := until(ctx, "the failover begins", func(ctx context.Context) bool {
@@ -177,7 +177,7 @@ func (s *Sentinels) Failover(ctx context.Context) (string, error) {
 	return after, err
 }
 
-// Kill ends them.
+// Kill kills the sentinels.
 func (s *Sentinels) Kill() {
 	for i, cmd := range s.cmds {
 		s.clients[i].Close()

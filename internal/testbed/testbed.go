@@ -20,17 +20,18 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// Testbed is one set-up. Its processes of tiwsnap get Environ.
+// Testbed is a Redis, a simulator and what tiwsnap needs to use both.
 type Testbed struct {
-	Dir     string // holds Redis' data, and whatever the program puts there
-	Binary  string // tiwsnap
-	Environ []string
-	Redis   *redistest.Server // nil on a Redis that was there before
+	Dir     string            // holds the data of Redis and of the caller
+	Binary  string            // path of tiwsnap
+	Environ []string          // of the processes of tiwsnap
+	Redis   *redistest.Server // nil after On
 	DB      redis.UniversalClient
 	Sim     *tiwtest.Server // nil until Simulate
 }
 
-// New starts Redis, as users are told to run it, with its data in dir. Close it.
+// New starts Redis with the options that the README gives to users, and its data
+// in dir. The caller closes the testbed.
 func New(dir, binary string) (*Testbed, error) {
 	server, err := redistest.Start(dir, "--appendonly", "yes", "--appendfsync", "everysec")
 	if err != nil {
@@ -45,8 +46,8 @@ func New(dir, binary string) (*Testbed, error) {
 	return b, nil
 }
 
-// On is New on a Redis that runs already, of any kind that tiwsnap knows. Close
-// leaves it.
+// On returns a testbed on a running Redis of any kind that tiwsnap supports. Close
+// does not stop that Redis.
 func On(redisURL, dir, binary string) (*Testbed, error) {
 	db, _, err := rdb.Open(redisURL)
 	if err != nil {
@@ -63,9 +64,9 @@ func On(redisURL, dir, binary string) (*Testbed, error) {
 	return b, nil
 }
 
-// Simulate starts the simulator. Its port is below those that Linux gives to
-// whoever asks for any (32768 and up), so that it stays its own while it refuses
-// connections.
+// Simulate starts the simulator. Its port is below the range that Linux gives to
+// outgoing connections (32768 and up), so that nobody takes it while the simulator
+// refuses connections.
 func (b *Testbed) Simulate(o tiwtest.Options) error {
 	b.Sim = tiwtest.New(o)
 	err := errors.New("no port tried")
@@ -81,7 +82,7 @@ func (b *Testbed) Simulate(o tiwtest.Options) error {
 	return nil
 }
 
-// Close ends all that the testbed has started.
+// Close stops all that the testbed has started.
 func (b *Testbed) Close() {
 	if b.Sim != nil {
 		b.Sim.Close()
@@ -92,8 +93,8 @@ func (b *Testbed) Close() {
 	}
 }
 
-// Command runs a command of tiwsnap and returns what it printed. The error has
-// what it said instead.
+// Command runs a command of tiwsnap and returns its stdout. The error has its
+// stderr.
 func (b *Testbed) Command(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, b.Binary, args...)
 	cmd.Env = b.Environ
@@ -108,7 +109,7 @@ func (b *Testbed) Command(ctx context.Context, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// Environ is the environment of this process without settings of tiwsnap.
+// Environ returns the environment of this process without settings of tiwsnap.
 func Environ() []string {
 	var environ []string
 	for _, v := range os.Environ() {
@@ -119,8 +120,8 @@ func Environ() []string {
 	return environ
 }
 
-// Build builds tiwsnap from the sources around the working directory and
-// returns the binary, which is in dir.
+// Build builds tiwsnap from the sources around the working directory and returns
+// the path of the binary in dir.
 func Build(ctx context.Context, dir string) (string, error) {
 	binary := filepath.Join(dir, "tiwsnap")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "tiwsnap").CombinedOutput(); err != nil {
@@ -129,7 +130,8 @@ func Build(ctx context.Context, dir string) (string, error) {
 	return binary, nil
 }
 
-// LoadAverage is the machine's, of the last minute; 0 where it does not tell.
+// LoadAverage returns the load average of the last minute, or 0 where the system
+// has none.
 func LoadAverage() (load float64) {
 	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
 		fmt.Sscan(string(b), &load)
