@@ -1,9 +1,7 @@
-// Package client is the Go client of tiwsnap: enqueue rooms, follow and wait
-// for them, read the results, cancel. It connects to the Redis of the workers
-// and to nothing else.
+// Package client is the Go client of tiwsnap: it enqueues rooms, waits for them, reads the results and cancels.
 //
-// A batch and a snapshot each have an id, which Batch and Room return and which
-// the command line and the pages show.
+// It connects only to the Redis of the workers. A batch and a snapshot each have an id, which Batch and Room return.
+// The command line and the pages show the same ids.
 package client
 
 import (
@@ -24,7 +22,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-// What the methods take and return. Each is explained where it comes from.
+// Arguments and results of the methods. The original types have the documentation.
 type (
 	Room         = tasks.Room           // parameters of one snapshot, by the API's own names
 	RoomOptions  = enqueue.RoomOptions  // Key: the same room and key are the same snapshot
@@ -32,46 +30,46 @@ type (
 	Snapshot     = enqueue.Snapshot     // its id, and whether it is new
 	Batch        = enqueue.Batch        // its id, how many rooms it has, and whether it is new
 	Status       = ledger.Batch         // how many snapshots of a batch are in which state
-	Result       = results.Result       // what became of one snapshot: state, error code, images
-	Loss         = ledger.Loss          // that Redis has lost data: when, and what is missing
+	Result       = results.Result       // one snapshot: state, error code, images
+	Loss         = ledger.Loss          // a loss of Redis' data: when, and what is missing
 )
 
-// Errors that a program may have to tell apart, by errors.As and errors.Is.
+// Errors for errors.As and errors.Is.
 type (
-	// RoomError is a room or a key that breaks the API's rules. To try again is no use.
+	// RoomError is a room or a key that breaks the rules of the API. A retry is of no use.
 	RoomError = tasks.RoomError
-	// FullError means that Redis has no memory left for new work. Try again later.
+	// FullError means that Redis has no memory for new work. Retry later.
 	FullError = enqueue.FullError
-	// EvictionError means that Redis throws keys away when it is full, instead of refusing new ones.
+	// EvictionError means that Redis evicts keys when it is full, instead of refusing new ones.
 	EvictionError = enqueue.EvictionError
 )
 
 var (
-	// ErrExists means that the id of a batch stands for other rooms already, or the key of a room for other parameters.
+	// ErrExists means that the id of a batch is taken by other rooms, or the key of a room by other parameters.
 	ErrExists = enqueue.ErrExists
-	// ErrNotReplicated means that a replica was to confirm what was enqueued, and none has.
+	// ErrNotReplicated means that no replica has confirmed the enqueue in time.
 	ErrNotReplicated = enqueue.ErrNotReplicated
-	// ErrNotFound means that there is no batch or snapshot of that id, that its retention is over, or that Redis has lost
-	// it: see Lost.
+	// ErrNotFound means that no batch or snapshot has that id, that its retention is over, or that Redis has lost it:
+	// see Lost.
 	ErrNotFound = ledger.ErrNotFound
 )
 
-// Client is a client of one namespace: of the workers that have it, and their queues. It is safe for concurrent use.
+// Client is a client of one namespace, that of the workers. It is safe for concurrent use.
 type Client struct {
 	queue   *enqueue.Client
 	ledger  *ledger.Ledger
 	results *results.Reader
 	close   func() error
 
-	seen   ledger.Seen
-	mu     sync.Mutex
-	looked time.Time // for a loss
+	seen    ledger.Seen
+	mu      sync.Mutex
+	checked time.Time // time of the last check for lost data
 }
 
-// Open returns a client on the Redis at redisURL, in the forms of TIWSNAP_REDIS_URL:
+// Open returns a client of the Redis at redisURL, in the forms of TIWSNAP_REDIS_URL:
 // redis://USER:PASSWORD@HOST:6379/DB, rediss:// (TLS), unix://, redis+sentinel://, redis+cluster://. It does not
-// connect yet. "embedded" is refused: that Redis is inside one process, which no worker shares. For a CA of your own or
-// a client certificate, use New.
+// connect yet. It refuses "embedded", because that Redis is inside one process. For a CA of your own or a client
+// certificate, use New.
 //
 // namespace is the TIWSNAP_NAMESPACE of the workers: 1 to 32 of a-z, 0-9 and "-"; empty: "tiwsnap".
 func Open(redisURL, namespace string) (*Client, error) {
@@ -88,7 +86,7 @@ func Open(redisURL, namespace string) (*Client, error) {
 	return c, nil
 }
 
-// New returns a client on conn, which stays the caller's to close. conn should obey the deadlines of contexts
+// New returns a client on conn, which the caller closes. conn should obey the deadlines of contexts
 // (ContextTimeoutEnabled). For namespace see Open.
 func New(conn redis.UniversalClient, namespace string) (*Client, error) {
 	ns := keys.Default
@@ -106,19 +104,19 @@ func New(conn redis.UniversalClient, namespace string) (*Client, error) {
 	}, nil
 }
 
-// Close closes the connections of Open. What was enqueued goes on.
+// Close closes the connections of Open. Enqueued work goes on.
 func (c *Client) Close() error { return c.close() }
 
-// lookEvery is the least time between two looks for a loss of data.
-const lookEvery = 2 * time.Second
+// checkEvery is the minimum time between two checks for lost data.
+const checkEvery = 2 * time.Second
 
-// look raises the alarm if Redis has lost data since this client has used it. The calls that follow report errors of
-// Redis.
-func (c *Client) look(ctx context.Context) {
+// checkLoss records a loss if Redis has lost data since this client has used it. It ignores errors of Redis, which the
+// next call returns.
+func (c *Client) checkLoss(ctx context.Context) {
 	c.mu.Lock()
-	due := time.Since(c.looked) >= lookEvery
+	due := time.Since(c.checked) >= checkEvery
 	if due {
-		c.looked = time.Now()
+		c.checked = time.Now()
 	}
 	c.mu.Unlock()
 	if due {
@@ -126,22 +124,22 @@ func (c *Client) look(ctx context.Context) {
 	}
 }
 
-// Lost returns the newest loss of Redis' data, if one was found within the last day: by a worker, by another
-// process, or by this client, which looks for it before it enqueues. Enqueue again what is missing: the same id and
-// rooms are the same batch, and the same room and key the same snapshot. It is nil if there is none. Errors: Redis'.
+// Lost returns the newest loss of Redis' data within the last day, or nil. A worker, another process or this client
+// has found it; the client checks before it enqueues. Enqueue the missing work again: the same id and rooms are the
+// same batch, and the same room and key are the same snapshot. Errors: those of Redis.
 func (c *Client) Lost(ctx context.Context) (*Loss, error) {
-	c.look(ctx)
+	c.checkLoss(ctx)
 	return c.ledger.LastLoss(ctx)
 }
 
-// Room enqueues one room, ahead of every batch. With a key that was enqueued before it returns the snapshot of then,
-// unchanged, also after that has ended.
+// Room enqueues one room, ahead of every batch. If its key was enqueued before, Room returns that snapshot unchanged,
+// even if it has ended.
 //
-// Errors: *RoomError, ErrExists beside the snapshot that has the key with other parameters, *FullError, *EvictionError,
-// ErrNotReplicated, or Redis'. After the last two the room may have been enqueued all the same: to try again is safe
-// with a key, and may be a second snapshot without.
+// Errors: *RoomError, ErrExists with the snapshot that has the key and other parameters, *FullError, *EvictionError,
+// ErrNotReplicated, or that of Redis. After the last two the room may be enqueued. A retry is safe with a key; without
+// one it may make a second snapshot.
 func (c *Client) Room(ctx context.Context, room Room, o RoomOptions) (Snapshot, error) {
-	c.look(ctx)
+	c.checkLoss(ctx)
 	s, err := c.queue.Room(ctx, room, o)
 	if err == nil {
 		c.seen.Add(s.ID)
@@ -149,13 +147,13 @@ func (c *Client) Room(ctx context.Context, room Room, o RoomOptions) (Snapshot, 
 	return s, err
 }
 
-// Batch enqueues all rooms as one batch, or none of them if rooms yields an error. Memory does not grow with their
-// number. The same id and rooms again find the same batch, so that to try again is safe.
+// Batch enqueues all rooms as one batch, or none if rooms yields an error. Memory does not grow with their number. The
+// same id and rooms are the same batch, so a retry is safe.
 //
 // Errors: *RoomError (wrapped, with the number of the room), ErrExists, *FullError, *EvictionError, ErrNotReplicated,
-// or Redis'. After ErrNotReplicated the batch is enqueued.
+// or that of Redis. After ErrNotReplicated the batch is enqueued.
 func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[Room, error], o BatchOptions) (Batch, error) {
-	c.look(ctx)
+	c.checkLoss(ctx)
 	b, err := c.queue.Batch(ctx, rooms, o)
 	if err == nil {
 		c.seen.Add(b.ID)
@@ -163,12 +161,12 @@ func (c *Client) Batch(ctx context.Context, rooms iter.Seq2[Room, error], o Batc
 	return b, err
 }
 
-// Status returns how far a batch is. Errors: ErrNotFound, or Redis'.
+// Status returns the progress of a batch. Errors: ErrNotFound, or that of Redis.
 func (c *Client) Status(ctx context.Context, batch string) (Status, error) {
 	return c.ledger.Batch(ctx, batch)
 }
 
-// Result returns one snapshot, whether it was enqueued by itself or with a batch. Errors: ErrNotFound, or Redis'.
+// Result returns one snapshot, with or without a batch. Errors: ErrNotFound, or that of Redis.
 func (c *Client) Result(ctx context.Context, snapshot string) (Result, error) {
 	s, err := c.results.Snapshot(ctx, snapshot)
 	if err != nil {
@@ -177,8 +175,8 @@ func (c *Client) Result(ctx context.Context, snapshot string) (Result, error) {
 	return c.results.Explain(ctx, s), nil
 }
 
-// Results returns the snapshots of a batch in the order in which they were enqueued, those that have not ended
-// included. They are read a few hundred at a time. An error ends the sequence: ErrNotFound, or Redis'.
+// Results returns the snapshots of a batch in the order of enqueueing, including those that have not ended. It reads a
+// few hundred at a time. An error ends the sequence: ErrNotFound, or that of Redis.
 func (c *Client) Results(ctx context.Context, batch string) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		b, err := c.ledger.Batch(ctx, batch)
@@ -194,11 +192,11 @@ func (c *Client) Results(ctx context.Context, batch string) iter.Seq2[Result, er
 	}
 }
 
-// pollEvery is the time between two looks of somebody who waits.
+// pollEvery is the time between two polls while waiting.
 const pollEvery = 500 * time.Millisecond
 
-// Wait waits until a batch has ended, and returns how. Once it has seen the batch, it waits out a Redis that is away.
-// Errors: ErrNotFound, Redis' at the first look, or the context's.
+// Wait waits until a batch has ended, and returns it. After the first poll it tolerates that Redis is unavailable.
+// Errors: ErrNotFound, that of Redis at the first poll, or that of the context.
 func (c *Client) Wait(ctx context.Context, batch string) (Status, error) {
 	return wait(ctx, func() (Status, bool, error) {
 		b, err := c.Status(ctx, batch)
@@ -206,7 +204,7 @@ func (c *Client) Wait(ctx context.Context, batch string) (Status, error) {
 	})
 }
 
-// WaitSnapshot waits until a snapshot has ended, in the manner of Wait.
+// WaitSnapshot waits until a snapshot has ended, like Wait.
 func (c *Client) WaitSnapshot(ctx context.Context, snapshot string) (Result, error) {
 	return wait(ctx, func() (Result, bool, error) {
 		r, err := c.Result(ctx, snapshot)
@@ -214,11 +212,12 @@ func (c *Client) WaitSnapshot(ctx context.Context, snapshot string) (Result, err
 	})
 }
 
-func wait[T any](ctx context.Context, look func() (v T, ended bool, err error)) (T, error) {
+// wait calls poll every pollEvery until it reports the end.
+func wait[T any](ctx context.Context, poll func() (v T, ended bool, err error)) (T, error) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for seen := false; ; seen = true {
-		v, ended, err := look()
+		v, ended, err := poll()
 		switch {
 		case err == nil && ended:
 			return v, nil
@@ -233,9 +232,9 @@ func wait[T any](ctx context.Context, look func() (v T, ended bool, err error)) 
 	}
 }
 
-// Cancel cancels a batch or one snapshot as far as Tencent has not accepted it: a task cannot be called back. It
-// returns how many snapshots it has canceled at once. Those that are on their way follow, unless Tencent accepts them
-// now; see Status. What it ends is kept for seven days. Errors: ErrNotFound, or Redis'.
+// Cancel cancels the snapshots of a batch, or one snapshot, unless Tencent has accepted them: a task cannot be
+// canceled. It returns how many snapshots it canceled at once. Those in flight follow, unless Tencent accepts them
+// now; see Status. The records are kept for seven days. Errors: ErrNotFound, or that of Redis.
 func (c *Client) Cancel(ctx context.Context, id string) (canceled int, err error) {
 	canceled, err = c.ledger.CancelBatch(ctx, id)
 	if !errors.Is(err, ErrNotFound) {

@@ -13,10 +13,10 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// TypeNotify is the type of the task that tells one receiver of one event.
+// TypeNotify is the type of the task that delivers one webhook.
 const TypeNotify = "webhook:send"
 
-// QueueWebhooks is its queue in a namespace.
+// QueueWebhooks returns the queue of these tasks in a namespace.
 func QueueWebhooks(namespace string) string { return queue(namespace, "webhooks") }
 
 // The events.
@@ -24,10 +24,9 @@ const (
 	SnapshotEnded  = "snapshot.ended"
 	BatchEnded     = "batch.ended"
 	ScheduleFailed = "schedule.failed" // a tick was given up
-	ImagesCopied   = "images.copied"   // those of a batch, but for those that are lost
+	ImagesCopied   = "images.copied"   // all images of a batch are copied or lost
 	DataLost       = "redis.data_lost" // Redis has lost data
-	// Callback is the end of a snapshot whose room has a CallbackURL: that is
-	// called as Tencent would.
+	// Callback is the end of a snapshot whose room has a CallbackURL. It is called as Tencent would call it.
 	Callback = "callback"
 )
 
@@ -39,12 +38,11 @@ const notifyVersion = 1
 // notifyTimeout bounds one run of the handler in asynq; a request takes seconds.
 const notifyTimeout = time.Minute
 
-// notifyRetention is how long a delivered task keeps its id taken. Two workers
-// may find the same event; the second one is late by seconds at most.
+// notifyRetention is how long a delivered task keeps its id. Two workers may enqueue the same event; the second one is
+// seconds late at most.
 const notifyRetention = 5 * time.Minute
 
-// NotifyPayload is the payload of a TypeNotify task. It names what has
-// happened and says nothing about it: what is sent is read when it is sent.
+// NotifyPayload is the payload of a TypeNotify task. It names the event; its data are read when the webhook is sent.
 type NotifyPayload struct {
 	V int `json:"v"`
 	// ID is the id of the event, the TaskID and the header webhook-id.
@@ -57,18 +55,17 @@ type NotifyPayload struct {
 	At   int64  `json:"at"`   // when it happened, Unix ms
 }
 
-// NewNotify returns the payload for an event. Its id follows from the event:
-// the same snapshot or batch that ends once more is another event.
+// NewNotify returns the payload of an event. Its id is derived from the event: if the same snapshot or batch ends once
+// more, that is another event.
 func NewNotify(event, ref string, at time.Time, url string) NotifyPayload {
 	kind, _, _ := strings.Cut(event, ".")
-	// What is signed is ID.TIME.BODY, so the id has no dots; ours have no "_".
+	// The signature is over ID.TIME.BODY, so the id must have no dots. Our ids have no "_".
 	id := "w-" + kind + "-" + strings.ReplaceAll(ref, ".", "_") + "-" + strconv.FormatInt(at.UnixMilli(), 10)
 	return NotifyPayload{V: notifyVersion, ID: id, URL: url, Type: event, Ref: ref, At: at.UnixMilli()}
 }
 
-// Task returns the asynq task for the payload, on the queue of a namespace.
-// When to try again and when to give up is the worker's to say, so asynq's own
-// limit is out of reach.
+// Task returns the asynq task for the payload, on the queue of a namespace. The worker decides on retries, so the
+// limit of asynq is out of reach.
 func (p NotifyPayload) Task(namespace string) (*asynq.Task, error) {
 	b, err := json.Marshal(p)
 	if err != nil {

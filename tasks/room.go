@@ -14,8 +14,8 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of a room's fields. Width, height and mode are the API's own; the
-// others are ours, to keep a row of a class list from filling Redis.
+// Limits of a room's fields. Those of width, height and mode are the API's; the others are ours, so that no row of a
+// class list fills Redis.
 const (
 	MaxSide        = 2560     // pixels
 	MaxInitParams  = 16 << 10 // bytes
@@ -25,9 +25,8 @@ const (
 	maxText        = 255     // bytes, in the other string fields
 )
 
-// MaxDocumentedRoomID is the greatest RoomId that the sibling API
-// StartOnlineRecord takes. The page of CreateSnapshotTask gives no bound, so a
-// greater one is sent, and people are warned.
+// MaxDocumentedRoomID is the largest RoomId that the API StartOnlineRecord accepts. The page of CreateSnapshotTask
+// gives no bound, so a larger one is sent with a warning.
 const MaxDocumentedRoomID = 1<<32 - 1
 
 // The documented values of SnapshotMode.
@@ -41,15 +40,13 @@ const (
 type Room struct {
 	SdkAppId uint64 `json:",omitempty"`
 	RoomId   uint64 `json:",omitempty"`
-	// CallbackURL is told the result when Tencent's task has ended, by Tencent
-	// or, where Tencent calls tiwsnap, by tiwsnap. The workers must allow its
-	// host then. At most 2048 bytes, http or https; it may hold a token.
+	// CallbackURL gets the result when Tencent's task has ended. Tencent calls it, or tiwsnap if Tencent calls tiwsnap;
+	// the workers must allow its host then. At most 2048 bytes, http or https; it may contain a token.
 	CallbackURL  string      `json:",omitempty"`
 	Whiteboard   *Whiteboard `json:",omitempty"`
 	SnapshotMode string      `json:",omitempty"`
 	COS          *COS        `json:",omitempty"`
-	// Label is the user's own words for the room. It is carried through to
-	// the results and never sent to Tencent.
+	// Label is the user's own text for the room. It is returned with the results and never sent to Tencent.
 	Label map[string]string `json:",omitempty"`
 }
 
@@ -61,8 +58,7 @@ type Whiteboard struct {
 	InitParams string  `json:",omitempty"`
 }
 
-// COS is the bucket that receives the images. Without one they lie in
-// Tencent's public bucket for three days.
+// COS is the bucket that receives the images. Without one they are in Tencent's public bucket for three days.
 type COS struct {
 	Uin       uint64 `json:",omitempty"`
 	Region    string `json:",omitempty"`
@@ -71,7 +67,7 @@ type COS struct {
 	Domain    string `json:",omitempty"`
 }
 
-// FieldError is one fault of a room: the field by the API's name and why.
+// FieldError is a fault of a room: the field by the API's name, and the reason.
 type FieldError struct {
 	Field  string
 	Reason string
@@ -90,8 +86,8 @@ func (e *RoomError) Error() string {
 	return strings.Join(s, "; ")
 }
 
-// Validate checks the room against the API's documented rules and our limits.
-// The error is a *RoomError with every fault.
+// Validate checks the room against the documented rules of the API and our limits. The error is a *RoomError with all
+// faults.
 func (r *Room) Validate() error {
 	var faults []FieldError
 	bad := func(field, format string, args ...any) {
@@ -168,10 +164,9 @@ func (r *Room) Validate() error {
 	return &RoomError{faults}
 }
 
-// CheckCallbackURL returns what is wrong with a CallbackURL: it is http or https
-// (Tencent's own rule for its other callbacks), at most MaxCallbackURL bytes long,
-// and has no spaces. The error reads on after the name of the field and does not
-// repeat the URL, which may hold a token.
+// CheckCallbackURL checks a CallbackURL: http or https (Tencent's rule for its other callbacks), at most
+// MaxCallbackURL bytes, no spaces. The error continues a sentence that begins with the field. It does not contain the
+// URL, which may have a token.
 func CheckCallbackURL(s string) error {
 	if reason := badText(s, MaxCallbackURL); reason != "" {
 		return errors.New(reason)
@@ -184,14 +179,12 @@ func CheckCallbackURL(s string) error {
 	return nil
 }
 
-// Words are those by which the room is found: its RoomId and the values of its
-// labels.
+// Words returns the words by which the room can be found: its RoomId and the values of its labels.
 func (r Room) Words() []string {
 	return append([]string{strconv.FormatUint(r.RoomId, 10)}, slices.Collect(maps.Values(r.Label))...)
 }
 
-// Redacted returns the room as it may be shown: of its CallbackURL only scheme
-// and host are left, since the rest may hold a token.
+// Redacted returns the room with only scheme and host of its CallbackURL, because the rest may contain a token.
 func (r Room) Redacted() Room {
 	if u, err := url.Parse(r.CallbackURL); r.CallbackURL != "" {
 		r.CallbackURL = "***"
@@ -202,7 +195,7 @@ func (r Room) Redacted() Room {
 	return r
 }
 
-// badLabel keeps the common case, every label in order, free of allocations.
+// badLabel does not allocate if all labels are valid.
 func (r *Room) badLabel() bool {
 	for name, value := range r.Label {
 		if name == "" || badText(name, MaxLabel) != "" || badText(value, MaxLabel) != "" {
@@ -224,10 +217,9 @@ func badText(s string, limit int) string {
 	return ""
 }
 
-// Over returns the room with the fields that it leaves out taken from
-// defaults: COS and Whiteboard field by field, labels by name. The RoomId is
-// never taken. Zero and empty fields count as left out; a size is left out when
-// its pointer is nil. The result may share memory with both rooms.
+// Over returns the room with missing fields taken from defaults: COS and Whiteboard field by field, labels by name.
+// The RoomId is never taken. Zero and empty fields count as missing; a size is missing if its pointer is nil. The
+// result may share memory with both rooms.
 func (r Room) Over(defaults Room) Room {
 	r.SdkAppId = cmp.Or(r.SdkAppId, defaults.SdkAppId)
 	r.CallbackURL = cmp.Or(r.CallbackURL, defaults.CallbackURL)

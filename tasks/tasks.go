@@ -25,16 +25,15 @@ import (
 // TypeSnapshot is the type of the task that makes one snapshot.
 const TypeSnapshot = "snapshot:create"
 
-// DefaultNamespace is the namespace where none is named. A namespace is one
-// installation; two of them may share a Redis.
+// DefaultNamespace is the namespace if none is named. A namespace is an installation; several may share a Redis.
 const DefaultNamespace = "tiwsnap"
 
-// QueueInteractive is the queue of a namespace that is served first. An empty
-// namespace is DefaultNamespace, here and below.
+// QueueInteractive returns the queue of a namespace that is served first. Here and below, an empty namespace is
+// DefaultNamespace.
 func QueueInteractive(namespace string) string { return queue(namespace, "interactive") }
 
-// QueueBulk is the queue of a namespace that the feeder tops up from the
-// backlog. It never holds more than a few seconds of work.
+// QueueBulk returns the queue of a namespace that the feeder fills from the backlog. It has a few seconds of work at
+// most.
 func QueueBulk(namespace string) string { return queue(namespace, "bulk") }
 
 func queue(namespace, name string) string { return cmp.Or(namespace, DefaultNamespace) + "-" + name }
@@ -43,17 +42,17 @@ func queue(namespace, name string) string { return cmp.Or(namespace, DefaultName
 // newer payloads without losing them (ErrNewerPayload).
 const payloadVersion = 1
 
-// handlerTimeout bounds one run of the handler in asynq. It includes the wait
-// for a permit, so it is far above any wait that is normal.
+// handlerTimeout bounds one run of the handler in asynq. It includes the wait for a permit, so it is much longer than
+// any normal wait.
 const handlerTimeout = 30 * time.Minute
 
 // ErrNewerPayload means that a newer release wrote the payload: the task
 // belongs to a worker of that release.
 var ErrNewerPayload = errors.New("payload was written by a newer release")
 
-// SnapshotPayload is the payload of a TypeSnapshot task. Batch is empty for a
-// snapshot that was enqueued by itself. List stands for the rooms of the batch: where
-// Redis has lost its data a batch may come back with others. Empty: not known.
+// SnapshotPayload is the payload of a TypeSnapshot task. Batch is empty for a snapshot without a batch. List
+// identifies the rooms of the batch, because a batch of the same id may come back with other rooms after a loss of
+// Redis' data; empty: unknown.
 type SnapshotPayload struct {
 	V     int    `json:"v"`
 	ID    string `json:"id"`
@@ -62,19 +61,16 @@ type SnapshotPayload struct {
 	Room  Room   `json:"room"`
 }
 
-// NewSnapshot returns a task that snapshots one room, for producers that have
-// an asynq client and nothing else of tiwsnap, on the queue of the default
-// namespace: asynq.Queue(QueueInteractive(NAME)) chooses another one. The TaskID
-// that asynq reports for it is the snapshot id. Options given here come after
-// ours and win, but the TaskID must not be changed. The error is a *RoomError.
+// NewSnapshot returns a task that snapshots one room, for producers with only an asynq client. It is for the queue of
+// the default namespace; the option asynq.Queue(QueueInteractive(NAME)) selects another one. The TaskID that asynq
+// returns is the snapshot id. Options override ours, but the TaskID must not be changed. The error is a *RoomError.
 func NewSnapshot(room Room, opts ...asynq.Option) (*asynq.Task, error) {
 	p := SnapshotPayload{ID: NewID(), Room: room}
 	return p.Task(append([]asynq.Option{asynq.Queue(QueueInteractive(""))}, opts...)...)
 }
 
-// Task returns the asynq task for the payload. Its TaskID is the snapshot id:
-// enqueueing the same snapshot twice is a conflict and never a second task.
-// The retries are ours (see package worker), so asynq's own limit is out of reach.
+// Task returns the asynq task for the payload. Its TaskID is the snapshot id, so enqueueing a snapshot twice is a
+// conflict and never makes a second task. Package worker decides on retries, so the limit of asynq is out of reach.
 func (p SnapshotPayload) Task(opts ...asynq.Option) (*asynq.Task, error) {
 	if err := p.Room.Validate(); err != nil {
 		return nil, err
@@ -111,11 +107,10 @@ func ParseSnapshot(payload []byte) (SnapshotPayload, error) {
 // NewID returns a new random snapshot id.
 func NewID() string { return "s-" + strings.ToLower(rand.Text()[:20]) }
 
-// maxKey is the length of a key in bytes.
+// maxKey is the maximum length of a key in bytes.
 const maxKey = 255
 
-// CheckKey returns a *RoomError unless key can be given to KeyID: 1 to 255
-// bytes of printable text.
+// CheckKey returns a *RoomError unless key is valid for KeyID: 1 to 255 bytes of printable text.
 func CheckKey(key string) error {
 	switch {
 	case key == "":
@@ -128,8 +123,8 @@ func CheckKey(key string) error {
 	return nil
 }
 
-// KeyID returns the snapshot id of a room and a key, such as the id of a class
-// session: always the same for the same three, whoever asks.
+// KeyID returns the snapshot id of a room and a key, such as the id of a class session. The same three values always
+// give the same id.
 func KeyID(sdkAppID, roomID uint64, key string) string {
 	b := binary.BigEndian.AppendUint64(nil, sdkAppID)
 	b = binary.BigEndian.AppendUint64(b, roomID)
@@ -138,7 +133,7 @@ func KeyID(sdkAppID, roomID uint64, key string) string {
 	return "s-" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:20])) // 160 bits, no padding
 }
 
-// RowID is the snapshot id of row n (from 1) of a batch.
+// RowID returns the snapshot id of row n (from 1) of a batch.
 func RowID(batch string, n int) string { return batch + "." + strconv.Itoa(n) }
 
 // SplitRowID is the reverse of RowID. ok is false for an id that does not

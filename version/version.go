@@ -8,17 +8,17 @@ import (
 	"strings"
 )
 
-// What the linker may be told, as the Dockerfile does where there is no git:
+// Values for the linker, as in the Dockerfile, which has no git:
 // go build -ldflags "-X tiwsnap/version.version=… -X tiwsnap/version.commit=… -X tiwsnap/version.date=…".
 var version, commit, date string
 
-// release has three lines: the release, its commit and the date of that. In a git checkout the last two are
-// placeholders, which git archive replaces (.gitattributes).
+// release has three lines: the release, its commit and the date of the commit. In a git checkout the last two are
+// placeholders that git archive replaces (.gitattributes).
 //
 //go:embed release.txt
 var release string
 
-// Info is what is known of a build.
+// Info identifies a build.
 type Info struct {
 	Version  string // of the release, as in 0.1.0
 	Commit   string // its hash; empty where unknown
@@ -26,8 +26,8 @@ type Info struct {
 	Modified bool   // the checkout differed from the commit
 }
 
-// Read returns what the linker was told of this build. What it was not told comes from the git checkout that go build
-// saw, or else from the source archive.
+// Read returns the values that the linker was given for this build. Missing values come from the git checkout that go
+// build saw, or else from the source archive.
 func Read() Info {
 	build, _ := debug.ReadBuildInfo()
 	return read(Info{Version: version, Commit: commit, Date: date}, build, release)
@@ -61,7 +61,7 @@ func read(linked Info, build *debug.BuildInfo, release string) Info {
 	return Info{Version: cmp.Or(linked.Version, archive.Version)}
 }
 
-// String is a semantic version, with the beginning of the commit as build metadata: 0.1.0+b9bc42b26bd7.
+// String returns a semantic version with the start of the commit as build metadata: 0.1.0+b9bc42b26bd7.
 func (i Info) String() string {
 	s := i.Version
 	if i.Commit != "" {

@@ -16,10 +16,10 @@ import (
 	"tiwsnap/internal/keys"
 )
 
-// Kept is how long an entry is kept, and Most how many of them, roughly.
+// retention is how long an entry is kept, and Most how many entries, approximately.
 const (
-	Kept = 90 * 24 * time.Hour
-	Most = 100_000
+	retention = 90 * 24 * time.Hour
+	Most      = 100_000
 )
 
 // maxText bounds each text of an entry, in bytes.
@@ -37,24 +37,23 @@ type Entry struct {
 	Detail string    `json:"detail,omitempty"` // such as the reason, or how many
 }
 
-// The ways by which a change is made.
+// The ways to make a change.
 const (
 	Page    = "page"
 	API     = "api"
 	Command = "command"
 )
 
-// Log is the log of one Redis. It is safe for concurrent use.
+// Log is the audit log of a namespace. It is safe for concurrent use.
 type Log struct {
 	rdb redis.UniversalClient
 	key string
 }
 
-// New returns the log of a namespace in rdb.
+// New returns the audit log of a namespace in rdb.
 func New(rdb redis.UniversalClient, ns keys.Namespace) *Log { return &Log{rdb, ns.Audit()} }
 
-// Add writes an entry, whose ID and time are not looked at. The error is that of
-// Redis.
+// Add writes an entry; its ID and time are set by Redis. The error is that of Redis.
 func (l *Log) Add(ctx context.Context, e Entry) error {
 	values := []any{}
 	for _, f := range [][2]string{{"by", e.By}, {"via", e.Via}, {"from", e.From}, {"action", e.Action}, {"object",
@@ -65,7 +64,7 @@ func (l *Log) Add(ctx context.Context, e Entry) error {
 	}
 	_, err := l.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.XAdd(ctx, &redis.XAddArgs{Stream: l.key, MaxLen: Most, Approx: true, Values: values})
-		oldest := strconv.FormatInt(time.Now().Add(-Kept).UnixMilli(), 10)
+		oldest := strconv.FormatInt(time.Now().Add(-retention).UnixMilli(), 10)
 		p.XTrimMinIDApprox(ctx, l.key, oldest, 0)
 		return nil
 	})
@@ -75,12 +74,11 @@ func (l *Log) Add(ctx context.Context, e Entry) error {
 	return nil
 }
 
-// ErrCursor means that a cursor is none that Page has returned.
+// ErrCursor means that a cursor is not one that Page has returned.
 var ErrCursor = errors.New("not a cursor")
 
-// Page returns at most n entries, the newest first, of those that are older than
-// the cursor; empty: from the newest on. next is the cursor of the next page,
-// empty if there is none. Errors: ErrCursor, or Redis'.
+// Page returns at most n entries older than the cursor, the newest first. An empty cursor is the newest entry. next is
+// the cursor of the next page, or empty. Errors: ErrCursor, or that of Redis.
 func (l *Log) Page(ctx context.Context, cursor string, n int) (all []Entry, next string, err error) {
 	from := "+"
 	if cursor != "" {
@@ -103,9 +101,8 @@ func (l *Log) Page(ctx context.Context, cursor string, n int) (all []Entry, next
 	return all, next, nil
 }
 
-// After has a pipeline read the entries after the one of that id, at most the n
-// newest of them. When it has run, read returns them, the oldest first. Errors:
-// Redis'.
+// After adds a read to a pipeline: the entries after that id, at most the n newest. After the pipeline has run, read
+// returns them, the oldest first. Errors: those of Redis.
 func (l *Log) After(ctx context.Context, pipe redis.Pipeliner, id string, n int) (read func() ([]Entry, error)) {
 	cmd := pipe.XRevRangeN(ctx, l.key, "+", "("+id, int64(n))
 	return func() ([]Entry, error) {
@@ -131,7 +128,7 @@ func parse(m redis.XMessage) Entry {
 	}
 }
 
-// validID reports whether id is that of an entry: two numbers.
+// validID reports whether id is the id of an entry: two numbers.
 func validID(id string) bool {
 	a, b, ok := strings.Cut(id, "-")
 	_, err1 := strconv.ParseUint(a, 10, 63)

@@ -1,6 +1,6 @@
-// Package embedded runs a Redis inside this process, for demos and tests. It is
-// not durable. It is separate from package rdb so that clients do not link
-// miniredis and its Lua.
+// Package embedded runs a Redis (miniredis) inside this process, for demos and tests.
+//
+// It is not durable. It is separate from package rdb, so that clients do not link miniredis and its Lua interpreter.
 package embedded
 
 import (
@@ -22,7 +22,7 @@ import (
 // expireEvery is how late a key of an embedded Redis may expire.
 const expireEvery = time.Second
 
-// Server keeps everything in memory and loses it with the process.
+// Server is a Redis in the memory of this process.
 type Server struct {
 	redis    *miniredis.Miniredis
 	password string
@@ -33,13 +33,13 @@ type Server struct {
 	byHand bool   // SetTime moves the clock
 }
 
-// New returns an embedded Redis that nobody but Dial reaches yet. It
-// starts no goroutine, so it works in a testing/synctest bubble too.
+// New returns an embedded Redis without a port, for Dial. It starts no goroutine, so it also works in a
+// testing/synctest bubble.
 func New() *Server {
 	return &Server{redis: miniredis.NewMiniRedis(), password: rand.Text(), runID: fmt.Sprintf("%x", rand.Text())[:40]}
 }
 
-// info has INFO server tell which server this is, as that of Redis does.
+// info makes INFO server identify the server, like a real Redis.
 func (s *Server) info(c *server.Peer, cmd string, args ...string) (answered bool) {
 	if cmd != "INFO" || len(args) != 1 || !strings.EqualFold(args[0], "server") {
 		return false
@@ -48,8 +48,8 @@ func (s *Server) info(c *server.Peer, cmd string, args ...string) (answered bool
 	return true
 }
 
-// Listen opens a port on 127.0.0.1, behind a random password that is part of
-// URL, and lets keys expire within a second of their time.
+// Listen opens a port on 127.0.0.1 with a random password, which is part of URL. Keys then expire within a second of
+// their time.
 func (s *Server) Listen() error {
 	s.redis.RequireAuth(s.password)
 	if err := s.redis.StartAddr("127.0.0.1:0"); err != nil {
@@ -68,13 +68,12 @@ func (s *Server) Listen() error {
 	return nil
 }
 
-// URL is the address of the port of Listen with its password, as rdb.Open takes it.
+// URL returns the address of Listen with its password, in the form of rdb.Open.
 func (s *Server) URL() string {
 	return "redis://:" + s.password + "@" + s.redis.Addr() + "/0"
 }
 
-// Dial returns a connection that touches no network. It needs no password
-// unless Listen was called.
+// Dial returns a connection without the network. It needs no password unless Listen was called.
 func (s *Server) Dial() (net.Conn, error) {
 	c, err := s.redis.Dial()
 	if err == nil {
@@ -83,8 +82,8 @@ func (s *Server) Dial() (net.Conn, error) {
 	return c, err
 }
 
-// SetTime takes the clock into the hands of a test: from now on TIME says t,
-// and keys expire by that clock alone, until the next SetTime.
+// SetTime sets the clock of the server for a test. TIME returns t, and keys expire by this clock alone, until the next
+// SetTime.
 func (s *Server) SetTime(t time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +95,7 @@ func (s *Server) SetTime(t time.Time) {
 	}
 }
 
-// Close ends the server and its connections.
+// Close stops the server and closes its connections.
 func (s *Server) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,8 +131,7 @@ func Open() (redis.UniversalClient, func() error, error) {
 	}), nil
 }
 
-// expire moves the clock that miniredis counts its keys' time to live by, which
-// stands still otherwise.
+// expire advances the clock of key expiry in miniredis, which does not run by itself.
 func expire(m *miniredis.Miniredis, stop <-chan struct{}) {
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()

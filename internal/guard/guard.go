@@ -1,5 +1,6 @@
-// Package guard protects the private network from requests to addresses that
-// users supply (SSRF).
+// Package guard protects private networks from requests to addresses that users supply (SSRF).
+//
+// A Dialer connects only to public addresses and to listed hosts. It checks each address right before it connects.
 package guard
 
 import (
@@ -16,19 +17,17 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// ErrPrivate means that a host is at an address that is neither public nor
-// listed.
+// ErrPrivate means that a host has an address that is neither public nor listed.
 var ErrPrivate = ssrf.ErrProhibitedIP
 
-// Private lists hosts that may be at a private address. The zero value lists
-// none.
+// Private is a list of hosts that may have a private address. The zero value is empty.
 type Private struct {
 	names  []string
 	v4, v6 []netip.Prefix
 }
 
-// ParsePrivate reads a list of host names, IP addresses and networks
-// (10.1.2.0/24). A listed name may have any address; names are not patterns.
+// ParsePrivate reads a list of host names, IP addresses and networks (10.1.2.0/24). A listed name may have any
+// address. Names are not patterns.
 func ParsePrivate(entries []string) (Private, error) {
 	var p Private
 	for _, entry := range entries {
@@ -53,9 +52,8 @@ func ParsePrivate(entries []string) (Private, error) {
 	return p, nil
 }
 
-// CheckAddress returns an error where the URL has an IP address for a host that
-// none of them may be at. Names are not looked up: only the address at the time
-// of a request counts.
+// CheckAddress returns an error if the host of a URL is an IP address that is not allowed. It does not look up names,
+// because only the address at the time of a request counts.
 func (p Private) CheckAddress(u *url.URL) error {
 	addr, err := netip.ParseAddr(u.Hostname())
 	if err != nil || p.has(u.Hostname()) {
@@ -84,22 +82,19 @@ func isHostname(s string) bool {
 
 func (p Private) has(name string) bool { return slices.Contains(p.names, Hostname(name)) }
 
-// Hostname makes names equal that mean the same.
+// Hostname returns the canonical form of a host name.
 func Hostname(s string) string { return strings.TrimSuffix(strings.ToLower(s), ".") }
 
-// Dialer connects to hosts that are public or listed. It looks at each address
-// right before the connection is made, after all look-ups: no name can change
-// in between. A Transport that uses it must have no Proxy, which would dial in
-// its place.
+// Dialer connects to public and listed hosts. It checks each address after all lookups and right before it connects, so
+// that a name cannot change in between. A Transport that uses it must have no Proxy, which would connect in its place.
 type Dialer struct {
 	private Private
 	open    net.Dialer // for the names that may be private
 	guarded net.Dialer
 }
 
-// Dialer returns a dialer that gives up after timeout, whose default is 10 s:
-// net/http goes on setting up a connection when the request that wanted it has
-// ended.
+// Dialer returns a dialer with a timeout, default 10 s. The timeout is needed because net/http goes on setting up a
+// connection after its request has ended.
 func (p Private) Dialer(timeout time.Duration) *Dialer {
 	if timeout == 0 {
 		timeout = 10 * time.Second
@@ -111,7 +106,7 @@ func (p Private) Dialer(timeout time.Duration) *Dialer {
 	}
 }
 
-// DialContext is for http.Transport. Errors: ErrPrivate, or the network's.
+// DialContext is for http.Transport. Errors: ErrPrivate, or that of the network.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if name, _, err := net.SplitHostPort(address); err == nil && d.private.has(name) {
 		return d.open.DialContext(ctx, network, address)
@@ -119,5 +114,5 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	return d.guarded.DialContext(ctx, network, address)
 }
 
-// UseResolver makes it look names up there. It is for tests.
+// UseResolver sets the resolver for names, for tests.
 func (d *Dialer) UseResolver(r *net.Resolver) { d.open.Resolver, d.guarded.Resolver = r, r }

@@ -1,5 +1,6 @@
-// Package password hashes passwords and access tokens, and verifies them
-// against the hashes. A hash in the configuration reveals neither.
+// Package password hashes passwords and access tokens, and verifies them.
+//
+// The configuration has only hashes: argon2id or bcrypt for passwords, SHA-256 for random tokens.
 package password
 
 import (
@@ -16,8 +17,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// What Hash makes: the parameters of OWASP's Password Storage Cheat Sheet for
-// argon2id. One check takes 19 MiB and some 20 ms of a processor.
+// The parameters of Hash, those of OWASP's Password Storage Cheat Sheet for argon2id. A check takes 19 MiB and about 20
+// ms of CPU.
 const (
 	memory  = 19 * 1024 // KiB
 	passes  = 2
@@ -26,19 +27,18 @@ const (
 	length  = 32 // bytes
 )
 
-// MinLength and MaxLength bound a password, in bytes. bcrypt looks at 72 bytes
-// at most and refuses more.
+// minLength and MaxLength bound a password, in bytes. bcrypt uses at most 72 bytes and refuses more.
 const (
-	MinLength = 8
+	minLength = 8
 	MaxLength = 256
 )
 
-// Hash returns the argon2id hash of a password, in the form that Check
-// accepts, with a new salt. The error says what is wrong with the password.
+// Hash returns the argon2id hash of a password with a new salt, in the form that Check accepts. The error says what is
+// wrong with the password.
 func Hash(password string) (string, error) {
 	switch {
-	case len(password) < MinLength:
-		return "", fmt.Errorf("the password is shorter than %d characters", MinLength)
+	case len(password) < minLength:
+		return "", fmt.Errorf("the password is shorter than %d characters", minLength)
 	case len(password) > MaxLength:
 		return "", fmt.Errorf("the password is longer than %d bytes", MaxLength)
 	}
@@ -48,9 +48,8 @@ func Hash(password string) (string, error) {
 	return h.String(), nil
 }
 
-// Verify reports whether password is what hash was made of. It is false for a
-// hash that Check refuses. How long it takes does not tell how wrong the
-// password is.
+// Verify reports whether hash is the hash of password. It returns false for a hash that Check refuses. Its duration
+// does not depend on the password.
 func Verify(hash, password string) bool {
 	if len(password) > MaxLength {
 		return false
@@ -66,9 +65,8 @@ func Verify(hash, password string) bool {
 	return subtle.ConstantTimeCompare(key, h.key) == 1
 }
 
-// Check returns why hash is not one that Verify can check: argon2id in the PHC
-// string format, with at most 256 MiB, 10 passes and 16 threads, or bcrypt of a
-// cost from 10 to 15. The error does not contain the hash.
+// Check returns an error unless Verify can use hash: argon2id in the PHC string format with at most 256 MiB, 10 passes
+// and 16 threads, or bcrypt with a cost from 10 to 15. The error does not contain the hash.
 func Check(hash string) error {
 	if isBcrypt(hash) {
 		cost, err := bcrypt.Cost([]byte(hash))
@@ -86,8 +84,7 @@ func Check(hash string) error {
 
 func isBcrypt(hash string) bool { return strings.HasPrefix(hash, "$2") }
 
-// argon is an argon2id hash, as in
-// $argon2id$v=19$m=19456,t=2,p=1$SALT$KEY: see
+// argon is an argon2id hash in the PHC string format, $argon2id$v=19$m=19456,t=2,p=1$SALT$KEY: see
 // https://github.com/P-H-C/phc-string-format.
 type argon struct {
 	memory, passes uint32
@@ -136,15 +133,13 @@ const (
 // NewToken returns a new access token of 260 random bits.
 func NewToken() string { return tokenPrefix + strings.ToLower(rand.Text()+rand.Text()) }
 
-// HashToken returns the hash of a token. It is a plain SHA-256, which is enough
-// for what nobody can guess.
+// HashToken returns the hash of a token. A plain SHA-256 is enough, because a token cannot be guessed.
 func HashToken(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hashPrefix + hex.EncodeToString(sum[:])
 }
 
-// CheckToken returns why hash is not one that HashToken makes. The error does
-// not contain the hash.
+// CheckToken returns an error unless hash has the form of HashToken. The error does not contain the hash.
 func CheckToken(hash string) error {
 	sum, err := hex.DecodeString(strings.TrimPrefix(hash, hashPrefix))
 	if err != nil || len(sum) != sha256.Size || hash != hashPrefix+hex.EncodeToString(sum) {

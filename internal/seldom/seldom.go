@@ -1,5 +1,6 @@
-// Package seldom limits how often a log message is repeated when outside events
-// trigger it.
+// Package seldom limits a log message to one a second, with the number of messages that it stands for.
+//
+// It is for messages that outside events trigger, such as requests of strangers.
 package seldom
 
 import (
@@ -9,7 +10,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Message is a message that comes once a second at most.
+// Message is a log message that appears at most once a second.
 type Message struct {
 	limit *rate.Limiter
 	count *atomic.Int64
@@ -20,8 +21,7 @@ func New() Message {
 	return Message{rate.NewLimiter(rate.Every(time.Second), 1), new(atomic.Int64)}
 }
 
-// Now counts one, and returns how many it has been since the last message if
-// it is time for one, otherwise 0.
+// Now counts an event. If a message is due, it returns the number of events since the last message, else 0.
 func (m Message) Now() int64 {
 	m.count.Add(1)
 	if !m.limit.Allow() {

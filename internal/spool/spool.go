@@ -1,5 +1,4 @@
-// Package spool buffers text until it is complete: a little in memory, the rest
-// in a temporary file.
+// Package spool buffers data until they are complete: a little in memory, the rest in a temporary file.
 package spool
 
 import (
@@ -12,16 +11,15 @@ import (
 // inMemory is how much is kept in memory, in bytes.
 const inMemory = 256 << 10
 
-// Spool is an io.Writer of text that is read afterwards. The zero value is
-// empty and ready. It is not safe for concurrent use. Close it.
+// Spool is an io.Writer whose data can be read afterwards. The zero value is empty and ready. It is not safe for
+// concurrent use. Close it.
 type Spool struct {
 	buf    bytes.Buffer // what is not in the file
 	file   *os.File     // nil while all is in memory
 	linked bool         // the file still has its name
 }
 
-// Write keeps more text. The error is that of the temporary file, which lies in
-// $TMPDIR, by default /tmp.
+// Write adds data. The error is that of the temporary file, which is in $TMPDIR, by default /tmp.
 func (s *Spool) Write(p []byte) (int, error) {
 	s.buf.Write(p)
 	if s.buf.Len() < inMemory {
@@ -46,8 +44,8 @@ func (s *Spool) flush() error {
 	return nil
 }
 
-// Reader returns all of the text from its beginning. Nothing may be written
-// after it, and it ends with Reset or Close. There may be several.
+// Reader returns a reader of all data. Nothing may be written after it. It is valid until Reset or Close. There may be
+// several.
 func (s *Spool) Reader() (io.Reader, error) {
 	if s.file == nil {
 		return bytes.NewReader(s.buf.Bytes()), nil
@@ -62,8 +60,7 @@ func (s *Spool) Reader() (io.Reader, error) {
 	return io.NewSectionReader(s.file, 0, info.Size()), nil
 }
 
-// Reset removes the text, so that the spool can be used again. What it has of memory
-// and its temporary file stay.
+// Reset empties the spool for new data. It keeps its memory and its temporary file.
 func (s *Spool) Reset() error {
 	s.buf.Reset()
 	if s.file == nil {
@@ -79,7 +76,7 @@ func (s *Spool) Reset() error {
 	return nil
 }
 
-// Close removes the text. It may be called more than once.
+// Close removes the data. It may be called more than once.
 func (s *Spool) Close() {
 	s.buf = bytes.Buffer{}
 	if s.file == nil {

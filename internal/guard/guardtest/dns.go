@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// DNS starts a name server on loopback. It answers every question for IPv4
-// addresses with what answer returns, and says that there are no others.
+// DNS starts a name server on loopback. It answers queries for IPv4 addresses with those that answer returns, and has
+// no other records.
 func DNS(t *testing.T, answer func() []string) *net.Resolver {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
