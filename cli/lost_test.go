@@ -82,12 +82,12 @@ func TestLostImages(t *testing.T) {
 
 	base := "http://" + s.environ["TIWSNAP_HTTP_ADDR"]
 	for path, want := range map[string][]string{
-		"/batches/monday":          {"4 images lost", "ClientError.ImageLost", "0 of 4 images copied"},
-		"/failures":                {"ClientError.ImageLost", "answered 404", "a retry copies the image"},
-		"/":                        {"ClientError.ImageLost", "4 images lost"},
-		"/snapshots/monday.1":      {"2 images lost", "Tencent has deleted it", "answered 404"},
+		"/batches/monday":        {"4 images lost", "ClientError.ImageLost", "0 of 4 images copied"},
+		"/failures":              {"ClientError.ImageLost", "answered 404", "a retry copies the image"},
+		"/":                      {"ClientError.ImageLost", "4 images lost"},
+		"/snapshots/monday.1":    {"2 images lost", "Tencent has deleted it", "answered 404"},
 		"/batches/monday/images": {"Tencent has deleted it"},
-		"/metrics":                 {`tiwsnap_images_lost_total{namespace="tiwsnap"} 4`},
+		"/metrics":               {`tiwsnap_images_lost_total{namespace="tiwsnap"} 4`},
 	} {
 		page := get(t, base+path)
 		for _, words := range want {
