@@ -175,7 +175,8 @@ func TestCancels(t *testing.T) {
 	var log strings.Builder
 	began, ended := make(chan struct{}), make(chan error)
 	cancels := new(asynqx.Cancels)
-	server := asynq.NewServerFromRedisClient(asynqx.Taker{Queue: queue, Types: []string{"ours"}}.Redis(ctx, c), asynq.Config{
+	taker := asynqx.Taker{Queue: queue, Types: []string{"ours"}}
+	server := asynq.NewServerFromRedisClient(taker.Redis(ctx, c), asynq.Config{
 		Queues: map[string]int{queue: 1}, Logger: asynqx.Log(slog.New(slog.NewTextHandler(&log, nil))),
 		LogLevel: asynq.ErrorLevel,
 	})
