@@ -1,5 +1,5 @@
-# A static binary and nothing else, run by a user without rights. It can be run
-# with a read-only root file system: it writes to /spool, /login and /tmp only.
+# An image with only a static binary, which runs as an unprivileged user. The root file
+# system may be read-only: the binary writes only to /spool, /login and /tmp.
 #
 #   docker build -t tiwsnap --build-arg COMMIT="$(git rev-parse HEAD)" --build-arg DATE="$(git log -1 --format=%cI)" .
 FROM golang:1.26 AS build
@@ -7,7 +7,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-# What "tiwsnap version" says. Empty: that of version/release.txt.
+# For "tiwsnap version". If they are empty, it uses version/release.txt.
 ARG VERSION COMMIT DATE
 RUN CGO_ENABLED=0 go build -trimpath -o /tiwsnap -ldflags="-s -w \
     -X tiwsnap/version.version=${VERSION} \

@@ -36,14 +36,15 @@ type setting struct {
 // Config.
 var settings = []setting{
 	{"namespace", "namespace", keys.Default.String(),
-		"name of this installation in Redis: give each account, and each stage, on the same Redis its own",
+		"name of this installation in Redis; each account and each stage on the same Redis needs its own",
 		namespace, plain},
 	{"redis.url", "redis-url", "redis://127.0.0.1:6379/0",
 		"URL of Redis: redis://, rediss://, unix://, redis+sentinel://H1,H2/MASTER/DB, redis+cluster://H1,H2, or " +
 			"embedded",
 		redisURL, rdb.Redact},
 	{"redis.durability", "durability", "local",
-		"what must store an enqueue, and the intent of a request: Redis (local), or also its replicas (replicated)",
+		"where rooms are stored before an enqueue succeeds, and the intent before a request is sent: in Redis " +
+			"(local), or also in its replicas (replicated)",
 		oneOf("local", "replicated"), plain},
 	{"redis.tls.ca", "", "", "PEM file of the CAs that sign the certificate of Redis; empty: the CAs of the system",
 		anyText, plain},
@@ -63,14 +64,14 @@ var settings = []setting{
 		"timeout of one API request",
 		duration(100*time.Millisecond, time.Minute), plain},
 	{"tiw.callback_url", "", "",
-		"CallbackURL of rooms that have none, if tiwsnap receives no callbacks itself",
+		"CallbackURL for rooms that have none; only if tiwsnap receives no callbacks itself",
 		ownCallback, hide},
 	{"rate.limit", "rate", "20", "requests per second, for each API action", number(1, 10000), plain},
 	{"rate.margin", "margin", "15ms",
-		"safety margin added to the one-second window; adapts up to 100 ms to network jitter",
+		"minimum safety margin added to the one-second window; the margin adapts to network jitter, up to 100 ms",
 		duration(time.Millisecond, 100*time.Millisecond), plain},
 	{"worker.concurrency", "concurrency", "256",
-		"maximum requests in flight in one process, for each of the two queues; the actual number follows " +
+		"maximum requests in flight in one process, for single rooms and for batches each; the actual number follows " +
 			"the latency of the API",
 		number(1, 1000), plain},
 	{"worker.attempts", "attempts", "8", "maximum attempts for one snapshot", number(1, 100), plain},
@@ -159,7 +160,7 @@ var settings = []setting{
 			"a failed tick of a schedule",
 		words("snapshot", "batch", "images", "schedule"), plain},
 	{"webhook.allow", "", "",
-		"hosts that batches may name as receivers, and rooms in a CallbackURL, separated by commas",
+		"hosts to which the webhook of a batch and the CallbackURL of a room may go, separated by commas",
 		hosts, hideUser},
 	{"webhook.private", "", "",
 		"receivers that may be in a private network: host names, addresses and networks such as 10.1.2.0/24",

@@ -12,7 +12,7 @@ var update = flag.Bool("update", false, "write the table of settings into docs/s
 
 // docs/settings.md has the table of settings that the code has.
 func TestSettingsDoc(t *testing.T) {
-	const file, head = "../docs/settings.md", "| variable | default | |\n| --- | --- | --- |\n"
+	const file, head = "../docs/settings.md", "| variable | default | meaning |\n| --- | --- | --- |\n"
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
