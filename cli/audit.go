@@ -61,7 +61,7 @@ line. The log keeps the newest 100,000 changes of the last 90 days.`,
 			fmt.Fprintln(e.stderr, "the audit log is empty")
 			return nil
 		}
-		rows := [][]string{{"TIME", "WHO", "BY", "FROM", "ACTION", "WHAT", "DETAIL"}}
+		rows := [][]string{{"TIME", "WHO", "VIA", "FROM", "ACTION", "WHAT", "DETAIL"}}
 		for _, a := range all {
 			rows = append(rows, []string{a.At.Format(time.RFC3339), a.By, a.Via, a.From, a.Action, a.Object, a.Detail})
 		}

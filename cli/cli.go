@@ -93,10 +93,8 @@ func run(ctx context.Context, args []string, e env) int {
 	root.SetArgs(args)
 	code, err := exitUsage, root.ExecuteContext(ctx)
 	var exit *exitError
-	if name := ""; err != nil && !errors.As(err, &exit) {
-		if n, _ := fmt.Sscanf(err.Error(), "unknown command %q", &name); n == 1 { // cobra's, without a hint
-			err = unknownCommand(root, name)
-		}
+	if err != nil && !errors.As(err, &exit) {
+		err = explainCobraError(root, err)
 	}
 	switch {
 	case err == nil:
@@ -121,7 +119,7 @@ func run(ctx context.Context, args []string, e env) int {
 func newRoot(e env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "tiwsnap",
-		Short: "Snapshot Tencent Interactive Whiteboards at exactly the account's rate limit",
+		Short: "Snapshot Tencent Interactive Whiteboards as fast as the account's rate limit allows",
 		Example: `  tiwsnap demo
   tiwsnap worker
   tiwsnap enqueue batch class.csv --wait
@@ -172,7 +170,8 @@ func newRoot(e env) *cobra.Command {
 		cmd.Example = "  source <(tiwsnap completion bash)"
 		for _, shell := range cmd.Commands() {
 			shell.Short = "Print the completion script for " + shell.Name()
-			shell.Long = shell.Short + ".\n\n" + shell.Long
+			_, rest, _ := strings.Cut(shell.Long, "\n\n") // after cobra's own first sentence
+			shell.Long = shell.Short + ".\n\n" + rest
 			shell.Example = "  tiwsnap completion " + shell.Name() + " > FILE"
 		}
 	}

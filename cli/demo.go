@@ -44,7 +44,10 @@ func newDemo(e env) *cobra.Command {
 		Long: `Run a demo in one process, without Redis or a Tencent account: an embedded Redis, a
 simulator of Tencent's API and a worker, all on loopback. They snapshot the rooms of
 three classes that end at the same time. Only the copied images are kept. Of a --config
-file, only the schedules are used.`,
+file, only the schedules are used.
+
+All of it shares the CPU. On a busy machine the simulator records some requests late, so
+the peak second may show more than 20.`,
 		Example: `  tiwsnap demo
   tiwsnap demo --keep
   tiwsnap demo --rooms class.csv`,

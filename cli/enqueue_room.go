@@ -26,7 +26,7 @@ it is enqueued. The same key with other parameters is an error (exit code 2).`,
 		Args: cobra.NoArgs,
 	}
 	read := roomFlags(cmd.Flags())
-	cmd.Flags().Uint64Var(&room, "room", 0, "RoomId `number`")
+	cmd.Flags().Uint64Var(&room, "room", 0, "`number` of the room (RoomId)")
 	key := cmd.Flags().
 		String("key", "", "idempotency `key`, such as a class session: the same app, room and key are one snapshot")
 	wait := cmd.Flags().Bool("wait", false, "wait until the snapshot has ended, and print it")

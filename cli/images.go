@@ -18,6 +18,7 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/images"
+	"tiwsnap/internal/guard"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 )
@@ -41,7 +42,7 @@ Exit code 1 if an image is missing.`,
 		ValidArgsFunction: completeBatches(e, anyBatch),
 	}
 	to := cmd.Flags().String("to", "",
-		"write into this `folder`, into a subfolder named like the batch; both are created")
+		"write into this `folder`, in a subfolder named like the batch; missing folders are created")
 	file := cmd.Flags().String("zip", "", "write into this ZIP `file`; - is stdout")
 	cmd.MarkFlagsMutuallyExclusive("to", "zip")
 	output := outputFlag(cmd, "table", "json")
@@ -188,6 +189,9 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 			done.Images, b.ID, done.Kept, to)
 	}
 	if done.Missing > 0 {
+		if errors.Is(done.Why, guard.ErrPrivate) {
+			done.Why = fmt.Errorf("%w; if this host is yours, list it in TIWSNAP_IMAGES_PRIVATE", done.Why)
+		}
 		return fail(exitFailed, "%d images are missing: %w", done.Missing, done.Why)
 	}
 	return nil

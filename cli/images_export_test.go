@@ -94,7 +94,7 @@ func TestImagesTo(t *testing.T) {
 	s.ok("wait", "tuesday")
 	s.says(exitOK, "6 images of batch tuesday, 0 of them kept from before", "images", "tuesday", "--to", dir)
 	s.says(exitUsage, "there is no snapshot or batch sunday", "images", "sunday", "--to", dir)
-	s.says(exitUsage, "[to zip]", "images", "monday", "--to", dir, "--zip", "x.zip")
+	s.says(exitUsage, "--to and --zip exclude each other", "images", "monday", "--to", dir, "--zip", "x.zip")
 }
 
 // What stands under the name of an image and is older than the snapshot is not its
@@ -216,6 +216,8 @@ func TestImagesMissing(t *testing.T) {
 		t.Errorf("%d images are there", n)
 	}
 	s.says(exitOK, "4 images of batch monday, 3 of them kept from before", "images", "monday", "--to", dir)
+	delete(s.environ, "TIWSNAP_IMAGES_PRIVATE")
+	s.says(exitFailed, "list it in TIWSNAP_IMAGES_PRIVATE", "images", "monday", "--to", t.TempDir())
 	if diff := cmp.Diff(want, withoutLists(t, "monday", tree(t, dir))); diff != "" {
 		t.Errorf("%.1000s", diff)
 	}

@@ -9,11 +9,11 @@ import (
 // roomFlags adds flags for the fields of a room, except RoomId, and returns a function
 // that reads them.
 func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
-	app := fs.Uint64("app", 0, "SdkAppId `number`")
+	app := fs.Uint64("app", 0, "`number` of the application (SdkAppId)")
 	callback := fs.String(
 		"callback-url",
 		"",
-		"CallbackURL, the `URL` notified of each result; default: TIWSNAP_TIW_CALLBACK_URL",
+		"CallbackURL, the `URL` to notify of each result; default: TIWSNAP_TIW_CALLBACK_URL",
 	)
 	mode := fs.String("mode", "", "SnapshotMode: AllMarks or LatestMarksOnly")
 	width := fs.Uint64("width", 0, "Whiteboard.Width in `pixels`, 0 to 2560 (default 1280)")
@@ -26,6 +26,7 @@ func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
 	dir := fs.String("cos-target-dir", "", "COS.TargetDir, a folder in the bucket")
 	domain := fs.String("cos-domain", "", "COS.Domain, a CDN domain")
 	labels := fs.StringToString("label", nil, "`NAME=VALUE` copied to the results; may be repeated")
+	fs.Lookup("label").DefValue = "" // or the help shows "(default [])"
 	return func() (tasks.Room, error) {
 		r := tasks.Room{SdkAppId: *app, CallbackURL: *callback, SnapshotMode: *mode}
 		if fs.Changed("width") || fs.Changed("height") || *params != "" {

@@ -68,6 +68,7 @@ func newSimulator(e env) *cobra.Command {
 	)
 	f.StringSliceVar(&opt.Regions, "region", nil, "accepted `region`s; default: any")
 	f.UintSliceVar(&apps, "sdk-app-id", nil, "`SdkAppId`s of the account; default: any")
+	f.Lookup("sdk-app-id").DefValue = "" // or the help shows "(default [])"
 
 	f.DurationVar(
 		&opt.Delay,

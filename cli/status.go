@@ -20,8 +20,8 @@ func newStatus(e env) *cobra.Command {
 		Use:   "status [ID]",
 		Short: "Show a snapshot or a batch; without an id, list all batches",
 		Long: `Show a snapshot or a batch. Without an id, list all batches, newest first; --state,
---since and --limit filter the list. If the YAML file lists namespaces, it has the
-batches of each of them, unless --namespace selects one.
+--since and --limit filter the list. If the YAML file has several namespaces, the list
+has the batches of all of them, unless --namespace selects one.
 
 For a batch, -o csv and -o jsonl print the result list: one line per room, in the order
 of the class list, with labels and image URLs. -o xlsx and -o csv --excel print it for

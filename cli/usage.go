@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,6 +65,21 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 		hint = fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), meant)
 	}
 	return fail(exitUsage, "unknown command %q for %q: %s", name, cmd.CommandPath(), hint)
+}
+
+// exclusiveFlags matches cobra's error about two flags that exclude each other.
+var exclusiveFlags = regexp.MustCompile(`^if any flags in the group \[(\S+) (\S+)\] are set none`)
+
+// explainCobraError improves the usage errors that only ExecuteContext returns.
+func explainCobraError(root *cobra.Command, err error) error {
+	name := ""
+	if n, _ := fmt.Sscanf(err.Error(), "unknown command %q", &name); n == 1 {
+		return unknownCommand(root, name)
+	}
+	if m := exclusiveFlags.FindStringSubmatch(err.Error()); m != nil {
+		return fail(exitUsage, "--%s and --%s exclude each other: leave out one", m[1], m[2])
+	}
+	return err
 }
 
 // flagError explains an error of a flag.

@@ -26,6 +26,8 @@ func TestWrongUse(t *testing.T) {
 		"enqueue batch x --nam y":       "unknown flag: --nam: did you mean --name?",
 		"status --redis-ulr y":          "unknown flag: --redis-ulr: did you mean --redis-url?",
 		"status --nonsense":             "unknown flag: --nonsense: see tiwsnap status -h",
+		"retry x --failed --held":       "--failed and --held exclude each other: leave out one",
+		"images x --to a --zip b":       "--to and --zip exclude each other: leave out one",
 		"status -z":                     "unknown shorthand flag: 'z' in -z: see tiwsnap status -h",
 		"enqueue batch": "no arguments given; usage: tiwsnap enqueue batch FILE [flags], see tiwsnap " +
 			"enqueue batch -h",

@@ -39,7 +39,7 @@ func (w *Worker) CheckRedis(ctx context.Context) error {
 				"server", s.Addr)
 		}
 		if s.AppendOnly == "no" {
-			w.log.Warn("Redis keeps no append-only file: what was accepted is lost if it dies", "server", s.Addr,
+			w.log.Warn("Redis has no append-only file: accepted snapshots are lost if it crashes", "server", s.Addr,
 				"fix", "CONFIG SET appendonly yes, and the same in redis.conf")
 		}
 	}
