@@ -340,7 +340,8 @@ func TestSettle(t *testing.T) {
 		f := setup(t, 1)
 		f.begin(row(1), "a")
 		f.outcome(row(1), 1, accepted("t1"))
-		if err := f.Postpone(t.Context(), ledger.Postponement{ID: row(1).ID, Wait: time.Hour}); err != nil {
+		later := []ledger.Postponement{{ID: row(1).ID, Wait: time.Hour}}
+		if err := f.PostponeAll(t.Context(), later)[0]; err != nil {
 			t.Fatal(err)
 		}
 		if due := f.due(); len(due) != 0 {

@@ -309,11 +309,11 @@ func (w *world) settle(id, taskID string) {
 		w.t.Fatalf("%s was accepted as task %s, which does not exist", id, taskID)
 	}
 	if t.state == "" || w.chance("Describe fails") {
-		w.must(w.ledger.Postpone(w.ctx, ledger.Postponement{
+		w.must(w.ledger.PostponeAll(w.ctx, []ledger.Postponement{{
 			ID: id, Wait: time.Minute, Early: rapid.SampledFrom([]time.Duration{0, time.Millisecond}).Draw(w.t, "early"),
 			Answer: rapid.SampledFrom([]ledger.Answer{ledger.NoAnswer, ledger.Running, ledger.Refused, ledger.Odd}).
 				Draw(w.t, "answer"),
-		}))
+		}})[0])
 		return
 	}
 	r := ledger.Result{State: t.state}

@@ -85,13 +85,8 @@ type Postponement struct {
 	Answer Answer        // of the last poll
 }
 
-// Postpone postpones the next poll of a snapshot.
-func (l *Ledger) Postpone(ctx context.Context, p Postponement) error {
-	return l.PostponeAll(ctx, []Postponement{p})[0]
-}
-
-// PostponeAll is Postpone for many snapshots in one round trip. It returns one error
-// for each.
+// PostponeAll postpones the next polls of snapshots in one round trip. It returns one
+// error for each.
 func (l *Ledger) PostponeAll(ctx context.Context, all []Postponement) []error {
 	replies := l.runAll(ctx, postponeScript, len(all), func(i int) (string, []any) {
 		p := all[i]

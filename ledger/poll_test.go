@@ -132,7 +132,7 @@ func TestPostpone(t *testing.T) {
 	postpone := func(f fixture, p ledger.Postponement) ledger.Snapshot {
 		f.Helper()
 		p.ID = row(1).ID
-		if err := f.Postpone(f.Context(), p); err != nil {
+		if err := f.PostponeAll(f.Context(), []ledger.Postponement{p})[0]; err != nil {
 			f.Fatal(err)
 		}
 		return f.record(row(1))
