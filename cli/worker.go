@@ -270,7 +270,7 @@ func (c *connection) checkMove(ctx context.Context) error {
 		who = append(who, fmt.Sprintf("%d more", n))
 	}
 	return fail(exitConfig, "--moved: workers of namespace %s still run with %s: %s; stop them first (a killed "+
-		"worker is forgotten after %s)", c.cfg.Namespace, other.Known, strings.Join(who, ", "), roster.Gone)
+		"worker is forgotten after %s)", c.cfg.Namespace, other.Known, strings.Join(who, ", "), roster.Timeout)
 }
 
 // callbackLife is the validity of a callback URL. After three days neither Tencent nor

@@ -56,14 +56,14 @@ func (w *Worker) lane(queue string, priority ratelimit.Priority) *lane {
 
 // lease is this process' share in what a few do for all.
 func (w *Worker) lease(what string, lasts time.Duration) *lease.Lease {
-	return &lease.Lease{Redis: w.o.Redis, Namespace: w.o.Namespace, What: what, Owner: w.name, For: lasts}
+	return &lease.Lease{Redis: w.o.Redis, Namespace: w.o.Namespace, Name: what, Owner: w.name, Duration: lasts}
 }
 
 // leave gives a lease back while the worker stops.
 func (w *Worker) leave(ctx context.Context, l *lease.Lease) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	_ = l.Leave(ctx) // else it runs out
+	_ = l.Release(ctx) // else it runs out
 }
 
 // takers is how many asynq servers a lane needs, 1 to mostTakers: each takes
@@ -189,7 +189,7 @@ func (l *lane) await(ctx context.Context) {
 		pause(ctx, w.o.Second) // others take it
 	}
 	for {
-		held, turn, err := l.lease.Take(ctx, n)
+		held, turn, err := l.lease.Acquire(ctx, n)
 		if held || err != nil || !pause(ctx, turn) {
 			return
 		}

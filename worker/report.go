@@ -20,7 +20,7 @@ type traffic struct {
 
 // reportEvery is the time between two reports: in time for the roster, and two
 // seconds sooner than the history of the rate limit expects them.
-const reportEvery = min(roster.Every, ratelimit.RecordWithin-2*time.Second)
+const reportEvery = min(roster.Interval, ratelimit.RecordWithin-2*time.Second)
 
 // report writes every few seconds what this worker is and does: to the roster of
 // workers, and to the history of the rate limit.
@@ -32,7 +32,7 @@ func (w *Worker) report(ctx context.Context) {
 	}
 	for first := true; first || pause(ctx, reportEvery); first = false {
 		self.Busy, self.Sent = int(w.traffic.busy.Load()), w.traffic.total.Load()
-		err := roster.Tell(ctx, w.o.Redis, w.o.Namespace, self)
+		err := roster.Heartbeat(ctx, w.o.Redis, w.o.Namespace, self)
 		if err == nil {
 			err = w.create.Record(ctx)
 		}
@@ -43,7 +43,7 @@ func (w *Worker) report(ctx context.Context) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if err := w.create.Record(last); err == nil {
-		roster.Leave(last, w.o.Redis, w.o.Namespace, w.name) // else it is forgotten soon
+		roster.Remove(last, w.o.Redis, w.o.Namespace, w.name) // else it is forgotten soon
 	}
 }
 

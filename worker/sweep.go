@@ -44,7 +44,7 @@ func (w *Worker) pack(ctx context.Context) {
 	defer w.leave(ctx, share)
 	for next := packEvery; pause(ctx, next); {
 		next = min(2*next, packMost)
-		if held, turn, err := share.Take(ctx, 1+w.create.Limit()/packShare); err == nil && !held {
+		if held, turn, err := share.Acquire(ctx, 1+w.create.Limit()/packShare); err == nil && !held {
 			next = max(othersEvery, turn)
 			continue
 		}
@@ -69,7 +69,7 @@ func (w *Worker) sweep(ctx context.Context) {
 	share := w.lease("sweep", sweepFor)
 	defer w.leave(ctx, share)
 	for next := sweepEvery; pause(ctx, next); {
-		if held, turn, err := share.Take(ctx, 1); err == nil && !held {
+		if held, turn, err := share.Acquire(ctx, 1); err == nil && !held {
 			next = max(othersEvery, turn)
 			continue
 		}

@@ -1,5 +1,6 @@
-// Package lease lets a few of many processes do what few can do for all. That
-// saves work and round trips; nothing depends on it.
+// Package lease limits a job to a few of many processes, such as taking tasks from a queue. Redis stores who holds a
+// lease and until when; a holder renews its lease, and another process gets it when it expires. This saves round trips.
+// Correctness never depends on it: more holders than wanted only cost some work.
 package lease
 
 import (
@@ -20,46 +21,46 @@ var (
 	leaseScript = redis.NewScript(leaseSource)
 )
 
-// Lease is one process' side of a share in something. It is safe for concurrent use.
+// Lease is the client side of one process for the leases with one name. It is safe for concurrent use.
 type Lease struct {
 	Redis     redis.UniversalClient
 	Namespace keys.Namespace
-	What      string        // is shared
-	Owner     string        // name of the process
-	For       time.Duration // how long a lease lasts; it is renewed after half of that
+	Name      string        // of the job, as part of the Redis keys
+	Owner     string        // unique name of this process
+	Duration  time.Duration // until a lease expires; it is renewed after half of it
 
-	mu    sync.Mutex
-	fresh time.Time // until when it need not be renewed
+	mu      sync.Mutex
+	renewAt time.Time // zero: this process holds no lease
 }
 
-// Take reports whether this process is one of n who hold a lease, and if not, how
-// long it is until its turn to ask again: 10 s at most. Errors: Redis'.
-func (l *Lease) Take(ctx context.Context, n int) (held bool, turn time.Duration, err error) {
+// Acquire acquires or renews one of n leases and reports whether this process holds one. If not, retryIn, at most 10 s,
+// is when to try again. Errors are those of Redis.
+func (l *Lease) Acquire(ctx context.Context, n int) (held bool, retryIn time.Duration, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	began := time.Now()
-	if began.Before(l.fresh) {
+	if began.Before(l.renewAt) {
 		return true, 0, nil
 	}
-	ms, err := leaseScript.Run(ctx, l.Redis, []string{l.Namespace.Lease(l.What), l.Namespace.LeaseTurn(l.What)},
-		l.Owner, n, l.For.Milliseconds()).Int64()
+	ms, err := leaseScript.Run(ctx, l.Redis, []string{l.Namespace.Lease(l.Name), l.Namespace.LeaseTurn(l.Name)},
+		l.Owner, n, l.Duration.Milliseconds()).Int64()
 	if err != nil {
-		return false, 0, fmt.Errorf("take a lease on %s: %w", l.What, err)
+		return false, 0, fmt.Errorf("acquire the lease %s: %w", l.Name, err)
 	}
 	if ms < 0 {
-		l.fresh = began.Add(l.For / 2)
+		l.renewAt = began.Add(l.Duration / 2)
 		return true, 0, nil
 	}
 	return false, time.Duration(ms) * time.Millisecond, nil
 }
 
-// Leave gives the lease back, if there is one. Errors: Redis'.
-func (l *Lease) Leave(ctx context.Context) error {
+// Release releases the lease, if this process holds one. Errors are those of Redis.
+func (l *Lease) Release(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fresh = time.Time{}
-	if err := l.Redis.ZRem(ctx, l.Namespace.Lease(l.What), l.Owner).Err(); err != nil {
-		return fmt.Errorf("give back the lease on %s: %w", l.What, err)
+	l.renewAt = time.Time{}
+	if err := l.Redis.ZRem(ctx, l.Namespace.Lease(l.Name), l.Owner).Err(); err != nil {
+		return fmt.Errorf("release the lease %s: %w", l.Name, err)
 	}
 	return nil
 }

@@ -16,11 +16,11 @@ func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
 func TestLease(t *testing.T) {
 	c := redistest.Client(t)
 	of := func(what, owner string) *lease.Lease {
-		return &lease.Lease{Redis: c, What: what, Owner: owner, For: time.Hour}
+		return &lease.Lease{Redis: c, Name: what, Owner: owner, Duration: time.Hour}
 	}
 	take := func(l *lease.Lease) (bool, time.Duration) {
 		t.Helper()
-		held, turn, err := l.Take(t.Context(), 2)
+		held, turn, err := l.Acquire(t.Context(), 2)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +43,7 @@ func TestLease(t *testing.T) {
 		if held, _ := take(of("other work", "c")); !held {
 			t.Error("what others do keeps nobody from this")
 		}
-		if err := a.Leave(t.Context()); err != nil {
+		if err := a.Release(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if held, _ := take(of("work", "c")); !held {
@@ -74,7 +74,7 @@ func TestLease(t *testing.T) {
 func TestLeaseExpires(t *testing.T) {
 	take := func(t *testing.T, l *lease.Lease, n int) bool {
 		t.Helper()
-		held, _, err := l.Take(t.Context(), n)
+		held, _, err := l.Acquire(t.Context(), n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,8 +84,8 @@ func TestLeaseExpires(t *testing.T) {
 	t.Run("is not renewed where n is smaller now", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := redistest.InBubble(t)
-			a := &lease.Lease{Redis: c, What: "work", Owner: "a", For: 2 * time.Second}
-			b := &lease.Lease{Redis: c, What: "work", Owner: "b", For: 2 * time.Second}
+			a := &lease.Lease{Redis: c, Name: "work", Owner: "a", Duration: 2 * time.Second}
+			b := &lease.Lease{Redis: c, Name: "work", Owner: "b", Duration: 2 * time.Second}
 			take(t, a, 2)
 			take(t, b, 2)
 			time.Sleep(999 * time.Millisecond)
@@ -103,7 +103,7 @@ func TestLeaseExpires(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := redistest.InBubble(t)
 			of := func(owner string) *lease.Lease {
-				return &lease.Lease{Redis: c, What: "work", Owner: owner, For: time.Hour}
+				return &lease.Lease{Redis: c, Name: "work", Owner: owner, Duration: time.Hour}
 			}
 			take(t, of("a"), 2)
 			time.Sleep(time.Minute)

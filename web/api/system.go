@@ -22,7 +22,7 @@ func (a *API) ListWorkers(ctx context.Context, _ *struct{}) (*workersOutput, err
 	out := &workersOutput{}
 	var err error
 	out.Body.Workers, err = roster.List(ctx, a.Redis, a.Namespace)
-	if out.Body.Differ = roster.Differ(out.Body.Workers); out.Body.Differ == nil {
+	if out.Body.Differ = roster.DifferingSettings(out.Body.Workers); out.Body.Differ == nil {
 		out.Body.Differ = []string{}
 	}
 	return out, err

@@ -145,10 +145,10 @@ func TestWhatIsHeldIsNotInProgress(t *testing.T) {
 		_, err = book.Begin(t.Context(), p, "token", "")
 	}
 	if err == nil {
-		err = roster.Tell(t.Context(), rdb, keys.Default, roster.Worker{ID: "w"})
+		err = roster.Heartbeat(t.Context(), rdb, keys.Default, roster.Worker{ID: "w"})
 	}
 	if err == nil {
-		err = roster.Leave(t.Context(), rdb, keys.Default, "w")
+		err = roster.Remove(t.Context(), rdb, keys.Default, "w")
 	}
 	if err != nil {
 		t.Fatal(err)

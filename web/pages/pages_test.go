@@ -30,7 +30,7 @@ func TestEveryPageIsShown(t *testing.T) {
 	webtest.School(t, rdb, "monday", 60)
 	h := webtest.NewPages(t, rdb, webtest.WithLimiter(t, rdb), webtest.WithSchedules(t))
 	one := roster.Worker{ID: "w", Host: "snap-1", Settings: map[string]string{"rate.limit": "20"}}
-	if err := roster.Tell(t.Context(), rdb, "", one); err != nil {
+	if err := roster.Heartbeat(t.Context(), rdb, "", one); err != nil {
 		t.Fatal(err)
 	}
 	webtest.Ask(t, h, "POST", "/batches/monday/pause", "Accept", "text/html")
