@@ -11,5 +11,5 @@ import (
 // Orphans returns what looks for orphans in a queue, so that a test need not
 // wait for the time between two looks.
 func Orphans(rdb redis.UniversalClient, queue string) func(context.Context) ([]string, error) {
-	return (&asynqx.Orphans{Redis: rdb, Queue: queue}).Look
+	return (&asynqx.Orphans{Redis: rdb, Queue: queue}).Recover
 }

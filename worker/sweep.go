@@ -107,7 +107,7 @@ func (w *Worker) sweepOrphans(ctx context.Context) {
 	}
 	for pause(ctx, orphanEvery) {
 		for _, o := range queues {
-			leased, err := o.Look(ctx)
+			leased, err := o.Recover(ctx)
 			if err != nil && ctx.Err() == nil {
 				w.log.Warn("sweeper waits", "err", err)
 			}

@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	// cancelChannel is asynq's channel of requests to cancel a running task, as asynqmon's button sends them. A message
-	// is the id of the task.
+	// cancelChannel is asynq's channel of requests to cancel a running task, for example from asynqmon. A message is
+	// the task id.
 	cancelChannel = "asynq:cancel"
-	// cancelPing is how often an idle subscription is checked. asynq would check it every three seconds.
+	// cancelPing is the interval of health checks of an idle subscription. asynq uses three seconds.
 	cancelPing = time.Minute
 )
 
-// Cancels cancels the running tasks of this process on request. It replaces the subscription that each asynq server
-// would have. The zero value is ready, and safe for concurrent use.
-type Cancels struct{ running sync.Map } // id of a task -> context.CancelFunc
+// Cancels cancels running tasks of this process on request. One subscription replaces that of each asynq server. The
+// zero value is ready to use. It is safe for concurrent use.
+type Cancels struct{ running sync.Map } // task id -> context.CancelFunc
 
-// Handler returns next with a context that ends when the task is canceled.
+// Handler wraps next: the context of a task ends when the task is canceled.
 func (c *Cancels) Handler(next asynq.Handler) asynq.Handler {
 	return asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
 		ctx, cancel := context.WithCancel(ctx)
@@ -33,7 +33,7 @@ func (c *Cancels) Handler(next asynq.Handler) asynq.Handler {
 	})
 }
 
-// Run receives requests until ctx ends.
+// Run receives cancel requests until ctx ends.
 func (c *Cancels) Run(ctx context.Context, r redis.UniversalClient) {
 	subscription := r.Subscribe(ctx, cancelChannel)
 	defer subscription.Close()
@@ -50,7 +50,7 @@ func (c *Cancels) Run(ctx context.Context, r redis.UniversalClient) {
 	}
 }
 
-// Subscribe returns when the server stops, with a closed subscription: see Cancels.
+// Subscribe blocks until the server stops and returns a closed subscription: Cancels has the only open one.
 func (t *taking) Subscribe(ctx context.Context, _ ...string) *redis.PubSub {
 	<-t.ctx.Done()
 	subscription := t.UniversalClient.Subscribe(ctx)

@@ -14,13 +14,13 @@ var (
 	failedScript = redis.NewScript(failedSource)
 )
 
-// statsFor is asynq's statsTTL: how long the counters of a day stay.
-const statsFor = 90 * 24 * time.Hour
+// statsTTL is asynq's TTL of daily counters.
+const statsTTL = 90 * 24 * time.Hour
 
-// CountFailed counts a task as failed that asynq counts, or has counted, as processed. For asynq a handler that is done
-// has succeeded, though what it was to do may have failed for good.
+// CountFailed adds one failed task to asynq's counters. asynq counts a task as succeeded when its handler returns
+// without an error, even if the snapshot failed permanently.
 func CountFailed(ctx context.Context, c redis.UniversalClient, queue string) error {
 	now, prefix := time.Now().UTC(), Prefix(queue)
 	keys := []string{prefix + "failed:" + now.Format(time.DateOnly), prefix + "failed"}
-	return failedScript.Run(ctx, c, keys, now.Add(statsFor).Unix()).Err()
+	return failedScript.Run(ctx, c, keys, now.Add(statsTTL).Unix()).Err()
 }

@@ -1,8 +1,9 @@
--- Counts a failed task of a queue, as asynq does.
+-- Increments the counters of failed tasks of a queue, as asynq does.
 --
--- KEYS[1] day   counter of this day (UTC)
--- KEYS[2] total
--- ARGV[1] when the day's counter expires (Unix s)
+-- KEYS[1] day     counter of this day (UTC)
+-- KEYS[2] total   counter of all days
+-- ARGV[1] expiry  of the daily counter (Unix s)
+-- Returns the new total.
 if redis.call('INCR', KEYS[1]) == 1 then
   redis.call('EXPIREAT', KEYS[1], ARGV[1])
 end

@@ -9,18 +9,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Weight is what each server of ours gives to its one queue, so that others are known apart. To asynq the weight of a
-// single queue means nothing.
+// Weight is the queue weight that every tiwsnap server uses. It tells tiwsnap's asynq servers from foreign ones. asynq
+// ignores the weight if a server has one queue.
 const Weight = 7410
 
-// Server is an asynq server that is not ours.
+// Server is an asynq server that does not belong to tiwsnap.
 type Server struct {
 	Host   string
 	PID    int
-	Queues []string // of those asked for, the ones that it takes tasks from
+	Queues []string // that it takes tasks from, of those passed to Foreign
 }
 
-// Foreign returns the asynq servers that take tasks from some of the queues, and are not ours.
+// Foreign returns the asynq servers that take tasks from any of queues and do not belong to tiwsnap, ordered by host
+// and PID.
 func Foreign(c redis.UniversalClient, queues ...string) (all []Server, err error) {
 	servers, err := asynq.NewInspectorFromRedisClient(c).Servers()
 	if err != nil {

@@ -1,20 +1,21 @@
-// Package asynqx contains everything that depends on the internals of asynq:
-// key names, scripts and task messages. It is written for one release of asynq;
+// Package asynqx contains everything that depends on the internals of asynq: key names, scripts and task messages.
+// Taker replaces asynq's polling by blocking and saves round trips when a server is idle. Orphans, DropStale and
+// CountFailed repair what asynq leaves inconsistent. The package is written for one release of asynq, and
 // contract_test.go fails if another release differs.
 package asynqx
 
 import "strings"
 
-// Prefix begins asynq's keys of one queue. The braces are their hash tag.
+// Prefix returns the prefix of all keys of a queue. The braces are the hash tag.
 func Prefix(queue string) string { return "asynq:{" + queue + "}:" }
 
-// Pending is a list of the ids of the tasks that may be taken, the next one last.
+// Pending returns the key of the list of pending task ids, the next one last.
 func Pending(queue string) string { return Prefix(queue) + "pending" }
 
-// TaskPrefix begins the keys of the hashes of tasks; the id follows.
+// TaskPrefix returns the prefix of the keys of task hashes. The task id follows it.
 func TaskPrefix(queue string) string { return Prefix(queue) + "t:" }
 
-// Shared reports whether a key is one of asynq's that belong to no queue: what all its servers on this Redis tell.
+// Shared reports whether key is an asynq key that belongs to no queue: the registry of queues, servers and workers.
 func Shared(key string) bool {
 	for _, name := range []string{"queues", "servers", "workers", "schedulers"} {
 		if rest, ok := strings.CutPrefix(key, "asynq:"+name); ok && (rest == "" || rest[0] == ':') {

@@ -1,12 +1,12 @@
--- Puts a task that was just taken among those to be retried later, as it was.
+-- Moves a task that was just taken to the retries, with its message unchanged.
 --
 -- KEYS[1] active  asynq's list of active task ids, the newest first
--- KEYS[2] lease   asynq's sorted set of their leases by expiry (Unix s)
--- KEYS[3] retry   asynq's sorted set of the tasks to be retried by when (Unix s)
+-- KEYS[2] lease   asynq's sorted set of their ids by expiry of the lease (Unix s)
+-- KEYS[3] retry   asynq's sorted set of task ids by time of the retry (Unix s)
 -- KEYS[4] task    hash of the task
--- ARGV[1] id
--- ARGV[2] when    it is on the queue again
--- Returns 1, or 0 where it is not active.
+-- ARGV[1] id      of the task
+-- ARGV[2] time    of the retry (Unix s)
+-- Returns 1, or 0 if the task is not active.
 if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then
   return 0
 end

@@ -8,10 +8,10 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// unsubscribed begins what asynq logs about the subscription that Taker does not let it have.
+// unsubscribed is the prefix of what asynq logs because Taker returns a closed subscription.
 const unsubscribed = "cannot subscribe to cancelation channel"
 
-// Log writes asynq's own messages to log.
+// Log returns a logger that writes asynq's messages to log.
 func Log(log *slog.Logger) asynq.Logger { return logger{log} }
 
 type logger struct{ log *slog.Logger }
@@ -26,6 +26,5 @@ func (l logger) Error(args ...any) {
 	}
 }
 
-// Fatal does not end the process: asynq calls it only from Server.Run, which
-// tiwsnap does not use.
+// Fatal logs an error and does not exit: asynq calls it only from Server.Run, which tiwsnap does not use.
 func (l logger) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...), "from", "asynq") }

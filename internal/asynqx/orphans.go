@@ -10,12 +10,10 @@ import (
 )
 
 const (
-	// orphanMany is how many of a queue's active tasks are looked at in one
-	// go: far more than all workers have in progress.
-	orphanMany = 10_000
-	// orphanLate is how long ago the lease that an orphan gets has expired:
-	// asynq allows 30 s for clocks that differ.
-	orphanLate = 31 * time.Second
+	// orphanBatch bounds the active tasks that one scan checks. All workers together have far fewer in progress.
+	orphanBatch = 10_000
+	// orphanExpired is how long ago the new lease of an orphan expired: asynq allows 30 s for clock skew.
+	orphanExpired = 31 * time.Second
 )
 
 var (
@@ -24,31 +22,28 @@ var (
 	orphansScript = redis.NewScript(orphansSource)
 )
 
-// Orphans are the tasks of one asynq queue that are active and have no lease.
-// asynq recovers only leases that have expired, so such a task, and its id with
-// it, would be stuck for ever. See https://github.com/hibiken/asynq/issues/1144.
+// Orphans recovers the active tasks of a queue that have no lease. asynq recovers only tasks with an expired lease, so
+// an orphan and its id would be stuck forever. See https://github.com/hibiken/asynq/issues/1144.
 type Orphans struct {
 	Redis redis.UniversalClient
 	Queue string
-	seen  []string // in the look before this one
+	seen  []string // orphans in the previous scan
 }
 
-// Look gives those that it sees for the second time in a row a lease that has
-// expired, so that asynq's own recovery takes them, and returns their ids. A
-// worker that still has one of them in hand makes its lease good within five
-// seconds; if the recovery is faster than that, the task runs once more and
-// the ledger sends nothing twice.
+// Recover gives an expired lease to each orphan that it finds for the second time in a row, and returns their ids.
+// asynq's own recovery then retries them. A worker that still runs such a task extends the lease within five seconds.
+// If the recovery is faster, the task runs once more and the ledger prevents a second request.
 //
-// The times in asynq's keys are Unix seconds by the clocks of its clients.
-func (o *Orphans) Look(ctx context.Context) (leased []string, err error) {
+// asynq's keys have times in Unix seconds by the clocks of its clients.
+func (o *Orphans) Recover(ctx context.Context) (leased []string, err error) {
 	prefix := Prefix(o.Queue)
-	args := []any{time.Now().Add(-orphanLate).Unix(), orphanMany}
+	args := []any{time.Now().Add(-orphanExpired).Unix(), orphanBatch}
 	for _, id := range o.seen {
 		args = append(args, id)
 	}
 	reply, err := orphansScript.Run(ctx, o.Redis, []string{prefix + "active", prefix + "lease"}, args...).Slice()
 	if err != nil {
-		return nil, fmt.Errorf("look for orphans in queue %s: %w", o.Queue, err)
+		return nil, fmt.Errorf("recover tasks without a lease in queue %s: %w", o.Queue, err)
 	}
 	ids := func(v any) (all []string) {
 		for _, id := range v.([]any) {

@@ -1,12 +1,11 @@
--- Gives a lease to the tasks of an asynq queue that are active, have none, and
--- had none at the last look.
+-- Gives a lease to the active tasks of an asynq queue that have none now and had none in the previous scan.
 --
 -- KEYS[1] active  asynq's list of active task ids, the newest first
--- KEYS[2] lease   asynq's sorted set of their leases by expiry (Unix s)
--- ARGV[1] expiry  of the leases that are given
--- ARGV[2] number  at most so many active tasks are looked at, the oldest ones
--- ARGV[3] ...     ids that had no lease at the last look
--- Returns {ids that were given a lease}, {ids that have none now}.
+-- KEYS[2] lease   asynq's sorted set of their ids by expiry of the lease (Unix s)
+-- ARGV[1] expiry  of the new leases (Unix s)
+-- ARGV[2] number  of active tasks to check at most, the oldest ones
+-- ARGV[3] ...     ids that had no lease in the previous scan
+-- Returns {ids that got a lease}, {ids that have no lease}.
 local seen = {}
 for i = 3, #ARGV do
   seen[ARGV[i]] = true

@@ -10,13 +10,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Pause is a queue that somebody has paused, as asynqmon's button does: no server takes anything from it.
+// Pause is a paused queue, for example by asynqmon. No server takes tasks from it.
 type Pause struct {
 	Queue string
-	Since time.Time // by the clock of who did it
+	Since time.Time // by the clock of the client that paused it; zero: not a time
 }
 
-// Paused returns those of the queues that are paused, in their order.
+// Paused returns the paused ones of queues, in the same order. Errors are those of Redis.
 func Paused(ctx context.Context, c redis.UniversalClient, queues ...string) (all []Pause, err error) {
 	for _, queue := range queues {
 		since, err := c.Get(ctx, Prefix(queue)+"paused").Result()
@@ -35,7 +35,7 @@ func Paused(ctx context.Context, c redis.UniversalClient, queues ...string) (all
 	return all, nil
 }
 
-// Unpause lets servers take from the queues again.
+// Unpause resumes the queues. Errors are those of Redis.
 func Unpause(ctx context.Context, c redis.UniversalClient, queues ...string) error {
 	for _, queue := range queues {
 		if err := c.Del(ctx, Prefix(queue)+"paused").Err(); err != nil {

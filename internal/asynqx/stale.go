@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// staleDepth is how many ids of a list are looked at, and staleMany of them in one script.
-const staleDepth, staleMany = 20_000, 1000
+// staleDepth is the number of ids of a list that are checked, and staleBatch that of one script call.
+const staleDepth, staleBatch = 20_000, 1000
 
 var (
 	//go:embed stale.lua
@@ -17,8 +17,8 @@ var (
 	staleScript = redis.NewScript(staleSource)
 )
 
-// DropStale takes the ids of tasks that do not exist out of the lists of a queue, and tells of each: asynq cannot count
-// the memory of a queue that has one. See https://github.com/hibiken/asynq/issues/1146.
+// DropStale removes the ids of tasks that do not exist from the lists of a queue and calls dropped for each. asynq
+// cannot compute the memory usage of a queue with a stale id. See https://github.com/hibiken/asynq/issues/1146.
 func DropStale(ctx context.Context, c redis.UniversalClient, queue string, dropped func(state, id string)) error {
 	prefix := Prefix(queue)
 	for _, state := range []string{"pending", "active", "scheduled", "retry", "archived", "completed"} {
@@ -30,10 +30,10 @@ func DropStale(ctx context.Context, c redis.UniversalClient, queue string, dropp
 			ids, err = c.ZRange(ctx, prefix+state, 0, staleDepth-1).Result()
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("read the %s tasks of queue %s: %w", state, queue, err)
 		}
 		for len(ids) > 0 {
-			some := ids[:min(staleMany, len(ids))]
+			some := ids[:min(staleBatch, len(ids))]
 			ids = ids[len(some):]
 			keys, args := []string{prefix + state, prefix + "lease"}, make([]any, len(some))
 			for i, id := range some {
@@ -41,7 +41,7 @@ func DropStale(ctx context.Context, c redis.UniversalClient, queue string, dropp
 			}
 			stale, err := staleScript.Run(ctx, c, keys, args...).StringSlice()
 			if err != nil {
-				return fmt.Errorf("queue %s: %w", queue, err)
+				return fmt.Errorf("drop ids of missing tasks from queue %s: %w", queue, err)
 			}
 			for _, id := range stale {
 				dropped(state, id)

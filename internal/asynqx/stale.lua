@@ -1,11 +1,11 @@
--- Drops the ids of tasks that do not exist from a set or list of asynq's.
+-- Removes the ids of tasks that do not exist from a list or sorted set of asynq.
 --
--- KEYS[1]  set or list of ids (asynq:{QUEUE}:STATE)
--- KEYS[2]  its leases (asynq:{QUEUE}:lease)
+-- KEYS[1]  list or sorted set of task ids (asynq:{QUEUE}:STATE)
+-- KEYS[2]  sorted set of leases (asynq:{QUEUE}:lease)
 -- KEYS[3…] the hashes of the tasks
 -- ARGV[1…] their ids, in the same order
 --
--- Returns the ids that were dropped.
+-- Returns the removed ids.
 local stale = {}
 local list = redis.call('TYPE', KEYS[1]).ok == 'list'
 for i = 1, #ARGV do

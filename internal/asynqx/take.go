@@ -18,38 +18,37 @@ import (
 const (
 	// LeaseFor is asynq's LeaseDuration.
 	LeaseFor = 30 * time.Second
-	// freshFor is how long a server may wait for a task before asynq has to ask again: asynq computes the lease of a
-	// task before it asks, and takes it for lost when it has run out.
-	freshFor = 8 * time.Second
-	// beatenMost bounds how long a server waits that has found its queue empty again and again when it was woken:
-	// others are faster, and the more there are the longer.
-	beatenLeast, beatenMost = 50 * time.Millisecond, 3 * time.Second
-	// refusedFor is how long a server takes nothing after Redis has refused to give it a task: asynq would ask again
-	// at once.
-	refusedFor = 500 * time.Millisecond
-	// foreignFor is how long a task of somebody else's is out of the way.
-	foreignFor = time.Minute
+	// dequeueFor bounds one dequeue that waits for a task. asynq computes the lease of the task before the call, and
+	// treats the task as lost when that lease has expired.
+	dequeueFor = 8 * time.Second
+	// backoffMin and backoffMax bound the pause of a server that was woken but found its queue empty, because other
+	// servers were faster. The pause doubles each time.
+	backoffMin, backoffMax = 50 * time.Millisecond, 3 * time.Second
+	// errorPause is the pause after an error of Redis on a dequeue: asynq retries at once.
+	errorPause = 500 * time.Millisecond
+	// foreignDelay is how long a task of a foreign type is postponed.
+	foreignDelay = time.Minute
 )
 
-// Taker is how one asynq server takes the tasks of one queue.
+// Taker configures how one asynq server takes the tasks of one queue.
 type Taker struct {
 	Queue string
-	// Wanted waits until there is a use for another task, or its context ends. Default: there always is.
+	// Wanted blocks until the server can use another task or ctx ends. Default: no wait.
 	Wanted func(context.Context)
-	// Types are the types of task that are taken. Tasks of others stay on the queue, for whoever has put them there.
+	// Types are the handled task types. Tasks of other types stay in the queue for other servers.
 	Types []string
-	// Forwards are other queues of which this server forwards the tasks whose time has come, together with its own.
+	// Forwards are other queues whose due tasks (scheduled, retry) this server forwards together with its own.
 	Forwards []string
-	// Foreign is told of each task of another type that is met. Default: nobody is.
+	// Foreign is called for each task of another type. Default: no call.
 	Foreign func(kind, id string)
 }
 
-// Redis is the Redis to give to that asynq server; it takes tasks until ctx ends, which must be before the server is
-// shut down. Running tasks are canceled on request by Cancels alone. asynq has no blocking pop: where it
-// finds its queue empty it sleeps and looks again. Here that look lasts until there is something. So an idle worker
-// takes a task in about a millisecond, whoever has put it there (any asynq client, a retry, asynq's own recovery), and
-// asks every nine seconds instead of twenty times a second. The signal is the list itself and no message beside it, so
-// none can be lost.
+// Redis returns the client for that asynq server. The server takes tasks until ctx ends, which must be before its
+// shutdown. Only Cancels cancels running tasks on request.
+//
+// asynq has no blocking pop: it polls an empty queue. Here a dequeue blocks until the queue has a task. An idle worker
+// gets a task in about a millisecond, whether a client, a retry or asynq's recovery enqueued it. It makes one call every
+// nine seconds instead of twenty a second. It waits for the list itself, so no signal can be lost.
 func (t Taker) Redis(ctx context.Context, c redis.UniversalClient) redis.UniversalClient {
 	return &taking{UniversalClient: c, Taker: t, ctx: ctx, inspector: asynq.NewInspectorFromRedisClient(c)}
 }
@@ -59,15 +58,15 @@ type taking struct {
 	Taker
 	ctx       context.Context
 	inspector *asynq.Inspector
-	empty     bool       // as the queue was seen last
-	beaten    int        // times in a row that it was empty on waking
-	forwarded *redis.Cmd // of the retries, with the scheduled tasks before them
-	listed    []listing  // of the heartbeat at hand
-	beat      []any      // what the last heartbeat told
+	empty     bool       // the last dequeue or wait found no task
+	lost      int        // times in a row that another server took the task first
+	forwarded *redis.Cmd // result for the retries, which were forwarded together with the scheduled tasks
+	listed    []listing  // ZADDs of the current heartbeat
+	beat      []any      // arguments of the last heartbeat
 	beatAt    time.Time
 }
 
-// EvalSha knows asynq's scripts by their keys.
+// EvalSha recognizes asynq's scripts by their keys and replaces dequeue, heartbeat and forward.
 func (t *taking) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	prefix := Prefix(t.Queue)
 	if slices.Equal(keys, []string{prefix + "pending", prefix + "paused", prefix + "active", prefix + "lease"}) {
@@ -80,53 +79,53 @@ func (t *taking) EvalSha(ctx context.Context, sha string, keys []string, args ..
 			return cmd
 		}
 		cmd = redis.NewCmd(ctx)
-		cmd.SetErr(redis.Nil) // asynq sleeps then
+		cmd.SetErr(redis.Nil) // asynq sleeps, then dequeues again
 		return cmd
 	}
-	if cmd := t.together(ctx, sha, keys, args); cmd != nil {
+	if cmd := t.combine(ctx, sha, keys, args); cmd != nil {
 		return cmd
 	}
 	cmd := t.UniversalClient.EvalSha(ctx, sha, keys, args...)
-	t.handBack(cmd, keys, args)
+	t.requeue(cmd, keys, args)
 	return cmd
 }
 
-// Eval is what asynq runs where Redis does not know a script yet.
+// Eval runs a script of asynq that Redis has not cached yet.
 func (t *taking) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
 	cmd := t.UniversalClient.Eval(ctx, script, keys, args...)
-	if len(keys) > 1 && keys[1] == Prefix(t.Queue)+"paused" && t.leave(cmd) {
+	if len(keys) > 1 && keys[1] == Prefix(t.Queue)+"paused" && t.postponeForeign(cmd) {
 		cmd = redis.NewCmd(ctx)
 		cmd.SetErr(redis.Nil)
 		return cmd
 	}
-	t.handBack(cmd, keys, args)
+	t.requeue(cmd, keys, args)
 	return cmd
 }
 
-// dequeue runs asynq's script when there is a task, or returns nil.
+// dequeue waits for a task and runs asynq's dequeue script. It returns nil if there was none in time.
 func (t *taking) dequeue(run func() *redis.Cmd) *redis.Cmd {
 	began := time.Now()
 	if t.Wanted != nil {
 		t.Wanted(t.ctx)
 	}
-	for woken := false; t.ctx.Err() == nil && time.Since(began) < freshFor; {
+	for woken := false; t.ctx.Err() == nil && time.Since(began) < dequeueFor; {
 		if !t.empty {
 			cmd := run()
 			err := cmd.Err()
 			t.empty = errors.Is(err, redis.Nil)
 			if err != nil && !t.empty && !redis.HasErrorPrefix(err, "NOSCRIPT") {
-				pause(t.ctx, refusedFor)
+				pause(t.ctx, errorPause)
 			}
 			switch {
-			case !t.empty && t.leave(cmd):
+			case !t.empty && t.postponeForeign(cmd):
 				continue
 			case !t.empty:
-				t.beaten = 0
+				t.lost = 0
 				return cmd
 			case woken:
-				// Woken for nothing: others were faster, or the queue is paused.
-				pause(t.ctx, rand.N(min(beatenLeast<<t.beaten, beatenMost)))
-				t.beaten = min(t.beaten+1, 10)
+				// Another server was faster, or the queue is paused.
+				pause(t.ctx, rand.N(min(backoffMin<<t.lost, backoffMax)))
+				t.lost = min(t.lost+1, 10)
 				return cmd
 			}
 		}
@@ -146,22 +145,22 @@ var (
 	leaveScript = redis.NewScript(leaveSource)
 )
 
-// leave reports whether a task that was taken is of another type, and then puts it out of the way. It goes through
-// asynq's retries, untouched: asynq itself would archive it at once where it may not be retried.
-func (t *taking) leave(taken *redis.Cmd) bool {
+// postponeForeign reports whether a taken task has a foreign type, and moves such a task to asynq's retries. The script
+// leaves its message unchanged, while asynq would archive a task without retries.
+func (t *taking) postponeForeign(taken *redis.Cmd) bool {
 	message, err := taken.Text()
 	if err != nil {
 		return false
 	}
-	kind, id := taskOf([]byte(message))
+	kind, id := parseTask([]byte(message))
 	if id == "" || slices.Contains(t.Types, kind) {
 		return false
 	}
 	prefix := Prefix(t.Queue)
 	keys := []string{prefix + "active", prefix + "lease", prefix + "retry", TaskPrefix(t.Queue) + id}
 	ctx := context.WithoutCancel(t.ctx)
-	if err := leaveScript.Run(ctx, t.UniversalClient, keys, id, time.Now().Add(foreignFor).Unix()).Err(); err != nil {
-		return false // asynq gives it to the handler
+	if err := leaveScript.Run(ctx, t.UniversalClient, keys, id, time.Now().Add(foreignDelay).Unix()).Err(); err != nil {
+		return false // asynq passes it to the handler
 	}
 	if t.Foreign != nil {
 		t.Foreign(kind, id)
@@ -169,9 +168,9 @@ func (t *taking) leave(taken *redis.Cmd) bool {
 	return true
 }
 
-// taskOf reads the type and the id from asynq's message (TaskMessage in its asynq.proto: fields 1 and 3). They are
-// empty where it is not one.
-func taskOf(message []byte) (kind, id string) {
+// parseTask returns the type and the id from asynq's message (TaskMessage in its asynq.proto: fields 1 and 3). They are
+// empty if the message is invalid.
+func parseTask(message []byte) (kind, id string) {
 	for len(message) > 0 {
 		number, wire, n := protowire.ConsumeTag(message)
 		if n < 0 {
@@ -198,15 +197,15 @@ func taskOf(message []byte) (kind, id string) {
 	return kind, id
 }
 
-// handBack makes asynq run a task again at once that a server which stops has not begun. asynq itself has just put it
-// among those to be retried, where it would lie until another server looks, up to a second later.
-func (t *taking) handBack(script *redis.Cmd, keys []string, args []any) {
+// requeue makes a task pending again that a stopping server took but did not start. asynq's script has just moved it to
+// the retries, where it would wait up to a second until a server forwards it.
+func (t *taking) requeue(script *redis.Cmd, keys []string, args []any) {
 	if t.ctx.Err() == nil || script.Err() != nil || len(keys) < 4 || keys[3] != Prefix(t.Queue)+"retry" {
 		return
 	}
 	id, _ := args[0].(string)
 	if at, ok := args[2].(int64); ok && at <= time.Now().Unix() {
-		_ = t.inspector.RunTask(t.Queue, id) // where it fails, asynq does it after all
+		_ = t.inspector.RunTask(t.Queue, id) // on an error asynq forwards it later
 	}
 }
 
