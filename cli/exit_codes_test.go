@@ -307,7 +307,7 @@ func endings(full, evicting, taken string) []ending {
 		},
 		{
 			command: "retry",
-			how:     "a snapshot that neither failed, was canceled nor is held",
+			how:     "a snapshot that has not failed, was not canceled and is not held",
 			code:    exitFailed,
 			run:     "good.1",
 		},
