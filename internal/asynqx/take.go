@@ -47,8 +47,8 @@ type Taker struct {
 // shutdown. Only Cancels cancels running tasks on request.
 //
 // asynq has no blocking pop: it polls an empty queue. Here a dequeue blocks until the queue has a task. An idle worker
-// gets a task in about a millisecond, whether a client, a retry or asynq's recovery enqueued it. It makes one call every
-// nine seconds instead of twenty a second. It waits for the list itself, so no signal can be lost.
+// gets a task in about a millisecond, whether a client, a retry or asynq's recovery enqueued it. It makes one call
+// every nine seconds instead of twenty a second. It waits for the list itself, so no signal can be lost.
 func (t Taker) Redis(ctx context.Context, c redis.UniversalClient) redis.UniversalClient {
 	return &taking{UniversalClient: c, Taker: t, ctx: ctx, inspector: asynq.NewInspectorFromRedisClient(c)}
 }
