@@ -218,7 +218,7 @@ func (j *journal) begun(ctx context.Context, ids []string) {
 			var b ledger.Batch
 			if b, err = j.w.ledger.Batch(ctx, batch); err == nil {
 				err = j.created(ctx, b)
-				j.w.log.Info("batch begun",
+				j.w.log.Info("batch started",
 					"batch", batch, "rooms", b.Total, "waited", time.Since(b.CreatedAt).Round(time.Millisecond))
 			}
 		}
@@ -265,10 +265,12 @@ func (j *journal) change(ctx context.Context, read func() ([]audit.Entry, error)
 		}
 		if j.changes = e.ID; first {
 			log := j.w.log
-			if e.From != "" {
-				log = log.With("from", e.From)
+			for _, optional := range [][2]string{{"from", e.From}, {"object", e.Object}, {"detail", e.Detail}} {
+				if optional[1] != "" {
+					log = log.With(optional[0], optional[1])
+				}
 			}
-			log.Info("changed", "action", e.Action, "object", e.Object, "detail", e.Detail, "by", e.By, "via", e.Via, "at", e.At)
+			log.Info("operator action", "action", e.Action, "by", e.By, "via", e.Via, "at", e.At)
 		}
 	}
 	return j.w.o.Redis.HSet(ctx, j.w.o.Namespace.Journal(), "changes", j.changes).Err()

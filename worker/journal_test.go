@@ -65,17 +65,18 @@ func TestLogOfBatchesAndChanges(t *testing.T) {
 	add("pause-batch")
 	w.ended("a")
 	w.eventually("the log tells", func() bool {
-		return len(log.with(`"batch enqueued"`)) > 0 && len(log.with(`"batch ended"`)) > 0 && len(log.with("changed")) > 0
+		return len(log.with(`"batch enqueued"`)) > 0 && len(log.with(`"batch ended"`)) > 0 &&
+			len(log.with(`"operator action"`)) > 0
 	})
 	for _, stop := range stops { // each has looked for the last time then
 		stop()
 	}
 	for message, want := range map[string]string{
 		`"batch enqueued"`: ` batch=a rooms=30 `,
-		`"batch begun"`:    ` batch=a rooms=30 waited=`,
+		`"batch started"`:  ` batch=a rooms=30 waited=`,
 		`"batch ended"`: ` duration=[0-9.]+m?s rate=[0-9.]+/s batch=a rooms=30 succeeded=30 no_image=0 ` +
 			`failed=0 canceled=0 `,
-		`changed`: ` from=192.0.2.7 action=pause-batch object=a detail=why by=ann@desk via=command at=`,
+		`"operator action"`: ` from=192.0.2.7 object=a detail=why action=pause-batch by=ann@desk via=command at=`,
 	} {
 		found := log.with(message)
 		if len(found) != 1 || !regexp.MustCompile(want).MatchString(found[0]) {
@@ -89,6 +90,7 @@ func TestLogOfBatchesAndChanges(t *testing.T) {
 	w.work()
 	w.ended("b")
 	w.eventually("the log tells of that, too", func() bool {
-		return len(log.with(`"batch enqueued"`)) == 2 && len(log.with(`"batch ended"`)) == 2 && len(log.with("changed")) == 2
+		return len(log.with(`"batch enqueued"`)) == 2 && len(log.with(`"batch ended"`)) == 2 &&
+			len(log.with(`"operator action"`)) == 2
 	})
 }
