@@ -152,7 +152,7 @@ func (w *Worker) refuse(ctx context.Context, p tasks.SnapshotPayload, cause erro
 func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, token *string) (again bool, err error) {
 	asked := time.Now()
 	var permit *gate.Permit
-	alone := w.replicas.lacking()
+	alone := w.replicas.unconfirmed()
 	if !alone {
 		permit, err = l.permit(ctx, p)
 	}
@@ -185,12 +185,12 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 	if intent.Verdict == ledger.Alone {
 		permit.Release()
 		w.write(ctx, p, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true, Token: used})
-		w.notReplicated(ctx)
+		w.pauseUnconfirmed(ctx)
 		alone, intent.Verdict = true, ledger.Stopped
 	}
 	if alone && intent.Verdict == ledger.Stopped {
 		// It stays here: what asynq would be given now a failover may lose.
-		return pause(ctx, aloneFor), notNow(intent)
+		return pause(ctx, unconfirmedPause), notNow(intent)
 	}
 	if intent.Verdict == ledger.Stopped && suspended != nil {
 		w.gate.Invalidate() // it is not, not any more, or not for this room
@@ -199,7 +199,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 	if intent.Verdict != ledger.Send {
 		return false, notNow(intent)
 	}
-	w.replicated(ctx)
+	w.resumeConfirmed(ctx)
 
 	// Whether a request that has panicked was sent nobody knows.
 	defer func() {
@@ -314,7 +314,7 @@ func (w *Worker) failed(
 func (w *Worker) write(
 	ctx context.Context, p tasks.SnapshotPayload, attempt int, out ledger.Outcome, with ...func(redis.Pipeliner),
 ) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writePatience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	id := p.ID
 	log := w.log.With("id", id, "attempt", attempt, "state", out.State, "task_id", out.TaskID, "request_id", out.RequestID)

@@ -11,10 +11,10 @@ import (
 	"tiwsnap/tasks"
 )
 
-// sumUpEvery is how often the log tells of the snapshots that have failed.
-const sumUpEvery = 10 * time.Second
+// failureInterval is the time between two summaries of failed snapshots in the log.
+const failureInterval = 10 * time.Second
 
-// failures are the snapshots that have failed since the log told of some, by
+// failures counts the snapshots that have failed since the last summary, by error
 // code.
 type failures struct {
 	mu     sync.Mutex
@@ -23,10 +23,10 @@ type failures struct {
 
 type failure struct {
 	count       int
-	id, message string // of the first
+	id, message string // of the first one
 }
 
-// snapshotFailed notes that a snapshot has failed for good.
+// snapshotFailed counts a permanently failed snapshot, here and in asynq's statistics.
 func (w *Worker) snapshotFailed(ctx context.Context, id, code, message string) {
 	w.log.Debug("snapshot failed", "id", id, "code", code, "message", message)
 	w.failures.mu.Lock()
@@ -44,18 +44,19 @@ func (w *Worker) snapshotFailed(ctx context.Context, id, code, message string) {
 		queue = w.o.Namespace.QueueBulk()
 	}
 	if err := asynqx.CountFailed(context.WithoutCancel(ctx), w.o.Redis, queue); err != nil {
-		w.log.Debug("asynq's statistics lack a failure", "id", id, "err", err)
+		w.log.Debug("failure not counted in asynq's statistics", "id", id, "err", err)
 	}
 }
 
-// tellFailures tells of what has failed, summed up, until ctx ends.
-func (w *Worker) tellFailures(ctx context.Context) {
-	for pause(ctx, sumUpEvery) {
-		w.sumUp()
+// summarizeFailures logs a summary at each interval until ctx ends.
+func (w *Worker) summarizeFailures(ctx context.Context) {
+	for pause(ctx, failureInterval) {
+		w.logFailures()
 	}
 }
 
-func (w *Worker) sumUp() {
+// logFailures logs one line per error code and resets the counts.
+func (w *Worker) logFailures() {
 	w.failures.mu.Lock()
 	byCode := w.failures.byCode
 	w.failures.byCode = nil

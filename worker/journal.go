@@ -17,63 +17,63 @@ import (
 )
 
 const (
-	// journalEvery is how often the log is given what is new, in one round trip. Where other workers look, too, each
-	// looks half as often.
-	journalEvery = 5 * time.Second
-	// journalMany bounds what one look takes: new batches, changes, and open batches that may have ended.
-	journalMany = 200
-	// watchMost is how many open batches are watched for their end. With more of them a look takes journalMany in turn.
-	watchMost = 10_000
-	// markFor is how long one worker's line keeps the others from writing it, too.
-	markFor = time.Hour
-	// begunFor is how long it is known when a batch was begun.
-	begunFor = 30 * 24 * time.Hour
+	// journalInterval is the time between two polls, each one round trip. Where other workers poll too, each polls half
+	// as often.
+	journalInterval = 5 * time.Second
+	// journalBatch limits one poll: the new batches, the audit entries, and the watched batches it checks for their end.
+	journalBatch = 200
+	// maxWatched limits the open batches that are watched for their end. Each poll checks the next journalBatch of them.
+	maxWatched = 10_000
+	// markTTL is how long a mark in Redis keeps other workers from logging the same event.
+	markTTL = time.Hour
+	// startTTL is how long the start time of a batch is stored.
+	startTTL = 30 * 24 * time.Hour
 )
 
-// journal gives the log a line for each batch that is enqueued, begun and ended,
-// and for each change that the audit log has, by whatever process. Every worker
-// looks; the one that sets a mark in Redis writes the line. What happens while no
-// worker runs is told by the next one, but for batches that are canceled then.
+// journal logs each batch that is enqueued, started or ended, and each entry of
+// the audit log, whichever process made it. Every worker polls; the one that sets
+// a mark in Redis writes the line. Events that happen while no worker runs are
+// logged by the next one, except the end of batches that are canceled meanwhile.
 type journal struct {
 	w       *Worker
-	batches string          // score of the newest batch that was seen (ms)
-	newest  map[string]bool // the batches of that score
-	changes string          // id of the newest change that was seen
-	looks   int64           // by all workers, before the last one of this worker
-	next    time.Duration   // until the next look
+	batches string          // score of the newest logged batch (ms)
+	newest  map[string]bool // logged batches with that score
+	changes string          // id of the newest logged audit entry
+	polls   int64           // count of all workers' polls at the last poll of this worker
+	next    time.Duration   // until the next poll
 
-	mu    sync.Mutex
-	open  []string // batches that had not ended, the one that was looked at longest ago first
-	known map[string]bool
+	mu      sync.Mutex
+	open    []string        // watched batches; the one checked longest ago is first
+	watched map[string]bool // the same as a set
 }
 
-// run looks until ctx ends.
+// run polls until ctx ends, and once more after that.
 func (j *journal) run(ctx context.Context) {
-	for j.next = journalEvery; pause(ctx, j.next); {
-		if err := j.look(ctx); err != nil && ctx.Err() == nil {
-			j.w.log.Debug("the log lacks batches and changes for now", "err", err)
+	for j.next = journalInterval; pause(ctx, j.next); {
+		if err := j.poll(ctx); err != nil && ctx.Err() == nil {
+			j.w.log.Debug("batches and operator actions not logged yet", "err", err)
 		}
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if err := j.look(last); err != nil {
-		j.w.log.Debug("the log lacks what was new at the end", "err", err)
+	if err := j.poll(last); err != nil {
+		j.w.log.Debug("batches and operator actions not logged before the stop", "err", err)
 	}
 }
 
-// watch has a batch looked at until it has ended.
+// watch checks a batch in each poll until it has ended.
 func (j *journal) watch(batch string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.known[batch] && len(j.open) < watchMost {
-		j.known[batch] = true
+	if !j.watched[batch] && len(j.open) < maxWatched {
+		j.watched[batch] = true
 		j.open = append(j.open, batch)
 	}
 }
 
-// begin finds where the workers before have stopped. Where there were none
-// nothing is old enough to tell of, but what is open is watched.
-func (j *journal) begin(ctx context.Context) error {
+// loadCursors reads where earlier workers stopped. The first worker ever starts at
+// the current time, so that it logs no old events. Open batches are watched.
+func (j *journal) loadCursors(ctx context.Context) error {
 	rdb, ns := j.w.o.Redis, j.w.o.Namespace
 	at, err := rdb.Time(ctx).Result()
 	if err != nil {
@@ -84,7 +84,7 @@ func (j *journal) begin(ctx context.Context) error {
 	pipe.HSetNX(ctx, ns.Journal(), "batches", now)
 	pipe.HSetNX(ctx, ns.Journal(), "changes", now+"-0")
 	cursors := pipe.HMGet(ctx, ns.Journal(), "batches", "changes")
-	running := pipe.ZRevRange(ctx, ns.Running(), 0, watchMost-1)
+	running := pipe.ZRevRange(ctx, ns.Running(), 0, maxWatched-1)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return err
 	}
@@ -96,73 +96,75 @@ func (j *journal) begin(ctx context.Context) error {
 	return nil
 }
 
-func (j *journal) look(ctx context.Context) error {
+// poll reads new events and logs them.
+func (j *journal) poll(ctx context.Context) error {
 	if j.batches == "" {
-		if err := j.begin(ctx); err != nil {
+		if err := j.loadCursors(ctx); err != nil {
 			return err
 		}
 	}
 	j.mu.Lock()
-	watched := slices.Clone(j.open[:min(len(j.open), journalMany)])
+	checked := slices.Clone(j.open[:min(len(j.open), journalBatch)])
 	j.mu.Unlock()
 	rdb, ns := j.w.o.Redis, j.w.o.Namespace
 	pipe := rdb.Pipeline()
 	batches := pipe.ZRangeByScoreWithScores(ctx, ns.Batches(), &redis.ZRangeBy{
-		Min: j.batches, Max: "+inf", Count: journalMany + int64(len(j.newest)),
+		Min: j.batches, Max: "+inf", Count: journalBatch + int64(len(j.newest)),
 	})
-	running := make([]*redis.FloatCmd, len(watched))
-	for i, id := range watched {
+	running := make([]*redis.FloatCmd, len(checked))
+	for i, id := range checked {
 		running[i] = pipe.ZScore(ctx, ns.Running(), id)
 	}
-	changes := audit.New(rdb, ns).After(ctx, pipe, j.changes, journalMany)
-	looks := pipe.HIncrBy(ctx, ns.Journal(), "looks", 1)
+	changes := audit.New(rdb, ns).After(ctx, pipe, j.changes, journalBatch)
+	polls := pipe.HIncrBy(ctx, ns.Journal(), "looks", 1)
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return err
 	}
-	if j.next = journalEvery; looks.Val() > j.looks+1 {
+	if j.next = journalInterval; polls.Val() > j.polls+1 {
 		j.next *= 2
 	}
-	j.looks = looks.Val()
-	if err := j.enqueued(ctx, batches.Val()); err != nil {
+	j.polls = polls.Val()
+	if err := j.logNew(ctx, batches.Val()); err != nil {
 		return err
 	}
 	var ended []string
-	for i, id := range watched {
+	for i, id := range checked {
 		if errors.Is(running[i].Err(), redis.Nil) {
 			ended = append(ended, id)
 		}
 	}
 	for _, id := range ended {
-		if err := j.ended(ctx, id); err != nil {
+		if err := j.logEnded(ctx, id); err != nil {
 			return err
 		}
 	}
-	j.looked(watched, ended)
-	return j.change(ctx, changes)
+	j.rotate(checked, ended)
+	return j.logActions(ctx, changes)
 }
 
-// looked puts the watched batches at the end of the line, without those that have
+// rotate moves the checked batches to the end of the list and drops those that have
 // ended.
-func (j *journal) looked(watched, ended []string) {
+func (j *journal) rotate(checked, ended []string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.open = slices.Delete(j.open, 0, len(watched))
-	for _, id := range watched {
+	j.open = slices.Delete(j.open, 0, len(checked))
+	for _, id := range checked {
 		if slices.Contains(ended, id) {
-			delete(j.known, id)
+			delete(j.watched, id)
 		} else {
 			j.open = append(j.open, id)
 		}
 	}
 }
 
-// first reports whether this worker is the one that tells of something.
-func (j *journal) first(ctx context.Context, what, value string, keep time.Duration) (bool, error) {
-	return j.w.o.Redis.SetNX(ctx, j.w.o.Namespace.Logged(what), value, keep).Result()
+// mark sets the mark of an event and reports whether no other worker had set it.
+// The worker that sets the mark logs the event.
+func (j *journal) mark(ctx context.Context, event, value string, ttl time.Duration) (bool, error) {
+	return j.w.o.Redis.SetNX(ctx, j.w.o.Namespace.Logged(event), value, ttl).Result()
 }
 
-// enqueued tells of new batches.
-func (j *journal) enqueued(ctx context.Context, batches []redis.Z) error {
+// logNew logs new batches and watches them.
+func (j *journal) logNew(ctx context.Context, batches []redis.Z) error {
 	for _, z := range batches {
 		id, _ := z.Member.(string)
 		score := strconv.FormatInt(int64(z.Score), 10)
@@ -171,7 +173,7 @@ func (j *journal) enqueued(ctx context.Context, batches []redis.Z) error {
 		}
 		b, err := j.w.ledger.Batch(ctx, id)
 		if err == nil {
-			err = j.created(ctx, b)
+			err = j.logEnqueued(ctx, b)
 		}
 		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 			return err
@@ -188,19 +190,19 @@ func (j *journal) enqueued(ctx context.Context, batches []redis.Z) error {
 	return nil
 }
 
-// created tells that a batch was enqueued, unless the log does.
-func (j *journal) created(ctx context.Context, b ledger.Batch) error {
-	mark := "enqueued:" + b.ID + ":" + strconv.FormatInt(b.CreatedAt.UnixMilli(), 10)
-	first, err := j.first(ctx, mark, "1", markFor)
+// logEnqueued logs that a batch was enqueued, unless a worker has already done so.
+func (j *journal) logEnqueued(ctx context.Context, b ledger.Batch) error {
+	event := "enqueued:" + b.ID + ":" + strconv.FormatInt(b.CreatedAt.UnixMilli(), 10)
+	first, err := j.mark(ctx, event, "1", markTTL)
 	if first {
 		j.w.log.Info("batch enqueued", "batch", b.ID, "rooms", b.Total, "by", b.By)
 	}
 	return err
 }
 
-// begun tells of the batches whose first room is fed, and watches all of them: one
-// whose rooms are retried ends once more.
-func (j *journal) begun(ctx context.Context, ids []string) {
+// logStarted logs the batches whose first room is among ids, the rooms that were
+// just queued. It watches all batches of ids: one whose rooms are retried ends again.
+func (j *journal) logStarted(ctx context.Context, ids []string) {
 	batches := map[string]bool{}
 	for _, id := range ids {
 		if batch, n, ok := tasks.SplitRowID(id); ok {
@@ -213,31 +215,31 @@ func (j *journal) begun(ctx context.Context, ids []string) {
 			continue
 		}
 		now := strconv.FormatInt(time.Now().UnixMilli(), 10)
-		first, err := j.first(ctx, "begun:"+batch, now, begunFor)
+		first, err := j.mark(ctx, "begun:"+batch, now, startTTL)
 		if err == nil && first {
 			var b ledger.Batch
 			if b, err = j.w.ledger.Batch(ctx, batch); err == nil {
-				err = j.created(ctx, b)
+				err = j.logEnqueued(ctx, b)
 				j.w.log.Info("batch started",
 					"batch", batch, "rooms", b.Total, "waited", time.Since(b.CreatedAt).Round(time.Millisecond))
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			j.w.log.Debug("the log lacks the begin of a batch", "batch", batch, "err", err)
+			j.w.log.Debug("batch start not logged", "batch", batch, "err", err)
 		}
 	}
 }
 
-// ended tells of the end of a batch.
-func (j *journal) ended(ctx context.Context, id string) error {
+// logEnded logs that a batch has ended.
+func (j *journal) logEnded(ctx context.Context, id string) error {
 	b, err := j.w.ledger.Batch(ctx, id)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound) || err == nil && !b.Ended():
-		return nil // dropped; or retried in this moment, and its feeder watches it
+		return nil // the record is gone, or a retry reopened the batch and logStarted watches it
 	case err != nil:
 		return err
 	}
-	first, err := j.first(ctx, "ended:"+id+":"+strconv.FormatInt(b.EndedAt.UnixMilli(), 10), "1", markFor)
+	first, err := j.mark(ctx, "ended:"+id+":"+strconv.FormatInt(b.EndedAt.UnixMilli(), 10), "1", markTTL)
 	if err != nil || !first {
 		return err
 	}
@@ -252,14 +254,14 @@ func (j *journal) ended(ctx context.Context, id string) error {
 	return nil
 }
 
-// change tells of what the audit log has got.
-func (j *journal) change(ctx context.Context, read func() ([]audit.Entry, error)) error {
+// logActions logs new entries of the audit log.
+func (j *journal) logActions(ctx context.Context, read func() ([]audit.Entry, error)) error {
 	all, err := read()
 	if err != nil || len(all) == 0 {
 		return err
 	}
 	for _, e := range all {
-		first, err := j.first(ctx, "change:"+e.ID, "1", markFor)
+		first, err := j.mark(ctx, "change:"+e.ID, "1", markTTL)
 		if err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func (w *Worker) lease(what string, lasts time.Duration) *lease.Lease {
 }
 
 // leave gives a lease back while the worker stops.
-func (w *Worker) leave(ctx context.Context, l *lease.Lease) {
+func (w *Worker) releaseLease(ctx context.Context, l *lease.Lease) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = l.Release(ctx) // else it runs out
@@ -103,7 +103,7 @@ func (w *Worker) forwardEvery() time.Duration { return max(5*w.o.Second, checkEv
 func (l *lane) server(ctx context.Context, concurrency int, first bool) *asynq.Server {
 	w := l.worker
 	taker := asynqx.Taker{Queue: l.queue, Wanted: l.wanted, Types: []string{tasks.TypeSnapshot},
-		Foreign: w.foreign(l.queue)}
+		Foreign: w.logForeign(l.queue)}
 	forward := time.Hour
 	if first && l.priority == ratelimit.Bulk {
 		forward, taker.Forwards = w.forwardEvery(), []string{w.o.Namespace.QueueInteractive()}
@@ -125,9 +125,9 @@ func (l *lane) server(ctx context.Context, concurrency int, first bool) *asynq.S
 
 // foreign returns what names each type of task once that others have put on a
 // queue of ours.
-func (w *Worker) foreign(queue string) func(kind, id string) {
+func (w *Worker) logForeign(queue string) func(kind, id string) {
 	return func(kind, id string) {
-		if _, named := w.named.LoadOrStore(queue+" "+kind, true); !named {
+		if _, named := w.foreign.LoadOrStore(queue+" "+kind, true); !named {
 			w.log.Warn("a task of another application is on a queue of tiwsnap's, and stays there for it",
 				"queue", queue, "type", kind, "id", id, "fix", "let that application use a queue of its own")
 		}
@@ -185,7 +185,7 @@ func (l *lane) await(ctx context.Context) {
 	w := l.worker
 	n := 2 + w.create.Limit()*int(w.o.CallTimeout/time.Second)/w.o.Concurrency
 	if w.gate.Unreached() {
-		w.leave(ctx, l.lease)
+		w.releaseLease(ctx, l.lease)
 		pause(ctx, w.o.Second) // others take it
 	}
 	for {

@@ -7,28 +7,27 @@ import (
 	"tiwsnap/tiw"
 )
 
-// probe sees to it that sending goes on: it asks whether an account that was
-// refused is in order again, and lets suspended applications go on.
+// probe resumes sending after a refusal, until ctx ends. It checks whether a refused
+// account works again, and ends the suspension of applications.
 func (w *Worker) probe(ctx context.Context) {
-	looked := time.Now()
+	checked := time.Now()
 	for pause(ctx, 2*w.o.Second) {
-		if w.gate.Clear() && time.Since(looked) < 10*w.o.Second {
-			continue // whoever sends sees what stops it
+		if w.gate.Clear() && time.Since(checked) < 10*w.o.Second {
+			continue // nothing was stopped at the last query; query again every 10 s
 		}
-		looked = time.Now()
+		checked = time.Now()
 		err := w.probeAccount(ctx)
 		if err == nil {
-			err = w.moveApps(ctx)
+			err = w.resumeApp(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			w.log.Warn("not seen whether sending can go on, trying again", "err", err)
+			w.log.Warn("cannot check whether sending may resume, trying again", "err", err)
 		}
 	}
 }
 
-// probeAccount makes a harmless call, if it is time: a Describe of a task that
-// exists, so that the answer does not rest on what Tencent says of one that does
-// not.
+// probeAccount sends a probe if one is due. The probe is a Describe of an existing
+// task: it changes nothing, and its answer shows no error for an unknown task.
 func (w *Worker) probeAccount(ctx context.Context) error {
 	permit, task, app, err := w.gate.Probe(ctx)
 	if permit == nil || err != nil {
@@ -46,8 +45,9 @@ func (w *Worker) probeAccount(ctx context.Context) error {
 	return nil
 }
 
-// moveApps makes the next step of suspended applications that are due.
-func (w *Worker) moveApps(ctx context.Context) error {
+// resumeApp takes the next due step of a suspended application: it queues a trial
+// snapshot, or all snapshots that wait for the application.
+func (w *Worker) resumeApp(ctx context.Context) error {
 	step, due, err := w.gate.NextStep(ctx)
 	if err != nil || !due {
 		return err
@@ -55,22 +55,22 @@ func (w *Worker) moveApps(ctx context.Context) error {
 	ids := []string{step.Trial}
 	if step.Trial == "" {
 		if !step.Release {
-			w.log.Info("application is no longer suspended: nothing waits for it", "app", step.App)
+			w.log.Info("application is no longer suspended, no snapshots wait for it", "app", step.App)
 			return nil
 		}
-		w.log.Info("what waited for a suspended application goes on", "app", step.App)
+		w.log.Info("application is no longer suspended, its waiting snapshots resume", "app", step.App)
 		if ids, err = w.gate.Release(ctx, step.App); err != nil {
 			return err
 		}
 	}
 	for len(ids) > 0 {
-		n := min(len(ids), sweepMany)
+		n := min(len(ids), sweepBatch)
 		all, err := w.ledger.Snapshots(ctx, ids[:n])
 		if err != nil {
 			return err
 		}
 		for _, s := range all {
-			if err := w.rescue(ctx, s); err != nil {
+			if err := w.requeue(ctx, s); err != nil {
 				return err
 			}
 		}

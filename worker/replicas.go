@@ -9,58 +9,61 @@ import (
 )
 
 const (
-	// replicasEvery is the time between two counts of the replicas.
-	replicasEvery = 2 * time.Second
-	// aloneFor is how long nothing is sent after an intent that the replicas did not
-	// confirm.
-	aloneFor = 2 * time.Second
+	// replicasInterval is the time between two counts of the replicas.
+	replicasInterval = 2 * time.Second
+	// unconfirmedPause is how long this worker sends nothing after the replicas did
+	// not confirm an intent.
+	unconfirmedPause = 2 * time.Second
 )
 
-// replicas are those that must have an intent before its request is sent. The zero
-// value needs none.
+// replicas are the replicas of Redis that must confirm an intent before its request
+// is sent. The zero value needs none.
 type replicas struct {
 	*rdb.Replicas
-	until atomic.Int64 // nothing is sent before (ms)
+	until atomic.Int64 // nothing is sent before this Unix time (ms)
 }
 
-// lacking reports whether an intent was not confirmed a moment ago.
-func (r *replicas) lacking() bool { return time.Now().UnixMilli() < r.until.Load() }
+// unconfirmed reports whether sending pauses because the replicas did not confirm an
+// intent.
+func (r *replicas) unconfirmed() bool { return time.Now().UnixMilli() < r.until.Load() }
 
 // watchReplicas counts the replicas until ctx ends.
 func (w *Worker) watchReplicas(ctx context.Context) {
-	for pause(ctx, replicasEvery) {
+	for pause(ctx, replicasInterval) {
 		w.countReplicas(ctx)
 	}
 }
 
+// countReplicas counts the connected replicas, if Options.Replicated is set.
 func (w *Worker) countReplicas(ctx context.Context) {
 	if !w.o.Replicated {
 		return
 	}
 	if err := w.replicas.Look(ctx); err != nil && ctx.Err() == nil {
-		w.log.Debug("the replicas of Redis are not counted", "err", err)
+		w.log.Debug("cannot count the replicas of Redis", "err", err)
 	}
 }
 
-// notReplicated sends nothing for a moment, and has everybody told why.
-func (w *Worker) notReplicated(ctx context.Context) {
-	if !w.replicas.lacking() {
-		w.log.Warn("nothing is sent for a moment: the replicas of Redis do not confirm the intent",
-			"replicas", w.replicas.Needed(), "fix", "bring the replicas of Redis up")
+// pauseUnconfirmed pauses sending in this worker and stores the reason, so that the
+// status of the queue shows it.
+func (w *Worker) pauseUnconfirmed(ctx context.Context) {
+	if !w.replicas.unconfirmed() {
+		w.log.Warn("sending paused: the replicas of Redis do not confirm the intent",
+			"replicas", w.replicas.Needed(), "fix", "start the replicas of Redis")
 	}
-	w.replicas.until.Store(time.Now().Add(aloneFor).UnixMilli())
+	w.replicas.until.Store(time.Now().Add(unconfirmedPause).UnixMilli())
 	if err := w.gate.NotReplicated(ctx); err != nil && ctx.Err() == nil {
-		w.log.Warn("that the replicas of Redis do not confirm is not noted", "err", err)
+		w.log.Warn("reason of the pause not stored: the replicas of Redis do not confirm", "err", err)
 	}
 }
 
-// replicated takes that back as soon as an intent is confirmed.
-func (w *Worker) replicated(ctx context.Context) {
+// resumeConfirmed ends the pause once the replicas have confirmed an intent.
+func (w *Worker) resumeConfirmed(ctx context.Context) {
 	if w.replicas.until.Swap(0) == 0 {
 		return
 	}
-	w.log.Info("the replicas of Redis confirm again")
+	w.log.Info("sending resumed: the replicas of Redis confirm again")
 	if err := w.gate.Replicated(ctx); err != nil && ctx.Err() == nil {
-		w.log.Debug("that the replicas of Redis confirm is not noted", "err", err)
+		w.log.Debug("end of the pause not stored: the replicas of Redis confirm again", "err", err)
 	}
 }

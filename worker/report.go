@@ -12,42 +12,42 @@ import (
 	"tiwsnap/version"
 )
 
-// traffic is what this worker sends.
+// traffic counts the requests of this worker.
 type traffic struct {
-	busy  atomic.Int64 // requests that are out
-	total atomic.Int64 // requests since it has started
+	busy  atomic.Int64 // requests in flight
+	total atomic.Int64 // requests since the start
 }
 
-// reportEvery is the time between two reports: in time for the roster, and two
-// seconds sooner than the history of the rate limit expects them.
-const reportEvery = min(roster.Interval, ratelimit.RecordWithin-2*time.Second)
+// reportInterval is the time between two reports. The roster needs one per
+// roster.Interval, and the history of the rate limit one per ratelimit.RecordWithin.
+const reportInterval = min(roster.Interval, ratelimit.RecordWithin-2*time.Second)
 
-// report writes every few seconds what this worker is and does: to the roster of
-// workers, and to the history of the rate limit.
+// report writes the state of this worker to the roster of workers and to the history
+// of the rate limit, every few seconds until ctx ends.
 func (w *Worker) report(ctx context.Context) {
-	host, _ := os.Hostname() // without one its process id has to do
+	host, _ := os.Hostname() // without a name the process id identifies it
 	self := roster.Worker{
 		ID: w.name, Host: host, PID: os.Getpid(), Version: version.Read().String(), Started: time.Now().UTC(),
 		Settings: w.settings(),
 	}
-	for first := true; first || pause(ctx, reportEvery); first = false {
+	for first := true; first || pause(ctx, reportInterval); first = false {
 		self.Busy, self.Sent = int(w.traffic.busy.Load()), w.traffic.total.Load()
 		err := roster.Heartbeat(ctx, w.o.Redis, w.o.Namespace, self)
 		if err == nil {
 			err = w.create.Record(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			w.log.Debug("not told what this worker does", "err", err) // Redis being away is told elsewhere
+			w.log.Debug("report not written", "err", err) // other loops log that Redis is down
 		}
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if err := w.create.Record(last); err == nil {
-		roster.Remove(last, w.o.Redis, w.o.Namespace, w.name) // else it is forgotten soon
+		roster.Remove(last, w.o.Redis, w.o.Namespace, w.name) // otherwise the entry expires soon
 	}
 }
 
-// settings are those that all workers should have alike.
+// settings returns the settings that should be the same on all workers.
 func (w *Worker) settings() map[string]string {
 	return map[string]string{
 		"rate.limit":         strconv.Itoa(w.o.RateLimit),

@@ -13,15 +13,14 @@ import (
 	"tiwsnap/ledger"
 )
 
-// writePatience is how long an outcome is tried to be written by the handler
-// that got it.
-const writePatience = 2 * time.Minute
+// writeTimeout is how long a handler tries to write its outcome to Redis.
+const writeTimeout = 2 * time.Minute
 
-// replayEvery is how often the spool is looked through.
-const replayEvery = time.Minute
+// replayInterval is how often the spool is read.
+const replayInterval = time.Minute
 
-// spool is a folder of outcomes that Redis has not taken yet, a file each. It
-// outlives the process. Without a folder it holds nothing.
+// spool is a folder of outcomes that are not in Redis yet, one file each. It survives
+// the process. With an empty dir it stores nothing.
 type spool struct{ dir string }
 
 // spoolEntry is one outcome.
@@ -33,14 +32,14 @@ type spoolEntry struct {
 
 const (
 	spoolSuffix = ".outcome.json"
-	tmpSuffix   = ".tmp" // of a file that is being written
-	// tmpAge is from when on such a file belongs to a process that has died:
-	// writing one takes milliseconds.
+	tmpSuffix   = ".tmp" // of a file that is still being written
+	// tmpAge is the age from which the process that wrote such a file must have
+	// died: a write takes milliseconds.
 	tmpAge = 5 * time.Minute
 )
 
-// put writes an entry so that it survives a crash of the machine and returns
-// the file's name.
+// put stores an entry and returns the path of its file. The entry survives a crash of
+// the machine.
 func (s spool) put(e spoolEntry) (name string, err error) {
 	if s.dir == "" {
 		return "", errors.New("no spool folder is set")
@@ -52,7 +51,7 @@ func (s spool) put(e spoolEntry) (name string, err error) {
 	return s.write(fmt.Sprintf("%s-%d%s", e.ID, e.Attempt, spoolSuffix), b)
 }
 
-// write writes a file of that name, whole or not at all, and returns its path.
+// write writes a file atomically and returns its path.
 func (s spool) write(base string, b []byte) (name string, err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return "", err
@@ -82,14 +81,14 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// remove forgets an entry.
+// remove deletes an entry. An empty name is ignored.
 func (s spool) remove(name string) {
 	if name != "" {
 		os.Remove(name)
 	}
 }
 
-// files returns the names of all files with the suffix.
+// files returns the paths of all files with the suffix.
 func (s spool) files(suffix string) ([]string, error) {
 	files, err := os.ReadDir(s.dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -104,7 +103,7 @@ func (s spool) files(suffix string) ([]string, error) {
 	return names, err
 }
 
-// tidy removes what processes that died while they wrote have left.
+// tidy deletes temporary files that crashed processes have left.
 func (s spool) tidy() error {
 	names, err := s.files(tmpSuffix)
 	errs := []error{err}
@@ -118,8 +117,8 @@ func (s spool) tidy() error {
 	return errors.Join(errs...)
 }
 
-// replay writes the outcomes that a process before this one could not, at the
-// start and then each minute.
+// replay writes spooled outcomes to Redis, at the start and then at each interval
+// until ctx ends.
 func (w *Worker) replay(ctx context.Context) {
 	for {
 		names, err := w.spool.files(spoolSuffix)
@@ -127,23 +126,24 @@ func (w *Worker) replay(ctx context.Context) {
 			w.log.Error("spool cannot be read", "spool", w.spool.dir, "err", err)
 		}
 		if err := w.spool.tidy(); err != nil {
-			w.log.Warn("spool cannot be tidied up", "spool", w.spool.dir, "err", err)
+			w.log.Warn("temporary files in the spool cannot be deleted", "spool", w.spool.dir, "err", err)
 		}
 		for _, name := range names {
 			if err := w.replayOne(ctx, name); err != nil && ctx.Err() == nil {
-				w.log.Warn("outcome stays in the spool", "file", name, "err", err)
+				w.log.Warn("spooled outcome not written, trying again", "file", name, "err", err)
 			}
 		}
-		if !pause(ctx, replayEvery) {
+		if !pause(ctx, replayInterval) {
 			return
 		}
 	}
 }
 
+// replayOne writes one spooled outcome to Redis and deletes its file.
 func (w *Worker) replayOne(ctx context.Context, name string) error {
 	b, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // its handler has written it meanwhile
+		return nil // its handler has written it to Redis meanwhile
 	}
 	if err != nil {
 		return err
@@ -156,6 +156,6 @@ func (w *Worker) replayOne(ctx context.Context, name string) error {
 	if err != nil && !errors.Is(err, ledger.ErrLate) && !errors.Is(err, ledger.ErrLost) {
 		return err
 	}
-	w.log.Info("outcome written from the spool", "id", e.ID, "attempt", e.Attempt, "state", e.Outcome.State)
+	w.log.Info("spooled outcome written", "id", e.ID, "attempt", e.Attempt, "state", e.Outcome.State)
 	return os.Remove(name)
 }

@@ -1,6 +1,8 @@
-// Package worker runs the snapshots: it feeds the backlog to asynq, sends
-// requests under the shared rate limit, polls for results, and recovers lost
-// work. It is the only package that knows all the others.
+// Package worker runs snapshots. A Worker moves rooms from the backlog to asynq
+// queues, sends a CreateSnapshotTask request for each under the shared rate limit,
+// and polls DescribeSnapshotTask for the results. It also retries failed attempts,
+// restores lost tasks and outcomes, and sends webhooks. Any number of workers share
+// one Redis, which holds all state.
 package worker
 
 import (
@@ -33,89 +35,91 @@ import (
 
 // Options are the settings of a Worker. Redis and TIW are required.
 type Options struct {
-	Redis redis.UniversalClient // stays the caller's to close
+	Redis redis.UniversalClient // the caller closes it
 	TIW   *tiw.Client
 
-	Namespace    keys.Namespace // whose work this is; default: keys.Default
-	RateLimit    int            // requests a second for each API action; default 20
-	Margin       time.Duration  // added to the second before a permit can be used again; default 15 ms
-	Concurrency  int            // calls in flight in this process, for each queue, at most; default 256
+	Namespace    keys.Namespace // prefix of all keys and queues; default: keys.Default
+	RateLimit    int            // requests per second for each API action; default 20
+	Margin       time.Duration  // safety margin added to the one-second window of a permit; default 15 ms
+	Concurrency  int            // maximum of tasks in progress in this process, for each queue; default 256
 	Attempts     int            // failed attempts after which a snapshot fails; default 8
-	CallTimeout  time.Duration  // timeout of one API call, as the TIW client has it; default 10 s
-	ConfirmAfter time.Duration  // first Describe after acceptance; default 30 s
-	Retention    time.Duration  // how long ended records are kept; default 7 days
-	// CallbackURL makes the URL that Tencent calls when the task of an attempt
-	// has ended. Default: none is given, the results are asked for.
+	CallTimeout  time.Duration  // timeout of one API call, the same as in TIW; default 10 s
+	ConfirmAfter time.Duration  // delay from acceptance to the first result poll; default 30 s
+	Retention    time.Duration  // how long records of ended snapshots are kept; default 7 days
+	// CallbackURL returns the URL that Tencent calls when the task of an attempt
+	// has ended. Default: nil, results are only polled.
 	CallbackURL func(snapshot string, attempt int) string
-	// OtherCallbackURL is given to Tencent for rooms that name none, where
+	// OtherCallbackURL is sent to Tencent for rooms that have no CallbackURL, if
 	// CallbackURL is nil. Default: none.
 	OtherCallbackURL string
-	// OnUnknown is what to do with a request of unknown outcome, and
-	// UnknownGrace how long to wait for its callback. Default 0: no callbacks
-	// are written to the ledger.
+	// OnUnknown is what to do with a request of unknown outcome. UnknownGrace is
+	// how long WaitUnknown waits for its callback. Default 0: no callbacks are
+	// received.
 	OnUnknown    OnUnknown
 	UnknownGrace time.Duration
 	ConfirmShare int // percent of the Describe quota for confirmation; default 100
-	// SuspendFor is how long an application that has worked before waits where
+	// SuspendFor is how long an application that worked before is suspended after
 	// Tencent refuses it. Default 24 h.
 	SuspendFor time.Duration
-	// Second is how long a second of the schedules of the gate and of retries
-	// lasts. Default 1 s; tests make it shorter.
+	// Second is the unit of the schedules of the gate and of retries. Default 1 s;
+	// tests make it shorter.
 	Second time.Duration
-	// Spool is a folder, for this Redis alone, where outcomes lie that Redis
-	// cannot take at the moment. Default: they are kept in memory only.
-	Spool    string
+	// Spool is the folder that stores outcomes while Redis cannot take them. Each
+	// Redis needs its own. Default: outcomes are kept in memory only.
+	Spool string
+	// Webhooks are not sent if their Sender is nil.
 	Webhooks webhook.Subscription
-	// Replicated sends a request only after the replicas of Redis have the intent, so that
-	// no failover makes a second task.
+	// Replicated sends a request only after the replicas of Redis have confirmed its
+	// intent, so that a failover cannot cause a second task.
 	Replicated bool
-	// Copier copies the images of what has ended. Default: they stay where Tencent has
-	// them.
+	// Copier copies the images of ended snapshots. Default: nil, images stay in
+	// Tencent's storage.
 	Copier *images.Copier
-	// Schedules are the class lists that are snapshotted again and again.
+	// Schedules are the class lists that are enqueued at regular times.
 	Schedules []schedule.Schedule
-	Log       *slog.Logger // default: none
-	// Metrics takes the figures of this worker. Default: nobody sees them.
+	Log       *slog.Logger // default: discard
+	// Metrics registers the metrics of this worker. Default: nil, they are not exposed.
 	Metrics prometheus.Registerer
 }
 
-// OnUnknown is what to do with a request of which nobody knows whether it has
-// made a task.
+// OnUnknown is what to do with a request of unknown outcome: Tencent may or may not
+// have created a task.
 type OnUnknown string
 
 // The choices of OnUnknown. The default is WaitUnknown.
 const (
-	WaitUnknown  OnUnknown = "wait"  // for the callback; if none comes, send again
-	RetryUnknown OnUnknown = "retry" // at once
-	HoldUnknown  OnUnknown = "hold"  // until a person decides
+	WaitUnknown  OnUnknown = "wait"  // wait for the callback; retry if none comes within UnknownGrace
+	RetryUnknown OnUnknown = "retry" // retry after the usual backoff
+	HoldUnknown  OnUnknown = "hold"  // hold for review until a person decides
 )
 
 func (o *Options) setDefaults() {
-	def(&o.RateLimit, 20)
-	def(&o.Concurrency, 256)
-	def(&o.Attempts, 8)
-	def(&o.CallTimeout, 10*time.Second)
-	def(&o.ConfirmAfter, 30*time.Second)
-	def(&o.Retention, 7*24*time.Hour)
-	def(&o.OnUnknown, WaitUnknown)
-	def(&o.ConfirmShare, 100)
-	def(&o.Second, time.Second)
+	setDefault(&o.RateLimit, 20)
+	setDefault(&o.Concurrency, 256)
+	setDefault(&o.Attempts, 8)
+	setDefault(&o.CallTimeout, 10*time.Second)
+	setDefault(&o.ConfirmAfter, 30*time.Second)
+	setDefault(&o.Retention, 7*24*time.Hour)
+	setDefault(&o.OnUnknown, WaitUnknown)
+	setDefault(&o.ConfirmShare, 100)
+	setDefault(&o.Second, time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 }
 
-func def[T comparable](v *T, value T) {
+// setDefault sets v to value if v is zero.
+func setDefault[T comparable](v *T, value T) {
 	var zero T
 	if *v == zero {
 		*v = value
 	}
 }
 
-// Worker is one process' share of the work. Any number may run on one Redis.
+// Worker runs snapshots in one process. Any number of workers may share one Redis.
 type Worker struct {
 	o         Options
-	name      string // of this process, among the feeders
+	name      string // random id of this worker, for leases and the roster
 	log       *slog.Logger
 	tiw       *tiw.Client
 	ledger    *ledger.Ledger
@@ -126,14 +130,14 @@ type Worker struct {
 	outcomes  outcomes
 	replicas  replicas
 	gate      *gate.Gate
-	create    *ratelimit.Limiter // of the gate, for CreateSnapshotTask
-	describe  *ratelimit.Limiter // of the gate, for DescribeSnapshotTask
+	create    *ratelimit.Limiter // the limiter of CreateSnapshotTask in gate
+	describe  *ratelimit.Limiter // the limiter of DescribeSnapshotTask in gate
 	metrics   metrics
 	traffic   traffic
 	failures  failures
 	journal   *journal
-	webhooks  *webhook.Dispatcher // nil: none are sent
-	named     sync.Map            // "QUEUE TYPE" of tasks of others that the log has named
+	webhooks  *webhook.Dispatcher // nil: no webhooks are sent
+	foreign   sync.Map            // "QUEUE TYPE" of logged tasks of other applications
 }
 
 // New returns a worker. It does not touch Redis or the network.
@@ -153,7 +157,7 @@ func New(o Options) (*Worker, error) {
 		producer:  enqueue.New(o.Redis, o.Namespace),
 		metrics:   newMetrics(o.Metrics),
 	}
-	w.journal = &journal{w: w, known: map[string]bool{}, newest: map[string]bool{}}
+	w.journal = &journal{w: w, watched: map[string]bool{}, newest: map[string]bool{}}
 	var needed func() int
 	if o.Replicated {
 		w.replicas.Replicas = rdb.NewReplicas(o.Redis, o.Namespace.Snapshot(""))
@@ -178,20 +182,21 @@ func New(o Options) (*Worker, error) {
 	return w, nil
 }
 
-// Limiters are those of this worker, by API action.
+// Limiters returns the rate limiters of this worker, by API action.
 func (w *Worker) Limiters() map[string]*ratelimit.Limiter {
 	return w.gate.Limiters()
 }
 
-// Run works until ctx ends and then stops in order: nothing new is begun,
-// calls that are out are waited for (at most the call timeout and 5 s), their
-// outcomes are written, reservations go back. Redis being away is waited out.
+// Run runs snapshots until ctx ends and then shuts down: it starts nothing new, waits
+// for calls in flight (at most CallTimeout plus 5 s), writes their outcomes and
+// returns unused permits. It keeps running while Redis is down. Errors: an asynq
+// server does not start, or unused permits cannot be returned.
 func (w *Worker) Run(ctx context.Context) error {
 	var servers []*asynq.Server
 	var handlers []asynq.Handler
 	takers := w.takers(ctx)
 	bulk := w.lane(w.o.Namespace.QueueBulk(), ratelimit.Bulk)
-	w.countReplicas(ctx) // before the first send
+	w.countReplicas(ctx) // before the first request
 	for _, l := range []*lane{
 		w.lane(w.o.Namespace.QueueInteractive(), ratelimit.Interactive),
 		bulk,
@@ -202,7 +207,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	if w.webhooks != nil {
 		servers, handlers = append(servers, w.webhooks.Server(ctx)), append(handlers, w.webhooks.Handler())
-		w.webhooks.Subscribe(ctx) // before the first end
+		w.webhooks.Subscribe(ctx) // before the first snapshot ends
 	}
 	cancels := new(asynqx.Cancels)
 	for i, server := range servers {
@@ -216,7 +221,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops.Go(func() { w.feed(ctx) })
 	loops.Go(func() { w.confirm(ctx) })
 	loops.Go(func() { w.sweep(ctx) })
-	loops.Go(func() { w.tellFailures(ctx) })
+	loops.Go(func() { w.summarizeFailures(ctx) })
 	loops.Go(func() { w.journal.run(ctx) })
 	loops.Go(func() { w.pack(ctx) })
 	loops.Go(func() { w.sweepOrphans(ctx) })
@@ -242,14 +247,14 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	w.log.Info("worker stopping")
-	// Senders stop before receivers: first nobody puts tasks on the queues,
-	// then nobody takes any, then those that wait for a permit give up, then
-	// the calls that are out end and write their outcomes.
+	// Producers stop before consumers: first the loops that queue tasks, then the
+	// servers that take tasks, then the waits for a permit. Last, the calls in
+	// flight end and write their outcomes.
 	loops.Wait()
 	for _, server := range servers {
 		server.Stop()
 	}
-	w.leave(ctx, bulk.lease)
+	w.releaseLease(ctx, bulk.lease)
 	stop, cancel := context.WithTimeout(context.Background(), w.o.CallTimeout+5*time.Second)
 	defer cancel()
 	err := w.gate.Close(stop)
@@ -258,25 +263,25 @@ func (w *Worker) Run(ctx context.Context) error {
 		down.Go(server.Shutdown)
 	}
 	down.Wait()
-	w.sumUp()
+	w.logFailures()
 	w.log.Info("worker stopped")
 	return err
 }
 
-// dispatcher is what sends the webhooks of this worker.
+// dispatcher returns the sender of webhooks of this worker.
 func (w *Worker) dispatcher() *webhook.Dispatcher {
 	o := webhook.DispatcherOptions{
 		Redis: w.o.Redis, Namespace: w.o.Namespace, Ledger: w.ledger, Subscription: w.o.Webhooks,
-		Foreign:         w.foreign(w.o.Namespace.QueueWebhooks()),
+		Foreign:         w.logForeign(w.o.Namespace.QueueWebhooks()),
 		ShutdownTimeout: w.o.CallTimeout + 5*time.Second, Log: w.log, Metrics: w.o.Metrics,
 	}
 	if w.o.Copier != nil {
-		o.Explain = w.o.Copier.Results.Explain // knows where the copies are
+		o.Explain = w.o.Copier.Results.Explain // adds the URLs of the copies
 	}
 	return webhook.NewDispatcher(o)
 }
 
-// pause waits for d and reports whether ctx is still alive.
+// pause waits for d. It returns false at once when ctx ends.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
