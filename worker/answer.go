@@ -10,60 +10,62 @@ import (
 )
 
 const (
-	// A finished task is known soon after its end where quota is free: while
-	// it is young within a second, later within a thirtieth of its age.
-	youngFor     = 2 * time.Minute
+	// The least time between two early polls, which use free quota, is
+	// pollSpacing. From youngAge on it is the age of the task divided by
+	// pollFraction.
+	youngAge     = 2 * time.Minute
 	pollSpacing  = time.Second
 	pollFraction = 30
-	// pollMax is the longest time between two polls of a task.
-	pollMax = 15 * time.Minute
-	// refusedWait is the time to the next poll where the account is refused.
+	// maxPollWait is the longest time between two polls of a task.
+	maxPollWait = 15 * time.Minute
+	// refusedWait is the delay before the next poll after the account is refused.
 	refusedWait = time.Minute
-	// confirmWithin is how long after acceptance a result is waited for.
-	// Tencent keeps images for three days where no bucket was given.
-	confirmWithin = 71 * time.Hour
+	// resultTimeout is how long after acceptance a snapshot fails if it has no
+	// result. Tencent keeps images for three days if no bucket is given.
+	resultTimeout = 71 * time.Hour
 
-	// refusals is how often in a row Describe may refuse the TaskID that a
-	// Create was answered with: the task may not be visible yet.
-	refusals = 5
-	// reportedRefusals is the same for a TaskID that a callback has named. It
-	// comes when its task has ended, so there is less to wait for.
-	reportedRefusals = 3
-	// unfinishedAnswers is how often in a row a task may be Finished and have
-	// no result.
-	unfinishedAnswers = 3
-	// oddFor is how long answers may come in a row from which nothing follows.
-	oddFor = 10 * time.Minute
-	// againMax bounds the wait after a refusal or an odd answer.
-	againMax = time.Minute
+	// maxRefusals is how often in a row Describe may refuse a TaskID that Create
+	// returned: the task may not be visible yet.
+	maxRefusals = 5
+	// maxReportedRefusals is the same for a TaskID from a callback. It is lower, as
+	// a callback comes after the end of its task.
+	maxReportedRefusals = 3
+	// maxEmptyAnswers is how often in a row a task may be Finished without a
+	// result.
+	maxEmptyAnswers = 3
+	// oddTimeout is how long undocumented answers may come in a row.
+	oddTimeout = 10 * time.Minute
+	// maxRetryWait limits the wait after a refusal or an undocumented answer.
+	maxRetryWait = time.Minute
 )
 
-// action is what follows from an answer.
+// action is what to do after an answer.
 type action int
 
 const (
 	postpone action = iota // poll again later
-	settle                 // the result is there
-	claim                  // the reported task exists: make it the snapshot's own, and judge the answer anew
-	discard                // the reported task is not the snapshot's
+	settle                 // write the result
+	claim                  // the reported task exists: assign it to the snapshot and judge the answer again
+	discard                // the reported task does not belong to the snapshot
 )
 
-// verdict is what an answer about a task means.
+// verdict is the decision on an answer about a task.
 type verdict struct {
 	do     action
-	result ledger.Result // settle
-	// postpone: until the next poll is due, until there may be one where quota
-	// is free (0: not before it is due), and how the answer is counted.
+	result ledger.Result // for settle
+	// For postpone: wait is the time until the next poll is due. early is the time
+	// until free quota may be used for it (0: not before it is due). answer is the
+	// kind that is counted.
 	wait, early time.Duration
 	answer      ledger.Answer
-	// says is what is to be logged: what was out of the ordinary.
+	// says is what was unusual, for the log; empty if nothing was.
 	says string
 }
 
-// judge says what an answer of DescribeSnapshotTask means: task, or err where
-// that is not nil. s is the record as it was before, and the answer is about
-// its own task if it is accepted, else about one that a callback has named.
-// after is the delay before the first poll.
+// judge decides what to do after an answer of DescribeSnapshotTask, which is task, or
+// err if that is not nil. s is the record before the poll. The answer is about its own
+// task if s is accepted, otherwise about a task that a callback reported. after is the
+// delay before the first poll.
 func judge(s ledger.Snapshot, task tiw.Result, err error, after time.Duration, now time.Time) verdict {
 	if err != nil {
 		return judgeError(s, err, after, now)
@@ -76,28 +78,28 @@ func judge(s ledger.Snapshot, task tiw.Result, err error, after time.Duration, n
 		return verdict{do: claim}
 	case task.Status == tiw.StatusRunning:
 		age := max(0, now.Sub(s.AcceptedAt))
-		return verdict{wait: min(max(age, pollSpacing), pollMax), early: spacing(age), answer: ledger.Running}
+		return verdict{wait: min(max(age, pollSpacing), maxPollWait), early: spacing(age), answer: ledger.Running}
 	case finished && (task.Code != "" || len(task.Images) > 0):
-		return verdict{do: settle, result: resultOf(task), says: difference(task)}
+		return verdict{do: settle, result: resultOf(task), says: countMismatch(task)}
 	}
-	// It has ended without a result, or stands in a way that nobody knows.
-	came := fmt.Sprintf("Status %q, ErrorCode %q, ErrorMessage %q, %d images",
+	// The task is Finished without a result, or its Status is undocumented.
+	answer := fmt.Sprintf("Status %q, ErrorCode %q, ErrorMessage %q, %d images",
 		task.Status, task.Code, task.Message, len(task.Images))
-	count, since := inRow(s, ledger.Odd, now)
-	if finished && count >= unfinishedAnswers || since >= oddFor {
+	count, since := streak(s, ledger.Odd, now)
+	if finished && count >= maxEmptyAnswers || since >= oddTimeout {
 		return verdict{do: settle, says: "its answer is not one that Tencent documents", result: ledger.Result{
 			State: ledger.Failed, Images: task.Images, Total: task.Total, Code: tiw.CodeOddResult,
-			Message: fmt.Sprintf("Tencent answers %s, %d times in %s", came, count, since.Round(time.Second)),
+			Message: fmt.Sprintf("Tencent answers %s, %d times in %s", answer, count, since.Round(time.Second)),
 		}}
 	}
-	v := verdict{wait: min(after, againMax), answer: ledger.Odd}
+	v := verdict{wait: min(after, maxRetryWait), answer: ledger.Odd}
 	if count == 1 {
-		v.says = "an answer that Tencent does not document: " + came
+		v.says = "an answer that Tencent does not document: " + answer
 	}
 	return v
 }
 
-// judgeError is judge for a call that failed.
+// judgeError decides what to do after a failed call.
 func judgeError(s ledger.Snapshot, err error, after time.Duration, now time.Time) verdict {
 	var e *tiw.Error
 	if !errors.As(err, &e) {
@@ -118,52 +120,53 @@ func judgeError(s ledger.Snapshot, err error, after time.Duration, now time.Time
 		return judgeRefusal(s, err.Error(), end, after)
 	}
 	if s.State != ledger.Accepted {
-		// Nothing is sent for the snapshot until this is clear. A task that does
-		// not exist may be answered with any code.
+		// No request is sent for the snapshot until this is decided. Tencent may
+		// answer with any code if a task does not exist.
 		v := verdict{wait: pollSpacing, says: err.Error()}
 		if e.RequestID != "" {
-			if _, since := inRow(s, ledger.Odd, now); since >= oddFor {
+			if _, since := streak(s, ledger.Odd, now); since >= oddTimeout {
 				return verdict{do: discard, says: err.Error()}
 			}
-			v.wait, v.answer = min(after, againMax), ledger.Odd
+			v.wait, v.answer = min(after, maxRetryWait), ledger.Odd
 		}
 		return v
 	}
 	return verdict{wait: spacing(now.Sub(s.AcceptedAt)), says: err.Error()}
 }
 
-// judgeRefusal is the end, if Tencent has refused the task often enough.
+// judgeRefusal returns end once Tencent has refused the task too often. Before that it
+// postpones.
 func judgeRefusal(s ledger.Snapshot, says string, end verdict, after time.Duration) verdict {
 	end.says = says
-	count, _ := inRow(s, ledger.Refused, time.Time{})
+	count, _ := streak(s, ledger.Refused, time.Time{})
 	switch accepted := s.State == ledger.Accepted; {
-	case accepted && count >= refusals, !accepted && count >= reportedRefusals:
+	case accepted && count >= maxRefusals, !accepted && count >= maxReportedRefusals:
 		return end
 	case accepted:
-		return verdict{wait: min(after, againMax), answer: ledger.Refused, says: says}
+		return verdict{wait: min(after, maxRetryWait), answer: ledger.Refused, says: says}
 	}
 	return verdict{wait: time.Second << (count - 1), answer: ledger.Refused, says: says}
 }
 
-// inRow returns how many answers of a kind have come in a row, this one
-// included, and since when.
-func inRow(s ledger.Snapshot, kind ledger.Answer, now time.Time) (count int, since time.Duration) {
+// streak returns how many answers of a kind have come in a row, this one included,
+// and for how long.
+func streak(s ledger.Snapshot, kind ledger.Answer, now time.Time) (count int, since time.Duration) {
 	if s.Answer != kind {
 		return 1, 0
 	}
 	return s.Answers + 1, now.Sub(s.AnswersSince)
 }
 
-// spacing is the least time between two polls of a task of an age.
+// spacing returns the least time between two polls of a task of that age.
 func spacing(age time.Duration) time.Duration {
-	if age < youngFor {
+	if age < youngAge {
 		return pollSpacing
 	}
-	return min(age/pollFraction, pollMax)
+	return min(age/pollFraction, maxPollWait)
 }
 
-// resultOf is the result of a task that Tencent has told the end of. What has
-// images and no code has worked.
+// resultOf returns the result of a finished task. A task with images and no code has
+// succeeded.
 func resultOf(task tiw.Result) ledger.Result {
 	r := ledger.Result{State: ledger.Succeeded, Images: task.Images, Total: task.Total}
 	switch {
@@ -175,9 +178,9 @@ func resultOf(task tiw.Result) ledger.Result {
 	return r
 }
 
-// difference says by how much Tencent's count of the images is another than
-// their number, if it is.
-func difference(task tiw.Result) string {
+// countMismatch describes the difference if Tencent's count of the images is not their
+// number.
+func countMismatch(task tiw.Result) string {
 	if task.Total == nil || *task.Total == len(task.Images) {
 		return ""
 	}

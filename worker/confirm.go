@@ -17,48 +17,49 @@ import (
 )
 
 const (
-	// lookMost is the time between two looks for what is to be polled, while
-	// nothing is known to come sooner: callbacks make polls due at any time. Where
-	// many processes look, each waits for its turn.
-	// lookLeast is that while there is something.
-	lookMost, lookLeast = 500 * time.Millisecond, 200 * time.Millisecond
-	// describeTimeout is the deadline of one Describe.
+	// maxQueryWait is the longest time between two queries for due polls: a
+	// callback makes a poll due at any time. minQueryWait is the shortest. With
+	// many processes, each waits for its turn.
+	maxQueryWait, minQueryWait = 500 * time.Millisecond, 200 * time.Millisecond
+	// describeTimeout is the timeout of one Describe.
 	describeTimeout = 5 * time.Second
-	// pollersFor is the share of a poller in one request a second.
-	pollersFor = 0.01
-	// pollersMost bounds the polls of one process that are out at a time.
-	pollersMost = 500
-	// writeWithin is how long what follows from an answer waits for others to be
-	// written with it, and writeMost how many are at once.
-	writeWithin, writeMost = 100 * time.Millisecond, 100
-	// stoppedPatience is how long a poll waits for sending to go on: within the
-	// lease that it has.
-	stoppedPatience = 20 * time.Second
+	// pollersPerRate is the number of polling processes per request per second.
+	pollersPerRate = 0.01
+	// maxPolls limits the concurrent polls of one process.
+	maxPolls = 500
+	// writeDelay is how long an update waits for others to be written in the same
+	// round trip, and writeBatch limits their number.
+	writeDelay, writeBatch = 100 * time.Millisecond, 100
+	// maxStopWait is how long a poll waits for stopped sending to resume. It is
+	// shorter than the lease of the poll.
+	maxStopWait = 20 * time.Second
 )
 
-// confirmation polls accepted tasks: it asks what became of them. Polls that
-// are due come first. Where quota is free, the others are made early.
+// confirmation polls the results of accepted tasks. Due polls come first. Free quota is
+// used to poll other tasks early.
 type confirmation struct {
 	*Worker
-	line   atomic.Int64 // polls that wait for a permit
-	out    atomic.Int64 // polls that have not ended, these included
-	left   chan struct{}
-	writes chan write
-	failed digest // calls without an answer: in an outage that is every poll
-	waits  digest // answers that are no result yet: of a broken batch that is every room, again and again
+	waiting    atomic.Int64  // polls that wait for a permit
+	inProgress atomic.Int64  // all polls, including those
+	freed      chan struct{} // receives after one of them has decreased
+	updates    chan update
+	// In an outage every poll fails, and in a broken batch every room has no
+	// result again and again, so both are logged in digests.
+	failedPolls  digest // calls without an answer
+	pendingPolls digest // unusual answers without a result
 }
 
-// digest logs a line at once, and then one for all that came in an interval.
+// digest limits the log to one line per interval. The first event is logged at once.
 type digest struct {
 	every time.Duration
 
 	mu   sync.Mutex
 	last time.Time
-	n    int // since the last line
+	n    int // events since the last line
 }
 
-// add counts one, and calls log with their number unless it was called within
-// the interval.
+// add counts an event. It calls log with the count of events since the last line,
+// at most once per interval.
 func (d *digest) add(log func(n int)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -68,31 +69,31 @@ func (d *digest) add(log func(n int)) {
 	}
 }
 
-// confirm polls until ctx ends.
+// confirm polls until ctx ends. Then it waits for its polls and writes their updates.
 func (w *Worker) confirm(ctx context.Context) {
 	c := &confirmation{
-		Worker: w, left: make(chan struct{}, 1), writes: make(chan write),
-		failed: digest{every: 10 * time.Second}, waits: digest{every: time.Minute},
+		Worker: w, freed: make(chan struct{}, 1), updates: make(chan update),
+		failedPolls: digest{every: 10 * time.Second}, pendingPolls: digest{every: time.Minute},
 	}
 	var polls, writer sync.WaitGroup
 	writer.Go(func() { c.writeAll(ctx) })
-	mine := true // it is this worker that polls
+	active := true // whether this worker is one of those that poll
 	for ctx.Err() == nil {
-		if mine {
-			if in := w.gate.DescribeDelay(ctx); in > 0 {
-				pause(ctx, min(in, w.o.Second))
+		if active {
+			if delay := w.gate.DescribeDelay(ctx); delay > 0 {
+				pause(ctx, min(delay, w.o.Second))
 				continue
 			}
 		}
-		// A line of half a second: what is due goes before what was taken early, and
-		// many polls share a look.
+		// The waiting polls need half a second of permits: few enough that due polls soon
+		// pass early ones, and enough that many share one query.
 		limit := w.describe.Limit()
-		ahead := int64(max(4, limit/2))
-		pollers := min(max(w.o.Concurrency, limit*int(describeTimeout/time.Second)), pollersMost)
-		n := min(ahead-c.line.Load(), int64(pollers)-c.out.Load())
-		if n <= 0 || c.line.Load() > ahead/2 {
+		maxWaiting := int64(max(4, limit/2))
+		concurrency := min(max(w.o.Concurrency, limit*int(describeTimeout/time.Second)), maxPolls)
+		n := min(maxWaiting-c.waiting.Load(), int64(concurrency)-c.inProgress.Load())
+		if n <= 0 || c.waiting.Load() > maxWaiting/2 {
 			select {
-			case <-c.left:
+			case <-c.freed:
 			case <-ctx.Done():
 			}
 			continue
@@ -100,15 +101,15 @@ func (w *Worker) confirm(ctx context.Context) {
 		p, err := w.ledger.Poll(ctx, w.name, w.pollers(limit), int(n))
 		if err != nil {
 			if ctx.Err() == nil {
-				w.log.Warn("confirmation waits", "err", err)
+				w.log.Warn("due polls not read, trying again", "err", err)
 			}
 			pause(ctx, time.Second)
 			continue
 		}
-		mine = p.Standby == 0
+		active = p.Standby == 0
 		start := func(s ledger.Snapshot, urgency ratelimit.Priority) {
-			c.line.Add(1)
-			c.out.Add(1)
+			c.waiting.Add(1)
+			c.inProgress.Add(1)
 			polls.Go(func() { c.poll(ctx, s, p.Now, urgency) })
 		}
 		for _, s := range p.Due {
@@ -118,64 +119,63 @@ func (w *Worker) confirm(ctx context.Context) {
 			start(s, ratelimit.Bulk)
 		}
 		if int64(len(p.Due)+len(p.Early)) < n {
-			next := lookMost
+			next := maxQueryWait
 			if p.Next >= 0 {
-				next = min(max(p.Next, lookLeast), lookMost)
+				next = min(max(p.Next, minQueryWait), maxQueryWait)
 			}
 			pause(ctx, max(next, p.Standby))
 		}
 	}
 	polls.Wait()
-	close(c.writes)
+	close(c.updates)
 	writer.Wait()
 }
 
-// pollers is how many processes poll at a time: one makes a hundred requests a
-// second, and far from Redis a few in each round trip. The fewer there are, the
-// fewer round trips each request costs.
+// pollers returns how many processes may poll at a time: one per hundred requests per
+// second, and more if Redis is far away. Fewer pollers need fewer round trips per
+// request.
 func (w *Worker) pollers(limit int) int {
-	return 1 + int((pollersFor+w.describe.Distance().Seconds())*float64(limit))
+	return 1 + int((pollersPerRate+w.describe.Distance().Seconds())*float64(limit))
 }
 
-// leave counts one poll less and makes confirm look again.
-func (c *confirmation) leave(count *atomic.Int64) {
+// decrement decreases a count of polls and wakes confirm.
+func (c *confirmation) decrement(count *atomic.Int64) {
 	count.Add(-1)
 	select {
-	case c.left <- struct{}{}:
+	case c.freed <- struct{}{}:
 	default:
 	}
 }
 
-// poll asks about one snapshot's task and does what follows.
+// poll polls the task of one snapshot and applies the verdict.
 func (c *confirmation) poll(ctx context.Context, s ledger.Snapshot, now time.Time, urgency ratelimit.Priority) {
-	defer c.leave(&c.out)
-	gone := sync.OnceFunc(func() { c.leave(&c.line) })
-	defer gone()
+	defer c.decrement(&c.inProgress)
+	permitted := sync.OnceFunc(func() { c.decrement(&c.waiting) })
+	defer permitted()
 	describe := func(taskID string) (tiw.Result, error) {
-		return c.describeTask(ctx, s.Room.SdkAppId, taskID, urgency, gone)
+		return c.describeTask(ctx, s.Room.SdkAppId, taskID, urgency, permitted)
 	}
 	switch {
 	case s.State == "" || s.State.Ended():
 		c.logPollError(ctx, s.ID, c.ledger.Untrack(ctx, s.ID))
 	case s.State != ledger.Accepted:
 		c.pollReported(ctx, s, now, describe)
-	case now.Sub(s.AcceptedAt) > confirmWithin:
-		c.carryOut(ctx, s, verdict{do: settle, result: ledger.Result{
+	case now.Sub(s.AcceptedAt) > resultTimeout:
+		c.apply(ctx, s, verdict{do: settle, result: ledger.Result{
 			State:   ledger.Failed,
 			Code:    tiw.CodeResultTimeout,
-			Message: fmt.Sprintf("no result %s after acceptance; Tencent keeps images for three days", confirmWithin),
+			Message: fmt.Sprintf("no result %s after acceptance; Tencent keeps images for three days", resultTimeout),
 		}})
 	default:
 		task, err := describe(s.TaskID)
 		if ctx.Err() == nil && !isStopped(err) {
-			c.carryOut(ctx, s, judge(s, task, err, c.o.ConfirmAfter, now))
+			c.apply(ctx, s, judge(s, task, err, c.o.ConfirmAfter, now))
 		}
 	}
 }
 
-// pollReported asks about the tasks that callbacks have named for requests
-// whose answers were lost, until one of them is the snapshot's. Until that is
-// clear nothing is sent.
+// pollReported polls the tasks that callbacks reported for requests of unknown outcome,
+// until one of them belongs to the snapshot. Until then no request is sent for it.
 func (c *confirmation) pollReported(
 	ctx context.Context, s ledger.Snapshot, now time.Time, describe func(taskID string) (tiw.Result, error),
 ) {
@@ -196,16 +196,16 @@ func (c *confirmation) pollReported(
 				c.logPollError(ctx, s.ID, err)
 				return
 			default:
-				log.Info("task claimed: its callback came, its answer had not")
+				log.Info("task claimed: its callback arrived, the response of its request did not")
 				s.State, s.TaskID, s.AcceptedAt, s.Answer = ledger.Accepted, id, now, ledger.NoAnswer
 				v = judge(s, task, nil, c.o.ConfirmAfter, now)
 			}
 		}
 		if v.do != discard {
-			c.carryOut(ctx, s, v)
+			c.apply(ctx, s, v)
 			return
 		}
-		log.Warn("a callback has named a task that is not this snapshot's", "why", v.says)
+		log.Warn("reported task discarded: it does not belong to this snapshot", "why", v.says)
 		if err := c.ledger.DiscardReportedTask(ctx, s.ID, attempt, id); err != nil {
 			c.logPollError(ctx, s.ID, err)
 			return
@@ -214,24 +214,23 @@ func (c *confirmation) pollReported(
 	c.logPollError(ctx, s.ID, c.ledger.Untrack(ctx, s.ID))
 }
 
-// write is what follows from an answer: a result, or another poll.
-type write struct {
+// update is a write to the ledger after an answer: a result or a postponed poll.
+type update struct {
 	settles bool
 	ledger.Settlement
 	ledger.Postponement
 }
 
-// carryOut writes what an answer about the snapshot means, and logs what people
-// should know of it.
-func (c *confirmation) carryOut(ctx context.Context, s ledger.Snapshot, v verdict) {
+// apply passes the verdict on an answer to the writer, and logs what was unusual.
+func (c *confirmation) apply(ctx context.Context, s ledger.Snapshot, v verdict) {
 	log := c.log.With("id", s.ID, "task_id", s.TaskID)
 	if v.do == settle {
 		if v.result.State == ledger.Failed {
 			c.snapshotFailed(ctx, s.ID, v.result.Code, v.result.Message)
 		} else if v.says != "" {
-			log.Warn("snapshot succeeded, not as usual", "why", v.says)
+			log.Warn("snapshot succeeded with an unusual answer", "why", v.says)
 		}
-		c.writes <- write{settles: true, Settlement: ledger.Settlement{
+		c.updates <- update{settles: true, Settlement: ledger.Settlement{
 			ID: s.ID, TaskID: s.TaskID, Result: v.result, Copy: c.o.Copier != nil && c.o.Copier.Copies(s.Room),
 		}}
 		return
@@ -239,74 +238,74 @@ func (c *confirmation) carryOut(ctx context.Context, s ledger.Snapshot, v verdic
 	switch {
 	case v.says == "":
 	case v.answer == ledger.NoAnswer:
-		c.failed.add(func(n int) {
-			log.Warn("polls fail and are repeated; the newest of those since the last line", "polls", n, "why", v.says)
+		c.failedPolls.add(func(n int) {
+			log.Warn("polls failed, trying again; this is the latest since the last line", "polls", n, "why", v.says)
 		})
 	default:
-		c.waits.add(func(n int) {
-			log.Warn("no result yet, polled again; the newest of those since the last line", "polls", n, "why", v.says)
+		c.pendingPolls.add(func(n int) {
+			log.Warn("no result yet, polling again; this is the latest since the last line", "polls", n, "why", v.says)
 		})
 	}
 	// Jitter, so that the tasks of one burst spread out.
 	p := ledger.Postponement{ID: s.ID, Wait: v.wait + jitter(v.wait/10+1), Early: v.early, Answer: v.answer}
-	c.writes <- write{Postponement: p}
+	c.updates <- update{Postponement: p}
 }
 
-// writeAll writes what comes within writeWithin in one go. What Tencent has
-// said is written also while the worker stops.
+// writeAll writes updates in batches until the channel is closed. It writes also while
+// the worker stops, so that no answer is lost.
 func (c *confirmation) writeAll(ctx context.Context) {
-	for first := range c.writes {
+	for first := range c.updates {
 		var settlements []ledger.Settlement
 		var postponements []ledger.Postponement
-		add := func(w write) {
-			if w.settles {
-				settlements = append(settlements, w.Settlement)
+		add := func(u update) {
+			if u.settles {
+				settlements = append(settlements, u.Settlement)
 			} else {
-				postponements = append(postponements, w.Postponement)
+				postponements = append(postponements, u.Postponement)
 			}
 		}
 		add(first)
-		late := time.After(writeWithin)
+		deadline := time.After(writeDelay)
 	more:
-		for len(settlements)+len(postponements) < writeMost {
+		for len(settlements)+len(postponements) < writeBatch {
 			select {
-			case w, ok := <-c.writes:
+			case u, ok := <-c.updates:
 				if !ok {
 					break more
 				}
-				add(w)
-			case <-late:
+				add(u)
+			case <-deadline:
 				break more
 			}
 		}
-		write, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		for i, err := range c.ledger.SettleAll(write, settlements) {
+		writeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		for i, err := range c.ledger.SettleAll(writeCtx, settlements) {
 			c.logPollError(ctx, settlements[i].ID, err)
 		}
-		for i, err := range c.ledger.PostponeAll(write, postponements) {
+		for i, err := range c.ledger.PostponeAll(writeCtx, postponements) {
 			c.logPollError(ctx, postponements[i].ID, err)
 		}
 		cancel()
 	}
 }
 
-// logPollError says why nothing has come of polling a snapshot, if so.
+// logPollError logs an error of a poll, except while the worker stops.
 func (w *Worker) logPollError(ctx context.Context, id string, err error) {
-	// What is late somebody else has written meanwhile.
-	moved := errors.Is(err, ledger.ErrLate) || errors.Is(err, ledger.ErrLost)
-	if err != nil && !moved && ctx.Err() == nil {
-		w.log.Warn("poll failed, it is due again soon", "id", id, "err", err)
+	// ErrLate and ErrLost mean that another process has changed the record meanwhile.
+	changed := errors.Is(err, ledger.ErrLate) || errors.Is(err, ledger.ErrLost)
+	if err != nil && !changed && ctx.Err() == nil {
+		w.log.Warn("poll failed, trying again", "id", id, "err", err)
 	}
 }
 
-// describeTask asks Tencent about a task, within the quota. permitted is called
-// when the wait for it is over.
+// describeTask sends DescribeSnapshotTask within the rate limit. It calls permitted
+// when the wait for a permit is over.
 func (w *Worker) describeTask(
 	ctx context.Context, app uint64, taskID string, urgency ratelimit.Priority, permitted func(),
 ) (tiw.Result, error) {
-	waits := time.Now()
+	start := time.Now()
 	permit, err := w.gate.Describe(ctx, urgency)
-	for isStopped(err) && time.Since(waits) < stoppedPatience && pause(ctx, w.o.Second) {
+	for isStopped(err) && time.Since(start) < maxStopWait && pause(ctx, w.o.Second) {
 		permit, err = w.gate.Describe(ctx, urgency)
 	}
 	permitted()
@@ -314,7 +313,7 @@ func (w *Worker) describeTask(
 		return tiw.Result{}, err
 	}
 	defer permit.Release()
-	w.metrics.acquired(actionDescribe, urgency, waits)
+	w.metrics.acquired(actionDescribe, urgency, start)
 	call, cancel := context.WithTimeout(ctx, min(describeTimeout, w.o.CallTimeout))
 	defer cancel()
 	req := tiw.NewDescribeSnapshotTaskRequest()
@@ -329,8 +328,8 @@ func (w *Worker) describeTask(
 	return tiw.ResultOf(response), nil
 }
 
-// isStopped reports whether nothing was asked since sending is stopped. The
-// snapshot is due again when its lease is over.
+// isStopped reports whether a call was not sent because sending is stopped. The
+// snapshot is due again when its lease expires.
 func isStopped(err error) bool {
 	var stopped *gate.Stopped
 	return errors.As(err, &stopped)

@@ -20,27 +20,27 @@ import (
 	"tiwsnap/tiw"
 )
 
-// stoppedDelay is how soon a task looks again whether sending is still stopped,
-// and as much again at most.
+// stoppedDelay is the shortest delay before a task is retried while sending is stopped.
+// Jitter adds up to the same again.
 const stoppedDelay = 2 * time.Second
 
-// beginAgain is how soon an intent is written again that Redis has not taken.
-const beginAgain = 500 * time.Millisecond
+// intentRetryDelay is the delay before an intent that Redis has not taken is written
+// again.
+const intentRetryDelay = 500 * time.Millisecond
 
-// maxRefusal is how much is kept of what is wrong with a room, in characters.
+// maxRefusal limits the stored message about an invalid room, in characters.
 const maxRefusal = 500
 
-// retryLater is what a handler returns for a snapshot that is not finished
-// with: asynq runs it again after the delay. It is no failure and costs
-// nothing in asynq.
+// retryLater is the error of a handler whose task asynq runs again after a delay. It
+// does not use up retries of asynq.
 type retryLater struct {
 	after  time.Duration
 	why    string
-	failed bool // it counts as a failure in asynq's statistics, and in nothing else
+	failed bool // counts as a failure in asynq's statistics only
 }
 
 func (e *retryLater) Error() string {
-	return fmt.Sprintf("%s; again in %s", e.why, e.after.Round(time.Second))
+	return fmt.Sprintf("%s; retry in %s", e.why, e.after.Round(time.Second))
 }
 
 // retryDelay is asynq's RetryDelayFunc.
@@ -49,7 +49,7 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 	if errors.As(err, &later) {
 		return later.after
 	}
-	return 0 // a lost lease: the ledger knows whether to send
+	return 0 // the task lost its lease: the ledger decides whether to send
 }
 
 // isFailure is asynq's IsFailure.
@@ -58,36 +58,35 @@ func isFailure(err error) bool {
 	return errors.As(err, &later) && later.failed
 }
 
-// mostPanics is how often a task may panic before its snapshot fails.
-const mostPanics = 5
+// maxPanics is how often a task may panic before its snapshot fails.
+const maxPanics = 5
 
-// panicked decides what becomes of a task that has panicked outside of an attempt:
-// it waits longer each time, and then its snapshot fails. asynq counts the failures
-// for it.
-func (w *Worker) panicked(ctx context.Context, t *asynq.Task, cause any) (err error) {
+// handlePanic retries a task that panicked outside of an attempt, with backoff. After
+// maxPanics its snapshot fails. asynq counts the panics as failures of the task.
+func (w *Worker) handlePanic(ctx context.Context, t *asynq.Task, cause any) (err error) {
 	id, _ := asynq.GetTaskID(ctx)
 	failures, _ := asynq.GetRetryCount(ctx)
 	log := w.log.With("id", id, "panic", cause, "time", failures+1)
-	if failures+1 < mostPanics {
+	if failures+1 < maxPanics {
 		delay := w.backoff(failures + 1)
-		log.Error("a task has panicked", "again_in", delay, "stack", string(debug.Stack()))
+		log.Error("task panicked, trying again", "again_in", delay, "stack", string(debug.Stack()))
 		return &retryLater{delay, fmt.Sprintf("panic: %v", cause), true}
 	}
-	log.Error("a task panics each time: its snapshot fails")
+	log.Error("task panicked too often, its snapshot fails")
 	p, err := tasks.ParseSnapshot(t.Payload())
 	if err != nil {
 		return fmt.Errorf("panic: %v: %w", cause, asynq.SkipRetry)
 	}
-	return w.refuse(ctx, p, fmt.Errorf("the worker panics on it: %v", cause))
+	return w.failInvalid(ctx, p, fmt.Errorf("the worker panicked on it: %v", cause))
 }
 
-// handler makes the snapshot of one task.
+// handler returns the asynq handler that runs the snapshot of one task.
 func (l *lane) handler() asynq.HandlerFunc {
 	w := l.worker
 	return func(ctx context.Context, t *asynq.Task) (err error) {
 		defer func() {
 			if cause := recover(); cause != nil {
-				err = w.panicked(ctx, t, cause)
+				err = w.handlePanic(ctx, t, cause)
 			}
 		}()
 		p, err := tasks.ParseSnapshot(t.Payload())
@@ -95,10 +94,10 @@ func (l *lane) handler() asynq.HandlerFunc {
 		case errors.Is(err, tasks.ErrNewerPayload):
 			return &retryLater{after: time.Minute, why: err.Error()}
 		case isRoomError(err):
-			return w.refuse(ctx, p, err)
+			return w.failInvalid(ctx, p, err)
 		case err != nil:
 			id, _ := asynq.GetTaskID(ctx)
-			w.log.Error("a task can never run: its payload is wrong", "id", id, "type", t.Type(), "err", err)
+			w.log.Error("task cannot run: its payload is invalid", "id", id, "type", t.Type(), "err", err)
 			return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 		}
 		token := rand.Text()
@@ -111,11 +110,12 @@ func (l *lane) handler() asynq.HandlerFunc {
 	}
 }
 
-// notNow is what a handler returns where the ledger lets it send nothing.
-func notNow(intent ledger.Intent) error {
+// notSent returns the result of a handler that may not send, from the verdict of the
+// ledger.
+func notSent(intent ledger.Intent) error {
 	switch intent.Verdict {
 	case ledger.Wait:
-		return &retryLater{after: intent.Wait, why: "the outcome of a request is open"}
+		return &retryLater{after: intent.Wait, why: "the outcome of a request is unknown"}
 	case ledger.Stopped:
 		return &retryLater{after: stoppedDelay + jitter(stoppedDelay), why: "sending is stopped"}
 	}
@@ -127,40 +127,40 @@ func isRoomError(err error) bool {
 	return errors.As(err, &e)
 }
 
-// refuse ends a snapshot whose room breaks the rules: another release has
-// enqueued it. It is an attempt that sends nothing.
-func (w *Worker) refuse(ctx context.Context, p tasks.SnapshotPayload, cause error) error {
+// failInvalid fails a snapshot that can never be sent, as an attempt without a request.
+// Its room is invalid, which only another release of tiwsnap enqueues, or the worker
+// panics on it.
+func (w *Worker) failInvalid(ctx context.Context, p tasks.SnapshotPayload, cause error) error {
 	intent, err := w.ledger.Begin(ctx, p, rand.Text(), "")
 	if err != nil {
-		return &retryLater{after: beginAgain, why: err.Error()}
+		return &retryLater{after: intentRetryDelay, why: err.Error()}
 	}
 	if intent.Verdict != ledger.Send && intent.Verdict != ledger.Alone {
-		return notNow(intent)
+		return notSent(intent)
 	}
-	w.write(ctx, p, intent.Attempt, ledger.Outcome{
+	w.writeOutcome(ctx, p, intent.Attempt, ledger.Outcome{
 		State: ledger.Failed, Costs: true, Code: tiw.CodeInvalidRoom, Message: fmt.Sprintf("%.*s", maxRefusal, cause),
 	})
 	w.snapshotFailed(ctx, p.ID, tiw.CodeInvalidRoom, cause.Error())
 	return nil
 }
 
-// attempt sends at most one request. again asks for another attempt at once,
-// in the same slot: a throttled request has cost nothing but its permit.
+// attempt sends at most one request. If again is true, the caller makes another attempt
+// at once, in the same slot: a throttled request has cost only its permit.
 //
-// token names the intent, and stays the same until it is known that the ledger
-// has it.
+// token identifies the intent. It is replaced as soon as the ledger has confirmed it.
 func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, token *string) (again bool, err error) {
-	asked := time.Now()
+	start := time.Now()
 	var permit *gate.Permit
-	alone := w.replicas.unconfirmed()
-	if !alone {
+	unconfirmed := w.replicas.unconfirmed()
+	if !unconfirmed {
 		permit, err = l.permit(ctx, p)
 	}
-	waited := time.Since(asked)
+	waited := time.Since(start)
 	var stopped *gate.Stopped
 	var suspended *gate.Suspended
 	if errors.As(err, &stopped) || errors.As(err, &suspended) {
-		// Without a permit nothing is sent, but what was canceled meanwhile ends.
+		// Without a permit Begin allows no request, but it ends a canceled snapshot.
 		permit, err = nil, nil
 	}
 	if err != nil {
@@ -172,46 +172,46 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 
 	intent, err := w.ledger.Begin(ctx, p, *token, permit.Pass())
 	if err != nil {
-		// Redis is away. asynq could not take the task back now, and would not
-		// try again (its acknowledgements are lost then), so it stays here.
+		// Redis is down. asynq could not requeue the task now and does not retry
+		// that, so the handler keeps the task.
 		w.log.Warn("intent not written, trying again", "id", p.ID, "err", err)
 		if permit != nil {
 			permit.Release()
 		}
-		return pause(ctx, beginAgain), &retryLater{why: err.Error()}
+		return pause(ctx, intentRetryDelay), &retryLater{why: err.Error()}
 	}
 	used := *token
 	*token = rand.Text()
 	if intent.Verdict == ledger.Alone {
 		permit.Release()
-		w.write(ctx, p, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true, Token: used})
+		w.writeOutcome(ctx, p, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true, Token: used})
 		w.pauseUnconfirmed(ctx)
-		alone, intent.Verdict = true, ledger.Stopped
+		unconfirmed, intent.Verdict = true, ledger.Stopped
 	}
-	if alone && intent.Verdict == ledger.Stopped {
-		// It stays here: what asynq would be given now a failover may lose.
-		return pause(ctx, unconfirmedPause), notNow(intent)
+	if unconfirmed && intent.Verdict == ledger.Stopped {
+		// The handler keeps the task: a failover could lose it in asynq.
+		return pause(ctx, unconfirmedPause), notSent(intent)
 	}
 	if intent.Verdict == ledger.Stopped && suspended != nil {
-		w.gate.Invalidate() // it is not, not any more, or not for this room
+		w.gate.Invalidate() // the cached suspension is outdated, or does not concern this room
 		return true, nil
 	}
 	if intent.Verdict != ledger.Send {
-		return false, notNow(intent)
+		return false, notSent(intent)
 	}
 	w.resumeConfirmed(ctx)
 
-	// Whether a request that has panicked was sent nobody knows.
+	// After a panic it is unknown whether the request was sent.
 	defer func() {
 		if cause := recover(); cause != nil {
-			w.log.Error("an attempt has panicked", "id", p.ID, "panic", cause, "stack", string(debug.Stack()))
+			w.log.Error("attempt panicked", "id", p.ID, "panic", cause, "stack", string(debug.Stack()))
 			out := ledger.Outcome{PermitWait: waited, Token: used}
-			again, err = w.failed(ctx, p, intent, out, gate.Room, fmt.Errorf("panic: %v", cause))
+			again, err = w.handleFailure(ctx, p, intent, out, gate.Room, fmt.Errorf("panic: %v", cause))
 		}
 	}()
-	// From here on the outcome is written whatever happens to ctx. The permit
-	// is used when a connection stands, right before the request is written,
-	// and its use counts from when that is done.
+	// From here on the outcome is written even if ctx ends. The permit is used
+	// once the connection is open, right before the request is written. Its window
+	// starts when the request has been written.
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.o.CallTimeout)
 	began := time.Now()
 	w.traffic.busy.Add(1)
@@ -219,7 +219,7 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 	w.traffic.busy.Add(-1)
 	cancel()
 	if errors.Is(err, ratelimit.ErrStale) {
-		w.write(ctx, p, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true, Token: used})
+		w.writeOutcome(ctx, p, intent.Attempt, ledger.Outcome{State: ledger.Queued, Unsent: true, Token: used})
 		return true, nil
 	}
 	w.metrics.called(actionCreate, began, err)
@@ -229,16 +229,16 @@ func (w *Worker) attempt(ctx context.Context, p tasks.SnapshotPayload, l *lane, 
 			State: ledger.Accepted, TaskID: *response.TaskID, RequestID: deref(response.RequestId),
 			PermitWait: waited, Token: used,
 		}
-		w.write(ctx, p, intent.Attempt, out, func(pipe redis.Pipeliner) { permit.Report(ctx, pipe, out.TaskID) })
+		w.writeOutcome(ctx, p, intent.Attempt, out, func(pipe redis.Pipeliner) { permit.Report(ctx, pipe, out.TaskID) })
 		permit.Done(ctx, out.TaskID, nil)
 		return false, nil
 	}
-	return w.failed(ctx, p, intent, ledger.Outcome{PermitWait: waited, Token: used}, permit.Done(ctx, "", err), err)
+	return w.handleFailure(ctx, p, intent, ledger.Outcome{PermitWait: waited, Token: used}, permit.Done(ctx, "", err), err)
 }
 
-// failed decides what happens next, from the class of the error and from whom it
-// concerns. out is what is known of the outcome by itself.
-func (w *Worker) failed(
+// handleFailure decides whether to retry after an error, by its class and by whom it
+// concerns: the room or the account. It completes out and writes it.
+func (w *Worker) handleFailure(
 	ctx context.Context, p tasks.SnapshotPayload, intent ledger.Intent, out ledger.Outcome,
 	concerns gate.Verdict, err error,
 ) (again bool, _ error) {
@@ -258,25 +258,25 @@ func (w *Worker) failed(
 	switch e.Class {
 	case tiw.Throttled:
 		out.State = ledger.Queued
-		w.write(ctx, p, intent.Attempt, out)
+		w.writeOutcome(ctx, p, intent.Attempt, out)
 		log.Info("throttled: " + tiw.Explain(e.Code).Meaning)
 		return true, nil
 
 	case tiw.Clock:
 		out.State = ledger.Queued
-		w.write(ctx, p, intent.Attempt, out)
-		log.Warn("this machine's clock is wrong: signing with Tencent's time from now on", "offset",
+		w.writeOutcome(ctx, p, intent.Attempt, out)
+		log.Warn("the clock of this machine is wrong, signing with Tencent's time from now on", "offset",
 			w.tiw.ClockOffset().Round(time.Second))
 		return true, nil
 
 	case tiw.Account:
 		if concerns == gate.RoomAlone {
-			break // others are accepted, this one is not
+			break // Tencent accepts other rooms, so the snapshot fails
 		}
 		out.State = ledger.Queued
-		w.write(ctx, p, intent.Attempt, out)
-		log.Warn("refused for the account or the application", "message", e.Message)
-		return true, nil // to wait for its application, or be told that sending is stopped
+		w.writeOutcome(ctx, p, intent.Attempt, out)
+		log.Warn("account or application refused", "message", e.Message)
+		return true, nil // the next attempt waits for the application, or finds that sending is stopped
 
 	case tiw.NotSent:
 		out.State = ledger.Queued
@@ -285,33 +285,32 @@ func (w *Worker) failed(
 		} else if out.Costs = concerns == gate.Room; out.Costs && failures >= w.o.Attempts {
 			break
 		}
-		w.write(ctx, p, intent.Attempt, out)
+		w.writeOutcome(ctx, p, intent.Attempt, out)
 		log.Warn("attempt failed", "message", e.Message, "again_in", delay)
 		return false, &retryLater{delay, e.Error(), true}
 
 	case tiw.Unknown:
 		out.State, out.Costs = ledger.Unknown, concerns == gate.Room
-		if failures >= w.o.Attempts { // the ledger lets it fail when the grace is over, or holds it
+		if failures >= w.o.Attempts { // the ledger fails or holds it at the end of the grace period
 			delay = 0
 		}
 		delay = max(delay, w.grace())
-		w.write(ctx, p, intent.Attempt, out)
+		w.writeOutcome(ctx, p, intent.Attempt, out)
 		log.Warn("outcome unknown", "message", e.Message, "failures", failures, "again_in", delay)
 		return false, &retryLater{delay, e.Error(), true}
 	}
-	// Permanent, the room's own, or attempts used up.
+	// Permanent, refused for this room only, or out of attempts.
 	out.State, out.Costs = ledger.Failed, true
-	w.write(ctx, p, intent.Attempt, out)
+	w.writeOutcome(ctx, p, intent.Attempt, out)
 	w.snapshotFailed(ctx, p.ID, out.Code, out.Message)
 	return false, nil
 }
 
-// write writes an outcome, detached from the task's context and again until
-// Redis takes it. Redis being away stops all sending, so the number of
-// outcomes that wait here is at most the number of calls in flight. Meanwhile
-// the outcome lies in the spool, in case this process does not live so long.
-// The first try sends the commands of with in the same round trip.
-func (w *Worker) write(
+// writeOutcome writes an outcome to the ledger, and retries for writeTimeout even if ctx
+// ends. While Redis is down no request is sent, so at most as many outcomes wait here
+// as there were calls in flight. Meanwhile the spool stores the outcome, so that it
+// survives the process. The first try sends the commands of with in the same round trip.
+func (w *Worker) writeOutcome(
 	ctx context.Context, p tasks.SnapshotPayload, attempt int, out ledger.Outcome, with ...func(redis.Pipeliner),
 ) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
@@ -338,26 +337,26 @@ func (w *Worker) write(
 		log.Warn("outcome not written, trying again", "err", err)
 		if spooled == "" {
 			if spooled, err = w.spool.put(spoolEntry{id, attempt, out}); err != nil {
-				log.Error("outcome not spooled: it is lost if this process ends before Redis is back", "err", err)
+				log.Error("outcome not spooled: it is lost if this process ends before Redis is available", "err", err)
 			}
 		}
 		if !pause(ctx, delay) {
-			log.Error("outcome not written, giving up until it is read from the spool", "spool", spooled)
+			log.Error("outcome not written, it stays in the spool", "spool", spooled)
 			return
 		}
 	}
 }
 
-// backoff is how long a room waits after so many failures of its own: 2 s, 12 s,
-// 72 s, then at most 15 minutes, a quarter less or more. Eight attempts last
-// about an hour.
+// backoff returns the delay after that many failures of a room: 2 s, 12 s, 72 s, 432 s,
+// then 15 minutes, each with ±25 % jitter. Eight attempts take about an hour.
 func (w *Worker) backoff(failures int) time.Duration {
 	seconds := min(2*math.Pow(6, float64(failures-1)), (15 * time.Minute).Seconds())
 	d := time.Duration(seconds * float64(w.o.Second))
 	return d*3/4 + jitter(d/2+1)
 }
 
-// grace is how long an unknown outcome waits for its callback.
+// grace returns how long an unknown outcome waits for its callback: 0 unless OnUnknown is
+// WaitUnknown.
 func (w *Worker) grace() time.Duration {
 	if w.o.OnUnknown != WaitUnknown {
 		return 0
@@ -365,9 +364,10 @@ func (w *Worker) grace() time.Duration {
 	return w.o.UnknownGrace
 }
 
+// jitter returns a random duration in [0, d).
 func jitter(d time.Duration) time.Duration { return mrand.N(d) }
 
-// request is the request of one attempt.
+// request returns the request of one attempt.
 func (w *Worker) request(p tasks.SnapshotPayload, attempt int) *tiw.CreateSnapshotTaskRequest {
 	r := p.Room
 	req := tiw.NewCreateSnapshotTaskRequest()

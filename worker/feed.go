@@ -119,7 +119,7 @@ func (w *Worker) enqueue(ctx context.Context, all ...tasks.SnapshotPayload) erro
 		cause := p.Room.Validate()
 		if cause == nil {
 			good = append(good, p)
-		} else if err := w.refuse(ctx, p, cause); err != nil {
+		} else if err := w.failInvalid(ctx, p, cause); err != nil {
 			errs = append(errs, fmt.Errorf("snapshot %s: %w", p.ID, err))
 		}
 	}

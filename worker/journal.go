@@ -61,7 +61,8 @@ func (j *journal) run(ctx context.Context) {
 	}
 }
 
-// watch checks a batch in each poll until it has ended.
+// watch makes the polls check a batch until it has ended. It ignores batches beyond
+// maxWatched.
 func (j *journal) watch(batch string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -15,15 +15,17 @@ import (
 )
 
 const (
-	// serverEvery is how often it is looked which server of Redis answers, if there
-	// are new connections: another server cannot have the old ones.
-	serverEvery = 2 * time.Second
-	// serverMost is the longest time between two looks: a proxy keeps connections.
-	serverMost = 30 * time.Second
+	// serverInterval is the time between two checks for another Redis server while
+	// there are new connections. Without a proxy, an open connection never changes its
+	// server.
+	serverInterval = 2 * time.Second
+	// maxServerInterval is the longest time between two checks: behind a proxy the
+	// connections survive a failover.
+	maxServerInterval = 30 * time.Second
 )
 
-// watchLoss raises an alarm where Redis has lost data, and restores what this process
-// knows of it.
+// watchLoss restores the outcomes that this process remembers when Redis has lost data,
+// until ctx ends. The ledger finds a loss and logs an alarm.
 func (w *Worker) watchLoss(ctx context.Context) {
 	w.ledger.WatchLosses(ctx, ledger.LossWatch{
 		Dir: w.spool.dir, Notify: w.o.Webhooks.Sender != nil, Log: w.log,
@@ -31,50 +33,51 @@ func (w *Worker) watchLoss(ctx context.Context) {
 			w.metrics.losses.WithLabelValues(loss.Kind).Inc()
 			w.backlog.ClearCache()
 			if w.o.Webhooks.Sender != nil {
-				w.webhooks.Subscribe(ctx) // that ends are to be noted is lost, too
+				w.webhooks.Subscribe(ctx) // the subscription is lost too
 			}
 			w.restore(ctx)
 		},
 	})
 }
 
-// watchServer restores what a failover has lost and no look for a loss finds.
+// watchServer restores outcomes after a failover, until ctx ends. A failover may lose
+// writes that watchLoss does not notice.
 func (w *Worker) watchServer(ctx context.Context) {
-	dialed, looked := w.o.Redis.PoolStats().Misses, time.Now()
-	server := w.server(ctx)
-	for pause(ctx, serverEvery) {
+	dialed, checked := w.o.Redis.PoolStats().Misses, time.Now()
+	server := w.serverRunID(ctx)
+	for pause(ctx, serverInterval) {
 		now := w.o.Redis.PoolStats().Misses
-		if server != "" && now == dialed && time.Since(looked) < serverMost {
+		if server != "" && now == dialed && time.Since(checked) < maxServerInterval {
 			continue
 		}
-		is := w.server(ctx)
-		if is == "" {
+		current := w.serverRunID(ctx)
+		if current == "" {
 			continue
 		}
-		dialed, looked = now, time.Now()
-		if is == server {
+		dialed, checked = now, time.Now()
+		if current == server {
 			continue
 		}
 		if server != "" {
-			w.log.Warn("another Redis server answers: a failover or a restart")
+			w.log.Warn("Redis failover or restart detected, restoring lost outcomes")
 			w.restore(ctx)
 		}
-		server = is
+		server = current
 	}
 }
 
 const (
-	// outcomesFor is how long the outcomes of this process are remembered, and
-	// outcomesMost how many: a replica that is promoted may be so far behind.
-	outcomesFor  = 2 * time.Minute
-	outcomesMost = 20_000
-	restoreMany  = 200 // records that are read at a time
+	// outcomeTTL and maxOutcomes limit the age and number of the outcomes that this
+	// process remembers. A promoted replica may lack that many.
+	outcomeTTL   = 2 * time.Minute
+	maxOutcomes  = 20_000
+	restoreBatch = 200 // records read in one round trip
 )
 
-// outcomes are what became of the newest requests. The zero value is ready, and safe
-// for concurrent use.
+// outcomes remembers the outcomes of the newest requests. The zero value is ready to
+// use. It is safe for concurrent use.
 type outcomes struct {
-	restoring sync.Mutex // held while they are restored
+	restoring sync.Mutex // held during restore
 
 	mu  sync.Mutex
 	all []*outcome
@@ -84,28 +87,29 @@ type outcome struct {
 	at      time.Time
 	payload tasks.SnapshotPayload
 	attempt int
-	counted bool // as an extra task: not once more
+	counted bool // already counted as an extra task
 	ledger.Outcome
 }
 
+// add remembers an outcome and drops old ones.
 func (o *outcomes) add(p tasks.SnapshotPayload, attempt int, out ledger.Outcome) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	drop := 0
-	for drop < len(o.all) && (time.Since(o.all[drop].at) > outcomesFor || len(o.all)-drop >= outcomesMost) {
+	for drop < len(o.all) && (time.Since(o.all[drop].at) > outcomeTTL || len(o.all)-drop >= maxOutcomes) {
 		drop++
 	}
 	o.all = append(o.all[drop:], &outcome{at: time.Now(), payload: p, attempt: attempt, Outcome: out})
 }
 
-func (o *outcomes) snapshot() []*outcome {
+func (o *outcomes) list() []*outcome {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.all)
 }
 
-// lacks reports whether a record may lack the outcome.
-func (o *outcome) lacks(s ledger.Snapshot) bool {
+// missingIn reports whether the record s may lack the outcome.
+func (o *outcome) missingIn(s ledger.Snapshot) bool {
 	if o.counted {
 		return false
 	}
@@ -115,52 +119,52 @@ func (o *outcome) lacks(s ledger.Snapshot) bool {
 	return s.TaskID != o.TaskID && !slices.Contains(slices.Collect(maps.Values(s.ExtraTasks)), o.TaskID)
 }
 
-// restore writes the outcomes of the last minutes again that Redis does not have: a
-// failover has lost them. So nothing is sent again for those that were accepted; where
-// it was already, the task is counted as an extra one.
+// restore writes remembered outcomes again that Redis has lost. Accepted snapshots are
+// then not sent again. If one was already sent again, its task is counted as an extra
+// one.
 func (w *Worker) restore(ctx context.Context) {
 	w.outcomes.restoring.Lock()
 	defer w.outcomes.restoring.Unlock()
 	kept := 0
 	defer func() {
 		if kept > 0 {
-			w.log.Warn("outcomes kept that Redis had lost with their batches", "number", kept,
-				"fix", "enqueue the same rooms under the same name: they are used then")
+			w.log.Warn("outcomes stored whose batches Redis had lost", "number", kept,
+				"fix", "enqueue the same rooms under the same batch name to use them")
 		}
 	}()
-	for some := range slices.Chunk(w.outcomes.snapshot(), restoreMany) {
+	for some := range slices.Chunk(w.outcomes.list(), restoreBatch) {
 		ids := make([]string, len(some))
 		for i, o := range some {
 			ids[i] = o.payload.ID
 		}
 		records, err := w.ledger.Records(ctx, ids)
 		if err != nil {
-			w.log.Error("outcomes that Redis may have lost are not restored", "err", err)
+			w.log.Error("cannot check which outcomes Redis has lost", "err", err)
 			return
 		}
 		for i, o := range some {
-			if !o.lacks(records[i]) {
+			if !o.missingIn(records[i]) {
 				continue
 			}
 			log := w.log.With("id", o.payload.ID, "attempt", o.attempt, "state", o.State, "task_id", o.TaskID)
 			switch err := w.ledger.Restore(ctx, o.payload, o.attempt, o.Outcome); {
 			case err == nil:
-				log.Warn("outcome restored that Redis had lost")
+				log.Warn("lost outcome restored")
 			case errors.Is(err, ledger.ErrLost):
 				kept++
 			case errors.Is(err, ledger.ErrLate) && o.TaskID != "":
 				o.counted = true
-				log.Warn("extra task: Redis had lost the answer, and the snapshot has another task")
+				log.Warn("extra task: Redis had lost the outcome, and the snapshot has another task")
 			case !errors.Is(err, ledger.ErrLate):
-				log.Error("outcome not restored that Redis had lost", "err", err)
+				log.Error("lost outcome not restored", "err", err)
 			}
 		}
 	}
 }
 
-// server is the run id of the Redis server that takes our writes, or empty where that
-// is not known: another one means a failover or a restart.
-func (w *Worker) server(ctx context.Context) string {
+// serverRunID returns the run id of the Redis server that takes writes, or "" if it is
+// unknown. It changes after a failover or a restart.
+func (w *Worker) serverRunID(ctx context.Context) string {
 	node, err := rdb.Master(ctx, w.o.Redis, w.o.Namespace.Epoch())
 	if err != nil {
 		return ""

@@ -12,13 +12,13 @@ import (
 	"tiwsnap/tiw"
 )
 
-// The API's actions, as metrics and limiters name them.
+// The API actions, as in the labels of metrics and the keys of limiters.
 const (
 	actionCreate   = gate.ActionCreate
 	actionDescribe = gate.ActionDescribe
 )
 
-// metrics are the figures of one worker.
+// metrics are the Prometheus metrics of one worker.
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -55,7 +55,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 	}
 }
 
-// called counts one call that began then and ended now.
+// called counts an API call that began at began and has just ended.
 func (m metrics) called(action string, began time.Time, err error) {
 	code := ""
 	var e *tiw.Error
@@ -68,7 +68,7 @@ func (m metrics) called(action string, began time.Time, err error) {
 	m.seconds.WithLabelValues(action).Observe(time.Since(began).Seconds())
 }
 
-// acquired observes how long a call has waited for its permit.
+// acquired observes the wait for a permit that began at began and has just ended.
 func (m metrics) acquired(action string, p ratelimit.Priority, began time.Time) {
 	name := "bulk"
 	if p == ratelimit.Interactive {

@@ -4,15 +4,15 @@ import (
 	"tiwsnap/tasks"
 )
 
-// Tencent calls one URL when a task has ended. A worker that takes callbacks and
-// sends webhooks gives it its own, and calls the one that the room names when
-// the result is confirmed: that is relaying. Every other worker gives Tencent
-// the room's.
+// Tencent calls one URL when a task has ended. A worker that receives callbacks and
+// sends webhooks relays: it gives Tencent its own URL, and calls the CallbackURL of
+// the room when the result is confirmed. Every other worker gives Tencent the
+// CallbackURL of the room.
 
-// relays reports whether this worker itself calls the CallbackURLs of rooms.
+// relays reports whether this worker calls the CallbackURLs of rooms itself.
 func (w *Worker) relays() bool { return w.o.CallbackURL != nil && w.o.Webhooks.Sender != nil }
 
-// callbackURL is the CallbackURL of an attempt's request, or empty.
+// callbackURL returns the CallbackURL of an attempt's request, or "" for none.
 func (w *Worker) callbackURL(p tasks.SnapshotPayload, attempt int) string {
 	switch own := p.Room.CallbackURL; {
 	case own != "" && !w.relays():

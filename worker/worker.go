@@ -1,8 +1,8 @@
 // Package worker runs snapshots. A Worker moves rooms from the backlog to asynq
 // queues, sends a CreateSnapshotTask request for each under the shared rate limit,
 // and polls DescribeSnapshotTask for the results. It also retries failed attempts,
-// restores lost tasks and outcomes, and sends webhooks. Any number of workers share
-// one Redis, which holds all state.
+// restores lost tasks and outcomes, and sends webhooks. Any number of workers may
+// share one Redis, through which they coordinate.
 package worker
 
 import (
@@ -52,9 +52,9 @@ type Options struct {
 	// OtherCallbackURL is sent to Tencent for rooms that have no CallbackURL, if
 	// CallbackURL is nil. Default: none.
 	OtherCallbackURL string
-	// OnUnknown is what to do with a request of unknown outcome. UnknownGrace is
-	// how long WaitUnknown waits for its callback. Default 0: no callbacks are
-	// received.
+	// OnUnknown is what to do with a request of unknown outcome; default
+	// WaitUnknown. UnknownGrace is how long WaitUnknown waits for its callback;
+	// default 0, for when no callbacks are written to the ledger.
 	OnUnknown    OnUnknown
 	UnknownGrace time.Duration
 	ConfirmShare int // percent of the Describe quota for confirmation; default 100
