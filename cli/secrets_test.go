@@ -329,7 +329,9 @@ func TestNoSecretIsShown(t *testing.T) {
 	// Redis goes away in the middle.
 	redistest.Until(t, "half of it is done", func() bool { return sim.State().Tasks.Created > 10 })
 	server.Kill()
-	redistest.Until(t, "the workers are in trouble", func() bool { return out.has("the log of a worker", "backlog not read") })
+	redistest.Until(t, "the workers are in trouble", func() bool {
+		return out.has("the log of a worker", "backlog not read")
+	})
 	says(s, "status")
 	says(s, "doctor")
 	if err := server.Restart(); err != nil {
