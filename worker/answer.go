@@ -58,8 +58,8 @@ type verdict struct {
 	// kind that is counted.
 	wait, early time.Duration
 	answer      ledger.Answer
-	// says is what was unusual, for the log; empty if nothing was.
-	says string
+	// note is what was unusual, for the log; empty if nothing was.
+	note string
 }
 
 // judge decides what to do after an answer of DescribeSnapshotTask, which is task, or
@@ -80,21 +80,21 @@ func judge(s ledger.Snapshot, task tiw.Result, err error, after time.Duration, n
 		age := max(0, now.Sub(s.AcceptedAt))
 		return verdict{wait: min(max(age, pollSpacing), maxPollWait), early: spacing(age), answer: ledger.Running}
 	case finished && (task.Code != "" || len(task.Images) > 0):
-		return verdict{do: settle, result: resultOf(task), says: countMismatch(task)}
+		return verdict{do: settle, result: resultOf(task), note: countMismatch(task)}
 	}
 	// The task is Finished without a result, or its Status is undocumented.
 	answer := fmt.Sprintf("Status %q, ErrorCode %q, ErrorMessage %q, %d images",
 		task.Status, task.Code, task.Message, len(task.Images))
 	count, since := streak(s, ledger.Odd, now)
 	if finished && count >= maxEmptyAnswers || since >= oddTimeout {
-		return verdict{do: settle, says: "its answer is not one that Tencent documents", result: ledger.Result{
+		return verdict{do: settle, note: "its answer is not one that Tencent documents", result: ledger.Result{
 			State: ledger.Failed, Images: task.Images, Total: task.Total, Code: tiw.CodeOddResult,
 			Message: fmt.Sprintf("Tencent answers %s, %d times in %s", answer, count, since.Round(time.Second)),
 		}}
 	}
 	v := verdict{wait: min(after, maxRetryWait), answer: ledger.Odd}
 	if count == 1 {
-		v.says = "an answer that Tencent does not document: " + answer
+		v.note = "an answer that Tencent does not document: " + answer
 	}
 	return v
 }
@@ -111,7 +111,7 @@ func judgeError(s ledger.Snapshot, err error, after time.Duration, now time.Time
 	case tiw.Clock:
 		return verdict{} // the next call is signed with Tencent's time
 	case tiw.Account:
-		return verdict{wait: refusedWait, says: err.Error()}
+		return verdict{wait: refusedWait, note: err.Error()}
 	case tiw.Permanent:
 		end := verdict{do: discard}
 		if s.State == ledger.Accepted {
@@ -122,30 +122,30 @@ func judgeError(s ledger.Snapshot, err error, after time.Duration, now time.Time
 	if s.State != ledger.Accepted {
 		// No request is sent for the snapshot until this is decided. Tencent may
 		// answer with any code if a task does not exist.
-		v := verdict{wait: pollSpacing, says: err.Error()}
+		v := verdict{wait: pollSpacing, note: err.Error()}
 		if e.RequestID != "" {
 			if _, since := streak(s, ledger.Odd, now); since >= oddTimeout {
-				return verdict{do: discard, says: err.Error()}
+				return verdict{do: discard, note: err.Error()}
 			}
 			v.wait, v.answer = min(after, maxRetryWait), ledger.Odd
 		}
 		return v
 	}
-	return verdict{wait: spacing(now.Sub(s.AcceptedAt)), says: err.Error()}
+	return verdict{wait: spacing(now.Sub(s.AcceptedAt)), note: err.Error()}
 }
 
 // judgeRefusal returns end once Tencent has refused the task too often. Before that it
 // postpones.
-func judgeRefusal(s ledger.Snapshot, says string, end verdict, after time.Duration) verdict {
-	end.says = says
+func judgeRefusal(s ledger.Snapshot, note string, end verdict, after time.Duration) verdict {
+	end.note = note
 	count, _ := streak(s, ledger.Refused, time.Time{})
 	switch accepted := s.State == ledger.Accepted; {
 	case accepted && count >= maxRefusals, !accepted && count >= maxReportedRefusals:
 		return end
 	case accepted:
-		return verdict{wait: min(after, maxRetryWait), answer: ledger.Refused, says: says}
+		return verdict{wait: min(after, maxRetryWait), answer: ledger.Refused, note: note}
 	}
-	return verdict{wait: time.Second << (count - 1), answer: ledger.Refused, says: says}
+	return verdict{wait: time.Second << (count - 1), answer: ledger.Refused, note: note}
 }
 
 // streak returns how many answers of a kind have come in a row, this one included,

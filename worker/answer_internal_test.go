@@ -137,7 +137,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := judge(test.s, test.task, test.err, after, now)
-			got.says = ""
+			got.note = ""
 			if diff := cmp.Diff(fmt.Sprintf("%+v", plainVerdict(test.want)), fmt.Sprintf("%+v", plainVerdict(got))); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
@@ -159,8 +159,8 @@ func TestJudge(t *testing.T) {
 			{row(young, ledger.Odd, 1, 0), tiw.Result{Status: "Failed"}, nil, ""}, // said before
 			{young, tiw.Result{}, failure(noTask, "r"), ": InvalidParameter.TaskNotFound: m (permanent, RequestId r)"},
 		} {
-			if got := judge(test.s, test.task, test.err, after, now).says; got != test.want {
-				t.Errorf("%+v, %v: says %q, want %q", test.task, test.err, got, test.want)
+			if got := judge(test.s, test.task, test.err, after, now).note; got != test.want {
+				t.Errorf("%+v, %v: note %q, want %q", test.task, test.err, got, test.want)
 			}
 		}
 	})

@@ -191,7 +191,7 @@ func (c *confirmation) pollReported(
 			err := c.ledger.ClaimTask(ctx, s.ID, attempt, id)
 			switch {
 			case errors.Is(err, ledger.ErrTaken):
-				v = verdict{do: discard, says: err.Error()}
+				v = verdict{do: discard, note: err.Error()}
 			case err != nil:
 				c.logPollError(ctx, s.ID, err)
 				return
@@ -205,7 +205,7 @@ func (c *confirmation) pollReported(
 			c.apply(ctx, s, v)
 			return
 		}
-		log.Warn("reported task discarded: it does not belong to this snapshot", "why", v.says)
+		log.Warn("reported task discarded: it does not belong to this snapshot", "why", v.note)
 		if err := c.ledger.DiscardReportedTask(ctx, s.ID, attempt, id); err != nil {
 			c.logPollError(ctx, s.ID, err)
 			return
@@ -227,8 +227,8 @@ func (c *confirmation) apply(ctx context.Context, s ledger.Snapshot, v verdict) 
 	if v.do == settle {
 		if v.result.State == ledger.Failed {
 			c.snapshotFailed(ctx, s.ID, v.result.Code, v.result.Message)
-		} else if v.says != "" {
-			log.Warn("snapshot succeeded with an unusual answer", "why", v.says)
+		} else if v.note != "" {
+			log.Warn("snapshot succeeded with an unusual answer", "why", v.note)
 		}
 		c.updates <- update{settles: true, Settlement: ledger.Settlement{
 			ID: s.ID, TaskID: s.TaskID, Result: v.result, Copy: c.o.Copier != nil && c.o.Copier.Copies(s.Room),
@@ -236,14 +236,14 @@ func (c *confirmation) apply(ctx context.Context, s ledger.Snapshot, v verdict) 
 		return
 	}
 	switch {
-	case v.says == "":
+	case v.note == "":
 	case v.answer == ledger.NoAnswer:
 		c.failedPolls.add(func(n int) {
-			log.Warn("polls failed, trying again; this is the latest since the last line", "polls", n, "why", v.says)
+			log.Warn("polls failed, trying again; this is the latest since the last line", "polls", n, "why", v.note)
 		})
 	default:
 		c.pendingPolls.add(func(n int) {
-			log.Warn("no result yet, polling again; this is the latest since the last line", "polls", n, "why", v.says)
+			log.Warn("no result yet, polling again; this is the latest since the last line", "polls", n, "why", v.note)
 		})
 	}
 	// Jitter, so that the tasks of one burst spread out.

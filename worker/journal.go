@@ -39,7 +39,7 @@ type journal struct {
 	batches string          // score of the newest logged batch (ms)
 	newest  map[string]bool // logged batches with that score
 	changes string          // id of the newest logged audit entry
-	polls   int64           // count of all workers' polls at the last poll of this worker
+	polls   int64           // number of polls by all workers, as of the last poll of this one
 	next    time.Duration   // until the next poll
 
 	mu      sync.Mutex

@@ -28,7 +28,7 @@ const (
 	takeAhead = 50 * time.Millisecond
 	// bulkLease is how long a process may take bulk tasks after it last renewed its
 	// lease. Fewer processes need fewer round trips per room: each reserves and
-	// reports more permits at once, and fewer waits are in vain.
+	// reports more permits at once, and fewer wait for permits that they do not get.
 	bulkLease = 3 * time.Second
 	// maxTakers limits the asynq servers of one lane.
 	maxTakers = 8

@@ -34,7 +34,8 @@ func (m *memoryWatch) full(ctx context.Context, w *Worker) bool {
 	m.checked, m.isFull, m.warn.Interval = time.Now(), false, time.Minute
 	servers, err := rdb.Servers(ctx, w.o.Redis, "memory")
 	if err != nil {
-		return false // unknown: INFO is not permitted or Redis is embedded. If Redis is down, nothing is fed anyway
+		// INFO is not permitted, or Redis is embedded. If Redis is down, nothing is fed anyway.
+		return false
 	}
 	for _, s := range servers {
 		if s.Memory == nil || s.Memory.Max == 0 || float64(s.Memory.Used) < feedUpTo*float64(s.Memory.Max) {

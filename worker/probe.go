@@ -27,7 +27,7 @@ func (w *Worker) probe(ctx context.Context) {
 }
 
 // probeAccount sends a probe if one is due. The probe is a Describe of an existing
-// task: it changes nothing, and its answer shows no error for an unknown task.
+// task: it changes nothing, and Tencent has no reason to refuse it as unknown.
 func (w *Worker) probeAccount(ctx context.Context) error {
 	permit, task, app, err := w.gate.Probe(ctx)
 	if permit == nil || err != nil {

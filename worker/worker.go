@@ -118,26 +118,25 @@ func setDefault[T comparable](v *T, value T) {
 
 // Worker runs snapshots in one process. Any number of workers may share one Redis.
 type Worker struct {
-	o         Options
-	name      string // random id of this worker, for leases and the roster
-	log       *slog.Logger
-	tiw       *tiw.Client
-	ledger    *ledger.Ledger
-	backlog   *backlog.Backlog
-	inspector *asynq.Inspector
-	producer  *enqueue.Client
-	spool     spool
-	outcomes  outcomes
-	replicas  replicas
-	gate      *gate.Gate
-	create    *ratelimit.Limiter // the limiter of CreateSnapshotTask in gate
-	describe  *ratelimit.Limiter // the limiter of DescribeSnapshotTask in gate
-	metrics   metrics
-	traffic   traffic
-	failures  failures
-	journal   *journal
-	webhooks  *webhook.Dispatcher // nil: no webhooks are sent
-	foreign   sync.Map            // "QUEUE TYPE" of logged tasks of other applications
+	o        Options
+	name     string // random id of this worker, for leases and the roster
+	log      *slog.Logger
+	tiw      *tiw.Client
+	ledger   *ledger.Ledger
+	backlog  *backlog.Backlog
+	producer *enqueue.Client
+	spool    spool
+	outcomes outcomes
+	replicas replicas
+	gate     *gate.Gate
+	create   *ratelimit.Limiter // the limiter of CreateSnapshotTask in gate
+	describe *ratelimit.Limiter // the limiter of DescribeSnapshotTask in gate
+	metrics  metrics
+	traffic  traffic
+	failures failures
+	journal  *journal
+	webhooks *webhook.Dispatcher // nil: no webhooks are sent
+	foreign  sync.Map            // "QUEUE TYPE" of logged tasks of other applications
 }
 
 // New returns a worker. It does not touch Redis or the network.
@@ -147,15 +146,14 @@ func New(o Options) (*Worker, error) {
 	}
 	o.setDefaults()
 	w := &Worker{
-		o:         o,
-		name:      rand.Text(),
-		log:       o.Log,
-		tiw:       o.TIW,
-		spool:     spool{o.Spool},
-		backlog:   backlog.New(o.Redis, o.Namespace),
-		inspector: asynq.NewInspectorFromRedisClient(o.Redis),
-		producer:  enqueue.New(o.Redis, o.Namespace),
-		metrics:   newMetrics(o.Metrics),
+		o:        o,
+		name:     rand.Text(),
+		log:      o.Log,
+		tiw:      o.TIW,
+		spool:    spool{o.Spool},
+		backlog:  backlog.New(o.Redis, o.Namespace),
+		producer: enqueue.New(o.Redis, o.Namespace),
+		metrics:  newMetrics(o.Metrics),
 	}
 	w.journal = &journal{w: w, watched: map[string]bool{}, newest: map[string]bool{}}
 	var needed func() int
