@@ -8,14 +8,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// guard keeps one process at its limit whatever the shared state says: limit
-// limiters of one token a second each, used in turn. Of any limit+1 sends two
-// took the same limiter, so they are more than a second apart.
+// guard applies the limit to one process, whatever the shared state says. It uses as many limiters as the limit in
+// round-robin order, each with one token per second. Of any limit+1 sends, two used the same limiter, so they are more
+// than a second apart.
 type guard struct {
 	mu       sync.Mutex
 	limiters []*rate.Limiter // at least limit
 	limit    int
-	turn     int
+	current  int // index of the limiter used last
 }
 
 func newGuard(limit int) *guard {
@@ -24,15 +24,14 @@ func newGuard(limit int) *guard {
 	return g
 }
 
-// set changes the limit. No limiter is ever thrown away: while the limit goes
-// down and up again no second holds more than the greater one.
+// set changes the limit. It keeps all limiters, so that a limit which goes down and up again never allows more than the
+// higher one in any second.
 func (g *guard) set(limit int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.limit = limit
 	for len(g.limiters) < limit {
-		// The extra millisecond covers rounding, and the moment between the
-		// end of wait and the send.
+		// The extra millisecond covers rounding, and the time between the end of wait and the send.
 		g.limiters = append(g.limiters, rate.NewLimiter(rate.Every(time.Second+time.Millisecond), 1))
 	}
 }
@@ -40,12 +39,12 @@ func (g *guard) set(limit int) {
 func (g *guard) next() *rate.Limiter {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.turn = (g.turn + 1) % g.limit
-	return g.limiters[g.turn]
+	g.current = (g.current + 1) % g.limit
+	return g.limiters[g.current]
 }
 
-// wait returns when this process may send. The token counts from the moment
-// of the return and not, as with rate.Limiter.Wait, from when it was due.
+// wait blocks until this process may send. The token counts from the return of wait. With rate.Limiter.Wait it would
+// count from when it was due, which may be earlier.
 func (g *guard) wait(ctx context.Context) error {
 	limiter := g.next()
 	for {
@@ -62,7 +61,7 @@ func (g *guard) wait(ctx context.Context) error {
 	}
 }
 
-// sleep returns after d, or earlier with the context's error.
+// sleep waits for d, or until ctx ends and then returns its error.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()

@@ -17,37 +17,36 @@ var historyLua string
 
 var historyScript = redis.NewScript(historyLua)
 
-// Span is the time over which a History goes back.
+// Span is the length of a History.
 type Span string
 
-// The spans.
+// The supported spans.
 const (
 	Quarter Span = "15m"
 	Day     Span = "24h"
 	Week    Span = "7d"
 )
 
-// spans are the rings of the history, from the finest to the coarsest.
+// spans are the ring buffers of the history, from the finest to the coarsest.
 var spans = [3]struct {
 	span Span
 	slot time.Duration
-	n    int
+	n    int // slots
 }{{Quarter, 5 * time.Second, 180}, {Day, 5 * time.Minute, 288}, {Week, 30 * time.Minute, 336}}
 
-// Point is the requests of one slot of time.
+// Point counts the requests of one time slot.
 type Point struct {
-	At      time.Time `json:"at"` // where the slot begins
+	At      time.Time `json:"at"` // start of the slot
 	Sent    int       `json:"sent"`
-	Refused int       `json:"refused"`         // of them, beyond the quota
-	Limit   int       `json:"limit,omitempty"` // a second, as it was in force; 0: nothing was sent
+	Refused int       `json:"refused"`         // rejected by the API, included in Sent
+	Limit   int       `json:"limit,omitempty"` // requests per second at that time; 0: nothing was sent
 }
 
-// RecordWithin is the time within which each worker calls Record again.
+// RecordWithin is the longest interval at which a worker calls Record.
 const RecordWithin = 10 * time.Second
 
-// History is the requests of all processes over a span, the oldest slot first.
-// The last slot is not over yet. Points[:Complete] ended RecordWithin ago, so
-// that workers have recorded all of them.
+// History counts the requests of all processes over a span, oldest slot first. The last slot is the current one.
+// Points[:Complete] ended at least RecordWithin ago, so all workers have recorded them.
 type History struct {
 	Span     Span    `json:"span"`
 	Slot     int     `json:"slot_seconds"`
@@ -55,16 +54,14 @@ type History struct {
 	Points   []Point `json:"points"`
 }
 
-// counts are the requests of this process in slots of the finest ring, by the
-// beginning of the slot in Unix seconds on the clock of Redis. A request counts
-// from the instant of its permit: no second holds more of those than the limit,
-// so no slot exceeds it, however late it is recorded.
+// counts are the requests of this process in slots of the finest ring. A key is the start of a slot in Unix seconds by
+// the clock of Redis. A request counts at the instant of its permit. No second has more instants than the limit, so no
+// slot exceeds it, however late the request is recorded.
 type counts map[int64]count
 
 type count struct{ sent, refused int }
 
-// add adds to a slot. It keeps as many slots as the finest ring has, so that it
-// is bounded where nobody records them.
+// add adds n to a slot. It keeps at most as many slots as the finest ring has, because Record may never be called.
 func (c counts) add(slot int64, n count) {
 	was := c[slot]
 	c[slot] = count{was.sent + n.sent, was.refused + n.refused}
@@ -73,20 +70,19 @@ func (c counts) add(slot int64, n count) {
 	}
 }
 
-// count counts requests of the permit. The caller has the limiter's mu.
+// count counts requests of the permit. The caller holds the limiter's mu.
 func (p *Permit) count(sent, refused int) {
 	p.limiter.counts.add(time.UnixMicro(p.clock).Truncate(spans[0].slot).Unix(), count{sent, refused})
 }
 
-// record is counts on their way to the history. Its id makes Redis add them once, however often they are sent.
+// record is counts that are being written to the history. Its id makes a repeated write idempotent.
 type record struct {
 	id     string
 	counts counts
 }
 
-// Record adds the requests of this process to the history, each to the slot of
-// its permit. It takes one round trip, or none where there are no requests.
-// After an error, which is that of Redis, the next call adds them.
+// Record writes the requests of this process to the history. It takes one round trip, or none if there are no requests.
+// After an error, the next call writes them. Errors are those of Redis.
 func (l *Limiter) Record(ctx context.Context) error {
 	for {
 		l.mu.Lock()
@@ -132,9 +128,8 @@ func (b *bucket) history() (keys []string) {
 	return keys
 }
 
-// History returns the requests of all processes over a span. Times are those of
-// the clock of Redis. The error is that of Redis, or of a span that there is
-// not.
+// History returns the requests of all processes over a span. Times are by the clock of Redis. Errors are those of
+// Redis, or an unknown span.
 func (l *Limiter) History(ctx context.Context, span Span) (History, error) {
 	for i, s := range spans {
 		if s.span != span {
@@ -156,17 +151,17 @@ func (l *Limiter) History(ctx context.Context, span Span) (History, error) {
 			var slot int64
 			var p Point
 			if _, err := fmt.Sscan(text, &slot, &p.Sent, &p.Refused, &p.Limit); err != nil || slot < first || slot > newest {
-				continue // of a turn before
+				continue // a slot of an earlier round of the ring
 			}
 			p.At = h.Points[slot-first].At
 			h.Points[slot-first] = p
 		}
 		return h, nil
 	}
-	return History{}, fmt.Errorf("there is no span %q", span)
+	return History{}, fmt.Errorf("unknown span %q, expected 15m, 24h or 7d", span)
 }
 
-// Set is the function Set for the bucket of this limiter.
+// Set calls the function Set for the bucket of this limiter.
 func (l *Limiter) Set(ctx context.Context, limit int) error {
 	return Set(ctx, l.bucket.redis, l.bucket.key, limit)
 }

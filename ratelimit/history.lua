@@ -1,16 +1,16 @@
--- Adds requests to the history of a limit: three rings of slots, for a quarter of an hour, a day and a week.
--- A slot that was last used a turn of the ring ago begins anew, so that a ring never grows. What is older
--- than the ring is left out of it.
+-- Adds requests to the history of a rate limit: three ring buffers of slots, for 15 minutes, a day and a week. A slot
+-- of an earlier round of the ring is reset, so that a ring never grows. Requests that are older than a ring are
+-- skipped.
 --
--- KEYS[1..3]  hash: number of the slot in the ring -> "slot sent refused limit", the slot counted since 1970
--- KEYS[4]     exists for ten minutes once these requests have been added: if they come again they are ignored
--- ARGV[1]     limit    in force
--- ARGV[2..4]  seconds of a slot
--- ARGV[5..7]  slots of the ring
--- ARGV[8], ARGV[9], ARGV[10], ARGV[11], ...
---             time     when the next requests were sent, in Unix seconds,
---             sent     how many, refused ones included,
---             refused  and how many of them were beyond the quota
+-- KEYS[1..3]  hash: index of the slot in the ring -> "slot sent refused limit"; slot is the number of slots since 1970
+-- KEYS[4]     idempotency key of this call: exists for ten minutes after it, and a repeated call does nothing
+-- ARGV[1]     current limit, requests per second
+-- ARGV[2..4]  seconds per slot of each ring
+-- ARGV[5..7]  slots of each ring
+-- ARGV[8...]  three values for each group of requests:
+--             time     of the requests (Unix s)
+--             sent     number of requests, including rejected ones
+--             refused  number of requests that the API rejected because of its rate limit
 -- Returns nothing.
 if not redis.call('SET', KEYS[4], '', 'NX', 'PX', 600000) then
   return

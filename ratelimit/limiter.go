@@ -1,6 +1,7 @@
-// Package ratelimit is a rate limiter for one API action of one account, shared
-// by all processes of a Redis. No second holds more than the limit, and a
-// backlog uses nearly all of it. README.md has the proof.
+// Package ratelimit is a distributed rate limiter for one API action of one account. All processes that use the same
+// Redis key share one token bucket, a Lua script in Redis. No second, however it is aligned, has more requests than the
+// limit, and a backlog uses nearly all of it. The limiter adapts to rejections by the API. README.md explains the model
+// and its proof.
 package ratelimit
 
 import (
@@ -16,46 +17,42 @@ import (
 )
 
 var (
-	// ErrClosed means that the limiter was closed.
+	// ErrClosed is returned by Acquire after Close.
 	ErrClosed = errors.New("rate limiter is closed")
-	// ErrStale means that the permit is void: its time has passed, or it was
-	// used or released before. Whoever still wants to send acquires a new one.
+	// ErrStale means that the permit has expired, or was used or released before. Acquire a new one to send.
 	ErrStale = errors.New("permit is void")
 )
 
-// MaxLimit is the greatest limit that is supported.
+// MaxLimit is the highest supported limit, in requests per second.
 const MaxLimit = 10_000
 
-// Priority says who is served first.
+// Priority is the priority of a waiter.
 type Priority int
 
 const (
 	Bulk        Priority = iota // can wait
-	Interactive                 // somebody is waiting for it
+	Interactive                 // a person is waiting
 )
 
-// interactiveRun is how many permits in a row Interactive gets while Bulk
-// waits too: nine in ten.
+// interactiveRun is the number of permits in a row for Interactive while Bulk waits: nine of ten.
 const interactiveRun = 9
 
 const (
-	callTimeout = time.Second           // one call to Redis; a permit that took longer to get is hardly of use
+	callTimeout = time.Second           // of one call to Redis; a permit that takes longer has nearly expired
 	minBackoff  = 25 * time.Millisecond // after the first failed call
 	maxBackoff  = time.Second           // after many
 
-	sendTime    = 100 * time.Millisecond // what is left of a permit's validity for its send, at least
-	reportDelay = 50 * time.Millisecond  // of a report, where permits are many,
-	bunchDelay  = 200 * time.Millisecond // and where they are reserved in bunches; it must come within a second
+	sendTime    = 100 * time.Millisecond // end of a permit's validity that is left for its request
+	reportDelay = 50 * time.Millisecond  // longest delay of a report, to combine several in one call
+	bunchDelay  = 200 * time.Millisecond // the same if Options.Bunch is above 1; must stay below a second
 
-	// silence is the longest time between two calls to Redis: the bucket
-	// remembers a limit for 30 seconds at the least.
-	silence = 25 * time.Second
+	// callInterval is the longest time between two calls: the bucket remembers the limit of a worker for at least 30 s.
+	callInterval = 25 * time.Second
 )
 
-// batch is how many permits a process reserves at once: those of its options, or the
-// share of 40 ms of a limit above 100. A process that is far from Redis reserves more, so
-// that enough are on their way: each takes a round trip to be reserved, and one
-// to be written down, and is asked for up to two before its instant.
+// batch returns the number of permits that a process reserves at once: least, or the permits of 40 ms if the limit is
+// above 100. A process that is far from Redis reserves those of five round trips more: reserving a permit and recording
+// the intent take a round trip each, and the reservation starts up to two before the instant.
 func batch(least, limit int, distance time.Duration) int {
 	n := least
 	if limit > 100 {
@@ -64,19 +61,16 @@ func batch(least, limit int, distance time.Duration) int {
 	return n + int(math.Round(5*distance.Seconds()*float64(limit)))
 }
 
-// Limiter is one process's side of a shared token bucket. Safe for concurrent
-// use. Close it when done.
+// Limiter is the client of one process for a shared token bucket. It is safe for concurrent use. Close it when done.
 //
-// A bucket has Limit tokens. The use of a permit takes one out, and it comes
-// back a second plus the margin later, so that no second, however drawn, holds
-// more than Limit sends. README.md has the proof, how margin and limit adapt
-// to refusals, and what is out of reach.
+// A bucket has Limit tokens. A permit takes one token, which returns one second plus the margin after its use. So no
+// second, however it is aligned, has more than Limit requests. README.md has the proof, explains how margin and limit
+// adapt to rejections, and lists the cases that the limiter cannot prevent.
 //
-// The process reserves a few permits ahead, more where Redis is far away, and
-// hands each to the most urgent waiter when its instant is near. The report of
-// a use and the next reservation are one round trip. Redis being away or its
-// state lost means no permits; for its own part every process also keeps to the
-// limit by itself.
+// The process reserves a few permits ahead, more if Redis is far away, and gives each to the most urgent waiter when
+// its instant is near. One round trip reports uses and reserves the next permits. While Redis is unavailable there are
+// no permits, and after its state is lost there are none for some seconds. Each process also applies the limit to
+// itself.
 type Limiter struct {
 	lead    time.Duration
 	bunch   int
@@ -86,32 +80,31 @@ type Limiter struct {
 	stopped chan struct{} // closed when run has ended
 	stop    context.CancelFunc
 
-	mu         sync.Mutex
-	waiting    [2]*list.List // of chan *Permit, by Priority
-	askAfter   [2]time.Time  // no reservation for them before
-	inLine     bool          // Bulk was told when to come back
-	streak     int           // permits in a row for Interactive while Bulk waited
-	ahead      []*Permit     // reservations of this process that are not sent yet, by instant
-	batch      int           // how many of them there may be
-	distance   time.Duration // the shortest round trip to Redis
-	number     uint64        // of the next permit
-	reports    []report      // not yet told to Redis
-	reportAt   time.Time     // when they must be, unless a reservation comes before
-	counts     counts        // of requests that are in no record yet
-	unrecorded *record       // not known to be in the history
-	greet      bool          // Redis must be called
-	spread     bool          // and is to spread what is not urgent
-	failures   int           // calls to Redis that failed in a row
-	last       answer        // to the last call that did not fail
-	err        error         // of the last call
-	callAfter  time.Time     // no call to Redis before
-	callBy     time.Time     // and one at the latest by then
-	closed     bool
+	mu           sync.Mutex
+	waiting      [2]*list.List // of chan *Permit, by Priority
+	reserveAfter [2]time.Time  // earliest next reservation, by Priority
+	inLine       bool          // this process is in the queue for bulk permits
+	streak       int           // permits in a row for Interactive while Bulk waited
+	ahead        []*Permit     // reservations that are not sent yet, by instant
+	batch        int           // bound of ahead
+	distance     time.Duration // shortest recent round trip to Redis
+	number       uint64        // of the next permit
+	reports      []report      // not yet sent to Redis
+	reportAt     time.Time     // when to send them, unless a reservation comes before
+	counts       counts        // requests that are in no record yet
+	unrecorded   *record       // record that may not be in the history
+	callNow      bool          // a call to Redis is due
+	spread       bool          // request spreading in the next call
+	failures     int           // failed calls in a row
+	last         answer        // to the last successful call
+	err          error         // of the last call
+	callAfter    time.Time     // earliest next call (backoff)
+	callBy       time.Time     // latest next call
+	closed       bool
 }
 
-// New returns a running limiter. It does not wait for Redis but calls it at
-// once, so that the second for which a new bucket stays shut passes before the
-// first permit is wanted. The error lists every fault of the options.
+// New returns a running limiter. It calls Redis at once but does not wait, so that the second for which a new bucket is
+// closed passes before the first Acquire. The error lists all invalid options.
 func New(o Options) (*Limiter, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -130,17 +123,16 @@ func New(o Options) (*Limiter, error) {
 		waiting: [2]*list.List{list.New(), list.New()},
 		counts:  counts{},
 		last:    answer{limit: o.Limit},
-		greet:   true,
+		callNow: true,
 	}
 	go l.run(ctx)
 	return l, nil
 }
 
-// Acquire waits for a permit. The holder must call Use and Sent on it, or Release: until
-// then nobody else in this process gets one, for up to Lead plus Validity.
-// While Redis is away Acquire keeps waiting. Errors: ErrClosed, and the
-// context's.
-func (l *Limiter) Acquire(ctx context.Context, urgency Priority) (*Permit, error) {
+// Acquire waits for a permit, also while Redis is unavailable. The caller must call Use and Sent, or Release. Until
+// then the permit occupies one of the few reservations of this process, for up to Lead plus Validity. Errors are
+// ErrClosed and those of the context.
+func (l *Limiter) Acquire(ctx context.Context, priority Priority) (*Permit, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -151,12 +143,12 @@ func (l *Limiter) Acquire(ctx context.Context, urgency Priority) (*Permit, error
 		return nil, ErrClosed
 	}
 	queue := l.waiting[Bulk]
-	if urgency >= Interactive {
+	if priority >= Interactive {
 		queue = l.waiting[Interactive]
 	}
 	place := queue.PushBack(ready)
 	l.mu.Unlock()
-	l.poke()
+	l.signal()
 
 	select {
 	case p := <-ready:
@@ -170,7 +162,7 @@ func (l *Limiter) Acquire(ctx context.Context, urgency Priority) (*Permit, error
 	queue.Remove(place)
 	l.mu.Unlock()
 	select {
-	case p := <-ready: // handed over in the same moment
+	case p := <-ready: // handed out at the same time
 		if p != nil {
 			p.Release()
 		}
@@ -179,46 +171,43 @@ func (l *Limiter) Acquire(ctx context.Context, urgency Priority) (*Permit, error
 	return nil, ctx.Err()
 }
 
-// Spread has Bulk permits spread evenly over the second, those of all processes,
-// for the next five seconds. Without it they come in a bunch, as tokens do:
-// that ends a short piece of work up to 0.9 s sooner. Where much is to be done
-// spreading costs the same 0.9 s once, and no part of a second is without a
-// token. It does not block.
+// Spread spreads the bulk permits of all processes evenly over the second for the next five seconds. Without it they
+// come in a burst, which completes a short job up to 0.9 s sooner. For a long job spreading costs these 0.9 s once, and
+// then no part of a second is without a token. It does not block.
 func (l *Limiter) Spread() {
 	l.mu.Lock()
-	l.spread, l.greet = true, true
+	l.spread, l.callNow = true, true
 	l.mu.Unlock()
-	l.poke()
+	l.signal()
 }
 
-// Limit returns the limit in force as this process knows it: the one that was
-// set by hand, or else the lowest that a worker is configured for.
+// Limit returns the current limit as of the last call to Redis: the one set by hand, or else the lowest that a worker
+// is configured for.
 func (l *Limiter) Limit() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last.limit
 }
 
-// Distance returns the shortest round trip to Redis of late, 0 to 250 ms; 0
-// before the first.
-func (l *Limiter) Distance() time.Duration { return l.bucket.away() }
+// Distance returns the shortest recent round trip to Redis, 0 to 250 ms; 0 before the first.
+func (l *Limiter) Distance() time.Duration { return l.bucket.roundTrip() }
 
-// State is what a limiter can tell about itself and its bucket.
+// State is the state of a limiter and its bucket.
 type State struct {
 	Limit     int           // permits in any second: set by hand, or the lowest that a worker is configured for
-	Lowest    int           // limit that a worker was configured for within the last minute; 0: there was none
-	Highest   int           // the same
-	Effective int           // what is left of them, lower where others spend too
+	Lowest    int           // lowest limit that a worker was configured for in the last minute; 0: there was none
+	Highest   int           // highest one
+	Effective int           // available rate: Limit less what other clients of the account use
 	Used      int           // permits of all processes used in the last second, as far as reported
 	Peak      int           // the same in the peak second of this minute and the last, by the clock of Redis
-	Out       int           // tokens of all processes that are out: reserved, or used and not back yet
+	Out       int           // tokens of all processes that are reserved, or used and not returned yet
 	Waiting   [2]int        // callers of Acquire in this process, by Priority
-	Margin    time.Duration // at the moment
-	Err       error         // of the last call to Redis for permits; nil while all is well
+	Margin    time.Duration // current one
+	Err       error         // of the last call to Redis for permits; nil: it succeeded
 }
 
-// State asks Redis how the bucket is. With an error, which is that of Redis,
-// only what this process knows by itself is filled in.
+// State reads the state of the bucket from Redis. On an error, which is that of Redis, only the fields that this
+// process knows are set.
 func (l *Limiter) State(ctx context.Context) (State, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -233,9 +222,8 @@ func (l *Limiter) State(ctx context.Context) (State, error) {
 	return s, err
 }
 
-// Read returns the state of a bucket for somebody who takes no permits: the
-// limit of the options counts only where no worker has asked for one. The error
-// is that of the options or of Redis.
+// Read returns the state of a bucket without a Limiter. The limit of the options applies only if there is no worker.
+// Errors are invalid options and those of Redis.
 func Read(ctx context.Context, o Options) (State, error) {
 	o.Follows = true
 	o, err := o.withDefaults()
@@ -255,10 +243,9 @@ func (a answer) state() State {
 	}
 }
 
-// Close ends the limiter. Waiters get ErrClosed at once and a reservation that
-// nobody holds goes back to the bucket. A permit that is held may still be
-// used: Close waits for it, at most for its validity. The error is the
-// context's, if that ended first.
+// Close stops the limiter. Waiters get ErrClosed at once, and reservations that nobody holds return to the bucket. A
+// held permit can still be used: Close waits for it, at most for its validity. The error is that of the context, if it
+// ended first.
 func (l *Limiter) Close(ctx context.Context) error {
 	l.mu.Lock()
 	l.closed = true
@@ -268,7 +255,7 @@ func (l *Limiter) Close(ctx context.Context) error {
 		}
 	}
 	l.mu.Unlock()
-	l.poke()
+	l.signal()
 	defer l.stop()
 	select {
 	case <-l.stopped:
@@ -278,15 +265,15 @@ func (l *Limiter) Close(ctx context.Context) error {
 	}
 }
 
-// poke makes run look again.
-func (l *Limiter) poke() {
+// signal wakes run.
+func (l *Limiter) signal() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
 	}
 }
 
-// run is the only one that reserves permits and hands them out.
+// run reserves permits and hands them out, as the only goroutine that does.
 func (l *Limiter) run(ctx context.Context) {
 	defer close(l.stopped)
 	timer := time.NewTimer(0)
@@ -297,7 +284,7 @@ func (l *Limiter) run(ctx context.Context) {
 		case done:
 			return
 		case req != nil:
-			l.tell(ctx, *req)
+			l.call(ctx, *req)
 			continue
 		}
 		timer.Reset(idle)
@@ -310,9 +297,8 @@ func (l *Limiter) run(ctx context.Context) {
 	}
 }
 
-// next does all that is due at now without Redis. It returns the request that
-// Redis must hear, or else for how long there is nothing to do unless
-// something happens, or that all is done.
+// next does all local work that is due at now. It returns the next request to Redis, or else the time until more work
+// is due, or that the limiter is closed and finished.
 func (l *Limiter) next(now time.Time) (req *request, idle time.Duration, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -326,12 +312,11 @@ func (l *Limiter) next(now time.Time) (req *request, idle time.Duration, done bo
 	}
 
 	waiting := func() int { return l.waiting[Bulk].Len() + l.waiting[Interactive].Len() }
-	unclaimed := 0 // reservations that are for waiters to come
+	unclaimed := 0 // reservations that are not handed out yet
 	l.ahead = slices.DeleteFunc(l.ahead, func(p *Permit) bool {
 		switch {
 		case p.state == lost, p.state == used && due(p.latest.Add(sendTime)):
-			// Whether and when it was sent, nobody knows: its token stays out
-			// for as long as it may take.
+			// It is unknown whether and when the request was sent. The token stays out until the permit expires.
 			return true
 		case p.state == used:
 			return false
@@ -358,36 +343,35 @@ func (l *Limiter) next(now time.Time) (req *request, idle time.Duration, done bo
 
 	urgent, count := l.reservation(unclaimed, due)
 	leave := l.inLine && l.waiting[Bulk].Len() == 0
-	if count > 0 || len(l.reports) > 0 && due(l.reportAt) || leave || l.greet || !l.closed && due(l.callBy) {
+	if count > 0 || len(l.reports) > 0 && due(l.reportAt) || leave || l.callNow || !l.closed && due(l.callBy) {
 		if !due(l.callAfter) {
 			return nil, idle, false
 		}
 		req = &request{reports: l.reports, leave: leave, spread: l.spread, urgent: urgent, number: l.number, count: count}
 		l.number += uint64(count)
-		l.reports, l.inLine, l.greet, l.spread = nil, l.inLine && !leave, false, false
+		l.reports, l.inLine, l.callNow, l.spread = nil, l.inLine && !leave, false, false
 		return req, 0, false
 	}
 	return nil, idle, l.closed && len(l.ahead) == 0 && len(l.reports) == 0
 }
 
-// reservation returns how many permits to reserve now, and whether they are
-// urgent, if so many of those reserved are for waiters to come.
+// reservation returns the number of permits to reserve now, and whether they are urgent. unclaimed is the number of
+// reservations that are not handed out yet.
 func (l *Limiter) reservation(unclaimed int, due func(time.Time) bool) (urgent bool, count int) {
 	if len(l.ahead) > l.batch/2 {
 		return false, 0
 	}
 	count = l.batch - len(l.ahead)
-	if n := l.waiting[Interactive].Len() - unclaimed; n > 0 && due(l.askAfter[Interactive]) {
+	if n := l.waiting[Interactive].Len() - unclaimed; n > 0 && due(l.reserveAfter[Interactive]) {
 		return true, min(count, n)
 	}
-	if n := l.waiting[Bulk].Len() - unclaimed; n > 0 && due(l.askAfter[Bulk]) {
+	if n := l.waiting[Bulk].Len() - unclaimed; n > 0 && due(l.reserveAfter[Bulk]) {
 		return false, min(count, n)
 	}
 	return false, 0
 }
 
-// report queues a report. One alone is told at once; where permits are many
-// they wait for each other.
+// report queues a report. At a low limit it is sent at once; otherwise it waits for others, to save calls.
 func (l *Limiter) report(r report) {
 	if len(l.reports) == 0 {
 		l.reportAt = time.Now()
@@ -401,8 +385,7 @@ func (l *Limiter) report(r report) {
 	l.reports = append(l.reports, r)
 }
 
-// pop takes the most urgent waiter out of the queues, of which one at least
-// is not empty.
+// pop removes the most urgent waiter. At least one queue must not be empty.
 func (l *Limiter) pop() chan<- *Permit {
 	queue := l.waiting[Interactive]
 	if l.waiting[Bulk].Len() > 0 {
@@ -415,8 +398,8 @@ func (l *Limiter) pop() chan<- *Permit {
 	return queue.Remove(queue.Front()).(chan *Permit)
 }
 
-// tell makes one call to Redis and takes in the answer.
-func (l *Limiter) tell(ctx context.Context, req request) {
+// call makes one call to Redis and processes the answer.
+func (l *Limiter) call(ctx context.Context, req request) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	a, err := l.bucket.call(ctx, req)
 	cancel()
@@ -427,15 +410,15 @@ func (l *Limiter) tell(ctx context.Context, req request) {
 	if err == nil {
 		l.failures, l.last = 0, a
 		l.guard.set(a.limit)
-		l.distance = l.bucket.away()
+		l.distance = l.bucket.roundTrip()
 		l.batch = batch(l.bunch, a.limit, l.distance)
-		l.callBy = time.Now().Add(silence)
+		l.callBy = time.Now().Add(callInterval)
 		for _, r := range a.permits {
 			l.ahead = append(l.ahead, &Permit{limiter: l, reservation: r})
 		}
 		slices.SortStableFunc(l.ahead, func(p, q *Permit) int { return p.at.Compare(q.at) })
 		if req.count > 0 {
-			l.askAfter[priority(req.urgent)] = a.again
+			l.reserveAfter[priorityOf(req.urgent)] = a.again
 			if !req.urgent {
 				l.inLine = len(a.permits) == 0
 			}
@@ -443,19 +426,19 @@ func (l *Limiter) tell(ctx context.Context, req request) {
 		return
 	}
 	if l.closed {
-		return // what is untold comes right by itself, only later
+		return // tokens of lost reports return when their permits expire
 	}
 	l.reports = append(req.reports, l.reports...)
-	for i := range req.count { // Redis may have reserved them all the same
+	for i := range req.count { // Redis may have reserved them despite the error
 		l.reports = append(l.reports, report{id: l.bucket.id(req.number + uint64(i))})
 	}
-	l.greet = true
+	l.callNow = true
 	backoff := min(maxBackoff, minBackoff<<min(l.failures, 10))
 	l.callAfter = time.Now().Add(backoff/2 + mathrand.N(backoff))
 	l.failures++
 }
 
-func priority(urgent bool) Priority {
+func priorityOf(urgent bool) Priority {
 	if urgent {
 		return Interactive
 	}

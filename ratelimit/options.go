@@ -9,40 +9,32 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Options of a Limiter. The zero value of a field is its default.
+// Options configure a Limiter. A zero field means its default.
 type Options struct {
-	// Redis holds the bucket. Its clock is the only one that counts. Let the
-	// client heed the context's deadline (ContextTimeoutEnabled), or a frozen
-	// server is noticed only after the client's own timeouts.
+	// Redis stores the bucket, and its clock is the shared clock. Set ContextTimeoutEnabled of the client, or a server
+	// that hangs is noticed only after the client's own timeouts.
 	Redis redis.UniversalClient
-	// Key is the prefix of the bucket's keys, from keys.Limit. All
-	// limiters with this key share one limit.
+	// Key is the prefix of the bucket's keys, from keys.Limit. All limiters with this key share one limit.
 	Key string
-	// Limit is how many permits may be used in any second, 1 to 10,000,
-	// default 20. Where the limiters of a bucket differ the lowest counts, and
-	// that of a process which has gone for up to a minute more.
+	// Limit is the number of permits in any second, 1 to 10,000, default 20. If the limiters of a bucket differ, the
+	// lowest limit applies. The limit of a stopped process applies for up to a minute more.
 	Limit int
-	// Follows is for tools beside the workers: their Limit counts only where
-	// there is no worker.
+	// Follows is for tools that are not workers: Limit applies only if there is no worker.
 	Follows bool
-	// Margin is the least that is added to the second before a token returns,
-	// up to 100 ms, default 15 ms. It covers how much the way from the use of
-	// a permit to where requests are counted varies.
+	// Margin is the smallest safety margin that is added to the second before a token returns, up to 100 ms, default
+	// 15 ms. It covers the jitter of the network between the use of a permit and the server that counts the request.
 	Margin time.Duration
-	// Spacing is the least time between two permits, up to 1 s, default 3 ms;
-	// a quarter of a second divided by the limit where that is less.
+	// Spacing is the shortest time between two permits, up to 1 s, default 3 ms. It is at most a quarter of a second
+	// divided by the limit.
 	Spacing time.Duration
-	// Validity is how long after its instant a permit's send must be done, 200 ms
-	// to 10 s, default 1 s; Use fails in the last 100 ms of it. A permit that is never accounted for (its
-	// process died) is missing for this much longer than a used one.
+	// Validity is the time after the instant of a permit in which its request must be sent, 200 ms to 10 s, default 1 s.
+	// Use fails in its last 100 ms. If a process dies, the tokens of its permits return this much later.
 	Validity time.Duration
-	// Lead is how long before its instant a permit is handed out, up to 1 s,
-	// default 10 ms: time to write down what is about to be sent. A round trip
-	// to Redis comes on top.
+	// Lead is how long before its instant Acquire returns a permit, up to 1 s, default 10 ms, plus a round trip to
+	// Redis. The caller can use it to record its intent.
 	Lead time.Duration
-	// Bunch is how many permits a process reserves at once at the least, if so many
-	// are waited for; 1 to 100, default 1. More are fewer round trips, and the tokens
-	// of more are missing for a while where a process dies.
+	// Bunch is the smallest number of permits that a process reserves at once if it has as many waiters, 1 to 100,
+	// default 1. More mean fewer round trips, but more tokens return late if a process dies.
 	Bunch int
 }
 

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Permit allows one send.
+// Permit allows one request.
 type Permit struct {
 	limiter *Limiter
 	*reservation
@@ -17,33 +17,32 @@ type permitState int
 
 const (
 	free permitState = iota // reserved, not handed out
-	held
-	used // but not sent yet
-	sent
-	lost // used, and perhaps sent
-	void
+	held                    // returned by Acquire
+	used                    // Use succeeded, the request is being sent
+	sent                    // Sent was called
+	lost                    // released after Use: perhaps sent
+	void                    // expired, or returned unused
 )
 
-// Use waits for the permit's instant. After nil the caller must send at once,
-// and tell by Sent when that is done; after any error the permit is gone.
-// Errors: ErrStale, and the context's.
+// Use waits for the instant of the permit. After nil the caller must send at once and then call Sent. After an error
+// the permit is no longer valid. Errors are ErrStale and those of the context.
 func (p *Permit) Use(ctx context.Context) error {
 	l := p.limiter
 	err := sleep(ctx, time.Until(p.at))
-	if err == nil && p.mayBeUsed() {
+	if err == nil && p.valid() {
 		err = l.guard.wait(ctx)
 	}
 	if err != nil {
 		p.Release()
 		return err
 	}
-	defer l.poke()
+	defer l.signal()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p.state != held {
 		return ErrStale
 	}
-	// The clock is read last, so that it counts whatever has held this up.
+	// Read the clock last, so that every delay counts.
 	if p.overdue(time.Now()) {
 		p.state = void
 		return ErrStale
@@ -53,8 +52,8 @@ func (p *Permit) Use(ctx context.Context) error {
 	return nil
 }
 
-// Sent tells that what the permit was used for has just been sent. It does not
-// block. Without it the token is missing for longer: by the validity.
+// Sent reports that the request was sent just now. It does not block. Without it the token returns later, by the
+// validity.
 func (p *Permit) Sent() {
 	now := time.Now()
 	l := p.limiter
@@ -65,11 +64,11 @@ func (p *Permit) Sent() {
 		l.report(report{id: p.id, sent: now})
 	}
 	l.mu.Unlock()
-	l.poke()
+	l.signal()
 }
 
-// Throttled tells everybody that the API has refused the request of the permit
-// because the quota was spent (RequestLimitExceeded). It does not block.
+// Throttled reports that the API rejected the request of the permit with RequestLimitExceeded. The bucket adapts for
+// all processes. It does not block.
 func (p *Permit) Throttled() {
 	l := p.limiter
 	l.mu.Lock()
@@ -77,19 +76,19 @@ func (p *Permit) Throttled() {
 	l.report(report{id: p.id, refused: true})
 	l.reportAt = time.Now()
 	l.mu.Unlock()
-	l.poke()
+	l.signal()
 }
 
-func (p *Permit) mayBeUsed() bool {
+// valid reports whether the permit is held and has not expired.
+func (p *Permit) valid() bool {
 	p.limiter.mu.Lock()
 	defer p.limiter.mu.Unlock()
 	return p.state == held && !p.overdue(time.Now())
 }
 
-// Release gives a permit back that will not be used, to the next waiter of
-// this process or to the bucket. Of one that was used and not sent it tells
-// that no more will be heard of it. It does nothing to a permit that was sent
-// or released before, or that has become void.
+// Release returns an unused permit to the next waiter of this process or to the bucket. After Use without Sent it means
+// that Sent will not be called, and the token returns when the permit expires. It does nothing if the permit was sent
+// or released before, or has expired.
 func (p *Permit) Release() {
 	l := p.limiter
 	l.mu.Lock()
@@ -101,5 +100,5 @@ func (p *Permit) Release() {
 		p.state = lost
 	}
 	l.mu.Unlock()
-	l.poke()
+	l.signal()
 }
