@@ -1,92 +1,94 @@
--- One call to the bucket of one API action: take in what the caller reports, then perhaps reserve permits
--- for it. README.md explains the model, why it is exact, and how it adapts.
+-- One call to the bucket of one API action: processes the reports of the caller, then reserves permits for it.
+-- README.md explains the model, its proof, and how it adapts. Urgent permits are those of interactive waiters,
+-- the others are bulk permits.
 --
 -- All times and durations are whole microseconds; instants are on this server's clock (TIME).
 --
--- KEYS[1]  zset: permit id -> a second after its use, at the latest
+-- KEYS[1]  zset, tokens: permit id -> latest time at which its use is one second ago
 -- KEYS[2]  hash:
---            epoch             instant at which this bucket was made; its identity
+--            epoch             time at which this bucket was created; identifies it
 --            seq               permits reserved since then
---            server            the Redis server that wrote this, as a number; 0: it does not tell
+--            server            the Redis server that wrote this, as a number; 0: unknown
 --            tokens            members of KEYS[1] after the last call
---            opens_at          no permit is for an instant before this one
---            limit             permits in any second, where it was set by hand
---            asked_period      the half minute of the last call of a worker, since 1970,
---            asked_low, asked_high                the lowest and highest limit that workers were configured for in it,
+--            opens_at          earliest instant of a permit
+--            limit             limit set by hand, permits in any second; 0: none
+--            asked_period      number of the half minute (since 1970) of the last call,
+--            asked_low, asked_high                lowest and highest configured limit of the workers in it,
 --            asked_low_before, asked_high_before  and in the half minute before it
---            bulk_at           instant of the latest permit that is not urgent
---            urgent_at         instant of the latest urgent one
---            urgent_streak     urgent permits since the last other one
---            spread_until      until when the others are spread over the second
---            margin
---            last_raise        how much the margin was raised last; taken back if others turn out to spend
---            raised_at         when that was
---            margin_refund     what was taken back so, and is given again when the whole limit turns out to be there
---            margin_learned    1: a raise has stood; before, the margin is a guess
---            proven_limit      what others leave of the limit, as far as it has proved itself; 0: all of it
---            current_limit     the same at the moment; above proven_limit: it is being tried
---            limit_at_refusal  current_limit at the first of the refusals of a second
---            failed_limit      the lowest above proven_limit that did not prove itself; 0: none known
---            trial_step        how far the next trial goes up: by one, or to the limit if the last one went well
---            next_trial_at     when the trial is over, or the next begins
---            trial_pause       time between a trial that has failed and the next
---            ignore_until      uses up to this instant were decided before the last lesson and teach nothing new
---            peak_minute       the minute of the last report, since 1970,
---            peak              uses in its peak second,
---            peak_before       and in that of the minute before it
--- KEYS[3]  zset, the line: process -> when it is to come back
--- KEYS[4]  zset: id of a refused permit -> a second after its use
+--            bulk_at           instant of the latest bulk permit
+--            urgent_at         instant of the latest urgent permit
+--            urgent_streak     urgent permits since the last bulk permit
+--            spread_until      until when bulk permits are spread over the second
+--            margin            safety margin that is added to the second
+--            last_raise        last raise of the margin; taken back if other clients turn out to be the cause
+--            raised_at         time of the last raise
+--            margin_refund     raise that was taken back; restored when the whole limit is available
+--            margin_learned    1: a raise was kept; 0: the margin is a guess
+--            proven_limit      available rate that trials have confirmed; 0: the whole limit
+--            current_limit     limit that applies now; above proven_limit: a trial is running
+--            limit_at_refusal  current_limit at the first rejection within a second
+--            failed_limit      lowest limit above proven_limit that failed a trial; 0: none
+--            trial_step        increase in the next trial: 1, or up to the limit after a successful trial
+--            next_trial_at     end of the running trial, or start of the next
+--            trial_pause       time between a failed trial and the next
+--            ignore_until      rejections of uses up to this instant do not change the limit again
+--            peak_minute       number of the minute (since 1970) of the last call,
+--            peak              uses in the peak second of that minute,
+--            peak_before       and of the minute before it
+-- KEYS[3]  zset, the queue for bulk permits: process -> when it calls again
+-- KEYS[4]  zset: id of a rejected permit -> one second after its use
 --
--- ARGV[1]  limit      as the caller is configured: permits in any second
--- ARGV[2]  floor      the least margin
--- ARGV[3]  validity   how long after its instant a permit may be in use
--- ARGV[4]  spacing    least time between two permits
--- ARGV[5]  epoch, and
--- ARGV[6]  seq, as the caller saw them last; 0: it has seen no bucket yet
--- ARGV[7]  name of the calling process, which begins the ids of its permits
--- ARGV[8]  1: it does not stand in line any more
--- ARGV[9]  1: those that are not urgent are to be spread over the second
+-- ARGV[1]  limit      configured limit of the caller, permits in any second
+-- ARGV[2]  floor      lower bound of the margin
+-- ARGV[3]  validity   time after its instant in which a permit may be used
+-- ARGV[4]  spacing    shortest time between two permits
+-- ARGV[5]  epoch      in the latest answer to the caller; 0: none yet
+-- ARGV[6]  seq        in the latest answer to the caller; 0: none yet
+-- ARGV[7]  name       of the calling process, prefix of the ids of its permits
+-- ARGV[8]  1: the caller leaves the queue
+-- ARGV[9]  1: spread bulk permits over the second
 -- ARGV[10] 1: the permits to reserve are urgent
--- ARGV[11] number of the first one
--- ARGV[12] how many to reserve; the ids are NAME-NUMBER, NAME-NUMBER+1, ...
--- ARGV[13] distance   the shortest round trip of the caller, or less
--- ARGV[14] 1: the caller is a worker, so that its limit counts; else only where there is none
--- ARGV[15] lowest     limit of a worker as the caller saw it last; 0: it has seen none
+-- ARGV[11] number of the first permit to reserve
+-- ARGV[12] permits to reserve; their ids are NAME-NUMBER, NAME-NUMBER+1, ...
+-- ARGV[13] distance   shortest recent round trip of the caller, or less
+-- ARGV[14] 1: the caller is a worker; else its limit applies only if there is no worker
+-- ARGV[15] lowest     limit of a worker in the latest answer to the caller; 0: none
 -- ARGV[16], ARGV[17], ...  reports: permit id, time since its use; -1: it was not and will not be used;
 --                          -2: it was refused
 --
 -- Returns {now, epoch, seq, limit, current_limit, margin, used, peak, tokens out, lowest and highest limit of
--- the workers, again, at...}: how many permits were used in the last second and in the peak second of this
--- minute and the last, what workers were configured for in the last minute (0: there was none), when to come
--- back (0: no permit was refused), and the instants of the permits reserved.
+-- the workers, again, at...}. used is the number of permits used in the last second, peak that of the peak
+-- second of this minute and the last. lowest and highest are the configured limits of the workers of the last
+-- minute (0: there was none). again is when to call again (0: no permit was denied). The rest are the instants
+-- of the reserved permits.
 
 local SECOND, MS = 1000000, 1000
-local NEAR = 50 * MS         -- how far ahead of its instant a permit is reserved
-local LATE = 200 * MS        -- who comes back later than this has left the line
-local RUN = 9                -- urgent permits in a row while others wait
-local SPREAD_ASKED = 5 * SECOND -- how long others are spread after somebody has asked for it,
+local NEAR = 50 * MS         -- how long before its instant a bulk permit is reserved
+local LATE = 200 * MS        -- a process that calls later than this loses its place in the queue
+local RUN = 9                -- urgent permits in a row while the queue is not empty
+local SPREAD_ASKED = 5 * SECOND -- how long bulk permits are spread on request,
 local SPREAD_URGENT = 600 * SECOND -- and after an urgent permit
-local HISTORY = 3 * SECOND   -- how long after their return tokens are remembered
+local HISTORY = 3 * SECOND   -- how long tokens are kept after their return
 local MARGIN_MAX = 100 * MS
-local MARGIN_FIRST = 32 * MS -- of a new bucket, if the floor is not higher
-local FIRST_DECAY = 0.0075   -- part of what is above the floor, for each use while it is a guess
-local FIRST_RAISE = 15 * MS  -- of a margin at its floor, or nearly so
-local RAISE = 5 * MS         -- of a higher one
-local DECAY = RAISE * 0.0015 -- for each use: so about this part of them is refused in the end
-local ISOLATED = 2 * SECOND  -- a lesson about the margin stands if no other follows within this
-local PAUSE_MIN, PAUSE_MAX = 3 * SECOND, 7 * SECOND -- after a trial that has failed
-local ASKED = 30 * SECOND    -- a limit that workers are configured for counts in its period and the next
+local MARGIN_FIRST = 32 * MS -- margin of a new bucket, unless the floor is higher
+local FIRST_DECAY = 0.0075   -- decay of a guessed margin for each use, as a part of what is above the floor
+local FIRST_RAISE = 15 * MS  -- raise of a margin at its floor or within 1 ms of it
+local RAISE = 5 * MS         -- raise of a higher margin
+local DECAY = RAISE * 0.0015 -- for each use: in the end about this part of requests is rejected
+local ISOLATED = 2 * SECOND  -- a raise is kept if no other rejection follows within this time
+local PAUSE_MIN, PAUSE_MAX = 3 * SECOND, 7 * SECOND -- after a failed trial
+local ASKED = 30 * SECOND    -- period in which configured limits are collected; they also apply in the next
 local DISTANCE_MAX = 250 * MS
-local TWO_MASTERS = SECOND   -- how much longer than another process this one may stay with an old master
+local TWO_MASTERS = SECOND   -- how long processes may use an old master after another has left it
 
 local limit, floor, validity, spacing = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local known_epoch, known_seq = tonumber(ARGV[5]), tonumber(ARGV[6])
 local name, leaves, spread, is_urgent = ARGV[7], ARGV[8] == '1', ARGV[9] == '1', ARGV[10] == '1'
 local number, wanted = tonumber(ARGV[11]), tonumber(ARGV[12])
-local distance, works = math.min(tonumber(ARGV[13]), DISTANCE_MAX), ARGV[14] == '1'
+local distance, is_worker = math.min(tonumber(ARGV[13]), DISTANCE_MAX), ARGV[14] == '1'
 local known_lowest = tonumber(ARGV[15])
 
--- Who only looks is answered, too, where Redis takes no writes.
+-- A call that only reads also succeeds while Redis refuses writes.
 local write = redis.call
 if wanted == 0 and #ARGV < 16 and not leaves and not spread then write = redis.pcall end
 
@@ -105,10 +107,10 @@ for i, v in ipairs(redis.call('HMGET', KEYS[2], unpack(fields))) do
 end
 
 local lost = h.epoch == 0 or h.epoch == known_epoch and h.seq < known_seq
-  or redis.call('ZCARD', KEYS[1]) ~= h.tokens -- state is missing, and where nobody knows of any this is a first start
+  or redis.call('ZCARD', KEYS[1]) ~= h.tokens -- state is missing; if no process knows of any, this is a first start
 
--- What another server wrote may be old here: a replica that was promoted lacks the newest tokens, and meanwhile
--- the old master may give more of them to others.
+-- State that another server wrote may be stale: a promoted replica lacks the newest tokens, and meanwhile the old
+-- master may reserve more for other processes.
 local function run_id()
   local info = redis.pcall('INFO', 'server')
   local id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
@@ -118,7 +120,7 @@ local server = run_id()
 local moved = h.server ~= 0 and server ~= 0 and h.server ~= server
 if server ~= 0 then h.server = server end
 
--- The limit is the one set by hand, or else the lowest that a worker is configured for.
+-- The limit is the one set by hand, or else the lowest configured limit of a worker.
 local function lower(a, b) return (a == 0 or b == 0) and math.max(a, b) or math.min(a, b) end
 local period = math.floor(now / ASKED)
 if period ~= h.asked_period then
@@ -126,7 +128,7 @@ if period ~= h.asked_period then
   h.asked_low_before, h.asked_high_before = recent and h.asked_low or 0, recent and h.asked_high or 0
   h.asked_period, h.asked_low, h.asked_high = period, 0, 0
 end
-if works then
+if is_worker then
   h.asked_low, h.asked_high = lower(h.asked_low, limit), math.max(h.asked_high, limit)
 end
 if known_epoch ~= 0 and (lost or h.epoch ~= known_epoch) then
@@ -144,18 +146,18 @@ if h.proven_limit == 0 or h.proven_limit >= limit then h.proven_limit, h.current
 h.current_limit = math.min(h.current_limit, limit)
 h.margin = math.max(h.margin, floor)
 
-local horizon = SECOND + h.margin + NEAR -- how far ahead an urgent permit may be
-local near = NEAR + 3 * distance -- how far ahead another may be: the answer and the intent take a trip each
--- No token is ever out for longer, in the eyes of whoever. The margin may be lost with the rest.
+local horizon = SECOND + h.margin + NEAR -- how long before its instant an urgent permit may be reserved
+local near = NEAR + 3 * distance -- the same for a bulk permit, which needs round trips for the answer and the intent
+-- No token is ever out for longer, from the view of any process. The margin may be lost with the other state.
 local longest = SECOND + MARGIN_MAX + NEAR + validity + SECOND + MARGIN_MAX + DISTANCE_MAX
-local shut = moved and longest + TWO_MASTERS or longest
+local closed_for = moved and longest + TWO_MASTERS or longest
 
 local function instant(i) return string.format('%.0f', i) end
-local function count(key, from, to) -- scores between the two
+local function count(key, from, to) -- number of scores in (from, to)
   return redis.call('ZCOUNT', key, '(' .. instant(from), to and '(' .. instant(to) or '+inf')
 end
 
--- The server's clock may have been set back: nothing is later than it can be.
+-- The clock of the server may have been set back: bound all stored times by the latest possible value.
 if h.bulk_at > now + horizon then h.bulk_at = now end
 if h.urgent_at > now + horizon then h.urgent_at = now end
 h.spread_until = math.min(h.spread_until, now + SPREAD_URGENT)
@@ -169,20 +171,20 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], beyond, '+inf')) do
 end
 write('ZREMRANGEBYSCORE', KEYS[3], beyond, '+inf')
 
--- Where state is missing, permits may have been used just now and others may
--- be out, unknown to this bucket: it stays shut until all of them are history.
+-- If state is missing, the bucket does not know of permits that were just used or are still out. It is closed
+-- until all of them have expired.
 if h.epoch == 0 then h.margin = math.max(h.margin, MARGIN_FIRST) end
 if h.epoch == 0 and known_epoch == 0 then
-  -- Nothing here and nobody remembers anything: most likely a first start.
+  -- There is no state and the caller knows of none: most likely a first start.
   h.epoch, h.opens_at = now, now + SECOND + h.margin
 elseif lost or moved then
-  h.epoch, h.seq, h.opens_at = now, math.max(h.seq, known_seq), now + shut
+  h.epoch, h.seq, h.opens_at = now, math.max(h.seq, known_seq), now + closed_for
 elseif known_epoch ~= 0 and h.epoch ~= known_epoch then
-  -- The caller remembers a bucket that was lost before this one was made.
+  -- The caller knows a bucket that was lost before this one was created.
   h.opens_at = math.max(h.opens_at, h.epoch + longest)
 end
 
--- Trials of a higher limit that are over, and those that begin.
+-- End and start trials of a higher limit.
 while h.proven_limit < limit and h.next_trial_at <= now do
   h.next_trial_at = math.max(h.next_trial_at, now - 60 * SECOND)
   local ended = h.current_limit > h.proven_limit
@@ -202,31 +204,31 @@ while h.proven_limit < limit and h.next_trial_at <= now do
   end
 end
 
--- refused learns from the refusal of a permit.
+-- refused adapts margin and limit to the rejection of a permit by the API.
 local function refused(permit)
   local ends = redis.call('ZSCORE', KEYS[1], permit)
   if not ends then return end
   write('ZADD', KEYS[4], ends, permit)
   ends = tonumber(ends)
-  -- What was sent in the second before, and what of it was accepted.
+  -- Requests in the second before, and how many of them were rejected.
   local from = ends - SECOND - (h.margin - h.last_raise)
   local before = count(KEYS[1], from, ends)
   local others = count(KEYS[4], from, ends)
   local new = ends - SECOND > h.ignore_until
   if others == 0 then h.limit_at_refusal = h.current_limit end
   if h.current_limit > h.proven_limit then
-    -- The trial has failed. What it got through stays.
+    -- The trial failed. The rate that was accepted during it is confirmed.
     h.proven_limit = math.max(h.proven_limit, math.min(h.current_limit - 1, before - others))
     h.failed_limit, h.current_limit, h.trial_step = h.current_limit, h.proven_limit, 1
     h.trial_pause = math.min(2 * h.trial_pause, PAUSE_MAX)
     h.next_trial_at = now + h.trial_pause
   elseif new and others == 0 and before >= h.current_limit - 1 and now - h.raised_at > ISOLATED then
-    -- We have used no more than what was left, so it may have been the way there.
+    -- We used no more than the available rate, so jitter on the way to the API may be the cause.
     h.last_raise = h.margin > floor + MS and RAISE or FIRST_RAISE
     h.margin = math.min(MARGIN_MAX, h.margin + h.last_raise)
     h.raised_at = now
   elseif new or others >= (h.proven_limit == limit and 2 or 1) then
-    -- Somebody else spends.
+    -- Other clients use a part of the limit.
     local left = h.current_limit
     if new then left = left - 1 end
     if others >= 1 then left = math.min(left, math.max(before - others, math.floor(h.limit_at_refusal / 3))) end
@@ -264,9 +266,9 @@ write('ZREMRANGEBYSCORE', KEYS[3], '-inf', instant(now - LATE))
 if leaves then write('ZREM', KEYS[3], name) end
 if spread then h.spread_until = math.max(h.spread_until, now + SPREAD_ASKED) end
 
--- returns_at is a second after the use of the token that leaves limit - 1 out. The caller's own uses are
--- exact on its own clock: neither its report nor our answer makes them late, as they do those of others, so
--- the caller may have its own tokens again a round trip sooner than they seem to end here.
+-- returns_at returns one second after the use of the token with this rank, the latest being rank 0. The caller
+-- knows its own uses exactly by its own clock. The delay of reports and answers affects only the tokens of other
+-- processes. So its own tokens return a round trip sooner for the caller. See README.md.
 local function returns_at(rank)
   local ends = tonumber(redis.call('ZREVRANGE', KEYS[1], rank, rank, 'WITHSCORES')[2] or 0)
   if distance == 0 or ends + h.margin <= now then return ends end
@@ -281,8 +283,8 @@ local function returns_at(rank)
   return all[rank + 1 - count(KEYS[1], to)]
 end
 
--- free returns when a token is free after n others have been taken: surely, and if all permits are used at
--- their instants.
+-- free returns when a token is free after n others were taken: at the latest, and if all permits are used at their
+-- instants.
 local function free(n)
   local ends = returns_at(h.current_limit - 1 - n % h.current_limit)
   local surely = math.max(h.opens_at, ends + h.margin) + math.floor(n / h.current_limit) * (SECOND + h.margin)
@@ -298,13 +300,13 @@ local function reserve(at)
 end
 
 for i = 0, wanted - 1 do
-  write('ZREM', KEYS[1], name .. '-' .. instant(number + i)) -- the same call may come twice
+  write('ZREM', KEYS[1], name .. '-' .. instant(number + i)) -- a repeated call
 end
 if wanted > 0 and is_urgent then
   for _ = 1, wanted do
     local at = math.max(free(0), now, h.urgent_at + spacing)
     if h.urgent_streak >= RUN and redis.call('ZCARD', KEYS[3]) > 0 then
-      again = math.max(now, free(0) - near) + NEAR / 10 -- after one of those in line
+      again = math.max(now, free(0) - near) + NEAR / 10 -- after a process in the queue
     elseif at - now > horizon then
       again = at - NEAR
     end
@@ -314,7 +316,7 @@ if wanted > 0 and is_urgent then
   end
 elseif wanted > 0 then
   local gap = spacing
-  local others = h.proven_limit < limit -- so that a refusal is known before much more is on its way
+  local others = h.proven_limit < limit -- other clients use a part; reserve later, so that a rejection is known sooner
   if others then near = near - NEAR / 2 end
   if others or now < h.spread_until then
     gap = math.max(gap, math.floor(0.9 * (SECOND + h.margin) / h.current_limit))

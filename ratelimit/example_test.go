@@ -10,7 +10,7 @@ import (
 )
 
 func Example() {
-	client, closeRedis, err := embedded.Open() // in real life: redis.NewClient
+	client, closeRedis, err := embedded.Open() // in production: redis.NewClient
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -33,8 +33,8 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer permit.Release() // unless it is used
-	// Here is time to write down what is about to be sent.
+	defer permit.Release() // no effect once it was sent
+	// Record the intent to send here.
 	if err := permit.Use(ctx); err != nil {
 		fmt.Println(err)
 		return
