@@ -33,7 +33,7 @@ type place struct{ key, marker string }
 func (c *Client) awaitReplicas(ctx context.Context, what string, places ...place) error {
 	for _, p := range places {
 		all := rdb.NewReplicas(c.rdb, p.key)
-		_ = all.Look(ctx) // without permission for INFO, one replica must confirm
+		_ = all.Refresh(ctx) // without permission for INFO, one replica must confirm
 		needed := all.Needed()
 		found, replicas, err := rdb.AwaitReplicas(ctx, c.rdb, p.key, p.marker, needed, replicaTimeout)
 		switch {

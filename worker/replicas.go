@@ -39,7 +39,7 @@ func (w *Worker) countReplicas(ctx context.Context) {
 	if !w.o.Replicated {
 		return
 	}
-	if err := w.replicas.Look(ctx); err != nil && ctx.Err() == nil {
+	if err := w.replicas.Refresh(ctx); err != nil && ctx.Err() == nil {
 		w.log.Debug("cannot count the replicas of Redis", "err", err)
 	}
 }

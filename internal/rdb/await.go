@@ -8,29 +8,27 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// awaitFor is how long one wait in Redis lasts. It ends as soon as there is
-// something; a longer one only costs fewer round trips.
+// awaitFor bounds one blocking call to Redis. A longer one saves round trips.
 const awaitFor = 9 * time.Second
 
-// AwaitElement waits until a list has something in it, at most nine seconds, and
-// reports whether it has. Any number of processes may wait for one list; all
-// of them are told. It changes nothing: it has Redis move the last element, as
-// soon as there is one, to where it is. Errors: the context's, or Redis' where
-// it cannot do that (its ACL, a version before 6.2) and the caller has to poll.
+// AwaitElement waits until a list has an element, for at most nine seconds, and reports whether it has one. Any number
+// of processes can wait for one list, and an element wakes all of them. The list does not change: BLMOVE moves the last
+// element to its own place. Errors are those of the context and of Redis. If Redis does not allow BLMOVE (ACL, or a
+// version before 6.2), the caller must poll.
 //
-// A wait cannot be broken off: when ctx has ended it goes on by itself, until
-// the client is closed at the latest.
-func AwaitElement(ctx context.Context, c redis.UniversalClient, list string) (some bool, err error) {
-	got := make(chan error, 1)
+// A blocking call cannot be canceled. When ctx ends, it continues in the background until it times out or the client is
+// closed.
+func AwaitElement(ctx context.Context, c redis.UniversalClient, list string) (found bool, err error) {
+	done := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*awaitFor)
 		defer cancel()
-		got <- c.BLMove(ctx, list, list, "RIGHT", "RIGHT", awaitFor).Err()
+		done <- c.BLMove(ctx, list, list, "RIGHT", "RIGHT", awaitFor).Err()
 	}()
 	select {
 	case <-ctx.Done():
 		return false, ctx.Err()
-	case err = <-got:
+	case err = <-done:
 	}
 	if errors.Is(err, redis.Nil) {
 		return false, nil

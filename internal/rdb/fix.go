@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// fixes are what to do about an error of Redis, by a part of its text. go-redis and asynq make texts of many errors, so
-// that there is nothing else to go by. The first one that fits counts.
+// fixes maps a part of the text of a Redis error to its fix. The first match applies. Error types do not help, because
+// go-redis and asynq convert many errors to text.
 var fixes = []struct{ part, fix string }{
 	{"no master of that name", "take the name of the master from redis-cli -p 26379 SENTINEL MASTERS"},
 	{"NOPERM", "give this user the rights that docs/redis.md lists"},
@@ -49,8 +49,8 @@ const (
 	startFix = "start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"
 )
 
-// Fix is what a person can do about an error of Redis, in an imperative that reads on after the error. It is empty
-// where nothing is known but the error itself.
+// Fix returns how a person can fix an error of Redis: an imperative that follows the error text. It is empty if no fix
+// is known.
 func Fix(err error) string {
 	if err == nil {
 		return ""
@@ -81,17 +81,17 @@ func Fix(err error) string {
 	return ""
 }
 
-// Misconf reports whether err is Redis refusing writes because it cannot save them. What only reads goes on.
+// Misconf reports whether Redis rejected a write because it cannot save data to disk (MISCONF). Reads still work.
 func Misconf(err error) bool { return err != nil && strings.Contains(err.Error(), "MISCONF") }
 
 const (
 	diagnoseFor = time.Second
-	bannerFor   = 300 * time.Millisecond // in which a server that turns everybody away has said why
+	bannerFor   = 300 * time.Millisecond // for the error that a server sends before it closes a connection
 )
 
-// diagnose says why a server that accepts connections answers none. go-redis writes first, and sees a broken pipe
-// where the server has told the reason, or nothing where the server waits for the end of what it takes for a command.
-// It returns err where there is nothing better to say.
+// diagnose returns why a server accepts connections but does not answer, or err if it finds no better reason. go-redis
+// writes first. So it gets a broken pipe if the server sent an error and closed the connection, and a timeout if the
+// server waits for the rest of a command, as without TLS.
 func diagnose(ctx context.Context, c redis.UniversalClient, err error) error {
 	network, addr, config := "tcp", "", (*tls.Config)(nil)
 	switch c := c.(type) {
@@ -102,26 +102,26 @@ func diagnose(ctx context.Context, c redis.UniversalClient, err error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), diagnoseFor)
 	defer cancel()
-	said, plain := hear(ctx, &net.Dialer{}, network, addr, "")
+	banner, plain := readLine(ctx, &net.Dialer{}, network, addr, "")
 	var op *net.OpError
 	if errors.As(plain, &op) && op.Op == "dial" {
 		return err
 	}
-	if line, ok := strings.CutPrefix(said, "-"); ok {
-		line, _, _ = strings.Cut(line, ". ") // Redis goes on for a page
+	if line, ok := strings.CutPrefix(banner, "-"); ok {
+		line, _, _ = strings.Cut(line, ". ") // the message of Redis has a page of text
 		return errors.New(line)
 	}
 	if config != nil {
-		if said, _ := hear(ctx, &net.Dialer{}, network, addr, "PING\r\n"); said != "" {
+		if reply, _ := readLine(ctx, &net.Dialer{}, network, addr, "PING\r\n"); reply != "" {
 			return fmt.Errorf("the server does not use TLS on this port: %w", err)
 		}
-		if _, alert := hear(ctx, &tls.Dialer{Config: config}, network, addr, ""); alert != nil {
+		if _, alert := readLine(ctx, &tls.Dialer{Config: config}, network, addr, ""); alert != nil {
 			return alert
 		}
 		return err
 	}
-	insecure := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // nothing is sent over it
-	_, alert := hear(ctx, insecure, network, addr, "")
+	insecure := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // no data is sent
+	_, alert := readLine(ctx, insecure, network, addr, "")
 	if alert == nil || strings.Contains(alert.Error(), "remote error: tls:") {
 		return fmt.Errorf("the server requires TLS on this port: %w", err)
 	}
@@ -133,9 +133,9 @@ type dialer interface {
 	DialContext(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-// hear connects, says something and returns the first line that the server says. The error is nil where it says
-// nothing.
-func hear(ctx context.Context, d dialer, network, addr, say string) (string, error) {
+// readLine connects, sends text and returns the first line of the reply. Without a reply it returns no line and no
+// error.
+func readLine(ctx context.Context, d dialer, network, addr, text string) (string, error) {
 	conn, err := d.DialContext(ctx, network, addr)
 	if err != nil {
 		return "", err
@@ -144,7 +144,7 @@ func hear(ctx context.Context, d dialer, network, addr, say string) (string, err
 	if err := conn.SetDeadline(time.Now().Add(bannerFor)); err != nil {
 		return "", err
 	}
-	if _, err := conn.Write([]byte(say)); err != nil {
+	if _, err := conn.Write([]byte(text)); err != nil {
 		return "", err
 	}
 	b := make([]byte, 1024)

@@ -1,7 +1,7 @@
--- Tries every command that the scripts of tiwsnap and asynq use, without any effect: on a string, which commands
--- for other types refuse only after Redis has looked at the rights of the user.
--- KEYS[1] a key that is used for nothing else; it is gone afterwards, or a second later
--- Returns the names of the commands that the user may not run; an error where Redis takes no writes.
+-- Tries every command that the scripts of tiwsnap and asynq use, without effect. The key is a string: commands for
+-- other types fail on it, but only after Redis has checked the permissions of the user.
+-- KEYS[1] a key without other use; deleted at the end, or after a second
+-- Returns the names of the commands that the user may not run, or an error if Redis refuses writes.
 local key = KEYS[1]
 local refused = {}
 

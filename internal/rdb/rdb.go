@@ -1,7 +1,7 @@
-// Package rdb connects to Redis by URL: a single server, TLS, a Unix socket,
-// Sentinel or Cluster. Its clients have bounded pools and timeouts and respect
-// context deadlines. It also has the checks that apply to any Redis, such as
-// memory, eviction and clock.
+// Package rdb connects to Redis by URL: a single server, TLS, a Unix socket, Sentinel or Cluster. Its clients have
+// bounded pools and timeouts and respect context deadlines. Ping, Probe and Servers check a Redis: permissions, memory,
+// eviction policy and persistence. Fix turns an error of Redis into advice for a person. AwaitReplicas confirms that
+// replicas have a write.
 package rdb
 
 import (
@@ -19,39 +19,37 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Embedded is in the place of a URL the Redis inside this process of package
-// embedded. Check takes it, Open does not: so whoever opens a URL need not link it.
+// Embedded, in place of a URL, means the Redis inside this process (package embedded). Check accepts it, Open does not,
+// so that callers of Open do not link that package.
 const Embedded = "embedded"
 
 const (
-	clientName  = "tiwsnap" // what CLIENT LIST shows
+	clientName  = "tiwsnap" // in CLIENT LIST
 	poolSize    = 50        // connections of one process to one server
 	dialTimeout = 5 * time.Second
 	ioTimeout   = 3 * time.Second
-	// slotsEvery is how often a client of a Cluster asks which server has what. go-redis does so each minute, and where
-	// a server redirects it: one that is dead does not.
+	// slotsEvery is how often a client reloads the slots of a Cluster. go-redis does so each minute, and on a redirect,
+	// which a dead server does not send.
 	slotsEvery   = 2 * time.Second
-	pingTimeout  = 6 * time.Second // a dial that runs into its own timeout can still report it
+	pingTimeout  = 6 * time.Second // longer than dialTimeout, so that a dial reports its own timeout
 	redisPort    = "6379"
 	sentinelPort = "26379"
 )
 
-// Open returns a client of the Redis at rawURL and what ends it. It does not
-// connect yet: see Ping. The forms of rawURL are
+// Open returns a client of the Redis at rawURL and a function that closes it. It does not connect yet: see Ping. The
+// forms of rawURL are
 //
 //	redis://USER:PASSWORD@HOST:6379/DB        rediss:// is the same over TLS
 //	unix:///run/redis.sock?db=0
 //	redis+sentinel://USER:PASSWORD@HOST1:26379,HOST2/MASTER/DB
 //	redis+cluster://USER:PASSWORD@HOST1:6379,HOST2
 //
-// rediss+sentinel and rediss+cluster are TLS too. USER and PASSWORD are those
-// of the Redis servers; the sentinels' own are the parameters sentinel_username
-// and sentinel_password. go-redis's URL parameters (pool_size=100,
-// read_timeout=1s, skip_verify=true, …) are understood and win over our
-// defaults. The error never contains a password.
+// rediss+sentinel and rediss+cluster use TLS, too. USER and PASSWORD are those of the Redis servers. The parameters
+// sentinel_username and sentinel_password are for the sentinels. The URL parameters of go-redis (pool_size=100,
+// read_timeout=1s, skip_verify=true, …) override the defaults of this package. The error never contains a password.
 func Open(rawURL string) (redis.UniversalClient, func() error, error) { return OpenTLS(rawURL, TLS{}) }
 
-// OpenTLS is Open with more to say about TLS. It reads the files, and refuses them where rawURL asks for no TLS.
+// OpenTLS is Open with TLS settings. It reads their files. TLS settings for a URL without TLS are an error.
 func OpenTLS(rawURL string, t TLS) (redis.UniversalClient, func() error, error) {
 	if rawURL == Embedded {
 		return nil, nil, errors.New("embedded is a Redis inside one process, which no other process can reach; " +
@@ -65,8 +63,7 @@ func OpenTLS(rawURL string, t TLS) (redis.UniversalClient, func() error, error) 
 	return c, c.Close, nil
 }
 
-// Check returns the error that Open would return for the form of rawURL. It takes
-// Embedded too.
+// Check returns the error that Open would return for rawURL. It also accepts Embedded.
 func Check(rawURL string) error {
 	if rawURL == Embedded {
 		return nil
@@ -75,9 +72,8 @@ func Check(rawURL string) error {
 	return err
 }
 
-// Ping asks the server whether it is there, for at most six seconds. rawURL is
-// what the client was opened with, for the error, which Fix knows. A server that
-// refuses writes is there.
+// Ping checks that the server answers within six seconds. A server that refuses writes passes. rawURL is the URL of the
+// client, for the error. Fix knows the fixes of these errors.
 func Ping(ctx context.Context, c redis.UniversalClient, rawURL string) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
@@ -94,8 +90,8 @@ var (
 	probeScript = redis.NewScript(probeSource)
 )
 
-// Probe is Ping by a script without effect on each of keys, which must be used for nothing else. So it finds what a
-// PING does not: rights that the user lacks, a node of a Cluster that has other keys, a server that takes no writes.
+// Probe checks the server like Ping, by a script without effect on each of keys. The keys must have no other use. It
+// finds what PING does not: missing permissions, a node of a Cluster without these keys, a server that refuses writes.
 func Probe(ctx context.Context, c redis.UniversalClient, rawURL string, keys ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
@@ -111,22 +107,23 @@ func Probe(ctx context.Context, c redis.UniversalClient, rawURL string, keys ...
 	return nil
 }
 
-// refusal is what a server has said, as a redis.Error.
+// refusal is an error reply of a server. It implements redis.Error.
 type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-// RedisError marks it for redis.Error.
+// RedisError implements redis.Error.
 func (refusal) RedisError() {}
 
+// unusable wraps an error of Ping or Probe with the redacted URL and, if possible, a better reason.
 func unusable(ctx context.Context, c redis.UniversalClient, rawURL string, err error) error {
-	var said redis.Error
+	var reply redis.Error
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, redis.Nil): // of the sentinels
+	case errors.Is(err, redis.Nil): // from the sentinels
 		return fmt.Errorf("redis at %s does not answer: the sentinels know no master of that name", Redact(rawURL))
-	case errors.As(err, &said):
+	case errors.As(err, &reply):
 		return fmt.Errorf("redis at %s refuses to serve: %w", Redact(rawURL), err)
 	}
 	if Fix(err) == startFix || Fix(err) == "" {
@@ -140,22 +137,22 @@ var (
 	passwordParam = regexp.MustCompile(`(password=)[^&]*`)
 )
 
-// Redact returns rawURL with its passwords as ***, for messages. It also works
-// on what is no valid URL, where it hides rather too much than too little.
+// Redact returns rawURL with *** in place of its passwords, for messages. In an invalid URL it may hide more than the
+// password.
 func Redact(rawURL string) string {
 	if m := beforeHost.FindStringSubmatch(rawURL); m != nil {
-		who := "***"
+		userinfo := "***"
 		if user, _, found := strings.Cut(m[2], ":"); found {
-			who = user + ":***"
+			userinfo = user + ":***"
 		}
-		rawURL = m[1] + who + rawURL[len(m[0])-1:]
+		rawURL = m[1] + userinfo + rawURL[len(m[0])-1:]
 	}
 	return passwordParam.ReplaceAllString(rawURL, "$1***")
 }
 
 func parse(rawURL string, t TLS) (connect func() redis.UniversalClient, err error) {
 	scheme, _, tail := split(rawURL)
-	if strings.Contains(tail, "@") { // most likely of a password, which the next error would quote
+	if strings.Contains(tail, "@") { // probably part of a password, which the next error would quote
 		return nil, fmt.Errorf("there is an @ after the host%s", escapes)
 	}
 	switch scheme {
@@ -170,7 +167,7 @@ func parse(rawURL string, t TLS) (connect func() redis.UniversalClient, err erro
 			"or redis+cluster://")
 	}
 	var syntax *url.Error
-	if errors.As(err, &syntax) { // quotes the URL, and its cause may quote a piece of it
+	if errors.As(err, &syntax) { // the error quotes the URL, and its cause may quote a part
 		reason := "it is not a URL"
 		if strings.HasPrefix(syntax.Err.Error(), "invalid port") {
 			reason = "the port is not a number"
@@ -182,7 +179,7 @@ func parse(rawURL string, t TLS) (connect func() redis.UniversalClient, err erro
 
 const escapes = " (in a password, write @ : / ? # % as %40 %3A %2F %3F %23 %25)"
 
-// split cuts a URL where its authority (USER:PASSWORD@HOSTS) begins and ends.
+// split splits a URL into scheme, authority (USER:PASSWORD@HOSTS) and the rest.
 func split(rawURL string) (scheme, authority, tail string) {
 	scheme, rest, _ := strings.Cut(rawURL, "://")
 	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
@@ -191,7 +188,7 @@ func split(rawURL string) (scheme, authority, tail string) {
 	return scheme, rest, ""
 }
 
-// setDefaults fills in what the URL did not say.
+// setDefaults sets the options that the URL does not contain.
 func setDefaults(name *string, pool *int, dial, read, write *time.Duration) {
 	*name = cmp.Or(*name, clientName)
 	*pool = cmp.Or(*pool, poolSize)
@@ -243,7 +240,7 @@ func parseSentinel(rawURL string, t TLS) (func() redis.UniversalClient, error) {
 	if master == "" {
 		return nil, errors.New("the name of the sentinels' master is missing: redis+sentinel://HOST/MASTER/DB")
 	}
-	// go-redis takes the user of such a URL for the sentinels' own.
+	// go-redis uses the user of such a URL for the sentinels.
 	user, q := u.User, u.Query()
 	u.User, u.Path = nil, "/"+db
 	sentinelUser, sentinelPassword := q.Get("sentinel_username"), q.Get("sentinel_password")
@@ -266,8 +263,8 @@ func parseSentinel(rawURL string, t TLS) (func() redis.UniversalClient, error) {
 	return func() redis.UniversalClient { return redis.NewFailoverClient(o) }, nil
 }
 
-// oneHost rewrites SCHEME+KIND://USER@H1,H2/PATH, which is no valid URL, to the
-// form that go-redis parses: SCHEME://USER@H1:PORT/PATH?addr=H2:PORT.
+// oneHost rewrites SCHEME+KIND://USER@H1,H2/PATH, which is not a valid URL, to the form that go-redis parses:
+// SCHEME://USER@H1:PORT/PATH?addr=H2:PORT.
 func oneHost(rawURL, defaultPort string) (*url.URL, error) {
 	scheme, authority, tail := split(rawURL)
 	scheme, _, _ = strings.Cut(scheme, "+")

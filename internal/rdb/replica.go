@@ -12,14 +12,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// AwaitReplicas waits until so many replicas have key, as it is on the
-// master now, for at most timeout, and returns how many have it. found is false where the master has no such
-// key: after a failover that lost it. It may take any connection, and come long
-// after key was written, for it proves it all by itself: on one connection it
-// looks for key, writes marker, and waits for replicas to have that write
-// (WAIT). A replica takes all writes in their order, key's before marker's.
+// AwaitReplicas waits at most timeout until needed replicas have key as it is on the master now, and returns how many
+// have it. found is false if the master does not have key, for example because a failover lost it. Errors are those of
+// Redis.
 //
-// On a cluster key and marker must have the same hash tag. marker expires.
+// The caller can use any connection and may have written key long ago. On one connection AwaitReplicas checks that key
+// exists, writes marker, and waits until replicas have that write (WAIT). A replica applies all writes in order, so it
+// has key, too. marker expires after a second. On a cluster key and marker must have the same hash tag.
 func AwaitReplicas(
 	ctx context.Context, c redis.UniversalClient, key, marker string, needed int, timeout time.Duration,
 ) (found bool, replicas int, err error) {
@@ -27,7 +26,7 @@ func AwaitReplicas(
 	if err != nil {
 		return false, 0, err
 	}
-	pipe := node.Pipeline() // on one connection, also if it has to be sent again
+	pipe := node.Pipeline() // on one connection, also if go-redis retries it
 	exists := pipe.Exists(ctx, key)
 	pipe.Set(ctx, marker, "", time.Second)
 	acked := pipe.Do(ctx, "wait", needed, timeout.Milliseconds())
@@ -38,8 +37,7 @@ func AwaitReplicas(
 	return exists.Val() == 1, replicas, err
 }
 
-// Master is the server that takes the writes of key: for a pipeline that must go
-// over one connection, whatever is in it.
+// Master returns a client of the server that has the master copy of key. A pipeline to it uses one connection.
 func Master(ctx context.Context, c redis.UniversalClient, key string) (redis.UniversalClient, error) {
 	if cluster, ok := c.(*redis.ClusterClient); ok {
 		return cluster.MasterForKey(ctx, key)
@@ -48,23 +46,21 @@ func Master(ctx context.Context, c redis.UniversalClient, key string) (redis.Uni
 }
 
 const (
-	// replicaLag is from when on a replica that is silent counts as gone, as in
-	// min-replicas-max-lag.
+	// replicaLag is the longest lag of a connected replica, as in min-replicas-max-lag.
 	replicaLag = 10 * time.Second
-	// replicaKept is for how long one counts that was there. When a replica is
-	// promoted the others follow the old master for a second or two more, and
-	// what they alone have is lost.
+	// replicaKept is how long a replica counts after it was seen. When a replica is promoted, the others follow the old
+	// master for a second or two. Writes that only those have are lost.
 	replicaKept = 15 * time.Second
 )
 
-// Replicas is how many replicas must have a write of one key before no failover
-// can lose it: all that are there. It is safe for concurrent use.
+// Replicas counts the replicas that must have a write before no failover can lose it: all that are connected. It is
+// safe for concurrent use.
 type Replicas struct {
 	c    redis.UniversalClient
 	key  string
 	mu   sync.Mutex
-	of   string     // master_replid: it is another one after a failover
-	seen []sighting // of its replicas, within replicaKept
+	of   string     // master_replid, which changes on a failover
+	seen []sighting // counts within replicaKept
 }
 
 type sighting struct {
@@ -72,12 +68,12 @@ type sighting struct {
 	n  int
 }
 
-// NewReplicas returns the replicas of the server that has key.
+// NewReplicas returns a counter for the replicas of the server that has key.
 func NewReplicas(c redis.UniversalClient, key string) *Replicas { return &Replicas{c: c, key: key} }
 
-// Look counts the replicas. It must be called every few seconds. A user who may
-// not run INFO has at least one to wait for. Errors: Redis'.
-func (r *Replicas) Look(ctx context.Context) error {
+// Refresh counts the replicas now. Call it every few seconds. Errors are those of Redis. For a user who may not run
+// INFO, Needed returns 1.
+func (r *Replicas) Refresh(ctx context.Context) error {
 	node, err := Master(ctx, r.c, r.key)
 	if err != nil {
 		return err
@@ -106,7 +102,7 @@ func (r *Replicas) Look(ctx context.Context) error {
 	return nil
 }
 
-// goodReplica reports whether a line of INFO tells of a replica that follows, as in
+// goodReplica reports whether a line of INFO is a connected replica, such as
 // "slave0:ip=10.0.0.2,port=6379,state=online,offset=42,lag=1".
 func goodReplica(line string) bool {
 	name, rest, _ := strings.Cut(line, ":")
@@ -118,8 +114,7 @@ func goodReplica(line string) bool {
 	return err == nil && time.Duration(seconds)*time.Second <= replicaLag
 }
 
-// Needed is how many replicas have to have a write: the most that were there in the
-// last 15 seconds, and 1 at least.
+// Needed returns the number of replicas that must have a write: the highest count of the last 15 seconds, at least 1.
 func (r *Replicas) Needed() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -13,27 +13,25 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Server is what one Redis server says of itself. A managed Redis may leave
-// out any of it.
+// Server is the INFO of one Redis server. A managed Redis may omit any field.
 type Server struct {
-	Addr       string // HOST:PORT of a master of a cluster; empty where there is one server
-	Version    string // empty: not told
-	Policy     string // maxmemory-policy; empty: not told
-	AppendOnly string // "yes" or "no"; empty: not told
-	AOFBroken  bool   // the last write to the append-only file failed
-	Memory     *Memory
+	Addr       string  // HOST:PORT of a master of a cluster; empty for a single server
+	Version    string  // empty: unknown
+	Policy     string  // maxmemory-policy; empty: unknown
+	AppendOnly string  // "yes" or "no"; empty: unknown
+	AOFBroken  bool    // the last write to the append-only file failed
+	Memory     *Memory // nil: unknown
 }
 
-// Memory is how full a server is, in bytes. A nil one was not told.
+// Memory is the memory usage of a server, in bytes.
 type Memory struct {
-	Used int64 // what counts against Max
+	Used int64 // memory that counts against Max
 	Max  int64 // 0: no limit
 }
 
-// Servers asks the server, or every master of a cluster, by INFO, in the order
-// of their addresses. Without sections it asks for all; what is not in the
-// sections is not told. The error is a redis.Error where a server forbids the
-// question, and anything else where one does not answer.
+// Servers returns the INFO of the server, or of every master of a cluster ordered by address. It reads only the given
+// sections, or the default ones. Fields of other sections are unknown. The error is a redis.Error if a server does not
+// permit INFO, and another error if one does not answer.
 func Servers(ctx context.Context, c redis.UniversalClient, sections ...string) ([]Server, error) {
 	cluster, ok := c.(*redis.ClusterClient)
 	if !ok {
@@ -85,22 +83,20 @@ func parseInfo(addr, text string) Server {
 	used, uerr := strconv.ParseInt(info["used_memory"], 10, 64)
 	limit, lerr := strconv.ParseInt(info["maxmemory"], 10, 64)
 	if uerr == nil && lerr == nil {
-		// Redis does not count the buffers of its replicas and of the AOF.
+		// Redis does not count replication and AOF buffers against maxmemory.
 		buffers, _ := strconv.ParseInt(info["mem_not_counted_for_evict"], 10, 64)
 		s.Memory = &Memory{Used: used - buffers, Max: limit}
 	}
 	return s
 }
 
-// EvictionError means that a server throws keys away when it is full, and
-// snapshots with them: Redis destroys tasks that were accepted, without an
-// error to anybody.
+// EvictionError means that a server evicts keys when it is full. Accepted snapshots would be lost without an error.
 type EvictionError struct {
 	Addr   string // as in Server
 	Policy string
 }
 
-// EvictionFix is what to do about an EvictionError.
+// EvictionFix is the fix of an EvictionError.
 const EvictionFix = "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf"
 
 func (e *EvictionError) Error() string {
@@ -108,13 +104,12 @@ func (e *EvictionError) Error() string {
 	if e.Addr != "" {
 		server += " " + e.Addr
 	}
-	return fmt.Sprintf("maxmemory-policy of %s is %s: snapshots that were accepted are thrown away when it is "+
-		"full; fix: %s", server, e.Policy, EvictionFix)
+	return fmt.Sprintf("maxmemory-policy of %s is %s: accepted snapshots are lost when it is full; fix: %s",
+		server, e.Policy, EvictionFix)
 }
 
-// CheckPolicy returns an *EvictionError unless the server's maxmemory-policy is
-// noeviction or not told. It does so also while the server has no maxmemory:
-// that can be set at any time.
+// CheckPolicy returns an *EvictionError unless maxmemory-policy is noeviction or unknown. It ignores whether maxmemory
+// is set, because that can change at any time.
 func (s Server) CheckPolicy() error {
 	if s.Policy == "" || s.Policy == "noeviction" {
 		return nil
@@ -122,24 +117,22 @@ func (s Server) CheckPolicy() error {
 	return &EvictionError{s.Addr, s.Policy}
 }
 
-// Skew is by how much the clock of Redis is ahead of the clock here, give or
-// take half the time that the answer took.
+// Skew returns how far the clock of Redis is ahead of the local clock, with an error of at most half the round trip.
 func Skew(ctx context.Context, c redis.UniversalClient) (time.Duration, error) {
 	begin := time.Now()
-	theirs, err := c.Time(ctx).Result()
+	remote, err := c.Time(ctx).Result()
 	if err != nil {
 		return 0, err
 	}
-	return theirs.Sub(begin.Add(time.Since(begin) / 2)).Round(time.Millisecond), nil
+	return remote.Sub(begin.Add(time.Since(begin) / 2)).Round(time.Millisecond), nil
 }
 
-// MaxSkew is how far the clock of Redis may be from the clock here before
-// people are told: asynq's leases are set by one machine's clock and judged by
-// another's.
+// MaxSkew is the largest clock skew without a warning. One machine sets asynq's leases by its clock, and another checks
+// them by its own.
 const MaxSkew = 5 * time.Second
 
-// OutOfMemory reports whether err is Redis refusing a write because it is
-// full, also from within a script and after asynq has made a text of it.
+// OutOfMemory reports whether Redis rejected a write because it is full (OOM). It also recognizes errors of scripts and
+// those that asynq converted to text.
 func OutOfMemory(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "OOM command not allowed")
 }

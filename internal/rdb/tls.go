@@ -8,14 +8,14 @@ import (
 	"os"
 )
 
-// TLS is how rediss:// connects beyond what the URL says. Every field may be empty.
+// TLS are the settings of rediss:// that are not in the URL. Every field may be empty.
 type TLS struct {
-	CA         string // PEM file of the authorities that sign the server's certificate; empty: those of the system
-	Cert, Key  string // PEM files of the client's certificate; read again for each connection, so that it can be renewed
-	ServerName string // name in the server's certificate; empty: the host that is connected to
+	CA         string // PEM file of the CAs for the server certificate; empty: those of the system
+	Cert, Key  string // PEM files of the client certificate; read for each connection, so that it can be renewed
+	ServerName string // name in the server certificate; empty: the host of the connection
 }
 
-// Check returns what is wrong with the files.
+// Check reads the files and returns an error if one is missing or invalid.
 func (t TLS) Check() error {
 	if t.CA != "" {
 		if _, err := readCA(t.CA); err != nil {
@@ -44,8 +44,8 @@ func readCA(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// apply sets up c, which is nil unless the URL asks for TLS. manyHosts means that the URL names servers beside which
-// others are connected to, so that each is known by its own name.
+// apply adds the settings to c, which is nil for a URL without TLS. manyHosts means that the client also connects to
+// servers that are not in the URL, so each certificate is checked against its own host.
 func (t TLS) apply(c *tls.Config, manyHosts bool) error {
 	if c == nil {
 		if t != (TLS{}) {
