@@ -66,23 +66,14 @@ persists stops sending again.`,
 		if err != nil {
 			return c.redisError(err)
 		}
-		said, was := "sending was not stopped", ""
-		if before != "" {
-			was = "it was stopped " + cmp.Or(stopCauses[before], string(before))
+		said, was := "sending was not stopped", before.Ended()
+		if was != "" {
 			said = "sending has started; " + was
 		}
 		c.audit(e, "start-sending", "", was)
 		return printSending(e, said, false, *output)
 	})
 	return cmd
-}
-
-// stopCauses completes the sentence "it was stopped".
-var stopCauses = map[gate.Cause]string{
-	gate.Person:     "by a person",
-	gate.Account:    "because Tencent refused the account",
-	gate.Connection: "because the endpoint was unreachable",
-	gate.Storm:      "because Tencent's API returned only errors",
 }
 
 // printSending prints whether sending is stopped.

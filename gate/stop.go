@@ -25,6 +25,25 @@ const (
 	NoWorker    Cause = "no-worker"    // no worker runs; never set by the gate itself
 )
 
+// Ended returns what had stopped sending, for the person who started it again: "it was stopped by a person". It is
+// empty for an empty cause.
+func (c Cause) Ended() string {
+	why := string(c)
+	switch c {
+	case "":
+		return ""
+	case Person:
+		why = "by a person"
+	case Account:
+		why = "because Tencent refused the account"
+	case Connection:
+		why = "because the endpoint was unreachable"
+	case Storm:
+		why = "because Tencent's API returned only errors"
+	}
+	return "it was stopped " + why
+}
+
 // Stop says why requests are not sent: all of them, or those of one application.
 // Every place that shows the state shows this.
 type Stop struct {

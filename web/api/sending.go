@@ -61,10 +61,11 @@ func (a *API) Stop(ctx context.Context, in *StopInput) (*stopOutput, error) {
 
 // Start starts all sending, whatever has stopped it.
 func (a *API) Start(ctx context.Context, _ *struct{}) (*stopOutput, error) {
-	if err := startSending(ctx, a.gate, a.o.Log); err != nil {
+	before, err := startSending(ctx, a.gate, a.o.Log)
+	if err != nil {
 		return nil, err
 	}
-	a.Audit(ctx, "start-sending", "", "")
+	a.Audit(ctx, "start-sending", "", before.Ended())
 	return a.stopped(ctx)
 }
 
@@ -85,13 +86,13 @@ func stopSending(ctx context.Context, b *gate.Breaker, log *slog.Logger, reason 
 	return err
 }
 
-// startSending starts all sending, whatever has stopped it.
-func startSending(ctx context.Context, b *gate.Breaker, log *slog.Logger) error {
+// startSending starts all sending, whatever has stopped it. It returns what has stopped it, if anything.
+func startSending(ctx context.Context, b *gate.Breaker, log *slog.Logger) (gate.Cause, error) {
 	before, err := b.Start(ctx)
 	if err == nil {
 		log.Warn("all sending started by a person", "by", web.PrincipalOf(ctx).Name, "before", before)
 	}
-	return err
+	return before, err
 }
 
 // Limits returns the rate limits of this process, by API action.

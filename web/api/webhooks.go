@@ -29,7 +29,7 @@ type Webhook struct {
 
 type ListWebhooksInput struct {
 	State string `query:"state" enum:"waiting,dead" default:"dead" doc:"waiting: will be retried; dead: given up"`
-	Page  int    `query:"page" minimum:"1" maximum:"10000" default:"1"`
+	Page  int    `query:"page" minimum:"1" maximum:"10000" default:"1" doc:"Number of the page"`
 	Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100" doc:"How many at most"`
 }
 

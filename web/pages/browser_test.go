@@ -126,7 +126,7 @@ func TestStopAndStartInABrowser(t *testing.T) {
 	b := webtest.NewBrowser(t, w.URL)
 	b.LogIn(w.URL, "bob")
 	b.Do(
-		chromedp.Click(chromedp.CSS(`details.act summary`)),
+		chromedp.Click(chromedp.CSS(`details.stop summary`)),
 		chromedp.WaitVisible(chromedp.CSS(`#reason`)),
 		chromedp.SendKeys(chromedp.CSS(`#reason`), "maintenance until 6"),
 		chromedp.Submit(chromedp.CSS(`#reason`)),

@@ -53,6 +53,9 @@ func say(key string, args ...any) text { return text{key, args} }
 // raw is a text that is not in the catalog, as an error.
 func raw(s string) text { return text{"%s", []any{s}} }
 
+// translated is a text of another package, which the pages translate if they know it.
+func translated(s string) text { return text{"translated", []any{s}} }
+
 // say returns a text of the catalog. If its first argument is a number, the text may have two forms, as for number.
 func (l lang) say(key string, args ...any) string {
 	if words, ok := l.special(key, args); ok {

@@ -36,7 +36,7 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 		chromedp.Click(chromedp.CSS(`.form button`)),
 		chromedp.WaitVisible(chromedp.CSS(`.faults-list`)),
 	)
-	b.Until(`document.querySelector('#verdict').innerText === '3 rooms are in order, 1 row is wrong'`)
+	b.Until(`document.querySelector('#verdict').innerText === '3 rooms are valid, 1 row is wrong'`)
 	b.Do(chromedp.Click(chromedp.CSS(`form[action$="/enqueue"] button`)), chromedp.WaitVisible(chromedp.CSS(`.said`)))
 	b.Until(`document.querySelector('.said').innerText.includes('3 rooms are enqueued')`)
 	b.Until(`document.querySelector('h1 .pill').innerText === 'ended'`) // live

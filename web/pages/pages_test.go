@@ -174,7 +174,7 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 	if w := webtest.Send(t, h, draft+"/defaults", url.Values{"SdkAppId": {"1400123480"}}); w.Code != http.StatusSeeOther {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
-	if body := show(); !strings.Contains(body, "2 rooms are in order") || !strings.Contains(body, "2 rows are wrong") ||
+	if body := show(); !strings.Contains(body, "2 rooms are valid") || !strings.Contains(body, "2 rows are wrong") ||
 		!strings.Contains(body, "Enqueue 2 rooms") {
 		t.Errorf("it shows %s", body)
 	}
@@ -193,7 +193,7 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 	// Pasted, and no file.
 	w = upload(map[string]string{"SdkAppId": "7", "text": "RoomId\tLabel.Class\n1\t3B\n"}, "", "")
 	draft = w.Header().Get("Location")
-	if body := show(); !strings.Contains(body, "1 room is in order") {
+	if body := show(); !strings.Contains(body, "1 room is valid") {
 		t.Errorf("pasted: %s", body)
 	}
 	if w := upload(nil, "", ""); w.Code != 422 || !strings.Contains(w.Body.String(), "choose a file or paste rows") {
@@ -255,6 +255,8 @@ func TestChangesOnPages(t *testing.T) {
 		if err != nil || len(all) != 1 || all[0].Action != step.action || all[0].By != "anonymous" ||
 			all[0].Via != audit.Page || all[0].From == "" {
 			t.Errorf("%s: the audit log has %+v, %v", step.path, all, err)
+		} else if step.path == "/start" && all[0].Detail != "it was stopped by a person" {
+			t.Errorf("the audit log says of the start: %q", all[0].Detail)
 		}
 	}
 	for path, form := range map[string]string{

@@ -269,5 +269,20 @@ var foreign = [][2]string{
 	{"nothing was enqueued: %s; it ran in this second, try again", "没有提交任何房间：%s；这一秒内刚运行过，请重试"},
 	{"nothing was enqueued: %s", "没有提交任何房间：%s"},
 	{"batch %s exists already with other rooms (%d of them)", "批次 %s 已存在，且房间不同（%s 个）"},
-	{"rooms of %s: %s", "%s 的房间：%s"},
+	{"rooms of %s: %s", "房间名单 %s：%s"},
+
+	// Errors of the network, which pages quote
+	{"%s is not called for a while, its circuit breaker is open: %s", "%s 反复失败，暂停调用（熔断）：%s"},
+	{"dial tcp %s: connect: connection refused", "无法连接 %s：连接被拒绝"},
+	{"%s: dial tcp %s: connect: connection refused", "%s：无法连接 %s：连接被拒绝"},
+
+	// Who enqueued a batch, and details of the audit log
+	{"command %s", "命令行 %s"},
+	{"user %s", "用户 %s"},
+	{"token %s", "令牌 %s"},
+	{"schedule %s", "定时任务 %s"},
+	{"it was stopped by a person", "此前由人停止"},
+	{"it was stopped because Tencent refused the account", "此前因腾讯云拒绝该账号而停止"},
+	{"it was stopped because the endpoint was unreachable", "此前因无法连接腾讯云 API 而停止"},
+	{"it was stopped because Tencent's API returned only errors", "此前因腾讯云 API 只返回错误而停止"},
 }

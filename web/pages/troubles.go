@@ -150,9 +150,9 @@ func scheduleTroubles(all []schedule.Status) (troubles []trouble) {
 		}
 		switch {
 		case s.Trying != nil && s.Trying.Failures > 0:
-			t.Since, t.Why = s.Trying.Begun, raw(s.Trying.Error)
+			t.Since, t.Why = s.Trying.Begun, translated(s.Trying.Error)
 		case s.Last != nil && s.Last.Result == schedule.Failed:
-			t.Since, t.Why = s.Last.At, raw(s.Last.Error)
+			t.Since, t.Why = s.Last.At, translated(s.Last.Error)
 		default:
 			continue
 		}

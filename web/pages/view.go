@@ -150,7 +150,7 @@ func (v view) Detail(s string) any {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return v.At(t)
 	}
-	return s
+	return v.Lang.translate(s)
 }
 
 func (v view) clock(t time.Time) string { return t.In(v.zone).Format("2006-01-02 15:04") }

@@ -69,9 +69,9 @@ func TestAnOperatorAtNightInABrowser(t *testing.T) {
 	b.Until(gone)
 
 	// A person has stopped it, and another one starts it.
-	b.Click("details.act summary", "Stop all sending")
+	b.Click("details.stop summary", "Stop all sending")
 	b.Do(chromedp.SendKeys(chromedp.CSS("#reason"), "exam"))
-	b.Click("details.act button", "Stop")
+	b.Click("details.stop button", "Stop")
 	b.Until(`document.querySelector('.trouble')?.innerText.includes('exam')`)
 	b.Click(".trouble button", "Start sending")
 	b.Until(gone)
@@ -226,7 +226,7 @@ func TestAListIsDroppedInABrowser(t *testing.T) {
 	}
 	b.Until(`document.querySelector('#file').files[0]?.name === 'class-3b.csv' && !document.querySelector('form.over')`)
 	b.Click(".form button", "Check")
-	b.Until(`document.querySelector('#verdict')?.innerText === '1 room is in order, 1 row is wrong'`)
+	b.Until(`document.querySelector('#verdict')?.innerText === '1 room is valid, 1 row is wrong'`)
 	b.Until(`document.querySelector('.meta').innerText.includes('class-3b.csv')`)
 }
 

@@ -45,6 +45,8 @@ func (l lang) special(key string, args []any) (string, bool) {
 		return l.explain(fmt.Sprint(args[0])).Meaning, true
 	case "code.fix":
 		return l.explain(fmt.Sprint(args[0])).Fix, true
+	case "translated":
+		return l.translate(fmt.Sprint(args[0])), true
 	}
 	return "", false
 }
@@ -173,7 +175,7 @@ var catalog = map[string][languages]string{
 	"now.stopped":     {"sending is stopped", "发送已停止"},
 	"now.empty":       {"queue is empty", "队列为空"},
 	"now.noworker":    {"waiting for a worker", "等待 worker"},
-	"now.left":        {"sent in %s at the full rate", "全速约需 %s 发完"},
+	"now.left":        {"sent in %s at the full rate", "全速约需 %s发完"},
 	"now.inwork":      {"In progress", "进行中"},
 	"now.inwork.note": {"sent, or waiting for images", "已发送，或等待图片"},
 	"now.open":        {"Open batches", "未结束的批次"},
@@ -218,11 +220,13 @@ var catalog = map[string][languages]string{
 	"stop.person.why":        {"stopped by %s: %s", "由 %s 停止：%s"},
 	"stop.connection":        {"the endpoint of Tencent's API cannot be reached: %s", "无法连接腾讯云 API：%s"},
 	"stop.storm":             {"Tencent's API returns only errors or does not answer: %s", "腾讯云 API 只返回错误或没有响应：%s"},
-	"stop.waits.person":      {"tiwsnap start", "由人重新开始"},
+	"stop.waits.person":      {"a person to start it", "由人重新开始"},
 	"stop.waits.request":     {"an accepted request", "一个被受理的请求"},
 	"stop.waits.resumed":     {"accepted trial requests", "逐个试发的请求被受理"},
 	"stop.waits.application": {"an accepted request for it", "该应用的一个请求被受理"},
-	"stop.fix.person":        {"tiwsnap start, or the button below", "运行 tiwsnap start，或点下面的按钮"},
+	"stop.fix.person": {
+		"press Start sending on the first page, or run tiwsnap start", "在首页点“开始发送”，或运行 tiwsnap start",
+	},
 
 	"stop.waits.replicas": {"the replicas, which are checked every few seconds", "副本的确认，每隔几秒重试"},
 	"stop.noreplica.why": {
@@ -352,8 +356,8 @@ var catalog = map[string][languages]string{
 	"again.default": {"this name and the time", "本名称加时间"},
 	"again.button":  {"Enqueue %s room again|Enqueue %s rooms again", "再次提交 %s 个房间"},
 	"held.says": {
-		"It is unknown whether the last request created a task. A retry may create a second one.",
-		"无法确定最后一次请求是否已创建任务。重试可能会创建第二个任务。",
+		"For these snapshots it is unknown whether the last request created a task. A retry may create a second one.",
+		"无法确定这些快照的最后一次请求是否已创建任务。重试可能会创建第二个任务。",
 	},
 	"held.some": {"%s snapshot is held for review|%s snapshots are held for review", "%s 个快照待人工确认"},
 	"held.some.why": {
@@ -440,7 +444,7 @@ var catalog = map[string][languages]string{
 	"new.kept":             {"Nothing is enqueued yet. The list is kept for an hour.", "尚未提交。名单保留一小时。"},
 	"new.other":            {"Another list", "换一个名单"},
 	"new.nothing":          {"Nothing can be enqueued", "没有可提交的行"},
-	"new.good":             {"%s room is in order|%s rooms are in order", "%s 个房间没有问题"},
+	"new.good":             {"%s room is valid|%s rooms are valid", "%s 个房间没有问题"},
 	"new.bad":              {"%s row is wrong|%s rows are wrong", "%s 行有问题"},
 	"new.asrows":           {"as in the rows", "按行中所写"},
 	"new.name":             {"Name of the batch", "批次名称"},
@@ -470,11 +474,11 @@ var catalog = map[string][languages]string{
 
 	"failures.codes":      {"By code", "按错误码"},
 	"failures.newest":     {"newest", "最近一个"},
-	"failures.newest.all": {"The newest", "最近的"},
+	"failures.newest.all": {"Newest", "最近的"},
 	"failures.all":        {"Retry all", "全部重试"},
-	"failures.retry":      {"Retry those chosen", "重试所选"},
-	"failures.cancel":     {"Cancel those chosen", "取消所选"},
-	"failures.choose":     {"Choose", "选择"},
+	"failures.retry":      {"Retry selected", "重试所选"},
+	"failures.cancel":     {"Cancel selected", "取消所选"},
+	"failures.choose":     {"Select", "选择"},
 	"failures.cut":        {"Only the newest 100 are shown.", "仅显示最近 100 条。"},
 	"held.none":           {"Nothing is held for review.", "没有需要人工确认的。"},
 	"col.label":           {"Label", "标签"},
@@ -520,7 +524,7 @@ var catalog = map[string][languages]string{
 	"webhooks.all":         {"Resend all", "全部重发"},
 	"webhooks.none":        {"Every webhook was delivered or will be retried.", "所有通知均已送达或仍在重试。"},
 	"webhooks.gone":        {"%s answered 410 Gone and is sent no more until a resend.", "%s 返回 410 Gone，重发之前不再通知。"},
-	"webhooks.settings":    {"receiver of the settings", "配置中的接收方"},
+	"webhooks.settings":    {"the configured receiver", "配置的接收方"},
 	"webhooks.nonewaiting": {"No webhook waits for a retry.", "没有等待重试的通知。"},
 	"said.resent":          {"%s webhook is queued again.|%s webhooks are queued again.", "%s 个通知已重新排队。"},
 
@@ -549,7 +553,7 @@ var catalog = map[string][languages]string{
 	"workers.differ":   {"Workers differ in their settings", "各 worker 的设置不同"},
 	"workers.since":    {"since", "启动于"},
 	"workers.busy":     {"%s request in flight|%s requests in flight", "%s 个请求在途"},
-	"workers.sent":     {"%s sent since it has started", "启动以来已发送 %s 个"},
+	"workers.sent":     {"%s sent since it started", "启动以来已发送 %s 个"},
 	"workers.settings": {"Settings", "设置"},
 
 	"redis.used":      {"%s of %s used", "已用 %s / %s"},
@@ -568,7 +572,7 @@ var catalog = map[string][languages]string{
 		"谁在何时做了什么：页面、API 和命令行。保留 90 天。",
 	},
 	"audit.by":     {"Who", "操作人"},
-	"audit.via":    {"By", "途径"},
+	"audit.via":    {"Via", "途径"},
 	"audit.action": {"Action", "操作"},
 	"audit.object": {"What", "对象"},
 	"audit.detail": {"Detail", "详情"},
@@ -621,11 +625,11 @@ var catalog = map[string][languages]string{
 	"chart.title": {"Requests a second", "每秒请求数"},
 	"batch.chart": {"Requests and results", "请求与结果"},
 	"batch.chart.says": {
-		"area: requests, peak %s a second over %s; dashes: results", "面积：请求，峰值每秒 %s（%s 平均）；虚线：结果",
+		"area: requests, peak %s a second (%s average); dashed line: results", "面积：请求，峰值每秒 %s（%s平均）；虚线：结果",
 	},
 	"chart.span": {"Time", "时间范围"},
 	"chart.says": {
-		"peak %s of %s a second over %s, %s sent, %s refused", "峰值每秒 %s / %s（%s 平均），已发送 %s，被限流 %s",
+		"peak %s of %s a second (%s average), %s sent, %s refused", "峰值每秒 %s / %s（%s平均），已发送 %s，被限流 %s",
 	},
 	"span.15m": {"15 min", "15 分钟"},
 	"span.24h": {"24 h", "24 小时"},

@@ -179,6 +179,9 @@ func TestReasonsAreTranslated(t *testing.T) {
 		"30001 of SdkAppId 1400123480 is already on line 2": "30001（SdkAppId 1400123480）已在第 2 行出现",
 		quoted:                       "该行有 3 个字段，表头有 2 个（含有 ',' 的字段必须加引号）",
 		"what nobody has translated": "what nobody has translated",
+		"command root@vm":            "命令行 root@vm",
+		"it was stopped by a person": "此前由人停止",
+		"rooms of http://a: dial tcp 127.0.0.1:1: connect: connection refused": "房间名单 http://a：无法连接 127.0.0.1:1：连接被拒绝",
 	} {
 		if got := chinese.translate(said); got != want {
 			t.Errorf("%q is %q, want %q", said, got, want)
