@@ -20,7 +20,7 @@ func TestJudge(t *testing.T) {
 	}
 	young := accepted(45 * time.Second)
 	reported := ledger.Snapshot{ID: "s", State: ledger.Unknown, ReportedTasks: map[int]string{1: "t"}}
-	// row is a snapshot about whose task n such answers have come before.
+	// row returns a snapshot whose task has already had n answers of this kind in a row, since a duration ago.
 	row := func(s ledger.Snapshot, kind ledger.Answer, n int, since time.Duration) ledger.Snapshot {
 		s.Answer, s.Answers, s.AnswersSince = kind, n, now.Add(-since)
 		return s
@@ -50,8 +50,8 @@ func TestJudge(t *testing.T) {
 		err  error
 		want verdict
 	}{
-		// A task that runs: due again when it is twice as old, and where quota
-		// is free a second later, while it is young.
+		// A running task is polled again when it is twice as old, or earlier if quota is free: after a second while it
+		// is young.
 		{"running", young, running, nil, verdict{wait: 45 * time.Second, early: time.Second, answer: ledger.Running}},
 		{"running, just claimed", accepted(0), running, nil,
 			verdict{wait: time.Second, early: time.Second, answer: ledger.Running}},
@@ -64,11 +64,11 @@ func TestJudge(t *testing.T) {
 		{"running for two days", accepted(48 * time.Hour), running, nil,
 			verdict{wait: 15 * time.Minute, early: 15 * time.Minute, answer: ledger.Running}},
 
-		// The documented ends.
+		// Results that Tencent documents.
 		{"OK", young, finished("OK", new(2), uv...), nil, succeeded(ledger.Result{Images: uv, Total: new(2)})},
 		{"failed", young, finished("InternalErr", nil), nil, failed(ledger.Result{Code: "InternalErr", Message: "m"})},
 
-		// Odd ends that say enough.
+		// Undocumented results that are clear enough.
 		{"images and no code", young, finished("", nil, uv...), nil, succeeded(ledger.Result{Images: uv})},
 		{"OK without images", young, finished("OK", new(0)), nil,
 			succeeded(ledger.Result{Code: tiw.CodeNoImage, Total: new(0)})},
@@ -77,7 +77,7 @@ func TestJudge(t *testing.T) {
 		{"failed with images", young, finished("InternalErr", new(2), uv...), nil,
 			failed(ledger.Result{Code: "InternalErr", Message: "m", Images: uv, Total: new(2)})},
 
-		// Odd ends that do not.
+		// Undocumented results that are not clear.
 		{"finished without a result", young, finished("", nil), nil, verdict{wait: after, answer: ledger.Odd}},
 		{"finished without a result, again", row(young, ledger.Odd, 1, time.Minute), finished("", nil), nil,
 			verdict{wait: after, answer: ledger.Odd}},
@@ -97,7 +97,7 @@ func TestJudge(t *testing.T) {
 			failed(ledger.Result{Code: tiw.CodeOddResult,
 				Message: `Tencent answers Status "", ErrorCode "", ErrorMessage "", 0 images, 21 times in 10m0s`})},
 
-		// Refusals: five in a row.
+		// Five refusals in a row fail the snapshot.
 		{"refused after many answers", row(young, ledger.Odd, 9, time.Minute), tiw.Result{}, failure(noTask, "r"),
 			verdict{wait: after, answer: ledger.Refused}},
 		{"refused four times", row(young, ledger.Refused, 3, time.Minute), tiw.Result{}, failure(noTask, "r"),
@@ -105,7 +105,7 @@ func TestJudge(t *testing.T) {
 		{"refused five times", row(young, ledger.Refused, 4, time.Minute), tiw.Result{}, failure(noTask, "r"),
 			failed(ledger.Result{Code: noTask, Message: "m"})},
 
-		// What says nothing about the task is not counted, and does not stretch the wait.
+		// Errors that are not about the task do not count, and do not prolong the wait.
 		{"throttled", row(accepted(time.Hour), ledger.Refused, 4, 0), tiw.Result{},
 			failure("RequestLimitExceeded", "r"), verdict{wait: time.Second}},
 		{"arrears", row(accepted(time.Hour), ledger.Refused, 4, 0), tiw.Result{},
@@ -116,7 +116,7 @@ func TestJudge(t *testing.T) {
 		{"no answer", young, tiw.Result{}, failure("ClientError.NetworkError", ""), verdict{wait: time.Second}},
 		{"no permit", young, tiw.Result{}, errors.New("closed"), verdict{wait: time.Second}},
 
-		// A task that a callback has named.
+		// A task that a callback has reported.
 		{"reported, running", reported, running, nil, verdict{do: claim}},
 		{"reported, finished", reported, finished("OK", new(2), uv...), nil, verdict{do: claim}},
 		{"reported, told of in a way that nobody knows", reported, tiw.Result{Status: "Failed"}, nil, verdict{do: claim}},
@@ -156,7 +156,7 @@ func TestJudge(t *testing.T) {
 			{young, finished("OK", new(5), uv...), nil, "Tencent counts 5 images and names 2"},
 			{young, tiw.Result{Status: "Failed"}, nil,
 				`an answer that Tencent does not document: Status "Failed", ErrorCode "", ErrorMessage "", 0 images`},
-			{row(young, ledger.Odd, 1, 0), tiw.Result{Status: "Failed"}, nil, ""}, // said before
+			{row(young, ledger.Odd, 1, 0), tiw.Result{Status: "Failed"}, nil, ""}, // not repeated
 			{young, tiw.Result{}, failure(noTask, "r"), ": InvalidParameter.TaskNotFound: m (permanent, RequestId r)"},
 		} {
 			if got := judge(test.s, test.task, test.err, after, now).note; got != test.want {
@@ -166,7 +166,7 @@ func TestJudge(t *testing.T) {
 	})
 }
 
-// plainVerdict is a verdict without pointers, to be compared and shown.
+// plainVerdict returns a verdict without pointers, so that it can be compared and printed.
 func plainVerdict(v verdict) any {
 	total := -1
 	if v.result.Total != nil {

@@ -89,8 +89,7 @@ func TestResultThatNeverComes(t *testing.T) {
 	}
 }
 
-// longAgo lets the odd answers about a snapshot's task come in a row since so
-// long ago, once there are some.
+// longAgo waits for an odd answer about a snapshot's task, and then backdates the first of them by ago.
 func (w world) longAgo(id string, ago time.Duration) {
 	w.Helper()
 	w.eventually("odd answers about "+id, func() bool {
@@ -107,7 +106,7 @@ func TestOddResults(t *testing.T) {
 		state          ledger.State
 		code           string
 		images         bool
-		noImage, total int // total: images that are counted and not named
+		noImage, total int // total: images that Tencent counts but does not name
 		minutes        bool
 	}{
 		tiwtest.ShapeNullCode:         {state: ledger.Succeeded, images: true},
@@ -211,7 +210,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// lost makes a snapshot of unknown outcome whose callback names a task.
+// lost creates a snapshot of unknown outcome, and records a callback that reports task for it.
 func (w world) lost(id, task string) {
 	w.Helper()
 	if err := w.sim.SetFaults(tiwtest.Faults{Cut: 1, CallbackLost: 1, UnknownTask: "nulls"}); err != nil {
@@ -308,12 +307,12 @@ func TestResultsAreKnownSoon(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// On a machine that has nothing else to do it is 1.3 s.
+		// It is 1.3 s on an idle machine.
 		if late := s.EndedAt.Sub(ends[s.TaskID]); late > 4*time.Second {
 			t.Errorf("%s: known %s after the end of its task", s.ID, late)
 		}
 	}
-	// They were polled each second, and not more often.
+	// They were polled once a second.
 	if n := w.sim.State().Actions[tiwtest.ActionDescribe].Received.Requests; n > rooms*10 {
 		t.Errorf("%d calls for %d tasks of %s", n, rooms, duration)
 	}

@@ -25,7 +25,7 @@ func TestFaults(t *testing.T) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{
 			Faults: tiwtest.Faults{InternalError: 0.05, InternalErrorCreated: 0.05, Cut: 0.1},
 		})
-		w.second = 10 * time.Millisecond // a room may fail five times
+		w.second = 10 * time.Millisecond // because a room may fail five times
 		w.work()
 		w.enqueue("a", 60)
 		b := w.ended("a")
@@ -117,7 +117,7 @@ func TestFaults(t *testing.T) {
 	t.Run("arrears stop all sending, burn no attempt, and say why", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{
-			SdkAppIds: []uint64{app}, // the probe has to ask for one of them
+			SdkAppIds: []uint64{app}, // the probe must send one of them
 			Faults:    tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}},
 		})
 		w.work()
@@ -129,7 +129,7 @@ func TestFaults(t *testing.T) {
 			s := w.stop()
 			return s.Cause == gate.Account && s.Code == "ResourceUnavailable.ServiceExpired" && b.Queued == 500
 		})
-		if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil { // the operator has paid
+		if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil { // the bill is paid
 			t.Fatal(err)
 		}
 		w.until("a", "goes on", func(b ledger.Batch) bool { return b.Succeeded > 20 && b.Failed == 0 })
@@ -176,7 +176,7 @@ func TestHoldUnknown(t *testing.T) {
 	}
 }
 
-// The last attempt allowed is held, too, and not given up.
+// The outcome of the last allowed attempt is held for review, too.
 func TestHoldLastAttempt(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

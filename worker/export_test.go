@@ -8,8 +8,8 @@ import (
 	"tiwsnap/internal/asynqx"
 )
 
-// Orphans returns what looks for orphans in a queue, so that a test need not
-// wait for the time between two looks.
+// Orphans returns a function that recovers the orphans of a queue, so that a test need not wait for the interval
+// between two scans.
 func Orphans(rdb redis.UniversalClient, queue string) func(context.Context) ([]string, error) {
 	return (&asynqx.Orphans{Redis: rdb, Queue: queue}).Recover
 }

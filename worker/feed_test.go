@@ -29,7 +29,7 @@ func TestSmallBatchBehindALargeOne(t *testing.T) {
 	w.cap()
 }
 
-// A task that vanished from asynq, by hand or by accident, is put back.
+// A task that was deleted from asynq, by a person or by accident, is enqueued again.
 func TestLostTask(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -16,7 +16,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// creates is how many requests to make a task have arrived.
+// creates returns the number of Create requests that have arrived.
 func (w world) creates() int {
 	return int(w.sim.State().Actions[tiwtest.ActionCreate].Received.Requests)
 }
@@ -35,8 +35,7 @@ func (w world) stoppedFor(c gate.Cause) gate.Stop {
 	return s
 }
 
-// An endpoint that cannot be reached costs nothing, and sending goes on soon
-// after its return.
+// An unreachable endpoint costs no attempts, and sending resumes soon after it is back.
 func TestOutage(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -69,15 +68,14 @@ func TestOutage(t *testing.T) {
 	if d := time.Since(back); d > 15*time.Second {
 		t.Errorf("back after %s", d)
 	}
-	// The tasks that the first simulator made are unknown to the second: their
-	// results do not count here.
+	// The second simulator does not know the tasks of the first, so their results do not count here.
 	b := w.until("a", "is sent", func(b ledger.Batch) bool { return b.Queued+b.Sending+b.Unknown == 0 })
 	sent := before + int(again.State().Actions[tiwtest.ActionCreate].Received.Requests)
-	cut := sent - 120 // what was on its way when the first one died
+	cut := sent - 120 // requests in flight when the first simulator died
 	if cut > 5 {
 		t.Errorf("%d requests for 120 rooms", sent)
 	}
-	// A request that was cut before the simulator counted it may have arrived, as far as anybody knows.
+	// A request that was cut before the simulator counted it has an unknown outcome.
 	if b.PossibleDuplicates > 5 || b.Canceled > 0 {
 		t.Errorf("%d requests for 120 rooms: %+v", sent, b)
 	}
@@ -89,7 +87,7 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// A storm costs few requests and no room its life.
+// A storm of errors costs few requests, and no room fails.
 func TestStorm(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -124,7 +122,7 @@ func TestStorm(t *testing.T) {
 			if b := w.ended("a"); b.Succeeded != 100 {
 				t.Errorf("%+v", b)
 			}
-			// A room counts once towards the breaker: retries come on top until it opens.
+			// The breaker counts a room once. Its retries come on top until the breaker opens.
 			if n := w.creates(); n > 160 {
 				t.Errorf("%d requests for 100 rooms", n)
 			}
@@ -133,8 +131,8 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// What the newest task is asked for opens the breaker on any answer of Tencent's
-// that is not of the account; without an answer a Create does.
+// While sending is stopped for the account, the probe is a poll of the newest task. Any answer except an error of the
+// account ends the stop. If polls get no answer, the probe is a Create.
 func TestAccountProbe(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -159,7 +157,7 @@ func TestAccountProbe(t *testing.T) {
 			if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Requests; n > 40 {
 				t.Errorf("%d requests were sent into the arrears", n)
 			}
-			faults.Arrears = tiwtest.Period{} // somebody has paid
+			faults.Arrears = tiwtest.Period{} // the bill is paid
 			w.faults(faults)
 			w.eventually("sending goes on", func() bool { return w.stop().Cause == "" })
 			w.faults(tiwtest.Faults{})
@@ -170,7 +168,7 @@ func TestAccountProbe(t *testing.T) {
 	}
 }
 
-// Where Create alone is refused Create is what is probed, and results come.
+// If only Create is refused, Create is the probe, and polls still bring results.
 func TestCreateAloneIsRefused(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -195,8 +193,7 @@ func TestCreateAloneIsRefused(t *testing.T) {
 	}
 }
 
-// One room that is always refused by a code of the account fails with it, and
-// stops the others for a moment only.
+// A room that is always refused with a code of the account fails with that code, and stops the others only briefly.
 func TestOneRoomIsRefused(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -213,7 +210,7 @@ func TestOneRoomIsRefused(t *testing.T) {
 			if b.Succeeded != 99 || b.Failed != 1 {
 				t.Errorf("%+v", b)
 			}
-			if took := time.Since(began); took > 45*time.Second { // 5 s without it
+			if took := time.Since(began); took > 45*time.Second { // it is 5 s without that room
 				t.Errorf("took %s", took)
 			}
 			if s, err := w.ledger.Snapshot(t.Context(), "a.40"); err != nil || s.State != ledger.Failed || s.Code != code {
@@ -227,7 +224,7 @@ func TestOneRoomIsRefused(t *testing.T) {
 	}
 }
 
-// mixed enqueues rooms of two applications in turn.
+// mixed enqueues rooms of several applications in turn.
 func (w world) mixed(id string, n int, apps ...uint64) {
 	w.Helper()
 	all := func(yield func(tasks.Room, error) bool) {
@@ -242,8 +239,8 @@ func (w world) mixed(id string, n int, apps ...uint64) {
 	}
 }
 
-// The rooms of an application that has never worked fail within five minutes,
-// those of the others are sent meanwhile, and a retry brings them back.
+// The rooms of an application that has never worked fail within five minutes. Rooms of other applications are sent
+// meanwhile, and failed rooms can be retried.
 func TestUnknownApplication(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -262,20 +259,20 @@ func TestUnknownApplication(t *testing.T) {
 	if b.Succeeded != 20 || b.Failed != 20 {
 		t.Errorf("%+v", b)
 	}
-	// 15 + 60 + 180 of the gate's seconds, and some real ones in the queues.
+	// The trials take 15 + 60 + 180 of the gate's seconds; the queues add some real ones.
 	if took := time.Since(began); took < 255*w.second || took > 255*w.second+40*time.Second {
 		t.Errorf("took %s", took)
 	}
 	if s, _ := w.ledger.Snapshot(t.Context(), "mixed.2"); s.Code != "UnauthorizedOperation.SdkAppId" || s.Message == "" {
 		t.Errorf("%+v", s)
 	}
-	// 20 on their way at first, at most, and three trials.
+	// At most 20 were in flight at first, and three trials follow.
 	if n := w.sim.State().Codes["UnauthorizedOperation.SdkAppId"]; n > 24 {
 		t.Errorf("%d requests for an application that is refused", n)
 	}
 	w.eventually("nothing is suspended any more", func() bool { return w.suspended(app+1).Cause == "" })
 
-	// The application is given to the account: another simulator in the same place.
+	// The account gets the application: another simulator accepts it.
 	stop()
 	again := newWorld(t, w.rdb, tiwtest.Options{})
 	again.work()
@@ -287,8 +284,8 @@ func TestUnknownApplication(t *testing.T) {
 	}
 }
 
-// An application that has worked waits for as long as it may; then it goes on,
-// or its rooms fail.
+// An application that has worked before stays suspended for up to SuspendFor. If Tencent accepts it in that time, its
+// rooms are sent. Otherwise they fail.
 func TestKnownApplication(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -326,7 +323,7 @@ func TestKnownApplication(t *testing.T) {
 	})
 }
 
-// What waits for an application can be canceled, and then nothing is suspended.
+// Rooms that wait for a suspended application can be canceled. The suspension ends with the last of them.
 func TestCancelSuspended(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -343,7 +340,7 @@ func TestCancelSuspended(t *testing.T) {
 	w.eventually("it is not suspended any more", func() bool { return w.suspended(app+1).Cause == "" })
 }
 
-// A person stops all sending at once, and starts it, whatever stopped it.
+// A person stops all sending at once, and starts it again whatever the reason of the stop.
 func TestPersonStops(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -367,7 +364,7 @@ func TestPersonStops(t *testing.T) {
 		w.creates() != 0 {
 		t.Errorf("%+v, %d requests", s, w.creates())
 	}
-	// What a person cancels ends all the same.
+	// A room can be canceled while sending is stopped.
 	if state, err := w.ledger.Cancel(t.Context(), single, tasks.Room{}); state != ledger.Canceled || err != nil {
 		t.Error(state, err)
 	}
@@ -378,7 +375,7 @@ func TestPersonStops(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 
-	// A breaker that would be shut for long.
+	// Start also closes a breaker that would stay open for long.
 	w.faults(tiwtest.Faults{Code: 1, CodeName: "LimitExceeded.TaskConcurrency"})
 	w.enqueue("b", 5)
 	w.stoppedFor(gate.Account)
@@ -391,8 +388,7 @@ func TestPersonStops(t *testing.T) {
 	}
 }
 
-// A quota of the account that is used up stops everybody for minutes, is called
-// what it is, and costs no attempt.
+// An exhausted quota of the account stops all sending for minutes. The stop names this reason, and no attempt is lost.
 func TestQuotaIsUsedUp(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -402,7 +398,7 @@ func TestQuotaIsUsedUp(t *testing.T) {
 	w.work()
 	w.enqueue("a", 40)
 	s := w.stoppedFor(gate.Account)
-	if d := s.NextTrial.Sub(s.Since); d < 50*w.second { // a minute is 60 of them
+	if d := s.NextTrial.Sub(s.Since); d < 50*w.second { // the wait is a minute, which is 60 of them
 		t.Errorf("asked again after %s", d)
 	}
 	if !strings.Contains(s.Why, "the account has reached its limit of concurrent tasks") {
@@ -418,7 +414,7 @@ func TestQuotaIsUsedUp(t *testing.T) {
 	}
 }
 
-// A room that fails alone while others succeed backs off, and ends.
+// A room that fails while others succeed is retried with backoff, and fails in the end.
 func TestRoomFailsAlone(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

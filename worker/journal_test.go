@@ -14,7 +14,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// lines is a log that several workers write to.
+// lines is a log to which several workers write.
 type lines struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -26,7 +26,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-// with are the lines that have this message.
+// with returns the lines with this message.
 func (l *lines) with(message string) (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -38,7 +38,7 @@ func (l *lines) with(message string) (found []string) {
 	return found
 }
 
-// The log of three workers has one line for what has happened once.
+// Three workers log each event once in total.
 func TestLogOfBatchesAndChanges(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -68,7 +68,7 @@ func TestLogOfBatchesAndChanges(t *testing.T) {
 		return len(log.with(`"batch enqueued"`)) > 0 && len(log.with(`"batch ended"`)) > 0 &&
 			len(log.with(`"operator action"`)) > 0
 	})
-	for _, stop := range stops { // each has looked for the last time then
+	for _, stop := range stops { // after the last read of the journal
 		stop()
 	}
 	for message, want := range map[string]string{
@@ -84,7 +84,7 @@ func TestLogOfBatchesAndChanges(t *testing.T) {
 		}
 	}
 
-	// What happens while no worker runs is told by the next one.
+	// The next worker logs what happens while no worker runs.
 	w.enqueue("b", 1)
 	add("stop-sending")
 	w.work()

@@ -16,13 +16,12 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// newRealWorld is newWorld on a Redis that can say who waits, and refuse.
+// newRealWorld is newWorld on a redis-server, which counts blocked clients and can refuse commands.
 func newRealWorld(t *testing.T) world {
 	return newWorld(t, redistest.RealClient(t), tiwtest.Options{})
 }
 
-// idle waits until so many workers have nothing to do: each waits for two
-// queues and for a batch.
+// idle waits until this number of workers is idle. An idle worker blocks on two queues and on the next batch.
 func (w world) idle(workers int) {
 	w.Helper()
 	w.eventually(fmt.Sprintf("%d workers are idle", workers), func() bool {
@@ -90,7 +89,7 @@ func TestIdleWorkers(t *testing.T) {
 
 	t.Run("leave a queue alone that is paused, and then go on", func(t *testing.T) {
 		w := newRealWorld(t)
-		w.single(101) // so that there is a queue to pause
+		w.single(101) // creates the queue to pause
 		inspector := asynq.NewInspectorFromRedisClient(w.rdb)
 		if err := inspector.PauseQueue(keys.Default.QueueInteractive()); err != nil {
 			t.Fatal(err)
@@ -129,7 +128,7 @@ func TestIdleWorkers(t *testing.T) {
 		before := ids()
 		w.work()
 		w.enqueue("a", 3)
-		w.ended("a") // meanwhile the lane has looked again and again
+		w.ended("a") // meanwhile the lane has polled the queue many times
 		if after := ids(); fmt.Sprint(after) != fmt.Sprint(before) {
 			t.Errorf("the queue was %v and is %v", before, after)
 		}
@@ -154,7 +153,7 @@ func TestTasksInHand(t *testing.T) {
 	}
 	stop := w.work()
 	w.sent(2)
-	// One in flight, one that waits for its permit, and some slack.
+	// One is in flight, one waits for its permit, and the rest is slack.
 	if n := count(inspector.ListActiveTasks); n > 10 {
 		t.Errorf("%d tasks are in the hand of a process that may send one a second", n)
 	}
@@ -168,8 +167,8 @@ func TestTasksInHand(t *testing.T) {
 	}
 }
 
-// After an error asynq asks again at once, and some are answered at once: that
-// Redis is out of memory, or its disk full.
+// asynq retries at once after an error. Redis returns some errors at once: that it is out of memory, or its disk is
+// full. So a lane has to slow asynq down.
 func TestRedisRefuses(t *testing.T) {
 	needs.Time(t)
 	w := newRealWorld(t)

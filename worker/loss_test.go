@@ -19,10 +19,9 @@ import (
 	"tiwsnap/worker"
 )
 
-// Redis loses everything under a running worker. The receiver of webhooks is told, with
-// what is missing; the same list again makes a batch that ends with right counts, whenever
-// that is; what Tencent has made beside it is counted; and what the worker knows to be
-// made before is not made again.
+// Redis loses all data while a worker runs. A webhook reports the loss and the missing batches. The same list can be
+// enqueued again at any time, and its batch ends with correct counts. Extra tasks at Tencent are counted. The worker
+// does not repeat requests whose task it knows.
 func TestRedisIsEmptied(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -114,8 +113,8 @@ func TestRedisIsEmptied(t *testing.T) {
 	}
 }
 
-// Another list under the name of the one that was lost: its rooms are sent, not those
-// that a worker has read before.
+// A different list is enqueued under the name of the lost one. The worker sends its rooms, not those that it has read
+// before.
 func TestOtherRoomsAfterALoss(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -156,7 +155,7 @@ func TestOtherRoomsAfterALoss(t *testing.T) {
 	}
 }
 
-// quiet waits until no request is on its way.
+// quiet waits until no request has arrived for three seconds.
 func (w world) quiet() {
 	w.Helper()
 	last, since := int64(-1), time.Now()

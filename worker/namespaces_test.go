@@ -22,14 +22,14 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// twoAccounts are two accounts, each in a namespace of its own, on one Redis.
-// Neither name is the default one, and one begins with the other.
+// twoAccounts returns two accounts on one Redis, each in its own namespace. Neither namespace is the default, and one
+// name is a prefix of the other.
 func twoAccounts(t *testing.T, rdb *redis.Client) (a, b world) {
 	return newAccount(t, rdb, "school", "AKIDofSchool", tiwtest.Options{}),
 		newAccount(t, rdb, "school-b", "AKIDofSchoolB", tiwtest.Options{})
 }
 
-// someRooms are rooms from a number on.
+// someRooms returns n rooms, numbered from from.
 func someRooms(from, n int) iter.Seq2[tasks.Room, error] {
 	return func(yield func(tasks.Room, error) bool) {
 		for i := range n {
@@ -40,7 +40,7 @@ func someRooms(from, n int) iter.Seq2[tasks.Room, error] {
 	}
 }
 
-// batch enqueues rooms from a number on.
+// batch enqueues n rooms, numbered from from.
 func (w world) batch(id string, from, n int) {
 	w.Helper()
 	if _, err := w.queue.Batch(w.Context(), someRooms(from, n), enqueue.BatchOptions{ID: id}); err != nil {
@@ -48,7 +48,7 @@ func (w world) batch(id string, from, n int) {
 	}
 }
 
-// untouched checks that nothing was sent, nor taken from its queue.
+// untouched checks that no room of the namespace was sent or taken from its queue.
 func (w world) untouched(batch string, n int) {
 	w.Helper()
 	b, err := w.ledger.Batch(w.Context(), batch)
@@ -64,8 +64,7 @@ func (w world) untouched(batch string, n int) {
 	}
 }
 
-// only checks that the account was asked for its own rooms alone, once each, and
-// by its own key.
+// only checks that the account has sent exactly its own rooms, once each, with its own API key.
 func (w world) only(from, n int) {
 	w.Helper()
 	w.onceEach(n)
@@ -82,8 +81,8 @@ func (w world) only(from, n int) {
 	w.cap()
 }
 
-// Two accounts on one Redis take none of each other's rooms, whoever works first,
-// though their ids are the same.
+// Two accounts on one Redis do not take each other's rooms, although the ids are the same. The order in which their
+// workers start does not matter.
 func TestNamespacesShareNothing(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -121,8 +120,7 @@ func TestNamespacesShareNothing(t *testing.T) {
 	}
 }
 
-// ownKeys checks that every key is of one of the two namespaces, or one that asynq
-// has once in a Redis and that belongs to nobody.
+// ownKeys checks that every key belongs to one of the two namespaces, or is one that asynq has once for a whole Redis.
 func ownKeys(t *testing.T, rdb *redis.Client) {
 	t.Helper()
 	n := 0
@@ -145,7 +143,7 @@ func ownKeys(t *testing.T, rdb *redis.Client) {
 	}
 }
 
-// What a person does to one account changes nothing for the other one.
+// An operator action on one account has no effect on the other.
 func TestNamespacesAreOperatedAlone(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -163,7 +161,7 @@ func TestNamespacesAreOperatedAlone(t *testing.T) {
 		t.Error("the worker of B counts as one of A")
 	}
 
-	// Stopped, paused and canceled in A. B has batches of the same ids.
+	// Stop, pause and cancel in A. B has batches with the same ids.
 	for _, w := range []world{a, b} {
 		if err := backlog.New(rdb, w.ns).Pause(ctx, "none"); err == nil {
 			t.Error("what does not exist was paused")
@@ -202,7 +200,7 @@ func TestNamespacesAreOperatedAlone(t *testing.T) {
 		t.Errorf("%d calls for A, which is stopped", calls)
 	}
 
-	// What failed in B, and its limit, are not A's.
+	// A does not see the failures of B, or its limit.
 	for w, want := range map[*world]int{&a: 0, &b: 3} {
 		n := 0
 		for _, err := range w.ledger.Failures(ctx, "broken") {
@@ -227,7 +225,7 @@ func TestNamespacesAreOperatedAlone(t *testing.T) {
 		}
 	}
 
-	// A goes on where it was.
+	// A resumes.
 	if _, err := gate.NewBreaker(rdb, a.ns).Start(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -240,8 +238,8 @@ func TestNamespacesAreOperatedAlone(t *testing.T) {
 	a.only(1, 10)
 }
 
-// asynq has one channel for what is canceled in a whole Redis, and names a task
-// there by its id alone. That costs neither account a room.
+// asynq has one cancel channel for a whole Redis, and its messages contain only the task id. Even so, neither account
+// loses a room.
 func TestNamespacesCancelTasks(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

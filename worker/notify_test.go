@@ -21,13 +21,13 @@ import (
 	"tiwsnap/worker/workertest"
 )
 
-// workTelling starts a worker that sends webhooks, until the test ends.
+// workTelling runs a worker that sends webhooks until the test ends.
 func (w world) workTelling(tell webhook.Subscription) {
 	w.Helper()
 	w.workWith(worker.Options{Webhooks: tell})
 }
 
-// workWith starts a worker with these options and some more, until the test ends.
+// workWith runs a worker with these options, and those that every test needs, until the test ends.
 func (w world) workWith(o worker.Options) {
 	w.Helper()
 	o.Redis, o.TIW, o.ConfirmAfter = w.rdb, workertest.API(w, w.sim, tiw.Options{}), 200*time.Millisecond
@@ -76,7 +76,8 @@ func TestEndsAreTold(t *testing.T) {
 			}
 		}
 		webhooktest.Queued(w, 21, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
-		// A notice is dropped after its webhook is on the queue, which may be delivered before that.
+		// A worker enqueues a webhook before it removes the event from the outbox. The webhook may be delivered in
+		// between.
 		w.eventually("no notice is left", func() bool {
 			return w.rdb.ZCard(t.Context(), keys.Default.Outbox()).Val() == 0
 		})

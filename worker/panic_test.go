@@ -14,7 +14,7 @@ import (
 	"tiwsnap/worker"
 )
 
-// A task that panics ends as failed, for tiwsnap and in asynq's statistics, and holds up no other.
+// A task that panics fails, in tiwsnap and in asynq's statistics, and delays no other task.
 func TestATaskThatPanics(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -19,7 +19,7 @@ import (
 	"tiwsnap/tiw"
 )
 
-// logged returns a worker on the Redis, and its log.
+// logged returns a worker on rdb, and its log.
 func logged(t *testing.T, rdb redis.UniversalClient) (*Worker, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
@@ -110,7 +110,7 @@ func TestCheckRedis(t *testing.T) {
 
 func TestWatchRedis(t *testing.T) {
 	server := redistest.Real(t)
-	synctest.Test(t, func(t *testing.T) { // its clock, far from that of Redis, moves only while all is still
+	synctest.Test(t, func(t *testing.T) { // the clock of the bubble differs from that of Redis
 		c := redis.NewClient(&redis.Options{Addr: server.Addr})
 		defer c.Close()
 		w, log := logged(t, c)
@@ -134,7 +134,7 @@ func TestWatchRedis(t *testing.T) {
 			if err := c.ConfigSet(t.Context(), "maxmemory-policy", step.policy).Err(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(step.wait + time.Second) // of the bubble's clock
+			time.Sleep(step.wait + time.Second) // by the clock of the bubble
 			if alarms, clocks := said(); alarms != step.alarms || clocks != int(step.wait/time.Minute) {
 				t.Errorf("%s: %d alarms and %d words on the clocks in %s", step.policy, alarms, clocks, step.wait)
 			}

@@ -17,8 +17,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// Rooms that another release has taken, and whose fields mean nothing to this
-// one, end like all others.
+// Rooms that another release has accepted, with values that this one does not know, fail like other invalid rooms.
 func TestRoomsOfAnotherRelease(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -34,7 +33,7 @@ func TestRoomsOfAnotherRelease(t *testing.T) {
 	t.Run("as a row of a batch", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-		load := backlog.New(w.rdb, keys.Default).Load(tasks.Room{SdkAppId: app}) // which checks nothing
+		load := backlog.New(w.rdb, keys.Default).Load(tasks.Room{SdkAppId: app}) // without validation
 		for _, room := range []tasks.Room{{RoomId: 1}, {RoomId: 2, SnapshotMode: "Hologram"}, {RoomId: 3}} {
 			if err := load.Add(t.Context(), &room); err != nil {
 				t.Fatal(err)
@@ -49,7 +48,7 @@ func TestRoomsOfAnotherRelease(t *testing.T) {
 		}
 		refused(w, "a.2")
 		w.onceEach(2)
-		// A retry is refused in the same way, and leaves nothing open.
+		// A retry fails in the same way, and the batch ends again.
 		if n, err := w.queue.RetryBatch(t.Context(), "a", false, ""); err != nil || n != 1 {
 			t.Errorf("%d retried, %v", n, err)
 		}

@@ -33,8 +33,7 @@ import (
 	"tiwsnap/worker/workertest"
 )
 
-// heard is what Tencent has sent to tiwsnap's receiver of callbacks, by TaskID;
-// of bodies without one there is the last.
+// heard has the callbacks that Tencent has sent to tiwsnap, by TaskID. Of the bodies without a TaskID it has the last.
 type heard struct {
 	mu     sync.Mutex
 	bodies map[string]string
@@ -49,8 +48,8 @@ func (h *heard) of(task string) string {
 	return h.bodies[""]
 }
 
-// relay starts a worker that takes callbacks and sends webhooks to these
-// receivers, but for those of CallbackURLs none.
+// relay starts a worker that receives callbacks and may call these receivers. It sends only the webhooks of
+// CallbackURLs.
 func (w world) relay(receivers ...webhooktest.Receiver) *heard {
 	w.Helper()
 	keys := tiw.NewCallbackKeys("0123456789abcdef0123456789abcdef")
@@ -84,8 +83,7 @@ func these(rooms ...tasks.Room) iter.Seq2[tasks.Room, error] {
 	}
 }
 
-// called enqueues a batch "a" of two rooms, the first with a CallbackURL of its
-// own, and waits for its end.
+// called enqueues a batch "a" of two rooms, the first with its own CallbackURL, and waits for its end.
 func (w world) called(r webhooktest.Receiver) {
 	w.Helper()
 	_, err := w.queue.Batch(w.Context(), these(
@@ -143,7 +141,7 @@ func TestCallbacksOfRooms(t *testing.T) {
 		for _, failure := range []float64{0, 1} {
 			t.Run(fmt.Sprintf("failure %v", failure), func(t *testing.T) {
 				t.Parallel()
-				// What Tencent would have sent.
+				// The callbacks that Tencent sends itself.
 				direct, asked := newWorld(t, redistest.Client(t), tiwtest.Options{TaskFailure: failure}), webhooktest.NewReceiver(t)
 				direct.workWith(worker.Options{})
 				direct.called(asked)
@@ -285,7 +283,7 @@ func TestCallbacksOfRooms(t *testing.T) {
 	})
 }
 
-// event is a callback with its objects flattened to dotted names.
+// event returns a callback with its objects flattened to dotted names.
 func event(t *testing.T, d webhooktest.Delivery) map[string]any {
 	t.Helper()
 	var body map[string]any
@@ -309,7 +307,7 @@ func flat(m map[string]any) map[string]any {
 	return all
 }
 
-// describe is what DescribeSnapshotTask answers, flattened.
+// describe returns the response of DescribeSnapshotTask, flattened.
 func (w world) describe(task string) map[string]any {
 	w.Helper()
 	req := tiw.NewDescribeSnapshotTaskRequest()

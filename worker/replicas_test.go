@@ -16,8 +16,8 @@ import (
 	"tiwsnap/worker"
 )
 
-// With Options.Replicated nothing is sent that a failover could lose: while a replica does not confirm, the rooms wait,
-// nothing is spent, everybody is told, and it goes on by itself.
+// With Options.Replicated a worker sends no request whose intent a failover could lose. While no replica confirms, the
+// rooms wait, they lose no attempt, and the stop is reported. Sending resumes by itself.
 func TestIntentsOnReplicas(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -11,7 +11,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// The quota is less than the limit, so that some requests are refused.
+// The quota is lower than the limit, so that some requests are refused.
 func TestTheHistoryOfTheRateHasAllRequestsOfAWorker(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -19,7 +19,7 @@ func TestTheHistoryOfTheRateHasAllRequestsOfAWorker(t *testing.T) {
 	stop := w.work()
 	w.enqueue("a", 40)
 	w.ended("a")
-	stop() // with its last report
+	stop() // it reports a last time
 
 	l, err := ratelimit.New(ratelimit.Options{
 		Redis: w.rdb, Key: w.ns.Limit(gate.ActionCreate), Limit: 20, Follows: true,

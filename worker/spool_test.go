@@ -17,8 +17,8 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// What a worker that died could not tell Redis is told by the next one. The
-// form of the file is pinned: the next one may be of another release.
+// The next worker stores the outcomes that a dead worker could not write to Redis. The test pins the file format: the
+// next worker may be of another release.
 func TestSpoolIsReadAtTheStart(t *testing.T) {
 	needs.Time(t)
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
@@ -50,7 +50,7 @@ func TestSpoolIsReadAtTheStart(t *testing.T) {
 	}
 }
 
-// A worker that dies while it writes leaves half a file, of no use to anybody.
+// A worker that dies during a write leaves a partial file, which is useless.
 func TestSpoolIsTidiedUp(t *testing.T) {
 	needs.Time(t)
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
@@ -75,8 +75,7 @@ func TestSpoolIsTidiedUp(t *testing.T) {
 	}
 }
 
-// While Redis is away the outcomes lie on disk, and nothing is left of them
-// when it is back.
+// While Redis is down, outcomes are stored on disk. When it is back, no file is left.
 func TestSpoolBridgesRedis(t *testing.T) {
 	needs.Time(t)
 	server := redistest.Real(t, "--appendonly", "yes", "--appendfsync", "always")

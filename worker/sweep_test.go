@@ -18,8 +18,8 @@ import (
 	"tiwsnap/worker"
 )
 
-// dequeue takes the next task of a queue as asynq does, but for its lease:
-// what a worker leaves that was killed, and whose lease was lost since.
+// dequeue takes the next task of a queue as asynq does, but without a lease. A killed worker leaves its task like this
+// if the lease was lost since.
 func (w world) dequeue(queue string) (id string) {
 	w.Helper()
 	prefix := "asynq:{" + queue + "}:"
@@ -68,7 +68,7 @@ func TestOrphans(t *testing.T) {
 			w.look(look, id)
 			w.look(look)
 
-			w.work() // asynq recovers at its start, and then each minute
+			w.work() // asynq recovers tasks at its start, and then each minute
 			w.succeeded(id)
 			w.onceEach(1)
 		})
@@ -98,7 +98,7 @@ func TestOrphans(t *testing.T) {
 	})
 }
 
-// succeeded asks every 20 ms until the snapshot has succeeded.
+// succeeded polls every 20 ms until the snapshot has succeeded.
 func (w world) succeeded(id string) {
 	w.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)

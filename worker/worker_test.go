@@ -82,7 +82,7 @@ func TestHandOver(t *testing.T) {
 	if err := w.sim.WaitRequests(t.Context(), 15); err != nil {
 		t.Fatal(err)
 	}
-	stop() // requests are out, others wait for a permit
+	stop() // some requests are in flight, others wait for a permit
 	b, err := w.ledger.Batch(t.Context(), "a")
 	if err != nil || b.Sending != 0 || b.Unknown != 0 || b.Accepted+b.Succeeded < 15 {
 		t.Errorf("a stopped worker left %+v, %v", b, err)
@@ -107,7 +107,7 @@ func TestRedisRestarts(t *testing.T) {
 	if err := w.sim.WaitRequests(t.Context(), 15); err != nil {
 		t.Fatal(err)
 	}
-	server.Kill() // requests are out: their outcomes have to wait
+	server.Kill() // requests are in flight: their outcomes have to wait
 	if err := server.Restart(); err != nil {
 		t.Fatal(err)
 	}

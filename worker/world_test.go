@@ -33,27 +33,26 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(redistest.Both(m)) }
 
 const app = 1400123480
 
-// world is a Redis, a simulator and what producers and people use.
+// world is a Redis, a simulator, and the clients of producers and operators.
 type world struct {
 	*testing.T
 	rdb    *redis.Client
 	ns     keys.Namespace
-	secret string // of the account, id and key alike
+	secret string // of the account: both SecretId and SecretKey
 	sim    *tiwtest.Server
 	queue  *enqueue.Client
 	ledger *ledger.Ledger
-	spool  string    // of the workers that are started
-	log    io.Writer // theirs; default: the test's
+	spool  string    // folder of the workers that work starts
+	log    io.Writer // of these workers; default: the test's
 	keys   *tiw.CallbackKeys
-	public string // base of the callback URLs
-	slow   bool   // confirm late
-	hold   bool   // unknown outcomes wait for a person
-	// attempts are allowed, and requests a second; 0 is the default.
+	public string // base URL of callbacks
+	slow   bool   // first poll after a minute
+	hold   bool   // hold unknown outcomes for review
+	// attempts and limit (requests per second) override the default of the worker unless they are 0.
 	attempts, limit int
-	// second is how long one of the gate's lasts, 0: 50 ms; suspendFor is in real
-	// time.
+	// second is the length of a second of the gate; 0: 50 ms. suspendFor is in real time.
 	second, suspendFor time.Duration
-	options            func(*worker.Options) // what is otherwise; may be nil
+	options            func(*worker.Options) // changes the options; may be nil
 }
 
 // stop returns why all sending is stopped, or nothing.
@@ -69,7 +68,7 @@ func (w world) stop() gate.Stop {
 	return all[0]
 }
 
-// suspended returns why an application is, or nothing.
+// suspended returns why an application is suspended, or nothing.
 func (w world) suspended(app uint64) gate.Stop {
 	w.Helper()
 	all, err := gate.NewBreaker(w.rdb, w.ns).Stops(w.Context())
@@ -88,7 +87,7 @@ func newWorld(t *testing.T, rdb *redis.Client, o tiwtest.Options) world {
 	return newAccount(t, rdb, keys.Default, tiwtest.DefaultSecret, o)
 }
 
-// newAccount is a world of an account of its own in a namespace.
+// newAccount returns a world in a namespace with its own account.
 func newAccount(t *testing.T, rdb *redis.Client, ns keys.Namespace, secret string, o tiwtest.Options) world {
 	o.Credentials = map[string]tiwtest.Secret{secret: tiwtest.Secret(secret)}
 	o.Window = tiwtest.Sliding
@@ -101,14 +100,14 @@ func newAccount(t *testing.T, rdb *redis.Client, ns keys.Namespace, secret strin
 	}
 }
 
-// work starts a worker and returns what stops it and waits for its end.
+// work starts a worker. stop stops it and waits for its end.
 func (w world) work() (stop func()) {
 	w.Helper()
 	api := workertest.API(w, w.sim, tiw.Options{
 		Credential: common.NewCredential(w.secret, w.secret), Timeout: 2 * time.Second,
 	})
 	o := worker.Options{
-		Margin: 100 * time.Millisecond, // the referee shares two cores with everything else, under the race detector
+		Margin: 100 * time.Millisecond, // the simulator shares two cores with all other tests, under the race detector
 		Redis:  w.rdb, Namespace: w.ns, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond,
 		Spool: w.spool,
 		Log:   slog.New(slog.NewTextHandler(cmp.Or(w.log, w.Output()), nil)),
@@ -135,7 +134,7 @@ func (w world) work() (stop func()) {
 	return workertest.Run(w, o)
 }
 
-// callbacks makes a receiver of Tencent's callbacks.
+// callbacks starts a receiver of Tencent's callbacks.
 func (w *world) callbacks() {
 	keys := tiw.NewCallbackKeys("0123456789abcdef0123456789abcdef")
 	srv := httptest.NewServer(callback.NewHandler(callback.Options{
@@ -162,12 +161,12 @@ func (w world) enqueue(id string, n int) {
 	}
 }
 
-// eventually asks every 20 ms, where nothing tells.
+// eventually polls ok every 20 ms, for conditions without an event.
 func (w world) eventually(what string, ok func() bool) {
 	w.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(3 * time.Minute); !ok(); { // seven failures of one room may take two
+	for deadline := time.After(3 * time.Minute); !ok(); { // seven failures of one room may take two minutes
 		select {
 		case <-deadline:
 			w.Fatalf("not within three minutes: %s\n%s", what, w.state())
@@ -176,7 +175,7 @@ func (w world) eventually(what string, ok func() bool) {
 	}
 }
 
-// state is what a person would look at where it does not go on.
+// state returns what helps to find out why a test hangs.
 func (w world) state() string {
 	var b strings.Builder
 	batches, err := w.ledger.Batches(w.Context(), 20)
@@ -190,7 +189,7 @@ func (w world) state() string {
 	return b.String()
 }
 
-// until waits until the batch is as wanted.
+// until waits until ok returns true for the batch.
 func (w world) until(id, what string, ok func(ledger.Batch) bool) (b ledger.Batch) {
 	w.Helper()
 	w.eventually("batch "+id+" "+what, func() bool {
@@ -206,8 +205,7 @@ func (w world) ended(id string) ledger.Batch {
 	return w.until(id, "ended", ledger.Batch.Ended)
 }
 
-// cap checks the promise that no second holds more than 20 requests and none
-// is rejected.
+// cap checks that no second has more than 20 requests, and that none is rejected.
 func (w world) cap() {
 	w.Helper()
 	st := w.sim.State().Actions[tiwtest.ActionCreate]
@@ -216,7 +214,7 @@ func (w world) cap() {
 	}
 }
 
-// tasksByRoom counts the tasks that Tencent has for each room.
+// tasksByRoom counts the tasks of each room at Tencent.
 func (w world) tasksByRoom() map[uint64]int {
 	n := make(map[uint64]int)
 	for t := range w.sim.Tasks() {
