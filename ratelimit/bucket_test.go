@@ -16,18 +16,16 @@ import (
 	"tiwsnap/internal/embedded"
 )
 
-// TestBucketStories tells what the script answers, call by call, on a clock
-// that stands still in between. All numbers are milliseconds since the start
-// of the story. The bucket of the stories has 2 tokens that stay out for
-// 1040 after a use; permits are valid for 500 and at least 5 apart. They are
-// reserved 50 ahead, urgent ones 1090, so no token is ever out for more than
-// 3000, however wide the margin was.
+// TestBucketStories checks the results of the script, call by call. Between two calls the clock stands still. All
+// numbers are milliseconds since the start of the story. The bucket has 2 tokens, which stay out for 1040 after a use.
+// Permits are valid for 500 and at least 5 apart. They are reserved 50 ahead, urgent ones 1090. So no token is ever out
+// for longer than 3000, even with the widest margin.
 func TestBucketStories(t *testing.T) {
 	type call struct {
 		at   int
-		by   string // a process, or Redis where something happens to that
+		by   string // a process, or Redis if something happens to it
 		says string
-		want string // instant of the permit, or when to come again, or "none"; then the level where it is not 2
+		want string // instant of the permit, or when to call again, or "none"; then the limit unless it is 2
 	}
 	for _, story := range []struct {
 		name  string
@@ -76,7 +74,7 @@ func TestBucketStories(t *testing.T) {
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2001, "B", "reserve 1", "2005"},
-			{3000, "A", "used 1 0", "none"}, // it was due by 2500
+			{3000, "A", "used 1 0", "none"}, // it was to be used by 2500
 			{3000, "B", "used 1 700, urgent 2", "3340"},
 			{3340, "B", "used 2 0, urgent 3", "4040"},
 		}},
@@ -114,7 +112,7 @@ func TestBucketStories(t *testing.T) {
 			{2100, "A", "used 2 0, reserve 3", "again 2990"},
 			{2100, "B", "reserve 1", "again 3090"},
 			{2100, "A", "leave", "none"},
-			{2990, "C", "reserve 1", "again 3090"}, // after B
+			{2990, "C", "reserve 1", "again 3090"}, // behind B
 			{3291, "D", "reserve 1", "3291"},
 		}},
 		{"an urgent one reserves at once and does not stand in line", []call{
@@ -178,7 +176,7 @@ func TestBucketStories(t *testing.T) {
 			{0, "A", "limit 4", "none 4"},
 			{2000, "B", "limit 1, look", "none 4"},
 			{2000, "A", "", "none 4"},
-			{62000, "B", "look", "none 1"}, // there is no worker
+			{62000, "B", "look", "none 1"}, // no worker has called for a minute
 		}},
 		{"a limit that is set by hand holds, whatever workers are configured for", []call{
 			{0, "A", "limit 4", "none 4"},
@@ -197,14 +195,14 @@ func TestBucketStories(t *testing.T) {
 			{0, "A", "", "none"},
 			{0, "B", "", "none"},
 			{2000, "Redis", "flush", ""},
-			{2000, "A", "reserve 1", "again 4950"}, // opens at 5000
+			{2000, "A", "reserve 1", "again 4950"}, // first permit at 5000
 			{3950, "B", "urgent 1", "5000"},
 			{4950, "A", "reserve 1", "5000"},
 		}},
 		{"lost state, and the one who makes it anew knows of none", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
-			{2000, "C", "", "none"}, // would open at 3040
+			{2000, "C", "", "none"}, // its first permit would be at 3040
 			{2100, "A", "", "none"},
 			{3950, "C", "urgent 1", "5000"},
 		}},
@@ -271,13 +269,13 @@ func TestBucketStories(t *testing.T) {
 	}
 }
 
-// storyWorld acts a story of TestBucketStories out, on the embedded Redis.
+// storyWorld runs a story of TestBucketStories on the embedded Redis.
 type storyWorld struct {
 	t         *testing.T
 	redis     *embedded.Server
 	client    *redis.Client
 	processes map[string]*bucket
-	began     time.Time     // local
+	began     time.Time     // by the local clock
 	back      time.Duration // how far the clock of Redis was set back
 	saved     map[string]string
 }
@@ -297,13 +295,13 @@ func newStory(t *testing.T) *storyWorld {
 
 func millis(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// until lets the time come when the clock of Redis shows at.
+// until sleeps until the clock of Redis shows at.
 func (w *storyWorld) until(at int) {
 	time.Sleep(time.Until(w.began.Add(millis(at) + w.back)))
 	w.redis.SetTime(time.UnixMicro(1_800_000_000_123_457).Add(millis(at)))
 }
 
-// happens does to Redis what the story says.
+// happens changes Redis as the story says.
 func (w *storyWorld) happens(what string) {
 	name, argument, _ := strings.Cut(what, " ")
 	switch name {

@@ -33,7 +33,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer permit.Release() // no effect once it was sent
+	defer permit.Release() // no effect after Sent
 	// Record the intent to send here.
 	if err := permit.Use(ctx); err != nil {
 		fmt.Println(err)

@@ -15,7 +15,7 @@ import (
 	"tiwsnap/ratelimit"
 )
 
-// send uses a permit.
+// send acquires a permit and uses it.
 func send(t *testing.T, l *ratelimit.Limiter) *ratelimit.Permit {
 	t.Helper()
 	p := mustAcquire(t, l, ratelimit.Bulk)
@@ -46,7 +46,7 @@ func TestTheHistoryOfALimit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// What is a turn of the ring old is not what was sent now.
+	// A slot from the previous turn of the ring buffer does not count.
 	rdb.HSet(t.Context(), "{t}:limit:history:history:15m", "999", "5 7 7 7")
 	for span, want := range map[ratelimit.Span]struct{ n, seconds int }{
 		ratelimit.Quarter: {180, 5}, ratelimit.Day: {288, 300}, ratelimit.Week: {336, 1800},
@@ -79,8 +79,7 @@ func TestTheHistoryOfALimit(t *testing.T) {
 	}
 }
 
-// A worker reports late on a busy machine: a request counts in the slot in which it was
-// sent all the same.
+// If a busy worker reports late, a request still counts in the slot in which it was sent.
 func TestALateReportAddsToTheSlotsOfItsRequests(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		_, redis := w.line(t, nil)
@@ -116,14 +115,14 @@ func TestALateReportAddsToTheSlotsOfItsRequests(t *testing.T) {
 		if diff := cmp.Diff(want, points); diff != "" {
 			t.Error(diff)
 		}
-		// Where there is nothing to report Redis is not called.
+		// Record does not call Redis if it has nothing to report.
 		if err := l.Record(gone); err != nil {
 			t.Errorf("nothing was recorded: %v", err)
 		}
 	})
 }
 
-// answerLost is a hook that loses what Redis answers to the calls of a context that has it as a value.
+// answerLost is a hook that drops the reply of Redis if the context has an answerLost as a value.
 type answerLost struct{}
 
 func (answerLost) DialHook(next redis.DialHook) redis.DialHook { return next }

@@ -16,8 +16,8 @@ import (
 	"tiwsnap/ratelimit"
 )
 
-// inWorld runs a test in virtual time. The bucket was made two seconds ago, and
-// its margin has come down to the least. Nobody has asked for a limit yet.
+// inWorld runs a test in virtual time. The bucket was created two seconds ago, and its margin has come down to the
+// minimum. No process has set a limit yet.
 func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -75,7 +75,7 @@ func TestThroughput(t *testing.T) {
 		{processes: 1, workers: 10, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond, min: 19.6},
 		{processes: 1, workers: 10, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond,
 			hold: 100 * time.Millisecond, min: 19.6},
-		// A token that changes between processes returns a round trip later: 17.9 and 16.5 where all do.
+		// A token that moves to another process returns a round trip later. The rates are 17.9 and 16.5 if all move.
 		{processes: 2, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 50 * time.Millisecond,
 			hold: 100 * time.Millisecond, min: 18},
 		{processes: 2, workers: 20, limit: 20, margin: 15 * time.Millisecond, delay: 100 * time.Millisecond,
@@ -94,8 +94,8 @@ func TestThroughput(t *testing.T) {
 					lines = append(lines, l)
 					limiters = append(limiters, limiter(t, ratelimit.Options{Redis: client, Limit: c.limit, Margin: c.margin}))
 				}
-				// The first second's worth of permits is there from the start. Far processes learn in the next two how
-				// far away Redis is; so many permits later a round trip lost by chance is 0.5 % or less.
+				// The permits of the first second are available at the start. Distant processes measure the round trip
+				// to Redis during the next two. With 400 more permits, a round trip lost by chance is at most 0.5 %.
 				n, first := max(5, min(5*c.limit, 200)), c.limit
 				if c.delay > 0 {
 					n, first = 400, 3*c.limit
@@ -193,7 +193,7 @@ func TestPriorities(t *testing.T) {
 					order = append(order, p)
 					mustUse(t, permit)
 				})
-				time.Sleep(500 * time.Millisecond) // the first has long made the limiter reserve
+				time.Sleep(500 * time.Millisecond) // the first waiter has long made the limiter reserve a permit
 			}
 			wg.Wait()
 			if diff := cmp.Diff([]ratelimit.Priority{ratelimit.Interactive, ratelimit.Bulk}, order); diff != "" {
@@ -203,7 +203,7 @@ func TestPriorities(t *testing.T) {
 	})
 }
 
-// TestPermits shows what can become of a permit, on a bucket of one token.
+// TestPermits has a bucket of one token.
 func TestPermits(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -314,7 +314,7 @@ func TestPermits(t *testing.T) {
 	}
 }
 
-// within checks how long something took in virtual time, to the millisecond.
+// within checks the virtual time since began, to the millisecond.
 func within(t *testing.T, began time.Time, want time.Duration) {
 	t.Helper()
 	if took := time.Since(began).Round(time.Millisecond); took != want {
@@ -346,7 +346,7 @@ func TestClose(t *testing.T) {
 		}
 		within(t, began, 0)
 		p := mustAcquire(t, b, ratelimit.Bulk)
-		within(t, began, 105*time.Millisecond) // the use by a and the margin count
+		within(t, began, 105*time.Millisecond) // the use by a counts, and so does the margin
 		go closeLimiter(t, b)
 		synctest.Wait()
 		mustUse(t, p)
@@ -393,7 +393,7 @@ func TestStateTellsWhatIsWrong(t *testing.T) {
 	})
 }
 
-// TestProcessIsExactByItself has a Redis whose clock runs five times too fast.
+// Each process keeps the limit even if the clock of Redis runs five times too fast.
 func TestProcessIsExactByItself(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		_, client := w.line(t, nil)

@@ -21,8 +21,8 @@ import (
 	"tiwsnap/ratelimit"
 )
 
-// childEnv makes the test binary a process that uses permits, of the Redis at
-// this address, and prints when, until its stdin ends.
+// childEnv is an environment variable with the address of a Redis. If it is set, the test binary uses permits from that
+// Redis and prints the time of each use, until its stdin ends.
 const childEnv = "RATELIMIT_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -77,7 +77,7 @@ func child(addr string) {
 	l.Close(context.Background())
 }
 
-// realLimiter returns a limiter with a client of its own.
+// realLimiter returns a limiter with its own client.
 func realLimiter(t *testing.T, addr string) *ratelimit.Limiter {
 	o := realOptions(addr)
 	t.Cleanup(func() { o.Redis.Close() })
@@ -171,8 +171,8 @@ func TestManyProcesses(t *testing.T) {
 		t.Logf("five processes used %.1f permits a second", rate)
 	}
 
-	// A process that is stopped in the middle must not use an old permit when
-	// it goes on, and one that dies must not take its token along.
+	// A process that is stopped (SIGSTOP) must not use an old permit when it continues. The token of a killed process
+	// must come back.
 	stopped, killed := children[0].Process, children[1].Process
 	if err := stopped.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func TestStateLostAgainAndAgain(t *testing.T) {
 	u.atMost(t, 20)
 }
 
-// road leads to one of two Redis servers.
+// road is a hook that sends commands to one of two Redis servers.
 type road struct {
 	second  redis.UniversalClient
 	changed atomic.Bool
@@ -235,8 +235,8 @@ func (r *road) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// A replica that lacks the newest permits becomes the master, and the processes
-// change over one after the other, while the old master still gives permits.
+// A replica that lacks the newest permits becomes the master. The processes switch to it one after the other, while the
+// old master still grants permits.
 func TestFailover(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -258,12 +258,12 @@ func TestFailover(t *testing.T) {
 		o.Redis.AddHook(roads[i])
 		limiters[i] = limiter(t, o)
 	}
-	load(t, u, limiters[1:]...) // the first one does not know what they use
+	load(t, u, limiters[1:]...) // the first limiter does not know these uses
 	awaitMore(t, u, 30, 10*time.Second)
 	if err := promoted.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
-	awaitMore(t, u, 21, 5*time.Second) // it lacks these
+	awaitMore(t, u, 21, 5*time.Second) // the new master lacks these
 	roads[0].changed.Store(true)
 	load(t, u, limiters[0])
 	for _, r := range roads[1:] {
@@ -295,7 +295,7 @@ func TestRedisAway(t *testing.T) {
 			if err := c.away(server); err != nil {
 				t.Fatal(err)
 			}
-			// What was reserved before may be for a second ahead.
+			// Permits that are already reserved may be up to a second ahead.
 			time.Sleep(1500 * time.Millisecond)
 			before := u.count()
 			time.Sleep(500 * time.Millisecond)

@@ -10,20 +10,19 @@ import (
 	"tiwsnap/ratelimit"
 )
 
-// referee is the API at the other end of a network: it lets limit calls of the
-// account through in any second, by their arrival, and refuses the others.
-// What it refuses counts too. Somebody else may spend the same quota.
+// referee simulates the API at the other end of a network. It accepts up to limit calls of the account in any second,
+// by their time of arrival, and refuses the others. Refused calls count, too. Other clients may use the same quota.
 type referee struct {
 	limit    int
-	calendar bool                    // seconds are those of the clock, not any second
-	way      func() time.Duration    // of a request
-	foreign  func(time.Duration) int // calls a second of others, evenly spread, so long after the start
+	calendar bool                    // counts calls per calendar second, not in a sliding window
+	way      func() time.Duration    // one-way latency of a request or a response
+	foreign  func(time.Duration) int // calls per second of other clients, evenly spread, by the time since the start
 	began    time.Time
 
 	mu      sync.Mutex
-	next    time.Time // call of the others
+	next    time.Time // next call of the other clients
 	counted []time.Time
-	calls   []call // ours, by arrival
+	calls   []call // of the test, by arrival
 }
 
 type call struct {
@@ -42,7 +41,7 @@ func lognormal(seed uint64, median time.Duration, sigma float64) func() time.Dur
 	}
 }
 
-// arrive counts a call at t and reports whether it is let through.
+// arrive counts a call at t and reports whether it is accepted.
 func (r *referee) arrive(t time.Time) bool {
 	n := 0
 	for i := len(r.counted) - 1; i >= 0; i-- {
@@ -57,7 +56,7 @@ func (r *referee) arrive(t time.Time) bool {
 	return n < r.limit
 }
 
-// send is one request. It takes as long as the answer.
+// send sends one request and waits for the response.
 func (r *referee) send(answer func() time.Duration) bool {
 	if r.way != nil {
 		time.Sleep(r.way())
@@ -89,13 +88,12 @@ func (r *referee) send(answer func() time.Duration) bool {
 	return ok
 }
 
-// start begins the time of the referee.
+// start starts the clock of the referee.
 func (r *referee) start() {
 	r.began, r.next = time.Now(), time.Now()
 }
 
-// count returns how many of our calls came from and before these times, and
-// how many of them were refused.
+// count returns the number of calls of the test in [from, before), and how many of them were refused.
 func (r *referee) count(from, before time.Duration) (n, refused int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -110,8 +108,7 @@ func (r *referee) count(from, before time.Duration) (n, refused int) {
 	return n, refused
 }
 
-// sendAll has workers of every limiter send until n requests were accepted or
-// ctx ends.
+// sendAll sends from several workers of each limiter until n requests are accepted or ctx ends.
 func (r *referee) sendAll(ctx context.Context, n, workers int, limiters ...*ratelimit.Limiter) {
 	todo := make(chan struct{}, n)
 	for range n {
@@ -145,7 +142,7 @@ func (r *referee) sendOne(ctx context.Context, l *ratelimit.Limiter, priority ra
 		if err != nil {
 			return err
 		}
-		time.Sleep(2 * time.Millisecond) // it is written down
+		time.Sleep(2 * time.Millisecond) // the time to store the intent
 		if p.Use(ctx) != nil {
 			continue
 		}

@@ -12,7 +12,7 @@ import (
 	"tiwsnap/ratelimit"
 )
 
-// processes returns limiters of as many processes beside Redis.
+// processes returns n limiters, each like a process near Redis.
 func processes(t *testing.T, w *world, n int, o ratelimit.Options) []*ratelimit.Limiter {
 	var limiters []*ratelimit.Limiter
 	for range n {
@@ -39,8 +39,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestMarginAdapts has a way to the API that varies so much that a fiftieth of
-// the requests would be refused with the least margin.
+// The latency of the API varies so much that 2 % of the requests would be refused with the minimum margin.
 func TestMarginAdapts(t *testing.T) {
 	needs.Time(t)
 	var requests, refused int
@@ -65,7 +64,7 @@ func TestMarginAdapts(t *testing.T) {
 	}
 }
 
-// TestOthersSpend has somebody else spend 5, then 15 of the 20, then nothing.
+// Other clients of the account use 5 of the 20 requests per second, then 15, then none.
 func TestOthersSpend(t *testing.T) {
 	needs.Time(t)
 	const phase, settling = 30 * time.Second, 10 * time.Second
@@ -73,7 +72,7 @@ func TestOthersSpend(t *testing.T) {
 	for _, n := range []int{1, 4, 16} {
 		t.Run(fmt.Sprint(n, " processes"), func(t *testing.T) {
 			var requests, lost int
-			for shift := range 2 { // of the changes against the seconds in which permits are used
+			for shift := range 2 { // shifts the changes against the seconds in which permits are used
 				first := 5*time.Second + time.Duration(shift)*537*time.Millisecond
 				inWorld(t, func(t *testing.T, w *world) {
 					r := &referee{limit: 20, foreign: func(d time.Duration) int {
@@ -107,8 +106,7 @@ func TestOthersSpend(t *testing.T) {
 	}
 }
 
-// TestSpread has a drain spread: after the first second none is emptier than
-// the others, wherever it begins.
+// With Spread, requests are evenly spread: after the first second, every sliding second has at least 18 of the 20.
 func TestSpread(t *testing.T) {
 	needs.Time(t)
 	for _, n := range []int{1, 4} {
@@ -139,7 +137,7 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// TestLimitIsSet lowers the limit of four busy processes and raises it again.
+// The limit of four busy processes is lowered and raised again.
 func TestLimitIsSet(t *testing.T) {
 	const phase = 5 * time.Second
 	inWorld(t, func(t *testing.T, w *world) {

@@ -14,8 +14,7 @@ import (
 	"tiwsnap/ratelimit"
 )
 
-// plan is one random history: several processes on bad lines, and what befalls
-// them.
+// plan is one random run: several processes on bad network lines, and the faults that hit them.
 type plan struct {
 	Limit     int
 	Margin    time.Duration
@@ -30,32 +29,32 @@ type plan struct {
 
 type process struct {
 	Workers int
-	Delay   time.Duration // to Redis, at least
-	Back    time.Duration // from Redis, at least
-	Jitter  time.Duration // on top, at most
-	Pause   time.Duration // of a worker between two permits, at most
-	Late    int           // of a hundred permits are used late
-	Held    int           // of a hundred are held up before they are sent
-	Lost    int           // of a hundred nothing is heard after their use
-	Release int           // of a hundred permits are not used
-	Refused int           // of a hundred requests are refused
-	Urgent  int           // of a hundred permits are urgent
+	Delay   time.Duration // minimum delay to Redis
+	Back    time.Duration // minimum delay from Redis
+	Jitter  time.Duration // maximum additional delay
+	Pause   time.Duration // maximum pause of a worker between two permits
+	Late    int           // percentage of permits that are used late
+	Held    int           // percentage of requests that are delayed between Use and Sent
+	Lost    int           // percentage of used permits without a report
+	Release int           // percentage of permits that are released unused
+	Refused int           // percentage of requests that are refused
+	Urgent  int           // percentage of permits that are urgent
 }
 
 type event struct {
-	After   time.Duration // since the event before
+	After   time.Duration // since the previous event
 	What    string
 	Process int
 }
 
 const (
-	flush     = "flush"      // Redis loses everything
-	cut       = "cut"        // the line of the process
-	deaf      = "deaf"       // only answers are lost
-	mend      = "mend"       // the line
-	kill      = "kill"       // the process: nothing is heard of it again
-	clockBack = "clock back" // of Redis, by as long as the wait before
-	failover  = "failover"   // to a replica that is behind; for a second some processes are with the old master
+	flush     = "flush"      // Redis loses all data
+	cut       = "cut"        // the line of the process drops everything
+	deaf      = "deaf"       // the line drops replies only
+	mend      = "mend"       // the line works again
+	kill      = "kill"       // the process dies
+	clockBack = "clock back" // the clock of Redis is set back by After
+	failover  = "failover"   // to a replica that lags; for a second some processes still use the old master
 )
 
 func drawPlan(t *rapid.T) plan {
@@ -99,7 +98,7 @@ func drawPlan(t *rapid.T) plan {
 	return p
 }
 
-// run lives through the plan and returns when permits were really used.
+// run executes the plan and returns the times at which permits were used.
 func (p plan) run(t *testing.T) *uses {
 	w := newWorld(t)
 	u := new(uses)
@@ -125,8 +124,8 @@ func (p plan) run(t *testing.T) *uses {
 		lines[i], o.Redis = w.line(t, func() time.Duration { return proc.Delay + below(proc.Jitter) })
 		lines[i].back = func() time.Duration { return proc.Back + below(proc.Jitter) }
 		limiters[i] = limiter(t, o)
-		// A process that has never seen the bucket cannot know that it was lost.
-		for _, err := limiters[i].State(ctx); err != nil; { // it may take too long
+		// Each process reads the bucket first: without that it cannot notice a loss.
+		for _, err := limiters[i].State(ctx); err != nil; { // a read may time out
 			_, err = limiters[i].State(ctx)
 		}
 		var alive context.Context

@@ -19,7 +19,7 @@ import (
 
 const key = "{tiwsnap}:limit:CreateSnapshotTask"
 
-// uses is the referee: when permits were used.
+// uses records when permits were used.
 type uses struct {
 	mu sync.Mutex
 	at []time.Time
@@ -37,7 +37,7 @@ func (u *uses) count() int {
 	return len(u.at)
 }
 
-// most returns the greatest number of uses in any second and when that second began.
+// most returns the maximum number of uses in any second, and the start of that second.
 func (u *uses) most() (int, time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -55,7 +55,7 @@ func (u *uses) most() (int, time.Time) {
 	return most, when
 }
 
-// atMost fails the test if any second holds more than limit uses.
+// atMost fails the test if any second has more than limit uses.
 func (u *uses) atMost(t interface{ Errorf(string, ...any) }, limit int) {
 	if n, when := u.most(); n > limit {
 		var s string
@@ -71,11 +71,11 @@ func (u *uses) atMost(t interface{ Errorf(string, ...any) }, limit int) {
 // world is a Redis in the virtual time of a synctest bubble.
 type world struct {
 	mu     sync.Mutex
-	master *master       // the newest
-	offset time.Duration // of the clock of Redis
+	master *master       // the current one
+	offset time.Duration // of the clock of Redis from the virtual time
 }
 
-// master is a Redis server that takes writes, after so many others.
+// master is a Redis server that accepts writes. n is the number of masters before it.
 type master struct {
 	redis *embedded.Server
 	c     *redis.Client
@@ -91,8 +91,7 @@ func newMaster(t testing.TB, n int) *master {
 
 func newWorld(t testing.TB) *world { return &world{master: newMaster(t, 0)} }
 
-// replica returns a copy of the bucket as it is now: promote makes that the newest
-// master, which nobody has called yet.
+// replica copies the bucket as it is now. promote makes the copy the current master.
 func (w *world) replica(t testing.TB) (promote func() *master) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,13 +115,13 @@ func (w *world) replica(t testing.TB) (promote func() *master) {
 // line is the network between one process and Redis.
 type line struct {
 	world *world
-	delay func() time.Duration // one way; nil: none
-	back  func() time.Duration // of answers
+	delay func() time.Duration // to Redis; nil: none
+	back  func() time.Duration // from Redis; nil: none
 
 	mu    sync.Mutex
 	to    *master
-	cut   bool // nothing gets through
-	deaf  bool // requests arrive, answers do not
+	cut   bool // drops everything
+	deaf  bool // drops replies only
 	calls int
 }
 
@@ -140,7 +139,7 @@ func (l *line) get() (cut, deaf bool) {
 	return l.cut, l.deaf
 }
 
-// move has the process call a newer master.
+// move makes the process use a newer master.
 func (l *line) move(to *master) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -195,7 +194,7 @@ func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// line returns a network line into the world and a Redis client on it.
+// line returns a network line to Redis and a client that uses it.
 func (w *world) line(t testing.TB, delay func() time.Duration) (*line, redis.UniversalClient) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -205,7 +204,7 @@ func (w *world) line(t testing.TB, delay func() time.Duration) (*line, redis.Uni
 	return l, c
 }
 
-// client returns a client that is right beside Redis.
+// client returns a client without a network delay.
 func (w *world) client() *redis.Client {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -232,8 +231,8 @@ func closeLimiter(t testing.TB, l *ratelimit.Limiter) {
 	}
 }
 
-// drain has the workers of every limiter use n permits in all, each held for
-// a while before, and returns how long that took.
+// drain uses n permits in total with several workers of each limiter. A worker holds each permit for hold before its
+// use. drain returns the duration and the uses.
 func drain(t testing.TB, n, workers int, hold time.Duration, limiters ...*ratelimit.Limiter) (time.Duration, *uses) {
 	u := new(uses)
 	todo := make(chan struct{}, n)
@@ -259,7 +258,7 @@ func drain(t testing.TB, n, workers int, hold time.Duration, limiters ...*rateli
 	return time.Since(began), u
 }
 
-// useOne uses one permit, acquiring anew as long as they turn out to be void.
+// useOne uses one permit. If a permit is stale, it acquires another one.
 func useOne(ctx context.Context, l *ratelimit.Limiter, hold time.Duration, u *uses) error {
 	for {
 		p, err := l.Acquire(ctx, ratelimit.Bulk)
