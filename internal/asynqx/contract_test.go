@@ -24,8 +24,8 @@ func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
 
 const queue = "contract"
 
-// The rest of this package holds for this release. Read what has changed in asynq's internal/rdb and internal/proto
-// before another one is named here.
+// This package depends on the internals of this release. Before you name another one here, read the changes in asynq's
+// internal/rdb and internal/proto.
 func TestTheReleaseOfAsynq(t *testing.T) {
 	text, err := os.ReadFile("../../go.mod")
 	if err != nil {
@@ -114,7 +114,7 @@ func TestTaker(t *testing.T) {
 		<-again
 		return nil
 	})
-	// The first one is taken where Redis does not know asynq's script yet.
+	// When the first task is taken, Redis does not have asynq's script yet.
 	for _, id := range []string{"first", "second"} {
 		enqueue(t, c, "theirs", "their-"+id, asynq.MaxRetry(0))
 		enqueue(t, c, "ours", id)
@@ -141,13 +141,13 @@ func TestTaker(t *testing.T) {
 	if n := c.ZCard(t.Context(), asynqx.Prefix(queue)+"lease").Val(); n != 0 {
 		t.Errorf("%d leases are left", n)
 	}
-	// Their own server runs them, when they are due.
+	// The server of the other application runs its tasks when they are due.
 	if err := inspector.RunTask(queue, "their-first"); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// asynq computes the lease of a task before it asks for one, so that no look may last nearly as long.
+// asynq computes the end of a lease before it requests a task. So a poll must be much shorter than a lease.
 func TestALookEndsBeforeItsLease(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -165,7 +165,7 @@ func TestALookEndsBeforeItsLease(t *testing.T) {
 	}
 }
 
-// A process has one subscription to the requests to cancel tasks, however many servers it runs, and they end in order.
+// A process has one subscription to cancel requests for all its asynq servers. It shuts down without an error.
 func TestCancels(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -225,8 +225,8 @@ func (c *counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-// A server tells nothing new every five seconds, and is listed all the same. It
-// forwards for others.
+// An idle server does not write a heartbeat every five seconds as asynq does, but it stays listed. It also forwards due
+// tasks of other queues.
 func TestHousekeeping(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -260,7 +260,7 @@ func TestHousekeeping(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	if n := count.heartbeats.Load() - first; n > 1 { // asynq itself: at least two
+	if n := count.heartbeats.Load() - first; n > 1 { // asynq itself writes at least two
 		t.Errorf("an idle server has told %d times of itself in 12 s", n)
 	}
 }

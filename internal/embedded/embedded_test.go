@@ -42,7 +42,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("a key without an expiry is %q, %v", got, err)
 	}
 
-	// Others on this machine see the port and lack the password.
+	// Other users of the machine can reach the port, but they do not have the password.
 	stranger := redis.NewClient(&redis.Options{Addr: c.(*redis.Client).Options().Addr})
 	defer stranger.Close()
 	if err := stranger.Get(t.Context(), "k").Err(); err == nil || !strings.Contains(err.Error(), "NOAUTH") {

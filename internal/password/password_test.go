@@ -65,7 +65,7 @@ func TestWhatIsNoHash(t *testing.T) {
 		{with("m=19456", "m=+19456"), "not a complete"},
 		{with("p=1", "p=1,x=1"), "not a complete"},
 		{good[:len(good)-2], "not a complete"},
-		{good[:strings.LastIndex(good, "$")+1] + strings.Repeat("A", 42), "wrong length"}, // one character is cut off
+		{good[:strings.LastIndex(good, "$")+1] + strings.Repeat("A", 42), "wrong length"}, // one character is missing
 		{good + "=", "not a complete"},
 		{with("m=19456", "m=1024"), "KiB"},
 		{with("m=19456", "m=4194304"), "KiB"},

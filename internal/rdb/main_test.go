@@ -8,7 +8,7 @@ import (
 	"tiwsnap/internal/needs"
 )
 
-// binDir gets the binary that build makes.
+// binDir is the folder for the binary that build creates.
 var binDir string
 
 func TestMain(m *testing.M) {

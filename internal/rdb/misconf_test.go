@@ -9,7 +9,7 @@ import (
 	"tiwsnap/internal/redistest"
 )
 
-// What only reads goes on while Redis cannot save, and everything else says what is wrong with it.
+// While Redis cannot save, all reads work. Every other command reports the reason and the fix.
 func TestReadsGoOnWhereNothingIsSaved(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -14,7 +14,7 @@ import (
 	"tiwsnap/internal/redistest"
 )
 
-// Each way in which a Redis does not serve is told by its own words, with its own fix.
+// Each failure of Redis has its own error message and its own fix.
 func TestProbe(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -25,7 +25,7 @@ func TestProbe(t *testing.T) {
 	for _, test := range []struct {
 		name      string
 		url       func(t *testing.T) string
-		says, fix string // empty: all is well
+		says, fix string // empty: no error
 	}{
 		{"a server", func(t *testing.T) string { return redistest.Real(t).URL() }, "", ""},
 		{"embedded", func(t *testing.T) string { return redistest.Embedded(t).URL() }, "", ""},
@@ -104,8 +104,7 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// says fails the test unless the error and what to do about it have these words; or, where they are empty, if there is
-// one.
+// says fails the test unless the error and its fix contain these words. If words is empty, an error fails it.
 func says(t *testing.T, err error, words, fix string) {
 	t.Helper()
 	if words == "" {
@@ -119,7 +118,7 @@ func says(t *testing.T, err error, words, fix string) {
 	}
 }
 
-// misconf starts a server that cannot save and takes no writes for that.
+// misconf starts a server that cannot save and therefore refuses writes.
 func misconf(t *testing.T) *redistest.Server {
 	t.Helper()
 	s := redistest.Real(t, "--save", "3600 1")
@@ -132,7 +131,7 @@ func misconf(t *testing.T) *redistest.Server {
 	return s
 }
 
-// breakDisk makes a server with save points take no writes: it cannot save them.
+// breakDisk makes a server with save points refuse writes, because it cannot save them.
 func breakDisk(t *testing.T, s *redistest.Server) {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: s.Addr})
@@ -144,7 +143,7 @@ func breakDisk(t *testing.T, s *redistest.Server) {
 	redistest.Until(t, "it takes no writes", func() bool { return rdb.Misconf(c.Set(t.Context(), "k", "v", 0).Err()) })
 }
 
-// outside is an address of this machine that is not loopback.
+// outside returns an address of this machine that is not loopback.
 func outside(t *testing.T) string {
 	t.Helper()
 	addrs, err := net.InterfaceAddrs()

@@ -24,13 +24,13 @@ import (
 // build builds tiwsnap once for all tests.
 var build = sync.OnceValues(func() (string, error) { return testbed.Build(context.Background(), binDir) })
 
-// product is tiwsnap as its users run it, on a Redis and a simulator.
+// product is the tiwsnap binary, with a Redis and a simulator.
 type product struct {
 	*testing.T
 	binary  string
 	environ []string
 	sim     *tiwtest.Server
-	addr    string // of the worker's pages
+	addr    string // HTTP address of the worker
 }
 
 func newProduct(t *testing.T, redisURL string) *product {
@@ -52,7 +52,7 @@ func newProduct(t *testing.T, redisURL string) *product {
 	), sim, addr}
 }
 
-// run runs a command to its end and returns its exit code and all that it printed.
+// run runs a command until it exits, and returns its exit code, stdout and stderr.
 func (p *product) run(args ...string) (code int, printed string) {
 	p.Helper()
 	cmd := exec.CommandContext(p.Context(), p.binary, args...)
@@ -65,7 +65,7 @@ func (p *product) run(args ...string) (code int, printed string) {
 	return cmd.ProcessState.ExitCode(), string(b)
 }
 
-// ok runs a command that must end well, and returns what it printed.
+// ok runs a command that must succeed, and returns its output.
 func (p *product) ok(args ...string) string {
 	p.Helper()
 	code, printed := p.run(args...)
@@ -75,7 +75,7 @@ func (p *product) ok(args ...string) string {
 	return printed
 }
 
-// list writes a class list of n rooms and returns its file.
+// list writes a class list of n rooms and returns the path.
 func (p *product) list(n int) string {
 	p.Helper()
 	text := "SdkAppId,RoomId\n"
@@ -89,7 +89,7 @@ func (p *product) list(n int) string {
 	return file
 }
 
-// start runs a command that goes on until the test ends, when it must end well.
+// start runs a command until the test ends. It must then exit with code 0.
 func (p *product) start(args ...string) {
 	p.Helper()
 	var log bytes.Buffer
@@ -114,7 +114,7 @@ func (p *product) start(args ...string) {
 	})
 }
 
-// send sends a request to the worker and returns what it answers.
+// send sends a request to the worker and returns the response.
 func (p *product) send(method, path string) (status int, body string) {
 	p.Helper()
 	req, err := http.NewRequestWithContext(p.Context(), method, "http://"+p.addr+path, nil)

@@ -20,7 +20,7 @@ import (
 	"tiwsnap/internal/redistest"
 )
 
-// open opens a client and pings through it, for the length of the test.
+// open opens a client until the test ends, and returns the error of a ping.
 func open(t *testing.T, url string) (redis.UniversalClient, error) {
 	t.Helper()
 	c, closeRedis, err := rdb.Open(url)
@@ -57,8 +57,8 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// startSentinel starts a sentinel that watches the server at addr as "main",
-// and returns its address. Its own password is "watch".
+// startSentinel starts a sentinel that monitors the server at addr as "main", and returns its address. The password of
+// the sentinel itself is "watch".
 func startSentinel(t *testing.T, addr string) string {
 	t.Helper()
 	host, masterPort, _ := net.SplitHostPort(addr)
@@ -145,7 +145,7 @@ func TestOpen(t *testing.T) {
 		redistest.Until(t, "the cluster is up", func() bool {
 			return strings.Contains(direct.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
 		})
-		// The first host is away: the second one has to be understood too.
+		// The first host is down, so the second one must be used.
 		c, err := open(t, "redis+cluster://127.0.0.1:"+freePort(t)+","+s.Addr)
 		if err != nil {
 			t.Fatal(err)
@@ -294,7 +294,7 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// Whatever somebody forgets to escape, the password is in no message.
+// No error message contains the password, even if the URL is not escaped correctly.
 func TestNoMessageHasThePassword(t *testing.T) {
 	scheme := rapid.SampledFrom([]string{
 		"redis://", "rediss://", "redis+cluster://", "redis+sentinel://", "redi://", "unix://", "",

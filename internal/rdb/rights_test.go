@@ -14,7 +14,7 @@ import (
 	"tiwsnap/internal/redistest"
 )
 
-// leastRights returns the line of docs/redis.md that gives a user the least rights, in the form of an ACL file.
+// leastRights returns the minimum rights that docs/redis.md names, as a line of an ACL file.
 func leastRights(t *testing.T, password string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/redis.md")
@@ -29,7 +29,7 @@ func leastRights(t *testing.T, password string) string {
 	return "user " + strings.Join(strings.Fields(rights), " ")
 }
 
-// Everything works with the rights that the documents name, and Redis refuses nothing.
+// Everything works with the rights that docs/redis.md names: Redis denies no command.
 func TestLeastRights(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

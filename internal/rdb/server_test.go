@@ -98,7 +98,7 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
-// replica starts a replica of s and waits until it follows.
+// replica starts a replica of s and waits until it is online.
 func replica(t *testing.T, s *redistest.Server) *redistest.Server {
 	t.Helper()
 	master := redis.NewClient(&redis.Options{Addr: s.Addr})
@@ -112,7 +112,7 @@ func replica(t *testing.T, s *redistest.Server) *redistest.Server {
 	return r
 }
 
-// followed waits until the master has a replica that confirms what it gets.
+// followed waits until the master has a replica that is online.
 func followed(t *testing.T, master *redis.Client) {
 	t.Helper()
 	redistest.Until(t, "a replica follows", func() bool {
@@ -191,7 +191,7 @@ func TestAwaitReplica(t *testing.T) {
 			nodes = append(nodes, c)
 		}
 		masters, follower := nodes[:2], nodes[2]
-		// {t} is in the upper half of the slots; that master has the replica.
+		// The slot of {t} is in the upper half. The master of that half has the replica.
 		for i, slots := range [][2]int{{0, 8191}, {8192, 16383}} {
 			if err := masters[i].ClusterAddSlotsRange(t.Context(), slots[0], slots[1]).Err(); err != nil {
 				t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 	"tiwsnap/internal/redistest"
 )
 
-// authority signs certificates. File is its own, in PEM form.
+// authority signs certificates. file contains its own certificate, in PEM.
 type authority struct {
 	file string
 	cert *x509.Certificate
@@ -36,7 +36,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// sign makes a certificate and returns its files. The first one is the authority's own.
+// sign creates a certificate and returns its files. The first call creates that of the authority itself.
 func (a *authority) sign(t *testing.T, template x509.Certificate) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -68,7 +68,7 @@ func (a *authority) sign(t *testing.T, template x509.Certificate) (certFile, key
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", private)
 }
 
-// tlsServer starts a Redis that speaks TLS on a port of its own, with a certificate from template.
+// tlsServer starts a Redis with TLS on its own port, with a certificate from template.
 func (a *authority) tlsServer(t *testing.T, template x509.Certificate, args ...string) (addr string) {
 	t.Helper()
 	cert, key := a.sign(t, template)

@@ -17,7 +17,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// succeeded is how many snapshots of a batch have succeeded; -1 while Redis does not tell.
+// succeeded returns the number of snapshots of a batch that have succeeded, or -1 if Redis does not answer.
 func (p *product) succeeded(batch string) int {
 	p.Helper()
 	status, body := p.send("GET", "/v1/batches/"+batch)
@@ -28,8 +28,8 @@ func (p *product) succeeded(batch string) int {
 	return got.Succeeded
 }
 
-// through enqueues a batch of four seconds, breaks something in its midst, and fails the test unless all of it
-// succeeds.
+// through enqueues a batch that takes four seconds, calls breaks in the middle, and fails the test unless all snapshots
+// succeed.
 func (p *product) through(name string, breaks func()) {
 	p.Helper()
 	const rooms = 80
@@ -70,7 +70,7 @@ func TestOnACluster(t *testing.T) {
 		}
 		return m
 	}
-	// A replica takes over that has not followed for a while, as if its master had died: what it lacks is lost.
+	// A replica that lags takes over, as if its master had died. The data that it lacks are lost.
 	p.through("taken-over", func() {
 		var replica *redis.Client
 		for _, n := range nodes {
@@ -118,8 +118,8 @@ func port(addr string) string {
 	return port
 }
 
-// everyTaskIsKnown waits until each task that was made is either the one of a snapshot of the batches or counted as an
-// extra one, and returns how many of these there are.
+// everyTaskIsKnown waits until each task at Tencent belongs to a snapshot of the batches or is counted as an extra task.
+// It returns the number of extra tasks.
 func (p *product) everyTaskIsKnown(batches ...string) int {
 	p.Helper()
 	rooms, made := 0, 0
@@ -129,13 +129,13 @@ func (p *product) everyTaskIsKnown(batches ...string) int {
 	for range p.sim.Tasks() {
 		made++
 	}
-	// A worker restores what it knows within two seconds.
+	// A worker restores lost records that it knows within two seconds.
 	redistest.Until(p.T, "every task is known", func() bool { return rooms+p.extra() == made })
 	p.Logf("%d tasks for %d rooms", made, rooms)
 	return made - rooms
 }
 
-// extra is how many tasks beside the one of their snapshot tiwsnap has counted.
+// extra returns the number of extra tasks that tiwsnap has counted.
 func (p *product) extra() int {
 	p.Helper()
 	_, text := p.send("GET", "/metrics")
@@ -150,8 +150,8 @@ func (p *product) extra() int {
 	return n
 }
 
-// A failover in mid-batch loses what the replica that is promoted did not have. Every task that is made twice for it
-// is counted; with the settings of docs/redis.md that prevent it there is none.
+// A failover during a batch loses the data that the promoted replica lacks. Every duplicate task that results is
+// counted. The settings of docs/redis.md for durability prevent such duplicates.
 func TestOnSentinel(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -212,7 +212,7 @@ func failovers(t *testing.T, durability string) {
 	}
 }
 
-// withoutExtra are the settings of Redis that docs/redis.md names.
+// withoutExtra returns the settings of Redis that docs/redis.md names against extra tasks.
 func withoutExtra(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/redis.md")

@@ -13,7 +13,7 @@ import (
 	"tiwsnap/internal/spool"
 )
 
-// What is read is what was written, and nothing of it is left.
+// A reader returns the data that were written, and no temporary file is left.
 func TestSpool(t *testing.T) {
 	for _, size := range []int{0, 1, 100_000, 256 << 10, 256<<10 + 1, 3_000_000} {
 		dir := t.TempDir()
@@ -36,7 +36,7 @@ func TestSpool(t *testing.T) {
 				t.Errorf("%d bytes: %d came back, %v", size, len(got), err)
 			}
 		}
-		// What it is used for again has nothing of what was there before.
+		// After Reset the spool has no data of the previous use.
 		if err := s.Reset(); err != nil {
 			t.Fatal(err)
 		}
