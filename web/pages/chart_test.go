@@ -70,7 +70,7 @@ func TestAChartEndsWhereTimeIsOver(t *testing.T) {
 		t.Errorf("the slot that is not over is drawn: %s", path)
 	}
 	if body := webtest.Ask(t, h, "GET", "/?span=7d", "Accept", "text/html").Body.String(); !strings.Contains(body,
-		"over 30 min, 3 sent") {
+		"(30 min average), 3 sent") {
 		t.Errorf("it does not say what was sent so far:\n%s", body)
 	}
 
