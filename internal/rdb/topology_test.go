@@ -118,8 +118,8 @@ func port(addr string) string {
 	return port
 }
 
-// everyTaskIsKnown waits until each task at Tencent belongs to a snapshot of the batches or is counted as an extra task.
-// It returns the number of extra tasks.
+// everyTaskIsKnown waits until each task at Tencent belongs to a snapshot of the batches or is counted as an extra
+// task. It returns the number of extra tasks.
 func (p *product) everyTaskIsKnown(batches ...string) int {
 	p.Helper()
 	rooms, made := 0, 0

@@ -16,9 +16,8 @@ import (
 	"tiwsnap/internal/needs"
 )
 
-// kindEnv chooses the Redis that URL and Client give: server or embedded. Not
-// set: the tests run on both; under -short, and on a machine without a
-// redis-server, on the embedded one.
+// kindEnv selects the Redis of URL and Client: server or embedded. If it is not set, the tests run on both. With
+// -short, or without a redis-server on the machine, they run only on the embedded one.
 const kindEnv = "TIWSNAP_TEST_REDIS"
 
 const (
@@ -28,12 +27,11 @@ const (
 
 var (
 	mu    sync.Mutex
-	kind  string              // of the Redis that URL gives now; "" outside of Both
+	kind  string              // kind of Redis that URL uses now; "" outside of Both
 	users = map[string]bool{} // top-level tests that have called URL
 )
 
-// useEither records that a test runs on either Redis, and returns the kind to run
-// it on now.
+// useEither records that a test runs on both kinds of Redis, and returns the kind for the current run.
 func useEither(tb testing.TB) string {
 	tb.Helper()
 	mu.Lock()
@@ -48,9 +46,8 @@ func useEither(tb testing.TB) string {
 
 type both struct{ m *testing.M }
 
-// Both returns a Runner that runs each test that calls URL or Client twice: on a
-// real redis-server and then on the embedded Redis, see kindEnv. The other tests
-// run once. It prints at the end which tests were skipped.
+// Both returns a Runner that runs each test that calls URL or Client twice: on a real redis-server and then on the
+// embedded Redis, see kindEnv. The other tests run once. At the end it prints which tests were skipped.
 func Both(m *testing.M) needs.Runner { return needs.Reporting(both{m}) }
 
 func (b both) Run() int {
@@ -82,8 +79,7 @@ func (b both) Run() int {
 	return code
 }
 
-// raiseParallel sets -parallel to eight at least, unless it was given: parallel
-// tests wait most of the time.
+// raiseParallel sets -parallel to at least eight unless the flag is set: parallel tests wait most of the time.
 func raiseParallel() {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })

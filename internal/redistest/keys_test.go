@@ -13,8 +13,8 @@ import (
 	"github.com/yuin/gopher-lua/parse"
 )
 
-// Every key that a script hands to Redis is one of its KEYS: proxies and hosted Redis
-// route by them. None is made of other text, or read from Redis or ARGV.
+// Every key that a script passes to Redis is one of its KEYS, because proxies and hosted Redis route by them. A script
+// must not build a key, or read one from Redis or ARGV.
 func TestEveryScriptDeclaresItsKeys(t *testing.T) {
 	scripts, calls := 0, 0
 	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
@@ -22,7 +22,7 @@ func TestEveryScriptDeclaresItsKeys(t *testing.T) {
 			return err
 		}
 		text := ""
-		for _, name := range []string{"prelude.lua", "copies.lua", filepath.Base(path)} { // as they are put together
+		for _, name := range []string{"prelude.lua", "copies.lua", filepath.Base(path)} { // in this order
 			b, err := os.ReadFile(filepath.Join(filepath.Dir(path), name))
 			if err != nil && name == filepath.Base(path) {
 				return err
@@ -32,7 +32,7 @@ func TestEveryScriptDeclaresItsKeys(t *testing.T) {
 			}
 		}
 		if filepath.Base(path) == "copies.lua" {
-			return nil // is seen with the others
+			return nil // is checked with the scripts that include it
 		}
 		faults, n, err := undeclaredKeys(text)
 		if err != nil {
@@ -91,9 +91,8 @@ func newKeyScan() *keyScan {
 	}
 }
 
-// undeclaredKeys returns the calls of Redis in a script with a key that is not one of
-// KEYS, and how many calls there are. A name stands for a key where all that it is
-// ever given are keys.
+// undeclaredKeys returns the calls of Redis in a script with a key that is not one of KEYS, and the number of calls. A
+// variable is a key if all its values are keys.
 func undeclaredKeys(text string) (faults []string, calls int, err error) {
 	chunk, err := parse.Parse(strings.NewReader(text), "script")
 	if err != nil {
@@ -116,8 +115,7 @@ func undeclaredKeys(text string) (faults []string, calls int, err error) {
 	return faults, calls, nil
 }
 
-// keyArguments are the arguments of a call that are keys. Of a command that is not
-// named the first one has to be.
+// keyArguments returns the arguments of a call that are keys. For a command that is not listed here, that is the first.
 func keyArguments(args []ast.Expr) []ast.Expr {
 	name := ""
 	if cmd, ok := args[0].(*ast.StringExpr); ok {
@@ -133,17 +131,17 @@ func keyArguments(args []ast.Expr) []ast.Expr {
 		return rest[:2]
 	}
 	if len(rest) == 0 {
-		return []ast.Expr{args[0]} // no literal command, or one without its key
+		return []ast.Expr{args[0]} // the command is not a literal, or it has no key
 	}
 	return rest[:1]
 }
 
-// keyScan is what a script says of its names, whatever their scope.
+// keyScan has the variables and functions of a script by name, regardless of scope.
 type keyScan struct {
-	given    map[string][]ast.Expr   // all that a name is given; nil is what is no key
-	params   map[string][]string     // of functions, by name
-	calls    map[string][][]ast.Expr // of functions
-	wrappers map[string]bool         // functions that hand all they are given to Redis
+	given    map[string][]ast.Expr   // all values of a variable; nil is a value that is not a key
+	params   map[string][]string     // parameters of functions, by name
+	calls    map[string][][]ast.Expr // arguments of the calls of functions, by name
+	wrappers map[string]bool         // functions that pass all their arguments to Redis
 	redis    [][]ast.Expr            // arguments of the calls of Redis
 }
 
@@ -209,7 +207,7 @@ func (s *keyScan) statements(all []ast.Stmt) {
 	}
 }
 
-// loop gives the second name of "for _, x in ipairs({...})" what is in the table.
+// loop records the elements of the table as values of x in "for _, x in ipairs({...})".
 func (s *keyScan) loop(x *ast.GenericForStmt) {
 	call, ok := x.Exprs[0].(*ast.FuncCallExpr)
 	if ok && len(x.Names) == 2 && len(call.Args) == 1 {
@@ -235,7 +233,7 @@ func (s *keyScan) function(name string, f *ast.FunctionExpr) {
 	}
 }
 
-// passesOn reports whether a function calls Redis with just what it is given.
+// passesOn reports whether a function calls Redis with exactly its own arguments.
 func passesOn(f *ast.FunctionExpr) bool {
 	inner := newKeyScan()
 	inner.statements(f.Stmts)
@@ -300,8 +298,8 @@ func isKEYS(e ast.Expr) bool {
 	return ok && name.Value == "KEYS"
 }
 
-// isKey reports whether an expression is always one of KEYS, or several. within are
-// the names that are being looked at.
+// isKey reports whether an expression is always one or several of KEYS. within are the variables that are being
+// resolved.
 func (s *keyScan) isKey(e ast.Expr, within []string) bool {
 	switch x := e.(type) {
 	case *ast.AttrGetExpr:
@@ -312,7 +310,7 @@ func (s *keyScan) isKey(e ast.Expr, within []string) bool {
 	case *ast.LogicalOpExpr: // a and K or L
 		return s.isKey(x.Rhs, within) && (x.Operator == "and" || s.isKey(x.Lhs, within))
 	case *ast.Comma3Expr:
-		return true // of a wrapper, whose calls are looked at
+		return true // in a wrapper, whose calls are checked
 	case *ast.IdentExpr:
 		if slices.Contains(within, x.Value) {
 			return true

@@ -1,7 +1,7 @@
 // Package redistest provides Redis for tests: a real redis-server each, on a
 // free loopback port with its own data folder, or the embedded Redis. Tests can
-// kill, freeze and restart a real server. The commands bench and chaos use it
-// too.
+// kill, freeze and restart a real server. The commands bench and chaos also use
+// it.
 package redistest
 
 import (
@@ -35,16 +35,15 @@ type Server struct {
 	exit chan error
 }
 
-// Start starts a redis-server with its data in dir and waits until it answers.
-// args are added to its command line ("--appendonly", "yes"). Without any, it
-// persists nothing. The error wraps exec.ErrNotFound where there is no
-// redis-server on the machine.
+// Start starts a redis-server with its data in dir and waits until it answers. args are added to its command line, such
+// as "--appendonly", "yes". Without them it has no persistence. The error wraps exec.ErrNotFound if the machine has no
+// redis-server.
 func Start(dir string, args ...string) (*Server, error) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		return nil, err
 	}
 	var last error
-	for range 5 { // another process may take the port before the server listens on it
+	for range 5 { // another process may take the port before the server does
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
@@ -59,7 +58,7 @@ func Start(dir string, args ...string) (*Server, error) {
 	return nil, last
 }
 
-// Restart starts the server again on its old address and data, after Kill.
+// Restart starts the server again after Kill, with the same address and data.
 func (s *Server) Restart() error {
 	_, port, _ := net.SplitHostPort(s.Addr)
 	args := append([]string{
@@ -106,17 +105,17 @@ func (s *Server) Kill() {
 	s.exit <- err
 }
 
-// Freeze stops the process wherever it is (SIGSTOP); Thaw continues it.
+// Freeze stops the process (SIGSTOP). Thaw continues it.
 func (s *Server) Freeze() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
 
 // Thaw continues a process that Freeze has stopped (SIGCONT).
 func (s *Server) Thaw() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 
-// URL is the server's address as tiwsnap's configuration takes it.
+// URL returns the server's address in the form of the setting TIWSNAP_REDIS_URL.
 func (s *Server) URL() string { return "redis://" + s.Addr + "/0" }
 
-// Real starts a redis-server for one test and kills it when the test ends. Where
-// the machine has none the test is skipped, see package needs.
+// Real starts a redis-server for one test and kills it when the test ends. If the machine has no redis-server, the test
+// is skipped, see package needs.
 func Real(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	needs.Program(tb, "redis-server")
@@ -128,8 +127,8 @@ func Real(tb testing.TB, args ...string) *Server {
 	return s
 }
 
-// RealClient returns a client of a new redis-server for one test: for tests
-// that need what the embedded Redis lacks, or that measure their own process.
+// RealClient returns a client of a new redis-server for one test. Use it for tests of features that the embedded Redis
+// lacks, and for tests that measure their own process.
 func RealClient(tb testing.TB, args ...string) *redis.Client {
 	tb.Helper()
 	c := redis.NewClient(&redis.Options{Addr: Real(tb, args...).Addr, ContextTimeoutEnabled: true})
@@ -148,8 +147,8 @@ func Embedded(tb testing.TB) *embedded.Server {
 	return s
 }
 
-// InBubble returns a client of an embedded Redis for a test in a bubble of
-// testing/synctest. Its clock is that of the bubble: to wait takes no time.
+// InBubble returns a client of an embedded Redis for a test in a bubble of testing/synctest. Redis uses the clock of
+// the bubble, so waiting takes no real time.
 func InBubble(tb testing.TB) *redis.Client {
 	tb.Helper()
 	s := embedded.New()
@@ -159,8 +158,8 @@ func InBubble(tb testing.TB) *redis.Client {
 	return c
 }
 
-// DialClient returns a client of an embedded Redis that uses no network, which
-// would keep the clock of a bubble from moving on.
+// DialClient returns a client of an embedded Redis without a network connection, which would block the clock of a
+// bubble.
 func DialClient(tb testing.TB, s *embedded.Server) *redis.Client {
 	c := redis.NewClient(&redis.Options{
 		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return s.Dial() },
@@ -190,8 +189,7 @@ func (b bubbleClock) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 	}
 }
 
-// URL is the address of an empty Redis for one test. The test runs on each kind
-// of Redis in turn, see Both.
+// URL returns the address of an empty Redis for one test. The test runs on each kind of Redis in turn, see Both.
 func URL(tb testing.TB) string {
 	tb.Helper()
 	if useEither(tb) == onEmbedded {
@@ -200,7 +198,7 @@ func URL(tb testing.TB) string {
 	return Real(tb).URL()
 }
 
-// Client returns a client of what URL gives.
+// Client returns a client of the Redis of URL.
 func Client(tb testing.TB) *redis.Client {
 	tb.Helper()
 	c, _, err := rdb.Open(URL(tb))
@@ -211,8 +209,8 @@ func Client(tb testing.TB) *redis.Client {
 	return c.(*redis.Client)
 }
 
-// Until polls done every 20 ms until it returns true: Redis sends no event. It
-// fails the test after two minutes, with what names the condition.
+// Until polls done every 20 ms until it returns true, because Redis sends no event. After two minutes it fails the test
+// with what, the description of the condition.
 func Until(tb testing.TB, what string, done func() bool) {
 	tb.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -226,14 +224,13 @@ func Until(tb testing.TB, what string, done func() bool) {
 	}
 }
 
-// FreeAddr returns a loopback address at which nobody listens. Its port is below
-// the range that systems give to outgoing connections, so that none takes it
-// before the test does.
+// FreeAddr returns a loopback address without a listener. Its port is below the ephemeral range, so that no outgoing
+// connection takes it before the test does.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
 	for range 100 {
 		port := strconv.Itoa(20_000 + rand.IntN(10_000))
-		l, err := net.Listen("tcp", ":"+port) // so that no address of the machine has it
+		l, err := net.Listen("tcp", ":"+port) // checks all addresses of the machine
 		if err != nil {
 			continue
 		}

@@ -12,8 +12,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
 
-// The embedded Redis has a Lua of its own, and does not compile everything that
-// Redis does.
+// The embedded Redis has its own Lua, which does not compile everything that the Lua of Redis does.
 func TestEveryScriptCompiles(t *testing.T) {
 	c := redistest.Client(t)
 	prelude, err := os.ReadFile("../../ledger/prelude.lua")
@@ -37,7 +36,7 @@ func TestEveryScriptCompiles(t *testing.T) {
 		if err := c.ScriptLoad(t.Context(), script).Err(); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
-		// Loading may do no more than parse.
+		// SCRIPT LOAD may only parse. Eval also compiles.
 		if err := c.Eval(t.Context(), "local function script()\n"+script+"\nend\nreturn 1", nil).Err(); err != nil {
 			t.Errorf("%s: %s", path, strings.SplitN(err.Error(), "\n", 2)[0])
 		}

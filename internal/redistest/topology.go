@@ -14,13 +14,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// MasterName is the name under which Sentinels watch.
+// MasterName is the name of the master that Sentinels monitor.
 const MasterName = "main"
 
-// within is the longest time that setting up a topology waits for one condition.
+// within is the timeout of each condition while a topology is set up.
 const within = 30 * time.Second
 
-// until waits until done returns true. The error names what.
+// until waits until done returns true. Its error contains what, the description of the condition.
 func until(ctx context.Context, what string, done func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -34,8 +34,7 @@ func until(ctx context.Context, what string, done func(context.Context) bool) er
 	return nil
 }
 
-// inFolders starts n servers, each with a folder of its own under dir. On an error
-// it kills those that it has started.
+// inFolders starts n servers, each with its own folder under dir. On an error it kills those that it has started.
 func inFolders(n int, dir, name string, args ...string) ([]*Server, error) {
 	var all []*Server
 	for i := range n {
@@ -61,9 +60,8 @@ func KillAll(all []*Server) {
 	}
 }
 
-// StartReplicas starts n replicas of a server with their data in folders under
-// dir, and waits until they follow it. From then on the server sends its data to a
-// new replica without delay.
+// StartReplicas starts n replicas of a server with their data in folders under dir, and waits until they are online. It
+// also configures the server to send its data to a new replica without delay.
 func StartReplicas(ctx context.Context, n int, dir string, of *Server, args ...string) ([]*Server, error) {
 	c := redis.NewClient(&redis.Options{Addr: of.Addr})
 	defer c.Close()
@@ -85,15 +83,14 @@ func StartReplicas(ctx context.Context, n int, dir string, of *Server, args ...s
 	return all, nil
 }
 
-// StartAt starts a server on an address with the data that another server, which
-// has ended, left in dir.
+// StartAt starts a server on an address with the data that a stopped server left in dir.
 func StartAt(addr, dir string, args ...string) (*Server, error) {
 	s := &Server{Addr: addr, Dir: dir, args: args}
 	return s, s.Restart()
 }
 
-// Sentinels are three processes that monitor a server as MasterName. They take it
-// for down after one second without an answer.
+// Sentinels are three processes that monitor a server as MasterName. They consider it down after one second without an
+// answer.
 type Sentinels struct {
 	Addrs []string // host:port
 
@@ -101,8 +98,8 @@ type Sentinels struct {
 	cmds    []*exec.Cmd
 }
 
-// StartSentinels starts them with their files in dir, and waits until they know
-// one another and the replicas of the master.
+// StartSentinels starts three sentinels with their files in dir, and waits until they have found each other and the
+// replicas of the master.
 func StartSentinels(ctx context.Context, dir string, master *Server, replicas int) (*Sentinels, error) {
 	s := &Sentinels{}
 	for i := range 3 {
@@ -153,14 +150,14 @@ func (s *Sentinels) start(conf, master string) error {
 	return nil
 }
 
-// Master returns the address of the master that the first sentinel names, or "".
+// Master returns the master's address according to the first sentinel, or "".
 func (s *Sentinels) Master(ctx context.Context) string {
 	addr, _ := s.clients[0].GetMasterAddrByName(ctx, MasterName).Result()
 	return strings.Join(addr, ":")
 }
 
-// Failover promotes a replica to master (SENTINEL FAILOVER). It returns the address
-// of the new master as soon as the first sentinel names it.
+// Failover promotes a replica to master (SENTINEL FAILOVER). It returns the new master's address as soon as the first
+// sentinel reports it.
 func (s *Sentinels) Failover(ctx context.Context) (string, error) {
 	before := s.Master(ctx)
 	err := until(ctx, "the failover begins", func(ctx context.Context) bool {
@@ -186,8 +183,8 @@ func (s *Sentinels) Kill() {
 	}
 }
 
-// StartCluster starts three masters and a replica of each, with their data in
-// folders under dir, and returns them when the cluster is up, the replicas last.
+// StartCluster starts a cluster of three masters with a replica each, and their data in folders under dir. It waits
+// until the cluster is up. The replicas are last in nodes.
 func StartCluster(ctx context.Context, dir string, args ...string) (nodes []*Server, err error) {
 	nodes, err = inFolders(6, dir, "node", append([]string{
 		"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1",
@@ -213,7 +210,7 @@ func StartCluster(ctx context.Context, dir string, args ...string) (nodes []*Ser
 			err = c.ClusterAddSlotsRange(ctx, i*16384/3, (i+1)*16384/3-1).Err()
 		}
 		if err == nil && i > 0 {
-			// All configuration epochs are 0 at first, and two masters may not have the same.
+			// All configuration epochs are 0 at first, but each master needs a different one.
 			err = c.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err()
 		}
 		if err == nil && i > 0 {

@@ -19,18 +19,18 @@ import (
 	"tiwsnap/tasks"
 )
 
-// lines takes a file apart at LF, CRLF and CR.
+// lines splits a file at LF, CRLF and CR.
 func lines(file string) []string {
 	return strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(file), "\n")
 }
 
-// readAll returns the good rows, having checked what holds for every file.
+// readAll checks the properties that every file has, and returns the valid rows.
 func readAll(t *testing.T, file string, defaults tasks.Room) []rooms.Row {
 	var good []rooms.Row
 	seen := make(map[[2]uint64]bool)
 	last, ended := 0, false
 	several := strings.HasPrefix(strings.TrimLeft(file, "\ufeff\r\n\t "), "[") || strings.ContainsAny(file,
-		"\x00{") // rooms may be on one line
+		"\x00{") // several rooms may be on one line
 	inFile := func(line int) bool {
 		return (line > last || several && line == last) && (line <= len(lines(file)) || strings.HasPrefix(file, "PK"))
 	}
@@ -82,7 +82,7 @@ func readAll(t *testing.T, file string, defaults tasks.Room) []rooms.Row {
 	return good
 }
 
-// FuzzFile feeds anything at all.
+// FuzzFile reads arbitrary bytes.
 func FuzzFile(f *testing.F) {
 	for _, file := range []string{
 		"", "\n", "\ufeff", "SdkAppId,RoomId\n1,2\n", "SdkAppId;RoomId;COS.Uin\r\n1;2;3\r\n", "RoomId\tLabel.\t\r",
@@ -103,7 +103,7 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// letters drops from a name what does not count in it.
+// letters drops the characters that are ignored in the name of a column.
 func letters(c rune) rune {
 	if c >= '\uff01' && c <= '\uff5e' {
 		c += '!' - '\uff01'
@@ -114,7 +114,7 @@ func letters(c rune) rune {
 	return -1
 }
 
-// FuzzCSV compares with encoding/csv, also after faults.
+// FuzzCSV compares the rows with those of encoding/csv, also after errors.
 func FuzzCSV(f *testing.F) {
 	for i, rows := range []string{
 		"2,a\n3,b\n", "2,\"a\"\"b\n,c\"\n\n3,\"\"\n", " 2 , a \n\"3\",x", "2,a\"b\n3,\"a\"b\n4,c\n", "2,\"a\nb\"c\n3,\n",
@@ -129,10 +129,10 @@ func FuzzCSV(f *testing.F) {
 		file := "RoomId" + string(delim) + "Label.A\n" + rows
 		got := readAll(t, file, tasks.Room{SdkAppId: 1})
 		if strings.Contains(rows, "\r") || !utf8.ValidString(rows) || len(rows) > 60_000 {
-			return // encoding/csv knows neither a lone CR nor bounds
+			return // encoding/csv does not support a lone CR and has no limits
 		}
 		if strings.Contains(strings.ToLower(strings.Map(letters, rows)), "roomid") {
-			return // nor a second header
+			return // encoding/csv does not know a second header
 		}
 		byLine := make(map[int]rooms.Row)
 		for _, row := range got {
@@ -174,7 +174,7 @@ func FuzzCSV(f *testing.F) {
 	})
 }
 
-// FuzzJSON compares what was taken for good with encoding/json.
+// FuzzJSON compares the valid rows with those of encoding/json.
 func FuzzJSON(f *testing.F) {
 	for _, file := range []string{
 		`{"SdkAppId":1,"RoomId":2}` + "\r\n\n" + `{"SdkAppId":1,"RoomId":3,"Label":{"a":"b\n\u00e9\\"}}`,
@@ -192,14 +192,14 @@ func FuzzJSON(f *testing.F) {
 		for _, row := range readAll(t, file, tasks.Room{}) {
 			line := text[row.Line-1]
 			if strings.Contains(line, ".") || strings.Contains(line, "null") || strings.Contains(line, `"COS"`) {
-				continue // dotted names; and where the two differ about what is left out
+				continue // dotted names, and missing values that encoding/json treats in another way
 			}
 			var want tasks.Room
 			dec := json.NewDecoder(strings.NewReader(line))
 			dec.DisallowUnknownFields()
 			if err := dec.Decode(&want); err != nil && (strings.Contains(err.Error(),
 				"InitParams") || strings.Contains(err.Error(), "unknown field")) {
-				continue // an object for a text, and other spellings of a name, are taken here only
+				continue // only this package accepts an object instead of a text, and other spellings of a name
 			} else if err != nil {
 				t.Fatalf("line %d: %v", row.Line, err)
 			}
@@ -276,7 +276,7 @@ func FuzzEncodings(f *testing.F) {
 		o.Encoding, _ = rooms.ParseEncoding("utf-8")
 		want := read(strings.NewReader(file), o)
 		if strings.HasPrefix(want[0], "the file is ") {
-			return // by its first bytes
+			return // the first bytes decide the format
 		}
 		for name, e := range map[string]encoding.Encoding{
 			"utf-8": encoding.Nop, "utf-16le": utf16(unicode.LittleEndian), "utf-16be": utf16(unicode.BigEndian),
@@ -284,7 +284,7 @@ func FuzzEncodings(f *testing.F) {
 		} {
 			text, err := e.NewEncoder().String(file)
 			if back, _ := e.NewDecoder().String(text); err != nil || back != file {
-				continue // GB18030 of x/text lacks a few characters
+				continue // the GB18030 of x/text lacks a few characters
 			}
 			o.Encoding, _ = rooms.ParseEncoding(name)
 			if diff := cmp.Diff(want, read(strings.NewReader(text), o)); diff != "" {
@@ -298,7 +298,7 @@ func FuzzEncodings(f *testing.F) {
 	})
 }
 
-// FuzzWorkbook feeds anything at all as the sheet and as the texts of a workbook.
+// FuzzWorkbook reads arbitrary text as the sheet and as the shared strings of a workbook.
 func FuzzWorkbook(f *testing.F) {
 	book := workbook(f, [][]any{header, {1, 2, "x"}})
 	const texts = `<sst><si><t>SdkAppId</t></si><si><t>RoomId</t></si><si><r><t>Label.</t></r><r><t>A</t></r></si></sst>`

@@ -23,7 +23,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-// tell returns what read does, with the notes among the rows.
+// tell returns the result of read, followed by the notes.
 func tell(r io.Reader, o rooms.Options) []string {
 	var notes []string
 	o.Notes = func(n rooms.Note) { notes = append(notes, "note: "+n.String()) }
@@ -37,7 +37,7 @@ func same(t *testing.T, want, got []string) {
 	}
 }
 
-// The lists in testdata/lists are as spreadsheets, portals and scripts wrote them.
+// The lists in testdata/lists are written as spreadsheets, portals and scripts write them.
 func TestListsAsPeopleHaveThem(t *testing.T) {
 	app := func(line int, rest string) string { return fmt.Sprintf(`%d {"SdkAppId":1400123480,%s}`, line, rest) }
 	for file, want := range map[string][]string{
@@ -290,7 +290,7 @@ func TestNumbersAsPeopleWriteThem(t *testing.T) {
 		tell(strings.NewReader(`{"SdkAppId":1,"RoomId":2.0}`+"\n"+`{"SdkAppId":1,"RoomId":2.5}`), rooms.Options{}))
 }
 
-// Rooms above 2^32-1 are told apart exactly, also where their lower half is the same.
+// Rooms above 2^32-1 are distinguished, even if their lower 32 bits are the same.
 func TestLargeRooms(t *testing.T) {
 	got := tell(strings.NewReader("SdkAppId,RoomId\n1,5\n1,4294967301\n1,8589934597\n2,4294967301\n1,4294967301\n1,5\n"),
 		rooms.Options{})
@@ -366,7 +366,7 @@ func TestFilesThatAreNoLists(t *testing.T) {
 		tell(strings.NewReader("RoomId\n1\n"), rooms.Options{Sheet: "Monday"}))
 }
 
-// Each list in docs/lists.md gives what is under it there.
+// Each list in docs/lists.md has the result that follows it there.
 func TestTheExamplesOfTheDocs(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "lists.md"))
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"tiwsnap/internal/rooms"
 )
 
-// The body of a request for a batch is told from a class list, however long it
-// is and however it is laid out, and it is said what to do.
+// The JSON body of an API request for a batch is not a class list. It is detected at any length and in any layout, and
+// the error says what to do.
 func TestBodyOfARequestIsNoClassList(t *testing.T) {
 	room := `{"SdkAppId":1400123480,"RoomId":7}`
 	for name, text := range map[string]string{

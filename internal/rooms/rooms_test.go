@@ -392,7 +392,7 @@ func TestOptions(t *testing.T) {
 	})
 }
 
-// Which line a room was on is told of the first four million.
+// Errors about duplicate rooms name the first line only within the first four million lines.
 func TestALongFile(t *testing.T) {
 	needs.Time(t)
 	blank := strings.Repeat("\n", 1<<22)
@@ -422,7 +422,7 @@ func TestSwappedColumns(t *testing.T) {
 	}
 }
 
-// A read error must not turn half a row into a row.
+// A read error must not turn a partial row into a row.
 func TestReadError(t *testing.T) {
 	broken := errors.New("disk on fire")
 	for _, head := range []string{"", "SdkAppId,Ro", "SdkAppId,RoomId\n1,2\n1,34", "SdkAppId,RoomId\n1,2\n1,\"34",
@@ -481,7 +481,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// generated is a file of n rows that is nowhere in memory.
+// generated is a file of n rows that is generated while it is read.
 type generated struct {
 	row     func(b []byte, i int) []byte
 	i, n    int
@@ -503,7 +503,7 @@ func (g *generated) Read(p []byte) (int, error) {
 
 func TestMemoryStaysFlat(t *testing.T) {
 	needs.Time(t)
-	scattered := func(i int) uint64 { return uint64(uint32(i+1) * 2654435769) } // odd: no room twice
+	scattered := func(i int) uint64 { return uint64(uint32(i+1) * 2654435769) } // the factor is odd: no room twice
 	for _, tt := range []struct {
 		name   string
 		rows   int

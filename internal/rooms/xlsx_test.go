@@ -19,7 +19,7 @@ import (
 	"tiwsnap/internal/rooms"
 )
 
-// workbook is an .xlsx file with a sheet of rows, changed by the functions.
+// workbook returns an .xlsx file with a sheet of these rows, changed by the functions.
 func workbook(t testing.TB, rows [][]any, change ...func(f *excelize.File, sheet string)) []byte {
 	t.Helper()
 	f := excelize.NewFile()
@@ -39,7 +39,7 @@ func workbook(t testing.TB, rows [][]any, change ...func(f *excelize.File, sheet
 	return b.Bytes()
 }
 
-// styled gives cells a number format.
+// styled sets the number format of cells.
 func styled(format string, cells ...string) func(*excelize.File, string) {
 	return func(f *excelize.File, sheet string) {
 		id, err := f.NewStyle(&excelize.Style{CustomNumFmt: &format})
@@ -98,8 +98,8 @@ func TestWorkbooks(t *testing.T) {
 				"note: line 2: the first of 1 room with a RoomId above 4294967295, which other whiteboard APIs do not take"}},
 		{name: "truth, errors and formulas", rows: [][]any{header, {1, true}, {1, "#N/A"}, {1, 4}, {1, nil}},
 			change: []func(*excelize.File, string){func(f *excelize.File, s string) {
-				f.SetCellFormula(s, "B4", "=2+2") // with its value
-				f.SetCellFormula(s, "B5", "=2+3") // never calculated
+				f.SetCellFormula(s, "B4", "=2+2") // with a cached value
+				f.SetCellFormula(s, "B5", "=2+3") // without a cached value
 			}},
 			want: []string{`line 2, column 2: RoomId is shown as "TRUE": format the column as a number or as text`,
 				`line 3, column 2: RoomId is "#N/A", it must be a whole number`,
@@ -154,7 +154,7 @@ func nothingIsLeft(t *testing.T) {
 	}
 }
 
-// rezipped is the archive with other contents of some parts; nil drops one.
+// rezipped returns the archive with the contents of some parts replaced. nil removes a part.
 func rezipped(t testing.TB, file []byte, parts map[string][]byte) []byte {
 	t.Helper()
 	z, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))
@@ -195,8 +195,7 @@ const sheetXML = `<worksheet xmlns="http://schemas.openxmlformats.org/spreadshee
 	`<row><c t="inlineStr"><is><t>SdkAppId</t></is></c><c ` +
 	`t="inlineStr"><is><t>RoomId</t></is></c></row><row><c><v>1</v></c><c><v>2</v></c></row>`
 
-// Nothing of a workbook that is damaged is taken for a whole list, and none is
-// too large once it is unpacked.
+// A damaged workbook is never accepted as a complete list, and one that is too large when unpacked is refused.
 func TestWorkbooksThatAreRefused(t *testing.T) {
 	needs.Time(t)
 	t.Setenv("TMPDIR", t.TempDir())
@@ -206,7 +205,7 @@ func TestWorkbooksThatAreRefused(t *testing.T) {
 	flipped := rezipped(t, file, map[string][]byte{sheet: []byte(sheetXML + "</sheetData></worksheet>")})
 	stored := bytes.Clone(flipped)
 	stored[bytes.LastIndex(stored[:bytes.Index(stored, []byte("PK\x01\x02"))],
-		[]byte("PK\x07\x08"))+5] ^= 1 // the last part's checksum
+		[]byte("PK\x07\x08"))+5] ^= 1 // in the checksum of the last part
 	for _, tt := range []struct {
 		name string
 		file []byte
@@ -272,7 +271,7 @@ func TestWorkbooksThatAreRefused(t *testing.T) {
 	})
 }
 
-// A workbook of 50,000 rows, with a text of its own in each, is read in little memory.
+// A workbook of 50,000 rows with a different text in each needs little memory.
 func TestAWorkbookTakesLittleMemory(t *testing.T) {
 	needs.Time(t)
 	const n, most = 50_000, 24 << 20

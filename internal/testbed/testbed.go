@@ -20,18 +20,17 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// Testbed is a Redis, a simulator and what tiwsnap needs to use both.
+// Testbed has a Redis, a simulator, and the environment in which tiwsnap uses both.
 type Testbed struct {
-	Dir     string            // holds the data of Redis and of the caller
+	Dir     string            // data of Redis and of the caller
 	Binary  string            // path of tiwsnap
-	Environ []string          // of the processes of tiwsnap
+	Environ []string          // environment of tiwsnap processes
 	Redis   *redistest.Server // nil after On
 	DB      redis.UniversalClient
 	Sim     *tiwtest.Server // nil until Simulate
 }
 
-// New starts Redis with the options that the README gives to users, and its data
-// in dir. The caller closes the testbed.
+// New starts Redis with the options that the README recommends, and its data in dir. The caller closes the testbed.
 func New(dir, binary string) (*Testbed, error) {
 	server, err := redistest.Start(dir, "--appendonly", "yes", "--appendfsync", "everysec")
 	if err != nil {
@@ -64,9 +63,8 @@ func On(redisURL, dir, binary string) (*Testbed, error) {
 	return b, nil
 }
 
-// Simulate starts the simulator. Its port is below the range that Linux gives to
-// outgoing connections (32768 and up), so that nobody takes it while the simulator
-// refuses connections.
+// Simulate starts the simulator. Its port is below the ephemeral range of Linux (32768 and up), so that no outgoing
+// connection takes it while the simulator refuses connections.
 func (b *Testbed) Simulate(o tiwtest.Options) error {
 	b.Sim = tiwtest.New(o)
 	err := errors.New("no port tried")
@@ -82,7 +80,7 @@ func (b *Testbed) Simulate(o tiwtest.Options) error {
 	return nil
 }
 
-// Close stops all that the testbed has started.
+// Close stops everything that the testbed has started.
 func (b *Testbed) Close() {
 	if b.Sim != nil {
 		b.Sim.Close()
@@ -93,8 +91,7 @@ func (b *Testbed) Close() {
 	}
 }
 
-// Command runs a command of tiwsnap and returns its stdout. The error has its
-// stderr.
+// Command runs a command of tiwsnap and returns its stdout. The error contains its stderr.
 func (b *Testbed) Command(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, b.Binary, args...)
 	cmd.Env = b.Environ
@@ -120,8 +117,7 @@ func Environ() []string {
 	return environ
 }
 
-// Build builds tiwsnap from the sources around the working directory and returns
-// the path of the binary in dir.
+// Build builds tiwsnap from the module of the working directory and returns the path of the binary in dir.
 func Build(ctx context.Context, dir string) (string, error) {
 	binary := filepath.Join(dir, "tiwsnap")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "tiwsnap").CombinedOutput(); err != nil {
@@ -130,8 +126,7 @@ func Build(ctx context.Context, dir string) (string, error) {
 	return binary, nil
 }
 
-// LoadAverage returns the load average of the last minute, or 0 where the system
-// has none.
+// LoadAverage returns the load average of the last minute, or 0 if the system has none.
 func LoadAverage() (load float64) {
 	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
 		fmt.Sscan(string(b), &load)
