@@ -73,8 +73,8 @@ type view struct {
 	trials  map[uint64]string // by suspended application, the snapshot that may be sent
 }
 
-// describeBunch is how many permits for Describe are reserved at once: one process
-// polls for all, and nobody waits for a poll.
+// describeBunch is the number of permits for Describe that are reserved at once. More
+// than one is fine: one process polls for all, and no poll is urgent.
 const describeBunch = 4
 
 // viewFor is the longest age of the view for a permit. A stale view is harmless for

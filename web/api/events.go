@@ -34,10 +34,10 @@ type Status struct {
 
 // state is the result of one read of Redis.
 type state struct {
-	batches map[string][]byte // JSON, of the newest batches and of those with a stream of their own
+	batches map[string][]byte // JSON of the newest batches and of those with their own stream
 	ended   map[string]bool
-	newest  []string // of them, the newest ones
-	status  []byte   // JSON; nil where nobody wants it
+	newest  []string // ids of the newest batches
+	status  []byte   // JSON; nil unless there is a stream of all batches
 	err     error
 }
 
@@ -46,7 +46,7 @@ type watcher struct {
 	a *API
 
 	mu      sync.Mutex
-	streams map[string]int // how many, by batch; "": of everything
+	streams map[string]int // number of streams by batch; "": streams of all batches
 	at      time.Time
 	last    state
 }

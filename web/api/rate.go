@@ -11,13 +11,13 @@ import (
 const (
 	// paceEvery is the shortest time between two measurements of a batch.
 	paceEvery = 500 * time.Millisecond
-	// paceFor is how long a batch is kept that nobody asks for.
+	// paceFor is how long a batch is kept after its last request.
 	paceFor = time.Minute
 	// maxPaces bounds the batches that are kept.
 	maxPaces = 1000
 )
 
-// paces measures the rate of batches while somebody asks for them. The zero value is ready to use, and safe for
+// paces measures the rate of batches while clients request them. The zero value is ready to use, and safe for
 // concurrent use.
 type paces struct {
 	mu   sync.Mutex
@@ -32,8 +32,8 @@ type measured struct {
 // WithRate adds to a batch how many of its snapshots end per second.
 func (a *API) WithRate(b ledger.Batch) Batch { return a.paces.of(b) }
 
-// of adds the rate to a batch: over the last seconds in which it was asked for. Without an earlier request there is
-// none: the average since the start is wrong after a pause or a retry.
+// of adds the rate to a batch, measured over the recent requests for it. The first request gets no rate: the average
+// since the start is wrong after a pause or a retry.
 func (p *paces) of(b ledger.Batch) Batch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
