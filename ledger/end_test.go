@@ -66,7 +66,7 @@ func TestFailures(t *testing.T) {
 	})
 }
 
-// Nothing that a batch has brought into Redis stays for ever, however it ends.
+// No key of a batch stays in Redis forever, however the batch ends.
 func TestLeftovers(t *testing.T) {
 	needs.Time(t)
 	f := setup(t, 1)
@@ -89,9 +89,9 @@ func TestLeftovers(t *testing.T) {
 	f.settle(row(1), "t1", ledger.Succeeded)
 	f.fail(row(2), "InvalidParameter")
 	f.fail(row(3), "InvalidParameter")
-	f.retry(row(3)) // is in line to be fed again
+	f.retry(row(3)) // it will be fed again
 	f.suspend()
-	f.verdict(row(4), "x", ledger.Done) // waits for its application
+	f.verdict(row(4), "x", ledger.Done) // it waits for its application
 	if err := b.Pause(t.Context(), "b"); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestLeftovers(t *testing.T) {
 			t.Fatal(cmp.Diff(want, left))
 		}
 		f.pack()
-		b.Waiting(t.Context()) // as every enqueue asks; it drops what is not paused any more
+		b.Waiting(t.Context()) // as each enqueue does
 		left = slices.Sorted(slices.Values(f.rdb.Keys(t.Context(), "{tiwsnap}:"+"*").Val()))
 	}
 	if all, err := f.Batches(t.Context(), 1); len(all) != 0 || err != nil {

@@ -10,8 +10,7 @@ import (
 	"tiwsnap/ledger"
 )
 
-// Support asks for the RequestId of every attempt, also when a later one has
-// succeeded.
+// Support asks for the RequestId of each attempt, even if a later one has succeeded.
 func TestHistory(t *testing.T) {
 	f := setup(t, 1)
 	refused := ledger.Outcome{

@@ -8,8 +8,8 @@ import (
 	"tiwsnap/ledger"
 )
 
-// Answers that come after the record has moved on: no TaskID is lost, and none
-// is made beside one that is known.
+// An answer may come after the record has moved on. Its TaskID is not lost, and no
+// second task is made beside a known one.
 func TestLateAnswers(t *testing.T) {
 	late := func(f fixture, attempt int, task string) {
 		f.Helper()

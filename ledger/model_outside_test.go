@@ -13,7 +13,7 @@ import (
 	"tiwsnap/ledger"
 )
 
-// Tencent.
+// The actions of Tencent.
 
 func (w *world) finish() {
 	running := slices.DeleteFunc(slices.Clone(w.made), func(t *task) bool { return t.state != "" })
@@ -21,8 +21,8 @@ func (w *world) finish() {
 	t.state = rapid.SampledFrom([]ledger.State{ledger.Succeeded, ledger.Succeeded, ledger.Failed}).Draw(w.t, "result")
 }
 
-// callBack calls the URL of the attempt that has made a task, with or without
-// its id; it may have before.
+// callBack calls the callback URL of the attempt that has made a task, with or without
+// the TaskID. It may call more than once.
 func (w *world) callBack() {
 	t := w.made[pick(w, "task", w.made)]
 	id, l := "", w.lives[t.snapshot]
@@ -38,9 +38,9 @@ func (w *world) callBack() {
 	w.check()
 }
 
-// callBackLies names a task that does not exist, or one that the ledger knows
-// as another snapshot's. Of two different names for one
-// attempt the ledger believes the later one.
+// callBackLies sends a forged callback. It names a task that does not exist, or one of
+// another snapshot. If callbacks name two tasks for one attempt, the ledger keeps the
+// later one.
 func (w *world) callBackLies() {
 	if !w.chance("lie") {
 		w.t.Skip()
@@ -67,7 +67,7 @@ func (w *world) callBackLies() {
 	w.check()
 }
 
-// The person at the controls.
+// The actions of a person.
 
 func (w *world) cancel() {
 	id := w.ids()[pick(w, "snapshot", w.ids())]
@@ -105,7 +105,7 @@ func (w *world) cancelBatch() {
 			l.canceled = true
 		}
 	}
-	w.paused = false // the batch does not wait for a person to be canceled
+	w.paused = false // canceling ends the pause
 	n, err := w.ledger.CancelBatch(w.ctx, "b")
 	w.must(err)
 	w.t.Logf("cancel the batch: %d at once", n)
@@ -143,7 +143,7 @@ func (w *world) suspend() {
 	w.check()
 }
 
-// release lets what waits for an application go on, or dies on the way.
+// release releases the snapshots that wait for an application, or dies before it is done.
 func (w *world) release(app uint64) {
 	goOn(w.ctx, w.rdb, app)
 	singles, err := w.breaker.Release(w.ctx, app)
@@ -156,7 +156,7 @@ func (w *world) release(app uint64) {
 	}
 }
 
-// timePasses makes everything in the ledger older.
+// timePasses moves the clock on by making all times in the ledger older.
 func (w *world) timePasses() {
 	w.pass(rapid.SampledFrom([]time.Duration{time.Second, modelBusy, time.Minute, 2 * time.Minute, modelSweep}).
 		Draw(w.t, "time"))
@@ -178,7 +178,7 @@ for i, key in ipairs(KEYS) do
 end
 return 1`)
 
-// pack packs what has ended.
+// pack packs the ended records.
 func (w *world) pack() {
 	w.must(ageScript.Run(w.ctx, w.rdb, []string{keys.Default.Unpacked()}, time.Minute.Milliseconds()).Err())
 	_, err := w.ledger.Pack(w.ctx, 10)

@@ -20,14 +20,14 @@ import (
 	"tiwsnap/tasks"
 )
 
-// TestModel lets everything around the ledger happen in random order: workers
-// that begin, answer, die and come back, an asynq that runs tasks at least
-// once, a Tencent that answers or not and calls back early, late, twice or
-// never, and a person at the controls. After every call the ledger is compared
-// with what really happened; in the end all is played out fairly, and then
-// every snapshot must have ended and nothing must be left behind.
+// TestModel runs everything around the ledger in random order. Workers begin, answer,
+// die and come back. asynq runs each task at least once. Tencent answers or not, and
+// calls back early, late, twice or never. A person cancels, retries, pauses and stops.
+// After each call the test compares the ledger with what really happened. At the end
+// it completes all work without faults. Then each snapshot must have ended, and
+// nothing must be left behind.
 //
-// -rapid.checks sets the number of stories, -rapid.steps their length.
+// -rapid.checks sets the number of runs, -rapid.steps their length.
 func TestModel(t *testing.T) {
 	needs.Time(t)
 	rdb := redistest.Client(t)
@@ -70,7 +70,7 @@ func TestModel(t *testing.T) {
 
 const (
 	modelRows     = 2
-	modelAttempts = 3 // after which a snapshot fails
+	modelAttempts = 3 // failed attempts after which a snapshot fails
 	modelBusy     = 20 * time.Second
 	modelSweep    = 5 * time.Minute
 )
@@ -85,34 +85,34 @@ type world struct {
 	backlog *backlog.Backlog
 	grace   time.Duration
 	now     time.Duration // how far the clock was moved on
-	serial  int           // makes tokens and TaskIDs
+	serial  int           // for tokens and TaskIDs
 
 	queue  []string          // snapshot ids that asynq will run
-	calls  []*call           // requests in the hands of workers
-	spools []*call           // outcomes on the disks of workers
-	made   []*task           // Tencent's tasks
-	due    []ledger.Snapshot // handed out by Poll, as they were then
-	stuck  []ledger.Snapshot // handed out by Stuck, as they were then
-	paused bool              // the batch is, and waits for a person
-	ends   []ledger.Notice   // handed out by Notices
+	calls  []*call           // requests that workers have in progress
+	spools []*call           // outcomes in the spools of workers
+	made   []*task           // tasks at Tencent
+	due    []ledger.Snapshot // returned by Poll, as they were then
+	stuck  []ledger.Snapshot // returned by Stuck, as they were then
+	paused bool              // the batch is paused
+	ends   []ledger.Notice   // returned by TakeNotices
 
 	lives     map[string]*life
-	batchEnds map[time.Time]bool // when the batch has ended
-	told      map[time.Time]bool // the ends of the batch that were told
+	batchEnds map[time.Time]bool // ends of the batch
+	told      map[time.Time]bool // announced ends of the batch
 }
 
-// call is one request in the hands of a worker.
+// call is a request that a worker has in progress.
 type call struct {
 	payload  tasks.SnapshotPayload
 	attempt  int
 	failures int
-	outcome  *ledger.Outcome // nil: not answered yet
-	task     string          // that Tencent has made for it
-	again    bool            // the handler wants to run again after the outcome
+	outcome  *ledger.Outcome // nil: no answer yet
+	task     string          // its task at Tencent, if there is one
+	again    bool            // the handler runs again after the outcome
 	zombie   bool            // asynq has given the task to another worker
 }
 
-// task is one of Tencent's.
+// task is a task at Tencent.
 type task struct {
 	id       string
 	snapshot string
@@ -126,11 +126,11 @@ type life struct {
 	attempts     int
 	unknownSince time.Duration // of the last request of unknown outcome; <0: none
 	sentAt       time.Duration
-	known        []string // TaskIDs that the ledger was told of, in any way
-	answered     []string // those of them that came from Tencent's answers
-	named        string   // a task that a callback has named and no answer
+	known        []string // TaskIDs that the ledger has received, from any source
+	answered     []string // those of them from API responses
+	named        string   // a task that a callback has named and no response
 	calledBack   []int    // attempts whose callback has named their task
-	has          string   // a task that an answer has named since the last retry
+	has          string   // a task that a response has named since the last retry
 	canceled     bool     // by a person, and not retried or accepted since
 	settled      []string // tasks whose result the ledger has
 }
@@ -167,11 +167,11 @@ func newWorld(t *rapid.T, rdb *redis.Client) *world {
 	return w
 }
 
-// ids are all snapshots there are: two rows of a batch and one by itself.
+// ids returns all snapshots: two rows of a batch and a single room.
 func (w *world) ids() []string { return []string{"b.1", "b.2", "s-1"} }
 
-// payload is what asynq's task of a snapshot carries. Those with an odd number
-// belong to one SdkAppId, the others to another.
+// payload returns the payload of a snapshot's asynq task. Odd numbers have one
+// SdkAppId, even ones another.
 func (w *world) payload(id string) tasks.SnapshotPayload {
 	n := uint64(id[2] - '0')
 	p := tasks.SnapshotPayload{ID: id, Room: tasks.Room{SdkAppId: 1 + n%2, RoomId: n}}
@@ -181,7 +181,7 @@ func (w *world) payload(id string) tasks.SnapshotPayload {
 	return p
 }
 
-// bind makes an action of the state machine: what it draws belongs to it.
+// bind makes an action of the state machine, which draws its values from t.
 func (w *world) bind(action func()) func(*rapid.T) {
 	return func(t *rapid.T) {
 		w.t = t
@@ -200,7 +200,7 @@ func (w *world) chance(label string) bool {
 	return rapid.IntRange(0, 3).Draw(w.t, label) == 0
 }
 
-// pick draws one of all, and skips the action where there is none.
+// pick draws an index of all. It skips the action if all is empty.
 func pick[T any](w *world, label string, all []T) int {
 	if len(all) == 0 {
 		w.t.Skip()
@@ -215,12 +215,12 @@ func take[T any](all *[]T, i int) T {
 }
 
 func (w *world) enqueue(id string) {
-	if !slices.Contains(w.queue, id) { // the TaskID is the snapshot id
+	if !slices.Contains(w.queue, id) { // the id of the asynq task is the snapshot id
 		w.queue = append(w.queue, id)
 	}
 }
 
-// playOut lets everything go on without further trouble, until all has ended.
+// playOut completes all work without further faults, until everything has ended.
 func (w *world) playOut() {
 	for round := 0; round == 0 || !w.allEnded(); round++ {
 		if round == 50 {

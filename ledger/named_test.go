@@ -17,7 +17,7 @@ func (f fixture) named(p tasks.SnapshotPayload, attempt int, task string) {
 	}
 }
 
-// due returns the ids of the snapshots that are to be asked about now.
+// dueIDs returns the ids of the snapshots that are due for a poll.
 func (f fixture) dueIDs() []string {
 	f.Helper()
 	var ids []string
@@ -33,7 +33,7 @@ func TestNamedTask(t *testing.T) {
 		p := row(1)
 		f.begin(p, "x")
 		f.named(p, 1, "t1")
-		f.cutOff(p) // its worker died; asynq gives the task to another one long after every grace
+		f.cutOff(p) // its worker died, and asynq runs the task again long after any grace
 		if in := f.begin(p, "y"); in.Verdict != ledger.Wait {
 			t.Fatalf("begun again: %+v", in)
 		}
@@ -72,7 +72,7 @@ func TestNamedTask(t *testing.T) {
 			t.Fatalf("to be asked about: %s", diff)
 		}
 		f.outcome(p, 1, accepted("t1"))
-		f.outcome(p, 1, accepted("t1")) // and then its worker was only slow
+		f.outcome(p, 1, accepted("t1")) // the worker was only slow
 		if s := f.record(p); s.State != ledger.Accepted || s.TaskID != "t1" || s.PossibleDuplicates != 0 {
 			t.Errorf("after the claim: %+v", s)
 		}

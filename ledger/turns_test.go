@@ -10,10 +10,10 @@ import (
 	"tiwsnap/ledger"
 )
 
-// turnMost is how long an owner waits for its turn at most.
+// turnMost is the longest time that an owner waits for its turn.
 const turnMost = 10 * time.Second
 
-// ask lets an owner look for one snapshot to poll, while one of them may.
+// ask polls for one snapshot as an owner, while one owner at a time may poll.
 func (f fixture) ask(owner string) ledger.Polls {
 	f.Helper()
 	p, err := f.Poll(f.Context(), owner, 1, 1)
@@ -32,8 +32,8 @@ func TestTurnsOfPollers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { test(setupOn(t, redistest.InBubble(t), rows)) })
 		})
 	}
-	// rare asks for 15 owners for 10 s, each in its turn, and calls each beside. All together they ask so many
-	// times a second.
+	// rare polls as 15 owners for 10 s, each in its turn, and calls each in every step. It checks that in total the
+	// owners poll at most that many times a second.
 	rare := func(f fixture, times int, each func()) {
 		f.Helper()
 		const owners, seconds = 15, 10

@@ -22,7 +22,7 @@ func Accept(t testing.TB, l *ledger.Ledger, p tasks.SnapshotPayload) {
 	}
 }
 
-// Succeed records the images of a snapshot from Accept, which are to be copied.
+// Succeed records the images of a snapshot from Accept. The images are to be copied.
 func Succeed(t testing.TB, l *ledger.Ledger, id string, images ...string) {
 	t.Helper()
 	err := l.SettleAll(t.Context(), []ledger.Settlement{{
