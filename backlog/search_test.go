@@ -13,8 +13,8 @@ import (
 	"tiwsnap/tasks"
 )
 
-// A search finds each room that has the word, in whatever batch, chunk or part of
-// one, once, and says how many rooms it has looked at.
+// A search finds each room with the word once, in any batch, chunk or part of a chunk.
+// It returns the number of rooms searched.
 func TestSearch(t *testing.T) {
 	needs.Time(t)
 	ctx, rdb := t.Context(), redistest.Client(t)
@@ -86,7 +86,7 @@ func TestSearch(t *testing.T) {
 		}
 	}
 
-	// What was taken waits no more, but what may be on its way is among the rooms.
+	// Rooms taken long ago are not searched. Rooms that may be in flight are.
 	rdb.HSet(ctx, keys.Default.Batch("plain"), "fed", 2900)
 	if got, searched := search("12899", 2); len(got) != 1 || searched != rooms-2900 {
 		t.Errorf("found %v after %d rooms", got, searched)

@@ -12,10 +12,10 @@ import (
 	"tiwsnap/tasks"
 )
 
-// turnMost is how long an owner waits for its turn at most.
+// turnMost is the longest time that an owner waits for its turn.
 const turnMost = 10 * time.Second
 
-// Owners that do not feed ask ten times a second, all together.
+// Owners that do not feed call Take ten times a second in total.
 func TestTurnsOfThoseWhoDoNotFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rdb := redistest.InBubble(t)
