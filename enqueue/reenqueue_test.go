@@ -36,7 +36,7 @@ func TestReenqueue(t *testing.T) {
 		}
 	}
 	again("s-1") // its task is gone
-	again("s-1") // it waits there
+	again("s-1") // its task is on the queue
 	if err := queue.ArchiveTask(keys.Default.QueueInteractive(), "s-1"); err != nil {
 		t.Fatal(err)
 	}
@@ -79,10 +79,10 @@ func TestReenqueueMany(t *testing.T) {
 			}
 		}
 	}
-	again() // Redis knows the script not yet
+	again() // Redis does not have the script yet
 	rdb.FlushDB(t.Context())
-	again() // it does
-	again() // they wait there
+	again() // now it does
+	again() // the tasks are on the queue
 	if err := queue.ArchiveTask(keys.Default.QueueBulk(), "a.30"); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"tiwsnap/internal/redistest"
 )
 
-// What asynqmon's pause button does is told, and undone by a start.
+// A queue that was paused in asynqmon is reported as a stop, and Start resumes it.
 func TestAQueueThatIsPaused(t *testing.T) {
 	c := redistest.Client(t)
 	queue := keys.Default.QueueBulk()

@@ -1,4 +1,4 @@
 package results
 
-// MaxSheetRows is the bound of a sheet.
+// MaxSheetRows is the largest number of rows in a sheet.
 var MaxSheetRows = &maxSheetRows
