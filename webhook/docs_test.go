@@ -19,7 +19,7 @@ import (
 	"tiwsnap/internal/needs"
 )
 
-// verify is the Go example of docs/webhooks.md, as it stands there.
+// verify is the Go example of docs/webhooks.md, word for word.
 func verify(secret string, header http.Header, body []byte) error {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 	if err != nil {
@@ -42,7 +42,7 @@ func verify(secret string, header http.Header, body []byte) error {
 	return errors.New("not signed with this secret")
 }
 
-// example is the code of one language in docs/webhooks.md.
+// example returns the code in docs/webhooks.md for one language.
 func example(t *testing.T, language string) string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/webhooks.md")

@@ -6,10 +6,10 @@ import (
 	"net"
 )
 
-// UseResolver makes the sender ask r for the addresses of names.
+// UseResolver makes the sender resolve names with r.
 func (s *Sender) UseResolver(r *net.Resolver) { s.dialer.UseResolver(r) }
 
-// Trust makes the sender trust certificates of roots.
+// Trust makes the sender trust certificates that roots have signed.
 func (s *Sender) Trust(roots *x509.CertPool) {
 	s.transport.TLSClientConfig = &tls.Config{RootCAs: roots}
 }

@@ -10,7 +10,7 @@ import (
 	"tiwsnap/webhook"
 )
 
-// busy is the error of a host that has no place free.
+// busy returns the error of a host that is busy or whose breaker is open.
 func busy(t *testing.T, err error) *webhook.BusyError {
 	t.Helper()
 	var e *webhook.BusyError
@@ -55,7 +55,7 @@ func TestShareOfAHost(t *testing.T) {
 			t.Errorf("the place that became free is not used: %v", err)
 		}
 
-		// All 8 are taken again. Nobody waits for ever, nor do ever more.
+		// All 8 places are taken again. The time of waiting and the number of waiters are bounded.
 		if release, err := s.Acquire(t.Context(), "a.test"); err != nil {
 			t.Fatal(err)
 		} else {
@@ -115,7 +115,7 @@ func TestBreakerOfAHost(t *testing.T) {
 			}
 			changes = nil
 		}
-		// Answers other than these say that the host is there.
+		// Any other answer shows that the host is up.
 		for range 3 {
 			for range 4 {
 				try(away)
@@ -138,11 +138,11 @@ func TestBreakerOfAHost(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = s.Acquire(t.Context(), "a.test")
-			busy(t, err) // one at a time
+			busy(t, err) // one probe at a time
 			probe(true, away)
 			expect(change{next * time.Second, true})
 		}
-		// What was not sent tells nothing, and takes the turn of nobody.
+		// A probe that was not sent says nothing about the host, and the next one follows at once.
 		time.Sleep(5 * time.Minute)
 		probe, err := s.Acquire(t.Context(), "a.test")
 		if err != nil {

@@ -76,7 +76,7 @@ func (r Receiver) Next(t *testing.T) Delivery {
 	}
 }
 
-// Queued waits until asynq has n webhooks in the state whose tasks list returns.
+// Queued waits until list returns n webhooks. list selects their state in asynq.
 func Queued(
 	t testing.TB, n int, list func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error),
 ) (tasks []*asynq.TaskInfo) {
