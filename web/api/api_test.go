@@ -49,8 +49,8 @@ func TestBatchInEveryFormat(t *testing.T) {
 	}
 }
 
-// A CallbackURL of the batch is for the rooms that have none, and is shown
-// without what may be a token in it.
+// The CallbackURL of a batch applies to rooms without their own. Responses show only its scheme and host, because the
+// rest may contain a token.
 func TestCallbackURLInEveryFormat(t *testing.T) {
 	s := webtest.NewService(t)
 	const all, own = "https://example.com/all?token=S3CR3T", "https://example.org/own?token=S3CR3T"
@@ -74,7 +74,7 @@ func TestCallbackURLInEveryFormat(t *testing.T) {
 			t.Errorf("%s: shown as %s", name, r.Body)
 		}
 	}
-	// The same Key with another CallbackURL is not the same snapshot.
+	// The same Key with another CallbackURL is another snapshot.
 	room := `{"SdkAppId":7,"RoomId":1,"Key":"k","CallbackURL":"` + own + `"}`
 	s.Send("POST", "/v1/snapshots", room).Want(202, nil)
 	s.Send("POST", "/v1/snapshots", room).Want(200, nil)
@@ -198,8 +198,7 @@ func TestRowsThatAreWrongAreReported(t *testing.T) {
 	}
 }
 
-// A list that is only checked is answered as one that is enqueued, and leaves
-// nothing, in whatever form it comes.
+// With check=true the response is that of an enqueued list, but nothing is stored. That holds for every media type.
 func TestAListIsChecked(t *testing.T) {
 	s := webtest.NewService(t)
 	for name, test := range map[string]struct{ media, body string }{

@@ -8,7 +8,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// /docs and docs/api.md have every operation of /openapi.json.
+// /docs and docs/api.md describe every operation of /openapi.json.
 func TestEveryOperationIsDescribed(t *testing.T) {
 	s := webtest.NewService(t)
 	var spec struct {

@@ -108,8 +108,7 @@ func TestKeys(t *testing.T) {
 			}
 			answered <- resp
 		}()
-		// The transport reads on when the request is out; it is under way when
-		// its key is taken.
+		// The write returns when the transport has read it. The request is in flight when its key has an owner.
 		io.WriteString(half, "SdkAppId,RoomId\n")
 		s.Until(func() bool {
 			keys, err := s.Redis.Keys(t.Context(), "{tiwsnap}:idempotency:*").Result()

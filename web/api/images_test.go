@@ -85,7 +85,7 @@ func TestImagesThatTencentHas(t *testing.T) {
 			t.Errorf("the archive lacks a list: %v", err)
 		}
 	}
-	// Three days after its acceptance the image is not even asked for.
+	// Three days after its acceptance the image is not requested any more.
 	if err := rdb.HSet(t.Context(), "{tiwsnap}:snapshot:a.1", "accepted_at",
 		time.Now().Add(-ledger.TencentKeeps).UnixMilli()).Err(); err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// What people have is taken as it is, and what was recognised is told.
+// Class lists from real programs are accepted, and the response notes what was recognized.
 func TestListsAsPeopleHaveThem(t *testing.T) {
 	s := webtest.NewService(t)
 	const notUTF8 = "the text is read as gb18030, as its bytes suggest; if labels look wrong, name it (--encoding, " +

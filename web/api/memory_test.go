@@ -16,13 +16,12 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// rowsOf is a list of rooms with 4 kB of text each that cannot be compressed
-// well, made as it is read.
+// rowsOf generates a list of rooms while it is read. Each room has 4 kB of text that compresses badly.
 type rowsOf struct {
 	left int // bytes
 	n    int
 	row  []byte
-	text string // longer than what flate looks back
+	text string // longer than the window of flate
 }
 
 func (r *rowsOf) Read(p []byte) (int, error) {
@@ -47,8 +46,7 @@ func (r *rowsOf) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// An upload is streamed: the heap of client and server together does not grow
-// by as much as the list is long.
+// An upload is streamed: the heap of client and server together grows by less than the size of the list.
 func TestAnUploadTakesLittleMemory(t *testing.T) {
 	needs.Time(t)
 	const size, most = 48 << 20, 40 << 20

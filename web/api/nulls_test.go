@@ -10,7 +10,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// noNull checks that JSON has no null anywhere.
+// noNull checks that a JSON text contains no null.
 func noNull(t *testing.T, path, text string) {
 	t.Helper()
 	var check func(at string, v any)
@@ -37,8 +37,8 @@ func noNull(t *testing.T, path, text string) {
 	}
 }
 
-// Every list of an answer is there, and is a list, also where it is empty: so
-// says the description, and so it is.
+// Every array of a response is present and not null, even if it is empty. The OpenAPI document promises it, and the
+// responses keep it.
 func TestListsAreLists(t *testing.T) {
 	s := webtest.NewService(t)
 	var spec map[string]any
@@ -101,7 +101,7 @@ func TestListsAreLists(t *testing.T) {
 	s.Add("plain", 1)
 	r := s.Send("POST", "/v1/batches?SdkAppId=7", `[{"RoomId":1}]`, "Content-Type", "application/json").Want(202, nil)
 	noNull(t, "POST /v1/batches", r.Body)
-	look("/v1/batches") // of which one has no labels
+	look("/v1/batches") // one of them has no labels
 	if e, ok := s.Follow("/v1/events")(); !ok {
 		t.Error("no event")
 	} else {

@@ -30,7 +30,7 @@ func permutations(members []string, f func([]string)) {
 	from(0)
 }
 
-// The members of a JSON object have no order: each one makes the same batch.
+// The members of a JSON object have no order: every permutation makes the same batch.
 func TestMembersInAnyOrder(t *testing.T) {
 	s := webtest.NewService(t, func(o *api.Options) { o.CheckWebhook = func(string) error { return nil } })
 	n := 0
@@ -60,8 +60,8 @@ func TestMembersInAnyOrder(t *testing.T) {
 	})
 }
 
-// Rooms that come before the rest lie in a temporary file, of which nothing is
-// left whatever becomes of the list.
+// Rooms that come before the defaults are buffered in a temporary file. The file is removed whether the list succeeds
+// or fails.
 func TestNoTemporaryFileIsLeft(t *testing.T) {
 	s := webtest.NewService(t)
 	dir := t.TempDir()

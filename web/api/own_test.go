@@ -13,8 +13,8 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// Who only produces sees, follows and cancels what is its own. What others have
-// enqueued is not there for it.
+// A client with the role produce views, follows and cancels only its own batches and snapshots. Those of other clients
+// are not found.
 func TestWhoProducesSeesItsOwnOnly(t *testing.T) {
 	s := webtest.NewService(t)
 	other := password.NewToken()
@@ -35,7 +35,7 @@ func TestWhoProducesSeesItsOwnOnly(t *testing.T) {
 		Want(http.StatusAccepted, &single)
 	s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":4711,"Key":"theirs"}`, "Content-Type", "application/json",
 		"Authorization", others).Want(http.StatusAccepted, &theirs)
-	// The same key again does not make it somebody else's.
+	// Another client that sends the same key does not become the owner.
 	s.Send("POST", "/v1/snapshots", room, "Content-Type", "application/json", "Authorization", others).Want(200, nil)
 
 	for path, status := range map[string]int{

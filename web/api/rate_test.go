@@ -9,8 +9,8 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// A batch that was retried long after its begin is not said to take as long
-// again: what ended in all that time says nothing of now.
+// A batch that is retried long after its start gets no estimate of the time left. Its average rate says nothing about
+// the present.
 func TestTimeLeftAfterALateRetry(t *testing.T) {
 	s := webtest.NewService(t)
 	s.Send("POST", "/v1/batches?name=b&SdkAppId=7", "RoomId\n1\n2\n3\n", "Content-Type", "text/csv").Want(202, nil)

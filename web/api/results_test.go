@@ -27,7 +27,7 @@ func TestBatchesInPages(t *testing.T) {
 		s.Add(id, 1)
 		want = append(want, id)
 	}
-	// Some of the same millisecond.
+	// Some batches get the same millisecond.
 	created, err := s.Redis.ZScore(t.Context(), "{tiwsnap}:batches", want[10]).Result()
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestResultsInEveryForm(t *testing.T) {
 		if err := s.Redis.HSet(context.Background(), "{tiwsnap}:rows:b", "1", "broken").Err(); err != nil {
 			t.Fatal(err)
 		}
-		fresh := webtest.Serve(t, s.Redis) // whose backlog has not read that chunk yet
+		fresh := webtest.Serve(t, s.Redis) // its backlog has not cached that chunk yet
 		resp, err := fresh.Client.Do(fresh.Request("GET", "/v1/batches/b/snapshots?format=csv", ""))
 		if err != nil {
 			return

@@ -72,7 +72,7 @@ func TestResultsForExcel(t *testing.T) {
 	}
 }
 
-// What came out can be uploaded again as it is.
+// A list of results can be uploaded again unchanged.
 func TestResultListsCanBeUploaded(t *testing.T) {
 	s := webtest.NewService(t)
 	s.Send("POST", "/v1/batches?name=b",
@@ -103,7 +103,7 @@ func TestResultListsCanBeUploaded(t *testing.T) {
 			t.Errorf("%s: %s\nof\n%s", name, diff, list.Body)
 		}
 	}
-	// A page of results, too, by its list.
+	// So can the array of a page of results.
 	page := s.Send("GET", "/v1/batches/b/snapshots", "").Want(200, &struct{ Snapshots []results.Result }{})
 	list := strings.Replace(page.Body, `"snapshots"`, `"rooms"`, 1)
 	var got api.Enqueued

@@ -18,8 +18,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// Clients that are slow, or gone without a word, do not keep others from being
-// served, and leave nothing behind.
+// Slow and vanished clients do not block other clients. They leave no connection and no goroutine.
 func TestSlowClients(t *testing.T) {
 	needs.Time(t)
 	open := webtest.Conns{Open: map[net.Conn]bool{}}
@@ -45,8 +44,7 @@ func TestSlowClients(t *testing.T) {
 		return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n%s", method, path,
 			s.Tokens[web.RoleProduce], strings.Join(more, ""))
 	}
-	// trickle sends a beginning, and then a byte now and then until the server
-	// has had enough.
+	// trickle sends the beginning of a request, and then a byte every 100 ms until the server closes the connection.
 	trickle := func(begin string) {
 		clients.Go(func() {
 			conn := dial()
@@ -64,26 +62,26 @@ func TestSlowClients(t *testing.T) {
 			}
 		})
 	}
-	const many = 45 // of eight kinds: one address has 512 connections
+	const many = 45 // clients of each of eight kinds: one address may open 512 connections
 	for range many {
 		trickle(request("GET", "/v1/batches/b", "X-Slow: "))
 		trickle(request("POST", "/v1/snapshots", "Content-Type: application/json\r\nContent-Length: 10000\r\n\r\n",
 			`{"Key":"`))
 		trickle(request("POST", "/v1/batches?name=slow", "Content-Type: text/csv\r\nContent-Length: 1000000\r\n\r\n",
 			"SdkAppId,RoomId,Label.A\n7,1,"))
-		// These are answered before their body has come.
+		// The server responds to these before their body arrives.
 		trickle(request("POST", "/v1/batches?webhook=https://a.example",
 			"Content-Type: text/csv\r\nContent-Length: 200000\r\n\r\n"))
 		trickle(request("POST", "/v1/batches?webhook=https://a.example",
 			"Content-Type: text/csv\r\nContent-Length: 2000000\r\n\r\n"))
 		trickle(request("GET", "/v1/batches/b/events", "Content-Length: 200000\r\n\r\n"))
-		clients.Go(func() { // says nothing at all, until the server hangs up
+		clients.Go(func() { // sends nothing until the server closes the connection
 			if conn := dial(); conn != nil {
 				io.Copy(io.Discard, conn)
 				conn.Close()
 			}
 		})
-		clients.Go(func() { // asks, and is gone
+		clients.Go(func() { // sends a request and resets the connection
 			if conn := dial(); conn != nil {
 				io.WriteString(conn, request("GET", "/v1/batches/b", "\r\n"))
 				conn.SetLinger(0)
@@ -91,7 +89,7 @@ func TestSlowClients(t *testing.T) {
 			}
 		})
 	}
-	// They follow a batch and read nothing of it.
+	// These follow a batch and read no events.
 	var deaf []*net.TCPConn
 	for range 2 * web.MaxOwnStreams {
 		conn := dial()
@@ -116,7 +114,7 @@ func TestSlowClients(t *testing.T) {
 		t.Errorf("a stream: %+v", e)
 	}
 	good.Wait()
-	clients.Wait() // the server has ended each of them
+	clients.Wait() // the server has closed each connection
 	for _, conn := range deaf {
 		conn.SetLinger(0)
 		conn.Close()
@@ -125,10 +123,10 @@ func TestSlowClients(t *testing.T) {
 		s.Client.CloseIdleConnections()
 		return open.Count() <= 1 // the stream above
 	})
-	s.Until(func() bool { return runtime.NumGoroutine() <= before+10 }) // its, and a pool's
+	s.Until(func() bool { return runtime.NumGoroutine() <= before+10 }) // for the stream and a connection pool
 }
 
-// Who uploads slowly keeps nobody else from it.
+// Slow uploads of one token do not block the uploads of another.
 func TestUploadsOfOneTokenAreBounded(t *testing.T) {
 	s := webtest.NewService(t)
 	s.Client.Transport.(*http.Transport).ExpectContinueTimeout = 20 * time.Second
@@ -136,7 +134,7 @@ func TestUploadsOfOneTokenAreBounded(t *testing.T) {
 	var done sync.WaitGroup
 	for n := range api.MaxOwnUploads {
 		list, w := io.Pipe()
-		// The server asks for the list when it has begun with it.
+		// The server sends 100 Continue when it has started the upload.
 		r := s.Request("POST", fmt.Sprintf("/v1/batches?name=slow-%d", n), "", "Content-Type", "text/csv", "Expect",
 			"100-continue")
 		r.Body, r.ContentLength = list, -1
