@@ -22,8 +22,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// archive writes the copies of a small batch and its lists into a folder, and
-// returns the URL of its page.
+// archive exports a small batch into a folder: images, lists and the page. It returns the URL of the page.
 func archive(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -82,8 +81,8 @@ func archive(t *testing.T) string {
 	return "file://" + filepath.Join(dir, "monday", "index.html")
 }
 
-// The page beside the copies opens from its folder and loads nothing else. It is
-// searched by label, in English and Chinese, on a desk and on a phone.
+// The page beside the images opens from the folder and loads nothing from elsewhere. It can be searched by label, in
+// English and Chinese, on a desktop and on a phone.
 func TestArchiveInABrowser(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -113,7 +112,7 @@ func TestArchiveInABrowser(t *testing.T) {
 	search("physics", 0)
 	b.Until(`document.querySelector('#nothing').innerText === 'No room matches.'`)
 
-	// Chinese, and back.
+	// Switch to Chinese and back.
 	b.Do(chromedp.Click(chromedp.CSS(`#language`)))
 	b.Until(`document.documentElement.lang === 'zh' && document.querySelector('#nothing').innerText === '没有符合的房间'`)
 	b.Until(`document.querySelector('header').innerText.includes('张丢失')`)
@@ -121,7 +120,7 @@ func TestArchiveInABrowser(t *testing.T) {
 	b.Do(chromedp.Click(chromedp.CSS(`#language`)))
 	b.Until(`document.documentElement.lang === 'en' && document.querySelector('header').innerText.includes('images lost')`)
 
-	// Nothing is wider than a phone, in either language.
+	// The page fits the width of a phone in both languages.
 	b.Do(webtest.Call(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
 		Width: 390, Height: 844, DeviceScaleFactor: 1, Mobile: true,
 	}))

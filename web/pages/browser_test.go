@@ -116,8 +116,7 @@ func TestPagesInABrowser(t *testing.T) {
 	})
 }
 
-// Who operates stops all sending and starts it; who views sees that it is
-// stopped, by whom, and why.
+// The role operate stops and starts all sending. The role view sees that it is stopped, by whom, and why.
 func TestStopAndStartInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
@@ -156,7 +155,7 @@ func TestHostileTextInABrowser(t *testing.T) {
 	w := webtest.NewInstallation(t, nil) // no worker probes the account
 	b := webtest.NewBrowser(t, w.URL)
 	l := ledger.New(w.Redis, ledger.Options{})
-	// A failure and a stop whose words were made to do harm.
+	// A failure and a stop with hostile text.
 	p := tasks.SnapshotPayload{ID: "s-hostile",
 		Room: tasks.Room{SdkAppId: 1, RoomId: 1, Label: map[string]string{webtest.Hostile[:20]: webtest.Hostile}}}
 	intent, err := l.Begin(t.Context(), p, "token", "")
@@ -202,7 +201,7 @@ func TestPagesWithoutJavaScript(t *testing.T) {
 		chromedp.SendKeys(chromedp.CSS(`#name`), "ada"), chromedp.SendKeys(chromedp.CSS(`#password`), webtest.Password),
 		chromedp.Submit(chromedp.CSS(`#password`)), chromedp.WaitVisible(chromedp.CSS(`.batches`)),
 	)
-	// It loads itself again, now and then in the middle of a look.
+	// The page reloads itself, sometimes while an expression is evaluated.
 	done := `document.querySelector('.batches [data-label=done]')?.innerText`
 	var first string
 	for first == "" {

@@ -19,7 +19,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// line is the path of what a page's chart draws, and whether it leaves the ground.
+// line returns the SVG path of the chart on a page. flat means that all its points are zero.
 func line(t *testing.T, h http.Handler, page string) (path string, flat bool) {
 	t.Helper()
 	w := webtest.Ask(t, h, "GET", page, "Accept", "text/html")
@@ -35,7 +35,7 @@ func line(t *testing.T, h http.Handler, page string) (path string, flat bool) {
 	return found[1], true
 }
 
-// What is not over yet looks like a fall to nothing: a chart leaves it out.
+// A chart omits the current interval. It is incomplete and would look like a drop to zero.
 func TestAChartEndsWhereTimeIsOver(t *testing.T) {
 	needs.Time(t)
 	rdb := redistest.Client(t)
@@ -49,9 +49,9 @@ func TestAChartEndsWhereTimeIsOver(t *testing.T) {
 		o.Limiters = map[string]*ratelimit.Limiter{gate.ActionCreate: l}
 	})
 
-	// The slot of a week's chart is half an hour.
+	// An interval of the one-week chart is half an hour.
 	for time.Now().Truncate(30 * time.Minute).Before(time.Now().Add(-30*time.Minute + 20*time.Second)) {
-		time.Sleep(time.Second) // it ends in this moment
+		time.Sleep(time.Second) // the current interval ends within 20 s
 	}
 	for range 3 {
 		p, err := l.Acquire(t.Context(), ratelimit.Bulk)
@@ -74,7 +74,7 @@ func TestAChartEndsWhereTimeIsOver(t *testing.T) {
 		t.Errorf("it does not say what was sent so far:\n%s", body)
 	}
 
-	// A batch of yesterday has bars of 2,048 seconds.
+	// The chart of a day-old batch has bars of 2,048 seconds.
 	room := tasks.Room{SdkAppId: 1400123480, RoomId: 20101}
 	rooms := func(yield func(tasks.Room, error) bool) { yield(room, nil) }
 	if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), rooms, enqueue.BatchOptions{ID: "b"}); err != nil {

@@ -14,7 +14,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// Of many rooms with a label the page shows some, says how many it has searched, and goes on.
+// If many rooms have a label the page shows some, says how many it has searched, and links to the next ones.
 func TestFindPageGoesOn(t *testing.T) {
 	rdb := redistest.Client(t)
 	const rooms = 150

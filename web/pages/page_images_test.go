@@ -28,7 +28,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// A link shows the images of its batch to anyone who has it, and nothing else.
+// A share link shows the images of its batch, and nothing else, to anyone who has it.
 func TestALinkToImages(t *testing.T) {
 	var pic bytes.Buffer
 	if err := png.Encode(&pic, image.NewPaletted(image.Rect(0, 0, 1280, 720), color.Palette{color.White})); err != nil {
@@ -101,7 +101,7 @@ func TestALinkToImages(t *testing.T) {
 			t.Errorf("%s: %d, want %d %s", path, w.Code, status, w.Body)
 		}
 	}
-	// Of another batch, for longer, or with another signature it is not good.
+	// A link is invalid if its batch, expiry or signature is changed.
 	field := strings.Split(strings.TrimPrefix(link, "/images/"), ".")
 	for _, bad := range []string{
 		base64.RawURLEncoding.EncodeToString([]byte("secret")) + "." + field[1] + "." + field[2],
@@ -114,7 +114,7 @@ func TestALinkToImages(t *testing.T) {
 			t.Errorf("%s: %d", bad, w.Code)
 		}
 	}
-	// Another key ends it.
+	// A new key invalidates the link.
 	if err := auth.Replace(nil,
 		[]web.Token{{Name: "ada", Hash: password.HashToken("x"), Roles: []web.Role{web.RoleView}}},
 		strings.Repeat("k", 32)); err != nil {
@@ -129,8 +129,8 @@ func TestALinkToImages(t *testing.T) {
 	}
 }
 
-// The images of a class of 60 rooms come all at once, for who has logged in
-// and for who has a link: none is refused because others are on their way.
+// The page of a class requests the images of its 60 rooms at once, after a login and by a share link. None of them is
+// refused because others are in flight.
 func TestAWallComesWhole(t *testing.T) {
 	needs.Time(t)
 	var pic bytes.Buffer

@@ -23,7 +23,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// first serves the pages of a Redis to this machine, until stop is called.
+// first serves the pages to local clients until stop is called.
 func first(t *testing.T, rdb redis.UniversalClient) (h http.Handler, stop func()) {
 	t.Helper()
 	auth, err := web.NewAuth(web.AuthOptions{})
@@ -126,7 +126,7 @@ func TestTheStreamOfAPageEndsWithTheServer(t *testing.T) {
 	}
 }
 
-// What waits for a person is not in progress, and nothing is said to end by itself.
+// A snapshot held for review does not count as in progress, and its batch shows no estimated end.
 func TestWhatIsHeldIsNotInProgress(t *testing.T) {
 	rdb := redistest.Client(t)
 	book := ledger.New(rdb, ledger.Options{Hold: true})
@@ -141,7 +141,7 @@ func TestWhatIsHeldIsNotInProgress(t *testing.T) {
 		unknown := ledger.Outcome{State: ledger.Unknown, Code: "InternalError"}
 		err = book.Outcome(t.Context(), p.ID, intent.Attempt, unknown)
 	}
-	if err == nil { // a worker that finds it so again leaves it to a person
+	if err == nil { // the next attempt holds it for review
 		_, err = book.Begin(t.Context(), p, "token", "")
 	}
 	if err == nil {

@@ -17,8 +17,8 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// An administrator logs in, starts a batch from a list, views the images,
-// gives a teacher a link, and finds a room. The teacher sees the images.
+// An administrator logs in, starts a batch from a list, views the images, shares a link with a teacher, and finds a
+// room. The teacher views the images.
 func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
@@ -43,7 +43,7 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 	b.Do(chromedp.Click(chromedp.CSS(`a[href$="/images"]`)), chromedp.WaitVisible(chromedp.CSS(`.wall img`)))
 	b.Until(`[...document.querySelectorAll('.wall img')].slice(0, 2).every((i) => i.complete && i.naturalWidth > 0)`)
 
-	// An image in full size; the keys show the others.
+	// An image opens in full size. The arrow keys show the others.
 	b.Do(chromedp.Click(chromedp.CSS(`.wall a[data-image]`)))
 	b.Until(`document.querySelector('dialog.viewer[open] img').naturalWidth >= 640`)
 	first, err := chromedp.Run(b.Ctx, chromedp.Evaluate[string](`document.querySelector('.viewer img').src`))
@@ -59,7 +59,7 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 		b.Until(`document.querySelector('.viewer img').src !== '` + first + `'`)
 		key("ArrowLeft")
 		b.Until(`document.querySelector('.viewer img').src === '` + first + `'`)
-		// Who has no keys, as on a phone, has buttons.
+		// Buttons do the same without a keyboard, as on a phone.
 		b.Until(`document.querySelector('.viewer p').innerText.includes('20101 · Image 1 (1/')`)
 		b.Until(`document.querySelector('.viewer [data-step="-1"]').disabled`)
 		b.Click(".viewer button", "›")
@@ -70,7 +70,7 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 	b.Click(".viewer button", "Close")
 	b.Until(`!document.querySelector('.viewer[open]')`)
 
-	// A link for the teacher, who has no login.
+	// The teacher, who has no login, gets a link.
 	b.Do(
 		chromedp.Click(chromedp.CSS(`details.ask summary`)),
 		chromedp.Click(chromedp.CSS(`form[action$="/share"] button`)),
@@ -100,8 +100,8 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 	b.Until(`location.pathname === '/login'`)
 }
 
-// Every page is looked at in each form: axe finds no barrier, text of others
-// stays text in both languages, and nothing is asked of another host.
+// Every page is checked in each size, colour scheme and language: axe finds no violation, user input stays text, and no
+// other host gets a request.
 func TestEveryPageInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser and a minute")
@@ -160,7 +160,7 @@ func TestEveryPageInABrowser(t *testing.T) {
 	b.Do(chromedp.Navigate(w.URL + "/batches/class-3b-monday"))
 	b.Until(`document.querySelector('h1 .pill')?.innerText === 'ended'`)
 	school("class-3c-evening", 900)
-	if os.Getenv(webtest.ShotsEnv) != "" { // a picture of its chart has something to show
+	if os.Getenv(webtest.ShotsEnv) != "" { // wait until the screenshot of the chart has data
 		b.Do(chromedp.Navigate(w.URL + "/batches/class-3c-evening"))
 		b.Until(`document.querySelector('#chart .line')?.getAttribute('d').length > 200`)
 	}
@@ -196,9 +196,9 @@ func TestEveryPageInABrowser(t *testing.T) {
 			if i < 2 || os.Getenv(webtest.ShotsEnv) != "" {
 				b.Axe(string(source), fmt.Sprintf("%s in %s", p.name, look.Lang))
 			}
-			// Nothing sticks out of the page.
+			// Nothing is wider than the page.
 			b.Until(`document.documentElement.scrollWidth <= innerWidth`)
-			// No column of a table is so narrow that its words come letter by letter.
+			// No column of a table is so narrow that words break into letters.
 			thin := b.Text(`[...document.querySelectorAll('main tbody :is(td, th):not(.act)')]
 				.filter((e) => e.checkVisibility() && e.innerText.trim().length > 8 && e.clientWidth < 64)
 				.map((e) => e.outerHTML.slice(0, 200)).join()`)

@@ -26,11 +26,11 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// pagesEnv, when set, measures the pages over much: some minutes and 1 GB of Redis.
+// pagesEnv enables the load test of the pages. It takes some minutes and 1 GB of Redis.
 const pagesEnv = "TIWSNAP_TEST_PAGES"
 
-// Every page is there within 200 ms, 95 times in 100, with a million rooms that wait, 100,000 ended
-// batches, and one of a million ended snapshots.
+// The p95 of every page is at most 200 ms with a million waiting rooms, 100,000 ended batches, and a batch of a million
+// ended snapshots.
 func TestPagesOverMuch(t *testing.T) {
 	if os.Getenv(pagesEnv) == "" {
 		t.Skip("skipped: " + pagesEnv + " is not set")
@@ -45,7 +45,7 @@ func TestPagesOverMuch(t *testing.T) {
 		pipe := rdb.Pipeline()
 		for i := first; i < first+5000; i++ {
 			id := fmt.Sprintf("class-%05d", i)
-			at := now - int64(100_000-i)*6000 // one each six seconds, a week in all
+			at := now - int64(100_000-i)*6000 // one every six seconds, for a week
 			pipe.HSet(ctx, ns.Batch(id), "total", 10, "fed", 10, "succeeded", 9, "failed", 1, "images", 18, "labels",
 				`["Class"]`,
 				"created_at", at, "ended_at", at+5000, "by", "schedule evening")
@@ -90,7 +90,7 @@ func TestPagesOverMuch(t *testing.T) {
 		var took []time.Duration
 		for i := range 60 {
 			r := httptest.NewRequestWithContext(ctx, "GET", "http://127.0.0.1"+path, nil)
-			r.RemoteAddr = fmt.Sprintf("127.0.0.%d:1", i+1) // each is somebody else to the limit of requests
+			r.RemoteAddr = fmt.Sprintf("127.0.0.%d:1", i+1) // the request limit is per address
 			r.Header.Set("Accept", "text/html")
 			w := httptest.NewRecorder()
 			began := time.Now()
@@ -109,7 +109,7 @@ func TestPagesOverMuch(t *testing.T) {
 	}
 }
 
-// listAll lists a batch as CSV by the command, in 20 s and 64 MB at most.
+// listAll checks that the status command lists a batch as CSV within 20 s and 64 MB.
 func listAll(t *testing.T, redisURL, batch string, rooms int) {
 	t.Helper()
 	binary, err := testbed.Build(t.Context(), t.TempDir())
@@ -125,7 +125,7 @@ func listAll(t *testing.T, redisURL, batch string, rooms int) {
 		t.Fatal(err)
 	}
 	memory, done := 0, make(chan struct{})
-	go func() { // rusage would have that of this process in it, from before the exec
+	go func() { // not from rusage, which includes the memory of this process before exec
 		defer close(done)
 		for tick := time.Tick(50 * time.Millisecond); ; <-tick {
 			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", list.Process.Pid))
@@ -150,7 +150,7 @@ func listAll(t *testing.T, redisURL, batch string, rooms int) {
 	}
 }
 
-// counting counts the lines that are written to it.
+// counting is a writer that counts lines.
 type counting struct{ n int }
 
 func (c *counting) Write(b []byte) (int, error) {
@@ -158,8 +158,8 @@ func (c *counting) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// endMany ends n snapshots of a batch, one in ten of them failed. The first 20,000 go through the ledger; the
-// others repeat their packed records, under index entries of their own.
+// endMany ends n snapshots of a batch, and one in ten fails. The first 20,000 go through the ledger. The others are
+// copies of their packed records, with their own index entries.
 func endMany(t *testing.T, rdb *redis.Client, l *ledger.Ledger, batch string, n int) {
 	t.Helper()
 	ctx, ns := t.Context(), keys.Default
@@ -190,7 +190,7 @@ func endMany(t *testing.T, rdb *redis.Client, l *ledger.Ledger, batch string, n 
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	for packed := int64(0); packed < real; { // an end is three seconds old when it is packed
+	for packed := int64(0); packed < real; { // the ledger packs a snapshot three seconds after its end
 		if _, err := l.Pack(ctx, 1000); err != nil {
 			t.Fatal(err)
 		}

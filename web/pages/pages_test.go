@@ -23,8 +23,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// Every page is shown in each language, whole, and with a time zone of the
-// viewer.
+// Every page renders completely in each language, with the time zone of the viewer.
 func TestEveryPageIsShown(t *testing.T) {
 	rdb := redistest.Client(t)
 	webtest.School(t, rdb, "monday", 60)
@@ -39,7 +38,7 @@ func TestEveryPageIsShown(t *testing.T) {
 		"/batches":                      {"monday", "monday"},
 		"/batches?state=open":           {"monday", "monday"},
 		"/batches?state=ended":          {"No batch matches.", "没有匹配的批次。"},
-		"/batches?q=teacher":            {"monday", "monday"}, // the name of a label
+		"/batches?q=teacher":            {"monday", "monday"}, // a label name
 		"/batches?day=2020-01-01":       {"No batch matches.", "没有匹配的批次。"},
 		"/batches/monday":               {"Failures by code", "按错误码统计的失败"},
 		"/batches/monday?state=failed":  {"20102", "20102"},
@@ -95,7 +94,7 @@ func TestEveryPageIsShown(t *testing.T) {
 	}
 }
 
-// A schedule whose list cannot be read is a trouble of the first page.
+// The first page reports a schedule whose list cannot be read.
 func TestTheFirstPageSaysThatAScheduleFails(t *testing.T) {
 	rdb := redistest.Client(t)
 	var o api.Options
@@ -119,8 +118,7 @@ func TestTheFirstPageSaysThatAScheduleFails(t *testing.T) {
 	}
 }
 
-// A list is uploaded, what is wrong with it is shown, and only then is it
-// enqueued, once.
+// An uploaded list is first checked, and its errors are shown. After the confirmation it is enqueued once.
 func TestABatchIsStartedOnAPage(t *testing.T) {
 	rdb := redistest.Client(t)
 	h := webtest.NewPages(t, rdb)
@@ -128,7 +126,7 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 		var body bytes.Buffer
 		form := multipart.NewWriter(&body)
 		for name, value := range fields {
-			if name != "text" { // which is the last one
+			if name != "text" { // the last field
 				form.WriteField(name, value)
 			}
 		}
@@ -190,7 +188,7 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 		t.Errorf("a second time: %d, %d batches", w.Code, batches())
 	}
 
-	// Pasted, and no file.
+	// Pasted text instead of a file.
 	w = upload(map[string]string{"SdkAppId": "7", "text": "RoomId\tLabel.Class\n1\t3B\n"}, "", "")
 	draft = w.Header().Get("Location")
 	if body := show(); !strings.Contains(body, "1 room is valid") {
@@ -205,7 +203,7 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 	}
 }
 
-// Each change on a page does it, says so, and is kept with who has made it.
+// Each action on a page takes effect, is confirmed, and is in the audit log with its user.
 func TestChangesOnPages(t *testing.T) {
 	rdb := redistest.Client(t)
 	webtest.School(t, rdb, "monday", 60)
@@ -274,7 +272,7 @@ func TestChangesOnPages(t *testing.T) {
 	}
 }
 
-// On the pages, too.
+// The role produce is limited to its own batches on the pages, too.
 func TestWhoProducesHasPages(t *testing.T) {
 	rdb := redistest.Client(t)
 	webtest.School(t, rdb, "monday", 10)

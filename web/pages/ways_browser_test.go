@@ -18,8 +18,8 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// An operator is woken at night: the first page says what is wrong in words, and
-// each trouble is mended by its button and is seen to go.
+// An operator is called at night. The first page says what is wrong, and the button beside each problem fixes it. Then
+// the problem disappears.
 func TestAnOperatorAtNightInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
@@ -36,7 +36,7 @@ func TestAnOperatorAtNightInABrowser(t *testing.T) {
 	b.LogIn(w.URL, "bob")
 	gone := `document.querySelector('#now') && !document.querySelector('.trouble')`
 
-	// The account is in arrears. It is paid, and a person does not wait for the probe.
+	// The account is in arrears. After the payment the operator starts sending and does not wait for the probe.
 	b.Until(`document.querySelector('.trouble h2')?.innerText === 'Sending is stopped'`)
 	b.Until(`document.querySelector('.trouble').innerText.includes('arrears') && document.querySelector('.trouble time')`)
 	b.Until(`document.querySelector('#now').innerText.includes('20 rooms')`)
@@ -45,7 +45,7 @@ func TestAnOperatorAtNightInABrowser(t *testing.T) {
 	b.Until(`document.querySelector('.said')?.innerText === 'Sending is started.'`)
 	b.Until(gone)
 
-	// Two rooms have failed with a code, which is mended at its source.
+	// Two rooms failed with an error code. After its cause is fixed they are retried.
 	b.Until(`document.querySelector('#ended .failed')?.innerText === '2'`)
 	fault(tiwtest.Faults{})
 	b.Until(`document.querySelector('#failures tbody td.n')?.innerText === '2'`)
@@ -56,7 +56,7 @@ func TestAnOperatorAtNightInABrowser(t *testing.T) {
 	b.Click(".side a", "Now")
 	b.Until(`document.querySelector('#failures .none')`)
 
-	// One waits for a person, who looks at it first.
+	// A snapshot is held for review. The operator views it first.
 	w.Hold("s-held", 99)
 	b.Until(`document.querySelector('.trouble h2')?.innerText === '1 snapshot is held for review'`)
 	b.Click(".trouble a", "Held for review")
@@ -68,7 +68,7 @@ func TestAnOperatorAtNightInABrowser(t *testing.T) {
 	b.Click(".side a", "Now")
 	b.Until(gone)
 
-	// A person has stopped it, and another one starts it.
+	// One person stops sending, and another starts it.
 	b.Click("details.stop summary", "Stop all sending")
 	b.Do(chromedp.SendKeys(chromedp.CSS("#reason"), "exam"))
 	b.Click("details.stop button", "Stop")
@@ -76,7 +76,7 @@ func TestAnOperatorAtNightInABrowser(t *testing.T) {
 	b.Click(".trouble button", "Start sending")
 	b.Until(gone)
 
-	// The rate limit is set for all workers, and given back.
+	// The rate limit is set for all workers, and reset.
 	b.Click(".side a", "Rate limit")
 	b.Until(`document.querySelector('#limit')`)
 	b.Do(chromedp.SetValue(chromedp.CSS("#limit"), "5"))
@@ -88,8 +88,8 @@ func TestAnOperatorAtNightInABrowser(t *testing.T) {
 		document.querySelector('#changes').innerText.includes('bob')`)
 }
 
-// A developer has a RequestId from a log of Tencent's: they find its snapshot,
-// read its timeline and its JSON, and look at the queues and come back.
+// A developer has a RequestId from a log of Tencent. They find the snapshot, read its timeline and JSON, view the
+// queues, and return.
 func TestADeveloperInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
@@ -126,11 +126,11 @@ func TestADeveloperInABrowser(t *testing.T) {
 	b.Do(chromedp.Navigate(w.URL + "/"))
 	b.Click(".side a", "Queues")
 	b.Until(`location.pathname.startsWith('/asynqmon') && document.body.innerText.includes('tiwsnap-bulk')`)
-	b.Text(`history.back() ?? ''`) // a page that Chromium has kept loads nothing, for which NavigateBack would wait
+	b.Text(`history.back() ?? ''`) // from the cache of Chromium, without the load event that NavigateBack waits for
 	b.Until(`document.querySelector('#now')`)
 }
 
-// All is reached by the keyboard alone, and what has the focus is seen.
+// Everything is reachable with the keyboard alone, and the focus is visible.
 func TestPagesByKeyboard(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
@@ -142,14 +142,13 @@ func TestPagesByKeyboard(t *testing.T) {
 	b.Do(chromedp.Navigate(w.URL + "/batches"))
 	b.Until(`document.querySelector('.list tbody a')`)
 
-	// The first Tab leads to a link over the navigation, and then comes the content.
+	// The first Tab focuses a link that skips the navigation.
 	b.Press(kb.Tab, 1)
 	b.Until(`document.activeElement.matches('.skip') && document.activeElement.getBoundingClientRect().height > 20`)
 	b.Press(kb.Enter, 1)
 	b.Until(`document.activeElement.matches('main') || location.hash === '#main'`)
 
-	// From one end to the other Tab stops at each thing once, in the order in which
-	// they stand there, and a frame shows where.
+	// Tab focuses each control once, in the order of the page, with a visible outline.
 	for _, path := range []string{"/", "/batches/monday", "/batches/new", "/limit"} {
 		b.Do(chromedp.Navigate(w.URL + path))
 		b.Until(`document.querySelector('main h1')`)
@@ -176,7 +175,7 @@ func TestPagesByKeyboard(t *testing.T) {
 		}
 	}
 
-	// The wall: Enter opens an image, the arrows lead on, Esc leads back to it.
+	// On the page of images Enter opens an image, the arrow keys show the others, and Esc returns the focus.
 	b.Do(chromedp.Navigate(w.URL + "/batches/monday/images"))
 	b.Until(`document.querySelectorAll('a[data-image]').length > 2`)
 	b.Until(`(document.querySelector('a[data-image]').focus(), true)`)
@@ -192,7 +191,7 @@ func TestPagesByKeyboard(t *testing.T) {
 	b.Until(`!document.querySelector('dialog.viewer[open]') &&
 		document.activeElement === document.querySelectorAll('a[data-image]')[1]`)
 
-	// A menu opens by Enter and shuts by Esc.
+	// Enter opens a menu, and Esc closes it.
 	b.Do(chromedp.Navigate(w.URL + "/batches/monday"))
 	b.Until(`(document.querySelector('details.menu summary')?.focus(),
 		document.activeElement.matches('details.menu summary'))`)
@@ -203,7 +202,7 @@ func TestPagesByKeyboard(t *testing.T) {
 	b.Until(`!document.querySelector('details.menu[open]') && document.activeElement.matches('details.menu summary')`)
 }
 
-// A list is dropped on the form, anywhere.
+// A list can be dropped anywhere on the form.
 func TestAListIsDroppedInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
@@ -230,7 +229,7 @@ func TestAListIsDroppedInABrowser(t *testing.T) {
 	b.Until(`document.querySelector('.meta').innerText.includes('class-3b.csv')`)
 }
 
-// Paper has the images with their labels and no navigation.
+// Printed pages have the images and their labels, and no navigation.
 func TestImagesOnPaper(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
@@ -250,15 +249,15 @@ func TestImagesOnPaper(t *testing.T) {
 		b.Until(fmt.Sprintf(`![...document.querySelectorAll(%q)].some((e) => e.checkVisibility())`, none))
 	}
 	b.Until(`[...document.querySelectorAll('.wall > li h2')].every((e) => /^Class \d+\s+\d+$/.test(e.innerText))`)
-	// Those that were not scrolled to are there, too. One that a busy machine has refused is asked for again.
+	// Images below the fold are loaded, too. An image that a busy server refused is requested again.
 	b.Until(`[...document.querySelectorAll('.wall img')].
 		filter((i) => i.complete && i.naturalWidth === 0 && (i.src = i.src)).length === 0 &&
 		[...document.querySelectorAll('.wall img')].every((i) => i.complete && i.naturalWidth > 0)`)
 	b.Until(`getComputedStyle(document.querySelector('.wall > li')).breakInside === 'avoid'`)
-	b.Until(`getComputedStyle(document.body).color === 'rgb(23, 33, 43)'`) // who likes it dark, too
+	b.Until(`getComputedStyle(document.body).color === 'rgb(23, 33, 43)'`) // in the dark colour scheme, too
 }
 
-// Without JavaScript a batch is started from a file, retried, canceled and found.
+// Without JavaScript a batch can be started from a file, retried, canceled and found.
 func TestTheMainWaysWithoutJavaScript(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
@@ -288,7 +287,7 @@ func TestTheMainWaysWithoutJavaScript(t *testing.T) {
 	if !strings.HasPrefix(batch, "/batches/class-3b-") {
 		t.Fatalf("it leads to %s", batch)
 	}
-	// It loads itself again, until the batch has ended.
+	// The page reloads itself until the batch has ended.
 	b.Until(`document.querySelector('h1 .pill')?.innerText === 'ended'`)
 	if err := w.Simulator.SetFaults(tiwtest.Faults{}); err != nil {
 		t.Fatal(err)

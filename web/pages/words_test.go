@@ -20,8 +20,8 @@ import (
 	"tiwsnap/web"
 )
 
-// Every text that a template or a Go file names is in the catalog, in both
-// languages and with the same things in it, and nothing else is.
+// Every text that a template or Go file uses is in the catalog, in both languages and with the same placeholders. The
+// catalog has no unused text.
 func TestTheCatalogIsComplete(t *testing.T) {
 	used := map[string]bool{}
 	take := func(files fs.FS, ends string, forms ...string) {
@@ -47,12 +47,12 @@ func TestTheCatalogIsComplete(t *testing.T) {
 	take(os.DirFS("templates"), ".html", `\{\{[^}]*?\bt "([a-z0-9.-]+)"`, `\(t "([a-z0-9.-]+)"`, `\bn "([a-z0-9.-]+)"`)
 	take(os.DirFS("."), ".go", `\b(?:say|given)\("([a-z0-9.-]+)"`)
 	take(os.DirFS("."), ".go", `"(said[.][a-z.]+)"`)
-	for _, folder := range []string{".", "../api", "../../cli"} { // what the audit log has
+	for _, folder := range []string{".", "../api", "../../cli"} { // the actions of the audit log
 		for _, action := range matches(t, os.DirFS(folder), `\b(?:did|audit|Audit)\([^,]+, "([a-z-]+)"`) {
 			used["did."+action] = true
 		}
 	}
-	// Those whose names are put together.
+	// Texts whose names are composed at run time.
 	some := func(prefix string, names ...string) {
 		for _, name := range names {
 			used[prefix+name] = true
@@ -69,7 +69,7 @@ func TestTheCatalogIsComplete(t *testing.T) {
 		"no_image", "missing_images", "images", "images_copied", "images_lost", "images_pending", "waiting", "packed",
 		"packed_bytes")
 	some("time.", "ago", "in")
-	some("redis.", "emptied", "older") // the kinds of a loss
+	some("redis.", "emptied", "older") // the kinds of data loss
 	some("span.", "15m", "24h", "7d")
 	some("tick.", "enqueued", "skipped", "missed", "failed")
 	some("batch.", "running", "paused", "canceled", "ended")
@@ -105,7 +105,7 @@ func TestTheCatalogIsComplete(t *testing.T) {
 		if words[english] == "" || hasHan(words[english]) {
 			t.Errorf("%q in English is %q", key, words[english])
 		}
-		same := words[english] == words[chinese] // names that both have
+		same := words[english] == words[chinese] // names that are the same in both languages
 		if words[chinese] == "" || !same && !hasHan(words[chinese]) {
 			t.Errorf("%q in Chinese is %q", key, words[chinese])
 		}
@@ -123,7 +123,7 @@ func TestTheCatalogIsComplete(t *testing.T) {
 
 func han(c rune) bool { return unicode.Is(unicode.Han, c) }
 
-// matches are what a form finds in the Go files of a folder.
+// matches returns the matches of a regular expression in the Go files of a folder.
 func matches(t *testing.T, folder fs.FS, form string) (all []string) {
 	t.Helper()
 	names, err := fs.Glob(folder, "*.go")
@@ -142,10 +142,10 @@ func matches(t *testing.T, folder fs.FS, form string) (all []string) {
 	return all
 }
 
-// The faults of a list and the problems on pages are translated to Chinese.
+// The faults of a list and the problems on pages have a Chinese translation.
 func TestReasonsAreTranslated(t *testing.T) {
 	formats := map[string]token.Position{}
-	// Only programs get the problems of these.
+	// Problems of these files are for programs only.
 	programs := regexp.MustCompile(`_test\.go$|api/(upload|create_batch|json_list|list|idempotency|list_snapshots)\.go$`)
 	for _, pattern := range []string{
 		"../../internal/rooms/*.go", "../../tasks/room.go", "../*.go", "../api/*.go", "*.go",
@@ -189,7 +189,7 @@ func TestReasonsAreTranslated(t *testing.T) {
 	}
 }
 
-// collect finds the texts that the functions of the files say what is wrong by.
+// collect finds the message formats that the files pass to functions that report an error.
 func collect(t *testing.T, names []string, formats map[string]token.Position) {
 	t.Helper()
 	files := token.NewFileSet()

@@ -23,20 +23,21 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// What a look asks of Redis is bounded by what it shows: with three times as many open batches, canceled rows and ended
-// batches it runs as many commands and reads as much. Time says less: it depends on what else the machine does.
+// The load of a view on Redis depends only on what it shows. With three times as many open batches, canceled rows and
+// ended batches it runs as many commands and reads as many bytes. The test measures no times, because they depend on
+// other load of the machine.
 func TestWorkOfALookDoesNotGrow(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	needs.Program(t, "redis-server")
-	const many = 2500 // more than any look reads
+	const many = 2500 // more than any view reads
 	few, more := looksOver(t, many), looksOver(t, 3*many)
 	for name, one := range few {
 		three := more[name]
 		t.Logf("%-28s %5d commands, %7d bytes; with three times as much %5d, %7d",
 			name, one.commands, one.bytes, three.commands, three.bytes)
-		// Cursors and counts have a digit more, and the answers about the figures themselves differ. What reads a list of
-		// all batches, or of all rows, reads 50 kB more.
+		// Cursors and counts have one more digit, and the replies of INFO differ in length. A view that reads all
+		// batches or all rows would read 50 kB more.
 		if three.commands > one.commands+one.commands/20+5 || three.bytes > one.bytes+one.bytes/20+5000 {
 			t.Errorf("%s: %d commands and %d bytes, and %d and %d with three times as much",
 				name, one.commands, one.bytes, three.commands, three.bytes)
@@ -44,10 +45,10 @@ func TestWorkOfALookDoesNotGrow(t *testing.T) {
 	}
 }
 
-// work is what a look asks of Redis.
+// work is the load of a view on Redis.
 type work struct{ commands, bytes int }
 
-// looksOver measures each look over n open batches, n rows canceled one by one, and n ended batches.
+// looksOver measures each view with n open batches, n rows canceled one by one, and n ended batches.
 func looksOver(t *testing.T, n int) map[string]work {
 	t.Helper()
 	ctx, ns := t.Context(), keys.Default
@@ -138,13 +139,13 @@ func looksOver(t *testing.T, n int) map[string]work {
 			number(`(?m)^total_net_output_bytes:(\d+)`, rdb.Info(ctx, "stats").Val()),
 		}
 	}
-	asked() // its own answers are constant from now on
+	asked() // from now on the size of its own replies is constant
 	own := asked()
 	again := asked()
 	own = work{again.commands - own.commands, again.bytes - own.bytes}
 	found := map[string]work{}
 	for name, look := range all {
-		for try := range 2 { // the first one makes connections and loads scripts
+		for try := range 2 { // the first try opens connections and loads scripts
 			h := webtest.NewPages(t, rdb)
 			before := asked()
 			look(h)
