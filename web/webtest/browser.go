@@ -29,21 +29,21 @@ import (
 	"tiwsnap/internal/needs"
 )
 
-// Browser is a Chromium with a profile of its own.
+// Browser is a Chromium with its own profile.
 type Browser struct {
 	*testing.T
 	Ctx  context.Context
-	host string // the only one that it may talk to
+	host string // the only host that it may connect to
 
-	dialogs chan string // that are open
+	dialogs chan string // open dialogs
 
 	Mu       sync.Mutex
 	faults   []string
-	Statuses map[string]int64 // of what was loaded, by URL
+	Statuses map[string]int64 // of responses, by URL
 }
 
-// NewBrowser starts a Chromium for one test, or skips the test if there is none. At its end the test fails for every
-// message on the console, dialog, report of the policy, and request to another host.
+// NewBrowser starts a Chromium for one test, or skips the test if there is none. The test fails if there is a warning
+// or an error on the console, a dialog, a violation of the content security policy, or a request to another host.
 func NewBrowser(t *testing.T, site string) *Browser {
 	t.Helper()
 	program := needs.Program(t, "chromium")
@@ -61,7 +61,7 @@ func NewBrowser(t *testing.T, site string) *Browser {
 		options = append(options, chromedp.Flag(flag, true))
 	}
 	b := &Browser{T: t, host: at.Host, Statuses: map[string]int64{}, dialogs: make(chan string, 100)}
-	// Not t.Context, which ends before the cleanups: the browser is closed in order.
+	// t.Context ends before the cleanups, which close the browser gracefully.
 	alloc, stop := chromedp.NewExecAllocator(context.Background(),
 		append(options, chromedp.ExecPath(program), chromedp.WindowSize(1280, 900))...)
 	t.Cleanup(stop)
@@ -109,9 +109,9 @@ func (b *Browser) event(e any) {
 		b.Mu.Lock()
 		b.Statuses[e.Response.URL] = e.Response.Status
 		b.Mu.Unlock()
-	case *cdplog.EventEntryAdded: // also the reports of the policy
+	case *cdplog.EventEntryAdded: // includes violations of the content security policy
 		if os.Getenv(ShotsEnv) != "" && strings.Contains(e.Entry.Text, "A negative value is not valid") {
-			return // asynqmon's charts, where they are as small as for a picture of a phone
+			return // a chart of asynqmon in a narrow window
 		}
 		if e.Entry.Level == cdplog.EntryLevelError || e.Entry.Level == cdplog.EntryLevelWarning {
 			b.fault("the console says: %s %s (%s)", e.Entry.Level, e.Entry.Text, e.Entry.URL)
@@ -141,7 +141,7 @@ func (b *Browser) Expected(part string) {
 	b.Errorf("the browser does not complain of %q but of %q", part, b.faults)
 }
 
-// Call returns an action that sends a command of the protocol.
+// Call returns an action that sends a command of the DevTools protocol.
 func Call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, command, params)
@@ -162,7 +162,7 @@ func (b *Browser) Do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// Until waits until a JavaScript expression is true, also across pages.
+// Until waits until a JavaScript expression is true. The page may change meanwhile.
 func (b *Browser) Until(expression string) {
 	b.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -182,10 +182,10 @@ func (b *Browser) Until(expression string) {
 	}
 }
 
-// ShotsEnv names a folder for screenshots.
+// ShotsEnv is the environment variable with a folder for screenshots.
 const ShotsEnv = "TIWSNAP_TEST_SHOTS"
 
-// shot takes a screenshot, if ShotsEnv is set.
+// shot takes a screenshot if ShotsEnv is set.
 func (b *Browser) shot(name string) {
 	dir := os.Getenv(ShotsEnv)
 	if dir == "" {
@@ -234,7 +234,7 @@ func (b *Browser) LogIn(site, name string) {
 	)
 }
 
-// Click clicks the element with that text, among those of a selector.
+// Click clicks the element that a selector and its text identify.
 func (b *Browser) Click(selector, words string) {
 	b.Helper()
 	b.Until(fmt.Sprintf(`(() => { const found = [...document.querySelectorAll(%q)]
@@ -283,13 +283,13 @@ func (b *Browser) Axe(source, name string) {
 	}
 }
 
-// Look is a size, colour scheme and language.
+// Look is a window size, a colour scheme and a language.
 type Look struct {
 	Width, height int64
 	scheme, Lang  string
 }
 
-// Looks have each size, colour scheme and language.
+// Looks cover each size, colour scheme and language.
 var Looks = []Look{
 	{1280, 900, "light", "en"}, {1280, 900, "dark", "zh-CN"}, {390, 844, "light", "zh-CN"}, {390, 844, "dark", "en"},
 }
@@ -308,7 +308,7 @@ func (b *Browser) As(l Look) {
 	b.Until(`document.cookie = 'tiwsnap_lang=` + l.Lang + `; path=/'`)
 }
 
-// Picture takes a small screenshot.
+// Picture takes a screenshot with a small file size.
 func (b *Browser) Picture(name string, l Look) {
 	b.Helper()
 	dir := os.Getenv(ShotsEnv)
@@ -336,8 +336,8 @@ func (b *Browser) Picture(name string, l Look) {
 	}
 }
 
-// fewColours reduces an image to 64 colours: the most frequent ones, and of the others those that differ, so that a
-// rare red is not lost among greys.
+// fewColours reduces an image to 64 colours: the most frequent ones, and rare ones that differ from them. A rare red is
+// therefore not lost among greys.
 func fewColours(full image.Image) *image.Paletted {
 	count := map[color.RGBA]int{}
 	area := full.Bounds()
@@ -378,7 +378,7 @@ func fewColours(full image.Image) *image.Paletted {
 	return out
 }
 
-// distance is the greatest difference of two colours in a channel.
+// distance returns the greatest difference of two colours in a channel.
 func distance(a, b color.RGBA) int {
 	return max(abs(int(a.R)-int(b.R)), abs(int(a.G)-int(b.G)), abs(int(a.B)-int(b.B)))
 }

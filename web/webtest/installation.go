@@ -26,16 +26,17 @@ import (
 	"tiwsnap/worker"
 )
 
-// Installation is Redis, simulator, worker and server, with the users ada, who views, and bob, who operates.
+// Installation is a Redis, a simulator, a worker and a server. Its users are ada with the role view and bob with the
+// role operate.
 type Installation struct {
 	*testing.T
 	URL       string
 	Redis     *redis.Client
 	Log       *Buffer
-	Simulator *tiwtest.Server // where it was started
+	Simulator *tiwtest.Server // nil without options
 }
 
-// NewInstallation starts all of it. Without options there is no simulator and no worker.
+// NewInstallation starts an installation. Without options it has no simulator and no worker.
 func NewInstallation(t *testing.T, o *tiwtest.Options) *Installation {
 	t.Helper()
 	w := &Installation{T: t, Redis: redistest.Client(t), Log: new(Buffer)}
@@ -107,7 +108,7 @@ func (w *Installation) work(o tiwtest.Options) *worker.Worker {
 	return wk
 }
 
-// Hostile is text that does harm if it is taken for HTML or JavaScript.
+// Hostile is text that does harm if it is run as HTML or JavaScript.
 const Hostile = `"'><img src=x onerror=alert(1)><script>alert(2)</script></script><svg ` +
 	`onload=alert(3)>{{.}}${alert(4)}javascript:alert(5)`
 
@@ -130,7 +131,7 @@ func (w *Installation) Batch(id string, n int) {
 	}
 }
 
-// Rooms enqueues a batch of the rooms 1 to n of a class.
+// Rooms enqueues a batch of rooms 1 to n of a class.
 func (w *Installation) Rooms(id string, n int) {
 	w.Helper()
 	rooms := func(yield func(tasks.Room, error) bool) {
@@ -147,7 +148,7 @@ func (w *Installation) Rooms(id string, n int) {
 	}
 }
 
-// Hold leaves a snapshot with an unknown outcome held for review.
+// Hold makes a snapshot with an unknown outcome, held for review.
 func (w *Installation) Hold(id string, room uint64) {
 	w.Helper()
 	l := ledger.New(w.Redis, ledger.Options{Hold: true})
@@ -156,7 +157,7 @@ func (w *Installation) Hold(id string, room uint64) {
 	if err == nil {
 		err = l.Outcome(w.Context(), id, intent.Attempt, ledger.Outcome{State: ledger.Unknown, Code: "InternalError"})
 	}
-	if err == nil { // a worker that finds it so again leaves it to a person
+	if err == nil { // the next attempt holds it for review
 		_, err = l.Begin(w.Context(), p, "token"+id, "")
 	}
 	if s, read := l.Snapshot(w.Context(), id); err != nil || read != nil || !s.Held {
@@ -164,7 +165,7 @@ func (w *Installation) Hold(id string, room uint64) {
 	}
 }
 
-// DeadWebhook leaves an archived webhook about a batch.
+// DeadWebhook makes an archived webhook about a batch.
 func (w *Installation) DeadWebhook(batch string) (id string) {
 	w.Helper()
 	notify, err := tasks.NewNotify("batch.done", batch, time.Now(), "https://school.example/hook").Task("")

@@ -1,5 +1,5 @@
-// Package webtest serves all of a namespace for the tests of the web packages, and has their clients: programs with
-// tokens, forms, and a browser.
+// Package webtest has servers and clients for the tests of the web packages. The clients are programs with tokens,
+// forms, and a browser.
 package webtest
 
 import (
@@ -14,9 +14,9 @@ import (
 	"sync"
 )
 
-// Main runs the tests of a package on both kinds of Redis, and fails if one leaks a goroutine.
+// Main runs the tests of a package on both kinds of Redis. It fails if a test leaks a goroutine.
 func Main(m *testing.M) {
-	logging.Disable() // of go-redis, which would print every dial that fails
+	logging.Disable() // go-redis would log every failed dial
 	goleak.VerifyTestMain(redistest.Both(m))
 }
 

@@ -23,7 +23,7 @@ import (
 	"tiwsnap/web/api"
 )
 
-// Password is that of all users.
+// Password is the password of all users.
 const Password = "CANARY-correct-horse"
 
 // PasswordHash is the hash of Password.
@@ -35,7 +35,7 @@ var PasswordHash = func() string {
 	return h
 }()
 
-// NewPages serves everything of a Redis, open to this machine.
+// NewPages returns a handler of all routes. Local clients need no login.
 func NewPages(t *testing.T, rdb redis.UniversalClient, change ...func(*api.Options)) http.Handler {
 	t.Helper()
 	auth, err := web.NewAuth(web.AuthOptions{})
@@ -97,7 +97,7 @@ func School(t *testing.T, rdb redis.UniversalClient, id string, n int) {
 	}
 }
 
-// SucceedWith lets a row of a batch succeed with images.
+// SucceedWith makes a row of a batch succeed with images.
 func SucceedWith(t *testing.T, l *ledger.Ledger, batch string, row int, urls ...string) {
 	t.Helper()
 	room := tasks.Room{SdkAppId: 1400123480, RoomId: uint64(20100 + row)}
@@ -138,7 +138,7 @@ func WithSchedules(t *testing.T) func(*api.Options) {
 	}
 }
 
-// WithSimulator lets the API read images from loopback.
+// WithSimulator lets the API read images from loopback addresses.
 func WithSimulator(t *testing.T) func(*api.Options) {
 	t.Helper()
 	private, err := guard.ParsePrivate([]string{"127.0.0.1"})
@@ -150,7 +150,7 @@ func WithSimulator(t *testing.T) func(*api.Options) {
 	}
 }
 
-// StopSending stops all sending for an error code of the account.
+// StopSending stops all sending because of an error code that concerns the account.
 func StopSending(t *testing.T, rdb redis.UniversalClient, code string) {
 	t.Helper()
 	err := rdb.HSet(t.Context(), keys.Default.Breaker(), "cause", "account", "code", code, "message", code,

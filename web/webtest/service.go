@@ -26,7 +26,7 @@ import (
 	"tiwsnap/web/api"
 )
 
-// Service is a server and a client of it, with a token for each role.
+// Service is a server and its client, with a token for each role.
 type Service struct {
 	*testing.T
 	URL       string
@@ -38,19 +38,19 @@ type Service struct {
 	Client    *http.Client
 }
 
-// NewService serves a Redis of its own until the test ends.
+// NewService starts a server with its own Redis until the test ends.
 func NewService(t *testing.T, change ...func(*api.Options)) *Service {
 	t.Helper()
 	return Serve(t, redistest.Client(t), change...)
 }
 
-// Serve serves a Redis until the test ends.
+// Serve starts a server on a Redis until the test ends.
 func Serve(t *testing.T, rdb redis.UniversalClient, change ...func(*api.Options)) *Service {
 	t.Helper()
 	return ServeBy(t, func(*http.Server) {}, rdb, change...)
 }
 
-// ServeBy is Serve with changes to the server.
+// ServeBy is Serve with changes to the HTTP server.
 func ServeBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient,
 	change ...func(*api.Options)) *Service {
 	t.Helper()
@@ -101,7 +101,7 @@ func ServeBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient,
 	return s
 }
 
-// Reply is an answer with its body.
+// Reply is a response with its body.
 type Reply struct {
 	*testing.T
 	Status int
@@ -109,7 +109,7 @@ type Reply struct {
 	Body   string
 }
 
-// Send makes a request; header is name, value, …. It has the token of the role operate unless a header says otherwise.
+// Send sends a request; header is name, value, …. Its token has the role operate unless a header replaces it.
 func (s *Service) Send(method, path, body string, header ...string) Reply {
 	s.Helper()
 	return s.Do(s.Request(method, path, body, header...))
@@ -156,7 +156,7 @@ func (r Reply) Want(status int, into any) Reply {
 	return r
 }
 
-// Problem checks that the answer is a problem of that status and code, and returns it.
+// Problem checks that the response is a problem with that status and code, and returns it.
 func (r Reply) Problem(status int, code string) web.Problem {
 	r.Helper()
 	var p web.Problem
@@ -174,7 +174,7 @@ func (r Reply) Problem(status int, code string) web.Problem {
 	return p
 }
 
-// Batches returns how many batches there are.
+// Batches returns the number of batches.
 func (s *Service) Batches() int {
 	s.Helper()
 	all, err := ledger.New(s.Redis, ledger.Options{}).Batches(s.Context(), 0)
@@ -199,7 +199,7 @@ func (s *Service) Until(done func() bool) {
 	}
 }
 
-// add enqueues a batch of n rooms.
+// Add enqueues a batch of n rooms.
 func (s *Service) Add(id string, n int) {
 	s.Helper()
 	_, err := enqueue.New(s.Redis, keys.Default).Batch(s.Context(), func(yield func(tasks.Room, error) bool) {
@@ -214,7 +214,7 @@ func (s *Service) Add(id string, n int) {
 	}
 }
 
-// outcome makes one attempt at a snapshot, which comes to this.
+// Outcome records one attempt at a snapshot with this outcome.
 func (s *Service) Outcome(id string, o ledger.Outcome) {
 	s.Helper()
 	l := ledger.New(s.Redis, ledger.Options{})
@@ -229,7 +229,7 @@ func (s *Service) Outcome(id string, o ledger.Outcome) {
 	}
 }
 
-// Finish gives a snapshot of a batch that many images.
+// Finish makes a snapshot of a batch succeed with that many images.
 func (s *Service) Finish(id string, images int) {
 	s.Helper()
 	s.Outcome(id, ledger.Outcome{State: ledger.Accepted, TaskID: "t-" + id})
@@ -247,7 +247,7 @@ var Broken = ledger.Outcome{State: ledger.Failed, Costs: true, Code: "FailedOper
 
 const List = "SdkAppId,RoomId\n7,1\n7,2\n"
 
-// Event is an event of a stream.
+// Event is a server-sent event.
 type Event struct{ Name, Id, Data string }
 
 // Follow opens a stream and returns a function that reads its next event; ok is false at its end.
@@ -280,7 +280,7 @@ func (s *Service) Follow(path string, header ...string) (next func() (e Event, o
 	}
 }
 
-// Conns counts the connections of a server.
+// Conns tracks the open connections of a server.
 type Conns struct {
 	mu   sync.Mutex
 	Open map[net.Conn]bool

@@ -19,7 +19,7 @@ import (
 	"tiwsnap/web/pages"
 )
 
-// Site is a handler of some routes, with tokens by the names of their roles.
+// Site is a handler of some routes, with a token for each role.
 type Site struct {
 	*testing.T
 	Handler http.Handler
@@ -27,7 +27,7 @@ type Site struct {
 	Log     *Buffer
 }
 
-// Routes returns all routes of a namespace, as the command line makes them. Call stop at the end.
+// Routes returns all routes of a namespace, as the command line does. Call stop at the end.
 func Routes(auth *web.Auth, o api.Options) (all []web.Route, stop func()) {
 	a := api.New(o)
 	shown := pages.New(pages.Options{Auth: auth, API: a, Log: o.Log})
@@ -43,8 +43,7 @@ func Handler(auth *web.Auth, o api.Options) (h http.Handler, stop func()) {
 	}, all...), stop
 }
 
-// NewSite serves routes to tokens with one role each, to a token "none" that does not exist, and to the host
-// tiwsnap.example.com.
+// NewSite returns a site for the host tiwsnap.example.com. Each token has one role; the token "none" is not valid.
 func NewSite(t *testing.T, routes ...web.Route) *Site {
 	t.Helper()
 	s := &Site{T: t, Tokens: map[string]string{"none": password.NewToken()}, Log: new(Buffer)}
@@ -67,13 +66,13 @@ func NewSite(t *testing.T, routes ...web.Route) *Site {
 	return s
 }
 
-// Ask makes a request; header is name, value, ….
+// Ask sends a request; header is name, value, ….
 func (s *Site) Ask(method, target string, header ...string) *httptest.ResponseRecorder {
 	s.Helper()
 	return Ask(s.T, s.Handler, method, target, header...)
 }
 
-// Ask makes a request to a handler; header is name, value, …. "from" is the address of the client.
+// Ask sends a request to a handler; header is name, value, …. "from" is the address of the client.
 func Ask(t *testing.T, h http.Handler, method, target string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
@@ -91,7 +90,7 @@ func Ask(t *testing.T, h http.Handler, method, target string, header ...string) 
 	return w
 }
 
-// Echo answers with the name of the principal.
+// Echo responds with the name of the principal.
 var Echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, web.PrincipalOf(r.Context()).Name)
 })
