@@ -30,7 +30,7 @@ func TestTooManyRequests(t *testing.T) {
 	s.Send("GET", "/v1/limit", "").Want(200, nil) // with another token
 }
 
-// Who opens connections without end has half of them, and others are served.
+// One address may open half of the connections. Other addresses are still served.
 func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has 127.0.0.2 without being told")

@@ -19,8 +19,8 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// A client that is still sending sees why its list is refused, whatever it is
-// written in: the answer comes before the list has, and is not lost by a reset.
+// A client that is still sending its list gets the error response, whatever its HTTP library. The response comes before
+// the end of the list, and a reset must not discard it.
 func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 	needs.Time(t)
 	const size = 16 << 20
@@ -85,7 +85,7 @@ func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 			}
 			return all
 		},
-		// As many clients do, it reads the answer only when it has sent everything.
+		// Like many clients, it reads the response only after it has sent everything.
 		"one that sends first": func(t *testing.T, path, media, token string) string {
 			conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 			if err != nil {

@@ -19,7 +19,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// door is a handler with the login page, and /page for those who may view.
+// door is a handler with the login page, and with /page for the role view.
 type door struct {
 	*testing.T
 	handler http.Handler
@@ -61,14 +61,14 @@ func (d *door) serve(o web.AuthOptions) http.Handler {
 	return d.behind(a)
 }
 
-// behind is the handler behind an Auth.
+// behind returns the handler with the given Auth.
 func (d *door) behind(a *web.Auth) http.Handler {
 	routes := append(pages.New(pages.Options{Auth: a, Log: d.options.Log}).Routes(),
 		web.Route{Pattern: "/page", Role: web.RoleView, Handler: webtest.Echo})
 	return web.NewHandler(web.HandlerOptions{Auth: a, ProblemPage: pages.ShowProblem, Log: d.options.Log}, routes...)
 }
 
-// logIn posts the form.
+// logIn submits the login form.
 func (d *door) logIn(name, password, next string, header ...string) *httptest.ResponseRecorder {
 	d.Helper()
 	form := url.Values{"name": {name}, "password": {password}, "next": {next}}
@@ -86,7 +86,7 @@ func (d *door) logIn(name, password, next string, header ...string) *httptest.Re
 	return w
 }
 
-// cookie is the cookie that an answer sets.
+// cookie returns the cookie that a response sets.
 func cookie(w *httptest.ResponseRecorder) *http.Cookie {
 	for _, c := range w.Result().Cookies() {
 		return c
@@ -94,7 +94,7 @@ func cookie(w *httptest.ResponseRecorder) *http.Cookie {
 	return &http.Cookie{}
 }
 
-// page asks for /page with a cookie.
+// page requests /page with a cookie.
 func (d *door) page(c *http.Cookie) (status int, who string) {
 	d.Helper()
 	w := webtest.Ask(d.T, d.handler, "GET", "/page", "Cookie", c.Name+"="+c.Value)
@@ -229,7 +229,7 @@ func TestLogoutEndsTheSessionForCopiesOfItsCookieToo(t *testing.T) {
 
 func TestLoginsAreLimited(t *testing.T) {
 	needs.Time(t)
-	synctest.Test(t, func(t *testing.T) { // its clock stands still
+	synctest.Test(t, func(t *testing.T) { // fake clock
 		d := newDoor(t)
 		count := map[int]int{}
 		for range 1000 {
@@ -267,7 +267,7 @@ func TestAFormOf256KBIsRefused(t *testing.T) {
 	}
 }
 
-// Whoever is replaced is out at once, and faults replace nobody.
+// A removed user is logged out at once. An invalid list of users changes nothing.
 func TestReplacedLogins(t *testing.T) {
 	d := newDoor(t)
 	auth, err := web.NewAuth(d.options)

@@ -13,7 +13,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// docs/api.md lists the code of every problem.
+// docs/api.md lists the code of every problem type.
 func TestEveryCodeIsDescribed(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "problem.go", nil, 0)
 	if err != nil {

@@ -24,8 +24,8 @@ func TestWhoIsBehindAProxy(t *testing.T) {
 	for _, test := range []struct{ from, forwarded, want string }{
 		{"127.0.0.1:40000", "", "127.0.0.1:40000"},
 		{"127.0.0.1:40000", "192.0.2.7", "192.0.2.7:0"},
-		{"127.0.0.1:40000", "192.0.2.66, 192.0.2.7", "192.0.2.7:0"}, // the first is made up
-		{"127.0.0.1:40000", "192.0.2.7, 10.1.2.3", "192.0.2.7:0"},   // through two of ours
+		{"127.0.0.1:40000", "192.0.2.66, 192.0.2.7", "192.0.2.7:0"}, // the first is forged
+		{"127.0.0.1:40000", "192.0.2.7, 10.1.2.3", "192.0.2.7:0"},   // through two trusted proxies
 		{"127.0.0.1:40000", "192.0.2.66, 192.0.2.7,10.1.2.3 , 10.1.2.4", "192.0.2.7:0"},
 		{"127.0.0.1:40000", "10.1.2.3", "10.1.2.3:0"},
 		{"127.0.0.1:40000", "127.0.0.1", "127.0.0.1:40000"},
@@ -38,7 +38,7 @@ func TestWhoIsBehindAProxy(t *testing.T) {
 		{"127.0.0.1:40000", "192.0.2.7, ", "127.0.0.1:40000"},
 		{"[::ffff:127.0.0.1]:40000", "192.0.2.7", "192.0.2.7:0"},
 		{"[fd12::1]:40000", "192.0.2.7", "192.0.2.7:0"},
-		{"192.0.2.9:40000", "127.0.0.1", "192.0.2.9:40000"}, // none of ours
+		{"192.0.2.9:40000", "127.0.0.1", "192.0.2.9:40000"}, // not a trusted proxy
 		{"@", "127.0.0.1", "@"},
 	} {
 		header := []string{"from", test.from, "Host", "localhost"}
@@ -49,7 +49,7 @@ func TestWhoIsBehindAProxy(t *testing.T) {
 			t.Errorf("from %s for %q: got %s, want %s", test.from, test.forwarded, w.Body, test.want)
 		}
 	}
-	// Nobody is on this machine because its proxy is.
+	// A client behind a local proxy is not a local client.
 	if w := webtest.Ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000", "X-Forwarded-For",
 		"192.0.2.7"); w.Code != http.StatusUnauthorized {
 		t.Errorf("from outside: %d", w.Code)
@@ -59,7 +59,7 @@ func TestWhoIsBehindAProxy(t *testing.T) {
 	}
 }
 
-// Each who is behind a proxy has attempts of their own.
+// Each client behind a proxy has its own limit of login attempts.
 func TestLoginsBehindAProxyAreLimited(t *testing.T) {
 	needs.Time(t)
 	d := newDoor(t)

@@ -14,8 +14,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// Every route of the whole is walked with every role: who lacks the role of
-// the table gets nowhere, and who has it is not refused for that.
+// Every route is requested with every role. It is refused without the role that the table requires, and only then.
 func TestEveryRouteWithEveryRole(t *testing.T) {
 	rdb := redistest.Client(t)
 	auth, err := web.NewAuth(web.AuthOptions{
@@ -28,7 +27,7 @@ func TestEveryRouteWithEveryRole(t *testing.T) {
 	t.Cleanup(stop)
 	routes = append(routes, metrics.Route(metrics.NewRegistry()))
 
-	// What is open to everybody, so that nothing becomes so by mistake.
+	// The list of public routes is repeated here, so that none becomes public by mistake.
 	open := regexp.MustCompile(`^(GET /static/|GET /favicon\.ico$|GET /openapi\.json$|GET /docs|GET /livez$|GET ` +
 		`/readyz$|(GET|POST) /login$|POST /settings$|GET /images/|POST /logout$)`)
 	reached := false

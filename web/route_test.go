@@ -71,8 +71,7 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// A fault in a handler concerns its request only. Who has had a part of the
-// answer finds that it breaks off.
+// A panic in a handler affects only its own request. A client that has part of the response sees it break off.
 func TestAHandlerThatPanics(t *testing.T) {
 	early := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("CANARY-reason") })
 	late := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -133,7 +132,7 @@ func TestWhoIsNotLoggedInIsLedToTheLogin(t *testing.T) {
 		to != "/login?next=%2Fpage%3Fa%3Db%26c%3D%2F%2Fd" {
 		t.Errorf("got %d %s", w.Code, to)
 	}
-	w = s.Ask("POST", "/page", "Accept", "text/html") // of a form whose session has ended
+	w = s.Ask("POST", "/page", "Accept", "text/html") // a form whose session has expired
 	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != "/login" {
 		t.Errorf("a POST: got %d %s", w.Code, to)
 	}
@@ -163,7 +162,7 @@ func TestPeopleAreRefusedByAPage(t *testing.T) {
 }
 
 func TestWrongTokensAreLimited(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // its clock stands still
+	synctest.Test(t, func(t *testing.T) { // fake clock
 		s := webtest.NewSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: webtest.Echo})
 		wrong := func(from string) *httptest.ResponseRecorder {
 			return s.Ask("GET", "/page", "Authorization", "Bearer wrong", "from", from)

@@ -23,7 +23,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// mon is a site that serves asynqmon on a Redis.
+// mon is a site that serves asynqmon.
 type mon struct {
 	*webtest.Site
 	rdb       *redis.Client
@@ -39,7 +39,7 @@ func newMon(t *testing.T) mon {
 	return mon{s, rdb, asynq.NewInspectorFromRedisClient(rdb)}
 }
 
-// enqueue puts n snapshots of a batch on the queue bulk.
+// enqueue adds n snapshots of a batch to the bulk queue.
 func (m mon) enqueue(n int) {
 	m.Helper()
 	c := asynq.NewClientFromRedisClient(m.rdb)
@@ -58,7 +58,7 @@ func (m mon) enqueue(n int) {
 	}
 }
 
-// as asks with the token of a role.
+// as sends a request with the token of a role.
 func (m mon) as(role, method, target string, header ...string) *httptest.ResponseRecorder {
 	m.Helper()
 	return m.Ask(method, "/asynqmon"+target, append(header, "Authorization", "Bearer "+m.Tokens[role])...)
@@ -210,7 +210,7 @@ func TestAsynqmonDoesNotTouchTooManyTasksAtOnce(t *testing.T) {
 	needs.Time(t)
 	m := newMon(t)
 	m.enqueue(1)
-	// More ids than may be: that they have no tasks does not matter here.
+	// More ids than the limit. They need no real tasks here.
 	ids := func(key string, n int) {
 		pipe := m.rdb.Pipeline()
 		for i := range n {
@@ -221,7 +221,7 @@ func TestAsynqmonDoesNotTouchTooManyTasksAtOnce(t *testing.T) {
 			} else {
 				pipe.ZAdd(t.Context(), key, redis.Z{Score: float64(time.Now().Unix()), Member: id})
 			}
-			if i%1000 == 999 || i == n-1 { // the embedded Redis takes long over each
+			if i%1000 == 999 || i == n-1 { // short pipelines: the embedded Redis is slow
 				if _, err := pipe.Exec(t.Context()); err != nil {
 					t.Fatal(err)
 				}

@@ -18,8 +18,8 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// everyState puts a snapshot in each state of asynq's on the queue bulk, named after it, and an archived webhook on the
-// queue webhooks. A server that is busy with the active one serves the queue interactive, too.
+// everyState adds a snapshot in each state of asynq to the bulk queue, named after the state, and an archived webhook
+// to the webhooks queue. A server runs the active snapshot; it serves the interactive queue, too.
 func everyState(w *webtest.Installation) (webhook string) {
 	w.Helper()
 	c, bulk := asynq.NewClientFromRedisClient(w.Redis), keys.Default.QueueBulk()
@@ -77,7 +77,8 @@ func everyState(w *webtest.Installation) (webhook string) {
 	return webhook
 }
 
-// unharmed waits until a page of asynqmon's shows words, without an error and with the way back above all else.
+// unharmed waits until a page of asynqmon shows the words. It checks that there is no error and that the link back is
+// on top.
 func unharmed(b *webtest.Browser, words string) {
 	b.Helper()
 	b.Until(fmt.Sprintf(`document.querySelector('main')?.innerText.includes(%q)`, words))
@@ -90,7 +91,7 @@ func unharmed(b *webtest.Browser, words string) {
 		return document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2) === back; })()`)
 }
 
-// Whoever follows any link of asynqmon gets to a page that shows something, with whole ids and a way back.
+// Every link of asynqmon leads to a page with content, complete ids and a link back.
 func TestAsynqmonInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
@@ -145,7 +146,7 @@ func TestAsynqmonInABrowser(t *testing.T) {
 			b.Do(chromedp.Navigate(w.URL + "/asynqmon/servers"))
 			b.Click(`[aria-label="expand row"]`, "")
 			unharmed(b, "class-7b-active.1")
-			b.Click("main a", "tiwsnap-interactive") // which nothing has been on
+			b.Click("main a", "tiwsnap-interactive") // the queue has always been empty
 			unharmed(b, "No active tasks")
 
 			b.Do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-bulk/tasks/class-7b-done.1"))

@@ -31,7 +31,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	logging.Disable() // of go-redis, which would print every dial that fails
+	logging.Disable() // go-redis would log every failed dial
 	goleak.VerifyTestMain(redistest.Both(m))
 }
 
@@ -40,7 +40,7 @@ const (
 	oldKey = "CANARY-old-0123456789-0123456789-0123456789"
 )
 
-// recorded is what Record was given.
+// recorded has the arguments of a call of Record.
 type recorded struct {
 	snapshot string
 	attempt  int
@@ -56,16 +56,15 @@ type receiver struct {
 	redis  string // its URL
 	client *http.Client
 	server *http.Server
-	first  chan context.Context // of the first request
-	got    chan recorded        // what was recorded
+	first  chan context.Context // context of the first request
+	got    chan recorded        // callbacks as they are recorded
 	log    *buffer
 
 	mu   sync.Mutex
-	urls []string // that were made
+	urls []string // all URLs that url has made
 }
 
-// newReceiver starts a receiver. When the test ends it checks that no key and
-// no part of a URL was logged.
+// newReceiver starts a receiver. At the end of the test it checks that no key and no part of a URL was logged.
 func newReceiver(t *testing.T, change ...func(*http.Server, *callback.Options)) *receiver {
 	t.Helper()
 	return newReceiverOn(t, redistest.URL(t), change...)
@@ -144,7 +143,7 @@ func newReceiverOn(t *testing.T, redisURL string, change ...func(*http.Server, *
 	return r
 }
 
-// url makes the URL of an attempt at the snapshot monday.17.
+// url returns the callback URL of an attempt at the snapshot monday.17.
 func (r *receiver) url(attempt int) string {
 	made := r.keys.URL(r.URL, "monday.17", attempt, time.Now().Add(time.Hour))
 	r.mu.Lock()
@@ -153,14 +152,14 @@ func (r *receiver) url(attempt int) string {
 	return made
 }
 
-// post sends a callback and returns the answer's status and body.
+// post sends a callback and returns the status and body of the response.
 func (r *receiver) post(url string, body io.Reader) (status int, answer string) {
 	r.Helper()
 	status, _, answer = r.do(http.MethodPost, url, body)
 	return status, answer
 }
 
-// do sends a request. Any goroutine may call it.
+// do sends a request. It is safe for concurrent use.
 func (r *receiver) do(method, url string, body io.Reader) (status int, header http.Header, answer string) {
 	r.Helper()
 	req, err := http.NewRequestWithContext(r.Context(), method, url, body)
@@ -181,7 +180,7 @@ func (r *receiver) do(method, url string, body io.Reader) (status int, header ht
 	return resp.StatusCode, resp.Header, string(b)
 }
 
-// recorded returns the next callback that was recorded.
+// recorded waits for the next recorded callback.
 func (r *receiver) recorded() recorded {
 	r.Helper()
 	select {
@@ -193,7 +192,7 @@ func (r *receiver) recorded() recorded {
 	}
 }
 
-// count returns a counter of the Redis.
+// count returns a counter in Redis.
 func (r *receiver) count(name string) int {
 	r.Helper()
 	client, closeRedis, err := rdb.Open(r.redis)
@@ -252,7 +251,7 @@ func TestCallbacksOfTheSimulator(t *testing.T) {
 		if c := r.recorded(); c.taskID != id {
 			t.Errorf("got %+v, want %s", c, id)
 		}
-		// Early callbacks are counted before the answer to the call.
+		// An early callback is counted before the response to the API request.
 		if got, want := sim.State().Callbacks, (tiwtest.CallbackState{Sent: 1, Delivered: 1}); got != want {
 			t.Errorf("the simulator counts %+v", got)
 		}
@@ -302,7 +301,7 @@ func TestEverythingElseIsAnsweredAlike(t *testing.T) {
 		status, header, body := r.do(method, r.URL+target, strings.NewReader(`{"TaskID":"t-1"}`))
 		header.Del("Date")
 		if method == http.MethodHead {
-			body = "404 page not found\n" // it has none, and the length of the others'
+			body = "404 page not found\n" // HEAD has no body, but the same Content-Length
 		}
 		return fmt.Sprintf("%d %v %s", status, header, body)
 	}
@@ -363,7 +362,7 @@ func TestEverythingElseIsAnsweredAlike(t *testing.T) {
 	})
 }
 
-// raw sends bytes and returns the first line of the answer.
+// raw sends bytes and returns the start of the response.
 func (r *receiver) raw(request string) string {
 	r.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL, "http://"))
@@ -408,7 +407,7 @@ func TestForgedRequestsDoNotDisturb(t *testing.T) {
 	for i := range senders {
 		all.Go(func() {
 			for j := range forged / senders {
-				// A good URL of the same snapshot for another attempt.
+				// A signed URL of the same snapshot, changed to another attempt.
 				made := strings.Replace(template, "/monday.17/1/", "/monday.17/"+strconv.Itoa(2+i*forged+j)+"/", 1)
 				if status, _ := r.post(made, strings.NewReader(`{"TaskID":"forged"}`)); status != 404 {
 					t.Errorf("%s: got %d", made, status)
@@ -440,7 +439,7 @@ func TestForgedRequestsDoNotDisturb(t *testing.T) {
 	slices.Sort(took)
 	p99 := took[len(took)*99/100]
 	t.Logf("%d forged in %s; %d good ones meanwhile, p99 %s", forged, lasted.Round(time.Millisecond), len(took), p99)
-	if p99 > time.Second { // 100 ms is the aim; a shared machine that tests other packages too has hiccups
+	if p99 > time.Second { // the goal is 100 ms; other tests on the machine cause outliers
 		t.Errorf("99 of 100 good ones took up to %s", p99)
 	}
 	if n := r.count("changes"); n != 1 || len(r.got) != 0 {
@@ -526,8 +525,7 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 		if err := server.Restart(); err != nil {
 			t.Fatal(err)
 		}
-		// A sender that retries is heard as soon as the pool of connections
-		// has noticed that Redis is back.
+		// A retry succeeds as soon as the connection pool has noticed that Redis is back.
 		again := time.NewTicker(50 * time.Millisecond)
 		defer again.Stop()
 		deadline := time.After(10 * time.Second)
@@ -579,7 +577,7 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 	})
 }
 
-// A server that anybody can reach has a bound on everything.
+// The callback server is public, so every timeout and size has a limit.
 func TestNewCallbackServer(t *testing.T) {
 	s := callback.NewServer("127.0.0.1:0", nil)
 	if s.ReadHeaderTimeout <= 0 || s.ReadHeaderTimeout > 5*time.Second || s.ReadTimeout <= 0 || s.IdleTimeout <= 0 ||

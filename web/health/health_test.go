@@ -50,7 +50,7 @@ func TestReadiness(t *testing.T) {
 	}
 	is("")
 	webtest.StopSending(t, rdb, "ResourceUnavailable.ServiceExpired")
-	is("") // work is taken all the same
+	is("") // new work is accepted all the same
 	rdb.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru")
 	is("policy")
 	rdb.ConfigSet(t.Context(), "maxmemory-policy", "noeviction")
