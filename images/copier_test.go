@@ -27,8 +27,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-// settled makes a batch of rooms that have ended, each with an image of its own and
-// one more, at these URLs.
+// settled makes a batch whose rooms have ended with two images each, below the URL base.
 func settled(t *testing.T, rdb *redis.Client, id, base string, rooms int) *ledger.Ledger {
 	t.Helper()
 	urls := make([][]string, rooms)
@@ -38,7 +37,7 @@ func settled(t *testing.T, rdb *redis.Client, id, base string, rooms int) *ledge
 	return settledAt(t, rdb, id, urls)
 }
 
-// settledAt makes a batch of rooms that have ended with images at these URLs.
+// settledAt makes a batch whose rooms have ended with images at these URLs.
 func settledAt(t *testing.T, rdb *redis.Client, id string, urls [][]string) *ledger.Ledger {
 	t.Helper()
 	rooms := len(urls)
@@ -64,7 +63,7 @@ func settledAt(t *testing.T, rdb *redis.Client, id string, urls [][]string) *led
 	return l
 }
 
-// files are those below a folder; of lists, which have times, the names alone.
+// files returns the contents of the images below a folder, by name. Lists have empty contents, because they have times.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -86,8 +85,8 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// A folder made by copiers that were killed ten times on the way is that of one that
-// worked in peace, byte for byte, though the host of the images fails now and then.
+// After ten kills of the copier, and with an image host that fails now and then, the folder is the same as without
+// kills, byte for byte.
 func TestTenKills(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -105,7 +104,7 @@ func TestTenKills(t *testing.T) {
 			fmt.Fprint(w, "<html>busy</html>")
 		default:
 			w.Header().Set("Content-Length", fmt.Sprint(len(board)+len(r.URL.Path)))
-			w.Write(append(append([]byte{}, board...), r.URL.Path...)) // behind the end it tells the images apart
+			w.Write(append(append([]byte{}, board...), r.URL.Path...)) // the path after the end makes the images differ
 		}
 	}))
 	t.Cleanup(host.Close)

@@ -24,7 +24,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// pictures makes tasks of the simulator, and returns the URLs of their images.
+// pictures creates tasks in the simulator and returns the URLs of their images.
 func pictures(t *testing.T, sim *tiwtest.Server, n int) [][]string {
 	t.Helper()
 	api, err := tiw.New(tiw.Options{
@@ -54,8 +54,8 @@ func pictures(t *testing.T, sim *tiwtest.Server, n int) [][]string {
 	return all
 }
 
-// Each fault of the host of the images costs time, and no image: what lies there in
-// the end is what the host has, byte for byte, and nothing else.
+// A fault of the image host delays copies, but loses no image. In the end the folder has the images of the host, byte
+// for byte, and no other files.
 func TestCopierOutlivesImageFaults(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -121,7 +121,7 @@ func TestCopierOutlivesImageFaults(t *testing.T) {
 	}
 }
 
-// names are files with their lengths.
+// names returns the name and length of each file.
 func names(files map[string]string) []string {
 	var all []string
 	for name, text := range files {

@@ -56,7 +56,7 @@ func NewFetcher(o FetcherOptions) *Fetcher {
 	f := &Fetcher{o: o, dialer: o.Private.Dialer(0)}
 	f.requests, f.bytes = limiter(o.Requests), limiter(o.Bytes)
 	f.transport = &http.Transport{
-		Proxy:                  nil, // a proxy would connect for us, past the guard
+		Proxy:                  nil, // a proxy would connect to private addresses past the guard
 		DialContext:            f.dialer.DialContext,
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  headersWithin,

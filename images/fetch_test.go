@@ -26,7 +26,7 @@ import (
 	"tiwsnap/internal/needs"
 )
 
-// noise is an image that no compression makes small.
+// noise returns an image that does not compress.
 func noise(width, height int) image.Image {
 	rng := rand.New(rand.NewPCG(1, 2))
 	img := image.NewRGBA(image.Rect(0, 0, width, height))
@@ -53,13 +53,13 @@ func encoded(t *testing.T, format images.Format, width, height int) []byte {
 	return b.Bytes()
 }
 
-// withPreview is a JPEG that has another one in its header, as cameras make them.
+// withPreview returns a JPEG with a thumbnail in its header, as from a camera.
 func withPreview(photo []byte) []byte {
 	segment := append([]byte{0xff, 0xe1, byte((len(photo) + 2) >> 8), byte(len(photo) + 2)}, photo...)
 	return slices.Concat(photo[:2], segment, photo[2:])
 }
 
-// fetcher reads from the hosts of the tests, too.
+// fetcher returns a fetcher that may connect to these private hosts.
 func fetcher(t *testing.T, o images.FetcherOptions, private ...string) *images.Fetcher {
 	t.Helper()
 	var err error
@@ -110,7 +110,7 @@ func TestFetch(t *testing.T) {
 	for i, c := range []struct {
 		name string
 		h    http.HandlerFunc
-		want []byte // else
+		want []byte // the image if says is empty
 		says string
 	}{
 		{"png", whole(board), board, ""},
@@ -196,7 +196,7 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// Nothing is read from a private network, whatever a name or a redirect leads to.
+// A host name or a redirect cannot lead the fetcher into a private network.
 func TestFetchGuard(t *testing.T) {
 	t.Parallel()
 	board := encoded(t, images.PNG, 8, 8)
@@ -246,7 +246,7 @@ func TestFetchGuard(t *testing.T) {
 	}
 }
 
-// Bytes and requests come no faster than they may.
+// The limits of bytes and requests a second are kept.
 func TestFetchRate(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

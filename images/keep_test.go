@@ -22,8 +22,8 @@ import (
 	"tiwsnap/tasks"
 )
 
-// What is old enough is deleted: the folder of a batch, the day of snapshots without
-// one, and the thumbnails of both; and nothing else.
+// Cleanup deletes the old folder of a batch, the old day folder of snapshots without a batch, and the thumbnails of
+// both. It deletes nothing else.
 func TestKeep(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -73,7 +73,7 @@ func TestKeep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	work(func() bool { return true }) // a fresh copier deletes nothing that is young
+	work(func() bool { return true }) // a new copier deletes nothing young
 	long := float64(time.Now().Add(-25 * time.Hour).UnixMilli())
 	for _, name := range []string{"old", day} {
 		if err := rdb.ZAdd(t.Context(), keys.Default.Folders(), redis.Z{Score: long, Member: name}).Err(); err != nil {

@@ -18,7 +18,7 @@ import (
 	"tiwsnap/results"
 )
 
-// Where these are set the test binary is a copier, which can be killed.
+// With these environment variables the test binary runs as a copier, so that a test can kill it.
 const copierRedis, copierStore = "TIWSNAP_TEST_COPIER_REDIS", "TIWSNAP_TEST_COPIER_STORE"
 
 func TestMain(m *testing.M) {
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(needs.Reporting(m))
 }
 
-// copier copies to a store, at 4 MB a second.
+// copier returns a copier for a store. It fetches at most 4 MB a second.
 func copier(rdb *redis.Client, store string) *images.Copier {
 	s, err := images.OpenStore(store, images.Credentials{AccessKeyID: testKey, SecretAccessKey: testSecret})
 	if err != nil {

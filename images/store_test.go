@@ -35,7 +35,7 @@ func gateway(t *testing.T, dir string) string {
 	return "s3://boards?region=us-east-1&endpoint=" + url.QueryEscape("http://"+addr)
 }
 
-// gatewayAt starts an S3 server at an address, which kill ends.
+// gatewayAt starts an S3 server at an address. kill ends it.
 func gatewayAt(t *testing.T, addr, dir string) (kill func()) {
 	t.Helper()
 	program := needs.Program(t, "versitygw")
@@ -172,8 +172,7 @@ func TestStores(t *testing.T) {
 	}
 }
 
-// Nothing leads out of the folder, and what cannot be written is the store's
-// fault.
+// No name leads out of the folder. A failed write is a StoreError.
 func TestFolder(t *testing.T) {
 	t.Parallel()
 	outside := t.TempDir()
@@ -205,7 +204,7 @@ func TestFolder(t *testing.T) {
 	}
 }
 
-// An S3 server that is away or forbids it is the store's fault, not an image's.
+// An S3 server that is unreachable or denies access is a StoreError, so the image is not at fault.
 func TestBucketAway(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -242,7 +241,7 @@ func TestOpenStore(t *testing.T) {
 	}
 }
 
-// What was written must be what is read.
+// Check compares what it reads with what it wrote.
 func TestCheckReads(t *testing.T) {
 	t.Parallel()
 	if err := images.Check(t.Context(), lying{open(t, "file://"+t.TempDir())}); err == nil ||
@@ -251,7 +250,7 @@ func TestCheckReads(t *testing.T) {
 	}
 }
 
-// lying is a store that keeps something else.
+// lying is a store that returns other data than it was given.
 type lying struct{ images.Store }
 
 func (l lying) Open(context.Context, string) (*images.Object, error) {

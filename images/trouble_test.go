@@ -23,11 +23,11 @@ import (
 	"tiwsnap/ledger"
 )
 
-// boards is a host of images that differ by their path.
+// boards starts a host whose images differ by path. at returns the image of a path.
 func boards(t *testing.T) (host *httptest.Server, at func(path string) string) {
 	t.Helper()
 	board := encoded(t, images.PNG, 40, 40)
-	at = func(path string) string { return string(board) + path } // behind the end it tells them apart
+	at = func(path string) string { return string(board) + path } // the path after the end makes the images differ
 	host = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, at(r.URL.Path))
 	}))
@@ -35,7 +35,7 @@ func boards(t *testing.T) (host *httptest.Server, at func(path string) string) {
 	return host, at
 }
 
-// wanted are the files of a batch that settled has made.
+// wanted returns the expected files of a batch that settled has made.
 func wanted(rooms int, at func(path string) string) map[string]string {
 	want := map[string]string{"results.csv": "", "results.jsonl": "", "index.html": ""}
 	for row := 1; row <= rooms; row++ {
@@ -46,7 +46,7 @@ func wanted(rooms int, at func(path string) string) map[string]string {
 	return want
 }
 
-// run runs a copier until the test ends, or stop is called.
+// run runs a copier until the test ends or stop is called.
 func run(t *testing.T, rdb *redis.Client, store string) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -62,7 +62,7 @@ func run(t *testing.T, rdb *redis.Client, store string) (stop func()) {
 	return stop
 }
 
-// stuck waits until it is told that no image can be copied, and why.
+// stuck waits until the copier reports that no image can be copied, and checks the reason.
 func stuck(t *testing.T, l *ledger.Ledger, words string) {
 	t.Helper()
 	redistest.Until(t, "it is told that no image can be copied", func() bool {
@@ -77,8 +77,7 @@ func stuck(t *testing.T, l *ledger.Ledger, words string) {
 	})
 }
 
-// allCopied waits until each image of a batch is copied and the lists are written,
-// and no trouble is told any more.
+// allCopied waits until each image of a batch is copied, the lists are written, and no trouble is reported.
 func allCopied(t *testing.T, l *ledger.Ledger, id string, n int) {
 	t.Helper()
 	redistest.Until(t, "all is copied", func() bool {
@@ -91,7 +90,7 @@ func allCopied(t *testing.T, l *ledger.Ledger, id string, n int) {
 	})
 }
 
-// An S3 server that is killed in the middle, and comes back, costs no image.
+// No image is lost if the S3 server is killed during a copy and started again.
 func TestCopierToS3(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -116,7 +115,7 @@ func TestCopierToS3(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.PendingImages > 0 { // else it was faster
+	if b.PendingImages > 0 { // else the copier was done before
 		stuck(t, l, "connect")
 	}
 	gatewayAt(t, addr, dir)
@@ -127,7 +126,7 @@ func TestCopierToS3(t *testing.T) {
 	}
 }
 
-// A store that forbids it is told, and images wait until it does not.
+// A store that denies access is reported, and images stay pending until it permits access.
 func TestCopierForbidden(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -165,8 +164,7 @@ func TestCopierForbidden(t *testing.T) {
 	}
 }
 
-// disk mounts a small file system for one test, or leaves the test out where nobody
-// may. grow makes it larger.
+// disk mounts a small file system for one test, or skips the test without the right to mount. grow enlarges it.
 func disk(t *testing.T, size string) (dir string, grow func(size string)) {
 	t.Helper()
 	mount := func(args ...string) error {
@@ -196,14 +194,13 @@ func disk(t *testing.T, size string) (dir string, grow func(size string)) {
 	}
 }
 
-// On a disk that is full images wait, what lies there is whole, and no temporary
-// file takes the last room.
+// On a full disk images stay pending, files are complete, and no temporary file is left.
 func TestCopierOnAFullDisk(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	const rooms = 20
 	host, at := boards(t)
-	dir, grow := disk(t, "100k") // 40 images have 200 kB
+	dir, grow := disk(t, "100k") // 40 images take 200 kB
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Real(t).Addr})
 	defer rdb.Close()
 	l := settled(t, rdb, "a", host.URL, rooms)
