@@ -26,7 +26,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-// clockwork is clocks with a schedule on a Redis whose clock the test sets.
+// clockwork has a schedule and clocks on a Redis whose time the test sets.
 type clockwork struct {
 	*testing.T
 	redis    *embedded.Server
@@ -56,7 +56,7 @@ func newClockwork(t *testing.T, source schedule.Source) *clockwork {
 	return w
 }
 
-// at sets the clock to so long after its beginning.
+// at sets the time of Redis to monday plus d.
 func (c *clockwork) at(d time.Duration) {
 	c.now = monday.Add(d)
 	c.redis.SetTime(c.now)
@@ -78,13 +78,13 @@ func (c *clockwork) run() {
 	})
 }
 
-// eventually asks every 20 ms, because Redis does not tell, for at most a minute.
+// eventually polls every 20 ms, for at most two minutes.
 func (c *clockwork) eventually(what string, done func() bool) {
 	c.Helper()
 	redistest.Until(c, what, done)
 }
 
-// tick lets a clock make what is due, so often.
+// tick lets a clock make due ticks this many times.
 func (c *clockwork) tick(w *schedule.Clock, times int) {
 	c.Helper()
 	for range times {
@@ -94,7 +94,7 @@ func (c *clockwork) tick(w *schedule.Clock, times int) {
 	}
 }
 
-// batches is the ids of all batches, oldest first.
+// batches returns the ticks in the ids of all batches, oldest first.
 func (c *clockwork) batches() string {
 	c.Helper()
 	ids, err := c.rdb.ZRange(c.Context(), keys.Default.Batches(), 0, -1).Result()
@@ -145,7 +145,7 @@ func TestTickIsOneBatchWhoeverMakesIt(t *testing.T) {
 		all.Wait()
 	}
 	everybody()
-	c.want("") // it ticks from when it was first seen
+	c.want("") // a schedule ticks from the time when a worker first sees it
 	c.at(30 * time.Second)
 	everybody()
 	everybody()
@@ -153,7 +153,7 @@ func TestTickIsOneBatchWhoeverMakesIt(t *testing.T) {
 	c.at(91 * time.Second)
 	everybody()
 	c.want("120100 120200")
-	c.at(20 * time.Second) // the clock jumps back, and on
+	c.at(20 * time.Second) // the time jumps back and forward
 	everybody()
 	c.at(92 * time.Second)
 	everybody()
@@ -173,8 +173,7 @@ func TestTickIsOneBatchWhoeverMakesIt(t *testing.T) {
 	}
 }
 
-// Two clocks read the source, and it changes in between: the rooms of the first
-// one are the tick's.
+// Two clocks read the source, which changes in between. The tick keeps the rooms of the first one.
 func TestTickThatAnotherWorkerMakesMeanwhile(t *testing.T) {
 	var c *clockwork
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -235,7 +234,7 @@ func TestTickOfAWorkerThatDies(t *testing.T) {
 	})
 }
 
-// A tick is overdue where nobody is at it, not where that takes its time.
+// A tick is overdue if no worker makes it, but not while a slow worker makes it.
 func TestOverdueTick(t *testing.T) {
 	c := newClockwork(t, schedule.List(list))
 	w := c.clock()
@@ -267,7 +266,7 @@ func TestMissedTicks(t *testing.T) {
 	}{
 		{schedule.MissedOne, time.Hour, 4*time.Minute + 45*time.Second, "120500", 4},
 		{schedule.MissedAll, time.Hour, 4*time.Minute + 45*time.Second, "120100 120200 120300 120400 120500", 0},
-		{schedule.MissedSkip, time.Hour, 4*time.Minute + 45*time.Second, "120500", 4}, // 15 s late is not missed
+		{schedule.MissedSkip, time.Hour, 4*time.Minute + 45*time.Second, "120500", 4}, // 15 s late: not missed
 		{schedule.MissedAll, 2 * time.Minute, 4*time.Minute + 45*time.Second, "120400 120500", 0},
 	} {
 		t.Run(string(test.missed)+" "+test.within.String(), func(t *testing.T) {
@@ -356,14 +355,14 @@ func TestSourceThatFails(t *testing.T) {
 	w := c.clock()
 	c.tick(w, 1)
 	c.at(30 * time.Second)
-	c.tick(w, 5) // and not again before it is time
+	c.tick(w, 5) // the source is not read again before the retry is due
 	if s := c.status(); asked.Load() != 1 || s.Trying == nil || s.Trying.Failures != 1 ||
 		!strings.Contains(s.Trying.Error, "it answers 503") || strings.Contains(s.Trying.Error, "S3CR3T") {
 		t.Errorf("it was asked %d times and stands at %+v", asked.Load(), s)
 	}
 	status.Store(http.StatusOK)
 	c.at(33 * time.Second)
-	c.tick(c.clock(), 1) // another worker goes on
+	c.tick(c.clock(), 1) // another worker retries
 	c.want("120100")
 	if s := c.status(); s.Trying != nil || s.Last.Result != schedule.Enqueued {
 		t.Errorf("it stands at %+v", s)
@@ -383,7 +382,7 @@ func TestSourceThatFails(t *testing.T) {
 	c.want("120100 120300")
 }
 
-// While Redis takes no writes a tick waits.
+// A tick waits while Redis rejects writes.
 func TestRedisThatTakesNothing(t *testing.T) {
 	client, closeRedis, err := rdb.Open(redistest.Real(t).URL())
 	if err != nil {
@@ -411,8 +410,8 @@ func TestRedisThatTakesNothing(t *testing.T) {
 	}
 }
 
-// yearly is a schedule on a real Redis of which so many ticks are due, the last
-// of them that of this year. The first of them is the one that is tried.
+// yearly returns a schedule on a real Redis with this many due ticks. The last one is the tick of this year. trying,
+// unless nil, gets the first one.
 func yearly(t *testing.T, c redis.UniversalClient, source schedule.Source, due int,
 	trying *schedule.Trying) (s schedule.Schedule) {
 	t.Helper()
@@ -442,7 +441,7 @@ func yearly(t *testing.T, c redis.UniversalClient, source schedule.Source, due i
 	return s
 }
 
-// A tick that cannot be made is given up by one of three clocks, and noted for the webhook.
+// Exactly one of three clocks gives up a tick that cannot be made, and adds its webhook to the outbox.
 func TestTickIsGivenUpOnce(t *testing.T) {
 	t.Parallel()
 	down := httptest.NewServer(http.NotFoundHandler())
@@ -455,7 +454,7 @@ func TestTickIsGivenUpOnce(t *testing.T) {
 		t.Run(fmt.Sprintf("told %v", told), func(t *testing.T) {
 			t.Parallel()
 			client := redistest.Client(t)
-			// One more failure, and it is given up.
+			// The next failure is the last.
 			tried := schedule.Trying{
 				Begun: time.Now().Add(-time.Hour), RetryAt: time.Now(), Failures: 9, Error: "the one before",
 			}
@@ -483,11 +482,11 @@ func TestTickIsGivenUpOnce(t *testing.T) {
 	}
 }
 
-// A Redis that has no room for new work lets the tick wait.
+// A tick waits while Redis is too full for new work.
 func TestTickThatFindsNoRoom(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	// full is a Redis that has taken more than it should, and could take more.
+	// full returns a Redis above the limit for new work, but below maxmemory.
 	full := func(t *testing.T) *redis.Client {
 		c := redistest.RealClient(t)
 		if err := c.SetRange(t.Context(), "ballast", 13<<20, "x").Err(); err != nil {

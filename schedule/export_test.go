@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// Tick makes the next tick of each schedule that is due, if any. It returns the errors of all schedules.
+// Tick makes the next tick of each schedule that is due. It returns the errors of all schedules.
 func (c *Clock) Tick(ctx context.Context) error {
 	var errs []error
 	for _, s := range c.schedules {

@@ -15,7 +15,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-// read returns the RoomIds of a source.
+// read returns the RoomIds in a source.
 func read(t *testing.T, source schedule.Source) (ids []uint64, report schedule.Report, err error) {
 	t.Helper()
 	s := schedule.Schedule{Name: "s", Source: source, Defaults: tasks.Room{SdkAppId: 1}}

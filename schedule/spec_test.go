@@ -11,13 +11,12 @@ import (
 	"tiwsnap/schedule"
 )
 
-// when is a cron expression and what it means, for an oracle that knows nothing
-// of cron.
+// when is a cron expression and its meaning, for an oracle that does not parse cron.
 type when struct {
 	expr    string
 	hours   []int // nil: every hour
 	minutes []int
-	day     func(time.Time) bool // by the calendar; nil: every day
+	day     func(time.Time) bool // matches calendar days; nil: every day
 }
 
 func from(lo, hi, step int) (all []int) {
@@ -27,8 +26,8 @@ func from(lo, hi, step int) (all []int) {
 	return all
 }
 
-// Clocks are put forward and back on Sundays, in Cairo on Fridays. Where that
-// is at midnight, hours of the day before are repeated.
+// Daylight saving time starts and ends on Sundays, in Cairo on Fridays. If the change is at midnight, hours of the day
+// before are repeated.
 func sunday(d time.Time) bool         { return d.Weekday() == 0 }
 func fridayOrSunday(d time.Time) bool { return d.Weekday() == 5 || sunday(d) }
 func dayBefore(d time.Time) bool {
@@ -62,18 +61,17 @@ var whens = []when{
 
 var zones = []string{
 	"America/New_York", "America/Los_Angeles", "Europe/London", "Europe/Berlin",
-	"Australia/Lord_Howe", // by half an hour
-	"Asia/Shanghai",       // never
-	"America/Sao_Paulo",   // at midnight, until 2019
-	"Africa/Cairo",        // at midnight, since 2023
-	"Africa/Casablanca",   // twice a year, with the moon
-	"Pacific/Apia",        // until 2021
+	"Australia/Lord_Howe", // changes by half an hour
+	"Asia/Shanghai",       // no changes
+	"America/Sao_Paulo",   // changes at midnight, until 2019
+	"Africa/Cairo",        // changes at midnight, since 2023
+	"Africa/Casablanca",   // changes twice a year, around Ramadan
+	"Pacific/Apia",        // changes until 2021
 }
 
 const wallClock = "2006-01-02 15:04"
 
-// oracle is every tick of w in a zone within ten years, found by looking at the
-// clock on the wall.
+// oracle returns every tick of w in a zone from begin to end. It searches for times at which the wall clock shows w.
 func oracle(w when, zone *time.Location, begin, end time.Time) (ticks []time.Time) {
 	wall := func(t time.Time) string { return t.In(zone).Format(wallClock) }
 	day := func(d time.Time) bool { return w.day == nil || w.day(d) }
@@ -106,7 +104,7 @@ func oracle(w when, zone *time.Location, begin, end time.Time) (ticks []time.Tim
 				}
 				for t := shown.Add(-15 * time.Hour); found == nil; t = t.Add(time.Minute) {
 					if wall(t) > want {
-						found = []time.Time{t} // skipped: this is right after it
+						found = []time.Time{t} // the wall clock skips it: the tick is right after the gap
 					}
 				}
 				if t := slices.MinFunc(found, time.Time.Compare); !t.Before(begin) && t.Before(end) {
@@ -148,7 +146,7 @@ func TestNextOverTenYears(t *testing.T) {
 				}
 				compare(t, w.expr, zone, want, got)
 
-				// From anywhere, not only from tick to tick.
+				// Next is right from any time between two ticks.
 				for range 200 {
 					i := 1 + rand.IntN(len(want)-1)
 					gap := want[i].Sub(want[i-1])
@@ -162,7 +160,7 @@ func TestNextOverTenYears(t *testing.T) {
 	}
 }
 
-// compare says which ticks are skipped and which are too many.
+// compare reports missing and extra ticks.
 func compare(t *testing.T, expr string, zone *time.Location, want, got []time.Time) {
 	t.Helper()
 	faults := 0
@@ -188,7 +186,7 @@ func compare(t *testing.T, expr string, zone *time.Location, want, got []time.Ti
 	}
 }
 
-// The cases that people know, with their answers written out.
+// Well-known cases with literal results.
 func TestDaylightSaving(t *testing.T) {
 	for _, test := range []struct{ name, expr, zone, after, want string }{
 		{"in the hour that is skipped: right after it", "30 2 * * *", "America/Los_Angeles",
@@ -260,7 +258,7 @@ func TestParseSpec(t *testing.T) {
 	}
 }
 
-// Whatever somebody writes: an error, or ticks that go forward.
+// Any input gives an error, or ticks in ascending order.
 func FuzzParseSpec(f *testing.F) {
 	for _, w := range whens {
 		f.Add(w.expr, "America/New_York", int64(1772900000))
