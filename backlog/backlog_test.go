@@ -22,7 +22,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-// push makes a batch of n rooms, RoomId 1 to n.
+// push makes a batch of n rooms with the RoomIds 1 to n.
 func push(t *testing.T, b *backlog.Backlog, id string, n int, defaults tasks.Room) backlog.Batch {
 	t.Helper()
 	load := b.Load(defaults)
@@ -47,7 +47,7 @@ func take(t *testing.T, b *backlog.Backlog, owner string, depth int) []string {
 	return ids
 }
 
-// begun says that workers have begun the snapshots.
+// begun takes snapshots out of flight, as if workers had begun them.
 func begun(t *testing.T, rdb *redis.Client, ids []string) {
 	t.Helper()
 	for _, id := range ids {
@@ -110,7 +110,7 @@ func TestTake(t *testing.T) {
 		if ids := take(t, b, "two", 10); len(ids) != 0 {
 			t.Errorf("a second owner got %v", ids)
 		}
-		rdb.Del(t.Context(), keys.Default.Feeder()) // the first one is gone for a second
+		rdb.Del(t.Context(), keys.Default.Feeder()) // the first one has not called for a second
 		if n := len(take(t, b, "two", 10)); n != 5 {
 			t.Errorf("the second owner got %d after the first had gone, want 5", n)
 		}
@@ -181,7 +181,7 @@ func TestTake(t *testing.T) {
 		for range 10 {
 			ids := take(t, b, "me", 20)
 			total += len(ids)
-			for _, id := range ids { // as if taken a while ago, and not long enough to be taken again
+			for _, id := range ids { // as if taken a while ago, but not long enough to be taken again
 				rdb.ZAdd(t.Context(), keys.Default.InFlight(), redis.Z{
 					Score: float64(time.Now().Add(-15 * time.Second).UnixMilli()), Member: id,
 				})
@@ -240,7 +240,7 @@ func TestPause(t *testing.T) {
 	if d := cmp.Diff([]string{"b.1", "b.2"}, take(t, b, "me", 2)); d != "" {
 		t.Error(d)
 	}
-	for range 2 { // twice is once
+	for range 2 { // the second call changes nothing
 		if err := b.Resume(t.Context(), "a"); err != nil {
 			t.Fatal(err)
 		}
@@ -486,8 +486,8 @@ func TestWaiting(t *testing.T) {
 	must(b.Pause(t.Context(), "a"))
 	waiting(0, 0)
 
-	// What is canceled by itself waits no more, and is not fed: also where more is
-	// canceled than one call goes over. Batches without number do not change that.
+	// A row that was canceled alone no longer waits and is not fed, even if more rows
+	// were canceled than one call processes.
 	l := ledger.New(rdb, ledger.Options{})
 	push(t, b, "large", 2500, tasks.Room{SdkAppId: 1})
 	push(t, b, "held", 10, tasks.Room{SdkAppId: 1})
@@ -520,7 +520,7 @@ func TestWaiting(t *testing.T) {
 	waiting(0, 0)
 }
 
-// With many open batches each has its turn, as with few.
+// Each batch gets its turn, also if many are open.
 func TestTakeOfManyBatches(t *testing.T) {
 	rdb := redistest.Client(t)
 	b := backlog.New(rdb, keys.Default)
@@ -539,7 +539,7 @@ func TestTakeOfManyBatches(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rooms taken of each batch: %s", diff)
 	}
-	push(t, b, "last", 1, tasks.Room{SdkAppId: 1}) // is not among those that were next
+	push(t, b, "last", 1, tasks.Room{SdkAppId: 1}) // it is not among the batches named for the next call
 	taken := take(t, b, "me", 2*batches+1)
 	if len(taken) != batches+1 || !slices.Contains(taken, "last.1") {
 		t.Errorf("took %d rooms, want the other %d and the last one", len(taken), batches)
@@ -588,8 +588,7 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// Rooms may be large, few or many in a chunk, and are read back one by one and
-// all in their order.
+// Rooms of any size, few or many in a chunk, are read back one by one and all in order.
 func TestLargeRooms(t *testing.T) {
 	label := func(n, size int) map[string]string {
 		return map[string]string{"L": strings.Repeat(strconv.Itoa(n%10), size)}
@@ -655,7 +654,7 @@ func TestLargeRooms(t *testing.T) {
 	}
 }
 
-// A CallbackURL of the whole batch lies with the batch, and not with its rooms.
+// A CallbackURL of the whole batch is stored with the batch, not with its rooms.
 func TestCallbackURLs(t *testing.T) {
 	rdb := redistest.Client(t)
 	b := backlog.New(rdb, keys.Default)

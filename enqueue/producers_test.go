@@ -30,8 +30,8 @@ import (
 
 const app = 1400123480
 
-// drain runs a worker and a simulator that allow rate requests a second, until
-// the test ends.
+// drain runs a worker and a simulator until the test ends. Both allow rate requests a
+// second.
 func drain(t *testing.T, c redis.UniversalClient, rate int) *tiwtest.Server {
 	t.Helper()
 	sim := tiwtest.Start(t, tiwtest.Options{Limit: rate, TaskDuration: time.Millisecond, Latency: time.Millisecond})
@@ -42,7 +42,7 @@ func drain(t *testing.T, c redis.UniversalClient, rate int) *tiwtest.Server {
 	return sim
 }
 
-// clients are n producers, each with its own connections.
+// clients returns n producers, each with its own connections.
 func clients(t *testing.T, url string, n int) []*enqueue.Client {
 	t.Helper()
 	all := make([]*enqueue.Client, n)
@@ -227,8 +227,8 @@ func (a *after) look(cmd redis.Cmder) {
 	}
 }
 
-// Of producers that give other rooms under one name at once, one makes the
-// batch, and the others are told.
+// Producers enqueue two lists of rooms under one name at once. One makes the batch, the
+// others with the same rooms find it, and those with other rooms get ErrExists.
 func TestTwentyProducersOfOneName(t *testing.T) {
 	t.Parallel()
 	server := redistest.Real(t)
@@ -319,7 +319,7 @@ func TestFull(t *testing.T) {
 			}
 		}, enqueue.BatchOptions{ID: "b-" + strings.ToLower(tasks.NewID()[2:12])})
 	}
-	// others fills Redis with what is not ours, up to used bytes or a little more.
+	// others fills Redis with foreign keys, up to used bytes or a little more.
 	others := func(t *testing.T, c *redis.Client, used int64) {
 		t.Helper()
 		for i := 0; ; i++ {
@@ -430,9 +430,9 @@ func TestFull(t *testing.T) {
 		if _, err := client.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 1}, enqueue.RoomOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		others(t, c, maxmemory-1) // within the second for which it need not ask
+		others(t, c, maxmemory-1) // within the second for which the client reuses its last check
 		var err error
-		for id := uint64(2); err == nil && id < 500; id++ { // what others need goes up and down a little
+		for id := uint64(2); err == nil && id < 500; id++ { // the used memory varies a little
 			_, err = client.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: id}, enqueue.RoomOptions{})
 		}
 		full := refused(t, err)

@@ -19,8 +19,8 @@ import (
 	"tiwsnap/tasks"
 )
 
-// Whatever was accepted ends: Redis takes no more than it has memory for to the
-// end, with boards of 60 images and with parameters of 12 kB.
+// Every accepted room can end: enqueue accepts no more rooms than the memory of Redis
+// holds until their end, with boards of 60 images and with parameters of 12 kB.
 func TestWhatWasAcceptedEnds(t *testing.T) {
 	needs.Time(t)
 	for _, of := range []struct {
@@ -41,7 +41,7 @@ func TestWhatWasAcceptedEnds(t *testing.T) {
 				if of.parameters > 0 {
 					var text strings.Builder
 					for text.Len() < of.parameters {
-						text.WriteString(uuid.NewString()) // it packs badly
+						text.WriteString(uuid.NewString()) // it compresses badly
 					}
 					r.Whiteboard = &tasks.Whiteboard{InitParams: strconv.Quote(text.String())}
 				}

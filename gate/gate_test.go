@@ -24,8 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(redistest.Both(m)) }
 
 const app = 1400000001
 
-// fixture is a gate on a Redis of its own. Its seconds are real ones: tests move
-// the times in Redis instead of waiting.
+// fixture is a gate with its own Redis. It uses the real clock: tests move the times in
+// Redis instead of waiting.
 type fixture struct {
 	*testing.T
 	*gate.Gate
@@ -43,7 +43,7 @@ func setup(t *testing.T) fixture {
 	return fixture{t, g, rdb}
 }
 
-// What calls end with.
+// The errors that calls end with.
 var (
 	internalError = &tiw.Error{Class: tiw.Unknown, Code: "InternalError", RequestID: "r"}
 	badGateway    = &tiw.Error{Class: tiw.Unknown, Code: "ClientError.HttpStatusCodeError"}
@@ -56,7 +56,7 @@ var (
 	quota         = &tiw.Error{Class: tiw.Throttled, Code: "LimitExceeded.TaskConcurrency", RequestID: "r"}
 )
 
-// create gets a permit to create.
+// create gets a permit for a Create.
 func (f fixture) create(snapshot string) *gate.Permit {
 	f.Helper()
 	f.Invalidate()
@@ -67,7 +67,7 @@ func (f fixture) create(snapshot string) *gate.Permit {
 	return p
 }
 
-// call makes one call that ends with err; nil: it is accepted.
+// call makes one call that ends with err. If err is nil, it is accepted.
 func (f fixture) call(snapshot string, err error) gate.Verdict {
 	f.Helper()
 	return f.end(f.create(snapshot), err)
@@ -81,7 +81,7 @@ func (f fixture) end(p *gate.Permit, err error) gate.Verdict {
 	return p.Done(f.Context(), "task", nil)
 }
 
-// calls makes many calls for different rooms.
+// calls makes n calls, each for another room.
 func (f fixture) calls(n int, err error) (last gate.Verdict) {
 	f.Helper()
 	for i := range n {
@@ -90,7 +90,7 @@ func (f fixture) calls(n int, err error) (last gate.Verdict) {
 	return last
 }
 
-// refused checks that no Create may go.
+// refused checks that a Create is refused.
 func (f fixture) refused() *gate.Stopped {
 	f.Helper()
 	f.Invalidate()
@@ -102,7 +102,7 @@ func (f fixture) refused() *gate.Stopped {
 	return stopped
 }
 
-// stop is why all sending is stopped, with an empty cause if it is not.
+// stop returns why all sending is stopped. Its cause is empty if sending is not stopped.
 func (f fixture) stop() gate.Stop {
 	f.Helper()
 	all, err := f.Stops(f.Context())
@@ -115,7 +115,7 @@ func (f fixture) stop() gate.Stop {
 	return all[0]
 }
 
-// in checks in how many seconds the next trial is.
+// in checks that the next trial is in that many seconds.
 func (f fixture) in(seconds float64) {
 	f.Helper()
 	if d := time.Until(f.stop().NextTrial).Seconds(); d > seconds+.1 || d < seconds-2 {
@@ -128,7 +128,7 @@ func (f fixture) due() {
 	f.rdb.HSet(f.Context(), keys.Default.Breaker(), "next_trial_at", time.Now().Add(-10*time.Second).UnixMilli())
 }
 
-// lasts makes the trouble so old.
+// lasts sets how long the stop has lasted.
 func (f fixture) lasts(d time.Duration) {
 	f.rdb.HSet(f.Context(), keys.Default.Breaker(), "since", time.Now().Add(-d).UnixMilli())
 }
@@ -139,7 +139,7 @@ func TestConnection(t *testing.T) {
 	t.Run("five calls in a row that find none, of all processes", func(t *testing.T) {
 		f := setup(t)
 		f.calls(4, unreached)
-		f.call("x", badGateway) // it was reached
+		f.call("x", badGateway) // the API was reached
 		f.calls(4, unreached)
 		if s := f.stop(); s.Cause != "" {
 			t.Fatalf("%+v", s)
@@ -273,7 +273,7 @@ func TestStorm(t *testing.T) {
 		if s := f.stop(); s.Cause != "" {
 			t.Fatalf("%+v", s)
 		}
-		f.calls(8, internalError) // with others it is one of them
+		f.calls(8, internalError) // among others it counts as one room
 		if s := f.stop(); s.Cause != "" {
 			t.Fatalf("nine rooms: %+v", s)
 		}
@@ -309,7 +309,7 @@ func TestStorm(t *testing.T) {
 		if s := f.stop(); s.Cause != "" {
 			t.Fatalf("by three of many: %+v", s)
 		}
-		for i := range 40 { // nobody else is there
+		for i := range 40 { // there are no other rooms
 			f.call(fmt.Sprint("bad-", i%3), internalError)
 		}
 		if s := f.stop(); s.Cause != "" {
@@ -586,7 +586,7 @@ func TestStrongestCauseWins(t *testing.T) {
 	f.call("x", nil)
 }
 
-// suspension is why an application is suspended, or nothing.
+// suspension returns why an application is suspended, or an empty Stop.
 func (f fixture) suspension(app uint64) gate.Stop {
 	f.Helper()
 	all, err := f.Stops(f.Context())
@@ -601,13 +601,13 @@ func (f fixture) suspension(app uint64) gate.Stop {
 	return gate.Stop{}
 }
 
-// appDue makes an application due, as if its time had come.
+// appDue makes the next trial of an application due.
 func (f fixture) appDue(app uint64) {
 	f.rdb.ZAddXX(f.Context(), keys.Default.Suspended(), redis.Z{Score: 1, Member: app})
 	f.rdb.HDel(f.Context(), keys.Default.Gate(), "app_trial_at")
 }
 
-// ask makes the step of an application that is due, which sends a snapshot.
+// ask takes the next step, which must be a trial. It returns the application and the snapshot.
 func (f fixture) ask() (app uint64, snapshot string) {
 	f.Helper()
 	step, ok, err := f.NextStep(f.Context())
@@ -617,8 +617,7 @@ func (f fixture) ask() (app uint64, snapshot string) {
 	return step.App, step.Trial
 }
 
-// waits puts a snapshot with those that wait for an application, as the ledger
-// does.
+// waits makes a snapshot wait for a suspended application, as the ledger does.
 func (f fixture) waits(app uint64, id string) {
 	f.rdb.HSet(f.Context(), keys.Default.Snapshot(id), "state", "queued")
 	f.rdb.RPush(f.Context(), keys.Default.SuspendedRooms(app), id)
@@ -627,7 +626,7 @@ func (f fixture) waits(app uint64, id string) {
 func TestApplication(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	// next makes the step that is due, whose trial ends with err.
+	// next runs the next trial of the application, which ends with err.
 	next := func(f fixture, err error) {
 		f.Helper()
 		f.appDue(app)
@@ -728,7 +727,7 @@ func TestApplication(t *testing.T) {
 	t.Run("is not suspended any more where all that waited has ended", func(t *testing.T) {
 		f := setup(t)
 		f.call("s-1", wrongApp)
-		for i := range 1200 { // more than are looked at in one go
+		for i := range 1200 { // more than one step checks
 			id := fmt.Sprint("s-", i)
 			f.rdb.RPush(t.Context(), keys.Default.SuspendedRooms(app), id)
 		}
@@ -756,7 +755,7 @@ func TestApplication(t *testing.T) {
 	})
 }
 
-// However many applications are suspended, one a second is asked for.
+// One application a second gets a trial, however many are suspended.
 func TestManyApplications(t *testing.T) {
 	f := setup(t)
 	for a := range uint64(900) {
@@ -777,8 +776,8 @@ func TestManyApplications(t *testing.T) {
 	}
 }
 
-// A namespace remembers the endpoint that has accepted requests, until a person
-// says that it has moved. One that never worked is a typo.
+// A namespace remembers the endpoint that has accepted requests, until a person says
+// that it has moved. An endpoint that has never worked was a typo and is replaced.
 func TestEndpoint(t *testing.T) {
 	needs.Time(t)
 	f := setup(t)
@@ -807,7 +806,7 @@ func TestEndpoint(t *testing.T) {
 	is("a worker that was left behind", f.UseEndpoint(t.Context(), first, false), second)
 }
 
-// A report that goes with the commands of the caller counts once, also where Redis does not know the script yet.
+// A report in the caller's pipeline counts once, even if Redis does not have the script yet.
 func TestReportInAPipeline(t *testing.T) {
 	f := setup(t)
 	for want := range 3 {

@@ -22,7 +22,7 @@ func (f fixture) callBack(p tasks.SnapshotPayload, attempt int, task string) {
 	}
 }
 
-// due returns what is to be polled now.
+// due returns the snapshots that are due for a poll.
 func (f fixture) due() []ledger.Snapshot {
 	f.Helper()
 	p, err := f.Poll(f.Context(), "me", 1, 10)
@@ -42,7 +42,7 @@ func (f fixture) in(set string, p tasks.SnapshotPayload) bool {
 	return err == nil
 }
 
-// confirmed lets Tencent confirm the task that a callback has named.
+// confirmed claims a task that a callback has named, as a worker does once Tencent has confirmed it.
 func (f fixture) confirmed(p tasks.SnapshotPayload, attempt int, task string) error {
 	return f.ClaimTask(f.Context(), p.ID, attempt, task)
 }
@@ -57,8 +57,7 @@ func (f fixture) settle(p tasks.SnapshotPayload, task string, state ledger.State
 var throttled = ledger.Outcome{State: ledger.Queued, Code: "RequestLimitExceeded"}
 
 func TestCallback(t *testing.T) {
-	// patient is a ledger that asks about an accepted task after an hour and
-	// waits for callbacks for two minutes.
+	// patient returns a ledger that polls an accepted task after an hour. Its grace is two minutes.
 	patient := func(t *testing.T) fixture {
 		f := setup(t, 1)
 		f.Ledger = ledger.New(f.rdb, ledger.Options{
@@ -161,7 +160,7 @@ func TestCallback(t *testing.T) {
 		}
 	})
 
-	// What a snapshot's callback has in its body is not documented.
+	// The body of a snapshot callback is not documented.
 	for _, task := range []string{"t1", "", "something-else"} {
 		t.Run("after acceptance wakes the confirmation, TaskID "+task, func(t *testing.T) {
 			f := patient(t)
@@ -243,7 +242,7 @@ func TestCallback(t *testing.T) {
 		f.begin(row(1), "x")
 		f.outcome(row(1), 1, unknown)
 		f.cancel(row(1))
-		if err := f.confirmed(row(1), 1, "t1"); !errors.Is(err, ledger.ErrLate) { // from a spool
+		if err := f.confirmed(row(1), 1, "t1"); !errors.Is(err, ledger.ErrLate) { // the answer comes from a spool
 			t.Fatal(err)
 		}
 		f.callBack(row(1), 1, "lie")
@@ -274,8 +273,8 @@ func TestCallback(t *testing.T) {
 }
 
 func TestOlderAttempt(t *testing.T) {
-	// twice is a snapshot whose second request is on its way, and of whose
-	// first one it has turned out meanwhile that it made task t1.
+	// twice returns a snapshot whose second request is in flight. Its first request, of
+	// unknown outcome, has made task t1.
 	twice := func(t *testing.T) fixture {
 		f := setup(t, 1)
 		f.begin(row(1), "x")
@@ -353,7 +352,7 @@ func TestGrace(t *testing.T) {
 		f.Ledger = ledger.New(f.rdb, ledger.Options{Busy: 10 * time.Second, Grace: 2 * time.Minute, Retention: time.Hour})
 		return f
 	}
-	// ago makes the unknown outcome of a snapshot that old.
+	// ago sets the age of an unknown outcome.
 	ago := func(f fixture, p tasks.SnapshotPayload, d time.Duration) {
 		f.Helper()
 		if err := f.rdb.HSet(f.Context(), keys.Default.Snapshot(p.ID), "unknown_at",
@@ -437,7 +436,7 @@ func TestGrace(t *testing.T) {
 	})
 }
 
-// discard drops the tasks that callbacks have named.
+// discard discards the tasks that callbacks have named.
 func (f fixture) discard(s ledger.Snapshot) {
 	f.Helper()
 	for attempt, id := range s.ReportedTasks {
@@ -448,8 +447,8 @@ func (f fixture) discard(s ledger.Snapshot) {
 }
 
 func TestDiscardReportedTask(t *testing.T) {
-	// asking is a snapshot of unknown outcome whose callback has named a task
-	// that does not exist, and that a worker asks about.
+	// asking returns a snapshot of unknown outcome that a worker polls. Its callback has
+	// named a task that does not exist.
 	asking := func(t *testing.T) (fixture, ledger.Snapshot) {
 		f := setup(t, 1)
 		f.begin(row(1), "x")
@@ -530,7 +529,7 @@ func TestUntrack(t *testing.T) {
 	})
 }
 
-// Where Tencent calls tiwsnap the CallbackURL of a room is tiwsnap's to call.
+// If Tencent calls tiwsnap, tiwsnap calls the CallbackURL of a room.
 func TestRelay(t *testing.T) {
 	relaying := func(t *testing.T) (f fixture, p tasks.SnapshotPayload) {
 		f = setup(t, 2)

@@ -10,8 +10,8 @@ import (
 	"tiwsnap/ledger"
 )
 
-// The chart counts each request and each result in its part of the batch's time, and
-// its bars grow wider as the batch takes longer.
+// The chart counts each request and each result in the bar of its time. The bars get
+// wider as the batch takes longer.
 func TestChart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { chart(t, setupOn(t, redistest.InBubble(t), 10)) })
 }

@@ -73,7 +73,7 @@ func TestFind(t *testing.T) {
 		t.Errorf("%d of 1500 are found, more: %t", len(ids), more)
 	}
 
-	// All but the last rooms are begun, and each has an answer.
+	// All but the last 100 rooms are begun, and each has an answer.
 	f.rdb.HSet(t.Context(), "{tiwsnap}:batch:school", "fed", rooms-100)
 	for n := 1; n <= rooms-100; n++ {
 		f.begin(payload(n), "x")

@@ -30,7 +30,7 @@ func setupOn(t *testing.T, rdb *redis.Client, total int) fixture {
 	f.load(total)
 	rdb.HSet(t.Context(), keys.Default.Batch("b"), "created_at", 1)
 	rdb.ZAdd(t.Context(), keys.Default.Batches(), redis.Z{Score: 1, Member: "b"})
-	rdb.Del(t.Context(), keys.Default.Ring()) // nobody feeds it
+	rdb.Del(t.Context(), keys.Default.Ring()) // it is not fed
 	return f
 }
 
@@ -87,8 +87,7 @@ func (f fixture) batch() ledger.Batch {
 	return b
 }
 
-// cutOff makes the request of a snapshot look as if it had been sent long ago
-// by a worker that has died since.
+// cutOff backdates the request of a snapshot, as if its worker had died long ago.
 func (f fixture) cutOff(p tasks.SnapshotPayload) {
 	f.Helper()
 	if err := f.rdb.HSet(f.Context(), keys.Default.Snapshot(p.ID), "sent_at", 1).Err(); err != nil {
@@ -217,7 +216,7 @@ func TestBegin(t *testing.T) {
 				t.Errorf("row %d after that: %+v", n, in)
 			}
 		}
-		if n := f.rdb.ZCard(t.Context(), keys.Default.Open()).Val(); n != 2 { // the sweeper looks after them
+		if n := f.rdb.ZCard(t.Context(), keys.Default.Open()).Val(); n != 2 { // the sweeper checks them
 			t.Errorf("%d open, want 2", n)
 		}
 	})
@@ -251,7 +250,7 @@ func TestOutcome(t *testing.T) {
 		f := setup(t, 1)
 		for i, o := range []ledger.Outcome{
 			unknown,
-			{State: ledger.Queued, Costs: true, Code: "ClientError.NetworkError"}, // certainly not sent
+			{State: ledger.Queued, Costs: true, Code: "ClientError.NetworkError"}, // known not to be sent
 			unknown,
 			{State: ledger.Queued, Code: "RequestLimitExceeded"},
 			accepted("t5"),

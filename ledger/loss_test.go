@@ -13,16 +13,15 @@ import (
 	"tiwsnap/tasks"
 )
 
-// After Redis has lost everything the same batch is enqueued again, while workers
-// still have requests and tasks of the lost one in hand. It ends, and no count is
-// negative.
+// Redis loses all data. The same batch is enqueued again, while workers still have
+// requests and tasks of the lost one. The batch ends, and no count is negative.
 func TestSameBatchAfterALoss(t *testing.T) {
 	f := open(t, 3)
 	f.begin(row(1), "lost")
 	f.rdb.FlushDB(t.Context())
 	f.verdict(row(3), "lost", ledger.Done) // its batch is gone
 	f.load(3)
-	f.begin(row(1), "new") // row 1 is on its way again, row 2 and 3 are not
+	f.begin(row(1), "new") // row 1 is in flight again, rows 2 and 3 are not
 	o := accepted("t1")
 	o.Token = "lost"
 	if err := f.Outcome(t.Context(), row(1).ID, 1, o); !errors.Is(err, ledger.ErrLate) {
@@ -47,9 +46,9 @@ func TestSameBatchAfterALoss(t *testing.T) {
 	}
 }
 
-// Answers to lost requests come, or are restored, while the batch is gone. They are
-// kept for the same rooms: what Tencent has accepted is not sent again, and what may
-// have made a task is counted.
+// Answers to lost requests come, or are restored, while the batch has no record. They
+// are kept for the same rooms. An accepted room is not sent again, and a request that
+// may have made a task is counted.
 func TestAnswersWhileTheBatchIsGone(t *testing.T) {
 	f := setup(t, 5)
 	f.Ledger = ledger.New(f.rdb, ledger.Options{Grace: time.Minute, Retention: time.Hour})
@@ -59,7 +58,7 @@ func TestAnswersWhileTheBatchIsGone(t *testing.T) {
 		f.begin(row(n), "lost")
 	}
 	f.rdb.FlushDB(t.Context())
-	lost[4].Room.RoomId = 44 // the name stands for another list afterwards
+	lost[4].Room.RoomId = 44 // afterwards the name belongs to another list
 	for n, o := range []ledger.Outcome{1: accepted("t1"), unknown, throttled, accepted("t4")} {
 		if n == 0 {
 			continue
@@ -78,7 +77,7 @@ func TestAnswersWhileTheBatchIsGone(t *testing.T) {
 		}
 	}
 	f.callBack(row(1), 2, "t1")
-	f.callBack(row(5), 2, "t5") // of whatever room
+	f.callBack(row(5), 2, "t5") // its room is unknown
 	f.load(5)
 
 	f.verdict(row(1), "new", ledger.Wait)
@@ -122,9 +121,9 @@ func TestAnswersWhileTheBatchIsGone(t *testing.T) {
 	}
 }
 
-// A callback comes after a loss, when the same rooms were enqueued anew and none of
-// them was begun. Its task is the room's if Tencent says so, and what is sent all the
-// same is a possible duplicate.
+// After a loss the same rooms are enqueued again, and a callback comes before any of
+// them is begun. The room claims the task if Tencent confirms it. Otherwise the next
+// request counts as a possible duplicate.
 func TestCallbackBeforeTheRecord(t *testing.T) {
 	lost := func(t *testing.T) fixture {
 		f := open(t, 3)
@@ -255,7 +254,7 @@ func TestCallbackBeforeTheRecord(t *testing.T) {
 		f := lost(t)
 		f.callBack(row(1), 1, "t1")
 		f.cancelBatch()
-		f.callBack(row(2), 1, "t2") // not any more
+		f.callBack(row(2), 1, "t2") // too late, it is dropped
 		f.counts(ledger.Batch{Total: 3, Canceled: 3})
 		if !f.batch().Ended() {
 			t.Error("it has not ended")
@@ -264,7 +263,7 @@ func TestCallbackBeforeTheRecord(t *testing.T) {
 			t.Error("a callback of what was canceled unfed is kept")
 		}
 		f.retry(row(1))
-		f.verdict(row(1), "new", ledger.Wait) // Tencent is asked first
+		f.verdict(row(1), "new", ledger.Wait) // the reported task is polled first
 	})
 
 	t.Run("of a row that the batch has not is dropped", func(t *testing.T) {
@@ -295,7 +294,7 @@ func TestCallbackBeforeTheRecord(t *testing.T) {
 	})
 }
 
-// watch looks for a loss of data.
+// watch checks for a loss of data.
 func (f fixture) watch(s *ledger.Seen) *ledger.Loss {
 	f.Helper()
 	loss, err := f.CheckLoss(f.Context(), s, true)
@@ -305,8 +304,8 @@ func (f fixture) watch(s *ledger.Seen) *ledger.Loss {
 	return loss
 }
 
-// Every process that has seen Redis before notices that its data is gone, also
-// when it has started anew meanwhile, and all tell it.
+// Each process that has seen Redis before detects that its data is gone, even after a
+// restart. All of them report the loss.
 func TestWatch(t *testing.T) {
 	f := setup(t, 2)
 	f.begin(single(1), "x")
@@ -349,7 +348,7 @@ func TestWatch(t *testing.T) {
 		t.Errorf("%d notices for one loss", n)
 	}
 
-	// A stale replica: the epoch is the same, and has been further.
+	// A stale replica has the same epoch with an older beat.
 	for range 3 {
 		f.watch(&one)
 	}
@@ -359,8 +358,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// An answer that a failover has lost is restored, with its record, and nothing is
-// sent again; where it was already, the task is an extra one.
+// An answer that a failover has lost is restored with its record, and nothing is sent
+// again. If the room was sent again before, the task is an extra one.
 func TestRestore(t *testing.T) {
 	f := open(t, 3)
 	answer := accepted("t1")

@@ -14,9 +14,9 @@ import (
 	"tiwsnap/tasks"
 )
 
-// What must hold after every call.
+// The invariants. They are checked after each call.
 
-// allowed are the moves that one call may make, from "no record" on.
+// allowed are the state transitions of one call. "" means no record.
 var allowed = map[ledger.State][]ledger.State{
 	"":               {ledger.Queued, ledger.Sending, ledger.Canceled},
 	ledger.Queued:    {ledger.Sending, ledger.Accepted, ledger.Canceled},
@@ -28,11 +28,11 @@ var allowed = map[ledger.State][]ledger.State{
 	ledger.Succeeded: {},
 }
 
-// places is where the ledger keeps the ids of work that is not finished.
+// places are the sets in which the ledger keeps the ids of unfinished work.
 type places struct {
 	open, confirm, transit, waiting, failed map[string]bool
 	again, suspended                        map[string]bool
-	expires                                 map[string]bool // records, with their batch or by themselves; "b" is the batch
+	expires                                 map[string]bool // records, with their batch or alone; "b" is the batch
 }
 
 func (w *world) places() places {
@@ -169,8 +169,8 @@ func (w *world) check() {
 	}
 }
 
-// checkPlace checks that somebody will come to a snapshot that is not finished
-// with, and nobody to one that is.
+// checkPlace checks that an unfinished snapshot is in a set of pending work, and that
+// an ended one is in none.
 func (w *world) checkPlace(s ledger.Snapshot, at places) {
 	id := s.ID
 	switch {
@@ -203,8 +203,8 @@ func (w *world) checkPlace(s ledger.Snapshot, at places) {
 	}
 }
 
-// checkTasks checks that no TaskID is lost, and that every task but the first
-// was announced as a possible duplicate.
+// checkTasks checks that no TaskID is lost, and that each task but the first is counted
+// as a possible duplicate.
 func (w *world) checkTasks(s ledger.Snapshot) {
 	ids := slices.Concat([]string{s.TaskID}, slices.Collect(maps.Values(s.ExtraTasks)),
 		slices.Collect(maps.Values(s.ReportedTasks)))
@@ -230,10 +230,10 @@ func (w *world) checkTasks(s ledger.Snapshot) {
 	}
 }
 
-// leftovers checks what is there after the end of everything.
+// leftovers checks what remains after everything has ended.
 func (w *world) leftovers() {
 	w.pass(2 * time.Minute)
-	ids, _, err := w.backlog.Take(w.ctx, "feeder", 10) // what was in transit as it ended
+	ids, _, err := w.backlog.Take(w.ctx, "feeder", 10) // those in flight at their end
 	w.must(err)
 	for _, id := range ids {
 		w.begin(id)
@@ -246,7 +246,7 @@ func (w *world) leftovers() {
 		w.t.Fatalf("the ends of the batch (-real +told):\n%s", diff)
 	}
 
-	_, _, err = w.backlog.Waiting(w.ctx) // as every enqueue asks; it drops what is not paused any more
+	_, _, err = w.backlog.Waiting(w.ctx) // as each enqueue does
 	w.must(err)
 
 	w.pack()

@@ -13,7 +13,7 @@ import (
 	"tiwsnap/ledger"
 )
 
-// The workers.
+// The actions of the workers.
 
 func (w *world) feed() {
 	ids, _, err := w.backlog.Take(w.ctx, "feeder", rapid.IntRange(1, 3).Draw(w.t, "depth"))
@@ -23,7 +23,7 @@ func (w *world) feed() {
 	}
 }
 
-// work runs one task up to its intent.
+// work runs one task until its intent is written.
 func (w *world) work() {
 	w.begin(take(&w.queue, pick(w, "task", w.queue)))
 }
@@ -95,10 +95,10 @@ func (w *world) mayBeSent(id string, in ledger.Intent) {
 	}
 }
 
-// learn notes that the ledger has a TaskID from Tencent's own answer.
+// learn records that the ledger has a TaskID from an API response.
 func (l *life) learn(task string) {
 	l.known, l.answered = append(l.known, task), append(l.answered, task)
-	if !slices.Contains(l.settled, task) { // else it is told of once more
+	if !slices.Contains(l.settled, task) { // else it is a repeated report
 		l.has = task
 	}
 	if l.named == task {
@@ -106,7 +106,7 @@ func (l *life) learn(task string) {
 	}
 }
 
-// answer lets Tencent answer a request, or not.
+// answer answers a request as Tencent does, or loses the answer.
 func (w *world) answer() {
 	open := slices.DeleteFunc(slices.Clone(w.calls), func(c *call) bool { return c.outcome != nil })
 	c := open[pick(w, "call", open)]
@@ -145,7 +145,7 @@ func (w *world) answerWith(c *call, answer string) {
 	}
 }
 
-// make makes Tencent's task for a request.
+// make makes the task of a request at Tencent.
 func (w *world) make(c *call) string {
 	w.serial++
 	c.task = fmt.Sprint("task-", w.serial)
@@ -157,7 +157,7 @@ func (w *world) answered() []*call {
 	return slices.DeleteFunc(slices.Clone(w.calls), func(c *call) bool { return c.outcome == nil })
 }
 
-// write writes the outcome of an answered request; then its handler is done.
+// write writes the outcome of an answered request and ends its handler.
 func (w *world) write() {
 	all := w.answered()
 	c := all[pick(w, "outcome", all)]
@@ -187,7 +187,7 @@ func (w *world) outcome(c *call) {
 	w.check()
 }
 
-// end is the end of a handler.
+// end ends a handler.
 func (w *world) end(c *call) {
 	w.calls = slices.DeleteFunc(w.calls, func(o *call) bool { return o == c })
 	if c.again && !c.zombie {
@@ -195,7 +195,7 @@ func (w *world) end(c *call) {
 	}
 }
 
-// spool puts the outcome on the disk, because Redis does not take it.
+// spool writes an outcome to the spool, as a worker does if Redis refuses it.
 func (w *world) spool() {
 	all := w.answered()
 	c := all[pick(w, "outcome", all)]
@@ -207,7 +207,7 @@ func (w *world) replay() {
 	w.outcome(take(&w.spools, pick(w, "spooled", w.spools)))
 }
 
-// die kills the worker that has a request out. asynq runs the task again.
+// die kills the worker of a request in progress. asynq runs the task again.
 func (w *world) die() {
 	c := w.calls[pick(w, "call", w.calls)]
 	if c.outcome == nil && w.chance("the request has made a task") {
@@ -217,25 +217,25 @@ func (w *world) die() {
 	w.end(c)
 }
 
-// runAgain lets asynq give a task to another worker though the first is not
-// done with it: it was frozen, or its ack was lost.
+// runAgain makes asynq run a task on a second worker while the first still has it: the
+// first was frozen, or its ack was lost.
 func (w *world) runAgain() {
 	c := w.calls[pick(w, "call", w.calls)]
 	c.zombie = true
 	w.enqueue(c.payload.ID)
 }
 
-// loseQueue loses the tasks that asynq has, but not those that nobody else
-// knows of yet.
+// loseQueue loses the tasks in asynq, except those of single rooms without a record:
+// no other place has them.
 func (w *world) loseQueue() {
 	w.queue = slices.DeleteFunc(w.queue, func(id string) bool {
 		return strings.HasPrefix(id, "b.") || w.lives[id].state != ""
 	})
 }
 
-// The loops of the workers. What they look at may be old when they act on it.
+// The loops of the workers. They may act on stale data.
 
-// poll does what a worker does with a snapshot that is due, or was.
+// poll handles a snapshot that is or was due, as a worker does.
 func (w *world) poll() {
 	if len(w.due) == 0 || w.chance("look for more") {
 		w.due = append(w.due, w.polls(2)...)
@@ -260,7 +260,7 @@ func (w *world) pollOne(i int) {
 	w.check()
 }
 
-// polls hands out at most n snapshots, as to a worker.
+// polls returns at most n snapshots to poll, as to a worker.
 func (w *world) polls(n int) []ledger.Snapshot {
 	p, err := w.ledger.Poll(w.ctx, "me", 1, n)
 	w.must(err)
@@ -326,7 +326,7 @@ func (w *world) settle(id, taskID string) {
 	}
 }
 
-// rescue does what a worker does with a snapshot that has not changed for long.
+// rescue handles a snapshot that has not changed for long, as a worker does.
 func (w *world) rescue() {
 	if len(w.stuck) == 0 || w.chance("look for more") {
 		stuck, err := w.ledger.Stuck(w.ctx, modelSweep, 2)
@@ -350,7 +350,7 @@ func (w *world) rescueOne(i int) {
 	w.check()
 }
 
-// announce tells of what has ended, at once or later, or dies on the way.
+// announce announces the ends now or later, or dies before that.
 func (w *world) announce() {
 	if len(w.ends) == 0 {
 		ends, err := w.ledger.TakeNotices(w.ctx, 3)

@@ -42,8 +42,7 @@ func told(notices []ledger.Notice) map[string]int {
 	return count
 }
 
-// telling is a batch of which nothing was fed, in a ledger that tells of every
-// end.
+// telling returns an unfed batch in a ledger with notifications of each end.
 func telling(t *testing.T, total int) fixture {
 	f := open(t, total)
 	f.tell(true, true)
@@ -184,7 +183,7 @@ func TestNotices(t *testing.T) {
 	})
 }
 
-// waitMilli waits until Redis' clock shows another millisecond.
+// waitMilli waits for the next millisecond of the clock of Redis.
 func (f fixture) waitMilli() {
 	for start := f.now(); f.now() == start; {
 	}

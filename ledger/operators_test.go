@@ -27,7 +27,7 @@ func (f fixture) feed(n int) []string {
 	return ids
 }
 
-// open makes a batch like setup, of which nothing was fed.
+// open is setup with an unfed batch.
 func open(t *testing.T, total int) fixture {
 	f := setup(t, total)
 	f.rdb.HSet(t.Context(), keys.Default.Batch("b"), "fed", 0)
@@ -162,7 +162,7 @@ func TestCancelBatch(t *testing.T) {
 		if n := f.cancelBatch(); n != 5 { // 4 to 6, 9 and 10
 			t.Errorf("%d canceled at once, want 5", n)
 		}
-		f.cancel(row(9)) // is canceled already
+		f.cancel(row(9)) // it is canceled already
 		f.counts(ledger.Batch{Total: 10, Queued: 2, Canceled: 8})
 		for n := 1; n <= 3; n++ {
 			f.verdict(row(n), "x", ledger.Done)
@@ -219,7 +219,7 @@ func TestCancelBatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.cancelBatch()
-		f.cancelBatch() // a second time changes nothing
+		f.cancelBatch() // the second call changes nothing
 		if ids := f.feed(5); !slices.Equal(ids, []string{"b.1"}) {
 			t.Errorf("fed: %v", ids)
 		}
@@ -230,7 +230,7 @@ func TestCancelBatch(t *testing.T) {
 	})
 }
 
-// holding is the ledger where an unknown outcome waits for a person.
+// holding returns a ledger that holds unknown outcomes for review.
 func holding(f fixture) *ledger.Ledger {
 	return ledger.New(f.rdb, ledger.Options{Hold: true, Retention: time.Hour})
 }
@@ -299,7 +299,7 @@ func TestRetry(t *testing.T) {
 			t.Errorf("%+v", b)
 		}
 		f.fail(row(1), "InvalidParameter")
-		pause() // has no effect any more
+		pause() // no effect after the end
 		if b := f.batch(); b.State != "ended" || b.Paused {
 			t.Errorf("%+v", b)
 		}
@@ -329,7 +329,7 @@ func TestRetry(t *testing.T) {
 		}
 		f.counts(ledger.Batch{Total: 5, Queued: 1, Sending: 1, Canceled: 3})
 
-		if n := f.cancelBatch(); n != 0 { // and canceling again reaches them
+		if n := f.cancelBatch(); n != 0 { // the second cancel also covers the retried ones
 			t.Errorf("%d canceled at once", n)
 		}
 		f.verdict(row(4), "y", ledger.Done)
@@ -375,7 +375,7 @@ func TestRetry(t *testing.T) {
 		f.start()
 		f.verdict(row(1), "z", ledger.Send)
 		f.outcome(row(1), 2, unknown)
-		f.verdict(row(1), "a", ledger.Done) // held again: one release is one request
+		f.verdict(row(1), "a", ledger.Done) // held again: each retry allows one request
 		if s := f.record(row(1)); !s.Held {
 			t.Errorf("%+v", s)
 		}

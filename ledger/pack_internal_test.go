@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// What is packed comes back byte for byte, whatever is in it.
+// A packed record unpacks byte for byte, whatever it contains.
 func TestPack(t *testing.T) {
 	text := rapid.OneOf(
 		rapid.String(), rapid.StringOfN(rapid.RuneFrom([]rune("\x00\x01\x02ab-")), 0, 60, -1),
@@ -29,7 +29,7 @@ func TestPack(t *testing.T) {
 	})
 }
 
-// A record that is damaged, or of another release, is an error and no record.
+// Unpacking a damaged record, or one of another release, is an error.
 func TestUnpackOfOtherThings(t *testing.T) {
 	good := string(pack(map[string]string{"state": "failed", "code": "InvalidParameter"}))
 	for _, bad := range []string{"", "s", "x\x01", "f\x02" + good[2:], good[:5], good[:len(good)-2], "f\x01junkjunk"} {

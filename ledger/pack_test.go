@@ -11,7 +11,7 @@ import (
 	"tiwsnap/ledger"
 )
 
-// pack packs all that has ended, as if that were long ago.
+// pack packs all ended records, as if they had ended long ago.
 func (f fixture) pack() {
 	f.Helper()
 	for _, id := range f.rdb.ZRange(f.Context(), keys.Default.Unpacked(), 0, -1).Val() {
@@ -25,8 +25,7 @@ func (f fixture) pack() {
 	}
 }
 
-// A packed record reads as it did before, of a batch or not, and goes on where
-// it is retried or another task of it becomes known.
+// A packed record, of a row or a single room, reads as before. It can be retried.
 func TestPackedRecords(t *testing.T) {
 	f := setup(t, 3)
 	images := []string{"https://h/1/a.png", "https://h/1/b.png"}
@@ -78,8 +77,8 @@ func TestPackedRecords(t *testing.T) {
 	}
 }
 
-// Records live until retention after the end of their batch, however long that
-// takes; single ones by their own end.
+// The records of a batch are kept for the retention from the end of the batch, and the
+// record of a single room from its own end.
 func TestRecordsLiveWithTheirBatch(t *testing.T) {
 	f := setup(t, 2)
 	f.Ledger = ledger.New(f.rdb, ledger.Options{Retention: time.Hour})

@@ -12,7 +12,7 @@ import (
 	"tiwsnap/ledger"
 )
 
-// accept lets Tencent accept the rows up to n, each as a task of its own.
+// accept begins the rows 1 to n and accepts each with its own task.
 func (f fixture) accept(n int) {
 	f.Helper()
 	for i := 1; i <= n; i++ {
@@ -21,8 +21,8 @@ func (f fixture) accept(n int) {
 	}
 }
 
-// at moves the next poll of a row, and when it may be polled early, to so long
-// from now; early 0: not at all.
+// at sets the next poll and the early poll of a row, relative to now. With early 0 the
+// row is not polled early.
 func (f fixture) at(n int, due, early time.Duration) {
 	f.Helper()
 	f.rdb.ZAdd(f.Context(), keys.Default.Confirm(), redis.Z{
@@ -36,7 +36,7 @@ func (f fixture) at(n int, due, early time.Duration) {
 	}
 }
 
-// polls returns the numbers of the rows that are handed out, due and early.
+// polls polls for at most n rows and returns their ids, due and early.
 func (f fixture) polls(n int) (due, early []string, p ledger.Polls) {
 	f.Helper()
 	p, err := f.Poll(f.Context(), "me", 1, n)
@@ -188,7 +188,7 @@ func TestPostpone(t *testing.T) {
 }
 
 func TestClaimTask(t *testing.T) {
-	// named is a snapshot of unknown outcome whose callback has named a task.
+	// named gives row n an unknown outcome and a callback that names a task.
 	named := func(f fixture, n int, task string) {
 		f.begin(row(n), "x")
 		f.outcome(row(n), 1, unknown)
@@ -240,7 +240,7 @@ func TestClaimTask(t *testing.T) {
 		f := setup(t, 2)
 		f.accept(1)
 		f.begin(row(2), "x")
-		f.outcome(row(2), 1, accepted("t"+row(1).ID)) // Tencent has given the same task twice
+		f.outcome(row(2), 1, accepted("t"+row(1).ID)) // Tencent has returned the same task twice
 		if s := f.record(row(2)); s.State != ledger.Accepted {
 			t.Errorf("%+v", s)
 		}
@@ -293,7 +293,7 @@ func TestResultsWithoutImages(t *testing.T) {
 		t.Errorf("the totals: %v", totals)
 	}
 
-	// After a retry the images of the failure stay until there are others.
+	// After a retry the images of the failure stay until there are new ones.
 	for i, step := range []struct {
 		result ledger.Result
 		images []string

@@ -23,7 +23,7 @@ func single(n int) tasks.SnapshotPayload {
 	return tasks.SnapshotPayload{ID: fmt.Sprint("s-", n), Room: tasks.Room{SdkAppId: 1, RoomId: uint64(n)}}
 }
 
-// stop has a person stop all sending; start is the opposite.
+// stop stops all sending, as a person does. start starts it again.
 func (f fixture) stop() {
 	f.Helper()
 	if _, err := gate.NewBreaker(f.rdb, keys.Default).Stop(f.Context(), "me", "a test"); err != nil {
@@ -49,12 +49,12 @@ func suspend(ctx context.Context, rdb *redis.Client, app uint64) {
 	rdb.ZAdd(ctx, keys.Default.Suspended(), redis.Z{Score: float64(time.Now().UnixMilli()), Member: app})
 }
 
-// goOn ends the suspension; what waits is still to be released.
+// goOn ends the suspension. The waiting snapshots are still to be released.
 func goOn(ctx context.Context, rdb *redis.Client, app uint64) {
 	rdb.Del(ctx, keys.Default.Suspension(app))
 }
 
-// release lets application 1 go on and returns what is to be put on the queue.
+// release ends the suspension of application 1 and returns the snapshots to enqueue.
 func (f fixture) release() (ids []string) {
 	f.Helper()
 	goOn(f.Context(), f.rdb, 1)
@@ -140,7 +140,8 @@ func TestSuspended(t *testing.T) {
 			f.rdb.Del(t.Context(), keys.Default.Snapshot(p.ID))
 		}
 		for _, p := range []tasks.SnapshotPayload{row(3), single(3)} {
-			f.rdb.HSet(t.Context(), keys.Default.Snapshot(p.ID), "attempt", 1) // as if its answer was on its way all the time
+			// As if its answer was in flight all the time.
+			f.rdb.HSet(t.Context(), keys.Default.Snapshot(p.ID), "attempt", 1)
 			f.outcome(p, 1, accepted("t-"+p.ID))
 		}
 		if ids := f.release(); len(ids) != 0 {
@@ -242,7 +243,7 @@ func TestPass(t *testing.T) {
 	}
 }
 
-// afterScript is called each time that Redis has run a script for a client.
+// afterScript is a hook that runs after each script call of a client.
 type afterScript func()
 
 func (afterScript) DialHook(next redis.DialHook) redis.DialHook { return next }

@@ -13,8 +13,8 @@ import (
 	"tiwsnap/tasks"
 )
 
-// An ended snapshot with 2 images takes at most 400 bytes of Redis with all that
-// leads to it, one with 60 at most 2.5 kB, in a batch or by itself.
+// An ended snapshot with 2 images takes at most 400 bytes of Redis in total, in a batch
+// or as a single room. One with 60 images takes at most 2.5 kB.
 func TestWeight(t *testing.T) {
 	needs.Time(t)
 	const snapshots = 4000
@@ -47,7 +47,7 @@ func TestWeight(t *testing.T) {
 			single := func(n int) tasks.SnapshotPayload {
 				return tasks.SnapshotPayload{ID: tasks.NewID(), Room: tasks.Room{SdkAppId: 1400000000, RoomId: uint64(n)}}
 			}
-			one(single(1)) // so that Redis has the scripts
+			one(single(1)) // loads the scripts into Redis
 			f.pack()
 			empty := f.usedMemory()
 			if !of.single {
@@ -73,7 +73,7 @@ func TestWeight(t *testing.T) {
 	}
 }
 
-// usedMemory is what Redis takes, its clients left out, in bytes.
+// usedMemory returns the memory that Redis uses without its clients, in bytes.
 func (f fixture) usedMemory() int {
 	f.Helper()
 	var used, clients int

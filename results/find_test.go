@@ -14,8 +14,8 @@ import (
 	"tiwsnap/tasks"
 )
 
-// A single room is found from its enqueue on, and a room of a batch that was canceled
-// before it was fed is found as canceled: each once, by RoomId and label.
+// A single room is found as soon as it is enqueued. A row of a batch that was canceled
+// before it was fed is found as canceled. Each is found once, by RoomId and by label.
 func TestFindWhatHasNotBegun(t *testing.T) {
 	ctx, rdb := t.Context(), redistest.Client(t)
 	client, r, l := enqueue.New(rdb, keys.Default), results.NewReader(rdb, keys.Default), ledger.New(rdb, ledger.Options{})
@@ -89,7 +89,7 @@ func TestFindWhatHasNotBegun(t *testing.T) {
 	}
 	want("canceled", "4a", map[string]ledger.State{"b.1": ledger.Queued, "b.2": ledger.Canceled, "b.3": ledger.Queued})
 
-	// Page by page the same are found.
+	// Paging finds the same rooms.
 	got := map[string]ledger.State{}
 	after, pages := "", 0
 	for ; pages < 10; pages++ {

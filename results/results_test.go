@@ -33,7 +33,7 @@ func TestPace(t *testing.T) {
 	}
 	look(0, 0, 0)
 	look(9*time.Second, 0, 0) // nothing yet
-	look(time.Second, 10, 0)  // the first results: since when is not known
+	look(time.Second, 10, 0)  // the first results: their start is unknown
 	look(time.Second, 20, 10)
 	look(time.Second, 40, 15)
 	look(5*time.Second, 40, 0) // nothing in the last seconds

@@ -36,8 +36,8 @@ var (
 	labelNames = []string{"Class", "Note", "=x"}
 )
 
-// ended are results as a batch has them: with labels that are no formulas, some
-// with images, some with parameters of their own.
+// ended returns the results of a batch. Their labels look like formulas but are none,
+// some have images, and some have their own parameters.
 func ended() []results.Result {
 	at := time.Date(2026, 11, 23, 10, 45, 3, 0, time.UTC)
 	var all []results.Result
@@ -95,8 +95,8 @@ func sheet(t *testing.T, zone string, all []results.Result) *results.Sheet {
 	return s
 }
 
-// What came out can be enqueued again as it is: the same rooms, with all that was
-// said of them, and a word about what is left out.
+// A result list can be enqueued again unchanged. It has the same rooms with all their
+// parameters, and one note names what is left out.
 func TestResultListsAreClassLists(t *testing.T) {
 	all := ended()
 	for name, write := range map[string]func(w io.Writer) error{
@@ -129,7 +129,7 @@ func TestResultListsAreClassLists(t *testing.T) {
 			}
 			var want []tasks.Room
 			for _, r := range all {
-				r.Room.CallbackURL = "" // of which no list has more than the host
+				r.Room.CallbackURL = "" // a list has only its host
 				want = append(want, r.Room)
 			}
 			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
@@ -142,7 +142,7 @@ func TestResultListsAreClassLists(t *testing.T) {
 	}
 }
 
-// A list that is no result list may not have its columns: they might be meant as
+// Only a result list may have the columns of one. In other lists they might be meant as
 // labels.
 func TestOtherListsHaveNoResultColumns(t *testing.T) {
 	for _, list := range []string{"SdkAppId,RoomId,State\n1,2,Bavaria\n", `{"SdkAppId":1,"RoomId":2,"state":"Bavaria"}`,
@@ -187,8 +187,8 @@ func TestExcelCSV(t *testing.T) {
 	}
 }
 
-// A workbook has texts as texts, whatever they look like, numbers as long as they
-// are exact, and times in local time.
+// A workbook stores texts as texts, whatever they look like. It stores a number as a
+// number if that is exact, and times in local time.
 func TestXLSX(t *testing.T) {
 	all := ended()
 	var b bytes.Buffer
@@ -236,7 +236,7 @@ func TestXLSX(t *testing.T) {
 	}
 }
 
-// A list of any length takes little memory, and leaves no file.
+// A long list takes little memory and leaves no file.
 func TestALongSheetTakesLittleMemory(t *testing.T) {
 	needs.Time(t)
 	const n, most = 60_000, 56 << 20
@@ -287,7 +287,7 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// What Excel cannot hold is refused, and not cut.
+// A list beyond the limits of Excel is refused, not truncated.
 func TestSheetBounds(t *testing.T) {
 	refused := func(all iter.Seq2[results.Result, error], says string) {
 		t.Helper()
@@ -310,12 +310,12 @@ func TestSheetBounds(t *testing.T) {
 	}
 	defer func(was int) { *results.MaxSheetRows = was }(*results.MaxSheetRows)
 	*results.MaxSheetRows = len(ended()) + 1
-	sheet(t, "UTC", ended()) // and the header
+	sheet(t, "UTC", ended()) // with the header
 	*results.MaxSheetRows--
 	refused(seq(ended()), fmt.Sprintf("more than %d rows", len(ended())-1))
 }
 
-// Where no temporary file can be made, that is the error.
+// If no temporary file can be created, the error says so.
 func TestSheetWithoutAFolder(t *testing.T) {
 	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
 	one := ended()[0]

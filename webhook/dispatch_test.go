@@ -40,7 +40,7 @@ func newSite(t *testing.T) site {
 	return site{t, c, ledger.New(c, ledger.Options{}), asynq.NewInspectorFromRedisClient(c)}
 }
 
-// dispatch starts a dispatcher, until the test ends.
+// dispatch runs a dispatcher until the test ends.
 func (w site) dispatch(tell webhook.Subscription) {
 	w.Helper()
 	d := webhook.NewDispatcher(webhook.DispatcherOptions{
@@ -61,13 +61,13 @@ func (w site) dispatch(tell webhook.Subscription) {
 	})
 }
 
-// eventually asks every 20 ms, because Redis does not tell, for at most a minute.
+// eventually waits until done returns true, see redistest.Until.
 func (w site) eventually(what string, done func() bool) {
 	w.Helper()
 	redistest.Until(w, what, done)
 }
 
-// record makes the record of a batch that has ended.
+// record writes the record of an ended batch.
 func (w site) record(id string, ended time.Time) {
 	w.Helper()
 	if err := w.rdb.HSet(w.Context(), keys.Default.Batch(id), "total", 1, "succeeded", 1, "created_at", 1, "ended_at",
@@ -76,8 +76,8 @@ func (w site) record(id string, ended time.Time) {
 	}
 }
 
-// endedBatches makes records and notices of batches that have ended, to be told
-// to a receiver of their own; "" is the one of the settings.
+// endedBatches writes the records and notices of n ended batches. Their receiver is url;
+// "" is the receiver of the settings.
 func (w site) endedBatches(name string, n int, url string) {
 	w.Helper()
 	at := time.Now()
@@ -98,7 +98,7 @@ func (w site) endedBatches(name string, n int, url string) {
 	}
 }
 
-// put puts a webhook on its queue as the announcer does.
+// put enqueues a webhook, as the announcer does.
 func (w site) put(p tasks.NotifyPayload) {
 	w.Helper()
 	task, err := p.Task(tasks.DefaultNamespace)
@@ -113,7 +113,7 @@ func (w site) put(p tasks.NotifyPayload) {
 func TestDelivery(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	// told is a world with a batch that has ended, and the webhook for it.
+	// told returns a site with an ended batch, and the webhook of its end.
 	told := func(t *testing.T) (site, tasks.NotifyPayload) {
 		w := newSite(t)
 		at := time.Now()
@@ -137,7 +137,7 @@ func TestDelivery(t *testing.T) {
 		}
 		inspector := w.inspector
 		info := webhooktest.Queued(w, 1, inspector.ListRetryTasks)[0]
-		// 4 to 8 s, in whole seconds.
+		// The backoff is 4 to 8 s, in whole seconds.
 		if d := info.NextProcessAt.Sub(info.LastFailedAt); d < 3*time.Second || d > 9*time.Second || info.Retried != 3 {
 			t.Errorf("after the third try the next one comes in %s: %+v", d, info)
 		}
@@ -246,8 +246,8 @@ func TestDelivery(t *testing.T) {
 	})
 }
 
-// While a receiver is away the ends wait in the ledger, where each takes a few
-// bytes, and not in asynq; and not for ever.
+// While a receiver is down, ends wait in the ledger, where each takes a few bytes, and
+// not in asynq. They do not wait forever.
 func TestEndsWaitInTheLedger(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -257,7 +257,7 @@ func TestEndsWaitInTheLedger(t *testing.T) {
 	r := webhooktest.NewReceiver(t)
 	tell := webhooktest.Subscribe(t, r)
 	tell.Snapshots = false
-	// The queue exists once something was put on it.
+	// A queue exists only after a task was enqueued.
 	w.put(tasks.NewNotify(tasks.BatchEnded, "gone", time.Now(), ""))
 	if err := inspector.PauseQueue(keys.Default.QueueWebhooks()); err != nil {
 		t.Fatal(err)
@@ -293,7 +293,7 @@ func TestEndsWaitInTheLedger(t *testing.T) {
 	}
 }
 
-// A receiver that hangs has 8 requests at most, and holds up nobody else.
+// A receiver that hangs gets at most 8 requests at once, and does not delay the others.
 func TestReceiverThatHangs(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -306,7 +306,7 @@ func TestReceiverThatHangs(t *testing.T) {
 		n := underWay.Add(1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
-		io.Copy(io.Discard, r.Body) // or the server does not see that the sender has gone
+		io.Copy(io.Discard, r.Body) // else the server does not notice that the sender disconnects
 		select {
 		case <-r.Context().Done():
 		case <-atTheEnd: // else the dispatcher waits for it before it ends
@@ -331,8 +331,8 @@ func TestReceiverThatHangs(t *testing.T) {
 	}
 }
 
-// A receiver that has answered 410 is sent nothing more of what it said that
-// for, until a person has a webhook of it resent.
+// A receiver that has answered 410 gets no more webhooks from the settings or the batch
+// that named it, until a person resends one.
 func TestReceiverIsGone(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -379,7 +379,7 @@ func TestReceiverIsGone(t *testing.T) {
 func TestFailedTickIsTold(t *testing.T) {
 	needs.Time(t)
 	s := schedule.Schedule{Name: "s", Cron: "@yearly", Zone: "UTC"}
-	// fail settles a tick that failed.
+	// fail records a failed tick.
 	fail := func(w site) schedule.Outcome {
 		w.Helper()
 		at := time.Now().Truncate(time.Millisecond)
@@ -426,7 +426,7 @@ func TestFailedTickIsTold(t *testing.T) {
 		if keys := w.rdb.Keys(t.Context(), keys.Default.FailedTick("*")).Val(); len(keys) != 0 {
 			t.Errorf("it is kept all the same: %v", keys)
 		}
-		w.endedBatches("a", 1, "") // whatever ends next is the next to be told
+		w.endedBatches("a", 1, "") // the next webhook is that of the next end
 		if d := r.Next(t); d.Body.Type != tasks.BatchEnded {
 			t.Errorf("told: %+v", d)
 		}

@@ -27,7 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// net/http reads these once. Whoever asks the proxy finds nobody there.
+	// net/http reads these once. No proxy listens there, so a request through it fails.
 	os.Setenv("HTTP_PROXY", "http://127.0.0.1:9")
 	os.Setenv("http_proxy", "http://127.0.0.1:9")
 	goleak.VerifyTestMain(redistest.Both(m))
@@ -56,7 +56,7 @@ func private(t *testing.T, entries ...string) guard.Private {
 	return p
 }
 
-// sender returns a Sender that may send to the hosts of these URLs.
+// sender returns a Sender that may send to the hosts of urls.
 func sender(t *testing.T, o webhook.Options, urls ...string) *webhook.Sender {
 	t.Helper()
 	for _, s := range urls {
@@ -77,7 +77,7 @@ func sender(t *testing.T, o webhook.Options, urls ...string) *webhook.Sender {
 	return s
 }
 
-// loopback is what a sender needs to send to the servers of these tests.
+// loopback returns the options to send to the servers of these tests.
 func loopback(t *testing.T) webhook.Options {
 	return webhook.Options{HTTP: true, Private: private(t, "127.0.0.0/8")}
 }
@@ -91,7 +91,7 @@ func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
 
 var noBody = []byte("{}")
 
-// failed is the error of a send that has to fail.
+// failed returns the error of a send that must fail.
 func failed(t *testing.T, err error) *webhook.Error {
 	t.Helper()
 	var e *webhook.Error
@@ -113,7 +113,7 @@ func TestSend(t *testing.T) {
 	})
 
 	t.Run("signs as the reference implementation does", func(t *testing.T) {
-		// The values are those of its own test, see
+		// The values are from its own test, see
 		// https://github.com/standard-webhooks/standard-webhooks/blob/main/libraries/go/webhook_test.go.
 		s := sender(t, loopback(t), server.URL)
 		if err := s.Send(t.Context(), server.URL+"/a/b?c=d", "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0),
@@ -230,7 +230,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// The addresses of one machine have many spellings. None of them leads in.
+// An internal address has many spellings. All of them are refused.
 func TestNoWayIntoTheOwnNetwork(t *testing.T) {
 	listener, err := net.Listen("tcp", ":0") // on every address of this machine
 	if err != nil {
@@ -249,7 +249,7 @@ func TestNoWayIntoTheOwnNetwork(t *testing.T) {
 	defer server.Close()
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 
-	// As a resolver of the C library reads them, or a name server of an attacker.
+	// The resolver of the C library, or the name server of an attacker, may resolve any of these.
 	resolver := guardtest.DNS(t, func() []string { return []string{"127.0.0.1"} })
 	for _, host := range []string{
 		"127.0.0.1", "127.0.0.2", "127.255.255.254", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1",
@@ -271,7 +271,7 @@ func TestNoWayIntoTheOwnNetwork(t *testing.T) {
 			s := sender(t, webhook.Options{HTTP: true, Private: private(t, "other.test", "192.168.77.0/24")}, address)
 			s.UseResolver(resolver)
 			e := failed(t, s.Send(t.Context(), address, "w-1", time.Now(), noBody))
-			// Go's own resolver takes some of these for no name and no address.
+			// For Go's resolver some of these are neither a name nor an address.
 			var unknown *net.DNSError
 			if refused := e.Final || errors.As(e, &unknown) && unknown.IsNotFound; !refused || e.Status != 0 {
 				t.Errorf("%+v: %v", e, e)
@@ -314,7 +314,7 @@ func TestPrivateReceivers(t *testing.T) {
 	}
 }
 
-// The name leads to an allowed address first and inside later.
+// The name resolves to an allowed address first and to an internal one later.
 func TestDNSRebinding(t *testing.T) {
 	inside := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("it was reached") })
 	_, port, _ := net.SplitHostPort(inside.Listener.Addr().String())
@@ -324,7 +324,7 @@ func TestDNSRebinding(t *testing.T) {
 	}
 	outside := &httptest.Server{Listener: l,
 		Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Connection", "close") // the next request needs a new one
+			w.Header().Set("Connection", "close") // the next request needs a new connection
 		})}}
 	outside.Start()
 	defer outside.Close()
@@ -348,7 +348,7 @@ func TestWhatTheEnvironmentAndReceiversCannotDo(t *testing.T) {
 	t.Run("a proxy in the environment is not used", func(t *testing.T) {
 		server := serve(t, func(http.ResponseWriter, *http.Request) {})
 		_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
-		address := "http://hook.test:" + port // no proxy is ever used for localhost
+		address := "http://hook.test:" + port // net/http uses no proxy for localhost
 		s := sender(t, loopback(t), address)
 		s.UseResolver(guardtest.DNS(t, func() []string { return []string{"127.0.0.1"} }))
 		if err := s.Send(t.Context(), address, "w-1", time.Now(), noBody); err != nil {
@@ -420,7 +420,7 @@ func TestWhatTheEnvironmentAndReceiversCannotDo(t *testing.T) {
 		if err := sender(t, loopback(t), server.URL).Send(t.Context(), server.URL, "w-1", time.Now(), noBody); err != nil {
 			t.Error(err)
 		}
-		if n := <-written; n > 64<<20 { // what the buffers of two sockets take is less
+		if n := <-written; n > 64<<20 { // the buffers of two sockets hold less
 			t.Errorf("%d bytes were taken", n)
 		}
 	})
@@ -452,8 +452,8 @@ func TestWhatTheEnvironmentAndReceiversCannotDo(t *testing.T) {
 	})
 }
 
-// raw starts a server that reads a request, writes these bytes and then says
-// nothing more, and a sender whose requests may take 300 ms.
+// raw starts a server that reads a request, writes answer and then stays silent. It
+// returns a sender with a timeout of 300 ms and the address.
 func raw(t *testing.T, answer string) (*webhook.Sender, string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -471,7 +471,7 @@ func raw(t *testing.T, answer string) (*webhook.Sender, string) {
 		buf := make([]byte, 4096)
 		conn.Read(buf)
 		io.WriteString(conn, answer)
-		io.Copy(io.Discard, conn) // until the sender goes
+		io.Copy(io.Discard, conn) // until the sender disconnects
 	}()
 	t.Cleanup(func() {
 		l.Close()
@@ -481,7 +481,7 @@ func raw(t *testing.T, answer string) (*webhook.Sender, string) {
 	o.Timeout = 300 * time.Millisecond
 	address := "http://" + l.Addr().String()
 	s := sender(t, o, address)
-	t.Cleanup(s.Close) // before the wait above
+	t.Cleanup(s.Close) // runs before the wait above
 	return s, address
 }
 
