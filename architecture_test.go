@@ -18,14 +18,13 @@ import (
 
 var update = flag.Bool("update", false, "write the packages into docs/architecture.md")
 
-// aPackage is what `go list -json` says of one.
+// aPackage is the output of `go list -json` for one package.
 type aPackage struct {
 	ImportPath, Name, Doc string
 	Imports               []string
 }
 
-// packages returns all packages of this module by their folder, with the folders
-// that each imports.
+// packages returns all packages of this module by folder. Their Imports are folders too.
 func packages(t *testing.T) map[string]aPackage {
 	t.Helper()
 	all, err := listPackages()
@@ -62,14 +61,13 @@ var listPackages = sync.OnceValues(func() (map[string]aPackage, error) {
 	return all, nil
 })
 
-// inside says whether a package only serves the story, and is no part of it.
+// inside reports whether a package is internal, a tool or a test helper. docs/architecture.md lists these separately.
 func inside(folder string) bool {
 	first, _, _ := strings.Cut(folder, "/")
 	return first == "internal" || first == "bench" || first == "chaos" || strings.HasSuffix(folder, "test")
 }
 
-// drawing draws the packages that tell the story: each stands above all that it
-// imports, one line a level.
+// drawing draws the main packages in levels, one line per level. A package stands above all its imports.
 func drawing(all map[string]aPackage) string {
 	levels := make(map[string]int)
 	var level func(folder string) int
@@ -100,8 +98,7 @@ func drawing(all map[string]aPackage) string {
 	return "```text\n" + strings.Join(lines, "\n") + "\n```\n"
 }
 
-// list lists the packages for which which is true: what each does, by the first
-// sentence of its own comment, and what it imports.
+// list lists the packages that which selects. An item has the first sentence of the package comment and the imports.
 func list(all map[string]aPackage, which func(folder string) bool) string {
 	var s strings.Builder
 	for _, folder := range slices.Sorted(maps.Keys(all)) {
@@ -125,7 +122,7 @@ func list(all map[string]aPackage, which func(folder string) bool) string {
 	return s.String()
 }
 
-// wrap breaks an item of a list into lines of at most so many columns.
+// wrap breaks a list item into lines no wider than columns.
 func wrap(item string, columns int) string {
 	var lines []string
 	line := ""
@@ -142,8 +139,7 @@ func wrap(item string, columns int) string {
 	return strings.Join(append(lines, line), "\n")
 }
 
-// docs/architecture.md shows the packages as they are, and each file that it
-// speaks of is there.
+// TestArchitecture checks that docs/architecture.md shows the current packages and that every file it names exists.
 func TestArchitecture(t *testing.T) {
 	const file = "docs/architecture.md"
 	text, err := os.ReadFile(file)
@@ -180,7 +176,7 @@ func TestArchitecture(t *testing.T) {
 	}
 }
 
-// Imports go one way, from what people see to what stands alone.
+// Imports point from the user-facing packages down to the independent ones.
 func TestImportsGoOneWay(t *testing.T) {
 	all := packages(t)
 	for folder, p := range all {

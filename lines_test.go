@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// columns is the width of a line, in characters.
+// columns is the maximum width of a line, in characters.
 const columns = 120
 
-// wide says why a file may have longer lines, or nothing if it may not.
+// wide returns the reason why a file may have longer lines. The reason is empty for every other file.
 func wide(path string) string {
 	switch base := filepath.Base(path); {
 	case base == "go.sum", base == "package-lock.json":
@@ -27,7 +27,7 @@ func wide(path string) string {
 	return ""
 }
 
-// Every line fits on a screen that shows two files side by side.
+// Lines of 120 columns fit on a screen that shows two files side by side.
 func TestLinesAreShort(t *testing.T) {
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -48,7 +48,7 @@ func TestLinesAreShort(t *testing.T) {
 			return err
 		}
 		if !utf8.Valid(text) {
-			return nil // a binary that was built here, or an image
+			return nil // a locally built binary or an image
 		}
 		for i, line := range strings.Split(string(text), "\n") {
 			if n := utf8.RuneCountInString(line); n > columns {
