@@ -10,8 +10,8 @@ import (
 	"tiwsnap/client"
 )
 
-// A batch of three rooms of one application, twice: the second call finds the batch of the first. As no worker runs
-// here, it is canceled in the end.
+// Example enqueues a batch of three rooms of one application twice. The second call finds the existing batch. No worker
+// runs here, so the example cancels the batch at the end.
 func Example() {
 	ctx := context.Background()
 	c, err := client.Open(os.Getenv("TIWSNAP_REDIS_URL"), os.Getenv("TIWSNAP_NAMESPACE"))
@@ -36,7 +36,7 @@ func Example() {
 		fmt.Println(batch.ID, batch.Rooms, batch.Created)
 	}
 
-	// One room, ahead of every batch, and once for that key.
+	// A single room goes ahead of every batch. It is enqueued once per key.
 	room := client.Room{SdkAppId: 1400123480, RoomId: 104}
 	if _, err := c.Room(ctx, room, client.RoomOptions{Key: "lesson-7"}); err != nil {
 		log.Fatal(err)

@@ -13,8 +13,8 @@ import (
 	"tiwsnap/internal/redistest"
 )
 
-// A module elsewhere depends on this one by the commands in docs/go.md, and runs
-// the whole program of example_test.go on a Redis of its own. Nothing is downloaded for it.
+// TestFromAnotherModule creates a separate module and adds this one with the commands in docs/go.md. It then runs the
+// program of example_test.go against its own Redis. Nothing is downloaded.
 func TestFromAnotherModule(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -46,7 +46,7 @@ func TestFromAnotherModule(t *testing.T) {
 		words := strings.Fields(line)
 		cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
 		cmd.Dir = school
-		// The proxy and the database of checksums are on the network.
+		// The module proxy and the checksum database need a network.
 		cmd.Env = append(os.Environ(), "GOPROXY=off", "GOSUMDB=off", "GOFLAGS=-buildvcs=false", "GOWORK=off",
 			"TIWSNAP_REDIS_URL="+url)
 		var errs strings.Builder
@@ -59,7 +59,7 @@ func TestFromAnotherModule(t *testing.T) {
 	}
 	command("go mod init example.com/school")
 	for line := range strings.Lines(block[1]) {
-		// By its own path, under which the test itself was built, nothing is compiled again.
+		// The path that this test was built from lets the build cache be reused.
 		command(strings.ReplaceAll(line, "../tiwsnap", root))
 	}
 	_, want, _ := strings.Cut(program, "// Output:\n")
@@ -69,7 +69,7 @@ func TestFromAnotherModule(t *testing.T) {
 	}
 }
 
-// Whoever links the client links neither a Redis server nor what only workers and pages need.
+// A program that links the client links neither a Redis server nor the dependencies of workers and pages.
 func TestLinksLittle(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
 	if err != nil {

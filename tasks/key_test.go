@@ -10,8 +10,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-// The id of a key is pinned: a producer of the next release must find what one
-// of this release has enqueued.
+// A producer of the next release must find what this release has enqueued, so the id of a key must not change.
 func TestKeyIDIsPinned(t *testing.T) {
 	const want = "s-wg3nimhri2jnwyfubf3ebgsnmqy374uj"
 	if got := tasks.KeyID(1400123480, 12345, "lesson-7"); got != want {

@@ -12,8 +12,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-// The payload is pinned: webhooks that wait for their receiver outlive the
-// release that wrote them.
+// Webhooks that wait for their receiver outlive the release that wrote them, so the payload must not change.
 func TestNotifyPayloadIsPinned(t *testing.T) {
 	golden, err := os.ReadFile("testdata/notify-v1.json")
 	if err != nil {
@@ -45,7 +44,7 @@ func TestNotifyID(t *testing.T) {
 		at         time.Time
 	}{
 		{tasks.SnapshotEnded, "class-1.7", at},
-		{tasks.SnapshotEnded, "class-1.7", at.Add(time.Millisecond)}, // it was retried and has ended again
+		{tasks.SnapshotEnded, "class-1.7", at.Add(time.Millisecond)}, // retried, then finished again
 		{tasks.SnapshotEnded, "class.17", at},
 		{tasks.SnapshotEnded, "class-1-7.1", at},
 		{tasks.SnapshotEnded, "s-abcdefghij0123456789", at},
