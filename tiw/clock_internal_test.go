@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A minute cannot be waited for over a real connection.
+// Waiting for a minute needs fake time, which a real connection does not support.
 func TestWhatWasLearntOfAClockStaysForAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c clock

@@ -17,8 +17,8 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// simulator is Tencent with a clock that is off from the one here, and a client
-// for it. It holds to the signature: what it accepts is signed right.
+// simulator returns a simulator whose clock has an offset from the local clock, and a client for it. The simulator
+// checks signatures, so an accepted request is signed correctly.
 func simulator(t *testing.T, off *atomic.Int64) (*tiwtest.Server, *tiw.Client) {
 	sim := tiwtest.Start(t, tiwtest.Options{
 		Limit: -1,
@@ -122,7 +122,7 @@ func TestAWrongClock(t *testing.T) {
 		t.Run(name+" is for a person", func(t *testing.T) {
 			t.Parallel()
 			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				w.Header()["Date"] = nil // else it gets one
+				w.Header()["Date"] = nil // otherwise net/http adds one
 				if date != "" {
 					w.Header().Set("Date", date)
 				}
@@ -152,7 +152,7 @@ func TestAWrongClock(t *testing.T) {
 	})
 }
 
-// rotating is a credential that changes each time that it is asked for.
+// rotating is a credential that changes on every read.
 type rotating struct{ asked atomic.Int64 }
 
 func (r *rotating) GetCredential() (id, key, token string) {
@@ -166,7 +166,7 @@ func (r *rotating) GetToken() string     { _, _, token := r.GetCredential(); ret
 
 func TestACallHasOneCredential(t *testing.T) {
 	t.Parallel()
-	// The server repeats what it was sent, also the key, which it knows.
+	// The server echoes the SecretId and the token. It also sends the key, which it derives from the token.
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		token := r.Header.Get("X-TC-Token")
 		key := strings.Replace(token, "token", "key", 1)

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Codes are the codes that the error table explains.
+// Codes returns the codes that the error table explains.
 func Codes() []string { return slices.Sorted(maps.Keys(explanations)) }
 
-// ChineseCodes are the codes that are explained in Chinese.
+// ChineseCodes returns the codes that have a Chinese explanation.
 func ChineseCodes() []string { return slices.Sorted(maps.Keys(chinese)) }

@@ -20,8 +20,8 @@ import (
 	"tiwsnap/tiw"
 )
 
-// TestMain makes httptest's certificate a trusted one, so that the real
-// transport can be tested over TLS, and looks for leaked goroutines at the end.
+// TestMain trusts httptest's certificate, so that tests can use the real transport over TLS. At the end it checks for
+// leaked goroutines.
 func TestMain(m *testing.M) {
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
 		os.Unsetenv(name)
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// server is an HTTP server that counts the requests that reach it.
+// server is an HTTP server that counts its requests.
 type server struct {
 	*httptest.Server
 	hits atomic.Int64
@@ -71,7 +71,7 @@ func start(t testing.TB, h http.HandlerFunc, up func(*httptest.Server)) *server 
 	return s
 }
 
-// answer is a handler that answers every request alike.
+// answer returns a handler that sends the same response to every request.
 func answer(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
@@ -85,8 +85,7 @@ func errorEnvelope(code string) string {
 
 const created = `{"Response":{"TaskID":"task-1","RequestId":"req-1"}}`
 
-// hijack is a handler that reads the request and then does as it likes with
-// the connection.
+// hijack returns a handler that reads the request and then passes the connection to f.
 func hijack(t testing.TB, f func(*net.TCPConn)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -104,15 +103,14 @@ func reset(conn *net.TCPConn) {
 	conn.Close()
 }
 
-// closedURL returns the URL of a port where nobody listens.
+// closedURL returns the URL of a closed port.
 func closedURL(t testing.TB) string {
 	s := httptest.NewServer(nil)
 	s.Close()
 	return s.URL
 }
 
-// newClient returns a client that is closed with the test. An Options without
-// a Credential gets one.
+// newClient returns a client that is closed at the end of the test. It adds a credential if o has none.
 func newClient(t testing.TB, o tiw.Options) *tiw.Client {
 	t.Helper()
 	if o.Credential == nil {
@@ -146,7 +144,7 @@ func describe(ctx context.Context, c *tiw.Client) (tiw.Result, error) {
 	return tiw.ResultOf(p), err
 }
 
-// failure asserts that err is an *Error that obeys the table, and returns it.
+// failure returns err as an *Error. It checks that the class is that of the error table and that the message is short.
 func failure(t testing.TB, err error) *tiw.Error {
 	t.Helper()
 	var e *tiw.Error

@@ -20,7 +20,7 @@ import (
 
 const create, describe = tiwtest.ActionCreate, tiwtest.ActionDescribe
 
-// clock is a clock that stands still until it is told.
+// clock stands still until advance moves it.
 type clock struct{ ns atomic.Int64 }
 
 func newClock(at time.Time) *clock {
@@ -32,7 +32,7 @@ func newClock(at time.Time) *clock {
 func (c *clock) now() time.Time          { return time.Unix(0, c.ns.Load()) }
 func (c *clock) advance(d time.Duration) { c.ns.Add(int64(d)) }
 
-// caller signs requests, by its own reading of Tencent's "Signature v3" page.
+// caller signs requests with an independent implementation of Tencent's "Signature v3" page.
 type caller struct {
 	id, key  string
 	service  string
@@ -109,7 +109,7 @@ func hmacSHA(key []byte, s string) []byte {
 	return h.Sum(nil)
 }
 
-// answer is what any call is answered with.
+// answer is the response to any action.
 type answer struct {
 	Error *struct{ Code, Message string }
 
@@ -131,7 +131,7 @@ func (a answer) code() string {
 	return a.Error.Code
 }
 
-// direct hands the request to the server without a connection.
+// direct passes the request to the server without a connection.
 func direct(t testing.TB, srv *tiwtest.Server, r *http.Request) answer {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -178,5 +178,5 @@ func newServer(t testing.TB, o tiwtest.Options) *tiwtest.Server {
 
 const room7 = `{"SdkAppId":1400124720,"RoomId":7,"Whiteboard":{}}`
 
-// hostOf is the host:port of a started server.
+// hostOf returns the host:port of a started server.
 func hostOf(srv *tiwtest.Server) string { return strings.TrimPrefix(srv.URL, "http://") }

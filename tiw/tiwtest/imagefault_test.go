@@ -15,7 +15,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// pictured is a server with a task that has ended, and the URL of its first image.
+// pictured returns a server with a finished task and the URL of the task's first image.
 func pictured(t *testing.T, o tiwtest.Options) (*tiwtest.Server, string) {
 	t.Helper()
 	srv := tiwtest.Start(t, o)
@@ -24,14 +24,13 @@ func pictured(t *testing.T, o tiwtest.Options) (*tiwtest.Server, string) {
 	return srv, direct(t, srv, c.request(t, describe, describeBody(id))).Result.Snapshots[0]
 }
 
-// Every fault of an image strikes as many requests as it should, over a real
-// connection, and then the image comes.
+// Each image fault affects the configured number of requests, over a real connection. The next request gets the image.
 func TestImageFaults(t *testing.T) {
 	for _, c := range []struct {
 		fault  tiwtest.ImageFault
-		status int    // 0: no answer
+		status int    // 0: no response
 		as     string // Content-Type
-		err    bool   // of the body
+		err    bool   // reading the body fails
 		whole  bool   // the body is the image
 	}{
 		{tiwtest.ImageForbidden, 403, "text/plain; charset=utf-8", false, false},
@@ -144,7 +143,7 @@ func TestImageFaultsValidate(t *testing.T) {
 	}
 }
 
-// Images are as many, and as large, as the options say.
+// TestImageSize checks that the options set the number and the size of the images.
 func TestImageSize(t *testing.T) {
 	srv, url := pictured(t, tiwtest.Options{Images: 3, ImageBytes: 300_000})
 	for task := range srv.Tasks() {

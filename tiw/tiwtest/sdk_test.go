@@ -20,7 +20,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// goSDK is a client of Tencent's Go SDK for the server.
+// goSDK returns a client of Tencent's Go SDK that sends to the server.
 func goSDK(srv *tiwtest.Server, unsigned bool) *common.Client {
 	p := profile.NewClientProfile()
 	p.HttpProfile.Endpoint = hostOf(srv)
@@ -79,8 +79,7 @@ func TestGoSDK(t *testing.T) {
 	}
 }
 
-// node returns the folder of the Node client. Without Node or the client the
-// test is left out.
+// node returns the folder of the Node client. It skips the test if Node or the client is missing.
 func node(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join("testdata", "node")
