@@ -11,7 +11,7 @@ import (
 	"tiwsnap/internal/redistest"
 )
 
-// through returns a client of the server behind the proxy.
+// through returns a client that reaches the server through the proxy.
 func through(t *testing.T, p *proxy, server *redis.Client) *redis.Client {
 	o := *server.Options()
 	o.Addr = p.addr
@@ -20,7 +20,7 @@ func through(t *testing.T, p *proxy, server *redis.Client) *redis.Client {
 	return c
 }
 
-// A Redis that is far away takes at least as long, and loses nothing.
+// With latency, each command takes at least that long, and no data is lost.
 func TestProxyFarAway(t *testing.T) {
 	server := redistest.Client(t)
 	const latency = 20 * time.Millisecond
@@ -48,8 +48,8 @@ func TestProxyFarAway(t *testing.T) {
 	}
 }
 
-// What scripts call inside Redis does not pass the proxy, a pipeline is one
-// trip of several commands, and nothing is changed on the way.
+// A script is one round trip, because its calls stay inside Redis. A pipeline of several commands is one round trip
+// too. The proxy changes no data.
 func TestProxy(t *testing.T) {
 	server := redistest.Client(t)
 	p, err := newProxy(server.Options().Addr, 0)
@@ -59,8 +59,7 @@ func TestProxy(t *testing.T) {
 	defer p.close()
 	client := through(t, p, server)
 	ctx := t.Context()
-	// What a connection begins with is not of interest. Pipelines have one of
-	// their own.
+	// The handshake of a new connection must not be counted. Pipelines have a connection of their own.
 	_, err = client.Pipelined(ctx, func(pipe redis.Pipeliner) error { return pipe.Ping(ctx).Err() })
 	if err := errors.Join(err, client.Ping(ctx).Err()); err != nil {
 		t.Fatal(err)

@@ -51,7 +51,7 @@ func TestRatio(t *testing.T) {
 	}
 }
 
-// What one run wrote another one compares with, figure by figure.
+// A run compares each figure with the report of an earlier run.
 func TestCompare(t *testing.T) {
 	before := &report{Machine: "2 cores", Figures: []figure{
 		{Row: "drain", Name: "rejected", Value: 2, Target: atMost(0), Load: 0.5},

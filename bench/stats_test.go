@@ -8,7 +8,7 @@ import (
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-// at is times so many seconds after noon.
+// at returns times that are the given seconds after noon.
 func at(seconds ...float64) (times []time.Time) {
 	for _, s := range seconds {
 		times = append(times, noon.Add(time.Duration(s*1e9)))

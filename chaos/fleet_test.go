@@ -12,8 +12,7 @@ import (
 	"tiwsnap/internal/needs"
 )
 
-// workerEnv makes a process of the test binary a worker: one that waits to be
-// told to end, or one that exits at once.
+// workerEnv makes the test binary act as a worker that waits for SIGTERM, or as one that exits at once.
 const workerEnv = "CHAOS_TEST_WORKER"
 
 func TestMain(m *testing.M) {
@@ -44,7 +43,7 @@ func startFleet(t *testing.T, does string) (*fleet, *worker) {
 	return f, f.workers[0]
 }
 
-// up waits until the worker has a process that heeds SIGTERM.
+// up waits until the worker has a process that handles SIGTERM.
 func up(t *testing.T, w *worker) {
 	t.Helper()
 	for pause(t.Context(), time.Millisecond) {

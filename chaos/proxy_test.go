@@ -11,7 +11,7 @@ import (
 	"tiwsnap/internal/needs"
 )
 
-// backend is a worker that answers with a status, and what it was sent.
+// backend starts a worker that responds with status. It returns the address and the requests that the worker receives.
 func backend(t *testing.T, status int) (addr string, got *[]string) {
 	got = new([]string)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -23,8 +23,8 @@ func backend(t *testing.T, status int) (addr string, got *[]string) {
 	return srv.Listener.Addr().String(), got
 }
 
-// dead is the address of a worker that is gone, hung that of one that was
-// stopped: its kernel takes the connection and nobody answers.
+// dead returns the address of a worker that is gone. hung returns that of a stopped worker: the kernel accepts the
+// connection, but no response comes.
 func dead(t *testing.T) string {
 	l := listen(t)
 	l.Close()

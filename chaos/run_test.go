@@ -34,7 +34,7 @@ func TestRunsOf(t *testing.T) {
 	}
 }
 
-// What is of neither namespace is found, also a queue whose name begins alike.
+// Keys outside both namespaces are found, including a queue whose name has the same prefix.
 func TestForeignKeys(t *testing.T) {
 	c, _, err := rdb.Open(redistest.Embedded(t).URL())
 	if err != nil {
