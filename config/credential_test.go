@@ -19,7 +19,7 @@ import (
 	"tiwsnap/config"
 )
 
-// rotation is a directory with the files of an API key, and who follows them.
+// rotation is a directory with the files of an API key, and the credential that reads them.
 type rotation struct {
 	*testing.T
 	dir string
@@ -27,7 +27,7 @@ type rotation struct {
 	key *config.Credential
 }
 
-// follow runs a test on a clock of its own. The files are put there first.
+// follow writes the files and then runs a test with a fake clock.
 func follow(t *testing.T, name string, test func(r *rotation), files ...string) {
 	t.Run(name, func(t *testing.T) {
 		dir := t.TempDir()
@@ -42,8 +42,7 @@ func follow(t *testing.T, name string, test func(r *rotation), files ...string) 
 	})
 }
 
-// load reads the settings: each part from the file of its name, if there is
-// one, or from the environment.
+// load reads the settings. Each part comes from the file of its name if there is one, else from the environment.
 func (r *rotation) load(names ...string) {
 	r.Helper()
 	var environ []string
@@ -60,7 +59,7 @@ func (r *rotation) load(names ...string) {
 	r.key = c.TencentCloud.Credential(slog.New(slog.NewTextHandler(&r.log, nil)))
 }
 
-// put replaces a file by a rename; its last change was that long ago.
+// put replaces a file by a rename. The modification time of the new file is age ago.
 func (r *rotation) put(name, text string, age time.Duration) {
 	r.Helper()
 	file := filepath.Join(r.dir, name)
@@ -85,7 +84,7 @@ func (r *rotation) want(id, key, token string) {
 	}
 }
 
-// logged checks and forgets what was logged: one line for each of want, with it.
+// logged checks and clears the log. The log must have one line for each of want, and the line must contain that text.
 func (r *rotation) logged(want ...string) {
 	r.Helper()
 	lines := strings.SplitAfter(r.log.String(), "\n")
@@ -133,7 +132,7 @@ func TestTheAPIKeyFollowsItsFiles(t *testing.T) {
 	follow(t, "when one is written in place, beside parts that have no file", func(r *rotation) {
 		r.want("static-secret_id", "old-secret_key", "static-token")
 		file := filepath.Join(r.dir, key)
-		if err := os.WriteFile(file, []byte("new-secret_key"), 0o600); err != nil { // as long as before
+		if err := os.WriteFile(file, []byte("new-secret_key"), 0o600); err != nil { // same length as before
 			r.Fatal(err)
 		}
 		if err := os.Chtimes(file, time.Time{}, time.Now()); err != nil {
@@ -219,8 +218,7 @@ func TestAnAPIKeyFromAPipeIsReadOnce(t *testing.T) {
 	}
 }
 
-// Kubernetes replaces all files of a volume by the rename of one link, at any
-// time: also while they are being read.
+// Kubernetes replaces all files of a volume by renaming one link. This can happen while the files are being read.
 func TestAnAPIKeyIsNeverHalfOldAndHalfNew(t *testing.T) {
 	dir := t.TempDir()
 	must := func(err error) {
@@ -233,7 +231,7 @@ func TestAnAPIKeyIsNeverHalfOldAndHalfNew(t *testing.T) {
 		must(os.Symlink(strconv.Itoa(version), next))
 		must(os.Rename(next, filepath.Join(dir, "..data")))
 	}
-	// A version never comes back: it would pass for the one that was there.
+	// A version is never reused: a reused version would pass for the previous one.
 	write := func(version int) {
 		must(os.Mkdir(filepath.Join(dir, strconv.Itoa(version)), 0o700))
 		for _, name := range []string{"secret_id", "secret_key", "token"} {

@@ -10,7 +10,7 @@ import (
 
 var update = flag.Bool("update", false, "write the table of settings into docs/settings.md")
 
-// docs/settings.md has the table of settings that the code has.
+// docs/settings.md must have the same table of settings as the code.
 func TestSettingsDoc(t *testing.T) {
 	const file, head = "../docs/settings.md", "| variable | default | meaning |\n| --- | --- | --- |\n"
 	text, err := os.ReadFile(file)
