@@ -9,8 +9,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// The rooms of a batch are enqueued once more with their labels and parameters,
-// those that failed and those that did not.
+// again enqueues all rooms of a batch with their labels and parameters, whether they failed or not.
 func TestAgain(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -52,7 +51,7 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-// A list is checked without Redis, and what is wrong with it is said.
+// enqueue batch --check needs no Redis and reports the bad rows.
 func TestEnqueueBatchChecks(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -18,7 +18,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// apiExample is the code of one language in docs/api.md.
+// apiExample returns the example in one language from docs/api.md.
 func apiExample(t *testing.T, language string) string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/api.md")
@@ -33,8 +33,7 @@ func apiExample(t *testing.T, language string) string {
 	return code
 }
 
-// apiSite is a worker that serves the API, and a token that may do nothing but
-// produce.
+// apiSite is a worker that serves the API, and a token that has only the produce role.
 type apiSite struct {
 	site
 	addr, token string
@@ -60,8 +59,7 @@ func newAPISite(t *testing.T, o tiwtest.Options) apiSite {
 	}
 }
 
-// tool runs a program with the API's address and token in its environment and
-// returns what it printed.
+// tool runs a program with the API's address and token in its environment and returns its output.
 func (s apiSite) tool(t *testing.T, tool string, args ...string) string {
 	t.Helper()
 	path := needs.Program(t, tool)
@@ -88,7 +86,7 @@ func (s apiSite) node(t *testing.T, program string) string {
 	return s.tool(t, "node", file)
 }
 
-// The examples of docs/api.md work against a worker, as they stand there.
+// The examples of docs/api.md must work unchanged against a worker.
 func TestAPIExamples(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -120,7 +118,7 @@ $`)
 	})
 }
 
-// The example in Node copes with rooms that failed, and so have no images.
+// The Node example must handle failed rooms, which have no images.
 func TestAPIExampleWithFailures(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -9,8 +9,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// What is changed on the command line is in the audit log, with who has changed
-// it.
+// The audit log has every change by a command, and the user who made it.
 func TestTheAuditLogHasWhatCommandsChange(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
 	s.says(exitOK, "the audit log is empty", "audit")

@@ -13,7 +13,7 @@ import (
 	"tiwsnap/config"
 )
 
-// composeService is what the tests read of a service.
+// composeService has the fields of a service that the tests read.
 type composeService struct {
 	Build struct {
 		Args map[string]string
@@ -44,21 +44,20 @@ func composeServices(t *testing.T) map[string]composeService {
 	return file.Services
 }
 
-// interpolated is a value where no variable of the environment is set.
+// interpolated matches a variable with a default value.
 var interpolated = regexp.MustCompile(`\$\{\w+:-([^}]*)\}`)
 
-// Every command line and variable in docker-compose.yml is one that this
-// binary takes.
+// This binary must accept every command line and variable in docker-compose.yml.
 func TestCompose(t *testing.T) {
 	services := composeServices(t)
-	// What the login service has made is read by others.
+	// Other services read the files that the login service creates.
 	login := t.TempDir()
 	if _, errs, code := tiwsnap(t, nil, "first-login", login); code != exitOK {
 		t.Fatal(errs)
 	}
 	ours := 0
 	for name, s := range services {
-		// A one-shot service ends; all others are asked how they are.
+		// A one-shot service ends. Every other service has a health check.
 		check, oneShot := s.Healthcheck.Test, s.Restart == "no"
 		if !oneShot && (len(check) < 2 || check[0] != "CMD") {
 			t.Errorf("%s: health check %q", name, check)
@@ -86,7 +85,7 @@ func TestCompose(t *testing.T) {
 		}
 		checkArgs(t, name, s.Command)
 		if !oneShot {
-			// doctor would call Tencent, and fail where a restart helps nobody.
+			// doctor would call Tencent, and fail in cases that a restart does not fix.
 			if !slices.Equal(check[1:3], []string{"/tiwsnap", "health"}) {
 				t.Errorf("%s: health check %q", name, check)
 			}
@@ -122,7 +121,7 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-// checkArgs checks a command line as far as it goes without running it.
+// checkArgs checks a command line without running it.
 func checkArgs(t *testing.T, where string, args []string) {
 	t.Helper()
 	root := newRoot(env{stdin: os.Stdin, stdout: io.Discard, stderr: io.Discard})

@@ -18,7 +18,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// copying is a site whose workers copy images to a folder.
+// copying returns a site whose workers copy images to a folder.
 func copying(t *testing.T, o tiwtest.Options) (s site, dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -28,7 +28,7 @@ func copying(t *testing.T, o tiwtest.Options) (s site, dir string) {
 	return s, dir
 }
 
-// tree is every file below a folder, by its name.
+// tree returns the contents of every file below a folder, by relative path.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -47,7 +47,7 @@ func tree(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// copied waits until the images of a batch are copied and their lists written.
+// copied waits until the images of a batch are copied and the lists are written.
 func (s site) copied(id string) {
 	s.Helper()
 	s.ok("wait", id)
@@ -58,13 +58,13 @@ func (s site) copied(id string) {
 	})
 }
 
-// eventually asks every 20 ms, where nothing tells.
+// eventually polls every 20 ms, for conditions without a notification.
 func (s site) eventually(what string, ok func() bool) {
 	s.Helper()
 	redistest.Until(s, what, ok)
 }
 
-// get reads what a URL leads to.
+// get returns the body of a URL.
 func get(t *testing.T, url string) string {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -80,8 +80,8 @@ func get(t *testing.T, url string) string {
 	return string(b)
 }
 
-// What lies in the store is every image, byte for byte, and lists of them; labels
-// are text and never lead out of the folder.
+// The store has every image, byte for byte, and the lists of images. Labels are plain text and never lead out of the
+// folder.
 func TestCopies(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -133,7 +133,7 @@ func TestCopies(t *testing.T) {
 	s.says(exitOK, `"url": "file://`+dir+"/monday/0001-", "status", "monday.1", "-o", "json")
 }
 
-// While the store is away images wait and sending goes on; then all are copied.
+// While the store is unavailable, images wait and sending continues. Afterwards all images are copied.
 func TestCopiesWaitForTheirStore(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -159,8 +159,7 @@ func TestCopiesWaitForTheirStore(t *testing.T) {
 	}
 }
 
-// A batch without an image has its lists in the store, too, and no webhook tells of
-// copies that there are not.
+// A batch without an image has lists in the store too. No webhook about copies is sent for it.
 func TestListsOfABatchWithoutImages(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -174,7 +173,7 @@ func TestListsOfABatchWithoutImages(t *testing.T) {
 		t.Errorf("told of %s", event)
 	}
 	stop()
-	s.worker() // looks at once
+	s.worker() // checks at once
 	l := ledger.New(s.client(), ledger.Options{})
 	s.eventually("the lists are written", func() bool {
 		b, err := l.Batch(t.Context(), "monday")

@@ -17,8 +17,8 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// pictured is a site with an ended batch of that many rooms, each with two images
-// that are not copied, and what these are by RoomId and number.
+// pictured returns a site with a finished batch, and the images of the batch by file name. Each room has two images
+// that are not copied.
 func pictured(t *testing.T, batch string, rooms int) (s site, want map[string]string) {
 	t.Helper()
 	s = newSite(t, tiwtest.Options{Images: 2})
@@ -38,7 +38,7 @@ func pictured(t *testing.T, batch string, rooms int) (s site, want map[string]st
 	return s, want
 }
 
-// withoutLists are files without those that have times in them.
+// withoutLists removes the lists from files, because they contain times.
 func withoutLists(t *testing.T, batch string, files map[string]string) map[string]string {
 	t.Helper()
 	for _, list := range []string{"results.csv", "results.jsonl", "index.html"} {
@@ -51,7 +51,7 @@ func withoutLists(t *testing.T, batch string, files map[string]string) map[strin
 	return files
 }
 
-// zipped are the files in an archive.
+// zipped returns the files of an archive.
 func zipped(t *testing.T, b []byte) map[string]string {
 	t.Helper()
 	z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
@@ -64,7 +64,7 @@ func zipped(t *testing.T, b []byte) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := io.ReadAll(r) // checks the sum
+		text, err := io.ReadAll(r) // also verifies the checksum
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,8 +73,8 @@ func zipped(t *testing.T, b []byte) map[string]string {
 	return files
 }
 
-// Each image comes byte for byte, with its lists; a second call reads none again, and
-// a batch beside it is another folder, though its rooms have the same names.
+// Images are saved byte for byte, with the lists. A second call downloads nothing again. Another batch gets a folder of
+// its own, even if its rooms have the same names.
 func TestImagesTo(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -97,8 +97,7 @@ func TestImagesTo(t *testing.T) {
 	s.says(exitUsage, "--to and --zip exclude each other", "images", "monday", "--to", dir, "--zip", "x.zip")
 }
 
-// What stands under the name of an image and is older than the snapshot is not its
-// image.
+// A file with the name of an image is not that image if it is older than the snapshot.
 func TestImagesToReplacesWhatIsOlder(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -124,7 +123,7 @@ func TestImagesZip(t *testing.T) {
 	t.Parallel()
 	s, want := pictured(t, "monday", 3)
 	file := filepath.Join(t.TempDir(), "monday.zip")
-	for range 2 { // the second one takes its place
+	for range 2 { // the second archive replaces the first
 		s.says(exitOK, "6 images of batch monday", "images", "monday", "--zip", file)
 		b, err := os.ReadFile(file)
 		if err != nil {
@@ -141,7 +140,7 @@ func TestImagesZip(t *testing.T) {
 	s.says(exitTempFail, "no such file or directory", "images", "monday", "--zip", "/no/such/folder/a.zip")
 }
 
-// Interrupted, it leaves nothing that looks whole, and the next call does the rest.
+// An interrupted download leaves nothing that looks complete. The next call finishes it.
 func TestImagesInterrupted(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -200,7 +199,7 @@ func TestImagesInterrupted(t *testing.T) {
 	}
 }
 
-// Images that cannot be read are counted, told, and left to the next call.
+// Images that cannot be read are counted and reported. The next call tries them again.
 func TestImagesMissing(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -223,7 +222,7 @@ func TestImagesMissing(t *testing.T) {
 	}
 }
 
-// What ended while there was no store is copied on demand.
+// images retry copies the images of snapshots that finished without a store.
 func TestImagesRetry(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -18,8 +18,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// Ctrl-C at the prompt for a password ends the command, and what is typed next
-// can be seen again.
+// Ctrl-C at a password prompt ends the command and turns the terminal's echo on again.
 func TestInterruptAtAPrompt(t *testing.T) {
 	t.Parallel()
 	for _, typed := range []string{"", "secret one\n"} { // at the first prompt, and at the second
@@ -57,7 +56,7 @@ func TestInterruptAtAPrompt(t *testing.T) {
 	}
 }
 
-// expect collects what a terminal shows.
+// expect collects the output of a terminal.
 type expect struct {
 	mu   sync.Mutex
 	all  bytes.Buffer
@@ -86,7 +85,7 @@ func (x *expect) text() string {
 	return x.all.String()
 }
 
-// until waits until a text is shown.
+// until waits until the output has a text.
 func (x *expect) until(t *testing.T, want string) {
 	t.Helper()
 	late := time.After(30 * time.Second)
@@ -99,7 +98,7 @@ func (x *expect) until(t *testing.T, want string) {
 	}
 }
 
-// silentInput says when it is read, and then nothing.
+// silentInput closes read when it is read, and never returns data.
 type silentInput struct {
 	read chan struct{}
 	once sync.Once
@@ -112,7 +111,7 @@ func (s *silentInput) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// An interrupt ends a command also while it reads what never comes.
+// An interrupt also ends a command that waits for stdin.
 func TestInterruptWhileStdinIsRead(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -36,7 +36,7 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestWorkersWithDifferentLimits has one worker more that is configured for 40.
+// TestWorkersWithDifferentLimits has an additional worker with a limit of 40.
 func TestWorkersWithDifferentLimits(t *testing.T) {
 	redisURL := redistest.URL(t)
 	environ := []string{"TIWSNAP_REDIS_URL=" + redisURL}

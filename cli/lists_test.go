@@ -11,8 +11,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// noNull checks that JSON, or JSON lines, have no null anywhere, and "images"
-// in every snapshot.
+// noNull checks that JSON or JSON lines contain no null, and that every snapshot has "images".
 func noNull(t *testing.T, text string) {
 	t.Helper()
 	var check func(v any)
@@ -45,8 +44,7 @@ func noNull(t *testing.T, text string) {
 	}
 }
 
-// What programs read of a command has a list where there is one, also where
-// it is empty.
+// In JSON output, a list without entries is empty and never null.
 func TestListsAreNeverNull(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

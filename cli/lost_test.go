@@ -19,8 +19,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// settleLongAgo ends each row of a batch with two images at a host, as it was
-// accepted so long ago.
+// settleLongAgo ends each row of a batch with two images at host. ago is the time since Tencent accepted the row.
 func settleLongAgo(t *testing.T, rdb redis.UniversalClient, batch, host string, rows int, ago time.Duration) {
 	t.Helper()
 	l := ledger.New(rdb, ledger.Options{})
@@ -37,8 +36,7 @@ func settleLongAgo(t *testing.T, rdb redis.UniversalClient, batch, host string, 
 	}
 }
 
-// Images that could not be copied until Tencent has deleted them are told everywhere,
-// and nothing shows a dead link.
+// All output reports the images that were not copied before Tencent deleted them, and nothing shows a dead link.
 func TestLostImages(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -47,7 +45,7 @@ func TestLostImages(t *testing.T) {
 	s.environ["TIWSNAP_HTTP_ADDR"] = redistest.FreeAddr(t)
 	s.environ["TIWSNAP_WEBHOOK_EVENTS"] = "images"
 	s.batch("monday", 2)
-	settleLongAgo(t, s.client(), "monday", s.sim.URL+"/gone", 2, 73*time.Hour) // the simulator answers 404
+	settleLongAgo(t, s.client(), "monday", s.sim.URL+"/gone", 2, 73*time.Hour) // the simulator responds with 404
 	s.worker()
 	l := ledger.New(s.client(), ledger.Options{})
 	s.eventually("the images are given up, and the lists written", func() bool {
@@ -106,7 +104,7 @@ func TestLostImages(t *testing.T) {
 		t.Errorf("told of %s, %v", event, data)
 	}
 
-	// A retry of the code copies once more, and sends nothing.
+	// A retry of this code tries the copy again, and sends no snapshot request.
 	s.says(exitOK, "2 queued for retry", "retry", "monday", "--failed", "--code", "ClientError.ImageLost")
 	s.eventually("they are given up again", func() bool {
 		b, err := l.Batch(t.Context(), "monday")

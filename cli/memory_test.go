@@ -21,9 +21,8 @@ import (
 	"tiwsnap/web/api"
 )
 
-// A worker takes in a list of two million rooms, as many as there may be, and
-// the whole process is never larger than 64 MB: also where the rooms come before
-// what is to be said of them.
+// A worker accepts a list of two million rooms, which is the maximum, and its process stays small. This also holds if a
+// JSON body has the rooms before the name and the defaults.
 func TestAWorkerStaysSmall(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -36,7 +35,7 @@ func TestAWorkerStaysSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	const rooms = 2_000_000
-	// Labels as in a hash: they are not to be compressed to nothing.
+	// The labels look like hashes, so that they do not compress.
 	row := func(w io.Writer, format string, n uint64) {
 		x := (n + 1) * 0x9e3779b97f4a7c15
 		fmt.Fprintf(w, format, uint32(n+1)*2654435769, x, x*x)
@@ -63,10 +62,9 @@ func TestAWorkerStaysSmall(t *testing.T) {
 	})
 }
 
-// staysSmall uploads a list, as the batch big, to a worker of its own and
-// measures that.
+// staysSmall uploads a list as the batch big to a new worker, and measures the worker's peak memory.
 func staysSmall(t *testing.T, binary, media, query string, rooms int, write func(io.Writer)) {
-	// A good third is the program itself, which the kernel maps and can drop.
+	// A little more than a third is the program itself, which the kernel maps and can drop.
 	const most = 80_000_000
 	s := newSiteOn(t, redistest.Real(t).URL(), tiwtest.Options{})
 	addr := redistest.FreeAddr(t)

@@ -28,7 +28,7 @@ import (
 	"tiwsnap/worker/workertest"
 )
 
-// catcher notes what is registered.
+// catcher records the registered metrics.
 type catcher struct {
 	*prometheus.Registry
 	descs []string
@@ -46,7 +46,7 @@ func (c *catcher) MustRegister(all ...prometheus.Collector) {
 	c.Registry.MustRegister(all...)
 }
 
-// docs/metrics.md has every metric with its help and its labels, and no other.
+// docs/metrics.md must list every metric with its help and its labels, and no other metric.
 func TestMetricsAreDocumented(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -101,7 +101,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Errorf("%v, %v", problems, err)
 	}
 
-	// The figures are those of the work.
+	// The values of the metrics match the work in Redis.
 	if _, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
 		for id := range uint64(7) {
 			if !yield(tasks.Room{SdkAppId: 7, RoomId: id + 1}, nil) {
@@ -115,7 +115,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		"tiwsnap_backlog_rooms 7", "tiwsnap_redis_up 1", `tiwsnap_snapshots{state="queued"} 7`,
 		`tiwsnap_limit_requests{action="CreateSnapshotTask"} 20`,
 	}
-	tick := time.NewTicker(200 * time.Millisecond) // a scrape's answers stand for two seconds
+	tick := time.NewTicker(200 * time.Millisecond) // the values of a scrape are cached for two seconds
 	defer tick.Stop()
 	for deadline := time.After(20 * time.Second); len(want) > 0; {
 		select {

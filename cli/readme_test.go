@@ -18,8 +18,7 @@ import (
 
 var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 
-// readme returns the commands in the shell blocks of the README and of the
-// pages that go on where it ends, without comments.
+// readme returns the commands in the shell blocks of the README and of the pages that continue it, without comments.
 func readme(t *testing.T) (commands []string) {
 	t.Helper()
 	for _, file := range []string{"README.md", "docs/redis.md", "docs/go.md", "docs/callbacks.md"} {
@@ -43,9 +42,8 @@ func readme(t *testing.T) (commands []string) {
 	return commands
 }
 
-// Every command in the README does what it says there: those of tiwsnap run
-// here, in their order, against a redis-server and a simulator on free ports;
-// the others are checked as far as this machine allows.
+// TestReadme runs the tiwsnap commands of the README in order, against a redis-server and a simulator on free ports. It
+// checks the other commands as far as this machine allows.
 func TestReadme(t *testing.T) {
 	needs.Time(t)
 	s := newSiteOn(t, redistest.Real(t).URL(), tiwtest.Options{})
@@ -75,8 +73,8 @@ func TestReadme(t *testing.T) {
 				t.Errorf("README: %s: the simulator would refuse it", line)
 			}
 		case "go", "CGO_ENABLED=0":
-			// "go build ." and "go test ./..." are how this test came to run;
-			// CI runs the demo, and enqueue's TestFromAnotherModule the others.
+			// "go build ." and "go test ./..." have run before this test. CI runs the demo. TestFromAnotherModule of
+			// package client runs the others.
 			elsewhere := strings.HasPrefix(line, "go mod edit ") || strings.HasPrefix(line, "go get ")
 			if line != "CGO_ENABLED=0 go build ." && line != "go test ./..." && line != "go run . demo" && !elsewhere {
 				t.Errorf("README: %s: nobody runs it", line)
@@ -104,7 +102,7 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// The README in Chinese has the same commands, and its links lead somewhere.
+// Both READMEs must have the same commands and no dead links.
 func TestReadmeInChinese(t *testing.T) {
 	comment := regexp.MustCompile(`\s*#.*`)
 	commands := func(file string) (all []string) {
@@ -131,7 +129,7 @@ func TestReadmeInChinese(t *testing.T) {
 	}
 }
 
-// Each test that docs/promises.md names is there.
+// Each test that docs/promises.md names must exist.
 func TestPromisesAreHeld(t *testing.T) {
 	text, err := os.ReadFile("../docs/promises.md")
 	if err != nil {
@@ -162,8 +160,7 @@ func TestPromisesAreHeld(t *testing.T) {
 	}
 }
 
-// The README shows what the demo really prints: the same lines, but for what
-// differs from run to run.
+// The README must show the real output of the demo, except for values that differ between runs.
 func TestReadmeShowsTheDemo(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -172,8 +169,8 @@ func TestReadmeShowsTheDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir() // for the copies of its images
-	// As people have it: the race detector, which slows what draws the boards down
-	// tenfold, is for the other tests.
+	// The demo runs without the race detector, as it does for users. The race detector makes drawing the boards ten
+	// times slower.
 	binary, err := testbed.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -21,9 +21,8 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// Keys are replaced while calls go on, as Kubernetes replaces them and one file
-// after the other, and each old key is revoked as soon as the new one is in
-// use. No call is refused for it.
+// Keys are rotated during API calls: one file after the other, and all files at once as Kubernetes does. Each old key
+// is revoked as soon as the new key is in use. No call may be rejected.
 func TestRotatedKeysCostNoCall(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -48,7 +47,7 @@ func TestRotatedKeysCostNoCall(t *testing.T) {
 	sim := tiwtest.New(tiwtest.Options{Limit: -1, Credentials: valid(0), Tokens: tokens})
 	defer sim.Close()
 
-	// The server tells whose calls arrive.
+	// The server reports which key the requests use.
 	var inUse atomic.Value
 	changed := make(chan string, 100)
 	inUse.Store("id-0")
@@ -113,7 +112,7 @@ func TestRotatedKeysCostNoCall(t *testing.T) {
 	}
 	defer api.Close()
 
-	var calls sync.RWMutex // read while a call is out
+	var calls sync.RWMutex // read-locked while a call is in flight
 	done := make(chan struct{})
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -133,7 +132,7 @@ func TestRotatedKeysCostNoCall(t *testing.T) {
 				_, err := api.DescribeSnapshotTask(t.Context(), req)
 				calls.RUnlock()
 				var e *tiw.Error
-				if !errors.As(err, &e) || e.Code != "InvalidParameter.TaskNotFound" { // the answer to a good signature
+				if !errors.As(err, &e) || e.Code != "InvalidParameter.TaskNotFound" { // the signature was valid
 					t.Errorf("a call ended with %v", err)
 					return
 				}
@@ -161,7 +160,7 @@ func TestRotatedKeysCostNoCall(t *testing.T) {
 		want, _, _ := version(v)
 		for deadline := time.After(10 * time.Second); ; {
 			select {
-			case id := <-changed: // the last calls of the old key may come in between
+			case id := <-changed: // the last calls with the old key may arrive in between
 				if id != want {
 					continue
 				}
@@ -170,7 +169,7 @@ func TestRotatedKeysCostNoCall(t *testing.T) {
 			}
 			break
 		}
-		calls.Lock() // no call is out
+		calls.Lock() // no call is in flight
 		sim.SetCredentials(valid(v))
 		calls.Unlock()
 	}

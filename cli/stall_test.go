@@ -15,11 +15,10 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// noWorker is what status says first where no worker runs.
+// noWorker is the first line of status if no worker is running.
 const noWorker = "No worker is running: queued rooms wait. Fix: start one with tiwsnap worker\n"
 
-// follow runs a command and returns a function that waits until it has printed
-// a text to people, and one that waits for its end.
+// follow starts a command. prints waits until the command has written a text to stderr, and end waits for its exit.
 func (s site) follow(args ...string) (prints func(text string), end func() (code int, stderr string)) {
 	s.Helper()
 	var mu sync.Mutex
@@ -56,7 +55,7 @@ func (s site) follow(args ...string) (prints func(text string), end func() (code
 	return prints, func() (int, string) { return <-ended, all() }
 }
 
-// Whoever waits is told why nothing moves, once for each change.
+// wait prints the reason why nothing moves, once for each change.
 func TestWaitSaysWhyNothingMoves(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -99,8 +98,7 @@ func TestWaitSaysWhyNothingMoves(t *testing.T) {
 	}
 }
 
-// That no worker runs is said by everything that says how things are, and no
-// longer when one runs.
+// Every command that shows the state reports that no worker is running. It no longer does when one runs.
 func TestNoWorkerRuns(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

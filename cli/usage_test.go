@@ -12,7 +12,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// Wrong use is said in the words of tiwsnap, with what it must be.
+// Usage errors have tiwsnap's own wording and name the correct form.
 func TestWrongUse(t *testing.T) {
 	t.Parallel()
 	s := site{T: t}
@@ -45,7 +45,7 @@ func TestWrongUse(t *testing.T) {
 	}
 }
 
-// A command that only has others shows its help to people, as wrong use.
+// A command that only has subcommands prints its help to stderr and exits with a usage error.
 func TestCommandsWithoutOneOfTheirs(t *testing.T) {
 	t.Parallel()
 	s := site{T: t}
@@ -53,7 +53,7 @@ func TestCommandsWithoutOneOfTheirs(t *testing.T) {
 	everyCommand(func(cmd *cobra.Command) {
 		path := strings.Fields(cmd.CommandPath())[1:]
 		if !cmd.HasSubCommands() || len(path) > 0 && (path[0] == "webhooks" || path[0] == "images") {
-			return // which do something themselves
+			return // these have an action of their own
 		}
 		n++
 		code, stdout, stderr := s.run("", path...)
@@ -67,7 +67,7 @@ func TestCommandsWithoutOneOfTheirs(t *testing.T) {
 	}
 }
 
-// One rule for -o json: stdout has what was done, and the error is on stderr.
+// With -o json, stdout has what was done, and the error goes to stderr.
 func TestErrorsLeaveJSONAlone(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -135,8 +135,7 @@ func TestWordsAboutLists(t *testing.T) {
 		!strings.Contains(stderr, "batch one: 1 room enqueued\n") {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
-	// Labels come back from result lists as they were, and what a workbook cannot
-	// hold is told.
+	// Labels survive a round trip through a result list. Characters that a workbook cannot hold are reported.
 	labels := "RoomId,Label.A,Label.B,Label.C\n1,'=x,''=x,'plain\n2,''@,-1,\x1b[2J\n"
 	if code, _, stderr := s.run(
 		labels,

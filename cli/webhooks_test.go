@@ -20,11 +20,11 @@ import (
 // hook is a receiver of webhooks.
 type hook struct {
 	*httptest.Server
-	status atomic.Int64 // of its answers
+	status atomic.Int64 // of its responses
 	bodies chan string
 }
 
-// newHook starts a receiver and gives its address to the site's workers.
+// newHook starts a receiver and configures the site's workers to send webhooks to it.
 func newHook(s site) *hook {
 	h := &hook{bodies: make(chan string, 100)}
 	h.status.Store(http.StatusOK)
@@ -33,7 +33,7 @@ func newHook(s site) *hook {
 		w.WriteHeader(int(h.status.Load()))
 		select {
 		case h.bodies <- string(b):
-		default: // else the server could not be closed
+		default: // otherwise the server could not be closed
 			s.Errorf("no test has read the last %d webhooks", cap(h.bodies))
 		}
 	}))
@@ -69,7 +69,7 @@ func (h *hook) nextBody(t *testing.T) string {
 	}
 }
 
-// What a webhook tells is what the command shows.
+// A webhook has the same data as the status command.
 func TestWebhookTellsTheStatus(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -84,8 +84,7 @@ func TestWebhookTellsTheStatus(t *testing.T) {
 	}
 }
 
-// Of a batch that a command ends the workers tell, also where the command has
-// no settings of webhooks.
+// If a command ends a batch, the workers send the webhook. The command needs no webhook settings.
 func TestWebhookTellsOfACanceledBatch(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -161,7 +160,7 @@ func TestDeadWebhooks(t *testing.T) {
 	h.status.Store(http.StatusOK)
 	s.ok("webhooks", "resend", "--all")
 	_, data := h.next(t)
-	s.sameAsStatus(snapshot.ID, data) // with what its error means
+	s.sameAsStatus(snapshot.ID, data) // including the meaning of its error
 	s.dead(0)
 
 	s.says(exitFailed, dead[0].ID+": is being delivered, or was delivered\n", "webhooks", "resend", dead[0].ID)
@@ -178,7 +177,7 @@ func TestDeadWebhooks(t *testing.T) {
 	}
 }
 
-// dead waits until so many webhooks are dead.
+// dead waits until n webhooks are dead.
 func (s site) dead(n int) []deadWebhook {
 	s.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)

@@ -123,8 +123,7 @@ func TestWorkerListensForCallbacks(t *testing.T) {
 			}
 		}
 		made := tiw.NewCallbackKeys(callbackKey).URL("http://"+addr, "monday.17", 1, time.Now().Add(time.Hour))
-		// Whether a callback for a snapshot that is not there is recorded is
-		// the ledger's to say; it must have been asked.
+		// The ledger decides whether it records a callback for an unknown snapshot. The callback must reach the ledger.
 		if status, err := post(made); err != nil || status != http.StatusOK && status != http.StatusServiceUnavailable {
 			t.Errorf("a good callback: %d, %v", status, err)
 		}
