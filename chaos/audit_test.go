@@ -28,9 +28,9 @@ func callAt(task, outcome string, seconds float64) tiwtest.Request {
 	return tiwtest.Request{AtNs: at(seconds), RoomId: 1, Outcome: outcome, TaskID: task}
 }
 
-// story is a room whose request was cut off after it had made the task lost,
-// and whose callback was lost too; after the grace it was sent again, answered
-// InternalError, and sent again. All of that is as it should be.
+// story returns the evidence of one room. Its first request created the task lost, but the connection was cut and the
+// callback was lost too. After the grace period the second request got InternalError, and the third one succeeded. All
+// of this is correct behavior.
 func story() evidence {
 	return evidence{
 		rooms: []uint64{1},
@@ -46,13 +46,13 @@ func story() evidence {
 	}
 }
 
-// fine is what the audit finds in the story.
+// fine is the finding of the audit of story.
 var fine = finding{
 	Rooms: 1, Succeeded: 1, Images: 2, Tasks: 2, RoomsTwice: 1, ExtraTasks: 1, PossibleDuplicates: 2, InternalErrors: 1,
 }
 
-// lose makes a loss of Redis' data take away what was written of a task, which is
-// then of the ledger's first attempt no more.
+// lose simulates a data loss of Redis that removes the record of a task. The ledger then has n fewer attempts and n
+// fewer possible duplicates.
 func (e *evidence) lose(task string, n int) {
 	for _, t := range e.tasks {
 		if t.TaskID == task {
@@ -65,7 +65,7 @@ func (e *evidence) lose(task string, n int) {
 	e.batch.PossibleDuplicates -= n
 }
 
-// fail makes the room a failed one.
+// fail marks the room as failed.
 func (e *evidence) fail(code string) {
 	e.results[0].State, e.results[0].Code = ledger.Failed, code
 	e.batch.Succeeded, e.batch.Images, e.batch.Failed = 0, 0, 1
@@ -74,8 +74,8 @@ func (e *evidence) fail(code string) {
 func TestAudit(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		change func(*evidence) // of the story
-		want   func(*finding)  // of what is found in it
+		change func(*evidence) // changes story
+		want   func(*finding)  // changes fine
 		broken int
 	}{
 		{"a room that was made twice, and counted as such, is in order", func(*evidence) {}, func(*finding) {}, 0},
@@ -206,8 +206,7 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// Of five rooms without a task when the storm began one request may be sent
-// while it lasts.
+// Five rooms had no task when the storm began. At most one request may be sent for them while the storm lasts.
 func TestStorm(t *testing.T) {
 	storm := strike{Fault: faultStorm, At: noon.Add(10 * time.Second), Since: noon.Add(20 * time.Second)}
 	e := evidence{

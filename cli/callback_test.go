@@ -13,13 +13,12 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// example is a room with all that Tencent's API has, its CallbackURL apart.
+// example is a room with all parameters of Tencent's API except CallbackURL.
 const example = `"SdkAppId":1400124720,"RoomId":12345,
 "Whiteboard":{"Width":1280,"Height":960,"InitParams":"{\"ratio\":\"4:3\"}"},
 "COS":{"Uin":100000000001,"Region":"ap-guangzhou","Bucket":"notes-1250000000"},"SnapshotMode":"AllMarks"`
 
-// callbacks makes the workers of the site take Tencent's callbacks and allows
-// the host of the hook.
+// callbacks configures the site's workers to receive Tencent's callbacks, and allows the host of the hook.
 func (s site) callbacks(h *hook) {
 	addr := redistest.FreeAddr(s.T)
 	s.environ["TIWSNAP_CALLBACK_ADDR"] = addr
@@ -29,8 +28,8 @@ func (s site) callbacks(h *hook) {
 	delete(s.environ, "TIWSNAP_WEBHOOK_URL")
 }
 
-// Tencent's own example is taken by every input, and its CallbackURL is called,
-// by Tencent or beside tiwsnap's own callbacks by tiwsnap.
+// Every input accepts Tencent's own example. Its CallbackURL is called by Tencent, or by tiwsnap if tiwsnap receives
+// callbacks itself.
 func TestCallbackURLOfARoom(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -128,8 +127,8 @@ func TestCallbackURLThatIsNotAllowed(t *testing.T) {
 	s.says(exitConfig, "schedule a: defaults: CallbackURL "+reason, "schedule", "run", "a")
 }
 
-// What a producer that knows no better has enqueued is not called, and that is
-// seen; once its host is allowed it is called after all.
+// A producer without these settings can enqueue a CallbackURL whose host is not allowed. The callback becomes a dead
+// webhook. It can be resent when the host is allowed.
 func TestDeadCallback(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

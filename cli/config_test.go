@@ -17,7 +17,7 @@ import (
 	"tiwsnap/internal/redistest"
 )
 
-// tiwsnap runs a command line with these variables and no others.
+// tiwsnap runs a command line with environ as its whole environment.
 func tiwsnap(t *testing.T, environ []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer

@@ -29,10 +29,10 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// measured is what differs from run to run in the doctor's lines.
+// measured matches the parts of the doctor's output that differ between runs.
 var measured = regexp.MustCompile(`[0-9.]+(µs|ms| MB)|\b0s\b|7\.\d+\.\d+|127\.0\.0\.1:\d+`)
 
-// doctorSays runs the doctor and returns its lines, with # for what was measured.
+// doctorSays runs the doctor and returns its lines, with # in place of each measured value.
 func doctorSays(t *testing.T, environ []string, args ...string) (lines []string, code int) {
 	t.Helper()
 	out, errs, code := tiwsnap(t, environ, append([]string{"doctor"}, args...)...)
@@ -45,7 +45,7 @@ func doctorSays(t *testing.T, environ []string, args ...string) (lines []string,
 func TestDoctorOnTheAPI(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	// Redis is checked in other tests; here one line is enough.
+	// Other tests check Redis. One line is enough here.
 	const redisLine = "warn  redis: embedded in each process: nothing is shared or durable; " +
 		"fix: set TIWSNAP_REDIS_URL or --redis-url to the URL of a Redis server"
 	const endpointLine = "ok    endpoint: http://# answers in #"
@@ -139,7 +139,7 @@ func TestDoctorOnTheAPI(t *testing.T) {
 	t.Run("an endpoint whose certificate nobody vouches for", func(t *testing.T) {
 		t.Parallel()
 		srv := httptest.NewUnstartedServer(http.NotFoundHandler())
-		srv.Config.ErrorLog = log.New(io.Discard, "", 0) // it would report the refusal
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0) // it would log the failed handshake
 		srv.StartTLS()
 		defer srv.Close()
 		lines, code := doctorSays(t, good, "--endpoint", srv.URL)
@@ -188,7 +188,7 @@ func TestDoctorOnTheAPI(t *testing.T) {
 	})
 }
 
-// No request of the doctor's passes beside the rate limit.
+// Every request of the doctor counts against the rate limit.
 func TestDoctorTakesAPermit(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -341,7 +341,7 @@ func TestDoctorOnRedis(t *testing.T) {
 	})
 }
 
-// What no server here can be made to say of itself.
+// TestDoctorOnAnotherRedis tests states that no server of these tests can be put into.
 func TestDoctorOnAnotherRedis(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

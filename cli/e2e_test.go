@@ -44,7 +44,7 @@ func newSiteOn(t *testing.T, redisURL string, o tiwtest.Options) site {
 		"TENCENTCLOUD_SECRET_KEY": tiwtest.DefaultSecret,
 		"TIWSNAP_CONFIRM_AFTER":   "200ms",
 		"TIWSNAP_HTTP_ADDR":       "", // many sites share this machine
-		// A Redis of another test had this address: what is remembered of it is not of this one.
+		// A Redis of another test may have had this address. What is stored about it must not be used here.
 		"TIWSNAP_WORKER_SPOOL": t.TempDir(),
 	}}
 }
@@ -60,7 +60,7 @@ func (s site) client() redis.UniversalClient {
 	return c
 }
 
-// within is how long a command may take that a test waits for.
+// within is the timeout of a command.
 const within = 4 * time.Minute
 
 // run runs a command to its end.
@@ -76,7 +76,7 @@ func (s site) run(stdin string, args ...string) (code int, stdout, stderr string
 	return code, out.String(), errs.String()
 }
 
-// ok runs a command that must end with 0 and returns what it printed.
+// ok runs a command that must exit with 0 and returns its stdout.
 func (s site) ok(args ...string) string {
 	s.Helper()
 	code, stdout, stderr := s.run("", args...)

@@ -29,9 +29,8 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgramEnv)
 		os.Exit(Run(os.Args[1:]))
 	}
-	// Commands remember in the user's cache what they have seen of a Redis: here
-	// each run of the tests has its own. go build keeps the user's, else it
-	// compiles everything again.
+	// Commands store what they know about a Redis in the user's cache, so each test run has a cache of its own. go
+	// build keeps the user's cache, because otherwise it compiles everything again.
 	if cache, err := exec.Command("go", "env", "GOCACHE").Output(); err == nil {
 		os.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
 	}
@@ -46,7 +45,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// program is the command tiwsnap in a process of its own.
+// program returns a command that runs tiwsnap in a separate process.
 func program(t *testing.T, redisURL string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
@@ -68,7 +67,7 @@ func TestKilledProducers(t *testing.T) {
 		text = fmt.Appendf(text, "1400123480,%d\n", i+1)
 	}
 
-	// Each gets a part of the list, and is killed when Redis has some of that.
+	// Each producer gets a part of the list. It is killed when Redis has some rooms of that part.
 	for _, part := range []int{10, 4, 2} {
 		for _, key := range c.Keys(t.Context(), keys.Default.Loading("*")).Val() {
 			c.Del(t.Context(), key)
@@ -171,8 +170,8 @@ func TestRoomWithAKey(t *testing.T) {
 	}
 }
 
-// The same rooms under a name are 0, however they are written; other ones are an
-// error, and the end of what has the name is not shown as theirs.
+// Enqueueing the same rooms under an existing name exits with 0, in any notation. Other rooms are an error, and the
+// result of the existing batch is not shown for them.
 func TestBatchOfANameThatExists(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -206,7 +205,7 @@ func TestBatchOfANameThatExists(t *testing.T) {
 	}
 }
 
-// A list with bad rows is enqueued without them, and the exit code says so.
+// Bad rows of a list are left out, and the exit code shows it.
 func TestRowsLeftOut(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -230,7 +229,7 @@ func TestRowsLeftOut(t *testing.T) {
 	s.says(exitUsage, "there is no snapshot or batch strict", "status", "strict")
 }
 
-// enqueueing runs both commands on a Redis and returns how they end.
+// enqueueing returns functions that run both enqueue commands on a Redis.
 func enqueueing(t *testing.T, redisURL string, more ...string) map[string]func() (code int, stdout, stderr string) {
 	t.Helper()
 	s := site{T: t, environ: map[string]string{"TIWSNAP_REDIS_URL": redisURL}}
@@ -247,7 +246,7 @@ func enqueueing(t *testing.T, redisURL string, more ...string) map[string]func()
 func TestEnqueueingRefused(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		args []string // of redis-server
+		args []string // arguments of redis-server
 		code int
 		want []string
 	}{
@@ -304,7 +303,7 @@ func TestEnqueueingReplicated(t *testing.T) {
 	})
 }
 
-// Lists as people have them are enqueued as they are, and what was recognised is told.
+// Lists in the formats that people have are enqueued unchanged. The output says which format was detected.
 func TestListsAsPeopleHaveThem(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
 	for file, want := range map[string]struct {

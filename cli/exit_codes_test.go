@@ -23,19 +23,19 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// ending is a way in which a command ends, and a row of docs/cli.md.
+// ending is an outcome of a command, and a row of docs/cli.md.
 type ending struct {
 	command string
 	how     string
 	code    int
-	run     string // its arguments; or, after ..., why no test runs it
+	run     string // its arguments, or after ... the reason why no test runs it
 	stdin   string
-	environ []string // NAME=value, over those of the site
-	stop    bool     // it is interrupted after its first words
+	environ []string // NAME=value, overriding those of the site
+	stop    bool     // it is interrupted after its first output
 }
 
-// anyCommand are the rows about all commands. They are held by
-// TestEveryCommandEndsLikeTheOthers, TestOutputThatCannotBeWritten and TestInterrupt….
+// anyCommand has the rows that apply to all commands. TestEveryCommandEndsLikeTheOthers, TestOutputThatCannotBeWritten
+// and TestInterrupt… test them.
 var anyCommand = []ending{
 	{how: "help (`-h`)", code: exitOK},
 	{how: "a flag, an argument or a subcommand is unknown, missing or wrong", code: exitUsage},
@@ -54,8 +54,7 @@ const (
 	badRows = "SdkAppId,RoomId\n1400123480,1\n1400123480,x\n"
 )
 
-// endings are all others. A command that is added needs its own here, in the
-// order of "tiwsnap -h".
+// endings returns all other rows, in the order of "tiwsnap -h". A new command needs rows of its own here.
 func endings(full, evicting, taken string) []ending {
 	at := func(redisURL string) []string { return []string{"TIWSNAP_REDIS_URL=" + redisURL} }
 	return []ending{
@@ -442,7 +441,7 @@ func endings(full, evicting, taken string) []ending {
 	}
 }
 
-// Every way in which a command ends has a row in docs/cli.md.
+// docs/cli.md must have a row for every ending, and every command must have an ending.
 func TestDocsHaveEveryEnding(t *testing.T) {
 	all := endings("", "", "")
 
@@ -493,7 +492,7 @@ func TestDocsHaveEveryEnding(t *testing.T) {
 	})
 }
 
-// Every command ends as docs/cli.md says.
+// Every command must exit with the code in docs/cli.md.
 func TestExitCodes(t *testing.T) {
 	needs.Time(t)
 	full := redistest.Real(t, "--maxmemory", "1mb")
@@ -529,8 +528,8 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// prepare makes what endings speaks of: the batches good (succeeded), failed,
-// cancelme and, after them, nothing is sent any more; a dead webhook; files.
+// prepare creates what the endings use: the batches good (succeeded), failed and cancelme, a dead webhook, and files.
+// Its worker has stopped, so nothing is sent afterwards.
 func (s site) prepare() {
 	s.Helper()
 	s.Chdir(s.TempDir())
@@ -579,15 +578,14 @@ schedules:
 	}
 }
 
-// but is the site with another value of a variable.
+// but returns the site with another value of a variable.
 func (s site) but(name, value string) site {
 	s.environ = maps.Clone(s.environ)
 	s.environ[name] = value
 	return s
 }
 
-// ends runs a command to its end and returns what it said; with stop it is
-// interrupted when it has said something.
+// ends runs a command to its end and returns its output. With stop, it interrupts the command after its first output.
 func (s site) ends(stdin string, stop bool, args []string) (code int, text string) {
 	ctx, cancel := context.WithCancel(s.Context())
 	defer cancel()
@@ -617,12 +615,12 @@ func everyCommand(do func(*cobra.Command)) {
 	walk(root)
 }
 
-// What is the same for all commands: their help with its examples, and what they
-// say to flags, words, formats, settings and a Redis that are not there.
+// TestEveryCommandEndsLikeTheOthers tests what is the same for all commands. Help has examples. Unknown flags,
+// arguments and formats, bad settings and an unreachable Redis are errors.
 func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	least := map[string]string{ // arguments that they need
+	least := map[string]string{ // required arguments
 		"again": "a", "cancel": "a", "find": "1", "first-login": "none", "images": "a", "images retry": "a",
 		"pause": "a", "resume": "a", "retry": "a", "wait": "a", "webhooks resend": "a",
 		"enqueue batch": "-", "enqueue room": "--app 1 --room 1",

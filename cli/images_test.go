@@ -9,8 +9,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// What succeeded without an image, or with fewer than Tencent counts, is told
-// apart by everything that the command line shows.
+// Every command shows which snapshots succeeded without an image, or with fewer images than Tencent counts.
 func TestImagesThatLack(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -52,7 +51,7 @@ func TestImagesThatLack(t *testing.T) {
 	})
 }
 
-// rows are those of a batch's result list, by column.
+// rows returns the rows of a batch's result list, by column.
 func (s site) rows(batch string) (all []map[string]string) {
 	s.Helper()
 	header, rows := table(s.T, s.ok("status", batch, "-o", "csv"))

@@ -10,7 +10,7 @@ import (
 	"tiwsnap/internal/redistest"
 )
 
-// Who enqueues, and who waits, is told that Redis has lost what was enqueued before; and so is the log of `web`.
+// Commands that enqueue or wait report that Redis has lost its data, and so does the log of `web`.
 func TestProducersNoticeALoss(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -20,7 +20,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// A web shows and changes its namespace, and no other on the same Redis.
+// The web command shows and changes only its own namespace of a Redis.
 func TestWebOfANamespace(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -53,8 +53,8 @@ func TestWebOfANamespace(t *testing.T) {
 	}
 }
 
-// A worker, or doctor, with another endpoint than the one that a namespace works
-// with is refused and asks nothing there, until a person says that it has moved.
+// A worker or doctor with another endpoint than that of the namespace fails, and sends no request to that endpoint. A
+// worker with --moved moves the namespace.
 func TestNamespaceMoves(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -90,8 +90,8 @@ func TestNamespaceMoves(t *testing.T) {
 	s.says(exitConfig, "namespace tiwsnap works with the endpoint "+other.URL, "worker")
 }
 
-// One worker process serves two accounts: each room is sent by the key of its
-// account, and pages, API, metrics and callbacks tell them apart.
+// One worker process serves two accounts. Each room is sent with the key of its account. Pages, API, metrics and
+// callbacks keep the accounts apart.
 func TestOneWorkerForTwoNamespaces(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -116,7 +116,7 @@ namespaces:
 	s.worker()
 
 	list := s.file("class.csv", "SdkAppId,RoomId\n1400123480,1\n1400123480,2\n1400123480,3\n")
-	s.ok("enqueue", "batch", list, "--name", "class") // of the first one
+	s.ok("enqueue", "batch", list, "--name", "class") // in the first namespace
 	s.ok("enqueue", "batch", list, "--name", "class", "--namespace", "school-b")
 	s.says(exitConfig, "is not one of the file's namespaces: school-a, school-b", "status", "--namespace", "school-c")
 	b := s
@@ -132,7 +132,7 @@ namespaces:
 		}
 	}
 
-	// Without a name status shows both, and with one that alone.
+	// Without a namespace, status shows both. With a namespace, it shows only that one.
 	for name, want := range map[string]string{"": "school-a class|school-b class", "school-b": "class"} {
 		var listed struct {
 			Batches []struct{ Namespace, ID string }
@@ -174,7 +174,7 @@ namespaces:
 			t.Errorf("asynqmon of school-b, %s, lacks its own queue: %s", list, body)
 		}
 	}
-	look.sees(root+"/asynqmon/api/queues", "school-b-bulk") // at the top are all
+	look.sees(root+"/asynqmon/api/queues", "school-b-bulk") // the top level shows all
 	for _, r := range [][2]string{
 		{"GET", "queues/school-a-bulk"}, {"POST", "queues/school-a-bulk:pause"}, {"DELETE", "queues/school-a-bulk"},
 		{"GET", "queues/school-a-bulk/pending_tasks"}, {"POST", "queues/school-a-bulk/pending_tasks:batch_delete"},
@@ -205,8 +205,7 @@ namespaces:
 	}
 }
 
-// A callback URL that was made for one namespace is not good for another one with
-// the same secret.
+// A callback URL that was made for one namespace is not valid for another one with the same secret.
 func TestCallbackKeysOfNamespaces(t *testing.T) {
 	t.Parallel()
 	keys := map[string]tiw.CallbackKeys{}
@@ -230,7 +229,7 @@ func TestCallbackKeysOfNamespaces(t *testing.T) {
 	}
 }
 
-// What Redis cannot take is kept apart for each Redis and each namespace.
+// Each Redis and each namespace has a spool folder of its own.
 func TestSpoolFolders(t *testing.T) {
 	t.Parallel()
 	seen := map[string]string{}
@@ -251,7 +250,7 @@ func TestSpoolFolders(t *testing.T) {
 	}
 }
 
-// Every command that works on Redis can choose a namespace.
+// Every command that uses Redis has a --namespace flag.
 func TestEveryCommandTakesANamespace(t *testing.T) {
 	t.Parallel()
 	everyCommand(func(cmd *cobra.Command) {

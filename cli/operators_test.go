@@ -17,8 +17,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// says runs a command and checks its exit code and that it prints the words,
-// to people or programs.
+// says runs a command and checks its exit code. The words must be in its stdout or stderr.
 func (s site) says(code int, words string, args ...string) {
 	s.Helper()
 	got, stdout, stderr := s.run("", args...)
@@ -40,7 +39,7 @@ func (s site) batch(name string, n int) {
 	}
 }
 
-// states are the states of a batch's rows, as its result list has them.
+// states returns the states of a batch's rows from its result list.
 func (s site) states(batch string) (states []string) {
 	s.Helper()
 	header, rows := table(s.T, s.ok("status", batch, "-o", "csv"))
@@ -63,7 +62,7 @@ func (s site) status(batch string) (b batchJSON) {
 	return b
 }
 
-// until asks every 20 ms until the batch is as wanted.
+// until polls the batch every 20 ms until ok returns true.
 func (s site) until(batch, what string, ok func(batchJSON) bool) {
 	s.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -81,8 +80,8 @@ func (s site) until(batch, what string, ok func(batchJSON) bool) {
 	}
 }
 
-// fed returns the ledger of a worker that has taken one snapshot of the only
-// batch, and that holds what has an unknown outcome.
+// fed takes one snapshot of the only batch, as a worker does. It returns a ledger that holds unknown outcomes for
+// review.
 func (s site) fed() *ledger.Ledger {
 	s.Helper()
 	rdb := s.client()
@@ -221,7 +220,7 @@ func TestPause(t *testing.T) {
 	s.says(exitOK, "large: paused", "pause", "large")
 	s.worker()
 	s.batch("small", 3)
-	s.ok("wait", "small") // the feeder has passed by
+	s.ok("wait", "small") // the feeder has run meanwhile
 	if b := s.status("large"); b.State != "paused" || b.Queued != 40 {
 		t.Errorf("%+v", b)
 	}
@@ -310,7 +309,7 @@ func TestFailuresAndRetry(t *testing.T) {
 		"a: nothing to retry: no snapshot that failed has the code UnsupportedOperation; they have InvalidParameter (3)\n",
 		"retry", "a", "--failed", "--code", "UnsupportedOperation")
 	s.says(exitFailed, "a: nothing to retry: no snapshot is held for review\n", "retry", "a", "--held")
-	s.says(exitOK, "b: 1 queued for retry\n", "retry", "b", "--failed", "--code", "UnsupportedOperation") // the family
+	s.says(exitOK, "b: 1 queued for retry\n", "retry", "b", "--failed", "--code", "UnsupportedOperation") // a prefix
 	s.says(exitOK, "a.2: queued again\n", "retry", "a.2")
 	s.says(exitOK, "a: 2 queued for retry\n", "retry", "a", "--failed", "--code", "InvalidParameter")
 	s.says(exitOK, single+": queued again\n", "retry", single)

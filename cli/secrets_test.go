@@ -32,10 +32,10 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// canary is in every secret that this test makes up.
+// canary is part of every secret in this test.
 const canary = "CANARY"
 
-// written is all that came out somewhere, by where.
+// written has all output, by its destination.
 type written struct {
 	mu  sync.Mutex
 	all map[string]*bytes.Buffer
@@ -56,7 +56,7 @@ func (w *written) has(where, text string) bool {
 	return w.all[where] != nil && strings.Contains(w.all[where].String(), text)
 }
 
-// to is a writer that adds.
+// to returns a writer that adds to where.
 func (w *written) to(where string) io.Writer {
 	return writer(func(p []byte) { w.add(where, string(p)) })
 }
@@ -65,7 +65,7 @@ type writer func([]byte)
 
 func (f writer) Write(p []byte) (int, error) { f(p); return len(p), nil }
 
-// find returns where one of these words is written, and what around it.
+// find returns where one of the words occurs, and the text around it.
 func (w *written) find(words map[string]string) (found []string) {
 	for where, text := range w.all {
 		lower := strings.ToLower(text.String())
@@ -82,14 +82,13 @@ func (w *written) find(words map[string]string) (found []string) {
 	return found
 }
 
-// disguised is a word as it is, in hex, and in base64 wherever it may stand in
-// what was encoded.
+// disguised returns a word as it is, in hex, and in base64 at every offset that changes its encoding.
 func disguised(word string) map[string]string {
 	words := map[string]string{word: word, word + " in hex": hex.EncodeToString([]byte(word))}
 	for offset := range 3 {
 		text := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("x", offset) + word))
 		words[fmt.Sprintf("%s in base64, %d", word,
-			offset)] = text[(offset*8+5)/6 : (offset+len(word))*8/6] // the characters that are the word's alone
+			offset)] = text[(offset*8+5)/6 : (offset+len(word))*8/6] // the characters that depend on the word alone
 	}
 	return words
 }
@@ -111,9 +110,8 @@ func TestDisguised(t *testing.T) {
 	}
 }
 
-// Every secret there is has a canary in it, and everything that can go well or
-// wrong does. Nothing that comes out shows one: logs, pages, answers, what
-// commands print, webhooks, the spool, and all that was ever written to Redis.
+// Every secret contains a canary, and as many paths as possible succeed or fail. No output may show a canary: logs,
+// pages, responses, output of commands, webhooks, the spool, and everything ever written to Redis.
 func TestNoSecretIsShown(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -132,12 +130,12 @@ func TestNoSecretIsShown(t *testing.T) {
 		out.add("a webhook", fmt.Sprint(r.Header, string(b)))
 		if strings.Contains(string(b), `"snapshot.ended"`) {
 			w.Header().Set("Location", "/elsewhere")
-			w.WriteHeader(http.StatusFound) // it is not followed: this webhook stays among the dead ones
+			w.WriteHeader(http.StatusFound) // it is not followed: this webhook stays dead
 			return
 		}
 		select {
 		case told <- string(b):
-		default: // what comes after all that is waited for
+		default: // what arrives after everything that the test waits for
 		}
 	}))
 	t.Cleanup(hook.Close)
@@ -159,7 +157,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		}
 		return name
 	}
-	const ownHook = "OWNHOOK" // of the producer: Redis has to keep it
+	const ownHook = "OWNHOOK" // from the producer: Redis has to keep it
 	config := file("tiwsnap.yml", `schedules:
 - {name: good, cron: "* * * * *",
    rooms: {url: "`+portal.URL+`/`+canary+`good", token_file: "`+file("portal", canary+"portal")+`"},
@@ -260,7 +258,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	}
 	redistest.Until(t, "a worker serves HTTP", func() bool { return out.has("the log of a worker", "serving HTTP") })
 
-	// Programs and people come in, and some who may not.
+	// Programs and users log in, and some requests are unauthorized.
 	web := &http.Client{
 		Timeout:       time.Minute,
 		Transport:     &http.Transport{DisableKeepAlives: true},
@@ -288,7 +286,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		for _, c := range resp.Cookies() {
 			cookie = c.Name + "=" + c.Value
 		}
-		resp.Header.Del("Set-Cookie") // which is for its owner
+		resp.Header.Del("Set-Cookie") // which is meant for its owner
 		out.add(method+" "+path, fmt.Sprint(resp.Status, resp.Header, string(text)))
 		return resp.StatusCode
 	}
@@ -326,7 +324,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	ask("POST", "/v1/snapshots", `{"SdkAppId":1400123480,"RoomId":77}`,
 		append(bearer, "Content-Type", "application/json", "Idempotency-Key", "once")...)
 
-	// Redis goes away in the middle.
+	// Redis fails in the middle.
 	redistest.Until(t, "half of it is done", func() bool { return sim.State().Tasks.Created > 10 })
 	server.Kill()
 	redistest.Until(t, "the workers are in trouble", func() bool {
@@ -379,7 +377,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	stop()
 	workers.Wait()
 
-	// What is wrong in the settings is told without what they are.
+	// Errors in the settings are reported without the values.
 	for _, change := range []map[string]string{
 		{"TIWSNAP_REDIS_URL": "redis://worker:" + canary + "@" + server.Addr + "/0"},
 		{"TIWSNAP_REDIS_URL": "redis://worker:" + canary + "%zz@" + server.Addr + "/0"},
@@ -415,7 +413,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	says(s, "doctor", "--redis-url", "redis://worker:"+canary+"@"+server.Addr+"/0")
 	says(s, "worker", "--redis-url", "redis://worker:"+canary+"@"+server.Addr+"/0")
 
-	// What nobody but Redis may know of, and then what Redis may not.
+	// No output may have any of the words or the receiver of a batch. Redis and the spool may have only the receiver.
 	words := disguised(canary)
 	maps.Copy(words, map[string]string{
 		"a session":             strings.SplitN(cookie, "=", 2)[1],
@@ -449,7 +447,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	for _, found := range kept.find(words) {
 		t.Error(found)
 	}
-	// It looks where things are.
+	// These checks show that the search covers the right places.
 	for what, has := range map[string]bool{
 		"the append-only file": len(kept.find(map[string]string{"": "HSET"})) > 0,
 		"the receiver in it":   len(kept.find(map[string]string{"": ownHook})) > 0,

@@ -13,8 +13,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// A result list for people opens in a spreadsheet, and each result list can be
-// enqueued again as it is.
+// A result list for people opens in a spreadsheet. Every result list can be enqueued again unchanged.
 func TestResultListsForPeople(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -23,8 +23,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// startSimulator runs the command on a free port. stop ends it and returns its
-// exit code and what it said to people.
+// startSimulator runs the command on a free port. stop ends it and returns its exit code and its stderr.
 func startSimulator(t *testing.T, environ map[string]string, args ...string) (url string, stop func() (int, string)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -47,7 +46,7 @@ func startSimulator(t *testing.T, environ map[string]string, args ...string) (ur
 	}
 }
 
-// variables is an environment of these variables alone.
+// variables returns an environment with only these variables.
 func variables(m map[string]string) func() []string {
 	return func() []string {
 		var environ []string
@@ -70,7 +69,7 @@ func getJSON(t *testing.T, url string, v any) {
 	}
 }
 
-// createCode makes a snapshot with Tencent's Go SDK and returns the error code.
+// createCode creates a snapshot task with Tencent's Go SDK and returns the error code.
 func createCode(t *testing.T, url, id, key, token string) string {
 	t.Helper()
 	p := profile.NewClientProfile()
@@ -149,7 +148,7 @@ func TestSimulator(t *testing.T) {
 	})
 }
 
-// setEach gives every field a value of its own and appends the flags for it.
+// setEach sets every field to a distinct value and appends the matching flags.
 func setEach(t *testing.T, n *int, prefix string, v reflect.Value, args *[]string) {
 	t.Helper()
 	for i := range v.NumField() {

@@ -10,7 +10,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// Rooms that were enqueued one by one are in a list, whatever became of them.
+// Rooms that were enqueued one by one are listed in every state.
 func TestStatusListsSingleRooms(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

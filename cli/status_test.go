@@ -59,8 +59,7 @@ func ids(all []ledger.Batch) (ids []string) {
 	return ids
 }
 
-// All batches are listed, over as many pages as there are, and where they are
-// not it is said.
+// status lists the batches of all pages. It says so if the list is incomplete.
 func TestStatusListsAllBatches(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -124,7 +123,7 @@ func TestStatusListsAllBatches(t *testing.T) {
 	}
 	s.says(exitOK, "no batches match\n", "status", "--state", "ended")
 
-	// As if the oldest half were of the day before yesterday.
+	// The oldest half of the batches gets a creation time two days earlier.
 	old := all.Batches[n/2:]
 	for _, b := range old {
 		at := b.CreatedAt.Add(-48 * time.Hour).UnixMilli()
@@ -211,7 +210,7 @@ func TestStatusWatch(t *testing.T) {
 		defer cancel()
 		rounds := 0
 		tty, read := terminal(t, writerFunc(func(p []byte) (int, error) {
-			if rounds += bytes.Count(p, []byte("\x1b[2J")); rounds > 2 { // so that two are whole
+			if rounds += bytes.Count(p, []byte("\x1b[2J")); rounds > 2 { // so that two rounds are complete
 				cancel()
 			}
 			return len(p), nil
@@ -299,7 +298,7 @@ func TestCompletion(t *testing.T) {
 	offers("evening", "schedule", "next", "")
 }
 
-// What commands say of each id is there for programs, too.
+// The outcome for each id is available as JSON too.
 func TestOutcomesAsJSON(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -18,7 +18,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// openTerminal opens one of 40 lines, and the end of those who sit at it.
+// openTerminal opens a pseudoterminal of 40 lines. master is the user's end.
 func openTerminal(t *testing.T) (tty, master *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -43,8 +43,8 @@ func openTerminal(t *testing.T) (tty, master *os.File) {
 	return tty, master
 }
 
-// terminal is one of 40 lines, and all that is written to it. The others are
-// written the same, as it comes.
+// terminal opens a pseudoterminal of 40 lines. read returns everything that was written to it. The others receive the
+// same data as it arrives.
 func terminal(t *testing.T, others ...io.Writer) (tty *os.File, read func() string) {
 	t.Helper()
 	tty, master := openTerminal(t)
@@ -75,7 +75,7 @@ func (s site) onTerminal(args ...string) (code int, shown string) {
 	return code, read()
 }
 
-// What others have written commands no terminal, whatever the command prints.
+// Text from other users must not send control sequences to the terminal, in any output.
 func TestNothingRawReachesATerminal(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -119,11 +119,11 @@ func TestNothingRawReachesATerminal(t *testing.T) {
 	) {
 		t.Errorf("the label cannot be read: %q", shown)
 	}
-	// A program gets what was written.
+	// A program gets the original text.
 	if out := s.ok("status", "b", "-o", "csv"); !strings.Contains(out, evil) {
 		t.Errorf("the file lacks the label: %q", out)
 	}
-	// An error of a command that programs start ends on a terminal sooner or later.
+	// An error message to a program reaches a terminal sooner or later.
 	if _, _, stderr := s.run("", "status", evil); strings.ContainsFunc(strings.ReplaceAll(stderr, "\n", ""), unsafeRune) {
 		t.Errorf("%q", stderr)
 	}
@@ -147,7 +147,7 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// A full disk is an error, never half a list that looks whole.
+// A full disk is an error. It must not leave an incomplete list that looks complete.
 func TestOutputThatCannotBeWritten(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -178,7 +178,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// What fails beside a full disk is said, too.
+// If a command prints nothing, its own error is reported. Otherwise the incomplete output is reported.
 func TestOutputAndCommandThatFail(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

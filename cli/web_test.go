@@ -112,7 +112,7 @@ func (b *browser) logIn(addr, name, word string) (ok bool) {
 	return status == http.StatusSeeOther
 }
 
-// sees asks for a page that must be there and have the words.
+// sees requests a page and checks that it exists and has the words.
 func (b *browser) sees(url, words string) {
 	b.Helper()
 	if status, body := b.send("GET", url, nil); status != http.StatusOK || !strings.Contains(body, words) {
@@ -120,8 +120,8 @@ func (b *browser) sees(url, words string) {
 	}
 }
 
-// Two web processes beside a worker that serves nothing: the first login is good
-// at both, and all that the worker does is seen there.
+// Two web processes run beside a worker that serves no HTTP. The first login is valid for both, and both show what the
+// worker does.
 func TestWebWithoutWorking(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -159,7 +159,7 @@ func TestWebWithoutWorking(t *testing.T) {
 	s.ok("enqueue", "room", "--app", "1400123480", "--room", "7", "--key", "k")
 	b.sees("http://"+one+"/v1/batches", `"batches"`)
 
-	// It does not work.
+	// The web command processes no queue.
 	queued := func() bool {
 		_, body := b.send("GET", "http://"+one+"/asynqmon/api/queues", nil)
 		return strings.Contains(body, `"tiwsnap-interactive"`)
@@ -254,8 +254,7 @@ func TestFirstLogin(t *testing.T) {
 	}
 }
 
-// SIGHUP changes who may come in, the API key and the log level, and ends
-// nothing. What is wrong changes nothing.
+// SIGHUP reloads the users, the API key and the log level without a restart. Wrong settings change nothing.
 func TestHangup(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -28,7 +28,7 @@ const (
 	namespace = "school"
 )
 
-// class is n rooms of one application, from 1.
+// class yields n rooms of one application, with RoomIds from 1.
 func class(n int) iter.Seq2[client.Room, error] {
 	return func(yield func(client.Room, error) bool) {
 		for i := range n {
@@ -39,7 +39,7 @@ func class(n int) iter.Seq2[client.Room, error] {
 	}
 }
 
-// open returns a client on a new Redis, and the address of that.
+// open returns a client of a new Redis and the URL of that Redis.
 func open(t *testing.T) (*client.Client, string) {
 	t.Helper()
 	url := redistest.URL(t)
@@ -203,8 +203,7 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// A producer learns that Redis has lost what it had enqueued, and everybody is told what that was; the same batch again
-// is enqueued.
+// TestLost checks that a producer learns what Redis has lost, and can enqueue the same batch again.
 func TestLost(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -341,7 +341,7 @@ func TestLayers(t *testing.T) {
 		load(t, config.Source{Environ: []string{
 			"PATH=/bin", "TENCENTCLOUD_REGION=ap-guangzhou", "TIWSNAP_TEST_REQUIRE=1",
 			"TIWSNAP_SIMULATOR_CALLBACK_KEY=x", "TIWSNAP_CONFIG=",
-			// Kubernetes, for the Services tiwsnap and tiwsnap-redis:
+			// Kubernetes sets these for the Services tiwsnap and tiwsnap-redis.
 			"TIWSNAP_SERVICE_HOST=10.0.0.1", "TIWSNAP_SERVICE_PORT=80", "TIWSNAP_SERVICE_PORT_HTTP=80",
 			"TIWSNAP_PORT=tcp://10.0.0.1:80",
 			"TIWSNAP_REDIS_SERVICE_HOST=10.0.0.2", "TIWSNAP_REDIS_PORT=tcp://10.0.0.2:6379",
@@ -576,7 +576,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		c, err := config.Load(config.Source{File: file})
 		if err == nil {
-			printed(t, c) // neither may panic
+			printed(t, c) // Load and Print must not panic
 		}
 	})
 }

@@ -34,8 +34,8 @@ func yamlFile(t *testing.T, text string) string {
 	return path
 }
 
-// Each namespace has what its entry gives, over the environment and the top of
-// the file, and half of nobody else's API key.
+// The entry of a namespace overrides the environment and the top level of the file. An API key is never combined from
+// two levels.
 func TestNamespaces(t *testing.T) {
 	src := config.Source{File: yamlFile(t, twoNamespaces), Environ: []string{"TIWSNAP_RATE_LIMIT=10"}}
 	all, err := config.LoadAll(src, config.Credentials)
@@ -58,7 +58,7 @@ func TestNamespaces(t *testing.T) {
 		t.Errorf("%+v, %v", one, err)
 	}
 
-	// What is printed means the same and shows no secret.
+	// The printed configuration has the same namespaces and shows no secret.
 	var text strings.Builder
 	if err := config.PrintAll(&text, all); err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func TestNamespaces(t *testing.T) {
 	}
 }
 
-// Every fault is told once, and with its namespace where it is not everybody's.
+// Each error is reported once. It names the namespace unless it applies to all namespaces.
 func TestFaultsOfNamespaces(t *testing.T) {
 	for name, test := range map[string]struct {
 		text, environ string
@@ -132,7 +132,7 @@ func TestFaultsOfNamespaces(t *testing.T) {
 	}
 }
 
-// A namespace can do without the callbacks of the top of the file.
+// A namespace can turn off the callbacks that the top level of the file turns on.
 func TestNamespaceWithoutCallbacks(t *testing.T) {
 	file := yamlFile(t, `
 callback: {addr: ":8081", url: "https://top.example.com", key: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk}

@@ -42,7 +42,7 @@ func TestChanged(t *testing.T) {
 	}
 }
 
-// A health check is not to fail for what the process that runs has not read.
+// A health check must not fail on settings that the running process has not read.
 func TestHTTPAddrAlone(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tiwsnap.yml")
 	text := "http: {addr: '127.0.0.1:1', users_file: /nowhere}\nrat: 3\n"

@@ -92,7 +92,7 @@ func TestWebhookSettings(t *testing.T) {
 		"https://a.example.com:8443/":   false,
 		"https://x.a.example.com/":      false,
 		"https://example.com/":          false,
-		"https://hooks.example.com/":    false, // the default receiver is not a batch's to name
+		"https://hooks.example.com/":    false, // a batch must not name the default receiver
 		"http://a.example.com/":         false,
 		"https://a.example.com@evil.co": false,
 	} {

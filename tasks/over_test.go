@@ -54,8 +54,8 @@ func TestOver(t *testing.T) {
 	}
 }
 
-// A field that Room gains must be merged too: every field, at any depth, that
-// the row leaves out has to come from the defaults (RoomId apart).
+// A new field of Room must be merged too. Every field that the row leaves out, at any depth, comes from the defaults.
+// RoomId is the exception.
 func TestOverMissesNoField(t *testing.T) {
 	var full tasks.Room
 	fill(reflect.ValueOf(&full).Elem())

@@ -13,8 +13,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-// The payload of a full room is pinned: tasks of the last release are still on
-// the queues when the next one starts.
+// Tasks of the previous release are still queued when the next release starts, so the payload must not change.
 func TestPayloadIsPinned(t *testing.T) {
 	golden, err := os.ReadFile("testdata/snapshot-v1.json")
 	if err != nil {

@@ -17,7 +17,7 @@ const (
 	oldKey = "K3Y-old-0123456789-0123456789-0123456789"
 )
 
-// at is when the URLs of these tests expire.
+// at is the expiry of the URLs in these tests.
 var at = time.Unix(1_800_000_000, 0)
 
 func TestCallbackURL(t *testing.T) {
@@ -83,7 +83,7 @@ func TestCallbackURL(t *testing.T) {
 				path[:i] + fmt.Sprintf("%%%02x", path[i]) + path[i+1:],
 				path[:i] + fmt.Sprintf("%%%02X", path[i]) + path[i+1:],
 			} {
-				// What is before the root may be anything, as the path of a base.
+				// Any path may precede the root: it is the path of the base URL.
 				if strings.HasSuffix(other, path) {
 					continue
 				}
@@ -220,7 +220,7 @@ func FuzzParseCallback(f *testing.F) {
 			t.Errorf("it has %d bytes", len(got))
 		}
 
-		// Whatever else an envelope holds, the TaskID in it is found.
+		// The TaskID is found regardless of the rest of the envelope.
 		text, err := json.Marshal(string(body))
 		if err != nil || len(text) > tiw.MaxCallback/2 {
 			return

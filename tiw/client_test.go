@@ -172,9 +172,8 @@ func TestUnusableOptions(t *testing.T) {
 	})
 }
 
-// The retries of the SDK would make tasks twice and its region breaker sends
-// them to another host. What they do is tested call by call elsewhere; this
-// test fails when a new release of the SDK brings another switch of that kind.
+// The SDK's retries would create tasks twice, and its region breaker sends them to another host. Other tests check both
+// request by request. This test fails when a new SDK release adds another switch of that kind.
 func TestTheSDKHasEveryRetryTurnedOff(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, tiw.Options{Endpoint: "http://127.0.0.1:8089"})
@@ -221,7 +220,7 @@ func TestConnectionsAreKeptForTheNextCalls(t *testing.T) {
 		h.Start()
 	})
 	c := newClient(t, tiw.Options{Endpoint: s.URL, MaxConns: inFlight})
-	r := tiw.NewCreateSnapshotTaskRequest() // shared: a call leaves it as it was
+	r := tiw.NewCreateSnapshotTaskRequest() // shared: a call does not change it
 	r.RoomId = common.Uint64Ptr(1)
 	for range 5 {
 		all.Add(inFlight)
@@ -240,8 +239,7 @@ func TestConnectionsAreKeptForTheNextCalls(t *testing.T) {
 	}
 }
 
-// No key may come out of the package again but in the request: not even when
-// the server repeats what it was sent.
+// Keys leave the package only in the request, even if the server echoes the request in its response.
 func TestSecretsStaySecret(t *testing.T) {
 	const id, key, token, callback = "AKIDcanary-id", "canary-key", "canary-token", "https://example.org/cb/canary"
 	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
@@ -294,7 +292,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		show(*e)
 		show(c)
 	}
-	// A line end that came along from a file.
+	// A secret from a file may end in a line break.
 	s := serve(t, answer(200, created))
 	for _, credential := range []*common.Credential{
 		common.NewTokenCredential(id+"\n", key, token),
@@ -336,7 +334,7 @@ func TestGate(t *testing.T) {
 			io.WriteString(w, created)
 		})
 		c := newClient(t, tiw.Options{Endpoint: s.URL})
-		for range 2 { // on a new connection and on a kept one
+		for range 2 { // on a new connection and on a reused one
 			before := s.hits.Load()
 			passed := 0
 			_, err := create(tiw.WithGate(t.Context(), func(context.Context) error {

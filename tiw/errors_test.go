@@ -23,7 +23,7 @@ import (
 	"tiwsnap/tiw"
 )
 
-// classes is what Tencent's codes mean to the queue.
+// classes lists Tencent's error codes by the class that the queue gives them.
 var classes = map[tiw.Class][]string{
 	tiw.Throttled: {
 		"RequestLimitExceeded", "RequestLimitExceeded.IPLimitExceeded", "RequestLimitExceeded.UinLimitExceeded",
@@ -136,8 +136,7 @@ func TestClassNames(t *testing.T) {
 	}
 }
 
-// TestAnswers has the answers that are none of Tencent's error envelopes, and
-// some that only look like one.
+// TestAnswers tests responses that are not Tencent's error envelopes, and some that only look like one.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	type header = map[string]string
@@ -268,7 +267,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-// TestNothingWasSent has the failures after which certainly no task exists.
+// TestNothingWasSent tests the failures after which no task can exist.
 func TestNothingWasSent(t *testing.T) {
 	t.Parallel()
 	canceled, cancel := context.WithCancel(t.Context())
@@ -330,7 +329,7 @@ func TestAConnectionThatNeverGetsReadyIsGivenUp(t *testing.T) {
 		conn, err := l.Accept()
 		if err == nil {
 			conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-			_, err = io.Copy(io.Discard, conn) // and never a word of the TLS handshake
+			_, err = io.Copy(io.Discard, conn) // without ever answering the TLS handshake
 			conn.Close()
 		}
 		given <- err
@@ -346,7 +345,7 @@ func TestAConnectionThatNeverGetsReadyIsGivenUp(t *testing.T) {
 	}
 }
 
-// TestTheTaskMayExist has the failures after the request may have been sent.
+// TestTheTaskMayExist tests the failures after the request may have been sent.
 func TestTheTaskMayExist(t *testing.T) {
 	t.Parallel()
 	partial := func(w http.ResponseWriter) {
@@ -459,8 +458,8 @@ func TestTheContextEndsACall(t *testing.T) {
 	})
 }
 
-// A server may close a kept connection just when it has read the next request
-// from it. That is the case in which net/http sends idempotent requests again.
+// A server may close a reused connection just after it has read the next request. In this case net/http retries
+// idempotent requests.
 func TestARequestIsNotRepeatedOnAnotherConnection(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*net.TCPConn){
@@ -491,7 +490,7 @@ func TestARequestIsNotRepeatedOnAnotherConnection(t *testing.T) {
 			}
 			r := tiw.NewCreateSnapshotTaskRequest()
 			r.RoomId = common.Uint64Ptr(1)
-			r.SetHeader(map[string]string{"X-Idempotency-Key": "x"}) // invites net/http to repeat it
+			r.SetHeader(map[string]string{"X-Idempotency-Key": "x"}) // makes net/http willing to retry it
 			_, err := c.CreateSnapshotTask(t.Context(), r)
 			if e := failure(t, err); e.Code != "ClientError.NetworkError" || e.Class != tiw.Unknown {
 				t.Errorf("got %v", e)

@@ -50,7 +50,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// The first version in the changelog is this one.
+// The first version in the changelog must be the current one.
 func TestChangelogHasTheRelease(t *testing.T) {
 	text, err := os.ReadFile("../CHANGELOG.md")
 	if err != nil {
@@ -62,8 +62,7 @@ func TestChangelogHasTheRelease(t *testing.T) {
 	}
 }
 
-// build makes a program of this package alone, in a folder, and returns what
-// Read says there.
+// build builds a program from this package alone, in dir, and returns what Read returns there.
 func build(t *testing.T, dir string, args ...string) Info {
 	t.Helper()
 	for name, text := range map[string]string{
@@ -96,8 +95,7 @@ func main() {
 	return Info{Version: lines[0], Commit: lines[1], Date: lines[2]}
 }
 
-// git archive writes the commit and its date into the source, where no .git
-// tells them any more.
+// A source archive has no .git, so git archive writes the commit and its date into the source.
 func TestSourceArchive(t *testing.T) {
 	needs.Program(t, "git")
 	needs.Program(t, "tar")
@@ -111,7 +109,7 @@ func TestSourceArchive(t *testing.T) {
 	want := strings.Split(git("log", "-1", "--format=%H %cI"), " ")
 	dir := t.TempDir()
 	archive := filepath.Join(dir, "source.tar")
-	// Attributes of the working tree, so that a change of them is tested before it is committed.
+	// The attributes of the working tree apply, so a change to them is tested before it is committed.
 	git("-C", "..", "archive", "--worktree-attributes", "--format=tar", "-o", archive, "HEAD", "version")
 	if out, err := exec.CommandContext(t.Context(), "tar", "-x", "-f", archive, "-C", dir).CombinedOutput(); err != nil {
 		t.Fatalf("tar: %v: %s", err, out)
@@ -122,7 +120,7 @@ func TestSourceArchive(t *testing.T) {
 	}
 }
 
-// The Dockerfile tells the linker what no .git can tell in there.
+// The image build has no .git, so the Dockerfile passes version, commit and date to the linker.
 func TestDockerfileTellsTheLinker(t *testing.T) {
 	text, err := os.ReadFile("../Dockerfile")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// hook receives callbacks and hands on their bodies.
+// hook starts a receiver of callbacks and passes on their bodies.
 func hook(t *testing.T, status int) (url string, bodies chan []byte) {
 	bodies = make(chan []byte, 100)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +110,7 @@ func TestCallbackEnvelopes(t *testing.T) {
 		}
 	}
 	t.Run("the documented sign", func(t *testing.T) {
-		// Key, ExpireTime and Sign of Tencent's page on TIW event callbacks.
+		// Key, ExpireTime and Sign are from Tencent's page on TIW event callbacks.
 		url, bodies := hook(t, 200)
 		clk := newClock(time.Unix(1588040109-600, 0))
 		srv := newServer(t, tiwtest.Options{CallbackKey: "Xz4ZgayTr7rMgWQrH", Clock: clk.now})
@@ -129,8 +129,7 @@ func TestCallbackEnvelopes(t *testing.T) {
 }
 
 func TestCallbackFaults(t *testing.T) {
-	// The callback of a task without faults comes last: what comes before it
-	// is all that comes.
+	// A task without faults runs last. Its callback shows that no earlier callback is still to come.
 	start := func(t *testing.T, o tiwtest.Options) (srv *tiwtest.Server, call func(callback string) string) {
 		srv = tiwtest.Start(t, o)
 		c := newCaller(hostOf(srv))
@@ -206,7 +205,7 @@ func TestCallbacksAreCounted(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			url, _ := hook(t, test.status)
-			// Early callbacks are counted before the answer.
+			// Early callbacks are counted before the response is sent.
 			srv := tiwtest.Start(t, tiwtest.Options{Faults: tiwtest.Faults{CallbackEarly: 1}})
 			over(t, newCaller(hostOf(srv)).request(t, create, roomWith(url)))
 			if got := srv.State().Callbacks; got != test.want {
@@ -246,7 +245,7 @@ func TestCallbacksAreCounted(t *testing.T) {
 		}
 		for i := range 50 {
 			<-arrived
-			if i >= 2 { // three are in: a fourth must not come before one leaves
+			if i >= 2 { // three are in flight: a fourth must not arrive before one ends
 				release <- struct{}{}
 			}
 		}
@@ -273,7 +272,7 @@ func TestCallbacksAreRetried(t *testing.T) {
 			if d := time.Since(began); d < 100*time.Millisecond {
 				t.Errorf("three tries took %v, want 50 ms between them", d)
 			}
-			// What a failed try leads to is decided with its count.
+			// The retry is decided when the failed attempt is counted.
 			for deadline := time.Now().Add(10 * time.Second); srv.State().Callbacks.Refused < 3; {
 				if time.Now().After(deadline) {
 					t.Fatalf("%+v", srv.State().Callbacks)

@@ -19,9 +19,9 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// Every fault of a call, over a real connection.
+// TestFaults tests every fault of an API request over a real connection.
 func TestFaults(t *testing.T) {
-	// raw sends a call without following redirects.
+	// raw sends a request and does not follow redirects.
 	raw := func(t *testing.T, srv *tiwtest.Server, action, body string) (*http.Response, []byte, error) {
 		t.Helper()
 		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -162,7 +162,7 @@ func wantCode(code string) func(*testing.T, *http.Response, []byte, error) {
 	}
 }
 
-// Codes by room and by application strike nobody else.
+// An error code set for a room or an application affects no other.
 func TestCodesByName(t *testing.T) {
 	srv := newServer(t, tiwtest.Options{Faults: tiwtest.Faults{
 		RoomCodes: map[uint64]string{8: "UnauthorizedOperation"},
@@ -183,7 +183,7 @@ func TestCodesByName(t *testing.T) {
 	}
 }
 
-// While the server refuses connections nobody gets through; then all is as before.
+// While the server refuses connections, every request fails. Afterwards requests succeed again.
 func TestRefuse(t *testing.T) {
 	srv := tiwtest.Start(t, tiwtest.Options{})
 	addr := hostOf(srv)

@@ -12,13 +12,13 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// burst is a number of calls at a time after a whole second.
+// burst is a number of requests at one time. The time counts from a whole second.
 type burst struct {
 	at    time.Duration
 	calls int
 }
 
-// play sends the bursts and returns how many of each the quota let through.
+// play sends the bursts and returns how many requests of each were accepted.
 func play(t *testing.T, o tiwtest.Options, bursts ...burst) ([]int, *tiwtest.Server) {
 	t.Helper()
 	start := time.Unix(1760000000, 0)
@@ -50,7 +50,7 @@ func TestQuota(t *testing.T) {
 		opt    tiwtest.Options
 		bursts []burst
 		passed []int
-		// fullest calendar and sliding second of what was received, then accepted
+		// Peak calendar second and peak sliding second: of the received requests, then of the accepted ones.
 		peaks [4]int
 	}{
 		{name: "twenty in a second pass", bursts: []burst{{0, 21}}, passed: []int{20}, peaks: [4]int{21, 21, 20, 20}},
@@ -159,7 +159,7 @@ func TestQuotaMessage(t *testing.T) {
 	}
 }
 
-// The fullest seconds, counted the slow way.
+// The peak seconds are compared with a slow count.
 func TestFullestSecondsOfAnyTraffic(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		window := rapid.SampledFrom([]tiwtest.Window{tiwtest.Calendar, tiwtest.Sliding}).Draw(rt, "window")

@@ -10,8 +10,8 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// The sample of Tencent's "Signature v3" page. The service and the host are
-// another product's, so a good signature gets as far as an unknown action.
+// The sample is from Tencent's "Signature v3" page. Its service and host belong to another product, so a valid
+// signature ends in an unknown action.
 func TestSignatureOfTheDocumentedSample(t *testing.T) {
 	const (
 		stamp = 1551113065
@@ -204,7 +204,7 @@ func TestCredentialsCanBeReplaced(t *testing.T) {
 func unix(s int64) func() time.Time { return func() time.Time { return time.Unix(s, 0) } }
 
 func TestChecksComeInTheirOrder(t *testing.T) {
-	// Each step mends what the one before was refused for.
+	// Each step fixes the error of the step before.
 	const at = 1760000000
 	srv := newServer(t, tiwtest.Options{
 		Clock: unix(at), Limit: 1, Credentials: map[string]tiwtest.Secret{"a": "key"},

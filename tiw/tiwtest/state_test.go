@@ -188,7 +188,7 @@ func TestManyCallersAtOnce(t *testing.T) {
 	}
 }
 
-// How many calls a second one core takes, signature and all.
+// BenchmarkCreate measures the requests per second of one core, including the signature check.
 func BenchmarkCreate(b *testing.B) {
 	srv := tiwtest.Start(b, tiwtest.Options{Limit: -1})
 	c := newCaller(hostOf(srv))

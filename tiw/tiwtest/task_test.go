@@ -80,7 +80,7 @@ func TestTaskDurationsAreSpread(t *testing.T) {
 	}
 	for _, test := range []struct {
 		after    time.Duration
-		from, to int64 // ended by then; the lognormal's quantiles are 8 %, 50 %, 92 %
+		from, to int64 // finished by then; the quantiles of the lognormal are 8 %, 50 %, 92 %
 	}{{5 * time.Second, 15, 55}, {10 * time.Second, 160, 240}, {20 * time.Second, 345, 390}} {
 		clk.ns.Store(time.Unix(1760000000, 0).Add(test.after).UnixNano())
 		if n := srv.State().Tasks.Succeeded; n < test.from || n > test.to {
