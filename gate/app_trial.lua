@@ -19,7 +19,7 @@ if not due or tonumber(due) > NOW then
   return {'none'}
 end
 if redis.call('HEXISTS', SUSPENSION, 'since') == 0 then
-  redis.call('ZADD', SUSPENDED, NOW + 15 * SECOND, app) -- a lease: nobody else releases until then
+  redis.call('ZADD', SUSPENDED, NOW + 15 * SECOND, app) -- a lease: no other process releases until then
   return {'release'}
 end
 local app_trial_at = redis.call('HGET', GATE, 'app_trial_at')

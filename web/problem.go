@@ -137,7 +137,7 @@ func showProblems(show ProblemPage, next http.Handler) http.Handler {
 const MaxFaults = 100
 
 // recoverPanic answers 500 if a handler panics before it has answered. Otherwise it breaks the connection, so that
-// nobody takes half an answer for a whole one.
+// the client does not take half an answer for a whole one.
 func recoverPanic(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sw := &statusWriter{ResponseWriter: w}

@@ -16,7 +16,7 @@ type jsonRows struct {
 	seen uint   // the fields that it has set, by index
 	note func(line int, format string, args ...any)
 
-	result bool // the object is one of a result list, which was told
+	result bool // the object is a row of a result list, for which there was a note
 	inner  bool // it is the room of such an object
 }
 

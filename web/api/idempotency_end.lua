@@ -5,7 +5,7 @@
 -- ARGV[1] token   of the caller
 -- ARGV[2] sum, ARGV[3] status, ARGV[4] location, ARGV[5] body: the answer; no
 --                 status where there is none to keep
--- Returns 1, or 0 if somebody else has taken over.
+-- Returns 1, or 0 if another process has taken over.
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then
   return 0
 end

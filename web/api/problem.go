@@ -149,7 +149,7 @@ func ProblemOf(log *slog.Logger, operation string, err error) *web.Problem {
 	p := ClientProblem(err)
 	switch {
 	case p == nil && errors.Is(err, context.Canceled):
-		// Nobody reads it.
+		// The client is gone.
 		p = web.NewProblem(http.StatusRequestTimeout, web.CodeTimeout, "the client has canceled the request")
 	case p == nil:
 		log.Error("request failed", "operation", operation, "err", err)

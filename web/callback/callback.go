@@ -39,12 +39,11 @@ const recordTimeout = 3 * time.Second
 //	200 when Record has kept it, whatever the body is; of one that is larger
 //	    than tiw.MaxCallback the beginning is kept, since sending it again
 //	    would not make it smaller
-//	408 when the body did not come whole; what came is kept nevertheless,
-//	    because already the URL tells that the task has ended
+//	408 when the body is incomplete; what came is kept nevertheless,
+//	    because the URL alone shows that the task has ended
 //	503 when Record failed, so that a sender that retries does
 //
-// and every other request 404, so that nobody learns what is right about a
-// guess. No part of a URL is logged.
+// and every other request 404, so that a guess reveals nothing. No part of a URL is logged.
 func NewHandler(o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

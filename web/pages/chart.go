@@ -15,7 +15,7 @@ import (
 // chart is the requests a second over a span, as SVG.
 type chart struct {
 	Span   string
-	Points []ratelimit.Point // of slots that all workers have recorded: another looks like a fall
+	Points []ratelimit.Point // only slots that all workers have recorded; a partial one would look like a drop
 	Until  time.Time         // when the last of them was over
 	Slot   time.Duration
 	Cap    int     // the highest limit of the span, or that of now
@@ -105,7 +105,7 @@ type batchChart struct {
 
 func batchChartOf(c ledger.Chart, b ledger.Batch, now time.Time) batchChart {
 	parts := len(c.Bars)
-	if !b.Ended() { // a bar that is not over looks like a fall, and where nothing goes on there is none
+	if !b.Ended() { // an unfinished bar would look like a drop, and an idle time has no bars
 		parts = max(int(now.Sub(c.Since)/c.Width), 0)
 		c.Bars = c.Bars[:min(len(c.Bars), parts)]
 	}

@@ -71,7 +71,7 @@ func (p *Pages) failuresRoutes() []web.Route {
 				err := each(r.Context(), id)
 				var gone *web.Problem
 				if errors.As(err, &gone) && gone.Status == http.StatusConflict || errors.Is(err, ledger.ErrNotFound) {
-					continue // somebody else has done it
+					continue // another user has done it
 				}
 				if err != nil {
 					return to, text{}, err

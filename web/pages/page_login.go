@@ -53,7 +53,7 @@ func (p *Pages) logIn(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, web.BaseOf(r)+next, http.StatusSeeOther)
 		return
 	}
-	// The name is not logged: somebody may have typed the password there.
+	// The name is not logged: a user may have typed the password there.
 	if n := p.refused.Now(); n > 0 {
 		p.o.Log.Warn("logins refused", "count", n, "last_from", r.RemoteAddr, "last_err", err)
 	}

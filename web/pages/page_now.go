@@ -36,20 +36,20 @@ var nowPage = page("now.html")
 
 // now is the data of the first page.
 type now struct {
-	Away     bool // Redis is, and there is nothing to show
-	Troubles []trouble
-	Limit    ratelimit.State
-	Limited  bool          // Limit is known
-	Waiting  int           // rooms that nobody has begun
-	InWork   int           // rooms of open batches that are begun, have not ended and are not held
-	Left     time.Duration // until they are sent, at the full rate
-	Stopped  bool          // all sending is
-	Open     []openBatch
-	More     int // open batches that are not shown
-	Ended    []ledger.Batch
-	Failures []*results.Failure
-	Partial  bool // there are more failures than were counted
-	Chart    chart
+	Away       bool // Redis is, and there is nothing to show
+	Troubles   []trouble
+	Limit      ratelimit.State
+	Limited    bool          // Limit is known
+	Waiting    int           // queued rooms
+	InProgress int           // rooms of open batches that are begun, have not ended and are not held
+	Left       time.Duration // until they are sent, at the full rate
+	Stopped    bool          // all sending is
+	Open       []openBatch
+	More       int // open batches that are not shown
+	Ended      []ledger.Batch
+	Failures   []*results.Failure
+	Partial    bool // there are more failures than were counted
+	Chart      chart
 }
 
 // NoWorker reports whether no worker is running.
@@ -122,11 +122,11 @@ func (v *nowReader) load(ctx context.Context) (o now, err error) {
 	}
 	still := o.Stopped || o.NoWorker()
 	for _, b := range open {
-		o.InWork += b.Sending + b.Unknown + b.Accepted
+		o.InProgress += b.Sending + b.Unknown + b.Accepted
 		o.Waiting += b.Queued
 		if len(o.Open) < nowOpen {
 			one := openBatchOf(v.api, b)
-			if still { // nobody knows how long
+			if still { // the time left is unknown
 				one.Rate, one.Left = 0, 0
 			}
 			o.Open = append(o.Open, one)
@@ -142,7 +142,7 @@ func (v *nowReader) load(ctx context.Context) (o now, err error) {
 	if err := v.readSlow(ctx, all); err != nil {
 		return o, err
 	}
-	o.InWork = max(o.InWork-v.held, 0)
+	o.InProgress = max(o.InProgress-v.held, 0)
 	o.Troubles = append(o.Troubles, v.slow...)
 	o.Failures, o.Partial = v.failures, v.partial
 	return o, nil
