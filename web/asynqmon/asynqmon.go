@@ -1,6 +1,6 @@
-// Package asynqmon serves asynqmon, the web UI of asynq, to users with the right role. Its page loads nothing from other
-// sites, shows no private part of a payload, and links back to the pages of tiwsnap. Requests that would block Redis or
-// lose tasks are refused.
+// Package asynqmon serves asynqmon, the web UI of asynq, to users with the right role. Its page loads nothing from
+// other sites, shows no private part of a payload, and links back to the pages of tiwsnap. Requests that would block
+// Redis or lose tasks are refused.
 package asynqmon
 
 import (
