@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
@@ -98,7 +99,8 @@ func staysSmall(t *testing.T, binary, media, query string, rooms int, write func
 		write(w)
 		body.CloseWithError(w.Flush())
 	}()
-	resp, err := http.Post("http://"+addr+"/v1/batches"+query, media, list)
+	// Two million rooms take a busy machine longer than other requests may take.
+	resp, err := (&http.Client{Timeout: 5 * time.Minute}).Post("http://"+addr+"/v1/batches"+query, media, list)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -235,7 +235,7 @@ func TestImagesOnPaper(t *testing.T) {
 		t.Skip("skipped: it takes a browser")
 	}
 	w := webtest.NewInstallation(t, &tiwtest.Options{Latency: 20 * time.Millisecond, TaskDuration: 100 * time.Millisecond})
-	w.Rooms("monday", 30)
+	w.Rooms("monday", 12)
 	b := webtest.NewBrowser(t, w.URL)
 	b.LogIn(w.URL, "bob")
 	b.Do(chromedp.Navigate(w.URL + "/batches/monday"))
