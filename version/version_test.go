@@ -102,7 +102,7 @@ func TestSourceArchive(t *testing.T) {
 	git := func(args ...string) string {
 		out, err := exec.CommandContext(t.Context(), "git", args...).Output()
 		if err != nil {
-			t.Skipf("not a git checkout with this package: git %s: %v", strings.Join(args, " "), err)
+			needs.Skip(t, "no git checkout with this package: git "+strings.Join(args, " ")+": "+err.Error())
 		}
 		return strings.TrimSpace(string(out))
 	}

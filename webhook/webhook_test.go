@@ -316,11 +316,19 @@ func TestPrivateReceivers(t *testing.T) {
 
 // The name resolves to an allowed address first and to an internal one later.
 func TestDNSRebinding(t *testing.T) {
-	inside := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("it was reached") })
-	_, port, _ := net.SplitHostPort(inside.Listener.Addr().String())
-	l, err := net.Listen("tcp", "127.0.0.2:"+port)
-	if err != nil {
-		t.Fatal(err)
+	var port string
+	var l net.Listener
+	for range 10 { // a port that is free at the one address may be taken at the other
+		inside := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("it was reached") })
+		_, port, _ = net.SplitHostPort(inside.Listener.Addr().String())
+		var err error
+		if l, err = net.Listen("tcp", "127.0.0.2:"+port); err == nil {
+			break
+		}
+		t.Log(err)
+	}
+	if l == nil {
+		t.Fatal("no port is free at both addresses")
 	}
 	outside := &httptest.Server{Listener: l,
 		Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

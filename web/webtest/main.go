@@ -3,15 +3,14 @@
 package webtest
 
 import (
+	"bytes"
+	"sync"
 	"testing"
 
 	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
 	"tiwsnap/internal/redistest"
-
-	"bytes"
-	"sync"
 )
 
 // Main runs the tests of a package on both kinds of Redis. It fails if a test leaks a goroutine.
