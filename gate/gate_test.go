@@ -808,6 +808,7 @@ func TestEndpoint(t *testing.T) {
 
 // A report in the caller's pipeline counts once, even if Redis does not have the script yet.
 func TestReportInAPipeline(t *testing.T) {
+	needs.Time(t)
 	f := setup(t)
 	for want := range 3 {
 		permit := f.create(fmt.Sprint("room-", want))

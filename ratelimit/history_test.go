@@ -143,6 +143,8 @@ func (answerLost) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 }
 
 func TestARequestCountsOnceWhereAnAnswerIsLost(t *testing.T) {
+	needs.Time(t)
+	t.Parallel()
 	rdb := redistest.Client(t)
 	rdb.AddHook(answerLost{})
 	l, err := ratelimit.New(ratelimit.Options{Redis: rdb, Key: "{t}:limit:once", Limit: 20})

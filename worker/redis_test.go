@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tiwsnap/internal/embedded"
+	"tiwsnap/internal/needs"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/tiw"
@@ -36,6 +37,7 @@ func logged(t *testing.T, rdb redis.UniversalClient) (*Worker, *bytes.Buffer) {
 }
 
 func TestCheckRedis(t *testing.T) {
+	needs.Time(t)
 	t.Parallel()
 	check := func(t *testing.T, addr string) (string, error) {
 		t.Helper()

@@ -1,9 +1,0 @@
-package health_test
-
-import (
-	"testing"
-
-	"tiwsnap/web/webtest"
-)
-
-func TestMain(m *testing.M) { webtest.Main(m) }
