@@ -13,8 +13,7 @@ import (
 	"tiwsnap/tasks"
 )
 
-// A search finds each room with the word once, in any batch, chunk or part of a chunk.
-// It returns the number of rooms searched.
+// A search finds each room with the word once, in any batch, chunk or part of a chunk. It counts the rooms searched.
 func TestSearch(t *testing.T) {
 	needs.Time(t)
 	ctx, rdb := t.Context(), redistest.Client(t)
@@ -58,7 +57,7 @@ func TestSearch(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(found.Rooms) > limit {
-				t.Fatalf("%s: %d rooms with a limit of %d", word, len(found.Rooms), limit)
+				t.Fatalf("Search(%q) returned %d rooms with a limit of %d", word, len(found.Rooms), limit)
 			}
 			for _, m := range found.Rooms {
 				ids = append(ids, tasks.RowID(m.Batch, m.Row))
@@ -73,7 +72,7 @@ func TestSearch(t *testing.T) {
 		"99": {"small-98.1"}, "1299": nil, "No. 4": nil, "Class": nil, "": nil,
 	} {
 		if got, searched := search(word, 2); !slices.Equal(got, want) || searched != rooms {
-			t.Errorf("%q: found %v after %d rooms, want %v", word, got, searched, want)
+			t.Errorf("Search(%q) = %v after %d rooms, want %v after %d", word, got, searched, want, rooms)
 		}
 	}
 	for word, n := range map[string]int{"<3>": 100, "No. 3": 700, "all": 600} {
@@ -81,7 +80,7 @@ func TestSearch(t *testing.T) {
 			got, searched := search(word, limit)
 			slices.Sort(got)
 			if len(slices.Compact(got)) != n || len(got) != n || searched != rooms {
-				t.Errorf("%s, %d at a time: found %d after %d rooms, want %d", word, limit, len(got), searched, n)
+				t.Errorf("Search(%q), %d at a time: %d rooms found in %d, want %d in %d", word, limit, len(got), searched, n, rooms)
 			}
 		}
 	}
@@ -89,21 +88,21 @@ func TestSearch(t *testing.T) {
 	// Rooms taken long ago are not searched. Rooms that may be in flight are.
 	rdb.HSet(ctx, keys.Default.Batch("plain"), "fed", 2900)
 	if got, searched := search("12899", 2); len(got) != 1 || searched != rooms-2900 {
-		t.Errorf("found %v after %d rooms", got, searched)
+		t.Errorf("Search(12899) = %v after %d rooms, want one room after %d", got, searched, rooms-2900)
 	}
 	if got, _ := search("10010", 2); len(got) != 0 {
-		t.Errorf("found %v, which was taken long ago", got)
+		t.Errorf("Search(10010) = %v, want none: the room was taken long ago", got)
 	}
 	// The chunks of an older release have no filters.
 	for n := range 6 {
 		rdb.HDel(ctx, keys.Default.Rows("plain"), fmt.Sprintf("%d.f", n))
 	}
 	if got, _ := search("12999", 2); len(got) != 1 {
-		t.Errorf("without filters: found %v", got)
+		t.Errorf("Search(12999) without filters = %v, want one room", got)
 	}
 	for _, cursor := range []string{"x", "1.a.0.0", "1.a.1", "a.a.1.1", "1.a.1.-1"} {
 		if _, err := b.Search(ctx, "1", cursor, 1); !errors.Is(err, backlog.ErrCursor) {
-			t.Errorf("cursor %q: %v", cursor, err)
+			t.Errorf("Search() with cursor %q: error = %v, want ErrCursor", cursor, err)
 		}
 	}
 }
