@@ -3,21 +3,17 @@ package tiw_test
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httputil"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,43 +198,6 @@ func TestTheSDKHasEveryRetryTurnedOff(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreKeptForTheNextCalls(t *testing.T) {
-	t.Parallel()
-	const inFlight = 16
-	var all sync.WaitGroup // every request of a round has arrived
-	conns := make(chan net.Conn, 1000)
-	s := start(t, func(w http.ResponseWriter, r *http.Request) {
-		all.Done()
-		all.Wait()
-		io.WriteString(w, created)
-	}, func(h *httptest.Server) {
-		h.Config.ConnState = func(c net.Conn, state http.ConnState) {
-			if state == http.StateNew {
-				conns <- c
-			}
-		}
-		h.Start()
-	})
-	c := newClient(t, tiw.Options{Endpoint: s.URL, MaxConns: inFlight})
-	r := tiw.NewCreateSnapshotTaskRequest() // shared: a call does not change it
-	r.RoomId = common.Uint64Ptr(1)
-	for range 5 {
-		all.Add(inFlight)
-		var calls sync.WaitGroup
-		for range inFlight {
-			calls.Go(func() {
-				if _, err := c.CreateSnapshotTask(t.Context(), r); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		calls.Wait()
-	}
-	if n := len(conns); n != inFlight {
-		t.Errorf("%d connections for rounds of %d calls", n, inFlight)
-	}
-}
-
 // Keys leave the package only in the request, even if the server echoes the request in its response.
 func TestSecretsStaySecret(t *testing.T) {
 	const id, key, token, callback = "AKIDcanary-id", "canary-key", "canary-token", "https://example.org/cb/canary"
@@ -317,66 +276,39 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 }
 
-func ExampleExplain() {
-	e := tiw.Explain("ResourceUnavailable.ServiceExpired")
-	fmt.Printf("%s: %s\n%s\n", e.Class, e.Meaning, e.Fix)
-	// Output:
-	// account: the service has expired or the account is in arrears
-	// renew it or top up the account in Tencent's console
+// rotating is a credential that changes on every read.
+type rotating struct{ asked atomic.Int64 }
+
+func (r *rotating) GetCredential() (id, key, token string) {
+	n := strings.Repeat("x", int(r.asked.Add(1)))
+	return "canary-id-" + n + "-", "canary-key-" + n + "-", "canary-token-" + n + "-"
 }
 
-func TestGate(t *testing.T) {
+func (r *rotating) GetSecretId() string  { id, _, _ := r.GetCredential(); return id }
+func (r *rotating) GetSecretKey() string { _, key, _ := r.GetCredential(); return key }
+func (r *rotating) GetToken() string     { _, _, token := r.GetCredential(); return token }
+
+func TestACallHasOneCredential(t *testing.T) {
 	t.Parallel()
-	t.Run("is passed when the connection stands, before anything is written, and hears when it was", func(t *testing.T) {
-		written := make(chan struct{})
-		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			<-written
-			io.WriteString(w, created)
-		})
-		c := newClient(t, tiw.Options{Endpoint: s.URL})
-		for range 2 { // on a new connection and on a reused one
-			before := s.hits.Load()
-			passed := 0
-			_, err := create(tiw.WithGate(t.Context(), func(context.Context) error {
-				passed++
-				if n := s.hits.Load() - before; n != 0 {
-					t.Errorf("the server has had %d requests before the gate", n)
-				}
-				return nil
-			}, func() {
-				if passed != 1 {
-					t.Error("written before the gate")
-				}
-				written <- struct{}{}
-			}), c)
-			if err != nil || passed != 1 {
-				t.Errorf("passed %d times, %v", passed, err)
-			}
+	// The server echoes the SecretId and the token. It also sends the key, which it derives from the token.
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		token := r.Header.Get("X-TC-Token")
+		key := strings.Replace(token, "token", "key", 1)
+		id, _, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("Authorization"), "TC3-HMAC-SHA256 Credential="), "/")
+		if id != strings.Replace(token, "token", "id", 1) {
+			t.Errorf("SecretId %s with token %s", id, token)
 		}
+		io.WriteString(w, `{"Response":{"Error":{"Code":"AuthFailure","Message":"`+id+key+token+`"}}}`)
 	})
-	t.Run("that fails keeps the request back", func(t *testing.T) {
-		s := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, created) })
-		c := newClient(t, tiw.Options{Endpoint: s.URL})
-		shut := errors.New("permit is void")
-		for _, kept := range []bool{false, true} {
-			if kept {
-				if _, err := create(t.Context(), c); err != nil {
-					t.Fatal(err)
-				}
-			}
-			before := s.hits.Load()
-			_, err := create(tiw.WithGate(t.Context(), func(context.Context) error { return shut },
-				func() { t.Error("written") }), c)
-			e := failure(t, err)
-			if !errors.Is(err, shut) || e.Class != tiw.NotSent || e.Code != "ClientError.NotPermitted" {
-				t.Errorf("kept connection %v: %+v", kept, e)
-			}
-			if _, err := create(t.Context(), c); err != nil {
-				t.Errorf("the next call: %v", err)
-			}
-			if n := s.hits.Load() - before; n != 1 {
-				t.Errorf("kept connection %v: the server has had %d requests, want only the next one", kept, n)
-			}
+	var r rotating
+	c := newClient(t, tiw.Options{Endpoint: s.URL, Credential: &r})
+	for n := range int64(3) {
+		_, err := create(t.Context(), c)
+		if e := failure(t, err); e.Message != "*********" {
+			t.Errorf("got %v", e)
 		}
-	})
+		if got := r.asked.Load(); got != n+1 {
+			t.Errorf("asked %d times in %d calls", got, n+1)
+		}
+	}
 }

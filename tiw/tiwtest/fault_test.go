@@ -5,12 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -183,35 +181,6 @@ func TestCodesByName(t *testing.T) {
 	}
 }
 
-// While the server refuses connections, every request fails. Afterwards requests succeed again.
-func TestRefuse(t *testing.T) {
-	srv := tiwtest.Start(t, tiwtest.Options{})
-	addr := hostOf(srv)
-	send := func() error {
-		resp, err := http.DefaultClient.Do(newCaller(addr).request(t, create, `{"SdkAppId":1,"RoomId":2,"Whiteboard":{}}`))
-		if err == nil {
-			resp.Body.Close()
-		}
-		return err
-	}
-	if err := send(); err != nil {
-		t.Fatal(err)
-	}
-	srv.Refuse()
-	if err := send(); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("got %v, want a refused connection", err)
-	}
-	if err := srv.Listen(addr); err != nil {
-		t.Fatal(err)
-	}
-	if err := send(); err != nil {
-		t.Error(err)
-	}
-	if n := srv.State().Tasks.Created; n != 2 {
-		t.Errorf("%d tasks, want that of before and that of after", n)
-	}
-}
-
 func TestFaultPeriods(t *testing.T) {
 	clk := newClock(time.Unix(1760000000, 0))
 	period := tiwtest.Period{After: tiwtest.Duration(10 * time.Second), For: tiwtest.Duration(30 * time.Second)}
@@ -339,67 +308,4 @@ func TestAdminFaults(t *testing.T) {
 		}
 	}
 	check()
-}
-
-func TestLatency(t *testing.T) {
-	t.Run("an answer takes its time", func(t *testing.T) {
-		srv := tiwtest.Start(t, tiwtest.Options{Latency: 60 * time.Millisecond})
-		began := time.Now()
-		over(t, newCaller(hostOf(srv)).request(t, create, room7))
-		if d := time.Since(began); d < 60*time.Millisecond {
-			t.Errorf("answered after %v, want 60 ms", d)
-		}
-	})
-	t.Run("a call is counted when its way is over", func(t *testing.T) {
-		srv := tiwtest.Start(t, tiwtest.Options{Delay: 60 * time.Millisecond})
-		sent := time.Now()
-		over(t, newCaller(hostOf(srv)).request(t, create, room7))
-		if d := time.Unix(0, srv.Requests()[0].AtNs).Sub(sent); d < 60*time.Millisecond {
-			t.Errorf("it arrived after %v, want 60 ms", d)
-		}
-	})
-	t.Run("the task is there before the answer, and a rejection is quick", func(t *testing.T) {
-		srv := tiwtest.Start(t, tiwtest.Options{Clock: newClock(time.Now()).now, Latency: time.Hour, Limit: 1})
-		c := newCaller(hostOf(srv))
-		ctx, leave := context.WithCancel(t.Context())
-		first := make(chan error, 1)
-		r := c.request(t, create, room7).WithContext(ctx)
-		go func() {
-			_, err := http.DefaultClient.Do(r)
-			first <- err
-		}()
-		if err := srv.WaitRequests(t.Context(), 1); err != nil {
-			t.Fatal(err)
-		}
-		if code := over(t, c.request(t, create, room7)).code(); code != "RequestLimitExceeded" {
-			t.Errorf("the second call got %s", code)
-		}
-		leave()
-		if err := <-first; !errors.Is(err, context.Canceled) {
-			t.Errorf("the first call got %v", err)
-		}
-		if n := srv.State().Tasks.Created; n != 1 {
-			t.Errorf("%d tasks were created", n)
-		}
-	})
-}
-
-func TestOptionsAreChecked(t *testing.T) {
-	o := tiwtest.Options{
-		Window: "rolling", Envelope: "xml", TaskFailure: 2, LatencySigma: -1, Latency: -1, MaxTasks: -1,
-		Faults: tiwtest.Faults{Cut: 2},
-	}
-	err := o.Validate()
-	for _, want := range []string{"window", "envelope", "task failure", "latency sigma", "latency is",
-		"max tasks", "cut"} {
-		if !strings.Contains(fmt.Sprint(err), want) {
-			t.Errorf("the error does not name %s: %v", want, err)
-		}
-	}
-	defer func() {
-		if recover() == nil {
-			t.Error("New took options that are not valid")
-		}
-	}()
-	tiwtest.New(o)
 }

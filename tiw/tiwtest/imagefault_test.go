@@ -142,30 +142,3 @@ func TestImageFaultsValidate(t *testing.T) {
 		}
 	}
 }
-
-// TestImageSize checks that the options set the number and the size of the images.
-func TestImageSize(t *testing.T) {
-	srv, url := pictured(t, tiwtest.Options{Images: 3, ImageBytes: 300_000})
-	for task := range srv.Tasks() {
-		if task.Images != 3 {
-			t.Errorf("the task has %d images", task.Images)
-		}
-	}
-	resp, err := http.Get(strings.Replace(url, "1.png", "3.png", 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil || len(b) != 300_000 || resp.ContentLength != 300_000 {
-		t.Errorf("%d bytes, length %d, %v", len(b), resp.ContentLength, err)
-	}
-	if _, err := png.Decode(bytes.NewReader(b)); err != nil {
-		t.Error(err)
-	}
-	for _, o := range []tiwtest.Options{{Images: 256}, {Images: -1}, {ImageBytes: -1}, {ImageBytes: 65 << 20}} {
-		if o.Validate() == nil {
-			t.Errorf("%d images of %d bytes are accepted", o.Images, o.ImageBytes)
-		}
-	}
-}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -146,64 +145,4 @@ func TestWaitCalls(t *testing.T) {
 	if err := srv.WaitRequests(ctx, 4); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
-}
-
-func TestManyCallersAtOnce(t *testing.T) {
-	srv := tiwtest.Start(t, tiwtest.Options{
-		Limit: 100, Window: tiwtest.Sliding, Latency: time.Millisecond, LatencySigma: 1,
-		Faults: tiwtest.Faults{InternalErrorCreated: 0.1, CutJSON: 0.1},
-	})
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			c := newCaller(hostOf(srv))
-			client := &http.Client{Transport: &http.Transport{}}
-			defer client.CloseIdleConnections()
-			for range 50 {
-				resp, err := client.Do(c.request(t, create, room7))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				io.Copy(io.Discard, resp.Body)
-				resp.Body.Close()
-				srv.State()
-			}
-		})
-	}
-	wg.Wait()
-	st := srv.State()
-	a := st.Actions[create]
-	if a.Received.Requests != 400 || a.Accepted.SlidingSecond.Requests > 100 || a.Accepted.Requests+a.Rejected != 400 {
-		t.Errorf("calls: %+v", a)
-	}
-	if st.Tasks.Created != a.Accepted.Requests || st.Rooms.Most[0].Tasks != int(st.Tasks.Created) {
-		t.Errorf("%d calls passed, %d tasks were created", a.Accepted.Requests, st.Tasks.Created)
-	}
-	calls := srv.Requests()
-	for i := 1; i < len(calls); i++ {
-		if calls[i].AtNs < calls[i-1].AtNs {
-			t.Fatalf("call %d came before call %d", i, i-1)
-		}
-	}
-}
-
-// BenchmarkCreate measures the requests per second of one core, including the signature check.
-func BenchmarkCreate(b *testing.B) {
-	srv := tiwtest.Start(b, tiwtest.Options{Limit: -1})
-	c := newCaller(hostOf(srv))
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
-	defer client.CloseIdleConnections()
-	b.SetParallelism(8)
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			resp, err := client.Do(c.request(b, create, room7))
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-		}
-	})
 }

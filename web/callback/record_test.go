@@ -1,0 +1,91 @@
+package callback_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tiwsnap/internal/needs"
+	"tiwsnap/internal/redistest"
+	"tiwsnap/web/callback"
+)
+
+func TestWhenItCannotBeRecorded(t *testing.T) {
+	needs.Time(t)
+	t.Run("Redis is away and comes back", func(t *testing.T) {
+		server := redistest.Real(t)
+		r := newReceiverOn(t, server.URL())
+		server.Kill()
+		made := r.url(1)
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				if status, _ := r.post(made, strings.NewReader(`{}`)); status != http.StatusServiceUnavailable {
+					t.Errorf("got %d", status)
+				}
+			})
+		}
+		all.Wait()
+		lines := strings.Count(r.log.String(), "\n")
+		if !strings.Contains(r.log.String(), `"last_id":"monday.17","last_attempt":1`) || lines > 5 {
+			t.Errorf("logged:\n%s", r.log)
+		}
+		if err := server.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		// A retry succeeds as soon as the connection pool has noticed that Redis is back.
+		again := time.NewTicker(50 * time.Millisecond)
+		defer again.Stop()
+		deadline := time.After(10 * time.Second)
+		for status := 0; status != 200; {
+			select {
+			case <-deadline:
+				t.Fatalf("10 s after Redis came back the answer is %d", status)
+			case <-again.C:
+				status, _ = r.post(made, strings.NewReader(`{}`))
+			}
+		}
+		r.recorded()
+	})
+
+	t.Run("Redis hangs: the sender has an answer within 5 s", func(t *testing.T) {
+		server := redistest.Real(t)
+		r := newReceiverOn(t, server.URL())
+		if err := server.Freeze(); err != nil {
+			t.Fatal(err)
+		}
+		defer server.Thaw()
+		began := time.Now()
+		if status, _ := r.post(r.url(1), strings.NewReader(`{}`)); status != http.StatusServiceUnavailable ||
+			time.Since(began) > 5*time.Second {
+			t.Errorf("got %d after %s", status, time.Since(began))
+		}
+	})
+
+	t.Run("the sender hangs up: it counts nevertheless", func(t *testing.T) {
+		entered, leave := make(chan struct{}), make(chan struct{})
+		r := newReceiver(t, func(_ *http.Server, o *callback.Options) {
+			record := o.Record
+			o.Record = func(ctx context.Context, snapshot string, attempt int, taskID string, body []byte) error {
+				close(entered)
+				<-leave
+				return record(ctx, snapshot, attempt, taskID, body)
+			}
+		})
+		conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}", strings.TrimPrefix(r.url(1), r.URL))
+		<-entered
+		conn.Close()
+		<-(<-r.first).Done()
+		close(leave)
+		r.recorded()
+	})
+}
