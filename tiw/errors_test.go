@@ -73,82 +73,25 @@ func is(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
 }
 
-func TestAConnectionThatNeverGetsReadyIsGivenUp(t *testing.T) {
-	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	given := make(chan error, 1)
-	go func() {
-		conn, err := l.Accept()
-		if err == nil {
-			conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-			_, err = io.Copy(io.Discard, conn) // without ever answering the TLS handshake
-			conn.Close()
-		}
-		given <- err
-	}()
-	c := newClient(t, tiw.Options{Endpoint: "https://" + l.Addr().String(), Timeout: 300 * time.Millisecond})
-	_, err = create(t.Context(), c)
-	if e := failure(t, err); e.Code != "ClientError.ConnectError" || e.Class != tiw.NotSent ||
-		!errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", e)
-	}
-	if err := <-given; err != nil {
-		t.Errorf("the connection is still there: %v", err)
-	}
-}
-
 // TestTheTaskMayExist tests the failures after the request may have been sent.
 func TestTheTaskMayExist(t *testing.T) {
 	t.Parallel()
-	partial := func(w http.ResponseWriter) {
-		w.Header().Set("Content-Length", "1000")
-		io.WriteString(w, created[:20])
-		w.(http.Flusher).Flush()
-	}
 	for _, test := range []struct {
 		name    string
-		timeout time.Duration
 		handler http.HandlerFunc
 		code    string
 		is      func(error) bool
 	}{
-		{"when the connection is reset before the answer", 0, hijack(t, reset), "ClientError.NetworkError", nil},
-		{"when the connection is closed before the answer", 0,
+		{"when the connection is reset before the answer", hijack(t, reset), "ClientError.NetworkError", nil},
+		{"when the connection is closed before the answer",
 			hijack(t, func(c *net.TCPConn) { c.Close() }), "ClientError.NetworkError", is(io.EOF)},
-		{"when the answer is not HTTP", 0,
+		{"when the answer is not HTTP",
 			hijack(t, func(c *net.TCPConn) { io.WriteString(c, "220 ready\r\n"); c.Close() }), "ClientError.NetworkError", nil},
-		{"when the connection closes in the body", 0, func(w http.ResponseWriter, r *http.Request) {
+		{"when the connection closes in the body", func(w http.ResponseWriter, r *http.Request) {
 			partial(w)
 			panic(http.ErrAbortHandler)
 		}, "ClientError.IOError", is(io.ErrUnexpectedEOF)},
-		{"when the time runs out before the answer", 300 * time.Millisecond, func(w http.ResponseWriter, r *http.Request) {
-			io.Copy(io.Discard, r.Body)
-			<-r.Context().Done()
-		}, "ClientError.NetworkError", is(context.DeadlineExceeded)},
-		{"when the time runs out in the body", time.Second, func(w http.ResponseWriter, r *http.Request) {
-			io.Copy(io.Discard, r.Body)
-			partial(w)
-			<-r.Context().Done()
-		}, "ClientError.IOError", is(context.DeadlineExceeded)},
-		{"when the body comes a byte at a time", time.Second, func(w http.ResponseWriter, r *http.Request) {
-			io.Copy(io.Discard, r.Body)
-			tick := time.NewTicker(10 * time.Millisecond)
-			defer tick.Stop()
-			for {
-				io.WriteString(w, " ")
-				w.(http.Flusher).Flush()
-				select {
-				case <-tick.C:
-				case <-r.Context().Done():
-					return
-				}
-			}
-		}, "ClientError.IOError", is(context.DeadlineExceeded)},
-		{"when the server switches protocols and falls silent", 0, func(w http.ResponseWriter, r *http.Request) {
+		{"when the server switches protocols and falls silent", func(w http.ResponseWriter, r *http.Request) {
 			hijack(t, func(c *net.TCPConn) {
 				io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 				io.Copy(io.Discard, c)
@@ -159,9 +102,7 @@ func TestTheTaskMayExist(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := serve(t, test.handler)
-			begin := time.Now()
-			_, err := create(t.Context(), newClient(t, tiw.Options{Endpoint: s.URL, Timeout: test.timeout}))
-			took := time.Since(begin)
+			_, err := create(t.Context(), newClient(t, tiw.Options{Endpoint: s.URL}))
 			if e := failure(t, err); e.Code != test.code || e.Class != tiw.Unknown {
 				t.Errorf("got %v, want %s", e, test.code)
 			}
@@ -171,11 +112,15 @@ func TestTheTaskMayExist(t *testing.T) {
 			if hits := s.hits.Load(); hits != 1 {
 				t.Errorf("the server was called %d times for one call", hits)
 			}
-			if test.timeout > 0 && (took < test.timeout || took > test.timeout+2*time.Second) {
-				t.Errorf("took %s with a timeout of %s", took, test.timeout)
-			}
 		})
 	}
+}
+
+// partial sends the beginning of a response with a longer Content-Length.
+func partial(w http.ResponseWriter) {
+	w.Header().Set("Content-Length", "1000")
+	io.WriteString(w, created[:20])
+	w.(http.Flusher).Flush()
 }
 
 func TestTheContextEndsACall(t *testing.T) {

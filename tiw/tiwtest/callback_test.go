@@ -50,10 +50,12 @@ func roomWith(callback string) string {
 }
 
 func TestCallbackEnvelopes(t *testing.T) {
+	t.Parallel()
 	for _, e := range []tiwtest.Envelope{tiwtest.EnvelopeTIW, tiwtest.EnvelopeFlat, tiwtest.EnvelopeResult,
 		tiwtest.EnvelopeEmpty} {
 		for _, failure := range []float64{0, 1} {
 			t.Run(fmt.Sprintf("%s, failure %v", e, failure), func(t *testing.T) {
+				t.Parallel()
 				url, bodies := hook(t, 200)
 				srv := tiwtest.Start(t, tiwtest.Options{
 					Envelope: e, CallbackKey: "key", TaskFailure: failure, TaskDuration: 20 * time.Millisecond,
@@ -129,6 +131,7 @@ func TestCallbackEnvelopes(t *testing.T) {
 }
 
 func TestCallbackFaults(t *testing.T) {
+	t.Parallel()
 	// A task without faults runs last. Its callback shows that no earlier callback is still to come.
 	start := func(t *testing.T, o tiwtest.Options) (srv *tiwtest.Server, call func(callback string) string) {
 		srv = tiwtest.Start(t, o)
@@ -194,6 +197,7 @@ func TestCallbackFaults(t *testing.T) {
 }
 
 func TestCallbacksAreCounted(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		status int
@@ -258,8 +262,10 @@ func TestCallbacksAreCounted(t *testing.T) {
 }
 
 func TestCallbacksAreRetried(t *testing.T) {
+	t.Parallel()
 	for _, early := range []float64{0, 1} {
 		t.Run(fmt.Sprintf("early %v", early), func(t *testing.T) {
+			t.Parallel()
 			url, bodies := hook(t, 503)
 			srv := tiwtest.Start(t, tiwtest.Options{Faults: tiwtest.Faults{
 				CallbackEarly: early, CallbackRetries: 2, CallbackRetryAfter: tiwtest.Duration(50 * time.Millisecond),

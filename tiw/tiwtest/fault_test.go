@@ -19,6 +19,7 @@ import (
 
 // TestFaults tests every fault of an API request over a real connection.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	// raw sends a request and does not follow redirects.
 	raw := func(t *testing.T, srv *tiwtest.Server, action, body string) (*http.Response, []byte, error) {
 		t.Helper()

@@ -26,6 +26,7 @@ func pictured(t *testing.T, o tiwtest.Options) (*tiwtest.Server, string) {
 
 // Each image fault affects the configured number of requests, over a real connection. The next request gets the image.
 func TestImageFaults(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		fault  tiwtest.ImageFault
 		status int    // 0: no response

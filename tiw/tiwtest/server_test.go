@@ -43,6 +43,7 @@ func TestRefuse(t *testing.T) {
 }
 
 func TestLatency(t *testing.T) {
+	t.Parallel()
 	t.Run("an answer takes its time", func(t *testing.T) {
 		srv := tiwtest.Start(t, tiwtest.Options{Latency: 60 * time.Millisecond})
 		began := time.Now()

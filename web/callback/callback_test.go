@@ -106,6 +106,7 @@ func TestRotation(t *testing.T) {
 
 func TestBodies(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	long := `{"TaskID":"t-1","a":"` + strings.Repeat("a", 1<<20) + `"}`
 	for _, test := range []struct {
 		name, body, taskID string
@@ -120,6 +121,7 @@ func TestBodies(t *testing.T) {
 			tiw.MaxCallback},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			r := newReceiver(t)
 			if status, answer := r.post(r.url(1), strings.NewReader(test.body)); status != 200 || answer != ok {
 				t.Errorf("got %d %s", status, answer)
@@ -131,6 +133,7 @@ func TestBodies(t *testing.T) {
 	}
 
 	t.Run("without an end: what came counts, and the sender is asked for all of it", func(t *testing.T) {
+		t.Parallel()
 		r := newReceiver(t, func(s *http.Server, _ *callback.Options) { s.ReadTimeout = 100 * time.Millisecond })
 		body, w := io.Pipe()
 		defer w.Close()
@@ -144,6 +147,7 @@ func TestBodies(t *testing.T) {
 	})
 
 	t.Run("without an end, sent to nowhere: answered like all such", func(t *testing.T) {
+		t.Parallel()
 		r := newReceiver(t, func(s *http.Server, _ *callback.Options) { s.ReadTimeout = 100 * time.Millisecond })
 		if got := r.raw("POST /cb/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"); !strings.HasPrefix(got,
 			"HTTP/1.1 404 ") {

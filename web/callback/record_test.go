@@ -17,7 +17,9 @@ import (
 
 func TestWhenItCannotBeRecorded(t *testing.T) {
 	needs.Time(t)
+	t.Parallel()
 	t.Run("Redis is away and comes back", func(t *testing.T) {
+		t.Parallel()
 		server := redistest.Real(t)
 		r := newReceiverOn(t, server.URL())
 		server.Kill()
@@ -54,6 +56,7 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 	})
 
 	t.Run("Redis hangs: the sender has an answer within 5 s", func(t *testing.T) {
+		t.Parallel()
 		server := redistest.Real(t)
 		r := newReceiverOn(t, server.URL())
 		if err := server.Freeze(); err != nil {
@@ -68,6 +71,7 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 	})
 
 	t.Run("the sender hangs up: it counts nevertheless", func(t *testing.T) {
+		t.Parallel()
 		entered, leave := make(chan struct{}), make(chan struct{})
 		r := newReceiver(t, func(_ *http.Server, o *callback.Options) {
 			record := o.Record
