@@ -19,7 +19,7 @@ import (
 	"tiwsnap/internal/needs"
 )
 
-// verify is the Go example of docs/webhooks.md, word for word.
+// verify is the Go example of docs/webhooks.md.
 func verify(secret string, header http.Header, body []byte) error {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 	if err != nil {
@@ -63,13 +63,13 @@ func TestGoExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(here), "\n"+example(t, "go")+"\n") {
-		t.Error("docs/webhooks.md shows another verify than is tested here")
+		t.Error("verify in docs/webhooks.md differs from the one in this file")
 	}
 
 	at := time.Now()
 	got := make(chan http.Header, 1)
 	server := serve(t, func(_ http.ResponseWriter, r *http.Request) { got <- r.Header })
-	if err := sender(t, loopback(t), server.URL).Send(t.Context(), server.URL, "w-1", at, noBody); err != nil {
+	if err := newSender(t, loopback(t), server.URL).Send(t.Context(), server.URL, "w-1", at, noBody); err != nil {
 		t.Fatal(err)
 	}
 	header := <-got
@@ -89,7 +89,7 @@ func TestGoExample(t *testing.T) {
 		h := header.Clone()
 		secret, body := change(h)
 		if verify(secret, h, body) == nil {
-			t.Errorf("%s was verified", what)
+			t.Errorf("verify() accepted %s", what)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func TestNodeExample(t *testing.T) {
 	lines := bufio.NewScanner(stdout)
 	line := func() string {
 		if !lines.Scan() {
-			t.Fatalf("node ended: %s", stderr.String())
+			t.Fatalf("node exited: %s", stderr.String())
 		}
 		return lines.Text()
 	}
@@ -126,29 +126,29 @@ func TestNodeExample(t *testing.T) {
 	send := func(at time.Time, secrets ...string) error {
 		o := loopback(t)
 		for _, s := range secrets {
-			o.Secrets = append(o.Secrets, parse(t, s))
+			o.Secrets = append(o.Secrets, parseSecret(t, s))
 		}
-		return sender(t, o, address).Send(t.Context(), address, "w-snapshot-a_1-1", at,
+		return newSender(t, o, address).Send(t.Context(), address, "w-snapshot-a_1-1", at,
 			[]byte(`{"type":"snapshot.ended","data":{"id":"a.1"}}`))
 	}
 	for _, secrets := range [][]string{{secretA}, {secretB, secretA}} {
 		if err := send(time.Now(), secrets...); err != nil {
 			t.Error(err)
 		} else if got := line(); got != "w-snapshot-a_1-1 snapshot.ended a.1" {
-			t.Errorf("it says %q", got)
+			t.Errorf("output = %q", got)
 		}
 	}
 	for what, err := range map[string]error{
 		"another secret": send(time.Now(), secretB),
 		"an old request": send(time.Now().Add(-6*time.Minute), secretA),
 	} {
-		if e := failed(t, err); e.Status != http.StatusUnauthorized {
-			t.Errorf("%s: %v", what, err)
+		if e := sendError(t, err); e.Status != http.StatusUnauthorized {
+			t.Errorf("%s: error = %v, want 401", what, err)
 		}
 	}
 	if resp, err := http.Post(address, "application/json", strings.NewReader("{}")); err != nil ||
 		resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("an unsigned request: %v, %v", resp, err)
+		t.Errorf("an unsigned request: response %v, %v, want 401", resp, err)
 	} else {
 		resp.Body.Close()
 	}

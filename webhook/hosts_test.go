@@ -10,17 +10,17 @@ import (
 	"tiwsnap/webhook"
 )
 
-// busy returns the error of a host that is busy or whose breaker is open.
-func busy(t *testing.T, err error) *webhook.BusyError {
+// busyError returns the error of Acquire for a host that is busy or whose breaker is open.
+func busyError(t *testing.T, err error) *webhook.BusyError {
 	t.Helper()
 	var e *webhook.BusyError
 	if !errors.As(err, &e) {
-		t.Fatalf("got %v", err)
+		t.Fatalf("Acquire(): error = %v, want *webhook.BusyError", err)
 	}
 	return e
 }
 
-func TestShareOfAHost(t *testing.T) {
+func TestConcurrencyPerHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s webhook.Hosts
 		var releases []func(bool, error)
@@ -42,20 +42,20 @@ func TestShareOfAHost(t *testing.T) {
 		synctest.Wait()
 		select {
 		case err := <-ninth:
-			t.Fatalf("a ninth request does not wait: %v", err)
+			t.Fatalf("Acquire() of the ninth request did not wait: %v", err)
 		default:
 		}
 		if release, err := s.Acquire(t.Context(), "b.test"); err != nil {
-			t.Errorf("another host waits: %v", err)
+			t.Errorf("Acquire() of another host: %v", err)
 		} else {
 			release(true, nil)
 		}
 		releases[0](true, nil)
 		if err := <-ninth; err != nil {
-			t.Errorf("the place that became free is not used: %v", err)
+			t.Errorf("Acquire() of the ninth request after a release: %v", err)
 		}
 
-		// All 8 places are taken again. The time of waiting and the number of waiters are bounded.
+		// 8 requests are in flight again. The wait and the number of waiters are bounded.
 		if release, err := s.Acquire(t.Context(), "a.test"); err != nil {
 			t.Fatal(err)
 		} else {
@@ -70,26 +70,26 @@ func TestShareOfAHost(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		if len(errs) != 1 || busy(t, <-errs).Err != nil {
-			t.Errorf("%d of 57 were turned away at once, want 1", len(errs)+1)
+		if len(errs) != 1 || busyError(t, <-errs).Err != nil {
+			t.Errorf("%d of 57 requests were refused at once, want 1", len(errs)+1)
 		}
 		for range 56 {
-			busy(t, <-errs)
+			busyError(t, <-errs)
 		}
 		if d := time.Since(began); d != 20*time.Second {
-			t.Errorf("they waited for %s", d)
+			t.Errorf("the others waited for %s, want 20s", d)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := s.Acquire(ctx, "a.test")
-		busy(t, err)
+		busyError(t, err)
 		for _, release := range releases {
 			release(true, nil)
 		}
 	})
 }
 
-func TestBreakerOfAHost(t *testing.T) {
+func TestBreakerPerHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type change struct {
 			wait time.Duration
@@ -100,7 +100,7 @@ func TestBreakerOfAHost(t *testing.T) {
 			changes = append(changes, change{max(time.Until(until), 0), err != nil})
 		}}
 		away := &webhook.Error{Host: "a.test", Err: errors.New("no answer within 10s")}
-		try := func(err error) {
+		send := func(err error) {
 			t.Helper()
 			release, refused := s.Acquire(t.Context(), "a.test")
 			if refused != nil {
@@ -108,28 +108,28 @@ func TestBreakerOfAHost(t *testing.T) {
 			}
 			release(true, err)
 		}
-		expect := func(want ...change) {
+		wantChanges := func(want ...change) {
 			t.Helper()
 			if len(changes) != len(want) || len(want) > 0 && changes[0] != want[0] {
-				t.Fatalf("got %v, want %v", changes, want)
+				t.Fatalf("changes of the breaker = %v, want %v", changes, want)
 			}
 			changes = nil
 		}
 		// Any other answer shows that the host is up.
 		for range 3 {
 			for range 4 {
-				try(away)
+				send(away)
 			}
-			try(&webhook.Error{Host: "a.test", Status: 404})
+			send(&webhook.Error{Host: "a.test", Status: 404})
 		}
-		expect()
+		wantChanges()
 		for range 5 {
-			try(&webhook.Error{Host: "a.test", Status: 503})
+			send(&webhook.Error{Host: "a.test", Status: 503})
 		}
-		expect(change{5 * time.Second, true})
+		wantChanges(change{5 * time.Second, true})
 		_, err := s.Acquire(t.Context(), "a.test")
-		if e := busy(t, err); e.After < 6*time.Second || e.After > 16*time.Second || e.Err == nil {
-			t.Errorf("%v in %s", e, e.After)
+		if e := busyError(t, err); e.After < 6*time.Second || e.After > 16*time.Second || e.Err == nil {
+			t.Errorf("Acquire(): error = %v, retry in %s, want 6 to 16 s", e, e.After)
 		}
 		for _, next := range []time.Duration{10, 20, 40, 80, 160, 300, 300} {
 			time.Sleep(5 * time.Minute)
@@ -138,9 +138,9 @@ func TestBreakerOfAHost(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = s.Acquire(t.Context(), "a.test")
-			busy(t, err) // one probe at a time
+			busyError(t, err) // one probe at a time
 			probe(true, away)
-			expect(change{next * time.Second, true})
+			wantChanges(change{next * time.Second, true})
 		}
 		// A probe that was not sent says nothing about the host, and the next one follows at once.
 		time.Sleep(5 * time.Minute)
@@ -149,16 +149,16 @@ func TestBreakerOfAHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		probe(false, nil)
-		expect()
+		wantChanges()
 		// A receiver that asks for more time gets it.
-		try(&webhook.Error{Host: "a.test", Status: 429, RetryAfter: time.Hour})
-		expect(change{time.Hour, true})
+		send(&webhook.Error{Host: "a.test", Status: 429, RetryAfter: time.Hour})
+		wantChanges(change{time.Hour, true})
 		time.Sleep(time.Hour)
-		try(nil)
-		expect(change{0, false})
+		send(nil)
+		wantChanges(change{0, false})
 		for range 4 {
-			try(away)
+			send(away)
 		}
-		expect()
+		wantChanges()
 	})
 }

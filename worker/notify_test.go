@@ -75,7 +75,7 @@ func TestEndsAreTold(t *testing.T) {
 				t.Errorf("%s %s:\n%s", want.event, want.ref, diff)
 			}
 		}
-		webhooktest.Queued(w, 21, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
+		webhooktest.WaitForTasks(w, 21, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
 		// A worker enqueues a webhook before it removes the event from the outbox. The webhook may be delivered in
 		// between.
 		w.eventually("no notice is left", func() bool {

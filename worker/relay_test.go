@@ -211,7 +211,7 @@ func TestCallbacksOfRooms(t *testing.T) {
 		if len(count) != 2 {
 			t.Errorf("came as %v", count)
 		}
-		webhooktest.Queued(w, 2, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
+		webhooktest.WaitForTasks(w, 2, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
 	})
 
 	t.Run("are dead where webhooks may not go there", func(t *testing.T) {
@@ -220,7 +220,7 @@ func TestCallbacksOfRooms(t *testing.T) {
 		r, other := webhooktest.NewReceiver(t), webhooktest.NewReceiver(t)
 		w.relay(other)
 		w.called(r)
-		for _, info := range webhooktest.Queued(w, 2, asynq.NewInspectorFromRedisClient(w.rdb).ListArchivedTasks) {
+		for _, info := range webhooktest.WaitForTasks(w, 2, asynq.NewInspectorFromRedisClient(w.rdb).ListArchivedTasks) {
 			if want := r.Listener.Addr().String() + ": not among the hosts that webhooks may go to"; info.LastErr != want {
 				t.Errorf("got %q, want %q", info.LastErr, want)
 			}

@@ -46,7 +46,7 @@ func NewReceiver(t *testing.T) Receiver {
 		d.Raw = string(b)
 		if strings.HasPrefix(d.Raw, `{"type":`) || !json.Valid(b) { // else it is a callback
 			if err := json.Unmarshal(b, &d.Body); err != nil {
-				t.Errorf("a body that is not JSON: %v", err)
+				t.Errorf("the body is not JSON: %v", err)
 			}
 		}
 		select {
@@ -57,7 +57,7 @@ func NewReceiver(t *testing.T) Receiver {
 		select {
 		case r.Got <- d:
 		default: // else the server could not be closed
-			t.Errorf("no test has read the last %d webhooks", cap(r.Got))
+			t.Errorf("the test has not read the last %d webhooks", cap(r.Got))
 		}
 	}))
 	t.Cleanup(r.Close)
@@ -71,17 +71,17 @@ func (r Receiver) Next(t *testing.T) Delivery {
 	case d := <-r.Got:
 		return d
 	case <-time.After(30 * time.Second):
-		t.Fatal("no webhook came within 30 s")
+		t.Fatal("no webhook arrived within 30 s")
 		panic("unreachable")
 	}
 }
 
-// Queued waits until list returns n webhooks. list selects their state in asynq.
-func Queued(
+// WaitForTasks waits until list returns n webhooks. list selects their state in asynq.
+func WaitForTasks(
 	t testing.TB, n int, list func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error),
 ) (tasks []*asynq.TaskInfo) {
 	t.Helper()
-	redistest.Until(t, fmt.Sprint(n, " webhooks are in their queue"), func() bool {
+	redistest.Until(t, fmt.Sprint(n, " webhooks in the queue"), func() bool {
 		var err error
 		tasks, err = list(keys.Default.QueueWebhooks(), asynq.PageSize(10_000))
 		return err == nil && len(tasks) == n
