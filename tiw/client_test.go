@@ -23,18 +23,18 @@ import (
 	"tiwsnap/tiw"
 )
 
-func TestRequestsOnTheWire(t *testing.T) {
+func TestRequests(t *testing.T) {
 	t.Parallel()
 	var got *http.Request
 	var body string
-	keep := func(response string) http.HandlerFunc {
+	record := func(response string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			b, _ := io.ReadAll(r.Body)
 			got, body = r, string(b)
 			io.WriteString(w, response)
 		}
 	}
-	check := func(t *testing.T, host, action, wantBody string) {
+	checkRequest := func(t *testing.T, host, action, wantBody string) {
 		t.Helper()
 		want := map[string]string{
 			"Method": "POST", "Path": "/", "Host": host,
@@ -48,7 +48,7 @@ func TestRequestsOnTheWire(t *testing.T) {
 			}
 		}
 		if diff := cmp.Diff(want, have); diff != "" {
-			t.Errorf("-want +got:\n%s", diff)
+			t.Errorf("header (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(wantBody, body); diff != "" {
 			t.Errorf("body (-want +got):\n%s", diff)
@@ -57,13 +57,13 @@ func TestRequestsOnTheWire(t *testing.T) {
 		scope := "TC3-HMAC-SHA256 Credential=AKID-1/" + today +
 			"/tiw/tc3_request, SignedHeaders=content-type;host, Signature="
 		if a := got.Header.Get("Authorization"); !strings.HasPrefix(a, scope) {
-			t.Errorf("authorization %q, want it to begin with %q", a, scope)
+			t.Errorf("Authorization is %q, want the prefix %q", a, scope)
 		}
 	}
 	credential := common.NewTokenCredential("AKID-1", "key-1", "token-1")
 
-	t.Run("a task with everything", func(t *testing.T) {
-		s := serve(t, keep(created))
+	t.Run("a task with every field", func(t *testing.T) {
+		s := serve(t, record(created))
 		r := tiw.NewCreateSnapshotTaskRequest()
 		r.Whiteboard = &tiw.SnapshotWhiteboard{
 			Width: common.Uint64Ptr(0), Height: common.Uint64Ptr(2560), InitParams: common.StringPtr(`{"ratio":"4:3"}`),
@@ -82,33 +82,34 @@ func TestRequestsOnTheWire(t *testing.T) {
 			t.Fatal(err)
 		}
 		if *p.TaskID != "task-1" || *p.RequestId != "req-1" {
-			t.Errorf("got %q and %q", *p.TaskID, *p.RequestId)
+			t.Errorf("TaskID and RequestId are %q and %q", *p.TaskID, *p.RequestId)
 		}
-		check(t, s.Listener.Addr().String(), "CreateSnapshotTask",
+		checkRequest(t, s.Listener.Addr().String(), "CreateSnapshotTask",
 			`{"Whiteboard":{"Width":0,"Height":2560,"InitParams":"{\"ratio\":\"4:3\"}"},`+
 				`"SdkAppId":1400123480,"RoomId":4294967295,"CallbackURL":"https://example.org/cb",`+
 				`"COS":{"Uin":100000000001,"Region":"ap-guangzhou","Bucket":"b-1250000000","TargetDir":"boards",`+
 				`"Domain":"cdn.example.org"},`+
 				`"SnapshotMode":"LatestMarksOnly"}`)
 	})
-	t.Run("a task with no more than it needs", func(t *testing.T) {
-		s := serve(t, keep(created))
+	t.Run("a task with the required fields only", func(t *testing.T) {
+		s := serve(t, record(created))
 		if _, err := create(t.Context(), newClient(t, tiw.Options{Endpoint: s.URL, Credential: credential})); err != nil {
 			t.Fatal(err)
 		}
-		check(t, s.Listener.Addr().String(), "CreateSnapshotTask", `{"Whiteboard":{},"SdkAppId":1400123480,"RoomId":12345}`)
+		checkRequest(t, s.Listener.Addr().String(), "CreateSnapshotTask",
+			`{"Whiteboard":{},"SdkAppId":1400123480,"RoomId":12345}`)
 	})
-	t.Run("a question about a task, over TLS", func(t *testing.T) {
-		s := serveTLS(t, keep(`{"Response":{"Status":"Running"}}`))
+	t.Run("a Describe over TLS", func(t *testing.T) {
+		s := serveTLS(t, record(`{"Response":{"Status":"Running"}}`))
 		if _, err := describe(t.Context(), newClient(t, tiw.Options{Endpoint: s.URL, Credential: credential})); err != nil {
 			t.Fatal(err)
 		}
-		check(t, s.Listener.Addr().String(), "DescribeSnapshotTask", `{"TaskID":"task-1","SdkAppId":1400123480}`)
+		checkRequest(t, s.Listener.Addr().String(), "DescribeSnapshotTask", `{"TaskID":"task-1","SdkAppId":1400123480}`)
 		if got.ProtoMajor != 1 {
-			t.Errorf("the request came by %s", got.Proto)
+			t.Errorf("the request used %s, want HTTP/1.1", got.Proto)
 		}
 	})
-	t.Run("a packed answer", func(t *testing.T) {
+	t.Run("a compressed response", func(t *testing.T) {
 		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			z := gzip.NewWriter(w)
@@ -116,12 +117,12 @@ func TestRequestsOnTheWire(t *testing.T) {
 			z.Close()
 		})
 		if id, err := create(t.Context(), newClient(t, tiw.Options{Endpoint: s.URL})); id != "task-1" {
-			t.Errorf("got %q and %v", id, err)
+			t.Errorf("TaskID = %q, %v, want task-1", id, err)
 		}
 	})
 }
 
-func TestUnusableOptions(t *testing.T) {
+func TestInvalidOptions(t *testing.T) {
 	t.Parallel()
 	credential := common.NewCredential("AKID-1", "key-1")
 	const want = "want a URL such as https://tiw.tencentcloudapi.com or http://127.0.0.1:8089"
@@ -134,16 +135,17 @@ func TestUnusableOptions(t *testing.T) {
 			`endpoint "tiw.tencentcloudapi.com": ` + want},
 		{"an endpoint with host and port only", tiw.Options{Endpoint: "localhost:8089"},
 			`endpoint "localhost:8089": ` + want},
-		{"another scheme", tiw.Options{Endpoint: "redis://127.0.0.1"}, `endpoint "redis://127.0.0.1": ` + want},
+		{"a scheme other than http and https", tiw.Options{Endpoint: "redis://127.0.0.1"},
+			`endpoint "redis://127.0.0.1": ` + want},
 		{"no host", tiw.Options{Endpoint: "http://:80"}, `endpoint "http://:80": ` + want},
 		{"a path", tiw.Options{Endpoint: "http://127.0.0.1/v1"},
 			`endpoint "http://127.0.0.1/v1" has more than scheme, host and port: ` + want},
 		{"a query", tiw.Options{Endpoint: "http://127.0.0.1?a=b"},
 			`endpoint "http://127.0.0.1?a=b" has more than scheme, host and port: ` + want},
 		{"a password", tiw.Options{Endpoint: "http://me:canary@127.0.0.1"}, "endpoint has a user name in it: " + want},
-		{"a password in what is no URL", tiw.Options{Endpoint: "http://me:canary@127.0.0.1:a"},
+		{"a password in an invalid URL", tiw.Options{Endpoint: "http://me:canary@127.0.0.1:a"},
 			`endpoint cannot be parsed (invalid port ":a" after host): ` + want},
-		{"a region with a line end", tiw.Options{Region: "ap-singapore\n"},
+		{"a region with a line break", tiw.Options{Region: "ap-singapore\n"},
 			`region "ap-singapore\n": want a name such as ap-singapore`},
 		{"a negative timeout", tiw.Options{Timeout: -time.Second}, "timeout -1s: want more than 0"},
 		{"negative connections", tiw.Options{MaxConns: -1}, "connections -1: want 1 or more"},
@@ -156,21 +158,21 @@ func TestUnusableOptions(t *testing.T) {
 			}
 		})
 	}
-	t.Run("several at once", func(t *testing.T) {
+	t.Run("the error lists every invalid option", func(t *testing.T) {
 		_, err := tiw.New(tiw.Options{Endpoint: "x", Timeout: -1})
 		if got := fmt.Sprint(err); strings.Count(got, "\n") != 2 ||
 			!strings.Contains(got, "credential is missing: want a SecretId and a SecretKey") {
-			t.Errorf("got %s", got)
+			t.Errorf("New() failed with %q, want three lines, one about the credential", got)
 		}
 	})
-	t.Run("none of them in the defaults", func(t *testing.T) {
+	t.Run("the defaults are valid", func(t *testing.T) {
 		newClient(t, tiw.Options{})
 	})
 }
 
-// The SDK's retries would create tasks twice, and its region breaker sends them to another host. Other tests check both
-// request by request. This test fails when a new SDK release adds another switch of that kind.
-func TestTheSDKHasEveryRetryTurnedOff(t *testing.T) {
+// The SDK's retries would create tasks twice, and its region breaker sends requests to another host. Other tests check
+// the requests themselves. This test fails when a new SDK release adds another such option.
+func TestSDKRetriesAreDisabled(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, tiw.Options{Endpoint: "http://127.0.0.1:8089"})
 	sdk := reflect.ValueOf(c).Elem().FieldByName("sdk").Elem()
@@ -198,8 +200,8 @@ func TestTheSDKHasEveryRetryTurnedOff(t *testing.T) {
 	}
 }
 
-// Keys leave the package only in the request, even if the server echoes the request in its response.
-func TestSecretsStaySecret(t *testing.T) {
+// The keys appear only in the request, even if the server echoes the request in its response.
+func TestSecretsAreRedacted(t *testing.T) {
 	const id, key, token, callback = "AKIDcanary-id", "canary-key", "canary-token", "https://example.org/cb/canary"
 	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 	if err != nil {
@@ -221,9 +223,9 @@ func TestSecretsStaySecret(t *testing.T) {
 			fmt.Fprintf(w, format, quoted)
 		}
 	}
-	refused := closedURL(t)
+	closed := closedURL(t)
 	var out bytes.Buffer
-	show := func(v any) {
+	printAll := func(v any) {
 		fmt.Fprintf(&out, "%v %+v %#v %s\n", v, v, v, v)
 		b, _ := json.Marshal(v)
 		out.Write(b)
@@ -236,59 +238,59 @@ func TestSecretsStaySecret(t *testing.T) {
 		"an object":       serve(t, echo(200, `{"Response":{"TaskID":7,"Echo":%s}}`)).URL,
 		"an error envelope": serve(t,
 			echo(200, `{"Response":{"Error":{"Code":"AuthFailure.SignatureFailure","Message":%s}}}`)).URL,
-		"nobody":                 refused,
-		"a connection that ends": serve(t, hijack(t, reset)).URL,
+		"a closed port":      closed,
+		"a connection reset": serve(t, hijack(t, reset)).URL,
 	} {
 		c := newClient(t, tiw.Options{Endpoint: endpoint, Credential: common.NewTokenCredential(id, key, token)})
 		r := tiw.NewCreateSnapshotTaskRequest()
 		r.CallbackURL = common.StringPtr(callback)
 		_, err := c.CreateSnapshotTask(t.Context(), r)
-		e := failure(t, err)
+		e := apiError(t, err)
 		if strings.Contains(e.Message, "SignedHeaders") && !strings.Contains(e.Message, "Signature=***") {
-			t.Errorf("%s: a signature shows in %v", name, e)
+			t.Errorf("%s: the error %v contains the signature", name, e)
 		}
-		show(e)
-		show(*e)
-		show(c)
+		printAll(e)
+		printAll(*e)
+		printAll(c)
 	}
 	// A secret from a file may end in a line break.
-	s := serve(t, answer(200, created))
+	s := serve(t, respond(200, created))
 	for _, credential := range []*common.Credential{
 		common.NewTokenCredential(id+"\n", key, token),
 		common.NewTokenCredential(id, key, token+"\r\n"),
 	} {
 		_, err := create(t.Context(), newClient(t, tiw.Options{Endpoint: s.URL, Credential: credential}))
-		e := failure(t, err)
+		e := apiError(t, err)
 		if e.Code != "ClientError.BuildRequestError" || e.Class != tiw.Account {
-			t.Errorf("got %v", e)
+			t.Errorf("credential with a line break: got %v, want ClientError.BuildRequestError of class account", e)
 		}
-		show(e)
+		printAll(e)
 	}
 	if s.hits.Load() != 0 {
-		t.Error("a request with a broken header was sent")
+		t.Error("a request with an invalid header was sent")
 	}
 
 	if bytes.Contains(bytes.ToLower(out.Bytes()), []byte("canary")) {
-		t.Errorf("a secret shows in\n%s", out.String())
+		t.Errorf("the output contains a secret:\n%s", out.String())
 	}
 	if b, err := os.ReadFile(stderr.Name()); err != nil || len(b) > 0 {
-		t.Errorf("written to stderr: %q, %v", b, err)
+		t.Errorf("stderr has %q, %v, want nothing", b, err)
 	}
 }
 
-// rotating is a credential that changes on every read.
-type rotating struct{ asked atomic.Int64 }
+// rotatingCredential is a credential that changes on every read.
+type rotatingCredential struct{ reads atomic.Int64 }
 
-func (r *rotating) GetCredential() (id, key, token string) {
-	n := strings.Repeat("x", int(r.asked.Add(1)))
+func (r *rotatingCredential) GetCredential() (id, key, token string) {
+	n := strings.Repeat("x", int(r.reads.Add(1)))
 	return "canary-id-" + n + "-", "canary-key-" + n + "-", "canary-token-" + n + "-"
 }
 
-func (r *rotating) GetSecretId() string  { id, _, _ := r.GetCredential(); return id }
-func (r *rotating) GetSecretKey() string { _, key, _ := r.GetCredential(); return key }
-func (r *rotating) GetToken() string     { _, _, token := r.GetCredential(); return token }
+func (r *rotatingCredential) GetSecretId() string  { id, _, _ := r.GetCredential(); return id }
+func (r *rotatingCredential) GetSecretKey() string { _, key, _ := r.GetCredential(); return key }
+func (r *rotatingCredential) GetToken() string     { _, _, token := r.GetCredential(); return token }
 
-func TestACallHasOneCredential(t *testing.T) {
+func TestCallReadsCredentialOnce(t *testing.T) {
 	t.Parallel()
 	// The server echoes the SecretId and the token. It also sends the key, which it derives from the token.
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -296,19 +298,19 @@ func TestACallHasOneCredential(t *testing.T) {
 		key := strings.Replace(token, "token", "key", 1)
 		id, _, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("Authorization"), "TC3-HMAC-SHA256 Credential="), "/")
 		if id != strings.Replace(token, "token", "id", 1) {
-			t.Errorf("SecretId %s with token %s", id, token)
+			t.Errorf("the request has SecretId %s and token %s of different credentials", id, token)
 		}
 		io.WriteString(w, `{"Response":{"Error":{"Code":"AuthFailure","Message":"`+id+key+token+`"}}}`)
 	})
-	var r rotating
+	var r rotatingCredential
 	c := newClient(t, tiw.Options{Endpoint: s.URL, Credential: &r})
 	for n := range int64(3) {
 		_, err := create(t.Context(), c)
-		if e := failure(t, err); e.Message != "*********" {
-			t.Errorf("got %v", e)
+		if e := apiError(t, err); e.Message != "*********" {
+			t.Errorf("message is %q, want nine asterisks", e.Message)
 		}
-		if got := r.asked.Load(); got != n+1 {
-			t.Errorf("asked %d times in %d calls", got, n+1)
+		if got := r.reads.Load(); got != n+1 {
+			t.Errorf("the credential was read %d times in %d calls", got, n+1)
 		}
 	}
 }

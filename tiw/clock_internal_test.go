@@ -8,26 +8,26 @@ import (
 )
 
 // Waiting for a minute needs fake time, which a real connection does not support.
-func TestWhatWasLearntOfAClockStaysForAMinute(t *testing.T) {
+func TestClockOffsetIsKeptForAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c clock
-		refused := func(off time.Duration) bool {
+		corrects := func(off time.Duration) bool {
 			return c.correct(c.now(), time.Now().Add(off).UTC().Format(http.TimeFormat))
 		}
-		if !refused(time.Hour) || c.learntOffset() != time.Hour {
-			t.Fatalf("learnt %s", c.learntOffset())
+		if !corrects(time.Hour) || c.learntOffset() != time.Hour {
+			t.Fatalf("offset is %s, want 1h", c.learntOffset())
 		}
 		time.Sleep(clockHold - time.Second)
-		if refused(-time.Hour) || c.learntOffset() != time.Hour {
-			t.Errorf("learnt %s within a minute", c.learntOffset())
+		if corrects(-time.Hour) || c.learntOffset() != time.Hour {
+			t.Errorf("offset is %s within a minute, want 1h", c.learntOffset())
 		}
 		time.Sleep(time.Second)
-		if !refused(-time.Hour) || c.learntOffset() != -time.Hour {
-			t.Errorf("learnt %s after a minute", c.learntOffset())
+		if !corrects(-time.Hour) || c.learntOffset() != -time.Hour {
+			t.Errorf("offset is %s after a minute, want -1h", c.learntOffset())
 		}
 		time.Sleep(clockHold)
-		if !refused(0) || c.learntOffset() != 0 {
-			t.Errorf("learnt %s when the clock was set", c.learntOffset())
+		if !corrects(0) || c.learntOffset() != 0 {
+			t.Errorf("offset is %s after the clock was set, want 0", c.learntOffset())
 		}
 	})
 }

@@ -29,42 +29,42 @@ func simulator(t *testing.T, off *atomic.Int64) (*tiwtest.Server, *tiw.Client) {
 	})
 }
 
-func TestAWrongClock(t *testing.T) {
+func TestClockSkew(t *testing.T) {
 	t.Parallel()
 	for _, off := range []time.Duration{10 * time.Minute, -10 * time.Minute, 23 * time.Hour, -23 * time.Hour} {
-		t.Run("that is off by "+off.String()+" costs one call, and no task", func(t *testing.T) {
+		t.Run("an offset of "+off.String()+" fails one call and creates no task", func(t *testing.T) {
 			t.Parallel()
 			var ns atomic.Int64
 			ns.Store(int64(off))
 			sim, c := simulator(t, &ns)
-			passed := 0
-			gated := tiw.WithGate(t.Context(), func(context.Context) error { passed++; return nil }, nil)
+			permits := 0
+			gated := tiw.WithGate(t.Context(), func(context.Context) error { permits++; return nil }, nil)
 			if got := c.ClockOffset(); got != 0 {
-				t.Errorf("the offset is %s before the first call", got)
+				t.Errorf("ClockOffset() = %s before the first call, want 0", got)
 			}
 			_, err := create(gated, c)
-			e := failure(t, err)
+			e := apiError(t, err)
 			if e.Class != tiw.Clock || e.Code != "ClientError.ClockSkew" || e.RequestID == "" ||
 				!strings.Contains(e.Message, "AuthFailure.SignatureExpire") {
-				t.Errorf("got %+v", e)
+				t.Errorf("got %+v, want ClientError.ClockSkew of class clock", e)
 			}
 			if got := (c.ClockOffset() - off).Abs(); got > 5*time.Second {
-				t.Errorf("learnt %s, want %s", c.ClockOffset(), off)
+				t.Errorf("ClockOffset() = %s, want %s", c.ClockOffset(), off)
 			}
 			if _, err := create(gated, c); err != nil {
 				t.Errorf("the next call: %v", err)
 			}
-			if _, err := describe(gated, c); failure(t, err).Code != "InvalidParameter.TaskNotFound" {
-				t.Errorf("a call of the other action: %v", err)
+			if _, err := describe(gated, c); apiError(t, err).Code != "InvalidParameter.TaskNotFound" {
+				t.Errorf("call of the other action: got %v, want InvalidParameter.TaskNotFound", err)
 			}
 			want := map[string]int64{"AuthFailure.SignatureExpire": 1, "OK": 1, "InvalidParameter.TaskNotFound": 1}
-			if diff := cmp.Diff(want, sim.State().Codes); diff != "" || passed != 3 {
-				t.Errorf("the gate was passed %d times; calls (-want +got):\n%s", passed, diff)
+			if diff := cmp.Diff(want, sim.State().Codes); diff != "" || permits != 3 {
+				t.Errorf("the gate gave %d permits, want 3; responses by code (-want +got):\n%s", permits, diff)
 			}
 		})
 	}
 
-	t.Run("costs calls that are out together one each", func(t *testing.T) {
+	t.Run("each concurrent call fails once", func(t *testing.T) {
 		t.Parallel()
 		const calls = 32
 		var ns atomic.Int64
@@ -79,8 +79,8 @@ func TestAWrongClock(t *testing.T) {
 					signed.Wait()
 					return nil
 				}, nil), c)
-				if e := failure(t, err); e.Class != tiw.Clock {
-					t.Errorf("got %v", e)
+				if e := apiError(t, err); e.Class != tiw.Clock {
+					t.Errorf("got %v, want class clock", e)
 				}
 				if _, err := create(t.Context(), c); err != nil {
 					t.Errorf("the next call: %v", err)
@@ -89,37 +89,37 @@ func TestAWrongClock(t *testing.T) {
 		}
 		done.Wait()
 		if n := sim.State().Tasks.Created; n != calls {
-			t.Errorf("%d tasks, want %d", n, calls)
+			t.Errorf("%d tasks were created, want %d", n, calls)
 		}
 	})
 
-	t.Run("that changes again at once is for a person", func(t *testing.T) {
+	t.Run("a second change within a minute is an account error", func(t *testing.T) {
 		t.Parallel()
 		var ns atomic.Int64
 		ns.Store(int64(time.Hour))
 		_, c := simulator(t, &ns)
 		_, err := create(t.Context(), c)
-		if e := failure(t, err); e.Class != tiw.Clock {
-			t.Errorf("got %v", e)
+		if e := apiError(t, err); e.Class != tiw.Clock {
+			t.Errorf("got %v, want class clock", e)
 		}
 		ns.Store(0)
 		for range 2 {
 			_, err := create(t.Context(), c)
-			if e := failure(t, err); e.Class != tiw.Account || e.Code != "AuthFailure.SignatureExpire" {
-				t.Errorf("got %v", e)
+			if e := apiError(t, err); e.Class != tiw.Account || e.Code != "AuthFailure.SignatureExpire" {
+				t.Errorf("got %v, want AuthFailure.SignatureExpire of class account", e)
 			}
 		}
 	})
 
 	now := time.Now().UTC()
 	for name, date := range map[string]string{
-		"whose answer has no date":         "",
-		"whose answer has no date to read": "half past ten",
-		"that is right by the answer":      now.Add(time.Minute).Format(http.TimeFormat),
-		"that is days off":                 now.Add(25 * time.Hour).Format(http.TimeFormat),
-		"that is years off":                "Thu, 01 Jan 1970 00:00:00 GMT",
+		"no Date header":                    "",
+		"an invalid Date header":            "half past ten",
+		"a Date header that agrees":         now.Add(time.Minute).Format(http.TimeFormat),
+		"a Date header that is a day off":   now.Add(25 * time.Hour).Format(http.TimeFormat),
+		"a Date header that is decades off": "Thu, 01 Jan 1970 00:00:00 GMT",
 	} {
-		t.Run(name+" is for a person", func(t *testing.T) {
+		t.Run(name+" is an account error", func(t *testing.T) {
 			t.Parallel()
 			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header()["Date"] = nil // otherwise net/http adds one
@@ -131,14 +131,14 @@ func TestAWrongClock(t *testing.T) {
 			c := newClient(t, tiw.Options{Endpoint: s.URL})
 			for range 2 {
 				_, err := create(t.Context(), c)
-				if e := failure(t, err); e.Class != tiw.Account || c.ClockOffset() != 0 {
-					t.Errorf("got %v, offset %s", e, c.ClockOffset())
+				if e := apiError(t, err); e.Class != tiw.Account || c.ClockOffset() != 0 {
+					t.Errorf("got %v, offset %s, want class account and no offset", e, c.ClockOffset())
 				}
 			}
 		})
 	}
 
-	t.Run("is not learnt from an answer that refuses something else", func(t *testing.T) {
+	t.Run("other errors do not change the offset", func(t *testing.T) {
 		t.Parallel()
 		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Date", now.Add(time.Hour).Format(http.TimeFormat))
@@ -146,8 +146,8 @@ func TestAWrongClock(t *testing.T) {
 		})
 		c := newClient(t, tiw.Options{Endpoint: s.URL})
 		_, err := create(t.Context(), c)
-		if e := failure(t, err); e.Class != tiw.Account || c.ClockOffset() != 0 {
-			t.Errorf("got %v, offset %s", e, c.ClockOffset())
+		if e := apiError(t, err); e.Class != tiw.Account || c.ClockOffset() != 0 {
+			t.Errorf("got %v, offset %s, want class account and no offset", e, c.ClockOffset())
 		}
 	})
 }

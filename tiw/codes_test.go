@@ -37,7 +37,7 @@ var classes = map[tiw.Class][]string{
 	},
 }
 
-func TestEveryCodeOfTencentHasItsClass(t *testing.T) {
+func TestErrorCodeClasses(t *testing.T) {
 	t.Parallel()
 	var code string
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, errorEnvelope(code)) })
@@ -51,37 +51,37 @@ func TestEveryCodeOfTencentHasItsClass(t *testing.T) {
 				"DescribeSnapshotTask": func() error { _, err := describe(t.Context(), c); return err },
 			} {
 				before := s.hits.Load()
-				got := failure(t, call())
-				want := &tiw.Error{Action: action, Class: class, Code: code, Message: "so it is", RequestID: "req-1"}
+				got := apiError(t, call())
+				want := &tiw.Error{Action: action, Class: class, Code: code, Message: "test message", RequestID: "req-1"}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("%s (-want +got):\n%s", code, diff)
 				}
 				if hits := s.hits.Load() - before; hits != 1 {
-					t.Errorf("%s: the server was called %d times for one call", code, hits)
+					t.Errorf("%s: the server received %d requests for one call", code, hits)
 				}
 			}
 		}
 	}
 	for _, code := range tiw.Codes() {
 		if !tested[code] && !strings.HasPrefix(code, "ClientError") {
-			t.Errorf("%s is in the table and not in this test", code)
+			t.Errorf("code %s is in the error table, but not in this test", code)
 		}
 	}
 }
 
 func TestExplain(t *testing.T) {
 	t.Parallel()
-	t.Run("has a meaning and a fix for every code, written for people", func(t *testing.T) {
+	t.Run("every code has a meaning and a fix", func(t *testing.T) {
 		for _, code := range append(tiw.Codes(), "NeverHeardOf.It") {
 			e := tiw.Explain(code)
 			for _, s := range []string{e.Meaning, e.Fix} {
 				if s == "" || strings.HasSuffix(s, ".") {
-					t.Errorf("%s: %q: want a text without a full stop", code, s)
+					t.Errorf("Explain(%s) has %q, want a text without a full stop", code, s)
 				}
 			}
 		}
 	})
-	t.Run("knows a code that is new by the part before its first dot", func(t *testing.T) {
+	t.Run("new codes have the class of the part before the first dot", func(t *testing.T) {
 		for code, class := range map[string]tiw.Class{
 			"RequestLimitExceeded.New":            tiw.Throttled,
 			"LimitExceeded.TranscodePages":        tiw.Throttled,
@@ -97,21 +97,21 @@ func TestExplain(t *testing.T) {
 			"ResourceUnavailable.SomethingPasses": tiw.NotSent,
 		} {
 			if got := tiw.Explain(code).Class; got != class {
-				t.Errorf("%s is %v, want %v", code, got, class)
+				t.Errorf("Explain(%s).Class = %v, want %v", code, got, class)
 			}
 		}
 	})
-	t.Run("takes a code that nobody knows for unknown", func(t *testing.T) {
+	t.Run("all other codes are unknown", func(t *testing.T) {
 		for _, code := range []string{"", ".", "NeverHeardOf", "NeverHeardOf.It", "requestlimitexceeded"} {
 			if got := tiw.Explain(code).Class; got != tiw.Unknown {
-				t.Errorf("%q is %v", code, got)
+				t.Errorf("Explain(%q).Class = %v, want %v", code, got, tiw.Unknown)
 			}
 		}
 	})
-	t.Run("blames a single application for nothing but its SdkAppId", func(t *testing.T) {
+	t.Run("only one code concerns a single application", func(t *testing.T) {
 		for _, code := range tiw.Codes() {
-			if got := tiw.Explain(code).OneApp; got != (code == "UnauthorizedOperation.SdkAppId") {
-				t.Errorf("%s: OneApp is %v", code, got)
+			if got, want := tiw.Explain(code).OneApp, code == "UnauthorizedOperation.SdkAppId"; got != want {
+				t.Errorf("Explain(%s).OneApp = %v, want %v", code, got, want)
 			}
 		}
 	})

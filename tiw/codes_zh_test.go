@@ -8,10 +8,10 @@ import (
 	"tiwsnap/tiw"
 )
 
-func TestEveryCodeIsExplainedInChinese(t *testing.T) {
+func TestChineseExplanations(t *testing.T) {
 	english, chinese := tiw.Codes(), tiw.ChineseCodes()
 	if !slices.Equal(english, chinese) {
-		t.Errorf("the codes are\n%q, in Chinese\n%q", english, chinese)
+		t.Errorf("the Chinese explanations have the codes\n%q, want\n%q", chinese, english)
 	}
 	han := func(s string) bool {
 		return slices.ContainsFunc([]rune(s), func(c rune) bool { return unicode.Is(unicode.Han, c) })
@@ -19,11 +19,11 @@ func TestEveryCodeIsExplainedInChinese(t *testing.T) {
 	for _, code := range append(english, "Nobody.Knows", "InternalError.Nobody", "") {
 		meaning, fix := tiw.Chinese(code)
 		if !han(meaning) || !han(fix) {
-			t.Errorf("%s: %q, %q", code, meaning, fix)
+			t.Errorf("Chinese(%q) = %q, %q, want two Chinese texts", code, meaning, fix)
 		}
 	}
 	family, _ := tiw.Chinese("InternalError")
-	if a, _ := tiw.Chinese("InternalError.Nobody"); a != family {
-		t.Errorf("a code that is not known is not of its family: %s", a)
+	if got, _ := tiw.Chinese("InternalError.Nobody"); got != family {
+		t.Errorf("Chinese(InternalError.Nobody) = %q, want %q, as for InternalError", got, family)
 	}
 }

@@ -23,75 +23,77 @@ func TestClassNames(t *testing.T) {
 	}
 }
 
-// TestNothingWasSent tests the failures after which no task can exist.
-func TestNothingWasSent(t *testing.T) {
+// TestNotSent tests the failures after which no task can exist.
+func TestNotSent(t *testing.T) {
 	t.Parallel()
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	reached := serve(t, answer(200, created))
-	overTLS := serveTLS(t, answer(200, created))
+	reached := serve(t, respond(200, created))
+	overTLS := serveTLS(t, respond(200, created))
 
 	for _, test := range []struct {
 		name     string
 		ctx      context.Context
 		endpoint string
-		is       func(error) bool
+		cause    func(error) bool
 	}{
-		{"when the connection is refused", t.Context(), closedURL(t), as[*net.OpError]},
-		{"when the name does not exist", t.Context(), "http://no..such.name", as[*net.DNSError]},
-		{"when the port cannot be", t.Context(), "http://127.0.0.1:99999", as[*net.AddrError]},
-		{"when the certificate is for another name", t.Context(),
-			strings.Replace(overTLS.URL, "127.0.0.1", "localhost", 1), as[x509.HostnameError]},
-		{"when the server does not speak TLS", t.Context(), "https://" + reached.Listener.Addr().String(), nil},
-		{"when the context had ended before", canceled, reached.URL, is(context.Canceled)},
+		{"connection refused", t.Context(), closedURL(t), wrapsType[*net.OpError]},
+		{"unknown host", t.Context(), "http://no..such.name", wrapsType[*net.DNSError]},
+		{"invalid port", t.Context(), "http://127.0.0.1:99999", wrapsType[*net.AddrError]},
+		{"certificate for another host", t.Context(),
+			strings.Replace(overTLS.URL, "127.0.0.1", "localhost", 1), wrapsType[x509.HostnameError]},
+		{"server without TLS", t.Context(), "https://" + reached.Listener.Addr().String(), nil},
+		{"context canceled before the call", canceled, reached.URL, wraps(context.Canceled)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			c := newClient(t, tiw.Options{Endpoint: test.endpoint})
 			_, err := create(test.ctx, c)
-			if e := failure(t, err); e.Code != "ClientError.ConnectError" || e.Class != tiw.NotSent {
-				t.Errorf("got %v", e)
+			if e := apiError(t, err); e.Code != "ClientError.ConnectError" || e.Class != tiw.NotSent {
+				t.Errorf("got %v, want ClientError.ConnectError of class not sent", e)
 			}
-			if test.is != nil && !test.is(err) {
-				t.Errorf("the cause of %v is %#v", err, errors.Unwrap(err))
+			if test.cause != nil && !test.cause(err) {
+				t.Errorf("the error %v has the cause %#v", err, errors.Unwrap(err))
 			}
 		})
 	}
 	t.Cleanup(func() {
 		if n := reached.hits.Load() + overTLS.hits.Load(); n != 0 {
-			t.Errorf("%d requests reached a server", n)
+			t.Errorf("the servers received %d requests, want none", n)
 		}
 	})
 }
 
-func as[T error](err error) bool {
+// wrapsType reports whether err wraps an error of type T.
+func wrapsType[T error](err error) bool {
 	var target T
 	return errors.As(err, &target)
 }
 
-func is(target error) func(error) bool {
+// wraps returns a function that reports whether an error wraps target.
+func wraps(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
 }
 
-// TestTheTaskMayExist tests the failures after the request may have been sent.
-func TestTheTaskMayExist(t *testing.T) {
+// TestUnknownOutcomes tests the failures after the request may have been sent.
+func TestUnknownOutcomes(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		handler http.HandlerFunc
 		code    string
-		is      func(error) bool
+		cause   func(error) bool
 	}{
-		{"when the connection is reset before the answer", hijack(t, reset), "ClientError.NetworkError", nil},
-		{"when the connection is closed before the answer",
-			hijack(t, func(c *net.TCPConn) { c.Close() }), "ClientError.NetworkError", is(io.EOF)},
-		{"when the answer is not HTTP",
+		{"connection reset before the response", hijack(t, reset), "ClientError.NetworkError", nil},
+		{"connection closed before the response",
+			hijack(t, func(c *net.TCPConn) { c.Close() }), "ClientError.NetworkError", wraps(io.EOF)},
+		{"response is not HTTP",
 			hijack(t, func(c *net.TCPConn) { io.WriteString(c, "220 ready\r\n"); c.Close() }), "ClientError.NetworkError", nil},
-		{"when the connection closes in the body", func(w http.ResponseWriter, r *http.Request) {
+		{"connection closed in the body", func(w http.ResponseWriter, r *http.Request) {
 			partial(w)
 			panic(http.ErrAbortHandler)
-		}, "ClientError.IOError", is(io.ErrUnexpectedEOF)},
-		{"when the server switches protocols and falls silent", func(w http.ResponseWriter, r *http.Request) {
+		}, "ClientError.IOError", wraps(io.ErrUnexpectedEOF)},
+		{"server switches protocols and sends nothing", func(w http.ResponseWriter, r *http.Request) {
 			hijack(t, func(c *net.TCPConn) {
 				io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 				io.Copy(io.Discard, c)
@@ -103,14 +105,14 @@ func TestTheTaskMayExist(t *testing.T) {
 			t.Parallel()
 			s := serve(t, test.handler)
 			_, err := create(t.Context(), newClient(t, tiw.Options{Endpoint: s.URL}))
-			if e := failure(t, err); e.Code != test.code || e.Class != tiw.Unknown {
-				t.Errorf("got %v, want %s", e, test.code)
+			if e := apiError(t, err); e.Code != test.code || e.Class != tiw.Unknown {
+				t.Errorf("got %v, want %s of class unknown", e, test.code)
 			}
-			if test.is != nil && !test.is(err) {
-				t.Errorf("the cause of %v is %#v", err, errors.Unwrap(err))
+			if test.cause != nil && !test.cause(err) {
+				t.Errorf("the error %v has the cause %#v", err, errors.Unwrap(err))
 			}
 			if hits := s.hits.Load(); hits != 1 {
-				t.Errorf("the server was called %d times for one call", hits)
+				t.Errorf("the server received %d requests for one call", hits)
 			}
 		})
 	}
@@ -123,9 +125,12 @@ func partial(w http.ResponseWriter) {
 	w.(http.Flusher).Flush()
 }
 
-func TestTheContextEndsACall(t *testing.T) {
+func TestContextEndsCall(t *testing.T) {
 	t.Parallel()
-	for name, part := range map[string]string{"before the answer": "", "in the answer": created[:20]} {
+	for name, part := range map[string]string{
+		"canceled before the response": "",
+		"canceled in the response":     created[:20],
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
@@ -139,12 +144,12 @@ func TestTheContextEndsACall(t *testing.T) {
 				<-r.Context().Done()
 			})
 			_, err := create(ctx, newClient(t, tiw.Options{Endpoint: s.URL}))
-			if e := failure(t, err); e.Class != tiw.Unknown || !errors.Is(err, context.Canceled) {
-				t.Errorf("got %v", e)
+			if e := apiError(t, err); e.Class != tiw.Unknown || !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v, want class unknown and context.Canceled", e)
 			}
 		})
 	}
-	t.Run("at its own deadline when that is the earlier", func(t *testing.T) {
+	t.Run("its deadline is before the timeout", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
@@ -153,8 +158,8 @@ func TestTheContextEndsACall(t *testing.T) {
 			<-r.Context().Done()
 		})
 		_, err := create(ctx, newClient(t, tiw.Options{Endpoint: s.URL, Timeout: time.Minute}))
-		if e := failure(t, err); e.Class != tiw.Unknown || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v", e)
+		if e := apiError(t, err); e.Class != tiw.Unknown || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want class unknown after the deadline", e)
 		}
 	})
 }

@@ -51,14 +51,15 @@ type server struct {
 }
 
 func serve(t testing.TB, h http.HandlerFunc) *server {
-	return start(t, h, (*httptest.Server).Start)
+	return startServer(t, h, (*httptest.Server).Start)
 }
 
 func serveTLS(t testing.TB, h http.HandlerFunc) *server {
-	return start(t, h, (*httptest.Server).StartTLS)
+	return startServer(t, h, (*httptest.Server).StartTLS)
 }
 
-func start(t testing.TB, h http.HandlerFunc, up func(*httptest.Server)) *server {
+// startServer starts a server with start, which is Start or StartTLS.
+func startServer(t testing.TB, h http.HandlerFunc, start func(*httptest.Server)) *server {
 	s := &server{}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.hits.Add(1)
@@ -66,13 +67,13 @@ func start(t testing.TB, h http.HandlerFunc, up func(*httptest.Server)) *server 
 	}))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.EnableHTTP2 = true
-	up(s.Server)
+	start(s.Server)
 	t.Cleanup(s.Close)
 	return s
 }
 
-// answer returns a handler that sends the same response to every request.
-func answer(status int, body string) http.HandlerFunc {
+// respond returns a handler that sends the same response to every request.
+func respond(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		io.WriteString(w, body)
@@ -80,7 +81,7 @@ func answer(status int, body string) http.HandlerFunc {
 }
 
 func errorEnvelope(code string) string {
-	return `{"Response":{"Error":{"Code":"` + code + `","Message":"so it is"},"RequestId":"req-1"}}`
+	return `{"Response":{"Error":{"Code":"` + code + `","Message":"test message"},"RequestId":"req-1"}}`
 }
 
 const created = `{"Response":{"TaskID":"task-1","RequestId":"req-1"}}`
@@ -144,18 +145,18 @@ func describe(ctx context.Context, c *tiw.Client) (tiw.Result, error) {
 	return tiw.ResultOf(p), err
 }
 
-// failure returns err as an *Error. It checks that the class is that of the error table and that the message is short.
-func failure(t testing.TB, err error) *tiw.Error {
+// apiError returns err as an *Error. It checks that the class is that of the error table and that the message is short.
+func apiError(t testing.TB, err error) *tiw.Error {
 	t.Helper()
 	var e *tiw.Error
 	if !errors.As(err, &e) {
 		t.Fatalf("got %#v, want a *tiw.Error", err)
 	}
 	if want := tiw.Explain(e.Code).Class; e.Class != want {
-		t.Errorf("%v: class differs from that of its code, %v", e, want)
+		t.Errorf("%v has class %v, want %v, the class of its code", e, e.Class, want)
 	}
 	if len(e.Message) > 256 || e.Message == "" {
-		t.Errorf("%v: message has %d bytes", e, len(e.Message))
+		t.Errorf("%v: message has %d bytes, want 1 to 256", e, len(e.Message))
 	}
 	return e
 }

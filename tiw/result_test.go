@@ -16,28 +16,28 @@ func TestResults(t *testing.T) {
 		name, body string
 		want       tiw.Result
 	}{
-		{"a task that runs, with nulls",
+		{"a running task with null fields",
 			`{"TaskID":"task-1","Status":"Running","CreateTime":1600000000,"FinishTime":null,"Result":null}`,
 			tiw.Result{Status: "Running"}},
-		{"a task that runs, without them", `{"Status":"Running"}`, tiw.Result{Status: "Running"}},
-		{"a task that worked", `{"Status":"Finished","CreateTime":1600000000,"FinishTime":1600001028,
+		{"a running task without these fields", `{"Status":"Running"}`, tiw.Result{Status: "Running"}},
+		{"a successful task", `{"Status":"Finished","CreateTime":1600000000,"FinishTime":1600001028,
 			"Result":{"ErrorCode":"OK","ErrorMessage":"","Total":2,
 			"Snapshots":["https://b/1/t/0.png",null,"","https://b/1/t/1.png"]}}`,
 			tiw.Result{Status: "Finished", Code: "OK", Total: new(2),
 				Images: []string{"https://b/1/t/0.png", "https://b/1/t/1.png"}}},
 		{"a room without marks", `{"Status":"Finished","Result":{"ErrorCode":"OK","Total":0,"Snapshots":[]}}`,
 			tiw.Result{Status: "Finished", Code: "OK", Total: new(0)}},
-		{"a task that failed",
+		{"a failed task",
 			`{"Status":"Finished","Result":{"ErrorCode":"InternalErr","ErrorMessage":"render: ` +
 				`timeout","Total":null,"Snapshots":null}}`,
 			tiw.Result{Status: "Finished", Code: "InternalErr", Message: "render: timeout"}},
-		{"an end without a result", `{"Status":"Finished","Result":null}`, tiw.Result{Status: "Finished"}},
-		{"an end without a code", `{"Status":"Finished","Result":{"Total":1}}`,
+		{"a finished task without a result", `{"Status":"Finished","Result":null}`, tiw.Result{Status: "Finished"}},
+		{"a finished task without a code", `{"Status":"Finished","Result":{"Total":1}}`,
 			tiw.Result{Status: "Finished", Total: new(1)}},
-		{"a result of a task that still runs", `{"Status":"Running","Result":{"ErrorCode":"OK"}}`,
+		{"a running task with a result", `{"Status":"Running","Result":{"ErrorCode":"OK"}}`,
 			tiw.Result{Status: "Running", Code: "OK"}},
-		{"a status that is not documented", `{"Status":"Pau\u0007sed"}`, tiw.Result{Status: "Pau sed"}},
-		{"nothing but nulls",
+		{"an undocumented status", `{"Status":"Pau\u0007sed"}`, tiw.Result{Status: "Pau sed"}},
+		{"only null fields",
 			`{"TaskID":null,"Status":null,"CreateTime":null,"FinishTime":null,"Result":null,"RequestId":"req-1"}`, tiw.Result{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -54,21 +54,21 @@ func TestResults(t *testing.T) {
 			}
 		})
 	}
-	t.Run("nothing at all", func(t *testing.T) {
+	t.Run("no response", func(t *testing.T) {
 		if diff := cmp.Diff(tiw.Result{}, tiw.ResultOf(nil)); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 	})
 	for name, body := range map[string]string{
-		"an answer without a response": `{}`,
-		"a response without anything":  `{"Response":{}}`,
+		"a body without Response": `{}`,
+		"an empty Response":       `{"Response":{}}`,
 	} {
 		t.Run(name+" is an error", func(t *testing.T) {
 			t.Parallel()
-			s := serve(t, answer(200, body))
+			s := serve(t, respond(200, body))
 			_, err := describe(t.Context(), newClient(t, tiw.Options{Endpoint: s.URL}))
-			if e := failure(t, err); e.Code != "ClientError.IncompleteResponse" || e.Action != "DescribeSnapshotTask" {
-				t.Errorf("got %v", e)
+			if e := apiError(t, err); e.Code != "ClientError.IncompleteResponse" || e.Action != "DescribeSnapshotTask" {
+				t.Errorf("got %v, want ClientError.IncompleteResponse of DescribeSnapshotTask", e)
 			}
 		})
 	}

@@ -21,7 +21,7 @@ func TestConnectTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	given := make(chan error, 1)
+	closed := make(chan error, 1)
 	go func() {
 		conn, err := l.Accept()
 		if err == nil {
@@ -29,16 +29,16 @@ func TestConnectTimeout(t *testing.T) {
 			_, err = io.Copy(io.Discard, conn) // without ever answering the TLS handshake
 			conn.Close()
 		}
-		given <- err
+		closed <- err
 	}()
 	c := newClient(t, tiw.Options{Endpoint: "https://" + l.Addr().String(), Timeout: 300 * time.Millisecond})
 	_, err = create(t.Context(), c)
-	if e := failure(t, err); e.Code != "ClientError.ConnectError" || e.Class != tiw.NotSent ||
+	if e := apiError(t, err); e.Code != "ClientError.ConnectError" || e.Class != tiw.NotSent ||
 		!errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", e)
+		t.Errorf("got %v, want ClientError.ConnectError of class not sent after a timeout", e)
 	}
-	if err := <-given; err != nil {
-		t.Errorf("the connection is still there: %v", err)
+	if err := <-closed; err != nil {
+		t.Errorf("the client did not close the connection: %v", err)
 	}
 }
 
@@ -52,16 +52,16 @@ func TestResponseTimeouts(t *testing.T) {
 		handler http.HandlerFunc
 		code    string
 	}{
-		{"when the time runs out before the answer", 300 * time.Millisecond, func(w http.ResponseWriter, r *http.Request) {
+		{"no response", 300 * time.Millisecond, func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)
 			<-r.Context().Done()
 		}, "ClientError.NetworkError"},
-		{"when the time runs out in the body", time.Second, func(w http.ResponseWriter, r *http.Request) {
+		{"part of the body", time.Second, func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)
 			partial(w)
 			<-r.Context().Done()
 		}, "ClientError.IOError"},
-		{"when the body comes a byte at a time", time.Second, func(w http.ResponseWriter, r *http.Request) {
+		{"a body that is sent byte by byte", time.Second, func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)
 			tick := time.NewTicker(10 * time.Millisecond)
 			defer tick.Stop()
@@ -82,15 +82,15 @@ func TestResponseTimeouts(t *testing.T) {
 			begin := time.Now()
 			_, err := create(t.Context(), newClient(t, tiw.Options{Endpoint: s.URL, Timeout: test.timeout}))
 			took := time.Since(begin)
-			if e := failure(t, err); e.Code != test.code || e.Class != tiw.Unknown ||
+			if e := apiError(t, err); e.Code != test.code || e.Class != tiw.Unknown ||
 				!errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("got %v, want %s after a timeout", e, test.code)
+				t.Errorf("got %v, want %s of class unknown after a timeout", e, test.code)
 			}
 			if hits := s.hits.Load(); hits != 1 {
-				t.Errorf("the server was called %d times for one call", hits)
+				t.Errorf("the server received %d requests for one call", hits)
 			}
 			if took < test.timeout || took > test.timeout+2*time.Second {
-				t.Errorf("took %s with a timeout of %s", took, test.timeout)
+				t.Errorf("the call took %s, want %s to %s", took, test.timeout, test.timeout+2*time.Second)
 			}
 		})
 	}
