@@ -120,7 +120,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	for _, line := range report.Missing {
 		fmt.Fprintf(stderr, "not measured: %s\n", line)
 	}
-	fmt.Fprintf(stderr, "%s; %d s\n", report.Machine, int(time.Since(began).Seconds()))
+	fmt.Fprintf(stderr, "%s; %s; %d s\n", report.Program, report.Machine, int(time.Since(began).Seconds()))
 	if asJSON {
 		e := json.NewEncoder(stdout)
 		e.SetIndent("", "  ")

@@ -10,6 +10,7 @@ import (
 // report is the result of a run.
 type report struct {
 	At      time.Time `json:"at"`
+	Program string    `json:"program"` // that was measured: the output of tiwsnap version
 	Machine string    `json:"machine"`
 	Short   bool      `json:"short,omitempty"`
 	Figures []figure  `json:"figures"`

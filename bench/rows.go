@@ -62,7 +62,14 @@ func measure(ctx context.Context, o options) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	report := &report{At: time.Now().UTC(), Machine: machine(), Short: o.Short, Missing: []string{}, Broken: []string{}}
+	program, err := exec.CommandContext(ctx, o.Binary, "version").Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s version: %w", o.Binary, err)
+	}
+	report := &report{
+		At: time.Now().UTC(), Program: strings.TrimSpace(string(program)), Machine: machine(),
+		Short: o.Short, Missing: []string{}, Broken: []string{},
+	}
 	var errs []error
 	for _, r := range chosen {
 		if err := runRow(ctx, o, r, report); err != nil {
