@@ -53,7 +53,7 @@ func drainBy(ctx context.Context, r *recorder, name string, procs, n int) error 
 	r.add(name+": peak calendar second", float64(d.calendar), "", atMost(capacity))
 	r.add(name+": seconds over the limit", float64(d.over), "", atMost(0))
 	if d.over > 0 {
-		r.broken("%s: %d times more than %d requests in a second", name, d.over, capacity)
+		r.broken("%s: seconds with more than %d requests: %d", name, capacity, d.over)
 	}
 	return nil
 }

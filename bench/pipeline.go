@@ -95,7 +95,7 @@ func pipelineBy(ctx context.Context, r *recorder, procs int) (err error) {
 		r.add(name+": Redis' processor time a snapshot", milliseconds(after.redis-before.redis)/ended, "ms", noTarget)
 	}
 	if n := api.twice.Load(); n > 0 {
-		r.broken("%s: %d rooms have two tasks", name, n)
+		r.broken("%s: rooms with two tasks: %d", name, n)
 	}
 	return nil
 }

@@ -158,7 +158,11 @@ func (r *recorder) log(format string, args ...any) {
 
 // machine describes this machine.
 func machine() string {
-	words := []string{fmt.Sprintf("%d cores", runtime.NumCPU())}
+	cores := fmt.Sprintf("%d cores", runtime.NumCPU())
+	if runtime.NumCPU() == 1 {
+		cores = "1 core"
+	}
+	words := []string{cores}
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(b)) {
 			if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {

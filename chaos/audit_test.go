@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -253,6 +255,35 @@ func TestJudge(t *testing.T) {
 				t.Errorf("broken promises: %q, want %d", test.Broken, test.broken)
 			}
 		})
+	}
+}
+
+// The report uses the singular for one thing.
+func TestReportUsesSingular(t *testing.T) {
+	r := report{
+		finding: finding{
+			Rooms: 1, Open: 1, Spoiled: 1, ExtraTasks: 1, InternalErrors: 1, Lost: 1, WrongFinal: 1, Counters: 1,
+			Pressed: []pressure{{Fault: faultStorm, Rooms: 1, Requests: 2, Most: 1}},
+		},
+		Rate: 20, Over: 1,
+		Strikes:  []strike{{Fault: faultKill}, {Fault: faultImages}},
+		Recovery: map[string]recovery{faultKill: {Count: 1}},
+		Bad:      map[string]recovery{"InvalidParameter": {Count: 1}},
+		Stalls:   []tiwtest.Stall{{}},
+		Deaths:   []string{"worker 1"},
+	}
+	r.judge()
+	var text strings.Builder
+	if err := r.print(&text); err != nil {
+		t.Fatal(err)
+	}
+	lines := text.String() + strings.Join(r.Broken, "\n")
+	if !strings.Contains(lines, "1 time; to the next request") {
+		t.Errorf("the report does not have the kill:\n%s", lines)
+	}
+	if wrong := regexp.MustCompile(`.*\b1 [A-Za-z ]*(times|rooms|tasks|InternalErrors|requests)\b.*`).
+		FindAllString(lines, -1); wrong != nil {
+		t.Errorf("plural for one thing:\n%s", strings.Join(wrong, "\n"))
 	}
 }
 

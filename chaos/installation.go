@@ -140,8 +140,9 @@ func (in *installation) follow(ctx context.Context) {
 		if time.Since(logged) > 10*time.Second || over {
 			logged = time.Now()
 			in.stage.log(in.ns.String(),
-				"%d of %d ended, %d failed; %d accepted, %d unknown, %d sending, %d queued; %d images to copy",
-				b.Done(), b.Total, b.Failed, b.Accepted, b.Unknown, b.Sending, b.Queued, b.PendingImages)
+				"%d of %d ended, %d failed; %d accepted, %d unknown, %d sending, %d queued; %s to copy",
+				b.Done(), b.Total, b.Failed, b.Accepted, b.Unknown, b.Sending, b.Queued,
+				plural(b.PendingImages, "image"))
 		}
 		if over {
 			in.ended = logged

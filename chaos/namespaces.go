@@ -89,7 +89,7 @@ func (in *installation) crossed() (broken []string) {
 	for code, n := range in.Sim.State().Codes {
 		switch code {
 		case "AuthFailure.SecretIdNotFound", "AuthFailure.SignatureFailure":
-			broken = append(broken, fmt.Sprintf("%d requests with credentials that are not of the account: %s", n, code))
+			broken = append(broken, fmt.Sprintf("requests with credentials that are not of the account: %d %s", n, code))
 		}
 	}
 	return broken

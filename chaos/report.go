@@ -145,33 +145,41 @@ func failures(e evidence) map[string]recovery {
 
 // judge lists the broken promises.
 func (r *report) judge() {
-	promise := func(n int, format string, args ...any) {
+	promise := func(n int, broken string) {
 		if n > 0 {
-			r.Broken = append(r.Broken, fmt.Sprintf(format, args...))
+			r.Broken = append(r.Broken, fmt.Sprintf("%s: %d", broken, n))
 		}
 	}
-	promise(r.Open, "%d batches have not ended", r.Open)
-	promise(r.Spoiled, "%d rooms failed although they and their tasks are in order", r.Spoiled)
+	promise(r.Open, "batches that have not ended")
+	promise(r.Spoiled, "failed rooms that are in order, as are their tasks")
 	for _, p := range r.Pressed {
-		promise(p.Requests-p.Most, "%d requests too many during %s: %d for %d rooms",
-			p.Requests-p.Most, p.Fault, p.Requests, p.Rooms)
+		promise(p.Requests-p.Most, fmt.Sprintf("requests over the maximum of %d for %s during %s",
+			p.Most, plural(p.Rooms, "room"), p.Fault))
 	}
-	promise(r.LostImages, "%d images have no copy", r.LostImages)
-	promise(r.WrongImages, "%d copies differ from the images of the simulator", r.WrongImages)
-	promise(r.Lost, "%d rooms lost: acknowledged and in no final state", r.Lost)
-	promise(r.WrongFinal, "%d final states are wrong", r.WrongFinal)
-	promise(r.Unexplained, "%d unexplained duplicates: extra tasks that are not counted as possible", r.Unexplained)
-	promise(r.Unlearned, "%d tasks whose callback a worker received after a loss are not in the ledger", r.Unlearned)
-	promise(r.Uncounted, "%d requests of unknown outcome are not counted as possible duplicates", r.Uncounted)
-	promise(r.Unannounced, "%d requests without an intent in the ledger", r.Unannounced)
-	promise(r.Early, "%d second tasks created before the grace ran out", r.Early)
-	promise(r.Despite, "%d second tasks created after the callback of the first one", r.Despite)
-	promise(r.Counters, "%d counters of the batch differ from its snapshots", r.Counters)
-	promise(r.Over, "%d seconds over the rate limit of %d", r.Over, r.Rate)
-	promise(len(r.Deaths), "%d workers ended by themselves", len(r.Deaths))
+	promise(r.LostImages, "images without a copy")
+	promise(r.WrongImages, "copies that differ from the images of the simulator")
+	promise(r.Lost, "lost rooms, acknowledged and in no final state")
+	promise(r.WrongFinal, "wrong final states")
+	promise(r.Unexplained, "unexplained duplicates, extra tasks that are not counted as possible")
+	promise(r.Unlearned, "tasks whose callback a worker received after a loss and that are not in the ledger")
+	promise(r.Uncounted, "requests of unknown outcome that are not counted as possible duplicates")
+	promise(r.Unannounced, "requests without an intent in the ledger")
+	promise(r.Early, "second tasks created before the grace ran out")
+	promise(r.Despite, "second tasks created after the callback of the first one")
+	promise(r.Counters, "counters of the batch that differ from its snapshots")
+	promise(r.Over, fmt.Sprintf("seconds over the rate limit of %d", r.Rate))
+	promise(len(r.Deaths), "workers that ended by themselves")
 	if missed := r.Struck["callbackLost"] + r.Callbacks.Refused + r.Callbacks.Unreached; r.Grace != "" && missed == 0 {
-		promise(r.ExtraTasks, "%d extra tasks although no callback was lost", r.ExtraTasks)
+		promise(r.ExtraTasks, "extra tasks although no callback was lost")
 	}
+}
+
+// plural returns a number with its noun: 1 room, 2 rooms.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func (r *report) print(w io.Writer) error {
@@ -191,8 +199,8 @@ func (r *report) print(w io.Writer) error {
 	if r.Uncounted+r.Explained > 0 {
 		rest = " - uncounted ones"
 	}
-	line("possible duplicates counted", "%d = %d extra tasks + %d InternalErrors without one + %d never arrived%s",
-		r.PossibleDuplicates, r.ExtraTasks, r.InternalErrors, r.NeverArrived, rest)
+	line("possible duplicates counted", "%d = %s + %s without one + %d never arrived%s", r.PossibleDuplicates,
+		plural(r.ExtraTasks, "extra task"), plural(r.InternalErrors, "InternalError"), r.NeverArrived, rest)
 	line("unexplained duplicates", "%d", r.Unexplained)
 	if r.Explained+r.Learned > 0 {
 		line("extra tasks lost with Redis' data", "%d", r.Explained)
@@ -203,8 +211,8 @@ func (r *report) print(w io.Writer) error {
 	line("requests", "%d, %d rejected, %d of other clients", r.Calls, r.Rejected, r.Foreign)
 	line("requests in the peak second", "%d sliding, %d calendar; limit %d", r.Sliding, r.Calendar, r.Rate)
 	line(fmt.Sprintf("shortest time of %d requests", r.Rate+1),
-		"%.4f s, at %.1f s; the simulator was delayed %d times, by at most %.3f s",
-		r.Tightest.Took, r.Tightest.At, len(r.Stalls), longest(r.Stalls))
+		"%.4f s, at %.1f s; the simulator was delayed %s, by at most %.3f s",
+		r.Tightest.Took, r.Tightest.At, plural(len(r.Stalls), "time"), longest(r.Stalls))
 	line("seconds over the rate limit", "%d", r.Over)
 	line("task created, connection cut", "%d", r.Struck["cut"])
 	line("task created, never answered", "%d", r.Struck["silent"])
@@ -230,20 +238,20 @@ func (r *report) print(w io.Writer) error {
 		switch rec := r.Recovery[fault]; {
 		case n == 0:
 		case fault == faultImages, fault == faultStoreAway, fault == faultStoreFull: // they do not touch requests
-			line(fault, "%d times", n)
+			line(fault, "%s", plural(n, "time"))
 		default:
-			line(fault, "%d times; to the next request: median %.1f s, longest %.1f s", n, rec.Median, rec.Max)
+			line(fault, "%s; to the next request: median %.1f s, longest %.1f s", plural(n, "time"), rec.Median, rec.Max)
 		}
 	}
 	for _, p := range r.Pressed {
-		line("requests during "+p.Fault, "%d for %d rooms without a task; limit %d", p.Requests, p.Rooms, p.Most)
+		line("requests during "+p.Fault, "%d for %s without a task; limit %d", p.Requests, plural(p.Rooms, "room"), p.Most)
 	}
 	for _, code := range slices.Sorted(maps.Keys(r.Bad)) {
 		rec := r.Bad[code]
-		line(code, "%d rooms must fail with it; to their failure: median %.1f s, longest %.1f s",
-			rec.Count, rec.Median, rec.Max)
+		line(code, "%s must fail with it; to the failure: median %.1f s, longest %.1f s",
+			plural(rec.Count, "room"), rec.Median, rec.Max)
 	}
-	line("snapshots that lost their worker", "%d; to their end: median %.1f s, longest %.1f s",
+	line("snapshots that lost their worker", "%d; to the end: median %.1f s, longest %.1f s",
 		r.Orphans.Count, r.Orphans.Median, r.Orphans.Max)
 	line("load", "%.2f", r.Load)
 	return tw.Flush()

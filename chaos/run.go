@@ -162,7 +162,8 @@ func (s *stage) begin() {
 		stop()
 		return <-held
 	}
-	s.log("begin", "%d rooms, %d workers, %d requests a second, seed %d", s.rooms, s.workers, s.rate, s.seed)
+	s.log("begin", "%s, %s, %s a second, seed %d",
+		plural(s.rooms, "room"), plural(s.workers, "worker"), plural(s.rate, "request"), s.seed)
 }
 
 // log prints a progress message.

@@ -140,7 +140,7 @@ func (a *arena) strike(ctx context.Context, e event) error {
 		}
 		defer a.quota.Unlock()
 		load := max(1, int(float64(a.in.stage.rate)*(0.25+0.5*e.which)))
-		a.note(e, e.lasts, "%d requests a second, for %s", load, e.lasts)
+		a.note(e, e.lasts, "%s a second, for %s", plural(load, "request"), e.lasts)
 		err := a.in.setFaults(func(f *tiwtest.Faults) { f.ForeignLoad = load })
 		pause(ctx, e.lasts)
 		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) { f.ForeignLoad = 0 }))

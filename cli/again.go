@@ -55,7 +55,7 @@ exists already is an error (exit code 2).`,
 		case err != nil:
 			return c.enqueueError(err)
 		}
-		c.audit(e, "again-batch", args[0], fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
+		c.audit(e, "again-batch", args[0], batch.ID+": "+plural(batch.Rooms, "room"))
 		fmt.Fprintf(e.stderr, "batch %s: %s of %s enqueued\n", batch.ID, plural(batch.Rooms, "room"), args[0])
 		switch {
 		case *wait:

@@ -120,7 +120,7 @@ func printBatches(ctx context.Context, e env, c *connection, f batchFilter, outp
 	case err != nil:
 		return c.redisError(err)
 	case more:
-		fmt.Fprintf(e.stderr, "only the newest %d are listed; list more with --limit\n", f.limit)
+		fmt.Fprintf(e.stderr, "only the newest %d listed; list more with --limit\n", f.limit)
 	case n == 0 && output == "table" && (len(f.states) > 0 || !f.since.IsZero()):
 		fmt.Fprintln(e.stderr, "no batches match")
 	case n == 0 && output == "table":
@@ -181,7 +181,7 @@ func printNamespaces(ctx context.Context, e env, all []*connection, f batchFilte
 	case err != nil:
 		return at.redisError(err)
 	case more:
-		fmt.Fprintf(e.stderr, "only the newest %d of each namespace are listed; list more with --limit\n", f.limit)
+		fmt.Fprintf(e.stderr, "only the newest %d of each namespace listed; list more with --limit\n", f.limit)
 	case n == 0 && output == "table":
 		fmt.Fprintln(e.stderr, "no batches in any namespace")
 	}

@@ -128,7 +128,7 @@ func cancel(ctx context.Context, c *connection, id string) (said string, done bo
 		said += fmt.Sprintf("; %d in the queue will be canceled, unless Tencent accepts them first", follow)
 	}
 	if b.Accepted > 0 {
-		said += fmt.Sprintf("; %d were accepted by Tencent and continue", b.Accepted)
+		said += fmt.Sprintf("; %d accepted by Tencent cannot be canceled", b.Accepted)
 	}
 	return said, true, nil
 }

@@ -102,10 +102,10 @@ func (l *classList) summary() {
 // more prints the number of notes and bad rows that were not printed.
 func (l *classList) more() {
 	if l.notes > maxShownFaults {
-		fmt.Fprintf(l.e.stderr, "%s: … and %d more notes\n", l.file, l.notes-maxShownFaults)
+		fmt.Fprintf(l.e.stderr, "%s: … and %s\n", l.file, plural(l.notes-maxShownFaults, "more note"))
 	}
 	if l.bad > maxShownFaults {
-		fmt.Fprintf(l.e.stderr, "%s: … and %d more bad rows\n", l.file, l.bad-maxShownFaults)
+		fmt.Fprintf(l.e.stderr, "%s: … and %s\n", l.file, plural(l.bad-maxShownFaults, "more bad row"))
 	}
 }
 

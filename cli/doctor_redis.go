@@ -159,9 +159,9 @@ func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.Un
 			d.warn(
 				check,
 				"correct the source: it is read again at "+formatTime(s.Trying.RetryAt),
-				"the tick of %s has failed %d times: %s",
+				"the tick of %s has failed %s: %s",
 				formatTime(s.Trying.Tick),
-				s.Trying.Failures,
+				plural(s.Trying.Failures, "time"),
 				plain(s.Trying.Error),
 			)
 		case s.Last != nil && s.Last.Result == schedule.Failed:

@@ -58,13 +58,11 @@ belongs to other rooms is an error (exit code 2).
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
-		defaults, err := read()
-		if err != nil {
-			return err
-		}
 		if err := checkName(*name); err != nil {
 			return err
 		}
+		defaults := read()
+		var err error
 		options := rooms.Options{Defaults: defaults, Sheet: *sheet}
 		if options.Encoding, err = rooms.ParseEncoding(*encoding); err != nil {
 			return fail(exitUsage, "--encoding: %w", err)
@@ -86,15 +84,15 @@ belongs to other rooms is an error (exit code 2).
 		if err := checkCallback(cfg, defaults); err != nil {
 			return err
 		}
+		if err := checkDefaults(cmd, defaults); err != nil {
+			return err
+		}
 		options.CheckCallback = cfg.CheckCallback
 		list := &classList{e: e, file: args[0], strict: *strict}
 		if *check {
 			return list.check(ctx, list.rooms(in, options), *output)
 		}
-		if err := notEmbedded(cfg); err != nil {
-			return err
-		}
-		c, err := connectTo(ctx, cfg)
+		c, err := connectWith(ctx, cfg)
 		if err != nil {
 			return err
 		}
@@ -119,7 +117,7 @@ belongs to other rooms is an error (exit code 2).
 		}
 		seen.save(batch.ID)
 		if batch.Created {
-			c.audit(e, "create-batch", batch.ID, fmt.Sprintf("%d rooms", batch.Rooms))
+			c.audit(e, "create-batch", batch.ID, plural(batch.Rooms, "room"))
 			fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural(batch.Rooms, "room"))
 		} else {
 			fmt.Fprintf(e.stderr, "batch %s exists already with the same %s; nothing was enqueued. "+
@@ -150,12 +148,7 @@ func badRowsExit(bad int) error {
 }
 
 // badRowsText returns a message with the number of rows left out.
-func badRowsText(bad int) string {
-	if bad == 1 {
-		return "1 bad row left out"
-	}
-	return fmt.Sprintf("%d bad rows left out", bad)
-}
+func badRowsText(bad int) string { return plural(bad, "bad row") + " left out" }
 
 // batchID returns the name, or by default a prefix from the name of the file, to which
 // enqueue adds twelve digits of a hash of the content.

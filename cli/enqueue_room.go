@@ -34,10 +34,7 @@ it is enqueued. The same key with other parameters is an error (exit code 2).`,
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
-		r, err := read()
-		if err != nil {
-			return err
-		}
+		r := read()
 		r.RoomId = room
 		if cmd.Flags().Changed("key") {
 			if err := tasks.CheckKey(*key); err != nil {
@@ -48,14 +45,21 @@ it is enqueued. The same key with other parameters is an error (exit code 2).`,
 			fmt.Fprintf(e.stderr, "warning: RoomId %d is above %d, which other whiteboard APIs do not take\n",
 				room, uint64(tasks.MaxDocumentedRoomID))
 		}
-		c, err := connect(cmd, e)
+		cfg, err := loadConfig(cmd, e)
+		if err != nil {
+			return err
+		}
+		if err := checkCallback(cfg, r); err != nil {
+			return err
+		}
+		if err := r.Validate(); err != nil {
+			return fail(exitUsage, "%w: see %s -h", err, cmd.CommandPath())
+		}
+		c, err := connectWith(ctx, cfg)
 		if err != nil {
 			return err
 		}
 		defer c.close()
-		if err := checkCallback(c.cfg, r); err != nil {
-			return err
-		}
 		seen := c.watchLoss(ctx, e)
 		snapshot, err := enqueue.New(c.rdb, c.cfg.Namespace).
 			Room(ctx, r, enqueue.RoomOptions{Key: *key, Replicated: c.replicated()})

@@ -641,6 +641,8 @@ func TestEveryCommandEndsLikeTheOthers(t *testing.T) {
 		"completion zsh",
 	}
 	s := site{T: t, environ: map[string]string{"TENCENTCLOUD_SECRET_ID": "x", "TENCENTCLOUD_SECRET_KEY": "x"}}
+	s.environ["TIWSNAP_CONFIG"] = s.file("tiwsnap.yml",
+		`schedules: [{name: a, cron: "0 1 * * *", rooms: {list: "RoomId\n1\n"}, defaults: {SdkAppId: 1}}]`)
 	everyCommand(func(cmd *cobra.Command) {
 		name := strings.TrimPrefix(strings.TrimPrefix(cmd.CommandPath(), "tiwsnap"), " ")
 		t.Run(name, func(t *testing.T) {

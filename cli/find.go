@@ -54,11 +54,11 @@ its record expires. Exit code 1 if there is none.`,
 				"for %s after the end",
 				plain(args[0]), config.Brief(c.cfg.Retention))
 		case found.Next != "" && !found.More:
-			fmt.Fprintf(e.stderr, "%d are listed; %d of %d queued rooms were searched; search more with "+
+			fmt.Fprintf(e.stderr, "%d listed; %d of %d queued rooms were searched; search more with "+
 				"--limit\n",
 				len(found.Snapshots), found.Searched, found.Waiting)
 		case found.More:
-			fmt.Fprintf(e.stderr, "only the newest %d are listed; list more with --limit\n", len(found.Snapshots))
+			fmt.Fprintf(e.stderr, "only the newest %d listed; list more with --limit\n", len(found.Snapshots))
 		}
 		return nil
 	}

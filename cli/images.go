@@ -93,7 +93,7 @@ keeps them.`,
 			n += queued
 		}
 		if n > 0 {
-			c.audit(e, "retry-images", b.ID, fmt.Sprintf("%d images", n))
+			c.audit(e, "retry-images", b.ID, plural(n, "image"))
 		}
 		switch {
 		case *output == "json":
@@ -164,7 +164,8 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 		}
 		if done, err = images.Export(ctx, folder, source, b, rows); err != nil {
 			if ctx.Err() != nil {
-				return fail(exitTempFail, "interrupted after %d images; repeat the command to continue", done.Images)
+				return fail(exitTempFail, "interrupted after %s; repeat the command to continue",
+					plural(done.Images, "image"))
 			}
 			return exportFailed(err)
 		}
@@ -185,14 +186,14 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 			return err
 		}
 	} else {
-		fmt.Fprintf(e.stderr, "%d images of batch %s, %d of them kept from before: %s\n",
-			done.Images, b.ID, done.Kept, to)
+		fmt.Fprintf(e.stderr, "%s of batch %s, %d of them kept from before: %s\n",
+			plural(done.Images, "image"), b.ID, done.Kept, to)
 	}
 	if done.Missing > 0 {
 		if errors.Is(done.Why, guard.ErrPrivate) {
 			done.Why = fmt.Errorf("%w; if this host is yours, list it in TIWSNAP_IMAGES_PRIVATE", done.Why)
 		}
-		return fail(exitFailed, "%d images are missing: %w", done.Missing, done.Why)
+		return fail(exitFailed, "%s missing: %w", plural(done.Missing, "image"), done.Why)
 	}
 	return nil
 }

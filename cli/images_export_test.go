@@ -210,7 +210,7 @@ func TestImagesMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	s.says(exitFailed, "1 images are missing: image 1 of snapshot monday.1", "images", "monday", "--to", dir)
+	s.says(exitFailed, "1 image missing: image 1 of snapshot monday.1", "images", "monday", "--to", dir)
 	if n := len(withoutLists(t, "monday", tree(t, dir))); n != 3 {
 		t.Errorf("%d images are there", n)
 	}

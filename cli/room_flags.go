@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"tiwsnap/tasks"
@@ -8,7 +9,7 @@ import (
 
 // roomFlags adds flags for the fields of a room, except RoomId, and returns a function
 // that reads them.
-func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
+func roomFlags(fs *pflag.FlagSet) func() tasks.Room {
 	app := fs.Uint64("app", 0, "`number` of the application (SdkAppId)")
 	callback := fs.String(
 		"callback-url",
@@ -27,7 +28,7 @@ func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
 	domain := fs.String("cos-domain", "", "COS.Domain, a CDN domain")
 	labels := fs.StringToString("label", nil, "`NAME=VALUE` copied to the results; may be repeated")
 	fs.Lookup("label").DefValue = "" // or the help shows "(default [])"
-	return func() (tasks.Room, error) {
+	return func() tasks.Room {
 		r := tasks.Room{SdkAppId: *app, CallbackURL: *callback, SnapshotMode: *mode}
 		if fs.Changed("width") || fs.Changed("height") || *params != "" {
 			r.Whiteboard = &tasks.Whiteboard{InitParams: *params}
@@ -44,6 +45,17 @@ func roomFlags(fs *pflag.FlagSet) func() (tasks.Room, error) {
 		if len(*labels) > 0 {
 			r.Label = *labels
 		}
-		return r, nil
+		return r
 	}
+}
+
+// checkDefaults checks the defaults of a class list. Required fields may be missing,
+// because the rows can have them. The error has an exit code.
+func checkDefaults(cmd *cobra.Command, r tasks.Room) error {
+	whole := r.Over(tasks.Room{SdkAppId: 1, COS: &tasks.COS{Uin: 1, Region: "r", Bucket: "b"}})
+	whole.RoomId = 1
+	if err := whole.Validate(); err != nil {
+		return fail(exitUsage, "%w: see %s -h", err, cmd.CommandPath())
+	}
+	return nil
 }

@@ -84,6 +84,23 @@ func findSchedule(c config.Config, name string) (schedule.Schedule, error) {
 		name, strings.Join(names, ", "))
 }
 
+// connectSchedule returns the schedule of a name and a connection to Redis. The error has
+// an exit code.
+func connectSchedule(
+	cmd *cobra.Command, e env, name string, needs ...config.Need,
+) (schedule.Schedule, *connection, error) {
+	cfg, err := loadConfig(cmd, e, needs...)
+	if err != nil {
+		return schedule.Schedule{}, nil, err
+	}
+	s, err := findSchedule(cfg, name)
+	if err != nil {
+		return schedule.Schedule{}, nil, err
+	}
+	c, err := connectWith(cmd.Context(), cfg)
+	return s, c, err
+}
+
 const noSchedules = "there are no schedules: add one to the configuration file (--config, see docs/schedules.md)"
 
 func newScheduleList(e env) *cobra.Command {
@@ -141,8 +158,8 @@ func scheduleOutcome(s schedule.Status) string {
 		words = append(words, "OVERDUE since "+s.Overdue.Format(time.RFC3339)+": run a worker with this configuration file")
 	}
 	if t := s.Trying; t != nil {
-		words = append(words, fmt.Sprintf("tick %s failed %d times: %s",
-			t.Tick.Format(time.RFC3339), t.Failures, t.Error))
+		words = append(words, fmt.Sprintf("tick %s failed %s: %s",
+			t.Tick.Format(time.RFC3339), plural(t.Failures, "time"), t.Error))
 	}
 	if o := s.Last; o != nil {
 		switch text := string(o.Result); {
@@ -158,7 +175,7 @@ func scheduleOutcome(s schedule.Status) string {
 		}
 	}
 	if s.Missed > 0 {
-		words = append(words, fmt.Sprintf("%d ticks missed in total", s.Missed))
+		words = append(words, plural(s.Missed, "tick")+" missed in total")
 	}
 	return strings.Join(words, "; ")
 }
@@ -219,15 +236,11 @@ func newScheduleRun(e env) *cobra.Command {
 	output := outputFlag(cmd, "table", "json", "jsonl")
 	config.Flags(cmd.Flags(), "redis.url", "namespace", "redis.durability")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := connect(cmd, e, config.RoomFiles)
+		s, c, err := connectSchedule(cmd, e, args[0], config.RoomFiles)
 		if err != nil {
 			return err
 		}
 		defer c.close()
-		s, err := findSchedule(c.cfg, args[0])
-		if err != nil {
-			return err
-		}
 		return runSchedule(cmd.Context(), e, c, s, *output)
 	}
 	return cmd
@@ -256,7 +269,7 @@ func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule,
 	case err != nil:
 		return c.enqueueError(err)
 	}
-	c.audit(e, "run-schedule", s.Name, fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
+	c.audit(e, "run-schedule", s.Name, batch.ID+": "+plural(batch.Rooms, "room"))
 	fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural(batch.Rooms, "room"))
 	if output == "table" {
 		_, err = fmt.Fprintln(e.stdout, batch.ID)
@@ -282,11 +295,12 @@ func newSchedulePauseCommand(
 	}
 	output := outputFlag(cmd, "table", "json")
 	config.Flags(cmd.Flags(), "redis.url", "namespace")
-	cmd.RunE = withRedis(e, func(cmd *cobra.Command, c *connection, args []string) error {
-		s, err := findSchedule(c.cfg, args[0])
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, c, err := connectSchedule(cmd, e, args[0])
 		if err != nil {
 			return err
 		}
+		defer c.close()
 		if err := do(schedule.NewStore(c.rdb, c.cfg.Namespace), cmd.Context(), s); err != nil {
 			return c.redisError(err)
 		}
@@ -297,6 +311,6 @@ func newSchedulePauseCommand(
 		}
 		_, err = fmt.Fprintf(e.stdout, "schedule %s: %s\n", s.Name, said)
 		return err
-	})
+	}
 	return cmd
 }

@@ -93,10 +93,15 @@ func connect(cmd *cobra.Command, e env, needs ...config.Need) (*connection, erro
 	if err != nil {
 		return nil, err
 	}
+	return connectWith(cmd.Context(), cfg)
+}
+
+// connectWith connects to Redis, which must not be embedded. The error has an exit code.
+func connectWith(ctx context.Context, cfg config.Config) (*connection, error) {
 	if err := notEmbedded(cfg); err != nil {
 		return nil, err
 	}
-	return connectTo(cmd.Context(), cfg)
+	return connectTo(ctx, cfg)
 }
 
 // withRedis returns a RunE that connects to Redis and calls run.

@@ -103,7 +103,7 @@ func TestSimulator(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 		for _, want := range []string{"NOT Tencent", url, "20 requests per calendar second",
-			"1 requests; CreateSnapshotTask: 1, rejected 0", "tasks 1"} {
+			"1 request; CreateSnapshotTask: 1, rejected 0", "tasks 1"} {
 			if !strings.Contains(said, want) {
 				t.Errorf("it does not say %q:\n%s", want, said)
 			}

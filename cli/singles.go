@@ -59,7 +59,7 @@ func printSingles(ctx context.Context, e env, c *connection, limit int, output s
 	case err != nil:
 		return c.redisError(err)
 	case more:
-		fmt.Fprintf(e.stderr, "only %d are listed; list more with --limit\n", limit)
+		fmt.Fprintf(e.stderr, "only %d listed; list more with --limit\n", limit)
 	case n == 0 && output == "table":
 		fmt.Fprintln(e.stderr, "no single rooms")
 	}

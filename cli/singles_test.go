@@ -65,7 +65,7 @@ func TestStatusListsSingleRooms(t *testing.T) {
 	enqueue(104)
 	want("after", "map[101:succeeded 102:canceled 103:failed 104:queued]")
 	want("with a limit", "map[104:queued]", "--limit", "1")
-	s.says(exitOK, "only 1 are listed", "status", "--rooms", "--limit", "1")
+	s.says(exitOK, "only 1 listed", "status", "--rooms", "--limit", "1")
 	s.says(exitOK, three, "status", "--rooms")
 	if header, rows := table(
 		t,

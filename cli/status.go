@@ -222,9 +222,12 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 		}
 		return nil
 	}
-	took := time.Since(b.CreatedAt)
-	if b.Ended() {
-		took = b.EndedAt.Sub(b.CreatedAt)
+	var running, took string // both are empty for a paused batch
+	switch {
+	case b.Ended():
+		took = b.EndedAt.Sub(b.CreatedAt).Round(100 * time.Millisecond).String()
+	case b.State == "running":
+		running = max(0, time.Since(b.CreatedAt)).Round(time.Second).String()
 	}
 	return printFields(e.stdout,
 		"batch", b.ID,
@@ -246,7 +249,8 @@ func printBatch(ctx context.Context, e env, c *connection, b ledger.Batch, outpu
 		"possible duplicates", nonzero(b.PossibleDuplicates),
 		"enqueued", formatTime(b.CreatedAt),
 		"ended", formatTime(b.EndedAt),
-		"took", took.Round(100*time.Millisecond),
+		"running for", running,
+		"took", took,
 	)
 }
 

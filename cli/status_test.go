@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -105,7 +106,7 @@ func TestStatusListsAllBatches(t *testing.T) {
 	}
 	for _, output := range []string{"table", "jsonl", "csv"} {
 		if code, _, stderr := s.run("", "status", "--limit", "10", "-o", output); code != exitOK ||
-			stderr != noWorker+"only the newest 10 are listed; list more with --limit\n" {
+			stderr != noWorker+"only the newest 10 listed; list more with --limit\n" {
 			t.Errorf("-o %s: exit %d, %q", output, code, stderr)
 		}
 	}
@@ -146,6 +147,27 @@ func TestStatusListsAllBatches(t *testing.T) {
 	} {
 		s.says(exitUsage, args[len(args)-2], append([]string{"status"}, args...)...)
 	}
+}
+
+// The status of a batch shows how long it has been running, or how long it took.
+func TestStatusShowsDurationOfBatch(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, tiwtest.Options{})
+	s.batch("b", 1)
+	running, took := regexp.MustCompile(`\nrunning for +(\d+m)?\d+s\n`), regexp.MustCompile(`\ntook +\S+s\n`)
+	check := func(state string, isRunning, hasEnded bool) {
+		t.Helper()
+		out := s.ok("status", "b")
+		if running.MatchString(out) != isRunning || took.MatchString(out) != hasEnded {
+			t.Errorf("status of a %s batch: \"running for\" %t, want %t; \"took\" %t, want %t\n%s", state,
+				running.MatchString(out), isRunning, took.MatchString(out), hasEnded, out)
+		}
+	}
+	check("running", true, false)
+	s.ok("pause", "b")
+	check("paused", false, false)
+	s.ok("cancel", "b")
+	check("canceled", false, true)
 }
 
 // watching runs status --watch until its output has the words, and returns it.

@@ -45,6 +45,44 @@ func TestWrongUse(t *testing.T) {
 	}
 }
 
+// Arguments are checked before the connection to Redis.
+func TestWrongArgumentsNeedNoRedis(t *testing.T) {
+	t.Parallel()
+	s := site{T: t}
+	s.environ = map[string]string{
+		"TIWSNAP_REDIS_URL": "redis://127.0.0.1:1",
+		"TIWSNAP_CONFIG": s.file("tiwsnap.yml",
+			`schedules: [{name: evening, cron: "0 1 * * *", rooms: {list: "RoomId\n1\n"}, defaults: {SdkAppId: 1}}]`),
+	}
+	for args, want := range map[string]string{
+		"enqueue room --room 1":                            "SdkAppId: is missing: see tiwsnap enqueue room -h",
+		"enqueue room --app 1":                             "RoomId: is missing: see tiwsnap enqueue room -h",
+		"enqueue room --app 1 --room 1 --width 2561":       "Whiteboard.Width: is 2561",
+		"enqueue room --app 1 --room 1 --callback-url x":   "--callback-url must be a URL",
+		"enqueue batch ../examples/class.csv --mode All":   `SnapshotMode: is "All"`,
+		"enqueue batch ../examples/class.csv --height 1e4": `--height "1e4"`,
+		"enqueue batch ../examples/class.csv --name -":     `--name "-"`,
+		"again b --name -":                                 `--name "-"`,
+		"audit -n 0":                                       "--number 0",
+		"find 1 --limit 0":                                 "--limit 0",
+		"limit 0":                                          `"0" is not a limit`,
+		"retry b --code X":                                 "--code needs --failed or --held",
+		"schedule pause none":                              `no schedule is named "none"`,
+		"schedule resume none":                             `no schedule is named "none"`,
+		"schedule run none":                                `no schedule is named "none"`,
+		"status b --limit 1":                               "--limit filters the list",
+		"webhooks resend":                                  "give the ids of webhooks",
+		"status -o csv --tz No":                            "--tz works only with",
+	} {
+		code, stdout, stderr := s.run("", strings.Fields(args)...)
+		if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "tiwsnap: "+want) {
+			t.Errorf("tiwsnap %s: exit code %d, %q, %q, want %q", args, code, stdout, stderr, want)
+		}
+	}
+	// A row of a class list can complete the flags.
+	s.says(exitUnavailable, "127.0.0.1:1", "enqueue", "batch", "../examples/class.csv", "--cos-region", "ap-singapore")
+}
+
 // A command that only has subcommands prints its help to stderr and exits with a usage error.
 func TestCommandsWithoutOneOfTheirs(t *testing.T) {
 	t.Parallel()

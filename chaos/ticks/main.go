@@ -137,9 +137,9 @@ func audit(ctx context.Context, bed *testbed.Testbed, f *fleet, first time.Time,
 		minutes++
 	}
 	tasks := int(bed.Sim.State().Tasks.Created)
-	fmt.Printf("batches %d, tasks at the API %d, the rooms were asked for %d times\n", len(batches), tasks, f.asked)
+	fmt.Printf("batches %d, tasks at the API %d, requests for the rooms %d\n", len(batches), tasks, f.asked)
 	if tasks != minutes*rooms {
-		faults = append(faults, fmt.Errorf("%d tasks were made, want %d", tasks, minutes*rooms))
+		faults = append(faults, fmt.Errorf("tasks created: %d, want %d", tasks, minutes*rooms))
 	}
 	return errors.Join(faults...)
 }
