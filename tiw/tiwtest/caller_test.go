@@ -109,8 +109,8 @@ func hmacSHA(key []byte, s string) []byte {
 	return h.Sum(nil)
 }
 
-// answer is the response to any action.
-type answer struct {
+// response has the fields of the responses to all actions.
+type response struct {
 	Error *struct{ Code, Message string }
 
 	TaskID, Status string
@@ -124,23 +124,23 @@ type answer struct {
 	RequestId string
 }
 
-func (a answer) code() string {
-	if a.Error == nil {
+func (r response) code() string {
+	if r.Error == nil {
 		return "OK"
 	}
-	return a.Error.Code
+	return r.Error.Code
 }
 
-// direct passes the request to the server without a connection.
-func direct(t testing.TB, srv *tiwtest.Server, r *http.Request) answer {
+// serve passes the request to the server without a connection.
+func serve(t testing.TB, srv *tiwtest.Server, r *http.Request) response {
 	t.Helper()
 	w := httptest.NewRecorder()
 	srv.ServeHTTP(w, r)
 	return parse(t, w.Code, w.Body.Bytes())
 }
 
-// over sends the request over a connection.
-func over(t testing.TB, r *http.Request) answer {
+// do sends the request over a connection.
+func do(t testing.TB, r *http.Request) response {
 	t.Helper()
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -154,17 +154,17 @@ func over(t testing.TB, r *http.Request) answer {
 	return parse(t, resp.StatusCode, body)
 }
 
-func parse(t testing.TB, status int, body []byte) answer {
+func parse(t testing.TB, status int, body []byte) response {
 	t.Helper()
 	if status != http.StatusOK {
-		t.Errorf("status is %d, every processed call is answered 200", status)
+		t.Errorf("status is %d, want 200 for every processed request", status)
 	}
-	var envelope struct{ Response *answer }
+	var envelope struct{ Response *response }
 	if err := json.Unmarshal(body, &envelope); err != nil || envelope.Response == nil {
-		t.Fatalf("no envelope: %v: %.300s", err, body)
+		t.Fatalf("the body is not an envelope: %v: %.300s", err, body)
 	}
 	if len(envelope.Response.RequestId) != 36 {
-		t.Errorf("RequestId is %q, not a UUID", envelope.Response.RequestId)
+		t.Errorf("RequestId is %q, want a UUID", envelope.Response.RequestId)
 	}
 	return *envelope.Response
 }

@@ -20,8 +20,8 @@ import (
 // TestFaults tests every fault of an API request over a real connection.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	// raw sends a request and does not follow redirects.
-	raw := func(t *testing.T, srv *tiwtest.Server, action, body string) (*http.Response, []byte, error) {
+	// sendRaw sends a request and does not follow redirects.
+	sendRaw := func(t *testing.T, srv *tiwtest.Server, action, body string) (*http.Response, []byte, error) {
 		t.Helper()
 		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 		resp, err := client.Do(newCaller(hostOf(srv)).request(t, action, body))
@@ -44,7 +44,7 @@ func TestFaults(t *testing.T) {
 			wantCode("ResourceUnavailable.NotRegistered")},
 		{"cut", tiwtest.Faults{Cut: 1}, true, func(t *testing.T, resp *http.Response, _ []byte, err error) {
 			if !errors.Is(err, io.EOF) {
-				t.Errorf("got %v, %v, want a connection that ends", resp, err)
+				t.Errorf("got %v, %v, want a closed connection", resp, err)
 			}
 		}},
 		{"html", tiwtest.Faults{HTML: 1}, false, func(t *testing.T, resp *http.Response, body []byte, err error) {
@@ -76,35 +76,35 @@ func TestFaults(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			srv := tiwtest.Start(t, tiwtest.Options{Faults: test.faults, SlowByte: time.Millisecond})
 			began := time.Now()
-			resp, body, err := raw(t, srv, create, room7)
+			resp, body, err := sendRaw(t, srv, create, room7)
 			test.check(t, resp, body, err)
 			if test.name == "slowBody" && time.Since(began) < time.Duration(len(body))*time.Millisecond {
-				t.Errorf("%d bytes came within %v, want one each millisecond", len(body), time.Since(began))
+				t.Errorf("%d bytes arrived within %v, want one each millisecond", len(body), time.Since(began))
 			}
 
 			st := srv.State()
 			if d := cmp.Diff(map[string]int64{test.name: 1}, st.Faults); d != "" {
-				t.Errorf("faults counted (-want +got):\n%s", d)
+				t.Errorf("State().Faults (-want +got):\n%s", d)
 			}
 			call := srv.Requests()[0]
 			if call.Outcome != test.name || call.RoomId != 7 {
-				t.Errorf("logged as %+v", call)
+				t.Errorf("the request log has %+v, want outcome %s for room 7", call, test.name)
 			}
 			if created := st.Tasks.Created == 1; created != test.creates || (call.TaskID != "") != test.creates {
-				t.Errorf("task created: %v, logged %q, want %v", created, call.TaskID, test.creates)
+				t.Errorf("task created: %v, want %v; the request log has TaskID %q", created, test.creates, call.TaskID)
 			}
 			if a := st.Actions[create]; a.Received.Requests != 1 || a.Rejected != 0 {
-				t.Errorf("the call was counted as %+v", a)
+				t.Errorf("State().Actions has %+v, want one accepted request", a)
 			}
 
-			_, _, err = raw(t, srv, describe, `{"TaskID":"x","SdkAppId":1}`)
+			_, _, err = sendRaw(t, srv, describe, `{"TaskID":"x","SdkAppId":1}`)
 			if n := srv.State().Codes["InvalidParameter.TaskNotFound"]; err != nil || n != 1 {
-				t.Errorf("the fault struck %s: %v", describe, err)
+				t.Errorf("the fault affected %s: %v", describe, err)
 			}
 		})
 	}
 
-	t.Run("silent holds the call until the client leaves", func(t *testing.T) {
+	t.Run("silent holds the request until the client disconnects", func(t *testing.T) {
 		srv := tiwtest.Start(t, tiwtest.Options{Faults: tiwtest.Faults{Silent: 1}})
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
@@ -115,19 +115,19 @@ func TestFaults(t *testing.T) {
 		}()
 		_, err := http.DefaultClient.Do(newCaller(hostOf(srv)).request(t, create, room7).WithContext(ctx))
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want context.Canceled", err)
 		}
 		if st := srv.State(); st.Tasks.Created != 1 || st.Faults["silent"] != 1 {
-			t.Errorf("%+v, %v", st.Tasks, st.Faults)
+			t.Errorf("tasks %+v, faults %v, want one of each", st.Tasks, st.Faults)
 		}
 	})
-	t.Run("silent ends at the hold limit", func(t *testing.T) {
+	t.Run("silent closes the connection at the hold limit", func(t *testing.T) {
 		srv := tiwtest.Start(t, tiwtest.Options{Faults: tiwtest.Faults{Silent: 1}, HoldLimit: 20 * time.Millisecond})
-		if _, _, err := raw(t, srv, create, room7); !errors.Is(err, io.EOF) {
-			t.Errorf("got %v, want a connection that ends", err)
+		if _, _, err := sendRaw(t, srv, create, room7); !errors.Is(err, io.EOF) {
+			t.Errorf("got %v, want a closed connection", err)
 		}
 	})
-	t.Run("a redirect that is followed is counted", func(t *testing.T) {
+	t.Run("a followed redirect is counted", func(t *testing.T) {
 		srv := tiwtest.Start(t, tiwtest.Options{Faults: tiwtest.Faults{Redirect: 1}})
 		resp, err := http.DefaultClient.Do(newCaller(hostOf(srv)).request(t, create, room7))
 		if err != nil {
@@ -135,17 +135,17 @@ func TestFaults(t *testing.T) {
 		}
 		resp.Body.Close()
 		if n := srv.State().Faults["redirectFollowed"]; n != 1 {
-			t.Errorf("counted %d", n)
+			t.Errorf("redirectFollowed = %d, want 1", n)
 		}
 	})
-	t.Run("other actions on request", func(t *testing.T) {
+	t.Run("Actions selects the affected actions", func(t *testing.T) {
 		srv := tiwtest.Start(t, tiwtest.Options{Faults: tiwtest.Faults{Cut: 1, Actions: []string{describe}}})
-		if _, _, err := raw(t, srv, describe, `{"TaskID":"x","SdkAppId":1}`); !errors.Is(err, io.EOF) {
-			t.Errorf("%s: got %v", describe, err)
+		if _, _, err := sendRaw(t, srv, describe, `{"TaskID":"x","SdkAppId":1}`); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: got %v, want a closed connection", describe, err)
 		}
-		resp, body, err := raw(t, srv, create, room7)
+		resp, body, err := sendRaw(t, srv, create, room7)
 		if err != nil || parse(t, resp.StatusCode, body).TaskID == "" {
-			t.Errorf("%s: got %v: %s", create, err, body)
+			t.Errorf("%s: got %v: %s, want a task", create, err, body)
 		}
 	})
 }
@@ -162,7 +162,7 @@ func wantCode(code string) func(*testing.T, *http.Response, []byte, error) {
 }
 
 // An error code set for a room or an application affects no other.
-func TestCodesByName(t *testing.T) {
+func TestRoomAndAppCodes(t *testing.T) {
 	srv := newServer(t, tiwtest.Options{Faults: tiwtest.Faults{
 		RoomCodes: map[uint64]string{8: "UnauthorizedOperation"},
 		AppCodes:  map[uint64]string{1400000009: "UnauthorizedOperation.SdkAppId"},
@@ -173,12 +173,12 @@ func TestCodesByName(t *testing.T) {
 		`{"Whiteboard":{},"SdkAppId":1400124720,"RoomId":8}`: "UnauthorizedOperation",
 		`{"Whiteboard":{},"SdkAppId":1400000009,"RoomId":7}`: "UnauthorizedOperation.SdkAppId",
 	} {
-		if got := direct(t, srv, c.request(t, create, body)).code(); got != want {
-			t.Errorf("%s: answered %q, want %q", body, got, want)
+		if got := serve(t, srv, c.request(t, create, body)).code(); got != want {
+			t.Errorf("%s: got %q, want %q", body, got, want)
 		}
 	}
 	if n := len(slices.Collect(srv.Tasks())); n != 1 {
-		t.Errorf("%d tasks were made, want that of room 7 alone", n)
+		t.Errorf("%d tasks were created, want 1, that of room 7", n)
 	}
 }
 
@@ -195,29 +195,29 @@ func TestFaultPeriods(t *testing.T) {
 		c.now = clk.now
 		for _, d := range []time.Duration{0, 10 * time.Second, 29 * time.Second, time.Second} {
 			clk.advance(d)
-			codes = append(codes, direct(t, srv, c.request(t, create, room7)).code())
+			codes = append(codes, serve(t, srv, c.request(t, create, room7)).code())
 		}
 		return codes
 	}
 	const expired = "ResourceUnavailable.ServiceExpired"
 	if d := cmp.Diff([]string{"OK", expired, expired, "OK"}, codes(tiwtest.Faults{Arrears: period})); d != "" {
-		t.Errorf("arrears for a while: %s", d)
+		t.Errorf("codes during arrears of 30 s (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff([]string{"OK", "InternalError", "InternalError", "OK"},
 		codes(tiwtest.Faults{InternalError: 1, During: period})); d != "" {
-		t.Errorf("errors for a while: %s", d)
+		t.Errorf("codes during errors of 30 s (-want +got):\n%s", d)
 	}
 	period.For = 0
 	if d := cmp.Diff([]string{"OK", "InternalError", "InternalError", "InternalError"},
 		codes(tiwtest.Faults{InternalError: 1, During: period})); d != "" {
-		t.Errorf("errors without end: %s", d)
+		t.Errorf("codes during errors without an end (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff([]string{"OK", "OK", "OK", "OK"}, codes(tiwtest.Faults{Arrears: period})); d != "" {
-		t.Errorf("arrears for no time: %s", d)
+		t.Errorf("codes with arrears of 0 s (-want +got):\n%s", d)
 	}
 }
 
-func TestFaultsComeAsOftenAsToldAndTheSameForASeed(t *testing.T) {
+func TestFaultRatesAndSeed(t *testing.T) {
 	outcomes := func(seed uint64) map[string]int64 {
 		srv := newServer(t, tiwtest.Options{
 			Limit: -1, Seed: seed, Faults: tiwtest.Faults{InternalError: 0.1, InternalErrorCreated: 0.2, CutJSON: 0.3},
@@ -231,17 +231,18 @@ func TestFaultsComeAsOftenAsToldAndTheSameForASeed(t *testing.T) {
 	first := outcomes(7)
 	for name, want := range map[string]int64{"internalError": 200, "internalErrorCreated": 400, "cutJSON": 600} {
 		if got := first[name]; got < want*8/10 || got > want*12/10 {
-			t.Errorf("%s struck %d times of 2000, want about %d", name, got, want)
+			t.Errorf("%s affected %d of 2000 requests, want about %d", name, got, want)
 		}
 	}
 	if d := cmp.Diff(first, outcomes(7)); d != "" {
-		t.Errorf("with the same seed: %s", d)
+		t.Errorf("two runs with the same seed differ:\n%s", d)
 	}
 	if cmp.Equal(first, outcomes(8)) {
-		t.Error("another seed made no difference")
+		t.Error("runs with different seeds are equal")
 	}
 }
 
+// discard is a ResponseWriter without a body.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }
@@ -266,14 +267,14 @@ func TestAdminFaults(t *testing.T) {
 	status, body := post(`{"internalError": 0.5, "code": 0.5, "codeName": "FailedOperation", "arrears": {"after": ` +
 		`"1h", "for": "30s"}, "foreignLoad": 5, "callbackDelay": "2s"}`)
 	if status != 200 {
-		t.Fatalf("%d: %s", status, body)
+		t.Fatalf("POST /admin/faults: status %d: %s", status, body)
 	}
 	want := tiwtest.Faults{
 		InternalError: 0.5, Code: 0.5, CodeName: "FailedOperation", ForeignLoad: 5,
 		CallbackDelay: tiwtest.Duration(2 * time.Second),
 		Arrears:       tiwtest.Period{After: tiwtest.Duration(time.Hour), For: tiwtest.Duration(30 * time.Second)},
 	}
-	check := func() {
+	checkFaults := func() {
 		t.Helper()
 		resp, err := http.Get(srv.URL + "/admin/faults")
 		if err != nil {
@@ -285,13 +286,13 @@ func TestAdminFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(want, got); d != "" {
-			t.Errorf("faults (-want +got):\n%s", d)
+			t.Errorf("GET /admin/faults (-want +got):\n%s", d)
 		}
 	}
-	check()
-	if code := over(t, newCaller(hostOf(srv)).request(t, create, room7)).code(); code != "InternalError" &&
+	checkFaults()
+	if code := do(t, newCaller(hostOf(srv)).request(t, create, room7)).code(); code != "InternalError" &&
 		code != "FailedOperation" {
-		t.Errorf("a call in the middle of it got %s", code)
+		t.Errorf("a request got %s, want InternalError or FailedOperation", code)
 	}
 	for _, test := range []struct{ body, want string }{
 		{`{"internalErrors": 1}`, "internalErrors"},
@@ -305,8 +306,8 @@ func TestAdminFaults(t *testing.T) {
 		{`{"arrears": {"for": 5}}`, "for"},
 	} {
 		if status, body := post(test.body); status != 400 || !strings.Contains(body, test.want) {
-			t.Errorf("%s: %d: %s, want %q", test.body, status, body, test.want)
+			t.Errorf("%s: status %d: %s, want 400 with %q", test.body, status, body, test.want)
 		}
 	}
-	check()
+	checkFaults()
 }

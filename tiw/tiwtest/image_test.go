@@ -36,74 +36,74 @@ func TestImages(t *testing.T) {
 		t.Run(test.board, func(t *testing.T) {
 			srv := newServer(t, tiwtest.Options{})
 			c := newCaller("127.0.0.1:9090")
-			id := direct(t, srv, c.request(t, create, `{"SdkAppId":1400124720,"RoomId":7,"Whiteboard":`+test.board+`}`)).TaskID
-			for i, url := range direct(t, srv, c.request(t, describe, describeBody(id))).Result.Snapshots {
+			id := serve(t, srv, c.request(t, create, `{"SdkAppId":1400124720,"RoomId":7,"Whiteboard":`+test.board+`}`)).TaskID
+			for i, url := range serve(t, srv, c.request(t, describe, describeBody(id))).Result.Snapshots {
 				if want := fmt.Sprintf("http://127.0.0.1:9090/images/7/%s/%d.png", id, i+1); url != want {
-					t.Errorf("image %d is at %s, want %s", i, url, want)
+					t.Errorf("image %d has the URL %s, want %s", i, url, want)
 				}
 				w := get(t, srv, url)
 				if w.Code != 200 || w.Header().Get("Content-Type") != "image/png" {
-					t.Fatalf("%d, %v", w.Code, w.Header())
+					t.Fatalf("GET %s: status %d, header %v, want a PNG", url, w.Code, w.Header())
 				}
 				if again := get(t, srv, url); again.Body.String() != w.Body.String() {
-					t.Error("the second look at an image shows another")
+					t.Error("the second download of an image has other bytes")
 				}
 				img, err := png.Decode(w.Body)
 				if err != nil {
 					t.Fatal(err)
 				}
 				if b := img.Bounds(); b.Dx() != test.width || b.Dy() != test.height {
-					t.Errorf("the image is %v", b)
+					t.Errorf("the image is %v, want %d x %d", b, test.width, test.height)
 				}
 			}
 		})
 	}
-	t.Run("another room has another image", func(t *testing.T) {
+	t.Run("each room has its own image", func(t *testing.T) {
 		srv := newServer(t, tiwtest.Options{})
 		c := newCaller("h")
 		seen := map[string]string{}
 		for _, room := range []string{"7", "8", "4294967295"} {
-			id := direct(t, srv, c.request(t, create, `{"SdkAppId":1400124720,"RoomId":`+room+`,"Whiteboard":{}}`)).TaskID
-			for _, url := range direct(t, srv, c.request(t, describe, describeBody(id))).Result.Snapshots {
+			id := serve(t, srv, c.request(t, create, `{"SdkAppId":1400124720,"RoomId":`+room+`,"Whiteboard":{}}`)).TaskID
+			for _, url := range serve(t, srv, c.request(t, describe, describeBody(id))).Result.Snapshots {
 				body := get(t, srv, url).Body.String()
 				if other, ok := seen[body]; ok {
-					t.Errorf("%s is the same as %s", url, other)
+					t.Errorf("the images %s and %s are equal", url, other)
 				}
 				seen[body] = url
 			}
 		}
 	})
-	t.Run("there is no image of", func(t *testing.T) {
+	t.Run("availability", func(t *testing.T) {
 		clk := newClock(time.Unix(1760000000, 0))
 		srv := newServer(t, tiwtest.Options{Clock: clk.now, TaskDuration: time.Minute, ImageRetention: time.Hour})
 		c := newCaller("h")
 		c.now = clk.now
-		url := "http://h/images/7/" + direct(t, srv, c.request(t, create, room7)).TaskID + "/1.png"
-		want := func(status int, url, what string) {
+		url := "http://h/images/7/" + serve(t, srv, c.request(t, create, room7)).TaskID + "/1.png"
+		wantStatus := func(status int, url, what string) {
 			t.Helper()
 			if got := get(t, srv, url).Code; got != status {
-				t.Errorf("%s: got %d, want %d", what, got, status)
+				t.Errorf("%s: status %d, want %d", what, got, status)
 			}
 		}
-		want(404, url, "a task that runs")
+		wantStatus(404, url, "running task")
 		clk.advance(time.Minute)
-		want(200, url, "a task that ended")
-		want(404, strings.Replace(url, "/7/", "/8/", 1), "another room")
-		want(404, strings.Replace(url, "1.png", "0.png", 1), "page 0")
-		want(404, strings.Replace(url, "1.png", "5.png", 1), "page 5")
-		want(404, strings.Replace(url, "1.png", "1.gif", 1), "a GIF")
-		want(404, "http://h/images/7/x/1.png", "no task")
+		wantStatus(200, url, "finished task")
+		wantStatus(404, strings.Replace(url, "/7/", "/8/", 1), "another room")
+		wantStatus(404, strings.Replace(url, "1.png", "0.png", 1), "page 0")
+		wantStatus(404, strings.Replace(url, "1.png", "5.png", 1), "page 5")
+		wantStatus(404, strings.Replace(url, "1.png", "1.gif", 1), "GIF")
+		wantStatus(404, "http://h/images/7/x/1.png", "unknown task")
 		clk.advance(time.Hour)
-		want(404, url, "a task that ended an hour ago")
+		wantStatus(404, url, "task that finished an hour ago")
 	})
 }
 
 // TestImageSize checks that the options set the number and the size of the images.
 func TestImageSize(t *testing.T) {
-	srv, url := pictured(t, tiwtest.Options{Images: 3, ImageBytes: 300_000})
+	srv, url := startWithImage(t, tiwtest.Options{Images: 3, ImageBytes: 300_000})
 	for task := range srv.Tasks() {
 		if task.Images != 3 {
-			t.Errorf("the task has %d images", task.Images)
+			t.Errorf("the task has %d images, want 3", task.Images)
 		}
 	}
 	resp, err := http.Get(strings.Replace(url, "1.png", "3.png", 1))
@@ -113,14 +113,14 @@ func TestImageSize(t *testing.T) {
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil || len(b) != 300_000 || resp.ContentLength != 300_000 {
-		t.Errorf("%d bytes, length %d, %v", len(b), resp.ContentLength, err)
+		t.Errorf("the image has %d bytes, Content-Length %d, %v, want 300000", len(b), resp.ContentLength, err)
 	}
 	if _, err := png.Decode(bytes.NewReader(b)); err != nil {
 		t.Error(err)
 	}
 	for _, o := range []tiwtest.Options{{Images: 256}, {Images: -1}, {ImageBytes: -1}, {ImageBytes: 65 << 20}} {
 		if o.Validate() == nil {
-			t.Errorf("%d images of %d bytes are accepted", o.Images, o.ImageBytes)
+			t.Errorf("Validate() accepts %d images of %d bytes", o.Images, o.ImageBytes)
 		}
 	}
 }

@@ -15,13 +15,14 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// pictured returns a server with a finished task and the URL of the task's first image.
-func pictured(t *testing.T, o tiwtest.Options) (*tiwtest.Server, string) {
+// startWithImage returns a server with a finished task and the URL of the task's first image.
+func startWithImage(t *testing.T, o tiwtest.Options) (*tiwtest.Server, string) {
 	t.Helper()
 	srv := tiwtest.Start(t, o)
 	c := newCaller(hostOf(srv))
-	id := direct(t, srv, c.request(t, create, room7)).TaskID
-	return srv, direct(t, srv, c.request(t, describe, describeBody(id))).Result.Snapshots[0]
+	const room = `{"SdkAppId":1400124720,"RoomId":7,"Whiteboard":{"Width":320,"Height":180}}` // small images are fast
+	id := serve(t, srv, c.request(t, create, room)).TaskID
+	return srv, serve(t, srv, c.request(t, describe, describeBody(id))).Result.Snapshots[0]
 }
 
 // Each image fault affects the configured number of requests, over a real connection. The next request gets the image.
@@ -30,7 +31,7 @@ func TestImageFaults(t *testing.T) {
 	for _, c := range []struct {
 		fault  tiwtest.ImageFault
 		status int    // 0: no response
-		as     string // Content-Type
+		typ    string // Content-Type
 		err    bool   // reading the body fails
 		whole  bool   // the body is the image
 	}{
@@ -48,7 +49,7 @@ func TestImageFaults(t *testing.T) {
 	} {
 		t.Run(string(c.fault), func(t *testing.T) {
 			t.Parallel()
-			srv, url := pictured(t, tiwtest.Options{HoldLimit: 50 * time.Millisecond, Faults: tiwtest.Faults{
+			srv, url := startWithImage(t, tiwtest.Options{HoldLimit: 50 * time.Millisecond, Faults: tiwtest.Faults{
 				Images: map[tiwtest.ImageFault]float64{c.fault: 1}, ImagesFirst: 2,
 			}})
 			get := func() (*http.Response, []byte, error) {
@@ -70,46 +71,47 @@ func TestImageFaults(t *testing.T) {
 				}
 				return resp, b, err
 			}
-			var answers [][]byte
+			var bodies [][]byte
 			for range 2 {
 				resp, body, err := get()
 				if c.status == 0 {
 					if !errors.Is(err, io.EOF) {
-						t.Errorf("got %v, %v, want a connection that ends", resp, err)
+						t.Errorf("got %v, %v, want a closed connection", resp, err)
 					}
 					continue
 				}
 				if resp == nil {
 					t.Fatal(err)
 				}
-				if resp.StatusCode != c.status || resp.Header.Get("Content-Type") != c.as || (err != nil) != c.err {
-					t.Errorf("%d %s, %v", resp.StatusCode, resp.Header.Get("Content-Type"), err)
+				if resp.StatusCode != c.status || resp.Header.Get("Content-Type") != c.typ || (err != nil) != c.err {
+					t.Errorf("got status %d, type %q, %v, want %d, %q, error %v",
+						resp.StatusCode, resp.Header.Get("Content-Type"), err, c.status, c.typ, c.err)
 				}
-				answers = append(answers, body)
+				bodies = append(bodies, body)
 			}
 			_, img, err := get()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if _, err := png.Decode(bytes.NewReader(img)); err != nil {
-				t.Errorf("after the faults: %v", err)
+				t.Errorf("the request after the faults did not get the image: %v", err)
 			}
-			for _, body := range answers {
+			for _, body := range bodies {
 				if bytes.Equal(body, img) != c.whole {
-					t.Errorf("%d bytes came, the image has %d", len(body), len(img))
+					t.Errorf("the faulty body has %d bytes, the image %d; want equal: %v", len(body), len(img), c.whole)
 				}
 			}
 			st := srv.State()
 			if st.Faults["images."+string(c.fault)] != 2 || st.Images != 1 {
-				t.Errorf("counted %v and %d images", st.Faults, st.Images)
+				t.Errorf("State() has the faults %v and %d images, want 2 faults and 1 image", st.Faults, st.Images)
 			}
 		})
 	}
 }
 
-func TestImageFaultsAreAShare(t *testing.T) {
+func TestImageFaultRates(t *testing.T) {
 	needs.Time(t)
-	_, url := pictured(t, tiwtest.Options{Seed: 1, Images: 1, Faults: tiwtest.Faults{
+	_, url := startWithImage(t, tiwtest.Options{Seed: 1, Images: 1, Faults: tiwtest.Faults{
 		Images: map[tiwtest.ImageFault]float64{tiwtest.ImageUnavailable: .25, tiwtest.ImageNotFound: .25},
 	}})
 	codes := map[int]int{}
@@ -124,12 +126,12 @@ func TestImageFaultsAreAShare(t *testing.T) {
 	}
 	for code, want := range map[int]int{200: 100, 404: 50, 503: 50} {
 		if n := codes[code]; n < want-30 || n > want+30 {
-			t.Errorf("%d answered %d, want about %d", n, code, want)
+			t.Errorf("%d of 200 responses have status %d, want about %d", n, code, want)
 		}
 	}
 }
 
-func TestImageFaultsValidate(t *testing.T) {
+func TestImageFaultValidation(t *testing.T) {
 	for want, f := range map[string]tiwtest.Faults{
 		`unknown image fault "500"`: {Images: map[tiwtest.ImageFault]float64{"500": 1}},
 		"image fault cut is 2":      {Images: map[tiwtest.ImageFault]float64{tiwtest.ImageCut: 2}},
@@ -139,7 +141,7 @@ func TestImageFaultsValidate(t *testing.T) {
 		"imagesFirst is -1": {ImagesFirst: -1},
 	} {
 		if err := f.Validate(); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %s", err, want)
+			t.Errorf("Validate() = %v, want %s", err, want)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-func TestOptionsAreChecked(t *testing.T) {
+func TestOptionValidation(t *testing.T) {
 	o := tiwtest.Options{
 		Window: "rolling", Envelope: "xml", TaskFailure: 2, LatencySigma: -1, Latency: -1, MaxTasks: -1,
 		Faults: tiwtest.Faults{Cut: 2},
@@ -17,22 +17,22 @@ func TestOptionsAreChecked(t *testing.T) {
 	for _, want := range []string{"window", "envelope", "task failure", "latency sigma", "latency is",
 		"max tasks", "cut"} {
 		if !strings.Contains(fmt.Sprint(err), want) {
-			t.Errorf("the error does not name %s: %v", want, err)
+			t.Errorf("Validate() = %v, want it to mention %s", err, want)
 		}
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("New took options that are not valid")
+			t.Error("New() accepted invalid options")
 		}
 	}()
 	tiwtest.New(o)
 }
 
-func TestSecretsDoNotPrint(t *testing.T) {
+func TestSecretsAreRedacted(t *testing.T) {
 	o := tiwtest.Options{Credentials: map[string]tiwtest.Secret{"id": "canary"}, CallbackKey: "canary"}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 		if s := fmt.Sprintf(verb, o); strings.Contains(s, "canary") {
-			t.Errorf("%s prints the secret", verb)
+			t.Errorf("the format %s prints the secret", verb)
 		}
 	}
 }

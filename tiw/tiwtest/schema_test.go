@@ -11,13 +11,13 @@ func TestCreateSchema(t *testing.T) {
 	srv := newServer(t, tiwtest.Options{Limit: -1})
 	c := newCaller("h")
 	for _, test := range []struct{ name, body, want, message string }{
-		{name: "the least", body: room7, want: "OK"},
-		{name: "everything", want: "OK", body: `{"SdkAppId":1400124720,"RoomId":4294967295,
+		{name: "required fields only", body: room7, want: "OK"},
+		{name: "every field", want: "OK", body: `{"SdkAppId":1400124720,"RoomId":4294967295,
 			"CallbackURL":"https://192.0.2.1/x","SnapshotMode":"LatestMarksOnly",
 			"Whiteboard":{"Width":2560,"Height":0,"InitParams":"{\"ratio\":\"16:9\"}"},
 			"COS":{"Uin":100000000000,"Region":"ap-guangzhou","Bucket":"b-1","TargetDir":"d","Domain":"e"}}`},
-		{name: "null is the same as nothing", body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{"Width":null},"COS":null}`,
-			want: "OK"},
+		{name: "null is the same as a missing field", want: "OK",
+			body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{"Width":null},"COS":null}`},
 		{name: "an empty body", body: ``, want: "MissingParameter"},
 		{name: "not JSON", body: `{`, want: "InvalidParameter"},
 		{name: "not an object", body: `[]`, want: "InvalidParameter"},
@@ -28,15 +28,15 @@ func TestCreateSchema(t *testing.T) {
 		{name: "no Whiteboard", body: `{"SdkAppId":1,"RoomId":7}`, want: "MissingParameter", message: "`Whiteboard`"},
 		{name: "a null RoomId", body: `{"SdkAppId":1,"RoomId":null,"Whiteboard":{}}`, want: "MissingParameter",
 			message: "`RoomId`"},
-		{name: "a field too many", body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{},"Roomid":7}`,
+		{name: "an unknown field", body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{},"Roomid":7}`,
 			want: "UnknownParameter", message: "`Roomid`"},
-		{name: "a field too many inside", body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{"width":7}}`,
+		{name: "an unknown nested field", body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{"width":7}}`,
 			want: "UnknownParameter", message: "`Whiteboard.width`"},
 		{name: "a RoomId in quotes", body: `{"SdkAppId":1,"RoomId":"7","Whiteboard":{}}`, want: "InvalidParameter",
 			message: "`RoomId`"},
 		{name: "a negative RoomId", body: `{"SdkAppId":1,"RoomId":-7,"Whiteboard":{}}`, want: "InvalidParameter",
 			message: "`RoomId`"},
-		{name: "half a RoomId", body: `{"SdkAppId":1,"RoomId":7.5,"Whiteboard":{}}`, want: "InvalidParameter",
+		{name: "a fractional RoomId", body: `{"SdkAppId":1,"RoomId":7.5,"Whiteboard":{}}`, want: "InvalidParameter",
 			message: "`RoomId`"},
 		{name: "a RoomId of 0", body: `{"SdkAppId":1,"RoomId":0,"Whiteboard":{}}`, want: "InvalidParameter",
 			message: "`RoomId`"},
@@ -52,10 +52,10 @@ func TestCreateSchema(t *testing.T) {
 			want: "InvalidParameter", message: "`Whiteboard.Height`"},
 		{name: "InitParams that are not a string", body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{"InitParams":{}}}`,
 			want: "InvalidParameter", message: "`Whiteboard.InitParams`"},
-		{name: "a mode that does not exist",
+		{name: "an unknown SnapshotMode",
 			body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{},"SnapshotMode":"allmarks"}`, want: "InvalidParameter",
 			message: "`SnapshotMode`"},
-		{name: "a callback that is no URL", body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{},"CallbackURL":"ftp://x"}`,
+		{name: "a CallbackURL with another scheme", body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{},"CallbackURL":"ftp://x"}`,
 			want: "InvalidParameter", message: "`CallbackURL`"},
 		{name: "COS without Bucket", body: `{"SdkAppId":1,"RoomId":7,"Whiteboard":{},"COS":{"Uin":1,"Region":"r"}}`,
 			want: "MissingParameter", message: "`COS.Bucket`"},
@@ -70,21 +70,21 @@ func TestCreateSchema(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := srv.State().Tasks.Created
-			got := direct(t, srv, c.request(t, create, test.body))
+			got := serve(t, srv, c.request(t, create, test.body))
 			if got.code() != test.want {
 				t.Fatalf("got %s, want %s", got.code(), test.want)
 			}
 			if got.Error == nil {
 				if got.TaskID == "" {
-					t.Error("there is no TaskID")
+					t.Error("the response has no TaskID")
 				}
 				return
 			}
 			if !strings.Contains(got.Error.Message, test.message) {
-				t.Errorf("the message %q does not name %s", got.Error.Message, test.message)
+				t.Errorf("message is %q, want it to mention %s", got.Error.Message, test.message)
 			}
 			if srv.State().Tasks.Created != before {
-				t.Error("a task was created")
+				t.Error("the invalid request created a task")
 			}
 		})
 	}
@@ -93,19 +93,19 @@ func TestCreateSchema(t *testing.T) {
 func TestDescribeSchema(t *testing.T) {
 	srv := newServer(t, tiwtest.Options{Limit: -1})
 	c := newCaller("h")
-	id := direct(t, srv, c.request(t, create, room7)).TaskID
+	id := serve(t, srv, c.request(t, create, room7)).TaskID
 	for _, test := range []struct{ name, body, want string }{
 		{"a task", `{"TaskID":"` + id + `","SdkAppId":1400124720}`, "OK"},
 		{"a task of another application", `{"TaskID":"` + id + `","SdkAppId":1}`, "InvalidParameter.TaskNotFound"},
 		{"a task that does not exist", `{"TaskID":"00000000-0000-4000-8000-000000000000","SdkAppId":1}`,
 			"InvalidParameter.TaskNotFound"},
-		{"a TaskID of another shape", `{"TaskID":"x","SdkAppId":1}`, "InvalidParameter.TaskNotFound"},
+		{"a TaskID that is not a UUID", `{"TaskID":"x","SdkAppId":1}`, "InvalidParameter.TaskNotFound"},
 		{"no TaskID", `{"SdkAppId":1}`, "MissingParameter"},
-		{"TaskId", `{"TaskId":"` + id + `","SdkAppId":1400124720}`, "UnknownParameter"},
+		{"TaskId instead of TaskID", `{"TaskId":"` + id + `","SdkAppId":1400124720}`, "UnknownParameter"},
 		{"no SdkAppId", `{"TaskID":"` + id + `"}`, "MissingParameter"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := direct(t, srv, c.request(t, describe, test.body)).code(); got != test.want {
+			if got := serve(t, srv, c.request(t, describe, test.body)).code(); got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 		})

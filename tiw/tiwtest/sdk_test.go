@@ -30,7 +30,7 @@ func goSDK(srv *tiwtest.Server, unsigned bool) *common.Client {
 	return common.NewCommonClient(common.NewCredential("simulator", "simulator"), "ap-singapore", p)
 }
 
-func send(t *testing.T, c *common.Client, action string, params map[string]any) (answer, error) {
+func send(t *testing.T, c *common.Client, action string, params map[string]any) (response, error) {
 	t.Helper()
 	req := tchttp.NewCommonRequest("tiw", "2019-09-19", action)
 	if err := req.SetActionParameters(params); err != nil {
@@ -38,7 +38,7 @@ func send(t *testing.T, c *common.Client, action string, params map[string]any) 
 	}
 	resp := tchttp.NewCommonResponse()
 	if err := c.Send(req, resp); err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	return parse(t, 200, resp.GetBody()), nil
 }
@@ -60,27 +60,27 @@ func TestGoSDK(t *testing.T) {
 				t.Fatal(err)
 			}
 			if first.TaskID == second.TaskID || first.TaskID == "" {
-				t.Errorf("the same request twice got the TaskIDs %q and %q, want two", first.TaskID, second.TaskID)
+				t.Errorf("two equal requests got the TaskIDs %q and %q, want two different ones", first.TaskID, second.TaskID)
 			}
 			d, err := send(t, c, describe, map[string]any{"SdkAppId": uint64(1400124720), "TaskID": first.TaskID})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if d.TaskID != first.TaskID || d.Status != "Running" || d.FinishTime != nil || d.Result != nil {
-				t.Errorf("described as %+v", d)
+				t.Errorf("Describe returned %+v, want a running task", d)
 			}
 			delete(room, "RoomId")
 			_, err = send(t, c, create, room)
 			var sdk *tcerrors.TencentCloudSDKError
 			if !errors.As(err, &sdk) || sdk.Code != "MissingParameter" || sdk.RequestId == "" {
-				t.Errorf("without a room: %v", err)
+				t.Errorf("request without RoomId: got %v, want MissingParameter", err)
 			}
 		})
 	}
 }
 
-// node returns the folder of the Node client. It skips the test if Node or the client is missing.
-func node(t *testing.T) string {
+// nodeClient returns the folder of the Node client. It skips the test if Node or the client is missing.
+func nodeClient(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join("testdata", "node")
 	needs.Program(t, "node")
@@ -91,7 +91,9 @@ func node(t *testing.T) string {
 }
 
 func TestNodeSDK(t *testing.T) {
-	dir := node(t)
+	needs.Time(t)
+	t.Parallel()
+	dir := nodeClient(t)
 	srv := tiwtest.Start(t, tiwtest.Options{TaskDuration: 250 * time.Millisecond})
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
@@ -113,25 +115,25 @@ func TestNodeSDK(t *testing.T) {
 		t.Fatalf("node client.mjs: %v", err)
 	}
 	var got struct {
-		Created, Described answer
-		Refused            struct{ Code, RequestID string }
+		Created, Described response
+		Rejected           struct{ Code, RequestID string }
 	}
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if got.Created.TaskID == "" || got.Described.TaskID != got.Created.TaskID {
-		t.Errorf("created %q, described %q", got.Created.TaskID, got.Described.TaskID)
+		t.Errorf("created task %q, described %q, want the same", got.Created.TaskID, got.Described.TaskID)
 	}
 	r := got.Described.Result
 	if got.Described.Status != "Finished" || r == nil || r.ErrorCode != "OK" || r.Total == 0 ||
 		r.Total != len(r.Snapshots) {
-		t.Errorf("described as %+v", got.Described)
+		t.Errorf("Describe returned %+v, want a finished task with images", got.Described)
 	}
-	if got.Refused.Code != "InvalidParameter" || len(got.Refused.RequestID) != 36 {
-		t.Errorf("refused with %+v", got.Refused)
+	if got.Rejected.Code != "InvalidParameter" || len(got.Rejected.RequestID) != 36 {
+		t.Errorf("the invalid request got %+v, want InvalidParameter", got.Rejected)
 	}
 	if st := srv.State(); st.Codes["AuthFailure.SignatureFailure"] != 0 || st.Tasks.Created != 1 ||
 		st.Tasks.Succeeded != 1 {
-		t.Errorf("state: %v, %+v", st.Codes, st.Tasks)
+		t.Errorf("codes %v, tasks %+v, want valid signatures and one successful task", st.Codes, st.Tasks)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// While the server refuses connections, every request fails. Afterwards requests succeed again.
+// While the server refuses connections, every request fails. Requests after that succeed.
 func TestRefuse(t *testing.T) {
 	srv := tiwtest.Start(t, tiwtest.Options{})
 	addr := hostOf(srv)
@@ -29,7 +29,7 @@ func TestRefuse(t *testing.T) {
 	}
 	srv.Refuse()
 	if err := send(); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("got %v, want a refused connection", err)
+		t.Errorf("got %v, want ECONNREFUSED", err)
 	}
 	if err := srv.Listen(addr); err != nil {
 		t.Fatal(err)
@@ -38,32 +38,32 @@ func TestRefuse(t *testing.T) {
 		t.Error(err)
 	}
 	if n := srv.State().Tasks.Created; n != 2 {
-		t.Errorf("%d tasks, want that of before and that of after", n)
+		t.Errorf("%d tasks were created, want 2, one before and one after", n)
 	}
 }
 
 func TestLatency(t *testing.T) {
 	t.Parallel()
-	t.Run("an answer takes its time", func(t *testing.T) {
+	t.Run("Latency delays the response", func(t *testing.T) {
 		srv := tiwtest.Start(t, tiwtest.Options{Latency: 60 * time.Millisecond})
 		began := time.Now()
-		over(t, newCaller(hostOf(srv)).request(t, create, room7))
+		do(t, newCaller(hostOf(srv)).request(t, create, room7))
 		if d := time.Since(began); d < 60*time.Millisecond {
-			t.Errorf("answered after %v, want 60 ms", d)
+			t.Errorf("the response took %v, want 60 ms or more", d)
 		}
 	})
-	t.Run("a call is counted when its way is over", func(t *testing.T) {
+	t.Run("Delay delays the arrival of the request", func(t *testing.T) {
 		srv := tiwtest.Start(t, tiwtest.Options{Delay: 60 * time.Millisecond})
 		sent := time.Now()
-		over(t, newCaller(hostOf(srv)).request(t, create, room7))
+		do(t, newCaller(hostOf(srv)).request(t, create, room7))
 		if d := time.Unix(0, srv.Requests()[0].AtNs).Sub(sent); d < 60*time.Millisecond {
-			t.Errorf("it arrived after %v, want 60 ms", d)
+			t.Errorf("the request arrived after %v, want 60 ms or more", d)
 		}
 	})
-	t.Run("the task is there before the answer, and a rejection is quick", func(t *testing.T) {
+	t.Run("the task is created before the response, and rejections have no latency", func(t *testing.T) {
 		srv := tiwtest.Start(t, tiwtest.Options{Clock: newClock(time.Now()).now, Latency: time.Hour, Limit: 1})
 		c := newCaller(hostOf(srv))
-		ctx, leave := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancel(t.Context())
 		first := make(chan error, 1)
 		r := c.request(t, create, room7).WithContext(ctx)
 		go func() {
@@ -73,85 +73,85 @@ func TestLatency(t *testing.T) {
 		if err := srv.WaitRequests(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
-		if code := over(t, c.request(t, create, room7)).code(); code != "RequestLimitExceeded" {
-			t.Errorf("the second call got %s", code)
+		if code := do(t, c.request(t, create, room7)).code(); code != "RequestLimitExceeded" {
+			t.Errorf("the second request got %s, want RequestLimitExceeded", code)
 		}
-		leave()
+		cancel()
 		if err := <-first; !errors.Is(err, context.Canceled) {
-			t.Errorf("the first call got %v", err)
+			t.Errorf("the first request got %v, want context.Canceled", err)
 		}
 		if n := srv.State().Tasks.Created; n != 1 {
-			t.Errorf("%d tasks were created", n)
+			t.Errorf("%d tasks were created, want 1", n)
 		}
 	})
 }
 
-func TestChecksComeInTheirOrder(t *testing.T) {
-	// Each step fixes the error of the step before.
+// Each step fixes the error of the step before.
+func TestOrderOfChecks(t *testing.T) {
 	const at = 1760000000
 	srv := newServer(t, tiwtest.Options{
-		Clock: unix(at), Limit: 1, Credentials: map[string]tiwtest.Secret{"a": "key"},
+		Clock: clockAt(at), Limit: 1, Credentials: map[string]tiwtest.Secret{"a": "key"},
 		Tokens: map[string]tiwtest.Secret{"a": "tok"}, Regions: []string{"r"}, SdkAppIds: []uint64{5},
 		Faults: tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}},
 	})
-	spare := newServer(t, tiwtest.Options{
-		Clock: unix(at), Limit: -1, Credentials: map[string]tiwtest.Secret{"a": "key"},
+	unlimited := newServer(t, tiwtest.Options{
+		Clock: clockAt(at), Limit: -1, Credentials: map[string]tiwtest.Secret{"a": "key"},
 		Tokens: map[string]tiwtest.Secret{"a": "tok"}, Regions: []string{"r"}, SdkAppIds: []uint64{5},
 		Faults: tiwtest.Faults{Arrears: tiwtest.Period{For: tiwtest.Duration(time.Hour)}},
 	})
 	c := newCaller("h")
-	c.id, c.key, c.now, c.signed = "nobody", "wrong", unix(at-1000), []string{"host"}
+	c.id, c.key, c.now, c.signed = "nobody", "wrong", clockAt(at-1000), []string{"host"}
 	c.header = map[string]string{"Content-Type": "text/plain", "X-TC-Version": "1", "X-TC-Region": "other"}
 	action, body := "Nothing", `{`
-	step := func(srv *tiwtest.Server, want string) {
+	wantCode := func(srv *tiwtest.Server, want string) {
 		t.Helper()
-		if got := direct(t, srv, c.request(t, action, body)).code(); got != want {
+		if got := serve(t, srv, c.request(t, action, body)).code(); got != want {
 			t.Fatalf("got %s, want %s", got, want)
 		}
 	}
-	step(srv, "UnsupportedProtocol")
+	wantCode(srv, "UnsupportedProtocol")
 	c.header["Content-Type"] = "application/json"
-	step(srv, "AuthFailure.InvalidAuthorization")
+	wantCode(srv, "AuthFailure.InvalidAuthorization")
 	c.signed = []string{"host", "content-type"}
-	step(srv, "AuthFailure.SecretIdNotFound")
+	wantCode(srv, "AuthFailure.SecretIdNotFound")
 	c.id = "a"
-	step(srv, "AuthFailure.SignatureExpire")
-	c.now = unix(at)
-	step(srv, "AuthFailure.SignatureFailure")
+	wantCode(srv, "AuthFailure.SignatureExpire")
+	c.now = clockAt(at)
+	wantCode(srv, "AuthFailure.SignatureFailure")
 	c.key = "key"
-	step(srv, "AuthFailure.TokenFailure")
+	wantCode(srv, "AuthFailure.TokenFailure")
 	c.header["X-TC-Token"] = "tok"
-	step(srv, "InvalidAction")
+	wantCode(srv, "InvalidAction")
 	action = create
-	step(srv, "NoSuchVersion")
+	wantCode(srv, "NoSuchVersion")
 	c.header["X-TC-Version"] = "2019-09-19"
-	step(srv, "UnsupportedRegion")
+	wantCode(srv, "UnsupportedRegion")
 	c.header["X-TC-Region"] = "r"
-	step(srv, "RequestLimitExceeded")
-	step(spare, "InvalidParameter")
+	wantCode(srv, "RequestLimitExceeded")
+	wantCode(unlimited, "InvalidParameter")
 	body = room7
-	step(spare, "UnauthorizedOperation.SdkAppId")
+	wantCode(unlimited, "UnauthorizedOperation.SdkAppId")
 	body = `{"SdkAppId":5,"RoomId":7,"Whiteboard":{}}`
-	step(spare, "ResourceUnavailable.ServiceExpired")
-	if err := spare.SetFaults(tiwtest.Faults{}); err != nil {
+	wantCode(unlimited, "ResourceUnavailable.ServiceExpired")
+	if err := unlimited.SetFaults(tiwtest.Faults{}); err != nil {
 		t.Fatal(err)
 	}
-	step(spare, "OK")
+	wantCode(unlimited, "OK")
 }
 
-func TestAnAnswerHasTheDateOfTheServersClock(t *testing.T) {
-	srv := tiwtest.Start(t, tiwtest.Options{Clock: unix(1760000000)})
+func TestDateHeader(t *testing.T) {
+	srv := tiwtest.Start(t, tiwtest.Options{Clock: clockAt(1760000000)})
 	resp, err := http.DefaultClient.Do(newCaller(hostOf(srv)).request(t, create, room7))
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
 	if got := resp.Header.Get("Date"); got != "Thu, 09 Oct 2025 08:53:20 GMT" {
-		t.Errorf("got %s", got)
+		t.Errorf("Date = %q, want that of the server's clock", got)
 	}
 }
 
-func TestManyCallersAtOnce(t *testing.T) {
+func TestConcurrentCallers(t *testing.T) {
 	srv := tiwtest.Start(t, tiwtest.Options{
 		Limit: 100, Window: tiwtest.Sliding, Latency: time.Millisecond, LatencySigma: 1,
 		Faults: tiwtest.Faults{InternalErrorCreated: 0.1, CutJSON: 0.1},
@@ -178,15 +178,16 @@ func TestManyCallersAtOnce(t *testing.T) {
 	st := srv.State()
 	a := st.Actions[create]
 	if a.Received.Requests != 400 || a.Accepted.SlidingSecond.Requests > 100 || a.Accepted.Requests+a.Rejected != 400 {
-		t.Errorf("calls: %+v", a)
+		t.Errorf("State().Actions has %+v, want 400 requests, at most 100 accepted in a second", a)
 	}
 	if st.Tasks.Created != a.Accepted.Requests || st.Rooms.Most[0].Tasks != int(st.Tasks.Created) {
-		t.Errorf("%d calls passed, %d tasks were created", a.Accepted.Requests, st.Tasks.Created)
+		t.Errorf("%d requests were accepted and %d tasks created, want equal numbers, all of one room",
+			a.Accepted.Requests, st.Tasks.Created)
 	}
-	calls := srv.Requests()
-	for i := 1; i < len(calls); i++ {
-		if calls[i].AtNs < calls[i-1].AtNs {
-			t.Fatalf("call %d came before call %d", i, i-1)
+	requests := srv.Requests()
+	for i := 1; i < len(requests); i++ {
+		if requests[i].AtNs < requests[i-1].AtNs {
+			t.Fatalf("request %d of the log arrived before request %d", i, i-1)
 		}
 	}
 }

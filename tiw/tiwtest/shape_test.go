@@ -32,9 +32,9 @@ func TestShapes(t *testing.T) {
 			})
 			c := newCaller("h")
 			c.now = clk.now
-			id := direct(t, srv, c.request(t, create, room7)).TaskID
-			if d := direct(t, srv, c.request(t, describe, describeBody(id))); d.Status != "Running" {
-				t.Errorf("while it runs: %+v", d)
+			id := serve(t, srv, c.request(t, create, room7)).TaskID
+			if d := serve(t, srv, c.request(t, describe, describeBody(id))); d.Status != "Running" {
+				t.Errorf("the running task is described as %+v", d)
 			}
 			clk.advance(time.Second)
 			w := httptest.NewRecorder()
@@ -49,20 +49,20 @@ func TestShapes(t *testing.T) {
 					part = want[0]
 				}
 				if !strings.Contains(w.Body.String(), part) {
-					t.Errorf("%s is not in %s", part, w.Body)
+					t.Errorf("the response is %s, want it to contain %s", w.Body, part)
 				}
 			}
 		})
 	}
-	t.Run("come as often as they should", func(t *testing.T) {
+	t.Run("rates", func(t *testing.T) {
 		srv := newServer(t, tiwtest.Options{Limit: -1, Seed: 1, Faults: tiwtest.Faults{
 			Shapes: map[tiwtest.Shape]float64{tiwtest.ShapeNoImages: .25, tiwtest.ShapeStatusFailed: .5},
 		}})
 		c := newCaller("h")
 		none, failed := 0, 0
 		for range 400 {
-			id := direct(t, srv, c.request(t, create, room7)).TaskID
-			d := direct(t, srv, c.request(t, describe, describeBody(id)))
+			id := serve(t, srv, c.request(t, create, room7)).TaskID
+			d := serve(t, srv, c.request(t, describe, describeBody(id)))
 			switch {
 			case d.Status == "Failed":
 				failed++

@@ -1,5 +1,5 @@
 // Creates a snapshot task with Tencent's official Node client, describes it
-// until it has ended, and prints both answers as one JSON document.
+// until it has ended, and prints the responses as one JSON document.
 // Environment: TIW_ENDPOINT (host:port), TIW_SECRET_ID, TIW_SECRET_KEY.
 import { CommonClient } from "tencentcloud-sdk-nodejs-common";
 
@@ -23,11 +23,11 @@ do {
   described = await client.request("DescribeSnapshotTask", { SdkAppId, TaskID: created.TaskID });
 } while (described.Status !== "Finished");
 
-let refused;
+let rejected;
 try {
   await client.request("CreateSnapshotTask", { SdkAppId, RoomId: "a string", Whiteboard: {} });
 } catch (err) {
-  refused = { code: err.code, requestId: err.requestId };
+  rejected = { code: err.code, requestId: err.requestId };
 }
 
-console.log(JSON.stringify({ created, described, refused }));
+console.log(JSON.stringify({ created, described, rejected }));
