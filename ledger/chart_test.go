@@ -10,14 +10,13 @@ import (
 	"tiwsnap/ledger"
 )
 
-// The chart counts each request and each result in the bar of its time. The bars get
-// wider as the batch takes longer.
+// The chart counts each request and each result in the bar of its time. The bars get wider with the age of the batch.
 func TestChart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { chart(t, setupOn(t, redistest.InBubble(t), 10)) })
+	synctest.Test(t, func(t *testing.T) { checkChart(t, setupOn(t, redistest.InBubble(t), 10)) })
 }
 
-func chart(t *testing.T, f fixture) {
-	age := func(by time.Duration) {
+func checkChart(t *testing.T, f fixture) {
+	setAge := func(by time.Duration) {
 		f.rdb.HSet(t.Context(), keys.Default.Batch("b"), "created_at", time.Now().Add(-by).UnixMilli())
 	}
 	want := func(when string, width time.Duration, sent, ended int) ledger.Chart {
@@ -36,7 +35,7 @@ func chart(t *testing.T, f fixture) {
 		return c
 	}
 	want("before the first request", time.Second, 0, 0)
-	age(time.Second)
+	setAge(time.Second)
 	f.begin(row(1), "x")
 	f.outcome(row(1), 1, ledger.Outcome{State: ledger.Queued, Code: "RequestLimitExceeded"})
 	f.begin(row(1), "y")
@@ -44,14 +43,14 @@ func chart(t *testing.T, f fixture) {
 	f.settle(row(1), "t1", ledger.Succeeded)
 	f.cancel(row(9))
 	want("after one room", time.Second, 2, 1)
-	age(10 * time.Minute)
+	setAge(10 * time.Minute)
 	f.begin(row(2), "x")
 	c := want("ten minutes later", 16*time.Second, 3, 1)
 	if last := c.Bars[len(c.Bars)-1]; last != (ledger.Bar{Sent: 1}) || c.Bars[0].Sent < 2 {
-		t.Errorf("bars %+v", c.Bars)
+		t.Errorf("bars = %+v", c.Bars)
 	}
 	f.outcome(row(2), 1, ledger.Outcome{State: ledger.Failed, Code: "InvalidParameter"})
-	age(7 * 24 * time.Hour)
+	setAge(7 * 24 * time.Hour)
 	f.begin(row(3), "x")
 	want("a week later", 16384*time.Second, 4, 2)
 }

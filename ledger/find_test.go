@@ -55,22 +55,22 @@ func TestFind(t *testing.T) {
 	f.outcome(one, 2, accepted("t-one"))
 	f.settle(one, "t-one", ledger.Succeeded)
 
-	look := func(when string, want map[string][]string) {
+	wantFound := func(when string, want map[string][]string) {
 		t.Helper()
 		for word, ids := range want {
 			got, more := f.find(word, 10)
 			if diff := cmp.Diff(ids, got); diff != "" || more {
-				t.Errorf("%s, %s, more %t: %s", when, word, more, diff)
+				t.Errorf("%s: Find(%q), more %t (-want +got):\n%s", when, word, more, diff)
 			}
 		}
 	}
-	look("while the batch waits", map[string][]string{
+	wantFound("while the batch is queued", map[string][]string{
 		"70003": {"school.4"}, "三年级 <3>": {one.ID, "school.1004", "school.4", "school.504"}, "r-first": {one.ID},
 		"r-t-one": {one.ID},
 		"t-one":   {one.ID}, "7": {one.ID}, "7000": nil, "Class": nil, "": nil,
 	})
 	if ids, more := f.find("No. 3", 10); len(ids) != 10 || !more {
-		t.Errorf("%d of 1500 are found, more: %t", len(ids), more)
+		t.Errorf("Find() returned %d snapshots, more %t, want 10 of 1500", len(ids), more)
 	}
 
 	// All but the last 100 rooms are begun, and each has an answer.
@@ -81,11 +81,11 @@ func TestFind(t *testing.T) {
 	}
 	f.settle(payload(4), "task-4", ledger.Failed)
 	f.pack()
-	look("while it goes on", map[string][]string{
+	wantFound("while it is in progress", map[string][]string{
 		"70003": {"school.4"}, "三年级 <3>": {one.ID, "school.1004", "school.4", "school.504"}, "r-task-4": {"school.4"},
 		"task-1300": {"school.1300"}, "r-task-1300": {"school.1300"}, "71499": {"school.1500"}, "70000": {"school.1"},
 	})
 	if ids, more := f.find("No. 3", 10); len(ids) != 10 || !more {
-		t.Errorf("%d of 1500 are found, more: %t", len(ids), more)
+		t.Errorf("Find() returned %d snapshots, more %t, want 10 of 1500", len(ids), more)
 	}
 }

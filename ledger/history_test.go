@@ -10,7 +10,7 @@ import (
 	"tiwsnap/ledger"
 )
 
-// Support asks for the RequestId of each attempt, even if a later one has succeeded.
+// Tencent's support needs the RequestId of each attempt, even if a later one has succeeded.
 func TestHistory(t *testing.T) {
 	f := setup(t, 1)
 	refused := ledger.Outcome{
@@ -21,10 +21,10 @@ func TestHistory(t *testing.T) {
 	f.begin(row(1), "b")
 	f.outcome(row(1), 2, ledger.Outcome{State: ledger.Queued, Unsent: true})
 	f.begin(row(1), "c")
-	f.cutOff(row(1))
+	f.backdate(row(1))
 	f.begin(row(1), "d")
 	f.outcome(row(1), 4, accepted("t4"))
-	f.Outcome(t.Context(), row(1).ID, 3, accepted("t3")) // its answer comes late
+	f.Outcome(t.Context(), row(1).ID, 3, accepted("t3")) // a late answer
 	f.settle(row(1), "t4", ledger.Succeeded)
 	want := []ledger.Attempt{
 		{Number: 1, PermitWaitMS: 1250, Outcome: ledger.Queued, Code: "RequestLimitExceeded", RequestID: "r1"},
@@ -33,13 +33,13 @@ func TestHistory(t *testing.T) {
 	}
 	s := f.record(row(1))
 	if diff := cmp.Diff(want, s.History, cmpopts.IgnoreFields(ledger.Attempt{}, "SentAt")); diff != "" {
-		t.Error(diff)
+		t.Errorf("History (-want +got):\n%s", diff)
 	}
 	if first := s.History[0].SentAt; time.Since(first) > time.Minute {
-		t.Errorf("the first attempt was sent at %s", first)
+		t.Errorf("SentAt of the first attempt = %s", first)
 	}
 	if s.PossibleDuplicates != 1 || s.Attempts != 3 {
-		t.Errorf("%d possible duplicates, %d attempts", s.PossibleDuplicates, s.Attempts)
+		t.Errorf("%d possible duplicates, %d attempts, want 1 and 3", s.PossibleDuplicates, s.Attempts)
 	}
 }
 
@@ -52,6 +52,6 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 	h := f.record(row(1)).History
 	if len(h) != 50 || h[0].Number != 1 || h[1].Number != n-48 || h[49].Number != n {
-		t.Errorf("%d of %d attempts, %+v to %+v", len(h), n, h[0], h[len(h)-1])
+		t.Errorf("History has %d of %d attempts, %+v to %+v, want 50", len(h), n, h[0], h[len(h)-1])
 	}
 }

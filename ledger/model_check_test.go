@@ -30,18 +30,18 @@ var allowed = map[ledger.State][]ledger.State{
 
 // places are the sets in which the ledger keeps the ids of unfinished work.
 type places struct {
-	open, confirm, transit, waiting, failed map[string]bool
-	again, suspended                        map[string]bool
-	expires                                 map[string]bool // records, with their batch or alone; "b" is the batch
+	open, confirm, inFlight, held, failed map[string]bool
+	refeed, suspended                     map[string]bool
+	expires                               map[string]bool // records, with their batch or alone; "b" is the batch
 }
 
 func (w *world) places() places {
 	pipe := w.rdb.Pipeline()
 	z := func(key string) *redis.StringSliceCmd { return pipe.ZRange(w.ctx, key, 0, -1) }
-	open, confirm, transit := z(keys.Default.Open()), z(keys.Default.Confirm()), z(keys.Default.InFlight())
-	waiting, waiting0, failed, failed0 := z(keys.Default.Held("b")), z(keys.Default.Held("")),
+	open, confirm, inFlight := z(keys.Default.Open()), z(keys.Default.Confirm()), z(keys.Default.InFlight())
+	held, held0, failed, failed0 := z(keys.Default.Held("b")), z(keys.Default.Held("")),
 		z(keys.Default.Failed("b")), z(keys.Default.Failed(""))
-	again := pipe.LRange(w.ctx, keys.Default.Refeed("b"), 0, -1)
+	refeed := pipe.LRange(w.ctx, keys.Default.Refeed("b"), 0, -1)
 	suspended1, suspended2 := pipe.LRange(w.ctx, keys.Default.SuspendedRooms(1), 0, -1),
 		pipe.LRange(w.ctx, keys.Default.SuspendedRooms(2), 0, -1)
 	ring := pipe.LRange(w.ctx, keys.Default.Ring(), 0, -1)
@@ -55,11 +55,12 @@ func (w *world) places() places {
 	if _, err := pipe.Exec(w.ctx); !errors.Is(err, redis.Nil) {
 		w.must(err)
 	}
-	if len(again.Val()) > 0 && len(ring.Val()) == 0 && !paused.Val() {
-		w.t.Fatalf("%v are to be fed again, but their batch is not in the ring", again.Val())
+	if len(refeed.Val()) > 0 && len(ring.Val()) == 0 && !paused.Val() {
+		w.t.Fatalf("%v wait to be fed again, but their batch is not in the ring", refeed.Val())
 	}
 	if len(suspended1.Val()) > 0 && due1.Err() != nil || len(suspended2.Val()) > 0 && due2.Err() != nil {
-		w.t.Fatalf("%v wait for SdkAppId 1, %v for 2, and nobody will release them", suspended1.Val(), suspended2.Val())
+		w.t.Fatalf("%v wait for SdkAppId 1, %v for 2, but the application is not in the set of suspended ones",
+			suspended1.Val(), suspended2.Val())
 	}
 	set := func(cmds ...*redis.StringSliceCmd) map[string]bool {
 		m := make(map[string]bool)
@@ -82,7 +83,7 @@ func (w *world) places() places {
 		expires["b."+row] = true
 	}
 	return places{
-		set(open), set(confirm), set(transit), set(waiting, waiting0), set(failed, failed0), set(again),
+		set(open), set(confirm), set(inFlight), set(held, held0), set(failed, failed0), set(refeed),
 		set(suspended1, suspended2), expires,
 	}
 }
@@ -101,12 +102,12 @@ func (w *world) check() {
 		}
 		l.state = s.State
 		if s.State == ledger.Canceled && !l.canceled {
-			w.t.Fatalf("%s is canceled, and nobody has done that", s.ID)
+			w.t.Fatalf("%s is canceled without a call of Cancel", s.ID)
 		}
 		if s.State == ledger.Accepted {
-			l.named, l.unknownSince, l.canceled = "", -1, false
+			l.reported, l.unknownSince, l.canceled = "", -1, false
 			if slices.Contains(l.settled, s.TaskID) {
-				w.t.Fatalf("%s was accepted again as task %s, which it had before it was retried", s.ID, s.TaskID)
+				w.t.Fatalf("%s was accepted again as task %s, which it had before its retry", s.ID, s.TaskID)
 			}
 		}
 		if s.State == ledger.Succeeded || s.State == ledger.Failed && s.TaskID != "" {
@@ -146,16 +147,16 @@ func (w *world) check() {
 			count.PossibleDuplicates += s.PossibleDuplicates
 		}
 	}
-	have := ledger.Batch{
+	got := ledger.Batch{
 		Queued: b.Queued, Sending: b.Sending, Unknown: b.Unknown, Accepted: b.Accepted, Succeeded: b.Succeeded,
 		Failed: b.Failed, Canceled: b.Canceled, Images: b.Images, PossibleDuplicates: b.PossibleDuplicates,
 		NoImage: b.NoImage, MissingImages: b.MissingImages,
 	}
-	if diff := cmp.Diff(count, have); diff != "" {
-		w.t.Fatalf("the batch does not count what its records say (-records +batch):\n%s", diff)
+	if diff := cmp.Diff(count, got); diff != "" {
+		w.t.Fatalf("counts of the batch differ from its records (-records +batch):\n%s", diff)
 	}
 	if b.Ended() != (b.Done() == modelRows) {
-		w.t.Fatalf("ended: %t with %d of %d snapshots done", b.Ended(), b.Done(), modelRows)
+		w.t.Fatalf("the batch has ended: %t, with %d of %d snapshots done", b.Ended(), b.Done(), modelRows)
 	}
 	if b.Ended() != at.expires["b"] {
 		w.t.Fatalf("the batch has ended: %t, it expires: %t", b.Ended(), at.expires["b"])
@@ -165,35 +166,34 @@ func (w *world) check() {
 		w.paused = false
 	}
 	if b.Paused != w.paused {
-		w.t.Fatalf("paused: %t, by the person at the controls: %t", b.Paused, w.paused)
+		w.t.Fatalf("the batch is paused: %t, want %t", b.Paused, w.paused)
 	}
 }
 
-// checkPlace checks that an unfinished snapshot is in a set of pending work, and that
-// an ended one is in none.
+// checkPlace checks that an unfinished snapshot is in a set of work in progress, and that an ended one is in none.
 func (w *world) checkPlace(s ledger.Snapshot, at places) {
 	id := s.ID
 	switch {
 	case s.State == "":
 		if at.open[id] || at.confirm[id] {
-			w.t.Fatalf("%s has no record and is in progress", id)
+			w.t.Fatalf("%s has no record, but is in a set of work in progress", id)
 		}
 	case s.State.Ended():
-		if at.open[id] || at.confirm[id] || at.waiting[id] {
-			w.t.Fatalf("%s is %s and still in progress: open %t, confirm %t, waiting %t",
-				id, s.State, at.open[id], at.confirm[id], at.waiting[id])
+		if at.open[id] || at.confirm[id] || at.held[id] {
+			w.t.Fatalf("%s is %s, but in a set of work in progress: open %t, confirm %t, held %t",
+				id, s.State, at.open[id], at.confirm[id], at.held[id])
 		}
 	case s.State == ledger.Accepted:
-		if !at.confirm[id] || at.open[id] || at.waiting[id] {
-			w.t.Fatalf("%s is accepted: confirm %t, open %t, waiting %t", id, at.confirm[id], at.open[id], at.waiting[id])
+		if !at.confirm[id] || at.open[id] || at.held[id] {
+			w.t.Fatalf("%s is accepted: confirm %t, open %t, held %t", id, at.confirm[id], at.open[id], at.held[id])
 		}
 	default:
-		if !at.open[id] && !at.again[id] && !at.transit[id] && !at.suspended[id] && !at.waiting[id] {
-			w.t.Fatalf("%s is %s, and nobody will come to it", id, s.State)
+		if !at.open[id] && !at.refeed[id] && !at.inFlight[id] && !at.suspended[id] && !at.held[id] {
+			w.t.Fatalf("%s is %s, but in no set of work in progress", id, s.State)
 		}
 	}
-	if s.Held != at.waiting[id] || s.Held && s.State != ledger.Unknown {
-		w.t.Fatalf("%s is %s, held: %t, waiting: %t", id, s.State, s.Held, at.waiting[id])
+	if s.Held != at.held[id] || s.Held && s.State != ledger.Unknown {
+		w.t.Fatalf("%s is %s, held: %t, in the set of held ones: %t", id, s.State, s.Held, at.held[id])
 	}
 	if at.expires[id] != s.State.Ended() {
 		w.t.Fatalf("%s is %s, its record expires: %t", id, s.State, at.expires[id])
@@ -203,19 +203,18 @@ func (w *world) checkPlace(s ledger.Snapshot, at places) {
 	}
 }
 
-// checkTasks checks that no TaskID is lost, and that each task but the first is counted
-// as a possible duplicate.
+// checkTasks checks that no TaskID is lost, and that each task after the first counts as a possible duplicate.
 func (w *world) checkTasks(s ledger.Snapshot) {
 	ids := slices.Concat([]string{s.TaskID}, slices.Collect(maps.Values(s.ExtraTasks)),
 		slices.Collect(maps.Values(s.ReportedTasks)))
 	for _, id := range w.lives[s.ID].known {
 		if !slices.Contains(ids, id) {
-			w.t.Fatalf("%s (%s): task %s is lost; the record has %q", s.ID, s.State, id, ids)
+			w.t.Fatalf("%s (%s): the record lacks task %s, it has %q", s.ID, s.State, id, ids)
 		}
 	}
 	for attempt, id := range s.ExtraTasks {
 		if id == s.TaskID {
-			w.t.Fatalf("%s: its own task %s is among the extra ones, attempt %d", s.ID, id, attempt)
+			w.t.Fatalf("%s: its task %s is also an extra task, of attempt %d", s.ID, id, attempt)
 		}
 	}
 	made := 0
@@ -225,25 +224,25 @@ func (w *world) checkTasks(s ledger.Snapshot) {
 		}
 	}
 	if made > 1+s.PossibleDuplicates {
-		w.t.Fatalf("%s (%s): %d tasks were made, %d possible duplicates are counted", s.ID, s.State, made,
+		w.t.Fatalf("%s (%s): %d tasks exist, but the record has %d possible duplicates", s.ID, s.State, made,
 			s.PossibleDuplicates)
 	}
 }
 
-// leftovers checks what remains after everything has ended.
-func (w *world) leftovers() {
-	w.pass(2 * time.Minute)
+// checkLeftovers checks what remains after everything has ended.
+func (w *world) checkLeftovers() {
+	w.advance(2 * time.Minute)
 	ids, _, err := w.backlog.Take(w.ctx, "feeder", 10) // those in flight at their end
 	w.must(err)
 	for _, id := range ids {
 		w.begin(id)
 	}
-	w.tell(w.ends)
+	w.deliver(w.ends)
 	ends, err := w.ledger.TakeNotices(w.ctx, 100)
 	w.must(err)
-	w.tell(ends)
-	if diff := cmp.Diff(w.batchEnds, w.told); diff != "" {
-		w.t.Fatalf("the ends of the batch (-real +told):\n%s", diff)
+	w.deliver(ends)
+	if diff := cmp.Diff(w.batchEnds, w.delivered); diff != "" {
+		w.t.Fatalf("ends of the batch (-real +delivered):\n%s", diff)
 	}
 
 	_, _, err = w.backlog.Waiting(w.ctx) // as each enqueue does
@@ -259,7 +258,7 @@ func (w *world) leftovers() {
 			continue
 		}
 		if ttl := w.rdb.PTTL(w.ctx, key).Val(); ttl < 0 {
-			w.t.Fatalf("%s stays forever", key)
+			w.t.Fatalf("%s never expires", key)
 		}
 	}
 }

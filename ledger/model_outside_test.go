@@ -21,16 +21,16 @@ func (w *world) finish() {
 	t.state = rapid.SampledFrom([]ledger.State{ledger.Succeeded, ledger.Succeeded, ledger.Failed}).Draw(w.t, "result")
 }
 
-// callBack calls the callback URL of the attempt that has made a task, with or without
-// the TaskID. It may call more than once.
-func (w *world) callBack() {
+// callback calls the callback URL of the attempt that has created a task, with or without the TaskID. It may call more
+// than once.
+func (w *world) callback() {
 	t := w.made[pick(w, "task", w.made)]
 	id, l := "", w.lives[t.snapshot]
 	if !w.chance("without TaskID") {
 		id = t.id
 		l.known, l.calledBack = append(l.known, id), append(l.calledBack, t.attempt)
 		if l.state != ledger.Accepted && !slices.Contains(l.answered, id) {
-			l.named = id
+			l.reported = id
 		}
 	}
 	w.t.Logf("callback for %s, attempt %d: %q", t.snapshot, t.attempt, id)
@@ -38,11 +38,10 @@ func (w *world) callBack() {
 	w.check()
 }
 
-// callBackLies sends a forged callback. It names a task that does not exist, or one of
-// another snapshot. If callbacks name two tasks for one attempt, the ledger keeps the
-// later one.
-func (w *world) callBackLies() {
-	if !w.chance("lie") {
+// forgeCallback sends a forged callback. It names a task that does not exist, or one of another snapshot. If callbacks
+// name two tasks for one attempt, the ledger keeps the later one.
+func (w *world) forgeCallback() {
+	if !w.chance("forged") {
 		w.t.Skip()
 	}
 	id := w.ids()[pick(w, "snapshot", w.ids())]
@@ -54,16 +53,16 @@ func (w *world) callBackLies() {
 	if slices.Contains(l.calledBack, attempt) {
 		w.t.Skip()
 	}
-	lies := []string{"no-such-task"}
+	forged := []string{"no-such-task"}
 	for other, l := range w.lives {
 		if other != id {
-			lies = append(lies, l.answered...)
+			forged = append(forged, l.answered...)
 		}
 	}
-	slices.Sort(lies)
-	lie := rapid.SampledFrom(lies).Draw(w.t, "lie about")
-	w.t.Logf("callback for %s, attempt %d: a lie, %s", id, attempt, lie)
-	w.must(w.ledger.Callback(w.ctx, id, attempt, lie, []byte("{}")))
+	slices.Sort(forged)
+	task := rapid.SampledFrom(forged).Draw(w.t, "forged task")
+	w.t.Logf("callback for %s, attempt %d: forged, %s", id, attempt, task)
+	w.must(w.ledger.Callback(w.ctx, id, attempt, task, []byte("{}")))
 	w.check()
 }
 
@@ -88,7 +87,7 @@ func (w *world) retryOne(id string) {
 	w.must(err)
 	w.t.Logf("retry %s: %t", id, ok)
 	if ok {
-		w.lives[id].has, w.lives[id].canceled = "", false
+		w.lives[id].taskID, w.lives[id].canceled = "", false
 		if w.payload(id).Batch == "" {
 			w.enqueue(id)
 		}
@@ -143,22 +142,22 @@ func (w *world) suspend() {
 	w.check()
 }
 
-// release releases the snapshots that wait for an application, or dies before it is done.
+// release releases the snapshots that wait for an application, or dies before it has enqueued all.
 func (w *world) release(app uint64) {
-	goOn(w.ctx, w.rdb, app)
+	unsuspend(w.ctx, w.rdb, app)
 	singles, err := w.breaker.Release(w.ctx, app)
 	w.must(err)
 	for _, id := range singles {
-		if w.chance("dies on the way") {
+		if w.chance("dies before it has enqueued all") {
 			return
 		}
 		w.enqueue(id)
 	}
 }
 
-// timePasses moves the clock on by making all times in the ledger older.
-func (w *world) timePasses() {
-	w.pass(rapid.SampledFrom([]time.Duration{time.Second, modelBusy, time.Minute, 2 * time.Minute, modelSweep}).
+// passTime advances the clock by a random duration.
+func (w *world) passTime() {
+	w.advance(rapid.SampledFrom([]time.Duration{time.Second, modelBusy, time.Minute, 2 * time.Minute, modelSweep}).
 		Draw(w.t, "time"))
 }
 
@@ -185,7 +184,8 @@ func (w *world) pack() {
 	w.must(err)
 }
 
-func (w *world) pass(d time.Duration) {
+// advance advances the clock: it makes all times in the ledger older.
+func (w *world) advance(d time.Duration) {
 	old := []string{keys.Default.InFlight(), keys.Default.Open(), keys.Default.Confirm(), keys.Default.Outbox()}
 	for _, id := range w.ids() {
 		old = append(old, keys.Default.Snapshot(id))

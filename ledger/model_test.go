@@ -20,12 +20,10 @@ import (
 	"tiwsnap/tasks"
 )
 
-// TestModel runs everything around the ledger in random order. Workers begin, answer,
-// die and come back. asynq runs each task at least once. Tencent answers or not, and
-// calls back early, late, twice or never. A person cancels, retries, pauses and stops.
-// After each call the test compares the ledger with what really happened. At the end
-// it completes all work without faults. Then each snapshot must have ended, and
-// nothing must be left behind.
+// TestModel runs the users of the ledger in random order. Workers begin, answer, die and restart. asynq runs each task
+// at least once. Tencent answers or not, and calls back early, late, twice or never. A person cancels, retries, pauses
+// and stops. After each call the test compares the ledger with what really happened. At the end it completes all work
+// without faults. Then each snapshot must have ended, and no key may be left that never expires.
 //
 // -rapid.checks sets the number of runs, -rapid.steps their length.
 func TestModel(t *testing.T) {
@@ -49,8 +47,8 @@ func TestModel(t *testing.T) {
 			"run again":       w.bind(w.runAgain),
 			"lose the queue":  w.bind(w.loseQueue),
 			"finish":          w.bind(w.finish),
-			"call back":       w.bind(w.callBack),
-			"call back lies":  w.bind(w.callBackLies),
+			"call back":       w.bind(w.callback),
+			"forge callback":  w.bind(w.forgeCallback),
 			"poll":            w.bind(w.poll),
 			"rescue":          w.bind(w.rescue),
 			"announce":        w.bind(w.announce),
@@ -61,10 +59,10 @@ func TestModel(t *testing.T) {
 			"pause or resume": w.bind(w.pause),
 			"stop or start":   w.bind(w.stop),
 			"suspend or not":  w.bind(w.suspend),
-			"time passes":     w.bind(w.timePasses),
+			"time passes":     w.bind(w.passTime),
 		})
 		w.t = t
-		w.playOut()
+		w.complete()
 	})
 }
 
@@ -75,7 +73,7 @@ const (
 	modelSweep    = 5 * time.Minute
 )
 
-// world is everything around the ledger.
+// world is all that uses the ledger: workers, asynq, Tencent and a person.
 type world struct {
 	t       *rapid.T
 	ctx     context.Context
@@ -84,7 +82,7 @@ type world struct {
 	breaker *gate.Breaker
 	backlog *backlog.Backlog
 	grace   time.Duration
-	now     time.Duration // how far the clock was moved on
+	now     time.Duration // total of all advances of the clock
 	serial  int           // for tokens and TaskIDs
 
 	queue  []string          // snapshot ids that asynq will run
@@ -98,7 +96,7 @@ type world struct {
 
 	lives     map[string]*life
 	batchEnds map[time.Time]bool // ends of the batch
-	told      map[time.Time]bool // announced ends of the batch
+	delivered map[time.Time]bool // delivered ends of the batch
 }
 
 // call is a request that a worker has in progress.
@@ -120,7 +118,7 @@ type task struct {
 	state    ledger.State // "", Succeeded or Failed
 }
 
-// life is what really happened to one snapshot.
+// life is the true history of one snapshot.
 type life struct {
 	state        ledger.State // as last seen
 	attempts     int
@@ -128,9 +126,9 @@ type life struct {
 	sentAt       time.Duration
 	known        []string // TaskIDs that the ledger has received, from any source
 	answered     []string // those of them from API responses
-	named        string   // a task that a callback has named and no response
+	reported     string   // a task that a callback has named and no response
 	calledBack   []int    // attempts whose callback has named their task
-	has          string   // a task that a response has named since the last retry
+	taskID       string   // a task that a response has named since the last retry
 	canceled     bool     // by a person, and not retried or accepted since
 	settled      []string // tasks whose result the ledger has
 }
@@ -139,7 +137,7 @@ func newWorld(t *rapid.T, rdb *redis.Client) *world {
 	w := &world{
 		t: t, ctx: t.Context(), rdb: rdb, breaker: gate.NewBreaker(rdb, keys.Default),
 		backlog: backlog.New(rdb, keys.Default),
-		lives:   make(map[string]*life), batchEnds: make(map[time.Time]bool), told: make(map[time.Time]bool),
+		lives:   make(map[string]*life), batchEnds: make(map[time.Time]bool), delivered: make(map[time.Time]bool),
 	}
 	o := ledger.Options{Busy: modelBusy, Attempts: modelAttempts}
 	switch rapid.SampledFrom([]string{"wait", "retry", "hold"}).Draw(t, "unknown") {
@@ -181,7 +179,7 @@ func (w *world) payload(id string) tasks.SnapshotPayload {
 	return p
 }
 
-// bind makes an action of the state machine, which draws its values from t.
+// bind returns an action of the state machine. The action draws its values from t.
 func (w *world) bind(action func()) func(*rapid.T) {
 	return func(t *rapid.T) {
 		w.t = t
@@ -208,6 +206,7 @@ func pick[T any](w *world, label string, all []T) int {
 	return rapid.IntRange(0, len(all)-1).Draw(w.t, label)
 }
 
+// take removes the element at i and returns it.
 func take[T any](all *[]T, i int) T {
 	one := (*all)[i]
 	*all = slices.Delete(*all, i, i+1)
@@ -220,8 +219,8 @@ func (w *world) enqueue(id string) {
 	}
 }
 
-// playOut completes all work without further faults, until everything has ended.
-func (w *world) playOut() {
+// complete completes all work without further faults.
+func (w *world) complete() {
 	for round := 0; round == 0 || !w.allEnded(); round++ {
 		if round == 50 {
 			all, _ := w.ledger.Snapshots(w.ctx, w.ids())
@@ -229,11 +228,11 @@ func (w *world) playOut() {
 			for _, s := range all {
 				states = append(states, fmt.Sprintf("%s is %q", s.ID, s.State))
 			}
-			w.t.Fatalf("there is no end: %s", strings.Join(states, ", "))
+			w.t.Fatalf("not all snapshots have ended after 50 rounds: %s", strings.Join(states, ", "))
 		}
-		w.playRound()
+		w.completeRound()
 	}
-	w.leftovers()
+	w.checkLeftovers()
 }
 
 func (w *world) allEnded() bool {
@@ -242,7 +241,7 @@ func (w *world) allEnded() bool {
 	return b.Ended() && w.lives["s-1"].state.Ended() && len(w.calls)+len(w.spools) == 0
 }
 
-func (w *world) playRound() {
+func (w *world) completeRound() {
 	_, err := w.breaker.Start(w.ctx)
 	w.must(err)
 	for app := uint64(1); app <= 2; app++ {
@@ -281,7 +280,7 @@ func (w *world) playRound() {
 			w.retryOne(id)
 		}
 	}
-	for w.due = append(w.due, w.polls(10)...); len(w.due) > 0; {
+	for w.due = append(w.due, w.pollSnapshots(10)...); len(w.due) > 0; {
 		w.pollOne(0)
 	}
 	stuck, err := w.ledger.Stuck(w.ctx, modelSweep, 10)
@@ -289,5 +288,5 @@ func (w *world) playRound() {
 	for w.stuck = append(w.stuck, stuck...); len(w.stuck) > 0; {
 		w.rescueOne(0)
 	}
-	w.pass(3 * time.Minute)
+	w.advance(3 * time.Minute)
 }

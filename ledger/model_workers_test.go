@@ -40,7 +40,7 @@ func (w *world) begin(id string) *call {
 		again, err := w.ledger.Begin(w.ctx, p, token, "")
 		w.must(err)
 		if in.Verdict == ledger.Send && again != in {
-			w.t.Fatalf("%s: begun twice with one token: %+v, then %+v", id, in, again)
+			w.t.Fatalf("%s: Begin() = %+v, then %+v with the same token", id, in, again)
 		}
 	}
 	switch in.Verdict {
@@ -51,7 +51,7 @@ func (w *world) begin(id string) *call {
 			w.enqueue(id)
 		}
 	case ledger.Send:
-		w.mayBeSent(id, in)
+		w.checkSend(id, in)
 		l.attempts, l.sentAt = in.Attempt, before
 		c := &call{payload: p, attempt: in.Attempt, failures: in.Failures}
 		w.calls = append(w.calls, c)
@@ -62,30 +62,30 @@ func (w *world) begin(id string) *call {
 	return nil
 }
 
-// mayBeSent checks the verdict "send" against what really happened.
-func (w *world) mayBeSent(id string, in ledger.Intent) {
+// checkSend checks the verdict "send" against what really happened.
+func (w *world) checkSend(id string, in ledger.Intent) {
 	l := w.lives[id]
 	if in.Attempt != l.attempts+1 {
-		w.t.Fatalf("%s: attempt %d after %d", id, in.Attempt, l.attempts)
+		w.t.Fatalf("%s: attempt %d follows attempt %d", id, in.Attempt, l.attempts)
 	}
 	since := l.unknownSince
 	if l.state == ledger.Sending {
 		since = l.sentAt
 		if w.now-l.sentAt < modelBusy {
-			w.t.Fatalf("%s: sent again %s after a request that may be on its way", id, w.now-l.sentAt)
+			w.t.Fatalf("%s: sent again %s after a request that may be in flight", id, w.now-l.sentAt)
 		}
 	}
 	if w.grace > 0 && since >= 0 && w.now-since < w.grace {
 		w.t.Fatalf("%s: sent again %s after a request of unknown outcome", id, w.now-since)
 	}
-	if l.named != "" {
-		w.t.Fatalf("%s: sent again though a callback has named %s", id, l.named)
+	if l.reported != "" {
+		w.t.Fatalf("%s: sent again, but a callback has named task %s", id, l.reported)
 	}
-	if l.has != "" {
-		w.t.Fatalf("%s: sent again though it has task %s", id, l.has)
+	if l.taskID != "" {
+		w.t.Fatalf("%s: sent again, but it has task %s", id, l.taskID)
 	}
 	if l.canceled {
-		w.t.Fatalf("%s: sent though it was canceled", id)
+		w.t.Fatalf("%s: sent, but it was canceled", id)
 	}
 	if in.Failures >= modelAttempts {
 		w.t.Fatalf("%s: sent again after %d failures", id, in.Failures)
@@ -99,10 +99,10 @@ func (w *world) mayBeSent(id string, in ledger.Intent) {
 func (l *life) learn(task string) {
 	l.known, l.answered = append(l.known, task), append(l.answered, task)
 	if !slices.Contains(l.settled, task) { // else it is a repeated report
-		l.has = task
+		l.taskID = task
 	}
-	if l.named == task {
-		l.named = ""
+	if l.reported == task {
+		l.reported = ""
 	}
 }
 
@@ -120,10 +120,10 @@ func (w *world) answerWith(c *call, answer string) {
 	last := c.failures+1 >= modelAttempts
 	switch answer {
 	case "accepted":
-		c.outcome = &ledger.Outcome{State: ledger.Accepted, TaskID: w.make(c), RequestID: "r"}
+		c.outcome = &ledger.Outcome{State: ledger.Accepted, TaskID: w.makeTask(c), RequestID: "r"}
 	case "unknown, made", "unknown, not made":
 		if answer == "unknown, made" {
-			w.make(c)
+			w.makeTask(c)
 		}
 		c.outcome, c.again = &ledger.Outcome{State: ledger.Unknown, Costs: true, Code: "InternalError"}, true
 	case "not sent":
@@ -145,8 +145,8 @@ func (w *world) answerWith(c *call, answer string) {
 	}
 }
 
-// make makes the task of a request at Tencent.
-func (w *world) make(c *call) string {
+// makeTask creates the task of a request at Tencent.
+func (w *world) makeTask(c *call) string {
 	w.serial++
 	c.task = fmt.Sprint("task-", w.serial)
 	w.made = append(w.made, &task{id: c.task, snapshot: c.payload.ID, attempt: c.attempt})
@@ -165,7 +165,7 @@ func (w *world) write() {
 	if w.chance("the reply is lost") {
 		w.outcome(c)
 	}
-	if w.chance("it is in the spool, too") {
+	if w.chance("the outcome is also in the spool") {
 		w.spools = append(w.spools, c)
 	}
 	w.end(c)
@@ -211,22 +211,21 @@ func (w *world) replay() {
 func (w *world) die() {
 	c := w.calls[pick(w, "call", w.calls)]
 	if c.outcome == nil && w.chance("the request has made a task") {
-		w.make(c)
+		w.makeTask(c)
 	}
 	c.again = true
 	w.end(c)
 }
 
-// runAgain makes asynq run a task on a second worker while the first still has it: the
-// first was frozen, or its ack was lost.
+// runAgain makes asynq run a task on a second worker while the first still runs it. The first was frozen, or its ack was
+// lost.
 func (w *world) runAgain() {
 	c := w.calls[pick(w, "call", w.calls)]
 	c.zombie = true
 	w.enqueue(c.payload.ID)
 }
 
-// loseQueue loses the tasks in asynq, except those of single rooms without a record:
-// no other place has them.
+// loseQueue deletes the tasks in asynq, except those of single rooms without a record: they are stored nowhere else.
 func (w *world) loseQueue() {
 	w.queue = slices.DeleteFunc(w.queue, func(id string) bool {
 		return strings.HasPrefix(id, "b.") || w.lives[id].state != ""
@@ -237,8 +236,8 @@ func (w *world) loseQueue() {
 
 // poll handles a snapshot that is or was due, as a worker does.
 func (w *world) poll() {
-	if len(w.due) == 0 || w.chance("look for more") {
-		w.due = append(w.due, w.polls(2)...)
+	if len(w.due) == 0 || w.chance("poll for more") {
+		w.due = append(w.due, w.pollSnapshots(2)...)
 	}
 	if len(w.due) > 0 && w.chance("act later") {
 		return
@@ -260,8 +259,8 @@ func (w *world) pollOne(i int) {
 	w.check()
 }
 
-// polls returns at most n snapshots to poll, as to a worker.
-func (w *world) polls(n int) []ledger.Snapshot {
+// pollSnapshots returns at most n snapshots to poll.
+func (w *world) pollSnapshots(n int) []ledger.Snapshot {
 	p, err := w.ledger.Poll(w.ctx, "me", 1, n)
 	w.must(err)
 	return slices.Concat(p.Due, p.Early)
@@ -277,7 +276,7 @@ func (w *world) claim(s ledger.Snapshot) {
 		}
 		err := w.ledger.ClaimTask(w.ctx, s.ID, attempt, id)
 		if errors.Is(err, ledger.ErrTaken) != (t.snapshot != s.ID) {
-			w.t.Fatalf("%s claims task %s of %s: %v", s.ID, id, t.snapshot, err)
+			w.t.Fatalf("ClaimTask() of %s for task %s of %s: error = %v", s.ID, id, t.snapshot, err)
 		}
 		if t.snapshot != s.ID {
 			w.must(w.ledger.DiscardReportedTask(w.ctx, s.ID, attempt, id))
@@ -328,7 +327,7 @@ func (w *world) settle(id, taskID string) {
 
 // rescue handles a snapshot that has not changed for long, as a worker does.
 func (w *world) rescue() {
-	if len(w.stuck) == 0 || w.chance("look for more") {
+	if len(w.stuck) == 0 || w.chance("poll for more") {
 		stuck, err := w.ledger.Stuck(w.ctx, modelSweep, 2)
 		w.must(err)
 		w.stuck = append(w.stuck, stuck...)
@@ -350,26 +349,26 @@ func (w *world) rescueOne(i int) {
 	w.check()
 }
 
-// announce announces the ends now or later, or dies before that.
+// announce delivers the ends now or later, or dies before that.
 func (w *world) announce() {
 	if len(w.ends) == 0 {
 		ends, err := w.ledger.TakeNotices(w.ctx, 3)
 		w.must(err)
 		w.ends = ends
 	}
-	switch rapid.SampledFrom([]string{"now", "later", "never"}).Draw(w.t, "tell") {
+	switch rapid.SampledFrom([]string{"now", "later", "never"}).Draw(w.t, "deliver") {
 	case "now":
-		w.tell(w.ends)
+		w.deliver(w.ends)
 		w.ends = nil
 	case "never":
 		w.ends = nil
 	}
 }
 
-func (w *world) tell(ends []ledger.Notice) {
+func (w *world) deliver(ends []ledger.Notice) {
 	for _, n := range ends {
 		if n.Kind == "batch" {
-			w.told[n.At] = true
+			w.delivered[n.At] = true
 		}
 	}
 	w.must(w.ledger.DeleteNotices(w.ctx, ends))

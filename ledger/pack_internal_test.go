@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A packed record unpacks byte for byte, whatever it contains.
+// A packed record unpacks to the same bytes, whatever it contains.
 func TestPack(t *testing.T) {
 	text := rapid.OneOf(
 		rapid.String(), rapid.StringOfN(rapid.RuneFrom([]rune("\x00\x01\x02ab-")), 0, 60, -1),
@@ -24,17 +24,17 @@ func TestPack(t *testing.T) {
 		want := kept(f)
 		want["state"] = f["state"]
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Error(diff)
+			t.Errorf("unpack(pack(fields)) (-want +got):\n%s", diff)
 		}
 	})
 }
 
 // Unpacking a damaged record, or one of another release, is an error.
-func TestUnpackOfOtherThings(t *testing.T) {
+func TestUnpackErrors(t *testing.T) {
 	good := string(pack(map[string]string{"state": "failed", "code": "InvalidParameter"}))
 	for _, bad := range []string{"", "s", "x\x01", "f\x02" + good[2:], good[:5], good[:len(good)-2], "f\x01junkjunk"} {
 		if f, err := unpack(bad); err == nil {
-			t.Errorf("%q became %v", bad, f)
+			t.Errorf("unpack(%q) = %v, want an error", bad, f)
 		}
 	}
 }

@@ -13,12 +13,12 @@ import (
 	"tiwsnap/tasks"
 )
 
-// An ended snapshot with 2 images takes at most 400 bytes of Redis in total, in a batch
-// or as a single room. One with 60 images takes at most 2.5 kB.
+// An ended snapshot with 2 images takes at most 400 bytes of Redis in total, in a batch or as a single room. One with 60
+// images takes at most 2.5 kB.
 func TestWeight(t *testing.T) {
 	needs.Time(t)
 	const snapshots = 4000
-	for _, of := range []struct {
+	for _, test := range []struct {
 		name          string
 		single        bool
 		images, limit int
@@ -27,15 +27,15 @@ func TestWeight(t *testing.T) {
 		{"a row with 60 images", false, 60, 2500},
 		{"a single room with 2 images", true, 2, 400},
 	} {
-		t.Run(of.name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			rdb := redistest.RealClient(t)
 			f := fixture{t, ledger.New(rdb, ledger.Options{}), rdb}
-			one := func(p tasks.SnapshotPayload) {
+			complete := func(p tasks.SnapshotPayload) {
 				f.begin(p, "x")
 				task := uuid.NewString()
 				f.outcome(p, 1, ledger.Outcome{State: ledger.Accepted, TaskID: task, RequestID: uuid.NewString(), PermitWait: 1})
-				images := make([]string, of.images)
+				images := make([]string, test.images)
 				for i := range images {
 					images[i] = fmt.Sprintf("https://tiw-1259648581.cos.ap-nanjing.myqcloud.com/%d/%s/%d.png",
 						p.Room.RoomId, task, i+1)
@@ -47,27 +47,27 @@ func TestWeight(t *testing.T) {
 			single := func(n int) tasks.SnapshotPayload {
 				return tasks.SnapshotPayload{ID: tasks.NewID(), Room: tasks.Room{SdkAppId: 1400000000, RoomId: uint64(n)}}
 			}
-			one(single(1)) // loads the scripts into Redis
+			complete(single(1)) // loads the scripts into Redis
 			f.pack()
 			empty := f.usedMemory()
-			if !of.single {
+			if !test.single {
 				f.load(snapshots)
 			}
 			waiting := f.usedMemory() - empty
 			for n := 1; n <= snapshots; n++ {
-				if of.single {
-					one(single(n))
+				if test.single {
+					complete(single(n))
 				} else {
-					one(row(n))
+					complete(row(n))
 				}
 				if n%500 == 0 {
 					f.pack()
 				}
 			}
 			bytes := (f.usedMemory() - empty) / snapshots
-			t.Logf("%d bytes, %d of them for the room as it waits", bytes, waiting/snapshots)
-			if bytes > of.limit {
-				t.Errorf("an ended snapshot takes %d bytes, want %d at most", bytes, of.limit)
+			t.Logf("%d bytes, %d of them for the queued room", bytes, waiting/snapshots)
+			if bytes > test.limit {
+				t.Errorf("an ended snapshot takes %d bytes, want at most %d", bytes, test.limit)
 			}
 		})
 	}
@@ -82,7 +82,7 @@ func (f fixture) usedMemory() int {
 		fmt.Sscanf(line, "mem_clients_normal:%d", &clients)
 	}
 	if used == 0 {
-		f.Fatal("Redis does not tell its memory")
+		f.Fatal("INFO memory has no used_memory")
 	}
 	return used - clients
 }
