@@ -8,7 +8,7 @@ import (
 	"tiwsnap/internal/rooms"
 )
 
-const rowsInBench = 100_000
+const benchRows = 100_000
 
 func BenchmarkCSV(b *testing.B) {
 	b.Run("plain", func(b *testing.B) {
@@ -44,7 +44,7 @@ func BenchmarkJSON(b *testing.B) {
 
 func bench(b *testing.B, header string, row func(i int) string) {
 	file := []byte(header)
-	for i := range rowsInBench {
+	for i := range benchRows {
 		file = append(file, row(i)...)
 	}
 	b.SetBytes(int64(len(file)))
@@ -57,9 +57,9 @@ func bench(b *testing.B, header string, row func(i int) string) {
 			}
 			n++
 		}
-		if n != rowsInBench {
-			b.Fatalf("%d rows", n)
+		if n != benchRows {
+			b.Fatalf("got %d rows, want %d", n, benchRows)
 		}
 	}
-	b.ReportMetric(rowsInBench*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+	b.ReportMetric(benchRows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 }

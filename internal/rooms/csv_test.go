@@ -9,7 +9,7 @@ import (
 )
 
 func TestCSV(t *testing.T) {
-	run(t, rooms.Options{}, []test{
+	runTests(t, rooms.Options{}, []readTest{
 		{"every field",
 			"SdkAppId,RoomId,SnapshotMode,Whiteboard.Width,Whiteboard.Height,Whiteboard.InitParams,COS.Uin," +
 				"COS.Region,COS.Bucket,COS.TargetDir,COS.Domain,Label.School,Label.老师\n" +
@@ -19,40 +19,40 @@ func TestCSV(t *testing.T) {
 				`"InitParams":"{\"ratio\":\"4:3\"}"},"SnapshotMode":"LatestMarksOnly","COS":{"Uin":100000000001,` +
 				`"Region":"ap-guangzhou","Bucket":"notes-1250000000","TargetDir":"monday",` +
 				`"Domain":"cdn.example.com"},"Label":{"School":"No. 1","老师":"王"}}`}},
-		{"an empty field is left out", "RoomId,SdkAppId,Whiteboard.Width,COS.Uin,SnapshotMode,Label.A,Label.B\n2,1,,,,,b\n",
+		{"empty fields are omitted", "RoomId,SdkAppId,Whiteboard.Width,COS.Uin,SnapshotMode,Label.A,Label.B\n2,1,,,,,b\n",
 			[]string{`2 {"SdkAppId":1,"RoomId":2,"Label":{"B":"b"}}`}},
-		{"blanks count in labels only", "SdkAppId , RoomId,SnapshotMode,Label.A\n 1,\t2 , AllMarks\u00a0, a \n",
+		{"only labels keep spaces", "SdkAppId , RoomId,SnapshotMode,Label.A\n 1,\t2 , AllMarks\u00a0, a \n",
 			[]string{`2 {"SdkAppId":1,"RoomId":2,"SnapshotMode":"AllMarks","Label":{"A":" a "}}`}},
 		{"a byte order mark", "\ufeffSdkAppId,RoomId\n1,2\n", []string{room(2, 2)}},
 		{"a byte order mark before a quote", "\ufeff\"SdkAppId\",RoomId\n1,2\n", []string{room(2, 2)}},
 		{"CRLF", "SdkAppId,RoomId\r\n1,2\r\n1,3\r\n", []string{room(2, 2), room(3, 3)}},
-		{"lone CR", "SdkAppId,RoomId\r1,2\r1,3\r", []string{room(2, 2), room(3, 3)}},
-		{"all line ends in one file", "SdkAppId,RoomId\r1,2\n\r1,3\r\n1,4\r\r\n1,5",
+		{"CR alone", "SdkAppId,RoomId\r1,2\r1,3\r", []string{room(2, 2), room(3, 3)}},
+		{"mixed line ends", "SdkAppId,RoomId\r1,2\n\r1,3\r\n1,4\r\r\n1,5",
 			[]string{room(2, 2), room(4, 3), room(5, 4), room(7, 5)}},
-		{"no line end at the end", "SdkAppId,RoomId\n1,2", []string{room(2, 2)}},
-		{"no line end at the end of a long line", "SdkAppId,RoomId,Label.A\n1,2,0123456789abcdefghijklmnopqrstuvwxyz",
+		{"no final line end", "SdkAppId,RoomId\n1,2", []string{room(2, 2)}},
+		{"no final line end after a long line", "SdkAppId,RoomId,Label.A\n1,2,0123456789abcdefghijklmnopqrstuvwxyz",
 			[]string{`2 {"SdkAppId":1,"RoomId":2,"Label":{"A":"0123456789abcdefghijklmnopqrstuvwxyz"}}`}},
 		{"semicolons", "SdkAppId;RoomId;Label.A\n1;2;a,b\n", []string{`2 {"SdkAppId":1,"RoomId":2,"Label":{"A":"a,b"}}`}},
 		{"tabs", "SdkAppId\tRoomId\tLabel.A\n1\t2\ta,b;c\n", []string{`2 {"SdkAppId":1,"RoomId":2,"Label":{"A":"a,b;c"}}`}},
-		{"delimiters inside quotes of the header", "SdkAppId;RoomId;\"Label.a,b,c,d\"\n1;2;x\n",
+		{"delimiters in a quoted field of the header", "SdkAppId;RoomId;\"Label.a,b,c,d\"\n1;2;x\n",
 			[]string{`2 {"SdkAppId":1,"RoomId":2,"Label":{"a,b,c,d":"x"}}`}},
 		{"blank lines and empty rows", "\n \nSdkAppId,RoomId\n\n1,2\n,\n , \t\n1,3\n\n\n", []string{room(5, 2), room(8, 3)}},
-		{"line numbers go on behind newlines in quotes",
+		{"line numbers count newlines in quoted fields",
 			"SdkAppId,RoomId,Label.A\n1,2,\"x\r\ny\n\n\"\"z\"\"\"\n1,0,\n1,4,\"\"\n",
 			[]string{`2 {"SdkAppId":1,"RoomId":2,"Label":{"A":"x\ny\n\n\"z\""}}`,
 				"line 6, column 2: RoomId is 0, it must be 1 or more",
 				room(7, 4)}},
-		{"a newline in quotes of the header", "SdkAppId,RoomId,\"Label.a\nb\"\n1,2,x\n",
+		{"a newline in a quoted field of the header", "SdkAppId,RoomId,\"Label.a\nb\"\n1,2,x\n",
 			[]string{`3 {"SdkAppId":1,"RoomId":2,"Label":{"a\nb":"x"}}`}},
 	})
 }
 
 func TestCSVFaults(t *testing.T) {
-	run(t, rooms.Options{}, []test{
+	runTests(t, rooms.Options{}, []readTest{
 		{"RoomId missing", "SdkAppId,RoomId\n1,\n1,3\n", []string{"line 2, column 2: RoomId is missing", room(3, 3)}},
-		{"RoomId no number", "SdkAppId,RoomId\n1,maths\n1,3\n",
+		{"RoomId not a number", "SdkAppId,RoomId\n1,maths\n1,3\n",
 			[]string{`line 2, column 2: RoomId is "maths", it must be a whole number`, room(3, 3)}},
-		{"numbers as spreadsheets and people write them", "SdkAppId;RoomId\n" + strings.Join([]string{
+		{"numbers in other notations", "SdkAppId;RoomId\n" + strings.Join([]string{
 			"1.4E+09;2", "1;1.23e+09", "1;12345.5", "1;12,345", "1;12 345", "1;12'345", "1;-5", "1;+5", "1;0", "1;0x1F",
 			"1;十二", "1;NaN",
 			"1;18446744073709551616", "1;99999999999999999999", "1;-1e5", "1;=A1\x1b[31m"}, "\n"),
@@ -79,13 +79,13 @@ func TestCSVFaults(t *testing.T) {
 		{"width over 2560", "SdkAppId,RoomId,Whiteboard.Width\n1,2,2561\n1,3,2560\n",
 			[]string{"line 2, column 3: Whiteboard.Width is 2561, it must be from 0 to 2560",
 				`3 {"SdkAppId":1,"RoomId":3,"Whiteboard":{"Width":2560}}`}},
-		{"a bad SnapshotMode", "SdkAppId,RoomId,SnapshotMode\n1,2,allmarks\n",
+		{"unknown SnapshotMode", "SdkAppId,RoomId,SnapshotMode\n1,2,allmarks\n",
 			[]string{`line 2, column 3: SnapshotMode is "allmarks", it must be AllMarks or LatestMarksOnly`}},
 		{"COS without a bucket", "SdkAppId,RoomId,COS.Uin,COS.Region,COS.Bucket\n1,2,100,ap-guangzhou,\n",
 			[]string{"line 2, column 5: COS.Bucket is missing (a COS block needs Uin, Region and Bucket)"}},
 		{"COS without a column for the bucket", "SdkAppId,RoomId,COS.Uin,COS.Region\n1,2,100,ap-guangzhou\n",
 			[]string{"line 2: COS.Bucket is missing (a COS block needs Uin, Region and Bucket)"}},
-		{"every fault of a row in the order of its columns", "RoomId,COS.Uin,SnapshotMode,SdkAppId\nx,5,y,z\n",
+		{"a row's faults in column order", "RoomId,COS.Uin,SnapshotMode,SdkAppId\nx,5,y,z\n",
 			[]string{`line 2: COS.Region is missing (a COS block needs Uin, Region and Bucket); COS.Bucket is ` +
 				`missing (a COS block needs Uin, Region and Bucket); ` +
 				`column 1: RoomId is "x", it must be a whole number; column 3: SnapshotMode is "y", it must be ` +
@@ -97,26 +97,26 @@ func TestCSVFaults(t *testing.T) {
 				"line 5, column 2: RoomId 2 of SdkAppId 1 is already on line 2",
 				"line 6, column 2: RoomId 2 of SdkAppId 2 is already on line 3",
 				"line 7, column 2: RoomId 2 of SdkAppId 1 is already on line 2"}},
-		{"a row that is wrong is no duplicate", "SdkAppId,RoomId,SnapshotMode\n1,2,x\n1,2,\n",
+		{"an invalid row does not count for duplicates", "SdkAppId,RoomId,SnapshotMode\n1,2,x\n1,2,\n",
 			[]string{`line 2, column 3: SnapshotMode is "x", it must be AllMarks or LatestMarksOnly`, room(3, 2)}},
 		{"too few and too many fields", "SdkAppId,RoomId,Label.A\n1,2\n1\n1,2,a,b\n1,3,\n",
 			[]string{"line 2: the row has 2 fields, the header has 3",
 				"line 3: the row has 1 field, the header has 3",
 				"line 4: the row has 4 fields, the header has 3 (a field that contains ',' must be in quotes)",
 				room(5, 3)}},
-		{"quotes in the wrong place", "SdkAppId,RoomId,Label.A\n1,2,5\" x\n1,3,\"a\"b\n1,4,\"a\" ,\n1,5,x,\"y\"z\n1,6,\n",
+		{"misplaced quotes", "SdkAppId,RoomId,Label.A\n1,2,5\" x\n1,3,\"a\"b\n1,4,\"a\" ,\n1,5,x,\"y\"z\n1,6,\n",
 			[]string{"line 2, column 3: Label.A has a quote in the middle: put the whole field in quotes and double " +
 				"those inside",
 				"line 3, column 3: Label.A goes on after its closing quote: double the quotes inside a quoted field",
 				"line 4, column 3: Label.A goes on after its closing quote: double the quotes inside a quoted field",
 				"line 5, column 4: the field goes on after its closing quote: double the quotes inside a quoted field",
 				room(6, 6)}},
-		{"a quote that is never closed", "SdkAppId,RoomId,Label.A,Label.B\n1,2,\"a\na\",\"b\n1,3,,\n",
+		{"an unclosed quote", "SdkAppId,RoomId,Label.A,Label.B\n1,2,\"a\na\",\"b\n1,3,,\n",
 			[]string{"line 3, column 4: Label.B has a quote that is never closed, so the rest of the file cannot be read"}},
 		{"a NUL byte", "SdkAppId,RoomId,Label.A\n1,2,a\x00b\n", []string{"line 2, column 3: Label.A contains a NUL byte"}},
 		{"a long label", "SdkAppId,RoomId,Label.A\n1,2," + strings.Repeat("a", 1025) + "\n",
 			[]string{"line 2, column 3: Label.A is 1025 bytes long, at most 1024 are allowed"}},
-		{"a label's name that would steer a terminal", "SdkAppId,RoomId,Label.\x1b[2J\n1,2,\"a\"b\n",
+		{"terminal escapes in a label name", "SdkAppId,RoomId,Label.\x1b[2J\n1,2,\"a\"b\n",
 			[]string{"line 2, column 3: Label.\ufffd[2J goes on after its closing quote: double the quotes inside a " +
 				"quoted field"}},
 	})
@@ -127,30 +127,30 @@ func TestCSVTooLong(t *testing.T) {
 	rows := strings.Repeat("1,7,x\n", 50_000)
 	const header = "SdkAppId,RoomId,Label.A,Label.B\n"
 	skipRow := []string{"line 2, column 3: Label.A makes the row longer than 128 KiB", room(3, 3)}
-	run(t, rooms.Options{}, []test{
+	runTests(t, rooms.Options{}, []readTest{
 		{"1 MB in one field", header + "1,2," + mega + ",\n1,3,,\n", skipRow},
 		{"1 MB in a quoted field", header + "1,2,\"" + mega + "\",\n1,3,,\n", skipRow},
 		{"1 MB of doubled quotes", header + "1,2,\"" + strings.Repeat(`""`, 1<<19) + "\",\n1,3,,\n", skipRow},
 		{"1 MB of doubled quotes, one byte later",
 			header + "11,2,\"" + strings.Repeat(`""`, 1<<19) + "\",\n1,3,,\n", skipRow},
-		{"a quoted newline behind 1 MB", header + "1,2," + mega + ",\"\n1,9,,\n\"\n1,3,,\n",
+		{"a quoted newline after 1 MB", header + "1,2," + mega + ",\"\n1,9,,\n\"\n1,3,,\n",
 			[]string{skipRow[0], room(5, 3)}},
-		{"quotes without meaning behind 1 MB", header + "1,2," + mega + "\" \"\",x\"\"\n1,3,,\n", skipRow},
-		{"rows inside a quoted field are no rows", header + "1,2,\"\n" + rows + "\",\n1,3,,\n",
+		{"misplaced quotes after 1 MB", header + "1,2," + mega + "\" \"\",x\"\"\n1,3,,\n", skipRow},
+		{"lines in a quoted field are not rows", header + "1,2,\"\n" + rows + "\",\n1,3,,\n",
 			[]string{skipRow[0], room(50_004, 3)}},
-		{"1 MB where the quote is never closed", header + "1,2,\"\n" + rows,
+		{"1 MB after an unclosed quote", header + "1,2,\"\n" + rows,
 			[]string{"line 2, column 3: Label.A has a quote that is never closed, so the rest of the file cannot be read"}},
 		{"1 MB at the end of the file", header + "1,3,,\n1,2," + mega,
 			[]string{room(2, 3), "line 3, column 3: Label.A makes the row longer than 128 KiB"}},
 		{"a bare quote before 1 MB", header + "1,2,a\"," + mega + "\n1,3,,\n",
 			[]string{"line 2, column 3: Label.A has a quote in the middle: put the whole field in quotes and double " +
 				"those inside", room(3, 3)}},
-		{"1 MB of blanks", header + strings.Repeat(" ", 1<<20) + "\n1,3,,\n",
+		{"1 MB of spaces", header + strings.Repeat(" ", 1<<20) + "\n1,3,,\n",
 			[]string{"line 2, column 1: SdkAppId makes the row longer than 128 KiB", room(3, 3)}},
 		{"1 MB of header", "SdkAppId,RoomId," + mega + "\n1,2,3\n",
 			[]string{"line 1, column 3: the field makes the row longer than 128 KiB"}},
 	})
-	t.Run("at every distance from the bound a long row is told from the next", func(t *testing.T) {
+	t.Run("lengths around the limit", func(t *testing.T) {
 		needs.Time(t)
 		for n := rooms.MaxRowBytes - 20; n < rooms.MaxRowBytes+5; n++ {
 			for _, tail := range []string{"\n", "\r", "\r\n", ",\n", ",\"a\nb\"\r\n"} {
@@ -159,7 +159,7 @@ func TestCSVTooLong(t *testing.T) {
 					got := read(strings.NewReader(file), rooms.Options{})
 					line := 3 + strings.Count(tail, "\nb")
 					if len(got) != 2 || !strings.HasPrefix(got[0], "line 2") || got[1] != room(line, 3) {
-						t.Fatalf("%d bytes, quote %q, line end %q: %q", n, quote, tail, got)
+						t.Fatalf("%d bytes, quote %q, line end %q: got %q, want an error and the next row", n, quote, tail, got)
 					}
 				}
 			}

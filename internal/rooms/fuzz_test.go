@@ -19,29 +19,29 @@ import (
 	"tiwsnap/tasks"
 )
 
-// lines splits a file at LF, CRLF and CR.
-func lines(file string) []string {
+// splitLines splits a file at LF, CRLF and CR.
+func splitLines(file string) []string {
 	return strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(file), "\n")
 }
 
-// readAll checks the properties that every file has, and returns the valid rows.
+// readAll returns the valid rows of a file, and checks properties that hold for every file.
 func readAll(t *testing.T, file string, defaults tasks.Room) []rooms.Row {
-	var good []rooms.Row
+	var valid []rooms.Row
 	seen := make(map[[2]uint64]bool)
 	last, ended := 0, false
 	several := strings.HasPrefix(strings.TrimLeft(file, "\ufeff\r\n\t "), "[") || strings.ContainsAny(file,
 		"\x00{") // several rooms may be on one line
 	inFile := func(line int) bool {
-		return (line > last || several && line == last) && (line <= len(lines(file)) || strings.HasPrefix(file, "PK"))
+		return (line > last || several && line == last) && (line <= len(splitLines(file)) || strings.HasPrefix(file, "PK"))
 	}
 	note := func(n rooms.Note) {
 		if n.Line < 0 || n.Text == "" || !strconv.CanBackquote(strings.ReplaceAll(n.Text, "`", "")) {
-			t.Errorf("note %#v", n)
+			t.Errorf("invalid note %#v", n)
 		}
 	}
 	for row, err := range rooms.Read(strings.NewReader(file), rooms.Options{Defaults: defaults, Notes: note}) {
 		if ended {
-			t.Fatalf("%v, %v after the end", row, err)
+			t.Fatalf("got %v, %v after the FileError", row, err)
 		}
 		var rowErr *rooms.RowError
 		var fileErr *rooms.FileError
@@ -49,37 +49,37 @@ func readAll(t *testing.T, file string, defaults tasks.Room) []rooms.Row {
 		case err == nil:
 			room := row.Room.Over(defaults)
 			if err := room.Validate(); err != nil {
-				t.Errorf("line %d: %v", row.Line, err)
+				t.Errorf("the row of line %d is invalid: %v", row.Line, err)
 			}
 			if id := [2]uint64{room.SdkAppId, room.RoomId}; seen[id] {
-				t.Errorf("line %d: room %v came before", row.Line, id)
+				t.Errorf("line %d: room %v is a duplicate", row.Line, id)
 			} else {
 				seen[id] = true
 			}
-			good = append(good, row)
+			valid = append(valid, row)
 		case errors.As(err, &rowErr):
 			if len(rowErr.Faults) == 0 || rowErr.Line != row.Line {
-				t.Errorf("row %v with error %#v", row, rowErr)
+				t.Errorf("row %v has the error %#v, want faults and the same line", row, rowErr)
 			}
 			for _, f := range rowErr.Faults {
 				if f.Column < 0 || f.Column > max(3*len(file), 1<<14) || f.Reason == "" {
-					t.Errorf("fault %#v", f)
+					t.Errorf("invalid fault %#v", f)
 				}
 			}
 		case errors.As(err, &fileErr):
 			if ended = true; fileErr.Line != 0 && !inFile(fileErr.Line) && fileErr.Line != last {
-				t.Errorf("line %d after line %d: %v", fileErr.Line, last, err)
+				t.Errorf("got line %d after line %d: %v", fileErr.Line, last, err)
 			}
 			continue
 		default:
-			t.Fatalf("error %#v", err)
+			t.Fatalf("got the error %#v, want a RowError or FileError", err)
 		}
 		if !inFile(row.Line) {
-			t.Errorf("line %d after line %d of %d", row.Line, last, len(lines(file)))
+			t.Errorf("got line %d after line %d of %d", row.Line, last, len(splitLines(file)))
 		}
 		last = row.Line
 	}
-	return good
+	return valid
 }
 
 // FuzzFile reads arbitrary bytes.
@@ -103,8 +103,8 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// letters drops the characters that are ignored in the name of a column.
-func letters(c rune) rune {
+// letterOrDrop drops the characters that are ignored in the name of a column.
+func letterOrDrop(c rune) rune {
 	if c >= '\uff01' && c <= '\uff5e' {
 		c += '!' - '\uff01'
 	}
@@ -131,7 +131,7 @@ func FuzzCSV(f *testing.F) {
 		if strings.Contains(rows, "\r") || !utf8.ValidString(rows) || len(rows) > 60_000 {
 			return // encoding/csv does not support a lone CR and has no limits
 		}
-		if strings.Contains(strings.ToLower(strings.Map(letters, rows)), "roomid") {
+		if strings.Contains(strings.ToLower(strings.Map(letterOrDrop, rows)), "roomid") {
 			return // encoding/csv does not know a second header
 		}
 		byLine := make(map[int]rooms.Row)
@@ -169,7 +169,7 @@ func FuzzCSV(f *testing.F) {
 			want = append(want, row)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Error(diff)
+			t.Errorf("-want +got:\n%s", diff)
 		}
 	})
 }
@@ -188,7 +188,7 @@ func FuzzJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file string) {
 		file = `{"SdkAppId":1,"RoomId":1}` + "\n" + file
-		text := lines(file)
+		text := splitLines(file)
 		for _, row := range readAll(t, file, tasks.Room{}) {
 			line := text[row.Line-1]
 			if strings.Contains(line, ".") || strings.Contains(line, "null") || strings.Contains(line, `"COS"`) {
@@ -201,7 +201,7 @@ func FuzzJSON(f *testing.F) {
 				"InitParams") || strings.Contains(err.Error(), "unknown field")) {
 				continue // only this package accepts an object instead of a text, and other spellings of a name
 			} else if err != nil {
-				t.Fatalf("line %d: %v", row.Line, err)
+				t.Fatalf("encoding/json rejects line %d: %v", row.Line, err)
 			}
 			if len(want.Label) == 0 {
 				want.Label = nil
@@ -216,21 +216,21 @@ func FuzzJSON(f *testing.F) {
 				row.Room.Whiteboard = nil
 			}
 			if diff := cmp.Diff(want, row.Room); diff != "" {
-				t.Errorf("line %d: %s", row.Line, diff)
+				t.Errorf("line %d (-want +got):\n%s", row.Line, diff)
 			}
 		}
 	})
 }
 
-// FuzzArray compares an array, on one line and indented, with the same rooms as JSON lines.
-func FuzzArray(f *testing.F) {
+// FuzzJSONArray compares an array, on one line and indented, with the same rooms as JSON lines.
+func FuzzJSONArray(f *testing.F) {
 	f.Add(`{"SdkAppId":1,"RoomId":2}` + "\n" + `{"SdkAppId":1,"RoomId":3,"Label":{"a":"]},[{\""}}`)
 	f.Add(`{"SdkAppId":1,"RoomId":2,"Whiteboard":{"InitParams":{"a":[1, 2]}}}` + "\n" +
 		`{"SdkAppId":1,"RoomId":-1}` + "\n5\n[]\ntrue")
 	f.Fuzz(func(t *testing.T, file string) {
 		file = `{"SdkAppId":1,"RoomId":1}` + "\n" + file
 		var values []string
-		for _, line := range lines(file) {
+		for _, line := range splitLines(file) {
 			if line = strings.Trim(line, " \t"); line != "" && !json.Valid([]byte(line)) || len(line) > rooms.MaxRowBytes {
 				return
 			} else if line != "" {
@@ -252,7 +252,7 @@ func FuzzArray(f *testing.F) {
 			"{" + "\n" + strings.Join(values, "\n")[1:],
 		} {
 			if diff := cmp.Diff(want, roomsOf(array)); diff != "" {
-				t.Errorf("%s: %s", array, diff)
+				t.Errorf("%s (-want +got):\n%s", array, diff)
 			}
 		}
 	})
@@ -288,12 +288,12 @@ func FuzzEncodings(f *testing.F) {
 			}
 			o.Encoding, _ = rooms.ParseEncoding(name)
 			if diff := cmp.Diff(want, read(strings.NewReader(text), o)); diff != "" {
-				t.Errorf("%s: %s", name, diff)
+				t.Errorf("%s (-want +got):\n%s", name, diff)
 			}
 		}
 		o.Encoding = rooms.Encoding{}
 		if diff := cmp.Diff(want, read(strings.NewReader(file), o)); diff != "" {
-			t.Errorf("recognised: %s", diff)
+			t.Errorf("detected encoding (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -312,7 +312,7 @@ func FuzzWorkbook(f *testing.F) {
 		f.Add(sheet, texts)
 	}
 	f.Fuzz(func(t *testing.T, sheet, texts string) {
-		file := rezipped(t, book, map[string][]byte{"xl/worksheets/sheet1.xml": []byte(sheet),
+		file := replaceParts(t, book, map[string][]byte{"xl/worksheets/sheet1.xml": []byte(sheet),
 			"xl/sharedStrings.xml": []byte(texts)})
 		readAll(t, string(file), tasks.Room{SdkAppId: 1})
 	})

@@ -8,8 +8,8 @@ import (
 )
 
 func TestJSONLines(t *testing.T) {
-	run(t, rooms.Options{}, []test{
-		{"nested, as in the API",
+	runTests(t, rooms.Options{}, []readTest{
+		{"nested names, as in the API",
 			`{"SdkAppId":1400123480,"RoomId":12345,"SnapshotMode":"AllMarks","Whiteboard":{"Width":0,"Height":2560,` +
 				`"InitParams":"{\"ratio\":\"4:3\"}"},"COS":{"Uin":100000000001,"Region":"ap-guangzhou",` +
 				`"Bucket":"notes-1250000000","TargetDir":"monday","Domain":"cdn.example.com"},"Label":{"School":"No. 1","老师":"王"}}`,
@@ -17,9 +17,9 @@ func TestJSONLines(t *testing.T) {
 				`"InitParams":"{\"ratio\":\"4:3\"}"},"SnapshotMode":"AllMarks","COS":{"Uin":100000000001,` +
 				`"Region":"ap-guangzhou","Bucket":"notes-1250000000","TargetDir":"monday",` +
 				`"Domain":"cdn.example.com"},"Label":{"School":"No. 1","老师":"王"}}`}},
-		{"dotted, as in CSV", `{"SdkAppId":1,"RoomId":2,"Whiteboard.Width":3,"Label.A.B":"x","Label":{"C":""},"COS":{}}`,
+		{"dotted names, as in CSV", `{"SdkAppId":1,"RoomId":2,"Whiteboard.Width":3,"Label.A.B":"x","Label":{"C":""},"COS":{}}`,
 			[]string{`1 {"SdkAppId":1,"RoomId":2,"Whiteboard":{"Width":3},"Label":{"A.B":"x","C":""}}`}},
-		{"blanks, escapes and null",
+		{"whitespace, escapes and null",
 			"\ufeff\n \t\r\n { \"SdkAppId\" :\t1 , \"Room\\u0049d\": 2 , \"COS\": null, " +
 				"\"SnapshotMode\":null,\"Label\" : { \"\\\"\" : \"a\\n\\u00e9\\\\\" , \"b\":\"{\\\"}\" } } \r\n" +
 				"{\"SdkAppId\":1,\"RoomId\":3}",
@@ -29,7 +29,7 @@ func TestJSONLines(t *testing.T) {
 
 func TestJSONFaults(t *testing.T) {
 	mega := strings.Repeat("m", 1<<20)
-	run(t, rooms.Options{}, []test{
+	runTests(t, rooms.Options{}, []readTest{
 		{"syntax", strings.Join([]string{
 			`{"SdkAppId":1,"RoomId":2`, `{"SdkAppId":1,"RoomId":2} {}`, `{"SdkAppId":1 "RoomId":2}`, `[1]`, `5`, `null`,
 			`{"RoomId":01}`, `{}`,

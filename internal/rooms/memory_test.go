@@ -13,14 +13,14 @@ import (
 	"tiwsnap/internal/rooms"
 )
 
-// generated is a file of n rows that is generated while it is read.
-type generated struct {
+// generatedFile is a file of n rows that are generated while it is read.
+type generatedFile struct {
 	row     func(b []byte, i int) []byte
 	i, n    int
 	pending []byte
 }
 
-func (g *generated) Read(p []byte) (int, error) {
+func (g *generatedFile) Read(p []byte) (int, error) {
 	for len(g.pending) < len(p) && g.i < g.n {
 		g.pending = g.row(g.pending, g.i)
 		g.i++
@@ -33,7 +33,7 @@ func (g *generated) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestMemoryStaysFlat(t *testing.T) {
+func TestMemoryUse(t *testing.T) {
 	needs.Time(t)
 	scattered := func(i int) uint64 { return uint64(uint32(i+1) * 2654435769) } // the factor is odd: no room twice
 	for _, tt := range []struct {
@@ -54,7 +54,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 			runtime.GC()
 			var before, now runtime.MemStats
 			runtime.ReadMemStats(&before)
-			file := io.MultiReader(strings.NewReader(tt.header), &generated{row: tt.row, n: tt.rows})
+			file := io.MultiReader(strings.NewReader(tt.header), &generatedFile{row: tt.row, n: tt.rows})
 			n, peak := 0, uint64(0)
 			for _, err := range rooms.Read(file, rooms.Options{}) {
 				if err != nil {
@@ -67,7 +67,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 			}
 			t.Logf("%d rows, %d MB of heap at most", n, peak>>20)
 			if n != tt.rows || peak == 0 || peak > tt.limit {
-				t.Errorf("%d rows with %d bytes of heap, want %d with at most %d", n, peak, tt.rows, tt.limit)
+				t.Errorf("read %d rows with %d bytes of heap, want %d with at most %d", n, peak, tt.rows, tt.limit)
 			}
 		})
 	}
@@ -76,21 +76,21 @@ func TestMemoryStaysFlat(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		block := []byte(strings.Repeat("222222222222,3\n", 1<<12))
 		file := io.MultiReader(strings.NewReader("SdkAppId,RoomId\n1,\""),
-			&generated{n: 256, row: func(b []byte, _ int) []byte { return append(b, block...) }})
+			&generatedFile{n: 256, row: func(b []byte, _ int) []byte { return append(b, block...) }})
 		got := read(file, rooms.Options{})
 		runtime.ReadMemStats(&after)
 		if want := []string{"line 2, column 2: RoomId has a quote that is never closed, so the rest of the file " +
 			"cannot be read"}; !cmp.Equal(got, want) {
-			t.Errorf("got %q, want %q", got, want)
+			t.Errorf("Read() = %q, want %q", got, want)
 		}
 		if n := after.TotalAlloc - before.TotalAlloc; n > 8<<20 {
-			t.Errorf("allocated %d MB", n>>20)
+			t.Errorf("Read() allocated %d MB, want at most 8", n>>20)
 		}
 	})
 }
 
 // Errors about duplicate rooms name the first line only within the first four million lines.
-func TestALongFile(t *testing.T) {
+func TestDuplicatesInLongFile(t *testing.T) {
 	needs.Time(t)
 	blank := strings.Repeat("\n", 1<<22)
 	got := read(strings.NewReader("SdkAppId,RoomId\n1,2\n"+blank+"1,3\n1,2\n1,3\n"), rooms.Options{})
@@ -101,6 +101,6 @@ func TestALongFile(t *testing.T) {
 		"line 4194309, column 2: RoomId 3 of SdkAppId 1 is already further up",
 	}
 	if d := cmp.Diff(want, got); d != "" {
-		t.Error(d)
+		t.Errorf("-want +got:\n%s", d)
 	}
 }

@@ -39,8 +39,8 @@ func workbook(t testing.TB, rows [][]any, change ...func(f *excelize.File, sheet
 	return b.Bytes()
 }
 
-// styled sets the number format of cells.
-func styled(format string, cells ...string) func(*excelize.File, string) {
+// withFormat sets the number format of cells.
+func withFormat(format string, cells ...string) func(*excelize.File, string) {
 	return func(f *excelize.File, sheet string) {
 		id, err := f.NewStyle(&excelize.Style{CustomNumFmt: &format})
 		if err != nil {
@@ -69,20 +69,20 @@ func TestWorkbooks(t *testing.T) {
 			" y "}}, want: []string{
 			`2 {"SdkAppId":1,"RoomId":2,"Label":{"Class":"三年级"}}`, room(4, 3), "line 5, column 1: SdkAppId is missing",
 			`6 {"SdkAppId":1,"RoomId":5,"Label":{"Class":" y "}}`}},
-		{name: "a title, columns without a name, a header again", rows: [][]any{{"Autumn"}, {}, {"sdk app id", nil,
+		{name: "a title, unnamed columns, a repeated header", rows: [][]any{{"Autumn"}, {}, {"sdk app id", nil,
 			"ROOM_ID"}, {1, nil, 2}, {"sdk app id", nil, "ROOM_ID"}, {1, nil, 3, nil, "x"}, {1, nil, 4}},
 			want: []string{room(4, 2),
 				`line 6, column 5: "x" is in a column without a name: name it in the header, or delete it`, room(7, 4),
 				"note: line 1: skipped, as it stands before the header: Autumn", "note: line 5: the header again, skipped"}},
-		{name: "no format rounds a number", rows: [][]any{header, {1400123480, 900230, 1234.5}, {1400123480, 900231, 0.5},
-			{1400123480, 900232, 7}},
-			change: []func(*excelize.File, string){styled("#,##0.00", "A2", "B2", "C2"), styled("0.0E+00", "A3", "B3"),
-				styled("0%", "C3"), styled("0,", "B4")},
+		{name: "number formats do not round RoomId", rows: [][]any{header, {1400123480, 900230, 1234.5},
+			{1400123480, 900231, 0.5}, {1400123480, 900232, 7}},
+			change: []func(*excelize.File, string){withFormat("#,##0.00", "A2", "B2", "C2"), withFormat("0.0E+00", "A3", "B3"),
+				withFormat("0%", "C3"), withFormat("0,", "B4")},
 			want: []string{`2 {"SdkAppId":1400123480,"RoomId":900230,"Label":{"Class":"1,234.50"}}`,
 				`3 {"SdkAppId":1400123480,"RoomId":900231,"Label":{"Class":"50%"}}`,
 				`4 {"SdkAppId":1400123480,"RoomId":900232,"Label":{"Class":"7"}}`}},
 		{name: "dates", rows: [][]any{header, {1, 2, day}, {1, 46349, "x"}, {1, 46350, 46349}},
-			change: []func(*excelize.File, string){styled("yyyy\\-mm\\-dd", "B3", "C4"), styled("m/d/yyyy", "B4")},
+			change: []func(*excelize.File, string){withFormat("yyyy\\-mm\\-dd", "B3", "C4"), withFormat("m/d/yyyy", "B4")},
 			want: []string{
 				`2 {"SdkAppId":1,"RoomId":2,"Label":{"Class":"2026-11-23 08:30"}}`,
 				`line 3, column 2: RoomId is shown as "2026-11-23": format the column as a number or as text`,
@@ -96,7 +96,7 @@ func TestWorkbooks(t *testing.T) {
 					`the column as text`,
 				room(6, 900),
 				"note: line 2: the first of 1 room with a RoomId above 4294967295, which other whiteboard APIs do not take"}},
-		{name: "truth, errors and formulas", rows: [][]any{header, {1, true}, {1, "#N/A"}, {1, 4}, {1, nil}},
+		{name: "booleans, errors and formulas", rows: [][]any{header, {1, true}, {1, "#N/A"}, {1, 4}, {1, nil}},
 			change: []func(*excelize.File, string){func(f *excelize.File, s string) {
 				f.SetCellFormula(s, "B4", "=2+2") // with a cached value
 				f.SetCellFormula(s, "B5", "=2+3") // without a cached value
@@ -104,7 +104,7 @@ func TestWorkbooks(t *testing.T) {
 			want: []string{`line 2, column 2: RoomId is shown as "TRUE": format the column as a number or as text`,
 				`line 3, column 2: RoomId is "#N/A", it must be a whole number`,
 				room(4, 4), "line 5, column 2: RoomId is missing"}},
-		{name: "the first sheet that can be seen", rows: [][]any{{"hidden"}},
+		{name: "the first visible sheet", rows: [][]any{{"hidden"}},
 			change: []func(*excelize.File, string){twoSheets, func(f *excelize.File,
 				s string) {
 				f.SetActiveSheet(1)
@@ -115,15 +115,16 @@ func TestWorkbooks(t *testing.T) {
 					"a URL: Sheet1, Monday"}},
 		{name: "a sheet by name", rows: [][]any{{"x"}}, change: []func(*excelize.File, string){twoSheets}, sheet: "monday",
 			want: []string{room(2, 2)}},
-		{name: "no such sheet", rows: [][]any{{"x"}}, change: []func(*excelize.File, string){twoSheets}, sheet: "Friday",
+		{name: "an unknown sheet", rows: [][]any{{"x"}}, change: []func(*excelize.File, string){twoSheets}, sheet: "Friday",
 			want: []string{`the workbook has no sheet "Friday"; it has: Sheet1, Monday`}},
 		{name: "an empty sheet", want: []string{"the file is empty"}},
 		{name: "a header only", rows: [][]any{header}, want: []string{"the file has a header and no rows"}},
-		{name: "a list that came out of a CSV in one column", rows: [][]any{{"SdkAppId,RoomId"}, {"1,2"}}, want: []string{
+		{name: "CSV rows in one column", rows: [][]any{{"SdkAppId,RoomId"}, {"1,2"}}, want: []string{
 			`line 1, column 1: "SdkAppId,RoomId" is no known column, give your own words a name like Label.SdkAppId,RoomId`}},
 		{name: "a row that is too long", rows: [][]any{{"SdkAppId", "RoomId", "Label.A", "Label.B", "Label.C", "Label.D",
 			"Label.E"},
-			{1, 2, long, long, long, long, long}, {1, 3}}, want: []string{"line 2: the row is longer than 128 KiB", room(3, 3)}},
+			{1, 2, longText, longText, longText, longText, longText}, {1, 3}},
+			want: []string{"line 2: the row is longer than 128 KiB", room(3, 3)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("TMPDIR", t.TempDir())
@@ -132,14 +133,14 @@ func TestWorkbooks(t *testing.T) {
 				tt.want[i] = strings.Replace(w, `"RoomId":-1`, `"RoomId":18446744073709551615`, 1)
 			}
 			for _, format := range []rooms.Format{rooms.Auto, rooms.CSV, rooms.JSONLines} {
-				same(t, tt.want, tell(bytes.NewReader(file), rooms.Options{Format: format, Sheet: tt.sheet}))
+				checkLines(t, tt.want, readWithNotes(bytes.NewReader(file), rooms.Options{Format: format, Sheet: tt.sheet}))
 			}
-			nothingIsLeft(t)
+			checkNoTempFiles(t)
 		})
 	}
 }
 
-var long = strings.Repeat("x", 30_000)
+var longText = strings.Repeat("x", 30_000)
 
 func twoSheets(f *excelize.File, _ string) {
 	f.NewSheet("Monday")
@@ -147,15 +148,16 @@ func twoSheets(f *excelize.File, _ string) {
 	f.SetSheetRow("Monday", "A2", &[]any{1, 2})
 }
 
-func nothingIsLeft(t *testing.T) {
+// checkNoTempFiles fails the test if TMPDIR is not empty.
+func checkNoTempFiles(t *testing.T) {
 	t.Helper()
 	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
-		t.Errorf("there is left: %v, %v", left, err)
+		t.Errorf("temporary files are left: %v, %v", left, err)
 	}
 }
 
-// rezipped returns the archive with the contents of some parts replaced. nil removes a part.
-func rezipped(t testing.TB, file []byte, parts map[string][]byte) []byte {
+// replaceParts returns the archive with the contents of some parts replaced. nil removes a part.
+func replaceParts(t testing.TB, file []byte, parts map[string][]byte) []byte {
 	t.Helper()
 	z, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))
 	if err != nil {
@@ -195,14 +197,14 @@ const sheetXML = `<worksheet xmlns="http://schemas.openxmlformats.org/spreadshee
 	`<row><c t="inlineStr"><is><t>SdkAppId</t></is></c><c ` +
 	`t="inlineStr"><is><t>RoomId</t></is></c></row><row><c><v>1</v></c><c><v>2</v></c></row>`
 
-// A damaged workbook is never accepted as a complete list, and one that is too large when unpacked is refused.
-func TestWorkbooksThatAreRefused(t *testing.T) {
+// A damaged workbook is never accepted as a complete list, and one that is too large when unpacked is rejected.
+func TestInvalidWorkbooks(t *testing.T) {
 	needs.Time(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	file := workbook(t, [][]any{header, {1, 2, "x"}})
 	const sheet, texts = "xl/worksheets/sheet1.xml", "xl/sharedStrings.xml"
-	changed := func(parts map[string][]byte) []byte { return rezipped(t, file, parts) }
-	flipped := rezipped(t, file, map[string][]byte{sheet: []byte(sheetXML + "</sheetData></worksheet>")})
+	with := func(parts map[string][]byte) []byte { return replaceParts(t, file, parts) }
+	flipped := replaceParts(t, file, map[string][]byte{sheet: []byte(sheetXML + "</sheetData></worksheet>")})
 	stored := bytes.Clone(flipped)
 	stored[bytes.LastIndex(stored[:bytes.Index(stored, []byte("PK\x01\x02"))],
 		[]byte("PK\x07\x08"))+5] ^= 1 // in the checksum of the last part
@@ -211,68 +213,70 @@ func TestWorkbooksThatAreRefused(t *testing.T) {
 		file []byte
 		want string
 	}{
-		{"cut off", file[:len(file)-100], "the file is a damaged .xlsx or zip archive"},
-		{"a sheet that ends too early", changed(map[string][]byte{sheet: []byte(sheetXML)}),
+		{"truncated", file[:len(file)-100], "the file is a damaged .xlsx or zip archive"},
+		{"a truncated sheet", with(map[string][]byte{sheet: []byte(sheetXML)}),
 			"the workbook is damaged: xl/worksheets/sheet1.xml: XML syntax error"},
-		{"texts that end too early", changed(map[string][]byte{texts: []byte("<sst><si><t>SdkAppId</t></si>")}),
+		{"truncated texts", with(map[string][]byte{texts: []byte("<sst><si><t>SdkAppId</t></si>")}),
 			"the workbook is damaged: xl/sharedStrings.xml"},
 		{"a wrong checksum", stored, "the workbook is damaged: xl/worksheets/sheet1.xml: zip: checksum error"},
-		{"a sheet that is not there", changed(map[string][]byte{sheet: nil}), "cannot be read"},
-		{"no workbook", changed(map[string][]byte{"xl/workbook.xml": nil}),
+		{"a missing sheet", with(map[string][]byte{sheet: nil}), "cannot be read"},
+		{"no workbook", with(map[string][]byte{"xl/workbook.xml": nil}),
 			"the file is a zip archive without a workbook (.xlsx): save the list as"},
-		{"an .ods", changed(map[string][]byte{"xl/workbook.xml": nil, "content.xml": []byte("<x/>")}),
+		{"an .ods", with(map[string][]byte{"xl/workbook.xml": nil, "content.xml": []byte("<x/>")}),
 			"the file is an OpenDocument file (.ods): save the list as"},
-		{"an .xlsb", changed(map[string][]byte{"xl/workbook.xml": nil, "xl/workbook.bin": {1}}),
+		{"an .xlsb", with(map[string][]byte{"xl/workbook.xml": nil, "xl/workbook.bin": {1}}),
 			"the file is a binary workbook (.xlsb): save the list as"},
-		{"another encoding", changed(map[string][]byte{sheet: []byte(`<?xml version="1.0" encoding="GBK"?>` + sheetXML)}),
+		{"an encoding other than UTF-8",
+			with(map[string][]byte{sheet: []byte(`<?xml version="1.0" encoding="GBK"?>` + sheetXML)}),
 			`it is in GBK, not in UTF-8`},
-		{"a cell of 1 MB", changed(map[string][]byte{sheet: []byte(sheetXML + "<row><c><v>" + strings.Repeat("7",
+		{"a cell of 1 MB", with(map[string][]byte{sheet: []byte(sheetXML + "<row><c><v>" + strings.Repeat("7",
 			1<<20) + "</v></c></row></sheetData></worksheet>")}),
 			"the workbook is damaged: xl/worksheets/sheet1.xml: a cell is longer than 128 KiB"},
-		{"pictures of 17 MB", changed(map[string][]byte{"xl/media/a.png": make([]byte, 9<<20), "xl/media/b.png": make([]byte,
+		{"pictures of 17 MB", with(map[string][]byte{"xl/media/a.png": make([]byte, 9<<20), "xl/media/b.png": make([]byte,
 			8<<20)}), "the workbook is too large when it is unpacked"},
-		{"a bomb", changed(map[string][]byte{"xl/worksheets/sheet2.xml": append([]byte("<x>"), bytes.Repeat([]byte("<y/>\n"),
+		{"a zip bomb", with(map[string][]byte{"xl/worksheets/sheet2.xml": append([]byte("<x>"), bytes.Repeat([]byte("<y/>\n"),
 			52<<20)...)}), "the workbook is too large when it is unpacked"},
-		{"a million texts", changed(map[string][]byte{texts: []byte("<sst>" + strings.Repeat("<si/>", 1<<20+1) + "</sst>")}),
+		{"more than a million texts",
+			with(map[string][]byte{texts: []byte("<sst>" + strings.Repeat("<si/>", 1<<20+1) + "</sst>")}),
 			"the workbook has more than 1048576 different texts"},
 		{"too large", append(bytes.Clone(file), make([]byte, 16<<20)...),
 			`the workbook is larger than 16 MB: save the sheet as "CSV UTF-8"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := tell(bytes.NewReader(tt.file), rooms.Options{})
+			got := readWithNotes(bytes.NewReader(tt.file), rooms.Options{})
 			if len(got) != 1 || !strings.Contains(got[0], tt.want) {
-				t.Errorf("%.300q, want %s", got, tt.want)
+				t.Errorf("got %.300q, want an error with %q", got, tt.want)
 			}
-			nothingIsLeft(t)
+			checkNoTempFiles(t)
 		})
 	}
-	t.Run("a reader that fails", func(t *testing.T) {
+	t.Run("a read error", func(t *testing.T) {
 		broken := errors.New("disk on fire")
 		r := io.MultiReader(bytes.NewReader(file[:2000]), iotest.ErrReader(broken))
 		for _, err := range rooms.Read(r, rooms.Options{}) {
 			if !errors.Is(err, broken) {
-				t.Error(err)
+				t.Errorf("got %v, want the read error", err)
 			}
 		}
-		nothingIsLeft(t)
+		checkNoTempFiles(t)
 	})
-	t.Run("no place for temporary files", func(t *testing.T) {
+	t.Run("no folder for temporary files", func(t *testing.T) {
 		t.Setenv("TMPDIR", "/nonexistent")
-		got := tell(bytes.NewReader(file), rooms.Options{})
+		got := readWithNotes(bytes.NewReader(file), rooms.Options{})
 		if len(got) != 1 || !strings.Contains(got[0], "a workbook needs a folder for temporary files (TMPDIR)") {
-			t.Errorf("%q", got)
+			t.Errorf("got %q, want an error that names TMPDIR", got)
 		}
 	})
 	t.Run("a caller that stops", func(t *testing.T) {
 		for range rooms.Read(bytes.NewReader(file), rooms.Options{}) {
 			break
 		}
-		nothingIsLeft(t)
+		checkNoTempFiles(t)
 	})
 }
 
 // A workbook of 50,000 rows with a different text in each needs little memory.
-func TestAWorkbookTakesLittleMemory(t *testing.T) {
+func TestWorkbookMemoryUse(t *testing.T) {
 	needs.Time(t)
 	const n, most = 50_000, 24 << 20
 	f := excelize.NewFile()
@@ -315,6 +319,6 @@ func TestAWorkbookTakesLittleMemory(t *testing.T) {
 	info, _ := in.Stat()
 	t.Logf("%d rows of %d kB in %s, %d MB of heap at most", rows, info.Size()>>10, time.Since(start), peak>>20)
 	if rows != n || peak == 0 || peak > most {
-		t.Errorf("%d rows with %d bytes of heap, want %d with at most %d", rows, peak, n, most)
+		t.Errorf("read %d rows with %d bytes of heap, want %d with at most %d", rows, peak, n, most)
 	}
 }
