@@ -17,7 +17,8 @@ func TestJSONLines(t *testing.T) {
 				`"InitParams":"{\"ratio\":\"4:3\"}"},"SnapshotMode":"AllMarks","COS":{"Uin":100000000001,` +
 				`"Region":"ap-guangzhou","Bucket":"notes-1250000000","TargetDir":"monday",` +
 				`"Domain":"cdn.example.com"},"Label":{"School":"No. 1","老师":"王"}}`}},
-		{"dotted names, as in CSV", `{"SdkAppId":1,"RoomId":2,"Whiteboard.Width":3,"Label.A.B":"x","Label":{"C":""},"COS":{}}`,
+		{"dotted names, as in CSV",
+			`{"SdkAppId":1,"RoomId":2,"Whiteboard.Width":3,"Label.A.B":"x","Label":{"C":""},"COS":{}}`,
 			[]string{`1 {"SdkAppId":1,"RoomId":2,"Whiteboard":{"Width":3},"Label":{"A.B":"x","C":""}}`}},
 		{"whitespace, escapes and null",
 			"\ufeff\n \t\r\n { \"SdkAppId\" :\t1 , \"Room\\u0049d\": 2 , \"COS\": null, " +
