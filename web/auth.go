@@ -252,11 +252,3 @@ func (a *Auth) CheckPassword(ctx context.Context, addr, name, word string) (User
 	}
 	return u, nil
 }
-
-type principalKey struct{}
-
-// PrincipalOf returns the principal of a request, from its context.
-func PrincipalOf(ctx context.Context) Principal {
-	p, _ := ctx.Value(principalKey{}).(Principal)
-	return p
-}

@@ -147,7 +147,7 @@ func recoverPanic(log *slog.Logger, next http.Handler) http.Handler {
 				return
 			}
 			if reason != http.ErrAbortHandler {
-				log.Error("panic in a handler", "method", r.Method, "path", r.URL.Path, "panic", reason, "stack",
+				log.Error("panic in a handler", "method", r.Method, "path", BaseOf(r)+r.URL.Path, "panic", reason, "stack",
 					string(debug.Stack()))
 			}
 			if sw.status != 0 || reason == http.ErrAbortHandler {
@@ -160,8 +160,8 @@ func recoverPanic(log *slog.Logger, next http.Handler) http.Handler {
 	})
 }
 
-// withNotFound is mux, but answers 404 and 405 with a problem.
-func withNotFound(mux *http.ServeMux) http.Handler {
+// withNotFound is mux, but answers 404 and 405 with a problem. To a known principal, its page belongs to a site.
+func withNotFound(mux *http.ServeMux, sites []Site) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
@@ -170,12 +170,16 @@ func withNotFound(mux *http.ServeMux) http.Handler {
 		}
 		var missed headers
 		h.ServeHTTP(&missed, r)
+		problem := NewProblem(http.StatusNotFound, CodeNotFound, "there is nothing under this path")
 		if allow := missed.Header().Get("Allow"); missed.status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", allow)
-			NewProblem(http.StatusMethodNotAllowed, codeMethod, "only %s is allowed here", allow).Write(w, r)
-			return
+			problem = NewProblem(http.StatusMethodNotAllowed, codeMethod, "only %s is allowed here", allow)
 		}
-		NewProblem(http.StatusNotFound, CodeNotFound, "there is nothing under this path").Write(w, r)
+		show := http.Handler(http.HandlerFunc(problem.Write))
+		if PrincipalOf(r.Context()).Name != "" { // nobody else learns which sites exist
+			show = siteOfPath(sites, r.URL.EscapedPath()).at(sites, show)
+		}
+		show.ServeHTTP(w, r)
 	})
 }
 

@@ -65,10 +65,33 @@ func NewHandler(o HandlerOptions, routes ...Route) http.Handler {
 			site = h.site
 			pattern = strings.Replace(pattern, "/", site.Base+"/", 1)
 		}
-		mux.Handle(pattern, site.at(o.Sites, authorize(o, limit, route)))
+		mux.Handle(pattern, site.at(o.Sites, recoverPanic(o.Log, authorize(o, limit, route))))
 	}
-	all := protect(o.Hosts, recoverPanic(o.Log, withNotFound(mux)))
+	all := protect(o.Hosts, authenticate(o.Auth, withNotFound(mux, o.Sites)))
 	return linger(cmp.Or(o.Linger, lingerTime), withClientAddress(o.Proxies, showProblems(o.ProblemPage, all)))
+}
+
+// identity is the principal of a request, or why it has none.
+type identity struct {
+	Principal
+	err error
+}
+
+type identityKey struct{}
+
+// authenticate stores the identity and the client address of a request in its context. It refuses nothing.
+func authenticate(auth *Auth, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := auth.Authenticate(r)
+		ctx := context.WithValue(r.Context(), addressKey{}, r.RemoteAddr)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, identityKey{}, identity{p, err})))
+	})
+}
+
+// PrincipalOf returns the principal of a request, from its context.
+func PrincipalOf(ctx context.Context) Principal {
+	who, _ := ctx.Value(identityKey{}).(identity)
+	return who.Principal
 }
 
 // authorize calls the handler of a route only for principals that have its role.
@@ -79,9 +102,8 @@ func authorize(o HandlerOptions, limit *requests, route Route) http.Handler {
 			writeProblem(w, r, http.StatusBadRequest, CodeInvalid, "the query of the URL cannot be read: "+err.Error())
 			return
 		}
-		p, err := o.Auth.Authenticate(r)
-		ctx := context.WithValue(r.Context(), addressKey{}, r.RemoteAddr)
-		r = r.WithContext(context.WithValue(ctx, principalKey{}, p))
+		who, _ := r.Context().Value(identityKey{}).(identity)
+		p, err := who.Principal, who.err
 		if route.Role != "" {
 			var limited *LimitedError
 			switch {

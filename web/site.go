@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net/http"
+	"strings"
 )
 
 // Site is the pages and the API of one namespace, if a server serves several. All its paths begin with Base, which is
@@ -34,6 +35,16 @@ func (s Site) at(all []Site, h http.Handler) http.Handler {
 		ctx := context.WithValue(context.WithValue(r.Context(), siteKey{}, s), sitesKey{}, all)
 		h.ServeHTTP(w, r.WithContext(ctx))
 	}))
+}
+
+// siteOfPath returns the site with a path: the one with the longest base.
+func siteOfPath(all []Site, path string) (found Site) {
+	for _, s := range all {
+		if strings.HasPrefix(path, s.Base+"/") && (found == Site{} || len(s.Base) > len(found.Base)) {
+			found = s
+		}
+	}
+	return found
 }
 
 // SiteOf returns the site of a request.
