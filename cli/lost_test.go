@@ -80,7 +80,7 @@ func TestLostImages(t *testing.T) {
 
 	base := "http://" + s.environ["TIWSNAP_HTTP_ADDR"]
 	for path, want := range map[string][]string{
-		"/batches/monday":        {"4 images lost", "ClientError.ImageLost", "0 of 4 images copied"},
+		"/batches/monday":        {"4 images lost", "ClientError.ImageLost", "images copied: 0 of 4"},
 		"/failures":              {"ClientError.ImageLost", "answered 404", "a retry copies the image"},
 		"/":                      {"ClientError.ImageLost", "4 images lost"},
 		"/snapshots/monday.1":    {"2 images lost", "Tencent has deleted it", "answered 404"},

@@ -73,7 +73,7 @@ type FieldError struct {
 	Reason string
 }
 
-func (e FieldError) Error() string { return e.Field + ": " + e.Reason }
+func (e FieldError) Error() string { return e.Field + " " + e.Reason }
 
 // RoomError lists every fault of a room.
 type RoomError struct{ Faults []FieldError }

@@ -267,6 +267,6 @@ func (a *API) AgainBatch(ctx context.Context, in *AgainBatchInput) (*againBatchO
 	if err != nil {
 		return nil, err
 	}
-	a.Audit(ctx, "again-batch", in.ID, fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
+	a.Audit(ctx, "again-batch", in.ID, batch.ID+": "+roomCount(batch.Rooms))
 	return &againBatchOutput{http.StatusAccepted, AgainBatch{batch.ID, batch.Rooms}}, nil
 }

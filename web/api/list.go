@@ -92,9 +92,17 @@ func (a *API) EnqueueList(ctx context.Context, l *List, id string) (enqueue.Batc
 		Replicated: a.o.Replicated,
 	})
 	if err == nil && batch.Created {
-		a.Audit(ctx, "create-batch", batch.ID, fmt.Sprintf("%d rooms", batch.Rooms))
+		a.Audit(ctx, "create-batch", batch.ID, roomCount(batch.Rooms))
 	}
 	return batch, err
+}
+
+// roomCount is a number of rooms in the detail of an entry of the audit log.
+func roomCount(n int) string {
+	if n == 1 {
+		return "1 room"
+	}
+	return fmt.Sprintf("%d rooms", n)
 }
 
 // checkCallback returns a *Problem if the CallbackURL is not allowed.
@@ -159,9 +167,9 @@ func goodRooms(rows iter.Seq2[rooms.Row, error], strict bool, report *Report) it
 		}
 		if good == 0 || strict && report.Bad > 0 {
 			p := web.NewProblem(http.StatusUnprocessableEntity, web.CodeInvalid,
-				"nothing was enqueued: no row is valid, %d are wrong", report.Bad)
+				"nothing was enqueued: no row is valid; wrong rows: %d", report.Bad)
 			if good > 0 {
-				p.Detail = fmt.Sprintf("nothing was enqueued: %d rows are wrong, and strict is set", report.Bad)
+				p.Detail = fmt.Sprintf("nothing was enqueued: strict is set; wrong rows: %d", report.Bad)
 			}
 			p.Faults = report.Faults
 			yield(tasks.Room{}, p)

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -81,7 +80,7 @@ func (a *API) RunSchedule(ctx context.Context, in *ScheduleInput) (*ranOutput, e
 	case err != nil:
 		return nil, err
 	}
-	a.Audit(ctx, "run-schedule", in.Name, fmt.Sprintf("%s: %d rooms", batch.ID, batch.Rooms))
+	a.Audit(ctx, "run-schedule", in.Name, batch.ID+": "+roomCount(batch.Rooms))
 	return &ranOutput{http.StatusAccepted,
 		RanSchedule{batch.ID, batch.Rooms, report.BadRows, report.Reasons, report.Notes}}, nil
 }

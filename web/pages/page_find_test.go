@@ -48,7 +48,7 @@ func TestFindPageGoesOn(t *testing.T) {
 		url = ""
 		if m := next.FindStringSubmatch(body); m != nil {
 			url = html.UnescapeString(m[1])
-			if !strings.Contains(body, "100 of 150 queued rooms are searched") {
+			if !strings.Contains(body, "Queued rooms searched: 100 of 150.") {
 				t.Errorf("it does not say how many it has searched: %s", body)
 			}
 		}

@@ -81,7 +81,7 @@ func (p *Pages) imagesRoutes() []web.Route {
 		}
 		days, err := strconv.Atoi(r.PostFormValue("days"))
 		if err != nil || days < 1 || days > sharedFor[len(sharedFor)-1] {
-			return "", text{}, web.Invalid("days", fmt.Sprintf("must be 1 to %d", sharedFor[len(sharedFor)-1]))
+			return "", text{}, web.Invalid("days", fmt.Sprintf("must be 1 to %d days", sharedFor[len(sharedFor)-1]))
 		}
 		until := time.Now().Add(time.Duration(days) * 24 * time.Hour)
 		p.api.Audit(r.Context(), "share-images", b.ID, until.UTC().Format(time.RFC3339))

@@ -78,7 +78,7 @@ func TestTheFirstPageTellsOfImagesThatLack(t *testing.T) {
 	rdb.ZAdd(t.Context(), keys.Default.Running(), redis.Z{Score: 1, Member: "open"})
 	h, _ := first(t, rdb)
 	body := webtest.Ask(t, h, "GET", "/", "Accept", "text/html").Body.String()
-	for _, want := range []string{"1,234 without an image", "5 images missing"} {
+	for _, want := range []string{"1,234 rooms without an image", "5 images missing"} {
 		if n := strings.Count(body, want); n != 2 {
 			t.Errorf("%q is there %d times, want it for both batches:\n%s", want, n, body)
 		}

@@ -3,12 +3,14 @@ package pages_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"tiwsnap/internal/password"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/web"
 	"tiwsnap/web/pages"
 	"tiwsnap/web/webtest"
@@ -74,6 +76,47 @@ func TestProblemPagesHaveTheNavigation(t *testing.T) {
 		if body := w.Body.String(); w.Code != 404 || links != "" || strings.Contains(body, "school-a") ||
 			strings.Contains(strings.ReplaceAll(body, "/n/school-b/nothing", ""), "school-b") {
 			t.Errorf("with the token %q: status %d, want 404 without a navigation:\n%s", token, w.Code, body)
+		}
+	}
+}
+
+// A problem with a field of a form names the field as the form does, in the language of the viewer.
+func TestProblemPagesNameTheFieldsOfForms(t *testing.T) {
+	rdb := redistest.Client(t)
+	webtest.School(t, rdb, "monday", 10)
+	h := webtest.NewPages(t, rdb, webtest.WithLimiter(t, rdb))
+	for _, test := range []struct {
+		path string
+		form url.Values // nil: GET
+		want [2]string
+	}{
+		{"/limit", url.Values{"limit": {"x"}}, [2]string{
+			"<b>Requests a second</b> must be a whole number from 1 to 10,000", "<b>每秒请求数</b> 必须是 1 到 10,000 的整数",
+		}},
+		{"/batches/monday/share", url.Values{"days": {"99"}}, [2]string{
+			"<b>Validity</b> must be 1 to 30 days", "<b>有效期</b> 必须是 1 到 30 天",
+		}},
+		{"/batches/monday/again", url.Values{"name": {"A b"}}, [2]string{
+			"<b>Name of the batch</b> must be 1 to 64", "<b>批次名称</b> 必须是 1 到 64",
+		}},
+		{"/settings", url.Values{"zone": {"Mars"}}, [2]string{
+			"<b>Time zone</b> must be a time zone such as", "<b>时区</b> 必须是时区",
+		}},
+		{"/batches/new", url.Values{}, [2]string{"<b>The form</b> is not an upload", "<b>表单</b> 不是上传的表单"}},
+		{"/batches?day=x", nil, [2]string{"<b>Day</b> must be a date", "<b>日期</b> 必须是日期"}},
+		{"/batches/monday?state=x", nil, [2]string{"<b>State</b> is not known", "<b>状态</b> 不是已知的值"}},
+		{"/audit?cursor=x", nil, [2]string{"<b>Place in the list</b> is not one", "<b>列表位置</b> 不是前一页"}},
+	} {
+		for i, lang := range []string{"en", "zh-CN"} {
+			var w *httptest.ResponseRecorder
+			if test.form == nil {
+				w = webtest.Ask(t, h, "GET", test.path, "Accept", "text/html", "Accept-Language", lang)
+			} else {
+				w = webtest.Send(t, h, test.path, test.form, "Accept-Language", lang)
+			}
+			if w.Code != 422 || !strings.Contains(w.Body.String(), test.want[i]) {
+				t.Errorf("%s in %s: status %d, want 422 and %q:\n%s", test.path, lang, w.Code, test.want[i], w.Body)
+			}
 		}
 	}
 }

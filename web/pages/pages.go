@@ -152,28 +152,6 @@ func (p *Pages) action(
 	})
 }
 
-var problemPage = page("problem.html")
-
-// problemData is the data of the page of a problem.
-type problemData struct {
-	Detail string
-	Faults []web.Fault
-}
-
-// ShowProblem writes a problem as a page.
-func ShowProblem(w http.ResponseWriter, r *http.Request, p *web.Problem) {
-	l := langOf(r)
-	title := l.say("problem." + p.Code)
-	if title == "problem."+p.Code {
-		title = p.Title
-	}
-	d := problemData{p.Detail, p.Faults}
-	if len(d.Faults) == 1 && d.Detail == d.Faults[0].Field+" "+d.Faults[0].Reason {
-		d.Detail = "" // the list of faults has it
-	}
-	newView(r, title, d).show(w, r, p.Status, problemPage) // the template is compiled in, and cannot fail
-}
-
 // show answers with a page.
 func (p *Pages) show(w http.ResponseWriter, r *http.Request, status int, t pageTemplate, title string, data any) {
 	if err := newView(r, title, data).show(w, r, status, t); err != nil {

@@ -195,7 +195,7 @@ var foreign = [][2]string{
 	{"must be a time zone such as Asia/Shanghai", "必须是时区，例如 Asia/Shanghai"},
 	{"must be a whole number from 1 to %s", "必须是 1 到 %s 的整数"},
 	{"must be 1 to 64 of a-z, 0-9 and -, and not begin with -", "必须是 1 到 64 个 a-z、0-9 或 - 字符，且不以 - 开头"},
-	{"must be 1 to %d", "必须在 1 到 %s 之间"},
+	{"must be 1 to %d days", "必须是 1 到 %s 天"},
 	{"must be AllMarks or LatestMarksOnly", "必须是 AllMarks 或 LatestMarksOnly"},
 	{"the room breaks the rules of Tencent's API", "房间不符合腾讯云 API 的要求"},
 
@@ -262,7 +262,7 @@ var foreign = [][2]string{
 	{"the batch has more than %d different label names", "批次中有超过 %s 个不同的标签名"},
 
 	// Problems: nothing was enqueued
-	{"nothing was enqueued: no row is valid, %d are wrong", "没有提交任何房间：没有正确的行，%s 行有问题"},
+	{"nothing was enqueued: no row is valid; wrong rows: %d", "没有提交任何房间：没有正确的行，%s 行有问题"},
 	{"nothing was enqueued: the upload broke off: %s", "没有提交任何房间：上传中断：%s"},
 	{"nothing was enqueued: the upload stalled for too long", "没有提交任何房间：上传停顿过久"},
 	{"nothing was enqueued: %s; give this one another name", "没有提交任何房间：%s；请换一个名称"},
@@ -281,6 +281,8 @@ var foreign = [][2]string{
 	{"user %s", "用户 %s"},
 	{"token %s", "令牌 %s"},
 	{"schedule %s", "定时任务 %s"},
+	{"%s: %d rooms", "%s：%s 个房间"}, {"%s: %d room", "%s：%s 个房间"},
+	{"%d images", "%s 张图片"}, {"%d image", "%s 张图片"},
 	{"it was stopped by a person", "此前由人停止"},
 	{"it was stopped because Tencent refused the account", "此前因腾讯云拒绝该账号而停止"},
 	{"it was stopped because the endpoint was unreachable", "此前因无法连接腾讯云 API 而停止"},

@@ -68,6 +68,9 @@ func TestTheCatalogIsComplete(t *testing.T) {
 	some("total.", "queued", "sending", "accepted", "unknown", "succeeded", "failed", "canceled", "possible_duplicates",
 		"no_image", "missing_images", "images", "images_copied", "images_lost", "images_pending", "waiting", "packed",
 		"packed_bytes")
+	for _, key := range formLabels {
+		used[key] = true
+	}
 	some("time.", "ago", "in")
 	some("redis.", "emptied", "older") // the kinds of data loss
 	some("span.", "15m", "24h", "7d")
@@ -117,6 +120,40 @@ func TestTheCatalogIsComplete(t *testing.T) {
 			if got := strings.Join(verbs.FindAllString(form, -1), " "); got != want {
 				t.Errorf("%q: %q has %s in it, want %s", key, form, got, want)
 			}
+		}
+	}
+}
+
+// A text that counts things has a form for 1, or reads well with any number.
+func TestCountsHaveASingular(t *testing.T) {
+	plural := regexp.MustCompile(`%s (?:[a-z]+ )?(?:rooms|rows|images|snapshots|requests|times|webhooks|tasks|ticks|tries)\b`)
+	other := []string{"limit.differ.why", "redis.evicts"} // a range of different numbers, the name of a server
+	found := 0
+	for key, words := range catalog {
+		one, _, two := strings.Cut(words[english], "|")
+		if two {
+			found++
+		}
+		if s := plural.FindString(one); s != "" && !slices.Contains(other, key) {
+			t.Errorf("%q says %q for 1", key, s)
+		}
+	}
+	if found < 20 {
+		t.Errorf("%d texts have two forms, want 20 or more", found)
+	}
+	for _, test := range []struct{ got, want string }{
+		{english.number("n.noimage", 1), "1 room without an image"},
+		{english.number("n.noimage", 1234), "1,234 rooms without an image"},
+		{chinese.number("n.noimage", 1), "1 个房间没有图片"},
+		{english.number("retry.failed", 1), "Retry 1 failed room"},
+		{english.say("limit.slowed", 1), "Slowed to 1 request a second"},
+		{english.say("schedule.trying", 1), "The tick that is due has failed 1 time:"},
+		{english.say("said.there", 2), "The same 2 rooms were enqueued before. Nothing was added; " +
+			"to snapshot them once more use Again."},
+		{chinese.translate("tuesday: 1 room"), "tuesday：1 个房间"},
+	} {
+		if test.got != test.want {
+			t.Errorf("got %q, want %q", test.got, test.want)
 		}
 	}
 }
@@ -186,6 +223,20 @@ func TestReasonsAreTranslated(t *testing.T) {
 		if got := chinese.translate(said); got != want {
 			t.Errorf("%q is %q, want %q", said, got, want)
 		}
+	}
+}
+
+// Every field that a page refuses has a label, or the form shows it by its name.
+func TestFieldsOfFormsHaveLabels(t *testing.T) {
+	byName := []string{"SdkAppId", "SnapshotMode"}
+	all := matches(t, os.DirFS("."), `web\.Invalid\("([A-Za-z]+)"`)
+	for _, field := range all {
+		if formLabels[field] == "" && !slices.Contains(byName, field) {
+			t.Errorf("the field %q has no label in formLabels", field)
+		}
+	}
+	if len(all) < 10 {
+		t.Errorf("found %d fields, want 10 or more", len(all))
 	}
 }
 
