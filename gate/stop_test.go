@@ -12,7 +12,7 @@ import (
 )
 
 // A queue that was paused in asynqmon is reported as a stop, and Start resumes it.
-func TestAQueueThatIsPaused(t *testing.T) {
+func TestPausedQueue(t *testing.T) {
 	c := redistest.Client(t)
 	queue := keys.Default.QueueBulk()
 	client := asynq.NewClientFromRedisClient(c)
@@ -27,15 +27,15 @@ func TestAQueueThatIsPaused(t *testing.T) {
 	stops, err := b.Stops(t.Context())
 	if err != nil || len(stops) != 1 || stops[0].Cause != gate.PausedQueue || stops[0].Queue != queue ||
 		!strings.Contains(stops[0].String(), "Queue "+queue+" is paused since 20") {
-		t.Fatalf("%v, %v", stops, err)
+		t.Fatalf("Stops() = %v, %v, want a paused queue", stops, err)
 	}
 	if _, err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if stops, err := b.Stops(t.Context()); err != nil || len(stops) != 0 {
-		t.Errorf("after the start: %v, %v", stops, err)
+		t.Errorf("Stops() after Start() = %v, %v, want none", stops, err)
 	}
 	if info, err := inspector.GetQueueInfo(queue); err != nil || info.Paused {
-		t.Errorf("asynq says %+v, %v", info, err)
+		t.Errorf("GetQueueInfo() = %+v, %v, want a queue that is not paused", info, err)
 	}
 }
