@@ -217,8 +217,8 @@ func (w *world) die() {
 	w.end(c)
 }
 
-// runAgain makes asynq run a task on a second worker while the first still runs it. The first was frozen, or its ack was
-// lost.
+// runAgain makes asynq run a task on a second worker while the first still runs it. The first was frozen, or its ack
+// was lost.
 func (w *world) runAgain() {
 	c := w.calls[pick(w, "call", w.calls)]
 	c.zombie = true

@@ -13,8 +13,8 @@ import (
 	"tiwsnap/tasks"
 )
 
-// An ended snapshot with 2 images takes at most 400 bytes of Redis in total, in a batch or as a single room. One with 60
-// images takes at most 2.5 kB.
+// An ended snapshot with 2 images takes at most 400 bytes of Redis in total, in a batch or as a single room. One with
+// 60 images takes at most 2.5 kB.
 func TestWeight(t *testing.T) {
 	needs.Time(t)
 	const snapshots = 4000

@@ -115,7 +115,8 @@ func TestTickIsGivenUpOnce(t *testing.T) {
 				Begun: time.Now().Add(-time.Hour), RetryAt: time.Now(), Failures: 9, Error: "previous error",
 			}
 			c := &clockwork{T: t, rdb: client, schedule: yearly(t, client, source, 1, &tried)}
-			if err := ledger.New(client, ledger.Options{}).SetNotifications(t.Context(), false, false, false, notify); err != nil {
+			l := ledger.New(client, ledger.Options{})
+			if err := l.SetNotifications(t.Context(), false, false, false, notify); err != nil {
 				t.Fatal(err)
 			}
 			for range 3 {
@@ -177,7 +178,8 @@ func TestTickWaitsWhileRedisIsFull(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.eventually("the tick is made", func() bool { return c.status().Last.Batch != "" })
-		if s := c.status(); s.Trying != nil || s.Missed != 0 || s.Last.Rooms != 2 || len(strings.Fields(c.batchTicks())) != 1 {
+		if s := c.status(); s.Trying != nil || s.Missed != 0 || s.Last.Rooms != 2 ||
+			len(strings.Fields(c.batchTicks())) != 1 {
 			t.Errorf("Status() = %+v, batches %q", s, c.batchTicks())
 		}
 	})

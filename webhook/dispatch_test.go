@@ -16,8 +16,8 @@ import (
 	"tiwsnap/webhook/webhooktest"
 )
 
-// While a receiver is down, at most 500 webhooks wait in asynq. The other notices wait in the ledger, where each takes a
-// few bytes, for at most a day.
+// While a receiver is down, at most 500 webhooks wait in asynq. The other notices wait in the ledger, where each takes
+// a few bytes, for at most a day.
 func TestNoticesWaitInTheLedger(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -10,8 +10,8 @@ import (
 	"tiwsnap/webhook/webhooktest"
 )
 
-// A receiver that has answered 410 Gone gets no more webhooks of the settings or the batch that named it, until a person
-// resends one.
+// A receiver that has answered 410 Gone gets no more webhooks of the settings or the batch that named it, until a
+// person resends one.
 func TestGoneReceiver(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
