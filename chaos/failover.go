@@ -137,7 +137,7 @@ func plannedFailover(durability string) func(context.Context, *stage) ([]*report
 				return lost, err
 			}
 			// Until the old master follows the new one it accepts writes, which are lost.
-			err = redistest.Follows(ctx, master)
+			err = redistest.AwaitReplica(ctx, master)
 			lost.to = time.Now()
 			return lost, err
 		})

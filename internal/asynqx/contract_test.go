@@ -24,15 +24,15 @@ func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
 
 const queue = "contract"
 
-// This package depends on the internals of this release. Before you name another one here, read the changes in asynq's
+// This package depends on the internals of this release. Before you change it here, read the changes in asynq's
 // internal/rdb and internal/proto.
-func TestTheReleaseOfAsynq(t *testing.T) {
+func TestAsynqVersion(t *testing.T) {
 	text, err := os.ReadFile("../../go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(text), "github.com/hibiken/asynq v0.26.0\n") {
-		t.Error("go.mod names another release of asynq than the one that internal/asynqx was written for")
+		t.Error("go.mod requires another release of asynq than the one that internal/asynqx was written for")
 	}
 }
 
@@ -60,10 +60,10 @@ func TestKeys(t *testing.T) {
 	c := redistest.Client(t)
 	enqueue(t, c, "kind", "one")
 	if got := c.LRange(t.Context(), asynqx.Pending(queue), 0, -1).Val(); !slices.Equal(got, []string{"one"}) {
-		t.Errorf("pending: %v", got)
+		t.Errorf("pending tasks are %v, want one", got)
 	}
 	if c.HGet(t.Context(), asynqx.TaskPrefix(queue)+"one", "state").Val() != "pending" {
-		t.Error("the hash of the task is elsewhere")
+		t.Error("the hash of the task has another key")
 	}
 }
 
@@ -78,20 +78,20 @@ func TestPaused(t *testing.T) {
 		return all
 	}
 	if got := paused(); len(got) > 0 {
-		t.Errorf("at first: %+v", got)
+		t.Errorf("Paused() of running queues = %+v", got)
 	}
 	inspector := asynq.NewInspectorFromRedisClient(c)
 	if err := inspector.PauseQueue(queue); err != nil {
 		t.Fatal(err)
 	}
 	if got := paused(); len(got) != 1 || got[0].Queue != queue || time.Since(got[0].Since) > time.Minute {
-		t.Errorf("paused: %+v", got)
+		t.Errorf("Paused() = %+v, want the queue, paused just now", got)
 	}
 	if err := asynqx.Unpause(t.Context(), c, "other", queue); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := inspector.GetQueueInfo(queue); err != nil || info.Paused {
-		t.Errorf("asynq says %+v, %v", info, err)
+		t.Errorf("queue after Unpause() is %+v, %v", info, err)
 	}
 }
 
@@ -107,11 +107,11 @@ func TestTaker(t *testing.T) {
 		Foreign: func(kind, id string) { foreign <- kind + " " + id },
 	}
 	inspector := asynq.NewInspectorFromRedisClient(c)
-	ran, again := make(chan string, 10), make(chan struct{})
+	ran, finish := make(chan string, 10), make(chan struct{})
 	serve(t, taker.Redis(ctx, c), asynqx.Weight, func(ctx context.Context, task *asynq.Task) error {
 		id, _ := asynq.GetTaskID(ctx)
 		ran <- task.Type() + " " + id
-		<-again
+		<-finish
 		return nil
 	})
 	// When the first task is taken, Redis does not have asynq's script yet.
@@ -119,27 +119,27 @@ func TestTaker(t *testing.T) {
 		enqueue(t, c, "theirs", "their-"+id, asynq.MaxRetry(0))
 		enqueue(t, c, "ours", id)
 		if got := <-ran; got != "ours "+id {
-			t.Errorf("ran %s", got)
+			t.Errorf("the server ran %s, want ours %s", got, id)
 		}
 		lease := c.ZScore(t.Context(), asynqx.Prefix(queue)+"lease", id).Val()
 		if left := time.Until(time.Unix(int64(lease), 0)); left < 20*time.Second || left > 40*time.Second {
-			t.Errorf("%s has a lease for %s", id, left)
+			t.Errorf("the lease of %s ends in %s, want 20 to 40 s", id, left)
 		}
-		again <- struct{}{}
-		redistest.Until(t, "it is acknowledged", func() bool {
+		finish <- struct{}{}
+		redistest.Until(t, "the task is acknowledged", func() bool {
 			_, err := inspector.GetTaskInfo(queue, id)
 			return errors.Is(err, asynq.ErrTaskNotFound)
 		})
 		if got := <-foreign; got != "theirs their-"+id {
-			t.Errorf("left %s", got)
+			t.Errorf("Foreign was called for %s, want theirs their-%s", got, id)
 		}
 		info, err := inspector.GetTaskInfo(queue, "their-"+id)
 		if err != nil || info.State != asynq.TaskStateRetry || info.Retried != 0 || string(info.Payload) != "payload" {
-			t.Errorf("%+v, %v", info, err)
+			t.Errorf("the foreign task is %+v, %v, want it to be retried, with its payload", info, err)
 		}
 	}
 	if n := c.ZCard(t.Context(), asynqx.Prefix(queue)+"lease").Val(); n != 0 {
-		t.Errorf("%d leases are left", n)
+		t.Errorf("%d leases are left, want none", n)
 	}
 	// The server of the other application runs its tasks when they are due.
 	if err := inspector.RunTask(queue, "their-first"); err != nil {
@@ -148,7 +148,7 @@ func TestTaker(t *testing.T) {
 }
 
 // asynq computes the end of a lease before it requests a task. So a poll must be much shorter than a lease.
-func TestALookEndsBeforeItsLease(t *testing.T) {
+func TestPollIsShorterThanLease(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	c := redistest.Client(t)
@@ -158,10 +158,10 @@ func TestALookEndsBeforeItsLease(t *testing.T) {
 	began := time.Now()
 	taking := asynqx.Taker{Queue: queue, Types: []string{"ours"}}.Redis(t.Context(), c)
 	if err := taking.EvalSha(t.Context(), sha, keys, 0, asynqx.TaskPrefix(queue)).Err(); !errors.Is(err, redis.Nil) {
-		t.Errorf("err = %v", err)
+		t.Errorf("a poll of an empty queue = %v, want redis.Nil", err)
 	}
 	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("it took %s", took)
+		t.Errorf("the poll took %s, want at most 20 s", took)
 	}
 }
 
@@ -200,23 +200,23 @@ func TestCancels(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("the context of the task: %v", err)
+		t.Errorf("the context of the task ended with %v, want context.Canceled", err)
 	}
 	stop()
 	server.Shutdown()
 	run.Wait()
 	if log.Len() > 0 {
-		t.Error(log.String())
+		t.Errorf("asynq logged an error:\n%s", log.String())
 	}
 }
 
-// counting counts the pipelines in which asynq lists a server.
-type counting struct{ heartbeats atomic.Int32 }
+// heartbeatCounter counts the pipelines in which asynq registers a server.
+type heartbeatCounter struct{ heartbeats atomic.Int32 }
 
-func (c *counting) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (c *counting) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (c *heartbeatCounter) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (c *heartbeatCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 
-func (c *counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (c *heartbeatCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		if cmds[0].Name() == "zadd" && cmds[0].Args()[1] == "asynq:servers" {
 			c.heartbeats.Add(1)
@@ -231,8 +231,8 @@ func TestHousekeeping(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	c := redistest.Client(t)
-	count := new(counting)
-	c.AddHook(count)
+	counter := new(heartbeatCounter)
+	c.AddHook(counter)
 	inspector := asynq.NewInspectorFromRedisClient(c)
 	client := asynq.NewClientFromRedisClient(c)
 	for id, q := range map[string]string{"own": queue, "of another": "other"} {
@@ -253,15 +253,15 @@ func TestHousekeeping(t *testing.T) {
 		return err == nil && info.State == asynq.TaskStatePending
 	})
 	began := time.Now()
-	first := count.heartbeats.Load()
+	first := counter.heartbeats.Load()
 	for time.Since(began) < 12*time.Second {
 		if all, err := inspector.Servers(); err != nil || len(all) != 1 {
 			t.Fatalf("%d servers are listed, %v", len(all), err)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	if n := count.heartbeats.Load() - first; n > 1 { // asynq itself writes at least two
-		t.Errorf("an idle server has told %d times of itself in 12 s", n)
+	if n := counter.heartbeats.Load() - first; n > 1 { // asynq itself writes at least two
+		t.Errorf("an idle server wrote %d heartbeats in 12 s, want at most 1", n)
 	}
 }
 
@@ -275,7 +275,7 @@ func TestCountFailed(t *testing.T) {
 	}
 	inspector := asynq.NewInspectorFromRedisClient(c)
 	if info, err := inspector.GetQueueInfo(queue); err != nil || info.Failed != 2 || info.FailedTotal != 2 {
-		t.Errorf("asynq says %+v, %v", info, err)
+		t.Errorf("queue after CountFailed() is %+v, %v, want 2 failed", info, err)
 	}
 }
 
@@ -283,15 +283,15 @@ func TestRegister(t *testing.T) {
 	c := redistest.Client(t)
 	inspector := asynq.NewInspectorFromRedisClient(c)
 	if _, err := inspector.GetQueueInfo(queue); err == nil {
-		t.Fatal("asynq knows a queue that nothing has been on")
+		t.Fatal("asynq knows the queue before Register()")
 	}
 	for _, want := range []bool{true, false} {
 		if added, err := asynqx.Register(t.Context(), c, queue); err != nil || added != want {
-			t.Errorf("added %v, %v, want %v", added, err, want)
+			t.Errorf("Register() = %v, %v, want %v", added, err, want)
 		}
 	}
 	if info, err := inspector.GetQueueInfo(queue); err != nil || info.Size != 0 {
-		t.Errorf("then asynq says %+v, %v", info, err)
+		t.Errorf("queue after Register() is %+v, %v, want an empty queue", info, err)
 	}
 }
 
@@ -304,10 +304,10 @@ func TestDropStale(t *testing.T) {
 	var dropped []string
 	err := asynqx.DropStale(t.Context(), c, queue, func(state, id string) { dropped = append(dropped, state+" "+id) })
 	if err != nil || !slices.Equal(dropped, []string{"pending gone"}) {
-		t.Errorf("dropped %v, %v", dropped, err)
+		t.Errorf("DropStale() dropped %v, %v, want pending gone", dropped, err)
 	}
 	if info, err := asynq.NewInspectorFromRedisClient(c).GetQueueInfo(queue); err != nil || info.Pending != 1 {
-		t.Errorf("asynq says %+v, %v", info, err)
+		t.Errorf("queue after DropStale() is %+v, %v, want 1 pending", info, err)
 	}
 }
 
@@ -315,23 +315,23 @@ func TestForeign(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	c := redistest.Client(t)
-	nothing := func(context.Context, *asynq.Task) error { return nil }
-	serve(t, c, asynqx.Weight, nothing)
+	noop := func(context.Context, *asynq.Task) error { return nil }
+	serve(t, c, asynqx.Weight, noop)
 	inspector := asynq.NewInspectorFromRedisClient(c)
-	servers := func(n int) {
+	awaitServers := func(n int) {
 		redistest.Until(t, "the servers have their heartbeats", func() bool {
 			all, err := inspector.Servers()
 			return err == nil && len(all) == n
 		})
 	}
-	servers(1)
+	awaitServers(1)
 	if got, err := asynqx.Foreign(c, "other", queue); err != nil || len(got) > 0 {
-		t.Errorf("of ours: %+v, %v", got, err)
+		t.Errorf("Foreign() = %+v, %v, want none", got, err)
 	}
-	serve(t, c, 1, nothing)
-	servers(2)
+	serve(t, c, 1, noop)
+	awaitServers(2)
 	got, err := asynqx.Foreign(c, "other", queue)
 	if err != nil || len(got) != 1 || got[0].PID != os.Getpid() || !slices.Equal(got[0].Queues, []string{queue}) {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("Foreign() = %+v, %v, want the other server of this process", got, err)
 	}
 }

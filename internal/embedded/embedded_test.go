@@ -24,7 +24,7 @@ func TestOpen(t *testing.T) {
 			t.Error(err)
 		}
 		if err := closeRedis(); err != nil {
-			t.Errorf("closed twice: %v", err)
+			t.Errorf("second close: %v", err)
 		}
 	}()
 	if err := c.Set(t.Context(), "k", "v", 0).Err(); err != nil {
@@ -35,18 +35,18 @@ func TestOpen(t *testing.T) {
 	}
 	for deadline := time.Now().Add(20 * time.Second); c.Exists(t.Context(), "short").Val() != 0; {
 		if time.Now().After(deadline) {
-			t.Fatal("the key does not expire")
+			t.Fatal("the key has not expired within 20 s")
 		}
 	}
 	if got, err := c.Get(t.Context(), "k").Result(); err != nil || got != "v" {
-		t.Errorf("a key without an expiry is %q, %v", got, err)
+		t.Errorf("the key without an expiry is %q, %v, want v", got, err)
 	}
 
 	// Other users of the machine can reach the port, but they do not have the password.
-	stranger := redis.NewClient(&redis.Options{Addr: c.(*redis.Client).Options().Addr})
-	defer stranger.Close()
-	if err := stranger.Get(t.Context(), "k").Err(); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
-		t.Errorf("without the password: %v", err)
+	unauthenticated := redis.NewClient(&redis.Options{Addr: c.(*redis.Client).Options().Addr})
+	defer unauthenticated.Close()
+	if err := unauthenticated.Get(t.Context(), "k").Err(); err == nil || !strings.Contains(err.Error(), "NOAUTH") {
+		t.Errorf("without the password: got %v, want NOAUTH", err)
 	}
 
 	other, closeOther, err := embedded.Open()
@@ -55,6 +55,6 @@ func TestOpen(t *testing.T) {
 	}
 	defer closeOther()
 	if n := other.DBSize(t.Context()).Val(); n != 0 {
-		t.Errorf("a second embedded redis begins with %d keys", n)
+		t.Errorf("a second embedded Redis has %d keys, want none", n)
 	}
 }

@@ -15,64 +15,64 @@ func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
 
 func TestLease(t *testing.T) {
 	c := redistest.Client(t)
-	of := func(what, owner string) *lease.Lease {
-		return &lease.Lease{Redis: c, Name: what, Owner: owner, Duration: time.Hour}
+	newLease := func(name, owner string) *lease.Lease {
+		return &lease.Lease{Redis: c, Name: name, Owner: owner, Duration: time.Hour}
 	}
-	take := func(l *lease.Lease) (bool, time.Duration) {
+	acquire := func(l *lease.Lease) (bool, time.Duration) {
 		t.Helper()
 		held, turn, err := l.Acquire(t.Context(), 2)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if turn < 0 || turn > 10*time.Second || held && turn > 0 {
-			t.Errorf("%s holds one: %t; its turn is in %s", l.Owner, held, turn)
+			t.Errorf("Acquire() of %s = %t, turn in %s, want 0 to 10 s, and 0 if held", l.Owner, held, turn)
 		}
 		return held, turn
 	}
 
-	t.Run("is held by at most n owners until one leaves", func(t *testing.T) {
-		a := of("work", "a")
-		for _, l := range []*lease.Lease{a, of("work", "b"), a} {
-			if held, _ := take(l); !held {
-				t.Fatalf("%s has none of two", l.Owner)
+	t.Run("at most n owners hold a lease until one releases it", func(t *testing.T) {
+		a := newLease("work", "a")
+		for _, l := range []*lease.Lease{a, newLease("work", "b"), a} {
+			if held, _ := acquire(l); !held {
+				t.Fatalf("%s does not get one of two leases", l.Owner)
 			}
 		}
-		if held, _ := take(of("work", "c")); held {
-			t.Error("three have one of two")
+		if held, _ := acquire(newLease("work", "c")); held {
+			t.Error("three owners hold two leases")
 		}
-		if held, _ := take(of("other work", "c")); !held {
-			t.Error("what others do keeps nobody from this")
+		if held, _ := acquire(newLease("other work", "c")); !held {
+			t.Error("a lease of another name is not acquired")
 		}
 		if err := a.Release(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if held, _ := take(of("work", "c")); !held {
-			t.Error("nobody gets a lease that was given back")
+		if held, _ := acquire(newLease("work", "c")); !held {
+			t.Error("a released lease is not acquired")
 		}
-		if held, _ := take(a); held {
-			t.Error("who has left holds one still")
+		if held, _ := acquire(a); held {
+			t.Error("the owner of a released lease still holds it")
 		}
 	})
 
-	t.Run("has turns 100 ms apart and at most ten seconds away", func(t *testing.T) {
+	t.Run("turns are 100 ms apart and at most 10 s away", func(t *testing.T) {
 		var turn time.Duration
 		for i := range 20 {
-			_, turn = take(of("work", fmt.Sprint("other ", i)))
+			_, turn = acquire(newLease("work", fmt.Sprint("other ", i)))
 		}
 		if turn < time.Second {
-			t.Errorf("the 20th asks again after %s", turn)
+			t.Errorf("the 20th owner has its turn in %s, want 1 s or more", turn)
 		}
 		for i := range 120 {
-			_, turn = take(of("work", fmt.Sprint("another ", i)))
+			_, turn = acquire(newLease("work", fmt.Sprint("another ", i)))
 		}
 		if turn < 9*time.Second {
-			t.Errorf("the 140th asks again after %s", turn)
+			t.Errorf("the 140th owner has its turn in %s, want 9 s or more", turn)
 		}
 	})
 }
 
 func TestLeaseExpires(t *testing.T) {
-	take := func(t *testing.T, l *lease.Lease, n int) bool {
+	acquire := func(t *testing.T, l *lease.Lease, n int) bool {
 		t.Helper()
 		held, _, err := l.Acquire(t.Context(), n)
 		if err != nil {
@@ -81,43 +81,43 @@ func TestLeaseExpires(t *testing.T) {
 		return held
 	}
 
-	t.Run("is not renewed where n is smaller now", func(t *testing.T) {
+	t.Run("a lease is not renewed after n has decreased", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := redistest.InBubble(t)
 			a := &lease.Lease{Redis: c, Name: "work", Owner: "a", Duration: 2 * time.Second}
 			b := &lease.Lease{Redis: c, Name: "work", Owner: "b", Duration: 2 * time.Second}
-			take(t, a, 2)
-			take(t, b, 2)
+			acquire(t, a, 2)
+			acquire(t, b, 2)
 			time.Sleep(999 * time.Millisecond)
-			if !take(t, a, 1) {
-				t.Error("a has asked Redis before half of its time")
+			if !acquire(t, a, 1) {
+				t.Error("a lost its lease before half of its duration")
 			}
 			time.Sleep(time.Millisecond)
-			if take(t, a, 1) || !take(t, b, 1) {
-				t.Error("of two both or none stay where one is wanted")
+			if acquire(t, a, 1) || !acquire(t, b, 1) {
+				t.Error("a still holds its lease, or b does not")
 			}
 		})
 	})
 
-	t.Run("expires where its owner has died", func(t *testing.T) {
+	t.Run("a lease expires after its owner has died", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := redistest.InBubble(t)
-			of := func(owner string) *lease.Lease {
+			newLease := func(owner string) *lease.Lease {
 				return &lease.Lease{Redis: c, Name: "work", Owner: owner, Duration: time.Hour}
 			}
-			take(t, of("a"), 2)
+			acquire(t, newLease("a"), 2)
 			time.Sleep(time.Minute)
-			take(t, of("b"), 2)
+			acquire(t, newLease("b"), 2)
 			time.Sleep(59*time.Minute - time.Millisecond)
-			if take(t, of("c"), 2) {
-				t.Error("three have one of two")
+			if acquire(t, newLease("c"), 2) {
+				t.Error("three owners hold two leases")
 			}
 			time.Sleep(time.Millisecond)
-			if !take(t, of("c"), 2) {
-				t.Error("nobody gets the lease of who has died")
+			if !acquire(t, newLease("c"), 2) {
+				t.Error("the lease of a has not expired")
 			}
-			if take(t, of("d"), 2) {
-				t.Error("the lease of b has run out with that of a")
+			if acquire(t, newLease("d"), 2) {
+				t.Error("the lease of b expired with that of a")
 			}
 		})
 	})

@@ -25,11 +25,11 @@ const RequireEnv = "TIWSNAP_TEST_REQUIRE"
 
 var (
 	mu      sync.Mutex
-	leftOut = map[string][]string{} // tests, by what they lack
+	skipped = map[string][]string{} // tests, by what the machine lacks
 )
 
-// Program returns the path of a program. Where the machine has none of that
-// name, it skips the test, or fails it if RequireEnv is set.
+// Program returns the path of a program. If the machine does not have it, it skips
+// the test, or fails it if RequireEnv is set.
 func Program(tb testing.TB, name string) string {
 	tb.Helper()
 	path, err := exec.LookPath(name)
@@ -48,9 +48,9 @@ func Skip(tb testing.TB, lack string) {
 	}
 	mu.Lock()
 	name, _, _ := strings.Cut(tb.Name(), "/")
-	leftOut[lack] = append(leftOut[lack], name)
+	skipped[lack] = append(skipped[lack], name)
 	mu.Unlock()
-	tb.Skip("left out: " + lack)
+	tb.Skip(lack)
 }
 
 // Time skips a test under -short. A test that takes longer than about half a
@@ -58,7 +58,7 @@ func Skip(tb testing.TB, lack string) {
 func Time(tb testing.TB) {
 	tb.Helper()
 	if testing.Short() {
-		tb.Skip("it takes too long for -short")
+		tb.Skip("takes too long for -short")
 	}
 }
 
@@ -89,8 +89,8 @@ func report(w io.Writer) {
 	program := strings.TrimSuffix(filepath.Base(os.Args[0]), ".test")
 	mu.Lock()
 	defer mu.Unlock()
-	for _, lack := range slices.Sorted(maps.Keys(leftOut)) {
-		tests := slices.Compact(slices.Sorted(slices.Values(leftOut[lack])))
-		fmt.Fprintf(w, "%s: %s: left out, or parts of it: %s\n", program, lack, strings.Join(tests, ", "))
+	for _, lack := range slices.Sorted(maps.Keys(skipped)) {
+		tests := slices.Compact(slices.Sorted(slices.Values(skipped[lack])))
+		fmt.Fprintf(w, "%s: %s: skipped, or partly skipped: %s\n", program, lack, strings.Join(tests, ", "))
 	}
 }

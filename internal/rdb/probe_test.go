@@ -18,18 +18,18 @@ import (
 func TestProbe(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	user := func(t *testing.T, rights ...string) string {
+	userURL := func(t *testing.T, rights ...string) string {
 		s := redistest.Real(t, append([]string{"--user", "worker", "on", ">secret"}, rights...)...)
 		return "redis://worker:secret@" + s.Addr
 	}
 	for _, test := range []struct {
 		name      string
 		url       func(t *testing.T) string
-		says, fix string // empty: no error
+		want, fix string // empty: no error
 	}{
 		{"a server", func(t *testing.T) string { return redistest.Real(t).URL() }, "", ""},
 		{"embedded", func(t *testing.T) string { return redistest.Embedded(t).URL() }, "", ""},
-		{"a full one", func(t *testing.T) string {
+		{"a full server", func(t *testing.T) string {
 			s := redistest.Real(t)
 			c, _ := open(t, s.URL())
 			if err := c.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
@@ -37,13 +37,14 @@ func TestProbe(t *testing.T) {
 			}
 			return s.URL()
 		}, "", ""},
-		{"no scripts", func(t *testing.T) string { return user(t, "~*", "&*", "+@all", "-eval", "-evalsha") },
+		{"no scripts", func(t *testing.T) string { return userURL(t, "~*", "&*", "+@all", "-eval", "-evalsha") },
 			"NOPERM", "docs/redis.md"},
-		{"other keys", func(t *testing.T) string { return user(t, "~other:*", "&*", "+@all") }, "NOPERM", "docs/redis.md"},
-		{"one command fewer", func(t *testing.T) string { return user(t, "~*", "&*", "+@all", "-zadd", "-hset") },
+		{"no rights on the keys", func(t *testing.T) string { return userURL(t, "~other:*", "&*", "+@all") },
+			"NOPERM", "docs/redis.md"},
+		{"missing commands", func(t *testing.T) string { return userURL(t, "~*", "&*", "+@all", "-zadd", "-hset") },
 			"NOPERM this user may not run HSET, ZADD on {t}:probe", "docs/redis.md"},
 		{"a wrong password", func(t *testing.T) string {
-			return strings.Replace(user(t, "~*", "+@all"), "secret@", "guess@", 1)
+			return strings.Replace(userURL(t, "~*", "+@all"), "secret@", "guess@", 1)
 		}, "WRONGPASS", "correct the user and the password"},
 		{"no password", func(t *testing.T) string { return redistest.Real(t, "--requirepass", "secret").URL() },
 			"NOAUTH", "put the password into TIWSNAP_REDIS_URL"},
@@ -59,28 +60,28 @@ func TestProbe(t *testing.T) {
 			}
 			return s.URL()
 		}, "CLUSTERDOWN", "redis-cli --cluster check"},
-		{"a replica", func(t *testing.T) string { return replica(t, redistest.Real(t)).URL() },
+		{"a replica", func(t *testing.T) string { return startReplica(t, redistest.Real(t)).URL() },
 			"READONLY", "the URL of the master"},
 		{"too few replicas", func(t *testing.T) string { return redistest.Real(t, "--min-replicas-to-write", "1").URL() },
 			"NOREPLICAS", "start the replicas"},
-		{"a disk that takes nothing", func(t *testing.T) string { return misconf(t).URL() }, "MISCONF",
+		{"a full disk", func(t *testing.T) string { return startMisconf(t).URL() }, "MISCONF",
 			"free or repair the disk"},
-		{"a TLS port", func(t *testing.T) string {
+		{"TLS is required", func(t *testing.T) string {
 			addr := newAuthority(t).tlsServer(t, loopback)
 			return "redis://" + addr
 		}, "the server requires TLS on this port", "begin the URL with rediss://"},
-		{"no TLS port", func(t *testing.T) string {
+		{"TLS is not supported", func(t *testing.T) string {
 			return "rediss://" + redistest.Real(t).Addr + "?dial_timeout=500ms&max_retries=-1"
 		},
 			"the server does not use TLS", "begin the URL with redis://"},
 		{"protected mode", func(t *testing.T) string {
 			s := redistest.Real(t, "--bind", "* -::*", "--protected-mode", "yes")
 			_, port, _ := net.SplitHostPort(s.Addr)
-			return "redis://" + net.JoinHostPort(outside(t), port)
+			return "redis://" + net.JoinHostPort(externalIP(t), port)
 		}, "DENIED Redis is running in protected mode", "set a password in Redis"},
-		{"nobody", func(t *testing.T) string { return "redis://127.0.0.1:" + freePort(t) },
+		{"a closed port", func(t *testing.T) string { return "redis://127.0.0.1:" + freePort(t) },
 			"connection refused", "start Redis there"},
-		{"a master that the sentinels do not know", func(t *testing.T) string {
+		{"a master name that the sentinels do not know", func(t *testing.T) string {
 			return "redis+sentinel://" + startSentinel(t, redistest.Real(t).Addr) + "/other?sentinel_password=watch"
 		}, "the sentinels know no master of that name", "SENTINEL MASTERS"},
 		{"a sentinel with a password", func(t *testing.T) string {
@@ -96,30 +97,30 @@ func TestProbe(t *testing.T) {
 			}
 			defer closeRedis()
 			err = rdb.Probe(t.Context(), c, url, "{t}:probe")
-			says(t, err, test.says, test.fix)
+			checkError(t, err, test.want, test.fix)
 			if err == nil && c.Exists(t.Context(), "{t}:probe").Val() != 0 {
-				t.Error("it leaves its key behind")
+				t.Error("Probe() does not delete its key")
 			}
 		})
 	}
 }
 
-// says fails the test unless the error and its fix contain these words. If words is empty, an error fails it.
-func says(t *testing.T, err error, words, fix string) {
+// checkError checks that the error contains want and its fix contains fix. If want is empty, err must be nil.
+func checkError(t *testing.T, err error, want, fix string) {
 	t.Helper()
-	if words == "" {
+	if want == "" {
 		if err != nil {
 			t.Error(err)
 		}
 		return
 	}
-	if err == nil || !strings.Contains(err.Error(), words) || !strings.Contains(rdb.Fix(err), fix) {
-		t.Errorf("got  %v; %s\nwant %s; %s", err, rdb.Fix(err), words, fix)
+	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(rdb.Fix(err), fix) {
+		t.Errorf("got  %v; %s\nwant %s; %s", err, rdb.Fix(err), want, fix)
 	}
 }
 
-// misconf starts a server that cannot save and therefore refuses writes.
-func misconf(t *testing.T) *redistest.Server {
+// startMisconf starts a server that cannot save and therefore rejects writes (MISCONF).
+func startMisconf(t *testing.T) *redistest.Server {
 	t.Helper()
 	s := redistest.Real(t, "--save", "3600 1")
 	c := redis.NewClient(&redis.Options{Addr: s.Addr})
@@ -131,7 +132,7 @@ func misconf(t *testing.T) *redistest.Server {
 	return s
 }
 
-// breakDisk makes a server with save points refuse writes, because it cannot save them.
+// breakDisk makes a server with save points reject writes, because it cannot save them.
 func breakDisk(t *testing.T, s *redistest.Server) {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: s.Addr})
@@ -140,11 +141,12 @@ func breakDisk(t *testing.T, s *redistest.Server) {
 		t.Fatal(err)
 	}
 	c.BgSave(t.Context())
-	redistest.Until(t, "it takes no writes", func() bool { return rdb.Misconf(c.Set(t.Context(), "k", "v", 0).Err()) })
+	redistest.Until(t, "the server rejects writes",
+		func() bool { return rdb.Misconf(c.Set(t.Context(), "k", "v", 0).Err()) })
 }
 
-// outside returns an address of this machine that is not loopback.
-func outside(t *testing.T) string {
+// externalIP returns an IPv4 address of this machine that is not loopback.
+func externalIP(t *testing.T) string {
 	t.Helper()
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -155,22 +157,22 @@ func outside(t *testing.T) string {
 			return ip.IP.String()
 		}
 	}
-	needs.Skip(t, "no address of this machine but loopback")
+	needs.Skip(t, "no address except loopback on this machine")
 	return ""
 }
 
-func TestPingGoesOnWhereNothingIsSaved(t *testing.T) {
+func TestPingWhileRedisCannotSave(t *testing.T) {
 	t.Parallel()
-	s := misconf(t)
+	s := startMisconf(t)
 	c, err := open(t, s.URL())
 	if err != nil {
-		t.Error(err)
+		t.Errorf("Ping() = %v, want nil", err)
 	}
 	if v, err := c.Get(t.Context(), "k").Result(); err != nil || v != "v" {
-		t.Errorf("read %q, %v", v, err)
+		t.Errorf("GET k = %q, %v, want v", v, err)
 	}
 	var refusal redis.Error
 	if err := rdb.Probe(t.Context(), c, s.URL(), "probe"); !errors.As(err, &refusal) || !rdb.Misconf(err) {
-		t.Errorf("err = %v", err)
+		t.Errorf("Probe() = %v, want MISCONF", err)
 	}
 }

@@ -53,7 +53,7 @@ func newProduct(t *testing.T, redisURL string) *product {
 }
 
 // run runs a command until it exits, and returns its exit code, stdout and stderr.
-func (p *product) run(args ...string) (code int, printed string) {
+func (p *product) run(args ...string) (code int, output string) {
 	p.Helper()
 	cmd := exec.CommandContext(p.Context(), p.binary, args...)
 	cmd.Env = p.environ
@@ -65,14 +65,14 @@ func (p *product) run(args ...string) (code int, printed string) {
 	return cmd.ProcessState.ExitCode(), string(b)
 }
 
-// ok runs a command that must succeed, and returns its output.
-func (p *product) ok(args ...string) string {
+// mustRun runs a command that must succeed, and returns its output.
+func (p *product) mustRun(args ...string) string {
 	p.Helper()
-	code, printed := p.run(args...)
+	code, output := p.run(args...)
 	if code != 0 {
-		p.Fatalf("tiwsnap %s: exit code %d\n%s", strings.Join(args, " "), code, printed)
+		p.Fatalf("tiwsnap %s: exit code %d\n%s", strings.Join(args, " "), code, output)
 	}
-	return printed
+	return output
 }
 
 // list writes a class list of n rooms and returns the path.
@@ -105,7 +105,7 @@ func (p *product) start(args ...string) {
 			p.Errorf("tiwsnap %s: %v\n%s", strings.Join(args, " "), err, log.String())
 		}
 	})
-	redistest.Until(p.T, args[0]+" serves", func() bool {
+	redistest.Until(p.T, args[0]+" responds", func() bool {
 		resp, err := http.Get("http://" + p.addr + "/livez")
 		if err == nil {
 			resp.Body.Close()

@@ -42,7 +42,7 @@ func setAndGet(t *testing.T, c redis.UniversalClient) {
 		t.Fatal(err)
 	}
 	if got, err := c.Get(t.Context(), "k").Result(); err != nil || got != "v" {
-		t.Errorf("read %q, %v", got, err)
+		t.Errorf("GET k = %q, %v, want v", got, err)
 	}
 }
 
@@ -79,13 +79,13 @@ func startSentinel(t *testing.T, addr string) string {
 	})
 	c := redis.NewSentinelClient(&redis.Options{Addr: "127.0.0.1:" + port, Password: "watch"})
 	defer c.Close()
-	redistest.Until(t, "the sentinel answers", func() bool { return c.Ping(t.Context()).Err() == nil })
+	redistest.Until(t, "the sentinel responds", func() bool { return c.Ping(t.Context()).Err() == nil })
 	return "127.0.0.1:" + port
 }
 
 func TestOpen(t *testing.T) {
 	needs.Time(t)
-	t.Run("a server, in the database of the URL, under our name", func(t *testing.T) {
+	t.Run("a server, with database and client name", func(t *testing.T) {
 		s := redistest.Real(t)
 		c, err := open(t, "redis://"+s.Addr+"/3")
 		if err != nil {
@@ -97,7 +97,7 @@ func TestOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 		if info.Name != "tiwsnap" || info.DB != 3 {
-			t.Errorf("the connection has the name %q and database %d", info.Name, info.DB)
+			t.Errorf("the connection has name %q and database %d, want tiwsnap and 3", info.Name, info.DB)
 		}
 	})
 
@@ -111,7 +111,7 @@ func TestOpen(t *testing.T) {
 		setAndGet(t, c)
 	})
 
-	t.Run("a user with a password that needs escapes", func(t *testing.T) {
+	t.Run("a user with an escaped password", func(t *testing.T) {
 		s := redistest.Real(t, "--user", "worker", "on", ">p@ss:w/rd", "~*", "&*", "+@all")
 		c, err := open(t, "redis://worker:p%40ss%3Aw%2Frd@"+s.Addr)
 		if err != nil {
@@ -119,11 +119,11 @@ func TestOpen(t *testing.T) {
 		}
 		setAndGet(t, c)
 		if who, err := c.Do(t.Context(), "ACL", "WHOAMI").Text(); err != nil || who != "worker" {
-			t.Errorf("logged in as %q, %v", who, err)
+			t.Errorf("logged in as %q, %v, want worker", who, err)
 		}
 	})
 
-	t.Run("TLS, and an unknown certificate is refused", func(t *testing.T) {
+	t.Run("TLS, with certificate verification", func(t *testing.T) {
 		addr := newAuthority(t).tlsServer(t, loopback, "--tls-auth-clients", "no")
 		c, err := open(t, "rediss://"+addr+"?skip_verify=true")
 		if err != nil {
@@ -131,7 +131,7 @@ func TestOpen(t *testing.T) {
 		}
 		setAndGet(t, c)
 		if _, err := open(t, "rediss://"+addr); err == nil || !strings.Contains(err.Error(), "certificate") {
-			t.Errorf("without skip_verify: %v", err)
+			t.Errorf("without skip_verify: got %v, want a certificate error", err)
 		}
 	})
 
@@ -151,12 +151,12 @@ func TestOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, ok := c.(*redis.ClusterClient); !ok {
-			t.Errorf("a %T", c)
+			t.Errorf("Open() = %T, want a ClusterClient", c)
 		}
 		setAndGet(t, c)
 	})
 
-	t.Run("the master that a sentinel names, with the servers' own password", func(t *testing.T) {
+	t.Run("the master of a sentinel, with separate passwords", func(t *testing.T) {
 		s := redistest.Real(t, "--user", "worker", "on", ">secret", "~*", "&*", "+@all")
 		sentinel := startSentinel(t, s.Addr)
 		c, err := open(t, "redis+sentinel://worker:secret@"+sentinel+"/main/2?sentinel_password=watch")
@@ -169,12 +169,12 @@ func TestOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 		if info.User != "worker" || info.DB != 2 {
-			t.Errorf("logged in as %q in database %d", info.User, info.DB)
+			t.Errorf("logged in as %q in database %d, want worker and 2", info.User, info.DB)
 		}
 	})
 }
 
-func TestOpenRefusesABadURL(t *testing.T) {
+func TestInvalidURLs(t *testing.T) {
 	for _, test := range []struct{ url, want string }{
 		{"embedded", "embedded is a Redis inside one process, which no other process can reach; give the URL of a server"},
 		{"", "it must be embedded, or begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"},
@@ -198,19 +198,19 @@ func TestOpenRefusesABadURL(t *testing.T) {
 		t.Run(test.url, func(t *testing.T) {
 			_, _, err := rdb.Open(test.url)
 			if err == nil {
-				t.Fatal("it was opened")
+				t.Fatal("Open() accepts the URL")
 			}
 			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
-				t.Error(diff)
+				t.Errorf("-want +got:\n%s", diff)
 			}
 			if err := rdb.Check(test.url); test.url != rdb.Embedded && (err == nil || err.Error() != test.want) {
-				t.Errorf("Check says %v", err)
+				t.Errorf("Check() = %v, want the error of Open()", err)
 			}
 		})
 	}
 }
 
-func TestCheckAcceptsEveryForm(t *testing.T) {
+func TestCheck(t *testing.T) {
 	for _, url := range []string{
 		"embedded",
 		"redis://h",
@@ -224,14 +224,14 @@ func TestCheckAcceptsEveryForm(t *testing.T) {
 		"rediss+cluster://h1/0",
 	} {
 		if err := rdb.Check(url); err != nil {
-			t.Errorf("%s: %v", url, err)
+			t.Errorf("Check(%s) = %v, want nil", url, err)
 		}
 	}
 }
 
-func TestPingSaysWhoAndWhy(t *testing.T) {
+func TestPingErrors(t *testing.T) {
 	needs.Time(t)
-	t.Run("where nobody listens", func(t *testing.T) {
+	t.Run("connection refused", func(t *testing.T) {
 		port := freePort(t)
 		_, err := open(t, "redis://user:S3CR3T@127.0.0.1:"+port+"/0")
 		want := "redis at redis://user:***@127.0.0.1:" + port + "/0 does not answer: dial tcp 127.0.0.1:" + port +
@@ -241,7 +241,7 @@ func TestPingSaysWhoAndWhy(t *testing.T) {
 		}
 	})
 
-	t.Run("where the password is wrong", func(t *testing.T) {
+	t.Run("wrong password", func(t *testing.T) {
 		s := redistest.Real(t)
 		_, err := open(t, "redis://user:S3CR3T@"+s.Addr)
 		want := "redis at redis://user:***@" + s.Addr +
@@ -251,7 +251,7 @@ func TestPingSaysWhoAndWhy(t *testing.T) {
 		}
 	})
 
-	t.Run("where the server is stopped, at the context's deadline", func(t *testing.T) {
+	t.Run("unresponsive server, until the context's deadline", func(t *testing.T) {
 		s := redistest.Real(t)
 		if err := s.Freeze(); err != nil {
 			t.Fatal(err)
@@ -266,10 +266,10 @@ func TestPingSaysWhoAndWhy(t *testing.T) {
 		defer cancel()
 		begin := time.Now()
 		if err := rdb.Ping(ctx, c, s.URL()); err == nil || !strings.Contains(err.Error(), "does not answer") {
-			t.Errorf("got %v", err)
+			t.Errorf("Ping() = %v, want that Redis does not answer", err)
 		}
 		if d := time.Since(begin); d > 2*time.Second {
-			t.Errorf("it took %v", d)
+			t.Errorf("Ping() took %v, want about 0.2 s", d)
 		}
 	})
 }
@@ -289,13 +289,13 @@ func TestRedact(t *testing.T) {
 		"rediss+cluster://u:p@[::1]:6379,h2:70": "rediss+cluster://u:***@[::1]:6379,h2:70",
 	} {
 		if got := rdb.Redact(in); got != want {
-			t.Errorf("%s became %s, want %s", in, got, want)
+			t.Errorf("Redact(%s) = %s, want %s", in, got, want)
 		}
 	}
 }
 
 // No error message contains the password, even if the URL is not escaped correctly.
-func TestNoMessageHasThePassword(t *testing.T) {
+func TestPasswordIsRedacted(t *testing.T) {
 	scheme := rapid.SampledFrom([]string{
 		"redis://", "rediss://", "redis+cluster://", "redis+sentinel://", "redi://", "unix://", "",
 	})
@@ -306,10 +306,10 @@ func TestNoMessageHasThePassword(t *testing.T) {
 		url := scheme.Draw(t, "scheme") + user.Draw(t, "user") + ":" +
 			piece.Draw(t, "before") + "S3CR3T" + piece.Draw(t, "after") + "@" + tail.Draw(t, "tail")
 		if s := rdb.Redact(url); strings.Contains(s, "S3CR3T") {
-			t.Errorf("redacted to %s", s)
+			t.Errorf("Redact() = %s, which contains the password", s)
 		}
 		if err := rdb.Check(url); err != nil && strings.Contains(err.Error(), "S3CR3T") {
-			t.Errorf("refused with %v", err)
+			t.Errorf("Check() = %v, which contains the password", err)
 		}
 	})
 }

@@ -48,25 +48,25 @@ func TestLeastRights(t *testing.T) {
 		"TIWSNAP_WEBHOOK_PRIVATE=127.0.0.1", "TIWSNAP_WEBHOOK_SECRET=whsec_dGl3c25hcHRpd3NuYXB0aXdzbmFwdGl3c25hcA==")
 	p.start("worker")
 
-	if out := p.ok("doctor"); strings.Contains(out, "FAIL") || strings.Contains(out, "NOPERM") {
-		t.Errorf("doctor:\n%s", out)
+	if out := p.mustRun("doctor"); strings.Contains(out, "FAIL") || strings.Contains(out, "NOPERM") {
+		t.Errorf("doctor reports a failed check:\n%s", out)
 	}
 	list := p.list(12)
-	p.ok("enqueue", "batch", list, "--name", "monday", "--wait")
-	p.ok("enqueue", "batch", list, "--name", "tuesday")
-	p.ok("pause", "tuesday")
-	p.ok("resume", "tuesday")
-	p.ok("stop", "--reason", "maintenance")
-	p.ok("enqueue", "batch", list, "--name", "canceled")
-	p.ok("cancel", "canceled")
-	p.ok("start")
-	p.ok("enqueue", "room", "--app", "1400123480", "--room", "7", "--key", "lesson")
-	p.ok("wait", "tuesday")
-	p.ok("retry", "canceled.1", "canceled.2")
+	p.mustRun("enqueue", "batch", list, "--name", "monday", "--wait")
+	p.mustRun("enqueue", "batch", list, "--name", "tuesday")
+	p.mustRun("pause", "tuesday")
+	p.mustRun("resume", "tuesday")
+	p.mustRun("stop", "--reason", "maintenance")
+	p.mustRun("enqueue", "batch", list, "--name", "canceled")
+	p.mustRun("cancel", "canceled")
+	p.mustRun("start")
+	p.mustRun("enqueue", "room", "--app", "1400123480", "--room", "7", "--key", "lesson")
+	p.mustRun("wait", "tuesday")
+	p.mustRun("retry", "canceled.1", "canceled.2")
 	for _, args := range [][]string{
 		{"status"}, {"status", "monday", "-o", "csv"}, {"failures"}, {"limit"}, {"schedule", "list"}, {"webhooks"},
 	} {
-		p.ok(args...)
+		p.mustRun(args...)
 	}
 
 	pages := []string{
@@ -81,18 +81,18 @@ func TestLeastRights(t *testing.T) {
 	}
 	for _, path := range pages {
 		if status, body := p.send("GET", path); status != http.StatusOK {
-			t.Errorf("%s: %d\n%.500s", path, status, body)
+			t.Errorf("GET %s: status %d, want 200\n%.500s", path, status, body)
 		}
 	}
 	for _, path := range []string{
 		"/v1/stop", "/v1/start", "/asynqmon/api/queues/tiwsnap-bulk:pause", "/asynqmon/api/queues/tiwsnap-bulk:resume",
 	} {
 		if status, body := p.send("POST", path); status >= 300 {
-			t.Errorf("%s: %d\n%.500s", path, status, body)
+			t.Errorf("POST %s: status %d, want below 300\n%.500s", path, status, body)
 		}
 	}
-	refused, err := admin.Do(t.Context(), "ACL", "LOG").Slice()
-	if err != nil || len(refused) > 0 {
-		t.Errorf("Redis has refused %v, %v: docs/redis.md and probe.lua need these rights, too", refused, err)
+	denied, err := admin.Do(t.Context(), "ACL", "LOG").Slice()
+	if err != nil || len(denied) > 0 {
+		t.Errorf("Redis has denied %v, %v: add these rights to docs/redis.md and probe.lua", denied, err)
 	}
 }

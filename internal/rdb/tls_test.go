@@ -81,7 +81,7 @@ func (a *authority) tlsServer(t *testing.T, template x509.Certificate, args ...s
 
 var loopback = x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 
-func TestTLSWithClientCertificates(t *testing.T) {
+func TestClientCertificates(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	a := newAuthority(t)
@@ -91,34 +91,35 @@ func TestTLSWithClientCertificates(t *testing.T) {
 		IPAddresses: loopback.IPAddresses, NotAfter: time.Now().Add(-time.Minute),
 	})
 	cert, key := a.sign(t, x509.Certificate{})
-	stranger := newAuthority(t)
-	otherCert, otherKey := stranger.sign(t, x509.Certificate{})
+	otherAuthority := newAuthority(t)
+	otherCert, otherKey := otherAuthority.sign(t, x509.Certificate{})
 
 	for _, test := range []struct {
 		name, url string
 		tls       rdb.TLS
-		says, fix string // empty: it connects
+		want, fix string // empty: no error
 	}{
-		{"all in order", "rediss://" + addr, rdb.TLS{CA: a.file, Cert: cert, Key: key}, "", ""},
+		{"valid certificates", "rediss://" + addr, rdb.TLS{CA: a.file, Cert: cert, Key: key}, "", ""},
 		{
-			"by another name", "rediss://" + named,
+			"TIWSNAP_REDIS_TLS_SERVER_NAME", "rediss://" + named,
 			rdb.TLS{CA: a.file, Cert: cert, Key: key, ServerName: "redis.example"}, "", "",
 		},
 		{
-			"without that name", "rediss://" + named, rdb.TLS{CA: a.file, Cert: cert, Key: key},
+			"certificate for another name", "rediss://" + named, rdb.TLS{CA: a.file, Cert: cert, Key: key},
 			"x509: cannot validate certificate for 127.0.0.1", "TIWSNAP_REDIS_TLS_SERVER_NAME",
 		},
 		{
-			"an unknown authority", "rediss://" + addr, rdb.TLS{Cert: cert, Key: key},
+			"unknown authority", "rediss://" + addr, rdb.TLS{Cert: cert, Key: key},
 			"x509: certificate signed by unknown authority", "TIWSNAP_REDIS_TLS_CA",
 		},
 		{"no client certificate", "rediss://" + addr, rdb.TLS{CA: a.file}, "certificate required", "TIWSNAP_REDIS_TLS_CERT"},
 		{
-			"a client certificate of somebody else's", "rediss://" + addr, rdb.TLS{CA: a.file, Cert: otherCert, Key: otherKey},
+			"client certificate of an unknown authority", "rediss://" + addr,
+			rdb.TLS{CA: a.file, Cert: otherCert, Key: otherKey},
 			"certificate", "TIWSNAP_REDIS_TLS_CERT",
 		},
 		{
-			"expired", "rediss://" + expired, rdb.TLS{CA: a.file, Cert: cert, Key: key},
+			"expired server certificate", "rediss://" + expired, rdb.TLS{CA: a.file, Cert: cert, Key: key},
 			"expired", "renew the server's certificate",
 		},
 	} {
@@ -129,11 +130,11 @@ func TestTLSWithClientCertificates(t *testing.T) {
 			}
 			defer closeRedis()
 			err = rdb.Probe(t.Context(), c, test.url, "probe")
-			says(t, err, test.says, test.fix)
+			checkError(t, err, test.want, test.fix)
 		})
 	}
 
-	t.Run("a certificate that is renewed", func(t *testing.T) {
+	t.Run("client certificate is renewed", func(t *testing.T) {
 		next, nextKey := a.sign(t, x509.Certificate{})
 		files := rdb.TLS{CA: a.file, Cert: filepath.Join(t.TempDir(), "cert.pem"), Key: filepath.Join(t.TempDir(), "key.pem")}
 		install := func(cert, key string) {
@@ -158,13 +159,13 @@ func TestTLSWithClientCertificates(t *testing.T) {
 		}
 		install(otherCert, otherKey)
 		c.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
-		redistest.Until(t, "the new files are read", func() bool { return rdb.Ping(t.Context(), c, "") != nil })
+		redistest.Until(t, "the client reads the new files", func() bool { return rdb.Ping(t.Context(), c, "") != nil })
 		install(next, nextKey)
-		redistest.Until(t, "it connects again", func() bool { return rdb.Ping(t.Context(), c, "") == nil })
+		redistest.Until(t, "the client reconnects", func() bool { return rdb.Ping(t.Context(), c, "") == nil })
 	})
 }
 
-func TestTLSFilesThatAreWrong(t *testing.T) {
+func TestInvalidTLSFiles(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.sign(t, loopback)
 	for _, test := range []struct {
@@ -173,14 +174,14 @@ func TestTLSFilesThatAreWrong(t *testing.T) {
 		want      string
 	}{
 		{"no TLS in the URL", "redis://h", rdb.TLS{CA: a.file}, "the URL must begin with rediss"},
-		{"no such file", "rediss://h", rdb.TLS{CA: "none.pem"}, "none.pem"},
-		{"no certificate in it", "rediss+cluster://h", rdb.TLS{CA: key}, "contains no PEM certificate"},
-		{"half of a pair", "rediss+sentinel://h/main", rdb.TLS{Cert: cert}, "both"},
-		{"not a pair", "rediss://h", rdb.TLS{Cert: a.file, Key: key}, "private key does not match"},
+		{"missing file", "rediss://h", rdb.TLS{CA: "none.pem"}, "none.pem"},
+		{"file without a certificate", "rediss+cluster://h", rdb.TLS{CA: key}, "contains no PEM certificate"},
+		{"certificate without a key", "rediss+sentinel://h/main", rdb.TLS{Cert: cert}, "both"},
+		{"key of another certificate", "rediss://h", rdb.TLS{Cert: a.file, Key: key}, "private key does not match"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if _, _, err := rdb.OpenTLS(test.url, test.tls); err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("err = %v", err)
+				t.Errorf("OpenTLS() = %v, want an error with %q", err, test.want)
 			}
 		})
 	}

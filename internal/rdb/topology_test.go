@@ -17,7 +17,7 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// succeeded returns the number of snapshots of a batch that have succeeded, or -1 if Redis does not answer.
+// succeeded returns the number of snapshots of a batch that have succeeded, or -1 if Redis does not respond.
 func (p *product) succeeded(batch string) int {
 	p.Helper()
 	status, body := p.send("GET", "/v1/batches/"+batch)
@@ -28,21 +28,21 @@ func (p *product) succeeded(batch string) int {
 	return got.Succeeded
 }
 
-// through enqueues a batch that takes four seconds, calls breaks in the middle, and fails the test unless all snapshots
-// succeed.
-func (p *product) through(name string, breaks func()) {
+// runBatchDuring enqueues a batch that takes four seconds, calls fault in the middle, and waits until all snapshots
+// have succeeded.
+func (p *product) runBatchDuring(name string, fault func()) {
 	p.Helper()
 	const rooms = 80
-	p.ok("enqueue", "batch", p.list(rooms), "--name", name)
-	redistest.Until(p.T, "the batch is under way", func() bool { return p.succeeded(name) > 5 })
-	breaks()
+	p.mustRun("enqueue", "batch", p.list(rooms), "--name", name)
+	redistest.Until(p.T, "the batch is in progress", func() bool { return p.succeeded(name) > 5 })
+	fault()
 	redistest.Until(p.T, "the batch has succeeded", func() bool { return p.succeeded(name) == rooms })
 	if peak := p.sim.State().Actions[tiwtest.ActionCreate].Received.SlidingSecond.Requests; peak > 20 {
-		p.Errorf("%d requests in one second", peak)
+		p.Errorf("peak second has %d requests, want at most 20", peak)
 	}
 }
 
-func TestOnACluster(t *testing.T) {
+func TestCluster(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	needs.Program(t, "redis-server")
@@ -51,11 +51,11 @@ func TestOnACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { redistest.KillAll(nodes) })
-	one := newProduct(t, "redis://"+nodes[0].Addr)
+	single := newProduct(t, "redis://"+nodes[0].Addr)
 	for _, args := range [][]string{{"doctor", "--skip-tiw"}, {"worker"}} {
-		code, out := one.run(args...)
+		code, out := single.run(args...)
 		if code != 69 || !strings.Contains(out, "MOVED ") || !strings.Contains(out, "redis+cluster://") {
-			t.Errorf("%v: exit code %d\n%s", args, code, out)
+			t.Errorf("%v on a single node: exit code %d, want 69 and the URL form for clusters\n%s", args, code, out)
 		}
 	}
 
@@ -70,8 +70,8 @@ func TestOnACluster(t *testing.T) {
 		}
 		return m
 	}
-	// A replica that lags takes over, as if its master had died. The data that it lacks are lost.
-	p.through("taken-over", func() {
+	// A replica that lags behind takes over, as if its master had died. The data that it lacks are lost.
+	p.runBatchDuring("taken-over", func() {
 		var replica *redis.Client
 		for _, n := range nodes {
 			r := redis.NewClient(&redis.Options{Addr: n.Addr})
@@ -94,15 +94,15 @@ func TestOnACluster(t *testing.T) {
 		redistest.Until(t, "the replica is behind", func() bool { return p.succeeded("taken-over") >= have+20 })
 		do("cluster", "failover", "takeover")
 		do("config", "set", "masteruser", "", "masterauth", "")
-		redistest.Until(t, "there is another master", func() bool {
+		redistest.Until(t, "another node is the master", func() bool {
 			c.ReloadState(t.Context())
 			return master().Options().Addr == replica.Options().Addr
 		})
 	})
-	redistest.Until(t, "the old master follows", func() bool {
+	redistest.Until(t, "the old master is a replica", func() bool {
 		return strings.Contains(master().Info(t.Context(), "replication").Val(), "state=online")
 	})
-	p.through("killed", func() {
+	p.runBatchDuring("killed", func() {
 		addr := master().Options().Addr
 		for _, n := range nodes {
 			if n.Addr == addr {
@@ -110,7 +110,7 @@ func TestOnACluster(t *testing.T) {
 			}
 		}
 	})
-	p.everyTaskIsKnown("taken-over", "killed")
+	p.awaitTasksAccounted("taken-over", "killed")
 }
 
 func port(addr string) string {
@@ -118,21 +118,21 @@ func port(addr string) string {
 	return port
 }
 
-// everyTaskIsKnown waits until each task at Tencent belongs to a snapshot of the batches or is counted as an extra
-// task. It returns the number of extra tasks.
-func (p *product) everyTaskIsKnown(batches ...string) int {
+// awaitTasksAccounted waits until each task of the simulator belongs to a snapshot of the batches or is counted as an
+// extra task. It returns the number of extra tasks.
+func (p *product) awaitTasksAccounted(batches ...string) int {
 	p.Helper()
-	rooms, made := 0, 0
+	rooms, tasks := 0, 0
 	for _, batch := range batches {
 		rooms += p.succeeded(batch)
 	}
 	for range p.sim.Tasks() {
-		made++
+		tasks++
 	}
 	// A worker restores lost records that it knows within two seconds.
-	redistest.Until(p.T, "every task is known", func() bool { return rooms+p.extra() == made })
-	p.Logf("%d tasks for %d rooms", made, rooms)
-	return made - rooms
+	redistest.Until(p.T, "every task is accounted for", func() bool { return rooms+p.extra() == tasks })
+	p.Logf("%d tasks for %d rooms", tasks, rooms)
+	return tasks - rooms
 }
 
 // extra returns the number of extra tasks that tiwsnap has counted.
@@ -152,25 +152,25 @@ func (p *product) extra() int {
 
 // A failover during a batch loses the data that the promoted replica lacks. Every duplicate task that results is
 // counted. The settings of docs/redis.md for durability prevent such duplicates.
-func TestOnSentinel(t *testing.T) {
+func TestSentinel(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	for _, durability := range []string{"local", "replicated"} {
 		t.Run(durability, func(t *testing.T) {
 			t.Parallel()
-			failovers(t, durability)
+			testFailovers(t, durability)
 		})
 	}
 }
 
-func failovers(t *testing.T, durability string) {
+func testFailovers(t *testing.T, durability string) {
 	first := redistest.Real(t)
-	servers := []*redistest.Server{first, replica(t, first), replica(t, first)}
+	servers := []*redistest.Server{first, startReplica(t, first), startReplica(t, first)}
 	if durability == "replicated" {
 		for _, s := range servers {
 			c := redis.NewClient(&redis.Options{Addr: s.Addr})
 			t.Cleanup(func() { c.Close() })
-			for name, value := range withoutExtra(t) {
+			for name, value := range replicaSettings(t) {
 				if err := c.ConfigSet(t.Context(), name, value).Err(); err != nil {
 					t.Fatal(err)
 				}
@@ -186,34 +186,34 @@ func failovers(t *testing.T, durability string) {
 	p.environ = append(p.environ, "TIWSNAP_REDIS_DURABILITY="+durability)
 	p.start("worker")
 	second := ""
-	p.through("planned", func() {
+	p.runBatchDuring("planned", func() {
 		if second, err = sentinels.Failover(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	})
 	c := redis.NewClient(&redis.Options{Addr: second})
 	t.Cleanup(func() { c.Close() })
-	redistest.Until(t, "both replicas follow", func() bool {
+	redistest.Until(t, "both replicas are online", func() bool {
 		return strings.Count(c.Info(t.Context(), "replication").Val(), "state=online") == 2
 	})
-	p.through("killed", func() {
+	p.runBatchDuring("killed", func() {
 		for _, s := range servers {
 			if s.Addr == second {
 				s.Kill()
 			}
 		}
-		redistest.Until(t, "there is another master", func() bool {
+		redistest.Until(t, "another node is the master", func() bool {
 			now := sentinels.Master(t.Context())
 			return now != "" && now != second
 		})
 	})
-	if extra := p.everyTaskIsKnown("planned", "killed"); durability == "replicated" && extra != 0 {
-		t.Errorf("%d extra tasks", extra)
+	if extra := p.awaitTasksAccounted("planned", "killed"); durability == "replicated" && extra != 0 {
+		t.Errorf("%d extra tasks with replicated durability, want none", extra)
 	}
 }
 
-// withoutExtra returns the settings of Redis that docs/redis.md names against extra tasks.
-func withoutExtra(t *testing.T) map[string]string {
+// replicaSettings returns the settings of Redis that docs/redis.md recommends against extra tasks.
+func replicaSettings(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/redis.md")
 	if err != nil {
@@ -224,7 +224,7 @@ func withoutExtra(t *testing.T) map[string]string {
 		all[m[1]] = m[2]
 	}
 	if len(all) != 2 {
-		t.Fatalf("docs/redis.md names %v", all)
+		t.Fatalf("docs/redis.md has the settings %v, want two", all)
 	}
 	return all
 }

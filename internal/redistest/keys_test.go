@@ -15,7 +15,7 @@ import (
 
 // Every key that a script passes to Redis is one of its KEYS, because proxies and hosted Redis route by them. A script
 // must not build a key, or read one from Redis or ARGV.
-func TestEveryScriptDeclaresItsKeys(t *testing.T) {
+func TestScriptsDeclareTheirKeys(t *testing.T) {
 	scripts, calls := 0, 0
 	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(path) != ".lua" {
@@ -32,7 +32,7 @@ func TestEveryScriptDeclaresItsKeys(t *testing.T) {
 			}
 		}
 		if filepath.Base(path) == "copies.lua" {
-			return nil // is checked with the scripts that include it
+			return nil // checked with the scripts that include it
 		}
 		faults, n, err := undeclaredKeys(text)
 		if err != nil {
@@ -48,11 +48,11 @@ func TestEveryScriptDeclaresItsKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	if scripts < 30 || calls < 300 {
-		t.Errorf("saw %d scripts with %d calls only", scripts, calls)
+		t.Errorf("found only %d scripts with %d calls, want 30 and 300 or more", scripts, calls)
 	}
 }
 
-func TestUndeclaredKeysAreFound(t *testing.T) {
+func TestUndeclaredKeys(t *testing.T) {
 	for text, want := range map[string]int{
 		`redis.call('GET', KEYS[1])`:                                                         0,
 		`local a, b = KEYS[1], KEYS[2] redis.call('RENAME', a, b)`:                           0,
@@ -86,7 +86,7 @@ func TestUndeclaredKeysAreFound(t *testing.T) {
 
 func newKeyScan() *keyScan {
 	return &keyScan{
-		given: map[string][]ast.Expr{}, params: map[string][]string{},
+		values: map[string][]ast.Expr{}, params: map[string][]string{},
 		calls: map[string][][]ast.Expr{}, wrappers: map[string]bool{},
 	}
 }
@@ -138,14 +138,14 @@ func keyArguments(args []ast.Expr) []ast.Expr {
 
 // keyScan has the variables and functions of a script by name, regardless of scope.
 type keyScan struct {
-	given    map[string][]ast.Expr   // all values of a variable; nil is a value that is not a key
+	values   map[string][]ast.Expr   // all values of a variable; nil is a value that is not a key
 	params   map[string][]string     // parameters of functions, by name
 	calls    map[string][][]ast.Expr // arguments of the calls of functions, by name
 	wrappers map[string]bool         // functions that pass all their arguments to Redis
 	redis    [][]ast.Expr            // arguments of the calls of Redis
 }
 
-func (s *keyScan) give(name string, e ast.Expr) { s.given[name] = append(s.given[name], e) }
+func (s *keyScan) assign(name string, e ast.Expr) { s.values[name] = append(s.values[name], e) }
 
 func (s *keyScan) statements(all []ast.Stmt) {
 	for _, stmt := range all {
@@ -159,7 +159,7 @@ func (s *keyScan) statements(all []ast.Stmt) {
 				if f, ok := e.(*ast.FunctionExpr); ok {
 					s.function(name, f)
 				} else if name == "KEYS" || e != nil || len(x.Exprs) > 0 {
-					s.give(name, e)
+					s.assign(name, e)
 				}
 			}
 			s.expressions(x.Exprs...)
@@ -170,7 +170,7 @@ func (s *keyScan) statements(all []ast.Stmt) {
 					if i < len(x.Rhs) {
 						e = x.Rhs[i]
 					}
-					s.give(name.Value, e)
+					s.assign(name.Value, e)
 				}
 			}
 			s.expressions(append(slices.Clone(x.Lhs), x.Rhs...)...)
@@ -189,7 +189,7 @@ func (s *keyScan) statements(all []ast.Stmt) {
 			s.statements(x.Then)
 			s.statements(x.Else)
 		case *ast.NumberForStmt:
-			s.give(x.Name, nil)
+			s.assign(x.Name, nil)
 			s.expressions(x.Init, x.Limit, x.Step)
 			s.statements(x.Stmts)
 		case *ast.GenericForStmt:
@@ -213,7 +213,7 @@ func (s *keyScan) loop(x *ast.GenericForStmt) {
 	if ok && len(x.Names) == 2 && len(call.Args) == 1 {
 		if table, ok := call.Args[0].(*ast.TableExpr); ok {
 			for _, f := range table.Fields {
-				s.give(x.Names[1], f.Value)
+				s.assign(x.Names[1], f.Value)
 			}
 			return
 		}
@@ -222,19 +222,19 @@ func (s *keyScan) loop(x *ast.GenericForStmt) {
 		}
 	}
 	for _, name := range x.Names {
-		s.give(name, nil)
+		s.assign(name, nil)
 	}
 }
 
 func (s *keyScan) function(name string, f *ast.FunctionExpr) {
 	s.params[name] = f.ParList.Names
 	if f.ParList.HasVargs {
-		s.wrappers[name] = passesOn(f)
+		s.wrappers[name] = forwardsArguments(f)
 	}
 }
 
-// passesOn reports whether a function calls Redis with exactly its own arguments.
-func passesOn(f *ast.FunctionExpr) bool {
+// forwardsArguments reports whether a function calls Redis with exactly its own arguments.
+func forwardsArguments(f *ast.FunctionExpr) bool {
 	inner := newKeyScan()
 	inner.statements(f.Stmts)
 	return slices.ContainsFunc(inner.redis, func(args []ast.Expr) bool {
@@ -303,10 +303,10 @@ func isKEYS(e ast.Expr) bool {
 func (s *keyScan) isKey(e ast.Expr, within []string) bool {
 	switch x := e.(type) {
 	case *ast.AttrGetExpr:
-		return isKEYS(x.Object) && s.given["KEYS"] == nil
+		return isKEYS(x.Object) && s.values["KEYS"] == nil
 	case *ast.FuncCallExpr: // unpack(KEYS, n)
 		name, ok := x.Func.(*ast.IdentExpr)
-		return ok && name.Value == "unpack" && isKEYS(x.Args[0]) && s.given["KEYS"] == nil
+		return ok && name.Value == "unpack" && isKEYS(x.Args[0]) && s.values["KEYS"] == nil
 	case *ast.LogicalOpExpr: // a and K or L
 		return s.isKey(x.Rhs, within) && (x.Operator == "and" || s.isKey(x.Lhs, within))
 	case *ast.Comma3Expr:
@@ -317,8 +317,8 @@ func (s *keyScan) isKey(e ast.Expr, within []string) bool {
 		}
 		within = append(slices.Clone(within), x.Value)
 		known := false
-		for _, given := range s.given[x.Value] {
-			if known = true; given == nil || !s.isKey(given, within) {
+		for _, value := range s.values[x.Value] {
+			if known = true; value == nil || !s.isKey(value, within) {
 				return false
 			}
 		}

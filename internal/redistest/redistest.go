@@ -218,7 +218,7 @@ func Until(tb testing.TB, what string, done func() bool) {
 	for deadline := time.After(2 * time.Minute); !done(); {
 		select {
 		case <-deadline:
-			tb.Fatalf("not within two minutes: %s", what)
+			tb.Fatalf("condition not met within two minutes: %s", what)
 		case <-tick.C:
 		}
 	}

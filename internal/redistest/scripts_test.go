@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(redistest.Both(m).Run()) }
 
 // The embedded Redis has its own Lua, which does not compile everything that the Lua of Redis does.
-func TestEveryScriptCompiles(t *testing.T) {
+func TestScriptsCompile(t *testing.T) {
 	c := redistest.Client(t)
 	prelude, err := os.ReadFile("../../ledger/prelude.lua")
 	if err != nil {
@@ -34,11 +34,11 @@ func TestEveryScriptCompiles(t *testing.T) {
 		}
 		scripts++
 		if err := c.ScriptLoad(t.Context(), script).Err(); err != nil {
-			t.Errorf("%s: %v", path, err)
+			t.Errorf("SCRIPT LOAD of %s: %v", path, err)
 		}
 		// SCRIPT LOAD may only parse. Eval also compiles.
 		if err := c.Eval(t.Context(), "local function script()\n"+script+"\nend\nreturn 1", nil).Err(); err != nil {
-			t.Errorf("%s: %s", path, strings.SplitN(err.Error(), "\n", 2)[0])
+			t.Errorf("EVAL of %s: %s", path, strings.SplitN(err.Error(), "\n", 2)[0])
 		}
 		return nil
 	})
@@ -46,6 +46,6 @@ func TestEveryScriptCompiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if scripts < 20 {
-		t.Errorf("found %d scripts only", scripts)
+		t.Errorf("found only %d scripts, want 20 or more", scripts)
 	}
 }

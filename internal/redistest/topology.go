@@ -17,12 +17,12 @@ import (
 // MasterName is the name of the master that Sentinels monitor.
 const MasterName = "main"
 
-// within is the timeout of each condition while a topology is set up.
-const within = 30 * time.Second
+// setupTimeout is the timeout of each condition while a topology is set up.
+const setupTimeout = 30 * time.Second
 
 // until waits until done returns true. Its error contains what, the description of the condition.
 func until(ctx context.Context, what string, done func(context.Context) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
 	for !done(ctx) {
 		select {
@@ -34,8 +34,8 @@ func until(ctx context.Context, what string, done func(context.Context) bool) er
 	return nil
 }
 
-// inFolders starts n servers, each with its own folder under dir. On an error it kills those that it has started.
-func inFolders(n int, dir, name string, args ...string) ([]*Server, error) {
+// startServers starts n servers, each with its own folder under dir. On an error it kills those that it has started.
+func startServers(n int, dir, name string, args ...string) ([]*Server, error) {
 	var all []*Server
 	for i := range n {
 		folder := filepath.Join(dir, fmt.Sprint(name, "-", i+1))
@@ -69,11 +69,11 @@ func StartReplicas(ctx context.Context, n int, dir string, of *Server, args ...s
 		return nil, fmt.Errorf("set up the master: %w", err)
 	}
 	host, port, _ := net.SplitHostPort(of.Addr)
-	all, err := inFolders(n, dir, "replica", append([]string{"--replicaof", host + " " + port}, args...)...)
+	all, err := startServers(n, dir, "replica", append([]string{"--replicaof", host + " " + port}, args...)...)
 	if err != nil {
 		return nil, err
 	}
-	err = until(ctx, "the replicas follow", func(ctx context.Context) bool {
+	err = until(ctx, "the replicas are online", func(ctx context.Context) bool {
 		return strings.Count(c.Info(ctx, "replication").Val(), "state=online") >= n
 	})
 	if err != nil {
@@ -108,7 +108,7 @@ func StartSentinels(ctx context.Context, dir string, master *Server, replicas in
 			return nil, err
 		}
 	}
-	err := until(ctx, "the sentinels know all", func(ctx context.Context) bool {
+	err := until(ctx, "the sentinels know one another and the replicas", func(ctx context.Context) bool {
 		for _, c := range s.clients {
 			others, err := c.Sentinels(ctx, MasterName).Result()
 			known, rerr := c.Replicas(ctx, MasterName).Result()
@@ -167,7 +167,7 @@ func (s *Sentinels) Failover(ctx context.Context) (string, error) {
 		return "", err
 	}
 	after := ""
-	err = until(ctx, "there is another master", func(ctx context.Context) bool {
+	err = until(ctx, "another server is the master", func(ctx context.Context) bool {
 		after = s.Master(ctx)
 		return after != "" && after != before
 	})
@@ -186,7 +186,7 @@ func (s *Sentinels) Kill() {
 // StartCluster starts a cluster of three masters with a replica each, and their data in folders under dir. It waits
 // until the cluster is up. The replicas are last in nodes.
 func StartCluster(ctx context.Context, dir string, args ...string) (nodes []*Server, err error) {
-	nodes, err = inFolders(6, dir, "node", append([]string{
+	nodes, err = startServers(6, dir, "node", append([]string{
 		"--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1",
 		"--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0",
 	}, args...)...)
@@ -242,11 +242,11 @@ func StartCluster(ctx context.Context, dir string, args ...string) (nodes []*Ser
 	return nodes, nil
 }
 
-// Follows waits until a server is a replica.
-func Follows(ctx context.Context, s *Server) error {
+// AwaitReplica waits until a server is a replica.
+func AwaitReplica(ctx context.Context, s *Server) error {
 	c := redis.NewClient(&redis.Options{Addr: s.Addr})
 	defer c.Close()
-	return until(ctx, "the old master follows the new one", func(ctx context.Context) bool {
+	return until(ctx, "the server is a replica", func(ctx context.Context) bool {
 		return strings.Contains(c.Info(ctx, "replication").Val(), "role:slave")
 	})
 }

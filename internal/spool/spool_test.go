@@ -33,7 +33,7 @@ func TestSpool(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
-				t.Errorf("%d bytes: %d came back, %v", size, len(got), err)
+				t.Errorf("wrote %d bytes, read %d other ones, %v", size, len(got), err)
 			}
 		}
 		// After Reset the spool has no data of the previous use.
@@ -44,25 +44,25 @@ func TestSpool(t *testing.T) {
 		if r, err := s.Reader(); err != nil {
 			t.Error(err)
 		} else if got, err := io.ReadAll(r); string(got) != "next" || err != nil {
-			t.Errorf("after %d bytes and a reset: %d came back, %v", size, len(got), err)
+			t.Errorf("after %d bytes and Reset(): read %q, %v, want next", size, got, err)
 		}
 		s.Close()
 		s.Close()
 		if left, _ := os.ReadDir(dir); len(left) > 0 {
-			t.Errorf("%d bytes: there is left %v", size, left)
+			t.Errorf("%d bytes: temporary files are left: %v", size, left)
 		}
 	}
 }
 
-func TestWithoutAFolder(t *testing.T) {
+func TestNoTemporaryFolder(t *testing.T) {
 	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
 	var s spool.Spool
 	defer s.Close()
 	if _, err := io.WriteString(&s, "little"); err != nil {
-		t.Errorf("what fits in memory needs no folder: %v", err)
+		t.Errorf("writing little data: %v, want no need for a folder", err)
 	}
 	if _, err := io.WriteString(&s, strings.Repeat("much", 1<<20)); !errors.Is(err, fs.ErrNotExist) ||
 		!strings.Contains(err.Error(), "temporary file") {
-		t.Errorf("the error is %v", err)
+		t.Errorf("writing much data: %v, want ErrNotExist of a temporary file", err)
 	}
 }
