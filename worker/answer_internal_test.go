@@ -20,8 +20,8 @@ func TestJudge(t *testing.T) {
 	}
 	young := accepted(45 * time.Second)
 	reported := ledger.Snapshot{ID: "s", State: ledger.Unknown, ReportedTasks: map[int]string{1: "t"}}
-	// row returns a snapshot whose task has already had n answers of this kind in a row, since a duration ago.
-	row := func(s ledger.Snapshot, kind ledger.Answer, n int, since time.Duration) ledger.Snapshot {
+	// inARow returns a snapshot whose task had n consecutive answers of this kind, the first one a duration ago.
+	inARow := func(s ledger.Snapshot, kind ledger.Answer, n int, since time.Duration) ledger.Snapshot {
 		s.Answer, s.Answers, s.AnswersSince = kind, n, now.Add(-since)
 		return s
 	}
@@ -55,7 +55,7 @@ func TestJudge(t *testing.T) {
 		{"running", young, running, nil, verdict{wait: 45 * time.Second, early: time.Second, answer: ledger.Running}},
 		{"running, just claimed", accepted(0), running, nil,
 			verdict{wait: time.Second, early: time.Second, answer: ledger.Running}},
-		{"running, its worker's clock is behind", accepted(-time.Hour), running, nil,
+		{"running, the clock of the worker is behind", accepted(-time.Hour), running, nil,
 			verdict{wait: time.Second, early: time.Second, answer: ledger.Running}},
 		{"running for two minutes", accepted(2 * time.Minute), running, nil,
 			verdict{wait: 2 * time.Minute, early: 4 * time.Second, answer: ledger.Running}},
@@ -79,39 +79,39 @@ func TestJudge(t *testing.T) {
 
 		// Undocumented results that are not clear.
 		{"finished without a result", young, finished("", nil), nil, verdict{wait: after, answer: ledger.Odd}},
-		{"finished without a result, again", row(young, ledger.Odd, 1, time.Minute), finished("", nil), nil,
+		{"finished without a result, again", inARow(young, ledger.Odd, 1, time.Minute), finished("", nil), nil,
 			verdict{wait: after, answer: ledger.Odd}},
-		{"finished without a result, three times", row(young, ledger.Odd, 2, time.Minute), finished("", new(1)), nil,
+		{"finished without a result, three times", inARow(young, ledger.Odd, 2, time.Minute), finished("", new(1)), nil,
 			failed(ledger.Result{Code: tiw.CodeOddResult, Total: new(1),
 				Message: `Tencent answers Status "Finished", ErrorCode "", ErrorMessage "m", 0 images, 3 times in 1m0s`})},
-		{"finished without a result after refusals", row(young, ledger.Refused, 4, time.Minute), finished("", nil), nil,
+		{"finished without a result after refusals", inARow(young, ledger.Refused, 4, time.Minute), finished("", nil), nil,
 			verdict{wait: after, answer: ledger.Odd}},
 		{"an unknown status", young, tiw.Result{Status: "Failed"}, nil, verdict{wait: after, answer: ledger.Odd}},
-		{"an unknown status for nine minutes", row(young, ledger.Odd, 18, 9*time.Minute), tiw.Result{Status: "Failed"},
+		{"an unknown status for nine minutes", inARow(young, ledger.Odd, 18, 9*time.Minute), tiw.Result{Status: "Failed"},
 			nil, verdict{wait: after, answer: ledger.Odd}},
-		{"an unknown status for ten minutes", row(young, ledger.Odd, 20, 10*time.Minute),
+		{"an unknown status for ten minutes", inARow(young, ledger.Odd, 20, 10*time.Minute),
 			tiw.Result{Status: "Failed", Images: uv}, nil,
 			failed(ledger.Result{Code: tiw.CodeOddResult, Images: uv,
 				Message: `Tencent answers Status "Failed", ErrorCode "", ErrorMessage "", 2 images, 21 times in 10m0s`})},
-		{"nulls for ten minutes", row(young, ledger.Odd, 20, 10*time.Minute), tiw.Result{}, nil,
+		{"nulls for ten minutes", inARow(young, ledger.Odd, 20, 10*time.Minute), tiw.Result{}, nil,
 			failed(ledger.Result{Code: tiw.CodeOddResult,
 				Message: `Tencent answers Status "", ErrorCode "", ErrorMessage "", 0 images, 21 times in 10m0s`})},
 
 		// Five refusals in a row fail the snapshot.
-		{"refused after many answers", row(young, ledger.Odd, 9, time.Minute), tiw.Result{}, failure(noTask, "r"),
+		{"refused after many answers", inARow(young, ledger.Odd, 9, time.Minute), tiw.Result{}, failure(noTask, "r"),
 			verdict{wait: after, answer: ledger.Refused}},
-		{"refused four times", row(young, ledger.Refused, 3, time.Minute), tiw.Result{}, failure(noTask, "r"),
+		{"refused four times", inARow(young, ledger.Refused, 3, time.Minute), tiw.Result{}, failure(noTask, "r"),
 			verdict{wait: after, answer: ledger.Refused}},
-		{"refused five times", row(young, ledger.Refused, 4, time.Minute), tiw.Result{}, failure(noTask, "r"),
+		{"refused five times", inARow(young, ledger.Refused, 4, time.Minute), tiw.Result{}, failure(noTask, "r"),
 			failed(ledger.Result{Code: noTask, Message: "m"})},
 
 		// Errors that are not about the task do not count, and do not prolong the wait.
-		{"throttled", row(accepted(time.Hour), ledger.Refused, 4, 0), tiw.Result{},
+		{"throttled", inARow(accepted(time.Hour), ledger.Refused, 4, 0), tiw.Result{},
 			failure("RequestLimitExceeded", "r"), verdict{wait: time.Second}},
-		{"arrears", row(accepted(time.Hour), ledger.Refused, 4, 0), tiw.Result{},
+		{"arrears", inARow(accepted(time.Hour), ledger.Refused, 4, 0), tiw.Result{},
 			failure("ResourceUnavailable.ServiceExpired", "r"), verdict{wait: time.Minute}},
-		{"a clock that is wrong", young, tiw.Result{}, failure("ClientError.ClockSkew", "r"), verdict{}},
-		{"a storm", row(young, ledger.Refused, 4, 0), tiw.Result{}, failure(storm, "r"), verdict{wait: time.Second}},
+		{"clock skew", young, tiw.Result{}, failure("ClientError.ClockSkew", "r"), verdict{}},
+		{"a storm", inARow(young, ledger.Refused, 4, 0), tiw.Result{}, failure(storm, "r"), verdict{wait: time.Second}},
 		{"a storm, for an old task", accepted(time.Hour), tiw.Result{}, failure(storm, "r"), verdict{wait: 2 * time.Minute}},
 		{"no answer", young, tiw.Result{}, failure("ClientError.NetworkError", ""), verdict{wait: time.Second}},
 		{"no permit", young, tiw.Result{}, errors.New("closed"), verdict{wait: time.Second}},
@@ -119,32 +119,32 @@ func TestJudge(t *testing.T) {
 		// A task that a callback has reported.
 		{"reported, running", reported, running, nil, verdict{do: claim}},
 		{"reported, finished", reported, finished("OK", new(2), uv...), nil, verdict{do: claim}},
-		{"reported, told of in a way that nobody knows", reported, tiw.Result{Status: "Failed"}, nil, verdict{do: claim}},
+		{"reported, an unknown status", reported, tiw.Result{Status: "Failed"}, nil, verdict{do: claim}},
 		{"reported, refused", reported, tiw.Result{}, failure(noTask, "r"),
 			verdict{wait: time.Second, answer: ledger.Refused}},
-		{"reported, refused twice", row(reported, ledger.Refused, 1, 0), tiw.Result{}, failure(noTask, "r"),
+		{"reported, refused twice", inARow(reported, ledger.Refused, 1, 0), tiw.Result{}, failure(noTask, "r"),
 			verdict{wait: 2 * time.Second, answer: ledger.Refused}},
-		{"reported, refused three times", row(reported, ledger.Refused, 2, 0), tiw.Result{}, failure(noTask, "r"),
+		{"reported, refused three times", inARow(reported, ledger.Refused, 2, 0), tiw.Result{}, failure(noTask, "r"),
 			verdict{do: discard}},
-		{"reported, nulls three times", row(reported, ledger.Refused, 2, 0), tiw.Result{}, nil, verdict{do: discard}},
+		{"reported, nulls three times", inARow(reported, ledger.Refused, 2, 0), tiw.Result{}, nil, verdict{do: discard}},
 		{"reported, a storm", reported, tiw.Result{}, failure(storm, "r"), verdict{wait: after, answer: ledger.Odd}},
-		{"reported, a storm for ten minutes", row(reported, ledger.Odd, 9, 10*time.Minute), tiw.Result{},
+		{"reported, a storm for ten minutes", inARow(reported, ledger.Odd, 9, 10*time.Minute), tiw.Result{},
 			failure(storm, "r"), verdict{do: discard}},
-		{"reported, no answer for ten minutes", row(reported, ledger.Odd, 9, 10*time.Minute), tiw.Result{},
+		{"reported, no answer for ten minutes", inARow(reported, ledger.Odd, 9, 10*time.Minute), tiw.Result{},
 			failure("ClientError.NetworkError", ""), verdict{wait: time.Second}},
-		{"reported, throttled", row(reported, ledger.Refused, 2, 0), tiw.Result{}, failure("RequestLimitExceeded", "r"),
+		{"reported, throttled", inARow(reported, ledger.Refused, 2, 0), tiw.Result{}, failure("RequestLimitExceeded", "r"),
 			verdict{wait: time.Second}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := judge(test.s, test.task, test.err, after, now)
 			got.note = ""
 			if diff := cmp.Diff(fmt.Sprintf("%+v", plainVerdict(test.want)), fmt.Sprintf("%+v", plainVerdict(got))); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
+				t.Errorf("judge() (-want +got):\n%s", diff)
 			}
 		})
 	}
 
-	t.Run("says what people should know", func(t *testing.T) {
+	t.Run("returns notes for the log", func(t *testing.T) {
 		for _, test := range []struct {
 			s    ledger.Snapshot
 			task tiw.Result
@@ -156,11 +156,11 @@ func TestJudge(t *testing.T) {
 			{young, finished("OK", new(5), uv...), nil, "Tencent counts 5 images and names 2"},
 			{young, tiw.Result{Status: "Failed"}, nil,
 				`an answer that Tencent does not document: Status "Failed", ErrorCode "", ErrorMessage "", 0 images`},
-			{row(young, ledger.Odd, 1, 0), tiw.Result{Status: "Failed"}, nil, ""}, // not repeated
+			{inARow(young, ledger.Odd, 1, 0), tiw.Result{Status: "Failed"}, nil, ""}, // not repeated
 			{young, tiw.Result{}, failure(noTask, "r"), ": InvalidParameter.TaskNotFound: m (permanent, RequestId r)"},
 		} {
 			if got := judge(test.s, test.task, test.err, after, now).note; got != test.want {
-				t.Errorf("%+v, %v: note %q, want %q", test.task, test.err, got, test.want)
+				t.Errorf("judge(%+v, %v): note = %q, want %q", test.task, test.err, got, test.want)
 			}
 		}
 	})

@@ -28,54 +28,54 @@ func TestFaults(t *testing.T) {
 		w.second = 10 * time.Millisecond // because a room may fail five times
 		w.work()
 		w.enqueue("a", 60)
-		b := w.ended("a")
+		b := w.waitForEnd("a")
 		if b.Succeeded != 60 {
-			t.Errorf("%+v", b)
+			t.Errorf("batch = %+v", b)
 		}
 		twice := 0
 		for _, n := range w.tasksByRoom() {
 			twice += n - 1
 		}
 		if twice > b.PossibleDuplicates {
-			t.Errorf("%d tasks too many, and only %d possible duplicates counted", twice, b.PossibleDuplicates)
+			t.Errorf("%d duplicate tasks, but only %d possible duplicates", twice, b.PossibleDuplicates)
 		}
 		if st := w.sim.State(); b.PossibleDuplicates == 0 || st.Faults["cut"] == 0 {
-			t.Errorf("the simulator did not break anything: %v, %+v", st.Faults, b)
+			t.Errorf("no fault had an effect: faults %v, batch %+v", st.Faults, b)
 		}
-		w.cap()
+		w.wantWithinLimit()
 	})
 
-	t.Run("attempts are bounded, and the reason is kept", func(t *testing.T) {
+	t.Run("attempts are bounded, and the code is kept", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{InternalError: 1}})
 		workertest.Run(t, worker.Options{
 			Redis: w.rdb, TIW: workertest.API(t, w.sim, tiw.Options{}), Attempts: 3, Second: 50 * time.Millisecond,
 		})
 		w.enqueue("a", 2)
-		if b := w.ended("a"); b.Failed != 2 {
-			t.Errorf("%+v", b)
+		if b := w.waitForEnd("a"); b.Failed != 2 {
+			t.Errorf("batch = %+v", b)
 		}
 		s, err := w.ledger.Snapshot(t.Context(), "a.1")
 		if err != nil || s.State != ledger.Failed || s.Code != "InternalError" || s.Attempts != 3 ||
 			s.PossibleDuplicates != 2 {
-			t.Errorf("%+v, %v", s, err)
+			t.Errorf("record = %+v, %v", s, err)
 		}
 	})
 
-	t.Run("a permanent error fails the snapshot at once with Tencent's own words", func(t *testing.T) {
+	t.Run("a permanent error fails the snapshot at once with Tencent's message", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
 		w.work()
 		w.enqueue("a", 2)
-		if b := w.ended("a"); b.Failed != 2 {
-			t.Errorf("%+v", b)
+		if b := w.waitForEnd("a"); b.Failed != 2 {
+			t.Errorf("batch = %+v", b)
 		}
 		s, err := w.ledger.Snapshot(t.Context(), "a.2")
 		if err != nil || s.Code != "InvalidParameter" || s.Message == "" || s.RequestID == "" || s.Attempts != 1 {
-			t.Errorf("%+v, %v", s, err)
+			t.Errorf("record = %+v, %v", s, err)
 		}
 		inspector := asynq.NewInspectorFromRedisClient(w.rdb)
-		w.eventually("both are failed in asynq's statistics, too", func() bool {
+		w.eventually("asynq counts two failures", func() bool {
 			info, err := inspector.GetQueueInfo(tasks.QueueBulk(""))
 			return err == nil && info.FailedTotal == 2 && info.ProcessedTotal >= 2
 		})
@@ -86,35 +86,35 @@ func TestFaults(t *testing.T) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskFailure: 1})
 		w.work()
 		w.enqueue("a", 2)
-		if b := w.ended("a"); b.Failed != 2 {
-			t.Errorf("%+v", b)
+		if b := w.waitForEnd("a"); b.Failed != 2 {
+			t.Errorf("batch = %+v", b)
 		}
 		if s, _ := w.ledger.Snapshot(t.Context(), "a.1"); s.Code != "InternalErr" || s.TaskID == "" {
-			t.Errorf("%+v", s)
+			t.Errorf("record = %+v", s)
 		}
 		inspector := asynq.NewInspectorFromRedisClient(w.rdb)
-		w.eventually("both are failed in asynq's statistics, too", func() bool {
+		w.eventually("asynq counts two failures", func() bool {
 			info, err := inspector.GetQueueInfo(tasks.QueueBulk(""))
 			return err == nil && info.FailedTotal == 2 && info.ProcessedTotal >= 2
 		})
 	})
 
-	t.Run("somebody else on the same quota costs no attempt", func(t *testing.T) {
+	t.Run("another client of the account costs no attempt", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{ForeignLoad: 10}})
 		w.work()
 		w.enqueue("a", 40)
-		b := w.ended("a")
+		b := w.waitForEnd("a")
 		if b.Succeeded != 40 || b.PossibleDuplicates != 0 {
-			t.Errorf("%+v", b)
+			t.Errorf("batch = %+v", b)
 		}
 		if n := w.sim.State().Actions[tiwtest.ActionCreate].Rejected; n == 0 {
-			t.Error("the simulator rejected nothing: nothing was tested")
+			t.Error("the simulator rejected no request, so the test shows nothing")
 		}
-		w.onceEach(40)
+		w.wantOneTaskEach(40)
 	})
 
-	t.Run("arrears stop all sending, burn no attempt, and say why", func(t *testing.T) {
+	t.Run("arrears stop all sending, cost no attempt, and are reported", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{
 			SdkAppIds: []uint64{app}, // the probe must send one of them
@@ -125,16 +125,16 @@ func TestFaults(t *testing.T) {
 		if err := w.sim.WaitRequests(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
-		w.until("a", "has no request out", func(b ledger.Batch) bool {
-			s := w.stop()
+		w.waitForBatch("a", "has no request in flight", func(b ledger.Batch) bool {
+			s := w.firstStop()
 			return s.Cause == gate.Account && s.Code == "ResourceUnavailable.ServiceExpired" && b.Queued == 500
 		})
 		if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil { // the bill is paid
 			t.Fatal(err)
 		}
-		w.until("a", "goes on", func(b ledger.Batch) bool { return b.Succeeded > 20 && b.Failed == 0 })
+		w.waitForBatch("a", "makes progress", func(b ledger.Batch) bool { return b.Succeeded > 20 && b.Failed == 0 })
 		if n := w.sim.State().Codes["ResourceUnavailable.ServiceExpired"]; n > 60 {
-			t.Errorf("%d requests were sent into the arrears", n)
+			t.Errorf("%d requests during the arrears, want at most 60", n)
 		}
 	})
 }
@@ -156,23 +156,23 @@ func TestHoldUnknown(t *testing.T) {
 		return n
 	}
 	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
-	w.eventually("both are held, and asynq has done with them", func() bool {
+	w.eventually("both are held, and asynq has no task left", func() bool {
 		info, err := inspector.GetQueueInfo(tasks.QueueBulk(""))
 		return held() == 2 && err == nil && info.Size == 0
 	})
 	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Requests; n != 2 {
-		t.Errorf("%d requests, want one each", n)
+		t.Errorf("%d requests, want one for each room", n)
 	}
 	if err := w.sim.SetFaults(tiwtest.Faults{}); err != nil {
 		t.Fatal(err)
 	}
 	for i, id := range []string{"a.1", "a.2"} {
 		if ok, err := w.ledger.Retry(t.Context(), id, tasks.Room{SdkAppId: app, RoomId: uint64(i + 1)}); !ok || err != nil {
-			t.Error(id, ok, err)
+			t.Errorf("Retry(%s) = %t, %v, want true", id, ok, err)
 		}
 	}
-	if b := w.ended("a"); b.Succeeded != 2 || b.PossibleDuplicates != 2 {
-		t.Errorf("%+v", b)
+	if b := w.waitForEnd("a"); b.Succeeded != 2 || b.PossibleDuplicates != 2 {
+		t.Errorf("batch = %+v", b)
 	}
 }
 
@@ -184,30 +184,30 @@ func TestHoldLastAttempt(t *testing.T) {
 	w.hold, w.attempts = true, 1
 	w.work()
 	w.enqueue("a", 1)
-	w.eventually("it is held", func() bool {
+	w.eventually("the snapshot is held", func() bool {
 		s, err := w.ledger.Snapshot(t.Context(), "a.1")
 		if err == nil && s.State.Ended() {
-			t.Fatalf("%+v", s)
+			t.Fatalf("the snapshot has ended: %+v", s)
 		}
 		return err == nil && s.Held
 	})
 	if state, err := w.ledger.Cancel(t.Context(), "a.1", tasks.Room{}); state != ledger.Canceled || err != nil {
-		t.Error(state, err)
+		t.Errorf("Cancel() = %s, %v, want %s", state, err, ledger.Canceled)
 	}
-	if b := w.ended("a"); b.Canceled != 1 {
-		t.Errorf("%+v", b)
+	if b := w.waitForEnd("a"); b.Canceled != 1 {
+		t.Errorf("batch = %+v", b)
 	}
 }
 
-func TestWrongClock(t *testing.T) {
+func TestClockSkew(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t),
 		tiwtest.Options{Clock: func() time.Time { return time.Now().Add(10 * time.Minute) }})
 	w.work()
 	w.enqueue("a", 30)
-	if b := w.ended("a"); b.Succeeded != 30 || b.PossibleDuplicates != 0 {
-		t.Errorf("%+v", b)
+	if b := w.waitForEnd("a"); b.Succeeded != 30 || b.PossibleDuplicates != 0 {
+		t.Errorf("batch = %+v", b)
 	}
-	w.onceEach(30)
+	w.wantOneTaskEach(30)
 }

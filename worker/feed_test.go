@@ -18,15 +18,15 @@ func TestSmallBatchBehindALargeOne(t *testing.T) {
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.enqueue("large", 100_000)
 	w.work()
-	w.until("large", "is being drained", func(b ledger.Batch) bool { return b.Accepted+b.Succeeded > 0 })
+	w.waitForBatch("large", "is in progress", func(b ledger.Batch) bool { return b.Accepted+b.Succeeded > 0 })
 	w.enqueue("small", 10)
-	if b := w.ended("small"); b.Succeeded != 10 {
-		t.Errorf("%+v", b)
+	if b := w.waitForEnd("small"); b.Succeeded != 10 {
+		t.Errorf("batch = %+v", b)
 	}
 	if b, _ := w.ledger.Batch(t.Context(), "large"); b.Queued < 99_500 {
 		t.Errorf("the small batch waited for the large one: %+v", b)
 	}
-	w.cap()
+	w.wantWithinLimit()
 }
 
 // A task that was deleted from asynq, by a person or by accident, is enqueued again.
@@ -37,14 +37,14 @@ func TestLostTask(t *testing.T) {
 	w.enqueue("a", 5)
 	ids, _, err := backlog.New(w.rdb, keys.Default).Take(t.Context(), "a feeder that died", 3)
 	if err != nil || len(ids) != 3 {
-		t.Fatal(ids, err)
+		t.Fatalf("Take() = %v, %v, want 3 rooms", ids, err)
 	}
 	for _, id := range ids {
 		w.rdb.ZAdd(t.Context(), keys.Default.InFlight(), redis.Z{Score: 1, Member: id}) // a minute ago
 	}
 	w.work()
-	if b := w.ended("a"); b.Succeeded != 5 {
-		t.Errorf("%+v", b)
+	if b := w.waitForEnd("a"); b.Succeeded != 5 {
+		t.Errorf("batch = %+v", b)
 	}
-	w.onceEach(5)
+	w.wantOneTaskEach(5)
 }

@@ -14,20 +14,20 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// lines is a log to which several workers write.
-type lines struct {
+// logBuffer is a log to which several workers write.
+type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *lines) Write(p []byte) (int, error) {
+func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
-// with returns the lines with this message.
-func (l *lines) with(message string) (found []string) {
+// find returns the lines with this message.
+func (l *logBuffer) find(message string) (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for line := range strings.Lines(l.b.String()) {
@@ -39,11 +39,11 @@ func (l *lines) with(message string) (found []string) {
 }
 
 // Three workers log each event once in total.
-func TestLogOfBatchesAndChanges(t *testing.T) {
+func TestEventsAreLoggedOnce(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
-	log := &lines{}
+	log := &logBuffer{}
 	w.log = log
 	var stops []func()
 	for range 3 {
@@ -58,15 +58,15 @@ func TestLogOfBatchesAndChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.eventually("the workers know what is new", func() bool {
+	w.eventually("a worker has read the journal", func() bool {
 		return w.rdb.Exists(t.Context(), keys.Default.Journal()).Val() == 1
 	})
 	w.enqueue("a", 30)
 	add("pause-batch")
-	w.ended("a")
-	w.eventually("the log tells", func() bool {
-		return len(log.with(`"batch enqueued"`)) > 0 && len(log.with(`"batch ended"`)) > 0 &&
-			len(log.with(`"operator action"`)) > 0
+	w.waitForEnd("a")
+	w.eventually("the log has all events", func() bool {
+		return len(log.find(`"batch enqueued"`)) > 0 && len(log.find(`"batch ended"`)) > 0 &&
+			len(log.find(`"operator action"`)) > 0
 	})
 	for _, stop := range stops { // after the last read of the journal
 		stop()
@@ -78,9 +78,9 @@ func TestLogOfBatchesAndChanges(t *testing.T) {
 			`failed=0 canceled=0 `,
 		`"operator action"`: ` from=192.0.2.7 object=a detail=why action=pause-batch by=ann@desk via=command at=`,
 	} {
-		found := log.with(message)
+		found := log.find(message)
 		if len(found) != 1 || !regexp.MustCompile(want).MatchString(found[0]) {
-			t.Errorf("the log says of %s: %q", message, found)
+			t.Errorf("log lines of %s = %q, want one that matches %q", message, found, want)
 		}
 	}
 
@@ -88,9 +88,9 @@ func TestLogOfBatchesAndChanges(t *testing.T) {
 	w.enqueue("b", 1)
 	add("stop-sending")
 	w.work()
-	w.ended("b")
-	w.eventually("the log tells of that, too", func() bool {
-		return len(log.with(`"batch enqueued"`)) == 2 && len(log.with(`"batch ended"`)) == 2 &&
-			len(log.with(`"operator action"`)) == 2
+	w.waitForEnd("b")
+	w.eventually("the log has the new events", func() bool {
+		return len(log.find(`"batch enqueued"`)) == 2 && len(log.find(`"batch ended"`)) == 2 &&
+			len(log.find(`"operator action"`)) == 2
 	})
 }

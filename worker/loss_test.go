@@ -25,10 +25,10 @@ import (
 func TestRedisIsEmptied(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	for when, again := range map[string]func(w world, lost <-chan struct{}){
-		"at once":           func(world, <-chan struct{}) {},
-		"after the alarm":   func(_ world, lost <-chan struct{}) { <-lost },
-		"when all is quiet": func(w world, lost <-chan struct{}) { <-lost; w.quiet() },
+	for when, wait := range map[string]func(w world, lost <-chan struct{}){
+		"at once":              func(world, <-chan struct{}) {},
+		"after the webhook":    func(_ world, lost <-chan struct{}) { <-lost },
+		"when nothing is sent": func(w world, lost <-chan struct{}) { <-lost; w.waitUntilQuiet() },
 	} {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
@@ -42,11 +42,11 @@ func TestRedisIsEmptied(t *testing.T) {
 			w.spool = t.TempDir()
 			w.enqueue("monday", n)
 			w.work()
-			w.until("monday", "is under way", func(b ledger.Batch) bool { return b.Succeeded > 5 })
+			w.waitForBatch("monday", "is in progress", func(b ledger.Batch) bool { return b.Succeeded > 5 })
 			w.rdb.FlushDB(t.Context())
 
 			lost := make(chan struct{})
-			told := make(chan webhooktest.Delivery, 10)
+			webhooks := make(chan webhooktest.Delivery, 10)
 			go func() {
 				for {
 					var d webhooktest.Delivery
@@ -58,22 +58,22 @@ func TestRedisIsEmptied(t *testing.T) {
 					if d.Body.Type == tasks.DataLost {
 						close(lost)
 					}
-					told <- d
+					webhooks <- d
 					if d.Body.Type == tasks.BatchEnded {
 						return
 					}
 				}
 			}()
-			again(w, lost)
+			wait(w, lost)
 			w.enqueue("monday", n)
-			b := w.ended("monday")
+			b := w.waitForEnd("monday")
 			want := ledger.Batch{Total: n, Succeeded: n}
 			got := ledger.Batch{Total: b.Total, Succeeded: b.Succeeded, Failed: b.Failed, Queued: b.Queued, Accepted: b.Accepted,
 				Sending: b.Sending, Unknown: b.Unknown, Canceled: b.Canceled}
 			if !cmp.Equal(got, want) {
-				t.Errorf("got %+v", got)
+				t.Errorf("batch = %+v, want %+v", got, want)
 			}
-			w.eventually("every task is counted", func() bool {
+			w.eventually("every extra task is counted", func() bool {
 				extra, _ := w.rdb.HGet(t.Context(), w.ns.Totals(), "extra_tasks").Int()
 				made := 0
 				for range w.sim.Tasks() {
@@ -84,7 +84,7 @@ func TestRedisIsEmptied(t *testing.T) {
 			var types []string
 			for len(types) < 2 {
 				select {
-				case d := <-told:
+				case d := <-webhooks:
 					types = append(types, d.Body.Type)
 					var data struct {
 						Kind    string
@@ -99,15 +99,15 @@ func TestRedisIsEmptied(t *testing.T) {
 					}
 					if data.Kind != ledger.Emptied || !strings.Contains(data.Fix, "enqueue again") ||
 						when != "at once" && !slices.Equal(data.Missing, []string{"monday"}) {
-						t.Errorf("told %s", d.Raw)
+						t.Errorf("webhook = %s", d.Raw)
 					}
 				case <-time.After(time.Minute):
-					t.Fatalf("told only %q", types)
+					t.Fatalf("webhooks within a minute = %q, want two", types)
 				}
 			}
 			slices.Sort(types)
 			if !slices.Equal(types, []string{tasks.BatchEnded, tasks.DataLost}) {
-				t.Errorf("told %q", types)
+				t.Errorf("webhooks = %q", types)
 			}
 		})
 	}
@@ -123,13 +123,13 @@ func TestOtherRoomsAfterALoss(t *testing.T) {
 	w.spool = t.TempDir()
 	w.enqueue("monday", n)
 	w.work()
-	w.until("monday", "is under way", func(b ledger.Batch) bool { return b.Succeeded > 5 })
+	w.waitForBatch("monday", "is in progress", func(b ledger.Batch) bool { return b.Succeeded > 5 })
 	w.rdb.FlushDB(t.Context())
-	w.eventually("the loss is noticed", func() bool {
+	w.eventually("the loss is detected", func() bool {
 		loss, err := w.ledger.LastLoss(t.Context())
 		return err == nil && loss != nil
 	})
-	w.quiet()
+	w.waitUntilQuiet()
 
 	others := func(yield func(tasks.Room, error) bool) {
 		for room, err := range rooms(n) {
@@ -141,8 +141,8 @@ func TestOtherRoomsAfterALoss(t *testing.T) {
 	if _, err := w.queue.Batch(t.Context(), others, enqueue.BatchOptions{ID: "monday"}); err != nil {
 		t.Fatal(err)
 	}
-	if b := w.ended("monday"); b.Succeeded != n {
-		t.Errorf("got %+v", b)
+	if b := w.waitForEnd("monday"); b.Succeeded != n {
+		t.Errorf("batch = %+v, want %d succeeded", b, n)
 	}
 	sent := map[uint64]bool{}
 	for task := range w.sim.Tasks() {
@@ -151,15 +151,15 @@ func TestOtherRoomsAfterALoss(t *testing.T) {
 		}
 	}
 	if len(sent) != n {
-		t.Errorf("%d of the %d new rooms were sent", len(sent), n)
+		t.Errorf("%d of %d new rooms were sent", len(sent), n)
 	}
 }
 
-// quiet waits until no request has arrived for three seconds.
-func (w world) quiet() {
+// waitUntilQuiet waits until no request has arrived for three seconds.
+func (w world) waitUntilQuiet() {
 	w.Helper()
 	last, since := int64(-1), time.Now()
-	w.eventually("nothing is sent any more", func() bool {
+	w.eventually("no request arrives any more", func() bool {
 		if n := w.sim.State().Requests; n != last {
 			last, since = n, time.Now()
 		}

@@ -29,8 +29,8 @@ func twoAccounts(t *testing.T, rdb *redis.Client) (a, b world) {
 		newAccount(t, rdb, "school-b", "AKIDofSchoolB", tiwtest.Options{})
 }
 
-// someRooms returns n rooms, numbered from from.
-func someRooms(from, n int) iter.Seq2[tasks.Room, error] {
+// roomsFrom returns n rooms, numbered from from.
+func roomsFrom(from, n int) iter.Seq2[tasks.Room, error] {
 	return func(yield func(tasks.Room, error) bool) {
 		for i := range n {
 			if !yield(tasks.Room{SdkAppId: app, RoomId: uint64(from + i)}, nil) {
@@ -40,45 +40,45 @@ func someRooms(from, n int) iter.Seq2[tasks.Room, error] {
 	}
 }
 
-// batch enqueues n rooms, numbered from from.
-func (w world) batch(id string, from, n int) {
+// enqueueFrom enqueues n rooms, numbered from from.
+func (w world) enqueueFrom(id string, from, n int) {
 	w.Helper()
-	if _, err := w.queue.Batch(w.Context(), someRooms(from, n), enqueue.BatchOptions{ID: id}); err != nil {
+	if _, err := w.queue.Batch(w.Context(), roomsFrom(from, n), enqueue.BatchOptions{ID: id}); err != nil {
 		w.Fatal(err)
 	}
 }
 
-// untouched checks that no room of the namespace was sent or taken from its queue.
-func (w world) untouched(batch string, n int) {
+// wantUntouched checks that no room of the namespace was sent or taken from its queue.
+func (w world) wantUntouched(batch string, n int) {
 	w.Helper()
 	b, err := w.ledger.Batch(w.Context(), batch)
 	if err != nil || b.Queued != n || b.Ended() {
-		w.Errorf("of namespace %s: %+v, %v", w.ns, b, err)
+		w.Errorf("batch of namespace %s = %+v, %v, want %d queued", w.ns, b, err, n)
 	}
 	info, err := asynq.NewInspectorFromRedisClient(w.rdb).GetQueueInfo(w.ns.QueueInteractive())
 	if err != nil || info.Pending != 1 || info.Size != 1 {
-		w.Errorf("of namespace %s: %+v, %v", w.ns, info, err)
+		w.Errorf("queue of namespace %s = %+v, %v, want one pending task", w.ns, info, err)
 	}
 	if calls := w.sim.State().Requests; calls != 0 {
-		w.Errorf("%d calls for namespace %s", calls, w.ns)
+		w.Errorf("%d requests of namespace %s, want none", calls, w.ns)
 	}
 }
 
-// only checks that the account has sent exactly its own rooms, once each, with its own API key.
-func (w world) only(from, n int) {
+// wantOnly checks that the account has sent exactly its own rooms, once each, with its own API key.
+func (w world) wantOnly(from, n int) {
 	w.Helper()
-	w.onceEach(n)
+	w.wantOneTaskEach(n)
 	for room := range w.tasksByRoom() {
 		if room < uint64(from) || room >= uint64(from+n) {
-			w.Errorf("namespace %s has sent room %d", w.ns, room)
+			w.Errorf("namespace %s sent room %d of the other one", w.ns, room)
 		}
 	}
 	for code, calls := range w.sim.State().Codes {
 		if code != "OK" {
-			w.Errorf("namespace %s: %d calls answered %s", w.ns, calls, code)
+			w.Errorf("namespace %s: %d requests with code %s, want OK", w.ns, calls, code)
 		}
 	}
-	w.cap()
+	w.wantWithinLimit()
 }
 
 // Two accounts on one Redis do not take each other's rooms, although the ids are the same. The order in which their
@@ -95,33 +95,33 @@ func TestNamespacesShareNothing(t *testing.T) {
 				first, second = second, first
 			}
 			const of1, of2 = 1, 1001 // the first room of each
-			second.batch("class", of2, 40)
+			second.enqueueFrom("class", of2, 40)
 			if _, err := second.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: of2 + 40},
 				enqueue.RoomOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			first.batch("class", of1, 40)
+			first.enqueueFrom("class", of1, 40)
 			first.work()
-			if b := first.ended("class"); b.Succeeded != 40 {
-				t.Errorf("%+v", b)
+			if b := first.waitForEnd("class"); b.Succeeded != 40 {
+				t.Errorf("batch = %+v", b)
 			}
-			second.untouched("class", 40)
-			first.only(of1, 40)
+			second.wantUntouched("class", 40)
+			first.wantOnly(of1, 40)
 
 			second.work()
-			if b := second.ended("class"); b.Succeeded != 40 {
-				t.Errorf("%+v", b)
+			if b := second.waitForEnd("class"); b.Succeeded != 40 {
+				t.Errorf("batch = %+v", b)
 			}
 			second.eventually("the single room is sent", func() bool { return len(second.tasksByRoom()) == 41 })
-			second.only(of2, 41)
-			first.only(of1, 40)
-			ownKeys(t, rdb)
+			second.wantOnly(of2, 41)
+			first.wantOnly(of1, 40)
+			checkKeys(t, rdb)
 		})
 	}
 }
 
-// ownKeys checks that every key belongs to one of the two namespaces, or is one that asynq has once for a whole Redis.
-func ownKeys(t *testing.T, rdb *redis.Client) {
+// checkKeys checks that every key belongs to one of the two namespaces, or is one of asynq for a whole Redis.
+func checkKeys(t *testing.T, rdb *redis.Client) {
 	t.Helper()
 	n := 0
 	for scan := rdb.Scan(t.Context(), 0, "*", 1000).Iterator(); scan.Next(t.Context()); n++ {
@@ -135,16 +135,16 @@ func ownKeys(t *testing.T, rdb *redis.Client) {
 			}
 		}
 		if !known {
-			t.Errorf("the key %s is of no namespace", key)
+			t.Errorf("key %s belongs to no namespace", key)
 		}
 	}
 	if n < 10 {
-		t.Errorf("%d keys were looked at", n)
+		t.Errorf("%d keys in Redis, want at least 10", n)
 	}
 }
 
 // An operator action on one account has no effect on the other.
-func TestNamespacesAreOperatedAlone(t *testing.T) {
+func TestOperatorActionsInOneNamespace(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	rdb := redistest.Client(t)
@@ -156,48 +156,48 @@ func TestNamespacesAreOperatedAlone(t *testing.T) {
 		run, err := results.NewReader(rdb, w.ns).WorkerRuns()
 		return err == nil && run
 	}
-	b.eventually("its worker is known", func() bool { return runs(b) })
+	b.eventually("the worker of B is known", func() bool { return runs(b) })
 	if runs(a) {
-		t.Error("the worker of B counts as one of A")
+		t.Error("WorkerRuns() of A is true, but only B has a worker")
 	}
 
 	// Stop, pause and cancel in A. B has batches with the same ids.
 	for _, w := range []world{a, b} {
 		if err := backlog.New(rdb, w.ns).Pause(ctx, "none"); err == nil {
-			t.Error("what does not exist was paused")
+			t.Error("Pause() of an unknown batch succeeded")
 		}
 	}
 	if _, err := gate.NewBreaker(rdb, a.ns).Stop(ctx, "ada", "exam"); err != nil {
 		t.Fatal(err)
 	}
-	a.batch("paused", 1, 10)
-	a.batch("canceled", 11, 10)
+	a.enqueueFrom("paused", 1, 10)
+	a.enqueueFrom("canceled", 11, 10)
 	if err := backlog.New(rdb, a.ns).Pause(ctx, "paused"); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := a.ledger.CancelBatch(ctx, "canceled"); n != 10 || err != nil {
-		t.Fatalf("%d canceled, %v", n, err)
+		t.Fatalf("CancelBatch() = %d, %v, want 10", n, err)
 	}
 	a.work()
-	a.stoppedFor(gate.Person)
-	if s := b.stop(); s.Cause != "" {
-		t.Errorf("B is stopped, too: %s", s)
+	a.waitForStop(gate.Person)
+	if s := b.firstStop(); s.Cause != "" {
+		t.Errorf("B is stopped: %s", s)
 	}
-	b.faults(tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.Whiteboard"})
-	b.batch("broken", 2001, 3)
-	if got := b.ended("broken"); got.Failed != 3 {
-		t.Errorf("%+v", got)
+	b.setFaults(tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.Whiteboard"})
+	b.enqueueFrom("broken", 2001, 3)
+	if got := b.waitForEnd("broken"); got.Failed != 3 {
+		t.Errorf("batch = %+v", got)
 	}
-	b.faults(tiwtest.Faults{})
-	b.batch("paused", 1001, 10)
-	b.batch("canceled", 1011, 10)
+	b.setFaults(tiwtest.Faults{})
+	b.enqueueFrom("paused", 1001, 10)
+	b.enqueueFrom("canceled", 1011, 10)
 	for _, id := range []string{"paused", "canceled"} {
-		if got := b.ended(id); got.Succeeded != 10 {
-			t.Errorf("%+v", got)
+		if got := b.waitForEnd(id); got.Succeeded != 10 {
+			t.Errorf("batch = %+v", got)
 		}
 	}
 	if calls := a.sim.State().Requests; calls != 0 {
-		t.Errorf("%d calls for A, which is stopped", calls)
+		t.Errorf("%d requests of A while it is stopped, want none", calls)
 	}
 
 	// A does not see the failures of B, or its limit.
@@ -221,7 +221,7 @@ func TestNamespacesAreOperatedAlone(t *testing.T) {
 	}
 	for w, want := range map[*world]int{&a: 20, &b: 7} {
 		if s, err := ratelimit.Read(ctx, limit(*w)); err != nil || s.Limit != want {
-			t.Errorf("limit of %s: %+v, %v", w.ns, s, err)
+			t.Errorf("limit of %s = %+v, %v, want %d", w.ns, s, err, want)
 		}
 	}
 
@@ -232,22 +232,22 @@ func TestNamespacesAreOperatedAlone(t *testing.T) {
 	if err := backlog.New(rdb, a.ns).Resume(ctx, "paused"); err != nil {
 		t.Fatal(err)
 	}
-	if got := a.ended("paused"); got.Succeeded != 10 {
-		t.Errorf("%+v", got)
+	if got := a.waitForEnd("paused"); got.Succeeded != 10 {
+		t.Errorf("batch = %+v", got)
 	}
-	a.only(1, 10)
+	a.wantOnly(1, 10)
 }
 
 // asynq has one cancel channel for a whole Redis, and its messages contain only the task id. Even so, neither account
 // loses a room.
-func TestNamespacesCancelTasks(t *testing.T) {
+func TestAsynqCancelAcrossNamespaces(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	rdb := redistest.Client(t)
 	a, b := twoAccounts(t, rdb)
 	for _, w := range []*world{&a, &b} {
 		w.limit = 10 // most wait for a permit
-		w.batch("class", 1, 40)
+		w.enqueueFrom("class", 1, 40)
 		w.work()
 	}
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
@@ -263,9 +263,9 @@ func TestNamespacesCancelTasks(t *testing.T) {
 		canceled++
 	}
 	for _, w := range []world{a, b} {
-		if got := w.until("class", "ended", ledger.Batch.Ended); got.Succeeded != 40 || got.PossibleDuplicates != 0 {
-			t.Errorf("%d tasks canceled: %+v", canceled, got)
+		if got := w.waitForBatch("class", "ended", ledger.Batch.Ended); got.Succeeded != 40 || got.PossibleDuplicates != 0 {
+			t.Errorf("batch after %d canceled tasks = %+v", canceled, got)
 		}
-		w.only(1, 40)
+		w.wantOnly(1, 40)
 	}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // A task that panics fails, in tiwsnap and in asynq's statistics, and delays no other task.
-func TestATaskThatPanics(t *testing.T) {
+func TestPanickingTask(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
@@ -23,7 +23,7 @@ func TestATaskThatPanics(t *testing.T) {
 		o.Second, o.Attempts, o.UnknownGrace = 20*time.Millisecond, 3, 100*time.Millisecond
 		o.CallbackURL = func(snapshot string, _ int) string {
 			if snapshot == "a.2" {
-				panic("nobody has thought of this")
+				panic("unexpected")
 			}
 			return ""
 		}
@@ -35,10 +35,10 @@ func TestATaskThatPanics(t *testing.T) {
 		return err == nil && b.Succeeded == 2 && b.Failed == 1
 	})
 	if s, err := w.ledger.Snapshot(t.Context(), "a.2"); err != nil || s.State != ledger.Failed {
-		t.Errorf("%+v, %v", s, err)
+		t.Errorf("record = %+v, %v", s, err)
 	}
 	inspector := asynq.NewInspectorFromRedisClient(w.rdb)
-	w.eventually("asynq has counted the failures and is done", func() bool {
+	w.eventually("asynq counts the failures and has no task left", func() bool {
 		info, err := inspector.GetQueueInfo(keys.Default.QueueBulk())
 		return err == nil && info.Failed >= 3 && info.Size == 0
 	})

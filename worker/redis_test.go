@@ -20,8 +20,8 @@ import (
 	"tiwsnap/tiw"
 )
 
-// logged returns a worker on rdb, and its log.
-func logged(t *testing.T, rdb redis.UniversalClient) (*Worker, *bytes.Buffer) {
+// newLoggedWorker returns a worker on rdb, and its log.
+func newLoggedWorker(t *testing.T, rdb redis.UniversalClient) (*Worker, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
 	w, err := New(Options{Redis: rdb, TIW: new(tiw.Client), Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -46,14 +46,14 @@ func TestCheckRedis(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer closeRedis()
-		w, log := logged(t, c)
+		w, log := newLoggedWorker(t, c)
 		err = w.CheckRedis(t.Context())
 		return log.String(), err
 	}
 
-	t.Run("says nothing of one that is in order", func(t *testing.T) {
+	t.Run("logs nothing about a Redis with an append-only file", func(t *testing.T) {
 		if log, err := check(t, redistest.Real(t, "--appendonly", "yes").Addr); log != "" || err != nil {
-			t.Errorf("%v\n%s", err, log)
+			t.Errorf("CheckRedis(): error = %v, log:\n%s", err, log)
 		}
 	})
 
@@ -68,44 +68,44 @@ func TestCheckRedis(t *testing.T) {
 			var evicts *rdb.EvictionError
 			if !errors.As(err, &evicts) || evicts.Policy != policy ||
 				!strings.Contains(err.Error(), "fix: CONFIG SET maxmemory-policy noeviction") {
-				t.Errorf("err = %v", err)
+				t.Errorf("CheckRedis(): error = %v", err)
 			}
 		})
 	}
 
-	t.Run("warns of one that forgets", func(t *testing.T) {
+	t.Run("warns of a Redis without persistence", func(t *testing.T) {
 		log, err := check(t, redistest.Real(t).Addr)
 		if err != nil || strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "no append-only file") {
-			t.Errorf("%v\n%s", err, log)
+			t.Errorf("CheckRedis(): error = %v, log:\n%s", err, log)
 		}
 	})
 
-	t.Run("warns of one that does not tell", func(t *testing.T) {
+	t.Run("warns of a Redis that does not permit INFO", func(t *testing.T) {
 		s := redistest.Real(t, "--user", "worker", "on", ">secret", "~*", "&*", "+@all", "-info")
 		log, err := check(t, "worker:secret@"+s.Addr)
 		if err != nil || strings.Count(log, "level=WARN") != 1 ||
 			!strings.Contains(log, "maxmemory-policy must be noeviction") {
-			t.Errorf("%v\n%s", err, log)
+			t.Errorf("CheckRedis(): error = %v, log:\n%s", err, log)
 		}
 	})
 
-	t.Run("says nothing of an embedded one", func(t *testing.T) {
+	t.Run("logs nothing about the embedded Redis", func(t *testing.T) {
 		c, closeRedis, err := embedded.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer closeRedis()
-		w, log := logged(t, c)
+		w, log := newLoggedWorker(t, c)
 		if err := w.CheckRedis(t.Context()); err != nil || log.Len() > 0 {
-			t.Errorf("%v\n%s", err, log)
+			t.Errorf("CheckRedis(): error = %v, log:\n%s", err, log)
 		}
 	})
 
-	t.Run("fails where Redis is away", func(t *testing.T) {
+	t.Run("fails if Redis is not reachable", func(t *testing.T) {
 		s := redistest.Real(t)
 		s.Kill()
 		if _, err := check(t, s.Addr+"?max_retries=-1"); err == nil || !strings.Contains(err.Error(), s.Addr) {
-			t.Errorf("err = %v", err)
+			t.Errorf("CheckRedis(): error = %v", err)
 		}
 	})
 }
@@ -115,11 +115,11 @@ func TestWatchRedis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // the clock of the bubble differs from that of Redis
 		c := redis.NewClient(&redis.Options{Addr: server.Addr})
 		defer c.Close()
-		w, log := logged(t, c)
+		w, log := newLoggedWorker(t, c)
 		ctx, cancel := context.WithCancel(t.Context())
 		var loop sync.WaitGroup
 		loop.Go(func() { w.watchRedis(ctx) })
-		said := func() (alarms, clocks int) {
+		countLog := func() (errors, warnings int) {
 			synctest.Wait()
 			defer log.Reset()
 			return strings.Count(log.String(), "level=ERROR"), strings.Count(log.String(), "level=WARN")
@@ -127,7 +127,7 @@ func TestWatchRedis(t *testing.T) {
 		for _, step := range []struct {
 			policy string
 			wait   time.Duration
-			alarms int
+			errors int
 		}{
 			{"noeviction", 3 * time.Minute, 0},
 			{"allkeys-lru", 5 * time.Minute, 5},
@@ -137,8 +137,9 @@ func TestWatchRedis(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(step.wait + time.Second) // by the clock of the bubble
-			if alarms, clocks := said(); alarms != step.alarms || clocks != int(step.wait/time.Minute) {
-				t.Errorf("%s: %d alarms and %d words on the clocks in %s", step.policy, alarms, clocks, step.wait)
+			if errors, warnings := countLog(); errors != step.errors || warnings != int(step.wait/time.Minute) {
+				t.Errorf("%s: %d errors and %d warnings of clock skew in %s, want %d and one a minute", step.policy, errors,
+					warnings, step.wait, step.errors)
 			}
 		}
 		cancel()

@@ -22,7 +22,6 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
-	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
@@ -33,13 +32,13 @@ import (
 	"tiwsnap/worker/workertest"
 )
 
-// heard has the callbacks that Tencent has sent to tiwsnap, by TaskID. Of the bodies without a TaskID it has the last.
-type heard struct {
+// callbackLog has the callbacks that Tencent has sent to tiwsnap, by TaskID, and the last one without a TaskID.
+type callbackLog struct {
 	mu     sync.Mutex
 	bodies map[string]string
 }
 
-func (h *heard) of(task string) string {
+func (h *callbackLog) body(task string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if body, ok := h.bodies[task]; ok {
@@ -48,13 +47,13 @@ func (h *heard) of(task string) string {
 	return h.bodies[""]
 }
 
-// relay starts a worker that receives callbacks and may call these receivers. It sends only the webhooks of
+// workWithRelay starts a worker that receives callbacks and may call these receivers. It sends only the webhooks of
 // CallbackURLs.
-func (w world) relay(receivers ...webhooktest.Receiver) *heard {
+func (w world) workWithRelay(receivers ...webhooktest.Receiver) *callbackLog {
 	w.Helper()
 	keys := tiw.NewCallbackKeys("0123456789abcdef0123456789abcdef")
 	own := callback.NewHandler(callback.Options{Keys: keys, Record: w.ledger.Callback})
-	h := &heard{bodies: map[string]string{}}
+	h := &callbackLog{bodies: map[string]string{}}
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		h.mu.Lock()
@@ -73,7 +72,7 @@ func (w world) relay(receivers ...webhooktest.Receiver) *heard {
 	return h
 }
 
-func these(rooms ...tasks.Room) iter.Seq2[tasks.Room, error] {
+func roomSeq(rooms ...tasks.Room) iter.Seq2[tasks.Room, error] {
 	return func(yield func(tasks.Room, error) bool) {
 		for _, r := range rooms {
 			if !yield(r, nil) {
@@ -83,31 +82,22 @@ func these(rooms ...tasks.Room) iter.Seq2[tasks.Room, error] {
 	}
 }
 
-// called enqueues a batch "a" of two rooms, the first with its own CallbackURL, and waits for its end.
-func (w world) called(r webhooktest.Receiver) {
+// runBatch enqueues a batch "a" of two rooms, the first with its own CallbackURL, and waits for its end.
+func (w world) runBatch(r webhooktest.Receiver) {
 	w.Helper()
-	_, err := w.queue.Batch(w.Context(), these(
+	_, err := w.queue.Batch(w.Context(), roomSeq(
 		tasks.Room{RoomId: 1, CallbackURL: r.URL + "/own?token=S3CR3T"}, tasks.Room{RoomId: 2},
 	), enqueue.BatchOptions{ID: "a", Defaults: tasks.Room{SdkAppId: app, CallbackURL: r.URL + "/batch"}})
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.ended("a")
+	w.waitForEnd("a")
 }
 
-func (w world) snapshot(id string) ledger.Snapshot {
-	w.Helper()
-	s, err := w.ledger.Snapshot(w.Context(), id)
-	if err != nil {
-		w.Fatal(err)
-	}
-	return s
-}
-
-func TestCallbacksOfRooms(t *testing.T) {
+func TestRelayedCallbacks(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	t.Run("have the bytes that Tencent sent", func(t *testing.T) {
+	t.Run("have the body that Tencent sent", func(t *testing.T) {
 		for _, envelope := range []tiwtest.Envelope{tiwtest.EnvelopeTIW, tiwtest.EnvelopeFlat, tiwtest.EnvelopeResult,
 			tiwtest.EnvelopeEmpty} {
 			for _, failure := range []float64{0, 1} {
@@ -117,45 +107,46 @@ func TestCallbacksOfRooms(t *testing.T) {
 						Envelope: envelope, CallbackKey: "key", TaskFailure: failure,
 					})
 					r := webhooktest.NewReceiver(t)
-					h := w.relay(r)
-					w.called(r)
+					h := w.workWithRelay(r)
+					w.runBatch(r)
 					seen := map[string]string{}
 					for range 2 {
 						d := r.Next(t)
 						seen[d.Path] = d.Raw
 					}
-					want := map[string]string{"/own?token=S3CR3T": h.of(w.snapshot("a.1").TaskID),
-						"/batch": h.of(w.snapshot("a.2").TaskID)}
+					want := map[string]string{"/own?token=S3CR3T": h.body(w.snapshot("a.1").TaskID),
+						"/batch": h.body(w.snapshot("a.2").TaskID)}
 					if diff := cmp.Diff(want, seen); diff != "" || want["/batch"] == "" {
-						t.Error(diff)
+						t.Errorf("callbacks (-want +got):\n%s", diff)
 					}
 					if tasks := slices.Collect(w.sim.Tasks()); len(tasks) != 2 || strings.Contains(tasks[0].CallbackURL, r.URL) {
-						t.Errorf("Tencent was given %+v", tasks)
+						t.Errorf("tasks at Tencent = %+v", tasks)
 					}
 				})
 			}
 		}
 	})
 
-	t.Run("are made of the result where Tencent's did not come", func(t *testing.T) {
+	t.Run("are made from the result if Tencent's callback was lost", func(t *testing.T) {
 		for _, failure := range []float64{0, 1} {
 			t.Run(fmt.Sprintf("failure %v", failure), func(t *testing.T) {
 				t.Parallel()
 				// The callbacks that Tencent sends itself.
-				direct, asked := newWorld(t, redistest.Client(t), tiwtest.Options{TaskFailure: failure}), webhooktest.NewReceiver(t)
+				direct := newWorld(t, redistest.Client(t), tiwtest.Options{TaskFailure: failure})
+				tencent := webhooktest.NewReceiver(t)
 				direct.workWith(worker.Options{})
-				direct.called(asked)
+				direct.runBatch(tencent)
 
 				w := newWorld(t, redistest.Client(t), tiwtest.Options{
 					TaskFailure: failure, Faults: tiwtest.Faults{CallbackLost: 1},
 				})
 				r := webhooktest.NewReceiver(t)
-				w.relay(r)
-				w.called(r)
+				w.workWithRelay(r)
+				w.runBatch(r)
 				for range 2 {
-					got, want := event(t, r.Next(t)), event(t, asked.Next(t))
+					got, want := flatEvent(t, r.Next(t)), flatEvent(t, tencent.Next(t))
 					if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); diff != "" {
-						t.Errorf("not the fields that Tencent sends: %s", diff)
+						t.Errorf("fields differ from Tencent's callback (-want +got):\n%s", diff)
 					}
 					answer := w.describe(got["EventData.TaskID"].(string))
 					for field, value := range answer {
@@ -164,73 +155,73 @@ func TestCallbacksOfRooms(t *testing.T) {
 								t.Errorf("%s is %v, want about %v", field, got["EventData."+field], at)
 							}
 						} else if diff := cmp.Diff(value, got["EventData."+field]); diff != "" {
-							t.Errorf("%s: %s", field, diff)
+							t.Errorf("%s (-want +got):\n%s", field, diff)
 						}
 					}
 					if got["EventType"] != want["EventType"] || got["SdkAppId"] != want["SdkAppId"] {
-						t.Errorf("got %v, want %v", got, want)
+						t.Errorf("callback = %v, want the EventType and SdkAppId of %v", got, want)
 					}
 				}
 			})
 		}
 	})
 
-	t.Run("tell of a room that Tencent refuses", func(t *testing.T) {
+	t.Run("report a room that Tencent refuses", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}})
 		r := webhooktest.NewReceiver(t)
-		w.relay(r)
-		w.called(r)
+		w.workWithRelay(r)
+		w.runBatch(r)
 		for range 2 {
 			d := r.Next(t)
-			got := event(t, d)
+			got := flatEvent(t, d)
 			room := 2.0
 			if d.Path == "/own?token=S3CR3T" {
 				room = 1
 			}
 			if got["EventData.TaskID"] != "" || got["EventData.RoomId"] != room || got["EventData.Status"] != "Finished" ||
 				got["EventData.Result.ErrorCode"] != "InvalidParameter" || got["EventData.Result.ErrorMessage"] == "" {
-				t.Errorf("%s: %s", d.Path, d.Raw)
+				t.Errorf("callback to %s = %s", d.Path, d.Raw)
 			}
 		}
 	})
 
-	t.Run("come again until the receiver takes one, under one id", func(t *testing.T) {
+	t.Run("are retried under the same id until the receiver accepts them", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 		r := webhooktest.NewReceiver(t)
 		r.Answer <- http.StatusServiceUnavailable
 		r.Answer <- http.StatusServiceUnavailable
-		w.relay(r)
-		w.called(r)
+		w.workWithRelay(r)
+		w.runBatch(r)
 		count := map[string]int{}
 		for range 4 {
 			d := r.Next(t)
 			count[d.Path+" "+d.ID]++
 		}
 		if len(count) != 2 {
-			t.Errorf("came as %v", count)
+			t.Errorf("requests by path and id = %v, want 2", count)
 		}
 		webhooktest.WaitForTasks(w, 2, asynq.NewInspectorFromRedisClient(w.rdb).ListCompletedTasks)
 	})
 
-	t.Run("are dead where webhooks may not go there", func(t *testing.T) {
+	t.Run("become dead letters if the host is not allowed", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 		r, other := webhooktest.NewReceiver(t), webhooktest.NewReceiver(t)
-		w.relay(other)
-		w.called(r)
+		w.workWithRelay(other)
+		w.runBatch(r)
 		for _, info := range webhooktest.WaitForTasks(w, 2, asynq.NewInspectorFromRedisClient(w.rdb).ListArchivedTasks) {
 			if want := r.Listener.Addr().String() + ": not among the hosts that webhooks may go to"; info.LastErr != want {
-				t.Errorf("got %q, want %q", info.LastErr, want)
+				t.Errorf("LastErr = %q, want %q", info.LastErr, want)
 			}
 		}
 		if len(r.Got)+len(other.Got) > 0 {
-			t.Error("something was sent")
+			t.Error("a callback was sent to a host that is not allowed")
 		}
 	})
 
-	t.Run("are Tencent's to make where tiwsnap takes none, or sends none", func(t *testing.T) {
+	t.Run("are left to Tencent if tiwsnap receives no callbacks or sends no webhooks", func(t *testing.T) {
 		keys := tiw.NewCallbackKeys("0123456789abcdef0123456789abcdef")
 		for name, o := range map[string]worker.Options{
 			"no callbacks":               {},
@@ -245,13 +236,13 @@ func TestCallbacksOfRooms(t *testing.T) {
 				w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 				r := webhooktest.NewReceiver(t)
 				w.workWith(o)
-				w.called(r)
+				w.runBatch(r)
 				w.enqueue("b", 1)
-				w.ended("b")
+				w.waitForEnd("b")
 				paths := []string{r.Next(t).Path, r.Next(t).Path}
 				slices.Sort(paths)
 				if !slices.Equal(paths, []string{"/batch", "/own?token=S3CR3T"}) {
-					t.Errorf("called were %v", paths)
+					t.Errorf("paths of the callbacks = %v", paths)
 				}
 				var other string
 				for task := range w.sim.Tasks() {
@@ -261,7 +252,7 @@ func TestCallbacksOfRooms(t *testing.T) {
 				}
 				if want := o.OtherCallbackURL; o.CallbackURL == nil && other != want ||
 					o.CallbackURL != nil && !strings.HasPrefix(other, "http://192.0.2.1/cb/") {
-					t.Errorf("a room without one was sent with %q", other)
+					t.Errorf("CallbackURL of a room without its own = %q", other)
 				}
 			})
 		}
@@ -271,33 +262,33 @@ func TestCallbacksOfRooms(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 		r := webhooktest.NewReceiver(t)
-		w.workTelling(webhooktest.Subscribe(t, r))
-		w.called(webhooktest.NewReceiver(t))
+		w.workWithWebhooks(webhooktest.Subscribe(t, r))
+		w.runBatch(webhooktest.NewReceiver(t))
 		for range 3 {
 			d := r.Next(t)
 			if strings.Contains(d.Raw, "S3CR3T") ||
 				d.Body.Type == tasks.SnapshotEnded && !strings.Contains(d.Raw, `"CallbackURL":"http://127.0.0.1:`) {
-				t.Errorf("%s", d.Raw)
+				t.Errorf("webhook = %s", d.Raw)
 			}
 		}
 	})
 }
 
-// event returns a callback with its objects flattened to dotted names.
-func event(t *testing.T, d webhooktest.Delivery) map[string]any {
+// flatEvent returns a callback with its objects flattened to dotted names.
+func flatEvent(t *testing.T, d webhooktest.Delivery) map[string]any {
 	t.Helper()
 	var body map[string]any
 	if err := json.Unmarshal([]byte(d.Raw), &body); err != nil {
 		t.Fatal(err)
 	}
-	return flat(body)
+	return flatten(body)
 }
 
-func flat(m map[string]any) map[string]any {
+func flatten(m map[string]any) map[string]any {
 	all := map[string]any{}
 	for name, value := range m {
 		if inner, ok := value.(map[string]any); ok {
-			for k, v := range flat(inner) {
+			for k, v := range flatten(inner) {
 				all[name+"."+k] = v
 			}
 		} else {
@@ -322,5 +313,5 @@ func (w world) describe(task string) map[string]any {
 		w.Fatalf("%s, %v", b, err)
 	}
 	delete(m, "RequestId")
-	return flat(m)
+	return flatten(m)
 }

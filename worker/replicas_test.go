@@ -38,26 +38,26 @@ func TestIntentsOnReplicas(t *testing.T) {
 	w.work()
 	w.enqueue("b", 10)
 	b := gate.NewBreaker(rdb, keys.Default)
-	w.eventually("it is told", func() bool {
+	w.eventually("the stop is reported", func() bool {
 		stops, err := b.Stops(t.Context())
 		return err == nil && len(stops) == 1 && stops[0].Cause == gate.NoReplica &&
 			strings.Contains(stops[0].String(), "Sending is stopped since 20") &&
 			strings.Contains(stops[0].String(), "TIWSNAP_REDIS_DURABILITY=replicated")
 	})
-	w.until("b", "is queued", func(b ledger.Batch) bool { return b.Queued == 10 })
+	w.waitForBatch("b", "is queued", func(b ledger.Batch) bool { return b.Queued == 10 })
 	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Requests; n != 0 {
-		t.Errorf("%d requests were sent", n)
+		t.Errorf("%d requests without a replica, want none", n)
 	}
 	if err := replica.Thaw(); err != nil {
 		t.Fatal(err)
 	}
-	w.ended("b")
-	w.onceEach(10)
+	w.waitForEnd("b")
+	w.wantOneTaskEach(10)
 	s, err := w.ledger.Snapshot(t.Context(), tasks.RowID("b", 1))
 	if err != nil || s.Attempts != 1 || s.PossibleDuplicates != 0 || len(s.History) != 1 {
-		t.Errorf("%+v, %v", s, err)
+		t.Errorf("record = %+v, %v", s, err)
 	}
-	w.eventually("nothing is told any more", func() bool {
+	w.eventually("no stop is reported", func() bool {
 		stops, err := b.Stops(t.Context())
 		return err == nil && len(stops) == 0
 	})

@@ -12,14 +12,14 @@ import (
 )
 
 // The quota is lower than the limit, so that some requests are refused.
-func TestTheHistoryOfTheRateHasAllRequestsOfAWorker(t *testing.T) {
+func TestRateHistoryHasAllRequests(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{Limit: 12})
 	stop := w.work()
 	w.enqueue("a", 40)
-	w.ended("a")
-	stop() // it reports a last time
+	w.waitForEnd("a")
+	stop() // the last report
 
 	l, err := ratelimit.New(ratelimit.Options{
 		Redis: w.rdb, Key: w.ns.Limit(gate.ActionCreate), Limit: 20, Follows: true,
@@ -41,7 +41,7 @@ func TestTheHistoryOfTheRateHasAllRequestsOfAWorker(t *testing.T) {
 	}
 	calls := w.sim.State().Actions[tiwtest.ActionCreate]
 	if sent != int(calls.Received.Requests) || refused != int(calls.Rejected) || refused == 0 {
-		t.Errorf("%d requests, %d refused; the API has got %d and refused %d", sent, refused, calls.Received.Requests,
-			calls.Rejected)
+		t.Errorf("history has %d requests, %d refused; the API received %d and refused %d", sent, refused,
+			calls.Received.Requests, calls.Rejected)
 	}
 }

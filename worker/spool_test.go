@@ -19,13 +19,13 @@ import (
 
 // The next worker stores the outcomes that a dead worker could not write to Redis. The test pins the file format: the
 // next worker may be of another release.
-func TestSpoolIsReadAtTheStart(t *testing.T) {
+func TestSpoolIsReplayedAtStart(t *testing.T) {
 	needs.Time(t)
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.enqueue("a", 1)
 	p := tasks.SnapshotPayload{ID: "a.1", Batch: "a", Room: tasks.Room{SdkAppId: app, RoomId: 1}}
 	if in, err := w.ledger.Begin(t.Context(), p, "x", ""); err != nil || in.Attempt != 1 {
-		t.Fatal(in, err)
+		t.Fatalf("Begin() = %+v, %v, want attempt 1", in, err)
 	}
 	w.spool = t.TempDir()
 	file := filepath.Join(w.spool, "a.1-1.outcome.json")
@@ -37,21 +37,21 @@ func TestSpoolIsReadAtTheStart(t *testing.T) {
 		}
 	}
 	w.work()
-	w.until("a", "has its task", func(b ledger.Batch) bool { return b.Accepted == 1 })
+	w.waitForBatch("a", "has its task", func(b ledger.Batch) bool { return b.Accepted == 1 })
 	if s, err := w.ledger.Snapshot(t.Context(), "a.1"); err != nil || s.TaskID != "lost-and-found" || s.Attempts != 1 {
-		t.Errorf("%+v, %v", s, err)
+		t.Errorf("record = %+v, %v", s, err)
 	}
-	w.eventually("the file is gone", func() bool {
+	w.eventually("the file is removed", func() bool {
 		_, err := os.Stat(file)
 		return os.IsNotExist(err)
 	})
 	if n := w.sim.State().Actions[tiwtest.ActionCreate].Received.Requests; n != 0 {
-		t.Errorf("%d requests sent for a snapshot that has its task", n)
+		t.Errorf("%d requests for a snapshot with a task, want none", n)
 	}
 }
 
 // A worker that dies during a write leaves a partial file, which is useless.
-func TestSpoolIsTidiedUp(t *testing.T) {
+func TestPartialSpoolFilesAreRemoved(t *testing.T) {
 	needs.Time(t)
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.spool = t.TempDir()
@@ -66,12 +66,12 @@ func TestSpoolIsTidiedUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.work()
-	w.eventually("what a dead worker has left is gone", func() bool {
+	w.eventually("the file of a dead worker is removed", func() bool {
 		_, err := os.Stat(left)
 		return os.IsNotExist(err)
 	})
 	if _, err := os.Stat(fresh); err != nil {
-		t.Errorf("what another worker may be writing is gone: %v", err)
+		t.Errorf("a file that another worker may be writing was removed: %v", err)
 	}
 }
 
@@ -97,13 +97,13 @@ func TestSpoolBridgesRedis(t *testing.T) {
 		}
 		return len(all)
 	}
-	w.eventually("outcomes lie in the spool", func() bool { return files() > 0 })
+	w.eventually("the spool has outcomes", func() bool { return files() > 0 })
 	if err := server.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	if b := w.ended("a"); b.Succeeded != 20 || b.PossibleDuplicates != 0 {
-		t.Errorf("%+v", b)
+	if b := w.waitForEnd("a"); b.Succeeded != 20 || b.PossibleDuplicates != 0 {
+		t.Errorf("batch = %+v", b)
 	}
-	w.onceEach(20)
+	w.wantOneTaskEach(20)
 	w.eventually("the spool is empty", func() bool { return files() == 0 })
 }

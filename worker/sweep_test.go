@@ -32,16 +32,17 @@ func (w world) dequeue(queue string) (id string) {
 	}
 	info, err := asynq.NewInspectorFromRedisClient(w.rdb).GetTaskInfo(queue, id)
 	if err != nil || info.State != asynq.TaskStateActive {
-		w.Fatalf("asynq says %+v, %v", info, err)
+		w.Fatalf("GetTaskInfo() = %+v, %v, want active", info, err)
 	}
 	return id
 }
 
-func (w world) look(look func() ([]string, error), want ...string) {
+// wantRecovered scans once and checks which orphans were recovered.
+func (w world) wantRecovered(recoverOrphans func() ([]string, error), want ...string) {
 	w.Helper()
-	leased, err := look()
+	leased, err := recoverOrphans()
 	if err != nil || !slices.Equal(leased, want) {
-		w.Errorf("given a lease: %v, %v; want %v", leased, err, want)
+		w.Errorf("recovered orphans = %v, %v, want %v", leased, err, want)
 	}
 }
 
@@ -49,7 +50,7 @@ func TestOrphans(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	for _, queue := range []string{keys.Default.QueueInteractive(), keys.Default.QueueBulk()} {
-		t.Run("on "+queue+" run again once they were seen twice", func(t *testing.T) {
+		t.Run("on "+queue+" run again after two scans", func(t *testing.T) {
 			w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 			room := tasks.Room{SdkAppId: app, RoomId: 7}
 			id := tasks.NewID()
@@ -63,18 +64,18 @@ func TestOrphans(t *testing.T) {
 			w.dequeue(queue)
 
 			orphans := worker.Orphans(w.rdb, queue)
-			look := func() ([]string, error) { return orphans(t.Context()) }
-			w.look(look)
-			w.look(look, id)
-			w.look(look)
+			recoverOrphans := func() ([]string, error) { return orphans(t.Context()) }
+			w.wantRecovered(recoverOrphans)
+			w.wantRecovered(recoverOrphans, id)
+			w.wantRecovered(recoverOrphans)
 
 			w.work() // asynq recovers tasks at its start, and then each minute
-			w.succeeded(id)
-			w.onceEach(1)
+			w.waitForSuccess(id)
+			w.wantOneTaskEach(1)
 		})
 	}
 
-	t.Run("are not those that have a lease, or got one between two looks", func(t *testing.T) {
+	t.Run("are not tasks with a lease, or that got one between two scans", func(t *testing.T) {
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 		lease := "asynq:{" + keys.Default.QueueInteractive() + "}:lease"
 		for n := range 2 {
@@ -86,20 +87,20 @@ func TestOrphans(t *testing.T) {
 		leased, late := w.dequeue(keys.Default.QueueInteractive()), w.dequeue(keys.Default.QueueInteractive())
 		w.rdb.ZAdd(t.Context(), lease, redis.Z{Score: 1e10, Member: leased})
 		orphans := worker.Orphans(w.rdb, keys.Default.QueueInteractive())
-		look := func() ([]string, error) { return orphans(t.Context()) }
-		w.look(look)
+		recoverOrphans := func() ([]string, error) { return orphans(t.Context()) }
+		w.wantRecovered(recoverOrphans)
 		w.rdb.ZAdd(t.Context(), lease, redis.Z{Score: 1e10, Member: late})
-		w.look(look)
+		w.wantRecovered(recoverOrphans)
 		w.rdb.ZRem(t.Context(), lease, late)
-		w.look(look) // seen twice, but not in a row
+		w.wantRecovered(recoverOrphans) // seen twice, but not in a row
 		if score := w.rdb.ZScore(t.Context(), lease, leased).Val(); score != 1e10 {
-			t.Errorf("a lease was changed to %f", score)
+			t.Errorf("score of the lease = %f, want it unchanged", score)
 		}
 	})
 }
 
-// succeeded polls every 20 ms until the snapshot has succeeded.
-func (w world) succeeded(id string) {
+// waitForSuccess polls every 20 ms until the snapshot has succeeded.
+func (w world) waitForSuccess(id string) {
 	w.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -110,7 +111,7 @@ func (w world) succeeded(id string) {
 		}
 		select {
 		case <-deadline:
-			w.Fatalf("not within a minute: it is %+v, %v", s, err)
+			w.Fatalf("the snapshot has not succeeded within a minute: record = %+v, %v", s, err)
 		case <-tick.C:
 		}
 	}

@@ -20,27 +20,27 @@ import (
 func TestDrain(t *testing.T) {
 	needs.Time(t)
 	for _, workers := range []int{1, 3} {
-		t.Run(fmt.Sprintf("of a batch by %d workers snapshots every room once, at the cap", workers), func(t *testing.T) {
+		t.Run(fmt.Sprintf("of a batch by %d workers sends every room once, at the rate limit", workers), func(t *testing.T) {
 			w := newWorld(t, redistest.Client(t), tiwtest.Options{Latency: 30 * time.Millisecond})
 			for range workers {
 				w.work()
 			}
 			w.enqueue("a", 60)
-			b := w.ended("a")
+			b := w.waitForEnd("a")
 			if b.Succeeded != 60 || b.Failed != 0 || b.PossibleDuplicates != 0 || b.Images < 60 {
-				t.Errorf("%+v", b)
+				t.Errorf("batch = %+v", b)
 			}
-			w.cap()
-			w.onceEach(60)
+			w.wantWithinLimit()
+			w.wantOneTaskEach(60)
 			s, err := w.ledger.Snapshot(t.Context(), "a.1")
 			if err != nil || s.State != ledger.Succeeded || len(s.Images) == 0 || s.TaskID == "" || s.RequestID == "" ||
 				s.Attempts != 1 {
-				t.Errorf("a.1: %+v, %v", s, err)
+				t.Errorf("record of a.1 = %+v, %v", s, err)
 			}
 			for _, key := range []string{keys.Default.InFlight(), keys.Default.Open(), keys.Default.Confirm(),
 				keys.Default.Ring()} {
 				if n := w.rdb.Exists(t.Context(), key).Val(); n != 0 {
-					t.Errorf("%s is left over", key)
+					t.Errorf("%s exists after the end", key)
 				}
 			}
 		})
@@ -52,7 +52,7 @@ func TestSingleRoom(t *testing.T) {
 	w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 	w.enqueue("large", 200)
 	w.work()
-	w.until("large", "is being drained", func(b ledger.Batch) bool { return b.Accepted+b.Succeeded > 0 })
+	w.waitForBatch("large", "is in progress", func(b ledger.Batch) bool { return b.Accepted+b.Succeeded > 0 })
 	single, err := w.queue.Room(t.Context(), tasks.Room{SdkAppId: app, RoomId: 9999}, enqueue.RoomOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -65,11 +65,11 @@ func TestSingleRoom(t *testing.T) {
 		}
 	}
 	if b, _ := w.ledger.Batch(t.Context(), "large"); b.Queued < 100 {
-		t.Errorf("it was served after most of the batch: %+v", b)
+		t.Errorf("the single room waited for most of the batch: %+v", b)
 	}
-	w.cap()
+	w.wantWithinLimit()
 	if _, err := w.ledger.Snapshot(t.Context(), single.ID); err != nil {
-		t.Error(err)
+		t.Errorf("Snapshot() of the single room: %v", err)
 	}
 }
 
@@ -85,14 +85,14 @@ func TestHandOver(t *testing.T) {
 	stop() // some requests are in flight, others wait for a permit
 	b, err := w.ledger.Batch(t.Context(), "a")
 	if err != nil || b.Sending != 0 || b.Unknown != 0 || b.Accepted+b.Succeeded < 15 {
-		t.Errorf("a stopped worker left %+v, %v", b, err)
+		t.Errorf("batch after the worker stopped = %+v, %v", b, err)
 	}
 	w.work()
-	if b := w.ended("a"); b.Succeeded != 60 || b.PossibleDuplicates != 0 {
-		t.Errorf("%+v", b)
+	if b := w.waitForEnd("a"); b.Succeeded != 60 || b.PossibleDuplicates != 0 {
+		t.Errorf("batch = %+v", b)
 	}
-	w.cap()
-	w.onceEach(60)
+	w.wantWithinLimit()
+	w.wantOneTaskEach(60)
 }
 
 func TestRedisRestarts(t *testing.T) {
@@ -111,9 +111,9 @@ func TestRedisRestarts(t *testing.T) {
 	if err := server.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	if b := w.ended("a"); b.Succeeded != 60 || b.PossibleDuplicates != 0 {
-		t.Errorf("%+v", b)
+	if b := w.waitForEnd("a"); b.Succeeded != 60 || b.PossibleDuplicates != 0 {
+		t.Errorf("batch = %+v", b)
 	}
-	w.cap()
-	w.onceEach(60)
+	w.wantWithinLimit()
+	w.wantOneTaskEach(60)
 }

@@ -21,12 +21,12 @@ import (
 func TestRoomsOfAnotherRelease(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	refused := func(w world, id string) {
+	wantInvalid := func(w world, id string) {
 		w.Helper()
 		s, err := w.ledger.Snapshot(t.Context(), id)
 		if err != nil || s.State != ledger.Failed || s.Code != tiw.CodeInvalidRoom ||
-			!strings.Contains(s.Message, `SnapshotMode: is "Hologram"`) {
-			t.Errorf("%s is %+v, %v", id, s, err)
+			!strings.Contains(s.Message, `SnapshotMode is "Hologram"`) {
+			t.Errorf("record of %s = %+v, %v, want code %s with the fault of SnapshotMode", id, s, err, tiw.CodeInvalidRoom)
 		}
 	}
 
@@ -43,20 +43,20 @@ func TestRoomsOfAnotherRelease(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.work()
-		if b := w.ended("a"); b.Succeeded != 2 || b.Failed != 1 || b.PossibleDuplicates != 0 {
-			t.Errorf("%+v", b)
+		if b := w.waitForEnd("a"); b.Succeeded != 2 || b.Failed != 1 || b.PossibleDuplicates != 0 {
+			t.Errorf("batch = %+v", b)
 		}
-		refused(w, "a.2")
-		w.onceEach(2)
+		wantInvalid(w, "a.2")
+		w.wantOneTaskEach(2)
 		// A retry fails in the same way, and the batch ends again.
 		if n, err := w.queue.RetryBatch(t.Context(), "a", false, ""); err != nil || n != 1 {
-			t.Errorf("%d retried, %v", n, err)
+			t.Errorf("RetryBatch() = %d, %v, want 1", n, err)
 		}
-		w.ended("a")
-		refused(w, "a.2")
+		w.waitForEnd("a")
+		wantInvalid(w, "a.2")
 	})
 
-	t.Run("as a task on its queue", func(t *testing.T) {
+	t.Run("as a task in its queue", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, redistest.Client(t), tiwtest.Options{})
 		payload := fmt.Sprintf(`{"v":1,"id":"s-odd","room":{"SdkAppId":%d,"RoomId":2,"SnapshotMode":"Hologram"}}`, app)
@@ -66,11 +66,11 @@ func TestRoomsOfAnotherRelease(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.work()
-		w.eventually("it has ended", func() bool {
+		w.eventually("the snapshot has ended", func() bool {
 			s, err := w.ledger.Snapshot(t.Context(), "s-odd")
 			return err == nil && s.State.Ended()
 		})
-		refused(w, "s-odd")
-		w.onceEach(0)
+		wantInvalid(w, "s-odd")
+		w.wantOneTaskEach(0)
 	})
 }

@@ -25,6 +25,7 @@ import (
 	"tiwsnap/tiw"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/web/callback"
+	"tiwsnap/webhook"
 	"tiwsnap/worker"
 	"tiwsnap/worker/workertest"
 )
@@ -55,8 +56,8 @@ type world struct {
 	options            func(*worker.Options) // changes the options; may be nil
 }
 
-// stop returns why all sending is stopped, or nothing.
-func (w world) stop() gate.Stop {
+// firstStop returns the first stop of all sending, or an empty one.
+func (w world) firstStop() gate.Stop {
 	w.Helper()
 	all, err := gate.NewBreaker(w.rdb, w.ns).Stops(w.Context())
 	if err != nil {
@@ -68,8 +69,8 @@ func (w world) stop() gate.Stop {
 	return all[0]
 }
 
-// suspended returns why an application is suspended, or nothing.
-func (w world) suspended(app uint64) gate.Stop {
+// suspension returns the stop of an application, or an empty one.
+func (w world) suspension(app uint64) gate.Stop {
 	w.Helper()
 	all, err := gate.NewBreaker(w.rdb, w.ns).Stops(w.Context())
 	if err != nil {
@@ -100,14 +101,14 @@ func newAccount(t *testing.T, rdb *redis.Client, ns keys.Namespace, secret strin
 	}
 }
 
-// work starts a worker. stop stops it and waits for its end.
+// work starts a worker. stop stops it and waits until it has stopped.
 func (w world) work() (stop func()) {
 	w.Helper()
 	api := workertest.API(w, w.sim, tiw.Options{
 		Credential: common.NewCredential(w.secret, w.secret), Timeout: 2 * time.Second,
 	})
 	o := worker.Options{
-		Margin: 100 * time.Millisecond, // the simulator shares two cores with all other tests, under the race detector
+		Margin: 100 * time.Millisecond, // the simulator shares the machine with all other tests
 		Redis:  w.rdb, Namespace: w.ns, TIW: api, CallTimeout: 2 * time.Second, ConfirmAfter: 200 * time.Millisecond,
 		Spool: w.spool,
 		Log:   slog.New(slog.NewTextHandler(cmp.Or(w.log, w.Output()), nil)),
@@ -134,8 +135,8 @@ func (w world) work() (stop func()) {
 	return workertest.Run(w, o)
 }
 
-// callbacks starts a receiver of Tencent's callbacks.
-func (w *world) callbacks() {
+// startCallbacks starts a receiver of Tencent's callbacks.
+func (w *world) startCallbacks() {
 	keys := tiw.NewCallbackKeys("0123456789abcdef0123456789abcdef")
 	srv := httptest.NewServer(callback.NewHandler(callback.Options{
 		Keys: keys, Record: w.ledger.Callback, Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
@@ -175,7 +176,7 @@ func (w world) eventually(what string, ok func() bool) {
 	}
 }
 
-// state returns what helps to find out why a test hangs.
+// state describes batches, queues and the simulator, for the failure of a wait.
 func (w world) state() string {
 	var b strings.Builder
 	batches, err := w.ledger.Batches(w.Context(), 20)
@@ -189,8 +190,8 @@ func (w world) state() string {
 	return b.String()
 }
 
-// until waits until ok returns true for the batch.
-func (w world) until(id, what string, ok func(ledger.Batch) bool) (b ledger.Batch) {
+// waitForBatch waits until ok returns true for the batch.
+func (w world) waitForBatch(id, what string, ok func(ledger.Batch) bool) (b ledger.Batch) {
 	w.Helper()
 	w.eventually("batch "+id+" "+what, func() bool {
 		var err error
@@ -200,17 +201,17 @@ func (w world) until(id, what string, ok func(ledger.Batch) bool) (b ledger.Batc
 	return b
 }
 
-func (w world) ended(id string) ledger.Batch {
+func (w world) waitForEnd(id string) ledger.Batch {
 	w.Helper()
-	return w.until(id, "ended", ledger.Batch.Ended)
+	return w.waitForBatch(id, "ended", ledger.Batch.Ended)
 }
 
-// cap checks that no second has more than 20 requests, and that none is rejected.
-func (w world) cap() {
+// wantWithinLimit checks that no second has more than 20 requests, and that none is rejected.
+func (w world) wantWithinLimit() {
 	w.Helper()
 	st := w.sim.State().Actions[tiwtest.ActionCreate]
 	if n := st.Received.SlidingSecond.Requests; n > 20 || st.Rejected > 0 {
-		w.Errorf("%d requests in the fullest second, %d rejected", n, st.Rejected)
+		w.Errorf("%d requests in the peak second, %d rejected, want at most 20 and none", n, st.Rejected)
 	}
 }
 
@@ -223,15 +224,86 @@ func (w world) tasksByRoom() map[uint64]int {
 	return n
 }
 
-func (w world) onceEach(n int) {
+func (w world) wantOneTaskEach(n int) {
 	w.Helper()
 	seen := w.tasksByRoom()
 	for room, count := range seen {
 		if count != 1 {
-			w.Errorf("room %d has %d tasks", room, count)
+			w.Errorf("room %d has %d tasks, want 1", room, count)
 		}
 	}
 	if len(seen) != n {
 		w.Errorf("%d rooms have a task, want %d", len(seen), n)
 	}
+}
+
+// createRequests returns the number of Create requests that have arrived.
+func (w world) createRequests() int {
+	return int(w.sim.State().Actions[tiwtest.ActionCreate].Received.Requests)
+}
+
+func (w world) setFaults(f tiwtest.Faults) {
+	w.Helper()
+	if err := w.sim.SetFaults(f); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w world) waitForStop(c gate.Cause) gate.Stop {
+	w.Helper()
+	var s gate.Stop
+	w.eventually("sending is stopped: "+string(c), func() bool { s = w.firstStop(); return s.Cause == c })
+	return s
+}
+
+// workWithWebhooks runs a worker that sends webhooks until the test ends.
+func (w world) workWithWebhooks(sub webhook.Subscription) {
+	w.Helper()
+	w.workWith(worker.Options{Webhooks: sub})
+}
+
+// workWith runs a worker with these options, and those that every test needs, until the test ends.
+func (w world) workWith(o worker.Options) {
+	w.Helper()
+	o.Redis, o.TIW, o.ConfirmAfter = w.rdb, workertest.API(w, w.sim, tiw.Options{}), 200*time.Millisecond
+	workertest.Run(w, o)
+}
+
+// newRealWorld is newWorld on a redis-server, which counts blocked clients and can refuse commands.
+func newRealWorld(t *testing.T) world {
+	return newWorld(t, redistest.RealClient(t), tiwtest.Options{})
+}
+
+// waitIdle waits until this number of workers is idle. An idle worker blocks on two queues and on the next batch.
+func (w world) waitIdle(workers int) {
+	w.Helper()
+	w.eventually(fmt.Sprintf("%d workers are idle", workers), func() bool {
+		info, err := w.rdb.Info(w.Context(), "clients").Result()
+		return err == nil && strings.Contains(info, fmt.Sprintf("blocked_clients:%d\r\n", 3*workers))
+	})
+}
+
+// enqueueRoom enqueues one room.
+func (w world) enqueueRoom(room uint64) {
+	w.Helper()
+	if _, err := w.queue.Room(w.Context(), tasks.Room{SdkAppId: app, RoomId: room}, enqueue.RoomOptions{}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// waitForRequests waits until n requests have reached Tencent.
+func (w world) waitForRequests(n int) {
+	w.Helper()
+	if err := w.sim.WaitRequests(w.Context(), n); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w world) snapshot(id string) ledger.Snapshot {
+	w.Helper()
+	s, err := w.ledger.Snapshot(w.Context(), id)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return s
 }
