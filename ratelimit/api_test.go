@@ -10,9 +10,9 @@ import (
 	"tiwsnap/ratelimit"
 )
 
-// referee simulates the API at the other end of a network. It accepts up to limit calls of the account in any second,
+// api simulates the API at the other end of a network. It accepts up to limit calls of the account in any second,
 // by their time of arrival, and refuses the others. Refused calls count, too. Other clients may use the same quota.
-type referee struct {
+type api struct {
 	limit    int
 	calendar bool                    // counts calls per calendar second, not in a sliding window
 	way      func() time.Duration    // one-way latency of a request or a response
@@ -42,7 +42,7 @@ func lognormal(seed uint64, median time.Duration, sigma float64) func() time.Dur
 }
 
 // arrive counts a call at t and reports whether it is accepted.
-func (r *referee) arrive(t time.Time) bool {
+func (r *api) arrive(t time.Time) bool {
 	n := 0
 	for i := len(r.counted) - 1; i >= 0; i-- {
 		c := r.counted[i]
@@ -57,7 +57,7 @@ func (r *referee) arrive(t time.Time) bool {
 }
 
 // send sends one request and waits for the response.
-func (r *referee) send(answer func() time.Duration) bool {
+func (r *api) send(answer func() time.Duration) bool {
 	if r.way != nil {
 		time.Sleep(r.way())
 	}
@@ -88,13 +88,13 @@ func (r *referee) send(answer func() time.Duration) bool {
 	return ok
 }
 
-// start starts the clock of the referee.
-func (r *referee) start() {
+// start starts the clock of the API.
+func (r *api) start() {
 	r.began, r.next = time.Now(), time.Now()
 }
 
 // count returns the number of calls of the test in [from, before), and how many of them were refused.
-func (r *referee) count(from, before time.Duration) (n, refused int) {
+func (r *api) count(from, before time.Duration) (n, refused int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.calls {
@@ -109,7 +109,7 @@ func (r *referee) count(from, before time.Duration) (n, refused int) {
 }
 
 // sendAll sends from several workers of each limiter until n requests are accepted or ctx ends.
-func (r *referee) sendAll(ctx context.Context, n, workers int, limiters ...*ratelimit.Limiter) {
+func (r *api) sendAll(ctx context.Context, n, workers int, limiters ...*ratelimit.Limiter) {
 	todo := make(chan struct{}, n)
 	for range n {
 		todo <- struct{}{}
@@ -135,7 +135,7 @@ func (r *referee) sendAll(ctx context.Context, n, workers int, limiters ...*rate
 }
 
 // sendOne sends a request until it is accepted.
-func (r *referee) sendOne(ctx context.Context, l *ratelimit.Limiter, priority ratelimit.Priority,
+func (r *api) sendOne(ctx context.Context, l *ratelimit.Limiter, priority ratelimit.Priority,
 	answer func() time.Duration) error {
 	for {
 		p, err := l.Acquire(ctx, priority)

@@ -16,27 +16,27 @@ import (
 	"tiwsnap/internal/embedded"
 )
 
-// TestBucketStories checks the results of the script, call by call. Between two calls the clock stands still. All
-// numbers are milliseconds since the start of the story. The bucket has 2 tokens, which stay out for 1040 after a use.
-// Permits are valid for 500 and at least 5 apart. They are reserved 50 ahead, urgent ones 1090. So no token is ever out
-// for longer than 3000, even with the widest margin.
-func TestBucketStories(t *testing.T) {
+// TestBucketScript checks the results of the script, call by call. Between two calls the clock stands still. All
+// numbers are milliseconds since the start of the scenario. The bucket has 2 tokens, which stay out for 1040 after a use.
+// Permits are valid for 500 and at least 5 apart. They are reserved 50 ahead, urgent ones 1090. So no token is out for
+// longer than 3000, even with the widest margin.
+func TestBucketScript(t *testing.T) {
 	type call struct {
-		at   int
-		by   string // a process, or Redis if something happens to it
-		says string
-		want string // instant of the permit, or when to call again, or "none"; then the limit unless it is 2
+		at      int
+		process string // or Redis, for a change of its data, clock or server
+		text    string // the request or the change
+		want    string // instant of the permit, or when to call again, or "none"; then the limit unless it is 2
 	}
-	for _, story := range []struct {
+	for _, scenario := range []struct {
 		name  string
 		calls []call
 	}{
-		{"a new bucket is as if it had just been emptied", []call{
+		{"a new bucket has no token for a second and the margin", []call{
 			{0, "A", "reserve 1", "again 990"},
 			{990, "A", "reserve 1", "1040"},
 			{995, "B", "reserve 1", "1045"},
 		}},
-		{"a second after its making a new bucket gives at once, permits spaced", []call{
+		{"two seconds later a new bucket grants permits at once, spaced", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "B", "reserve 1", "2005"},
@@ -49,20 +49,20 @@ func TestBucketStories(t *testing.T) {
 			{2990, "A", "reserve 3", "3040"},
 			{3041, "A", "used 3 1, reserve 4", "3045"}, // 2 was used at 2005
 		}},
-		{"a late use counts from when it was", []call{
+		{"a late use counts from its own time", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2400, "A", "used 1 50, reserve 2", "2400"},
 			{2401, "A", "used 2 0, reserve 3", "again 3340"},
 		}},
-		{"an unreported permit is out until no use of it can matter any more", []call{
+		{"an unreported permit is out until the end of its validity, a second and the margin", []call{
 			{0, "A", "", "none"},
 			{2000, "dead", "reserve 1", "2000"}, // 2000 + 500 + 1040
 			{2005, "A", "reserve 1", "2005"},
 			{2005, "A", "used 1 0, urgent 2", "3045"},
 			{3045, "A", "used 2 0, urgent 3", "3540"},
 		}},
-		{"who waits for an unreported permit asks again when it would be back if it was used", []call{
+		{"a process that waits for an unreported permit calls again when it would return if used", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "B", "reserve 1", "2005"},
@@ -70,32 +70,32 @@ func TestBucketStories(t *testing.T) {
 			{3000, "A", "used 1 990", "none"},
 			{3000, "C", "reserve 1", "3050"},
 		}},
-		{"a report is believed, even that of a use for which it was too late", []call{
+		{"a report counts, even that of a use after the validity", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2001, "B", "reserve 1", "2005"},
-			{3000, "A", "used 1 0", "none"}, // it was to be used by 2500
+			{3000, "A", "used 1 0", "none"}, // it was valid until 2500
 			{3000, "B", "used 1 700, urgent 2", "3340"},
 			{3340, "B", "used 2 0, urgent 3", "4040"},
 		}},
-		{"a permit that was not used comes back at once", []call{
+		{"an unused permit returns at once", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "A", "used 1 0, reserve 2", "2005"},
 			{2000, "A", "back 2, reserve 3", "2010"},
 		}},
-		{"the same call twice reserves once", []call{
+		{"the same request twice reserves once", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "B", "reserve 1", "2005"},
 			{2100, "A", "reserve 1", "2100"},
 		}},
-		{"several are reserved at once, as far as there are tokens near", []call{
+		{"several permits are reserved at once if their tokens return soon", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1 3", "2000 2005"},
 			{2005, "A", "used 1 5, used 2 0, reserve 3 3", "again 2990"},
 		}},
-		{"those in line are served in turn, before one who comes new", []call{
+		{"processes in the queue are served in turn, before a new one", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "A", "used 1 0, reserve 2", "2005"},
@@ -105,7 +105,7 @@ func TestBucketStories(t *testing.T) {
 			{2990, "A", "reserve 3", "3040"},
 			{3090, "B", "reserve 1", "3140"},
 		}},
-		{"who leaves the line or does not come back in time is not waited for", []call{
+		{"a process that leaves the queue or calls too late loses its place", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "A", "used 1 0, reserve 2", "2005"},
@@ -115,7 +115,7 @@ func TestBucketStories(t *testing.T) {
 			{2990, "C", "reserve 1", "again 3090"}, // behind B
 			{3291, "D", "reserve 1", "3291"},
 		}},
-		{"an urgent one reserves at once and does not stand in line", []call{
+		{"an urgent request reserves at once and skips the queue", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "A", "used 1 0, reserve 2", "2005"},
@@ -124,7 +124,7 @@ func TestBucketStories(t *testing.T) {
 			{2990, "A", "reserve 3", "again 3090"},
 			{3090, "A", "reserve 3", "3140"},
 		}},
-		{"after an urgent one the others are spread over the second", []call{
+		{"after an urgent permit the others are spread over the second", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "urgent 1", "2000"},
 			{2000, "A", "used 1 0, reserve 2", "2000"},
@@ -132,7 +132,7 @@ func TestBucketStories(t *testing.T) {
 			{4000, "A", "reserve 3", "4000"},
 			{4000, "A", "used 3 0, reserve 4", "again 4418"}, // 454 later, not 5
 		}},
-		{"where somebody asks for it all are spread over the second, for five seconds", []call{
+		{"on request all are spread over the second, for five seconds", []call{
 			{0, "A", "", "none"},
 			{2000, "B", "spread", "none"},
 			{2000, "A", "reserve 1", "2000"},
@@ -140,7 +140,7 @@ func TestBucketStories(t *testing.T) {
 			{7000, "A", "reserve 2", "7000"},
 			{7000, "A", "used 2 0, reserve 3", "7005"},
 		}},
-		{"after nine urgent ones in a row one of those in line has its turn", []call{
+		{"after nine urgent permits in a row the queue is served once", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "urgent 1", "2000"},
 			{2000, "B", "urgent 1", "2005"},
@@ -152,7 +152,7 @@ func TestBucketStories(t *testing.T) {
 			{2990, "C", "reserve 1", "3040"},
 			{2995, "A", "urgent 2", "3045"},
 		}},
-		{"a limit that is set by hand holds for all", []call{
+		{"a limit set by hand applies to all", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "limit 1", ""},
 			{2000, "A", "reserve 1", "2000 1"},
@@ -162,7 +162,7 @@ func TestBucketStories(t *testing.T) {
 			{2000, "Redis", "limit 0", ""},
 			{2000, "B", "used 1 0", "none"},
 		}},
-		{"of workers with different limits the lowest holds, for up to a minute after its last call", []call{
+		{"the lowest limit of the workers applies, for up to a minute after its last call", []call{
 			{0, "A", "limit 4", "none 4"},
 			{2000, "A", "limit 4", "none 4"},
 			{2000, "B", "limit 1, reserve 1", "2000 1"},
@@ -172,26 +172,26 @@ func TestBucketStories(t *testing.T) {
 			{31000, "A", "used 1 0", "none 1"}, // in the next half minute
 			{61000, "A", "", "none 4"},
 		}},
-		{"who only looks asks for no limit", []call{
+		{"a process that only reads sets no limit", []call{
 			{0, "A", "limit 4", "none 4"},
 			{2000, "B", "limit 1, look", "none 4"},
 			{2000, "A", "", "none 4"},
 			{62000, "B", "look", "none 1"}, // no worker has called for a minute
 		}},
-		{"a limit that is set by hand holds, whatever workers are configured for", []call{
+		{"a limit set by hand overrides those of the workers", []call{
 			{0, "A", "limit 4", "none 4"},
 			{0, "B", "limit 1", "none 1"},
 			{0, "Redis", "limit 3", ""},
 			{0, "A", "", "none 3"},
 		}},
-		{"lost state: the lowest limit is remembered by whoever knows it", []call{
+		{"lost state: the lowest limit is restored by a process that knows it", []call{
 			{0, "A", "limit 4", "none 4"},
 			{0, "B", "limit 1", "none 1"},
 			{0, "A", "", "none 1"},
 			{2000, "Redis", "flush", ""},
 			{2000, "A", "", "none 1"},
 		}},
-		{"lost state: shut until all that may be out is history", []call{
+		{"lost state: closed until every permit that may be out has expired", []call{
 			{0, "A", "", "none"},
 			{0, "B", "", "none"},
 			{2000, "Redis", "flush", ""},
@@ -199,7 +199,7 @@ func TestBucketStories(t *testing.T) {
 			{3950, "B", "urgent 1", "5000"},
 			{4950, "A", "reserve 1", "5000"},
 		}},
-		{"lost state, and the one who makes it anew knows of none", []call{
+		{"lost state, created again by a process that does not know of the loss", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
 			{2000, "C", "", "none"}, // its first permit would be at 3040
@@ -221,7 +221,7 @@ func TestBucketStories(t *testing.T) {
 			{2100, "A", "used 1 100, urgent 2", "again 5050"},
 			{4050, "A", "urgent 2", "5100"},
 		}},
-		{"data of another server is lost state, and that one may have given a second's permits more", []call{
+		{"data of another server is lost state, for one more second", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2100, "Redis", "server 7", ""},
@@ -229,18 +229,18 @@ func TestBucketStories(t *testing.T) {
 			{3000, "A", "used 1 1000", "none"},
 			{5050, "B", "urgent 1", "6100"},
 		}},
-		{"data of no server that tells which one it is, as an older release has left it, is not lost", []call{
+		{"data of an older release, without a server, is not lost", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "server 0", ""},
 			{2100, "B", "reserve 1", "2100"},
 		}},
-		{"a use that Redis has forgotten counts when it is reported", []call{
+		{"a use that Redis has lost counts when it is reported", []call{
 			{0, "A", "", "none"},
 			{2000, "Redis", "flush", ""},
 			{2000, "A", "", "none"},
 			{5150, "A", "used 1 100, used 2 90, urgent 3", "6090"},
 		}},
-		{"the clock of Redis set back: tokens out are out for as long as any can be", []call{
+		{"the clock of Redis is set back: tokens out return after the longest time", []call{
 			{0, "A", "", "none"},
 			{100000, "A", "reserve 1", "100000"},
 			{100000, "A", "used 1 0, reserve 2", "100005"},
@@ -251,17 +251,17 @@ func TestBucketStories(t *testing.T) {
 			{53040, "A", "used 3 0, urgent 4", "53045"},
 		}},
 	} {
-		t.Run(story.name, func(t *testing.T) {
+		t.Run(scenario.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newStory(t)
-				for _, c := range story.calls {
+				w := newScenario(t)
+				for _, c := range scenario.calls {
 					w.until(c.at)
-					if c.by == "Redis" {
-						w.happens(c.says)
+					if c.process == "Redis" {
+						w.change(c.text)
 						continue
 					}
-					if got := w.call(c.by, c.says); got != c.want {
-						t.Errorf("at %d %s says %q: got %q, want %q", c.at, c.by, c.says, got, c.want)
+					if got := w.call(c.process, c.text); got != c.want {
+						t.Errorf("at %d, request %q of %s: got %q, want %q", c.at, c.text, c.process, got, c.want)
 					}
 				}
 			})
@@ -269,8 +269,8 @@ func TestBucketStories(t *testing.T) {
 	}
 }
 
-// storyWorld runs a story of TestBucketStories on the embedded Redis.
-type storyWorld struct {
+// scenario runs a scenario of TestBucketScript on the embedded Redis.
+type scenario struct {
 	t         *testing.T
 	redis     *embedded.Server
 	client    *redis.Client
@@ -280,7 +280,7 @@ type storyWorld struct {
 	saved     map[string]string
 }
 
-func newStory(t *testing.T) *storyWorld {
+func newScenario(t *testing.T) *scenario {
 	m := embedded.New()
 	client := redis.NewClient(&redis.Options{
 		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return m.Dial() },
@@ -290,19 +290,19 @@ func newStory(t *testing.T) *storyWorld {
 		client.Close()
 		m.Close()
 	})
-	return &storyWorld{t: t, redis: m, client: client, processes: map[string]*bucket{}, began: time.Now()}
+	return &scenario{t: t, redis: m, client: client, processes: map[string]*bucket{}, began: time.Now()}
 }
 
 func millis(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // until sleeps until the clock of Redis shows at.
-func (w *storyWorld) until(at int) {
+func (w *scenario) until(at int) {
 	time.Sleep(time.Until(w.began.Add(millis(at) + w.back)))
 	w.redis.SetTime(time.UnixMicro(1_800_000_000_123_457).Add(millis(at)))
 }
 
-// happens changes Redis as the story says.
-func (w *storyWorld) happens(what string) {
+// change changes Redis: data, clock or server.
+func (w *scenario) change(what string) {
 	name, argument, _ := strings.Cut(what, " ")
 	switch name {
 	case "urgent_streak", "limit", "server":
@@ -320,13 +320,13 @@ func (w *storyWorld) happens(what string) {
 		w.client.FlushAll(w.t.Context())
 		w.client.HSet(w.t.Context(), "tokens:meta", w.saved)
 	default:
-		w.t.Fatalf("the story is wrong: %q", what)
+		w.t.Fatalf("unknown change of Redis: %q", what)
 	}
 }
 
 // call makes one call for a process: "used NUMBER AGE", "back NUMBER", "leave", "spread", "look", "limit N" of its
 // configuration, "reserve NUMBER [COUNT]", "urgent NUMBER", or several of these.
-func (w *storyWorld) call(process, says string) string {
+func (w *scenario) call(process, text string) string {
 	b := w.processes[process]
 	if b == nil {
 		b = &bucket{
@@ -336,7 +336,7 @@ func (w *storyWorld) call(process, says string) string {
 		w.processes[process] = b
 	}
 	var req request
-	for part := range strings.SplitSeq(says, ", ") {
+	for part := range strings.SplitSeq(text, ", ") {
 		f := strings.Fields(part)
 		var n [3]int
 		for i := range f {
@@ -359,12 +359,12 @@ func (w *storyWorld) call(process, says string) string {
 		case f[0] == "reserve", f[0] == "urgent":
 			req.urgent, req.number, req.count = f[0] == "urgent", uint64(n[1]), max(1, n[2])
 		default:
-			w.t.Fatalf("the story is wrong: %q", says)
+			w.t.Fatalf("unknown request: %q", text)
 		}
 	}
 	a, err := b.call(w.t.Context(), req)
 	if err != nil {
-		w.t.Fatalf("%s says %q: %v", process, says, err)
+		w.t.Fatalf("request %q of %s: %v", text, process, err)
 	}
 	local := func(t time.Time) string { return fmt.Sprint((t.Sub(w.began) - w.back).Milliseconds()) }
 	var got []string

@@ -24,11 +24,11 @@ func send(t *testing.T, l *ratelimit.Limiter) *ratelimit.Permit {
 	return p
 }
 
-func TestTheHistoryOfALimit(t *testing.T) {
+func TestHistory(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	rdb := redistest.Client(t)
-	limiter := func() *ratelimit.Limiter {
+	newLimiter := func() *ratelimit.Limiter {
 		l, err := ratelimit.New(ratelimit.Options{Redis: rdb, Key: "{t}:limit:history", Limit: 20})
 		if err != nil {
 			t.Fatal(err)
@@ -36,7 +36,7 @@ func TestTheHistoryOfALimit(t *testing.T) {
 		t.Cleanup(func() { l.Close(t.Context()) })
 		return l
 	}
-	a, b := limiter(), limiter()
+	a, b := newLimiter(), newLimiter()
 	for _, l := range []*ratelimit.Limiter{a, b, a} {
 		for range 3 {
 			send(t, l)
@@ -51,7 +51,7 @@ func TestTheHistoryOfALimit(t *testing.T) {
 	for span, want := range map[ratelimit.Span]struct{ n, seconds int }{
 		ratelimit.Quarter: {180, 5}, ratelimit.Day: {288, 300}, ratelimit.Week: {336, 1800},
 	} {
-		h, err := limiter().History(t.Context(), span)
+		h, err := newLimiter().History(t.Context(), span)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestTheHistoryOfALimit(t *testing.T) {
 		for i, p := range h.Points {
 			sent, refused, limit = sent+p.Sent, refused+p.Refused, max(limit, p.Limit)
 			if i > 0 && p.At.Sub(h.Points[i-1].At) != time.Duration(h.Slot)*time.Second {
-				t.Fatalf("%s: %v after %v", span, p.At, h.Points[i-1].At)
+				t.Fatalf("%s: point of %v follows %v, want a distance of %d s", span, p.At, h.Points[i-1].At, h.Slot)
 			}
 		}
 		if len(h.Points) != want.n || h.Slot != want.seconds || sent != 12 || refused != 3 || limit != 20 {
@@ -67,23 +67,23 @@ func TestTheHistoryOfALimit(t *testing.T) {
 		}
 		if age := time.Since(h.Points[len(h.Points)-1].At); age < -time.Minute ||
 			age > time.Duration(h.Slot)*time.Second+time.Minute {
-			t.Errorf("%s: the last point is %s old", span, age)
+			t.Errorf("%s: the last point is %s old, want less than a slot", span, age)
 		}
 		if over := h.Points[h.Complete].At; time.Since(over) < -time.Minute ||
 			time.Since(over) > ratelimit.RecordWithin+time.Duration(h.Slot)*time.Second+time.Minute {
-			t.Errorf("%s: complete until %s ago", span, time.Since(over))
+			t.Errorf("%s: history is complete until %s ago", span, time.Since(over))
 		}
 	}
 	if _, err := a.History(t.Context(), "1y"); err == nil {
-		t.Error("there is a history of a year")
+		t.Error("History(1y) succeeded, but there is no such span")
 	}
 }
 
 // If a busy worker reports late, a request still counts in the slot in which it was sent.
-func TestALateReportAddsToTheSlotsOfItsRequests(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		_, redis := w.line(t, nil)
-		l := limiter(t, ratelimit.Options{Redis: redis, Limit: 20})
+func TestLateRecord(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		_, redis := w.link(t, nil)
+		l := newLimiter(t, ratelimit.Options{Redis: redis, Limit: 20})
 		const slot = 5 * time.Second
 		// sendIn uses n permits in the next slot.
 		sendIn := func(n int) (began time.Time, last *ratelimit.Permit) {
@@ -98,10 +98,10 @@ func TestALateReportAddsToTheSlotsOfItsRequests(t *testing.T) {
 		second, _ := sendIn(2)
 		refused.Throttled()
 
-		gone, cancel := context.WithCancel(t.Context())
+		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := l.Record(gone); err == nil {
-			t.Fatal("it was recorded with a context that was over")
+		if err := l.Record(canceled); err == nil {
+			t.Fatal("Record() with a canceled context succeeded")
 		}
 		if err := l.Record(t.Context()); err != nil {
 			t.Fatal(err)
@@ -113,28 +113,28 @@ func TestALateReportAddsToTheSlotsOfItsRequests(t *testing.T) {
 		points := slices.DeleteFunc(h.Points, func(p ratelimit.Point) bool { return p.Sent+p.Refused == 0 })
 		want := []ratelimit.Point{{At: first, Sent: 3, Refused: 1, Limit: 20}, {At: second, Sent: 2, Limit: 20}}
 		if diff := cmp.Diff(want, points); diff != "" {
-			t.Error(diff)
+			t.Errorf("points (-want +got):\n%s", diff)
 		}
 		// Record does not call Redis if it has nothing to report.
-		if err := l.Record(gone); err != nil {
-			t.Errorf("nothing was recorded: %v", err)
+		if err := l.Record(canceled); err != nil {
+			t.Errorf("Record() without a request called Redis: %v", err)
 		}
 	})
 }
 
-// answerLost is a hook that drops the reply of Redis if the context has an answerLost as a value.
-type answerLost struct{}
+// lostReply is a hook that drops the reply of Redis if the context has a lostReply as a value.
+type lostReply struct{}
 
-func (answerLost) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (lostReply) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (answerLost) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (lostReply) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
 
-func (answerLost) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (lostReply) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		if ctx.Value(answerLost{}) != nil {
+		if ctx.Value(lostReply{}) != nil {
 			err = io.ErrUnexpectedEOF
 			cmd.SetErr(err)
 		}
@@ -142,11 +142,12 @@ func (answerLost) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func TestARequestCountsOnceWhereAnAnswerIsLost(t *testing.T) {
+// A request counts once, even if the reply of Redis to Record is lost.
+func TestRecordAfterALostReply(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	rdb := redistest.Client(t)
-	rdb.AddHook(answerLost{})
+	rdb.AddHook(lostReply{})
 	l, err := ratelimit.New(ratelimit.Options{Redis: rdb, Key: "{t}:limit:once", Limit: 20})
 	if err != nil {
 		t.Fatal(err)
@@ -161,8 +162,8 @@ func TestARequestCountsOnceWhereAnAnswerIsLost(t *testing.T) {
 		}
 		send(t, l)
 		want++
-		if err := l.Record(context.WithValue(t.Context(), answerLost{}, true)); err == nil {
-			t.Fatal("Record does not notice that the answer was lost")
+		if err := l.Record(context.WithValue(t.Context(), lostReply{}, true)); err == nil {
+			t.Fatal("Record() succeeded without a reply")
 		}
 	}
 	if err := l.Record(t.Context()); err != nil {
@@ -177,6 +178,6 @@ func TestARequestCountsOnceWhereAnAnswerIsLost(t *testing.T) {
 		sent += p.Sent
 	}
 	if sent != want {
-		t.Errorf("%d requests are in the history, want %d", sent, want)
+		t.Errorf("history has %d requests, want %d", sent, want)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"tiwsnap/ratelimit"
 )
 
-// plan is one random run: several processes on bad network lines, and the faults that hit them.
+// plan is one random run: several processes on bad network links, and the faults that hit them.
 type plan struct {
 	Limit     int
 	Margin    time.Duration
@@ -48,13 +48,13 @@ type event struct {
 }
 
 const (
-	flush     = "flush"      // Redis loses all data
-	cut       = "cut"        // the line of the process drops everything
-	deaf      = "deaf"       // the line drops replies only
-	mend      = "mend"       // the line works again
-	kill      = "kill"       // the process dies
-	clockBack = "clock back" // the clock of Redis is set back by After
-	failover  = "failover"   // to a replica that lags; for a second some processes still use the old master
+	flush       = "flush"       // Redis loses all data
+	cut         = "cut"         // the link of the process drops everything
+	dropReplies = "dropReplies" // the link drops replies only
+	repair      = "repair"      // the link works again
+	kill        = "kill"        // the process dies
+	clockBack   = "clock back"  // the clock of Redis is set back by After
+	failover    = "failover"    // to a replica that lags; for a second some processes still use the old master
 )
 
 func drawPlan(t *rapid.T) plan {
@@ -86,12 +86,12 @@ func drawPlan(t *rapid.T) plan {
 		})
 	}
 	kinds := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{
-		flush, cut, deaf, kill, clockBack, failover,
+		flush, cut, dropReplies, kill, clockBack, failover,
 	}), 1, 3, rapid.ID).Draw(t, "kinds")
 	for range rapid.IntRange(0, 12).Draw(t, "events") {
 		p.Events = append(p.Events, event{
 			After:   ms("after", 0, 1500),
-			What:    rapid.SampledFrom(append(kinds, mend, mend)).Draw(t, "event"),
+			What:    rapid.SampledFrom(append(kinds, repair, repair)).Draw(t, "event"),
 			Process: rapid.IntRange(0, len(p.Processes)-1).Draw(t, "process"),
 		})
 	}
@@ -104,7 +104,7 @@ func (p plan) run(t *testing.T) *uses {
 	u := new(uses)
 	var workers sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
-	lines := make([]*line, len(p.Processes))
+	links := make([]*link, len(p.Processes))
 	limiters := make([]*ratelimit.Limiter, len(p.Processes))
 	killed := make([]bool, len(p.Processes))
 	kills := make([]context.CancelFunc, len(p.Processes))
@@ -121,9 +121,9 @@ func (p plan) run(t *testing.T) *uses {
 		o := ratelimit.Options{
 			Limit: p.Limit, Margin: p.Margin, Spacing: p.Spacing, Validity: p.Validity, Lead: p.Lead, Bunch: p.Bunch,
 		}
-		lines[i], o.Redis = w.line(t, func() time.Duration { return proc.Delay + below(proc.Jitter) })
-		lines[i].back = func() time.Duration { return proc.Back + below(proc.Jitter) }
-		limiters[i] = limiter(t, o)
+		links[i], o.Redis = w.link(t, func() time.Duration { return proc.Delay + below(proc.Jitter) })
+		links[i].back = func() time.Duration { return proc.Back + below(proc.Jitter) }
+		limiters[i] = newLimiter(t, o)
 		// Each process reads the bucket first: without that it cannot notice a loss.
 		for _, err := limiters[i].State(ctx); err != nil; { // a read may time out
 			_, err = limiters[i].State(ctx)
@@ -170,16 +170,16 @@ func (p plan) run(t *testing.T) *uses {
 		case flush:
 			w.client().FlushAll(t.Context())
 		case cut:
-			lines[e.Process].set(true, false)
-		case deaf:
-			lines[e.Process].set(false, true)
-		case mend:
+			links[e.Process].set(true, false)
+		case dropReplies:
+			links[e.Process].set(false, true)
+		case repair:
 			if killed[e.Process] {
 				continue
 			}
-			lines[e.Process].set(false, false)
+			links[e.Process].set(false, false)
 		case kill:
-			lines[e.Process].set(true, false)
+			links[e.Process].set(true, false)
 			kills[e.Process]()
 			killed[e.Process] = true
 		case failover:
@@ -187,7 +187,7 @@ func (p plan) run(t *testing.T) *uses {
 			time.Sleep(e.After / 2)
 			newest := promote()
 			move := rand.New(rand.NewPCG(p.Seed, uint64(newest.n)))
-			for _, l := range lines {
+			for _, l := range links {
 				time.AfterFunc(time.Duration(move.Int64N(int64(time.Second))), func() { l.move(newest) })
 			}
 		case clockBack:
@@ -210,11 +210,11 @@ func TestNoSecondHoldsMoreThanTheLimit(t *testing.T) {
 		p := drawPlan(rt)
 		var u *uses
 		synctest.Test(t, func(t *testing.T) { u = p.run(t) })
-		u.atMost(rt, p.Limit)
+		u.wantAtMost(rt, p.Limit)
 		total += u.count()
 	})
 	if total == 0 {
-		t.Error("no permit was ever used")
+		t.Error("no permit was used")
 	}
 	t.Logf("%d permits used", total)
 }

@@ -27,7 +27,7 @@ const childEnv = "RATELIMIT_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(childEnv); addr != "" {
-		child(addr)
+		runChild(addr)
 		return
 	}
 	goleak.VerifyTestMain(redistest.Both(m))
@@ -41,7 +41,8 @@ func realOptions(addr string) ratelimit.Options {
 	}
 }
 
-func child(addr string) {
+// runChild uses permits until stdin ends, see childEnv.
+func runChild(addr string) {
 	o := realOptions(addr)
 	defer o.Redis.Close()
 	l, err := ratelimit.New(o)
@@ -81,11 +82,11 @@ func child(addr string) {
 func realLimiter(t *testing.T, addr string) *ratelimit.Limiter {
 	o := realOptions(addr)
 	t.Cleanup(func() { o.Redis.Close() })
-	return limiter(t, o)
+	return newLimiter(t, o)
 }
 
-// load has every limiter use permits until the test ends.
-func load(t *testing.T, u *uses, limiters ...*ratelimit.Limiter) {
+// useInBackground uses permits of every limiter until the test ends.
+func useInBackground(t *testing.T, u *uses, limiters ...*ratelimit.Limiter) {
 	var wg sync.WaitGroup
 	ctx, stop := context.WithCancel(context.Background())
 	for _, l := range limiters {
@@ -102,8 +103,8 @@ func load(t *testing.T, u *uses, limiters ...*ratelimit.Limiter) {
 	})
 }
 
-// awaitMore waits until n more permits have been used.
-func awaitMore(t *testing.T, u *uses, n int, within time.Duration) {
+// waitForUses waits until n more permits have been used.
+func waitForUses(t *testing.T, u *uses, n int, within time.Duration) {
 	t.Helper()
 	n += u.count()
 	deadline := time.After(within)
@@ -113,7 +114,7 @@ func awaitMore(t *testing.T, u *uses, n int, within time.Duration) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("%d permits are missing after %v", n-u.count(), within)
+			t.Fatalf("%d permits were not used within %v", n-u.count(), within)
 		}
 	}
 }
@@ -147,7 +148,7 @@ func TestManyProcesses(t *testing.T) {
 			for s := bufio.NewScanner(out); s.Scan(); {
 				ns, err := strconv.ParseInt(s.Text(), 10, 64)
 				if err != nil {
-					t.Errorf("a process printed %q", s.Text())
+					t.Errorf("a child process printed %q, want a time in ns", s.Text())
 					continue
 				}
 				u.add(time.Unix(0, ns))
@@ -160,13 +161,13 @@ func TestManyProcesses(t *testing.T) {
 			return cmd.Wait()
 		})
 	}
-	load(t, u, realLimiter(t, server.Addr), realLimiter(t, server.Addr))
-	awaitMore(t, u, 5, 5*time.Second)
+	useInBackground(t, u, realLimiter(t, server.Addr), realLimiter(t, server.Addr))
+	waitForUses(t, u, 5, 5*time.Second)
 
 	began, before := time.Now(), u.count()
-	awaitMore(t, u, 40, 4*time.Second)
+	waitForUses(t, u, 40, 4*time.Second)
 	if rate := float64(u.count()-before) / time.Since(began).Seconds(); rate < 17 {
-		t.Errorf("five processes used %.1f permits a second", rate)
+		t.Errorf("five processes used %.1f permits a second, want at least 17", rate)
 	} else {
 		t.Logf("five processes used %.1f permits a second", rate)
 	}
@@ -180,26 +181,26 @@ func TestManyProcesses(t *testing.T) {
 	if err := killed.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	awaitMore(t, u, 21, 4*time.Second)
+	waitForUses(t, u, 21, 4*time.Second)
 	if err := stopped.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	awaitMore(t, u, 25, 4*time.Second)
+	waitForUses(t, u, 25, 4*time.Second)
 	for i, end := range ends {
 		if err := end(); err != nil && i != 1 {
 			t.Errorf("process %d: %v", i, err)
 		}
 	}
-	u.atMost(t, 20)
+	u.wantAtMost(t, 20)
 }
 
-func TestStateLostAgainAndAgain(t *testing.T) {
+func TestRepeatedLossOfState(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	server := redistest.Real(t)
 	u := new(uses)
-	load(t, u, realLimiter(t, server.Addr), realLimiter(t, server.Addr), realLimiter(t, server.Addr))
-	awaitMore(t, u, 5, 5*time.Second)
+	useInBackground(t, u, realLimiter(t, server.Addr), realLimiter(t, server.Addr), realLimiter(t, server.Addr))
+	waitForUses(t, u, 5, 5*time.Second)
 	c := redis.NewClient(&redis.Options{Addr: server.Addr})
 	defer c.Close()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -210,25 +211,25 @@ func TestStateLostAgainAndAgain(t *testing.T) {
 		}
 		<-tick.C
 	}
-	awaitMore(t, u, 21, 10*time.Second)
-	u.atMost(t, 20)
+	waitForUses(t, u, 21, 10*time.Second)
+	u.wantAtMost(t, 20)
 }
 
-// road is a hook that sends commands to one of two Redis servers.
-type road struct {
-	second  redis.UniversalClient
-	changed atomic.Bool
+// redirect is a hook that sends commands to a second Redis server after it was switched.
+type redirect struct {
+	second   redis.UniversalClient
+	switched atomic.Bool
 }
 
-func (r *road) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (r *redirect) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (r *road) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (r *redirect) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
 
-func (r *road) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (r *redirect) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if r.changed.Load() {
+		if r.switched.Load() {
 			return r.second.Process(ctx, cmd)
 		}
 		return next(ctx, cmd)
@@ -249,37 +250,37 @@ func TestFailover(t *testing.T) {
 	promoted := redis.NewClient(&redis.Options{Addr: replicas[0].Addr, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { promoted.Close() })
 	u := new(uses)
-	roads := make([]*road, 3)
-	limiters := make([]*ratelimit.Limiter, len(roads))
-	for i := range roads {
+	redirects := make([]*redirect, 3)
+	limiters := make([]*ratelimit.Limiter, len(redirects))
+	for i := range redirects {
 		o := realOptions(master.Addr)
 		t.Cleanup(func() { o.Redis.Close() })
-		roads[i] = &road{second: promoted}
-		o.Redis.AddHook(roads[i])
-		limiters[i] = limiter(t, o)
+		redirects[i] = &redirect{second: promoted}
+		o.Redis.AddHook(redirects[i])
+		limiters[i] = newLimiter(t, o)
 	}
-	load(t, u, limiters[1:]...) // the first limiter does not know these uses
-	awaitMore(t, u, 30, 10*time.Second)
+	useInBackground(t, u, limiters[1:]...) // the first limiter does not know these uses
+	waitForUses(t, u, 30, 10*time.Second)
 	if err := promoted.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
-	awaitMore(t, u, 21, 5*time.Second) // the new master lacks these
-	roads[0].changed.Store(true)
-	load(t, u, limiters[0])
-	for _, r := range roads[1:] {
+	waitForUses(t, u, 21, 5*time.Second) // the new master lacks these
+	redirects[0].switched.Store(true)
+	useInBackground(t, u, limiters[0])
+	for _, r := range redirects[1:] {
 		time.Sleep(400 * time.Millisecond)
-		r.changed.Store(true)
+		r.switched.Store(true)
 	}
-	awaitMore(t, u, 30, 15*time.Second)
-	u.atMost(t, 20)
+	waitForUses(t, u, 30, 15*time.Second)
+	u.wantAtMost(t, 20)
 }
 
-func TestRedisAway(t *testing.T) {
+func TestRedisIsUnavailable(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	for _, c := range []struct {
-		name       string
-		away, back func(*redistest.Server) error
+		name        string
+		stop, start func(*redistest.Server) error
 	}{
 		{"frozen", (*redistest.Server).Freeze, (*redistest.Server).Thaw},
 		{"killed", func(s *redistest.Server) error { s.Kill(); return nil }, (*redistest.Server).Restart},
@@ -289,10 +290,10 @@ func TestRedisAway(t *testing.T) {
 			server := redistest.Real(t)
 			u := new(uses)
 			l := realLimiter(t, server.Addr)
-			load(t, u, l, realLimiter(t, server.Addr))
-			awaitMore(t, u, 5, 5*time.Second)
+			useInBackground(t, u, l, realLimiter(t, server.Addr))
+			waitForUses(t, u, 5, 5*time.Second)
 
-			if err := c.away(server); err != nil {
+			if err := c.stop(server); err != nil {
 				t.Fatal(err)
 			}
 			// Permits that are already reserved may be up to a second ahead.
@@ -300,16 +301,16 @@ func TestRedisAway(t *testing.T) {
 			before := u.count()
 			time.Sleep(500 * time.Millisecond)
 			if n := u.count() - before; n != 0 {
-				t.Errorf("%d permits were used without Redis", n)
+				t.Errorf("%d permits were used without Redis, want none", n)
 			}
 			if s, err := l.State(t.Context()); err == nil || s.Err == nil {
-				t.Errorf("state without Redis: %+v, error %v", s, err)
+				t.Errorf("State() without Redis = %+v, %v, want an error", s, err)
 			}
-			if err := c.back(server); err != nil {
+			if err := c.start(server); err != nil {
 				t.Fatal(err)
 			}
-			awaitMore(t, u, 21, 10*time.Second)
-			u.atMost(t, 20)
+			waitForUses(t, u, 21, 10*time.Second)
+			u.wantAtMost(t, 20)
 		})
 	}
 }

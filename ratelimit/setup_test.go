@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -37,8 +38,8 @@ func (u *uses) count() int {
 	return len(u.at)
 }
 
-// most returns the maximum number of uses in any second, and the start of that second.
-func (u *uses) most() (int, time.Time) {
+// peak returns the maximum number of uses in any second, and the start of that second.
+func (u *uses) peak() (int, time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	slices.SortFunc(u.at, time.Time.Compare)
@@ -55,16 +56,16 @@ func (u *uses) most() (int, time.Time) {
 	return most, when
 }
 
-// atMost fails the test if any second has more than limit uses.
-func (u *uses) atMost(t interface{ Errorf(string, ...any) }, limit int) {
-	if n, when := u.most(); n > limit {
+// wantAtMost fails the test if any second has more than limit uses.
+func (u *uses) wantAtMost(t interface{ Errorf(string, ...any) }, limit int) {
+	if n, when := u.peak(); n > limit {
 		var s string
 		for _, at := range u.at {
 			if d := at.Sub(when); d >= 0 && d < time.Second {
 				s += fmt.Sprintf(" %v", d)
 			}
 		}
-		t.Errorf("%d permits were used in the second from %v on, the limit is %d:%s", n, when, limit, s)
+		t.Errorf("%d permits were used in the second from %v on, want at most %d:%s", n, when, limit, s)
 	}
 }
 
@@ -112,35 +113,35 @@ func (w *world) replica(t testing.TB) (promote func() *master) {
 	}
 }
 
-// line is the network between one process and Redis.
-type line struct {
+// link is the network between one process and Redis.
+type link struct {
 	world *world
 	delay func() time.Duration // to Redis; nil: none
 	back  func() time.Duration // from Redis; nil: none
 
-	mu    sync.Mutex
-	to    *master
-	cut   bool // drops everything
-	deaf  bool // drops replies only
-	calls int
+	mu          sync.Mutex
+	to          *master
+	cut         bool // drops everything
+	dropReplies bool // drops replies only
+	calls       int
 }
 
-var errCut = errors.New("the line is cut")
+var errCut = errors.New("the link is cut")
 
-func (l *line) set(cut, deaf bool) {
+func (l *link) set(cut, dropReplies bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cut, l.deaf = cut, deaf
+	l.cut, l.dropReplies = cut, dropReplies
 }
 
-func (l *line) get() (cut, deaf bool) {
+func (l *link) get() (cut, dropReplies bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.cut, l.deaf
+	return l.cut, l.dropReplies
 }
 
 // move makes the process use a newer master.
-func (l *line) move(to *master) {
+func (l *link) move(to *master) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if to.n > l.to.n {
@@ -149,7 +150,7 @@ func (l *line) move(to *master) {
 }
 
 // count returns how many calls have reached Redis.
-func (l *line) count() int {
+func (l *link) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.calls
@@ -161,13 +162,13 @@ func wait(delay func() time.Duration) {
 	}
 }
 
-func (l *line) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (l *link) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (l *line) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (l *link) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
 
-func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (l *link) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		wait(l.delay)
 		if cut, _ := l.get(); cut {
@@ -186,7 +187,7 @@ func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		l.calls++
 		l.mu.Unlock()
 		wait(l.back)
-		if cut, deaf := l.get(); cut || deaf {
+		if cut, dropReplies := l.get(); cut || dropReplies {
 			cmd.SetErr(errCut)
 			return errCut
 		}
@@ -194,11 +195,11 @@ func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// line returns a network line to Redis and a client that uses it.
-func (w *world) line(t testing.TB, delay func() time.Duration) (*line, redis.UniversalClient) {
+// link returns a network link to Redis and a client that uses it.
+func (w *world) link(t testing.TB, delay func() time.Duration) (*link, redis.UniversalClient) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l := &line{world: w, delay: delay, back: delay, to: w.master}
+	l := &link{world: w, delay: delay, back: delay, to: w.master}
 	c := redistest.DialClient(t, w.master.redis)
 	c.AddHook(l)
 	return l, c
@@ -211,8 +212,8 @@ func (w *world) client() *redis.Client {
 	return w.master.c
 }
 
-// limiter returns a limiter that is closed at the end of the test.
-func limiter(t testing.TB, o ratelimit.Options) *ratelimit.Limiter {
+// newLimiter returns a limiter that is closed at the end of the test.
+func newLimiter(t testing.TB, o ratelimit.Options) *ratelimit.Limiter {
 	t.Helper()
 	o.Key = cmp.Or(o.Key, key)
 	l, err := ratelimit.New(o)
@@ -227,7 +228,7 @@ func closeLimiter(t testing.TB, l *ratelimit.Limiter) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := l.Close(ctx); err != nil {
-		t.Errorf("close: %v", err)
+		t.Errorf("Close(): %v", err)
 	}
 }
 
@@ -275,5 +276,49 @@ func useOne(ctx context.Context, l *ratelimit.Limiter, hold time.Duration, u *us
 		if !errors.Is(err, ratelimit.ErrStale) {
 			return fmt.Errorf("use: %w", err)
 		}
+	}
+}
+
+// inVirtualTime runs a test in virtual time. The bucket was created two seconds ago, and its margin has come down to
+// the minimum. No process has set a limit yet.
+func inVirtualTime(t *testing.T, test func(t *testing.T, w *world)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		_, c := w.link(t, nil)
+		l, err := ratelimit.New(ratelimit.Options{Redis: c, Key: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		closeLimiter(t, l)
+		if err := c.HSet(t.Context(), key+":meta", "margin", "0", "asked_low", "0", "asked_high", "0").Err(); err != nil {
+			t.Fatal(err)
+		}
+		test(t, w)
+	})
+}
+
+func mustAcquire(t testing.TB, l *ratelimit.Limiter, p ratelimit.Priority) *ratelimit.Permit {
+	t.Helper()
+	permit, err := l.Acquire(t.Context(), p)
+	if err != nil {
+		t.Fatalf("Acquire(): %v", err)
+	}
+	return permit
+}
+
+func mustUse(t testing.TB, p *ratelimit.Permit) {
+	t.Helper()
+	if err := p.Use(t.Context()); err != nil {
+		t.Fatalf("Use(): %v", err)
+	}
+	p.Sent()
+}
+
+// wantElapsed checks the virtual time since began, to the millisecond.
+func wantElapsed(t *testing.T, began time.Time, want time.Duration) {
+	t.Helper()
+	if took := time.Since(began).Round(time.Millisecond); took != want {
+		t.Errorf("elapsed time = %v, want %v", took, want)
 	}
 }
