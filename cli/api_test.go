@@ -43,7 +43,7 @@ func newAPISite(t *testing.T, o tiwtest.Options) apiSite {
 	s := apiSite{newSite(t, o), redistest.FreeAddr(t), password.NewToken()}
 	s.environ["TIWSNAP_HTTP_ADDR"] = s.addr
 	s.environ["TIWSNAP_HTTP_TOKENS"] = "lms produce " + password.HashToken(s.token)
-	s.worker()
+	s.startWorker()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.After(20 * time.Second); ; {
@@ -54,13 +54,13 @@ func newAPISite(t *testing.T, o tiwtest.Options) apiSite {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatal("the worker does not listen")
+			t.Fatal("the worker does not listen after 20 s")
 		}
 	}
 }
 
-// tool runs a program with the API's address and token in its environment and returns its output.
-func (s apiSite) tool(t *testing.T, tool string, args ...string) string {
+// runTool runs a program with the API's address and token in its environment and returns its output.
+func (s apiSite) runTool(t *testing.T, tool string, args ...string) string {
 	t.Helper()
 	path := needs.Program(t, tool)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -76,14 +76,14 @@ func (s apiSite) tool(t *testing.T, tool string, args ...string) string {
 	return out.String()
 }
 
-// node runs a program in Node.
-func (s apiSite) node(t *testing.T, program string) string {
+// runNode runs a program in Node.
+func (s apiSite) runNode(t *testing.T, program string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "client.mjs")
 	if err := os.WriteFile(file, []byte(program), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return s.tool(t, "node", file)
+	return s.runTool(t, "node", file)
 }
 
 // The examples of docs/api.md must work unchanged against a worker.
@@ -92,7 +92,7 @@ func TestAPIExamples(t *testing.T) {
 	t.Parallel()
 	s := newAPISite(t, tiwtest.Options{})
 	t.Run("Node", func(t *testing.T) {
-		out := s.node(t, apiExample(t, "js"))
+		out := s.runNode(t, apiExample(t, "js"))
 		want := regexp.MustCompile(`^OpenAPI 3\.1\.0, \d+ paths
 enqueued 5 rooms
 ended: 5 succeeded, 0 failed
@@ -103,16 +103,16 @@ room 4: succeeded, with images
 room 5: succeeded, with images
 $`)
 		if !want.MatchString(out) {
-			t.Errorf("it says:\n%s", out)
+			t.Errorf("the example printed\n%s\nwant a match of\n%s", out, want)
 		}
 	})
 	t.Run("curl", func(t *testing.T) {
 		needs.Program(t, "curl")
-		out := s.tool(t, "bash", "-euc", apiExample(t, "sh"))
+		out := s.runTool(t, "bash", "-euc", apiExample(t, "sh"))
 		for _, want := range []string{`"created":true`, `"rooms":240`, "event: batch\n", "event: end\n",
 			`"succeeded":240`, "Snapshot,SdkAppId,RoomId,State", "monday.240,"} {
 			if !strings.Contains(out, want) {
-				t.Errorf("it does not say %s:\n%s", want, out)
+				t.Errorf("output lacks %s:\n%s", want, out)
 			}
 		}
 	})
@@ -123,12 +123,12 @@ func TestAPIExampleWithFailures(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newAPISite(t, tiwtest.Options{TaskFailure: 1})
-	out := s.node(t, apiExample(t, "js"))
+	out := s.runNode(t, apiExample(t, "js"))
 	want := "ended: 0 succeeded, 5 failed\n"
 	for room := range 5 {
 		want += fmt.Sprintf("room %d: failed, without images\n", room+1)
 	}
 	if !strings.HasSuffix(out, "\n"+want) {
-		t.Errorf("it says:\n%s\nwant at its end:\n%s", out, want)
+		t.Errorf("the example printed\n%s\nwant at its end\n%s", out, want)
 	}
 }

@@ -10,28 +10,28 @@ import (
 )
 
 // The audit log has every change by a command, and the user who made it.
-func TestTheAuditLogHasWhatCommandsChange(t *testing.T) {
+func TestAuditLogRecordsCommands(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
-	s.says(exitOK, "the audit log is empty", "audit")
-	s.batch("monday", 3)
-	s.ok("pause", "monday")
-	s.ok("resume", "monday")
-	s.ok("cancel", "monday.2")
-	s.ok("cancel", "monday")
-	s.ok("retry", "monday.1")
-	s.ok("stop", "--reason", "exam")
-	s.ok("start")
-	s.ok("limit", "10")
-	s.says(exitUsage, "", "cancel", "nobody") // changes nothing
+	s.checkRun(exitOK, "the audit log is empty", "audit")
+	s.enqueueBatch("monday", 3)
+	s.mustRun("pause", "monday")
+	s.mustRun("resume", "monday")
+	s.mustRun("cancel", "monday.2")
+	s.mustRun("cancel", "monday")
+	s.mustRun("retry", "monday.1")
+	s.mustRun("stop", "--reason", "exam")
+	s.mustRun("start")
+	s.mustRun("limit", "10")
+	s.checkRun(exitUsage, "", "cancel", "nobody") // changes nothing
 	var log struct{ Entries []audit.Entry }
-	if err := json.Unmarshal([]byte(s.ok("audit", "-o", "json")), &log); err != nil {
+	if err := json.Unmarshal([]byte(s.mustRun("audit", "-o", "json")), &log); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for _, e := range log.Entries {
 		got = append(got, e.Action+" "+e.Object)
 		if e.By != currentUser() || e.Via != audit.Command {
-			t.Errorf("%+v", e)
+			t.Errorf("entry %+v, want by %s, via %s", e, currentUser(), audit.Command)
 		}
 	}
 	slices.Reverse(got)
@@ -41,6 +41,6 @@ func TestTheAuditLogHasWhatCommandsChange(t *testing.T) {
 		"stop-sending ", "start-sending ", "set-limit ",
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("the log has\n%q\nwant\n%q", got, want)
+		t.Errorf("the audit log has\n%q\nwant\n%q", got, want)
 	}
 }

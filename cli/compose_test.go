@@ -55,7 +55,7 @@ func TestCompose(t *testing.T) {
 	if _, errs, code := tiwsnap(t, nil, "first-login", login); code != exitOK {
 		t.Fatal(errs)
 	}
-	ours := 0
+	tiwsnaps := 0
 	for name, s := range services {
 		// A one-shot service ends. Every other service has a health check.
 		check, oneShot := s.Healthcheck.Test, s.Restart == "no"
@@ -79,7 +79,7 @@ func TestCompose(t *testing.T) {
 		if s.Build.Args == nil {
 			continue
 		}
-		ours++
+		tiwsnaps++
 		if !s.ReadOnly {
 			t.Errorf("%s: its root file system is not read-only", name)
 		}
@@ -104,9 +104,9 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if ours != 4 || services["worker"].Deploy.Replicas != 2 {
-		t.Errorf("%d services of ours, %d workers; want a simulator, two workers, web and login",
-			ours, services["worker"].Deploy.Replicas)
+	if tiwsnaps != 4 || services["worker"].Deploy.Replicas != 2 {
+		t.Errorf("%d services run tiwsnap, with %d workers; want simulator, worker (2), web and login",
+			tiwsnaps, services["worker"].Deploy.Replicas)
 	}
 	if want := []string{"127.0.0.1:8080:8080"}; !slices.Equal(services["web"].Ports, want) {
 		t.Errorf("the pages are published at %v, want %v", services["web"].Ports, want)
@@ -116,7 +116,7 @@ func TestCompose(t *testing.T) {
 		{"--maxmemory-policy", "noeviction"}} {
 		i := slices.Index(redis, want[0])
 		if i < 0 || i+1 >= len(redis) || redis[i+1] != want[1] {
-			t.Errorf("redis runs without %v: %v", want, redis)
+			t.Errorf("redis has no argument %v: %v", want, redis)
 		}
 	}
 }
@@ -127,7 +127,7 @@ func checkArgs(t *testing.T, where string, args []string) {
 	root := newRoot(env{stdin: os.Stdin, stdout: io.Discard, stderr: io.Discard})
 	cmd, rest, err := root.Find(args)
 	if err == nil && !cmd.Runnable() {
-		t.Errorf("%s: tiwsnap %q is no command", where, args)
+		t.Errorf("%s: tiwsnap %q is not a command", where, args)
 		return
 	}
 	if err == nil {

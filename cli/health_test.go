@@ -26,60 +26,60 @@ func TestHealth(t *testing.T) {
 		t.Run(command, func(t *testing.T) {
 			addr := redistest.FreeAddr(t)
 			if command == "web" {
-				addr, _ = s.web(nil)
+				addr, _ = s.startWeb(nil)
 			} else {
 				s.environ["TIWSNAP_HTTP_ADDR"] = addr
-				s.worker()
+				s.startWorker()
 			}
-			redistest.Until(t, "it lives", func() bool { code, _ := health(addr); return code == exitOK })
+			redistest.Until(t, "the process is healthy", func() bool { code, _ := health(addr); return code == exitOK })
 		})
 	}
 	t.Run("simulator", func(t *testing.T) {
 		if code, text := health(strings.TrimPrefix(s.sim.URL, "http://")); code != exitOK || text != "ok\n" {
-			t.Errorf("exit %d: %s", code, text)
+			t.Errorf("exit code %d: %s", code, text)
 		}
 	})
-	t.Run("all addresses of the machine, and a name that is not in http.hosts", func(t *testing.T) {
+	t.Run("all addresses, and a host that is not in http.hosts", func(t *testing.T) {
 		hash := "ada view $2b$12$K3YK3YK3YK3YK3YK3YK3YOK3YK3YK3YK3YK3YK3YK3YK3YK3YK3YK"
 		for _, host := range []string{"0.0.0.0", "[::]", ""} {
 			_, port, err := net.SplitHostPort(redistest.FreeAddr(t))
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.web(map[string]string{"TIWSNAP_HTTP_ADDR": host + ":" + port, "TIWSNAP_HTTP_USERS": hash})
+			s.startWeb(map[string]string{"TIWSNAP_HTTP_ADDR": host + ":" + port, "TIWSNAP_HTTP_USERS": hash})
 			if code, text := health(host + ":" + port); code != exitOK {
-				t.Errorf("%q: exit %d: %s", host, code, text)
+				t.Errorf("%q: exit code %d: %s", host, code, text)
 			}
 		}
-		addr, _ := s.web(nil)
+		addr, _ := s.startWeb(nil)
 		_, port, _ := net.SplitHostPort(addr)
 		if code, text := health("localhost:" + port); code != exitOK {
-			t.Errorf("by name: exit %d: %s", code, text)
+			t.Errorf("localhost: exit code %d: %s", code, text)
 		}
 	})
-	t.Run("Redis is away", func(t *testing.T) {
+	t.Run("Redis unavailable", func(t *testing.T) {
 		server := redistest.Real(t)
-		addr, _ := newSiteOn(t, server.URL(), tiwtest.Options{}).web(nil)
+		addr, _ := newSiteOn(t, server.URL(), tiwtest.Options{}).startWeb(nil)
 		server.Kill()
 		if code, text := health(addr); code != exitOK {
-			t.Errorf("exit %d: %s", code, text)
+			t.Errorf("exit code %d: %s", code, text)
 		}
 	})
-	t.Run("nobody listens", func(t *testing.T) {
+	t.Run("connection refused", func(t *testing.T) {
 		code, text := health(redistest.FreeAddr(t))
 		if code != exitUnavailable || !strings.Contains(text, "/livez does not answer: dial tcp ") {
-			t.Errorf("exit %d: %s", code, text)
+			t.Errorf("exit code %d: %s", code, text)
 		}
 	})
-	t.Run("something else listens", func(t *testing.T) {
+	t.Run("another server", func(t *testing.T) {
 		srv := httptest.NewServer(http.NotFoundHandler())
 		defer srv.Close()
 		code, text := health(srv.Listener.Addr().String())
 		if code != exitUnavailable || !strings.Contains(text, "/livez answers 404 Not Found") {
-			t.Errorf("exit %d: %s", code, text)
+			t.Errorf("exit code %d: %s", code, text)
 		}
 	})
-	t.Run("it accepts and says nothing", func(t *testing.T) {
+	t.Run("no response", func(t *testing.T) {
 		silent := make(chan struct{})
 		srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-silent }))
 		defer srv.Close()
@@ -87,12 +87,12 @@ func TestHealth(t *testing.T) {
 		began := time.Now()
 		code, text := health(srv.Listener.Addr().String())
 		if took := time.Since(began); code != exitUnavailable || took > 2*healthTimeout {
-			t.Errorf("exit %d after %s: %s", code, took, text)
+			t.Errorf("exit code %d after %s: %s", code, took, text)
 		}
 	})
-	t.Run("nothing is served", func(t *testing.T) {
+	t.Run("no address", func(t *testing.T) {
 		if code, text := health(""); code != exitConfig || !strings.Contains(text, "TIWSNAP_HTTP_ADDR is empty") {
-			t.Errorf("exit %d: %s", code, text)
+			t.Errorf("exit code %d: %s", code, text)
 		}
 	})
 }

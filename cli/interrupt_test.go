@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,7 +18,7 @@ import (
 )
 
 // Ctrl-C at a password prompt ends the command and turns the terminal's echo on again.
-func TestInterruptAtAPrompt(t *testing.T) {
+func TestInterruptAtPrompt(t *testing.T) {
 	t.Parallel()
 	for _, typed := range []string{"", "secret one\n"} { // at the first prompt, and at the second
 		tty, master := openTerminal(t)
@@ -38,12 +37,12 @@ func TestInterruptAtAPrompt(t *testing.T) {
 			}
 			return state.Lflag&unix.ECHO != 0
 		}
-		shown := newExpect(master)
-		shown.until(t, "Password: ")
-		redistest.Until(t, "the password cannot be seen", func() bool { return !echoes() })
+		shown := newTranscript(master)
+		shown.waitFor(t, "Password: ")
+		redistest.Until(t, "echo is off", func() bool { return !echoes() })
 		io.WriteString(master, typed)
 		if typed != "" {
-			shown.until(t, "Again: ")
+			shown.waitFor(t, "Again: ")
 		}
 		io.WriteString(master, "\x03")
 		cmd.Wait()
@@ -51,49 +50,7 @@ func TestInterruptAtAPrompt(t *testing.T) {
 			t.Errorf("exit code %d, want %d:\n%s", code, exitTempFail, shown.text())
 		}
 		if !echoes() {
-			t.Error("the terminal shows nothing of what is typed")
-		}
-	}
-}
-
-// expect collects the output of a terminal.
-type expect struct {
-	mu   sync.Mutex
-	all  bytes.Buffer
-	more chan struct{}
-}
-
-func newExpect(master *os.File) *expect {
-	x := &expect{more: make(chan struct{}, 1)}
-	go io.Copy(x, master)
-	return x
-}
-
-func (x *expect) Write(p []byte) (int, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	select {
-	case x.more <- struct{}{}:
-	default:
-	}
-	return x.all.Write(p)
-}
-
-func (x *expect) text() string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.all.String()
-}
-
-// until waits until the output has a text.
-func (x *expect) until(t *testing.T, want string) {
-	t.Helper()
-	late := time.After(30 * time.Second)
-	for !strings.Contains(x.text(), want) {
-		select {
-		case <-x.more:
-		case <-late:
-			t.Fatalf("the terminal does not show %q:\n%s", want, x.text())
+			t.Error("the terminal's echo is still off")
 		}
 	}
 }
@@ -112,7 +69,7 @@ func (s *silentInput) Read([]byte) (int, error) {
 }
 
 // An interrupt also ends a command that waits for stdin.
-func TestInterruptWhileStdinIsRead(t *testing.T) {
+func TestInterruptWhileReadingStdin(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
@@ -130,7 +87,7 @@ func TestInterruptWhileStdinIsRead(t *testing.T) {
 		}
 		cancel()
 	}
-	if out := s.ok("status", "-o", "jsonl"); out != "" {
-		t.Errorf("something was enqueued: %s", out)
+	if out := s.mustRun("status", "-o", "jsonl"); out != "" {
+		t.Errorf("batches after the interrupts: %s", out)
 	}
 }

@@ -36,8 +36,8 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestWorkersWithDifferentLimits has an additional worker with a limit of 40.
-func TestWorkersWithDifferentLimits(t *testing.T) {
+// Commands report that two workers are configured with different limits.
+func TestDifferentLimitsAreReported(t *testing.T) {
 	redisURL := redistest.URL(t)
 	environ := []string{"TIWSNAP_REDIS_URL=" + redisURL}
 	o, err := redis.ParseURL(redisURL)
@@ -58,18 +58,18 @@ func TestWorkersWithDifferentLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tells := func(limit string) {
+	checkWarning := func(limit string) {
 		t.Helper()
 		want := "workers have different rate limits, 20 to 40 requests per second: " + limit + " applies"
 		for _, args := range [][]string{{"limit"}, {"status"}, {"doctor", "--skip-tiw"}} {
 			if out, errs, _ := tiwsnap(t, environ, args...); !strings.Contains(out+errs, want) {
-				t.Errorf("%q says nothing of it:\n%s%s", args, out, errs)
+				t.Errorf("%q does not print %q:\n%s%s", args, want, out, errs)
 			}
 		}
 	}
-	tells("20")
+	checkWarning("20")
 	if out, errs, code := tiwsnap(t, environ, "limit", "30"); code != exitOK {
 		t.Errorf("limit 30: exit code %d, %s%s", code, out, errs)
 	}
-	tells("30")
+	checkWarning("30")
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Commands that enqueue or wait report that Redis has lost its data, and so does the log of `web`.
-func TestProducersNoticeALoss(t *testing.T) {
+func TestCommandsReportDataLoss(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	server := redistest.Real(t)
@@ -30,7 +30,7 @@ func TestProducersNoticeALoss(t *testing.T) {
 	}
 	room := func(key string) string { return run("enqueue", "room", "--app", "1", "--room", "2", "--key", key) }
 	if out := room("first"); strings.Contains(out, "lost") {
-		t.Errorf("nothing is lost:\n%s", out)
+		t.Errorf("a loss is reported before there is one:\n%s", out)
 	}
 	id := strings.Fields(room("second"))
 	var log lines
@@ -46,29 +46,33 @@ func TestProducersNoticeALoss(t *testing.T) {
 			t.Log(log.String())
 		}
 	})
-	redistest.Until(t, "web serves", func() bool { return strings.Contains(log.String(), "serving HTTP") })
-	redistest.Until(t, "web has looked", func() bool { return c.HGet(t.Context(), "{tiwsnap}:epoch", "beat").Val() > "2" })
+	redistest.Until(t, "web serves HTTP", func() bool { return strings.Contains(log.String(), "serving HTTP") })
+	redistest.Until(t, "web has checked the epoch", func() bool {
+		return c.HGet(t.Context(), "{tiwsnap}:epoch", "beat").Val() > "2"
+	})
 
-	waits := program(t, server.URL(), "wait", id[len(id)-1])
-	var said lines
-	waits.Stderr = &said
-	if err := waits.Start(); err != nil {
+	waiting := program(t, server.URL(), "wait", id[len(id)-1])
+	var stderr lines
+	waiting.Stderr = &stderr
+	if err := waiting.Start(); err != nil {
 		t.Fatal(err)
 	}
-	redistest.Until(t, "the command waits", func() bool { return strings.Contains(said.String(), "No worker is running") })
+	redistest.Until(t, "the command waits for a worker", func() bool {
+		return strings.Contains(stderr.String(), "No worker is running")
+	})
 	c.FlushAll(t.Context())
 	if out := room("first"); !strings.Contains(out, "warning: Redis has lost its data; missing: ") ||
 		!strings.Contains(out, "Fix: enqueue again what is missing") || !strings.Contains(out, "enqueued") {
-		t.Errorf("the next command says\n%s", out)
+		t.Errorf("the next command does not report the loss:\n%s", out)
 	}
 	if out := room("first"); strings.Contains(out, "lost") {
-		t.Errorf("it is said twice:\n%s", out)
+		t.Errorf("the loss is reported twice:\n%s", out)
 	}
 	redistest.Until(t, "web raises the alarm", func() bool {
 		return strings.Contains(log.String(), "ALARM: Redis has lost its data")
 	})
 	const lost = "was lost while it was waited for: enqueue it again"
-	if err := waits.Wait(); err == nil || !strings.Contains(said.String(), lost) {
-		t.Errorf("wait: %v\n%s", err, said.String())
+	if err := waiting.Wait(); err == nil || !strings.Contains(stderr.String(), lost) {
+		t.Errorf("wait: %v\n%s", err, stderr.String())
 	}
 }

@@ -28,13 +28,13 @@ import (
 	"tiwsnap/worker/workertest"
 )
 
-// catcher records the registered metrics.
-type catcher struct {
+// descRecorder records the registered metrics.
+type descRecorder struct {
 	*prometheus.Registry
 	descs []string
 }
 
-func (c *catcher) MustRegister(all ...prometheus.Collector) {
+func (c *descRecorder) MustRegister(all ...prometheus.Collector) {
 	for _, one := range all {
 		ch := make(chan *prometheus.Desc, 100)
 		one.Describe(ch)
@@ -53,7 +53,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	rdb := redistest.Client(t)
 	sim := tiwtest.Start(t, tiwtest.Options{})
 	api := workertest.API(t, sim, tiw.Options{})
-	c := &catcher{Registry: prometheus.NewPedanticRegistry()}
+	c := &descRecorder{Registry: prometheus.NewPedanticRegistry()}
 	w, err := worker.New(worker.Options{
 		Redis: rdb, TIW: api, Metrics: c, Webhooks: webhook.Subscription{Sender: new(webhook.Sender)},
 	})
@@ -79,7 +79,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	for _, d := range c.descs {
 		m := form.FindStringSubmatch(d)
 		if m == nil {
-			t.Fatalf("%s", d)
+			t.Fatalf("cannot parse the description %s", d)
 		}
 		labels := strings.ReplaceAll(m[3], ",", ", ")
 		if labels != "" {
@@ -91,14 +91,14 @@ func TestMetricsAreDocumented(t *testing.T) {
 			t.Errorf("docs/metrics.md lacks %s", plain)
 		}
 		if !strings.HasPrefix(m[1], "tiwsnap_") {
-			t.Errorf("%s", m[1])
+			t.Errorf("metric %s does not begin with tiwsnap_", m[1])
 		}
 	}
 	if n := strings.Count(string(text), "\n| `tiwsnap_"); n != len(c.descs) {
-		t.Errorf("docs/metrics.md has %d metrics, there are %d", n, len(c.descs))
+		t.Errorf("docs/metrics.md has %d metrics, want %d", n, len(c.descs))
 	}
 	if problems, err := testutil.GatherAndLint(c); err != nil || len(problems) > 0 {
-		t.Errorf("%v, %v", problems, err)
+		t.Errorf("lint problems %v (%v)", problems, err)
 	}
 
 	// The values of the metrics match the work in Redis.
@@ -121,7 +121,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("the figures lack %v", want)
+			t.Fatalf("metrics lack %v after 20 s", want)
 		}
 		families, err := c.Gather()
 		if err != nil {

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"tiwsnap/config"
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
@@ -21,7 +19,7 @@ import (
 )
 
 // The web command shows and changes only its own namespace of a Redis.
-func TestWebOfANamespace(t *testing.T) {
+func TestWebServesOnlyItsNamespace(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
@@ -29,27 +27,27 @@ func TestWebOfANamespace(t *testing.T) {
 	school.environ = maps.Clone(s.environ)
 	school.environ["TIWSNAP_NAMESPACE"] = "school"
 	list := s.file("class.csv", "SdkAppId,RoomId\n1400123480,7\n")
-	school.ok("enqueue", "batch", list, "--name", "mine")
-	s.ok("enqueue", "batch", list, "--name", "other")
+	school.mustRun("enqueue", "batch", list, "--name", "mine")
+	s.mustRun("enqueue", "batch", list, "--name", "other")
 
-	addr, _ := s.web(map[string]string{"TIWSNAP_NAMESPACE": "school"})
+	addr, _ := s.startWeb(map[string]string{"TIWSNAP_NAMESPACE": "school"})
 	b := &browser{T: t}
 	if status, body := b.send("GET", "http://"+addr+"/v1/batches", nil); status != http.StatusOK ||
 		!strings.Contains(body, `"mine"`) || strings.Contains(body, `"other"`) {
-		t.Errorf("%d: %s", status, body)
+		t.Errorf("GET /v1/batches: status %d, %s, want only mine", status, body)
 	}
-	b.sees("http://"+addr+"/batches", "mine")
+	b.checkPage("http://"+addr+"/batches", "mine")
 	for _, do := range []string{"pause", "cancel", "again"} {
 		status, body := b.send("POST", "http://"+addr+"/v1/batches/mine/"+do, nil)
 		if status != http.StatusOK && status != http.StatusAccepted {
-			t.Errorf("%s: %d: %s", do, status, body)
+			t.Errorf("%s: status %d: %s", do, status, body)
 		}
 	}
-	if got := school.status("mine"); got.Canceled != 1 {
-		t.Errorf("%+v", got)
+	if got := school.batchStatus("mine"); got.Canceled != 1 {
+		t.Errorf("batch mine: %+v, want 1 canceled", got)
 	}
-	if got := s.status("other"); got.Canceled != 0 || got.Queued != 1 {
-		t.Errorf("%+v", got)
+	if got := s.batchStatus("other"); got.Canceled != 0 || got.Queued != 1 {
+		t.Errorf("batch of the other namespace: %+v, want 1 queued", got)
 	}
 }
 
@@ -59,35 +57,35 @@ func TestNamespaceMoves(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
-	s.batch("a", 1)
-	stop := s.worker()
-	s.until("a", "has ended", func(b batchJSON) bool { return b.Succeeded == 1 })
+	s.enqueueBatch("a", 1)
+	stop := s.startWorker()
+	s.waitForBatch("a", "has ended", func(b batchJSON) bool { return b.Succeeded == 1 })
 	stop()
 
 	other := tiwtest.Start(t, tiwtest.Options{})
 	there := s
 	there.environ = maps.Clone(s.environ)
 	there.environ["TIWSNAP_TIW_ENDPOINT"] = other.URL
-	there.says(exitConfig, "tiwsnap worker --moved", "worker")
-	there.says(exitConfig, "FAIL  namespace: namespace tiwsnap works with the endpoint "+s.sim.URL, "doctor")
+	there.checkRun(exitConfig, "tiwsnap worker --moved", "worker")
+	there.checkRun(exitConfig, "FAIL  namespace: namespace tiwsnap works with the endpoint "+s.sim.URL, "doctor")
 	for action, st := range other.State().Actions {
 		if st.Received.Requests > 0 {
-			t.Errorf("%d calls of %s at the other endpoint", st.Received.Requests, action)
+			t.Errorf("%d requests of %s at the other endpoint, want 0", st.Received.Requests, action)
 		}
 	}
-	s.batch("b", 1)
-	stop = s.worker()
-	s.until("b", "has ended", func(b batchJSON) bool { return b.Succeeded == 1 })
-	there.says(exitConfig, "workers of namespace tiwsnap still run with "+s.sim.URL, "worker", "--moved")
+	s.enqueueBatch("b", 1)
+	stop = s.startWorker()
+	s.waitForBatch("b", "has ended", func(b batchJSON) bool { return b.Succeeded == 1 })
+	there.checkRun(exitConfig, "workers of namespace tiwsnap still run with "+s.sim.URL, "worker", "--moved")
 	stop()
-	s.batch("c", 1)
-	stop = there.worker("--moved")
-	s.until("c", "has ended", func(b batchJSON) bool { return b.Succeeded == 1 })
+	s.enqueueBatch("c", 1)
+	stop = there.startWorker("--moved")
+	s.waitForBatch("c", "has ended", func(b batchJSON) bool { return b.Succeeded == 1 })
 	stop()
 	if n := other.State().Tasks.Created; n != 1 {
-		t.Errorf("%d tasks at the endpoint that it has moved to", n)
+		t.Errorf("%d tasks at the new endpoint, want 1", n)
 	}
-	s.says(exitConfig, "namespace tiwsnap works with the endpoint "+other.URL, "worker")
+	s.checkRun(exitConfig, "namespace tiwsnap works with the endpoint "+other.URL, "worker")
 }
 
 // One worker process serves two accounts. Each room is sent with the key of its account. Pages, API, metrics and
@@ -113,22 +111,22 @@ namespaces:
 	s.environ["TIWSNAP_CONFIG"] = file
 	s.environ["TIWSNAP_CONFIRM_AFTER"] = "1m" // results come by callback
 	s.environ["TIWSNAP_HTTP_ADDR"] = addr
-	s.worker()
+	s.startWorker()
 
 	list := s.file("class.csv", "SdkAppId,RoomId\n1400123480,1\n1400123480,2\n1400123480,3\n")
-	s.ok("enqueue", "batch", list, "--name", "class") // in the first namespace
-	s.ok("enqueue", "batch", list, "--name", "class", "--namespace", "school-b")
-	s.says(exitConfig, "is not one of the file's namespaces: school-a, school-b", "status", "--namespace", "school-c")
+	s.mustRun("enqueue", "batch", list, "--name", "class") // in the first namespace
+	s.mustRun("enqueue", "batch", list, "--name", "class", "--namespace", "school-b")
+	s.checkRun(exitConfig, "is not one of the file's namespaces: school-a, school-b", "status", "--namespace", "school-c")
 	b := s
 	b.environ = maps.Clone(s.environ)
 	b.environ["TIWSNAP_NAMESPACE"] = "school-b"
 	for _, one := range []site{s, b} {
-		one.until("class", "has ended by callbacks", func(b batchJSON) bool { return b.Succeeded == 3 })
+		one.waitForBatch("class", "has ended by callbacks", func(b batchJSON) bool { return b.Succeeded == 3 })
 	}
 	for _, sim := range []*tiwtest.Server{s.sim, other} {
 		st := sim.State()
 		if st.Tasks.Created != 3 || len(st.Codes) != 1 || st.Callbacks.Sent < 3 {
-			t.Errorf("%d tasks, answers %v, %+v", st.Tasks.Created, st.Codes, st.Callbacks)
+			t.Errorf("%d tasks, codes %v, callbacks %+v", st.Tasks.Created, st.Codes, st.Callbacks)
 		}
 	}
 
@@ -141,7 +139,7 @@ namespaces:
 		if name != "" {
 			args = append(args, "--namespace", name)
 		}
-		if err := json.Unmarshal([]byte(s.ok(args...)), &listed); err != nil {
+		if err := json.Unmarshal([]byte(s.mustRun(args...)), &listed); err != nil {
 			t.Fatal(err)
 		}
 		var got []string
@@ -153,20 +151,20 @@ namespaces:
 		}
 	}
 	rows := regexp.MustCompile(`(?s)^NAMESPACE +BATCH .*\nschool-a +class .*\nschool-b +class `)
-	if table := s.ok("status"); !rows.MatchString(table) {
-		t.Error(table)
+	if table := s.mustRun("status"); !rows.MatchString(table) {
+		t.Errorf("status printed\n%s", table)
 	}
 
-	look := &browser{T: t}
+	web := &browser{T: t}
 	root := "http://" + addr
-	look.sees(root+"/batches", `href="/batches/class"`)
-	look.sees(root+"/batches", `href="/n/school-b/"`)
-	look.sees(root+"/n/school-b/batches", `href="/n/school-b/batches/class"`)
-	look.sees(root+"/n/school-b/openapi.json", `"url":"/n/school-b"`)
-	look.sees(root+"/n/school-b/asynqmon/", "/n/school-b/asynqmon")
-	look.sees(root+"/n/school-b/asynqmon/api/queues/school-b-bulk", `"queue":"school-b-bulk"`)
+	web.checkPage(root+"/batches", `href="/batches/class"`)
+	web.checkPage(root+"/batches", `href="/n/school-b/"`)
+	web.checkPage(root+"/n/school-b/batches", `href="/n/school-b/batches/class"`)
+	web.checkPage(root+"/n/school-b/openapi.json", `"url":"/n/school-b"`)
+	web.checkPage(root+"/n/school-b/asynqmon/", "/n/school-b/asynqmon")
+	web.checkPage(root+"/n/school-b/asynqmon/api/queues/school-b-bulk", `"queue":"school-b-bulk"`)
 	for _, list := range []string{"queues", "queue_stats", "servers", "scheduler_entries"} {
-		status, body := look.send("GET", root+"/n/school-b/asynqmon/api/"+list, nil)
+		status, body := web.send("GET", root+"/n/school-b/asynqmon/api/"+list, nil)
 		if status != http.StatusOK || strings.Contains(body, "school-a") {
 			t.Errorf("asynqmon of school-b, %s: %d %s", list, status, body)
 		}
@@ -174,39 +172,39 @@ namespaces:
 			t.Errorf("asynqmon of school-b, %s, lacks its own queue: %s", list, body)
 		}
 	}
-	look.sees(root+"/asynqmon/api/queues", "school-b-bulk") // the top level shows all
+	web.checkPage(root+"/asynqmon/api/queues", "school-b-bulk") // the top level shows all
 	for _, r := range [][2]string{
 		{"GET", "queues/school-a-bulk"}, {"POST", "queues/school-a-bulk:pause"}, {"DELETE", "queues/school-a-bulk"},
 		{"GET", "queues/school-a-bulk/pending_tasks"}, {"POST", "queues/school-a-bulk/pending_tasks:batch_delete"},
 	} {
-		if status, body := look.send(r[0], root+"/n/school-b/asynqmon/api/"+r[1], nil); status != http.StatusNotFound ||
+		if status, body := web.send(r[0], root+"/n/school-b/asynqmon/api/"+r[1], nil); status != http.StatusNotFound ||
 			!strings.Contains(body, `has no queue "school-a-bulk"`) {
 			t.Errorf("%s %s of another namespace: %d %s", r[0], r[1], status, body)
 		}
 	}
 	for path, limit := range map[string]string{"": `"limit":20`, "/n/school-b": `"limit":10`} {
-		look.sees(root+path+"/v1/limit", limit)
-		if status, _ := look.send("POST", root+path+"/batches/class/again", url.Values{}); status != http.StatusSeeOther {
-			t.Errorf("%s: %d", path, status)
+		web.checkPage(root+path+"/v1/limit", limit)
+		if status, _ := web.send("POST", root+path+"/batches/class/again", url.Values{}); status != http.StatusSeeOther {
+			t.Errorf("again of %q: status %d, want 303", path, status)
 		}
 	}
-	if status, _ := look.send("GET", root+"/n/school-c/batches", nil); status != http.StatusNotFound {
-		t.Errorf("%d for a namespace that is none", status)
+	if status, _ := web.send("GET", root+"/n/school-c/batches", nil); status != http.StatusNotFound {
+		t.Errorf("unknown namespace: status %d, want 404", status)
 	}
 	for _, metric := range []string{
 		`tiwsnap_limit_requests{action="CreateSnapshotTask",namespace="school-a"} 20`,
 		`tiwsnap_limit_requests{action="CreateSnapshotTask",namespace="school-b"} 10`,
 		`tiwsnap_callbacks_total{namespace="school-b",result="recorded"} `,
 	} {
-		look.sees(root+"/metrics", metric)
+		web.checkPage(root+"/metrics", metric)
 	}
 	for _, words := range []string{"ok    school-a credentials", "ok    school-b credentials"} {
-		s.says(exitOK, words, "doctor")
+		s.checkRun(exitOK, words, "doctor")
 	}
 }
 
 // A callback URL that was made for one namespace is not valid for another one with the same secret.
-func TestCallbackKeysOfNamespaces(t *testing.T) {
+func TestCallbackKeysDifferByNamespace(t *testing.T) {
 	t.Parallel()
 	keys := map[string]tiw.CallbackKeys{}
 	for _, ns := range []string{"tiwsnap", "school-a", "school-b"} {
@@ -219,18 +217,18 @@ func TestCallbackKeysOfNamespaces(t *testing.T) {
 		}
 		keys[ns] = callbackKeys(c)
 	}
-	for of, made := range keys {
-		path := made.URL("", "class.1", 1, time.Now().Add(time.Hour))
-		for by, checks := range keys {
-			if _, _, err := checks.Verify(path, time.Now()); (err == nil) != (of == by) {
-				t.Errorf("made for %s, checked by %s: %v", of, by, err)
+	for owner, signer := range keys {
+		path := signer.URL("", "class.1", 1, time.Now().Add(time.Hour))
+		for other, verifier := range keys {
+			if _, _, err := verifier.Verify(path, time.Now()); (err == nil) != (owner == other) {
+				t.Errorf("URL of %s verified by %s: %v", owner, other, err)
 			}
 		}
 	}
 }
 
 // Each Redis and each namespace has a spool folder of its own.
-func TestSpoolFolders(t *testing.T) {
+func TestSpoolFoldersDiffer(t *testing.T) {
 	t.Parallel()
 	seen := map[string]string{}
 	for _, redis := range []string{"redis://h:1/0", "redis://h:2/0"} {
@@ -243,19 +241,9 @@ func TestSpoolFolders(t *testing.T) {
 			}
 			dir := spoolFolder(c)
 			if before := seen[dir]; before != "" {
-				t.Errorf("%s of %s: its folder is that of %s", ns, redis, before)
+				t.Errorf("namespace %s of %s has the folder of %s", ns, redis, before)
 			}
 			seen[dir] = ns + " of " + redis
 		}
 	}
-}
-
-// Every command that uses Redis has a --namespace flag.
-func TestEveryCommandTakesANamespace(t *testing.T) {
-	t.Parallel()
-	everyCommand(func(cmd *cobra.Command) {
-		if cmd.Flags().Lookup("redis-url") != nil && cmd.Flags().Lookup("namespace") == nil {
-			t.Errorf("%s has no --namespace", cmd.CommandPath())
-		}
-	})
 }

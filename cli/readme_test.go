@@ -18,8 +18,9 @@ import (
 
 var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 
-// readme returns the commands in the shell blocks of the README and of the pages that continue it, without comments.
-func readme(t *testing.T) (commands []string) {
+// readmeCommands returns the commands in the shell blocks of the README and of the pages that continue it, without
+// comments.
+func readmeCommands(t *testing.T) (commands []string) {
 	t.Helper()
 	for _, file := range []string{"README.md", "docs/redis.md", "docs/go.md", "docs/callbacks.md"} {
 		text, err := os.ReadFile("../" + file)
@@ -42,12 +43,12 @@ func readme(t *testing.T) (commands []string) {
 	return commands
 }
 
-// TestReadme runs the tiwsnap commands of the README in order, against a redis-server and a simulator on free ports. It
-// checks the other commands as far as this machine allows.
-func TestReadme(t *testing.T) {
+// TestReadmeCommands runs the tiwsnap commands of the README in order, against a redis-server and a simulator on free
+// ports. It checks the other commands as far as this machine allows.
+func TestReadmeCommands(t *testing.T) {
 	needs.Time(t)
 	s := newSiteOn(t, redistest.Real(t).URL(), tiwtest.Options{})
-	commands := readme(t)
+	commands := readmeCommands(t)
 	var exported []string
 	t.Chdir("..")
 	for _, line := range commands {
@@ -60,24 +61,24 @@ func TestReadme(t *testing.T) {
 			case "simulator": // the site has one
 				checkArgs(t, "README", args)
 			case "worker":
-				s.worker()
+				s.startWorker()
 			case "retry": // of a batch in which nothing failed
-				s.says(exitFailed, "nothing to retry", args...)
+				s.checkRun(exitFailed, "nothing to retry", args...)
 			default:
-				s.ok(args...)
+				s.mustRun(args...)
 			}
 		case "export":
 			exported = append(exported, args[0])
 			name, value, _ := strings.Cut(args[0], "=")
 			if strings.HasPrefix(name, "TENCENTCLOUD_") && value != s.environ[name] {
-				t.Errorf("README: %s: the simulator would refuse it", line)
+				t.Errorf("README: %s: want the simulator's value %q", line, s.environ[name])
 			}
 		case "go", "CGO_ENABLED=0":
 			// "go build ." and "go test ./..." have run before this test. CI runs the demo. TestFromAnotherModule of
 			// package client runs the others.
 			elsewhere := strings.HasPrefix(line, "go mod edit ") || strings.HasPrefix(line, "go get ")
 			if line != "CGO_ENABLED=0 go build ." && line != "go test ./..." && line != "go run . demo" && !elsewhere {
-				t.Errorf("README: %s: nobody runs it", line)
+				t.Errorf("README: %s: no test runs it", line)
 			}
 		case "redis-server":
 			for i := range 2 {
@@ -94,16 +95,16 @@ func TestReadme(t *testing.T) {
 				checkArgs(t, "README", args[5:])
 			}
 		default:
-			t.Errorf("README: %s: nobody runs it", line)
+			t.Errorf("README: %s: no test runs it", line)
 		}
 	}
 	if _, err := config.Load(config.Source{Environ: exported}, config.Credentials); err != nil {
-		t.Errorf("README: its variables: %v", err)
+		t.Errorf("README: variables: %v", err)
 	}
 }
 
 // Both READMEs must have the same commands and no dead links.
-func TestReadmeInChinese(t *testing.T) {
+func TestChineseReadmeMatches(t *testing.T) {
 	comment := regexp.MustCompile(`\s*#.*`)
 	commands := func(file string) (all []string) {
 		text, err := os.ReadFile(file)
@@ -129,39 +130,8 @@ func TestReadmeInChinese(t *testing.T) {
 	}
 }
 
-// Each test that docs/promises.md names must exist.
-func TestPromisesAreHeld(t *testing.T) {
-	text, err := os.ReadFile("../docs/promises.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tests := make(map[string]bool)
-	files, err := filepath.Glob("../*/*_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		code, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(code), -1) {
-			tests[m[1]] = true
-		}
-	}
-	named := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(string(text), -1)
-	if len(named) < 15 {
-		t.Errorf("it names %d tests only", len(named))
-	}
-	for _, m := range named {
-		if !tests[m[1]] {
-			t.Errorf("there is no %s", m[1])
-		}
-	}
-}
-
 // The README must show the real output of the demo, except for values that differ between runs.
-func TestReadmeShowsTheDemo(t *testing.T) {
+func TestReadmeShowsDemoOutput(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	text, err := os.ReadFile("../README.md")
@@ -202,7 +172,7 @@ func TestReadmeShowsTheDemo(t *testing.T) {
 	}
 	for _, want := range []string{"succeeded                    240", "rejected                     0"} {
 		if !strings.Contains(out.String(), want) || !strings.Contains(string(text), want) {
-			t.Errorf("the demo or the README does not say %q:\n%s", want, out.String())
+			t.Errorf("the demo or the README lacks %q:\n%s", want, out.String())
 		}
 	}
 }

@@ -37,22 +37,22 @@ schedules:
 	}
 	out, _ := tiwsnap(exitOK, "schedule", "list")
 	if !regexp.MustCompile(`(?m)^evening +30 17 \* \* \* +list +\S+T17:30:00\+08:00 +-`).MatchString(out) {
-		t.Errorf("the list is\n%s", out)
+		t.Errorf("schedule list printed\n%s", out)
 	}
 	out, _ = tiwsnap(exitOK, "schedule", "next", "evening", "-n", "3")
 	if lines := strings.Fields(out); len(lines) != 12 || strings.Count(out, "17:30:00 +08:00") != 3 {
-		t.Errorf("the next ticks are\n%s", out)
+		t.Errorf("schedule next printed\n%s", out)
 	}
 	out, _ = tiwsnap(exitOK, "schedule", "run", "evening")
 	if !regexp.MustCompile(`^evening-by-hand-\d{8}t\d{6}z\n$`).MatchString(out) {
-		t.Errorf("it printed %q", out)
+		t.Errorf("schedule run printed %q", out)
 	}
 	if out, _ = tiwsnap(exitOK, "status", "-o", "json"); !strings.Contains(out, "evening-by-hand-") {
-		t.Errorf("the batches are\n%s", out)
+		t.Errorf("status lists\n%s", out)
 	}
 	if _, stderr := tiwsnap(exitUsage, "schedule", "run", "morning"); !strings.Contains(stderr,
 		"the schedules are evening") {
-		t.Errorf("it said %s", stderr)
+		t.Errorf("unknown schedule: stderr %s", stderr)
 	}
 	tiwsnap(exitUsage, "schedule", "next", "evening", "-n", "0")
 
@@ -62,6 +62,6 @@ schedules:
 	}
 	if _, stderr := tiwsnap(exitConfig, "config", "check"); !strings.Contains(stderr, "never matches") ||
 		!strings.Contains(stderr, "missing.csv") {
-		t.Errorf("it said %s", stderr)
+		t.Errorf("config check: stderr %s", stderr)
 	}
 }

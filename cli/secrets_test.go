@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,90 +31,12 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// canary is part of every secret in this test.
-const canary = "CANARY"
-
-// written has all output, by its destination.
-type written struct {
-	mu  sync.Mutex
-	all map[string]*bytes.Buffer
-}
-
-func (w *written) add(where, text string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.all[where] == nil {
-		w.all[where] = new(bytes.Buffer)
-	}
-	w.all[where].WriteString(text)
-}
-
-func (w *written) has(where, text string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.all[where] != nil && strings.Contains(w.all[where].String(), text)
-}
-
-// to returns a writer that adds to where.
-func (w *written) to(where string) io.Writer {
-	return writer(func(p []byte) { w.add(where, string(p)) })
-}
-
-type writer func([]byte)
-
-func (f writer) Write(p []byte) (int, error) { f(p); return len(p), nil }
-
-// find returns where one of the words occurs, and the text around it.
-func (w *written) find(words map[string]string) (found []string) {
-	for where, text := range w.all {
-		lower := strings.ToLower(text.String())
-		for what, word := range words {
-			i := strings.Index(text.String(), word)
-			if what == canary {
-				i = strings.Index(lower, strings.ToLower(word))
-			}
-			if i >= 0 {
-				found = append(found, fmt.Sprintf("%s shows %s: %q", where, what, text.Bytes()[max(0, i-80):min(text.Len(), i+80)]))
-			}
-		}
-	}
-	return found
-}
-
-// disguised returns a word as it is, in hex, and in base64 at every offset that changes its encoding.
-func disguised(word string) map[string]string {
-	words := map[string]string{word: word, word + " in hex": hex.EncodeToString([]byte(word))}
-	for offset := range 3 {
-		text := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("x", offset) + word))
-		words[fmt.Sprintf("%s in base64, %d", word,
-			offset)] = text[(offset*8+5)/6 : (offset+len(word))*8/6] // the characters that depend on the word alone
-	}
-	return words
-}
-
-func TestDisguised(t *testing.T) {
-	out := &written{all: map[string]*bytes.Buffer{}}
-	for offset := range 3 {
-		for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
-			out.add(fmt.Sprint(offset), encoding.EncodeToString([]byte(strings.Repeat("?", offset)+canary+"?>")))
-		}
-		if !out.has(fmt.Sprint(offset), disguised(canary)[fmt.Sprintf("%s in base64, %d", canary, offset)]) {
-			t.Errorf("not seen in base64 with the offset %d", offset)
-		}
-	}
-	out.add("hex", hex.EncodeToString([]byte(canary)))
-	out.add("lower case", strings.ToLower(canary))
-	if found := out.find(disguised(canary)); len(found) != 5 {
-		t.Errorf("found %q", found)
-	}
-}
-
 // Every secret contains a canary, and as many paths as possible succeed or fail. No output may show a canary: logs,
 // pages, responses, output of commands, webhooks, the spool, and everything ever written to Redis.
 func TestNoSecretIsShown(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	out := &written{all: map[string]*bytes.Buffer{}}
+	out := &outputs{all: map[string]*bytes.Buffer{}}
 	server := redistest.Real(t, "--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--user", "worker", "on",
 		">"+canary+"redis", "~*", "&*", "+@all")
 	sim := tiwtest.Start(t, tiwtest.Options{
@@ -124,7 +45,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		Window:      tiwtest.Sliding, TaskDuration: 50 * time.Millisecond, TaskFailure: 0.2,
 		Faults: tiwtest.Faults{Cut: 0.1, InternalErrorCreated: 0.1, HTML: 0.1, CallbackDouble: 0.5},
 	})
-	told := make(chan string, 1000)
+	events := make(chan string, 1000)
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		out.add("a webhook", fmt.Sprint(r.Header, string(b)))
@@ -134,7 +55,7 @@ func TestNoSecretIsShown(t *testing.T) {
 			return
 		}
 		select {
-		case told <- string(b):
+		case events <- string(b):
 		default: // what arrives after everything that the test waits for
 		}
 	}))
@@ -211,7 +132,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		maps.Copy(other.environ, change)
 		return other
 	}
-	says := func(s site, args ...string) {
+	record := func(s site, args ...string) {
 		t.Helper()
 		code, stdout, stderr := s.run("", args...)
 		out.add("tiwsnap "+strings.Join(args, " "), fmt.Sprint(code, stdout, stderr))
@@ -251,12 +172,12 @@ func TestNoSecretIsShown(t *testing.T) {
 	} {
 		workers.Go(func() {
 			if code := run(ctx, []string{"worker"},
-				env{strings.NewReader(""), out.to(log), out.to(log), variables(s.environ)}); code != exitOK {
+				env{strings.NewReader(""), out.writerTo(log), out.writerTo(log), variables(s.environ)}); code != exitOK {
 				t.Errorf("%s: exit code %d", log, code)
 			}
 		})
 	}
-	redistest.Until(t, "a worker serves HTTP", func() bool { return out.has("the log of a worker", "serving HTTP") })
+	redistest.Until(t, "a worker serves HTTP", func() bool { return out.contains("the log of a worker", "serving HTTP") })
 
 	// Programs and users log in, and some requests are unauthorized.
 	web := &http.Client{
@@ -265,7 +186,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	cookie := ""
-	ask := func(method, path, body string, header ...string) (status int) {
+	send := func(method, path, body string, header ...string) (status int) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, strings.NewReader(body))
 		if err != nil {
@@ -286,22 +207,22 @@ func TestNoSecretIsShown(t *testing.T) {
 		for _, c := range resp.Cookies() {
 			cookie = c.Name + "=" + c.Value
 		}
-		resp.Header.Del("Set-Cookie") // which is meant for its owner
+		resp.Header.Del("Set-Cookie") // the owner may see it
 		out.add(method+" "+path, fmt.Sprint(resp.Status, resp.Header, string(text)))
 		return resp.StatusCode
 	}
 	form := func(word string) string { return url.Values{"name": {"ada"}, "password": {word}}.Encode() }
 	const isForm = "application/x-www-form-urlencoded"
 	for what, got := range map[string]int{
-		"a wrong password": ask("POST", "/login", form(canary+"wrong"), "Content-Type", isForm),
-		"a wrong token":    ask("GET", "/v1/batches", "", "Authorization", "Bearer "+canary),
-		"a wrong cookie":   ask("GET", "/v1/batches", "", "Cookie", "tiwsnap="+canary),
+		"a wrong password": send("POST", "/login", form(canary+"wrong"), "Content-Type", isForm),
+		"a wrong token":    send("GET", "/v1/batches", "", "Authorization", "Bearer "+canary),
+		"a wrong cookie":   send("GET", "/v1/batches", "", "Cookie", "tiwsnap="+canary),
 	} {
 		if got < 400 {
 			t.Errorf("%s: status %d", what, got)
 		}
 	}
-	if got := ask("POST", "/login", form(canary+"password"), "Content-Type", isForm); got != http.StatusSeeOther ||
+	if got := send("POST", "/login", form(canary+"password"), "Content-Type", isForm); got != http.StatusSeeOther ||
 		cookie == "" {
 		t.Fatalf("login: status %d", got)
 	}
@@ -310,42 +231,42 @@ func TestNoSecretIsShown(t *testing.T) {
 	for n := range 30 {
 		list += fmt.Sprintf("1400123480,%d,%s/%s\n", n+1, hook.URL, ownHook)
 	}
-	if got := ask("POST", "/v1/batches?name=own&webhook="+url.QueryEscape(hook.URL+"/"+ownHook), list,
+	if got := send("POST", "/v1/batches?name=own&webhook="+url.QueryEscape(hook.URL+"/"+ownHook), list,
 		append(bearer, "Content-Type", "text/csv")...); got != http.StatusAccepted {
-		t.Fatalf("a batch: status %d", got)
+		t.Fatalf("POST /v1/batches: status %d", got)
 	}
-	ask("POST", "/v1/batches?name=elsewhere&webhook="+url.QueryEscape("http://elsewhere.example/"+ownHook), list,
+	send("POST", "/v1/batches?name=elsewhere&webhook="+url.QueryEscape("http://elsewhere.example/"+ownHook), list,
 		append(bearer, "Content-Type", "text/csv")...)
-	ask("POST", "/v1/batches?name=elsewhere&CallbackURL="+url.QueryEscape("http://elsewhere.example/"+ownHook), list,
+	send("POST", "/v1/batches?name=elsewhere&CallbackURL="+url.QueryEscape("http://elsewhere.example/"+ownHook), list,
 		append(bearer, "Content-Type", "text/csv")...)
-	ask("POST", "/v1/snapshots",
+	send("POST", "/v1/snapshots",
 		`{"SdkAppId":1400123480,"RoomId":78,"CallbackURL":"http://elsewhere.example/`+ownHook+`"}`,
 		append(bearer, "Content-Type", "application/json")...)
-	ask("POST", "/v1/snapshots", `{"SdkAppId":1400123480,"RoomId":77}`,
+	send("POST", "/v1/snapshots", `{"SdkAppId":1400123480,"RoomId":77}`,
 		append(bearer, "Content-Type", "application/json", "Idempotency-Key", "once")...)
 
 	// Redis fails in the middle.
-	redistest.Until(t, "half of it is done", func() bool { return sim.State().Tasks.Created > 10 })
+	redistest.Until(t, "part of the batch is sent", func() bool { return sim.State().Tasks.Created > 10 })
 	server.Kill()
-	redistest.Until(t, "the workers are in trouble", func() bool {
-		return out.has("the log of a worker", "backlog not read")
+	redistest.Until(t, "the workers report that Redis is unavailable", func() bool {
+		return out.contains("the log of a worker", "backlog not read")
 	})
-	says(s, "status")
-	says(s, "doctor")
+	record(s, "status")
+	record(s, "doctor")
 	if err := server.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	says(s, "wait", "own")
+	record(s, "wait", "own")
 	for seen := map[string]bool{}; !seen[tasks.BatchEnded] || !seen[tasks.ScheduleFailed]; {
 		select {
-		case body := <-told:
+		case body := <-events:
 			var event struct{ Type string }
 			if err := json.Unmarshal([]byte(body), &event); err != nil {
 				t.Fatal(err)
 			}
 			seen[event.Type] = true
 		case <-time.After(2 * time.Minute):
-			t.Fatalf("told within two minutes: %v", seen)
+			t.Fatalf("webhooks within two minutes: %v, want the ends of a batch and of a schedule", seen)
 		}
 	}
 
@@ -358,7 +279,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		"/asynqmon/api/queues/tiwsnap-webhooks/archived_tasks", "/asynqmon/api/queues/tiwsnap-webhooks/completed_tasks",
 		"/asynqmon/api/queues/tiwsnap-webhooks/retry_tasks",
 	} {
-		if status := ask("GET", path, "", "Cookie", cookie); status >= 500 {
+		if status := send("GET", path, "", "Cookie", cookie); status >= 500 {
 			t.Errorf("%s: status %d", path, status)
 		}
 	}
@@ -372,7 +293,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		{"enqueue", "room", "--app", "1", "--room", "1", "--callback-url", "ftp://elsewhere.example/" + ownHook},
 		{"status", "own.1", "-o", "json"},
 	} {
-		says(s, args...)
+		record(s, args...)
 	}
 	stop()
 	workers.Wait()
@@ -406,15 +327,16 @@ func TestNoSecretIsShown(t *testing.T) {
 			"webhook: {secret: ["+canary+"]}\ntencentcloud: {secret_key: {"+canary+": x}}\n")},
 	} {
 		s := with(change)
-		says(s, "config", "check")
-		says(s, "config", "print")
-		says(s, "doctor")
+		record(s, "config", "check")
+		record(s, "config", "print")
+		record(s, "doctor")
 	}
-	says(s, "doctor", "--redis-url", "redis://worker:"+canary+"@"+server.Addr+"/0")
-	says(s, "worker", "--redis-url", "redis://worker:"+canary+"@"+server.Addr+"/0")
+	record(s, "doctor", "--redis-url", "redis://worker:"+canary+"@"+server.Addr+"/0")
+	record(s, "worker", "--redis-url", "redis://worker:"+canary+"@"+server.Addr+"/0")
 
-	// No output may have any of the words or the receiver of a batch. Redis and the spool may have only the receiver.
-	words := disguised(canary)
+	// No output may have any of the words or the webhook URL of a batch. Redis and the spool may have only the webhook
+	// URL.
+	words := encodings(canary)
 	maps.Copy(words, map[string]string{
 		"a session":             strings.SplitN(cookie, "=", 2)[1],
 		"a token":               token,
@@ -424,11 +346,11 @@ func TestNoSecretIsShown(t *testing.T) {
 	})
 	for _, found := range out.find(maps.Collect(func(yield func(string, string) bool) {
 		maps.All(words)(yield)
-		yield("the receiver of a batch", ownHook)
+		yield("the webhook URL of a batch", ownHook)
 	})) {
 		t.Error(found)
 	}
-	kept := &written{all: map[string]*bytes.Buffer{}}
+	stored := &outputs{all: map[string]*bytes.Buffer{}}
 	for _, dir := range []string{server.Dir, filepath.Join(dir, "spool")} {
 		if err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
@@ -438,26 +360,26 @@ func TestNoSecretIsShown(t *testing.T) {
 				return err
 			}
 			text, err := os.ReadFile(path)
-			kept.add(path, string(text))
+			stored.add(path, string(text))
 			return err
 		}); err != nil {
 			t.Error(err)
 		}
 	}
-	for _, found := range kept.find(words) {
+	for _, found := range stored.find(words) {
 		t.Error(found)
 	}
 	// These checks show that the search covers the right places.
-	for what, has := range map[string]bool{
-		"the append-only file": len(kept.find(map[string]string{"": "HSET"})) > 0,
-		"the receiver in it":   len(kept.find(map[string]string{"": ownHook})) > 0,
-		"an archived webhook":  out.has("GET /asynqmon/api/queues/tiwsnap-webhooks/archived_tasks", "w-snapshot-own_"),
-		"a failed tick":        out.has("tiwsnap schedule list", "it answers 503"),
-		"a page":               out.has("GET /", "<html"),
-		"metrics":              out.has("GET /metrics", "tiwsnap_"),
+	for what, found := range map[string]bool{
+		"the append-only file":  len(stored.find(map[string]string{"": "HSET"})) > 0,
+		"the webhook URL in it": len(stored.find(map[string]string{"": ownHook})) > 0,
+		"an archived webhook":   out.contains("GET /asynqmon/api/queues/tiwsnap-webhooks/archived_tasks", "w-snapshot-own_"),
+		"a failed tick":         out.contains("tiwsnap schedule list", "it answers 503"),
+		"a page":                out.contains("GET /", "<html"),
+		"metrics":               out.contains("GET /metrics", "tiwsnap_"),
 	} {
-		if !has {
-			t.Errorf("%s was not seen", what)
+		if !found {
+			t.Errorf("the search did not cover %s", what)
 		}
 	}
 }

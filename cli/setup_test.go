@@ -2,194 +2,84 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"tiwsnap/config"
 	"tiwsnap/internal/needs"
-	"tiwsnap/tiw"
-	"tiwsnap/tiw/tiwtest"
+	"tiwsnap/internal/redistest"
 )
 
-// Keys are rotated during API calls: one file after the other, and all files at once as Kubernetes does. Each old key
-// is revoked as soon as the new key is in use. No call may be rejected.
-func TestRotatedKeysCostNoCall(t *testing.T) {
+func TestOpenRedis(t *testing.T) {
 	needs.Time(t)
-	t.Parallel()
-	const callers, rotations = 8, 4
-	version := func(v int) (id, key, token string) {
-		s := strconv.Itoa(v)
-		return "id-" + s, "key-" + s, "token-" + s
-	}
-	valid := func(versions ...int) map[string]tiwtest.Secret {
-		keys := map[string]tiwtest.Secret{}
-		for _, v := range versions {
-			id, key, _ := version(v)
-			keys[id] = tiwtest.Secret(key)
-		}
-		return keys
-	}
-	tokens := map[string]tiwtest.Secret{}
-	for v := range rotations + 1 {
-		id, _, token := version(v)
-		tokens[id] = tiwtest.Secret(token)
-	}
-	sim := tiwtest.New(tiwtest.Options{Limit: -1, Credentials: valid(0), Tokens: tokens})
-	defer sim.Close()
-
-	// The server reports which key the requests use.
-	var inUse atomic.Value
-	changed := make(chan string, 100)
-	inUse.Store("id-0")
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, id, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
-		id, _, _ = strings.Cut(id, "/")
-		if id != inUse.Swap(id) {
-			changed <- id
-		}
-		sim.ServeHTTP(w, r)
-	}))
-	defer srv.Close()
-
-	dir := t.TempDir()
-	put := func(file, text string) {
-		file = filepath.Join(dir, file)
-		err := os.WriteFile(file+".new", []byte(text+"\n"), 0o600)
-		if err == nil {
-			err = os.Rename(file+".new", file)
-		}
+	load := func(t *testing.T, url string) config.Config {
+		t.Helper()
+		c, err := config.Load(config.Source{Environ: []string{"TIWSNAP_REDIS_URL=" + url}})
 		if err != nil {
 			t.Fatal(err)
 		}
+		return c
 	}
-	oneByOne := func(v int) {
-		id, key, token := version(v)
-		put("secret_id", id)
-		put("secret_key", key)
-		put("token", token)
-	}
-	allAtOnce := func(v int) {
-		id, key, token := version(v)
-		name := strconv.Itoa(v)
-		err := os.Mkdir(filepath.Join(dir, name), 0o700)
-		if err == nil {
-			put(name+"/secret_id", id)
-			put(name+"/secret_key", key)
-			put(name+"/token", token)
-			err = os.Symlink(name, filepath.Join(dir, "..next"))
-		}
-		if err == nil {
-			err = os.Rename(filepath.Join(dir, "..next"), filepath.Join(dir, "..data"))
-		}
+
+	t.Run("available", func(t *testing.T) {
+		client, closeRedis, err := openRedis(t.Context(), load(t, redistest.Real(t).URL()))
 		if err != nil {
 			t.Fatal(err)
 		}
-	}
+		defer closeRedis()
+		if err := client.Set(t.Context(), "k", "v", 0).Err(); err != nil {
+			t.Error(err)
+		}
+	})
 
-	oneByOne(0)
-	environ := []string{"TIWSNAP_TIW_ENDPOINT=" + srv.URL}
-	for _, name := range []string{"SECRET_ID", "SECRET_KEY", "TOKEN"} {
-		environ = append(environ, "TENCENTCLOUD_"+name+"_FILE="+filepath.Join(dir, strings.ToLower(name)))
-	}
-	c, err := config.Load(config.Source{Environ: environ})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	api, err := newTIW(c, c.TencentCloud.Credential(slog.New(slog.NewTextHandler(&log, nil))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer api.Close()
+	t.Run("unavailable: exit code 69 with the address", func(t *testing.T) {
+		s := redistest.Real(t)
+		s.Kill()
+		_, _, err := openRedis(t.Context(), load(t, s.URL()))
+		var exit *exitError
+		if !errors.As(err, &exit) || exit.code != exitUnavailable {
+			t.Fatalf("openRedis() = %v, want exit code %d", err, exitUnavailable)
+		}
+		want := "redis at " + s.URL() + " does not answer: dial tcp " + s.Addr +
+			": connect: connection refused; start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"
+		if diff := cmp.Diff(want, err.Error()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
 
-	var calls sync.RWMutex // read-locked while a call is in flight
-	done := make(chan struct{})
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer close(done)
-	task, app := probeTask, uint64(probeAppID)
-	for range callers {
-		all.Go(func() {
-			for pause := time.NewTicker(2 * time.Millisecond); ; <-pause.C {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				req := tiw.NewDescribeSnapshotTaskRequest()
-				req.TaskID, req.SdkAppId = &task, &app
-				calls.RLock()
-				_, err := api.DescribeSnapshotTask(t.Context(), req)
-				calls.RUnlock()
-				var e *tiw.Error
-				if !errors.As(err, &e) || e.Code != "InvalidParameter.TaskNotFound" { // the signature was valid
-					t.Errorf("a call ended with %v", err)
-					return
-				}
+func TestLogger(t *testing.T) {
+	for _, test := range []struct{ level, format, want string }{
+		{"warn", "text", "level=WARN msg=two key=***\n"},
+		{"info", "json", `"level":"INFO","msg":"one"}` + "\n" + `"level":"WARN","msg":"two","key":"***"}` + "\n"},
+	} {
+		t.Run(test.level+" as "+test.format, func(t *testing.T) {
+			c, err := config.Load(config.Source{
+				Environ: []string{"TIWSNAP_LOG_LEVEL=" + test.level, "TIWSNAP_LOG_FORMAT=" + test.format},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			log, _ := newLogger(c, &out)
+			log.Info("one")
+			log.Warn("two", "key", config.NewSecret("S3CR3T"))
+			var got strings.Builder
+			for line := range strings.Lines(out.String()) { // without the time
+				_, rest, _ := strings.Cut(line, map[string]string{"text": " ", "json": ","}[test.format])
+				got.WriteString(rest)
+			}
+			if diff := cmp.Diff(test.want, got.String()); diff != "" {
+				t.Error(diff)
+			}
+			if log.Enabled(context.Background(), slog.LevelDebug) {
+				t.Error("level debug is enabled")
 			}
 		})
-	}
-
-	for v := 1; v <= rotations; v++ {
-		sim.SetCredentials(valid(v-1, v))
-		switch v {
-		case 3: // the files become links
-			allAtOnce(v)
-			for _, name := range []string{"secret_id", "secret_key", "token"} {
-				next := filepath.Join(dir, "next")
-				if err := errors.Join(os.Symlink(filepath.Join("..data", name), next),
-					os.Rename(next, filepath.Join(dir, name))); err != nil {
-					t.Fatal(err)
-				}
-			}
-		case 4:
-			allAtOnce(v)
-		default:
-			oneByOne(v)
-		}
-		want, _, _ := version(v)
-		for deadline := time.After(10 * time.Second); ; {
-			select {
-			case id := <-changed: // the last calls with the old key may arrive in between
-				if id != want {
-					continue
-				}
-			case <-deadline:
-				t.Fatalf("%s is not in use after 10 s", want)
-			}
-			break
-		}
-		calls.Lock() // no call is in flight
-		sim.SetCredentials(valid(v))
-		calls.Unlock()
-	}
-	before := sim.State().Requests
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(10 * time.Second); sim.State().Requests < before+10*callers; {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("no calls after the last rotation")
-		}
-	}
-	for code, n := range sim.State().Codes {
-		if strings.HasPrefix(code, "AuthFailure") {
-			t.Errorf("%d calls were answered %s", n, code)
-		}
-	}
-	if n := strings.Count(log.String(), "reloaded the API key"); n != rotations ||
-		strings.Count(log.String(), "\n") != rotations {
-		t.Errorf("%d rotations were logged of %d:\n%s", n, rotations, log.String())
 	}
 }

@@ -46,17 +46,6 @@ func startSimulator(t *testing.T, environ map[string]string, args ...string) (ur
 	}
 }
 
-// variables returns an environment with only these variables.
-func variables(m map[string]string) func() []string {
-	return func() []string {
-		var environ []string
-		for name, value := range m {
-			environ = append(environ, name+"="+value)
-		}
-		return environ
-	}
-}
-
 func getJSON(t *testing.T, url string, v any) {
 	t.Helper()
 	resp, err := http.Get(url)
@@ -93,34 +82,34 @@ func createCode(t *testing.T, url, id, key, token string) string {
 }
 
 func TestSimulator(t *testing.T) {
-	t.Run("it says what it is, serves, and sums up at its end", func(t *testing.T) {
+	t.Run("prints what it is, and a summary at its end", func(t *testing.T) {
 		url, stop := startSimulator(t, nil)
 		if code := createCode(t, url, "simulator", "simulator", ""); code != tiwtest.OK {
-			t.Errorf("got %s", code)
+			t.Errorf("code %s, want OK", code)
 		}
-		code, said := stop()
+		code, stderr := stop()
 		if code != exitOK {
 			t.Errorf("exit code %d", code)
 		}
 		for _, want := range []string{"NOT Tencent", url, "20 requests per calendar second",
 			"1 request; CreateSnapshotTask: 1, rejected 0", "tasks 1"} {
-			if !strings.Contains(said, want) {
-				t.Errorf("it does not say %q:\n%s", want, said)
+			if !strings.Contains(stderr, want) {
+				t.Errorf("stderr lacks %q:\n%s", want, stderr)
 			}
 		}
 	})
-	t.Run("its secrets come from the environment and are not printed", func(t *testing.T) {
+	t.Run("secrets from the environment are not printed", func(t *testing.T) {
 		url, stop := startSimulator(t, map[string]string{
 			"TENCENTCLOUD_SECRET_ID": "canary-id", "TENCENTCLOUD_SECRET_KEY": "canary-key", "TENCENTCLOUD_TOKEN": "canary-token",
 		})
 		if code := createCode(t, url, "canary-id", "canary-key", "canary-token"); code != tiwtest.OK {
-			t.Errorf("with them: %s", code)
+			t.Errorf("with these secrets: code %s", code)
 		}
 		if code := createCode(t, url, "simulator", "simulator", ""); code != "AuthFailure.SecretIdNotFound" {
-			t.Errorf("with the default: %s", code)
+			t.Errorf("with the default secret: code %s", code)
 		}
-		if _, said := stop(); strings.Contains(said, "canary") {
-			t.Errorf("it prints a secret:\n%s", said)
+		if _, stderr := stop(); strings.Contains(stderr, "canary") {
+			t.Errorf("stderr shows a secret:\n%s", stderr)
 		}
 	})
 	t.Run("flags reach the server", func(t *testing.T) {
@@ -128,13 +117,13 @@ func TestSimulator(t *testing.T) {
 		var st tiwtest.State
 		getJSON(t, url+"/state", &st)
 		if st.Limit != 7 || st.Window != tiwtest.Sliding || st.Seed != 5 {
-			t.Errorf("got %+v", st)
+			t.Errorf("state %+v, want the values of the flags", st)
 		}
 		if code := createCode(t, url, "simulator", "simulator", ""); code != "UnauthorizedOperation.SdkAppId" {
-			t.Errorf("got %s", code)
+			t.Errorf("code %s, want UnauthorizedOperation.SdkAppId", code)
 		}
 	})
-	t.Run("every fault has its flag", func(t *testing.T) {
+	t.Run("every fault has a flag", func(t *testing.T) {
 		var args []string
 		var want tiwtest.Faults
 		n := 0
@@ -186,13 +175,13 @@ func setEach(t *testing.T, n *int, prefix string, v reflect.Value, args *[]strin
 			f.SetInt(int64(*n) * 1e9)
 			value = fmt.Sprint(*n, "s")
 		default:
-			t.Fatalf("the test knows no value for %s", flag)
+			t.Fatalf("setEach has no value for %s", flag)
 		}
 		*args = append(*args, "--"+flag+"="+strings.ReplaceAll(value, " ", ""))
 	}
 }
 
-func TestSimulatorRefuses(t *testing.T) {
+func TestSimulatorRejectsFlags(t *testing.T) {
 	url, _ := startSimulator(t, nil)
 	for _, test := range []struct {
 		name    string
@@ -201,20 +190,20 @@ func TestSimulatorRefuses(t *testing.T) {
 		code    int
 		want    string
 	}{
-		{"an address that is taken", nil, []string{"--addr", strings.TrimPrefix(url, "http://")}, exitUnavailable, "--addr"},
-		{"a window that does not exist", nil, []string{"--window", "rolling"}, exitUsage, `"rolling"`},
-		{"a limit of 0", nil, []string{"--limit", "0"}, exitUsage, "--limit 0"},
-		{"a retention of 0", nil, []string{"--task-retention", "0"}, exitUsage, "--task-retention 0"},
-		{"a rate over 1", nil, []string{"--fault-cut", "2"}, exitUsage, "fault cut is 2"},
-		{"a shape that does not exist", nil, []string{"--fault-shapes", "round=1"}, exitUsage, `"round"`},
-		{"a shape without a rate", nil, []string{"--fault-shapes", "nulls=often"}, exitUsage, `"often" is not a rate`},
-		{"a fault of images that does not exist", nil, []string{"--fault-images", "500=1"}, exitUsage, `"500"`},
-		{"images that are too large", nil, []string{"--image-bytes", "100000000"}, exitUsage, "image bytes is 100000000"},
-		{"a room that is no number", nil, []string{"--fault-room-codes", "x=FailedOperation"}, exitUsage,
+		{"address in use", nil, []string{"--addr", strings.TrimPrefix(url, "http://")}, exitUnavailable, "--addr"},
+		{"unknown window", nil, []string{"--window", "rolling"}, exitUsage, `"rolling"`},
+		{"limit 0", nil, []string{"--limit", "0"}, exitUsage, "--limit 0"},
+		{"retention 0", nil, []string{"--task-retention", "0"}, exitUsage, "--task-retention 0"},
+		{"rate above 1", nil, []string{"--fault-cut", "2"}, exitUsage, "fault cut is 2"},
+		{"unknown shape", nil, []string{"--fault-shapes", "round=1"}, exitUsage, `"round"`},
+		{"shape without a rate", nil, []string{"--fault-shapes", "nulls=often"}, exitUsage, `"often" is not a rate`},
+		{"unknown image fault", nil, []string{"--fault-images", "500=1"}, exitUsage, `"500"`},
+		{"images too large", nil, []string{"--image-bytes", "100000000"}, exitUsage, "image bytes is 100000000"},
+		{"room is not a number", nil, []string{"--fault-room-codes", "x=FailedOperation"}, exitUsage,
 			`"x" is not a number`},
-		{"a secret id without its key", map[string]string{"TENCENTCLOUD_SECRET_ID": "x"}, nil, exitConfig,
+		{"secret id without key", map[string]string{"TENCENTCLOUD_SECRET_ID": "x"}, nil, exitConfig,
 			"TENCENTCLOUD_SECRET_KEY"},
-		{"an argument", nil, []string{"x"}, exitUsage, "x"},
+		{"unexpected argument", nil, []string{"x"}, exitUsage, "x"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
@@ -236,7 +225,7 @@ func TestSimulatorHelp(t *testing.T) {
 	for _, want := range []string{"NOT Tencent", "renders no whiteboards", "/state/tasks", "/admin/faults",
 		"TENCENTCLOUD_SECRET_KEY"} {
 		if !strings.Contains(stdout.String(), want) {
-			t.Errorf("the help does not say %q", want)
+			t.Errorf("the help lacks %q", want)
 		}
 	}
 }

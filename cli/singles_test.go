@@ -26,7 +26,7 @@ func TestStatusListsSingleRooms(t *testing.T) {
 			More bool
 		}
 		if err := json.Unmarshal(
-			[]byte(s.ok(append([]string{"status", "--rooms", "-o", "json"}, args...)...)),
+			[]byte(s.mustRun(append([]string{"status", "--rooms", "-o", "json"}, args...)...)),
 			&all,
 		); err != nil {
 			t.Fatal(err)
@@ -40,44 +40,45 @@ func TestStatusListsSingleRooms(t *testing.T) {
 		}
 		return states, all.More
 	}
-	s.says(exitOK, "no single rooms\n", "status", "--rooms")
-	s.batch("b", 3)
+	s.checkRun(exitOK, "no single rooms\n", "status", "--rooms")
+	s.enqueueBatch("b", 3)
 	enqueue := func(room int) string {
-		return strings.TrimSpace(s.ok("enqueue", "room", "--app", "1400123480", "--room", fmt.Sprint(room), "--key", "k"))
+		id := s.mustRun("enqueue", "room", "--app", "1400123480", "--room", fmt.Sprint(room), "--key", "k")
+		return strings.TrimSpace(id)
 	}
 	one, two := enqueue(101), enqueue(102)
-	want := func(when string, want string, args ...string) {
+	checkList := func(when string, want string, args ...string) {
 		t.Helper()
 		if got, more := list(args...); fmt.Sprint(got) != want || more != (len(args) > 0) {
 			t.Errorf("%s: %v, more %t, want %s", when, got, more, want)
 		}
 	}
-	want("before any worker", "map[101:queued 102:queued]")
-	s.ok("cancel", two)
-	stop := s.worker()
-	s.ok("wait", one, "b")
+	checkList("before any worker", "map[101:queued 102:queued]")
+	s.mustRun("cancel", two)
+	stop := s.startWorker()
+	s.mustRun("wait", one, "b")
 	if err := s.sim.SetFaults(tiwtest.Faults{Code: 1, CodeName: "InvalidParameter"}); err != nil {
 		t.Fatal(err)
 	}
 	three := enqueue(103)
-	s.says(exitFailed, "InvalidParameter", "wait", three)
+	s.checkRun(exitFailed, "InvalidParameter", "wait", three)
 	stop()
 	enqueue(104)
-	want("after", "map[101:succeeded 102:canceled 103:failed 104:queued]")
-	want("with a limit", "map[104:queued]", "--limit", "1")
-	s.says(exitOK, "only 1 listed", "status", "--rooms", "--limit", "1")
-	s.says(exitOK, three, "status", "--rooms")
-	if header, rows := table(
+	checkList("after", "map[101:succeeded 102:canceled 103:failed 104:queued]")
+	checkList("with a limit", "map[104:queued]", "--limit", "1")
+	s.checkRun(exitOK, "only 1 listed", "status", "--rooms", "--limit", "1")
+	s.checkRun(exitOK, three, "status", "--rooms")
+	if header, rows := parseCSV(
 		t,
-		s.ok("status", "--rooms", "-o", "csv"),
+		s.mustRun("status", "--rooms", "-o", "csv"),
 	); len(rows) != 4 ||
 		rows[0][header["RoomId"]] != "104" {
-		t.Errorf("%v", rows)
+		t.Errorf("CSV: %v, want 4 rows with the newest first", rows)
 	}
-	if out := s.ok("status", "--rooms", "-o", "jsonl"); strings.Count(out, "\n") != 4 {
-		t.Errorf("%s", out)
+	if out := s.mustRun("status", "--rooms", "-o", "jsonl"); strings.Count(out, "\n") != 4 {
+		t.Errorf("JSON lines:\n%s\nwant 4 lines", out)
 	}
-	s.says(exitOK, three, "failures", "--list")
-	s.says(exitUsage, "leave out b", "status", "b", "--rooms")
-	s.says(exitUsage, "--rooms works only with", "status", "--rooms", "--state", "ended")
+	s.checkRun(exitOK, three, "failures", "--list")
+	s.checkRun(exitUsage, "leave out b", "status", "b", "--rooms")
+	s.checkRun(exitUsage, "--rooms works only with", "status", "--rooms", "--state", "ended")
 }

@@ -18,8 +18,9 @@ import (
 // noWorker is the first line of status if no worker is running.
 const noWorker = "No worker is running: queued rooms wait. Fix: start one with tiwsnap worker\n"
 
-// follow starts a command. prints waits until the command has written a text to stderr, and end waits for its exit.
-func (s site) follow(args ...string) (prints func(text string), end func() (code int, stderr string)) {
+// startCommand starts a command. waitForOutput waits until the command has written a text to stderr, and end waits for
+// its exit.
+func (s site) startCommand(args ...string) (waitForOutput func(text string), end func() (code int, stderr string)) {
 	s.Helper()
 	var mu sync.Mutex
 	var text strings.Builder
@@ -42,27 +43,27 @@ func (s site) follow(args ...string) (prints func(text string), end func() (code
 			env{strings.NewReader(""), writerFunc(func(p []byte) (int, error) { return len(p), nil }), stderr,
 				variables(s.environ)})
 	}()
-	prints = func(want string) {
+	waitForOutput = func(want string) {
 		s.Helper()
 		for !strings.Contains(all(), want) {
 			select {
 			case <-more:
 			case <-ctx.Done():
-				s.Fatalf("tiwsnap %s: it does not print %q:\n%s", strings.Join(args, " "), want, all())
+				s.Fatalf("tiwsnap %s: does not print %q:\n%s", strings.Join(args, " "), want, all())
 			}
 		}
 	}
-	return prints, func() (int, string) { return <-ended, all() }
+	return waitForOutput, func() (int, string) { return <-ended, all() }
 }
 
-// wait prints the reason why nothing moves, once for each change.
-func TestWaitSaysWhyNothingMoves(t *testing.T) {
+// wait prints the reason for a stall, once for each change.
+func TestWaitReportsStall(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
-	s.batch("b", 40)
-	s.ok("stop", "--reason", "exams")
-	s.ok("pause", "b")
+	s.enqueueBatch("b", 40)
+	s.mustRun("stop", "--reason", "exams")
+	s.mustRun("pause", "b")
 	c := s.client()
 	past := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	c.HSet(t.Context(), keys.Default.Suspension(7), "code", "UnauthorizedOperation.SdkAppId", "since", past.UnixMilli())
@@ -72,7 +73,7 @@ func TestWaitSaysWhyNothingMoves(t *testing.T) {
 		redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: 7},
 	)
 
-	prints, end := s.follow("wait", "b")
+	waitForOutput, end := s.startCommand("wait", "b")
 	reasons := []string{
 		"b: waiting: Sending is stopped since ", ": exams. It waits for tiwsnap start. Fix: tiwsnap start",
 		"b: waiting: Application 7 is suspended since 2026-01-02T03:04:05Z: UnauthorizedOperation.SdkAppId",
@@ -80,43 +81,43 @@ func TestWaitSaysWhyNothingMoves(t *testing.T) {
 		"b: waiting: the batch is paused. Fix: tiwsnap resume b\n",
 	}
 	for _, want := range reasons {
-		prints(want)
+		waitForOutput(want)
 	}
 	c.Del(t.Context(), keys.Default.Suspension(7), keys.Default.Suspended())
-	s.worker()
-	s.ok("start")
-	s.ok("resume", "b")
-	prints("b: running again\n")
+	s.startWorker()
+	s.mustRun("start")
+	s.mustRun("resume", "b")
+	waitForOutput("b: running again\n")
 	code, text := end()
 	if code != exitOK {
 		t.Errorf("exit code %d", code)
 	}
 	for _, want := range append(reasons, "b: running again\n") {
 		if n := strings.Count(text, want); n != 1 {
-			t.Errorf("it says %d times %q:\n%s", n, want, text)
+			t.Errorf("%q is printed %d times, want once:\n%s", want, n, text)
 		}
 	}
 }
 
 // Every command that shows the state reports that no worker is running. It no longer does when one runs.
-func TestNoWorkerRuns(t *testing.T) {
+func TestMissingWorkerIsReported(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	commands := [][]string{{"status"}, {"status", "-o", "json"}, {"doctor"}, {"doctor", "-o", "json"}}
 	for _, args := range commands {
-		s.says(exitOK, "No worker is running", args...)
-		s.says(exitOK, "start one with tiwsnap worker", args...)
+		s.checkRun(exitOK, "No worker is running", args...)
+		s.checkRun(exitOK, "start one with tiwsnap worker", args...)
 	}
-	prints, end := s.follow("enqueue", "room", "--app", "1400123480", "--room", "7", "--wait")
-	prints("waiting: " + noWorker)
-	stop := s.worker()
+	waitForOutput, end := s.startCommand("enqueue", "room", "--app", "1400123480", "--room", "7", "--wait")
+	waitForOutput("waiting: " + noWorker)
+	stop := s.startWorker()
 	if code, text := end(); code != exitOK || strings.Count(text, "No worker") != 1 {
 		t.Errorf("exit code %d:\n%s", code, text)
 	}
 	for _, args := range commands {
 		if code, stdout, stderr := s.run("", args...); code != exitOK || strings.Contains(stdout+stderr, "No worker") {
-			t.Errorf("tiwsnap %v, with a worker: exit code %d\n%s%s", args, code, stdout, stderr)
+			t.Errorf("tiwsnap %v, with a running worker: exit code %d\n%s%s", args, code, stdout, stderr)
 		}
 	}
 	stop()

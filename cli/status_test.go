@@ -24,8 +24,8 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// many enqueues batches b-1 to b-n, of one room each.
-func (s site) many(n int) redis.UniversalClient {
+// enqueueBatches enqueues batches b-1 to b-n, of one room each.
+func (s site) enqueueBatches(n int) redis.UniversalClient {
 	s.Helper()
 	c := s.client()
 	client := enqueue.New(c, keys.Default)
@@ -43,17 +43,17 @@ type batchList struct {
 	More    *bool
 }
 
-func (s site) list(args ...string) (all batchList, stderr string) {
+func (s site) listBatches(args ...string) (all batchList, stderr string) {
 	s.Helper()
 	code, stdout, stderr := s.run("", append([]string{"status", "-o", "json"}, args...)...)
 	if err := json.Unmarshal([]byte(stdout), &all); err != nil || code != exitOK || all.More == nil ||
 		all.Batches == nil {
-		s.Fatalf("%v: exit %d, %v, %+v\n%s", args, code, err, all, stdout)
+		s.Fatalf("status %v: exit code %d, %v, %+v\n%s", args, code, err, all, stdout)
 	}
 	return all, stderr
 }
 
-func ids(all []ledger.Batch) (ids []string) {
+func batchIDs(all []ledger.Batch) (ids []string) {
 	for _, b := range all {
 		ids = append(ids, b.ID)
 	}
@@ -65,16 +65,16 @@ func TestStatusListsAllBatches(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
-	if all, _ := s.list(); len(all.Batches) != 0 || *all.More {
-		t.Errorf("%+v", all)
+	if all, _ := s.listBatches(); len(all.Batches) != 0 || *all.More {
+		t.Errorf("batches %+v, want none", all)
 	}
-	s.says(exitOK, "no batches\n", "status")
+	s.checkRun(exitOK, "no batches\n", "status")
 	const n = batchPage + 84
-	c := s.many(n)
+	c := s.enqueueBatches(n)
 
-	all, _ := s.list()
+	all, _ := s.listBatches()
 	if len(all.Batches) != n || *all.More {
-		t.Fatalf("%d of %d batches, more: %t", len(all.Batches), n, *all.More)
+		t.Fatalf("%d batches, want %d; more: %t", len(all.Batches), n, *all.More)
 	}
 	seen := map[string]bool{}
 	for i, b := range all.Batches {
@@ -84,45 +84,45 @@ func TestStatusListsAllBatches(t *testing.T) {
 		}
 	}
 	if len(seen) != n {
-		t.Errorf("%d different ones", len(seen))
+		t.Errorf("%d different batches, want %d", len(seen), n)
 	}
-	if out := s.ok("status"); strings.Count(out, "\n") != n+1 || !strings.HasPrefix(out, "BATCH ") ||
+	if out := s.mustRun("status"); strings.Count(out, "\n") != n+1 || !strings.HasPrefix(out, "BATCH ") ||
 		strings.Count(out, "IN PROGRESS") != 1 {
-		t.Errorf("%d lines", strings.Count(out, "\n"))
+		t.Errorf("table has %d lines, want %d", strings.Count(out, "\n"), n+1)
 	}
-	if out := s.ok("status", "-o", "jsonl"); strings.Count(out, "\n") != n {
-		t.Errorf("%d lines of JSON", strings.Count(out, "\n"))
+	if out := s.mustRun("status", "-o", "jsonl"); strings.Count(out, "\n") != n {
+		t.Errorf("-o jsonl has %d lines, want %d", strings.Count(out, "\n"), n)
 	}
-	if _, rows := table(t, s.ok("status", "-o", "csv")); len(rows) != n {
-		t.Errorf("%d rows of CSV", len(rows))
+	if _, rows := parseCSV(t, s.mustRun("status", "-o", "csv")); len(rows) != n {
+		t.Errorf("-o csv has %d rows, want %d", len(rows), n)
 	}
 
-	newest, _ := s.list("--limit", "10")
-	if !slices.Equal(ids(newest.Batches), ids(all.Batches[:10])) || !*newest.More {
-		t.Errorf("%v, more: %t", ids(newest.Batches), *newest.More)
+	newest, _ := s.listBatches("--limit", "10")
+	if !slices.Equal(batchIDs(newest.Batches), batchIDs(all.Batches[:10])) || !*newest.More {
+		t.Errorf("--limit 10: %v, more: %t", batchIDs(newest.Batches), *newest.More)
 	}
-	if exact, _ := s.list("--limit", fmt.Sprint(n)); *exact.More {
-		t.Error("there are more, with a limit of as many as there are")
+	if exact, _ := s.listBatches("--limit", fmt.Sprint(n)); *exact.More {
+		t.Error("more is true with --limit equal to the number of batches")
 	}
 	for _, output := range []string{"table", "jsonl", "csv"} {
 		if code, _, stderr := s.run("", "status", "--limit", "10", "-o", output); code != exitOK ||
 			stderr != noWorker+"only the newest 10 listed; list more with --limit\n" {
-			t.Errorf("-o %s: exit %d, %q", output, code, stderr)
+			t.Errorf("-o %s: exit code %d, %q", output, code, stderr)
 		}
 	}
 
-	s.ok("pause", "b-3", "b-7")
-	s.ok("cancel", "b-5")
-	if got, _ := s.list("--state", "paused"); len(got.Batches) != 2 || *got.More {
-		t.Errorf("paused: %v", ids(got.Batches))
+	s.mustRun("pause", "b-3", "b-7")
+	s.mustRun("cancel", "b-5")
+	if got, _ := s.listBatches("--state", "paused"); len(got.Batches) != 2 || *got.More {
+		t.Errorf("paused: %v", batchIDs(got.Batches))
 	}
-	if got, _ := s.list("--state", "paused,canceled", "--limit", "2"); len(got.Batches) != 2 || !*got.More {
-		t.Errorf("paused or canceled: %v", ids(got.Batches))
+	if got, _ := s.listBatches("--state", "paused,canceled", "--limit", "2"); len(got.Batches) != 2 || !*got.More {
+		t.Errorf("paused or canceled: %v", batchIDs(got.Batches))
 	}
-	if got, _ := s.list("--state", "running"); len(got.Batches) != n-3 {
-		t.Errorf("%d running", len(got.Batches))
+	if got, _ := s.listBatches("--state", "running"); len(got.Batches) != n-3 {
+		t.Errorf("%d running batches, want %d", len(got.Batches), n-3)
 	}
-	s.says(exitOK, "no batches match\n", "status", "--state", "ended")
+	s.checkRun(exitOK, "no batches match\n", "status", "--state", "ended")
 
 	// The oldest half of the batches gets a creation time two days earlier.
 	old := all.Batches[n/2:]
@@ -137,7 +137,7 @@ func TestStatusListsAllBatches(t *testing.T) {
 	}
 	for _, since := range []string{"47h", time.Now().UTC().Add(-24 * time.Hour).Format(time.DateOnly),
 		time.Now().Add(-time.Hour).Format(time.RFC3339)} {
-		if got, _ := s.list("--since", since); len(got.Batches) != n/2 || *got.More {
+		if got, _ := s.listBatches("--since", since); len(got.Batches) != n/2 || *got.More {
 			t.Errorf("since %s: %d, want %d", since, len(got.Batches), n/2)
 		}
 	}
@@ -145,7 +145,7 @@ func TestStatusListsAllBatches(t *testing.T) {
 		{"--since", "yesterday"}, {"--since", "-1h"}, {"--state", "runing"}, {"--limit", "-1"}, {"b-1", "--limit", "1"},
 		{"--watch", "-o", "json"},
 	} {
-		s.says(exitUsage, args[len(args)-2], append([]string{"status"}, args...)...)
+		s.checkRun(exitUsage, args[len(args)-2], append([]string{"status"}, args...)...)
 	}
 }
 
@@ -153,25 +153,25 @@ func TestStatusListsAllBatches(t *testing.T) {
 func TestStatusShowsDurationOfBatch(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
-	s.batch("b", 1)
+	s.enqueueBatch("b", 1)
 	running, took := regexp.MustCompile(`\nrunning for +(\d+m)?\d+s\n`), regexp.MustCompile(`\ntook +\S+s\n`)
 	check := func(state string, isRunning, hasEnded bool) {
 		t.Helper()
-		out := s.ok("status", "b")
+		out := s.mustRun("status", "b")
 		if running.MatchString(out) != isRunning || took.MatchString(out) != hasEnded {
 			t.Errorf("status of a %s batch: \"running for\" %t, want %t; \"took\" %t, want %t\n%s", state,
 				running.MatchString(out), isRunning, took.MatchString(out), hasEnded, out)
 		}
 	}
 	check("running", true, false)
-	s.ok("pause", "b")
+	s.mustRun("pause", "b")
 	check("paused", false, false)
-	s.ok("cancel", "b")
+	s.mustRun("cancel", "b")
 	check("canceled", false, true)
 }
 
-// watching runs status --watch until its output has the words, and returns it.
-func (s site) watching(words string, args ...string) (code int, text string) {
+// watchUntil runs status --watch until its output has the words, and returns it.
+func (s site) watchUntil(words string, args ...string) (code int, text string) {
 	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
 	defer cancel()
 	var mu sync.Mutex
@@ -196,38 +196,38 @@ func (s site) watching(words string, args ...string) (code int, text string) {
 func TestStatusWatch(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	t.Run("prints a line each round where there is no terminal", func(t *testing.T) {
+	t.Run("without a terminal: a line each time", func(t *testing.T) {
 		t.Parallel()
 		s := newSite(t, tiwtest.Options{})
-		s.many(3)
-		s.ok("pause", "b-2")
-		code, text := s.watching("3 rooms: 3 queued, 0 in progress, 0 succeeded, 0 failed\n")
+		s.enqueueBatches(3)
+		s.mustRun("pause", "b-2")
+		code, text := s.watchUntil("3 rooms: 3 queued, 0 in progress, 0 succeeded, 0 failed\n")
 		if code != exitOK || !strings.Contains(text, " 3 batches: 2 running, 1 paused, 0 canceled, 0 ended; 3 rooms") ||
 			strings.Contains(text, "\x1b") {
-			t.Errorf("exit %d, %q", code, text)
+			t.Errorf("exit code %d, %q", code, text)
 		}
-		code, text = s.watching(" newest 2 batches: ", "--limit", "2")
+		code, text = s.watchUntil(" newest 2 batches: ", "--limit", "2")
 		if code != exitOK || strings.Count(strings.TrimPrefix(text, noWorker), "\n") != 1 {
-			t.Errorf("exit %d, %q", code, text)
+			t.Errorf("exit code %d, %q", code, text)
 		}
-		s.says(exitUsage, "there is no snapshot or batch none", "status", "none", "--watch")
+		s.checkRun(exitUsage, "there is no snapshot or batch none", "status", "none", "--watch")
 	})
 
 	t.Run("ends with the batch", func(t *testing.T) {
 		t.Parallel()
 		s := newSite(t, tiwtest.Options{})
-		s.batch("b", 3)
-		s.worker()
-		code, text := s.watching("", "b")
+		s.enqueueBatch("b", 3)
+		s.startWorker()
+		code, text := s.watchUntil("", "b")
 		if code != exitOK || !strings.HasSuffix(text, "b: ended, 3/3 done, 0 failed\n") {
-			t.Errorf("exit %d, %q", code, text)
+			t.Errorf("exit code %d, %q", code, text)
 		}
 	})
 
-	t.Run("redraws on a terminal, as much as it has room for", func(t *testing.T) {
+	t.Run("on a terminal: redraws what fits", func(t *testing.T) {
 		t.Parallel()
 		s := newSite(t, tiwtest.Options{})
-		s.many(60)
+		s.enqueueBatches(60)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		rounds := 0
@@ -254,11 +254,11 @@ func TestStatusWatch(t *testing.T) {
 		}
 	})
 
-	t.Run("waits where Redis goes away", func(t *testing.T) {
+	t.Run("waits while Redis is unavailable", func(t *testing.T) {
 		t.Parallel()
 		server := redistest.Real(t)
 		s := newSiteOn(t, server.URL(), tiwtest.Options{})
-		s.many(1)
+		s.enqueueBatches(1)
 		var once sync.Once
 		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 		defer cancel()
@@ -274,88 +274,26 @@ func TestStatusWatch(t *testing.T) {
 		if code := run(ctx, []string{"status", "--watch"},
 			env{strings.NewReader(""), w, w, variables(s.environ)}); code != exitOK ||
 			!strings.Contains(b.String(), "waiting: Redis at ") {
-			t.Errorf("exit %d, %q", code, b.String())
+			t.Errorf("exit code %d, %q", code, b.String())
 		}
 	})
 }
 
-func TestCompletion(t *testing.T) {
+func TestCanceledRoomsAreCounted(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
-	s.many(3)
-	s.ok("pause", "b-2")
-	offers := func(want string, args ...string) {
-		t.Helper()
-		var got []string
-		for line := range strings.Lines(s.ok(append([]string{"__complete"}, args...)...)) {
-			if name, _, _ := strings.Cut(strings.TrimSpace(line), "\t"); !strings.HasPrefix(name, ":") {
-				got = append(got, name)
-			}
-		}
-		slices.Sort(got)
-		if strings.Join(got, " ") != want {
-			t.Errorf("%v offers %q, want %q", args, strings.Join(got, " "), want)
-		}
+	s.enqueueBatch("b", 3)
+	s.mustRun("cancel", "b")
+	if header, rows := parseCSV(t, s.mustRun("status", "-o", "csv")); rows[0][header["CANCELED"]] != "3" {
+		t.Errorf("status lists %v %v, want 3 canceled", header, rows)
 	}
-	for _, command := range []string{"status", "wait", "cancel"} {
-		offers("b-1 b-2 b-3", command, "b")
-		offers("", command, "c")
-	}
-	offers("b-1 b-3", "pause", "")
-	offers("b-2", "resume", "")
-	offers("", "retry", "")
-	s.ok("cancel", "b-1")
-	offers("b-2 b-3", "cancel", "")
-	offers("", "failures", "--batch", "")
-	offers("canceled ended paused running", "status", "--state", "")
-	offers("csv json jsonl table xlsx", "status", "-o", "")
-	s.environ["TIWSNAP_REDIS_URL"] = "redis://127.0.0.1:1"
-	offers("", "status", "")
-	s.environ["TIWSNAP_CONFIG"] = s.file(
-		"tiwsnap.yml",
-		`schedules: [{name: evening, cron: "0 1 * * *", rooms: {list: "RoomId\n1\n"}, defaults: {SdkAppId: 1}}]`,
-	)
-	offers("evening", "schedule", "run", "")
-	offers("evening", "schedule", "next", "")
-}
-
-// The outcome for each id is available as JSON too.
-func TestOutcomesAsJSON(t *testing.T) {
-	needs.Time(t)
-	t.Parallel()
-	s := newSite(t, tiwtest.Options{})
-	s.many(2)
-	for _, tt := range []struct {
-		code int
-		args []string
-		want string
-	}{
-		{exitOK, []string{"pause", "b-1"},
-			`{"results":[{"id":"b-1","done":true,"message":"paused; rooms that are already in the queue are still sent"}]}`},
-		{exitOK, []string{"resume", "b-1"}, `{"results":[{"id":"b-1","done":true,"message":"resumed"}]}`},
-		{exitFailed, []string{"retry", "b-1", "--failed"},
-			`{"results":[{"id":"b-1","done":false,"message":"nothing to retry: no snapshot failed"}]}`},
-		{exitUsage, []string{"cancel", "none", "b-2"},
-			`{"results":[{"id":"none","done":false,"message":"there is no snapshot or batch none; records are kept ` +
-				`for 168h after the end"},` +
-				`{"id":"b-2","done":true,"message":"1 canceled"}]}`},
-		{exitFailed, []string{"webhooks", "resend", "--all"},
-			`{"results":[{"id":"all","done":false,"message":"nothing to resend: all webhooks were delivered"}]}`},
-	} {
-		code, stdout, stderr := s.run("", append(tt.args, "-o", "json")...)
-		var got, want any
-		if err := json.Unmarshal([]byte(stdout), &got); err != nil {
-			t.Fatalf("%v: %v\n%s", tt.args, err, stdout)
-		}
-		if err := json.Unmarshal([]byte(tt.want), &want); err != nil {
-			t.Fatal(err)
-		}
-		if code != tt.code || fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("%v: exit %d, %s%s", tt.args, code, stdout, stderr)
-		}
-	}
-	if _, stdout, _ := s.run("", "cancel", "none", "b-1", "-o", "jsonl"); strings.Count(stdout, "\n") != 2 {
-		t.Errorf("%s", stdout)
+	s.checkRun(exitOK, "CANCELED", "status")
+	s.checkRun(exitFailed, "3/3 done, 0 failed, 3 canceled\n", "wait", "b")
+	if code, text := s.watchUntil(
+		"0 failed, 3 canceled\n",
+	); code != exitOK ||
+		!strings.Contains(text, " 1 batch: 0 running") {
+		t.Errorf("exit code %d, %q", code, text)
 	}
 }

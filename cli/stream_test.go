@@ -5,83 +5,21 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"os"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 )
 
-// openTerminal opens a pseudoterminal of 40 lines. master is the user's end.
-func openTerminal(t *testing.T) (tty, master *os.File) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		needs.Skip(t, "no /dev/ptmx on this machine")
-	}
-	fd := int(master.Fd())
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 200}); err != nil {
-		t.Fatal(err)
-	}
-	if tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tty.Close(); master.Close() })
-	return tty, master
-}
-
-// terminal opens a pseudoterminal of 40 lines. read returns everything that was written to it. The others receive the
-// same data as it arrives.
-func terminal(t *testing.T, others ...io.Writer) (tty *os.File, read func() string) {
-	t.Helper()
-	tty, master := openTerminal(t)
-	var text bytes.Buffer
-	all := io.MultiWriter(append(others, &text)...)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		io.Copy(all, master) // until the other end is closed
-	}()
-	return tty, func() string {
-		t.Helper()
-		tty.Close()
-		select {
-		case <-done:
-		case <-time.After(10 * time.Second):
-			t.Fatal("the terminal is still written to")
-		}
-		return strings.ReplaceAll(text.String(), "\r\n", "\n")
-	}
-}
-
-// onTerminal runs a command with both outputs on a terminal.
-func (s site) onTerminal(args ...string) (code int, shown string) {
-	s.Helper()
-	tty, read := terminal(s.T)
-	code = run(s.Context(), args, env{strings.NewReader(""), tty, tty, variables(s.environ)})
-	return code, read()
-}
-
 // Text from other users must not send control sequences to the terminal, in any output.
-func TestNothingRawReachesATerminal(t *testing.T) {
+func TestTerminalOutputIsEscaped(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	const evil = "\x1b]0;owned\a\x1b[2J\u009b31m\x7f\u202eabc\r"
 	s := newSite(t, tiwtest.Options{Faults: tiwtest.Faults{Code: 1, CodeName: "InvalidParameter.\x1b[2J"}})
-	stop := s.worker()
+	stop := s.startWorker()
 	room, err := json.Marshal(
 		map[string]any{"SdkAppId": 1400123480, "RoomId": 1, "Label": map[string]string{"Class": evil}},
 	)
@@ -91,7 +29,7 @@ func TestNothingRawReachesATerminal(t *testing.T) {
 	if code, _, stderr := s.run(string(room), "enqueue", "batch", "-", "--name", "b"); code != exitOK {
 		t.Fatal(stderr)
 	}
-	s.says(exitFailed, "", "wait", "b")
+	s.checkRun(exitFailed, "", "wait", "b")
 	stop()
 	for _, args := range [][]string{
 		{"status"}, {"status", "b"}, {"status", "b.1"}, {"status", "b.1", "-o", "json"}, {"status", "b.1", "-o", "csv"},
@@ -104,28 +42,28 @@ func TestNothingRawReachesATerminal(t *testing.T) {
 	} {
 		_, shown := s.onTerminal(args...)
 		if shown == "" {
-			t.Errorf("%q shows nothing", args)
+			t.Errorf("%q printed nothing", args)
 		}
 		if args[0] == "wait" { // which draws its progress
 			shown = strings.NewReplacer("\r", "", "\x1b[0K", "", "\x1b[2K", "").Replace(shown)
 		}
 		if i := strings.IndexFunc(strings.NewReplacer("\n", "", "\t", "").Replace(shown), unsafeRune); i >= 0 {
-			t.Errorf("%q: %q", args, shown)
+			t.Errorf("%q printed control characters: %q", args, shown)
 		}
 	}
 	if _, shown := s.onTerminal("status", "b", "-o", "csv"); !strings.Contains(
 		shown,
 		`\u001b]0;owned\u0007\u001b[2J\u009b31m\u007f\u202eabc\u000d`,
 	) {
-		t.Errorf("the label cannot be read: %q", shown)
+		t.Errorf("the label is not escaped readably: %q", shown)
 	}
 	// A program gets the original text.
-	if out := s.ok("status", "b", "-o", "csv"); !strings.Contains(out, evil) {
-		t.Errorf("the file lacks the label: %q", out)
+	if out := s.mustRun("status", "b", "-o", "csv"); !strings.Contains(out, evil) {
+		t.Errorf("CSV lacks the original label: %q", out)
 	}
 	// An error message to a program reaches a terminal sooner or later.
 	if _, _, stderr := s.run("", "status", evil); strings.ContainsFunc(strings.ReplaceAll(stderr, "\n", ""), unsafeRune) {
-		t.Errorf("%q", stderr)
+		t.Errorf("stderr has control characters: %q", stderr)
 	}
 }
 
@@ -143,16 +81,16 @@ func TestStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := "3B 数学 🎨\n\ta\\u001bb\\u009b\\u2028é\uFFFD"; strings.TrimRight(b.String(), "\uFFFD")+"\uFFFD" != want {
-		t.Errorf("%q, want %q", b.String(), want)
+		t.Errorf("stream wrote %q, want %q", b.String(), want)
 	}
 }
 
 // A full disk is an error. It must not leave an incomplete list that looks complete.
-func TestOutputThatCannotBeWritten(t *testing.T) {
+func TestOutputWriteErrors(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
-	s.batch("b", 3)
+	s.enqueueBatch("b", 3)
 	for _, args := range [][]string{
 		{"status"}, {"status", "-o", "json"}, {"status", "-o", "jsonl"}, {"status", "-o", "csv"},
 		{"status", "b"}, {"status", "b", "-o", "json"}, {"status", "b", "-o", "jsonl"}, {"status", "b", "-o", "csv"},
@@ -173,13 +111,13 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 		const want = "tiwsnap: the output is incomplete: write /dev/full: no space left on device\n"
 		if code != exitTempFail || strings.Count(stderr.String(), "no space left") != 1 ||
 			!strings.HasSuffix(stderr.String(), want) {
-			t.Errorf("%v: exit %d, %q", args, code, stderr.String())
+			t.Errorf("%v: exit code %d, %q", args, code, stderr.String())
 		}
 	}
 }
 
 // If a command prints nothing, its own error is reported. Otherwise the incomplete output is reported.
-func TestOutputAndCommandThatFail(t *testing.T) {
+func TestCommandErrorWithoutOutput(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	failing := writerFunc(func([]byte) (int, error) { return 0, errors.New("full") })
@@ -190,7 +128,7 @@ func TestOutputAndCommandThatFail(t *testing.T) {
 		env{strings.NewReader(""), failing, &stderr, variables(nil)},
 	)
 	if code != exitConfig || strings.Contains(stderr.String(), "output") {
-		t.Errorf("nothing was to be printed: exit %d, %q", code, stderr.String())
+		t.Errorf("without output: exit code %d, %q", code, stderr.String())
 	}
 	stderr.Reset()
 	code = run(
@@ -204,10 +142,6 @@ func TestOutputAndCommandThatFail(t *testing.T) {
 		},
 	)
 	if code != exitTempFail || stderr.String() != "tiwsnap: the output is incomplete: full\n" {
-		t.Errorf("exit %d, %q", code, stderr.String())
+		t.Errorf("with output: exit code %d, %q", code, stderr.String())
 	}
 }
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -1,19 +1,14 @@
 package cli
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
-
-	"tiwsnap/internal/needs"
-	"tiwsnap/tiw/tiwtest"
 )
 
 // Usage errors have tiwsnap's own wording and name the correct form.
-func TestWrongUse(t *testing.T) {
+func TestUsageErrors(t *testing.T) {
 	t.Parallel()
 	s := site{T: t}
 	for args, want := range map[string]string{
@@ -46,7 +41,7 @@ func TestWrongUse(t *testing.T) {
 }
 
 // Arguments are checked before the connection to Redis.
-func TestWrongArgumentsNeedNoRedis(t *testing.T) {
+func TestArgumentsAreCheckedBeforeRedis(t *testing.T) {
 	t.Parallel()
 	s := site{T: t}
 	s.environ = map[string]string{
@@ -80,11 +75,11 @@ func TestWrongArgumentsNeedNoRedis(t *testing.T) {
 		}
 	}
 	// A row of a class list can complete the flags.
-	s.says(exitUnavailable, "127.0.0.1:1", "enqueue", "batch", "../examples/class.csv", "--cos-region", "ap-singapore")
+	s.checkRun(exitUnavailable, "127.0.0.1:1", "enqueue", "batch", "../examples/class.csv", "--cos-region", "ap-singapore")
 }
 
 // A command that only has subcommands prints its help to stderr and exits with a usage error.
-func TestCommandsWithoutOneOfTheirs(t *testing.T) {
+func TestMissingSubcommand(t *testing.T) {
 	t.Parallel()
 	s := site{T: t}
 	n := 0
@@ -101,125 +96,6 @@ func TestCommandsWithoutOneOfTheirs(t *testing.T) {
 		}
 	})
 	if n < 5 {
-		t.Errorf("%d commands have others", n)
-	}
-}
-
-// With -o json, stdout has what was done, and the error goes to stderr.
-func TestErrorsLeaveJSONAlone(t *testing.T) {
-	needs.Time(t)
-	t.Parallel()
-	s := newSite(t, tiwtest.Options{})
-	s.batch("b", 1)
-	for args, code := range map[string]int{
-		"enqueue batch none.csv -o json":                                  exitUsage,
-		"enqueue batch - -o jsonl":                                        exitUsage,
-		"enqueue batch ../examples/class.csv --name b -o json":            exitUsage,
-		"enqueue room --app 1 -o json":                                    exitUsage,
-		"status none -o json":                                             exitUsage,
-		"status none -o csv":                                              exitUsage,
-		"wait none -o json":                                               exitUsage,
-		"failures --batch none -o json":                                   exitUsage,
-		"limit 0 -o json":                                                 exitUsage,
-		"schedule next none -o json":                                      exitUsage,
-		"schedule run none -o jsonl":                                      exitUsage,
-		"hash-password -o json":                                           exitUsage,
-		"status -o json --redis-url redis://127.0.0.1:1":                  exitUnavailable,
-		"enqueue room --app 1 --room 1 -o json --config none.yml":         exitConfig,
-		"cancel b -o json --redis-url redis://127.0.0.1:1":                exitUnavailable,
-		"webhooks -o json --redis-url redis://127.0.0.1:1":                exitUnavailable,
-		"enqueue batch ../examples/class.csv --webhook https://x -o json": exitUsage,
-	} {
-		got, stdout, stderr := s.run("", strings.Fields(args)...)
-		if got != code || stdout != "" || !strings.Contains(stderr, "tiwsnap: ") {
-			t.Errorf("tiwsnap %s: exit code %d, want %d, %q, %q", args, got, code, stdout, stderr)
-		}
-	}
-	// Commands that take several ids print an entry for each.
-	for _, command := range []string{"cancel", "pause", "resume", "retry"} {
-		code, stdout, stderr := s.run("", command, "none", "-o", "jsonl")
-		if code != exitUsage || !strings.HasPrefix(stdout, `{"id":"none","done":false,`) ||
-			!strings.Contains(stderr, "tiwsnap: ") {
-			t.Errorf("tiwsnap %s: exit code %d, %q, %q", command, code, stdout, stderr)
-		}
-	}
-}
-
-func TestCanceledRoomsAreCounted(t *testing.T) {
-	needs.Time(t)
-	t.Parallel()
-	s := newSite(t, tiwtest.Options{})
-	s.batch("b", 3)
-	s.ok("cancel", "b")
-	if header, rows := table(t, s.ok("status", "-o", "csv")); rows[0][header["CANCELED"]] != "3" {
-		t.Errorf("%v %v", header, rows)
-	}
-	s.says(exitOK, "CANCELED", "status")
-	s.says(exitFailed, "3/3 done, 0 failed, 3 canceled\n", "wait", "b")
-	if code, text := s.watching(
-		"0 failed, 3 canceled\n",
-	); code != exitOK ||
-		!strings.Contains(text, " 1 batch: 0 running") {
-		t.Errorf("exit code %d, %q", code, text)
-	}
-}
-
-func TestWordsAboutLists(t *testing.T) {
-	needs.Time(t)
-	t.Parallel()
-	s := newSite(t, tiwtest.Options{})
-	code, _, stderr := s.run("RoomId\n1\nx\n", "enqueue", "batch", "-", "--app", "1400123480", "--name", "one")
-	if code != exitFailed || !strings.Contains(stderr, "-: 1 bad row left out\n") ||
-		!strings.Contains(stderr, "batch one: 1 room enqueued\n") {
-		t.Errorf("exit code %d, %q", code, stderr)
-	}
-	// Labels survive a round trip through a result list. Characters that a workbook cannot hold are reported.
-	labels := "RoomId,Label.A,Label.B,Label.C\n1,'=x,''=x,'plain\n2,''@,-1,\x1b[2J\n"
-	if code, _, stderr := s.run(
-		labels,
-		"enqueue",
-		"batch",
-		"-",
-		"--app",
-		"1400123480",
-		"--name",
-		"labels",
-	); code != exitOK {
-		t.Fatal(stderr)
-	}
-	want := s.ok("status", "labels", "-o", "csv")
-	code, book, stderr := s.run("", "status", "labels", "-o", "xlsx")
-	if code != exitOK || !strings.Contains(stderr, "1 room: control characters were replaced by U+FFFD") {
-		t.Errorf("exit code %d, %q", code, stderr)
-	}
-	file := filepath.Join(t.TempDir(), "labels.xlsx")
-	if err := os.WriteFile(file, []byte(book), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	code, _, stderr = s.run("", "enqueue", "batch", file, "--name", "again", "--encoding", "gb18030")
-	if code != exitOK || !strings.Contains(stderr, "the encoding that was named is not used: the file is a workbook") {
-		t.Errorf("exit code %d, %q", code, stderr)
-	}
-	_, _, stderr = s.run(want, "enqueue", "batch", "-", "--name", "csv")
-	if got := s.ok("status", "csv", "-o", "csv"); got != strings.ReplaceAll(want, "labels.", "csv.") {
-		t.Errorf("through CSV, %s:\n%s\nwant\n%s", stderr, got, want)
-	}
-	want = strings.ReplaceAll(strings.ReplaceAll(want, "labels.", "again."), "\x1b", "\ufffd")
-	if got := s.ok("status", "again", "-o", "csv"); got != want {
-		t.Errorf("through a workbook:\n%s\nwant\n%s", got, want)
-	}
-}
-
-func TestFirstLoginNamesItsFile(t *testing.T) {
-	t.Parallel()
-	s := site{T: t}
-	dir := filepath.Join(t.TempDir(), "none")
-	code, _, stderr := s.run("", "first-login", dir)
-	if want := "tiwsnap: " + filepath.Join(
-		dir,
-		"session_key",
-	) + " cannot be written: no such file or directory\n"; code != exitUnavailable ||
-		stderr != want {
-		t.Errorf("exit code %d, %q, want %q", code, stderr, want)
+		t.Errorf("%d commands have subcommands, want at least 5", n)
 	}
 }

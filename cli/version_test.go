@@ -10,7 +10,7 @@ func TestVersion(t *testing.T) {
 	for _, arg := range []string{"version", "--version"} {
 		out, errs, code := tiwsnap(t, nil, arg)
 		if !line.MatchString(out) || errs != "" || code != exitOK {
-			t.Errorf("%s: got %q, %q, exit %d", arg, out, errs, code)
+			t.Errorf("%s: stdout %q, stderr %q, exit code %d", arg, out, errs, code)
 		}
 	}
 }

@@ -53,7 +53,7 @@ func (h *hook) next(t *testing.T) (event string, data any) {
 	if err := json.Unmarshal([]byte(body), &m); err != nil {
 		t.Fatalf("%v: %s", err, body)
 	}
-	noNull(t, body)
+	checkNoNull(t, body)
 	return m["type"].(string), m["data"]
 }
 
@@ -64,56 +64,57 @@ func (h *hook) nextBody(t *testing.T) string {
 	case body := <-h.bodies:
 		return body
 	case <-time.After(30 * time.Second):
-		t.Fatal("no webhook came within 30 s")
+		t.Fatal("no webhook within 30 s")
 		panic("unreachable")
 	}
 }
 
 // A webhook has the same data as the status command.
-func TestWebhookTellsTheStatus(t *testing.T) {
+func TestWebhookMatchesStatus(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	h := newHook(s)
-	s.worker()
-	s.ok("enqueue", "batch", s.file("a.csv", "SdkAppId,RoomId,Label.Class\n1400123480,7,3B & 3C\n"),
+	s.startWorker()
+	s.mustRun("enqueue", "batch", s.file("a.csv", "SdkAppId,RoomId,Label.Class\n1400123480,7,3B & 3C\n"),
 		"--name", "monday", "--wait")
 	for range 2 {
 		event, data := h.next(t)
-		s.sameAsStatus(map[string]string{"snapshot.ended": "monday.1", "batch.ended": "monday"}[event], data)
+		s.checkSameAsStatus(map[string]string{"snapshot.ended": "monday.1", "batch.ended": "monday"}[event], data)
 	}
 }
 
 // If a command ends a batch, the workers send the webhook. The command needs no webhook settings.
-func TestWebhookTellsOfACanceledBatch(t *testing.T) {
+func TestWebhookOfCanceledBatch(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
 	operator := s
 	operator.environ = maps.Clone(s.environ)
 	h := newHook(s)
-	stop := s.worker()
-	s.ok("enqueue", "room", "--app", "1400123480", "--room", "1", "--wait")
+	stop := s.startWorker()
+	s.mustRun("enqueue", "room", "--app", "1400123480", "--room", "1", "--wait")
 	h.next(t)
 	stop()
-	s.ok("enqueue", "batch", s.file("a.csv", "SdkAppId,RoomId\n1400123480,7\n"), "--name", "monday")
-	operator.ok("cancel", "monday")
-	s.worker()
+	s.mustRun("enqueue", "batch", s.file("a.csv", "SdkAppId,RoomId\n1400123480,7\n"), "--name", "monday")
+	operator.mustRun("cancel", "monday")
+	s.startWorker()
 	event, data := h.next(t)
 	if event != "batch.ended" {
-		t.Errorf("told of %s", event)
+		t.Errorf("webhook %s, want batch.ended", event)
 	}
-	s.sameAsStatus("monday", data)
+	s.checkSameAsStatus("monday", data)
 }
 
-func (s site) sameAsStatus(id string, data any) {
+// checkSameAsStatus checks that data of a webhook equals the status of a snapshot or batch.
+func (s site) checkSameAsStatus(id string, data any) {
 	s.Helper()
 	var status any
-	if err := json.Unmarshal([]byte(s.ok("status", id, "-o", "json")), &status); err != nil {
+	if err := json.Unmarshal([]byte(s.mustRun("status", id, "-o", "json")), &status); err != nil {
 		s.Fatal(err)
 	}
 	if diff := cmp.Diff(status, data); diff != "" {
-		s.Errorf("a webhook tells something else than the status of %s:\n%s", id, diff)
+		s.Errorf("webhook differs from the status of %s (-status +webhook):\n%s", id, diff)
 	}
 }
 
@@ -121,13 +122,13 @@ func TestDeadWebhooks(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{TaskFailure: 1})
-	if out := s.ok("webhooks", "-o", "json"); out != "[]\n" {
-		t.Errorf("before there is any: %s", out)
+	if out := s.mustRun("webhooks", "-o", "json"); out != "[]\n" {
+		t.Errorf("webhooks before there are any: %s", out)
 	}
 	h := newHook(s)
 	s.environ["TIWSNAP_WEBHOOK_EVENTS"] = "snapshot"
 	h.status.Store(http.StatusGone)
-	s.worker()
+	s.startWorker()
 	code, id, stderr := s.run("", "enqueue", "room", "--app", "1400123480", "--room", "7", "--wait", "-o", "jsonl")
 	if code != exitFailed {
 		t.Fatalf("exit code %d: %s", code, stderr)
@@ -137,34 +138,34 @@ func TestDeadWebhooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.next(t)
-	dead := s.dead(1)
+	dead := s.waitForDeadWebhooks(1)
 	if dead[0].Event != "snapshot.ended" || dead[0].Ref != snapshot.ID || dead[0].Tries != 1 ||
 		"http://"+dead[0].Receiver != h.URL ||
 		!strings.HasSuffix(dead[0].Error, "answered 410 Gone: it wants no more webhooks") ||
 		time.Since(dead[0].DiedAt) > time.Minute || dead[0].EndedAt.Truncate(time.Second).After(dead[0].DiedAt) {
-		t.Errorf("%+v", dead[0])
+		t.Errorf("dead webhook %+v", dead[0])
 	}
-	table := s.ok("webhooks")
+	table := s.mustRun("webhooks")
 	if !strings.Contains(table, dead[0].ID) || !strings.Contains(table, "410 Gone") || strings.Contains(table, "K3Y") {
-		t.Errorf("the table is\n%s", table)
+		t.Errorf("webhooks printed\n%s", table)
 	}
 
 	if _, _, stderr := s.run("", "webhooks"); !strings.Contains(stderr, dead[0].Receiver+" answered 410 Gone at ") ||
 		!strings.Contains(stderr, "gets no more webhooks of the default receiver") {
-		t.Errorf("of the receiver it says %s", stderr)
+		t.Errorf("stderr lacks the receiver: %s", stderr)
 	}
 
-	s.ok("webhooks", "resend", dead[0].ID)
-	h.next(t) // refused again
-	s.dead(1)
+	s.mustRun("webhooks", "resend", dead[0].ID)
+	h.next(t) // again 410 Gone
+	s.waitForDeadWebhooks(1)
 	h.status.Store(http.StatusOK)
-	s.ok("webhooks", "resend", "--all")
+	s.mustRun("webhooks", "resend", "--all")
 	_, data := h.next(t)
-	s.sameAsStatus(snapshot.ID, data) // including the meaning of its error
-	s.dead(0)
+	s.checkSameAsStatus(snapshot.ID, data) // including the meaning of its error
+	s.waitForDeadWebhooks(0)
 
-	s.says(exitFailed, dead[0].ID+": is being delivered, or was delivered\n", "webhooks", "resend", dead[0].ID)
-	s.says(exitFailed, "nothing to resend", "webhooks", "resend", "--all")
+	s.checkRun(exitFailed, dead[0].ID+": is being delivered, or was delivered\n", "webhooks", "resend", dead[0].ID)
+	s.checkRun(exitFailed, "nothing to resend", "webhooks", "resend", "--all")
 	for want, args := range map[string][]string{
 		"there is no webhook w-1":             {"w-1"},
 		"give the ids of webhooks, or --all":  {},
@@ -177,14 +178,14 @@ func TestDeadWebhooks(t *testing.T) {
 	}
 }
 
-// dead waits until n webhooks are dead.
-func (s site) dead(n int) []deadWebhook {
+// waitForDeadWebhooks waits until n webhooks are dead.
+func (s site) waitForDeadWebhooks(n int) []deadWebhook {
 	s.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.After(30 * time.Second); ; {
 		var all []deadWebhook
-		out := s.ok("webhooks", "-o", "json")
+		out := s.mustRun("webhooks", "-o", "json")
 		if err := json.Unmarshal([]byte(out), &all); err != nil {
 			s.Fatal(err)
 		}
@@ -193,13 +194,13 @@ func (s site) dead(n int) []deadWebhook {
 		}
 		select {
 		case <-deadline:
-			s.Fatalf("not within 30 s: %d dead webhooks; there are\n%s", n, out)
+			s.Fatalf("want %d dead webhooks within 30 s; there are\n%s", n, out)
 		case <-tick.C:
 		}
 	}
 }
 
-func TestBatchWithAReceiverOfItsOwn(t *testing.T) {
+func TestBatchWithOwnWebhook(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{})
@@ -208,15 +209,15 @@ func TestBatchWithAReceiverOfItsOwn(t *testing.T) {
 	list := s.file("a.csv", "SdkAppId,RoomId\n1400123480,7\n")
 	if code, _, stderr := s.run("", "enqueue", "batch", list, "--webhook", h.URL+"/own"); code != exitUsage ||
 		!strings.Contains(stderr, "TIWSNAP_WEBHOOK_ALLOW") {
-		t.Errorf("a host that is not allowed: exit code %d, %s", code, stderr)
+		t.Errorf("host not allowed: exit code %d, %s", code, stderr)
 	}
 	s.environ["TIWSNAP_WEBHOOK_ALLOW"] = strings.TrimPrefix(h.URL, "http://")
 	s.environ["TIWSNAP_WEBHOOK_EVENTS"] = "batch"
-	s.worker()
-	s.ok("enqueue", "batch", list, "--name", "own", "--webhook", h.URL+"/own", "--wait")
+	s.startWorker()
+	s.mustRun("enqueue", "batch", list, "--name", "own", "--webhook", h.URL+"/own", "--wait")
 	event, data := h.next(t)
 	if event != "batch.ended" {
-		t.Errorf("told %s", event)
+		t.Errorf("webhook %s, want batch.ended", event)
 	}
-	s.sameAsStatus("own", data)
+	s.checkSameAsStatus("own", data)
 }

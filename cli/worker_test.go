@@ -28,37 +28,37 @@ func TestCallbackURL(t *testing.T) {
 		}
 		return c
 	}
-	t.Run("none by default", func(t *testing.T) {
+	t.Run("not set by default", func(t *testing.T) {
 		if callbackURL(load()) != nil {
-			t.Error("there is one")
+			t.Error("callbackURL() is set by default")
 		}
 	})
-	t.Run("one for each attempt, good for 72 hours, with either key", func(t *testing.T) {
+	t.Run("one URL for each attempt, valid for 72 hours, with either key", func(t *testing.T) {
 		c := load("TIWSNAP_CALLBACK_ADDR=:8081", "TIWSNAP_CALLBACK_URL=https://example.org/tiw/",
 			"TIWSNAP_CALLBACK_KEY="+callbackKey, "TIWSNAP_CALLBACK_KEY_OLD="+callbackKeyOld)
 		began := time.Now().Truncate(time.Second)
 		path, ok := strings.CutPrefix(callbackURL(c)("monday.17", 3), "https://example.org/tiw/cb/")
 		if !ok {
-			t.Fatal("it is not below the base URL")
+			t.Fatal("the URL does not begin with the base URL")
 		}
 		for _, test := range []struct {
-			keys tiw.CallbackKeys
-			now  time.Time
-			good bool
+			keys  tiw.CallbackKeys
+			now   time.Time
+			valid bool
 		}{
 			{callbackKeys(c), began.Add(72 * time.Hour), true},
 			{callbackKeys(c), time.Now().Add(72*time.Hour + time.Second), false},
 			{tiw.NewCallbackKeys(callbackKey), began, true},
 			{tiw.NewCallbackKeys(callbackKeyOld), began, false},
 		} {
-			if snapshot, attempt, err := test.keys.Verify("/cb/"+path, test.now); (err == nil) != test.good ||
-				test.good && (snapshot != "monday.17" || attempt != 3) {
-				t.Errorf("got %q, %d, %v", snapshot, attempt, err)
+			if snapshot, attempt, err := test.keys.Verify("/cb/"+path, test.now); (err == nil) != test.valid ||
+				test.valid && (snapshot != "monday.17" || attempt != 3) {
+				t.Errorf("Verify() = %q, %d, %v, want valid: %t", snapshot, attempt, err, test.valid)
 			}
 		}
 		if _, _, err := callbackKeys(c).Verify(tiw.NewCallbackKeys(callbackKeyOld).URL("", "monday.17", 3, began),
 			began); err != nil {
-			t.Errorf("the old key: %v", err)
+			t.Errorf("URL with the old key: %v", err)
 		}
 	})
 }
@@ -77,7 +77,7 @@ func TestWorkerListensForCallbacks(t *testing.T) {
 	s.environ["TIWSNAP_CALLBACK_URL"] = "http://" + addr
 	s.environ["TIWSNAP_CALLBACK_KEY"] = callbackKey
 
-	t.Run("an address that is taken: exit 69 with the reason", func(t *testing.T) {
+	t.Run("address in use: exit code 69 with the reason", func(t *testing.T) {
 		code, _, stderr := s.run("", "worker")
 		if code != exitUnavailable ||
 			!strings.Contains(stderr,
@@ -87,7 +87,7 @@ func TestWorkerListensForCallbacks(t *testing.T) {
 		}
 	})
 
-	t.Run("from its start to its end", func(t *testing.T) {
+	t.Run("from start to stop", func(t *testing.T) {
 		l.Close()
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
@@ -112,36 +112,52 @@ func TestWorkerListensForCallbacks(t *testing.T) {
 		for up := false; !up; {
 			select {
 			case <-deadline:
-				t.Fatal("it does not listen after 10 s")
+				t.Fatal("the worker does not listen after 10 s")
 			case code := <-ended:
 				t.Fatalf("exit code %d: %s", code, errs.String())
 			case <-again.C:
 				status, err := post("http://" + addr + "/cb/v1/forged")
 				if up = err == nil; up && status != http.StatusNotFound {
-					t.Errorf("a forged callback: %d", status)
+					t.Errorf("forged callback: status %d, want 404", status)
 				}
 			}
 		}
-		made := tiw.NewCallbackKeys(callbackKey).URL("http://"+addr, "monday.17", 1, time.Now().Add(time.Hour))
+		signed := tiw.NewCallbackKeys(callbackKey).URL("http://"+addr, "monday.17", 1, time.Now().Add(time.Hour))
 		// The ledger decides whether it records a callback for an unknown snapshot. The callback must reach the ledger.
-		if status, err := post(made); err != nil || status != http.StatusOK && status != http.StatusServiceUnavailable {
-			t.Errorf("a good callback: %d, %v", status, err)
+		if status, err := post(signed); err != nil || status != http.StatusOK && status != http.StatusServiceUnavailable {
+			t.Errorf("valid callback: status %d, %v", status, err)
 		}
 		stop()
 		if code := <-ended; code != exitOK {
 			t.Errorf("exit code %d", code)
 		}
 		if _, err := net.Dial("tcp", addr); err == nil {
-			t.Error("it still listens")
+			t.Error("the address still accepts connections")
 		}
-		u, err := url.Parse(made)
+		u, err := url.Parse(signed)
 		if err != nil {
 			t.Fatal(err)
 		}
 		token := u.Path[strings.LastIndex(u.Path, "/"):]
 		if log := errs.String(); strings.Contains(log, "CANARY") || strings.Contains(log, token) ||
 			!strings.Contains(log, "listening for callbacks") {
-			t.Errorf("logged:\n%s", log)
+			t.Errorf("the log shows a secret, or lacks the start:\n%s", log)
 		}
 	})
+}
+
+func TestWorkerReportsBadSettings(t *testing.T) {
+	s := newSite(t, tiwtest.Options{})
+	delete(s.environ, "TENCENTCLOUD_SECRET_ID")
+	s.environ["TIWSNAP_RATE_LIMIT"] = "0"
+	s.environ["TIWSNAP_WORKER_CONCURENCY"] = "4"
+	code, _, stderr := s.run("", "worker")
+	if code != exitConfig {
+		t.Errorf("exit code %d, want %d", code, exitConfig)
+	}
+	for _, want := range []string{"TENCENTCLOUD_SECRET_ID", "TIWSNAP_RATE_LIMIT", "TIWSNAP_WORKER_CONCURENCY"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("stderr lacks %s: %s", want, stderr)
+		}
+	}
 }

@@ -19,8 +19,8 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// settleLongAgo ends each row of a batch with two images at host. ago is the time since Tencent accepted the row.
-func settleLongAgo(t *testing.T, rdb redis.UniversalClient, batch, host string, rows int, ago time.Duration) {
+// succeedLongAgo ends each row of a batch with two images at host. ago is the time since Tencent accepted the row.
+func succeedLongAgo(t *testing.T, rdb redis.UniversalClient, batch, host string, rows int, ago time.Duration) {
 	t.Helper()
 	l := ledger.New(rdb, ledger.Options{})
 	for row := 1; row <= rows; row++ {
@@ -40,42 +40,43 @@ func settleLongAgo(t *testing.T, rdb redis.UniversalClient, batch, host string, 
 func TestLostImages(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	s, dir := copying(t, tiwtest.Options{})
+	s, dir := newCopyingSite(t, tiwtest.Options{})
 	h := newHook(s)
 	s.environ["TIWSNAP_HTTP_ADDR"] = redistest.FreeAddr(t)
 	s.environ["TIWSNAP_WEBHOOK_EVENTS"] = "images"
-	s.batch("monday", 2)
-	settleLongAgo(t, s.client(), "monday", s.sim.URL+"/gone", 2, 73*time.Hour) // the simulator responds with 404
-	s.worker()
+	s.enqueueBatch("monday", 2)
+	succeedLongAgo(t, s.client(), "monday", s.sim.URL+"/gone", 2, 73*time.Hour) // the simulator responds with 404
+	s.startWorker()
 	l := ledger.New(s.client(), ledger.Options{})
-	s.eventually("the images are given up, and the lists written", func() bool {
+	s.waitUntil("the images are lost and the lists are written", func() bool {
 		b, err := l.Batch(t.Context(), "monday")
 		return err == nil && b.LostImages == 4 && images.Archived(b)
 	})
 
-	s.says(exitOK, "images lost  4", "status", "monday")
-	s.says(exitOK, `"images_lost": 4`, "status", "monday", "-o", "json")
-	s.says(exitOK, "not copied         "+strings.TrimPrefix(s.sim.URL, "http://")+" answered 404", "status", "monday.1")
-	s.says(exitOK, "images at Tencent  gone", "status", "monday.1")
-	s.says(exitOK, "error      ClientError.ImageLost", "failures")
-	s.says(exitOK, "snapshots  2", "failures", "--batch", "monday")
-	s.says(exitOK, "answered 404", "failures", "--list")
-	s.says(exitOK, `"code": "ClientError.ImageLost"`, "failures", "-o", "json")
+	s.checkRun(exitOK, "images lost  4", "status", "monday")
+	s.checkRun(exitOK, `"images_lost": 4`, "status", "monday", "-o", "json")
+	s.checkRun(exitOK, "not copied         "+strings.TrimPrefix(s.sim.URL, "http://")+" answered 404",
+		"status", "monday.1")
+	s.checkRun(exitOK, "images at Tencent  gone", "status", "monday.1")
+	s.checkRun(exitOK, "error      ClientError.ImageLost", "failures")
+	s.checkRun(exitOK, "snapshots  2", "failures", "--batch", "monday")
+	s.checkRun(exitOK, "answered 404", "failures", "--list")
+	s.checkRun(exitOK, `"code": "ClientError.ImageLost"`, "failures", "-o", "json")
 	for _, row := range s.rows("monday") {
 		if row["Snapshots"] != "gone gone" || row["Copies"] != "" || row["State"] != "succeeded" {
-			t.Errorf("in the result list: %v", row)
+			t.Errorf("result list: %v, want lost images", row)
 		}
 	}
-	files := tree(t, dir)
-	header, rows := table(t, strings.TrimPrefix(files["monday/results.csv"], "\ufeff"))
+	files := readFiles(t, dir)
+	header, rows := parseCSV(t, strings.TrimPrefix(files["monday/results.csv"], "\ufeff"))
 	for _, row := range rows {
 		if row[header["Image1"]] != "gone" || row[header["Image2"]] != "gone" {
-			t.Errorf("results.csv: %v", row)
+			t.Errorf("results.csv: %v, want lost images", row)
 		}
 	}
 	page := files["monday/index.html"]
 	if strings.Contains(page, s.sim.URL) || !strings.Contains(page, "2 <span data-zh=\"张丢失\">lost") {
-		t.Errorf("index.html links what is gone")
+		t.Errorf("index.html links deleted images, or does not count them")
 	}
 
 	base := "http://" + s.environ["TIWSNAP_HTTP_ADDR"]
@@ -87,30 +88,30 @@ func TestLostImages(t *testing.T) {
 		"/batches/monday/images": {"Tencent has deleted it"},
 		"/metrics":               {`tiwsnap_images_lost_total{namespace="tiwsnap"} 4`},
 	} {
-		page := get(t, base+path)
+		page := getBody(t, base+path)
 		for _, words := range want {
 			if !strings.Contains(page, words) {
-				t.Errorf("%s does not say %q", path, words)
+				t.Errorf("%s lacks %q", path, words)
 			}
 		}
 		if path != "/metrics" && strings.Contains(page, `src="/v1/snapshots/monday.1/images/1`) {
-			t.Errorf("%s shows an image that is gone", path)
+			t.Errorf("%s shows a deleted image", path)
 		}
 	}
 
 	event, data := h.next(t)
 	b := data.(map[string]any)
 	if event != "images.copied" || b["id"] != "monday" || b["images_lost"] != 4.0 {
-		t.Errorf("told of %s, %v", event, data)
+		t.Errorf("webhook %s, %v, want images.copied with 4 lost images", event, data)
 	}
 
 	// A retry of this code tries the copy again, and sends no snapshot request.
-	s.says(exitOK, "2 queued for retry", "retry", "monday", "--failed", "--code", "ClientError.ImageLost")
-	s.eventually("they are given up again", func() bool {
+	s.checkRun(exitOK, "2 queued for retry", "retry", "monday", "--failed", "--code", "ClientError.ImageLost")
+	s.waitUntil("the images are lost again", func() bool {
 		b, err := l.Batch(t.Context(), "monday")
 		return err == nil && b.LostImages == 4 && b.PendingImages == 0
 	})
 	if n := len(slices.Collect(s.sim.Tasks())); n != 0 {
-		t.Errorf("%d tasks were made", n)
+		t.Errorf("%d tasks created, want 0", n)
 	}
 }

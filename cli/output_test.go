@@ -11,14 +11,14 @@ import (
 	"tiwsnap/tiw/tiwtest"
 )
 
-// noNull checks that JSON or JSON lines contain no null, and that every snapshot has "images".
-func noNull(t *testing.T, text string) {
+// checkNoNull checks that JSON or JSON lines contain no null, and that every snapshot has "images".
+func checkNoNull(t *testing.T, text string) {
 	t.Helper()
 	var check func(v any)
 	check = func(v any) {
 		switch v := v.(type) {
 		case nil:
-			t.Errorf("there is a null: %s", text)
+			t.Errorf("JSON contains null: %s", text)
 		case []any:
 			for _, e := range v {
 				check(e)
@@ -45,7 +45,7 @@ func noNull(t *testing.T, text string) {
 }
 
 // In JSON output, a list without entries is empty and never null.
-func TestListsAreNeverNull(t *testing.T) {
+func TestJSONListsAreNeverNull(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	s := newSite(t, tiwtest.Options{TaskFailure: 1})
@@ -54,7 +54,7 @@ func TestListsAreNeverNull(t *testing.T) {
 		{"webhooks", "-o", "json"},
 		{"schedule", "list", "-o", "json"}, {"doctor", "--skip-redis", "--skip-tiw", "-o", "json"},
 	}
-	look := func() {
+	checkCommands := func() {
 		t.Helper()
 		for _, args := range commands {
 			code, out, errs := s.run("", args...)
@@ -62,16 +62,16 @@ func TestListsAreNeverNull(t *testing.T) {
 				t.Errorf("%v: exit code %d: %s", args, code, errs)
 				continue
 			}
-			noNull(t, out)
+			checkNoNull(t, out)
 		}
 	}
-	look()
-	s.worker()
+	checkCommands()
+	s.startWorker()
 	list := s.file("a.csv", "SdkAppId,RoomId\n1400123480,7\n")
 	if code, _, errs := s.run("", "enqueue", "batch", list, "--name", "b", "--wait"); code != exitFailed {
 		t.Fatalf("exit code %d: %s", code, errs)
 	}
 	commands = append(commands, []string{"status", "b", "-o", "json"}, []string{"status", "b", "-o", "jsonl"},
 		[]string{"status", "b.1", "-o", "json"}, []string{"failures", "--list", "-o", "jsonl"})
-	look()
+	checkCommands()
 }
