@@ -27,14 +27,14 @@ type rotation struct {
 	key *config.Credential
 }
 
-// follow writes the files and then runs a test with a fake clock.
-func follow(t *testing.T, name string, test func(r *rotation), files ...string) {
+// testCredential writes the files and then runs a test with a fake clock.
+func testCredential(t *testing.T, name string, test func(r *rotation), files ...string) {
 	t.Run(name, func(t *testing.T) {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
 			r := &rotation{T: t, dir: dir}
 			for _, name := range files {
-				r.put(name, "old-"+name, time.Hour)
+				r.writeFile(name, "old-"+name, time.Hour)
 			}
 			r.load("tencentcloud_secret_id", "tencentcloud_secret_key", "tencentcloud_token")
 			test(r)
@@ -59,8 +59,8 @@ func (r *rotation) load(names ...string) {
 	r.key = c.TencentCloud.Credential(slog.New(slog.NewTextHandler(&r.log, nil)))
 }
 
-// put replaces a file by a rename. The modification time of the new file is age ago.
-func (r *rotation) put(name, text string, age time.Duration) {
+// writeFile replaces a file by a rename. The modification time of the new file is age ago.
+func (r *rotation) writeFile(name, text string, age time.Duration) {
 	r.Helper()
 	file := filepath.Join(r.dir, name)
 	at := time.Now().Add(-age)
@@ -76,16 +76,16 @@ func (r *rotation) put(name, text string, age time.Duration) {
 	}
 }
 
-func (r *rotation) want(id, key, token string) {
+func (r *rotation) checkCredential(id, key, token string) {
 	r.Helper()
 	gotID, gotKey, gotToken := r.key.GetCredential()
 	if diff := cmp.Diff([]string{id, key, token}, []string{gotID, gotKey, gotToken}); diff != "" {
-		r.Errorf("%s", diff)
+		r.Errorf("GetCredential() (-want +got):\n%s", diff)
 	}
 }
 
-// logged checks and clears the log. The log must have one line for each of want, and the line must contain that text.
-func (r *rotation) logged(want ...string) {
+// checkLog checks and clears the log. The log must have one line for each of want, and the line must contain that text.
+func (r *rotation) checkLog(want ...string) {
 	r.Helper()
 	lines := strings.SplitAfter(r.log.String(), "\n")
 	lines = lines[:len(lines)-1]
@@ -94,43 +94,43 @@ func (r *rotation) logged(want ...string) {
 		ok = strings.Contains(lines[i], want[i])
 	}
 	if !ok || strings.Contains(r.log.String(), "old-") || strings.Contains(r.log.String(), "new-") {
-		r.Errorf("logged %q, want %q, and no secret", lines, want)
+		r.Errorf("log has lines %q, want %q and no secret", lines, want)
 	}
 	r.log.Reset()
 }
 
 const replaced = "reloaded the API key"
 
-func TestTheAPIKeyFollowsItsFiles(t *testing.T) {
+func TestCredentialFollowsItsFiles(t *testing.T) {
 	const id, key, token = "secret_id", "secret_key", "token"
 
-	follow(t, "when they are replaced, within a second and all at once", func(r *rotation) {
-		r.want("old-secret_id", "old-secret_key", "old-token")
-		r.put(id, "new-id", time.Minute)
-		r.put(key, "new-key", time.Minute)
-		r.put(token, "new-token", time.Minute)
-		r.want("old-secret_id", "old-secret_key", "old-token")
+	testCredential(t, "all replaced at once: new after one second", func(r *rotation) {
+		r.checkCredential("old-secret_id", "old-secret_key", "old-token")
+		r.writeFile(id, "new-id", time.Minute)
+		r.writeFile(key, "new-key", time.Minute)
+		r.writeFile(token, "new-token", time.Minute)
+		r.checkCredential("old-secret_id", "old-secret_key", "old-token")
 		time.Sleep(time.Second)
-		r.want("new-id", "new-key", "new-token")
-		r.logged(replaced)
+		r.checkCredential("new-id", "new-key", "new-token")
+		r.checkLog(replaced)
 	}, id, key, token)
 
-	follow(t, "when they are replaced one by one, not before they rest", func(r *rotation) {
-		r.want("old-secret_id", "old-secret_key", "static-token")
+	testCredential(t, "replaced one by one: new when no file has changed for a second", func(r *rotation) {
+		r.checkCredential("old-secret_id", "old-secret_key", "static-token")
 		time.Sleep(time.Second)
-		r.put(id, "new-id", 0)
-		r.want("old-secret_id", "old-secret_key", "static-token")
+		r.writeFile(id, "new-id", 0)
+		r.checkCredential("old-secret_id", "old-secret_key", "static-token")
 		time.Sleep(900 * time.Millisecond)
-		r.put(key, "new-key", 0)
+		r.writeFile(key, "new-key", 0)
 		time.Sleep(100 * time.Millisecond)
-		r.want("old-secret_id", "old-secret_key", "static-token")
+		r.checkCredential("old-secret_id", "old-secret_key", "static-token")
 		time.Sleep(time.Second)
-		r.want("new-id", "new-key", "static-token")
-		r.logged(replaced)
+		r.checkCredential("new-id", "new-key", "static-token")
+		r.checkLog(replaced)
 	}, id, key)
 
-	follow(t, "when one is written in place, beside parts that have no file", func(r *rotation) {
-		r.want("static-secret_id", "old-secret_key", "static-token")
+	testCredential(t, "one written in place, the others without a file", func(r *rotation) {
+		r.checkCredential("static-secret_id", "old-secret_key", "static-token")
 		file := filepath.Join(r.dir, key)
 		if err := os.WriteFile(file, []byte("new-secret_key"), 0o600); err != nil { // same length as before
 			r.Fatal(err)
@@ -139,67 +139,67 @@ func TestTheAPIKeyFollowsItsFiles(t *testing.T) {
 			r.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		r.want("static-secret_id", "new-secret_key", "static-token")
+		r.checkCredential("static-secret_id", "new-secret_key", "static-token")
 		if r.key.GetSecretId() != "static-secret_id" || r.key.GetSecretKey() != "new-secret_key" ||
 			r.key.GetToken() != "static-token" {
-			r.Error("the parts alone differ")
+			r.Error("GetSecretId, GetSecretKey and GetToken differ from GetCredential")
 		}
 	}, key)
 
-	follow(t, "when their clock is ahead", func(r *rotation) {
-		r.want("static-secret_id", "old-secret_key", "static-token")
-		r.put(key, "new-key", -time.Hour)
+	testCredential(t, "modification time in the future", func(r *rotation) {
+		r.checkCredential("static-secret_id", "old-secret_key", "static-token")
+		r.writeFile(key, "new-key", -time.Hour)
 		time.Sleep(time.Second)
-		r.want("static-secret_id", "new-key", "static-token")
+		r.checkCredential("static-secret_id", "new-key", "static-token")
 	}, key)
 
-	follow(t, "when they changed between the start and the first call", func(r *rotation) {
-		r.put(key, "new-key", time.Minute)
-		r.want("static-secret_id", "new-key", "static-token")
+	testCredential(t, "changed before the first use", func(r *rotation) {
+		r.writeFile(key, "new-key", time.Minute)
+		r.checkCredential("static-secret_id", "new-key", "static-token")
 	}, key)
 
-	follow(t, "and says nothing when they are as they were", func(r *rotation) {
-		r.want("old-secret_id", "old-secret_key", "static-token")
-		r.put(id, "old-secret_id", time.Minute)
+	testCredential(t, "same content: no log line", func(r *rotation) {
+		r.checkCredential("old-secret_id", "old-secret_key", "static-token")
+		r.writeFile(id, "old-secret_id", time.Minute)
 		time.Sleep(time.Second)
-		r.want("old-secret_id", "old-secret_key", "static-token")
-		r.logged()
+		r.checkCredential("old-secret_id", "old-secret_key", "static-token")
+		r.checkLog()
 	}, id, key)
 
-	follow(t, "and keeps the old one while one cannot be read, and says so once", func(r *rotation) {
+	testCredential(t, "unreadable: keeps the old key and logs it once", func(r *rotation) {
 		file := filepath.Join(r.dir, key)
-		r.put(id, "new-id", time.Minute)
+		r.writeFile(id, "new-id", time.Minute)
 		for _, fault := range []struct {
-			make func() error
-			want string
+			cause func() error
+			want  string
 		}{
 			{func() error { return os.Remove(file) }, "no such file or directory"},
-			{func() error { r.put(key, "", time.Hour); return nil }, "is empty"},
-			{func() error { r.put(key, "new key", time.Hour); return nil }, "must not contain a space"},
-			{func() error { r.put(key, strings.Repeat("x", 1<<15), time.Hour); return nil }, "has more than"},
+			{func() error { r.writeFile(key, "", time.Hour); return nil }, "is empty"},
+			{func() error { r.writeFile(key, "new key", time.Hour); return nil }, "must not contain a space"},
+			{func() error { r.writeFile(key, strings.Repeat("x", 1<<15), time.Hour); return nil }, "has more than"},
 			{func() error { return os.Remove(file) }, "no such file or directory"},
 			{func() error { return os.Mkdir(file, 0o700) }, "is a directory"},
 		} {
-			if err := fault.make(); err != nil {
+			if err := fault.cause(); err != nil {
 				r.Fatal(err)
 			}
 			for range 5 {
 				time.Sleep(time.Second)
-				r.want("old-secret_id", "old-secret_key", "static-token")
+				r.checkCredential("old-secret_id", "old-secret_key", "static-token")
 			}
-			r.logged(fault.want)
+			r.checkLog(fault.want)
 		}
 		if err := os.Remove(file); err != nil {
 			r.Fatal(err)
 		}
-		r.put(key, "new-key", time.Minute)
+		r.writeFile(key, "new-key", time.Minute)
 		time.Sleep(time.Second)
-		r.want("new-id", "new-key", "static-token")
-		r.logged(replaced)
+		r.checkCredential("new-id", "new-key", "static-token")
+		r.checkLog(replaced)
 	}, id, key)
 }
 
-func TestAnAPIKeyFromAPipeIsReadOnce(t *testing.T) {
+func TestCredentialFromPipeIsReadOnce(t *testing.T) {
 	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -214,12 +214,12 @@ func TestAnAPIKeyFromAPipeIsReadOnce(t *testing.T) {
 	var log bytes.Buffer
 	key := c.TencentCloud.Credential(slog.New(slog.NewTextHandler(&log, nil)))
 	if got := key.GetSecretKey(); got != "piped" || log.Len() > 0 {
-		t.Errorf("got %q, logged %s", got, log.String())
+		t.Errorf("GetSecretKey() = %q, want piped; log: %s", got, log.String())
 	}
 }
 
 // Kubernetes replaces all files of a volume by renaming one link. This can happen while the files are being read.
-func TestAnAPIKeyIsNeverHalfOldAndHalfNew(t *testing.T) {
+func TestCredentialIsNeverMixed(t *testing.T) {
 	dir := t.TempDir()
 	must := func(err error) {
 		if err != nil {
@@ -266,12 +266,12 @@ func TestAnAPIKeyIsNeverHalfOldAndHalfNew(t *testing.T) {
 		for range 3000 {
 			id, key, token := r.key.GetCredential()
 			if seen[id] = true; id != key || key != token {
-				t.Fatalf("got parts of %s, %s and %s", id, key, token)
+				t.Fatalf("GetCredential() mixes the versions %s, %s and %s", id, key, token)
 			}
 			time.Sleep(time.Second)
 		}
 	})
 	if len(seen) < 2 {
-		t.Error("it never changed")
+		t.Error("the credential never changed")
 	}
 }

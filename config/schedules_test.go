@@ -40,7 +40,7 @@ func TestSchedules(t *testing.T) {
 	got := c.Schedules
 	if r := got[2].Rooms; r.URL.Reveal() != "https://portal.example.com/S3CR3T/rooms.jsonl" ||
 		r.Token.Reveal() != "S3CR3T" {
-		t.Errorf("the rooms of portal are from %q with %q", r.URL.Reveal(), r.Token.Reveal())
+		t.Errorf("rooms of portal: URL %q, token %q", r.URL.Reveal(), r.Token.Reveal())
 	}
 	got[2].Rooms = config.ScheduledRooms{}
 	sameText := cmp.Comparer(func(a, b config.Secret) bool { return a.Reveal() == b.Reveal() })
@@ -48,15 +48,15 @@ func TestSchedules(t *testing.T) {
 		t.Error(diff)
 	}
 
-	out := printed(t, c)
+	out := printConfig(t, c)
 	if strings.Contains(out, "S3CR3T") ||
 		!strings.Contains(out, "  - name: evening # testdata/schedules.yml:2: schedules.name\n") ||
 		!strings.Contains(out,
 			"      url: https://portal.example.com/*** # testdata/schedules.yml:23: schedules.rooms.url\n") {
-		t.Errorf("printed as:\n%s", out)
+		t.Errorf("Print() shows a secret, or not the schedule:\n%s", out)
 	}
 
-	t.Run("and what it prints is a configuration file", func(t *testing.T) {
+	t.Run("output is a configuration file", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "printed.yml")
 		text := strings.NewReplacer("https://portal.example.com/***", "https://portal.example.com/x", "'***'", "x").
 			Replace(out)
@@ -71,11 +71,11 @@ func TestSchedules(t *testing.T) {
 	})
 }
 
-func TestEveryFlawOfTheSchedules(t *testing.T) {
+func TestScheduleErrors(t *testing.T) {
 	const file = "testdata/flawed-schedules.yml"
 	_, err := config.Load(config.Source{File: file}, config.RoomFiles)
 	if err == nil {
-		t.Fatal("it was accepted")
+		t.Fatal("Load() = nil, want an error")
 	}
 	want := []string{
 		`7: schedules.often: is not a setting: did you mean schedules.cron?`,
@@ -113,7 +113,7 @@ func TestEveryFlawOfTheSchedules(t *testing.T) {
 		t.Error(diff)
 	}
 
-	t.Run("files are looked at only where they are needed", func(t *testing.T) {
+	t.Run("files are checked only with RoomFiles", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "t.yml")
 		text := "schedules: [{name: a, cron: '@daily', rooms: {file: missing.csv}}]\n"
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -121,23 +121,23 @@ func TestEveryFlawOfTheSchedules(t *testing.T) {
 		}
 		load(t, config.Source{File: file})
 		if _, err := config.Load(config.Source{File: file}, config.RoomFiles); err == nil {
-			t.Error("it was accepted")
+			t.Error("Load() = nil, want an error")
 		}
 	})
 
-	t.Run("a block in place of the list", func(t *testing.T) {
+	t.Run("block instead of a list", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "t.yml")
 		if err := os.WriteFile(file, []byte("schedules: {name: a}\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		want := file + ":1: schedules: must be a list with entries such as - NAME: VALUE"
 		if _, err := config.Load(config.Source{File: file}); err == nil || err.Error() != want {
-			t.Errorf("got %v, want %s", err, want)
+			t.Errorf("Load() = %v, want %s", err, want)
 		}
 	})
 }
 
-func TestCallbackURLsOfSchedules(t *testing.T) {
+func TestScheduleCallbackURLs(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "c.yml")
 	write := func(text string) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -159,15 +159,15 @@ func TestCallbackURLsOfSchedules(t *testing.T) {
 	c := load(t, config.Source{File: file})
 	if d := c.Schedules[0].Defaults; d.CallbackURL != "https://all.example/x?token=S3CR3T&a=b" ||
 		!strings.Contains(c.Schedules[0].Rooms.List, "S3CR3T") {
-		t.Errorf("got %+v", c.Schedules)
+		t.Errorf("Schedules = %+v", c.Schedules)
 	}
-	out := printed(t, c)
+	out := printConfig(t, c)
 	if strings.Contains(out, "S3CR3T") || strings.Count(out, ".example/***") != 3 {
-		t.Errorf("printed as:\n%s", out)
+		t.Errorf("Print() shows a secret, or not the schedule:\n%s", out)
 	}
 	write(out)
 	if _, err := config.Load(config.Source{File: file}); err == nil ||
 		strings.Count(err.Error(), `has the CallbackURL placeholder`) != 3 {
-		t.Errorf("what is printed was taken: %v", err)
+		t.Errorf("Load() of masked CallbackURLs = %v, want 3 errors", err)
 	}
 }

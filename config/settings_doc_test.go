@@ -36,6 +36,6 @@ func TestSettingsDoc(t *testing.T) {
 		return
 	}
 	if want != string(text) {
-		t.Errorf("%s is not what the code has; go test ./config -run SettingsDoc -update writes it", file)
+		t.Errorf("%s differs from the table in the code; go test ./config -run SettingsDoc -update writes it", file)
 	}
 }
