@@ -23,33 +23,33 @@ func TestReenqueue(t *testing.T) {
 		}
 		return info.State
 	}
-	again := func(id string) {
+	reenqueue := func(id string) {
 		t.Helper()
 		if err := client.Reenqueue(t.Context(), tasks.SnapshotPayload{ID: id, Room: room}); err != nil {
 			t.Fatal(err)
 		}
 		if got := state(id); got != asynq.TaskStatePending {
-			t.Errorf("the task is %s", got)
+			t.Errorf("state of the task %s, want pending", got)
 		}
 		if all, err := queue.ListPendingTasks(keys.Default.QueueInteractive()); err != nil || len(all) != 1 {
-			t.Errorf("%d tasks wait, want 1: %v", len(all), err)
+			t.Errorf("%d pending tasks, want 1 (%v)", len(all), err)
 		}
 	}
-	again("s-1") // its task is gone
-	again("s-1") // its task is on the queue
+	reenqueue("s-1") // its task is gone
+	reenqueue("s-1") // its task is on the queue
 	if err := queue.ArchiveTask(keys.Default.QueueInteractive(), "s-1"); err != nil {
 		t.Fatal(err)
 	}
-	again("s-1") // it was archived by hand
+	reenqueue("s-1") // it was archived by hand
 	info, err := queue.GetTaskInfo(keys.Default.QueueInteractive(), "s-1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if p, err := tasks.ParseSnapshot(info.Payload); err != nil || p.ID != "s-1" || p.Room.RoomId != 7 {
-		t.Errorf("payload %+v, %v", p, err)
+		t.Errorf("payload = %+v, %v", p, err)
 	}
 	if err := client.Reenqueue(t.Context(), tasks.SnapshotPayload{ID: "s-2"}); err == nil {
-		t.Error("a room that breaks the API's rules was enqueued")
+		t.Error("Reenqueue() of an invalid room = nil, want an error")
 	}
 }
 
@@ -63,7 +63,7 @@ func TestReenqueueMany(t *testing.T) {
 		})
 	}
 	all = append(all, tasks.SnapshotPayload{ID: "s-1", Room: tasks.Room{SdkAppId: 1, RoomId: 99}})
-	again := func() {
+	reenqueue := func() {
 		t.Helper()
 		if err := client.Reenqueue(t.Context(), all...); err != nil {
 			t.Fatal(err)
@@ -72,25 +72,25 @@ func TestReenqueueMany(t *testing.T) {
 			keys.Default.QueueInteractive(): all[30:]} {
 			infos, err := queue.ListPendingTasks(name, asynq.PageSize(100))
 			if err != nil || len(infos) != len(want) {
-				t.Fatalf("%d tasks wait in %s, want %d: %v", len(infos), name, len(want), err)
+				t.Fatalf("%d pending tasks in %s, want %d (%v)", len(infos), name, len(want), err)
 			}
 			if first := infos[0].ID; first != want[0].ID {
-				t.Errorf("%s is first in %s, want %s", first, name, want[0].ID)
+				t.Errorf("first task %s in %s, want %s", first, name, want[0].ID)
 			}
 		}
 	}
-	again() // Redis does not have the script yet
+	reenqueue() // Redis does not have the script yet
 	rdb.FlushDB(t.Context())
-	again() // now it does
-	again() // the tasks are on the queue
+	reenqueue() // now it does
+	reenqueue() // the tasks are on the queue
 	if err := queue.ArchiveTask(keys.Default.QueueBulk(), "a.30"); err != nil {
 		t.Fatal(err)
 	}
-	again() // one was archived by hand
+	reenqueue() // one was archived by hand
 	rdb.FlushDB(t.Context())
 	all[7].Room = tasks.Room{}
 	if err := client.Reenqueue(t.Context(), all...); err == nil {
-		t.Error("a room that breaks the API's rules was enqueued")
+		t.Error("Reenqueue() of an invalid room = nil, want an error")
 	}
 	if err := client.Reenqueue(t.Context()); err != nil {
 		t.Error(err)
