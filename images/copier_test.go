@@ -27,18 +27,18 @@ import (
 	"tiwsnap/tasks"
 )
 
-// settled makes a batch whose rooms have ended with two images each, below the URL base.
-func settled(t *testing.T, rdb *redis.Client, id, base string, rooms int) *ledger.Ledger {
+// succeedBatch makes a batch whose rooms have ended with two images each, below the URL base.
+func succeedBatch(t *testing.T, rdb *redis.Client, id, base string, rooms int) *ledger.Ledger {
 	t.Helper()
 	urls := make([][]string, rooms)
 	for i := range urls {
 		urls[i] = []string{fmt.Sprintf("%s/%d/1", base, i+1), fmt.Sprintf("%s/%d/2", base, i+1)}
 	}
-	return settledAt(t, rdb, id, urls)
+	return succeedBatchAt(t, rdb, id, urls)
 }
 
-// settledAt makes a batch whose rooms have ended with images at these URLs.
-func settledAt(t *testing.T, rdb *redis.Client, id string, urls [][]string) *ledger.Ledger {
+// succeedBatchAt makes a batch whose rooms have ended with images at these URLs.
+func succeedBatchAt(t *testing.T, rdb *redis.Client, id string, urls [][]string) *ledger.Ledger {
 	t.Helper()
 	rooms := len(urls)
 	l := ledger.New(rdb, ledger.Options{})
@@ -63,8 +63,9 @@ func settledAt(t *testing.T, rdb *redis.Client, id string, urls [][]string) *led
 	return l
 }
 
-// files returns the contents of the images below a folder, by name. Lists have empty contents, because they have times.
-func files(t *testing.T, dir string) map[string]string {
+// readFiles returns the contents of the images below a folder, by name. Lists have empty contents, because they have
+// times.
+func readFiles(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	if err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -87,14 +88,14 @@ func files(t *testing.T, dir string) map[string]string {
 
 // After ten kills of the copier, and with an image host that fails now and then, the folder is the same as without
 // kills, byte for byte.
-func TestTenKills(t *testing.T) {
+func TestCopierSurvivesKills(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	const rooms = 20
-	board := encoded(t, images.PNG, 200, 200)
-	var asked atomic.Int64
+	board := encodeNoise(t, images.PNG, 200, 200)
+	var requests atomic.Int64
 	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch asked.Add(1) % 7 {
+		switch requests.Add(1) % 7 {
 		case 1:
 			w.WriteHeader(http.StatusServiceUnavailable)
 		case 3:
@@ -108,29 +109,29 @@ func TestTenKills(t *testing.T) {
 		}
 	}))
 	t.Cleanup(host.Close)
-	make := func(kills int) map[string]string {
+	copyAll := func(kills int) map[string]string {
 		server := redistest.Real(t)
 		rdb := redis.NewClient(&redis.Options{Addr: server.Addr})
 		defer rdb.Close()
 		dir := t.TempDir()
-		l := settled(t, rdb, "a", host.URL, rooms)
+		l := succeedBatch(t, rdb, "a", host.URL, rooms)
 		for n := range kills {
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), copierRedis+"="+server.URL(), copierStore+"=file://"+dir)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			redistest.Until(t, "a copier works", func() bool {
-				return len(files(t, filepath.Join(dir, "a"))) >= min(2*n, rooms)
+			redistest.Until(t, "a copier has copied images", func() bool {
+				return len(readFiles(t, filepath.Join(dir, "a"))) >= min(2*n, rooms)
 			})
 			cmd.Process.Kill()
 			cmd.Wait()
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		c := copier(rdb, "file://"+dir)
+		c := newCopier(rdb, "file://"+dir)
 		running.Go(func() { c.Run(ctx) })
-		redistest.Until(t, "all is copied", func() bool {
+		redistest.Until(t, "all images are copied", func() bool {
 			b, err := l.Batch(t.Context(), "a")
 			return err == nil && b.PendingImages == 0 && images.Archived(b)
 		})
@@ -138,20 +139,20 @@ func TestTenKills(t *testing.T) {
 		running.Wait()
 		c.Fetcher.Close()
 		if b, err := l.Batch(t.Context(), "a"); err != nil || b.CopiedImages != 2*rooms || b.LostImages > 0 {
-			t.Errorf("%+v, %v", b, err)
+			t.Errorf("batch %+v (%v), want all images copied", b, err)
 		}
-		return files(t, filepath.Join(dir, "a"))
+		return readFiles(t, filepath.Join(dir, "a"))
 	}
-	peace, war := make(0), make(10)
-	if diff := cmp.Diff(peace, war); diff != "" {
-		t.Errorf("the folder differs after ten kills:\n%.2000s", diff)
+	want, got := copyAll(0), copyAll(10)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the folder differs after ten kills (-want +got):\n%.2000s", diff)
 	}
-	for name, text := range peace {
+	for name, text := range want {
 		if filepath.Ext(name) == ".png" && (!strings.HasPrefix(text, string(board)) || strings.Contains(name, "..")) {
-			t.Errorf("%s has %d bytes", name, len(text))
+			t.Errorf("%s with %d bytes is not a board, or has a bad name", name, len(text))
 		}
 	}
-	if len(peace) != 2*rooms+3 {
-		t.Errorf("there are %d files", len(peace))
+	if len(want) != 2*rooms+3 {
+		t.Errorf("the folder has %d files", len(want))
 	}
 }

@@ -38,7 +38,7 @@ func noise(width, height int) image.Image {
 	return img
 }
 
-func encoded(t *testing.T, format images.Format, width, height int) []byte {
+func encodeNoise(t *testing.T, format images.Format, width, height int) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	var err error
@@ -59,8 +59,8 @@ func withPreview(photo []byte) []byte {
 	return slices.Concat(photo[:2], segment, photo[2:])
 }
 
-// fetcher returns a fetcher that may connect to these private hosts.
-func fetcher(t *testing.T, o images.FetcherOptions, private ...string) *images.Fetcher {
+// newFetcher returns a fetcher that may connect to these private hosts.
+func newFetcher(t *testing.T, o images.FetcherOptions, private ...string) *images.Fetcher {
 	t.Helper()
 	var err error
 	if o.Private, err = guard.ParsePrivate(private); err != nil {
@@ -71,7 +71,7 @@ func fetcher(t *testing.T, o images.FetcherOptions, private ...string) *images.F
 	return f
 }
 
-func read(ctx context.Context, f *images.Fetcher, url string) ([]byte, error) {
+func fetch(ctx context.Context, f *images.Fetcher, url string) ([]byte, error) {
 	img, err := f.Open(ctx, url)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func read(ctx context.Context, f *images.Fetcher, url string) ([]byte, error) {
 func TestFetch(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	board, photo := encoded(t, images.PNG, 64, 48), encoded(t, images.JPEG, 48, 64)
+	board, photo := encodeNoise(t, images.PNG, 64, 48), encodeNoise(t, images.JPEG, 48, 64)
 	chunked := func(b []byte) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.(http.Flusher).Flush()
@@ -105,13 +105,13 @@ func TestFetch(t *testing.T) {
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	patient := fetcher(t, images.FetcherOptions{MaxBytes: 1 << 20, Timeout: time.Minute}, "127.0.0.1")
-	hasty := fetcher(t, images.FetcherOptions{MaxBytes: 1 << 20, Timeout: 500 * time.Millisecond}, "127.0.0.1")
+	normal := newFetcher(t, images.FetcherOptions{MaxBytes: 1 << 20, Timeout: time.Minute}, "127.0.0.1")
+	short := newFetcher(t, images.FetcherOptions{MaxBytes: 1 << 20, Timeout: 500 * time.Millisecond}, "127.0.0.1")
 	for i, c := range []struct {
-		name string
-		h    http.HandlerFunc
-		want []byte // the image if says is empty
-		says string
+		name    string
+		h       http.HandlerFunc
+		want    []byte // the image if message is empty
+		message string
 	}{
 		{"png", whole(board), board, ""},
 		{"jpeg", whole(photo), photo, ""},
@@ -124,7 +124,7 @@ func TestFetch(t *testing.T) {
 			}
 			w.Write(board)
 		}, board, ""},
-		{"redirects without end", func(w http.ResponseWriter, r *http.Request) {
+		{"endless redirects", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.Path, http.StatusFound)
 		}, nil, "more than 5 redirects"},
 		{"a redirect to a file", func(w http.ResponseWriter, r *http.Request) {
@@ -137,21 +137,21 @@ func TestFetch(t *testing.T) {
 		{"503", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, nil,
 			"answered 503"},
 		{"HTML", whole([]byte("<html>gone</html>")), nil, `neither PNG nor JPEG: it begins with "<h"`},
-		{"nothing", whole(nil), nil, "cut off"},
-		{"a header that lies", whole(append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, 100)...)), nil,
+		{"empty body", whole(nil), nil, "cut off"},
+		{"invalid header", whole(append([]byte("\x89PNG\r\n\x1a\n"), make([]byte, 100)...)), nil,
 			"header cannot be read"},
-		{"cut off, by its length", func(w http.ResponseWriter, _ *http.Request) {
+		{"cut off, shorter than Content-Length", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", strconv.Itoa(len(board)))
 			w.Write(board[:len(board)/2])
 		}, nil, "breaks off"},
-		{"cut off, without a length", chunked(board[:len(board)/2]), nil, "cut off"},
-		{"a JPEG that is cut off", chunked(photo[:len(photo)-2]), nil, "cut off"},
-		{"cut off, and its length says that this is all", whole(board[:len(board)/2]), nil, "cut off"},
-		{"a JPEG that is cut off, and its length says that this is all", whole(photo[:len(photo)/2]), nil, "cut off"},
-		{"bytes behind the end", whole(boardAndMore), boardAndMore, ""},
-		{"bytes behind the end of a JPEG", whole(photoAndMore), photoAndMore, ""},
-		{"a JPEG with a preview, cut off", whole(withPreview(photo)[:len(photo)/2+len(photo)]), nil, "cut off"},
-		{"a JPEG with a preview", whole(withPreview(photo)), withPreview(photo), ""},
+		{"cut off, no Content-Length", chunked(board[:len(board)/2]), nil, "cut off"},
+		{"JPEG cut off, no Content-Length", chunked(photo[:len(photo)-2]), nil, "cut off"},
+		{"cut off, with matching Content-Length", whole(board[:len(board)/2]), nil, "cut off"},
+		{"JPEG cut off, with matching Content-Length", whole(photo[:len(photo)/2]), nil, "cut off"},
+		{"bytes after the end", whole(boardAndMore), boardAndMore, ""},
+		{"bytes after the end of a JPEG", whole(photoAndMore), photoAndMore, ""},
+		{"JPEG with a preview, cut off", whole(withPreview(photo)[:len(photo)/2+len(photo)]), nil, "cut off"},
+		{"JPEG with a preview", whole(withPreview(photo)), withPreview(photo), ""},
 		{"byte by byte", func(w http.ResponseWriter, _ *http.Request) {
 			for i := range board {
 				w.Write(board[i : i+1])
@@ -160,13 +160,13 @@ func TestFetch(t *testing.T) {
 				}
 			}
 		}, board, ""},
-		{"too long, by its length", func(w http.ResponseWriter, _ *http.Request) {
+		{"Content-Length too large", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", strconv.Itoa(2<<20))
 			w.Write(board)
 		}, nil, "more than 1048576"},
 		{"endless", endless(board), nil, "more than 1048576 bytes"},
 		{"endless header", endless(photo[:20]), nil, "header cannot be read"},
-		{"never an answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, nil,
+		{"never a response", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, nil,
 			"not read within 500ms"},
 		{"never an end", func(w http.ResponseWriter, r *http.Request) {
 			w.Write(board[:100])
@@ -177,20 +177,20 @@ func TestFetch(t *testing.T) {
 		path := fmt.Sprintf("/%d/secret", i)
 		mux.HandleFunc(path, c.h)
 		t.Run(c.name, func(t *testing.T) {
-			f := patient
+			f := normal
 			if strings.HasPrefix(c.name, "never") {
-				f = hasty
+				f = short
 			}
-			got, err := read(t.Context(), f, server.URL+path)
-			if c.says == "" {
+			got, err := fetch(t.Context(), f, server.URL+path)
+			if c.message == "" {
 				if err != nil || !bytes.Equal(got, c.want) {
-					t.Errorf("%d bytes, %v", len(got), err)
+					t.Errorf("got %d bytes, %v, want the image of %d bytes", len(got), err, len(c.want))
 				}
 				return
 			}
 			var e *images.FetchError
-			if !errors.As(err, &e) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "secret") {
-				t.Errorf("%v, want %s", err, c.says)
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), c.message) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("Open() = %v, want %s", err, c.message)
 			}
 		})
 	}
@@ -199,7 +199,7 @@ func TestFetch(t *testing.T) {
 // A host name or a redirect cannot lead the fetcher into a private network.
 func TestFetchGuard(t *testing.T) {
 	t.Parallel()
-	board := encoded(t, images.PNG, 8, 8)
+	board := encodeNoise(t, images.PNG, 8, 8)
 	var hits atomic.Int32
 	inner := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		hits.Add(1)
@@ -217,32 +217,32 @@ func TestFetchGuard(t *testing.T) {
 		"http://0.0.0.0" + port,
 		"http://rebound.test" + port, "http://169.254.0.23/", "http://100.64.0.1/", "http://10.0.0.1/",
 	} {
-		f := fetcher(t, images.FetcherOptions{Timeout: 5 * time.Second})
+		f := newFetcher(t, images.FetcherOptions{Timeout: 5 * time.Second})
 		f.UseResolver(resolver)
-		if _, err := read(t.Context(), f, url); !errors.Is(err, guard.ErrPrivate) {
-			t.Errorf("%s: %v", url, err)
+		if _, err := fetch(t.Context(), f, url); !errors.Is(err, guard.ErrPrivate) {
+			t.Errorf("Open(%s) = %v, want ErrPrivate", url, err)
 		}
 	}
-	f := fetcher(t, images.FetcherOptions{}, "127.0.0.1")
+	f := newFetcher(t, images.FetcherOptions{}, "127.0.0.1")
 	f.UseResolver(guardtest.DNS(t, func() []string { return []string{"10.0.0.1"} }))
-	if _, err := read(t.Context(), f, "http://rebound.test"+port); !errors.Is(err, guard.ErrPrivate) {
-		t.Errorf("another private address: %v", err)
+	if _, err := fetch(t.Context(), f, "http://rebound.test"+port); !errors.Is(err, guard.ErrPrivate) {
+		t.Errorf("other private address: Open() = %v, want ErrPrivate", err)
 	}
-	f = fetcher(t, images.FetcherOptions{}, "public.test")
+	f = newFetcher(t, images.FetcherOptions{}, "public.test")
 	f.UseResolver(resolver)
 	redirecting := "http://public.test" + outer.URL[strings.LastIndex(outer.URL, ":"):]
-	if _, err := read(t.Context(), f, redirecting); !errors.Is(err, guard.ErrPrivate) {
-		t.Errorf("after a redirect: %v", err)
+	if _, err := fetch(t.Context(), f, redirecting); !errors.Is(err, guard.ErrPrivate) {
+		t.Errorf("after a redirect: Open() = %v, want ErrPrivate", err)
 	}
 	if n := hits.Load(); n > 0 {
-		t.Errorf("%d connections were made", n)
+		t.Errorf("%d requests reached the private server, want 0", n)
 	}
-	if got, err := read(t.Context(), fetcher(t, images.FetcherOptions{}, "localhost"), redirecting); err == nil {
-		t.Errorf("public.test is not listed, and %d bytes came", len(got))
+	if got, err := fetch(t.Context(), newFetcher(t, images.FetcherOptions{}, "localhost"), redirecting); err == nil {
+		t.Errorf("public.test is not listed, but %d bytes were fetched", len(got))
 	}
-	if got, err := read(t.Context(), fetcher(t, images.FetcherOptions{}, "127.0.0.1"), inner.URL); err != nil ||
+	if got, err := fetch(t.Context(), newFetcher(t, images.FetcherOptions{}, "127.0.0.1"), inner.URL); err != nil ||
 		!bytes.Equal(got, board) {
-		t.Errorf("a listed address: %v", err)
+		t.Errorf("listed address: %v", err)
 	}
 }
 
@@ -250,14 +250,14 @@ func TestFetchGuard(t *testing.T) {
 func TestFetchRate(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	board := encoded(t, images.PNG, 200, 200)
+	board := encodeNoise(t, images.PNG, 200, 200)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(board) }))
 	t.Cleanup(server.Close)
 	for _, o := range []images.FetcherOptions{{Bytes: 2 * 120_000}, {Requests: 2}} {
-		f := fetcher(t, o, "127.0.0.1")
+		f := newFetcher(t, o, "127.0.0.1")
 		began := time.Now()
 		for range 4 { // 120 kB each
-			if _, err := read(t.Context(), f, server.URL); err != nil {
+			if _, err := fetch(t.Context(), f, server.URL); err != nil {
 				t.Fatal(err)
 			}
 		}

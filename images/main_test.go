@@ -27,13 +27,13 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			panic(err)
 		}
-		copier(redis.NewClient(o), os.Getenv(copierStore)).Run(context.Background())
+		newCopier(redis.NewClient(o), os.Getenv(copierStore)).Run(context.Background())
 	}
 	goleak.VerifyTestMain(needs.Reporting(m))
 }
 
-// copier returns a copier for a store. It fetches at most 4 MB a second.
-func copier(rdb *redis.Client, store string) *images.Copier {
+// newCopier returns a copier for a store. It fetches at most 4 MB a second.
+func newCopier(rdb *redis.Client, store string) *images.Copier {
 	s, err := images.OpenStore(store, images.Credentials{AccessKeyID: testKey, SecretAccessKey: testSecret})
 	if err != nil {
 		panic(err)

@@ -23,34 +23,34 @@ import (
 	"tiwsnap/ledger"
 )
 
-// boards starts a host whose images differ by path. at returns the image of a path.
-func boards(t *testing.T) (host *httptest.Server, at func(path string) string) {
+// startImageHost starts a host whose images differ by path. imageOf returns the image of a path.
+func startImageHost(t *testing.T) (host *httptest.Server, imageOf func(path string) string) {
 	t.Helper()
-	board := encoded(t, images.PNG, 40, 40)
-	at = func(path string) string { return string(board) + path } // the path after the end makes the images differ
+	board := encodeNoise(t, images.PNG, 40, 40)
+	imageOf = func(path string) string { return string(board) + path } // the path after the end makes the images differ
 	host = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, at(r.URL.Path))
+		fmt.Fprint(w, imageOf(r.URL.Path))
 	}))
 	t.Cleanup(host.Close)
-	return host, at
+	return host, imageOf
 }
 
-// wanted returns the expected files of a batch that settled has made.
-func wanted(rooms int, at func(path string) string) map[string]string {
+// wantFiles returns the expected files of a batch of succeedBatch.
+func wantFiles(rooms int, imageOf func(path string) string) map[string]string {
 	want := map[string]string{"results.csv": "", "results.jsonl": "", "index.html": ""}
 	for row := 1; row <= rooms; row++ {
 		for n := 1; n <= 2; n++ {
-			want[fmt.Sprintf("%04d-%d班-.-%d/%d.png", row, row, row, n)] = at(fmt.Sprintf("/%d/%d", row, n))
+			want[fmt.Sprintf("%04d-%d班-.-%d/%d.png", row, row, row, n)] = imageOf(fmt.Sprintf("/%d/%d", row, n))
 		}
 	}
 	return want
 }
 
-// run runs a copier until the test ends or stop is called.
-func run(t *testing.T, rdb *redis.Client, store string) (stop func()) {
+// runCopier runs a copier until the test ends or stop is called.
+func runCopier(t *testing.T, rdb *redis.Client, store string) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	c := copier(rdb, store)
+	c := newCopier(rdb, store)
 	var running sync.WaitGroup
 	running.Go(func() { c.Run(ctx) })
 	stop = sync.OnceFunc(func() {
@@ -62,29 +62,29 @@ func run(t *testing.T, rdb *redis.Client, store string) (stop func()) {
 	return stop
 }
 
-// stuck waits until the copier reports that no image can be copied, and checks the reason.
-func stuck(t *testing.T, l *ledger.Ledger, words string) {
+// waitForCopyTrouble waits until the copier reports that no image can be copied, and checks the reason.
+func waitForCopyTrouble(t *testing.T, l *ledger.Ledger, words string) {
 	t.Helper()
-	redistest.Until(t, "it is told that no image can be copied", func() bool {
+	redistest.Until(t, "a copy trouble is reported", func() bool {
 		trouble, err := l.CopyTrouble(t.Context())
 		if err != nil || trouble == nil {
 			return false
 		}
 		if !strings.Contains(trouble.Why, words) || strings.Contains(trouble.Why, testSecret) {
-			t.Fatalf("it is told that %q", trouble.Why)
+			t.Fatalf("copy trouble %q, want %q and no secret", trouble.Why, words)
 		}
 		return true
 	})
 }
 
-// allCopied waits until each image of a batch is copied, the lists are written, and no trouble is reported.
-func allCopied(t *testing.T, l *ledger.Ledger, id string, n int) {
+// waitForCopies waits until each image of a batch is copied, the lists are written, and no trouble is reported.
+func waitForCopies(t *testing.T, l *ledger.Ledger, id string, n int) {
 	t.Helper()
-	redistest.Until(t, "all is copied", func() bool {
+	redistest.Until(t, "all images are copied", func() bool {
 		b, err := l.Batch(t.Context(), id)
 		return err == nil && b.CopiedImages == n && b.PendingImages+b.LostImages == 0 && images.Archived(b)
 	})
-	redistest.Until(t, "no trouble is told", func() bool {
+	redistest.Until(t, "no copy trouble is reported", func() bool {
 		trouble, err := l.CopyTrouble(t.Context())
 		return err == nil && trouble == nil
 	})
@@ -95,7 +95,7 @@ func TestCopierToS3(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	const rooms = 20
-	host, at := boards(t)
+	host, imageOf := startImageHost(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -103,40 +103,40 @@ func TestCopierToS3(t *testing.T) {
 	addr := listener.Addr().String()
 	listener.Close()
 	dir := t.TempDir()
-	kill := gatewayAt(t, addr, dir)
+	kill := startS3At(t, addr, dir)
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Real(t).Addr})
 	defer rdb.Close()
-	l := settled(t, rdb, "a", host.URL, rooms)
-	stop := run(t, rdb, "s3://boards/school?region=us-east-1&endpoint="+url.QueryEscape("http://"+addr))
+	l := succeedBatch(t, rdb, "a", host.URL, rooms)
+	stop := runCopier(t, rdb, "s3://boards/school?region=us-east-1&endpoint="+url.QueryEscape("http://"+addr))
 	folder := filepath.Join(dir, "boards/school/a")
-	redistest.Until(t, "some images are there", func() bool { return len(files(t, folder)) >= 4 })
+	redistest.Until(t, "some images are copied", func() bool { return len(readFiles(t, folder)) >= 4 })
 	kill()
 	b, err := l.Batch(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if b.PendingImages > 0 { // else the copier was done before
-		stuck(t, l, "connect")
+		waitForCopyTrouble(t, l, "connect")
 	}
-	gatewayAt(t, addr, dir)
-	allCopied(t, l, "a", 2*rooms)
+	startS3At(t, addr, dir)
+	waitForCopies(t, l, "a", 2*rooms)
 	stop()
-	if got, want := files(t, folder), wanted(rooms, at); !maps.Equal(got, want) {
-		t.Errorf("there lies %q, want %q", names(got), names(want))
+	if got, want := readFiles(t, folder), wantFiles(rooms, imageOf); !maps.Equal(got, want) {
+		t.Errorf("files %q, want %q", nameSizes(got), nameSizes(want))
 	}
 }
 
 // A store that denies access is reported, and images stay pending until it permits access.
-func TestCopierForbidden(t *testing.T) {
+func TestCopierWaitsForPermission(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	const rooms = 3
-	host, at := boards(t)
+	host, imageOf := startImageHost(t)
 	dir := t.TempDir()
-	store := gateway(t, dir)
+	store := startS3(t, dir)
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Real(t).Addr})
 	defer rdb.Close()
-	l := settled(t, rdb, "a", host.URL, rooms)
+	l := succeedBatch(t, rdb, "a", host.URL, rooms)
 	forbid := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprint(w, `<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>`)
@@ -149,23 +149,23 @@ func TestCopierForbidden(t *testing.T) {
 		if err := l.ReportCopyTrouble(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
-		stop := run(t, rdb, c.store)
-		stuck(t, l, c.words)
+		stop := runCopier(t, rdb, c.store)
+		waitForCopyTrouble(t, l, c.words)
 		stop()
 	}
 	if b, err := l.Batch(t.Context(), "a"); err != nil || b.PendingImages != 2*rooms {
-		t.Errorf("%+v, %v", b, err)
+		t.Errorf("batch %+v (%v), want all images pending", b, err)
 	}
-	stop := run(t, rdb, store)
-	allCopied(t, l, "a", 2*rooms)
+	stop := runCopier(t, rdb, store)
+	waitForCopies(t, l, "a", 2*rooms)
 	stop()
-	if got, want := files(t, filepath.Join(dir, "boards/a")), wanted(rooms, at); !maps.Equal(got, want) {
-		t.Errorf("there lies %q, want %q", names(got), names(want))
+	if got, want := readFiles(t, filepath.Join(dir, "boards/a")), wantFiles(rooms, imageOf); !maps.Equal(got, want) {
+		t.Errorf("files %q, want %q", nameSizes(got), nameSizes(want))
 	}
 }
 
-// disk mounts a small file system for one test, or skips the test without the right to mount. grow enlarges it.
-func disk(t *testing.T, size string) (dir string, grow func(size string)) {
+// mountDisk mounts a small file system for one test, or skips the test without the right to mount. grow enlarges it.
+func mountDisk(t *testing.T, size string) (dir string, grow func(size string)) {
 	t.Helper()
 	mount := func(args ...string) error {
 		if os.Getuid() != 0 {
@@ -195,33 +195,33 @@ func disk(t *testing.T, size string) (dir string, grow func(size string)) {
 }
 
 // On a full disk images stay pending, files are complete, and no temporary file is left.
-func TestCopierOnAFullDisk(t *testing.T) {
+func TestCopierOnFullDisk(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	const rooms = 20
-	host, at := boards(t)
-	dir, grow := disk(t, "100k") // 40 images take 200 kB
+	host, imageOf := startImageHost(t)
+	dir, grow := mountDisk(t, "100k") // 40 images take 200 kB
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Real(t).Addr})
 	defer rdb.Close()
-	l := settled(t, rdb, "a", host.URL, rooms)
-	stop := run(t, rdb, "file://"+dir)
-	stuck(t, l, "no space left on device")
-	want := wanted(rooms, at)
-	for name, text := range files(t, filepath.Join(dir, "a")) {
+	l := succeedBatch(t, rdb, "a", host.URL, rooms)
+	stop := runCopier(t, rdb, "file://"+dir)
+	waitForCopyTrouble(t, l, "no space left on device")
+	want := wantFiles(rooms, imageOf)
+	for name, text := range readFiles(t, filepath.Join(dir, "a")) {
 		if text != want[name] {
-			t.Errorf("%s has %d bytes, and should have %d", name, len(text), len(want[name]))
+			t.Errorf("%s has %d bytes, want %d", name, len(text), len(want[name]))
 		}
 	}
 	if b, err := l.Batch(t.Context(), "a"); err != nil || b.PendingImages == 0 || b.LostImages > 0 {
-		t.Errorf("%+v, %v", b, err)
+		t.Errorf("batch %+v (%v), want pending and no lost images", b, err)
 	}
 	grow("10m")
-	allCopied(t, l, "a", 2*rooms)
+	waitForCopies(t, l, "a", 2*rooms)
 	stop()
-	if got := files(t, filepath.Join(dir, "a")); !maps.Equal(got, want) {
-		t.Errorf("there lies %q, want %q", names(got), names(want))
+	if got := readFiles(t, filepath.Join(dir, "a")); !maps.Equal(got, want) {
+		t.Errorf("files %q, want %q", nameSizes(got), nameSizes(want))
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, ".tmp", "*")); len(left) != 0 {
-		t.Errorf("there is left %v", left)
+		t.Errorf("temporary files are left: %v", left)
 	}
 }
