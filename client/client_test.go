@@ -28,8 +28,8 @@ const (
 	namespace = "school"
 )
 
-// class yields n rooms of one application, with RoomIds from 1.
-func class(n int) iter.Seq2[client.Room, error] {
+// classRooms yields n rooms of one application, with RoomIds from 1.
+func classRooms(n int) iter.Seq2[client.Room, error] {
 	return func(yield func(client.Room, error) bool) {
 		for i := range n {
 			if !yield(client.Room{SdkAppId: app, RoomId: uint64(i + 1)}, nil) {
@@ -39,8 +39,8 @@ func class(n int) iter.Seq2[client.Room, error] {
 	}
 }
 
-// open returns a client of a new Redis and the URL of that Redis.
-func open(t *testing.T) (*client.Client, string) {
+// openClient returns a client of a new Redis and the URL of that Redis.
+func openClient(t *testing.T) (*client.Client, string) {
 	t.Helper()
 	url := redistest.URL(t)
 	c, err := client.Open(url, namespace)
@@ -55,8 +55,8 @@ func open(t *testing.T) (*client.Client, string) {
 	return c, url
 }
 
-// work runs a worker and a simulator until the test ends.
-func work(t *testing.T, url string) {
+// runWorker runs a worker and a simulator until the test ends.
+func runWorker(t *testing.T, url string) {
 	t.Helper()
 	o, err := redis.ParseURL(url)
 	if err != nil {
@@ -75,30 +75,30 @@ func work(t *testing.T, url string) {
 func TestFromEnqueueToResults(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	c, url := open(t)
+	c, url := openClient(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	batch, err := c.Batch(ctx, class(3), client.BatchOptions{ID: "monday"})
+	batch, err := c.Batch(ctx, classRooms(3), client.BatchOptions{ID: "monday"})
 	if err != nil || batch.ID != "monday" || batch.Rooms != 3 || !batch.Created {
-		t.Fatalf("%+v, %v", batch, err)
+		t.Fatalf("Batch() = %+v, %v", batch, err)
 	}
 	single, err := c.Room(ctx, client.Room{SdkAppId: app, RoomId: 9}, client.RoomOptions{Key: "lesson-7"})
 	if err != nil || !single.Created {
-		t.Fatalf("%+v, %v", single, err)
+		t.Fatalf("Room() = %+v, %v", single, err)
 	}
 	if s, err := c.Status(ctx, "monday"); err != nil || s.Ended() || s.Queued != 3 {
-		t.Errorf("before a worker runs: %+v, %v", s, err)
+		t.Errorf("Status() before a worker runs = %+v, %v", s, err)
 	}
 	if r, err := c.Result(ctx, single.ID); err != nil || r.State != ledger.Queued || r.Room.RoomId != 9 {
-		t.Errorf("before a worker runs: %+v, %v", r, err)
+		t.Errorf("Result() before a worker runs = %+v, %v", r, err)
 	}
 
-	work(t, url)
+	runWorker(t, url)
 	if s, err := c.Wait(ctx, "monday"); err != nil || !s.Ended() || s.Succeeded != 3 {
-		t.Errorf("%+v, %v", s, err)
+		t.Errorf("Wait() = %+v, %v", s, err)
 	}
 	if r, err := c.WaitSnapshot(ctx, single.ID); err != nil || r.State != ledger.Succeeded || len(r.Images) == 0 {
-		t.Errorf("%+v, %v", r, err)
+		t.Errorf("WaitSnapshot() = %+v, %v", r, err)
 	}
 	var got []string
 	for r, err := range c.Results(ctx, "monday") {
@@ -111,19 +111,19 @@ func TestFromEnqueueToResults(t *testing.T) {
 		}
 	}
 	if text := strings.Join(got, ","); text != "1 succeeded,2 succeeded,3 succeeded" {
-		t.Error(text)
+		t.Errorf("Results() = %s, want 1, 2 and 3 succeeded", text)
 	}
 	for _, id := range []string{"monday", single.ID, "monday.2"} {
 		if n, err := c.Cancel(ctx, id); err != nil || n != 0 {
-			t.Errorf("%d of %s were canceled after the end, %v", n, id, err)
+			t.Errorf("Cancel(%s) after the end = %d, %v, want 0", id, n, err)
 		}
 	}
 }
 
 func TestCancel(t *testing.T) {
 	t.Parallel()
-	c, _ := open(t)
-	if _, err := c.Batch(t.Context(), class(5), client.BatchOptions{ID: "monday"}); err != nil {
+	c, _ := openClient(t)
+	if _, err := c.Batch(t.Context(), classRooms(5), client.BatchOptions{ID: "monday"}); err != nil {
 		t.Fatal(err)
 	}
 	single, err := c.Room(t.Context(), client.Room{SdkAppId: app, RoomId: 9}, client.RoomOptions{})
@@ -135,11 +135,11 @@ func TestCancel(t *testing.T) {
 		want int
 	}{{"monday.2", 1}, {"monday.2", 0}, {single.ID, 1}, {"monday", 4}, {"monday", 0}} {
 		if n, err := c.Cancel(t.Context(), test.id); err != nil || n != test.want {
-			t.Errorf("%s: %d canceled, want %d; %v", test.id, n, test.want, err)
+			t.Errorf("Cancel(%s) = %d, %v, want %d", test.id, n, err, test.want)
 		}
 	}
 	if s, err := c.Wait(t.Context(), "monday"); err != nil || s.Canceled != 5 {
-		t.Errorf("%+v, %v", s, err)
+		t.Errorf("Wait() = %+v, %v", s, err)
 	}
 }
 
@@ -152,11 +152,11 @@ func TestErrors(t *testing.T) {
 	} {
 		c, err := client.Open(test.url, test.namespace)
 		if c != nil || err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "S3CR3T") {
-			t.Errorf("%s %q: %v", test.url, test.namespace, err)
+			t.Errorf("Open(%s, %q) = %v, want %s", test.url, test.namespace, err, test.want)
 		}
 	}
 
-	c, _ := open(t)
+	c, _ := openClient(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, status := c.Status(ctx, "none")
 	_, result := c.Result(ctx, "s-none")
@@ -170,22 +170,22 @@ func TestErrors(t *testing.T) {
 	}
 	for i, err := range []error{status, result, waited, waitedSnapshot, canceled, results("none")} {
 		if !errors.Is(err, client.ErrNotFound) {
-			t.Errorf("%d: %v", i, err)
+			t.Errorf("call %d = %v, want ErrNotFound", i, err)
 		}
 	}
 	var wrong *client.RoomError
 	if _, err := c.Room(ctx, client.Room{RoomId: 1}, client.RoomOptions{}); !errors.As(err, &wrong) {
-		t.Errorf("a room without an application: %v", err)
+		t.Errorf("Room() without SdkAppId = %v, want a RoomError", err)
 	}
-	if _, err := c.Batch(ctx, class(2), client.BatchOptions{ID: "monday"}); err != nil {
+	if _, err := c.Batch(ctx, classRooms(2), client.BatchOptions{ID: "monday"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Batch(ctx, class(3), client.BatchOptions{ID: "monday"}); !errors.Is(err, client.ErrExists) {
-		t.Errorf("other rooms by the same id: %v", err)
+	if _, err := c.Batch(ctx, classRooms(3), client.BatchOptions{ID: "monday"}); !errors.Is(err, client.ErrExists) {
+		t.Errorf("Batch() of other rooms with the same id = %v, want ErrExists", err)
 	}
 	cancel()
 	if _, err := c.Wait(ctx, "monday"); !errors.Is(err, context.Canceled) {
-		t.Errorf("a wait that was broken off: %v", err)
+		t.Errorf("Wait() with a canceled context = %v", err)
 	}
 }
 
@@ -199,17 +199,17 @@ func TestEviction(t *testing.T) {
 	var evicts *client.EvictionError
 	if _, err := c.Room(t.Context(), client.Room{SdkAppId: app, RoomId: 1},
 		client.RoomOptions{}); !errors.As(err, &evicts) {
-		t.Errorf("err = %v", err)
+		t.Errorf("Room() = %v, want an EvictionError", err)
 	}
 }
 
-// TestLost checks that a producer learns what Redis has lost, and can enqueue the same batch again.
-func TestLost(t *testing.T) {
+// Lost returns what Redis has lost. The same batch can be enqueued again.
+func TestLostReportsLoss(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	c, url := open(t)
+	c, url := openClient(t)
 	ctx := t.Context()
-	if _, err := c.Batch(ctx, class(3), client.BatchOptions{ID: "monday"}); err != nil {
+	if _, err := c.Batch(ctx, classRooms(3), client.BatchOptions{ID: "monday"}); err != nil {
 		t.Fatal(err)
 	}
 	room, err := c.Room(ctx, client.Room{SdkAppId: app, RoomId: 9}, client.RoomOptions{Key: "lesson"})
@@ -217,7 +217,7 @@ func TestLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if loss, err := c.Lost(ctx); loss != nil || err != nil {
-		t.Fatalf("nothing is lost: %v, %v", loss, err)
+		t.Fatalf("Lost() = %v, %v before a loss", loss, err)
 	}
 	o, err := redis.ParseURL(url)
 	if err != nil {
@@ -229,25 +229,25 @@ func TestLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	var loss *client.Loss
-	late := time.After(time.Minute)
+	deadline := time.After(time.Minute)
 	for loss == nil {
 		select {
 		case <-time.Tick(50 * time.Millisecond):
-		case <-late:
-			t.Fatal("the loss is not found")
+		case <-deadline:
+			t.Fatal("Lost() = nil after a minute")
 		}
 		if loss, err = c.Lost(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if !slices.Contains(loss.Missing, "monday") || !slices.Contains(loss.Missing, room.ID) {
-		t.Fatalf("lost: %+v", loss)
+		t.Fatalf("Lost() = %+v, want monday and %s in Missing", loss, room.ID)
 	}
 	if _, err := c.Wait(ctx, "monday"); !errors.Is(err, client.ErrNotFound) {
-		t.Errorf("wait for what is lost: %v", err)
+		t.Errorf("Wait() for a lost batch = %v, want ErrNotFound", err)
 	}
-	b, err := c.Batch(ctx, class(3), client.BatchOptions{ID: "monday"})
+	b, err := c.Batch(ctx, classRooms(3), client.BatchOptions{ID: "monday"})
 	if err != nil || !b.Created {
-		t.Errorf("%+v, %v", b, err)
+		t.Errorf("Batch() after the loss = %+v, %v, want it created", b, err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 // A single room is found as soon as it is enqueued. A row of a batch that was canceled
 // before it was fed is found as canceled. Each is found once, by RoomId and by label.
-func TestFindWhatHasNotBegun(t *testing.T) {
+func TestFindQueuedRooms(t *testing.T) {
 	ctx, rdb := t.Context(), redistest.Client(t)
 	client, r, l := enqueue.New(rdb, keys.Default), results.NewReader(rdb, keys.Default), ledger.New(rdb, ledger.Options{})
 	single := func(n uint64) string {
@@ -28,11 +28,11 @@ func TestFindWhatHasNotBegun(t *testing.T) {
 		}
 		return s.ID
 	}
-	want := func(when, word string, want map[string]ledger.State) {
+	checkFound := func(when, word string, want map[string]ledger.State) {
 		t.Helper()
 		found, err := r.Find(ctx, word, 100, "")
 		if err != nil || found.More || found.Next != "" {
-			t.Fatalf("%s: %+v, %v", when, found, err)
+			t.Fatalf("%s: Find() = %+v, %v, want one page", when, found, err)
 		}
 		got := map[string]ledger.State{}
 		for _, s := range found.Snapshots {
@@ -42,13 +42,13 @@ func TestFindWhatHasNotBegun(t *testing.T) {
 			got[s.ID] = s.State
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s, %s: %s", when, word, diff)
+			t.Errorf("%s: Find(%s) (-want +got):\n%s", when, word, diff)
 		}
 	}
 	one, two := single(1), single(2)
 	single(1)
-	want("queued", "3b", map[string]ledger.State{one: ledger.Queued, two: ledger.Queued})
-	want("queued", "1", map[string]ledger.State{one: ledger.Queued})
+	checkFound("queued", "3b", map[string]ledger.State{one: ledger.Queued, two: ledger.Queued})
+	checkFound("queued", "1", map[string]ledger.State{one: ledger.Queued})
 
 	payload := tasks.SnapshotPayload{ID: one,
 		Room: tasks.Room{SdkAppId: 7, RoomId: 1, Label: map[string]string{"Class": "3b"}}}
@@ -69,9 +69,9 @@ func TestFindWhatHasNotBegun(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after := entries(); after != before {
-		t.Errorf("the index has %d entries, and had %d before the room was begun", after, before)
+		t.Errorf("the index has %d entries after Begin, want %d as before", after, before)
 	}
-	want("begun", "3b", map[string]ledger.State{one: ledger.Sending, two: ledger.Queued})
+	checkFound("begun", "3b", map[string]ledger.State{one: ledger.Sending, two: ledger.Queued})
 
 	_, err := client.Batch(ctx, func(yield func(tasks.Room, error) bool) {
 		for n := range uint64(3) {
@@ -87,7 +87,8 @@ func TestFindWhatHasNotBegun(t *testing.T) {
 	if _, err := l.Cancel(ctx, "b.2", room); err != nil {
 		t.Fatal(err)
 	}
-	want("canceled", "4a", map[string]ledger.State{"b.1": ledger.Queued, "b.2": ledger.Canceled, "b.3": ledger.Queued})
+	checkFound("canceled", "4a",
+		map[string]ledger.State{"b.1": ledger.Queued, "b.2": ledger.Canceled, "b.3": ledger.Queued})
 
 	// Paging finds the same rooms.
 	got := map[string]ledger.State{}
@@ -95,7 +96,7 @@ func TestFindWhatHasNotBegun(t *testing.T) {
 	for ; pages < 10; pages++ {
 		found, err := r.Find(ctx, "4a", 1, after)
 		if err != nil || found.Waiting > 3 || len(found.Snapshots) > 1 {
-			t.Fatalf("%+v, %v", found, err)
+			t.Fatalf("Find() of one page = %+v, %v", found, err)
 		}
 		for _, s := range found.Snapshots {
 			got[s.ID] = s.State
@@ -106,6 +107,6 @@ func TestFindWhatHasNotBegun(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]ledger.State{"b.1": ledger.Queued, "b.2": ledger.Canceled, "b.3": ledger.Queued},
 		got); diff != "" {
-		t.Errorf("by %d pages: %s", pages, diff)
+		t.Errorf("rooms of %d pages (-want +got):\n%s", pages, diff)
 	}
 }

@@ -29,19 +29,19 @@ import (
 )
 
 var (
-	nasty = []string{
+	labelTexts = []string{
 		"高二（3）班", "=1+1", "+49", "-x", "@SUM(A1)", "＝1", "a,b;c\"d\"", "'quoted'", " blank ", "=HYPERLINK(\"x\")",
 		"1e5", "007",
 	}
 	labelNames = []string{"Class", "Note", "=x"}
 )
 
-// ended returns the results of a batch. Their labels look like formulas but are none,
+// sampleResults returns the results of a batch. Their labels look like formulas but are none,
 // some have images, and some have their own parameters.
-func ended() []results.Result {
+func sampleResults() []results.Result {
 	at := time.Date(2026, 11, 23, 10, 45, 3, 0, time.UTC)
 	var all []results.Result
-	for i, text := range nasty {
+	for i, text := range labelTexts {
 		room := tasks.Room{SdkAppId: 1400123480, RoomId: uint64(i + 1), Label: map[string]string{"Class": text, "=x": "y"}}
 		if i%2 == 0 {
 			room.Label["Note"] = "n"
@@ -81,7 +81,7 @@ func seq(all []results.Result) iter.Seq2[results.Result, error] {
 	}
 }
 
-func sheet(t *testing.T, zone string, all []results.Result) *results.Sheet {
+func newSheet(t *testing.T, zone string, all []results.Result) *results.Sheet {
 	t.Helper()
 	at, err := time.LoadLocation(zone)
 	if err != nil {
@@ -97,12 +97,12 @@ func sheet(t *testing.T, zone string, all []results.Result) *results.Sheet {
 
 // A result list can be enqueued again unchanged. It has the same rooms with all their
 // parameters, and one note names what is left out.
-func TestResultListsAreClassLists(t *testing.T) {
-	all := ended()
+func TestResultListsCanBeEnqueued(t *testing.T) {
+	all := sampleResults()
 	for name, write := range map[string]func(w io.Writer) error{
 		"CSV":           func(w io.Writer) error { return results.WriteCSV(w, labelNames, seq(all)) },
-		"CSV for Excel": sheet(t, "Asia/Shanghai", all).WriteCSV,
-		"a workbook":    sheet(t, "Asia/Shanghai", all).WriteXLSX,
+		"CSV for Excel": newSheet(t, "Asia/Shanghai", all).WriteCSV,
+		"a workbook":    newSheet(t, "Asia/Shanghai", all).WriteXLSX,
 		"JSON lines": func(w io.Writer) error {
 			enc := json.NewEncoder(w)
 			for _, r := range all {
@@ -133,10 +133,10 @@ func TestResultListsAreClassLists(t *testing.T) {
 				want = append(want, r.Room)
 			}
 			if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
-				t.Errorf("%s\nof\n%s", diff, list.String())
+				t.Errorf("rooms (-want +got):\n%s\nof the list\n%s", diff, list.String())
 			}
 			if len(notes) != 1 || !strings.Contains(notes[0], "is a result list") {
-				t.Errorf("it says %q", notes)
+				t.Errorf("notes %q, want one: is a result list", notes)
 			}
 		})
 	}
@@ -144,12 +144,12 @@ func TestResultListsAreClassLists(t *testing.T) {
 
 // Only a result list may have the columns of one. In other lists they might be meant as
 // labels.
-func TestOtherListsHaveNoResultColumns(t *testing.T) {
+func TestOtherListsRejectResultColumns(t *testing.T) {
 	for _, list := range []string{"SdkAppId,RoomId,State\n1,2,Bavaria\n", `{"SdkAppId":1,"RoomId":2,"state":"Bavaria"}`,
 		`{"room":7,"SdkAppId":1,"RoomId":2}`} {
 		for _, err := range rooms.Read(strings.NewReader(list), rooms.Options{}) {
 			if err == nil {
-				t.Errorf("it was read: %s", list)
+				t.Errorf("Read() accepts %s", list)
 			}
 		}
 	}
@@ -157,12 +157,12 @@ func TestOtherListsHaveNoResultColumns(t *testing.T) {
 
 func TestExcelCSV(t *testing.T) {
 	var list bytes.Buffer
-	if err := sheet(t, "Asia/Shanghai", ended()).WriteCSV(&list); err != nil {
+	if err := newSheet(t, "Asia/Shanghai", sampleResults()).WriteCSV(&list); err != nil {
 		t.Fatal(err)
 	}
 	text, ok := strings.CutPrefix(list.String(), "\ufeff")
 	if !ok {
-		t.Error("no byte order mark")
+		t.Error("the list has no byte order mark")
 	}
 	lines, err := csv.NewReader(strings.NewReader(text)).ReadAll()
 	if err != nil {
@@ -179,20 +179,20 @@ func TestExcelCSV(t *testing.T) {
 	column := func(name string) int { return slices.Index(lines[0], name) }
 	if row := lines[1]; row[column("Message")] != "'=broken" ||
 		row[column("Ended (Asia/Shanghai)")] != "2026-11-23 18:45:04" || row[column("Image1")] != "" {
-		t.Errorf("%q", row)
+		t.Errorf("row 1 = %q", row)
 	}
 	if row := lines[4]; row[column("Total")] != "3" || row[column("Image1")] != "https://b.example/3/0.png" ||
 		row[column("Image3")] != "https://b.example/3/2.png" {
-		t.Errorf("%q", row)
+		t.Errorf("row 4 = %q", row)
 	}
 }
 
 // A workbook stores texts as texts, whatever they look like. It stores a number as a
 // number if that is exact, and times in local time.
 func TestXLSX(t *testing.T) {
-	all := ended()
+	all := sampleResults()
 	var b bytes.Buffer
-	if err := sheet(t, "Asia/Shanghai", all).WriteXLSX(&b); err != nil {
+	if err := newSheet(t, "Asia/Shanghai", all).WriteXLSX(&b); err != nil {
 		t.Fatal(err)
 	}
 	f, err := excelize.OpenReader(bytes.NewReader(b.Bytes()))
@@ -202,34 +202,34 @@ func TestXLSX(t *testing.T) {
 	defer f.Close()
 	lines, err := f.GetRows("Snapshots", excelize.Options{RawCellValue: true})
 	if err != nil || len(lines) != len(all)+1 {
-		t.Fatalf("%d lines, %v", len(lines), err)
+		t.Fatalf("workbook has %d lines, want %d (%v)", len(lines), len(all)+1, err)
 	}
 	at := map[string]string{}
 	for i, name := range lines[0] {
 		at[name], _ = excelize.ColumnNumberToName(i + 1)
 	}
-	cell := func(name string, row int, kind excelize.CellType, want string) {
+	checkCell := func(name string, row int, kind excelize.CellType, want string) {
 		t.Helper()
 		ref := fmt.Sprint(at[name], row)
 		got, err := f.GetCellValue("Snapshots", ref)
-		is, _ := f.GetCellType("Snapshots", ref)
+		gotKind, _ := f.GetCellType("Snapshots", ref)
 		formula, _ := f.GetCellFormula("Snapshots", ref)
-		if got != want || is != kind || formula != "" || err != nil {
-			t.Errorf("%s is %q of type %d, formula %q, %v; want %q of type %d", name, got, is, formula, err, want, kind)
+		if got != want || gotKind != kind || formula != "" || err != nil {
+			t.Errorf("%s is %q of type %d, formula %q, %v; want %q of type %d", name, got, gotKind, formula, err, want, kind)
 		}
 	}
 	const text, number = excelize.CellTypeInlineString, excelize.CellTypeUnset
 	for i, r := range all {
-		cell("Label.Class", i+2, text, r.Room.Label["Class"])
-		cell("Snapshot", i+2, text, r.ID)
+		checkCell("Label.Class", i+2, text, r.Room.Label["Class"])
+		checkCell("Snapshot", i+2, text, r.ID)
 	}
-	cell("Message", 2, text, "=broken")
-	cell("SdkAppId", 2, number, "1400123480")
-	cell("SdkAppId", 6, text, "9007199254740993")
-	cell("RoomId", 5, number, "4294967295")
-	cell("Ended (Asia/Shanghai)", 2, number, "2026-11-23 18:45:04")
-	cell("Image3", 5, text, "https://b.example/3/2.png")
-	cell("COS.Uin", 5, text, "100012345678")
+	checkCell("Message", 2, text, "=broken")
+	checkCell("SdkAppId", 2, number, "1400123480")
+	checkCell("SdkAppId", 6, text, "9007199254740993")
+	checkCell("RoomId", 5, number, "4294967295")
+	checkCell("Ended (Asia/Shanghai)", 2, number, "2026-11-23 18:45:04")
+	checkCell("Image3", 5, text, "https://b.example/3/2.png")
+	checkCell("COS.Uin", 5, text, "100012345678")
 	if raw, err := f.GetCellValue("Snapshots", fmt.Sprint(at["Ended (Asia/Shanghai)"], 2),
 		excelize.Options{RawCellValue: true}); err != nil || !strings.HasPrefix(raw, "46349.78") {
 		t.Errorf("the time is stored as %s, %v", raw, err)
@@ -237,18 +237,18 @@ func TestXLSX(t *testing.T) {
 }
 
 // A long list takes little memory and leaves no file.
-func TestALongSheetTakesLittleMemory(t *testing.T) {
+func TestSheetMemoryIsBounded(t *testing.T) {
 	needs.Time(t)
 	const n, most = 60_000, 56 << 20
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
-	one := ended()[3]
+	one := sampleResults()[3]
 	one.Images = slices.Repeat([]string{strings.Repeat("https://b.example/", 8)}, 3)
 	var before, now runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	peak := uint64(0)
-	look := func(i int) {
+	measure := func(i int) {
 		if i%1000 == 0 {
 			runtime.ReadMemStats(&now)
 			peak = max(peak, now.HeapAlloc-min(now.HeapAlloc, before.HeapAlloc))
@@ -256,7 +256,7 @@ func TestALongSheetTakesLittleMemory(t *testing.T) {
 	}
 	s, err := results.NewSheet(labelNames, time.UTC, func(yield func(results.Result, error) bool) {
 		for i := range n {
-			if look(i); !yield(one, nil) {
+			if measure(i); !yield(one, nil) {
 				return
 			}
 		}
@@ -268,7 +268,7 @@ func TestALongSheetTakesLittleMemory(t *testing.T) {
 	if err := s.WriteXLSX(writerFunc(func(p []byte) (int, error) {
 		size += len(p)
 		writes++
-		look(writes * 100)
+		measure(writes * 100)
 		return len(p), nil
 	})); err != nil {
 		t.Fatal(err)
@@ -279,7 +279,7 @@ func TestALongSheetTakesLittleMemory(t *testing.T) {
 		t.Errorf("%d MB with %d MB of heap, want at most %d", size>>20, peak>>20, most>>20)
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
-		t.Errorf("there is left %v", left)
+		t.Errorf("temporary files are left: %v", left)
 	}
 }
 
@@ -288,8 +288,8 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // A list beyond the limits of Excel is refused, not truncated.
-func TestSheetBounds(t *testing.T) {
-	refused := func(all iter.Seq2[results.Result, error], says string) {
+func TestSheetLimits(t *testing.T) {
+	checkRefused := func(all iter.Seq2[results.Result, error], message string) {
 		t.Helper()
 		s, err := results.NewSheet(nil, time.UTC, all)
 		if err == nil {
@@ -297,32 +297,32 @@ func TestSheetBounds(t *testing.T) {
 			err = s.WriteXLSX(io.Discard)
 		}
 		var own *results.SheetError
-		if !errors.As(err, &own) || !strings.Contains(err.Error(), says) {
-			t.Errorf("%v, want %s", err, says)
+		if !errors.As(err, &own) || !strings.Contains(err.Error(), message) {
+			t.Errorf("error %v, want %s", err, message)
 		}
 	}
 	wide := results.Result{Snapshot: ledger.Snapshot{Images: make([]string, 16_384)}}
-	refused(seq([]results.Result{wide}), "columns")
+	checkRefused(seq([]results.Result{wide}), "columns")
 	long := results.Result{Snapshot: ledger.Snapshot{ID: "b.1", Message: strings.Repeat("m", 32_768)}}
-	refused(seq([]results.Result{long}), "Message of snapshot b.1 has 32768 bytes")
+	checkRefused(seq([]results.Result{long}), "Message of snapshot b.1 has 32768 bytes")
 	if *results.MaxSheetRows != 1_048_576 {
-		t.Errorf("a sheet has %d rows", *results.MaxSheetRows)
+		t.Errorf("MaxSheetRows = %d, want 1048576", *results.MaxSheetRows)
 	}
 	defer func(was int) { *results.MaxSheetRows = was }(*results.MaxSheetRows)
-	*results.MaxSheetRows = len(ended()) + 1
-	sheet(t, "UTC", ended()) // with the header
+	*results.MaxSheetRows = len(sampleResults()) + 1
+	newSheet(t, "UTC", sampleResults()) // with the header
 	*results.MaxSheetRows--
-	refused(seq(ended()), fmt.Sprintf("more than %d rows", len(ended())-1))
+	checkRefused(seq(sampleResults()), fmt.Sprintf("more than %d rows", len(sampleResults())-1))
 }
 
 // If no temporary file can be created, the error says so.
-func TestSheetWithoutAFolder(t *testing.T) {
+func TestSheetWithoutTempFolder(t *testing.T) {
 	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
-	one := ended()[0]
+	one := sampleResults()[0]
 	one.Room.Label = maps.Clone(one.Room.Label)
 	one.Room.Label["Class"] = strings.Repeat("x", 1000)
 	_, err := results.NewSheet(labelNames, time.UTC, seq(slices.Repeat([]results.Result{one}, 1000)))
 	if !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the error is %v", err)
+		t.Errorf("NewSheet() = %v, want ErrNotExist", err)
 	}
 }

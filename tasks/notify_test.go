@@ -53,7 +53,7 @@ func TestNotifyID(t *testing.T) {
 	} {
 		id := tasks.NewNotify(e.event, e.ref, e.at, "").ID
 		if what := e.event + " " + e.ref; seen[id] != "" || strings.Contains(id, ".") {
-			t.Errorf("%s has the id %s, which has a dot or is that of %s", what, id, seen[id])
+			t.Errorf("%s has id %s, want no dot and not the id of %q", what, id, seen[id])
 		}
 		seen[id] = e.event + " " + e.ref
 		if again := tasks.NewNotify(e.event, e.ref, e.at, "https://other.example.com").ID; again != id {
@@ -64,14 +64,14 @@ func TestNotifyID(t *testing.T) {
 
 func TestParseNotify(t *testing.T) {
 	if _, err := tasks.ParseNotify([]byte(`{"v":99,"kind":"?"}`)); !errors.Is(err, tasks.ErrNewerPayload) {
-		t.Errorf("a newer payload: %v", err)
+		t.Errorf("ParseNotify() of a newer payload = %v, want ErrNewerPayload", err)
 	}
 	for _, bad := range []string{
 		"", "{", "null", `{"v":1,"type":"batch.ended","ref":"a"}`, `{"v":1,"id":"w-1","type":"batch.ended"}`,
 		`{"v":1,"id":"w-1","type":"batch","ref":"a"}`, `{"v":1,"id":5}`,
 	} {
 		if _, err := tasks.ParseNotify([]byte(bad)); err == nil || errors.Is(err, tasks.ErrNewerPayload) {
-			t.Errorf("payload %q: %v", bad, err)
+			t.Errorf("ParseNotify(%q) = %v, want another error", bad, err)
 		}
 	}
 }

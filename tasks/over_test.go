@@ -24,15 +24,15 @@ func TestOver(t *testing.T) {
 		name      string
 		row, want tasks.Room
 	}{
-		{"a row with only a RoomId takes everything else",
+		{"all defaults but the RoomId",
 			tasks.Room{RoomId: 5},
 			tasks.Room{SdkAppId: 1400000001, RoomId: 5, SnapshotMode: tasks.ModeAllMarks,
 				Whiteboard: defaults.Whiteboard, COS: defaults.COS, Label: defaults.Label}},
-		{"a RoomId is never a default",
+		{"no default RoomId",
 			tasks.Room{SdkAppId: 7},
 			tasks.Room{SdkAppId: 7, SnapshotMode: tasks.ModeAllMarks,
 				Whiteboard: defaults.Whiteboard, COS: defaults.COS, Label: defaults.Label}},
-		{"blocks are merged field by field and labels by name",
+		{"blocks by field, labels by name",
 			tasks.Room{SdkAppId: 7, RoomId: 5, SnapshotMode: tasks.ModeLatestMarksOnly,
 				Whiteboard: &tasks.Whiteboard{Width: new(uint64(0)), InitParams: `{"ratio":"4:3"}`},
 				COS:        &tasks.COS{Bucket: "other-1250000000", TargetDir: "monday"},
@@ -48,7 +48,7 @@ func TestOver(t *testing.T) {
 				t.Error(diff)
 			}
 			if diff := cmp.Diff(before, defaults); diff != "" {
-				t.Errorf("the defaults changed: %s", diff)
+				t.Errorf("Over() changed the defaults (-before +after):\n%s", diff)
 			}
 		})
 	}
@@ -56,9 +56,9 @@ func TestOver(t *testing.T) {
 
 // A new field of Room must be merged too. Every field that the row leaves out, at any depth, comes from the defaults.
 // RoomId is the exception.
-func TestOverMissesNoField(t *testing.T) {
+func TestOverMergesEveryField(t *testing.T) {
 	var full tasks.Room
-	fill(reflect.ValueOf(&full).Elem())
+	setFields(reflect.ValueOf(&full).Elem())
 	got := tasks.Room{RoomId: full.RoomId, Whiteboard: &tasks.Whiteboard{}, COS: &tasks.COS{}}.Over(full)
 	if diff := cmp.Diff(full, got); diff != "" {
 		t.Error(diff)
@@ -70,14 +70,14 @@ func TestOverMissesNoField(t *testing.T) {
 
 func TestOverIsAssociative(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a, b, c := room(t, "a"), room(t, "b"), room(t, "c")
+		a, b, c := drawRoom(t, "a"), drawRoom(t, "b"), drawRoom(t, "c")
 		if diff := cmp.Diff(a.Over(b).Over(c), a.Over(b.Over(c))); diff != "" {
 			t.Error(diff)
 		}
 	})
 }
 
-func room(t *rapid.T, name string) tasks.Room {
+func drawRoom(t *rapid.T, name string) tasks.Room {
 	word := rapid.SampledFrom([]string{"", "x", "y"})
 	num := rapid.Uint64Max(2)
 	side := rapid.Ptr(num, true)
@@ -103,15 +103,15 @@ func clone(r tasks.Room) tasks.Room {
 	return r
 }
 
-func fill(v reflect.Value) {
+func setFields(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
-			fill(v.Field(i))
+			setFields(v.Field(i))
 		}
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		fill(v.Elem())
+		setFields(v.Elem())
 	case reflect.Uint64:
 		v.SetUint(7)
 	case reflect.String:
@@ -119,6 +119,6 @@ func fill(v reflect.Value) {
 	case reflect.Map:
 		v.Set(reflect.ValueOf(map[string]string{"set": "set"}))
 	default:
-		panic("fill does not know " + v.Kind().String())
+		panic("setFields does not know " + v.Kind().String())
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // Tasks of the previous release are still queued when the next release starts, so the payload must not change.
-func TestPayloadIsPinned(t *testing.T) {
+func TestSnapshotPayloadIsPinned(t *testing.T) {
 	golden, err := os.ReadFile("testdata/snapshot-v1.json")
 	if err != nil {
 		t.Fatal(err)
@@ -55,12 +55,12 @@ func TestPayloadIsPinned(t *testing.T) {
 func TestParseSnapshot(t *testing.T) {
 	newer, _ := json.Marshal(tasks.SnapshotPayload{V: 99, ID: "s-1", Room: tasks.Room{SdkAppId: 1, RoomId: 1}})
 	if _, err := tasks.ParseSnapshot(newer); !errors.Is(err, tasks.ErrNewerPayload) {
-		t.Errorf("a newer payload: %v", err)
+		t.Errorf("ParseSnapshot() of a newer payload = %v, want ErrNewerPayload", err)
 	}
 	for _, bad := range []string{"", "{", "null", `{"v":1,"room":{"SdkAppId":1,"RoomId":1}}`,
 		`{"v":1,"id":"s-1","room":{}}`, `{"v":1,"id":5}`} {
 		if _, err := tasks.ParseSnapshot([]byte(bad)); err == nil || errors.Is(err, tasks.ErrNewerPayload) {
-			t.Errorf("payload %q: %v", bad, err)
+			t.Errorf("ParseSnapshot(%q) = %v, want another error", bad, err)
 		}
 	}
 }
@@ -69,25 +69,25 @@ func TestNewSnapshot(t *testing.T) {
 	_, err := tasks.NewSnapshot(tasks.Room{SnapshotMode: "All"})
 	var bad *tasks.RoomError
 	if !errors.As(err, &bad) || len(bad.Faults) != 3 {
-		t.Errorf("a room with three faults: %v", err)
+		t.Errorf("NewSnapshot() of a room with three errors = %v", err)
 	}
 	a, err := tasks.NewSnapshot(tasks.Room{SdkAppId: 1, RoomId: 1}, asynq.Queue("mine"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if a.Type() != tasks.TypeSnapshot {
-		t.Errorf("type %q", a.Type())
+		t.Errorf("Type() = %q, want %q", a.Type(), tasks.TypeSnapshot)
 	}
 }
 
 func TestRowID(t *testing.T) {
 	batch, row, ok := tasks.SplitRowID(tasks.RowID("class-1", 17))
 	if batch != "class-1" || row != 17 || !ok {
-		t.Error(batch, row, ok)
+		t.Errorf("SplitRowID() = %q, %d, %t, want class-1, 17, true", batch, row, ok)
 	}
 	for _, id := range []string{"", "s-abc", "class", "class.", "class.x", "class.0", "class.-1", ".1", "A.1", "a.1.2"} {
 		if _, _, ok := tasks.SplitRowID(id); ok {
-			t.Errorf("%q was taken for the id of a row", id)
+			t.Errorf("SplitRowID(%q) accepts it as the id of a row", id)
 		}
 	}
 }

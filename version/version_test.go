@@ -31,39 +31,39 @@ func TestRead(t *testing.T) {
 		want    Info
 		text    string
 	}{
-		{"nothing is known but the release", Info{}, nil, checkout, Info{Version: "0.1.0"}, "0.1.0"},
-		{"a git checkout", Info{}, git, checkout,
+		{"only the release", Info{}, nil, checkout, Info{Version: "0.1.0"}, "0.1.0"},
+		{"git checkout", Info{}, git, checkout,
 			Info{"0.1.0", "1234567890abcdef", "2026-11-28T00:00:00Z", true}, "0.1.0+1234567890ab.modified"},
-		{"a source archive", Info{}, &debug.BuildInfo{}, "0.1.0\nabcdef\n2026-11-28T08:00:00+08:00\n",
+		{"source archive", Info{}, &debug.BuildInfo{}, "0.1.0\nabcdef\n2026-11-28T08:00:00+08:00\n",
 			Info{"0.1.0", "abcdef", "2026-11-28T08:00:00+08:00", false}, "0.1.0+abcdef"},
-		{"the linker knows best", Info{Version: "0.2.0", Commit: "fedcba"}, git, "0.1.0\nabcdef\n2026-11-28T08:00:00+08:00\n",
+		{"linker overrides all", Info{Version: "0.2.0", Commit: "fedcba"}, git, "0.1.0\nabcdef\n2026-11-28T08:00:00+08:00\n",
 			Info{Version: "0.2.0", Commit: "fedcba"}, "0.2.0+fedcba"},
-		{"the linker knows the release alone", Info{Version: "0.2.0"}, git, checkout,
+		{"linker sets only the release", Info{Version: "0.2.0"}, git, checkout,
 			Info{"0.2.0", "1234567890abcdef", "2026-11-28T00:00:00Z", true}, "0.2.0+1234567890ab.modified"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := read(test.linked, test.build, test.release)
 			if diff := cmp.Diff(test.want, got); diff != "" || got.String() != test.text {
-				t.Errorf("%s%s", got, diff)
+				t.Errorf("read() = %s, want %s (-want +got):\n%s", got, test.text, diff)
 			}
 		})
 	}
 }
 
 // The first version in the changelog must be the current one.
-func TestChangelogHasTheRelease(t *testing.T) {
+func TestChangelogHasRelease(t *testing.T) {
 	text, err := os.ReadFile("../CHANGELOG.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	newest := regexp.MustCompile(`(?m)^## (\d\S*) - \d{4}-\d\d-\d\d$`).FindSubmatch(text)
 	if newest == nil || string(newest[1]) != Read().Version {
-		t.Errorf("CHANGELOG.md has %q, release.txt %q", newest, Read().Version)
+		t.Errorf("newest version of CHANGELOG.md is %q, want %q as in release.txt", newest, Read().Version)
 	}
 }
 
-// build builds a program from this package alone, in dir, and returns what Read returns there.
-func build(t *testing.T, dir string, args ...string) Info {
+// runProgram runs a program that uses only this package, in dir, and returns what Read returns there.
+func runProgram(t *testing.T, dir string, args ...string) Info {
 	t.Helper()
 	for name, text := range map[string]string{
 		"go.mod": "module tiwsnap\n\ngo 1.26\n",
@@ -114,14 +114,14 @@ func TestSourceArchive(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "tar", "-x", "-f", archive, "-C", dir).CombinedOutput(); err != nil {
 		t.Fatalf("tar: %v: %s", err, out)
 	}
-	got := build(t, dir)
+	got := runProgram(t, dir)
 	if got.Version == "" || got.Commit != want[0] || got.Date != want[1] {
-		t.Errorf("got %+v, want commit and date %v", got, want)
+		t.Errorf("version of a source archive = %+v, want commit and date %v", got, want)
 	}
 }
 
 // The image build has no .git, so the Dockerfile passes version, commit and date to the linker.
-func TestDockerfileTellsTheLinker(t *testing.T) {
+func TestDockerfileSetsVersion(t *testing.T) {
 	text, err := os.ReadFile("../Dockerfile")
 	if err != nil {
 		t.Fatal(err)
@@ -129,20 +129,20 @@ func TestDockerfileTellsTheLinker(t *testing.T) {
 	command := strings.ReplaceAll(string(text), "\\\n", " ")
 	flags := regexp.MustCompile(`-ldflags="([^"]*)"`).FindStringSubmatch(command)
 	if flags == nil {
-		t.Fatal("there are no -ldflags")
+		t.Fatal("Dockerfile has no -ldflags")
 	}
 	args := map[string]string{"VERSION": "9.8.7", "COMMIT": "abcdef", "DATE": "2026-11-28T00:00:00Z"}
 	for name := range args {
 		if !regexp.MustCompile(`(?m)^ARG .*\b` + name + `\b`).Match(text) {
-			t.Errorf("there is no build argument %s", name)
+			t.Errorf("Dockerfile has no build argument %s", name)
 		}
 	}
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "version"), os.DirFS(".")); err != nil {
 		t.Fatal(err)
 	}
-	got := build(t, dir, "-ldflags="+os.Expand(flags[1], func(name string) string { return args[name] }))
+	got := runProgram(t, dir, "-ldflags="+os.Expand(flags[1], func(name string) string { return args[name] }))
 	if want := (Info{"9.8.7", "abcdef", "2026-11-28T00:00:00Z", false}); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+		t.Errorf("version of the image = %+v, want %+v", got, want)
 	}
 }

@@ -41,7 +41,7 @@ func TestFromAnotherModule(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(school, "main.go"), []byte(program), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command := func(line string) string {
+	runCommand := func(line string) string {
 		t.Helper()
 		words := strings.Fields(line)
 		cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
@@ -57,27 +57,27 @@ func TestFromAnotherModule(t *testing.T) {
 		}
 		return string(out)
 	}
-	command("go mod init example.com/school")
+	runCommand("go mod init example.com/school")
 	for line := range strings.Lines(block[1]) {
 		// The path that this test was built from lets the build cache be reused.
-		command(strings.ReplaceAll(line, "../tiwsnap", root))
+		runCommand(strings.ReplaceAll(line, "../tiwsnap", root))
 	}
 	_, want, _ := strings.Cut(program, "// Output:\n")
 	want = strings.TrimSuffix(strings.NewReplacer("\t// ", "", "}\n", "").Replace(want), "\n")
-	if got := strings.TrimSpace(command("go run .")); got != want {
-		t.Errorf("it printed\n%s\nwant\n%s", got, want)
+	if got := strings.TrimSpace(runCommand("go run .")); got != want {
+		t.Errorf("the program printed\n%s\nwant\n%s", got, want)
 	}
 }
 
 // A program that links the client links neither a Redis server nor the dependencies of workers and pages.
-func TestLinksLittle(t *testing.T) {
+func TestDependencies(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	deps := strings.Fields(string(out))
 	if !slices.Contains(deps, "github.com/redis/go-redis/v9") {
-		t.Fatalf("go list tells nothing of use: %q", out)
+		t.Fatalf("go list does not list go-redis: %q", out)
 	}
 	for _, p := range deps {
 		for _, heavy := range []string{
@@ -85,7 +85,7 @@ func TestLinksLittle(t *testing.T) {
 			"tiwsnap/worker", "tiwsnap/web", "tiwsnap/cli", "tiwsnap/config",
 		} {
 			if p == heavy || strings.HasPrefix(p, heavy+"/") {
-				t.Errorf("it links %s", p)
+				t.Errorf("package client links %s", p)
 			}
 		}
 	}
