@@ -132,7 +132,7 @@ func TestTake(t *testing.T) {
 		}
 	})
 
-	t.Run("goes on, within a bound, while rooms are in flight at a dead worker", func(t *testing.T) {
+	t.Run("returns more rooms, within a bound, while rooms are in flight at a dead worker", func(t *testing.T) {
 		rdb := redistest.Client(t)
 		b := backlog.New(rdb, keys.Default)
 		enqueue(t, b, "a", 1000, tasks.Room{SdkAppId: 1})
@@ -268,7 +268,7 @@ func TestTurnsOfIdleFeeders(t *testing.T) {
 			}
 		}
 		if limit := owners + 10*seconds + 1; calls > limit || calls < limit/2 {
-			t.Errorf("%d calls in %d s, want %d at most", calls, seconds, limit)
+			t.Errorf("%d calls in %d s, want at most %d", calls, seconds, limit)
 		}
 
 		// The feeder has died, and one of many other owners is left.

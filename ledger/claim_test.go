@@ -105,7 +105,7 @@ func TestDiscardReportedTask(t *testing.T) {
 		f.discard(s)
 		if f.inSet(keys.Default.Confirm(), row(1)) || len(f.record(row(1)).ReportedTasks) != 0 ||
 			!f.inSet(keys.Default.Open(), row(1)) {
-			t.Errorf("%+v", f.record(row(1)))
+			t.Errorf("record after DiscardReportedTask = %+v, want no poll and the sweeper to check it", f.record(row(1)))
 		}
 	})
 

@@ -67,7 +67,7 @@ func TestPackedRecords(t *testing.T) {
 	if f.retry(row(1)) || !f.retry(row(2)) || !f.retry(row(3)) || !f.retry(single(1)) {
 		t.Error("Retry() must succeed for failed and canceled snapshots only")
 	}
-	if in := f.begin(row(2), "once more"); in.Verdict != ledger.Send || in.Attempt != 2 || in.Failures != 0 {
+	if in := f.begin(row(2), "second"); in.Verdict != ledger.Send || in.Attempt != 2 || in.Failures != 0 {
 		t.Errorf("Begin() after a retry = %+v", in)
 	}
 	f.outcome(row(2), 2, accepted("t2"))

@@ -17,9 +17,9 @@ import (
 )
 
 // TestBucketScript checks the results of the script, call by call. Between two calls the clock stands still. All
-// numbers are milliseconds since the start of the scenario. The bucket has 2 tokens, which stay out for 1040 after a use.
-// Permits are valid for 500 and at least 5 apart. They are reserved 50 ahead, urgent ones 1090. So no token is out for
-// longer than 3000, even with the widest margin.
+// numbers are milliseconds since the start of the scenario. The bucket has 2 tokens, which stay out for 1040 after a
+// use. Permits are valid for 500 and at least 5 apart. They are reserved 50 ahead, urgent ones 1090. So no token is out
+// for longer than 3000, even with the widest margin.
 func TestBucketScript(t *testing.T) {
 	type call struct {
 		at      int
@@ -41,7 +41,7 @@ func TestBucketScript(t *testing.T) {
 			{2000, "A", "reserve 1", "2000"},
 			{2000, "B", "reserve 1", "2005"},
 		}},
-		{"a token comes back a second and the margin after its use", []call{
+		{"a token returns a second and the margin after its use", []call{
 			{0, "A", "", "none"},
 			{2000, "A", "reserve 1", "2000"},
 			{2001, "A", "used 1 1, reserve 2", "2005"},
@@ -174,9 +174,9 @@ func TestBucketScript(t *testing.T) {
 		}},
 		{"a process that only reads sets no limit", []call{
 			{0, "A", "limit 4", "none 4"},
-			{2000, "B", "limit 1, look", "none 4"},
+			{2000, "B", "limit 1, read", "none 4"},
 			{2000, "A", "", "none 4"},
-			{62000, "B", "look", "none 1"}, // no worker has called for a minute
+			{62000, "B", "read", "none 1"}, // no worker has called for a minute
 		}},
 		{"a limit set by hand overrides those of the workers", []call{
 			{0, "A", "limit 4", "none 4"},
@@ -324,7 +324,7 @@ func (w *scenario) change(what string) {
 	}
 }
 
-// call makes one call for a process: "used NUMBER AGE", "back NUMBER", "leave", "spread", "look", "limit N" of its
+// call makes one call for a process: "used NUMBER AGE", "back NUMBER", "leave", "spread", "read", "limit N" of its
 // configuration, "reserve NUMBER [COUNT]", "urgent NUMBER", or several of these.
 func (w *scenario) call(process, text string) string {
 	b := w.processes[process]
@@ -352,7 +352,7 @@ func (w *scenario) call(process, text string) string {
 			req.leave = true
 		case f[0] == "limit":
 			b.limit = n[1]
-		case f[0] == "look":
+		case f[0] == "read":
 			b.follows = true
 		case f[0] == "spread":
 			req.spread = true

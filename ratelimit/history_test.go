@@ -71,7 +71,7 @@ func TestHistory(t *testing.T) {
 		}
 		if over := h.Points[h.Complete].At; time.Since(over) < -time.Minute ||
 			time.Since(over) > ratelimit.RecordWithin+time.Duration(h.Slot)*time.Second+time.Minute {
-			t.Errorf("%s: history is complete until %s ago", span, time.Since(over))
+			t.Errorf("%s: the history is complete until %s ago", span, time.Since(over))
 		}
 	}
 	if _, err := a.History(t.Context(), "1y"); err == nil {

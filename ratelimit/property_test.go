@@ -48,13 +48,13 @@ type event struct {
 }
 
 const (
-	flush       = "flush"       // Redis loses all data
-	cut         = "cut"         // the link of the process drops everything
-	dropReplies = "dropReplies" // the link drops replies only
-	repair      = "repair"      // the link works again
-	kill        = "kill"        // the process dies
-	clockBack   = "clock back"  // the clock of Redis is set back by After
-	failover    = "failover"    // to a replica that lags; for a second some processes still use the old master
+	flush       = "flush"        // Redis loses all data
+	cut         = "cut"          // the link of the process drops everything
+	dropReplies = "drop replies" // the link drops replies only
+	repair      = "repair"       // the link works again
+	kill        = "kill"         // the process dies
+	clockBack   = "clock back"   // the clock of Redis is set back by After
+	failover    = "failover"     // to a replica that lags; for a second some processes still use the old master
 )
 
 func drawPlan(t *rapid.T) plan {

@@ -73,7 +73,7 @@ func TestFailedTick(t *testing.T) {
 		o := schedule.Outcome{Tick: at.Add(-time.Hour), At: at, Result: schedule.Failed, Error: "it answers 404 Not Found"}
 		first, err := schedule.NewStore(w.rdb, keys.Default).Settle(w.Context(), s, o)
 		if err != nil || !first {
-			w.Fatal(first, err)
+			w.Fatalf("Settle() = %t, %v, want true", first, err)
 		}
 		return o
 	}

@@ -226,7 +226,7 @@ func TestSenderLimits(t *testing.T) {
 			t.Errorf("Send(): %v", err)
 		}
 		if n := <-written; n > 64<<20 { // the buffers of two sockets hold less
-			t.Errorf("%d bytes were read", n)
+			t.Errorf("%d bytes were read, want at most 64 MiB", n)
 		}
 	})
 

@@ -63,7 +63,7 @@ func TestOnlyCreateIsRefused(t *testing.T) {
 	w.waitForStop(gate.Account)
 	w.eventually("trials have failed", func() bool { return w.firstStop().Trials >= 5 })
 	if n := w.createRequests(); n > 3+25 {
-		t.Errorf("%d requests, too many", n)
+		t.Errorf("%d requests while Create is refused, want at most 28", n)
 	}
 	if b := w.waitForEnd("a"); b.Succeeded != 3 {
 		t.Errorf("batch = %+v", b)
@@ -101,7 +101,7 @@ func TestOneRoomIsRefused(t *testing.T) {
 				return w.firstStop().Cause == "" && w.suspension(app).Cause == ""
 			})
 			if n := w.createRequests(); n > 115 {
-				t.Errorf("%d requests, too many", n)
+				t.Errorf("%d requests for a batch with a refused room, want at most 115", n)
 			}
 		})
 	}
@@ -125,7 +125,7 @@ func TestExhaustedQuota(t *testing.T) {
 	}
 	w.eventually("two trials have failed", func() bool { return w.firstStop().Trials >= 2 })
 	if n := w.createRequests(); n > 40/5+3 {
-		t.Errorf("%d requests, too many", n)
+		t.Errorf("%d requests while the quota is exhausted, want at most 11", n)
 	}
 	w.setFaults(tiwtest.Faults{})
 	if b := w.waitForEnd("a"); b.Succeeded != 40 || b.PossibleDuplicates != 0 {

@@ -57,7 +57,7 @@ func TestOutage(t *testing.T) {
 	}
 	// A request that was cut before the simulator counted it has an unknown outcome.
 	if b.PossibleDuplicates > 5 || b.Canceled > 0 {
-		t.Errorf("%d requests for 120 rooms: batch = %+v", sent, b)
+		t.Errorf("batch = %+v after %d requests for 120 rooms", b, sent)
 	}
 	for n := 1; n <= 120; n++ {
 		s, err := w.ledger.Snapshot(t.Context(), tasks.RowID("a", n))

@@ -15,7 +15,7 @@ import (
 func TestIdleWorkers(t *testing.T) {
 	needs.Time(t)
 	for _, workers := range []int{1, 3} {
-		t.Run(fmt.Sprintf("%d of them run a task once, whoever has enqueued it", workers), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d of them run a task once, from any producer", workers), func(t *testing.T) {
 			w := newRealWorld(t)
 			for range workers {
 				w.work()

@@ -151,7 +151,7 @@ func TestOtherRoomsAfterALoss(t *testing.T) {
 		}
 	}
 	if len(sent) != n {
-		t.Errorf("%d of %d new rooms were sent", len(sent), n)
+		t.Errorf("%d of %d new rooms were sent, want all", len(sent), n)
 	}
 }
 

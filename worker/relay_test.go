@@ -310,7 +310,7 @@ func (w world) describe(task string) map[string]any {
 	b, err := json.Marshal(response)
 	var m map[string]any
 	if err != nil || json.Unmarshal(b, &m) != nil {
-		w.Fatalf("%s, %v", b, err)
+		w.Fatalf("response of DescribeSnapshotTask = %s, %v", b, err)
 	}
 	delete(m, "RequestId")
 	return flatten(m)
