@@ -17,18 +17,18 @@ func TestArguments(t *testing.T) {
 		code int
 		want string
 	}{
-		"a row that there is not": {[]string{"drian"}, 2, `there is no row "drian"; the rows are drain, `},
-		"a file to compare with that is no report": {
+		"an unknown row": {[]string{"drian"}, 2, `there is no row "drian"; the rows are drain, `},
+		"a file that is not a report": {
 			[]string{"--compare", "main_test.go"}, 2, "main_test.go is not the report of a bench",
 		},
-		"a flag that there is not": {[]string{"--shrot"}, 2, "not defined: -shrot"},
-		"help names the rows":      {[]string{"--help"}, 0, "  growth     the cost of a snapshot"},
+		"an unknown flag":     {[]string{"--shrot"}, 2, "not defined: -shrot"},
+		"help lists the rows": {[]string{"--help"}, 0, "  growth     the cost of a snapshot"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errs strings.Builder
 			code := run(context.Background(), test.args, &out, &errs)
 			if code != test.code || !strings.Contains(errs.String(), test.want) || out.Len() > 0 {
-				t.Errorf("exit code %d, want %d: %s%s", code, test.code, errs.String(), out.String())
+				t.Errorf("exit code %d, want %d and %q: %s%s", code, test.code, test.want, errs.String(), out.String())
 			}
 		})
 	}

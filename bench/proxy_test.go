@@ -11,8 +11,8 @@ import (
 	"tiwsnap/internal/redistest"
 )
 
-// through returns a client that reaches the server through the proxy.
-func through(t *testing.T, p *proxy, server *redis.Client) *redis.Client {
+// proxyClient returns a client that reaches the server through the proxy.
+func proxyClient(t *testing.T, p *proxy, server *redis.Client) *redis.Client {
 	o := *server.Options()
 	o.Addr = p.addr
 	c := redis.NewClient(&o)
@@ -21,7 +21,7 @@ func through(t *testing.T, p *proxy, server *redis.Client) *redis.Client {
 }
 
 // With latency, each command takes at least that long, and no data is lost.
-func TestProxyFarAway(t *testing.T) {
+func TestProxyLatency(t *testing.T) {
 	server := redistest.Client(t)
 	const latency = 20 * time.Millisecond
 	p, err := newProxy(server.Options().Addr, latency)
@@ -29,7 +29,7 @@ func TestProxyFarAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.close()
-	client := through(t, p, server)
+	client := proxyClient(t, p, server)
 	ctx := t.Context()
 	if err := client.Ping(ctx).Err(); err != nil {
 		t.Fatal(err)
@@ -41,7 +41,7 @@ func TestProxyFarAway(t *testing.T) {
 	}
 	got, err := client.Get(ctx, "k").Result()
 	if err != nil || got != long {
-		t.Errorf("%d bytes came back, want %d: %v", len(got), len(long), err)
+		t.Errorf("read %d bytes, want the %d written: %v", len(got), len(long), err)
 	}
 	if took, n := time.Since(begin), p.trips.Load()-trips; took < 2*latency || n != 2 {
 		t.Errorf("%d round trips in %v, want 2 in %v or more", n, took, 2*latency)
@@ -57,7 +57,7 @@ func TestProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.close()
-	client := through(t, p, server)
+	client := proxyClient(t, p, server)
 	ctx := t.Context()
 	// The handshake of a new connection must not be counted. Pipelines have a connection of their own.
 	_, err = client.Pipelined(ctx, func(pipe redis.Pipeliner) error { return pipe.Ping(ctx).Err() })
@@ -90,9 +90,9 @@ func TestProxy(t *testing.T) {
 		return err
 	})
 	if got := client.Get(ctx, "k").Val(); got != long {
-		t.Errorf("%d bytes came back, want %d", len(got), len(long))
+		t.Errorf("read %d bytes, want the %d written", len(got), len(long))
 	}
 	if got := client.Get(ctx, "n").Val(); got != "15" {
-		t.Errorf("counted %s, want 15", got)
+		t.Errorf("n = %s, want 15", got)
 	}
 }

@@ -22,7 +22,7 @@ func TestVerdict(t *testing.T) {
 		{1, noTarget, ""},
 	} {
 		if got := (figure{Value: test.value, Target: test.target}).verdict(); got != test.want {
-			t.Errorf("%v %v: got %q, want %q", test.value, test.target, got, test.want)
+			t.Errorf("verdict of %v with target %v = %q, want %q", test.value, test.target, got, test.want)
 		}
 	}
 }
@@ -33,7 +33,7 @@ func TestNumber(t *testing.T) {
 		123_456.7: "123,457", 1_000_000: "1,000,000", -1_234: "-1,234", -0.5: "-0.50",
 	} {
 		if got := number(value); got != want {
-			t.Errorf("%v: got %q, want %q", value, got, want)
+			t.Errorf("number(%v) = %q, want %q", value, got, want)
 		}
 	}
 }
@@ -46,7 +46,7 @@ func TestRatio(t *testing.T) {
 		{30, 20, "1.50"}, {10, 20, "0.50"}, {0, 0, "1.00"}, {3, 0, "from 0"}, {0, 3, "0.00"},
 	} {
 		if got := ratioOf(test.now, test.before); got != test.want {
-			t.Errorf("%v after %v: got %q, want %q", test.now, test.before, got, test.want)
+			t.Errorf("ratioOf(%v, %v) = %q, want %q", test.now, test.before, got, test.want)
 		}
 	}
 }
@@ -66,7 +66,7 @@ func TestCompare(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(before, read); diff != "" {
-		t.Error(diff)
+		t.Errorf("report (-want +got):\n%s", diff)
 	}
 
 	var out strings.Builder
@@ -80,9 +80,9 @@ func TestCompare(t *testing.T) {
 		last = append(last, words[len(words)-1])
 	}
 	if diff := cmp.Diff([]string{"RATIO", "0.50", "0.75", "new"}, last); diff != "" {
-		t.Errorf("last column: %s\n%s", diff, out.String())
+		t.Errorf("last column (-want +got):\n%s\n%s", diff, out.String())
 	}
 	if _, err := readReport("report_test.go"); err == nil {
-		t.Error("a file that is no report was read as one")
+		t.Error("readReport() accepts a file that is not a report")
 	}
 }

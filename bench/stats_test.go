@@ -27,17 +27,17 @@ func TestPercentile(t *testing.T) {
 		p      float64
 		want   float64
 	}{
-		{"of nothing it is 0", nil, 50, 0},
-		{"of one value it is that", []float64{7}, 99, 7},
-		{"half of a hundred", hundred, 50, 50},
-		{"ninety-nine of a hundred", hundred, 99, 99},
-		{"of fifty values p99 is the last", hundred[:50], 99, 100},
-		{"between two values it is the upper one", []float64{1, 2, 3}, 50, 2},
-		{"p0 is the first", hundred, 0, 1},
+		{"no values", nil, 50, 0},
+		{"one value", []float64{7}, 99, 7},
+		{"p50 of a hundred", hundred, 50, 50},
+		{"p99 of a hundred", hundred, 99, 99},
+		{"p99 of fifty is the largest", hundred[:50], 99, 100},
+		{"between two values", []float64{1, 2, 3}, 50, 2},
+		{"p0 is the smallest", hundred, 0, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := percentile(test.values, test.p); got != test.want {
-				t.Errorf("got %v, want %v", got, test.want)
+				t.Errorf("percentile() = %v, want %v", got, test.want)
 			}
 		})
 	}
@@ -46,14 +46,14 @@ func TestPercentile(t *testing.T) {
 func TestFloor(t *testing.T) {
 	for n, want := range map[int]time.Duration{1: 0, 20: 0, 21: time.Second, 40: time.Second, 600: 29 * time.Second} {
 		if got := floor(n, 20); got != want {
-			t.Errorf("floor of %d: got %v, want %v", n, got, want)
+			t.Errorf("floor(%d, 20) = %v, want %v", n, got, want)
 		}
 	}
 }
 
 func TestCount(t *testing.T) {
 	if got := count(at(1, 1, 2, 3), at(1)[0], at(3)[0]); got != 3 {
-		t.Errorf("got %d, want 3: the first moment belongs to it and the last does not", got)
+		t.Errorf("count() = %d, want 3: the start is included, the end is not", got)
 	}
 }
 
@@ -63,10 +63,10 @@ func TestPace(t *testing.T) {
 		even = append(even, float64(i)/20)
 		bunched = append(bunched, float64(i/20))
 	}
-	for name, times := range map[string][]float64{"even": even, "in bunches": bunched} {
+	for name, times := range map[string][]float64{"even": even, "bunched": bunched} {
 		for _, from := range []float64{1.01, 1.5, 1.99} {
 			if got := pace(at(times...), at(from)[0], at(from + 12)[0]); math.Abs(got-20) > 0.1 {
-				t.Errorf("20 a second, %s, from %v s on: got %v", name, from, got)
+				t.Errorf("pace() of 20 requests a second, %s, from %v s on = %v, want 20", name, from, got)
 			}
 		}
 	}

@@ -18,15 +18,16 @@ import (
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
+// at returns the time that many seconds after noon, in nanoseconds.
 func at(seconds float64) int64 { return noon.Add(time.Duration(seconds * 1e9)).UnixNano() }
 
-func madeAt(task string, seconds float64) tiwtest.Task {
+func taskAt(task string, seconds float64) tiwtest.Task {
 	return tiwtest.Task{
 		TaskID: task, RoomId: 1, CreatedNs: at(seconds), State: tiwtest.OK, Images: 2, CallbackURL: "cb/" + task,
 	}
 }
 
-func callAt(task, outcome string, seconds float64) tiwtest.Request {
+func requestAt(task, outcome string, seconds float64) tiwtest.Request {
 	return tiwtest.Request{AtNs: at(seconds), RoomId: 1, Outcome: outcome, TaskID: task}
 }
 
@@ -41,15 +42,17 @@ func story() evidence {
 			Images: []string{"http://h/images/1/own/1.png", "http://h/images/1/own/2.png"}, PossibleDuplicates: 2,
 		}}},
 		batch: ledger.Batch{Total: 1, Succeeded: 1, Images: 2, PossibleDuplicates: 2, EndedAt: noon.Add(72 * time.Second)},
-		tasks: []tiwtest.Task{madeAt("lost", 0), madeAt("own", 70)},
-		calls: []tiwtest.Request{callAt("lost", "cut", 0), callAt("", "internalError", 35), callAt("own", tiwtest.OK, 70)},
+		tasks: []tiwtest.Task{taskAt("lost", 0), taskAt("own", 70)},
+		calls: []tiwtest.Request{
+			requestAt("lost", "cut", 0), requestAt("", "internalError", 35), requestAt("own", tiwtest.OK, 70),
+		},
 		taken: map[string]time.Time{"cb/own": noon.Add(71 * time.Second)},
 		grace: 30 * time.Second,
 	}
 }
 
-// fine is the finding of the audit of story.
-var fine = finding{
+// storyFinding is the finding of the audit of story.
+var storyFinding = finding{
 	Rooms: 1, Succeeded: 1, Images: 2, Tasks: 2, RoomsTwice: 1, ExtraTasks: 1, PossibleDuplicates: 2, InternalErrors: 1,
 }
 
@@ -77,10 +80,10 @@ func TestAudit(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(*evidence) // changes story
-		want   func(*finding)  // changes fine
+		want   func(*finding)  // changes storyFinding
 		broken int
 	}{
-		{"a room that was made twice, and counted as such, is in order", func(*evidence) {}, func(*finding) {}, 0},
+		{"a room with two tasks, counted as such, is correct", func(*evidence) {}, func(*finding) {}, 0},
 		{"a room that the ledger does not have is lost", func(e *evidence) {
 			e.rooms = append(e.rooms, 2)
 			e.batch.Total++
@@ -89,7 +92,7 @@ func TestAudit(t *testing.T) {
 			e.results[0].State = ledger.Unknown
 			e.batch.Succeeded, e.batch.Images = 0, 0
 		}, func(f *finding) { f.Succeeded, f.Images, f.Lost = 0, 0, 1 }, 1},
-		{"a success whose task the simulator does not have is wrong", func(e *evidence) { e.results[0].TaskID = "made up" },
+		{"a success with an unknown task is wrong", func(e *evidence) { e.results[0].TaskID = "made up" },
 			func(f *finding) { f.WrongFinal = 1 }, 1},
 		{"a success whose task failed is wrong", func(e *evidence) { e.tasks[1].State = tiwtest.InternalErr },
 			func(f *finding) { f.WrongFinal = 1 }, 1},
@@ -99,43 +102,43 @@ func TestAudit(t *testing.T) {
 			func(f *finding) { f.WrongFinal = 1 }, 1},
 		{"a success that lacks an image is wrong", func(e *evidence) { e.tasks[1].Images = 3 },
 			func(f *finding) { f.WrongFinal = 1 }, 1},
-		{"a failure though a task succeeded is wrong", func(e *evidence) {
+		{"a failure with a successful task is wrong", func(e *evidence) {
 			e.fail("")
 		}, func(f *finding) { f.Succeeded, f.Images, f.Failed, f.Spoiled, f.WrongFinal = 0, 0, 1, 1, 1 }, 2},
-		{"a failure whose task failed is right", func(e *evidence) {
+		{"a failure with failed tasks is correct", func(e *evidence) {
 			e.fail("")
 			e.tasks[0].State, e.tasks[1].State = tiwtest.InternalErr, tiwtest.InternalErr
 		}, func(f *finding) { f.Succeeded, f.Images, f.Failed = 0, 0, 1 }, 0},
-		{"a failure without a task is wrong where the room need not fail", func(e *evidence) {
+		{"a failure without a task is wrong unless the room must fail", func(e *evidence) {
 			e.fail("InternalError")
 			e.tasks = nil
 		}, func(f *finding) {
 			*f = finding{Rooms: 1, Failed: 1, Spoiled: 1, PossibleDuplicates: 2, InternalErrors: 2}
 		}, 1},
-		{"a room that must fail may", func(e *evidence) {
+		{"a room that must fail has failed", func(e *evidence) {
 			e.must = map[uint64]string{1: "UnauthorizedOperation"}
 			e.fail("UnauthorizedOperation")
 			e.tasks = nil
 		}, func(f *finding) {
 			*f = finding{Rooms: 1, Failed: 1, MustFail: 1, PossibleDuplicates: 2, InternalErrors: 2}
 		}, 0},
-		{"a room that must fail may not do so with another code", func(e *evidence) {
+		{"a room that must fail with one code has another code", func(e *evidence) {
 			e.must = map[uint64]string{1: "UnauthorizedOperation"}
 			e.fail("UnauthorizedOperation.SdkAppId")
 			e.tasks = nil
 		}, func(f *finding) {
 			*f = finding{Rooms: 1, Failed: 1, MustFail: 1, WrongFinal: 1, PossibleDuplicates: 2, InternalErrors: 2}
 		}, 1},
-		{"a room that must fail may not succeed", func(e *evidence) {
+		{"a room that must fail has succeeded", func(e *evidence) {
 			e.must = map[uint64]string{1: "UnauthorizedOperation"}
 		}, func(f *finding) { f.WrongFinal = 1 }, 1},
 		{"a batch that has not ended is open", func(e *evidence) { e.batch.EndedAt = time.Time{} },
 			func(f *finding) { f.Open = 1 }, 1},
-		{"an extra task that the ledger knows is told", func(e *evidence) {
+		{"an extra task in the ledger is reported", func(e *evidence) {
 			e.results[0].ExtraTasks = map[int]string{1: "lost"}
 		},
 			func(f *finding) { f.ExtraKnown = 1 }, 0},
-		{"an extra task that the simulator does not have is wrong", func(e *evidence) {
+		{"an unknown extra task is wrong", func(e *evidence) {
 			e.results[0].ExtraTasks = map[int]string{1: "made up"}
 		},
 			func(f *finding) { f.WrongFinal = 1 }, 1},
@@ -145,64 +148,64 @@ func TestAudit(t *testing.T) {
 		{"an InternalError that is not counted is uncounted", func(e *evidence) {
 			e.results[0].PossibleDuplicates, e.batch.PossibleDuplicates = 1, 1
 		}, func(f *finding) { f.PossibleDuplicates, f.Uncounted = 1, 1 }, 1},
-		{"a request that was counted and did not arrive is told", func(e *evidence) {
+		{"a counted request that did not arrive is reported", func(e *evidence) {
 			e.results[0].PossibleDuplicates, e.results[0].Attempts, e.batch.PossibleDuplicates = 3, 4, 3
 		}, func(f *finding) { f.PossibleDuplicates, f.NeverArrived = 3, 1 }, 0},
 		{"a request without an attempt is unannounced", func(e *evidence) { e.results[0].Attempts = 2 },
 			func(f *finding) { f.Unannounced = 1 }, 1},
-		{"a task that was made again within the grace is early", func(e *evidence) { e.tasks[1].CreatedNs = at(27) },
+		{"a second task within the grace is early", func(e *evidence) { e.tasks[1].CreatedNs = at(27) },
 			func(f *finding) { f.Early = 1 }, 1},
-		{"a task that was made again after the callback of the first is one despite it", func(e *evidence) {
+		{"a second task after the callback of the first is one despite it", func(e *evidence) {
 			e.taken["cb/lost"] = noon.Add(67 * time.Second)
 		}, func(f *finding) { f.Despite = 1 }, 1},
-		{"a callback that came when the second request was on its way changes nothing", func(e *evidence) {
+		{"a callback during the second request changes nothing", func(e *evidence) {
 			e.taken["cb/lost"] = noon.Add(69 * time.Second)
 		}, func(*finding) {}, 0},
 		{"without callbacks there is no grace", func(e *evidence) { e.grace, e.tasks[1].CreatedNs = 0, at(1) },
 			func(*finding) {}, 0},
-		{"an extra task is explained where Redis has lost what was written of the first one", func(e *evidence) {
+		{"an extra task is explained if Redis lost the record of the first one", func(e *evidence) {
 			e.lose("lost", 1)
 		}, func(f *finding) { f.PossibleDuplicates, f.Explained = 1, 1 }, 0},
-		{"a loss explains nothing where intents are on a replica", func(e *evidence) {
+		{"a loss explains nothing if intents are on a replica", func(e *evidence) {
 			e.lose("lost", 1)
 			e.intents = true
 		}, func(f *finding) { f.PossibleDuplicates, f.Uncounted, f.Unannounced = 1, 1, 1 }, 2},
-		{"a callback that was lost with Redis' data does not keep a task from being made again", func(e *evidence) {
+		{"a callback that Redis lost does not forbid a second task", func(e *evidence) {
 			e.lost, e.intents = &span{noon.Add(60 * time.Second), noon.Add(66 * time.Second)}, true
 			e.taken["cb/lost"] = noon.Add(65 * time.Second)
 		}, func(*finding) {}, 0},
-		{"a loss explains no more than what it took away", func(e *evidence) {
+		{"a loss explains only what it removed", func(e *evidence) {
 			e.lose("lost", 1)
-			e.tasks, e.calls = append(e.tasks, madeAt("third", 110)), append(e.calls, callAt("third", tiwtest.OK, 110))
+			e.tasks, e.calls = append(e.tasks, taskAt("third", 110)), append(e.calls, requestAt("third", tiwtest.OK, 110))
 			e.results[0].PossibleDuplicates, e.batch.PossibleDuplicates = 0, 0
 		}, func(f *finding) {
 			f.Tasks, f.ExtraTasks, f.PossibleDuplicates, f.Explained, f.Unexplained = 3, 2, 0, 1, 1
 			f.Uncounted, f.Unannounced, f.Despite = 2, 1, 1
 		}, 4},
-		{"a lost task of which a worker was told later must be in the ledger", func(e *evidence) {
+		{"a lost task with a later callback must be in the ledger", func(e *evidence) {
 			e.lose("lost", 1)
 			e.taken["cb/lost"] = noon.Add(75 * time.Second)
 		}, func(f *finding) { f.PossibleDuplicates, f.Explained, f.Learned, f.Unlearned = 1, 1, 1, 1 }, 1},
-		{"and may be so as an extra task", func(e *evidence) {
+		{"a lost task with a later callback may be an extra task", func(e *evidence) {
 			e.lose("lost", 1)
 			e.taken["cb/lost"] = noon.Add(75 * time.Second)
 			e.results[0].ExtraTasks = map[int]string{1: "lost"}
 		}, func(f *finding) { f.PossibleDuplicates, f.Explained, f.ExtraKnown, f.Learned = 1, 1, 1, 1 }, 0},
-		{"a counter of the batch that is off is told", func(e *evidence) { e.batch.Images = 3 },
+		{"a wrong counter of the batch is reported", func(e *evidence) { e.batch.Images = 3 },
 			func(f *finding) { f.Counters = 1 }, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			e, want := story(), fine
+			e, want := story(), storyFinding
 			test.change(&e)
 			test.want(&want)
 			got := audit(e)
 			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(finding{}, "Examples")); diff != "" {
-				t.Errorf("%s\n%s", diff, got.Examples)
+				t.Errorf("finding (-want +got):\n%s\n%s", diff, got.Examples)
 			}
 			r := report{finding: got, Grace: "30s", Struck: map[string]int64{"callbackLost": 1}}
 			r.judge()
 			if len(r.Broken) != test.broken {
-				t.Errorf("broken promises: %q, want %d", r.Broken, test.broken)
+				t.Errorf("broken promises are %q, want %d", r.Broken, test.broken)
 			}
 		})
 	}
@@ -214,21 +217,22 @@ func TestStorm(t *testing.T) {
 	e := evidence{
 		rooms:   []uint64{1, 2, 3, 4, 5, 6},
 		strikes: []strike{{Fault: faultOutage, At: noon, Since: noon.Add(time.Minute)}, storm},
-		tasks:   []tiwtest.Task{madeAt("before", 9), {RoomId: 2, CreatedNs: at(11)}},
+		tasks:   []tiwtest.Task{taskAt("before", 9), {RoomId: 2, CreatedNs: at(11)}},
 		calls: []tiwtest.Request{
-			callAt("before", tiwtest.OK, 9), callAt("", "internalError", 10), callAt("after", tiwtest.OK, 20),
+			requestAt("before", tiwtest.OK, 9), requestAt("", "internalError", 10), requestAt("after", tiwtest.OK, 20),
 		},
 	}
-	for _, test := range []struct{ more, broken int }{{0, 0}, {1, 1}} {
-		for range test.more {
-			e.calls = append(e.calls, callAt("", "internalError", 19))
+	for _, test := range []struct{ extra, broken int }{{0, 0}, {1, 1}} {
+		for range test.extra {
+			e.calls = append(e.calls, requestAt("", "internalError", 19))
 		}
 		var r report
 		r.pressed(e)
 		r.judge()
-		want := []pressure{{Fault: faultStorm, Rooms: 5, Requests: 1 + test.more, Most: 1}}
+		want := []pressure{{Fault: faultStorm, Rooms: 5, Requests: 1 + test.extra, Most: 1}}
 		if diff := cmp.Diff(want, r.Pressed); diff != "" || len(r.Broken) != test.broken {
-			t.Errorf("%s, broken: %q", diff, r.Broken)
+			t.Errorf("%d extra requests: broken promises are %q, want %d; pressure (-want +got):\n%s",
+				test.extra, r.Broken, test.broken, diff)
 		}
 	}
 }
@@ -239,20 +243,20 @@ func TestJudge(t *testing.T) {
 		report
 		broken int
 	}{
-		{"a second with too many requests is not allowed", report{Over: 1}, 1},
-		{"an image without a copy is not", report{finding: finding{LostImages: 1}}, 1},
-		{"a copy that is not the image is not", report{finding: finding{WrongImages: 1}}, 1},
-		{"a worker that ended by itself is not", report{Deaths: []string{"worker 1"}}, 1},
-		{"an extra task is not, where every callback came", report{Grace: "30s", finding: finding{ExtraTasks: 1}}, 1},
-		{"an extra task is, where one was refused", report{
+		{"a second with too many requests is a broken promise", report{Over: 1}, 1},
+		{"an image without a copy is one", report{finding: finding{LostImages: 1}}, 1},
+		{"a copy that differs from the image is one", report{finding: finding{WrongImages: 1}}, 1},
+		{"a worker that ended by itself is one", report{Deaths: []string{"worker 1"}}, 1},
+		{"an extra task is one if all callbacks arrived", report{Grace: "30s", finding: finding{ExtraTasks: 1}}, 1},
+		{"an extra task is none if a callback was refused", report{
 			Grace: "30s", finding: finding{ExtraTasks: 1}, Callbacks: tiwtest.CallbackState{Refused: 1},
 		}, 0},
-		{"an extra task is, without callbacks", report{finding: finding{ExtraTasks: 1}}, 0},
+		{"an extra task is none without callbacks", report{finding: finding{ExtraTasks: 1}}, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.judge()
 			if len(test.Broken) != test.broken {
-				t.Errorf("broken promises: %q, want %d", test.Broken, test.broken)
+				t.Errorf("broken promises are %q, want %d", test.Broken, test.broken)
 			}
 		})
 	}
@@ -279,18 +283,18 @@ func TestReportUsesSingular(t *testing.T) {
 	}
 	lines := text.String() + strings.Join(r.Broken, "\n")
 	if !strings.Contains(lines, "1 time; to the next request") {
-		t.Errorf("the report does not have the kill:\n%s", lines)
+		t.Errorf("the report does not contain the kill:\n%s", lines)
 	}
 	if wrong := regexp.MustCompile(`.*\b1 [A-Za-z ]*(times|rooms|tasks|InternalErrors|requests)\b.*`).
 		FindAllString(lines, -1); wrong != nil {
-		t.Errorf("plural for one thing:\n%s", strings.Join(wrong, "\n"))
+		t.Errorf("the report has a plural for one thing:\n%s", strings.Join(wrong, "\n"))
 	}
 }
 
 func TestRecoveries(t *testing.T) {
 	var calls []tiwtest.Request
 	for _, s := range []float64{1, 2, 5} {
-		calls = append(calls, callAt("", fmt.Sprint(s), s))
+		calls = append(calls, requestAt("", fmt.Sprint(s), s))
 	}
 	since := func(fault string, seconds float64) strike {
 		return strike{Fault: fault, Since: time.Unix(0, at(seconds))}
@@ -299,19 +303,19 @@ func TestRecoveries(t *testing.T) {
 		since(faultRedis, 4), since(faultRedis, 6)}, calls)
 	want := map[string]recovery{faultKill: {2, 2.5, 2.5}, faultRedis: {1, 1, 1}}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+		t.Errorf("recoveries (-want +got):\n%s", diff)
 	}
 }
 
 func TestTightest(t *testing.T) {
 	var calls []tiwtest.Request
 	for _, s := range []float64{1, 1.5, 2.25, 2.5, 3.5} {
-		calls = append(calls, callAt("", tiwtest.OK, s))
+		calls = append(calls, requestAt("", tiwtest.OK, s))
 	}
 	if got := tightest(calls, 2, noon); got != (tight{1, 1.5}) {
-		t.Errorf("got %+v", got)
+		t.Errorf("tightest() = %+v, want 1 s at 1.5", got)
 	}
 	if got := tightest(calls, 5, noon); got != (tight{}) {
-		t.Errorf("of too few: %+v", got)
+		t.Errorf("tightest() of too few requests = %+v, want none", got)
 	}
 }

@@ -18,11 +18,11 @@ const workerEnv = "CHAOS_TEST_WORKER"
 func TestMain(m *testing.M) {
 	switch os.Getenv(workerEnv) {
 	case "waits":
-		told := make(chan os.Signal, 1)
-		signal.Notify(told, syscall.SIGTERM)
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGTERM)
 		fmt.Fprintf(os.Stderr, "worker %d\n", os.Getpid())
 		select {
-		case <-told:
+		case <-signals:
 			os.Exit(0)
 		case <-time.After(time.Minute):
 			os.Exit(1)
@@ -43,8 +43,8 @@ func startFleet(t *testing.T, does string) (*fleet, *worker) {
 	return f, f.workers[0]
 }
 
-// up waits until the worker has a process that handles SIGTERM.
-func up(t *testing.T, w *worker) {
+// awaitUp waits until the worker has a process that handles SIGTERM.
+func awaitUp(t *testing.T, w *worker) {
 	t.Helper()
 	for pause(t.Context(), time.Millisecond) {
 		pid, _, ok := w.signal(0)
@@ -53,47 +53,47 @@ func up(t *testing.T, w *worker) {
 			return
 		}
 	}
-	t.Fatal("the worker did not come up")
+	t.Fatal("the worker did not start")
 }
 
 func TestFleet(t *testing.T) {
 	needs.Time(t)
-	t.Run("a worker that was killed or told to end is started again, and that is no death", func(t *testing.T) {
+	t.Run("a worker that was killed or terminated is restarted and does not count as dead", func(t *testing.T) {
 		f, w := startFleet(t, "waits")
 		for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
-			up(t, w)
+			awaitUp(t, w)
 			_, exited, ok := w.signal(s)
 			if !ok {
 				t.Fatalf("%v was not sent", s)
 			}
 			<-exited
 		}
-		up(t, w)
+		awaitUp(t, w)
 		f.stop(10 * time.Second)
 		if _, _, ok := w.signal(0); ok {
-			t.Error("a process is left")
+			t.Error("a process is left after stop")
 		}
 		if died := f.deaths(); len(died) != 0 {
-			t.Errorf("deaths: %q", died)
+			t.Errorf("deaths() = %q, want none", died)
 		}
 	})
 
-	t.Run("a worker that ends by itself is told", func(t *testing.T) {
+	t.Run("a worker that ends by itself is reported", func(t *testing.T) {
 		f, _ := startFleet(t, "exits")
 		for len(f.deaths()) == 0 && pause(t.Context(), time.Millisecond) {
 		}
 		if died := f.deaths(); len(died) == 0 || !strings.Contains(died[0], "worker 1 ended by itself: exit status 3") {
-			t.Errorf("deaths: %q", died)
+			t.Errorf("deaths() = %q, want worker 1 with exit status 3", died)
 		}
 	})
 
 	t.Run("a stopped worker does not outlive the fleet", func(t *testing.T) {
 		f, w := startFleet(t, "waits")
-		up(t, w)
+		awaitUp(t, w)
 		w.signal(syscall.SIGSTOP)
 		f.stop(10 * time.Second)
 		if _, _, ok := w.signal(0); ok {
-			t.Error("a process is left")
+			t.Error("a process is left after stop")
 		}
 	})
 }

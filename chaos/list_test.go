@@ -24,10 +24,10 @@ func TestList(t *testing.T) {
 		}
 	}
 	if want := map[string]int{badRoomCode: 1, badAppCode: badAppRooms}; !maps.Equal(byCode, want) {
-		t.Errorf("must fail: %v, want %v", byCode, want)
+		t.Errorf("rooms that must fail by code are %v, want %v", byCode, want)
 	}
 	if codes := l.roomCodes(); len(codes) != 1 || codes[slices.Collect(maps.Keys(codes))[0]] != badRoomCode {
-		t.Errorf("codes of rooms: %v", codes)
+		t.Errorf("roomCodes() = %v, want one room with %s", codes, badRoomCode)
 	}
 
 	file := filepath.Join(t.TempDir(), "rooms.csv")
@@ -40,13 +40,13 @@ func TestList(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	if len(lines) != 1+rooms || lines[1] != "1400123480,100000,320,180" && l.must[firstRoom] == "" {
-		t.Errorf("%d lines: %q", len(lines), lines[:2])
+		t.Errorf("the list has %d lines, %q, want %d", len(lines), lines[:2], 1+rooms)
 	}
 	if n := strings.Count(string(text), "1400123408,"); n != badAppRooms {
-		t.Errorf("%d rooms of the mistyped application", n)
+		t.Errorf("%d rooms have the mistyped application, want %d", n, badAppRooms)
 	}
 
 	if l := newList(42, nil, rooms); len(l.must) != 0 || len(l.rooms) != rooms {
-		t.Errorf("without faults: %d rooms, must fail: %v", len(l.rooms), l.must)
+		t.Errorf("without faults: %d rooms, of which %v must fail, want none", len(l.rooms), l.must)
 	}
 }

@@ -23,8 +23,8 @@ func backend(t *testing.T, status int) (addr string, got *[]string) {
 	return srv.Listener.Addr().String(), got
 }
 
-// dead returns the address of a worker that is gone. hung returns that of a stopped worker: the kernel accepts the
-// connection, but no response comes.
+// dead returns the address of a worker that has exited. hung returns that of a stopped worker: the kernel accepts the
+// connection, but there is no response.
 func dead(t *testing.T) string {
 	l := listen(t)
 	l.Close()
@@ -51,34 +51,34 @@ func TestProxy(t *testing.T) {
 		return w.Code
 	}
 
-	t.Run("a callback goes past dead, hung and failing workers to one that takes it", func(t *testing.T) {
+	t.Run("a callback skips dead, hung and failing workers", func(t *testing.T) {
 		failing, failed := backend(t, 503)
 		good, got := backend(t, 200)
 		p := newProxy([]string{good, dead(t), hung(t), failing})
 		if code := post(p); code != 200 {
-			t.Fatalf("answered %d", code)
+			t.Fatalf("status %d, want 200", code)
 		}
 		if want := "POST " + path + " {}"; len(*got) != 1 || (*got)[0] != want || len(*failed) != 1 {
-			t.Errorf("the good one got %q, the failing one %q", *got, *failed)
+			t.Errorf("the good worker got %q, the failing one %q, want one request each", *got, *failed)
 		}
 		if taken := p.takenAt(base); len(taken) != 1 || taken[base+path].IsZero() {
-			t.Errorf("taken: %v", taken)
+			t.Errorf("takenAt() = %v, want the callback", taken)
 		}
 	})
 
-	t.Run("it is not taken where no worker takes it", func(t *testing.T) {
+	t.Run("no worker accepts the callback", func(t *testing.T) {
 		failing, _ := backend(t, 503)
 		p := newProxy([]string{dead(t), failing})
 		if code := post(p); code != 502 || len(p.takenAt(base)) != 0 {
-			t.Errorf("answered %d, taken: %v", code, p.takenAt(base))
+			t.Errorf("status %d, takenAt() = %v, want 502 and none", code, p.takenAt(base))
 		}
 	})
 
-	t.Run("a refusal is passed on and is not taken", func(t *testing.T) {
-		refusing, got := backend(t, 404)
-		p := newProxy([]string{refusing, refusing})
+	t.Run("a worker rejects the callback", func(t *testing.T) {
+		rejecting, got := backend(t, 404)
+		p := newProxy([]string{rejecting, rejecting})
 		if code := post(p); code != 404 || len(*got) != 1 || len(p.takenAt(base)) != 0 {
-			t.Errorf("answered %d after %q, taken: %v", code, *got, p.takenAt(base))
+			t.Errorf("status %d after %q, takenAt() = %v, want 404 after one request, and none", code, *got, p.takenAt(base))
 		}
 	})
 }

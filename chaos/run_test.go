@@ -29,7 +29,7 @@ func TestRunsOf(t *testing.T) {
 			got = append(got, r.name)
 		}
 		if !slices.Equal(got, test.want) {
-			t.Errorf("%q: %q, want %q", test.faults, got, test.want)
+			t.Errorf("runsOf(%q) = %q, want %q", test.faults, got, test.want)
 		}
 	}
 }
@@ -51,11 +51,13 @@ func TestForeignKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	at := func(ns keys.Namespace) *installation { return &installation{Testbed: &testbed.Testbed{DB: c}, ns: ns} }
-	got, err := foreignKeys(t.Context(), at("school-a"), at("school-b"))
+	installationOf := func(ns keys.Namespace) *installation {
+		return &installation{Testbed: &testbed.Testbed{DB: c}, ns: ns}
+	}
+	got, err := foreignKeys(t.Context(), installationOf("school-a"), installationOf("school-b"))
 	slices.Sort(got)
 	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("foreign: %q, %v, want %q", got, err, want)
+		t.Errorf("foreignKeys() = %q, %v, want %q", got, err, want)
 	}
 }
 
@@ -70,12 +72,12 @@ func TestStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.leave(); err != nil || write() == nil {
-		t.Errorf("it can be written while it is away (%v)", err)
+		t.Errorf("the store is writable after leave() = %v", err)
 	}
 	if err := s.comeBack(); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile(file); string(text) != "image" {
-		t.Errorf("what was there has become %q, %v", text, err)
+		t.Errorf("after comeBack() the file has %q, %v, want image", text, err)
 	}
 }

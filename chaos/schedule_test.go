@@ -17,45 +17,45 @@ func TestSchedule(t *testing.T) {
 	}
 	allow := cmp.AllowUnexported(event{})
 
-	t.Run("is the same for the same seed and another one for another seed", func(t *testing.T) {
+	t.Run("depends on the seed alone", func(t *testing.T) {
 		if diff := cmp.Diff(events, schedule(42, allFaults(), rooms, beat, end), allow); diff != "" {
-			t.Error(diff)
+			t.Errorf("two schedules of one seed differ:\n%s", diff)
 		}
 		if cmp.Equal(events, schedule(43, allFaults(), rooms, beat, end), allow) {
-			t.Error("two seeds have one schedule")
+			t.Error("two seeds have the same schedule")
 		}
 	})
 
-	t.Run("strikes with one fault at the same times whatever others are on", func(t *testing.T) {
+	t.Run("the times of a fault do not depend on the other faults", func(t *testing.T) {
 		for _, fault := range allFaults() {
 			alone := schedule(42, []string{fault}, rooms, beat, end)
 			if diff := cmp.Diff(only(fault, events), alone, allow, cmpopts.EquateEmpty()); diff != "" {
-				t.Errorf("%s: %s", fault, diff)
+				t.Errorf("%s alone has another schedule:\n%s", fault, diff)
 			}
 		}
 	})
 
-	t.Run("kills to the beat", func(t *testing.T) {
+	t.Run("kills follow the beat", func(t *testing.T) {
 		for i, e := range only(faultKill, events) {
 			if e.at != time.Duration(i+1)*beat {
-				t.Fatalf("kill %d is at %s", i+1, e.at)
+				t.Fatalf("kill %d is at %s, want %s", i+1, e.at, time.Duration(i+1)*beat)
 			}
 		}
 	})
 
-	t.Run("keeps to each fault's rhythm, in order, and ends", func(t *testing.T) {
+	t.Run("rhythm, order and end", func(t *testing.T) {
 		if !slices.IsSortedFunc(events, func(a, b event) int { return int(a.at - b.at) }) {
-			t.Error("the events are not in order")
+			t.Error("the events are not sorted by time")
 		}
 		for _, r := range rhythms {
-			mine := only(r.fault, events)
-			if n, want := float64(len(mine)), float64(end/beat)/r.every; n < 0.8*want-1 || n > 1.2*want+1 {
-				t.Errorf("%s strikes %v times an hour, about %v is right", r.fault, n, want)
+			own := only(r.fault, events)
+			if n, want := float64(len(own)), float64(end/beat)/r.every; n < 0.8*want-1 || n > 1.2*want+1 {
+				t.Errorf("%s strikes %v times an hour, want about %v", r.fault, n, want)
 			}
-			for _, e := range mine {
+			for _, e := range own {
 				beats := e.lasts.Seconds() / beat.Seconds()
 				if beats < r.min || beats > r.max || e.at >= end || e.which < 0 || e.which >= 1 {
-					t.Errorf("%+v", e)
+					t.Errorf("the event %+v does not match the rhythm %+v", e, r)
 				}
 			}
 		}
@@ -75,23 +75,23 @@ func TestOnsets(t *testing.T) {
 			share, beats := float64(e.after)/rooms, e.lasts.Seconds()/beat.Seconds()
 			if e.fault != o.fault || share < o.from-0.001 || share > o.to ||
 				beats < o.min || beats > o.max || e.which < 0 || e.which >= 1 {
-				t.Errorf("seed %d: %+v", seed, e)
+				t.Errorf("seed %d: the event %+v does not match the onset %+v", seed, e, o)
 			}
 		}
 		if want := []string{faultOddProbe, faultOutage, faultStorm, faultNoCreate}; !slices.Equal(struck, want) {
-			t.Fatalf("seed %d: %q strike once, want %q", seed, struck, want)
+			t.Fatalf("seed %d: faults that strike once are %q, want %q", seed, struck, want)
 		}
 	}
 }
 
 func TestParseFaults(t *testing.T) {
 	if got, err := parseFaults("kill, redis"); err != nil || !slices.Equal(got, []string{faultKill, faultRedis}) {
-		t.Errorf("got %q, %v", got, err)
+		t.Errorf("parseFaults(kill, redis) = %q, %v", got, err)
 	}
 	if got, err := parseFaults(""); err != nil || got != nil {
-		t.Errorf("of none: %q, %v", got, err)
+		t.Errorf("parseFaults of an empty text = %q, %v", got, err)
 	}
 	if _, err := parseFaults("kill,earthquake"); err == nil {
-		t.Error("an earthquake was accepted")
+		t.Error("parseFaults accepts the unknown fault earthquake")
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"tiwsnap/web/callback"
 )
 
-func TestCallbacksOfTheSimulator(t *testing.T) {
+func TestSimulatorCallbacks(t *testing.T) {
 	create := func(r *receiver, sim *tiwtest.Server, callbackURL string) (taskID string) {
 		r.Helper()
 		api, err := tiw.New(tiw.Options{
@@ -45,61 +45,61 @@ func TestCallbacksOfTheSimulator(t *testing.T) {
 			if envelope == tiwtest.EnvelopeEmpty {
 				id = ""
 			}
-			if c := r.recorded(); c.snapshot != "monday.17" || c.attempt != 3 || c.taskID != id {
-				t.Errorf("got %+v, want %s", c, id)
+			if c := r.nextRecord(); c.snapshot != "monday.17" || c.attempt != 3 || c.taskID != id {
+				t.Errorf("recorded %+v, want attempt 3 of monday.17 with task %q", c, id)
 			}
 		})
 	}
-	t.Run("before the answer and twice", func(t *testing.T) {
+	t.Run("an early callback, then a double one", func(t *testing.T) {
 		r := newReceiver(t)
 		sim := tiwtest.Start(t, tiwtest.Options{Faults: tiwtest.Faults{CallbackEarly: 1}})
 		first := r.url(1)
 		id := create(r, sim, first)
-		if c := r.recorded(); c.taskID != id {
-			t.Errorf("got %+v, want %s", c, id)
+		if c := r.nextRecord(); c.taskID != id {
+			t.Errorf("early callback: recorded %+v, want task %s", c, id)
 		}
 		// An early callback is counted before the response to the API request.
 		if got, want := sim.State().Callbacks, (tiwtest.CallbackState{Sent: 1, Delivered: 1}); got != want {
-			t.Errorf("the simulator counts %+v", got)
+			t.Errorf("the simulator counts %+v, want %+v", got, want)
 		}
 		if err := sim.SetFaults(tiwtest.Faults{CallbackDouble: 1}); err != nil {
 			t.Fatal(err)
 		}
 		id = create(r, sim, r.url(2))
 		for range 2 {
-			if c := r.recorded(); c.taskID != id || c.attempt != 2 {
-				t.Errorf("got %+v, want %s", c, id)
+			if c := r.nextRecord(); c.taskID != id || c.attempt != 2 {
+				t.Errorf("double callback: recorded %+v, want attempt 2 with task %s", c, id)
 			}
 		}
 	})
 }
 
-func TestTenDuplicatesAtOnceAreAllAnsweredWell(t *testing.T) {
+func TestConcurrentDuplicates(t *testing.T) {
 	r := newReceiver(t)
 	made := r.url(1)
 	var all sync.WaitGroup
 	for range 10 {
 		all.Go(func() {
 			if status, answer := r.post(made, strings.NewReader(`{"TaskID":"t-1"}`)); status != 200 || answer != ok {
-				t.Errorf("got %d %s", status, answer)
+				t.Errorf("got %d %s, want 200 %s", status, answer, ok)
 			}
 		})
 	}
 	all.Wait()
 	if times, changes := r.count("monday.17/1/times"), r.count("changes"); times != 10 || changes != 1 {
-		t.Errorf("recorded %d times, %d changes, want 10 and 1", times, changes)
+		t.Errorf("%d callbacks were recorded with %d changes, want 10 and 1", times, changes)
 	}
 }
 
-func TestRotation(t *testing.T) {
+func TestKeyRotation(t *testing.T) {
 	r := newReceiver(t)
 	for i, keys := range []tiw.CallbackKeys{tiw.NewCallbackKeys(key), tiw.NewCallbackKeys(oldKey)} {
 		made := keys.URL(r.URL, "monday.17", i+1, time.Now().Add(time.Hour))
 		if status, answer := r.post(made, strings.NewReader(`{}`)); status != 200 || answer != ok {
-			t.Errorf("key %d: got %d %s", i+1, status, answer)
+			t.Errorf("key %d: got %d %s, want 200 %s", i+1, status, answer, ok)
 		}
-		if c := r.recorded(); c.attempt != i+1 {
-			t.Errorf("got %+v", c)
+		if c := r.nextRecord(); c.attempt != i+1 {
+			t.Errorf("key %d: recorded %+v, want attempt %d", i+1, c, i+1)
 		}
 	}
 }
@@ -112,58 +112,58 @@ func TestBodies(t *testing.T) {
 		name, body, taskID string
 		kept               int // bytes
 	}{
-		{"nothing", "", "", 0},
+		{"empty", "", "", 0},
 		{"not JSON", "<html>&\x00\xff", "", 9},
 		{"JSON without a TaskID", `[1,null,"a"]`, "", 12},
 		{"exactly 64 KiB", long[:tiw.MaxCallback], "t-1", tiw.MaxCallback},
-		{"more than 64 KiB: the beginning counts", long, "t-1", tiw.MaxCallback},
-		{"more than 64 KiB: the end does not", `{"a":"` + long[len(`{"TaskID":"t-1"`):] + `,"TaskID":"t-1"}`, "",
+		{"more than 64 KiB, TaskID at the beginning", long, "t-1", tiw.MaxCallback},
+		{"more than 64 KiB, TaskID at the end", `{"a":"` + long[len(`{"TaskID":"t-1"`):] + `,"TaskID":"t-1"}`, "",
 			tiw.MaxCallback},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := newReceiver(t)
 			if status, answer := r.post(r.url(1), strings.NewReader(test.body)); status != 200 || answer != ok {
-				t.Errorf("got %d %s", status, answer)
+				t.Errorf("got %d %s, want 200 %s", status, answer, ok)
 			}
-			if c := r.recorded(); c.taskID != test.taskID || c.body != test.body[:test.kept] {
-				t.Errorf("kept %d bytes, TaskID %q", len(c.body), c.taskID)
+			if c := r.nextRecord(); c.taskID != test.taskID || c.body != test.body[:test.kept] {
+				t.Errorf("recorded %d bytes, TaskID %q, want %d bytes, %q", len(c.body), c.taskID, test.kept, test.taskID)
 			}
 		})
 	}
 
-	t.Run("without an end: what came counts, and the sender is asked for all of it", func(t *testing.T) {
+	t.Run("incomplete: it is recorded, and the sender must retry", func(t *testing.T) {
 		t.Parallel()
 		r := newReceiver(t, func(s *http.Server, _ *callback.Options) { s.ReadTimeout = 100 * time.Millisecond })
 		body, w := io.Pipe()
 		defer w.Close()
 		go io.WriteString(w, `{"TaskID":"t-1",`)
 		if status, _ := r.post(r.url(1), body); status != http.StatusRequestTimeout {
-			t.Errorf("got %d", status)
+			t.Errorf("status %d, want 408", status)
 		}
-		if c := r.recorded(); c.taskID != "t-1" || c.body != `{"TaskID":"t-1",` {
-			t.Errorf("got %+v", c)
+		if c := r.nextRecord(); c.taskID != "t-1" || c.body != `{"TaskID":"t-1",` {
+			t.Errorf("recorded %+v, want the part with task t-1", c)
 		}
 	})
 
-	t.Run("without an end, sent to nowhere: answered like all such", func(t *testing.T) {
+	t.Run("incomplete, to an unknown path", func(t *testing.T) {
 		t.Parallel()
 		r := newReceiver(t, func(s *http.Server, _ *callback.Options) { s.ReadTimeout = 100 * time.Millisecond })
-		if got := r.raw("POST /cb/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"); !strings.HasPrefix(got,
+		if got := r.sendRaw("POST /cb/v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"); !strings.HasPrefix(got,
 			"HTTP/1.1 404 ") {
-			t.Errorf("got %q", got)
+			t.Errorf("got %q, want 404", got)
 		}
 	})
 }
 
-// The callback server is public, so every timeout and size has a limit.
-func TestNewCallbackServer(t *testing.T) {
+// The callback server is public, so it needs limits for timeouts and sizes.
+func TestNewServer(t *testing.T) {
 	s := callback.NewServer("127.0.0.1:0", nil)
 	if s.ReadHeaderTimeout <= 0 || s.ReadHeaderTimeout > 5*time.Second || s.ReadTimeout <= 0 || s.IdleTimeout <= 0 ||
 		s.MaxHeaderBytes > 16<<10 {
-		t.Errorf("got %+v", s)
+		t.Errorf("NewServer() has limits that are missing or too high: %+v", s)
 	}
 	if s.WriteTimeout < s.ReadTimeout+3*time.Second {
-		t.Errorf("a body that takes %s and 3 s to record it leave no time to answer within %s", s.ReadTimeout, s.WriteTimeout)
+		t.Errorf("WriteTimeout is %s, want ReadTimeout, %s, and 3 s to record the callback", s.WriteTimeout, s.ReadTimeout)
 	}
 }

@@ -34,7 +34,7 @@ const (
 	oldKey = "CANARY-old-0123456789-0123456789-0123456789"
 )
 
-// recorded has the arguments of a call of Record.
+// recorded has the arguments of a Record call.
 type recorded struct {
 	snapshot string
 	attempt  int
@@ -55,7 +55,7 @@ type receiver struct {
 	log    *buffer
 
 	mu   sync.Mutex
-	urls []string // all URLs that url has made
+	urls []string // all URLs that url has returned
 }
 
 // newReceiver starts a receiver. At the end of the test it checks that no key and no part of a URL was logged.
@@ -126,10 +126,10 @@ func newReceiverOn(t *testing.T, redisURL string, change ...func(*http.Server, *
 		}
 		closeRedis()
 		log := r.log.String()
-		for _, made := range append(r.urls, key, oldKey) {
-			for field := range strings.SplitSeq(made, "/") {
+		for _, secret := range append(r.urls, key, oldKey) {
+			for field := range strings.SplitSeq(secret, "/") {
 				if len(field) >= 8 && field != "monday.17" && !strings.Contains(r.URL, field) && strings.Contains(log, field) {
-					t.Errorf("the log shows %q of %s:\n%s", field, made, log)
+					t.Errorf("the log contains %q of the URL or key %s:\n%s", field, secret, log)
 				}
 			}
 		}
@@ -174,14 +174,14 @@ func (r *receiver) do(method, url string, body io.Reader) (status int, header ht
 	return resp.StatusCode, resp.Header, string(b)
 }
 
-// recorded waits for the next recorded callback.
-func (r *receiver) recorded() recorded {
+// nextRecord waits for the next recorded callback.
+func (r *receiver) nextRecord() recorded {
 	r.Helper()
 	select {
 	case c := <-r.got:
 		return c
 	case <-time.After(10 * time.Second):
-		r.Fatal("nothing was recorded within 10 s")
+		r.Fatal("no callback was recorded within 10 s")
 		return recorded{}
 	}
 }
@@ -201,8 +201,8 @@ func (r *receiver) count(name string) int {
 	return n
 }
 
-// raw sends bytes and returns the start of the response.
-func (r *receiver) raw(request string) string {
+// sendRaw sends bytes and returns the start of the response.
+func (r *receiver) sendRaw(request string) string {
 	r.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL, "http://"))
 	if err != nil {

@@ -15,10 +15,10 @@ import (
 	"tiwsnap/web/callback"
 )
 
-func TestWhenItCannotBeRecorded(t *testing.T) {
+func TestRecordFailures(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
-	t.Run("Redis is away and comes back", func(t *testing.T) {
+	t.Run("Redis is down, then up again", func(t *testing.T) {
 		t.Parallel()
 		server := redistest.Real(t)
 		r := newReceiverOn(t, server.URL())
@@ -28,34 +28,34 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 		for range 20 {
 			all.Go(func() {
 				if status, _ := r.post(made, strings.NewReader(`{}`)); status != http.StatusServiceUnavailable {
-					t.Errorf("got %d", status)
+					t.Errorf("status %d, want 503", status)
 				}
 			})
 		}
 		all.Wait()
 		lines := strings.Count(r.log.String(), "\n")
 		if !strings.Contains(r.log.String(), `"last_id":"monday.17","last_attempt":1`) || lines > 5 {
-			t.Errorf("logged:\n%s", r.log)
+			t.Errorf("the log has not the snapshot, or more than 5 lines:\n%s", r.log)
 		}
 		if err := server.Restart(); err != nil {
 			t.Fatal(err)
 		}
 		// A retry succeeds as soon as the connection pool has noticed that Redis is back.
-		again := time.NewTicker(50 * time.Millisecond)
-		defer again.Stop()
+		retry := time.NewTicker(50 * time.Millisecond)
+		defer retry.Stop()
 		deadline := time.After(10 * time.Second)
 		for status := 0; status != 200; {
 			select {
 			case <-deadline:
-				t.Fatalf("10 s after Redis came back the answer is %d", status)
-			case <-again.C:
+				t.Fatalf("10 s after the restart of Redis the status is %d, want 200", status)
+			case <-retry.C:
 				status, _ = r.post(made, strings.NewReader(`{}`))
 			}
 		}
-		r.recorded()
+		r.nextRecord()
 	})
 
-	t.Run("Redis hangs: the sender has an answer within 5 s", func(t *testing.T) {
+	t.Run("Redis hangs: the sender gets 503 within 5 s", func(t *testing.T) {
 		t.Parallel()
 		server := redistest.Real(t)
 		r := newReceiverOn(t, server.URL())
@@ -66,11 +66,11 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 		began := time.Now()
 		if status, _ := r.post(r.url(1), strings.NewReader(`{}`)); status != http.StatusServiceUnavailable ||
 			time.Since(began) > 5*time.Second {
-			t.Errorf("got %d after %s", status, time.Since(began))
+			t.Errorf("got %d after %s, want 503 within 5 s", status, time.Since(began))
 		}
 	})
 
-	t.Run("the sender hangs up: it counts nevertheless", func(t *testing.T) {
+	t.Run("the sender disconnects: the callback is recorded", func(t *testing.T) {
 		t.Parallel()
 		entered, leave := make(chan struct{}), make(chan struct{})
 		r := newReceiver(t, func(_ *http.Server, o *callback.Options) {
@@ -90,6 +90,6 @@ func TestWhenItCannotBeRecorded(t *testing.T) {
 		conn.Close()
 		<-(<-r.first).Done()
 		close(leave)
-		r.recorded()
+		r.nextRecord()
 	})
 }
