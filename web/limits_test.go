@@ -14,7 +14,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-func TestTooManyRequests(t *testing.T) {
+func TestRequestRateLimit(t *testing.T) {
 	s := webtest.NewService(t)
 	limited := 0
 	for range 400 {
@@ -25,15 +25,15 @@ func TestTooManyRequests(t *testing.T) {
 		}
 	}
 	if limited == 0 {
-		t.Error("400 requests at once were let through")
+		t.Error("none of 400 requests was rejected")
 	}
 	s.Send("GET", "/v1/limit", "").Want(200, nil) // with another token
 }
 
 // One address may open half of the connections. Other addresses are still served.
-func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
+func TestConnectionLimitPerAddress(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux has 127.0.0.2 without being told")
+		t.Skip("only Linux has 127.0.0.2 without configuration")
 	}
 	open := webtest.Conns{Open: map[net.Conn]bool{}}
 	s := webtest.ServeBy(t, func(server *http.Server) {
@@ -51,13 +51,13 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 		all = append(all, conn)
 	}
 	s.Until(func() bool { return open.Count() == web.MaxOwnConns })
-	one, err := other.DialContext(t.Context(), "tcp", addr)
+	extra, err := other.DialContext(t.Context(), "tcp", addr)
 	if err == nil {
-		_, err = one.Read(make([]byte, 1)) // until it is closed
-		one.Close()
+		_, err = extra.Read(make([]byte, 1)) // until the server closes it
+		extra.Close()
 	}
 	if err == nil {
-		t.Error("one more was let in")
+		t.Error("the server accepted one more connection than the limit")
 	}
 	s.Send("GET", "/v1/batches", "").Want(200, nil)
 	for _, conn := range all {
@@ -65,13 +65,13 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 	}
 	s.Client.CloseIdleConnections()
 	s.Until(func() bool { return open.Count() == 0 })
-	one, err = other.DialContext(t.Context(), "tcp", addr)
+	conn, err := other.DialContext(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	io.WriteString(one, "GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")
-	if got, err := io.ReadAll(one); err != nil || !strings.HasPrefix(string(got), "HTTP/1.0 200") {
-		t.Errorf("afterwards: %q, %v", got, err)
+	io.WriteString(conn, "GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")
+	if got, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(got), "HTTP/1.0 200") {
+		t.Errorf("after the connections were closed: got %q, %v, want 200", got, err)
 	}
-	one.Close()
+	conn.Close()
 }

@@ -21,15 +21,15 @@ import (
 
 // A client that is still sending its list gets the error response, whatever its HTTP library. The response comes before
 // the end of the list, and a reset must not discard it.
-func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
+func TestErrorsReachClientsThatAreStillSending(t *testing.T) {
 	needs.Time(t)
 	const size = 16 << 20
 	s := webtest.NewService(t)
 	list := bytes.Repeat([]byte("7,1,a list that is far too long\n"), size/32)
 	operate, view := s.Tokens[web.RoleOperate], s.Tokens[web.RoleView]
-	refusals := []struct {
-		what, path, media, token string
-		status                   int
+	rejections := []struct {
+		reason, path, media, token string
+		status                     int
 	}{
 		{"the webhook", "/v1/batches?webhook=https://a.example", "text/csv", operate, 422},
 		{"the first line", "/v1/batches", "text/csv", operate, 422},
@@ -39,17 +39,17 @@ func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 		{"the path", "/v1/nothing", "text/csv", operate, 404},
 		{"the size of one room", "/v1/snapshots", "application/json", operate, 413},
 	}
-	told := func(t *testing.T, got string, status int) {
+	checkStatus := func(t *testing.T, got string, status int) {
 		t.Helper()
 		if !strings.Contains(got, fmt.Sprintf(`"status":%d,`, status)) {
-			t.Errorf("the client sees no %d:\n%.2000s", status, got)
+			t.Errorf("the client did not get the status %d:\n%.2000s", status, got)
 		}
 	}
 	file := filepath.Join(t.TempDir(), "list.csv")
 	if err := os.WriteFile(file, list, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tool := func(t *testing.T, name string, args ...string) string {
+	runTool := func(t *testing.T, name string, args ...string) string {
 		t.Helper()
 		path := needs.Program(t, name)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -86,7 +86,7 @@ func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 			return all
 		},
 		// Like many clients, it reads the response only after it has sent everything.
-		"one that sends first": func(t *testing.T, path, media, token string) string {
+		"sends everything first": func(t *testing.T, path, media, token string) string {
 			conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 			if err != nil {
 				t.Fatal(err)
@@ -97,25 +97,25 @@ func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 				"POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
 				path, token, media, size)
 			if _, err := conn.Write(list); err != nil {
-				t.Errorf("while it sends: %v", err)
+				t.Errorf("while sending: %v", err)
 			}
 			b, err := io.ReadAll(conn)
 			if err != nil {
-				t.Error(err)
+				t.Errorf("read the response: %v", err)
 			}
 			return string(b)
 		},
 		"curl": func(t *testing.T, path, media, token string) string {
-			return tool(t, "curl", "-sS", "--noproxy", "*", s.URL+path, "-H", "Authorization: Bearer "+token,
+			return runTool(t, "curl", "-sS", "--noproxy", "*", s.URL+path, "-H", "Authorization: Bearer "+token,
 				"-H", "Content-Type: "+media, "--data-binary", "@"+file)
 		},
-		"curl that does not wait": func(t *testing.T, path, media, token string) string {
-			return tool(t, "curl", "-sS", "--noproxy", "*", s.URL+path, "-H", "Authorization: Bearer "+token,
+		"curl without Expect": func(t *testing.T, path, media, token string) string {
+			return runTool(t, "curl", "-sS", "--noproxy", "*", s.URL+path, "-H", "Authorization: Bearer "+token,
 				"-H", "Content-Type: "+media,
 				"-H", "Expect:", "-H", "Transfer-Encoding: chunked", "-X", "POST", "-T", file)
 		},
 		"fetch of Node": func(t *testing.T, path, media, token string) string {
-			return tool(t, "node", "--input-type=module", "-e", `
+			return runTool(t, "node", "--input-type=module", "-e", `
 import { createReadStream, readFileSync } from 'node:fs';
 const [url, media, token, file] = process.argv.slice(1);
 for (const body of [readFileSync(file), createReadStream(file)]) {
@@ -125,7 +125,7 @@ for (const body of [readFileSync(file), createReadStream(file)]) {
 }`, s.URL+path, media, token, file)
 		},
 		"http of Node": func(t *testing.T, path, media, token string) string {
-			return tool(t, "node", "--input-type=module", "-e", `
+			return runTool(t, "node", "--input-type=module", "-e", `
 import { createReadStream } from 'node:fs';
 import { request } from 'node:http';
 const [url, media, token, file] = process.argv.slice(1);
@@ -137,11 +137,11 @@ createReadStream(file).pipe(r);`, s.URL+path, media, token, file)
 		},
 	}
 	for name, send := range clients {
-		for _, r := range refusals {
-			t.Run(name+"/"+r.what, func(t *testing.T) { told(t, send(t, r.path, r.media, r.token), r.status) })
+		for _, r := range rejections {
+			t.Run(name+"/"+r.reason, func(t *testing.T) { checkStatus(t, send(t, r.path, r.media, r.token), r.status) })
 		}
 	}
 	if n := s.Batches(); n != 0 {
-		t.Errorf("%d batches", n)
+		t.Errorf("%d batches were created, want none", n)
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // docs/api.md lists the code of every problem type.
-func TestEveryCodeIsDescribed(t *testing.T) {
+func TestProblemCodesAreDocumented(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "problem.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -31,21 +31,21 @@ func TestEveryCodeIsDescribed(t *testing.T) {
 		}
 		code, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
 		if n++; err != nil || !strings.Contains(string(text), "\n| `"+code+"` | ") {
-			t.Errorf("docs/api.md lacks %s (%v)", code, err)
+			t.Errorf("docs/api.md does not list the code %s (%v)", code, err)
 		}
 		return true
 	})
 	if n < 15 {
-		t.Errorf("%d codes", n)
+		t.Errorf("problem.go has %d codes, want 15 or more", n)
 	}
 }
 
-func TestNothingAndWrongMethods(t *testing.T) {
+func TestUnknownPathsAndMethods(t *testing.T) {
 	s := webtest.NewService(t)
 	for _, path := range []string{"/v1", "/v1/", "/nothing", "/v1/batches/a/b", "/v1/snapshots"} {
 		if path == "/v1/snapshots" {
 			if r := s.Send("DELETE", path, ""); r.Header.Get("Allow") != "POST" {
-				t.Errorf("Allow: %q", r.Header.Get("Allow"))
+				t.Errorf("Allow is %q, want POST", r.Header.Get("Allow"))
 			} else {
 				r.Problem(405, "method-not-allowed")
 			}

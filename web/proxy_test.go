@@ -11,15 +11,15 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-func TestWhoIsBehindAProxy(t *testing.T) {
+func TestClientAddressBehindProxy(t *testing.T) {
 	auth, err := web.NewAuth(web.AuthOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	where := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(r.RemoteAddr)) })
+	showAddress := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(r.RemoteAddr)) })
 	h := web.NewHandler(web.HandlerOptions{Auth: auth, Proxies: []netip.Prefix{
 		netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/8"),
-	}}, web.Route{Pattern: "/where", Handler: where},
+	}}, web.Route{Pattern: "/where", Handler: showAddress},
 		web.Route{Pattern: "/mine", Role: web.RoleView, Handler: webtest.Echo})
 	for _, test := range []struct{ from, forwarded, want string }{
 		{"127.0.0.1:40000", "", "127.0.0.1:40000"},
@@ -46,23 +46,23 @@ func TestWhoIsBehindAProxy(t *testing.T) {
 			header = append(header, "X-Forwarded-For", test.forwarded)
 		}
 		if w := webtest.Ask(t, h, "GET", "/where", header...); w.Body.String() != test.want {
-			t.Errorf("from %s for %q: got %s, want %s", test.from, test.forwarded, w.Body, test.want)
+			t.Errorf("from %s with X-Forwarded-For %q: address %s, want %s", test.from, test.forwarded, w.Body, test.want)
 		}
 	}
 	// A client behind a local proxy is not a local client.
 	if w := webtest.Ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000", "X-Forwarded-For",
 		"192.0.2.7"); w.Code != http.StatusUnauthorized {
-		t.Errorf("from outside: %d", w.Code)
+		t.Errorf("remote client: status %d, want 401", w.Code)
 	}
 	if w := webtest.Ask(t, h, "GET", "/mine", "from", "127.0.0.1:40000"); w.Code != http.StatusOK {
-		t.Errorf("from this machine: %d", w.Code)
+		t.Errorf("local client: status %d, want 200", w.Code)
 	}
 }
 
 // Each client behind a proxy has its own limit of login attempts.
-func TestLoginsBehindAProxyAreLimited(t *testing.T) {
+func TestLoginRateLimitBehindProxy(t *testing.T) {
 	needs.Time(t)
-	d := newDoor(t)
+	d := newLoginSite(t)
 	auth, err := web.NewAuth(d.options)
 	if err != nil {
 		t.Fatal(err)
@@ -75,9 +75,9 @@ func TestLoginsBehindAProxyAreLimited(t *testing.T) {
 		last = d.logIn("ada", "wrong", "", "X-Forwarded-For", "192.0.2.7").Code
 	}
 	if last != http.StatusTooManyRequests {
-		t.Errorf("after 15 wrong ones: %d", last)
+		t.Errorf("after 15 wrong passwords: status %d, want 429", last)
 	}
 	if w := d.logIn("ada", webtest.Password, "", "X-Forwarded-For", "192.0.2.8"); w.Code != http.StatusSeeOther {
-		t.Errorf("somebody else: %d", w.Code)
+		t.Errorf("another client: status %d, want 303", w.Code)
 	}
 }

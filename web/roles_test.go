@@ -14,8 +14,8 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// Every route is requested with every role. It is refused without the role that the table requires, and only then.
-func TestEveryRouteWithEveryRole(t *testing.T) {
+// Each route is requested with each role. It is rejected without the required role, and only then.
+func TestRolesOfRoutes(t *testing.T) {
 	rdb := redistest.Client(t)
 	auth, err := web.NewAuth(web.AuthOptions{
 		Users: []web.User{{Name: "ada", Hash: webtest.PasswordHash, Roles: []web.Role{web.RoleView}}},
@@ -33,7 +33,7 @@ func TestEveryRouteWithEveryRole(t *testing.T) {
 	reached := false
 	for i := range routes {
 		if (routes[i].Role == "") != open.MatchString(routes[i].Pattern) {
-			t.Errorf("%s is open to everybody: %v", routes[i].Pattern, routes[i].Role == "")
+			t.Errorf("%s is public: %v", routes[i].Pattern, routes[i].Role == "")
 		}
 		routes[i].Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true })
 	}
@@ -49,16 +49,17 @@ func TestEveryRouteWithEveryRole(t *testing.T) {
 			}
 			reached = false
 			w := s.Ask(method, path, header...)
-			may := web.Principal{Roles: []web.Role{web.Role(role)}}.May(route.Role)
-			if reached != may {
-				t.Errorf("%s (%s) with the role %q: reached %v, status %d", route.Pattern, route.Role, role, reached, w.Code)
+			allowed := web.Principal{Roles: []web.Role{web.Role(role)}}.May(route.Role)
+			if reached != allowed {
+				t.Errorf("%s (%s) with the role %q: reached %v, want %v; status %d",
+					route.Pattern, route.Role, role, reached, allowed, w.Code)
 			}
-			if !may && w.Code != http.StatusUnauthorized && w.Code != http.StatusForbidden {
-				t.Errorf("%s with the role %q: status %d", route.Pattern, role, w.Code)
+			if !allowed && w.Code != http.StatusUnauthorized && w.Code != http.StatusForbidden {
+				t.Errorf("%s with the role %q: status %d, want 401 or 403", route.Pattern, role, w.Code)
 			}
 		}
 		if unsafe := method != http.MethodGet; unsafe && route.Role == web.RoleView {
-			t.Errorf("%s changes something with the role view", route.Pattern)
+			t.Errorf("%s has an unsafe method and needs only the role view", route.Pattern)
 		}
 	}
 }

@@ -45,37 +45,39 @@ func TestRoles(t *testing.T) {
 			got = append(got, w.Code)
 			if w.Code == 200 && slices.Contains([]string{"view", "produce", "operate"}, test.token) &&
 				w.Body.String() != "the-"+test.token {
-				t.Errorf("%s with %s: the principal is %q", route, test.token, w.Body)
+				t.Errorf("%s with the token %s: principal %q, want the-%s", route, test.token, w.Body, test.token)
 			}
 			if w.Code != 200 &&
 				(w.Header().Get("Content-Type") != "application/problem+json" ||
 					!strings.Contains(w.Body.String(), `"status":`+strconv.Itoa(w.Code))) {
-				t.Errorf("%s with %q: %d is no problem document: %v %s", route, test.token, w.Code, w.Header(), w.Body)
+				t.Errorf("%s with the token %q: status %d without a problem document: %v %s",
+					route, test.token, w.Code, w.Header(), w.Body)
 			}
 			if (w.Code == 401) != (w.Header().Get("WWW-Authenticate") != "") {
-				t.Errorf("%s with %q: %d and WWW-Authenticate %q", route, test.token, w.Code, w.Header().Get("WWW-Authenticate"))
+				t.Errorf("%s with the token %q: status %d, WWW-Authenticate %q",
+					route, test.token, w.Code, w.Header().Get("WWW-Authenticate"))
 			}
 		}
 		if !slices.Equal(got, test.want) {
-			t.Errorf("with the token %q: got %v, want %v", test.token, got, test.want)
+			t.Errorf("token %q: statuses %v, want %v", test.token, got, test.want)
 		}
 	}
 	log := s.Log.String()
 	if want := `"by":"the-produce","method":"POST","path":"/produce","status":200`; !strings.Contains(log, want) {
-		t.Errorf("who did what is not logged:\n%s", log)
+		t.Errorf("the log has no entry of the request by the-produce:\n%s", log)
 	}
 	for name, token := range s.Tokens {
 		if strings.Contains(log, token) {
-			t.Errorf("the log shows the token %s", name)
+			t.Errorf("the log contains the token %s", name)
 		}
 	}
 }
 
-// A panic in a handler affects only its own request. A client that has part of the response sees it break off.
-func TestAHandlerThatPanics(t *testing.T) {
+// A panic in a handler affects only its own request. A client that has part of the response gets an error.
+func TestHandlerPanic(t *testing.T) {
 	early := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("CANARY-reason") })
 	late := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Write([]byte("half of it"))
+		w.Write([]byte("partial"))
 		http.NewResponseController(w).Flush()
 		panic("CANARY-reason")
 	})
@@ -104,44 +106,44 @@ func TestAHandlerThatPanics(t *testing.T) {
 		before := strings.Count(s.Log.String(), "\n")
 		resp, body, err := get("/early", accept)
 		if err != nil || resp.StatusCode != 500 || !strings.HasPrefix(body, want) || strings.Contains(body, "CANARY") {
-			t.Errorf("got %d %s, %v", resp.StatusCode, body, err)
+			t.Errorf("GET /early: got %d %s, %v, want 500 with %s", resp.StatusCode, body, err, want)
 		}
 		if kind := resp.Header.Get("Content-Type"); accept == "*/*" && kind != "application/problem+json" {
-			t.Errorf("it is %s", kind)
+			t.Errorf("Content-Type is %s, want application/problem+json", kind)
 		}
 		if n := strings.Count(s.Log.String(), "\n") - before; n != 1 {
-			t.Errorf("logged %d times", n)
+			t.Errorf("the panic was logged %d times, want once", n)
 		}
 	}
 	if log := s.Log.String(); !strings.Contains(log, "CANARY-reason") || !strings.Contains(log, "route_test.go") ||
 		!strings.Contains(log, `"path":"/early"`) {
-		t.Errorf("the log lacks the reason, the stack or the path:\n%s", log)
+		t.Errorf("the log does not contain the reason, the stack and the path:\n%s", log)
 	}
 	if _, body, err := get("/late", "*/*"); err == nil {
-		t.Errorf("half an answer looks whole: %s", body)
+		t.Errorf("the partial response ended without an error: %s", body)
 	}
 	if resp, _, err := get("/fine", "*/*"); err != nil || resp.StatusCode != 200 {
-		t.Errorf("the next request: %d, %v", resp.StatusCode, err)
+		t.Errorf("the next request: status %d, %v, want 200", resp.StatusCode, err)
 	}
 }
 
-func TestWhoIsNotLoggedInIsLedToTheLogin(t *testing.T) {
+func TestRedirectToLogin(t *testing.T) {
 	s := webtest.NewSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: webtest.Echo})
 	w := s.Ask("GET", "/page?a=b&c=//d", "Accept", "text/html,*/*;q=0.8")
 	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther ||
 		to != "/login?next=%2Fpage%3Fa%3Db%26c%3D%2F%2Fd" {
-		t.Errorf("got %d %s", w.Code, to)
+		t.Errorf("GET: status %d, Location %s, want a redirect to /login with next", w.Code, to)
 	}
 	w = s.Ask("POST", "/page", "Accept", "text/html") // a form whose session has expired
 	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != "/login" {
-		t.Errorf("a POST: got %d %s", w.Code, to)
+		t.Errorf("POST of a browser: status %d, Location %s, want a redirect to /login", w.Code, to)
 	}
 	if w := s.Ask("POST", "/page"); w.Code != http.StatusUnauthorized {
-		t.Errorf("a POST of a program: got %d", w.Code)
+		t.Errorf("POST of a program: status %d, want 401", w.Code)
 	}
 }
 
-func TestPeopleAreRefusedByAPage(t *testing.T) {
+func TestErrorPages(t *testing.T) {
 	s := webtest.NewSite(t, web.Route{Pattern: "/operate", Role: web.RoleOperate, Handler: webtest.Echo})
 	titles := map[int]string{403: "Not permitted", 404: "Not found", 421: "Unknown host name"}
 	for want, w := range map[int]*httptest.ResponseRecorder{
@@ -151,58 +153,58 @@ func TestPeopleAreRefusedByAPage(t *testing.T) {
 	} {
 		if body := w.Body.String(); w.Code != want || !strings.HasPrefix(body, "<!doctype html>") ||
 			!strings.Contains(body, titles[want]) {
-			t.Errorf("got %d %s", w.Code, body)
+			t.Errorf("got status %d %s, want %d and a page with %q", w.Code, body, want, titles[want])
 		}
 	}
 	for _, method := range []string{"POST", "GET"} {
 		if w := s.Ask(method, "/nothing"); w.Header().Get("Content-Type") != "application/problem+json" {
-			t.Errorf("a program is refused by %v", w.Header())
+			t.Errorf("%s of a program: header %v, want a problem document", method, w.Header())
 		}
 	}
 }
 
-func TestWrongTokensAreLimited(t *testing.T) {
+func TestWrongTokenRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // fake clock
 		s := webtest.NewSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: webtest.Echo})
-		wrong := func(from string) *httptest.ResponseRecorder {
+		askWithWrongToken := func(from string) *httptest.ResponseRecorder {
 			return s.Ask("GET", "/page", "Authorization", "Bearer wrong", "from", from)
 		}
 		count := map[int]int{}
 		var last *httptest.ResponseRecorder
 		for range 100 {
-			last = wrong("192.0.2.1:1234")
+			last = askWithWrongToken("192.0.2.1:1234")
 			count[last.Code]++
 		}
 		if count[401] != 10 || count[429] != 90 {
-			t.Errorf("of 100 from one address: %v", count)
+			t.Errorf("statuses of 100 requests from one address are %v, want 10 of 401 and 90 of 429", count)
 		}
 		if after := last.Header().Get("Retry-After"); after != "10" {
-			t.Errorf("Retry-After: %q", after)
+			t.Errorf("Retry-After is %q, want 10", after)
 		}
 		if w := s.Ask("GET", "/page", "Authorization", "Bearer "+s.Tokens["view"], "from", "192.0.2.1:1234"); w.Code != 200 {
-			t.Errorf("the right token from there: %d", w.Code)
+			t.Errorf("valid token from that address: status %d, want 200", w.Code)
 		}
-		if w := wrong("192.0.2.2:1234"); w.Code != 401 {
-			t.Errorf("another address: %d", w.Code)
+		if w := askWithWrongToken("192.0.2.2:1234"); w.Code != 401 {
+			t.Errorf("another address: status %d, want 401", w.Code)
 		}
 		clear(count)
 		for i := range 10_000 {
-			count[wrong(fmt.Sprintf("[2001:db8:0:%x::1]:1234", i)).Code]++
+			count[askWithWrongToken(fmt.Sprintf("[2001:db8:0:%x::1]:1234", i)).Code]++
 		}
 		if count[401] != 60-10-1 {
-			t.Errorf("of 10,000 from as many networks: %v", count)
+			t.Errorf("statuses of 10,000 requests from as many networks are %v, want %d of 401", count, 60-10-1)
 		}
 		time.Sleep(10 * time.Second)
-		if w := wrong("192.0.2.1:1234"); w.Code != 401 {
-			t.Errorf("ten seconds later: %d", w.Code)
+		if w := askWithWrongToken("192.0.2.1:1234"); w.Code != 401 {
+			t.Errorf("ten seconds later: status %d, want 401", w.Code)
 		}
 	})
 }
 
-func TestWithoutUsersAndTokensOnlyThisMachineGetsIn(t *testing.T) {
+func TestOpenServerAllowsOnlyLocalClients(t *testing.T) {
 	a, err := web.NewAuth(web.AuthOptions{})
 	if err != nil || !a.Open() {
-		t.Fatalf("open %v, %v", a.Open(), err)
+		t.Fatalf("Open() = %v, %v, want true", a.Open(), err)
 	}
 	h := web.NewHandler(web.HandlerOptions{Auth: a}, web.Route{
 		Pattern: "POST /operate", Role: web.RoleOperate, Handler: webtest.Echo,
@@ -210,12 +212,12 @@ func TestWithoutUsersAndTokensOnlyThisMachineGetsIn(t *testing.T) {
 	for from, want := range map[string]int{"127.0.0.1:40000": 200, "[::1]:40000": 200, "[::ffff:127.0.0.1]:40000": 200,
 		"192.0.2.1:40000": 401, "": 401} {
 		if w := webtest.Ask(t, h, "POST", "/operate", "from", from); w.Code != want {
-			t.Errorf("from %q: got %d, want %d", from, w.Code, want)
+			t.Errorf("from %q: status %d, want %d", from, w.Code, want)
 		}
 	}
 }
 
-func TestNewAuthListsEveryFault(t *testing.T) {
+func TestNewAuthValidation(t *testing.T) {
 	hash, err := password.Hash("correct horse")
 	if err != nil {
 		t.Fatal(err)
@@ -232,12 +234,12 @@ func TestNewAuthListsEveryFault(t *testing.T) {
 	for _, want := range []string{`user "ada": the name is`, `user "bob": there is no role "root"`,
 		`user "bob": must be a hash`, `token "t": has no role`, `token "t": must be a hash`, "session key"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("it lacks %s: %v", want, err)
+			t.Errorf("NewAuth() = %v, want it to contain %s", err, want)
 		}
 	}
 }
 
-func TestHeadersAreOnEveryAnswer(t *testing.T) {
+func TestSecurityHeaders(t *testing.T) {
 	s := webtest.NewSite(t, web.Route{Pattern: "/page", Role: web.RoleView, Handler: webtest.Echo}, web.Route{
 		Pattern: "/public", Handler: webtest.Echo,
 	})
@@ -248,41 +250,41 @@ func TestHeadersAreOnEveryAnswer(t *testing.T) {
 		"421": s.Ask("GET", "/public", "Host", "evil.example"),
 	} {
 		if strconv.Itoa(w.Code) != name {
-			t.Errorf("got %d, want %s", w.Code, name)
+			t.Errorf("status %d, want %s", w.Code, name)
 		}
 		for header, want := range map[string]string{
 			"Content-Security-Policy": "default-src 'none'", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
 			"Referrer-Policy": "same-origin", "Cache-Control": "no-store",
 		} {
 			if got := w.Header().Get(header); !strings.HasPrefix(got, want) {
-				t.Errorf("%s: %s is %q", name, header, got)
+				t.Errorf("status %s: %s is %q, want %q", name, header, got, want)
 			}
 		}
 		for _, want := range []string{"frame-ancestors 'none'", "base-uri 'none'"} {
 			if got := w.Header().Get("Content-Security-Policy"); !strings.Contains(got, want) ||
 				strings.Contains(got, "unsafe") {
-				t.Errorf("%s: the policy is %s", name, got)
+				t.Errorf("status %s: Content-Security-Policy is %s, want %s and nothing unsafe", name, got, want)
 			}
 		}
 	}
 }
 
-func TestAQueryThatCannotBeReadIsRefused(t *testing.T) {
+func TestInvalidQueries(t *testing.T) {
 	s := webtest.NewSite(t, web.Route{Pattern: "/public", Handler: webtest.Echo})
 	for _, query := range []string{"?name=%zz", "?a=b;c=d", "?%"} {
 		r := httptest.NewRequestWithContext(t.Context(), "POST", "/public", nil)
 		r.Host, r.URL.RawQuery = "localhost", query[1:]
 		w := httptest.NewRecorder()
 		if s.Handler.ServeHTTP(w, r); w.Code != 400 || !strings.Contains(w.Body.String(), `"code":"invalid"`) {
-			t.Errorf("%s: %d %s", query, w.Code, w.Body)
+			t.Errorf("query %s: status %d %s, want 400", query, w.Code, w.Body)
 		}
 	}
 	if w := s.Ask("POST", "/public?name=%7A&a"); w.Code != 200 {
-		t.Errorf("a good one: %d", w.Code)
+		t.Errorf("valid query: status %d, want 200", w.Code)
 	}
 }
 
-func TestHosts(t *testing.T) {
+func TestHostHeader(t *testing.T) {
 	s := webtest.NewSite(t, web.Route{Pattern: "/public", Handler: webtest.Echo})
 	for host, want := range map[string]int{
 		"127.0.0.1": 200, "127.0.0.1:8080": 200, "[::1]:8080": 200, "localhost": 200, "LOCALHOST:1": 200,
@@ -292,12 +294,12 @@ func TestHosts(t *testing.T) {
 		"localhost.evil.example": 421, "127.0.0.1.evil.example:80": 421,
 	} {
 		if w := s.Ask("GET", "/public", "Host", host); w.Code != want {
-			t.Errorf("%q: got %d, want %d", host, w.Code, want)
+			t.Errorf("Host %q: status %d, want %d", host, w.Code, want)
 		}
 	}
 }
 
-func TestPagesOfOtherSitesChangeNothing(t *testing.T) {
+func TestCrossSiteRequests(t *testing.T) {
 	var changed int
 	s := webtest.NewSite(t,
 		web.Route{Pattern: "/change", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { changed++ })})
@@ -308,16 +310,16 @@ func TestPagesOfOtherSitesChangeNothing(t *testing.T) {
 			{"Sec-Fetch-Site", "cross-site", "Content-Type", "text/plain", "Origin", "https://evil.example"},
 		} {
 			if w := s.Ask(method, "/change", header...); w.Code != http.StatusForbidden {
-				t.Errorf("%s %v: got %d", method, header, w.Code)
+				t.Errorf("%s with %v: status %d, want 403", method, header, w.Code)
 			}
 		}
 	}
 	if changed != 0 {
-		t.Errorf("%d got through", changed)
+		t.Errorf("%d cross-site requests reached the handler", changed)
 	}
 	for _, header := range [][]string{{}, {"Sec-Fetch-Site", "same-origin"}, {"Origin", "http://127.0.0.1:8080"}} {
 		if w := s.Ask("POST", "/change", header...); w.Code != 200 {
-			t.Errorf("%v: got %d", header, w.Code)
+			t.Errorf("POST with %v: status %d, want 200", header, w.Code)
 		}
 	}
 }

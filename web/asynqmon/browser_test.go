@@ -18,9 +18,9 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// everyState adds a snapshot in each state of asynq to the bulk queue, named after the state, and an archived webhook
-// to the webhooks queue. A server runs the active snapshot; it serves the interactive queue, too.
-func everyState(w *webtest.Installation) (webhook string) {
+// addEveryState adds a snapshot in each state of asynq to the bulk queue, named after the state, and an archived
+// webhook to the webhooks queue. A server runs the active snapshot; it serves the interactive queue, too.
+func addEveryState(w *webtest.Installation) (webhook string) {
 	w.Helper()
 	c, bulk := asynq.NewClientFromRedisClient(w.Redis), keys.Default.QueueBulk()
 	enqueue := func(state string, opts ...asynq.Option) {
@@ -72,49 +72,49 @@ func everyState(w *webtest.Installation) (webhook string) {
 	select {
 	case <-busy:
 	case <-time.After(time.Minute):
-		w.Fatal("the server does not get to the active task")
+		w.Fatal("the server has not started the active task within a minute")
 	}
 	return webhook
 }
 
-// unharmed waits until a page of asynqmon shows the words. It checks that there is no error and that the link back is
-// on top.
-func unharmed(b *webtest.Browser, words string) {
+// checkPage waits until a page of asynqmon contains the words. It checks that there is no error and that the link back
+// is on top.
+func checkPage(b *webtest.Browser, words string) {
 	b.Helper()
 	b.Until(fmt.Sprintf(`document.querySelector('main')?.innerText.includes(%q)`, words))
-	wrong := `[...document.querySelectorAll('main .MuiAlert-standardError, main .MuiAlert-standardWarning')]
+	errorTexts := `[...document.querySelectorAll('main .MuiAlert-standardError, main .MuiAlert-standardWarning')]
 		.map((e) => e.innerText).join() + (document.body.innerText.includes('Page Not Found') ? 'not found' : '')`
-	if said := b.Text(wrong); said != "" {
-		b.Errorf("%s says %s", b.Text(`location.href`), said)
+	if text := b.Text(errorTexts); text != "" {
+		b.Errorf("%s shows the error %s", b.Text(`location.href`), text)
 	}
 	b.Until(`(() => { const back = document.querySelector('.tiwsnap-back'), at = back.getBoundingClientRect();
 		return document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2) === back; })()`)
 }
 
 // Every link of asynqmon leads to a page with content, complete ids and a link back.
-func TestAsynqmonInABrowser(t *testing.T) {
+func TestPagesInBrowser(t *testing.T) {
 	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
+		t.Skip("needs a browser")
 	}
 	w := webtest.NewInstallation(t, nil)
-	webhook := everyState(w)
+	webhook := addEveryState(w)
 	for _, test := range []struct {
-		who     string
+		user    string
 		entries []string
 	}{
 		{"ada", []string{"Queues", "Servers", "Settings", "Send Feedback"}},
 		{"bob", []string{"Queues", "Servers", "Redis", "Settings", "Send Feedback"}},
 	} {
-		t.Run(test.who, func(t *testing.T) {
+		t.Run(test.user, func(t *testing.T) {
 			b := webtest.NewBrowser(t, w.URL)
-			b.LogIn(w.URL, test.who)
+			b.LogIn(w.URL, test.user)
 			b.Do(chromedp.Navigate(w.URL + "/asynqmon/"))
-			unharmed(b, "tiwsnap-webhooks")
-			b.Shots("asynqmon-" + test.who)
-			offered := b.Text(`[...document.querySelectorAll('.MuiDrawer-root a')].filter((e) => e.checkVisibility())
+			checkPage(b, "tiwsnap-webhooks")
+			b.Shots("asynqmon-" + test.user)
+			menu := b.Text(`[...document.querySelectorAll('.MuiDrawer-root a')].filter((e) => e.checkVisibility())
 				.map((e) => e.innerText.trim()).join()`)
-			if got := strings.Split(offered, ","); !slices.Equal(got, test.entries) {
-				t.Errorf("it offers %q, want %q", got, test.entries)
+			if got := strings.Split(menu, ","); !slices.Equal(got, test.entries) {
+				t.Errorf("the menu has %q, want %q", got, test.entries)
 			}
 			words := map[string]string{
 				"Queues": "Tasks Processed", "Servers": "Queues", "Redis": "Command Output", "Settings": "Polling Interval",
@@ -122,7 +122,7 @@ func TestAsynqmonInABrowser(t *testing.T) {
 			for _, entry := range test.entries {
 				if words[entry] != "" {
 					b.Click(".MuiDrawer-root a", entry)
-					unharmed(b, words[entry])
+					checkPage(b, words[entry])
 				}
 			}
 
@@ -130,24 +130,24 @@ func TestAsynqmonInABrowser(t *testing.T) {
 				id := "class-7b-" + state + ".1"
 				b.Do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-bulk?status=" + state))
 				b.Until(fmt.Sprintf(`document.querySelector('tbody th')?.innerText.trim() === %q`, id))
-				unharmed(b, "SdkAppId")
-				b.Shots("asynqmon-" + test.who + "-" + state)
+				checkPage(b, "SdkAppId")
+				b.Shots("asynqmon-" + test.user + "-" + state)
 				b.Do(chromedp.Click(chromedp.CSS(`tbody tr td:nth-last-child(3)`)))
 				b.Until(fmt.Sprintf(`location.pathname === '/asynqmon/queues/tiwsnap-bulk/tasks/%s'`, id))
-				unharmed(b, id)
+				checkPage(b, id)
 			}
 			b.Do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-bulk?status=aggregating"))
-			unharmed(b, "No aggregating tasks")
+			checkPage(b, "No aggregating tasks")
 			b.Do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-webhooks?status=archived"))
 			b.Until(fmt.Sprintf(`document.querySelector('tbody th')?.innerText.trim() === %q`, webhook))
 			b.Do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-webhooks/tasks/" + webhook))
-			unharmed(b, webhook)
+			checkPage(b, webhook)
 
 			b.Do(chromedp.Navigate(w.URL + "/asynqmon/servers"))
 			b.Click(`[aria-label="expand row"]`, "")
-			unharmed(b, "class-7b-active.1")
+			checkPage(b, "class-7b-active.1")
 			b.Click("main a", "tiwsnap-interactive") // the queue has always been empty
-			unharmed(b, "No active tasks")
+			checkPage(b, "No active tasks")
 
 			b.Do(chromedp.Navigate(w.URL + "/asynqmon/queues/tiwsnap-bulk/tasks/class-7b-done.1"))
 			b.Until(`document.querySelector('main')?.innerText.includes('at /find?q=class-7b-done.1')`)
@@ -163,12 +163,12 @@ func TestAsynqmonInABrowser(t *testing.T) {
 	}
 }
 
-func TestAsynqmonLeadsToOurPages(t *testing.T) {
-	m := newMon(t)
+func TestRedirectToSchedules(t *testing.T) {
+	m := newTestSite(t)
 	for _, role := range []string{"view", "operate"} {
-		got := m.as(role, "GET", "/schedulers")
+		got := m.askAs(role, "GET", "/schedulers")
 		if at := got.Header().Get("Location"); got.Code != http.StatusFound || at != "/schedules" {
-			t.Errorf("%s: schedulers: got %d to %q", role, got.Code, at)
+			t.Errorf("role %s: status %d, Location %q, want 302 to /schedules", role, got.Code, at)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func TestRecordFailures(t *testing.T) {
 		all.Wait()
 		lines := strings.Count(r.log.String(), "\n")
 		if !strings.Contains(r.log.String(), `"last_id":"monday.17","last_attempt":1`) || lines > 5 {
-			t.Errorf("the log has not the snapshot, or more than 5 lines:\n%s", r.log)
+			t.Errorf("the log has %d lines, want up to 5 that name the snapshot:\n%s", lines, r.log)
 		}
 		if err := server.Restart(); err != nil {
 			t.Fatal(err)

@@ -77,7 +77,7 @@ func NewBrowser(t *testing.T, site string) *Browser {
 	t.Cleanup(cancel)
 	go func() {
 		for message := range b.dialogs {
-			b.fault("a dialog: %s", message)
+			b.fault("the page opened a dialog: %s", message)
 			chromedp.Do(ctx, Call(page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{Accept: true}))
 		}
 	}()
@@ -103,7 +103,7 @@ func (b *Browser) event(e any) {
 	case *network.EventRequestWillBeSent:
 		if at, err := url.Parse(e.Request.URL); err != nil ||
 			at.Host != b.host && at.Scheme != "data" && at.Scheme != "blob" {
-			b.fault("a request to %s", e.Request.URL)
+			b.fault("the page sent a request to %s", e.Request.URL)
 		}
 	case *network.EventResponseReceived:
 		b.Mu.Lock()
@@ -114,11 +114,11 @@ func (b *Browser) event(e any) {
 			return // a chart of asynqmon in a narrow window
 		}
 		if e.Entry.Level == cdplog.EntryLevelError || e.Entry.Level == cdplog.EntryLevelWarning {
-			b.fault("the console says: %s %s (%s)", e.Entry.Level, e.Entry.Text, e.Entry.URL)
+			b.fault("the console has: %s %s (%s)", e.Entry.Level, e.Entry.Text, e.Entry.URL)
 		}
 	case *cdpruntime.EventConsoleAPICalled:
 		if e.Type == cdpruntime.ConsoleAPICalledTypeError || e.Type == cdpruntime.ConsoleAPICalledTypeWarning {
-			b.fault("the console says: %s %s", e.Type, e.Args[0].Value)
+			b.fault("the console has: %s %s", e.Type, e.Args[0].Value)
 		}
 	case *cdpruntime.EventExceptionThrown:
 		b.fault("exception: %s", e.ExceptionDetails.Text)
@@ -138,7 +138,7 @@ func (b *Browser) Expected(part string) {
 			return
 		}
 	}
-	b.Errorf("the browser does not complain of %q but of %q", part, b.faults)
+	b.Errorf("the browser has not reported %q, but %q", part, b.faults)
 }
 
 // Call returns an action that sends a command of the DevTools protocol.
@@ -154,6 +154,7 @@ func enable[P, R any](command cdp.Command[P, R]) chromedp.Action[chromedp.Void] 
 	return Call(command, params)
 }
 
+// Do runs actions in the browser. It fails the test on an error.
 func (b *Browser) Do(actions ...chromedp.Action[chromedp.Void]) {
 	b.Helper()
 	if err := chromedp.Do(b.Ctx, actions...); err != nil {
@@ -177,7 +178,7 @@ func (b *Browser) Until(expression string) {
 		case <-deadline:
 			text, _ := chromedp.Run(b.Ctx, chromedp.Evaluate[string](`document.body.innerText.slice(0, 2000)`))
 			b.shot("failed")
-			b.Fatalf("not within a minute: %s: %v; the page is\n%s", expression, err, text)
+			b.Fatalf("not true within a minute: %s: %v; the page is\n%s", expression, err, text)
 		}
 	}
 }
@@ -213,7 +214,7 @@ func (b *Browser) Shots(name string) {
 				Call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 					Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 				}),
-				chromedp.Sleep(500*time.Millisecond), // what moves comes to rest; only pictures wait for it
+				chromedp.Sleep(500*time.Millisecond), // for animations; only screenshots wait for them
 			)
 			b.shot(name + "-" + form.name + "-" + scheme)
 		}
@@ -316,7 +317,7 @@ func (b *Browser) Picture(name string, l Look) {
 		return
 	}
 	b.Until(`[...document.images].every((i) => i.complete || i.getBoundingClientRect().top > innerHeight)`)
-	b.Do(chromedp.Sleep(700 * time.Millisecond)) // what moves comes to rest; only pictures wait for it
+	b.Do(chromedp.Sleep(700 * time.Millisecond)) // for animations; only screenshots wait for them
 	shot, err := chromedp.Run(b.Ctx, chromedp.CaptureScreenshot())
 	if err != nil {
 		b.Fatal(err)

@@ -94,7 +94,7 @@ func ServeBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient,
 		}
 		for role, token := range s.Tokens {
 			if strings.Contains(s.Log.String(), token) {
-				t.Errorf("the log shows the token of %s", role)
+				t.Errorf("the log contains the token of %s", role)
 			}
 		}
 	})
@@ -115,6 +115,7 @@ func (s *Service) Send(method, path, body string, header ...string) Reply {
 	return s.Do(s.Request(method, path, body, header...))
 }
 
+// Request returns a request like that of Send.
 func (s *Service) Request(method, path, body string, header ...string) *http.Request {
 	s.Helper()
 	r, err := http.NewRequestWithContext(s.Context(), method, s.URL+path, strings.NewReader(body))
@@ -128,6 +129,7 @@ func (s *Service) Request(method, path, body string, header ...string) *http.Req
 	return r
 }
 
+// Do sends a request.
 func (s *Service) Do(r *http.Request) Reply {
 	s.Helper()
 	resp, err := s.Client.Do(r)
@@ -194,7 +196,7 @@ func (s *Service) Until(done func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			s.Fatal("it has not come")
+			s.Fatal("condition not met within 20 s")
 		}
 	}
 }
@@ -242,9 +244,11 @@ func (s *Service) Finish(id string, images int) {
 	}
 }
 
+// Broken is the outcome of a failed attempt. Its message looks like a formula.
 var Broken = ledger.Outcome{State: ledger.Failed, Costs: true, Code: "FailedOperation.Transcode", Message: "=broken",
 	RequestID: "r-1"}
 
+// List is a class list of two rooms.
 const List = "SdkAppId,RoomId\n7,1\n7,2\n"
 
 // Event is a server-sent event.
@@ -259,7 +263,7 @@ func (s *Service) Follow(path string, header ...string) (next func() (e Event, o
 	}
 	s.Cleanup(func() { resp.Body.Close() })
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
-		s.Fatalf("%d %v", resp.StatusCode, resp.Header)
+		s.Fatalf("GET %s: status %d, header %v, want an event stream", path, resp.StatusCode, resp.Header)
 	}
 	lines := bufio.NewScanner(resp.Body)
 	return func() (e Event, ok bool) {
@@ -286,6 +290,7 @@ type Conns struct {
 	Open map[net.Conn]bool
 }
 
+// State is a ConnState hook of an http.Server.
 func (c *Conns) State(conn net.Conn, s http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -296,6 +301,7 @@ func (c *Conns) State(conn net.Conn, s http.ConnState) {
 	}
 }
 
+// Count returns the number of open connections.
 func (c *Conns) Count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
