@@ -20,7 +20,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-func TestBatchInEveryFormat(t *testing.T) {
+func TestBatchFormats(t *testing.T) {
 	s := webtest.NewService(t)
 	for name, test := range map[string]struct{ path, media, body string }{
 		"csv": {"/v1/batches?name=csv", "text/csv; charset=utf-8", "SdkAppId;RoomId;Label.Class\n7;1;3B\n7;2;\n"},
@@ -36,22 +36,22 @@ func TestBatchInEveryFormat(t *testing.T) {
 		r := s.Send("POST", test.path, test.body, "Content-Type", test.media).Want(202, &got)
 		want := api.Enqueued{ID: name, Rooms: 2, Created: true, Faults: []web.Fault{}, Notes: []api.Note{}}
 		if diff := cmp.Diff(want, got); diff != "" || r.Header.Get("Location") != "/v1/batches/"+name {
-			t.Errorf("%s: %s %v", name, diff, r.Header)
+			t.Errorf("%s: response (-want +got):\n%s\nheader %v", name, diff, r.Header)
 		}
 		var b map[string]any
 		s.Send("GET", "/v1/batches/"+name, "").Want(200, &b)
 		if b["id"] != name || b["total"] != 2.0 || b["queued"] != 2.0 || b["state"] != "running" {
-			t.Errorf("%s: %v", name, b)
+			t.Errorf("%s: batch is %v, want two queued rooms", name, b)
 		}
 	}
 	if n := s.Batches(); n != 4 {
-		t.Errorf("%d batches", n)
+		t.Errorf("there are %d batches, want 4", n)
 	}
 }
 
 // The CallbackURL of a batch applies to rooms without their own. Responses show only its scheme and host, because the
 // rest may contain a token.
-func TestCallbackURLInEveryFormat(t *testing.T) {
+func TestCallbackURL(t *testing.T) {
 	s := webtest.NewService(t)
 	const all, own = "https://example.com/all?token=S3CR3T", "https://example.org/own?token=S3CR3T"
 	for name, test := range map[string]struct{ query, media, body string }{
@@ -66,12 +66,12 @@ func TestCallbackURLInEveryFormat(t *testing.T) {
 		for n, want := range []string{own, all} {
 			if room, err := backlog.New(s.Redis, keys.Default).Room(t.Context(), name, n+1); err != nil ||
 				room.CallbackURL != want {
-				t.Errorf("%s: room %d is %+v, %v", name, n+1, room, err)
+				t.Errorf("%s: room %d is %+v, %v, want the CallbackURL %s", name, n+1, room, err, want)
 			}
 		}
 		r := s.Send("GET", "/v1/batches/"+name+"/snapshots", "")
 		if strings.Contains(r.Body, "S3CR3T") || !strings.Contains(r.Body, `"CallbackURL":"https://example.org"`) {
-			t.Errorf("%s: shown as %s", name, r.Body)
+			t.Errorf("%s: the response is %s, want only scheme and host of the CallbackURL", name, r.Body)
 		}
 	}
 	// The same Key with another CallbackURL is another snapshot.
@@ -81,7 +81,7 @@ func TestCallbackURLInEveryFormat(t *testing.T) {
 	s.Send("POST", "/v1/snapshots", strings.Replace(room, "own", "other", 1)).Problem(409, "exists")
 }
 
-func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
+func TestInvalidBatches(t *testing.T) {
 	s := webtest.NewService(t, func(o *api.Options) {
 		o.SetUpload(10_000, 100)
 		o.CheckCallback = func(string) error { return errors.New("leads elsewhere") }
@@ -89,42 +89,45 @@ func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
 	s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1,"CallbackURL":"https://a.example"}`).Problem(422, "invalid")
 	const js, lines, csv = "application/json", "application/x-ndjson", "text/csv"
 	for _, test := range []struct {
-		what, path, media, body string
+		name, path, media, body string
 		status                  int
-		code, says              string
+		code, detail            string
 	}{
 		{"no media type", "", "", "[]", 415, "media-type", "Content-Type is missing"},
 		{"another media type", "", "application/xml", "<a/>", 415, "media-type", "application/xml"},
 		{"an unknown encoding", "", "text/csv; charset=klingon", "a", 415, "media-type", "klingon"},
 		{"an unknown encoding in the query", "?encoding=klingon", csv, "a", 422, "invalid", "klingon"},
 		{"no body", "", csv, "", 422, "invalid", "the file is empty"},
-		{"no body of JSON", "", js, "", 422, "invalid", "it ends too early"},
+		{"no JSON body", "", js, "", 422, "invalid", "it ends too early"},
 		{"no rooms", "?SdkAppId=7", js, `[]`, 422, "invalid", "the file is empty"},
-		{"no good room", "?SdkAppId=7", js, `[{"RoomId":0}]`, 422, "invalid", `"field":"RoomId","reason":"is 0`},
+		{"no valid room", "?SdkAppId=7", js, `[{"RoomId":0}]`, 422, "invalid", `"field":"RoomId","reason":"is 0`},
 		{"strict", "?SdkAppId=7&strict=true", lines, "{\"RoomId\":1}\n{\"RoomId\":1}", 422, "invalid", `"line":2`},
-		{"a bad name", "?name=A", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid", "query.name"},
-		{"a bad name in the body", "", js, `{"name":"-","rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid",
+		{"an invalid name", "?name=A", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid", "query.name"},
+		{"an invalid name in the body", "", js, `{"name":"-","rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid",
 			"name must be"},
-		{"two names", "?name=a", js, `{"name":"b","rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid", "name is one thing"},
+		{"different names in query and body", "?name=a", js, `{"name":"b","rooms":[{"SdkAppId":7,"RoomId":1}]}`, 422,
+			"invalid", "name is one thing"},
 		{"an unknown parameter", "?nmae=a", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid", "nmae"},
 		{"an unknown column", "", csv, "SdkAppId,RoomId,Romm\n7,1,2\n", 422, "invalid", "Romm"},
 		{"an unknown member", "", js, `{"room":[{"SdkAppId":7,"RoomId":1}]}`, 422, "invalid", `\"room\" is not known`},
 		{"an unknown default", "", js, `{"defaults":{"AppId":7},"rooms":[{"RoomId":1}]}`, 422, "invalid", "AppId"},
-		{"an unknown member behind", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"room":true}`, 422, "invalid",
+		{"an unknown member after the rooms", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"room":true}`, 422, "invalid",
 			`\"room\" is not known`},
-		{"an unknown default behind", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"defaults":{"AppId":7}}`, 422,
+		{"an unknown default after the rooms", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"defaults":{"AppId":7}}`, 422,
 			"invalid", "AppId"},
-		{"strict behind", "?SdkAppId=7", js, `{"rooms":[{"RoomId":1},{"RoomId":0}],"strict":true}`, 422, "invalid",
+		{"strict after the rooms", "?SdkAppId=7", js, `{"rooms":[{"RoomId":1},{"RoomId":0}],"strict":true}`, 422, "invalid",
 			`"line":2`},
 		{"rooms twice", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],"rooms":[]}`, 422, "invalid", "appears twice"},
-		{"rooms that are none", "", js, `{"rooms":{"SdkAppId":7,"RoomId":1}}`, 422, "invalid", "must be an array of rooms"},
-		{"no rooms at all", "", js, `{"name":"a"}`, 422, "invalid", "must be an array of rooms"},
-		{"more behind an object", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}]}{}`, 422, "invalid", "there is more"},
-		{"half of an object", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],`, 422, "invalid",
+		{"rooms that are not an array", "", js, `{"rooms":{"SdkAppId":7,"RoomId":1}}`, 422, "invalid",
+			"must be an array of rooms"},
+		{"no member rooms", "", js, `{"name":"a"}`, 422, "invalid", "must be an array of rooms"},
+		{"data after the object", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}]}{}`, 422, "invalid", "there is more"},
+		{"a truncated object", "", js, `{"rooms":[{"SdkAppId":7,"RoomId":1}],`, 422, "invalid",
 			"after room 1: it ends too early"},
-		{"more behind", "", js, `[{"SdkAppId":7,"RoomId":1}] 1`, 422, "invalid", "there is more"},
-		{"half of it", "", js, `[{"SdkAppId":7,"RoomId":1},{"SdkAppId"`, 422, "invalid", "after room 1: it ends too early"},
-		{"broken JSON", "", js, `[{"SdkAppId":7,"RoomId":1},{"SdkAppId"]`, 422, "invalid", "after room 1"},
+		{"data after the array", "", js, `[{"SdkAppId":7,"RoomId":1}] 1`, 422, "invalid", "there is more"},
+		{"a truncated array", "", js, `[{"SdkAppId":7,"RoomId":1},{"SdkAppId"`, 422, "invalid",
+			"after room 1: it ends too early"},
+		{"invalid JSON", "", js, `[{"SdkAppId":7,"RoomId":1},{"SdkAppId"]`, 422, "invalid", "after room 1"},
 		{"a CallbackURL", "?CallbackURL=https://a.example", lines, `{"SdkAppId":7,"RoomId":1}`, 422, "invalid",
 			"CallbackURL leads elsewhere"},
 		{"a CallbackURL in the body", "", js,
@@ -137,17 +140,17 @@ func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
 		{"too large", "", lines, strings.Repeat("{\"SdkAppId\":7,\"RoomId\":1}\n", 1000), 413, "too-large", "10000 bytes"},
 		{"too many", "?SdkAppId=7", csv, "RoomId\n" + strings.Repeat("1\n", 101), 422, "invalid", "more than 100 rows"},
 	} {
-		t.Run(test.what, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			s.T = t
 			r := s.Send("POST", "/v1/batches"+test.path, test.body, "Content-Type", test.media)
 			r.Problem(test.status, test.code)
-			if !strings.Contains(r.Body, test.says) {
-				t.Errorf("it does not say %q: %s", test.says, r.Body)
+			if !strings.Contains(r.Body, test.detail) {
+				t.Errorf("the problem does not contain %q: %s", test.detail, r.Body)
 			}
 		})
 	}
 	s.T = t
-	t.Run("too large, of unknown length", func(t *testing.T) {
+	t.Run("too large, without Content-Length", func(t *testing.T) {
 		body := io.MultiReader(strings.NewReader("SdkAppId,RoomId,Label.A\n"),
 			bytes.NewReader(bytes.Repeat([]byte("7,1,"+strings.Repeat("a", 1000)+"\n"), 50)))
 		r, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/v1/batches", io.NopCloser(body))
@@ -158,7 +161,7 @@ func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer "+s.Tokens[web.RoleProduce])
 		s.Do(r).Problem(413, "too-large")
 	})
-	t.Run("broken off", func(t *testing.T) {
+	t.Run("a truncated request", func(t *testing.T) {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 		if err != nil {
 			t.Fatal(err)
@@ -170,16 +173,16 @@ func TestBatchesThatAreRefusedLeaveNothing(t *testing.T) {
 		conn.(*net.TCPConn).CloseWrite()
 		all, err := io.ReadAll(conn)
 		if err != nil || !bytes.Contains(all, []byte("broke off")) {
-			t.Errorf("%s, %v", all, err)
+			t.Errorf("got %s, %v, want a problem that the list broke off", all, err)
 		}
 		conn.Close()
 	})
 	if left, err := s.Redis.Keys(t.Context(), "*").Result(); err != nil || len(left) != 0 {
-		t.Errorf("there is left: %v, %v", left, err)
+		t.Errorf("Redis has the keys %v, %v, want none", left, err)
 	}
 }
 
-func TestRowsThatAreWrongAreReported(t *testing.T) {
+func TestBadRows(t *testing.T) {
 	s := webtest.NewService(t)
 	var list strings.Builder
 	list.WriteString("RoomId\n")
@@ -189,17 +192,17 @@ func TestRowsThatAreWrongAreReported(t *testing.T) {
 	var got api.Enqueued
 	s.Send("POST", "/v1/batches?SdkAppId=7", list.String(), "Content-Type", "text/csv").Want(202, &got)
 	if got.Rooms != 150 || got.BadRows != 150 || len(got.Faults) != 100 {
-		t.Errorf("%d rooms, %d bad, %d faults", got.Rooms, got.BadRows, len(got.Faults))
+		t.Errorf("%d rooms, %d bad rows, %d faults, want 150, 150 and 100", got.Rooms, got.BadRows, len(got.Faults))
 	}
 	if want := (web.Fault{Line: 3, Column: 1, Field: "RoomId",
 		Reason: "is \"x\", it must be a whole number"}); got.Faults[0].Line != want.Line ||
 		got.Faults[0].Field != want.Field {
-		t.Errorf("the first: %+v", got.Faults[0])
+		t.Errorf("the first fault is %+v, want line 3, RoomId", got.Faults[0])
 	}
 }
 
 // With check=true the response is that of an enqueued list, but nothing is stored. That holds for every media type.
-func TestAListIsChecked(t *testing.T) {
+func TestCheck(t *testing.T) {
 	s := webtest.NewService(t)
 	for name, test := range map[string]struct{ media, body string }{
 		"csv": {"text/csv", "SdkAppId,RoomId\n7,1\n7,x\n7,2\n7,1\n"},
@@ -213,7 +216,7 @@ func TestAListIsChecked(t *testing.T) {
 			Want(200, &got)
 		if got.ID != "" || got.Rooms != 2 || got.Created || got.BadRows != 2 || len(got.Faults) != 2 ||
 			got.Faults[0].Reason == "" {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: got %+v, want 2 rooms and 2 bad rows, not created", name, got)
 		}
 	}
 	for path, body := range map[string]string{
@@ -225,7 +228,7 @@ func TestAListIsChecked(t *testing.T) {
 		s.Send("POST", path, body, "Content-Type", "text/csv").Problem(422, "invalid")
 	}
 	if left, err := s.Redis.Keys(t.Context(), "*").Result(); err != nil || len(left) != 0 {
-		t.Errorf("there is left: %v, %v", left, err)
+		t.Errorf("Redis has the keys %v, %v, want none", left, err)
 	}
 	s.Send("POST", "/v1/batches?name=monday", "SdkAppId,RoomId\n7,1\n", "Content-Type", "text/csv",
 		"Idempotency-Key", "k").

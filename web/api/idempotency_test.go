@@ -13,7 +13,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-func TestFiftyClientsWithOneKeyMakeOneBatch(t *testing.T) {
+func TestConcurrentRequestsWithOneKey(t *testing.T) {
 	s := webtest.NewService(t)
 	body := webtest.List + "7,x\n"
 	var all sync.WaitGroup
@@ -48,17 +48,19 @@ func TestFiftyClientsWithOneKeyMakeOneBatch(t *testing.T) {
 	all.Wait()
 	delete(ids, "")
 	if len(ids) != 1 || statuses[202]+statuses[409] != 50 || s.Batches() != 1 {
-		t.Errorf("%v %v, %d batches", statuses, ids, s.Batches())
+		t.Errorf("statuses %v, ids %v, %d batches, want one batch", statuses, ids, s.Batches())
 	}
-	var again api.Enqueued
-	r := s.Send("POST", "/v1/batches", body, "Content-Type", "text/csv", "Idempotency-Key", `"lesson-7"`).Want(202, &again)
-	if ids[again.ID] == 0 || !again.Created || again.BadRows != 1 || r.Header.Get("Idempotent-Replayed") != "true" ||
-		r.Header.Get("Location") != "/v1/batches/"+again.ID {
-		t.Errorf("once more: %+v %v", again, r.Header)
+	var replayed api.Enqueued
+	r := s.Send("POST", "/v1/batches", body, "Content-Type", "text/csv", "Idempotency-Key", `"lesson-7"`).
+		Want(202, &replayed)
+	if ids[replayed.ID] == 0 || !replayed.Created || replayed.BadRows != 1 ||
+		r.Header.Get("Idempotent-Replayed") != "true" ||
+		r.Header.Get("Location") != "/v1/batches/"+replayed.ID {
+		t.Errorf("repeated request: got %+v, header %v, want the first response, replayed", replayed, r.Header)
 	}
 }
 
-func TestKeys(t *testing.T) {
+func TestIdempotencyKeys(t *testing.T) {
 	s := webtest.NewService(t)
 	post := func(key, path, body string, header ...string) webtest.Reply {
 		return s.Send("POST", path, body, append([]string{"Content-Type", "text/csv", "Idempotency-Key", key}, header...)...)
@@ -66,7 +68,7 @@ func TestKeys(t *testing.T) {
 	var first, other api.Enqueued
 	post("k", "/v1/batches", webtest.List).Want(202, &first)
 
-	t.Run("another request under it is refused", func(t *testing.T) {
+	t.Run("another request with the same key is rejected", func(t *testing.T) {
 		s.T = t
 		post("k", "/v1/batches", webtest.List+"7,3\n").Problem(422, "key-reused")
 		post("k", "/v1/batches?strict=true", webtest.List).Problem(422, "key-reused")
@@ -74,39 +76,39 @@ func TestKeys(t *testing.T) {
 			Problem(422, "key-reused")
 	})
 	s.T = t
-	t.Run("another principal's, and another operation's, is another", func(t *testing.T) {
+	t.Run("keys are separate for each principal and operation", func(t *testing.T) {
 		s.T = t
 		post("k", "/v1/batches", webtest.List, "Authorization", "Bearer "+s.Tokens[web.RoleProduce]).Want(202, &other)
 		if other.ID == first.ID {
-			t.Errorf("both have %s", first.ID)
+			t.Errorf("two principals got the same batch %s", first.ID)
 		}
 		var one, again api.EnqueuedSnapshot
 		s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1}`, "Idempotency-Key", "k").Want(202, &one)
 		s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1}`, "Idempotency-Key", "k").Want(202, &again)
 		if one != again {
-			t.Errorf("%+v and %+v", one, again)
+			t.Errorf("repeated request got %+v, want %+v", again, one)
 		}
 		s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":2}`, "Idempotency-Key", "k").Problem(422, "key-reused")
 	})
 	s.T = t
-	t.Run("what has failed may be tried again", func(t *testing.T) {
+	t.Run("a failed request can be retried", func(t *testing.T) {
 		s.T = t
 		post("f", "/v1/batches", "SdkAppId,RoomId\n7,x\n").Problem(422, "invalid")
 		post("f", "/v1/batches", webtest.List).Want(202, nil)
 	})
 	s.T = t
-	t.Run("one under way is not begun twice", func(t *testing.T) {
+	t.Run("a request in flight is not repeated", func(t *testing.T) {
 		s.T = t
 		body, half := io.Pipe()
 		r := s.Request("POST", "/v1/batches", "", "Content-Type", "text/csv", "Idempotency-Key", "slow")
 		r.Body, r.ContentLength = body, -1
-		answered := make(chan *http.Response, 1)
+		responses := make(chan *http.Response, 1)
 		go func() {
 			resp, err := s.Client.Do(r)
 			if err != nil {
 				t.Error(err)
 			}
-			answered <- resp
+			responses <- resp
 		}()
 		// The write returns when the transport has read it. The request is in flight when its key has an owner.
 		io.WriteString(half, "SdkAppId,RoomId\n")
@@ -125,37 +127,37 @@ func TestKeys(t *testing.T) {
 		post("slow", "/v1/batches", "SdkAppId,RoomId\n7,9\n").Problem(409, "key-in-flight")
 		io.WriteString(half, "7,9\n")
 		half.Close()
-		if resp := <-answered; resp != nil {
+		if resp := <-responses; resp != nil {
 			resp.Body.Close()
 			if resp.StatusCode != 202 {
-				t.Errorf("the first: %d", resp.StatusCode)
+				t.Errorf("first request: status %d, want 202", resp.StatusCode)
 			}
 		}
 		post("slow", "/v1/batches", "SdkAppId,RoomId\n7,9\n").Want(202, nil)
 	})
 	s.T = t
-	t.Run("a process that dies before it has answered has made the batch of the next", func(t *testing.T) {
+	t.Run("after a crash before the response, the retry gets the same batch", func(t *testing.T) {
 		s.T = t
-		die := func(answered string) {
+		crash := func(response string) {
 			keys, err := s.Redis.Keys(t.Context(), "{tiwsnap}:idempotency:*").Result()
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, k := range keys {
-				if strings.Contains(s.Redis.HGet(t.Context(), k, "body").Val(), answered) {
+				if strings.Contains(s.Redis.HGet(t.Context(), k, "body").Val(), response) {
 					s.Redis.HDel(t.Context(), k, "status", "sum", "location", "body")
-					s.Redis.HSet(t.Context(), k, "owner", "who died", "until", 1)
+					s.Redis.HSet(t.Context(), k, "owner", "crashed", "until", 1)
 				}
 			}
 		}
 		var before, after api.Enqueued
 		post("dead", "/v1/batches", webtest.List).Want(202, &before)
 		n := s.Batches()
-		die(before.ID)
+		crash(before.ID)
 		post("dead", "/v1/batches", webtest.List+"7,3\n").Problem(422, "key-reused")
 		post("dead", "/v1/batches", webtest.List).Want(202, &after)
 		if after.ID != before.ID || !after.Created || s.Batches() != n {
-			t.Errorf("%+v, then %+v", before, after)
+			t.Errorf("batch after the crash is %+v, want %+v", after, before)
 		}
 
 		var one, again api.EnqueuedSnapshot
@@ -163,28 +165,28 @@ func TestKeys(t *testing.T) {
 			return s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1`+more+`}`, "Idempotency-Key", "dead")
 		}
 		room("").Want(202, &one)
-		die(one.ID)
+		crash(one.ID)
 		room(`,"SnapshotMode":"AllMarks"`).Problem(422, "key-reused")
 		room("").Want(202, &again)
 		if one != again {
-			t.Errorf("%+v, then %+v", one, again)
+			t.Errorf("snapshot after the crash is %+v, want %+v", again, one)
 		}
 	})
 }
 
-func TestNames(t *testing.T) {
+func TestBatchNames(t *testing.T) {
 	s := webtest.NewService(t)
 	post := func(path, body string) webtest.Reply { return s.Send("POST", path, body, "Content-Type", "text/csv") }
 	var one, two api.Enqueued
 	post("/v1/batches?name=monday", webtest.List).Want(202, &one)
 	post("/v1/batches?name=monday", webtest.List).Want(200, &two)
 	if one.ID != "monday" || two.ID != "monday" || !one.Created || two.Created {
-		t.Errorf("%+v, then %+v", one, two)
+		t.Errorf("got %+v, then %+v, want monday, created once", one, two)
 	}
 	post("/v1/batches?name=monday", webtest.List+"7,3\n").Problem(409, "exists")
 	post("/v1/batches", webtest.List).Want(202, &one)
 	post("/v1/batches", webtest.List).Want(202, &two)
 	if one.ID == two.ID || !two.Created {
-		t.Errorf("without a name or a key: %+v, then %+v", one, two)
+		t.Errorf("without a name or a key: got %+v, then %+v, want two batches", one, two)
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-func TestImagesThatTencentHas(t *testing.T) {
+func TestRemoteImages(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	var pic bytes.Buffer
@@ -54,17 +54,18 @@ func TestImagesThatTencentHas(t *testing.T) {
 
 	got := s.Send("GET", "/v1/snapshots/a.1/images/1", "")
 	if got.Status != http.StatusOK || got.Body != pic.String() || got.Header.Get("Content-Type") != "image/png" {
-		t.Errorf("%d, %d bytes of %d, %v", got.Status, len(got.Body), pic.Len(), got.Header)
+		t.Errorf("image: status %d, %d of %d bytes, header %v, want the PNG",
+			got.Status, len(got.Body), pic.Len(), got.Header)
 	}
 	small := s.Send("GET", "/v1/snapshots/a.1/images/1?width=320", "")
 	if config, err := jpeg.DecodeConfig(bytes.NewReader([]byte(small.Body))); err != nil || config.Width != 320 ||
 		config.Height != 180 {
-		t.Errorf("a thumbnail is %+v, %v", config, err)
+		t.Errorf("thumbnail is %+v, %v, want 320 x 180", config, err)
 	}
 	before := served.Load()
-	if again := s.Send("GET", "/v1/snapshots/a.1/images/1?width=320", ""); again.Body != small.Body ||
+	if second := s.Send("GET", "/v1/snapshots/a.1/images/1?width=320", ""); second.Body != small.Body ||
 		served.Load() != before {
-		t.Error("the thumbnail was made twice")
+		t.Error("the thumbnail was created twice")
 	}
 	s.Send("GET", "/v1/snapshots/a.1/images/2", "").Problem(http.StatusNotFound, "not-found")
 	s.Send("GET", "/v1/snapshots/a.1/images/0", "").Problem(http.StatusUnprocessableEntity, "invalid")
@@ -82,7 +83,7 @@ func TestImagesThatTencentHas(t *testing.T) {
 	}
 	for _, name := range []string{"results.csv", "results.jsonl", "index.html"} {
 		if _, err := z.Open("a/" + name); err != nil {
-			t.Errorf("the archive lacks a list: %v", err)
+			t.Errorf("the archive does not contain %s: %v", name, err)
 		}
 	}
 	// Three days after its acceptance the image is not requested any more.
@@ -95,6 +96,6 @@ func TestImagesThatTencentHas(t *testing.T) {
 		s.Send("GET", "/v1/snapshots/a.1/images/1"+query, "").Problem(http.StatusGone, "gone")
 	}
 	if served.Load() != before {
-		t.Error("a dead link was asked for")
+		t.Error("an expired URL was requested")
 	}
 }

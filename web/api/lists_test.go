@@ -15,7 +15,7 @@ import (
 )
 
 // Class lists from real programs are accepted, and the response notes what was recognized.
-func TestListsAsPeopleHaveThem(t *testing.T) {
+func TestLists(t *testing.T) {
 	s := webtest.NewService(t)
 	const notUTF8 = "the text is read as gb18030, as its bytes suggest; if labels look wrong, name it (--encoding, " +
 		"or encoding= in a URL)"
@@ -57,14 +57,14 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 				r.Want(202, &got)
 				if diff := cmp.Diff(append([]api.Note{}, want.Notes...),
 					got.Notes); diff != "" || got.Rooms != want.Rooms || got.BadRows != want.BadRows {
-					t.Errorf("%s: %+v %s", name, got, diff)
+					t.Errorf("%s: got %+v, want %+v; notes (-want +got):\n%s", name, got, want, diff)
 				}
 			}
 		})
 	}
 	s.T = t
 
-	t.Run("an encoding that is named", func(t *testing.T) {
+	t.Run("an explicit encoding", func(t *testing.T) {
 		s.T = t
 		const big5 = "SdkAppId,RoomId,Label.Class\n1,2,\xa4\x54\xa6\x7e\n"
 		s.Send("POST", "/v1/batches", big5, "Content-Type", "text/csv").Problem(422, "invalid")
@@ -73,7 +73,7 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 			s.Send("POST", "/v1/batches"+path, big5, "Content-Type", media).Want(202, nil)
 			if r := s.Send("GET", "/v1/batches/"+path[len(path)-1:]+"/snapshots?format=csv", ""); !strings.Contains(r.Body,
 				"三年") {
-				t.Errorf("%s: %s", path, r.Body)
+				t.Errorf("%s: the results are %s, want the label in Chinese", path, r.Body)
 			}
 		}
 	})
@@ -111,11 +111,11 @@ func TestListsAsPeopleHaveThem(t *testing.T) {
 		var got api.Enqueued
 		s.Send("POST", "/v1/batches?sheet=monday", book.String(), "Content-Type", xlsx).Want(202, &got)
 		if got.Rooms != rows || got.BadRows != 0 {
-			t.Errorf("%+v", got)
+			t.Errorf("got %+v, want %d rooms", got, rows)
 		}
 		r := s.Send("POST", "/v1/batches", book.String(), "Content-Type", "text/csv")
 		if r.Problem(422, "invalid"); !strings.Contains(r.Body, "the file is empty") {
-			t.Errorf("the first sheet: %s", r.Body)
+			t.Errorf("first sheet: got %s, want that the file is empty", r.Body)
 		}
 	})
 }

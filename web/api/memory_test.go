@@ -16,15 +16,15 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// rowsOf generates a list of rooms while it is read. Each room has 4 kB of text that compresses badly.
-type rowsOf struct {
+// generatedList generates a list of rooms while it is read. Each room has 4 kB of text that compresses badly.
+type generatedList struct {
 	left int // bytes
 	n    int
 	row  []byte
 	text string // longer than the window of flate
 }
 
-func (r *rowsOf) Read(p []byte) (int, error) {
+func (r *generatedList) Read(p []byte) (int, error) {
 	if len(r.row) == 0 {
 		if r.left <= 0 {
 			return 0, io.EOF
@@ -47,7 +47,7 @@ func (r *rowsOf) Read(p []byte) (int, error) {
 }
 
 // An upload is streamed: the heap of client and server together grows by less than the size of the list.
-func TestAnUploadTakesLittleMemory(t *testing.T) {
+func TestUploadMemoryUse(t *testing.T) {
 	needs.Time(t)
 	const size, most = 48 << 20, 40 << 20
 	s := webtest.Serve(t, redistest.RealClient(t))
@@ -78,7 +78,7 @@ func TestAnUploadTakesLittleMemory(t *testing.T) {
 	for i := range text {
 		text[i] = "0123456789abcdefghijklmnopqrstuvwxyz"[rand.N(36)]
 	}
-	list := &rowsOf{left: size, text: string(text)}
+	list := &generatedList{left: size, text: string(text)}
 	r := s.Request("POST", "/v1/batches", "", "Content-Type", "application/x-ndjson")
 	r.Body, r.ContentLength = io.NopCloser(list), -1
 	var got api.Enqueued
@@ -86,7 +86,8 @@ func TestAnUploadTakesLittleMemory(t *testing.T) {
 	close(stop)
 	<-stopped
 	if grown := peak.Load() - before; got.Rooms != list.n || grown > most {
-		t.Errorf("%d of %d rooms; the heap grew by %d MB for a list of %d MB", got.Rooms, list.n, grown>>20, size>>20)
+		t.Errorf("enqueued %d of %d rooms; the heap grew by %d MB for a list of %d MB",
+			got.Rooms, list.n, grown>>20, size>>20)
 	} else {
 		t.Logf("the heap grew by %d MB for a list of %d MB", grown>>20, size>>20)
 	}

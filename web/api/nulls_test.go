@@ -10,8 +10,8 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// noNull checks that a JSON text contains no null.
-func noNull(t *testing.T, path, text string) {
+// checkNoNull checks that a JSON text contains no null.
+func checkNoNull(t *testing.T, path, text string) {
 	t.Helper()
 	var check func(at string, v any)
 	check = func(at string, v any) {
@@ -39,11 +39,11 @@ func noNull(t *testing.T, path, text string) {
 
 // Every array of a response is present and not null, even if it is empty. The OpenAPI document promises it, and the
 // responses keep it.
-func TestListsAreLists(t *testing.T) {
+func TestArraysAreNotNull(t *testing.T) {
 	s := webtest.NewService(t)
 	var spec map[string]any
 	s.Send("GET", "/openapi.json", "").Want(200, &spec)
-	lists := 0
+	arrays := 0
 	var check func(at string, schema any)
 	check = func(at string, schema any) {
 		m, ok := schema.(map[string]any)
@@ -54,12 +54,12 @@ func TestListsAreLists(t *testing.T) {
 		properties, _ := m["properties"].(map[string]any)
 		for name, p := range properties {
 			property, _ := p.(map[string]any)
-			if _, isList := property["items"]; !isList {
+			if _, isArray := property["items"]; !isArray {
 				continue
 			}
-			lists++
+			arrays++
 			if property["type"] != "array" || !slices.Contains(required, any(name)) {
-				t.Errorf("%s.%s may be left out or null: %v", at, name, property)
+				t.Errorf("%s.%s may be missing or null: %v", at, name, property)
 			}
 		}
 		for name, v := range m {
@@ -67,25 +67,25 @@ func TestListsAreLists(t *testing.T) {
 		}
 	}
 	check("", spec)
-	if lists < 10 {
-		t.Errorf("the description has %d lists", lists)
+	if arrays < 10 {
+		t.Errorf("/openapi.json has %d arrays, want 10 or more", arrays)
 	}
 
-	look := func(paths ...string) {
+	checkPaths := func(paths ...string) {
 		t.Helper()
 		for _, path := range paths {
 			r := s.Send("GET", path, "")
-			noNull(t, path, r.Body)
+			checkNoNull(t, path, r.Body)
 			if strings.Contains(r.Body, `"room":`) && strings.Count(r.Body, `"images":[`) != strings.Count(r.Body, `"room":`) {
-				t.Errorf("%s: not each snapshot has a list of images: %s", path, r.Body)
+				t.Errorf("%s: a snapshot has no array of images: %s", path, r.Body)
 			}
 			if r.Status >= 400 && !strings.Contains(r.Body, `"errors":[`) {
-				t.Errorf("%s: a problem has no list of errors: %s", path, r.Body)
+				t.Errorf("%s: the problem has no array of errors: %s", path, r.Body)
 			}
 		}
 	}
-	look("/v1/batches", "/v1/failures", "/v1/find?q=none", "/v1/limit", "/v1/schedules", "/readyz", "/v1/batches/none",
-		"/v1/batches?limit=0")
+	checkPaths("/v1/batches", "/v1/failures", "/v1/find?q=none", "/v1/limit", "/v1/schedules", "/readyz",
+		"/v1/batches/none", "/v1/batches?limit=0")
 	s.Add("b", 4)
 	s.Outcome("b.1", webtest.Broken)
 	l := ledger.New(s.Redis, ledger.Options{})
@@ -95,16 +95,17 @@ func TestListsAreLists(t *testing.T) {
 	}
 	var single struct{ ID string }
 	s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1}`).Want(202, &single)
-	look("/v1/batches", "/v1/batches/b", "/v1/failures", "/v1/batches/b/snapshots", "/v1/batches/b/snapshots?format=jsonl",
+	checkPaths("/v1/batches", "/v1/batches/b", "/v1/failures", "/v1/batches/b/snapshots",
+		"/v1/batches/b/snapshots?format=jsonl",
 		"/v1/batches/b/snapshots?state=sending", "/v1/snapshots/b.1", "/v1/snapshots/b.2", "/v1/snapshots/b.3",
 		"/v1/snapshots/"+single.ID)
 	s.Add("plain", 1)
 	r := s.Send("POST", "/v1/batches?SdkAppId=7", `[{"RoomId":1}]`, "Content-Type", "application/json").Want(202, nil)
-	noNull(t, "POST /v1/batches", r.Body)
-	look("/v1/batches") // one of them has no labels
+	checkNoNull(t, "POST /v1/batches", r.Body)
+	checkPaths("/v1/batches") // one of them has no labels
 	if e, ok := s.Follow("/v1/events")(); !ok {
-		t.Error("no event")
+		t.Error("/v1/events ended without an event")
 	} else {
-		noNull(t, "/v1/events", e.Data)
+		checkNoNull(t, "/v1/events", e.Data)
 	}
 }

@@ -45,7 +45,7 @@ func TestMembersInAnyOrder(t *testing.T) {
 		var got api.Enqueued
 		s.Send("POST", "/v1/batches", body, "Content-Type", "application/json").Want(http.StatusAccepted, &got)
 		if got.ID != name || got.Rooms != 2 {
-			t.Fatalf("%+v of %s", got, body)
+			t.Fatalf("POST of %s = %+v, want 2 rooms in %s", body, got, name)
 		}
 		if n%10 != 0 {
 			return
@@ -55,14 +55,14 @@ func TestMembersInAnyOrder(t *testing.T) {
 		var one results.Result
 		s.Send("GET", "/v1/snapshots/"+name+".2", "").Want(200, &one)
 		if batch.Webhook != "https://a.example" || one.Room.SdkAppId != 7 || one.Room.SnapshotMode != "LatestMarksOnly" {
-			t.Errorf("%+v, %+v of %s", batch, one, body)
+			t.Errorf("POST of %s created %+v with %+v", body, batch, one)
 		}
 	})
 }
 
 // Rooms that come before the defaults are buffered in a temporary file. The file is removed whether the list succeeds
 // or fails.
-func TestNoTemporaryFileIsLeft(t *testing.T) {
+func TestTemporaryFiles(t *testing.T) {
 	s := webtest.NewService(t)
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
@@ -77,21 +77,21 @@ func TestNoTemporaryFileIsLeft(t *testing.T) {
 	var got api.Enqueued
 	send("good", `,"defaults":{"SdkAppId":7}}`).Want(http.StatusAccepted, &got)
 	if got.Rooms != 30_000 {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v, want 30,000 rooms", got)
 	}
 	send("good", `,"defaults":{"SdkAppId":8}}`).Problem(http.StatusConflict, "exists")
 	send("bad", `}`).Problem(422, "invalid")
 	send("bad", `,"defaults":`).Problem(422, "invalid")
 	send("bad", `,"defaults":{"SdkAppId":7},"rom":1}`).Problem(422, "invalid")
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("there is left %v, %v", left, err)
+		t.Errorf("temporary files are left: %v, %v", left, err)
 	}
 	t.Setenv("TMPDIR", filepath.Join(dir, "none"))
 	p := send("nowhere", `,"defaults":{"SdkAppId":7}}`).Problem(http.StatusInsufficientStorage, "no-disk")
 	if !strings.Contains(p.Detail, "send JSON lines") {
-		t.Errorf("it does not say what to do: %s", p.Detail)
+		t.Errorf("the problem does not name the fix: %s", p.Detail)
 	}
 	if s.Batches() != 1 {
-		t.Errorf("%d batches", s.Batches())
+		t.Errorf("there are %d batches, want 1", s.Batches())
 	}
 }

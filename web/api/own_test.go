@@ -15,7 +15,7 @@ import (
 
 // A client with the role produce views, follows and cancels only its own batches and snapshots. Those of other clients
 // are not found.
-func TestWhoProducesSeesItsOwnOnly(t *testing.T) {
+func TestRoleProduceSeesOnlyItsOwn(t *testing.T) {
 	s := webtest.NewService(t)
 	other := password.NewToken()
 	if err := s.Auth.Replace(nil, append(s.TokenList, web.Token{
@@ -23,15 +23,15 @@ func TestWhoProducesSeesItsOwnOnly(t *testing.T) {
 	}), ""); err != nil {
 		t.Fatal(err)
 	}
-	mine, others := "Bearer "+s.Tokens[web.RoleProduce], "Bearer "+other
+	own, others := "Bearer "+s.Tokens[web.RoleProduce], "Bearer "+other
 	const list = "SdkAppId,RoomId\n7,4711\n7,4712\n"
-	s.Send("POST", "/v1/batches?name=mine", list, "Content-Type", "text/csv", "Authorization", mine).
+	s.Send("POST", "/v1/batches?name=mine", list, "Content-Type", "text/csv", "Authorization", own).
 		Want(http.StatusAccepted, nil)
 	s.Send("POST", "/v1/batches?name=theirs", list, "Content-Type", "text/csv", "Authorization", others).
 		Want(http.StatusAccepted, nil)
 	var single, theirs api.EnqueuedSnapshot
 	room := `{"SdkAppId":7,"RoomId":4711,"Key":"lesson"}`
-	s.Send("POST", "/v1/snapshots", room, "Content-Type", "application/json", "Authorization", mine).
+	s.Send("POST", "/v1/snapshots", room, "Content-Type", "application/json", "Authorization", own).
 		Want(http.StatusAccepted, &single)
 	s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":4711,"Key":"theirs"}`, "Content-Type", "application/json",
 		"Authorization", others).Want(http.StatusAccepted, &theirs)
@@ -46,24 +46,24 @@ func TestWhoProducesSeesItsOwnOnly(t *testing.T) {
 		"/v1/snapshots/theirs.1":    404, "/v1/snapshots/" + theirs.ID: 404, "/v1/snapshots/theirs.1/images/1": 404,
 		"/v1/audit": 403, "/v1/failures": 403,
 	} {
-		if r := s.Send("GET", path, "", "Authorization", mine); r.Status != status {
-			t.Errorf("GET %s: %d, want %d: %s", path, r.Status, status, r.Body)
+		if r := s.Send("GET", path, "", "Authorization", own); r.Status != status {
+			t.Errorf("GET %s: status %d, want %d: %s", path, r.Status, status, r.Body)
 		}
 	}
 	var page struct{ Batches []api.Batch }
-	s.Send("GET", "/v1/batches", "", "Authorization", mine).Want(200, &page)
+	s.Send("GET", "/v1/batches", "", "Authorization", own).Want(200, &page)
 	if len(page.Batches) != 1 || page.Batches[0].ID != "mine" || page.Batches[0].By != "token the-produce" {
-		t.Errorf("its batches are %+v", page.Batches)
+		t.Errorf("batches for the role produce are %+v, want mine", page.Batches)
 	}
 	s.Send("GET", "/v1/batches", "").Want(200, &page)
 	if len(page.Batches) != 2 {
-		t.Errorf("those of who operates are %+v", page.Batches)
+		t.Errorf("batches for the role operate are %+v, want both", page.Batches)
 	}
 	var found results.Found
-	s.Send("GET", "/v1/find?q=4711", "", "Authorization", mine).Want(200, &found)
+	s.Send("GET", "/v1/find?q=4711", "", "Authorization", own).Want(200, &found)
 	for _, f := range found.Snapshots {
 		if strings.HasPrefix(f.ID, "theirs") || f.ID == theirs.ID {
-			t.Errorf("it finds %s", f.ID)
+			t.Errorf("find returns %s of another client", f.ID)
 		}
 	}
 	for path, status := range map[string]int{
@@ -73,12 +73,12 @@ func TestWhoProducesSeesItsOwnOnly(t *testing.T) {
 		if path == "/v1/batches/mine/cancel" {
 			continue
 		}
-		if r := s.Send("POST", path, "", "Authorization", mine); r.Status != status {
-			t.Errorf("POST %s: %d, want %d: %s", path, r.Status, status, r.Body)
+		if r := s.Send("POST", path, "", "Authorization", own); r.Status != status {
+			t.Errorf("POST %s: status %d, want %d: %s", path, r.Status, status, r.Body)
 		}
 	}
-	s.Send("POST", "/v1/batches/mine/cancel", "", "Authorization", mine).Want(200, nil)
+	s.Send("POST", "/v1/batches/mine/cancel", "", "Authorization", own).Want(200, nil)
 	if b, err := ledger.New(s.Redis, ledger.Options{}).Batch(t.Context(), "theirs"); err != nil || b.Canceled != 0 {
-		t.Errorf("%+v, %v", b, err)
+		t.Errorf("batch theirs is %+v, %v, want no canceled snapshots", b, err)
 	}
 }

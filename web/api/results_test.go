@@ -19,7 +19,7 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-func TestBatchesInPages(t *testing.T) {
+func TestBatchPages(t *testing.T) {
 	s := webtest.NewService(t)
 	var want []string
 	for i := range 23 {
@@ -45,7 +45,7 @@ func TestBatchesInPages(t *testing.T) {
 			}
 			s.Send("GET", fmt.Sprintf("/v1/batches?limit=%d&cursor=%s", limit, strings.Trim(cursor, "-")), "").Want(200, &page)
 			if len(page.Batches) > limit {
-				t.Errorf("%d on a page of %d", len(page.Batches), limit)
+				t.Errorf("a page has %d batches, want at most %d", len(page.Batches), limit)
 			}
 			for _, b := range page.Batches {
 				got = append(got, b.ID)
@@ -53,14 +53,14 @@ func TestBatchesInPages(t *testing.T) {
 			cursor = page.Next
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("in pages of %d: %s", limit, diff)
+			t.Errorf("pages of %d (-want +got):\n%s", limit, diff)
 		}
 	}
 	s.Send("GET", "/v1/batches?cursor=x", "").Problem(422, "invalid")
 	s.Send("GET", "/v1/batches?limit=501", "").Problem(422, "invalid")
 }
 
-func TestResultsInEveryForm(t *testing.T) {
+func TestResultFormats(t *testing.T) {
 	s := webtest.NewService(t)
 	s.Add("b", 1234)
 	for _, row := range []int{3, 700, 1234} {
@@ -92,7 +92,7 @@ func TestResultsInEveryForm(t *testing.T) {
 			cursor = page.Next
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s: %s", query, diff)
+			t.Errorf("%s (-want +got):\n%s", query, diff)
 		}
 	}
 
@@ -101,11 +101,11 @@ func TestResultsInEveryForm(t *testing.T) {
 			r := s.Send("GET", "/v1/batches/b/snapshots"+form[0], "", form[1:]...).Want(200, nil)
 			lines, err := csv.NewReader(strings.NewReader(r.Body)).ReadAll()
 			if err != nil || len(lines) != 1235 || lines[3][0] != "b.3" || lines[3][5] != "'=broken" || lines[3][11] != "'=1+1" {
-				t.Errorf("%v, %d lines, %q", err, len(lines), lines[3])
+				t.Errorf("CSV: %v, %d lines, the fourth is %q", err, len(lines), lines[3])
 			}
 			if r.Header.Get("Content-Type") != "text/csv; charset=utf-8" ||
 				r.Header.Get("Content-Disposition") != `attachment; filename="b.csv"` {
-				t.Errorf("%v", r.Header)
+				t.Errorf("CSV has the header %v", r.Header)
 			}
 		}
 	})
@@ -116,15 +116,15 @@ func TestResultsInEveryForm(t *testing.T) {
 			var s results.Result
 			if err := json.Unmarshal([]byte(line), &s); err != nil || s.Code != webtest.Broken.Code ||
 				s.Meaning == "" || s.Fix == "" {
-				t.Errorf("%s, %v", line, err)
+				t.Errorf("line is %s, %v, want the code with meaning and fix", line, err)
 			}
 			got = append(got, s.ID)
 		}
 		if !slices.Equal(got, failed) {
-			t.Errorf("got %v", got)
+			t.Errorf("failed snapshots are %v, want %v", got, failed)
 		}
 	})
-	t.Run("a list of which a part cannot be read breaks off", func(t *testing.T) {
+	t.Run("an unreadable part ends the response with an error", func(t *testing.T) {
 		if err := s.Redis.HSet(context.Background(), "{tiwsnap}:rows:b", "1", "broken").Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestResultsInEveryForm(t *testing.T) {
 		}
 		defer resp.Body.Close()
 		if b, err := io.ReadAll(resp.Body); err == nil {
-			t.Errorf("it came whole: %d bytes", len(b))
+			t.Errorf("the response ended without an error after %d bytes", len(b))
 		}
 	})
 	s.Send("GET", "/v1/batches/none/snapshots", "").Problem(404, "not-found")
@@ -149,31 +149,31 @@ func TestSnapshots(t *testing.T) {
 	r := s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1,"Key":"lesson-7","Label":{"Class":"3B"}}`,
 		"Content-Type", "application/json").Want(202, &made)
 	if !made.Created || r.Header.Get("Location") != "/v1/snapshots/"+made.ID {
-		t.Errorf("%+v %v", made, r.Header)
+		t.Errorf("POST = %+v, header %v, want created with its Location", made, r.Header)
 	}
 	var got results.Result
 	s.Send("GET", "/v1/snapshots/"+made.ID, "").Want(200, &got)
 	if got.State != ledger.Queued || got.Room.RoomId != 1 || got.Room.Label["Class"] != "3B" {
-		t.Errorf("%+v", got)
+		t.Errorf("GET = %+v, want queued room 1 of class 3B", got)
 	}
 	t.Run("the same Key is the same snapshot", func(t *testing.T) {
 		var again api.EnqueuedSnapshot
 		s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1,"Key":"lesson-7","Label":{"Class":"3B"}}`).Want(200, &again)
 		if again.ID != made.ID || again.Created {
-			t.Errorf("%+v", again)
+			t.Errorf("POST with the same Key = %+v, want %s, not created", again, made.ID)
 		}
 		s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1,"Key":"lesson-7"}`).Problem(409, "exists")
 	})
-	t.Run("without a Key each is a new one", func(t *testing.T) {
+	t.Run("without a Key each request creates a snapshot", func(t *testing.T) {
 		var one, two api.EnqueuedSnapshot
 		s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1}`).Want(202, &one)
 		s.Send("POST", "/v1/snapshots", `{"SdkAppId":7,"RoomId":1}`).Want(202, &two)
 		if one.ID == two.ID || !one.Created || !two.Created {
-			t.Errorf("%+v %+v", one, two)
+			t.Errorf("POST = %+v, then %+v, want two snapshots", one, two)
 		}
 	})
-	t.Run("what is wrong is said", func(t *testing.T) {
-		for body, says := range map[string]string{
+	t.Run("invalid requests", func(t *testing.T) {
+		for body, want := range map[string]string{
 			`{"SdkAppId":7}`:                                 `"field":"RoomId","reason":"is missing"`,
 			`{"SdkAppId":7,"RoomId":"1"}`:                    `"field":"body.RoomId"`,
 			`{"SdkAppId":7,"RoomId":-1}`:                     `"field":"body.RoomId"`,
@@ -183,8 +183,8 @@ func TestSnapshots(t *testing.T) {
 		} {
 			r := s.Send("POST", "/v1/snapshots", body)
 			r.Problem(422, "invalid")
-			if !strings.Contains(r.Body, says) {
-				t.Errorf("%s: it does not say %s: %s", body, says, r.Body)
+			if !strings.Contains(r.Body, want) {
+				t.Errorf("%s: the problem does not contain %s: %s", body, want, r.Body)
 			}
 		}
 		s.Send("POST", "/v1/snapshots", `{`).Problem(400, "invalid")
@@ -207,12 +207,12 @@ func TestOperations(t *testing.T) {
 	var b api.Batch
 	s.Send("POST", "/v1/batches/b/pause", "").Want(200, &b)
 	if b.State != "paused" {
-		t.Errorf("after the pause: %+v", b)
+		t.Errorf("after the pause the batch is %+v", b)
 	}
 	b = api.Batch{}
 	s.Send("POST", "/v1/batches/b/resume", "").Want(200, &b)
 	if b.State != "running" {
-		t.Errorf("after it: %+v", b)
+		t.Errorf("after the resume the batch is %+v", b)
 	}
 
 	var failures struct {
@@ -223,11 +223,11 @@ func TestOperations(t *testing.T) {
 	if len(failures.Failures) != 1 || failures.Failures[0].Count != 2 ||
 		failures.Failures[0].Code != webtest.Broken.Code ||
 		!failures.Complete {
-		t.Errorf("failures: %+v", failures)
+		t.Errorf("failures are %+v, want one code with 2 snapshots", failures)
 	}
 	s.Send("GET", "/v1/failures?batch=b", "").Want(200, &failures)
 	if len(failures.Failures) != 1 || failures.Failures[0].Count != 1 {
-		t.Errorf("failures of the batch: %+v", failures)
+		t.Errorf("failures of the batch are %+v, want one snapshot", failures)
 	}
 	s.Send("GET", "/v1/failures?batch=none", "").Problem(404, "not-found")
 
@@ -239,28 +239,28 @@ func TestOperations(t *testing.T) {
 	other := s.Send("POST", "/v1/batches/b/retry?code=Other", "").Problem(409, "state")
 	want := "nothing to retry: no snapshot that failed has the code Other; they have " + webtest.Broken.Code + " (1)"
 	if other.Detail != want {
-		t.Errorf("another code: %+v", other)
+		t.Errorf("retry of another code: %+v, want %q", other, want)
 	}
 	s.Send("POST", "/v1/batches/b/retry?code=FailedOperation", "").Want(200, &retried)
 	if retried.Retried != 1 || !retried.Complete || retried.Batch.Failed != 0 {
-		t.Errorf("%+v", retried)
+		t.Errorf("retry = %+v, want one snapshot and no failure left", retried)
 	}
 	s.Send("POST", "/v1/batches/b/retry", "").Problem(409, "state")
 	var one results.Result
 	s.Send("POST", "/v1/snapshots/s-single/retry", "").Want(202, &one)
 	if one.State != ledger.Queued {
-		t.Errorf("%+v", one)
+		t.Errorf("retried snapshot is %+v, want queued", one)
 	}
 	s.Send("POST", "/v1/snapshots/s-single/retry", "").Problem(409, "state")
 	s.Send("POST", "/v1/snapshots/s-single/cancel", "").Want(200, &one)
 	if one.State != ledger.Canceled {
-		t.Errorf("%+v", one)
+		t.Errorf("canceled snapshot is %+v, want canceled", one)
 	}
 	s.Send("POST", "/v1/snapshots/s-single/cancel", "").Want(200, nil)
 	s.Send("POST", "/v1/snapshots/b.2/cancel", "").Problem(409, "state")
 	s.Send("POST", "/v1/snapshots/b.3/cancel", "").Want(200, &one)
 	if one.State != ledger.Canceled || one.ID != "b.3" {
-		t.Errorf("%+v", one)
+		t.Errorf("canceled snapshot is %+v, want b.3, canceled", one)
 	}
 
 	var canceled struct {
@@ -269,7 +269,7 @@ func TestOperations(t *testing.T) {
 	}
 	s.Send("POST", "/v1/batches/b/cancel", "").Want(200, &canceled)
 	if canceled.Canceled < 17 || canceled.Batch.State != "canceled" || canceled.Batch.Accepted != 1 {
-		t.Errorf("%+v", canceled)
+		t.Errorf("cancel = %+v, want 17 or more canceled and 1 accepted", canceled)
 	}
 	s.Send("POST", "/v1/batches/b/cancel", "").Want(200, nil)
 	s.Send("POST", "/v1/batches/b/pause", "").Problem(409, "state")
@@ -278,6 +278,6 @@ func TestOperations(t *testing.T) {
 	}
 	if log := s.Log.String(); !strings.Contains(log,
 		`"by":"the-operate","method":"POST","path":"/v1/batches/b/cancel","status":200`) {
-		t.Errorf("who canceled is not logged:\n%s", log)
+		t.Errorf("the log has no entry of the cancel by the-operate:\n%s", log)
 	}
 }

@@ -27,7 +27,7 @@ func TestResultsForExcel(t *testing.T) {
 			r := s.Send("GET", "/v1/batches/b/snapshots"+form[0], "", form[1:]...).Want(200, nil)
 			if r.Header.Get("Content-Disposition") != `attachment; filename="b.xlsx"` ||
 				r.Header.Get("Content-Type") != "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet" {
-				t.Errorf("%v", r.Header)
+				t.Errorf("workbook has the header %v", r.Header)
 			}
 			f, err := excelize.OpenReader(strings.NewReader(r.Body))
 			if err != nil {
@@ -36,10 +36,10 @@ func TestResultsForExcel(t *testing.T) {
 			lines, err := f.GetRows("Snapshots")
 			if err != nil || len(lines) != 5 || lines[0][9] != "Sent (Asia/Shanghai)" ||
 				lines[2][len(lines[2])-1] != "https://b.example/b.2/2.png" {
-				t.Errorf("%v, %q", err, lines)
+				t.Errorf("workbook: %v, rows %q", err, lines)
 			}
 			if _, err := time.Parse(time.DateTime, lines[1][9]); err != nil {
-				t.Errorf("%q is no time", lines[1][9])
+				t.Errorf("Sent is %q, want a time", lines[1][9])
 			}
 			f.Close()
 		}
@@ -49,26 +49,26 @@ func TestResultsForExcel(t *testing.T) {
 		want := "\ufeffSnapshot,SdkAppId,RoomId,State,Code,Message,TaskID,RequestId,Attempts,Sent (UTC),Ended " +
 			"(UTC),Label.Sum,Total,Image1,Image2\nb.2,7,2,succeeded,,,t-b.2,"
 		if !strings.HasPrefix(r.Body, want) || strings.Count(r.Body, "\n") != 2 {
-			t.Errorf("%q", r.Body)
+			t.Errorf("CSV is %q, want one row after %q", r.Body, want)
 		}
 	})
-	t.Run("what does not go is said", func(t *testing.T) {
-		for query, says := range map[string]string{
+	t.Run("invalid parameters", func(t *testing.T) {
+		for query, want := range map[string]string{
 			"format=xlsx&tz=Mars/Olympus": "tz must be a time zone", "format=csv&tz=UTC": "tz goes with",
 			"excel=true":         "excel goes with CSV",
 			"format=csv&limit=2": "limit goes with pages of JSON", "format=jsonl&cursor=2": "cursor goes with pages of JSON",
 			"format=jsonl&excel=true": "excel goes with CSV", "format=xlsx&tz=Local": "tz must be",
 		} {
 			if p := s.Send("GET", "/v1/batches/b/snapshots?"+query, "").Problem(422,
-				"invalid"); !strings.Contains(p.Detail, says) {
-				t.Errorf("%s: %s", query, p.Detail)
+				"invalid"); !strings.Contains(p.Detail, want) {
+				t.Errorf("%s: detail is %q, want %q", query, p.Detail, want)
 			}
 		}
 		s.Send("GET", "/v1/batches/none/snapshots?format=xlsx", "").Problem(404, "not-found")
 	})
 	if r := s.Send("HEAD", "/v1/batches/b/snapshots?format=xlsx", ""); r.Status != 200 ||
 		r.Header.Get("Content-Disposition") == "" {
-		t.Errorf("HEAD: %d %v", r.Status, r.Header)
+		t.Errorf("HEAD: status %d, header %v, want 200 with a file name", r.Status, r.Header)
 	}
 }
 
@@ -97,10 +97,10 @@ func TestResultListsCanBeUploaded(t *testing.T) {
 		var got api.Enqueued
 		s.Send("POST", "/v1/batches", list.Body, "Content-Type", media).Want(202, &got)
 		if len(got.Notes) != 1 || !strings.Contains(got.Notes[0].Text, "is a result list") || got.BadRows != 0 {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: upload = %+v, want one note and no bad rows", name, got)
 		}
 		if diff := cmp.Diff(want, rooms(got.ID)); diff != "" {
-			t.Errorf("%s: %s\nof\n%s", name, diff, list.Body)
+			t.Errorf("%s: rooms (-want +got):\n%s\nlist:\n%s", name, diff, list.Body)
 		}
 	}
 	// So can the array of a page of results.
@@ -109,6 +109,6 @@ func TestResultListsCanBeUploaded(t *testing.T) {
 	var got api.Enqueued
 	s.Send("POST", "/v1/batches", list, "Content-Type", "application/json").Want(202, &got)
 	if got.Rooms != 3 {
-		t.Errorf("%+v", got)
+		t.Errorf("upload of a result page = %+v, want 3 rooms", got)
 	}
 }

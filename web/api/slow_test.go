@@ -90,14 +90,14 @@ func TestSlowClients(t *testing.T) {
 		})
 	}
 	// These follow a batch and read no events.
-	var deaf []*net.TCPConn
+	var silent []*net.TCPConn
 	for range 2 * web.MaxOwnStreams {
 		conn := dial()
 		if conn == nil {
 			t.FailNow()
 		}
 		io.WriteString(conn, request("GET", "/v1/batches/b/events", "\r\n"))
-		deaf = append(deaf, conn)
+		silent = append(silent, conn)
 	}
 
 	var good sync.WaitGroup
@@ -111,11 +111,11 @@ func TestSlowClients(t *testing.T) {
 		})
 	}
 	if e, ok := s.Follow("/v1/batches/b/events")(); !ok || e.Name != "batch" {
-		t.Errorf("a stream: %+v", e)
+		t.Errorf("first event of a stream is %+v, want batch", e)
 	}
 	good.Wait()
 	clients.Wait() // the server has closed each connection
-	for _, conn := range deaf {
+	for _, conn := range silent {
 		conn.SetLinger(0)
 		conn.Close()
 	}
@@ -127,7 +127,7 @@ func TestSlowClients(t *testing.T) {
 }
 
 // Slow uploads of one token do not block the uploads of another.
-func TestUploadsOfOneTokenAreBounded(t *testing.T) {
+func TestUploadLimitPerToken(t *testing.T) {
 	s := webtest.NewService(t)
 	s.Client.Transport.(*http.Transport).ExpectContinueTimeout = 20 * time.Second
 	var slow []*io.PipeWriter
@@ -145,20 +145,20 @@ func TestUploadsOfOneTokenAreBounded(t *testing.T) {
 		io.WriteString(w, "SdkAppId,RoomId\n")
 		slow = append(slow, w)
 	}
-	one := func(token web.Role) webtest.Reply {
+	upload := func(token web.Role) webtest.Reply {
 		return s.Send("POST", "/v1/batches?name=one", "SdkAppId,RoomId\n7,1\n", "Content-Type", "text/csv",
 			"Authorization", "Bearer "+s.Tokens[token])
 	}
-	one(web.RoleOperate).Problem(503, "busy")
-	if r := one(web.RoleProduce); r.Status/100 != 2 {
-		t.Errorf("another token: %d %s", r.Status, r.Body)
+	upload(web.RoleOperate).Problem(503, "busy")
+	if r := upload(web.RoleProduce); r.Status/100 != 2 {
+		t.Errorf("another token: status %d, want 2xx: %s", r.Status, r.Body)
 	}
 	for _, w := range slow {
 		io.WriteString(w, "7,1\n")
 		w.Close()
 	}
 	done.Wait()
-	if r := one(web.RoleOperate); r.Status/100 != 2 {
-		t.Errorf("afterwards: %d %s", r.Status, r.Body)
+	if r := upload(web.RoleOperate); r.Status/100 != 2 {
+		t.Errorf("after the slow uploads: status %d, want 2xx: %s", r.Status, r.Body)
 	}
 }
