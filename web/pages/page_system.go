@@ -2,7 +2,9 @@ package pages
 
 import (
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -101,6 +103,47 @@ func (p *Pages) systemRoutes() []web.Route {
 type redisData struct {
 	api.RedisOutput
 	Troubles []trouble
+}
+
+// totalsOrder lists the counters of the namespace in groups. The most important group and counter come first.
+var totalsOrder = []totalsGroup{
+	{"now", []string{"waiting", "waiting_paused", "images_pending"}},
+	{"snapshots", []string{
+		"succeeded", "no_image", "failed", "canceled", "unknown", "possible_duplicates", "extra_tasks",
+	}},
+	{"images", []string{"images", "images_copied", "missing_images", "images_lost"}},
+	{"requests", []string{"sending", "accepted", "queued"}},
+	{"records", []string{"packed", "packed_bytes"}},
+}
+
+// totalsGroup is the names of some counters, under a heading.
+type totalsGroup struct {
+	Name     string
+	Counters []string
+}
+
+// Key returns the key of its heading.
+func (g totalsGroup) Key() string { return "totals." + g.Name }
+
+// Totals returns the counters that exist, in groups. Counters of another version come last.
+func (d redisData) Totals() (all []totalsGroup) {
+	other := maps.Clone(d.Body.Totals)
+	for _, g := range totalsOrder {
+		found := totalsGroup{Name: g.Name}
+		for _, name := range g.Counters {
+			if _, ok := other[name]; ok {
+				found.Counters = append(found.Counters, name)
+				delete(other, name)
+			}
+		}
+		if found.Counters != nil {
+			all = append(all, found)
+		}
+	}
+	if len(other) > 0 {
+		all = append(all, totalsGroup{"other", slices.Sorted(maps.Keys(other))})
+	}
+	return all
 }
 
 // limitChanges is how many entries of the audit log the page of the rate limit searches.

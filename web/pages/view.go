@@ -176,6 +176,7 @@ func functions(l lang) template.FuncMap {
 		"code":       breakable,
 		"shown":      shown,
 		"translate":  l.translate,
+		"api":        l.ofAPI,
 		"skew":       skew,
 		"total":      func(name string) string { return l.known("total."+name, name) },
 		"via":        func(name string) string { return l.known("via."+name, name) },

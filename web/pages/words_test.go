@@ -65,9 +65,12 @@ func TestTheCatalogIsComplete(t *testing.T) {
 	some("did.", "pause-batch", "resume-batch", "pause-schedule", "resume-schedule")
 	some("via.", audit.Page, audit.API, audit.Command)
 	some("mode.", "AllMarks", "LatestMarksOnly")
-	some("total.", "queued", "sending", "accepted", "unknown", "succeeded", "failed", "canceled", "possible_duplicates",
-		"no_image", "missing_images", "images", "images_copied", "images_lost", "images_pending", "waiting", "packed",
-		"packed_bytes")
+	for _, group := range totalsOrder {
+		some("", group.Key())
+		some("total.", group.Counters...)
+	}
+	some("totals.", "other")
+	some("docs.in.", "path", "query", "header")
 	for _, key := range formLabels {
 		used[key] = true
 	}
@@ -126,7 +129,8 @@ func TestTheCatalogIsComplete(t *testing.T) {
 
 // A text that counts things has a form for 1, or reads well with any number.
 func TestCountsHaveASingular(t *testing.T) {
-	plural := regexp.MustCompile(`%s (?:[a-z]+ )?(?:rooms|rows|images|snapshots|requests|times|webhooks|tasks|ticks|tries)\b`)
+	plural := regexp.MustCompile(
+		`%s (?:[a-z]+ )?(?:rooms|rows|images|snapshots|requests|times|webhooks|tasks|ticks|tries)\b`)
 	other := []string{"limit.differ.why", "redis.evicts"} // a range of different numbers, the name of a server
 	found := 0
 	for key, words := range catalog {
