@@ -20,6 +20,8 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /tiwsnap /tiwsnap
 COPY --from=build --chown=65532:65532 /spool /spool
 COPY --from=build --chown=65532:65532 /login /login
+# The user has no home folder, the default place.
+ENV TIWSNAP_WORKER_SPOOL=/spool
 USER 65532:65532
 ENTRYPOINT ["/tiwsnap"]
 CMD ["worker"]

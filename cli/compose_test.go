@@ -55,6 +55,15 @@ func TestCompose(t *testing.T) {
 	if _, errs, code := tiwsnap(t, nil, "first-login", login); code != exitOK {
 		t.Fatal(errs)
 	}
+	dockerfile, err := os.ReadFile("../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := regexp.MustCompile(`(?m)^ENV TIWSNAP_WORKER_SPOOL=(\S+)$`).FindSubmatch(dockerfile)
+	if env == nil {
+		t.Fatal("the image sets no spool folder; its user has no home folder for the default")
+	}
+	spool := string(env[1])
 	tiwsnaps := 0
 	for name, s := range services {
 		// A one-shot service ends. Every other service has a health check.
@@ -84,6 +93,10 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%s: its root file system is not read-only", name)
 		}
 		checkArgs(t, name, s.Command)
+		// Workers and pages write to the folder that the image sets.
+		if c := s.Command[0]; (c == "worker" || c == "web") && !slices.Contains(s.Volumes, "spool:"+spool) {
+			t.Errorf("%s: no volume is mounted at the spool folder %s", name, spool)
+		}
 		if !oneShot {
 			// doctor would call Tencent, and fail in cases that a restart does not fix.
 			if !slices.Equal(check[1:3], []string{"/tiwsnap", "health"}) {

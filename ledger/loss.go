@@ -81,10 +81,13 @@ func (l *Ledger) WatchLosses(ctx context.Context, o LossWatch) {
 	if err != nil {
 		o.Log.Warn(err.Error())
 	}
+	failing := false
 	keep := func() {
-		if err := seen.Keep(o.Dir); err != nil {
-			o.Log.Warn(err.Error())
+		err := seen.Keep(o.Dir)
+		if err != nil && !failing {
+			o.Log.Warn(err.Error(), "fix", "set TIWSNAP_WORKER_SPOOL to a folder that this process can write to")
 		}
+		failing = err != nil // warn once, not at each attempt
 	}
 	defer keep()
 	kept := time.Now()

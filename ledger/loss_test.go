@@ -1,14 +1,22 @@
 package ledger_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/redistest"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 )
@@ -44,6 +52,29 @@ func TestSameBatchAfterALoss(t *testing.T) {
 	if n := f.rdb.HGet(t.Context(), keys.Default.Totals(), "extra_tasks").Val(); n != "1" {
 		t.Errorf("extra_tasks = %q, want 1", n)
 	}
+}
+
+// A spool folder that cannot be written is reported once, not at each attempt.
+func TestSpoolFolderThatCannotBeWritten(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l := ledger.New(redistest.InBubble(t), ledger.Options{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var log bytes.Buffer
+		l.WatchLosses(ctx, ledger.LossWatch{
+			Dir: filepath.Join(file, "spool"), Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		if n := strings.Count(log.String(), "level=WARN msg=\"write "); n != 1 {
+			t.Errorf("%d warnings, want 1:\n%s", n, log.String())
+		}
+		if !strings.Contains(log.String(), "TIWSNAP_WORKER_SPOOL") {
+			t.Errorf("the warning does not name the setting:\n%s", log.String())
+		}
+	})
 }
 
 // Answers to lost requests arrive, or are restored, while the batch has no record. They are kept for the same rooms. An
