@@ -76,12 +76,12 @@ func TestSimulatorCallbacks(t *testing.T) {
 
 func TestConcurrentDuplicates(t *testing.T) {
 	r := newReceiver(t)
-	made := r.url(1)
+	callbackURL := r.url(1)
 	var all sync.WaitGroup
 	for range 10 {
 		all.Go(func() {
-			if status, answer := r.post(made, strings.NewReader(`{"TaskID":"t-1"}`)); status != 200 || answer != ok {
-				t.Errorf("got %d %s, want 200 %s", status, answer, ok)
+			if status, got := r.post(callbackURL, strings.NewReader(`{"TaskID":"t-1"}`)); status != 200 || got != ok {
+				t.Errorf("got %d %s, want 200 %s", status, got, ok)
 			}
 		})
 	}
@@ -94,9 +94,9 @@ func TestConcurrentDuplicates(t *testing.T) {
 func TestKeyRotation(t *testing.T) {
 	r := newReceiver(t)
 	for i, keys := range []tiw.CallbackKeys{tiw.NewCallbackKeys(key), tiw.NewCallbackKeys(oldKey)} {
-		made := keys.URL(r.URL, "monday.17", i+1, time.Now().Add(time.Hour))
-		if status, answer := r.post(made, strings.NewReader(`{}`)); status != 200 || answer != ok {
-			t.Errorf("key %d: got %d %s, want 200 %s", i+1, status, answer, ok)
+		callbackURL := keys.URL(r.URL, "monday.17", i+1, time.Now().Add(time.Hour))
+		if status, got := r.post(callbackURL, strings.NewReader(`{}`)); status != 200 || got != ok {
+			t.Errorf("key %d: got %d %s, want 200 %s", i+1, status, got, ok)
 		}
 		if c := r.nextRecord(); c.attempt != i+1 {
 			t.Errorf("key %d: recorded %+v, want attempt %d", i+1, c, i+1)
@@ -123,8 +123,8 @@ func TestBodies(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := newReceiver(t)
-			if status, answer := r.post(r.url(1), strings.NewReader(test.body)); status != 200 || answer != ok {
-				t.Errorf("got %d %s, want 200 %s", status, answer, ok)
+			if status, got := r.post(r.url(1), strings.NewReader(test.body)); status != 200 || got != ok {
+				t.Errorf("got %d %s, want 200 %s", status, got, ok)
 			}
 			if c := r.nextRecord(); c.taskID != test.taskID || c.body != test.body[:test.kept] {
 				t.Errorf("recorded %d bytes, TaskID %q, want %d bytes, %q", len(c.body), c.taskID, test.kept, test.taskID)

@@ -139,22 +139,22 @@ func newReceiverOn(t *testing.T, redisURL string, change ...func(*http.Server, *
 
 // url returns the callback URL of an attempt at the snapshot monday.17.
 func (r *receiver) url(attempt int) string {
-	made := r.keys.URL(r.URL, "monday.17", attempt, time.Now().Add(time.Hour))
+	callbackURL := r.keys.URL(r.URL, "monday.17", attempt, time.Now().Add(time.Hour))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.urls = append(r.urls, made)
-	return made
+	r.urls = append(r.urls, callbackURL)
+	return callbackURL
 }
 
 // post sends a callback and returns the status and body of the response.
-func (r *receiver) post(url string, body io.Reader) (status int, answer string) {
+func (r *receiver) post(url string, body io.Reader) (status int, response string) {
 	r.Helper()
-	status, _, answer = r.do(http.MethodPost, url, body)
-	return status, answer
+	status, _, response = r.do(http.MethodPost, url, body)
+	return status, response
 }
 
 // do sends a request. It is safe for concurrent use.
-func (r *receiver) do(method, url string, body io.Reader) (status int, header http.Header, answer string) {
+func (r *receiver) do(method, url string, body io.Reader) (status int, header http.Header, response string) {
 	r.Helper()
 	req, err := http.NewRequestWithContext(r.Context(), method, url, body)
 	if err != nil {
@@ -215,12 +215,12 @@ func (r *receiver) sendRaw(request string) string {
 	if _, err := io.WriteString(conn, request); err != nil {
 		r.Fatal(err)
 	}
-	answer := make([]byte, 64)
-	n, err := conn.Read(answer)
+	response := make([]byte, 64)
+	n, err := conn.Read(response)
 	if err != nil {
 		r.Fatal(err)
 	}
-	return string(answer[:n])
+	return string(response[:n])
 }
 
 const ok = `{"error_code":0}`

@@ -23,11 +23,11 @@ func TestRecordFailures(t *testing.T) {
 		server := redistest.Real(t)
 		r := newReceiverOn(t, server.URL())
 		server.Kill()
-		made := r.url(1)
+		callbackURL := r.url(1)
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() {
-				if status, _ := r.post(made, strings.NewReader(`{}`)); status != http.StatusServiceUnavailable {
+				if status, _ := r.post(callbackURL, strings.NewReader(`{}`)); status != http.StatusServiceUnavailable {
 					t.Errorf("status %d, want 503", status)
 				}
 			})
@@ -49,7 +49,7 @@ func TestRecordFailures(t *testing.T) {
 			case <-deadline:
 				t.Fatalf("10 s after the restart of Redis the status is %d, want 200", status)
 			case <-retry.C:
-				status, _ = r.post(made, strings.NewReader(`{}`))
+				status, _ = r.post(callbackURL, strings.NewReader(`{}`))
 			}
 		}
 		r.nextRecord()

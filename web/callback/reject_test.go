@@ -17,18 +17,18 @@ import (
 
 func TestInvalidRequestsGetTheSameResponse(t *testing.T) {
 	r := newReceiver(t)
-	made, err := url.Parse(r.url(1))
+	callbackURL, err := url.Parse(r.url(1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := made.Path
+	path := callbackURL.Path
 	part := strings.Split(path, "/") // "", cb, v1, key id, snapshot, attempt, expiry, token
 	with := func(i int, to string) string {
 		p := slices.Clone(part)
 		p[i] = to
 		return strings.Join(p, "/")
 	}
-	answer := func(method, target string) string {
+	send := func(method, target string) string {
 		status, header, body := r.do(method, r.URL+target, strings.NewReader(`{"TaskID":"t-1"}`))
 		header.Del("Date")
 		if method == http.MethodHead {
@@ -36,12 +36,12 @@ func TestInvalidRequestsGetTheSameResponse(t *testing.T) {
 		}
 		return fmt.Sprintf("%d %v %s", status, header, body)
 	}
-	want := answer(http.MethodGet, "/")
+	want := send(http.MethodGet, "/")
 	if !strings.HasPrefix(want, "404 ") {
 		t.Fatalf("GET / got %s, want 404", want)
 	}
 	for _, method := range []string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "post", "POSTX"} {
-		if got := answer(method, path); got != want {
+		if got := send(method, path); got != want {
 			t.Errorf("%s: got %s, want %s", method, got, want)
 		}
 	}
@@ -66,7 +66,7 @@ func TestInvalidRequestsGetTheSameResponse(t *testing.T) {
 		with(7, ""), with(7, strings.ToLower(part[7])), with(7, strings.Repeat("A", 43)), with(3, ""), with(3, "AAAAAAAA"),
 		"/cb/v1" + path[len("/cb/v1/")+len(part[3]):],
 	} {
-		if got := answer(http.MethodPost, target); got != want {
+		if got := send(http.MethodPost, target); got != want {
 			t.Errorf("POST %s: got %s, want %s", target, got, want)
 		}
 	}
@@ -85,8 +85,8 @@ func TestInvalidRequestsGetTheSameResponse(t *testing.T) {
 	}
 	t.Run("the valid path works after any base path and with a query", func(t *testing.T) {
 		for _, target := range []string{path, "/tiw%20snap/x" + path, path + "?a=b"} {
-			if status, answer := r.post(r.URL+target, strings.NewReader(`{"TaskID":"t-1"}`)); status != 200 || answer != ok {
-				t.Errorf("%s: got %d %s, want 200 %s", target, status, answer, ok)
+			if status, got := r.post(r.URL+target, strings.NewReader(`{"TaskID":"t-1"}`)); status != 200 || got != ok {
+				t.Errorf("%s: got %d %s, want 200 %s", target, status, got, ok)
 			}
 		}
 	})
@@ -117,9 +117,9 @@ func TestForgedRequestFlood(t *testing.T) {
 		all.Go(func() {
 			for j := range forged / senders {
 				// A signed URL of the same snapshot, changed to another attempt.
-				made := strings.Replace(template, "/monday.17/1/", "/monday.17/"+strconv.Itoa(2+i*forged+j)+"/", 1)
-				if status, _ := r.post(made, strings.NewReader(`{"TaskID":"forged"}`)); status != 404 {
-					t.Errorf("%s: status %d, want 404", made, status)
+				callbackURL := strings.Replace(template, "/monday.17/1/", "/monday.17/"+strconv.Itoa(2+i*forged+j)+"/", 1)
+				if status, _ := r.post(callbackURL, strings.NewReader(`{"TaskID":"forged"}`)); status != 404 {
+					t.Errorf("%s: status %d, want 404", callbackURL, status)
 					return
 				}
 			}
@@ -137,8 +137,8 @@ func TestForgedRequestFlood(t *testing.T) {
 			running = false
 		default:
 			start := time.Now()
-			if status, answer := r.post(template, strings.NewReader(`{"TaskID":"good"}`)); status != 200 || answer != ok {
-				t.Fatalf("valid callback got %d %s, want 200 %s", status, answer, ok)
+			if status, got := r.post(template, strings.NewReader(`{"TaskID":"good"}`)); status != 200 || got != ok {
+				t.Fatalf("valid callback got %d %s, want 200 %s", status, got, ok)
 			}
 			took = append(took, time.Since(start))
 			r.nextRecord()
