@@ -145,7 +145,7 @@ func TestDeadCallback(t *testing.T) {
 	want := deadWebhook{ID: dead.ID, Event: "callback", Ref: dead.Ref, Receiver: host, Tries: dead.Tries,
 		Error: host + ": not among the hosts that webhooks may go to", EndedAt: dead.EndedAt, DiedAt: dead.DiedAt}
 	if diff := cmp.Diff(want, dead); diff != "" {
-		t.Error(diff)
+		t.Errorf("dead webhook (-want +got):\n%s", diff)
 	}
 	stop()
 	h.status.Store(http.StatusOK)

@@ -54,7 +54,7 @@ func TestCancel(t *testing.T) {
 		s.enqueueBatch("b", 4)
 		s.checkRun(exitOK, "b.2: canceled\n", "cancel", "b.2")
 		if diff := cmp.Diff([]string{"queued", "canceled", "queued", "queued"}, s.rowStates("b")); diff != "" {
-			t.Error(diff)
+			t.Errorf("states of the rows (-want +got):\n%s", diff)
 		}
 		if b := s.batchStatus("b"); b.State != "running" || b.Canceled != 1 {
 			t.Errorf("batch %+v", b)
@@ -63,7 +63,7 @@ func TestCancel(t *testing.T) {
 		s.checkRun(exitOK, "b: is canceled already\n", "cancel", "b")
 		s.checkRun(exitOK, "b.3: is canceled already\n", "cancel", "b.3")
 		if diff := cmp.Diff([]string{"canceled", "canceled", "canceled", "canceled"}, s.rowStates("b")); diff != "" {
-			t.Error(diff)
+			t.Errorf("states of the rows (-want +got):\n%s", diff)
 		}
 		if b := s.batchStatus("b"); b.State != "canceled" || b.Canceled != 4 || b.Queued != 0 {
 			t.Errorf("batch %+v", b)
@@ -76,7 +76,7 @@ func TestCancel(t *testing.T) {
 		s.startWorker()
 		s.checkRun(exitOK, "succeeded", "wait", "b.4")
 		if diff := cmp.Diff([]string{"canceled", "canceled", "canceled", "succeeded"}, s.rowStates("b")); diff != "" {
-			t.Error(diff)
+			t.Errorf("states of the rows (-want +got):\n%s", diff)
 		}
 		if n := s.sim.State().Tasks.Created; n != 1 {
 			t.Errorf("%d tasks created, want 1", n)

@@ -59,7 +59,7 @@ func TestConfigPrint(t *testing.T) {
 		"TENCENTCLOUD_SECRET_ID=S3CR3T", "TENCENTCLOUD_SECRET_KEY=S3CR3T", "TIWSNAP_REDIS_URL=redis://:S3CR3T@db:6379/0",
 	}, "config", "print", "--rate", "19")
 	if code != exitOK || errs != "" {
-		t.Fatalf("exit code %d, %q", code, errs)
+		t.Fatalf("config print: exit code %d, %q", code, errs)
 	}
 	for _, want := range []string{"  url: redis://:***@db:6379/0 # TIWSNAP_REDIS_URL\n", "  limit: 19 # --rate\n",
 		"retention: 168h # default\n"} {

@@ -21,7 +21,7 @@ func TestDemo(t *testing.T) {
 	}
 	if code := run(t.Context(), []string{"demo", "--rooms", path},
 		env{strings.NewReader(""), &out, &errs, variables(nil)}); code != exitOK {
-		t.Fatalf("exit code %d: %s", code, errs.String())
+		t.Fatalf("demo: exit code %d: %s", code, errs.String())
 	}
 	if !strings.Contains(errs.String(), "nothing is durable") {
 		t.Errorf("stderr lacks the warning: %s", errs.String())

@@ -40,7 +40,7 @@ func TestDoctorChecksRedis(t *testing.T) {
 			"warn  worker: No worker is running: queued rooms wait; fix: start one with tiwsnap worker",
 		}
 		if diff := cmp.Diff(want, lines); diff != "" || code != exitOK {
-			t.Errorf("exit code %d\n%s", code, diff)
+			t.Errorf("doctor: exit code %d; output (-want +got):\n%s", code, diff)
 		}
 	})
 
@@ -56,7 +56,7 @@ func TestDoctorChecksRedis(t *testing.T) {
 			"warn  worker: No worker is running: queued rooms wait; fix: start one with tiwsnap worker",
 		}
 		if diff := cmp.Diff(want, lines[min(3, len(lines)):]); diff != "" || code != exitUnavailable {
-			t.Errorf("exit code %d\n%s", code, diff)
+			t.Errorf("doctor: exit code %d; output (-want +got):\n%s", code, diff)
 		}
 	})
 
@@ -70,7 +70,7 @@ func TestDoctorChecksRedis(t *testing.T) {
 			"warn  worker: No worker is running: ",
 		}
 		if len(lines) != len(want) || code != exitOK {
-			t.Fatalf("exit code %d\n%s", code, strings.Join(lines, "\n"))
+			t.Fatalf("doctor: exit code %d\n%s", code, strings.Join(lines, "\n"))
 		}
 		for i := range want {
 			if !strings.HasPrefix(lines[i], want[i]) {
@@ -85,7 +85,7 @@ func TestDoctorChecksRedis(t *testing.T) {
 		if code != exitUnavailable ||
 			!strings.Contains(lines[0], "FAIL  redis: redis at redis://worker:***@# refuses to serve: "+
 				"NOPERM this user may not run TIME, ZADD on ") || !strings.Contains(lines[0], "docs/redis.md") {
-			t.Errorf("exit code %d\n%s", code, strings.Join(lines, "\n"))
+			t.Errorf("doctor: exit code %d\n%s", code, strings.Join(lines, "\n"))
 		}
 	})
 
@@ -106,7 +106,7 @@ func TestDoctorChecksRedis(t *testing.T) {
 			}
 		}
 		if code != exitOK {
-			t.Errorf("exit code %d, want %d", code, exitOK)
+			t.Errorf("doctor: exit code %d, want %d", code, exitOK)
 		}
 	})
 
@@ -130,7 +130,7 @@ func TestDoctorChecksRedis(t *testing.T) {
 		lines, code := doctor(t, "redis+cluster://"+s.Addr)
 		if text := strings.Join(lines, "\n"); !strings.Contains(text, "\nok    redis # eviction: noeviction\n") ||
 			code != exitOK {
-			t.Errorf("exit code %d\n%s", code, text)
+			t.Errorf("doctor: exit code %d\n%s", code, text)
 		}
 	})
 
@@ -141,7 +141,7 @@ func TestDoctorChecksRedis(t *testing.T) {
 		want := []string{"FAIL  redis: redis at redis://#/0 does not answer: dial tcp #: connect: connection " +
 			"refused; fix: start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"}
 		if diff := cmp.Diff(want, lines); diff != "" || code != exitUnavailable {
-			t.Errorf("exit code %d\n%s", code, diff)
+			t.Errorf("doctor: exit code %d; output (-want +got):\n%s", code, diff)
 		}
 	})
 }
@@ -172,7 +172,7 @@ func TestDoctorChecksRedisServer(t *testing.T) {
 			d := doctor{report: &out}
 			d.redisServer(test.in)
 			if !strings.Contains(out.String(), test.want) || d.exitCode() != test.code {
-				t.Errorf("exit code %d, want %d; output lacks %q:\n%s", d.exitCode(), test.code, test.want, out.String())
+				t.Errorf("doctor: exit code %d, want %d; output lacks %q:\n%s", d.exitCode(), test.code, test.want, out.String())
 			}
 		})
 	}
@@ -184,7 +184,7 @@ func TestDoctorChecksSchedules(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: s.Addr})
 	defer client.Close()
 	store := schedule.NewStore(client, keys.Default)
-	at := func(month time.Month) time.Time { return time.Date(2020, month, 1, 0, 0, 0, 0, time.UTC) }
+	first := func(month time.Month) time.Time { return time.Date(2020, month, 1, 0, 0, 0, 0, time.UTC) }
 	var names []string
 	settle := func(name string, o schedule.Outcome) schedule.Schedule {
 		t.Helper()
@@ -204,8 +204,8 @@ func TestDoctorChecksSchedules(t *testing.T) {
 	settle("down", schedule.Outcome{Tick: this, Result: schedule.Failed, Error: "rooms of list: gone"})
 	settle("missed", schedule.Outcome{Tick: this.AddDate(-1, 0, 0), Result: schedule.Enqueued})
 	for name, trying := range map[string]schedule.Trying{
-		"trying": {Tick: this, RetryAt: at(time.March), Failures: 3, Error: "rooms of list: it answers 503"},
-		"full":   {Tick: this, RetryAt: at(time.April), Failures: 9, Error: "Redis is full", Waits: true},
+		"trying": {Tick: this, RetryAt: first(time.March), Failures: 3, Error: "rooms of list: it answers 503"},
+		"full":   {Tick: this, RetryAt: first(time.April), Failures: 9, Error: "Redis is full", Waits: true},
 	} {
 		if err := store.Try(t.Context(),
 			settle(name, schedule.Outcome{Tick: this.AddDate(-1, 0, 0), Result: schedule.Enqueued}), trying); err != nil {
@@ -238,6 +238,6 @@ func TestDoctorChecksSchedules(t *testing.T) {
 		"ok    schedule new: next tick at " + next,
 	}
 	if diff := cmp.Diff(want, lines[max(0, len(lines)-1-len(want)):len(lines)-1]); diff != "" || code != exitOK {
-		t.Errorf("exit code %d\n%s", code, diff)
+		t.Errorf("doctor: exit code %d; output (-want +got):\n%s", code, diff)
 	}
 }

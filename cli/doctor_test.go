@@ -28,7 +28,7 @@ func TestDoctorJSON(t *testing.T) {
 	s := redistest.Real(t)
 	out, errs, code := tiwsnap(t, nil, "doctor", "--skip-tiw", "-o", "json", "--redis-url", s.URL())
 	if code != exitOK || errs != "" {
-		t.Fatalf("exit code %d, %s", code, errs)
+		t.Fatalf("doctor: exit code %d, %s", code, errs)
 	}
 	var findings []map[string]string
 	if err := json.Unmarshal([]byte(out), &findings); err != nil {
@@ -42,7 +42,7 @@ func TestDoctorJSON(t *testing.T) {
 	for _, f := range findings {
 		if f["check"] == want["check"] {
 			if diff := cmp.Diff(want, f); diff != "" {
-				t.Error(diff)
+				t.Errorf("finding (-want +got):\n%s", diff)
 			}
 			return
 		}
@@ -53,13 +53,13 @@ func TestDoctorJSON(t *testing.T) {
 func TestDoctorRejectsUnknownFormat(t *testing.T) {
 	if _, errs, code := tiwsnap(t, nil, "doctor", "-o", "xml"); code != exitUsage ||
 		errs != "tiwsnap: --output \"xml\": it must be one of table, json\n" {
-		t.Errorf("exit code %d, %q", code, errs)
+		t.Errorf("doctor: exit code %d, %q", code, errs)
 	}
 }
 
 func TestDoctorRejectsBadConfiguration(t *testing.T) {
 	if out, errs, code := tiwsnap(t, []string{"TIWSNAP_RATE_LIMIT=0"}, "doctor"); code != exitConfig || out != "" ||
 		!strings.Contains(errs, "TIWSNAP_RATE_LIMIT") {
-		t.Errorf("exit code %d, %q, %q", code, out, errs)
+		t.Errorf("doctor: exit code %d, %q, %q", code, out, errs)
 	}
 }

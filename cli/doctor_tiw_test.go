@@ -70,7 +70,7 @@ func TestDoctorChecksAPI(t *testing.T) {
 			sim := tiwtest.Start(t, tiwtest.Options{Faults: test.faults})
 			lines, code := runDoctor(t, test.environ, "--endpoint", sim.URL)
 			if code != test.code {
-				t.Errorf("exit code %d, want %d", code, test.code)
+				t.Errorf("doctor: exit code %d, want %d", code, test.code)
 			}
 			if len(lines) != 3 || lines[0] != redisLine || lines[1] != endpointLine ||
 				!strings.HasPrefix(lines[2], test.want) {
@@ -98,7 +98,7 @@ func TestDoctorChecksAPI(t *testing.T) {
 			"ok    credentials: accepted (response to the probe: InvalidParameter.TaskNotFound)",
 		}, "\n")
 		if diff := cmp.Diff(want, text); diff != "" || code != exitOK {
-			t.Errorf("exit code %d\n%s", code, diff)
+			t.Errorf("doctor: exit code %d; output (-want +got):\n%s", code, diff)
 		}
 	})
 
@@ -110,7 +110,7 @@ func TestDoctorChecksAPI(t *testing.T) {
 		want := []string{redisLine, "FAIL  endpoint: http://# does not answer: dial tcp #: connect: connection refused; " +
 			"fix: check TIWSNAP_TIW_ENDPOINT, DNS, firewall, proxy and the machine's certificates"}
 		if diff := cmp.Diff(want, lines); diff != "" || code != exitUnavailable {
-			t.Errorf("exit code %d\n%s", code, diff)
+			t.Errorf("doctor: exit code %d; output (-want +got):\n%s", code, diff)
 		}
 	})
 
@@ -122,7 +122,7 @@ func TestDoctorChecksAPI(t *testing.T) {
 		defer srv.Close()
 		lines, code := runDoctor(t, good, "--endpoint", srv.URL)
 		if len(lines) != 2 || !strings.Contains(lines[1], "certificate") || code != exitUnavailable {
-			t.Errorf("exit code %d\n%s", code, strings.Join(lines, "\n"))
+			t.Errorf("doctor: exit code %d\n%s", code, strings.Join(lines, "\n"))
 		}
 	})
 
@@ -134,7 +134,7 @@ func TestDoctorChecksAPI(t *testing.T) {
 		defer close(silent)
 		lines, code := runDoctor(t, good, "--endpoint", srv.URL, "--tiw-timeout", "100ms")
 		if len(lines) != 2 || !strings.HasPrefix(lines[1], "FAIL  endpoint: ") || code != exitUnavailable {
-			t.Errorf("exit code %d\n%s", code, strings.Join(lines, "\n"))
+			t.Errorf("doctor: exit code %d\n%s", code, strings.Join(lines, "\n"))
 		}
 	})
 
@@ -161,7 +161,7 @@ func TestDoctorChecksAPI(t *testing.T) {
 	t.Run("skipped", func(t *testing.T) {
 		lines, code := runDoctor(t, []string{"TIWSNAP_REDIS_URL=embedded"}, "--skip-tiw")
 		if diff := cmp.Diff([]string{redisLine}, lines); diff != "" || code != exitOK {
-			t.Errorf("exit code %d\n%s", code, diff)
+			t.Errorf("doctor: exit code %d; output (-want +got):\n%s", code, diff)
 		}
 	})
 }
@@ -174,20 +174,20 @@ func TestDoctorTakesPermit(t *testing.T) {
 	c := s.client()
 	describes := func() int { return int(s.sim.State().Actions[tiwtest.ActionDescribe].Received.Requests) }
 	if code, out, _ := s.run("", "doctor"); code != exitOK || describes() != 1 {
-		t.Errorf("exit code %d, %d Describe requests, want 1:\n%s", code, describes(), out)
+		t.Errorf("doctor: exit code %d, %d Describe requests, want 1:\n%s", code, describes(), out)
 	}
 	if n := c.Exists(t.Context(), keys.Default.Limit("DescribeSnapshotTask")).Val(); n != 1 {
 		t.Error("no permit was taken from the shared limit")
 	}
 	if code, out, _ := s.run("", "doctor", "--skip-redis"); code != exitOK || describes() != 1 ||
 		!strings.Contains(out, "warn  credentials: not checked") {
-		t.Errorf("exit code %d, %d Describe requests, want 1:\n%s", code, describes(), out)
+		t.Errorf("doctor: exit code %d, %d Describe requests, want 1:\n%s", code, describes(), out)
 	}
 	if _, err := gate.NewBreaker(c, keys.Default).Stop(t.Context(), "ada", "exams"); err != nil {
 		t.Fatal(err)
 	}
 	if code, out, _ := s.run("", "doctor"); code != exitUnavailable || describes() != 1 ||
 		!strings.Contains(out, "stopped by ada: exams") {
-		t.Errorf("exit code %d, %d Describe requests, want 1:\n%s", code, describes(), out)
+		t.Errorf("doctor: exit code %d, %d Describe requests, want 1:\n%s", code, describes(), out)
 	}
 }

@@ -192,8 +192,8 @@ func TestBadRowsSetExitCode(t *testing.T) {
 func TestListFormats(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
 	for file, want := range map[string]struct {
-		rooms int
-		says  string
+		rooms   int
+		message string
 	}{
 		"01-utf16le-bom-tab.csv":        {2, "the text is read as utf-16le"},
 		"04-gb18030-label.csv":          {2, "the text is read as gb18030"},
@@ -218,23 +218,23 @@ func TestListFormats(t *testing.T) {
 		} else if want.rooms > 0 && (json.Unmarshal([]byte(stdout), &got) != nil || got.Rooms != want.rooms) {
 			t.Errorf("%s: %q, %q", file, stdout, stderr)
 		}
-		if !strings.Contains(stderr, want.says) {
-			t.Errorf("%s: stderr lacks %q: %q", file, want.says, stderr)
+		if !strings.Contains(stderr, want.message) {
+			t.Errorf("%s: stderr lacks %q: %q", file, want.message, stderr)
 		}
 	}
 	const big5 = "RoomId,Label.Class\n2,\xa4\x54\xa6\x7e\n"
 	if code, _, stderr := s.run(big5, "enqueue", "batch", "-", "--app", "1", "--name", "big5",
 		"--encoding", "big5"); code != exitOK {
-		t.Errorf("exit code %d, %q", code, stderr)
+		t.Errorf("big5 list: exit code %d, %q", code, stderr)
 	}
-	for says, args := range map[string][]string{
+	for message, args := range map[string][]string{
 		`--encoding: "klingon" is not a known encoding`:           {"--encoding", "klingon"},
 		`the file is no workbook (.xlsx), so it has no sheet "x"`: {"--sheet", "x"},
 	} {
 		if code, _, stderr := s.run(big5,
 			append([]string{"enqueue", "batch", "-", "--app", "1"}, args...)...); code != exitUsage ||
-			!strings.Contains(stderr, says) {
-			t.Errorf("exit code %d, %q", code, stderr)
+			!strings.Contains(stderr, message) {
+			t.Errorf("enqueue batch %v: exit code %d, %q, want %q", args, code, stderr, message)
 		}
 	}
 }
@@ -273,7 +273,7 @@ func TestMessagesAboutLists(t *testing.T) {
 	code, _, stderr := s.run("RoomId\n1\nx\n", "enqueue", "batch", "-", "--app", "1400123480", "--name", "one")
 	if code != exitFailed || !strings.Contains(stderr, "-: 1 bad row left out\n") ||
 		!strings.Contains(stderr, "batch one: 1 room enqueued\n") {
-		t.Errorf("exit code %d, %q", code, stderr)
+		t.Errorf("bad row: exit code %d, %q", code, stderr)
 	}
 	// Labels survive a round trip through a result list. Characters that a workbook cannot hold are reported.
 	labels := "RoomId,Label.A,Label.B,Label.C\n1,'=x,''=x,'plain\n2,''@,-1,\x1b[2J\n"
@@ -292,7 +292,7 @@ func TestMessagesAboutLists(t *testing.T) {
 	want := s.mustRun("status", "labels", "-o", "csv")
 	code, book, stderr := s.run("", "status", "labels", "-o", "xlsx")
 	if code != exitOK || !strings.Contains(stderr, "1 room: control characters were replaced by U+FFFD") {
-		t.Errorf("exit code %d, %q", code, stderr)
+		t.Errorf("workbook: exit code %d, %q", code, stderr)
 	}
 	file := filepath.Join(t.TempDir(), "labels.xlsx")
 	if err := os.WriteFile(file, []byte(book), 0o600); err != nil {
@@ -300,7 +300,7 @@ func TestMessagesAboutLists(t *testing.T) {
 	}
 	code, _, stderr = s.run("", "enqueue", "batch", file, "--name", "again", "--encoding", "gb18030")
 	if code != exitOK || !strings.Contains(stderr, "the encoding that was named is not used: the file is a workbook") {
-		t.Errorf("exit code %d, %q", code, stderr)
+		t.Errorf("workbook as a list: exit code %d, %q", code, stderr)
 	}
 	_, _, stderr = s.run(want, "enqueue", "batch", "-", "--name", "csv")
 	if got := s.mustRun("status", "csv", "-o", "csv"); got != strings.ReplaceAll(want, "labels.", "csv.") {

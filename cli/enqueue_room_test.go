@@ -19,7 +19,7 @@ func TestRoomWithKey(t *testing.T) {
 		code, stdout, stderr := s.run("", append(args, more...)...)
 		id := strings.TrimSpace(stdout)
 		if code != exitOK || stderr != "snapshot "+id+want {
-			t.Errorf("exit code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
+			t.Errorf("enqueue room: exit code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
 		}
 		return id
 	}
@@ -56,7 +56,7 @@ func TestLargeRoomID(t *testing.T) {
 	s := newSite(t, tiwtest.Options{})
 	code, stdout, stderr := s.run("", "enqueue", "room", "--app", "1", "--room", "18446744073709551615")
 	if code != exitOK || !strings.Contains(stderr, "warning: RoomId 18446744073709551615 is above 4294967295") {
-		t.Fatalf("exit code %d, %q", code, stderr)
+		t.Fatalf("enqueue room: exit code %d, %q", code, stderr)
 	}
 	out := s.mustRun("status", strings.TrimSpace(stdout), "-o", "json")
 	if !strings.Contains(out, "18446744073709551615") {

@@ -37,7 +37,7 @@ const (
 
 // exitCases returns all other rows, in the order of "tiwsnap -h". A new command needs rows of its own here.
 func exitCases(full, evicting, taken string) []exitCase {
-	at := func(redisURL string) []string { return []string{"TIWSNAP_REDIS_URL=" + redisURL} }
+	redisAt := func(redisURL string) []string { return []string{"TIWSNAP_REDIS_URL=" + redisURL} }
 	return []exitCase{
 		{command: "again", how: "enqueued", code: exitOK, run: "good --name again"},
 		{
@@ -160,7 +160,7 @@ func exitCases(full, evicting, taken string) []exitCase {
 			stdin:   badRows,
 		},
 		{command: "enqueue batch", how: "the list cannot be read or has no valid row", code: exitUsage, run: "none.csv"},
-		{command: "enqueue batch", how: "Redis is full", code: exitTempFail, run: "-", stdin: rows, environ: at(full)},
+		{command: "enqueue batch", how: "Redis is full", code: exitTempFail, run: "-", stdin: rows, environ: redisAt(full)},
 		{
 			command: "enqueue batch",
 			how:     "with `--durability replicated`: the replicas have not confirmed it",
@@ -188,7 +188,7 @@ func exitCases(full, evicting, taken string) []exitCase {
 			code:    exitConfig,
 			run:     "-",
 			stdin:   rows,
-			environ: at(evicting),
+			environ: redisAt(evicting),
 		},
 
 		{
@@ -210,7 +210,7 @@ func exitCases(full, evicting, taken string) []exitCase {
 			code:    exitUsage,
 			run:     "--app 1400123480 --room 1 --key k --width 640",
 		},
-		{command: "enqueue room", how: "Redis is full", code: exitTempFail, run: "--app 1 --room 1", environ: at(full)},
+		{command: "enqueue room", how: "Redis is full", code: exitTempFail, run: "--app 1 --room 1", environ: redisAt(full)},
 		{
 			command: "enqueue room",
 			how:     "with `--durability replicated`: the replicas have not confirmed it",
@@ -229,7 +229,7 @@ func exitCases(full, evicting, taken string) []exitCase {
 			how:     "Redis evicts keys",
 			code:    exitConfig,
 			run:     "--app 1 --room 1",
-			environ: at(evicting),
+			environ: redisAt(evicting),
 		},
 
 		{command: "failures", how: "printed, even if there are none", code: exitOK},
@@ -327,14 +327,14 @@ func exitCases(full, evicting, taken string) []exitCase {
 			how:     "Redis is full",
 			code:    exitTempFail,
 			run:     "good --config GOOD.yml",
-			environ: at(full),
+			environ: redisAt(full),
 		},
 		{
 			command: "schedule run",
 			how:     "Redis evicts keys",
 			code:    exitConfig,
 			run:     "good --config GOOD.yml",
-			environ: at(evicting),
+			environ: redisAt(evicting),
 		},
 
 		{command: "simulator", how: "interrupted", code: exitOK, run: "--addr 127.0.0.1:0", stop: true},

@@ -15,7 +15,7 @@ func TestStatusExplainsFailure(t *testing.T) {
 	s.startWorker()
 	code, stdout, _ := s.run("RoomId\n5\n", "enqueue", "batch", "-", "--app", "1400123480", "--name", "bad", "--wait")
 	if code != exitFailed || !strings.Contains(stdout, "failed") {
-		t.Errorf("exit code %d: %s", code, stdout)
+		t.Errorf("enqueue batch --wait: exit code %d: %s", code, stdout)
 	}
 	out := s.mustRun("status", "bad.1")
 	for _, want := range []string{"failed", "InvalidParameter", "a parameter is wrong", "correct the room's parameters"} {

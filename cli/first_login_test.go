@@ -29,14 +29,14 @@ func TestFirstLogin(t *testing.T) {
 		}
 		return string(b)
 	}
-	word := func(out string) string {
+	passwordOf := func(out string) string {
 		fields := strings.Fields(out)
 		return fields[len(fields)-1]
 	}
 	isPassword := func(word string) bool { return password.Verify(strings.Fields(read("users"))[2], word) }
 
 	out, _, code := tiwsnap(t, nil, "first-login", dir, "--url", "http://127.0.0.1:8080/")
-	first, key := word(out), read("session_key")
+	first, key := passwordOf(out), read("session_key")
 	ok := strings.HasPrefix(out, "pages     http://127.0.0.1:8080/\nuser      admin\n")
 	if code != exitOK || !ok || !isPassword(first) || len(key) < 32 {
 		t.Fatalf("first-login: exit code %d: %s", code, out)
@@ -49,7 +49,7 @@ func TestFirstLogin(t *testing.T) {
 		t.Errorf("second run: exit code %d, %q, %q", code, out, errs)
 	}
 	out, _, code = tiwsnap(t, nil, "first-login", dir, "--reset")
-	second := word(out)
+	second := passwordOf(out)
 	if code != exitOK || second == first || !isPassword(second) || isPassword(first) || read("session_key") != key {
 		t.Errorf("--reset: exit code %d, %q", code, out)
 	}
@@ -82,6 +82,6 @@ func TestFirstLoginNamesUnwritableFile(t *testing.T) {
 		"session_key",
 	) + " cannot be written: no such file or directory\n"; code != exitUnavailable ||
 		stderr != want {
-		t.Errorf("exit code %d, %q, want %q", code, stderr, want)
+		t.Errorf("first-login: exit code %d, %q, want %q", code, stderr, want)
 	}
 }

@@ -12,7 +12,7 @@ func TestHashPassword(t *testing.T) {
 	code, stdout, stderr := s.run("correct horse\nmore\n", "hash-password")
 	if hash := strings.TrimSuffix(stdout, "\n"); code != exitOK || stderr != "" ||
 		!password.Verify(hash, "correct horse") {
-		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+		t.Errorf("hash-password: exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	for _, in := range []string{"", "\n", "short", strings.Repeat("x", 300)} {
 		if code, stdout, stderr := s.run(in, "hash-password"); code != exitUsage || stdout != "" ||

@@ -36,7 +36,7 @@ func TestHealth(t *testing.T) {
 	}
 	t.Run("simulator", func(t *testing.T) {
 		if code, text := health(strings.TrimPrefix(s.sim.URL, "http://")); code != exitOK || text != "ok\n" {
-			t.Errorf("exit code %d: %s", code, text)
+			t.Errorf("health: exit code %d: %s", code, text)
 		}
 	})
 	t.Run("all addresses, and a host that is not in http.hosts", func(t *testing.T) {
@@ -62,13 +62,13 @@ func TestHealth(t *testing.T) {
 		addr, _ := newSiteOn(t, server.URL(), tiwtest.Options{}).startWeb(nil)
 		server.Kill()
 		if code, text := health(addr); code != exitOK {
-			t.Errorf("exit code %d: %s", code, text)
+			t.Errorf("health: exit code %d: %s", code, text)
 		}
 	})
 	t.Run("connection refused", func(t *testing.T) {
 		code, text := health(redistest.FreeAddr(t))
 		if code != exitUnavailable || !strings.Contains(text, "/livez does not answer: dial tcp ") {
-			t.Errorf("exit code %d: %s", code, text)
+			t.Errorf("health: exit code %d: %s", code, text)
 		}
 	})
 	t.Run("another server", func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestHealth(t *testing.T) {
 		defer srv.Close()
 		code, text := health(srv.Listener.Addr().String())
 		if code != exitUnavailable || !strings.Contains(text, "/livez answers 404 Not Found") {
-			t.Errorf("exit code %d: %s", code, text)
+			t.Errorf("health: exit code %d: %s", code, text)
 		}
 	})
 	t.Run("no response", func(t *testing.T) {
@@ -87,12 +87,12 @@ func TestHealth(t *testing.T) {
 		began := time.Now()
 		code, text := health(srv.Listener.Addr().String())
 		if took := time.Since(began); code != exitUnavailable || took > 2*healthTimeout {
-			t.Errorf("exit code %d after %s: %s", code, took, text)
+			t.Errorf("health: exit code %d after %s: %s", code, took, text)
 		}
 	})
 	t.Run("no address", func(t *testing.T) {
 		if code, text := health(""); code != exitConfig || !strings.Contains(text, "TIWSNAP_HTTP_ADDR is empty") {
-			t.Errorf("exit code %d: %s", code, text)
+			t.Errorf("health: exit code %d: %s", code, text)
 		}
 	})
 }

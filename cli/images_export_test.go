@@ -140,7 +140,7 @@ func TestImagesZip(t *testing.T) {
 	s.checkRun(exitTempFail, "no such file or directory", "images", "monday", "--zip", "/no/such/folder/a.zip")
 }
 
-// An interrupted download leaves nothing that looks complete. The next call finishes it.
+// An interrupted download leaves no page and no archive. The next call finishes it.
 func TestImagesInterrupted(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()

@@ -47,7 +47,7 @@ func TestInterruptAtPrompt(t *testing.T) {
 		io.WriteString(master, "\x03")
 		cmd.Wait()
 		if code := cmd.ProcessState.ExitCode(); code != exitTempFail {
-			t.Errorf("exit code %d, want %d:\n%s", code, exitTempFail, shown.text())
+			t.Errorf("hash-password: exit code %d, want %d:\n%s", code, exitTempFail, shown.text())
 		}
 		if !echoes() {
 			t.Error("the terminal's echo is still off")

@@ -22,7 +22,7 @@ import (
 	"tiwsnap/web/api"
 )
 
-// A worker accepts a list of two million rooms, which is the maximum, and its process stays small. This also holds if a
+// A worker accepts a list of two million rooms, which is the maximum, and its memory is bounded. This also holds if a
 // JSON body has the rooms before the name and the defaults.
 func TestWorkerMemoryIsBounded(t *testing.T) {
 	needs.Time(t)

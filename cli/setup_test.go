@@ -48,7 +48,7 @@ func TestOpenRedis(t *testing.T) {
 		want := "redis at " + s.URL() + " does not answer: dial tcp " + s.Addr +
 			": connect: connection refused; start Redis there, or set TIWSNAP_REDIS_URL or --redis-url"
 		if diff := cmp.Diff(want, err.Error()); diff != "" {
-			t.Error(diff)
+			t.Errorf("openRedis() error (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -75,7 +75,7 @@ func TestLogger(t *testing.T) {
 				got.WriteString(rest)
 			}
 			if diff := cmp.Diff(test.want, got.String()); diff != "" {
-				t.Error(diff)
+				t.Errorf("log (-want +got):\n%s", diff)
 			}
 			if log.Enabled(context.Background(), slog.LevelDebug) {
 				t.Error("level debug is enabled")

@@ -60,7 +60,7 @@ func batchIDs(all []ledger.Batch) (ids []string) {
 	return ids
 }
 
-// status lists the batches of all pages. It says so if the list is incomplete.
+// status lists the batches of all pages, and reports an incomplete list.
 func TestStatusListsAllBatches(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
@@ -204,11 +204,11 @@ func TestStatusWatch(t *testing.T) {
 		code, text := s.watchUntil("3 rooms: 3 queued, 0 in progress, 0 succeeded, 0 failed\n")
 		if code != exitOK || !strings.Contains(text, " 3 batches: 2 running, 1 paused, 0 canceled, 0 ended; 3 rooms") ||
 			strings.Contains(text, "\x1b") {
-			t.Errorf("exit code %d, %q", code, text)
+			t.Errorf("status: exit code %d, %q", code, text)
 		}
 		code, text = s.watchUntil(" newest 2 batches: ", "--limit", "2")
 		if code != exitOK || strings.Count(strings.TrimPrefix(text, noWorker), "\n") != 1 {
-			t.Errorf("exit code %d, %q", code, text)
+			t.Errorf("status: exit code %d, %q", code, text)
 		}
 		s.checkRun(exitUsage, "there is no snapshot or batch none", "status", "none", "--watch")
 	})
@@ -220,7 +220,7 @@ func TestStatusWatch(t *testing.T) {
 		s.startWorker()
 		code, text := s.watchUntil("", "b")
 		if code != exitOK || !strings.HasSuffix(text, "b: ended, 3/3 done, 0 failed\n") {
-			t.Errorf("exit code %d, %q", code, text)
+			t.Errorf("status: exit code %d, %q", code, text)
 		}
 	})
 
@@ -274,7 +274,7 @@ func TestStatusWatch(t *testing.T) {
 		if code := run(ctx, []string{"status", "--watch"},
 			env{strings.NewReader(""), w, w, variables(s.environ)}); code != exitOK ||
 			!strings.Contains(b.String(), "waiting: Redis at ") {
-			t.Errorf("exit code %d, %q", code, b.String())
+			t.Errorf("status: exit code %d, %q", code, b.String())
 		}
 	})
 }
@@ -294,6 +294,6 @@ func TestCanceledRoomsAreCounted(t *testing.T) {
 		"0 failed, 3 canceled\n",
 	); code != exitOK ||
 		!strings.Contains(text, " 1 batch: 0 running") {
-		t.Errorf("exit code %d, %q", code, text)
+		t.Errorf("status: exit code %d, %q", code, text)
 	}
 }

@@ -83,7 +83,7 @@ func TestWorkerListensForCallbacks(t *testing.T) {
 			!strings.Contains(stderr,
 				"tiwsnap: callbacks: listen tcp "+addr+": bind: address already in use; choose another address with "+
 					"TIWSNAP_CALLBACK_ADDR or") {
-			t.Errorf("exit code %d: %s", code, stderr)
+			t.Errorf("worker: exit code %d: %s", code, stderr)
 		}
 	})
 

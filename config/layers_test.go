@@ -70,7 +70,7 @@ func TestFileErrors(t *testing.T) {
 				t.Fatal("Load() = nil, want an error")
 			}
 			if diff := cmp.Diff(strings.ReplaceAll(want, "YML", file), err.Error()); diff != "" {
-				t.Error(diff)
+				t.Errorf("Load() error (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -126,7 +126,7 @@ func TestEnvironmentErrors(t *testing.T) {
 				t.Fatal("Load() = nil, want an error")
 			}
 			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
-				t.Error(diff)
+				t.Errorf("Load() error (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -165,7 +165,7 @@ func TestErrorsOfAllLayers(t *testing.T) {
 			`https://console.tencentcloud.com/cam/capi`,
 	}, "\n")
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
-		t.Error(diff)
+		t.Errorf("Load() error (-want +got):\n%s", diff)
 	}
 }
 

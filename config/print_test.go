@@ -106,7 +106,7 @@ webhook:
 schedules: [] # not set
 `
 	if diff := cmp.Diff(want, printConfig(t, c)); diff != "" {
-		t.Error(diff)
+		t.Errorf("Print() (-want +got):\n%s", diff)
 	}
 
 	t.Run("output is a configuration file", func(t *testing.T) {

@@ -38,6 +38,6 @@ func TestChanged(t *testing.T) {
 	file("a.yml", "log: {level: debug}\nrate: {limit: 19}\n"+strings.Replace(list, "0 1 *", "0 2 *", 1))
 	want := []string{"tencentcloud.secret_key", "rate.limit", "log.level", "schedules"}
 	if diff := cmp.Diff(want, config.Changed(before, load(t, src))); diff != "" {
-		t.Error(diff)
+		t.Errorf("Changed() (-want +got):\n%s", diff)
 	}
 }

@@ -45,7 +45,7 @@ func TestSchedules(t *testing.T) {
 	got[2].Rooms = config.ScheduledRooms{}
 	sameText := cmp.Comparer(func(a, b config.Secret) bool { return a.Reveal() == b.Reveal() })
 	if diff := cmp.Diff(want, got, sameText); diff != "" {
-		t.Error(diff)
+		t.Errorf("Schedules (-want +got):\n%s", diff)
 	}
 
 	out := printConfig(t, c)
@@ -66,7 +66,7 @@ func TestSchedules(t *testing.T) {
 		again := load(t, config.Source{File: file})
 		again.Schedules[2].Rooms = config.ScheduledRooms{}
 		if diff := cmp.Diff(want, again.Schedules, sameText); diff != "" {
-			t.Error(diff)
+			t.Errorf("Schedules of the output (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -110,7 +110,7 @@ func TestScheduleErrors(t *testing.T) {
 		want[i] = file + ":" + want[i]
 	}
 	if diff := cmp.Diff(strings.Join(want, "\n"), err.Error()); diff != "" {
-		t.Error(diff)
+		t.Errorf("Load() error (-want +got):\n%s", diff)
 	}
 
 	t.Run("files are checked only with RoomFiles", func(t *testing.T) {

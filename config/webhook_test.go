@@ -59,7 +59,7 @@ func TestWebhookErrors(t *testing.T) {
 				t.Fatal("Load() = nil, want an error")
 			}
 			if diff := cmp.Diff(test.want, err.Error()); diff != "" {
-				t.Error(diff)
+				t.Errorf("Load() error (-want +got):\n%s", diff)
 			}
 		})
 	}

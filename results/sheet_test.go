@@ -36,7 +36,7 @@ var (
 	labelNames = []string{"Class", "Note", "=x"}
 )
 
-// sampleResults returns the results of a batch. Their labels look like formulas but are none,
+// sampleResults returns the results of a batch. Their labels look like formulas,
 // some have images, and some have their own parameters.
 func sampleResults() []results.Result {
 	at := time.Date(2026, 11, 23, 10, 45, 3, 0, time.UTC)
@@ -174,7 +174,7 @@ func TestExcelCSV(t *testing.T) {
 		"COS.Uin,COS.Region,COS.Bucket,COS.TargetDir,COS.Domain,"+
 		"Total,Image1,Image2,Image3", ",")
 	if diff := cmp.Diff(want, lines[0]); diff != "" {
-		t.Error(diff)
+		t.Errorf("columns (-want +got):\n%s", diff)
 	}
 	column := func(name string) int { return slices.Index(lines[0], name) }
 	if row := lines[1]; row[column("Message")] != "'=broken" ||
@@ -315,7 +315,7 @@ func TestSheetLimits(t *testing.T) {
 	checkRefused(seq(sampleResults()), fmt.Sprintf("more than %d rows", len(sampleResults())-1))
 }
 
-// If no temporary file can be created, the error says so.
+// A temporary file that cannot be created is an error.
 func TestSheetWithoutTempFolder(t *testing.T) {
 	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
 	one := sampleResults()[0]

@@ -32,7 +32,7 @@ func TestNotifyPayloadIsPinned(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(p, back); d != "" {
-		t.Error(d)
+		t.Errorf("ParseNotify() (-want +got):\n%s", d)
 	}
 }
 

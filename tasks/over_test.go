@@ -45,7 +45,7 @@ func TestOver(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before := clone(defaults)
 			if diff := cmp.Diff(tt.want, tt.row.Over(defaults)); diff != "" {
-				t.Error(diff)
+				t.Errorf("Over() (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(before, defaults); diff != "" {
 				t.Errorf("Over() changed the defaults (-before +after):\n%s", diff)
@@ -61,10 +61,10 @@ func TestOverMergesEveryField(t *testing.T) {
 	setFields(reflect.ValueOf(&full).Elem())
 	got := tasks.Room{RoomId: full.RoomId, Whiteboard: &tasks.Whiteboard{}, COS: &tasks.COS{}}.Over(full)
 	if diff := cmp.Diff(full, got); diff != "" {
-		t.Error(diff)
+		t.Errorf("Over() (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(full, full.Over(tasks.Room{})); diff != "" {
-		t.Error(diff)
+		t.Errorf("Over() without defaults (-want +got):\n%s", diff)
 	}
 }
 
@@ -72,7 +72,7 @@ func TestOverIsAssociative(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b, c := drawRoom(t, "a"), drawRoom(t, "b"), drawRoom(t, "c")
 		if diff := cmp.Diff(a.Over(b).Over(c), a.Over(b.Over(c))); diff != "" {
-			t.Error(diff)
+			t.Errorf("a.Over(b).Over(c) and a.Over(b.Over(c)) (-want +got):\n%s", diff)
 		}
 	})
 }

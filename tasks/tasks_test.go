@@ -48,7 +48,7 @@ func TestSnapshotPayloadIsPinned(t *testing.T) {
 	}
 	p.V = 1
 	if d := cmp.Diff(p, back); d != "" {
-		t.Error(d)
+		t.Errorf("ParseSnapshot() (-want +got):\n%s", d)
 	}
 }
 
