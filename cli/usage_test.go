@@ -75,7 +75,11 @@ func TestArgumentsAreCheckedBeforeRedis(t *testing.T) {
 		}
 	}
 	// A row of a class list can complete the flags.
-	s.checkRun(exitUnavailable, "127.0.0.1:1", "enqueue", "batch", "../examples/class.csv", "--cos-region", "ap-singapore")
+	code, stdout, stderr := s.run("SdkAppId,RoomId,COS.Uin,COS.Bucket\n1400123480,1,100000000001,notes-1250000000\n",
+		"enqueue", "batch", "-", "--check", "--cos-region", "ap-guangzhou")
+	if code != exitOK || !strings.HasPrefix(stdout, "1 room valid") {
+		t.Errorf("--cos-region and a list with the bucket: exit code %d, %q, %q", code, stdout, stderr)
+	}
 }
 
 // A command that only has subcommands prints its help to stderr and exits with a usage error.
