@@ -121,6 +121,7 @@ func (s site) startWorker(flags ...string) (stop func()) {
 	return stop
 }
 
+// file writes a file of the test and returns its path.
 func (s site) file(name, text string) string {
 	s.Helper()
 	path := filepath.Join(s.TempDir(), name)
@@ -130,6 +131,7 @@ func (s site) file(name, text string) string {
 	return path
 }
 
+// parseCSV returns the columns of a list by name, and its rows.
 func parseCSV(t *testing.T, text string) (header map[string]int, rows [][]string) {
 	t.Helper()
 	all, err := csv.NewReader(strings.NewReader(text)).ReadAll()
