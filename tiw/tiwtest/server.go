@@ -218,8 +218,8 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	doc, malformed := decode(body)
 	var rep reply
-	if refused := s.gateway(r, c, body, tooLarge != nil); refused != nil {
-		rep = reply{response: failure{refused, c.requestID}, code: refused.Code}
+	if rejected := s.gateway(r, c, body, tooLarge != nil); rejected != nil {
+		rep = reply{response: failure{rejected, c.requestID}, code: rejected.Code}
 	} else {
 		if malformed == nil {
 			malformed = check(doc, schemas[c.action], "")
@@ -230,7 +230,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	if rep.task != nil && rep.task.earlyCallback {
 		s.sendCallback(delivery{task: *rep.task})
 	}
-	s.answer(w, r, c, rep)
+	s.respond(w, r, c, rep)
 }
 
 // drawDelay draws the network delay of the next request.
@@ -348,7 +348,7 @@ func (s *Server) backend(r *http.Request, c *apiRequest, doc document, malformed
 			t := s.tasks.find(doc.text("TaskID"), c.at)
 			switch {
 			case t != nil && t.room.app == app && t.region == unique.Make(r.Header.Get("X-TC-Region")):
-				rep.response = s.faults.shape(t).answer(t, c.at, c.requestID)
+				rep.response = s.faults.shape(t).response(t, c.at, c.requestID)
 			case s.faults.UnknownTask == unknownTaskNulls:
 				rep.response = nullableDescribed{RequestId: c.requestID}
 			default:
@@ -368,8 +368,8 @@ func (s *Server) backend(r *http.Request, c *apiRequest, doc document, malformed
 	return rep
 }
 
-// answer sends the reply after its latency, altered by its fault.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *apiRequest, rep reply) {
+// respond sends the reply after its latency, altered by its fault.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, c *apiRequest, rep reply) {
 	latency := s.opt.RejectLatency
 	if rep.backend {
 		latency = lognormal(c.rng, s.opt.Latency, s.opt.LatencySigma)

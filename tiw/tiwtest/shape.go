@@ -48,9 +48,9 @@ type nullableDescribed struct {
 	RequestId  string
 }
 
-// answer returns the response for a task at a time (Unix ns): the documented form
+// response returns the response for a task at a time (Unix ns): the documented form
 // while it runs or if s is empty, otherwise the shape.
-func (s Shape) answer(t *task, now int64, requestID string) any {
+func (s Shape) response(t *task, now int64, requestID string) any {
 	d := describe(t, now)
 	d.RequestId = requestID
 	if s == "" || d.Result == nil {
