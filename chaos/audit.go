@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"tiwsnap/internal/plural"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 	"tiwsnap/tiw/tiwtest"
@@ -165,7 +166,7 @@ func (f *finding) end(s ledger.Snapshot, tasks []tiwtest.Task, must string) {
 		f.Canceled++
 	default:
 		f.Lost++
-		f.example("%s: %s after %s", s.ID, s.State, plural(s.Attempts, "attempt"))
+		f.example("%s: %s after %s", s.ID, s.State, plural.Of(s.Attempts, "attempt"))
 		return
 	}
 	for _, t := range tasks {
@@ -234,19 +235,19 @@ func (f *finding) duplicates(e evidence, s ledger.Snapshot, tasks []tiwtest.Task
 	f.Explained += explained
 	if n := extra - s.PossibleDuplicates - explained; n > 0 {
 		f.Unexplained += n
-		f.example("%s: %s, %s in the ledger", s.ID, plural(len(tasks), "task"),
-			plural(s.PossibleDuplicates, "possible duplicate"))
+		f.example("%s: %s, %s in the ledger", s.ID, plural.Of(len(tasks), "task"),
+			plural.Of(s.PossibleDuplicates, "possible duplicate"))
 	}
 	f.InternalErrors += seen - extra
 	f.NeverArrived += max(0, s.PossibleDuplicates-seen)
 	if n := seen - s.PossibleDuplicates - unclearLost; n > 0 {
 		f.Uncounted += n
 		f.example("%s: %s created a task or may have, %s in the ledger",
-			s.ID, plural(unclear, "request"), plural(s.PossibleDuplicates, "possible duplicate"))
+			s.ID, plural.Of(unclear, "request"), plural.Of(s.PossibleDuplicates, "possible duplicate"))
 	}
 	if n := len(calls) - s.Attempts - lost; n > 0 {
 		f.Unannounced += n
-		f.example("%s: %s, %s in the ledger", s.ID, plural(len(calls), "request"), plural(s.Attempts, "attempt"))
+		f.example("%s: %s, %s in the ledger", s.ID, plural.Of(len(calls), "request"), plural.Of(s.Attempts, "attempt"))
 	}
 }
 

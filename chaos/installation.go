@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/plural"
 	"tiwsnap/internal/testbed"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
@@ -142,7 +143,7 @@ func (in *installation) follow(ctx context.Context) {
 			in.stage.log(in.ns.String(),
 				"%d of %d ended, %d failed; %d accepted, %d unknown, %d sending, %d queued; %s to copy",
 				b.Done(), b.Total, b.Failed, b.Accepted, b.Unknown, b.Sending, b.Queued,
-				plural(b.PendingImages, "image"))
+				plural.Of(b.PendingImages, "image"))
 		}
 		if over {
 			in.ended = logged

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"tiwsnap/internal/plural"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 	"tiwsnap/tiw/tiwtest"
@@ -154,7 +155,7 @@ func (r *report) judge() {
 	promise(r.Spoiled, "failed rooms that are in order, as are their tasks")
 	for _, p := range r.Pressed {
 		promise(p.Requests-p.Most, fmt.Sprintf("requests over the maximum of %d for %s during %s",
-			p.Most, plural(p.Rooms, "room"), p.Fault))
+			p.Most, plural.Of(p.Rooms, "room"), p.Fault))
 	}
 	promise(r.LostImages, "images without a copy")
 	promise(r.WrongImages, "copies that differ from the images of the simulator")
@@ -172,14 +173,6 @@ func (r *report) judge() {
 	if missed := r.Struck["callbackLost"] + r.Callbacks.Refused + r.Callbacks.Unreached; r.Grace != "" && missed == 0 {
 		promise(r.ExtraTasks, "extra tasks although no callback was lost")
 	}
-}
-
-// plural returns a number with its noun: 1 room, 2 rooms.
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func (r *report) print(w io.Writer) error {
@@ -200,7 +193,7 @@ func (r *report) print(w io.Writer) error {
 		rest = " - uncounted ones"
 	}
 	line("possible duplicates counted", "%d = %s + %s without one + %d never arrived%s", r.PossibleDuplicates,
-		plural(r.ExtraTasks, "extra task"), plural(r.InternalErrors, "InternalError"), r.NeverArrived, rest)
+		plural.Of(r.ExtraTasks, "extra task"), plural.Of(r.InternalErrors, "InternalError"), r.NeverArrived, rest)
 	line("unexplained duplicates", "%d", r.Unexplained)
 	if r.Explained+r.Learned > 0 {
 		line("extra tasks lost with Redis' data", "%d", r.Explained)
@@ -212,7 +205,7 @@ func (r *report) print(w io.Writer) error {
 	line("requests in the peak second", "%d sliding, %d calendar; limit %d", r.Sliding, r.Calendar, r.Rate)
 	line(fmt.Sprintf("shortest time of %d requests", r.Rate+1),
 		"%.4f s, at %.1f s; the simulator was delayed %s, by at most %.3f s",
-		r.Tightest.Took, r.Tightest.At, plural(len(r.Stalls), "time"), longest(r.Stalls))
+		r.Tightest.Took, r.Tightest.At, plural.Of(len(r.Stalls), "time"), longest(r.Stalls))
 	line("seconds over the rate limit", "%d", r.Over)
 	line("task created, connection cut", "%d", r.Struck["cut"])
 	line("task created, never answered", "%d", r.Struck["silent"])
@@ -238,18 +231,18 @@ func (r *report) print(w io.Writer) error {
 		switch rec := r.Recovery[fault]; {
 		case n == 0:
 		case fault == faultImages, fault == faultStoreAway, fault == faultStoreFull: // they do not touch requests
-			line(fault, "%s", plural(n, "time"))
+			line(fault, "%s", plural.Of(n, "time"))
 		default:
-			line(fault, "%s; to the next request: median %.1f s, longest %.1f s", plural(n, "time"), rec.Median, rec.Max)
+			line(fault, "%s; to the next request: median %.1f s, longest %.1f s", plural.Of(n, "time"), rec.Median, rec.Max)
 		}
 	}
 	for _, p := range r.Pressed {
-		line("requests during "+p.Fault, "%d for %s without a task; limit %d", p.Requests, plural(p.Rooms, "room"), p.Most)
+		line("requests during "+p.Fault, "%d for %s without a task; limit %d", p.Requests, plural.Of(p.Rooms, "room"), p.Most)
 	}
 	for _, code := range slices.Sorted(maps.Keys(r.Bad)) {
 		rec := r.Bad[code]
 		line(code, "%s must fail with it; to the failure: median %.1f s, longest %.1f s",
-			plural(rec.Count, "room"), rec.Median, rec.Max)
+			plural.Of(rec.Count, "room"), rec.Median, rec.Max)
 	}
 	line("snapshots that lost their worker", "%d; to the end: median %.1f s, longest %.1f s",
 		r.Orphans.Count, r.Orphans.Median, r.Orphans.Max)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/plural"
 	"tiwsnap/internal/testbed"
 	"tiwsnap/tiw/tiwtest"
 )
@@ -163,7 +164,7 @@ func (s *stage) begin() {
 		return <-held
 	}
 	s.log("begin", "%s, %s, %s a second, seed %d",
-		plural(s.rooms, "room"), plural(s.workers, "worker"), plural(s.rate, "request"), s.seed)
+		plural.Of(s.rooms, "room"), plural.Of(s.workers, "worker"), plural.Of(s.rate, "request"), s.seed)
 }
 
 // log prints a progress message.

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"tiwsnap/internal/plural"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -140,7 +141,7 @@ func (a *arena) strike(ctx context.Context, e event) error {
 		}
 		defer a.quota.Unlock()
 		load := max(1, int(float64(a.in.stage.rate)*(0.25+0.5*e.which)))
-		a.note(e, e.lasts, "%s a second, for %s", plural(load, "request"), e.lasts)
+		a.note(e, e.lasts, "%s a second, for %s", plural.Of(load, "request"), e.lasts)
 		err := a.in.setFaults(func(f *tiwtest.Faults) { f.ForeignLoad = load })
 		pause(ctx, e.lasts)
 		return errors.Join(err, a.in.setFaults(func(f *tiwtest.Faults) { f.ForeignLoad = 0 }))

@@ -9,6 +9,7 @@ import (
 	"tiwsnap/backlog"
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/plural"
 	"tiwsnap/tasks"
 )
 
@@ -55,8 +56,8 @@ exists already is an error (exit code 2).`,
 		case err != nil:
 			return c.enqueueError(err)
 		}
-		c.audit(e, "again-batch", args[0], batch.ID+": "+plural(batch.Rooms, "room"))
-		fmt.Fprintf(e.stderr, "batch %s: %s of %s enqueued\n", batch.ID, plural(batch.Rooms, "room"), args[0])
+		c.audit(e, "again-batch", args[0], batch.ID+": "+plural.Of(batch.Rooms, "room"))
+		fmt.Fprintf(e.stderr, "batch %s: %s of %s enqueued\n", batch.ID, plural.Of(batch.Rooms, "room"), args[0])
 		switch {
 		case *wait:
 			return waitAndPrint(ctx, e, c, []string{batch.ID}, *output)

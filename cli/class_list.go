@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 
+	"tiwsnap/internal/plural"
 	"tiwsnap/internal/rooms"
 	"tiwsnap/tasks"
 )
@@ -59,7 +60,7 @@ func (l *classList) rooms(in io.Reader, o rooms.Options) iter.Seq2[tasks.Room, e
 		}
 		switch {
 		case l.strict && l.bad > 0:
-			l.err = fmt.Errorf("%s, but --strict allows none", plural(l.bad, "bad row"))
+			l.err = fmt.Errorf("%s, but --strict allows none", plural.Of(l.bad, "bad row"))
 		case good == 0:
 			l.err = errors.New("the list has no valid row")
 		default:
@@ -84,7 +85,7 @@ func (l *classList) check(ctx context.Context, rooms iter.Seq2[tasks.Room, error
 	case l.err != nil:
 		return fail(exitUsage, "%s: %w", l.file, l.err)
 	case output == "table":
-		fmt.Fprintf(l.e.stdout, "%s valid, %s; nothing was enqueued\n", plural(good, "room"), plural(l.bad, "bad row"))
+		fmt.Fprintf(l.e.stdout, "%s valid, %s; nothing was enqueued\n", plural.Of(good, "room"), plural.Of(l.bad, "bad row"))
 		return badRowsExit(l.bad)
 	}
 	counts := map[string]any{"rooms": good, "bad_rows": l.bad}
@@ -102,10 +103,10 @@ func (l *classList) summary() {
 // more prints the number of notes and bad rows that were not printed.
 func (l *classList) more() {
 	if l.notes > maxShownFaults {
-		fmt.Fprintf(l.e.stderr, "%s: … and %s\n", l.file, plural(l.notes-maxShownFaults, "more note"))
+		fmt.Fprintf(l.e.stderr, "%s: … and %s\n", l.file, plural.Of(l.notes-maxShownFaults, "more note"))
 	}
 	if l.bad > maxShownFaults {
-		fmt.Fprintf(l.e.stderr, "%s: … and %s\n", l.file, plural(l.bad-maxShownFaults, "more bad row"))
+		fmt.Fprintf(l.e.stderr, "%s: … and %s\n", l.file, plural.Of(l.bad-maxShownFaults, "more bad row"))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tiwsnap/internal/plural"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
 )
@@ -47,7 +48,7 @@ func batchNames(cmd *cobra.Command, e env, begin string, good func(ledger.Batch)
 			return names, err
 		}
 		if strings.HasPrefix(b.ID, begin) && good(b) {
-			names = append(names, fmt.Sprintf("%s\t%s, %s", b.ID, plural(b.Total, "room"), b.State))
+			names = append(names, fmt.Sprintf("%s\t%s, %s", b.ID, plural.Of(b.Total, "room"), b.State))
 		}
 		if len(names) == maxCompleted {
 			break

@@ -23,6 +23,7 @@ import (
 	"tiwsnap/internal/embedded"
 	"tiwsnap/internal/guard"
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/plural"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/rooms"
 	"tiwsnap/ledger"
@@ -171,7 +172,7 @@ func demo(
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stderr, "batch %s: %s of %s enqueued\n", batch.ID, plural(batch.Rooms, "room"), name)
+	fmt.Fprintf(e.stderr, "batch %s: %s of %s enqueued\n", batch.ID, plural.Of(batch.Rooms, "room"), name)
 	failed, err := watch(ctx, e, c, batch.ID)
 	if ctx.Err() != nil {
 		return fail(exitTempFail, "interrupted; nothing of the demo is kept")

@@ -13,6 +13,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/gate"
 	"tiwsnap/internal/asynqx"
+	"tiwsnap/internal/plural"
 	"tiwsnap/internal/rdb"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
@@ -161,7 +162,7 @@ func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.Un
 				"correct the source: it is read again at "+formatTime(s.Trying.RetryAt),
 				"the tick of %s has failed %s: %s",
 				formatTime(s.Trying.Tick),
-				plural(s.Trying.Failures, "time"),
+				plural.Of(s.Trying.Failures, "time"),
 				plain(s.Trying.Error),
 			)
 		case s.Last != nil && s.Last.Result == schedule.Failed:
@@ -177,7 +178,7 @@ func (d *doctor) schedules(ctx context.Context, c config.Config, client redis.Un
 				check,
 				"correct the class list",
 				"its last batch left out %s: %s",
-				plural(s.Last.BadRows, "bad row"),
+				plural.Of(s.Last.BadRows, "bad row"),
 				plain(strings.Join(s.Last.Reasons, "; ")),
 			)
 		default:

@@ -11,6 +11,7 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/plural"
 	"tiwsnap/internal/rooms"
 )
 
@@ -117,11 +118,11 @@ belongs to other rooms is an error (exit code 2).
 		}
 		seen.save(batch.ID)
 		if batch.Created {
-			c.audit(e, "create-batch", batch.ID, plural(batch.Rooms, "room"))
-			fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural(batch.Rooms, "room"))
+			c.audit(e, "create-batch", batch.ID, plural.Of(batch.Rooms, "room"))
+			fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural.Of(batch.Rooms, "room"))
 		} else {
 			fmt.Fprintf(e.stderr, "batch %s exists already with the same %s; nothing was enqueued. "+
-				"To snapshot them again, choose another --name\n", batch.ID, plural(batch.Rooms, "room"))
+				"To snapshot them again, choose another --name\n", batch.ID, plural.Of(batch.Rooms, "room"))
 		}
 		switch {
 		case *wait:
@@ -148,7 +149,7 @@ func badRowsExit(bad int) error {
 }
 
 // badRowsText returns a message with the number of rows left out.
-func badRowsText(bad int) string { return plural(bad, "bad row") + " left out" }
+func badRowsText(bad int) string { return plural.Of(bad, "bad row") + " left out" }
 
 // batchID returns the name, or by default a prefix from the name of the file, to which
 // enqueue adds twelve digits of a hash of the content.

@@ -19,6 +19,7 @@ import (
 	"tiwsnap/config"
 	"tiwsnap/images"
 	"tiwsnap/internal/guard"
+	"tiwsnap/internal/plural"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 )
@@ -93,13 +94,13 @@ keeps them.`,
 			n += queued
 		}
 		if n > 0 {
-			c.audit(e, "retry-images", b.ID, plural(n, "image"))
+			c.audit(e, "retry-images", b.ID, plural.Of(n, "image"))
 		}
 		switch {
 		case *output == "json":
 			err = printJSON(e.stdout, map[string]any{"batch": b.ID, "queued": n}, true)
 		case n > 0:
-			_, err = fmt.Fprintf(e.stdout, "%s of batch %s queued for copying\n", plural(n, "image"), b.ID)
+			_, err = fmt.Fprintf(e.stdout, "%s of batch %s queued for copying\n", plural.Of(n, "image"), b.ID)
 		}
 		if err == nil && n == 0 {
 			return fail(exitFailed, "nothing to copy: batch %s has no images, or all are copied or queued", b.ID)
@@ -165,7 +166,7 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 		if done, err = images.Export(ctx, folder, source, b, rows); err != nil {
 			if ctx.Err() != nil {
 				return fail(exitTempFail, "interrupted after %s; repeat the command to continue",
-					plural(done.Images, "image"))
+					plural.Of(done.Images, "image"))
 			}
 			return exportFailed(err)
 		}
@@ -187,13 +188,13 @@ func (c *connection) exportImages(ctx context.Context, e env, b ledger.Batch, to
 		}
 	} else {
 		fmt.Fprintf(e.stderr, "%s of batch %s, %d of them kept from before: %s\n",
-			plural(done.Images, "image"), b.ID, done.Kept, to)
+			plural.Of(done.Images, "image"), b.ID, done.Kept, to)
 	}
 	if done.Missing > 0 {
 		if errors.Is(done.Why, guard.ErrPrivate) {
 			done.Why = fmt.Errorf("%w; if this host is yours, list it in TIWSNAP_IMAGES_PRIVATE", done.Why)
 		}
-		return fail(exitFailed, "%s missing: %w", plural(done.Missing, "image"), done.Why)
+		return fail(exitFailed, "%s missing: %w", plural.Of(done.Missing, "image"), done.Why)
 	}
 	return nil
 }

@@ -109,17 +109,6 @@ func printFields(w io.Writer, pairs ...any) error {
 // plain escapes control characters and line breaks.
 func plain(s string) string { return escape(s, "") }
 
-// plural returns a number with its noun: 1 room, 2 rooms, 3 batches.
-func plural(n int, thing string) string {
-	switch {
-	case n == 1:
-		return "1 " + thing
-	case strings.HasSuffix(thing, "ch"):
-		return fmt.Sprintf("%d %ses", n, thing)
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
 // roomName returns the name of a room for people.
 func roomName(r tasks.Room) string {
 	return fmt.Sprintf("room %d of app %d", r.RoomId, r.SdkAppId)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/term"
 
+	"tiwsnap/internal/plural"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 )
@@ -89,7 +90,7 @@ func printTotals(ctx context.Context, e env, c *connection, f batchFilter) error
 		all.Succeeded, all.Failed, all.Canceled = all.Succeeded+b.Succeeded, all.Failed+b.Failed, all.Canceled+b.Canceled
 		all.Sending += inProgress(b)
 	}
-	which := plural(batches, "batch")
+	which := plural.Of(batches, "batch")
 	if more {
 		which = "newest " + which
 	}
@@ -101,7 +102,7 @@ func printTotals(ctx context.Context, e env, c *connection, f batchFilter) error
 		"%s %s: %d running, %d paused, %d canceled, %d ended; "+
 			"%s: %d queued, %d in progress, %d succeeded, %d failed%s\n",
 		formatTime(time.Now()), which, n["running"], n["paused"], n["canceled"], n["ended"],
-		plural(all.Total, "room"), all.Queued, all.Sending, all.Succeeded, all.Failed, canceled)
+		plural.Of(all.Total, "room"), all.Queued, all.Sending, all.Succeeded, all.Failed, canceled)
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/plural"
 	"tiwsnap/ledger"
 )
 
@@ -99,7 +100,7 @@ func (r retrier) batch(ctx context.Context, id string, held bool, code string) (
 	n, err := r.queue.RetryBatch(ctx, id, held, code)
 	if ctx.Err() != nil {
 		return "", false, fail(exitTempFail, "interrupted after %s of %s; repeat the command to continue",
-			plural(n, "snapshot"), id)
+			plural.Of(n, "snapshot"), id)
 	}
 	if err != nil || n > 0 {
 		return fmt.Sprintf("%d queued for retry", n), true, err

@@ -12,6 +12,7 @@ import (
 
 	"tiwsnap/config"
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/plural"
 	"tiwsnap/schedule"
 )
 
@@ -159,15 +160,15 @@ func scheduleOutcome(s schedule.Status) string {
 	}
 	if t := s.Trying; t != nil {
 		words = append(words, fmt.Sprintf("tick %s failed %s: %s",
-			t.Tick.Format(time.RFC3339), plural(t.Failures, "time"), t.Error))
+			t.Tick.Format(time.RFC3339), plural.Of(t.Failures, "time"), t.Error))
 	}
 	if o := s.Last; o != nil {
 		switch text := string(o.Result); {
 		case o.Result == schedule.Enqueued && o.BadRows > 0:
 			words = append(words, fmt.Sprintf("%s %s: %s; %s: %s",
-				text, o.Batch, plural(o.Rooms, "room"), plural(o.BadRows, "bad row"), strings.Join(o.Reasons, "; ")))
+				text, o.Batch, plural.Of(o.Rooms, "room"), plural.Of(o.BadRows, "bad row"), strings.Join(o.Reasons, "; ")))
 		case o.Result == schedule.Enqueued:
-			words = append(words, fmt.Sprintf("%s %s: %s", text, o.Batch, plural(o.Rooms, "room")))
+			words = append(words, fmt.Sprintf("%s %s: %s", text, o.Batch, plural.Of(o.Rooms, "room")))
 		case o.Error != "":
 			words = append(words, text+": "+o.Error)
 		default:
@@ -175,7 +176,7 @@ func scheduleOutcome(s schedule.Status) string {
 		}
 	}
 	if s.Missed > 0 {
-		words = append(words, plural(s.Missed, "tick")+" missed in total")
+		words = append(words, plural.Of(s.Missed, "tick")+" missed in total")
 	}
 	return strings.Join(words, "; ")
 }
@@ -269,8 +270,8 @@ func runSchedule(ctx context.Context, e env, c *connection, s schedule.Schedule,
 	case err != nil:
 		return c.enqueueError(err)
 	}
-	c.audit(e, "run-schedule", s.Name, batch.ID+": "+plural(batch.Rooms, "room"))
-	fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural(batch.Rooms, "room"))
+	c.audit(e, "run-schedule", s.Name, batch.ID+": "+plural.Of(batch.Rooms, "room"))
+	fmt.Fprintf(e.stderr, "batch %s: %s enqueued\n", batch.ID, plural.Of(batch.Rooms, "room"))
 	if output == "table" {
 		_, err = fmt.Fprintln(e.stdout, batch.ID)
 	} else {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tiwsnap/internal/plural"
 	"tiwsnap/ledger"
 	"tiwsnap/results"
 )
@@ -105,7 +106,7 @@ func printSheet(ctx context.Context, e env, c *connection, id string, o sheetOpt
 	if o.xlsx {
 		if n := sheet.Lossy(); n > 0 {
 			fmt.Fprintf(e.stderr, "%s: control characters were replaced by U+FFFD, because a workbook cannot store "+
-				"them; -o csv keeps them\n", plural(n, "room"))
+				"them; -o csv keeps them\n", plural.Of(n, "room"))
 		}
 		return c.sheetError(sheet.WriteXLSX(e.stdout))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"tiwsnap/internal/plural"
 	"tiwsnap/tiw/tiwtest"
 )
 
@@ -298,7 +299,7 @@ func runSimulator(ctx context.Context, e env, addr string, opt tiwtest.Options, 
 		fmt.Fprintln(e.stdout, srv.URL)
 	}
 	st := srv.State()
-	limit := fmt.Sprintf("%s per %s second, for each action", plural(st.Limit, "request"), st.Window)
+	limit := fmt.Sprintf("%s per %s second, for each action", plural.Of(st.Limit, "request"), st.Window)
 	if st.Limit < 0 {
 		limit = "none"
 	}
@@ -319,7 +320,7 @@ func runSimulator(ctx context.Context, e env, addr string, opt tiwtest.Options, 
 	st = srv.State()
 	create := st.Actions[tiwtest.ActionCreate]
 	fmt.Fprintf(e.stderr, "%s; %s: %d, rejected %d, peak calendar second %d, peak sliding second %d; tasks %d\n",
-		plural(int(st.Requests), "request"), tiwtest.ActionCreate, create.Received.Requests, create.Rejected,
+		plural.Of(int(st.Requests), "request"), tiwtest.ActionCreate, create.Received.Requests, create.Rejected,
 		create.Received.CalendarSecond.Requests, create.Received.SlidingSecond.Requests, st.Tasks.Created)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tiwsnap/config"
+	"tiwsnap/internal/plural"
 )
 
 // needsSubcommand annotates commands that only run their subcommands.
@@ -41,7 +42,7 @@ func explainUsageErrors(cmd *cobra.Command, e env) {
 			}
 			given := "no arguments given"
 			if len(args) > 0 {
-				given = fmt.Sprintf("%s given: %s", plural(len(args), "argument"), strings.Join(args, " "))
+				given = fmt.Sprintf("%s given: %s", plural.Of(len(args), "argument"), strings.Join(args, " "))
 			}
 			return fail(exitUsage, "%s; usage: %s, see %s -h", given, cmd.UseLine(), cmd.CommandPath())
 		}

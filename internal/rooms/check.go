@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"tiwsnap/internal/plural"
 	"tiwsnap/tasks"
 )
 
@@ -103,7 +104,7 @@ func (c *checker) record(r *record) error {
 func (c *checker) noteLargeRooms(note func(int, string, ...any)) {
 	if c.large > 0 {
 		note(c.largeLine, "the first of %s with a RoomId above %d, which other whiteboard APIs do not take",
-			count(c.large, "room"), uint64(tasks.MaxDocumentedRoomID))
+			plural.Of(c.large, "room"), uint64(tasks.MaxDocumentedRoomID))
 	}
 }
 

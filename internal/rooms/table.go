@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"tiwsnap/internal/plural"
 )
 
 // cellReader reads the rows of a table one by one.
@@ -226,7 +228,7 @@ func (t *tableRows) fit(rec *record, cells [][]byte) [][]byte {
 		if len(cells) > len(t.columns) {
 			hint = fmt.Sprintf(" (a field that contains %q must be in quotes)", delim)
 		}
-		rec.syntax(0, "", "the row has %s, the header has %d%s", count(len(cells), "field"), len(t.columns), hint)
+		rec.syntax(0, "", "the row has %s, the header has %d%s", plural.Of(len(cells), "field"), len(t.columns), hint)
 	}
 	return cells
 }
@@ -276,10 +278,3 @@ func (t *tableRows) row(rec *record, cells, shown [][]byte) {
 func blank(cells [][]byte) bool { return !slices.ContainsFunc(cells, filled) }
 
 func filled(cell []byte) bool { return len(trim(cell)) > 0 }
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}

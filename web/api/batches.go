@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/plural"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/web"
@@ -267,6 +268,6 @@ func (a *API) AgainBatch(ctx context.Context, in *AgainBatchInput) (*againBatchO
 	if err != nil {
 		return nil, err
 	}
-	a.Audit(ctx, "again-batch", in.ID, batch.ID+": "+roomCount(batch.Rooms))
+	a.Audit(ctx, "again-batch", in.ID, batch.ID+": "+plural.Of(batch.Rooms, "room"))
 	return &againBatchOutput{http.StatusAccepted, AgainBatch{batch.ID, batch.Rooms}}, nil
 }

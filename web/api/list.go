@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/plural"
 	"tiwsnap/internal/rooms"
 	"tiwsnap/tasks"
 	"tiwsnap/web"
@@ -92,17 +93,9 @@ func (a *API) EnqueueList(ctx context.Context, l *List, id string) (enqueue.Batc
 		Replicated: a.o.Replicated,
 	})
 	if err == nil && batch.Created {
-		a.Audit(ctx, "create-batch", batch.ID, roomCount(batch.Rooms))
+		a.Audit(ctx, "create-batch", batch.ID, plural.Of(batch.Rooms, "room"))
 	}
 	return batch, err
-}
-
-// roomCount is a number of rooms in the detail of an entry of the audit log.
-func roomCount(n int) string {
-	if n == 1 {
-		return "1 room"
-	}
-	return fmt.Sprintf("%d rooms", n)
 }
 
 // checkCallback returns a *Problem if the CallbackURL is not allowed.

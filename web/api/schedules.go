@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tiwsnap/enqueue"
+	"tiwsnap/internal/plural"
 	"tiwsnap/schedule"
 	"tiwsnap/web"
 )
@@ -80,7 +81,7 @@ func (a *API) RunSchedule(ctx context.Context, in *ScheduleInput) (*ranOutput, e
 	case err != nil:
 		return nil, err
 	}
-	a.Audit(ctx, "run-schedule", in.Name, batch.ID+": "+roomCount(batch.Rooms))
+	a.Audit(ctx, "run-schedule", in.Name, batch.ID+": "+plural.Of(batch.Rooms, "room"))
 	return &ranOutput{http.StatusAccepted,
 		RanSchedule{batch.ID, batch.Rooms, report.BadRows, report.Reasons, report.Notes}}, nil
 }
