@@ -67,7 +67,7 @@ func TestPagesInABrowser(t *testing.T) {
 		}
 	})
 
-	t.Run("who operates pauses a queue there", func(t *testing.T) {
+	t.Run("the role operate pauses a queue in asynqmon", func(t *testing.T) {
 		b.Do(chromedp.Navigate(w.URL + "/asynqmon/"))
 		b.Until(`fetch('/asynqmon/api/queues/tiwsnap-bulk:pause', {method: 'POST'})`)
 		inspector := asynq.NewInspectorFromRedisClient(w.Redis)
@@ -79,14 +79,14 @@ func TestPagesInABrowser(t *testing.T) {
 			b.Until(`true`)
 		}
 		if !paused() {
-			t.Error("it is not paused")
+			t.Error("the queue tiwsnap-bulk is not paused")
 		}
 		if err := inspector.UnpauseQueue("tiwsnap-bulk"); err != nil {
 			t.Fatal(err)
 		}
 	})
 
-	t.Run("a page of another site pauses nothing", func(t *testing.T) {
+	t.Run("a form of another site pauses no queue", func(t *testing.T) {
 		pause := w.URL + "/asynqmon/api/queues/tiwsnap-bulk:pause"
 		evil := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(rw,
@@ -104,11 +104,12 @@ func TestPagesInABrowser(t *testing.T) {
 		b.Mu.Unlock()
 		if info, err := asynq.NewInspectorFromRedisClient(w.Redis).GetQueueInfo("tiwsnap-bulk"); err != nil ||
 			info.Paused || status != 403 {
-			t.Errorf("status %d, %+v, %v", status, info, err)
+			t.Errorf("POST from another site: status %d, want 403; the queue is %+v, %v, want it not paused", status, info,
+				err)
 		}
 	})
 
-	t.Run("and ends the session", func(t *testing.T) {
+	t.Run("a logout ends the session in asynqmon, too", func(t *testing.T) {
 		b.Do(chromedp.Navigate(w.URL+"/"), chromedp.WaitVisible(chromedp.CSS(`#now`)),
 			chromedp.Click(chromedp.CSS(`.who button`)), chromedp.WaitVisible(chromedp.CSS(`#password`)),
 			chromedp.Navigate(w.URL+"/asynqmon/"))
@@ -144,7 +145,7 @@ func TestStopAndStartInABrowser(t *testing.T) {
 	if log := w.Log.String(); !strings.Contains(log,
 		`msg="all sending stopped by a person" by=bob reason="maintenance until 6"`) ||
 		!strings.Contains(log, `msg="all sending started by a person" by=bob before=person`) {
-		t.Errorf("the log does not keep who that was:\n%s", log)
+		t.Errorf("the log lacks who stopped and started sending:\n%s", log)
 	}
 }
 

@@ -19,13 +19,13 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// line returns the SVG path of the chart on a page. flat means that all its points are zero.
-func line(t *testing.T, h http.Handler, page string) (path string, flat bool) {
+// chartLine returns the SVG path of the chart on a page. flat means that all its points are zero.
+func chartLine(t *testing.T, h http.Handler, page string) (path string, flat bool) {
 	t.Helper()
 	w := webtest.Ask(t, h, "GET", page, "Accept", "text/html")
 	found := regexp.MustCompile(`class="line" d="([^"]+)"`).FindStringSubmatch(w.Body.String())
 	if w.Code != 200 || found == nil {
-		t.Fatalf("%s: %d, no chart:\n%s", page, w.Code, w.Body)
+		t.Fatalf("GET %s: status %d, want 200 with a chart:\n%s", page, w.Code, w.Body)
 	}
 	for _, point := range regexp.MustCompile(`[0-9.]+ ([0-9.]+)`).FindAllStringSubmatch(found[1], -1) {
 		if strings.TrimSuffix(point[1], ".0") != "160" {
@@ -36,7 +36,7 @@ func line(t *testing.T, h http.Handler, page string) (path string, flat bool) {
 }
 
 // A chart omits the current interval. It is incomplete and would look like a drop to zero.
-func TestAChartEndsWhereTimeIsOver(t *testing.T) {
+func TestChartsOmitTheCurrentInterval(t *testing.T) {
 	needs.Time(t)
 	rdb := redistest.Client(t)
 	l, err := ratelimit.New(ratelimit.Options{Redis: rdb, Key: keys.Default.Limit(gate.ActionCreate), Limit: 20})
@@ -66,12 +66,12 @@ func TestAChartEndsWhereTimeIsOver(t *testing.T) {
 	if err := l.Record(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if path, flat := line(t, h, "/?span=7d"); !flat {
-		t.Errorf("the slot that is not over is drawn: %s", path)
+	if path, flat := chartLine(t, h, "/?span=7d"); !flat {
+		t.Errorf("the chart draws the current slot: %s", path)
 	}
 	if body := webtest.Ask(t, h, "GET", "/?span=7d", "Accept", "text/html").Body.String(); !strings.Contains(body,
 		"(30 min average), 3 sent") {
-		t.Errorf("it does not say what was sent so far:\n%s", body)
+		t.Errorf("the caption lacks the requests of the current slot:\n%s", body)
 	}
 
 	// The chart of a day-old batch has bars of 2,048 seconds.
@@ -88,16 +88,16 @@ func TestAChartEndsWhereTimeIsOver(t *testing.T) {
 		""); err != nil {
 		t.Fatal(err)
 	}
-	if path, flat := line(t, h, "/batches/b"); !flat {
-		t.Errorf("the bar that is not over is drawn: %s", path)
+	if path, flat := chartLine(t, h, "/batches/b"); !flat {
+		t.Errorf("the chart of the batch draws the current bar: %s", path)
 	}
 	age(43*2048*time.Second + time.Minute)
-	path, flat := line(t, h, "/batches/b")
+	path, flat := chartLine(t, h, "/batches/b")
 	if flat || !strings.HasSuffix(path, "L720.0 14.5") {
-		t.Errorf("the bar that is over is not the last one: %s", path)
+		t.Errorf("the last point is not that of the finished bar: %s", path)
 	}
 	age(86*2048*time.Second + time.Minute)
-	if path, _ := line(t, h, "/batches/b"); !strings.HasSuffix(path, "L360.0 160L720 160") {
-		t.Errorf("a batch that has not got on since then shows it as %s", path)
+	if path, _ := chartLine(t, h, "/batches/b"); !strings.HasSuffix(path, "L360.0 160L720 160") {
+		t.Errorf("the line of an idle batch is %s, want 0 in its second half", path)
 	}
 }

@@ -65,7 +65,7 @@ func TestTheDescriptionOfTheAPIIsTranslated(t *testing.T) {
 		t.Errorf("%d operations, want 30 or more", operations)
 	}
 	for text := range unused {
-		t.Errorf("%q is in words_api.go and nowhere used", text)
+		t.Errorf("%q is in words_api.go and not used", text)
 	}
 
 	auth, err := web.NewAuth(web.AuthOptions{})

@@ -15,7 +15,7 @@ import (
 )
 
 // If many rooms have a label the page shows some, says how many it has searched, and links to the next ones.
-func TestFindPageGoesOn(t *testing.T) {
+func TestFindPageLinksToMoreResults(t *testing.T) {
 	rdb := redistest.Client(t)
 	const rooms = 150
 	_, err := enqueue.New(rdb, keys.Default).Batch(t.Context(), func(yield func(tasks.Room, error) bool) {
@@ -40,7 +40,7 @@ func TestFindPageGoesOn(t *testing.T) {
 		h.ServeHTTP(w, r)
 		body := w.Body.String()
 		if w.Code != 200 {
-			t.Fatalf("%s: %d %s", url, w.Code, body)
+			t.Fatalf("GET %s: status %d, want 200:\n%s", url, w.Code, body)
 		}
 		for _, m := range regexp.MustCompile(`/snapshots/(b\.\d+)"`).FindAllStringSubmatch(body, -1) {
 			found[m[1]] = true
@@ -49,11 +49,11 @@ func TestFindPageGoesOn(t *testing.T) {
 		if m := next.FindStringSubmatch(body); m != nil {
 			url = html.UnescapeString(m[1])
 			if !strings.Contains(body, "Queued rooms searched: 100 of 150.") {
-				t.Errorf("it does not say how many it has searched: %s", body)
+				t.Errorf("the page lacks the number of searched rooms:\n%s", body)
 			}
 		}
 	}
 	if len(found) != rooms || pages != 2 {
-		t.Errorf("%d of %d rooms are found on %d pages", len(found), rooms, pages)
+		t.Errorf("found %d rooms on %d pages, want %d on 2", len(found), pages, rooms)
 	}
 }

@@ -29,7 +29,7 @@ import (
 )
 
 // A share link shows the images of its batch, and nothing else, to anyone who has it.
-func TestALinkToImages(t *testing.T) {
+func TestShareLinkShowsOnlyItsImages(t *testing.T) {
 	var pic bytes.Buffer
 	if err := png.Encode(&pic, image.NewPaletted(image.Rect(0, 0, 1280, 720), color.Palette{color.White})); err != nil {
 		t.Fatal(err)
@@ -55,13 +55,13 @@ func TestALinkToImages(t *testing.T) {
 
 	w := webtest.Send(t, h, "/batches/monday/share", url.Values{"days": {"7"}}, "Authorization", "Bearer tiw_view")
 	if w.Code != http.StatusSeeOther {
-		t.Fatalf("%d %s", w.Code, w.Body)
+		t.Fatalf("POST /batches/monday/share: status %d, want 303:\n%s", w.Code, w.Body)
 	}
 	body := webtest.Ask(t, h, "GET", w.Header().Get("Location"), "Accept", "text/html", "Authorization",
 		"Bearer tiw_view").Body.String()
 	m := regexp.MustCompile(`value="http://[^/"]+(/images/[^"]+)"`).FindStringSubmatch(body)
 	if m == nil {
-		t.Fatalf("there is no link in %s", body)
+		t.Fatalf("the page lacks the share link:\n%s", body)
 	}
 	link := html.UnescapeString(m[1])
 	srv := httptest.NewServer(h)
@@ -89,7 +89,7 @@ func TestALinkToImages(t *testing.T) {
 	page := get(link)
 	if body := page.Body.String(); page.Code != 200 || !strings.Contains(body, "高二（3）班") ||
 		strings.Contains(body, "/snapshots/") || strings.Contains(body, `href="/batches`) {
-		t.Errorf("%d %s", page.Code, body)
+		t.Errorf("the shared page: status %d, want 200 with labels and without links to other pages:\n%s", page.Code, body)
 	}
 	for path, status := range map[string]int{
 		link + "/7/1": 200, link + "/7/1?width=320": 200, link + "/7/2": 404, link + "/8/1": 404, link + "/61/1": 404,
@@ -98,7 +98,7 @@ func TestALinkToImages(t *testing.T) {
 		"/v1/snapshots/monday.7/images/1": http.StatusSeeOther,
 	} {
 		if w := get(path); w.Code != status {
-			t.Errorf("%s: %d, want %d %s", path, w.Code, status, w.Body)
+			t.Errorf("GET %s: status %d, want %d:\n%s", path, w.Code, status, w.Body)
 		}
 	}
 	// A link is invalid if its batch, expiry or signature is changed.
@@ -108,10 +108,10 @@ func TestALinkToImages(t *testing.T) {
 		field[0] + ".zzzzzzz." + field[2], field[0] + ".1." + field[2], field[0] + "." + field[1] + ".x", "x",
 	} {
 		if w := get("/images/" + bad); w.Code != http.StatusNotFound || !strings.Contains(w.Body.String(), "has expired") {
-			t.Errorf("%s: %d %s", bad, w.Code, w.Body)
+			t.Errorf("GET /images/%s: status %d, want 404 and the reason:\n%s", bad, w.Code, w.Body)
 		}
 		if w := get("/images/" + bad + "/7/1"); w.Code != http.StatusNotFound {
-			t.Errorf("%s: %d", bad, w.Code)
+			t.Errorf("GET /images/%s/7/1: status %d, want 404", bad, w.Code)
 		}
 	}
 	// A new key invalidates the link.
@@ -121,17 +121,17 @@ func TestALinkToImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := get(link); w.Code != http.StatusNotFound {
-		t.Errorf("with another session key: %d", w.Code)
+		t.Errorf("with another session key: status %d, want 404", w.Code)
 	}
 	w = webtest.Send(t, h, "/batches/monday/share", url.Values{"days": {"700"}}, "Authorization", "Bearer x")
 	if w.Code != 422 {
-		t.Errorf("700 days: %d", w.Code)
+		t.Errorf("a link for 700 days: status %d, want 422", w.Code)
 	}
 }
 
 // The page of a class requests the images of its 60 rooms at once, after a login and by a share link. None of them is
 // refused because others are in flight.
-func TestAWallComesWhole(t *testing.T) {
+func TestImageWallLoadsCompletely(t *testing.T) {
 	needs.Time(t)
 	var pic bytes.Buffer
 	if err := png.Encode(&pic, image.NewPaletted(image.Rect(0, 0, 64, 36), color.Palette{color.White})); err != nil {
@@ -190,19 +190,19 @@ func TestAWallComesWhole(t *testing.T) {
 	}
 	m := regexp.MustCompile(`value="http://[^/"]+(/images/[^"]+)"`).FindSubmatch(shared)
 	if m == nil {
-		t.Fatalf("there is no link in %s", shared)
+		t.Fatalf("the page lacks the share link:\n%s", shared)
 	}
 	for _, wall := range []string{"/batches/wall/images", html.UnescapeString(string(m[1]))} {
 		status, body := get(wall)
 		all := regexp.MustCompile(`<img src="(/[^"]+width=320)"`).FindAllStringSubmatch(body, -1)
 		if status != 200 || len(all) != 300 {
-			t.Fatalf("%s: %d with %d images", wall, status, len(all))
+			t.Fatalf("GET %s: status %d with %d images, want 200 with 300", wall, status, len(all))
 		}
 		var under sync.WaitGroup
 		for _, img := range all {
 			under.Go(func() {
 				if status, body := get(html.UnescapeString(img[1])); status != 200 {
-					t.Errorf("%s: %d %.200s", img[1], status, body)
+					t.Errorf("GET %s: status %d, want 200: %.200s", img[1], status, body)
 				}
 			})
 		}

@@ -23,8 +23,8 @@ import (
 	"tiwsnap/web/webtest"
 )
 
-// first serves the pages to local clients until stop is called.
-func first(t *testing.T, rdb redis.UniversalClient) (h http.Handler, stop func()) {
+// localPages serves the pages to local clients until stop is called.
+func localPages(t *testing.T, rdb redis.UniversalClient) (h http.Handler, stop func()) {
 	t.Helper()
 	auth, err := web.NewAuth(web.AuthOptions{})
 	if err != nil {
@@ -33,21 +33,21 @@ func first(t *testing.T, rdb redis.UniversalClient) (h http.Handler, stop func()
 	return webtest.Handler(auth, api.Options{Redis: rdb, Ledger: ledger.New(rdb, ledger.Options{})})
 }
 
-func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
+func TestFirstPageShowsProblemsOfRedis(t *testing.T) {
 	needs.Time(t)
 	for name, test := range map[string]struct {
 		breakIt func(*redistest.Server, *redis.Client) error
 		want    string
 	}{
-		"nothing":   {func(*redistest.Server, *redis.Client) error { return nil }, "No batch is open."},
-		"no worker": {func(*redistest.Server, *redis.Client) error { return nil }, "start one with tiwsnap worker"},
-		"it evicts": {func(_ *redistest.Server, c *redis.Client) error {
+		"no problem": {func(*redistest.Server, *redis.Client) error { return nil }, "No batch is open."},
+		"no worker":  {func(*redistest.Server, *redis.Client) error { return nil }, "start one with tiwsnap worker"},
+		"eviction": {func(_ *redistest.Server, c *redis.Client) error {
 			return c.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err()
 		}, "deletes tasks when it is full"},
-		"it is full": {func(_ *redistest.Server, c *redis.Client) error {
+		"full memory": {func(_ *redistest.Server, c *redis.Client) error {
 			return c.ConfigSet(t.Context(), "maxmemory", "1000000").Err()
 		}, "% full"},
-		"it is away": {func(s *redistest.Server, _ *redis.Client) error {
+		"Redis is down": {func(s *redistest.Server, _ *redis.Client) error {
 			s.Kill()
 			return nil
 		}, "Unexpected error from Redis"},
@@ -59,16 +59,16 @@ func TestTheFirstPageSaysWhatIsWrongWithRedis(t *testing.T) {
 			if err := test.breakIt(server, c); err != nil {
 				t.Fatal(err)
 			}
-			h, _ := first(t, c)
+			h, _ := localPages(t, c)
 			w := webtest.Ask(t, h, "GET", "/", "Accept", "text/html")
 			if w.Code != 200 || !strings.Contains(w.Body.String(), test.want) {
-				t.Errorf("%d, it does not say %q:\n%s", w.Code, test.want, w.Body)
+				t.Errorf("status %d, want 200 and %q:\n%s", w.Code, test.want, w.Body)
 			}
 		})
 	}
 }
 
-func TestTheFirstPageTellsOfImagesThatLack(t *testing.T) {
+func TestFirstPageCountsMissingImages(t *testing.T) {
 	rdb := redistest.Client(t)
 	for id, ended := range map[string][]any{"open": nil, "ended": {"ended_at", 2}} {
 		fields := append(ended, "total", 9, "created_at", 1, "no_image", 1234, "missing_images", 5)
@@ -76,17 +76,17 @@ func TestTheFirstPageTellsOfImagesThatLack(t *testing.T) {
 		rdb.ZAdd(t.Context(), keys.Default.Batches(), redis.Z{Score: 1, Member: id})
 	}
 	rdb.ZAdd(t.Context(), keys.Default.Running(), redis.Z{Score: 1, Member: "open"})
-	h, _ := first(t, rdb)
+	h, _ := localPages(t, rdb)
 	body := webtest.Ask(t, h, "GET", "/", "Accept", "text/html").Body.String()
 	for _, want := range []string{"1,234 rooms without an image", "5 images missing"} {
 		if n := strings.Count(body, want); n != 2 {
-			t.Errorf("%q is there %d times, want it for both batches:\n%s", want, n, body)
+			t.Errorf("%q appears %d times, want it for both batches:\n%s", want, n, body)
 		}
 	}
 }
 
-func TestTheStreamOfAPageEndsWithTheServer(t *testing.T) {
-	h, stop := first(t, redistest.Client(t))
+func TestPageStreamEndsWithTheServer(t *testing.T) {
+	h, stop := localPages(t, redistest.Client(t))
 	srv := httptest.NewServer(h)
 	defer srv.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -101,7 +101,7 @@ func TestTheStreamOfAPageEndsWithTheServer(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	if kind := resp.Header.Get("Content-Type"); kind != "text/event-stream" {
-		t.Errorf("it is %s", kind)
+		t.Errorf("Content-Type is %s, want text/event-stream", kind)
 	}
 	lines := bufio.NewScanner(resp.Body)
 	var page string
@@ -111,12 +111,12 @@ func TestTheStreamOfAPageEndsWithTheServer(t *testing.T) {
 		}
 		text, ok := strings.CutPrefix(lines.Text(), "data: ")
 		if !ok {
-			t.Errorf("a line %q", lines.Text())
+			t.Errorf("the stream has the line %q, want data", lines.Text())
 		}
 		page += text
 	}
 	if !strings.Contains(page, "No batch is open.") || strings.Contains(page, "<html") {
-		t.Errorf("it sends %s", page)
+		t.Errorf("the stream sends %s, want the live part of the page", page)
 	}
 	stop()
 	for lines.Scan() {
@@ -127,7 +127,7 @@ func TestTheStreamOfAPageEndsWithTheServer(t *testing.T) {
 }
 
 // A snapshot held for review does not count as in progress, and its batch shows no estimated end.
-func TestWhatIsHeldIsNotInProgress(t *testing.T) {
+func TestHeldSnapshotsAreNotInProgress(t *testing.T) {
 	rdb := redistest.Client(t)
 	book := ledger.New(rdb, ledger.Options{Hold: true})
 	room := tasks.Room{SdkAppId: 1400123480, RoomId: 20101}
@@ -153,7 +153,7 @@ func TestWhatIsHeldIsNotInProgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, _ := first(t, rdb)
+	h, _ := localPages(t, rdb)
 	page := func(path string) string {
 		return strings.Join(strings.Fields(webtest.Ask(t, h, "GET", path, "Accept", "text/html").Body.String()), " ")
 	}
@@ -167,7 +167,7 @@ func TestWhatIsHeldIsNotInProgress(t *testing.T) {
 	} {
 		for _, want := range wants {
 			if body := page(path); !strings.Contains(body, want) {
-				t.Errorf("%s does not say %q:\n%s", path, want, body)
+				t.Errorf("GET %s lacks %q:\n%s", path, want, body)
 			}
 		}
 	}

@@ -24,7 +24,7 @@ import (
 )
 
 // Every page renders completely in each language, with the time zone of the viewer.
-func TestEveryPageIsShown(t *testing.T) {
+func TestEveryPageRendersInBothLanguages(t *testing.T) {
 	rdb := redistest.Client(t)
 	webtest.School(t, rdb, "monday", 60)
 	h := webtest.NewPages(t, rdb, webtest.WithLimiter(t, rdb), webtest.WithSchedules(t))
@@ -73,29 +73,29 @@ func TestEveryPageIsShown(t *testing.T) {
 				continue
 			}
 			if w.Code != 200 || !strings.Contains(body, wants[i]) || !strings.HasSuffix(strings.TrimSpace(body), "</html>") {
-				t.Errorf("%s in %s: %d, want %q in\n%s", path, lang, w.Code, wants[i], body)
+				t.Errorf("GET %s in %s: status %d, want 200 and %q:\n%s", path, lang, w.Code, wants[i], body)
 			}
 			if m := regexp.MustCompile(`%!|&lt;no value|\[\[|%s|%d`).FindString(body); m != "" {
-				t.Errorf("%s in %s has %q", path, lang, m)
+				t.Errorf("GET %s in %s has the placeholder %q", path, lang, m)
 			}
 			if want := [2]string{`<html lang="en">`, `<html lang="zh-CN">`}[i]; !strings.Contains(body, want) {
-				t.Errorf("%s: no %s", path, want)
+				t.Errorf("GET %s lacks %s", path, want)
 			}
 			if !strings.Contains(body, "Asia/Shanghai") {
-				t.Errorf("%s: the time zone is not the viewer's", path)
+				t.Errorf("GET %s lacks the time zone of the viewer", path)
 			}
 		}
 	}
 	for _, path := range []string{"/batches/nobody", "/snapshots/nobody", "/batches?day=x", "/batches/monday?state=x"} {
 		w := webtest.Ask(t, h, "GET", path, "Accept", "text/html")
 		if w.Code != 404 && w.Code != 422 || !strings.Contains(w.Body.String(), "<h1>") {
-			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+			t.Errorf("GET %s: status %d, want 404 or 422 as a page:\n%s", path, w.Code, w.Body)
 		}
 	}
 }
 
 // The first page reports a schedule whose list cannot be read.
-func TestTheFirstPageSaysThatAScheduleFails(t *testing.T) {
+func TestFirstPageShowsAFailingSchedule(t *testing.T) {
 	rdb := redistest.Client(t)
 	var o api.Options
 	webtest.WithSchedules(t)(&o)
@@ -113,13 +113,13 @@ func TestTheFirstPageSaysThatAScheduleFails(t *testing.T) {
 	body := webtest.Ask(t, h, "GET", "/", "Accept", "text/html").Body.String()
 	for _, want := range []string{"Schedule after-class fails", reason, `href="/schedules">Schedules`} {
 		if !strings.Contains(body, want) {
-			t.Errorf("it does not say %q:\n%s", want, body)
+			t.Errorf("the first page lacks %q:\n%s", want, body)
 		}
 	}
 }
 
 // An uploaded list is first checked, and its errors are shown. After the confirmation it is enqueued once.
-func TestABatchIsStartedOnAPage(t *testing.T) {
+func TestStartABatchFromAnUpload(t *testing.T) {
 	rdb := redistest.Client(t)
 	h := webtest.NewPages(t, rdb)
 	upload := func(fields map[string]string, file, list string) *httptest.ResponseRecorder {
@@ -156,7 +156,7 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 	w := upload(nil, "高二 Class 3B.csv", "RoomId,Label.Class\n20101,3B\n20102,3B\nx,3B\n20101,3B\n")
 	draft := w.Header().Get("Location")
 	if w.Code != http.StatusSeeOther || !strings.HasPrefix(draft, "/drafts/") {
-		t.Fatalf("%d %s %s", w.Code, draft, w.Body)
+		t.Fatalf("upload: status %d, Location %s, want 303 to /drafts/:\n%s", w.Code, draft, w.Body)
 	}
 	show := func() string {
 		w := webtest.Ask(t, h, "GET", draft, "Accept", "text/html")
@@ -167,44 +167,44 @@ func TestABatchIsStartedOnAPage(t *testing.T) {
 	}
 	if body := show(); !strings.Contains(body, "Nothing can be enqueued") || !strings.Contains(body, "SdkAppId") ||
 		strings.Contains(body, "/enqueue") {
-		t.Errorf("without an SdkAppId it shows %s", body)
+		t.Errorf("without an SdkAppId the draft shows %s", body)
 	}
 	if w := webtest.Send(t, h, draft+"/defaults", url.Values{"SdkAppId": {"1400123480"}}); w.Code != http.StatusSeeOther {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	if body := show(); !strings.Contains(body, "2 rooms are valid") || !strings.Contains(body, "2 rows are wrong") ||
 		!strings.Contains(body, "Enqueue 2 rooms") {
-		t.Errorf("it shows %s", body)
+		t.Errorf("the draft shows %s, want 2 valid and 2 wrong rows", body)
 	}
 	if batches() != 0 {
-		t.Error("a list that was only looked at is enqueued")
+		t.Error("a list is enqueued before the confirmation")
 	}
 	w = webtest.Send(t, h, draft+"/enqueue", nil)
 	to := w.Header().Get("Location")
 	if w.Code != http.StatusSeeOther || !strings.HasPrefix(to, "/batches/class-3b-") || batches() != 1 {
-		t.Errorf("%d %s %s, %d batches", w.Code, to, w.Body, batches())
+		t.Errorf("enqueue: status %d, Location %s, %d batches, want 303 to 1 batch:\n%s", w.Code, to, batches(), w.Body)
 	}
 	if w := webtest.Send(t, h, draft+"/enqueue", nil); w.Code != http.StatusNotFound || batches() != 1 {
-		t.Errorf("a second time: %d, %d batches", w.Code, batches())
+		t.Errorf("a second enqueue: status %d, %d batches, want 404 and 1", w.Code, batches())
 	}
 
 	// Pasted text instead of a file.
 	w = upload(map[string]string{"SdkAppId": "7", "text": "RoomId\tLabel.Class\n1\t3B\n"}, "", "")
 	draft = w.Header().Get("Location")
 	if body := show(); !strings.Contains(body, "1 room is valid") {
-		t.Errorf("pasted: %s", body)
+		t.Errorf("the draft of pasted text shows %s", body)
 	}
 	if w := upload(nil, "", ""); w.Code != 422 || !strings.Contains(w.Body.String(), "choose a file or paste rows") {
-		t.Errorf("nothing: %d %s", w.Code, w.Body)
+		t.Errorf("an empty form: status %d, want 422 and what to do:\n%s", w.Code, w.Body)
 	}
 	big := "RoomId\n" + strings.Repeat("1234567890\n", 17<<20/11)
 	if w := upload(nil, "big.csv", big); w.Code != http.StatusRequestEntityTooLarge {
-		t.Errorf("a large one: %d", w.Code)
+		t.Errorf("a list of 17 MB: status %d, want 413", w.Code)
 	}
 }
 
 // Each action on a page takes effect, is confirmed, and is in the audit log with its user.
-func TestChangesOnPages(t *testing.T) {
+func TestActionsAreConfirmedAndAudited(t *testing.T) {
 	rdb := redistest.Client(t)
 	webtest.School(t, rdb, "monday", 60)
 	h := webtest.NewPages(t, rdb, webtest.WithLimiter(t, rdb), webtest.WithSchedules(t))
@@ -239,7 +239,8 @@ func TestChangesOnPages(t *testing.T) {
 		w := webtest.Send(t, h, step.path, form)
 		to := w.Header().Get("Location")
 		if w.Code != http.StatusSeeOther || !strings.HasPrefix(to, step.to) || step.to == "/" && to != "/" {
-			t.Errorf("%s %s: %d %s %s", step.path, step.form, w.Code, to, w.Body)
+			t.Errorf("POST %s %s: status %d, Location %s, want 303 to %s:\n%s", step.path, step.form, w.Code, to, step.to,
+				w.Body)
 			continue
 		}
 		var cookie string
@@ -248,14 +249,15 @@ func TestChangesOnPages(t *testing.T) {
 		}
 		page := webtest.Ask(t, h, "GET", to, "Accept", "text/html", "Cookie", cookie)
 		if page.Code != 200 || !strings.Contains(page.Body.String(), step.said) {
-			t.Errorf("%s %s: then %s is %d and does not say %q:\n%s", step.path, step.form, to, page.Code, step.said, page.Body)
+			t.Errorf("POST %s %s: GET %s has status %d, want 200 and %q:\n%s", step.path, step.form, to, page.Code,
+				step.said, page.Body)
 		}
 		all, _, err := audit.New(rdb, "").Page(t.Context(), "", 1)
 		if err != nil || len(all) != 1 || all[0].Action != step.action || all[0].By != "anonymous" ||
 			all[0].Via != audit.Page || all[0].From == "" {
-			t.Errorf("%s: the audit log has %+v, %v", step.path, all, err)
+			t.Errorf("POST %s: the audit log has %+v, %v, want %s", step.path, all, err, step.action)
 		} else if step.path == "/start" && all[0].Detail != "it was stopped by a person" {
-			t.Errorf("the audit log says of the start: %q", all[0].Detail)
+			t.Errorf("the detail of the start is %q, want who had stopped sending", all[0].Detail)
 		}
 	}
 	for path, form := range map[string]string{
@@ -268,13 +270,13 @@ func TestChangesOnPages(t *testing.T) {
 		}
 		w := webtest.Send(t, h, path, values)
 		if w.Code < 400 || w.Code >= 500 || !strings.Contains(w.Body.String(), "<h1>") {
-			t.Errorf("%s %s: %d %s", path, form, w.Code, w.Body)
+			t.Errorf("POST %s %s: status %d, want 4xx as a page:\n%s", path, form, w.Code, w.Body)
 		}
 	}
 }
 
 // The role produce is limited to its own batches on the pages, too.
-func TestWhoProducesHasPages(t *testing.T) {
+func TestRoleProduceSeesOnlyItsOwnBatches(t *testing.T) {
 	rdb := redistest.Client(t)
 	webtest.School(t, rdb, "monday", 10)
 	auth, err := web.NewAuth(web.AuthOptions{Tokens: []web.Token{
@@ -290,18 +292,18 @@ func TestWhoProducesHasPages(t *testing.T) {
 		return w.Code, w.Header().Get("Location"), w.Body.String()
 	}
 	if code, to, _ := get("/"); code != http.StatusSeeOther || to != "/batches" {
-		t.Errorf("the first page: %d %s", code, to)
+		t.Errorf("GET /: status %d, Location %s, want 303 to /batches", code, to)
 	}
 	if code, _, body := get("/batches"); code != 200 || strings.Contains(body, "monday") ||
 		strings.Contains(body, "/audit") {
-		t.Errorf("%d %s", code, body)
+		t.Errorf("GET /batches: status %d, want 200 without monday and the audit log:\n%s", code, body)
 	}
 	for _, path := range []string{"/batches/monday", "/snapshots/monday.1", "/batches/monday/images"} {
 		if code, _, _ := get(path); code != 404 {
-			t.Errorf("%s: %d", path, code)
+			t.Errorf("GET %s: status %d, want 404", path, code)
 		}
 	}
 	if code, _, body := get("/find?q=20102"); code != 200 || strings.Contains(body, "monday.2") {
-		t.Errorf("%d %s", code, body)
+		t.Errorf("GET /find: status %d, want 200 without monday.2:\n%s", code, body)
 	}
 }

@@ -22,7 +22,7 @@ import (
 
 // Every text that a template or Go file uses is in the catalog, in both languages and with the same placeholders. The
 // catalog has no unused text.
-func TestTheCatalogIsComplete(t *testing.T) {
+func TestCatalogIsComplete(t *testing.T) {
 	used := map[string]bool{}
 	take := func(files fs.FS, ends string, forms ...string) {
 		all, err := fs.Glob(files, "*"+ends)
@@ -106,7 +106,7 @@ func TestTheCatalogIsComplete(t *testing.T) {
 	}
 	for key, words := range catalog {
 		if !used[key] && !strings.HasPrefix(key, "problem.") {
-			t.Errorf("%q is in the catalog and nowhere used", key)
+			t.Errorf("%q is in the catalog and not used", key)
 		}
 		if words[english] == "" || hasHan(words[english]) {
 			t.Errorf("%q in English is %q", key, words[english])
@@ -121,7 +121,7 @@ func TestTheCatalogIsComplete(t *testing.T) {
 		want := strings.Join(verbs.FindAllString(strings.Split(words[english], "|")[0], -1), " ")
 		for _, form := range append(strings.Split(words[english], "|"), words[chinese]) {
 			if got := strings.Join(verbs.FindAllString(form, -1), " "); got != want {
-				t.Errorf("%q: %q has %s in it, want %s", key, form, got, want)
+				t.Errorf("%q: %q has the placeholders %s, want %s", key, form, got, want)
 			}
 		}
 	}
@@ -200,7 +200,7 @@ func TestReasonsAreTranslated(t *testing.T) {
 			strings.Contains(format, "another Key") || strings.Contains(format, "format=csv")
 	})
 	if len(formats) < 110 {
-		t.Fatalf("%d formats were found", len(formats))
+		t.Fatalf("found %d formats, want 110 or more", len(formats))
 	}
 	verb := regexp.MustCompile(`%[0-9.]*[a-z]`)
 	for format, at := range formats {
@@ -218,10 +218,10 @@ func TestReasonsAreTranslated(t *testing.T) {
 	for said, want := range map[string]string{
 		`is "abc", it must be a whole number`:               `为 "abc"，必须是整数`,
 		"30001 of SdkAppId 1400123480 is already on line 2": "30001（SdkAppId 1400123480）已在第 2 行出现",
-		quoted:                       "该行有 3 个字段，表头有 2 个（含有 ',' 的字段必须加引号）",
-		"what nobody has translated": "what nobody has translated",
-		"command root@vm":            "命令行 root@vm",
-		"it was stopped by a person": "此前由人停止",
+		quoted:                         "该行有 3 个字段，表头有 2 个（含有 ',' 的字段必须加引号）",
+		"a text without a translation": "a text without a translation",
+		"command root@vm":              "命令行 root@vm",
+		"it was stopped by a person":   "此前由人停止",
 		"rooms of http://a: dial tcp 127.0.0.1:1: connect: connection refused": "房间名单 http://a：无法连接 127.0.0.1:1：连接被拒绝",
 	} {
 		if got := chinese.translate(said); got != want {

@@ -26,12 +26,12 @@ import (
 // The load of a view on Redis depends only on what it shows. With three times as many open batches, canceled rows and
 // ended batches it runs as many commands and reads as many bytes. The test measures no times, because they depend on
 // other load of the machine.
-func TestWorkOfALookDoesNotGrow(t *testing.T) {
+func TestLoadOfAViewDoesNotGrow(t *testing.T) {
 	needs.Time(t)
 	t.Parallel()
 	needs.Program(t, "redis-server")
 	const many = 2500 // more than any view reads
-	few, more := looksOver(t, many), looksOver(t, 3*many)
+	few, more := measureViews(t, many), measureViews(t, 3*many)
 	for name, one := range few {
 		three := more[name]
 		t.Logf("%-28s %5d commands, %7d bytes; with three times as much %5d, %7d",
@@ -39,7 +39,7 @@ func TestWorkOfALookDoesNotGrow(t *testing.T) {
 		// Cursors and counts have one more digit, and the replies of INFO differ in length. A view that reads all
 		// batches or all rows would read 50 kB more.
 		if three.commands > one.commands+one.commands/20+5 || three.bytes > one.bytes+one.bytes/20+5000 {
-			t.Errorf("%s: %d commands and %d bytes, and %d and %d with three times as much",
+			t.Errorf("%s: %d commands and %d bytes, want no more than that with three times the data: %d and %d",
 				name, one.commands, one.bytes, three.commands, three.bytes)
 		}
 	}
@@ -48,8 +48,8 @@ func TestWorkOfALookDoesNotGrow(t *testing.T) {
 // work is the load of a view on Redis.
 type work struct{ commands, bytes int }
 
-// looksOver measures each view with n open batches, n rows canceled one by one, and n ended batches.
-func looksOver(t *testing.T, n int) map[string]work {
+// measureViews measures each view with n open batches, n rows canceled one by one, and n ended batches.
+func measureViews(t *testing.T, n int) map[string]work {
 	t.Helper()
 	ctx, ns := t.Context(), keys.Default
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Real(t).Addr})
@@ -122,7 +122,7 @@ func looksOver(t *testing.T, n int) map[string]work {
 			r.Header.Set("Accept", "text/html")
 			w := httptest.NewRecorder()
 			if h.ServeHTTP(w, r); w.Code != http.StatusOK {
-				t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+				t.Fatalf("GET %s: status %d, want 200:\n%s", path, w.Code, w.Body)
 			}
 		}
 	}
@@ -133,23 +133,23 @@ func looksOver(t *testing.T, n int) map[string]work {
 		}
 		return sum
 	}
-	asked := func() work {
+	redisWork := func() work {
 		return work{
 			number(`(?m)^cmdstat_.*:calls=(\d+),`, rdb.Info(ctx, "commandstats").Val()),
 			number(`(?m)^total_net_output_bytes:(\d+)`, rdb.Info(ctx, "stats").Val()),
 		}
 	}
-	asked() // from now on the size of its own replies is constant
-	own := asked()
-	again := asked()
+	redisWork() // from now on the size of its own replies is constant
+	own := redisWork()
+	again := redisWork()
 	own = work{again.commands - own.commands, again.bytes - own.bytes}
 	found := map[string]work{}
-	for name, look := range all {
+	for name, view := range all {
 		for try := range 2 { // the first try opens connections and loads scripts
 			h := webtest.NewPages(t, rdb)
-			before := asked()
-			look(h)
-			after := asked()
+			before := redisWork()
+			view(h)
+			after := redisWork()
 			w := work{after.commands - before.commands - own.commands, after.bytes - before.bytes - own.bytes}
 			if try == 0 || w.commands < found[name].commands {
 				found[name] = w

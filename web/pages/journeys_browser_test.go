@@ -20,7 +20,7 @@ import (
 
 // An operator is called at night. The first page says what is wrong, and the button beside each problem fixes it. Then
 // the problem disappears.
-func TestAnOperatorAtNightInABrowser(t *testing.T) {
+func TestOperatorFixesProblemsInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
 	}
@@ -90,7 +90,7 @@ func TestAnOperatorAtNightInABrowser(t *testing.T) {
 
 // A developer has a RequestId from a log of Tencent. They find the snapshot, read its timeline and JSON, view the
 // queues, and return.
-func TestADeveloperInABrowser(t *testing.T) {
+func TestDeveloperTracesARequestInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
 	}
@@ -165,7 +165,7 @@ func TestPagesByKeyboard(t *testing.T) {
 				const seen = s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1 && box.width > 1;
 				return seen ? '' : e.outerHTML.slice(0, 200); })()`)
 			if seen != "" {
-				t.Errorf("%s: nobody sees that this has the focus: %s", path, seen)
+				t.Errorf("%s: the focus is not visible on %s", path, seen)
 			}
 		}
 		if order := b.Text(`window.stops.every((e, i) => !i || !e.isConnected || !window.stops[i - 1].isConnected ||
@@ -203,7 +203,7 @@ func TestPagesByKeyboard(t *testing.T) {
 }
 
 // A list can be dropped anywhere on the form.
-func TestAListIsDroppedInABrowser(t *testing.T) {
+func TestDropAListInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
 	}
@@ -230,7 +230,7 @@ func TestAListIsDroppedInABrowser(t *testing.T) {
 }
 
 // Printed pages have the images and their labels, and no navigation.
-func TestImagesOnPaper(t *testing.T) {
+func TestPrintedPagesInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
 	}
@@ -258,7 +258,7 @@ func TestImagesOnPaper(t *testing.T) {
 }
 
 // Without JavaScript a batch can be started from a file, retried, canceled and found.
-func TestTheMainWaysWithoutJavaScript(t *testing.T) {
+func TestBatchesWithoutJavaScript(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped: it takes a browser")
 	}
@@ -285,7 +285,7 @@ func TestTheMainWaysWithoutJavaScript(t *testing.T) {
 	)
 	batch := b.Text(`location.pathname`)
 	if !strings.HasPrefix(batch, "/batches/class-3b-") {
-		t.Fatalf("it leads to %s", batch)
+		t.Fatalf("the form redirects to %s, want a batch", batch)
 	}
 	// The page reloads itself until the batch has ended.
 	b.Until(`document.querySelector('h1 .pill')?.innerText === 'ended'`)
