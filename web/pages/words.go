@@ -620,7 +620,7 @@ var catalog = map[string][languages]string{
 	"did.resend-webhook":  {"resent a webhook", "重发通知"},
 	"did.resend-webhooks": {"resent all webhooks", "重发所有通知"},
 
-	"total.queued":              {"returned to the queue", "退回队列"},
+	"total.queued":              {"queued, also for a retry", "进入队列（含重试）"},
 	"total.sending":             {"started", "已开始"},
 	"total.accepted":            {"accepted by Tencent", "腾讯云受理"},
 	"total.unknown":             {"outcome unknown", "结果未知"},
