@@ -182,7 +182,7 @@ func TestRefusedPolls(t *testing.T) {
 	})
 	t.Run("one after other answers does not fail the snapshot", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: 4 * time.Second})
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{TaskDuration: 8 * time.Second})
 		w.slow = true // a minute between refusals
 		w.work()
 		w.enqueue("a", 1)

@@ -101,17 +101,17 @@ func TestFaults(t *testing.T) {
 
 	t.Run("another client of the account costs no attempt", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{ForeignLoad: 10}})
+		w := newWorld(t, redistest.Client(t), tiwtest.Options{Faults: tiwtest.Faults{ForeignLoad: 17}})
 		w.work()
-		w.enqueue("a", 40)
+		w.enqueue("a", 15)
 		b := w.waitForEnd("a")
-		if b.Succeeded != 40 || b.PossibleDuplicates != 0 {
+		if b.Succeeded != 15 || b.PossibleDuplicates != 0 {
 			t.Errorf("batch = %+v", b)
 		}
 		if n := w.sim.State().Actions[tiwtest.ActionCreate].Rejected; n == 0 {
 			t.Error("the simulator rejected no request, so the test shows nothing")
 		}
-		w.wantOneTaskEach(40)
+		w.wantOneTaskEach(15)
 	})
 
 	t.Run("arrears stop all sending, cost no attempt, and are reported", func(t *testing.T) {
