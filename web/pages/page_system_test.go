@@ -3,14 +3,30 @@ package pages_test
 import (
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
 	"tiwsnap/web/webtest"
 )
 
 // The totals of Redis are in groups, the most important first, also those of a newer version.
+// The embedded Redis reports nothing. The page says so, and does not show an empty card.
+func TestRedisThatReportsNothing(t *testing.T) {
+	c, closeRedis, err := rdb.Open(redistest.Embedded(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeRedis()
+	h := webtest.NewPages(t, c)
+	body := webtest.Ask(t, h, "GET", "/redis", "Accept", "text/html").Body.String()
+	if !strings.Contains(body, "reports neither its memory nor its settings") {
+		t.Errorf("the page does not say that the server reports nothing:\n%s", body)
+	}
+}
+
 func TestTotalsAreOrderedByImportance(t *testing.T) {
 	rdb := redistest.Client(t)
 	for name, n := range map[string]int{

@@ -569,6 +569,7 @@ var catalog = map[string][languages]string{
 	"redis.unlimited": {"%s used, no limit is set", "已用 %s，未设置上限"},
 	"redis.noaof":     {"nothing survives a restart of Redis", "Redis 重启后数据全部丢失"},
 	"redis.silent":    {"The state of Redis is unknown: INFO is not permitted.", "无法得知 Redis 的状态：不允许执行 INFO。"},
+	"redis.nothing":   {"This server reports neither its memory nor its settings.", "此服务器未报告内存和设置。"},
 	"redis.batches":   {"Batches kept", "保留的批次"},
 	"redis.record":    {"Size of a record", "每条记录大小"},
 	"redis.bytes":     {"bytes", "字节"},
