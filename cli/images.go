@@ -95,6 +95,9 @@ keeps them.`,
 		}
 		if n > 0 {
 			c.audit(e, "retry-images", b.ID, plural.Of(n, "image"))
+			if c.cfg.Images.Store == "" {
+				fmt.Fprintln(e.stderr, "no image store is set here: images are copied only by workers with TIWSNAP_IMAGES_STORE")
+			}
 		}
 		switch {
 		case *output == "json":

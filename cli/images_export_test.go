@@ -231,7 +231,11 @@ func TestImagesRetry(t *testing.T) {
 	dir := t.TempDir()
 	s.environ["TIWSNAP_IMAGES_STORE"] = "file://" + dir
 	s.startWorker() // beside the one without a store
-	s.checkRun(exitOK, "4 images of batch monday queued for copying", "images", "retry", "monday")
+	code, out, errs := s.withVariable("TIWSNAP_IMAGES_STORE", "").run("", "images", "retry", "monday")
+	if code != exitOK || out != "4 images of batch monday queued for copying\n" ||
+		!strings.Contains(errs, "no image store is set here") {
+		t.Errorf("images retry without a store: exit code %d, stdout %q, stderr %q", code, out, errs)
+	}
 	s.waitForCopies("monday")
 	if diff := cmp.Diff(want, withoutLists(t, "monday", readFiles(t, dir))); diff != "" {
 		t.Errorf("files differ (-want +got):\n%.1000s", diff)

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"tiwsnap/images"
+	"tiwsnap/internal/guard"
 	"tiwsnap/ledger"
 	"tiwsnap/web"
 )
@@ -164,6 +165,9 @@ func imageProblem(err error) error {
 		return web.NewProblem(http.StatusNotFound, web.CodeNotFound, "the snapshot has no image of that number")
 	case errors.Is(err, images.ErrGone):
 		return web.NewProblem(http.StatusGone, web.CodeGone, "%v", err)
+	case errors.As(err, &remote) && errors.Is(err, guard.ErrPrivate):
+		return web.NewProblem(http.StatusServiceUnavailable, web.CodeImage,
+			"%v; if this host is yours, list it in TIWSNAP_IMAGES_PRIVATE", remote).RetryAfter(imagePatience)
 	case errors.As(err, &remote):
 		return web.NewProblem(http.StatusServiceUnavailable, web.CodeImage, "%v; try again later",
 			remote).RetryAfter(imagePatience)
