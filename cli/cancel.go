@@ -125,7 +125,7 @@ func cancel(ctx context.Context, c *connection, id string) (said string, done bo
 	}
 	said = fmt.Sprintf("%d canceled", n)
 	if follow > 0 {
-		said += fmt.Sprintf("; %d in the queue will be canceled, unless Tencent accepts them first", follow)
+		said += fmt.Sprintf("; %d in the queue will be canceled, unless accepted by Tencent first", follow)
 	}
 	if b.Accepted > 0 {
 		said += fmt.Sprintf("; %d accepted by Tencent cannot be canceled", b.Accepted)

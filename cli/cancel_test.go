@@ -128,7 +128,7 @@ func TestCancel(t *testing.T) {
 		}
 		s.checkRun(exitOK, "b.1: a request is in flight; it will be canceled unless Tencent accepts that request\n",
 			"cancel", "b.1")
-		s.checkRun(exitOK, "1 in the queue will be canceled, unless Tencent accepts them first", "cancel", "b")
+		s.checkRun(exitOK, "1 in the queue will be canceled, unless accepted by Tencent first", "cancel", "b")
 		if err := l.Outcome(t.Context(), p.ID, in.Attempt, ledger.Outcome{State: ledger.Unknown}); err != nil {
 			t.Fatal(err)
 		}

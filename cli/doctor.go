@@ -22,8 +22,8 @@ line begins with ok, warn or FAIL.
 The credentials are checked with one DescribeSnapshotTask for a task that does not
 exist. It is harmless and counts against the rate limit that all workers share.
 
-Exit code 0: no check failed. 78: the credentials are missing or refused.
-69: another check failed.`,
+Exit code 0: no check failed. 78: the credentials are missing or refused, or the
+namespace works with another endpoint. 69: another check failed, or sending is stopped.`,
 		Example: `  tiwsnap doctor
   tiwsnap doctor --skip-tiw
   tiwsnap doctor -o json | jq '.[] | select(.status != "ok")'`,

@@ -55,7 +55,7 @@ func newPauseCommand(
 				return "", false, err
 			}
 			if b.Ended() || b.CanceledFrom > 0 && b.Queued == 0 {
-				return fmt.Sprintf("nothing left to send: the batch is %s", b.State), false, nil
+				return fmt.Sprintf("nothing left to send: the state is %s", b.State), false, nil
 			}
 			err = do(c.backlog, ctx, id)
 			if errors.Is(err, backlog.ErrNotFound) {

@@ -25,7 +25,7 @@ func TestPause(t *testing.T) {
 	}
 	s.checkRun(exitOK, "large: resumed", "resume", "large")
 	s.mustRun("wait", "large")
-	s.checkRun(exitFailed, "nothing left to send: the batch is ended", "pause", "large")
+	s.checkRun(exitFailed, "nothing left to send: the state is ended", "pause", "large")
 	s.checkRun(exitUsage, "there is no snapshot or batch none", "pause", "none")
 	s.checkRun(exitUsage, "there is no snapshot or batch none", "resume", "none")
 }

@@ -86,7 +86,7 @@ func (r retrier) snapshot(ctx context.Context, id string) (said string, done boo
 		return "", false, err
 	}
 	if !ok {
-		return fmt.Sprintf("is %s: only failed, canceled and held snapshots can be retried", s.State), false, nil
+		return fmt.Sprintf("the state is %s: only failed, canceled and held snapshots can be retried", s.State), false, nil
 	}
 	return "queued again", true, nil
 }

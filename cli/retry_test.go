@@ -89,7 +89,7 @@ func TestFailuresAndRetry(t *testing.T) {
 	s.checkRun(exitOK, "a.2: queued again\n", "retry", "a.2")
 	s.checkRun(exitOK, "a: 2 queued for retry\n", "retry", "a", "--failed", "--code", "InvalidParameter")
 	s.checkRun(exitOK, single+": queued again\n", "retry", single)
-	s.checkRun(exitFailed, single+": is queued: only failed, canceled and held snapshots can be retried\n",
+	s.checkRun(exitFailed, single+": the state is queued: only failed, canceled and held snapshots can be retried\n",
 		"retry", single)
 	s.checkRun(exitOK, "no failures", "failures")
 	s.startWorker()
@@ -97,7 +97,7 @@ func TestFailuresAndRetry(t *testing.T) {
 	if n := s.sim.State().Tasks.Created; n != 5 {
 		t.Errorf("%d tasks created, want 5", n)
 	}
-	s.checkRun(exitFailed, "a.1: is succeeded: only", "retry", "a.1")
+	s.checkRun(exitFailed, "a.1: the state is succeeded: only", "retry", "a.1")
 	s.checkRun(exitFailed, "a: nothing to retry: no snapshot failed\n", "retry", "a", "--failed")
 	s.checkRun(exitUsage, "a is a batch: add --failed or --held", "retry", "a")
 	s.checkRun(exitUsage, "needs --failed or --held", "retry", "a.1", "--code", "X")

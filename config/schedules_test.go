@@ -91,7 +91,7 @@ func TestScheduleErrors(t *testing.T) {
 		`10: schedules.missed: "never" must be skip or one or all`,
 		`12: schedules.cron: "0 0 30 2 *" never matches: no year has such a date`,
 		`14: schedules.defaults: "{\"SdkAppId\":0,\"Size\":3,\"Whiteboard\":{\"Width\":9999}}" cannot be read: ` +
-			`SdkAppId is 0, it must be 1 or more; "Size" is no known name, give your own words a name like Label.Size`,
+			`SdkAppId is 0, it must be 1 or more; "Size" is not a known name, a label has a name like Label.Size`,
 		`27: schedules.name: is already on line 26: remove one of them`,
 		`28: schedules.cron: "CRON_TZ=UTC 0 2 * * *" must not contain a time zone: set timezone instead`,
 		`30: schedules: must be a block of NAME: VALUE lines`,

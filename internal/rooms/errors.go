@@ -25,7 +25,7 @@ func noter(notes func(Note)) func(line int, format string, args ...any) {
 func (n Note) String() string { return describe(n.Line, []Fault{{Reason: n.Text}}) }
 
 // NoSdkAppId is the reason of a Fault that a default for the SdkAppId fixes.
-const NoSdkAppId = "the header has no column SdkAppId, and there is no default for it"
+const NoSdkAppId = "the header has no column SdkAppId: add one, or set it for all rows (--app)"
 
 // Fault is an error in a file.
 type Fault struct {

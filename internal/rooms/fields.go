@@ -222,17 +222,17 @@ func whyUnknown(what, name string) string {
 	case "":
 		return fmt.Sprintf("%.40q is no %s, name it or delete it", name, what)
 	case "label":
-		return fmt.Sprintf("%.40q is no known %s, labels are called %sNAME", name, what, labelPrefix)
+		return fmt.Sprintf("%.40q is not a known %s, labels are called %sNAME", name, what, labelPrefix)
 	case "callback":
-		return fmt.Sprintf("%.40q is no known %s, did you mean CallbackURL", name, what)
+		return fmt.Sprintf("%.40q is not a known %s, did you mean CallbackURL", name, what)
 	}
 	for _, f := range fields {
 		known := f.plain
 		if len(n) > 2 && strings.HasSuffix(known, n) || len(n) > 3 && distance(known, n) <= 2 {
-			return fmt.Sprintf("%.40q is no known %s, did you mean %s", name, what, f.name)
+			return fmt.Sprintf("%.40q is not a known %s, did you mean %s", name, what, f.name)
 		}
 	}
-	return fmt.Sprintf("%.40q is no known %s, give your own words a name like %s%.40s", name, what, labelPrefix, name)
+	return fmt.Sprintf("%.40q is not a known %s, a label has a name like %s%.40s", name, what, labelPrefix, name)
 }
 
 // plain returns a name without case, punctuation and full-width forms.

@@ -52,12 +52,12 @@ func TestJSONFaults(t *testing.T) {
 			`{"SdkAppId":1,"RoomId":2,"callback":""}`, `{"SdkAppId":1,"RoomId":2,"":""}`,
 			`{"SdkAppId":1,"RoomId":2,"Label":{"":"x"}}`}, "\n"),
 			[]string{
-				`line 1, column 24: "RoomNr" is no known name, did you mean RoomId`,
-				`line 2, column 47: "Whiteboard.With" is no known name, did you mean Whiteboard.Width`,
-				`line 3, column 36: "teacher" is no known name, give your own words a name like Label.teacher`,
-				`line 4, column 37: "callback" is no known name, did you mean CallbackURL`,
+				`line 1, column 24: "RoomNr" is not a known name, did you mean RoomId`,
+				`line 2, column 47: "Whiteboard.With" is not a known name, did you mean Whiteboard.Width`,
+				`line 3, column 36: "teacher" is not a known name, a label has a name like Label.teacher`,
+				`line 4, column 37: "callback" is not a known name, did you mean CallbackURL`,
 				`line 5, column 29: "" is no name, name it or delete it`,
-				`line 6, column 38: "Label." is no known name, labels are called Label.NAME`}},
+				`line 6, column 38: "Label." is not a known name, labels are called Label.NAME`}},
 		{"duplicate names", strings.Join([]string{
 			`{"SdkAppId":1,"RoomId":2,"RoomId":3}`, `{"SdkAppId":1,"RoomId":2,"Label":{"A":"a"},"Label.A":"b"}`,
 			`{"SdkAppId":1,"RoomId":2,"COS":{"Uin":1},"COS":{"Uin":2}}`}, "\n"),

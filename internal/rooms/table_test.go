@@ -16,15 +16,16 @@ func TestHeader(t *testing.T) {
 		{"no header", "1400123480,12345\n1400123480,12346\n",
 			[]string{"line 1: the first line must be a header like SdkAppId,RoomId"}},
 		{"no RoomId", "SdkAppId,Label.A\n1,2\n", []string{"line 1: the header has no column RoomId"}},
-		{"no SdkAppId", "RoomId\n2\n", []string{"line 1: the header has no column SdkAppId, and there is no default for it"}},
+		{"no SdkAppId", "RoomId\n2\n",
+			[]string{"line 1: the header has no column SdkAppId: add one, or set it for all rows (--app)"}},
 		{"all faults of a header",
 			"sdkappid,RoomId,SnapshotMod,room_id,Width,school,Label.Class,Label.A,label a,,RoomId,Label.\n1,2\n", []string{
-				`line 1, column 3: "SnapshotMod" is no known column, did you mean SnapshotMode; ` +
+				`line 1, column 3: "SnapshotMod" is not a known column, did you mean SnapshotMode; ` +
 					`column 4: RoomId is column 2 already; ` +
-					`column 5: "Width" is no known column, did you mean Whiteboard.Width; ` +
-					`column 6: "school" is no known column, give your own words a name like Label.school; ` +
+					`column 5: "Width" is not a known column, did you mean Whiteboard.Width; ` +
+					`column 6: "school" is not a known column, a label has a name like Label.school; ` +
 					`column 11: RoomId is column 2 already; ` +
-					`column 12: "Label." is no known column, labels are called Label.NAME`}},
+					`column 12: "Label." is not a known column, labels are called Label.NAME`}},
 		{"labels keep their case", "SdkAppId,RoomId,Label.a,Label.A\n1,2,x,y\n",
 			[]string{`2 {"SdkAppId":1,"RoomId":2,"Label":{"A":"y","a":"x"}}`}},
 		{"CallbackURL",
@@ -35,7 +36,7 @@ func TestHeader(t *testing.T) {
 				"line 4, column 3: CallbackURL must be a URL that begins with https:// or http://",
 				"line 5, column 3: CallbackURL must be a URL that begins with https:// or http://"}},
 		{"other spellings of CallbackURL", "SdkAppId,RoomId,callback,callbackUrl\n1,2,,\n",
-			[]string{`line 1, column 3: "callback" is no known column, did you mean CallbackURL`}},
+			[]string{`line 1, column 3: "callback" is not a known column, did you mean CallbackURL`}},
 		{"an unclosed quote", "SdkAppId,RoomId,\"Label.A\"\"\n1,2,\n",
 			[]string{"line 1, column 3: the field has a quote that is never closed, so the rest of the file cannot be read"}},
 		{"a NUL byte", "R\x00oomId\n1\n", []string{`the file is not text, save it as .xlsx or as "CSV UTF-8"`}},
@@ -89,7 +90,7 @@ func TestHeaderVariants(t *testing.T) {
 			`2 {"SdkAppId":1,"RoomId":2,"Label":{"年":"四","班级":"三"}}`}},
 		{"zero-width characters", "\u200bSdkAppId,RoomId\ufeff\n1,\u200b2\n", ok},
 		{"a name that begins with label", "SdkAppId,RoomId,Labelled\n1,2,x\n", []string{
-			`line 1, column 3: "Labelled" is no known column, give your own words a name like Label.Labelled`}},
+			`line 1, column 3: "Labelled" is not a known column, a label has a name like Label.Labelled`}},
 		{"a title", "三年级 2026,,\n\nSdkAppId,RoomId,Label.A\n1,2,\n", withNotes([]string{room(4, 2)},
 			"line 1: skipped, as it stands before the header: 三年级 2026")},
 		{"comments", "# exported, 08:00\n# by \"ada\"\nSdkAppId,RoomId\n1,2\n", withNotes([]string{room(4, 2)},
@@ -97,13 +98,13 @@ func TestHeaderVariants(t *testing.T) {
 		{"terminal escapes in a title", "\x1b[2J\nSdkAppId,RoomId\n1,2\n", withNotes([]string{room(3, 2)},
 			"line 1: skipped, as it stands before the header: \ufffd[2J")},
 		{"a title and a header without RoomId", "Class list\nSdkAppId,RoomNr\n1,2\n", []string{
-			`line 2, column 2: "RoomNr" is no known column, did you mean RoomId`}},
+			`line 2, column 2: "RoomNr" is not a known column, did you mean RoomId`}},
 		{"titles only", strings.Repeat("Class list\n", 30) + "SdkAppId,RoomId\n1,2\n", []string{
-			`line 1, column 1: "Class list" is no known column, give your own words a name like Label.Class list`}},
+			`line 1, column 1: "Class list" is not a known column, a label has a name like Label.Class list`}},
 		{"rooms before the header are an error", "1400,7\nSdkAppId,RoomId\n1,2\n", []string{
 			"line 1: the first line must be a header like SdkAppId,RoomId"}},
 		{"rooms before the header, after a title", "Rooms\n1400,7\nSdkAppId,RoomId\n1,2\n", []string{
-			`line 1, column 1: "Rooms" is no known column, did you mean RoomId`}},
+			`line 1, column 1: "Rooms" is not a known column, did you mean RoomId`}},
 		{"a second header with other columns", "SdkAppId,RoomId\n1,2\nRoomId,SdkAppId,Label.A\n3,1,x\n", withNotes([]string{
 			room(2, 2), `4 {"SdkAppId":1,"RoomId":3,"Label":{"A":"x"}}`},
 			"line 3: a second header; its columns are those of the rows below")},

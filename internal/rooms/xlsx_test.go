@@ -120,7 +120,7 @@ func TestWorkbooks(t *testing.T) {
 		{name: "an empty sheet", want: []string{"the file is empty"}},
 		{name: "a header only", rows: [][]any{header}, want: []string{"the file has a header and no rows"}},
 		{name: "CSV rows in one column", rows: [][]any{{"SdkAppId,RoomId"}, {"1,2"}}, want: []string{
-			`line 1, column 1: "SdkAppId,RoomId" is no known column, give your own words a name like Label.SdkAppId,RoomId`}},
+			`line 1, column 1: "SdkAppId,RoomId" is not a known column, a label has a name like Label.SdkAppId,RoomId`}},
 		{name: "a row that is too long", rows: [][]any{{"SdkAppId", "RoomId", "Label.A", "Label.B", "Label.C", "Label.D",
 			"Label.E"},
 			{1, 2, longText, longText, longText, longText, longText}, {1, 3}},
