@@ -47,6 +47,17 @@ func composeServices(t *testing.T) map[string]composeService {
 // interpolated matches a variable with a default value.
 var interpolated = regexp.MustCompile(`\$\{\w+:-([^}]*)\}`)
 
+// The pages must be able to read the simulator's images.
+func TestComposeImages(t *testing.T) {
+	services := composeServices(t)
+	if c := services["simulator"].Command; slices.Contains(c, "--public-url") {
+		t.Errorf("the simulator is %q: its images must be at the host of its API, which other containers reach", c)
+	}
+	if host := services["web"].Environment["TIWSNAP_IMAGES_PRIVATE"]; host != "simulator" {
+		t.Errorf("the service web reads images from the private hosts %q, want simulator", host)
+	}
+}
+
 // This binary must accept every command line and variable in docker-compose.yml.
 func TestCompose(t *testing.T) {
 	services := composeServices(t)

@@ -73,6 +73,12 @@ func TestRemoteImages(t *testing.T) {
 	s.Send("GET", "/v1/snapshots/a.3/images/1", "").Problem(http.StatusNotFound, "not-found")
 	s.Send("GET", "/v1/snapshots/none/images/1", "").Problem(http.StatusNotFound, "not-found")
 	s.Send("GET", "/v1/snapshots/a.2/images/1", "").Problem(http.StatusServiceUnavailable, "image-unavailable")
+	s.Add("b", 1)
+	settle("b.1", "http://10.1.2.3/1.png")
+	private := s.Send("GET", "/v1/snapshots/b.1/images/1", "").Problem(http.StatusServiceUnavailable, "image-unavailable")
+	if !strings.Contains(private.Detail, "list it in TIWSNAP_IMAGES_PRIVATE") {
+		t.Errorf("image of a private host: %q does not name the setting", private.Detail)
+	}
 	archive := s.Send("GET", "/v1/batches/a/images.zip", "")
 	z, err := zip.NewReader(strings.NewReader(archive.Body), int64(len(archive.Body)))
 	if err != nil {
