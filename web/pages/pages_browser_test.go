@@ -159,7 +159,7 @@ func TestEveryPageInABrowser(t *testing.T) {
 	b.LogIn(w.URL, "bob")
 	b.Do(chromedp.Navigate(w.URL + "/batches/class-3b-monday"))
 	b.Until(`document.querySelector('h1 .pill')?.innerText === 'ended'`)
-	school("class-3c-evening", 3000) // still running when the last picture is taken
+	school("class-3c-evening", 3000)       // still running when the last picture is taken
 	if os.Getenv(webtest.ShotsEnv) != "" { // wait until the screenshot of the chart has data
 		b.Do(chromedp.Navigate(w.URL + "/batches/class-3c-evening"))
 		b.Until(`document.querySelector('#chart .line')?.getAttribute('d').length > 200`)
