@@ -97,8 +97,12 @@ func limitsDiffer(s ratelimit.State) string {
 	if s.Lowest == s.Highest {
 		return ""
 	}
-	return fmt.Sprintf("workers have different rate limits, %d to %d requests per second: %d applies",
+	text := fmt.Sprintf("workers have different rate limits, %d to %d requests per second: %d applies",
 		s.Lowest, s.Highest, s.Limit)
+	if s.Limit != s.Lowest {
+		text += ", as set with tiwsnap limit"
+	}
+	return text
 }
 
 const limitsFix = "give all workers the same TIWSNAP_RATE_LIMIT, or set the limit for all: tiwsnap limit N"

@@ -58,18 +58,18 @@ func TestDifferentLimitsAreReported(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	checkWarning := func(limit string) {
+	checkWarning := func(applies string) {
 		t.Helper()
-		want := "workers have different rate limits, 20 to 40 requests per second: " + limit + " applies"
+		want := "workers have different rate limits, 20 to 40 requests per second: " + applies + "; "
 		for _, args := range [][]string{{"limit"}, {"status"}, {"doctor", "--skip-tiw"}} {
 			if out, errs, _ := tiwsnap(t, environ, args...); !strings.Contains(out+errs, want) {
 				t.Errorf("%q does not print %q:\n%s%s", args, want, out, errs)
 			}
 		}
 	}
-	checkWarning("20")
+	checkWarning("20 applies")
 	if out, errs, code := tiwsnap(t, environ, "limit", "30"); code != exitOK {
 		t.Errorf("limit 30: exit code %d, %s%s", code, out, errs)
 	}
-	checkWarning("30")
+	checkWarning("30 applies, as set with tiwsnap limit")
 }
