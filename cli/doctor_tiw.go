@@ -24,10 +24,19 @@ const (
 	permitTime = 10 * time.Second // maximum wait for a permit
 )
 
-// tiw checks the endpoint, then the credentials. Without Redis no request is sent,
-// because it needs a permit of the rate limit.
+// tiw checks that the namespace works with the endpoint, that the endpoint answers, then the
+// credentials. Without Redis no request is sent, because it needs a permit of the rate limit.
 func (d *doctor) tiw(ctx context.Context, c config.Config, rdb redis.UniversalClient) {
 	d.region(c)
+	var checked error // of the endpoint that the namespace works with
+	if rdb != nil {
+		checked = gate.NewBreaker(rdb, c.Namespace).CheckEndpoint(ctx, c.TIW.Endpoint)
+	}
+	var other *gate.EndpointError
+	if errors.As(checked, &other) {
+		d.fail(exitConfig, "namespace", other.Fix(), "%v; no request was sent", checked)
+		return
+	}
 	if !d.endpoint(ctx, c.TIW.Endpoint, c.TIW.Timeout) {
 		return
 	}
@@ -51,13 +60,8 @@ func (d *doctor) tiw(ctx context.Context, c config.Config, rdb redis.UniversalCl
 		d.warn(check, "repair Redis first", "not checked: a request needs a permit from Redis")
 		return
 	}
-	if err := gate.NewBreaker(rdb, c.Namespace).CheckEndpoint(ctx, c.TIW.Endpoint); err != nil {
-		var other *gate.EndpointError
-		if errors.As(err, &other) {
-			d.fail(exitConfig, "namespace", other.Fix(), "%v; no request was sent", err)
-			return
-		}
-		d.warn(check, "see the findings about Redis", "not checked: %v", err)
+	if checked != nil {
+		d.warn(check, "see the findings about Redis", "not checked: %v", checked)
 		return
 	}
 	err = describe(ctx, c, client, rdb)

@@ -52,6 +52,9 @@ it is enqueued. The same key with other parameters is an error (exit code 2).`,
 		if err := checkCallback(cfg, r); err != nil {
 			return err
 		}
+		if r.SdkAppId == 0 {
+			return fail(exitUsage, "SdkAppId is missing: set it with --app")
+		}
 		if err := r.Validate(); err != nil {
 			return fail(exitUsage, "%w: see %s -h", err, cmd.CommandPath())
 		}

@@ -53,6 +53,10 @@ applies. The limit of a worker that has stopped is forgotten within a minute.`,
 				return c.redisError(err)
 			}
 			c.audit(e, "set-limit", "", args[0])
+			if limit > defaultLimit {
+				fmt.Fprintf(e.stderr, "warning: Tencent allows %d requests per second by default; "+
+					"set more only if it has raised your limit\n", defaultLimit)
+			}
 		}
 		s, err := createLimit(ctx, c.rdb, c.cfg)
 		if err != nil {
@@ -83,6 +87,10 @@ applies. The limit of a worker that has stopped is forgotten within a minute.`,
 	}
 	return cmd
 }
+
+// defaultLimit is how many requests of CreateSnapshotTask per second Tencent allows an account, unless it has raised
+// the limit: https://cloud.tencent.com/document/api/1137/59004.
+const defaultLimit = 20
 
 // createLimit reads the state of the rate limit of CreateSnapshotTask.
 func createLimit(ctx context.Context, rdb redis.UniversalClient, c config.Config) (ratelimit.State, error) {

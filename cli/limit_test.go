@@ -30,6 +30,12 @@ func TestLimit(t *testing.T) {
 			t.Errorf("%q: exit code %d, %s%s", c.args, code, out, errs)
 		}
 	}
+	for n, warns := range map[string]bool{"20": false, "21": true} {
+		_, errs, code := tiwsnap(t, environ, "limit", n)
+		if got := strings.Contains(errs, "Tencent allows 20 requests per second"); code != exitOK || got != warns {
+			t.Errorf("limit %s: exit code %d, warning %t, want %t: %s", n, code, got, warns, errs)
+		}
+	}
 	if _, errs, code := tiwsnap(t, environ, "limit", "0"); code != exitUsage ||
 		!strings.Contains(errs, "from 1 to 10000") {
 		t.Errorf("limit 0: exit code %d, %s", code, errs)

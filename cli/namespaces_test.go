@@ -68,6 +68,10 @@ func TestNamespaceMoves(t *testing.T) {
 	there.environ["TIWSNAP_TIW_ENDPOINT"] = other.URL
 	there.checkRun(exitConfig, "tiwsnap worker --moved", "worker")
 	there.checkRun(exitConfig, "FAIL  namespace: namespace tiwsnap works with the endpoint "+s.sim.URL, "doctor")
+	away := there
+	away.environ = maps.Clone(there.environ)
+	away.environ["TIWSNAP_TIW_ENDPOINT"] = "http://" + redistest.FreeAddr(t)
+	away.checkRun(exitConfig, "FAIL  namespace: namespace tiwsnap works with the endpoint "+s.sim.URL, "doctor")
 	for action, st := range other.State().Actions {
 		if st.Received.Requests > 0 {
 			t.Errorf("%d requests of %s at the other endpoint, want 0", st.Received.Requests, action)

@@ -68,10 +68,12 @@ func TestReadmeCommands(t *testing.T) {
 				s.mustRun(args...)
 			}
 		case "export":
-			exported = append(exported, args[0])
-			name, value, _ := strings.Cut(args[0], "=")
-			if strings.HasPrefix(name, "TENCENTCLOUD_") && value != s.environ[name] {
-				t.Errorf("README: %s: want the simulator's value %q", line, s.environ[name])
+			exported = append(exported, args...)
+			for _, arg := range args {
+				name, value, _ := strings.Cut(arg, "=")
+				if strings.HasPrefix(name, "TENCENTCLOUD_") && value != s.environ[name] {
+					t.Errorf("README: %s: want the simulator's value %q", line, s.environ[name])
+				}
 			}
 		case "go", "CGO_ENABLED=0":
 			// "go build ." and "go test ./..." have run before this test. CI runs the demo. TestFromAnotherModule of

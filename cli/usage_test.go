@@ -50,7 +50,7 @@ func TestArgumentsAreCheckedBeforeRedis(t *testing.T) {
 			`schedules: [{name: evening, cron: "0 1 * * *", rooms: {list: "RoomId\n1\n"}, defaults: {SdkAppId: 1}}]`),
 	}
 	for args, want := range map[string]string{
-		"enqueue room --room 1":                            "SdkAppId is missing: see tiwsnap enqueue room -h",
+		"enqueue room --room 1":                            "SdkAppId is missing: set it with --app",
 		"enqueue room --app 1":                             "RoomId is missing: see tiwsnap enqueue room -h",
 		"enqueue room --app 1 --room 1 --width 2561":       "Whiteboard.Width is 2561",
 		"enqueue room --app 1 --room 1 --callback-url x":   "--callback-url must be a URL",

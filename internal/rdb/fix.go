@@ -40,6 +40,7 @@ var fixes = []struct{ part, fix string }{
 	{"does not use TLS", "begin the URL with redis:// instead of rediss://, or give the TLS port"},
 	{"tls: expired certificate", "renew the client certificate in TIWSNAP_REDIS_TLS_CERT"},
 	{"remote error: tls: ", clientFix},
+	{"can't parse", "correct TIWSNAP_REDIS_URL: the server there does not speak the protocol of Redis"},
 }
 
 const (

@@ -3,6 +3,8 @@ package rdb_test
 import (
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -79,6 +81,11 @@ func TestProbe(t *testing.T) {
 			_, port, _ := net.SplitHostPort(s.Addr)
 			return "redis://" + net.JoinHostPort(externalIP(t), port)
 		}, "DENIED Redis is running in protected mode", "set a password in Redis"},
+		{"another protocol", func(t *testing.T) string {
+			s := httptest.NewServer(http.NotFoundHandler())
+			t.Cleanup(s.Close)
+			return "redis://" + s.Listener.Addr().String()
+		}, "can't parse", "does not speak the protocol of Redis"},
 		{"a closed port", func(t *testing.T) string { return "redis://127.0.0.1:" + freePort(t) },
 			"connection refused", "start Redis there"},
 		{"a master name that the sentinels do not know", func(t *testing.T) string {
