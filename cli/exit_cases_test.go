@@ -101,7 +101,7 @@ func exitCases(full, evicting, taken string) []exitCase {
 			command: "doctor",
 			how:     "a check failed, or sending is stopped",
 			code:    exitUnavailable,
-			environ: []string{"TIWSNAP_TIW_ENDPOINT=http://127.0.0.1:1"},
+			environ: []string{"TIWSNAP_TIW_ENDPOINT=http://127.0.0.1:1", "TIWSNAP_NAMESPACE=unused"},
 		},
 		{
 			command: "doctor",
