@@ -229,9 +229,9 @@ func (s site) withVariable(name, value string) site {
 }
 
 // runToEnd runs a command to its end and returns its output. With stop, it interrupts the command after its first
-// output.
+// output, and after two minutes in any case.
 func (s site) runToEnd(stdin string, stop bool, args []string) (code int, text string) {
-	ctx, cancel := context.WithCancel(s.Context())
+	ctx, cancel := context.WithTimeout(s.Context(), 2*time.Minute)
 	defer cancel()
 	var mu sync.Mutex
 	var b strings.Builder

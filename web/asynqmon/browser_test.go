@@ -14,6 +14,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"tiwsnap/internal/keys"
+	"tiwsnap/internal/needs"
 	"tiwsnap/tasks"
 	"tiwsnap/web/webtest"
 )
@@ -93,9 +94,7 @@ func checkPage(b *webtest.Browser, words string) {
 
 // Every link of asynqmon leads to a page with content, complete ids and a link back.
 func TestPagesInBrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs a browser")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, nil)
 	webhook := addEveryState(w)
 	for _, test := range []struct {

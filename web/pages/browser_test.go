@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/hibiken/asynq"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw/tiwtest"
@@ -21,9 +22,7 @@ import (
 )
 
 func TestPagesInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser and half a minute")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, &tiwtest.Options{
 		Latency: 60 * time.Millisecond, TaskDuration: time.Second, TaskSigma: 0.4, TaskFailure: 0.04,
 	})
@@ -119,9 +118,7 @@ func TestPagesInABrowser(t *testing.T) {
 
 // The role operate stops and starts all sending. The role view sees that it is stopped, by whom, and why.
 func TestStopAndStartInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, nil)
 	b := webtest.NewBrowser(t, w.URL)
 	b.LogIn(w.URL, "bob")
@@ -150,9 +147,7 @@ func TestStopAndStartInABrowser(t *testing.T) {
 }
 
 func TestHostileTextInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, nil) // no worker probes the account
 	b := webtest.NewBrowser(t, w.URL)
 	l := ledger.New(w.Redis, ledger.Options{})
@@ -190,9 +185,7 @@ func TestHostileTextInABrowser(t *testing.T) {
 }
 
 func TestPagesWithoutJavaScript(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, &tiwtest.Options{Latency: 50 * time.Millisecond, TaskDuration: 300 * time.Millisecond})
 	b := webtest.NewBrowser(t, w.URL)
 	b.Do(webtest.Call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))

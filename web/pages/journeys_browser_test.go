@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"tiwsnap/internal/needs"
 	"tiwsnap/tiw/tiwtest"
 	"tiwsnap/web/webtest"
 )
@@ -21,9 +22,7 @@ import (
 // An operator is called at night. The first page says what is wrong, and the button beside each problem fixes it. Then
 // the problem disappears.
 func TestOperatorFixesProblemsInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, &tiwtest.Options{Latency: 20 * time.Millisecond, TaskDuration: 100 * time.Millisecond})
 	fault := func(f tiwtest.Faults) {
 		if err := w.Simulator.SetFaults(f); err != nil {
@@ -91,9 +90,7 @@ func TestOperatorFixesProblemsInABrowser(t *testing.T) {
 // A developer has a RequestId from a log of Tencent. They find the snapshot, read its timeline and JSON, view the
 // queues, and return.
 func TestDeveloperTracesARequestInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, &tiwtest.Options{Latency: 20 * time.Millisecond, TaskDuration: 100 * time.Millisecond})
 	w.Rooms("monday", 3)
 	b := webtest.NewBrowser(t, w.URL)
@@ -132,9 +129,7 @@ func TestDeveloperTracesARequestInABrowser(t *testing.T) {
 
 // Everything is reachable with the keyboard alone, and the focus is visible.
 func TestPagesByKeyboard(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, &tiwtest.Options{Latency: 20 * time.Millisecond, TaskDuration: 100 * time.Millisecond})
 	w.Rooms("monday", 8)
 	b := webtest.NewBrowser(t, w.URL)
@@ -204,9 +199,7 @@ func TestPagesByKeyboard(t *testing.T) {
 
 // A list can be dropped anywhere on the form.
 func TestDropAListInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, nil)
 	b := webtest.NewBrowser(t, w.URL)
 	list := filepath.Join(t.TempDir(), "class-3b.csv")
@@ -231,9 +224,7 @@ func TestDropAListInABrowser(t *testing.T) {
 
 // Printed pages have the images and their labels, and no navigation.
 func TestPrintedPagesInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, &tiwtest.Options{Latency: 20 * time.Millisecond, TaskDuration: 100 * time.Millisecond})
 	w.Rooms("monday", 12)
 	b := webtest.NewBrowser(t, w.URL)
@@ -259,9 +250,7 @@ func TestPrintedPagesInABrowser(t *testing.T) {
 
 // Without JavaScript a batch can be started from a file, retried, canceled and found.
 func TestBatchesWithoutJavaScript(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, &tiwtest.Options{
 		Latency: 20 * time.Millisecond, TaskDuration: 100 * time.Millisecond,
 		Faults: tiwtest.Faults{RoomCodes: map[uint64]string{20102: "InvalidParameter.Width"}},

@@ -20,9 +20,7 @@ import (
 // An administrator logs in, starts a batch from a list, views the images, shares a link with a teacher, and finds a
 // room. The teacher views the images.
 func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser")
-	}
+	needs.Time(t)
 	w := webtest.NewInstallation(t, &tiwtest.Options{Latency: 30 * time.Millisecond, TaskDuration: 200 * time.Millisecond})
 	b := webtest.NewBrowser(t, w.URL)
 	b.LogIn(w.URL, "bob")
@@ -103,9 +101,7 @@ func TestAnAdministratorAndATeacherInABrowser(t *testing.T) {
 // Every page is checked in each size, colour scheme and language: axe finds no violation, user input stays text, and no
 // other host gets a request.
 func TestEveryPageInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("skipped: it takes a browser and a minute")
-	}
+	needs.Time(t)
 	source, err := os.ReadFile("testdata/node/node_modules/axe-core/axe.min.js")
 	if err != nil {
 		needs.Skip(t, "no axe-core (npm ci --prefix web/pages/testdata/node)")
