@@ -14,6 +14,7 @@ import (
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/password"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/internal/syncbuf"
 	"tiwsnap/web"
 	"tiwsnap/web/pages"
 	"tiwsnap/web/webtest"
@@ -23,13 +24,13 @@ import (
 type loginSite struct {
 	*testing.T
 	handler http.Handler
-	log     *webtest.Buffer
+	log     *syncbuf.Buffer
 	options web.AuthOptions
 }
 
 func newLoginSite(t *testing.T, change ...func(*web.AuthOptions)) *loginSite {
 	t.Helper()
-	d := &loginSite{T: t, log: new(webtest.Buffer)}
+	d := &loginSite{T: t, log: new(syncbuf.Buffer)}
 	d.options = web.AuthOptions{
 		Users: []web.User{
 			{Name: "ada", Hash: webtest.PasswordHash, Roles: []web.Role{web.RoleView}},

@@ -1,36 +1,24 @@
 package worker_test
 
 import (
-	"bytes"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
 	"tiwsnap/internal/audit"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/internal/syncbuf"
 	"tiwsnap/tiw/tiwtest"
 )
 
 // logBuffer is a log to which several workers write.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
+type logBuffer struct{ syncbuf.Buffer }
 
 // find returns the lines with this message.
 func (l *logBuffer) find(message string) (found []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.b.String()) {
+	for line := range strings.Lines(l.String()) {
 		if strings.Contains(line, "msg="+message+" ") {
 			found = append(found, line)
 		}

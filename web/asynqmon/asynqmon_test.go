@@ -18,6 +18,7 @@ import (
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/needs"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/internal/syncbuf"
 	"tiwsnap/tasks"
 	"tiwsnap/web/asynqmon"
 	"tiwsnap/web/webtest"
@@ -33,7 +34,7 @@ type testSite struct {
 func newTestSite(t *testing.T) testSite {
 	t.Helper()
 	rdb := redistest.Client(t)
-	log := new(webtest.Buffer)
+	log := new(syncbuf.Buffer)
 	s := webtest.NewSite(t,
 		asynqmon.New(asynqmon.Options{Redis: rdb, Log: slog.New(slog.NewJSONHandler(log, nil))}).Routes()...)
 	return testSite{s, rdb, asynq.NewInspectorFromRedisClient(rdb)}

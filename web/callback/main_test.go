@@ -1,7 +1,6 @@
 package callback_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 
 	"tiwsnap/internal/rdb"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/internal/syncbuf"
 	"tiwsnap/tiw"
 	"tiwsnap/web/callback"
 )
@@ -52,7 +52,7 @@ type receiver struct {
 	server *http.Server
 	first  chan context.Context // context of the first request
 	got    chan recorded        // callbacks as they are recorded
-	log    *buffer
+	log    *syncbuf.Buffer
 
 	mu   sync.Mutex
 	urls []string // all URLs that url has returned
@@ -67,7 +67,7 @@ func newReceiver(t *testing.T, change ...func(*http.Server, *callback.Options)) 
 func newReceiverOn(t *testing.T, redisURL string, change ...func(*http.Server, *callback.Options)) *receiver {
 	t.Helper()
 	r := &receiver{
-		T: t, redis: redisURL, log: new(buffer),
+		T: t, redis: redisURL, log: new(syncbuf.Buffer),
 		first: make(chan context.Context, 1), got: make(chan recorded, 1000),
 		client: &http.Client{
 			Transport:     &http.Transport{MaxIdleConnsPerHost: 32},
@@ -224,21 +224,3 @@ func (r *receiver) sendRaw(request string) string {
 }
 
 const ok = `{"error_code":0}`
-
-// buffer is a bytes.Buffer for several goroutines.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}

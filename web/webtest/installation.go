@@ -17,6 +17,7 @@ import (
 	"tiwsnap/enqueue"
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/internal/syncbuf"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/tiw"
@@ -32,14 +33,14 @@ type Installation struct {
 	*testing.T
 	URL       string
 	Redis     *redis.Client
-	Log       *Buffer
+	Log       *syncbuf.Buffer
 	Simulator *tiwtest.Server // nil without options
 }
 
 // NewInstallation starts an installation. Without options it has no simulator and no worker.
 func NewInstallation(t *testing.T, o *tiwtest.Options) *Installation {
 	t.Helper()
-	w := &Installation{T: t, Redis: redistest.Client(t), Log: new(Buffer)}
+	w := &Installation{T: t, Redis: redistest.Client(t), Log: new(syncbuf.Buffer)}
 	apiOptions := api.Options{Redis: w.Redis, Ledger: ledger.New(w.Redis, ledger.Options{})}
 	WithSimulator(t)(&apiOptions)
 	WithSchedules(t)(&apiOptions)

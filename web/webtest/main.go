@@ -3,8 +3,6 @@
 package webtest
 
 import (
-	"bytes"
-	"sync"
 	"testing"
 
 	"github.com/redis/go-redis/v9/logging"
@@ -17,22 +15,4 @@ import (
 func Main(m *testing.M) {
 	logging.Disable() // go-redis would log every failed dial
 	goleak.VerifyTestMain(redistest.Both(m))
-}
-
-// Buffer is a bytes.Buffer for several goroutines.
-type Buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *Buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *Buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

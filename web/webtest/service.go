@@ -20,6 +20,7 @@ import (
 	"tiwsnap/internal/keys"
 	"tiwsnap/internal/password"
 	"tiwsnap/internal/redistest"
+	"tiwsnap/internal/syncbuf"
 	"tiwsnap/ledger"
 	"tiwsnap/tasks"
 	"tiwsnap/web"
@@ -31,7 +32,7 @@ type Service struct {
 	*testing.T
 	URL       string
 	Redis     redis.UniversalClient
-	Log       *Buffer
+	Log       *syncbuf.Buffer
 	Tokens    map[web.Role]string
 	Auth      *web.Auth
 	TokenList []web.Token
@@ -54,7 +55,7 @@ func Serve(t *testing.T, rdb redis.UniversalClient, change ...func(*api.Options)
 func ServeBy(t *testing.T, differ func(*http.Server), rdb redis.UniversalClient,
 	change ...func(*api.Options)) *Service {
 	t.Helper()
-	s := &Service{T: t, Redis: rdb, Log: new(Buffer), Tokens: map[web.Role]string{}, Client: &http.Client{
+	s := &Service{T: t, Redis: rdb, Log: new(syncbuf.Buffer), Tokens: map[web.Role]string{}, Client: &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second,
 	}}
 	log := slog.New(slog.NewJSONHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tiwsnap/internal/password"
+	"tiwsnap/internal/syncbuf"
 	"tiwsnap/web"
 	"tiwsnap/web/api"
 	"tiwsnap/web/asynqmon"
@@ -24,7 +25,7 @@ type Site struct {
 	*testing.T
 	Handler http.Handler
 	Tokens  map[string]string
-	Log     *Buffer
+	Log     *syncbuf.Buffer
 }
 
 // Routes returns all routes of a namespace, as the command line does. Call stop at the end.
@@ -46,7 +47,7 @@ func Handler(auth *web.Auth, o api.Options) (h http.Handler, stop func()) {
 // NewSite returns a site for the host tiwsnap.example.com. Each token has one role; the token "none" is not valid.
 func NewSite(t *testing.T, routes ...web.Route) *Site {
 	t.Helper()
-	s := &Site{T: t, Tokens: map[string]string{"none": password.NewToken()}, Log: new(Buffer)}
+	s := &Site{T: t, Tokens: map[string]string{"none": password.NewToken()}, Log: new(syncbuf.Buffer)}
 	o := web.AuthOptions{}
 	for _, role := range []web.Role{web.RoleView, web.RoleProduce, web.RoleOperate} {
 		token := password.NewToken()
